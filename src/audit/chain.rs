@@ -1,0 +1,137 @@
+//! The hash chain over the records.
+//!
+//! A record's hash is the SHA-256 over a canonical serialisation of its content and the hash of the record before it.
+//! The serialisation is a domain tag with a version, then each field as type byte, big-endian `u32` length and bytes;
+//! a missing field has a type byte of its own, so that NULL is not the empty text.
+
+use sha2::{Digest, Sha256};
+
+/// A SHA-256 digest.
+pub type Hash = [u8; 32];
+
+/// Names what is hashed, and the version of the serialisation.
+const DOMAIN: &[u8] = b"switchboard/audit-record/v1\n";
+
+const TYPE_NULL: u8 = 0;
+const TYPE_INTEGER: u8 = 1;
+const TYPE_TEXT: u8 = 2;
+const TYPE_BYTES: u8 = 3;
+
+/// The content of one record, as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordContent<'a> {
+    /// The record's place in the log, from 1, without gaps.
+    pub id: i64,
+    /// Milliseconds since the Unix epoch, UTC.
+    pub created_at: i64,
+    /// The stable name of its kind.
+    pub kind: &'a str,
+    /// The call it belongs to.
+    pub call_sid: Option<&'a str>,
+    /// What identifies a person, as the exact bytes stored.
+    pub personal: Option<&'a [u8]>,
+    /// Everything else: JSON, as the exact bytes stored.
+    pub detail: &'a str,
+}
+
+/// What ties a record to the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The place of the record.
+    pub id: i64,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+impl Link {
+    /// Before the first record: place 0, a hash of zeros.
+    pub const GENESIS: Self = Self {
+        id: 0,
+        hash: [0; 32],
+    };
+
+    /// The link that `content` makes after this one. The caller sets `content.id` to `self.id + 1`.
+    pub fn append(&self, content: &RecordContent<'_>) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(DOMAIN);
+        field(&mut hasher, TYPE_BYTES, &self.hash);
+        field(&mut hasher, TYPE_INTEGER, &content.id.to_be_bytes());
+        field(&mut hasher, TYPE_INTEGER, &content.created_at.to_be_bytes());
+        field(&mut hasher, TYPE_TEXT, content.kind.as_bytes());
+        optional(&mut hasher, TYPE_TEXT, content.call_sid.map(str::as_bytes));
+        optional(&mut hasher, TYPE_BYTES, content.personal);
+        field(&mut hasher, TYPE_TEXT, content.detail.as_bytes());
+        Self {
+            id: content.id,
+            hash: hasher.finalize().into(),
+        }
+    }
+}
+
+fn field(hasher: &mut Sha256, kind: u8, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    hasher.update([kind]);
+    hasher.update(length.to_be_bytes());
+    hasher.update(bytes);
+}
+
+fn optional(hasher: &mut Sha256, kind: u8, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => field(hasher, kind, bytes),
+        None => field(hasher, TYPE_NULL, b""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTENT: RecordContent<'_> = RecordContent {
+        id: 1,
+        created_at: 1_790_000_000_000,
+        kind: "call_decided",
+        call_sid: Some("CA1"),
+        personal: None,
+        detail: "{}",
+    };
+
+    #[test]
+    fn every_field_and_the_record_before_change_the_hash() {
+        let base = Link::GENESIS.append(&CONTENT).hash;
+        let variants = [
+            RecordContent { id: 2, ..CONTENT },
+            RecordContent {
+                created_at: 1_790_000_000_001,
+                ..CONTENT
+            },
+            RecordContent {
+                kind: "call_answered",
+                ..CONTENT
+            },
+            RecordContent {
+                call_sid: None,
+                ..CONTENT
+            },
+            RecordContent {
+                call_sid: Some(""),
+                ..CONTENT
+            },
+            RecordContent {
+                personal: Some(b""),
+                ..CONTENT
+            },
+            RecordContent {
+                detail: "{ }",
+                ..CONTENT
+            },
+        ];
+        for variant in variants {
+            assert_ne!(Link::GENESIS.append(&variant).hash, base, "{variant:?}");
+        }
+        let other_past = Link {
+            id: 0,
+            hash: [1; 32],
+        };
+        assert_ne!(other_past.append(&CONTENT).hash, base);
+    }
+}

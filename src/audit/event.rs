@@ -1,0 +1,348 @@
+//! What is recorded: a closed list of typed events.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Exchange;
+use crate::call::{CallId, CallState, DialReport, Disposition, LegReport, Status};
+use crate::handoff::{Certainty, Outcome};
+use crate::routing::{CallFacts, Decision, DialerId, Reason, Ruleset};
+
+/// One record, before it has its place in the audit chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// When it happened.
+    pub at: Timestamp,
+    /// Which call it belongs to.
+    pub call_id: Option<CallId>,
+    /// What identifies a person, kept apart from everything else.
+    pub personal: Option<Personal>,
+    /// What happened.
+    pub event: Event,
+}
+
+impl Record {
+    /// A record of a call, without personal data.
+    pub fn of_call(at: Timestamp, call_id: &CallId, event: Event) -> Self {
+        Self {
+            at,
+            call_id: Some(call_id.clone()),
+            personal: None,
+            event,
+        }
+    }
+
+    /// A record that belongs to no call.
+    pub fn of_service(at: Timestamp, event: Event) -> Self {
+        Self {
+            at,
+            call_id: None,
+            personal: None,
+            event,
+        }
+    }
+}
+
+/// What identifies a person.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Personal {
+    /// The caller as received: a number, a SIP address, a client name. Empty where withheld.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// The number of ours that was called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<String>,
+    /// The answer as given: it may name the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+impl std::fmt::Debug for Personal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Personal(…)")
+    }
+}
+
+/// Everything that can be recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The process came up.
+    ServiceStarted {
+        /// Its version.
+        version: String,
+    },
+    /// The process went down in good order.
+    ServiceStopped,
+    /// A rule set came into force; its content, so that its decisions can be executed again.
+    RulesetLoaded(Ruleset),
+    /// A call arrived, was looked up and decided.
+    CallDecided(Box<CallDecided>),
+    /// A request to a dialer is about to leave.
+    HandoffIntended(HandoffIntended),
+    /// A request to a dialer has ended.
+    HandoffConcluded(Box<Attempt>),
+    /// A webhook of a call was answered.
+    CallAnswered(Box<CallAnswered>),
+    /// The `<Dial>` of a call has ended.
+    DialEnded {
+        /// What the carrier said.
+        report: DialReport,
+        /// The call afterwards.
+        after: Box<CallAfter>,
+    },
+    /// The carrier told the progress of a leg.
+    LegReported {
+        /// What the carrier said.
+        report: LegReport,
+        /// The call afterwards.
+        after: Box<CallAfter>,
+    },
+    /// A webhook could not be tied to a call and was answered safely.
+    WebhookUnusable {
+        /// Which path.
+        path: String,
+        /// Why, in words.
+        reason: String,
+    },
+    /// Braze pushed a changed profile.
+    ProfilePushed {
+        /// What was done with it.
+        action: ProfileAction,
+    },
+    /// A dialer or Braze changed its state.
+    HealthChanged {
+        /// `braze`, or the dialer's name.
+        service: String,
+        /// The state before.
+        from: String,
+        /// The state now.
+        to: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// A call arrived, was looked up and decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallDecided {
+    /// The request that brought it.
+    pub request_id: String,
+    /// How it came in.
+    pub door: Door,
+    /// The caller with all but the last digits hidden, or the kind of caller.
+    pub caller: String,
+    /// All that was known.
+    pub facts: CallFacts,
+    /// The look-up's API exchange, where one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup_exchange: Option<Exchange>,
+    /// What was decided.
+    pub decision: Decision,
+    /// True where the ledger could not be asked, so that this may be a second answer to one call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclaimed: bool,
+}
+
+/// How a call came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    /// Twilio's webhook.
+    Twilio,
+    /// The JSON door.
+    Api,
+}
+
+/// A request to a dialer is about to leave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandoffIntended {
+    /// Which dialer.
+    pub dialer: DialerId,
+    /// 1, or 2 for the one retry.
+    pub attempt: u8,
+    /// What it may spend, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// A webhook of a call was answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallAnswered {
+    /// The request that was answered.
+    pub request_id: String,
+    /// Which webhook of the call: `inbound`, or `dial-1`, `dial-2` …; a repeat of the same step gets the same answer.
+    pub step: String,
+    /// What the caller gets.
+    pub answer: Answer,
+    /// Where the time went.
+    pub stages: Stages,
+    /// False where the answer left after the budget had ended.
+    pub within_budget: bool,
+    /// The call afterwards.
+    pub after: CallAfter,
+}
+
+/// One request to a dialer, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which dialer.
+    pub dialer: DialerId,
+    /// 1 for the first request of this handoff to this dialer, 2 for its one retry.
+    pub attempt: u8,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// The API exchanges it consisted of, redacted. More than one where a step follows on an answer (409, then update).
+    pub exchanges: Vec<Exchange>,
+}
+
+/// What the caller gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Answer {
+    /// Connected to a dialer.
+    Connect {
+        /// Which dialer.
+        dialer: DialerId,
+        /// Whether the dialer had confirmed.
+        certainty: Certainty,
+    },
+    /// The last-resort number is dialled.
+    LastResort,
+    /// A message is spoken and the call ends.
+    Goodbye,
+    /// Nothing more to do: the call is over.
+    Nothing,
+}
+
+/// Where the time of an answer went, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stages {
+    /// Looking the caller up.
+    pub lookup_ms: f64,
+    /// Recording intents and telling the dialers.
+    pub handoff_ms: f64,
+    /// From arrival to the moment the answer was recorded.
+    pub total_ms: f64,
+}
+
+/// A call after something happened to it: what the projection `calls` holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallAfter {
+    /// Where the call stands.
+    pub status: Status,
+    /// How it counts in the end; set when it has ended.
+    pub disposition: Option<Disposition>,
+    /// Why it went as it went.
+    pub reason: Reason,
+    /// The dialer that was dialled last.
+    pub dialer: Option<DialerId>,
+    /// It went to another dialer than the first of its plan.
+    pub failed_over: bool,
+    /// It was on hold.
+    pub held: bool,
+    /// When an agent answered.
+    pub answered_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Arrival to answer of the first webhook, in milliseconds.
+    pub routing_ms: Option<u64>,
+    /// What the next webhook needs.
+    pub state: CallState,
+}
+
+/// What was done with a pushed profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileAction {
+    /// The cached profile was replaced.
+    Replaced,
+    /// The cached profile was dropped.
+    Dropped,
+    /// The push was older than what is cached.
+    Outdated,
+}
+
+/// The kind of a record: a closed list, stable in exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// See [`Event::ServiceStarted`].
+    ServiceStarted,
+    /// See [`Event::ServiceStopped`].
+    ServiceStopped,
+    /// See [`Event::RulesetLoaded`].
+    RulesetLoaded,
+    /// See [`Event::CallDecided`].
+    CallDecided,
+    /// See [`Event::HandoffIntended`].
+    HandoffIntended,
+    /// See [`Event::HandoffConcluded`].
+    HandoffConcluded,
+    /// See [`Event::CallAnswered`].
+    CallAnswered,
+    /// See [`Event::DialEnded`].
+    DialEnded,
+    /// See [`Event::LegReported`].
+    LegReported,
+    /// See [`Event::WebhookUnusable`].
+    WebhookUnusable,
+    /// See [`Event::ProfilePushed`].
+    ProfilePushed,
+    /// See [`Event::HealthChanged`].
+    HealthChanged,
+}
+
+impl Kind {
+    /// All kinds, in the order of the list.
+    pub const ALL: [Self; 12] = [
+        Self::ServiceStarted,
+        Self::ServiceStopped,
+        Self::RulesetLoaded,
+        Self::CallDecided,
+        Self::HandoffIntended,
+        Self::HandoffConcluded,
+        Self::CallAnswered,
+        Self::DialEnded,
+        Self::LegReported,
+        Self::WebhookUnusable,
+        Self::ProfilePushed,
+        Self::HealthChanged,
+    ];
+
+    /// The stable name, as in the database and in exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceStarted => "service_started",
+            Self::ServiceStopped => "service_stopped",
+            Self::RulesetLoaded => "ruleset_loaded",
+            Self::CallDecided => "call_decided",
+            Self::HandoffIntended => "handoff_intended",
+            Self::HandoffConcluded => "handoff_concluded",
+            Self::CallAnswered => "call_answered",
+            Self::DialEnded => "dial_ended",
+            Self::LegReported => "leg_reported",
+            Self::WebhookUnusable => "webhook_unusable",
+            Self::ProfilePushed => "profile_pushed",
+            Self::HealthChanged => "health_changed",
+        }
+    }
+}
+
+impl Event {
+    /// Which kind of record it makes.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::ServiceStarted { .. } => Kind::ServiceStarted,
+            Self::ServiceStopped => Kind::ServiceStopped,
+            Self::RulesetLoaded(_) => Kind::RulesetLoaded,
+            Self::CallDecided(_) => Kind::CallDecided,
+            Self::HandoffIntended(_) => Kind::HandoffIntended,
+            Self::HandoffConcluded(_) => Kind::HandoffConcluded,
+            Self::CallAnswered(_) => Kind::CallAnswered,
+            Self::DialEnded { .. } => Kind::DialEnded,
+            Self::LegReported { .. } => Kind::LegReported,
+            Self::WebhookUnusable { .. } => Kind::WebhookUnusable,
+            Self::ProfilePushed { .. } => Kind::ProfilePushed,
+            Self::HealthChanged { .. } => Kind::HealthChanged,
+        }
+    }
+}

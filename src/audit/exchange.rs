@@ -1,0 +1,27 @@
+//! One API request and its answer, as recorded: without secrets and without personal data.
+
+use serde::{Deserialize, Serialize};
+
+/// One API request to Braze or a dialer and what came back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// `braze`, or the dialer's name.
+    pub service: String,
+    /// HTTP method.
+    pub method: String,
+    /// URL without userinfo and query; ids that identify a person are masked.
+    pub url: String,
+    /// HTTP status; `None` where no answer came.
+    pub status: Option<u16>,
+    /// Why no usable answer came, in words, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: f64,
+    /// The request body, redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<serde_json::Value>,
+    /// The answer, redacted and cut to what is loggable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<serde_json::Value>,
+}

@@ -1,0 +1,12 @@
+//! The audit log: what is recorded, and the hash chain that ties the records together. Values in, values out.
+
+mod chain;
+mod event;
+mod exchange;
+
+pub use chain::{Hash, Link, RecordContent};
+pub use event::{
+    Answer, Attempt, CallAfter, CallAnswered, CallDecided, Door, Event, HandoffIntended, Kind,
+    Personal, ProfileAction, Record, Stages,
+};
+pub use exchange::Exchange;

@@ -1,0 +1,87 @@
+//! Call legs as the carrier reports them.
+
+use serde::{Deserialize, Serialize};
+
+use super::CallId;
+use crate::routing::DialerId;
+
+/// How a leg ended, as the carrier says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Answered, and hung up.
+    Completed,
+    /// The line was busy.
+    Busy,
+    /// Nobody answered in time.
+    NoAnswer,
+    /// It could not be connected.
+    Failed,
+    /// Taken back before it was answered.
+    Canceled,
+}
+
+impl EndReason {
+    /// The stable name, as in exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no_answer",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+/// How far a leg has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LegStatus {
+    /// Set up.
+    Initiated,
+    /// Ringing.
+    Ringing,
+    /// Picked up.
+    Answered,
+    /// Over.
+    Ended(EndReason),
+}
+
+/// What a `<Dial>` action request says: the dial has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialReport {
+    /// Which dial of the call, counted from 1; from the signed query of the action URL.
+    pub step: u32,
+    /// How it ended.
+    pub end: EndReason,
+    /// The child leg, where the carrier names it.
+    pub leg: Option<CallId>,
+    /// Talk time in seconds, where there was any.
+    pub duration_s: Option<u32>,
+    /// The final SIP answer, where there was one.
+    pub sip_code: Option<u16>,
+    /// The caller has hung up.
+    pub caller_gone: bool,
+}
+
+/// What a status callback says of a leg.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegReport {
+    /// The leg. Equal to the call itself for the caller's own leg.
+    pub leg: CallId,
+    /// The caller's leg, where this is a child of it.
+    pub parent: Option<CallId>,
+    /// Which dial of the call made this leg; from the signed query of the callback URL.
+    pub step: Option<u32>,
+    /// The dialer that was dialled, likewise.
+    pub dialer: Option<DialerId>,
+    /// How far it has come.
+    pub status: LegStatus,
+    /// The carrier's count of events of this leg, from 0.
+    pub sequence: Option<u32>,
+    /// Duration in seconds, on the last event.
+    pub duration_s: Option<u32>,
+    /// The final SIP answer, on the last event.
+    pub sip_code: Option<u16>,
+}

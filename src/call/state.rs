@@ -1,0 +1,287 @@
+//! What the next webhook of a call needs to know, and how webhooks move it on.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DialReport, Disposition, EndReason, LegReport, LegStatus, Status};
+use crate::routing::DialerId;
+
+/// Identifies a call: Twilio's CallSid of the caller's leg, or an id of ours for the JSON door. Also names a leg.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallId(Arc<str>);
+
+/// The text cannot name a call: 1 to 64 characters of `[A-Za-z0-9_-]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a call id: 1 to 64 characters of A-Z a-z 0-9 _ -")]
+pub struct NotCallId;
+
+impl CallId {
+    /// Takes any id that fits a URL; Twilio's are `CA` and 32 hexadecimal digits, but only their safety matters here.
+    pub fn parse(text: &str) -> Result<Self, NotCallId> {
+        let safe = text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if safe && (1..=64).contains(&text.len()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NotCallId)
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who is being dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Target {
+    /// A dialer of the plan.
+    Dialer {
+        /// Its place in the plan, from 0.
+        position: usize,
+        /// 1, or 2 when its line is rung once more.
+        ring: u8,
+    },
+    /// The last-resort number.
+    LastResort,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+enum Phase {
+    Routing,
+    Dialing { target: Target, bridged: bool },
+    Ended { disposition: Disposition },
+}
+
+/// A call under way. Transitions consume the state and return the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallState {
+    plan: Vec<DialerId>,
+    /// How many dials were started; names the current one in callback URLs.
+    step: u32,
+    phase: Phase,
+}
+
+/// What happened cannot happen in this state: late, repeated or out of order. The call stays as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{event} does not fit a call that is {state}")]
+pub struct InvalidTransition {
+    event: &'static str,
+    state: &'static str,
+}
+
+/// What follows on a dial that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AfterDial {
+    /// The same line is rung once more, without a new handoff.
+    RingAgain {
+        /// Which dialer.
+        dialer: DialerId,
+    },
+    /// The rest of the plan is asked, in order.
+    NextDialers {
+        /// The dialers that are left.
+        dialers: Vec<DialerId>,
+    },
+    /// Nobody of the plan is left; `last` says how the last leg ended.
+    PlanExhausted {
+        /// How the last leg ended.
+        last: EndReason,
+    },
+    /// The call is over.
+    Over,
+}
+
+impl CallState {
+    /// A call that is being routed, with the dialers of its plan.
+    pub fn routing(plan: Vec<DialerId>) -> Self {
+        Self {
+            plan,
+            step: 0,
+            phase: Phase::Routing,
+        }
+    }
+
+    /// Where the call stands.
+    pub fn status(&self) -> Status {
+        match self.phase {
+            Phase::Routing => Status::Routing,
+            Phase::Dialing { bridged: false, .. } => Status::Dialing,
+            Phase::Dialing { bridged: true, .. } => Status::Bridged,
+            Phase::Ended { .. } => Status::Ended,
+        }
+    }
+
+    /// How an ended call counts.
+    pub fn disposition(&self) -> Option<Disposition> {
+        match self.phase {
+            Phase::Ended { disposition } => Some(disposition),
+            Phase::Routing | Phase::Dialing { .. } => None,
+        }
+    }
+
+    /// The number of the current dial, from 1; 0 before the first.
+    pub fn step(&self) -> u32 {
+        self.step
+    }
+
+    /// The dialer that is or was dialled last; `None` for the last resort.
+    pub fn dialer(&self) -> Option<&DialerId> {
+        match self.phase {
+            Phase::Dialing {
+                target: Target::Dialer { position, .. },
+                ..
+            } => self.plan.get(position),
+            Phase::Dialing {
+                target: Target::LastResort,
+                ..
+            }
+            | Phase::Routing
+            | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// A line of `dialer` starts to ring.
+    pub fn dialing(self, dialer: &DialerId) -> Self {
+        let ring = match self.phase {
+            Phase::Dialing {
+                target: Target::Dialer { position, ring },
+                ..
+            } if self.plan.get(position) == Some(dialer) => ring + 1,
+            Phase::Dialing { .. } | Phase::Routing | Phase::Ended { .. } => 1,
+        };
+        let position = self
+            .plan
+            .iter()
+            .position(|planned| planned == dialer)
+            .unwrap_or(self.plan.len());
+        self.dial(Target::Dialer { position, ring })
+    }
+
+    /// The last-resort number starts to ring.
+    pub fn dialing_last_resort(self) -> Self {
+        self.dial(Target::LastResort)
+    }
+
+    fn dial(self, target: Target) -> Self {
+        Self {
+            step: self.step + 1,
+            phase: Phase::Dialing {
+                target,
+                bridged: false,
+            },
+            plan: self.plan,
+        }
+    }
+
+    /// The call is over.
+    pub fn ended(self, disposition: Disposition) -> Self {
+        Self {
+            phase: Phase::Ended { disposition },
+            ..self
+        }
+    }
+
+    /// The current dial has ended.
+    pub fn dial_ended(self, report: &DialReport) -> Result<(Self, AfterDial), InvalidTransition> {
+        let Phase::Dialing { target, bridged } = self.phase else {
+            return Err(self.refuses("the end of a dial"));
+        };
+        if report.step != self.step {
+            return Err(self.refuses("the end of another dial"));
+        }
+        let disposition = match (target, report.end) {
+            (Target::LastResort, _) => Some(Disposition::LastResort),
+            (Target::Dialer { .. }, EndReason::Completed) => Some(Disposition::Answered),
+            (Target::Dialer { .. }, EndReason::Canceled) => Some(Disposition::Abandoned),
+            (Target::Dialer { .. }, EndReason::Busy | EndReason::NoAnswer | EndReason::Failed)
+                if bridged =>
+            {
+                Some(Disposition::Answered)
+            }
+            (Target::Dialer { .. }, EndReason::Busy | EndReason::NoAnswer | EndReason::Failed) => {
+                report.caller_gone.then_some(Disposition::Abandoned)
+            }
+        };
+        if let Some(disposition) = disposition {
+            return Ok((self.ended(disposition), AfterDial::Over));
+        }
+        let Target::Dialer { position, ring } = target else {
+            return Err(self.refuses("the end of a dial"));
+        };
+        let after = self.after_failed_leg(position, ring, report.end);
+        Ok((self, after))
+    }
+
+    fn after_failed_leg(&self, position: usize, ring: u8, last: EndReason) -> AfterDial {
+        match self.plan.get(position) {
+            Some(dialer) if ring < 2 => AfterDial::RingAgain {
+                dialer: dialer.clone(),
+            },
+            Some(_) | None => {
+                let dialers = self.plan.get(position + 1..).unwrap_or_default().to_vec();
+                if dialers.is_empty() {
+                    AfterDial::PlanExhausted { last }
+                } else {
+                    AfterDial::NextDialers { dialers }
+                }
+            }
+        }
+    }
+
+    /// A leg made progress. A child leg that is answered bridges the call; the end of the caller's own leg ends it.
+    pub fn leg_reported(self, report: &LegReport) -> Result<Self, InvalidTransition> {
+        let own_leg = report.parent.is_none();
+        match (self.phase, report.status) {
+            (Phase::Ended { .. }, _) => Err(self.refuses("a leg's progress")),
+            (Phase::Dialing { target, bridged }, LegStatus::Ended(_)) if own_leg => {
+                Ok(self.ended(match target {
+                    Target::LastResort => Disposition::LastResort,
+                    Target::Dialer { .. } if bridged => Disposition::Answered,
+                    Target::Dialer { .. } => Disposition::Abandoned,
+                }))
+            }
+            (Phase::Routing, LegStatus::Ended(_)) if own_leg => {
+                Ok(self.ended(Disposition::Abandoned))
+            }
+            (Phase::Dialing { target, .. }, LegStatus::Answered)
+                if !own_leg && report.step == Some(self.step) =>
+            {
+                Ok(Self {
+                    phase: Phase::Dialing {
+                        target,
+                        bridged: true,
+                    },
+                    ..self
+                })
+            }
+            (Phase::Dialing { .. } | Phase::Routing, _) => Ok(self),
+        }
+    }
+
+    fn refuses(&self, event: &'static str) -> InvalidTransition {
+        InvalidTransition {
+            event,
+            state: self.status().as_str(),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What became of one request to a dialer.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What became of one request to a dialer. "Sent, outcome unknown" is a state of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// The dialer has taken note of the call.
+    Accepted {
+        /// What the dialer calls it (a ticket or contact id), where it says so.
+        reference: Option<String>,
+    },
+    /// The dialer will not take it; asking again changes nothing.
+    Refused {
+        /// Why.
+        #[serde(flatten)]
+        failure: Failure,
+    },
+    /// The request did not take effect; asking again may help.
+    Retryable {
+        /// Why.
+        #[serde(flatten)]
+        failure: Failure,
+        /// How long the dialer wants to be left alone, where it says so, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    },
+    /// The request was sent and nothing is known of its effect.
+    Unknown {
+        /// Why.
+        #[serde(flatten)]
+        failure: Failure,
+    },
+}
+
+impl Outcome {
+    /// Why the request did not succeed; `None` where it did.
+    pub fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Accepted { .. } => None,
+            Self::Refused { failure }
+            | Self::Retryable { failure, .. }
+            | Self::Unknown { failure } => Some(*failure),
+        }
+    }
+
+    /// How long the dialer wants to be left alone before the next request.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Retryable { retry_after_ms, .. } => retry_after_ms.map(Duration::from_millis),
+            Self::Accepted { .. } | Self::Refused { .. } | Self::Unknown { .. } => None,
+        }
+    }
+}
+
+/// Why a request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// The HTTP status, where there was an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+/// Kinds of failure of a request, for reasons and breakers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// No answer in time.
+    Timeout,
+    /// No connection: DNS, TCP or TLS failed. Nothing was sent.
+    Connect,
+    /// The connection broke after the request was sent.
+    Reset,
+    /// 401 or 403: credentials refused.
+    Unauthorized,
+    /// 429.
+    RateLimited,
+    /// 408, 425 or 5xx.
+    ServerError,
+    /// Any other 3xx or 4xx.
+    Rejected,
+    /// The answer could not be read.
+    Malformed,
+    /// The process ended between intent and outcome.
+    Interrupted,
+}
+
+impl FailureKind {
+    /// The stable name, as in exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Reset => "reset",
+            Self::Unauthorized => "unauthorized",
+            Self::RateLimited => "rate_limited",
+            Self::ServerError => "server_error",
+            Self::Rejected => "rejected",
+            Self::Malformed => "malformed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl Failure {
+    /// A failure without an HTTP answer.
+    pub fn of(kind: FailureKind) -> Self {
+        Self { kind, status: None }
+    }
+
+    /// A failure that came as an HTTP answer.
+    pub fn with_status(kind: FailureKind, status: u16) -> Self {
+        Self {
+            kind,
+            status: Some(status),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.as_str())?;
+        if let Some(status) = self.status {
+            write!(f, " ({status})")?;
+        }
+        Ok(())
+    }
+}

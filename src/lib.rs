@@ -1,0 +1,25 @@
+//! Switchboard answers the phone for Twilio: it looks the caller up in Braze, decides which dialer takes the call, tells
+//! that dialer, records why, and connects the call.
+//!
+//! Modules stand in reading order. The first half is the functional core: values in, values out, no clock, no I/O. The
+//! second half is the shell around it. Dependencies point inwards: the shell uses the core, never the other way round,
+//! and the clients (`twilio`, `braze`, `dialer`, `store`) do not know each other; they meet in `flow`.
+
+pub mod audit;
+pub mod call;
+pub mod deadline;
+pub mod handoff;
+pub mod lead;
+pub mod phone;
+pub mod resilience;
+pub mod routing;
+pub mod twiml;
+
+pub mod braze;
+pub mod clock;
+pub mod config;
+pub mod dialer;
+pub mod http;
+pub mod simulator;
+pub mod store;
+pub mod twilio;

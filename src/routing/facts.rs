@@ -1,0 +1,157 @@
+//! All that is known when a call is decided. Facts are recorded with the decision, so that it can be executed again;
+//! they hold nothing that identifies a person.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::DialerId;
+use crate::lead::LeadScore;
+
+/// Everything a decision may depend on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallFacts {
+    /// When the call is decided.
+    pub at: Timestamp,
+    /// What Braze says of the caller.
+    pub lookup: Lookup,
+    /// The state of every configured dialer, in the order of the file.
+    pub dialers: Vec<DialerView>,
+}
+
+/// A bounded question about the caller, and how it ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Lookup {
+    /// Braze has a profile for this number.
+    Known {
+        /// What the profile says.
+        profile: Profile,
+        /// Where the answer came from.
+        source: Source,
+        /// Age of the answer in milliseconds; 0 when just fetched.
+        age_ms: u64,
+        /// Why an older answer was used although a fresh one was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<LookupUnavailable>,
+    },
+    /// Braze has no profile for this number.
+    Unknown {
+        /// Where the answer came from.
+        source: Source,
+        /// Age of the answer in milliseconds; 0 when just fetched.
+        age_ms: u64,
+    },
+    /// There is no number to ask for.
+    Skipped {
+        /// Why not.
+        reason: LookupSkipped,
+    },
+    /// Braze did not answer in time, or not usefully.
+    Unavailable {
+        /// Why not.
+        reason: LookupUnavailable,
+    },
+}
+
+/// The routing fields of a Braze profile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// The lead score, where the profile has a readable one.
+    pub score: Option<LeadScore>,
+    /// The named tier, as Braze holds it, where one is configured and set.
+    pub tier: Option<String>,
+}
+
+/// Where an answer about the caller came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// From the cache, within its time to live.
+    Fresh,
+    /// From the cache, beyond its time to live.
+    Stale,
+    /// From Braze, just now.
+    Fetched,
+}
+
+/// Why no look-up was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LookupSkipped {
+    /// The caller hides the number.
+    Withheld,
+    /// Digits without a country code, or a short code.
+    NotE164,
+    /// A Voice SDK client.
+    Client,
+    /// A SIP user that is no number.
+    SipUser,
+    /// Nothing that can be read as a caller.
+    Unreadable,
+}
+
+/// Why a look-up gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LookupUnavailable {
+    /// No answer within the look-up's share of the budget.
+    Timeout,
+    /// Braze answered 429.
+    RateLimited,
+    /// Our own limiter has no request left for this minute.
+    LimiterEmpty,
+    /// The circuit breaker is open.
+    BreakerOpen,
+    /// Braze refused the key (401, 403).
+    Unauthorized,
+    /// Braze refused the request (other 4xx).
+    Rejected,
+    /// Braze failed (5xx, 408, 425) or is in maintenance (202).
+    ServerError,
+    /// No connection: DNS, TCP or TLS failed, or the connection broke.
+    Connect,
+    /// The answer could not be read.
+    Malformed,
+    /// Nothing of the budget was left to ask with.
+    NoBudget,
+}
+
+/// What is known of one dialer when a call is decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialerView {
+    /// Which dialer.
+    pub dialer: DialerId,
+    /// Taken out by hand.
+    pub drained: bool,
+    /// Whether requests to it succeed.
+    pub breaker: BreakerView,
+    /// Whether it says it can take calls.
+    pub availability: Availability,
+}
+
+/// A circuit breaker as the decision sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerView {
+    /// Healthy: calls pass.
+    Closed,
+    /// Tripped: refused at once.
+    Open,
+    /// One call may try.
+    HalfOpen,
+}
+
+/// What a dialer says about taking calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Availability {
+    /// It can take calls.
+    Available,
+    /// It cannot.
+    Unavailable {
+        /// In words, with the figures: `0 agents online, 1 needed`.
+        why: String,
+    },
+    /// It does not say; counted as available.
+    Unknown,
+}

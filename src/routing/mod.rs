@@ -1,0 +1,18 @@
+//! Which dialer takes a call, and why: a pure function of a rule set and recorded facts.
+
+mod change;
+mod decide;
+mod eligibility;
+mod facts;
+mod plan;
+mod ruleset;
+mod trace;
+
+pub use decide::decide;
+pub use facts::{
+    Availability, BreakerView, CallFacts, DialerView, Lookup, LookupSkipped, LookupUnavailable,
+    Profile, Source,
+};
+pub use plan::{Decision, DialerId, RoutePlan, SkipReason, Skipped};
+pub use ruleset::{Rule, Ruleset, RulesetVersion};
+pub use trace::{Reason, Step, Trace, Verdict};

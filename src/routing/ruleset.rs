@@ -1,0 +1,73 @@
+//! The rule set: tiers, ordered rules, and a default that makes it total.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::DialerId;
+use crate::lead::{TierName, Tiers};
+
+/// One rule: which tiers it wants, and which dialers then take the call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// What people call it.
+    pub name: String,
+    /// The tiers it matches; empty matches every caller, also one without a tier.
+    pub tiers: Vec<TierName>,
+    /// The dialers, in the order in which they are asked.
+    pub dialers: Vec<DialerId>,
+}
+
+/// Everything a decision is made by. The first matching rule wins; after the last comes the default plan, so that every
+/// call gets a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruleset {
+    /// The lead-score classes.
+    pub tiers: Tiers,
+    /// In the order of the file.
+    pub rules: Vec<Rule>,
+    /// First in the default plan; the other dialers follow in the order of the file.
+    pub default_dialer: DialerId,
+    /// Every configured dialer, in the order of the file.
+    pub dialers: Vec<DialerId>,
+}
+
+/// Names one rule set by its content.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RulesetVersion(String);
+
+impl RulesetVersion {
+    /// The version as text: the first 12 hexadecimal digits of a SHA-256.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RulesetVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Ruleset {
+    /// The version of this content: the same rules always have the same version.
+    pub fn version(&self) -> RulesetVersion {
+        let content = serde_json::to_vec(self).unwrap_or_default();
+        let digest = Sha256::digest(&content);
+        RulesetVersion(hex::encode(digest.get(..6).unwrap_or_default()))
+    }
+
+    /// The default plan: the default dialer, then the others in the order of the file.
+    pub fn default_order(&self) -> Vec<DialerId> {
+        let others = self
+            .dialers
+            .iter()
+            .filter(|dialer| **dialer != self.default_dialer);
+        std::iter::once(&self.default_dialer)
+            .chain(others)
+            .cloned()
+            .collect()
+    }
+}

@@ -1,0 +1,250 @@
+//! The decision chain as data, and as sentences.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DialerId, Lookup, LookupSkipped, LookupUnavailable, SkipReason, Source};
+use crate::lead::{LeadScore, TierName};
+
+/// Why a call went as it went: one code per call, stable in exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// A rule matched the caller's tier.
+    RuleMatched,
+    /// The caller is known, and no rule matched.
+    NoRuleMatched,
+    /// Braze does not know the caller.
+    UnknownCaller,
+    /// There was no number to look up.
+    LookupSkipped,
+    /// Braze did not answer in time, or not usefully.
+    LookupUnavailable,
+    /// Every dialer of the plan was taken out, tripped or unavailable.
+    NoDialerAvailable,
+    /// Every dialer of the plan refused the handoff.
+    AllDialersRefused,
+    /// Every leg of the plan ended busy, unanswered or failed.
+    AllLegsFailed,
+}
+
+impl Reason {
+    /// The stable name, as in exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RuleMatched => "rule_matched",
+            Self::NoRuleMatched => "no_rule_matched",
+            Self::UnknownCaller => "unknown_caller",
+            Self::LookupSkipped => "lookup_skipped",
+            Self::LookupUnavailable => "lookup_unavailable",
+            Self::NoDialerAvailable => "no_dialer_available",
+            Self::AllDialersRefused => "all_dialers_refused",
+            Self::AllLegsFailed => "all_legs_failed",
+        }
+    }
+}
+
+/// The decision chain: the recorded steps from facts to plan.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Trace(pub Vec<Step>);
+
+/// One step of a decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "step")]
+pub enum Step {
+    /// What the look-up said.
+    Lookup {
+        /// How it ended, with age and source.
+        lookup: Lookup,
+    },
+    /// Which class the caller belongs to.
+    Tier {
+        /// The class, if any.
+        tier: Option<TierName>,
+        /// The lead score it came from, if it came from one.
+        score: Option<LeadScore>,
+        /// The class as Braze names it, where it does.
+        named: Option<String>,
+    },
+    /// What one rule said of the call.
+    Rule {
+        /// The rule's name.
+        name: String,
+        /// Its answer.
+        verdict: Verdict,
+    },
+    /// No rule matched: the default plan.
+    DefaultRule {
+        /// Who is asked first.
+        dialer: DialerId,
+        /// Why the default applies.
+        reason: Reason,
+    },
+    /// A dialer takes its place in the plan.
+    Planned {
+        /// Which dialer.
+        dialer: DialerId,
+        /// 1 for the first to be asked.
+        order: usize,
+    },
+    /// A dialer is left out.
+    Skipped {
+        /// Which dialer.
+        dialer: DialerId,
+        /// Why.
+        reason: SkipReason,
+        /// With the figures, where there are any.
+        detail: String,
+    },
+}
+
+/// What a rule said of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Verdict {
+    /// It matches: its dialers take the call.
+    Matched,
+    /// It does not, and why.
+    NotMatched {
+        /// In words: `tier is cold; the rule wants hot or warm`.
+        why: String,
+    },
+}
+
+impl Trace {
+    /// The decision chain as sentences, one a step.
+    pub fn sentences(&self) -> Vec<String> {
+        self.0.iter().map(Step::sentence).collect()
+    }
+}
+
+impl Step {
+    /// The step as one sentence for people.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Lookup { lookup } => lookup_sentence(lookup),
+            Self::Tier {
+                tier: None,
+                score: None,
+                ..
+            } => "No score is known, so the caller has no tier.".to_owned(),
+            Self::Tier {
+                tier: None,
+                score: Some(score),
+                ..
+            } => format!("Score {score} lies below every tier."),
+            Self::Tier {
+                tier: Some(tier),
+                named: Some(named),
+                ..
+            } => {
+                format!("Braze names the tier {named:?}: {tier}.")
+            }
+            Self::Tier {
+                tier: Some(tier),
+                score: Some(score),
+                ..
+            } => format!("Score {score} is tier {tier}."),
+            Self::Tier {
+                tier: Some(tier), ..
+            } => format!("The tier is {tier}."),
+            Self::Rule {
+                name,
+                verdict: Verdict::Matched,
+            } => format!("Rule {name:?} matches."),
+            Self::Rule {
+                name,
+                verdict: Verdict::NotMatched { why },
+            } => format!("Rule {name:?} does not match: {why}."),
+            Self::DefaultRule { dialer, reason } => {
+                format!(
+                    "The default applies ({}): {dialer} first.",
+                    reason.as_str().replace('_', " ")
+                )
+            }
+            Self::Planned { dialer, order } => format!("{order}. {dialer}"),
+            Self::Skipped {
+                dialer,
+                reason,
+                detail,
+            } => {
+                let mut text =
+                    format!("{dialer} is skipped: {}", reason.as_str().replace('_', " "));
+                if !detail.is_empty() {
+                    // Writing to a String cannot fail.
+                    write!(text, " ({detail})").unwrap_or_default();
+                }
+                text + "."
+            }
+        }
+    }
+}
+
+fn lookup_sentence(lookup: &Lookup) -> String {
+    match lookup {
+        Lookup::Known {
+            profile,
+            source,
+            age_ms,
+            because,
+        } => {
+            let score = profile.score.map_or_else(
+                || "no readable score".to_owned(),
+                |score| format!("score {score}"),
+            );
+            let late = because.map_or_else(String::new, |why| {
+                format!(", because {}", unavailable_words(why))
+            });
+            format!(
+                "Braze knows the caller: {score} ({}{late}).",
+                source_words(*source, *age_ms)
+            )
+        }
+        Lookup::Unknown { source, age_ms } => {
+            format!(
+                "Braze does not know the caller ({}).",
+                source_words(*source, *age_ms)
+            )
+        }
+        Lookup::Skipped { reason } => format!("No look-up: {}.", skipped_words(*reason)),
+        Lookup::Unavailable { reason } => {
+            format!("Braze gave no answer: {}.", unavailable_words(*reason))
+        }
+    }
+}
+
+fn source_words(source: Source, age_ms: u64) -> String {
+    let age_s = age_ms / 1_000;
+    match source {
+        Source::Fresh => format!("from the cache, {age_s} s old"),
+        Source::Stale => format!("from the cache, stale, {age_s} s old"),
+        Source::Fetched => "just fetched".to_owned(),
+    }
+}
+
+fn skipped_words(reason: LookupSkipped) -> &'static str {
+    match reason {
+        LookupSkipped::Withheld => "the caller hides the number",
+        LookupSkipped::NotE164 => "the number has no country code",
+        LookupSkipped::Client => "the caller is an app user",
+        LookupSkipped::SipUser => "the caller is a SIP user without a number",
+        LookupSkipped::Unreadable => "the caller cannot be read as a number",
+    }
+}
+
+fn unavailable_words(reason: LookupUnavailable) -> &'static str {
+    match reason {
+        LookupUnavailable::Timeout => "no answer in time",
+        LookupUnavailable::RateLimited => "Braze limits our requests",
+        LookupUnavailable::LimiterEmpty => "our own request limit is used up",
+        LookupUnavailable::BreakerOpen => "the circuit breaker is open",
+        LookupUnavailable::Unauthorized => "Braze refused the API key",
+        LookupUnavailable::Rejected => "Braze refused the request",
+        LookupUnavailable::ServerError => "Braze failed",
+        LookupUnavailable::Connect => "no connection",
+        LookupUnavailable::Malformed => "the answer could not be read",
+        LookupUnavailable::NoBudget => "nothing of the budget was left",
+    }
+}

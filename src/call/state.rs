@@ -285,3 +285,156 @@ impl CallState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Vec<DialerId> {
+        vec![DialerId::new("a"), DialerId::new("b")]
+    }
+
+    fn report(step: u32, end: EndReason, caller_gone: bool) -> DialReport {
+        DialReport {
+            step,
+            end,
+            leg: None,
+            duration_s: None,
+            sip_code: None,
+            caller_gone,
+        }
+    }
+
+    fn leg(status: LegStatus, child: bool, step: u32) -> LegReport {
+        LegReport {
+            leg: CallId::parse(if child { "CA2" } else { "CA1" }).unwrap(),
+            parent: child.then(|| CallId::parse("CA1").unwrap()),
+            step: Some(step),
+            dialer: None,
+            status,
+            sequence: None,
+            duration_s: None,
+            sip_code: None,
+        }
+    }
+
+    fn ringing() -> CallState {
+        CallState::routing(plan()).dialing(&DialerId::new("a"))
+    }
+
+    #[test]
+    fn every_dialer_is_rung_twice_then_the_plan_is_exhausted() {
+        let (state, after) = ringing()
+            .dial_ended(&report(1, EndReason::Busy, false))
+            .unwrap();
+        assert_eq!(
+            after,
+            AfterDial::RingAgain {
+                dialer: DialerId::new("a")
+            }
+        );
+        let state = state.dialing(&DialerId::new("a"));
+        let (state, after) = state
+            .dial_ended(&report(2, EndReason::NoAnswer, false))
+            .unwrap();
+        assert_eq!(
+            after,
+            AfterDial::NextDialers {
+                dialers: vec![DialerId::new("b")]
+            }
+        );
+        let state = state.dialing(&DialerId::new("b"));
+        let (state, after) = state
+            .dial_ended(&report(3, EndReason::Failed, false))
+            .unwrap();
+        assert_eq!(
+            after,
+            AfterDial::RingAgain {
+                dialer: DialerId::new("b")
+            }
+        );
+        let state = state.dialing(&DialerId::new("b"));
+        let (state, after) = state
+            .dial_ended(&report(4, EndReason::Busy, false))
+            .unwrap();
+        assert_eq!(
+            after,
+            AfterDial::PlanExhausted {
+                last: EndReason::Busy
+            }
+        );
+        let state = state.dialing_last_resort();
+        let (state, after) = state
+            .dial_ended(&report(5, EndReason::Completed, false))
+            .unwrap();
+        assert_eq!(
+            (after, state.disposition()),
+            (AfterDial::Over, Some(Disposition::LastResort))
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_dial_decides_how_the_call_counts() {
+        let cases = [
+            (EndReason::Completed, false, Disposition::Answered),
+            (EndReason::Completed, true, Disposition::Answered),
+            (EndReason::Canceled, false, Disposition::Abandoned),
+            (EndReason::NoAnswer, true, Disposition::Abandoned),
+            (EndReason::Busy, true, Disposition::Abandoned),
+        ];
+        for (end, caller_gone, expected) in cases {
+            let (state, after) = ringing().dial_ended(&report(1, end, caller_gone)).unwrap();
+            assert_eq!(
+                (after, state.disposition()),
+                (AfterDial::Over, Some(expected)),
+                "{end:?} {caller_gone}"
+            );
+        }
+    }
+
+    #[test]
+    fn late_repeated_and_foreign_reports_leave_the_call_as_it_is() {
+        assert!(
+            ringing()
+                .dial_ended(&report(2, EndReason::Busy, false))
+                .is_err()
+        );
+        assert!(
+            CallState::routing(plan())
+                .dial_ended(&report(0, EndReason::Busy, false))
+                .is_err()
+        );
+        let over = ringing().ended(Disposition::Answered);
+        assert!(
+            over.clone()
+                .dial_ended(&report(1, EndReason::Busy, false))
+                .is_err()
+        );
+        assert!(
+            over.leg_reported(&leg(LegStatus::Answered, true, 1))
+                .is_err()
+        );
+        let still_ringing = ringing()
+            .leg_reported(&leg(LegStatus::Answered, true, 7))
+            .unwrap();
+        assert_eq!(still_ringing.status(), Status::Dialing);
+    }
+
+    #[test]
+    fn an_answered_leg_bridges_and_the_callers_own_leg_ends_the_call() {
+        let bridged = ringing()
+            .leg_reported(&leg(LegStatus::Answered, true, 1))
+            .unwrap();
+        assert_eq!(bridged.status(), Status::Bridged);
+        let ended = LegStatus::Ended(EndReason::Completed);
+        let answered = bridged.leg_reported(&leg(ended, false, 1)).unwrap();
+        assert_eq!(answered.disposition(), Some(Disposition::Answered));
+        let abandoned = ringing().leg_reported(&leg(ended, false, 1)).unwrap();
+        assert_eq!(abandoned.disposition(), Some(Disposition::Abandoned));
+        let last_resort = CallState::routing(plan())
+            .dialing_last_resort()
+            .leg_reported(&leg(ended, false, 1))
+            .unwrap();
+        assert_eq!(last_resort.disposition(), Some(Disposition::LastResort));
+    }
+}

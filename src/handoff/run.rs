@@ -192,3 +192,201 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Failure;
+    use super::*;
+
+    const AMPLE: Duration = Duration::from_millis(1_950);
+
+    fn run(plan: &[(&str, Repeat)]) -> Run {
+        let candidate = |(name, repeat): &(&str, Repeat)| Candidate {
+            dialer: DialerId::new(name),
+            timeout: Duration::from_millis(700),
+            repeat: *repeat,
+        };
+        Run::new(plan.iter().map(candidate).collect())
+    }
+
+    fn outcome(text: &str) -> Outcome {
+        let of = |kind| Failure::of(kind);
+        match text {
+            "accepted" => Outcome::Accepted {
+                reference: Some("r1".to_owned()),
+            },
+            "401" => Outcome::Refused {
+                failure: Failure::with_status(FailureKind::Unauthorized, 401),
+            },
+            "422" => Outcome::Refused {
+                failure: Failure::with_status(FailureKind::Rejected, 422),
+            },
+            "500" => Outcome::Retryable {
+                failure: Failure::with_status(FailureKind::ServerError, 500),
+                retry_after_ms: None,
+            },
+            "429 300" => Outcome::Retryable {
+                failure: Failure::with_status(FailureKind::RateLimited, 429),
+                retry_after_ms: Some(300),
+            },
+            "429 1000" => Outcome::Retryable {
+                failure: Failure::with_status(FailureKind::RateLimited, 429),
+                retry_after_ms: Some(1_000),
+            },
+            "refused" => Outcome::Retryable {
+                failure: of(FailureKind::Connect),
+                retry_after_ms: None,
+            },
+            "timeout" => Outcome::Unknown {
+                failure: of(FailureKind::Timeout),
+            },
+            "reset" => Outcome::Unknown {
+                failure: of(FailureKind::Reset),
+            },
+            other => panic!("no such outcome: {other}"),
+        }
+    }
+
+    fn word(next: &Next) -> String {
+        match next {
+            Next::Send {
+                dialer, attempt, ..
+            } => format!("{dialer}#{attempt}"),
+            Next::Connect {
+                dialer,
+                certainty: Certainty::Confirmed,
+                ..
+            } => format!("connect {dialer}"),
+            Next::Connect {
+                dialer,
+                certainty: Certainty::Unconfirmed,
+                ..
+            } => format!("connect {dialer} anyway"),
+            Next::GiveUp => "give up".to_owned(),
+        }
+    }
+
+    /// Plays `outcomes` against a plan with ample time and compares what the run asked for.
+    fn check(plan: &[(&str, Repeat)], outcomes: &[&str], expected: &[&str]) {
+        let mut run = run(plan);
+        let mut asked = vec![word(&run.start(AMPLE))];
+        asked.extend(
+            outcomes
+                .iter()
+                .map(|text| word(&run.next(&outcome(text), AMPLE))),
+        );
+        assert_eq!(asked, expected, "plan {plan:?}, outcomes {outcomes:?}");
+    }
+
+    const A: (&str, Repeat) = ("a", Repeat::Idempotent);
+    const B: (&str, Repeat) = ("b", Repeat::Idempotent);
+    const H: (&str, Repeat) = ("h", Repeat::UnlessSent);
+
+    #[test]
+    fn each_outcome_leads_to_one_next_step() {
+        check(&[A, B], &["accepted"], &["a#1", "connect a"]);
+        check(
+            &[A, B],
+            &["500", "500", "accepted"],
+            &["a#1", "a#2", "b#1", "connect b"],
+        );
+        check(&[A, B], &["500", "accepted"], &["a#1", "a#2", "connect a"]);
+        check(&[A, B], &["401", "accepted"], &["a#1", "b#1", "connect b"]);
+        check(
+            &[A, B],
+            &["422", "500", "500"],
+            &["a#1", "b#1", "b#2", "give up"],
+        );
+        check(
+            &[A, B],
+            &["timeout", "timeout", "accepted"],
+            &["a#1", "a#2", "b#1", "connect b"],
+        );
+        check(
+            &[A, B],
+            &["429 300", "accepted"],
+            &["a#1", "a#2", "connect a"],
+        );
+        check(
+            &[A, B],
+            &["429 1000", "accepted"],
+            &["a#1", "b#1", "connect b"],
+        );
+        check(
+            &[A],
+            &["timeout", "timeout"],
+            &["a#1", "a#2", "connect a anyway"],
+        );
+        check(
+            &[H, B],
+            &["timeout", "accepted"],
+            &["h#1", "b#1", "connect b"],
+        );
+        check(&[H, B], &["reset", "401"], &["h#1", "b#1", "give up"]);
+        check(
+            &[H, B],
+            &["refused", "500", "accepted"],
+            &["h#1", "h#2", "b#1", "connect b"],
+        );
+        check(&[H], &["timeout"], &["h#1", "connect h anyway"]);
+        check(&[], &[], &["give up"]);
+    }
+
+    #[test]
+    fn with_little_time_left_the_next_dialer_goes_before_a_retry() {
+        let ms = Duration::from_millis;
+        let mut run = run(&[A, B]);
+        let Next::Send { timeout, .. } = run.start(ms(450)) else {
+            panic!("must send")
+        };
+        assert_eq!(timeout, ms(250));
+        let next = run.next(&outcome("timeout"), ms(200));
+        assert_eq!(
+            next,
+            Next::Send {
+                dialer: DialerId::new("b"),
+                attempt: 1,
+                after: Duration::ZERO,
+                timeout: ms(200)
+            }
+        );
+        assert_eq!(
+            word(&run.next(&outcome("timeout"), Duration::ZERO)),
+            "connect b anyway"
+        );
+    }
+
+    #[test]
+    fn when_nothing_is_left_the_dialer_being_asked_is_connected() {
+        let mut run = run(&[A, B]);
+        assert_eq!(word(&run.start(Duration::ZERO)), "connect a anyway");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_run_ends_after_at_most_two_requests_a_dialer(
+            n in 0_usize..5,
+            outcomes in proptest::collection::vec(0_usize..8, 12),
+            spend in proptest::collection::vec(0_u64..700, 12),
+        ) {
+            let names = ["a", "b", "c", "d", "e"];
+            let plan: Vec<_> = names.iter().take(n).map(|name| (*name, Repeat::Idempotent)).collect();
+            let kinds = ["accepted", "401", "422", "500", "429 300", "refused", "timeout", "reset"];
+            let mut run = run(&plan);
+            let mut left = AMPLE;
+            let mut sent: Vec<String> = Vec::new();
+            let mut next = run.start(left);
+            for (kind, spent) in outcomes.iter().zip(spend) {
+                let Next::Send { timeout, after, .. } = &next else { break };
+                proptest::prop_assert!(*timeout + *after <= left);
+                proptest::prop_assert!(!sent.contains(&word(&next)), "{} twice", word(&next));
+                sent.push(word(&next));
+                left = left.saturating_sub(Duration::from_millis(spent).min(*timeout) + *after);
+                next = run.next(&outcome(kinds[*kind]), left);
+            }
+            let ended = !matches!(next, Next::Send { .. });
+            proptest::prop_assert!(ended, "still sending: {next:?}");
+            proptest::prop_assert!(n > 0 || next == Next::GiveUp);
+        }
+    }
+}

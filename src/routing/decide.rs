@@ -178,3 +178,230 @@ fn plan(
     }
     plan
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::{
+        Availability, BreakerView, DialerView, LookupSkipped, LookupUnavailable, Profile, Source,
+    };
+    use super::*;
+    use crate::lead::{Tier, Tiers};
+
+    fn ruleset() -> Ruleset {
+        let tier = |name: &str, min: f64| Tier {
+            name: TierName::new(name),
+            min_score: LeadScore::new(min).unwrap(),
+        };
+        let rule = |name: &str, tiers: &[&str], dialers: &[&str]| Rule {
+            name: name.to_owned(),
+            tiers: tiers.iter().map(|t| TierName::new(t)).collect(),
+            dialers: dialers.iter().map(|d| DialerId::new(d)).collect(),
+        };
+        Ruleset {
+            tiers: Tiers::new(vec![
+                tier("hot", 80.0),
+                tier("warm", 40.0),
+                tier("cold", 0.0),
+            ]),
+            rules: vec![
+                rule("hot", &["hot"], &["dialfire", "zendesk"]),
+                rule("warm", &["warm"], &["zendesk"]),
+            ],
+            default_dialer: DialerId::new("zendesk"),
+            dialers: ["dialfire", "zendesk", "other"].map(DialerId::new).to_vec(),
+        }
+    }
+
+    fn facts(lookup: Lookup) -> CallFacts {
+        let view = |name: &str| DialerView {
+            dialer: DialerId::new(name),
+            drained: false,
+            breaker: BreakerView::Closed,
+            availability: Availability::Unknown,
+        };
+        CallFacts {
+            at: Timestamp::UNIX_EPOCH,
+            lookup,
+            dialers: ["dialfire", "zendesk", "other"].map(view).to_vec(),
+        }
+    }
+
+    fn known(score: Option<f64>, tier: Option<&str>) -> Lookup {
+        let profile = Profile {
+            score: score.and_then(LeadScore::new),
+            tier: tier.map(str::to_owned),
+        };
+        Lookup::Known {
+            profile,
+            source: Source::Fetched,
+            age_ms: 0,
+            because: None,
+        }
+    }
+
+    fn names(plan: &RoutePlan) -> Vec<&str> {
+        plan.dialers.iter().map(DialerId::as_str).collect()
+    }
+
+    #[test]
+    fn the_first_matching_rule_decides_and_the_default_makes_it_total() {
+        let cases: [(Lookup, Option<&str>, Reason, &[&str]); 8] = [
+            (
+                known(Some(80.0), None),
+                Some("hot"),
+                Reason::RuleMatched,
+                &["dialfire", "zendesk"],
+            ),
+            (
+                known(Some(79.9), None),
+                Some("warm"),
+                Reason::RuleMatched,
+                &["zendesk"],
+            ),
+            (
+                known(Some(3.0), None),
+                None,
+                Reason::NoRuleMatched,
+                &["zendesk", "dialfire", "other"],
+            ),
+            (
+                known(Some(3.0), Some("HOT")),
+                Some("hot"),
+                Reason::RuleMatched,
+                &["dialfire", "zendesk"],
+            ),
+            (
+                known(Some(50.0), Some("platinum")),
+                Some("warm"),
+                Reason::RuleMatched,
+                &["zendesk"],
+            ),
+            (
+                Lookup::Unknown {
+                    source: Source::Fresh,
+                    age_ms: 5,
+                },
+                None,
+                Reason::UnknownCaller,
+                &["zendesk", "dialfire", "other"],
+            ),
+            (
+                Lookup::Skipped {
+                    reason: LookupSkipped::Withheld,
+                },
+                None,
+                Reason::LookupSkipped,
+                &["zendesk", "dialfire", "other"],
+            ),
+            (
+                Lookup::Unavailable {
+                    reason: LookupUnavailable::Timeout,
+                },
+                None,
+                Reason::LookupUnavailable,
+                &["zendesk", "dialfire", "other"],
+            ),
+        ];
+        for (lookup, rule, reason, plan) in cases {
+            let decision = decide(&ruleset(), &facts(lookup.clone()));
+            assert_eq!(decision.rule.as_deref(), rule, "{lookup:?}");
+            assert_eq!(decision.reason, reason, "{lookup:?}");
+            assert_eq!(names(&decision.plan), plan, "{lookup:?}");
+        }
+    }
+
+    #[test]
+    fn a_skipped_dialer_says_the_smallest_change_that_would_select_it() {
+        let change = |lookup: Lookup, dialer: &str| {
+            let plan = decide(&ruleset(), &facts(lookup)).plan;
+            plan.skipped
+                .into_iter()
+                .find(|s| s.dialer.as_str() == dialer)
+                .map(|s| s.change)
+        };
+        assert_eq!(
+            change(known(Some(72.0), None), "dialfire").as_deref(),
+            Some("score 72; hot starts at 80")
+        );
+        assert_eq!(
+            change(known(Some(45.0), None), "dialfire").as_deref(),
+            Some("score 45; cold is below 40")
+        );
+        assert_eq!(
+            change(known(Some(95.0), None), "other").as_deref(),
+            Some("score 95; cold is below 40")
+        );
+        assert_eq!(change(known(Some(5.0), None), "other"), None);
+    }
+
+    #[test]
+    fn a_dialer_that_cannot_take_calls_is_skipped_with_its_reason() {
+        let mut facts = facts(known(Some(90.0), None));
+        facts.dialers[0].drained = true;
+        facts.dialers[1].availability = Availability::Unavailable {
+            why: "0 agents online, 1 needed".to_owned(),
+        };
+        let decision = decide(&ruleset(), &facts);
+        assert_eq!(decision.plan.dialers, []);
+        assert_eq!(decision.reason, Reason::NoDialerAvailable);
+        let skipped: Vec<_> = decision
+            .plan
+            .skipped
+            .iter()
+            .map(|s| (s.dialer.as_str(), s.reason.as_str(), s.change.as_str()))
+            .collect();
+        assert_eq!(
+            skipped,
+            [
+                ("dialfire", "drained", "resume it"),
+                (
+                    "zendesk",
+                    "unavailable",
+                    "it reports that it can take calls"
+                ),
+                ("other", "not_in_rule", "score 90; cold is below 40"),
+            ]
+        );
+
+        facts.dialers[0].drained = false;
+        facts.dialers[0].breaker = BreakerView::HalfOpen;
+        assert_eq!(names(&decide(&ruleset(), &facts).plan), ["dialfire"]);
+        facts.dialers[0].breaker = BreakerView::Open;
+        assert!(decide(&ruleset(), &facts).plan.dialers.is_empty());
+    }
+
+    #[test]
+    fn a_recorded_decision_comes_out_identical_when_executed_again() {
+        let facts = facts(known(Some(72.5), Some("warm")));
+        let decision = decide(&ruleset(), &facts);
+        let read_back: CallFacts =
+            serde_json::from_str(&serde_json::to_string(&facts).unwrap()).unwrap();
+        let rules: Ruleset =
+            serde_json::from_str(&serde_json::to_string(&ruleset()).unwrap()).unwrap();
+        assert_eq!(decide(&rules, &read_back), decision);
+        let recorded: Decision =
+            serde_json::from_str(&serde_json::to_string(&decision).unwrap()).unwrap();
+        assert_eq!(recorded, decision);
+    }
+
+    #[test]
+    fn the_trace_reads_as_sentences() {
+        let mut facts = facts(known(Some(72.0), None));
+        facts.dialers[1].breaker = BreakerView::Open;
+        let sentences = decide(&ruleset(), &facts).trace.sentences();
+        assert_eq!(
+            sentences,
+            [
+                "Braze knows the caller: score 72 (just fetched).",
+                "Score 72 is tier warm.",
+                "Rule \"hot\" does not match: tier is warm; the rule wants hot.",
+                "Rule \"warm\" matches.",
+                "zendesk is skipped: breaker open (its requests fail).",
+                "dialfire is skipped: not in rule (score 72; hot starts at 80).",
+                "other is skipped: not in rule (score 72; cold is below 40).",
+            ]
+        );
+    }
+}

@@ -206,6 +206,8 @@ pub enum Answer {
         /// Whether the dialer had confirmed.
         certainty: Certainty,
     },
+    /// On hold until a dialer can take the call.
+    Hold,
     /// The last-resort number is dialled.
     LastResort,
     /// A message is spoken and the call ends.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{DialReport, Disposition, EndReason, LegReport, LegStatus, Status};
@@ -68,6 +69,7 @@ pub enum Target {
 #[serde(rename_all = "snake_case", tag = "is")]
 enum Phase {
     Routing,
+    Held { since: Timestamp, round: u32 },
     Dialing { target: Target, bridged: bool },
     Ended { disposition: Disposition },
 }
@@ -79,6 +81,9 @@ pub struct CallState {
     /// How many dials were started; names the current one in callback URLs.
     step: u32,
     phase: Phase,
+    /// What the dialer being dialled calls the handoff (a ticket or contact id); its line is rung again with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
 }
 
 /// What happened cannot happen in this state: late, repeated or out of order. The call stays as it was.
@@ -118,6 +123,7 @@ impl CallState {
             plan,
             step: 0,
             phase: Phase::Routing,
+            reference: None,
         }
     }
 
@@ -125,6 +131,7 @@ impl CallState {
     pub fn status(&self) -> Status {
         match self.phase {
             Phase::Routing => Status::Routing,
+            Phase::Held { .. } => Status::Held,
             Phase::Dialing { bridged: false, .. } => Status::Dialing,
             Phase::Dialing { bridged: true, .. } => Status::Bridged,
             Phase::Ended { .. } => Status::Ended,
@@ -135,7 +142,7 @@ impl CallState {
     pub fn disposition(&self) -> Option<Disposition> {
         match self.phase {
             Phase::Ended { disposition } => Some(disposition),
-            Phase::Routing | Phase::Dialing { .. } => None,
+            Phase::Routing | Phase::Held { .. } | Phase::Dialing { .. } => None,
         }
     }
 
@@ -156,25 +163,45 @@ impl CallState {
                 ..
             }
             | Phase::Routing
+            | Phase::Held { .. }
             | Phase::Ended { .. } => None,
         }
     }
 
-    /// A line of `dialer` starts to ring.
-    pub fn dialing(self, dialer: &DialerId) -> Self {
+    /// What the dialer being dialled calls the handoff.
+    pub fn reference(&self) -> Option<&str> {
+        self.reference.as_deref()
+    }
+
+    /// True once another dialer than the first of the plan was dialled.
+    pub fn failed_over(&self) -> bool {
+        match self.phase {
+            Phase::Dialing { target: Target::Dialer { position, .. }, .. } => position > 0,
+            Phase::Dialing { target: Target::LastResort, .. }
+            | Phase::Routing
+            | Phase::Held { .. }
+            | Phase::Ended { .. } => false,
+        }
+    }
+
+    /// A line of `dialer` starts to ring; `reference` is what the dialer calls the handoff.
+    pub fn dialing(self, dialer: &DialerId, reference: Option<String>) -> Self {
         let ring = match self.phase {
             Phase::Dialing {
                 target: Target::Dialer { position, ring },
                 ..
             } if self.plan.get(position) == Some(dialer) => ring + 1,
-            Phase::Dialing { .. } | Phase::Routing | Phase::Ended { .. } => 1,
+            Phase::Dialing { .. }
+            | Phase::Routing
+            | Phase::Held { .. }
+            | Phase::Ended { .. } => 1,
         };
         let position = self
             .plan
             .iter()
             .position(|planned| planned == dialer)
             .unwrap_or(self.plan.len());
-        self.dial(Target::Dialer { position, ring })
+        Self { reference, ..self.dial(Target::Dialer { position, ring }) }
     }
 
     /// The last-resort number starts to ring.
@@ -190,7 +217,30 @@ impl CallState {
                 bridged: false,
             },
             plan: self.plan,
+            reference: None,
         }
+    }
+
+    /// The caller waits for a dialer; `now` counts only where the wait begins.
+    pub fn held(self, now: Timestamp) -> Self {
+        let (since, round) = match self.phase {
+            Phase::Held { since, round } => (since, round + 1),
+            Phase::Routing | Phase::Dialing { .. } | Phase::Ended { .. } => (now, 1),
+        };
+        Self { phase: Phase::Held { since, round }, ..self }
+    }
+
+    /// Since when the caller waits, and in which round of the hold loop, from 1.
+    pub fn waiting(&self) -> Option<(Timestamp, u32)> {
+        match self.phase {
+            Phase::Held { since, round } => Some((since, round)),
+            Phase::Routing | Phase::Dialing { .. } | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// Another plan takes the place of the one that found nobody.
+    pub fn replanned(self, plan: Vec<DialerId>) -> Self {
+        Self { plan, ..self }
     }
 
     /// The call is over.
@@ -260,7 +310,7 @@ impl CallState {
                     Target::Dialer { .. } => Disposition::Abandoned,
                 }))
             }
-            (Phase::Routing, LegStatus::Ended(_)) if own_leg => {
+            (Phase::Routing | Phase::Held { .. }, LegStatus::Ended(_)) if own_leg => {
                 Ok(self.ended(Disposition::Abandoned))
             }
             (Phase::Dialing { target, .. }, LegStatus::Answered)
@@ -274,7 +324,7 @@ impl CallState {
                     ..self
                 })
             }
-            (Phase::Dialing { .. } | Phase::Routing, _) => Ok(self),
+            (Phase::Dialing { .. } | Phase::Routing | Phase::Held { .. }, _) => Ok(self),
         }
     }
 
@@ -319,7 +369,7 @@ mod tests {
     }
 
     fn ringing() -> CallState {
-        CallState::routing(plan()).dialing(&DialerId::new("a"))
+        CallState::routing(plan()).dialing(&DialerId::new("a"), None)
     }
 
     #[test]
@@ -333,7 +383,7 @@ mod tests {
                 dialer: DialerId::new("a")
             }
         );
-        let state = state.dialing(&DialerId::new("a"));
+        let state = state.dialing(&DialerId::new("a"), None);
         let (state, after) = state
             .dial_ended(&report(2, EndReason::NoAnswer, false))
             .unwrap();
@@ -343,7 +393,7 @@ mod tests {
                 dialers: vec![DialerId::new("b")]
             }
         );
-        let state = state.dialing(&DialerId::new("b"));
+        let state = state.dialing(&DialerId::new("b"), None);
         let (state, after) = state
             .dial_ended(&report(3, EndReason::Failed, false))
             .unwrap();
@@ -353,7 +403,7 @@ mod tests {
                 dialer: DialerId::new("b")
             }
         );
-        let state = state.dialing(&DialerId::new("b"));
+        let state = state.dialing(&DialerId::new("b"), None);
         let (state, after) = state
             .dial_ended(&report(4, EndReason::Busy, false))
             .unwrap();
@@ -418,6 +468,17 @@ mod tests {
             .leg_reported(&leg(LegStatus::Answered, true, 7))
             .unwrap();
         assert_eq!(still_ringing.status(), Status::Dialing);
+    }
+
+    #[test]
+    fn a_held_call_keeps_the_time_its_wait_began() {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let held = CallState::routing(Vec::new()).held(at(10)).held(at(15));
+        assert_eq!((held.status(), held.waiting()), (Status::Held, Some((at(10), 2))));
+        let gone = held.clone().leg_reported(&leg(LegStatus::Ended(EndReason::Completed), false, 1));
+        assert_eq!(gone.unwrap().disposition(), Some(Disposition::Abandoned));
+        let ringing = held.replanned(plan()).dialing(&DialerId::new("b"), None);
+        assert_eq!((ringing.status(), ringing.failed_over()), (Status::Dialing, true));
     }
 
     #[test]

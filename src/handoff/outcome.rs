@@ -89,6 +89,10 @@ pub enum FailureKind {
     Malformed,
     /// The process ended between intent and outcome.
     Interrupted,
+    /// Not sent: the dialer's circuit breaker admits one call at a time.
+    BreakerOpen,
+    /// Not sent: recording the intent had used up the attempt's time.
+    NoTime,
 }
 
 impl FailureKind {
@@ -104,6 +108,8 @@ impl FailureKind {
             Self::Rejected => "rejected",
             Self::Malformed => "malformed",
             Self::Interrupted => "interrupted",
+            Self::BreakerOpen => "breaker_open",
+            Self::NoTime => "no_time",
         }
     }
 }

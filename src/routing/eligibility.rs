@@ -1,12 +1,18 @@
 //! Whether a dialer may take a call now, and if not, why.
 
-use super::{Availability, BreakerView, DialerView, SkipReason};
+use super::{Availability, BreakerView, DialerId, DialerView, SkipReason};
 
 /// Why a dialer cannot take a call now: the reason, the detail, and what would have to change.
 pub(super) struct Ineligible {
     pub(super) reason: SkipReason,
     pub(super) detail: String,
     pub(super) change: &'static str,
+}
+
+/// Those of `dialers` that may take a call now, in the same order.
+pub fn eligible(dialers: Vec<DialerId>, views: &[DialerView]) -> Vec<DialerId> {
+    let out = |dialer: &DialerId| views.iter().any(|view| view.dialer == *dialer && ineligible(view).is_some());
+    dialers.into_iter().filter(|dialer| !out(dialer)).collect()
 }
 
 /// `None` where the dialer may take the call.

@@ -9,6 +9,7 @@ mod ruleset;
 mod trace;
 
 pub use decide::decide;
+pub use eligibility::eligible;
 pub use facts::{
     Availability, BreakerView, CallFacts, DialerView, Lookup, LookupSkipped, LookupUnavailable,
     Profile, Source,

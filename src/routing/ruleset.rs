@@ -59,6 +59,12 @@ impl Ruleset {
         RulesetVersion(hex::encode(digest.get(..6).unwrap_or_default()))
     }
 
+    /// The dialers that the rule of this name wants, in order; those of the default plan where there is no such rule.
+    pub fn order(&self, rule: Option<&str>) -> Vec<DialerId> {
+        let rule = rule.and_then(|name| self.rules.iter().find(|rule| rule.name == name));
+        rule.map_or_else(|| self.default_order(), |rule| rule.dialers.clone())
+    }
+
     /// The default plan: the default dialer, then the others in the order of the file.
     pub fn default_order(&self) -> Vec<DialerId> {
         let others = self

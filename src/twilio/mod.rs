@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Twilio's side of the wire: who signed a webhook, and what it says.
+//!
+//! A webhook becomes an event in three steps, each with its own file: [`Webhook`] admits it (source, size, [signature](Verifier)),
+//! [`Form`] reads its fields as bytes, and one of the event types says what happened. What is behind this module sees neither headers
+//! nor fields.
+
+mod body;
+mod diagnose;
+mod edge;
+mod event;
+mod extract;
+mod form;
+mod signature;
+mod signed_url;
+
+pub use body::{BodyError, collect};
+pub use diagnose::{Deviation, Diagnosis, Hosts};
+pub use edge::{Edge, EdgeCounts, EdgeSettings, Reason, Rejected};
+pub use event::{
+    CallProgress, DialEnded, Direction, FallbackCall, HeldCall, IncomingCall, StatusReport,
+    Unusable,
+};
+pub use extract::{BODY_LIMIT, BODY_TIMEOUT, Refusal, SourceAddress, Webhook};
+pub use form::Form;
+pub use signature::{
+    KeyUsed, SharedKey, SignatureError, SignedRequest, UnusableSettings, Verifier, VerifierSettings,
+};

@@ -1,0 +1,126 @@
+//! Reading a request body without trusting its sender: bounded in size and in time.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Body;
+
+/// Why a body was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Longer than allowed, by its own declaration or in fact.
+    #[error("the body is too large")]
+    TooLarge,
+    /// Not complete in time.
+    #[error("the body did not arrive in time")]
+    TimedOut,
+    /// The connection broke, or the transfer coding is wrong.
+    #[error("the body broke off")]
+    Broken,
+}
+
+/// Reads a whole body of at most `limit` bytes within `within`. A declared length above the limit is refused before anything is read.
+pub async fn collect<B>(body: B, limit: usize, within: Duration) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes>,
+{
+    let declared = body.size_hint().lower();
+    if usize::try_from(declared).map_or(true, |declared| declared > limit) {
+        return Err(BodyError::TooLarge);
+    }
+    tokio::time::timeout(within, collect_frames(body, limit))
+        .await
+        .map_err(|_| BodyError::TimedOut)?
+}
+
+async fn collect_frames<B>(body: B, limit: usize) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut first: Option<Bytes> = None;
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers are not part of the body.
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+            continue;
+        };
+        let held = first.as_ref().map_or(collected.len(), Bytes::len);
+        if data.len() > limit.saturating_sub(held) {
+            return Err(BodyError::TooLarge);
+        }
+        if held == 0 {
+            // Nearly every webhook fits one frame, and need not be copied.
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            collected.extend_from_slice(&first);
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(first.unwrap_or_else(|| collected.freeze()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body_util::Full;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(2);
+
+    /// Sends its chunks, declares no length, and then ends or hangs.
+    struct Chunks {
+        left: Vec<Bytes>,
+        hangs: bool,
+    }
+
+    impl Body for Chunks {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.left.is_empty() {
+                return if self.hangs {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(None)
+                };
+            }
+            Poll::Ready(Some(Ok(Frame::data(self.left.remove(0)))))
+        }
+    }
+
+    fn chunks(chunks: &[&'static [u8]], hangs: bool) -> Chunks {
+        Chunks {
+            left: chunks.iter().map(|c| Bytes::from_static(c)).collect(),
+            hangs,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_read_up_to_its_limit_in_size_and_time() {
+        let read = collect(chunks(&[b"ab", b"", b"cd", b"e"], false), 5, WITHIN).await;
+        assert_eq!(read.unwrap(), "abcde");
+        let one = collect(chunks(&[b"abcde"], false), 5, WITHIN).await;
+        assert_eq!(one.unwrap(), "abcde");
+        let none = collect(chunks(&[], false), 5, WITHIN).await;
+        assert_eq!(none.unwrap(), "");
+        let long = collect(chunks(&[b"abc", b"def"], true), 5, WITHIN).await;
+        assert_eq!(long, Err(BodyError::TooLarge));
+        let slow = collect(chunks(&[b"abc"], true), 5, WITHIN).await;
+        assert_eq!(slow, Err(BodyError::TimedOut));
+        let declared = Full::new(Bytes::from_static(b"abcdef"));
+        assert_eq!(collect(declared, 5, WITHIN).await, Err(BodyError::TooLarge));
+    }
+}

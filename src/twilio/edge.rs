@@ -1,0 +1,287 @@
+//! What the verifying extractor shares: the settings that a reload replaces, and what is known of the requests it refused.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::diagnose::Diagnosis;
+use super::signature::Verifier;
+use crate::clock::Clock;
+
+/// So many refused requests are remembered.
+const REMEMBERED: usize = 32;
+
+/// Per reason, one refused request in this time is looked into and logged; the others are counted.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What a reload may replace.
+#[derive(Debug)]
+pub struct EdgeSettings {
+    /// Knows the public URL and the keys.
+    pub verifier: Verifier,
+    /// Off only where the listen address is a loopback one; the configuration sees to that.
+    pub verify_signature: bool,
+    /// Where webhooks may come from; empty admits every source.
+    pub allowed_networks: Vec<IpNet>,
+}
+
+impl EdgeSettings {
+    /// Whether a request from there is looked at. Where there is a list, an unknown source is not on it.
+    pub fn admits(&self, source: Option<IpAddr>) -> bool {
+        self.allowed_networks.is_empty()
+            || source.is_some_and(|address| {
+                let address = address.to_canonical();
+                self.allowed_networks.iter().any(|n| n.contains(&address))
+            })
+    }
+}
+
+/// Why a webhook was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Its source is not on the list.
+    Source,
+    /// Its body is too large.
+    TooLarge,
+    /// Its body did not arrive in time.
+    TimedOut,
+    /// Its body broke off.
+    Broken,
+    /// Its signature is missing or wrong.
+    Signature,
+}
+
+impl Reason {
+    /// All of them, in the order of [`EdgeCounts`].
+    const ALL: [Self; 5] = [
+        Self::Source,
+        Self::TooLarge,
+        Self::TimedOut,
+        Self::Broken,
+        Self::Signature,
+    ];
+
+    /// The stable name, as in metrics and log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::TooLarge => "too_large",
+            Self::TimedOut => "timed_out",
+            Self::Broken => "broken",
+            Self::Signature => "signature",
+        }
+    }
+}
+
+/// How many webhooks came through, and how many did not, since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EdgeCounts {
+    /// Admitted.
+    pub accepted: u64,
+    /// Admitted under an `AuthToken` that is not the first of the list: Twilio still signs with an old one.
+    pub accepted_with_old_token: u64,
+    /// Refused, by reason.
+    pub refused: Vec<(Reason, u64)>,
+}
+
+/// A refused webhook, as far as it was looked into. Holds no value of any field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: Reason,
+    /// From where.
+    pub source: Option<IpAddr>,
+    /// The path that was asked for, cut, without its query.
+    pub path: String,
+    /// For a signature: what is wrong with it.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// The state of the verifying extractor. A clone is the same state.
+#[derive(Clone, Debug)]
+pub struct Edge(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    settings: ArcSwap<EdgeSettings>,
+    clock: Clock,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    accepted: u64,
+    accepted_with_old_token: u64,
+    tallies: [Tally; Reason::ALL.len()],
+    rejected: VecDeque<Rejected>,
+    explained: Option<Rejected>,
+}
+
+/// Counts one reason, and says which of its events is worth a line.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tally {
+    total: u64,
+    suppressed: u64,
+    reported_at: Option<Instant>,
+}
+
+impl Tally {
+    /// Counts one event. `Some` with the number of events left out since the last line, if this one is to be reported.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.total = self.total.saturating_add(1);
+        let quiet = self
+            .reported_at
+            .is_some_and(|at| now.saturating_duration_since(at) < REPORT_EVERY);
+        if quiet {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.reported_at = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+impl Edge {
+    /// Starts with these settings.
+    pub fn new(settings: EdgeSettings, clock: Clock) -> Self {
+        Self(Arc::new(Shared {
+            settings: ArcSwap::from_pointee(settings),
+            clock,
+            record: Mutex::default(),
+        }))
+    }
+
+    /// Replaces the settings. A request that is being checked is checked by the old ones.
+    pub fn replace(&self, settings: EdgeSettings) {
+        self.0.settings.store(Arc::new(settings));
+    }
+
+    /// The settings as they are now.
+    pub fn settings(&self) -> Arc<EdgeSettings> {
+        self.0.settings.load_full()
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> EdgeCounts {
+        let record = self.record();
+        EdgeCounts {
+            accepted: record.accepted,
+            accepted_with_old_token: record.accepted_with_old_token,
+            refused: Reason::ALL
+                .into_iter()
+                .zip(record.tallies.iter().map(|tally| tally.total))
+                .collect(),
+        }
+    }
+
+    /// The last refused webhooks that were looked into, the oldest first.
+    pub fn rejected(&self) -> Vec<Rejected> {
+        self.record().rejected.iter().cloned().collect()
+    }
+
+    /// The last one whose signature could be explained. Kept apart, so that a flood of forgeries cannot push it out.
+    pub fn explained(&self) -> Option<Rejected> {
+        self.record().explained.clone()
+    }
+
+    /// Counts an admitted webhook.
+    pub(super) fn accept(&self, with_old_token: bool) {
+        let mut record = self.record();
+        record.accepted = record.accepted.saturating_add(1);
+        if with_old_token {
+            record.accepted_with_old_token = record.accepted_with_old_token.saturating_add(1);
+        }
+    }
+
+    /// Counts a refused webhook; if its turn has come, looks into it with `diagnose`, remembers and logs it.
+    pub(super) fn refuse(
+        &self,
+        reason: Reason,
+        source: Option<IpAddr>,
+        path: &str,
+        diagnose: impl FnOnce() -> Option<Diagnosis>,
+    ) {
+        metrics::counter!("switchboard_webhooks_rejected_total", "reason" => reason.as_str())
+            .increment(1);
+        let now = self.0.clock.instant();
+        let place = Reason::ALL.iter().position(|known| *known == reason);
+        let due = place.and_then(|place| self.record().tallies.get_mut(place)?.count(now));
+        let Some(suppressed) = due else { return };
+        // The lock is free while the diagnosis is made.
+        let rejected = Rejected {
+            at: self.0.clock.now(),
+            reason,
+            source,
+            path: path
+                .chars()
+                .take(200)
+                .map(|c| if c.is_control() { '?' } else { c })
+                .collect(),
+            diagnosis: diagnose(),
+        };
+        log(&rejected, suppressed);
+        self.remember(rejected);
+    }
+
+    fn remember(&self, rejected: Rejected) {
+        let mut record = self.record();
+        let explained = rejected
+            .diagnosis
+            .as_ref()
+            .is_some_and(|diagnosis| !diagnosis.would_match.is_empty());
+        if explained {
+            record.explained = Some(rejected.clone());
+        }
+        if record.rejected.len() == REMEMBERED {
+            record.rejected.pop_front();
+        }
+        record.rejected.push_back(rejected);
+    }
+
+    /// The counts are whole after every statement, so a panic elsewhere leaves them usable.
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn log(rejected: &Rejected, suppressed: u64) {
+    let why = rejected
+        .diagnosis
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    tracing::warn!(
+        event = "webhook.rejected",
+        reason = rejected.reason.as_str(),
+        source = rejected.source.map(tracing::field::display),
+        path = rejected.path,
+        suppressed,
+        why,
+        "a webhook was refused"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_per_second_and_reason_with_a_count_of_the_others() {
+        let start = Clock::system().instant();
+        let mut tally = Tally::default();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        assert_eq!(tally.count(at(0)), Some(0));
+        assert_eq!(tally.count(at(1)), None);
+        assert_eq!(tally.count(at(999)), None);
+        assert_eq!(tally.count(at(1_000)), Some(2));
+        assert_eq!(tally.count(at(5_000)), Some(0));
+        assert_eq!(tally.total, 5);
+    }
+}

@@ -1,0 +1,524 @@
+//! The verifying extractor: nothing behind it sees a webhook that Twilio did not sign.
+//!
+//! The order is: source, size, signature, fields. A refusal says nothing of what was expected; what went wrong is counted, logged at a
+//! bounded rate and kept for the doctor.
+//!
+//! The signature covers the path as received, so the routes under `/webhooks/twilio` are written out in full: `Router::nest` would cut it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::extract::{FromRef, FromRequest, Request};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+
+use super::body::{BodyError, collect};
+use super::diagnose::Hosts;
+use super::edge::{Edge, EdgeSettings, Reason};
+use super::form::Form;
+use super::signature::{BodyKind, KeyUsed, SignatureError, SignedRequest};
+
+/// The largest body of a webhook; real ones have about 1 KiB.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// A body is read within this time, or not at all.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+const SIGNATURE: &str = "x-twilio-signature";
+const SETTINGS: &str = "x-twilio-webhooks-signature-settings";
+const FORWARDED_HOST: &str = "x-forwarded-host";
+
+/// Where a request comes from, proxies taken into account. The listener puts it into the request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceAddress(pub IpAddr);
+
+/// A webhook that Twilio signed.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// The path as received.
+    pub path: String,
+    /// The fields of the query: those that we put into our own URLs.
+    pub query: Form,
+    /// The fields of the webhook: of the body, or of the query for a GET.
+    pub form: Form,
+    /// Where it came from.
+    pub source: Option<IpAddr>,
+}
+
+/// A webhook that is not let in. The answer is the same whatever the reason behind its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal(Reason);
+
+impl Refusal {
+    /// Why.
+    pub fn reason(self) -> Reason {
+        self.0
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, text) = match self.0 {
+            Reason::Source | Reason::Signature => (StatusCode::FORBIDDEN, "forbidden\n"),
+            Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
+            Reason::TimedOut => (StatusCode::REQUEST_TIMEOUT, "the body came too late\n"),
+            Reason::Broken => (StatusCode::BAD_REQUEST, "the body broke off\n"),
+        };
+        (status, text).into_response()
+    }
+}
+
+impl<S> FromRequest<S> for Webhook
+where
+    Edge: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let edge = Edge::from_ref(state);
+        let settings = edge.settings();
+        let (parts, body) = request.into_parts();
+        let source = parts
+            .extensions
+            .get()
+            .map(|SourceAddress(address)| *address);
+        let refuse = |reason| {
+            edge.refuse(reason, source, parts.uri.path(), || None);
+            Refusal(reason)
+        };
+        if !settings.admits(source) {
+            return Err(refuse(Reason::Source));
+        }
+        let body = if has_form_in_query(&parts.method) {
+            Bytes::new()
+        } else {
+            collect(body, BODY_LIMIT, BODY_TIMEOUT)
+                .await
+                .map_err(|error| refuse(reason_of(error)))?
+        };
+        let received = Received {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            body: &body,
+        };
+        received.admit(&edge, &settings, source)
+    }
+}
+
+/// A GET has its fields in the query, where the signature covers them; a body of one is not read.
+fn has_form_in_query(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+fn reason_of(error: BodyError) -> Reason {
+    match error {
+        BodyError::TooLarge => Reason::TooLarge,
+        BodyError::TimedOut => Reason::TimedOut,
+        BodyError::Broken => Reason::Broken,
+    }
+}
+
+/// A request that has been read and not yet believed.
+struct Received<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    body: &'a [u8],
+}
+
+impl Received<'_> {
+    fn admit(
+        &self,
+        edge: &Edge,
+        settings: &EdgeSettings,
+        source: Option<IpAddr>,
+    ) -> Result<Webhook, Refusal> {
+        let form = match BodyKind::of(self.content_type(), self.body) {
+            BodyKind::Form => Form::parse(self.body),
+            BodyKind::Json | BodyKind::Other => Form::default(),
+        };
+        if settings.verify_signature {
+            match self.verify(settings, &form) {
+                Ok(key) => edge.accept(matches!(key, KeyUsed::AuthToken(place) if place > 0)),
+                Err(error) => {
+                    edge.refuse(Reason::Signature, source, self.uri.path(), || {
+                        let request = self.signed(&form);
+                        Some(settings.verifier.diagnose(&request, &self.hosts(), error))
+                    });
+                    return Err(Refusal(Reason::Signature));
+                }
+            }
+        } else {
+            edge.accept(false);
+        }
+        let query = Form::parse(self.uri.query().unwrap_or_default().as_bytes());
+        Ok(Webhook {
+            path: self.uri.path().to_owned(),
+            form: if has_form_in_query(self.method) {
+                query.clone()
+            } else {
+                form
+            },
+            query,
+            source,
+        })
+    }
+
+    fn verify(&self, settings: &EdgeSettings, form: &Form) -> Result<KeyUsed, SignatureError> {
+        settings.verifier.verify(&self.signed(form))
+    }
+
+    fn signed<'a>(&'a self, form: &'a Form) -> SignedRequest<'a> {
+        SignedRequest {
+            path_and_query: self
+                .uri
+                .path_and_query()
+                .map_or("/", |target| target.as_str()),
+            signature: self.bytes(SIGNATURE),
+            settings: self.bytes(SETTINGS),
+            content_type: self.content_type(),
+            body: self.body,
+            form,
+        }
+    }
+
+    /// The type of the body. A GET has none, whatever it says.
+    fn content_type(&self) -> Option<&str> {
+        (!has_form_in_query(self.method))
+            .then(|| self.text(header::CONTENT_TYPE.as_str()))
+            .flatten()
+    }
+
+    fn hosts(&self) -> Hosts<'_> {
+        Hosts {
+            host: self.text(header::HOST.as_str()),
+            forwarded: self.text(FORWARDED_HOST),
+        }
+    }
+
+    fn bytes(&self, name: &str) -> Option<&[u8]> {
+        self.headers.get(name).map(HeaderValue::as_bytes)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use hmac::{Hmac, KeyInit, Mac};
+    use hyper::body::Frame;
+    use proptest::prelude::*;
+    use sha1::Sha1;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::twilio::{Deviation, EdgeCounts, Verifier, VerifierSettings};
+
+    const PUBLIC: &str = "https://calls.example.com";
+    const BODY: &str = "CallSid=CA1&From=%2B14155550100";
+    const FIELDS: &str = "CallSidCA1From+14155550100";
+
+    fn sign(token: &str, signed: &str) -> String {
+        let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(token.as_bytes()).unwrap();
+        mac.update(signed.as_bytes());
+        STANDARD.encode(mac.finalize().into_bytes())
+    }
+
+    fn settings(networks: &[&str], tokens: &[&str]) -> EdgeSettings {
+        EdgeSettings {
+            verifier: Verifier::new(VerifierSettings {
+                public_url: PUBLIC.to_owned(),
+                auth_tokens: tokens.iter().map(|token| token.as_bytes().into()).collect(),
+                shared_keys: Vec::new(),
+            })
+            .unwrap(),
+            verify_signature: true,
+            allowed_networks: networks.iter().map(|n| n.parse().unwrap()).collect(),
+        }
+    }
+
+    fn edge() -> Edge {
+        Edge::new(settings(&[], &["token"]), Clock::system())
+    }
+
+    fn post(target: &str, signature: &str, body: impl Into<Body>) -> Request {
+        Request::post(target)
+            .header(
+                "Content-Type",
+                "application/x-www-form-urlencoded; charset=UTF-8",
+            )
+            .header("X-Twilio-Signature", signature)
+            .body(body.into())
+            .unwrap()
+    }
+
+    fn genuine() -> Request {
+        let target = "/webhooks/twilio/dial?step=1&dialer=dialfire";
+        post(
+            target,
+            &sign("token", &format!("{PUBLIC}{target}{FIELDS}")),
+            BODY,
+        )
+    }
+
+    /// What the handler behind the extractor sees, as text.
+    async fn send(edge: &Edge, request: Request) -> (u16, String) {
+        async fn seen(webhook: Webhook) -> String {
+            let text =
+                |form: &Form, name: &str| form.text(name).map_or("-".to_owned(), Cow::into_owned);
+            format!(
+                "{} step {} call {} source {:?}",
+                webhook.path,
+                text(&webhook.query, "step"),
+                text(&webhook.form, "CallSid"),
+                webhook.source
+            )
+        }
+        let app = Router::new()
+            .fallback(axum::routing::any(seen))
+            .with_state(edge.clone());
+        let response = app.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn refused(edge: &Edge, reason: Reason) -> u64 {
+        let EdgeCounts { refused, .. } = edge.counts();
+        refused
+            .iter()
+            .find(|(known, _)| *known == reason)
+            .unwrap()
+            .1
+    }
+
+    /// Sends chunks without saying how many, then ends, breaks or hangs.
+    struct Chunked(Vec<Bytes>, End);
+
+    enum End {
+        Hangs,
+        Breaks,
+    }
+
+    impl hyper::body::Body for Chunked {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+            match (self.0.pop(), &self.1) {
+                (Some(chunk), _) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
+                (None, End::Hangs) => Poll::Pending,
+                (None, End::Breaks) => {
+                    Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signed_webhook_comes_through_with_its_fields() {
+        let edge = edge();
+        let mut request = genuine();
+        request
+            .extensions_mut()
+            .insert(SourceAddress([192, 0, 2, 1].into()));
+        let expected = "/webhooks/twilio/dial step 1 call CA1 source Some(192.0.2.1)";
+        assert_eq!(send(&edge, request).await, (200, expected.to_owned()));
+        let target = "/webhooks/twilio?CallSid=CA2&step=7&From=sip%3Aa%40b";
+        let request = Request::get(target)
+            .header(
+                "X-Twilio-Signature",
+                sign("token", &format!("{PUBLIC}{target}")),
+            )
+            .header("Content-Type", "text/plain")
+            .body(Body::from("CallSid=CA3"))
+            .unwrap();
+        let expected = "/webhooks/twilio step 7 call CA2 source None";
+        assert_eq!(send(&edge, request).await, (200, expected.to_owned()));
+        assert_eq!(edge.counts().accepted, 2);
+        assert_eq!(edge.rejected(), []);
+    }
+
+    #[tokio::test]
+    async fn a_forged_webhook_is_refused_without_a_hint() {
+        let edge = edge();
+        let real = sign("token", &format!("{PUBLIC}/w{FIELDS}"));
+        let unsigned = Request::post("/w").body(Body::from(BODY)).unwrap();
+        let requests = [
+            unsigned,
+            post("/w", "", BODY),
+            post("/w", "AAAA", BODY),
+            post("/w", &sign("other", &format!("{PUBLIC}/w{FIELDS}")), BODY),
+            post("/w", &real, "CallSid=CA1&From=%2B14155550101"),
+            post("/w?step=2", &real, BODY),
+        ];
+        for request in requests {
+            assert_eq!(send(&edge, request).await, (403, "forbidden\n".to_owned()));
+        }
+        assert_eq!(refused(&edge, Reason::Signature), 6);
+        let json = Request::post("/w")
+            .header("Content-Type", "application/json")
+            .header("X-Twilio-Signature", real)
+            .body(Body::from(BODY))
+            .unwrap();
+        assert_eq!(send(&edge, json).await.0, 403);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_counted_and_looked_into_once_a_second() {
+        let edge = edge();
+        let explained = sign("token", &format!("http://calls.example.com/w{FIELDS}"));
+        send(&edge, post("/w?From=secret", "AAAA", BODY)).await;
+        for _ in 0..200 {
+            send(&edge, post("/w", &explained, BODY)).await;
+        }
+        assert_eq!(
+            (refused(&edge, Reason::Signature), edge.rejected().len()),
+            (201, 1)
+        );
+        assert_eq!(edge.explained(), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        send(&edge, post("/w", &explained, BODY)).await;
+        for _ in 0..40 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            send(&edge, post("/w", "AAAA", BODY)).await;
+        }
+        assert_eq!(
+            (refused(&edge, Reason::Signature), edge.rejected().len()),
+            (242, 32)
+        );
+        let explained = edge.explained().unwrap();
+        let diagnosis = explained.diagnosis.as_ref().unwrap();
+        assert_eq!(diagnosis.would_match, [Deviation::Scheme("http://")]);
+        assert_eq!(diagnosis.parameters, ["CallSid", "From"]);
+        let shown = format!("{:?}{explained:?}", edge.rejected());
+        assert!(
+            !shown.contains("4155550100") && !shown.contains("secret"),
+            "{shown}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_bounded_in_size_and_time() {
+        let edge = edge();
+        let declared = post("/w", "AAAA", vec![b'a'; BODY_LIMIT + 1]);
+        assert_eq!(send(&edge, declared).await.0, 413);
+        let chunks =
+            |n: usize, end| Body::new(Chunked(vec![Bytes::from(vec![b'a'; 1_024]); n], end));
+        assert_eq!(
+            send(&edge, post("/w", "AAAA", chunks(65, End::Hangs)))
+                .await
+                .0,
+            413
+        );
+        assert_eq!(
+            send(&edge, post("/w", "AAAA", chunks(64, End::Hangs)))
+                .await
+                .0,
+            408
+        );
+        assert_eq!(
+            send(&edge, post("/w", "AAAA", chunks(3, End::Breaks)))
+                .await
+                .0,
+            400
+        );
+        let largest = format!("a={}", "b".repeat(BODY_LIMIT - 2));
+        let signature = sign("token", &format!("{PUBLIC}/wa{}", &largest[2..]));
+        assert_eq!(send(&edge, post("/w", &signature, largest)).await.0, 200);
+        let refused =
+            [Reason::TooLarge, Reason::TimedOut, Reason::Broken].map(|r| refused(&edge, r));
+        assert_eq!(refused, [2, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn only_listed_sources_are_heard() {
+        let edge = Edge::new(
+            settings(&["192.0.2.0/24", "2001:db8::/32"], &["token"]),
+            Clock::system(),
+        );
+        let cases = [
+            (Some("192.0.2.7"), 200),
+            (Some("::ffff:192.0.2.7"), 200),
+            (Some("2001:db8::1"), 200),
+            (Some("198.51.100.1"), 403),
+            (None, 403),
+        ];
+        for (source, status) in cases {
+            let mut request = genuine();
+            if let Some(source) = source {
+                request
+                    .extensions_mut()
+                    .insert(SourceAddress(source.parse().unwrap()));
+            }
+            assert_eq!(send(&edge, request).await.0, status, "{source:?}");
+        }
+        assert_eq!(refused(&edge, Reason::Source), 2);
+    }
+
+    #[tokio::test]
+    async fn a_reload_replaces_the_keys() {
+        let edge = edge();
+        edge.replace(settings(&[], &["new"]));
+        assert_eq!(send(&edge, genuine()).await.0, 403);
+        edge.replace(settings(&[], &["new", "token"]));
+        assert_eq!(send(&edge, genuine()).await.0, 200);
+        assert_eq!(edge.counts().accepted_with_old_token, 1);
+        edge.replace(EdgeSettings {
+            verify_signature: false,
+            ..settings(&[], &["new"])
+        });
+        let unsigned = Request::post("/w").body(Body::from("CallSid=CA9")).unwrap();
+        let expected = "/w step - call CA9 source None".to_owned();
+        assert_eq!(send(&edge, unsigned).await, (200, expected));
+    }
+
+    #[test]
+    fn every_refusal_has_a_status_of_its_own_kind() {
+        let status = |reason| Refusal(reason).into_response().status().as_u16();
+        assert_eq!(status(Reason::Source), status(Reason::Signature));
+        assert_eq!(Refusal(Reason::Broken).reason().as_str(), "broken");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn nothing_that_is_sent_panics(
+            body in prop::collection::vec(any::<u8>(), 0..200),
+            headers in prop::collection::vec(("[!-~]{0,30}", prop::collection::vec(32_u8.., 0..40)), 5),
+            method in prop::sample::select(vec!["GET", "HEAD", "POST", "PUT", "BREW"]),
+            query in "[!-~]{0,30}",
+        ) {
+            const NAMES: [&str; 5] = ["content-type", "x-twilio-signature", "x-twilio-webhooks-signature-settings", "host", "x-forwarded-host"];
+            let mut request = Request::builder().method(method).uri(format!("/w?{}", query.replace(['"', '<', '>', '\\', '^', '`', '{', '|', '}', '#'], "")));
+            for (name, (text, bytes)) in NAMES.iter().zip(&headers) {
+                let value = if bytes.len() % 2 == 0 { text.as_bytes() } else { bytes };
+                if let Ok(value) = HeaderValue::from_bytes(value) {
+                    request = request.header(*name, value);
+                }
+            }
+            let request = request.body(Body::from(body)).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let (status, _) = runtime.block_on(send(&edge(), request));
+            prop_assert_eq!(status, 403);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The URLs that Twilio may have signed for one request.
+//!
+//! Twilio signs the URL as it is configured, but has over the years dropped, kept and added the port, and escapes a few characters of the
+//! query differently from what it sends. So each request has a handful of candidates. They are pieced together from the configured base and
+//! the raw request target; no URL library touches them, because every one of them normalises something.
+
+use std::borrow::Cow;
+
+/// The configured public URL, taken apart once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PublicUrl {
+    /// As typed, with its `://`.
+    pub(super) scheme: String,
+    /// As typed, in brackets where it is an IPv6 address; without userinfo, which Twilio never signs.
+    pub(super) host: String,
+    pub(super) port: Option<String>,
+    /// Starts with a slash, or is empty.
+    pub(super) prefix: String,
+}
+
+/// One candidate, in pieces: the string that was signed is their concatenation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate<'a> {
+    pub(super) scheme: &'a str,
+    pub(super) authority: &'a str,
+    pub(super) prefix: &'a str,
+    pub(super) path: &'a str,
+    /// With its `?`, or empty.
+    pub(super) query: Cow<'a, str>,
+}
+
+impl Candidate<'_> {
+    /// The pieces, in order.
+    pub(super) fn pieces(&self) -> [&str; 5] {
+        [
+            self.scheme,
+            self.authority,
+            self.prefix,
+            self.path,
+            &self.query,
+        ]
+    }
+}
+
+impl PublicUrl {
+    /// Takes `https://host[:port][/prefix]` apart. `None` where there is no scheme or no host.
+    pub(super) fn parse(url: &str) -> Option<Self> {
+        let url = url.split(['#', '?']).next().unwrap_or(url);
+        let scheme_len = url.find("://")? + 3;
+        let (scheme, rest) = url.split_at_checked(scheme_len)?;
+        let known = [HTTPS, HTTP].iter().any(|k| scheme.eq_ignore_ascii_case(k));
+        let (authority, prefix) = match rest.find('/') {
+            Some(slash) => rest.split_at_checked(slash)?,
+            None => (rest, ""),
+        };
+        let authority = authority
+            .rsplit_once('@')
+            .map_or(authority, |(_, host)| host);
+        let (host, port) = split_port(authority);
+        if !known || host.is_empty() {
+            return None;
+        }
+        Some(Self {
+            scheme: scheme.to_owned(),
+            host: host.to_owned(),
+            port: port.map(str::to_owned),
+            prefix: prefix.strip_suffix('/').unwrap_or(prefix).to_owned(),
+        })
+    }
+
+    /// The same place under another scheme.
+    pub(super) fn with_scheme(&self, scheme: &str) -> Self {
+        Self {
+            scheme: scheme.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// The same path at another host, given as `host` or `host:port`.
+    pub(super) fn with_authority(&self, authority: &str) -> Self {
+        let (host, port) = split_port(authority);
+        Self {
+            host: host.to_owned(),
+            port: port.map(str::to_owned),
+            ..self.clone()
+        }
+    }
+
+    /// Host and port as configured, then the other way round: without the port, or with the scheme's own.
+    pub(super) fn authorities(&self) -> [String; 2] {
+        let port = match &self.port {
+            Some(port) => port,
+            None if self.scheme.eq_ignore_ascii_case(HTTP) => "80",
+            None => "443",
+        };
+        let (bare, full) = (self.host.clone(), format!("{}:{port}", self.host));
+        match self.port {
+            Some(_) => [full, bare],
+            None => [bare, full],
+        }
+    }
+
+    /// The prefixes that may stand before the path as received. Behind a proxy that strips the prefix it has to be put back; a path that
+    /// still carries it is complete.
+    pub(super) fn prefixes(&self, path: &str) -> impl Iterator<Item = &str> {
+        let carries = !self.prefix.is_empty()
+            && path
+                .strip_prefix(&self.prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        carries.then_some("").into_iter().chain([&*self.prefix])
+    }
+}
+
+/// The scheme of a URL that needs a certificate.
+pub(super) const HTTPS: &str = "https://";
+/// The scheme of a URL that does not.
+pub(super) const HTTP: &str = "http://";
+
+/// Every URL that may have been signed for a request target, most likely first, each once.
+pub(super) fn candidates<'a>(
+    base: &'a PublicUrl,
+    authorities: &'a [String; 2],
+    target: &'a str,
+) -> impl Iterator<Item = Candidate<'a>> {
+    let (path, query) = split_query(target);
+    query_spellings(query).flat_map(move |query| {
+        base.prefixes(path).flat_map(move |prefix| {
+            let query = query.clone();
+            authorities.iter().map(move |authority| Candidate {
+                scheme: &base.scheme,
+                authority,
+                prefix,
+                path,
+                query: query.clone(),
+            })
+        })
+    })
+}
+
+/// Splits a request target into its path and its query, the query with its `?`. A fragment is never sent; if one is, it is not signed.
+pub(super) fn split_query(target: &str) -> (&str, &str) {
+    let target = target.split('#').next().unwrap_or(target);
+    match target.find('?').and_then(|at| target.split_at_checked(at)) {
+        Some(parts) => parts,
+        None => (target, ""),
+    }
+}
+
+/// The query as received; with its apostrophes escaped; with `'`, `@` and `:` unescaped. The last two only where they differ.
+fn query_spellings(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let escaped = query.contains('\'').then(|| query.replace('\'', "%27"));
+    let unescaped = unescape_three(query);
+    std::iter::once(Cow::Borrowed(query))
+        .chain(escaped.map(Cow::Owned))
+        .chain(unescaped.map(Cow::Owned))
+}
+
+fn unescape_three(query: &str) -> Option<String> {
+    let mut parts = query.split('%');
+    let mut unescaped = parts.next()?.to_owned();
+    let mut changed = false;
+    for part in parts {
+        let known = part.split_at_checked(2).and_then(|(escape, rest)| {
+            let raw = match escape {
+                "27" => '\'',
+                "40" => '@',
+                "3A" | "3a" => ':',
+                _ => return None,
+            };
+            Some((raw, rest))
+        });
+        if let Some((raw, rest)) = known {
+            changed = true;
+            unescaped.push(raw);
+            unescaped.push_str(rest);
+        } else {
+            unescaped.push('%');
+            unescaped.push_str(part);
+        }
+    }
+    changed.then_some(unescaped)
+}
+
+/// Splits the port off. The colons of an IPv6 address are inside brackets.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => {
+            (host, (!port.is_empty()).then_some(port))
+        }
+        Some(_) | None => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(public_url: &str, target: &str) -> Vec<String> {
+        let base = PublicUrl::parse(public_url).unwrap();
+        let authorities = base.authorities();
+        candidates(&base, &authorities, target)
+            .map(|candidate| candidate.pieces().concat())
+            .collect()
+    }
+
+    #[test]
+    fn the_configured_url_comes_first_and_every_candidate_once() {
+        let cases: [(&str, &str, &[&str]); 11] = [
+            (
+                "https://a.example",
+                "/w",
+                &["https://a.example/w", "https://a.example:443/w"],
+            ),
+            (
+                "http://a.example",
+                "/w",
+                &["http://a.example/w", "http://a.example:80/w"],
+            ),
+            (
+                "https://A.Example:8443/",
+                "/w?b=1&a=2+3",
+                &[
+                    "https://A.Example:8443/w?b=1&a=2+3",
+                    "https://A.Example/w?b=1&a=2+3",
+                ],
+            ),
+            (
+                "https://a.example:443",
+                "//w/?x=%2B",
+                &[
+                    "https://a.example:443//w/?x=%2B",
+                    "https://a.example//w/?x=%2B",
+                ],
+            ),
+            (
+                "https://user:pass@a.example/#rc=2",
+                "/w",
+                &["https://a.example/w", "https://a.example:443/w"],
+            ),
+            (
+                "https://[2001:db8::1]",
+                "/w",
+                &["https://[2001:db8::1]/w", "https://[2001:db8::1]:443/w"],
+            ),
+            (
+                "https://[2001:db8::1]:8443",
+                "/w",
+                &["https://[2001:db8::1]:8443/w", "https://[2001:db8::1]/w"],
+            ),
+            (
+                "https://a.example/sb",
+                "/w?x=1",
+                &[
+                    "https://a.example/sb/w?x=1",
+                    "https://a.example:443/sb/w?x=1",
+                ],
+            ),
+            (
+                "https://a.example/sb",
+                "/sb/w",
+                &[
+                    "https://a.example/sb/w",
+                    "https://a.example:443/sb/w",
+                    "https://a.example/sb/sb/w",
+                    "https://a.example:443/sb/sb/w",
+                ],
+            ),
+            (
+                "https://a.example/sb",
+                "/sbx/w",
+                &[
+                    "https://a.example/sb/sbx/w",
+                    "https://a.example:443/sb/sbx/w",
+                ],
+            ),
+            (
+                "https://a.example",
+                "/w'?c=It's%27&f=sip%3aa%40b%2B%",
+                &[
+                    "https://a.example/w'?c=It's%27&f=sip%3aa%40b%2B%",
+                    "https://a.example:443/w'?c=It's%27&f=sip%3aa%40b%2B%",
+                    "https://a.example/w'?c=It%27s%27&f=sip%3aa%40b%2B%",
+                    "https://a.example:443/w'?c=It%27s%27&f=sip%3aa%40b%2B%",
+                    "https://a.example/w'?c=It's'&f=sip:a@b%2B%",
+                    "https://a.example:443/w'?c=It's'&f=sip:a@b%2B%",
+                ],
+            ),
+        ];
+        for (public_url, target, expected) in cases {
+            assert_eq!(urls(public_url, target), expected, "{public_url} {target}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_refused() {
+        for url in [
+            "",
+            "a.example",
+            "https://",
+            "https:///w",
+            "https://user@",
+            "ftp://a.example",
+            "://a",
+        ] {
+            assert_eq!(PublicUrl::parse(url), None, "{url}");
+        }
+        assert_eq!(
+            PublicUrl::parse("HTTPS://a.example").unwrap().scheme,
+            "HTTPS://"
+        );
+    }
+}

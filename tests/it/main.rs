@@ -1,1 +1,3 @@
 //! The integration tests: one binary, the outside world as a model.
+
+mod signature;

@@ -160,18 +160,18 @@ fn noun(connect: &Connect, headers: &[(&str, String)]) -> Noun {
 fn shown_number(
     policy: &CallerIdPolicy,
     caller: Option<&Caller>,
-    called: Option<&str>,
+    called_number: Option<&str>,
 ) -> Option<E164> {
     match (policy, caller) {
-        (CallerIdPolicy::Number(number), _) => Some(number.clone()),
-        (CallerIdPolicy::Caller, Some(Caller::Number(number))) => Some(number.clone()),
+        (CallerIdPolicy::Number(number), _)
+        | (CallerIdPolicy::Caller, Some(Caller::Number(number))) => Some(number.clone()),
         (CallerIdPolicy::Caller, Some(Caller::Sip { .. }) | None) => None,
         (
             CallerIdPolicy::Caller,
             Some(
                 Caller::Withheld | Caller::National(_) | Caller::Client(_) | Caller::Unreadable(_),
             ),
-        ) => called.and_then(|called| E164::parse(called).ok()),
+        ) => called_number.and_then(|number| E164::parse(number).ok()),
     }
 }
 

@@ -1,7 +1,7 @@
-//! What a call sounds like: typed TwiML verbs, and the one writer that turns them into XML.
+//! What a call sounds like: typed `TwiML` verbs, and the one writer that turns them into XML.
 //!
 //! [`answer`] has one function per answer of the product; [`CallbackUrls`] builds the URLs that an answer names. Elsewhere nothing writes
-//! TwiML.
+//! `TwiML`.
 
 pub mod answer;
 mod connect;

@@ -1,4 +1,4 @@
-//! The verbs of TwiML that this product speaks, as types that cannot be half-built.
+//! The verbs of `TwiML` that this product speaks, as types that cannot be half-built.
 //!
 //! Texts are cleaned and cut where a verb is made: what XML cannot carry is dropped, and a whole answer stays far below the 64 KB that
 //! Twilio reads.

@@ -1,4 +1,4 @@
-//! From verbs to XML: the only place that knows how TwiML is spelled.
+//! From verbs to XML: the only place that knows how `TwiML` is spelled.
 //!
 //! Twilio refuses a document with anything before its declaration, warns of an attribute on the wrong element and ignores it, and reads
 //! element names with their case. Defaults (`method="POST"`) are not written.
@@ -17,7 +17,7 @@ use super::verb::{
 const NOTHING: &str = r#"<?xml version="1.0" encoding="UTF-8"?><Response/>"#;
 
 impl VoiceResponse {
-    /// The answer as a TwiML document. Served as `application/xml; charset=utf-8`.
+    /// The answer as a `TwiML` document. Served as `application/xml; charset=utf-8`.
     pub fn to_xml(&self) -> String {
         let mut writer = Writer::new(Vec::new());
         let written = document(&mut writer, self.verbs());

@@ -69,8 +69,7 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    use http_body_util::Full;
-    use hyper::body::Frame;
+    use hyper::body::{Frame, SizeHint};
 
     use super::*;
 
@@ -108,6 +107,25 @@ mod tests {
         }
     }
 
+    /// Says how long it is, and sends nothing.
+    struct Declared(u64);
+
+    impl Body for Declared {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.0)
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_is_read_up_to_its_limit_in_size_and_time() {
         let read = collect(chunks(&[b"ab", b"", b"cd", b"e"], false), 5, WITHIN).await;
@@ -120,7 +138,9 @@ mod tests {
         assert_eq!(long, Err(BodyError::TooLarge));
         let slow = collect(chunks(&[b"abc"], true), 5, WITHIN).await;
         assert_eq!(slow, Err(BodyError::TimedOut));
-        let declared = Full::new(Bytes::from_static(b"abcdef"));
-        assert_eq!(collect(declared, 5, WITHIN).await, Err(BodyError::TooLarge));
+        let too_large = collect(Declared(6), 5, WITHIN).await;
+        assert_eq!(too_large, Err(BodyError::TooLarge));
+        let never_sent = collect(Declared(5), 5, WITHIN).await;
+        assert_eq!(never_sent, Err(BodyError::TimedOut));
     }
 }

@@ -257,6 +257,12 @@ fn log(rejected: &Rejected, suppressed: u64) {
         .as_ref()
         .map(ToString::to_string)
         .unwrap_or_default();
+    // By name only: a report says that Twilio signs before it adds some of them, and this is how that would show.
+    let parameters = rejected
+        .diagnosis
+        .as_ref()
+        .map(|diagnosis| diagnosis.parameters.join(" "))
+        .unwrap_or_default();
     tracing::warn!(
         event = "webhook.rejected",
         reason = rejected.reason.as_str(),
@@ -264,6 +270,7 @@ fn log(rejected: &Rejected, suppressed: u64) {
         path = rejected.path,
         suppressed,
         why,
+        parameters,
         "a webhook was refused"
     );
 }

@@ -347,7 +347,7 @@ mod tests {
                 "X-Twilio-Signature",
                 sign("token", &format!("{PUBLIC}{target}")),
             )
-            .header("Content-Type", "text/plain")
+            .header("Content-Type", "application/json")
             .body(Body::from("CallSid=CA3"))
             .unwrap();
         let expected = "/webhooks/twilio step 7 call CA2 source None";

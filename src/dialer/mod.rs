@@ -1,1 +1,209 @@
-//! Placeholder.
+//! The platforms that take calls: one adapter for each kind, one client beneath them, and the state of all of them.
+//!
+//! An adapter knows which requests make a handoff and how to read the answers; it sends each once. Whether to send again is
+//! decided by [`crate::handoff::Run`]. Everything handed out for the record is redacted where it is made:
+//! a body is written twice, once with the caller's number and once without.
+
+mod client;
+mod departure;
+mod dialfire;
+mod health;
+mod http;
+mod settings;
+#[cfg(test)]
+mod stand_in;
+mod template;
+#[cfg(test)]
+mod tests;
+mod zendesk_talk;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::Exchange;
+use crate::call::CallId;
+use crate::clock::Clock;
+use crate::handoff::{Outcome, Repeat};
+use crate::lead::{LeadScore, TierName};
+use crate::phone::Caller;
+use crate::routing::DialerId;
+use crate::twiml::Connect;
+
+use client::Link;
+use dialfire::Dialfire;
+use http::HttpDialer;
+use zendesk_talk::ZendeskTalk;
+
+pub use health::{Check, Health, Probe, TestReport};
+pub use settings::{
+    Api, DialfireApi, HttpApi, InvalidSettings, Secret, Settings, Tenant, ZendeskTalkApi,
+};
+
+/// What a dialer is told about a call.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// The call.
+    pub call_id: CallId,
+    /// The request that brought the call; the same for every attempt.
+    pub request_id: String,
+    /// Who is calling.
+    pub caller: Caller,
+    /// The number of ours that was called.
+    pub called: Option<String>,
+    /// The caller's class.
+    pub tier: Option<TierName>,
+    /// The caller's lead score.
+    pub score: Option<LeadScore>,
+    /// Whether the caller is of the highest tier.
+    pub urgent: bool,
+    /// 1, or 2 for the retry. Never part of a request: a repeat has to be the same bytes.
+    pub attempt: u8,
+}
+
+/// What became of one attempt to hand a call off.
+#[derive(Clone, Debug)]
+pub struct HandedOff {
+    /// What the dialer made of it.
+    pub outcome: Outcome,
+    /// Every request of the attempt, redacted.
+    pub exchanges: Vec<Exchange>,
+    /// Headers for the SIP leg that tie it to the handoff.
+    pub sip_headers: Vec<(String, String)>,
+}
+
+/// Which adapter a dialer uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Dialfire.
+    Dialfire,
+    /// Zendesk Talk.
+    ZendeskTalk,
+    /// Any HTTP API that takes one POST.
+    Http,
+}
+
+impl Kind {
+    /// The name, as in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dialfire => "dialfire",
+            Self::ZendeskTalk => "zendesk_talk",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// One configured dialer. Cheap to clone.
+#[derive(Clone)]
+pub struct Dialer(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    link: Link,
+    adapter: Adapter,
+}
+
+enum Adapter {
+    Dialfire(Dialfire),
+    ZendeskTalk(ZendeskTalk),
+    Http(HttpDialer),
+}
+
+impl Dialer {
+    /// Makes a dialer from its settings. `client` must not follow redirects; `installation_secret` keys the pseudonyms under
+    /// which callers are known at a dialer, so that it has to stay the same over restarts.
+    pub fn new(
+        settings: Settings,
+        client: reqwest::Client,
+        clock: Clock,
+        installation_secret: &[u8],
+    ) -> Result<Self, InvalidSettings> {
+        let adapter = match &settings.api {
+            Api::Dialfire(api) => Adapter::Dialfire(Dialfire::new(api, installation_secret)?),
+            Api::ZendeskTalk(api) => Adapter::ZendeskTalk(ZendeskTalk::new(api)?),
+            Api::Http(api) => Adapter::Http(HttpDialer::new(api)?),
+        };
+        let link = Link::new(client, clock, settings.id.as_str());
+        Ok(Self(Arc::new(Inner {
+            settings,
+            link,
+            adapter,
+        })))
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &DialerId {
+        &self.0.settings.id
+    }
+
+    /// Where its line rings.
+    pub fn connect(&self) -> &Connect {
+        &self.0.settings.connect
+    }
+
+    /// The longest one attempt may take.
+    pub fn timeout(&self) -> Duration {
+        self.0.settings.timeout
+    }
+
+    /// How often it is probed.
+    pub fn probe_every(&self) -> Duration {
+        self.0.settings.probe_every
+    }
+
+    /// Which adapter it uses.
+    pub fn kind(&self) -> Kind {
+        match self.0.adapter {
+            Adapter::Dialfire(_) => Kind::Dialfire,
+            Adapter::ZendeskTalk(_) => Kind::ZendeskTalk,
+            Adapter::Http(_) => Kind::Http,
+        }
+    }
+
+    /// When a request to it may be repeated.
+    pub fn repeat(&self) -> Repeat {
+        match self.kind() {
+            Kind::Dialfire | Kind::ZendeskTalk => Repeat::Idempotent,
+            Kind::Http => Repeat::UnlessSent,
+        }
+    }
+
+    /// Tells the dialer about a call, once. All requests of the attempt together end within `timeout`, answer bodies included.
+    pub async fn hand_off(&self, note: &Note, timeout: Duration) -> HandedOff {
+        let link = &self.0.link;
+        let started = link.now();
+        let deadline = started + timeout;
+        let handed = match &self.0.adapter {
+            Adapter::Dialfire(adapter) => adapter.hand_off(link, note, deadline).await,
+            Adapter::ZendeskTalk(adapter) => adapter.hand_off(link, note, deadline).await,
+            Adapter::Http(adapter) => adapter.hand_off(link, note, deadline).await,
+        };
+        self.measure(&handed.outcome, link.now().duration_since(started));
+        handed
+    }
+
+    fn measure(&self, outcome: &Outcome, elapsed: Duration) {
+        let dialer = self.id().as_str().to_owned();
+        let word = match outcome {
+            Outcome::Accepted { .. } => "accepted",
+            Outcome::Refused { .. } => "refused",
+            Outcome::Retryable { .. } => "retryable",
+            Outcome::Unknown { .. } => "unknown",
+        };
+        metrics::counter!("switchboard_handoff_total", "dialer" => dialer.clone(), "outcome" => word)
+            .increment(1);
+        metrics::histogram!("switchboard_handoff_seconds", "dialer" => dialer)
+            .record(elapsed.as_secs_f64());
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dialer({}, {})", self.id(), self.kind().as_str())
+    }
+}

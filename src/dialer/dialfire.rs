@@ -1,0 +1,318 @@
+//! Dialfire: the caller becomes a contact of a campaign task, and the line of that task rings.
+//!
+//! There is no instruction to place a call. `contacts/create` puts the caller before the agents; a caller who is there already answers 409 and is
+//! updated. Both may be repeated, because the contact's `$ref` is the same for every call of one person.
+
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::Url;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+
+use super::client::{Link, Reply, Request, malformed, reference};
+use super::health::{Check, Health, Probe, failing, reachability_and_credentials, said};
+use super::settings::{
+    DialfireApi, InvalidSettings, endpoint, parse_url, path_part, secret_header,
+};
+use super::{HandedOff, Note};
+use crate::audit::Exchange;
+use crate::handoff::Outcome;
+use crate::routing::Availability;
+
+pub(super) struct Dialfire {
+    base: Url,
+    campaign: String,
+    task: String,
+    headers: HeaderMap,
+    lines: Option<Lines>,
+    pseudonyms: Hmac<Sha256>,
+}
+
+/// Where line statistics are read, with the tenant's own token.
+struct Lines {
+    url: Url,
+    headers: HeaderMap,
+}
+
+impl Dialfire {
+    pub(super) fn new(api: &DialfireApi, secret: &[u8]) -> Result<Self, InvalidSettings> {
+        let base = parse_url("base_url", &api.base_url)?;
+        let lines = match &api.tenant {
+            None => None,
+            Some(tenant) => {
+                let id = path_part("tenant", &tenant.id)?;
+                Some(Lines {
+                    url: endpoint(&base, &["api", "tenants", &id, "lines", "stats"]),
+                    headers: headers("tenant_token", tenant.token.expose())?,
+                })
+            }
+        };
+        Ok(Self {
+            campaign: path_part("campaign", &api.campaign)?,
+            task: path_part("task", &api.task)?,
+            headers: headers("token", api.token.expose())?,
+            lines,
+            pseudonyms: Hmac::new_from_slice(secret).map_err(|_| {
+                InvalidSettings::new("secret", "cannot serve as the key of a pseudonym")
+            })?,
+            base,
+        })
+    }
+
+    pub(super) async fn hand_off(&self, link: &Link, note: &Note, deadline: Instant) -> HandedOff {
+        let created = link.ask(self.create(note), deadline).await;
+        if created.status() != Some(409) {
+            let (outcome, exchange) = conclude(created, note);
+            return handed(outcome, vec![exchange]);
+        }
+        let conflict = created.exchange(None, Some("the contact exists already"));
+        let updated = link.ask(self.update(note), deadline).await;
+        let (outcome, exchange) = conclude(updated, note);
+        handed(outcome, vec![conflict, exchange])
+    }
+
+    fn create(&self, note: &Note) -> Request {
+        let number = note.caller.number();
+        let body = |phone: Option<String>| {
+            let mut fields = news(note);
+            fields.insert("$ref".to_owned(), self.pseudonym(note).into());
+            fields.insert("source".to_owned(), "switchboard".into());
+            if let Some(phone) = phone {
+                fields.insert("$phone".to_owned(), phone.into());
+            }
+            Value::Object(fields)
+        };
+        Request::post(
+            self.in_campaign(&["tasks", &self.task, "contacts", "create"]),
+            self.headers.clone(),
+            &body(number.map(|n| n.as_str().to_owned())),
+            body(number.map(crate::phone::E164::masked)),
+        )
+    }
+
+    fn update(&self, note: &Note) -> Request {
+        let body = Value::Object(news(note));
+        Request::post(
+            self.in_campaign(&["contacts", &self.pseudonym(note), "update"]),
+            self.headers.clone(),
+            &body,
+            body.clone(),
+        )
+    }
+
+    fn in_campaign(&self, rest: &[&str]) -> Url {
+        let campaign = ["api", "campaigns", &self.campaign];
+        endpoint(&self.base, &[&campaign[..], rest].concat())
+    }
+
+    /// The same for every call of one caller, and no way back to the number without the installation's secret. A caller
+    /// without a number is somebody else with every call.
+    fn pseudonym(&self, note: &Note) -> String {
+        let (domain, text) = match note.caller.number() {
+            Some(number) => ("caller\0", number.as_str()),
+            None => ("call\0", note.call_id.as_str()),
+        };
+        let mut mac = self.pseudonyms.clone();
+        mac.update(domain.as_bytes());
+        mac.update(text.as_bytes());
+        let digest = hex::encode(mac.finalize().into_bytes());
+        format!("sb-{}", digest.get(..32).unwrap_or(&digest))
+    }
+
+    /// Line statistics are not in the vendor's own tool; where they are refused, the campaign itself has the last word on health.
+    pub(super) async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
+        if let Some(lines) = &self.lines {
+            let reply = link.ask(lines.request(), deadline).await;
+            match reply.success() {
+                Ok(answer) => {
+                    return Probe {
+                        health: Health::Healthy,
+                        availability: answer
+                            .json()
+                            .map_or(Availability::Unknown, |stats| availability(&stats)),
+                        latency: Some(reply.elapsed),
+                    };
+                }
+                Err(Outcome::Refused { .. }) => {}
+                Err(_) => return failing(&reply, "line statistics"),
+            }
+        }
+        let reply = link
+            .ask(
+                Request::get(self.in_campaign(&[]), self.headers.clone()),
+                deadline,
+            )
+            .await;
+        // The body holds tokens of the campaign; it is never looked at.
+        match reply.success() {
+            Ok(_) => Probe::healthy(reply.elapsed),
+            Err(_) => failing(&reply, "the campaign"),
+        }
+    }
+
+    pub(super) async fn test(&self, link: &Link, timeout: Duration) -> (Vec<Check>, Probe) {
+        let probe = self.probe(link, link.now() + timeout).await;
+        let tasks = Request::get(self.in_campaign(&["tasks", ""]), self.headers.clone());
+        let reply = link.ask(tasks, link.now() + timeout).await;
+        let mut checks = reachability_and_credentials(
+            &reply,
+            "make a new campaign token in the campaign's settings and put it into `token`",
+        );
+        if let Some(lines) = &self.lines {
+            let stats = link.ask(lines.request(), link.now() + timeout).await;
+            checks.push(match stats.success() {
+                Ok(_) => Check::passed("lines", "line statistics can be read"),
+                Err(_) => Check::failed(
+                    "lines",
+                    format!(
+                        "line statistics cannot be read ({}): check `tenant` and `tenant_token`, or leave both out",
+                        said(&stats)
+                    ),
+                ),
+            });
+        }
+        if reply.status().is_some() {
+            checks.push(self.task_check(&reply));
+        }
+        (checks, probe)
+    }
+
+    fn task_check(&self, reply: &Reply) -> Check {
+        let task = &self.task;
+        let Ok(answer) = reply.success() else {
+            return Check::failed(
+                "task",
+                format!(
+                    "the campaign's tasks cannot be read ({}): check `campaign`",
+                    said(reply)
+                ),
+            );
+        };
+        let Some(Value::Array(tasks)) = answer.json() else {
+            return Check::failed(
+                "task",
+                "the campaign's tasks came in a form that cannot be read: check `base_url`",
+            );
+        };
+        let names: Vec<&str> = tasks
+            .iter()
+            .filter_map(|task| task.pointer("/data/name")?.as_str())
+            .collect();
+        if names.contains(&task.as_str()) {
+            Check::passed("task", format!("the campaign has the task `{task}`"))
+        } else {
+            Check::failed(
+                "task",
+                format!(
+                    "the campaign has no task `{task}`; it has {}. Set `task` to one of them",
+                    list(&names)
+                ),
+            )
+        }
+    }
+}
+
+impl Lines {
+    fn request(&self) -> Request {
+        Request::get(self.url.clone(), self.headers.clone())
+    }
+}
+
+fn headers(key: &'static str, token: &str) -> Result<HeaderMap, InvalidSettings> {
+    let bearer = secret_header(key, &format!("Bearer {token}"))?;
+    Ok(HeaderMap::from_iter([
+        (AUTHORIZATION, bearer),
+        (
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/json; charset=utf-8"),
+        ),
+        (ACCEPT, HeaderValue::from_static("application/json")),
+    ]))
+}
+
+/// What is new with this call, for a new contact as for a known one.
+fn news(note: &Note) -> Map<String, Value> {
+    let mut fields = Map::new();
+    if let Some(score) = note.score {
+        fields.insert("lead_score".to_owned(), json!(score));
+    }
+    if let Some(tier) = &note.tier {
+        fields.insert("tier".to_owned(), json!(tier));
+    }
+    fields.insert("router_call_sid".to_owned(), json!(note.call_id));
+    fields.insert("request_id".to_owned(), json!(note.request_id));
+    fields
+}
+
+/// An update does not return the contact, and a create need not: an empty answer or one without an id is a success.
+fn conclude(reply: Reply, note: &Note) -> (Outcome, Exchange) {
+    let read = reply.success().and_then(|answer| {
+        let content = answer.content()?;
+        if content.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        match serde_json::from_slice::<Value>(content) {
+            Ok(Value::Object(contact)) => Ok(contact_id(&contact, note)),
+            Ok(_) | Err(_) => Err(malformed(answer.status)),
+        }
+    });
+    match read {
+        Ok(id) => {
+            let shown = id.as_ref().map(|id| json!({ "$id": id }));
+            (
+                Outcome::Accepted { reference: id },
+                reply.exchange(shown, None),
+            )
+        }
+        Err(outcome) => {
+            let is_2xx = reply.success().is_ok();
+            let error = is_2xx.then_some("the answer is not a JSON object");
+            (outcome, reply.exchange(None, error))
+        }
+    }
+}
+
+fn contact_id(answer: &Map<String, Value>, note: &Note) -> Option<String> {
+    let inner = answer.get("data").and_then(|data| data.get("$id"));
+    reference(inner.or_else(|| answer.get("$id"))?, note.caller.as_text())
+}
+
+fn handed(outcome: Outcome, exchanges: Vec<Exchange>) -> HandedOff {
+    HandedOff {
+        outcome,
+        exchanges,
+        sip_headers: Vec::new(),
+    }
+}
+
+/// The shape of line statistics is not known. An agent count under its usual name is taken, anything else says nothing.
+fn availability(stats: &Value) -> Availability {
+    let agents = stats
+        .get("agents_online")
+        .or_else(|| stats.pointer("/data/agents_online"));
+    match agents.and_then(Value::as_u64) {
+        None => Availability::Unknown,
+        Some(0) => Availability::Unavailable {
+            why: "0 agents online, 1 needed".to_owned(),
+        },
+        Some(_) => Availability::Available,
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    const MAX_NAMES: usize = 10;
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let mut text: Vec<String> = names
+        .iter()
+        .take(MAX_NAMES)
+        .map(|n| format!("`{n}`"))
+        .collect();
+    if names.len() > MAX_NAMES {
+        text.push(format!("{} more", names.len() - MAX_NAMES));
+    }
+    text.join(", ")
+}

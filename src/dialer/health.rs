@@ -1,0 +1,254 @@
+//! Whether a dialer is well: a probe that runs all the time, and a test for people.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::client::Reply;
+use super::{Adapter, Dialer};
+use crate::handoff::{Failure, FailureKind, Outcome};
+use crate::routing::{Availability, DialerId};
+
+/// A person waits for a test: it may take longer than a call may.
+const TEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Whether the dialer's API works.
+    pub health: Health,
+    /// Whether the dialer says it can take calls.
+    pub availability: Availability,
+    /// How long the answer took, where one came.
+    pub latency: Option<Duration>,
+}
+
+/// Whether a dialer's API works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It answers as it should.
+    Healthy,
+    /// There is nothing to ask.
+    Unknown {
+        /// Why not.
+        why: String,
+    },
+    /// It does not.
+    Failing {
+        /// How it fails.
+        failure: Failure,
+        /// In words.
+        why: String,
+    },
+}
+
+/// The result of a connectivity test, as `test-dialer` prints it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TestReport {
+    /// Which dialer.
+    pub dialer: DialerId,
+    /// Whether every check passed.
+    pub ok: bool,
+    /// How long the dialer took to answer.
+    pub latency_ms: Option<u64>,
+    /// `available`, `unavailable` or `unknown`.
+    pub availability: &'static str,
+    /// What was looked at, in order.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was tested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was tested: one word.
+    pub name: &'static str,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// What was found and, if it is not well, what to do.
+    pub message: String,
+}
+
+impl Check {
+    pub(super) fn passed(name: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            name,
+            ok: true,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn failed(name: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            name,
+            ok: false,
+            message: message.into(),
+        }
+    }
+}
+
+impl Probe {
+    pub(super) fn healthy(latency: Duration) -> Self {
+        Self {
+            health: Health::Healthy,
+            availability: Availability::Unknown,
+            latency: Some(latency),
+        }
+    }
+}
+
+impl Dialer {
+    /// Asks the dialer how it is, without side effects.
+    pub async fn probe(&self, timeout: Duration) -> Probe {
+        let link = &self.0.link;
+        let deadline = link.now() + timeout;
+        match &self.0.adapter {
+            Adapter::Dialfire(adapter) => adapter.probe(link, deadline).await,
+            Adapter::ZendeskTalk(adapter) => adapter.probe(link, deadline).await,
+            Adapter::Http(adapter) => adapter.probe(link, deadline).await,
+        }
+    }
+
+    /// Tests the dialer for a person: no call is placed and nothing is written.
+    pub async fn test(&self) -> TestReport {
+        let link = &self.0.link;
+        let (mut checks, probe) = match &self.0.adapter {
+            Adapter::Dialfire(adapter) => adapter.test(link, TEST_TIMEOUT).await,
+            Adapter::ZendeskTalk(adapter) => adapter.test(link, TEST_TIMEOUT).await,
+            Adapter::Http(adapter) => adapter.test(link, TEST_TIMEOUT).await,
+        };
+        checks.push(availability_check(&probe));
+        checks.extend(
+            probe
+                .latency
+                .map(|latency| latency_check(latency, self.timeout())),
+        );
+        TestReport {
+            dialer: self.id().clone(),
+            ok: checks.iter().all(|check| check.ok),
+            latency_ms: probe.latency.map(ms),
+            availability: word_of(&probe.availability),
+            checks,
+        }
+    }
+}
+
+/// The probe of a request that did not succeed.
+pub(super) fn failing(reply: &Reply, what: &str) -> Probe {
+    let failure = reply
+        .success()
+        .err()
+        .and_then(|outcome| outcome.failure())
+        .unwrap_or_else(|| Failure::of(FailureKind::Malformed));
+    Probe {
+        health: Health::Failing {
+            failure,
+            why: format!("{what}: {}", said(reply)),
+        },
+        availability: Availability::Unknown,
+        latency: reply.status().map(|_| reply.elapsed),
+    }
+}
+
+/// The probe of an answer that succeeded and cannot be read.
+pub(super) fn unreadable(reply: &Reply, what: &str) -> Probe {
+    let kind = FailureKind::Malformed;
+    Probe {
+        health: Health::Failing {
+            failure: reply.status().map_or(Failure::of(kind), |status| {
+                Failure::with_status(kind, status)
+            }),
+            why: format!("{what}: the answer cannot be read"),
+        },
+        ..failing(reply, what)
+    }
+}
+
+/// What came back, in a few words.
+pub(super) fn said(reply: &Reply) -> String {
+    match (reply.status(), reply.words()) {
+        (Some(status), None) => format!("answer {status}"),
+        (Some(status), Some(words)) => format!("answer {status}, {words}"),
+        (None, words) => words.unwrap_or("no answer").to_owned(),
+    }
+}
+
+/// The first two things to look at, from one answer. `advice` says what to do about refused credentials.
+pub(super) fn reachability_and_credentials(reply: &Reply, advice: &str) -> Vec<Check> {
+    let Some(status) = reply.status() else {
+        return vec![
+            Check::failed(
+                "reachability",
+                format!(
+                    "{}: check the address, DNS, the firewall and the certificate",
+                    said(reply)
+                ),
+            ),
+            Check::failed("credentials", "not tested, because there was no answer"),
+        ];
+    };
+    let reachability = match reply.success() {
+        Err(Outcome::Retryable { .. }) => Check::failed(
+            "reachability",
+            format!("it answers, but with {status}: try again later, or ask its operator"),
+        ),
+        Err(Outcome::Refused { failure }) if failure.kind == FailureKind::Rejected => {
+            Check::failed(
+                "reachability",
+                format!("{}: check the address", said(reply)),
+            )
+        }
+        Ok(_) | Err(_) => Check::passed(
+            "reachability",
+            format!("answered in {} ms", ms(reply.elapsed)),
+        ),
+    };
+    let credentials = match status {
+        401 | 403 => Check::failed("credentials", format!("refused with {status}: {advice}")),
+        200..=299 => Check::passed("credentials", "accepted"),
+        _ => Check::failed("credentials", format!("not tested: {}", said(reply))),
+    };
+    vec![reachability, credentials]
+}
+
+/// A dialer without agents is in order: calls go elsewhere until one comes. Only a question that failed is a fault.
+fn availability_check(probe: &Probe) -> Check {
+    match (&probe.health, &probe.availability) {
+        (Health::Failing { why, .. }, _) => {
+            Check::failed("availability", format!("cannot be read: {why}"))
+        }
+        (_, Availability::Available) => Check::passed("availability", "it can take calls"),
+        (_, Availability::Unavailable { why }) => Check::passed(
+            "availability",
+            format!("it takes no calls now: {why}; calls go elsewhere until then"),
+        ),
+        (_, Availability::Unknown) => {
+            Check::passed("availability", "it does not say; counted as available")
+        }
+    }
+}
+
+fn latency_check(latency: Duration, timeout: Duration) -> Check {
+    let (took, allowed) = (ms(latency), ms(timeout));
+    if latency <= timeout {
+        Check::passed("latency", format!("{took} ms, {allowed} ms allowed"))
+    } else {
+        Check::failed(
+            "latency",
+            format!(
+                "{took} ms, {allowed} ms allowed: handoffs will time out. Raise `timeout`, or find out what is slow"
+            ),
+        )
+    }
+}
+
+fn word_of(availability: &Availability) -> &'static str {
+    match availability {
+        Availability::Available => "available",
+        Availability::Unavailable { .. } => "unavailable",
+        Availability::Unknown => "unknown",
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,221 @@
+//! What an adapter needs to know, as plain values; the configuration maps its own sections to these.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+use zeroize::Zeroizing;
+
+use crate::routing::DialerId;
+use crate::twiml::Connect;
+
+/// A text that must not be shown. Wiped from memory when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// One dialer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Its name.
+    pub id: DialerId,
+    /// Where its line rings.
+    pub connect: Connect,
+    /// The longest one handoff attempt may take.
+    pub timeout: Duration,
+    /// How often it is probed.
+    pub probe_every: Duration,
+    /// How long its circuit breaker stays open.
+    pub open_for: Duration,
+    /// Which API, and how to reach it.
+    pub api: Api,
+}
+
+/// The API of a dialer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// Dialfire.
+    Dialfire(DialfireApi),
+    /// Zendesk Talk.
+    ZendeskTalk(ZendeskTalkApi),
+    /// One configurable POST.
+    Http(HttpApi),
+}
+
+/// How to reach Dialfire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialfireApi {
+    /// `https://api.dialfire.com`, or a stand-in.
+    pub base_url: String,
+    /// The campaign's id.
+    pub campaign: String,
+    /// The task (stage) that new contacts enter.
+    pub task: String,
+    /// The campaign token.
+    pub token: Secret,
+    /// The tenant, where line statistics are to be read.
+    pub tenant: Option<Tenant>,
+}
+
+/// A Dialfire tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// The tenant's id.
+    pub id: String,
+    /// The tenant token; another one than the campaign's.
+    pub token: Secret,
+}
+
+/// How to reach Zendesk Talk.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ZendeskTalkApi {
+    /// `https://{subdomain}.zendesk.com`, or a stand-in.
+    pub base_url: String,
+    /// The agent as whom the token acts.
+    pub email: String,
+    /// The API token.
+    pub token: Secret,
+    /// Fewer agents online than this, and it takes no calls.
+    pub min_agents: u64,
+    /// More callers waiting than this, and it takes no calls.
+    pub max_waiting: u64,
+}
+
+impl ZendeskTalkApi {
+    /// The address of an account.
+    pub fn base_url_of(subdomain: &str) -> String {
+        format!("https://{subdomain}.zendesk.com")
+    }
+}
+
+impl fmt::Debug for ZendeskTalkApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ZendeskTalkApi")
+            .field("base_url", &self.base_url)
+            .field("min_agents", &self.min_agents)
+            .field("max_waiting", &self.max_waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How to reach any other dialer.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpApi {
+    /// Where the POST goes.
+    pub url: String,
+    /// What answers 2xx while the dialer is well.
+    pub health_url: Option<String>,
+    /// Extra headers; they win over those the adapter sets.
+    pub headers: Vec<(String, Secret)>,
+    /// The JSON body: keys, and values that may hold placeholders such as `{caller}`.
+    pub body: Vec<(String, String)>,
+}
+
+impl fmt::Debug for HttpApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |url: &str| Url::parse(url).map_or_else(|_| "…".to_owned(), |u| shown_url(&u));
+        f.debug_struct("HttpApi")
+            .field("url", &shown(&self.url))
+            .field("health_url", &self.health_url.as_deref().map(shown))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings from which no dialer can be made. Says which key, and never what a secret holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct InvalidSettings {
+    /// The key within the dialer's section.
+    pub key: &'static str,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+impl InvalidSettings {
+    pub(super) fn new(key: &'static str, problem: impl Into<String>) -> Self {
+        Self {
+            key,
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Reads an address of an HTTP API.
+pub(super) fn parse_url(key: &'static str, text: &str) -> Result<Url, InvalidSettings> {
+    let wrong = || {
+        InvalidSettings::new(
+            key,
+            "write a whole address, like https://dialer.example/path",
+        )
+    };
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        Ok(url)
+    } else {
+        Err(wrong())
+    }
+}
+
+/// `base` with path segments added, each percent-encoded.
+pub(super) fn endpoint(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Fails only for addresses without a host, which `parse_url` refuses.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
+
+/// An id that becomes a part of a path.
+pub(super) fn path_part(key: &'static str, text: &str) -> Result<String, InvalidSettings> {
+    if text.is_empty() || text == "." || text == ".." {
+        return Err(InvalidSettings::new(key, "must name something"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A header value that is marked sensitive, so that no debug output shows it.
+pub(super) fn secret_header(
+    key: &'static str,
+    value: &str,
+) -> Result<HeaderValue, InvalidSettings> {
+    let mut value = HeaderValue::from_str(value).map_err(|_| {
+        InvalidSettings::new(
+            key,
+            "holds a line break or another character that no HTTP header can carry",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A URL as it may be shown: without userinfo, query and fragment.
+pub(super) fn shown_url(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // Both fail only for addresses that cannot have userinfo in the first place.
+    if url.set_username("").is_err() || url.set_password(None).is_err() {
+        return "…".to_owned();
+    }
+    url.into()
+}

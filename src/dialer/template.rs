@@ -1,0 +1,177 @@
+//! Body values with placeholders: `Lead {score} ({tier})`.
+
+use super::Note;
+use super::settings::InvalidSettings;
+
+/// A value of a body, split at its placeholders once, so that what is put in is never read again.
+pub(super) struct Template(Vec<Piece>);
+
+enum Piece {
+    Text(String),
+    Place(Place),
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    Caller,
+    Called,
+    Score,
+    Tier,
+    CallSid,
+    RequestId,
+}
+
+const PLACES: [(&str, Place); 6] = [
+    ("caller", Place::Caller),
+    ("called", Place::Called),
+    ("score", Place::Score),
+    ("tier", Place::Tier),
+    ("call_sid", Place::CallSid),
+    ("request_id", Place::RequestId),
+];
+
+impl Template {
+    /// Reads a value. A word in braces has to be a known placeholder; any other brace is a brace.
+    pub(super) fn parse(value: &str) -> Result<Self, InvalidSettings> {
+        let mut pieces = Vec::new();
+        let mut text = String::new();
+        let mut rest = value;
+        while let Some((before, after)) = rest.split_once('{') {
+            text.push_str(before);
+            match after.split_once('}') {
+                Some((word, behind)) if is_word(word) => {
+                    if !text.is_empty() {
+                        pieces.push(Piece::Text(std::mem::take(&mut text)));
+                    }
+                    pieces.push(Piece::Place(place(word)?));
+                    rest = behind;
+                }
+                Some(_) | None => {
+                    text.push('{');
+                    rest = after;
+                }
+            }
+        }
+        text.push_str(rest);
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text));
+        }
+        Ok(Self(pieces))
+    }
+
+    /// The value for a call. What is not known is empty.
+    pub(super) fn fill(&self, note: &Note) -> String {
+        self.render(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Place(Place::Caller) => caller_text(note).to_owned(),
+            Piece::Place(Place::Called) => note.called.clone().unwrap_or_default(),
+            Piece::Place(place) => place.impersonal(note),
+        })
+    }
+
+    /// The value as it may be recorded: numbers masked, and fixed text left out, because it may be a key.
+    pub(super) fn fill_shown(&self, note: &Note) -> String {
+        self.render(|piece| match piece {
+            Piece::Text(_) => "…".to_owned(),
+            Piece::Place(Place::Caller) if caller_text(note).is_empty() => String::new(),
+            Piece::Place(Place::Caller) => note.caller.masked(),
+            Piece::Place(Place::Called) => {
+                crate::phone::mask(note.called.as_deref().unwrap_or_default())
+            }
+            Piece::Place(place) => place.impersonal(note),
+        })
+    }
+
+    fn render(&self, text_of: impl Fn(&Piece) -> String) -> String {
+        self.0.iter().map(text_of).collect()
+    }
+}
+
+impl Place {
+    fn impersonal(self, note: &Note) -> String {
+        match self {
+            Self::Score => note.score.map(|s| s.to_string()).unwrap_or_default(),
+            Self::Tier => note
+                .tier
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            Self::CallSid => note.call_id.to_string(),
+            Self::RequestId => note.request_id.clone(),
+            Self::Caller | Self::Called => String::new(),
+        }
+    }
+}
+
+/// The number where there is one, otherwise the caller as received.
+fn caller_text(note: &Note) -> &str {
+    match note.caller.number() {
+        Some(number) => number.as_str(),
+        None => note.caller.as_text(),
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+fn place(word: &str) -> Result<Place, InvalidSettings> {
+    let known = PLACES.iter().find(|(name, _)| *name == word);
+    known.map(|(_, place)| *place).ok_or_else(|| {
+        let names: Vec<String> = PLACES.iter().map(|(n, _)| format!("{{{n}}}")).collect();
+        InvalidSettings::new(
+            "body",
+            format!(
+                "{{{word}}} is no placeholder; there are {}",
+                names.join(" ")
+            ),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stand_in::note;
+    use super::*;
+    use crate::phone::Caller;
+
+    fn fill(value: &str) -> String {
+        Template::parse(value).unwrap().fill(&note())
+    }
+
+    #[test]
+    fn placeholders_are_filled_once_and_other_braces_stay() {
+        assert_eq!(fill("{caller}"), "+4930123450");
+        assert_eq!(fill("Lead {score} ({tier})"), "Lead 87 (hot)");
+        assert_eq!(fill("{ {} {{score}} {1} }{"), "{ {} {87} {1} }{");
+        let mut odd = note();
+        odd.request_id = "{caller}".to_owned();
+        let value = Template::parse("{request_id}").unwrap();
+        assert_eq!(value.fill(&odd), "{caller}");
+    }
+
+    #[test]
+    fn what_is_unknown_is_empty() {
+        let mut odd = note();
+        odd.caller = Caller::Withheld;
+        odd.called = None;
+        odd.score = None;
+        odd.tier = None;
+        let value = Template::parse("{caller}{called}{score}{tier}").unwrap();
+        assert_eq!(value.fill(&odd), "");
+        assert_eq!(value.fill_shown(&odd), "");
+    }
+
+    #[test]
+    fn the_shown_value_has_no_number_and_no_fixed_text() {
+        let value = Template::parse("key-4711 {caller} {called} {tier}").unwrap();
+        assert_eq!(value.fill_shown(&note()), "…+********50…+********99…hot");
+    }
+
+    #[test]
+    fn an_unknown_placeholder_is_refused_with_the_known_ones() {
+        let error = Template::parse("{phone}").err().unwrap().to_string();
+        assert!(error.contains("{phone} is no placeholder"), "{error}");
+        assert!(error.contains("{caller}"), "{error}");
+    }
+}

@@ -1,0 +1,310 @@
+//! What can go wrong between two machines, and what each says of the request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::clock::Clock;
+use crate::dialer::stand_in::{
+    Act, PATIENCE, StandIn, all_kinds, answer, dialfire, hand_off, http, zendesk,
+};
+use crate::handoff::{Failure, FailureKind, Outcome};
+
+/// Long enough for loopback, short enough for a test.
+const SHORT: Duration = Duration::from_millis(150);
+/// How far beyond its timeout an attempt may end on a busy machine.
+const SLACK: Duration = Duration::from_secs(1);
+
+fn not_sent() -> Outcome {
+    Outcome::Retryable {
+        failure: Failure::of(FailureKind::Connect),
+        retry_after_ms: None,
+    }
+}
+
+fn unknown(kind: FailureKind, status: Option<u16>) -> Outcome {
+    let failure = Failure { kind, status };
+    Outcome::Unknown { failure }
+}
+
+/// Every kind of dialer ends like this, in time.
+async fn check(act: Act, timeout: Duration, expected: &Outcome) {
+    for dialer in all_kinds(&StandIn::start([act.clone()]).await.base) {
+        let clock = Clock::system();
+        let started = clock.instant();
+        let handed = hand_off(&dialer, timeout).await;
+        let elapsed = clock.instant().duration_since(started);
+        assert_eq!(&handed.outcome, expected, "{act:?} at {dialer:?}");
+        assert!(elapsed < timeout + SLACK, "{act:?} took {elapsed:?}");
+        assert_eq!(handed.exchanges.len(), 1);
+        assert!(handed.sip_headers.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn every_status_has_its_class() {
+    let refused = |kind, status| Outcome::Refused {
+        failure: Failure::with_status(kind, status),
+    };
+    let retryable = |kind, status| Outcome::Retryable {
+        failure: Failure::with_status(kind, status),
+        retry_after_ms: None,
+    };
+    for status in [300, 301, 302, 304, 400, 402, 404, 405, 410, 413, 418, 422] {
+        let expected = refused(FailureKind::Rejected, status);
+        check(answer(status, "no"), PATIENCE, &expected).await;
+    }
+    for status in [401, 403] {
+        let expected = refused(FailureKind::Unauthorized, status);
+        check(answer(status, "MarkerToken4711"), PATIENCE, &expected).await;
+    }
+    for status in [408, 425, 500, 502, 503, 504, 599] {
+        let expected = retryable(FailureKind::ServerError, status);
+        check(answer(status, "+4930123450"), PATIENCE, &expected).await;
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_read_in_seconds() {
+    for (status, kind) in [
+        (429, FailureKind::RateLimited),
+        (503, FailureKind::ServerError),
+    ] {
+        let act = Act::Answer(status, "retry-after: 3600\r\n", String::new());
+        let expected = Outcome::Retryable {
+            failure: Failure::with_status(kind, status),
+            retry_after_ms: Some(3_600_000),
+        };
+        check(act, PATIENCE, &expected).await;
+    }
+    for text in ["retry-after: soon\r\n", "retry-after: -1\r\n", ""] {
+        let peer = StandIn::start([Act::Answer(429, text, String::new())]).await;
+        let handed = hand_off(&dialfire(&peer.base), PATIENCE).await;
+        assert_eq!(handed.outcome.retry_after(), None, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_sent_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    for dialer in all_kinds(&base) {
+        let handed = hand_off(&dialer, PATIENCE).await;
+        assert_eq!(handed.outcome, not_sent());
+        let error = handed.exchanges[0].error.clone().unwrap();
+        assert!(error.starts_with("no connection: "), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_sent_nothing() {
+    for dialer in all_kinds("http://no-such-host.invalid") {
+        let handed = hand_off(&dialer, PATIENCE).await;
+        assert_eq!(handed.outcome, not_sent());
+    }
+}
+
+/// A full accept queue: the kernel drops every further connection request, as a black hole does.
+#[tokio::test]
+async fn a_black_hole_sent_nothing() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(SHORT, TcpStream::connect(address)).await {
+        queue.push(stream.unwrap());
+    }
+    for dialer in all_kinds(&format!("http://{address}")) {
+        let clock = Clock::system();
+        let started = clock.instant();
+        let handed = hand_off(&dialer, SHORT).await;
+        assert_eq!(handed.outcome, not_sent());
+        assert!(clock.instant().duration_since(started) < SHORT + SLACK);
+        assert_eq!(
+            handed.exchanges[0].error.as_deref(),
+            Some("no connection in time; nothing was sent")
+        );
+    }
+    drop((queue, listener));
+}
+
+/// TLS is spoken to a server that does not speak it: the connection fails before the request.
+#[tokio::test]
+async fn failed_tls_sent_nothing() {
+    let peer = StandIn::start([Act::Raw("no TLS here")]).await;
+    let base = peer.base.replace("http:", "https:");
+    for dialer in [dialfire(&base), zendesk(&base), http(&base)] {
+        let handed = hand_off(&dialer, SHORT).await;
+        assert_eq!(handed.outcome, not_sent());
+    }
+    assert!(peer.seen().is_empty());
+}
+
+/// A certificate of nobody's is refused, and the record says that it was the certificate.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a stand-in lives and dies with its test"
+)]
+async fn an_untrusted_certificate_sent_nothing() {
+    let names = vec!["localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            acceptor.accept(stream).await.ok();
+        }
+    });
+    for dialer in all_kinds(&format!("https://localhost:{port}")) {
+        let handed = hand_off(&dialer, PATIENCE).await;
+        assert_eq!(handed.outcome, not_sent());
+        let error = handed.exchanges[0].error.clone().unwrap();
+        assert!(error.contains("certificate"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn silence_after_the_request_leaves_the_outcome_unknown() {
+    check(Act::Hang, SHORT, &unknown(FailureKind::Timeout, None)).await;
+    let half_a_head = Act::Stall("HTTP/1.1 200 X\r\ncontent-le");
+    check(half_a_head, SHORT, &unknown(FailureKind::Timeout, None)).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_after_the_request_leaves_the_outcome_unknown() {
+    for act in [
+        Act::Reset,
+        Act::Close,
+        Act::Break("HTTP/1.1 200 X\r\ncontent-le"),
+        Act::Raw("HTTP/1.1 200"),
+    ] {
+        check(act, PATIENCE, &unknown(FailureKind::Reset, None)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_leaves_the_outcome_unknown() {
+    let garbage = Act::Raw("SSH-2.0-OpenSSH_9.9\r\n\r\n\r\n");
+    check(garbage, PATIENCE, &unknown(FailureKind::Malformed, None)).await;
+}
+
+/// An answer that does not end: no more time than the whole attempt has, and none at all where its head says enough.
+#[tokio::test]
+async fn a_2xx_whose_body_does_not_come_is_unknown_unless_the_status_suffices() {
+    const HEAD: &str = "HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{\"da";
+    let accepted = Outcome::Accepted { reference: None };
+    for (act, timeout, kind) in [
+        (Act::Drip, SHORT, FailureKind::Timeout),
+        (Act::Stall(HEAD), SHORT, FailureKind::Timeout),
+        (Act::Break(HEAD), PATIENCE, FailureKind::Reset),
+        (Act::Raw(HEAD), PATIENCE, FailureKind::Reset),
+    ] {
+        let [dialfire, zendesk, http] = all_kinds(&StandIn::start([act.clone()]).await.base);
+        for (dialer, expected) in [
+            (dialfire, unknown(kind, Some(200))),
+            (zendesk, unknown(kind, Some(200))),
+            (http, accepted.clone()),
+        ] {
+            let clock = Clock::system();
+            let started = clock.instant();
+            let handed = hand_off(&dialer, timeout).await;
+            assert_eq!(handed.outcome, expected, "{act:?} at {dialer:?}");
+            assert!(clock.instant().duration_since(started) < timeout + SLACK);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_whose_body_does_not_come_is_a_refusal_at_once() {
+    let act = Act::Stall("HTTP/1.1 503 X\r\ncontent-length: 100\r\n\r\nx");
+    let expected = Outcome::Retryable {
+        failure: Failure::with_status(FailureKind::ServerError, 503),
+        retry_after_ms: None,
+    };
+    let clock = Clock::system();
+    let started = clock.instant();
+    check(act, PATIENCE, &expected).await;
+    assert!(clock.instant().duration_since(started) < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_not_read_to_its_end() {
+    const HUGE: &str = "HTTP/1.1 200 X\r\ncontent-length: 1000000000\r\n\r\n{";
+    for act in [Act::Endless, Act::Stall(HUGE)] {
+        let peer = StandIn::start([act]).await;
+        for dialer in [dialfire(&peer.base), zendesk(&peer.base)] {
+            let handed = hand_off(&dialer, PATIENCE).await;
+            let failure = Failure::with_status(FailureKind::Malformed, 200);
+            assert_eq!(handed.outcome, Outcome::Refused { failure });
+            assert_eq!(
+                handed.exchanges[0].error.as_deref(),
+                Some("the answer is longer than 256 KiB")
+            );
+        }
+    }
+}
+
+/// All steps of an attempt share one deadline.
+#[tokio::test]
+async fn the_second_step_has_what_the_first_left() {
+    let peer = StandIn::start([answer(409, ""), Act::Hang]).await;
+    let clock = Clock::system();
+    let started = clock.instant();
+    let handed = hand_off(&dialfire(&peer.base), SHORT).await;
+    assert!(clock.instant().duration_since(started) < SHORT + SLACK);
+    assert_eq!(handed.outcome, unknown(FailureKind::Timeout, None));
+    assert_eq!(handed.exchanges.len(), 2);
+}
+
+#[tokio::test]
+async fn without_time_nothing_is_sent() {
+    let peer = StandIn::answering(200, "{}").await;
+    let handed = hand_off(&dialfire(&peer.base), Duration::ZERO).await;
+    assert_eq!(handed.outcome, not_sent());
+    assert!(peer.seen().is_empty());
+}
+
+/// A peer that closes after every answer may do so just as the next request is written. Whatever happens then, no handoff is lost: it
+/// is accepted, or it says that nothing was sent, or that the outcome is unknown; and it is never sent twice unseen.
+#[tokio::test]
+async fn a_connection_closed_between_two_requests_is_safe() {
+    const ANSWER: &str = "HTTP/1.1 200 X\r\ncontent-length: 2\r\n\r\n{}";
+    let peer = StandIn::start([Act::Raw(ANSWER)]).await;
+    let dialer = dialfire(&peer.base);
+    let mut n_accepted = 0;
+    for n in 1..=200 {
+        let handed = hand_off(&dialer, PATIENCE).await;
+        match handed.outcome {
+            Outcome::Accepted { .. } => n_accepted += 1,
+            Outcome::Unknown { failure } => assert_eq!(failure.kind, FailureKind::Reset),
+            other @ (Outcome::Refused { .. } | Outcome::Retryable { .. }) => panic!("{other:?}"),
+        }
+        assert!(peer.seen().len() <= n);
+    }
+    assert!(n_accepted >= 100, "{n_accepted}");
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_a_refusal() {
+    let peer = StandIn::start([answer(500, "oops"), answer(200, "{}")]).await;
+    let dialer = dialfire(&peer.base);
+    hand_off(&dialer, PATIENCE).await;
+    hand_off(&dialer, PATIENCE).await;
+    let connections: Vec<_> = peer.seen().iter().map(|s| s.connection).collect();
+    assert_eq!(connections, [1, 1]);
+}

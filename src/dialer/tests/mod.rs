@@ -1,0 +1,7 @@
+//! Every adapter against stand-ins on real sockets.
+
+mod dialfire;
+mod faults;
+mod health;
+mod http;
+mod zendesk_talk;

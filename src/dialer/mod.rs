@@ -1,12 +1,14 @@
 //! The platforms that take calls: one adapter for each kind, one client beneath them, and the state of all of them.
 //!
 //! An adapter knows which requests make a handoff and how to read the answers; it sends each once. Whether to send again is
-//! decided by [`crate::handoff::Run`]. Everything handed out for the record is redacted where it is made:
+//! decided by [`crate::handoff::Run`], whether to send at all by [`Fleet`]. Everything handed out for the record is redacted where it is made:
 //! a body is written twice, once with the caller's number and once without.
 
+mod circuit;
 mod client;
 mod departure;
 mod dialfire;
+mod fleet;
 mod health;
 mod http;
 mod settings;
@@ -35,6 +37,7 @@ use dialfire::Dialfire;
 use http::HttpDialer;
 use zendesk_talk::ZendeskTalk;
 
+pub use fleet::{Drained, Fleet, HealthChange, Status};
 pub use health::{Check, Health, Probe, TestReport};
 pub use settings::{
     Api, DialfireApi, HttpApi, InvalidSettings, Secret, Settings, Tenant, ZendeskTalkApi,

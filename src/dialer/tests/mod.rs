@@ -2,6 +2,7 @@
 
 mod dialfire;
 mod faults;
+mod fleet;
 mod health;
 mod http;
 mod zendesk_talk;

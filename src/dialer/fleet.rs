@@ -1,0 +1,360 @@
+//! All dialers in the order of the file, and the state of each.
+//!
+//! A change of state that somebody may want to hear of comes back as a [`HealthChange`]. The trial of a half-open circuit is not one: to the outside
+//! a circuit is open until it has closed, so that a dialer that stays down is announced once.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::circuit::{Circuit, Sign};
+use super::{Dialer, Health, Kind, Probe};
+use crate::handoff::{FailureKind, Outcome};
+use crate::routing::{Availability, DialerId, DialerView};
+
+/// A trial that is not heard of for so long after its timeout is lost.
+const TRIAL_GRACE: Duration = Duration::from_secs(1);
+/// What a dialer said of its availability is forgotten after so many probes that never came.
+const PROBES_UNTIL_FORGOTTEN: u32 = 4;
+
+/// All configured dialers. Cheap to clone; every clone sees the same state.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet(Arc<Mutex<Vec<Member>>>);
+
+#[derive(Debug)]
+struct Member {
+    dialer: Dialer,
+    drained: Option<Drained>,
+    said: Option<Said>,
+    circuit: Circuit,
+}
+
+#[derive(Clone, Debug)]
+struct Said {
+    availability: Availability,
+    at: Instant,
+}
+
+/// Who took a dialer out, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Drained {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub since: Timestamp,
+}
+
+/// A dialer changed its state: `closed` (well), `unavailable`, `open` (its requests fail) or `drained`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthChange {
+    /// The dialer's name.
+    pub service: String,
+    /// The state before.
+    pub from: &'static str,
+    /// The state now.
+    pub to: &'static str,
+    /// Why.
+    pub cause: String,
+}
+
+/// The state of one dialer, for people.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The dialer.
+    pub dialer: Dialer,
+    /// What a decision sees of it.
+    pub view: DialerView,
+    /// Who took it out, where somebody did.
+    pub drained: Option<Drained>,
+    /// For how long its circuit has been open, and why.
+    pub open_for: Option<(Duration, String)>,
+}
+
+impl Fleet {
+    /// All `dialers` in good health, in this order.
+    pub fn new(dialers: Vec<Dialer>) -> Self {
+        let members: Vec<Member> = dialers.into_iter().map(Member::new).collect();
+        members.iter().for_each(Member::show);
+        Self(Arc::new(Mutex::new(members)))
+    }
+
+    /// What a decision sees of every dialer.
+    pub fn views(&self, now: Instant) -> Vec<DialerView> {
+        self.lock().iter().map(|member| member.view(now)).collect()
+    }
+
+    /// The state of every dialer, for people.
+    pub fn statuses(&self, now: Instant) -> Vec<Status> {
+        self.lock()
+            .iter()
+            .map(|member| member.status(now))
+            .collect()
+    }
+
+    /// A dialer by its name.
+    pub fn get(&self, id: &DialerId) -> Option<Dialer> {
+        self.with(id, |member| member.dialer.clone())
+    }
+
+    /// Every dialer, in order.
+    pub fn dialers(&self) -> Vec<Dialer> {
+        self.lock()
+            .iter()
+            .map(|member| member.dialer.clone())
+            .collect()
+    }
+
+    /// Whether a request may be sent to it now. Takes the one trial of a half-open circuit: [`Fleet::report`] has to follow.
+    pub fn admit(&self, id: &DialerId, now: Instant) -> bool {
+        self.with(id, |member| {
+            let lease = member.dialer.timeout() + TRIAL_GRACE;
+            member.drained.is_none() && member.circuit.admit(now, lease)
+        })
+        .unwrap_or(false)
+    }
+
+    /// Learns from the outcome of a request.
+    pub fn report(&self, id: &DialerId, outcome: &Outcome, now: Instant) -> Option<HealthChange> {
+        let sign = sign_of(outcome);
+        let cause = words_of(outcome);
+        self.change(id, &cause, |member| {
+            let open_for = member.dialer.settings().open_for;
+            member.circuit.request_ended(sign, now, open_for);
+        })
+    }
+
+    /// Learns from a probe.
+    pub fn report_probe(&self, id: &DialerId, probe: &Probe, now: Instant) -> Option<HealthChange> {
+        let cause = match (&probe.health, &probe.availability) {
+            (Health::Failing { why, .. } | Health::Unknown { why }, _)
+            | (Health::Healthy, Availability::Unavailable { why }) => why.clone(),
+            (Health::Healthy, _) => "the probe succeeded".to_owned(),
+        };
+        self.change(id, &cause, |member| {
+            let sign = sign_of_probe(probe, member.dialer.kind());
+            let open_for = member.dialer.settings().open_for;
+            member.circuit.probe_ended(sign, now, open_for);
+            member.said = Some(Said {
+                availability: probe.availability.clone(),
+                at: now,
+            });
+        })
+    }
+
+    /// Takes a dialer out by hand. Calls that it has already are not touched.
+    pub fn drain(&self, id: &DialerId, by: &str, at: Timestamp) -> Option<HealthChange> {
+        self.change(id, &format!("taken out by {by}"), |member| {
+            member.drained.get_or_insert(Drained {
+                by: by.to_owned(),
+                since: at,
+            });
+        })
+    }
+
+    /// Puts a dialer back.
+    pub fn resume(&self, id: &DialerId, by: &str) -> Option<HealthChange> {
+        self.change(id, &format!("put back by {by}"), |member| {
+            member.drained = None;
+        })
+    }
+
+    /// Closes the circuit of a dialer, for somebody who knows that its cause is gone.
+    pub fn reset(&self, id: &DialerId, by: &str) -> Option<HealthChange> {
+        self.change(id, &format!("reset by {by}"), |member| {
+            member.circuit = Circuit::default();
+        })
+    }
+
+    /// Puts other dialers in place, as after a reload. One that keeps its name keeps its state, unless its settings disprove it: changed
+    /// credentials close a circuit that refused ones had opened, and another kind of dialer starts afresh.
+    pub fn replace(&self, dialers: Vec<Dialer>) -> Vec<HealthChange> {
+        let mut members = self.lock();
+        let mut before = std::mem::take(&mut *members);
+        let mut changes = Vec::new();
+        for dialer in dialers {
+            let place = before.iter().position(|m| m.dialer.id() == dialer.id());
+            let member = match place.map(|i| before.swap_remove(i)) {
+                None => Member::new(dialer),
+                Some(known) => {
+                    let from = known.state();
+                    let member = known.with_settings_of(dialer);
+                    changes.extend(member.changed_from(from, "its settings changed"));
+                    member
+                }
+            };
+            member.show();
+            members.push(member);
+        }
+        changes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
+        // Nothing under this lock leaves a member half-changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, id: &DialerId, act: impl FnOnce(&mut Member) -> T) -> Option<T> {
+        let mut members = self.lock();
+        members.iter_mut().find(|m| m.dialer.id() == id).map(act)
+    }
+
+    fn change(
+        &self,
+        id: &DialerId,
+        cause: &str,
+        act: impl FnOnce(&mut Member),
+    ) -> Option<HealthChange> {
+        self.with(id, |member| {
+            let from = member.state();
+            act(member);
+            let change = member.changed_from(from, cause);
+            if change.is_some() {
+                member.show();
+            }
+            change
+        })
+        .flatten()
+    }
+}
+
+impl Member {
+    fn new(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            drained: None,
+            said: None,
+            circuit: Circuit::default(),
+        }
+    }
+
+    fn with_settings_of(mut self, dialer: Dialer) -> Self {
+        if self.dialer.kind() != dialer.kind() {
+            return Self {
+                drained: self.drained,
+                ..Self::new(dialer)
+            };
+        }
+        if self.dialer.settings().api != dialer.settings().api {
+            self.circuit.credentials_changed();
+        }
+        self.dialer = dialer;
+        self
+    }
+
+    fn view(&self, now: Instant) -> DialerView {
+        DialerView {
+            dialer: self.dialer.id().clone(),
+            drained: self.drained.is_some(),
+            breaker: self.circuit.view(now),
+            availability: self.availability(now),
+        }
+    }
+
+    fn availability(&self, now: Instant) -> Availability {
+        let lasts = self.dialer.probe_every() * PROBES_UNTIL_FORGOTTEN;
+        self.said
+            .as_ref()
+            .filter(|said| now.saturating_duration_since(said.at) <= lasts)
+            .map_or(Availability::Unknown, |said| said.availability.clone())
+    }
+
+    fn status(&self, now: Instant) -> Status {
+        Status {
+            dialer: self.dialer.clone(),
+            view: self.view(now),
+            drained: self.drained.clone(),
+            open_for: self.circuit.opened().map(|(since, why)| {
+                let open_for = now.saturating_duration_since(since);
+                (open_for, why.to_owned())
+            }),
+        }
+    }
+
+    /// The state to announce, in one word.
+    fn state(&self) -> &'static str {
+        let unavailable = self
+            .said
+            .as_ref()
+            .is_some_and(|said| matches!(said.availability, Availability::Unavailable { .. }));
+        if self.drained.is_some() {
+            "drained"
+        } else if self.circuit.opened().is_some() {
+            "open"
+        } else if unavailable {
+            "unavailable"
+        } else {
+            "closed"
+        }
+    }
+
+    fn changed_from(&self, from: &'static str, cause: &str) -> Option<HealthChange> {
+        let to = self.state();
+        (from != to).then(|| HealthChange {
+            service: self.dialer.id().to_string(),
+            from,
+            to,
+            cause: cause.to_owned(),
+        })
+    }
+
+    fn show(&self) {
+        let open = f64::from(u8::from(self.circuit.opened().is_some()));
+        metrics::gauge!("switchboard_dialer_breaker_open", "dialer" => self.dialer.id().to_string())
+            .set(open);
+    }
+}
+
+fn words_of(outcome: &Outcome) -> String {
+    outcome
+        .failure()
+        .map_or_else(|| "a handoff succeeded".to_owned(), |f| f.to_string())
+}
+
+/// A dialer that answers is alive, even where it refuses; one that fails, or that asks for patience, is left alone.
+fn sign_of(outcome: &Outcome) -> Sign {
+    let Some(failure) = outcome.failure() else {
+        return Sign::Alive;
+    };
+    let why = failure.to_string();
+    match (failure.kind, outcome.retry_after()) {
+        (FailureKind::Unauthorized, _) => Sign::Unauthorized(why),
+        (FailureKind::RateLimited | FailureKind::ServerError, Some(wish)) => {
+            Sign::HoldOff(wish, why)
+        }
+        (
+            FailureKind::Connect
+            | FailureKind::Timeout
+            | FailureKind::Reset
+            | FailureKind::ServerError,
+            _,
+        ) => Sign::Dead(why),
+        (FailureKind::Rejected, _) => Sign::Alive,
+        (FailureKind::RateLimited | FailureKind::Malformed | FailureKind::Interrupted, _) => {
+            Sign::Nothing
+        }
+    }
+}
+
+/// A health URL that answers anything but 2xx says that the dialer is not well; from an API it may be a question it does not know.
+fn sign_of_probe(probe: &Probe, kind: Kind) -> Sign {
+    let Health::Failing { failure, why } = &probe.health else {
+        return match probe.health {
+            Health::Healthy => Sign::Alive,
+            Health::Unknown { .. } | Health::Failing { .. } => Sign::Nothing,
+        };
+    };
+    match failure.kind {
+        FailureKind::Unauthorized => Sign::Unauthorized(why.clone()),
+        FailureKind::Connect
+        | FailureKind::Timeout
+        | FailureKind::Reset
+        | FailureKind::ServerError => Sign::Dead(why.clone()),
+        FailureKind::Rejected if kind == Kind::Http => Sign::Dead(why.clone()),
+        FailureKind::Rejected
+        | FailureKind::Malformed
+        | FailureKind::RateLimited
+        | FailureKind::Interrupted => Sign::Nothing,
+    }
+}

@@ -1,0 +1,275 @@
+#![expect(clippy::disallowed_methods, reason = "any instant will do")]
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::dialer::stand_in::{
+    client, dialer_of, dialfire_api, http, http_api, zendesk, zendesk_api,
+};
+use crate::dialer::{Api, Dialer, Fleet, Health, Probe, Secret, Settings};
+use crate::handoff::{Failure, FailureKind, Outcome};
+use crate::routing::{Availability, BreakerView, DialerId};
+
+const OPEN_FOR: Duration = Duration::from_secs(15);
+
+fn id() -> DialerId {
+    DialerId::new("first")
+}
+
+fn named(name: &str, api: Api) -> Dialer {
+    let settings = Settings {
+        id: DialerId::new(name),
+        api,
+        ..zendesk("http://localhost").settings().clone()
+    };
+    Dialer::new(settings, client(), crate::clock::Clock::system(), b"k").unwrap()
+}
+
+fn fleet() -> Fleet {
+    Fleet::new(vec![zendesk("http://localhost")])
+}
+
+fn accepted() -> Outcome {
+    Outcome::Accepted { reference: None }
+}
+
+fn unknown(kind: FailureKind) -> Outcome {
+    let failure = Failure::of(kind);
+    Outcome::Unknown { failure }
+}
+
+fn refused(kind: FailureKind, status: u16) -> Outcome {
+    let failure = Failure::with_status(kind, status);
+    Outcome::Refused { failure }
+}
+
+fn probe(availability: Availability) -> Probe {
+    Probe {
+        health: Health::Healthy,
+        availability,
+        latency: Some(Duration::from_millis(3)),
+    }
+}
+
+fn failing(kind: FailureKind) -> Probe {
+    Probe {
+        health: Health::Failing {
+            failure: Failure::of(kind),
+            why: "it hangs".to_owned(),
+        },
+        availability: Availability::Unknown,
+        latency: None,
+    }
+}
+
+fn breaker(fleet: &Fleet, now: Instant) -> BreakerView {
+    fleet.views(now)[0].breaker
+}
+
+#[test]
+fn a_dialer_that_fails_five_times_is_left_alone_and_announced_once() {
+    let (fleet, now) = (fleet(), Instant::now());
+    for _ in 0..4 {
+        let outcome = unknown(FailureKind::Timeout);
+        assert_eq!(fleet.report(&id(), &outcome, now), None);
+        assert!(fleet.admit(&id(), now));
+    }
+    let change = fleet
+        .report(&id(), &unknown(FailureKind::Timeout), now)
+        .unwrap();
+    assert_eq!((change.from, change.to), ("closed", "open"));
+    assert_eq!(
+        (change.service.as_str(), change.cause.as_str()),
+        ("first", "timeout")
+    );
+    assert!(!fleet.admit(&id(), now));
+
+    let later = now + OPEN_FOR;
+    assert_eq!(breaker(&fleet, later), BreakerView::HalfOpen);
+    assert!(fleet.admit(&id(), later));
+    assert!(!fleet.admit(&id(), later), "one trial at a time");
+    let outcome = unknown(FailureKind::Timeout);
+    assert_eq!(fleet.report(&id(), &outcome, later), None, "known already");
+
+    let end = later + OPEN_FOR;
+    assert!(fleet.admit(&id(), end));
+    let change = fleet.report(&id(), &accepted(), end).unwrap();
+    assert_eq!((change.from, change.to), ("open", "closed"));
+    assert_eq!(breaker(&fleet, end), BreakerView::Closed);
+}
+
+#[test]
+fn refusals_are_no_sign_of_death() {
+    let (fleet, now) = (fleet(), Instant::now());
+    for _ in 0..20 {
+        for (kind, status) in [(FailureKind::Rejected, 422), (FailureKind::Malformed, 200)] {
+            assert_eq!(fleet.report(&id(), &refused(kind, status), now), None);
+        }
+    }
+    assert_eq!(breaker(&fleet, now), BreakerView::Closed);
+}
+
+#[test]
+fn refused_credentials_open_at_once_until_they_change() {
+    let (fleet, now) = (fleet(), Instant::now());
+    let change = fleet
+        .report(&id(), &refused(FailureKind::Unauthorized, 401), now)
+        .unwrap();
+    assert_eq!(change.to, "open");
+    assert_eq!(change.cause, "unauthorized (401)");
+    let later = now + OPEN_FOR * 100;
+    assert!(!fleet.admit(&id(), later));
+
+    assert_eq!(fleet.replace(vec![zendesk("http://localhost")]), []);
+    assert!(!fleet.admit(&id(), later), "nothing has changed");
+
+    let mut api = zendesk_api("http://localhost");
+    api.token = Secret::new("another");
+    let changes = fleet.replace(vec![dialer_of(Api::ZendeskTalk(api))]);
+    assert_eq!((changes[0].from, changes[0].to), ("open", "closed"));
+    assert!(fleet.admit(&id(), later));
+}
+
+#[test]
+fn a_wish_to_be_left_alone_is_kept() {
+    let (fleet, now) = (fleet(), Instant::now());
+    let outcome = Outcome::Retryable {
+        failure: Failure::with_status(FailureKind::RateLimited, 429),
+        retry_after_ms: Some(10_000),
+    };
+    assert!(fleet.report(&id(), &outcome, now).is_some());
+    assert!(!fleet.admit(&id(), now + Duration::from_secs(9)));
+    assert!(fleet.admit(&id(), now + Duration::from_secs(10)));
+}
+
+#[test]
+fn availability_is_what_the_last_probe_said_for_as_long_as_probes_come() {
+    let (fleet, now) = (fleet(), Instant::now());
+    let nobody = Availability::Unavailable {
+        why: "0 agents online, 1 needed".to_owned(),
+    };
+    let change = fleet
+        .report_probe(&id(), &probe(nobody.clone()), now)
+        .unwrap();
+    assert_eq!((change.from, change.to), ("closed", "unavailable"));
+    assert_eq!(change.cause, "0 agents online, 1 needed");
+    assert_eq!(fleet.views(now)[0].availability, nobody);
+    assert_eq!(fleet.report_probe(&id(), &probe(nobody.clone()), now), None);
+    let long_after = now + Duration::from_secs(61);
+    assert_eq!(
+        fleet.views(long_after)[0].availability,
+        Availability::Unknown
+    );
+    let change = fleet
+        .report_probe(&id(), &probe(Availability::Available), now)
+        .unwrap();
+    assert_eq!((change.from, change.to), ("unavailable", "closed"));
+}
+
+#[test]
+fn probes_open_and_close_too() {
+    let (fleet, now) = (fleet(), Instant::now());
+    let mut changes = Vec::new();
+    for _ in 0..6 {
+        changes.extend(fleet.report_probe(&id(), &failing(FailureKind::Timeout), now));
+    }
+    for _ in 0..3 {
+        let good = probe(Availability::Available);
+        changes.extend(fleet.report_probe(&id(), &good, now));
+    }
+    let seen: Vec<_> = changes
+        .iter()
+        .map(|c| (c.from, c.to, c.cause.as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("closed", "open", "it hangs"),
+            ("open", "closed", "the probe succeeded")
+        ]
+    );
+}
+
+#[test]
+fn a_404_of_a_health_url_counts_but_not_one_of_an_api() {
+    let now = Instant::now();
+    let check = |dialer: Dialer, expected: BreakerView| {
+        let fleet = Fleet::new(vec![dialer]);
+        for _ in 0..5 {
+            fleet.report_probe(&id(), &failing(FailureKind::Rejected), now);
+        }
+        assert_eq!(breaker(&fleet, now), expected);
+    };
+    check(http("http://localhost"), BreakerView::Open);
+    check(zendesk("http://localhost"), BreakerView::Closed);
+}
+
+#[test]
+fn a_drained_dialer_takes_nothing_until_it_is_put_back() {
+    let (fleet, now) = (fleet(), Instant::now());
+    let change = fleet.drain(&id(), "ops", Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!((change.from, change.to), ("closed", "drained"));
+    assert_eq!(change.cause, "taken out by ops");
+    assert!(fleet.views(now)[0].drained);
+    assert!(!fleet.admit(&id(), now));
+    assert_eq!(fleet.drain(&id(), "other", Timestamp::UNIX_EPOCH), None);
+    fleet.replace(vec![zendesk("http://localhost")]);
+    let status = &fleet.statuses(now)[0];
+    assert_eq!(status.drained.as_ref().unwrap().by, "ops");
+    assert!(fleet.resume(&id(), "ops").is_some());
+    assert!(fleet.admit(&id(), now));
+}
+
+#[test]
+fn a_reload_takes_the_new_order_and_keeps_what_is_known() {
+    let now = Instant::now();
+    let base = "http://localhost";
+    let a = || named("a", Api::Dialfire(dialfire_api(base)));
+    let b = || named("b", Api::ZendeskTalk(zendesk_api(base)));
+    let c = || named("c", Api::Http(http_api(base)));
+    let fleet = Fleet::new(vec![a(), b()]);
+    for _ in 0..5 {
+        fleet.report(&DialerId::new("a"), &unknown(FailureKind::Reset), now);
+    }
+    let seen = fleet.clone();
+    fleet.replace(vec![c(), a()]);
+    let views: Vec<_> = seen
+        .views(now)
+        .into_iter()
+        .map(|v| (v.dialer.to_string(), v.breaker))
+        .collect();
+    assert_eq!(
+        views,
+        [
+            ("c".to_owned(), BreakerView::Closed),
+            ("a".to_owned(), BreakerView::Open)
+        ]
+    );
+    assert!(fleet.get(&DialerId::new("b")).is_none());
+    assert!(!fleet.admit(&DialerId::new("b"), now));
+    let other_kind = named("a", Api::Http(http_api(base)));
+    let changes = fleet.replace(vec![other_kind]);
+    assert_eq!((changes[0].from, changes[0].to), ("open", "closed"));
+}
+
+#[test]
+fn an_operator_may_close_a_circuit() {
+    let (fleet, now) = (fleet(), Instant::now());
+    fleet.report(&id(), &refused(FailureKind::Unauthorized, 403), now);
+    let (_, why) = fleet.statuses(now)[0].open_for.clone().unwrap();
+    assert_eq!(why, "unauthorized (403)");
+    let change = fleet.reset(&id(), "ops").unwrap();
+    assert_eq!(
+        (change.to, change.cause.as_str()),
+        ("closed", "reset by ops")
+    );
+}
+
+#[test]
+fn no_secret_is_shown() {
+    for dialer in crate::dialer::stand_in::all_kinds("http://localhost") {
+        let text = format!("{dialer:?} {:?} {:?}", dialer.settings(), fleet());
+        crate::dialer::stand_in::assert_clean(&text);
+    }
+}

@@ -283,7 +283,6 @@ fn handed(outcome: Outcome, exchanges: Vec<Exchange>) -> HandedOff {
     HandedOff {
         outcome,
         exchanges,
-        sip_headers: Vec::new(),
     }
 }
 

@@ -82,7 +82,6 @@ impl HttpDialer {
         HandedOff {
             outcome,
             exchanges: vec![reply.exchange(shown, None)],
-            sip_headers: Vec::new(),
         }
     }
 

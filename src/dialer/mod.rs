@@ -71,8 +71,16 @@ pub struct HandedOff {
     pub outcome: Outcome,
     /// Every request of the attempt, redacted.
     pub exchanges: Vec<Exchange>,
-    /// Headers for the SIP leg that tie it to the handoff.
-    pub sip_headers: Vec<(String, String)>,
+}
+
+impl HandedOff {
+    /// An attempt that sent nothing.
+    pub fn not_sent(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            exchanges: Vec::new(),
+        }
+    }
 }
 
 /// Which adapter a dialer uses.
@@ -169,6 +177,16 @@ impl Dialer {
         match self.kind() {
             Kind::Dialfire | Kind::ZendeskTalk => Repeat::Idempotent,
             Kind::Http => Repeat::UnlessSent,
+        }
+    }
+
+    /// Headers for a SIP leg that tie it to the handoff which the dialer calls `reference`.
+    pub fn sip_headers(&self, reference: Option<&str>) -> Vec<(&'static str, String)> {
+        match (self.kind(), reference) {
+            (Kind::ZendeskTalk, Some(ticket)) => {
+                vec![(zendesk_talk::TICKET_HEADER, ticket.to_owned())]
+            }
+            (Kind::ZendeskTalk | Kind::Dialfire | Kind::Http, _) => Vec::new(),
         }
     }
 

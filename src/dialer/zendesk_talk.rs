@@ -23,7 +23,7 @@ use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::Availability;
 
 /// The SIP header that ties a call to its ticket.
-const TICKET_HEADER: &str = "X-Zendesk-Ticket-Id";
+pub(super) const TICKET_HEADER: &str = "X-Zendesk-Ticket-Id";
 /// The channel of a ticket: an incoming phone call.
 const VIA_PHONE_CALL_INCOMING: u32 = 34;
 /// A 409 is the first request still at work.
@@ -90,17 +90,9 @@ impl ZendeskTalk {
     pub(super) async fn hand_off(&self, link: &Link, note: &Note, deadline: Instant) -> HandedOff {
         let reply = link.ask(self.create_ticket(note), deadline).await;
         let (outcome, exchange) = conclude(reply, note);
-        let ticket = match &outcome {
-            Outcome::Accepted { reference } => reference.clone(),
-            Outcome::Refused { .. } | Outcome::Retryable { .. } | Outcome::Unknown { .. } => None,
-        };
         HandedOff {
             outcome,
             exchanges: vec![exchange],
-            sip_headers: ticket
-                .map(|id| (TICKET_HEADER.to_owned(), id))
-                .into_iter()
-                .collect(),
         }
     }
 

@@ -1,1 +1,233 @@
-//! Placeholder.
+//! The configuration: one TOML file, read whole and checked whole, before anything is bound or opened.
+//!
+//! [`load`] finds every problem at once, each with its line and column: text that is no TOML, keys that nobody knows,
+//! values of the wrong kind, secrets that cannot be read or that others can read, and settings that contradict each
+//! other. What comes out is typed; nobody else reads the environment or parses a setting.
+
+mod alerts;
+mod auth;
+mod braze;
+pub mod check;
+mod consistency;
+mod context;
+mod dialers;
+mod duration;
+mod http_dialer;
+mod logging;
+mod nearest;
+mod problem;
+mod reader;
+mod routing;
+mod secret;
+mod section;
+mod server;
+mod storage;
+mod syntax;
+mod twilio;
+mod url;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+pub use alerts::{AlertWebhook, Alerts, Email, Smtp, SmtpSecurity};
+pub use auth::{Auth, Key, Role};
+pub use braze::{Braze, MAX_TIMEOUT};
+pub use context::Context;
+pub use dialers::{Dialer, DialerKind, Dialfire, ZendeskTalk};
+pub use http_dialer::{HeaderValue, HttpDialer, PLACEHOLDERS};
+pub use logging::{Format, Logging};
+pub use problem::{Problem, Rejected, Severity};
+pub use routing::Routing;
+pub use secret::Secret;
+pub use server::{Acme, Server, Tls};
+pub use storage::{MIN_RETENTION, Storage};
+pub use twilio::{CallerId, SharedKey, Twilio};
+pub use url::{NotPublicUrl, PublicUrl};
+
+use crate::routing::{DialerId, Ruleset};
+use context::SecretFile;
+use dialers::DialersSection;
+use reader::{Known, Reader};
+use routing::RoutingSection;
+use section::Section;
+
+/// Everything that the file says. Secrets are read; `Debug` hides them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[storage]`
+    pub storage: Storage,
+    /// `[twilio]`
+    pub twilio: Twilio,
+    /// `[braze]`
+    pub braze: Braze,
+    /// `[routing]` without tiers and rules, which are in `ruleset`.
+    pub routing: Routing,
+    /// `[dialers.*]`, in the order of the file; at least one.
+    pub dialers: Vec<Dialer>,
+    /// `[alerts]`
+    pub alerts: Alerts,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[logging]`
+    pub logging: Logging,
+    /// Tiers, rules and dialers, as decisions are made by them.
+    pub ruleset: Ruleset,
+}
+
+impl Config {
+    /// The dialer of that name.
+    pub fn dialer(&self, name: &DialerId) -> Option<&Dialer> {
+        self.dialers.iter().find(|dialer| dialer.name == *name)
+    }
+}
+
+/// A configuration that is taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What the file says.
+    pub config: Config,
+    /// What somebody should look at, in the order of the file.
+    pub warnings: Vec<Problem>,
+}
+
+/// Which file to load: the one given, or that of `$SWITCHBOARD_CONFIG`, whether it exists or not; otherwise
+/// `./config.toml` where that exists, and `/etc/switchboard/config.toml` where it does not.
+pub fn find(explicit: Option<&Path>) -> PathBuf {
+    let from_environment =
+        || context::environment("SWITCHBOARD_CONFIG").filter(|path| !path.is_empty());
+    let here = Path::new("config.toml");
+    explicit
+        .map(Path::to_owned)
+        .or_else(|| from_environment().map(PathBuf::from))
+        .or_else(|| here.exists().then(|| here.to_owned()))
+        .unwrap_or_else(|| PathBuf::from("/etc/switchboard/config.toml"))
+}
+
+/// Reads and checks the file, and the secrets that it names. Relative paths are relative to the directory of the file.
+pub fn load(path: &Path) -> Result<Loaded, Rejected> {
+    let (file, context) = open(path).map_err(|problem| Rejected {
+        problems: vec![problem],
+    })?;
+    parse(&file.text, &context)
+}
+
+/// Reads and checks the text of a file.
+pub fn parse(text: &str, context: &Context) -> Result<Loaded, Rejected> {
+    let Outcome {
+        config, problems, ..
+    } = read(text, context);
+    match config {
+        Some(config) if !problems.iter().any(Problem::is_error) => Ok(Loaded {
+            config,
+            warnings: problems,
+        }),
+        Some(_) | None => Err(Rejected { problems }),
+    }
+}
+
+/// The file itself, and what its text is to be read against.
+fn open(path: &Path) -> Result<(SecretFile, Context), Problem> {
+    let refused = |message: String, hint: &str| Problem::of_file(message, Some(hint.to_owned()));
+    let file = SecretFile::read(path).map_err(|message| {
+        refused(
+            format!("the configuration {message}"),
+            "name another file with --config, or write one with: switchboard init",
+        )
+    })?;
+    let absolute = std::path::absolute(path).map_err(|error| {
+        refused(
+            format!("the directory of {} is unknown: {error}", path.display()),
+            "name the file with its whole path",
+        )
+    })?;
+    let directory = absolute.parent().unwrap_or(Path::new("/"));
+    let context = Context::in_directory(directory).with_permissions(file.permissions);
+    Ok((file, context))
+}
+
+/// What came of reading a text.
+struct Outcome {
+    /// `None` where something is wrong that leaves a hole.
+    config: Option<Config>,
+    problems: Vec<Problem>,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "compared with the example file by a test")
+    )]
+    known: Known,
+}
+
+fn read(text: &str, context: &Context) -> Outcome {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut problems = syntax::problems(text, &errors);
+    if syntax::is_broken(&errors) {
+        return Outcome {
+            config: None,
+            problems,
+            known: Known::new(),
+        };
+    }
+    let reader = Reader::new(text, root.get_ref(), context);
+    let config = reader.read_root(|section| read_sections(section));
+    let (found, known) = reader.finish();
+    problems.extend(found);
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    Outcome {
+        config,
+        problems,
+        known,
+    }
+}
+
+fn read_sections(root: &mut Section<'_>) -> Option<Config> {
+    let storage = root.required_section("storage", Storage::read);
+    let state_directory = storage
+        .as_ref()
+        .and_then(|storage| storage.path.parent())
+        .map_or_else(|| root.reader().context().resolve(""), Path::to_owned);
+    let server = root.required_section("server", |section| Server::read(section, &state_directory));
+    let twilio = root.required_section("twilio", Twilio::read);
+    let mut braze = root.required_section("braze", Braze::read);
+    let routing = root.required_section("routing", RoutingSection::read);
+    let dialers = root.required_section("dialers", DialersSection::read);
+    let alerts = root.optional_section("alerts", Alerts::read);
+    let auth = root.optional_section("auth", Auth::read);
+    let logging = root.optional_section("logging", Logging::read);
+
+    let reader = root.reader();
+    if let (Some(server), Some(twilio)) = (&server, &twilio) {
+        consistency::check_signatures(reader, server, twilio);
+    }
+    if let (Some(braze), Some(routing)) = (&mut braze, &routing) {
+        consistency::fit_lookup(reader, braze, &routing.routing);
+    }
+    if let Some(routing) = &routing {
+        consistency::check_tiers(reader, routing);
+        consistency::check_rules(reader, routing);
+    }
+    if let (Some(routing), Some(dialers)) = (&routing, &dialers) {
+        consistency::check_dialer_names(reader, routing, &dialers.names);
+        consistency::check_dialer_timeouts(reader, &routing.routing, &dialers.dialers);
+    }
+    let (routing, dialers) = (routing?, dialers?.dialers);
+    let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.name.clone()).collect());
+    Some(Config {
+        server: server?,
+        storage: storage?,
+        twilio: twilio?,
+        braze: braze?,
+        routing: routing.routing,
+        dialers,
+        alerts: alerts.unwrap_or_default(),
+        auth: auth.unwrap_or_default(),
+        logging: logging.unwrap_or_default(),
+        ruleset,
+    })
+}

@@ -1,0 +1,98 @@
+//! `[[auth.keys]]`: who may use the API and the dashboard.
+
+use super::section::Section;
+use super::value::Fault;
+
+/// Who may use the API and the dashboard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// The keys, in the order of the file. Empty: nobody can log in.
+    pub keys: Vec<Key>,
+}
+
+/// One API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Who holds it; stands in the audit trail.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The hash of the key as `switchboard key new` prints it, in lower-case hexadecimal digits.
+    pub hash: String,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// See.
+    Viewer,
+    /// See and change.
+    Admin,
+}
+
+impl Role {
+    /// The word of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl Auth {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the shape that sections are read in"
+    )]
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let mut keys: Vec<Key> = Vec::new();
+        for key in section.tables("keys", |section| {
+            Key::read(section).map(|key| (section.key("name"), section.key("hash"), key))
+        }) {
+            let (name_path, hash_path, key) = key;
+            if keys.iter().any(|other| other.name == key.name) {
+                let fault = Fault::new(format!("is {}, which another key is called too", key.name));
+                section
+                    .reader()
+                    .error_at(&name_path, fault.hint("give every key a name of its own"));
+            } else if keys.iter().any(|other| other.hash == key.hash) {
+                let fault = Fault::new("is the hash of another key too");
+                section.reader().error_at(
+                    &hash_path,
+                    fault.hint("make one key per holder: switchboard key new"),
+                );
+            }
+            keys.push(key);
+        }
+        Some(Self { keys })
+    }
+}
+
+impl Key {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let name = section.required("name", |value| {
+            value.text_like("up to 64 characters without control characters", |text| {
+                text.chars().count() <= 64 && !text.contains(char::is_control)
+            })
+        });
+        let role = section.required("role", |value| {
+            value.one_of(&[("admin", Role::Admin), ("viewer", Role::Viewer)])
+        });
+        let hash = section.required("hash", |value| {
+            let text = value.text()?.to_ascii_lowercase();
+            if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+                Ok(text)
+            } else {
+                Err(Fault::new("must be a hash of 64 hexadecimal digits")
+                    .hint("make a key and its hash with: switchboard key new"))
+            }
+        });
+        Some(Self {
+            name: name?,
+            role: role?,
+            hash: hash?,
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! Settings that contradict each other across sections.
+
+use super::braze::{Braze, MIN_TIMEOUT};
+use super::dialers::Dialer;
+use super::duration;
+use super::reader::Reader;
+use super::routing::{NamedRule, Routing, RoutingSection};
+use super::server::Server;
+use super::twilio::Twilio;
+use super::value::Fault;
+use crate::deadline::{ANSWER_RESERVE, HANDOFF_RESERVE};
+
+/// Webhooks without a verified signature stay on this machine.
+pub(super) fn check_signatures(reader: &Reader<'_>, server: &Server, twilio: &Twilio) {
+    if !twilio.verify_signature && !server.listens_on_loopback() {
+        reader.error_at(
+            "twilio.verify_signature",
+            Fault::new("can be false only while server.listen is a loopback address")
+                .hint("set it to true, or listen on 127.0.0.1"),
+        );
+    }
+}
+
+/// The look-up leaves the handoff and the answer their reserves. A timeout that the file does not name is fitted.
+pub(super) fn fit_lookup(reader: &Reader<'_>, braze: &mut Braze, routing: &Routing) {
+    let share = routing
+        .budget
+        .saturating_sub(HANDOFF_RESERVE + ANSWER_RESERVE);
+    let budget = duration::render(routing.budget);
+    if share < MIN_TIMEOUT {
+        reader.warn_at(
+            "routing.budget",
+            Fault::new(format!(
+                "of {budget} leaves no time to ask Braze, so every caller counts as unknown"
+            ))
+            .hint(format!(
+                "give it at least {}",
+                duration::render(HANDOFF_RESERVE + ANSWER_RESERVE + MIN_TIMEOUT)
+            )),
+        );
+    }
+    let most = share.max(MIN_TIMEOUT);
+    if braze.timeout <= most {
+        return;
+    }
+    if reader.holds("braze", "timeout") {
+        reader.error_at(
+            "braze.timeout",
+            Fault::new(format!(
+                "of {} does not fit into routing.budget of {budget}: handoff and answer need {} of it",
+                duration::render(braze.timeout),
+                duration::render(HANDOFF_RESERVE + ANSWER_RESERVE),
+            ))
+            .hint(format!("lower it to {}, or raise the budget", duration::render(most))),
+        );
+    }
+    braze.timeout = most;
+}
+
+/// Every tier can be told from every other, by name and by score.
+pub(super) fn check_tiers(reader: &Reader<'_>, routing: &RoutingSection) {
+    for (idx, (path, tier)) in routing.tiers.iter().enumerate() {
+        let earlier = || routing.tiers.iter().take(idx).map(|(_, tier)| tier);
+        let name = tier.name.as_str();
+        if earlier().any(|other| other.name.as_str().eq_ignore_ascii_case(name)) {
+            reader.error_at(
+                &format!("{path}.name"),
+                Fault::new(format!("is {name}, which is a tier already"))
+                    .hint("names are compared without regard to case"),
+            );
+        }
+        if let Some(twin) = earlier().find(|other| other.min_score == tier.min_score) {
+            reader.error_at(
+                &format!("{path}.min_score"),
+                Fault::new(format!(
+                    "is {}, where tier {} starts too",
+                    tier.min_score, twin.name
+                ))
+                .hint("give every tier a min_score of its own"),
+            );
+        }
+    }
+}
+
+/// Rules have names of their own, name tiers that exist, and can match.
+pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
+    let tiers: Vec<&str> = routing
+        .tiers
+        .iter()
+        .map(|(_, tier)| tier.name.as_str())
+        .collect();
+    for (idx, rule) in routing.rules.iter().enumerate() {
+        if routing
+            .rules
+            .iter()
+            .take(idx)
+            .any(|earlier| earlier.name == rule.name)
+        {
+            reader.error_at(
+                &format!("{}.name", rule.path),
+                Fault::new(format!("is \"{}\", which is a rule already", rule.name))
+                    .hint("decisions are recorded under the name of their rule"),
+            );
+        }
+        for (path, name) in &rule.tiers {
+            if !tiers.iter().any(|tier| tier.eq_ignore_ascii_case(name)) {
+                let listed = || match tiers.as_slice() {
+                    [] => "add [[routing.tiers]]".to_owned(),
+                    tiers => format!("the tiers are {}", tiers.join(", ")),
+                };
+                reader.error_at(
+                    path,
+                    Fault::new(format!("is {name}, which is not a tier")).nearest(
+                        name,
+                        tiers.iter().copied(),
+                        listed,
+                    ),
+                );
+            }
+        }
+        let earlier = routing.rules.get(..idx).unwrap_or_default();
+        if let Some(reason) = never_matches(rule, earlier) {
+            reader.warn_at(
+                &rule.path,
+                Fault::new(format!("(\"{}\") never matches: {reason}", rule.name))
+                    .hint("the first rule that matches wins; move this one up or take it out"),
+            );
+        }
+    }
+}
+
+/// Why a rule cannot match behind the earlier ones; `None` where it can.
+fn never_matches(rule: &NamedRule, earlier: &[NamedRule]) -> Option<String> {
+    if let Some(first) = earlier.iter().find(|earlier| earlier.tiers.is_empty()) {
+        return Some(format!("\"{}\" above it takes every call", first.name));
+    }
+    let is_taken = |name: &str| {
+        earlier
+            .iter()
+            .flat_map(|rule| &rule.tiers)
+            .any(|(_, taken)| taken.eq_ignore_ascii_case(name))
+    };
+    let all_taken = !rule.tiers.is_empty() && rule.tiers.iter().all(|(_, name)| is_taken(name));
+    all_taken.then(|| "rules above it take all of its tiers".to_owned())
+}
+
+/// Rules and the default name dialers that exist.
+pub(super) fn check_dialer_names(
+    reader: &Reader<'_>,
+    routing: &RoutingSection,
+    dialers: &[String],
+) {
+    let check = |path: &str, name: &str| {
+        if dialers.iter().any(|dialer| dialer == name) {
+            return;
+        }
+        let listed = || format!("the dialers are {}", dialers.join(", "));
+        let known = dialers.iter().map(String::as_str);
+        reader.error_at(
+            path,
+            Fault::new(format!("is {name}, which is not a dialer")).nearest(name, known, listed),
+        );
+    };
+    check("routing.default_dialer", &routing.default_dialer);
+    for rule in &routing.rules {
+        for (idx, (path, name)) in rule.dialers.iter().enumerate() {
+            check(path, name);
+            if rule
+                .dialers
+                .iter()
+                .take(idx)
+                .any(|(_, earlier)| earlier == name)
+            {
+                reader.error_at(
+                    path,
+                    Fault::new(format!("is {name}, which the rule names already"))
+                        .hint("name every dialer once"),
+                );
+            }
+        }
+    }
+}
+
+/// A request cannot take longer than the whole call.
+pub(super) fn check_dialer_timeouts(reader: &Reader<'_>, routing: &Routing, dialers: &[Dialer]) {
+    let most = routing.budget.saturating_sub(ANSWER_RESERVE);
+    for dialer in dialers.iter().filter(|dialer| dialer.timeout > most) {
+        let path = format!("dialers.{}.timeout", dialer.name);
+        reader.warn_at(
+            &path,
+            Fault::new(format!(
+                "of {} is never reached: routing.budget is {}",
+                duration::render(dialer.timeout),
+                duration::render(routing.budget),
+            )),
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! What surrounds a configuration file: its directory, its permissions, the environment, the files of secrets.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// No secret and no configuration is longer; a larger file is a mistake.
+const LONGEST: u64 = 1024 * 1024;
+
+/// What the text of a configuration file is read against.
+#[derive(Clone)]
+pub struct Context {
+    pub(super) directory: PathBuf,
+    pub(super) config_permissions: Permissions,
+    pub(super) reads_secrets: bool,
+    variables: Option<BTreeMap<String, String>>,
+}
+
+impl Context {
+    /// A file in `directory`: relative paths are relative to it, and the environment is that of this process.
+    pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            config_permissions: Permissions::default(),
+            reads_secrets: true,
+            variables: None,
+        }
+    }
+
+    /// Takes these environment variables in place of those of this process.
+    #[must_use]
+    pub fn with_variables<K: Into<String>, V: Into<String>>(
+        mut self,
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        self.variables = Some(variables.collect());
+        self
+    }
+
+    /// Does not read secrets: every reference becomes a placeholder. For checking a file on a machine without them.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.reads_secrets = false;
+        self
+    }
+
+    /// Takes the mode bits of the configuration file, which decide whether it may hold plain secrets.
+    #[must_use]
+    pub(super) fn with_permissions(mut self, permissions: Permissions) -> Self {
+        self.config_permissions = permissions;
+        self
+    }
+
+    /// A path of the file, made absolute by the directory of the file.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        match &self.variables {
+            Some(variables) => variables.get(name).cloned(),
+            None => environment(name),
+        }
+    }
+}
+
+/// A variable of the environment of this process.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Who else may read or change a file. Empty where the system has no mode bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Permissions(u32);
+
+impl Permissions {
+    #[cfg(test)]
+    pub(super) fn of_mode(mode: u32) -> Self {
+        Self(mode & 0o7777)
+    }
+
+    #[cfg(unix)]
+    pub(super) fn of_file(metadata: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        Self(metadata.permissions().mode() & 0o7777)
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn of_file(_: &std::fs::Metadata) -> Self {
+        Self::default()
+    }
+
+    pub(super) fn open_to_all(self) -> bool {
+        self.0 & 0o006 != 0
+    }
+
+    pub(super) fn open_to_group(self) -> bool {
+        self.0 & 0o060 != 0
+    }
+
+    /// The same without what the group may do.
+    pub(super) fn open_to_all_only(self) -> Self {
+        Self(self.0 & !0o060)
+    }
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+/// A file that holds a secret: one alone, or a configuration that may hold some.
+pub(super) struct SecretFile {
+    pub(super) path: PathBuf,
+    /// The content, without one line break at its end.
+    pub(super) text: Zeroizing<String>,
+    pub(super) permissions: Permissions,
+}
+
+impl SecretFile {
+    /// Reads a file; the message of a failure is a predicate of the key that names the file.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let unreadable =
+            |error: std::io::Error| format!("cannot be read from {}: {error}", path.display());
+        let file = File::open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(format!(
+                "cannot be read from {}: it is a directory",
+                path.display()
+            ));
+        }
+        let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+        file.take(LONGEST + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(format!(
+                "cannot be read from {}: it is larger than 1 MiB",
+                path.display()
+            ));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| {
+            format!(
+                "cannot be read from {}: it is no UTF-8 text",
+                path.display()
+            )
+        })?;
+        let line = text.strip_suffix('\n').unwrap_or(text);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        Ok(Self {
+            path: path.to_owned(),
+            text: Zeroizing::new(line.to_owned()),
+            permissions: Permissions::of_file(&metadata),
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! `[logging]`: how loud, in what form, and where to.
+
+use std::path::PathBuf;
+
+use super::nearest::nearest;
+use super::section::Section;
+use super::value::{Fault, Value};
+
+/// How loud, in what form, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// The form of a line. Default: JSON.
+    pub format: Format,
+    /// The least severe level that is written, or a list like `info,switchboard::braze=debug`. Default: `info`.
+    pub level: String,
+    /// Where daily files are written, which are kept for 14 days. Default: none; lines go to stderr.
+    pub directory: Option<PathBuf>,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON object per line.
+    Json,
+    /// Text for people.
+    Text,
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self {
+            format: Format::Json,
+            level: "info".to_owned(),
+            directory: None,
+        }
+    }
+}
+
+impl Logging {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "the shape that sections are read in"
+    )]
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let default = Self::default();
+        Some(Self {
+            format: section.or("format", default.format, |value| {
+                value.one_of(&[("json", Format::Json), ("text", Format::Text)])
+            }),
+            level: section.or("level", default.level, level),
+            directory: section.optional("directory", Value::path),
+        })
+    }
+}
+
+fn level(value: &Value<'_>) -> Result<String, Fault> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let text = value.text()?;
+    for directive in text.split(',') {
+        let (target, level) = directive.rsplit_once('=').unwrap_or(("", directive));
+        let is_target = target
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-'));
+        if !is_target || !LEVELS.contains(&level.trim()) {
+            let hint = nearest(level.trim(), LEVELS).map_or_else(
+                || "write error, warn, info, debug or trace, or a list like info,switchboard::braze=debug".to_owned(),
+                |near| format!("did you mean {near}?"),
+            );
+            return Err(Fault::new("must be a level").hint(hint));
+        }
+    }
+    Ok(text)
+}

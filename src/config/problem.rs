@@ -1,0 +1,126 @@
+//! What is wrong with a configuration file, and where.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file is refused.
+    Error,
+    /// The file is taken; somebody should look.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// One thing that is wrong with a configuration file. Never holds the value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Whether the file is refused for it.
+    pub severity: Severity,
+    /// The dotted path of the key, like `routing.budget` or `routing.rules[0].tier`; empty where the text is no TOML or
+    /// cannot be read at all.
+    pub key: String,
+    /// What is wrong: one sentence without a full stop that reads alone.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The line in the file, counted from 1. `None` where there is no line to point at, as for a missing section.
+    pub line: Option<usize>,
+    /// The column in characters, counted from 1.
+    pub column: Option<usize>,
+}
+
+impl Problem {
+    /// A problem of the file as a whole.
+    pub(super) fn of_file(message: String, hint: Option<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            key: String::new(),
+            message,
+            hint,
+            line: None,
+            column: None,
+        }
+    }
+
+    /// Whether the file is refused for it.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// The problem as one line that starts with the file, in the form that editors can jump to:
+    /// `config.toml:12:3: error: routing.budgt is not a known key; did you mean budget?`
+    pub fn render(&self, path: &Path) -> String {
+        let gap = if self.line.is_some() { "" } else { " " };
+        format!("{}:{gap}{self}", path.display())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+            if let Some(column) = self.column {
+                write!(f, "{column}:")?;
+            }
+            f.write_str(" ")?;
+        }
+        write!(f, "{}: {}", self.severity, self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A configuration file that is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Every problem that was found, warnings too, in the order of the file.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is refused")?;
+        let errors = self.problems.iter().filter(|problem| problem.is_error());
+        for (idx, problem) in errors.enumerate() {
+            f.write_str(if idx == 0 { ": " } else { " | " })?;
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// Turns byte offsets of a text into lines and columns.
+pub(super) struct Lines<'a> {
+    text: &'a str,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text }
+    }
+
+    /// Line and column of a byte offset, both counted from 1, the column in characters.
+    pub(super) fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let in_line = before.rsplit('\n').next().unwrap_or(before);
+        (line, in_line.chars().count() + 1)
+    }
+}

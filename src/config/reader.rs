@@ -1,0 +1,201 @@
+//! Reads sections of a parsed TOML file key by key, and gathers everything that is wrong with them.
+//!
+//! A key is known because somebody takes it. Whatever is left of a section when its reading ends is unknown and refused
+//! by name, so that the list of keys cannot drift from the code.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::context::Context;
+use super::nearest::nearest;
+use super::problem::{Lines, Problem, Severity};
+use super::section::Section;
+use super::value::Fault;
+
+/// One file that is being read.
+pub(super) struct Reader<'a> {
+    lines: Lines<'a>,
+    root: &'a DeTable<'a>,
+    context: &'a Context,
+    problems: RefCell<Vec<Problem>>,
+    unknown: RefCell<Vec<Unknown>>,
+    known: RefCell<Known>,
+}
+
+/// The keys of every section that was read, by the path of the section.
+pub(super) type Known = BTreeMap<String, Vec<KnownKey>>;
+
+/// One key that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KnownKey {
+    pub(super) name: &'static str,
+    /// Whether the section can do without it.
+    pub(super) optional: bool,
+}
+
+struct Unknown {
+    section: String,
+    name: String,
+    span: Range<usize>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a str, root: &'a DeTable<'a>, context: &'a Context) -> Self {
+        Self {
+            lines: Lines::new(text),
+            root,
+            context,
+            problems: RefCell::default(),
+            unknown: RefCell::default(),
+            known: RefCell::default(),
+        }
+    }
+
+    pub(super) fn context(&self) -> &'a Context {
+        self.context
+    }
+
+    /// Reads the file as a whole, then refuses the sections that nobody asked for.
+    pub(super) fn read_root<T>(&'a self, read: impl FnOnce(&mut Section<'a>) -> T) -> T {
+        Section::root(self, self.root).read(read)
+    }
+
+    /// Takes note of a section that was read: its known keys, and the names and places of those nobody asked for.
+    pub(super) fn close_section(
+        &self,
+        path: String,
+        known: Vec<KnownKey>,
+        leftover: impl Iterator<Item = (String, Range<usize>)>,
+    ) {
+        let unknown = leftover.map(|(name, span)| Unknown {
+            section: path.clone(),
+            name,
+            span,
+        });
+        self.unknown.borrow_mut().extend(unknown);
+        self.known.borrow_mut().insert(path, known);
+    }
+
+    /// Everything that was found, in the order of the file, and the keys that are known.
+    pub(super) fn finish(self) -> (Vec<Problem>, Known) {
+        let known = self.known.take();
+        for unknown in self.unknown.take() {
+            self.refuse_unknown(&unknown, &known);
+        }
+        let mut problems = self.problems.take();
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        (problems, known)
+    }
+
+    fn refuse_unknown(&self, unknown: &Unknown, known: &Known) {
+        let here = known.get(&unknown.section).into_iter().flatten();
+        let hint = nearest(&unknown.name, here.map(|key| key.name))
+            .map(|name| format!("did you mean {name}?"))
+            .or_else(|| {
+                let (section, _) = known.iter().find(|(section, keys)| {
+                    !section.is_empty() && keys.iter().any(|key| key.name == unknown.name)
+                })?;
+                Some(format!("{} is a key of [{section}]", unknown.name))
+            });
+        let fault = Fault {
+            message: "is not a known key".to_owned(),
+            hint,
+        };
+        let key = join(&unknown.section, &unknown.name);
+        self.record(Severity::Error, key, Some(unknown.span.clone()), fault);
+    }
+
+    pub(super) fn record(
+        &self,
+        severity: Severity,
+        key: String,
+        span: Option<Range<usize>>,
+        fault: Fault,
+    ) {
+        let position = span.map(|span| self.lines.position(span.start));
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            message: format!("{key} {}", fault.message),
+            key,
+            hint: fault.hint,
+            line: position.map(|(line, _)| line),
+            column: position.map(|(_, column)| column),
+        });
+    }
+
+    /// Records an error at the value of `key`, or at what stands nearest above it.
+    pub(super) fn error_at(&self, key: &str, fault: Fault) {
+        self.record(Severity::Error, key.to_owned(), self.span_of(key), fault);
+    }
+
+    /// Records a warning at the value of `key`, or at what stands nearest above it.
+    pub(super) fn warn_at(&self, key: &str, fault: Fault) {
+        self.record(Severity::Warning, key.to_owned(), self.span_of(key), fault);
+    }
+
+    /// Whether the file holds `section.name`.
+    pub(super) fn holds(&self, section: &str, name: &str) -> bool {
+        let table = self
+            .root
+            .get(section)
+            .and_then(|item| item.get_ref().as_table());
+        table.is_some_and(|table| table.contains_key(name))
+    }
+
+    fn span_of(&self, key: &str) -> Option<Range<usize>> {
+        let mut table = self.root;
+        let mut found = None;
+        for part in key.split('.') {
+            let (name, idx) = match part.strip_suffix(']').and_then(|p| p.split_once('[')) {
+                Some((name, idx)) => (name, idx.parse::<usize>().ok()),
+                None => (part, None),
+            };
+            let Some((name, mut item)) = table.get_key_value(name) else {
+                break;
+            };
+            found = Some(span_of_entry(name, item));
+            if let Some(element) = idx.and_then(|idx| item.get_ref().as_array()?.get(idx)) {
+                found = Some(element.span());
+                item = element;
+            }
+            match item.get_ref() {
+                DeValue::Table(inner) => table = inner,
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_) => break,
+            }
+        }
+        found
+    }
+}
+
+/// A table that only headers below it imply has no place of its own; its key has.
+pub(super) fn span_of_entry(
+    name: &Spanned<Cow<'_, str>>,
+    item: &Spanned<DeValue<'_>>,
+) -> Range<usize> {
+    if item.span().is_empty() {
+        name.span()
+    } else {
+        item.span()
+    }
+}
+
+/// The dotted path of a key; of the section itself for no name.
+pub(super) fn join(section: &str, name: &str) -> String {
+    if section.is_empty() {
+        name.to_owned()
+    } else if name.is_empty() {
+        section.to_owned()
+    } else {
+        format!("{section}.{name}")
+    }
+}

@@ -1,0 +1,203 @@
+//! `[routing]`: the budget, what callers hear, the tiers and the rules.
+
+use std::time::Duration;
+
+use super::section::Section;
+use super::value::{Fault, Value};
+use crate::lead::{LeadScore, Tier, TierName, Tiers};
+use crate::phone::E164;
+use crate::routing::{DialerId, Rule, Ruleset};
+
+/// The budget of a call, and what callers hear when no dialer is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// How long after its webhook a call is answered at the latest; 500 ms to 10 s. Default: 2 s.
+    pub budget: Duration,
+    /// The number that is dialed when all else fails. Default: none; the caller hears `goodbye_message`.
+    pub last_resort_number: Option<E164>,
+    /// How long a caller is held while no dialer is available; up to 1 h. Default: 2 m.
+    pub max_hold: Duration,
+    /// What a held caller hears. Default: German or English, by `language`.
+    pub hold_message: String,
+    /// What a caller hears when nothing else is left. Default: German or English, by `language`.
+    pub goodbye_message: String,
+    /// The language that messages are spoken in, as Twilio names it. Default: `de-DE`.
+    pub language: String,
+}
+
+/// The section as it was read, before its names are compared with those of the dialers.
+pub(super) struct RoutingSection {
+    pub(super) routing: Routing,
+    pub(super) default_dialer: String,
+    /// Each with its dotted path.
+    pub(super) tiers: Vec<(String, Tier)>,
+    pub(super) rules: Vec<NamedRule>,
+}
+
+/// A rule whose tiers and dialers are still names, each with its dotted path.
+pub(super) struct NamedRule {
+    pub(super) path: String,
+    pub(super) name: String,
+    pub(super) tiers: Vec<(String, String)>,
+    pub(super) dialers: Vec<(String, String)>,
+}
+
+impl RoutingSection {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let budget = section.or("budget", Duration::from_secs(2), |value| {
+            value.duration(Duration::from_millis(500)..=Duration::from_secs(10))
+        });
+        let default_dialer = section.required("default_dialer", Value::text);
+        let last_resort_number = section.optional("last_resort_number", Value::phone_number);
+        let max_hold = section.or("max_hold", Duration::from_mins(2), |value| {
+            value.duration(Duration::ZERO..=Duration::from_hours(1))
+        });
+        let language = section.or("language", "de-DE".to_owned(), language);
+        let (hold, goodbye) = default_messages(&language);
+        let hold_message = section.or("hold_message", hold.to_owned(), Value::spoken);
+        let goodbye_message = section.or("goodbye_message", goodbye.to_owned(), Value::spoken);
+        if !speaks(&language, "de") && !speaks(&language, "en") {
+            for name in ["hold_message", "goodbye_message"]
+                .into_iter()
+                .filter(|name| !section.has(name))
+            {
+                section.warn(
+                    "language",
+                    Fault::new(format!(
+                        "is {language}, but the default of {name} is English"
+                    ))
+                    .hint(format!("write {name} in that language")),
+                );
+            }
+        }
+        let tiers = section.tables("tiers", |section| {
+            let tier = read_tier(section)?;
+            Some((section.path().to_owned(), tier))
+        });
+        let rules = section.tables("rules", NamedRule::read);
+        Some(Self {
+            routing: Routing {
+                budget,
+                last_resort_number,
+                max_hold,
+                hold_message,
+                goodbye_message,
+                language,
+            },
+            default_dialer: default_dialer?,
+            tiers,
+            rules,
+        })
+    }
+
+    /// The rule set over the dialers, which are given in the order of the file.
+    pub(super) fn ruleset(&self, dialers: Vec<DialerId>) -> Ruleset {
+        let tiers = Tiers::new(self.tiers.iter().map(|(_, tier)| tier.clone()).collect());
+        let rule = |rule: &NamedRule| Rule {
+            name: rule.name.clone(),
+            tiers: rule
+                .tiers
+                .iter()
+                .map(|(_, name)| {
+                    tiers
+                        .named(name)
+                        .map_or_else(|| TierName::new(name), |tier| tier.name.clone())
+                })
+                .collect(),
+            dialers: rule
+                .dialers
+                .iter()
+                .map(|(_, name)| DialerId::new(name))
+                .collect(),
+        };
+        let rules = self.rules.iter().map(rule).collect();
+        Ruleset {
+            tiers,
+            rules,
+            default_dialer: DialerId::new(&self.default_dialer),
+            dialers,
+        }
+    }
+}
+
+impl NamedRule {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let name = section.required("name", Value::text);
+        let tiers = section.or("tier", Vec::new(), |value| {
+            if value.as_array().is_some_and(|list| list.is_empty()) {
+                return Err(Fault::new("is an empty list")
+                    .hint("leave tier out for a rule that matches every caller"));
+            }
+            value.one_or_list(named)
+        });
+        let dialers = section.required("dialers", |value| {
+            if value.as_array().is_some_and(|list| list.is_empty()) {
+                return Err(
+                    Fault::new("is an empty list, so the rule sends the call nowhere")
+                        .hint("name at least one dialer"),
+                );
+            }
+            value.one_or_list(named)
+        });
+        Some(Self {
+            path: section.path().to_owned(),
+            name: name?,
+            tiers,
+            dialers: dialers?,
+        })
+    }
+}
+
+/// A name with its dotted path.
+fn named(value: &Value<'_>) -> Result<(String, String), Fault> {
+    Ok((value.key().to_owned(), value.text()?))
+}
+
+fn read_tier(section: &mut Section<'_>) -> Option<Tier> {
+    let name = section.required("name", |value| {
+        value.text_like("a name without blanks around it", |text| {
+            text.trim() == text
+        })
+    });
+    let min_score = section.required("min_score", |value| {
+        LeadScore::new(value.number()?).ok_or_else(|| Fault::new("must be a finite number"))
+    });
+    Some(Tier {
+        name: TierName::new(&name?),
+        min_score: min_score?,
+    })
+}
+
+fn language(value: &Value<'_>) -> Result<String, Fault> {
+    value.text_like(
+        "a language of Twilio's <Say>, like de-DE or en-US",
+        |text| {
+            let mut parts = text.split('-');
+            let first = parts.next().unwrap_or_default();
+            (2..=3).contains(&first.len())
+                && first.bytes().all(|b| b.is_ascii_lowercase())
+                && parts.all(|part| {
+                    (2..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
+                })
+        },
+    )
+}
+
+fn speaks(language: &str, wanted: &str) -> bool {
+    language.split('-').next() == Some(wanted)
+}
+
+/// What a held caller and a caller with nothing left hear.
+fn default_messages(language: &str) -> (&'static str, &'static str) {
+    if speaks(language, "de") {
+        (
+            "Alle Mitarbeiter sind im Gespräch. Bitte bleiben Sie in der Leitung, wir verbinden Sie so bald wie möglich.",
+            "Leider können wir Ihren Anruf gerade nicht entgegennehmen. Bitte versuchen Sie es später noch einmal. Auf Wiederhören.",
+        )
+    } else {
+        (
+            "All of our agents are busy. Please stay on the line, and we will connect you as soon as possible.",
+            "We are sorry that we cannot take your call right now. Please try again later. Goodbye.",
+        )
+    }
+}

@@ -1,0 +1,206 @@
+//! Secrets: where the file says they are, and the type that keeps them out of logs.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::context::{Permissions, SecretFile};
+use super::nearest::nearest;
+use super::value::{Fault, Value};
+
+/// A token, password or key. Wiped from memory when dropped; shown as `Secret(…)` wherever it is printed.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a secret as it stands.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The secret itself, for the one place that sends or compares it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+impl Eq for Secret {}
+
+const FORMS: [&str; 3] = ["file", "env", "credential"];
+const HOW: &str = "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }";
+
+impl Value<'_> {
+    /// A secret of any text, such as a key in several lines.
+    pub(super) fn secret(&self) -> Result<Secret, Fault> {
+        let secret = match self.as_text() {
+            Some("") => Secret::new(""),
+            Some(plain) => self.plain_secret(plain)?,
+            None => self.referenced_secret()?,
+        };
+        if secret.expose().is_empty() {
+            return Err(
+                Fault::new("is an empty secret").hint("put the secret in, or leave the key out")
+            );
+        }
+        Ok(secret)
+    }
+
+    /// A secret that travels in an HTTP header or a login: one line, no blanks around it.
+    pub(super) fn token(&self) -> Result<Secret, Fault> {
+        let secret = self.secret()?;
+        if secret.expose().chars().any(char::is_control) {
+            return Err(Fault::new(
+                "holds a line break or another control character, so it cannot be sent",
+            )
+            .hint("the file must hold the secret alone, in one line"));
+        }
+        if secret.expose().trim() != secret.expose() {
+            self.warn(Fault::new(
+                "starts or ends with a blank, which becomes part of the secret",
+            ));
+        }
+        Ok(secret)
+    }
+
+    fn plain_secret(&self, text: &str) -> Result<Secret, Fault> {
+        let permissions = self.context().config_permissions;
+        if permissions.open_to_all() {
+            return Err(Fault::new(format!(
+                "is a plain secret in a file that everybody on this machine can read (mode {permissions})"
+            ))
+            .hint(format!("{HOW}, or chmod the configuration to 0600")));
+        }
+        let readers = if permissions.open_to_group() {
+            format!(", which its group can read (mode {permissions})")
+        } else {
+            String::new()
+        };
+        self.warn(
+            Fault::new(format!(
+                "is a plain secret in the configuration file{readers}"
+            ))
+            .hint(HOW),
+        );
+        Ok(Secret::new(text))
+    }
+
+    fn referenced_secret(&self) -> Result<Secret, Fault> {
+        let Some(table) = self.as_table() else {
+            return Err(Fault::new(format!("must be a secret, not {}", self.kind())).hint(HOW));
+        };
+        let known = table.iter().find_map(|(name, value)| {
+            let form = FORMS
+                .iter()
+                .find(|form| **form == name.get_ref().as_ref())?;
+            Some((*form, value))
+        });
+        if let Some((unknown, _)) = table
+            .iter()
+            .find(|(name, _)| !FORMS.contains(&name.get_ref().as_ref()))
+        {
+            let unknown = unknown.get_ref();
+            let hint = nearest(unknown, FORMS).map_or_else(
+                || HOW.to_owned(),
+                |form| format!("did you mean {form}? {HOW}"),
+            );
+            return Err(
+                Fault::new(format!("says {unknown}, which is no form of a secret")).hint(hint),
+            );
+        }
+        if table.len() > 1 {
+            return Err(Fault::new("names more than one place for the secret")
+                .hint("keep one of file, env and credential"));
+        }
+        let Some((form, value)) = known else {
+            return Err(Fault::new("does not say where the secret is").hint(HOW));
+        };
+        let place = self.child(form, value).text()?;
+        if !self.context().reads_secrets {
+            return Ok(Secret::new("not read"));
+        }
+        match form {
+            "file" => self.read_file(&self.context().resolve(&place)),
+            "env" => self.read_variable(&place),
+            _ => self.read_credential(&place),
+        }
+    }
+
+    fn read_variable(&self, name: &str) -> Result<Secret, Fault> {
+        self.context()
+            .variable(name)
+            .map(Secret::new)
+            .ok_or_else(|| {
+                Fault::new(format!(
+                    "needs the environment variable {name}, which is not set"
+                ))
+                .hint("set it for the service, or keep the secret in a file")
+            })
+    }
+
+    fn read_credential(&self, name: &str) -> Result<Secret, Fault> {
+        if name.contains(['/', '\\']) || name.starts_with('.') {
+            return Err(Fault::new("is no name of a credential")
+                .hint("write the name that LoadCredential= gives it"));
+        }
+        let Some(directory) = self.context().variable("CREDENTIALS_DIRECTORY") else {
+            return Err(Fault::new(format!(
+                "needs the credential {name}, but $CREDENTIALS_DIRECTORY is not set"
+            ))
+            .hint(format!(
+                "add LoadCredential={name}:/path to the unit; systemd sets the variable for the service only"
+            )));
+        };
+        let file = SecretFile::read(&PathBuf::from(directory).join(name));
+        // systemd shows the service's own access, an ACL, as group bits; they say nothing about the group.
+        self.secret_of(file, Permissions::open_to_all_only)
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Secret, Fault> {
+        self.secret_of(SecretFile::read(path), |permissions| permissions)
+    }
+
+    fn secret_of(
+        &self,
+        file: Result<SecretFile, String>,
+        judged: fn(Permissions) -> Permissions,
+    ) -> Result<Secret, Fault> {
+        let SecretFile {
+            path,
+            text,
+            permissions,
+        } = file.map_err(|message| {
+            Fault::new(message)
+                .hint("the file must exist and be readable for the user that runs switchboard")
+        })?;
+        let path = path.display();
+        let permissions = judged(permissions);
+        if permissions.open_to_all() {
+            return Err(Fault::new(format!(
+                "is kept in {path}, which everybody on this machine can read (mode {permissions})"
+            ))
+            .hint(format!("chmod 0600 {path}")));
+        }
+        if permissions.open_to_group() {
+            self.warn(
+                Fault::new(format!(
+                    "is kept in {path}, which its group can read (mode {permissions})"
+                ))
+                .hint(format!("chmod 0600 {path}")),
+            );
+        }
+        Ok(Secret(text))
+    }
+}

@@ -1,0 +1,188 @@
+//! `[server]`: where the appliance listens and how it is reached.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+
+use super::section::Section;
+use super::url::{self, PublicUrl};
+use super::value::{Fault, Value};
+
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+/// Where the appliance listens and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// The address and port to listen on.
+    pub listen: SocketAddr,
+    /// The address that Twilio's webhooks are configured with; signatures are computed over it.
+    pub public_url: PublicUrl,
+    /// Networks of reverse proxies whose `X-Forwarded-For` is believed. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// A certificate from files. At most one of `tls` and `acme` is set; neither means plain HTTP.
+    pub tls: Option<Tls>,
+    /// A certificate from an ACME authority.
+    pub acme: Option<Acme>,
+    /// Allows plain HTTP on any address, without a proxy. Default: false.
+    pub insecure_http: bool,
+    /// Serves `/docs` and `/openapi.json`. Default: true.
+    pub docs: bool,
+}
+
+/// A certificate from files, read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate and its intermediates, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PEM.
+    pub private_key: PathBuf,
+}
+
+/// A certificate from an ACME authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// The host names of the certificate; at least one.
+    pub domains: Vec<String>,
+    /// The mail address that the authority writes to.
+    pub contact: String,
+    /// The directory of the authority. Default: Let's Encrypt.
+    pub directory: String,
+    /// Where account and certificates are kept. Default: `acme` beside the database.
+    pub cache: PathBuf,
+}
+
+impl Server {
+    /// Whether only this machine can reach the listener.
+    pub fn listens_on_loopback(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+
+    /// Whether the listener itself speaks TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.tls.is_some() || self.acme.is_some()
+    }
+
+    pub(super) fn read(section: &mut Section<'_>, state_directory: &Path) -> Option<Self> {
+        let listen = section.required("listen", Value::socket_address);
+        let insecure_http = section.or("insecure_http", false, Value::boolean);
+        let public_url = section.required("public_url", |value| {
+            PublicUrl::parse(&value.text()?, insecure_http)
+        });
+        let trusted_proxies = section.or("trusted_proxies", Vec::new(), |value| {
+            value.list(Value::network)
+        });
+        if trusted_proxies
+            .iter()
+            .any(|network| network.prefix_len() == 0)
+        {
+            section.warn(
+                "trusted_proxies",
+                Fault::new(
+                    "trusts every address, so anybody can claim any source in X-Forwarded-For",
+                )
+                .hint("name the addresses of your proxies"),
+            );
+        }
+        let has_certificate = section.has("tls") || section.has("acme");
+        let tls = section.optional_section("tls", Tls::read);
+        let acme = section.optional_section("acme", |section| {
+            Acme::read(section, state_directory, public_url.as_ref())
+        });
+        let docs = section.or("docs", true, Value::boolean);
+        if section.has("tls") && section.has("acme") {
+            section.error(
+                "acme",
+                Fault::new("cannot be used together with server.tls").hint(
+                    "keep [server.tls] for certificate files or [server.acme] for automatic ones",
+                ),
+            );
+        }
+        let server = Self {
+            listen: listen?,
+            public_url: public_url?,
+            trusted_proxies,
+            tls,
+            acme,
+            insecure_http,
+            docs,
+        };
+        let has_proxy = section.has("trusted_proxies") && !section.is_empty_list("trusted_proxies");
+        let is_guarded = server.listens_on_loopback() || has_proxy;
+        if !has_certificate && !is_guarded && !insecure_http {
+            section.error(
+                "listen",
+                Fault::new("would serve plain HTTP to other machines").hint(
+                    "add [server.tls] or [server.acme], listen on 127.0.0.1, name your proxy in trusted_proxies, or set insecure_http = true",
+                ),
+            );
+        }
+        Some(server)
+    }
+}
+
+impl Tls {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let certificate = section.required("certificate", Value::path);
+        let private_key = section.required("private_key", Value::path);
+        Some(Self {
+            certificate: certificate?,
+            private_key: private_key?,
+        })
+    }
+}
+
+impl Acme {
+    fn read(
+        section: &mut Section<'_>,
+        state_directory: &Path,
+        public_url: Option<&PublicUrl>,
+    ) -> Option<Self> {
+        let domains = section.required("domains", |value| {
+            let domains = value.list(domain)?;
+            if value.as_array().is_some_and(|list| list.is_empty()) {
+                return Err(Fault::new("is empty").hint("name the host of public_url"));
+            }
+            Ok(domains)
+        });
+        let contact = section.required("contact", |value| {
+            let text = value.text()?;
+            if text.starts_with("mailto:") {
+                return Err(Fault::new("must be a mail address alone").hint("leave mailto: out"));
+            }
+            value.mail_address()
+        });
+        let directory = section.or("directory", LETS_ENCRYPT.to_owned(), Value::request_url);
+        let cache = section.or("cache", state_directory.join("acme"), Value::path);
+        if let (Some(domains), Some(url)) = (&domains, public_url)
+            && !domains.is_empty()
+            && !domains
+                .iter()
+                .any(|domain| domain.eq_ignore_ascii_case(url.host()))
+        {
+            section.warn(
+                "domains",
+                Fault::new(format!(
+                    "does not hold {}, the host of public_url",
+                    url.host()
+                ))
+                .hint("Twilio refuses a certificate for another host"),
+            );
+        }
+        Some(Self {
+            domains: domains?,
+            contact: contact?,
+            directory,
+            cache,
+        })
+    }
+}
+
+fn domain(value: &Value<'_>) -> Result<String, Fault> {
+    value.text_like(
+        "a host name like calls.example.com, without a wildcard",
+        |text| {
+            url::is_host(text) && text.contains('.') && text.parse::<std::net::IpAddr>().is_err()
+        },
+    )
+}

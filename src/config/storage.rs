@@ -1,0 +1,48 @@
+//! `[storage]`: the database and how long records are kept.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::Secret;
+use super::section::Section;
+use super::value::{Fault, Value};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Audit records are never deleted younger than this: 90 days.
+pub const MIN_RETENTION: Duration = Duration::from_hours(24 * 90);
+
+/// The database and how long records are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// The database file.
+    pub path: PathBuf,
+    /// How long audit records are kept. At least [`MIN_RETENTION`], which is also the default.
+    pub retention: Duration,
+    /// Protects callers' data in the database. Default: kept in `<path>.secret`, made at the first start.
+    pub secret: Option<Secret>,
+    /// Signs audit checkpoints. Default: kept in `<path>.signing`, made at the first start.
+    pub signing_key: Option<Secret>,
+}
+
+impl Storage {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let path = section.required("path", Value::path);
+        let retention = section.or("retention", MIN_RETENTION, |value| {
+            let retention = value.duration(Duration::ZERO..=DAY * 36_500)?;
+            if retention < MIN_RETENTION {
+                return Err(Fault::new("must be at least 90d")
+                    .hint("audit records are kept for 90 days or longer"));
+            }
+            Ok(retention)
+        });
+        let secret = section.optional("secret", Value::secret);
+        let signing_key = section.optional("signing_key", Value::secret);
+        Some(Self {
+            path: path?,
+            retention,
+            secret,
+            signing_key,
+        })
+    }
+}

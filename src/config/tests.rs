@@ -1,0 +1,858 @@
+//! Bad files and what is said of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::context::Permissions;
+use super::{
+    CallerId, Config, Context, DialerKind, HeaderValue, Loaded, Problem, Severity, SmtpSecurity,
+    check, find, load, parse,
+};
+use crate::routing::DialerId;
+
+/// Only what is required, and a loopback listener. Every line is named by the tests below.
+const MINIMAL: &str = r#"[server]
+listen = "127.0.0.1:8080"
+public_url = "https://Calls.example.com/"
+
+[storage]
+path = "switchboard.db"
+
+[twilio]
+account_sid = "AC0123456789abcdef0123456789ABCDEF"
+auth_token = { env = "TWILIO" }
+
+[braze]
+base_url = "https://rest.fra-01.braze.eu/"
+api_key = { env = "BRAZE" }
+
+[routing]
+default_dialer = "web"
+
+[dialers.web]
+kind = "http"
+connect = "+4930123456"
+url = "https://dialer.example/calls"
+"#;
+
+fn context() -> Context {
+    Context::in_directory("/etc/switchboard").with_variables([
+        ("TWILIO", "marker-twilio"),
+        ("BRAZE", "marker-braze"),
+        ("EMPTY", ""),
+        ("TWO_LINES", "one\ntwo"),
+        ("BLANK", "marker "),
+    ])
+}
+
+fn loaded(text: &str) -> Loaded {
+    parse(text, &context()).unwrap()
+}
+
+fn problems(text: &str) -> Vec<Problem> {
+    match parse(text, &context()) {
+        Ok(loaded) => loaded.warnings,
+        Err(rejected) => rejected.problems,
+    }
+}
+
+fn rendered(text: &str) -> Vec<String> {
+    problems(text)
+        .iter()
+        .map(|problem| problem.render(Path::new("c.toml")))
+        .collect()
+}
+
+/// The minimal file with `from` replaced, which must occur.
+fn with(from: &str, to: &str) -> String {
+    assert!(MINIMAL.contains(from), "{from}");
+    MINIMAL.replacen(from, to, 1)
+}
+
+/// The minimal file with lines added to a section that is there.
+fn with_in(section: &str, lines: &str) -> String {
+    with(
+        &format!("[{section}]\n"),
+        &format!("[{section}]\n{lines}\n"),
+    )
+}
+
+/// The minimal file with lines at its end.
+fn with_end(lines: &str) -> String {
+    format!("{MINIMAL}{lines}\n")
+}
+
+#[test]
+fn a_file_with_the_required_keys_alone_gets_the_documented_defaults() {
+    let Loaded { config, warnings } = loaded(MINIMAL);
+    assert_eq!(warnings, []);
+    assert_eq!(
+        config.server.public_url.as_str(),
+        "https://Calls.example.com"
+    );
+    assert!(config.server.docs && !config.server.insecure_http);
+    assert_eq!(
+        config.storage.path,
+        PathBuf::from("/etc/switchboard/switchboard.db")
+    );
+    assert_eq!(config.storage.retention, Duration::from_hours(90 * 24));
+    assert_eq!(config.twilio.auth_tokens[0].expose(), "marker-twilio");
+    assert_eq!(config.twilio.caller_id, CallerId::Caller);
+    assert_eq!(config.braze.base_url, "https://rest.fra-01.braze.eu");
+    assert_eq!(config.braze.timeout, Duration::from_millis(1_500));
+    assert_eq!(config.routing.budget, Duration::from_secs(2));
+    assert!(config.routing.hold_message.starts_with("Alle Mitarbeiter"));
+    assert!(config.auth.keys.is_empty() && config.alerts.email.is_none());
+    let dialer = config.dialer(&DialerId::new("web")).unwrap();
+    assert_eq!(dialer.timeout, Duration::from_millis(700));
+    assert_eq!(config.dialer(&DialerId::new("other")), None);
+}
+
+#[test]
+fn bad_values_are_named_with_line_and_column() {
+    let cases: &[(&str, &str, &str)] = &[
+        // from, to, the one line that is said
+        (
+            "\"127.0.0.1:8080\"",
+            "\"localhost:8080\"",
+            "c.toml:2:10: error: server.listen must be an address and a port; write 127.0.0.1:8080",
+        ),
+        (
+            "\"127.0.0.1:8080\"",
+            "8080",
+            "c.toml:2:10: error: server.listen must be a string, not a number",
+        ),
+        (
+            "127.0.0.1:8080",
+            "0.0.0.0:8080",
+            "c.toml:2:10: error: server.listen would serve plain HTTP to other machines; add [server.tls] or [server.acme], listen on 127.0.0.1, name your proxy in trusted_proxies, or set insecure_http = true",
+        ),
+        (
+            "https://Calls",
+            "http://Calls",
+            "c.toml:3:14: error: server.public_url must start with https://; http:// is allowed for localhost, 127.0.0.1 and [::1] only",
+        ),
+        (
+            "listen = \"127.0.0.1:8080\"\n",
+            "",
+            "c.toml:1:1: error: server.listen is missing",
+        ),
+        (
+            "AC0123456789abcdef0123456789ABCDEF",
+            "AC01",
+            "c.toml:9:15: error: twilio.account_sid must be AC and 32 hexadecimal digits",
+        ),
+        (
+            "auth_token = { env = \"TWILIO\" }\n",
+            "",
+            "c.toml:8:1: error: twilio.auth_token is missing, so no webhook could be verified; write auth_token = { file = \"…\" } with the token of the Twilio console",
+        ),
+        (
+            "https://rest.",
+            "http://rest.",
+            "c.toml:13:12: error: braze.base_url must start with https://; http:// is allowed for localhost, 127.0.0.1 and [::1] only",
+        ),
+        (
+            "= \"web\"",
+            "= \"wbe\"",
+            "c.toml:17:18: error: routing.default_dialer is wbe, which is not a dialer; did you mean web?",
+        ),
+        (
+            "= \"web\"",
+            "= \"sales\"",
+            "c.toml:17:18: error: routing.default_dialer is sales, which is not a dialer; the dialers are web",
+        ),
+        (
+            "kind = \"http\"",
+            "kind = \"htpp\"",
+            "c.toml:20:8: error: dialers.web.kind must be one of dialfire, zendesk_talk, http; did you mean http?",
+        ),
+        (
+            "+4930123456",
+            "030123456",
+            "c.toml:21:11: error: dialers.web.connect is not a place to connect a call to: write a phone number like +4930123456 or an address like sip:queue@example.com",
+        ),
+        (
+            "[dialers.web]\n",
+            "[dialers.web]\ntimeout = \"70 0\"\n",
+            "c.toml:20:11: error: dialers.web.timeout is not a duration; write a whole number and ms, s, m, h or d, like \"1500ms\" or \"5m\"",
+        ),
+        (
+            "dialer.example/calls",
+            "acme.zendesk.com/api/v2/calls.json",
+            "c.toml:22:7: warning: dialers.web.url ends in /api/v2/calls, which only stores a record of a call and rings nobody; use kind = \"zendesk_talk\", which opens a ticket and connects the call",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        assert_eq!(rendered(&with(from, to)), [*expected], "{from} -> {to}");
+    }
+}
+
+#[test]
+fn keys_of_server_storage_and_twilio_keep_to_their_bounds() {
+    check_lines(&[
+        (
+            "server",
+            "insecure_http = \"true\"",
+            "2:17: error: server.insecure_http must be true or false, not a string; leave the quotes out",
+        ),
+        (
+            "server",
+            "trusted_proxies = [\"10.0.0.0/8\", \"proxy\"]",
+            "2:34: error: server.trusted_proxies[1] must be a network; write \"10.0.0.0/8\" or \"2001:db8::/32\"",
+        ),
+        (
+            "server",
+            "trusted_proxies = [\"0.0.0.0/0\"]",
+            "2:19: warning: server.trusted_proxies trusts every address, so anybody can claim any source in X-Forwarded-For; name the addresses of your proxies",
+        ),
+        (
+            "storage",
+            "retention = \"89d\"",
+            "6:13: error: storage.retention must be at least 90d; audit records are kept for 90 days or longer",
+        ),
+        (
+            "twilio",
+            "ring_timeout = \"4s\"",
+            "9:16: error: twilio.ring_timeout must lie between 5s and 10m, not 4s",
+        ),
+        (
+            "twilio",
+            "ring_timeout = \"5500ms\"",
+            "9:16: error: twilio.ring_timeout must be whole seconds",
+        ),
+        (
+            "twilio",
+            "ring_timeout = 20",
+            "9:16: error: twilio.ring_timeout must be a duration in quotes, not a number; write a whole number and ms, s, m, h or d, like \"1500ms\" or \"5m\"",
+        ),
+        (
+            "twilio",
+            "caller_id = \"callr\"",
+            "9:13: error: twilio.caller_id must be \"caller\" or a phone number like +4930123456; did you mean caller?",
+        ),
+        (
+            "twilio",
+            "api_key_sid = \"SK0123456789abcdef0123456789abcdef\"",
+            "9:15: error: twilio.api_key_sid needs api_key_secret beside it; set both or neither",
+        ),
+        (
+            "twilio",
+            "shared_keys = [{ id = \"a\", secret = { env = \"TWILIO\" } }, { id = \"a\", secret = { env = \"BRAZE\" } }]",
+            "9:15: error: twilio.shared_keys holds the id a twice; Twilio gives every key an id of its own",
+        ),
+    ]);
+}
+
+#[test]
+fn keys_of_braze_routing_and_dialers_keep_to_their_bounds() {
+    check_lines(&[
+        (
+            "braze",
+            "timeout = \"1501ms\"",
+            "13:11: error: braze.timeout must lie between 50ms and 1500ms, not 1501ms",
+        ),
+        (
+            "braze",
+            "cache_capacity = -1",
+            "13:18: error: braze.cache_capacity must lie between 1 and 100000000",
+        ),
+        (
+            "braze",
+            "requests_per_minute = 1.5",
+            "13:23: error: braze.requests_per_minute must be a whole number, not a decimal number",
+        ),
+        (
+            "braze",
+            "tier_attribute = \"lead_score\"",
+            "13:18: error: braze.tier_attribute is the same attribute as score_attribute",
+        ),
+        (
+            "routing",
+            "budget = \"11s\"",
+            "17:10: error: routing.budget must lie between 500ms and 10s, not 11s",
+        ),
+        (
+            "routing",
+            "last_resort_number = \"110\"",
+            "17:22: error: routing.last_resort_number is not a phone number in E.164 form: write + and 7 to 15 digits, like +4930123456",
+        ),
+        (
+            "routing",
+            "language = \"German\"",
+            "17:12: error: routing.language must be a language of Twilio's <Say>, like de-DE or en-US",
+        ),
+        (
+            "dialers.web",
+            "headers = { Accept = \"text/plain\", \"X Y\" = \"1\" }",
+            "20:44: error: dialers.web.headers.X Y is not a name for a header",
+        ),
+        (
+            "dialers.web",
+            "body = { a = \"{caller}\", b = \"{callr}\" }",
+            "20:30: error: dialers.web.body.b holds {callr}, which is not a placeholder; did you mean {caller}?",
+        ),
+        (
+            "dialers.web",
+            "body = { a = \"{phone}\" }",
+            "20:14: error: dialers.web.body.a holds {phone}, which is not a placeholder; the placeholders are {caller}, {called}, {score}, {tier}, {call_sid}, {request_id}",
+        ),
+        (
+            "dialers.web",
+            "body = { a = \"{caller\" }",
+            "20:14: error: dialers.web.body.a holds { without }",
+        ),
+    ]);
+}
+
+/// Adds each line to its section and expects the one problem that is said of it.
+fn check_lines(cases: &[(&str, &str, &str)]) {
+    for (section, line, expected) in cases {
+        assert_eq!(
+            rendered(&with_in(section, line)),
+            [format!("c.toml:{expected}")],
+            "[{section}] {line}"
+        );
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    let remote = |lines: &str| {
+        with(
+            "listen = \"127.0.0.1:8080\"",
+            &format!("listen = \"0.0.0.0:8080\"\n{lines}"),
+        )
+    };
+    let cases: Vec<(String, &str)> = vec![
+        (
+            remote("insecure_http = true")
+                .replace("[twilio]", "[twilio]\nverify_signature = false"),
+            "10:20: error: twilio.verify_signature can be false only while server.listen is a loopback address; set it to true, or listen on 127.0.0.1",
+        ),
+        (
+            with_end(
+                "[server.tls]\ncertificate = \"a\"\nprivate_key = \"b\"\n[server.acme]\ndomains = [\"calls.example.com\"]\ncontact = \"ops@example.com\"",
+            ),
+            "26:1: error: server.acme cannot be used together with server.tls; keep [server.tls] for certificate files or [server.acme] for automatic ones",
+        ),
+        (
+            with_in("routing", "budget = \"1s\"")
+                .replace("[braze]", "[braze]\ntimeout = \"600ms\""),
+            "13:11: error: braze.timeout of 600ms does not fit into routing.budget of 1s: handoff and answer need 500ms of it; lower it to 500ms, or raise the budget",
+        ),
+        (
+            with_end(
+                "[dialers.\"a b\"]\nkind = \"http\"\nconnect = \"sip:a@b\"\nurl = \"https://a.example\"",
+            ),
+            "23:10: error: dialers.a b is not a name for a dialer; use 1 to 32 letters, digits, _ and -",
+        ),
+        (
+            with_end(
+                "[dialers.z]\nkind = \"zendesk_talk\"\nconnect = \"sip:a@b\"\nemail = \"a@b.example\"\ntoken = { env = \"TWILIO\" }",
+            ),
+            "23:1: error: dialers.z.subdomain is missing; write subdomain = \"acme\" for https://acme.zendesk.com",
+        ),
+        (
+            with_end(
+                "[dialers.z]\nkind = \"dialfire\"\nconnect = \"sip:a@b\"\ncampaign = \"AB-12\"\ntask = \"t\"\ntoken = { env = \"TWILIO\" }",
+            ),
+            "26:12: error: dialers.z.campaign must be a campaign id of Dialfire like AB12CD34EF56GH78",
+        ),
+        (
+            with_end(
+                "[alerts]\nfailure_rate_percent = 101\n[alerts.webhook]\nurl = \"https://a.example\"\nsecret = { env = \"TWILIO\" }",
+            ),
+            "24:24: error: alerts.failure_rate_percent must lie between 0 and 100; the value is in percent: 5 means 5 %",
+        ),
+        (
+            with_end(
+                "[alerts.email]\nto = \"ops@example.com\"\nfrom = \"sb@example.com\"\nsmtp = \"https://mail.example.com\"",
+            ),
+            "26:8: error: alerts.email.smtp must start with smtps:// or smtp://",
+        ),
+        (
+            with_end("[[auth.keys]]\nname = \"ops\"\nrole = \"admin\"\nhash = \"zz\""),
+            "26:8: error: auth.keys[0].hash must be a hash of 64 hexadecimal digits; make a key and its hash with: switchboard key new",
+        ),
+        (
+            with_end("[logging]\nlevel = \"inof\""),
+            "24:9: error: logging.level must be a level; did you mean info?",
+        ),
+    ];
+    check_texts(&cases);
+}
+
+#[test]
+fn rules_and_tiers_that_contradict_each_other_are_named() {
+    let rule = |lines: &str| {
+        with_end(&format!(
+            "[[routing.tiers]]\nname = \"hot\"\nmin_score = 80\n[[routing.tiers]]\nname = \"cold\"\nmin_score = 0\n{lines}"
+        ))
+    };
+    check_texts(&[
+        (
+            rule("[[routing.rules]]\nname = \"a\"\ntier = \"htt\"\ndialers = [\"web\"]"),
+            "31:8: error: routing.rules[0].tier is htt, which is not a tier; did you mean hot?",
+        ),
+        (
+            rule("[[routing.rules]]\nname = \"a\"\ndialers = [\"web\", \"wbe\"]"),
+            "31:19: error: routing.rules[0].dialers[1] is wbe, which is not a dialer; did you mean web?",
+        ),
+        (
+            rule("[[routing.rules]]\nname = \"a\"\ndialers = []"),
+            "31:11: error: routing.rules[0].dialers is an empty list, so the rule sends the call nowhere; name at least one dialer",
+        ),
+        (
+            rule(
+                "[[routing.rules]]\nname = \"a\"\ntier = \"hot\"\ndialers = [\"web\"]\n[[routing.rules]]\nname = \"a\"\ndialers = [\"web\"]",
+            ),
+            "34:8: error: routing.rules[1].name is \"a\", which is a rule already; decisions are recorded under the name of their rule",
+        ),
+        (
+            rule(
+                "[[routing.rules]]\nname = \"a\"\ndialers = [\"web\"]\n[[routing.rules]]\nname = \"b\"\ntier = \"hot\"\ndialers = [\"web\"]",
+            ),
+            "32:1: warning: routing.rules[1] (\"b\") never matches: \"a\" above it takes every call; the first rule that matches wins; move this one up or take it out",
+        ),
+        (
+            rule(
+                "[[routing.rules]]\nname = \"a\"\ntier = [\"hot\", \"COLD\"]\ndialers = [\"web\"]\n[[routing.rules]]\nname = \"b\"\ntier = \"cold\"\ndialers = [\"web\"]",
+            ),
+            "33:1: warning: routing.rules[1] (\"b\") never matches: rules above it take all of its tiers; the first rule that matches wins; move this one up or take it out",
+        ),
+        (
+            rule("[[routing.tiers]]\nname = \"HOT\"\nmin_score = 1"),
+            "30:8: error: routing.tiers[2].name is HOT, which is a tier already; names are compared without regard to case",
+        ),
+        (
+            rule("[[routing.tiers]]\nname = \"warm\"\nmin_score = 80.0"),
+            "31:13: error: routing.tiers[2].min_score is 80, where tier hot starts too; give every tier a min_score of its own",
+        ),
+    ]);
+}
+
+/// Expects the one problem that is said of each text.
+fn check_texts(cases: &[(String, &str)]) {
+    for (text, expected) in cases {
+        assert_eq!(rendered(text), [format!("c.toml:{expected}")], "{text}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused_by_name_with_the_nearest_known_key() {
+    let text = with_in(
+        "routing",
+        "  budgt = \"2s\"\ncache_ttl = \"1h\"\ncolour = 1",
+    )
+    .replace("[storage]", "[storag]");
+    assert_eq!(
+        rendered(&text),
+        [
+            "c.toml: error: storage is missing; add the section [storage]",
+            "c.toml:5:2: error: storag is not a known key; did you mean storage?",
+            "c.toml:17:3: error: routing.budgt is not a known key; did you mean budget?",
+            "c.toml:18:1: error: routing.cache_ttl is not a known key; cache_ttl is a key of [braze]",
+            "c.toml:19:1: error: routing.colour is not a known key",
+        ]
+    );
+}
+
+#[test]
+fn every_problem_is_found_at_once_in_the_order_of_the_file() {
+    let text = with("\"127.0.0.1:8080\"", "\"here\"")
+        .replace("{ env = \"TWILIO\" }", "{ env = \"NOWHERE\" }")
+        .replace(
+            "url = \"https://dialer",
+            "headers = 3\nurl = \"gopher://dialer",
+        )
+        .replace("= \"web\"", "= \"wob\"");
+    let found = problems(&text);
+    let keys: Vec<(&str, Option<usize>)> = found.iter().map(|p| (p.key.as_str(), p.line)).collect();
+    assert_eq!(
+        keys,
+        [
+            ("server.listen", Some(2)),
+            ("twilio.auth_token", Some(10)),
+            ("routing.default_dialer", Some(17)),
+            ("dialers.web.headers", Some(22)),
+            ("dialers.web.url", Some(23)),
+        ]
+    );
+}
+
+#[test]
+fn an_empty_file_lacks_every_required_section() {
+    let found = rendered("");
+    assert_eq!(found.len(), 6);
+    assert!(found.contains(&"c.toml: error: braze is missing; add the section [braze]".to_owned()));
+}
+
+#[test]
+fn text_that_is_no_toml_is_refused_with_its_place() {
+    let broken = with("kind = \"http\"", "kind = \"http").replace("\"web\"", "web");
+    let found = problems(&broken);
+    assert_eq!(
+        found.iter().map(|p| p.line).collect::<Vec<_>>(),
+        [Some(17), Some(20)]
+    );
+    assert!(
+        found
+            .iter()
+            .all(|p| p.is_error() && p.message.starts_with("this is not TOML: ")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_key_that_stands_twice_does_not_hide_other_problems() {
+    let text = with_in("routing", "budgt = 1\nmax_hold = \"1m\"\nmax_hold = \"2m\"");
+    assert_eq!(
+        rendered(&text),
+        [
+            "c.toml:17:1: error: routing.budgt is not a known key; did you mean budget?",
+            "c.toml:19:1: error: max_hold stands here a second time",
+        ]
+    );
+    assert_eq!(
+        rendered(&with_end("[routing]\nlanguage = 1")),
+        [
+            "c.toml:23:2: error: routing stands here a second time",
+            "c.toml:24:12: error: routing.language must be a string, not a number",
+        ]
+    );
+}
+
+#[test]
+fn columns_are_counted_in_characters() {
+    let text = with_in("dialers.web", "body = { \"größe\" = \"ü\", b = \"{x}\" }");
+    assert_eq!(
+        (problems(&text)[0].line, problems(&text)[0].column),
+        (Some(20), Some(29))
+    );
+}
+
+#[test]
+fn a_lookup_timeout_that_the_file_does_not_name_is_fitted_to_the_budget() {
+    let timeout = |budget: &str| {
+        loaded(&with_in("routing", &format!("budget = \"{budget}\"")))
+            .config
+            .braze
+            .timeout
+    };
+    assert_eq!(timeout("1s"), Duration::from_millis(500));
+    assert_eq!(timeout("5s"), Duration::from_millis(1_500));
+    let tight = loaded(&with_in("routing", "budget = \"500ms\""));
+    let keys: Vec<&str> = tight.warnings.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys, ["routing.budget", "dialers.web.timeout"]);
+}
+
+#[test]
+fn dialers_keep_the_order_of_the_file_and_rules_the_spelling_of_tiers() {
+    let dialer = |name: &str| {
+        format!(
+            "[dialers.{name}]\nkind = \"http\"\nconnect = \"sip:a@b\"\nurl = \"https://a.example\"\n"
+        )
+    };
+    let text = with_end(&format!(
+        "{}{}[[routing.tiers]]\nname = \"Hot\"\nmin_score = 80\n[[routing.rules]]\nname = \"r\"\ntier = \"hot\"\ndialers = \"zoe\"",
+        dialer("zoe"),
+        dialer("abe"),
+    ));
+    let Config {
+        ruleset, dialers, ..
+    } = loaded(&text).config;
+    let names = |dialers: &[DialerId]| dialers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&ruleset.dialers), ["web", "zoe", "abe"]);
+    assert_eq!(dialers[1].name.as_str(), "zoe");
+    assert_eq!(ruleset.rules[0].tiers[0].as_str(), "Hot");
+    assert_eq!(names(&ruleset.rules[0].dialers), ["zoe"]);
+}
+
+#[test]
+fn mail_servers_and_zendesk_addresses_are_understood() {
+    let smtp = |url: &str| {
+        let section =
+            format!("[alerts.email]\nto = [\"a@b.c\"]\nfrom = \"a@b.c\"\nsmtp = \"{url}\"");
+        loaded(&with_end(&section))
+            .config
+            .alerts
+            .email
+            .unwrap()
+            .smtp
+    };
+    for (url, security, port) in [
+        ("smtps://mail.example.com", SmtpSecurity::Tls, 465),
+        ("smtp://mail.example.com", SmtpSecurity::StartTls, 587),
+        ("smtp://[::1]:2525", SmtpSecurity::Loopback, 2525),
+    ] {
+        assert_eq!(
+            (smtp(url).security, smtp(url).port),
+            (security, port),
+            "{url}"
+        );
+    }
+    assert_eq!(smtp("smtp://[::1]:2525").to_string(), "smtp://[::1]:2525");
+    let zendesk = |line: &str| {
+        let section = format!(
+            "[dialers.z]\nkind = \"zendesk_talk\"\nconnect = \"sip:a@b\"\nemail = \"a@b.c\"\ntoken = {{ env = \"TWILIO\" }}\n{line}"
+        );
+        match loaded(&with_end(&section)).config.dialers[1].kind.clone() {
+            DialerKind::ZendeskTalk(zendesk) => zendesk.base_url,
+            DialerKind::Dialfire(_) | DialerKind::Http(_) => unreachable!(),
+        }
+    };
+    assert_eq!(zendesk("subdomain = \"acme\""), "https://acme.zendesk.com");
+    assert_eq!(
+        zendesk("subdomain = \"acme\"\nbase_url = \"http://127.0.0.1:9\""),
+        "http://127.0.0.1:9"
+    );
+}
+
+#[test]
+fn secrets_that_are_not_there_or_cannot_be_meant_are_refused() {
+    let cases = [
+        (
+            "{ env = \"NOWHERE\" }",
+            "needs the environment variable NOWHERE, which is not set",
+        ),
+        ("{ env = \"EMPTY\" }", "is an empty secret"),
+        (
+            "{ env = \"TWO_LINES\" }",
+            "holds a line break or another control character, so it cannot be sent",
+        ),
+        ("\"\"", "is an empty secret"),
+        ("12", "must be a secret, not a number"),
+        ("{}", "does not say where the secret is"),
+        (
+            "{ fiel = \"/x\" }",
+            "says fiel, which is no form of a secret",
+        ),
+        (
+            "{ file = \"/x\", env = \"X\" }",
+            "names more than one place for the secret",
+        ),
+        ("{ credential = \"../x\" }", "is no name of a credential"),
+        (
+            "{ credential = \"x\" }",
+            "needs the credential x, but $CREDENTIALS_DIRECTORY is not set",
+        ),
+        (
+            "{ file = \"/nowhere/x\" }",
+            "cannot be read from /nowhere/x: No such file or directory (os error 2)",
+        ),
+        ("{ file = 3 }", "must be a string, not a number"),
+    ];
+    for (form, message) in cases {
+        let found = problems(&with("{ env = \"BRAZE\" }", form));
+        assert_eq!(found.len(), 1, "{form}: {found:?}");
+        assert_eq!(
+            found[0].message,
+            format!("braze.api_key {message}"),
+            "{form}"
+        );
+        assert_eq!(
+            (found[0].line, found[0].severity),
+            (Some(14), Severity::Error),
+            "{form}"
+        );
+    }
+    let found = problems(&with("{ env = \"BRAZE\" }", "{ fiel = \"/x\" }"));
+    assert!(
+        found[0]
+            .hint
+            .as_deref()
+            .unwrap()
+            .starts_with("did you mean file? write { file = ")
+    );
+    let found = problems(&with("{ env = \"BRAZE\" }", "{ env = \"BLANK\" }"));
+    assert_eq!(found[0].severity, Severity::Warning);
+}
+
+#[test]
+fn plain_secrets_are_warned_about_and_refused_in_a_file_that_everybody_can_read() {
+    let text = with(
+        "{ env = \"TWILIO\" }",
+        "[\"marker-plain\", { env = \"TWILIO\" }]",
+    );
+    let judged = |mode: u32| match parse(
+        &text,
+        &context().with_permissions(Permissions::of_mode(mode)),
+    ) {
+        Ok(Loaded { config, warnings }) => {
+            assert_eq!(config.twilio.auth_tokens[0].expose(), "marker-plain");
+            assert_eq!(config.twilio.auth_tokens.len(), 2);
+            warnings
+        }
+        Err(rejected) => rejected.problems,
+    };
+    for (mode, severity, message) in [
+        (
+            0o600,
+            Severity::Warning,
+            "is a plain secret in the configuration file",
+        ),
+        (
+            0o640,
+            Severity::Warning,
+            "is a plain secret in the configuration file, which its group can read (mode 0640)",
+        ),
+        (
+            0o644,
+            Severity::Error,
+            "is a plain secret in a file that everybody on this machine can read (mode 0644)",
+        ),
+    ] {
+        let found = judged(mode);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].severity, found[0].message.as_str()),
+            (severity, format!("twilio.auth_token[0] {message}").as_str())
+        );
+        assert_eq!((found[0].line, found[0].column), (Some(10), Some(15)));
+    }
+}
+
+#[cfg(unix)]
+fn write_file(directory: &TempDir, name: &str, text: &str, mode: u32) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = directory.path().join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+#[cfg(unix)]
+#[test]
+fn secret_files_are_read_beside_the_file_without_their_line_break_and_judged_by_their_mode() {
+    let directory = TempDir::new().unwrap();
+    let text = with("{ env = \"TWILIO\" }", "{ file = \"twilio\" }")
+        .replace("{ env = \"BRAZE\" }", "{ credential = \"braze\" }");
+    let context = Context::in_directory(directory.path())
+        .with_variables([("CREDENTIALS_DIRECTORY", directory.path().to_str().unwrap())]);
+    write_file(&directory, "braze", "key\r\n", 0o440);
+    for (mode, severity) in [
+        (0o600, None),
+        (0o640, Some(Severity::Warning)),
+        (0o604, Some(Severity::Error)),
+    ] {
+        let path = write_file(&directory, "twilio", "token\n", mode);
+        let found = match parse(&text, &context) {
+            Ok(Loaded { config, warnings }) => {
+                assert_eq!(config.twilio.auth_tokens[0].expose(), "token");
+                assert_eq!(config.braze.api_key.expose(), "key");
+                warnings
+            }
+            Err(rejected) => rejected.problems,
+        };
+        assert_eq!(found.first().map(|p| p.severity), severity, "{found:?}");
+        let hint = found.first().and_then(|p| p.hint.clone());
+        assert_eq!(
+            hint,
+            severity.map(|_| format!("chmod 0600 {}", path.display()))
+        );
+    }
+}
+
+#[test]
+fn debug_output_of_the_configuration_holds_no_secret() {
+    let text = with_in(
+        "dialers.web",
+        "headers = { Authorization = \"marker-header\", X-Key = { env = \"BRAZE\" }, Accept = \"text/plain\" }",
+    );
+    let Loaded { config, warnings } = loaded(&text);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    for shown in [
+        format!("{config:?}"),
+        format!("{config:#?}"),
+        format!("{warnings:?}"),
+    ] {
+        assert!(!shown.contains("marker"), "{shown}");
+    }
+    assert!(format!("{config:?}").contains("Secret(…)"));
+    let DialerKind::Http(http) = &config.dialers[0].kind else {
+        unreachable!()
+    };
+    let names: Vec<&str> = http.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["Authorization", "X-Key", "Accept"]);
+    assert!(
+        matches!(&http.headers[0].1, HeaderValue::Secret(secret) if secret.expose() == "marker-header")
+    );
+    assert_eq!(
+        http.headers[2].1,
+        HeaderValue::Plain("text/plain".to_owned())
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_is_loaded_with_its_own_permissions_and_directory() {
+    let directory = TempDir::new().unwrap();
+    let text =
+        with("{ env = \"TWILIO\" }", "\"plain\"").replace("{ env = \"BRAZE\" }", "\"plain\"");
+    let path = write_file(&directory, "config.toml", &text, 0o600);
+    let Loaded { config, warnings } = load(&path).unwrap();
+    assert_eq!(warnings.len(), 2);
+    assert_eq!(config.storage.path, directory.path().join("switchboard.db"));
+    write_file(&directory, "config.toml", &text, 0o644);
+    assert_eq!(
+        load(&path)
+            .unwrap_err()
+            .problems
+            .iter()
+            .filter(|p| p.is_error())
+            .count(),
+        2
+    );
+    let missing = load(&directory.path().join("none.toml")).unwrap_err();
+    assert!(missing.to_string().contains("No such file"), "{missing}");
+    assert_eq!(find(Some(&path)), path);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_report_shows_the_line_but_never_what_may_be_a_secret() {
+    let directory = TempDir::new().unwrap();
+    let text = with_in("routing", "budget = \"11s\"")
+        .replace("{ env = \"TWILIO\" }", "\"marker\"\ntokn = \"marker\"");
+    let text = text.replace("{ env = \"BRAZE\" }", "[\"marker\"]");
+    let path = write_file(&directory, "config.toml", &text, 0o600);
+    let report = check::report(&path);
+    let shown = report
+        .to_text()
+        .replace(&path.display().to_string(), "c.toml");
+    assert!(!shown.contains("marker"), "{shown}");
+    assert!(
+        shown.contains("c.toml:18:10: error: routing.budget must lie between 500ms and 10s, not 11s\n   18 | budget = \"11s\"\n      |          ^\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("   11 | tokn = \"······\"\n      | ^\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.ends_with("c.toml is refused: 3 errors, 1 warning\n"),
+        "{shown}"
+    );
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["ok"], false);
+    let budget = json["findings"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        *budget,
+        serde_json::json!({
+            "check": "routing.budget", "severity": "error", "message": "routing.budget must lie between 500ms and 10s, not 11s",
+            "hint": null, "line": 18, "column": 10
+        })
+    );
+    let broken = write_file(
+        &directory,
+        "broken.toml",
+        "[twilio]\nauth_token = \"marker\nx = marker\n",
+        0o600,
+    );
+    let shown = check::report(&broken).to_text();
+    assert!(!shown.contains("marker"), "{shown}");
+}

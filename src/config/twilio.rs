@@ -1,0 +1,187 @@
+//! `[twilio]`: whose webhooks are believed, and how legs are dialed.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::nearest::nearest;
+use super::secret::Secret;
+use super::section::Section;
+use super::value::{Fault, Value};
+use crate::phone::E164;
+
+/// Whose webhooks are believed, and how legs are dialed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twilio {
+    /// The account, `AC` and 32 hexadecimal digits.
+    pub account_sid: String,
+    /// The auth tokens that a signature may be made with, in the order of the file. Empty only with shared keys, or where
+    /// signatures are not verified.
+    pub auth_tokens: Vec<Secret>,
+    /// Whether webhooks must be signed. False only with a loopback listen address. Default: true.
+    pub verify_signature: bool,
+    /// Keys for HMAC-SHA256 signatures, chosen by the settings header. Default: none.
+    pub shared_keys: Vec<SharedKey>,
+    /// The networks that webhooks may come from. Default: none, which means any.
+    pub allowed_networks: Vec<IpNet>,
+    /// What dialers see as the number of the caller. Default: the caller's own.
+    pub caller_id: CallerId,
+    /// How long a dialer rings; whole seconds, 5 s to 600 s. Default: 20 s.
+    pub ring_timeout: Duration,
+    /// A call without news for so long is looked up by REST and closed; 1 m to 1 d. Default: 5 m.
+    pub reconcile_after: Duration,
+    /// Twilio's REST API. Default: `https://api.twilio.com`.
+    pub api_base: String,
+    /// The API key for REST, `SK` and 32 hexadecimal digits. Default: account and auth token are used.
+    pub api_key_sid: Option<String>,
+    /// The secret of the API key; set exactly where `api_key_sid` is.
+    pub api_key_secret: Option<Secret>,
+}
+
+/// One key for HMAC-SHA256 signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedKey {
+    /// What the settings header calls it, like `webhooks_sharedkey_…`.
+    pub id: String,
+    /// The key.
+    pub secret: Secret,
+}
+
+/// What dialers see as the number of the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallerId {
+    /// The caller's own number.
+    Caller,
+    /// A number of ours.
+    Number(E164),
+}
+
+impl Twilio {
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let account_sid = section.required("account_sid", |value| sid(value, "AC"));
+        let auth_tokens = section.or("auth_token", Vec::new(), |value| {
+            value.one_or_list(Value::token)
+        });
+        let verify_signature = section.or("verify_signature", true, Value::boolean);
+        let shared_keys = section.tables("shared_keys", SharedKey::read);
+        let allowed_networks = section.or("allowed_networks", Vec::new(), |value| {
+            value.list(Value::network)
+        });
+        let caller_id = section.or("caller_id", CallerId::Caller, caller_id);
+        let ring_timeout = section.or("ring_timeout", Duration::from_secs(20), ring_timeout);
+        let reconcile_after = section.or("reconcile_after", Duration::from_mins(5), |value| {
+            value.duration(Duration::from_mins(1)..=Duration::from_hours(24))
+        });
+        let api_base = section.or(
+            "api_base",
+            "https://api.twilio.com".to_owned(),
+            Value::base_url,
+        );
+        let api_key_sid = section.optional("api_key_sid", |value| sid(value, "SK"));
+        let api_key_secret = section.optional("api_key_secret", Value::token);
+        refuse_half_a_pair(section, "api_key_sid", "api_key_secret");
+        refuse_same_ids(section, &shared_keys);
+        judge_tokens(section, verify_signature);
+        Some(Self {
+            account_sid: account_sid?,
+            auth_tokens,
+            verify_signature,
+            shared_keys,
+            allowed_networks,
+            caller_id,
+            ring_timeout,
+            reconcile_after,
+            api_base,
+            api_key_sid,
+            api_key_secret,
+        })
+    }
+}
+
+impl SharedKey {
+    fn read(section: &mut Section<'_>) -> Option<Self> {
+        let id = section.required("id", |value| {
+            value.text_like("the id of the key, without blanks, comma and =", |text| {
+                text.chars()
+                    .all(|c| c.is_ascii_graphic() && c != ',' && c != '=')
+            })
+        });
+        let secret = section.required("secret", Value::token);
+        Some(Self {
+            id: id?,
+            secret: secret?,
+        })
+    }
+}
+
+/// Records what is missing where only one of two keys is there.
+pub(super) fn refuse_half_a_pair(section: &Section<'_>, one: &str, other: &str) {
+    for (present, missing) in [(one, other), (other, one)] {
+        if section.has(present) && !section.has(missing) {
+            section.error(
+                present,
+                Fault::new(format!("needs {missing} beside it")).hint("set both or neither"),
+            );
+        }
+    }
+}
+
+fn sid(value: &Value<'_>, prefix: &str) -> Result<String, Fault> {
+    value.text_like(&format!("{prefix} and 32 hexadecimal digits"), |text| {
+        text.strip_prefix(prefix).is_some_and(|digits| {
+            digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit())
+        })
+    })
+}
+
+fn caller_id(value: &Value<'_>) -> Result<CallerId, Fault> {
+    let text = value.text()?;
+    if text == "caller" {
+        return Ok(CallerId::Caller);
+    }
+    E164::parse(&text).map(CallerId::Number).map_err(|_| {
+        let hint = nearest(&text, ["caller"]).map_or_else(
+            || "the number must be one of this Twilio account".to_owned(),
+            |near| format!("did you mean {near}?"),
+        );
+        Fault::new("must be \"caller\" or a phone number like +4930123456").hint(hint)
+    })
+}
+
+fn ring_timeout(value: &Value<'_>) -> Result<Duration, Fault> {
+    let timeout = value.duration(Duration::from_secs(5)..=Duration::from_mins(10))?;
+    if timeout.subsec_nanos() != 0 {
+        return Err(Fault::new("must be whole seconds"));
+    }
+    Ok(timeout)
+}
+
+fn refuse_same_ids(section: &Section<'_>, keys: &[SharedKey]) {
+    for (idx, key) in keys.iter().enumerate() {
+        if keys.iter().take(idx).any(|earlier| earlier.id == key.id) {
+            section.error(
+                "shared_keys",
+                Fault::new(format!("holds the id {} twice", key.id))
+                    .hint("Twilio gives every key an id of its own"),
+            );
+        }
+    }
+}
+
+fn judge_tokens(section: &Section<'_>, verify_signature: bool) {
+    let has_token = section.has("auth_token") && !section.is_empty_list("auth_token");
+    let has_shared_key = section.has("shared_keys") && !section.is_empty_list("shared_keys");
+    if verify_signature && !has_token && !has_shared_key {
+        section.error(
+            "auth_token",
+            Fault::new("is missing, so no webhook could be verified")
+                .hint("write auth_token = { file = \"…\" } with the token of the Twilio console"),
+        );
+    } else if !has_token && !section.has("api_key_sid") {
+        section.warn(
+            "auth_token",
+            Fault::new("is missing, so calls whose last callback was lost cannot be looked up")
+                .hint("add auth_token, or api_key_sid and api_key_secret"),
+        );
+    }
+}

@@ -28,6 +28,8 @@ mod url;
 mod value;
 
 #[cfg(test)]
+mod example;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,169 @@
+//! The example file is complete, valid, and true about defaults.
+
+use std::collections::BTreeSet;
+
+use super::reader::Known;
+use super::{Context, Outcome, Problem, read};
+
+const EXAMPLE: &str = include_str!("../../config.example.toml");
+
+fn context() -> Context {
+    Context::in_directory("/etc/switchboard").without_secrets()
+}
+
+/// The example with every setting on that is off: `#key = …`, `#[section]`.
+fn everything() -> String {
+    let switch_on = |line: &'static str| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => {
+            setting
+        }
+        Some(_) | None => line,
+    };
+    EXAMPLE
+        .lines()
+        .map(switch_on)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The section a line belongs to, given the one before; list elements are counted.
+fn section_of(line: &str, seen: &mut Vec<String>) -> Option<String> {
+    if let Some(name) = line.strip_prefix("[[").and_then(|l| l.strip_suffix("]]")) {
+        let idx = seen.iter().filter(|other| *other == name).count();
+        seen.push(name.to_owned());
+        return Some(format!("{name}[{idx}]"));
+    }
+    let name = line.strip_prefix('[')?.strip_suffix(']')?;
+    Some(name.to_owned())
+}
+
+fn is_optional(known: &Known, section: &str, name: &str) -> bool {
+    known[section]
+        .iter()
+        .any(|key| key.name == name && key.optional)
+}
+
+#[test]
+fn the_example_is_valid_and_earns_no_warning() {
+    let Outcome {
+        config, problems, ..
+    } = read(EXAMPLE, &context());
+    assert_eq!(problems, []);
+    assert!(config.is_some());
+}
+
+#[test]
+fn every_setting_of_the_example_is_valid_when_switched_on() {
+    let Outcome { problems, .. } = read(&everything(), &context());
+    let messages: Vec<&str> = problems
+        .iter()
+        .map(|problem: &Problem| problem.message.as_str())
+        .collect();
+    assert_eq!(
+        messages,
+        ["server.acme cannot be used together with server.tls"]
+    );
+}
+
+#[test]
+fn every_known_key_stands_in_the_example() {
+    let text = everything();
+    let Outcome { known, .. } = read(&text, &context());
+    let mut present = BTreeSet::new();
+    let (mut section, mut seen) = (String::new(), Vec::new());
+    for line in text.lines() {
+        if let Some(next) = section_of(line, &mut seen) {
+            section = next;
+            present.insert(section.clone());
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            present.insert(format!("{section}.{name}"));
+        }
+    }
+    let stands = |path: &str| {
+        present.iter().any(|other| {
+            other == path
+                || other
+                    .strip_prefix(path)
+                    .is_some_and(|rest| rest.starts_with(['.', '[']))
+        })
+    };
+    let repeated = |section: &str| section.ends_with(']') && !section.ends_with("[0]");
+    let mut missing = Vec::new();
+    for (section, keys) in known.iter().filter(|(section, _)| !repeated(section)) {
+        // The elements of inline lists stand in the line of their key.
+        if section.starts_with("twilio.shared_keys") {
+            continue;
+        }
+        for key in keys {
+            let path = if section.is_empty() {
+                key.name.to_owned()
+            } else {
+                format!("{section}.{}", key.name)
+            };
+            if !stands(&path) {
+                missing.push(path);
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn every_default_of_the_example_is_the_default() {
+    let Outcome {
+        config: expected,
+        known,
+        ..
+    } = read(EXAMPLE, &context());
+    let (mut section, mut seen) = (String::new(), Vec::new());
+    let mut bare = Vec::new();
+    for line in EXAMPLE.lines() {
+        if let Some(next) = section_of(line, &mut seen) {
+            section = next;
+        }
+        let name = line
+            .split_once(" = ")
+            .filter(|_| !line.starts_with('#'))
+            .map(|(name, _)| name);
+        // These differ from what they are without the line: a choice of the example, not a default.
+        let is_choice = matches!(
+            (section.as_str(), name),
+            ("twilio", Some("auth_token"))
+                | ("routing.rules[0]", Some("tier"))
+                | ("dialers.zendesk", Some("subdomain"))
+        );
+        if name.is_none_or(|name| is_choice || !is_optional(&known, &section, name)) {
+            bare.push(line);
+        }
+    }
+    assert!(bare.len() + 30 < EXAMPLE.lines().count());
+    let Outcome {
+        config, problems, ..
+    } = read(&bare.join("\n"), &context());
+    assert_eq!(problems, []);
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn a_damaged_example_is_refused_or_taken_but_always_answered() {
+    let text = everything();
+    let boundaries: Vec<usize> = text.char_indices().map(|(offset, _)| offset).collect();
+    let mut n_refused = 0;
+    for pair in boundaries.windows(12).step_by(41) {
+        let (start, end) = (pair[0], pair[11]);
+        let truncated = text[..start].to_owned();
+        let cut = format!("{}{}", &text[..start], &text[end..]);
+        let filled = format!("{}\n[[=\"{}", &text[..start], &text[end..]);
+        for damaged in [truncated, cut, filled] {
+            let Outcome { problems, .. } = read(&damaged, &context());
+            let n_lines = damaged.split('\n').count();
+            assert!(problems.iter().all(|problem| {
+                problem
+                    .line
+                    .is_none_or(|line| (1..=n_lines).contains(&line))
+            }));
+            n_refused += usize::from(problems.iter().any(Problem::is_error));
+        }
+    }
+    assert!(n_refused > 100);
+}

@@ -1,0 +1,3 @@
+//! Twilio.
+mod signature;
+mod twiml;

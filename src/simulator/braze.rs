@@ -215,7 +215,11 @@ impl Braze {
 
     /// The profiles with this phone.
     pub fn profiles(&self, phone: &str) -> Vec<Profile> {
-        self.state().profiles.get(phone).cloned().unwrap_or_default()
+        self.state()
+            .profiles
+            .get(phone)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Changes the key that is accepted.
@@ -307,7 +311,10 @@ impl State {
             return bad_request("fields_to_export contains an unknown field");
         }
         let single = ["phone", "email_address", "device_id"];
-        let n_single = single.iter().filter(|key| asked.contains_key(**key)).count();
+        let n_single = single
+            .iter()
+            .filter(|key| asked.contains_key(**key))
+            .count();
         let ids: Vec<&str> = asked
             .get("external_ids")
             .and_then(Value::as_array)

@@ -82,7 +82,9 @@ impl Dialfire {
             })),
         };
         let service = dialfire.clone();
-        let serve = dialfire.server.serve(move |request| service.answer(request));
+        let serve = dialfire
+            .server
+            .serve(move |request| service.answer(request));
         Ok((dialfire, serve))
     }
 
@@ -170,7 +172,10 @@ impl Dialfire {
         let Some(Value::Object(mut fields)) = request.json() else {
             return Answer::text(400, "400 - Bad Request");
         };
-        let reference = fields.get("$ref").and_then(Value::as_str).map(str::to_owned);
+        let reference = fields
+            .get("$ref")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         if let Some(known) = reference
             .as_deref()
             .and_then(|reference| state.id_of_reference.get(reference))
@@ -367,8 +372,16 @@ mod tests {
             (campaign, "tenant-token", 403),
             (stats, "tenant-token", 200),
             (stats, "campaign-token", 403),
-            ("/api/campaigns/AB12CD34EF56GH78/tasks/", "campaign-token", 200),
-            ("/api/campaigns/AB12CD34EF56GH78/nothing", "campaign-token", 404),
+            (
+                "/api/campaigns/AB12CD34EF56GH78/tasks/",
+                "campaign-token",
+                200,
+            ),
+            (
+                "/api/campaigns/AB12CD34EF56GH78/nothing",
+                "campaign-token",
+                404,
+            ),
         ] {
             let (status, text) = send(&dialfire, path, token, None).await.unwrap();
             assert_eq!(status, expected, "{path} with {token}");

@@ -284,9 +284,7 @@ impl Faults {
             .once
             .iter()
             .position(|(_, fault)| *fault == Fault::RefuseConnections);
-        index
-            .and_then(|index| script.once.remove(index))
-            .is_some()
+        index.and_then(|index| script.once.remove(index)).is_some()
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {

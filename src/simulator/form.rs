@@ -3,7 +3,7 @@
 
 /// How a space is written: Twilio's voice requests use `+`, its status callbacks `%20`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spaces {
+pub(super) enum Spaces {
     /// `+`
     Plus,
     /// `%20`
@@ -11,7 +11,7 @@ pub enum Spaces {
 }
 
 /// Writes the fields as `application/x-www-form-urlencoded`, in the order given.
-pub fn encode(fields: &[(String, String)], spaces: Spaces) -> String {
+pub(super) fn encode(fields: &[(String, String)], spaces: Spaces) -> String {
     let mut out = String::with_capacity(fields.len() * 24);
     for (name, value) in fields {
         if !out.is_empty() {
@@ -37,7 +37,7 @@ fn encode_into(out: &mut String, text: &str, spaces: Spaces) {
 }
 
 /// Reads a form or a query; bytes that are not UTF-8 become replacement characters.
-pub fn decode(text: &str) -> Vec<(String, String)> {
+pub(super) fn decode(text: &str) -> Vec<(String, String)> {
     text.split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
@@ -48,7 +48,7 @@ pub fn decode(text: &str) -> Vec<(String, String)> {
 }
 
 /// Decodes `%41`; with `plus_is_space`, `+` too. A broken escape stays as it stands.
-pub fn percent_decode(text: &str, plus_is_space: bool) -> String {
+pub(super) fn percent_decode(text: &str, plus_is_space: bool) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

@@ -92,7 +92,10 @@ impl Handoffs {
 fn collect(value: &Value, key: Option<&str>, found: &mut Vec<String>) {
     match value {
         Value::String(text) => {
-            let named = matches!(key, Some("$ref" | "external_id" | "request_id" | "call_sid"));
+            let named = matches!(
+                key,
+                Some("$ref" | "external_id" | "request_id" | "call_sid")
+            );
             if named || is_call_sid(text) {
                 found.push(text.clone());
             }
@@ -106,7 +109,6 @@ fn collect(value: &Value, key: Option<&str>, found: &mut Vec<String>) {
 }
 
 fn is_call_sid(text: &str) -> bool {
-    text.strip_prefix("CA").is_some_and(|rest| {
-        rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
+    text.strip_prefix("CA")
+        .is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

@@ -121,7 +121,11 @@ impl HttpServer {
     {
         let (head, body) = incoming.into_parts();
         let Ok(body) = Limited::new(body, LONGEST_BODY).collect().await else {
-            return response(413, Vec::new(), Content::whole("413 - the body is too large"));
+            return response(
+                413,
+                Vec::new(),
+                Content::whole("413 - the body is too large"),
+            );
         };
         let target = head.uri.path_and_query().map_or("/", |text| text.as_str());
         let fault = self.faults.take(head.method.as_str(), head.uri.path());
@@ -167,9 +171,7 @@ where
         let valve = Arc::clone(&valve);
         service_fn(move |request| {
             let (server, answer, valve) = (server.clone(), Arc::clone(&answer), Arc::clone(&valve));
-            async move {
-                Ok::<_, Infallible>(server.respond(request, answer.as_ref(), &valve).await)
-            }
+            async move { Ok::<_, Infallible>(server.respond(request, answer.as_ref(), &valve).await) }
         })
     };
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(wire), service);
@@ -263,7 +265,11 @@ async fn respond_with(
 }
 
 fn whole(answer: Answer) -> Response<Content> {
-    response(answer.status, answer.headers, Content::Whole(Some(answer.body)))
+    response(
+        answer.status,
+        answer.headers,
+        Content::Whole(Some(answer.body)),
+    )
 }
 
 fn response(
@@ -324,7 +330,9 @@ impl Body for Content {
                     .filter(|bytes| !bytes.is_empty())
                     .map(|bytes| Ok(Frame::data(bytes))),
             ),
-            Self::Half { sent: true, valve, .. } => {
+            Self::Half {
+                sent: true, valve, ..
+            } => {
                 valve.reset.notify_one();
                 Poll::Pending
             }
@@ -632,7 +640,10 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("effect number 1"), "{answer}");
-        assert!(!answer.to_lowercase().contains("connection: close"), "{answer}");
+        assert!(
+            !answer.to_lowercase().contains("connection: close"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]

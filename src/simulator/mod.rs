@@ -1,5 +1,14 @@
-//! Stand-ins for the outside world.
+//! Stand-ins for the outside world, over real sockets: Twilio, Braze, Dialfire, Zendesk Talk, any HTTP dialer, a mail
+//! server, and people who call.
+//!
+//! They serve `switchboard demo` and the integration tests. Of the product they use nothing but [`crate::phone`] and
+//! [`crate::clock`]: own signatures, own forms, own reading of TwiML, so that one mistake cannot hide in both.
+//!
+//! Every stand-in is a handle that is cheap to clone, and a future that serves until it is dropped. What goes wrong is
+//! scripted through [`faults`]; what was asked is kept in [`requests`] and, for dialers, in [`handoffs`].
+
 pub mod braze;
+pub mod callers;
 pub mod chance;
 mod client;
 pub mod dialfire;
@@ -10,7 +19,11 @@ pub mod http_dialer;
 mod http_server;
 mod port;
 pub mod requests;
+pub mod smtp;
 #[cfg(test)]
 mod testing;
 pub mod twilio;
+mod world;
 pub mod zendesk_talk;
+
+pub use world::{World, made_up};

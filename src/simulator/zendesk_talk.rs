@@ -244,10 +244,14 @@ impl State {
 
 fn has_comment(ticket: &Value) -> bool {
     let text = |pointer| ticket.pointer(pointer).and_then(Value::as_str);
-    [text("/comment/body"), text("/comment/html_body"), text("/description")]
-        .into_iter()
-        .flatten()
-        .any(|text| !text.trim().is_empty())
+    [
+        text("/comment/body"),
+        text("/comment/html_body"),
+        text("/description"),
+    ]
+    .into_iter()
+    .flatten()
+    .any(|text| !text.trim().is_empty())
 }
 
 fn lines() -> Value {
@@ -266,7 +270,10 @@ fn idempotency_error(description: &str) -> Answer {
 }
 
 fn basic(email: &str, token: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{email}/token:{token}")))
+    format!(
+        "Basic {}",
+        STANDARD.encode(format!("{email}/token:{token}"))
+    )
 }
 
 #[cfg(test)]

@@ -32,7 +32,9 @@ pub(super) fn signed_url(url: &str) -> String {
     };
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let host = if scheme.eq_ignore_ascii_case("https") {
         without_port(host)
     } else {
@@ -137,7 +139,10 @@ mod tests {
     #[test]
     fn the_signed_url_loses_fragment_user_and_https_port_and_nothing_else() {
         for (url, signed) in [
-            ("https://a.example:8443/x?y=1#rc=2", "https://a.example/x?y=1"),
+            (
+                "https://a.example:8443/x?y=1#rc=2",
+                "https://a.example/x?y=1",
+            ),
             ("http://a.example:8080/x", "http://a.example:8080/x"),
             ("https://u:p@MyHost.example/x", "https://MyHost.example/x"),
             ("https://[2001:db8::1]:443/x", "https://[2001:db8::1]/x"),

@@ -62,8 +62,8 @@ pub(super) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Document, 
     if body.len() >= LONGEST {
         return Err(Refused::new(11750, "the body is longer than 64 kB"));
     }
-    let text = std::str::from_utf8(body)
-        .map_err(|_| Refused::new(12100, "the body is not UTF-8"))?;
+    let text =
+        std::str::from_utf8(body).map_err(|_| Refused::new(12100, "the body is not UTF-8"))?;
     if !text.starts_with('<') {
         return Err(Refused::new(
             12100,
@@ -91,7 +91,8 @@ pub(super) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Document, 
             warnings.push(format!("<{}> can never be reached", verb.name));
         }
         let dial_goes_on = verb.name == "Dial" && verb.attribute("action").is_some();
-        reachable &= !dial_goes_on && !["Redirect", "Hangup", "Reject"].contains(&verb.name.as_str());
+        reachable &=
+            !dial_goes_on && !["Redirect", "Hangup", "Reject"].contains(&verb.name.as_str());
     }
     Ok(Document {
         verbs: root.children,
@@ -134,7 +135,9 @@ fn parse(text: &str) -> Result<Element, Refused> {
                 close(element(&tag)?, &mut open, &mut root);
             }
             Event::End(_) => {
-                let ended = open.pop().ok_or_else(|| broken("an end tag too many".to_owned()))?;
+                let ended = open
+                    .pop()
+                    .ok_or_else(|| broken("an end tag too many".to_owned()))?;
                 close(ended, &mut open, &mut root);
             }
             Event::Text(text) => add_text(&mut open, &text.xml10_content())?,
@@ -200,10 +203,7 @@ fn element(tag: &BytesStart<'_>) -> Result<Element, Refused> {
             return Err(broken(format!("< in an attribute of <{name}>")));
         }
         refuse_control_characters(&value)?;
-        attributes.push((
-            attribute.key.into_inner().to_owned(),
-            value.into_owned(),
-        ));
+        attributes.push((attribute.key.into_inner().to_owned(), value.into_owned()));
     }
     Ok(Element {
         name,
@@ -217,7 +217,9 @@ fn attribute_has_raw_less_than(raw: &str) -> bool {
 }
 
 fn refuse_control_characters(text: &str) -> Result<(), Refused> {
-    let bad = |c: char| (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}');
+    let bad = |c: char| {
+        (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{FFFE}' | '\u{FFFF}')
+    };
     match text.chars().find(|c| bad(*c)) {
         None => Ok(()),
         Some(c) => Err(Refused::new(
@@ -287,7 +289,10 @@ const DIAL: Attributes = &[
         "recordingStatusCallbackEvent",
         Kind::Events(&["in-progress", "completed", "absent"]),
     ),
-    ("recordingTrack", Kind::OneOf(&["inbound", "outbound", "both"])),
+    (
+        "recordingTrack",
+        Kind::OneOf(&["inbound", "outbound", "both"]),
+    ),
     ("trim", Kind::OneOf(&["trim-silence", "do-not-trim"])),
     ("ringTone", Kind::OneOf(RING_TONES)),
     ("sequential", Kind::Truth),
@@ -301,11 +306,23 @@ const NOUN: Attributes = &[
     ("statusCallbackEvent", Kind::Events(CALL_EVENTS)),
     ("statusCallback", Kind::Url),
     ("statusCallbackMethod", Kind::Method),
-    ("machineDetection", Kind::OneOf(&["Enable", "DetectMessageEnd"])),
+    (
+        "machineDetection",
+        Kind::OneOf(&["Enable", "DetectMessageEnd"]),
+    ),
     ("machineDetectionTimeout", Kind::Number(3, 60)),
-    ("machineDetectionSpeechThreshold", Kind::Number(1_000, 6_000)),
-    ("machineDetectionSpeechEndThreshold", Kind::Number(500, 5_000)),
-    ("machineDetectionSilenceTimeout", Kind::Number(2_000, 10_000)),
+    (
+        "machineDetectionSpeechThreshold",
+        Kind::Number(1_000, 6_000),
+    ),
+    (
+        "machineDetectionSpeechEndThreshold",
+        Kind::Number(500, 5_000),
+    ),
+    (
+        "machineDetectionSilenceTimeout",
+        Kind::Number(2_000, 10_000),
+    ),
     ("amdStatusCallback", Kind::Url),
     ("amdStatusCallbackMethod", Kind::Method),
 ];
@@ -466,10 +483,15 @@ fn check_number(number: &str, warnings: &mut Vec<String>) {
 
 fn check_sip(address: &str, warnings: &mut Vec<String>) {
     let (uri, headers) = address.split_once('?').unwrap_or((address, ""));
-    let plain = uri.strip_prefix("sips:").or_else(|| uri.strip_prefix("sip:"));
-    let well_formed = plain.unwrap_or(uri).split_once('@').is_some_and(|(user, host)| {
-        !user.is_empty() && !host.is_empty() && !uri.contains(char::is_whitespace)
-    });
+    let plain = uri
+        .strip_prefix("sips:")
+        .or_else(|| uri.strip_prefix("sip:"));
+    let well_formed = plain
+        .unwrap_or(uri)
+        .split_once('@')
+        .is_some_and(|(user, host)| {
+            !user.is_empty() && !host.is_empty() && !uri.contains(char::is_whitespace)
+        });
     if !well_formed {
         warnings.push("13243: <Sip> is not a SIP address".to_owned());
     }
@@ -479,7 +501,9 @@ fn check_sip(address: &str, warnings: &mut Vec<String>) {
     for header in headers.split('&').filter(|header| !header.is_empty()) {
         let name = header.split('=').next().unwrap_or("").to_ascii_lowercase();
         if !name.starts_with("x-") && name != "user-to-user" {
-            warnings.push(format!("13252: the SIP header {name} does not start with x-"));
+            warnings.push(format!(
+                "13252: the SIP header {name} does not start with x-"
+            ));
         }
     }
 }
@@ -492,7 +516,9 @@ fn check_url(whose: &str, url: &str, warnings: &mut Vec<String>) {
         .and_then(|(_, rest)| rest.split(['/', '?']).next())
         .unwrap_or("");
     if host.contains('_') {
-        warnings.push(format!("{whose}: a host name may not contain an underscore"));
+        warnings.push(format!(
+            "{whose}: a host name may not contain an underscore"
+        ));
     }
     if url.contains(char::is_whitespace) {
         warnings.push(format!("11210: {whose}: a space in the URL"));
@@ -511,7 +537,9 @@ fn check_url(whose: &str, url: &str, warnings: &mut Vec<String>) {
             _ => false,
         };
         if !fits {
-            warnings.push(format!("11243: {whose}: the override {pair:?} is not valid"));
+            warnings.push(format!(
+                "11243: {whose}: the override {pair:?} is not valid"
+            ));
         }
     }
 }
@@ -521,7 +549,8 @@ mod tests {
     use super::*;
 
     fn xml(verbs: &str) -> Vec<u8> {
-        format!(r#"<?xml version="1.0" encoding="UTF-8"?><Response>{verbs}</Response>"#).into_bytes()
+        format!(r#"<?xml version="1.0" encoding="UTF-8"?><Response>{verbs}</Response>"#)
+            .into_bytes()
     }
 
     #[test]
@@ -535,7 +564,11 @@ mod tests {
         assert_eq!(document.warnings, Vec::<String>::new());
         let dial = &document.verbs[0];
         assert!(dial.is_true("answerOnBridge"));
-        assert!(dial.attribute("action").unwrap().contains("attempt=1&dialer=a#"));
+        assert!(
+            dial.attribute("action")
+                .unwrap()
+                .contains("attempt=1&dialer=a#")
+        );
         assert!(dial.children[0].text.ends_with("?X-Id=abc&X-Call-Sid=CA1"));
     }
 
@@ -571,20 +604,32 @@ mod tests {
         for (verbs, expected) in [
             ("<say>x</say>", "12200: the verb <say>"),
             ("<Dial timeout=\"3\">+4930123456</Dial>", "13212"),
-            ("<Dial Timeout=\"30\">+4930123456</Dial>", "12200: <Dial> takes no attribute Timeout"),
+            (
+                "<Dial Timeout=\"30\">+4930123456</Dial>",
+                "12200: <Dial> takes no attribute Timeout",
+            ),
             (
                 "<Dial statusCallbackEvent=\"answered\">+4930123456</Dial>",
                 "12200: <Dial> takes no attribute statusCallbackEvent",
             ),
-            ("<Dial><Number action=\"/x\">+4930123456</Number></Dial>", "takes no attribute action"),
+            (
+                "<Dial><Number action=\"/x\">+4930123456</Number></Dial>",
+                "takes no attribute action",
+            ),
             ("<Dial><Number>030 123</Number></Dial>", "13223"),
             ("<Dial><Sip>q.example</Sip></Dial>", "13243"),
             ("<Dial><Sip>sip:q@b.example?Id=1</Sip></Dial>", "13252"),
             ("<Dial callerId=\"Jane Doe\">+4930123456</Dial>", "13214"),
             ("<Dial action=\"/x#rc=9\">+4930123456</Dial>", "11243"),
-            ("<Dial action=\"https://a_b.example/x\">+4930123456</Dial>", "underscore"),
+            (
+                "<Dial action=\"https://a_b.example/x\">+4930123456</Dial>",
+                "underscore",
+            ),
             ("<Dial/>", "13224"),
-            ("<Redirect>/x</Redirect><Say>y</Say>", "can never be reached"),
+            (
+                "<Redirect>/x</Redirect><Say>y</Say>",
+                "can never be reached",
+            ),
             ("<Gather/>", "not played"),
             ("<Say><b>x</b></Say>", "elements inside <Say>"),
         ] {

@@ -1,0 +1,312 @@
+//! People who call: most of them known to Braze with a score, some unknown, some with a hidden or unusable number.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::braze::{Braze, Profile};
+use super::chance::Chance;
+
+/// Shares of the callers; they are weights and need not add up to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mix {
+    /// A lead with a high score.
+    pub hot: f64,
+    /// A lead with a middling score.
+    pub warm: f64,
+    /// A lead with a low score.
+    pub cold: f64,
+    /// A profile without a usable score: none, null, a word.
+    pub unscored: f64,
+    /// A number that Braze does not know.
+    pub unknown: f64,
+    /// A hidden number, as keypad digits or as a word.
+    pub withheld: f64,
+    /// A SIP address.
+    pub sip: f64,
+    /// A number without its country code.
+    pub national: f64,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self {
+            hot: 0.18,
+            warm: 0.32,
+            cold: 0.28,
+            unscored: 0.03,
+            unknown: 0.12,
+            withheld: 0.04,
+            sip: 0.02,
+            national: 0.01,
+        }
+    }
+}
+
+/// One who calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Person {
+    /// What the carrier says of the caller.
+    pub from: String,
+    /// What Braze knows, if anything.
+    pub profile: Option<Profile>,
+}
+
+/// Area codes, so that the numbers look like a country's.
+const AREAS: [&str; 10] = [
+    "+4930", "+4989", "+4940", "+49171", "+49160", "+431", "+4144", "+4420", "+331", "+1415",
+];
+
+const WITHHELD: [&str; 9] = [
+    "+266696687",
+    "+7378742833",
+    "+2562533",
+    "+8656696",
+    "+86282452253",
+    "anonymous",
+    "Restricted",
+    "unavailable",
+    "",
+];
+
+/// How many leads there are for each of those that ring twice: repeated calls meet a warm cache.
+const RETURNING: f64 = 0.35;
+
+/// Makes callers, the same ones for the same seed.
+#[derive(Clone, Debug)]
+pub struct Callers {
+    chance: Chance,
+    mix: Mix,
+    score_attribute: String,
+    known: Vec<Person>,
+}
+
+impl Callers {
+    /// Callers of the usual mix whose score stands in `lead_score`.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            chance: Chance::seeded(seed),
+            mix: Mix::default(),
+            score_attribute: "lead_score".to_owned(),
+            known: Vec::new(),
+        }
+    }
+
+    /// With another mix.
+    #[must_use]
+    pub fn mix(mut self, mix: Mix) -> Self {
+        self.mix = mix;
+        self
+    }
+
+    /// With the score in another attribute.
+    #[must_use]
+    pub fn score_attribute(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.score_attribute);
+        self
+    }
+
+    /// The next caller; Braze learns of the profile. One in three known leads has called before.
+    pub fn next(&mut self, braze: &Braze) -> Person {
+        let person = self.draw();
+        if let Some(profile) = &person.profile {
+            braze.put(profile.clone());
+        }
+        person
+    }
+
+    /// The next caller.
+    pub fn draw(&mut self) -> Person {
+        let mix = self.mix;
+        let weights = [
+            mix.hot,
+            mix.warm,
+            mix.cold,
+            mix.unscored,
+            mix.unknown,
+            mix.withheld,
+            mix.sip,
+            mix.national,
+        ];
+        let total: f64 = weights.iter().map(|weight| weight.max(0.0)).sum();
+        let mut left = self.chance.fraction() * total;
+        let kind = weights.iter().position(|weight| {
+            left -= weight.max(0.0);
+            left < 0.0
+        });
+        match kind {
+            Some(0) => self.lead(80, 100),
+            Some(1) => self.lead(40, 79),
+            Some(2) => self.lead(0, 39),
+            Some(3) => self.unscored(),
+            Some(5) => nobody(
+                self.chance
+                    .one_of(&WITHHELD)
+                    .copied()
+                    .unwrap_or("anonymous"),
+            ),
+            Some(6) => {
+                let from = format!("sip:desk{}@pbx.example.com", self.chance.below(90) + 10);
+                nobody(&from)
+            }
+            Some(7) => nobody(&format!("0{}", 30_100_000 + self.chance.below(800_000))),
+            Some(_) | None => nobody(&self.number()),
+        }
+    }
+
+    /// The gaps between calls that come independently of each other, so many per minute on average.
+    pub fn arrivals(&self, per_minute: f64) -> Arrivals {
+        Arrivals {
+            chance: Chance::seeded(self.chance.clone().bits()),
+            mean: Duration::from_secs(60).div_f64(per_minute.max(0.001)),
+        }
+    }
+
+    fn lead(&mut self, least: u64, most: u64) -> Person {
+        let of_this_tier = |person: &&Person| {
+            let score = person
+                .profile
+                .as_ref()
+                .and_then(|profile| number_of(profile.attribute(&self.score_attribute)?));
+            score.is_some_and(|score| (least..=most).contains(&score))
+        };
+        if self.chance.clone().happens(RETURNING) {
+            let earlier: Vec<&Person> = self.known.iter().filter(of_this_tier).collect();
+            let mut chance = self.chance.clone();
+            chance.bits();
+            if let Some(person) = chance.one_of(&earlier) {
+                let person = (*person).clone();
+                self.chance = chance;
+                return person;
+            }
+        }
+        let score = least + self.chance.below(most - least + 1);
+        // Braze keeps whatever type the importer chose.
+        let value = match self.chance.below(4) {
+            0 => json!(score.to_string()),
+            1 => json!(f64::from(u32::try_from(score).unwrap_or(0))),
+            _ => json!(score),
+        };
+        let phone = self.number();
+        let profile = Profile::new(&phone)
+            .with(&self.score_attribute, value)
+            .with("newsletter", true);
+        let person = Person {
+            from: phone,
+            profile: Some(profile),
+        };
+        if self.known.len() < 2_000 {
+            self.known.push(person.clone());
+        }
+        person
+    }
+
+    fn unscored(&mut self) -> Person {
+        let phone = self.number();
+        let profile = Profile::new(&phone);
+        let profile = match self.chance.below(4) {
+            0 => profile,
+            1 => profile.with_empty_attributes(),
+            2 => profile.with(&self.score_attribute, Value::Null),
+            _ => profile.with(&self.score_attribute, "n/a"),
+        };
+        Person {
+            from: phone,
+            profile: Some(profile),
+        }
+    }
+
+    fn number(&mut self) -> String {
+        let area = self.chance.one_of(&AREAS).copied().unwrap_or("+4930");
+        format!("{area}{:07}", 1_000_000 + self.chance.below(9_000_000))
+    }
+}
+
+fn nobody(from: &str) -> Person {
+    Person {
+        from: from.to_owned(),
+        profile: None,
+    }
+}
+
+fn number_of(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number
+            .as_u64()
+            .or_else(|| number.to_string().split('.').next()?.parse().ok()),
+        Value::String(text) => text.parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Gaps with an exponential distribution, without end.
+#[derive(Clone, Debug)]
+pub struct Arrivals {
+    chance: Chance,
+    mean: Duration,
+}
+
+impl Iterator for Arrivals {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let gap = -(1.0 - self.chance.fraction()).ln();
+        Some(self.mean.mul_f64(gap))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phone::Caller;
+
+    #[test]
+    fn a_seed_gives_the_same_callers_in_the_proportions_of_the_mix() {
+        let draw = |seed| {
+            let mut callers = Callers::seeded(seed);
+            (0..4_000).map(|_| callers.draw()).collect::<Vec<_>>()
+        };
+        let people = draw(3);
+        assert_eq!(people, draw(3));
+        let share = |wanted: fn(&Person) -> bool| {
+            let n = people.iter().filter(|person| wanted(person)).count();
+            f64::from(u32::try_from(n).unwrap()) / 4_000.0
+        };
+        let near = |got: f64, wanted: f64| (got - wanted).abs() < 0.02;
+        assert!(near(share(|p| p.profile.is_some()), 0.81));
+        let hot = share(|p| {
+            let score = p.profile.as_ref().and_then(|p| p.attribute("lead_score"));
+            score.and_then(number_of).is_some_and(|score| score >= 80)
+        });
+        assert!(near(hot, 0.18), "{hot}");
+        assert!(near(
+            share(|p| Caller::classify(&p.from) == Caller::Withheld),
+            0.04
+        ));
+        assert!(near(
+            share(|p| matches!(Caller::classify(&p.from), Caller::Sip { .. })),
+            0.02
+        ));
+        assert!(near(
+            share(|p| matches!(Caller::classify(&p.from), Caller::National(_))),
+            0.01
+        ));
+        let mut numbers: Vec<_> = people.iter().map(|person| &person.from).collect();
+        numbers.sort();
+        numbers.dedup();
+        assert!(
+            numbers.len() < 3_200,
+            "nobody calls twice: {}",
+            numbers.len()
+        );
+    }
+
+    #[test]
+    fn arrivals_have_the_rate_asked_for_and_irregular_gaps() {
+        let gaps: Vec<Duration> = Callers::seeded(5).arrivals(120.0).take(5_000).collect();
+        let mean = gaps.iter().sum::<Duration>() / 5_000;
+        assert!((mean.as_secs_f64() - 0.5).abs() < 0.03, "{mean:?}");
+        let short = gaps.iter().filter(|gap| **gap < mean).count();
+        assert!((2_900..3_450).contains(&short), "{short}");
+    }
+}

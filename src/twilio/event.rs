@@ -29,6 +29,18 @@ pub enum Unusable {
     StatusMissing,
 }
 
+impl Unusable {
+    /// The stable name, for counters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallSidMissing => "call_sid_missing",
+            Self::CallSidOdd => "call_sid_odd",
+            Self::StepMissing => "step_missing",
+            Self::StatusMissing => "status_missing",
+        }
+    }
+}
+
 /// The direction of a leg, as Twilio says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {

@@ -117,10 +117,10 @@ impl Fleet {
 
     /// Learns from the outcome of a request.
     pub fn report(&self, id: &DialerId, outcome: &Outcome, now: Instant) -> Option<HealthChange> {
-        let sign = sign_of(outcome);
         let cause = words_of(outcome);
         self.change(id, &cause, |member| {
             let open_for = member.dialer.settings().open_for;
+            let sign = sign_of(outcome, open_for);
             member.circuit.request_ended(sign, now, open_for);
         })
     }
@@ -312,26 +312,24 @@ fn words_of(outcome: &Outcome) -> String {
         .map_or_else(|| "a handoff succeeded".to_owned(), |f| f.to_string())
 }
 
-/// A dialer that answers is alive, even where it refuses; one that fails, or that asks for patience, is left alone.
-fn sign_of(outcome: &Outcome) -> Sign {
+/// A dialer that answers is alive, even where it refuses; one that asks for patience is left alone. A failing one has to ask for more than it
+/// gets anyway once its failures are counted: a single 503 that wants a second of peace must not take it out.
+fn sign_of(outcome: &Outcome, open_for: Duration) -> Sign {
     let Some(failure) = outcome.failure() else {
         return Sign::Alive;
     };
     let why = failure.to_string();
-    match (failure.kind, outcome.retry_after()) {
-        (FailureKind::Unauthorized, _) => Sign::Unauthorized(why),
-        (FailureKind::RateLimited | FailureKind::ServerError, Some(wish)) => {
-            Sign::HoldOff(wish, why)
-        }
-        (
-            FailureKind::Connect
-            | FailureKind::Timeout
-            | FailureKind::Reset
-            | FailureKind::ServerError,
-            _,
-        ) => Sign::Dead(why),
-        (FailureKind::Rejected, _) => Sign::Alive,
-        (FailureKind::RateLimited | FailureKind::Malformed | FailureKind::Interrupted, _) => {
+    let wish = outcome.retry_after().unwrap_or_default();
+    match failure.kind {
+        FailureKind::Unauthorized => Sign::Unauthorized(why),
+        FailureKind::RateLimited if !wish.is_zero() => Sign::HoldOff(wish, why),
+        FailureKind::ServerError if wish > open_for => Sign::HoldOff(wish, why),
+        FailureKind::Connect
+        | FailureKind::Timeout
+        | FailureKind::Reset
+        | FailureKind::ServerError => Sign::Dead(why),
+        FailureKind::Rejected => Sign::Alive,
+        FailureKind::RateLimited | FailureKind::Malformed | FailureKind::Interrupted => {
             Sign::Nothing
         }
     }

@@ -131,13 +131,30 @@ fn refused_credentials_open_at_once_until_they_change() {
     assert!(fleet.admit(&id(), later));
 }
 
+fn asking_for_patience(kind: FailureKind, status: u16, seconds: u64) -> Outcome {
+    Outcome::Retryable {
+        failure: Failure::with_status(kind, status),
+        retry_after_ms: Some(seconds * 1_000),
+    }
+}
+
+#[test]
+fn a_single_failure_takes_a_dialer_out_only_if_it_asks_for_long() {
+    let (fleet, now) = (fleet(), Instant::now());
+    let short = asking_for_patience(FailureKind::ServerError, 503, 1);
+    assert_eq!(fleet.report(&id(), &short, now), None);
+    let none = asking_for_patience(FailureKind::RateLimited, 429, 0);
+    assert_eq!(fleet.report(&id(), &none, now), None);
+    let long = asking_for_patience(FailureKind::ServerError, 503, 3_600);
+    assert!(fleet.report(&id(), &long, now).is_some());
+    assert!(!fleet.admit(&id(), now + OPEN_FOR));
+    assert!(fleet.admit(&id(), now + Duration::from_mins(1)));
+}
+
 #[test]
 fn a_wish_to_be_left_alone_is_kept() {
     let (fleet, now) = (fleet(), Instant::now());
-    let outcome = Outcome::Retryable {
-        failure: Failure::with_status(FailureKind::RateLimited, 429),
-        retry_after_ms: Some(10_000),
-    };
+    let outcome = asking_for_patience(FailureKind::RateLimited, 429, 10);
     assert!(fleet.report(&id(), &outcome, now).is_some());
     assert!(!fleet.admit(&id(), now + Duration::from_secs(9)));
     assert!(fleet.admit(&id(), now + Duration::from_secs(10)));

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod dialer;
 pub mod http;
+pub mod lifecycle;
 pub mod simulator;
 pub mod store;
 pub mod twilio;

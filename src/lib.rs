@@ -23,4 +23,5 @@ pub mod http;
 pub mod lifecycle;
 pub mod simulator;
 pub mod store;
+pub mod telemetry;
 pub mod twilio;

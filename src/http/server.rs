@@ -1,0 +1,286 @@
+//! The listener: an accept loop of our own over hyper's HTTP/1.
+//!
+//! `axum::serve` never gives up on a half-sent head, a stalled body or a stalled handshake, and a single stranger can
+//! then hold every connection there is. Here every wait for the other side is bounded ([`Limits`]), connections are
+//! counted, in all and per address, and all of it stays outside the handlers: what they see is a request with its
+//! sender, its id, and a body that ends in time or in an error.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+pub use body::body_timed_out;
+pub use request_id::RequestId;
+
+use crate::http::tls::Certificates;
+use crate::lifecycle::Lifecycle;
+use admission::{Admission, Admitted};
+use answer::Link;
+use framing::Watched;
+use patience::Patience;
+use progress::Progress;
+
+mod admission;
+mod answer;
+mod body;
+mod framing;
+mod patience;
+mod progress;
+mod request_id;
+
+#[cfg(test)]
+mod tests;
+
+/// The address of the other end of the connection, as request extension. Behind a proxy it is the proxy's: see
+/// [`client_address`](crate::http::client_address::client_address).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Whether the connection is encrypted up to this process, as request extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tls(pub bool);
+
+/// How much, and for how long, the other side may keep us waiting.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections in all; one more is closed at once. 10,000 idle ones take about 42 MiB.
+    pub connections: usize,
+    /// Connections of one IPv4 address or one IPv6 /64, which is what one customer of a provider has.
+    pub connections_per_address: usize,
+    /// Networks whose connections are not counted per address: this machine, and the proxies in front of us.
+    pub uncapped: Vec<IpNet>,
+    /// From this share of `connections` on, waiting clients get the `_when_crowded` times.
+    pub crowded_at_percent: usize,
+    /// For a whole TLS handshake.
+    pub handshake: Duration,
+    /// For a whole request head; on a new connection from its start, later from the first byte.
+    pub head: Duration,
+    /// The same when crowded: Twilio sends its head in one piece, so a second is plenty.
+    pub head_when_crowded: Duration,
+    /// For the next request to begin on a connection that has been answered. Twilio keeps connections open.
+    pub idle: Duration,
+    /// The same when crowded.
+    pub idle_when_crowded: Duration,
+    /// For a whole request body, from the end of the head: a webhook has 2 s in all.
+    pub body: Duration,
+    /// Without taking a byte of our answer.
+    pub stalled_write: Duration,
+    /// Size of a request head, and of the connection's buffer; hyper takes no less than 8 KiB.
+    pub head_bytes: usize,
+    /// Header lines of a request.
+    pub headers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            connections_per_address: 256,
+            uncapped: vec![
+                IpNet::V4(ipnet::Ipv4Net::new_assert([127, 0, 0, 0].into(), 8)),
+                IpNet::V6(ipnet::Ipv6Net::new_assert(
+                    std::net::Ipv6Addr::LOCALHOST,
+                    128,
+                )),
+            ],
+            crowded_at_percent: 80,
+            handshake: Duration::from_secs(5),
+            head: Duration::from_secs(5),
+            head_when_crowded: Duration::from_secs(1),
+            idle: Duration::from_secs(30),
+            idle_when_crowded: Duration::from_secs(1),
+            body: Duration::from_secs(2),
+            stalled_write: Duration::from_secs(30),
+            head_bytes: 16 * 1024,
+            headers: 64,
+        }
+    }
+}
+
+/// How long the accept loop rests when the system gives it no connection (no descriptor left, no memory).
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
+
+/// What is served: an `axum::Router`, or anything that answers like one.
+pub trait App:
+    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> App for S where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// A bound listener that does not answer yet.
+#[derive(Debug)]
+pub struct Server(TcpListener);
+
+impl Server {
+    /// Binds an address.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        TcpListener::bind(address).await.map(Self)
+    }
+
+    /// Takes a listener that somebody else bound: the service manager, or the process before this one.
+    pub fn from_listener(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self)
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Serves `app` until the process is to stop; connections that are still open then finish their requests as
+    /// transient tasks of `lifecycle`.
+    pub async fn run<S>(
+        self,
+        app: S,
+        tls: Option<Arc<Certificates>>,
+        limits: Limits,
+        lifecycle: Lifecycle,
+    ) where
+        S: App,
+    {
+        let draining = lifecycle.draining();
+        let house = Arc::new(House::new(limits, tls, draining.clone()));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = draining.cancelled() => return,
+                accepted = self.0.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if is_of_one_connection(&error) => continue,
+                Err(error) => {
+                    house.accept_failed(&error);
+                    lifecycle.pause(ACCEPT_BACKOFF).await;
+                    continue;
+                }
+            };
+            let Some(admitted) = house.admission.admit(peer.ip()) else {
+                continue;
+            };
+            let serving = house.clone().serve(stream, peer, admitted, app.clone());
+            lifecycle.spawn_transient("connection", serving);
+        }
+    }
+}
+
+/// A client that was gone before we looked, as opposed to a system that has nothing left to give.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// What all connections share.
+struct House {
+    limits: Limits,
+    tls: Option<Arc<Certificates>>,
+    admission: Arc<Admission>,
+    http: http1::Builder,
+    draining: CancellationToken,
+    accept_failures: metrics::Counter,
+}
+
+impl House {
+    fn new(limits: Limits, tls: Option<Arc<Certificates>>, draining: CancellationToken) -> Self {
+        let mut http = http1::Builder::new();
+        // `Patience` keeps the time of heads and idle connections; hyper knows one limit for both.
+        http.header_read_timeout(None)
+            .max_buf_size(limits.head_bytes.max(8 * 1024))
+            .max_headers(limits.headers)
+            .half_close(false)
+            .keep_alive(true);
+        Self {
+            admission: Arc::new(Admission::new(&limits)),
+            limits,
+            tls,
+            http,
+            draining,
+            accept_failures: metrics::counter!("switchboard_accept_failures_total"),
+        }
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        self.accept_failures.increment(1);
+        tracing::debug!(event = "http.accept_failed", %error, "No connection could be accepted.");
+    }
+
+    async fn serve<S>(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        admitted: Admitted,
+        app: S,
+    ) where
+        S: App,
+    {
+        // Fails only on a socket that is closed already, which the next read finds out.
+        drop(stream.set_nodelay(true));
+        let Some(certificates) = &self.tls else {
+            return self.converse(stream, peer, Tls(false), admitted, app).await;
+        };
+        let handshake = certificates.acceptor().accept(stream);
+        let failed = tokio::select! {
+            biased;
+            () = self.draining.cancelled() => return,
+            shaken = tokio::time::timeout(self.limits.handshake, handshake) => match shaken {
+                Ok(Ok(stream)) => {
+                    return self.converse(stream, peer, Tls(true), admitted, app).await;
+                }
+                Ok(Err(_)) => "refused",
+                Err(_) => "timed_out",
+            },
+        };
+        metrics::counter!("switchboard_tls_handshakes_failed_total", "reason" => failed)
+            .increment(1);
+    }
+
+    async fn converse<I, S>(
+        &self,
+        stream: I,
+        peer: SocketAddr,
+        tls: Tls,
+        admitted: Admitted,
+        app: S,
+    ) where
+        I: AsyncRead + AsyncWrite + Unpin,
+        S: App,
+    {
+        let progress = Arc::new(Progress::default());
+        let link = Link::new(PeerAddr(peer), tls, self.limits.body, progress.clone());
+        let watched = TokioIo::new(Watched::new(stream, progress.clone()));
+        let link = &link;
+        let answer = service_fn(move |request| link.answer(app.clone(), request));
+        let connection = self.http.serve_connection(watched, answer);
+        let patience = Patience::new(&self.limits, &admitted, &progress);
+        patience.bear(connection, &self.draining).await;
+    }
+}

@@ -1,0 +1,188 @@
+//! What every request gets and every answer carries, whatever the handler does.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::time::Instant;
+use tower::{Service, ServiceExt};
+use tracing::Instrument;
+
+use super::body::BoundedBody;
+use super::progress::Progress;
+use super::request_id::{self, RequestId};
+use super::{PeerAddr, Tls};
+use crate::clock::Clock;
+use crate::lifecycle::caught;
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// One connection, as its requests see it.
+pub(super) struct Link {
+    peer: PeerAddr,
+    tls: Tls,
+    body_limit: Duration,
+    progress: Arc<Progress>,
+}
+
+impl Link {
+    pub(super) fn new(
+        peer: PeerAddr,
+        tls: Tls,
+        body_limit: Duration,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self {
+            peer,
+            tls,
+            body_limit,
+            progress,
+        }
+    }
+
+    /// Lets `app` answer a request; a panic of its own becomes a 500.
+    pub(super) fn answer<S>(
+        &self,
+        app: S,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<S>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        let in_hand = InHand::take(&self.progress);
+        let id = RequestId::given(request.headers().get(request_id::HEADER))
+            .unwrap_or_else(RequestId::drawn);
+        // Where a chunked body ends only hyper knows, so the next head could not be checked: it gets a new connection.
+        let is_last = request.headers().contains_key(TRANSFER_ENCODING);
+        let is_ambiguous = is_last && self.progress.has_length_and_encoding();
+        let request = self.prepare(request, id.clone());
+        let span = tracing::info_span!(
+            "request",
+            request_id = %id,
+            call_sid = tracing::field::Empty,
+        );
+        async move {
+            let mut response = if is_ambiguous {
+                refusal(
+                    StatusCode::BAD_REQUEST,
+                    "ValidationError",
+                    "The request has both Content-Length and Transfer-Encoding.",
+                    &id,
+                )
+            } else {
+                respond(app, request, &id).await
+            };
+            if let Some(value) = id.header_value() {
+                response.headers_mut().insert(request_id::HEADER, value);
+            }
+            if is_last {
+                response.headers_mut().insert(CONNECTION, CLOSE);
+            }
+            Ok(response.map(|body| Answer {
+                body,
+                _in_hand: in_hand,
+            }))
+        }
+        .instrument(span)
+    }
+
+    fn prepare(&self, request: Request<Incoming>, id: RequestId) -> Request<Body> {
+        let arrived = Instant::from_std(Clock::system().instant());
+        let mut request = request.map(|body| {
+            if body.is_end_stream() {
+                Body::empty()
+            } else {
+                Body::new(BoundedBody::new(body, arrived + self.body_limit))
+            }
+        });
+        let extensions = request.extensions_mut();
+        extensions.insert(self.peer);
+        extensions.insert(self.tls);
+        extensions.insert(id);
+        request
+    }
+}
+
+async fn respond<S>(app: S, request: Request<Body>, id: &RequestId) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    match caught(async { app.oneshot(request).await }).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        // The panic hook has told where and why, within the span of this request.
+        Err(_) => {
+            metrics::counter!("switchboard_task_panics_total", "task" => "request").increment(1);
+            let mut response = refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalServerError",
+                "The request could not be answered.",
+                id,
+            );
+            response.headers_mut().insert(CONNECTION, CLOSE);
+            response
+        }
+    }
+}
+
+/// An answer of the listener itself, in the API's envelope.
+fn refusal(status: StatusCode, kind: &str, message: &str, id: &RequestId) -> Response<Body> {
+    let body = serde_json::json!({
+        "error": { "type": kind, "message": message, "details": {}, "request_id": &*id.0 }
+    });
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Keeps a request in hand until its answer is sent or dropped.
+struct InHand(Arc<Progress>);
+
+impl InHand {
+    fn take(progress: &Arc<Progress>) -> Self {
+        progress.request_taken();
+        Self(progress.clone())
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.0.request_answered();
+    }
+}
+
+/// The body of an answer; when hyper has sent it, it drops it, and the request is done.
+pub(super) struct Answer {
+    body: Body,
+    _in_hand: InHand,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

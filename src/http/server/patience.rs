@@ -1,0 +1,120 @@
+//! How long a connection may keep us waiting: one timer per connection, for whatever it waits for.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Limits;
+use super::admission::Admitted;
+use super::progress::{Awaiting, Progress};
+use crate::clock::Clock;
+
+/// A connection that can be asked to end after the requests in hand.
+pub(super) trait Graceful: Future {
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<I, B, S> Graceful for http1::Connection<I, S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// The limits as they apply to one connection.
+pub(super) struct Patience<'c> {
+    limits: &'c Limits,
+    admitted: &'c Admitted,
+    progress: &'c Progress,
+}
+
+impl<'c> Patience<'c> {
+    pub(super) fn new(limits: &'c Limits, admitted: &'c Admitted, progress: &'c Progress) -> Self {
+        Self {
+            limits,
+            admitted,
+            progress,
+        }
+    }
+
+    /// Drives the connection to its end, or to the end of our patience; what is returned early is dropped, and with it
+    /// the socket.
+    pub(super) async fn bear<C: Graceful>(
+        &self,
+        connection: C,
+        draining: &CancellationToken,
+    ) -> Option<C::Output> {
+        let mut connection = pin!(connection);
+        let mut drained = pin!(draining.cancelled());
+        let mut crowded = pin!(self.admitted.crowded());
+        let mut awaiting = self.progress.awaiting();
+        let mut since = now();
+        let mut timer = pin!(tokio::time::sleep_until(since));
+        let mut timer_is_set = false;
+        let mut is_finishing = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(ended));
+            }
+            if !is_finishing && drained.as_mut().poll(cx).is_ready() {
+                is_finishing = true;
+                connection.as_mut().finish();
+                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                    return Poll::Ready(Some(ended));
+                }
+            }
+            while crowded.as_mut().poll(cx).is_ready() {
+                crowded.set(self.admitted.crowded());
+                timer_is_set = false;
+            }
+            let found = self.progress.awaiting();
+            if found != awaiting {
+                awaiting = found;
+                since = now();
+                timer_is_set = false;
+            }
+            let Some((limit, what)) = self.limit(awaiting) else {
+                return Poll::Pending;
+            };
+            if !timer_is_set {
+                timer_is_set = true;
+                timer.as_mut().reset(since + limit);
+            }
+            timer.as_mut().poll(cx).map(|()| {
+                metrics::counter!("switchboard_connections_timed_out_total", "awaiting" => what)
+                    .increment(1);
+                None
+            })
+        })
+        .await
+    }
+
+    /// How long to wait for the client, and for what; our own answers have deadlines of their own.
+    fn limit(&self, awaiting: Awaiting) -> Option<(Duration, &'static str)> {
+        let limits = self.limits;
+        let is_crowded = self.admitted.is_crowded();
+        match awaiting {
+            Awaiting::Head { .. } if is_crowded => Some((limits.head_when_crowded, "head")),
+            Awaiting::Head { .. } => Some((limits.head, "head")),
+            Awaiting::Request { .. } if is_crowded => Some((limits.idle_when_crowded, "request")),
+            Awaiting::Request { .. } => Some((limits.idle, "request")),
+            Awaiting::Reader { .. } => Some((limits.stalled_write, "reader")),
+            Awaiting::Answer => None,
+        }
+    }
+}
+
+fn now() -> Instant {
+    Instant::from_std(Clock::system().instant())
+}

@@ -1,0 +1,545 @@
+//! The firm rules of the code, as a test: what may import what, what the core must not know, and where one thing lives.
+//!
+//! Code is read as text. Test modules and comments are left out; everything else counts.
+
+use std::io;
+use std::path::Path;
+
+/// Values in, values out. A folder may use what stands in its row, and itself.
+const CORE: &[(&str, &[&str])] = &[
+    ("phone", &[]),
+    ("lead", &["phone"]),
+    ("deadline", &[]),
+    ("resilience", &[]),
+    ("routing", &["lead", "phone"]),
+    ("handoff", &["routing", "lead", "phone", "deadline"]),
+    ("call", &["handoff", "routing", "lead", "phone"]),
+    ("twiml", &["call", "handoff", "routing", "lead", "phone"]),
+    ("audit", &["call", "handoff", "routing", "lead", "phone"]),
+    ("alert", &["call", "resilience", "phone"]),
+];
+
+/// The shell. `core` stands for all of the above.
+const SHELL: &[(&str, &[&str])] = &[
+    ("clock", &[]),
+    ("lifecycle", &["clock"]),
+    ("telemetry", &["clock"]),
+    ("config", &["core"]),
+    ("twilio", CLIENT),
+    ("braze", CLIENT),
+    ("dialer", CLIENT),
+    ("store", CLIENT),
+    ("notify", CLIENT),
+    (
+        "flow",
+        &[
+            "core", "clock", "twilio", "braze", "dialer", "store", "notify",
+        ],
+    ),
+    (
+        "jobs",
+        &[
+            "core",
+            "clock",
+            "lifecycle",
+            "flow",
+            "braze",
+            "dialer",
+            "store",
+            "notify",
+        ],
+    ),
+    (
+        "http",
+        &[
+            "core",
+            "clock",
+            "lifecycle",
+            "flow",
+            "twilio",
+            "braze",
+            "dialer",
+            "store",
+        ],
+    ),
+    ("simulator", &["phone", "clock"]),
+];
+const CLIENT: &[&str] = &["core", "clock"];
+
+/// Where everything meets, and what nobody imports.
+const TOP: &[&str] = &["main", "lib", "app", "cli", "demo"];
+
+struct Ban {
+    /// Folders (or single files) the ban is about; empty: all.
+    within: &'static [&'static str],
+    /// Paths below `src` it is not about; empty: none.
+    except: &'static [&'static str],
+    words: &'static [&'static str],
+    instead: &'static str,
+}
+
+const BANS: &[Ban] = &[
+    Ban {
+        within: &[
+            "phone",
+            "lead",
+            "deadline",
+            "resilience",
+            "routing",
+            "handoff",
+            "call",
+            "twiml",
+            "audit",
+            "alert",
+        ],
+        except: &[],
+        words: &[
+            "async fn",
+            "async move",
+            ".await",
+            "tokio::",
+            "axum::",
+            "rusqlite",
+            "reqwest",
+            "tracing::",
+            "metrics::",
+            "::now()",
+            "rand::",
+            "getrandom",
+        ],
+        instead: "the core is pure: take the value (time, chance, answer) as an argument and let the shell fetch or tell it",
+    },
+    Ban {
+        within: &[],
+        except: &["store/"],
+        words: &["rusqlite", "r2d2", "SELECT ", "INSERT ", "DELETE FROM"],
+        instead: "SQL lives in src/store: add a method there, named by its intent",
+    },
+    Ban {
+        within: &["flow"],
+        except: &[],
+        words: &["axum::", "toml::"],
+        instead: "a flow takes and returns values; HTTP belongs in src/http, configuration in src/config",
+    },
+    Ban {
+        within: &["http"],
+        except: &[],
+        words: &["reqwest", "lettre"],
+        instead: "a handler asks nobody outside: call a flow, or leave a row for a job",
+    },
+    Ban {
+        within: &[],
+        except: &["twiml/write.rs", "simulator/"],
+        words: &["quick_xml"],
+        instead: "only twiml/write.rs writes XML: build a VoiceResponse",
+    },
+    Ban {
+        within: &[],
+        except: &["simulator/", "lifecycle.rs"],
+        words: &["sleep("],
+        instead: "wait with Lifecycle::pause, which ends at shutdown, or with a timeout around what is awaited",
+    },
+    Ban {
+        within: &[],
+        except: &["lifecycle.rs"],
+        words: &["tokio::spawn(", "tokio::task::spawn("],
+        instead: "start tasks with Lifecycle::spawn or spawn_transient, which track and supervise them",
+    },
+];
+
+const NOT_A_THING: &[&str] = &[
+    "util", "utils", "helper", "helpers", "common", "type", "types", "model", "models", "service",
+    "services", "manager", "misc",
+];
+
+/// A file of the product, without its tests and comments.
+struct Source {
+    /// Below `src`, with slashes.
+    path: String,
+    code: String,
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            code: production_code(text),
+        }
+    }
+
+    /// The top-level module it belongs to.
+    fn module(&self) -> &str {
+        self.path
+            .split('/')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(".rs")
+    }
+
+    fn stem(&self) -> &str {
+        self.path
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(".rs")
+    }
+}
+
+/// The text up to its inline test module, without comments.
+fn production_code(text: &str) -> String {
+    let mut lines = text.lines().peekable();
+    let mut code = String::new();
+    while let Some(line) = lines.next() {
+        let is_test_module = |next: &&str| next.contains("mod ") && next.trim_end().ends_with('{');
+        if line.trim() == "#[cfg(test)]" && lines.peek().is_some_and(is_test_module) {
+            break;
+        }
+        let line = if line.trim_start().starts_with("//") {
+            ""
+        } else {
+            line
+        };
+        code.push_str(line.split(" // ").next().unwrap_or_default());
+        code.push('\n');
+    }
+    code
+}
+
+/// Paths of the modules that a file declares for tests only.
+fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let (folder, stem) = path.rsplit_once('/').unwrap_or(("", path));
+    let stem = stem.trim_end_matches(".rs");
+    let folder = match (folder, stem) {
+        (_, "mod" | "lib" | "main") => folder.to_owned(),
+        ("", _) => stem.to_owned(),
+        _ => format!("{folder}/{stem}"),
+    };
+    let declared = text.split("#[cfg(test)]\n").skip(1).filter_map(|rest| {
+        let (_, name) = rest
+            .lines()
+            .next()?
+            .trim()
+            .strip_suffix(';')?
+            .rsplit_once("mod ")?;
+        Some(
+            format!("{folder}/{name}")
+                .trim_start_matches('/')
+                .to_owned(),
+        )
+    });
+    declared.collect()
+}
+
+/// Lines where a word begins, not merely ends another.
+fn lines_with(code: &str, word: &str) -> Vec<usize> {
+    let begins = |line: &str| {
+        line.match_indices(word).any(|(at, _)| {
+            let before = line.get(..at).and_then(|text| text.chars().next_back());
+            let is_part = |c: char| c.is_alphanumeric() || c == '_';
+            !word.starts_with(is_part) || !before.is_some_and(is_part)
+        })
+    };
+    let numbered = code.lines().enumerate().filter(|(_, line)| begins(line));
+    numbered.map(|(n, _)| n + 1).collect()
+}
+
+/// The top-level modules that code names: `crate::a::b`, `use crate::{a, b::c}`.
+fn imports(code: &str) -> Vec<String> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let name_at = |text: &str| text.chars().take_while(|&c| is_name(c)).collect::<String>();
+    let mut found = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(group) = rest.strip_prefix('{') else {
+            found.push(name_at(rest));
+            continue;
+        };
+        let mut depth = 0_u32;
+        let mut is_start = true;
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => is_start = true,
+                c if is_start && depth == 0 && is_name(c) => {
+                    found.push(name_at(group.get(at..).unwrap_or_default()));
+                    is_start = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    // `crate::Name` is a re-export of lib.rs and no module.
+    found.retain(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// What is wrong with a file, each with what to do about it.
+fn problems(source: &Source) -> Vec<String> {
+    let path = &source.path;
+    let module = source.module();
+    let mut problems = Vec::new();
+    if NOT_A_THING.contains(&source.stem()) {
+        problems.push(format!(
+            "src/{path}: name the file after the thing of the domain that it holds"
+        ));
+    }
+    for ban in BANS {
+        let applies = ban.within.is_empty() || ban.within.contains(&module);
+        if !applies || ban.except.iter().any(|except| path.starts_with(except)) {
+            continue;
+        }
+        for word in ban.words {
+            for line in lines_with(&source.code, word) {
+                problems.push(format!(
+                    "src/{path}:{line}: `{}`: {}",
+                    word.trim(),
+                    ban.instead
+                ));
+            }
+        }
+    }
+    if TOP.contains(&module) {
+        return problems;
+    }
+    let Some((_, allowed)) = CORE.iter().chain(SHELL).find(|(name, _)| *name == module) else {
+        problems.push(format!("src/{path}: `{module}` has no row in the table of imports; say in tests/it/tidy.rs what it may use"));
+        return problems;
+    };
+    for import in imports(&source.code) {
+        let is_core = CORE.iter().any(|(name, _)| *name == import);
+        let may = import == module
+            || allowed.contains(&import.as_str())
+            || (is_core && allowed.contains(&"core"));
+        if !may {
+            problems.push(format!(
+                "src/{path}: `{module}` must not use `{import}` (it may use {allowed:?}): move the meeting outwards, to flow or app"
+            ));
+        }
+    }
+    problems
+}
+
+/// All Rust files below a folder, as path and text.
+fn rust_files(root: &Path, below: &str, found: &mut Vec<(String, String)>) -> io::Result<()> {
+    for entry in std::fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = if below.is_empty() {
+            name
+        } else {
+            format!("{below}/{name}")
+        };
+        if entry.file_type()?.is_dir() {
+            rust_files(root, &path, found)?;
+        } else if entry
+            .path()
+            .extension()
+            .is_some_and(|ending| ending == "rs")
+        {
+            let text = std::fs::read_to_string(entry.path())?;
+            found.push((path, text));
+        }
+    }
+    Ok(())
+}
+
+fn read(folder: &str) -> io::Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    rust_files(&root, "", &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn product() -> io::Result<Vec<Source>> {
+    let files = read("src")?;
+    let for_tests: Vec<String> = files
+        .iter()
+        .flat_map(|(path, text)| test_modules(path, text))
+        .collect();
+    let is_for_tests = |path: &str| {
+        let path = path.trim_end_matches(".rs");
+        for_tests
+            .iter()
+            .any(|module| path == module || path.starts_with(&format!("{module}/")))
+    };
+    let kept = files.iter().filter(|(path, _)| !is_for_tests(path));
+    Ok(kept.map(|(path, text)| Source::new(path, text)).collect())
+}
+
+#[test]
+fn the_code_keeps_the_firm_rules() {
+    let found: Vec<String> = product().unwrap().iter().flat_map(problems).collect();
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn one_place_starts_tasks() {
+    let sources = product().unwrap();
+    let places = sources
+        .iter()
+        .flat_map(|source| lines_with(&source.code, "tokio::spawn("));
+    assert_eq!(
+        places.count(),
+        1,
+        "tasks are started in src/lifecycle.rs, in one place, and nowhere else"
+    );
+}
+
+#[test]
+fn no_test_waits_by_the_clock() {
+    for (path, text) in read("tests").unwrap() {
+        let is_this_file = path.ends_with("tidy.rs");
+        let lines = lines_with(&production_code(&text), "sleep(");
+        assert!(
+            is_this_file || lines.is_empty(),
+            "tests/{path}:{lines:?}: wait for what you expect, or pause the time"
+        );
+    }
+}
+
+#[track_caller]
+fn check(path: &str, text: &str, expected: &str) {
+    let found = problems(&Source::new(path, text)).join("\n");
+    let is_expected = if expected.is_empty() {
+        found.is_empty()
+    } else {
+        found.contains(expected)
+    };
+    assert!(
+        is_expected,
+        "{path}: {text:?}: found {found:?}, expected {expected:?}"
+    );
+}
+
+#[test]
+fn an_impure_core_is_found() {
+    check(
+        "routing/decide.rs",
+        "async fn decide() {}",
+        "src/routing/decide.rs:1: `async fn`: the core is pure",
+    );
+    check(
+        "phone.rs",
+        "\nlet at = Timestamp::now();",
+        "src/phone.rs:2: `::now()`",
+    );
+    check("call/state.rs", "tracing::info!(\"x\");", "`tracing::`");
+    check("call/state.rs", "let operand::X = y; my_metrics::z();", "");
+    check("flow/inbound.rs", "pub async fn answer() { x.await }", "");
+}
+
+#[test]
+fn comments_and_tests_do_not_count() {
+    check(
+        "routing/decide.rs",
+        "// the shell does the `.await`\n/// tokio::x\nfn a() {} // .await",
+        "",
+    );
+    check(
+        "routing/decide.rs",
+        "fn a() {}\n#[cfg(test)]\nmod tests {\n  use tokio::x;\n}",
+        "",
+    );
+    check(
+        "routing/decide.rs",
+        "#[cfg(test)]\nmod tests;\nuse tokio::x;",
+        "`tokio::`",
+    );
+    assert_eq!(
+        test_modules("http/server.rs", "#[cfg(test)]\nmod tests;\n"),
+        ["http/server/tests"]
+    );
+    assert_eq!(
+        test_modules("dialer/mod.rs", "#[cfg(test)]\npub(crate) mod stand_in;\n"),
+        ["dialer/stand_in"]
+    );
+    assert!(test_modules("a.rs", "mod b;\n#[cfg(test)]\nfn c() {}\n").is_empty());
+}
+
+#[test]
+fn imports_against_the_direction_are_found() {
+    check(
+        "lead.rs",
+        "use crate::routing::Rule;",
+        "`lead` must not use `routing`",
+    );
+    check(
+        "routing/plan.rs",
+        "use crate::lead::Tier;\nuse crate::routing::Rule;",
+        "",
+    );
+    check(
+        "handoff/run.rs",
+        "let x = crate::call::Leg;",
+        "`handoff` must not use `call`",
+    );
+    check(
+        "braze/client.rs",
+        "use crate::{clock::Clock, dialer::{self, Fleet}};",
+        "`braze` must not use `dialer`",
+    );
+    check(
+        "braze/client.rs",
+        "use crate::{clock::Clock, lead::{Tier, Score}};",
+        "",
+    );
+    check(
+        "store/mod.rs",
+        "use crate::config::Storage;",
+        "`store` must not use `config`",
+    );
+    check(
+        "simulator/twilio/mod.rs",
+        "use crate::twiml::Verb;",
+        "`simulator` must not use `twiml`",
+    );
+    check(
+        "http/api/calls.rs",
+        "use crate::app::App;",
+        "`http` must not use `app`",
+    );
+    check("app.rs", "use crate::config::Config;", "");
+    check("surprise/mod.rs", "", "has no row");
+}
+
+#[test]
+fn things_in_the_wrong_place_are_found() {
+    check(
+        "http/mod.rs",
+        "let q = \"SELECT 1\";",
+        "SQL lives in src/store",
+    );
+    check("store/calls.rs", "let q = \"SELECT 1\";", "");
+    check(
+        "http/voice.rs",
+        "tokio::spawn(async {});",
+        "Lifecycle::spawn",
+    );
+    check(
+        "jobs/probe.rs",
+        "tokio::time::sleep(second).await;",
+        "Lifecycle::pause",
+    );
+    check("jobs/probe.rs", "tokio::time::sleep_until(then).await;", "");
+    check(
+        "twiml/answer.rs",
+        "use quick_xml::Writer;",
+        "build a VoiceResponse",
+    );
+    check("twiml/write.rs", "use quick_xml::Writer;", "");
+    check(
+        "http/api.rs",
+        "reqwest::get(url);",
+        "a handler asks nobody outside",
+    );
+    check(
+        "flow/gather.rs",
+        "use axum::Json;",
+        "a flow takes and returns values",
+    );
+    check("store/utils.rs", "", "name the file after the thing");
+}

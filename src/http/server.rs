@@ -36,6 +36,7 @@ use progress::Progress;
 mod admission;
 mod answer;
 mod body;
+mod descriptors;
 mod framing;
 mod patience;
 mod progress;
@@ -56,7 +57,8 @@ pub struct Tls(pub bool);
 /// How much, and for how long, the other side may keep us waiting.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections in all; one more is closed at once. 10,000 idle ones take about 42 MiB.
+    /// Connections in all; one more is closed at once. 10,000 idle ones take about 42 MiB. Lowered to what the limit of
+    /// open files allows.
     pub connections: usize,
     /// Connections of one IPv4 address or one IPv6 /64, which is what one customer of a provider has.
     pub connections_per_address: usize,
@@ -210,7 +212,21 @@ struct House {
 }
 
 impl House {
-    fn new(limits: Limits, tls: Option<Arc<Certificates>>, draining: CancellationToken) -> Self {
+    fn new(
+        mut limits: Limits,
+        tls: Option<Arc<Certificates>>,
+        draining: CancellationToken,
+    ) -> Self {
+        let fitting = descriptors::fitting(limits.connections);
+        if fitting < limits.connections {
+            tracing::warn!(
+                event = "http.connections_lowered",
+                wanted = limits.connections,
+                connections = fitting,
+                "Fewer connections than wanted: raise the limit of open files (LimitNOFILE)."
+            );
+            limits.connections = fitting;
+        }
         let mut http = http1::Builder::new();
         // `Patience` keeps the time of heads and idle connections; hyper knows one limit for both.
         http.header_read_timeout(None)

@@ -23,8 +23,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long draining may take unless said otherwise: twice the time Twilio leaves us for an answer is never needed, and
-/// systemd's own limit is 90 s.
+/// How long draining may take unless said otherwise: a webhook is answered within 2 s, so calls need far less, and the
+/// service manager's own limit (90 s with systemd) stays out of reach.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// Where the process stands. [`Lifecycle::phases`] tells every change: `/ready` looks at it, and a service notifier

@@ -70,7 +70,7 @@ pub struct Limits {
     pub handshake: Duration,
     /// For a whole request head; on a new connection from its start, later from the first byte.
     pub head: Duration,
-    /// The same when crowded: Twilio sends its head in one piece, so a second is plenty.
+    /// The same when crowded or draining: Twilio sends its head in one piece, so a second is plenty.
     pub head_when_crowded: Duration,
     /// For the next request to begin on a connection that has been answered. Twilio keeps connections open.
     pub idle: Duration,
@@ -114,6 +114,9 @@ impl Default for Limits {
 
 /// How long the accept loop rests when the system gives it no connection (no descriptor left, no memory).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
+
+/// Connections that may wait in the system's queue, by the default of tokio's listener.
+const BACKLOG: usize = 1_024;
 
 /// What is served: an `axum::Router`, or anything that answers like one.
 pub trait App:
@@ -166,26 +169,33 @@ impl Server {
     {
         let draining = lifecycle.draining();
         let house = Arc::new(House::new(limits, tls, draining.clone()));
+        let welcome = |(stream, peer): (TcpStream, SocketAddr)| {
+            if let Some(admitted) = house.admission.admit(peer.ip()) {
+                let serving = house.clone().serve(stream, peer, admitted, app.clone());
+                lifecycle.spawn_transient("connection", serving);
+            }
+        };
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = draining.cancelled() => return,
+                () = draining.cancelled() => break,
                 accepted = self.0.accept() => accepted,
             };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) if is_of_one_connection(&error) => continue,
+            match accepted {
+                Ok(accepted) => welcome(accepted),
+                Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     house.accept_failed(&error);
                     lifecycle.pause(ACCEPT_BACKOFF).await;
-                    continue;
                 }
-            };
-            let Some(admitted) = house.admission.admit(peer.ip()) else {
-                continue;
-            };
-            let serving = house.clone().serve(stream, peer, admitted, app.clone());
-            lifecycle.spawn_transient("connection", serving);
+            }
+        }
+        // The system has accepted for us those that wait here; closing on them would be a reset.
+        for _ in 0..BACKLOG {
+            match tokio::time::timeout(Duration::ZERO, self.0.accept()).await {
+                Ok(Ok(accepted)) => welcome(accepted),
+                _ => return,
+            }
         }
     }
 }
@@ -264,16 +274,12 @@ impl House {
             return self.converse(stream, peer, Tls(false), admitted, app).await;
         };
         let handshake = certificates.acceptor().accept(stream);
-        let failed = tokio::select! {
-            biased;
-            () = self.draining.cancelled() => return,
-            shaken = tokio::time::timeout(self.limits.handshake, handshake) => match shaken {
-                Ok(Ok(stream)) => {
-                    return self.converse(stream, peer, Tls(true), admitted, app).await;
-                }
-                Ok(Err(_)) => "refused",
-                Err(_) => "timed_out",
-            },
+        let failed = match tokio::time::timeout(self.limits.handshake, handshake).await {
+            Ok(Ok(stream)) => {
+                return self.converse(stream, peer, Tls(true), admitted, app).await;
+            }
+            Ok(Err(_)) => "refused",
+            Err(_) => "timed_out",
         };
         metrics::counter!("switchboard_tls_handshakes_failed_total", "reason" => failed)
             .increment(1);

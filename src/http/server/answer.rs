@@ -82,7 +82,7 @@ impl Link {
             if let Some(value) = id.header_value() {
                 response.headers_mut().insert(request_id::HEADER, value);
             }
-            if is_last {
+            if is_last || in_hand.0.is_closing() {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
             Ok(response.map(|body| Answer {

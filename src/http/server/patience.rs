@@ -62,12 +62,19 @@ impl<'c> Patience<'c> {
         let mut since = now();
         let mut timer = pin!(tokio::time::sleep_until(since));
         let mut timer_is_set = false;
+        let mut is_draining = false;
         let mut is_finishing = false;
         poll_fn(|cx| {
+            if !is_draining && drained.as_mut().poll(cx).is_ready() {
+                is_draining = true;
+                timer_is_set = false;
+                self.progress.close();
+            }
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Some(ended));
             }
-            if !is_finishing && drained.as_mut().poll(cx).is_ready() {
+            // Who has just connected is about to ask, and is answered; hyper would close on him.
+            if is_draining && !is_finishing && !self.progress.awaits_first_head() {
                 is_finishing = true;
                 connection.as_mut().finish();
                 if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -84,7 +91,7 @@ impl<'c> Patience<'c> {
                 since = now();
                 timer_is_set = false;
             }
-            let Some((limit, what)) = self.limit(awaiting) else {
+            let Some((limit, what)) = self.limit(awaiting, is_draining) else {
                 return Poll::Pending;
             };
             if !timer_is_set {
@@ -101,13 +108,13 @@ impl<'c> Patience<'c> {
     }
 
     /// How long to wait for the client, and for what; our own answers have deadlines of their own.
-    fn limit(&self, awaiting: Awaiting) -> Option<(Duration, &'static str)> {
+    fn limit(&self, awaiting: Awaiting, is_draining: bool) -> Option<(Duration, &'static str)> {
         let limits = self.limits;
-        let is_crowded = self.admitted.is_crowded();
+        let is_pressed = is_draining || self.admitted.is_crowded();
         match awaiting {
-            Awaiting::Head { .. } if is_crowded => Some((limits.head_when_crowded, "head")),
+            Awaiting::Head { .. } if is_pressed => Some((limits.head_when_crowded, "head")),
             Awaiting::Head { .. } => Some((limits.head, "head")),
-            Awaiting::Request { .. } if is_crowded => Some((limits.idle_when_crowded, "request")),
+            Awaiting::Request { .. } if is_pressed => Some((limits.idle_when_crowded, "request")),
             Awaiting::Request { .. } => Some((limits.idle, "request")),
             Awaiting::Reader { .. } => Some((limits.stalled_write, "reader")),
             Awaiting::Answer => None,

@@ -13,6 +13,7 @@ pub(super) struct Progress {
     answered: AtomicU64,
     write_blocked: AtomicBool,
     written: AtomicU64,
+    closing: AtomicBool,
 }
 
 /// Whom the connection waits for.
@@ -48,6 +49,7 @@ impl Default for Progress {
             answered: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             written: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
         }
     }
 }
@@ -71,6 +73,20 @@ impl Progress {
     #[cfg(test)]
     pub(super) fn heads_for_tests(&self) -> u64 {
         self.heads.load(Relaxed)
+    }
+
+    /// From now on every answer is the last of its connection.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed)
+    }
+
+    /// Whether the client has yet to send the request it connected for.
+    pub(super) fn awaits_first_head(&self) -> bool {
+        self.heads.load(Relaxed) == 0
     }
 
     pub(super) fn head_begun(&self) {
@@ -103,6 +119,13 @@ impl Progress {
         self.write_blocked.store(blocked, Relaxed);
         if !blocked {
             self.written.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Flushing and closing come after all bytes were written; they may block too, and then go through.
+    pub(super) fn flushed(&self, blocked: bool) {
+        if blocked != self.write_blocked.load(Relaxed) {
+            self.wrote(blocked);
         }
     }
 }

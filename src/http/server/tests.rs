@@ -323,7 +323,11 @@ async fn a_panic_in_a_handler_is_a_500_and_others_go_on() {
 
 #[tokio::test]
 async fn shutdown_finishes_a_running_request_and_refuses_new_ones() {
-    let house = open(Limits::default()).await;
+    let house = open(Limits {
+        head_when_crowded: Duration::from_millis(50),
+        ..Limits::default()
+    })
+    .await;
     let mut idle = house.connect().await;
     let mut stream = house.connect().await;
     let request = "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -345,6 +349,31 @@ async fn shutdown_finishes_a_running_request_and_refuses_new_ones() {
     };
     let (verdict, ()) = tokio::join!(stopped, clients);
     assert_eq!(verdict, Verdict::Clean);
+}
+
+#[tokio::test]
+async fn who_connected_before_shutdown_is_still_answered() {
+    let house = open(Limits {
+        head_when_crowded: SOON,
+        ..Limits::default()
+    })
+    .await;
+    // Not a single await: the listener has seen neither of them when it is told to stop.
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        let stream = std::net::TcpStream::connect(house.address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        streams.push(TcpStream::from_std(stream).unwrap());
+    }
+    house.lifecycle.stop();
+    for stream in &mut streams {
+        tokio::task::yield_now().await;
+        let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = read_to_end(stream).await;
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(answer.ends_with("hello"), "{answer}");
+    }
 }
 
 struct Issued {

@@ -1,0 +1,523 @@
+//! The circuit breaker: after enough failures a service is left alone for a while, then asked once.
+//!
+//! Results carry no ticket. A request that was let pass while the breaker was closed and reports while it is half-open is
+//! as good evidence as the trial itself; while it is open, late results change nothing. A trial that never reports (its
+//! caller hung up, its task was dropped) loses its lease, and the next request becomes the trial.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::SuccessWindow;
+use crate::routing::BreakerView;
+
+/// Changes that nobody has taken are kept up to this number, newest first to stay.
+const MAX_UNTAKEN: usize = 32;
+
+/// When a breaker trips and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// How long it stays open before a trial.
+    pub open_for: Duration,
+    /// So many failures in a row trip it.
+    pub consecutive_failures: u32,
+    /// A smaller success ratio than this over [`Policy::window`] trips it, 0 to 1.
+    pub min_success_ratio: f64,
+    /// The span of the success ratio.
+    pub window: Duration,
+    /// The success ratio counts from so many results on.
+    pub min_sample: u32,
+    /// A trial that has not reported for so long is given up.
+    pub trial_lease: Duration,
+}
+
+impl Policy {
+    /// Five failures in a row, or more than half of at least 20 requests in 30 s.
+    pub fn new(open_for: Duration) -> Self {
+        Self {
+            open_for,
+            consecutive_failures: 5,
+            min_success_ratio: 0.5,
+            window: Duration::from_secs(30),
+            min_sample: 20,
+            trial_lease: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What a failed request says of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureClass {
+    /// It is not well: no connection, no answer in time, 429, 5xx.
+    Retryable,
+    /// It refuses our credentials: asking again changes nothing until the configuration does.
+    Unauthorized,
+    /// It answers, and only this request was wrong: no evidence against its health.
+    Permanent,
+}
+
+/// Why a breaker opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TripReason {
+    /// So many failures in a row.
+    ConsecutiveFailures(u32),
+    /// Too many failures in the window.
+    FailureRatio {
+        /// Failed requests.
+        failed: u32,
+        /// All requests.
+        total: u32,
+    },
+    /// The trial failed.
+    TrialFailed,
+    /// The credentials were refused; it stays open until [`Breaker::reset`].
+    Unauthorized,
+}
+
+/// The breaker in full, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Healthy: requests pass.
+    Closed,
+    /// Tripped: requests are refused at once.
+    Open {
+        /// Since when.
+        since: Instant,
+        /// Why.
+        reason: TripReason,
+    },
+    /// One request may try.
+    HalfOpen {
+        /// Until when the trial under way may report; `None` where the next request becomes the trial.
+        trial_until: Option<Instant>,
+    },
+}
+
+impl BreakerState {
+    fn view(self) -> BreakerView {
+        match self {
+            Self::Closed => BreakerView::Closed,
+            Self::Open { .. } => BreakerView::Open,
+            Self::HalfOpen { .. } => BreakerView::HalfOpen,
+        }
+    }
+}
+
+/// Whether a request may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Admission {
+    /// It may.
+    Allowed,
+    /// It may, and its result decides: report it, or give it back by [`Breaker::abandoned`].
+    Trial,
+    /// It may not.
+    Refused,
+}
+
+/// Why a breaker changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It opened.
+    Tripped(TripReason),
+    /// It was open long enough.
+    TrialDue,
+    /// The trial succeeded, or a probe found the service well.
+    Recovered,
+    /// The configuration changed, or somebody reset it.
+    Reset,
+}
+
+/// One change of state, for the audit record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The state before.
+    pub from: BreakerView,
+    /// The state now.
+    pub to: BreakerView,
+    /// Why. Displayed in words.
+    pub cause: Cause,
+}
+
+/// The state as it is written in records: `closed`, `open`, `half_open`.
+pub fn state_name(view: BreakerView) -> &'static str {
+    match view {
+        BreakerView::Closed => "closed",
+        BreakerView::Open => "open",
+        BreakerView::HalfOpen => "half_open",
+    }
+}
+
+/// A circuit breaker.
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    policy: Policy,
+    state: BreakerState,
+    in_a_row: u32,
+    window: SuccessWindow,
+    untaken: Vec<Transition>,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            state: BreakerState::Closed,
+            in_a_row: 0,
+            window: SuccessWindow::new(policy.window, policy.min_sample),
+            untaken: Vec::new(),
+        }
+    }
+
+    /// Asks whether a request may be sent now.
+    pub fn admit(&mut self, now: Instant) -> Admission {
+        match (self.state, self.view(now)) {
+            (_, BreakerView::Closed) => Admission::Allowed,
+            (_, BreakerView::Open) => Admission::Refused,
+            (before, BreakerView::HalfOpen) => {
+                let half_open = BreakerState::HalfOpen {
+                    trial_until: Some(now + self.policy.trial_lease),
+                };
+                if matches!(before, BreakerState::Open { .. }) {
+                    self.change(half_open, Cause::TrialDue);
+                } else {
+                    self.state = half_open;
+                }
+                Admission::Trial
+            }
+        }
+    }
+
+    /// What [`Breaker::admit`] would say now, without asking for anything: half-open only while a trial is to be had.
+    pub fn view(&self, now: Instant) -> BreakerView {
+        match self.state {
+            BreakerState::Closed => BreakerView::Closed,
+            BreakerState::Open {
+                reason: TripReason::Unauthorized,
+                ..
+            } => BreakerView::Open,
+            BreakerState::Open { since, .. } => half_open_from(since + self.policy.open_for, now),
+            BreakerState::HalfOpen { trial_until: None } => BreakerView::HalfOpen,
+            BreakerState::HalfOpen {
+                trial_until: Some(until),
+            } => half_open_from(until, now),
+        }
+    }
+
+    /// The state with its details.
+    pub fn state(&self) -> BreakerState {
+        self.state
+    }
+
+    /// A request succeeded.
+    pub fn succeeded(&mut self, now: Instant) {
+        match self.state {
+            BreakerState::Closed => {
+                self.in_a_row = 0;
+                self.window.record(now, true);
+            }
+            BreakerState::HalfOpen { .. } => self.close(Cause::Recovered),
+            BreakerState::Open { .. } => {}
+        }
+    }
+
+    /// A request failed.
+    pub fn failed(&mut self, now: Instant, class: FailureClass) {
+        match (class, self.state) {
+            (FailureClass::Permanent, _) => self.succeeded(now),
+            (
+                FailureClass::Unauthorized,
+                BreakerState::Open {
+                    reason: TripReason::Unauthorized,
+                    ..
+                },
+            )
+            | (FailureClass::Retryable, BreakerState::Open { .. }) => {}
+            (FailureClass::Unauthorized, _) => self.open(now, TripReason::Unauthorized),
+            (FailureClass::Retryable, BreakerState::HalfOpen { .. }) => {
+                self.open(now, TripReason::TrialFailed);
+            }
+            (FailureClass::Retryable, BreakerState::Closed) => {
+                self.in_a_row = self.in_a_row.saturating_add(1);
+                self.window.record(now, false);
+                if let Some(reason) = self.reason_to_trip(now) {
+                    self.open(now, reason);
+                }
+            }
+        }
+    }
+
+    /// A request that was admitted will never report. A trial is given back; otherwise nothing changes.
+    pub fn abandoned(&mut self) {
+        if let BreakerState::HalfOpen { trial_until } = &mut self.state {
+            *trial_until = None;
+        }
+    }
+
+    /// A probe, made whatever the breaker said, found the service well. Refused credentials still need [`Breaker::reset`].
+    pub fn recovered(&mut self) {
+        if !self.is_unauthorized() && self.state != BreakerState::Closed {
+            self.close(Cause::Recovered);
+        }
+    }
+
+    /// Closes it: the configuration changed.
+    pub fn reset(&mut self) {
+        if self.state != BreakerState::Closed {
+            self.close(Cause::Reset);
+        }
+        self.in_a_row = 0;
+        self.window.clear();
+    }
+
+    /// Whether it is open because the credentials were refused.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(
+            self.state,
+            BreakerState::Open {
+                reason: TripReason::Unauthorized,
+                ..
+            }
+        )
+    }
+
+    /// Changes the policy; the state stays.
+    pub fn set_policy(&mut self, policy: Policy) {
+        if (policy.window, policy.min_sample) != (self.policy.window, self.policy.min_sample) {
+            self.window = SuccessWindow::new(policy.window, policy.min_sample);
+        }
+        self.policy = policy;
+    }
+
+    /// The changes of state since the last call, oldest first.
+    pub fn take_transitions(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.untaken)
+    }
+
+    fn reason_to_trip(&self, now: Instant) -> Option<TripReason> {
+        if self.in_a_row >= self.policy.consecutive_failures {
+            return Some(TripReason::ConsecutiveFailures(self.in_a_row));
+        }
+        let ratio = self.window.success_ratio(now)?;
+        let tally = self.window.tally(now);
+        (ratio < self.policy.min_success_ratio).then_some(TripReason::FailureRatio {
+            failed: tally.failed,
+            total: tally.total(),
+        })
+    }
+
+    fn open(&mut self, since: Instant, reason: TripReason) {
+        self.change(BreakerState::Open { since, reason }, Cause::Tripped(reason));
+    }
+
+    fn close(&mut self, cause: Cause) {
+        self.change(BreakerState::Closed, cause);
+    }
+
+    fn change(&mut self, to: BreakerState, cause: Cause) {
+        if self.untaken.len() >= MAX_UNTAKEN {
+            self.untaken.remove(0);
+        }
+        self.untaken.push(Transition {
+            from: self.state.view(),
+            to: to.view(),
+            cause,
+        });
+        self.state = to;
+        self.in_a_row = 0;
+        self.window.clear();
+    }
+}
+
+fn half_open_from(at: Instant, now: Instant) -> BreakerView {
+    if now < at {
+        BreakerView::Open
+    } else {
+        BreakerView::HalfOpen
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tripped(TripReason::ConsecutiveFailures(n)) => write!(f, "{n} failures in a row"),
+            Self::Tripped(TripReason::FailureRatio { failed, total }) => {
+                write!(f, "{failed} of {total} requests failed")
+            }
+            Self::Tripped(TripReason::TrialFailed) => f.write_str("the trial failed"),
+            Self::Tripped(TripReason::Unauthorized) => f.write_str("the credentials were refused"),
+            Self::TrialDue => f.write_str("open long enough"),
+            Self::Recovered => f.write_str("it answers again"),
+            Self::Reset => f.write_str("the configuration changed"),
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OPEN_FOR: Duration = Duration::from_secs(15);
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn opened() -> (Breaker, Instant) {
+        let start = Instant::now();
+        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        for _ in 0..5 {
+            assert_eq!(breaker.admit(start), Admission::Allowed);
+            breaker.failed(start, FailureClass::Retryable);
+        }
+        (breaker, start)
+    }
+
+    #[test]
+    fn five_failures_in_a_row_open_it_and_a_trial_closes_it() {
+        let (mut breaker, start) = opened();
+        assert_eq!(breaker.admit(start + secs(14)), Admission::Refused);
+        assert_eq!(breaker.view(start + secs(14)), BreakerView::Open);
+        assert_eq!(breaker.view(start + OPEN_FOR), BreakerView::HalfOpen);
+        assert_eq!(breaker.admit(start + OPEN_FOR), Admission::Trial);
+        assert_eq!(breaker.view(start + OPEN_FOR), BreakerView::Open);
+        assert_eq!(breaker.admit(start + OPEN_FOR), Admission::Refused);
+        breaker.succeeded(start + secs(16));
+        assert_eq!(breaker.admit(start + secs(16)), Admission::Allowed);
+        let told: Vec<_> = breaker
+            .take_transitions()
+            .iter()
+            .map(|t| {
+                format!(
+                    "{} to {}: {}",
+                    state_name(t.from),
+                    state_name(t.to),
+                    t.cause
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "closed to open: 5 failures in a row",
+                "open to half_open: open long enough",
+                "half_open to closed: it answers again",
+            ]
+        );
+        assert!(breaker.take_transitions().is_empty());
+    }
+
+    #[test]
+    fn a_success_or_a_permanent_failure_ends_the_row() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        for i in 0..12 {
+            breaker.failed(now, FailureClass::Retryable);
+            if i % 4 == 3 {
+                breaker.failed(now, FailureClass::Permanent);
+            }
+        }
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_failed_trial_opens_it_again_for_the_whole_time() {
+        let (mut breaker, start) = opened();
+        let tried = start + OPEN_FOR;
+        assert_eq!(breaker.admit(tried), Admission::Trial);
+        breaker.failed(tried + secs(1), FailureClass::Retryable);
+        assert_eq!(breaker.admit(tried + secs(15)), Admission::Refused);
+        assert_eq!(breaker.admit(tried + secs(16)), Admission::Trial);
+    }
+
+    #[test]
+    fn a_trial_that_never_reports_loses_its_lease() {
+        let (mut breaker, start) = opened();
+        assert_eq!(breaker.admit(start + secs(15)), Admission::Trial);
+        assert_eq!(breaker.admit(start + secs(19)), Admission::Refused);
+        assert_eq!(breaker.admit(start + secs(20)), Admission::Trial);
+        breaker.abandoned();
+        assert_eq!(breaker.admit(start + secs(20)), Admission::Trial);
+    }
+
+    #[test]
+    fn refused_credentials_keep_it_open_until_reset() {
+        let start = Instant::now();
+        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        breaker.failed(start, FailureClass::Unauthorized);
+        breaker.failed(start, FailureClass::Unauthorized);
+        breaker.succeeded(start);
+        breaker.recovered();
+        assert_eq!(breaker.admit(start + secs(86_400)), Admission::Refused);
+        assert!(breaker.is_unauthorized());
+        breaker.reset();
+        assert_eq!(breaker.admit(start), Admission::Allowed);
+        assert_eq!(breaker.take_transitions().len(), 2);
+    }
+
+    #[test]
+    fn refused_credentials_outlast_an_ordinary_opening() {
+        let (mut breaker, start) = opened();
+        breaker.failed(start, FailureClass::Unauthorized);
+        assert_eq!(breaker.admit(start + secs(60)), Admission::Refused);
+    }
+
+    #[test]
+    fn mostly_failing_trips_it_without_a_row() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        for _ in 0..7 {
+            breaker.succeeded(now);
+            breaker.failed(now, FailureClass::Retryable);
+            breaker.failed(now, FailureClass::Retryable);
+        }
+        assert_eq!(
+            breaker.take_transitions(),
+            [Transition {
+                from: BreakerView::Closed,
+                to: BreakerView::Open,
+                cause: Cause::Tripped(TripReason::FailureRatio {
+                    failed: 13,
+                    total: 20
+                }),
+            }]
+        );
+    }
+
+    #[test]
+    fn a_probe_may_close_it_early() {
+        let (mut breaker, start) = opened();
+        breaker.recovered();
+        assert_eq!(breaker.admit(start), Admission::Allowed);
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_wedges_and_its_view_foretells_its_admission(steps in prop::collection::vec((0_u64..20_000, 0_u8..5), 0..200)) {
+            let mut now = Instant::now();
+            let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+            for (step_ms, what) in steps {
+                now += Duration::from_millis(step_ms);
+                match what {
+                    0 => breaker.succeeded(now),
+                    1 => breaker.failed(now, FailureClass::Retryable),
+                    2 => breaker.failed(now, FailureClass::Permanent),
+                    3 => breaker.abandoned(),
+                    _ => {}
+                }
+                let foretold = breaker.view(now);
+                let expected = match breaker.admit(now) {
+                    Admission::Allowed => BreakerView::Closed,
+                    Admission::Trial => BreakerView::HalfOpen,
+                    Admission::Refused => BreakerView::Open,
+                };
+                prop_assert_eq!(foretold, expected);
+                prop_assert!(breaker.untaken.len() <= MAX_UNTAKEN);
+            }
+            prop_assert_ne!(breaker.admit(now + OPEN_FOR), Admission::Refused);
+        }
+    }
+}

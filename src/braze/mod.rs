@@ -1,1 +1,25 @@
-//! Placeholder.
+//! What Braze knows of a caller: one bounded question per number, answered from the cache wherever that will do.
+//!
+//! `lookup` is the straight line of a look-up, `flight` the requests under way, `gate` decides whether Braze may be asked
+//! now, `cache` holds what it said, `client` sends one request, `wire` reads the answer, and `push` takes the changes that
+//! Braze reports by itself.
+
+mod cache;
+mod client;
+mod flight;
+mod gate;
+mod lookup;
+mod push;
+mod settings;
+mod wire;
+
+#[cfg(test)]
+mod stand_in;
+#[cfg(test)]
+mod tests;
+
+pub use cache::{CachedProfile, Stats};
+pub use client::ProbeReport;
+pub use lookup::{Braze, LookedUp};
+pub use push::{Push, PushError, authorized};
+pub use settings::{ApiKey, Settings, SettingsError};

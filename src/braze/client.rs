@@ -1,0 +1,464 @@
+//! One request to Braze, from connect to the last byte under one deadline, and what its answer means.
+//!
+//! The body of an error is neither read nor kept: Braze repeats the key in it. A request is never repeated here; a
+//! connection from the pool that turns out dead before anything was sent is replaced by the HTTP client itself.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::settings::Active;
+use super::wire::{self, Attributes, Exported};
+use crate::audit::Exchange;
+use crate::clock::Clock;
+use crate::phone::E164;
+use crate::routing::LookupUnavailable;
+
+/// No answer is read beyond this; a profile has a few kilobytes.
+const MAX_BODY: usize = 256 * 1024;
+/// However long Braze wants to be left alone, it is asked again after this.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// An error in words is cut to so many characters.
+const MAX_WORDS: usize = 300;
+
+/// What became of one request.
+#[derive(Clone, Debug)]
+pub(super) struct Reply<T> {
+    pub(super) outcome: Result<T, LookupUnavailable>,
+    pub(super) rate: RateLimit,
+    /// Braze wants to be left alone for so long.
+    pub(super) pause: Option<Duration>,
+    pub(super) exchange: Exchange,
+}
+
+/// What Braze says of its own limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RateLimit {
+    pub(super) limit: Option<u32>,
+    pub(super) remaining: Option<u32>,
+    /// Unix seconds.
+    pub(super) reset: Option<i64>,
+}
+
+/// Whether Braze can be asked, for `doctor` and the test button.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeReport {
+    /// Braze answered, and the key may export profiles.
+    pub ok: bool,
+    /// What was found, in words, without secrets.
+    pub message: String,
+    /// Why not; `None` where it is well.
+    pub failure: Option<LookupUnavailable>,
+    /// How long it took, in milliseconds.
+    pub latency_ms: f64,
+    /// The request and its answer.
+    pub exchange: Exchange,
+}
+
+/// An answer that is no answer, and why in words.
+struct Failed {
+    reason: LookupUnavailable,
+    words: String,
+}
+
+struct Received {
+    head: Option<(StatusCode, HeaderMap)>,
+    body: Result<Vec<u8>, Failed>,
+}
+
+/// Asks for the profile of a number.
+pub(super) async fn export(
+    http: &Client,
+    active: &Active,
+    clock: &Clock,
+    phone: &E164,
+    timeout: Duration,
+) -> Reply<Exported> {
+    let asked = clock.instant();
+    let question = wire::export_by_phone(phone.as_str());
+    let received = send(http, active, &question, timeout).await;
+    let wanted = Attributes {
+        score: &active.settings.score_attribute,
+        tier: active.settings.tier_attribute.as_deref(),
+    };
+    let read = |body: &[u8]| {
+        wire::read_export(body, wanted).map_err(|wire::Unreadable| {
+            Failed::new(LookupUnavailable::Malformed, "no JSON with users in it")
+        })
+    };
+    let shown = |exported: &Exported| {
+        let profile = exported.best.as_ref().map(|user| &user.profile);
+        json!({
+            "users": exported.n_users,
+            "score": profile.and_then(|profile| profile.score),
+            "tier": profile.and_then(|profile| profile.tier.as_deref()),
+        })
+    };
+    let request = wire::export_by_phone(&phone.masked());
+    let form = Form {
+        active,
+        request,
+        elapsed: since(clock, asked),
+        now: clock.now(),
+    };
+    form.reply(received, read, shown)
+}
+
+/// Asks for nobody, to learn whether Braze can be asked.
+pub(super) async fn probe(http: &Client, active: &Active, clock: &Clock) -> ProbeReport {
+    let asked = clock.instant();
+    let question = wire::export_for_probe();
+    let received = send(http, active, &question, active.settings.timeout).await;
+    let read = |body: &[u8]| {
+        if wire::is_success(body) {
+            Ok(())
+        } else {
+            let words = "an answer, but not one of Braze's";
+            Err(Failed::new(LookupUnavailable::Malformed, words))
+        }
+    };
+    let form = Form {
+        active,
+        request: question,
+        elapsed: since(clock, asked),
+        now: clock.now(),
+    };
+    let Reply {
+        outcome, exchange, ..
+    } = form.reply(received, read, |()| json!({ "message": "success" }));
+    ProbeReport {
+        ok: outcome.is_ok(),
+        message: exchange
+            .error
+            .clone()
+            .unwrap_or_else(|| "Braze answers and accepts the key".to_owned()),
+        failure: outcome.err(),
+        latency_ms: exchange.elapsed_ms,
+        exchange,
+    }
+}
+
+/// The record of a request whose end the caller could not wait for.
+pub(super) fn unanswered(active: &Active, phone: &E164, waited: Duration) -> Exchange {
+    Exchange {
+        service: "braze".to_owned(),
+        method: "POST".to_owned(),
+        url: active.shown.clone(),
+        status: None,
+        error: Some(within(waited)),
+        elapsed_ms: waited.as_secs_f64() * 1_000.0,
+        request: Some(wire::export_by_phone(&phone.masked())),
+        response: None,
+    }
+}
+
+async fn send(http: &Client, active: &Active, question: &Value, timeout: Duration) -> Received {
+    let mut head = None;
+    let whole = async {
+        let response = http
+            .post(active.endpoint.clone())
+            .header(AUTHORIZATION, active.authorization.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .body(question.to_string())
+            .send()
+            .await
+            .map_err(Failed::transport)?;
+        head = Some((response.status(), response.headers().clone()));
+        classify(response.status())?;
+        read_body(response).await
+    };
+    let body = tokio::time::timeout(timeout, whole)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Failed {
+                reason: LookupUnavailable::Timeout,
+                words: within(timeout),
+            })
+        });
+    Received { head, body }
+}
+
+fn classify(status: StatusCode) -> Result<(), Failed> {
+    let (reason, words) = match status.as_u16() {
+        202 => (
+            LookupUnavailable::ServerError,
+            "Braze is in maintenance (202)",
+        ),
+        200..=299 => return Ok(()),
+        401 => (
+            LookupUnavailable::Unauthorized,
+            "Braze refuses the key (401): check braze.api_key and that base_url is the workspace's own host",
+        ),
+        403 => (
+            LookupUnavailable::Unauthorized,
+            "Braze refuses the key (403): it lacks users.export.ids, or this machine's address is not on its list",
+        ),
+        404 => (
+            LookupUnavailable::Unauthorized,
+            "Braze does not know the key or the address (404): check braze.api_key and braze.base_url",
+        ),
+        408 | 425 | 500..=599 => (LookupUnavailable::ServerError, "Braze failed"),
+        429 => (
+            LookupUnavailable::RateLimited,
+            "Braze limits our requests (429)",
+        ),
+        400..=499 => (LookupUnavailable::Rejected, "Braze refuses the request"),
+        _ => (LookupUnavailable::Malformed, "an answer that is no answer"),
+    };
+    Err(Failed::new(reason, words))
+}
+
+async fn read_body(mut response: Response) -> Result<Vec<u8>, Failed> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Failed::transport)? {
+        if body.len() + chunk.len() > MAX_BODY {
+            let words = "an answer longer than 256 KiB";
+            return Err(Failed::new(LookupUnavailable::Malformed, words));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+impl Failed {
+    fn new(reason: LookupUnavailable, words: &str) -> Self {
+        Self {
+            reason,
+            words: words.to_owned(),
+        }
+    }
+
+    fn transport(error: reqwest::Error) -> Self {
+        let timed_out = error.is_timeout() && !error.is_connect();
+        Self {
+            reason: if timed_out {
+                LookupUnavailable::Timeout
+            } else {
+                LookupUnavailable::Connect
+            },
+            words: chain(&error.without_url()),
+        }
+    }
+}
+
+/// An error and its sources. Transport errors hold no header and, without the URL, nothing of ours.
+fn chain(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        source = error.source();
+    }
+    words.chars().take(MAX_WORDS).collect()
+}
+
+/// What is the same for every exchange.
+struct Form<'a> {
+    active: &'a Active,
+    /// As it may be shown.
+    request: Value,
+    elapsed: Duration,
+    now: Timestamp,
+}
+
+impl Form<'_> {
+    fn reply<T>(
+        self,
+        received: Received,
+        read: impl FnOnce(&[u8]) -> Result<T, Failed>,
+        shown: impl FnOnce(&T) -> Value,
+    ) -> Reply<T> {
+        let outcome = received.body.and_then(|body| read(&body));
+        let (status, rate, pause) = match &received.head {
+            Some((status, headers)) => {
+                let rate = RateLimit::read(headers);
+                (Some(*status), rate, pause(*status, headers, rate, self.now))
+            }
+            None => (None, RateLimit::default(), None),
+        };
+        let response = status.is_some().then(|| {
+            let mut response = outcome.as_ref().map_or_else(|_| json!({}), shown);
+            if let Some(object) = response.as_object_mut()
+                && rate != RateLimit::default()
+            {
+                object.insert("ratelimit".to_owned(), rate.shown());
+            }
+            response
+        });
+        let exchange = Exchange {
+            service: "braze".to_owned(),
+            method: "POST".to_owned(),
+            url: self.active.shown.clone(),
+            status: status.map(|status| status.as_u16()),
+            error: outcome.as_ref().err().map(|failed| failed.words.clone()),
+            elapsed_ms: self.elapsed.as_secs_f64() * 1_000.0,
+            request: Some(self.request),
+            response,
+        };
+        Reply {
+            outcome: outcome.map_err(|failed| failed.reason),
+            rate,
+            pause,
+            exchange,
+        }
+    }
+}
+
+impl RateLimit {
+    /// The headers are there but empty on a 401, and may be missing altogether.
+    fn read(headers: &HeaderMap) -> Self {
+        Self {
+            limit: number(headers, "x-ratelimit-limit"),
+            remaining: number(headers, "x-ratelimit-remaining"),
+            reset: number(headers, "x-ratelimit-reset"),
+        }
+    }
+
+    /// Less than 5 % of Braze's own limit is left: other tools share it.
+    pub(super) fn is_nearly_used_up(self) -> Option<u32> {
+        let (limit, remaining) = (self.limit?, self.remaining?);
+        (u64::from(remaining) * 20 < u64::from(limit)).then_some(remaining)
+    }
+
+    fn shown(self) -> Value {
+        json!({ "limit": self.limit, "remaining": self.remaining, "reset": self.reset })
+    }
+}
+
+fn number<N: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<N> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// How long Braze wants to be left alone: what it says itself, else until its limit is reset.
+fn pause(
+    status: StatusCode,
+    headers: &HeaderMap,
+    rate: RateLimit,
+    now: Timestamp,
+) -> Option<Duration> {
+    let until = |unix: i64| Duration::from_secs(u64::try_from(unix - now.as_second()).unwrap_or(0));
+    let asked = || {
+        number(headers, RETRY_AFTER.as_str())
+            .or_else(|| number(headers, "x-ratelimit-retry-after"))
+            .map(Duration::from_secs)
+            .or_else(|| {
+                let date = headers.get(RETRY_AFTER)?.to_str().ok()?;
+                Some(until(rfc2822::parse(date).ok()?.timestamp().as_second()))
+            })
+    };
+    let pause = match status {
+        StatusCode::TOO_MANY_REQUESTS => asked().or_else(|| rate.reset.map(until)),
+        StatusCode::SERVICE_UNAVAILABLE => asked(),
+        _ => None,
+    };
+    pause.map(|pause| pause.min(MAX_PAUSE))
+}
+
+fn within(timeout: Duration) -> String {
+    format!("no answer within {} ms", timeout.as_millis())
+}
+
+fn since(clock: &Clock, start: Instant) -> Duration {
+    clock.instant().saturating_duration_since(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| {
+                (
+                    reqwest::header::HeaderName::from_static(name),
+                    value.parse().unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_status_has_its_class() {
+        use LookupUnavailable::{Malformed, RateLimited, Rejected, ServerError, Unauthorized};
+        for (status, reason) in [
+            (200, None),
+            (201, None),
+            (202, Some(ServerError)),
+            (204, None),
+            (302, Some(Malformed)),
+            (400, Some(Rejected)),
+            (401, Some(Unauthorized)),
+            (403, Some(Unauthorized)),
+            (404, Some(Unauthorized)),
+            (408, Some(ServerError)),
+            (422, Some(Rejected)),
+            (425, Some(ServerError)),
+            (429, Some(RateLimited)),
+            (500, Some(ServerError)),
+            (529, Some(ServerError)),
+        ] {
+            let got = classify(StatusCode::from_u16(status).unwrap());
+            assert_eq!(got.err().map(|failed| failed.reason), reason, "{status}");
+        }
+    }
+
+    #[test]
+    fn braze_is_left_alone_as_long_as_it_says_but_no_longer_than_a_minute() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let secs = |secs| Some(Duration::from_secs(secs));
+        let cases: [(u16, &[(&'static str, &str)], Option<Duration>); 9] = [
+            (429, &[("retry-after", "7")], secs(7)),
+            (429, &[("retry-after", "3600")], secs(60)),
+            (
+                429,
+                &[("retry-after", "Fri, 15 Jan 2027 08:00:09 GMT")],
+                secs(9),
+            ),
+            (
+                429,
+                &[
+                    ("x-ratelimit-retry-after", "3"),
+                    ("x-ratelimit-reset", "1800000020"),
+                ],
+                secs(3),
+            ),
+            (429, &[("x-ratelimit-reset", "1800000020")], secs(20)),
+            (429, &[("x-ratelimit-reset", "1700000000")], secs(0)),
+            (429, &[("x-ratelimit-reset", "")], None),
+            (503, &[("retry-after", "5")], secs(5)),
+            (
+                200,
+                &[("retry-after", "5"), ("x-ratelimit-reset", "1800000020")],
+                None,
+            ),
+        ];
+        for (status, pairs, expected) in cases {
+            let headers = headers(pairs);
+            let status = StatusCode::from_u16(status).unwrap();
+            let got = pause(status, &headers, RateLimit::read(&headers), now);
+            assert_eq!(got, expected, "{status} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn little_left_is_less_than_a_twentieth() {
+        let of = |limit: &str, remaining: &str| {
+            let headers = headers(&[
+                ("x-ratelimit-limit", limit),
+                ("x-ratelimit-remaining", remaining),
+            ]);
+            RateLimit::read(&headers).is_nearly_used_up()
+        };
+        assert_eq!(of("250", "12"), Some(12));
+        assert_eq!(of("250", "13"), None);
+        assert_eq!(of("", ""), None);
+    }
+}

@@ -1,0 +1,634 @@
+//! A look-up: cache, then one request, never longer than the caller's share of the budget, and never an error.
+//!
+//! Requests run in [`Braze::refresh_worker`], which the app supervises, and not in the future of whoever asked first: a
+//! caller who hangs up, or whose share is short, takes neither the others' answer nor the cache's with them, and every
+//! request reports to the breaker. Where no worker runs (a command, a test) or its queue is full, the first who asks
+//! sends the request themselves; if they leave, another takes over.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Client;
+use tokio::sync::{Mutex, MutexGuard, mpsc};
+use tokio::task::JoinSet;
+
+use super::cache::{CachedProfile, Entry, Known, Profiles, Standing, Stats};
+use super::client::{self, ProbeReport};
+use super::flight::{Answer, Boarding, Desk, Flight, Landing, Ticket};
+use super::gate::{Gate, Purpose};
+use super::push::Push;
+use super::settings::{Active, Settings, SettingsError};
+use crate::audit::{Exchange, ProfileAction};
+use crate::clock::Clock;
+use crate::deadline::Deadline;
+use crate::phone::{Caller, E164};
+use crate::resilience::{BreakerState, Transition, state_name};
+use crate::routing::{
+    BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source,
+};
+
+/// So many requests wait for the worker.
+const QUEUE: usize = 256;
+/// So many requests are under way in the worker.
+const MAX_UNDER_WAY: usize = 512;
+/// A request ends so much before the longest wait for it, so that those who wait get its end and not merely silence.
+const LANDING_TIME: Duration = Duration::from_millis(5);
+/// How often one look-up starts over because a request was given up by somebody else.
+const MAX_BOARDINGS: u32 = 3;
+/// A push from further in the future than this has a wrong clock; it counts as sent then.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// What a look-up found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LookedUp {
+    /// The fact the decision uses.
+    pub lookup: Lookup,
+    /// The API exchange, where this look-up sent the request or waited for it.
+    pub exchange: Option<Exchange>,
+    /// What Braze calls the caller.
+    pub external_id: Option<String>,
+}
+
+/// Looks callers up in Braze. Cheap to clone.
+#[derive(Clone)]
+pub struct Braze(Arc<Inner>);
+
+struct Inner {
+    http: Client,
+    clock: Clock,
+    active: Arc<ArcSwap<Active>>,
+    profiles: Profiles,
+    desk: Arc<Desk>,
+    queue: mpsc::Sender<Ticket>,
+    queued: Mutex<mpsc::Receiver<Ticket>>,
+    is_working: AtomicBool,
+}
+
+impl Braze {
+    /// Takes a client with redirects off; timeouts are kept here.
+    pub fn new(settings: Settings, http: Client, clock: Clock) -> Result<Self, SettingsError> {
+        let gate = Gate::new(clock.instant(), &settings);
+        let active = Arc::new(ArcSwap::from_pointee(Active::try_new(settings)?));
+        let (queue, queued) = mpsc::channel(QUEUE);
+        Ok(Self(Arc::new(Inner {
+            http,
+            clock,
+            profiles: Profiles::new(&active),
+            active,
+            desk: Arc::new(Desk::new(gate)),
+            queue,
+            queued: Mutex::new(queued),
+            is_working: AtomicBool::new(false),
+        })))
+    }
+
+    /// Asks what Braze knows of a caller. Infallible: whatever goes wrong is part of the answer.
+    pub async fn look_up(&self, caller: &Caller, deadline: Deadline) -> LookedUp {
+        let asked_at = self.0.clock.instant();
+        let looked_up = match question(caller) {
+            Ok(phone) => self.0.answer(phone, deadline, asked_at).await,
+            Err(reason) => LookedUp::without(Lookup::Skipped { reason }, None),
+        };
+        let took = self.0.since(asked_at);
+        metrics::counter!("switchboard_lookup_total", "outcome" => outcome_name(&looked_up.lookup))
+            .increment(1);
+        metrics::histogram!("switchboard_lookup_seconds").record(took.as_secs_f64());
+        looked_up
+    }
+
+    /// Sends the requests of look-ups and refreshes. Runs until it is dropped; what is under way then is given up.
+    pub fn refresh_worker(&self) -> impl Future<Output = ()> + Send + use<> {
+        let inner = Arc::clone(&self.0);
+        async move { inner.work().await }
+    }
+
+    /// Takes a change that Braze reported.
+    pub async fn apply_push(&self, push: Push) -> ProfileAction {
+        self.0.apply_push(push).await
+    }
+
+    /// Forgets a number, also in what is persisted next.
+    pub async fn invalidate(&self, phone: &E164) {
+        self.0.desk.supersede(phone);
+        self.0.profiles.remove(phone).await;
+    }
+
+    /// What is remembered of a number, fresh or stale; never asks Braze.
+    pub async fn cached(&self, phone: &E164) -> Option<CachedProfile> {
+        let active = self.0.active.load_full();
+        let now = self.0.clock.instant();
+        self.0.profiles.shown(phone, now, &active.settings).await
+    }
+
+    /// How the cache has served since the start.
+    pub fn stats(&self) -> Stats {
+        self.0.profiles.stats()
+    }
+
+    /// Takes what an earlier run persisted. Never replaces what this run has learned.
+    pub async fn warm(&self, profiles: Vec<CachedProfile>) {
+        for profile in profiles {
+            self.0.warm(profile).await;
+        }
+    }
+
+    /// What was fetched, pushed or dropped since the last call, once per number, to be persisted.
+    pub fn drain_changed(&self) -> Vec<CachedProfile> {
+        self.0.profiles.drain_changed()
+    }
+
+    /// Takes new settings. A new key or host closes a breaker that refused credentials had opened; another host or other
+    /// attributes empty the cache, whose answers were to another question.
+    pub fn reconfigure(&self, settings: Settings) -> Result<(), SettingsError> {
+        let next = Active::try_new(settings)?;
+        let before = self.0.active.load_full();
+        let new_key = next.authenticates_differently(&before);
+        let new_question = next.asks_differently(&before);
+        let now = self.0.clock.instant();
+        self.0
+            .desk
+            .open()
+            .gate
+            .reconfigure(now, &next.settings, new_key);
+        self.0.active.store(Arc::new(next));
+        if new_question {
+            self.0.desk.supersede_all();
+            self.0.profiles.clear();
+        }
+        Ok(())
+    }
+
+    /// Whether Braze would be asked now.
+    pub fn breaker_view(&self) -> BreakerView {
+        let now = self.0.clock.instant();
+        self.0.desk.open().gate.breaker.view(now)
+    }
+
+    /// The breaker in full.
+    pub fn breaker_state(&self) -> BreakerState {
+        self.0.desk.open().gate.breaker.state()
+    }
+
+    /// The breaker's changes since the last call, for the audit record; bounded.
+    pub fn take_transitions(&self) -> Vec<Transition> {
+        self.0.desk.open().gate.breaker.take_transitions()
+    }
+
+    /// Asks Braze for nobody, whatever breaker and limiter say. A success closes the breaker.
+    pub async fn probe(&self) -> ProbeReport {
+        let inner = &self.0;
+        let active = inner.active.load_full();
+        let report = client::probe(&inner.http, &active, &inner.clock).await;
+        if report.ok {
+            inner.desk.open().gate.breaker.recovered();
+        }
+        report
+    }
+}
+
+impl fmt::Debug for Braze {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Braze")
+            .field("settings", &self.0.active.load().settings)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LookedUp {
+    fn without(lookup: Lookup, exchange: Option<Exchange>) -> Self {
+        Self {
+            lookup,
+            exchange,
+            external_id: None,
+        }
+    }
+
+    fn of_entry(
+        entry: &Entry,
+        source: Source,
+        now: Instant,
+        because: Option<LookupUnavailable>,
+    ) -> Self {
+        let age_ms = u64::try_from(entry.age(now).as_millis()).unwrap_or(u64::MAX);
+        let lookup = match &entry.known {
+            Known::Profile(profile) => Lookup::Known {
+                profile: profile.clone(),
+                source,
+                age_ms,
+                because,
+            },
+            Known::Nobody | Known::Dropped => Lookup::Unknown { source, age_ms },
+        };
+        Self {
+            lookup,
+            exchange: None,
+            external_id: entry.external_id.clone(),
+        }
+    }
+
+    fn fetched(answer: &Answer) -> Self {
+        let (source, age_ms) = (Source::Fetched, 0);
+        let lookup = match &answer.profile {
+            Some(profile) => Lookup::Known {
+                profile: profile.clone(),
+                source,
+                age_ms,
+                because: None,
+            },
+            None => Lookup::Unknown { source, age_ms },
+        };
+        Self {
+            lookup,
+            exchange: None,
+            external_id: answer.external_id.clone(),
+        }
+    }
+
+    fn with(self, exchange: Option<Exchange>) -> Self {
+        Self { exchange, ..self }
+    }
+}
+
+impl Inner {
+    async fn answer(
+        self: &Arc<Self>,
+        phone: &E164,
+        deadline: Deadline,
+        now: Instant,
+    ) -> LookedUp {
+        let active = self.active.load_full();
+        let entry = self.profiles.get(phone).await;
+        let standing = entry
+            .as_ref()
+            .map_or(Standing::Spent, |e| e.standing(now, &active.settings));
+        self.profiles.count(standing);
+        match (standing, entry) {
+            (Standing::Fresh, Some(entry)) => {
+                LookedUp::of_entry(&entry, Source::Fresh, now, None)
+            }
+            (Standing::Stale, Some(entry)) => {
+                let because = self.refresh_behind(phone, now);
+                LookedUp::of_entry(&entry, Source::Stale, now, because)
+            }
+            (Standing::Spent, _) | (_, None) => {
+                let share = deadline.lookup_share(now, active.settings.timeout);
+                self.ask(phone, &active, now, share).await
+            }
+        }
+    }
+
+    /// Has a stale entry refreshed. Says why where Braze cannot be asked; a full queue is none: the next caller tries again.
+    fn refresh_behind(
+        self: &Arc<Self>,
+        phone: &E164,
+        now: Instant,
+    ) -> Option<LookupUnavailable> {
+        if !self.is_working.load(Ordering::Acquire) {
+            return None;
+        }
+        match self.desk.board(phone, now, Purpose::Refresh) {
+            Ok(Boarding::Joined(_)) => None,
+            Ok(Boarding::Leads(ticket)) => {
+                drop(self.queue.try_send(ticket));
+                None
+            }
+            Err(reason) => Some(reason),
+        }
+    }
+
+    async fn ask(
+        self: &Arc<Self>,
+        phone: &E164,
+        active: &Active,
+        asked_at: Instant,
+        share: Duration,
+    ) -> LookedUp {
+        if share.is_zero() {
+            let reason = LookupUnavailable::NoBudget;
+            return LookedUp::without(Lookup::Unavailable { reason }, None);
+        }
+        let waiting = self.wait_for_answer(phone, asked_at, share);
+        let until = tokio::time::Instant::from_std(asked_at + share);
+        let (reason, exchange) = match tokio::time::timeout_at(until, waiting).await {
+            Ok(Ok(looked_up)) => return looked_up,
+            Ok(Err(failed)) => failed,
+            Err(_) => {
+                let exchange = client::unanswered(active, phone, share);
+                (LookupUnavailable::Timeout, Some(exchange))
+            }
+        };
+        // A push may have come in the meantime.
+        let late = self.usable(phone, Some(reason)).await;
+        late.unwrap_or_else(|| LookedUp::without(Lookup::Unavailable { reason }, None))
+            .with(exchange)
+    }
+
+    async fn wait_for_answer(
+        self: &Arc<Self>,
+        phone: &E164,
+        asked_at: Instant,
+        share: Duration,
+    ) -> Result<LookedUp, (LookupUnavailable, Option<Exchange>)> {
+        for _ in 0..MAX_BOARDINGS {
+            let now = self.clock.instant();
+            let boarding = self
+                .desk
+                .board(phone, now, Purpose::Caller)
+                .map_err(|reason| (reason, None))?;
+            let flight = match boarding {
+                Boarding::Joined(flight) => flight,
+                Boarding::Leads(ticket) => {
+                    // Somebody else's request may have landed between our look at the cache and here.
+                    if let Some(looked_up) = self.usable(phone, None).await {
+                        return Ok(looked_up);
+                    }
+                    let left = share.saturating_sub(self.since(asked_at));
+                    self.send_off(ticket, left).await
+                }
+            };
+            let Some(landing) = flight.landed().await else {
+                continue;
+            };
+            let exchange = Some(landing.exchange.clone());
+            let answer = match &landing.outcome {
+                Ok(answer) => answer,
+                Err(reason) => return Err((*reason, exchange)),
+            };
+            let newer = if flight.is_superseded() {
+                self.usable(phone, None).await
+            } else {
+                None
+            };
+            return Ok(newer
+                .unwrap_or_else(|| LookedUp::fetched(answer))
+                .with(exchange));
+        }
+        Err((LookupUnavailable::Connect, None))
+    }
+
+    /// Gives the request to the worker, or sends it here where none takes it.
+    async fn send_off(self: &Arc<Self>, ticket: Ticket, left: Duration) -> Arc<Flight> {
+        let flight = Arc::clone(&ticket.flight);
+        let refused = if self.is_working.load(Ordering::Acquire) {
+            self.queue.try_send(ticket).err()
+        } else {
+            Some(mpsc::error::TrySendError::Closed(ticket))
+        };
+        if let Some(
+            mpsc::error::TrySendError::Full(ticket) | mpsc::error::TrySendError::Closed(ticket),
+        ) = refused
+        {
+            self.fly(ticket, landing_within(left)).await;
+        }
+        flight
+    }
+
+    async fn work(self: Arc<Self>) {
+        let mut shift = Shift::begin(&self).await;
+        let mut under_way = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(ticket) = shift.queued.recv(), if under_way.len() < MAX_UNDER_WAY => {
+                    let inner = Arc::clone(&self);
+                    under_way.spawn(async move {
+                        let timeout = landing_within(inner.active.load().settings.timeout);
+                        let left = timeout.saturating_sub(inner.since(ticket.asked_at));
+                        inner.fly(ticket, left).await;
+                    });
+                }
+                Some(ended) = under_way.join_next() => {
+                    if ended.is_err_and(|error| error.is_panic()) {
+                        tracing::error!("lookup.panicked: a look-up ended by a panic; those who waited for it asked again");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends one request, learns from it, and tells all who wait.
+    async fn fly(&self, ticket: Ticket, timeout: Duration) {
+        let active = self.active.load_full();
+        let reply = client::export(&self.http, &active, &self.clock, &ticket.phone, timeout).await;
+        let now = self.clock.instant();
+        let (before, after) = {
+            let breaker = &mut self.desk.open().gate;
+            let before = breaker.breaker.view(now);
+            breaker.report(now, &reply);
+            (before, breaker.breaker.state())
+        };
+        log_change(before, after, reply.exchange.error.as_deref());
+        let outcome = reply.outcome.map(|exported| match exported.best {
+            Some(user) => Answer {
+                profile: Some(user.profile),
+                external_id: user.external_id,
+            },
+            None => Answer::default(),
+        });
+        match &outcome {
+            Ok(answer) => self.keep(&ticket, answer, now).await,
+            Err(reason) => tracing::debug!(
+                phone = %ticket.phone.masked(),
+                ?reason,
+                status = reply.exchange.status,
+                duration_ms = reply.exchange.elapsed_ms,
+                "lookup.failed"
+            ),
+        }
+        ticket.land(Landing {
+            outcome,
+            exchange: reply.exchange,
+        });
+    }
+
+    async fn keep(&self, ticket: &Ticket, answer: &Answer, now: Instant) {
+        let fetched_at = self.clock.now();
+        let known = match &answer.profile {
+            Some(profile) => Known::Profile(profile.clone()),
+            None => Known::Nobody,
+        };
+        self.profiles
+            .put(&ticket.phone, |present| {
+                (!ticket.flight.is_superseded()).then(|| Entry {
+                    known,
+                    external_id: answer.external_id.clone(),
+                    fetched_at,
+                    changed_at: present.and_then(|entry| entry.changed_at),
+                    entered_at: now,
+                    age_on_entry: Duration::ZERO,
+                })
+            })
+            .await;
+    }
+
+    async fn usable(&self, phone: &E164, because: Option<LookupUnavailable>) -> Option<LookedUp> {
+        let entry = self.profiles.get(phone).await?;
+        let now = self.clock.instant();
+        let source = match entry.standing(now, &self.active.load().settings) {
+            Standing::Fresh => Source::Fresh,
+            Standing::Stale => Source::Stale,
+            Standing::Spent => return None,
+        };
+        Some(LookedUp::of_entry(&entry, source, now, because))
+    }
+
+    async fn apply_push(&self, push: Push) -> ProfileAction {
+        let now = self.clock.now();
+        let entered_at = self.clock.instant();
+        let sent_at = push
+            .sent_at
+            .map(|at| at.min(now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(now)));
+        let drops = push.profile.score.is_none() && push.profile.tier.is_none();
+        // First, so that a request that lands from here on does not overwrite the push.
+        let mut is_outdated = false;
+        let newest = |present: Option<&Entry>| present.and_then(|entry| entry.changed_at);
+        let desk = &self.desk;
+        let phone = &push.phone;
+        self.profiles
+            .put(phone, |present| {
+                is_outdated = sent_at.is_some_and(|at| newest(present).is_some_and(|n| at < n));
+                if is_outdated {
+                    return None;
+                }
+                desk.supersede(phone);
+                let known_as = present.and_then(|entry| entry.external_id.clone());
+                Some(Entry {
+                    known: if drops {
+                        Known::Dropped
+                    } else {
+                        Known::Profile(push.profile.clone())
+                    },
+                    external_id: push.external_id.clone().or(known_as),
+                    fetched_at: now,
+                    changed_at: sent_at.or(newest(present)),
+                    entered_at,
+                    age_on_entry: Duration::ZERO,
+                })
+            })
+            .await;
+        match (is_outdated, drops) {
+            (true, _) => ProfileAction::Outdated,
+            (false, true) => ProfileAction::Dropped,
+            (false, false) => ProfileAction::Replaced,
+        }
+    }
+
+    async fn warm(&self, profile: CachedProfile) {
+        let known = match (profile.known, profile.is_dropped()) {
+            (true, _) => Known::Profile(Profile {
+                score: profile.score,
+                tier: profile.tier,
+            }),
+            (false, false) => Known::Nobody,
+            (false, true) => return,
+        };
+        let now = self.clock.instant();
+        let entry = Entry {
+            known,
+            external_id: profile.external_id,
+            fetched_at: profile.fetched_at,
+            changed_at: profile.changed_at,
+            entered_at: now,
+            age_on_entry: age_of(profile.fetched_at, self.clock.now()),
+        };
+        if entry.standing(now, &self.active.load().settings) != Standing::Spent {
+            self.profiles.warm(&profile.phone, entry).await;
+        }
+    }
+
+    fn since(&self, start: Instant) -> Duration {
+        self.clock.instant().saturating_duration_since(start)
+    }
+}
+
+/// The worker at work. When it stops, what still waits in the queue is given up, so that those who wait can help themselves.
+struct Shift<'a> {
+    queued: MutexGuard<'a, mpsc::Receiver<Ticket>>,
+    is_working: &'a AtomicBool,
+}
+
+impl<'a> Shift<'a> {
+    async fn begin(inner: &'a Inner) -> Self {
+        let queued = inner.queued.lock().await;
+        inner.is_working.store(true, Ordering::Release);
+        Self {
+            queued,
+            is_working: &inner.is_working,
+        }
+    }
+}
+
+impl Drop for Shift<'_> {
+    fn drop(&mut self) {
+        self.is_working.store(false, Ordering::Release);
+        while self.queued.try_recv().is_ok() {}
+    }
+}
+
+/// The number to ask for, or why there is none.
+fn question(caller: &Caller) -> Result<&E164, LookupSkipped> {
+    match caller {
+        Caller::Number(number)
+        | Caller::Sip {
+            number: Some(number),
+            ..
+        } => Ok(number),
+        Caller::Withheld => Err(LookupSkipped::Withheld),
+        Caller::National(_) => Err(LookupSkipped::NotE164),
+        Caller::Client(_) => Err(LookupSkipped::Client),
+        Caller::Sip { number: None, .. } => Err(LookupSkipped::SipUser),
+        Caller::Unreadable(_) => Err(LookupSkipped::Unreadable),
+    }
+}
+
+fn landing_within(wait: Duration) -> Duration {
+    wait.saturating_sub(LANDING_TIME.min(wait / 10))
+}
+
+fn age_of(fetched_at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(fetched_at)).unwrap_or(Duration::ZERO)
+}
+
+fn log_change(before: BreakerView, after: BreakerState, error: Option<&str>) {
+    match (before, after) {
+        (_, BreakerState::Open { reason, .. }) if before != BreakerView::Open => {
+            if reason == crate::resilience::TripReason::Unauthorized {
+                tracing::error!(error, "lookup.unauthorized: Braze refuses the key; callers go to the default dialer until the configuration changes");
+            } else {
+                tracing::warn!(?reason, error, "lookup.opened: Braze is left alone for a while");
+            }
+        }
+        (BreakerView::Open | BreakerView::HalfOpen, BreakerState::Closed) => {
+            tracing::info!(from = state_name(before), "lookup.closed: Braze answers again");
+        }
+        _ => {}
+    }
+}
+
+fn outcome_name(lookup: &Lookup) -> &'static str {
+    match lookup {
+        Lookup::Known { source, .. } => match source {
+            Source::Fresh => "fresh",
+            Source::Stale => "stale",
+            Source::Fetched => "fetched",
+        },
+        Lookup::Unknown { .. } => "unknown",
+        Lookup::Skipped { .. } => "skipped",
+        Lookup::Unavailable { reason } => match reason {
+            LookupUnavailable::Timeout => "timeout",
+            LookupUnavailable::RateLimited => "rate_limited",
+            LookupUnavailable::LimiterEmpty => "limiter_empty",
+            LookupUnavailable::BreakerOpen => "breaker_open",
+            LookupUnavailable::Unauthorized => "unauthorized",
+            LookupUnavailable::Rejected => "rejected",
+            LookupUnavailable::ServerError => "server_error",
+            LookupUnavailable::Connect => "connect",
+            LookupUnavailable::Malformed => "malformed",
+            LookupUnavailable::NoBudget => "no_budget",
+        },
+    }
+}

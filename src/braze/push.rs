@@ -1,0 +1,160 @@
+//! The webhook by which Braze reports that a profile changed. Its body is made from a template by hand, so values have
+//! loose types; only a body without a usable number is refused.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::wire::{self, Object};
+use crate::phone::{E164, NotE164};
+use crate::routing::Profile;
+
+/// One changed profile.
+#[derive(Clone, PartialEq)]
+pub struct Push {
+    /// Whose.
+    pub phone: E164,
+    /// What Braze calls the caller.
+    pub external_id: Option<String>,
+    /// The routing fields. Without any, the remembered profile is dropped.
+    pub profile: Profile,
+    /// When it was sent. An older push loses against a newer one.
+    pub sent_at: Option<Timestamp>,
+}
+
+/// The body cannot be used; said in words for a 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// Not a JSON object.
+    #[error("the body is no JSON object; check the template for blank or quote-carrying values")]
+    Json,
+    /// No number.
+    #[error("the body has no phone")]
+    NoPhone,
+    /// A number, but not in E.164 form.
+    #[error("phone cannot be used")]
+    Phone(#[source] NotE164),
+}
+
+impl Push {
+    /// Reads the body of the webhook.
+    pub fn parse(body: &[u8]) -> Result<Self, PushError> {
+        let object: Object<'_> = serde_json::from_slice(body).map_err(|_| PushError::Json)?;
+        let phone = wire::text(&object, "phone").ok_or(PushError::NoPhone)?;
+        Ok(Self {
+            phone: E164::parse(&phone).map_err(PushError::Phone)?,
+            external_id: wire::external_id(&object),
+            profile: Profile {
+                score: wire::score(&object, "lead_score"),
+                tier: wire::tier(&object, "lead_tier")
+                    .or_else(|| wire::tier(&object, "lead_score_tier")),
+            },
+            sent_at: wire::text(&object, "sent_at").and_then(|at| sent_at(&at)),
+        })
+    }
+}
+
+impl fmt::Debug for Push {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Push")
+            .field("phone", &self.phone)
+            .field("profile", &self.profile)
+            .field("sent_at", &self.sent_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// ISO 8601, or Unix seconds.
+fn sent_at(text: &str) -> Option<Timestamp> {
+    text.parse()
+        .ok()
+        .or_else(|| Timestamp::from_second(text.parse().ok()?).ok())
+}
+
+/// Whether the `Authorization` header carries the secret. Compared as digests, so that neither its content nor its length
+/// shows in the time it takes. An empty secret fits nothing.
+pub fn authorized(header: Option<&str>, secret: &str) -> bool {
+    let Some((scheme, token)) = header.and_then(|header| header.trim().split_once(' ')) else {
+        return false;
+    };
+    let same = Sha256::digest(token.trim_start()).ct_eq(&Sha256::digest(secret));
+    scheme.eq_ignore_ascii_case("bearer") && !secret.is_empty() && same.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lead::LeadScore;
+
+    #[test]
+    fn both_documented_bodies_are_read() {
+        let push = Push::parse(
+            br#"{"external_id":"c1","phone":"+4930123456","lead_score":"87","lead_tier":"hot","sent_at":"2026-01-02T03:04:05Z","more":[{}]}"#,
+        )
+        .unwrap();
+        assert_eq!(push.phone.as_str(), "+4930123456");
+        assert_eq!(push.external_id.as_deref(), Some("c1"));
+        assert_eq!(push.profile.score, LeadScore::new(87.0));
+        assert_eq!(push.profile.tier.as_deref(), Some("hot"));
+        assert_eq!(push.sent_at, Some("2026-01-02T03:04:05Z".parse().unwrap()));
+        let template = Push::parse(
+            br#"{"event":"lead_score_changed","external_id":7,"braze_id":"b","phone":" +4930123456 ","lead_score_tier":2,"sent_at":1767323045}"#,
+        )
+        .unwrap();
+        assert_eq!(template.external_id.as_deref(), Some("7"));
+        assert_eq!(template.profile.tier.as_deref(), Some("2"));
+        assert_eq!(template.sent_at, push.sent_at);
+    }
+
+    #[test]
+    fn fields_of_odd_types_count_as_missing() {
+        let push = Push::parse(
+            br#"{"external_id":null,"phone":"+4930123456","lead_score":true,"lead_tier":"","lead_score_tier":[],"sent_at":"soon"}"#,
+        )
+        .unwrap();
+        assert_eq!(push.profile, Profile::default());
+        assert_eq!((push.external_id, push.sent_at), (None, None));
+    }
+
+    #[test]
+    fn a_body_without_a_usable_number_is_refused_in_words() {
+        for (body, error) in [
+            ("", PushError::Json),
+            ("[]", PushError::Json),
+            (r#"{"phone":"+4930123456","lead_score":}"#, PushError::Json),
+            ("{}", PushError::NoPhone),
+            (r#"{"phone":""}"#, PushError::NoPhone),
+            (r#"{"phone":{}}"#, PushError::NoPhone),
+            (r#"{"phone":"030123456"}"#, PushError::Phone(NotE164)),
+            (r#"{"phone":4930123456}"#, PushError::Phone(NotE164)),
+        ] {
+            assert_eq!(Push::parse(body.as_bytes()), Err(error), "{body}");
+        }
+    }
+
+    #[test]
+    fn only_the_very_secret_opens_the_webhook() {
+        for (header, fits) in [
+            (Some("Bearer s3cret"), true),
+            (Some("bearer  s3cret"), true),
+            (Some("Bearer s3creT"), false),
+            (Some("Bearer s3cret2"), false),
+            (Some("Bearer "), false),
+            (Some("Basic s3cret"), false),
+            (Some("s3cret"), false),
+            (None, false),
+        ] {
+            assert_eq!(authorized(header, "s3cret"), fits, "{header:?}");
+        }
+        assert!(!authorized(Some("Bearer "), ""));
+    }
+
+    #[test]
+    fn debug_output_hides_the_number() {
+        let push = Push::parse(br#"{"phone":"+4930123456","external_id":"c1"}"#).unwrap();
+        let shown = format!("{push:?}");
+        assert!(!shown.contains("4930123456") && !shown.contains("c1"));
+    }
+}

@@ -92,7 +92,7 @@ pub(super) struct Entry {
     pub(super) fetched_at: Timestamp,
     pub(super) changed_at: Option<Timestamp>,
     pub(super) entered_at: Instant,
-    pub(super) age_on_entry: Duration,
+    pub(super) age_before: Duration,
 }
 
 /// Whether an entry may be used.
@@ -106,7 +106,7 @@ pub(super) enum Standing {
 
 impl Entry {
     pub(super) fn age(&self, now: Instant) -> Duration {
-        self.age_on_entry + now.saturating_duration_since(self.entered_at)
+        self.age_before + now.saturating_duration_since(self.entered_at)
     }
 
     pub(super) fn standing(&self, now: Instant, settings: &Settings) -> Standing {
@@ -125,7 +125,7 @@ impl Entry {
             Known::Profile(_) | Known::Dropped => settings.cache_ttl.max(settings.stale_for),
             Known::Nobody => settings.negative_ttl,
         };
-        whole.saturating_sub(self.age_on_entry)
+        whole.saturating_sub(self.age_before)
     }
 
     fn shown(&self, phone: &E164) -> CachedProfile {
@@ -240,10 +240,7 @@ impl Profiles {
             .await;
         #[expect(clippy::cast_precision_loss, reason = "a gauge of entries")]
         metrics::gauge!("switchboard_cache_entries").set(self.cache.entry_count() as f64);
-        matches!(
-            done,
-            CompResult::Inserted(_) | CompResult::ReplacedWith(_)
-        )
+        matches!(done, CompResult::Inserted(_) | CompResult::ReplacedWith(_))
     }
 
     /// Puts an entry of an earlier run, unless something newer is there.

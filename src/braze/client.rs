@@ -13,7 +13,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::settings::Active;
-use super::wire::{self, Attributes, Exported};
+use super::wire::{self, Attributes, Exported, Question};
 use crate::audit::Exchange;
 use crate::clock::Clock;
 use crate::phone::E164;
@@ -22,7 +22,7 @@ use crate::routing::LookupUnavailable;
 /// No answer is read beyond this; a profile has a few kilobytes.
 const MAX_BODY: usize = 256 * 1024;
 /// However long Braze wants to be left alone, it is asked again after this.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 /// An error in words is cut to so many characters.
 const MAX_WORDS: usize = 300;
 
@@ -80,7 +80,7 @@ pub(super) async fn export(
     timeout: Duration,
 ) -> Reply<Exported> {
     let asked = clock.instant();
-    let question = wire::export_by_phone(phone.as_str());
+    let question = Question::by_phone(phone.as_str());
     let received = send(http, active, &question, timeout).await;
     let wanted = Attributes {
         score: &active.settings.score_attribute,
@@ -99,7 +99,7 @@ pub(super) async fn export(
             "tier": profile.and_then(|profile| profile.tier.as_deref()),
         })
     };
-    let request = wire::export_by_phone(&phone.masked());
+    let request = Question::by_phone(&phone.masked()).to_value();
     let form = Form {
         active,
         request,
@@ -112,7 +112,7 @@ pub(super) async fn export(
 /// Asks for nobody, to learn whether Braze can be asked.
 pub(super) async fn probe(http: &Client, active: &Active, clock: &Clock) -> ProbeReport {
     let asked = clock.instant();
-    let question = wire::export_for_probe();
+    let question = Question::for_probe();
     let received = send(http, active, &question, active.settings.timeout).await;
     let read = |body: &[u8]| {
         if wire::is_success(body) {
@@ -124,7 +124,7 @@ pub(super) async fn probe(http: &Client, active: &Active, clock: &Clock) -> Prob
     };
     let form = Form {
         active,
-        request: question,
+        request: question.to_value(),
         elapsed: since(clock, asked),
         now: clock.now(),
     };
@@ -152,12 +152,12 @@ pub(super) fn unanswered(active: &Active, phone: &E164, waited: Duration) -> Exc
         status: None,
         error: Some(within(waited)),
         elapsed_ms: waited.as_secs_f64() * 1_000.0,
-        request: Some(wire::export_by_phone(&phone.masked())),
+        request: Some(Question::by_phone(&phone.masked()).to_value()),
         response: None,
     }
 }
 
-async fn send(http: &Client, active: &Active, question: &Value, timeout: Duration) -> Received {
+async fn send(http: &Client, active: &Active, question: &Question, timeout: Duration) -> Received {
     let mut head = None;
     let whole = async {
         let response = http
@@ -165,7 +165,7 @@ async fn send(http: &Client, active: &Active, question: &Value, timeout: Duratio
             .header(AUTHORIZATION, active.authorization.clone())
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json")
-            .body(question.to_string())
+            .body(question.to_body())
             .send()
             .await
             .map_err(Failed::transport)?;
@@ -283,7 +283,7 @@ impl Form<'_> {
             }
             None => (None, RateLimit::default(), None),
         };
-        let response = status.is_some().then(|| {
+        let response = status.map(|_| {
             let mut response = outcome.as_ref().map_or_else(|_| json!({}), shown);
             if let Some(object) = response.as_object_mut()
                 && rate != RateLimit::default()
@@ -292,6 +292,7 @@ impl Form<'_> {
             }
             response
         });
+        let response = response.filter(|response| *response != json!({}));
         let exchange = Exchange {
             service: "braze".to_owned(),
             method: "POST".to_owned(),
@@ -385,6 +386,13 @@ mod tests {
             .collect()
     }
 
+    /// Status, headers, and how long Braze is left alone.
+    type Case = (
+        u16,
+        &'static [(&'static str, &'static str)],
+        Option<Duration>,
+    );
+
     #[test]
     fn every_status_has_its_class() {
         use LookupUnavailable::{Malformed, RateLimited, Rejected, ServerError, Unauthorized};
@@ -414,7 +422,7 @@ mod tests {
     fn braze_is_left_alone_as_long_as_it_says_but_no_longer_than_a_minute() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let secs = |secs| Some(Duration::from_secs(secs));
-        let cases: [(u16, &[(&'static str, &str)], Option<Duration>); 9] = [
+        let cases: [Case; 9] = [
             (429, &[("retry-after", "7")], secs(7)),
             (429, &[("retry-after", "3600")], secs(60)),
             (

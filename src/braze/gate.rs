@@ -96,3 +96,105 @@ fn class(reason: LookupUnavailable) -> FailureClass {
         | LookupUnavailable::NoBudget => FailureClass::Retryable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::client::RateLimit;
+    use super::super::tests::settings;
+    use super::*;
+    use crate::audit::Exchange;
+    use crate::clock::Clock;
+
+    fn reply(outcome: Result<(), LookupUnavailable>, remaining: Option<u32>) -> Reply<()> {
+        Reply {
+            outcome,
+            rate: RateLimit {
+                limit: Some(250),
+                remaining,
+                reset: None,
+            },
+            pause: None,
+            exchange: Exchange {
+                service: "braze".to_owned(),
+                method: "POST".to_owned(),
+                url: String::new(),
+                status: None,
+                error: None,
+                elapsed_ms: 0.0,
+                request: None,
+                response: None,
+            },
+        }
+    }
+
+    fn gate(requests_per_minute: u32) -> (Gate, Instant) {
+        let mut settings = settings("https://rest.example.com");
+        settings.requests_per_minute = requests_per_minute;
+        let now = Clock::system().instant();
+        (Gate::new(now, &settings), now)
+    }
+
+    fn passes(gate: &mut Gate, now: Instant, purpose: Purpose) -> usize {
+        (0..1_000)
+            .take_while(|_| gate.admit(now, purpose).is_ok())
+            .count()
+    }
+
+    #[test]
+    fn only_retryable_failures_open_it_and_one_trial_follows() {
+        let (mut gate, now) = gate(6_000);
+        for reason in [LookupUnavailable::Malformed, LookupUnavailable::Rejected] {
+            for _ in 0..10 {
+                gate.report(now, &reply(Err(reason), None));
+            }
+        }
+        assert_eq!(gate.admit(now, Purpose::Caller), Ok(()));
+        for _ in 0..5 {
+            gate.report(now, &reply(Err(LookupUnavailable::Timeout), None));
+        }
+        let refused = Err(LookupUnavailable::BreakerOpen);
+        assert_eq!(gate.admit(now, Purpose::Caller), refused);
+        let later = now + Duration::from_secs(15);
+        assert_eq!(gate.admit(later, Purpose::Caller), Ok(()));
+        assert_eq!(gate.admit(later, Purpose::Caller), refused);
+        gate.report(later, &reply(Ok(()), None));
+        assert_eq!(gate.admit(later, Purpose::Caller), Ok(()));
+    }
+
+    #[test]
+    fn refreshes_leave_half_of_the_bucket_to_callers() {
+        let (mut gate, now) = gate(200);
+        assert_eq!(passes(&mut gate, now, Purpose::Refresh), 25);
+        assert_eq!(passes(&mut gate, now, Purpose::Caller), 25);
+    }
+
+    #[test]
+    fn an_empty_bucket_takes_no_trial() {
+        let (mut gate, now) = gate(4);
+        gate.report(now, &reply(Err(LookupUnavailable::Connect), None));
+        assert_eq!(passes(&mut gate, now, Purpose::Caller), 1);
+        for _ in 0..4 {
+            gate.report(now, &reply(Err(LookupUnavailable::Connect), None));
+        }
+        let half_open = now + Duration::from_secs(15);
+        assert_eq!(passes(&mut gate, half_open, Purpose::Caller), 1);
+        gate.breaker.abandoned();
+        assert_eq!(
+            gate.admit(half_open, Purpose::Caller),
+            Err(LookupUnavailable::LimiterEmpty)
+        );
+        assert_eq!(gate.breaker.view(half_open), BreakerView::HalfOpen);
+    }
+
+    #[test]
+    fn it_goes_slower_while_others_use_up_the_limit() {
+        let (mut gate, now) = gate(200);
+        gate.report(now, &reply(Ok(()), Some(8)));
+        assert_eq!(passes(&mut gate, now, Purpose::Caller), 2);
+        gate.report(now, &reply(Ok(()), Some(240)));
+        let later = now + Duration::from_mins(1);
+        assert_eq!(passes(&mut gate, later, Purpose::Caller), 50);
+    }
+}

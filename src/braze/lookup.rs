@@ -27,9 +27,7 @@ use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::phone::{Caller, E164};
 use crate::resilience::{BreakerState, Transition, state_name};
-use crate::routing::{
-    BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source,
-};
+use crate::routing::{BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
 
 /// So many requests wait for the worker.
 const QUEUE: usize = 256;
@@ -255,12 +253,7 @@ impl LookedUp {
 }
 
 impl Inner {
-    async fn answer(
-        self: &Arc<Self>,
-        phone: &E164,
-        deadline: Deadline,
-        now: Instant,
-    ) -> LookedUp {
+    async fn answer(self: &Arc<Self>, phone: &E164, deadline: Deadline, now: Instant) -> LookedUp {
         let active = self.active.load_full();
         let entry = self.profiles.get(phone).await;
         let standing = entry
@@ -268,9 +261,7 @@ impl Inner {
             .map_or(Standing::Spent, |e| e.standing(now, &active.settings));
         self.profiles.count(standing);
         match (standing, entry) {
-            (Standing::Fresh, Some(entry)) => {
-                LookedUp::of_entry(&entry, Source::Fresh, now, None)
-            }
+            (Standing::Fresh, Some(entry)) => LookedUp::of_entry(&entry, Source::Fresh, now, None),
             (Standing::Stale, Some(entry)) => {
                 let because = self.refresh_behind(phone, now);
                 LookedUp::of_entry(&entry, Source::Stale, now, because)
@@ -283,11 +274,7 @@ impl Inner {
     }
 
     /// Has a stale entry refreshed. Says why where Braze cannot be asked; a full queue is none: the next caller tries again.
-    fn refresh_behind(
-        self: &Arc<Self>,
-        phone: &E164,
-        now: Instant,
-    ) -> Option<LookupUnavailable> {
+    fn refresh_behind(self: &Arc<Self>, phone: &E164, now: Instant) -> Option<LookupUnavailable> {
         if !self.is_working.load(Ordering::Acquire) {
             return None;
         }
@@ -416,10 +403,10 @@ impl Inner {
         let reply = client::export(&self.http, &active, &self.clock, &ticket.phone, timeout).await;
         let now = self.clock.instant();
         let (before, after) = {
-            let breaker = &mut self.desk.open().gate;
-            let before = breaker.breaker.view(now);
-            breaker.report(now, &reply);
-            (before, breaker.breaker.state())
+            let gate = &mut self.desk.open().gate;
+            let before = gate.breaker.view(now);
+            gate.report(now, &reply);
+            (before, gate.breaker.state())
         };
         log_change(before, after, reply.exchange.error.as_deref());
         let outcome = reply.outcome.map(|exported| match exported.best {
@@ -459,7 +446,7 @@ impl Inner {
                     fetched_at,
                     changed_at: present.and_then(|entry| entry.changed_at),
                     entered_at: now,
-                    age_on_entry: Duration::ZERO,
+                    age_before: Duration::ZERO,
                 })
             })
             .await;
@@ -483,7 +470,6 @@ impl Inner {
             .sent_at
             .map(|at| at.min(now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(now)));
         let drops = push.profile.score.is_none() && push.profile.tier.is_none();
-        // First, so that a request that lands from here on does not overwrite the push.
         let mut is_outdated = false;
         let newest = |present: Option<&Entry>| present.and_then(|entry| entry.changed_at);
         let desk = &self.desk;
@@ -494,6 +480,7 @@ impl Inner {
                 if is_outdated {
                     return None;
                 }
+                // A request that lands from here on must not overwrite the push.
                 desk.supersede(phone);
                 let known_as = present.and_then(|entry| entry.external_id.clone());
                 Some(Entry {
@@ -506,7 +493,7 @@ impl Inner {
                     fetched_at: now,
                     changed_at: sent_at.or(newest(present)),
                     entered_at,
-                    age_on_entry: Duration::ZERO,
+                    age_before: Duration::ZERO,
                 })
             })
             .await;
@@ -533,7 +520,7 @@ impl Inner {
             fetched_at: profile.fetched_at,
             changed_at: profile.changed_at,
             entered_at: now,
-            age_on_entry: age_of(profile.fetched_at, self.clock.now()),
+            age_before: age_of(profile.fetched_at, self.clock.now()),
         };
         if entry.standing(now, &self.active.load().settings) != Standing::Spent {
             self.profiles.warm(&profile.phone, entry).await;
@@ -597,13 +584,23 @@ fn log_change(before: BreakerView, after: BreakerState, error: Option<&str>) {
     match (before, after) {
         (_, BreakerState::Open { reason, .. }) if before != BreakerView::Open => {
             if reason == crate::resilience::TripReason::Unauthorized {
-                tracing::error!(error, "lookup.unauthorized: Braze refuses the key; callers go to the default dialer until the configuration changes");
+                tracing::error!(
+                    error,
+                    "lookup.unauthorized: Braze refuses the key; callers go to the default dialer until the configuration changes"
+                );
             } else {
-                tracing::warn!(?reason, error, "lookup.opened: Braze is left alone for a while");
+                tracing::warn!(
+                    ?reason,
+                    error,
+                    "lookup.opened: Braze is left alone for a while"
+                );
             }
         }
         (BreakerView::Open | BreakerView::HalfOpen, BreakerState::Closed) => {
-            tracing::info!(from = state_name(before), "lookup.closed: Braze answers again");
+            tracing::info!(
+                from = state_name(before),
+                "lookup.closed: Braze answers again"
+            );
         }
         _ => {}
     }

@@ -135,7 +135,12 @@ mod tests {
 
     #[test]
     fn settings_that_cannot_be_used_are_refused() {
-        for url in ["", "rest.example.com", "ftp://rest.example.com", "mailto:a@b"] {
+        for url in [
+            "",
+            "rest.example.com",
+            "ftp://rest.example.com",
+            "mailto:a@b",
+        ] {
             let refused = Active::try_new(settings(url)).unwrap_err();
             assert_eq!(refused, SettingsError::BaseUrl, "{url:?}");
         }

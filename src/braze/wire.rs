@@ -23,31 +23,44 @@ const PROBE_ID: &str = "__callrouter_probe__";
 /// A JSON object whose values are read one by one, as needed. The last of equal keys counts.
 pub(super) type Object<'a> = HashMap<String, &'a RawValue>;
 
-#[derive(Serialize)]
-struct Export<'a> {
+/// A question to Braze, its keys in the documented order.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Question {
     #[serde(skip_serializing_if = "Option::is_none")]
-    phone: Option<&'a str>,
+    phone: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    external_ids: Option<[&'a str; 1]>,
-    fields_to_export: &'a [&'a str],
+    external_ids: Option<[&'static str; 1]>,
+    fields_to_export: &'static [&'static str],
 }
 
-/// The question for one number. With `phone` masked it is also what the record shows.
-pub(super) fn export_by_phone(phone: &str) -> Value {
-    serde_json::json!(Export {
-        phone: Some(phone),
-        external_ids: None,
-        fields_to_export: &["external_id", "braze_id", "created_at", "custom_attributes"],
-    })
-}
+impl Question {
+    /// The question for one number. With `phone` masked it is also what the record shows.
+    pub(super) fn by_phone(phone: &str) -> Self {
+        Self {
+            phone: Some(phone.to_owned()),
+            external_ids: None,
+            fields_to_export: &["external_id", "braze_id", "created_at", "custom_attributes"],
+        }
+    }
 
-/// The question that costs least: an id that nobody has.
-pub(super) fn export_for_probe() -> Value {
-    serde_json::json!(Export {
-        phone: None,
-        external_ids: Some([PROBE_ID]),
-        fields_to_export: &["braze_id"],
-    })
+    /// The question that costs least: an id that nobody has.
+    pub(super) fn for_probe() -> Self {
+        Self {
+            phone: None,
+            external_ids: Some([PROBE_ID]),
+            fields_to_export: &["braze_id"],
+        }
+    }
+
+    /// As it is sent.
+    pub(super) fn to_body(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// As it is recorded.
+    pub(super) fn to_value(&self) -> Value {
+        serde_json::json!(self)
+    }
 }
 
 /// Which custom attributes are wanted.
@@ -84,7 +97,7 @@ struct Body<'a> {
     users: Vec<&'a RawValue>,
 }
 
-/// Reads the answer to [`export_by_phone`].
+/// Reads the answer to [`Question::by_phone`].
 pub(super) fn read_export(body: &[u8], wanted: Attributes<'_>) -> Result<Exported, Unreadable> {
     let body: Body<'_> = serde_json::from_slice(body).map_err(|_| Unreadable)?;
     let users = body.users.iter().filter_map(|raw| User::read(raw, wanted));
@@ -94,7 +107,7 @@ pub(super) fn read_export(body: &[u8], wanted: Attributes<'_>) -> Result<Exporte
     })
 }
 
-/// Reads the answer to [`export_for_probe`]: whether Braze calls it a success.
+/// Reads the answer to [`Question::for_probe`]: whether Braze calls it a success.
 pub(super) fn is_success(body: &[u8]) -> bool {
     serde_json::from_slice::<Object<'_>>(body)
         .ok()
@@ -130,7 +143,11 @@ impl User {
                 user.created_at,
             )
         };
-        if rank(&other) > rank(&self) { other } else { self }
+        if rank(&other) > rank(&self) {
+            other
+        } else {
+            self
+        }
     }
 }
 
@@ -201,14 +218,18 @@ mod tests {
 
     #[test]
     fn the_question_is_exactly_the_documented_one() {
-        assert_eq!(
-            export_by_phone("+442071838750"),
-            serde_json::json!({"phone": "+442071838750", "fields_to_export": ["external_id", "braze_id", "created_at", "custom_attributes"]})
-        );
-        assert_eq!(
-            export_for_probe(),
-            serde_json::json!({"external_ids": ["__callrouter_probe__"], "fields_to_export": ["braze_id"]})
-        );
+        for (question, body) in [
+            (
+                Question::by_phone("+442071838750"),
+                r#"{"phone":"+442071838750","fields_to_export":["external_id","braze_id","created_at","custom_attributes"]}"#,
+            ),
+            (
+                Question::for_probe(),
+                r#"{"external_ids":["__callrouter_probe__"],"fields_to_export":["braze_id"]}"#,
+            ),
+        ] {
+            assert_eq!(String::from_utf8(question.to_body()).unwrap(), body);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::requests::{Request, Requests};
 use crate::clock::Clock;
 
 /// What may stand in `fields_to_export`.
-const FIELDS: [&str; 31] = [
+const FIELDS: [&str; 33] = [
     "apps",
     "attributed_campaign",
     "attributed_source",
@@ -44,6 +44,8 @@ const FIELDS: [&str; 31] = [
     "push_tokens",
     "random_bucket",
     "time_zone",
+    "total_revenue",
+    "uninstalled_at",
     "user_aliases",
 ];
 

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 use super::faults::{Fault, Faults};
-use super::port::{self, Port};
+use super::port::{self, Open, Port};
 use super::requests::{Request, Requests};
 use crate::clock::Clock;
 
@@ -92,11 +92,12 @@ impl HttpServer {
     {
         let server = self.clone();
         let answer = Arc::new(answer);
+        let open = Open::new(&self.port);
         async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
-                    stream = server.port.accept() => {
+                    stream = open.port().accept() => {
                         if server.faults.take_refusal() {
                             port::reset(stream);
                         } else {

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Port {
 #[derive(Debug)]
 struct Slot {
     listener: Option<TcpListener>,
+    /// Nobody serves any more: the port never listens again.
+    closed: bool,
     waker: Option<Waker>,
 }
 
@@ -41,6 +43,7 @@ impl Port {
             address,
             slot: Mutex::new(Slot {
                 listener: Some(listener),
+                closed: false,
                 waker: None,
             }),
             refusing: watch::Sender::new(false),
@@ -57,7 +60,7 @@ impl Port {
         let mut slot = self.slot();
         if refuse {
             slot.listener = None;
-        } else if slot.listener.is_none() {
+        } else if slot.listener.is_none() && !slot.closed {
             slot.listener = socket_on(self.address)
                 .and_then(|socket| socket.listen(BACKLOG))
                 .inspect_err(|error| tracing::error!(%error, "a stand-in cannot listen again"))
@@ -112,6 +115,27 @@ fn socket_on(address: SocketAddr) -> io::Result<TcpSocket> {
     socket.set_reuseport(true)?;
     socket.bind(address)?;
     Ok(socket)
+}
+
+/// Closes the port when the future that serves it is dropped: whoever connects afterwards is refused, not kept waiting.
+#[derive(Debug)]
+pub(super) struct Open(Arc<Port>);
+
+impl Open {
+    pub(super) fn new(port: &Arc<Port>) -> Self {
+        Self(Arc::clone(port))
+    }
+
+    pub(super) fn port(&self) -> &Port {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.slot().closed = true;
+        self.0.refuse(true);
+    }
 }
 
 /// Ends a connection with a TCP reset instead of an orderly close.

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::port::{self, Port};
+use super::port::{self, Open, Port};
 
 /// A longer line ends the connection.
 const LONGEST_LINE: u64 = 4_096;
@@ -138,7 +138,7 @@ pub struct Smtp(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    port: Port,
+    port: Arc<Port>,
     state: Mutex<State>,
     delivered: watch::Sender<u64>,
 }
@@ -161,7 +161,7 @@ impl Smtp {
         let credentials =
             credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
         let smtp = Self(Arc::new(Shared {
-            port: Port::bind(address)?,
+            port: Arc::new(Port::bind(address)?),
             state: Mutex::new(State {
                 credentials,
                 ..State::default()
@@ -169,11 +169,12 @@ impl Smtp {
             delivered: watch::Sender::new(0),
         }));
         let server = smtp.clone();
+        let open = Open::new(&smtp.0.port);
         let serve = async move {
             let mut connections = JoinSet::new();
             loop {
                 tokio::select! {
-                    stream = server.0.port.accept() => {
+                    stream = open.port().accept() => {
                         connections.spawn(connection(server.clone(), stream));
                     }
                     Some(_ended) = connections.join_next() => {}
@@ -191,6 +192,12 @@ impl Smtp {
     /// `smtp://127.0.0.1:PORT`
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address())
+    }
+
+    /// Offers and requires `AUTH` from now on, or takes mail from anybody.
+    pub fn set_credentials(&self, credentials: Option<(&str, &str)>) {
+        self.state().credentials =
+            credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
     }
 
     /// The messages that were accepted, oldest first.

@@ -438,3 +438,74 @@ async fn caller_ids_that_twilio_refuses_are_reported() {
         .await;
     assert!(sip.violations[0].starts_with("13214"));
 }
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_after_the_talk_has_talked() {
+    let bench = bench();
+    let first = dial(&number(A), "/webhooks/twilio/dial");
+    bench.script.answer("/webhooks/twilio", 200, &first);
+    let line = LineBehaviour::AnswerThenCallerHangsUp {
+        after: Duration::from_secs(2),
+        talk: Duration::from_secs(30),
+    };
+    let call = Call::new(FROM, TO).lines([line]);
+    let result = bench.twilio.call(call.clone()).await;
+    assert_eq!(
+        result.outcome,
+        Outcome::Talked {
+            address: A.to_owned()
+        }
+    );
+    let action = result.steps_to("/webhooks/twilio/dial")[0];
+    assert_eq!(action.field("CallStatus"), Some("completed"));
+    assert_eq!(action.field("DialCallStatus"), Some("completed"));
+    assert_eq!(action.field("DialCallDuration"), Some("30"));
+    bench.twilio.configure(|settings| {
+        settings.unverified.action_after_hang_up = false;
+    });
+    let result = bench.twilio.call(call).await;
+    assert!(result.steps_to("/webhooks/twilio/dial").is_empty());
+    assert_eq!(
+        result.outcome,
+        Outcome::Talked {
+            address: A.to_owned()
+        }
+    );
+}
+
+#[tokio::test]
+async fn lines_in_sequence_ring_one_after_another_until_patience_ends() {
+    let bench = bench();
+    let document = format!(
+        "<Dial sequential=\"true\" timeout=\"10\"><Number>{A}</Number><Sip>{B}</Sip></Dial>"
+    );
+    bench.script.answer("/webhooks/twilio", 200, &document);
+    bench.twilio.set_line("+4930", LineBehaviour::Failed);
+    bench.twilio.set_line(A, LineBehaviour::Busy);
+    bench.twilio.set_line("sip:", LineBehaviour::NoAnswer);
+    let statuses = async |patience: u64| {
+        let call = Call::new(FROM, TO).patience(Duration::from_secs(patience));
+        let result = bench.twilio.call(call).await;
+        let legs: Vec<_> = result.dialled.iter().map(|leg| leg.status).collect();
+        assert_eq!(legs, [LegStatus::Busy, LegStatus::NoAnswer]);
+        (result.outcome, result.phone_time.as_secs())
+    };
+    assert_eq!(statuses(4).await, (Outcome::CallerHungUp, 4));
+    assert_eq!(statuses(60).await, (Outcome::HungUp, 1 + 10 + 5));
+}
+
+#[tokio::test]
+async fn phone_time_passes_at_the_scale_that_is_set() {
+    let bench = bench();
+    bench
+        .script
+        .answer("/webhooks/twilio", 200, "<Pause length=\"100\"/><Hangup/>");
+    bench
+        .twilio
+        .configure(|settings| settings.time_scale = 0.001);
+    let clock = Clock::system();
+    let began = clock.instant();
+    let result = bench.twilio.call(Call::new(FROM, TO)).await;
+    assert!(clock.instant().duration_since(began) >= Duration::from_millis(100));
+    assert_eq!(result.phone_time, Duration::from_secs(100));
+}

@@ -69,7 +69,7 @@ const WITHHELD: [&str; 9] = [
     "",
 ];
 
-/// How many leads there are for each of those that ring twice: repeated calls meet a warm cache.
+/// The share of leads that have called before: they meet a warm cache.
 const RETURNING: f64 = 0.35;
 
 /// Makes callers, the same ones for the same seed.
@@ -163,21 +163,20 @@ impl Callers {
     }
 
     fn lead(&mut self, least: u64, most: u64) -> Person {
-        let of_this_tier = |person: &&Person| {
-            let score = person
-                .profile
-                .as_ref()
-                .and_then(|profile| number_of(profile.attribute(&self.score_attribute)?));
-            score.is_some_and(|score| (least..=most).contains(&score))
-        };
-        if self.chance.clone().happens(RETURNING) {
-            let earlier: Vec<&Person> = self.known.iter().filter(of_this_tier).collect();
-            let mut chance = self.chance.clone();
-            chance.bits();
-            if let Some(person) = chance.one_of(&earlier) {
-                let person = (*person).clone();
-                self.chance = chance;
-                return person;
+        if self.chance.happens(RETURNING) {
+            let earlier: Vec<&Person> = self
+                .known
+                .iter()
+                .filter(|person| {
+                    let profile = person.profile.as_ref();
+                    let value =
+                        profile.and_then(|profile| profile.attribute(&self.score_attribute));
+                    let score = value.and_then(number_of);
+                    score.is_some_and(|score| (least..=most).contains(&score))
+                })
+                .collect();
+            if let Some(person) = self.chance.one_of(&earlier) {
+                return (*person).clone();
             }
         }
         let score = least + self.chance.below(most - least + 1);

@@ -158,7 +158,7 @@ impl Callers {
     pub fn arrivals(&self, per_minute: f64) -> Arrivals {
         Arrivals {
             chance: Chance::seeded(self.chance.clone().bits()),
-            mean: Duration::from_secs(60).div_f64(per_minute.max(0.001)),
+            mean: Duration::from_mins(1).div_f64(per_minute.max(0.001)),
         }
     }
 

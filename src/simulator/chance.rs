@@ -62,7 +62,11 @@ impl Chance {
     pub fn hex(&mut self, digits: usize) -> String {
         let mut text = String::with_capacity(digits + 16);
         while text.len() < digits {
-            text.push_str(&format!("{:016x}", self.bits()));
+            let bits = self.bits();
+            for shift in (0..16).map(|digit| digit * 4) {
+                let digit = u32::try_from((bits >> shift) & 15).unwrap_or(0);
+                text.extend(char::from_digit(digit, 16));
+            }
         }
         text.truncate(digits);
         text

@@ -366,12 +366,12 @@ mod tests {
     async fn each_token_opens_its_own_half_and_errors_are_text() {
         let (dialfire, _running) = start();
         let campaign = "/api/campaigns/AB12CD34EF56GH78";
-        let stats = "/api/tenants/0a1b2c3d/lines/stats";
+        let lines = "/api/tenants/0a1b2c3d/lines/stats";
         for (path, token, expected) in [
             (campaign, "campaign-token", 200),
             (campaign, "tenant-token", 403),
-            (stats, "tenant-token", 200),
-            (stats, "campaign-token", 403),
+            (lines, "tenant-token", 200),
+            (lines, "campaign-token", 403),
             (
                 "/api/campaigns/AB12CD34EF56GH78/tasks/",
                 "campaign-token",
@@ -383,10 +383,10 @@ mod tests {
                 404,
             ),
         ] {
-            let (status, text) = send(&dialfire, path, token, None).await.unwrap();
+            let (status, answer) = send(&dialfire, path, token, None).await.unwrap();
             assert_eq!(status, expected, "{path} with {token}");
             if expected == 403 {
-                assert_eq!(text, "403 - Forbidden");
+                assert_eq!(answer, "403 - Forbidden");
             }
         }
         let wrong = CREATE.replace("inbound_hot", "nowhere");

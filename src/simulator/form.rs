@@ -31,7 +31,13 @@ fn encode_into(out: &mut String, text: &str, spaces: Spaces) {
                 out.push(char::from(byte));
             }
             b' ' if spaces == Spaces::Plus => out.push('+'),
-            _ => out.push_str(&format!("%{byte:02X}")),
+            _ => {
+                out.push('%');
+                for digit in [byte >> 4, byte & 15] {
+                    let digit = char::from_digit(u32::from(digit), 16);
+                    out.extend(digit.map(|digit| digit.to_ascii_uppercase()));
+                }
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub enum Effect {
 pub struct Handoff {
     /// What the dialer calls it: contact id, ticket id, …
     pub id: String,
-    /// The references in the request: `$ref`, `external_id`, `request_id`, and every CallSid.
+    /// The references in the request: `$ref`, `external_id`, `request_id`, and every `CallSid`.
     pub references: Vec<String>,
     /// Created or updated.
     pub effect: Effect,
@@ -43,7 +43,7 @@ impl Handoffs {
         self.kept().iter().cloned().collect()
     }
 
-    /// Those that carry this reference: a CallSid, a `$ref`, an `external_id` or a `request_id`.
+    /// Those that carry this reference: a `CallSid`, a `$ref`, an `external_id` or a `request_id`.
     pub fn of(&self, reference: &str) -> Vec<Handoff> {
         self.kept()
             .iter()

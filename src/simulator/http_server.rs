@@ -138,8 +138,8 @@ impl HttpServer {
                 .headers
                 .iter()
                 .map(|(name, value)| {
-                    let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-                    (name.as_str().to_owned(), value)
+                    let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                    (name.as_str().to_owned(), text)
                 })
                 .collect(),
             body: body.to_bytes(),
@@ -434,6 +434,7 @@ impl AsyncWrite for Wire {
 mod tests {
     use std::error::Error;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::timeout;
 
     use super::*;
@@ -518,7 +519,7 @@ mod tests {
         service
             .server
             .faults
-            .once(Fault::Delay(Duration::from_secs(600)));
+            .once(Fault::Delay(Duration::from_mins(10)));
         assert!(timeout(SOON, service.get()).await.is_err());
         assert_eq!(service.effects(), 1);
     }
@@ -592,7 +593,7 @@ mod tests {
         let faults = &service.server.faults;
         faults.once(Fault::SlowDrip(Duration::from_nanos(1)));
         assert_eq!(service.get().await.unwrap().1, b"effect number 1");
-        faults.once(Fault::SlowDrip(Duration::from_secs(60)));
+        faults.once(Fault::SlowDrip(Duration::from_mins(1)));
         assert!(timeout(SOON, service.get()).await.is_err());
     }
 
@@ -633,7 +634,6 @@ mod tests {
         let mut stream = TcpStream::connect(service.server.port.address())
             .await
             .unwrap();
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
         stream
             .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             .await

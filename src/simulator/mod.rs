@@ -2,7 +2,7 @@
 //! server, and people who call.
 //!
 //! They serve `switchboard demo` and the integration tests. Of the product they use nothing but [`crate::phone`] and
-//! [`crate::clock`]: own signatures, own forms, own reading of TwiML, so that one mistake cannot hide in both.
+//! [`crate::clock`]: own signatures, own forms, own reading of `TwiML`, so that one mistake cannot hide in both.
 //!
 //! Every stand-in is a handle that is cheap to clone, and a future that serves until it is dropped. What goes wrong is
 //! scripted through [`faults`]; what was asked is kept in [`requests`] and, for dialers, in [`handoffs`].

@@ -247,16 +247,16 @@ impl Smtp {
         self.0.port.refuse(false);
     }
 
-    fn take(&self, stage: Stage) -> Option<SmtpFault> {
+    fn take(&self, at: Stage) -> Option<SmtpFault> {
         let mut state = self.state();
-        let index = state.once.iter().position(|fault| fault.stage() == stage);
+        let index = state.once.iter().position(|fault| fault.stage() == at);
         index
             .and_then(|index| state.once.remove(index))
             .or_else(|| {
                 state
                     .standing
                     .iter()
-                    .find(|fault| fault.stage() == stage)
+                    .find(|fault| fault.stage() == at)
                     .cloned()
             })
     }

@@ -17,7 +17,7 @@ use super::http_server::{Answer, HttpServer};
 use super::requests::{Request, Requests};
 
 /// How long an idempotency key is remembered.
-const KEY_LIFE: Duration = Duration::from_secs(2 * 60 * 60);
+const KEY_LIFE: Duration = Duration::from_hours(2);
 /// The oldest tickets and keys are forgotten beyond this many.
 const KEPT: usize = 100_000;
 

@@ -29,7 +29,7 @@ impl Call {
             from: from.to_owned(),
             to: to.to_owned(),
             lines: Vec::new(),
-            patience: Duration::from_secs(600),
+            patience: Duration::from_mins(10),
             duplicate: Duplicate::Never,
             call_sid: None,
             extra_fields: Vec::new(),

@@ -193,9 +193,10 @@ impl Run {
             })
             .min();
         let rung = decided.min(leaves.unwrap_or(Duration::MAX));
+        let began = self.result.phone_time;
         let stayed = self.is_patient_for(rung).await;
         let caller_left = !stayed || leaves.is_some_and(|leaves| leaves <= decided);
-        let rung = rung.min(self.result.phone_time);
+        let rung = self.result.phone_time.saturating_sub(began);
         let winner = answer
             .filter(|_| !caller_left)
             .map(|(_, index)| lines.remove(index));
@@ -228,12 +229,17 @@ impl Run {
         };
         let mut latest = Duration::ZERO;
         for line in lines {
-            let status = match line.ring {
-                Ring::Ends { after, status } if after <= rung => status,
-                _ if answered => LegStatus::Canceled,
-                _ if caller_left => self.settings.unverified.hung_up_while_ringing,
-                _ => LegStatus::NoAnswer,
+            let by_itself = match line.ring {
+                Ring::Ends { after, status } => Some(status).filter(|_| after <= rung),
+                Ring::Answers { .. } | Ring::CallerLeaves { .. } => None,
             };
+            let status = by_itself.unwrap_or(if answered {
+                LegStatus::Canceled
+            } else if caller_left {
+                self.settings.unverified.hung_up_while_ringing
+            } else {
+                LegStatus::NoAnswer
+            });
             if line.ring.time() >= latest {
                 latest = line.ring.time();
                 last.status = status;
@@ -289,7 +295,7 @@ impl Run {
         if caller_left {
             self.request_in_vain(action, extra).await
         } else {
-            self.request(action, extra).await
+            self.request(action, "in-progress", extra).await
         }
     }
 
@@ -423,12 +429,13 @@ fn drawn(behaviour: &LineBehaviour, longest: Duration, chance: &mut Chance) -> R
         LineBehaviour::Answer { after, talk } => answers(*after, *talk, false),
         LineBehaviour::AnswerThenCallerHangsUp { after, talk } => answers(*after, *talk, true),
         LineBehaviour::Busy => ends(Duration::from_secs(1), LegStatus::Busy),
-        LineBehaviour::NoAnswer => ends(longest, LegStatus::NoAnswer),
         LineBehaviour::Failed => ends(Duration::from_millis(500), LegStatus::Failed),
         LineBehaviour::CallerHangsUpRinging { after } if *after <= longest => {
             Ring::CallerLeaves { after: *after }
         }
-        LineBehaviour::CallerHangsUpRinging { .. } => ends(longest, LegStatus::NoAnswer),
+        LineBehaviour::NoAnswer | LineBehaviour::CallerHangsUpRinging { .. } => {
+            ends(longest, LegStatus::NoAnswer)
+        }
         LineBehaviour::Varied { ring, talk } => {
             let after = chance.between(ring.0, ring.1);
             let talk = chance.between(talk.0, talk.1);

@@ -1,4 +1,4 @@
-//! A stand-in for Twilio: whole phone calls, executed as TwiML says, against the webhooks of the product.
+//! A stand-in for Twilio: whole phone calls, executed as `TwiML` says, against the webhooks of the product.
 //!
 //! It signs with its own code, reads answers with its own reader, and reports what the real one would only log.
 
@@ -286,7 +286,7 @@ impl Twilio {
                     sequence.front().cloned()
                 }
             })
-            .unwrap_or_else(|| LineBehaviour::answer(Duration::from_secs(60)))
+            .unwrap_or_else(|| LineBehaviour::answer(Duration::from_mins(1)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

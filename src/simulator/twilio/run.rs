@@ -38,6 +38,8 @@ pub(super) struct Run {
     /// Where the document being executed came from.
     pub(super) current_url: String,
     call_token: String,
+    /// The status of the caller's leg after `<Reject>`.
+    rejected_as: &'static str,
 }
 
 /// What follows a verb.
@@ -48,18 +50,6 @@ pub(super) enum Next {
     Document(Document),
     /// Nothing: the call is over.
     End(Outcome),
-}
-
-/// How the caller's leg is reported at the end.
-fn end_status(outcome: &Outcome, reject_reason: Option<&'static str>) -> &'static str {
-    match outcome {
-        Outcome::Rejected => reject_reason.unwrap_or("no-answer"),
-        Outcome::Talked { .. }
-        | Outcome::CallerHungUp
-        | Outcome::HungUp
-        | Outcome::ErrorMessage
-        | Outcome::Endless => "completed",
-    }
 }
 
 impl Run {
@@ -105,6 +95,7 @@ impl Run {
             },
             answered_at: None,
             talked_to: None,
+            rejected_as: "no-answer",
         }
     }
 
@@ -113,16 +104,11 @@ impl Run {
         let first = self.first_webhook();
         let mut next = self.announce(&first).await;
         let mut n_documents = 0;
-        let mut reject_reason = None;
         let outcome = loop {
             match next {
                 Next::Document(_) if n_documents >= MOST_DOCUMENTS => break Outcome::Endless,
                 Next::Document(document) => {
                     n_documents += 1;
-                    if let Some(verb) = document.verbs.first() {
-                        reject_reason =
-                            (verb.attribute("reason") == Some("busy")).then_some("busy");
-                    }
                     next = self.execute(document).await;
                 }
                 Next::End(outcome) => break outcome,
@@ -133,7 +119,11 @@ impl Run {
             (Some(address), Outcome::HungUp | Outcome::CallerHungUp) => Outcome::Talked { address },
             (_, outcome) => outcome,
         };
-        let status = end_status(&self.result.outcome, reject_reason);
+        let status = if self.result.outcome == Outcome::Rejected {
+            self.rejected_as
+        } else {
+            "completed"
+        };
         self.report_end(status).await;
         self.callbacks.finish(&mut self.result).await;
         if self.call.duplicate == Duplicate::AfterEnd {
@@ -192,9 +182,9 @@ impl Run {
         self.result.steps.push(again.exchange);
     }
 
-    /// Requests the document at `url`, with `extra` fields beside the standard set.
-    pub(super) async fn request(&mut self, url: &str, extra: Fields) -> Next {
-        let webhook = self.follow_up(url, "in-progress", extra);
+    /// Requests the document at `url`, with the status of the caller's leg and `extra` fields beside the standard set.
+    pub(super) async fn request(&mut self, url: &str, status: &str, extra: Fields) -> Next {
+        let webhook = self.follow_up(url, status, extra);
         let reply = self.twilio.send(&self.settings, &webhook).await;
         let may_fall_back = self.settings.unverified.fallback_after_first;
         self.take(&webhook, reply, may_fall_back).await
@@ -273,7 +263,7 @@ impl Run {
         for verb in &document.verbs {
             match self.play(verb).await {
                 Next::Verb => {}
-                next => return next,
+                next @ (Next::Document(_) | Next::End(_)) => return next,
             }
         }
         Next::End(Outcome::HungUp)
@@ -300,9 +290,20 @@ impl Run {
             }
             "Redirect" => {
                 self.report_get(verb);
-                self.request(verb.text.trim(), Fields::new()).await
+                let status = if self.answered_at.is_some() {
+                    "in-progress"
+                } else {
+                    "ringing"
+                };
+                let url = verb.text.trim();
+                self.request(url, status, Fields::new()).await
             }
-            "Reject" if self.answered_at.is_none() => Next::End(Outcome::Rejected),
+            "Reject" if self.answered_at.is_none() => {
+                if verb.attribute("reason") == Some("busy") {
+                    self.rejected_as = "busy";
+                }
+                Next::End(Outcome::Rejected)
+            }
             "Reject" => {
                 let text = "<Reject> for a call that is answered already".to_owned();
                 self.result.violations.push(text);

@@ -70,7 +70,9 @@ mod tests {
     use super::*;
     use crate::simulator::form;
 
-    fn fields(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    fn fields(pairs: Pairs<'_>) -> Vec<(String, String)> {
         pairs
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -88,7 +90,7 @@ mod tests {
             ("From", "+14158675309"),
             ("To", "+18005551212"),
         ];
-        let cases: [(&str, &[(&str, &str)], &str); 4] = [
+        let cases: [(&str, Pairs<'_>, &str); 4] = [
             (url, &call, "RSOYDt4T1cUTdK1PDd93/VVr8B8="),
             (
                 "http://mycompany.com:1234/myapp.php?foo=1&bar=2",

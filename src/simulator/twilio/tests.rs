@@ -18,7 +18,9 @@ const B: &str = "sip:q@b.example";
 
 /// What the tiny application answers, by path: status and body, one after another; the last stays.
 #[derive(Clone, Default)]
-struct Script(Arc<Mutex<HashMap<String, VecDeque<(u16, String)>>>>);
+struct Script(Arc<Mutex<HashMap<String, Answers>>>);
+
+type Answers = VecDeque<(u16, String)>;
 
 impl Script {
     fn answer(&self, path: &str, status: u16, verbs: &str) -> &Self {

@@ -556,9 +556,9 @@ mod tests {
     #[test]
     fn a_good_document_is_read_without_a_warning() {
         let body = xml(
-            r##"<Dial answerOnBridge="true" timeout="15" callerId="+4930123456" action="https://a.example/dial?attempt=1&amp;dialer=a#rc=2&amp;rp=ct,rt,5xx&amp;rt=4000" method="POST">
+            r#"<Dial answerOnBridge="true" timeout="15" callerId="+4930123456" action="https://a.example/dial?attempt=1&amp;dialer=a#rc=2&amp;rp=ct,rt,5xx&amp;rt=4000" method="POST">
   <Sip statusCallback="https://a.example/status" statusCallbackEvent="initiated ringing answered completed">sip:q@b.example;transport=tls?X-Id=abc&amp;X-Call-Sid=CA1</Sip>
-</Dial>"##,
+</Dial>"#,
         );
         let document = read(Some("application/xml; charset=utf-8"), &body).unwrap();
         assert_eq!(document.warnings, Vec::<String>::new());

@@ -126,11 +126,15 @@ impl Twilio {
             .header("Accept", "*/*")
             .body(form::encode(&webhook.fields, webhook.spaces))
             .timeout(limit);
-        let answer = request.send().await.map_err(Failure::of)?;
+        let answer = request.send().await.map_err(|error| Failure::of(&error))?;
         Ok(Attempt {
             status: answer.status().as_u16(),
             headers: answer.headers().clone(),
-            body: answer.bytes().await.map_err(Failure::of)?.to_vec(),
+            body: answer
+                .bytes()
+                .await
+                .map_err(|error| Failure::of(&error))?
+                .to_vec(),
         })
     }
 }
@@ -145,7 +149,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    fn of(error: reqwest::Error) -> Self {
+    fn of(error: &reqwest::Error) -> Self {
         if error.is_timeout() {
             Self::TimedOut
         } else if error.is_connect() {

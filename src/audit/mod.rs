@@ -1,6 +1,7 @@
 //! The audit log: what is recorded, and the hash chain that ties the records together. Values in, values out.
 
 mod chain;
+mod detail;
 mod event;
 mod exchange;
 

@@ -1,0 +1,136 @@
+//! The stored form of an event: its payload as JSON, beside the name of its kind.
+//!
+//! The bytes written here are the bytes that are hashed, so the shape of a payload is part of the audit log: a field may
+//! be added with a default, never renamed.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CallAfter, Event, Kind, ProfileAction};
+use crate::call::{DialReport, LegReport};
+
+#[derive(Serialize, Deserialize)]
+struct ServiceStarted<V> {
+    version: V,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Nothing {}
+
+#[derive(Serialize, Deserialize)]
+struct Reported<R, A> {
+    report: R,
+    after: A,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WebhookUnusable<S> {
+    path: S,
+    reason: S,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProfilePushed {
+    action: ProfileAction,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HealthChanged<S> {
+    service: S,
+    from: S,
+    to: S,
+    cause: S,
+}
+
+impl Event {
+    /// The payload as a JSON object.
+    pub fn detail_json(&self) -> Result<String, serde_json::Error> {
+        match self {
+            Self::ServiceStarted { version } => serde_json::to_string(&ServiceStarted { version }),
+            Self::ServiceStopped => serde_json::to_string(&Nothing {}),
+            Self::RulesetLoaded(ruleset) => serde_json::to_string(ruleset),
+            Self::CallDecided(decided) => serde_json::to_string(decided),
+            Self::HandoffIntended(intended) => serde_json::to_string(intended),
+            Self::HandoffConcluded(attempt) => serde_json::to_string(attempt),
+            Self::CallAnswered(answered) => serde_json::to_string(answered),
+            Self::DialEnded { report, after } => serde_json::to_string(&Reported { report, after }),
+            Self::LegReported { report, after } => {
+                serde_json::to_string(&Reported { report, after })
+            }
+            Self::WebhookUnusable { path, reason } => {
+                serde_json::to_string(&WebhookUnusable { path, reason })
+            }
+            Self::ProfilePushed { action } => {
+                serde_json::to_string(&ProfilePushed { action: *action })
+            }
+            Self::HealthChanged {
+                service,
+                from,
+                to,
+                cause,
+            } => serde_json::to_string(&HealthChanged {
+                service,
+                from,
+                to,
+                cause,
+            }),
+        }
+    }
+
+    /// Reads a payload back.
+    pub fn from_detail(kind: Kind, detail: &str) -> Result<Self, serde_json::Error> {
+        Ok(match kind {
+            Kind::ServiceStarted => {
+                let ServiceStarted { version } = serde_json::from_str(detail)?;
+                Self::ServiceStarted { version }
+            }
+            Kind::ServiceStopped => {
+                let Nothing {} = serde_json::from_str(detail)?;
+                Self::ServiceStopped
+            }
+            Kind::RulesetLoaded => Self::RulesetLoaded(serde_json::from_str(detail)?),
+            Kind::CallDecided => Self::CallDecided(serde_json::from_str(detail)?),
+            Kind::HandoffIntended => Self::HandoffIntended(serde_json::from_str(detail)?),
+            Kind::HandoffConcluded => Self::HandoffConcluded(serde_json::from_str(detail)?),
+            Kind::CallAnswered => Self::CallAnswered(serde_json::from_str(detail)?),
+            Kind::DialEnded => {
+                let Reported::<DialReport, Box<CallAfter>> { report, after } =
+                    serde_json::from_str(detail)?;
+                Self::DialEnded { report, after }
+            }
+            Kind::LegReported => {
+                let Reported::<LegReport, Box<CallAfter>> { report, after } =
+                    serde_json::from_str(detail)?;
+                Self::LegReported { report, after }
+            }
+            Kind::WebhookUnusable => {
+                let WebhookUnusable { path, reason } = serde_json::from_str(detail)?;
+                Self::WebhookUnusable { path, reason }
+            }
+            Kind::ProfilePushed => {
+                let ProfilePushed { action } = serde_json::from_str(detail)?;
+                Self::ProfilePushed { action }
+            }
+            Kind::HealthChanged => {
+                let HealthChanged {
+                    service,
+                    from,
+                    to,
+                    cause,
+                } = serde_json::from_str(detail)?;
+                Self::HealthChanged {
+                    service,
+                    from,
+                    to,
+                    cause,
+                }
+            }
+        })
+    }
+}
+
+impl Kind {
+    /// The kind of that stable name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}

@@ -1,1 +1,380 @@
-//! Placeholder.
+//! The store: one `SQLite` file, one thread that writes, a few readers.
+//!
+//! The audit log is the truth; the other tables of calls are projections that change in the same transaction. What is
+//! acknowledged is on the disk (`synchronous=FULL`). SQL lives here and nowhere else, a file per table.
+
+mod answers;
+mod audit_records;
+mod batch;
+mod calls;
+mod column;
+mod connection;
+mod error;
+mod legs;
+pub mod migrate;
+mod migrations;
+mod open;
+mod profiles;
+mod readers;
+mod submission;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, watch};
+
+pub use audit_records::{RawRecord, StoredRecord};
+pub use calls::StoredCall;
+pub use error::{OpenError, StoreError};
+pub use legs::{Direction, StoredLeg};
+pub use profiles::StoredProfile;
+pub use writer::Health;
+
+use crate::audit::{Link, Record};
+use crate::call::CallId;
+use crate::clock::Clock;
+use crate::phone::E164;
+use migrations::{STEPS, Step};
+use readers::Readers;
+use submission::{Effect, Outcome, PreparedRecord, Submission, Work};
+use writer::{Message, Writer};
+
+/// What the store is opened with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The database file; `.lock`, `-wal`, `-shm` and backups lie beside it.
+    pub path: PathBuf,
+    /// Tells the time of commits and failures.
+    pub clock: Clock,
+    /// How many submissions may wait in memory while the disk fails.
+    pub backlog: usize,
+}
+
+impl Options {
+    /// The usual bounds.
+    pub fn new(path: impl Into<PathBuf>, clock: Clock) -> Self {
+        Self {
+            path: path.into(),
+            clock,
+            backlog: 10_000,
+        }
+    }
+}
+
+/// Where records came to stand in the log. Without records, `last_id` is the one before `first_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The id of the first.
+    pub first_id: i64,
+    /// The id of the last.
+    pub last_id: i64,
+}
+
+/// Whether a call was seen for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It was; its records are written.
+    First,
+    /// It was not; nothing was written. [`Store::answer`] knows what the call was answered.
+    Repeat,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Audit records.
+    pub records: i64,
+    /// The oldest of them.
+    pub oldest_record: Option<i64>,
+    /// Calls since the database was made: their highest row.
+    pub calls: i64,
+    /// Calls in progress.
+    pub active_calls: i64,
+    /// Profiles.
+    pub profiles: i64,
+}
+
+/// The store. Cheap to clone; all clones share one writer.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    queue: mpsc::Sender<Message>,
+    #[cfg(test)]
+    faults: mpsc::Sender<writer::Commit>,
+    health: watch::Receiver<Health>,
+    lost: Arc<AtomicU64>,
+    readers: Readers,
+    clock: Clock,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Opens the database: makes an absent one, migrates an older one after a backup beside it, refuses what is newer, not
+    /// ours, or in use. Blocks; meant for the start of the process.
+    pub fn open(options: &Options) -> Result<Self, OpenError> {
+        Self::open_with(options, STEPS)
+    }
+
+    fn open_with(options: &Options, steps: &[Step]) -> Result<Self, OpenError> {
+        open::check_sqlite()?;
+        let lock = open::lock(&options.path)?;
+        migrate::up_with(&options.path, &options.clock, steps)?;
+        let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
+        let readers = Readers::open(&options.path)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| OpenError::Start(error.into()))?;
+        let (queue, arrivals) = mpsc::channel(writer::QUEUE);
+        #[cfg(test)]
+        let (faults, faults_due) = mpsc::channel(8);
+        let (health, health_seen) = watch::channel(Health::default());
+        let writer = Writer {
+            path: options.path.clone(),
+            clock: options.clock.clone(),
+            runtime,
+            arrivals,
+            health,
+            backlog: options.backlog,
+            connection: Some(connection),
+            #[cfg(test)]
+            faults: faults_due,
+            lock,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| OpenError::Start(error.into()))?;
+        Ok(Self(Arc::new(Inner {
+            queue,
+            #[cfg(test)]
+            faults,
+            health: health_seen,
+            lost: Arc::default(),
+            readers,
+            clock: options.clock.clone(),
+            thread: Mutex::new(Some(thread)),
+        })))
+    }
+
+    /// Writes records, all or none; returns when they are on the disk. Once queued they are written even if the caller
+    /// stops waiting.
+    pub async fn append(&self, records: Vec<Record>) -> Result<Appended, StoreError> {
+        match self.submit(Work::Append(prepare(records)?)).await? {
+            Outcome::Written { first_id, last_id } => Ok(Appended { first_id, last_id }),
+            Outcome::Repeat => Err(StoreError::Closed),
+        }
+    }
+
+    /// Writes the records of a call that begins, the first of them its `CallDecided`, unless the call is known already.
+    ///
+    /// After [`StoreError::Deferred`] the records are written in any case: whoever was told to go on has answered a caller.
+    pub async fn open_call(&self, records: Vec<Record>) -> Result<Opened, StoreError> {
+        let records = prepare(records)?;
+        let begins = records
+            .first()
+            .is_some_and(|record| matches!(record.effect, Effect::Begin(_)));
+        let work = Work::Open(records);
+        if !begins {
+            let reason = "the first record of a call must be its decision, with its call id";
+            // Dropping the submission puts its records into the log.
+            drop(Submission::new(work, Arc::clone(&self.0.lost)));
+            return Err(StoreError::Rejected(reason.into()));
+        }
+        match self.submit(work).await? {
+            Outcome::Written { .. } => Ok(Opened::First),
+            Outcome::Repeat => Ok(Opened::Repeat),
+        }
+    }
+
+    /// Keeps profiles for the next start.
+    pub async fn save_profiles(&self, profiles: Vec<StoredProfile>) -> Result<(), StoreError> {
+        let now = self.0.clock.now().as_millisecond();
+        self.submit(Work::SaveProfiles { profiles, now }).await?;
+        Ok(())
+    }
+
+    /// Forgets a profile.
+    pub async fn delete_profile(&self, phone: E164) -> Result<(), StoreError> {
+        self.submit(Work::DeleteProfile(phone)).await?;
+        Ok(())
+    }
+
+    async fn submit(&self, work: Work) -> Result<Outcome, StoreError> {
+        let (submission, verdict) = Submission::new(work, Arc::clone(&self.0.lost));
+        self.0
+            .queue
+            .send(Message::Submit(submission))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        verdict.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// What a step of a call was answered.
+    pub async fn answer(&self, call: &CallId, step: &str) -> Result<Option<String>, StoreError> {
+        let (call, step) = (call.clone(), step.to_owned());
+        self.ask(move |reader| Ok(answers::find(reader, &call, &step)?))
+            .await
+    }
+
+    /// One call.
+    pub async fn call(&self, call: &CallId) -> Result<Option<StoredCall>, StoreError> {
+        let call = call.clone();
+        self.ask(move |reader| calls::find(reader, &call)).await
+    }
+
+    /// The calls that are being routed, oldest first. At start: those whose handoff the end of the process interrupted.
+    pub async fn calls_in_routing(&self) -> Result<Vec<StoredCall>, StoreError> {
+        self.ask(calls::in_routing).await
+    }
+
+    /// Calls in progress, newest first.
+    pub async fn active_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+        self.ask(move |reader| calls::active(reader, limit)).await
+    }
+
+    /// Calls, newest first.
+    pub async fn recent_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+        self.ask(move |reader| calls::recent(reader, limit)).await
+    }
+
+    /// The legs of a call, in the order in which they were heard of.
+    pub async fn legs(&self, call: &CallId) -> Result<Vec<StoredLeg>, StoreError> {
+        let call = call.clone();
+        self.ask(move |reader| legs::of_call(reader, &call)).await
+    }
+
+    /// The records of a call, in order.
+    pub async fn records_of_call(&self, call: &CallId) -> Result<Vec<StoredRecord>, StoreError> {
+        let call = call.clone();
+        self.ask(move |reader| read_all(audit_records::of_call(reader, &call)?))
+            .await
+    }
+
+    /// The records after `after_id`, in order: a page.
+    pub async fn records(
+        &self,
+        after_id: i64,
+        limit: u32,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        self.ask(move |reader| read_all(audit_records::after(reader, after_id, limit)?))
+            .await
+    }
+
+    /// As [`Store::records`], byte for byte, for a verifier.
+    pub async fn raw_records(
+        &self,
+        after_id: i64,
+        limit: u32,
+    ) -> Result<Vec<RawRecord>, StoreError> {
+        self.ask(move |reader| Ok(audit_records::after(reader, after_id, limit)?))
+            .await
+    }
+
+    /// The end of the audit chain.
+    pub async fn head(&self) -> Result<Link, StoreError> {
+        self.ask(|reader| Ok(audit_records::head(reader)?)).await
+    }
+
+    /// The random name of this audit log, made with the database.
+    pub async fn log_id(&self) -> Result<String, StoreError> {
+        self.ask(|reader| Ok(audit_records::log_id(reader)?)).await
+    }
+
+    /// The profiles, newest answer first.
+    pub async fn profiles(&self, limit: u32) -> Result<Vec<StoredProfile>, StoreError> {
+        self.ask(move |reader| profiles::newest(reader, limit))
+            .await
+    }
+
+    /// How much there is.
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        self.ask(|reader| {
+            let (oldest_record, records) = audit_records::extent(reader)?;
+            let (calls, active_calls) = calls::count(reader)?;
+            Ok(Counts {
+                records,
+                oldest_record,
+                calls,
+                active_calls,
+                profiles: profiles::count(reader)?,
+            })
+        })
+        .await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.0.readers.ask(question).await
+    }
+
+    /// How the writer is doing.
+    pub fn health(&self) -> Health {
+        self.current(self.0.health.borrow().clone())
+    }
+
+    fn current(&self, health: Health) -> Health {
+        Health {
+            running: !self.0.queue.is_closed(),
+            lost: self.0.lost.load(Ordering::Relaxed),
+            ..health
+        }
+    }
+
+    /// Waits until `is_so` of the writer's health; gives the health then. Ends at once when the writer has.
+    pub async fn health_when(&self, mut is_so: impl FnMut(&Health) -> bool) -> Health {
+        let mut seen = self.0.health.clone();
+        match seen
+            .wait_for(|health| is_so(&self.current(health.clone())))
+            .await
+        {
+            Ok(health) => self.current(health.clone()),
+            Err(_) => self.health(),
+        }
+    }
+
+    /// Writes what is waiting, empties the write-ahead log and ends the writer. What cannot be written goes to the log.
+    /// Submissions that come later are refused.
+    pub async fn close(&self) {
+        // The queue is closed already where somebody else was faster.
+        drop(self.0.queue.send(Message::Close).await);
+        let thread = self
+            .0
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(thread) = thread else { return };
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::error!(
+                event = "store.writer_died",
+                "the writer of the database ended by a panic"
+            );
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.health()).finish()
+    }
+}
+
+/// Serialises on the submitting side: the writer's thread only hashes and writes.
+fn prepare(records: Vec<Record>) -> Result<Vec<PreparedRecord>, StoreError> {
+    records.into_iter().map(submission::prepare).collect()
+}
+
+fn read_all(records: Vec<RawRecord>) -> Result<Vec<StoredRecord>, StoreError> {
+    records.into_iter().map(RawRecord::read).collect()
+}

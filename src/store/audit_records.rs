@@ -1,0 +1,228 @@
+//! Table `audit_records`: the append-only log. Triggers stop mistakes; the hash chain proves tampering.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::submission::PreparedRecord;
+use super::{StoreError, column};
+use crate::audit::{Event, Hash, Kind, Link, Personal, RecordContent};
+use crate::call::CallId;
+
+/// A record as it lies in the table, byte for byte: what a verifier reads.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RawRecord {
+    /// Its place in the log.
+    pub id: i64,
+    /// When it happened, in milliseconds since the Unix epoch.
+    pub created_at: i64,
+    /// The name of its kind.
+    pub kind: String,
+    /// The call it belongs to.
+    pub call_sid: Option<String>,
+    /// What identifies a person, as the bytes that are hashed.
+    pub personal: Option<Vec<u8>>,
+    /// Everything else, as the bytes that are hashed.
+    pub detail: String,
+    /// The hash of the record before it.
+    pub previous_hash: Hash,
+    /// Its own hash, as stored.
+    pub hash: Hash,
+}
+
+/// A record, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its place in the log, from 1.
+    pub id: i64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Its kind.
+    pub kind: Kind,
+    /// The call it belongs to.
+    pub call_id: Option<CallId>,
+    /// What identifies a person.
+    pub personal: Option<Personal>,
+    /// Everything else, as JSON.
+    pub detail: String,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+impl RawRecord {
+    /// The content that is hashed.
+    pub fn content(&self) -> RecordContent<'_> {
+        RecordContent {
+            id: self.id,
+            created_at: self.created_at,
+            kind: &self.kind,
+            call_sid: self.call_sid.as_deref(),
+            personal: self.personal.as_deref(),
+            detail: &self.detail,
+        }
+    }
+
+    /// Reads the record; fails where it cannot be one of ours.
+    pub fn read(self) -> Result<StoredRecord, StoreError> {
+        let id = self.id;
+        column::or_inconsistent(self.try_read(), "audit_records", id)
+    }
+
+    fn try_read(self) -> Option<StoredRecord> {
+        let call_id = |sid: String| CallId::parse(&sid).ok();
+        let personal = |bytes: Vec<u8>| serde_json::from_slice(&bytes).ok();
+        Some(StoredRecord {
+            id: self.id,
+            at: column::time(self.created_at)?,
+            kind: Kind::from_name(&self.kind)?,
+            call_id: column::optional(self.call_sid, call_id)?,
+            personal: column::optional(self.personal, personal)?,
+            detail: self.detail,
+            hash: self.hash,
+        })
+    }
+}
+
+impl std::fmt::Debug for RawRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawRecord")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("call_sid", &self.call_sid)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StoredRecord {
+    /// What happened, with its typed payload.
+    pub fn event(&self) -> Result<Event, StoreError> {
+        column::or_inconsistent(
+            Event::from_detail(self.kind, &self.detail).ok(),
+            "audit_records",
+            self.id,
+        )
+    }
+}
+
+/// Writes a record after `head` and gives the new head.
+pub(super) fn append(
+    connection: &Connection,
+    head: Link,
+    record: &PreparedRecord,
+) -> rusqlite::Result<Link> {
+    let content = RecordContent {
+        id: head.id + 1,
+        created_at: record.created_at,
+        kind: record.kind.as_str(),
+        call_sid: record.call.as_ref().map(CallId::as_str),
+        personal: record.personal.as_deref(),
+        detail: &record.detail,
+    };
+    let link = head.append(&content);
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_records
+             (id, created_at, kind, call_sid, personal, detail, previous_hash, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            content.id,
+            content.created_at,
+            content.kind,
+            content.call_sid,
+            content.personal,
+            content.detail,
+            head.hash,
+            link.hash,
+        ])?;
+    Ok(link)
+}
+
+/// The last record; where all are pruned, the last one that was; before the first, [`Link::GENESIS`].
+pub(super) fn head(connection: &Connection) -> rusqlite::Result<Link> {
+    let link = |row: &Row<'_>| {
+        Ok(Link {
+            id: row.get(0)?,
+            hash: row.get(1)?,
+        })
+    };
+    let last = connection
+        .prepare_cached("SELECT id, hash FROM audit_records ORDER BY id DESC LIMIT 1")?
+        .query_row([], link)
+        .optional()?;
+    match last {
+        Some(last) => Ok(last),
+        None => connection
+            .prepare_cached("SELECT through_id, through_hash FROM prune_gate")?
+            .query_row([], link),
+    }
+}
+
+/// The records after `after_id`, in order.
+pub(super) fn after(
+    connection: &Connection,
+    after_id: i64,
+    limit: u32,
+) -> rusqlite::Result<Vec<RawRecord>> {
+    connection
+        .prepare_cached(
+            "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
+             FROM audit_records WHERE id > ?1 ORDER BY id LIMIT ?2",
+        )?
+        .query_map(params![after_id, limit], raw)?
+        .collect()
+}
+
+/// The records of a call, in order: one probe of the index per day that has records.
+pub(super) fn of_call(connection: &Connection, call: &CallId) -> rusqlite::Result<Vec<RawRecord>> {
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE days (day) AS (
+                 SELECT min(created_at / 86400000) FROM audit_records WHERE call_sid IS NOT NULL
+                 UNION ALL
+                 SELECT (
+                     SELECT min(created_at / 86400000) FROM audit_records
+                     WHERE created_at / 86400000 > days.day AND call_sid IS NOT NULL
+                 )
+                 FROM days WHERE days.day IS NOT NULL
+             )
+             SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
+             FROM days CROSS JOIN audit_records
+             ON created_at / 86400000 = days.day AND call_sid = ?1
+             ORDER BY id",
+        )?
+        .query_map([call.as_str()], raw)?
+        .collect()
+}
+
+/// The id of the oldest record that is still there, and how many there are.
+pub(super) fn extent(connection: &Connection) -> rusqlite::Result<(Option<i64>, i64)> {
+    connection
+        .prepare_cached(
+            "SELECT (SELECT min(id) FROM audit_records), (SELECT max(id) FROM audit_records)",
+        )?
+        .query_row([], |row| {
+            let (first, last): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
+            Ok((
+                first,
+                first.zip(last).map_or(0, |(first, last)| last - first + 1),
+            ))
+        })
+}
+
+/// The name of this log, made with the database.
+pub(super) fn log_id(connection: &Connection) -> rusqlite::Result<String> {
+    connection.query_row("SELECT log_id FROM log_identity", [], |row| row.get(0))
+}
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<RawRecord> {
+    Ok(RawRecord {
+        id: row.get(0)?,
+        created_at: row.get(1)?,
+        kind: row.get(2)?,
+        call_sid: row.get(3)?,
+        personal: row.get(4)?,
+        detail: row.get(5)?,
+        previous_hash: row.get(6)?,
+        hash: row.get(7)?,
+    })
+}

@@ -1,0 +1,139 @@
+//! One transaction for everything that waits.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::error::is_own_fault;
+use super::submission::{Effect, Outcome, PreparedRecord, Submission, Work};
+use super::{audit_records, calls, profiles};
+use crate::audit::Link;
+use crate::call::CallId;
+
+/// What a batch did.
+pub(super) struct Done {
+    /// One for each submission, in order.
+    pub(super) outcomes: Vec<Outcome>,
+    /// Where the log ended before, and where it ends now.
+    pub(super) head: (Link, Link),
+    /// Changes of calls that are not in the database.
+    pub(super) unmatched: u64,
+}
+
+/// Why a batch was not committed.
+pub(super) enum Trouble {
+    /// This submission cannot be stored; the others can. Nothing was written.
+    Refused {
+        index: usize,
+        source: rusqlite::Error,
+    },
+    /// The database cannot be written. Nothing was.
+    Failed(rusqlite::Error),
+    /// COMMIT reported an error, which it also does after a commit that happened.
+    InDoubt {
+        done: Box<Done>,
+        source: rusqlite::Error,
+    },
+}
+
+/// Writes the submissions in order and commits them together. The head of the log is read inside the transaction: no
+/// memory of it can be wrong after an error.
+pub(super) fn write<'s>(
+    connection: &mut Connection,
+    submissions: impl Iterator<Item = &'s Submission>,
+    commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
+) -> Result<Done, Trouble> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(Trouble::Failed)?;
+    let before = audit_records::head(&transaction).map_err(Trouble::Failed)?;
+    let mut batch = Batch {
+        connection: &transaction,
+        head: before,
+        unmatched: 0,
+    };
+    let mut outcomes = Vec::new();
+    for (index, submission) in submissions.enumerate() {
+        match batch.take(submission) {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(source) if is_own_fault(&source) => return Err(Trouble::Refused { index, source }),
+            Err(source) => return Err(Trouble::Failed(source)),
+        }
+    }
+    let done = Done {
+        outcomes,
+        head: (before, batch.head),
+        unmatched: batch.unmatched,
+    };
+    match commit(transaction) {
+        Ok(()) => Ok(done),
+        Err(source) => Err(Trouble::InDoubt {
+            done: Box::new(done),
+            source,
+        }),
+    }
+}
+
+struct Batch<'c> {
+    connection: &'c Connection,
+    head: Link,
+    unmatched: u64,
+}
+
+impl Batch<'_> {
+    fn take(&mut self, submission: &Submission) -> rusqlite::Result<Outcome> {
+        let first_id = self.head.id + 1;
+        match &submission.work {
+            Work::Open(records) => {
+                let is_new = self.begin(records.first())?;
+                // Whoever was told to go on has answered the caller: that happened, and is recorded.
+                if !is_new && !submission.deferred {
+                    return Ok(Outcome::Repeat);
+                }
+                self.append(records)?;
+            }
+            Work::Append(records) => {
+                self.append(records)?;
+            }
+            Work::SaveProfiles { profiles, now } => {
+                for profile in profiles {
+                    profiles::save(self.connection, profile, *now)?;
+                }
+            }
+            Work::DeleteProfile(phone) => profiles::delete(self.connection, phone)?,
+        }
+        Ok(Outcome::Written {
+            first_id,
+            last_id: self.head.id,
+        })
+    }
+
+    fn begin(&self, first: Option<&PreparedRecord>) -> rusqlite::Result<bool> {
+        match first.map(|record| &record.effect) {
+            Some(Effect::Begin(call)) => calls::begin(self.connection, call),
+            Some(Effect::Change(_) | Effect::None) | None => Ok(true),
+        }
+    }
+
+    fn append(&mut self, records: &[PreparedRecord]) -> rusqlite::Result<()> {
+        for record in records {
+            self.head = audit_records::append(self.connection, self.head, record)?;
+            self.project(record.call.as_ref(), &record.effect)?;
+        }
+        Ok(())
+    }
+
+    fn project(&mut self, call: Option<&CallId>, effect: &Effect) -> rusqlite::Result<()> {
+        match (effect, call) {
+            // Does nothing where the call is there: `take` has written it, or it was decided twice.
+            (Effect::Begin(begun), _) => {
+                calls::begin(self.connection, begun)?;
+            }
+            (Effect::Change(change), Some(call)) => {
+                if !calls::change(self.connection, call, change)? {
+                    self.unmatched += 1;
+                }
+            }
+            (Effect::Change(_), None) | (Effect::None, _) => {}
+        }
+        Ok(())
+    }
+}

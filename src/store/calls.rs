@@ -1,0 +1,402 @@
+//! Table `calls`: where each call stands. A projection of the audit log.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::answers::NewAnswer;
+use super::legs::LegChange;
+use super::{StoreError, answers, column, legs};
+use crate::audit::{CallAfter, CallDecided, Personal};
+use crate::call::{CallId, CallState, Disposition, Status};
+use crate::lead::{LeadScore, TierName};
+use crate::routing::{DialerId, Reason, RoutePlan, RulesetVersion};
+
+/// A call as the database knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredCall {
+    /// Which call.
+    pub id: CallId,
+    /// The caller and the number called, as received; no body.
+    pub personal: Personal,
+    /// Where it stands.
+    pub status: Status,
+    /// How it counts; set exactly when it has ended.
+    pub disposition: Option<Disposition>,
+    /// Why it went as it went.
+    pub reason: Reason,
+    /// The caller's class.
+    pub tier: Option<TierName>,
+    /// The caller's lead score.
+    pub score: Option<LeadScore>,
+    /// The rule that matched.
+    pub rule: Option<String>,
+    /// The rule set that decided.
+    pub ruleset: RulesetVersion,
+    /// The dialer that was dialled last.
+    pub dialer: Option<DialerId>,
+    /// It went to another dialer than the first of its plan.
+    pub failed_over: bool,
+    /// It was on hold.
+    pub held: bool,
+    /// When it was decided.
+    pub started_at: Timestamp,
+    /// When an agent answered.
+    pub answered_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Arrival to answer of the first webhook, in milliseconds.
+    pub routing_ms: Option<u64>,
+    /// What was decided: the dialers to ask, and those left out.
+    pub plan: RoutePlan,
+    /// What the next webhook needs.
+    pub state: CallState,
+    /// When something last happened to it.
+    pub updated_at: Timestamp,
+}
+
+/// The row of a call that begins.
+pub(super) struct NewCall {
+    sid: CallId,
+    caller: Option<String>,
+    called: Option<String>,
+    reason: Reason,
+    tier: Option<TierName>,
+    score: Option<f64>,
+    rule: Option<String>,
+    ruleset: RulesetVersion,
+    plan: String,
+    state: String,
+    at: i64,
+}
+
+/// What changes when a call moves on.
+pub(super) struct CallChange {
+    after: After,
+    answer: Option<NewAnswer>,
+    leg: Option<LegChange>,
+}
+
+struct After {
+    status: Status,
+    disposition: Option<Disposition>,
+    reason: Reason,
+    dialer: Option<DialerId>,
+    failed_over: bool,
+    held: bool,
+    answered_at: Option<i64>,
+    ended_at: Option<i64>,
+    routing_ms: Option<i64>,
+    state: String,
+    at: i64,
+}
+
+pub(super) fn begun(
+    call: &CallId,
+    personal: Option<&Personal>,
+    decided: &CallDecided,
+    at: i64,
+) -> serde_json::Result<NewCall> {
+    let decision = &decided.decision;
+    let state = CallState::routing(decision.plan.dialers.clone());
+    Ok(NewCall {
+        sid: call.clone(),
+        caller: personal.and_then(|personal| personal.caller.clone()),
+        called: personal.and_then(|personal| personal.called.clone()),
+        reason: decision.reason,
+        tier: decision.tier.clone(),
+        score: decision.score.map(LeadScore::value),
+        rule: decision.rule.clone(),
+        ruleset: decision.ruleset.clone(),
+        plan: serde_json::to_string(&decision.plan)?,
+        state: serde_json::to_string(&state)?,
+        at,
+    })
+}
+
+pub(super) fn changed(
+    after: &CallAfter,
+    answer: Option<NewAnswer>,
+    leg: Option<LegChange>,
+    at: i64,
+) -> serde_json::Result<CallChange> {
+    let ms = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
+    Ok(CallChange {
+        after: After {
+            status: after.status,
+            disposition: after.disposition,
+            reason: after.reason,
+            dialer: after.dialer.clone(),
+            failed_over: after.failed_over,
+            held: after.held,
+            answered_at: ms(after.answered_at),
+            ended_at: ms(after.ended_at),
+            routing_ms: after
+                .routing_ms
+                .map(|routing| i64::try_from(routing).unwrap_or(i64::MAX)),
+            state: serde_json::to_string(&after.state)?,
+            at,
+        },
+        answer,
+        leg,
+    })
+}
+
+/// Writes a call that begins; `false` where it is there already.
+pub(super) fn begin(connection: &Connection, call: &NewCall) -> rusqlite::Result<bool> {
+    let written = connection
+        .prepare_cached(
+            "INSERT INTO calls (sid, caller, called, status, reason, tier, score, rule, ruleset,
+                 failed_over, held, started_at, plan, state, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?12, ?10, ?10)
+             ON CONFLICT (sid) DO NOTHING",
+        )?
+        .execute(params![
+            call.sid.as_str(),
+            call.caller,
+            call.called,
+            Status::Routing.as_str(),
+            call.reason.as_str(),
+            call.tier.as_ref().map(TierName::as_str),
+            call.score,
+            call.rule,
+            call.ruleset.as_str(),
+            call.at,
+            call.plan,
+            call.state,
+        ])?;
+    Ok(written > 0)
+}
+
+/// Moves a call on, with the answer it was given and the leg that made progress; `false` where the call is unknown.
+pub(super) fn change(
+    connection: &Connection,
+    call: &CallId,
+    change: &CallChange,
+) -> rusqlite::Result<bool> {
+    let found: Option<(i64, bool)> = connection
+        .prepare_cached("SELECT id, status = 'ended' FROM calls WHERE sid = ?1")?
+        .query_row([call.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((row, over)) = found else {
+        return Ok(false);
+    };
+    // Two webhooks of a call may cross; the one that still saw it alive does not bring it back.
+    if over && change.after.status != Status::Ended {
+        complete(connection, row, &change.after)?;
+    } else {
+        move_on(connection, row, &change.after)?;
+    }
+    if let Some(answer) = &change.answer {
+        answers::keep(connection, row, answer, change.after.at)?;
+    }
+    if let Some(leg) = &change.leg {
+        legs::report(connection, row, leg)?;
+    }
+    Ok(true)
+}
+
+fn move_on(connection: &Connection, row: i64, after: &After) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE calls SET status = ?2, disposition = ?3, reason = ?4, dialer = ?5, failed_over = ?6, held = ?7,
+                 answered_at = ?8, ended_at = ?9, routing_ms = ?10, state = ?11, updated_at = ?12
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            row,
+            after.status.as_str(),
+            after.disposition.map(Disposition::as_str),
+            after.reason.as_str(),
+            after.dialer.as_ref().map(DialerId::as_str),
+            after.failed_over,
+            after.held,
+            after.answered_at,
+            after.ended_at,
+            after.routing_ms,
+            after.state,
+            after.at,
+        ])?;
+    Ok(())
+}
+
+/// Adds to a call that is over what was not known of it.
+fn complete(connection: &Connection, row: i64, after: &After) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE calls SET dialer = coalesce(dialer, ?2), answered_at = coalesce(answered_at, ?3),
+                 routing_ms = coalesce(routing_ms, ?4), failed_over = max(failed_over, ?5), held = max(held, ?6),
+                 updated_at = ?7
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            row,
+            after.dialer.as_ref().map(DialerId::as_str),
+            after.answered_at,
+            after.routing_ms,
+            after.failed_over,
+            after.held,
+            after.at,
+        ])?;
+    Ok(())
+}
+
+const COLUMNS: &str =
+    "id, sid, caller, called, status, disposition, reason, tier, score, rule, ruleset, dialer,
+    failed_over, held, started_at, answered_at, ended_at, routing_ms, plan, state, updated_at";
+
+/// One call.
+pub(super) fn find(
+    connection: &Connection,
+    call: &CallId,
+) -> Result<Option<StoredCall>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM calls WHERE sid = ?1");
+    let raw = connection
+        .prepare_cached(&sql)?
+        .query_row([call.as_str()], raw)
+        .optional()?;
+    raw.map(RawCall::read).transpose()
+}
+
+/// Calls that were being routed, oldest first: at start, those that the process left behind.
+pub(super) fn in_routing(connection: &Connection) -> Result<Vec<StoredCall>, StoreError> {
+    list(
+        connection,
+        "WHERE status = 'routing' AND status <> 'ended' ORDER BY id LIMIT ?1",
+        u32::MAX,
+    )
+}
+
+/// Calls in progress, newest first.
+pub(super) fn active(connection: &Connection, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+    list(
+        connection,
+        "WHERE status <> 'ended' ORDER BY started_at DESC, id DESC LIMIT ?1",
+        limit,
+    )
+}
+
+/// Calls, newest first.
+pub(super) fn recent(connection: &Connection, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+    list(
+        connection,
+        "ORDER BY started_at DESC, id DESC LIMIT ?1",
+        limit,
+    )
+}
+
+/// The highest row, and how many calls are in progress.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT max(id) FROM calls), 0),
+                    (SELECT count(*) FROM calls WHERE status <> 'ended')",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+fn list(connection: &Connection, which: &str, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM calls {which}");
+    connection
+        .prepare_cached(&sql)?
+        .query_map([limit], raw)?
+        .map(|raw| raw?.read())
+        .collect()
+}
+
+/// The columns as `SQLite` gives them.
+struct RawCall {
+    row: i64,
+    sid: String,
+    personal: Personal,
+    status: String,
+    disposition: Option<String>,
+    reason: String,
+    tier: Option<String>,
+    score: Option<f64>,
+    rule: Option<String>,
+    ruleset: String,
+    dialer: Option<String>,
+    failed_over: bool,
+    held: bool,
+    started_at: i64,
+    answered_at: Option<i64>,
+    ended_at: Option<i64>,
+    routing_ms: Option<i64>,
+    plan: String,
+    state: String,
+    updated_at: i64,
+}
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<RawCall> {
+    Ok(RawCall {
+        row: row.get("id")?,
+        sid: row.get("sid")?,
+        personal: Personal {
+            caller: row.get("caller")?,
+            called: row.get("called")?,
+            body: None,
+        },
+        status: row.get("status")?,
+        disposition: row.get("disposition")?,
+        reason: row.get("reason")?,
+        tier: row.get("tier")?,
+        score: row.get("score")?,
+        rule: row.get("rule")?,
+        ruleset: row.get("ruleset")?,
+        dialer: row.get("dialer")?,
+        failed_over: row.get("failed_over")?,
+        held: row.get("held")?,
+        started_at: row.get("started_at")?,
+        answered_at: row.get("answered_at")?,
+        ended_at: row.get("ended_at")?,
+        routing_ms: row.get("routing_ms")?,
+        plan: row.get("plan")?,
+        state: row.get("state")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
+
+impl RawCall {
+    fn read(self) -> Result<StoredCall, StoreError> {
+        let row = self.row;
+        column::or_inconsistent(self.try_read(), "calls", row)
+    }
+
+    fn try_read(self) -> Option<StoredCall> {
+        let (status, disposition) = match (
+            column::word(&self.status)?,
+            column::optional_word(self.disposition.as_deref())?,
+        ) {
+            (Status::Ended, Some(disposition)) => (Status::Ended, Some(disposition)),
+            (
+                status @ (Status::Routing | Status::Held | Status::Dialing | Status::Bridged),
+                None,
+            ) => (status, None),
+            (Status::Ended, None)
+            | (Status::Routing | Status::Held | Status::Dialing | Status::Bridged, Some(_)) => {
+                return None;
+            }
+        };
+        Some(StoredCall {
+            id: CallId::parse(&self.sid).ok()?,
+            personal: self.personal,
+            status,
+            disposition,
+            reason: column::word(&self.reason)?,
+            tier: self.tier.as_deref().map(TierName::new),
+            score: column::optional(self.score, LeadScore::new)?,
+            rule: self.rule,
+            ruleset: column::word(&self.ruleset)?,
+            dialer: self.dialer.as_deref().map(DialerId::new),
+            failed_over: self.failed_over,
+            held: self.held,
+            started_at: column::time(self.started_at)?,
+            answered_at: column::optional(self.answered_at, column::time)?,
+            ended_at: column::optional(self.ended_at, column::time)?,
+            routing_ms: column::optional(self.routing_ms, |ms| u64::try_from(ms).ok())?,
+            plan: serde_json::from_str(&self.plan).ok()?,
+            state: serde_json::from_str(&self.state).ok()?,
+            updated_at: column::time(self.updated_at)?,
+        })
+    }
+}

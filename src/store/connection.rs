@@ -1,0 +1,99 @@
+//! Connections and their settings. Every setting is read back: `SQLite` answers quietly with another value when it cannot.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::OpenError;
+
+/// How long the writer waits for a lock before what it holds is deferred.
+pub(super) const WRITER_BUSY: Duration = Duration::from_millis(250);
+/// How long a reader waits for a lock.
+const READER_BUSY: Duration = Duration::from_millis(50);
+/// Prepared statements kept per connection: more than there are.
+const STATEMENTS: usize = 64;
+
+/// Opens an existing database for writing. `busy` is how long a lock is waited for.
+pub(super) fn open_writer(path: &Path, busy: Duration) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    set(&connection, "journal_mode", "WAL", "wal")?;
+    set(&connection, "synchronous", "FULL", "2")?;
+    set(&connection, "foreign_keys", "ON", "1")?;
+    set(&connection, "recursive_triggers", "ON", "1")?;
+    set(&connection, "trusted_schema", "OFF", "0")?;
+    set(&connection, "wal_autocheckpoint", "1000", "1000")?;
+    set(&connection, "journal_size_limit", "67108864", "67108864")?;
+    set(&connection, "mmap_size", "0", "0")?;
+    set(&connection, "cache_size", "-16384", "-16384")?;
+    expect(&connection, "auto_vacuum", "2")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    Ok(connection)
+}
+
+/// Opens an existing database for reading only.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_with_flags(path, reader_flags())?;
+    prepare_reader(&mut connection)?;
+    Ok(connection)
+}
+
+/// How readers open the file.
+pub(super) fn reader_flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+/// The settings of a reader.
+pub(super) fn prepare_reader(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(READER_BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "query_only", "ON")?;
+    connection.pragma_update(None, "trusted_schema", "OFF")?;
+    connection.pragma_update(None, "mmap_size", "0")?;
+    connection.pragma_update(None, "cache_size", "-4096")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    Ok(())
+}
+
+/// Sets a pragma and insists that it holds.
+pub(super) fn set(
+    connection: &Connection,
+    pragma: &'static str,
+    value: &str,
+    wanted: &str,
+) -> Result<(), OpenError> {
+    connection.pragma_update(None, pragma, value)?;
+    expect(connection, pragma, wanted)
+}
+
+fn expect(connection: &Connection, pragma: &'static str, wanted: &str) -> Result<(), OpenError> {
+    use rusqlite::types::Value;
+    let found = connection.pragma_query_value(None, pragma, |row| row.get::<_, Value>(0))?;
+    let found = match found {
+        Value::Integer(number) => number.to_string(),
+        Value::Text(text) => text,
+        Value::Null | Value::Real(_) | Value::Blob(_) => String::new(),
+    };
+    if found == wanted {
+        return Ok(());
+    }
+    Err(OpenError::Setting {
+        pragma,
+        wanted: wanted.to_owned(),
+        found,
+    })
+}
+
+/// Moves the whole write-ahead log into the database and empties it. `false` where a reader is in the way.
+pub(super) fn checkpoint(connection: &Connection, busy: Duration) -> rusqlite::Result<bool> {
+    connection.busy_timeout(busy)?;
+    let blocked = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        row.get::<_, i64>(0)
+    });
+    connection.busy_timeout(WRITER_BUSY)?;
+    Ok(blocked? == 0)
+}

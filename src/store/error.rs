@@ -1,0 +1,137 @@
+//! What can go wrong, by what the caller does about it.
+
+use std::path::PathBuf;
+
+/// A source of any kind.
+pub(super) type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk fails. What was submitted is kept in memory, in order, and written as soon as the disk works again: go on.
+    #[error("not written yet: the disk fails, and the records wait in memory")]
+    Deferred,
+    /// The disk has failed for so long that the memory for waiting records is full. The records went to the log only.
+    #[error("not written: too many records wait for the disk")]
+    Full,
+    /// The submission itself cannot be stored; trying again changes nothing. Its records went to the log only.
+    #[error("not written: the submission cannot be stored")]
+    Rejected(#[source] Source),
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A question could not be answered now; it may be asked again.
+    #[error("the database cannot be read")]
+    Unavailable(#[source] Source),
+    /// A row cannot be true: a defect of ours or of the file, for somebody to look at.
+    #[error("row {row} of {table} cannot be true")]
+    Inconsistent {
+        /// Which table.
+        table: &'static str,
+        /// Its `id`.
+        row: i64,
+    },
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+/// Why the database was not opened or migrated. Nothing was changed, unless the variant says so.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process writes to it.
+    #[error("{path} is in use by another process (its lock file is held)")]
+    InUse {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A newer version of this program made it.
+    #[error("the database has schema version {found}; this program knows versions up to {known}")]
+    Newer {
+        /// Its schema version.
+        found: u32,
+        /// The newest version known here.
+        known: u32,
+    },
+    /// It belongs to another program.
+    #[error("{path} is the database of another program (application_id {found})")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its `application_id`.
+        found: i32,
+    },
+    /// There is something at that path, but no database.
+    #[error("{path} is no database: {what}")]
+    NotADatabase {
+        /// The path.
+        path: PathBuf,
+        /// What is there instead.
+        what: &'static str,
+    },
+    /// The database is gone, but its write-ahead log is still there; a new database must not be mixed with it.
+    #[error(
+        "{path} is absent, but its -wal file is there: restore the database, or move the -wal file away"
+    )]
+    StrayLog {
+        /// Where the database should be.
+        path: PathBuf,
+    },
+    /// There is no such schema version to go to.
+    #[error("there is no schema version {asked}; known are 0 to {known}")]
+    NoSuchVersion {
+        /// What was asked for.
+        asked: u32,
+        /// The newest version known here.
+        known: u32,
+    },
+    /// The `SQLite` library has a defect that can corrupt databases.
+    #[error("SQLite {found} has the WAL-reset defect; 3.51.3 or later is needed")]
+    OldSqlite {
+        /// Its version.
+        found: &'static str,
+    },
+    /// `SQLite` did not take a setting on which durability depends.
+    #[error("SQLite answers {found:?} instead of {wanted:?} to PRAGMA {pragma}")]
+    Setting {
+        /// Which setting.
+        pragma: &'static str,
+        /// What was set.
+        wanted: String,
+        /// What was read back.
+        found: String,
+    },
+    /// The copy made before a migration failed its integrity check; the migration did not begin.
+    #[error("the backup before the migration is damaged: {finding}")]
+    BackupDamaged {
+        /// What the integrity check says.
+        finding: String,
+    },
+    /// A file cannot be made, opened or locked.
+    #[error("cannot use {path}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// `SQLite` reports an error.
+    #[error("the database cannot be opened or migrated")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The readers or the writer could not be started.
+    #[error("the store cannot be started")]
+    Start(#[source] Source),
+}
+
+/// Whether a write failed through the submission's own fault, so that the others of its batch can go on without it.
+pub(super) fn is_own_fault(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+    matches!(
+        error.sqlite_error_code(),
+        Some(ConstraintViolation | TooBig | TypeMismatch)
+    )
+}

@@ -1,0 +1,193 @@
+//! Schema versions: where a database stands, and how it is moved. Nothing else may write meanwhile, and whatever was there
+//! is copied beside the database first.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::migrations::{STEPS, Step};
+use super::{OpenError, connection, open};
+use crate::clock::Clock;
+
+/// Pages copied at a time.
+const PAGES: i32 = 1_000;
+/// How long a migration waits for other programs that read.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Where a database stands.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MigrationStatus {
+    /// Its schema version; 0 where there is no database yet.
+    pub current: u32,
+    /// The newest version known.
+    pub latest: u32,
+    /// The steps that are still to be taken, in words.
+    pub pending: Vec<String>,
+}
+
+/// What a migration did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migrated {
+    /// The version before; 0 where there was no database.
+    pub from: u32,
+    /// The version now.
+    pub to: u32,
+    /// The copy that was made before; `None` where nothing had to be done or nothing was there.
+    pub backup: Option<PathBuf>,
+}
+
+/// Where the database at `path` stands. Changes nothing.
+pub fn status(path: &Path) -> Result<MigrationStatus, OpenError> {
+    status_with(path, STEPS)
+}
+
+/// Brings the database at `path` to the newest version; makes one where there is none.
+pub fn up(path: &Path, clock: &Clock) -> Result<Migrated, OpenError> {
+    let _lock = open::lock(path)?;
+    up_with(path, clock, STEPS)
+}
+
+/// Takes the database at `path` back to version `to`. What later steps added is lost, but for the backup beside it.
+pub fn down(path: &Path, to: u32, clock: &Clock) -> Result<Migrated, OpenError> {
+    let _lock = open::lock(path)?;
+    down_with(path, to, clock, STEPS)
+}
+
+pub(super) fn latest(steps: &[Step]) -> u32 {
+    steps.last().map_or(0, |step| step.version)
+}
+
+pub(super) fn status_with(path: &Path, steps: &[Step]) -> Result<MigrationStatus, OpenError> {
+    let current = if open::exists(path)? {
+        open::version_at(path, steps)?
+    } else {
+        0
+    };
+    let pending = steps.iter().filter(|step| step.version > current);
+    Ok(MigrationStatus {
+        current,
+        latest: latest(steps),
+        pending: pending
+            .map(|step| format!("{}: {}", step.version, step.name))
+            .collect(),
+    })
+}
+
+/// As [`up`], by whoever holds the lock.
+pub(super) fn up_with(path: &Path, clock: &Clock, steps: &[Step]) -> Result<Migrated, OpenError> {
+    if open::exists(path)? {
+        return move_to(path, clock, steps, latest(steps));
+    }
+    open::create(path, steps)?;
+    Ok(Migrated {
+        from: 0,
+        to: latest(steps),
+        backup: None,
+    })
+}
+
+pub(super) fn down_with(
+    path: &Path,
+    to: u32,
+    clock: &Clock,
+    steps: &[Step],
+) -> Result<Migrated, OpenError> {
+    let from = status_with(path, steps)?.current;
+    if to > from {
+        return Err(OpenError::NoSuchVersion {
+            asked: to,
+            known: from,
+        });
+    }
+    if from == 0 {
+        return Ok(Migrated {
+            from,
+            to,
+            backup: None,
+        });
+    }
+    move_to(path, clock, steps, to)
+}
+
+fn move_to(path: &Path, clock: &Clock, steps: &[Step], to: u32) -> Result<Migrated, OpenError> {
+    // Look before anything is touched: a foreign or newer file stays as it is.
+    let from = open::version_at(path, steps)?;
+    if from == to {
+        return Ok(Migrated {
+            from,
+            to,
+            backup: None,
+        });
+    }
+    let mut database = connection::open_writer(path, BUSY)?;
+    let copy = open::beside(
+        path,
+        &format!(".v{from}.{}.bak", clock.now().as_millisecond()),
+    );
+    back_up(&database, &copy)?;
+    run(&mut database, steps, from, to)?;
+    database.close().map_err(|(_, error)| error)?;
+    Ok(Migrated {
+        from,
+        to,
+        backup: Some(copy),
+    })
+}
+
+/// Takes every step from one version to the other in one transaction.
+pub(super) fn run(
+    database: &mut Connection,
+    steps: &[Step],
+    from: u32,
+    to: u32,
+) -> Result<(), OpenError> {
+    let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let up = steps
+        .iter()
+        .filter(|step| step.version > from && step.version <= to);
+    for step in up {
+        transaction.execute_batch(step.up)?;
+    }
+    let down = steps
+        .iter()
+        .rev()
+        .filter(|step| step.version > to && step.version <= from);
+    for step in down {
+        transaction.execute_batch(step.down)?;
+    }
+    transaction.pragma_update(None, "user_version", to)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Copies the database while it is open, checks the copy, and only then gives it its name.
+fn back_up(database: &Connection, to: &Path) -> Result<(), OpenError> {
+    let unfinished = open::beside(to, ".part");
+    open::new_file(&unfinished)?;
+    let mut copy = Connection::open(&unfinished)?;
+    copy_pages(database, &mut copy)?;
+    let finding: String = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    copy.close().map_err(|(_, error)| error)?;
+    if finding != "ok" {
+        return Err(OpenError::BackupDamaged { finding });
+    }
+    open::appear(&unfinished, to)
+}
+
+fn copy_pages(from: &Connection, to: &mut Connection) -> Result<(), OpenError> {
+    let backup = Backup::new(from, to)?;
+    loop {
+        match backup.step(PAGES)? {
+            StepResult::Done => return Ok(()),
+            StepResult::More => {}
+            // Nobody else writes, and the copy is ours alone: a lock here is no matter of waiting.
+            busy @ (StepResult::Busy | StepResult::Locked | _) => {
+                return Err(OpenError::Start(
+                    format!("the backup found the database locked: {busy:?}").into(),
+                ));
+            }
+        }
+    }
+}

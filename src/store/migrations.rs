@@ -1,0 +1,196 @@
+//! The steps of the schema, one after another. A step that was released never changes; a new one is added below it.
+//!
+//! `schema.sql` is what they add up to, in readable form.
+
+/// One step of the schema, there and back.
+pub(super) struct Step {
+    /// The version that the step leads to; `up` starts from the one before.
+    pub(super) version: u32,
+    /// What it does, in words.
+    pub(super) name: &'static str,
+    /// From the version before to this one.
+    pub(super) up: &'static str,
+    /// Back again. What the step added is lost.
+    pub(super) down: &'static str,
+}
+
+/// Every step, in order: the first leads to version 1.
+pub(super) const STEPS: &[Step] = &[Step {
+    version: 1,
+    name: "audit log, calls, legs, answers, profiles",
+    up: FIRST,
+    down: FIRST_DOWN,
+}];
+
+const FIRST: &str = "
+-- Names this audit log, so that another log is never taken for it.
+CREATE TABLE log_identity (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    log_id TEXT NOT NULL CHECK (length(log_id) = 32)
+) STRICT;
+
+CREATE TRIGGER log_identity_refuse_update
+BEFORE UPDATE ON log_identity
+BEGIN
+    SELECT RAISE(ABORT, 'log_identity never changes');
+END;
+
+CREATE TRIGGER log_identity_refuse_delete
+BEFORE DELETE ON log_identity
+BEGIN
+    SELECT RAISE(ABORT, 'log_identity never changes');
+END;
+
+INSERT INTO log_identity (id, log_id) VALUES (1, lower(hex(randomblob(16))));
+
+-- Audit records up to and including `through_id` may be deleted. What remains verifies from `through_hash` on.
+CREATE TABLE prune_gate (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    through_id INTEGER NOT NULL CHECK (through_id >= 0),
+    through_hash BLOB NOT NULL CHECK (length(through_hash) = 32)
+) STRICT;
+
+INSERT INTO prune_gate (id, through_id, through_hash) VALUES (1, 0, zeroblob(32));
+
+-- The append-only, hash-chained log: ids from 1, without gaps.
+CREATE TABLE audit_records (
+    id INTEGER PRIMARY KEY CHECK (id > 0),
+    created_at INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind <> ''),
+    call_sid TEXT CHECK (call_sid <> ''),
+    personal BLOB,
+    detail TEXT NOT NULL,
+    previous_hash BLOB NOT NULL CHECK (length(previous_hash) = 32),
+    hash BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+
+-- By day (86,400,000 ms) first: inserts and prunes touch one edge of the index each, however random the ids of calls are.
+CREATE INDEX idx_audit_records_day_call_sid
+ON audit_records (created_at / 86400000, call_sid)
+WHERE call_sid IS NOT NULL;
+
+CREATE TRIGGER audit_records_refuse_update
+BEFORE UPDATE ON audit_records
+BEGIN
+    SELECT RAISE(ABORT, 'audit_records is append-only');
+END;
+
+CREATE TRIGGER audit_records_refuse_delete
+BEFORE DELETE ON audit_records
+WHEN OLD.id > coalesce((SELECT through_id FROM prune_gate), 0)
+BEGIN
+    SELECT RAISE(ABORT, 'audit_records is append-only');
+END;
+
+CREATE TRIGGER audit_records_refuse_gap
+BEFORE INSERT ON audit_records
+WHEN NEW.id IS NOT 1 + coalesce(
+    (SELECT max(id) FROM audit_records),
+    (SELECT through_id FROM prune_gate)
+)
+BEGIN
+    SELECT RAISE(ABORT, 'audit_records has no gaps');
+END;
+
+CREATE TRIGGER prune_gate_forward_only
+BEFORE UPDATE ON prune_gate
+WHEN NEW.through_id <= OLD.through_id
+    OR NEW.through_hash IS NOT (SELECT hash FROM audit_records WHERE id = NEW.through_id)
+BEGIN
+    SELECT RAISE(ABORT, 'prune_gate moves forward only, to a record that is there');
+END;
+
+CREATE TRIGGER prune_gate_refuse_delete
+BEFORE DELETE ON prune_gate
+BEGIN
+    SELECT RAISE(ABORT, 'prune_gate moves forward only, to a record that is there');
+END;
+
+-- One row per call: where it stands, and what its next webhook needs.
+CREATE TABLE calls (
+    id INTEGER PRIMARY KEY,
+    sid TEXT NOT NULL UNIQUE,
+    caller TEXT,
+    called TEXT,
+    status TEXT NOT NULL CHECK (status IN ('routing', 'held', 'dialing', 'bridged', 'ended')),
+    disposition TEXT,
+    reason TEXT NOT NULL,
+    tier TEXT,
+    score REAL,
+    rule TEXT,
+    ruleset TEXT NOT NULL,
+    dialer TEXT,
+    failed_over INTEGER NOT NULL CHECK (failed_over IN (0, 1)),
+    held INTEGER NOT NULL CHECK (held IN (0, 1)),
+    started_at INTEGER NOT NULL,
+    answered_at INTEGER,
+    ended_at INTEGER,
+    routing_ms INTEGER,
+    plan TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX idx_calls_started_at ON calls (started_at);
+
+-- Holds the calls in progress only, so it stays small.
+CREATE INDEX idx_calls_status ON calls (status) WHERE status <> 'ended';
+
+-- One row per connection to one party.
+CREATE TABLE legs (
+    id INTEGER PRIMARY KEY,
+    call_id INTEGER NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
+    sid TEXT NOT NULL UNIQUE,
+    parent_sid TEXT,
+    direction TEXT NOT NULL CHECK (direction IN ('inbound', 'outbound_dial')),
+    dialer TEXT,
+    step INTEGER,
+    status TEXT NOT NULL CHECK (status IN ('initiated', 'ringing', 'answered', 'ended')),
+    end_reason TEXT,
+    sequence INTEGER,
+    sip_code INTEGER,
+    duration_s INTEGER,
+    ringing_at INTEGER,
+    answered_at INTEGER,
+    ended_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX idx_legs_call_id ON legs (call_id);
+
+-- The answer given to each webhook of a call: a repeat of the webhook gets the same bytes.
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY,
+    call_id INTEGER NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
+    step TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (call_id, step)
+) STRICT;
+
+-- What Braze last said of a caller, so that a restart begins with a warm cache.
+CREATE TABLE profiles (
+    id INTEGER PRIMARY KEY,
+    phone TEXT NOT NULL UNIQUE,
+    external_id TEXT,
+    score REAL,
+    tier TEXT,
+    known INTEGER NOT NULL CHECK (known IN (0, 1)),
+    fetched_at INTEGER NOT NULL,
+    changed_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+";
+
+const FIRST_DOWN: &str = "
+DROP TABLE profiles;
+DROP TABLE answers;
+DROP TABLE legs;
+DROP TABLE calls;
+DROP TABLE audit_records;
+DROP TABLE prune_gate;
+DROP TABLE log_identity;
+";

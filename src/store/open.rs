@@ -1,0 +1,178 @@
+//! From a path to a database that may be written: the checks, the lock, the first creation.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::migrations::Step;
+use super::{OpenError, connection, migrate};
+
+/// `application_id` of our databases: "SWBD".
+pub(super) const APPLICATION_ID: i32 = 0x5357_4244;
+/// The first `SQLite` without the WAL-reset defect.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Nobody else writes to the database while this is held.
+pub(super) struct WriteLock {
+    _file: File,
+}
+
+/// Takes the right to write to the database at `path`.
+pub(super) fn lock(path: &Path) -> Result<WriteLock, OpenError> {
+    let lock = beside(path, ".lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&lock)
+        .map_err(file_error(&lock))?;
+    match file.try_lock() {
+        Ok(()) => Ok(WriteLock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(OpenError::File { path: lock, source }),
+    }
+}
+
+/// Refuses an `SQLite` library that may corrupt the file.
+pub(super) fn check_sqlite() -> Result<(), OpenError> {
+    if rusqlite::version_number() >= OLDEST_SQLITE {
+        Ok(())
+    } else {
+        Err(OpenError::OldSqlite {
+            found: rusqlite::version(),
+        })
+    }
+}
+
+/// Whether there is something at `path` that may be a database of ours. Refuses what cannot be one.
+pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
+    let not_a_database = |what| OpenError::NotADatabase {
+        path: path.to_owned(),
+        what,
+    };
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(not_a_database("it is a directory")),
+        Ok(found) if !found.is_file() => Err(not_a_database("it is no file")),
+        Ok(found) if found.len() == 0 => Err(not_a_database("it is empty")),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let stray = fs::metadata(beside(path, "-wal")).is_ok_and(|found| found.len() > 0);
+            if stray {
+                return Err(OpenError::StrayLog {
+                    path: path.to_owned(),
+                });
+            }
+            Ok(false)
+        }
+        Err(source) => Err(OpenError::File {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// As [`version_of`], on a connection of its own that changes nothing.
+pub(super) fn version_at(path: &Path, steps: &[Step]) -> Result<u32, OpenError> {
+    let reader = connection::open_reader(path).map_err(|error| unreadable(error, path))?;
+    version_of(&reader, path, steps)
+}
+
+/// The schema version of a database of ours; refuses another program's and a newer one.
+fn version_of(connection: &Connection, path: &Path, steps: &[Step]) -> Result<u32, OpenError> {
+    let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+    let application_id = read("application_id").map_err(|error| unreadable(error, path))?;
+    if application_id != APPLICATION_ID {
+        return Err(OpenError::Foreign {
+            path: path.to_owned(),
+            found: application_id,
+        });
+    }
+    let found = read("user_version")?;
+    let known = migrate::latest(steps);
+    match u32::try_from(found) {
+        Ok(version) if version <= known => Ok(version),
+        Ok(_) | Err(_) => Err(OpenError::Newer {
+            found: found.unsigned_abs(),
+            known,
+        }),
+    }
+}
+
+fn unreadable(error: rusqlite::Error, path: &Path) -> OpenError {
+    if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
+        return OpenError::NotADatabase {
+            path: path.to_owned(),
+            what: "it is a file of another kind",
+        };
+    }
+    error.into()
+}
+
+/// Makes a new database with the whole schema. It appears under its name only when it is complete.
+pub(super) fn create(path: &Path, steps: &[Step]) -> Result<(), OpenError> {
+    let unfinished = beside(path, ".new");
+    for leftover in ["", "-wal", "-shm", "-journal"] {
+        remove(&beside(&unfinished, leftover))?;
+    }
+    new_file(&unfinished)?;
+    let mut fresh = Connection::open(&unfinished)?;
+    connection::set(&fresh, "auto_vacuum", "INCREMENTAL", "2")?;
+    fresh.pragma_update(None, "application_id", APPLICATION_ID)?;
+    migrate::run(&mut fresh, steps, 0, migrate::latest(steps))?;
+    fresh.close().map_err(|(_, error)| error)?;
+    appear(&unfinished, path)
+}
+
+/// Gives a finished, synchronized file its name, so that it survives a power cut.
+pub(super) fn appear(unfinished: &Path, path: &Path) -> Result<(), OpenError> {
+    let sync = || -> io::Result<()> {
+        File::open(unfinished)?.sync_all()?;
+        fs::rename(unfinished, path)?;
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            Some(_) | None => Path::new("."),
+        };
+        File::open(folder)?.sync_all()
+    };
+    sync().map_err(file_error(path))
+}
+
+/// An empty file that only its owner may read.
+pub(super) fn new_file(path: &Path) -> Result<(), OpenError> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(file_error(path))
+}
+
+fn remove(path: &Path) -> Result<(), OpenError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(file_error(path)(error)),
+    }
+}
+
+/// The path with `suffix` at its end.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn file_error(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::File {
+        path: path.clone(),
+        source,
+    }
+}

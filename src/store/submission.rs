@@ -1,0 +1,186 @@
+//! What is handed to the writer: prepared outside its thread, written as a whole or not at all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::oneshot;
+
+use super::calls::{CallChange, NewCall};
+use super::profiles::StoredProfile;
+use super::{StoreError, answers, calls, legs};
+use crate::audit::{Event, Kind, Record};
+use crate::call::CallId;
+use crate::phone::E164;
+
+/// A record with everything serialised.
+pub(super) struct PreparedRecord {
+    pub(super) created_at: i64,
+    pub(super) kind: Kind,
+    pub(super) call: Option<CallId>,
+    pub(super) personal: Option<Vec<u8>>,
+    pub(super) detail: String,
+    pub(super) effect: Effect,
+}
+
+/// What a record changes in the projections.
+pub(super) enum Effect {
+    /// Nothing: it is in the log only.
+    None,
+    /// A call begins.
+    Begin(Box<NewCall>),
+    /// A call moves on.
+    Change(Box<CallChange>),
+}
+
+/// What a submission asks for.
+pub(super) enum Work {
+    /// Records, if the call of the first one is new.
+    Open(Vec<PreparedRecord>),
+    /// Records.
+    Append(Vec<PreparedRecord>),
+    /// Profiles to keep.
+    SaveProfiles {
+        profiles: Vec<StoredProfile>,
+        now: i64,
+    },
+    /// A profile to forget.
+    DeleteProfile(E164),
+}
+
+/// What became of a submission that was committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// It is in the database; the ids of its first and last record.
+    Written { first_id: i64, last_id: i64 },
+    /// Its call was there already, and nothing was written.
+    Repeat,
+}
+
+/// The answer to a submission.
+pub(super) type Verdict = Result<Outcome, StoreError>;
+
+/// Work, and who waits for it. Dropped unwritten, it puts its records into the log, so that none vanishes silently.
+pub(super) struct Submission {
+    pub(super) work: Work,
+    waiting: Option<oneshot::Sender<Verdict>>,
+    /// Whoever submitted it was told to go on: its records are written in any case.
+    pub(super) deferred: bool,
+    written: bool,
+    lost: Arc<AtomicU64>,
+}
+
+impl Submission {
+    /// Work, and the end on which its verdict arrives. `lost` counts records that never reach the database.
+    pub(super) fn new(work: Work, lost: Arc<AtomicU64>) -> (Self, oneshot::Receiver<Verdict>) {
+        let (waiting, verdict) = oneshot::channel();
+        let submission = Self {
+            work,
+            waiting: Some(waiting),
+            deferred: false,
+            written: false,
+            lost,
+        };
+        (submission, verdict)
+    }
+
+    /// Tells whoever waits to go on; the work stays to be done.
+    pub(super) fn defer(&mut self) {
+        self.deferred = true;
+        tell(self.waiting.take(), Err(StoreError::Deferred));
+    }
+
+    /// The end of it: committed, refused, or without a place to wait. Told last, when all is counted.
+    pub(super) fn conclude(mut self, verdict: Verdict) {
+        self.written = verdict.is_ok();
+        let waiting = self.waiting.take();
+        drop(self);
+        tell(waiting, verdict);
+    }
+}
+
+fn tell(waiting: Option<oneshot::Sender<Verdict>>, verdict: Verdict) {
+    if let Some(waiting) = waiting {
+        // Whoever asked may have stopped waiting; the commit stands all the same.
+        drop(waiting.send(verdict));
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        if self.written {
+            return;
+        }
+        let (Work::Open(records) | Work::Append(records)) = &self.work else {
+            return;
+        };
+        for record in records {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                event = "store.record_lost",
+                kind = record.kind.as_str(),
+                call_sid = record.call.as_ref().map(CallId::as_str),
+                created_at = record.created_at,
+                detail = record.detail,
+                "an audit record was not written to the database; this line is what remains of it"
+            );
+        }
+    }
+}
+
+/// Serialises a record and works out what it changes.
+pub(super) fn prepare(record: Record) -> Result<PreparedRecord, StoreError> {
+    let created_at = record.at.as_millisecond();
+    let prepared = || -> serde_json::Result<_> {
+        let personal = record
+            .personal
+            .as_ref()
+            .map(serde_json::to_vec)
+            .transpose()?;
+        let detail = record.event.detail_json()?;
+        Ok((personal, detail, effect(&record, created_at)?))
+    };
+    let (personal, detail, effect) =
+        prepared().map_err(|error| StoreError::Rejected(error.into()))?;
+    Ok(PreparedRecord {
+        created_at,
+        kind: record.event.kind(),
+        call: record.call_id,
+        personal,
+        detail,
+        effect,
+    })
+}
+
+fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
+    let Some(call) = &record.call_id else {
+        return Ok(Effect::None);
+    };
+    let personal = record.personal.as_ref();
+    let changed = |after, answer, leg| {
+        calls::changed(after, answer, leg, at).map(|change| Effect::Change(Box::new(change)))
+    };
+    Ok(match &record.event {
+        Event::CallDecided(decided) => {
+            Effect::Begin(Box::new(calls::begun(call, personal, decided, at)?))
+        }
+        Event::CallAnswered(answered) => {
+            let body = personal.and_then(|personal| personal.body.as_deref());
+            let answer = body.map(|body| answers::given(&answered.step, body));
+            changed(&answered.after, answer, None)?
+        }
+        Event::DialEnded { report, after } => {
+            changed(after, None, legs::of_dial(call, report, after, at))?
+        }
+        Event::LegReported { report, after } => {
+            changed(after, None, Some(legs::of_report(report, at)))?
+        }
+        Event::ServiceStarted { .. }
+        | Event::ServiceStopped
+        | Event::RulesetLoaded(_)
+        | Event::HandoffIntended(_)
+        | Event::HandoffConcluded(_)
+        | Event::WebhookUnusable { .. }
+        | Event::ProfilePushed { .. }
+        | Event::HealthChanged { .. } => Effect::None,
+    })
+}

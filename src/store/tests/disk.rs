@@ -1,0 +1,210 @@
+//! When the disk fails, and when one submission does.
+
+use rusqlite::Transaction;
+
+use super::*;
+use crate::store::{Opened, StoreError};
+
+/// Somebody else holds the lock until this is dropped.
+fn held(home: &Home) -> Connection {
+    let stranger = home.stranger();
+    stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
+    stranger
+}
+
+#[tokio::test]
+async fn a_failing_submission_harms_no_other_of_its_batch() {
+    let home = Home::new();
+    let store = home.open();
+    home.stranger()
+        .execute_batch(
+            "CREATE TRIGGER test_refuse BEFORE INSERT ON calls WHEN NEW.sid LIKE 'CAbad%'
+             BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        )
+        .unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let store = store.clone();
+        let is_bad = n % 4 == 0;
+        let call = call_id(&format!("{}{n}", if is_bad { "CAbad" } else { "CAgood" }));
+        tasks.spawn(async move {
+            let opened = store
+                .open_call(vec![decided(&call, n), intended(&call, n)])
+                .await;
+            match opened {
+                Ok(Opened::First) => assert!(!is_bad),
+                Err(StoreError::Rejected(_)) => assert!(is_bad),
+                other => panic!("{other:?}"),
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(verified(&store).await.len(), 60);
+    assert_eq!(store.health().lost, 20);
+    assert_eq!(store.health().failing_since, None);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn while_the_disk_fails_records_wait_and_are_then_written_in_order() {
+    let home = Home::new();
+    let store = home.open();
+    store.append(vec![service_record(0)]).await.unwrap();
+    let lock = held(&home);
+    let call = call_id("CA1");
+    let opened = store.open_call(vec![decided(&call, 1)]).await;
+    assert!(matches!(opened, Err(StoreError::Deferred)));
+    for ms in 2..6 {
+        let deferred = store.append(vec![intended(&call, ms)]).await;
+        assert!(matches!(deferred, Err(StoreError::Deferred)));
+    }
+    let health = store.health_when(|health| health.backlog == 5).await;
+    assert_eq!(health.failing_since, Some(at(0)));
+    assert!(health.last_error.unwrap().contains("locked"));
+    // Readers are not concerned.
+    assert_eq!(store.counts().await.unwrap().records, 1);
+    drop(lock);
+    let health = store.health_when(|health| health.backlog == 0).await;
+    assert_eq!(health.failing_since, None);
+    assert_eq!(health.lost, 0);
+    store.append(vec![service_record(6)]).await.unwrap();
+    let records = verified(&store).await;
+    let times: Vec<_> = records
+        .iter()
+        .map(|record| record.created_at - START_MS)
+        .collect();
+    assert_eq!(times, [0, 1, 2, 3, 4, 5, 6]);
+    assert!(store.call(&call).await.unwrap().is_some());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_call_answered_twice_because_the_ledger_could_not_be_asked_is_recorded_twice() {
+    let home = Home::new();
+    let store = home.open();
+    let call = call_id("CA1");
+    store.open_call(vec![decided(&call, 0)]).await.unwrap();
+    let lock = held(&home);
+    let opened = store.open_call(vec![decided(&call, 1)]).await;
+    assert!(matches!(opened, Err(StoreError::Deferred)));
+    drop(lock);
+    store
+        .health_when(|health| health.failing_since.is_none())
+        .await;
+    assert_eq!(verified(&store).await.len(), 2);
+    assert_eq!(store.recent_calls(10).await.unwrap().len(), 1);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn beyond_the_bound_records_are_refused_and_counted() {
+    let home = Home::new();
+    let options = Options {
+        backlog: 2,
+        ..home.options()
+    };
+    let store = Store::open(&options).unwrap();
+    let lock = held(&home);
+    for ms in 0..2 {
+        let deferred = store.append(vec![service_record(ms)]).await;
+        assert!(matches!(deferred, Err(StoreError::Deferred)));
+    }
+    let refused = store
+        .append(vec![service_record(2), service_record(3)])
+        .await;
+    assert!(matches!(refused, Err(StoreError::Full)));
+    assert_eq!(store.health().lost, 2);
+    drop(lock);
+    store
+        .health_when(|health| health.failing_since.is_none())
+        .await;
+    assert_eq!(verified(&store).await.len(), 2);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_at_the_end_is_counted_as_lost() {
+    let home = Home::new();
+    let store = home.open();
+    let lock = held(&home);
+    let deferred = store.append(vec![service_record(0)]).await;
+    assert!(matches!(deferred, Err(StoreError::Deferred)));
+    store.close().await;
+    let health = store.health();
+    assert_eq!((health.lost, health.running), (1, false));
+    let closed = store.append(vec![service_record(1)]).await;
+    assert!(matches!(closed, Err(StoreError::Closed)));
+    assert_eq!(store.health().lost, 2);
+    drop(lock);
+}
+
+fn happens_and_reports_an_error(transaction: Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.commit()?;
+    Err(rusqlite::Error::InvalidQuery)
+}
+
+fn fails(transaction: Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.rollback()?;
+    Err(rusqlite::Error::InvalidQuery)
+}
+
+#[tokio::test]
+async fn a_commit_that_happened_in_spite_of_its_error_is_not_repeated() {
+    let home = Home::new();
+    let store = home.open();
+    store.append(vec![service_record(0)]).await.unwrap();
+    store
+        .0
+        .faults
+        .send(happens_and_reports_an_error)
+        .await
+        .unwrap();
+    let call = call_id("CA1");
+    assert_eq!(
+        store.open_call(vec![decided(&call, 1)]).await.unwrap(),
+        Opened::First
+    );
+    store.append(vec![service_record(2)]).await.unwrap();
+    assert_eq!(verified(&store).await.len(), 3);
+    assert_eq!(store.health().failing_since, None);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_did_not_happen_is_repeated() {
+    let home = Home::new();
+    let store = home.open();
+    store.append(vec![service_record(0)]).await.unwrap();
+    for _ in 0..3 {
+        store.0.faults.send(fails).await.unwrap();
+    }
+    let deferred = store.append(vec![service_record(1)]).await;
+    assert!(matches!(deferred, Err(StoreError::Deferred)));
+    store
+        .health_when(|health| health.failing_since.is_none())
+        .await;
+    store.append(vec![service_record(2)]).await.unwrap();
+    let records = verified(&store).await;
+    assert_eq!(records.len(), 3);
+    assert_eq!(records[1].created_at, START_MS + 1);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn after_a_quiet_while_the_write_ahead_log_is_empty() {
+    let home = Home::new();
+    let store = home.open();
+    store.append(vec![service_record(0)]).await.unwrap();
+    let wal = home.files("-wal").remove(0);
+    assert!(std::fs::metadata(&wal).unwrap().len() > 0);
+    let emptied = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+        let mut every = tokio::time::interval(std::time::Duration::from_millis(50));
+        while std::fs::metadata(&wal).unwrap().len() > 0 {
+            every.tick().await;
+        }
+    });
+    emptied.await.unwrap();
+    store.append(vec![service_record(1)]).await.unwrap();
+    assert_eq!(verified(&store).await.len(), 2);
+    store.close().await;
+}

@@ -1,0 +1,214 @@
+//! Real files, real `SQLite`.
+
+mod calls;
+mod chain;
+mod disk;
+mod opening;
+mod schema;
+mod speed;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::{Options, RawRecord, Store};
+use crate::audit::{
+    Answer, CallAfter, CallAnswered, CallDecided, Door, Event, HandoffIntended, Link, Personal,
+    Record, Stages,
+};
+use crate::call::{CallId, CallState, Disposition, Status};
+use crate::clock::Clock;
+use crate::handoff::Certainty;
+use crate::lead::{LeadScore, TierName, Tiers};
+use crate::routing::{
+    CallFacts, Decision, DialerId, Lookup, Profile, Reason, RoutePlan, Ruleset, Source, Trace,
+};
+
+const START_MS: i64 = 1_790_000_000_000;
+
+/// A folder with a database, gone at the end of the test.
+struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("switchboard.db")
+    }
+
+    fn options(&self) -> Options {
+        Options::new(self.path(), Clock::manual(at(0)))
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&self.options()).unwrap()
+    }
+
+    /// Another program's connection.
+    fn stranger(&self) -> Connection {
+        Connection::open(self.path()).unwrap()
+    }
+
+    /// Files whose name has `part` in it.
+    fn files(&self, part: &str) -> Vec<PathBuf> {
+        let mut found: Vec<_> = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.file_name().unwrap().to_string_lossy().contains(part))
+            .collect();
+        found.sort();
+        found
+    }
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(START_MS + ms).unwrap()
+}
+
+fn call_id(text: &str) -> CallId {
+    CallId::parse(text).unwrap()
+}
+
+fn dialer(name: &str) -> DialerId {
+    DialerId::new(name)
+}
+
+fn ruleset() -> Ruleset {
+    Ruleset {
+        tiers: Tiers::default(),
+        rules: Vec::new(),
+        default_dialer: dialer("zendesk"),
+        dialers: vec![dialer("dialfire"), dialer("zendesk")],
+    }
+}
+
+fn decided(call: &CallId, ms: i64) -> Record {
+    let plan = RoutePlan {
+        dialers: vec![dialer("dialfire"), dialer("zendesk")],
+        skipped: Vec::new(),
+    };
+    let score = LeadScore::new(87.5);
+    let lookup = Lookup::Known {
+        profile: Profile { score, tier: None },
+        source: Source::Fetched,
+        age_ms: 0,
+        because: None,
+    };
+    let event = Event::CallDecided(Box::new(CallDecided {
+        request_id: "r1".into(),
+        door: Door::Twilio,
+        caller: "+*********50".into(),
+        facts: CallFacts {
+            at: at(ms),
+            lookup,
+            dialers: Vec::new(),
+        },
+        lookup_exchange: None,
+        decision: Decision {
+            tier: Some(TierName::new("hot")),
+            score,
+            rule: Some("hot leads".into()),
+            reason: Reason::RuleMatched,
+            plan,
+            trace: Trace::default(),
+            ruleset: ruleset().version(),
+        },
+        unclaimed: false,
+    }));
+    Record {
+        personal: Some(Personal {
+            caller: Some("+4915112345650".into()),
+            called: Some("+4930123456".into()),
+            body: None,
+        }),
+        ..Record::of_call(at(ms), call, event)
+    }
+}
+
+fn intended(call: &CallId, ms: i64) -> Record {
+    let event = Event::HandoffIntended(HandoffIntended {
+        dialer: dialer("dialfire"),
+        attempt: 1,
+        timeout_ms: 700,
+    });
+    Record::of_call(at(ms), call, event)
+}
+
+fn routed() -> CallState {
+    CallState::routing(vec![dialer("dialfire"), dialer("zendesk")])
+}
+
+fn after(state: CallState) -> CallAfter {
+    let status = state.status();
+    CallAfter {
+        status,
+        disposition: state.disposition(),
+        reason: Reason::RuleMatched,
+        dialer: Some(dialer("dialfire")),
+        failed_over: false,
+        held: false,
+        answered_at: (status == Status::Bridged).then(|| at(9_000)),
+        ended_at: (status == Status::Ended).then(|| at(60_000)),
+        routing_ms: Some(120),
+        state,
+    }
+}
+
+fn dialing() -> CallAfter {
+    after(routed().dialing(&dialer("dialfire")))
+}
+
+fn over() -> CallAfter {
+    after(routed().ended(Disposition::Abandoned))
+}
+
+fn answered(call: &CallId, step: &str, body: &str, after: CallAfter, ms: i64) -> Record {
+    let event = Event::CallAnswered(Box::new(CallAnswered {
+        request_id: "r1".into(),
+        step: step.into(),
+        answer: Answer::Connect {
+            dialer: dialer("dialfire"),
+            certainty: Certainty::Confirmed,
+        },
+        stages: Stages::default(),
+        within_budget: true,
+        after,
+    }));
+    Record {
+        personal: Some(Personal {
+            caller: None,
+            called: None,
+            body: Some(body.into()),
+        }),
+        ..Record::of_call(at(ms), call, event)
+    }
+}
+
+fn service_record(ms: i64) -> Record {
+    let event = Event::ServiceStarted {
+        version: format!("0.{ms}"),
+    };
+    Record::of_service(at(ms), event)
+}
+
+/// Every record, after checking each hash and place from the first record on.
+async fn verified(store: &Store) -> Vec<RawRecord> {
+    let records = store.raw_records(0, 100_000).await.unwrap();
+    let mut link = Link::GENESIS;
+    for record in &records {
+        assert_eq!(record.id, link.id + 1, "a gap");
+        assert_eq!(record.previous_hash, link.hash);
+        link = link.append(&record.content());
+        assert_eq!(record.hash, link.hash);
+    }
+    assert_eq!(store.head().await.unwrap(), link);
+    records
+}

@@ -1,0 +1,213 @@
+//! Schema versions: `schema.sql` is the sum of all steps, and every released schema can be moved.
+
+use super::*;
+use crate::store::migrate::{self, MigrationStatus};
+use crate::store::migrations::{STEPS, Step};
+use crate::store::{OpenError, open};
+
+const SCHEMA: &str = include_str!("../../../schema.sql");
+const RELEASED: [(u32, &str); 1] = [(1, include_str!("../../../tests/data/schema_v1.sql"))];
+
+/// Two steps after the real ones, as a later release would have them.
+fn later() -> Vec<Step> {
+    let mut steps: Vec<_> = STEPS.iter().map(|step| Step { ..*step }).collect();
+    steps.push(Step {
+        version: 2,
+        name: "notes",
+        up: "CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT) STRICT;
+             INSERT INTO notes (body) SELECT sid FROM calls;",
+        down: "DROP TABLE notes;",
+    });
+    steps.push(Step {
+        version: 3,
+        name: "note colors",
+        up: "ALTER TABLE notes ADD COLUMN color TEXT;",
+        down: "ALTER TABLE notes DROP COLUMN color;",
+    });
+    steps
+}
+
+fn clock() -> Clock {
+    Clock::manual(at(0))
+}
+
+/// What the schema says, without regard to white space and comments.
+fn described(connection: &Connection) -> Vec<(String, String, String)> {
+    let mut statement = connection
+        .prepare("SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name")
+        .unwrap();
+    let rows = statement.query_map([], |row| {
+        let sql: String = row.get(2)?;
+        let sql = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+        Ok((row.get(0)?, row.get(1)?, sql))
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+fn numbers(connection: &Connection) -> Vec<i64> {
+    [
+        "application_id",
+        "user_version",
+        "auto_vacuum",
+        "page_size",
+        "encoding",
+    ]
+    .iter()
+    .map(|pragma| {
+        connection
+            .pragma_query_value(None, pragma, |row| row.get(0))
+            .unwrap_or(-1)
+    })
+    .collect()
+}
+
+#[test]
+fn the_schema_file_is_the_sum_of_all_steps() {
+    let (written, stepped) = (Home::new(), Home::new());
+    written.stranger().execute_batch(SCHEMA).unwrap();
+    migrate::up(&stepped.path(), &clock()).unwrap();
+    assert_eq!(
+        described(&written.stranger()),
+        described(&stepped.stranger())
+    );
+    assert_eq!(numbers(&written.stranger()), numbers(&stepped.stranger()));
+    for table in ["log_identity", "prune_gate"] {
+        let count = |home: &Home| {
+            let sql = format!("SELECT count(*) FROM {table}");
+            home.stranger()
+                .query_row(&sql, [], |row| row.get::<_, i64>(0))
+                .unwrap()
+        };
+        assert_eq!((count(&written), count(&stepped)), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn every_released_schema_with_data_is_brought_up() {
+    assert_eq!(
+        RELEASED.len(),
+        STEPS.len(),
+        "add tests/data/schema_v<N>.sql"
+    );
+    for (version, sql) in RELEASED {
+        let home = Home::new();
+        home.stranger().execute_batch(sql).unwrap();
+        home.stranger()
+            .execute_batch("PRAGMA journal_mode = WAL")
+            .unwrap();
+        assert_eq!(migrate::status(&home.path()).unwrap().current, version);
+        let store = home.open();
+        let stored = store.recent_calls(10).await.unwrap();
+        assert_eq!(stored[0].id, call_id("CA00000000000000000000000000000001"));
+        assert_eq!(store.legs(&stored[0].id).await.unwrap().len(), 1);
+        assert_eq!(store.profiles(10).await.unwrap().len(), 1);
+        assert_eq!(verified(&store).await.len(), 2);
+        store.close().await;
+        let current = Home::new();
+        current.stranger().execute_batch(SCHEMA).unwrap();
+        assert_eq!(described(&home.stranger()), described(&current.stranger()));
+    }
+}
+
+#[tokio::test]
+async fn an_older_database_is_copied_then_migrated_with_its_data() {
+    let home = Home::new();
+    let store = home.open();
+    let call = call_id("CA1");
+    store.open_call(vec![decided(&call, 0)]).await.unwrap();
+    let head = store.head().await.unwrap();
+    store.close().await;
+    let steps = later();
+    assert_eq!(
+        migrate::status_with(&home.path(), &steps).unwrap(),
+        MigrationStatus {
+            current: 1,
+            latest: 3,
+            pending: vec!["2: notes".into(), "3: note colors".into()],
+        }
+    );
+    let store = Store::open_with(&home.options(), &steps).unwrap();
+    assert_eq!(store.head().await.unwrap(), head);
+    store.close().await;
+    let note: String = home
+        .stranger()
+        .query_row("SELECT body FROM notes", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(note, "CA1");
+    let backups = home.files(".bak");
+    assert_eq!(backups.len(), 1);
+    assert!(
+        backups[0]
+            .to_string_lossy()
+            .ends_with(&format!(".db.v1.{START_MS}.bak"))
+    );
+    // The copy is a whole database of the older version, which this program opens.
+    let copy = Store::open(&Options::new(&backups[0], clock())).unwrap();
+    assert_eq!(verified(&copy).await.len(), 1);
+    copy.close().await;
+    // And the migrated one is too new for a program that knows the first step only.
+    let refused = Store::open(&home.options()).unwrap_err();
+    assert!(matches!(refused, OpenError::Newer { found: 3, known: 1 }));
+}
+
+#[tokio::test]
+async fn up_down_up_with_data_ends_where_it_began() {
+    let home = Home::new();
+    let store = home.open();
+    store
+        .open_call(vec![decided(&call_id("CA1"), 0)])
+        .await
+        .unwrap();
+    store.close().await;
+    let first = described(&home.stranger());
+    let steps = later();
+    migrate::up_with(&home.path(), &clock(), &steps).unwrap();
+    let back = migrate::down_with(&home.path(), 1, &Clock::manual(at(1)), &steps).unwrap();
+    assert_eq!((back.from, back.to), (3, 1));
+    assert!(back.backup.unwrap().exists());
+    assert_eq!(described(&home.stranger()), first);
+    let store = home.open();
+    assert_eq!(verified(&store).await.len(), 1);
+    store.close().await;
+    let gone = migrate::down(&home.path(), 0, &Clock::manual(at(2))).unwrap();
+    assert_eq!((gone.from, gone.to), (1, 0));
+    assert!(described(&home.stranger()).is_empty());
+    assert_eq!(migrate::status(&home.path()).unwrap().pending.len(), 1);
+    let again = migrate::up(&home.path(), &Clock::manual(at(3))).unwrap();
+    assert_eq!((again.from, again.to), (0, 1));
+    assert_eq!(described(&home.stranger()), first);
+    let store = home.open();
+    assert_eq!(verified(&store).await.len(), 0);
+    store.close().await;
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_database_as_it_was() {
+    let home = Home::new();
+    migrate::up(&home.path(), &clock()).unwrap();
+    let first = described(&home.stranger());
+    let mut steps = later();
+    steps.push(Step {
+        version: 4,
+        name: "broken",
+        up: "CREATE TABLE calls (id INTEGER PRIMARY KEY)",
+        down: "",
+    });
+    assert!(migrate::up_with(&home.path(), &clock(), &steps).is_err());
+    assert_eq!(described(&home.stranger()), first);
+    assert_eq!(migrate::status(&home.path()).unwrap().current, 1);
+    assert_eq!(home.files(".bak").len(), 1);
+}
+
+#[test]
+fn there_is_no_way_down_to_a_version_above() {
+    let home = Home::new();
+    assert_eq!(migrate::status(&home.path()).unwrap().current, 0);
+    assert!(!open::exists(&home.path()).unwrap());
+    migrate::up(&home.path(), &clock()).unwrap();
+    let refused = migrate::down(&home.path(), 2, &clock());
+    assert!(matches!(
+        refused,
+        Err(OpenError::NoSuchVersion { asked: 2, known: 1 })
+    ));
+}

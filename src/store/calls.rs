@@ -261,16 +261,16 @@ pub(super) fn find(
 pub(super) fn in_routing(connection: &Connection) -> Result<Vec<StoredCall>, StoreError> {
     list(
         connection,
-        "WHERE status = 'routing' AND status <> 'ended' ORDER BY id LIMIT ?1",
+        "INDEXED BY idx_calls_status WHERE status = 'routing' AND status <> 'ended' ORDER BY id LIMIT ?1",
         u32::MAX,
     )
 }
 
-/// Calls in progress, newest first.
+/// Calls in progress, newest first. Without the hint, a few of them would be looked for among all there ever were.
 pub(super) fn active(connection: &Connection, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     list(
         connection,
-        "WHERE status <> 'ended' ORDER BY started_at DESC, id DESC LIMIT ?1",
+        "INDEXED BY idx_calls_status WHERE status <> 'ended' ORDER BY started_at DESC, id DESC LIMIT ?1",
         limit,
     )
 }

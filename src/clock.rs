@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -53,6 +53,11 @@ impl Clock {
             Source::Manual(ms) => ms.load(Ordering::SeqCst),
         };
         Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Lets time pass inside a call; a test that pauses tokio's time skips it.
+    pub async fn wait(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 
     /// The monotonic clock: for durations and deadlines, never for records.

@@ -1,6 +1,6 @@
 //! Lead score and tier: how valuable a caller is, and which class that makes.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::fmt;
 use std::sync::Arc;
 
@@ -110,7 +110,7 @@ pub struct Tiers(Vec<Tier>);
 impl Tiers {
     /// Sorts the classes by their lowest score, highest first.
     pub fn new(mut tiers: Vec<Tier>) -> Self {
-        tiers.sort_by(|a, b| b.min_score.cmp(&a.min_score));
+        tiers.sort_by_key(|tier| Reverse(tier.min_score));
         Self(tiers)
     }
 
@@ -129,6 +129,15 @@ impl Tiers {
     /// The classes, highest first.
     pub fn iter(&self) -> std::slice::Iter<'_, Tier> {
         self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Tiers {
+    type Item = &'a Tier;
+    type IntoIter = std::slice::Iter<'a, Tier>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 

@@ -15,11 +15,15 @@ pub mod resilience;
 pub mod routing;
 pub mod twiml;
 
+pub mod app;
 pub mod braze;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dialer;
+pub mod flow;
 pub mod http;
+pub mod jobs;
 pub mod lifecycle;
 pub mod simulator;
 pub mod store;

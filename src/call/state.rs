@@ -176,8 +176,14 @@ impl CallState {
     /// True once another dialer than the first of the plan was dialled.
     pub fn failed_over(&self) -> bool {
         match self.phase {
-            Phase::Dialing { target: Target::Dialer { position, .. }, .. } => position > 0,
-            Phase::Dialing { target: Target::LastResort, .. }
+            Phase::Dialing {
+                target: Target::Dialer { position, .. },
+                ..
+            } => position > 0,
+            Phase::Dialing {
+                target: Target::LastResort,
+                ..
+            }
             | Phase::Routing
             | Phase::Held { .. }
             | Phase::Ended { .. } => false,
@@ -191,17 +197,17 @@ impl CallState {
                 target: Target::Dialer { position, ring },
                 ..
             } if self.plan.get(position) == Some(dialer) => ring + 1,
-            Phase::Dialing { .. }
-            | Phase::Routing
-            | Phase::Held { .. }
-            | Phase::Ended { .. } => 1,
+            Phase::Dialing { .. } | Phase::Routing | Phase::Held { .. } | Phase::Ended { .. } => 1,
         };
         let position = self
             .plan
             .iter()
             .position(|planned| planned == dialer)
             .unwrap_or(self.plan.len());
-        Self { reference, ..self.dial(Target::Dialer { position, ring }) }
+        Self {
+            reference,
+            ..self.dial(Target::Dialer { position, ring })
+        }
     }
 
     /// The last-resort number starts to ring.
@@ -227,7 +233,10 @@ impl CallState {
             Phase::Held { since, round } => (since, round + 1),
             Phase::Routing | Phase::Dialing { .. } | Phase::Ended { .. } => (now, 1),
         };
-        Self { phase: Phase::Held { since, round }, ..self }
+        Self {
+            phase: Phase::Held { since, round },
+            ..self
+        }
     }
 
     /// Since when the caller waits, and in which round of the hold loop, from 1.
@@ -474,11 +483,19 @@ mod tests {
     fn a_held_call_keeps_the_time_its_wait_began() {
         let at = |s| Timestamp::from_second(s).unwrap();
         let held = CallState::routing(Vec::new()).held(at(10)).held(at(15));
-        assert_eq!((held.status(), held.waiting()), (Status::Held, Some((at(10), 2))));
-        let gone = held.clone().leg_reported(&leg(LegStatus::Ended(EndReason::Completed), false, 1));
+        assert_eq!(
+            (held.status(), held.waiting()),
+            (Status::Held, Some((at(10), 2)))
+        );
+        let gone =
+            held.clone()
+                .leg_reported(&leg(LegStatus::Ended(EndReason::Completed), false, 1));
         assert_eq!(gone.unwrap().disposition(), Some(Disposition::Abandoned));
         let ringing = held.replanned(plan()).dialing(&DialerId::new("b"), None);
-        assert_eq!((ringing.status(), ringing.failed_over()), (Status::Dialing, true));
+        assert_eq!(
+            (ringing.status(), ringing.failed_over()),
+            (Status::Dialing, true)
+        );
     }
 
     #[test]

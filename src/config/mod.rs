@@ -99,6 +99,11 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+/// Reads a duration as the file writes it: a whole number and a unit, `1500ms`, `2s`, `5m`, `1h`, `90d`.
+pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
+    duration::parse(text)
+}
+
 /// Which file to load: the one given, or that of `$SWITCHBOARD_CONFIG`, whether it exists or not; otherwise
 /// `./config.toml` where that exists, and `/etc/switchboard/config.toml` where it does not.
 pub fn find(explicit: Option<&Path>) -> PathBuf {

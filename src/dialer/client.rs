@@ -116,6 +116,8 @@ impl Trouble {
             | FailureKind::RateLimited
             | FailureKind::ServerError
             | FailureKind::Rejected
+            | FailureKind::BreakerOpen
+            | FailureKind::NoTime
             | FailureKind::Interrupted => Outcome::Unknown { failure },
         }
     }

@@ -280,10 +280,7 @@ fn contact_id(answer: &Map<String, Value>, note: &Note) -> Option<String> {
 }
 
 fn handed(outcome: Outcome, exchanges: Vec<Exchange>) -> HandedOff {
-    HandedOff {
-        outcome,
-        exchanges,
-    }
+    HandedOff { outcome, exchanges }
 }
 
 /// The shape of line statistics is not known. An agent count under its usual name is taken, anything else says nothing.

@@ -329,9 +329,11 @@ fn sign_of(outcome: &Outcome, open_for: Duration) -> Sign {
         | FailureKind::Reset
         | FailureKind::ServerError => Sign::Dead(why),
         FailureKind::Rejected => Sign::Alive,
-        FailureKind::RateLimited | FailureKind::Malformed | FailureKind::Interrupted => {
-            Sign::Nothing
-        }
+        FailureKind::RateLimited
+        | FailureKind::Malformed
+        | FailureKind::BreakerOpen
+        | FailureKind::NoTime
+        | FailureKind::Interrupted => Sign::Nothing,
     }
 }
 
@@ -353,6 +355,8 @@ fn sign_of_probe(probe: &Probe, kind: Kind) -> Sign {
         FailureKind::Rejected
         | FailureKind::Malformed
         | FailureKind::RateLimited
+        | FailureKind::BreakerOpen
+        | FailureKind::NoTime
         | FailureKind::Interrupted => Sign::Nothing,
     }
 }

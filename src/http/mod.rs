@@ -1,5 +1,11 @@
 //! The doors: everything that arrives over HTTP.
 
 pub mod client_address;
+mod profile_push;
+mod router;
 pub mod server;
 pub mod tls;
+mod voice;
+
+pub use profile_push::ProfilePush;
+pub use router::{Parts, router};

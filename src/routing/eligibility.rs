@@ -11,7 +11,11 @@ pub(super) struct Ineligible {
 
 /// Those of `dialers` that may take a call now, in the same order.
 pub fn eligible(dialers: Vec<DialerId>, views: &[DialerView]) -> Vec<DialerId> {
-    let out = |dialer: &DialerId| views.iter().any(|view| view.dialer == *dialer && ineligible(view).is_some());
+    let out = |dialer: &DialerId| {
+        views
+            .iter()
+            .any(|view| view.dialer == *dialer && ineligible(view).is_some())
+    };
     dialers.into_iter().filter(|dialer| !out(dialer)).collect()
 }
 

@@ -163,7 +163,7 @@ fn after(state: CallState) -> CallAfter {
 }
 
 fn dialing() -> CallAfter {
-    after(routed().dialing(&dialer("dialfire")))
+    after(routed().dialing(&dialer("dialfire"), None))
 }
 
 fn over() -> CallAfter {

@@ -1,0 +1,297 @@
+//! The composition root: from a configuration to a running appliance. Nobody but the command line and the tests imports this.
+
+mod certificates;
+pub mod metrics;
+mod settings;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use arc_swap::ArcSwapOption;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::audit::{Event, Record};
+use crate::braze::Braze;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dialer::{Dialer, Fleet};
+use crate::flow::{
+    Claims, DialEnds, Gather, HandOff, Holds, Inbound, Policies, Recorder, StatusReports,
+};
+use crate::http::server::{Limits, Server};
+use crate::http::tls::Certificates;
+use crate::http::{Parts, ProfilePush, router};
+use crate::jobs;
+use crate::lifecycle::Lifecycle;
+use crate::store::{self, OpenError, Store};
+use crate::twilio::Edge;
+
+/// Why the appliance does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be used.
+    #[error("cannot open the database {path}", path = .path.display())]
+    Store {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OpenError,
+    },
+    /// The port cannot be bound.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Anything else.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// A running appliance.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where it records.
+    pub store: Store,
+    /// What is in force.
+    pub policies: Policies,
+    parts: Parts,
+    braze: Braze,
+    fleet: Fleet,
+    clock: Clock,
+}
+
+/// Opens the store, binds the port and starts everything. Returns when calls can come.
+pub async fn start(
+    config: &Config,
+    clock: &Clock,
+    lifecycle: &Lifecycle,
+    metrics: Option<PrometheusHandle>,
+) -> Result<Running, StartError> {
+    let store = open_store(config, clock)?;
+    let refused = |source| StartError::Listen {
+        address: config.server.listen,
+        source,
+    };
+    let server = Server::bind(config.server.listen).await.map_err(refused)?;
+    let address = server.local_addr().map_err(refused)?;
+    let tls = certificates(config)?.map(Arc::new);
+
+    let braze = braze(config, clock)?;
+    braze
+        .warm(jobs::profiles::stored(&store, config.braze.cache_capacity).await)
+        .await;
+    let fleet = Fleet::new(dialers(config, clock)?);
+    let parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
+
+    jobs::interrupted::close(&store, clock).await;
+    let started = vec![
+        Record::of_service(
+            clock.now(),
+            Event::ServiceStarted {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+        ),
+        Record::of_service(clock.now(), Event::RulesetLoaded(config.ruleset.clone())),
+    ];
+    store
+        .append(started)
+        .await
+        .context("cannot write the first record")?;
+
+    let running = Running {
+        address,
+        store: store.clone(),
+        policies: parts.policies.clone(),
+        parts: parts.clone(),
+        braze: braze.clone(),
+        fleet: fleet.clone(),
+        clock: clock.clone(),
+    };
+    jobs::start(lifecycle, &store, &braze, &fleet, &parts.recorder, clock);
+    if let Some(certificates) = &tls {
+        certificates::start(lifecycle, Arc::clone(certificates), clock.clone());
+    }
+    let serving = server.run(router(parts), tls, limits(config), lifecycle.clone());
+    lifecycle.spawn("http", serving);
+    lifecycle.ready();
+    tracing::info!(
+        event = "service.started",
+        version = env!("CARGO_PKG_VERSION"),
+        address = %address,
+        public_url = config.server.public_url.as_str(),
+        database = %config.storage.path.display(),
+        ruleset = config.ruleset.version().as_str(),
+        dialers = config.dialers.len(),
+        "calls can come"
+    );
+    Ok(running)
+}
+
+impl Running {
+    /// Puts another configuration into force: rules, dialers, secrets and texts. Calls in hand finish by what they started with.
+    pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
+        let dialers = dialers(config, &self.clock)?;
+        let edge = settings::edge(config)?;
+        let policy = settings::policy(config);
+        self.braze
+            .reconfigure(settings::braze(config))
+            .context("cannot use [braze]")?;
+        let changes = self.fleet.replace(dialers);
+        self.parts.edge.replace(edge);
+        self.parts
+            .profile_push
+            .secret
+            .store(settings::push_secret(config).map(Arc::new));
+        self.policies.replace(policy);
+        let record = Record::of_service(
+            self.clock.now(),
+            Event::RulesetLoaded(config.ruleset.clone()),
+        );
+        self.parts.recorder.note(record).await;
+        for change in changes {
+            jobs::probe::record(&self.parts.recorder, &self.clock, change).await;
+        }
+        tracing::info!(
+            event = "config.reloaded",
+            ruleset = config.ruleset.version().as_str(),
+            "another configuration is in force"
+        );
+        Ok(())
+    }
+
+    /// Says goodbye to the store: the last record, a checkpoint, the file closed.
+    pub async fn close(self) {
+        let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped);
+        self.parts.recorder.note(stopped).await;
+        jobs::profiles::persist(&self.store, &self.braze).await;
+        self.store.close().await;
+    }
+}
+
+fn open_store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
+    let path = config.storage.path.clone();
+    let options = store::Options::new(path.clone(), clock.clone());
+    Store::open(&options).map_err(|source| StartError::Store { path, source })
+}
+
+fn parts(
+    config: &Config,
+    clock: &Clock,
+    lifecycle: &Lifecycle,
+    store: &Store,
+    braze: &Braze,
+    fleet: &Fleet,
+    metrics: Option<PrometheusHandle>,
+) -> anyhow::Result<Parts> {
+    let recorder = Recorder::new(store.clone());
+    let policies = Policies::new(settings::policy(config));
+    let claims = Claims::new(store.clone());
+    let hand_off = HandOff::new(clock.clone(), fleet.clone(), recorder.clone());
+    Ok(Parts {
+        clock: clock.clone(),
+        edge: Edge::new(settings::edge(config)?, clock.clone()),
+        policies: policies.clone(),
+        recorder: recorder.clone(),
+        inbound: Inbound {
+            clock: clock.clone(),
+            policies: policies.clone(),
+            claims: claims.clone(),
+            gather: Gather::new(clock.clone(), braze.clone(), fleet.clone()),
+            hand_off: hand_off.clone(),
+            fleet: fleet.clone(),
+            recorder: recorder.clone(),
+        },
+        dial_ends: DialEnds {
+            clock: clock.clone(),
+            policies: policies.clone(),
+            claims: claims.clone(),
+            hand_off: hand_off.clone(),
+            fleet: fleet.clone(),
+            recorder: recorder.clone(),
+        },
+        holds: Holds {
+            clock: clock.clone(),
+            policies,
+            claims: claims.clone(),
+            hand_off,
+            fleet: fleet.clone(),
+            recorder: recorder.clone(),
+        },
+        status_reports: StatusReports {
+            clock: clock.clone(),
+            claims,
+            recorder: recorder.clone(),
+        },
+        profile_push: ProfilePush {
+            clock: clock.clone(),
+            braze: braze.clone(),
+            recorder,
+            secret: Arc::new(ArcSwapOption::from_pointee(settings::push_secret(config))),
+        },
+        lifecycle: lifecycle.clone(),
+        trusted_proxies: config.server.trusted_proxies.clone().into(),
+        metrics,
+    })
+}
+
+/// Proxies in front of us carry everybody's calls: their connections are not counted per address.
+fn limits(config: &Config) -> Limits {
+    let mut limits = Limits::default();
+    limits.uncapped.extend(&config.server.trusted_proxies);
+    limits
+}
+
+fn certificates(config: &Config) -> anyhow::Result<Option<Certificates>> {
+    config
+        .server
+        .tls
+        .as_ref()
+        .map(|tls| Certificates::load(&tls.certificate, &tls.private_key))
+        .transpose()
+        .context("cannot use [server.tls]")
+}
+
+/// The Braze client of a configuration.
+pub fn braze(config: &Config, clock: &Clock) -> anyhow::Result<Braze> {
+    Braze::new(
+        settings::braze(config),
+        settings::http_client()?,
+        clock.clone(),
+    )
+    .context("cannot use [braze]")
+}
+
+/// The dialers of a configuration, in the order of the file.
+pub fn dialers(config: &Config, clock: &Clock) -> anyhow::Result<Vec<Dialer>> {
+    let client = settings::http_client()?;
+    let secret = settings::installation_secret(config)?;
+    config
+        .dialers
+        .iter()
+        .map(|dialer| {
+            Dialer::new(
+                settings::dialer(dialer),
+                client.clone(),
+                clock.clone(),
+                &secret,
+            )
+            .with_context(|| format!("cannot use [dialers.{}]", dialer.name))
+        })
+        .collect()
+}
+
+/// The database's own secret beside it, where none is configured.
+fn default_secret_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".secret");
+    path.into()
+}

@@ -1,0 +1,188 @@
+//! From configuration sections to what each part wants to know. The parts do not know the configuration.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::default_secret_path;
+use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
+use crate::flow::Policy;
+use crate::twilio::{EdgeSettings, SharedKey, Verifier, VerifierSettings};
+use crate::twiml::CallbackUrls;
+use crate::twiml::answer::CallerIdPolicy;
+use crate::{braze, dialer};
+
+/// A connection that takes longer than this will not be worth the wait (Dialfire, Zendesk: "connect 500 ms").
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Idle connections kept per host: as many as a burst needs.
+const IDLE_CONNECTIONS: usize = 256;
+/// Shorter than what servers and middleboxes commonly allow, so that a request seldom meets a connection that is being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The client for everything outside: no redirects, no proxies from the environment.
+pub(super) fn http_client() -> anyhow::Result<reqwest::Client> {
+    // A second installation is refused and changes nothing.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .context("cannot build the HTTP client")
+}
+
+pub(super) fn policy(config: &Config) -> Policy {
+    let routing = &config.routing;
+    let default = config.dialer(&config.ruleset.default_dialer);
+    Policy {
+        version: config.ruleset.version(),
+        ruleset: config.ruleset.clone(),
+        budget: routing.budget,
+        last_resort: routing.last_resort_number.clone(),
+        max_hold: routing.max_hold,
+        hold_message: routing.hold_message.clone(),
+        goodbye_message: routing.goodbye_message.clone(),
+        language: routing.language.clone(),
+        caller_id: match &config.twilio.caller_id {
+            CallerId::Caller => CallerIdPolicy::Caller,
+            CallerId::Number(number) => CallerIdPolicy::Number(number.clone()),
+        },
+        ring_timeout: config.twilio.ring_timeout,
+        urls: CallbackUrls::new(config.server.public_url.as_str()),
+        default_connect: default.map(|dialer| dialer.connect.clone()),
+    }
+}
+
+pub(super) fn edge(config: &Config) -> anyhow::Result<EdgeSettings> {
+    let twilio = &config.twilio;
+    let bytes = |secret: &config::Secret| secret.expose().as_bytes().into();
+    let shared_keys = twilio
+        .shared_keys
+        .iter()
+        .map(|key| SharedKey {
+            id: key.id.clone(),
+            secret: bytes(&key.secret),
+        })
+        .collect();
+    let verifier = Verifier::new(VerifierSettings {
+        public_url: config.server.public_url.as_str().to_owned(),
+        auth_tokens: twilio.auth_tokens.iter().map(bytes).collect(),
+        shared_keys,
+    })
+    .context("cannot verify signatures with [twilio]")?;
+    Ok(EdgeSettings {
+        verifier,
+        verify_signature: twilio.verify_signature,
+        allowed_networks: twilio.allowed_networks.clone(),
+    })
+}
+
+pub(super) fn push_secret(config: &Config) -> Option<String> {
+    config
+        .braze
+        .webhook_secret
+        .as_ref()
+        .map(|secret| secret.expose().to_owned())
+}
+
+pub(super) fn braze(config: &Config) -> braze::Settings {
+    let braze = &config.braze;
+    braze::Settings {
+        base_url: braze.base_url.clone(),
+        api_key: braze::ApiKey::new(braze.api_key.expose()),
+        timeout: braze.timeout,
+        cache_ttl: braze.cache_ttl,
+        stale_for: braze.stale_for,
+        negative_ttl: braze.negative_ttl,
+        cache_capacity: braze.cache_capacity,
+        requests_per_minute: braze.requests_per_minute,
+        open_for: braze.open_for,
+        score_attribute: braze.score_attribute.clone(),
+        tier_attribute: braze.tier_attribute.clone(),
+    }
+}
+
+pub(super) fn dialer(dialer: &config::Dialer) -> dialer::Settings {
+    dialer::Settings {
+        id: dialer.name.clone(),
+        connect: dialer.connect.clone(),
+        timeout: dialer.timeout,
+        probe_every: dialer.probe_every,
+        open_for: dialer.open_for,
+        api: api(&dialer.kind),
+    }
+}
+
+fn api(kind: &DialerKind) -> dialer::Api {
+    let secret = |secret: &config::Secret| dialer::Secret::new(secret.expose());
+    match kind {
+        DialerKind::Dialfire(dialfire) => dialer::Api::Dialfire(dialer::DialfireApi {
+            base_url: dialfire.base_url.clone(),
+            campaign: dialfire.campaign.clone(),
+            task: dialfire.task.clone(),
+            token: secret(&dialfire.token),
+            tenant: dialfire
+                .tenant
+                .as_ref()
+                .zip(dialfire.tenant_token.as_ref())
+                .map(|(id, token)| dialer::Tenant {
+                    id: id.clone(),
+                    token: secret(token),
+                }),
+        }),
+        DialerKind::ZendeskTalk(zendesk) => dialer::Api::ZendeskTalk(dialer::ZendeskTalkApi {
+            base_url: zendesk.base_url.clone(),
+            email: zendesk.email.clone(),
+            token: secret(&zendesk.token),
+            min_agents: u64::from(zendesk.min_agents),
+            max_waiting: u64::from(zendesk.max_waiting),
+        }),
+        DialerKind::Http(http) => dialer::Api::Http(dialer::HttpApi {
+            url: http.url.clone(),
+            health_url: http.health_url.clone(),
+            headers: http
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), header_value(value)))
+                .collect(),
+            body: http.body.clone(),
+        }),
+    }
+}
+
+fn header_value(value: &HeaderValue) -> dialer::Secret {
+    match value {
+        HeaderValue::Plain(text) => dialer::Secret::new(text),
+        HeaderValue::Secret(secret) => dialer::Secret::new(secret.expose()),
+    }
+}
+
+/// The secret of this installation: configured, or in a file beside the database, made at first use and readable by its owner only.
+pub(super) fn installation_secret(config: &Config) -> anyhow::Result<Vec<u8>> {
+    if let Some(secret) = &config.storage.secret {
+        return Ok(secret.expose().as_bytes().to_vec());
+    }
+    let path = default_secret_path(&config.storage.path);
+    match fs::read_to_string(&path) {
+        Ok(text) => return Ok(text.trim().as_bytes().to_vec()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).context("the system gives no random bytes")?;
+    let secret = hex::encode(random);
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| writeln!(file, "{secret}").and_then(|()| file.sync_all()));
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(secret.into_bytes())
+}

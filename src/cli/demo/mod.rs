@@ -1,0 +1,182 @@
+//! `switchboard demo`: the appliance against stand-ins of everything outside, with people who call. Nothing leaves this machine.
+
+mod faults;
+mod report;
+mod setup;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+
+use super::{Exit, Global, output, runtime, serve};
+use crate::app::{self, Running};
+use crate::clock::Clock;
+use crate::config;
+use crate::lifecycle::{Lifecycle, Signals};
+use crate::simulator::World;
+use crate::simulator::callers::Callers;
+use crate::simulator::chance::Chance;
+use crate::simulator::made_up;
+use crate::simulator::twilio::{Call, CallResult};
+use crate::telemetry;
+
+use faults::OpenFault;
+use report::{Report, Seen};
+
+/// How long calls in hand may take to end after the last one has begun.
+const LAST_CALLS: Duration = Duration::from_secs(30);
+/// Results that may wait to be printed.
+const RESULTS_WAITING: usize = 1_024;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where to listen; a loopback address
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// How many people call in a minute
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    calls_per_minute: u32,
+    /// How long new calls come in: 30s, 10m
+    #[arg(long = "for", default_value = "10m", value_parser = duration)]
+    length: Duration,
+    /// Break something from the start
+    #[arg(long, value_enum, value_delimiter = ',')]
+    open_faults: Vec<OpenFault>,
+    /// Repeat a run: the same people call in the same order
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    config::parse_duration(text)
+        .ok_or_else(|| "write a number and a unit, like 30s or 10m".to_owned())
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    if !arguments.listen.ip().is_loopback() {
+        output::complain("the demo listens on a loopback address only: its secrets are public");
+        return Ok(Exit::Usage);
+    }
+    let _logs = telemetry::start(&setup::telemetry(global), Clock::system())?;
+    let metrics = app::metrics::install()?;
+    runtime()?.block_on(async {
+        let signals = Signals::register()?;
+        let lifecycle = Lifecycle::default();
+        let seed = arguments.seed.unwrap_or_else(Chance::fresh_seed);
+        let (world, serve_world) = World::bind(seed).context("cannot bind the stand-ins")?;
+        let outside = lifecycle.draining();
+        lifecycle.spawn("stand-ins", async move {
+            outside.run_until_cancelled(serve_world).await;
+        });
+        let setup = setup::Setup::new(arguments.listen, &world)?;
+        let started = app::start(&setup.config, &Clock::system(), &lifecycle, Some(metrics)).await;
+        let running = match started {
+            Ok(running) => running,
+            Err(error) => return Ok(serve::refuse(error)),
+        };
+        setup.furnish(&world, running.address);
+        for fault in &arguments.open_faults {
+            fault.open(&world);
+        }
+        greet(arguments, &setup, &running, seed);
+
+        let demo = Demo {
+            world,
+            lifecycle: lifecycle.clone(),
+            seed,
+        };
+        let (results, printed) = mpsc::channel(RESULTS_WAITING);
+        lifecycle.spawn_transient(
+            "callers",
+            demo.clone().make_calls(arguments.clone(), results),
+        );
+        let report = print_results(global.json, running.clone(), printed);
+        let verdict = lifecycle.run_until_stopped(signals);
+        let (report, _verdict) = tokio::join!(finish(report, &lifecycle), verdict);
+        running.close().await;
+        report.summarize(global.json, &setup.database)
+    })
+}
+
+fn greet(arguments: &Arguments, setup: &setup::Setup, running: &Running, seed: u64) {
+    output::complain(&format!(
+        "switchboard demo: listening on http://{}",
+        running.address
+    ));
+    output::complain(
+        "Twilio, Braze, Dialfire, Zendesk Talk and a mail server are stand-ins; nothing leaves this machine.",
+    );
+    output::complain(&format!(
+        "database {}, seed {seed}",
+        setup.database.display()
+    ));
+    output::complain(&format!(
+        "{} calls a minute for {} s; Ctrl-C ends it early\n",
+        arguments.calls_per_minute,
+        arguments.length.as_secs()
+    ));
+}
+
+/// Prints until the last result has come, then lets the process end.
+async fn finish(report: impl Future<Output = Report>, lifecycle: &Lifecycle) -> Report {
+    let report = report.await;
+    lifecycle.stop();
+    report
+}
+
+/// Prints a line for every call that has ended.
+async fn print_results(
+    json: bool,
+    running: Running,
+    mut results: mpsc::Receiver<CallResult>,
+) -> Report {
+    let mut report = Report::default();
+    while let Some(result) = results.recv().await {
+        let seen = Seen::of(&running.store, result).await;
+        if !json {
+            output::line(&seen.line(Clock::system().now()));
+        }
+        report.add(seen);
+    }
+    report
+}
+
+#[derive(Clone, Debug)]
+struct Demo {
+    world: World,
+    lifecycle: Lifecycle,
+    seed: u64,
+}
+
+impl Demo {
+    /// Makes calls at random moments until the time is over or the process is asked to stop; every result is sent on.
+    async fn make_calls(self, arguments: Arguments, results: mpsc::Sender<CallResult>) {
+        let mut callers = Callers::seeded(self.seed).score_attribute(setup::SCORE_ATTRIBUTE);
+        let arrivals = callers.arrivals(f64::from(arguments.calls_per_minute));
+        let clock = Clock::system();
+        let started = clock.instant();
+        let mut due = Duration::ZERO;
+        for gap in arrivals {
+            due += gap;
+            if due > arguments.length {
+                break;
+            }
+            let wait = due.saturating_sub(clock.instant().duration_since(started));
+            if !self.lifecycle.pause(wait).await {
+                break;
+            }
+            let person = callers.next(&self.world.braze);
+            let call = Call::new(&person.from, made_up::CALLED);
+            let (world, results) = (self.world.clone(), results.clone());
+            self.lifecycle.spawn_transient("call", async move {
+                let result = tokio::time::timeout(LAST_CALLS, world.twilio.call(call)).await;
+                if let Ok(result) = result {
+                    // A printer that is gone needs no result.
+                    drop(results.send(result).await);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What the demo shows: a line for every call, and a summary that says whether every one was answered and recorded.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::Serialize;
+
+use super::super::{Exit, output};
+use crate::audit::Kind;
+use crate::call::CallId;
+use crate::phone::Caller;
+use crate::simulator::twilio::{CallResult, Outcome};
+use crate::store::{Store, StoredCall};
+
+/// A call that has ended, from both sides.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    result: CallResult,
+    stored: Option<StoredCall>,
+    n_decisions: usize,
+}
+
+impl Seen {
+    /// What the store holds of the call, beside what the caller saw.
+    pub(super) async fn of(store: &Store, result: CallResult) -> Self {
+        let (mut stored, mut n_decisions) = (None, 0);
+        if let Ok(call_id) = CallId::parse(&result.call_sid) {
+            stored = store.call(&call_id).await.ok().flatten();
+            let records = store.records_of_call(&call_id).await.unwrap_or_default();
+            n_decisions = records
+                .iter()
+                .filter(|record| record.kind == Kind::CallDecided)
+                .count();
+        }
+        Self {
+            result,
+            stored,
+            n_decisions,
+        }
+    }
+
+    /// One line for people: when, who, how valuable, where, how quick, how it ended.
+    pub(super) fn line(&self, now: Timestamp) -> String {
+        let time = now.to_zoned(TimeZone::system()).strftime("%H:%M:%S");
+        let caller = Caller::classify(self.caller()).masked();
+        let tier = self.stored.as_ref().map_or_else(String::new, |stored| {
+            match (&stored.tier, stored.score) {
+                (Some(tier), Some(score)) => format!("{tier} {score}"),
+                (Some(tier), None) => tier.to_string(),
+                (None, _) => stored.reason.as_str().replace('_', " "),
+            }
+        });
+        let dialer = self.dialer();
+        let first_ms = self.result.first_answer.as_millis();
+        let trouble = if self.is_well() {
+            ""
+        } else {
+            "  NOT AS IT SHOULD BE"
+        };
+        format!(
+            "{time}  {caller:<22} {tier:<18} → {dialer:<12} {first_ms:>5} ms  {}{trouble}",
+            self.end()
+        )
+    }
+
+    fn caller(&self) -> &str {
+        self.result
+            .steps
+            .first()
+            .and_then(|step| step.field("From"))
+            .unwrap_or_default()
+    }
+
+    fn dialer(&self) -> String {
+        let Some(stored) = &self.stored else {
+            return "not recorded".to_owned();
+        };
+        let name = stored
+            .dialer
+            .as_ref()
+            .map_or_else(|| "nobody".to_owned(), ToString::to_string);
+        if stored.failed_over {
+            format!("{name} (2nd)")
+        } else {
+            name
+        }
+    }
+
+    fn end(&self) -> String {
+        let talked: Duration = self.result.dialled.iter().map(|leg| leg.talked).sum();
+        let disposition = self.disposition();
+        match &self.result.outcome {
+            Outcome::Talked { .. } => format!("{disposition}, talked {} s", talked.as_secs()),
+            Outcome::ErrorMessage => "heard Twilio's error message".to_owned(),
+            Outcome::CallerHungUp | Outcome::HungUp | Outcome::Rejected | Outcome::Endless => {
+                disposition.to_owned()
+            }
+        }
+    }
+
+    fn disposition(&self) -> &'static str {
+        let disposition = self.stored.as_ref().and_then(|stored| stored.disposition);
+        disposition.map_or("open", crate::call::Disposition::as_str)
+    }
+
+    /// Valid TwiML at every step, and one decision on disk.
+    fn is_well(&self) -> bool {
+        self.result.violations.is_empty()
+            && self.result.outcome != Outcome::ErrorMessage
+            && self.n_decisions == 1
+    }
+}
+
+/// All calls of a run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Report {
+    seen: Vec<Seen>,
+}
+
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    ok: bool,
+    calls: usize,
+    answered_with_valid_twiml: usize,
+    decisions: usize,
+    by_dialer: BTreeMap<String, usize>,
+    by_disposition: BTreeMap<&'static str, usize>,
+    first_answer_ms: Quantiles,
+    violations: Vec<&'a str>,
+    database: &'a Path,
+}
+
+#[derive(Debug, Serialize)]
+struct Quantiles {
+    p50: u128,
+    p95: u128,
+    max: u128,
+}
+
+impl Report {
+    pub(super) fn add(&mut self, seen: Seen) {
+        self.seen.push(seen);
+    }
+
+    /// Prints the summary; fails unless every call was answered with valid TwiML and recorded once.
+    pub(super) fn summarize(&self, json: bool, database: &Path) -> anyhow::Result<Exit> {
+        let summary = self.summary(database);
+        if json {
+            output::document(&summary)?;
+        } else {
+            print(&summary);
+        }
+        Ok(if summary.ok { Exit::Done } else { Exit::Failed })
+    }
+
+    fn summary<'a>(&'a self, database: &'a Path) -> Summary<'a> {
+        let count = |is: fn(&Seen) -> bool| self.seen.iter().filter(|seen| is(seen)).count();
+        let mut by_dialer = BTreeMap::new();
+        let mut by_disposition = BTreeMap::new();
+        for seen in &self.seen {
+            *by_dialer.entry(seen.dialer()).or_default() += 1;
+            *by_disposition.entry(seen.disposition()).or_default() += 1;
+        }
+        Summary {
+            ok: self.seen.iter().all(Seen::is_well),
+            calls: self.seen.len(),
+            answered_with_valid_twiml: count(|seen| seen.result.violations.is_empty()),
+            decisions: self.seen.iter().map(|seen| seen.n_decisions).sum(),
+            by_dialer,
+            by_disposition,
+            first_answer_ms: self.first_answers(),
+            violations: self
+                .seen
+                .iter()
+                .flat_map(|seen| &seen.result.violations)
+                .map(String::as_str)
+                .collect(),
+            database,
+        }
+    }
+
+    fn first_answers(&self) -> Quantiles {
+        let mut all: Vec<u128> = self
+            .seen
+            .iter()
+            .map(|seen| seen.result.first_answer.as_millis())
+            .collect();
+        all.sort_unstable();
+        let at = |percent: usize| {
+            all.get((all.len() * percent / 100).min(all.len().saturating_sub(1)))
+                .copied()
+        };
+        Quantiles {
+            p50: at(50).unwrap_or_default(),
+            p95: at(95).unwrap_or_default(),
+            max: all.last().copied().unwrap_or_default(),
+        }
+    }
+}
+
+fn print(summary: &Summary<'_>) {
+    let verdict = if summary.ok {
+        "all well"
+    } else {
+        "NOT all well"
+    };
+    let Quantiles { p50, p95, max } = summary.first_answer_ms;
+    output::line("");
+    output::line(&format!(
+        "{} calls, {} answered with valid TwiML, {} decisions on disk: {verdict}",
+        summary.calls, summary.answered_with_valid_twiml, summary.decisions
+    ));
+    output::line(&format!(
+        "first answer: p50 {p50} ms, p95 {p95} ms, max {max} ms"
+    ));
+    for (dialer, calls) in &summary.by_dialer {
+        output::line(&format!("  {dialer:<20} {calls:>6}"));
+    }
+    output::line("ended as");
+    for (disposition, calls) in &summary.by_disposition {
+        output::line(&format!("  {disposition:<20} {calls:>6}"));
+    }
+    for violation in &summary.violations {
+        output::line(&format!("violation: {violation}"));
+    }
+    output::line(&format!("database: {}", summary.database.display()));
+}

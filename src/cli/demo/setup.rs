@@ -1,0 +1,188 @@
+//! The demo's configuration: a real one, read by the real reader, in a directory of its own.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::super::Global;
+use crate::config::{self, Config};
+use crate::simulator::World;
+use crate::simulator::chance::Chance;
+use crate::simulator::made_up;
+use crate::simulator::twilio::LineBehaviour;
+use crate::telemetry;
+
+/// Where the stand-in of Braze keeps the score.
+pub(super) const SCORE_ATTRIBUTE: &str = "lead_score";
+
+/// Real time per phone time: a talk of a minute takes three seconds.
+const TIME_SCALE: f64 = 0.05;
+
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub(super) config: Config,
+    pub(super) database: PathBuf,
+}
+
+impl Setup {
+    pub(super) fn new(listen: SocketAddr, world: &World) -> anyhow::Result<Self> {
+        let name = format!("switchboard-demo-{:016x}", Chance::fresh_seed());
+        let directory = std::env::temp_dir().join(name);
+        let created = std::fs::DirBuilder::new().mode(0o700).create(&directory);
+        created.with_context(|| format!("cannot create {}", directory.display()))?;
+        let context = config::Context::in_directory(&directory);
+        let loaded = config::parse(&text(listen, world), &context)
+            .context("the demo's own configuration")?;
+        let database = loaded.config.storage.path.clone();
+        Ok(Self {
+            config: loaded.config,
+            database,
+        })
+    }
+
+    /// Tells the stand-ins where the appliance listens, and how their lines behave.
+    pub(super) fn furnish(&self, world: &World, address: SocketAddr) {
+        world.connect(
+            &format!("http://{address}"),
+            self.config.server.public_url.as_str(),
+        );
+        world
+            .twilio
+            .configure(|settings| settings.time_scale = TIME_SCALE);
+        for line in [made_up::DIALFIRE_LINE, made_up::ZENDESK_LINE] {
+            world.twilio.set_line(line, busy_line());
+        }
+        world.twilio.set_line(
+            made_up::LAST_RESORT,
+            LineBehaviour::answer(Duration::from_secs(20)),
+        );
+        let (least, most) = (Duration::from_millis(5), Duration::from_millis(40));
+        world.dialfire.faults().set_latency(least, most);
+        world.zendesk.faults().set_latency(least, most);
+        world
+            .braze
+            .faults()
+            .set_latency(Duration::from_millis(20), Duration::from_millis(120));
+    }
+}
+
+/// A line as it is in a sales team: mostly answered, sometimes not.
+fn busy_line() -> LineBehaviour {
+    let s = Duration::from_secs;
+    LineBehaviour::OneOf(vec![
+        (
+            0.82,
+            LineBehaviour::Varied {
+                ring: (s(2), s(9)),
+                talk: (s(15), s(120)),
+            },
+        ),
+        (0.07, LineBehaviour::Busy),
+        (0.06, LineBehaviour::NoAnswer),
+        (0.05, LineBehaviour::CallerHangsUpRinging { after: s(6) }),
+    ])
+}
+
+/// Logs for a terminal that shows calls: only what somebody must act on, unless more is asked for.
+pub(super) fn telemetry(global: &Global) -> telemetry::Settings {
+    let filter = match global.verbose {
+        0 => "off",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    telemetry::Settings {
+        format: telemetry::Format::Text {
+            colors: global.colors(),
+        },
+        filter: filter.to_owned(),
+        directory: None,
+    }
+}
+
+fn text(listen: SocketAddr, world: &World) -> String {
+    format!(
+        r#"
+[server]
+listen = "{listen}"
+public_url = "{public_url}"
+
+[storage]
+path = "switchboard.db"
+
+[twilio]
+account_sid = "{account_sid}"
+auth_token = "{auth_token}"
+api_base = "{twilio_url}"
+
+[braze]
+base_url = "{braze_url}"
+api_key = "{braze_key}"
+score_attribute = "{SCORE_ATTRIBUTE}"
+requests_per_minute = 2400
+
+[routing]
+default_dialer = "zendesk"
+last_resort_number = "{last_resort}"
+max_hold = "30s"
+language = "en-US"
+
+[[routing.tiers]]
+name = "hot"
+min_score = 80
+[[routing.tiers]]
+name = "warm"
+min_score = 40
+[[routing.tiers]]
+name = "cold"
+min_score = 0
+
+[[routing.rules]]
+name = "hot and warm leads to the sales floor"
+tier = ["hot", "warm"]
+dialers = ["dialfire", "zendesk"]
+
+[dialers.dialfire]
+kind = "dialfire"
+connect = "{dialfire_line}"
+campaign = "{campaign}"
+task = "{task}"
+token = "{campaign_token}"
+tenant = "{tenant}"
+tenant_token = "{tenant_token}"
+base_url = "{dialfire_url}"
+probe_every = "2s"
+open_for = "5s"
+
+[dialers.zendesk]
+kind = "zendesk_talk"
+connect = "{zendesk_line}"
+base_url = "{zendesk_url}"
+email = "{zendesk_email}"
+token = "{zendesk_token}"
+probe_every = "2s"
+open_for = "5s"
+"#,
+        public_url = made_up::PUBLIC_URL,
+        account_sid = made_up::ACCOUNT_SID,
+        auth_token = made_up::AUTH_TOKEN,
+        twilio_url = world.twilio.url(),
+        braze_url = world.braze.url(),
+        braze_key = made_up::BRAZE_KEY,
+        last_resort = made_up::LAST_RESORT,
+        dialfire_line = made_up::DIALFIRE_LINE,
+        campaign = made_up::CAMPAIGN,
+        task = made_up::TASK,
+        campaign_token = made_up::CAMPAIGN_TOKEN,
+        tenant = made_up::TENANT,
+        tenant_token = made_up::TENANT_TOKEN,
+        dialfire_url = world.dialfire.url(),
+        zendesk_line = made_up::ZENDESK_LINE,
+        zendesk_url = world.zendesk.url(),
+        zendesk_email = made_up::ZENDESK_EMAIL,
+        zendesk_token = made_up::ZENDESK_TOKEN,
+    )
+}

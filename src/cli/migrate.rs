@@ -1,0 +1,69 @@
+//! `switchboard migrate`: the version of the database schema.
+
+use super::{Exit, Global, load, output};
+use crate::clock::Clock;
+use crate::store::migrate;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Clone, Copy, Debug, clap::Subcommand)]
+enum Action {
+    /// Show which version the database has and which steps are pending
+    Status,
+    /// Bring the database to the latest version (the default)
+    Up,
+    /// Take the database back to an older version; a copy is kept beside it
+    Down {
+        /// The version to go back to; 0 removes everything
+        #[arg(long)]
+        to: u32,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    let loaded = match load(global) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let path = &loaded.config.storage.path;
+    let clock = Clock::system();
+    let done = match arguments.action.unwrap_or(Action::Up) {
+        Action::Status => Ok(None),
+        Action::Up => migrate::up(path, &clock).map(Some),
+        Action::Down { to } => migrate::down(path, to, &clock).map(Some),
+    };
+    let backup = done
+        .as_ref()
+        .ok()
+        .and_then(|done| done.as_ref()?.backup.clone());
+    if let Some(backup) = backup {
+        output::complain(&format!(
+            "the database as it was is kept as {}",
+            backup.display()
+        ));
+    }
+    let status = match done.and_then(|_| migrate::status(path)) {
+        Ok(status) => status,
+        Err(error) => {
+            output::complain(&format!(
+                "{}: {:#}",
+                path.display(),
+                anyhow::Error::from(error)
+            ));
+            return Ok(Exit::Failed);
+        }
+    };
+    if global.json {
+        output::document(&status)?;
+    } else {
+        output::line(&format!("schema {} of {}", status.current, status.latest));
+        for step in &status.pending {
+            output::line(&format!("pending: {step}"));
+        }
+    }
+    Ok(Exit::Done)
+}

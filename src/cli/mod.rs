@@ -1,0 +1,151 @@
+//! The command line: every command parses its arguments, calls the library and turns the result into text or JSON and an exit code.
+
+mod check_config;
+mod demo;
+mod explain;
+mod migrate;
+mod output;
+mod serve;
+mod test_dialer;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Loaded};
+
+/// Answers the phone for Twilio: looks the caller up in Braze, picks a dialer, records why, connects the call.
+#[derive(Debug, Parser)]
+#[command(name = "switchboard", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// The configuration file [default: `$SWITCHBOARD_CONFIG`, ./config.toml, /etc/switchboard/config.toml]
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more (once: debug, twice: trace)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say less (once: warnings, twice: errors)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    quiet: u8,
+    /// No colours (also: `NO_COLOR`)
+    #[arg(long, global = true)]
+    no_color: bool,
+}
+
+impl Global {
+    /// Whether standard error takes colours: a terminal, and nobody said no.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "NO_COLOR is no setting of the appliance"
+    )]
+    fn colors(&self) -> bool {
+        let unwanted = std::env::var("NO_COLOR").is_ok_and(|value| !value.is_empty());
+        !self.no_color && !unwanted && std::io::stderr().is_terminal()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the appliance
+    Serve,
+    /// Run it against built-in stand-ins of every outside service, with callers
+    Demo(demo::Arguments),
+    /// Parse and validate the whole configuration file; print every problem
+    CheckConfig,
+    /// Show or change the version of the database schema
+    Migrate(migrate::Arguments),
+    /// Test the connection to a dialer; no call is placed
+    TestDialer(test_dialer::Arguments),
+    /// What would happen to a caller, and why; no side effects
+    Explain(explain::Arguments),
+}
+
+/// How a command ended; becomes the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// 0: done, or the check passed.
+    Done,
+    /// 1: the check or operation failed.
+    Failed,
+    /// 2: the command was used wrongly.
+    Usage,
+    /// 75: it may work later (sysexits `EX_TEMPFAIL`).
+    TryAgain,
+    /// 78: the configuration is invalid (sysexits `EX_CONFIG`).
+    Configuration,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::TryAgain => 75,
+            Exit::Configuration => 78,
+        })
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let exit = match run(&arguments.command, &arguments.global) {
+        Ok(exit) => exit,
+        Err(error) => {
+            output::complain(&format!("{error:#}"));
+            Exit::Failed
+        }
+    };
+    exit.into()
+}
+
+fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
+    match command {
+        Command::Serve => serve::run(global),
+        Command::Demo(arguments) => demo::run(arguments, global),
+        Command::CheckConfig => check_config::run(global),
+        Command::Migrate(arguments) => migrate::run(arguments, global),
+        Command::TestDialer(arguments) => test_dialer::run(arguments, global),
+        Command::Explain(arguments) => explain::run(arguments, global),
+    }
+}
+
+/// Loads the configuration, printing warnings; prints every problem and says how to end where it is refused.
+fn load(global: &Global) -> Result<Loaded, Exit> {
+    let path = config::find(global.config.as_deref());
+    match config::load(&path) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                output::complain(&warning.render(&path));
+            }
+            Ok(loaded)
+        }
+        Err(rejected) => {
+            for problem in &rejected.problems {
+                output::complain(&problem.render(&path));
+            }
+            Err(Exit::Configuration)
+        }
+    }
+}
+
+/// A runtime for commands that talk to the outside.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}

@@ -1,0 +1,213 @@
+//! From what was decided to what the caller hears, and how the call stands afterwards.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::hand_off::{Handed, HandoffResult};
+use super::policy::Policy;
+use super::stopwatch::Stopwatch;
+use crate::audit::{Answer, CallAfter, CallAnswered, Event, Personal, Record};
+use crate::call::{CallId, CallState, Disposition};
+use crate::dialer::Dialer;
+use crate::handoff::Certainty;
+use crate::phone::Caller;
+use crate::routing::Reason;
+use crate::twiml::VoiceResponse;
+use crate::twiml::answer::{self, ConnectTo, LastResort};
+
+/// Who is calling whom, as far as the answer needs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parties<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) called: Option<&'a str>,
+}
+
+/// What the caller hears, what is recorded of it, and how the call stands afterwards.
+#[derive(Debug)]
+pub(super) struct LastWords {
+    pub(super) response: VoiceResponse,
+    pub(super) answer: Answer,
+    pub(super) state: CallState,
+    pub(super) reason: Reason,
+}
+
+impl LastWords {
+    /// The call is over; there is nothing to say.
+    pub(super) fn nothing(state: CallState, reason: Reason) -> Self {
+        Self {
+            response: answer::nothing(),
+            answer: Answer::Nothing,
+            state,
+            reason,
+        }
+    }
+
+    /// The line of `dialer` rings.
+    pub(super) fn connect(
+        policy: &Policy,
+        dialer: &Dialer,
+        certainty: Certainty,
+        reference: Option<String>,
+        parties: Parties<'_>,
+        state: CallState,
+        reason: Reason,
+    ) -> Self {
+        let state = state.dialing(dialer.id(), reference);
+        let response = answer::connect(&ConnectTo {
+            connect: dialer.connect(),
+            caller: parties.caller,
+            called: parties.called,
+            caller_id: &policy.caller_id,
+            ring_timeout: policy.ring_timeout,
+            action_url: &policy.urls.dial(state.step(), dialer.id()),
+            status_url: &policy.urls.status(state.step(), dialer.id()),
+            sip_headers: &dialer.sip_headers(state.reference()),
+        });
+        Self {
+            response,
+            answer: Answer::Connect {
+                dialer: dialer.id().clone(),
+                certainty,
+            },
+            state,
+            reason,
+        }
+    }
+
+    /// Nobody can take the call now: the caller waits, and the plan is tried again.
+    pub(super) fn hold(policy: &Policy, state: CallState, reason: Reason, now: Timestamp) -> Self {
+        let state = state.held(now);
+        let round = state.waiting().map_or(1, |(_, round)| round);
+        let response = answer::hold(
+            &policy.hold_message,
+            &policy.language,
+            &policy.urls.hold(round),
+        );
+        Self {
+            response,
+            answer: Answer::Hold,
+            state,
+            reason,
+        }
+    }
+
+    /// Nobody of the plan is left: the last-resort number, or the goodbye message, which ends the call as `otherwise`.
+    pub(super) fn nobody_left(
+        policy: &Policy,
+        parties: Parties<'_>,
+        state: CallState,
+        reason: Reason,
+        otherwise: Disposition,
+    ) -> Self {
+        match &policy.last_resort {
+            Some(number) => {
+                let state = state.dialing_last_resort();
+                let response = answer::last_resort(&LastResort {
+                    number,
+                    caller: parties.caller,
+                    called: parties.called,
+                    caller_id: &policy.caller_id,
+                    ring_timeout: policy.ring_timeout,
+                    action_url: &policy.urls.last_resort_dial(state.step()),
+                    status_url: &policy.urls.last_resort_status(state.step()),
+                });
+                Self {
+                    response,
+                    answer: Answer::LastResort,
+                    state,
+                    reason,
+                }
+            }
+            None => Self {
+                response: answer::goodbye(&policy.goodbye_message, &policy.language),
+                answer: Answer::Goodbye,
+                state: state.ended(otherwise),
+                reason,
+            },
+        }
+    }
+
+    /// What a handoff result sounds like.
+    pub(super) fn after_handoff(
+        policy: &Policy,
+        fleet: &crate::dialer::Fleet,
+        handed: &Handed,
+        parties: Parties<'_>,
+        state: CallState,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Self {
+        if let HandoffResult::Connect {
+            dialer,
+            certainty,
+            reference,
+        } = &handed.result
+            && let Some(dialer) = fleet.get(dialer)
+        {
+            return Self::connect(
+                policy,
+                &dialer,
+                *certainty,
+                reference.clone(),
+                parties,
+                state,
+                reason,
+            );
+        }
+        let reason = if handed.n_requests > 0 {
+            Reason::AllDialersRefused
+        } else {
+            reason
+        };
+        Self::hold_or_end(policy, parties, state, reason, now)
+    }
+
+    /// The caller waits for as long as the policy has patience, then hears the last words.
+    pub(super) fn hold_or_end(
+        policy: &Policy,
+        parties: Parties<'_>,
+        state: CallState,
+        reason: Reason,
+        now: Timestamp,
+    ) -> Self {
+        let waited = state
+            .waiting()
+            .map_or(SignedDuration::ZERO, |(since, _)| now.duration_since(since));
+        if waited < SignedDuration::try_from(policy.max_hold).unwrap_or(SignedDuration::MAX) {
+            Self::hold(policy, state, reason, now)
+        } else {
+            Self::nobody_left(policy, parties, state, reason, Disposition::Goodbye)
+        }
+    }
+
+    /// The record of this answer, with the bytes the caller gets, so that a repeat gets the same.
+    pub(super) fn record(
+        &self,
+        stopwatch: &Stopwatch,
+        call_id: &CallId,
+        request_id: &str,
+        step: String,
+        body: &str,
+        after: CallAfter,
+    ) -> Record {
+        let answered = CallAnswered {
+            request_id: request_id.to_owned(),
+            step,
+            answer: self.answer.clone(),
+            stages: stopwatch.stages(),
+            within_budget: stopwatch.within_budget(),
+            after,
+        };
+        let personal = Personal {
+            body: Some(body.to_owned()),
+            ..Personal::default()
+        };
+        Record {
+            personal: Some(personal),
+            ..Record::of_call(
+                stopwatch.time(),
+                call_id,
+                Event::CallAnswered(Box::new(answered)),
+            )
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The straight lines of a call, and the only place where two clients meet.
+//!
+//! A telephony webhook is these steps in this order: claim → gather → decide → hand off → record → answer. Later webhooks skip some. Each
+//! step gets only what the one before returned, and nothing goes back.
+
+mod claim;
+mod dial_ended;
+mod gather;
+mod hand_off;
+mod hold;
+mod inbound;
+mod last_words;
+mod note;
+mod policy;
+mod record;
+mod status;
+mod stopwatch;
+
+pub use claim::Claims;
+pub use dial_ended::DialEnds;
+pub use gather::Gather;
+pub use hand_off::HandOff;
+pub use hold::Holds;
+pub use inbound::Inbound;
+pub use policy::{Policies, Policy};
+pub use record::Recorder;
+pub use status::StatusReports;

@@ -1,0 +1,66 @@
+//! What a dialer is told about a call.
+
+use crate::call::CallId;
+use crate::dialer::Note;
+use crate::lead::{LeadScore, TierName};
+use crate::phone::Caller;
+use crate::routing::{Decision, Ruleset};
+use crate::store::StoredCall;
+use crate::twilio::IncomingCall;
+
+/// The note of a call that was just decided.
+pub(super) fn of_decision(
+    call: &IncomingCall,
+    decision: &Decision,
+    ruleset: &Ruleset,
+    request_id: &str,
+) -> Note {
+    let standing = (decision.tier.as_ref(), decision.score);
+    note(
+        &call.call_id,
+        &call.caller,
+        call.called.as_deref(),
+        standing,
+        ruleset,
+        request_id,
+    )
+}
+
+/// The note of a call that was decided earlier.
+pub(super) fn of_stored(
+    stored: &StoredCall,
+    caller: &Caller,
+    ruleset: &Ruleset,
+    request_id: &str,
+) -> Note {
+    let standing = (stored.tier.as_ref(), stored.score);
+    note(
+        &stored.id,
+        caller,
+        stored.personal.called.as_deref(),
+        standing,
+        ruleset,
+        request_id,
+    )
+}
+
+fn note(
+    call_id: &CallId,
+    caller: &Caller,
+    called: Option<&str>,
+    (tier, score): (Option<&TierName>, Option<LeadScore>),
+    ruleset: &Ruleset,
+    request_id: &str,
+) -> Note {
+    let highest = ruleset.tiers.iter().next().map(|tier| &tier.name);
+    Note {
+        call_id: call_id.clone(),
+        request_id: request_id.to_owned(),
+        caller: caller.clone(),
+        called: called.map(str::to_owned),
+        tier: tier.cloned(),
+        score,
+        urgent: tier.is_some() && tier == highest,
+        attempt: 1,
+    }
+}

@@ -1,0 +1,123 @@
+//! Writing down what happened, without ever making a caller wait for a broken disk.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::hand_off::Opening;
+use crate::audit::{CallAfter, Record};
+use crate::call::{CallState, Disposition, Status};
+use crate::routing::Reason;
+use crate::store::{Opened, Store, StoreError, StoredCall};
+
+/// How long a record is waited for that no caller depends on.
+const NOTE_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Hands records to the store and bounds the wait. A record that is late stays with the store, which writes it when it can.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    store: Store,
+}
+
+impl Recorder {
+    /// Records into `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Records what happened to a call, opening it where the ledger does not know it. `Repeat` where it turns out to be known after all; a
+    /// store that fails or is late counts as first sight.
+    pub(super) async fn record(
+        &self,
+        opening: Opening,
+        records: Vec<Record>,
+        patience: Duration,
+    ) -> Opened {
+        match opening {
+            Opening::NewCall => self.open(records, patience).await,
+            Opening::KnownCall => {
+                self.append(records, patience).await;
+                Opened::First
+            }
+        }
+    }
+
+    async fn open(&self, records: Vec<Record>, patience: Duration) -> Opened {
+        match timeout(patience, self.store.open_call(records)).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => {
+                report_late(Some(&error));
+                Opened::First
+            }
+            Err(_) => {
+                report_late(None);
+                Opened::First
+            }
+        }
+    }
+
+    /// Records something that no caller waits for.
+    pub async fn note(&self, record: Record) {
+        self.append(vec![record], NOTE_PATIENCE).await;
+    }
+
+    /// Records what happened to a call.
+    pub(super) async fn append(&self, records: Vec<Record>, patience: Duration) {
+        if records.is_empty() {
+            return;
+        }
+        match timeout(patience, self.store.append(records)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => report_late(Some(&error)),
+            Err(_) => report_late(None),
+        }
+    }
+}
+
+fn report_late(error: Option<&StoreError>) {
+    metrics::counter!("switchboard_records_late_total").increment(1);
+    if let Some(error) = error {
+        tracing::error!(event = "store.late", error = %error, "a record is not on disk yet; the call goes on");
+    } else {
+        tracing::error!(
+            event = "store.late",
+            "the store takes too long; the call goes on"
+        );
+    }
+}
+
+/// The call as its projection holds it once it has come to `state`.
+pub(super) fn call_after(
+    stored: &StoredCall,
+    state: &CallState,
+    reason: Reason,
+    now: Timestamp,
+    talked_s: Option<u32>,
+) -> CallAfter {
+    let answered =
+        state.status() == Status::Bridged || state.disposition() == Some(Disposition::Answered);
+    let talked = if state.status() == Status::Ended {
+        i64::from(talked_s.unwrap_or(0))
+    } else {
+        0
+    };
+    let just_answered = now
+        .checked_sub(SignedDuration::from_secs(talked))
+        .unwrap_or(now);
+    CallAfter {
+        status: state.status(),
+        disposition: state.disposition(),
+        reason,
+        dialer: state.dialer().or(stored.dialer.as_ref()).cloned(),
+        failed_over: stored.failed_over || state.failed_over(),
+        held: stored.held || state.waiting().is_some(),
+        answered_at: stored.answered_at.or(answered.then_some(just_answered)),
+        ended_at: stored
+            .ended_at
+            .or((state.status() == Status::Ended).then_some(now)),
+        routing_ms: stored.routing_ms,
+        state: state.clone(),
+    }
+}

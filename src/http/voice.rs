@@ -1,0 +1,196 @@
+//! Twilio's endpoints. Infallible by type: whatever is asked, the answer is TwiML.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, http::StatusCode};
+use tokio::sync::oneshot;
+use tracing::{Instrument, Span};
+
+use super::server::RequestId;
+use crate::audit::{Event, Record};
+use crate::call::CallId;
+use crate::clock::Clock;
+use crate::flow::{DialEnds, Holds, Inbound, Policies, Recorder, StatusReports};
+use crate::lifecycle::Lifecycle;
+use crate::twilio::{
+    DialEnded, FallbackCall, HeldCall, IncomingCall, StatusReport, Unusable, Webhook,
+};
+use crate::twiml::answer;
+
+/// A TwiML document as Twilio wants it.
+pub(super) struct Twiml(pub(super) String);
+
+impl IntoResponse for Twiml {
+    fn into_response(self) -> Response {
+        let content_type = HeaderValue::from_static("application/xml; charset=utf-8");
+        let no_store = HeaderValue::from_static("no-store");
+        let headers = [
+            (header::CONTENT_TYPE, content_type),
+            (header::CACHE_CONTROL, no_store),
+        ];
+        (StatusCode::OK, headers, self.0).into_response()
+    }
+}
+
+/// What the endpoints need when a webhook cannot be used.
+#[derive(Clone, Debug)]
+pub(super) struct Safety {
+    pub(super) clock: Clock,
+    pub(super) policies: Policies,
+    pub(super) recorder: Recorder,
+    pub(super) lifecycle: Lifecycle,
+}
+
+impl Safety {
+    /// The answer when nothing is known; no I/O in the way.
+    pub(super) fn answer(&self, call: &FallbackCall) -> Twiml {
+        let policy = self.policies.current();
+        Twiml(
+            policy
+                .safe_answer(Some(&call.caller), call.called.as_deref())
+                .to_xml(),
+        )
+    }
+
+    /// The answer when not even the webhook is at hand.
+    pub(super) fn blind_answer(&self) -> Twiml {
+        Twiml(self.policies.current().safe_answer(None, None).to_xml())
+    }
+
+    /// Does the work of a webhook to its end, even where Twilio has hung up meanwhile: a handoff that was begun is finished and recorded.
+    async fn to_the_end(
+        &self,
+        webhook: &Webhook,
+        work: impl Future<Output = String> + Send + 'static,
+    ) -> Twiml {
+        let (done, answer) = oneshot::channel();
+        let work = async move {
+            let body = work.await;
+            // Whoever asked may be gone.
+            drop(done.send(body));
+        };
+        self.lifecycle
+            .spawn_transient("webhook", work.instrument(Span::current()));
+        match answer.await {
+            Ok(body) => Twiml(body),
+            // It panicked, or the process is being aborted.
+            Err(_) => self.answer(&FallbackCall::read(webhook)),
+        }
+    }
+
+    /// A webhook that cannot be tied to a call gets the safe answer; the reason is counted and recorded.
+    async fn unusable(&self, webhook: &Webhook, why: Unusable) -> Twiml {
+        metrics::counter!("switchboard_webhooks_unusable_total", "reason" => why.as_str())
+            .increment(1);
+        tracing::warn!(
+            event = "webhook.unusable",
+            path = webhook.path,
+            reason = why.as_str(),
+            "a webhook without what it needs gets the safe answer"
+        );
+        let event = Event::WebhookUnusable {
+            path: webhook.path.clone(),
+            reason: why.as_str().to_owned(),
+        };
+        self.recorder
+            .note(Record::of_service(self.clock.now(), event))
+            .await;
+        self.answer(&FallbackCall::read(webhook))
+    }
+}
+
+/// A call arrives.
+pub(super) async fn inbound(
+    State(inbound): State<Inbound>,
+    State(safety): State<Safety>,
+    Extension(request_id): Extension<RequestId>,
+    webhook: Webhook,
+) -> Twiml {
+    match IncomingCall::read(&webhook) {
+        Ok(call) => {
+            name_call(&call.call_id);
+            let work = async move { inbound.answer(call, &request_id.0).await };
+            safety.to_the_end(&webhook, work).await
+        }
+        Err(why) => safety.unusable(&webhook, why).await,
+    }
+}
+
+/// A `<Dial>` has ended.
+pub(super) async fn dial(
+    State(dial_ends): State<DialEnds>,
+    State(safety): State<Safety>,
+    Extension(request_id): Extension<RequestId>,
+    webhook: Webhook,
+) -> Twiml {
+    match DialEnded::read(&webhook) {
+        Ok(ended) => {
+            name_call(&ended.call_id);
+            let work = async move { dial_ends.answer(ended, &request_id.0).await };
+            safety.to_the_end(&webhook, work).await
+        }
+        Err(why) => safety.unusable(&webhook, why).await,
+    }
+}
+
+/// A caller who waits asks again.
+pub(super) async fn hold(
+    State(holds): State<Holds>,
+    State(safety): State<Safety>,
+    Extension(request_id): Extension<RequestId>,
+    webhook: Webhook,
+) -> Twiml {
+    match HeldCall::read(&webhook) {
+        Ok(held) => {
+            name_call(&held.call_id);
+            let work = async move { holds.answer(held, &request_id.0).await };
+            safety.to_the_end(&webhook, work).await
+        }
+        Err(why) => safety.unusable(&webhook, why).await,
+    }
+}
+
+/// A leg made progress, or the number's call is over. Twilio wants an empty document, whatever we make of it.
+pub(super) async fn status(State(status_reports): State<StatusReports>, webhook: Webhook) -> Twiml {
+    match StatusReport::read(&webhook) {
+        Ok(status) => {
+            name_call(&status.call_id);
+            status_reports.take(status).await;
+        }
+        Err(why) => {
+            metrics::counter!("switchboard_webhooks_unusable_total", "reason" => why.as_str())
+                .increment(1);
+            tracing::warn!(
+                event = "webhook.unusable",
+                path = webhook.path,
+                reason = why.as_str(),
+                "a status callback without what it needs"
+            );
+        }
+    }
+    Twiml(answer::nothing().to_xml())
+}
+
+/// Twilio could not use our answer. Static: no store, no Braze, no dialer.
+pub(super) async fn fallback(State(safety): State<Safety>, webhook: Webhook) -> Twiml {
+    let call = FallbackCall::read(&webhook);
+    metrics::counter!("switchboard_fallback_requests_total").increment(1);
+    tracing::error!(
+        event = "call.on_fallback",
+        call_sid = call.call_id.as_ref().map_or("", CallId::as_str),
+        error_code = call.error_code.as_deref().unwrap_or_default(),
+        "Twilio calls the fallback URL: it could not use our answer"
+    );
+    safety.answer(&call)
+}
+
+/// A path under the prefix that does not exist; said only to those who sign.
+pub(super) async fn unknown_path(_webhook: Webhook) -> StatusCode {
+    StatusCode::NOT_FOUND
+}
+
+/// Every log line of this request names the call.
+fn name_call(call_id: &CallId) {
+    Span::current().record("call_sid", call_id.as_str());
+}

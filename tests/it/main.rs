@@ -1,4 +1,13 @@
 //! The integration tests: one binary, the outside world as a model.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
 
+mod deadlines;
+mod failover;
+mod inbound;
 mod signature;
 mod tidy;
+mod world;

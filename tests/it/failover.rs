@@ -1,0 +1,204 @@
+//! A dialer fails: one retry where that is safe, then the next dialer of the plan.
+
+use std::time::Duration;
+
+use switchboard::audit::Kind;
+use switchboard::call::Disposition;
+use switchboard::simulator::faults::{Fault, Faults, Garbage, Route};
+use switchboard::simulator::twilio::LineBehaviour;
+
+use crate::world::{
+    CALLED, DIALFIRE_LINE, HOT, LAST_RESORT, Settings, World, ZENDESK_LINE, dialled,
+};
+
+/// Requests that hand a call off; probes are none.
+fn handoffs() -> Route {
+    Route::method("POST")
+}
+
+fn break_handoffs(faults: &Faults, fault: &Fault) {
+    if *fault == Fault::RefuseConnections {
+        faults.standing(fault.clone());
+    } else {
+        faults.standing_on(handoffs(), fault.clone());
+    }
+}
+
+#[tokio::test]
+async fn a_500_is_asked_twice_then_the_next_dialer_once() {
+    let world = World::new().await;
+    world
+        .outside
+        .dialfire
+        .faults()
+        .standing_on(handoffs(), Fault::status(500));
+    let result = world.call(HOT).await;
+    assert_eq!(world.asked_dialfire(), 2);
+    assert_eq!(world.asked_zendesk(), 1);
+    assert_eq!(dialled(&result), [ZENDESK_LINE]);
+    assert!(world.stored(&result).await.failed_over);
+}
+
+#[tokio::test]
+async fn a_401_is_asked_once_and_opens_the_breaker() {
+    let world = World::new().await;
+    world
+        .outside
+        .dialfire
+        .faults()
+        .standing_on(handoffs(), Fault::status(401));
+    let result = world.call(HOT).await;
+    assert_eq!(world.asked_dialfire(), 1);
+    assert_eq!(world.asked_zendesk(), 1);
+    assert_eq!(dialled(&result), [ZENDESK_LINE]);
+
+    let next = world.call(HOT).await;
+    assert_eq!(world.asked_dialfire(), 1);
+    let decided = world.details(&next, Kind::CallDecided).await;
+    assert_eq!(
+        decided[0]["decision"]["plan"]["skipped"][0]["reason"],
+        "breaker_open"
+    );
+}
+
+#[tokio::test]
+async fn each_way_to_fail_costs_the_requests_it_may_cost() {
+    let cases: [(Fault, usize); 7] = [
+        (Fault::status(422), 1),
+        (Fault::status(503), 2),
+        (Fault::RefuseConnections, 0),
+        (Fault::Reset, 2),
+        (Fault::Garbage(Garbage::Html), 1),
+        (Fault::Redirect("http://127.0.0.1:9/".to_owned()), 1),
+        (Fault::too_many_requests(Some(60)), 1),
+    ];
+    for (fault, n_requests) in cases {
+        let world = World::new().await;
+        break_handoffs(world.outside.dialfire.faults(), &fault);
+        let result = world.call(HOT).await;
+        assert_eq!(dialled(&result), [ZENDESK_LINE], "{fault:?}");
+        assert_eq!(world.asked_dialfire(), n_requests, "{fault:?}");
+        assert_eq!(world.asked_zendesk(), 1, "{fault:?}");
+        assert!(result.first_answer < Duration::from_secs(2), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_line_is_rung_once_more_then_the_next_dialer_takes_over() {
+    let world = World::new().await;
+    world
+        .outside
+        .twilio
+        .set_line(DIALFIRE_LINE, LineBehaviour::Busy);
+    let result = world.call(HOT).await;
+    assert_eq!(
+        dialled(&result),
+        [DIALFIRE_LINE, DIALFIRE_LINE, ZENDESK_LINE]
+    );
+    assert_eq!(world.asked_dialfire(), 1);
+    assert_eq!(world.asked_zendesk(), 1);
+    let stored = world.stored(&result).await;
+    assert_eq!(stored.disposition, Some(Disposition::Answered));
+    assert!(stored.failed_over);
+}
+
+#[tokio::test]
+async fn when_every_leg_fails_the_last_resort_rings() {
+    let world = World::new().await;
+    for line in [DIALFIRE_LINE, ZENDESK_LINE] {
+        world.outside.twilio.set_line(line, LineBehaviour::NoAnswer);
+    }
+    let result = world.call(HOT).await;
+    assert_eq!(
+        dialled(&result),
+        [
+            DIALFIRE_LINE,
+            DIALFIRE_LINE,
+            ZENDESK_LINE,
+            ZENDESK_LINE,
+            LAST_RESORT
+        ]
+    );
+    let stored = world.stored(&result).await;
+    assert_eq!(stored.disposition, Some(Disposition::LastResort));
+    assert_eq!(stored.reason.as_str(), "all_legs_failed");
+}
+
+#[tokio::test]
+async fn without_a_last_resort_the_goodbye_message_is_spoken() {
+    let routing = "goodbye_message = \"Please call again.\"".to_owned();
+    let world = World::with(Settings {
+        routing,
+        ..Settings::default()
+    })
+    .await;
+    for line in [DIALFIRE_LINE, ZENDESK_LINE] {
+        world.outside.twilio.set_line(line, LineBehaviour::Busy);
+    }
+    let result = world.call(HOT).await;
+    assert_eq!(result.heard, ["Please call again."]);
+    assert_eq!(
+        world.stored(&result).await.disposition,
+        Some(Disposition::Busy)
+    );
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_while_it_rings_has_abandoned() {
+    let world = World::new().await;
+    let after = Duration::from_secs(3);
+    world
+        .outside
+        .twilio
+        .set_line(DIALFIRE_LINE, LineBehaviour::CallerHangsUpRinging { after });
+    let result = world.call(HOT).await;
+    assert_eq!(dialled(&result), [DIALFIRE_LINE]);
+    assert_eq!(
+        world.stored(&result).await.disposition,
+        Some(Disposition::Abandoned)
+    );
+}
+
+#[tokio::test]
+async fn when_every_dialer_refuses_the_caller_waits_and_is_routed_on_recovery() {
+    let world = World::new().await;
+    for faults in [
+        world.outside.dialfire.faults(),
+        world.outside.zendesk.faults(),
+    ] {
+        for _ in 0..2 {
+            faults.once_on(handoffs(), Fault::status(500));
+        }
+    }
+    let result = world.call(HOT).await;
+    assert_eq!(result.steps_to("/webhooks/twilio/hold").len(), 1);
+    assert_eq!(dialled(&result), [DIALFIRE_LINE]);
+    let stored = world.stored(&result).await;
+    assert!(stored.held);
+    assert_eq!(stored.disposition, Some(Disposition::Answered));
+}
+
+#[tokio::test]
+async fn a_webhook_without_a_call_is_answered_safely_and_counted() {
+    let world = World::new().await;
+    let mut fields = world.outside.twilio.inbound_fields("CA1", HOT, CALLED);
+    fields.retain(|(name, _)| name != "CallSid");
+    let answer = world
+        .outside
+        .twilio
+        .post("/webhooks/twilio", &fields)
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.contains(LAST_RESORT), "{}", answer.body);
+    let records = world.running().store.records(0, 100).await.unwrap();
+    let unusable = records
+        .iter()
+        .find(|record| record.kind == Kind::WebhookUnusable)
+        .unwrap();
+    assert!(
+        unusable.detail.contains("call_sid_missing"),
+        "{}",
+        unusable.detail
+    );
+}

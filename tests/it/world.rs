@@ -1,0 +1,281 @@
+//! The world of a test: the appliance in this process, on real sockets and a real database, and stand-ins of everything outside.
+
+use std::time::Duration;
+
+use switchboard::app::{self, Running};
+use switchboard::audit::Kind;
+use switchboard::call::CallId;
+use switchboard::clock::Clock;
+use switchboard::config;
+use switchboard::lifecycle::{Lifecycle, Signals};
+use switchboard::simulator::requests::Requests;
+use switchboard::simulator::twilio::{Call, CallResult, LineBehaviour};
+use switchboard::simulator::{World as Outside, made_up};
+use switchboard::store::{StoredCall, StoredRecord};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+pub(crate) use switchboard::simulator::made_up::{
+    CALLED, DIALFIRE_LINE, LAST_RESORT, ZENDESK_LINE,
+};
+
+/// A caller whom Braze does not know.
+pub(crate) const STRANGER: &str = "+491700000001";
+/// A caller with score 90: tier hot, so Dialfire first, then Zendesk Talk.
+pub(crate) const HOT: &str = "+491700000090";
+/// A caller with score 10: tier cold, so the default plan, Zendesk Talk first.
+pub(crate) const COLD: &str = "+491700000010";
+
+/// The appliance and everything outside.
+pub(crate) struct World {
+    pub(crate) outside: Outside,
+    running: Option<Running>,
+    lifecycle: Lifecycle,
+    /// The stand-ins serve until this is dropped.
+    _tasks: JoinSet<()>,
+    directory: tempfile::TempDir,
+    settings: Settings,
+}
+
+/// What a test can change in the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Lines added under `[routing]`.
+    pub(crate) routing: String,
+    /// Lines added under `[twilio]`.
+    pub(crate) twilio: String,
+    /// Lines added under `[braze]`.
+    pub(crate) braze: String,
+    /// Lines added under both dialers.
+    pub(crate) dialers: String,
+    /// Sections added at the end.
+    pub(crate) sections: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            routing: format!("last_resort_number = \"{LAST_RESORT}\""),
+            twilio: String::new(),
+            braze: String::new(),
+            // No probe interferes with what a test counts.
+            dialers: "probe_every = \"1h\"".to_owned(),
+            sections: String::new(),
+        }
+    }
+}
+
+impl World {
+    /// Everything well: both dialers take calls, all lines answer, the callers above are known.
+    pub(crate) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let (outside, serve) = Outside::bind(1).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve);
+        let score = |phone, score: i64| {
+            switchboard::simulator::braze::Profile::new(phone).with("lead_score", score)
+        };
+        outside.braze.add(score(HOT, 90));
+        outside.braze.add(score(COLD, 10));
+        outside
+            .twilio
+            .set_line("", LineBehaviour::answer(Duration::from_secs(30)));
+        let mut world = Self {
+            outside,
+            running: None,
+            lifecycle: Lifecycle::default(),
+            _tasks: tasks,
+            directory: tempfile::tempdir().unwrap(),
+            settings,
+        };
+        world.start().await;
+        world
+    }
+
+    /// Starts the appliance on its database.
+    pub(crate) async fn start(&mut self) {
+        let context = config::Context::in_directory(self.directory.path());
+        let text = self.configuration();
+        let config = config::parse(&text, &context).unwrap().config;
+        self.lifecycle = Lifecycle::new(Duration::from_secs(5));
+        let running = app::start(&config, &Clock::system(), &self.lifecycle, None)
+            .await
+            .unwrap();
+        self.outside
+            .connect(&format!("http://{}", running.address), made_up::PUBLIC_URL);
+        self.running = Some(running);
+    }
+
+    /// Stops the appliance in good order.
+    pub(crate) async fn stop(&mut self) {
+        let (signals, receiver) = mpsc::channel(1);
+        self.lifecycle.stop();
+        let verdict = self
+            .lifecycle
+            .run_until_stopped(Signals::from_channel(receiver))
+            .await;
+        drop(signals);
+        if let Some(running) = self.running.take() {
+            running.close().await;
+        }
+        assert_eq!(verdict, switchboard::lifecycle::Verdict::Clean);
+    }
+
+    /// How many handoff requests Dialfire got; probes are none.
+    pub(crate) fn asked_dialfire(&self) -> usize {
+        n_handoffs(self.outside.dialfire.requests())
+    }
+
+    /// How many handoff requests Zendesk Talk got; probes are none.
+    pub(crate) fn asked_zendesk(&self) -> usize {
+        n_handoffs(self.outside.zendesk.requests())
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    /// A whole phone call, as Twilio sees it. Its answers must be valid TwiML.
+    pub(crate) async fn call(&self, from: &str) -> CallResult {
+        let result = self.outside.twilio.call(Call::new(from, CALLED)).await;
+        assert_eq!(result.violations, Vec::<String>::new());
+        result
+    }
+
+    /// The call as the store holds it.
+    pub(crate) async fn stored(&self, result: &CallResult) -> StoredCall {
+        self.running()
+            .store
+            .call(&id(result))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// The records of a call.
+    pub(crate) async fn records(&self, result: &CallResult) -> Vec<StoredRecord> {
+        self.running()
+            .store
+            .records_of_call(&id(result))
+            .await
+            .unwrap()
+    }
+
+    /// The details of a call's records of one kind.
+    pub(crate) async fn details(&self, result: &CallResult, kind: Kind) -> Vec<serde_json::Value> {
+        let records = self.records(result).await;
+        let of_kind = records.iter().filter(|record| record.kind == kind);
+        of_kind
+            .map(|record| serde_json::from_str(&record.detail).unwrap())
+            .collect()
+    }
+
+    fn configuration(&self) -> String {
+        let Settings {
+            routing,
+            twilio,
+            braze,
+            dialers,
+            sections,
+        } = &self.settings;
+        format!(
+            r#"
+[server]
+listen = "127.0.0.1:0"
+public_url = "{public_url}"
+
+[storage]
+path = "switchboard.db"
+
+[twilio]
+account_sid = "{account_sid}"
+auth_token = "{auth_token}"
+{twilio}
+
+[braze]
+base_url = "{braze_url}"
+api_key = "{braze_key}"
+score_attribute = "lead_score"
+webhook_secret = "push-secret"
+{braze}
+
+[routing]
+default_dialer = "zendesk"
+{routing}
+
+[[routing.tiers]]
+name = "hot"
+min_score = 80
+[[routing.tiers]]
+name = "warm"
+min_score = 40
+[[routing.tiers]]
+name = "cold"
+min_score = 0
+
+[[routing.rules]]
+name = "sales floor"
+tier = ["hot", "warm"]
+dialers = ["dialfire", "zendesk"]
+
+[dialers.dialfire]
+kind = "dialfire"
+connect = "{dialfire_line}"
+campaign = "{campaign}"
+task = "{task}"
+token = "{campaign_token}"
+base_url = "{dialfire_url}"
+{dialers}
+
+[dialers.zendesk]
+kind = "zendesk_talk"
+connect = "{zendesk_line}"
+base_url = "{zendesk_url}"
+email = "{zendesk_email}"
+token = "{zendesk_token}"
+{dialers}
+
+{sections}
+"#,
+            public_url = made_up::PUBLIC_URL,
+            account_sid = made_up::ACCOUNT_SID,
+            auth_token = made_up::AUTH_TOKEN,
+            braze_url = self.outside.braze.url(),
+            braze_key = made_up::BRAZE_KEY,
+            dialfire_line = DIALFIRE_LINE,
+            campaign = made_up::CAMPAIGN,
+            task = made_up::TASK,
+            campaign_token = made_up::CAMPAIGN_TOKEN,
+            dialfire_url = self.outside.dialfire.url(),
+            zendesk_line = ZENDESK_LINE,
+            zendesk_url = self.outside.zendesk.url(),
+            zendesk_email = made_up::ZENDESK_EMAIL,
+            zendesk_token = made_up::ZENDESK_TOKEN,
+        )
+    }
+}
+
+/// The id of a call.
+pub(crate) fn id(result: &CallResult) -> CallId {
+    CallId::parse(&result.call_sid).unwrap()
+}
+
+/// The addresses that were dialled, in order.
+pub(crate) fn dialled(result: &CallResult) -> Vec<&str> {
+    result
+        .dialled
+        .iter()
+        .map(|leg| leg.address.as_str())
+        .collect()
+}
+
+fn n_handoffs(requests: &Requests) -> usize {
+    requests
+        .all()
+        .iter()
+        .filter(|request| request.method == "POST")
+        .count()
+}

@@ -18,12 +18,21 @@ async fn a_hot_lead_talks_to_the_sales_floor_and_every_step_is_on_disk() {
     );
 
     let stored = world.stored(&result).await;
-    assert_eq!(stored.tier.as_ref().map(|tier| tier.as_str()), Some("hot"));
+    assert_eq!(
+        stored
+            .tier
+            .as_ref()
+            .map(switchboard::lead::TierName::as_str),
+        Some("hot")
+    );
     assert_eq!(stored.rule.as_deref(), Some("sales floor"));
     assert_eq!(stored.status, Status::Ended);
     assert_eq!(stored.disposition, Some(Disposition::Answered));
     assert_eq!(
-        stored.dialer.as_ref().map(|dialer| dialer.as_str()),
+        stored
+            .dialer
+            .as_ref()
+            .map(switchboard::routing::DialerId::as_str),
         Some("dialfire")
     );
     assert!(!stored.failed_over);

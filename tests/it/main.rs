@@ -1,9 +1,5 @@
 //! The integration tests: one binary, the outside world as a model.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test stops at the first surprise"
-)]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod deadlines;
 mod failover;

@@ -32,6 +32,14 @@ impl Record {
         }
     }
 
+    /// The same record, saying whether the call may have been answered before (see [`CallAnswered::unclaimed`]).
+    pub fn unclaimed(mut self, unclaimed: bool) -> Self {
+        if let Event::CallAnswered(answered) = &mut self.event {
+            answered.unclaimed = unclaimed;
+        }
+        self
+    }
+
     /// A record that belongs to no call.
     pub fn of_service(at: Timestamp, event: Event) -> Self {
         Self {
@@ -138,9 +146,6 @@ pub struct CallDecided {
     pub lookup_exchange: Option<Exchange>,
     /// What was decided.
     pub decision: Decision,
-    /// True where the ledger could not be asked, so that this may be a second answer to one call.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub unclaimed: bool,
 }
 
 /// How a call came in.
@@ -177,6 +182,9 @@ pub struct CallAnswered {
     pub stages: Stages,
     /// False where the answer left after the budget had ended.
     pub within_budget: bool,
+    /// True where the store failed or was late when the call was opened, so that this may be a second answer to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclaimed: bool,
     /// The call afterwards.
     pub after: CallAfter,
 }

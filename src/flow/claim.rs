@@ -1,18 +1,20 @@
 //! First sight of a webhook by exactly one worker, or the answer given before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
-use super::hand_off::Opening;
 use crate::call::CallId;
-use crate::store::{Sighting, Store, StoredCall, StoredLeg};
+use crate::store::{Store, StoredCall, StoredLeg};
 
 /// How long the store may take to say whether a webhook was answered before.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Answers kept in memory: those of the last moments, when Twilio may repeat a webhook.
+const RECENT: usize = 4_096;
 
 /// Who may work on which call. Webhooks of one call are handled one after another, so that a repeat finds the answer of the first and no
 /// update is lost. Cheap to clone.
@@ -20,6 +22,14 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub struct Claims {
     store: Store,
     in_hand: Arc<Mutex<HashMap<CallId, Arc<AsyncMutex<()>>>>>,
+    recent: Arc<Mutex<Recent>>,
+}
+
+/// The answers of calls that arrived a moment ago, oldest first.
+#[derive(Debug, Default)]
+struct Recent {
+    order: VecDeque<CallId>,
+    answers: HashMap<CallId, String>,
 }
 
 /// What a claim came to.
@@ -27,14 +37,8 @@ pub struct Claims {
 pub(super) enum Claim {
     /// It was answered before, with these bytes.
     Answered(String),
-    /// It is ours to answer.
-    Ours {
-        in_hand: InHand,
-        /// Whether the ledger knows the call: the process may have ended before it could answer.
-        opening: Opening,
-        /// The store could not say whether this was answered before; the work goes on, and the record says so.
-        unclaimed: bool,
-    },
+    /// It is ours to answer, as far as is known: the commit that opens the call decides.
+    Ours(InHand),
 }
 
 /// The call is in hand until this is dropped.
@@ -51,45 +55,64 @@ impl Claims {
         Self {
             store,
             in_hand: Arc::default(),
+            recent: Arc::default(),
         }
     }
 
-    /// Waits until no other webhook of this call is in hand, then says whether `step` was answered before.
+    /// Claims the arrival of a call: waits until no other webhook of it is in hand, then says whether it was answered a moment ago. An older
+    /// answer is found when the call is opened; asking the ledger first would cost every call a read.
+    pub(super) async fn claim_arrival(&self, call_id: &CallId) -> Claim {
+        let in_hand = self.take_in_hand(call_id).await;
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        match recent.answers.get(call_id) {
+            Some(body) => Claim::Answered(body.clone()),
+            None => Claim::Ours(in_hand),
+        }
+    }
+
+    /// Remembers the answer to an arrival for as long as Twilio may repeat it.
+    pub(super) fn remember(&self, call_id: &CallId, body: &str) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent
+            .answers
+            .insert(call_id.clone(), body.to_owned())
+            .is_none()
+        {
+            recent.order.push_back(call_id.clone());
+        }
+        if recent.order.len() > RECENT
+            && let Some(oldest) = recent.order.pop_front()
+        {
+            recent.answers.remove(&oldest);
+        }
+    }
+
+    /// Claims a later webhook of a call: waits until no other is in hand, then asks the ledger whether `step` was answered before. A
+    /// ledger that cannot say counts as "no"; the log line says so.
     pub(super) async fn claim(&self, call_id: &CallId, step: &str) -> Claim {
         let in_hand = self.take_in_hand(call_id).await;
-        let (opening, unclaimed) = match timeout(PATIENCE, self.store.sighting(call_id, step)).await
-        {
-            Ok(Ok(Sighting {
-                answer: Some(body), ..
-            })) => return Claim::Answered(body),
-            Ok(Ok(Sighting { known: true, .. })) => (Opening::KnownCall, false),
-            Ok(Ok(Sighting { known: false, .. })) => (Opening::NewCall, false),
+        match timeout(PATIENCE, self.store.answer(call_id, step)).await {
+            Ok(Ok(Some(body))) => return Claim::Answered(body),
+            Ok(Ok(None)) => {}
             Ok(Err(error)) => {
                 tracing::warn!(event = "call.unclaimed", error = %error, "the store cannot say whether this webhook was answered before");
-                (Opening::NewCall, true)
             }
             Err(_) => {
                 tracing::warn!(
                     event = "call.unclaimed",
                     "the store takes too long to say whether this webhook was answered before"
                 );
-                (Opening::NewCall, true)
             }
-        };
-        Claim::Ours {
-            in_hand,
-            opening,
-            unclaimed,
         }
+        Claim::Ours(in_hand)
     }
 
     /// The answer that the store holds for a step, if it says so in time.
     pub(super) async fn answer(&self, call_id: &CallId, step: &str) -> Option<String> {
-        timeout(PATIENCE, self.store.sighting(call_id, step))
+        timeout(PATIENCE, self.store.answer(call_id, step))
             .await
             .ok()?
             .ok()?
-            .answer
     }
 
     /// The call as the store holds it. `None` where it holds none, or does not say so in time.

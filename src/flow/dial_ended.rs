@@ -43,7 +43,7 @@ impl DialEnds {
         let step = format!("dial-{}", ended.report.step);
         let _in_hand = match self.claims.claim(&ended.call_id, &step).await {
             Claim::Answered(body) => return body,
-            Claim::Ours { in_hand, .. } => in_hand,
+            Claim::Ours(in_hand) => in_hand,
         };
         let Some(stored) = self.claims.call(&ended.call_id).await else {
             return answer_to_unknown_call(&policy, &ended);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::record::Recorder;
+use super::record::{Recorded, Recorder};
 use super::stopwatch::Stopwatch;
 use crate::audit::{Attempt, Event, HandoffIntended, Record};
 use crate::call::CallId;
@@ -10,7 +10,6 @@ use crate::clock::Clock;
 use crate::dialer::{Dialer, Fleet, HandedOff, Note};
 use crate::handoff::{Candidate, Certainty, Failure, FailureKind, Next, Outcome, Run};
 use crate::routing::DialerId;
-use crate::store::Opened;
 
 /// How long an intent may take to reach the disk before the request leaves anyway.
 const INTENT_PATIENCE: Duration = Duration::from_millis(100);
@@ -34,6 +33,38 @@ pub(super) struct Handed {
     pub(super) n_requests: usize,
     /// Whether the call is in the ledger by now.
     pub(super) opening: Opening,
+    /// The store failed or was late when the call was opened.
+    pub(super) unclaimed: bool,
+}
+
+impl Handed {
+    fn nobody_yet(opening: Opening, unwritten: Vec<Record>) -> Self {
+        Self {
+            result: HandoffResult::GiveUp,
+            unwritten,
+            n_requests: 0,
+            opening,
+            unclaimed: false,
+        }
+    }
+
+    fn connect(self, dialer: DialerId, certainty: Certainty, reference: Option<String>) -> Self {
+        Self {
+            result: HandoffResult::Connect {
+                dialer,
+                certainty,
+                reference,
+            },
+            ..self
+        }
+    }
+
+    fn repeat(self) -> Self {
+        Self {
+            result: HandoffResult::Repeat,
+            ..self
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,73 +106,41 @@ impl HandOff {
         plan: &[DialerId],
         note: &Note,
         stopwatch: &Stopwatch,
-        mut opening: Opening,
-        mut unwritten: Vec<Record>,
+        opening: Opening,
+        unwritten: Vec<Record>,
     ) -> Handed {
-        let mut run = Run::new(
-            plan.iter()
-                .filter_map(|dialer| self.candidate(dialer))
-                .collect(),
-        );
+        let candidates = plan.iter().filter_map(|dialer| self.candidate(dialer));
+        let mut run = Run::new(candidates.collect());
+        let mut handed = Handed::nobody_yet(opening, unwritten);
         let mut next = run.start(stopwatch.remaining());
-        let mut n_requests = 0;
         loop {
             let (dialer, attempt, after, share) = match next {
-                Next::Connect {
-                    dialer,
-                    certainty,
-                    reference,
-                } => {
-                    let result = HandoffResult::Connect {
-                        dialer,
-                        certainty,
-                        reference,
-                    };
-                    return Handed {
-                        result,
-                        unwritten,
-                        n_requests,
-                        opening,
-                    };
-                }
-                Next::GiveUp => {
-                    let result = HandoffResult::GiveUp;
-                    return Handed {
-                        result,
-                        unwritten,
-                        n_requests,
-                        opening,
-                    };
-                }
                 Next::Send {
                     dialer,
                     attempt,
                     after,
                     timeout,
                 } => (dialer, attempt, after, timeout),
+                Next::Connect {
+                    dialer,
+                    certainty,
+                    reference,
+                } => return handed.connect(dialer, certainty, reference),
+                Next::GiveUp => return handed,
             };
             let ends_at = stopwatch.now() + after + share;
             if !after.is_zero() {
                 self.clock.wait(after).await;
             }
-            unwritten.push(self.intent(&note.call_id, &dialer, attempt, share));
-            if self
-                .commit_intent(&mut opening, std::mem::take(&mut unwritten), stopwatch)
-                .await
-                == Opened::Repeat
-            {
-                let result = HandoffResult::Repeat;
-                return Handed {
-                    result,
-                    unwritten,
-                    n_requests,
-                    opening,
-                };
+            let intent = self.intent(&note.call_id, &dialer, attempt, share);
+            if self.commit_intent(&mut handed, intent, stopwatch).await == Recorded::Repeat {
+                return handed.repeat();
             }
             let handed_off = self.ask(&dialer, note, attempt, ends_at).await;
-            n_requests += usize::from(!handed_off.exchanges.is_empty());
+            handed.n_requests += usize::from(!handed_off.exchanges.is_empty());
             next = run.next(&handed_off.outcome, stopwatch.remaining());
-            unwritten.extend(self.concluded(&note.call_id, dialer, attempt, handed_off));
+            let concluded = self.concluded(&note.call_id, dialer, attempt, handed_off);
+            handed.unwritten.extend(concluded);
         }
     }
 
@@ -167,13 +166,17 @@ impl HandOff {
     /// The intent is on disk before the request leaves; only a store that fails or is late is not waited for.
     async fn commit_intent(
         &self,
-        opening: &mut Opening,
-        records: Vec<Record>,
+        handed: &mut Handed,
+        intent: Record,
         stopwatch: &Stopwatch,
-    ) -> Opened {
+    ) -> Recorded {
+        let mut records = std::mem::take(&mut handed.unwritten);
+        records.push(intent);
         let patience = INTENT_PATIENCE.min(stopwatch.remaining());
-        let opening = std::mem::replace(opening, Opening::KnownCall);
-        self.recorder.record(opening, records, patience).await
+        let opening = std::mem::replace(&mut handed.opening, Opening::KnownCall);
+        let recorded = self.recorder.record(opening, records, patience).await;
+        handed.unclaimed |= opening == Opening::NewCall && recorded == Recorded::Late;
+        recorded
     }
 
     async fn ask(

@@ -42,7 +42,7 @@ impl Holds {
         let step = format!("hold-{}", held.round);
         let _in_hand = match self.claims.claim(&held.call_id, &step).await {
             Claim::Answered(body) => return body,
-            Claim::Ours { in_hand, .. } => in_hand,
+            Claim::Ours(in_hand) => in_hand,
         };
         let Some(stored) = self.claims.call(&held.call_id).await else {
             metrics::counter!("switchboard_unknown_calls_total").increment(1);

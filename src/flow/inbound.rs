@@ -2,11 +2,11 @@
 
 use super::claim::{Claim, Claims};
 use super::gather::{Gather, Gathered};
-use super::hand_off::{HandOff, Handed, HandoffResult};
+use super::hand_off::{HandOff, Handed, HandoffResult, Opening};
 use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
-use super::record::Recorder;
+use super::record::{Recorded, Recorder};
 use super::stopwatch::Stopwatch;
 use crate::audit::{CallAfter, CallDecided, Door, Event, Personal, Record};
 use crate::call::CallState;
@@ -14,7 +14,6 @@ use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::lead::TierName;
 use crate::routing::{self, Decision, DialerId};
-use crate::store::Opened;
 use crate::twilio::IncomingCall;
 
 /// The step name of a call's first answer.
@@ -43,23 +42,52 @@ impl Inbound {
     /// Answers a call with TwiML. Infallible: whatever breaks, the caller is put through or told so.
     pub async fn answer(&self, call: IncomingCall, request_id: &str) -> String {
         let policy = self.policies.current();
-        let mut stopwatch = Stopwatch::starting(&self.clock, policy.budget);
-        let (_in_hand, opening, unclaimed) = match self.claims.claim(&call.call_id, STEP).await {
+        let stopwatch = Stopwatch::starting(&self.clock, policy.budget);
+        let _in_hand = match self.claims.claim_arrival(&call.call_id).await {
             Claim::Answered(body) => return repeated(body),
-            Claim::Ours {
-                in_hand,
-                opening,
-                unclaimed,
-            } => (in_hand, opening, unclaimed),
+            Claim::Ours(in_hand) => in_hand,
         };
+        let arrival = Arrival {
+            call: &call,
+            request_id,
+            policy: &policy,
+        };
+        if let Some(body) = self
+            .route(&arrival, stopwatch.clone(), Opening::NewCall)
+            .await
+        {
+            return body;
+        }
+        if let Some(body) = self.claims.answer(&call.call_id, STEP).await {
+            return repeated(body);
+        }
+        // The process ended before it could answer this call: as if it were new, under the same idempotency keys.
+        let body = self.route(&arrival, stopwatch, Opening::KnownCall).await;
+        body.unwrap_or_else(|| safe_answer(&arrival))
+    }
 
+    /// Gather, decide, hand off, record. `None` where the ledger knows the call although it was to be opened.
+    async fn route(
+        &self,
+        arrival: &Arrival<'_>,
+        mut stopwatch: Stopwatch,
+        opening: Opening,
+    ) -> Option<String> {
         let started = stopwatch.now();
-        let gathered = self.gather.facts(&call.caller, stopwatch.deadline()).await;
+        let gathered = self
+            .gather
+            .facts(&arrival.call.caller, stopwatch.deadline())
+            .await;
         stopwatch.lookup_took(started);
-        let decision = routing::decide(&policy.ruleset, &gathered.facts);
+        let decision = routing::decide(&arrival.policy.ruleset, &gathered.facts);
 
-        let note = note::of_decision(&call, &decision, &policy.ruleset, request_id);
-        let decided = self.decided(&call, request_id, gathered, &decision, unclaimed);
+        let note = note::of_decision(
+            arrival.call,
+            &decision,
+            &arrival.policy.ruleset,
+            arrival.request_id,
+        );
+        let decided = self.decided(arrival, gathered, &decision);
         let started = stopwatch.now();
         let plan = &decision.plan.dialers;
         let handed = self
@@ -68,39 +96,63 @@ impl Inbound {
             .await;
         stopwatch.handoff_took(started);
         if handed.result == HandoffResult::Repeat {
-            return self.answer_of_the_first(&call, &policy).await;
+            return None;
         }
-        self.conclude(&call, request_id, &policy, &decision, handed, &stopwatch)
-            .await
+        self.conclude(arrival, &decision, handed, &stopwatch).await
     }
 
     /// Builds, records and returns the answer.
     async fn conclude(
         &self,
-        call: &IncomingCall,
-        request_id: &str,
-        policy: &Policy,
+        arrival: &Arrival<'_>,
         decision: &Decision,
         handed: Handed,
         stopwatch: &Stopwatch,
-    ) -> String {
+    ) -> Option<String> {
+        let call = arrival.call;
         let parties = Parties {
             caller: &call.caller,
             called: call.called.as_deref(),
         };
         let state = CallState::routing(decision.plan.dialers.clone());
+        let now = self.clock.now();
         let words = LastWords::after_handoff(
-            policy,
+            arrival.policy,
             &self.fleet,
             &handed,
             parties,
             state,
             decision.reason,
-            self.clock.now(),
+            now,
         );
         let body = words.response.to_xml();
+        report(&words, decision, stopwatch);
+        let after = self.after(&words, stopwatch);
+        let step = STEP.to_owned();
+        let answered = words.record(
+            stopwatch,
+            &call.call_id,
+            arrival.request_id,
+            step,
+            &body,
+            after,
+        );
+        let mut records = handed.unwritten;
+        records.push(answered.unclaimed(handed.unclaimed));
+        let recorded = self
+            .recorder
+            .record(handed.opening, records, stopwatch.until_end())
+            .await;
+        if recorded == Recorded::Repeat {
+            return None;
+        }
+        self.claims.remember(&call.call_id, &body);
+        Some(body)
+    }
+
+    fn after(&self, words: &LastWords, stopwatch: &Stopwatch) -> CallAfter {
         let ended = words.state.disposition().is_some();
-        let after = CallAfter {
+        CallAfter {
             status: words.state.status(),
             disposition: words.state.disposition(),
             reason: words.reason,
@@ -111,44 +163,18 @@ impl Inbound {
             ended_at: ended.then(|| self.clock.now()),
             routing_ms: u64::try_from(stopwatch.elapsed().as_millis()).ok(),
             state: words.state.clone(),
-        };
-        report(&words, decision, stopwatch);
-        let record = words.record(
-            stopwatch,
-            &call.call_id,
-            request_id,
-            STEP.to_owned(),
-            &body,
-            after,
-        );
-        let mut records = handed.unwritten;
-        records.push(record);
-        match self
-            .recorder
-            .record(handed.opening, records, stopwatch.until_end())
-            .await
-        {
-            Opened::First => body,
-            Opened::Repeat => self.answer_of_the_first(call, policy).await,
         }
     }
 
-    fn decided(
-        &self,
-        call: &IncomingCall,
-        request_id: &str,
-        gathered: Gathered,
-        decision: &Decision,
-        unclaimed: bool,
-    ) -> Record {
+    fn decided(&self, arrival: &Arrival<'_>, gathered: Gathered, decision: &Decision) -> Record {
+        let call = arrival.call;
         let decided = CallDecided {
-            request_id: request_id.to_owned(),
+            request_id: arrival.request_id.to_owned(),
             door: Door::Twilio,
             caller: call.caller.masked(),
             facts: gathered.facts,
             lookup_exchange: gathered.exchange,
             decision: decision.clone(),
-            unclaimed,
         };
         let personal = Personal {
             caller: Some(call.caller.as_text().to_owned()),
@@ -164,16 +190,22 @@ impl Inbound {
             )
         }
     }
+}
 
-    /// The ledger knows this call although no answer was found at first: the first answer may have come meanwhile.
-    async fn answer_of_the_first(&self, call: &IncomingCall, policy: &Policy) -> String {
-        match self.claims.answer(&call.call_id, STEP).await {
-            Some(body) => repeated(body),
-            None => policy
-                .safe_answer(Some(&call.caller), call.called.as_deref())
-                .to_xml(),
-        }
-    }
+/// What arrived, and by which policy it is answered.
+#[derive(Clone, Copy, Debug)]
+struct Arrival<'a> {
+    call: &'a IncomingCall,
+    request_id: &'a str,
+    policy: &'a Policy,
+}
+
+fn safe_answer(arrival: &Arrival<'_>) -> String {
+    let call = arrival.call;
+    let safe = arrival
+        .policy
+        .safe_answer(Some(&call.caller), call.called.as_deref());
+    safe.to_xml()
 }
 
 fn repeated(body: String) -> String {

@@ -195,6 +195,7 @@ impl LastWords {
             answer: self.answer.clone(),
             stages: stopwatch.stages(),
             within_budget: stopwatch.within_budget(),
+            unclaimed: false,
             after,
         };
         let personal = Personal {

@@ -27,34 +27,21 @@ impl Recorder {
         Self { store }
     }
 
-    /// Records what happened to a call, opening it where the ledger does not know it. `Repeat` where it turns out to be known after all; a
-    /// store that fails or is late counts as first sight.
+    /// Records what happened to a call, opening it where the ledger does not know it.
     pub(super) async fn record(
         &self,
         opening: Opening,
         records: Vec<Record>,
         patience: Duration,
-    ) -> Opened {
+    ) -> Recorded {
         match opening {
-            Opening::NewCall => self.open(records, patience).await,
-            Opening::KnownCall => {
-                self.append(records, patience).await;
-                Opened::First
-            }
-        }
-    }
-
-    async fn open(&self, records: Vec<Record>, patience: Duration) -> Opened {
-        match timeout(patience, self.store.open_call(records)).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => {
-                report_late(Some(&error));
-                Opened::First
-            }
-            Err(_) => {
-                report_late(None);
-                Opened::First
-            }
+            Opening::NewCall => match timeout(patience, self.store.open_call(records)).await {
+                Ok(Ok(Opened::First)) => Recorded::OnDisk,
+                Ok(Ok(Opened::Repeat)) => Recorded::Repeat,
+                Ok(Err(error)) => late(Some(&error)),
+                Err(_) => late(None),
+            },
+            Opening::KnownCall => self.append(records, patience).await,
         }
     }
 
@@ -64,19 +51,27 @@ impl Recorder {
     }
 
     /// Records what happened to a call.
-    pub(super) async fn append(&self, records: Vec<Record>, patience: Duration) {
-        if records.is_empty() {
-            return;
-        }
+    pub(super) async fn append(&self, records: Vec<Record>, patience: Duration) -> Recorded {
         match timeout(patience, self.store.append(records)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => report_late(Some(&error)),
-            Err(_) => report_late(None),
+            Ok(Ok(_)) => Recorded::OnDisk,
+            Ok(Err(error)) => late(Some(&error)),
+            Err(_) => late(None),
         }
     }
 }
 
-fn report_late(error: Option<&StoreError>) {
+/// What became of a record within the time that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// It is on disk.
+    OnDisk,
+    /// The call was to be opened and is in the ledger already; nothing was written.
+    Repeat,
+    /// It is not on disk yet: the store keeps it and writes it when it can.
+    Late,
+}
+
+fn late(error: Option<&StoreError>) -> Recorded {
     metrics::counter!("switchboard_records_late_total").increment(1);
     if let Some(error) = error {
         tracing::error!(event = "store.late", error = %error, "a record is not on disk yet; the call goes on");
@@ -86,6 +81,7 @@ fn report_late(error: Option<&StoreError>) {
             "the store takes too long; the call goes on"
         );
     }
+    Recorded::Late
 }
 
 /// The call as its projection holds it once it has come to `state`.

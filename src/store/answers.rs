@@ -33,34 +33,6 @@ pub(super) fn keep(
     Ok(())
 }
 
-/// What is known of a step of a call before it is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
-    /// The call is in the ledger.
-    pub known: bool,
-    /// The step was answered, with these bytes.
-    pub answer: Option<String>,
-}
-
-/// Whether a call is known, and what one of its steps was answered: one question.
-pub(super) fn sight(
-    connection: &Connection,
-    call: &CallId,
-    step: &str,
-) -> rusqlite::Result<Sighting> {
-    let found = connection
-        .prepare_cached(
-            "SELECT (SELECT body FROM answers WHERE call_id = calls.id AND step = ?2)
-             FROM calls WHERE sid = ?1",
-        )?
-        .query_row(params![call.as_str(), step], |row| row.get(0))
-        .optional()?;
-    Ok(Sighting {
-        known: found.is_some(),
-        answer: found.flatten(),
-    })
-}
-
 /// The answer given to a step of a call.
 pub(super) fn find(
     connection: &Connection,

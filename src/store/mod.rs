@@ -29,7 +29,6 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, watch};
 
-pub use answers::Sighting;
 pub use audit_records::{RawRecord, StoredRecord};
 pub use calls::StoredCall;
 pub use error::{OpenError, StoreError};
@@ -222,13 +221,6 @@ impl Store {
     pub async fn answer(&self, call: &CallId, step: &str) -> Result<Option<String>, StoreError> {
         let (call, step) = (call.clone(), step.to_owned());
         self.ask(move |reader| Ok(answers::find(reader, &call, &step)?))
-            .await
-    }
-
-    /// Whether a call is known, and what one of its steps was answered.
-    pub async fn sighting(&self, call: &CallId, step: &str) -> Result<Sighting, StoreError> {
-        let (call, step) = (call.clone(), step.to_owned());
-        self.ask(move |reader| Ok(answers::sight(reader, &call, &step)?))
             .await
     }
 

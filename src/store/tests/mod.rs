@@ -121,7 +121,6 @@ fn decided(call: &CallId, ms: i64) -> Record {
             trace: Trace::default(),
             ruleset: ruleset().version(),
         },
-        unclaimed: false,
     }));
     Record {
         personal: Some(Personal {
@@ -180,6 +179,7 @@ fn answered(call: &CallId, step: &str, body: &str, after: CallAfter, ms: i64) ->
         },
         stages: Stages::default(),
         within_budget: true,
+        unclaimed: false,
         after,
     }));
     Record {

@@ -52,51 +52,59 @@ pub struct Parts {
     pub metrics: Option<PrometheusHandle>,
 }
 
-impl FromRef<Parts> for Edge {
-    fn from_ref(parts: &Parts) -> Self {
-        parts.edge.clone()
-    }
+/// What the handlers are given: each takes the part that it uses, and a part is one pointer.
+#[derive(Clone)]
+struct Doors {
+    edge: Edge,
+    inbound: Arc<Inbound>,
+    dial_ends: Arc<DialEnds>,
+    holds: Arc<Holds>,
+    status_reports: Arc<StatusReports>,
+    profile_push: Arc<ProfilePush>,
+    safety: Arc<Safety>,
 }
-impl FromRef<Parts> for Inbound {
-    fn from_ref(parts: &Parts) -> Self {
-        parts.inbound.clone()
-    }
-}
-impl FromRef<Parts> for DialEnds {
-    fn from_ref(parts: &Parts) -> Self {
-        parts.dial_ends.clone()
-    }
-}
-impl FromRef<Parts> for Holds {
-    fn from_ref(parts: &Parts) -> Self {
-        parts.holds.clone()
-    }
-}
-impl FromRef<Parts> for StatusReports {
-    fn from_ref(parts: &Parts) -> Self {
-        parts.status_reports.clone()
-    }
-}
-impl FromRef<Parts> for ProfilePush {
-    fn from_ref(parts: &Parts) -> Self {
-        parts.profile_push.clone()
-    }
-}
-impl FromRef<Parts> for Safety {
-    fn from_ref(parts: &Parts) -> Self {
-        Self {
-            clock: parts.clock.clone(),
-            policies: parts.policies.clone(),
-            recorder: parts.recorder.clone(),
-            lifecycle: parts.lifecycle.clone(),
+
+/// All doors behind one pointer, so that a request costs one reference count.
+#[derive(Clone)]
+struct AllDoors(Arc<Doors>);
+
+macro_rules! door {
+    ($part:ident: $of:ty) => {
+        impl FromRef<AllDoors> for $of {
+            fn from_ref(doors: &AllDoors) -> Self {
+                doors.0.$part.clone()
+            }
         }
-    }
+    };
 }
+
+door!(edge: Edge);
+door!(inbound: Arc<Inbound>);
+door!(dial_ends: Arc<DialEnds>);
+door!(holds: Arc<Holds>);
+door!(status_reports: Arc<StatusReports>);
+door!(profile_push: Arc<ProfilePush>);
+door!(safety: Arc<Safety>);
 
 /// The router of the appliance.
 pub fn router(parts: Parts) -> Router {
-    let safety = Safety::from_ref(&parts);
-    let proxies = Arc::clone(&parts.trusted_proxies);
+    let safety = Arc::new(Safety {
+        clock: parts.clock,
+        policies: parts.policies,
+        recorder: parts.recorder,
+        lifecycle: parts.lifecycle,
+    });
+    let blind = Arc::clone(&safety);
+    let doors = Doors {
+        edge: parts.edge,
+        inbound: Arc::new(parts.inbound),
+        dial_ends: Arc::new(parts.dial_ends),
+        holds: Arc::new(parts.holds),
+        status_reports: Arc::new(parts.status_reports),
+        profile_push: Arc::new(parts.profile_push),
+        safety,
+    };
+    let proxies = parts.trusted_proxies;
     let twilio = Router::new()
         .route("/webhooks/twilio", post(voice::inbound).get(voice::inbound))
         .route("/webhooks/twilio/dial", post(voice::dial).get(voice::dial))
@@ -114,9 +122,9 @@ pub fn router(parts: Parts) -> Router {
             get(voice::unknown_path).post(voice::unknown_path),
         )
         .layer(CatchPanicLayer::custom(
-            move |panic: Box<dyn Any + Send>| safe_after_panic(&safety, &*panic),
+            move |panic: Box<dyn Any + Send>| safe_after_panic(&blind, &*panic),
         ));
-    let metrics = parts.metrics.clone();
+    let metrics = parts.metrics;
     Router::new()
         .merge(twilio)
         .route("/webhooks/braze", post(profile_push::push))
@@ -128,7 +136,7 @@ pub fn router(parts: Parts) -> Router {
             }),
         )
         .layer(middleware::from_fn_with_state(proxies, note_source_address))
-        .with_state(parts)
+        .with_state(AllDoors(Arc::new(doors)))
 }
 
 /// A panic is a defect, but the caller hears something useful all the same.

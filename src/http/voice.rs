@@ -1,5 +1,7 @@
 //! Twilio's endpoints. Infallible by type: whatever is asked, the answer is TwiML.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -70,8 +72,9 @@ impl Safety {
             // Whoever asked may be gone.
             drop(done.send(body));
         };
-        self.lifecycle
-            .spawn_transient("webhook", work.instrument(Span::current()));
+        // Boxed, so that starting the task moves a pointer and not the whole state of a call.
+        let work = Box::pin(work.instrument(Span::current()));
+        self.lifecycle.spawn_transient("webhook", work);
         match answer.await {
             Ok(body) => Twiml(body),
             // It panicked, or the process is being aborted.
@@ -102,8 +105,8 @@ impl Safety {
 
 /// A call arrives.
 pub(super) async fn inbound(
-    State(inbound): State<Inbound>,
-    State(safety): State<Safety>,
+    State(inbound): State<Arc<Inbound>>,
+    State(safety): State<Arc<Safety>>,
     Extension(request_id): Extension<RequestId>,
     webhook: Webhook,
 ) -> Twiml {
@@ -119,8 +122,8 @@ pub(super) async fn inbound(
 
 /// A `<Dial>` has ended.
 pub(super) async fn dial(
-    State(dial_ends): State<DialEnds>,
-    State(safety): State<Safety>,
+    State(dial_ends): State<Arc<DialEnds>>,
+    State(safety): State<Arc<Safety>>,
     Extension(request_id): Extension<RequestId>,
     webhook: Webhook,
 ) -> Twiml {
@@ -136,8 +139,8 @@ pub(super) async fn dial(
 
 /// A caller who waits asks again.
 pub(super) async fn hold(
-    State(holds): State<Holds>,
-    State(safety): State<Safety>,
+    State(holds): State<Arc<Holds>>,
+    State(safety): State<Arc<Safety>>,
     Extension(request_id): Extension<RequestId>,
     webhook: Webhook,
 ) -> Twiml {
@@ -152,7 +155,10 @@ pub(super) async fn hold(
 }
 
 /// A leg made progress, or the number's call is over. Twilio wants an empty document, whatever we make of it.
-pub(super) async fn status(State(status_reports): State<StatusReports>, webhook: Webhook) -> Twiml {
+pub(super) async fn status(
+    State(status_reports): State<Arc<StatusReports>>,
+    webhook: Webhook,
+) -> Twiml {
     match StatusReport::read(&webhook) {
         Ok(status) => {
             name_call(&status.call_id);
@@ -173,7 +179,7 @@ pub(super) async fn status(State(status_reports): State<StatusReports>, webhook:
 }
 
 /// Twilio could not use our answer. Static: no store, no Braze, no dialer.
-pub(super) async fn fallback(State(safety): State<Safety>, webhook: Webhook) -> Twiml {
+pub(super) async fn fallback(State(safety): State<Arc<Safety>>, webhook: Webhook) -> Twiml {
     let call = FallbackCall::read(&webhook);
     metrics::counter!("switchboard_fallback_requests_total").increment(1);
     tracing::error!(

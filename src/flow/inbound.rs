@@ -141,7 +141,7 @@ impl Inbound {
         records.push(answered.unclaimed(handed.unclaimed));
         let recorded = self
             .recorder
-            .record(handed.opening, records, stopwatch.until_end())
+            .record(handed.opening, records, stopwatch.for_the_record())
             .await;
         if recorded == Recorded::Repeat {
             return None;

@@ -8,6 +8,8 @@ use crate::audit::Stages;
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 
+/// Kept back for the way of the answer to the socket, so that it has left when the budget ends.
+const SENDING: Duration = Duration::from_millis(20);
 /// How long the record of an answer is waited for when the budget is used up.
 const MIN_PATIENCE: Duration = Duration::from_millis(10);
 
@@ -47,9 +49,10 @@ impl Stopwatch {
         self.deadline().remaining(self.now())
     }
 
-    /// What is left until the very end, for the record of the answer. Never nothing: a record gets its chance.
-    pub(super) fn until_end(&self) -> Duration {
-        self.deadline().until_end(self.now()).max(MIN_PATIENCE)
+    /// What is left for the record of the answer. Never nothing: a record gets its chance.
+    pub(super) fn for_the_record(&self) -> Duration {
+        let left = self.deadline().until_end(self.now());
+        left.saturating_sub(SENDING).max(MIN_PATIENCE)
     }
 
     pub(super) fn lookup_took(&mut self, since: Instant) {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Kept back for the record and the answer.
 pub const ANSWER_RESERVE: Duration = Duration::from_millis(50);
+/// The part of it that belongs to the answer alone: a record that is late does not make the answer late.
+pub const SENDING_RESERVE: Duration = Duration::from_millis(20);
 /// What a look-up always leaves to the handoff.
 pub const HANDOFF_RESERVE: Duration = Duration::from_millis(450);
 /// What an attempt leaves for each dialer that follows in the plan.
@@ -35,9 +37,11 @@ impl Deadline {
             .saturating_sub(ANSWER_RESERVE)
     }
 
-    /// What is left until the very end, for the record itself.
-    pub fn until_end(self, now: Instant) -> Duration {
-        self.ends_at.saturating_duration_since(now)
+    /// What the record of the answer may spend: all that is left but the time to send the answer.
+    pub fn record_share(self, now: Instant) -> Duration {
+        self.ends_at
+            .saturating_duration_since(now)
+            .saturating_sub(SENDING_RESERVE)
     }
 
     /// What a look-up may spend: at most `timeout`, and never what the handoff needs.
@@ -72,8 +76,8 @@ mod tests {
         let second = attempt_share(deadline.remaining(after_lookup + first), ms(700), 0);
         assert_eq!(second, ms(200));
         assert_eq!(
-            deadline.until_end(after_lookup + first + second),
-            ANSWER_RESERVE
+            deadline.record_share(after_lookup + first + second),
+            ANSWER_RESERVE - SENDING_RESERVE
         );
     }
 }

@@ -8,8 +8,6 @@ use crate::audit::Stages;
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 
-/// Kept back for the way of the answer to the socket, so that it has left when the budget ends.
-const SENDING: Duration = Duration::from_millis(20);
 /// How long the record of an answer is waited for when the budget is used up.
 const MIN_PATIENCE: Duration = Duration::from_millis(10);
 
@@ -51,8 +49,7 @@ impl Stopwatch {
 
     /// What is left for the record of the answer. Never nothing: a record gets its chance.
     pub(super) fn for_the_record(&self) -> Duration {
-        let left = self.deadline().until_end(self.now());
-        left.saturating_sub(SENDING).max(MIN_PATIENCE)
+        self.deadline().record_share(self.now()).max(MIN_PATIENCE)
     }
 
     pub(super) fn lookup_took(&mut self, since: Instant) {

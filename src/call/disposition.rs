@@ -45,7 +45,7 @@ pub enum Disposition {
     Busy,
     /// No dialer and no last resort reached.
     Failed,
-    /// The last-resort number was dialled.
+    /// The caller was put through to the last-resort number.
     LastResort,
     /// The goodbye message was spoken.
     Goodbye,

@@ -269,6 +269,11 @@ impl CallState {
             return Err(self.refuses("the end of another dial"));
         }
         let disposition = match (target, report.end) {
+            (Target::LastResort, EndReason::Busy | EndReason::NoAnswer | EndReason::Failed)
+                if !bridged && !report.caller_gone =>
+            {
+                Some(Disposition::Failed)
+            }
             (Target::LastResort, _) => Some(Disposition::LastResort),
             (Target::Dialer { .. }, EndReason::Completed) => Some(Disposition::Answered),
             (Target::Dialer { .. }, EndReason::Canceled) => Some(Disposition::Abandoned),
@@ -449,6 +454,21 @@ mod tests {
                 "{end:?} {caller_gone}"
             );
         }
+    }
+
+    #[test]
+    fn a_last_resort_that_is_not_reached_is_a_failure() {
+        let ends = |end, caller_gone| {
+            let ringing = CallState::routing(plan()).dialing_last_resort();
+            let (state, _) = ringing.dial_ended(&report(1, end, caller_gone)).unwrap();
+            state.disposition()
+        };
+        for end in [EndReason::Busy, EndReason::NoAnswer, EndReason::Failed] {
+            assert_eq!(ends(end, false), Some(Disposition::Failed), "{end:?}");
+            assert_eq!(ends(end, true), Some(Disposition::LastResort), "{end:?}");
+        }
+        let talked = ends(EndReason::Completed, false);
+        assert_eq!(talked, Some(Disposition::LastResort));
     }
 
     #[test]

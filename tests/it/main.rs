@@ -4,6 +4,7 @@
 mod deadlines;
 mod failover;
 mod inbound;
+mod matrix;
 mod signature;
 mod tidy;
 mod world;

@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) dialers: String,
     /// Sections added at the end.
     pub(crate) sections: String,
+    /// Of all chance in the stand-ins.
+    pub(crate) seed: u64,
 }
 
 impl Default for Settings {
@@ -61,8 +63,25 @@ impl Default for Settings {
             // No probe interferes with what a test counts.
             dialers: "probe_every = \"1h\"".to_owned(),
             sections: String::new(),
+            seed: 1,
         }
     }
+}
+
+/// Everything outside, well: all lines answer, the callers above are known. The stand-ins serve until the tasks are dropped.
+pub(crate) fn outside(seed: u64) -> (Outside, JoinSet<()>) {
+    let (outside, serve) = Outside::bind(seed).unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve);
+    let score = |phone, score: i64| {
+        switchboard::simulator::braze::Profile::new(phone).with("lead_score", score)
+    };
+    outside.braze.add(score(HOT, 90));
+    outside.braze.add(score(COLD, 10));
+    outside
+        .twilio
+        .set_line("", LineBehaviour::answer(Duration::from_secs(30)));
+    (outside, tasks)
 }
 
 impl World {
@@ -72,17 +91,7 @@ impl World {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let (outside, serve) = Outside::bind(1).unwrap();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(serve);
-        let score = |phone, score: i64| {
-            switchboard::simulator::braze::Profile::new(phone).with("lead_score", score)
-        };
-        outside.braze.add(score(HOT, 90));
-        outside.braze.add(score(COLD, 10));
-        outside
-            .twilio
-            .set_line("", LineBehaviour::answer(Duration::from_secs(30)));
+        let (outside, tasks) = outside(settings.seed);
         let mut world = Self {
             outside,
             running: None,
@@ -98,7 +107,7 @@ impl World {
     /// Starts the appliance on its database.
     pub(crate) async fn start(&mut self) {
         let context = config::Context::in_directory(self.directory.path());
-        let text = self.configuration();
+        let text = configuration(&self.outside, &self.settings);
         let config = config::parse(&text, &context).unwrap().config;
         self.lifecycle = Lifecycle::new(Duration::from_secs(5));
         let running = app::start(&config, &Clock::system(), &self.lifecycle, None)
@@ -172,17 +181,20 @@ impl World {
             .map(|record| serde_json::from_str(&record.detail).unwrap())
             .collect()
     }
+}
 
-    fn configuration(&self) -> String {
-        let Settings {
-            routing,
-            twilio,
-            braze,
-            dialers,
-            sections,
-        } = &self.settings;
-        format!(
-            r#"
+/// The configuration of an appliance amid these stand-ins.
+pub(crate) fn configuration(outside: &Outside, settings: &Settings) -> String {
+    let Settings {
+        routing,
+        twilio,
+        braze,
+        dialers,
+        sections,
+        seed: _,
+    } = settings;
+    format!(
+        r#"
 [server]
 listen = "127.0.0.1:0"
 public_url = "{public_url}"
@@ -240,22 +252,21 @@ token = "{zendesk_token}"
 
 {sections}
 "#,
-            public_url = made_up::PUBLIC_URL,
-            account_sid = made_up::ACCOUNT_SID,
-            auth_token = made_up::AUTH_TOKEN,
-            braze_url = self.outside.braze.url(),
-            braze_key = made_up::BRAZE_KEY,
-            dialfire_line = DIALFIRE_LINE,
-            campaign = made_up::CAMPAIGN,
-            task = made_up::TASK,
-            campaign_token = made_up::CAMPAIGN_TOKEN,
-            dialfire_url = self.outside.dialfire.url(),
-            zendesk_line = ZENDESK_LINE,
-            zendesk_url = self.outside.zendesk.url(),
-            zendesk_email = made_up::ZENDESK_EMAIL,
-            zendesk_token = made_up::ZENDESK_TOKEN,
-        )
-    }
+        public_url = made_up::PUBLIC_URL,
+        account_sid = made_up::ACCOUNT_SID,
+        auth_token = made_up::AUTH_TOKEN,
+        braze_url = outside.braze.url(),
+        braze_key = made_up::BRAZE_KEY,
+        dialfire_line = DIALFIRE_LINE,
+        campaign = made_up::CAMPAIGN,
+        task = made_up::TASK,
+        campaign_token = made_up::CAMPAIGN_TOKEN,
+        dialfire_url = outside.dialfire.url(),
+        zendesk_line = ZENDESK_LINE,
+        zendesk_url = outside.zendesk.url(),
+        zendesk_email = made_up::ZENDESK_EMAIL,
+        zendesk_token = made_up::ZENDESK_TOKEN,
+    )
 }
 
 /// The id of a call.

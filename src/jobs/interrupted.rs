@@ -32,7 +32,8 @@ pub async fn close(store: &Store, clock: &Clock) {
 
 async fn open_intents(store: &Store) -> Result<Vec<(CallId, HandoffIntended)>, StoreError> {
     let mut open = Vec::new();
-    for call in store.calls_in_routing().await? {
+    // A call can be handed off at any time: when it arrives, while it waits, and when a dial has ended.
+    for call in store.active_calls(u32::MAX).await?.into_iter().rev() {
         let mut last = None;
         for record in store.records_of_call(&call.id).await? {
             if record.kind == Kind::HandoffIntended {

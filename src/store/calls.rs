@@ -257,15 +257,6 @@ pub(super) fn find(
     raw.map(RawCall::read).transpose()
 }
 
-/// Calls that were being routed, oldest first: at start, those that the process left behind.
-pub(super) fn in_routing(connection: &Connection) -> Result<Vec<StoredCall>, StoreError> {
-    list(
-        connection,
-        "INDEXED BY idx_calls_status WHERE status = 'routing' AND status <> 'ended' ORDER BY id LIMIT ?1",
-        u32::MAX,
-    )
-}
-
 /// Calls in progress, newest first. Without the hint, a few of them would be looked for among all there ever were.
 pub(super) fn active(connection: &Connection, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     list(

@@ -230,11 +230,6 @@ impl Store {
         self.ask(move |reader| calls::find(reader, &call)).await
     }
 
-    /// The calls that are being routed, oldest first. At start: those whose handoff the end of the process interrupted.
-    pub async fn calls_in_routing(&self) -> Result<Vec<StoredCall>, StoreError> {
-        self.ask(calls::in_routing).await
-    }
-
     /// Calls in progress, newest first.
     pub async fn active_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
         self.ask(move |reader| calls::active(reader, limit)).await

@@ -185,7 +185,7 @@ impl ZendeskTalk {
 }
 
 /// The ticket of a call, with the caller's number as given: the real one to send, a masked one to record. Nothing in it may change
-/// between two attempts.
+/// between two attempts, not even where a restart or a round of holding lies between them: the call's id, but no request's.
 fn ticket(note: &Note, phone: Option<String>) -> Value {
     let tier = note.tier.as_ref().map(ToString::to_string);
     let mut tags = vec!["switchboard".to_owned()];
@@ -207,7 +207,7 @@ fn ticket(note: &Note, phone: Option<String>) -> Value {
         "priority": if note.urgent { "urgent" } else { "normal" },
         "tags": tags,
         "comment": {
-            "body": format!("{lead} Call {}, request {}.", note.call_id, note.request_id),
+            "body": format!("{lead} Call {}.", note.call_id),
             "public": false,
         },
     });

@@ -38,7 +38,7 @@ async fn a_call_becomes_a_ticket_and_its_id_goes_into_the_sip_leg() {
         "priority": "urgent",
         "tags": ["switchboard", "tier_hot"],
         "comment": {
-            "body": "Lead score 87 (tier hot). Call CA0f11, request 01J8.",
+            "body": "Lead score 87 (tier hot). Call CA0f11.",
             "public": false,
         },
         "requester": {"name": "Caller +49…50", "phone": "+4930123450"},

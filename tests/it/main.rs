@@ -5,6 +5,7 @@ mod deadlines;
 mod failover;
 mod inbound;
 mod matrix;
+mod restart;
 mod signature;
 mod tidy;
 mod world;

@@ -312,7 +312,8 @@ impl CallState {
         }
     }
 
-    /// A leg made progress. A child leg that is answered bridges the call; the end of the caller's own leg ends it.
+    /// A leg made progress. A child leg that is answered bridges the call, and one that is completed was answered, even where nobody told;
+    /// the end of the caller's own leg ends it.
     pub fn leg_reported(self, report: &LegReport) -> Result<Self, InvalidTransition> {
         let own_leg = report.parent.is_none();
         match (self.phase, report.status) {
@@ -327,17 +328,16 @@ impl CallState {
             (Phase::Routing | Phase::Held { .. }, LegStatus::Ended(_)) if own_leg => {
                 Ok(self.ended(Disposition::Abandoned))
             }
-            (Phase::Dialing { target, .. }, LegStatus::Answered)
-                if !own_leg && report.step == Some(self.step) =>
-            {
-                Ok(Self {
-                    phase: Phase::Dialing {
-                        target,
-                        bridged: true,
-                    },
-                    ..self
-                })
-            }
+            (
+                Phase::Dialing { target, .. },
+                LegStatus::Answered | LegStatus::Ended(EndReason::Completed),
+            ) if !own_leg && report.step == Some(self.step) => Ok(Self {
+                phase: Phase::Dialing {
+                    target,
+                    bridged: true,
+                },
+                ..self
+            }),
             (Phase::Dialing { .. } | Phase::Routing | Phase::Held { .. }, _) => Ok(self),
         }
     }
@@ -516,6 +516,23 @@ mod tests {
             (ringing.status(), ringing.failed_over()),
             (Status::Dialing, true)
         );
+    }
+
+    #[test]
+    fn a_completed_leg_was_answered_even_if_the_answer_was_never_told() {
+        let ended = |reason| LegStatus::Ended(reason);
+        let own_end = leg(ended(EndReason::Completed), false, 1);
+        for (reason, expected) in [
+            (EndReason::Completed, Disposition::Answered),
+            (EndReason::NoAnswer, Disposition::Abandoned),
+            (EndReason::Canceled, Disposition::Abandoned),
+        ] {
+            let after = ringing()
+                .leg_reported(&leg(ended(reason), true, 1))
+                .unwrap();
+            let over = after.leg_reported(&own_end).unwrap();
+            assert_eq!(over.disposition(), Some(expected), "{reason:?}");
+        }
     }
 
     #[test]

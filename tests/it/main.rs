@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod deadlines;
+mod disorder;
 mod failover;
 mod inbound;
 mod matrix;

@@ -117,6 +117,11 @@ pub fn router(parts: Parts) -> Router {
             "/webhooks/twilio/fallback",
             post(voice::fallback).get(voice::fallback),
         )
+        // The wildcard takes at least one character.
+        .route(
+            "/webhooks/twilio/",
+            get(voice::unknown_path).post(voice::unknown_path),
+        )
         .route(
             "/webhooks/twilio/{*rest}",
             get(voice::unknown_path).post(voice::unknown_path),

@@ -85,7 +85,9 @@ impl DialEnds {
             "the dial has ended"
         );
         records.push(words.record(&stopwatch, &ended.call_id, request_id, step, &body, after));
-        self.recorder.append(records, stopwatch.for_the_record()).await;
+        self.recorder
+            .append(records, stopwatch.for_the_record())
+            .await;
         body
     }
 

@@ -4,9 +4,12 @@
 mod deadlines;
 mod disorder;
 mod failover;
+mod hostile;
 mod inbound;
 mod matrix;
+mod panics;
 mod restart;
 mod signature;
 mod tidy;
+mod wire;
 mod world;

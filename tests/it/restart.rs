@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::world::{
-    CALLED, COLD, DIALFIRE_LINE, HOT, Settings, ZENDESK_LINE, configuration, outside,
+    CALLED, COLD, DIALFIRE_LINE, HOT, Settings, ZENDESK_LINE, everything_outside,
 };
 
 type Fields = Vec<(String, String)>;
@@ -55,7 +55,7 @@ impl Drop for Process {
 
 impl Appliance {
     async fn new() -> Self {
-        let (outside, tasks) = outside(1);
+        let (outside, tasks) = everything_outside(1);
         let mut appliance = Self {
             outside,
             _tasks: tasks,
@@ -83,7 +83,7 @@ impl Appliance {
     }
 
     fn spawn(&self, address: SocketAddr) -> Child {
-        let text = configuration(&self.outside, &Settings::default());
+        let text = Settings::default().configuration(&self.outside);
         let listen = format!("listen = \"{address}\"");
         let text = text.replacen("listen = \"127.0.0.1:0\"", &listen, 1);
         assert!(text.contains(&listen));

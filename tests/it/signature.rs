@@ -706,10 +706,10 @@ fn a_failure_is_explained_without_giving_the_signature_away() {
 
 /// Written from Twilio's description, in another style than the product and without a line of it: every string that Twilio may have signed is
 /// built as a whole, signed with an HMAC done by hand, and compared as base64.
-mod reference {
+pub(crate) mod reference {
     use super::{Digest, Engine, STANDARD, Sha1};
 
-    pub(super) fn hmac<D: Digest>(key: &[u8], message: &[u8]) -> Vec<u8> {
+    pub(crate) fn hmac<D: Digest>(key: &[u8], message: &[u8]) -> Vec<u8> {
         let mut block = [0_u8; 64];
         if key.len() > 64 {
             let digest = D::digest(key);
@@ -723,7 +723,7 @@ mod reference {
     }
 
     /// Fields as they follow the URL.
-    pub(super) fn suffix(body: &[u8]) -> Vec<u8> {
+    pub(crate) fn suffix(body: &[u8]) -> Vec<u8> {
         let mut fields: Vec<(Vec<u8>, Vec<u8>)> = vec![];
         let mut rest = body.to_vec();
         rest.push(b'&');

@@ -26,6 +26,9 @@ pub(crate) const HOT: &str = "+491700000090";
 /// A caller with score 10: tier cold, so the default plan, Zendesk Talk first.
 pub(crate) const COLD: &str = "+491700000010";
 
+/// What Braze sends with a profile push.
+pub(crate) const PUSH_SECRET: &str = "made-up-push-secret";
+
 /// The appliance and everything outside.
 pub(crate) struct World {
     pub(crate) outside: Outside,
@@ -40,6 +43,18 @@ pub(crate) struct World {
 /// What a test can change in the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// Of all chance in the stand-ins.
+    pub(crate) seed: u64,
+    /// What stands in Twilio's console.
+    pub(crate) public_url: String,
+    /// Lines added under `[server]`.
+    pub(crate) server: String,
+    /// The value of `auth_token`.
+    pub(crate) auth_token: String,
+    /// Where Braze is, if not at its stand-in.
+    pub(crate) braze_url: Option<String>,
+    /// Where both dialers are, if not at their stand-ins.
+    pub(crate) dialers_url: Option<String>,
     /// Lines added under `[routing]`.
     pub(crate) routing: String,
     /// Lines added under `[twilio]`.
@@ -50,38 +65,25 @@ pub(crate) struct Settings {
     pub(crate) dialers: String,
     /// Sections added at the end.
     pub(crate) sections: String,
-    /// Of all chance in the stand-ins.
-    pub(crate) seed: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
+            seed: 1,
         Self {
+            public_url: made_up::PUBLIC_URL.to_owned(),
+            server: String::new(),
+            auth_token: format!("\"{}\"", made_up::AUTH_TOKEN),
+            braze_url: None,
+            dialers_url: None,
             routing: format!("last_resort_number = \"{LAST_RESORT}\""),
             twilio: String::new(),
             braze: String::new(),
             // No probe interferes with what a test counts.
             dialers: "probe_every = \"1h\"".to_owned(),
             sections: String::new(),
-            seed: 1,
         }
     }
-}
-
-/// Everything outside, well: all lines answer, the callers above are known. The stand-ins serve until the tasks are dropped.
-pub(crate) fn outside(seed: u64) -> (Outside, JoinSet<()>) {
-    let (outside, serve) = Outside::bind(seed).unwrap();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(serve);
-    let score = |phone, score: i64| {
-        switchboard::simulator::braze::Profile::new(phone).with("lead_score", score)
-    };
-    outside.braze.add(score(HOT, 90));
-    outside.braze.add(score(COLD, 10));
-    outside
-        .twilio
-        .set_line("", LineBehaviour::answer(Duration::from_secs(30)));
-    (outside, tasks)
 }
 
 impl World {
@@ -91,7 +93,7 @@ impl World {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let (outside, tasks) = outside(settings.seed);
+        let (outside, tasks) = everything_outside(settings.seed);
         let mut world = Self {
             outside,
             running: None,
@@ -107,14 +109,16 @@ impl World {
     /// Starts the appliance on its database.
     pub(crate) async fn start(&mut self) {
         let context = config::Context::in_directory(self.directory.path());
-        let text = configuration(&self.outside, &self.settings);
+        let text = self.settings.configuration(&self.outside);
         let config = config::parse(&text, &context).unwrap().config;
         self.lifecycle = Lifecycle::new(Duration::from_secs(5));
         let running = app::start(&config, &Clock::system(), &self.lifecycle, None)
             .await
             .unwrap();
-        self.outside
-            .connect(&format!("http://{}", running.address), made_up::PUBLIC_URL);
+        self.outside.connect(
+            &format!("http://{}", running.address),
+            &self.settings.public_url,
+        );
         self.running = Some(running);
     }
 
@@ -183,35 +187,41 @@ impl World {
     }
 }
 
-/// The configuration of an appliance amid these stand-ins.
-pub(crate) fn configuration(outside: &Outside, settings: &Settings) -> String {
-    let Settings {
-        routing,
-        twilio,
-        braze,
-        dialers,
-        sections,
-        seed: _,
-    } = settings;
-    format!(
-        r#"
+impl Settings {
+    /// The whole file.
+    pub(crate) fn configuration(&self, outside: &Outside) -> String {
+        let Self {
+            public_url,
+            server,
+            auth_token,
+            routing,
+            twilio,
+            braze,
+            dialers,
+            sections,
+            ..
+        } = self;
+        let dialer_url = |own: String| self.dialers_url.clone().unwrap_or(own);
+        format!(
+            r#"
 [server]
 listen = "127.0.0.1:0"
 public_url = "{public_url}"
+{server}
 
 [storage]
 path = "switchboard.db"
 
 [twilio]
 account_sid = "{account_sid}"
-auth_token = "{auth_token}"
+auth_token = {auth_token}
 {twilio}
 
 [braze]
 base_url = "{braze_url}"
 api_key = "{braze_key}"
 score_attribute = "lead_score"
-webhook_secret = "push-secret"
+webhook_secret = "{PUSH_SECRET}"
 {braze}
 
 [routing]
@@ -252,21 +262,39 @@ token = "{zendesk_token}"
 
 {sections}
 "#,
-        public_url = made_up::PUBLIC_URL,
-        account_sid = made_up::ACCOUNT_SID,
-        auth_token = made_up::AUTH_TOKEN,
-        braze_url = outside.braze.url(),
-        braze_key = made_up::BRAZE_KEY,
-        dialfire_line = DIALFIRE_LINE,
-        campaign = made_up::CAMPAIGN,
-        task = made_up::TASK,
-        campaign_token = made_up::CAMPAIGN_TOKEN,
-        dialfire_url = outside.dialfire.url(),
-        zendesk_line = ZENDESK_LINE,
-        zendesk_url = outside.zendesk.url(),
-        zendesk_email = made_up::ZENDESK_EMAIL,
-        zendesk_token = made_up::ZENDESK_TOKEN,
-    )
+            account_sid = made_up::ACCOUNT_SID,
+            braze_url = self
+                .braze_url
+                .clone()
+                .unwrap_or_else(|| outside.braze.url()),
+            braze_key = made_up::BRAZE_KEY,
+            dialfire_line = DIALFIRE_LINE,
+            campaign = made_up::CAMPAIGN,
+            task = made_up::TASK,
+            campaign_token = made_up::CAMPAIGN_TOKEN,
+            dialfire_url = dialer_url(outside.dialfire.url()),
+            zendesk_line = ZENDESK_LINE,
+            zendesk_url = dialer_url(outside.zendesk.url()),
+            zendesk_email = made_up::ZENDESK_EMAIL,
+            zendesk_token = made_up::ZENDESK_TOKEN,
+        )
+    }
+}
+
+/// All stand-ins, serving until the tasks are dropped: every line answers, and the callers above are known.
+pub(crate) fn everything_outside(seed: u64) -> (Outside, JoinSet<()>) {
+    let (outside, serve) = Outside::bind(seed).unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve);
+    let score = |phone, score: i64| {
+        switchboard::simulator::braze::Profile::new(phone).with("lead_score", score)
+    };
+    outside.braze.add(score(HOT, 90));
+    outside.braze.add(score(COLD, 10));
+    outside
+        .twilio
+        .set_line("", LineBehaviour::answer(Duration::from_secs(30)));
+    (outside, tasks)
 }
 
 /// The id of a call.

@@ -260,6 +260,14 @@ impl Twilio {
         })
     }
 
+    /// What Twilio would refuse or warn about in an answer, with its error codes; nothing where it is content.
+    pub fn complaints(content_type: Option<&str>, body: &[u8]) -> Vec<String> {
+        match twiml::read(content_type, body) {
+            Ok(document) => document.warnings,
+            Err(refused) => vec![format!("{}: {}", refused.code, refused.message)],
+        }
+    }
+
     /// The fields of the first webhook of a call, for tests that send it themselves.
     pub fn inbound_fields(&self, call_sid: &str, from: &str, to: &str) -> Vec<(String, String)> {
         let call = Call::new(from, to);

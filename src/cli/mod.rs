@@ -9,7 +9,7 @@ mod serve;
 mod test_dialer;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -127,20 +127,21 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
 /// Loads the configuration, printing warnings; prints every problem and says how to end where it is refused.
 fn load(global: &Global) -> Result<Loaded, Exit> {
     let path = config::find(global.config.as_deref());
-    match config::load(&path) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                output::complain(&warning.render(&path));
-            }
-            Ok(loaded)
-        }
-        Err(rejected) => {
-            for problem in &rejected.problems {
-                output::complain(&problem.render(&path));
-            }
-            Err(Exit::Configuration)
-        }
+    let loaded = load_silently(&path)?;
+    for warning in &loaded.warnings {
+        output::complain(&warning.render(&path));
     }
+    Ok(loaded)
+}
+
+/// The same, for a command that says the warnings in its own way.
+fn load_silently(path: &Path) -> Result<Loaded, Exit> {
+    config::load(path).map_err(|rejected| {
+        for problem in &rejected.problems {
+            output::complain(&problem.render(path));
+        }
+        Exit::Configuration
+    })
 }
 
 /// A runtime for commands that talk to the outside.

@@ -2,21 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, Global, load, output, runtime};
+use super::{Exit, Global, load_silently, output, runtime};
 use crate::app::{self, Running, StartError};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded};
 use crate::lifecycle::{Lifecycle, Signals, Verdict};
 use crate::store::OpenError;
 use crate::telemetry;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
+    let path = config::find(global.config.as_deref());
+    let loaded = match load_silently(&path) {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    let path = config::find(global.config.as_deref());
     let _logs = telemetry::start(&telemetry_settings(&loaded.config, global), Clock::system())?;
+    log_warnings(&loaded, &path);
     let metrics = app::metrics::install()?;
     runtime()?.block_on(async {
         let signals = Signals::register()?;
@@ -67,7 +68,7 @@ async fn reload(lifecycle: Lifecycle, running: Running, path: PathBuf) {
 async fn reload_once(running: &Running, path: &Path) {
     let problems = match config::load(path) {
         Ok(loaded) => match running.reload(&loaded.config).await {
-            Ok(()) => return,
+            Ok(()) => return log_warnings(&loaded, path),
             Err(error) => vec![format!("{error:#}")],
         },
         Err(rejected) => rejected
@@ -82,6 +83,17 @@ async fn reload_once(running: &Running, path: &Path) {
             event = "config.refused",
             problem,
             "the new configuration is refused; the old one stays"
+        );
+    }
+}
+
+/// What somebody should look at in the configuration in force, as log lines: they come at start and with every reload.
+fn log_warnings(loaded: &Loaded, path: &Path) {
+    for warning in &loaded.warnings {
+        tracing::warn!(
+            event = "config.warning",
+            problem = warning.render(path),
+            "the configuration is taken; this deserves a look"
         );
     }
 }

@@ -74,6 +74,7 @@ async fn reload_once(running: &Running, path: &Path) {
         Err(rejected) => rejected
             .problems
             .iter()
+            .filter(|problem| problem.is_error())
             .map(|problem| problem.render(path))
             .collect(),
     };

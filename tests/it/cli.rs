@@ -60,7 +60,7 @@ impl Place {
 
     /// Without a configuration.
     fn empty() -> Self {
-        let (outside, tasks) = everything_outside();
+        let (outside, tasks) = everything_outside(1);
         Self {
             directory: tempfile::tempdir().unwrap(),
             outside,

@@ -20,9 +20,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::world::{
-    CALLED, COLD, DIALFIRE_LINE, HOT, Settings, ZENDESK_LINE, everything_outside,
-};
+use crate::world::{CALLED, COLD, DIALFIRE_LINE, HOT, Settings, ZENDESK_LINE, everything_outside};
 
 type Fields = Vec<(String, String)>;
 

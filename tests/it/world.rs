@@ -69,8 +69,8 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-            seed: 1,
         Self {
+            seed: 1,
             public_url: made_up::PUBLIC_URL.to_owned(),
             server: String::new(),
             auth_token: format!("\"{}\"", made_up::AUTH_TOKEN),

@@ -117,7 +117,16 @@ impl Claims {
 
     /// The call as the store holds it. `None` where it holds none, or does not say so in time.
     pub(super) async fn call(&self, call_id: &CallId) -> Option<StoredCall> {
-        match timeout(PATIENCE, self.store.call(call_id)).await {
+        self.call_within(call_id, PATIENCE).await
+    }
+
+    /// As [`Claims::call`], for those whom no caller waits for: what they report would be lost.
+    pub(super) async fn call_within(
+        &self,
+        call_id: &CallId,
+        patience: Duration,
+    ) -> Option<StoredCall> {
+        match timeout(patience, self.store.call(call_id)).await {
             Ok(Ok(call)) => call,
             Ok(Err(error)) => {
                 tracing::error!(event = "call.unreadable", error = %error, "the store cannot give the call back");

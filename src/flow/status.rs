@@ -28,7 +28,8 @@ impl StatusReports {
     /// Moves the call on. A report that is known, late or of an unknown call changes nothing.
     pub async fn take(&self, status: StatusReport) {
         let _in_hand = self.claims.take_in_hand(&status.call_id).await;
-        let Some(stored) = self.claims.call(&status.call_id).await else {
+        let stored = self.claims.call_within(&status.call_id, PATIENCE).await;
+        let Some(stored) = stored else {
             metrics::counter!("switchboard_unknown_calls_total").increment(1);
             return;
         };

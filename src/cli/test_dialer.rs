@@ -20,7 +20,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    let dialers = app::dialers(&loaded.config, &Clock::system())?;
+    let dialers = app::dialers_without_callers(&loaded.config, &Clock::system())?;
     let wanted: Vec<_> = dialers
         .iter()
         .filter(|dialer| {

@@ -18,7 +18,6 @@ fn check<S: Strategy>(
     input: &S,
     property: impl Fn(S::Value) -> Result<(), TestCaseError>,
 ) {
-    let panics = Panics::watch();
     let mut runner = TestRunner::new(Config {
         cases,
         failure_persistence: None,
@@ -26,6 +25,7 @@ fn check<S: Strategy>(
         ..Config::default()
     });
     let verdict = runner.run(input, |value| {
+        let panics = Panics::watch();
         property(value)?;
         let panicked = panics.of_the_product();
         prop_assert!(panicked.is_empty(), "{panicked:?}");

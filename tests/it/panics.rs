@@ -36,7 +36,7 @@ impl Panics {
         }
     }
 
-    /// What panicked: on this thread, where the appliance of this test runs, or on any thread in the product's own code.
+    /// What panicked: on this thread, where the appliance of this test runs, or on a thread that the product has made.
     ///
     /// A thread whose name holds `::` runs another test, which may fail without our help.
     pub(crate) fn of_the_product(&self) -> Vec<String> {
@@ -44,9 +44,7 @@ impl Panics {
         seen()
             .iter()
             .skip(self.before)
-            .filter(|seen| {
-                seen.thread == this || seen.place.starts_with("src/") || !seen.name.contains("::")
-            })
+            .filter(|seen| seen.thread == this || !seen.name.contains("::"))
             .map(|seen| format!("{} at {}", seen.message, seen.place))
             .collect()
     }

@@ -150,6 +150,37 @@ async fn a_configuration_with_plain_secrets_that_all_can_read_is_refused_and_its
 }
 
 #[tokio::test]
+async fn a_secret_in_a_file_is_taken_from_its_owner_only_and_found_beside_the_configuration() {
+    let place = Place::new();
+    let plain = format!(
+        "auth_token = \"{}\"",
+        switchboard::simulator::made_up::AUTH_TOKEN
+    );
+    place.reconfigure(&plain, "auth_token = { file = \"token\" }");
+    let ran = place.run(&["check-config"]).await.exits(78);
+    assert!(
+        ran.stderr.contains("twilio.auth_token cannot be read"),
+        "{}",
+        ran.stderr
+    );
+    let token = switchboard::simulator::made_up::AUTH_TOKEN;
+    std::fs::write(place.path("token"), format!("{token}\n")).unwrap();
+    place.set_mode("token", 0o600);
+    let document = place.run(&["check-config", "--json"]).await.exits(0).json();
+    assert!(
+        finding(&document, "twilio.auth_token").is_null(),
+        "{document}"
+    );
+    place.set_mode("token", 0o644);
+    let ran = place.run(&["check-config"]).await.exits(78);
+    assert!(
+        ran.stderr.contains("everybody on this machine can read"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test]
 async fn a_misplaced_secret_is_not_shown_by_whatever_is_said_of_it() {
     let place = Place::new();
     let token = format!(

@@ -310,6 +310,7 @@ async fn test_dialer_tests_every_dialer_and_places_no_call() {
         "{requests:?}"
     );
 
+    assert_eq!(files(&place), ["config.toml"], "no side effects");
     place.outside.zendesk.faults().standing(Fault::status(401));
     let one = place
         .run(&["test-dialer", "dialfire", "--json"])

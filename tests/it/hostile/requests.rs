@@ -116,7 +116,7 @@ fn a_signed_webhook_gets_twiml_whatever_its_body() {
     let runtime = runtime();
     let world = runtime.block_on(World::new());
     let to = world.running().address;
-    check(500, &(target(), form()), |(target, body)| {
+    check(300, &(target(), form()), |(target, body)| {
         let reply = runtime.block_on(Request::signed(&target, &body).send(to));
         is_good_twiml(&reply)
     });

@@ -9,7 +9,7 @@ use crate::call::CallId;
 use crate::clock::Clock;
 use crate::dialer::{Dialer, Fleet, HandedOff, Note};
 use crate::handoff::{Candidate, Certainty, Failure, FailureKind, Next, Outcome, Run};
-use crate::routing::DialerId;
+use crate::routing::{DialerId, Reason};
 
 /// How long an intent may take to reach the disk before the request leaves anyway.
 const INTENT_PATIENCE: Duration = Duration::from_millis(100);
@@ -63,6 +63,17 @@ impl Handed {
         Self {
             result: HandoffResult::Repeat,
             ..self
+        }
+    }
+}
+
+impl Handed {
+    /// Why the call goes where it goes when nobody has taken it: those who were asked refused, or else what was decided.
+    pub(super) fn reason_or(&self, decided: Reason) -> Reason {
+        if self.n_requests > 0 {
+            Reason::AllDialersRefused
+        } else {
+            decided
         }
     }
 }

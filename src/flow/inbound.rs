@@ -1,23 +1,38 @@
-//! A call arrives: claim → gather → decide → hand off → record → answer.
+//! A call arrives, through whichever door: claim → gather → decide → hand off → record → answer.
+//!
+//! The doors share this line and differ in one step: how the outcome is worded. What is worded is what is stored, so that a repeat gets the
+//! same bytes.
 
 use super::claim::{Claim, Claims};
 use super::gather::{Gather, Gathered};
 use super::hand_off::{HandOff, Handed, HandoffResult, Opening};
+use super::json_door;
 use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
 use super::record::{Recorded, Recorder};
 use super::stopwatch::Stopwatch;
 use crate::audit::{CallAfter, CallDecided, Door, Event, Personal, Record};
-use crate::call::CallState;
+use crate::call::{CallId, CallState};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::lead::TierName;
+use crate::phone::Caller;
 use crate::routing::{self, Decision, DialerId};
 use crate::twilio::IncomingCall;
 
 /// The step name of a call's first answer.
 const STEP: &str = "inbound";
+
+/// A call that wants to be routed, as every door can say it.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    pub(super) call_id: CallId,
+    pub(super) caller: Caller,
+    /// The number of ours that was called, as received.
+    pub(super) called: Option<String>,
+    pub(super) door: Door,
+}
 
 /// Answers calls that arrive. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,55 +54,73 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// Answers a call with TwiML. Infallible: whatever breaks, the caller is put through or told so.
+    /// Answers a call of Twilio's with TwiML. Infallible: whatever breaks, the caller is put through or told so.
     pub async fn answer(&self, call: IncomingCall, request_id: &str) -> String {
         let policy = self.policies.current();
+        let arrival = Arrival {
+            call_id: call.call_id,
+            caller: call.caller,
+            called: call.called,
+            door: Door::Twilio,
+        };
+        match self.route(&arrival, &policy, request_id).await {
+            Some(twiml) => twiml,
+            None => policy
+                .safe_answer(Some(&arrival.caller), arrival.called.as_deref())
+                .to_xml(),
+        }
+    }
+
+    /// Routes a call and gives its answer, worded for its door: a new one, or the one given before. `None` where the ledger knows the call
+    /// and no answer of it can be had.
+    pub(super) async fn route(
+        &self,
+        call: &Arrival,
+        policy: &Policy,
+        request_id: &str,
+    ) -> Option<String> {
         let stopwatch = Stopwatch::starting(&self.clock, policy.budget);
         let _in_hand = match self.claims.claim_arrival(&call.call_id).await {
-            Claim::Answered(body) => return repeated(body),
+            Claim::Answered(body) => return Some(repeated(body)),
             Claim::Ours(in_hand) => in_hand,
         };
-        let arrival = Arrival {
-            call: &call,
+        let asked = Asked {
+            call,
+            policy,
             request_id,
-            policy: &policy,
         };
         if let Some(body) = self
-            .route(&arrival, stopwatch.clone(), Opening::NewCall)
+            .attempt(asked, stopwatch.clone(), Opening::NewCall)
             .await
         {
-            return body;
+            return Some(body);
         }
         if let Some(body) = self.claims.answer(&call.call_id, STEP).await {
-            return repeated(body);
+            return Some(repeated(body));
         }
         // The process ended before it could answer this call: as if it were new, under the same idempotency keys.
-        let body = self.route(&arrival, stopwatch, Opening::KnownCall).await;
-        body.unwrap_or_else(|| safe_answer(&arrival))
+        self.attempt(asked, stopwatch, Opening::KnownCall).await
     }
 
     /// Gather, decide, hand off, record. `None` where the ledger knows the call although it was to be opened.
-    async fn route(
+    async fn attempt(
         &self,
-        arrival: &Arrival<'_>,
+        asked: Asked<'_>,
         mut stopwatch: Stopwatch,
         opening: Opening,
     ) -> Option<String> {
+        let Asked {
+            call,
+            policy,
+            request_id,
+        } = asked;
         let started = stopwatch.now();
-        let gathered = self
-            .gather
-            .facts(&arrival.call.caller, stopwatch.deadline())
-            .await;
+        let gathered = self.gather.facts(&call.caller, stopwatch.deadline()).await;
         stopwatch.lookup_took(started);
-        let decision = routing::decide(&arrival.policy.ruleset, &gathered.facts);
+        let decision = routing::decide(&policy.ruleset, &gathered.facts);
 
-        let note = note::of_decision(
-            arrival.call,
-            &decision,
-            &arrival.policy.ruleset,
-            arrival.request_id,
-        );
-        let decided = self.decided(arrival, gathered, &decision);
+        let note = note::of_decision(call, &decision, &policy.ruleset, request_id);
+        let decided = self.decided(asked, gathered, &decision);
         let started = stopwatch.now();
         let plan = &decision.plan.dialers;
         let handed = self
@@ -98,59 +131,78 @@ impl Inbound {
         if handed.result == HandoffResult::Repeat {
             return None;
         }
-        self.conclude(arrival, &decision, handed, &stopwatch).await
+        self.conclude(asked, &decision, handed, &stopwatch).await
     }
 
     /// Builds, records and returns the answer.
     async fn conclude(
         &self,
-        arrival: &Arrival<'_>,
+        asked: Asked<'_>,
         decision: &Decision,
         handed: Handed,
         stopwatch: &Stopwatch,
     ) -> Option<String> {
-        let call = arrival.call;
-        let parties = Parties {
-            caller: &call.caller,
-            called: call.called.as_deref(),
-        };
-        let state = CallState::routing(decision.plan.dialers.clone());
-        let now = self.clock.now();
-        let words = LastWords::after_handoff(
-            arrival.policy,
-            &self.fleet,
-            &handed,
-            parties,
-            state,
-            decision.reason,
-            now,
-        );
-        let body = words.response.to_xml();
+        let Asked {
+            call,
+            policy,
+            request_id,
+        } = asked;
+        let routing_ms = u64::try_from(stopwatch.elapsed().as_millis()).ok();
+        let words = self.words(call, policy, decision, &handed, routing_ms);
+        let after = self.call_after(&words, routing_ms);
         report(&words, decision, stopwatch);
-        let after = self.after(&words, stopwatch);
         let step = STEP.to_owned();
-        let answered = words.record(
-            stopwatch,
-            &call.call_id,
-            arrival.request_id,
-            step,
-            &body,
-            after,
-        );
+        let body = &words.response;
+        let answered = words.record(stopwatch, &call.call_id, request_id, step, body, after);
         let mut records = handed.unwritten;
         records.push(answered.unclaimed(handed.unclaimed));
-        let recorded = self
+        let patience = stopwatch.for_the_record();
+        if self
             .recorder
-            .record(handed.opening, records, stopwatch.for_the_record())
-            .await;
-        if recorded == Recorded::Repeat {
+            .record(handed.opening, records, patience)
+            .await
+            == Recorded::Repeat
+        {
             return None;
         }
-        self.claims.remember(&call.call_id, &body);
-        Some(body)
+        self.claims.remember(&call.call_id, &words.response);
+        Some(words.response)
     }
 
-    fn after(&self, words: &LastWords, stopwatch: &Stopwatch) -> CallAfter {
+    /// The outcome in the words of the call's door.
+    fn words(
+        &self,
+        call: &Arrival,
+        policy: &Policy,
+        decision: &Decision,
+        handed: &Handed,
+        routing_ms: Option<u64>,
+    ) -> LastWords<String> {
+        let state = CallState::routing(decision.plan.dialers.clone());
+        match call.door {
+            Door::Twilio => {
+                let parties = Parties {
+                    caller: &call.caller,
+                    called: call.called.as_deref(),
+                };
+                let (fleet, now) = (&self.fleet, self.clock.now());
+                let reason = decision.reason;
+                LastWords::after_handoff(policy, fleet, handed, parties, state, reason, now)
+                    .worded(|response| response.to_xml())
+            }
+            Door::Api => json_door::words(
+                call,
+                policy,
+                &self.fleet,
+                decision,
+                handed,
+                state,
+                routing_ms,
+            ),
+        }
+    }
+
+    fn call_after(&self, words: &LastWords<String>, routing_ms: Option<u64>) -> CallAfter {
         let ended = words.state.disposition().is_some();
         CallAfter {
             status: words.state.status(),
@@ -161,16 +213,16 @@ impl Inbound {
             held: words.state.waiting().is_some(),
             answered_at: None,
             ended_at: ended.then(|| self.clock.now()),
-            routing_ms: u64::try_from(stopwatch.elapsed().as_millis()).ok(),
+            routing_ms,
             state: words.state.clone(),
         }
     }
 
-    fn decided(&self, arrival: &Arrival<'_>, gathered: Gathered, decision: &Decision) -> Record {
-        let call = arrival.call;
+    fn decided(&self, asked: Asked<'_>, gathered: Gathered, decision: &Decision) -> Record {
+        let call = asked.call;
         let decided = CallDecided {
-            request_id: arrival.request_id.to_owned(),
-            door: Door::Twilio,
+            request_id: asked.request_id.to_owned(),
+            door: call.door,
             caller: call.caller.masked(),
             facts: gathered.facts,
             lookup_exchange: gathered.exchange,
@@ -194,18 +246,10 @@ impl Inbound {
 
 /// What arrived, and by which policy it is answered.
 #[derive(Clone, Copy, Debug)]
-struct Arrival<'a> {
-    call: &'a IncomingCall,
-    request_id: &'a str,
+struct Asked<'a> {
+    call: &'a Arrival,
     policy: &'a Policy,
-}
-
-fn safe_answer(arrival: &Arrival<'_>) -> String {
-    let call = arrival.call;
-    let safe = arrival
-        .policy
-        .safe_answer(Some(&call.caller), call.called.as_deref());
-    safe.to_xml()
+    request_id: &'a str,
 }
 
 fn repeated(body: String) -> String {
@@ -217,7 +261,7 @@ fn repeated(body: String) -> String {
     body
 }
 
-fn report(words: &LastWords, decision: &Decision, stopwatch: &Stopwatch) {
+fn report(words: &LastWords<String>, decision: &Decision, stopwatch: &Stopwatch) {
     let elapsed = stopwatch.elapsed();
     metrics::histogram!("switchboard_routing_seconds").record(elapsed.as_secs_f64());
     if !stopwatch.within_budget() {

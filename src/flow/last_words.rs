@@ -21,10 +21,10 @@ pub(super) struct Parties<'a> {
     pub(super) called: Option<&'a str>,
 }
 
-/// What the caller hears, what is recorded of it, and how the call stands afterwards.
+/// What the caller hears, what is recorded of it, and how the call stands afterwards. The answer is TwiML until it is put into words.
 #[derive(Debug)]
-pub(super) struct LastWords {
-    pub(super) response: VoiceResponse,
+pub(super) struct LastWords<R = VoiceResponse> {
+    pub(super) response: R,
     pub(super) answer: Answer,
     pub(super) state: CallState,
     pub(super) reason: Reason,
@@ -153,12 +153,7 @@ impl LastWords {
                 reason,
             );
         }
-        let reason = if handed.n_requests > 0 {
-            Reason::AllDialersRefused
-        } else {
-            reason
-        };
-        Self::hold_or_end(policy, parties, state, reason, now)
+        Self::hold_or_end(policy, parties, state, handed.reason_or(reason), now)
     }
 
     /// The caller waits for as long as the policy has patience, then hears the last words.
@@ -176,6 +171,18 @@ impl LastWords {
             Self::hold(policy, state, reason, now)
         } else {
             Self::nobody_left(policy, parties, state, reason, Disposition::Goodbye)
+        }
+    }
+}
+
+impl<R> LastWords<R> {
+    /// The same with the answer as the text that goes out.
+    pub(super) fn worded(self, text: impl FnOnce(R) -> String) -> LastWords<String> {
+        LastWords {
+            response: text(self.response),
+            answer: self.answer,
+            state: self.state,
+            reason: self.reason,
         }
     }
 

@@ -1,16 +1,16 @@
 //! What a dialer is told about a call.
 
+use super::inbound::Arrival;
 use crate::call::CallId;
 use crate::dialer::Note;
 use crate::lead::{LeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{Decision, Ruleset};
 use crate::store::StoredCall;
-use crate::twilio::IncomingCall;
 
 /// The note of a call that was just decided.
 pub(super) fn of_decision(
-    call: &IncomingCall,
+    call: &Arrival,
     decision: &Decision,
     ruleset: &Ruleset,
     request_id: &str,

@@ -3,6 +3,7 @@
 mod check_config;
 mod demo;
 mod explain;
+mod key;
 mod migrate;
 mod output;
 mod serve;
@@ -71,6 +72,8 @@ enum Command {
     TestDialer(test_dialer::Arguments),
     /// What would happen to a caller, and why; no side effects
     Explain(explain::Arguments),
+    /// Make API keys
+    Key(key::Arguments),
 }
 
 /// How a command ended; becomes the exit code.
@@ -121,6 +124,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => test_dialer::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
+        Command::Key(arguments) => key::run(arguments, global),
     }
 }
 

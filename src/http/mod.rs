@@ -1,6 +1,8 @@
 //! The doors: everything that arrives over HTTP.
 
+pub mod auth;
 pub mod client_address;
+mod error;
 mod profile_push;
 mod router;
 pub mod server;

@@ -1,0 +1,180 @@
+//! What a person or a program hears when a request of the API fails: one type, one shape.
+//!
+//! The text is for the outside and says what to do; the cause is for the log and never leaves the process.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
+
+/// The kinds of failure: a closed list, each with its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// 400: the request has to change.
+    Validation,
+    /// 401: no key, or none that is known.
+    Authentication,
+    /// 403: the key may not do this.
+    Permission,
+    /// 404.
+    NotFound,
+    /// 405.
+    MethodNotAllowed,
+    /// 413.
+    PayloadTooLarge,
+    /// 500: a defect of ours.
+    Internal,
+    /// 503: not now.
+    Unavailable,
+}
+
+impl Kind {
+    /// The stable name.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Validation => "ValidationError",
+            Self::Authentication => "AuthenticationError",
+            Self::Permission => "PermissionError",
+            Self::NotFound => "NotFoundError",
+            Self::MethodNotAllowed => "MethodNotAllowed",
+            Self::PayloadTooLarge => "PayloadTooLarge",
+            Self::Internal => "InternalServerError",
+            Self::Unavailable => "Unavailable",
+        }
+    }
+
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Validation => StatusCode::BAD_REQUEST,
+            Self::Authentication => StatusCode::UNAUTHORIZED,
+            Self::Permission => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// A request that failed.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    kind: Kind,
+    message: Cow<'static, str>,
+    details: Map<String, Value>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ApiError {
+    /// A failure with words for the outside.
+    pub(super) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            details: Map::new(),
+            cause: None,
+        }
+    }
+
+    /// There is no such thing.
+    pub(super) fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::NotFound, message)
+    }
+
+    /// The database does not answer; why stays inside.
+    pub(super) fn store(cause: impl Error + Send + Sync + 'static) -> Self {
+        let error = Self::new(
+            Kind::Unavailable,
+            "The database does not answer; try again in a moment.",
+        );
+        Self {
+            cause: Some(Box::new(cause)),
+            ..error
+        }
+    }
+
+    /// Adds a detail: a field of the request and what is wrong with it, or a figure.
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The answer, which names the request; the cause goes to the log.
+    pub(super) fn respond(self, request_id: &str) -> Response {
+        if let Some(cause) = &self.cause {
+            tracing::error!(
+                event = "api.failed",
+                error = chain(cause.as_ref()),
+                kind = self.kind.as_str(),
+                "a request of the API could not be answered"
+            );
+        }
+        let document = serde_json::json!({
+            "error": {
+                "type": self.kind.as_str(),
+                "message": self.message,
+                "details": self.details,
+                "request_id": request_id,
+            }
+        });
+        let mut response = Response::new(Body::from(document.to_string()));
+        *response.status_mut() = self.kind.status();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        match self.kind {
+            Kind::Authentication => {
+                let scheme = HeaderValue::from_static("ApiKey realm=\"switchboard\"");
+                headers.insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            Kind::Unavailable => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Kind::Validation
+            | Kind::Permission
+            | Kind::NotFound
+            | Kind::MethodNotAllowed
+            | Kind::PayloadTooLarge
+            | Kind::Internal => {}
+        }
+        response
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// A failure on its way out of a handler; [`super::api`] turns it into the answer, because only there the request has its name.
+#[derive(Clone)]
+pub(super) struct Failed(Arc<Mutex<Option<ApiError>>>);
+
+impl Failed {
+    /// The failure, once.
+    pub(super) fn take(&self) -> Option<ApiError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.kind.status();
+        let failed = Failed(Arc::new(Mutex::new(Some(self))));
+        response.extensions_mut().insert(failed);
+        response
+    }
+}

@@ -59,6 +59,18 @@ fn describe() {
         "Requests to the fallback URL: Twilio could not use our answer."
     );
     describe_counter!(
+        "switchboard_calls_shed_total",
+        "Calls that got the safe answer at once because there were more than the machine can take, by reason."
+    );
+    describe_counter!(
+        "switchboard_auth_failures_total",
+        "Requests of the API without a usable key, or with one that may not do it, by reason."
+    );
+    describe_gauge!(
+        "switchboard_webhooks_in_hand",
+        "Twilio's webhooks and calls of the JSON door that are being worked on."
+    );
+    describe_counter!(
         "switchboard_panics_total",
         "Panics in handlers; each is a defect."
     );

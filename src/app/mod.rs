@@ -22,7 +22,7 @@ use crate::flow::{
 };
 use crate::http::server::{Limits, Server};
 use crate::http::tls::Certificates;
-use crate::http::{Parts, ProfilePush, router};
+use crate::http::{Overload, Parts, ProfilePush, router};
 use crate::jobs;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, OpenError, Store};
@@ -116,6 +116,11 @@ pub async fn start(
         fleet: fleet.clone(),
         clock: clock.clone(),
     };
+    let watch = parts
+        .overload
+        .clone()
+        .watch(lifecycle.clone(), parts.recorder.clone());
+    lifecycle.spawn("overload", watch);
     jobs::start(lifecycle, &store, &braze, &fleet, &parts.recorder, clock);
     if let Some(certificates) = &tls {
         certificates::start(lifecycle, Arc::clone(certificates), clock.clone());
@@ -166,6 +171,11 @@ impl Running {
             "another configuration is in force"
         );
         Ok(())
+    }
+
+    /// How many calls got the safe answer because there were too many, since the start.
+    pub fn calls_shed(&self) -> u64 {
+        self.parts.overload.n_shed()
     }
 
     /// Says goodbye to the store: the last record, a checkpoint, the file closed.
@@ -237,6 +247,7 @@ fn parts(
             recorder,
             secret: Arc::new(ArcSwapOption::from_pointee(settings::push_secret(config))),
         },
+        overload: Overload::new(clock.clone(), config.server.calls_in_hand),
         lifecycle: lifecycle.clone(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),
         metrics,

@@ -1,6 +1,7 @@
 //! `[server]`: where the appliance listens and how it is reached.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -28,6 +29,8 @@ pub struct Server {
     pub insecure_http: bool,
     /// Serves `/docs` and `/openapi.json`. Default: true.
     pub docs: bool,
+    /// Webhooks in hand from which on fresh calls get the safe answer at once. Default: 512 for each core. Read at the start only.
+    pub calls_in_hand: Option<NonZeroUsize>,
 }
 
 /// A certificate from files, read again when they change.
@@ -90,6 +93,10 @@ impl Server {
             Acme::read(section, state_directory, public_url.as_ref())
         });
         let docs = section.or("docs", true, Value::boolean);
+        let calls_in_hand = section.optional("calls_in_hand", |value| {
+            let calls: u32 = value.integer(1..=1_000_000)?;
+            Ok(usize::try_from(calls).ok().and_then(NonZeroUsize::new))
+        });
         if section.has("tls") && section.has("acme") {
             section.error(
                 "acme",
@@ -106,6 +113,7 @@ impl Server {
             acme,
             insecure_http,
             docs,
+            calls_in_hand: calls_in_hand.flatten(),
         };
         let has_proxy = section.has("trusted_proxies") && !section.is_empty_list("trusted_proxies");
         let is_guarded = server.listens_on_loopback() || has_proxy;

@@ -3,11 +3,13 @@
 pub mod auth;
 pub mod client_address;
 mod error;
+mod overload;
 mod profile_push;
 mod router;
 pub mod server;
 pub mod tls;
 mod voice;
 
+pub use overload::Overload;
 pub use profile_push::ProfilePush;
 pub use router::{Parts, router};

@@ -35,7 +35,7 @@ pub struct ProfilePush {
 
 /// 204 at once; the cached profile is replaced or dropped, unless what is cached is newer.
 pub(super) async fn push(
-    State(push): State<Arc<ProfilePush>>,
+    State(push): State<ProfilePush>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {

@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::client_address::client_address;
+use super::overload::{Lane, Overload};
 use super::profile_push::{self, ProfilePush};
 use super::server::PeerAddr;
 use super::voice::{self, Safety};
@@ -22,6 +23,9 @@ use crate::clock::Clock;
 use crate::flow::{DialEnds, Holds, Inbound, Policies, Recorder, StatusReports};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{Edge, SourceAddress};
+
+/// Requests of monitoring at the same time.
+const PROBES: usize = 8;
 
 /// Everything the routes are made of. Handlers take the parts that they use, never the whole.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub struct Parts {
     pub status_reports: StatusReports,
     /// Takes profile pushes.
     pub profile_push: ProfilePush,
+    /// Turns fresh calls away when there are too many.
+    pub overload: Overload,
     /// Starts work that has to end.
     pub lifecycle: Lifecycle,
     /// Networks whose `X-Forwarded-For` is believed.
@@ -52,59 +58,56 @@ pub struct Parts {
     pub metrics: Option<PrometheusHandle>,
 }
 
-/// What the handlers are given: each takes the part that it uses, and a part is one pointer.
-#[derive(Clone)]
-struct Doors {
-    edge: Edge,
-    inbound: Arc<Inbound>,
-    dial_ends: Arc<DialEnds>,
-    holds: Arc<Holds>,
-    status_reports: Arc<StatusReports>,
-    profile_push: Arc<ProfilePush>,
-    safety: Arc<Safety>,
+impl FromRef<Parts> for Edge {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.edge.clone()
+    }
 }
-
-/// All doors behind one pointer, so that a request costs one reference count.
-#[derive(Clone)]
-struct AllDoors(Arc<Doors>);
-
-macro_rules! door {
-    ($part:ident: $of:ty) => {
-        impl FromRef<AllDoors> for $of {
-            fn from_ref(doors: &AllDoors) -> Self {
-                doors.0.$part.clone()
-            }
+impl FromRef<Parts> for Inbound {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.inbound.clone()
+    }
+}
+impl FromRef<Parts> for DialEnds {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.dial_ends.clone()
+    }
+}
+impl FromRef<Parts> for Holds {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.holds.clone()
+    }
+}
+impl FromRef<Parts> for StatusReports {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.status_reports.clone()
+    }
+}
+impl FromRef<Parts> for ProfilePush {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.profile_push.clone()
+    }
+}
+impl FromRef<Parts> for Overload {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.overload.clone()
+    }
+}
+impl FromRef<Parts> for Safety {
+    fn from_ref(parts: &Parts) -> Self {
+        Self {
+            clock: parts.clock.clone(),
+            policies: parts.policies.clone(),
+            recorder: parts.recorder.clone(),
+            lifecycle: parts.lifecycle.clone(),
         }
-    };
+    }
 }
-
-door!(edge: Edge);
-door!(inbound: Arc<Inbound>);
-door!(dial_ends: Arc<DialEnds>);
-door!(holds: Arc<Holds>);
-door!(status_reports: Arc<StatusReports>);
-door!(profile_push: Arc<ProfilePush>);
-door!(safety: Arc<Safety>);
 
 /// The router of the appliance.
 pub fn router(parts: Parts) -> Router {
-    let safety = Arc::new(Safety {
-        clock: parts.clock,
-        policies: parts.policies,
-        recorder: parts.recorder,
-        lifecycle: parts.lifecycle,
-    });
-    let blind = Arc::clone(&safety);
-    let doors = Doors {
-        edge: parts.edge,
-        inbound: Arc::new(parts.inbound),
-        dial_ends: Arc::new(parts.dial_ends),
-        holds: Arc::new(parts.holds),
-        status_reports: Arc::new(parts.status_reports),
-        profile_push: Arc::new(parts.profile_push),
-        safety,
-    };
-    let proxies = parts.trusted_proxies;
+    let safety = Safety::from_ref(&parts);
+    let proxies = Arc::clone(&parts.trusted_proxies);
     let twilio = Router::new()
         .route("/webhooks/twilio", post(voice::inbound).get(voice::inbound))
         .route("/webhooks/twilio/dial", post(voice::dial).get(voice::dial))
@@ -117,22 +120,25 @@ pub fn router(parts: Parts) -> Router {
             "/webhooks/twilio/fallback",
             post(voice::fallback).get(voice::fallback),
         )
-        // The wildcard takes at least one character.
-        .route(
-            "/webhooks/twilio/",
-            get(voice::unknown_path).post(voice::unknown_path),
-        )
         .route(
             "/webhooks/twilio/{*rest}",
             get(voice::unknown_path).post(voice::unknown_path),
         )
         .layer(CatchPanicLayer::custom(
-            move |panic: Box<dyn Any + Send>| safe_after_panic(&blind, &*panic),
+            move |panic: Box<dyn Any + Send>| safe_after_panic(&safety, &*panic),
         ));
-    let metrics = parts.metrics;
     Router::new()
         .merge(twilio)
         .route("/webhooks/braze", post(profile_push::push))
+        .merge(probes(parts.metrics.clone()))
+        .layer(middleware::from_fn_with_state(proxies, note_source_address))
+        .with_state(parts)
+}
+
+/// What monitoring asks.
+fn probes(metrics: Option<PrometheusHandle>) -> Router<Parts> {
+    let lane = Lane::new(PROBES);
+    Router::new()
         .route("/health", get(health))
         .route(
             "/metrics",
@@ -140,8 +146,7 @@ pub fn router(parts: Parts) -> Router {
                 std::future::ready(render_metrics(metrics.as_ref(), &request))
             }),
         )
-        .layer(middleware::from_fn_with_state(proxies, note_source_address))
-        .with_state(AllDoors(Arc::new(doors)))
+        .route_layer(middleware::from_fn_with_state(lane, probe_in_turn))
 }
 
 /// A panic is a defect, but the caller hears something useful all the same.
@@ -158,6 +163,14 @@ fn safe_after_panic(safety: &Safety, panic: &(dyn Any + Send)) -> Response {
         "a handler panicked; the caller gets the safe answer"
     );
     safety.blind_answer().into_response()
+}
+
+/// Lets so many probes at a time pass.
+async fn probe_in_turn(State(lane): State<Lane>, request: Request, next: Next) -> Response {
+    match lane.enter().await {
+        Some(_place) => next.run(request).await,
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 /// Works out where a request comes from, before anything else looks at it.

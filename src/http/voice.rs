@@ -1,7 +1,5 @@
 //! Twilio's endpoints. Infallible by type: whatever is asked, the answer is TwiML.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -9,6 +7,7 @@ use axum::{Extension, http::StatusCode};
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
+use super::overload::{InHand, Overload};
 use super::server::RequestId;
 use crate::audit::{Event, Record};
 use crate::call::CallId;
@@ -64,11 +63,13 @@ impl Safety {
     async fn to_the_end(
         &self,
         webhook: &Webhook,
+        in_hand: InHand,
         work: impl Future<Output = String> + Send + 'static,
     ) -> Twiml {
         let (done, answer) = oneshot::channel();
         let work = async move {
             let body = work.await;
+            drop(in_hand);
             // Whoever asked may be gone.
             drop(done.send(body));
         };
@@ -103,18 +104,22 @@ impl Safety {
     }
 }
 
-/// A call arrives.
+/// A call arrives; one more than the machine can take gets the safe answer at once.
 pub(super) async fn inbound(
-    State(inbound): State<Arc<Inbound>>,
-    State(safety): State<Arc<Safety>>,
+    State(inbound): State<Inbound>,
+    State(safety): State<Safety>,
+    State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
     webhook: Webhook,
 ) -> Twiml {
+    let Some(in_hand) = overload.admit() else {
+        return safety.answer(&FallbackCall::read(&webhook));
+    };
     match IncomingCall::read(&webhook) {
         Ok(call) => {
             name_call(&call.call_id);
             let work = async move { inbound.answer(call, &request_id.0).await };
-            safety.to_the_end(&webhook, work).await
+            safety.to_the_end(&webhook, in_hand, work).await
         }
         Err(why) => safety.unusable(&webhook, why).await,
     }
@@ -122,16 +127,18 @@ pub(super) async fn inbound(
 
 /// A `<Dial>` has ended.
 pub(super) async fn dial(
-    State(dial_ends): State<Arc<DialEnds>>,
-    State(safety): State<Arc<Safety>>,
+    State(dial_ends): State<DialEnds>,
+    State(safety): State<Safety>,
+    State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
     webhook: Webhook,
 ) -> Twiml {
+    let in_hand = overload.carry();
     match DialEnded::read(&webhook) {
         Ok(ended) => {
             name_call(&ended.call_id);
             let work = async move { dial_ends.answer(ended, &request_id.0).await };
-            safety.to_the_end(&webhook, work).await
+            safety.to_the_end(&webhook, in_hand, work).await
         }
         Err(why) => safety.unusable(&webhook, why).await,
     }
@@ -139,16 +146,18 @@ pub(super) async fn dial(
 
 /// A caller who waits asks again.
 pub(super) async fn hold(
-    State(holds): State<Arc<Holds>>,
-    State(safety): State<Arc<Safety>>,
+    State(holds): State<Holds>,
+    State(safety): State<Safety>,
+    State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
     webhook: Webhook,
 ) -> Twiml {
+    let in_hand = overload.carry();
     match HeldCall::read(&webhook) {
         Ok(held) => {
             name_call(&held.call_id);
             let work = async move { holds.answer(held, &request_id.0).await };
-            safety.to_the_end(&webhook, work).await
+            safety.to_the_end(&webhook, in_hand, work).await
         }
         Err(why) => safety.unusable(&webhook, why).await,
     }
@@ -156,9 +165,11 @@ pub(super) async fn hold(
 
 /// A leg made progress, or the number's call is over. Twilio wants an empty document, whatever we make of it.
 pub(super) async fn status(
-    State(status_reports): State<Arc<StatusReports>>,
+    State(status_reports): State<StatusReports>,
+    State(overload): State<Overload>,
     webhook: Webhook,
 ) -> Twiml {
+    let _in_hand = overload.carry();
     match StatusReport::read(&webhook) {
         Ok(status) => {
             name_call(&status.call_id);
@@ -179,7 +190,7 @@ pub(super) async fn status(
 }
 
 /// Twilio could not use our answer. Static: no store, no Braze, no dialer.
-pub(super) async fn fallback(State(safety): State<Arc<Safety>>, webhook: Webhook) -> Twiml {
+pub(super) async fn fallback(State(safety): State<Safety>, webhook: Webhook) -> Twiml {
     let call = FallbackCall::read(&webhook);
     metrics::counter!("switchboard_fallback_requests_total").increment(1);
     tracing::error!(

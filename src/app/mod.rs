@@ -18,11 +18,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Dialer, Fleet};
 use crate::flow::{
-    Claims, DialEnds, Gather, HandOff, Holds, Inbound, Policies, Recorder, StatusReports,
+    Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Policies, Recorder, StatusReports,
 };
+use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
 use crate::http::tls::Certificates;
-use crate::http::{Overload, Parts, ProfilePush, router};
+use crate::http::{Overload, Parts, ProfilePush, Reads, router};
 use crate::jobs;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, OpenError, Store};
@@ -147,6 +148,7 @@ impl Running {
         let dialers = dialers(config, &self.clock)?;
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
+        let keys = settings::keys(config)?;
         self.braze
             .reconfigure(settings::braze(config))
             .context("cannot use [braze]")?;
@@ -157,6 +159,7 @@ impl Running {
             .secret
             .store(settings::push_secret(config).map(Arc::new));
         self.policies.replace(policy);
+        self.parts.keys.replace(keys);
         let record = Record::of_service(
             self.clock.now(),
             Event::RulesetLoaded(config.ruleset.clone()),
@@ -244,10 +247,17 @@ fn parts(
         profile_push: ProfilePush {
             clock: clock.clone(),
             braze: braze.clone(),
-            recorder,
+            recorder: recorder.clone(),
             secret: Arc::new(ArcSwapOption::from_pointee(settings::push_secret(config))),
         },
+        keys: Keys::new(settings::keys(config)?),
         overload: Overload::new(clock.clone(), config.server.calls_in_hand),
+        drains: Drains {
+            clock: clock.clone(),
+            fleet: fleet.clone(),
+            recorder,
+        },
+        reads: Reads::new(store.clone()),
         lifecycle: lifecycle.clone(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),
         metrics,

@@ -10,6 +10,7 @@ use anyhow::Context;
 use super::default_secret_path;
 use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
 use crate::flow::Policy;
+use crate::http::auth::{ApiKey, KeyHash, Role};
 use crate::twilio::{EdgeSettings, SharedKey, Verifier, VerifierSettings};
 use crate::twiml::CallbackUrls;
 use crate::twiml::answer::CallerIdPolicy;
@@ -81,6 +82,21 @@ pub(super) fn edge(config: &Config) -> anyhow::Result<EdgeSettings> {
         verify_signature: twilio.verify_signature,
         allowed_networks: twilio.allowed_networks.clone(),
     })
+}
+
+pub(super) fn keys(config: &Config) -> anyhow::Result<Vec<ApiKey>> {
+    let key = |key: &config::Key| {
+        Ok(ApiKey {
+            name: key.name.as_str().into(),
+            role: match key.role {
+                config::Role::Viewer => Role::Viewer,
+                config::Role::Admin => Role::Admin,
+            },
+            hash: KeyHash::from_hex(&key.hash)
+                .with_context(|| format!("the hash of the key {:?} cannot be read", key.name))?,
+        })
+    };
+    config.auth.keys.iter().map(key).collect()
 }
 
 pub(super) fn push_secret(config: &Config) -> Option<String> {

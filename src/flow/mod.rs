@@ -5,6 +5,7 @@
 
 mod claim;
 mod dial_ended;
+mod drains;
 mod gather;
 mod hand_off;
 mod hold;
@@ -19,6 +20,7 @@ mod stopwatch;
 
 pub use claim::Claims;
 pub use dial_ended::DialEnds;
+pub use drains::Drains;
 pub use gather::Gather;
 pub use hand_off::HandOff;
 pub use hold::Holds;

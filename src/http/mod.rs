@@ -1,5 +1,6 @@
 //! The doors: everything that arrives over HTTP.
 
+mod api;
 pub mod auth;
 pub mod client_address;
 mod error;
@@ -10,6 +11,7 @@ pub mod server;
 pub mod tls;
 mod voice;
 
+pub use api::Reads;
 pub use overload::Overload;
 pub use profile_push::ProfilePush;
 pub use router::{Parts, router};

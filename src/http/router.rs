@@ -14,13 +14,15 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::api::{self, Reads};
+use super::auth::Keys;
 use super::client_address::client_address;
 use super::overload::{Lane, Overload};
 use super::profile_push::{self, ProfilePush};
 use super::server::PeerAddr;
 use super::voice::{self, Safety};
 use crate::clock::Clock;
-use crate::flow::{DialEnds, Holds, Inbound, Policies, Recorder, StatusReports};
+use crate::flow::{DialEnds, Drains, Holds, Inbound, JsonDoor, Policies, Recorder, StatusReports};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{Edge, SourceAddress};
 
@@ -48,8 +50,14 @@ pub struct Parts {
     pub status_reports: StatusReports,
     /// Takes profile pushes.
     pub profile_push: ProfilePush,
+    /// Who may use the API.
+    pub keys: Keys,
     /// Turns fresh calls away when there are too many.
     pub overload: Overload,
+    /// Takes dialers out and puts them back.
+    pub drains: Drains,
+    /// Reads calls for people.
+    pub reads: Reads,
     /// Starts work that has to end.
     pub lifecycle: Lifecycle,
     /// Networks whose `X-Forwarded-For` is believed.
@@ -88,9 +96,31 @@ impl FromRef<Parts> for ProfilePush {
         parts.profile_push.clone()
     }
 }
+impl FromRef<Parts> for JsonDoor {
+    fn from_ref(parts: &Parts) -> Self {
+        Self {
+            inbound: parts.inbound.clone(),
+        }
+    }
+}
+impl FromRef<Parts> for Keys {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.keys.clone()
+    }
+}
 impl FromRef<Parts> for Overload {
     fn from_ref(parts: &Parts) -> Self {
         parts.overload.clone()
+    }
+}
+impl FromRef<Parts> for Reads {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.reads.clone()
+    }
+}
+impl FromRef<Parts> for Drains {
+    fn from_ref(parts: &Parts) -> Self {
+        parts.drains.clone()
     }
 }
 impl FromRef<Parts> for Safety {
@@ -130,6 +160,7 @@ pub fn router(parts: Parts) -> Router {
     Router::new()
         .merge(twilio)
         .route("/webhooks/braze", post(profile_push::push))
+        .nest("/api/v1", api::router(parts.lifecycle.clone()))
         .merge(probes(parts.metrics.clone()))
         .layer(middleware::from_fn_with_state(proxies, note_source_address))
         .with_state(parts)

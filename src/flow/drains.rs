@@ -1,0 +1,67 @@
+//! Taking dialers out by hand and putting them back.
+
+use super::record::Recorder;
+use crate::audit::{Event, Record};
+use crate::clock::Clock;
+use crate::dialer::{Fleet, HealthChange, Status};
+use crate::routing::DialerId;
+
+/// Takes dialers out and puts them back, and writes down who did it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Drains {
+    /// Reads time.
+    pub clock: Clock,
+    /// The dialers.
+    pub fleet: Fleet,
+    /// Writes it down.
+    pub recorder: Recorder,
+}
+
+impl Drains {
+    /// Takes a dialer out: calls that it has already are not touched, no other reaches it. `None` where there is no such dialer.
+    pub async fn drain(&self, dialer: &DialerId, by: &str) -> Option<Status> {
+        let change = self.fleet.drain(dialer, by, self.clock.now());
+        self.changed(change).await;
+        self.status(dialer)
+    }
+
+    /// Puts a dialer back. `None` where there is no such dialer.
+    pub async fn resume(&self, dialer: &DialerId, by: &str) -> Option<Status> {
+        let change = self.fleet.resume(dialer, by);
+        self.changed(change).await;
+        self.status(dialer)
+    }
+
+    /// How a dialer is.
+    pub fn status(&self, dialer: &DialerId) -> Option<Status> {
+        self.statuses()
+            .into_iter()
+            .find(|status| status.dialer.id() == dialer)
+    }
+
+    /// How every dialer is, in the order of the file.
+    pub fn statuses(&self) -> Vec<Status> {
+        self.fleet.statuses(self.clock.instant())
+    }
+
+    /// Taking out what is out already is no change.
+    async fn changed(&self, change: Option<HealthChange>) {
+        let Some(change) = change else { return };
+        tracing::info!(
+            event = "dialer.changed",
+            dialer = change.service,
+            from = change.from,
+            to = change.to,
+            cause = change.cause,
+            "a dialer was taken out or put back by hand"
+        );
+        let event = Event::HealthChanged {
+            service: change.service,
+            from: change.from.to_owned(),
+            to: change.to.to_owned(),
+            cause: change.cause,
+        };
+        let record = Record::of_service(self.clock.now(), event);
+        self.recorder.note(record).await;
+    }
+}

@@ -1,0 +1,141 @@
+//! `/api/v1`: the API for dashboards, scripts and other front doors. JSON in, JSON out, one shape for every failure.
+
+mod body;
+mod calls;
+mod dialers;
+mod page;
+mod reads;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json};
+use serde::Serialize;
+use tokio::sync::oneshot;
+use tracing::{Instrument, Span};
+
+use super::error::{ApiError, Failed, Kind};
+use super::overload::Lane;
+use super::router::Parts;
+use super::server::RequestId;
+use crate::lifecycle::Lifecycle;
+
+pub use reads::Reads;
+
+/// Requests at the same time; a dashboard with its pages open makes a handful.
+const PLACES: usize = 16;
+
+/// The routes below `/api/v1`.
+pub(super) fn router(lifecycle: Lifecycle) -> Router<Parts> {
+    let desk = Router::new()
+        .route("/calls/active", get(calls::active))
+        .route("/calls/{call_id}", get(calls::one))
+        .route("/dialers", get(dialers::all))
+        .route("/dialers/status", get(dialers::all))
+        .route("/dialers/{name}", get(dialers::one))
+        .route("/dialers/{name}/drain", post(dialers::drain))
+        .route("/dialers/{name}/resume", post(dialers::resume))
+        .route("/dialers/{name}/test", post(dialers::test))
+        .route_layer(middleware::from_fn_with_state(Lane::new(PLACES), in_turn));
+    // A call is no page: it does not wait in their lane, and has the limit of calls.
+    let door = Router::new().route("/calls", post(calls::route));
+    desk.merge(door)
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(lifecycle, answer))
+}
+
+/// One thing, in the envelope of the API.
+#[derive(Serialize)]
+struct Data<T> {
+    data: T,
+}
+
+/// The answer with one thing.
+fn data<T: Serialize>(data: T) -> Response {
+    Json(Data { data }).into_response()
+}
+
+/// A document that is JSON already.
+fn document(status: StatusCode, text: String) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, json)], text).into_response()
+}
+
+/// Lets so many requests at a time pass: what pages and exports ask must never be felt by a caller.
+async fn in_turn(State(lane): State<Lane>, request: Request, next: Next) -> Response {
+    match lane.enter().await {
+        Some(_place) => next.run(request).await,
+        None => busy().into_response(),
+    }
+}
+
+fn busy() -> ApiError {
+    ApiError::new(
+        Kind::Unavailable,
+        "Too many requests at the same time; try again in a moment.",
+    )
+}
+
+/// Does the work of a request to its end, even where nobody waits for it any more: a call that is being routed is recorded, and a place in a
+/// lane is given back only when the database has done its part. Every answer gets the headers of the API, every failure its shape.
+async fn answer(
+    State(lifecycle): State<Lifecycle>,
+    Extension(request_id): Extension<RequestId>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (done, answer) = oneshot::channel();
+    let work = async move {
+        // Whoever asked may be gone.
+        drop(done.send(next.run(request).await));
+    };
+    lifecycle.spawn_transient("api", work.instrument(Span::current()));
+    let mut response = match answer.await {
+        Ok(response) => shaped(response, &request_id.0),
+        // It panicked, which was told and counted, or the process is being aborted.
+        Err(_) => failed_inside().respond(&request_id.0),
+    };
+    let headers = response.headers_mut();
+    let no_store = HeaderValue::from_static("no-store");
+    headers.insert(header::CACHE_CONTROL, no_store);
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}
+
+fn failed_inside() -> ApiError {
+    ApiError::new(Kind::Internal, "The request could not be answered.")
+}
+
+/// A failure in its shape: ours by its own words, a rejection of the framework by its status. `Allow` stays.
+fn shaped(response: Response, request_id: &str) -> Response {
+    let error = match response.extensions().get().and_then(Failed::take) {
+        Some(error) => error,
+        None if response.status().is_client_error() => ApiError::new(
+            Kind::Validation,
+            "The request cannot be read: check its path and its query.",
+        ),
+        None if response.status().is_server_error() => failed_inside(),
+        None => return response,
+    };
+    let mut shaped = error.respond(request_id);
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        shaped.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    shaped
+}
+
+async fn unknown_route(uri: Uri) -> ApiError {
+    ApiError::not_found(format!("There is no {} in the API.", uri.path()))
+}
+
+async fn wrong_method(method: Method) -> ApiError {
+    ApiError::new(
+        Kind::MethodNotAllowed,
+        format!("{method} is not allowed here; the header Allow says what is."),
+    )
+}

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, the outside world as a model.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod api;
 mod cli;
 mod deadlines;
 mod disorder;
@@ -8,6 +9,7 @@ mod failover;
 mod hostile;
 mod inbound;
 mod matrix;
+mod overload;
 mod panics;
 mod restart;
 mod signature;

@@ -122,6 +122,15 @@ impl World {
         self.running = Some(running);
     }
 
+    /// Lets the appliance read another configuration, as after SIGHUP.
+    pub(crate) async fn reload(&mut self, settings: Settings) {
+        self.settings = settings;
+        let context = config::Context::in_directory(self.directory.path());
+        let text = self.settings.configuration(&self.outside);
+        let config = config::parse(&text, &context).unwrap().config;
+        self.running().reload(&config).await.unwrap();
+    }
+
     /// Stops the appliance in good order.
     pub(crate) async fn stop(&mut self) {
         let (signals, receiver) = mpsc::channel(1);

@@ -1,0 +1,712 @@
+//! The API: who may do what, the JSON door, and the dialers by hand.
+
+use std::process::Command;
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use switchboard::audit::Kind;
+use switchboard::call::{CallId, Disposition, Status};
+use switchboard::http::auth::DrawnKey;
+use switchboard::simulator::faults::{Fault, Route};
+use tokio::task::JoinSet;
+
+use crate::world::{
+    CALLED, COLD, DIALFIRE_LINE, HOT, LAST_RESORT, STRANGER, Settings, World, ZENDESK_LINE, dialled,
+};
+
+/// The appliance with two keys, and a client of its API.
+struct Api {
+    world: World,
+    client: reqwest::Client,
+    admin: String,
+    viewer: String,
+}
+
+/// What came back.
+struct Answer {
+    status: StatusCode,
+    headers: reqwest::header::HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    fn error_type(&self) -> String {
+        let kind = self.json().pointer("/error/type").cloned();
+        serde_json::from_value(kind.unwrap()).unwrap()
+    }
+
+    /// What every answer of the API carries.
+    #[track_caller]
+    fn assert_well_formed(&self, what: &str) {
+        assert_eq!(self.header("cache-control"), Some("no-store"), "{what}");
+        assert_eq!(
+            self.header("x-content-type-options"),
+            Some("nosniff"),
+            "{what}"
+        );
+        let is_json = self.header("content-type") == Some("application/json");
+        assert!(is_json, "{what}: {:?}", self.header("content-type"));
+        let request_id = self.header("x-request-id").unwrap();
+        if !self.status.is_success() {
+            let json = self.json();
+            let part = |name: &str| json.pointer(&format!("/error/{name}")).unwrap();
+            assert!(
+                part("message")
+                    .as_str()
+                    .is_some_and(|text| text.ends_with('.')),
+                "{what}: {json}"
+            );
+            assert!(part("details").is_object(), "{what}: {json}");
+            assert_eq!(*part("request_id"), request_id, "{what}");
+        }
+    }
+}
+
+fn key_lines(name: &str, role: &str, key: &DrawnKey) -> String {
+    let hash = key.hash.to_hex();
+    format!("[[auth.keys]]\nname = \"{name}\"\nrole = \"{role}\"\nhash = \"{hash}\"\n")
+}
+
+impl Api {
+    async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    async fn with(settings: Settings) -> Self {
+        let (admin, viewer) = (DrawnKey::draw().unwrap(), DrawnKey::draw().unwrap());
+        let sections = key_lines("ops", "admin", &admin) + &key_lines("desk", "viewer", &viewer);
+        let world = World::with(Settings {
+            sections,
+            ..settings
+        })
+        .await;
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self {
+            world,
+            client,
+            admin: admin.key,
+            viewer: viewer.key,
+        }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<String>,
+    ) -> Answer {
+        let url = format!("http://{}/api/v1{path}", self.world.running().address);
+        let mut request = self.client.request(method, url);
+        if let Some(key) = key {
+            request = request.header("X-API-Key", key);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await.unwrap();
+        Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, Some(&self.viewer), None).await
+    }
+
+    async fn post(&self, path: &str, body: Option<String>) -> Answer {
+        self.ask(Method::POST, path, Some(&self.admin), body).await
+    }
+
+    async fn route(&self, caller: &str, external_id: &str) -> Answer {
+        let body = json!({ "caller": caller, "called": CALLED, "external_id": external_id });
+        self.post("/calls", Some(body.to_string())).await
+    }
+}
+
+/// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
+const ROUTES: [(Method, &str, &str, &str, u16); 9] = [
+    (Method::POST, "/calls", "/calls", "admin", 201),
+    (Method::GET, "/calls/active", "/calls/active", "viewer", 200),
+    (Method::GET, "/calls/{call_id}", "/calls/CA0", "viewer", 404),
+    (Method::GET, "/dialers", "/dialers", "viewer", 200),
+    (
+        Method::GET,
+        "/dialers/status",
+        "/dialers/status",
+        "viewer",
+        200,
+    ),
+    (
+        Method::GET,
+        "/dialers/{name}",
+        "/dialers/zendesk",
+        "viewer",
+        200,
+    ),
+    (
+        Method::POST,
+        "/dialers/{name}/drain",
+        "/dialers/zendesk/drain",
+        "admin",
+        200,
+    ),
+    (
+        Method::POST,
+        "/dialers/{name}/resume",
+        "/dialers/zendesk/resume",
+        "admin",
+        200,
+    ),
+    (
+        Method::POST,
+        "/dialers/{name}/test",
+        "/dialers/zendesk/test",
+        "admin",
+        200,
+    ),
+];
+
+#[tokio::test]
+async fn every_route_is_closed_without_a_key_and_to_a_role_that_is_too_small() {
+    let api = Api::new().await;
+    let foreign = DrawnKey::draw().unwrap().key;
+    for (method, _, path, role, expected) in ROUTES {
+        let viewer_gets = if role == "viewer" { expected } else { 403 };
+        let cases = [
+            ("no key", None, 401),
+            ("a wrong key", Some(foreign.as_str()), 401),
+            ("an empty key", Some(""), 401),
+            ("a viewer", Some(api.viewer.as_str()), viewer_gets),
+            ("an admin", Some(api.admin.as_str()), expected),
+        ];
+        for (who, key, expected) in cases {
+            let what = format!("{method} {path} as {who}");
+            let body = json!({ "caller": HOT, "called": CALLED, "external_id": "pbx-1" });
+            let body = (method == Method::POST).then(|| body.to_string());
+            let answer = api.ask(method.clone(), path, key, body).await;
+            assert_eq!(answer.status.as_u16(), expected, "{what}: {}", answer.text);
+            answer.assert_well_formed(&what);
+            match expected {
+                401 => assert_eq!(answer.error_type(), "AuthenticationError", "{what}"),
+                403 => assert_eq!(answer.error_type(), "PermissionError", "{what}"),
+                404 => assert_eq!(answer.error_type(), "NotFoundError", "{what}"),
+                _ => {}
+            }
+            if let Some(key) = key.filter(|key| !key.is_empty()) {
+                assert!(!answer.text.contains(key), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_route_is_missing_in_the_table_above() {
+    let source = include_str!("../../src/http/api/mod.rs");
+    let compact: String = source.split_whitespace().collect();
+    let mut written: Vec<(String, String)> = compact
+        .split(".route(\"")
+        .skip(1)
+        .map(|rest| {
+            let (path, rest) = rest.split_once("\",").unwrap();
+            let (method, _) = rest.split_once('(').unwrap();
+            (method.to_uppercase(), path.to_owned())
+        })
+        .collect();
+    let mut tested: Vec<(String, String)> = ROUTES
+        .iter()
+        .map(|(method, pattern, ..)| (method.to_string(), (*pattern).to_owned()))
+        .collect();
+    written.sort();
+    tested.sort();
+    assert_eq!(written, tested);
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_refused_in_the_shape_of_the_api() {
+    let api = Api::new().await;
+    let large = format!("{{\"caller\": \"{}\"}}", "1".repeat(17_000));
+    let get = Method::GET;
+    let cases = [
+        (&get, "/nothing", None, 404, "NotFoundError"),
+        (&get, "", None, 404, "NotFoundError"),
+        (&get, "/calls/CA%00", None, 404, "NotFoundError"),
+        (&get, "/calls/%FF", None, 400, "ValidationError"),
+        (&get, "/dialers/nobody", None, 404, "NotFoundError"),
+        (
+            &get,
+            "/calls/active?page_size=0",
+            None,
+            400,
+            "ValidationError",
+        ),
+        (
+            &get,
+            "/calls/active?page_size=201",
+            None,
+            400,
+            "ValidationError",
+        ),
+        (&get, "/calls/active?page=x", None, 400, "ValidationError"),
+        (&Method::DELETE, "/dialers", None, 405, "MethodNotAllowed"),
+        (&Method::PUT, "/calls", None, 405, "MethodNotAllowed"),
+        (
+            &get,
+            "/dialers/zendesk/drain",
+            None,
+            405,
+            "MethodNotAllowed",
+        ),
+        (
+            &Method::POST,
+            "/dialers/nobody/drain",
+            None,
+            404,
+            "NotFoundError",
+        ),
+        (
+            &Method::POST,
+            "/dialers/nobody/test",
+            None,
+            404,
+            "NotFoundError",
+        ),
+        (&Method::POST, "/calls", Some(large), 413, "PayloadTooLarge"),
+        (
+            &Method::POST,
+            "/calls",
+            Some("{\"a\": }".to_owned()),
+            400,
+            "ValidationError",
+        ),
+        (
+            &Method::POST,
+            "/calls",
+            Some("[]".to_owned()),
+            400,
+            "ValidationError",
+        ),
+        (&Method::POST, "/calls", None, 400, "ValidationError"),
+    ];
+    for (method, path, body, status, kind) in cases {
+        let what = format!("{method} {path}");
+        let answer = api.ask(method.clone(), path, Some(&api.admin), body).await;
+        assert_eq!(answer.status.as_u16(), status, "{what}: {}", answer.text);
+        assert_eq!(answer.error_type(), kind, "{what}");
+        answer.assert_well_formed(&what);
+        assert_eq!(answer.header("allow").is_some(), status == 405, "{what}");
+    }
+    let broken = api
+        .post("/calls", Some("{\"a\": }".to_owned()))
+        .await
+        .json();
+    assert_eq!(
+        broken["error"]["details"],
+        json!({ "line": 1, "column": 7 })
+    );
+}
+
+#[tokio::test]
+async fn a_call_from_elsewhere_is_routed_to_the_number_of_a_dialer() {
+    let api = Api::new().await;
+    let answer = api.route(HOT, "pbx-4711").await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    let mut call = answer.json()["data"].clone();
+    assert!(call["routing_ms"].as_u64().is_some_and(|ms| ms < 2_000));
+    call["routing_ms"] = json!(0);
+    let expected = json!({
+        "call_id": "api-pbx-4711",
+        "caller": "+**********90",
+        "called": CALLED,
+        "status": "dialing",
+        "tier": "hot",
+        "score": 90,
+        "rule": "sales floor",
+        "reason": "rule_matched",
+        "dialer": "dialfire",
+        "certainty": "confirmed",
+        "connect": { "kind": "number", "value": DIALFIRE_LINE, "headers": {} },
+        "plan": ["dialfire", "zendesk"],
+        "routing_ms": 0,
+    });
+    assert_eq!(call, expected);
+
+    let again = api.route(HOT, "pbx-4711").await;
+    assert_eq!((again.status, &again.text), (answer.status, &answer.text));
+    assert_eq!(api.world.asked_dialfire(), 1);
+
+    let shown = api.get("/calls/api-pbx-4711").await.json()["data"].clone();
+    assert_eq!(shown["status"], "dialing");
+    assert_eq!(shown["caller"], "+**********90");
+    assert_eq!(shown["called"], "+********00");
+    assert_eq!(shown["legs"], json!([]));
+    let id = CallId::parse("api-pbx-4711").unwrap();
+    let records = api
+        .world
+        .running()
+        .store
+        .records_of_call(&id)
+        .await
+        .unwrap();
+    let kinds: Vec<Kind> = records.iter().map(|record| record.kind).collect();
+    let expected = [
+        Kind::CallDecided,
+        Kind::HandoffIntended,
+        Kind::HandoffConcluded,
+        Kind::CallAnswered,
+    ];
+    assert_eq!(kinds, expected);
+    assert!(records[0].detail.contains("\"door\":\"api\""));
+}
+
+#[tokio::test]
+async fn a_call_from_elsewhere_is_routed_to_a_sip_line_with_the_ticket_of_its_handoff() {
+    let api = Api::new().await;
+    let answer = api.route(COLD, "a call/with spaces").await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    let call = answer.json()["data"].clone();
+    let connect = &call["connect"];
+    assert_eq!(
+        (&connect["kind"], &connect["value"]),
+        (&json!("sip"), &json!(ZENDESK_LINE))
+    );
+    let id = CallId::parse(call["call_id"].as_str().unwrap()).unwrap();
+    assert!(id.as_str().starts_with("apih-"), "{id}");
+    let stored = api.world.running().store.call(&id).await.unwrap().unwrap();
+    let ticket = stored.state.reference().unwrap();
+    assert_eq!(connect["headers"], json!({ "X-Zendesk-Ticket-Id": ticket }));
+}
+
+#[tokio::test]
+async fn the_same_call_at_the_same_time_is_handed_off_once_and_answered_alike() {
+    let api = Api::new().await;
+    let url = format!("http://{}/api/v1/calls", api.world.running().address);
+    let body = json!({ "caller": HOT, "called": CALLED, "external_id": "twenty" }).to_string();
+    let mut requests = JoinSet::new();
+    for _ in 0..20 {
+        let request = api
+            .client
+            .post(&url)
+            .header("X-API-Key", &api.admin)
+            .body(body.clone());
+        requests.spawn(async move { request.send().await.unwrap().text().await.unwrap() });
+    }
+    let mut answers = requests.join_all().await;
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(api.world.asked_dialfire(), 1);
+}
+
+#[tokio::test]
+async fn every_wrong_field_is_told_what_is_wrong_with_it() {
+    let api = Api::new().await;
+    let good = json!({ "caller": HOT, "called": CALLED, "external_id": "x" });
+    let long = "x".repeat(300);
+    let cases = [
+        ("caller", Value::Null, "is missing"),
+        ("caller", json!(4_917_000), "must be a string"),
+        ("caller", json!("  "), "is empty"),
+        (
+            "caller",
+            json!("030 123456"),
+            "must have its country code, as in +4930123456",
+        ),
+        (
+            "caller",
+            json!("nobody"),
+            "must be a number like +4930123456, a SIP address, or anonymous",
+        ),
+        (
+            "caller",
+            json!("client:alice"),
+            "must be a number like +4930123456, a SIP address, or anonymous",
+        ),
+        ("caller", json!(long), "is longer than 256 characters"),
+        ("called", Value::Null, "is missing"),
+        ("called", json!(["+4930"]), "must be a string"),
+        (
+            "called",
+            json!("anonymous"),
+            "must be a number like +4930123456 or a SIP address",
+        ),
+        (
+            "called",
+            json!("200"),
+            "must be a number like +4930123456 or a SIP address",
+        ),
+        ("external_id", Value::Null, "is missing"),
+        ("external_id", json!(4711), "must be a string"),
+        ("external_id", json!(""), "is empty"),
+        ("external_id", json!("a\nb"), "contains control characters"),
+        ("external_id", json!(long), "is longer than 128 characters"),
+    ];
+    for (field, value, expected) in cases {
+        let mut body = good.clone();
+        body[field] = value.clone();
+        let answer = api.post("/calls", Some(body.to_string())).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{field}: {value}");
+        let details = &answer.json()["error"]["details"];
+        assert_eq!(*details, json!({ field: expected }), "{value}");
+    }
+    let all = api.post("/calls", Some("{}".to_owned())).await.json();
+    assert_eq!(all["error"]["details"].as_object().unwrap().len(), 3);
+    assert_eq!(api.world.running().store.counts().await.unwrap().calls, 0);
+
+    for caller in ["anonymous", "sip:alice@pbx.example.com"] {
+        let answer = api.route(caller, caller).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::CREATED,
+            "{caller}: {}",
+            answer.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn where_no_dialer_takes_the_call_the_last_resort_is_named_or_nobody() {
+    for (routing, status) in [(Settings::default().routing, 201), (String::new(), 503)] {
+        let api = Api::with(Settings {
+            routing,
+            ..Settings::default()
+        })
+        .await;
+        for faults in [
+            api.world.outside.dialfire.faults(),
+            api.world.outside.zendesk.faults(),
+        ] {
+            faults.standing_on(Route::method("POST"), Fault::status(500));
+        }
+        let answer = api.route(HOT, "refused").await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.text);
+        let asked = (api.world.asked_dialfire(), api.world.asked_zendesk());
+        let again = api.route(HOT, "refused").await;
+        assert_eq!(again.status.as_u16(), status);
+        assert_eq!(
+            (api.world.asked_dialfire(), api.world.asked_zendesk()),
+            asked
+        );
+
+        let id = CallId::parse("api-refused").unwrap();
+        let stored = api.world.running().store.call(&id).await.unwrap().unwrap();
+        assert_eq!(stored.reason.as_str(), "all_dialers_refused");
+        let answer = answer.json();
+        if status == 201 {
+            let call = &answer["data"];
+            assert_eq!(call["connect"]["value"], LAST_RESORT);
+            assert_eq!(call["reason"], "all_dialers_refused");
+            assert_eq!(
+                (&call["certainty"], &call["dialer"]),
+                (&Value::Null, &Value::Null)
+            );
+            assert_eq!(stored.status, Status::Dialing);
+        } else {
+            assert_eq!(answer["error"]["type"], "Unavailable");
+            let details = json!({ "call_id": "api-refused", "reason": "all_dialers_refused" });
+            assert_eq!(answer["error"]["details"], details);
+            assert_eq!(stored.disposition, Some(Disposition::Failed));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dialer_that_is_taken_out_gets_no_call_until_it_is_put_back() {
+    let api = Api::new().await;
+    let drained = api.post("/dialers/dialfire/drain", None).await;
+    assert_eq!(drained.status, StatusCode::OK);
+    let dialer = drained.json()["data"].clone();
+    assert_eq!(
+        (&dialer["state"], &dialer["reason"]),
+        (&json!("drained"), &json!("taken out by ops"))
+    );
+    assert_eq!(dialer["drained"]["by"], "ops");
+    assert!(!drained.text.contains("token"), "{}", drained.text);
+    // Once more is no change.
+    api.post("/dialers/dialfire/drain", None).await;
+
+    let result = api.world.call(HOT).await;
+    assert_eq!(dialled(&result), [ZENDESK_LINE]);
+    let decided = api.world.details(&result, Kind::CallDecided).await;
+    let skipped = &decided[0]["decision"]["plan"]["skipped"][0];
+    assert_eq!(
+        (&skipped["dialer"], &skipped["reason"]),
+        (&json!("dialfire"), &json!("drained"))
+    );
+    assert_eq!(api.world.asked_dialfire(), 0);
+
+    let resumed = api.post("/dialers/dialfire/resume", None).await.json();
+    assert_eq!(resumed["data"]["state"], "closed");
+    assert_eq!(resumed["data"]["drained"], Value::Null);
+    let result = api.world.call(HOT).await;
+    assert_eq!(dialled(&result), [DIALFIRE_LINE]);
+
+    let records = api.world.running().store.records(0, 1_000).await.unwrap();
+    let changes: Vec<Value> = records
+        .iter()
+        .filter(|record| record.kind == Kind::HealthChanged)
+        .map(|record| serde_json::from_str(&record.detail).unwrap())
+        .collect();
+    let change =
+        |from, to, cause| json!({ "service": "dialfire", "from": from, "to": to, "cause": cause });
+    let expected = [
+        change("closed", "drained", "taken out by ops"),
+        change("drained", "closed", "put back by ops"),
+    ];
+    assert_eq!(changes, expected);
+}
+
+#[tokio::test]
+async fn dialers_are_shown_with_their_state_and_without_their_secrets() {
+    let api = Api::new().await;
+    let list = api.get("/dialers").await;
+    let names: Vec<Value> = list.json()["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| d["name"].clone())
+        .collect();
+    assert_eq!(names, ["dialfire", "zendesk"]);
+    assert_eq!(list.json()["total"], 2);
+    assert!(!list.text.contains("token"), "{}", list.text);
+    let zendesk = api.get("/dialers/zendesk").await.json()["data"].clone();
+    assert_eq!(zendesk["kind"], "zendesk_talk");
+    assert_eq!(
+        zendesk["connect"],
+        json!({ "kind": "sip", "value": ZENDESK_LINE })
+    );
+    assert_eq!(
+        (&zendesk["state"], &zendesk["breaker"]),
+        (&json!("closed"), &json!("closed"))
+    );
+
+    let fault = Fault::status(401);
+    api.world
+        .outside
+        .dialfire
+        .faults()
+        .standing_on(Route::method("POST"), fault);
+    api.world.call(HOT).await;
+    let dialfire = api.get("/dialers/dialfire").await.json()["data"].clone();
+    assert_eq!(
+        (&dialfire["state"], &dialfire["breaker"]),
+        (&json!("open"), &json!("open"))
+    );
+    assert!(
+        dialfire["since"].is_string() && dialfire["reason"].is_string(),
+        "{dialfire}"
+    );
+
+    let report = api.post("/dialers/zendesk/test", None).await.json()["data"].clone();
+    assert_eq!(
+        (&report["dialer"], &report["ok"]),
+        (&json!("zendesk"), &json!(true)),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn calls_are_shown_with_their_legs_and_masked_numbers() {
+    let api = Api::new().await;
+    let result = api.world.call(HOT).await;
+    let shown = api.get(&format!("/calls/{}", result.call_sid)).await;
+    for number in [HOT, CALLED] {
+        assert!(!shown.text.contains(number), "{}", shown.text);
+    }
+    let call = shown.json()["data"].clone();
+    assert_eq!(
+        (&call["status"], &call["disposition"]),
+        (&json!("ended"), &json!("answered"))
+    );
+    let legs = call["legs"].as_array().unwrap();
+    let child = legs
+        .iter()
+        .find(|leg| leg["direction"] == "outbound_dial")
+        .unwrap();
+    assert_eq!(
+        (&child["dialer"], &child["end_reason"]),
+        (&json!("dialfire"), &json!("completed"))
+    );
+
+    for n in 0..3 {
+        api.route(STRANGER, &format!("n-{n}")).await;
+    }
+    let active = api.get("/calls/active?page=2&page_size=2").await.json();
+    assert_eq!(
+        (&active["total"], &active["page"], &active["page_size"]),
+        (&json!(3), &json!(2), &json!(2))
+    );
+    assert_eq!(active["data"].as_array().unwrap().len(), 1);
+    assert_eq!(active["data"][0]["call_id"], "api-n-0");
+}
+
+#[tokio::test]
+async fn a_reload_replaces_the_keys() {
+    let mut api = Api::new().await;
+    assert_eq!(api.get("/dialers").await.status, StatusCode::OK);
+    let new = DrawnKey::draw().unwrap();
+    let settings = Settings {
+        sections: key_lines("new", "viewer", &new),
+        ..Settings::default()
+    };
+    api.world.reload(settings).await;
+    assert_eq!(api.get("/dialers").await.status, StatusCode::UNAUTHORIZED);
+    api.viewer = new.key;
+    assert_eq!(api.get("/dialers").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_key_made_by_the_command_line_opens_the_door_that_its_lines_describe() {
+    let program = env!("CARGO_BIN_EXE_switchboard");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(program)
+            .args(["key", "new"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let (code, text) = run(&["--name", "ops", "--role", "admin"]);
+    assert_eq!(code, Some(0));
+    let (key, lines) = text.split_once("\n\n").unwrap();
+    let key = key.rsplit(' ').next().unwrap();
+    let settings = Settings {
+        sections: lines.to_owned(),
+        ..Settings::default()
+    };
+    let mut api = Api::new().await;
+    api.world.reload(settings).await;
+    key.clone_into(&mut api.admin);
+    assert_eq!(
+        api.post("/dialers/zendesk/drain", None).await.status,
+        StatusCode::OK
+    );
+
+    let (code, text) = run(&["--json", "--name", "desk", "--role", "viewer"]);
+    assert_eq!(code, Some(0));
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&document["name"], &document["role"]),
+        (&json!("desk"), &json!("viewer"))
+    );
+    assert_eq!(document["hash"].as_str().unwrap().len(), 64);
+    for wrong in [
+        &["--name", "ops"][..],
+        &["--name", "", "--role", "admin"],
+        &["--name", "x", "--role", "root"],
+    ] {
+        assert_eq!(run(wrong).0, Some(2), "{wrong:?}");
+    }
+}

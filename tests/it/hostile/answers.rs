@@ -205,7 +205,7 @@ fn whatever_braze_answers_the_caller_reaches_a_dialer() {
         braze_url: Some(parrot.url()),
         ..Settings::default()
     };
-    check(56, &answer(), |answer| {
+    check(40, &answer(), |answer| {
         parrot.say(&answer);
         let (reply, _world) = call_while(&runtime, settings.clone(), &parrot)?;
         prop_assert!(reply.text().contains("<Dial"), "{}", reply.text());
@@ -221,7 +221,7 @@ fn whatever_the_dialers_answer_the_caller_hears_something_useful() {
         dialers_url: Some(parrot.url()),
         ..Settings::default()
     };
-    check(56, &answer(), |answer| {
+    check(40, &answer(), |answer| {
         parrot.say(&answer);
         let (reply, _world) = call_while(&runtime, settings.clone(), &parrot)?;
         let text = reply.text();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{DialReport, Disposition, EndReason, LegReport, LegStatus, Status};
+use super::{DialReport, Disposition, EndReason, Found, LegReport, LegStatus, Status};
 use crate::routing::DialerId;
 
 /// Identifies a call: Twilio's CallSid of the caller's leg, or an id of ours for the JSON door. Also names a leg.
@@ -318,16 +318,7 @@ impl CallState {
         let own_leg = report.parent.is_none();
         match (self.phase, report.status) {
             (Phase::Ended { .. }, _) => Err(self.refuses("a leg's progress")),
-            (Phase::Dialing { target, bridged }, LegStatus::Ended(_)) if own_leg => {
-                Ok(self.ended(match target {
-                    Target::LastResort => Disposition::LastResort,
-                    Target::Dialer { .. } if bridged => Disposition::Answered,
-                    Target::Dialer { .. } => Disposition::Abandoned,
-                }))
-            }
-            (Phase::Routing | Phase::Held { .. }, LegStatus::Ended(_)) if own_leg => {
-                Ok(self.ended(Disposition::Abandoned))
-            }
+            (_, LegStatus::Ended(_)) if own_leg => self.caller_gone("a leg's progress"),
             (
                 Phase::Dialing { target, .. },
                 LegStatus::Answered | LegStatus::Ended(EndReason::Completed),
@@ -340,6 +331,43 @@ impl CallState {
             }),
             (Phase::Dialing { .. } | Phase::Routing | Phase::Held { .. }, _) => Ok(self),
         }
+    }
+
+    /// Nobody told how the call ended, so it was looked up. What the carrier's books say counts as if it had been told; where they
+    /// say nothing, all that is sure is whom the call reached last.
+    pub fn reconciled(self, found: &Found) -> Result<Self, InvalidTransition> {
+        const EVENT: &str = "an end looked up later";
+        match (self.phase, found) {
+            (_, Found::Ended { .. }) => self.caller_gone(EVENT),
+            (Phase::Ended { .. }, _) => Err(self.refuses(EVENT)),
+            (
+                Phase::Dialing {
+                    target: Target::LastResort,
+                    ..
+                },
+                Found::NotFound | Found::Unasked,
+            ) => Ok(self.ended(Disposition::LastResort)),
+            (
+                Phase::Routing | Phase::Held { .. } | Phase::Dialing { .. },
+                Found::NotFound | Found::Unasked,
+            ) => Ok(self.ended(Disposition::Unknown)),
+        }
+    }
+
+    /// The caller's own leg has ended.
+    fn caller_gone(self, event: &'static str) -> Result<Self, InvalidTransition> {
+        let disposition = match self.phase {
+            Phase::Ended { .. } => return Err(self.refuses(event)),
+            Phase::Dialing {
+                target: Target::LastResort,
+                ..
+            } => Disposition::LastResort,
+            Phase::Dialing { bridged: true, .. } => Disposition::Answered,
+            Phase::Dialing { bridged: false, .. } | Phase::Routing | Phase::Held { .. } => {
+                Disposition::Abandoned
+            }
+        };
+        Ok(self.ended(disposition))
     }
 
     fn refuses(&self, event: &'static str) -> InvalidTransition {
@@ -551,5 +579,49 @@ mod tests {
             .leg_reported(&leg(ended, false, 1))
             .unwrap();
         assert_eq!(last_resort.disposition(), Some(Disposition::LastResort));
+    }
+
+    #[test]
+    fn a_call_that_was_looked_up_counts_by_where_it_was_last_seen() {
+        let ended = |end| Found::Ended {
+            end,
+            duration_s: Some(50),
+            at: None,
+        };
+        let completed = ended(EndReason::Completed);
+        let (routing, held) = (
+            CallState::routing(plan()),
+            CallState::routing(plan()).held(Timestamp::UNIX_EPOCH),
+        );
+        let bridged = ringing()
+            .leg_reported(&leg(LegStatus::Answered, true, 1))
+            .unwrap();
+        let last_resort = CallState::routing(plan()).dialing_last_resort();
+        let cases = [
+            (&routing, completed, Disposition::Abandoned),
+            (&routing, Found::NotFound, Disposition::Unknown),
+            (&held, completed, Disposition::Abandoned),
+            (&held, Found::Unasked, Disposition::Unknown),
+            (&ringing(), completed, Disposition::Abandoned),
+            (
+                &ringing(),
+                ended(EndReason::Canceled),
+                Disposition::Abandoned,
+            ),
+            (&ringing(), Found::NotFound, Disposition::Unknown),
+            (&bridged, completed, Disposition::Answered),
+            (&bridged, ended(EndReason::Failed), Disposition::Answered),
+            (&bridged, Found::Unasked, Disposition::Unknown),
+            (&last_resort, completed, Disposition::LastResort),
+            (&last_resort, Found::NotFound, Disposition::LastResort),
+            (&last_resort, Found::Unasked, Disposition::LastResort),
+        ];
+        for (state, found, expected) in cases {
+            let over = state.clone().reconciled(&found).unwrap();
+            assert_eq!(over.disposition(), Some(expected), "{state:?} {found:?}");
+            for later in [completed, Found::NotFound, Found::Unasked] {
+                assert!(over.clone().reconciled(&later).is_err(), "over is over");
+            }
+        }
     }
 }

@@ -1,0 +1,38 @@
+//! What asking for a call came to that was not heard of any more.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::EndReason;
+
+/// What is known in the end of a call whose end was never reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Found {
+    /// The carrier says that the caller's leg has ended.
+    Ended {
+        /// How.
+        end: EndReason,
+        /// How long the leg lasted, in seconds: waiting, ringing and talking together.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        duration_s: Option<u32>,
+        /// When, where the carrier says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
+    },
+    /// The carrier has no such call.
+    NotFound,
+    /// The carrier could not be asked for longer than a call may last.
+    Unasked,
+}
+
+impl Found {
+    /// The stable name, as in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended { .. } => "ended",
+            Self::NotFound => "not_found",
+            Self::Unasked => "unasked",
+        }
+    }
+}

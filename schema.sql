@@ -1,6 +1,6 @@
 -- The whole current schema. It equals the sum of all steps in src/store/migrations.rs; a test proves it.
--- Times (`…_at`) are UTC milliseconds since the Unix epoch. `audit_records` is the truth; `calls`, `legs` and `answers`
--- are projections of it and carry the time of the record they come from.
+-- Times (`…_at`) are UTC milliseconds since the Unix epoch. `audit_records` is the truth; `calls`, `legs`,
+-- `answers` and `dialer_states` are projections of it and carry the time of the record they come from.
 
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1398227524; -- "SWBD"
@@ -163,6 +163,23 @@ CREATE TABLE profiles (
     known INTEGER NOT NULL CHECK (known IN (0, 1)),
     fetched_at INTEGER NOT NULL,
     changed_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+-- The last recorded state of each dialer and of Braze, so that a restart takes up where it ended.
+CREATE TABLE dialer_states (
+    id INTEGER PRIMARY KEY,
+    service TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    drained_by TEXT,
+    drained_at INTEGER,
+    open_cause TEXT CHECK (open_cause IN ('failing', 'held_off', 'refused_request', 'refused_probe')),
+    open_why TEXT,
+    opened_at INTEGER,
+    open_until INTEGER,
+    credentials TEXT,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT;

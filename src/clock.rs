@@ -60,6 +60,17 @@ impl Clock {
         tokio::time::sleep(duration).await;
     }
 
+    /// What the wall clock shows, showed or will show at an instant of the monotonic clock, as far as can be told now.
+    pub fn time_of(&self, instant: Instant) -> Timestamp {
+        let (now, at) = (self.instant(), self.now());
+        let moved = if instant >= now {
+            at.checked_add(instant.saturating_duration_since(now))
+        } else {
+            at.checked_sub(now.saturating_duration_since(instant))
+        };
+        moved.unwrap_or(at)
+    }
+
     /// The monotonic clock: for durations and deadlines, never for records.
     #[expect(
         clippy::disallowed_methods,

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CallAfter, Event, Kind, ProfileAction};
-use crate::call::{DialReport, LegReport};
+use super::{CallAfter, Event, Kind, ProfileAction, Standing};
+use crate::call::{DialReport, Found, LegReport};
 
 #[derive(Serialize, Deserialize)]
 struct ServiceStarted<V> {
@@ -19,6 +19,12 @@ struct Nothing {}
 #[derive(Serialize, Deserialize)]
 struct Reported<R, A> {
     report: R,
+    after: A,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CallReaped<A> {
+    found: Found,
     after: A,
 }
 
@@ -39,6 +45,8 @@ struct HealthChanged<S> {
     from: S,
     to: S,
     cause: S,
+    #[serde(default, skip_serializing_if = "Standing::is_clean")]
+    standing: Standing,
 }
 
 impl Event {
@@ -56,6 +64,10 @@ impl Event {
             Self::LegReported { report, after } => {
                 serde_json::to_string(&Reported { report, after })
             }
+            Self::CallReaped { found, after } => serde_json::to_string(&CallReaped {
+                found: *found,
+                after,
+            }),
             Self::WebhookUnusable { path, reason } => {
                 serde_json::to_string(&WebhookUnusable { path, reason })
             }
@@ -67,11 +79,13 @@ impl Event {
                 from,
                 to,
                 cause,
+                standing,
             } => serde_json::to_string(&HealthChanged {
                 service,
                 from,
                 to,
                 cause,
+                standing: standing.clone(),
             }),
         }
     }
@@ -102,6 +116,10 @@ impl Event {
                     serde_json::from_str(detail)?;
                 Self::LegReported { report, after }
             }
+            Kind::CallReaped => {
+                let CallReaped::<Box<CallAfter>> { found, after } = serde_json::from_str(detail)?;
+                Self::CallReaped { found, after }
+            }
             Kind::WebhookUnusable => {
                 let WebhookUnusable { path, reason } = serde_json::from_str(detail)?;
                 Self::WebhookUnusable { path, reason }
@@ -116,12 +134,14 @@ impl Event {
                     from,
                     to,
                     cause,
+                    standing,
                 } = serde_json::from_str(detail)?;
                 Self::HealthChanged {
                     service,
                     from,
                     to,
                     cause,
+                    standing,
                 }
             }
         })

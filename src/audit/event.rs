@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Exchange;
-use crate::call::{CallId, CallState, DialReport, Disposition, LegReport, Status};
+use super::{Exchange, Standing};
+use crate::call::{CallId, CallState, DialReport, Disposition, Found, LegReport, Status};
 use crate::handoff::{Certainty, Outcome};
 use crate::routing::{CallFacts, Decision, DialerId, Reason, Ruleset};
 
@@ -105,6 +105,13 @@ pub enum Event {
         /// The call afterwards.
         after: Box<CallAfter>,
     },
+    /// A call whose end nobody reported was looked up and closed.
+    CallReaped {
+        /// What is known of its end.
+        found: Found,
+        /// The call afterwards.
+        after: Box<CallAfter>,
+    },
     /// A webhook could not be tied to a call and was answered safely.
     WebhookUnusable {
         /// Which path.
@@ -127,6 +134,8 @@ pub enum Event {
         to: String,
         /// Why.
         cause: String,
+        /// What of the new state has to outlive the process.
+        standing: Standing,
     },
 }
 
@@ -293,6 +302,8 @@ pub enum Kind {
     DialEnded,
     /// See [`Event::LegReported`].
     LegReported,
+    /// See [`Event::CallReaped`].
+    CallReaped,
     /// See [`Event::WebhookUnusable`].
     WebhookUnusable,
     /// See [`Event::ProfilePushed`].
@@ -303,7 +314,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -313,6 +324,7 @@ impl Kind {
         Self::CallAnswered,
         Self::DialEnded,
         Self::LegReported,
+        Self::CallReaped,
         Self::WebhookUnusable,
         Self::ProfilePushed,
         Self::HealthChanged,
@@ -330,6 +342,7 @@ impl Kind {
             Self::CallAnswered => "call_answered",
             Self::DialEnded => "dial_ended",
             Self::LegReported => "leg_reported",
+            Self::CallReaped => "call_reaped",
             Self::WebhookUnusable => "webhook_unusable",
             Self::ProfilePushed => "profile_pushed",
             Self::HealthChanged => "health_changed",
@@ -350,6 +363,7 @@ impl Event {
             Self::CallAnswered(_) => Kind::CallAnswered,
             Self::DialEnded { .. } => Kind::DialEnded,
             Self::LegReported { .. } => Kind::LegReported,
+            Self::CallReaped { .. } => Kind::CallReaped,
             Self::WebhookUnusable { .. } => Kind::WebhookUnusable,
             Self::ProfilePushed { .. } => Kind::ProfilePushed,
             Self::HealthChanged { .. } => Kind::HealthChanged,

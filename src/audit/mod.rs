@@ -4,6 +4,7 @@ mod chain;
 mod detail;
 mod event;
 mod exchange;
+mod standing;
 
 pub use chain::{Hash, Link, RecordContent};
 pub use event::{
@@ -11,3 +12,4 @@ pub use event::{
     Personal, ProfileAction, Record, Stages,
 };
 pub use exchange::Exchange;
+pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, Standing};

@@ -6,8 +6,8 @@
 //! sends the request themselves; if they leave, another takes over.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Client;
 use tokio::sync::{Mutex, MutexGuard, mpsc};
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use super::cache::{CachedProfile, Entry, Known, Profiles, Standing, Stats};
 use super::client::{self, ProbeReport};
@@ -22,11 +23,11 @@ use super::flight::{Answer, Boarding, Desk, Flight, Landing, Ticket};
 use super::gate::{Gate, Purpose};
 use super::push::Push;
 use super::settings::{Active, Settings, SettingsError};
-use crate::audit::{Exchange, ProfileAction};
+use crate::audit::{self, Exchange, OpenCause, OpenCircuit, ProfileAction, ServiceState};
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::phone::{Caller, E164};
-use crate::resilience::{BreakerState, Transition, state_name};
+use crate::resilience::{BreakerState, Cause, Transition, TripReason, state_name};
 use crate::routing::{BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
 
 /// So many requests wait for the worker.
@@ -64,6 +65,8 @@ struct Inner {
     queue: mpsc::Sender<Ticket>,
     queued: Mutex<mpsc::Receiver<Ticket>>,
     is_working: AtomicBool,
+    /// Keys the fingerprint of the credentials; set where states are kept.
+    secret: OnceLock<Zeroizing<Vec<u8>>>,
 }
 
 impl Braze {
@@ -81,6 +84,7 @@ impl Braze {
             queue,
             queued: Mutex::new(queued),
             is_working: AtomicBool::new(false),
+            secret: OnceLock::new(),
         })))
     }
 
@@ -158,6 +162,53 @@ impl Braze {
             self.0.profiles.clear();
         }
         Ok(())
+    }
+
+    /// Takes up what an earlier run left: credentials that were refused stay refused until there are others. `secret` keys the
+    /// fingerprint by which the next run will know them.
+    pub fn restore(&self, secret: &[u8], left: Option<&ServiceState>) {
+        // Set once, at start; a second restore keeps the first.
+        let secret = self.0.secret.get_or_init(|| secret.to_vec().into());
+        let Some(left) = left else { return };
+        let from = if left.state == state_name(BreakerView::Closed) {
+            BreakerView::Closed
+        } else {
+            BreakerView::Open
+        };
+        let refused = left.standing.open.as_ref().filter(|o| o.cause.is_refused());
+        let breaker = &mut self.0.desk.open().gate.breaker;
+        match refused {
+            Some(open) if open.credentials == self.0.active.load().fingerprint(secret) => {
+                let gone = self.0.clock.now().duration_since(open.since);
+                let gone = Duration::try_from(gone).unwrap_or_default();
+                let now = self.0.clock.instant();
+                breaker.restore_unauthorized(now.checked_sub(gone).unwrap_or(now));
+            }
+            Some(_) => breaker.restore_closed(from, Cause::Reset),
+            None => breaker.restore_closed(from, Cause::Restarted),
+        }
+    }
+
+    /// What of the breaker's state has to outlive the process: a failure may be over by then, refused credentials are not.
+    pub fn standing(&self) -> audit::Standing {
+        let BreakerState::Open {
+            since,
+            reason: TripReason::Unauthorized,
+        } = self.breaker_state()
+        else {
+            return audit::Standing::default();
+        };
+        let secret = self.0.secret.get().map_or(&[][..], |secret| secret);
+        audit::Standing {
+            drained: None,
+            open: Some(OpenCircuit {
+                cause: OpenCause::RefusedRequest,
+                why: Cause::Tripped(TripReason::Unauthorized).to_string(),
+                since: self.0.clock.time_of(since),
+                until: None,
+                credentials: self.0.active.load().fingerprint(secret),
+            }),
+        }
     }
 
     /// Whether Braze would be asked now.
@@ -583,7 +634,7 @@ fn age_of(fetched_at: Timestamp, now: Timestamp) -> Duration {
 fn log_change(before: BreakerView, after: BreakerState, error: Option<&str>) {
     match (before, after) {
         (_, BreakerState::Open { reason, .. }) if before != BreakerView::Open => {
-            if reason == crate::resilience::TripReason::Unauthorized {
+            if reason == TripReason::Unauthorized {
                 tracing::error!(
                     error,
                     "lookup.unauthorized: Braze refuses the key; callers go to the default dialer until the configuration changes"

@@ -7,6 +7,8 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use zeroize::Zeroizing;
 
+use crate::audit::Fingerprint;
+
 /// How Braze is asked and how long its answers are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -107,6 +109,18 @@ impl Active {
         self.endpoint != other.endpoint
             || self.settings.score_attribute != other.settings.score_attribute
             || self.settings.tier_attribute != other.settings.tier_attribute
+    }
+
+    /// Tells address and key from others, under the installation's secret.
+    pub(super) fn fingerprint(&self, secret: &[u8]) -> Fingerprint {
+        Fingerprint::of(
+            secret,
+            [
+                "braze",
+                self.endpoint.as_str(),
+                self.settings.api_key.0.as_str(),
+            ],
+        )
     }
 
     /// Whether refused credentials may be accepted now.

@@ -122,6 +122,10 @@ impl DialersSection {
                     Fault::new("is not a name for a dialer")
                         .hint("use 1 to 32 letters, digits, _ and -"),
                 );
+            } else if name.eq_ignore_ascii_case("braze") {
+                value.fail_at_name(
+                    Fault::new("is what records call the look-up").hint("choose another name"),
+                );
             } else if let Some(twin) = names.iter().find(|other| other.eq_ignore_ascii_case(name)) {
                 value.fail_at_name(
                     Fault::new(format!("differs from dialers.{twin} in case only"))

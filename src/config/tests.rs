@@ -352,6 +352,12 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         (
             with_end(
+                "[dialers.Braze]\nkind = \"http\"\nconnect = \"sip:a@b\"\nurl = \"https://a.example\"",
+            ),
+            "23:10: error: dialers.Braze is what records call the look-up; choose another name",
+        ),
+        (
+            with_end(
                 "[dialers.z]\nkind = \"zendesk_talk\"\nconnect = \"sip:a@b\"\nemail = \"a@b.example\"\ntoken = { env = \"TWILIO\" }",
             ),
             "23:1: error: dialers.z.subdomain is missing; write subdomain = \"acme\" for https://acme.zendesk.com",

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::audit::OpenCause;
 use crate::routing::BreakerView;
 
 /// So many failures in a row open the circuit; requests and probes are counted apart, because each may fail alone.
@@ -12,7 +13,7 @@ const FAILURES_TO_OPEN: u32 = 5;
 /// So many good probes in a row close it.
 const PROBES_TO_CLOSE: u32 = 2;
 /// A dialer that asks to be left alone gets no more than this.
-const MAX_HOLD: Duration = Duration::from_mins(1);
+pub(super) const MAX_HOLD: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Circuit {
@@ -21,24 +22,17 @@ pub(super) struct Circuit {
     opened: Option<Opened>,
 }
 
+/// How a circuit is open.
 #[derive(Clone, Debug)]
-struct Opened {
-    since: Instant,
-    cause: Cause,
-    why: String,
+pub(super) struct Opened {
+    pub(super) since: Instant,
+    pub(super) cause: OpenCause,
+    pub(super) why: String,
     /// When a trial may begin; `None` where time alone does not help.
-    until: Option<Instant>,
+    pub(super) until: Option<Instant>,
     /// When the lease of the trial under way ends.
     trial: Option<Instant>,
     good_probes: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    Failing,
-    HeldOff,
-    RefusedRequest,
-    RefusedProbe,
 }
 
 /// What a request says of the dialer's health.
@@ -65,10 +59,30 @@ impl Circuit {
         }
     }
 
-    /// Since when it is open, and why.
-    pub(super) fn opened(&self) -> Option<(Instant, &str)> {
-        let opened = self.opened.as_ref()?;
-        Some((opened.since, &opened.why))
+    /// How it is open.
+    pub(super) fn opened(&self) -> Option<&Opened> {
+        self.opened.as_ref()
+    }
+
+    /// Open as an earlier run left it: since `since`, and until `until` or, where that is none, until something else changes.
+    pub(super) fn restored(
+        cause: OpenCause,
+        why: String,
+        since: Instant,
+        until: Option<Instant>,
+    ) -> Self {
+        let opened = Some(Opened {
+            since,
+            cause,
+            why,
+            until,
+            trial: None,
+            good_probes: 0,
+        });
+        Self {
+            opened,
+            ..Self::default()
+        }
     }
 
     /// Whether a request may be sent now; takes the trial where there is one to take.
@@ -98,11 +112,11 @@ impl Circuit {
                 None => {
                     self.failed_requests += 1;
                     if self.failed_requests >= FAILURES_TO_OPEN {
-                        self.open(now, Some(open_for), Cause::Failing, why);
+                        self.open(now, Some(open_for), OpenCause::Failing, why);
                     }
                 }
             },
-            Sign::Unauthorized(why) => self.open(now, None, Cause::RefusedRequest, why),
+            Sign::Unauthorized(why) => self.open(now, None, OpenCause::RefusedRequest, why),
             Sign::HoldOff(wish, why) => self.hold_off(now, wish.min(MAX_HOLD), why),
             Sign::Nothing => {
                 if let Some(opened) = &mut self.opened {
@@ -132,7 +146,7 @@ impl Circuit {
                 } else {
                     self.failed_probes += 1;
                     if self.failed_probes >= FAILURES_TO_OPEN {
-                        self.open(now, Some(open_for), Cause::Failing, why);
+                        self.open(now, Some(open_for), OpenCause::Failing, why);
                     }
                 }
             }
@@ -140,9 +154,9 @@ impl Circuit {
                 let known = self
                     .opened
                     .as_ref()
-                    .is_some_and(|o| o.cause == Cause::RefusedRequest);
+                    .is_some_and(|o| o.cause == OpenCause::RefusedRequest);
                 if !known {
-                    self.open(now, None, Cause::RefusedProbe, why);
+                    self.open(now, None, OpenCause::RefusedProbe, why);
                 }
             }
             Sign::HoldOff(..) | Sign::Nothing => {
@@ -155,13 +169,13 @@ impl Circuit {
 
     /// Closes a circuit that refused credentials had opened: there are new ones.
     pub(super) fn credentials_changed(&mut self) {
-        let refused = |o: &Opened| matches!(o.cause, Cause::RefusedRequest | Cause::RefusedProbe);
+        let refused = |o: &Opened| o.cause.is_refused();
         if self.opened.as_ref().is_some_and(refused) {
             *self = Self::default();
         }
     }
 
-    fn open(&mut self, now: Instant, open_for: Option<Duration>, cause: Cause, why: String) {
+    fn open(&mut self, now: Instant, open_for: Option<Duration>, cause: OpenCause, why: String) {
         let since = self.opened.as_ref().map_or(now, |opened| opened.since);
         self.opened = Some(Opened {
             since,
@@ -180,7 +194,7 @@ impl Circuit {
             Some(opened) => opened.until.is_some_and(|until| until < now + wish),
         };
         if longer {
-            self.open(now, Some(wish), Cause::HeldOff, why);
+            self.open(now, Some(wish), OpenCause::HeldOff, why);
         }
     }
 }
@@ -199,15 +213,15 @@ impl Opened {
         self.trial = None;
         self.good_probes = 0;
         self.why = why;
-        self.cause = Cause::Failing;
+        self.cause = OpenCause::Failing;
     }
 
     /// A probe cannot disprove that a handoff was refused, nor shorten a wish to be left alone.
     fn closes_by_probes(&self, now: Instant) -> bool {
         match self.cause {
-            Cause::Failing | Cause::RefusedProbe => true,
-            Cause::HeldOff => self.has_waited(now),
-            Cause::RefusedRequest => false,
+            OpenCause::Failing | OpenCause::RefusedProbe => true,
+            OpenCause::HeldOff => self.has_waited(now),
+            OpenCause::RefusedRequest => false,
         }
     }
 }

@@ -132,6 +132,10 @@ impl Link {
         }
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(super) fn now(&self) -> Instant {
         self.clock.instant()
     }

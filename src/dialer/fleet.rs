@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde::Serialize;
 
-use super::circuit::{Circuit, Sign};
+use super::circuit::{Circuit, MAX_HOLD, Sign};
 use super::{Dialer, Health, Kind, Probe};
+use crate::audit::{Drained, Event, OpenCircuit, ServiceState, Standing};
 use crate::handoff::{FailureKind, Outcome};
 use crate::routing::{Availability, DialerId, DialerView};
 
@@ -37,16 +37,8 @@ struct Said {
     at: Instant,
 }
 
-/// Who took a dialer out, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Drained {
-    /// Who.
-    pub by: String,
-    /// When.
-    pub since: Timestamp,
-}
-
-/// A dialer changed its state: `closed` (well), `unavailable`, `open` (its requests fail) or `drained`.
+/// A dialer changed its state: `closed` (well), `unavailable`, `open` (its requests fail) or `drained`. The word may stay
+/// the same where something changed behind it that a restart has to know: an open circuit whose credentials are now refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthChange {
     /// The dialer's name.
@@ -57,6 +49,21 @@ pub struct HealthChange {
     pub to: &'static str,
     /// Why.
     pub cause: String,
+    /// What of the new state has to outlive the process.
+    pub standing: Standing,
+}
+
+impl HealthChange {
+    /// As it is recorded.
+    pub fn into_event(self) -> Event {
+        Event::HealthChanged {
+            service: self.service,
+            from: self.from.to_owned(),
+            to: self.to.to_owned(),
+            cause: self.cause,
+            standing: self.standing,
+        }
+    }
 }
 
 /// The state of one dialer, for people.
@@ -178,7 +185,7 @@ impl Fleet {
             let member = match place.map(|i| before.swap_remove(i)) {
                 None => Member::new(dialer),
                 Some(known) => {
-                    let from = known.state();
+                    let from = known.told();
                     let member = known.with_settings_of(dialer);
                     changes.extend(member.changed_from(from, "its settings changed"));
                     member
@@ -186,6 +193,29 @@ impl Fleet {
             };
             member.show();
             members.push(member);
+        }
+        changes
+    }
+
+    /// Takes up what an earlier run left. A drained dialer stays drained; an open circuit stays open for the rest of its time and
+    /// then lets one trial through; refused credentials stay refused until there are others. What a dialer said of its availability
+    /// is old by now. The changes that come of this are those in which the state differs from the one that was recorded.
+    pub fn restore(
+        &self,
+        left: &[ServiceState],
+        now: Instant,
+        wall: Timestamp,
+    ) -> Vec<HealthChange> {
+        let mut members = self.lock();
+        let mut changes = Vec::new();
+        for member in members.iter_mut() {
+            let mut of_this = left
+                .iter()
+                .filter(|l| l.service == member.dialer.id().as_str());
+            if let Some(left) = of_this.next() {
+                changes.extend(member.restore(left, now, wall));
+                member.show();
+            }
         }
         changes
     }
@@ -207,7 +237,7 @@ impl Fleet {
         act: impl FnOnce(&mut Member),
     ) -> Option<HealthChange> {
         self.with(id, |member| {
-            let from = member.state();
+            let from = member.told();
             act(member);
             let change = member.changed_from(from, cause);
             if change.is_some() {
@@ -265,9 +295,9 @@ impl Member {
             dialer: self.dialer.clone(),
             view: self.view(now),
             drained: self.drained.clone(),
-            open_for: self.circuit.opened().map(|(since, why)| {
-                let open_for = now.saturating_duration_since(since);
-                (open_for, why.to_owned())
+            open_for: self.circuit.opened().map(|opened| {
+                let open_for = now.saturating_duration_since(opened.since);
+                (open_for, opened.why.clone())
             }),
         }
     }
@@ -289,14 +319,61 @@ impl Member {
         }
     }
 
-    fn changed_from(&self, from: &'static str, cause: &str) -> Option<HealthChange> {
-        let to = self.state();
-        (from != to).then(|| HealthChange {
+    /// What is worth a record when it changes.
+    fn told(&self) -> Told {
+        Told {
+            word: self.state(),
+            is_refused: self.circuit.opened().is_some_and(|o| o.cause.is_refused()),
+        }
+    }
+
+    fn changed_from(&self, from: Told, cause: &str) -> Option<HealthChange> {
+        let to = self.told();
+        (from != to).then(|| self.change(from.word, cause))
+    }
+
+    fn change(&self, from: &'static str, cause: &str) -> HealthChange {
+        HealthChange {
             service: self.dialer.id().to_string(),
             from,
-            to,
+            to: self.state(),
             cause: cause.to_owned(),
-        })
+            standing: self.standing(),
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        let at = |instant| self.dialer.clock().time_of(instant);
+        Standing {
+            drained: self.drained.clone(),
+            open: self.circuit.opened().map(|opened| OpenCircuit {
+                cause: opened.cause,
+                why: opened.why.clone(),
+                since: at(opened.since),
+                until: opened.until.map(at),
+                credentials: self.dialer.fingerprint().clone(),
+            }),
+        }
+    }
+
+    fn restore(
+        &mut self,
+        left: &ServiceState,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Option<HealthChange> {
+        let Standing { drained, open } = &left.standing;
+        self.drained.clone_from(drained);
+        let mut cause = "the process was started again";
+        if let Some(open) = open {
+            if open.cause.is_refused() && open.credentials != *self.dialer.fingerprint() {
+                cause = "its credentials changed";
+            } else {
+                self.circuit = restored(open, now, wall, self.dialer.settings().open_for);
+            }
+        }
+        let from = word(&left.state);
+        (from != self.state()).then(|| self.change(from, cause))
     }
 
     fn show(&self) {
@@ -304,6 +381,31 @@ impl Member {
         metrics::gauge!("switchboard_dialer_breaker_open", "dialer" => self.dialer.id().to_string())
             .set(open);
     }
+}
+
+/// See [`Member::told`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    word: &'static str,
+    is_refused: bool,
+}
+
+/// A wall clock that was set in between must not keep a circuit open for longer than it could have been.
+fn restored(open: &OpenCircuit, now: Instant, wall: Timestamp, open_for: Duration) -> Circuit {
+    let gone = Duration::try_from(wall.duration_since(open.since)).unwrap_or_default();
+    let since = now.checked_sub(gone).unwrap_or(now);
+    let until = open.until.map(|until| {
+        let rest = Duration::try_from(until.duration_since(wall)).unwrap_or_default();
+        now + rest.min(open_for.max(MAX_HOLD))
+    });
+    Circuit::restored(open.cause, open.why.clone(), since, until)
+}
+
+fn word(state: &str) -> &'static str {
+    ["drained", "open", "unavailable"]
+        .into_iter()
+        .find(|word| *word == state)
+        .unwrap_or("closed")
 }
 
 fn words_of(outcome: &Outcome) -> String {

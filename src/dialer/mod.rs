@@ -23,7 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::audit::Exchange;
+use crate::audit::{Exchange, Fingerprint};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::handoff::{Outcome, Repeat};
@@ -37,7 +37,8 @@ use dialfire::Dialfire;
 use http::HttpDialer;
 use zendesk_talk::ZendeskTalk;
 
-pub use fleet::{Drained, Fleet, HealthChange, Status};
+pub use crate::audit::Drained;
+pub use fleet::{Fleet, HealthChange, Status};
 pub use health::{Check, Health, Probe, TestReport};
 pub use settings::{
     Api, DialfireApi, HttpApi, InvalidSettings, Secret, Settings, Tenant, ZendeskTalkApi,
@@ -113,6 +114,7 @@ struct Inner {
     settings: Settings,
     link: Link,
     adapter: Adapter,
+    fingerprint: Fingerprint,
 }
 
 enum Adapter {
@@ -136,10 +138,12 @@ impl Dialer {
             Api::Http(api) => Adapter::Http(HttpDialer::new(api)?),
         };
         let link = Link::new(client, clock, settings.id.as_str());
+        let fingerprint = Fingerprint::of(installation_secret, settings.api.credentials());
         Ok(Self(Arc::new(Inner {
             settings,
             link,
             adapter,
+            fingerprint,
         })))
     }
 
@@ -216,6 +220,15 @@ impl Dialer {
             .increment(1);
         metrics::histogram!("switchboard_handoff_seconds", "dialer" => dialer)
             .record(elapsed.as_secs_f64());
+    }
+
+    fn clock(&self) -> &Clock {
+        self.0.link.clock()
+    }
+
+    /// Tells its credentials from others.
+    fn fingerprint(&self) -> &Fingerprint {
+        &self.0.fingerprint
     }
 
     fn settings(&self) -> &Settings {

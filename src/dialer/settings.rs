@@ -59,6 +59,37 @@ pub enum Api {
     Http(HttpApi),
 }
 
+impl Api {
+    /// Where requests go and what they authenticate with, in a fixed order.
+    pub(super) fn credentials(&self) -> Vec<&str> {
+        match self {
+            Self::Dialfire(api) => {
+                let mut parts = vec!["dialfire", &api.base_url, &api.campaign, api.token.expose()];
+                if let Some(tenant) = &api.tenant {
+                    parts.extend([tenant.id.as_str(), tenant.token.expose()]);
+                }
+                parts
+            }
+            Self::ZendeskTalk(api) => {
+                vec![
+                    "zendesk_talk",
+                    &api.base_url,
+                    &api.email,
+                    api.token.expose(),
+                ]
+            }
+            Self::Http(api) => {
+                let health_url = api.health_url.as_deref().unwrap_or_default();
+                let headers = api.headers.iter();
+                ["http", &api.url, health_url]
+                    .into_iter()
+                    .chain(headers.flat_map(|(name, value)| [name.as_str(), value.expose()]))
+                    .collect()
+            }
+        }
+    }
+}
+
 /// How to reach Dialfire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialfireApi {

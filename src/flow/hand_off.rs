@@ -261,17 +261,7 @@ impl HandOff {
             call_id,
             Event::HandoffConcluded(Box::new(attempt)),
         )];
-        records.extend(change.map(|change| {
-            Record::of_service(
-                now,
-                Event::HealthChanged {
-                    service: change.service,
-                    from: change.from.to_owned(),
-                    to: change.to.to_owned(),
-                    cause: change.cause,
-                },
-            )
-        }));
+        records.extend(change.map(|change| Record::of_service(now, change.into_event())));
         records
     }
 }

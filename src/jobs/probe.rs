@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::audit::{Event, Record};
+use crate::audit::Record;
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::dialer::{Dialer, Fleet, HealthChange};
@@ -44,6 +44,7 @@ pub(super) async fn run(
                     from: state_name(change.from),
                     to: state_name(change.to),
                     cause: change.cause.to_string(),
+                    standing: braze.standing(),
                 },
             )
             .await;
@@ -75,11 +76,7 @@ pub async fn record(recorder: &Recorder, clock: &Clock, change: HealthChange) {
         cause = change.cause,
         "A service changed its state."
     );
-    let event = Event::HealthChanged {
-        service: change.service,
-        from: change.from.to_owned(),
-        to: change.to.to_owned(),
-        cause: change.cause,
-    };
-    recorder.note(Record::of_service(clock.now(), event)).await;
+    recorder
+        .note(Record::of_service(clock.now(), change.into_event()))
+        .await;
 }

@@ -125,6 +125,8 @@ pub enum Cause {
     Recovered,
     /// The configuration changed, or somebody reset it.
     Reset,
+    /// The process was started again, and what opened it may be over.
+    Restarted,
 }
 
 /// One change of state, for the audit record.
@@ -281,6 +283,25 @@ impl Breaker {
         )
     }
 
+    /// Open since `since` because the credentials were refused, as an earlier run left it. No change of state: that run announced it.
+    pub fn restore_unauthorized(&mut self, since: Instant) {
+        self.state = BreakerState::Open {
+            since,
+            reason: TripReason::Unauthorized,
+        };
+    }
+
+    /// Closed, although an earlier run left it as `from`: the end of that is announced.
+    pub fn restore_closed(&mut self, from: BreakerView, cause: Cause) {
+        if from != BreakerView::Closed {
+            self.untaken.push(Transition {
+                from,
+                to: BreakerView::Closed,
+                cause,
+            });
+        }
+    }
+
     /// Changes the policy; the state stays.
     pub fn set_policy(&mut self, policy: Policy) {
         if (policy.window, policy.min_sample) != (self.policy.window, self.policy.min_sample) {
@@ -349,6 +370,7 @@ impl fmt::Display for Cause {
             Self::TrialDue => f.write_str("open long enough"),
             Self::Recovered => f.write_str("it answers again"),
             Self::Reset => f.write_str("the configuration changed"),
+            Self::Restarted => f.write_str("the process was started again"),
         }
     }
 }
@@ -519,5 +541,28 @@ mod tests {
             }
             prop_assert_ne!(breaker.admit(now + OPEN_FOR), Admission::Refused);
         }
+    }
+
+    #[test]
+    fn a_restart_restores_refused_credentials_in_silence_and_announces_the_end_of_anything_else() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(Policy::new(Duration::from_secs(15)));
+        breaker.restore_unauthorized(now);
+        assert_eq!(breaker.take_transitions(), []);
+        let later = now + Duration::from_hours(1);
+        assert_eq!(breaker.admit(later), Admission::Refused);
+        breaker.reset();
+        assert_eq!(breaker.take_transitions()[0].cause, Cause::Reset);
+
+        let mut breaker = Breaker::new(Policy::new(Duration::from_secs(15)));
+        breaker.restore_closed(BreakerView::Closed, Cause::Restarted);
+        assert_eq!(breaker.take_transitions(), []);
+        breaker.restore_closed(BreakerView::Open, Cause::Restarted);
+        let announced = Transition {
+            from: BreakerView::Open,
+            to: BreakerView::Closed,
+            cause: Cause::Restarted,
+        };
+        assert_eq!(breaker.take_transitions(), [announced]);
     }
 }

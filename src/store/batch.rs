@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::is_own_fault;
 use super::submission::{Effect, Outcome, PreparedRecord, Submission, Work};
-use super::{audit_records, calls, profiles};
+use super::{audit_records, calls, dialer_states, profiles};
 use crate::audit::Link;
 use crate::call::CallId;
 
@@ -109,7 +109,7 @@ impl Batch<'_> {
     fn begin(&self, first: Option<&PreparedRecord>) -> rusqlite::Result<bool> {
         match first.map(|record| &record.effect) {
             Some(Effect::Begin(call)) => calls::begin(self.connection, call),
-            Some(Effect::Change(_) | Effect::None) | None => Ok(true),
+            Some(Effect::Change(_) | Effect::Health(_) | Effect::None) | None => Ok(true),
         }
     }
 
@@ -132,6 +132,7 @@ impl Batch<'_> {
                     self.unmatched += 1;
                 }
             }
+            (Effect::Health(state), _) => dialer_states::keep(self.connection, state)?,
             (Effect::Change(_), None) | (Effect::None, _) => {}
         }
         Ok(())

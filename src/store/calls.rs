@@ -266,6 +266,35 @@ pub(super) fn active(connection: &Connection, limit: u32) -> Result<Vec<StoredCa
     )
 }
 
+/// Calls in progress of which nothing was heard since `before`, longest silence first: each with the time of its last news.
+pub(super) fn silent(
+    connection: &Connection,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT id, sid, updated_at FROM calls INDEXED BY idx_calls_status
+             WHERE status <> 'ended' AND updated_at < ?1 ORDER BY updated_at, id LIMIT ?2",
+        )?
+        .query_map(params![before.as_millisecond(), limit], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
+        .map(|found| {
+            let (row, sid, updated_at): (i64, String, i64) = found?;
+            let read = CallId::parse(&sid).ok().zip(column::time(updated_at));
+            column::or_inconsistent(read, "calls", row)
+        })
+        .collect()
+}
+
+/// How many calls are in progress.
+pub(super) fn count_active(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("SELECT count(*) FROM calls WHERE status <> 'ended'")?
+        .query_row([], |row| row.get(0))
+}
+
 /// Calls, newest first.
 pub(super) fn recent(connection: &Connection, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     list(

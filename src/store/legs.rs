@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{StoreError, column};
 use crate::audit::CallAfter;
-use crate::call::{CallId, DialReport, EndReason, LegReport, LegStatus};
+use crate::call::{CallId, DialReport, EndReason, Found, LegReport, LegStatus};
 use crate::routing::DialerId;
 
 /// Which way a leg was set up.
@@ -106,6 +106,29 @@ pub(super) fn of_dial(
         sip_code: report.sip_code,
         duration_s: report.duration_s,
         at,
+    })
+}
+
+/// The caller's own leg, where the carrier's books tell its end.
+pub(super) fn of_found(call: &CallId, found: Found, at: i64) -> Option<LegChange> {
+    let Found::Ended {
+        end,
+        duration_s,
+        at: ended_at,
+    } = found
+    else {
+        return None;
+    };
+    Some(LegChange {
+        leg: call.clone(),
+        parent: None,
+        dialer: None,
+        step: None,
+        status: LegStatus::Ended(end),
+        sequence: None,
+        sip_code: None,
+        duration_s,
+        at: ended_at.map_or(at, Timestamp::as_millisecond),
     })
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Step {
 /// Every step, in order: the first leads to version 1.
 pub(super) const STEPS: &[Step] = &[Step {
     version: 1,
-    name: "audit log, calls, legs, answers, profiles",
+    name: "audit log, calls, legs, answers, profiles, dialer states",
     up: FIRST,
     down: FIRST_DOWN,
 }];
@@ -183,9 +183,27 @@ CREATE TABLE profiles (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT;
+
+-- The last recorded state of each dialer and of Braze, so that a restart takes up where it ended.
+CREATE TABLE dialer_states (
+    id INTEGER PRIMARY KEY,
+    service TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    drained_by TEXT,
+    drained_at INTEGER,
+    open_cause TEXT CHECK (open_cause IN ('failing', 'held_off', 'refused_request', 'refused_probe')),
+    open_why TEXT,
+    opened_at INTEGER,
+    open_until INTEGER,
+    credentials TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
 ";
 
 const FIRST_DOWN: &str = "
+DROP TABLE dialer_states;
 DROP TABLE profiles;
 DROP TABLE answers;
 DROP TABLE legs;

@@ -9,6 +9,7 @@ mod batch;
 mod calls;
 mod column;
 mod connection;
+mod dialer_states;
 mod error;
 mod legs;
 pub mod migrate;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, watch};
 
@@ -36,7 +38,7 @@ pub use legs::{Direction, StoredLeg};
 pub use profiles::StoredProfile;
 pub use writer::Health;
 
-use crate::audit::{Link, Record};
+use crate::audit::{Link, Record, ServiceState};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::phone::E164;
@@ -235,6 +237,21 @@ impl Store {
         self.ask(move |reader| calls::active(reader, limit)).await
     }
 
+    /// Calls in progress of which nothing was heard since `before`, longest silence first: each with the time of its last news.
+    pub async fn silent_calls(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+        self.ask(move |reader| calls::silent(reader, before, limit))
+            .await
+    }
+
+    /// How many calls are in progress.
+    pub async fn count_active_calls(&self) -> Result<i64, StoreError> {
+        self.ask(|reader| Ok(calls::count_active(reader)?)).await
+    }
+
     /// Calls, newest first.
     pub async fn recent_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
         self.ask(move |reader| calls::recent(reader, limit)).await
@@ -281,6 +298,11 @@ impl Store {
     /// The random name of this audit log, made with the database.
     pub async fn log_id(&self) -> Result<String, StoreError> {
         self.ask(|reader| Ok(audit_records::log_id(reader)?)).await
+    }
+
+    /// The last recorded state of every dialer and of Braze.
+    pub async fn dialer_states(&self) -> Result<Vec<ServiceState>, StoreError> {
+        self.ask(dialer_states::all).await
     }
 
     /// The profiles, newest answer first.

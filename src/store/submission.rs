@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::calls::{CallChange, NewCall};
 use super::profiles::StoredProfile;
 use super::{StoreError, answers, calls, legs};
-use crate::audit::{Event, Kind, Record};
+use crate::audit::{Event, Kind, Record, ServiceState};
 use crate::call::CallId;
 use crate::phone::E164;
 
@@ -30,6 +30,8 @@ pub(super) enum Effect {
     Begin(Box<NewCall>),
     /// A call moves on.
     Change(Box<CallChange>),
+    /// A dialer or Braze changed its state.
+    Health(Box<ServiceState>),
 }
 
 /// What a submission asks for.
@@ -152,6 +154,9 @@ pub(super) fn prepare(record: Record) -> Result<PreparedRecord, StoreError> {
 }
 
 fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
+    if let Some(state) = health(record) {
+        return Ok(Effect::Health(Box::new(state)));
+    }
     let Some(call) = &record.call_id else {
         return Ok(Effect::None);
     };
@@ -174,6 +179,9 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         Event::LegReported { report, after } => {
             changed(after, None, Some(legs::of_report(report, at)))?
         }
+        Event::CallReaped { found, after } => {
+            changed(after, None, legs::of_found(call, *found, at))?
+        }
         Event::ServiceStarted { .. }
         | Event::ServiceStopped
         | Event::RulesetLoaded(_)
@@ -182,5 +190,25 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         | Event::WebhookUnusable { .. }
         | Event::ProfilePushed { .. }
         | Event::HealthChanged { .. } => Effect::None,
+    })
+}
+
+fn health(record: &Record) -> Option<ServiceState> {
+    let Event::HealthChanged {
+        service,
+        to,
+        cause,
+        standing,
+        ..
+    } = &record.event
+    else {
+        return None;
+    };
+    Some(ServiceState {
+        service: service.clone(),
+        state: to.clone(),
+        cause: cause.clone(),
+        standing: standing.clone(),
+        changed_at: record.at,
     })
 }

@@ -165,6 +165,23 @@ CREATE TABLE profiles (
     updated_at INTEGER NOT NULL
 ) STRICT;
 
+-- The last recorded state of each dialer and of Braze, so that a restart takes up where it ended.
+CREATE TABLE dialer_states (
+    id INTEGER PRIMARY KEY,
+    service TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    drained_by TEXT,
+    drained_at INTEGER,
+    open_cause TEXT CHECK (open_cause IN ('failing', 'held_off', 'refused_request', 'refused_probe')),
+    open_why TEXT,
+    opened_at INTEGER,
+    open_until INTEGER,
+    credentials TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
 INSERT INTO audit_records (id, created_at, kind, call_sid, personal, detail, previous_hash, hash) VALUES
 (1, 1790000000000, 'service_started', NULL, NULL, '{"version":"0.1.0"}',
     x'0000000000000000000000000000000000000000000000000000000000000000',
@@ -188,3 +205,6 @@ INSERT INTO answers (call_id, step, body, created_at) VALUES (1, 'inbound', '<Re
 
 INSERT INTO profiles (phone, external_id, score, tier, known, fetched_at, created_at, updated_at) VALUES
 ('+4915112345650', 'customer-1', 87.5, 'hot', 1, 1790000000050, 1790000000050, 1790000000050);
+
+INSERT INTO dialer_states (service, state, cause, drained_by, drained_at, created_at, updated_at) VALUES
+('dialfire', 'drained', 'taken out by ops', 'ops', 1790000000000, 1790000000000, 1790000000000);

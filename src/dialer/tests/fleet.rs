@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::audit::{Event, OpenCause, ServiceState};
+use crate::clock::Clock;
 use crate::dialer::stand_in::{
     client, dialer_of, dialfire_api, http, http_api, zendesk, zendesk_api,
 };
-use crate::dialer::{Api, Dialer, Fleet, Health, Probe, Secret, Settings};
+use crate::dialer::{Api, Dialer, Fleet, Health, HealthChange, Probe, Secret, Settings};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, BreakerView, DialerId};
 
@@ -23,7 +25,7 @@ fn named(name: &str, api: Api) -> Dialer {
         api,
         ..zendesk("http://localhost").settings().clone()
     };
-    Dialer::new(settings, client(), crate::clock::Clock::system(), b"k").unwrap()
+    Dialer::new(settings, client(), Clock::system(), b"k").unwrap()
 }
 
 fn fleet() -> Fleet {
@@ -289,4 +291,160 @@ fn no_secret_is_shown() {
         let text = format!("{dialer:?} {:?} {:?}", dialer.settings(), fleet());
         crate::dialer::stand_in::assert_clean(&text);
     }
+}
+
+fn wall() -> Timestamp {
+    Clock::system().now()
+}
+
+/// What the store keeps of a change.
+fn kept(change: HealthChange) -> Vec<ServiceState> {
+    let Event::HealthChanged {
+        service,
+        to,
+        cause,
+        standing,
+        ..
+    } = change.into_event()
+    else {
+        panic!("another event");
+    };
+    vec![ServiceState {
+        service,
+        state: to,
+        cause,
+        standing,
+        changed_at: wall(),
+    }]
+}
+
+fn with_token(token: &str) -> Fleet {
+    let mut api = zendesk_api("http://localhost");
+    api.token = Secret::new(token);
+    Fleet::new(vec![dialer_of(Api::ZendeskTalk(api))])
+}
+
+#[test]
+fn a_restart_keeps_an_open_circuit_open_for_the_rest_of_its_time() {
+    let (before, now) = (fleet(), Instant::now());
+    let outcome = asking_for_patience(FailureKind::RateLimited, 429, 40);
+    let left = kept(before.report(&id(), &outcome, now).unwrap());
+    let open = left[0].standing.open.as_ref().unwrap();
+    assert_eq!(open.cause, OpenCause::HeldOff);
+    // (how much later the next run begins, what of the 40 s is left)
+    for (gone, rest) in [(0, 40), (30, 10), (40, 0), (4_000, 0)] {
+        let fleet = fleet();
+        let restarted = now + Duration::from_secs(1_000);
+        let wall = wall() + Duration::from_secs(gone);
+        assert_eq!(fleet.restore(&left, restarted, wall), []);
+        // The two clocks are read one after the other.
+        let slack = Duration::from_millis(500);
+        let end = restarted + Duration::from_secs(rest);
+        if rest > 0 {
+            let before = restarted + (Duration::from_secs(rest).saturating_sub(slack));
+            assert_eq!(breaker(&fleet, before), BreakerView::Open, "{gone}");
+        }
+        assert_eq!(
+            breaker(&fleet, end + slack),
+            BreakerView::HalfOpen,
+            "{gone}"
+        );
+        assert!(fleet.admit(&id(), end + slack), "a trial");
+        assert!(!fleet.admit(&id(), end + slack), "one at a time");
+        let change = fleet.report(&id(), &accepted(), end + slack).unwrap();
+        assert_eq!((change.from, change.to), ("open", "closed"));
+        assert!(change.standing.is_clean());
+    }
+}
+
+#[test]
+fn a_clock_that_was_set_back_keeps_nothing_open_for_good() {
+    let (before, now) = (fleet(), Instant::now());
+    let outcome = asking_for_patience(FailureKind::RateLimited, 429, 40);
+    let left = kept(before.report(&id(), &outcome, now).unwrap());
+    let fleet = fleet();
+    let yesterday = wall() - Duration::from_hours(24);
+    fleet.restore(&left, now, yesterday);
+    assert_eq!(breaker(&fleet, now), BreakerView::Open);
+    let later = now + Duration::from_mins(1);
+    assert_eq!(breaker(&fleet, later), BreakerView::HalfOpen);
+}
+
+#[test]
+fn after_a_restart_refused_credentials_stay_refused_until_there_are_others() {
+    let now = Instant::now();
+    let outcome = refused(FailureKind::Unauthorized, 401);
+    let left = kept(with_token("old").report(&id(), &outcome, now).unwrap());
+    let text = format!("{:?}", left[0].standing);
+    assert!(!text.contains("old"), "{text}");
+
+    let same = with_token("old");
+    assert_eq!(same.restore(&left, now, wall()), []);
+    assert!(!same.admit(&id(), now + OPEN_FOR * 1_000));
+    let good = probe(Availability::Available);
+    for _ in 0..3 {
+        assert_eq!(same.report_probe(&id(), &good, now), None);
+    }
+
+    let other = with_token("new");
+    let changes = other.restore(&left, now, wall());
+    assert_eq!((changes[0].from, changes[0].to), ("open", "closed"));
+    assert_eq!(changes[0].cause, "its credentials changed");
+    assert!(changes[0].standing.is_clean());
+    assert!(other.admit(&id(), now));
+}
+
+#[test]
+fn after_a_restart_good_probes_still_clear_what_a_probe_had_found() {
+    let (before, now) = (fleet(), Instant::now());
+    let left = kept(
+        before
+            .report_probe(&id(), &failing(FailureKind::Unauthorized), now)
+            .unwrap(),
+    );
+    let fleet = fleet();
+    fleet.restore(&left, now, wall());
+    let good = probe(Availability::Available);
+    assert_eq!(fleet.report_probe(&id(), &good, now), None);
+    let change = fleet.report_probe(&id(), &good, now).unwrap();
+    assert_eq!((change.from, change.to), ("open", "closed"));
+}
+
+#[test]
+fn credentials_that_are_refused_while_it_is_open_or_out_are_told_too() {
+    let (fleet, now) = (fleet(), Instant::now());
+    for _ in 0..5 {
+        fleet.report(&id(), &unknown(FailureKind::Timeout), now);
+    }
+    let outcome = refused(FailureKind::Unauthorized, 401);
+    let change = fleet.report(&id(), &outcome, now).unwrap();
+    assert_eq!((change.from, change.to), ("open", "open"));
+    let open = change.standing.open.unwrap();
+    assert_eq!((open.cause, open.until), (OpenCause::RefusedRequest, None));
+    assert_eq!(fleet.report(&id(), &outcome, now), None);
+    let out = fleet.drain(&id(), "ops", wall()).unwrap();
+    assert!(out.standing.drained.is_some() && out.standing.open.is_some());
+    let change = fleet.reset(&id(), "ops").unwrap();
+    assert_eq!((change.from, change.to), ("drained", "drained"));
+    assert!(change.standing.open.is_none());
+}
+
+#[test]
+fn after_a_restart_a_drained_dialer_stays_out_and_availability_is_asked_anew() {
+    let now = Instant::now();
+    let at = wall();
+    let left = kept(fleet().drain(&id(), "ops", at).unwrap());
+    let restarted = fleet();
+    assert_eq!(restarted.restore(&left, now, wall()), []);
+    let drained = restarted.statuses(now)[0].drained.clone().unwrap();
+    assert_eq!((drained.by.as_str(), drained.since), ("ops", at));
+    assert!(!restarted.admit(&id(), now));
+
+    let nobody = probe(Availability::Unavailable {
+        why: "0 agents online".to_owned(),
+    });
+    let left = kept(fleet().report_probe(&id(), &nobody, now).unwrap());
+    let changes = fleet().restore(&left, now, wall());
+    assert_eq!((changes[0].from, changes[0].to), ("unavailable", "closed"));
+    assert_eq!(changes[0].cause, "the process was started again");
 }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod chain;
+mod dialer_states;
 mod disk;
 mod opening;
 mod schema;

@@ -101,6 +101,7 @@ async fn every_released_schema_with_data_is_brought_up() {
         assert_eq!(stored[0].id, call_id("CA00000000000000000000000000000001"));
         assert_eq!(store.legs(&stored[0].id).await.unwrap().len(), 1);
         assert_eq!(store.profiles(10).await.unwrap().len(), 1);
+        assert_eq!(store.dialer_states().await.unwrap().len(), 1);
         assert_eq!(verified(&store).await.len(), 2);
         store.close().await;
         let current = Home::new();

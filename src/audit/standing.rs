@@ -1,0 +1,192 @@
+//! What of a service's state has to outlive the process: who took it out, and the circuit that is open.
+//!
+//! Times are wall-clock times, since a monotonic clock means nothing to the next process.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+/// Names what is hashed, and the version of the serialisation.
+const DOMAIN: &[u8] = b"switchboard/credentials/v1\n";
+/// So many bytes of the keyed hash tell one set of credentials from another, and no more is kept.
+const FINGERPRINT_BYTES: usize = 16;
+
+/// What of a service's state has to outlive the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Who took it out by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained: Option<Drained>,
+    /// Its circuit, while that is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<OpenCircuit>,
+}
+
+impl Standing {
+    /// Nothing to remember: in use, and its circuit closed.
+    pub fn is_clean(&self) -> bool {
+        self.drained.is_none() && self.open.is_none()
+    }
+}
+
+/// Who took a dialer out, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drained {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub since: Timestamp,
+}
+
+/// An open circuit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenCircuit {
+    /// What opened it.
+    pub cause: OpenCause,
+    /// Why, in words.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When a trial may begin; `None` where time alone does not help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The credentials that were in use.
+    pub credentials: Fingerprint,
+}
+
+/// What opens a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenCause {
+    /// Requests or probes failed.
+    Failing,
+    /// The service asked to be left alone.
+    HeldOff,
+    /// It refused the credentials of a request.
+    RefusedRequest,
+    /// It refused the credentials of a probe.
+    RefusedProbe,
+}
+
+impl OpenCause {
+    /// The stable name, as in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failing => "failing",
+            Self::HeldOff => "held_off",
+            Self::RefusedRequest => "refused_request",
+            Self::RefusedProbe => "refused_probe",
+        }
+    }
+
+    /// Whether only other credentials help.
+    pub fn is_refused(self) -> bool {
+        match self {
+            Self::RefusedRequest | Self::RefusedProbe => true,
+            Self::Failing | Self::HeldOff => false,
+        }
+    }
+}
+
+/// Tells credentials apart without holding them: a keyed hash, of no use to whoever lacks the installation's secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Of address and secrets together, in a fixed order, under the installation's secret.
+    pub fn of<'a>(key: &[u8], parts: impl IntoIterator<Item = &'a str>) -> Self {
+        // HMAC takes a key of any length; an empty one stands for the error that cannot happen.
+        let mac = Hmac::<Sha256>::new_from_slice(key).or_else(|_| Hmac::new_from_slice(&[]));
+        let Ok(mut mac) = mac else {
+            return Self(String::new());
+        };
+        mac.update(DOMAIN);
+        for part in parts {
+            mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let digest = mac.finalize().into_bytes();
+        Self(hex::encode(
+            digest.get(..FINGERPRINT_BYTES).unwrap_or_default(),
+        ))
+    }
+
+    /// One that was kept.
+    pub fn kept(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// As it is kept.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The last state of a service that was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceState {
+    /// `braze`, or the dialer's name.
+    pub service: String,
+    /// Its state, in the word that was announced.
+    pub state: String,
+    /// Why.
+    pub cause: String,
+    /// What outlives the process.
+    pub standing: Standing,
+    /// Since when.
+    pub changed_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_credentials_apart_and_shows_none() {
+        let of = |key: &[u8], parts: &[&str]| Fingerprint::of(key, parts.iter().copied());
+        let one = of(b"key", &["https://api.example", "secret"]);
+        assert_eq!(one, of(b"key", &["https://api.example", "secret"]));
+        assert_eq!(one.as_str().len(), 32);
+        assert!(!format!("{one:?}").contains("secret"));
+        for other in [
+            of(b"other key", &["https://api.example", "secret"]),
+            of(b"key", &["https://api.example", "Secret"]),
+            of(b"key", &["https://api.examples", "ecret"]),
+            of(b"key", &["https://api.example", "secret", ""]),
+            of(b"", &["https://api.example", "secret"]),
+        ] {
+            assert_ne!(one, other);
+        }
+        assert_eq!(Fingerprint::kept(one.as_str()), one);
+    }
+
+    #[test]
+    fn a_standing_is_read_as_it_was_written_and_missing_parts_mean_nothing_to_remember() {
+        let standing = Standing {
+            drained: Some(Drained {
+                by: "ops".to_owned(),
+                since: Timestamp::UNIX_EPOCH,
+            }),
+            open: Some(OpenCircuit {
+                cause: OpenCause::RefusedProbe,
+                why: "unauthorized (401)".to_owned(),
+                since: Timestamp::UNIX_EPOCH,
+                until: None,
+                credentials: Fingerprint::of(b"key", ["secret"]),
+            }),
+        };
+        let text = serde_json::to_string(&standing).unwrap();
+        assert_eq!(serde_json::from_str::<Standing>(&text).unwrap(), standing);
+        assert!(serde_json::from_str::<Standing>("{}").unwrap().is_clean());
+    }
+}

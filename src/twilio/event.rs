@@ -319,7 +319,7 @@ fn dial_end(form: &Form) -> EndReason {
     })
 }
 
-fn end_reason(status: &str) -> Option<EndReason> {
+pub(super) fn end_reason(status: &str) -> Option<EndReason> {
     match status {
         "completed" => Some(EndReason::Completed),
         "busy" => Some(EndReason::Busy),

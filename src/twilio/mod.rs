@@ -2,7 +2,7 @@
 //!
 //! A webhook becomes an event in three steps, each with its own file: [`Webhook`] admits it (source, size, [signature](Verifier)),
 //! [`Form`] reads its fields as bytes, and one of the event types says what happened. What is behind this module sees neither headers
-//! nor fields.
+//! nor fields. The other way round, [`Rest`] asks what became of a call.
 
 mod body;
 mod diagnose;
@@ -10,6 +10,7 @@ mod edge;
 mod event;
 mod extract;
 mod form;
+mod rest;
 mod signature;
 mod signed_url;
 
@@ -22,6 +23,7 @@ pub use event::{
 };
 pub use extract::{BODY_LIMIT, BODY_TIMEOUT, Refusal, SourceAddress, Webhook};
 pub use form::Form;
+pub use rest::{CallFate, CannotAsk, Credentials, NoAnswer, Rest, RestSettings, UnusableBase};
 pub use signature::{
     KeyUsed, SharedKey, SignatureError, SignedRequest, UnusableSettings, Verifier, VerifierSettings,
 };

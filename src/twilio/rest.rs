@@ -1,0 +1,549 @@
+//! Twilio's REST API, as far as it is asked: what became of a call whose callbacks were lost.
+//!
+//! No caller waits for this. One request at a time, bounded in time and size; whoever asks keeps the pace that a 429 asks for.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Response, Url};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::event::end_reason;
+use crate::call::{CallId, EndReason};
+use crate::clock::Clock;
+
+/// What one request may take in all: connection, head and body.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// No answer is read beyond this; a call has about two kilobytes.
+const MAX_BODY: usize = 256 * 1024;
+/// The error code of a resource that is not there.
+const NOT_FOUND: u64 = 20_404;
+
+/// How Twilio is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestSettings {
+    /// `https://api.twilio.com`, or a stand-in.
+    pub base_url: String,
+    /// The account whose calls are asked for.
+    pub account_sid: String,
+    /// Who asks, tried in this order until one is let in: during a rotation there are two tokens. Empty: nobody can.
+    pub credentials: Vec<Credentials>,
+}
+
+/// An account with its token, or an API key with its secret. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    user: String,
+    secret: Zeroizing<String>,
+}
+
+impl Credentials {
+    /// `AC…` with the auth token, or `SK…` with the key's secret.
+    pub fn new(user: &str, secret: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            secret: Zeroizing::new(secret.to_owned()),
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({}, …)", self.user)
+    }
+}
+
+/// The address cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("api_base must be an http or https address with a host")]
+pub struct UnusableBase;
+
+/// What Twilio says of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFate {
+    /// It is queued, rings, or is in progress.
+    StillGoing,
+    /// It is over.
+    Ended {
+        /// How.
+        end: EndReason,
+        /// How long it lasted, in seconds.
+        duration_s: Option<u32>,
+        /// When.
+        at: Option<Timestamp>,
+    },
+    /// Twilio has no such call.
+    NotFound,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// Nothing was sent, or nothing that was sent will be let in.
+    #[error(transparent)]
+    CannotAsk(#[from] CannotAsk),
+    /// Twilio cannot answer now, whichever call is asked for.
+    #[error("{why}")]
+    Later {
+        /// How long it wants to be left alone, where it says so.
+        retry_after: Option<Duration>,
+        /// Why, in words.
+        why: String,
+    },
+    /// The answer to this question means nothing; the next one may.
+    #[error("{why}")]
+    Unclear {
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// Why Twilio is not asked at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotAsk {
+    /// There is neither an auth token nor an API key.
+    #[error("there is no auth_token and no api_key_sid under [twilio]")]
+    NoCredentials,
+    /// Twilio refuses them, and will until the configuration changes.
+    #[error(
+        "Twilio refuses the credentials: check account_sid, auth_token and api_key_sid under [twilio]"
+    )]
+    Refused,
+    /// The call came in by another door.
+    #[error("not a call of Twilio's")]
+    ForeignCall,
+}
+
+/// Asks Twilio. Cheap to clone; every clone learns of a reload and of refused credentials.
+#[derive(Clone)]
+pub struct Rest {
+    http: Client,
+    clock: Clock,
+    active: Arc<ArcSwap<Active>>,
+}
+
+/// Settings, and how far down the list of credentials the refusals have come.
+struct Active {
+    settings: RestSettings,
+    base: Url,
+    n_refused: AtomicUsize,
+}
+
+impl Active {
+    fn try_new(settings: RestSettings) -> Result<Self, UnusableBase> {
+        let base = Url::parse(&settings.base_url).map_err(|_| UnusableBase)?;
+        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+            return Err(UnusableBase);
+        }
+        Ok(Self {
+            settings,
+            base,
+            n_refused: AtomicUsize::new(0),
+        })
+    }
+
+    /// The credentials to use, and their place.
+    fn credentials(&self) -> Result<(usize, &Credentials), CannotAsk> {
+        let place = self.n_refused.load(Ordering::Relaxed);
+        match self.settings.credentials.get(place) {
+            Some(credentials) => Ok((place, credentials)),
+            None if self.settings.credentials.is_empty() => Err(CannotAsk::NoCredentials),
+            None => Err(CannotAsk::Refused),
+        }
+    }
+
+    /// Moves on from credentials that were refused; says so once, where they were the last.
+    fn refuse(&self, place: usize, status: u16) {
+        let next = place + 1;
+        let moved = self
+            .n_refused
+            .compare_exchange(place, next, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
+        if moved && next >= self.settings.credentials.len() {
+            tracing::error!(
+                event = "twilio.credentials_refused",
+                status,
+                "Twilio's REST API refuses the credentials; calls whose end is not reported cannot be looked up until the configuration changes"
+            );
+        }
+    }
+
+    fn url_of(&self, call: &CallId) -> Url {
+        let mut url = self.base.clone();
+        let file = format!("{call}.json");
+        // Fails only for addresses without a host, which `try_new` refuses.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend([
+                "2010-04-01",
+                "Accounts",
+                &self.settings.account_sid,
+                "Calls",
+                &file,
+            ]);
+        }
+        url.set_query(None);
+        url.set_fragment(None);
+        url
+    }
+}
+
+impl Rest {
+    /// Takes a client with redirects off; timeouts are kept here.
+    pub fn new(settings: RestSettings, http: Client, clock: Clock) -> Result<Self, UnusableBase> {
+        Ok(Self {
+            http,
+            clock,
+            active: Arc::new(ArcSwap::from_pointee(Active::try_new(settings)?)),
+        })
+    }
+
+    /// Takes new settings. Credentials that were refused are tried again only where anything changed.
+    pub fn reconfigure(&self, settings: RestSettings) -> Result<(), UnusableBase> {
+        if self.active.load().settings != settings {
+            self.active.store(Arc::new(Active::try_new(settings)?));
+        }
+        Ok(())
+    }
+
+    /// Whether there is any use in asking.
+    pub fn can_ask(&self) -> Result<(), CannotAsk> {
+        self.active.load().credentials().map(|_| ())
+    }
+
+    /// Asks what became of a call.
+    pub async fn call(&self, call: &CallId) -> Result<CallFate, NoAnswer> {
+        if !is_of_twilio(call) {
+            return Err(CannotAsk::ForeignCall.into());
+        }
+        let active = self.active.load_full();
+        loop {
+            let (place, credentials) = active.credentials()?;
+            let answered = tokio::time::timeout(TIMEOUT, self.ask(&active, credentials, call));
+            let answer = match answered.await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => return Err(later(None, words(&error))),
+                Err(_) => {
+                    let why = format!("no answer within {} s", TIMEOUT.as_secs());
+                    return Err(later(None, why));
+                }
+            };
+            if matches!(answer.status, 401 | 403) {
+                active.refuse(place, answer.status);
+                continue;
+            }
+            return answer.fate(call);
+        }
+    }
+
+    async fn ask(
+        &self,
+        active: &Active,
+        credentials: &Credentials,
+        call: &CallId,
+    ) -> reqwest::Result<Answer> {
+        let mut response = self
+            .http
+            .get(active.url_of(call))
+            .basic_auth(&credentials.user, Some(credentials.secret.as_str()))
+            .header(ACCEPT, "application/json")
+            .send()
+            .await?;
+        let status = response.status().as_u16();
+        let retry_after = retry_after(response.headers(), self.clock.now());
+        // Who is refused is not told why in a way that would change anything.
+        let json = if matches!(status, 401 | 403) {
+            None
+        } else {
+            read(&mut response).await?
+        };
+        Ok(Answer {
+            status,
+            retry_after,
+            json,
+        })
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rest")
+            .field(&self.active.load().settings)
+            .finish()
+    }
+}
+
+/// An answer that came whole.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    retry_after: Option<Duration>,
+    /// The body, where it is JSON and not longer than a body may be.
+    json: Option<Value>,
+}
+
+impl Answer {
+    fn fate(&self, call: &CallId) -> Result<CallFate, NoAnswer> {
+        let code = self
+            .json
+            .as_ref()
+            .and_then(|json| json.get("code")?.as_u64());
+        match (self.status, &self.json) {
+            (200, Some(json)) => fate(json, call),
+            // A 404 of a proxy, or of a wrong address, says nothing of the call.
+            (404, _) if code == Some(NOT_FOUND) => Ok(CallFate::NotFound),
+            (400..=499, Some(_)) if code.is_some() && !matches!(self.status, 408 | 425 | 429) => {
+                let why = format!("Twilio refuses the question ({})", self.status);
+                Err(NoAnswer::Unclear { why })
+            }
+            (429, _) => Err(later(self.retry_after, "Twilio limits our requests (429)")),
+            (200, None) => Err(later(None, "an answer that is not Twilio's")),
+            (status, _) => Err(later(
+                self.retry_after,
+                format!("Twilio's REST API fails ({status})"),
+            )),
+        }
+    }
+}
+
+/// Reads a call. Every field may be null; a status that is not known yet decides nothing.
+fn fate(json: &Value, call: &CallId) -> Result<CallFate, NoAnswer> {
+    let text = |key: &str| json.get(key).and_then(Value::as_str);
+    if text("sid").is_some_and(|sid| sid != call.as_str()) {
+        let why = "the answer is about another call".to_owned();
+        return Err(NoAnswer::Unclear { why });
+    }
+    let status = text("status").unwrap_or_default();
+    if matches!(status, "queued" | "initiated" | "ringing" | "in-progress") {
+        return Ok(CallFate::StillGoing);
+    }
+    let Some(end) = end_reason(status) else {
+        let why = "the call has a status that is not known here".to_owned();
+        return Err(NoAnswer::Unclear { why });
+    };
+    let duration = json.get("duration");
+    let duration_s = match duration {
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(value) => value.as_u64().and_then(|n| u32::try_from(n).ok()),
+        None => None,
+    };
+    Ok(CallFate::Ended {
+        end,
+        duration_s,
+        at: text("end_time").and_then(time),
+    })
+}
+
+/// Twilio's ids of calls: `CA` and 32 hexadecimal digits.
+fn is_of_twilio(call: &CallId) -> bool {
+    call.as_str()
+        .strip_prefix("CA")
+        .is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn later(retry_after: Option<Duration>, why: impl Into<String>) -> NoAnswer {
+    NoAnswer::Later {
+        retry_after,
+        why: why.into(),
+    }
+}
+
+/// `Retry-After`, as seconds or as a date.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| Duration::try_from(time(text)?.duration_since(now)).ok())
+}
+
+fn time(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+}
+
+/// The body as JSON; none where it is something else or too long.
+async fn read(response: &mut Response) -> reqwest::Result<Option<Value>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(serde_json::from_slice(&body).ok())
+}
+
+/// An error and its sources, without the URL: it names the account and the call.
+fn words(error: &reqwest::Error) -> String {
+    let mut words = if error.is_connect() {
+        "cannot connect to Twilio's REST API".to_owned()
+    } else {
+        "the connection to Twilio's REST API broke".to_owned()
+    };
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        source = error.source();
+    }
+    words.chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+
+    const SID: &str = "CA00000000000000000000000000000001";
+
+    fn call() -> CallId {
+        CallId::parse(SID).unwrap()
+    }
+
+    fn answer(status: u16, json: Option<Value>) -> Result<CallFate, NoAnswer> {
+        let answer = Answer {
+            status,
+            retry_after: None,
+            json,
+        };
+        answer.fate(&call())
+    }
+
+    fn settings(credentials: Vec<Credentials>) -> RestSettings {
+        RestSettings {
+            base_url: "http://127.0.0.1:9/base/?a=b#c".to_owned(),
+            account_sid: "AC1".to_owned(),
+            credentials,
+        }
+    }
+
+    #[test]
+    fn a_call_is_read_whatever_is_null_or_new() {
+        let ended = |end, duration_s, at| CallFate::Ended {
+            end,
+            duration_s,
+            at,
+        };
+        let at = Timestamp::from_second(1_477_965_553).unwrap();
+        let cases = [
+            (json!({"status": "queued"}), Some(CallFate::StillGoing)),
+            (
+                json!({"status": "ringing", "duration": ""}),
+                Some(CallFate::StillGoing),
+            ),
+            (
+                json!({"status": "in-progress", "sid": SID}),
+                Some(CallFate::StillGoing),
+            ),
+            (
+                json!({"status": "completed", "duration": "47", "end_time": "Tue, 01 Nov 2016 01:59:13 +0000"}),
+                Some(ended(EndReason::Completed, Some(47), Some(at))),
+            ),
+            (
+                json!({"status": "completed", "duration": 47, "end_time": null}),
+                Some(ended(EndReason::Completed, Some(47), None)),
+            ),
+            (
+                json!({"status": "no-answer", "duration": "", "end_time": "yesterday"}),
+                Some(ended(EndReason::NoAnswer, None, None)),
+            ),
+            (
+                json!({"status": "busy", "duration": null}),
+                Some(ended(EndReason::Busy, None, None)),
+            ),
+            (
+                json!({"status": "failed", "duration": "-1"}),
+                Some(ended(EndReason::Failed, None, None)),
+            ),
+            (
+                json!({"status": "canceled"}),
+                Some(ended(EndReason::Canceled, None, None)),
+            ),
+            (json!({"status": "something-new"}), None),
+            (json!({"status": null}), None),
+            (json!({}), None),
+            (json!([1, 2]), None),
+            (json!({"sid": "CA2", "status": "completed"}), None),
+        ];
+        for (json, expected) in cases {
+            let found = answer(200, Some(json.clone()));
+            match expected {
+                Some(fate) => assert_eq!(found, Ok(fate), "{json}"),
+                None => assert!(matches!(found, Err(NoAnswer::Unclear { .. })), "{json}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_twilios_own_404_says_that_there_is_no_such_call() {
+        let body = |code: u64| Some(json!({"code": code, "message": "…", "status": 404}));
+        assert_eq!(answer(404, body(20_404)), Ok(CallFate::NotFound));
+        let is_later = |answer| matches!(answer, Err(NoAnswer::Later { .. }));
+        assert!(is_later(answer(404, None)));
+        assert!(is_later(answer(404, Some(json!({"error": "no route"})))));
+        for status in [200, 204, 302, 408, 429, 500, 503] {
+            assert!(is_later(answer(status, None)), "{status}");
+        }
+        assert!(is_later(answer(429, body(20_429))));
+        let refused = answer(400, body(20_001));
+        assert!(matches!(refused, Err(NoAnswer::Unclear { .. })));
+    }
+
+    #[test]
+    fn patience_is_asked_for_in_seconds_or_by_a_date() {
+        let now = Timestamp::from_second(1_477_965_553).unwrap();
+        let wait = |text: &'static str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
+            retry_after(&headers, now)
+        };
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        let date = "Tue, 01 Nov 2016 02:00:13 GMT";
+        assert_eq!(wait(date), Some(Duration::from_mins(1)));
+        assert_eq!(wait("Tue, 01 Nov 2016 01:00:00 GMT"), None);
+        assert_eq!(wait("soon"), None);
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn the_next_credentials_follow_refused_ones_until_there_are_none() {
+        let two = vec![
+            Credentials::new("AC1", "old"),
+            Credentials::new("AC1", "new"),
+        ];
+        let active = Active::try_new(settings(two)).unwrap();
+        assert_eq!(active.credentials().unwrap().0, 0);
+        active.refuse(0, 401);
+        // Two who were refused at the same time move on once.
+        active.refuse(0, 401);
+        assert_eq!(active.credentials().unwrap().0, 1);
+        active.refuse(1, 403);
+        assert_eq!(active.credentials().unwrap_err(), CannotAsk::Refused);
+        let none = Active::try_new(settings(Vec::new())).unwrap();
+        assert_eq!(none.credentials().unwrap_err(), CannotAsk::NoCredentials);
+    }
+
+    #[test]
+    fn the_address_names_account_and_call_and_no_secret_is_shown() {
+        let settings = settings(vec![Credentials::new("SK1", "very-secret")]);
+        assert!(!format!("{settings:?}").contains("very-secret"));
+        let active = Active::try_new(settings).unwrap();
+        assert_eq!(
+            active.url_of(&call()).as_str(),
+            format!("http://127.0.0.1:9/base/2010-04-01/Accounts/AC1/Calls/{SID}.json")
+        );
+    }
+
+    #[test]
+    fn calls_of_other_doors_are_not_asked_for() {
+        assert!(is_of_twilio(&call()));
+        for id in ["CA1", "api-7f", "CAzz000000000000000000000000000001"] {
+            assert!(!is_of_twilio(&CallId::parse(id).unwrap()), "{id}");
+        }
+    }
+}

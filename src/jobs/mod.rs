@@ -3,6 +3,7 @@
 pub mod interrupted;
 pub mod probe;
 pub mod profiles;
+pub mod reap;
 
 use crate::braze::Braze;
 use crate::clock::Clock;

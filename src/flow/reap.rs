@@ -1,0 +1,137 @@
+//! A call whose end nobody reports: asked for at Twilio, and closed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::claim::Claims;
+use super::record::{Recorder, call_after};
+use crate::audit::{CallAfter, Event, Record};
+use crate::call::{CallId, Disposition, Found};
+use crate::clock::Clock;
+use crate::store::StoredCall;
+use crate::twilio::{CallFate, NoAnswer, Rest};
+
+/// Nobody waits for this record.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Closes calls whose end was never reported. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reaps {
+    /// Reads time.
+    pub clock: Clock,
+    /// Who works on which call.
+    pub claims: Claims,
+    /// Writes it down.
+    pub recorder: Recorder,
+    /// Knows what became of a call.
+    pub rest: Rest,
+}
+
+/// What a look at a call came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// It was over, and is closed now.
+    Closed(Found),
+    /// Twilio says that it goes on.
+    StillGoing,
+    /// There was news of it meanwhile, or the store could not give it back; it stays as it is.
+    Left,
+    /// Twilio cannot be asked for this call, neither now nor later.
+    CannotAsk,
+    /// Twilio cannot answer now, whichever call is asked for.
+    AskLater {
+        /// How long it wants to be left alone, where it says so.
+        retry_after: Option<Duration>,
+    },
+    /// Twilio's answer means nothing; that for another call may.
+    Unclear,
+}
+
+impl Reaps {
+    /// Asks for a call that was last heard of at `last_news`, and closes it where it is over. A call that Twilio does not know is over
+    /// only if `absence_counts`: its books are a little late.
+    pub async fn look(&self, call: &CallId, last_news: Timestamp, absence_counts: bool) -> Looked {
+        // Not in hand while Twilio is asked: a webhook of this call, should one come after all, does not wait for that.
+        let found = match self.rest.call(call).await {
+            Ok(CallFate::StillGoing) => return Looked::StillGoing,
+            Ok(CallFate::NotFound) if absence_counts => Found::NotFound,
+            Ok(CallFate::NotFound) => return Looked::Unclear,
+            Ok(CallFate::Ended {
+                end,
+                duration_s,
+                at,
+            }) => Found::Ended {
+                end,
+                duration_s,
+                at,
+            },
+            Err(NoAnswer::CannotAsk(_)) => return Looked::CannotAsk,
+            Err(NoAnswer::Later { retry_after, why }) => {
+                tracing::warn!(
+                    event = "reap.unanswered",
+                    why,
+                    "Twilio cannot be asked for calls whose end was not reported; asked again later"
+                );
+                return Looked::AskLater { retry_after };
+            }
+            Err(NoAnswer::Unclear { why }) => {
+                tracing::warn!(event = "reap.unclear", call_sid = %call, why, "Twilio's answer does not tell what became of a call");
+                return Looked::Unclear;
+            }
+        };
+        self.close(call, last_news, found).await
+    }
+
+    /// Closes a call of which nothing can be known any more.
+    pub async fn give_up(&self, call: &CallId, last_news: Timestamp) -> Looked {
+        self.close(call, last_news, Found::Unasked).await
+    }
+
+    async fn close(&self, call: &CallId, last_news: Timestamp, found: Found) -> Looked {
+        let _in_hand = self.claims.take_in_hand(call).await;
+        let Some(stored) = self.claims.call(call).await else {
+            return Looked::Left;
+        };
+        if stored.updated_at != last_news {
+            return Looked::Left;
+        }
+        let Ok(state) = stored.state.clone().reconciled(&found) else {
+            return Looked::Left;
+        };
+        let now = self.clock.now();
+        let ended_at = ended_at(&stored, found, now);
+        let after = call_after(&stored, &state, stored.reason, ended_at, None);
+        announce(call, found, &after);
+        let reaped = Event::CallReaped {
+            found,
+            after: Box::new(after),
+        };
+        let record = Record::of_call(now, call, reaped);
+        self.recorder.append(vec![record], PATIENCE).await;
+        Looked::Closed(found)
+    }
+}
+
+fn announce(call: &CallId, found: Found, after: &CallAfter) {
+    metrics::counter!("switchboard_calls_reaped_total", "found" => found.as_str()).increment(1);
+    tracing::info!(
+        event = "call.reaped",
+        call_sid = %call,
+        found = found.as_str(),
+        disposition = after.disposition.map(Disposition::as_str),
+        "a call whose end was not reported is closed"
+    );
+}
+
+/// When it ended, as Twilio says; else the last that was heard of it, so that a call found hours later does not count as one that has
+/// just ended.
+fn ended_at(stored: &StoredCall, found: Found, now: Timestamp) -> Timestamp {
+    match found {
+        Found::Ended { at, .. } => at
+            .unwrap_or(now)
+            .min(now)
+            .max(stored.answered_at.unwrap_or(stored.started_at)),
+        Found::NotFound | Found::Unasked => stored.updated_at,
+    }
+}

@@ -74,6 +74,11 @@ fn describe() {
         "switchboard_panics_total",
         "Panics in handlers; each is a defect."
     );
+    describe_counter!(
+        "switchboard_calls_reaped_total",
+        "Calls whose end was never reported and that were closed, by what was found of them."
+    );
+    describe_gauge!("switchboard_active_calls", "Calls in progress.");
     describe_gauge!(
         "switchboard_dialer_breaker_open",
         "1 while the dialer's circuit breaker is open."

@@ -16,18 +16,20 @@ use crate::audit::{Event, Record};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::dialer::{Dialer, Fleet};
+use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
-    Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Policies, Recorder, StatusReports,
+    Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Policies, Reaps, Recorder,
+    StatusReports,
 };
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
 use crate::http::tls::Certificates;
 use crate::http::{Overload, Parts, ProfilePush, Reads, router};
 use crate::jobs;
+use crate::jobs::reap::Reaper;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, OpenError, Store};
-use crate::twilio::Edge;
+use crate::twilio::{Edge, Rest};
 
 /// Why the appliance does not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +66,14 @@ pub struct Running {
     pub store: Store,
     /// What is in force.
     pub policies: Policies,
+    /// The dialers and the state of each.
+    pub fleet: Fleet,
+    /// Closes calls whose end was never reported.
+    pub reaper: Reaper,
+    /// Asks Twilio.
+    pub rest: Rest,
     parts: Parts,
     braze: Braze,
-    fleet: Fleet,
     clock: Clock,
 }
 
@@ -91,7 +98,10 @@ pub async fn start(
         .warm(jobs::profiles::stored(&store, config.braze.cache_capacity).await)
         .await;
     let fleet = Fleet::new(dialers(config, clock)?);
+    let changes = restore(config, clock, &store, &braze, &fleet).await?;
     let parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
+    let rest = rest(config, clock)?;
+    say_whether_calls_can_be_looked_up(&rest);
 
     jobs::interrupted::close(&store, clock).await;
     let started = vec![
@@ -107,14 +117,20 @@ pub async fn start(
         .append(started)
         .await
         .context("cannot write the first record")?;
+    for change in changes {
+        jobs::probe::record(&parts.recorder, clock, change).await;
+    }
+    let reaper = reaper(config, clock, &store, &parts, &rest);
 
     let running = Running {
         address,
         store: store.clone(),
         policies: parts.policies.clone(),
+        fleet: fleet.clone(),
+        reaper: reaper.clone(),
+        rest,
         parts: parts.clone(),
         braze: braze.clone(),
-        fleet: fleet.clone(),
         clock: clock.clone(),
     };
     let watch = parts
@@ -123,6 +139,7 @@ pub async fn start(
         .watch(lifecycle.clone(), parts.recorder.clone());
     lifecycle.spawn("overload", watch);
     jobs::start(lifecycle, &store, &braze, &fleet, &parts.recorder, clock);
+    lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
     if let Some(certificates) = &tls {
         certificates::start(lifecycle, Arc::clone(certificates), clock.clone());
     }
@@ -152,6 +169,11 @@ impl Running {
         self.braze
             .reconfigure(settings::braze(config))
             .context("cannot use [braze]")?;
+        self.rest
+            .reconfigure(settings::rest(config))
+            .context("cannot use [twilio]")?;
+        say_whether_calls_can_be_looked_up(&self.rest);
+        self.reaper.reconfigure(config.twilio.reconcile_after);
         let changes = self.fleet.replace(dialers);
         self.parts.edge.replace(edge);
         self.parts
@@ -194,6 +216,44 @@ fn open_store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
     let path = config.storage.path.clone();
     let options = store::Options::new(path.clone(), clock.clone());
     Store::open(&options).map_err(|source| StartError::Store { path, source })
+}
+
+/// Takes up what the last run recorded of the dialers and of Braze; what is different now is to be recorded.
+async fn restore(
+    config: &Config,
+    clock: &Clock,
+    store: &Store,
+    braze: &Braze,
+    fleet: &Fleet,
+) -> anyhow::Result<Vec<HealthChange>> {
+    let left = store.dialer_states().await.unwrap_or_else(|error| {
+        tracing::error!(event = "health.unread", error = %error, "the state of the dialers cannot be read; all of them count as well");
+        Vec::new()
+    });
+    let of_braze = left.iter().find(|state| state.service == "braze");
+    braze.restore(&settings::installation_secret(config)?, of_braze);
+    Ok(fleet.restore(&left, clock.instant(), clock.now()))
+}
+
+fn say_whether_calls_can_be_looked_up(rest: &Rest) {
+    if let Err(reason) = rest.can_ask() {
+        tracing::warn!(
+            event = "reap.cannot_ask",
+            reason = %reason,
+            "calls whose end is not reported cannot be looked up; they are closed as unknown after four hours"
+        );
+    }
+}
+
+fn reaper(config: &Config, clock: &Clock, store: &Store, parts: &Parts, rest: &Rest) -> Reaper {
+    let reaps = Reaps {
+        clock: clock.clone(),
+        claims: parts.status_reports.claims.clone(),
+        recorder: parts.recorder.clone(),
+        rest: rest.clone(),
+    };
+    let after = config.twilio.reconcile_after;
+    Reaper::new(store.clone(), reaps, clock.clone(), after)
 }
 
 fn parts(
@@ -289,6 +349,12 @@ pub fn braze(config: &Config, clock: &Clock) -> anyhow::Result<Braze> {
         clock.clone(),
     )
     .context("cannot use [braze]")
+}
+
+/// The client of Twilio's REST API; [`Rest::can_ask`] says whether the configuration lets it ask.
+pub fn rest(config: &Config, clock: &Clock) -> anyhow::Result<Rest> {
+    let client = settings::rest_client()?;
+    Rest::new(settings::rest(config), client, clock.clone()).context("cannot use [twilio]")
 }
 
 /// The dialers of a configuration, in the order of the file.

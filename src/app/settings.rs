@@ -11,26 +11,40 @@ use super::default_secret_path;
 use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
 use crate::flow::Policy;
 use crate::http::auth::{ApiKey, KeyHash, Role};
-use crate::twilio::{EdgeSettings, SharedKey, Verifier, VerifierSettings};
+use crate::twilio::{
+    Credentials, EdgeSettings, RestSettings, SharedKey, Verifier, VerifierSettings,
+};
 use crate::twiml::CallbackUrls;
 use crate::twiml::answer::CallerIdPolicy;
 use crate::{braze, dialer};
 
 /// A connection that takes longer than this will not be worth the wait (Dialfire, Zendesk: "connect 500 ms").
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// As [`CONNECT_TIMEOUT`], where nobody waits.
+const REST_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections kept per host: as many as a burst needs.
 const IDLE_CONNECTIONS: usize = 256;
 /// Shorter than what servers and middleboxes commonly allow, so that a request seldom meets a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The client for everything outside: no redirects, no proxies from the environment.
+/// The client for what a caller waits for.
 pub(super) fn http_client() -> anyhow::Result<reqwest::Client> {
+    client(CONNECT_TIMEOUT)
+}
+
+/// The client for Twilio's REST API: nobody waits for it, and it may be an ocean away.
+pub(super) fn rest_client() -> anyhow::Result<reqwest::Client> {
+    client(REST_CONNECT_TIMEOUT)
+}
+
+/// No redirects, no proxies from the environment.
+fn client(connect_timeout: Duration) -> anyhow::Result<reqwest::Client> {
     // A second installation is refused and changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(connect_timeout)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
@@ -97,6 +111,28 @@ pub(super) fn keys(config: &Config) -> anyhow::Result<Vec<ApiKey>> {
         })
     };
     config.auth.keys.iter().map(key).collect()
+}
+
+/// The API key where there is one, else the account with each of its tokens.
+pub(super) fn rest(config: &Config) -> RestSettings {
+    let twilio = &config.twilio;
+    let key = twilio
+        .api_key_sid
+        .as_ref()
+        .zip(twilio.api_key_secret.as_ref());
+    let credentials = if let Some((sid, secret)) = key {
+        vec![Credentials::new(sid, secret.expose())]
+    } else {
+        let tokens = twilio.auth_tokens.iter();
+        tokens
+            .map(|token| Credentials::new(&twilio.account_sid, token.expose()))
+            .collect()
+    };
+    RestSettings {
+        base_url: twilio.api_base.clone(),
+        account_sid: twilio.account_sid.clone(),
+        credentials,
+    }
 }
 
 pub(super) fn push_secret(config: &Config) -> Option<String> {

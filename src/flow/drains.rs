@@ -1,7 +1,7 @@
 //! Taking dialers out by hand and putting them back.
 
 use super::record::Recorder;
-use crate::audit::{Event, Record};
+use crate::audit::Record;
 use crate::clock::Clock;
 use crate::dialer::{Fleet, HealthChange, Status};
 use crate::routing::DialerId;
@@ -55,12 +55,7 @@ impl Drains {
             cause = change.cause,
             "a dialer was taken out or put back by hand"
         );
-        let event = Event::HealthChanged {
-            service: change.service,
-            from: change.from.to_owned(),
-            to: change.to.to_owned(),
-            cause: change.cause,
-        };
+        let event = change.into_event();
         let record = Record::of_service(self.clock.now(), event);
         self.recorder.note(record).await;
     }

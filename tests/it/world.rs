@@ -49,8 +49,12 @@ pub(crate) struct Settings {
     pub(crate) public_url: String,
     /// Lines added under `[server]`.
     pub(crate) server: String,
-    /// The value of `auth_token`.
-    pub(crate) auth_token: String,
+    /// How webhooks are verified and Twilio is asked: the lines of `[twilio]` that hold credentials.
+    pub(crate) credentials: String,
+    /// The key for Braze.
+    pub(crate) braze_key: String,
+    /// What tells the appliance the time.
+    pub(crate) clock: Clock,
     /// Where Braze is, if not at its stand-in.
     pub(crate) braze_url: Option<String>,
     /// Where both dialers are, if not at their stand-ins.
@@ -73,7 +77,9 @@ impl Default for Settings {
             seed: 1,
             public_url: made_up::PUBLIC_URL.to_owned(),
             server: String::new(),
-            auth_token: format!("\"{}\"", made_up::AUTH_TOKEN),
+            credentials: format!("auth_token = \"{}\"", made_up::AUTH_TOKEN),
+            braze_key: made_up::BRAZE_KEY.to_owned(),
+            clock: Clock::system(),
             braze_url: None,
             dialers_url: None,
             routing: format!("last_resort_number = \"{LAST_RESORT}\""),
@@ -112,7 +118,7 @@ impl World {
         let text = self.settings.configuration(&self.outside);
         let config = config::parse(&text, &context).unwrap().config;
         self.lifecycle = Lifecycle::new(Duration::from_secs(5));
-        let running = app::start(&config, &Clock::system(), &self.lifecycle, None)
+        let running = app::start(&config, &self.settings.clock, &self.lifecycle, None)
             .await
             .unwrap();
         self.outside.connect(
@@ -120,6 +126,11 @@ impl World {
             &self.settings.public_url,
         );
         self.running = Some(running);
+    }
+
+    /// Changes the configuration that the next start reads.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
     }
 
     /// Lets the appliance read another configuration, as after SIGHUP.
@@ -202,7 +213,8 @@ impl Settings {
         let Self {
             public_url,
             server,
-            auth_token,
+            credentials,
+            braze_key,
             routing,
             twilio,
             braze,
@@ -223,7 +235,8 @@ path = "switchboard.db"
 
 [twilio]
 account_sid = "{account_sid}"
-auth_token = {auth_token}
+{credentials}
+api_base = "{twilio_url}"
 {twilio}
 
 [braze]
@@ -272,11 +285,11 @@ token = "{zendesk_token}"
 {sections}
 "#,
             account_sid = made_up::ACCOUNT_SID,
+            twilio_url = outside.twilio.url(),
             braze_url = self
                 .braze_url
                 .clone()
                 .unwrap_or_else(|| outside.braze.url()),
-            braze_key = made_up::BRAZE_KEY,
             dialfire_line = DIALFIRE_LINE,
             campaign = made_up::CAMPAIGN,
             task = made_up::TASK,

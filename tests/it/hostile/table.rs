@@ -497,7 +497,10 @@ async fn a_shared_key_signs_for_itself_and_the_auth_token_not_in_its_place() {
 #[tokio::test]
 async fn the_second_auth_token_of_the_list_is_accepted_and_a_third_is_not() {
     let world = World::with(Settings {
-        auth_token: format!("[\"the-next-token\", \"{}\"]", made_up::AUTH_TOKEN),
+        credentials: format!(
+            "auth_token = [\"the-next-token\", \"{}\"]",
+            made_up::AUTH_TOKEN
+        ),
         ..Settings::default()
     })
     .await;

@@ -5,7 +5,7 @@
 //! deadline with it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -18,8 +18,16 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     System,
-    /// Milliseconds since the Unix epoch, moved by hand.
-    Manual(Arc<AtomicI64>),
+    Manual(Arc<Hands>),
+}
+
+/// Moved by hand.
+#[derive(Debug)]
+struct Hands {
+    /// Milliseconds since the Unix epoch.
+    wall_ms: AtomicI64,
+    /// How far the monotonic side is ahead of tokio's, in milliseconds.
+    ahead_ms: AtomicU64,
 }
 
 impl Clock {
@@ -28,17 +36,28 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A wall clock that stands still until [`Clock::set`] moves it. The monotonic side stays tokio's.
+    /// A wall clock that stands still until it is moved. The monotonic side runs with tokio's.
     pub fn manual(at: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(AtomicI64::new(
-            at.as_millisecond(),
-        ))))
+        Self(Source::Manual(Arc::new(Hands {
+            wall_ms: AtomicI64::new(at.as_millisecond()),
+            ahead_ms: AtomicU64::new(0),
+        })))
     }
 
-    /// Moves a manual clock; does nothing to the system clock.
+    /// Sets the wall side of a manual clock, as when somebody corrects the time; does nothing to the system clock.
     pub fn set(&self, at: Timestamp) {
-        if let Source::Manual(ms) = &self.0 {
-            ms.store(at.as_millisecond(), Ordering::SeqCst);
+        if let Source::Manual(hands) = &self.0 {
+            hands.wall_ms.store(at.as_millisecond(), Ordering::SeqCst);
+        }
+    }
+
+    /// Lets time pass on both sides of a manual clock; does nothing to the system clock.
+    pub fn advance(&self, duration: Duration) {
+        if let Source::Manual(hands) = &self.0 {
+            let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            hands.ahead_ms.fetch_add(ms, Ordering::SeqCst);
+            let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+            hands.wall_ms.fetch_add(ms, Ordering::SeqCst);
         }
     }
 
@@ -50,7 +69,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         let ms = match &self.0 {
             Source::System => Timestamp::now().as_millisecond(),
-            Source::Manual(ms) => ms.load(Ordering::SeqCst),
+            Source::Manual(hands) => hands.wall_ms.load(Ordering::SeqCst),
         };
         Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
     }
@@ -77,7 +96,13 @@ impl Clock {
         reason = "the one place that reads the monotonic clock"
     )]
     pub fn instant(&self) -> Instant {
-        tokio::time::Instant::now().into_std()
+        let now = tokio::time::Instant::now().into_std();
+        match &self.0 {
+            Source::System => now,
+            Source::Manual(hands) => {
+                now + Duration::from_millis(hands.ahead_ms.load(Ordering::SeqCst))
+            }
+        }
     }
 }
 
@@ -91,5 +116,16 @@ mod tests {
         assert_eq!(clock.now().as_millisecond(), 0);
         clock.set(Timestamp::from_millisecond(1_500).unwrap());
         assert_eq!(clock.clone().now().as_millisecond(), 1_500);
+    }
+
+    #[test]
+    fn time_that_passes_by_hand_passes_on_both_sides() {
+        let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+        let before = clock.instant();
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(clock.now().as_second(), 60);
+        assert!(clock.instant() >= before + Duration::from_secs(60));
+        clock.set(Timestamp::UNIX_EPOCH);
+        assert!(clock.instant() >= before + Duration::from_secs(60));
     }
 }

@@ -80,6 +80,7 @@ impl LastWords {
         let response = answer::hold(
             &policy.hold_message,
             &policy.language,
+            answer::HOLD_PAUSE,
             &policy.urls.hold(round),
         );
         Self {

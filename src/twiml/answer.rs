@@ -6,7 +6,7 @@ use super::connect::Connect;
 use super::verb::{Dial, Noun, Pause, Redirect, Say, SipUri, Verb, VoiceResponse};
 use crate::phone::{Caller, E164};
 
-/// The silence between two questions of a caller on hold.
+/// The silence between two questions of a caller on hold, where nothing says that it should be shorter.
 pub const HOLD_PAUSE: Duration = Duration::from_secs(5);
 
 /// Which number the dialer sees.
@@ -109,11 +109,11 @@ pub fn goodbye(message: &str, language: &str) -> VoiceResponse {
     VoiceResponse::of(say.into_iter().chain([Verb::Hangup]))
 }
 
-/// Keeps the caller for [`HOLD_PAUSE`], after a message if there is one, and then asks again.
-pub fn hold(message: &str, language: &str, redirect_url: &str) -> VoiceResponse {
+/// Keeps the caller in silence for `pause`, after a message if there is one, and then asks again.
+pub fn hold(message: &str, language: &str, pause: Duration, redirect_url: &str) -> VoiceResponse {
     let say = Say::new(message, language).map(Verb::Say);
     VoiceResponse::of(say.into_iter().chain([
-        Verb::Pause(Pause::new(HOLD_PAUSE)),
+        Verb::Pause(Pause::new(pause)),
         Verb::Redirect(Redirect::new(redirect_url)),
     ]))
 }
@@ -325,12 +325,12 @@ mod tests {
                 "<Response><Say>Bye</Say><Hangup/></Response>",
             ),
             (
-                hold("Bitte warten.", "de-DE", hold_url),
+                hold("Bitte warten.", "de-DE", HOLD_PAUSE, hold_url),
                 r#"<Response><Say language="de-DE">Bitte warten.</Say><Pause length="5"/><Redirect>https://calls.example.com/webhooks/twilio/hold?n=2</Redirect></Response>"#,
             ),
             (
-                hold("", "de-DE", hold_url),
-                r#"<Response><Pause length="5"/><Redirect>https://calls.example.com/webhooks/twilio/hold?n=2</Redirect></Response>"#,
+                hold("", "de-DE", Duration::from_millis(1_200), hold_url),
+                r#"<Response><Pause length="2"/><Redirect>https://calls.example.com/webhooks/twilio/hold?n=2</Redirect></Response>"#,
             ),
         ];
         for (answer, expected) in cases {

@@ -107,6 +107,7 @@ fn willing(dialer: &DialerId) -> DialerView {
         drained: false,
         breaker: BreakerView::Closed,
         availability: Availability::Unknown,
+        callers_first: None,
     }
 }
 

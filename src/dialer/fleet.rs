@@ -279,6 +279,7 @@ impl Member {
             drained: self.drained.is_some(),
             breaker: self.circuit.view(now),
             availability: self.availability(now),
+            callers_first: None,
         }
     }
 

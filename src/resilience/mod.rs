@@ -3,6 +3,7 @@
 mod backoff;
 mod breaker;
 mod bucket;
+mod ramp;
 mod window;
 
 pub use backoff::{Backoff, NotBackoff};
@@ -11,4 +12,5 @@ pub use breaker::{
     state_name,
 };
 pub use bucket::TokenBucket;
+pub use ramp::Ramp;
 pub use window::{SuccessWindow, Tally};

@@ -220,6 +220,7 @@ mod tests {
             drained: false,
             breaker: BreakerView::Closed,
             availability: Availability::Unknown,
+            callers_first: None,
         };
         CallFacts {
             at: Timestamp::UNIX_EPOCH,
@@ -370,6 +371,20 @@ mod tests {
         assert_eq!(names(&decide(&ruleset(), &facts).plan), ["dialfire"]);
         facts.dialers[0].breaker = BreakerView::Open;
         assert!(decide(&ruleset(), &facts).plan.dialers.is_empty());
+    }
+
+    #[test]
+    fn a_dialer_for_which_others_wait_is_passed_over_with_its_reason() {
+        let mut facts = facts(known(Some(90.0), None));
+        facts.dialers[0].callers_first = Some(12);
+        let decision = decide(&ruleset(), &facts);
+        assert_eq!(names(&decision.plan), ["zendesk"]);
+        let said = decision.trace.sentences().join(" ");
+        let expected = "dialfire is skipped: callers first (it has just recovered; 12 who wait for it come first).";
+        assert!(said.contains(expected), "{said}");
+        facts.dialers[0].breaker = BreakerView::Open;
+        let skipped = decide(&ruleset(), &facts).plan.skipped;
+        assert_eq!(skipped[0].reason, SkipReason::BreakerOpen);
     }
 
     #[test]

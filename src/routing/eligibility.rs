@@ -2,6 +2,17 @@
 
 use super::{Availability, BreakerView, DialerId, DialerView, SkipReason};
 
+/// What a dialer can take now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// No call.
+    Nothing,
+    /// One call, on trial.
+    OneTrial,
+    /// Calls.
+    Calls,
+}
+
 /// Why a dialer cannot take a call now: the reason, the detail, and what would have to change.
 pub(super) struct Ineligible {
     pub(super) reason: SkipReason,
@@ -35,12 +46,36 @@ pub(super) fn ineligible(view: &DialerView) -> Option<Ineligible> {
             change: "its next probe succeeds",
         });
     }
-    match &view.availability {
-        Availability::Unavailable { why } => Some(Ineligible {
+    if let Availability::Unavailable { why } = &view.availability {
+        return Some(Ineligible {
             reason: SkipReason::Unavailable,
             detail: why.clone(),
             change: "it reports that it can take calls",
-        }),
-        Availability::Available | Availability::Unknown => None,
+        });
     }
+    view.callers_first.map(|n| Ineligible {
+        reason: SkipReason::CallersFirst,
+        detail: format!("it has just recovered; {n} who wait for it come first"),
+        change: "their turn is over",
+    })
+}
+
+/// What the dialer itself can take now, whoever calls.
+pub fn intake(view: &DialerView) -> Intake {
+    let anybody = DialerView {
+        callers_first: None,
+        ..view.clone()
+    };
+    match (ineligible(&anybody), view.breaker) {
+        (Some(_), _) => Intake::Nothing,
+        (None, BreakerView::HalfOpen) => Intake::OneTrial,
+        (None, BreakerView::Closed | BreakerView::Open) => Intake::Calls,
+    }
+}
+
+/// Why a dialer cannot take a call now, in words; `None` where it can.
+pub fn why_not(view: &DialerView) -> Option<String> {
+    let no = ineligible(view)?;
+    let reason = no.reason.as_str().replace('_', " ");
+    Some(format!("{reason} ({})", no.detail))
 }

@@ -127,6 +127,10 @@ pub struct DialerView {
     pub breaker: BreakerView,
     /// Whether it says it can take calls.
     pub availability: Availability,
+    /// It has just recovered and is not given everybody at once: so many callers who wait for it come before this one. `None` where it is
+    /// this caller's turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callers_first: Option<u64>,
 }
 
 /// A circuit breaker as the decision sees it.

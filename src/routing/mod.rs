@@ -9,7 +9,7 @@ mod ruleset;
 mod trace;
 
 pub use decide::decide;
-pub use eligibility::eligible;
+pub use eligibility::{Intake, eligible, intake, why_not};
 pub use facts::{
     Availability, BreakerView, CallFacts, DialerView, Lookup, LookupSkipped, LookupUnavailable,
     Profile, Source,

@@ -95,6 +95,8 @@ pub enum SkipReason {
     BreakerOpen,
     /// It says it cannot take calls.
     Unavailable,
+    /// It has just recovered, and others who wait for it come first.
+    CallersFirst,
 }
 
 impl SkipReason {
@@ -105,6 +107,7 @@ impl SkipReason {
             Self::Drained => "drained",
             Self::BreakerOpen => "breaker_open",
             Self::Unavailable => "unavailable",
+            Self::CallersFirst => "callers_first",
         }
     }
 }

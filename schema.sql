@@ -52,6 +52,11 @@ CREATE INDEX idx_audit_records_day_call_sid
 ON audit_records (created_at / 86400000, call_sid)
 WHERE call_sid IS NOT NULL;
 
+-- Incidents are few; the last one is looked for at every start.
+CREATE INDEX idx_audit_records_kind
+ON audit_records (kind)
+WHERE kind IN ('incident_opened', 'incident_resolved');
+
 CREATE TRIGGER audit_records_refuse_update
 BEFORE UPDATE ON audit_records
 BEGIN

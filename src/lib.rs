@@ -5,6 +5,7 @@
 //! second half is the shell around it. Dependencies point inwards: the shell uses the core, never the other way round,
 //! and the clients (`twilio`, `braze`, `dialer`, `store`) do not know each other; they meet in `flow`.
 
+pub mod alert;
 pub mod audit;
 pub mod call;
 pub mod deadline;

@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CallAfter, Event, Kind, ProfileAction, Standing};
+use crate::alert::IncidentKind;
 use crate::call::{DialReport, Found, LegReport};
+use crate::routing::DialerId;
 
 #[derive(Serialize, Deserialize)]
 struct ServiceStarted<V> {
@@ -49,6 +51,20 @@ struct HealthChanged<S> {
     standing: Standing,
 }
 
+#[derive(Serialize, Deserialize)]
+struct IncidentOpened<S, D> {
+    kind: IncidentKind,
+    cause: S,
+    dialers: D,
+}
+
+#[derive(Serialize, Deserialize)]
+struct IncidentResolved {
+    kind: IncidentKind,
+    lasted_ms: u64,
+    calls: u64,
+}
+
 impl Event {
     /// The payload as a JSON object.
     pub fn detail_json(&self) -> Result<String, serde_json::Error> {
@@ -86,6 +102,24 @@ impl Event {
                 to,
                 cause,
                 standing: standing.clone(),
+            }),
+            Self::IncidentOpened {
+                kind,
+                cause,
+                dialers,
+            } => serde_json::to_string(&IncidentOpened {
+                kind: *kind,
+                cause,
+                dialers,
+            }),
+            Self::IncidentResolved {
+                kind,
+                lasted_ms,
+                calls,
+            } => serde_json::to_string(&IncidentResolved {
+                kind: *kind,
+                lasted_ms: *lasted_ms,
+                calls: *calls,
             }),
         }
     }
@@ -142,6 +176,30 @@ impl Event {
                     to,
                     cause,
                     standing,
+                }
+            }
+            Kind::IncidentOpened => {
+                let IncidentOpened::<String, Vec<DialerId>> {
+                    kind,
+                    cause,
+                    dialers,
+                } = serde_json::from_str(detail)?;
+                Self::IncidentOpened {
+                    kind,
+                    cause,
+                    dialers,
+                }
+            }
+            Kind::IncidentResolved => {
+                let IncidentResolved {
+                    kind,
+                    lasted_ms,
+                    calls,
+                } = serde_json::from_str(detail)?;
+                Self::IncidentResolved {
+                    kind,
+                    lasted_ms,
+                    calls,
                 }
             }
         })

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Exchange, Standing};
+use crate::alert::{IncidentKind, Opened, Resolved};
 use crate::call::{CallId, CallState, DialReport, Disposition, Found, LegReport, Status};
 use crate::handoff::{Certainty, Outcome};
 use crate::routing::{CallFacts, Decision, DialerId, Reason, Ruleset};
@@ -137,6 +138,44 @@ pub enum Event {
         /// What of the new state has to outlive the process.
         standing: Standing,
     },
+    /// Something is wrong that somebody has to be told of.
+    IncidentOpened {
+        /// What it is about.
+        kind: IncidentKind,
+        /// Why, in words.
+        cause: String,
+        /// The dialers whose recovery resolves it.
+        dialers: Vec<DialerId>,
+    },
+    /// It is over.
+    IncidentResolved {
+        /// What it was about.
+        kind: IncidentKind,
+        /// How long it was open, in milliseconds.
+        lasted_ms: u64,
+        /// How many calls it affected.
+        calls: u64,
+    },
+}
+
+impl From<Opened> for Event {
+    fn from(opened: Opened) -> Self {
+        Self::IncidentOpened {
+            kind: opened.kind,
+            cause: opened.cause,
+            dialers: opened.dialers,
+        }
+    }
+}
+
+impl From<Resolved> for Event {
+    fn from(resolved: Resolved) -> Self {
+        Self::IncidentResolved {
+            kind: resolved.kind,
+            lasted_ms: u64::try_from(resolved.lasted.as_millis()).unwrap_or(u64::MAX),
+            calls: resolved.calls,
+        }
+    }
 }
 
 /// A call arrived, was looked up and decided.
@@ -310,11 +349,15 @@ pub enum Kind {
     ProfilePushed,
     /// See [`Event::HealthChanged`].
     HealthChanged,
+    /// See [`Event::IncidentOpened`].
+    IncidentOpened,
+    /// See [`Event::IncidentResolved`].
+    IncidentResolved,
 }
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -328,6 +371,8 @@ impl Kind {
         Self::WebhookUnusable,
         Self::ProfilePushed,
         Self::HealthChanged,
+        Self::IncidentOpened,
+        Self::IncidentResolved,
     ];
 
     /// The stable name, as in the database and in exports.
@@ -346,6 +391,8 @@ impl Kind {
             Self::WebhookUnusable => "webhook_unusable",
             Self::ProfilePushed => "profile_pushed",
             Self::HealthChanged => "health_changed",
+            Self::IncidentOpened => "incident_opened",
+            Self::IncidentResolved => "incident_resolved",
         }
     }
 }
@@ -367,6 +414,8 @@ impl Event {
             Self::WebhookUnusable { .. } => Kind::WebhookUnusable,
             Self::ProfilePushed { .. } => Kind::ProfilePushed,
             Self::HealthChanged { .. } => Kind::HealthChanged,
+            Self::IncidentOpened { .. } => Kind::IncidentOpened,
+            Self::IncidentResolved { .. } => Kind::IncidentResolved,
         }
     }
 }

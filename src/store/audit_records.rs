@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::submission::PreparedRecord;
 use super::{StoreError, column};
+use crate::alert::IncidentKind;
 use crate::audit::{Event, Hash, Kind, Link, Personal, RecordContent};
 use crate::call::CallId;
 
@@ -192,6 +193,34 @@ pub(super) fn of_call(connection: &Connection, call: &CallId) -> rusqlite::Resul
         )?
         .query_map([call.as_str()], raw)?
         .collect()
+}
+
+/// The record with which an incident opened that is still open; `None` where none of this kind is.
+pub(super) fn open_incident(
+    connection: &Connection,
+    kind: IncidentKind,
+) -> rusqlite::Result<Option<RawRecord>> {
+    let last = connection
+        .prepare_cached(
+            "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
+             FROM audit_records INDEXED BY idx_audit_records_kind
+             WHERE kind IN ('incident_opened', 'incident_resolved')
+                 AND json_extract(detail, '$.kind') = ?1
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([kind.as_str()], raw)
+        .optional()?;
+    Ok(last.filter(|record| record.kind == Kind::IncidentOpened.as_str()))
+}
+
+/// How many calls were held at some time after a record.
+pub(super) fn calls_held_after(connection: &Connection, id: i64) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached(
+            "SELECT count(DISTINCT call_sid) FROM audit_records
+             WHERE id > ?1 AND kind = ?2 AND json_extract(detail, '$.answer.is') = 'hold'",
+        )?
+        .query_row(params![id, Kind::CallAnswered.as_str()], |row| row.get(0))
 }
 
 /// The id of the oldest record that is still there, and how many there are.

@@ -257,6 +257,15 @@ pub(super) fn find(
     raw.map(RawCall::read).transpose()
 }
 
+/// Calls on hold, oldest first.
+pub(super) fn held(connection: &Connection) -> Result<Vec<StoredCall>, StoreError> {
+    list(
+        connection,
+        "INDEXED BY idx_calls_status WHERE status = 'held' AND status <> 'ended' ORDER BY id LIMIT ?1",
+        u32::MAX,
+    )
+}
+
 /// Calls in progress, newest first. Without the hint, a few of them would be looked for among all there ever were.
 pub(super) fn active(connection: &Connection, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     list(

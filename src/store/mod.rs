@@ -38,6 +38,7 @@ pub use legs::{Direction, StoredLeg};
 pub use profiles::StoredProfile;
 pub use writer::Health;
 
+use crate::alert::IncidentKind;
 use crate::audit::{Link, Record, ServiceState};
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -230,6 +231,27 @@ impl Store {
     pub async fn call(&self, call: &CallId) -> Result<Option<StoredCall>, StoreError> {
         let call = call.clone();
         self.ask(move |reader| calls::find(reader, &call)).await
+    }
+
+    /// The calls on hold, oldest first. At start: those who wait since before.
+    pub async fn calls_held(&self) -> Result<Vec<StoredCall>, StoreError> {
+        self.ask(calls::held).await
+    }
+
+    /// The record with which an incident of this kind opened that is still open, and how many calls were held since.
+    pub async fn open_incident(
+        &self,
+        kind: IncidentKind,
+    ) -> Result<Option<(StoredRecord, u64)>, StoreError> {
+        self.ask(move |reader| {
+            let Some(opened) = audit_records::open_incident(reader, kind)? else {
+                return Ok(None);
+            };
+            let opened = opened.read()?;
+            let n = audit_records::calls_held_after(reader, opened.id)?;
+            Ok(Some((opened, u64::try_from(n).unwrap_or_default())))
+        })
+        .await
     }
 
     /// Calls in progress, newest first.

@@ -189,7 +189,9 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         | Event::HandoffConcluded(_)
         | Event::WebhookUnusable { .. }
         | Event::ProfilePushed { .. }
-        | Event::HealthChanged { .. } => Effect::None,
+        | Event::HealthChanged { .. }
+        | Event::IncidentOpened { .. }
+        | Event::IncidentResolved { .. } => Effect::None,
     })
 }
 

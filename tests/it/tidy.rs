@@ -15,8 +15,11 @@ const CORE: &[(&str, &[&str])] = &[
     ("handoff", &["routing", "lead", "phone", "deadline"]),
     ("call", &["handoff", "routing", "lead", "phone"]),
     ("twiml", &["call", "handoff", "routing", "lead", "phone"]),
-    ("audit", &["call", "handoff", "routing", "lead", "phone"]),
-    ("alert", &["call", "resilience", "phone"]),
+    ("alert", &["call", "resilience", "routing", "phone"]),
+    (
+        "audit",
+        &["alert", "call", "handoff", "routing", "lead", "phone"],
+    ),
 ];
 
 /// The shell. `core` stands for all of the above.

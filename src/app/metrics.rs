@@ -80,6 +80,14 @@ fn describe() {
     );
     describe_gauge!("switchboard_active_calls", "Calls in progress.");
     describe_gauge!(
+        "switchboard_routing_paused",
+        "1 while no dialer takes calls and callers are held."
+    );
+    describe_gauge!(
+        "switchboard_callers_waiting",
+        "Callers on hold, waiting for a dialer."
+    );
+    describe_gauge!(
         "switchboard_dialer_breaker_open",
         "1 while the dialer's circuit breaker is open."
     );

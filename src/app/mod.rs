@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
-    Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Policies, Reaps, Recorder,
-    StatusReports,
+    Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
+    Recorder, StatusReports, Waiting,
 };
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
@@ -104,6 +104,13 @@ pub async fn start(
     say_whether_calls_can_be_looked_up(&rest);
 
     jobs::interrupted::close(&store, clock).await;
+    let Holds {
+        policies,
+        waiting,
+        incidents,
+        ..
+    } = &parts.holds;
+    jobs::held::restore(&store, policies, waiting, incidents, clock).await;
     let started = vec![
         Record::of_service(
             clock.now(),
@@ -138,7 +145,15 @@ pub async fn start(
         .clone()
         .watch(lifecycle.clone(), parts.recorder.clone());
     lifecycle.spawn("overload", watch);
-    jobs::start(lifecycle, &store, &braze, &fleet, &parts.recorder, clock);
+    jobs::start(
+        lifecycle,
+        &store,
+        &braze,
+        &fleet,
+        &parts.recorder,
+        &parts.holds.incidents,
+        clock,
+    );
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
     if let Some(certificates) = &tls {
         certificates::start(lifecycle, Arc::clone(certificates), clock.clone());
@@ -269,6 +284,13 @@ fn parts(
     let policies = Policies::new(settings::policy(config));
     let claims = Claims::new(store.clone());
     let hand_off = HandOff::new(clock.clone(), fleet.clone(), recorder.clone());
+    let waiting = Waiting::default();
+    let incidents = Incidents::new(
+        clock.clone(),
+        fleet.clone(),
+        waiting.clone(),
+        recorder.clone(),
+    );
     Ok(Parts {
         clock: clock.clone(),
         edge: Edge::new(settings::edge(config)?, clock.clone()),
@@ -278,9 +300,11 @@ fn parts(
             clock: clock.clone(),
             policies: policies.clone(),
             claims: claims.clone(),
-            gather: Gather::new(clock.clone(), braze.clone(), fleet.clone()),
+            gather: Gather::new(clock.clone(), braze.clone(), fleet.clone(), waiting.clone()),
             hand_off: hand_off.clone(),
             fleet: fleet.clone(),
+            waiting: waiting.clone(),
+            incidents: incidents.clone(),
             recorder: recorder.clone(),
         },
         dial_ends: DialEnds {
@@ -297,11 +321,14 @@ fn parts(
             claims: claims.clone(),
             hand_off,
             fleet: fleet.clone(),
+            waiting: waiting.clone(),
+            incidents,
             recorder: recorder.clone(),
         },
         status_reports: StatusReports {
             clock: clock.clone(),
             claims,
+            waiting,
             recorder: recorder.clone(),
         },
         profile_push: ProfilePush {

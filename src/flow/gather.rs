@@ -1,5 +1,6 @@
 //! All reads for one decision.
 
+use super::waiting::Waiting;
 use crate::audit::Exchange;
 use crate::braze::Braze;
 use crate::clock::Clock;
@@ -8,12 +9,13 @@ use crate::dialer::Fleet;
 use crate::phone::Caller;
 use crate::routing::CallFacts;
 
-/// Asks Braze and the fleet. Cheap to clone.
+/// Asks Braze, the fleet and the waiting line. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gather {
     clock: Clock,
     braze: Braze,
     fleet: Fleet,
+    waiting: Waiting,
 }
 
 /// The facts, and what asking for them looked like.
@@ -25,21 +27,23 @@ pub(super) struct Gathered {
 
 impl Gather {
     /// Gathers from these.
-    pub fn new(clock: Clock, braze: Braze, fleet: Fleet) -> Self {
+    pub fn new(clock: Clock, braze: Braze, fleet: Fleet, waiting: Waiting) -> Self {
         Self {
             clock,
             braze,
             fleet,
+            waiting,
         }
     }
 
     /// Never fails: a look-up without an answer is a fact with a reason.
     pub(super) async fn facts(&self, caller: &Caller, deadline: Deadline) -> Gathered {
         let looked_up = self.braze.look_up(caller, deadline).await;
+        let now = self.clock.instant();
         let facts = CallFacts {
             at: self.clock.now(),
             lookup: looked_up.lookup,
-            dialers: self.fleet.views(self.clock.instant()),
+            dialers: self.waiting.seen_by_arrival(self.fleet.views(now), now),
         };
         Gathered {
             facts,

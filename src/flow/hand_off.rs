@@ -31,6 +31,8 @@ pub(super) struct Handed {
     pub(super) unwritten: Vec<Record>,
     /// How many requests were sent.
     pub(super) n_requests: usize,
+    /// The dialers that did not take the call, with the last word of each.
+    pub(super) refusals: Vec<(DialerId, Failure)>,
     /// Whether the call is in the ledger by now.
     pub(super) opening: Opening,
     /// The store failed or was late when the call was opened.
@@ -43,6 +45,7 @@ impl Handed {
             result: HandoffResult::GiveUp,
             unwritten,
             n_requests: 0,
+            refusals: Vec::new(),
             opening,
             unclaimed: false,
         }
@@ -149,6 +152,10 @@ impl HandOff {
             }
             let handed_off = self.ask(&dialer, note, attempt, ends_at).await;
             handed.n_requests += usize::from(!handed_off.exchanges.is_empty());
+            if let Some(failure) = handed_off.outcome.failure() {
+                handed.refusals.retain(|(who, _)| *who != dialer);
+                handed.refusals.push((dialer.clone(), failure));
+            }
             next = run.next(&handed_off.outcome, stopwatch.remaining());
             let concluded = self.concluded(&note.call_id, dialer, attempt, handed_off);
             handed.unwritten.extend(concluded);

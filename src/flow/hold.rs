@@ -1,18 +1,20 @@
-//! A caller who waits for a dialer asks again: the plan once more, or the end of patience.
+//! A caller who waits for a dialer asks again: the plan once more if it is their turn, or the end of patience.
 
 use super::claim::{Claim, Claims};
 use super::hand_off::{HandOff, Handed, HandoffResult, Opening};
+use super::incidents::Incidents;
 use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
 use super::record::{Recorder, call_after};
 use super::stopwatch::Stopwatch;
+use super::waiting::{Turn, Waiting};
 use crate::audit::Record;
-use crate::call::{CallState, Disposition};
+use crate::call::Disposition;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::phone::Caller;
-use crate::routing;
+use crate::routing::DialerId;
 use crate::store::StoredCall;
 use crate::twilio::HeldCall;
 use crate::twiml::answer;
@@ -30,6 +32,10 @@ pub struct Holds {
     pub hand_off: HandOff,
     /// The dialers.
     pub fleet: Fleet,
+    /// Who waits for a dialer.
+    pub waiting: Waiting,
+    /// Whether routing is paused.
+    pub incidents: Incidents,
     /// Writes it down.
     pub recorder: Recorder,
 }
@@ -46,27 +52,35 @@ impl Holds {
         };
         let Some(stored) = self.claims.call(&held.call_id).await else {
             metrics::counter!("switchboard_unknown_calls_total").increment(1);
+            self.waiting.leave(&held.call_id);
             return policy
                 .safe_answer(Some(&held.caller), held.called.as_deref())
                 .to_xml();
         };
-        let waits = stored
-            .state
-            .waiting()
-            .is_some_and(|(_, round)| round == held.round);
-        if !waits {
+        let Some((since, _)) = stored.state.waiting().filter(|(_, n)| *n == held.round) else {
             tracing::info!(
                 event = "call.late_report",
                 "the call does not wait in this round; it stays as it was"
             );
             return answer::nothing().to_xml();
-        }
+        };
 
         let started = stopwatch.now();
-        let (words, mut records) = self
-            .next(&policy, &held, &stored, request_id, &stopwatch)
-            .await;
+        let wanted = policy.ruleset.order(stored.rule.as_deref());
+        let (words, mut records) = if held.caller_gone {
+            let state = stored.state.clone().ended(Disposition::Abandoned);
+            (LastWords::nothing(state, stored.reason), Vec::new())
+        } else {
+            let views = self.fleet.views(started);
+            let turn = self
+                .waiting
+                .take_turn(&held.call_id, since, &wanted, views, started);
+            self.take(&turn, &wanted, &policy, &stored, request_id, &stopwatch)
+                .await
+        };
         stopwatch.handoff_took(started);
+        self.waiting
+            .follow(&held.call_id, &words.state, &wanted, stopwatch.now());
         let body = words.response.to_xml();
         let after = call_after(&stored, &words.state, words.reason, self.clock.now(), None);
         records.push(words.record(&stopwatch, &held.call_id, request_id, step, &body, after));
@@ -76,34 +90,32 @@ impl Holds {
         body
     }
 
-    async fn next(
+    /// Asks the dialers whose turn it is; where there are none, that costs nothing.
+    async fn take(
         &self,
+        turn: &Turn,
+        wanted: &[DialerId],
         policy: &Policy,
-        held: &HeldCall,
         stored: &StoredCall,
         request_id: &str,
         stopwatch: &Stopwatch,
     ) -> (LastWords, Vec<Record>) {
-        let state = stored.state.clone();
-        if held.caller_gone {
-            return (
-                LastWords::nothing(state.ended(Disposition::Abandoned), stored.reason),
-                Vec::new(),
-            );
-        }
-        let wanted = policy.ruleset.order(stored.rule.as_deref());
-        let plan = routing::eligible(wanted, &self.fleet.views(self.clock.instant()));
         let caller = Caller::classify(stored.personal.caller.as_deref().unwrap_or_default());
         let note = note::of_stored(stored, &caller, &policy.ruleset, request_id);
         let handed = self
             .hand_off
-            .run(&plan, &note, stopwatch, Opening::KnownCall, Vec::new())
+            .run(&turn.plan, &note, stopwatch, Opening::KnownCall, Vec::new())
+            .await;
+        self.incidents
+            .learn(&stored.id, wanted, &turn.views, &handed)
             .await;
         let parties = Parties {
             caller: &caller,
             called: stored.personal.called.as_deref(),
         };
-        let words = self.after(policy, &handed, parties, state, stored, plan);
+        let words = self
+            .after(policy, &handed, parties, stored, &turn.plan)
+            .asking_again_after(policy, turn.pause);
         (words, handed.unwritten)
     }
 
@@ -112,12 +124,12 @@ impl Holds {
         policy: &Policy,
         handed: &Handed,
         parties: Parties<'_>,
-        state: CallState,
         stored: &StoredCall,
-        plan: Vec<routing::DialerId>,
+        plan: &[DialerId],
     ) -> LastWords {
+        let state = stored.state.clone();
         let state = match handed.result {
-            HandoffResult::Connect { .. } => state.replanned(plan),
+            HandoffResult::Connect { .. } => state.replanned(plan.to_vec()),
             HandoffResult::GiveUp | HandoffResult::Repeat => state,
         };
         LastWords::after_handoff(

@@ -6,12 +6,14 @@
 use super::claim::{Claim, Claims};
 use super::gather::{Gather, Gathered};
 use super::hand_off::{HandOff, Handed, HandoffResult, Opening};
+use super::incidents::Incidents;
 use super::json_door;
 use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
 use super::record::{Recorded, Recorder};
 use super::stopwatch::Stopwatch;
+use super::waiting::Waiting;
 use crate::audit::{CallAfter, CallDecided, Door, Event, Personal, Record};
 use crate::call::{CallId, CallState};
 use crate::clock::Clock;
@@ -49,6 +51,10 @@ pub struct Inbound {
     pub hand_off: HandOff,
     /// The dialers.
     pub fleet: Fleet,
+    /// Who waits for a dialer.
+    pub waiting: Waiting,
+    /// Whether routing is paused.
+    pub incidents: Incidents,
     /// Writes it down.
     pub recorder: Recorder,
 }
@@ -119,10 +125,12 @@ impl Inbound {
         stopwatch.lookup_took(started);
         let decision = routing::decide(&policy.ruleset, &gathered.facts);
 
+        let views = gathered.facts.dialers.clone();
         let note = note::of_decision(call, &decision, &policy.ruleset, request_id);
         let decided = self.decided(asked, gathered, &decision);
         let started = stopwatch.now();
         let plan = &decision.plan.dialers;
+        self.waiting.pass(plan);
         let handed = self
             .hand_off
             .run(plan, &note, &stopwatch, opening, vec![decided])
@@ -131,7 +139,12 @@ impl Inbound {
         if handed.result == HandoffResult::Repeat {
             return None;
         }
-        self.conclude(asked, &decision, handed, &stopwatch).await
+        let wanted = policy.ruleset.order(decision.rule.as_deref());
+        self.incidents
+            .learn(&call.call_id, &wanted, &views, &handed)
+            .await;
+        self.conclude(asked, &decision, &wanted, handed, &stopwatch)
+            .await
     }
 
     /// Builds, records and returns the answer.
@@ -139,6 +152,7 @@ impl Inbound {
         &self,
         asked: Asked<'_>,
         decision: &Decision,
+        wanted: &[DialerId],
         handed: Handed,
         stopwatch: &Stopwatch,
     ) -> Option<String> {
@@ -150,6 +164,8 @@ impl Inbound {
         let routing_ms = u64::try_from(stopwatch.elapsed().as_millis()).ok();
         let words = self.words(call, policy, decision, &handed, routing_ms);
         let after = self.call_after(&words, routing_ms);
+        self.waiting
+            .follow(&call.call_id, &words.state, wanted, stopwatch.now());
         report(&words, decision, stopwatch);
         let step = STEP.to_owned();
         let body = &words.response;

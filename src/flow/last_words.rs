@@ -1,5 +1,7 @@
 //! From what was decided to what the caller hears, and how the call stands afterwards.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::hand_off::{Handed, HandoffResult};
@@ -13,6 +15,9 @@ use crate::phone::Caller;
 use crate::routing::Reason;
 use crate::twiml::VoiceResponse;
 use crate::twiml::answer::{self, ConnectTo, LastResort};
+
+/// The hold message is spoken in the first round and in every sixth after it: about every 30 s. Between, there is silence.
+const ROUNDS_PER_MESSAGE: u32 = 6;
 
 /// Who is calling whom, as far as the answer needs it.
 #[derive(Clone, Copy, Debug)]
@@ -76,18 +81,22 @@ impl LastWords {
     /// Nobody can take the call now: the caller waits, and the plan is tried again.
     pub(super) fn hold(policy: &Policy, state: CallState, reason: Reason, now: Timestamp) -> Self {
         let state = state.held(now);
-        let round = state.waiting().map_or(1, |(_, round)| round);
-        let response = answer::hold(
-            &policy.hold_message,
-            &policy.language,
-            answer::HOLD_PAUSE,
-            &policy.urls.hold(round),
-        );
         Self {
-            response,
+            response: hold_response(policy, &state, answer::HOLD_PAUSE),
             answer: Answer::Hold,
             state,
             reason,
+        }
+    }
+
+    /// The same, but a caller who is held asks again after `pause`.
+    pub(super) fn asking_again_after(self, policy: &Policy, pause: Duration) -> Self {
+        match self.answer {
+            Answer::Hold => Self {
+                response: hold_response(policy, &self.state, pause),
+                ..self
+            },
+            Answer::Connect { .. } | Answer::LastResort | Answer::Goodbye | Answer::Nothing => self,
         }
     }
 
@@ -219,4 +228,15 @@ impl<R> LastWords<R> {
             )
         }
     }
+}
+
+fn hold_response(policy: &Policy, state: &CallState, pause: Duration) -> VoiceResponse {
+    let round = state.waiting().map_or(1, |(_, round)| round);
+    let speaks = round % ROUNDS_PER_MESSAGE == 1;
+    let message = if speaks {
+        policy.hold_message.as_str()
+    } else {
+        ""
+    };
+    answer::hold(message, &policy.language, pause, &policy.urls.hold(round))
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::claim::Claims;
 use super::record::{Recorder, call_after};
+use super::waiting::Waiting;
 use crate::audit::{Event, Record};
 use crate::call::{CallState, LegReport, LegStatus, Status};
 use crate::clock::Clock;
@@ -20,6 +21,8 @@ pub struct StatusReports {
     pub clock: Clock,
     /// Who works on which call.
     pub claims: Claims,
+    /// Who waits for a dialer.
+    pub waiting: Waiting,
     /// Writes it down.
     pub recorder: Recorder,
 }
@@ -46,6 +49,7 @@ impl StatusReports {
             }
         };
         if before != Status::Ended && state.status() == Status::Ended {
+            self.waiting.leave(&status.call_id);
             tracing::info!(event = "call.completed", "the caller's leg has ended");
         }
         let record = self.leg_reported(&stored, &state, status.report);

@@ -1,5 +1,6 @@
 //! What runs beside the calls: probes, refreshes, and keeping the warm cache. Each is one supervised task.
 
+pub mod held;
 pub mod interrupted;
 pub mod probe;
 pub mod profiles;
@@ -8,7 +9,7 @@ pub mod reap;
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
-use crate::flow::Recorder;
+use crate::flow::{Incidents, Recorder};
 use crate::lifecycle::Lifecycle;
 use crate::store::Store;
 
@@ -19,6 +20,7 @@ pub fn start(
     braze: &Braze,
     fleet: &Fleet,
     recorder: &Recorder,
+    incidents: &Incidents,
     clock: &Clock,
 ) {
     let draining = lifecycle.draining();
@@ -37,6 +39,7 @@ pub fn start(
             fleet.clone(),
             braze.clone(),
             recorder.clone(),
+            incidents.clone(),
             clock.clone(),
         ),
     );

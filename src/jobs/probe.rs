@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::audit::Record;
 use crate::braze::Braze;
 use crate::clock::Clock;
-use crate::dialer::{Dialer, Fleet, HealthChange};
-use crate::flow::Recorder;
+use crate::dialer::{Dialer, Fleet, Health, HealthChange};
+use crate::flow::{Incidents, Recorder};
 use crate::lifecycle::Lifecycle;
 use crate::resilience::state_name;
 use crate::routing::DialerId;
@@ -23,6 +23,7 @@ pub(super) async fn run(
     fleet: Fleet,
     braze: Braze,
     recorder: Recorder,
+    incidents: Incidents,
     clock: Clock,
 ) {
     let mut probed: HashMap<DialerId, Instant> = HashMap::new();
@@ -32,9 +33,12 @@ pub(super) async fn run(
             if is_due(probed.get(dialer.id()), &dialer, now) {
                 probed.insert(dialer.id().clone(), now);
                 let (fleet, recorder, clock) = (fleet.clone(), recorder.clone(), clock.clone());
-                lifecycle.spawn_transient("probe", probe(dialer, fleet, recorder, clock));
+                let incidents = incidents.clone();
+                lifecycle
+                    .spawn_transient("probe", probe(dialer, fleet, recorder, incidents, clock));
             }
         }
+        incidents.look_around(now);
         for change in braze.take_transitions() {
             record(
                 &recorder,
@@ -59,10 +63,19 @@ fn is_due(last: Option<&Instant>, dialer: &Dialer, now: Instant) -> bool {
     last.is_none_or(|last| now.saturating_duration_since(*last) >= dialer.probe_every())
 }
 
-async fn probe(dialer: Dialer, fleet: Fleet, recorder: Recorder, clock: Clock) {
+async fn probe(
+    dialer: Dialer,
+    fleet: Fleet,
+    recorder: Recorder,
+    incidents: Incidents,
+    clock: Clock,
+) {
     let found = dialer.probe(TIMEOUT).await;
     if let Some(change) = fleet.report_probe(dialer.id(), &found, clock.instant()) {
         record(&recorder, &clock, change).await;
+    }
+    if found.health == Health::Healthy {
+        incidents.probed_well(dialer.id()).await;
     }
 }
 

@@ -243,7 +243,7 @@ mod tests {
     fn the_largest_answers_are_far_below_what_twilio_reads() {
         let long = "\"".repeat(1_000_000);
         parse(&goodbye(&long, &long).to_xml());
-        parse(&hold(&long, &long, &long).to_xml());
+        parse(&hold(&long, &long, Duration::ZERO, &long).to_xml());
         let sip = Connect::Sip(long.clone());
         let headers = [("X-A", "<".repeat(300)), ("X-B", long.clone())];
         let answer = connect(&ConnectTo {

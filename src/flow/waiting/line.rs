@@ -1,0 +1,445 @@
+//! The line itself: a value that takes `now`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::call::CallId;
+use crate::resilience::Ramp;
+use crate::routing::{self, DialerId, DialerView};
+use crate::twiml::answer::HOLD_PAUSE;
+
+/// More callers than this are not kept in order; they are held and tried all the same.
+const MOST: usize = 10_000;
+/// Three rounds of holding, message included. Whoever is not heard of for so long has hung up, and nobody told us.
+const GONE_AFTER: Duration = Duration::from_secs(45);
+/// How often callers who are gone are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Twilio counts pauses in whole seconds.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Callers in order of arrival, and how much each dialer may be given of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line {
+    callers: BTreeMap<Place, Waiter>,
+    places: HashMap<CallId, Place>,
+    ramps: HashMap<DialerId, Ramp>,
+    n_entered: u64,
+    swept: Option<Instant>,
+}
+
+/// Since when somebody waits; of two who came in the same millisecond, the one who was noticed first comes first.
+type Place = (Timestamp, u64);
+
+#[derive(Clone, Debug)]
+struct Waiter {
+    call_id: CallId,
+    wanted: Vec<DialerId>,
+    seen: Instant,
+    /// Their turn has come and a dialer is being asked: they are in nobody's way.
+    asking: bool,
+}
+
+/// What a caller who waits gets when they ask again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::flow) struct Turn {
+    /// The dialers to ask, in order; empty where it is not this caller's turn, or where no dialer takes calls.
+    pub(in crate::flow) plan: Vec<DialerId>,
+    /// The dialers as this caller sees them.
+    pub(in crate::flow) views: Vec<DialerView>,
+    /// When to ask again, if this comes to nothing.
+    pub(in crate::flow) pause: Duration,
+}
+
+impl Line {
+    pub(super) fn len(&self) -> usize {
+        self.callers.len()
+    }
+
+    pub(super) fn contains(&self, call_id: &CallId) -> bool {
+        self.places.contains_key(call_id)
+    }
+
+    pub(super) fn observe(&mut self, views: &[DialerView], now: Instant) {
+        for view in views {
+            let ramp = self.ramps.entry(view.dialer.clone()).or_default();
+            ramp.observe(routing::intake(view), now);
+        }
+        let due = |swept: Instant| now.saturating_duration_since(swept) >= SWEEP_EVERY;
+        if self.swept.is_none_or(due) {
+            self.swept = Some(now);
+            self.forget_the_gone(now);
+        }
+    }
+
+    fn forget_the_gone(&mut self, now: Instant) {
+        let places = &mut self.places;
+        self.callers.retain(|_, waiter| {
+            let stays = now.saturating_duration_since(waiter.seen) < GONE_AFTER;
+            if !stays {
+                places.remove(&waiter.call_id);
+            }
+            stays
+        });
+    }
+
+    /// Takes a place, or is seen again at the old one.
+    pub(super) fn enter(
+        &mut self,
+        call_id: &CallId,
+        since: Timestamp,
+        wanted: &[DialerId],
+        now: Instant,
+    ) {
+        let place = match self.places.get(call_id) {
+            Some(place) => *place,
+            None if self.callers.len() >= MOST => return,
+            None => {
+                self.n_entered += 1;
+                (since, self.n_entered)
+            }
+        };
+        self.places.insert(call_id.clone(), place);
+        let waiter = Waiter {
+            call_id: call_id.clone(),
+            wanted: wanted.to_vec(),
+            seen: now,
+            asking: false,
+        };
+        self.callers.insert(place, waiter);
+    }
+
+    pub(super) fn restore(
+        &mut self,
+        call_id: &CallId,
+        since: Timestamp,
+        wanted: &[DialerId],
+        now: Instant,
+    ) {
+        self.enter(call_id, since, wanted, now);
+        for dialer in wanted {
+            self.ramps.insert(dialer.clone(), Ramp::shut());
+        }
+    }
+
+    pub(super) fn leave(&mut self, call_id: &CallId) {
+        if let Some(place) = self.places.remove(call_id) {
+            self.callers.remove(&place);
+        }
+    }
+
+    /// A ramp limits those who wait, and those who would pass them; where nobody waits, it limits nobody.
+    pub(super) fn seen_by_arrival(
+        &mut self,
+        mut views: Vec<DialerView>,
+        now: Instant,
+    ) -> Vec<DialerView> {
+        self.observe(&views, now);
+        for view in &mut views {
+            let Some((ahead, wait)) = self.wait(&view.dialer, None, now) else {
+                continue;
+            };
+            if ahead > 0 && !wait.is_zero() {
+                view.callers_first = Some(ahead);
+            }
+        }
+        views
+    }
+
+    pub(super) fn pass(&mut self, plan: &[DialerId]) {
+        if !self.callers.is_empty() {
+            self.admit(plan);
+        }
+    }
+
+    pub(super) fn take_turn(
+        &mut self,
+        call_id: &CallId,
+        since: Timestamp,
+        wanted: &[DialerId],
+        mut views: Vec<DialerView>,
+        now: Instant,
+    ) -> Turn {
+        self.observe(&views, now);
+        self.enter(call_id, since, wanted, now);
+        let place = self.places.get(call_id).copied();
+        let mut pause = HOLD_PAUSE;
+        for view in views.iter_mut().filter(|v| wanted.contains(&v.dialer)) {
+            let Some((ahead, wait)) = self.wait(&view.dialer, place, now) else {
+                continue;
+            };
+            if !wait.is_zero() {
+                view.callers_first = Some(ahead);
+                pause = pause.min(wait.max(SHORTEST_PAUSE));
+            }
+        }
+        let plan = routing::eligible(wanted.to_vec(), &views);
+        if plan.is_empty() {
+            return Turn { plan, views, pause };
+        }
+        self.admit(&plan);
+        if let Some(waiter) = place.and_then(|place| self.callers.get_mut(&place)) {
+            waiter.asking = true;
+        }
+        Turn {
+            plan,
+            views,
+            pause: HOLD_PAUSE,
+        }
+    }
+
+    /// How many wait for a dialer before this place, or before the end of the line, and how long that takes. `None` where the dialer takes
+    /// no call at all, or limits nobody.
+    fn wait(
+        &self,
+        dialer: &DialerId,
+        place: Option<Place>,
+        now: Instant,
+    ) -> Option<(u64, Duration)> {
+        let ramp = self.ramps.get(dialer).filter(|ramp| !ramp.is_open())?;
+        let is_before = |other: &Place| place.is_none_or(|place| *other < place);
+        let before = self
+            .callers
+            .iter()
+            .take_while(|(other, _)| is_before(other));
+        let ahead = before
+            .filter(|(_, waiter)| !waiter.asking && waiter.wanted.contains(dialer))
+            .count();
+        let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
+        Some((ahead, ramp.wait(ahead, now)?))
+    }
+
+    /// A plan is asked from its beginning, but who of it takes the call is not known yet: it counts at each.
+    fn admit(&mut self, plan: &[DialerId]) {
+        for dialer in plan {
+            if let Some(ramp) = self.ramps.get_mut(dialer) {
+                ramp.admit();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do")]
+mod tests {
+    use super::*;
+    use crate::routing::{Availability, BreakerView};
+
+    const ZERO: Duration = Duration::ZERO;
+
+    /// A line at which dialers `a` and `b` are waited for, and a time that passes by hand.
+    struct Scene {
+        line: Line,
+        now: Instant,
+        a: BreakerView,
+        b: BreakerView,
+    }
+
+    impl Scene {
+        /// Both dialers are down, and so many callers wait for both.
+        fn down(n_callers: u32) -> Self {
+            let mut scene = Self {
+                line: Line::default(),
+                now: Instant::now(),
+                a: BreakerView::Open,
+                b: BreakerView::Open,
+            };
+            for n in 0..n_callers {
+                assert_eq!(scene.ask(n), None);
+            }
+            scene
+        }
+
+        fn views(&self) -> Vec<DialerView> {
+            let view = |name: &str, breaker| DialerView {
+                dialer: DialerId::new(name),
+                drained: false,
+                breaker,
+                availability: Availability::Unknown,
+                callers_first: None,
+            };
+            vec![view("a", self.a), view("b", self.b)]
+        }
+
+        fn turn(&mut self, n: u32) -> Turn {
+            let views = self.views();
+            let (call_id, since, wanted) = (call(n), arrival(n), wanted());
+            self.line
+                .take_turn(&call_id, since, &wanted, views, self.now)
+        }
+
+        /// The first dialer that caller `n` may ask.
+        fn ask(&mut self, n: u32) -> Option<String> {
+            self.turn(n).plan.first().map(ToString::to_string)
+        }
+
+        /// Caller `n` asks, and a dialer takes the call.
+        fn served(&mut self, n: u32) -> bool {
+            let may = self.ask(n).is_some();
+            if may {
+                self.line.leave(&call(n));
+            }
+            may
+        }
+
+        fn arrival_sees(&mut self) -> Vec<Option<u64>> {
+            let views = self.line.seen_by_arrival(self.views(), self.now);
+            views.iter().map(|view| view.callers_first).collect()
+        }
+
+        fn pass_time(&mut self, duration: Duration) {
+            self.now += duration;
+        }
+    }
+
+    fn call(n: u32) -> CallId {
+        CallId::parse(&format!("CA{n}")).unwrap()
+    }
+
+    fn arrival(n: u32) -> Timestamp {
+        Timestamp::from_second(1_000 + i64::from(n)).unwrap()
+    }
+
+    fn wanted() -> Vec<DialerId> {
+        ["a", "b"].map(DialerId::new).to_vec()
+    }
+
+    #[test]
+    fn a_dialer_on_trial_gets_the_first_in_line_and_nobody_else() {
+        let mut scene = Scene::down(3);
+        scene.a = BreakerView::HalfOpen;
+        assert_eq!(scene.ask(2), None);
+        assert_eq!(scene.ask(1), None);
+        assert_eq!(scene.ask(0).as_deref(), Some("a"));
+        assert_eq!(scene.ask(1), None, "the trial is under way");
+    }
+
+    #[test]
+    fn callers_are_served_in_order_of_arrival_whoever_asks_first() {
+        let mut scene = Scene::down(7);
+        scene.a = BreakerView::Closed;
+        let mut served = Vec::new();
+        for _ in 0..3 {
+            for n in (0..7).rev() {
+                if scene.line.contains(&call(n)) && scene.served(n) {
+                    served.push(n);
+                }
+            }
+            scene.pass_time(Duration::from_secs(1));
+        }
+        assert_eq!(served, [0, 2, 1, 6, 5, 4, 3], "one, then two, then four");
+    }
+
+    #[test]
+    fn whoever_has_to_wait_is_told_when_to_come_back() {
+        let mut scene = Scene::down(200);
+        scene.a = BreakerView::Closed;
+        let seconds = |scene: &mut Scene, n| scene.turn(n).pause.as_secs();
+        assert_eq!(seconds(&mut scene, 1), 1);
+        assert_eq!(seconds(&mut scene, 3), 2);
+        assert_eq!(seconds(&mut scene, 15), 4);
+        assert_eq!(seconds(&mut scene, 199), 5, "not later than anybody else");
+        scene.a = BreakerView::Open;
+        assert_eq!(seconds(&mut scene, 1), 5);
+    }
+
+    #[test]
+    fn a_call_that_arrives_stands_behind_those_who_wait_until_the_ramp_is_over() {
+        let mut scene = Scene::down(3);
+        assert_eq!(scene.arrival_sees(), [None, None], "nobody takes calls");
+        scene.a = BreakerView::Closed;
+        assert_eq!(scene.arrival_sees(), [Some(3), None]);
+        scene.pass_time(Duration::from_secs(10));
+        assert_eq!(scene.arrival_sees(), [None, None]);
+    }
+
+    #[test]
+    fn where_nobody_waits_no_arrival_is_held_back() {
+        let mut scene = Scene::down(1);
+        scene.a = BreakerView::Closed;
+        assert_eq!(scene.arrival_sees(), [Some(1), None]);
+        assert!(scene.served(0));
+        assert_eq!(scene.arrival_sees(), [None, None]);
+    }
+
+    #[test]
+    fn callers_wait_only_behind_those_who_want_the_same_dialer() {
+        let mut scene = Scene::down(0);
+        let only_b = [DialerId::new("b")];
+        scene.line.enter(&call(0), arrival(0), &only_b, scene.now);
+        assert_eq!(scene.ask(1), None);
+        scene.a = BreakerView::Closed;
+        assert_eq!(scene.ask(1).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_refused_caller_keeps_their_place() {
+        let mut scene = Scene::down(2);
+        scene.a = BreakerView::Closed;
+        assert!(scene.ask(0).is_some());
+        scene.line.enter(&call(0), arrival(0), &wanted(), scene.now);
+        scene.a = BreakerView::Open;
+        assert_eq!(scene.ask(0), None);
+        scene.a = BreakerView::Closed;
+        assert_eq!(scene.ask(1), None);
+        assert!(scene.ask(0).is_some());
+    }
+
+    #[test]
+    fn a_caller_who_never_asks_again_is_forgotten_and_holds_up_nobody() {
+        let mut scene = Scene::down(2);
+        for _ in 0..9 {
+            scene.pass_time(Duration::from_secs(5));
+            assert_eq!(scene.ask(1), None);
+        }
+        assert!(!scene.line.contains(&call(0)));
+        assert_eq!(scene.line.len(), 1);
+        scene.a = BreakerView::Closed;
+        assert!(scene.served(1));
+    }
+
+    #[test]
+    fn after_a_restart_the_old_order_holds_and_the_dialers_are_spared() {
+        let mut scene = Scene::down(0);
+        scene.a = BreakerView::Closed;
+        scene.b = BreakerView::Closed;
+        for n in [2, 0, 1] {
+            let (call_id, since) = (call(n), arrival(n));
+            scene.line.restore(&call_id, since, &wanted(), scene.now);
+        }
+        assert_eq!(scene.ask(1), None);
+        assert!(scene.served(0));
+        assert_eq!(scene.turn(2).pause, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn the_line_is_bounded_and_who_does_not_fit_comes_last() {
+        let mut scene = Scene::down(0);
+        let most = u32::try_from(MOST).unwrap();
+        for n in 0..=most {
+            scene.line.enter(&call(n), arrival(n), &wanted(), scene.now);
+        }
+        assert_eq!(scene.line.len(), MOST);
+        assert_eq!(scene.ask(most), None);
+        scene.a = BreakerView::Closed;
+        assert_eq!(scene.ask(most), None);
+        assert!(scene.ask(0).is_some());
+        scene.pass_time(Duration::from_secs(10));
+        assert!(scene.ask(most).is_some(), "the ramp is over");
+        assert_eq!(scene.arrival_sees(), [None, None]);
+    }
+
+    #[test]
+    fn callers_who_leave_make_room() {
+        let mut scene = Scene::down(3);
+        for n in [0, 1] {
+            scene.line.leave(&call(n));
+            scene.line.leave(&call(n));
+        }
+        scene.a = BreakerView::HalfOpen;
+        let turn = scene.turn(2);
+        assert_eq!(turn.plan, [DialerId::new("a")]);
+        assert_ne!(turn.pause, ZERO);
+    }
+}

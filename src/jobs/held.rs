@@ -1,0 +1,69 @@
+//! What a restart in the middle of an outage finds: callers who wait, and an incident that is open.
+
+use crate::alert::{Incident, IncidentKind};
+use crate::audit::Event;
+use crate::clock::Clock;
+use crate::flow::{Incidents, Policies, Waiting};
+use crate::store::{Store, StoreError};
+
+/// Puts the callers who wait back in line, in order of arrival, and takes up the open incident. What cannot be read is done without: whoever
+/// waits asks again and is in line then.
+pub async fn restore(
+    store: &Store,
+    policies: &Policies,
+    waiting: &Waiting,
+    incidents: &Incidents,
+    clock: &Clock,
+) {
+    if let Err(error) = restore_line(store, policies, waiting, clock).await {
+        tracing::error!(event = "call.unreadable", error = %error, "the callers who wait cannot be read");
+    }
+    match open_incident(store).await {
+        Ok(Some(incident)) => {
+            tracing::warn!(
+                event = "alert.still_open",
+                "no dialer took calls when the process ended"
+            );
+            incidents.restore(incident);
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::error!(event = "alert.unread", error = %error, "the last incident cannot be read");
+        }
+    }
+}
+
+async fn restore_line(
+    store: &Store,
+    policies: &Policies,
+    waiting: &Waiting,
+    clock: &Clock,
+) -> Result<(), StoreError> {
+    let policy = policies.current();
+    let now = clock.instant();
+    for call in store.calls_held().await? {
+        if let Some((since, _)) = call.state.waiting() {
+            let wanted = policy.ruleset.order(call.rule.as_deref());
+            waiting.restore(&call.id, since, &wanted, now);
+        }
+    }
+    if !waiting.is_empty() {
+        tracing::info!(
+            event = "call.waiting",
+            callers = waiting.len(),
+            "callers wait since before the start"
+        );
+    }
+    Ok(())
+}
+
+async fn open_incident(store: &Store) -> Result<Option<Incident>, StoreError> {
+    let kind = IncidentKind::AllDialersDown;
+    let Some((record, calls)) = store.open_incident(kind).await? else {
+        return Ok(None);
+    };
+    let Event::IncidentOpened { dialers, .. } = record.event()? else {
+        return Ok(None);
+    };
+    Ok(Some(Incident::found_open(kind, record.at, dialers, calls)))
+}

@@ -181,7 +181,7 @@ mod tests {
         let resolved = incident.recovered(&DialerId::new("b"), at(70));
         let expected = Resolved {
             kind: KIND,
-            lasted: Duration::from_secs(60),
+            lasted: Duration::from_mins(1),
             calls: 3,
         };
         assert_eq!(resolved, Some(expected));

@@ -65,11 +65,9 @@ impl Incidents {
                 certainty: Certainty::Confirmed,
                 ..
             } => self.recovered(dialer).await,
-            HandoffResult::GiveUp if !is_their_turn_to_come(wanted, views) => {
-                self.nobody_took(call_id, wanted, views, handed).await;
-            }
+            HandoffResult::GiveUp => self.nobody_took(call_id, wanted, views, handed).await,
             // An unconfirmed dialer proves nothing; a repeat was learned from before.
-            HandoffResult::GiveUp | HandoffResult::Connect { .. } | HandoffResult::Repeat => {}
+            HandoffResult::Connect { .. } | HandoffResult::Repeat => {}
         }
     }
 
@@ -104,11 +102,13 @@ impl Incidents {
         let cause = || cause(wanted, views, handed);
         let opened = {
             let mut incident = self.lock();
-            let opened = incident.strike(wanted, cause, affected, self.clock.now());
-            if opened.is_none() && is_new {
-                incident.affect_another();
+            if incident.is_open() || is_their_turn_to_come(wanted, views) {
+                if is_new {
+                    incident.affect_another();
+                }
+                return;
             }
-            opened
+            incident.strike(wanted, cause, affected, self.clock.now())
         };
         if let Some(opened) = opened {
             self.announce_opened(opened).await;

@@ -6,6 +6,7 @@ mod cli;
 mod deadlines;
 mod disorder;
 mod failover;
+mod hold;
 mod hostile;
 mod inbound;
 mod matrix;

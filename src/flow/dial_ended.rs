@@ -45,7 +45,13 @@ impl DialEnds {
             Claim::Answered(body) => return body,
             Claim::Ours(in_hand) => in_hand,
         };
-        let Some(stored) = self.claims.call(&ended.call_id).await else {
+        let stored = if somebody_waits(&ended.report) {
+            self.claims.call(&ended.call_id).await
+        } else {
+            let patience = policy.budget;
+            self.claims.call_within(&ended.call_id, patience).await
+        };
+        let Some(stored) = stored else {
             return answer_to_unknown_call(&policy, &ended);
         };
         let (state, after) = match stored.state.clone().dial_ended(&ended.report) {
@@ -225,9 +231,7 @@ impl DialEnds {
 /// The store holds no such call, or cannot say: a finished dial is over, any other gets the safe answer.
 fn answer_to_unknown_call(policy: &Policy, ended: &DialEnded) -> String {
     metrics::counter!("switchboard_unknown_calls_total").increment(1);
-    if ended.report.caller_gone
-        || matches!(ended.report.end, EndReason::Completed | EndReason::Canceled)
-    {
+    if !somebody_waits(&ended.report) {
         return answer::nothing().to_xml();
     }
     tracing::warn!(
@@ -237,6 +241,12 @@ fn answer_to_unknown_call(policy: &Policy, ended: &DialEnded) -> String {
     policy
         .safe_answer(Some(&ended.caller), ended.called.as_deref())
         .to_xml()
+}
+
+/// Whether a caller is on the line who has to hear of somebody else; if not, the end of the call is not given up for being late.
+fn somebody_waits(report: &DialReport) -> bool {
+    let over = matches!(report.end, EndReason::Completed | EndReason::Canceled);
+    !report.caller_gone && !over
 }
 
 fn disposition_of(last: EndReason) -> Disposition {

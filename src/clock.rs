@@ -2,7 +2,7 @@
 //!
 //! Two questions are answered: *what time is it* (wall clock, for records) and *how long did it take* (monotonic,
 //! for deadlines and durations). The monotonic side of the system clock is tokio's, so a test that pauses tokio's time
-//! pauses every deadline with it; a manual clock shows on both sides what a test lets pass.
+//! pauses every deadline with it; a stopped clock shows on both sides what a test lets pass.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -26,8 +26,8 @@ enum Source {
 struct Hands {
     /// Milliseconds since the Unix epoch.
     wall_ms: AtomicI64,
-    /// What the monotonic side shows beside `passed_ms`.
-    start: Instant,
+    /// Where the monotonic side stands, beside `passed_ms`; `None` where it runs with tokio's.
+    stands_at: Option<Instant>,
     /// Milliseconds that were let pass.
     passed_ms: AtomicU64,
 }
@@ -38,11 +38,20 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still, on both sides, until it is moved. Timers run on all the same.
+    /// A wall clock that stands still until it is moved. The monotonic side runs with tokio's.
     pub fn manual(at: Timestamp) -> Self {
+        Self::by_hand(at, None)
+    }
+
+    /// A clock that stands still on both sides until [`Clock::advance`] moves it. Timers run on all the same.
+    pub fn stopped(at: Timestamp) -> Self {
+        Self::by_hand(at, Some(Self::system().instant()))
+    }
+
+    fn by_hand(at: Timestamp, stands_at: Option<Instant>) -> Self {
         Self(Source::Manual(Arc::new(Hands {
             wall_ms: AtomicI64::new(at.as_millisecond()),
-            start: Self::system().instant(),
+            stands_at,
             passed_ms: AtomicU64::new(0),
         })))
     }
@@ -99,10 +108,12 @@ impl Clock {
         reason = "the one place that reads the monotonic clock"
     )]
     pub fn instant(&self) -> Instant {
+        let running = || tokio::time::Instant::now().into_std();
         match &self.0 {
-            Source::System => tokio::time::Instant::now().into_std(),
+            Source::System => running(),
             Source::Manual(hands) => {
-                hands.start + Duration::from_millis(hands.passed_ms.load(Ordering::SeqCst))
+                let passed = Duration::from_millis(hands.passed_ms.load(Ordering::SeqCst));
+                hands.stands_at.unwrap_or_else(running) + passed
             }
         }
     }
@@ -122,7 +133,7 @@ mod tests {
 
     #[test]
     fn time_that_passes_by_hand_passes_on_both_sides() {
-        let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+        let clock = Clock::stopped(Timestamp::UNIX_EPOCH);
         let before = clock.instant();
         clock.advance(Duration::from_mins(1));
         assert_eq!(clock.now().as_second(), 60);

@@ -84,7 +84,7 @@ struct Scene {
 
 impl Scene {
     async fn with(routing: &str) -> Self {
-        let clock = Clock::manual("2026-11-23T09:00:00Z".parse::<Timestamp>().unwrap());
+        let clock = Clock::stopped("2026-11-23T09:00:00Z".parse::<Timestamp>().unwrap());
         let settings = Settings {
             routing: format!("hold_message = \"{MESSAGE}\"\n{routing}"),
             clock: clock.clone(),

@@ -198,6 +198,8 @@ impl Line {
         now: Instant,
     ) -> Option<(u64, Duration)> {
         let ramp = self.ramps.get(dialer).filter(|ramp| !ramp.is_open())?;
+        // Nobody is counted while the dialer is down: that would be work for nothing, and for every caller.
+        ramp.wait(0, now)?;
         let is_before = |other: &Place| place.is_none_or(|place| *other < place);
         let before = self
             .callers

@@ -75,9 +75,6 @@ mod tests {
         assert_eq!(first, ms(250));
         let second = attempt_share(deadline.remaining(after_lookup + first), ms(700), 0);
         assert_eq!(second, ms(200));
-        assert_eq!(
-            deadline.record_share(after_lookup + first + second),
-            ANSWER_RESERVE - SENDING_RESERVE
-        );
+        assert_eq!(deadline.record_share(after_lookup + first + second), ms(30));
     }
 }

@@ -338,7 +338,8 @@ fn parts(
             secret: Arc::new(ArcSwapOption::from_pointee(settings::push_secret(config))),
         },
         keys: Keys::new(settings::keys(config)?),
-        overload: Overload::new(clock.clone(), config.server.calls_in_hand),
+        // The machine's own lateness is measured on the machine's own clock.
+        overload: Overload::new(Clock::system(), config.server.calls_in_hand),
         drains: Drains {
             clock: clock.clone(),
             fleet: fleet.clone(),

@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use crate::call::CallId;
 use crate::store::{Store, StoredCall, StoredLeg};
 
-/// How long the store may take to say whether a webhook was answered before.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the store may take to say what it knows of a later webhook's call. Such a webhook has its whole budget for it: nobody is looked
+/// up, and taking a repeat for a first sight would hand the call off twice.
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Answers kept in memory: those of the last moments, when Twilio may repeat a webhook.
 const RECENT: usize = 4_096;

@@ -66,65 +66,68 @@ pub struct Parts {
     pub metrics: Option<PrometheusHandle>,
 }
 
-impl FromRef<Parts> for Edge {
-    fn from_ref(parts: &Parts) -> Self {
+/// All parts behind one pointer, so that a request costs one reference count.
+pub(super) type SharedParts = Arc<Parts>;
+
+impl FromRef<SharedParts> for Edge {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.edge.clone()
     }
 }
-impl FromRef<Parts> for Inbound {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for Inbound {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.inbound.clone()
     }
 }
-impl FromRef<Parts> for DialEnds {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for DialEnds {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.dial_ends.clone()
     }
 }
-impl FromRef<Parts> for Holds {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for Holds {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.holds.clone()
     }
 }
-impl FromRef<Parts> for StatusReports {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for StatusReports {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.status_reports.clone()
     }
 }
-impl FromRef<Parts> for ProfilePush {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for ProfilePush {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.profile_push.clone()
     }
 }
-impl FromRef<Parts> for JsonDoor {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for JsonDoor {
+    fn from_ref(parts: &SharedParts) -> Self {
         Self {
             inbound: parts.inbound.clone(),
         }
     }
 }
-impl FromRef<Parts> for Keys {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for Keys {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.keys.clone()
     }
 }
-impl FromRef<Parts> for Overload {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for Overload {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.overload.clone()
     }
 }
-impl FromRef<Parts> for Reads {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for Reads {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.reads.clone()
     }
 }
-impl FromRef<Parts> for Drains {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for Drains {
+    fn from_ref(parts: &SharedParts) -> Self {
         parts.drains.clone()
     }
 }
-impl FromRef<Parts> for Safety {
-    fn from_ref(parts: &Parts) -> Self {
+impl FromRef<SharedParts> for Safety {
+    fn from_ref(parts: &SharedParts) -> Self {
         Self {
             clock: parts.clock.clone(),
             policies: parts.policies.clone(),
@@ -136,6 +139,7 @@ impl FromRef<Parts> for Safety {
 
 /// The router of the appliance.
 pub fn router(parts: Parts) -> Router {
+    let parts = Arc::new(parts);
     let safety = Safety::from_ref(&parts);
     let proxies = Arc::clone(&parts.trusted_proxies);
     let twilio = Router::new()
@@ -149,6 +153,11 @@ pub fn router(parts: Parts) -> Router {
         .route(
             "/webhooks/twilio/fallback",
             post(voice::fallback).get(voice::fallback),
+        )
+        // The wildcard takes at least one character.
+        .route(
+            "/webhooks/twilio/",
+            get(voice::unknown_path).post(voice::unknown_path),
         )
         .route(
             "/webhooks/twilio/{*rest}",
@@ -167,7 +176,7 @@ pub fn router(parts: Parts) -> Router {
 }
 
 /// What monitoring asks.
-fn probes(metrics: Option<PrometheusHandle>) -> Router<Parts> {
+fn probes(metrics: Option<PrometheusHandle>) -> Router<SharedParts> {
     let lane = Lane::new(PROBES);
     Router::new()
         .route("/health", get(health))

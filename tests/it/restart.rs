@@ -1,11 +1,13 @@
 //! The process is killed, and calls go on: the real binary, `kill -9`, the same database.
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use switchboard::audit::{Kind, Link};
@@ -17,8 +19,9 @@ use switchboard::simulator::{World as Outside, made_up};
 use switchboard::store::{self, Store, StoredCall, StoredLeg, StoredRecord};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::world::{CALLED, COLD, DIALFIRE_LINE, HOT, Settings, ZENDESK_LINE, everything_outside};
 
@@ -26,8 +29,6 @@ type Fields = Vec<(String, String)>;
 
 /// A debug build on a busy machine takes its time.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks whether it is up.
-const START_POLL: Duration = Duration::from_millis(10);
 /// Another program may take the free port before the appliance does.
 const PORTS_TO_TRY: u32 = 5;
 const CALL: &str = "CA000000000000000000000000000000aa";
@@ -38,6 +39,7 @@ struct Appliance {
     _tasks: JoinSet<()>,
     directory: tempfile::TempDir,
     process: Option<Process>,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 /// Killed where a test stops early.
@@ -59,6 +61,7 @@ impl Appliance {
             _tasks: tasks,
             directory: tempfile::tempdir().unwrap(),
             process: None,
+            log: Arc::default(),
         };
         appliance.start().await;
         appliance
@@ -70,8 +73,12 @@ impl Appliance {
                 .unwrap()
                 .local_addr()
                 .unwrap();
-            self.process = Some(Process(self.spawn(address)));
-            if timeout(START_PATIENCE, self.is_up(address)).await.unwrap() {
+            let mut child = self.spawn(address);
+            let is_up = follow(child.stderr.take().unwrap(), Arc::clone(&self.log));
+            self.process = Some(Process(child));
+            // Its log ends without the word where it does not start.
+            if timeout(START_PATIENCE, is_up).await.unwrap().is_ok() {
+                assert!(is_healthy(address).await.unwrap(), "{}", self.log());
                 let base = format!("http://{address}");
                 self.outside.connect(&base, made_up::PUBLIC_URL);
                 return;
@@ -93,11 +100,6 @@ impl Appliance {
             .unwrap()
             .write_all(text.as_bytes())
             .unwrap();
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .unwrap();
         Command::new(env!("CARGO_BIN_EXE_switchboard"))
             .arg("--config")
             .arg(&config)
@@ -105,23 +107,9 @@ impl Appliance {
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap()
-    }
-
-    /// Waits until it answers; `false` where it has ended instead.
-    async fn is_up(&mut self, address: SocketAddr) -> bool {
-        loop {
-            if is_healthy(address).await.unwrap_or(false) {
-                return true;
-            }
-            let process = self.process.as_mut().unwrap();
-            if process.0.try_wait().unwrap().is_some() {
-                return false;
-            }
-            sleep(START_POLL).await;
-        }
     }
 
     /// `kill -9`.
@@ -129,12 +117,8 @@ impl Appliance {
         drop(self.process.take());
     }
 
-    fn log_path(&self) -> PathBuf {
-        self.directory.path().join("stderr.log")
-    }
-
     fn log(&self) -> String {
-        fs::read_to_string(self.log_path()).unwrap()
+        self.log.lock().unwrap().join("\n")
     }
 
     async fn post(&self, webhook: &Webhook) -> String {
@@ -189,6 +173,24 @@ impl Appliance {
         store.close().await;
         ledger
     }
+}
+
+/// Keeps what the process logs, and tells when calls can come.
+fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> oneshot::Receiver<()> {
+    let (up, is_up) = oneshot::channel();
+    let mut up = Some(up);
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if line.contains("service.started")
+                && let Some(up) = up.take()
+            {
+                // Whoever waits may have lost patience.
+                up.send(()).unwrap_or_default();
+            }
+            log.lock().unwrap().push(line);
+        }
+    });
+    is_up
 }
 
 async fn is_healthy(address: SocketAddr) -> std::io::Result<bool> {

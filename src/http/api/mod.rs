@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 
 use super::error::{ApiError, Failed, Kind};
 use super::overload::Lane;
-use super::router::Parts;
+use super::router::SharedParts;
 use super::server::RequestId;
 use crate::lifecycle::Lifecycle;
 
@@ -29,7 +29,7 @@ pub use reads::Reads;
 const PLACES: usize = 16;
 
 /// The routes below `/api/v1`.
-pub(super) fn router(lifecycle: Lifecycle) -> Router<Parts> {
+pub(super) fn router(lifecycle: Lifecycle) -> Router<SharedParts> {
     let desk = Router::new()
         .route("/calls/active", get(calls::active))
         .route("/calls/{call_id}", get(calls::one))

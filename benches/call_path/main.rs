@@ -4,8 +4,8 @@
 //! build, its database on disk), and the bare handler. A complete call is: signed webhook, cache hit, one handoff request, two
 //! durable commits, TwiML. The two servers are loaded in turn, A B A B …, so that the ratio holds when the machine's speed drifts.
 //!
-//! `cargo bench --bench call_path` prints everything; `SWITCHBOARD_BENCH_SECONDS` (default 10) and
-//! `SWITCHBOARD_BENCH_ROUNDS` (default 5) make it shorter or longer.
+//! `cargo bench --bench call_path` prints everything; `SWITCHBOARD_BENCH_SECONDS` (default 10), `SWITCHBOARD_BENCH_ROUNDS`
+//! (default 5) and `SWITCHBOARD_BENCH_CONNECTIONS` (default 64) change the closed loop.
 
 #![expect(
     clippy::unwrap_used,
@@ -31,8 +31,6 @@ use hdrhistogram::Histogram;
 use crate::load::{Caller, Measured};
 use crate::servers::Server;
 
-/// Connections of the closed loop.
-const CONNECTIONS: usize = 64;
 /// Arrivals per second of the open loop.
 const RATE: u64 = 500;
 
@@ -43,13 +41,14 @@ fn main() {
     }
     let seconds = setting("SWITCHBOARD_BENCH_SECONDS", 10);
     let rounds = setting("SWITCHBOARD_BENCH_ROUNDS", 5);
+    let connections = usize::try_from(setting("SWITCHBOARD_BENCH_CONNECTIONS", 64)).unwrap();
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap()
         .block_on(async {
-            bench(Duration::from_secs(seconds), rounds).await;
+            bench(Duration::from_secs(seconds), rounds, connections).await;
         });
 }
 
@@ -60,7 +59,7 @@ fn setting(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-async fn bench(length: Duration, rounds: u64) {
+async fn bench(length: Duration, rounds: u64, connections: usize) {
     let directory = tempfile::tempdir().unwrap();
     let upstream = upstream::start().await;
     let product = Server::product(directory.path(), upstream).await;
@@ -73,8 +72,26 @@ async fn bench(length: Duration, rounds: u64) {
         load::kernel()
     );
     print_fsync(directory.path());
+    // Latency first: a disk that still writes back what a saturating load left behind measures that load.
     println!(
-        "\nclosed loop, {CONNECTIONS} connections, {} s a run, {rounds} rounds",
+        "\nopen loop, {RATE} calls/s, {} s a run, latency from the intended start, in ms",
+        length.as_secs()
+    );
+    let latency = load::open_loop(&product, RATE, length, 32).await;
+    let bare_latency = load::open_loop(&bare, RATE, length, 32).await;
+    print_latency("switchboard", &latency);
+    print_latency("bare", &bare_latency);
+    let own = |quantile: f64| {
+        (ms(&latency.latency, quantile) - ms(&bare_latency.latency, quantile)).max(0.0)
+    };
+    println!(
+        "{:>12}: p50 {:.2}  p99 {:.2}",
+        "own overhead",
+        own(0.5),
+        own(0.99)
+    );
+    println!(
+        "\nclosed loop, {connections} connections, {} s a run, {rounds} rounds",
         length.as_secs()
     );
     println!(
@@ -83,8 +100,8 @@ async fn bench(length: Duration, rounds: u64) {
     );
     let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=rounds {
-        let a = load::closed_loop(&product, CONNECTIONS, length).await;
-        let b = load::closed_loop(&bare, CONNECTIONS, length).await;
+        let a = load::closed_loop(&product, connections, length).await;
+        let b = load::closed_loop(&bare, connections, length).await;
         let ratio = a.per_second() / b.per_second();
         println!(
             "{round:>6} {:>16.0} {:>16.0} {ratio:>7.2}",
@@ -103,26 +120,43 @@ async fn bench(length: Duration, rounds: u64) {
         median(&mut ratios)
     );
 
-    println!(
-        "\nopen loop, {RATE} calls/s, {} s a run, latency from the intended start, in ms",
-        length.as_secs()
-    );
-    let a = load::open_loop(&product, RATE, length).await;
-    let b = load::open_loop(&bare, RATE, length).await;
-    print_latency("switchboard", &a);
-    print_latency("bare", &b);
-    let own = |quantile: f64| (ms(&a.latency, quantile) - ms(&b.latency, quantile)).max(0.0);
-    println!(
-        "{:>12}: p50 {:.2}  p99 {:.2}",
-        "own overhead",
-        own(0.5),
-        own(0.99)
-    );
+    overload(&product, median(&mut ours), length).await;
     println!(
         "memory of switchboard after the run: {} MiB resident",
         product.resident_mib()
     );
-    Server::check_records(directory.path(), &[&a]);
+    Server::check_records(directory.path(), &[&latency]);
+}
+
+/// Three times what the server can take: every webhook is answered with TwiML, in time; fresh calls beyond its capacity early.
+async fn overload(product: &Server, capacity: f64, length: Duration) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate of calls"
+    )]
+    let rate = (capacity * 3.0) as u64;
+    let shed_before = product.metric("switchboard_calls_shed_total").await;
+    let measured = load::open_loop(product, rate, length, 4_000).await;
+    let shed = product.metric("switchboard_calls_shed_total").await - shed_before;
+    let late = measured.answered - measured.service.count_between(0, 2_000_000);
+    println!(
+        "\nopen loop at three times the capacity, {rate} calls/s, {} s",
+        length.as_secs()
+    );
+    let service = &measured.service;
+    println!(
+        "{:>12}: from sending p50 {:.0}  p99 {:.0}  max {:.0}  ({} calls, all answered with TwiML)",
+        "switchboard",
+        ms(service, 0.5),
+        ms(service, 0.99),
+        ms(service, 1.0),
+        measured.answered
+    );
+    println!(
+        "{:>12}: {shed} answered early with the safe answer; {late} later than 2 s",
+        ""
+    );
 }
 
 fn median(figures: &mut [f64]) -> f64 {

@@ -104,6 +104,15 @@ impl Server {
         Ok(answer)
     }
 
+    /// A counter of the product, over all its labels; 0 before it counts.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let answer = self.exchange(request).await.unwrap();
+        let lines = answer.lines().filter(|line| line.starts_with(name));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        values.sum()
+    }
+
     pub(crate) fn resident_mib(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

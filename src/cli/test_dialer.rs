@@ -8,7 +8,7 @@ use crate::dialer::TestReport;
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct Arguments {
-    /// The dialer to test: its key under [dialers]
+    /// The dialer to test: its key under `[dialers]`
     name: Option<String>,
     /// Test every dialer
     #[arg(long)]

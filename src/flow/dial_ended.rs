@@ -45,7 +45,7 @@ impl DialEnds {
             Claim::Answered(body) => return body,
             Claim::Ours(in_hand) => in_hand,
         };
-        let stored = if somebody_waits(&ended.report) {
+        let stored = if somebody_waits(&ended) {
             self.claims.call(&ended.call_id).await
         } else {
             let patience = policy.budget;
@@ -231,7 +231,7 @@ impl DialEnds {
 /// The store holds no such call, or cannot say: a finished dial is over, any other gets the safe answer.
 fn answer_to_unknown_call(policy: &Policy, ended: &DialEnded) -> String {
     metrics::counter!("switchboard_unknown_calls_total").increment(1);
-    if !somebody_waits(&ended.report) {
+    if !somebody_waits(ended) {
         return answer::nothing().to_xml();
     }
     tracing::warn!(
@@ -243,10 +243,12 @@ fn answer_to_unknown_call(policy: &Policy, ended: &DialEnded) -> String {
         .to_xml()
 }
 
-/// Whether a caller is on the line who has to hear of somebody else; if not, the end of the call is not given up for being late.
-fn somebody_waits(report: &DialReport) -> bool {
+/// Whether a caller is on the line who has to hear of somebody else; if not, the end of the call is not given up for being late. A dial
+/// without a dialer is the last resort's: nobody comes after it.
+fn somebody_waits(ended: &DialEnded) -> bool {
+    let report = &ended.report;
     let over = matches!(report.end, EndReason::Completed | EndReason::Canceled);
-    !report.caller_gone && !over
+    ended.dialer.is_some() && !report.caller_gone && !over
 }
 
 fn disposition_of(last: EndReason) -> Disposition {

@@ -2,6 +2,7 @@
 
 mod check_config;
 mod demo;
+mod doctor;
 mod explain;
 mod key;
 mod migrate;
@@ -66,6 +67,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Parse and validate the whole configuration file; print every problem
     CheckConfig,
+    /// Ask the world whether the appliance can do its work; changes nothing
+    Doctor(doctor::Arguments),
     /// Show or change the version of the database schema
     Migrate(migrate::Arguments),
     /// Test the connection to a dialer; no call is placed
@@ -121,6 +124,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Serve => serve::run(global),
         Command::Demo(arguments) => demo::run(arguments, global),
         Command::CheckConfig => check_config::run(global),
+        Command::Doctor(arguments) => doctor::run(*arguments, global),
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => test_dialer::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),

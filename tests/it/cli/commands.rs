@@ -339,6 +339,33 @@ async fn test_dialer_tests_every_dialer_and_places_no_call() {
 }
 
 #[tokio::test]
+async fn doctor_names_what_is_not_well_and_what_to_do() {
+    let place = Place::new();
+    let severity = |document: &serde_json::Value, check: &str| -> Option<String> {
+        let findings = document["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["check"] == check)?;
+        Some(found["severity"].as_str().unwrap().to_owned())
+    };
+    let well = place.run(&["doctor", "--json"]).await.exits(0).json();
+    assert_eq!(well["ok"], true);
+    assert_eq!(severity(&well, "database").as_deref(), Some("warning"));
+    assert_eq!(severity(&well, "lost callbacks").as_deref(), Some("ok"));
+    assert_eq!(severity(&well, "braze").as_deref(), Some("ok"));
+    assert_eq!(files(&place), ["config.toml"], "no side effects");
+
+    place.outside.braze.faults().standing(Fault::status(401));
+    let ill = place.run(&["doctor", "--json"]).await.exits(1).json();
+    assert_eq!(severity(&ill, "braze").as_deref(), Some("error"));
+    let text = place.run(&["doctor"]).await.exits(1);
+    assert!(text.stdout.contains("users.export.ids"), "{}", text.stdout);
+
+    place.outside.braze.requests().forget();
+    let offline = place.run(&["doctor", "--offline", "--json"]).await;
+    assert_eq!(severity(&offline.exits(0).json(), "braze"), None);
+    assert!(place.outside.braze.requests().all().is_empty());
+}
+
+#[tokio::test]
 async fn the_demo_routes_calls_and_proves_it() {
     let place = Place::empty();
     let ran = place

@@ -1,12 +1,13 @@
 //! First sight of a webhook by exactly one worker, or the answer given before.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use super::record::Recorded;
 use crate::call::CallId;
 use crate::store::{Store, StoredCall, StoredLeg};
 
@@ -24,6 +25,8 @@ pub struct Claims {
     store: Store,
     in_hand: Arc<Mutex<HashMap<CallId, Arc<AsyncMutex<()>>>>>,
     recent: Arc<Mutex<Recent>>,
+    /// Calls whose last record was not on disk when they were answered.
+    owing: Arc<Mutex<HashSet<CallId>>>,
 }
 
 /// The answers of calls that arrived a moment ago, oldest first.
@@ -57,6 +60,7 @@ impl Claims {
             store,
             in_hand: Arc::default(),
             recent: Arc::default(),
+            owing: Arc::default(),
         }
     }
 
@@ -151,6 +155,37 @@ impl Claims {
         }
     }
 
+    /// Notes what became of a call's last record: while it is late, what the store holds of the call is not the whole truth.
+    pub(super) fn note(&self, call_id: &CallId, recorded: Recorded) {
+        if recorded == Recorded::Late {
+            let mut owing = self.owing.lock().unwrap_or_else(PoisonError::into_inner);
+            if owing.len() >= RECENT {
+                // A disk that is late for so many is late for all; the log lines say so.
+                owing.clear();
+            }
+            owing.insert(call_id.clone());
+        }
+    }
+
+    /// Waits for a late record of this call: the store writes in order, so that an empty submission behind it tells when it is on disk.
+    async fn settle(&self, call_id: &CallId) {
+        let owes = {
+            let mut owing = self.owing.lock().unwrap_or_else(PoisonError::into_inner);
+            owing.remove(call_id)
+        };
+        if owes
+            && !matches!(
+                timeout(PATIENCE, self.store.append(Vec::new())).await,
+                Ok(Ok(_))
+            )
+        {
+            tracing::warn!(
+                event = "call.late_record",
+                "the last record of this call is still not on disk; the call goes on by the one before"
+            );
+        }
+    }
+
     /// Waits until no other webhook of this call is in hand.
     pub(super) async fn take_in_hand(&self, call_id: &CallId) -> InHand {
         let lock = {
@@ -158,6 +193,7 @@ impl Claims {
             Arc::clone(in_hand.entry(call_id.clone()).or_default())
         };
         let guard = lock.lock_owned().await;
+        self.settle(call_id).await;
         InHand {
             claims: self.clone(),
             call_id: call_id.clone(),

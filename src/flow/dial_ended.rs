@@ -91,9 +91,11 @@ impl DialEnds {
             "the dial has ended"
         );
         records.push(words.record(&stopwatch, &ended.call_id, request_id, step, &body, after));
-        self.recorder
+        let recorded = self
+            .recorder
             .append(records, stopwatch.for_the_record())
             .await;
+        self.claims.note(&ended.call_id, recorded);
         body
     }
 

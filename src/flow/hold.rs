@@ -84,9 +84,11 @@ impl Holds {
         let body = words.response.to_xml();
         let after = call_after(&stored, &words.state, words.reason, self.clock.now(), None);
         records.push(words.record(&stopwatch, &held.call_id, request_id, step, &body, after));
-        self.recorder
+        let recorded = self
+            .recorder
             .append(records, stopwatch.for_the_record())
             .await;
+        self.claims.note(&held.call_id, recorded);
         body
     }
 

@@ -173,14 +173,14 @@ impl Inbound {
         let mut records = handed.unwritten;
         records.push(answered.unclaimed(handed.unclaimed));
         let patience = stopwatch.for_the_record();
-        if self
+        let recorded = self
             .recorder
             .record(handed.opening, records, patience)
-            .await
-            == Recorded::Repeat
-        {
+            .await;
+        if recorded == Recorded::Repeat {
             return None;
         }
+        self.claims.note(&call.call_id, recorded);
         self.claims.remember(&call.call_id, &words.response);
         Some(words.response)
     }

@@ -53,7 +53,8 @@ impl StatusReports {
             tracing::info!(event = "call.completed", "the caller's leg has ended");
         }
         let record = self.leg_reported(&stored, &state, status.report);
-        self.recorder.append(vec![record], PATIENCE).await;
+        let recorded = self.recorder.append(vec![record], PATIENCE).await;
+        self.claims.note(&status.call_id, recorded);
     }
 
     fn leg_reported(&self, stored: &StoredCall, state: &CallState, report: LegReport) -> Record {

@@ -8,7 +8,7 @@ use super::policy::{Policies, Policy};
 use super::record::{Recorder, call_after};
 use super::stopwatch::Stopwatch;
 use crate::audit::{Event, Record};
-use crate::call::{AfterDial, CallState, DialReport, Disposition, EndReason};
+use crate::call::{AfterDial, CallState, DialReport, Disposition, EndReason, Status};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::handoff::Certainty;
@@ -85,7 +85,11 @@ impl DialEnds {
             ended.report.duration_s,
         );
         tracing::info!(
-            event = "call.moved",
+            event = if after.status == Status::Ended {
+                "call.completed"
+            } else {
+                "call.moved"
+            },
             status = after.status.as_str(),
             reason = after.reason.as_str(),
             "the dial has ended"

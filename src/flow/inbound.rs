@@ -90,6 +90,11 @@ impl Inbound {
             Claim::Answered(body) => return Some(repeated(body)),
             Claim::Ours(in_hand) => in_hand,
         };
+        tracing::info!(
+            event = "call.received",
+            caller = call.caller.masked(),
+            "a call arrives"
+        );
         let asked = Asked {
             call,
             policy,

@@ -189,14 +189,13 @@ fn probes(metrics: Option<PrometheusHandle>) -> Router<SharedParts> {
         .route_layer(middleware::from_fn_with_state(lane, probe_in_turn))
 }
 
-/// A panic is a defect, but the caller hears something useful all the same.
+/// A panic is a defect, but the caller hears something useful all the same. The panic hook counts it.
 fn safe_after_panic(safety: &Safety, panic: &(dyn Any + Send)) -> Response {
     let message = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
-    metrics::counter!("switchboard_panics_total").increment(1);
     tracing::error!(
         event = "http.panic",
         error = message,

@@ -292,7 +292,8 @@ async fn secrets_stay_out_of_the_most_talkative_log() {
     let call = switchboard::simulator::twilio::Call::new(HOT, CALLED);
     let result = place.outside.twilio.call(call).await;
     assert_eq!(result.violations, Vec::<String>::new());
-    served.event("call.moved", 1).await;
+    served.event("call.received", 1).await;
+    served.event("call.completed", 1).await;
     served.signal("TERM");
     let (code, lines) = served.end().await;
     assert_eq!(code, Some(0));

@@ -16,6 +16,7 @@ pub mod resilience;
 pub mod routing;
 pub mod twiml;
 
+pub mod admin;
 pub mod app;
 pub mod braze;
 pub mod cli;

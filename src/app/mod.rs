@@ -12,6 +12,7 @@ use anyhow::Context;
 use arc_swap::ArcSwapOption;
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::admin::{self, Desk};
 use crate::audit::{Event, Record};
 use crate::braze::Braze;
 use crate::clock::Clock;
@@ -158,6 +159,10 @@ pub async fn start(
     if let Some(certificates) = &tls {
         certificates::start(lifecycle, Arc::clone(certificates), clock.clone());
     }
+    let desk = Desk {
+        store: store.clone(),
+    };
+    admin::start(lifecycle, &config.storage.path, desk);
     let serving = server.run(router(parts), tls, limits(config), lifecycle.clone());
     lifecycle.spawn("http", serving);
     lifecycle.ready();

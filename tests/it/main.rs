@@ -1,6 +1,7 @@
 //! The integration tests: one binary, the outside world as a model.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod admin;
 mod api;
 mod cli;
 mod deadlines;

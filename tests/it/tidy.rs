@@ -65,6 +65,10 @@ const SHELL: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    (
+        "admin",
+        &["core", "clock", "lifecycle", "flow", "braze", "store"],
+    ),
     ("simulator", &["phone", "clock"]),
 ];
 const CLIENT: &[&str] = &["core", "clock"];

@@ -157,6 +157,11 @@ impl World {
         assert_eq!(verdict, switchboard::lifecycle::Verdict::Clean);
     }
 
+    /// The database file.
+    pub(crate) fn database(&self) -> std::path::PathBuf {
+        self.directory.path().join("switchboard.db")
+    }
+
     /// How many handoff requests Dialfire got; probes are none.
     pub(crate) fn asked_dialfire(&self) -> usize {
         n_handoffs(self.outside.dialfire.requests())

@@ -1,0 +1,99 @@
+//! Local control of a running server: commands that have to write go to the process that holds the database.
+//!
+//! A unix socket lies beside the database, for the owner of the process and for root. A client sends one line of JSON, a [`Request`], and gets lines
+//! of JSON, each a [`Reply`]: any number of `progress`, then one `done` or `refused`.
+
+mod client;
+mod desk;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use client::{AskError, ask};
+pub use desk::Desk;
+pub use server::{Server, start};
+
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Request {
+    /// Which process this is, and how its store is doing.
+    Status,
+}
+
+/// What comes back, a line each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It goes on.
+    Progress(Progress),
+    /// It is done: the document that the command prints with `--json`.
+    Done(serde_json::Value),
+    /// It was not done.
+    Refused(Refusal),
+}
+
+/// How far a command has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps that are done; the unit is the command's own.
+    pub done: u64,
+    /// All of them, as far as is known.
+    pub total: u64,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What whoever asked can do about it.
+    pub cause: Cause,
+    /// Why, in words for the person at the terminal.
+    pub message: String,
+}
+
+/// What whoever asked can do about a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Ask otherwise: the request makes no sense to this server.
+    Request,
+    /// Ask again later.
+    Busy,
+    /// It was tried and failed.
+    Failed,
+}
+
+impl Refusal {
+    /// The request makes no sense.
+    pub fn request(message: impl Into<String>) -> Self {
+        Self {
+            cause: Cause::Request,
+            message: message.into(),
+        }
+    }
+
+    /// It was tried and failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self {
+            cause: Cause::Failed,
+            message: message.into(),
+        }
+    }
+
+    fn busy() -> Self {
+        Self {
+            cause: Cause::Busy,
+            message: "the server is busy with other commands; try again in a moment".to_owned(),
+        }
+    }
+}
+
+/// Where the server of a database listens.
+pub fn socket_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".sock");
+    path.into()
+}

@@ -155,6 +155,15 @@ pub async fn start(
         &parts.holds.incidents,
         clock,
     );
+    lifecycle.spawn(
+        "ruleset",
+        jobs::ruleset::run(
+            lifecycle.clone(),
+            parts.policies.clone(),
+            parts.recorder.clone(),
+            clock.clone(),
+        ),
+    );
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
     if let Some(certificates) = &tls {
         certificates::start(lifecycle, Arc::clone(certificates), clock.clone());

@@ -7,6 +7,7 @@ mod explain;
 mod key;
 mod migrate;
 mod output;
+mod replay;
 mod serve;
 mod test_dialer;
 
@@ -75,6 +76,8 @@ enum Command {
     TestDialer(test_dialer::Arguments),
     /// What would happen to a caller, and why; no side effects
     Explain(explain::Arguments),
+    /// Execute recorded decisions again; any difference is an error
+    Replay(replay::Arguments),
     /// Make API keys
     Key(key::Arguments),
 }
@@ -128,6 +131,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => test_dialer::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
+        Command::Replay(arguments) => replay::run(arguments, global),
         Command::Key(arguments) => key::run(arguments, global),
     }
 }

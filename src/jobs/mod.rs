@@ -5,6 +5,7 @@ pub mod interrupted;
 pub mod probe;
 pub mod profiles;
 pub mod reap;
+pub mod ruleset;
 
 use crate::braze::Braze;
 use crate::clock::Clock;

@@ -5,6 +5,7 @@ mod decide;
 mod eligibility;
 mod facts;
 mod plan;
+mod replay;
 mod ruleset;
 mod trace;
 
@@ -15,5 +16,6 @@ pub use facts::{
     Profile, Source,
 };
 pub use plan::{Decision, DialerId, RoutePlan, SkipReason, Skipped};
+pub use replay::{Difference, replay};
 pub use ruleset::{Rule, Ruleset, RulesetVersion};
 pub use trace::{Reason, Step, Trace, Verdict};

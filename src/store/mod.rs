@@ -20,6 +20,7 @@ mod readers;
 mod submission;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod writer;
 
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ pub use calls::StoredCall;
 pub use error::{OpenError, StoreError};
 pub use legs::{Direction, StoredLeg};
 pub use profiles::StoredProfile;
+pub use trail::Trail;
 pub use writer::Health;
 
 use crate::alert::IncidentKind;

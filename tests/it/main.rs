@@ -14,6 +14,7 @@ mod matrix;
 mod overload;
 mod panics;
 mod reap;
+mod replay;
 mod restart;
 mod restored;
 mod signature;

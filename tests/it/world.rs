@@ -1,5 +1,6 @@
 //! The world of a test: the appliance in this process, on real sockets and a real database, and stand-ins of everything outside.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use switchboard::app::{self, Running};
@@ -160,6 +161,24 @@ impl World {
     /// The database file.
     pub(crate) fn database(&self) -> std::path::PathBuf {
         self.directory.path().join("switchboard.db")
+    }
+
+    /// Runs a command of the real binary on this database, beside the appliance where that runs.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> std::process::Output {
+        let text = self.settings.configuration(&self.outside);
+        let config = self.directory.path().join("config.toml");
+        std::fs::write(&config, text).unwrap();
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_switchboard"));
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_remove("SWITCHBOARD_CONFIG")
+            .stdin(std::process::Stdio::null());
+        tokio::task::spawn_blocking(move || command.output())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// How many handoff requests Dialfire got; probes are none.

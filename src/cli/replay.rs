@@ -1,0 +1,240 @@
+//! `switchboard replay`: executes recorded decisions again. A decision is a pure function of its recorded facts and rule set, so it must come
+//! out identical; any difference is an error.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Exit, Global, load, output};
+use crate::audit::{CallDecided, Event, Kind};
+use crate::call::CallId;
+use crate::clock::Clock;
+use crate::config;
+use crate::routing::{self, Ruleset, RulesetVersion};
+use crate::store::{StoreError, StoredRecord, Trail};
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Arguments {
+    /// The call to decide again: its `CallSid`, or the id that the JSON door gave it
+    #[arg(value_parser = call_id)]
+    call: Option<CallId>,
+    /// Decide every call again since then: an age like 24h, or a time like 2026-11-01T00:00:00Z
+    #[arg(long)]
+    since: Option<Since>,
+}
+
+/// An age or a moment.
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    Age(SignedDuration),
+    Moment(Timestamp),
+}
+
+impl std::str::FromStr for Since {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(moment) = text.parse() {
+            return Ok(Self::Moment(moment));
+        }
+        config::parse_duration(text)
+            .and_then(|age| SignedDuration::try_from(age).ok())
+            .map(Self::Age)
+            .ok_or("write an age like 24h or 7d, or a time like 2026-11-01T00:00:00Z")
+    }
+}
+
+fn call_id(text: &str) -> Result<CallId, String> {
+    CallId::parse(text).map_err(|_| "this is no id of a call".to_owned())
+}
+
+/// The `--json` document.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Decisions that were executed again.
+    replayed: u64,
+    /// Those that came out as recorded.
+    identical: u64,
+    /// Every field that did not.
+    different: Vec<Different>,
+}
+
+#[derive(Debug, Serialize)]
+struct Different {
+    call_id: String,
+    field: String,
+    then: Value,
+    now: Value,
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    let loaded = match load(global) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let path = &loaded.config.storage.path;
+    let mut replay = match Trail::open(path) {
+        Ok(trail) => Replay::new(trail),
+        Err(error) => return Ok(unreadable(path, error)),
+    };
+    if let Some(call) = &arguments.call {
+        replay.call(call).with_context(|| cannot_read(path))?;
+        if replay.report.replayed == 0 {
+            output::complain(&format!("no decision of {call} is recorded"));
+            return Ok(Exit::Failed);
+        }
+    } else if let Some(since) = arguments.since {
+        let since = moment(since, Clock::system().now());
+        replay.all_since(since).with_context(|| cannot_read(path))?;
+    }
+    let report = replay.report;
+    if global.json {
+        output::document(&report)?;
+    } else {
+        print(&report);
+    }
+    Ok(if report.different.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+fn moment(since: Since, now: Timestamp) -> Timestamp {
+    match since {
+        Since::Moment(moment) => moment,
+        Since::Age(age) => now.checked_sub(age).unwrap_or(Timestamp::MIN),
+    }
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", path.display())
+}
+
+fn unreadable(path: &Path, error: crate::store::OpenError) -> Exit {
+    let error = anyhow::Error::from(error).context(cannot_read(path));
+    output::complain(&format!("{error:#}"));
+    Exit::Failed
+}
+
+struct Replay {
+    trail: Trail,
+    rulesets: HashMap<RulesetVersion, Option<Ruleset>>,
+    report: Report,
+}
+
+impl Replay {
+    fn new(trail: Trail) -> Self {
+        Self {
+            trail,
+            rulesets: HashMap::new(),
+            report: Report::default(),
+        }
+    }
+
+    fn call(&mut self, call: &CallId) -> Result<(), StoreError> {
+        for record in self.trail.of_call(call)? {
+            self.record(Ok(record))?;
+        }
+        Ok(())
+    }
+
+    fn all_since(&mut self, since: Timestamp) -> Result<(), StoreError> {
+        let Some(mut last) = self.trail.before_calls_since(since)? else {
+            return Ok(());
+        };
+        loop {
+            let page = self.trail.page_after(last)?;
+            let Some(end) = page.last_id else {
+                return Ok(());
+            };
+            last = end;
+            for record in page.records {
+                // A record of the same stretch that is older was written late.
+                if record.as_ref().is_ok_and(|record| record.at < since) {
+                    continue;
+                }
+                self.record(record)?;
+            }
+        }
+    }
+
+    /// Executes the decision again, if the record is one. A record that cannot be read is a difference, and no end.
+    fn record(&mut self, record: Result<StoredRecord, StoreError>) -> Result<(), StoreError> {
+        let record = match record {
+            Ok(record) => record,
+            Err(StoreError::Inconsistent { row, .. }) => {
+                self.unusable("", "record", Value::from(row), "it cannot be read");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if record.kind != Kind::CallDecided {
+            return Ok(());
+        }
+        let call = record
+            .call_id
+            .as_ref()
+            .map_or("", CallId::as_str)
+            .to_owned();
+        self.report.replayed += 1;
+        let Ok(Event::CallDecided(decided)) = record.event() else {
+            self.unusable(&call, "record", Value::from(record.id), "it cannot be read");
+            return Ok(());
+        };
+        self.decision(record.id, &call, &decided)
+    }
+
+    fn decision(&mut self, id: i64, call: &str, decided: &CallDecided) -> Result<(), StoreError> {
+        let version = &decided.decision.ruleset;
+        if !self.rulesets.contains_key(version) {
+            let found = self.trail.ruleset_before(id, version)?;
+            self.rulesets.insert(version.clone(), found);
+        }
+        let Some(Some(ruleset)) = self.rulesets.get(version) else {
+            let version = Value::from(version.as_str());
+            self.unusable(call, "ruleset", version, "it is not recorded");
+            return Ok(());
+        };
+        let differences = routing::replay(ruleset, &decided.facts, &decided.decision);
+        if differences.is_empty() {
+            self.report.identical += 1;
+        }
+        for difference in differences {
+            self.report.different.push(Different {
+                call_id: call.to_owned(),
+                field: difference.field,
+                then: difference.then,
+                now: difference.now,
+            });
+        }
+        Ok(())
+    }
+
+    fn unusable(&mut self, call: &str, field: &str, then: Value, now: &str) {
+        self.report.different.push(Different {
+            call_id: call.to_owned(),
+            field: field.to_owned(),
+            then,
+            now: Value::from(now),
+        });
+    }
+}
+
+fn print(report: &Report) {
+    for different in &report.different {
+        output::line(&format!(
+            "{}: {} was {}, is {}",
+            different.call_id, different.field, different.then, different.now
+        ));
+    }
+    output::line(&format!(
+        "{} decisions executed again, {} identical",
+        report.replayed, report.identical
+    ));
+}

@@ -1,0 +1,20 @@
+//! The rule set in force is recorded once a day, so that whoever executes a decision again finds it near the decision, also when
+//! the record of its loading was pruned long ago.
+
+use std::time::Duration;
+
+use crate::audit::{Event, Record};
+use crate::clock::Clock;
+use crate::flow::{Policies, Recorder};
+use crate::lifecycle::Lifecycle;
+
+const EVERY: Duration = Duration::from_hours(24);
+
+/// Records it until the process is asked to stop.
+pub async fn run(lifecycle: Lifecycle, policies: Policies, recorder: Recorder, clock: Clock) {
+    while lifecycle.pause(EVERY).await {
+        let ruleset = policies.current().ruleset.clone();
+        let record = Record::of_service(clock.now(), Event::RulesetLoaded(ruleset));
+        recorder.note(record).await;
+    }
+}

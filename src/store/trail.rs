@@ -1,0 +1,90 @@
+//! The audit log of a database file, read by a command: no lock, no writer, also beside a running server.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::migrations::STEPS;
+use super::{OpenError, RawRecord, StoreError, StoredRecord, audit_records, connection, open};
+use crate::audit::Event;
+use crate::call::CallId;
+use crate::routing::{Ruleset, RulesetVersion};
+
+/// Records that are read at a time: no question keeps its read transaction for longer.
+const PAGE: u32 = 1_000;
+
+/// Some records of the log.
+#[derive(Debug)]
+pub struct Page {
+    /// In order.
+    pub records: Vec<Result<StoredRecord, StoreError>>,
+    /// The last of them; `None` where there are none: the log ends here.
+    pub last_id: Option<i64>,
+}
+
+/// The audit log of a database file. Blocks; meant for commands.
+#[derive(Debug)]
+pub struct Trail(Connection);
+
+impl Trail {
+    /// Opens the log for reading. Refuses what is not there, not ours, or newer than this program.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        if !open::exists(path)? {
+            return Err(OpenError::File {
+                path: path.to_owned(),
+                source: std::io::ErrorKind::NotFound.into(),
+            });
+        }
+        open::version_at(path, STEPS)?;
+        Ok(Self(connection::open_reader(path)?))
+    }
+
+    /// The records of a call, in order.
+    pub fn of_call(&self, call: &CallId) -> Result<Vec<StoredRecord>, StoreError> {
+        super::read_all(audit_records::of_call(&self.0, call)?)
+    }
+
+    /// The next records after `after_id`, in order. Each is read by itself: one that cannot be true hides no other.
+    pub fn page_after(&self, after_id: i64) -> Result<Page, StoreError> {
+        let records = audit_records::after(&self.0, after_id, PAGE)?;
+        Ok(Page {
+            last_id: records.last().map(|record| record.id),
+            records: records.into_iter().map(RawRecord::read).collect(),
+        })
+    }
+
+    /// The record after which everything stands that calls did at or after `since`.
+    pub fn before_calls_since(&self, since: Timestamp) -> Result<Option<i64>, StoreError> {
+        let first: Option<i64> = self.0.query_row(
+            "SELECT min(id) FROM audit_records
+             WHERE created_at / 86400000 >= ?1 / 86400000 AND call_sid IS NOT NULL AND created_at >= ?1",
+            [since.as_millisecond()],
+            |row| row.get(0),
+        )?;
+        Ok(first.map(|first| first - 1))
+    }
+
+    /// The rule set of that version, from the last record at or before `id` that holds it. A running server records the rule set in
+    /// force every day, so it is not far.
+    pub fn ruleset_before(
+        &self,
+        id: i64,
+        version: &RulesetVersion,
+    ) -> Result<Option<Ruleset>, StoreError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT detail FROM audit_records WHERE id <= ?1 AND kind = ?2 ORDER BY id DESC",
+        )?;
+        let kind = crate::audit::Kind::RulesetLoaded;
+        let mut rows = statement.query(params![id, kind.as_str()])?;
+        while let Some(row) = rows.next()? {
+            let detail: String = row.get(0)?;
+            if let Ok(Event::RulesetLoaded(ruleset)) = Event::from_detail(kind, &detail)
+                && ruleset.version() == *version
+            {
+                return Ok(Some(ruleset));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
-    Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
+    Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
     Recorder, StatusReports, Waiting,
 };
 use crate::http::auth::Keys;
@@ -172,19 +172,11 @@ pub async fn start(
         store: store.clone(),
     };
     admin::start(lifecycle, &config.storage.path, desk);
+    let canary = parts.canary.clone();
     let serving = server.run(router(parts), tls, limits(config), lifecycle.clone());
     lifecycle.spawn("http", serving);
-    lifecycle.ready();
-    tracing::info!(
-        event = "service.started",
-        version = env!("CARGO_PKG_VERSION"),
-        address = %address,
-        public_url = config.server.public_url.as_str(),
-        database = %config.storage.path.display(),
-        ruleset = config.ruleset.version().as_str(),
-        dialers = config.dialers.len(),
-        "calls can come"
-    );
+    jobs::canary::start(lifecycle, canary).await;
+    say_started(config, address);
     Ok(running)
 }
 
@@ -239,6 +231,19 @@ impl Running {
         jobs::profiles::persist(&self.store, &self.braze).await;
         self.store.close().await;
     }
+}
+
+fn say_started(config: &Config, address: SocketAddr) {
+    tracing::info!(
+        event = "service.started",
+        version = env!("CARGO_PKG_VERSION"),
+        address = %address,
+        public_url = config.server.public_url.as_str(),
+        database = %config.storage.path.display(),
+        ruleset = config.ruleset.version().as_str(),
+        dialers = config.dialers.len(),
+        "calls can come"
+    );
 }
 
 fn open_store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
@@ -296,6 +301,7 @@ fn parts(
 ) -> anyhow::Result<Parts> {
     let recorder = Recorder::new(store.clone());
     let policies = Policies::new(settings::policy(config));
+    let policies_in_force = policies.clone();
     let claims = Claims::new(store.clone());
     let hand_off = HandOff::new(clock.clone(), fleet.clone(), recorder.clone());
     let waiting = Waiting::default();
@@ -354,6 +360,8 @@ fn parts(
         keys: Keys::new(settings::keys(config)?),
         // The machine's own lateness is measured on the machine's own clock.
         overload: Overload::new(Clock::system(), config.server.calls_in_hand),
+        // It tells of the machine's own time, too.
+        canary: Canary::new(Clock::system(), policies_in_force, store.clone()),
         drains: Drains {
             clock: clock.clone(),
             fleet: fleet.clone(),

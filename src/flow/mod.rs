@@ -3,6 +3,7 @@
 //! A telephony webhook is these steps in this order: claim → gather → decide → hand off → record → answer. Later webhooks skip some. Each
 //! step gets only what the one before returned, and nothing goes back.
 
+mod canary;
 mod claim;
 mod dial_ended;
 mod drains;
@@ -21,6 +22,7 @@ mod status;
 mod stopwatch;
 mod waiting;
 
+pub use canary::{BEAT_EVERY, Canary, Check};
 pub use claim::Claims;
 pub use dial_ended::DialEnds;
 pub use drains::Drains;

@@ -6,6 +6,7 @@ pub mod client_address;
 mod error;
 mod overload;
 mod profile_push;
+mod ready;
 mod router;
 pub mod server;
 pub mod tls;

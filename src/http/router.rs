@@ -19,10 +19,13 @@ use super::auth::Keys;
 use super::client_address::client_address;
 use super::overload::{Lane, Overload};
 use super::profile_push::{self, ProfilePush};
+use super::ready::{self, Readiness};
 use super::server::PeerAddr;
 use super::voice::{self, Safety};
 use crate::clock::Clock;
-use crate::flow::{DialEnds, Drains, Holds, Inbound, JsonDoor, Policies, Recorder, StatusReports};
+use crate::flow::{
+    Canary, DialEnds, Drains, Holds, Inbound, JsonDoor, Policies, Recorder, StatusReports,
+};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{Edge, SourceAddress};
 
@@ -56,6 +59,8 @@ pub struct Parts {
     pub overload: Overload,
     /// Takes dialers out and puts them back.
     pub drains: Drains,
+    /// Knows whether calls can be decided and recorded.
+    pub canary: Canary,
     /// Reads calls for people.
     pub reads: Reads,
     /// Starts work that has to end.
@@ -126,6 +131,14 @@ impl FromRef<SharedParts> for Drains {
         parts.drains.clone()
     }
 }
+impl FromRef<SharedParts> for Readiness {
+    fn from_ref(parts: &SharedParts) -> Self {
+        Self {
+            canary: parts.canary.clone(),
+            lifecycle: parts.lifecycle.clone(),
+        }
+    }
+}
 impl FromRef<SharedParts> for Safety {
     fn from_ref(parts: &SharedParts) -> Self {
         Self {
@@ -180,6 +193,7 @@ fn probes(metrics: Option<PrometheusHandle>) -> Router<SharedParts> {
     let lane = Lane::new(PROBES);
     Router::new()
         .route("/health", get(health))
+        .route("/ready", get(ready::ready))
         .route(
             "/metrics",
             get(move |request: Request| {

@@ -1,5 +1,6 @@
 //! What runs beside the calls: probes, refreshes, and keeping the warm cache. Each is one supervised task.
 
+pub mod canary;
 pub mod held;
 pub mod interrupted;
 pub mod probe;

@@ -88,6 +88,12 @@ fn expect(connection: &Connection, pragma: &'static str, wanted: &str) -> Result
     })
 }
 
+/// Writes the header of the database as it is: the smallest change that takes a commit to the disk, and leaves nothing behind.
+pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    connection.pragma_update(None, "user_version", version)
+}
+
 /// Moves the whole write-ahead log into the database and empties it. `false` where a reader is in the way.
 pub(super) fn checkpoint(connection: &Connection, busy: Duration) -> rusqlite::Result<bool> {
     connection.busy_timeout(busy)?;

@@ -30,7 +30,7 @@ use std::thread::JoinHandle;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use audit_records::{RawRecord, StoredRecord};
 pub use calls::StoredCall;
@@ -210,6 +210,20 @@ impl Store {
     pub async fn delete_profile(&self, phone: E164) -> Result<(), StoreError> {
         self.submit(Work::DeleteProfile(phone)).await?;
         Ok(())
+    }
+
+    /// Makes one commit that changes nothing, as proof that the disk takes records.
+    pub async fn beat(&self) -> Result<(), StoreError> {
+        self.submit(Work::Beat).await?;
+        Ok(())
+    }
+
+    /// Returns when the writer's thread has looked at its queue, whether or not the disk works.
+    pub async fn writer_answers(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.0.queue.send(Message::Ask(answer)).await;
+        asked.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)
     }
 
     async fn submit(&self, work: Work) -> Result<Outcome, StoreError> {

@@ -47,6 +47,8 @@ pub(super) enum Work {
     },
     /// A profile to forget.
     DeleteProfile(E164),
+    /// Nothing but a commit that reaches the disk.
+    Beat,
 }
 
 /// What became of a submission that was committed.

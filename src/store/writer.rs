@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction};
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::batch::{self, Done, Trouble};
@@ -59,6 +59,8 @@ pub struct Health {
 pub(super) enum Message {
     /// Work.
     Submit(Submission),
+    /// Whether it is at work at all.
+    Ask(oneshot::Sender<()>),
     /// Finish what is there, then end.
     Close,
 }
@@ -135,6 +137,8 @@ impl Work {
         for message in arrived {
             match message {
                 Message::Submit(submission) => self.admit(submission),
+                // Whoever asked may have stopped waiting.
+                Message::Ask(answer) => answer.send(()).unwrap_or_default(),
                 Message::Close => self.writer.arrivals.close(),
             }
         }

@@ -13,6 +13,7 @@ mod inbound;
 mod matrix;
 mod overload;
 mod panics;
+mod ready;
 mod reap;
 mod replay;
 mod restart;

@@ -34,7 +34,7 @@ pub(crate) const PUSH_SECRET: &str = "made-up-push-secret";
 pub(crate) struct World {
     pub(crate) outside: Outside,
     running: Option<Running>,
-    lifecycle: Lifecycle,
+    pub(crate) lifecycle: Lifecycle,
     /// The stand-ins serve until this is dropped.
     _tasks: JoinSet<()>,
     directory: tempfile::TempDir,

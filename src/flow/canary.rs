@@ -1,0 +1,220 @@
+//! The canary: a made-up decision by the rules in force and one commit of the store, again and again, so that somebody notices before a
+//! caller does.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::Policies;
+use crate::clock::Clock;
+use crate::lead::Tier;
+use crate::routing::{
+    Availability, BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup, Profile, Ruleset,
+    Source, decide,
+};
+use crate::store::Store;
+
+/// From the start of one beat to the next. Longer than the quiet time after which the store empties its write-ahead log.
+pub const BEAT_EVERY: Duration = Duration::from_secs(3);
+/// What was good for the last time longer ago than this does not count any more.
+const FRESH: Duration = Duration::from_secs(10);
+/// How long a commit, or the writer's answer, is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Beats, and tells how it went. Cheap to clone; all clones are the same canary.
+#[derive(Clone, Debug)]
+pub struct Canary(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    clock: Clock,
+    policies: Policies,
+    store: Store,
+    seen: Mutex<Seen>,
+}
+
+/// What the beats have shown.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    decision: Proof,
+    commit: Proof,
+    writer: Proof,
+}
+
+/// When something worked last, and what was wrong since.
+#[derive(Clone, Debug, Default)]
+struct Proof {
+    good: Option<(Timestamp, Instant)>,
+    fault: Option<String>,
+}
+
+/// One thing that has to work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// `decision` or `store`.
+    pub name: &'static str,
+    /// It worked within the last ten seconds, and nothing says otherwise since.
+    pub ok: bool,
+    /// When it worked last.
+    pub last_good: Option<Timestamp>,
+    /// What is wrong; `None` while all is well.
+    pub fault: Option<String>,
+}
+
+impl Canary {
+    /// A canary that has not yet beaten: it is not well.
+    pub fn new(clock: Clock, policies: Policies, store: Store) -> Self {
+        Self(Arc::new(Inner {
+            clock,
+            policies,
+            store,
+            seen: Mutex::default(),
+        }))
+    }
+
+    /// One beat. Returns within seconds, whatever fails.
+    pub async fn beat(&self) {
+        let store = &self.0.store;
+        let decided = self.decide();
+        self.note(|seen| &mut seen.decision, decided);
+        let answered = match timeout(PATIENCE, store.writer_answers()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the writer does not answer".to_owned()),
+        };
+        let is_at_work = answered.is_ok();
+        self.note(|seen| &mut seen.writer, answered.clone());
+        // While the disk fails, the writer tries again by itself; one more submission would only lie in its memory.
+        let committed = match store.health().failing_since {
+            Some(since) => Err(format!("the disk has failed since {since}")),
+            None if !is_at_work => answered,
+            None => match timeout(PATIENCE, store.beat()).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("no commit within {} s", PATIENCE.as_secs())),
+            },
+        };
+        self.note(|seen| &mut seen.commit, committed);
+    }
+
+    /// A decision by the rules in force, for an unknown caller and for one of every tier, all dialers being well.
+    fn decide(&self) -> Result<(), String> {
+        let policy = self.0.policies.current();
+        let at = self.0.clock.now();
+        let callers = policy.ruleset.tiers.iter().map(of_tier);
+        for lookup in std::iter::once(UNKNOWN).chain(callers) {
+            let facts = facts(&policy.ruleset, at, lookup);
+            judge(&decide(&policy.ruleset, &facts))?;
+        }
+        Ok(())
+    }
+
+    fn note(&self, which: impl FnOnce(&mut Seen) -> &mut Proof, outcome: Result<(), String>) {
+        let now = (self.0.clock.now(), self.0.clock.instant());
+        let mut seen = self.seen();
+        let proof = which(&mut seen);
+        match outcome {
+            Ok(()) => {
+                *proof = Proof {
+                    good: Some(now),
+                    fault: None,
+                }
+            }
+            Err(fault) => proof.fault = Some(fault),
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it stands now.
+    pub fn checks(&self) -> Vec<Check> {
+        let now = self.0.clock.instant();
+        let mut seen = self.seen().clone();
+        if let Some(since) = self.0.store.health().failing_since {
+            seen.commit.fault = Some(format!("the disk has failed since {since}"));
+        }
+        vec![
+            seen.decision.check("decision", now),
+            seen.commit.check("store", now),
+        ]
+    }
+
+    /// Whether calls can be decided and recorded.
+    pub fn is_well(&self) -> bool {
+        self.checks().iter().all(|check| check.ok)
+    }
+
+    /// Whether the process makes progress: decisions are made and the writer is at work, be the disk as it may. A process of which this is
+    /// not true helps nobody by going on; one whose disk fails still answers callers.
+    pub fn is_alive(&self) -> bool {
+        let now = self.0.clock.instant();
+        let seen = self.seen().clone();
+        seen.decision.is_fresh(now) && seen.writer.is_fresh(now)
+    }
+}
+
+impl Proof {
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.good
+            .is_some_and(|(_, at)| now.saturating_duration_since(at) <= FRESH)
+    }
+
+    fn check(self, name: &'static str, now: Instant) -> Check {
+        let is_fresh = self.is_fresh(now);
+        let stale = || format!("nothing good for more than {} s", FRESH.as_secs());
+        let fault = self.fault.or_else(|| (!is_fresh).then(stale));
+        Check {
+            name,
+            ok: fault.is_none(),
+            last_good: self.good.map(|(at, _)| at),
+            fault,
+        }
+    }
+}
+
+const UNKNOWN: Lookup = Lookup::Unknown {
+    source: Source::Fetched,
+    age_ms: 0,
+};
+
+fn of_tier(tier: &Tier) -> Lookup {
+    Lookup::Known {
+        profile: Profile {
+            score: None,
+            tier: Some(tier.name.as_str().to_owned()),
+        },
+        source: Source::Fetched,
+        age_ms: 0,
+        because: None,
+    }
+}
+
+fn facts(ruleset: &Ruleset, at: Timestamp, lookup: Lookup) -> CallFacts {
+    let well = |dialer: &DialerId| DialerView {
+        dialer: dialer.clone(),
+        drained: false,
+        breaker: BreakerView::Closed,
+        availability: Availability::Available,
+        callers_first: None,
+    };
+    CallFacts {
+        at,
+        lookup,
+        dialers: ruleset.dialers.iter().map(well).collect(),
+    }
+}
+
+fn judge(decision: &Decision) -> Result<(), String> {
+    if decision.plan.dialers.is_empty() {
+        return Err(format!(
+            "the rules leave a caller without a dialer although all are well (rule set {})",
+            decision.ruleset
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! `GET /ready`: whether a call that came now would be decided and recorded.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::flow::{Canary, Check};
+use crate::lifecycle::Lifecycle;
+
+/// Who knows.
+#[derive(Clone, Debug)]
+pub(super) struct Readiness {
+    pub(super) canary: Canary,
+    pub(super) lifecycle: Lifecycle,
+}
+
+#[derive(Serialize)]
+struct Body {
+    ready: bool,
+    /// `ready`, `draining` or `failing`.
+    status: &'static str,
+    checks: Vec<Check>,
+}
+
+/// 200 while calls can be decided and recorded; 503 otherwise, and while the process finishes what is in hand.
+pub(super) async fn ready(State(readiness): State<Readiness>) -> Response {
+    let checks = readiness.canary.checks();
+    let status = if readiness.lifecycle.is_draining() {
+        "draining"
+    } else if checks.iter().all(|check| check.ok) {
+        "ready"
+    } else {
+        "failing"
+    };
+    let ready = status == "ready";
+    let code = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = Body {
+        ready,
+        status,
+        checks,
+    };
+    (code, Json(body)).into_response()
+}

@@ -8,8 +8,8 @@ mod standing;
 
 pub use chain::{Hash, Link, RecordContent};
 pub use event::{
-    Answer, Attempt, CallAfter, CallAnswered, CallDecided, Door, Event, HandoffIntended, Kind,
-    Personal, ProfileAction, Record, Stages,
+    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Door,
+    Event, HandoffIntended, Kind, Personal, ProfileAction, Record, Stages,
 };
 pub use exchange::Exchange;
 pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, Standing};

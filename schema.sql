@@ -4,7 +4,7 @@
 
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1398227524; -- "SWBD"
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 -- Names this audit log, so that another log is never taken for it.
 CREATE TABLE log_identity (
@@ -93,6 +93,50 @@ BEFORE DELETE ON prune_gate
 BEGIN
     SELECT RAISE(ABORT, 'prune_gate moves forward only, to a record that is there');
 END;
+
+-- What the log says of itself is little, and looked for at every start.
+CREATE INDEX idx_audit_records_kind_id
+ON audit_records (kind, id)
+WHERE kind IN ('signing_key_named', 'pruned', 'rollback_accepted', 'clock_stepped');
+
+-- What was signed, oldest first: the tree over the first `size` records. The newest row is signed again as the log grows,
+-- and one in ten minutes stays. `frontier` (see src/audit/tree.rs) stands in the newest row only: the tree goes on from it.
+CREATE TABLE audit_checkpoints (
+    id INTEGER PRIMARY KEY CHECK (id > 0),
+    size INTEGER NOT NULL CHECK (size >= 0),
+    note TEXT NOT NULL,
+    frontier BLOB
+) STRICT;
+
+CREATE TRIGGER audit_checkpoints_never_shrink
+BEFORE UPDATE ON audit_checkpoints
+WHEN NEW.id <> OLD.id OR NEW.size < OLD.size
+BEGIN
+    SELECT RAISE(ABORT, 'audit_checkpoints only grow');
+END;
+
+CREATE TRIGGER audit_checkpoints_refuse_gap
+BEFORE INSERT ON audit_checkpoints
+WHEN NEW.id IS NOT 1 + coalesce((SELECT max(id) FROM audit_checkpoints), 0)
+    OR NEW.size < (SELECT max(size) FROM audit_checkpoints)
+BEGIN
+    SELECT RAISE(ABORT, 'audit_checkpoints has no gaps');
+END;
+
+CREATE TRIGGER audit_checkpoints_refuse_delete
+BEFORE DELETE ON audit_checkpoints
+WHEN OLD.size >= (SELECT through_id FROM prune_gate)
+    OR OLD.id = (SELECT max(id) FROM audit_checkpoints)
+BEGIN
+    SELECT RAISE(ABORT, 'audit_checkpoints of records that are there stay');
+END;
+
+-- What was pruned, signed: the tree over all records that are gone. No row while none is.
+CREATE TABLE audit_cuts (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    note TEXT NOT NULL,
+    frontier BLOB NOT NULL
+) STRICT;
 
 -- One row per call: where it stands, and what its next webhook needs.
 CREATE TABLE calls (

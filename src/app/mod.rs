@@ -2,23 +2,18 @@
 
 mod certificates;
 pub mod metrics;
-mod reload;
 mod settings;
+pub mod signing;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwapOption;
-use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::admin::{self, Desk};
-pub use reload::say_warnings;
-use reload::{InForce, Rendering};
-use tokio::sync::Mutex;
-
 use crate::audit::{Event, Record};
 use crate::braze::Braze;
 use crate::clock::Clock;
@@ -26,7 +21,7 @@ use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
     Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
-    Recorder, Reloads, StatusReports, Waiting,
+    Recorder, StatusReports, Waiting,
 };
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
@@ -35,7 +30,7 @@ use crate::http::{Overload, Parts, ProfilePush, Reads, router};
 use crate::jobs;
 use crate::jobs::reap::Reaper;
 use crate::lifecycle::Lifecycle;
-use crate::store::{self, OpenError, Store};
+use crate::store::{self, Notary, OpenError, Store};
 use crate::twilio::{Edge, Rest};
 
 /// Why the appliance does not start.
@@ -59,18 +54,6 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// The socket that the process was given is open to more than the configuration allows.
-    #[error(
-        "the service manager's socket listens on {given}, but [server] listen = {configured}: {why}; set the same address in both"
-    )]
-    Exposed {
-        /// Where the socket listens.
-        given: SocketAddr,
-        /// Where the configuration says.
-        configured: SocketAddr,
-        /// What only a loopback address may have.
-        why: &'static str,
-    },
     /// Anything else.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -91,53 +74,28 @@ pub struct Running {
     pub reaper: Reaper,
     /// Asks Twilio.
     pub rest: Rest,
+    /// Signs the audit log.
+    pub notary: Notary,
     parts: Parts,
     braze: Braze,
     clock: Clock,
-    in_force: Arc<Mutex<InForce>>,
 }
 
-/// What a process gets from whoever starts it.
-#[derive(Debug, Default)]
-pub struct Given {
-    /// Renders the metrics.
-    pub metrics: Option<PrometheusHandle>,
-    /// A socket that listens already; `None`: the address of the configuration is bound.
-    pub listener: Option<TcpListener>,
-    /// Where the configuration came from.
-    pub file: Option<PathBuf>,
-}
-
-/// As [`start_with`], on an address of its own.
+/// Opens the store, binds the port and starts everything. Returns when calls can come.
 pub async fn start(
     config: &Config,
     clock: &Clock,
     lifecycle: &Lifecycle,
     metrics: Option<PrometheusHandle>,
 ) -> Result<Running, StartError> {
-    let given = Given {
-        metrics,
-        ..Given::default()
-    };
-    start_with(config, clock, lifecycle, given).await
-}
-
-/// Opens the store, binds the port and starts everything. Returns when calls can come.
-pub async fn start_with(
-    config: &Config,
-    clock: &Clock,
-    lifecycle: &Lifecycle,
-    given: Given,
-) -> Result<Running, StartError> {
-    let Given {
-        metrics,
-        listener,
-        file,
-    } = given;
-    let asking = jobs::systemd::extend_start(lifecycle, "opening the database");
     let store = open_store(config, clock)?;
-    drop(asking);
-    let (server, address) = listen(config, listener).await?;
+    let notary = notary(config, &store).await?;
+    let refused = |source| StartError::Listen {
+        address: config.server.listen,
+        source,
+    };
+    let server = Server::bind(config.server.listen).await.map_err(refused)?;
+    let address = server.local_addr().map_err(refused)?;
     let tls = certificates(config)?.map(Arc::new);
 
     let braze = braze(config, clock)?;
@@ -183,10 +141,10 @@ pub async fn start_with(
         fleet: fleet.clone(),
         reaper: reaper.clone(),
         rest,
+        notary: notary.clone(),
         parts: parts.clone(),
         braze: braze.clone(),
         clock: clock.clone(),
-        in_force: Arc::new(Mutex::new(InForce::new(Rendering::of(config)?))),
     };
     let watch = parts
         .overload
@@ -212,6 +170,8 @@ pub async fn start_with(
         ),
     );
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
+    let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), notary, clock.clone());
+    lifecycle.spawn("checkpoint", signing);
     if let Some(certificates) = &tls {
         certificates::start(lifecycle, Arc::clone(certificates), clock.clone());
     }
@@ -220,17 +180,16 @@ pub async fn start_with(
     };
     admin::start(lifecycle, &config.storage.path, desk);
     let canary = parts.canary.clone();
-    let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
     let serving = server.run(router(parts), tls, limits(config), lifecycle.clone());
     lifecycle.spawn("http", serving);
-    jobs::canary::start(lifecycle, canary.clone()).await;
-    jobs::systemd::start(lifecycle, canary.clone(), store);
-    say_started(config, address, expires_at, file.as_deref());
+    jobs::canary::start(lifecycle, canary).await;
+    say_started(config, address);
     Ok(running)
 }
 
 impl Running {
-    async fn apply(&self, config: &Config) -> anyhow::Result<()> {
+    /// Puts another configuration into force: rules, dialers, secrets and texts. Calls in hand finish by what they started with.
+    pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
         let dialers = dialers(config, &self.clock)?;
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
@@ -249,17 +208,21 @@ impl Running {
             .profile_push
             .secret
             .store(settings::push_secret(config).map(Arc::new));
-        let is_other = self.policies.current().version != policy.version;
         self.policies.replace(policy);
         self.parts.keys.replace(keys);
-        if is_other {
-            let loaded = Event::RulesetLoaded(config.ruleset.clone());
-            let record = Record::of_service(self.clock.now(), loaded);
-            self.parts.recorder.note(record).await;
-        }
+        let record = Record::of_service(
+            self.clock.now(),
+            Event::RulesetLoaded(config.ruleset.clone()),
+        );
+        self.parts.recorder.note(record).await;
         for change in changes {
             jobs::probe::record(&self.parts.recorder, &self.clock, change).await;
         }
+        tracing::info!(
+            event = "config.reloaded",
+            ruleset = config.ruleset.version().as_str(),
+            "another configuration is in force"
+        );
         Ok(())
     }
 
@@ -273,61 +236,18 @@ impl Running {
         let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped);
         self.parts.recorder.note(stopped).await;
         jobs::profiles::persist(&self.store, &self.braze).await;
+        self.notary.sign(true).await;
         self.store.close().await;
     }
 }
 
-/// Binds the configured address, or takes the socket that was given.
-async fn listen(
-    config: &Config,
-    given: Option<TcpListener>,
-) -> Result<(Server, SocketAddr), StartError> {
-    let configured = config.server.listen;
-    let refused = |source| StartError::Listen {
-        address: configured,
-        source,
-    };
-    let Some(given) = given else {
-        let server = Server::bind(configured).await.map_err(refused)?;
-        let address = server.local_addr().map_err(refused)?;
-        return Ok((server, address));
-    };
-    let server = Server::from_listener(given).map_err(refused)?;
-    let address = server.local_addr().map_err(refused)?;
-    let is_private = address.ip().to_canonical().is_loopback();
-    let has_guard = config.server.speaks_tls()
-        || config.server.insecure_http
-        || !config.server.trusted_proxies.is_empty();
-    let why = match config.twilio.verify_signature {
-        false => "without signatures only a loopback address may be served",
-        true if !has_guard => "plain HTTP is served on a loopback address only",
-        true => return Ok((server, address)),
-    };
-    if is_private {
-        return Ok((server, address));
-    }
-    Err(StartError::Exposed {
-        given: address,
-        configured,
-        why,
-    })
-}
-
-fn say_started(
-    config: &Config,
-    address: SocketAddr,
-    expires_at: Option<Timestamp>,
-    file: Option<&Path>,
-) {
+fn say_started(config: &Config, address: SocketAddr) {
     tracing::info!(
         event = "service.started",
         version = env!("CARGO_PKG_VERSION"),
         address = %address,
         public_url = config.server.public_url.as_str(),
         database = %config.storage.path.display(),
-        schema = store::migrate::newest(),
-        config = file.map(|file| file.display().to_string()),
-        tls_expires_at = expires_at.map(|at| at.to_string()),
         ruleset = config.ruleset.version().as_str(),
         dialers = config.dialers.len(),
         "calls can come"
@@ -338,6 +258,13 @@ fn open_store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
     let path = config.storage.path.clone();
     let options = store::Options::new(path.clone(), clock.clone());
     Store::open(&options).map_err(|source| StartError::Store { path, source })
+}
+
+async fn notary(config: &Config, store: &Store) -> anyhow::Result<Notary> {
+    let log_id = store.log_id().await.context("cannot read the database")?;
+    let (key, former) = signing::keys(config, &log_id)?;
+    signing::publish(config, key.public())?;
+    Ok(Notary::begin(store, key, &former).await)
 }
 
 /// Takes up what the last run recorded of the dialers and of Braze; what is different now is to be recorded.
@@ -455,7 +382,6 @@ fn parts(
             fleet: fleet.clone(),
             recorder,
         },
-        reloads: Reloads::default(),
         reads: Reads::new(store.clone()),
         lifecycle: lifecycle.clone(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),
@@ -526,7 +452,11 @@ fn dialers_with(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result
 
 /// The database's own secret beside it, where none is configured.
 fn default_secret_path(database: &Path) -> PathBuf {
+    beside(database, ".secret")
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
-    path.push(".secret");
+    path.push(suffix);
     path.into()
 }

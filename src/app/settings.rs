@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -221,8 +222,13 @@ pub(super) fn installation_secret(config: &Config) -> anyhow::Result<Vec<u8>> {
         return Ok(secret.expose().as_bytes().to_vec());
     }
     let path = default_secret_path(&config.storage.path);
-    match fs::read_to_string(&path) {
-        Ok(text) => return Ok(text.trim().as_bytes().to_vec()),
+    Ok(drawn_once(&path)?.into_bytes())
+}
+
+/// The secret that the file holds; a new one is drawn where there is no file, readable by its owner only.
+pub(super) fn drawn_once(path: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(text) => return Ok(text.trim().to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
@@ -233,8 +239,8 @@ pub(super) fn installation_secret(config: &Config) -> anyhow::Result<Vec<u8>> {
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&path)
+        .open(path)
         .and_then(|mut file| writeln!(file, "{secret}").and_then(|()| file.sync_all()));
     written.with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(secret.into_bytes())
+    Ok(secret)
 }

@@ -34,6 +34,39 @@ pub struct RecordContent<'a> {
     pub detail: &'a str,
 }
 
+/// The content of one row as it lies in the file, in bytes that may be anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowContent<'a> {
+    /// See [`RecordContent::id`].
+    pub id: i64,
+    /// See [`RecordContent::created_at`].
+    pub created_at: i64,
+    /// See [`RecordContent::kind`].
+    pub kind: &'a [u8],
+    /// See [`RecordContent::call_sid`].
+    pub call_sid: Option<&'a [u8]>,
+    /// See [`RecordContent::personal`].
+    pub personal: Option<&'a [u8]>,
+    /// See [`RecordContent::detail`].
+    pub detail: &'a [u8],
+}
+
+impl RowContent<'_> {
+    /// The hash of a record with this content after one of hash `previous`.
+    pub fn hash(&self, previous: &Hash) -> Hash {
+        let mut hasher = Sha256::new();
+        hasher.update(DOMAIN);
+        field(&mut hasher, TYPE_BYTES, previous);
+        field(&mut hasher, TYPE_INTEGER, &self.id.to_be_bytes());
+        field(&mut hasher, TYPE_INTEGER, &self.created_at.to_be_bytes());
+        field(&mut hasher, TYPE_TEXT, self.kind);
+        optional(&mut hasher, TYPE_TEXT, self.call_sid);
+        optional(&mut hasher, TYPE_BYTES, self.personal);
+        field(&mut hasher, TYPE_TEXT, self.detail);
+        hasher.finalize().into()
+    }
+}
+
 /// What ties a record to the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -52,18 +85,17 @@ impl Link {
 
     /// The link that `content` makes after this one. The caller sets `content.id` to `self.id + 1`.
     pub fn append(&self, content: &RecordContent<'_>) -> Self {
-        let mut hasher = Sha256::new();
-        hasher.update(DOMAIN);
-        field(&mut hasher, TYPE_BYTES, &self.hash);
-        field(&mut hasher, TYPE_INTEGER, &content.id.to_be_bytes());
-        field(&mut hasher, TYPE_INTEGER, &content.created_at.to_be_bytes());
-        field(&mut hasher, TYPE_TEXT, content.kind.as_bytes());
-        optional(&mut hasher, TYPE_TEXT, content.call_sid.map(str::as_bytes));
-        optional(&mut hasher, TYPE_BYTES, content.personal);
-        field(&mut hasher, TYPE_TEXT, content.detail.as_bytes());
+        let row = RowContent {
+            id: content.id,
+            created_at: content.created_at,
+            kind: content.kind.as_bytes(),
+            call_sid: content.call_sid.map(str::as_bytes),
+            personal: content.personal,
+            detail: content.detail.as_bytes(),
+        };
         Self {
             id: content.id,
-            hash: hasher.finalize().into(),
+            hash: row.hash(&self.hash),
         }
     }
 }
@@ -94,6 +126,15 @@ mod tests {
         personal: None,
         detail: "{}",
     };
+
+    /// The hash that `docs/audit-format.md` gives for its example.
+    #[test]
+    fn the_serialisation_is_the_documented_one() {
+        assert_eq!(
+            hex::encode(Link::GENESIS.append(&CONTENT).hash),
+            "73473f56750c3bbf5fad066120adc9edba527acbaffb531086721b88f609e93c"
+        );
+    }
 
     #[test]
     fn every_field_and_the_record_before_change_the_hash() {

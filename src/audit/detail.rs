@@ -52,12 +52,6 @@ struct HealthChanged<S> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct ConfigRefused<S, P> {
-    by: S,
-    problems: P,
-}
-
-#[derive(Serialize, Deserialize)]
 struct IncidentOpened<S, D> {
     kind: IncidentKind,
     cause: S,
@@ -69,6 +63,11 @@ struct IncidentResolved {
     kind: IncidentKind,
     lasted_ms: u64,
     calls: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClockStepped {
+    by_ms: i64,
 }
 
 impl Event {
@@ -109,10 +108,6 @@ impl Event {
                 cause,
                 standing: standing.clone(),
             }),
-            Self::ConfigChanged(changed) => serde_json::to_string(changed),
-            Self::ConfigRefused { by, problems } => {
-                serde_json::to_string(&ConfigRefused { by, problems })
-            }
             Self::IncidentOpened {
                 kind,
                 cause,
@@ -131,6 +126,10 @@ impl Event {
                 lasted_ms: *lasted_ms,
                 calls: *calls,
             }),
+            Self::SigningKeyNamed(named) => serde_json::to_string(named),
+            Self::Pruned(pruned) => serde_json::to_string(pruned),
+            Self::RollbackAccepted(accepted) => serde_json::to_string(accepted),
+            Self::ClockStepped { by_ms } => serde_json::to_string(&ClockStepped { by_ms: *by_ms }),
         }
     }
 
@@ -188,12 +187,6 @@ impl Event {
                     standing,
                 }
             }
-            Kind::ConfigChanged => Self::ConfigChanged(serde_json::from_str(detail)?),
-            Kind::ConfigRefused => {
-                let ConfigRefused::<String, Vec<String>> { by, problems } =
-                    serde_json::from_str(detail)?;
-                Self::ConfigRefused { by, problems }
-            }
             Kind::IncidentOpened => {
                 let IncidentOpened::<String, Vec<DialerId>> {
                     kind,
@@ -217,6 +210,13 @@ impl Event {
                     lasted_ms,
                     calls,
                 }
+            }
+            Kind::SigningKeyNamed => Self::SigningKeyNamed(serde_json::from_str(detail)?),
+            Kind::Pruned => Self::Pruned(serde_json::from_str(detail)?),
+            Kind::RollbackAccepted => Self::RollbackAccepted(serde_json::from_str(detail)?),
+            Kind::ClockStepped => {
+                let ClockStepped { by_ms } = serde_json::from_str(detail)?;
+                Self::ClockStepped { by_ms }
             }
         })
     }

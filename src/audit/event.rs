@@ -1,11 +1,9 @@
 //! What is recorded: a closed list of typed events.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, Standing};
+use super::{Exchange, Pruned, RollbackAccepted, SigningKeyNamed, Standing};
 use crate::alert::{IncidentKind, Opened, Resolved};
 use crate::call::{CallId, CallState, DialReport, Disposition, Found, LegReport, Status};
 use crate::handoff::{Certainty, Outcome};
@@ -140,15 +138,6 @@ pub enum Event {
         /// What of the new state has to outlive the process.
         standing: Standing,
     },
-    /// Another configuration came into force.
-    ConfigChanged(Box<ConfigChanged>),
-    /// A configuration was refused; the old one stayed.
-    ConfigRefused {
-        /// Who had asked for it.
-        by: String,
-        /// Everything that was wrong, a line each; without secrets.
-        problems: Vec<String>,
-    },
     /// Something is wrong that somebody has to be told of.
     IncidentOpened {
         /// What it is about.
@@ -166,6 +155,17 @@ pub enum Event {
         lasted_ms: u64,
         /// How many calls it affected.
         calls: u64,
+    },
+    /// A key signs the log from here on.
+    SigningKeyNamed(SigningKeyNamed),
+    /// Records are about to be deleted.
+    Pruned(Pruned),
+    /// The log was rolled back, and somebody said that it is to go on from here.
+    RollbackAccepted(RollbackAccepted),
+    /// The clock of the machine jumped; times before and after do not compare.
+    ClockStepped {
+        /// By how many milliseconds; negative where it went back.
+        by_ms: i64,
     },
 }
 
@@ -319,34 +319,6 @@ pub struct CallAfter {
     pub state: CallState,
 }
 
-/// Another configuration came into force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfigChanged {
-    /// Who asked for it: `SIGHUP`, `key ` and the name of an API key, or `start`.
-    pub by: String,
-    /// What is different; empty in the first record of a database.
-    pub changes: Vec<ConfigChange>,
-    /// Keys whose new value takes effect at the next start.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub needs_restart: Vec<String>,
-    /// The whole configuration, for comparison at the next start. Of a secret there is a keyed fingerprint.
-    pub in_force: BTreeMap<String, String>,
-}
-
-/// One key that has another value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfigChange {
-    /// The dotted key.
-    pub key: String,
-    /// The value before; `None` where it had none, or where it is a secret.
-    pub from: Option<String>,
-    /// The value now; `None` where it has none any more, or where it is a secret.
-    pub to: Option<String>,
-    /// It is a secret: that it changed is all there is to say.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub secret: bool,
-}
-
 /// What was done with a pushed profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -388,19 +360,23 @@ pub enum Kind {
     ProfilePushed,
     /// See [`Event::HealthChanged`].
     HealthChanged,
-    /// See [`Event::ConfigChanged`].
-    ConfigChanged,
-    /// See [`Event::ConfigRefused`].
-    ConfigRefused,
     /// See [`Event::IncidentOpened`].
     IncidentOpened,
     /// See [`Event::IncidentResolved`].
     IncidentResolved,
+    /// See [`Event::SigningKeyNamed`].
+    SigningKeyNamed,
+    /// See [`Event::Pruned`].
+    Pruned,
+    /// See [`Event::RollbackAccepted`].
+    RollbackAccepted,
+    /// See [`Event::ClockStepped`].
+    ClockStepped,
 }
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -414,10 +390,12 @@ impl Kind {
         Self::WebhookUnusable,
         Self::ProfilePushed,
         Self::HealthChanged,
-        Self::ConfigChanged,
-        Self::ConfigRefused,
         Self::IncidentOpened,
         Self::IncidentResolved,
+        Self::SigningKeyNamed,
+        Self::Pruned,
+        Self::RollbackAccepted,
+        Self::ClockStepped,
     ];
 
     /// The stable name, as in the database and in exports.
@@ -436,10 +414,12 @@ impl Kind {
             Self::WebhookUnusable => "webhook_unusable",
             Self::ProfilePushed => "profile_pushed",
             Self::HealthChanged => "health_changed",
-            Self::ConfigChanged => "config_changed",
-            Self::ConfigRefused => "config_refused",
             Self::IncidentOpened => "incident_opened",
             Self::IncidentResolved => "incident_resolved",
+            Self::SigningKeyNamed => "signing_key_named",
+            Self::Pruned => "pruned",
+            Self::RollbackAccepted => "rollback_accepted",
+            Self::ClockStepped => "clock_stepped",
         }
     }
 }
@@ -461,10 +441,12 @@ impl Event {
             Self::WebhookUnusable { .. } => Kind::WebhookUnusable,
             Self::ProfilePushed { .. } => Kind::ProfilePushed,
             Self::HealthChanged { .. } => Kind::HealthChanged,
-            Self::ConfigChanged(_) => Kind::ConfigChanged,
-            Self::ConfigRefused { .. } => Kind::ConfigRefused,
             Self::IncidentOpened { .. } => Kind::IncidentOpened,
             Self::IncidentResolved { .. } => Kind::IncidentResolved,
+            Self::SigningKeyNamed(_) => Kind::SigningKeyNamed,
+            Self::Pruned(_) => Kind::Pruned,
+            Self::RollbackAccepted(_) => Kind::RollbackAccepted,
+            Self::ClockStepped { .. } => Kind::ClockStepped,
         }
     }
 }

@@ -3,13 +3,27 @@
 mod chain;
 mod detail;
 mod event;
+mod examiner;
 mod exchange;
+mod finding;
+mod found;
+mod head;
+mod note;
 mod standing;
+mod tree;
+mod upkeep;
 
-pub use chain::{Hash, Link, RecordContent};
+pub use chain::{Hash, Link, RecordContent, RowContent};
 pub use event::{
-    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Door,
-    Event, HandoffIntended, Kind, Personal, ProfileAction, Record, Stages,
+    Answer, Attempt, CallAfter, CallAnswered, CallDecided, Door, Event, HandoffIntended, Kind,
+    Personal, ProfileAction, Record, Stages,
 };
+pub use examiner::{Examiner, Start, Told, Walked};
 pub use exchange::Exchange;
+pub use finding::{Finding, FindingKind, Findings};
+pub use found::FoundRow;
+pub use head::{Head, Proof, ProofState};
+pub use note::{BadNote, NoKey, PublicKey, SigningKey, Statement, Subject, signature_of};
 pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, Standing};
+pub use tree::Frontier;
+pub use upkeep::{Pruned, RollbackAccepted, SigningKeyNamed};

@@ -1,13 +1,13 @@
 //! What runs beside the calls: probes, refreshes, and keeping the warm cache. Each is one supervised task.
 
 pub mod canary;
+pub mod checkpoint;
 pub mod held;
 pub mod interrupted;
 pub mod probe;
 pub mod profiles;
 pub mod reap;
 pub mod ruleset;
-pub mod systemd;
 
 use crate::braze::Braze;
 use crate::clock::Clock;

@@ -213,6 +213,23 @@ pub(super) fn open_incident(
     Ok(last.filter(|record| record.kind == Kind::IncidentOpened.as_str()))
 }
 
+/// The newest record of a kind in which the log tells of itself.
+pub(super) fn last_of_kind(
+    connection: &Connection,
+    kind: Kind,
+) -> rusqlite::Result<Option<RawRecord>> {
+    connection
+        .prepare_cached(
+            "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
+             FROM audit_records INDEXED BY idx_audit_records_kind_id
+             WHERE kind IN ('signing_key_named', 'pruned', 'rollback_accepted', 'clock_stepped')
+                 AND kind = ?1
+             ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([kind.as_str()], raw)
+        .optional()
+}
+
 /// How many calls were held at some time after a record.
 pub(super) fn calls_held_after(connection: &Connection, id: i64) -> rusqlite::Result<i64> {
     connection

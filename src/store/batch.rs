@@ -4,7 +4,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::is_own_fault;
 use super::submission::{Effect, Outcome, PreparedRecord, Submission, Work};
-use super::{audit_records, calls, connection, dialer_states, profiles};
+use super::{audit_records, calls, checkpoints, connection, dialer_states, profiles};
 use crate::audit::Link;
 use crate::call::CallId;
 
@@ -100,6 +100,7 @@ impl Batch<'_> {
             }
             Work::DeleteProfile(phone) => profiles::delete(self.connection, phone)?,
             Work::Beat => connection::touch(self.connection)?,
+            Work::Checkpoint(new) => checkpoints::write(self.connection, new)?,
         }
         Ok(Outcome::Written {
             first_id,

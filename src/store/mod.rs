@@ -7,13 +7,17 @@ mod answers;
 mod audit_records;
 mod batch;
 mod calls;
+mod checkpoints;
 mod column;
 mod connection;
 mod dialer_states;
 mod error;
+mod found;
+mod head_file;
 mod legs;
 pub mod migrate;
 mod migrations;
+mod notary;
 mod open;
 mod profiles;
 mod readers;
@@ -23,7 +27,7 @@ mod tests;
 mod trail;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -35,13 +39,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use audit_records::{RawRecord, StoredRecord};
 pub use calls::StoredCall;
 pub use error::{OpenError, StoreError};
+pub use head_file::{head_path, read_head};
 pub use legs::{Direction, StoredLeg};
+pub use notary::Notary;
 pub use profiles::StoredProfile;
 pub use trail::Trail;
 pub use writer::Health;
 
 use crate::alert::IncidentKind;
-use crate::audit::{Link, Record, ServiceState};
+use crate::audit::{Kind, Link, Proof, Record, ServiceState, SigningKeyNamed};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::phone::E164;
@@ -117,6 +123,8 @@ struct Inner {
     lost: Arc<AtomicU64>,
     readers: Readers,
     clock: Clock,
+    path: PathBuf,
+    proof: watch::Sender<Proof>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -165,6 +173,8 @@ impl Store {
             lost: Arc::default(),
             readers,
             clock: options.clock.clone(),
+            path: options.path.clone(),
+            proof: watch::Sender::default(),
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -331,6 +341,39 @@ impl Store {
     /// The end of the audit chain.
     pub async fn head(&self) -> Result<Link, StoreError> {
         self.ask(|reader| Ok(audit_records::head(reader)?)).await
+    }
+
+    /// Where the audit log was signed last, and whether it can be signed.
+    pub fn proof(&self) -> Proof {
+        self.0.proof.borrow().clone()
+    }
+
+    /// Tells whoever waits for it; see [`Store::proof`].
+    pub fn proof_changes(&self) -> watch::Receiver<Proof> {
+        self.0.proof.subscribe()
+    }
+
+    fn tell_proof(&self, proof: Proof) {
+        self.0.proof.send_replace(proof);
+    }
+
+    /// The key that the log names last.
+    async fn last_signing_key(&self) -> Result<Option<SigningKeyNamed>, StoreError> {
+        self.ask(|reader| {
+            let named = audit_records::last_of_kind(reader, Kind::SigningKeyNamed)?;
+            let read = |named: RawRecord| serde_json::from_str(&named.detail).ok();
+            Ok(named.and_then(read))
+        })
+        .await
+    }
+
+    /// The database file.
+    fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     /// The random name of this audit log, made with the database.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
 use super::calls::{CallChange, NewCall};
+use super::checkpoints::NewCheckpoint;
 use super::profiles::StoredProfile;
 use super::{StoreError, answers, calls, legs};
 use crate::audit::{Event, Kind, Record, ServiceState};
@@ -49,6 +50,8 @@ pub(super) enum Work {
     DeleteProfile(E164),
     /// Nothing but a commit that reaches the disk.
     Beat,
+    /// What was signed.
+    Checkpoint(NewCheckpoint),
 }
 
 /// What became of a submission that was committed.
@@ -192,10 +195,12 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         | Event::WebhookUnusable { .. }
         | Event::ProfilePushed { .. }
         | Event::HealthChanged { .. }
-        | Event::ConfigChanged(_)
-        | Event::ConfigRefused { .. }
         | Event::IncidentOpened { .. }
-        | Event::IncidentResolved { .. } => Effect::None,
+        | Event::IncidentResolved { .. }
+        | Event::SigningKeyNamed(_)
+        | Event::Pruned(_)
+        | Event::RollbackAccepted(_)
+        | Event::ClockStepped { .. } => Effect::None,
     })
 }
 

@@ -8,7 +8,6 @@
 mod check_config;
 mod commands;
 mod serve;
-mod systemd;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -4,6 +4,7 @@ mod calls;
 mod chain;
 mod dialer_states;
 mod disk;
+mod notary;
 mod opening;
 mod schema;
 mod speed;

@@ -6,20 +6,25 @@ use crate::store::migrations::{STEPS, Step};
 use crate::store::{OpenError, open};
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
-const RELEASED: [(u32, &str); 1] = [(1, include_str!("../../../tests/data/schema_v1.sql"))];
+const RELEASED: [(u32, &str); 2] = [
+    (1, include_str!("../../../tests/data/schema_v1.sql")),
+    (2, include_str!("../../../tests/data/schema_v2.sql")),
+];
+/// The newest version.
+const LATEST: u32 = 2;
 
 /// Two steps after the real ones, as a later release would have them.
 fn later() -> Vec<Step> {
     let mut steps: Vec<_> = STEPS.iter().map(|step| Step { ..*step }).collect();
     steps.push(Step {
-        version: 2,
+        version: LATEST + 1,
         name: "notes",
         up: "CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT) STRICT;
              INSERT INTO notes (body) SELECT sid FROM calls;",
         down: "DROP TABLE notes;",
     });
     steps.push(Step {
-        version: 3,
+        version: LATEST + 2,
         name: "note colors",
         up: "ALTER TABLE notes ADD COLUMN color TEXT;",
         down: "ALTER TABLE notes DROP COLUMN color;",
@@ -122,9 +127,12 @@ async fn an_older_database_is_copied_then_migrated_with_its_data() {
     assert_eq!(
         migrate::status_with(&home.path(), &steps).unwrap(),
         MigrationStatus {
-            current: 1,
-            latest: 3,
-            pending: vec!["2: notes".into(), "3: note colors".into()],
+            current: LATEST,
+            latest: LATEST + 2,
+            pending: vec![
+                format!("{}: notes", LATEST + 1),
+                format!("{}: note colors", LATEST + 2)
+            ],
         }
     );
     let store = Store::open_with(&home.options(), &steps).unwrap();
@@ -140,7 +148,7 @@ async fn an_older_database_is_copied_then_migrated_with_its_data() {
     assert!(
         backups[0]
             .to_string_lossy()
-            .ends_with(&format!(".db.v1.{START_MS}.bak"))
+            .ends_with(&format!(".db.v{LATEST}.{START_MS}.bak"))
     );
     // The copy is a whole database of the older version, which this program opens.
     let copy = Store::open(&Options::new(&backups[0], clock())).unwrap();
@@ -148,7 +156,9 @@ async fn an_older_database_is_copied_then_migrated_with_its_data() {
     copy.close().await;
     // And the migrated one is too new for a program that knows the first step only.
     let refused = Store::open(&home.options()).unwrap_err();
-    assert!(matches!(refused, OpenError::Newer { found: 3, known: 1 }));
+    assert!(
+        matches!(refused, OpenError::Newer { found, known } if (found, known) == (LATEST + 2, LATEST))
+    );
 }
 
 #[tokio::test]
@@ -163,19 +173,22 @@ async fn up_down_up_with_data_ends_where_it_began() {
     let first = described(&home.stranger());
     let steps = later();
     migrate::up_with(&home.path(), &clock(), &steps).unwrap();
-    let back = migrate::down_with(&home.path(), 1, &Clock::manual(at(1)), &steps).unwrap();
-    assert_eq!((back.from, back.to), (3, 1));
+    let back = migrate::down_with(&home.path(), LATEST, &Clock::manual(at(1)), &steps).unwrap();
+    assert_eq!((back.from, back.to), (LATEST + 2, LATEST));
     assert!(back.backup.unwrap().exists());
     assert_eq!(described(&home.stranger()), first);
     let store = home.open();
     assert_eq!(verified(&store).await.len(), 1);
     store.close().await;
     let gone = migrate::down(&home.path(), 0, &Clock::manual(at(2))).unwrap();
-    assert_eq!((gone.from, gone.to), (1, 0));
+    assert_eq!((gone.from, gone.to), (LATEST, 0));
     assert!(described(&home.stranger()).is_empty());
-    assert_eq!(migrate::status(&home.path()).unwrap().pending.len(), 1);
+    assert_eq!(
+        migrate::status(&home.path()).unwrap().pending.len(),
+        STEPS.len()
+    );
     let again = migrate::up(&home.path(), &Clock::manual(at(3))).unwrap();
-    assert_eq!((again.from, again.to), (0, 1));
+    assert_eq!((again.from, again.to), (0, LATEST));
     assert_eq!(described(&home.stranger()), first);
     let store = home.open();
     assert_eq!(verified(&store).await.len(), 0);
@@ -189,14 +202,14 @@ fn a_step_that_fails_leaves_the_database_as_it_was() {
     let first = described(&home.stranger());
     let mut steps = later();
     steps.push(Step {
-        version: 4,
+        version: LATEST + 3,
         name: "broken",
         up: "CREATE TABLE calls (id INTEGER PRIMARY KEY)",
         down: "",
     });
     assert!(migrate::up_with(&home.path(), &clock(), &steps).is_err());
     assert_eq!(described(&home.stranger()), first);
-    assert_eq!(migrate::status(&home.path()).unwrap().current, 1);
+    assert_eq!(migrate::status(&home.path()).unwrap().current, LATEST);
     assert_eq!(home.files(".bak").len(), 1);
 }
 
@@ -206,9 +219,9 @@ fn there_is_no_way_down_to_a_version_above() {
     assert_eq!(migrate::status(&home.path()).unwrap().current, 0);
     assert!(!open::exists(&home.path()).unwrap());
     migrate::up(&home.path(), &clock()).unwrap();
-    let refused = migrate::down(&home.path(), 2, &clock());
+    let refused = migrate::down(&home.path(), LATEST + 1, &clock());
     assert!(matches!(
         refused,
-        Err(OpenError::NoSuchVersion { asked: 2, known: 1 })
+        Err(OpenError::NoSuchVersion { asked, known }) if (asked, known) == (LATEST + 1, LATEST)
     ));
 }

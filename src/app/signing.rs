@@ -1,0 +1,49 @@
+//! The key that signs the audit log: configured, or in a file beside the database, made at the first start.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::{beside, settings};
+use crate::audit::{PublicKey, SigningKey};
+use crate::config::Config;
+
+/// Where the key is kept that was not configured.
+fn key_path(database: &Path) -> PathBuf {
+    beside(database, ".signing")
+}
+
+/// Where the public half of the key lies for whoever verifies.
+pub fn public_key_path(database: &Path) -> PathBuf {
+    beside(database, ".signing.pub")
+}
+
+/// The key that signs, and one that may have signed before a key was configured.
+pub(super) fn keys(config: &Config, log_id: &str) -> anyhow::Result<(SigningKey, Vec<SigningKey>)> {
+    let path = key_path(&config.storage.path);
+    if let Some(secret) = &config.storage.signing_key {
+        let key = SigningKey::read(log_id, secret.expose()).context("storage.signing_key")?;
+        let former = fs::read_to_string(&path).ok();
+        let former = former.and_then(|text| SigningKey::read(log_id, &text).ok());
+        return Ok((key, former.into_iter().collect()));
+    }
+    let text = settings::drawn_once(&path)?;
+    let key = SigningKey::read(log_id, &text).with_context(|| path.display().to_string())?;
+    Ok((key, Vec::new()))
+}
+
+/// Lays the public half beside the database, where it is not.
+pub(super) fn publish(config: &Config, key: &PublicKey) -> anyhow::Result<()> {
+    let path = public_key_path(&config.storage.path);
+    let line = format!("{}\n", key.to_line());
+    if fs::read_to_string(&path).is_ok_and(|found| found == line) {
+        return Ok(());
+    }
+    tracing::info!(
+        event = "audit.key",
+        public_key = line.trim(),
+        "this key signs the audit log; keep its public half where this machine cannot change it"
+    );
+    fs::write(&path, line).with_context(|| format!("cannot write {}", path.display()))
+}

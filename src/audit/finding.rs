@@ -1,0 +1,118 @@
+//! What a verification finds, by name.
+
+use serde::{Deserialize, Serialize};
+
+/// The kinds of findings: a closed list, stable in what the command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// A record is not what was written.
+    Altered,
+    /// A record is gone from the middle or the beginning.
+    Missing,
+    /// A record is there that was never written.
+    Inserted,
+    /// Records at the end are gone that a checkpoint in the same file covers.
+    Truncated,
+    /// The file is an older one than the head or anchor tells of.
+    RolledBack,
+    /// The file is not the one that the anchor was taken of.
+    AnchorMismatch,
+    /// A checkpoint, a cut or a key does not hold.
+    CheckpointInvalid,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What.
+    pub kind: FindingKind,
+    /// The record where it shows, if it shows at one.
+    pub record: Option<i64>,
+    /// In words.
+    pub message: String,
+}
+
+/// Findings that are told one by one; of more, only the number is told.
+const TOLD: usize = 1_000;
+
+/// What was found so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    list: Vec<Finding>,
+    more: u64,
+}
+
+impl Findings {
+    /// Adds one.
+    pub fn add(
+        &mut self,
+        kind: FindingKind,
+        record: impl Into<Option<i64>>,
+        message: impl Into<String>,
+    ) {
+        if self.list.len() >= TOLD {
+            self.more += 1;
+            return;
+        }
+        self.list.push(Finding {
+            kind,
+            record: record.into(),
+            message: message.into(),
+        });
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many were left out of the list.
+    pub fn more(&self) -> u64 {
+        self.more
+    }
+
+    /// The list, in the order in which they were found.
+    pub fn list(&self) -> &[Finding] {
+        &self.list
+    }
+
+    /// Whether one of this kind is among them.
+    pub fn has(&self, kind: FindingKind) -> bool {
+        self.list.iter().any(|finding| finding.kind == kind)
+    }
+
+    /// Whether one is about this record.
+    pub fn about(&self, record: i64) -> bool {
+        self.list
+            .iter()
+            .any(|finding| finding.record == Some(record))
+    }
+
+    /// A record that was thought to be missing stands elsewhere.
+    pub(super) fn moved(&mut self, record: i64, last_of_gap: i64, now_at: i64) {
+        let gap = self
+            .list
+            .iter_mut()
+            .find(|finding| finding.kind == FindingKind::Missing && finding.record == Some(record));
+        let Some(gap) = gap else { return };
+        gap.kind = FindingKind::Altered;
+        gap.message = format!("record {record} was given the number {now_at}");
+        if last_of_gap > record {
+            self.add(
+                FindingKind::Missing,
+                record + 1,
+                missing(record + 1, last_of_gap),
+            );
+        }
+    }
+}
+
+/// The words for records that are gone.
+pub(super) fn missing(first: i64, last: i64) -> String {
+    if first == last {
+        format!("record {first} is missing")
+    } else {
+        format!("records {first} to {last} are missing")
+    }
+}

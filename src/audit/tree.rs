@@ -1,0 +1,179 @@
+//! The Merkle tree of RFC 6962 over the records' hashes, kept as its right edge only.
+//!
+//! A leaf is the SHA-256 of a zero byte and a record's hash; a node that of a one byte and its two children. The *frontier*
+//! of a log of so many records is the list of the roots of its perfect subtrees, largest first: one per bit that is set in
+//! the size. It is all that is needed to go on, and to say the root.
+
+use sha2::{Digest, Sha256};
+
+use super::Hash;
+
+/// More levels than a log of `u64` records can have.
+const LEVELS: usize = 64;
+const HASH_BYTES: usize = 32;
+
+/// The right edge of the tree over the first records of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frontier {
+    size: u64,
+    /// Roots of perfect subtrees, largest first.
+    roots: Vec<Hash>,
+}
+
+impl Default for Frontier {
+    fn default() -> Self {
+        Self {
+            size: 0,
+            roots: Vec::with_capacity(LEVELS),
+        }
+    }
+}
+
+impl Frontier {
+    /// How many records it covers.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Takes the hash of the next record in.
+    pub fn append(&mut self, record: &Hash) {
+        let mut root = leaf(record);
+        // Each bit that is set at the low end is a subtree as large as what has come together so far.
+        let mut size = self.size;
+        while size & 1 == 1 {
+            let Some(left) = self.roots.pop() else { break };
+            root = node(&left, &root);
+            size >>= 1;
+        }
+        self.roots.push(root);
+        self.size += 1;
+    }
+
+    /// The root of the tree; of no records, the SHA-256 of nothing.
+    pub fn root(&self) -> Hash {
+        let mut from_right = self.roots.iter().rev();
+        let Some(last) = from_right.next() else {
+            return Sha256::digest([]).into();
+        };
+        from_right.fold(*last, |right, left| node(left, &right))
+    }
+
+    /// The subtree roots one after another, as they are stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.roots.concat()
+    }
+
+    /// Reads what [`Frontier::to_bytes`] gave for a log of `size` records; `None` where it cannot be that.
+    pub fn from_bytes(size: u64, bytes: &[u8]) -> Option<Self> {
+        let (roots, rest) = bytes.as_chunks::<HASH_BYTES>();
+        let wanted = usize::try_from(size.count_ones()).ok()?;
+        (rest.is_empty() && roots.len() == wanted).then(|| {
+            let mut frontier = Self {
+                size,
+                ..Self::default()
+            };
+            frontier.roots.extend_from_slice(roots);
+            frontier
+        })
+    }
+}
+
+fn leaf(record: &[u8]) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update([0]);
+    hasher.update(record);
+    hasher.finalize().into()
+}
+
+fn node(left: &Hash, right: &Hash) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update([1]);
+    hasher.update(left);
+    hasher.update(right);
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The definition of RFC 6962, section 2.1, as it stands there.
+    fn defined(leaves: &[Hash]) -> Hash {
+        match leaves.len() {
+            0 => Sha256::digest([]).into(),
+            1 => leaves[0],
+            n => {
+                let k = n.next_power_of_two() / 2;
+                node(&defined(&leaves[..k]), &defined(&leaves[k..]))
+            }
+        }
+    }
+
+    fn hex_hash(text: &str) -> Hash {
+        hex::decode(text).unwrap().try_into().unwrap()
+    }
+
+    /// The inputs and roots that the reference implementation of Certificate Transparency publishes.
+    #[test]
+    fn roots_are_those_of_the_published_vectors() {
+        let inputs = [
+            "",
+            "00",
+            "10",
+            "2021",
+            "3031",
+            "40414243",
+            "5051525354555657",
+            "606162636465666768696a6b6c6d6e6f",
+        ];
+        let roots = [
+            "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+            "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+            "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+            "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+            "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+            "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+            "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+            "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+        ];
+        let mut leaves = Vec::new();
+        for (input, root) in inputs.iter().zip(roots) {
+            leaves.push(leaf(&hex::decode(input).unwrap()));
+            assert_eq!(defined(&leaves), hex_hash(root), "{} leaves", leaves.len());
+        }
+        assert_eq!(
+            Frontier::default().root(),
+            hex_hash("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_frontier_says_the_root_of_the_definition(records in prop::collection::vec(any::<Hash>(), 0..200)) {
+            let mut frontier = Frontier::default();
+            let mut leaves = Vec::new();
+            for record in &records {
+                frontier.append(record);
+                leaves.push(leaf(record));
+                prop_assert_eq!(frontier.root(), defined(&leaves));
+            }
+            let read = Frontier::from_bytes(frontier.size(), &frontier.to_bytes());
+            prop_assert_eq!(read, Some(frontier));
+        }
+    }
+
+    #[test]
+    fn what_is_no_frontier_of_that_size_is_refused() {
+        let mut frontier = Frontier::default();
+        for n in 0..5 {
+            frontier.append(&[n; 32]);
+        }
+        let bytes = frontier.to_bytes();
+        assert_eq!(bytes.len(), 64);
+        assert_eq!(Frontier::from_bytes(4, &bytes), None);
+        assert_eq!(Frontier::from_bytes(5, &bytes[..63]), None);
+        assert!(Frontier::from_bytes(6, &bytes).is_some_and(|other| other != frontier));
+    }
+}

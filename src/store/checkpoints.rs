@@ -1,0 +1,110 @@
+//! Tables `audit_checkpoints` and `audit_cuts`: what was signed.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// A checkpoint to write down.
+#[derive(Clone, Debug)]
+pub(super) struct NewCheckpoint {
+    pub(super) size: i64,
+    pub(super) note: String,
+    pub(super) frontier: Vec<u8>,
+    /// It stays beside the one before it, instead of taking its place.
+    pub(super) is_kept: bool,
+}
+
+/// A checkpoint as it lies in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredCheckpoint {
+    pub(super) id: i64,
+    pub(super) size: i64,
+    pub(super) note: String,
+    pub(super) frontier: Option<Vec<u8>>,
+}
+
+/// What was pruned, as it lies in the tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredCut {
+    pub(super) through_id: i64,
+    pub(super) through_hash: Vec<u8>,
+    /// Note and frontier.
+    pub(super) signed: Option<(String, Vec<u8>)>,
+}
+
+/// The newest checkpoint.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<StoredCheckpoint>> {
+    connection
+        .prepare_cached(
+            "SELECT id, size, note, frontier FROM audit_checkpoints ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([], stored)
+        .optional()
+}
+
+fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredCheckpoint> {
+    Ok(StoredCheckpoint {
+        id: row.get(0)?,
+        size: row.get(1)?,
+        note: lossy(row, 2)?,
+        frontier: row
+            .get_ref(3)?
+            .as_bytes_or_null()
+            .ok()
+            .flatten()
+            .map(<[u8]>::to_vec),
+    })
+}
+
+/// What was pruned so far.
+pub(super) fn cut(connection: &Connection) -> rusqlite::Result<StoredCut> {
+    let signed = connection
+        .prepare_cached("SELECT note, frontier FROM audit_cuts")?
+        .query_row([], |row| Ok((lossy(row, 0)?, bytes(row, 1)?)))
+        .optional()?;
+    connection
+        .prepare_cached("SELECT through_id, through_hash FROM prune_gate")?
+        .query_row([], |row| {
+            Ok(StoredCut {
+                through_id: row.get(0)?,
+                through_hash: bytes(row, 1)?,
+                signed,
+            })
+        })
+}
+
+/// Bytes of whatever type; what is none is empty, which no signed thing is.
+fn bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
+    Ok(row.get_ref(column)?.as_bytes().unwrap_or_default().to_vec())
+}
+
+/// Text that anybody may have written: what is not UTF-8 is replaced, and then no signature holds.
+fn lossy(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(&bytes(row, column)?).into_owned())
+}
+
+/// Writes a checkpoint. Only the newest one carries the frontier.
+pub(super) fn write(connection: &Connection, new: &NewCheckpoint) -> rusqlite::Result<()> {
+    let newest: Option<i64> = connection
+        .prepare_cached("SELECT max(id) FROM audit_checkpoints")?
+        .query_row([], |row| row.get(0))?;
+    match newest {
+        Some(id) if !new.is_kept => {
+            connection
+                .prepare_cached(
+                    "UPDATE audit_checkpoints SET size = ?2, note = ?3, frontier = ?4 WHERE id = ?1",
+                )?
+                .execute(params![id, new.size, new.note, new.frontier])?;
+        }
+        Some(_) | None => {
+            let id = newest.unwrap_or(0);
+            connection
+                .prepare_cached("UPDATE audit_checkpoints SET frontier = NULL WHERE id = ?1")?
+                .execute([id])?;
+            connection
+                .prepare_cached(
+                    "INSERT INTO audit_checkpoints (id, size, note, frontier) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![id + 1, new.size, new.note, new.frontier])?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,473 @@
+//! Signs the log: reads back from the file what was written since the last time, recomputes it, and signs what holds.
+//!
+//! Nothing is signed over a file that contradicts itself, or that is older than the head kept beside it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::Mutex;
+
+use super::checkpoints::{self, NewCheckpoint};
+use super::submission::Work;
+use super::{Store, StoreError, audit_records, column, found, head_file};
+use crate::audit::{
+    BadNote, Event, Frontier, Head, Kind, Link, Proof, ProofState, PublicKey, Record, SigningKey,
+    SigningKeyNamed, Statement, Subject,
+};
+
+/// Records read back at a time.
+const PAGE: u32 = 1_000;
+/// One checkpoint of this time stays.
+const KEEP_EVERY: Duration = Duration::from_mins(10);
+/// How often the head beside the database is renewed.
+const HEAD_EVERY: Duration = Duration::from_secs(10);
+
+/// Signs the log of a store. Cheap to clone; all clones share one place in the log.
+#[derive(Clone, Debug)]
+pub struct Notary(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    key: SigningKey,
+    head_path: PathBuf,
+    work: Mutex<Progress>,
+}
+
+/// How far it has read.
+#[derive(Debug, Default)]
+struct Progress {
+    /// `None` until the place of the last run is found again, and where the log must not be signed.
+    place: Option<Place>,
+    /// How many records the newest checkpoint covers; `None` where there is none.
+    signed: Option<u64>,
+    /// When the newest row of the checkpoints was begun.
+    kept_at: Option<Instant>,
+    head_at: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+struct Place {
+    link: Link,
+    /// When the record there happened.
+    at: Option<Timestamp>,
+    frontier: Frontier,
+}
+
+/// Why something is not signed.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    /// It may be signed later.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It must not be signed.
+    #[error("{what}")]
+    Broken { record: Option<i64>, what: String },
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+fn broken(record: impl Into<Option<i64>>, what: impl Into<String>) -> Trouble {
+    Trouble::Broken {
+        record: record.into(),
+        what: what.into(),
+    }
+}
+
+impl Notary {
+    /// Takes the log up where the last run left it, names the key in it where it is a new one, and signs. `former` are keys
+    /// that may have signed before. Never fails: what cannot be signed now is told by [`Store::proof`].
+    pub async fn begin(store: &Store, key: SigningKey, former: &[SigningKey]) -> Self {
+        let notary = Self(Arc::new(Inner {
+            store: store.clone(),
+            head_path: head_file::head_path(store.path()),
+            key,
+            work: Mutex::default(),
+        }));
+        if notary.find_place().await && notary.name_key(former).await.is_ok() {
+            notary.sign(true).await;
+        }
+        notary
+    }
+
+    /// The key by which its signatures are known.
+    pub fn public_key(&self) -> &PublicKey {
+        self.0.key.public()
+    }
+
+    /// Signs a cut: so many records, which are about to be deleted, had this root.
+    pub fn sign_cut(&self, size: u64, frontier: &Frontier) -> String {
+        self.0.key.sign(&Statement {
+            subject: Subject::Cut,
+            size,
+            root: frontier.root(),
+        })
+    }
+
+    /// Looks for the place where the last run left off; whether the log may be signed from there.
+    async fn find_place(&self) -> bool {
+        if let Some(state) = self.rolled_back().await {
+            self.tell(state);
+            return false;
+        }
+        let key = self.0.key.public().clone();
+        match self
+            .0
+            .store
+            .ask(move |reader| Ok(resume(reader, &key)))
+            .await
+        {
+            Ok(Ok((place, signed))) => {
+                let mut work = self.0.work.lock().await;
+                work.place = Some(place);
+                work.signed = signed;
+                true
+            }
+            Ok(Err(trouble)) => {
+                self.report(&trouble);
+                false
+            }
+            Err(error) => {
+                self.report(&error.into());
+                false
+            }
+        }
+    }
+
+    /// Whether the head kept beside the database says more than the database does.
+    async fn rolled_back(&self) -> Option<ProofState> {
+        let path = self.0.head_path.clone();
+        let kept = match tokio::task::spawn_blocking(move || head_file::read_head(&path)).await {
+            Ok(Ok(kept)) => kept?,
+            Ok(Err(error)) => {
+                tracing::warn!(event = "audit.head_unreadable", path = %self.0.head_path.display(), error = %error, "the head kept beside the database cannot be read; a database put back from elsewhere would not be noticed");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let asked = kept.clone();
+        let compared = self.0.store.ask(move |reader| {
+            let last = audit_records::head(reader)?;
+            let same_log = audit_records::log_id(reader)? == asked.log_id;
+            let there = same_log && has(reader, &asked)?;
+            Ok((u64::try_from(last.id).unwrap_or_default(), there))
+        });
+        match compared.await {
+            Ok((found, false)) => Some(ProofState::RolledBack { known: kept, found }),
+            Ok((_, true)) | Err(_) => None,
+        }
+    }
+
+    /// Writes into the log which key signs from here on, where the log does not say so.
+    async fn name_key(&self, former: &[SigningKey]) -> Result<(), StoreError> {
+        let named = self.0.store.last_signing_key().await?;
+        let key = self.0.key.public();
+        let previous = named.map(|named| named.key);
+        if previous.as_deref() == Some(&key.to_line()) {
+            return Ok(());
+        }
+        let endorser = former
+            .iter()
+            .find(|former| Some(former.public().to_line()) == previous);
+        if previous.is_some() && endorser.is_none() {
+            tracing::warn!(
+                event = "audit.key_not_endorsed",
+                key = key.to_line(),
+                "another key signs the audit log from now on, and the key before is not at hand to say so"
+            );
+        }
+        let named = SigningKeyNamed {
+            key: key.to_line(),
+            endorsement: endorser.map(|former| former.endorse(key)),
+            previous,
+        };
+        let now = self.0.store.clock().now();
+        let record = Record::of_service(now, Event::SigningKeyNamed(named));
+        self.0.store.append(vec![record]).await.map(drop)
+    }
+
+    /// Signs what was written since the last time, if anything was. `keep`: the checkpoint is to stay whatever comes after it.
+    pub async fn sign(&self, keep: bool) {
+        let mut work = self.0.work.lock().await;
+        if work.place.is_none() {
+            drop(work);
+            if !self.may_look_again() || !self.find_place().await {
+                return;
+            }
+            work = self.0.work.lock().await;
+        }
+        match self.advance_and_sign(&mut work, keep).await {
+            Ok(()) => {}
+            Err(Trouble::Store(error)) => {
+                tracing::debug!(event = "audit.unsigned", error = %error, "the log is signed later");
+            }
+            Err(trouble) => {
+                work.place = None;
+                self.report(&trouble);
+            }
+        }
+    }
+
+    /// What was found wrong once stays wrong until the next start; a disk that did not answer may answer now.
+    fn may_look_again(&self) -> bool {
+        self.0.store.proof().state == ProofState::Unknown
+    }
+
+    async fn advance_and_sign(&self, work: &mut Progress, keep: bool) -> Result<(), Trouble> {
+        let store = &self.0.store;
+        let Some(mut place) = work.place.clone() else {
+            return Ok(());
+        };
+        loop {
+            let (next, more) = store
+                .ask(move |reader| Ok(advance(reader, place)))
+                .await??;
+            place = next;
+            work.place = Some(place.clone());
+            if !more {
+                break;
+            }
+        }
+        let size = place.frontier.size();
+        if work.signed == Some(size) {
+            self.tell_sound(&place, work).await;
+            return Ok(());
+        }
+        let now = store.clock().instant();
+        let is_kept = keep
+            || work
+                .kept_at
+                .is_none_or(|at| now.duration_since(at) >= KEEP_EVERY);
+        let note = self.0.key.sign(&Statement {
+            subject: Subject::Checkpoint,
+            size,
+            root: place.frontier.root(),
+        });
+        let written = store.submit(Work::Checkpoint(NewCheckpoint {
+            size: place.link.id,
+            note: note.clone(),
+            frontier: place.frontier.to_bytes(),
+            is_kept,
+        }));
+        written.await?;
+        work.signed = Some(size);
+        if is_kept {
+            work.kept_at = Some(now);
+        }
+        let head = Head::new(self.public_key(), &note, size, &place.link.hash, place.at);
+        let is_due = keep
+            || work
+                .head_at
+                .is_none_or(|at| now.duration_since(at) >= HEAD_EVERY);
+        if is_due {
+            work.head_at = Some(now);
+            self.keep_head(head.clone()).await;
+        }
+        self.0.store.tell_proof(Proof {
+            state: ProofState::Sound,
+            head: Some(head),
+        });
+        Ok(())
+    }
+
+    /// Nothing is new: the head of the last run is the head of this one.
+    async fn tell_sound(&self, place: &Place, work: &mut Progress) {
+        let proof = self.0.store.proof();
+        if proof.state == ProofState::Sound && proof.head.is_some() {
+            return;
+        }
+        let newest = self.0.store.ask(|reader| Ok(checkpoints::newest(reader)?));
+        let Ok(Some(newest)) = newest.await else {
+            return;
+        };
+        let size = place.frontier.size();
+        let head = Head::new(
+            self.public_key(),
+            &newest.note,
+            size,
+            &place.link.hash,
+            place.at,
+        );
+        work.head_at = Some(self.0.store.clock().instant());
+        self.keep_head(head.clone()).await;
+        self.0.store.tell_proof(Proof {
+            state: ProofState::Sound,
+            head: Some(head),
+        });
+    }
+
+    async fn keep_head(&self, head: Head) {
+        let path = self.0.head_path.clone();
+        let written = tokio::task::spawn_blocking(move || head_file::write_head(&path, &head));
+        let error = match written.await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(event = "audit.head_not_kept", error, path = %self.0.head_path.display(), "the head of the log could not be kept beside the database");
+    }
+
+    fn tell(&self, state: ProofState) {
+        match &state {
+            ProofState::RolledBack { known, found } => tracing::error!(
+                event = "audit.rolled_back",
+                known = known.records,
+                known_head = known.head,
+                found,
+                "the database is not the one that the head beside it tells of; calls go on, nothing is signed"
+            ),
+            ProofState::Broken { record, what } => tracing::error!(
+                event = "audit.broken",
+                record,
+                what,
+                "the audit log contradicts itself; calls go on, nothing is signed"
+            ),
+            ProofState::Unknown | ProofState::Sound => {}
+        }
+        let head = self.0.store.proof().head;
+        self.0.store.tell_proof(Proof { state, head });
+    }
+
+    fn report(&self, trouble: &Trouble) {
+        match trouble {
+            Trouble::Store(error) => {
+                tracing::warn!(event = "audit.unsigned", error = %error, "the log is signed later");
+            }
+            Trouble::Broken { record, what } => self.tell(ProofState::Broken {
+                record: *record,
+                what: what.clone(),
+            }),
+        }
+    }
+}
+
+/// Whether the log has the record that a head names.
+fn has(reader: &Connection, head: &Head) -> Result<bool, StoreError> {
+    let Ok(id) = i64::try_from(head.records) else {
+        return Ok(false);
+    };
+    if id == 0 {
+        return Ok(true);
+    }
+    let cut = checkpoints::cut(reader)?;
+    if id < cut.through_id {
+        return Ok(true);
+    }
+    let wanted = head.hash();
+    if id == cut.through_id {
+        return Ok(wanted.is_some_and(|hash| hash.as_slice() == cut.through_hash));
+    }
+    let mut there = false;
+    found::each(reader, id - 1, 1, |row| {
+        there = row.content.id == id && wanted.is_some_and(|hash| row.hash == hash);
+    })?;
+    Ok(there)
+}
+
+/// The place that the newest checkpoint tells of, and how many records it covers.
+fn resume(reader: &Connection, key: &PublicKey) -> Result<(Place, Option<u64>), Trouble> {
+    let cut = checkpoints::cut(reader)?;
+    let named = audit_records::last_of_kind(reader, Kind::SigningKeyNamed)?;
+    let Some(newest) = checkpoints::newest(reader)? else {
+        if named.is_some() || cut.through_id != 0 {
+            return Err(broken(None, "the signed checkpoints of this log are gone"));
+        }
+        let place = Place {
+            link: Link::GENESIS,
+            at: None,
+            frontier: Frontier::default(),
+        };
+        return Ok((place, None));
+    };
+    let bad = |why: String| broken(None, format!("the newest checkpoint does not hold: {why}"));
+    let statement = match key.open(&newest.note) {
+        Err(BadNote::OtherKey) => {
+            let former = named
+                .and_then(|named| serde_json::from_str::<SigningKeyNamed>(&named.detail).ok())
+                .and_then(|named| PublicKey::from_line(&named.key));
+            let former = former.ok_or_else(|| bad(BadNote::OtherKey.to_string()))?;
+            former.open(&newest.note)
+        }
+        opened => opened,
+    };
+    let statement = statement.map_err(|error| bad(error.to_string()))?;
+    let frontier = newest
+        .frontier
+        .as_deref()
+        .and_then(|bytes| Frontier::from_bytes(statement.size, bytes))
+        .filter(|frontier| frontier.root() == statement.root);
+    let frontier =
+        frontier.ok_or_else(|| bad("its tree does not have the root that was signed".into()))?;
+    if statement.subject != Subject::Checkpoint || u64::try_from(newest.size) != Ok(statement.size)
+    {
+        return Err(bad("it is another than its row says".into()));
+    }
+    let (link, at) = record_at(reader, newest.size)?;
+    let place = Place { link, at, frontier };
+    Ok((place, Some(statement.size)))
+}
+
+/// The record in a place, with its time.
+fn record_at(reader: &Connection, id: i64) -> Result<(Link, Option<Timestamp>), Trouble> {
+    if id == 0 {
+        return Ok((Link::GENESIS, None));
+    }
+    let mut link = None;
+    found::each(reader, id - 1, 1, |row| {
+        if row.content.id == id {
+            let hash = row.agrees_with_itself().map(|(_, hash)| hash);
+            link = Some((hash, column::time(row.content.created_at)));
+        }
+    })?;
+    match link {
+        Some((Some(hash), at)) => Ok((Link { id, hash }, at)),
+        Some((None, _)) => Err(broken(id, format!("record {id} was altered"))),
+        None => {
+            let last = audit_records::head(reader)?;
+            if last.id == id {
+                return Ok((last, None));
+            }
+            Err(broken(
+                id,
+                format!("records up to {id} were signed, and record {id} is gone"),
+            ))
+        }
+    }
+}
+
+/// Reads a page of what comes after a place and recomputes it; whether there may be more.
+fn advance(reader: &Connection, place: Place) -> Result<(Place, bool), Trouble> {
+    let mut place = place;
+    let mut wrong = None;
+    let after = place.link.id;
+    let count = found::each(reader, after, PAGE, |row| {
+        if wrong.is_some() {
+            return;
+        }
+        match row.follows(&place.link) {
+            Some(link) => {
+                place.frontier.append(&link.hash);
+                place.link = link;
+                place.at = column::time(row.content.created_at);
+            }
+            None => wrong = Some(row.content.id),
+        }
+    })?;
+    match wrong {
+        Some(id) => Err(broken(
+            id,
+            format!(
+                "record {id} is not what was written after record {}",
+                place.link.id
+            ),
+        )),
+        None => Ok((place, count == PAGE)),
+    }
+}

@@ -2,18 +2,24 @@
 
 mod certificates;
 pub mod metrics;
+mod reload;
 mod settings;
 pub mod signing;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::admin::{self, Desk};
+pub use reload::say_warnings;
+use reload::{InForce, Rendering};
+use tokio::sync::Mutex;
+
 use crate::audit::{Event, Record};
 use crate::braze::Braze;
 use crate::clock::Clock;
@@ -21,7 +27,7 @@ use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
     Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
-    Recorder, StatusReports, Waiting,
+    Recorder, Reloads, StatusReports, Waiting,
 };
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
@@ -54,6 +60,18 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The socket that the process was given is open to more than the configuration allows.
+    #[error(
+        "the service manager's socket listens on {given}, but [server] listen = {configured}: {why}; set the same address in both"
+    )]
+    Exposed {
+        /// Where the socket listens.
+        given: SocketAddr,
+        /// Where the configuration says.
+        configured: SocketAddr,
+        /// What only a loopback address may have.
+        why: &'static str,
+    },
     /// Anything else.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -79,23 +97,51 @@ pub struct Running {
     parts: Parts,
     braze: Braze,
     clock: Clock,
+    in_force: Arc<Mutex<InForce>>,
 }
 
-/// Opens the store, binds the port and starts everything. Returns when calls can come.
+/// What a process gets from whoever starts it.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Renders the metrics.
+    pub metrics: Option<PrometheusHandle>,
+    /// A socket that listens already; `None`: the address of the configuration is bound.
+    pub listener: Option<TcpListener>,
+    /// Where the configuration came from.
+    pub file: Option<PathBuf>,
+}
+
+/// As [`start_with`], on an address of its own.
 pub async fn start(
     config: &Config,
     clock: &Clock,
     lifecycle: &Lifecycle,
     metrics: Option<PrometheusHandle>,
 ) -> Result<Running, StartError> {
+    let given = Given {
+        metrics,
+        ..Given::default()
+    };
+    start_with(config, clock, lifecycle, given).await
+}
+
+/// Opens the store, binds the port and starts everything. Returns when calls can come.
+pub async fn start_with(
+    config: &Config,
+    clock: &Clock,
+    lifecycle: &Lifecycle,
+    given: Given,
+) -> Result<Running, StartError> {
+    let Given {
+        metrics,
+        listener,
+        file,
+    } = given;
+    let asking = jobs::systemd::extend_start(lifecycle, "opening the database");
     let store = open_store(config, clock)?;
     let notary = notary(config, &store).await?;
-    let refused = |source| StartError::Listen {
-        address: config.server.listen,
-        source,
-    };
-    let server = Server::bind(config.server.listen).await.map_err(refused)?;
-    let address = server.local_addr().map_err(refused)?;
+    drop(asking);
+    let (server, address) = listen(config, listener).await?;
     let tls = certificates(config)?.map(Arc::new);
 
     let braze = braze(config, clock)?;
@@ -145,6 +191,7 @@ pub async fn start(
         parts: parts.clone(),
         braze: braze.clone(),
         clock: clock.clone(),
+        in_force: Arc::new(Mutex::new(InForce::new(Rendering::of(config)?))),
     };
     let watch = parts
         .overload
@@ -180,16 +227,17 @@ pub async fn start(
     };
     admin::start(lifecycle, &config.storage.path, desk);
     let canary = parts.canary.clone();
+    let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
     let serving = server.run(router(parts), tls, limits(config), lifecycle.clone());
     lifecycle.spawn("http", serving);
-    jobs::canary::start(lifecycle, canary).await;
-    say_started(config, address);
+    jobs::canary::start(lifecycle, canary.clone()).await;
+    jobs::systemd::start(lifecycle, canary.clone(), store);
+    say_started(config, address, expires_at, file.as_deref());
     Ok(running)
 }
 
 impl Running {
-    /// Puts another configuration into force: rules, dialers, secrets and texts. Calls in hand finish by what they started with.
-    pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
+    async fn apply(&self, config: &Config) -> anyhow::Result<()> {
         let dialers = dialers(config, &self.clock)?;
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
@@ -208,21 +256,17 @@ impl Running {
             .profile_push
             .secret
             .store(settings::push_secret(config).map(Arc::new));
+        let is_other = self.policies.current().version != policy.version;
         self.policies.replace(policy);
         self.parts.keys.replace(keys);
-        let record = Record::of_service(
-            self.clock.now(),
-            Event::RulesetLoaded(config.ruleset.clone()),
-        );
-        self.parts.recorder.note(record).await;
+        if is_other {
+            let loaded = Event::RulesetLoaded(config.ruleset.clone());
+            let record = Record::of_service(self.clock.now(), loaded);
+            self.parts.recorder.note(record).await;
+        }
         for change in changes {
             jobs::probe::record(&self.parts.recorder, &self.clock, change).await;
         }
-        tracing::info!(
-            event = "config.reloaded",
-            ruleset = config.ruleset.version().as_str(),
-            "another configuration is in force"
-        );
         Ok(())
     }
 
@@ -241,13 +285,57 @@ impl Running {
     }
 }
 
-fn say_started(config: &Config, address: SocketAddr) {
+/// Binds the configured address, or takes the socket that was given.
+async fn listen(
+    config: &Config,
+    given: Option<TcpListener>,
+) -> Result<(Server, SocketAddr), StartError> {
+    let configured = config.server.listen;
+    let refused = |source| StartError::Listen {
+        address: configured,
+        source,
+    };
+    let Some(given) = given else {
+        let server = Server::bind(configured).await.map_err(refused)?;
+        let address = server.local_addr().map_err(refused)?;
+        return Ok((server, address));
+    };
+    let server = Server::from_listener(given).map_err(refused)?;
+    let address = server.local_addr().map_err(refused)?;
+    let is_private = address.ip().to_canonical().is_loopback();
+    let has_guard = config.server.speaks_tls()
+        || config.server.insecure_http
+        || !config.server.trusted_proxies.is_empty();
+    let why = match config.twilio.verify_signature {
+        false => "without signatures only a loopback address may be served",
+        true if !has_guard => "plain HTTP is served on a loopback address only",
+        true => return Ok((server, address)),
+    };
+    if is_private {
+        return Ok((server, address));
+    }
+    Err(StartError::Exposed {
+        given: address,
+        configured,
+        why,
+    })
+}
+
+fn say_started(
+    config: &Config,
+    address: SocketAddr,
+    expires_at: Option<Timestamp>,
+    file: Option<&Path>,
+) {
     tracing::info!(
         event = "service.started",
         version = env!("CARGO_PKG_VERSION"),
         address = %address,
         public_url = config.server.public_url.as_str(),
         database = %config.storage.path.display(),
+        schema = store::migrate::newest(),
+        config = file.map(|file| file.display().to_string()),
+        tls_expires_at = expires_at.map(|at| at.to_string()),
         ruleset = config.ruleset.version().as_str(),
         dialers = config.dialers.len(),
         "calls can come"
@@ -382,6 +470,7 @@ fn parts(
             fleet: fleet.clone(),
             recorder,
         },
+        reloads: Reloads::default(),
         reads: Reads::new(store.clone()),
         lifecycle: lifecycle.clone(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),

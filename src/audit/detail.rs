@@ -52,6 +52,12 @@ struct HealthChanged<S> {
 }
 
 #[derive(Serialize, Deserialize)]
+struct ConfigRefused<S, P> {
+    by: S,
+    problems: P,
+}
+
+#[derive(Serialize, Deserialize)]
 struct IncidentOpened<S, D> {
     kind: IncidentKind,
     cause: S,
@@ -108,6 +114,10 @@ impl Event {
                 cause,
                 standing: standing.clone(),
             }),
+            Self::ConfigChanged(changed) => serde_json::to_string(changed),
+            Self::ConfigRefused { by, problems } => {
+                serde_json::to_string(&ConfigRefused { by, problems })
+            }
             Self::IncidentOpened {
                 kind,
                 cause,
@@ -186,6 +196,12 @@ impl Event {
                     cause,
                     standing,
                 }
+            }
+            Kind::ConfigChanged => Self::ConfigChanged(serde_json::from_str(detail)?),
+            Kind::ConfigRefused => {
+                let ConfigRefused::<String, Vec<String>> { by, problems } =
+                    serde_json::from_str(detail)?;
+                Self::ConfigRefused { by, problems }
             }
             Kind::IncidentOpened => {
                 let IncidentOpened::<String, Vec<DialerId>> {

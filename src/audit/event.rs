@@ -1,5 +1,7 @@
 //! What is recorded: a closed list of typed events.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +139,15 @@ pub enum Event {
         cause: String,
         /// What of the new state has to outlive the process.
         standing: Standing,
+    },
+    /// Another configuration came into force.
+    ConfigChanged(Box<ConfigChanged>),
+    /// A configuration was refused; the old one stayed.
+    ConfigRefused {
+        /// Who had asked for it.
+        by: String,
+        /// Everything that was wrong, a line each; without secrets.
+        problems: Vec<String>,
     },
     /// Something is wrong that somebody has to be told of.
     IncidentOpened {
@@ -319,6 +330,34 @@ pub struct CallAfter {
     pub state: CallState,
 }
 
+/// Another configuration came into force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChanged {
+    /// Who asked for it: `SIGHUP`, `key ` and the name of an API key, or `start`.
+    pub by: String,
+    /// What is different; empty in the first record of a database.
+    pub changes: Vec<ConfigChange>,
+    /// Keys whose new value takes effect at the next start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs_restart: Vec<String>,
+    /// The whole configuration, for comparison at the next start. Of a secret there is a keyed fingerprint.
+    pub in_force: BTreeMap<String, String>,
+}
+
+/// One key that has another value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// The dotted key.
+    pub key: String,
+    /// The value before; `None` where it had none, or where it is a secret.
+    pub from: Option<String>,
+    /// The value now; `None` where it has none any more, or where it is a secret.
+    pub to: Option<String>,
+    /// It is a secret: that it changed is all there is to say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
+}
+
 /// What was done with a pushed profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -360,6 +399,10 @@ pub enum Kind {
     ProfilePushed,
     /// See [`Event::HealthChanged`].
     HealthChanged,
+    /// See [`Event::ConfigChanged`].
+    ConfigChanged,
+    /// See [`Event::ConfigRefused`].
+    ConfigRefused,
     /// See [`Event::IncidentOpened`].
     IncidentOpened,
     /// See [`Event::IncidentResolved`].
@@ -376,7 +419,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -390,6 +433,8 @@ impl Kind {
         Self::WebhookUnusable,
         Self::ProfilePushed,
         Self::HealthChanged,
+        Self::ConfigChanged,
+        Self::ConfigRefused,
         Self::IncidentOpened,
         Self::IncidentResolved,
         Self::SigningKeyNamed,
@@ -414,6 +459,8 @@ impl Kind {
             Self::WebhookUnusable => "webhook_unusable",
             Self::ProfilePushed => "profile_pushed",
             Self::HealthChanged => "health_changed",
+            Self::ConfigChanged => "config_changed",
+            Self::ConfigRefused => "config_refused",
             Self::IncidentOpened => "incident_opened",
             Self::IncidentResolved => "incident_resolved",
             Self::SigningKeyNamed => "signing_key_named",
@@ -441,6 +488,8 @@ impl Event {
             Self::WebhookUnusable { .. } => Kind::WebhookUnusable,
             Self::ProfilePushed { .. } => Kind::ProfilePushed,
             Self::HealthChanged { .. } => Kind::HealthChanged,
+            Self::ConfigChanged(_) => Kind::ConfigChanged,
+            Self::ConfigRefused { .. } => Kind::ConfigRefused,
             Self::IncidentOpened { .. } => Kind::IncidentOpened,
             Self::IncidentResolved { .. } => Kind::IncidentResolved,
             Self::SigningKeyNamed(_) => Kind::SigningKeyNamed,

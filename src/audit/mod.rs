@@ -15,8 +15,8 @@ mod upkeep;
 
 pub use chain::{Hash, Link, RecordContent, RowContent};
 pub use event::{
-    Answer, Attempt, CallAfter, CallAnswered, CallDecided, Door, Event, HandoffIntended, Kind,
-    Personal, ProfileAction, Record, Stages,
+    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Door,
+    Event, HandoffIntended, Kind, Personal, ProfileAction, Record, Stages,
 };
 pub use examiner::{Examiner, Start, Told, Walked};
 pub use exchange::Exchange;

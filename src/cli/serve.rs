@@ -1,11 +1,15 @@
 //! `switchboard serve`: the appliance.
 
-use std::path::{Path, PathBuf};
+use std::net::TcpListener;
+
+use anyhow::Context;
+use listenfd::ListenFd;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Exit, Global, load_silently, output, runtime};
-use crate::app::{self, Running, StartError};
+use crate::app::{self, Given, StartError};
 use crate::clock::Clock;
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Config};
 use crate::lifecycle::{Lifecycle, Signals, Verdict};
 use crate::store::OpenError;
 use crate::telemetry;
@@ -17,17 +21,29 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let _logs = telemetry::start(&telemetry_settings(&loaded.config, global), Clock::system())?;
-    log_warnings(&loaded, &path);
-    let metrics = app::metrics::install()?;
+    app::say_warnings(&loaded.warnings, &path);
+    without_core_dumps();
+    let listener = match given_listener() {
+        Ok(listener) => listener,
+        Err(error) => {
+            output::complain(&format!("{error:#}"));
+            return Ok(Exit::Configuration);
+        }
+    };
+    let given = Given {
+        metrics: Some(app::metrics::install()?),
+        listener,
+        file: Some(path.clone()),
+    };
     runtime()?.block_on(async {
         let signals = Signals::register()?;
         let lifecycle = Lifecycle::default();
-        let running =
-            match app::start(&loaded.config, &Clock::system(), &lifecycle, Some(metrics)).await {
-                Ok(running) => running,
-                Err(error) => return Ok(refuse(error)),
-            };
-        lifecycle.spawn("reload", reload(lifecycle.clone(), running.clone(), path));
+        let started = app::start_with(&loaded.config, &Clock::system(), &lifecycle, given).await;
+        let running = match started {
+            Ok(running) => running,
+            Err(error) => return Ok(refuse(error)),
+        };
+        running.serve_reloads(&lifecycle, path);
         let verdict = lifecycle.run_until_stopped(signals).await;
         running.close().await;
         tracing::info!(event = "service.stopped", verdict = %verdict, "stopped");
@@ -38,13 +54,40 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
     })
 }
 
+/// The socket that the service manager keeps for us, where it does: between two runs it holds the callers, so that none is refused.
+fn given_listener() -> anyhow::Result<Option<TcpListener>> {
+    let mut given = ListenFd::from_env();
+    if given.len() > 1 {
+        anyhow::bail!(
+            "the service manager gives {} sockets; one is served: keep one ListenStream",
+            given.len()
+        );
+    }
+    given.take_tcp_listener(0).context(
+        "the socket of the service manager is no TCP listener: use ListenStream with a port",
+    )
+}
+
+/// Secrets are in memory; an image of it must not come to lie on the disk.
+fn without_core_dumps() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(event = "service.core_dumps", error = %error, "core dumps cannot be switched off");
+    }
+}
+
 /// Says why it does not start, and whether trying again may help.
 pub(super) fn refuse(error: StartError) -> Exit {
     let exit = match &error {
         StartError::Store {
-            source: OpenError::Newer { .. },
+            source:
+                OpenError::Newer { .. } | OpenError::Foreign { .. } | OpenError::NotADatabase { .. },
             ..
-        } => Exit::Configuration,
+        }
+        | StartError::Exposed { .. } => Exit::Configuration,
         StartError::Store {
             source: OpenError::InUse { .. },
             ..
@@ -54,49 +97,6 @@ pub(super) fn refuse(error: StartError) -> Exit {
     };
     output::complain(&format!("{:#}", anyhow::Error::from(error)));
     exit
-}
-
-async fn reload(lifecycle: Lifecycle, running: Running, path: PathBuf) {
-    let mut reloads = lifecycle.reloads();
-    let draining = lifecycle.draining();
-    while let Some(Ok(())) = draining.run_until_cancelled(reloads.changed()).await {
-        reload_once(&running, &path).await;
-    }
-}
-
-/// A valid file replaces what is in force; an invalid one is refused, and the old one stays.
-async fn reload_once(running: &Running, path: &Path) {
-    let problems = match config::load(path) {
-        Ok(loaded) => match running.reload(&loaded.config).await {
-            Ok(()) => return log_warnings(&loaded, path),
-            Err(error) => vec![format!("{error:#}")],
-        },
-        Err(rejected) => rejected
-            .problems
-            .iter()
-            .filter(|problem| problem.is_error())
-            .map(|problem| problem.render(path))
-            .collect(),
-    };
-    metrics::counter!("switchboard_config_reload_failures_total").increment(1);
-    for problem in problems {
-        tracing::error!(
-            event = "config.refused",
-            problem,
-            "the new configuration is refused; the old one stays"
-        );
-    }
-}
-
-/// What somebody should look at in the configuration in force, as log lines: they come at start and with every reload.
-fn log_warnings(loaded: &Loaded, path: &Path) {
-    for warning in &loaded.warnings {
-        tracing::warn!(
-            event = "config.warning",
-            problem = warning.render(path),
-            "the configuration is taken; this deserves a look"
-        );
-    }
 }
 
 fn telemetry_settings(config: &Config, global: &Global) -> telemetry::Settings {

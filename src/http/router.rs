@@ -24,7 +24,7 @@ use super::server::PeerAddr;
 use super::voice::{self, Safety};
 use crate::clock::Clock;
 use crate::flow::{
-    Canary, DialEnds, Drains, Holds, Inbound, JsonDoor, Policies, Recorder, StatusReports,
+    Canary, DialEnds, Drains, Holds, Inbound, JsonDoor, Policies, Recorder, Reloads, StatusReports,
 };
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{Edge, SourceAddress};
@@ -61,6 +61,8 @@ pub struct Parts {
     pub drains: Drains,
     /// Knows whether calls can be decided and recorded.
     pub canary: Canary,
+    /// Asks for another configuration.
+    pub reloads: Reloads,
     /// Reads calls for people.
     pub reads: Reads,
     /// Starts work that has to end.
@@ -129,6 +131,11 @@ impl FromRef<SharedParts> for Reads {
 impl FromRef<SharedParts> for Drains {
     fn from_ref(parts: &SharedParts) -> Self {
         parts.drains.clone()
+    }
+}
+impl FromRef<SharedParts> for Reloads {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.reloads.clone()
     }
 }
 impl FromRef<SharedParts> for Readiness {

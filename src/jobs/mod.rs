@@ -8,6 +8,7 @@ pub mod probe;
 pub mod profiles;
 pub mod reap;
 pub mod ruleset;
+pub mod systemd;
 
 use crate::braze::Braze;
 use crate::clock::Clock;

@@ -55,6 +55,11 @@ pub fn down(path: &Path, to: u32, clock: &Clock) -> Result<Migrated, OpenError> 
     down_with(path, to, clock, STEPS)
 }
 
+/// The newest schema version that this program knows.
+pub fn newest() -> u32 {
+    latest(STEPS)
+}
+
 pub(super) fn latest(steps: &[Step]) -> u32 {
     steps.last().map_or(0, |step| step.version)
 }

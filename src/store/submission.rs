@@ -195,6 +195,8 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         | Event::WebhookUnusable { .. }
         | Event::ProfilePushed { .. }
         | Event::HealthChanged { .. }
+        | Event::ConfigChanged(_)
+        | Event::ConfigRefused { .. }
         | Event::IncidentOpened { .. }
         | Event::IncidentResolved { .. }
         | Event::SigningKeyNamed(_)

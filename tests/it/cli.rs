@@ -8,6 +8,7 @@
 mod check_config;
 mod commands;
 mod serve;
+mod systemd;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

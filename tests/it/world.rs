@@ -140,7 +140,7 @@ impl World {
         let context = config::Context::in_directory(self.directory.path());
         let text = self.settings.configuration(&self.outside);
         let config = config::parse(&text, &context).unwrap().config;
-        self.running().reload(&config).await.unwrap();
+        self.running().reload(&config, "a test").await.unwrap();
     }
 
     /// Stops the appliance in good order.

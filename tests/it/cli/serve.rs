@@ -15,20 +15,24 @@ use crate::wire::Request;
 use crate::world::{CALLED, DIALFIRE_LINE, HOT, ZENDESK_LINE, dialled};
 
 /// Nothing that is waited for here takes longer, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The process, and what it has logged.
-struct Served {
+pub(super) struct Served {
     child: Child,
     lines: watch::Receiver<Vec<String>>,
     ended: watch::Receiver<bool>,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Served {
     /// Starts it, waits until calls can come, and tells the simulated Twilio where.
-    async fn start(place: &Place) -> Self {
-        let mut command = place.command(&["serve"]);
+    pub(super) async fn start(place: &Place) -> Self {
+        Self::of(place, place.command(&["serve"])).await
+    }
+
+    /// The same, by a command that ends up as `serve`.
+    pub(super) async fn of(place: &Place, mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -58,7 +62,7 @@ impl Served {
     }
 
     /// Waits for the nth event of this name.
-    async fn event(&mut self, name: &str, nth: usize) -> Value {
+    pub(super) async fn event(&mut self, name: &str, nth: usize) -> Value {
         let nth_of = |lines: &[String]| {
             let events = lines
                 .iter()
@@ -76,14 +80,18 @@ impl Served {
         nth_of(&lines).unwrap()
     }
 
-    fn signal(&self, name: &str) {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn signal(&self, name: &str) {
         let line = format!("kill -{name} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &line]).status().unwrap();
         assert!(status.success());
     }
 
     /// Waits for its end; returns the exit code and all that it has logged.
-    async fn end(mut self) -> (Option<i32>, Vec<String>) {
+    pub(super) async fn end(mut self) -> (Option<i32>, Vec<String>) {
         let ended = tokio::time::timeout(PATIENCE, self.ended.wait_for(|ended| *ended)).await;
         assert!(ended.is_ok_and(|ended| ended.is_ok()), "it does not end");
         let code = self.child.wait().unwrap().code();
@@ -221,6 +229,21 @@ async fn a_reload_takes_a_valid_file_and_refuses_an_invalid_one() {
     served.signal("HUP");
     served.event("config.refused", 2).await;
     assert_eq!(call().await, [ZENDESK_LINE]);
+    let database = rusqlite::Connection::open(place.path("switchboard.db")).unwrap();
+    let recorded = "SELECT group_concat(kind || detail, char(10)) FROM audit_records WHERE kind LIKE 'config%'";
+    let recorded: String = database.query_row(recorded, [], |row| row.get(0)).unwrap();
+    assert_no_secret(&recorded);
+    let lines: Vec<&str> = recorded.lines().collect();
+    assert_eq!(lines.len(), 3, "{recorded}");
+    assert!(
+        lines[0].contains("did you mean score_attribute?"),
+        "{recorded}"
+    );
+    assert!(
+        lines[1].starts_with("config_changed") && lines[1].contains(r#""by":"SIGHUP","changes":[{"key":"routing.rules[0].dialers","from":"dialfire, zendesk","to":"zendesk, dialfire"}]"#),
+        "{recorded}"
+    );
+    assert!(lines[2].starts_with("config_refused"), "{recorded}");
 
     served.signal("TERM");
     let (code, lines) = served.end().await;

@@ -1,0 +1,309 @@
+//! One path for every reload: a signal and an administrator's request end here. What comes of it is recorded, and told to whoever asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc;
+
+use super::{Running, settings};
+use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint, Record};
+use crate::config::{self, Config, Problem, ShownValue};
+use crate::flow::{Applied, Refused, ReloadProblem, ReloadRequest};
+use crate::jobs::systemd;
+use crate::lifecycle::Lifecycle;
+
+/// What a running process cannot change, as keys or the beginnings of keys.
+const AT_START_ONLY: [&str; 10] = [
+    "server.listen",
+    "server.trusted_proxies",
+    "server.tls",
+    "server.acme",
+    "server.docs",
+    "server.calls_in_hand",
+    "storage.path",
+    "storage.secret",
+    "storage.signing_key",
+    "logging",
+];
+/// How a secret begins in a rendering; no value of the file does.
+const SECRET: &str = "\u{0}secret ";
+
+/// A configuration as keys and values; of secrets, fingerprints. Two are equal where the configurations are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rendering(BTreeMap<String, String>);
+
+impl Rendering {
+    pub(super) fn of(config: &Config) -> anyhow::Result<Self> {
+        let secret = settings::installation_secret(config)?;
+        let values = config::show(config).into_iter().map(|shown| {
+            let value = match shown.value {
+                ShownValue::Plain(text) => text,
+                ShownValue::Secret(hidden) => {
+                    let parts = ["configuration", shown.key.as_str(), hidden.expose()];
+                    format!("{SECRET}{}", Fingerprint::of(&secret, parts).as_str())
+                }
+            };
+            (shown.key, value)
+        });
+        Ok(Self(values.collect()))
+    }
+
+    /// What is different in `other`, by key.
+    fn changes_to(&self, other: &Self) -> Vec<ConfigChange> {
+        let keys: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
+        let changed = keys.into_iter().filter_map(|key| {
+            let (from, to) = (self.0.get(key), other.0.get(key));
+            let is_secret = [from, to]
+                .into_iter()
+                .flatten()
+                .any(|value| value.starts_with(SECRET));
+            let shown = |value: Option<&String>| value.filter(|_| !is_secret).cloned();
+            (from != to).then(|| ConfigChange {
+                key: key.clone(),
+                from: shown(from),
+                to: shown(to),
+                secret: is_secret,
+            })
+        });
+        changed.collect()
+    }
+
+    /// Keys that differ in `other` and take effect at a start only.
+    fn needs_restart(&self, other: &Self) -> Vec<String> {
+        let changes = self.changes_to(other).into_iter();
+        changes
+            .map(|change| change.key)
+            .filter(|key| AT_START_ONLY.iter().any(|begin| is_below(key, begin)))
+            .collect()
+    }
+
+    fn record(&self) -> BTreeMap<String, String> {
+        self.0.clone()
+    }
+}
+
+fn is_below(key: &str, section: &str) -> bool {
+    key.strip_prefix(section)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// The configuration that the process was started with, and the last one that it has taken.
+#[derive(Debug)]
+pub(super) struct InForce {
+    started: Rendering,
+    loaded: Rendering,
+}
+
+impl InForce {
+    pub(super) fn new(started: Rendering) -> Self {
+        Self {
+            loaded: started.clone(),
+            started,
+        }
+    }
+}
+
+impl Running {
+    /// Reads `path` again for whoever asks, and at SIGHUP, until the process is to stop.
+    pub fn serve_reloads(&self, lifecycle: &Lifecycle, path: PathBuf) {
+        if let Some(requests) = self.parts.reloads.requests() {
+            let running = self.clone();
+            lifecycle.spawn("reload", run(lifecycle.clone(), running, requests, path));
+        }
+    }
+
+    /// Puts another configuration into force: rules, dialers, secrets and texts. Calls in hand finish by what they started with.
+    pub async fn reload(&self, config: &Config, by: &str) -> anyhow::Result<Applied> {
+        // One at a time: what changed is told against what was in force before.
+        let mut in_force = self.in_force.lock().await;
+        let rendering = Rendering::of(config)?;
+        self.apply(config).await?;
+        let applied = Applied {
+            changes: in_force.loaded.changes_to(&rendering),
+            needs_restart: in_force.started.needs_restart(&rendering),
+            warnings: Vec::new(),
+        };
+        if !applied.changes.is_empty() {
+            let changed = ConfigChanged {
+                by: by.to_owned(),
+                changes: applied.changes.clone(),
+                needs_restart: applied.needs_restart.clone(),
+                in_force: rendering.record(),
+            };
+            let event = Event::ConfigChanged(Box::new(changed));
+            let record = Record::of_service(self.clock.now(), event);
+            self.parts.recorder.note(record).await;
+        }
+        tracing::info!(
+            event = "config.reloaded",
+            by,
+            changes = applied.changes.len(),
+            ruleset = config.ruleset.version().as_str(),
+            "the configuration was read again and is in force"
+        );
+        if !applied.needs_restart.is_empty() {
+            tracing::warn!(
+                event = "config.needs_restart",
+                keys = applied.needs_restart.join(" "),
+                "what these keys say takes effect at the next start"
+            );
+        }
+        in_force.loaded = rendering;
+        self.parts.reloads.note(None);
+        Ok(applied)
+    }
+
+    /// A valid file replaces what is in force; an invalid one is refused, and the old one stays.
+    async fn reload_from(&self, path: &Path, by: &str) -> Result<Applied, Refused> {
+        let problems = match config::load(path) {
+            Ok(loaded) => match self.reload(&loaded.config, by).await {
+                Ok(applied) => {
+                    say_warnings(&loaded.warnings, path);
+                    return Ok(Applied {
+                        warnings: loaded.warnings.iter().map(problem).collect(),
+                        ..applied
+                    });
+                }
+                Err(error) => vec![ReloadProblem {
+                    key: String::new(),
+                    message: format!("{error:#}"),
+                    hint: None,
+                    line: None,
+                    column: None,
+                }],
+            },
+            Err(rejected) => {
+                let errors = rejected.problems.iter().filter(|found| found.is_error());
+                errors.map(problem).collect()
+            }
+        };
+        Err(self.refuse(problems, path, by).await)
+    }
+
+    async fn refuse(&self, problems: Vec<ReloadProblem>, path: &Path, by: &str) -> Refused {
+        metrics::counter!("switchboard_config_reload_failures_total").increment(1);
+        let lines: Vec<String> = problems.iter().map(|found| found.render(path)).collect();
+        for line in &lines {
+            tracing::error!(
+                event = "config.refused",
+                by,
+                problem = line,
+                "the new configuration is refused; the old one stays"
+            );
+        }
+        let refused = Refused {
+            at: self.clock.now(),
+            by: by.to_owned(),
+            problems,
+        };
+        self.parts.reloads.note(Some(refused.clone()));
+        let event = Event::ConfigRefused {
+            by: by.to_owned(),
+            problems: lines,
+        };
+        let record = Record::of_service(refused.at, event);
+        self.parts.recorder.note(record).await;
+        refused
+    }
+}
+
+async fn run(
+    lifecycle: Lifecycle,
+    running: Running,
+    mut requests: mpsc::Receiver<ReloadRequest>,
+    path: PathBuf,
+) {
+    let mut signals = lifecycle.reloads();
+    let draining = lifecycle.draining();
+    loop {
+        let request = tokio::select! {
+            () = draining.cancelled() => return,
+            request = requests.recv() => request,
+            _ = signals.changed() => None,
+        };
+        systemd::reloading();
+        let by = request.as_ref().map_or("SIGHUP", |request| &request.by);
+        let outcome = running.reload_from(&path, by).await;
+        systemd::reloaded();
+        if let Some(request) = request {
+            // Whoever asked may be gone; the record tells.
+            drop(request.answer.send(outcome));
+        }
+    }
+}
+
+/// What somebody should look at in the configuration in force, as log lines: they come at start and with every reload.
+pub fn say_warnings(warnings: &[Problem], path: &Path) {
+    for warning in warnings {
+        tracing::warn!(
+            event = "config.warning",
+            problem = warning.render(path),
+            "the configuration is taken; this deserves a look"
+        );
+    }
+}
+
+fn problem(found: &Problem) -> ReloadProblem {
+    ReloadProblem {
+        key: found.key.clone(),
+        message: found.message.clone(),
+        hint: found.hint.clone(),
+        line: found.line,
+        column: found.column,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendering(values: &[(&str, &str)]) -> Rendering {
+        let owned = values
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Rendering(owned.collect())
+    }
+
+    #[test]
+    fn what_is_new_gone_and_different_is_told_by_key() {
+        let before = rendering(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        let after = rendering(&[("a", "1"), ("b", "2"), ("d", "1")]);
+        let told: Vec<_> = before
+            .changes_to(&after)
+            .into_iter()
+            .map(|change| (change.key, change.from, change.to))
+            .collect();
+        let text = |value: &str| Some(value.to_owned());
+        assert_eq!(
+            told,
+            [
+                ("b".to_owned(), text("1"), text("2")),
+                ("c".to_owned(), text("1"), None),
+                ("d".to_owned(), None, text("1")),
+            ]
+        );
+    }
+
+    #[test]
+    fn of_a_secret_only_the_change_is_told() {
+        let before = rendering(&[("k", "\u{0}secret aa")]);
+        let after = rendering(&[("k", "\u{0}secret bb")]);
+        assert_eq!(
+            before.changes_to(&after),
+            [ConfigChange {
+                key: "k".to_owned(),
+                from: None,
+                to: None,
+                secret: true,
+            }]
+        );
+        assert_eq!(before.changes_to(&before), []);
+    }
+
+    #[test]
+    fn keys_below_a_section_need_a_restart_and_namesakes_do_not() {
+        let before = rendering(&[]);
+        let after = rendering(&[("logging.level", "info"), ("loggings", "1")]);
+        assert_eq!(before.needs_restart(&after), ["logging.level"]);
+    }
+}

@@ -1,0 +1,132 @@
+//! Asking for another configuration: whoever wants one (a signal, an administrator's request) asks here, and one task answers all.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::audit::ConfigChange;
+
+/// Requests that may wait; the configuration is read once for each.
+const WAITING: usize = 8;
+
+/// Asks for reloads, and knows of the last refused one. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Reloads(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    queue: OnceLock<mpsc::Sender<ReloadRequest>>,
+    refused: Mutex<Option<Refused>>,
+}
+
+/// One request, for the task that reads the configuration.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// Who asks: `SIGHUP`, or `key ` and the name of an API key.
+    pub by: String,
+    /// Takes the answer; nobody may be waiting for it any more.
+    pub answer: oneshot::Sender<Result<Applied, Refused>>,
+}
+
+/// Another configuration is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// What is different now; empty where the file says what it said before.
+    pub changes: Vec<ConfigChange>,
+    /// Keys whose new value takes effect at the next start, this time or since earlier.
+    pub needs_restart: Vec<String>,
+    /// What somebody should look at.
+    pub warnings: Vec<ReloadProblem>,
+}
+
+/// The configuration was refused; the old one is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// When.
+    pub at: Timestamp,
+    /// Who had asked.
+    pub by: String,
+    /// Everything that is wrong; without secrets.
+    pub problems: Vec<ReloadProblem>,
+}
+
+/// One thing that is wrong with a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReloadProblem {
+    /// The dotted key; empty for the file as a whole.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The line, counted from 1.
+    pub line: Option<usize>,
+    /// The column, counted from 1.
+    pub column: Option<usize>,
+}
+
+impl ReloadProblem {
+    /// One line that begins with the file, in the form that editors can jump to.
+    pub fn render(&self, path: &Path) -> String {
+        let mut line = format!("{}:", path.display());
+        for position in [self.line, self.column].into_iter().flatten() {
+            line = format!("{line}{position}:");
+        }
+        line = format!("{line} {}", self.message);
+        match &self.hint {
+            Some(hint) => format!("{line}; {hint}"),
+            None => line,
+        }
+    }
+}
+
+/// Why nobody answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoReload {
+    /// This process reads no file: a demonstration.
+    #[error("this process was started without a configuration file")]
+    NoFile,
+    /// The process is stopping, or others wait already.
+    #[error("the configuration cannot be read again now")]
+    Busy,
+}
+
+impl Reloads {
+    /// The end at which requests arrive. Only the first who asks gets it.
+    pub fn requests(&self) -> Option<mpsc::Receiver<ReloadRequest>> {
+        let (queue, requests) = mpsc::channel(WAITING);
+        self.0.queue.set(queue).ok().map(|()| requests)
+    }
+
+    /// Has the configuration and its secrets read again, as `SIGHUP` does; waits for what came of it.
+    pub async fn ask(&self, by: impl Into<String>) -> Result<Result<Applied, Refused>, NoReload> {
+        let queue = self.0.queue.get().ok_or(NoReload::NoFile)?;
+        let (answer, answered) = oneshot::channel();
+        let request = ReloadRequest {
+            by: by.into(),
+            answer,
+        };
+        queue.try_send(request).map_err(|_| NoReload::Busy)?;
+        answered.await.map_err(|_| NoReload::Busy)
+    }
+
+    /// The last attempt, where it was refused; `None` again once a reload succeeds.
+    pub fn refused(&self) -> Option<Refused> {
+        self.last().clone()
+    }
+
+    /// Keeps what came of the last attempt.
+    pub fn note(&self, refused: Option<Refused>) {
+        *self.last() = refused;
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.0
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -162,19 +162,7 @@ pub async fn start_with(
         ..
     } = &parts.holds;
     jobs::held::restore(&store, policies, waiting, incidents, clock).await;
-    let started = vec![
-        Record::of_service(
-            clock.now(),
-            Event::ServiceStarted {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-            },
-        ),
-        Record::of_service(clock.now(), Event::RulesetLoaded(config.ruleset.clone())),
-    ];
-    store
-        .append(started)
-        .await
-        .context("cannot write the first record")?;
+    write_first_records(config, clock, &store).await?;
     for change in changes {
         jobs::probe::record(&parts.recorder, clock, change).await;
     }
@@ -193,29 +181,7 @@ pub async fn start_with(
         clock: clock.clone(),
         in_force: Arc::new(Mutex::new(InForce::new(Rendering::of(config)?))),
     };
-    let watch = parts
-        .overload
-        .clone()
-        .watch(lifecycle.clone(), parts.recorder.clone());
-    lifecycle.spawn("overload", watch);
-    jobs::start(
-        lifecycle,
-        &store,
-        &braze,
-        &fleet,
-        &parts.recorder,
-        &parts.holds.incidents,
-        clock,
-    );
-    lifecycle.spawn(
-        "ruleset",
-        jobs::ruleset::run(
-            lifecycle.clone(),
-            parts.policies.clone(),
-            parts.recorder.clone(),
-            clock.clone(),
-        ),
-    );
+    start_jobs(lifecycle, &running);
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
     let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), notary, clock.clone());
     lifecycle.spawn("checkpoint", signing);
@@ -283,6 +249,53 @@ impl Running {
         self.notary.sign(true).await;
         self.store.close().await;
     }
+}
+
+/// That the process came up, and by which rules.
+async fn write_first_records(config: &Config, clock: &Clock, store: &Store) -> anyhow::Result<()> {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let started = vec![
+        Record::of_service(clock.now(), Event::ServiceStarted { version }),
+        Record::of_service(clock.now(), Event::RulesetLoaded(config.ruleset.clone())),
+    ];
+    let written = store.append(started).await;
+    written.context("cannot write the first record")?;
+    Ok(())
+}
+
+/// Starts what every installation has running beside its calls.
+fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
+    let Running {
+        parts,
+        clock,
+        store,
+        braze,
+        fleet,
+        ..
+    } = running;
+    let watch = parts
+        .overload
+        .clone()
+        .watch(lifecycle.clone(), parts.recorder.clone());
+    lifecycle.spawn("overload", watch);
+    jobs::start(
+        lifecycle,
+        store,
+        braze,
+        fleet,
+        &parts.recorder,
+        &parts.holds.incidents,
+        clock,
+    );
+    lifecycle.spawn(
+        "ruleset",
+        jobs::ruleset::run(
+            lifecycle.clone(),
+            parts.policies.clone(),
+            parts.recorder.clone(),
+            clock.clone(),
+        ),
+    );
 }
 
 /// Binds the configured address, or takes the socket that was given.

@@ -4,6 +4,7 @@ mod certificates;
 pub mod metrics;
 mod reload;
 mod settings;
+mod shown;
 pub mod signing;
 
 use std::net::{SocketAddr, TcpListener};
@@ -32,7 +33,7 @@ use crate::flow::{
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
 use crate::http::tls::Certificates;
-use crate::http::{Overload, Parts, ProfilePush, Reads, router};
+use crate::http::{Customers, Overload, Parts, ProfilePush, Reads, ShownSettings, router};
 use crate::jobs;
 use crate::jobs::reap::Reaper;
 use crate::lifecycle::Lifecycle;
@@ -225,6 +226,9 @@ impl Running {
         let is_other = self.policies.current().version != policy.version;
         self.policies.replace(policy);
         self.parts.keys.replace(keys);
+        self.parts
+            .settings
+            .replace(shown::document(config, self.clock.now()));
         if is_other {
             let loaded = Event::RulesetLoaded(config.ruleset.clone());
             let record = Record::of_service(self.clock.now(), loaded);
@@ -453,7 +457,7 @@ fn parts(
         },
         holds: Holds {
             clock: clock.clone(),
-            policies,
+            policies: policies.clone(),
             claims: claims.clone(),
             hand_off,
             fleet: fleet.clone(),
@@ -484,7 +488,13 @@ fn parts(
             recorder,
         },
         reloads: Reloads::default(),
-        reads: Reads::new(store.clone()),
+        customers: Customers {
+            clock: clock.clone(),
+            braze: braze.clone(),
+            policies: policies.clone(),
+        },
+        settings: ShownSettings::new(shown::document(config, clock.now())),
+        reads: Reads::new(store.clone(), clock.clone()),
         lifecycle: lifecycle.clone(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),
         metrics,

@@ -13,12 +13,13 @@ use crate::jobs::systemd;
 use crate::lifecycle::Lifecycle;
 
 /// What a running process cannot change, as keys or the beginnings of keys.
-const AT_START_ONLY: [&str; 10] = [
+const AT_START_ONLY: [&str; 11] = [
     "server.listen",
     "server.trusted_proxies",
     "server.tls",
     "server.acme",
     "server.docs",
+    "server.cors_origins",
     "server.calls_in_hand",
     "storage.path",
     "storage.secret",

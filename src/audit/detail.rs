@@ -140,6 +140,7 @@ impl Event {
             Self::Pruned(pruned) => serde_json::to_string(pruned),
             Self::RollbackAccepted(accepted) => serde_json::to_string(accepted),
             Self::ClockStepped { by_ms } => serde_json::to_string(&ClockStepped { by_ms: *by_ms }),
+            Self::Accessed(access) => serde_json::to_string(access),
         }
     }
 
@@ -234,6 +235,7 @@ impl Event {
                 let ClockStepped { by_ms } = serde_json::from_str(detail)?;
                 Self::ClockStepped { by_ms }
             }
+            Kind::Accessed => Self::Accessed(serde_json::from_str(detail)?),
         })
     }
 }

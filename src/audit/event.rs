@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Exchange, Pruned, RollbackAccepted, SigningKeyNamed, Standing};
+use super::{Access, Exchange, Pruned, RollbackAccepted, SigningKeyNamed, Standing};
 use crate::alert::{IncidentKind, Opened, Resolved};
 use crate::call::{CallId, CallState, DialReport, Disposition, Found, LegReport, Status};
 use crate::handoff::{Certainty, Outcome};
@@ -178,6 +178,8 @@ pub enum Event {
         /// By how many milliseconds; negative where it went back.
         by_ms: i64,
     },
+    /// Somebody logged in, tried to, or saw what is hidden otherwise.
+    Accessed(Access),
 }
 
 impl From<Opened> for Event {
@@ -415,11 +417,13 @@ pub enum Kind {
     RollbackAccepted,
     /// See [`Event::ClockStepped`].
     ClockStepped,
+    /// See [`Event::Accessed`].
+    Accessed,
 }
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -441,6 +445,7 @@ impl Kind {
         Self::Pruned,
         Self::RollbackAccepted,
         Self::ClockStepped,
+        Self::Accessed,
     ];
 
     /// The stable name, as in the database and in exports.
@@ -467,6 +472,7 @@ impl Kind {
             Self::Pruned => "pruned",
             Self::RollbackAccepted => "rollback_accepted",
             Self::ClockStepped => "clock_stepped",
+            Self::Accessed => "accessed",
         }
     }
 }
@@ -496,6 +502,7 @@ impl Event {
             Self::Pruned(_) => Kind::Pruned,
             Self::RollbackAccepted(_) => Kind::RollbackAccepted,
             Self::ClockStepped { .. } => Kind::ClockStepped,
+            Self::Accessed(_) => Kind::Accessed,
         }
     }
 }

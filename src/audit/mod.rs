@@ -1,5 +1,6 @@
 //! The audit log: what is recorded, and the hash chain that ties the records together. Values in, values out.
 
+mod access;
 mod chain;
 mod detail;
 mod event;
@@ -9,10 +10,12 @@ mod finding;
 mod found;
 mod head;
 mod note;
+mod severity;
 mod standing;
 mod tree;
 mod upkeep;
 
+pub use access::Access;
 pub use chain::{Hash, Link, RecordContent, RowContent};
 pub use event::{
     Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Door,
@@ -24,6 +27,7 @@ pub use finding::{Finding, FindingKind, Findings};
 pub use found::FoundRow;
 pub use head::{Head, Proof, ProofState};
 pub use note::{BadNote, NoKey, PublicKey, SigningKey, Statement, Subject, signature_of};
+pub use severity::{Severity, severity};
 pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, Standing};
 pub use tree::Frontier;
 pub use upkeep::{Pruned, RollbackAccepted, SigningKeyNamed};

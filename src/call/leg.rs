@@ -6,7 +6,7 @@ use super::CallId;
 use crate::routing::DialerId;
 
 /// How a leg ended, as the carrier says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// Answered, and hung up.

@@ -33,6 +33,7 @@ mod example;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -83,6 +84,8 @@ pub struct Config {
     pub logging: Logging,
     /// Tiers, rules and dialers, as decisions are made by them.
     pub ruleset: Ruleset,
+    /// The line of every key that the file sets, by its whole name: `braze.timeout`, `auth.keys[0].name`. Everything else is a default.
+    pub origins: BTreeMap<String, usize>,
 }
 
 impl Config {
@@ -185,6 +188,8 @@ fn read(text: &str, context: &Context) -> Outcome {
     }
     let reader = Reader::new(text, root.get_ref(), context);
     let config = reader.read_root(|section| read_sections(section));
+    let origins = reader.origins();
+    let config = config.map(|config| Config { origins, ..config });
     let (found, known) = reader.finish();
     problems.extend(found);
     problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -238,5 +243,6 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         auth: auth.unwrap_or_default(),
         logging: logging.unwrap_or_default(),
         ruleset,
+        origins: BTreeMap::new(),
     })
 }

@@ -25,6 +25,7 @@ pub(super) struct Reader<'a> {
     problems: RefCell<Vec<Problem>>,
     unknown: RefCell<Vec<Unknown>>,
     known: RefCell<Known>,
+    origins: RefCell<BTreeMap<String, usize>>,
 }
 
 /// The keys of every section that was read, by the path of the section.
@@ -53,6 +54,7 @@ impl<'a> Reader<'a> {
             problems: RefCell::default(),
             unknown: RefCell::default(),
             known: RefCell::default(),
+            origins: RefCell::default(),
         }
     }
 
@@ -79,6 +81,17 @@ impl<'a> Reader<'a> {
         });
         self.unknown.borrow_mut().extend(unknown);
         self.known.borrow_mut().insert(path, known);
+    }
+
+    /// Takes note of where the file sets a key.
+    pub(super) fn note_origin(&self, key: String, offset: usize) {
+        let (line, _) = self.lines.position(offset);
+        self.origins.borrow_mut().insert(key, line);
+    }
+
+    /// The line of every key that the file sets and that somebody read.
+    pub(super) fn origins(&self) -> BTreeMap<String, usize> {
+        self.origins.borrow().clone()
     }
 
     /// Everything that was found, in the order of the file, and the keys that are known.

@@ -180,6 +180,7 @@ impl<'a> Section<'a> {
     fn value(&mut self, name: &'static str, optional: bool) -> Option<Value<'a>> {
         self.known.push(KnownKey { name, optional });
         let item = self.table.get(name)?;
+        self.reader.note_origin(self.key(name), item.span().start);
         Some(Value::new(
             self.reader,
             self.key(name),

@@ -29,6 +29,8 @@ pub struct Server {
     pub insecure_http: bool,
     /// Serves `/docs` and `/openapi.json`. Default: true.
     pub docs: bool,
+    /// Origins whose pages may use the API with a key, such as `https://wallboard.example.com`. Default: none.
+    pub cors_origins: Vec<String>,
     /// Webhooks in hand from which on fresh calls get the safe answer at once. Default: 512 for each core. Read at the start only.
     pub calls_in_hand: Option<NonZeroUsize>,
 }
@@ -93,6 +95,7 @@ impl Server {
             Acme::read(section, state_directory, public_url.as_ref())
         });
         let docs = section.or("docs", true, Value::boolean);
+        let cors_origins = section.or("cors_origins", Vec::new(), |value| value.list(origin));
         let calls_in_hand = section.optional("calls_in_hand", |value| {
             let calls: u32 = value.integer(1..=1_000_000)?;
             Ok(usize::try_from(calls).ok().and_then(NonZeroUsize::new))
@@ -113,6 +116,7 @@ impl Server {
             acme,
             insecure_http,
             docs,
+            cors_origins,
             calls_in_hand: calls_in_hand.flatten(),
         };
         let has_proxy = section.has("trusted_proxies") && !section.is_empty_list("trusted_proxies");
@@ -184,6 +188,22 @@ impl Acme {
             cache,
         })
     }
+}
+
+/// Scheme, host and port, as a browser sends it.
+fn origin(value: &Value<'_>) -> Result<String, Fault> {
+    value.text_like(
+        "an origin like https://wallboard.example.com, without a path",
+        |text| {
+            let rest = text
+                .strip_prefix("https://")
+                .or_else(|| text.strip_prefix("http://"));
+            rest.is_some_and(|rest| {
+                let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "443"));
+                url::is_host(host) && port.parse::<u16>().is_ok()
+            })
+        },
+    )
 }
 
 fn domain(value: &Value<'_>) -> Result<String, Fault> {

@@ -45,6 +45,7 @@ pub fn show(config: &Config) -> Vec<Shown> {
         auth,
         logging,
         ruleset,
+        origins: _,
     } = config;
     let mut list = List(Vec::new());
     list.server(server);
@@ -113,6 +114,7 @@ impl List {
             acme,
             insecure_http,
             docs,
+            cors_origins,
             calls_in_hand,
         } = server;
         self.plain("server.listen", SocketAddr::clone(listen));
@@ -131,6 +133,7 @@ impl List {
         }
         self.plain("server.insecure_http", insecure_http);
         self.plain("server.docs", docs);
+        self.all("server.cors_origins", cors_origins);
         self.maybe("server.calls_in_hand", *calls_in_hand);
     }
 

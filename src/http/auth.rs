@@ -181,7 +181,7 @@ impl Holder {
 
 /// The handler serves everybody who may see.
 #[derive(Clone, Debug)]
-pub(super) struct Viewer;
+pub(super) struct Viewer(pub(super) Holder);
 
 /// The handler serves those who may change things, and knows who it is.
 #[derive(Clone, Debug)]
@@ -196,7 +196,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let holder = Keys::from_ref(state).authenticate(&parts.headers)?;
-        holder.with_role(Role::Viewer).map(|_| Self)
+        holder.with_role(Role::Viewer).map(Self)
     }
 }
 

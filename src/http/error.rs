@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// The kinds of failure: a closed list, each with its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +26,12 @@ pub(super) enum Kind {
     NotFound,
     /// 405.
     MethodNotAllowed,
+    /// 409: it does not fit how things stand.
+    Conflict,
     /// 413.
     PayloadTooLarge,
+    /// 502: a service that we depend on does not answer as it should.
+    Integration,
     /// 500: a defect of ours.
     Internal,
     /// 503: not now.
@@ -41,7 +47,9 @@ impl Kind {
             Self::Permission => "PermissionError",
             Self::NotFound => "NotFoundError",
             Self::MethodNotAllowed => "MethodNotAllowed",
+            Self::Conflict => "ConflictError",
             Self::PayloadTooLarge => "PayloadTooLarge",
+            Self::Integration => "IntegrationError",
             Self::Internal => "InternalServerError",
             Self::Unavailable => "Unavailable",
         }
@@ -54,11 +62,36 @@ impl Kind {
             Self::Permission => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Integration => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
+}
+
+/// What is sent of a failure.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct ErrorDocument {
+    error: ErrorBody,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+struct ErrorBody {
+    /// The kind of failure.
+    #[serde(rename = "type")]
+    #[schema(example = "ValidationError")]
+    kind: &'static str,
+    /// What went wrong, and what to do.
+    message: String,
+    /// Fields of the request and what is wrong with each, or figures.
+    #[schema(value_type = Object)]
+    details: Map<String, Value>,
+    /// The request, as in `X-Request-ID` and in the log.
+    request_id: String,
 }
 
 /// A request that failed.
@@ -114,15 +147,16 @@ impl ApiError {
                 "a request of the API could not be answered"
             );
         }
-        let document = serde_json::json!({
-            "error": {
-                "type": self.kind.as_str(),
-                "message": self.message,
-                "details": self.details,
-                "request_id": request_id,
-            }
-        });
-        let mut response = Response::new(Body::from(document.to_string()));
+        let document = ErrorDocument {
+            error: ErrorBody {
+                kind: self.kind.as_str(),
+                message: self.message.into_owned(),
+                details: self.details,
+                request_id: request_id.to_owned(),
+            },
+        };
+        let text = serde_json::to_string(&document).unwrap_or_default();
+        let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/json");
@@ -139,7 +173,9 @@ impl ApiError {
             | Kind::Permission
             | Kind::NotFound
             | Kind::MethodNotAllowed
+            | Kind::Conflict
             | Kind::PayloadTooLarge
+            | Kind::Integration
             | Kind::Internal => {}
         }
         response

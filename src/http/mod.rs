@@ -4,6 +4,7 @@ mod api;
 pub mod auth;
 pub mod client_address;
 mod error;
+mod openapi;
 mod overload;
 mod profile_push;
 mod ready;
@@ -12,7 +13,7 @@ pub mod server;
 pub mod tls;
 mod voice;
 
-pub use api::Reads;
+pub use api::{Customers, Reads, Setting, SettingsDocument, SettingsKey, ShownSettings};
 pub use overload::Overload;
 pub use profile_push::ProfilePush;
-pub use router::{Parts, router};
+pub use router::{Parts, document, router};

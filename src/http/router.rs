@@ -14,15 +14,17 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::api::{self, Reads};
+use super::api::{self, Customers, Reads, ShownSettings};
 use super::auth::Keys;
 use super::client_address::client_address;
+use super::openapi;
 use super::overload::{Lane, Overload};
 use super::profile_push::{self, ProfilePush};
 use super::ready::{self, Readiness};
 use super::server::PeerAddr;
 use super::voice::{self, Safety};
 use crate::clock::Clock;
+use crate::dialer::Fleet;
 use crate::flow::{
     Canary, DialEnds, Drains, Holds, Inbound, JsonDoor, Policies, Recorder, Reloads, StatusReports,
 };
@@ -65,6 +67,10 @@ pub struct Parts {
     pub reloads: Reloads,
     /// Reads calls for people.
     pub reads: Reads,
+    /// Looks numbers up for people.
+    pub customers: Customers,
+    /// What the configuration in force says.
+    pub settings: ShownSettings,
     /// Starts work that has to end.
     pub lifecycle: Lifecycle,
     /// Networks whose `X-Forwarded-For` is believed.
@@ -128,6 +134,26 @@ impl FromRef<SharedParts> for Reads {
         parts.reads.clone()
     }
 }
+impl FromRef<SharedParts> for Customers {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.customers.clone()
+    }
+}
+impl FromRef<SharedParts> for ShownSettings {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.settings.clone()
+    }
+}
+impl FromRef<SharedParts> for Policies {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.policies.clone()
+    }
+}
+impl FromRef<SharedParts> for Fleet {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.drains.fleet.clone()
+    }
+}
 impl FromRef<SharedParts> for Drains {
     fn from_ref(parts: &SharedParts) -> Self {
         parts.drains.clone()
@@ -155,6 +181,12 @@ impl FromRef<SharedParts> for Safety {
             lifecycle: parts.lifecycle.clone(),
         }
     }
+}
+
+/// The description of the API: OpenAPI 3.1.
+pub fn document() -> serde_json::Value {
+    let (_, description) = api::router(Lifecycle::default());
+    openapi::complete(description)
 }
 
 /// The router of the appliance.
@@ -186,10 +218,11 @@ pub fn router(parts: Parts) -> Router {
         .layer(CatchPanicLayer::custom(
             move |panic: Box<dyn Any + Send>| safe_after_panic(&safety, &*panic),
         ));
+    let (api, _) = api::router(parts.lifecycle.clone());
     Router::new()
         .merge(twilio)
         .route("/webhooks/braze", post(profile_push::push))
-        .nest("/api/v1", api::router(parts.lifecycle.clone()))
+        .nest("/api/v1", api)
         .merge(probes(parts.metrics.clone()))
         .layer(middleware::from_fn_with_state(proxies, note_source_address))
         .with_state(parts)

@@ -134,7 +134,7 @@ pub struct DialerView {
 }
 
 /// A circuit breaker as the decision sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerView {
     /// Healthy: calls pass.

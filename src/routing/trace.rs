@@ -8,7 +8,7 @@ use super::{DialerId, Lookup, LookupSkipped, LookupUnavailable, SkipReason, Sour
 use crate::lead::{LeadScore, TierName};
 
 /// Why a call went as it went: one code per call, stable in exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// A rule matched the caller's tier.

@@ -260,7 +260,7 @@ pub(super) fn log_id(connection: &Connection) -> rusqlite::Result<String> {
     connection.query_row("SELECT log_id FROM log_identity", [], |row| row.get(0))
 }
 
-fn raw(row: &Row<'_>) -> rusqlite::Result<RawRecord> {
+pub(super) fn raw(row: &Row<'_>) -> rusqlite::Result<RawRecord> {
     Ok(RawRecord {
         id: row.get(0)?,
         created_at: row.get(1)?,

@@ -257,6 +257,16 @@ pub(super) fn find(
     raw.map(RawCall::read).transpose()
 }
 
+/// The call in a row.
+pub(super) fn at_row(connection: &Connection, row: i64) -> Result<Option<StoredCall>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM calls WHERE id = ?1");
+    let raw = connection
+        .prepare_cached(&sql)?
+        .query_row([row], raw)
+        .optional()?;
+    raw.map(RawCall::read).transpose()
+}
+
 /// Calls on hold, oldest first.
 pub(super) fn held(connection: &Connection) -> Result<Vec<StoredCall>, StoreError> {
     list(

@@ -13,7 +13,7 @@ use crate::call::{CallId, DialReport, EndReason, Found, LegReport, LegStatus};
 use crate::routing::DialerId;
 
 /// Which way a leg was set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The caller's own.
@@ -229,6 +229,15 @@ pub(super) fn of_call(
             "SELECT * FROM legs WHERE call_id = (SELECT id FROM calls WHERE sid = ?1) ORDER BY id",
         )?
         .query_map([call.as_str()], raw)?
+        .map(|raw| raw?.read())
+        .collect()
+}
+
+/// The legs of the call in a row, in the order in which they were heard of.
+pub(super) fn of_row(connection: &Connection, row: i64) -> Result<Vec<StoredLeg>, StoreError> {
+    connection
+        .prepare_cached("SELECT * FROM legs WHERE call_id = ?1 ORDER BY id")?
+        .query_map([row], raw)?
         .map(|raw| raw?.read())
         .collect()
 }

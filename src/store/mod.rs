@@ -19,6 +19,7 @@ pub mod migrate;
 mod migrations;
 mod notary;
 mod open;
+mod pages;
 mod profiles;
 mod readers;
 mod submission;
@@ -42,6 +43,7 @@ pub use error::{OpenError, StoreError};
 pub use head_file::{head_path, read_head};
 pub use legs::{Direction, StoredLeg};
 pub use notary::Notary;
+pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
 pub use trail::Trail;
 pub use writer::Health;
@@ -335,6 +337,26 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<RawRecord>, StoreError> {
         self.ask(move |reader| Ok(audit_records::after(reader, after_id, limit)?))
+            .await
+    }
+
+    /// A page of calls, newest first, each with its legs.
+    pub async fn calls_page(
+        &self,
+        asked: CallsAsked,
+        part: Part<CallPlace>,
+    ) -> Result<Rows<(StoredCall, Vec<StoredLeg>), CallPlace>, StoreError> {
+        self.ask(move |reader| pages::calls(reader, &asked, part))
+            .await
+    }
+
+    /// A page of audit records, newest first.
+    pub async fn records_page(
+        &self,
+        asked: RecordsAsked,
+        part: Part<i64>,
+    ) -> Result<Rows<StoredRecord, i64>, StoreError> {
+        self.ask(move |reader| pages::records(reader, &asked, part))
             .await
     }
 

@@ -202,7 +202,8 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         | Event::SigningKeyNamed(_)
         | Event::Pruned(_)
         | Event::RollbackAccepted(_)
-        | Event::ClockStepped { .. } => Effect::None,
+        | Event::ClockStepped { .. }
+        | Event::Accessed(_) => Effect::None,
     })
 }
 

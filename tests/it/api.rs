@@ -53,7 +53,12 @@ impl Answer {
             "{what}"
         );
         let is_json = self.header("content-type") == Some("application/json");
-        assert!(is_json, "{what}: {:?}", self.header("content-type"));
+        let is_empty = self.status == StatusCode::NO_CONTENT;
+        assert!(
+            is_json || is_empty,
+            "{what}: {:?}",
+            self.header("content-type")
+        );
         let request_id = self.header("x-request-id").unwrap();
         if !self.status.is_success() {
             let json = self.json();
@@ -135,53 +140,84 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(Method, &str, &str, &str, u16); 9] = [
-    (Method::POST, "/calls", "/calls", "admin", 201),
-    (Method::GET, "/calls/active", "/calls/active", "viewer", 200),
-    (Method::GET, "/calls/{call_id}", "/calls/CA0", "viewer", 404),
-    (Method::GET, "/dialers", "/dialers", "viewer", 200),
+const ROUTES: [(&str, &str, &str, &str, u16); 18] = [
+    ("POST", "/calls", "/calls", "admin", 201),
+    ("GET", "/calls", "/calls", "viewer", 200),
+    ("GET", "/calls/active", "/calls/active", "viewer", 200),
+    ("GET", "/calls/{call_id}", "/calls/CA0", "viewer", 404),
     (
-        Method::GET,
-        "/dialers/status",
-        "/dialers/status",
+        "GET",
+        "/customers/{phone_number}",
+        "/customers/+491700000090",
         "viewer",
         200,
     ),
     (
-        Method::GET,
-        "/dialers/{name}",
-        "/dialers/zendesk",
-        "viewer",
-        200,
+        "DELETE",
+        "/customers/{phone_number}",
+        "/customers/+491700000090",
+        "admin",
+        204,
     ),
+    ("GET", "/dialers", "/dialers", "viewer", 200),
+    ("GET", "/dialers/status", "/dialers/status", "viewer", 200),
+    ("GET", "/dialers/{name}", "/dialers/zendesk", "viewer", 200),
     (
-        Method::POST,
+        "POST",
         "/dialers/{name}/drain",
         "/dialers/zendesk/drain",
         "admin",
         200,
     ),
     (
-        Method::POST,
+        "POST",
         "/dialers/{name}/resume",
         "/dialers/zendesk/resume",
         "admin",
         200,
     ),
     (
-        Method::POST,
+        "POST",
         "/dialers/{name}/test",
         "/dialers/zendesk/test",
         "admin",
         200,
     ),
+    ("GET", "/logs", "/logs", "viewer", 200),
+    ("GET", "/logs/{call_id}", "/logs/CA0", "viewer", 404),
+    ("GET", "/settings", "/settings", "viewer", 200),
+    (
+        "GET",
+        "/settings/changes",
+        "/settings/changes",
+        "viewer",
+        200,
+    ),
+    ("POST", "/settings/reload", "/settings/reload", "admin", 409),
+    (
+        "POST",
+        "/routing/explain",
+        "/routing/explain",
+        "viewer",
+        200,
+    ),
 ];
+
+fn method(name: &str) -> Method {
+    name.parse().unwrap()
+}
+
+/// A body that every route that takes one can read.
+fn body_for(method: &str) -> Option<String> {
+    let body = json!({ "caller": HOT, "called": CALLED, "external_id": "pbx-1", "from": HOT });
+    (method == "POST").then(|| body.to_string())
+}
 
 #[tokio::test]
 async fn every_route_is_closed_without_a_key_and_to_a_role_that_is_too_small() {
     let api = Api::new().await;
     let foreign = DrawnKey::draw().unwrap().key;
-    for (method, _, path, role, expected) in ROUTES {
+    for (verb, _, path, role, expected) in ROUTES {
         let viewer_gets = if role == "viewer" { expected } else { 403 };
         let cases = [
             ("no key", None, 401),
@@ -191,16 +227,15 @@ async fn every_route_is_closed_without_a_key_and_to_a_role_that_is_too_small() {
             ("an admin", Some(api.admin.as_str()), expected),
         ];
         for (who, key, expected) in cases {
-            let what = format!("{method} {path} as {who}");
-            let body = json!({ "caller": HOT, "called": CALLED, "external_id": "pbx-1" });
-            let body = (method == Method::POST).then(|| body.to_string());
-            let answer = api.ask(method.clone(), path, key, body).await;
+            let what = format!("{verb} {path} as {who}");
+            let answer = api.ask(method(verb), path, key, body_for(verb)).await;
             assert_eq!(answer.status.as_u16(), expected, "{what}: {}", answer.text);
             answer.assert_well_formed(&what);
             match expected {
                 401 => assert_eq!(answer.error_type(), "AuthenticationError", "{what}"),
                 403 => assert_eq!(answer.error_type(), "PermissionError", "{what}"),
                 404 => assert_eq!(answer.error_type(), "NotFoundError", "{what}"),
+                409 => assert_eq!(answer.error_type(), "ConflictError", "{what}"),
                 _ => {}
             }
             if let Some(key) = key.filter(|key| !key.is_empty()) {
@@ -212,20 +247,16 @@ async fn every_route_is_closed_without_a_key_and_to_a_role_that_is_too_small() {
 
 #[test]
 fn no_route_is_missing_in_the_table_above() {
-    let source = include_str!("../../src/http/api/mod.rs");
-    let compact: String = source.split_whitespace().collect();
-    let mut written: Vec<(String, String)> = compact
-        .split(".route(\"")
-        .skip(1)
-        .map(|rest| {
-            let (path, rest) = rest.split_once("\",").unwrap();
-            let (method, _) = rest.split_once('(').unwrap();
-            (method.to_uppercase(), path.to_owned())
-        })
-        .collect();
+    let document = switchboard::http::document();
+    let mut written: Vec<(String, String)> = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let path = path.strip_prefix("/api/v1").unwrap_or(path);
+        let verbs = item.as_object().unwrap().keys();
+        written.extend(verbs.map(|verb| (verb.to_uppercase(), path.to_owned())));
+    }
     let mut tested: Vec<(String, String)> = ROUTES
         .iter()
-        .map(|(method, pattern, ..)| (method.to_string(), (*pattern).to_owned()))
+        .map(|&(verb, pattern, ..)| (verb.to_owned(), pattern.to_owned()))
         .collect();
     written.sort();
     tested.sort();
@@ -714,4 +745,261 @@ async fn a_key_made_by_the_command_line_opens_the_door_that_its_lines_describe()
     ] {
         assert_eq!(run(wrong).0, Some(2), "{wrong:?}");
     }
+}
+
+#[tokio::test]
+async fn calls_are_found_by_what_they_are_and_paged_by_number_and_by_cursor() {
+    let api = Api::new().await;
+    let hot = api.world.call(HOT).await;
+    for n in 0..5 {
+        api.route(COLD, &format!("n-{n}")).await;
+    }
+    let ids = |answer: &Answer| -> Vec<String> {
+        let rows = answer.json()["data"].as_array().unwrap().clone();
+        rows.iter()
+            .map(|row| row["call_id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let all = api.get("/calls").await;
+    assert_eq!(all.json()["total"], 6, "{}", all.text);
+    assert_eq!(all.json()["total_is_exact"], true);
+    assert_eq!(all.json()["next_cursor"], Value::Null);
+    assert_eq!(ids(&all)[0], "api-n-4");
+    assert_eq!(ids(&all)[5], hot.call_sid);
+    for number in [HOT, COLD, CALLED] {
+        assert!(!all.text.contains(number), "{}", all.text);
+    }
+
+    let start = all.json()["data"][0]["started_at"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let cases = [
+        ("status=ended".to_owned(), 1),
+        ("status=dialing".to_owned(), 5),
+        ("disposition=answered".to_owned(), 1),
+        ("disposition=busy".to_owned(), 0),
+        ("dialer=zendesk".to_owned(), 5),
+        ("tier=hot".to_owned(), 1),
+        ("tier=hot&dialer=zendesk".to_owned(), 0),
+        (format!("q={}", hot.call_sid), 1),
+        (format!("q={}", &hot.call_sid[..12]), 1),
+        ("q=api-n-".to_owned(), 5),
+        ("q=api-n-3".to_owned(), 1),
+        (format!("q=%2B{}", &HOT[1..]), 1),
+        (format!("q={}", HOT.replace('+', "00")), 1),
+        ("q=%2B491700000099".to_owned(), 0),
+        (format!("from={start}"), 1),
+        (format!("to={start}"), 5),
+        (
+            "from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z".to_owned(),
+            0,
+        ),
+    ];
+    for (query, expected) in cases {
+        let found = api.get(&format!("/calls?{query}")).await;
+        assert_eq!(ids(&found).len(), expected, "{query}: {}", found.text);
+        assert_eq!(found.json()["total"], expected, "{query}");
+    }
+
+    let second = api.get("/calls?page=2&page_size=2").await;
+    assert_eq!(ids(&second), ["api-n-2", "api-n-1"]);
+    let first = api.get("/calls?page_size=4").await;
+    // Rows that arrive meanwhile do not move the next page.
+    api.route(COLD, "late").await;
+    let cursor = first.json()["next_cursor"].as_str().unwrap().to_owned();
+    let next = api
+        .get(&format!("/calls?page_size=4&cursor={cursor}"))
+        .await;
+    assert_eq!(ids(&next), ["api-n-0".to_owned(), hot.call_sid.clone()]);
+    assert_eq!(next.json()["next_cursor"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_filter_that_cannot_be_read_is_named() {
+    let api = Api::new().await;
+    let cases = [
+        ("/calls?status=gone", "status"),
+        ("/calls?disposition=gone", "disposition"),
+        ("/calls?dialer=a%20b", "dialer"),
+        ("/calls?from=yesterday", "from"),
+        ("/calls?to=2026-11-26", "to"),
+        ("/calls?q=%27%3B--", "q"),
+        ("/calls?cursor=x", "cursor"),
+        ("/calls?reveal=maybe", "reveal"),
+        ("/calls?page_size=0", "page_size"),
+        ("/calls/active?page=0", "page"),
+        ("/logs?kind=gossip", "kind"),
+        ("/logs?severity=fatal", "severity"),
+        ("/logs?call_id=a%20b", "call_id"),
+        ("/logs?cursor=7", "cursor"),
+        ("/settings/changes?page_size=201", "page_size"),
+        ("/customers/nobody", "phone_number"),
+    ];
+    for (path, field) in cases {
+        let answer = api.get(path).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(answer.error_type(), "ValidationError", "{path}");
+        let details = answer.json()["error"]["details"].clone();
+        assert!(details[field].is_string(), "{path}: {details}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_shown_in_full_only_when_asked_for_and_that_is_written_down() {
+    let api = Api::new().await;
+    let result = api.world.call(HOT).await;
+    let path = format!("/calls/{}?reveal=true", result.call_sid);
+    let shown = api.get(&path).await.json();
+    assert_eq!(shown["data"]["caller"], HOT);
+    assert_eq!(shown["data"]["called"], CALLED);
+    assert_eq!(
+        api.get("/calls?reveal=true").await.json()["data"][0]["caller"],
+        HOT
+    );
+    let written = api.get("/logs?kind=accessed").await.json();
+    assert_eq!(written["total"], 2, "{written}");
+    let detail = &written["data"][1]["detail"];
+    assert_eq!(detail["is"], "numbers_revealed");
+    assert_eq!(
+        (&detail["by"], &detail["calls"]),
+        (&json!("desk"), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn the_trace_of_a_call_tells_all_of_it() {
+    let api = Api::new().await;
+    let result = api.world.call(HOT).await;
+    let trace = api.get(&format!("/logs/{}", result.call_sid)).await;
+    assert!(!trace.text.contains(HOT), "{}", trace.text);
+    let trace = trace.json()["data"].clone();
+    assert_eq!(trace["call"]["disposition"], "answered");
+    assert_eq!(
+        trace["decisions"][0]["plan"],
+        json!(["dialfire", "zendesk"])
+    );
+    assert!(
+        trace["decisions"][0]["trace"][0]["text"].is_string(),
+        "{trace}"
+    );
+    let services: Vec<&Value> = trace["exchanges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["service"])
+        .collect();
+    assert_eq!(services, ["braze", "dialfire"]);
+    assert_eq!(trace["handoffs"][0]["outcome"]["outcome"], "accepted");
+    assert_eq!(trace["answers"][0]["budget_ms"], 2_000);
+    assert_eq!(trace["answers"][0]["within_budget"], true);
+    let records = api
+        .get(&format!("/logs?call_id={}", result.call_sid))
+        .await
+        .json();
+    assert_eq!(
+        records["total"].as_u64().unwrap(),
+        trace["records"].as_array().unwrap().len() as u64
+    );
+    let warnings = api.get("/logs?severity=error").await.json();
+    assert_eq!(warnings["data"], json!([]));
+    let by_number = api.get(&format!("/logs?q=%2B{}", &HOT[1..])).await.json();
+    assert_eq!(by_number["total"], records["total"]);
+}
+
+#[tokio::test]
+async fn customers_are_looked_up_and_forgotten() {
+    let api = Api::new().await;
+    let path = format!("/customers/{HOT}");
+    let known = api.get(&path).await.json()["data"].clone();
+    assert_eq!(
+        (&known["known"], &known["score"]),
+        (&json!(true), &json!(90))
+    );
+    assert_eq!(
+        (&known["tier"], &known["source"]),
+        (&json!("hot"), &json!("fetched"))
+    );
+    assert_eq!(
+        api.get("/customers/0049-170 000 0090").await.json()["data"]["source"],
+        "fresh"
+    );
+    let gone = api.ask(Method::DELETE, &path, Some(&api.admin), None).await;
+    assert_eq!(
+        (gone.status, gone.text.as_str()),
+        (StatusCode::NO_CONTENT, "")
+    );
+    assert_eq!(api.get(&path).await.json()["data"]["source"], "fetched");
+    let stranger = api.get(&format!("/customers/{STRANGER}")).await.json();
+    assert_eq!(stranger["data"]["known"], false);
+    api.world
+        .outside
+        .braze
+        .faults()
+        .standing_on(Route::method("POST"), Fault::status(500));
+    let failed = api.get("/customers/+491700000077").await;
+    assert_eq!(failed.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(failed.error_type(), "IntegrationError");
+}
+
+#[tokio::test]
+async fn settings_are_shown_with_their_sources_and_without_secrets() {
+    let api = Api::new().await;
+    let answer = api.get("/settings").await;
+    let settings = answer.json()["data"].clone();
+    let find = |key: &str| {
+        let all = settings["settings"].as_array().unwrap();
+        all.iter()
+            .find(|setting| setting["key"] == key)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(
+        find("routing.budget"),
+        json!({ "key": "routing.budget", "value": "2s", "source": "default", "line": null })
+    );
+    assert_eq!(find("routing.default_dialer")["source"], "file");
+    assert!(find("routing.default_dialer")["line"].is_number());
+    assert_eq!(find("braze.api_key")["value"], "(secret)");
+    assert_eq!(
+        settings["keys"][0],
+        json!({ "name": "ops", "role": "admin" })
+    );
+    for secret in ["made-up", "/tmp/"] {
+        assert!(!answer.text.contains(secret), "{secret}: {}", answer.text);
+    }
+    assert_eq!(api.get("/settings/changes").await.json()["total"], 1);
+}
+
+#[tokio::test]
+async fn a_call_is_explained_by_the_rules_and_dialers_as_they_are() {
+    let api = Api::new().await;
+    let ask = |body: Value| {
+        let api = &api;
+        async move {
+            api.ask(
+                Method::POST,
+                "/routing/explain",
+                Some(&api.viewer),
+                Some(body.to_string()),
+            )
+            .await
+        }
+    };
+    let hot = ask(json!({ "from": HOT, "score": 90 })).await.json()["data"].clone();
+    assert_eq!(
+        (&hot["tier"], &hot["plan"]),
+        (&json!("hot"), &json!(["dialfire", "zendesk"]))
+    );
+    let asked = ask(json!({ "from": HOT, "lookup": true })).await.json()["data"].clone();
+    assert_eq!(asked["score"], 90);
+    api.post("/dialers/dialfire/drain", None).await;
+    let drained = ask(json!({ "from": HOT, "score": 90 })).await.json()["data"].clone();
+    assert_eq!(drained["skipped"][0]["reason"], "drained");
+    let wrong = ask(json!({ "score": "x", "lookup": 1, "at": "soon" })).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        wrong.json()["error"]["details"].as_object().unwrap().len(),
+        4
+    );
 }

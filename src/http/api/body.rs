@@ -62,6 +62,11 @@ fn parse(body: &[u8]) -> Result<JsonObject, ApiError> {
 }
 
 impl JsonObject {
+    /// Whether a field is there and not null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// A field that has to be there, as text without white space at its ends. What is wrong with it, in words.
     pub(super) fn text(&self, name: &str, max_chars: usize) -> Result<&str, String> {
         let text = match self.0.get(name) {

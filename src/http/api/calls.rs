@@ -1,31 +1,102 @@
 //! `/calls`: the door for calls that arrived elsewhere, and what became of every call.
+#![expect(
+    unused_qualifications,
+    reason = "the description of parameters expands to qualified names"
+)]
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::{Admin, Viewer};
-use super::super::error::{ApiError, Kind};
+use super::super::error::{ApiError, ErrorDocument, Kind};
 use super::super::overload::Overload;
 use super::super::server::RequestId;
 use super::body::JsonObject;
-use super::page::Asked;
+use super::fields::{self, Fields};
+use super::page::{Asked, Data, List, checked};
+use super::reveal::{Reveal, Revealed};
 use super::{Reads, data, document};
 use crate::call::{CallId, Disposition, EndReason, LegStatus, Status};
 use crate::flow::{JsonAnswer, JsonCall, JsonDoor};
 use crate::lead::{LeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{DialerId, Reason, RulesetVersion};
-use crate::store::{Direction, StoredCall, StoredLeg};
+use crate::store::{CallSearch, CallsAsked, Direction, StoredCall, StoredLeg};
 
 /// A number, a SIP address: real ones are far shorter.
 const MAX_ADDRESS: usize = 256;
 const MAX_EXTERNAL_ID: usize = 128;
 
-/// Routes a call that arrived elsewhere: 201 with the decision and where to connect. The same `external_id` again gets the same answer.
+/// A call that arrived elsewhere, for the document.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NewCall)]
+pub(super) struct NewCall {
+    /// Who calls: a number with its country code, a SIP address, or `anonymous`.
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^(\\+[1-9][0-9]{6,14}|anonymous)$",
+        example = "+491700000090"
+    )]
+    caller: String,
+    /// What was called: a number with its country code, or a SIP address.
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^\\+[1-9][0-9]{6,14}$",
+        example = "+493012345600"
+    )]
+    called: String,
+    /// What the asker calls it: the same id is the same call.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "pbx-4711"
+    )]
+    external_id: String,
+}
+
+/// Where to connect a call that arrived elsewhere.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RoutedCall {
+    call_id: String,
+    caller: String,
+    called: Option<String>,
+    status: Status,
+    tier: Option<String>,
+    score: Option<f64>,
+    rule: Option<String>,
+    reason: Reason,
+    dialer: Option<String>,
+    /// `confirmed`, or `unconfirmed` where the dialer did not answer in time; null for the last resort.
+    certainty: Option<String>,
+    /// Where to connect the call: `{kind, value, headers}`.
+    #[schema(value_type = Object)]
+    connect: serde_json::Value,
+    /// The dialers that were to be asked, in order.
+    plan: Vec<String>,
+    routing_ms: Option<u64>,
+}
+
+/// Routes a call that arrived elsewhere: the decision, and where to connect.
+///
+/// The same `external_id` again gets the same answer and no second handoff.
+#[utoipa::path(
+    post,
+    path = "/calls",
+    tag = "calls",
+    request_body = NewCall,
+    responses(
+        (status = 201, description = "Connect the call as `connect` says.", body = Data<RoutedCall>),
+        (status = 503, description = "No dialer can take the call, or not now.", body = ErrorDocument),
+    )
+)]
 pub(super) async fn route(
     _: Admin,
     State(door): State<JsonDoor>,
@@ -111,52 +182,104 @@ fn called(text: &str) -> Result<&str, String> {
     }
 }
 
-/// A call as the API shows it; numbers are masked.
-#[derive(Serialize)]
-struct ShownCall {
+/// A call as the API shows it; numbers are masked unless they were asked for.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Call)]
+pub(in super::super) struct ShownCall {
+    /// Twilio's CallSid, or an id of ours for a call of the JSON door.
+    #[schema(value_type = String, example = "CA0123456789abcdef0123456789abcdef")]
     call_id: CallId,
+    /// The caller: a masked number, or what kind of caller.
+    #[schema(example = "+**********90")]
     caller: Option<String>,
+    /// The number of ours that was called.
     called: Option<String>,
+    /// Where it stands.
     status: Status,
+    /// How it counts; set exactly when it has ended.
+    #[schema(nullable)]
     disposition: Option<Disposition>,
+    /// Why it went as it went.
     reason: Reason,
+    /// The caller's lead-score class.
+    #[schema(value_type = Option<String>, example = "hot")]
     tier: Option<TierName>,
+    /// The caller's lead score.
+    #[schema(value_type = Option<f64>, example = 90)]
     score: Option<LeadScore>,
+    /// The rule that matched; null for the default.
     rule: Option<String>,
+    /// The rule set that decided.
+    #[schema(value_type = String, example = "1f0c9d7e2b3a")]
     ruleset: RulesetVersion,
+    /// The dialer that was dialled last.
+    #[schema(value_type = Option<String>, example = "dialfire")]
     dialer: Option<DialerId>,
+    /// It went to another dialer than the first of its plan.
     failed_over: bool,
+    /// It was on hold.
     held: bool,
+    /// When it arrived.
+    #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
+    /// When an agent answered.
+    #[schema(value_type = Option<String>, format = DateTime)]
     answered_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
+    /// Arrival to answer of the first webhook, in milliseconds.
     routing_ms: Option<u64>,
+    /// Its connections, in the order in which they were heard of.
     legs: Vec<ShownLeg>,
 }
 
-#[derive(Serialize)]
-struct ShownLeg {
+/// A connection to one party.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Leg)]
+pub(in super::super) struct ShownLeg {
+    /// Twilio's CallSid of the leg.
+    #[schema(value_type = String)]
     leg_id: CallId,
+    /// The leg it is a child of.
+    #[schema(value_type = Option<String>)]
     parent: Option<CallId>,
+    /// Which way it was set up.
     direction: Direction,
+    /// The dialer that was dialled.
+    #[schema(value_type = Option<String>)]
     dialer: Option<DialerId>,
+    /// Which dial of the call made it, from 1.
     step: Option<u32>,
+    /// `initiated`, `ringing`, `answered` or `ended`.
     status: &'static str,
+    /// How it ended, as the carrier says.
+    #[schema(nullable)]
     end_reason: Option<EndReason>,
+    /// The final SIP answer.
     sip_code: Option<u16>,
+    /// Seconds.
     duration_s: Option<u32>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     ringing_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     answered_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
 }
 
 impl ShownCall {
-    fn new(stored: StoredCall, legs: Vec<StoredLeg>) -> Self {
-        let masked = |text: Option<String>| text.map(|text| Caller::classify(&text).masked());
+    pub(in super::super) fn new(stored: StoredCall, legs: Vec<StoredLeg>, shown: Numbers) -> Self {
+        let number = |text: Option<String>| {
+            text.map(|text| match shown {
+                Numbers::Masked => Caller::classify(&text).masked(),
+                Numbers::Full => text,
+            })
+        };
         Self {
             call_id: stored.id,
-            caller: masked(stored.personal.caller),
-            called: masked(stored.personal.called),
+            caller: number(stored.personal.caller),
+            called: number(stored.personal.called),
             status: stored.status,
             disposition: stored.disposition,
             reason: stored.reason,
@@ -174,6 +297,15 @@ impl ShownCall {
             legs: legs.into_iter().map(ShownLeg::new).collect(),
         }
     }
+}
+
+/// How numbers of people are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Numbers {
+    /// All but the last two digits hidden.
+    Masked,
+    /// As received.
+    Full,
 }
 
 impl ShownLeg {
@@ -201,33 +333,195 @@ impl ShownLeg {
     }
 }
 
-/// Calls in progress, newest first.
-pub(super) async fn active(
-    _: Viewer,
-    State(reads): State<Reads>,
-    Query(asked): Query<Asked>,
-) -> Result<Response, ApiError> {
-    let page = asked.page()?;
-    let (stored, total) = reads.active_calls(page.depth()).await?;
-    let mut calls = Vec::new();
-    for call in page.cut(stored) {
-        let legs = reads.legs(&call.id).await?;
-        calls.push(ShownCall::new(call, legs));
+const STATUSES: [Status; 5] = [
+    Status::Routing,
+    Status::Held,
+    Status::Dialing,
+    Status::Bridged,
+    Status::Ended,
+];
+const DISPOSITIONS: [Disposition; 8] = [
+    Disposition::Answered,
+    Disposition::Abandoned,
+    Disposition::NoAnswer,
+    Disposition::Busy,
+    Disposition::Failed,
+    Disposition::LastResort,
+    Disposition::Goodbye,
+    Disposition::Unknown,
+];
+
+/// Which calls. Without a field, calls are not filtered by it.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CallsQuery {
+    /// Where they stand.
+    #[param(value_type = Option<Status>)]
+    status: Option<String>,
+    /// How they ended.
+    #[param(value_type = Option<Disposition>)]
+    disposition: Option<String>,
+    /// The dialer that was dialled last.
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "dialfire"
+    )]
+    dialer: Option<String>,
+    /// The caller's lead-score class.
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[^\\s\\p{C}]+$",
+        example = "hot"
+    )]
+    tier: Option<String>,
+    /// Arrived at or after this time, ISO 8601.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<String>,
+    /// Arrived before this time, ISO 8601.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<String>,
+    /// Searches a caller's number (`+4930123456`, also `0049…` and with spaces or dashes), a call id, or the beginning of one.
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "CA0123456789abcdef0123456789abcdef"
+    )]
+    q: Option<String>,
+}
+
+impl CallsQuery {
+    fn read(&self, fields: &mut Fields) -> CallsAsked {
+        let statuses = STATUSES.map(|status| (status.as_str(), status));
+        let dispositions = DISPOSITIONS.map(|disposition| (disposition.as_str(), disposition));
+        CallsAsked {
+            status: fields.word("status", self.status.as_deref(), &statuses),
+            in_progress: false,
+            disposition: fields.word("disposition", self.disposition.as_deref(), &dispositions),
+            dialer: fields.read("dialer", self.dialer.as_deref(), |text| {
+                CallId::parse(text)
+                    .map(|_| text.to_owned())
+                    .map_err(|_| "must be the name of a dialer".to_owned())
+            }),
+            tier: fields.text("tier", self.tier.as_deref(), 64),
+            from: fields.time("from", self.from.as_deref()),
+            to: fields.time("to", self.to.as_deref()),
+            search: fields.read("q", self.q.as_deref(), search),
+        }
     }
-    Ok(page.list(&calls, total))
+}
+
+/// A number where it can be one, else a part of a call id.
+pub(super) fn search(text: &str) -> Result<CallSearch, String> {
+    if let Some(number) = fields::number(text) {
+        return Ok(CallSearch::Caller(number.as_str().to_owned()));
+    }
+    let text = text.trim();
+    CallId::parse(text)
+        .map(|id| CallSearch::IdPrefix(id.as_str().to_owned()))
+        .map_err(|_| "must be a number like +4930123456, or the beginning of a call id".to_owned())
+}
+
+/// Calls, newest first.
+///
+/// A filter that fits few calls is tried on 20,000 at a time: the page may then be short, and its `next_cursor` goes on.
+#[utoipa::path(
+    get,
+    path = "/calls",
+    tag = "calls",
+    params(CallsQuery, Asked, Reveal),
+    responses((status = 200, description = "A page of calls.", body = List<ShownCall>))
+)]
+pub(super) async fn list(
+    Viewer(holder): Viewer,
+    State(reads): State<Reads>,
+    Extension(request_id): Extension<RequestId>,
+    Query(query): Query<CallsQuery>,
+    Query(asked): Query<Asked>,
+    Query(reveal): Query<Reveal>,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::default();
+    let (wanted, page) = (query.read(&mut fields), asked.page(&mut fields));
+    let reveal = reveal.read(&mut fields);
+    let (wanted, page, reveal) = checked((wanted, page, reveal), fields)?;
+    let rows = reads.calls(wanted, page.part()).await?;
+    let revealed = Revealed {
+        holder: &holder,
+        request_id: &request_id,
+        route: "/calls",
+        calls: rows.rows.len(),
+    };
+    let numbers = reads.numbers(reveal, revealed).await?;
+    Ok(page.list(rows, |(call, legs)| ShownCall::new(call, legs, numbers)))
+}
+
+/// Calls in progress, newest first.
+#[utoipa::path(
+    get,
+    path = "/calls/active",
+    tag = "calls",
+    params(Asked, Reveal),
+    responses((status = 200, description = "A page of the calls in progress.", body = List<ShownCall>))
+)]
+pub(super) async fn active(
+    Viewer(holder): Viewer,
+    State(reads): State<Reads>,
+    Extension(request_id): Extension<RequestId>,
+    Query(asked): Query<Asked>,
+    Query(reveal): Query<Reveal>,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::default();
+    let page = asked.page(&mut fields);
+    let reveal = reveal.read(&mut fields);
+    let (page, reveal) = checked((page, reveal), fields)?;
+    let wanted = CallsAsked {
+        in_progress: true,
+        ..CallsAsked::default()
+    };
+    let rows = reads.calls(wanted, page.part()).await?;
+    let revealed = Revealed {
+        holder: &holder,
+        request_id: &request_id,
+        route: "/calls/active",
+        calls: rows.rows.len(),
+    };
+    let numbers = reads.numbers(reveal, revealed).await?;
+    Ok(page.list(rows, |(call, legs)| ShownCall::new(call, legs, numbers)))
 }
 
 /// One call with its legs.
+#[utoipa::path(
+    get,
+    path = "/calls/{call_id}",
+    tag = "calls",
+    params(("call_id" = String, Path, description = "Twilio's CallSid, or the id that the JSON door gave.", example = "CA0123456789abcdef0123456789abcdef"), Reveal),
+    responses((status = 200, description = "The call.", body = Data<ShownCall>))
+)]
 pub(super) async fn one(
-    _: Viewer,
+    Viewer(holder): Viewer,
     State(reads): State<Reads>,
+    Extension(request_id): Extension<RequestId>,
     Path(call_id): Path<String>,
+    Query(reveal): Query<Reveal>,
 ) -> Result<Response, ApiError> {
+    let mut fields = Fields::default();
+    let reveal = reveal.read(&mut fields);
+    let reveal = checked(reveal, fields)?;
     let call = match CallId::parse(&call_id) {
         Ok(call_id) => reads.call(&call_id).await?,
         // What cannot be the id of a call is the id of none.
         Err(_) => None,
     };
     let (call, legs) = call.ok_or_else(|| ApiError::not_found("There is no such call."))?;
-    Ok(data(ShownCall::new(call, legs)))
+    let revealed = Revealed {
+        holder: &holder,
+        request_id: &request_id,
+        route: "/calls/{call_id}",
+        calls: 1,
+    };
+    let numbers = reads.numbers(reveal, revealed).await?;
+    Ok(data(ShownCall::new(call, legs, numbers)))
 }

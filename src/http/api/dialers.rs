@@ -4,43 +4,63 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::ApiError;
-use super::{data, page};
-use crate::dialer::{Drained, Status};
+use super::page::{Data, List};
+use super::{Reads, data, page};
+use crate::audit::ServiceState;
+use crate::dialer::Status;
 use crate::flow::Drains;
 use crate::routing::{Availability, BreakerView, DialerId};
-use crate::twiml::Connect;
 
 /// A dialer as the API shows it: its settings without secrets, and how it is.
-#[derive(Serialize)]
-struct Document<'a> {
-    name: &'a DialerId,
+#[derive(Serialize, ToSchema)]
+#[schema(as = Dialer)]
+pub(in super::super) struct ShownDialer {
+    /// Its name in the configuration.
+    #[schema(value_type = String, example = "dialfire")]
+    name: DialerId,
+    /// `dialfire`, `zendesk_talk` or `http`.
     kind: &'static str,
-    connect: &'a Connect,
-    timeout_ms: u128,
-    probe_every_ms: u128,
+    /// Where its line is: `{kind, value}`.
+    #[schema(value_type = Object)]
+    connect: Value,
+    timeout_ms: u64,
+    probe_every_ms: u64,
     /// `closed` (well), `unavailable`, `open` (its requests fail) or `drained`.
     state: &'static str,
     breaker: BreakerView,
+    /// `available`, `unavailable` or `unknown`, as it says of itself.
     availability: &'static str,
-    /// Why it is not `closed`.
+    /// Why it is as it is; null where nothing was ever wrong.
     reason: Option<String>,
-    /// Since when it is not, where that is known.
+    /// Since when it is as it is, where that is known.
+    #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
-    drained: Option<&'a Drained>,
+    /// Who took it out, and when: `{by, since}`.
+    #[schema(value_type = Option<Object>)]
+    drained: Option<Value>,
 }
 
-impl<'a> Document<'a> {
-    fn new(status: &'a Status, now: Timestamp) -> Self {
+impl ShownDialer {
+    pub(in super::super) fn new(status: &Status, states: &[ServiceState], now: Timestamp) -> Self {
         let dialer = &status.dialer;
         let opened = status.open_for.as_ref();
         let drained = status.drained.as_ref();
+        let recorded = states
+            .iter()
+            .find(|state| state.service == dialer.id().as_str());
         let (availability, why) = match &status.view.availability {
             Availability::Available => ("available", None),
             Availability::Unavailable { why } => ("unavailable", Some(why)),
             Availability::Unknown => ("unknown", None),
+        };
+        let since = |word: &str| {
+            let same = recorded.filter(|state| state.state == word);
+            same.map(|state| state.changed_at)
         };
         let (state, reason, since) = if let Some(drained) = drained {
             let reason = format!("taken out by {}", drained.by);
@@ -50,66 +70,155 @@ impl<'a> Document<'a> {
             let since = now.checked_sub(open_for).ok();
             ("open", Some(why.clone()), since)
         } else if let Some(why) = why {
-            ("unavailable", Some(why.clone()), None)
+            ("unavailable", Some(why.clone()), since("unavailable"))
         } else {
-            ("closed", None, None)
+            let reason = recorded.filter(|state| state.state == "closed");
+            let reason = reason.map(|state| state.cause.clone());
+            ("closed", reason, since("closed"))
         };
         Self {
-            name: dialer.id(),
+            name: dialer.id().clone(),
             kind: dialer.kind().as_str(),
-            connect: dialer.connect(),
-            timeout_ms: dialer.timeout().as_millis(),
-            probe_every_ms: dialer.probe_every().as_millis(),
+            connect: serde_json::to_value(dialer.connect()).unwrap_or_default(),
+            timeout_ms: ms(dialer.timeout()),
+            probe_every_ms: ms(dialer.probe_every()),
             state,
             breaker: status.view.breaker,
             availability,
             reason,
             since,
-            drained,
+            drained: drained.and_then(|drained| serde_json::to_value(drained).ok()),
         }
     }
 }
 
+fn ms(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The result of a connectivity test, for the document.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DialerTest)]
+pub(super) struct ShownTest {
+    dialer: String,
+    /// Whether every check passed.
+    ok: bool,
+    latency_ms: Option<u64>,
+    /// `available`, `unavailable` or `unknown`.
+    availability: String,
+    /// What was looked at, in order.
+    checks: Vec<ShownCheck>,
+}
+
+/// One thing that was tested.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DialerCheck)]
+struct ShownCheck {
+    name: String,
+    ok: bool,
+    message: String,
+}
+
 /// Every dialer, in the order of the file.
-pub(super) async fn all(_: Viewer, State(drains): State<Drains>) -> Response {
+#[utoipa::path(
+    get,
+    path = "/dialers",
+    tag = "dialers",
+    responses((status = 200, description = "All dialers.", body = List<ShownDialer>))
+)]
+pub(super) async fn all(
+    _: Viewer,
+    State(drains): State<Drains>,
+    State(reads): State<Reads>,
+) -> Result<Response, ApiError> {
+    Ok(page::whole(every(&drains, &reads).await?))
+}
+
+/// How every dialer is: the same as `/dialers`.
+#[utoipa::path(
+    get,
+    path = "/dialers/status",
+    tag = "dialers",
+    responses((status = 200, description = "All dialers.", body = List<ShownDialer>))
+)]
+pub(super) async fn status(
+    _: Viewer,
+    State(drains): State<Drains>,
+    State(reads): State<Reads>,
+) -> Result<Response, ApiError> {
+    Ok(page::whole(every(&drains, &reads).await?))
+}
+
+async fn every(drains: &Drains, reads: &Reads) -> Result<Vec<ShownDialer>, ApiError> {
+    let states = reads.ask(reads.store.dialer_states()).await?;
     let (statuses, now) = (drains.statuses(), drains.clock.now());
-    let documents: Vec<_> = statuses
+    let shown = statuses
         .iter()
-        .map(|status| Document::new(status, now))
-        .collect();
-    page::whole(&documents)
+        .map(|status| ShownDialer::new(status, &states, now));
+    Ok(shown.collect())
 }
 
 /// One dialer.
+#[utoipa::path(
+    get,
+    path = "/dialers/{name}",
+    tag = "dialers",
+    params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
+    responses((status = 200, description = "The dialer.", body = Data<ShownDialer>))
+)]
 pub(super) async fn one(
     _: Viewer,
     State(drains): State<Drains>,
+    State(reads): State<Reads>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    shown(&drains, &name, drains.status(&DialerId::new(&name)))
+    shown(&drains, &reads, &name, drains.status(&DialerId::new(&name))).await
 }
 
-/// Takes a dialer out.
+/// Takes a dialer out: calls that it has already are not touched, no other reaches it.
+#[utoipa::path(
+    post,
+    path = "/dialers/{name}/drain",
+    tag = "dialers",
+    params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
+    responses((status = 200, description = "It is out.", body = Data<ShownDialer>))
+)]
 pub(super) async fn drain(
     Admin(holder): Admin,
     State(drains): State<Drains>,
+    State(reads): State<Reads>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     let status = drains.drain(&DialerId::new(&name), &holder.name).await;
-    shown(&drains, &name, status)
+    shown(&drains, &reads, &name, status).await
 }
 
 /// Puts a dialer back.
+#[utoipa::path(
+    post,
+    path = "/dialers/{name}/resume",
+    tag = "dialers",
+    params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
+    responses((status = 200, description = "It is back.", body = Data<ShownDialer>))
+)]
 pub(super) async fn resume(
     Admin(holder): Admin,
     State(drains): State<Drains>,
+    State(reads): State<Reads>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     let status = drains.resume(&DialerId::new(&name), &holder.name).await;
-    shown(&drains, &name, status)
+    shown(&drains, &reads, &name, status).await
 }
 
 /// Tests the connection to a dialer; no call is placed.
+#[utoipa::path(
+    post,
+    path = "/dialers/{name}/test",
+    tag = "dialers",
+    params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
+    responses((status = 200, description = "What was found, also where it is not well.", body = Data<ShownTest>))
+)]
 pub(super) async fn test(
     _: Admin,
     State(drains): State<Drains>,
@@ -121,11 +230,17 @@ pub(super) async fn test(
     Ok(data(status.dialer.test().await))
 }
 
-fn shown(drains: &Drains, name: &str, status: Option<Status>) -> Result<Response, ApiError> {
-    match status {
-        Some(status) => Ok(data(Document::new(&status, drains.clock.now()))),
-        None => Err(unknown(drains, name)),
-    }
+async fn shown(
+    drains: &Drains,
+    reads: &Reads,
+    name: &str,
+    status: Option<Status>,
+) -> Result<Response, ApiError> {
+    let Some(status) = status else {
+        return Err(unknown(drains, name));
+    };
+    let states = reads.ask(reads.store.dialer_states()).await?;
+    Ok(data(ShownDialer::new(&status, &states, drains.clock.now())))
 }
 
 fn unknown(drains: &Drains, name: &str) -> ApiError {

@@ -2,20 +2,28 @@
 
 mod body;
 mod calls;
+mod customers;
 mod dialers;
+mod explain;
+mod fields;
+mod logs;
 mod page;
 mod reads;
+mod reveal;
+mod settings;
+mod trace;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Json};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::error::{ApiError, Failed, Kind};
 use super::overload::Lane;
@@ -23,35 +31,43 @@ use super::router::SharedParts;
 use super::server::RequestId;
 use crate::lifecycle::Lifecycle;
 
+pub use customers::Customers;
 pub use reads::Reads;
+pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
+
+use page::Data;
 
 /// Requests at the same time; a dashboard with its pages open makes a handful.
 const PLACES: usize = 16;
 
-/// The routes below `/api/v1`.
-pub(super) fn router(lifecycle: Lifecycle) -> Router<SharedParts> {
-    let desk = Router::new()
-        .route("/calls/active", get(calls::active))
-        .route("/calls/{call_id}", get(calls::one))
-        .route("/dialers", get(dialers::all))
-        .route("/dialers/status", get(dialers::all))
-        .route("/dialers/{name}", get(dialers::one))
-        .route("/dialers/{name}/drain", post(dialers::drain))
-        .route("/dialers/{name}/resume", post(dialers::resume))
-        .route("/dialers/{name}/test", post(dialers::test))
+/// The routes below `/api/v1`, and what they say of themselves.
+pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
+    let desk = OpenApiRouter::new()
+        .routes(routes!(calls::list))
+        .routes(routes!(calls::active))
+        .routes(routes!(calls::one))
+        .routes(routes!(customers::one, customers::forget))
+        .routes(routes!(dialers::all))
+        .routes(routes!(dialers::status))
+        .routes(routes!(dialers::one))
+        .routes(routes!(dialers::drain))
+        .routes(routes!(dialers::resume))
+        .routes(routes!(dialers::test))
+        .routes(routes!(logs::list))
+        .routes(routes!(logs::of_call))
+        .routes(routes!(settings::current))
+        .routes(routes!(settings::changes))
+        .routes(routes!(settings::reload))
+        .routes(routes!(explain::explain))
         .route_layer(middleware::from_fn_with_state(Lane::new(PLACES), in_turn));
     // A call is no page: it does not wait in their lane, and has the limit of calls.
-    let door = Router::new().route("/calls", post(calls::route));
-    desk.merge(door)
+    let door = OpenApiRouter::new().routes(routes!(calls::route));
+    let (routes, description) = desk.merge(door).split_for_parts();
+    let routes = routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(lifecycle, answer))
-}
-
-/// One thing, in the envelope of the API.
-#[derive(Serialize)]
-struct Data<T> {
-    data: T,
+        .layer(middleware::from_fn_with_state(lifecycle, answer));
+    (routes, description)
 }
 
 /// The answer with one thing.

@@ -3,105 +3,173 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::super::error::{ApiError, Kind};
+use super::fields::Fields;
+use crate::http::error::ApiError;
+use crate::store::{CallPlace, Part, Rows};
 
 const DEFAULT_SIZE: u32 = 50;
 const MAX_SIZE: u32 = 200;
-/// Rows that a page may lie behind: they are read and passed over.
-const MAX_DEPTH: u32 = 10_000;
+/// Rows before a page are read and passed over; what lies further back is reached by cursor.
+const MAX_PAGE: u32 = 1_000;
 
-/// `?page=…&page_size=…` as it was typed.
-#[derive(Debug, Default, Deserialize)]
+/// `?page=…&page_size=…&cursor=…` as it was typed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
+    /// Which page, from 1. Without meaning beside a cursor.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, example = 1)]
     page: Option<String>,
+    /// Rows of a page.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200, example = 50)]
     page_size: Option<String>,
+    /// Goes on where another page ended: its `next_cursor`.
+    #[param(value_type = Option<String>, pattern = "^[0-9a-f]{32}$")]
+    cursor: Option<String>,
 }
 
-/// One page of a list.
+/// Which part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct Page<P> {
     number: u32,
     size: u32,
+    after: Option<P>,
+}
+
+/// The place of a row, as a cursor carries it.
+pub(super) trait Place: Copy {
+    fn numbers(self) -> [i64; 2];
+    fn of_numbers(numbers: [i64; 2]) -> Self;
+}
+
+impl Place for CallPlace {
+    fn numbers(self) -> [i64; 2] {
+        [self.started_at, self.row]
+    }
+    fn of_numbers([started_at, row]: [i64; 2]) -> Self {
+        Self { started_at, row }
+    }
+}
+
+impl Place for i64 {
+    fn numbers(self) -> [i64; 2] {
+        [0, self]
+    }
+    fn of_numbers([_, id]: [i64; 2]) -> Self {
+        id
+    }
 }
 
 impl Asked {
-    pub(super) fn page(&self) -> Result<Page, ApiError> {
-        let number = read(self.page.as_deref(), 1, MAX_DEPTH);
-        let size = read(self.page_size.as_deref(), DEFAULT_SIZE, MAX_SIZE);
-        let page = match (number, size) {
-            (Some(number), Some(size)) => Page { number, size },
-            (number, size) => {
-                let mut error = ApiError::new(Kind::Validation, "The page cannot be read.");
-                if number.is_none() {
-                    error = error.with("page", format!("must be 1 to {MAX_DEPTH}"));
-                }
-                if size.is_none() {
-                    error = error.with("page_size", format!("must be 1 to {MAX_SIZE}"));
-                }
-                return Err(error);
-            }
-        };
-        if page.number.saturating_mul(page.size) > MAX_DEPTH {
-            let error = ApiError::new(Kind::Validation, "The page lies too far back.");
-            return Err(error.with(
-                "page",
-                format!("times page_size must be at most {MAX_DEPTH}"),
-            ));
+    /// Reads the part; what is wrong goes to `fields`.
+    pub(super) fn page<P: Place>(&self, fields: &mut Fields) -> Page<P> {
+        let number = fields.number("page", self.page.as_deref(), 1..=MAX_PAGE);
+        let size = fields.number("page_size", self.page_size.as_deref(), 1..=MAX_SIZE);
+        let after = fields.read("cursor", self.cursor.as_deref(), |text| {
+            cursor(text)
+                .map(P::of_numbers)
+                .ok_or_else(|| "must be the next_cursor of another page".to_owned())
+        });
+        Page {
+            number: number.unwrap_or(1),
+            size: size.unwrap_or(DEFAULT_SIZE),
+            after,
         }
-        Ok(page)
     }
 }
 
-fn read(text: Option<&str>, default: u32, max: u32) -> Option<u32> {
-    let Some(text) = text else {
-        return Some(default);
+fn cursor(text: &str) -> Option<[i64; 2]> {
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    let number = u128::from_be_bytes(bytes);
+    let half = |number: u128| {
+        u64::try_from(number & u128::from(u64::MAX))
+            .ok()
+            .map(u64::cast_signed)
     };
-    text.parse().ok().filter(|n| (1..=max).contains(n))
+    Some([half(number >> 64)?, half(number)?])
 }
 
-impl Page {
-    /// How many rows lie before its end.
-    pub(super) fn depth(self) -> u32 {
-        self.number.saturating_mul(self.size)
-    }
+fn cursor_text(numbers: [i64; 2]) -> String {
+    numbers
+        .iter()
+        .map(|number| hex::encode(number.to_be_bytes()))
+        .collect()
+}
 
-    /// Its part of the rows that lie before its end.
-    pub(super) fn cut<T>(self, rows: Vec<T>) -> impl Iterator<Item = T> {
-        let before = self.depth().saturating_sub(self.size);
-        rows.into_iter()
-            .skip(usize::try_from(before).unwrap_or(usize::MAX))
+impl<P: Place> Page<P> {
+    /// As the store is asked for it.
+    pub(super) fn part(self) -> Part<P> {
+        let before = self.number.saturating_sub(1).saturating_mul(self.size);
+        Part {
+            after: self.after,
+            skip: if self.after.is_some() { 0 } else { before },
+            size: self.size,
+        }
     }
 
     /// The answer with this page of a list.
-    pub(super) fn list<T: Serialize>(self, data: &[T], total: i64) -> Response {
+    pub(super) fn list<T, R: Serialize>(
+        self,
+        rows: Rows<T, P>,
+        shown: impl FnMut(T) -> R,
+    ) -> Response {
         Json(List {
-            data,
-            total,
+            total: rows.total,
+            total_is_exact: rows.total_is_exact,
             page: self.number,
             page_size: self.size,
-            next_cursor: None,
+            next_cursor: rows.next.map(|place| cursor_text(place.numbers())),
+            data: rows.rows.into_iter().map(shown).collect(),
         })
         .into_response()
     }
 }
 
 /// A whole list on one page.
-pub(super) fn whole<T: Serialize>(data: &[T]) -> Response {
-    let page = Page {
-        number: 1,
-        size: DEFAULT_SIZE.max(u32::try_from(data.len()).unwrap_or(u32::MAX)),
-    };
-    page.list(data, i64::try_from(data.len()).unwrap_or(i64::MAX))
+pub(super) fn whole<T: Serialize>(data: Vec<T>) -> Response {
+    let total = i64::try_from(data.len()).unwrap_or(i64::MAX);
+    let page_size = DEFAULT_SIZE.max(u32::try_from(data.len()).unwrap_or(u32::MAX));
+    Json(List {
+        data,
+        total,
+        total_is_exact: true,
+        page: 1,
+        page_size,
+        next_cursor: None,
+    })
+    .into_response()
 }
 
-#[derive(Serialize)]
-struct List<'a, T> {
-    data: &'a [T],
+/// A part of a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct List<T> {
+    /// The rows, newest first.
+    data: Vec<T>,
+    /// How many there are in all.
+    #[schema(minimum = 0)]
     total: i64,
+    /// False where counting all would take too long: `total` is then a lower bound, or an estimate by row numbers.
+    total_is_exact: bool,
+    /// Which page.
     page: u32,
+    /// Rows of a page.
     page_size: u32,
-    next_cursor: Option<&'a str>,
+    /// For the next page; null at the end. A page may be short and still have one, where a filter fits few rows.
+    next_cursor: Option<String>,
+}
+
+/// One thing, in the envelope of the API.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Data<T> {
+    /// The thing.
+    pub(super) data: T,
+}
+
+/// What is asked beside a page is read; the verdict over all of it.
+pub(super) fn checked<T>(value: T, fields: Fields) -> Result<T, ApiError> {
+    fields.verdict().map(|()| value)
 }
 
 #[cfg(test)]
@@ -114,24 +182,29 @@ mod tests {
             let asked = Asked {
                 page: page.map(str::to_owned),
                 page_size: page_size.map(str::to_owned),
+                cursor: None,
             };
-            asked.page().ok().map(|page| (page.number, page.size))
+            let mut fields = Fields::default();
+            let page = asked.page::<i64>(&mut fields);
+            checked((page.number, page.size), fields).ok()
         };
         assert_eq!(page(None, None), Some((1, 50)));
-        assert_eq!(page(Some("50"), Some("200")), Some((50, 200)));
-        for wrong in ["0", "-1", "x", "", "1.5", "99999999999"] {
+        assert_eq!(page(Some("1000"), Some("200")), Some((1000, 200)));
+        for wrong in ["0", "-1", "x", "", "1.5", "+1", "99999999999"] {
             assert_eq!(page(Some(wrong), None), None, "{wrong}");
             assert_eq!(page(None, Some(wrong)), None, "{wrong}");
         }
         assert_eq!(page(None, Some("201")), None);
-        assert_eq!(page(Some("51"), Some("200")), None);
+        assert_eq!(page(Some("1001"), None), None);
     }
 
     #[test]
-    fn a_page_is_cut_from_the_rows_before_its_end() {
-        let page = Page { number: 2, size: 3 };
-        assert_eq!(page.depth(), 6);
-        let rows: Vec<u32> = (0..5).collect();
-        assert_eq!(page.cut(rows).collect::<Vec<_>>(), [3, 4]);
+    fn a_cursor_names_a_place_and_nothing_else_is_one() {
+        for numbers in [[0, 1], [1_790_000_000_000, 42], [i64::MIN, i64::MAX]] {
+            assert_eq!(cursor(&cursor_text(numbers)), Some(numbers));
+        }
+        for wrong in ["", "x", "00", "zz", &"0".repeat(31), &"0".repeat(33)] {
+            assert_eq!(cursor(wrong), None, "{wrong}");
+        }
     }
 }

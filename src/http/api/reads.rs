@@ -1,9 +1,13 @@
 //! What the API asks the database: few questions at a time, so that the readers of the call path are never all taken.
 
 use crate::call::CallId;
+use crate::clock::Clock;
 use crate::http::error::ApiError;
 use crate::http::overload::Lane;
-use crate::store::{Store, StoreError, StoredCall, StoredLeg};
+use crate::store::{
+    CallPlace, CallsAsked, Part, RecordsAsked, Rows, Store, StoreError, StoredCall, StoredLeg,
+    StoredRecord,
+};
 
 /// Questions at the same time; the store has four readers.
 const PLACES: usize = 2;
@@ -11,46 +15,57 @@ const PLACES: usize = 2;
 /// Reads calls for people. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reads {
-    store: Store,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
     lane: Lane,
 }
 
 impl Reads {
     /// Reads from `store`.
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Store, clock: Clock) -> Self {
         Self {
             store,
+            clock,
             lane: Lane::new(PLACES),
         }
     }
 
     /// One call with its legs.
-    pub(super) async fn call(
+    pub(in super::super) async fn call(
         &self,
         id: &CallId,
     ) -> Result<Option<(StoredCall, Vec<StoredLeg>)>, ApiError> {
         let call = self.ask(self.store.call(id)).await?;
         let Some(call) = call else { return Ok(None) };
-        let legs = self.legs(id).await?;
+        let legs = self.ask(self.store.legs(id)).await?;
         Ok(Some((call, legs)))
     }
 
-    /// The legs of a call.
-    pub(super) async fn legs(&self, id: &CallId) -> Result<Vec<StoredLeg>, ApiError> {
-        self.ask(self.store.legs(id)).await
-    }
-
-    /// Calls in progress, newest first, and how many there are in all.
-    pub(super) async fn active_calls(
+    /// A page of calls.
+    pub(super) async fn calls(
         &self,
-        limit: u32,
-    ) -> Result<(Vec<StoredCall>, i64), ApiError> {
-        let calls = self.ask(self.store.active_calls(limit)).await?;
-        let counts = self.ask(self.store.counts()).await?;
-        Ok((calls, counts.active_calls))
+        asked: CallsAsked,
+        part: Part<CallPlace>,
+    ) -> Result<Rows<(StoredCall, Vec<StoredLeg>), CallPlace>, ApiError> {
+        self.ask(self.store.calls_page(asked, part)).await
     }
 
-    async fn ask<T>(
+    /// A page of audit records.
+    pub(super) async fn records(
+        &self,
+        asked: RecordsAsked,
+        part: Part<i64>,
+    ) -> Result<Rows<StoredRecord, i64>, ApiError> {
+        self.ask(self.store.records_page(asked, part)).await
+    }
+
+    /// All records of a call, in order.
+    pub(super) async fn records_of_call(&self, id: &CallId) -> Result<Vec<StoredRecord>, ApiError> {
+        self.ask(self.store.records_of_call(id)).await
+    }
+
+    /// Asks one question, in turn.
+    pub(super) async fn ask<T>(
         &self,
         question: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, ApiError> {

@@ -1,0 +1,158 @@
+//! `/customers/{phone_number}`: what Braze knows of a number, and forgetting it.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::auth::{Admin, Viewer};
+use super::super::error::{ApiError, ErrorDocument, Kind};
+use super::page::Data;
+use super::{Reads, data, fields};
+use crate::braze::Braze;
+use crate::clock::Clock;
+use crate::deadline::Deadline;
+use crate::flow::Policies;
+use crate::lead::{LeadScore, Tier, TierName};
+use crate::phone::{Caller, E164};
+use crate::routing::{Lookup, Source};
+
+/// Looks numbers up for people. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Customers {
+    /// Reads time.
+    pub clock: Clock,
+    /// Knows and asks.
+    pub braze: Braze,
+    /// Which score is which tier.
+    pub policies: Policies,
+}
+
+/// What Braze knows of a number.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Customer)]
+pub(super) struct ShownCustomer {
+    /// The number, masked: who asks has it.
+    #[schema(example = "+**********90")]
+    phone: String,
+    /// False where Braze has no profile for the number.
+    known: bool,
+    /// What Braze calls the person.
+    external_id: Option<String>,
+    /// The lead score.
+    #[schema(value_type = Option<f64>)]
+    score: Option<LeadScore>,
+    /// The class by the rules in force.
+    #[schema(value_type = Option<String>)]
+    tier: Option<TierName>,
+    /// The class as Braze names it, where it does.
+    named_tier: Option<String>,
+    /// `fresh` or `stale` from the cache, or `fetched` just now.
+    #[schema(value_type = String, example = "fresh")]
+    source: Source,
+    /// How old the answer is, in milliseconds.
+    age_ms: u64,
+    /// When Braze said so.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    fetched_at: Option<Timestamp>,
+}
+
+/// What Braze knows of a number: from the cache, else asked now.
+#[utoipa::path(
+    get,
+    path = "/customers/{phone_number}",
+    tag = "customers",
+    params(("phone_number" = String, Path, description = "A number with its country code; `00`, spaces and dashes are understood.", pattern = "^\\+[1-9][0-9]{6,14}$", example = "+491700000090")),
+    responses(
+        (status = 200, description = "What is known.", body = Data<ShownCustomer>),
+        (status = 502, description = "Braze does not answer as it should; `details.reason` says how.", body = ErrorDocument),
+    )
+)]
+pub(super) async fn one(
+    _: Viewer,
+    State(customers): State<Customers>,
+    Path(phone): Path<String>,
+) -> Result<Response, ApiError> {
+    let phone = read(&phone)?;
+    let policy = customers.policies.current();
+    let deadline = Deadline::starting(customers.clock.instant(), policy.budget);
+    let caller = Caller::Number(phone.clone());
+    let looked_up = customers.braze.look_up(&caller, deadline).await;
+    let cached = customers.braze.cached(&phone).await;
+    let (profile, source, age_ms) = match looked_up.lookup {
+        Lookup::Known {
+            profile,
+            source,
+            age_ms,
+            ..
+        } => (Some(profile), source, age_ms),
+        Lookup::Unknown { source, age_ms } => (None, source, age_ms),
+        Lookup::Unavailable { reason } => {
+            let reason = serde_json::to_value(reason).unwrap_or_default();
+            let error = ApiError::new(
+                Kind::Integration,
+                "Braze does not answer, and nothing is remembered of the number; try again in a moment.",
+            );
+            return Err(error.with("reason", reason));
+        }
+        Lookup::Skipped { .. } => return Err(no_number()),
+    };
+    let tiers = &policy.ruleset.tiers;
+    let score = profile.as_ref().and_then(|profile| profile.score);
+    let named = profile.as_ref().and_then(|profile| profile.tier.clone());
+    let tier: Option<&Tier> = named
+        .as_deref()
+        .and_then(|name| tiers.named(name))
+        .or_else(|| score.and_then(|score| tiers.of_score(score)));
+    Ok(data(ShownCustomer {
+        phone: phone.masked(),
+        known: profile.is_some(),
+        external_id: looked_up.external_id,
+        score,
+        tier: tier.map(|tier| tier.name.clone()),
+        named_tier: named,
+        source,
+        age_ms,
+        fetched_at: cached
+            .filter(|cached| !cached.is_dropped())
+            .map(|cached| cached.fetched_at),
+    }))
+}
+
+/// Forgets what is cached of a number; the next call asks Braze. Forgetting what is not known is no failure.
+#[utoipa::path(
+    delete,
+    path = "/customers/{phone_number}",
+    tag = "customers",
+    params(("phone_number" = String, Path, description = "A number with its country code; `00`, spaces and dashes are understood.", pattern = "^\\+[1-9][0-9]{6,14}$", example = "+491700000090")),
+    responses((status = 204, description = "It is forgotten."))
+)]
+pub(super) async fn forget(
+    _: Admin,
+    State(customers): State<Customers>,
+    State(reads): State<Reads>,
+    Path(phone): Path<String>,
+) -> Result<Response, ApiError> {
+    let phone = read(&phone)?;
+    customers.braze.invalidate(&phone).await;
+    reads
+        .store
+        .delete_profile(phone)
+        .await
+        .map_err(ApiError::store)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn read(text: &str) -> Result<E164, ApiError> {
+    fields::number(text).ok_or_else(no_number)
+}
+
+fn no_number() -> ApiError {
+    let error = ApiError::new(Kind::Validation, "The path does not name a phone number.");
+    error.with(
+        "phone_number",
+        "must be a number with its country code, like +4930123456",
+    )
+}

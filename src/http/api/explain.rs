@@ -1,0 +1,218 @@
+//! `/routing/explain`: what would happen to a caller, and why. No side effects.
+
+use axum::extract::State;
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::super::auth::Viewer;
+use super::super::error::{ApiError, Kind};
+use super::body::JsonObject;
+use super::page::Data;
+use super::{Customers, data};
+use crate::deadline::Deadline;
+use crate::dialer::Fleet;
+use crate::lead::LeadScore;
+use crate::phone::Caller;
+use crate::routing::{self, CallFacts, Lookup, LookupSkipped, Profile, Source};
+
+/// What is to be explained, for the document.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ExplainRequest)]
+pub(super) struct Question {
+    /// The caller, as Twilio sends it: `+4930123456`, `sip:user@host`, `anonymous`.
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^(\\+[1-9][0-9]{6,14}|anonymous)$",
+        example = "+491700000090"
+    )]
+    from: String,
+    /// The number of ours that is called.
+    #[schema(min_length = 1, max_length = 256, pattern = "^\\+[1-9][0-9]{6,14}$")]
+    to: Option<String>,
+    /// Supposes that Braze says this lead score.
+    #[schema(minimum = -1_000_000, maximum = 1_000_000)]
+    score: Option<f64>,
+    /// Asks Braze for the score. Not together with `score`.
+    lookup: Option<bool>,
+    /// Supposes that the call comes at this time, ISO 8601.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    at: Option<String>,
+}
+
+/// What would happen, and why: as `switchboard explain --json` prints it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Explanation {
+    /// The caller, masked.
+    caller: String,
+    tier: Option<String>,
+    #[schema(value_type = Option<f64>)]
+    score: Option<LeadScore>,
+    /// The rule that matches; null for the default.
+    rule: Option<String>,
+    reason: routing::Reason,
+    ruleset: String,
+    /// The dialers that would be asked, in order.
+    plan: Vec<String>,
+    /// The dialers left out, each with the smallest change that would put it into the plan.
+    #[schema(value_type = Vec<Object>)]
+    skipped: Value,
+    /// The decision chain: each step as data, and `text` as a sentence.
+    #[schema(value_type = Vec<Object>)]
+    trace: Vec<Value>,
+}
+
+/// What is supposed of the call.
+struct Supposed {
+    caller: Caller,
+    score: Option<LeadScore>,
+    lookup: bool,
+    at: Option<Timestamp>,
+}
+
+/// What would happen to this caller now, and why: by the rules in force and the dialers as they are. No side effects.
+#[utoipa::path(
+    post,
+    path = "/routing/explain",
+    tag = "routing",
+    request_body = Question,
+    responses((status = 200, description = "The decision and its chain.", body = Data<Explanation>))
+)]
+pub(super) async fn explain(
+    _: Viewer,
+    State(customers): State<Customers>,
+    State(fleet): State<Fleet>,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let supposed = read(&body)?;
+    let policy = customers.policies.current();
+    let now = customers.clock.instant();
+    let lookup = if supposed.lookup {
+        let deadline = Deadline::starting(now, policy.budget);
+        customers
+            .braze
+            .look_up(&supposed.caller, deadline)
+            .await
+            .lookup
+    } else {
+        lookup(&supposed.caller, supposed.score)
+    };
+    let facts = CallFacts {
+        at: supposed.at.unwrap_or_else(|| customers.clock.now()),
+        lookup,
+        dialers: fleet.views(now),
+    };
+    let decision = routing::decide(&policy.ruleset, &facts);
+    let steps = decision.trace.0.iter().map(|step| {
+        let mut shown = serde_json::to_value(step).unwrap_or_default();
+        if let Value::Object(fields) = &mut shown {
+            fields.insert("text".to_owned(), json!(step.sentence()));
+        }
+        shown
+    });
+    Ok(data(Explanation {
+        caller: supposed.caller.masked(),
+        tier: decision.tier.as_ref().map(|tier| tier.as_str().to_owned()),
+        score: decision.score,
+        rule: decision.rule.clone(),
+        reason: decision.reason,
+        ruleset: decision.ruleset.to_string(),
+        plan: decision
+            .plan
+            .dialers
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        skipped: serde_json::to_value(&decision.plan.skipped).unwrap_or_default(),
+        trace: steps.collect(),
+    }))
+}
+
+/// Every field is told what is wrong with it, all at once.
+fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
+    let mut wrong = Map::new();
+    let mut keep = |name: &str, what: String| {
+        wrong.insert(name.to_owned(), Value::String(what));
+    };
+    let from = body.text("from", 256).map_err(|what| keep("from", what));
+    if body.has("to")
+        && let Err(what) = body.text("to", 256)
+    {
+        keep("to", what);
+    }
+    let score = match body.0.get("score") {
+        None | Some(Value::Null) => None,
+        Some(Value::Number(number)) => number.as_f64().and_then(LeadScore::new),
+        Some(_) => {
+            keep("score", "must be a number".to_owned());
+            None
+        }
+    };
+    let lookup = match body.0.get("lookup") {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(lookup)) => *lookup,
+        Some(_) => {
+            keep("lookup", "must be true or false".to_owned());
+            false
+        }
+    };
+    if lookup && score.is_some() {
+        keep("lookup", "cannot be used together with score".to_owned());
+    }
+    let at = if body.has("at") {
+        let at = body.text("at", 64).and_then(|text| {
+            text.parse()
+                .map_err(|_| "must be a time like 2026-11-26T12:00:00Z".to_owned())
+        });
+        at.map_err(|what| keep("at", what)).ok()
+    } else {
+        None
+    };
+    if let (Ok(from), true) = (from, wrong.is_empty()) {
+        return Ok(Supposed {
+            caller: Caller::classify(from),
+            score,
+            lookup,
+            at,
+        });
+    }
+    let error = ApiError::new(
+        Kind::Validation,
+        "The call cannot be explained: see details for what is wrong with each field.",
+    );
+    let add = |error: ApiError, (name, what): (String, Value)| error.with(&name, what);
+    Err(wrong.into_iter().fold(error, add))
+}
+
+/// The look-up as it would end without asking: a caller whose score is not supposed is one that Braze does not know.
+fn lookup(caller: &Caller, score: Option<LeadScore>) -> Lookup {
+    if let Some(score) = score {
+        return Lookup::Known {
+            profile: Profile {
+                score: Some(score),
+                tier: None,
+            },
+            source: Source::Fetched,
+            age_ms: 0,
+            because: None,
+        };
+    }
+    let skipped = |reason| Lookup::Skipped { reason };
+    match caller {
+        Caller::Number(_)
+        | Caller::Sip {
+            number: Some(_), ..
+        } => Lookup::Unknown {
+            source: Source::Fetched,
+            age_ms: 0,
+        },
+        Caller::Withheld => skipped(LookupSkipped::Withheld),
+        Caller::National(_) => skipped(LookupSkipped::NotE164),
+        Caller::Client(_) => skipped(LookupSkipped::Client),
+        Caller::Sip { number: None, .. } => skipped(LookupSkipped::SipUser),
+        Caller::Unreadable(_) => skipped(LookupSkipped::Unreadable),
+    }
+}

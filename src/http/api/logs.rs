@@ -1,0 +1,231 @@
+//! `/logs`: the audit records, and the whole trace of a call.
+#![expect(
+    unused_qualifications,
+    reason = "the description of parameters expands to qualified names"
+)]
+
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::super::auth::Viewer;
+use super::super::error::ApiError;
+use super::calls::{Numbers, ShownCall};
+use super::fields::Fields;
+use super::page::{Asked, Data, List, checked};
+use super::trace::Trace;
+use super::{Reads, data};
+use crate::audit::{Kind, Severity, severity};
+use crate::call::CallId;
+use crate::flow::Policies;
+use crate::phone::Caller;
+use crate::store::{CallSearch, CallsAsked, Part, RecordsAsked, StoredRecord};
+
+/// Which records. Without a field, records are not filtered by it.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LogsQuery {
+    /// Of this call.
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "CA0123456789abcdef0123456789abcdef"
+    )]
+    call_id: Option<String>,
+    /// Of this kind, such as `call_decided` or `handoff_concluded`.
+    #[param(schema_with = kinds)]
+    kind: Option<String>,
+    /// Of this severity.
+    #[param(value_type = Option<Severity>)]
+    severity: Option<String>,
+    /// Made at or after this time, ISO 8601.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<String>,
+    /// Made before this time, ISO 8601.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<String>,
+    /// Searches a caller's number (the records of their newest call), a call id, or the beginning of one.
+    #[param(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
+    q: Option<String>,
+}
+
+fn kinds() -> utoipa::openapi::schema::Object {
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .enum_values(Some(Kind::ALL.map(Kind::as_str)))
+        .build()
+}
+
+/// One audit record.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogRecord)]
+pub(in super::super) struct ShownRecord {
+    /// Its place in the audit log, from 1, without gaps.
+    id: i64,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// What kind of record it is.
+    #[schema(example = "call_decided")]
+    kind: &'static str,
+    /// How much it matters.
+    severity: Severity,
+    /// The call it belongs to.
+    #[schema(value_type = Option<String>)]
+    call_id: Option<CallId>,
+    /// The caller, masked, where the record names one.
+    caller: Option<String>,
+    /// What happened: a document that depends on the kind. Secrets and personal data are not in it.
+    #[schema(value_type = Object)]
+    detail: Value,
+    /// Its hash in the audit chain, in hexadecimal digits.
+    hash: String,
+}
+
+impl ShownRecord {
+    pub(in super::super) fn new(record: StoredRecord) -> Self {
+        let mut detail: Value = serde_json::from_str(&record.detail).unwrap_or(Value::Null);
+        if let (Kind::ConfigChanged, Value::Object(fields)) = (record.kind, &mut detail) {
+            // The whole configuration with its paths, for the comparison at the next start.
+            fields.remove("in_force");
+        }
+        let caller = record.personal.as_ref().and_then(|p| p.caller.as_deref());
+        Self {
+            id: record.id,
+            at: record.at,
+            kind: record.kind.as_str(),
+            severity: severity(record.kind, &record.detail),
+            caller: caller.map(|caller| Caller::classify(caller).masked()),
+            call_id: record.call_id,
+            detail,
+            hash: hex::encode(record.hash),
+        }
+    }
+}
+
+impl LogsQuery {
+    fn read(&self, fields: &mut Fields) -> (RecordsAsked, Option<CallSearch>) {
+        let kinds = Kind::ALL.map(|kind| (kind.as_str(), kind));
+        let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
+        let asked = RecordsAsked {
+            call: fields.read("call_id", self.call_id.as_deref(), |text| {
+                CallId::parse(text).map_err(|_| "must be a call id".to_owned())
+            }),
+            kind: fields.word("kind", self.kind.as_deref(), &kinds),
+            severity: fields.word("severity", self.severity.as_deref(), &severities),
+            from: fields.time("from", self.from.as_deref()),
+            to: fields.time("to", self.to.as_deref()),
+            id_prefix: None,
+        };
+        let search = fields.read("q", self.q.as_deref(), super::calls::search);
+        (asked, search)
+    }
+}
+
+/// Audit records, newest first.
+///
+/// Filters are tried on 10,000 records at a time: the page may then be short, and its `next_cursor` goes on.
+#[utoipa::path(
+    get,
+    path = "/logs",
+    tag = "logs",
+    params(LogsQuery, Asked),
+    responses((status = 200, description = "A page of audit records.", body = List<ShownRecord>))
+)]
+pub(super) async fn list(
+    _: Viewer,
+    State(reads): State<Reads>,
+    Query(query): Query<LogsQuery>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::default();
+    let (wanted, search) = query.read(&mut fields);
+    let page = asked.page(&mut fields);
+    let (wanted, search, page) = checked((wanted, search, page), fields)?;
+    let wanted = reads.found(wanted, search).await?;
+    let rows = reads.records(wanted, page.part()).await?;
+    Ok(page.list(rows, ShownRecord::new))
+}
+
+impl Reads {
+    /// Which records a search means.
+    async fn found(
+        &self,
+        asked: RecordsAsked,
+        search: Option<CallSearch>,
+    ) -> Result<RecordsAsked, ApiError> {
+        match search {
+            None => Ok(asked),
+            // A whole id has an index.
+            Some(CallSearch::IdPrefix(prefix)) => match CallId::parse(&prefix) {
+                Ok(call) if asked.call.is_none() && self.call(&call).await?.is_some() => {
+                    Ok(RecordsAsked {
+                        call: Some(call),
+                        ..asked
+                    })
+                }
+                Ok(_) | Err(_) => Ok(RecordsAsked {
+                    id_prefix: Some(prefix),
+                    ..asked
+                }),
+            },
+            Some(search @ CallSearch::Caller(_)) => {
+                let newest = Part {
+                    after: None,
+                    skip: 0,
+                    size: 1,
+                };
+                let calls = CallsAsked {
+                    search: Some(search),
+                    ..CallsAsked::default()
+                };
+                let found = self.calls(calls, newest).await?.rows.pop();
+                Ok(match found {
+                    Some((call, _)) => RecordsAsked {
+                        call: Some(call.id),
+                        ..asked
+                    },
+                    // No id begins so: nothing is found.
+                    None => RecordsAsked {
+                        id_prefix: Some("+".to_owned()),
+                        ..asked
+                    },
+                })
+            }
+        }
+    }
+}
+
+/// The whole trace of a call: what was known, how it was decided, what was asked outside, what was answered, and where the time went.
+#[utoipa::path(
+    get,
+    path = "/logs/{call_id}",
+    tag = "logs",
+    params(("call_id" = String, Path, description = "Twilio's CallSid, or the id that the JSON door gave.")),
+    responses((status = 200, description = "The trace.", body = Data<Trace>))
+)]
+pub(super) async fn of_call(
+    _: Viewer,
+    State(reads): State<Reads>,
+    State(policies): State<Policies>,
+    Path(call_id): Path<String>,
+) -> Result<Response, ApiError> {
+    let unknown = || ApiError::not_found("There is no such call.");
+    let call_id = CallId::parse(&call_id).map_err(|_| unknown())?;
+    let records = reads.records_of_call(&call_id).await?;
+    let call = reads.call(&call_id).await?;
+    if records.is_empty() && call.is_none() {
+        return Err(unknown());
+    }
+    let shown = call.map(|(call, legs)| ShownCall::new(call, legs, Numbers::Masked));
+    Ok(data(Trace::new(
+        call_id,
+        shown,
+        records,
+        policies.current().budget,
+    )))
+}

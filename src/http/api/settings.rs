@@ -1,0 +1,197 @@
+//! `/settings`: the configuration in force, who changed it, and reading it again.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use super::super::auth::{Admin, Viewer};
+use super::super::error::{ApiError, ErrorDocument, Kind as Failure};
+use super::fields::Fields;
+use super::logs::ShownRecord;
+use super::page::{Asked, Data, List, checked};
+use super::{Reads, data};
+use crate::audit::Kind;
+use crate::flow::{NoReload, Reloads};
+use crate::store::RecordsAsked;
+
+/// One key of the configuration.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Setting {
+    /// Its whole name.
+    #[schema(example = "braze.timeout")]
+    pub key: String,
+    /// Its value as the file would write it; `(secret)` where a secret is set. Of files only the name.
+    #[schema(example = "1500ms")]
+    pub value: String,
+    /// `file`, or `default` where the file does not set it.
+    pub source: &'static str,
+    /// The line of the file.
+    pub line: Option<usize>,
+}
+
+/// One API key, by its name.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SettingsKey {
+    /// Who holds it.
+    pub name: String,
+    /// `viewer` or `admin`.
+    pub role: &'static str,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Settings)]
+pub struct SettingsDocument {
+    /// Names this content: the same settings always have the same version.
+    version: String,
+    /// The version of the rule set, as calls carry it.
+    ruleset: String,
+    /// The version of the program.
+    program: &'static str,
+    /// When it came into force.
+    #[schema(value_type = String, format = DateTime)]
+    loaded_at: Timestamp,
+    /// Every key, in the order of the example file.
+    settings: Vec<Setting>,
+    /// The API keys.
+    keys: Vec<SettingsKey>,
+}
+
+impl SettingsDocument {
+    /// A document of `settings`, which name its version.
+    pub fn new(
+        ruleset: String,
+        loaded_at: Timestamp,
+        settings: Vec<Setting>,
+        keys: Vec<SettingsKey>,
+    ) -> Self {
+        let mut content = Sha256::new();
+        for setting in &settings {
+            content.update(format!("{}={}\n", setting.key, setting.value));
+        }
+        for key in &keys {
+            content.update(format!("key {}={}\n", key.name, key.role));
+        }
+        let mut version = hex::encode(content.finalize());
+        version.truncate(12);
+        Self {
+            version,
+            ruleset,
+            program: env!("CARGO_PKG_VERSION"),
+            loaded_at,
+            settings,
+            keys,
+        }
+    }
+}
+
+/// The configuration in force, replaceable as a whole. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ShownSettings(Arc<ArcSwap<SettingsDocument>>);
+
+impl ShownSettings {
+    /// Starts with `document`.
+    pub fn new(document: SettingsDocument) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(document)))
+    }
+
+    /// Shows another configuration from now on.
+    pub fn replace(&self, document: SettingsDocument) {
+        self.0.store(Arc::new(document));
+    }
+
+    /// The configuration in force now.
+    pub(in super::super) fn current(&self) -> Arc<SettingsDocument> {
+        self.0.load_full()
+    }
+}
+
+/// The configuration in force: every key with its value and where that comes from. Secrets are not in it.
+#[utoipa::path(
+    get,
+    path = "/settings",
+    tag = "settings",
+    responses((status = 200, description = "The configuration.", body = Data<SettingsDocument>))
+)]
+pub(super) async fn current(_: Viewer, State(settings): State<ShownSettings>) -> Response {
+    data(&*settings.current())
+}
+
+/// Who changed what, when: changes of the configuration, newest first.
+#[utoipa::path(
+    get,
+    path = "/settings/changes",
+    tag = "settings",
+    params(Asked),
+    responses((status = 200, description = "A page of changes.", body = List<ShownRecord>))
+)]
+pub(super) async fn changes(
+    _: Viewer,
+    State(reads): State<Reads>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::default();
+    let page = asked.page(&mut fields);
+    let page = checked(page, fields)?;
+    let wanted = RecordsAsked {
+        kind: Some(Kind::ConfigChanged),
+        ..RecordsAsked::default()
+    };
+    let rows = reads.records(wanted, page.part()).await?;
+    Ok(page.list(rows, ShownRecord::new))
+}
+
+/// What a reload changed, for the document.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Reloaded {
+    /// What is different now: `{key, from, to, secret}`; empty where the file says what it said before.
+    #[schema(value_type = Vec<Object>)]
+    changes: Vec<serde_json::Value>,
+    /// Keys whose new value takes effect at the next start.
+    needs_restart: Vec<String>,
+    /// What somebody should look at: `{key, message, hint, line, column}`.
+    #[schema(value_type = Vec<Object>)]
+    warnings: Vec<serde_json::Value>,
+}
+
+/// Has the configuration file and its secrets read again, as SIGHUP does. A file with something wrong changes nothing.
+#[utoipa::path(
+    post,
+    path = "/settings/reload",
+    tag = "settings",
+    responses(
+        (status = 200, description = "What is different now.", body = Data<Reloaded>),
+        (status = 400, description = "The file is refused; `details.problems` says everything that is wrong.", body = ErrorDocument),
+        (status = 409, description = "This process was started without a file.", body = ErrorDocument),
+    )
+)]
+pub(super) async fn reload(
+    Admin(holder): Admin,
+    State(reloads): State<Reloads>,
+) -> Result<Response, ApiError> {
+    match reloads.ask(format!("key {}", holder.name)).await {
+        Ok(Ok(applied)) => Ok(data(applied)),
+        Ok(Err(refused)) => {
+            let problems = serde_json::to_value(&refused.problems).unwrap_or_default();
+            let error = ApiError::new(
+                Failure::Validation,
+                "The configuration file is refused; the one before stays in force.",
+            );
+            Err(error.with("problems", problems))
+        }
+        Err(NoReload::NoFile) => Err(ApiError::new(
+            Failure::Conflict,
+            "This process was started without a configuration file.",
+        )),
+        Err(NoReload::Busy) => Err(ApiError::new(
+            Failure::Unavailable,
+            "The configuration cannot be read again now; try again in a moment.",
+        )),
+    }
+}

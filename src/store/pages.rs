@@ -1,0 +1,520 @@
+//! Pages of calls and of audit records, newest first, for people.
+//!
+//! A page goes on where the one before ended (keyset), so it neither repeats nor leaves out a row while others arrive. Filters that no index
+//! serves are tried on a bounded number of rows, so that no question takes long however much there is: a page may then come back short, and its
+//! cursor says where the search goes on.
+
+use jiff::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use super::audit_records::{self, RawRecord, StoredRecord};
+use super::calls::{self, StoredCall};
+use super::legs::{self, StoredLeg};
+use super::{StoreError, read_all};
+use crate::audit::{Kind, Severity, severity};
+use crate::call::{CallId, Disposition, Status};
+
+/// Rows that one question looks at where no index serves its filters.
+const SCAN: u32 = 20_000;
+/// The same for audit records, which are larger.
+const SCAN_RECORDS: u32 = 10_000;
+/// From so many characters on, a part of a call id is looked for by its index: shorter ones fit too many calls.
+const INDEXED_PREFIX: usize = 8;
+/// Few calls are in progress, and they have an index of their own.
+const BY_STATUS: &str = "INDEXED BY idx_calls_status";
+/// Records of different calls are written a little out of order; the disk may have failed in between.
+const DISORDER_MS: i64 = 3_600_000;
+
+/// Which calls are asked for. Empty fields do not filter.
+#[derive(Clone, Debug, Default)]
+pub struct CallsAsked {
+    /// Where they stand.
+    pub status: Option<Status>,
+    /// In progress only.
+    pub in_progress: bool,
+    /// How they ended.
+    pub disposition: Option<Disposition>,
+    /// The dialer that was dialled last.
+    pub dialer: Option<String>,
+    /// The caller's class.
+    pub tier: Option<String>,
+    /// Arrived at or after this time.
+    pub from: Option<Timestamp>,
+    /// Arrived before this time.
+    pub to: Option<Timestamp>,
+    /// A number or a part of a call id.
+    pub search: Option<CallSearch>,
+}
+
+/// What is searched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallSearch {
+    /// Calls of this caller.
+    Caller(String),
+    /// Calls whose id begins so.
+    IdPrefix(String),
+}
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<P> {
+    /// After this row; from the start where `None`.
+    pub after: Option<P>,
+    /// Rows that are passed over.
+    pub skip: u32,
+    /// Rows of the page.
+    pub size: u32,
+}
+
+/// The place of a call in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallPlace {
+    /// When it arrived, in milliseconds since the Unix epoch.
+    pub started_at: i64,
+    /// Its row.
+    pub row: i64,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Rows<T, P> {
+    /// The rows, newest first.
+    pub rows: Vec<T>,
+    /// Where the next page begins; `None` at the end of the list.
+    pub next: Option<P>,
+    /// How many there are in all.
+    pub total: i64,
+    /// False where `total` is a lower bound or an estimate, because counting would take too long.
+    pub total_is_exact: bool,
+}
+
+/// A page of calls, each with its legs.
+pub(super) fn calls(
+    connection: &Connection,
+    asked: &CallsAsked,
+    part: Part<CallPlace>,
+) -> Result<Rows<(StoredCall, Vec<StoredLeg>), CallPlace>, StoreError> {
+    let candidates = Candidates::of(asked);
+    let mut found = candidates.find(connection, part)?;
+    let size = as_size(part.size);
+    let next = if found.len() > size {
+        found.truncate(size);
+        found.last().copied()
+    } else {
+        candidates.end_of_search(connection, part.after)?
+    };
+    let mut rows = Vec::with_capacity(found.len());
+    for place in found {
+        let call = calls::at_row(connection, place.row)?;
+        if let Some(call) = call {
+            let legs = legs::of_row(connection, place.row)?;
+            rows.push((call, legs));
+        }
+    }
+    let (total, total_is_exact) = candidates.count(connection)?;
+    Ok(Rows {
+        rows,
+        next,
+        total,
+        total_is_exact,
+    })
+}
+
+/// The rows that a filter is tried on, in order, and the filter.
+struct Candidates {
+    /// What narrows the rows by an index.
+    range: Vec<(&'static str, Value)>,
+    /// What is tried on each.
+    filter: Vec<(&'static str, Value)>,
+    /// Which index gives the rows, where the planner should not choose.
+    index: &'static str,
+    /// False where the index alone leaves few enough rows.
+    is_bounded: bool,
+}
+
+impl Candidates {
+    fn of(asked: &CallsAsked) -> Self {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let mut range = Vec::new();
+        let mut filter = Vec::new();
+        let mut index = "INDEXED BY idx_calls_started_at";
+        let mut is_bounded = true;
+        if let Some(from) = asked.from {
+            range.push(("started_at >= ?", Value::Integer(from.as_millisecond())));
+        }
+        if let Some(to) = asked.to {
+            range.push(("started_at < ?", Value::Integer(to.as_millisecond())));
+        }
+        match asked.status {
+            None if asked.in_progress => {
+                index = BY_STATUS;
+                is_bounded = false;
+                range.push(("status <> 'ended' AND ?", Value::Integer(1)));
+            }
+            None => {}
+            Some(Status::Ended) => filter.push(("status = ?", text("ended"))),
+            Some(status) => {
+                index = BY_STATUS;
+                is_bounded = false;
+                range.push(("status <> 'ended' AND status = ?", text(status.as_str())));
+            }
+        }
+        if let Some(disposition) = asked.disposition {
+            filter.push(("disposition = ?", text(disposition.as_str())));
+        }
+        if let Some(dialer) = &asked.dialer {
+            filter.push(("dialer = ?", text(dialer)));
+        }
+        if let Some(tier) = &asked.tier {
+            filter.push(("tier = ?", text(tier)));
+        }
+        match &asked.search {
+            None => {}
+            Some(CallSearch::Caller(caller)) => filter.push(("caller = ?", text(caller))),
+            Some(CallSearch::IdPrefix(prefix)) => {
+                let place = if prefix.len() >= INDEXED_PREFIX {
+                    index = "";
+                    &mut range
+                } else {
+                    &mut filter
+                };
+                place.push(("sid >= ?", text(prefix)));
+                place.push(("sid < ?", text(&after_prefix(prefix))));
+            }
+        }
+        Self {
+            range,
+            filter,
+            index,
+            is_bounded,
+        }
+    }
+
+    /// The rows to look at, newest first, as SQL and its values.
+    fn rows(&self, columns: &str, after: Option<CallPlace>) -> (String, Vec<Value>) {
+        let mut conditions = vec!["true"];
+        let mut values = Vec::new();
+        for (condition, value) in &self.range {
+            conditions.push(condition);
+            values.push(value.clone());
+        }
+        if let Some(place) = after {
+            conditions.push("(started_at, id) < (?, ?)");
+            values.push(Value::Integer(place.started_at));
+            values.push(Value::Integer(place.row));
+        }
+        let bound = if self.is_scan() {
+            format!(" LIMIT {SCAN}")
+        } else {
+            String::new()
+        };
+        let sql = format!(
+            "SELECT {columns} FROM calls {} WHERE {} ORDER BY started_at DESC, id DESC{bound}",
+            self.index,
+            conditions.join(" AND ")
+        );
+        (sql, values)
+    }
+
+    fn is_scan(&self) -> bool {
+        self.is_bounded && !self.filter.is_empty()
+    }
+
+    fn filtered(&self, mut values: Vec<Value>) -> (String, Vec<Value>) {
+        let mut conditions = vec!["true"];
+        for (condition, value) in &self.filter {
+            conditions.push(condition);
+            values.push(value.clone());
+        }
+        (conditions.join(" AND "), values)
+    }
+
+    /// The places of one page, and one more where there is one.
+    fn find(
+        &self,
+        connection: &Connection,
+        part: Part<CallPlace>,
+    ) -> Result<Vec<CallPlace>, StoreError> {
+        let (rows, values) = self.rows(
+            "id, started_at, sid, status, disposition, dialer, tier, caller",
+            part.after,
+        );
+        let (conditions, mut values) = self.filtered(values);
+        values.push(Value::Integer(i64::from(part.size) + 1));
+        values.push(Value::Integer(i64::from(part.skip)));
+        let sql =
+            format!("SELECT started_at, id FROM ({rows}) WHERE {conditions} LIMIT ? OFFSET ?");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let found = statement.query_map(params_from_iter(values), |row| {
+            Ok(CallPlace {
+                started_at: row.get(0)?,
+                row: row.get(1)?,
+            })
+        })?;
+        Ok(found.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Where a search goes on that its bound has ended.
+    fn end_of_search(
+        &self,
+        connection: &Connection,
+        after: Option<CallPlace>,
+    ) -> Result<Option<CallPlace>, StoreError> {
+        if !self.is_scan() {
+            return Ok(None);
+        }
+        let (rows, values) = self.rows("started_at, id", after);
+        let sql = format!(
+            "SELECT started_at, id FROM ({rows}) LIMIT 1 OFFSET {}",
+            SCAN - 1
+        );
+        Ok(connection
+            .prepare_cached(&sql)?
+            .query_row(params_from_iter(values), |row| {
+                Ok(CallPlace {
+                    started_at: row.get(0)?,
+                    row: row.get(1)?,
+                })
+            })
+            .optional()?)
+    }
+
+    /// How many there are in all, and whether that is exact.
+    fn count(&self, connection: &Connection) -> Result<(i64, bool), StoreError> {
+        if self.range.is_empty() && self.filter.is_empty() {
+            return count_all(connection);
+        }
+        let (rows, values) = self.rows(
+            "id, started_at, sid, status, disposition, dialer, tier, caller",
+            None,
+        );
+        let (conditions, values) = self.filtered(values);
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM ({rows}) WHERE {conditions} LIMIT {SCAN})"
+        );
+        let count: i64 = connection
+            .prepare_cached(&sql)?
+            .query_row(params_from_iter(values), |row| row.get(0))?;
+        let is_exact = if self.is_scan() {
+            self.end_of_search(connection, None)?.is_none()
+        } else {
+            count < i64::from(SCAN)
+        };
+        Ok((count, is_exact))
+    }
+}
+
+/// Rows are numbered without gaps but for what was pruned: where there are many, their numbers tell how many.
+fn count_all(connection: &Connection) -> Result<(i64, bool), StoreError> {
+    let span: i64 = connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT max(id) FROM calls) - (SELECT min(id) FROM calls) + 1, 0)",
+        )?
+        .query_row([], |row| row.get(0))?;
+    if span > i64::from(SCAN) {
+        return Ok((span, false));
+    }
+    let count = connection
+        .prepare_cached("SELECT count(*) FROM calls")?
+        .query_row([], |row| row.get(0))?;
+    Ok((count, true))
+}
+
+/// The first text that sorts behind everything that begins with `prefix`: ids are ASCII.
+fn after_prefix(prefix: &str) -> String {
+    format!("{prefix}\u{7f}")
+}
+
+/// Which audit records are asked for. Empty fields do not filter.
+#[derive(Clone, Debug, Default)]
+pub struct RecordsAsked {
+    /// Of this call.
+    pub call: Option<CallId>,
+    /// Of this kind.
+    pub kind: Option<Kind>,
+    /// Of this severity.
+    pub severity: Option<Severity>,
+    /// Made at or after this time.
+    pub from: Option<Timestamp>,
+    /// Made before this time.
+    pub to: Option<Timestamp>,
+    /// Of calls whose id begins so.
+    pub id_prefix: Option<String>,
+}
+
+impl RecordsAsked {
+    fn wants(&self, record: &RawRecord) -> bool {
+        let kind = Kind::from_name(&record.kind);
+        let id = record.call_sid.as_deref();
+        self.kind.is_none_or(|wanted| kind == Some(wanted))
+            && self
+                .from
+                .is_none_or(|from| record.created_at >= from.as_millisecond())
+            && self
+                .to
+                .is_none_or(|to| record.created_at < to.as_millisecond())
+            && self
+                .id_prefix
+                .as_deref()
+                .is_none_or(|prefix| id.is_some_and(|id| id.starts_with(prefix)))
+            && self.severity.is_none_or(|wanted| {
+                kind.is_some_and(|kind| severity(kind, &record.detail) == wanted)
+            })
+    }
+
+    fn is_everything(&self) -> bool {
+        self.kind.is_none()
+            && self.severity.is_none()
+            && self.from.is_none()
+            && self.to.is_none()
+            && self.id_prefix.is_none()
+    }
+}
+
+/// A page of audit records; the place of one is its id.
+pub(super) fn records(
+    connection: &Connection,
+    asked: &RecordsAsked,
+    part: Part<i64>,
+) -> Result<Rows<StoredRecord, i64>, StoreError> {
+    let before = part.after.unwrap_or(i64::MAX);
+    let Some(call) = &asked.call else {
+        return records_of_all(connection, asked, part, before);
+    };
+    let mut records = audit_records::of_call(connection, call)?;
+    records.retain(|record| asked.wants(record));
+    let total = count(&records);
+    let older = records
+        .into_iter()
+        .rev()
+        .filter(|record| record.id < before);
+    let mut rows = older.skip(as_size(part.skip)).collect();
+    let next = cut(&mut rows, part.size);
+    Ok(Rows {
+        rows: read_all(rows)?,
+        next,
+        total,
+        total_is_exact: true,
+    })
+}
+
+fn records_of_all(
+    connection: &Connection,
+    asked: &RecordsAsked,
+    part: Part<i64>,
+    before: i64,
+) -> Result<Rows<StoredRecord, i64>, StoreError> {
+    let wanted = as_size(part.skip)
+        .saturating_add(as_size(part.size))
+        .saturating_add(1);
+    let (found, end) = search(connection, asked, before, wanted)?;
+    let is_whole = end.is_none() && found.len() < wanted;
+    let seen = count(&found);
+    let mut rows: Vec<RawRecord> = found.into_iter().skip(as_size(part.skip)).collect();
+    let next = cut(&mut rows, part.size).or(end);
+    let (total, total_is_exact) = if asked.is_everything() {
+        (audit_records::extent(connection)?.1, true)
+    } else if part.after.is_none() && is_whole {
+        (seen, true)
+    } else {
+        let (all, end) = search(connection, asked, i64::MAX, usize::MAX)?;
+        (count(&all), end.is_none())
+    };
+    Ok(Rows {
+        rows: read_all(rows)?,
+        next,
+        total,
+        total_is_exact,
+    })
+}
+
+/// Up to `wanted` records, newest first, and where the search goes on if its bound has ended it.
+fn search(
+    connection: &Connection,
+    asked: &RecordsAsked,
+    before: i64,
+    wanted: usize,
+) -> Result<(Vec<RawRecord>, Option<i64>), StoreError> {
+    let before = match asked.to {
+        Some(to) => {
+            let latest = to.as_millisecond().saturating_add(DISORDER_MS);
+            before.min(first_id_at(connection, latest)?)
+        }
+        None => before,
+    };
+    let oldest = asked.from.map_or(i64::MIN, |from| {
+        from.as_millisecond().saturating_sub(DISORDER_MS)
+    });
+    let mut found = Vec::new();
+    let mut last = None;
+    let mut looked_at = 0;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
+         FROM audit_records WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![before, SCAN_RECORDS])?;
+    while let Some(row) = rows.next()? {
+        let record = audit_records::raw(row)?;
+        if record.created_at < oldest {
+            return Ok((found, None));
+        }
+        looked_at += 1;
+        last = Some(record.id);
+        if asked.wants(&record) {
+            found.push(record);
+            if found.len() >= wanted {
+                return Ok((found, None));
+            }
+        }
+    }
+    let end = if looked_at == SCAN_RECORDS {
+        last
+    } else {
+        None
+    };
+    Ok((found, end))
+}
+
+/// The first record that was made at or after a time, but for a little disorder; behind the last where there is none.
+fn first_id_at(connection: &Connection, ms: i64) -> Result<i64, StoreError> {
+    let bounds: (Option<i64>, Option<i64>) = connection
+        .prepare_cached(
+            "SELECT (SELECT min(id) FROM audit_records), (SELECT max(id) FROM audit_records)",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (Some(mut low), Some(high)) = bounds else {
+        return Ok(i64::MAX);
+    };
+    let mut high = high + 1;
+    let mut statement =
+        connection.prepare_cached("SELECT created_at FROM audit_records WHERE id = ?1")?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let made_at: Option<i64> = statement.query_row([middle], |row| row.get(0)).optional()?;
+        if made_at.is_some_and(|made_at| made_at >= ms) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(low)
+}
+
+/// Takes what is more than a page off, and says where the next one begins.
+fn cut(rows: &mut Vec<RawRecord>, size: u32) -> Option<i64> {
+    let size = as_size(size);
+    if rows.len() <= size {
+        return None;
+    }
+    rows.truncate(size);
+    rows.last().map(|record| record.id)
+}
+
+fn as_size(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+fn count<T>(rows: &[T]) -> i64 {
+    i64::try_from(rows.len()).unwrap_or(i64::MAX)
+}

@@ -183,7 +183,7 @@ impl FromRef<SharedParts> for Safety {
     }
 }
 
-/// The description of the API: OpenAPI 3.1.
+/// The description of the API, as `OpenAPI` 3.1.
 pub fn document() -> serde_json::Value {
     let (_, description) = api::router(Lifecycle::default());
     openapi::complete(description)

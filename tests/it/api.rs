@@ -944,7 +944,7 @@ async fn customers_are_looked_up_and_forgotten() {
 
 #[tokio::test]
 async fn settings_are_shown_with_their_sources_and_without_secrets() {
-    let api = Api::new().await;
+    let mut api = Api::new().await;
     let answer = api.get("/settings").await;
     let settings = answer.json()["data"].clone();
     let find = |key: &str| {
@@ -968,7 +968,17 @@ async fn settings_are_shown_with_their_sources_and_without_secrets() {
     for secret in ["made-up", "/tmp/"] {
         assert!(!answer.text.contains(secret), "{secret}: {}", answer.text);
     }
-    assert_eq!(api.get("/settings/changes").await.json()["total"], 1);
+    let new = DrawnKey::draw().unwrap();
+    let settings = Settings {
+        sections: key_lines("new", "viewer", &new),
+        ..Settings::default()
+    };
+    api.world.reload(settings).await;
+    api.viewer = new.key;
+    let changes = api.get("/settings/changes").await;
+    assert_eq!(changes.json()["total"], 1, "{}", changes.text);
+    assert!(!changes.text.contains("/tmp/"), "{}", changes.text);
+    assert_eq!(changes.json()["data"][0]["kind"], "config_changed");
 }
 
 #[tokio::test]

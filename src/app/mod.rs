@@ -110,6 +110,8 @@ pub struct Given {
     pub listener: Option<TcpListener>,
     /// Where the configuration came from.
     pub file: Option<PathBuf>,
+    /// Routes of the demo, for admins.
+    pub demo: Option<axum::Router>,
 }
 
 /// As [`start_with`], on an address of its own.
@@ -137,6 +139,7 @@ pub async fn start_with(
         metrics,
         listener,
         file,
+        demo,
     } = given;
     let asking = jobs::systemd::extend_start(lifecycle, "opening the database");
     let store = open_store(config, clock)?;
@@ -151,7 +154,8 @@ pub async fn start_with(
         .await;
     let fleet = Fleet::new(dialers(config, clock)?);
     let changes = restore(config, clock, &store, &braze, &fleet).await?;
-    let parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
+    let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
+    parts.demo = demo;
     let rest = rest(config, clock)?;
     say_whether_calls_can_be_looked_up(&rest);
 
@@ -498,6 +502,7 @@ fn parts(
         lifecycle: lifecycle.clone(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),
         metrics,
+        demo: None,
     })
 }
 

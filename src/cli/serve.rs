@@ -34,6 +34,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
         metrics: Some(app::metrics::install()?),
         listener,
         file: Some(path.clone()),
+        demo: None,
     };
     runtime()?.block_on(async {
         let signals = Signals::register()?;

@@ -1,11 +1,13 @@
 //! The doors: everything that arrives over HTTP.
 
 mod api;
+mod assets;
 pub mod auth;
 pub mod client_address;
 mod error;
 mod openapi;
 mod overload;
+mod pages;
 mod profile_push;
 mod ready;
 mod router;

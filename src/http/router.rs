@@ -15,10 +15,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::api::{self, Customers, Reads, ShownSettings};
-use super::auth::Keys;
+use super::auth::{Admin, Keys};
 use super::client_address::client_address;
 use super::openapi;
 use super::overload::{Lane, Overload};
+use super::pages::{self, IsDemo};
 use super::profile_push::{self, ProfilePush};
 use super::ready::{self, Readiness};
 use super::server::PeerAddr;
@@ -77,6 +78,8 @@ pub struct Parts {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Renders the metrics; `None` where another part of the process owns them.
     pub metrics: Option<PrometheusHandle>,
+    /// Routes of the demo, for admins; `None` outside of it.
+    pub demo: Option<Router>,
 }
 
 /// All parts behind one pointer, so that a request costs one reference count.
@@ -172,6 +175,11 @@ impl FromRef<SharedParts> for Readiness {
         }
     }
 }
+impl FromRef<SharedParts> for IsDemo {
+    fn from_ref(parts: &SharedParts) -> Self {
+        Self(parts.demo.is_some())
+    }
+}
 impl FromRef<SharedParts> for Safety {
     fn from_ref(parts: &SharedParts) -> Self {
         Self {
@@ -194,6 +202,7 @@ pub fn router(parts: Parts) -> Router {
     let parts = Arc::new(parts);
     let safety = Safety::from_ref(&parts);
     let proxies = Arc::clone(&parts.trusted_proxies);
+    let demo = demo_routes(&parts);
     let twilio = Router::new()
         .route("/webhooks/twilio", post(voice::inbound).get(voice::inbound))
         .route("/webhooks/twilio/dial", post(voice::dial).get(voice::dial))
@@ -224,8 +233,23 @@ pub fn router(parts: Parts) -> Router {
         .route("/webhooks/braze", post(profile_push::push))
         .nest("/api/v1", api)
         .merge(probes(parts.metrics.clone()))
+        .merge(pages::router())
+        .merge(demo)
         .layer(middleware::from_fn_with_state(proxies, note_source_address))
         .with_state(parts)
+}
+
+/// What the demo adds, behind the same door as everything that changes things.
+fn demo_routes(parts: &SharedParts) -> Router<SharedParts> {
+    let admins_only = middleware::from_fn_with_state(Arc::clone(parts), admins_only);
+    let routes = parts.demo.clone();
+    routes.map_or_else(Router::new, |routes| {
+        routes.route_layer(admins_only).with_state(())
+    })
+}
+
+async fn admins_only(_: Admin, request: Request, next: Next) -> Response {
+    next.run(request).await
 }
 
 /// What monitoring asks.

@@ -3,6 +3,7 @@
 
 mod admin;
 mod api;
+mod assets;
 mod cli;
 mod deadlines;
 mod disorder;

@@ -22,7 +22,7 @@ use crate::simulator::made_up;
 use crate::simulator::twilio::{Call, CallResult};
 use crate::telemetry;
 
-use faults::OpenFault;
+use faults::{OpenFault, Switches};
 use report::{Report, Seen};
 
 /// How long calls in hand may take to end after the last one has begun.
@@ -71,14 +71,20 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
             outside.run_until_cancelled(serve_world).await;
         });
         let setup = setup::Setup::new(arguments.listen, &world)?;
-        let started = app::start(&setup.config, &Clock::system(), &lifecycle, Some(metrics)).await;
+        let switches = Switches::new(world.clone());
+        let given = app::Given {
+            metrics: Some(metrics),
+            demo: Some(switches.clone().routes()),
+            ..app::Given::default()
+        };
+        let started = app::start_with(&setup.config, &Clock::system(), &lifecycle, given).await;
         let running = match started {
             Ok(running) => running,
             Err(error) => return Ok(serve::refuse(error)),
         };
         setup.furnish(&world, running.address);
         for fault in &arguments.open_faults {
-            fault.open(&world);
+            switches.set(*fault, true);
         }
         greet(arguments, &setup, &running, seed);
 
@@ -108,6 +114,8 @@ fn greet(arguments: &Arguments, setup: &setup::Setup, running: &Running, seed: u
     output::complain(
         "Twilio, Braze, Dialfire, Zendesk Talk and a mail server are stand-ins; nothing leaves this machine.",
     );
+    output::complain(&format!("dashboard: http://{}/", running.address));
+    output::complain(&format!("API key: {}", setup.key));
     output::complain(&format!(
         "database {}, seed {seed}",
         setup.database.display()

@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use super::super::Global;
 use crate::config::{self, Config};
+use crate::http::auth::DrawnKey;
 use crate::simulator::World;
 use crate::simulator::chance::Chance;
 use crate::simulator::made_up;
@@ -25,6 +26,8 @@ const TIME_SCALE: f64 = 0.05;
 pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) database: PathBuf,
+    /// An admin's key to the API and the dashboard.
+    pub(super) key: String,
 }
 
 impl Setup {
@@ -34,12 +37,14 @@ impl Setup {
         let created = std::fs::DirBuilder::new().mode(0o700).create(&directory);
         created.with_context(|| format!("cannot create {}", directory.display()))?;
         let context = config::Context::in_directory(&directory);
-        let loaded = config::parse(&text(listen, world), &context)
+        let drawn = DrawnKey::draw().context("cannot draw an API key")?;
+        let loaded = config::parse(&text(listen, world, &drawn.hash.to_hex()), &context)
             .context("the demo's own configuration")?;
         let database = loaded.config.storage.path.clone();
         Ok(Self {
             config: loaded.config,
             database,
+            key: drawn.key,
         })
     }
 
@@ -103,7 +108,7 @@ pub(super) fn telemetry(global: &Global) -> telemetry::Settings {
     }
 }
 
-fn text(listen: SocketAddr, world: &World) -> String {
+fn text(listen: SocketAddr, world: &World, key_hash: &str) -> String {
     format!(
         r#"
 [server]
@@ -165,6 +170,11 @@ email = "{zendesk_email}"
 token = "{zendesk_token}"
 probe_every = "2s"
 open_for = "5s"
+
+[[auth.keys]]
+name = "demo"
+role = "admin"
+hash = "{key_hash}"
 "#,
         public_url = made_up::PUBLIC_URL,
         account_sid = made_up::ACCOUNT_SID,

@@ -1,0 +1,52 @@
+// The JSON API: one function, one kind of failure.
+
+export class ApiError extends Error {
+	constructor(status, error) {
+		super(error?.message ?? (status ? `The server answered ${status}.` : "The server cannot be reached."));
+		this.status = status;
+		this.type = error?.type ?? "Network";
+		this.details = error?.details ?? {};
+		this.requestId = error?.request_id;
+	}
+}
+
+const reached = (ok) => document.dispatchEvent(new CustomEvent("reached", { detail: ok }));
+
+/** Where the trace of a call is shown. */
+export const callPath = (id) => `/logs/${encodeURIComponent(id)}`;
+
+/** Leads to the sign-in page and back here afterwards. */
+export function signIn() {
+	location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
+/** Asks the API and gives the whole document; `null` where there is none. */
+export async function call(path, { method = "GET", body, signal } = {}) {
+	const headers = { accept: "application/json" };
+	if (body !== undefined) headers["content-type"] = "application/json";
+	let response;
+	try {
+		response = await fetch(`/api/v1${path}`, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin" });
+	} catch (error) {
+		if (error.name === "AbortError") throw error;
+		reached(false);
+		throw new ApiError(0);
+	}
+	reached(true);
+	if (response.status === 401) {
+		signIn();
+		throw new ApiError(401, { message: "The session has ended." });
+	}
+	const document = response.status === 204 ? null : await response.json().catch(() => null);
+	if (!response.ok) throw new ApiError(response.status, document?.error);
+	return document;
+}
+
+export const get = (path, options) => call(path, options);
+export const post = (path, body, options) => call(path, { method: "POST", body, ...options });
+
+/** `?a=1&b=2` of what is set. */
+export function query(values) {
+	const set = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
+	return set.length ? `?${new URLSearchParams(set)}` : "";
+}

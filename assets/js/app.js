@@ -1,0 +1,161 @@
+// The frame: navigation, routes, shortcuts. Pages are functions of `main` and the route; they give a list of functions that close them.
+
+import "./elements.js";
+import { h, keep, show, text } from "./dom.js";
+import { icon } from "./icons.js";
+import { call } from "./api.js";
+import { stream } from "./stream.js";
+import { shortcuts, sheet } from "./keys.js";
+import { failed, say, stage, toast } from "./ui.js";
+import { alerts as activeAlerts } from "./state.js";
+import { viewer } from "./viewer.js";
+import { demoBar } from "./demo.js";
+import { live } from "./live.js";
+import { logs } from "./logs.js";
+import { trace } from "./trace.js";
+import { dialers } from "./dialers.js";
+import { alerts } from "./alerts.js";
+import { settings } from "./settings.js";
+
+const PAGES = [
+	{ path: "/", name: "Live", icon: "live", key: "l", open: live },
+	{ path: "/logs", name: "Logs", icon: "logs", key: "o", open: logs },
+	{ path: "/dialers", name: "Dialers", icon: "dialers", key: "d", open: dialers },
+	{ path: "/alerts", name: "Alerts", icon: "alerts", key: "a", open: alerts },
+	{ path: "/settings", name: "Settings", icon: "settings", key: "s", open: settings },
+];
+
+const main = h("main", { id: "main", tabindex: "-1" });
+const badge = h("span.badge", { hidden: true });
+const links = PAGES.map((page) => h("a", { href: page.path }, icon(page.icon), h("span", page.name), page.path === "/alerts" && badge));
+
+function themeButton() {
+	const order = ["system", "light", "dark"];
+	const button = h("button.btn.quiet.square", { type: "button" }, icon("theme"));
+	const now = () => document.documentElement.dataset.theme ?? "system";
+	const label = () => {
+		button.setAttribute("aria-label", `Colors: ${now()}. Change`);
+		button.title = `Colors: ${now()}`;
+	};
+	button.addEventListener("click", () => {
+		const next = order[(order.indexOf(now()) + 1) % order.length];
+		if (next === "system") delete document.documentElement.dataset.theme;
+		else document.documentElement.dataset.theme = next;
+		keep("theme", next);
+		label();
+		say(`Colors: ${next}`);
+	});
+	label();
+	return button;
+}
+
+async function signOut() {
+	try {
+		await call("/session", { method: "DELETE" });
+	} catch (error) {
+		if (error.status !== 401) {
+			toast("bad", error.message);
+			return;
+		}
+	}
+	stream.stop();
+	location.assign("/login");
+}
+
+function frame() {
+	const side = h(
+		"header",
+		{ class: "side" },
+		h("div.side-in", {},
+		h("a.brand", { href: "/" }, h("img", { src: "/assets/favicon.svg", alt: "" }), "Switchboard"),
+		h("nav.nav", { "aria-label": "Pages" }, links),
+		h(
+			"div",
+			{ class: "side-foot" },
+			h("div.who.row.hide-s", h("sb-connection")),
+			h(
+				"div",
+				{ class: "row" },
+				h("span.who.cut.hide-s", { title: `Signed in as ${viewer.name} (${viewer.role})` }, viewer.name),
+				h("span.row", themeButton(), h("button.btn.quiet.square.hide-s", { "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)", onclick: sheet }, icon("keys")), h("button.btn.quiet.square", { "aria-label": "Sign out", title: "Sign out", id: "sign-out", onclick: signOut }, icon("out"))),
+			),
+		)),
+	);
+	const column = h("div", viewer.demo && demoBar(), main);
+	document.body.replaceChildren(h("a.skip", { href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, "Skip to content"), h("div.frame", side, column), ...stage);
+}
+
+let close = [];
+let shown = "";
+
+function find(path) {
+	const trimmed = path.length > 1 ? path.replace(/\/+$/, "") : path;
+	const one = /^\/logs\/([^/]+)$/.exec(trimmed);
+	if (one) return { ...PAGES[1], open: trace, call: decodeURIComponent(one[1]) };
+	return PAGES.find((page) => page.path === trimmed);
+}
+
+/** Opens the page of the address. */
+function route({ focus = true } = {}) {
+	const page = find(location.pathname);
+	close.forEach((end) => end());
+	close = [];
+	links.forEach((link, i) => {
+		if (page && PAGES[i].path === page.path) link.setAttribute("aria-current", "page");
+		else link.removeAttribute("aria-current");
+	});
+	shown = location.pathname;
+	main.replaceChildren();
+	if (!page) {
+		title("Not found");
+		show(main, h("h1", { tabindex: "-1" }, "There is no such page"), h("p", h("a", { href: "/" }, "Go to the live view")));
+	} else {
+		title(page.call ? `Call ${page.call}` : page.name);
+		try {
+			close = page.open(main, { call: page.call, query: new URLSearchParams(location.search), title, replace });
+		} catch (error) {
+			console.error(error);
+			show(main, failed(error, () => route()));
+		}
+	}
+	scrollTo(0, 0);
+	if (focus) {
+		(main.querySelector("h1") ?? main).focus({ preventScroll: true });
+		say(document.title);
+	}
+}
+
+const title = (words) => {
+	document.title = `${words} · Switchboard`;
+};
+
+/** Goes to another page of the dashboard. */
+export function go(path) {
+	history.pushState(null, "", path);
+	route();
+}
+
+/** Changes the address without opening anything: filters, the window. */
+function replace(path) {
+	history.replaceState(history.state, "", path);
+}
+
+document.addEventListener("click", (event) => {
+	const link = event.composedPath().find((node) => node instanceof HTMLAnchorElement);
+	if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+	if (link.target || link.hasAttribute("download") || link.origin !== location.origin || !find(link.pathname)) return;
+	event.preventDefault();
+	go(link.pathname + link.search);
+});
+addEventListener("popstate", () => route({ focus: shown !== location.pathname }));
+addEventListener("error", (event) => main.isConnected && event.error && toast("bad", `Something in this page failed: ${event.error.message}`));
+
+frame();
+shortcuts(PAGES, go);
+activeAlerts.watch((open) => {
+	badge.hidden = open.length === 0;
+	text(badge, open.length);
+	badge.setAttribute("aria-label", `${open.length} open`);
+});
+stream.start();
+route({ focus: false });

@@ -1,0 +1,347 @@
+// The live view: is it working, who is on the line, where calls went, what fails.
+
+import { callPath, get } from "./api.js";
+import { Bars, Latencies, Trend } from "./chart.js";
+import { attr, h, keep, keyed, recall, show, text, throttle } from "./dom.js";
+import { count, lasting, ms, percent, phone } from "./format.js";
+import { icon } from "./icons.js";
+import { onShortcut } from "./keys.js";
+import { alerts } from "./state.js";
+import { hear, stream } from "./stream.js";
+import { chip, choices, empty, failed, head, moment, note, panel, table } from "./ui.js";
+import * as words from "./words.js";
+
+const WINDOWS = [["5m", "5 min"], ["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"]];
+const LENGTH_MS = { "5m": 300_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000 };
+/** How often figures of a window are asked for while something happens: they cannot change faster than this to the eye. */
+const REFRESH_MS = { "5m": 1_000, "1h": 3_000, "24h": 15_000, "7d": 60_000 };
+const RECENT = 8;
+const ACTIVE = 25;
+const BUDGET_MS = 2_000;
+const STALE_MS = 10_000;
+
+const colors = new Map();
+/** The color of a dialer: the same wherever it is drawn. */
+export function colorOf(name) {
+	if (!colors.has(name)) colors.set(name, String((colors.size % 4) + 1));
+	return colors.get(name);
+}
+
+/** One figure: changed in place, of a width that does not depend on its value. */
+function kpi(name) {
+	const [value, sub] = [h("dd.fig"), h("dd.sub")];
+	const node = h("div.kpi", h("dt", name), value, sub);
+	node.draw = (figure, unit, below, tone) => {
+		if (!value.firstChild) value.append("", h("small"));
+		if (value.firstChild.data !== figure) value.firstChild.data = figure;
+		text(value.lastChild, unit);
+		text(sub, below);
+		attr(node, "data-tone", tone);
+	};
+	return node;
+}
+
+/** A row of a table of calls, changed in place. */
+function callRow(call) {
+	const isOver = () => node.call.status === "ended";
+	const link = h("a.row-link", { href: callPath(call.call_id) });
+	const [stage, tier, dialer, length, routed] = [h("td"), h("td"), h("td"), h("td.num"), h("td.num.muted")];
+	const clock = h("sb-clock", { since: call.started_at });
+	length.append(clock);
+	const node = h("tr", stage, h("td", link), tier, dialer, length, routed);
+	node.update = (now) => {
+		const same = node.call && JSON.stringify(node.call) === JSON.stringify(now);
+		node.call = now;
+		if (same) return;
+		const [label, tone] = isOver() ? [words.end(now.disposition), words.endTone(now.disposition)] : [words.stage(now.status), words.stageTone(now.status)];
+		if (stage.textContent !== label) show(stage, chip(label, tone));
+		text(link, phone(now.caller));
+		text(tier, now.tier ? `${now.tier}${now.score === null || now.score === undefined ? "" : ` ${Math.round(now.score)}`}` : "–");
+		const where = `${now.dialer ?? "nobody"}${now.failed_over ? ", failed over" : ""}`;
+		if (dialer.textContent !== where) show(dialer, h("span.row", now.dialer && h("span.swatch", { data: { c: colorOf(now.dialer) } }), h("span.cut", where)));
+		attr(clock, "until", now.ended_at);
+		text(routed, ms(now.routing_ms ?? NaN));
+		attr(routed, "class", now.routing_ms > BUDGET_MS ? "num wrong" : "num muted");
+	};
+	return node;
+}
+
+const callTable = (label, body, length) => table(label, ["Stage", "Caller", "Tier", "Dialer", `#${length}`, "#Routed in"], body, "rows fixed calls");
+
+export function live(main, { query, replace }) {
+	let window_ = [query.get("window"), recall("window"), "1h"].find((name) => LENGTH_MS[name]);
+	let metrics = null;
+	let dialers = [];
+	let braze = null;
+	let quietSince = null;
+	let open = [];
+	let lastAt = 0;
+	let asking = null;
+	const calls = new Map();
+	const recent = new Map();
+
+	// The parts of the page, made once.
+	const mark = h("div.mark", { "aria-hidden": "true" }, icon("live"));
+	const headline = h("strong", "Asking …");
+	const since = h("span.muted.small");
+	const why = h("p.why");
+	const lastCall = h("span", "no call yet");
+	const state = h("section.state", { "aria-label": "State", "aria-live": "polite", "aria-atomic": "true" }, mark, h("div", h("p.row.wrap", headline, since), why), h("div.side-facts.small.muted", lastCall));
+	const staleBar = h("div.stale-bar", { hidden: true });
+	const figures = { calls: kpi("Calls"), active: kpi("On the line"), success: kpi("Success rate"), p95: kpi("Routing p95"), failed: kpi("Failed"), cache: kpi("Cache hits") };
+	const trend = new Trend();
+	const trendNone = empty("No calls in this window", "The first call appears here within a second of its arrival.", "live");
+	const byDialer = new Bars("Calls by dialer", "No calls in this window.");
+	const byTier = new Bars("Calls by tier", "No calls in this window.");
+	const byReason = new Bars("Failures by reason", "None.", ["", "Share", "Calls"]);
+	const latency = new Latencies("Latency by stage against the budget");
+	const activeBody = h("tbody");
+	const activeNone = empty("Nobody is on the line", "Calls appear here as they arrive.", "dialers", true);
+	const activeTable = callTable("Calls in progress", activeBody, "Clock");
+	const more = h("p.small.muted", { hidden: true });
+	const recentBody = h("tbody");
+	const recentTable = callTable("Calls that ended last", recentBody, "Length");
+	const health = h("ul.health");
+	const windows = choices("Window", "window", WINDOWS, window_, choose);
+	const keyOf = (name, label) => h("span", h("span", { class: `key ${name}` }), label);
+
+	const body = h(
+		"div",
+		{ class: "stack figures" },
+		h("dl.kpis", Object.values(figures)),
+		h("div.grid.even", panel("Calls per minute", { wide: "w8", tools: h("div.legend", keyOf("", "calls"), keyOf("bad", "failed"), keyOf("rate", "success rate")) }, trend.node, trendNone), h("div.stack.w4.last-grows", panel("Dialers and Braze", { flush: true, tools: h("a.small", { href: "/dialers" }, "Details") }, health), panel("By dialer", {}, byDialer.node))),
+		h("div.grid.even", panel("On the line", { wide: "w6", flush: true }, activeTable, activeNone, more), panel("Ended last", { wide: "w6", flush: true, tools: h("a.small", { href: "/logs" }, "All calls") }, recentTable)),
+		h("div.grid.even", panel("Latency against the budget", { wide: "w5" }, latency.node), panel("By tier", { wide: "w3" }, byTier.node), panel("Failures by reason", { wide: "w4" }, byReason.node)),
+	);
+	show(main, head("Live", windows), h("div.stack", state, staleBar, body));
+	for (const figure of Object.values(figures)) figure.draw("–", "", "");
+
+	function drawFigures() {
+		if (!metrics) return;
+		const { calls: total, latency: lat, cache } = metrics;
+		const minutes = LENGTH_MS[window_] / 60_000;
+		figures.calls.draw(count(total.total), "", `${(total.total / minutes).toFixed(total.total / minutes < 10 ? 1 : 0)} a minute`);
+		const rate = metrics.success_rate;
+		const [fig, unit] = Number.isFinite(rate) && total.total ? [(rate * 100).toFixed(rate === 1 ? 0 : 1), "%"] : ["–", ""];
+		figures.success.draw(fig, unit, `${count(total.abandoned)} callers hung up`, total.total && rate < 0.95 ? "bad" : null);
+		const p95 = lat?.routing?.p95_ms;
+		figures.p95.draw(Number.isFinite(p95) && total.total ? count(Math.round(p95)) : "–", Number.isFinite(p95) && total.total ? "ms" : "", `p99 ${ms(lat?.routing?.p99_ms ?? NaN)} of ${BUDGET_MS / 1000} s`, p95 > BUDGET_MS ? "bad" : p95 > BUDGET_MS * 0.75 ? "warn" : null);
+		figures.failed.draw(count(total.failed), "", `${count(total.failed_over)} failed over, ${count(total.held)} held`, total.failed > 0 ? "bad" : null);
+		const asked = (cache?.hit ?? 0) + (cache?.stale ?? 0) + (cache?.miss ?? 0);
+		figures.cache.draw(asked ? ((100 * (cache.hit + cache.stale)) / asked).toFixed(0) : "–", asked ? "%" : "", `${count(cache?.stale ?? 0)} stale, ${count(cache?.miss ?? 0)} asked`);
+		const series = metrics.series ?? [];
+		const busy = series.some((point) => point.calls > 0);
+		trend.node.hidden = !busy;
+		trendNone.hidden = busy;
+		if (busy) trend.draw(series, series.length > 1 ? Date.parse(series[1].at) - Date.parse(series[0].at) : 60_000);
+		byDialer.draw((metrics.by_dialer ?? []).map((row) => ({ name: row.dialer ?? "nobody", value: row.calls, failed: row.failed, color: row.dialer ? colorOf(row.dialer) : "5" })));
+		byTier.draw((metrics.by_tier ?? []).map((row) => ({ name: row.tier ?? "none", words: row.tier ?? "no tier", value: row.calls, failed: row.failed, color: "5" })));
+		const reasons = (metrics.by_reason ?? []).map((row) => ({ name: row.reason, words: words.reason(row.reason), value: row.failed ?? row.calls, tone: "bad" }));
+		byReason.draw(reasons.filter((row) => row.value > 0));
+		const stages = [["routing", "Whole answer"], ["lookup", "Look-up"], ["handoff", "Handoff"], ["commit", "Record on disk"]];
+		latency.draw(stages.map(([name, label]) => ({ name, words: label, ...lat?.[name] })), BUDGET_MS);
+	}
+
+	function drawCalls() {
+		const inProgress = [...calls.values()].sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
+		figures.active.draw(count(inProgress.length), "", inProgress.length ? `${inProgress.filter((call) => call.status === "bridged").length} talking, ${inProgress.filter((call) => call.status === "held").length} on hold` : "nobody waits");
+		keyed(activeBody, inProgress.slice(0, ACTIVE), (call) => call.call_id, callRow);
+		activeTable.hidden = inProgress.length === 0;
+		activeNone.hidden = inProgress.length > 0;
+		more.hidden = inProgress.length <= ACTIVE;
+		text(more, `and ${count(inProgress.length - ACTIVE)} more`);
+		const ended = [...recent.values()].sort((a, b) => (a.ended_at < b.ended_at ? 1 : -1));
+		for (const call of ended.slice(RECENT)) recent.delete(call.call_id);
+		const newest = [inProgress[0], ...ended].filter(Boolean).map((call) => call.started_at).sort().at(-1);
+		if (newest && lastCall.dataset.at !== newest) {
+			lastCall.dataset.at = newest;
+			show(lastCall, "last call ", moment(newest, "ago"));
+		}
+		keyed(recentBody, ended.slice(0, RECENT), (call) => call.call_id, callRow);
+	}
+
+	function drawHealth() {
+		const rows = dialers.map((dialer) => ({ ...dialer, id: `d-${dialer.name}` }));
+		if (braze) rows.push({ ...braze, id: "braze" });
+		keyed(health, rows, (row) => row.id, (row) => {
+			const [stateBox, below] = [h("span"), h("p.why.cut")];
+			const node = h("li", h("span.row", h("span.swatch", { data: row.id === "braze" ? {} : { c: colorOf(row.name) } }), h("strong", row.name)), stateBox, below);
+			node.update = (now) => {
+				const kind = now.state ?? "closed";
+				const label = now.id === "braze" && kind === "closed" ? "Answering" : words.dialerState(kind);
+				if (stateBox.textContent !== label) show(stateBox, chip(label, words.dialerTone(kind), words.dialerIcon(kind)));
+				const own = metrics?.by_dialer?.find((one) => one.dialer === now.name);
+				const parts = [`circuit ${words.breaker(now.breaker)}`];
+				if (now.availability && now.availability !== "unknown") parts.push(now.availability);
+				if (now.reason) parts.push(now.reason);
+				if (now.since && kind !== "closed") parts.push(`for ${lasting(Date.now() - Date.parse(now.since))}`);
+				if (own?.calls) parts.push(`p95 ${ms(own.p95_ms)}`);
+				if (now.id === "braze" && metrics) parts.push(`p95 ${ms(metrics.latency.lookup.p95_ms)}`);
+				text(below, parts.join(" · "));
+				below.title = now.reason ?? "";
+			};
+			return node;
+		});
+	}
+
+	function drawState() {
+		if (!dialers.length) return;
+		const down = dialers.filter((dialer) => dialer.state !== "closed");
+		const bad = braze && braze.state !== "closed" ? [...down, braze] : down;
+		const paused = open.find((incident) => incident.kind === "all_dialers_down") ?? (down.length === dialers.length ? {} : null);
+		const kind = paused ? "paused" : bad.length || open.length ? "degraded" : "routing";
+		const changed = state.dataset.state !== kind;
+		state.dataset.state = kind;
+		if (changed) {
+			show(mark, icon({ paused: "pause", degraded: "warn", routing: "check" }[kind]));
+			text(headline, { paused: "Routing is paused", degraded: "Routing, but degraded", routing: "Routing" }[kind]);
+		}
+		const starts = [...open.map((incident) => incident.opened_at), ...bad.map((dialer) => dialer.since)].filter(Boolean).sort();
+		const from = kind === "routing" ? quietSince : starts[0];
+		if (from) {
+			if (since.dataset.at !== from) {
+				since.dataset.at = from;
+				show(since, "since ", moment(from, "clock"));
+			}
+		} else if (since.dataset.at) {
+			delete since.dataset.at;
+			show(since);
+		}
+		const reasons = [];
+		if (paused) reasons.push(paused.cause ?? "No dialer takes calls; callers are held.");
+		for (const dialer of bad) reasons.push(`${dialer.name}: ${words.dialerState(dialer.state).toLowerCase()}${dialer.reason ? `, ${dialer.reason}` : ""}`);
+		for (const incident of open) if (incident !== paused) reasons.push(`${incident.title}: ${incident.cause}`);
+		text(why, kind === "routing" ? `${dialers.length} of ${dialers.length} dialers take calls, no incident is open.` : [...new Set(reasons)].slice(0, 3).join(" · "));
+	}
+
+	/** Since when nothing is wrong: the end of the last incident, or the start of what is in force. */
+	async function loadSince() {
+		const [settings, history] = await Promise.all([get("/settings"), get("/alerts/history?page_size=1")]);
+		quietSince = [settings.data.loaded_at, history.data[0]?.resolved_at].filter(Boolean).sort().at(-1);
+		drawState();
+	}
+
+	function arrived() {
+		lastAt = Date.now();
+		drawStale();
+	}
+
+	function drawStale() {
+		const late = Date.now() - Math.max(lastAt, stream.state === "live" ? stream.heardAt : 0);
+		const stale = lastAt > 0 && stream.state !== "live" && late > STALE_MS;
+		main.classList.toggle("stale", stale);
+		if (stale && staleBar.hidden) show(staleBar, note("warn", "", "clock", h("span", "Last update "), h("sb-time", { at: new Date(lastAt).toISOString(), as: "ago" }), ". The figures below are as of then."));
+		staleBar.hidden = !stale;
+	}
+
+	async function load(what) {
+		try {
+			await what();
+			arrived();
+		} catch (error) {
+			if (error.name === "AbortError") return;
+			if (!metrics && !lastAt) show(main, head("Live"), failed(error, () => location.reload()));
+		}
+	}
+
+	async function loadMetrics() {
+		asking?.abort();
+		asking = new AbortController();
+		const wanted = window_;
+		const { data } = await get(`/calls/metrics?window=${wanted}`, { signal: asking.signal });
+		if (wanted !== window_) return;
+		metrics = data;
+		drawFigures();
+		drawHealth();
+	}
+
+	async function loadCalls() {
+		const [active, last] = await Promise.all([get("/calls/active?page_size=100"), get(`/calls?status=ended&page_size=${RECENT}`)]);
+		calls.clear();
+		for (const call of active.data) calls.set(call.call_id, call);
+		for (const call of last.data) recent.set(call.call_id, call);
+		drawCalls();
+	}
+
+	async function loadDialers() {
+		const [{ data }, changes] = await Promise.all([get("/dialers"), get("/logs?kind=health_changed&page_size=50")]);
+		dialers = data;
+		const { at, detail } = changes.data.find((record) => record.detail.service === "braze") ?? {};
+		braze = { name: "Braze", state: detail?.to ?? "closed", breaker: detail?.to ?? "closed", reason: detail && detail.to !== "closed" ? detail.cause : null, since: at };
+		for (const dialer of dialers) colorOf(dialer.name);
+		drawHealth();
+		drawState();
+	}
+
+	let metricsSoon = throttle(() => load(loadMetrics), REFRESH_MS[window_]);
+	const dialersSoon = throttle(() => load(loadDialers), 1_000);
+	const drawSoon = throttle(() => requestAnimationFrame(drawCalls), 150);
+
+	function choose(value) {
+		window_ = value;
+		keep("window", value);
+		replace(`/?window=${value}`);
+		metricsSoon.cancel();
+		metricsSoon = throttle(() => load(loadMetrics), REFRESH_MS[value]);
+		load(loadMetrics);
+	}
+
+	function move(by) {
+		const at = WINDOWS.findIndex(([name]) => name === window_) + by;
+		windows.querySelector(`input[value="${WINDOWS[at]?.[0]}"]`)?.click();
+	}
+
+	const all = async () => {
+		// The dialers first: they have the first colors.
+		await load(loadDialers);
+		load(loadMetrics);
+		load(loadCalls);
+		load(loadSince);
+	};
+	const ends = [
+		hear(["call"], ({ detail }) => {
+			if (!detail?.call_id) return;
+			lastAt = Date.now();
+			if (detail.status === "ended") {
+				calls.delete(detail.call_id);
+				recent.set(detail.call_id, detail);
+			} else calls.set(detail.call_id, detail);
+			drawSoon();
+			metricsSoon();
+		}),
+		hear(["metrics"], ({ detail }) => {
+			lastAt = Date.now();
+			if (detail?.window === window_ && detail.series) {
+				metrics = detail;
+				requestAnimationFrame(drawFigures);
+			} else metricsSoon();
+		}),
+		hear(["dialer"], dialersSoon),
+		hear(["alert"], () => load(loadSince)),
+		hear(["reset", "poll"], all),
+		hear(["state"], drawStale),
+		alerts.watch((now) => {
+			open = now;
+			drawState();
+		}),
+		onShortcut({ "[": () => move(-1), "]": () => move(1), r: all }),
+	];
+	const watch = setInterval(drawStale, 2_000);
+	// A quiet line still moves the window on.
+	const quiet = setInterval(() => !document.hidden && stream.state === "live" && metricsSoon(), 15_000);
+	all();
+
+	return [
+		...ends,
+		() => {
+			clearInterval(watch);
+			clearInterval(quiet);
+			asking?.abort();
+			metricsSoon.cancel();
+			dialersSoon.cancel();
+			drawSoon.cancel();
+			trend.close();
+			main.classList.remove("stale");
+		},
+	];
+}

@@ -1,0 +1,268 @@
+// The log: every call and every record, filtered, however many there are.
+
+import { callPath, get, query } from "./api.js";
+import { attr, debounce, h, show, text, throttle } from "./dom.js";
+import { count, dayOf, ms, phone, timeOf, toField } from "./format.js";
+import { icon } from "./icons.js";
+import { onShortcut } from "./keys.js";
+import { hear } from "./stream.js";
+import { askReveal, busy, choices, empty, failed, field, head, pageButton, say, select, toast } from "./ui.js";
+import { chipColumn, linkColumn, textColumn, timeColumn } from "./vlog.js";
+import * as words from "./words.js";
+
+const SPANS = { "15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000 };
+const PARTS = { calls: ["q", "status", "dialer", "tier", "disposition"], records: ["q", "kind", "severity"] };
+const EXPORT_MOST = 100_000;
+
+const callHref = (row) => callPath(row.call_id);
+const tierOf = (call) => (call.tier ? `${call.tier}${Number.isFinite(call.score) ? ` ${Math.round(call.score)}` : ""}` : "–");
+const outcome = (call) => (call.status === "ended" ? words.end(call.disposition) : words.stage(call.status));
+const tone = (call) => (call.status === "ended" ? words.endTone(call.disposition) : words.stageTone(call.status));
+
+const CALLS = [
+	timeColumn("Arrived", "clamp(5.4rem, 24vw, 9.5rem)", (row) => row.started_at),
+	linkColumn("Caller", "clamp(5.4rem, 26vw, 9.5rem)", (row) => phone(row.caller), callHref),
+	chipColumn("Outcome", "clamp(7.6rem, 34vw, 9.5rem)", outcome, tone),
+	textColumn("Dialer", "", (row) => `${row.dialer ?? "nobody"}${row.failed_over ? ", failed over" : ""}`, null, "hide-s"),
+	textColumn("Tier", "6.5rem", tierOf, null, "hide-s"),
+	textColumn("Reason", "", (row) => words.reason(row.reason), null, "hide-s muted"),
+	textColumn("Routed in", "6.5rem", (row) => ms(row.routing_ms ?? NaN), null, "num hide-s"),
+];
+const RECORDS = [
+	timeColumn("Time", "clamp(5.4rem, 24vw, 9.5rem)", (row) => row.at),
+	linkColumn("Record", "clamp(7rem, 30vw, 11rem)", (row) => words.kind(row.kind), (row) => (row.call_id ? callHref(row) : `/logs?view=records&record=${row.id}`)),
+	chipColumn("Severity", "6.5rem", (row) => row.severity, (row) => ({ error: "bad", warn: "warn" })[row.severity], "hide-s"),
+	textColumn("What happened", "", summary),
+	textColumn("Call", "11rem", (row) => row.call_id ?? "–", null, "hide-s muted"),
+	textColumn("No.", "7rem", (row) => count(row.id), null, "num hide-s muted"),
+];
+
+/** A record in one line. */
+export function summary({ kind, detail = {} }) {
+	switch (kind) {
+		case "call_decided": return `${words.reason(detail.decision?.reason)}: ${(detail.decision?.plan?.dialers ?? []).join(", then ") || "nobody"}`;
+		case "handoff_intended": return `Asking ${detail.dialer}, ${ms(detail.timeout_ms)} at most`;
+		case "handoff_concluded": return `${detail.dialer} ${words.outcome(detail.outcome)}${detail.kind ? `: ${words.failure(detail.kind)}` : ""}`;
+		case "call_answered": return `Answered in ${ms(detail.stages?.total_ms)}${detail.within_budget === false ? ", after the budget" : ""}`;
+		case "health_changed": return `${detail.service}: ${words.plain(detail.from)} to ${words.plain(detail.to)}, ${detail.cause}`;
+		case "incident_opened": return `${words.capital(words.plain(detail.kind))}: ${detail.cause}`;
+		case "incident_resolved": return `${words.capital(words.plain(detail.kind))}: over after ${Math.round(detail.lasted_ms / 1000)} s, ${count(detail.calls)} calls`;
+		case "webhook_unusable": return `${detail.path}: ${detail.reason}`;
+		case "service_started": return `Version ${detail.version}`;
+		case "leg_reported": return `${detail.report.dialer ?? "The caller"}: ${words.leg(detail.report.status)}`;
+		case "dial_ended": return `${detail.after.dialer ?? "The line"}: ${words.plain(detail.report.end)}`;
+		default: return Object.entries(detail).filter(([, value]) => typeof value !== "object").slice(0, 3).map(([name, value]) => `${words.plain(name)} ${value}`).join(", ");
+	}
+}
+
+export function logs(main, { query: asked, replace }) {
+	const wanted = Object.fromEntries(asked);
+	let view = wanted.view === "records" ? "records" : "calls";
+	const filter = { span: wanted.span ?? "", from: wanted.from ?? "", to: wanted.to ?? "" };
+	for (const name of new Set([...PARTS.calls, ...PARTS.records])) filter[name] = wanted[name] ?? "";
+	let reveal = false;
+	let waiting = 0;
+	let dialers = [];
+	let tiers = [];
+	let settings = null;
+
+	const log = h("sb-log");
+	const where = h("span.grow.fig");
+	const newest = pageButton("Newest", "arrow", () => reopen());
+	const jump = h("input.input", { type: "datetime-local", step: "1", onchange: () => jump.value && jumpTo(new Date(jump.value)) });
+	jump.style.width = "13.5rem";
+	const filters = h("form.filters.shut", { role: "search", "aria-label": "Filter the log", onsubmit: (event) => event.preventDefault() });
+	const state = h("div", { hidden: true });
+	const box = h("section.panel", { "aria-label": "Log" }, filters, log, state, h("div.log-foot", where, h("label.row", "Jump to", jump), newest));
+	const views = choices("What to list", "view", [["calls", "Calls"], ["records", "Records"]], view, (value) => {
+		view = value;
+		drawFilters();
+		reopen();
+	});
+	const revealSwitch = askReveal((on) => {
+		reveal = on;
+		return reopen();
+	});
+	const exportButton = pageButton("CSV", "download", () => busy(exportButton, () => exportAs("csv")));
+	const exportLines = pageButton("JSON lines", "download", () => busy(exportLines, () => exportAs("jsonl")));
+	show(main, head("Logs", revealSwitch, exportButton, exportLines, views), box);
+	log.style.setProperty("--log-height", "max(20rem, calc(100vh - 17.5rem))");
+
+	function bounds() {
+		const from = filter.span && SPANS[filter.span] ? new Date(Date.now() - SPANS[filter.span]).toISOString() : filter.from;
+		return { from, to: filter.to };
+	}
+
+	function parameters() {
+		const { from, to } = bounds();
+		const own = Object.fromEntries(PARTS[view].map((name) => [name, filter[name]]));
+		if (own.status === "active") own.status = "";
+		return { ...own, from, to, ...(reveal ? { reveal: "true" } : {}) };
+	}
+
+	/** The later of two lower bounds, the earlier of two upper ones: a jump never leaves the filter. */
+	const within = ({ from, to }) => {
+		const limits = bounds();
+		return { from: [from, limits.from].filter(Boolean).sort().at(-1), to: [to, limits.to].filter(Boolean).sort()[0] };
+	};
+
+	const source = {
+		get label() {
+			return view === "calls" ? "Calls, newest first" : "Audit records, newest first";
+		},
+		async load({ cursor, from, to, size, signal }) {
+			const path = view === "calls" ? "/calls" : "/logs";
+			const answer = await get(`${path}${query({ ...parameters(), ...within({ from, to }), cursor, page_size: size })}`, { signal });
+			return { rows: answer.data, next: answer.next_cursor ?? null, total: answer.total, exact: answer.total_is_exact !== false };
+		},
+		at: (row) => row.started_at ?? row.at,
+		key: (row) => (view === "calls" ? row.call_id : row.id),
+		async oldest() {
+			if (filter.from || filter.span) return bounds().from;
+			settings ??= (await get("/settings").catch(() => ({ data: {} }))).data;
+			return settings.database?.oldest ?? settings.database?.oldest_at ?? settings.database?.oldest_record_at ?? null;
+		},
+	};
+
+	async function reopen({ at } = {}) {
+		waiting = 0;
+		state.hidden = true;
+		log.hidden = false;
+		const kept = Object.entries({ view: view === "calls" ? "" : view, ...filter }).filter(([name, value]) => value && (PARTS[view].includes(name) || ["view", "span", "from", "to"].includes(name)));
+		replace(`/logs${query(Object.fromEntries(kept))}`);
+		await log.open(view === "calls" ? CALLS : RECORDS, source);
+		if (at) await log.jump(Date.parse(at));
+	}
+
+	async function jumpTo(time) {
+		await log.jump(time.getTime());
+		say(`Rows from ${dayOf(time)}, ${timeOf(time)} downwards`);
+	}
+
+	const soon = debounce(() => reopen(), 250);
+	log.addEventListener("failed", ({ detail }) => {
+		show(state, failed(detail, () => reopen()));
+		state.hidden = false;
+		log.hidden = true;
+	});
+	log.addEventListener("view", ({ detail: { first, top, bottom } }) => {
+		const none = log.total === 0;
+		if (none === state.hidden) {
+			state.hidden = !none;
+			log.hidden = none;
+			if (none) show(state, isFiltered() ? empty("Nothing matches these filters", "Take one away, or widen the time.", "search") : empty(`No ${view} yet`, "They appear here as they are written.", "logs"));
+		}
+		const range = top && bottom ? `${dayOf(source.at(top))}, ${timeOf(source.at(top))} to ${dayOf(source.at(bottom))}, ${timeOf(source.at(bottom))} · ` : "";
+		text(where, none ? "" : `${range}${log.exact ? "" : "about "}${count(log.total)} ${view}${waiting && first > 0 ? ", new ones above" : ""}`);
+		newest.hidden = first === 0;
+	});
+
+	const isFiltered = () => Object.entries(filter).some(([name, value]) => value && (PARTS[view].includes(name) || ["span", "from", "to"].includes(name)));
+
+	function drawFilters() {
+		const set = (name) => (value) => {
+			filter[name] = value;
+			soon();
+		};
+		const any = (label, values, wording = (value) => value) => [["", label], ...values.map((value) => [value, wording(value)])];
+		const search = h("input.input", { type: "search", id: "search", value: filter.q, autocomplete: "off", spellcheck: "false", placeholder: "+49 30 … or CA…", oninput: () => {
+			filter.q = search.value.replace(/[\s()/.]/g, "");
+			soon();
+		} });
+		const time = select([["", "Any time"], ["15m", "Last 15 min"], ["1h", "Last hour"], ["24h", "Last 24 h"], ["7d", "Last 7 days"], ["30d", "Last 30 days"], ["custom", "Between …"]], filter.from || filter.to ? "custom" : filter.span, (value) => {
+			filter.span = value === "custom" ? "" : value;
+			if (value !== "custom") filter.from = filter.to = "";
+			else filter.from = new Date(Date.now() - 3_600_000).toISOString();
+			drawFilters();
+			soon();
+		});
+		const edge = (name) => h("input.input", { type: "datetime-local", value: filter[name] ? toField(filter[name]) : "", onchange: (event) => set(name)(event.target.value ? new Date(event.target.value).toISOString() : "") });
+		const custom = Boolean(filter.from || filter.to);
+		show(
+			filters,
+			field(view === "calls" ? "Number or call id" : "Number, call id", search),
+			h("button.btn.narrow-only", { onclick: () => filters.classList.toggle("shut") }, "More filters"),
+			field("Time", time),
+			custom && field("From", edge("from")),
+			custom && field("To", edge("to")),
+			view === "calls"
+				? [
+						field("Outcome", select(any("Any outcome", words.DISPOSITIONS, words.end), filter.disposition, set("disposition"))),
+						field("Dialer", select(any("Any dialer", dialers), filter.dialer, set("dialer"))),
+						field("Tier", select(any("Any tier", tiers), filter.tier, set("tier"))),
+						field("Stage", select([["", "Any stage"], ...["routing", "held", "dialing", "bridged", "ended"].map((name) => [name, words.stage(name)])], filter.status, set("status"))),
+					]
+				: [field("Kind", select(any("Any kind", words.KNOWN_KINDS, words.kind), filter.kind, set("kind"))), field("Severity", select(any("Any severity", ["info", "warn", "error"], words.capital), filter.severity, set("severity")))],
+		);
+	}
+
+	/** Walks the filter to its end and hands the rows over as a file. */
+	async function exportAs(kind) {
+		const parts = [];
+		let rows = 0;
+		let names = null;
+		let cursor = null;
+		do {
+			const page = await source.load({ cursor, size: 200 });
+			for (const row of page.rows) {
+				names ??= Object.keys(row).filter((name) => name !== "legs");
+				if (kind === "jsonl") parts.push(`${JSON.stringify(row)}\n`);
+				else parts.push(parts.length ? "" : `${names.join()}\r\n`, `${names.map((name) => cell(row[name])).join()}\r\n`);
+			}
+			rows += page.rows.length;
+			cursor = page.next;
+		} while (cursor && rows < EXPORT_MOST && log.isConnected);
+		const url = URL.createObjectURL(new Blob(parts, { type: kind === "csv" ? "text/csv" : "application/x-ndjson" }));
+		h("a", { href: url, download: `${view}-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.${kind}` }).click();
+		setTimeout(() => URL.revokeObjectURL(url), 10_000);
+		toast("ok", cursor ? `The newest ${count(rows)} rows are in the file; the command "audit export" has no limit.` : `${count(rows)} rows are in the file.`);
+	}
+
+	/** A field of CSV. What a spreadsheet would run as a formula becomes text. */
+	function cell(value) {
+		if (value === null || value === undefined) return "";
+		let shown = typeof value === "object" ? JSON.stringify(value) : String(value);
+		if (typeof value === "string" && /^[=+\-@\t\r]/.test(shown)) shown = `'${shown}`;
+		return /[",\r\n]/.test(shown) ? `"${shown.replaceAll('"', '""')}"` : shown;
+	}
+
+	const tail = throttle(async () => {
+		if (!state.hidden) reopen();
+		if (filter.to || !state.hidden) return;
+		if (!log.atTop) {
+			waiting += 1;
+			return;
+		}
+		try {
+			const page = await source.load({ size: 50 });
+			if (log.atTop) log.prepend(page.rows);
+		} catch {
+			// The next event asks again.
+		}
+	}, 1_000);
+	const ends = [
+		soon.cancel,
+		tail.cancel,
+		hear(["call", "poll"], tail),
+		onShortcut({
+			"/": () => filters.querySelector("#search").focus(),
+			j: () => log.move(1),
+			k: () => log.move(-1),
+			r: () => reopen(),
+		}),
+	];
+
+	drawFilters();
+	Promise.all([get("/dialers"), get("/calls/metrics?window=7d")]).then(
+		([{ data }, metrics]) => {
+			dialers = data.map((dialer) => dialer.name);
+			tiers = (metrics.data.by_tier ?? []).map((row) => row.tier).filter(Boolean);
+			if (!filters.contains(document.activeElement)) drawFilters();
+		},
+		() => {},
+	);
+	reopen();
+	if (wanted.focus === "search") queueMicrotask(() => setTimeout(() => filters.querySelector("#search").focus()));
+
+	return ends;
+}

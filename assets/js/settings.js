@@ -1,0 +1,122 @@
+// What is in force, where each value comes from, who changed it; the rule set in words, and what it would do with a caller.
+
+import { get, post } from "./api.js";
+import { h, show } from "./dom.js";
+import { bytes, count } from "./format.js";
+import { icon } from "./icons.js";
+import { onShortcut } from "./keys.js";
+import { summary } from "./logs.js";
+import { hear } from "./stream.js";
+import { decisionList } from "./trace.js";
+import { busy, chip, confirm, empty, field, fill, head, moment, note, pageButton, pair, panel, table, toast } from "./ui.js";
+import { viewer } from "./viewer.js";
+import * as words from "./words.js";
+
+function shown(value) {
+	if (value === null || value?.length === 0) return h("span.muted", "not set");
+	if (Array.isArray(value)) return value.map(shown).join(", ");
+	return typeof value === "boolean" ? (value ? "yes" : "no") : typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+/** Rules and tiers as sentences, in the order in which they are tried. */
+function rules({ settings }) {
+	const find = (pattern) => settings.map(({ key, value }) => [pattern.exec(key), value]).filter(([found]) => found);
+	const tiers = find(/^routing\.tiers\.(.+)\.min_score$/);
+	const list = [];
+	for (const [[, place, name], value] of find(/^routing\.rules\[(\d+)\]\.(\w+)$/)) (list[place] ??= {})[name] = [value].flat();
+	return [
+		h("h3", "Tiers"),
+		h("p.row.wrap", tiers.map(([[, name], least]) => chip(`${name}: score ${least} and more`, "accent"))),
+		h("h3", "Rules, the first that matches wins"),
+		h("ol.steps", list.map((rule) => h("li", icon("fork"), h("strong", rule.name), `: ${rule.tier ? `callers of tier ${rule.tier.join(" or ")}` : "all callers"} go to ${rule.dialers.join(", then ")}.`)), h("li", icon("arrow"), `Everybody else goes to ${find(/^routing\.default_dialer$/)[0]?.[1]} first, then to the others.`)),
+	];
+}
+
+function settingsTable({ settings }) {
+	const groups = Map.groupBy(settings, ({ key }) => key.split(".")[0]);
+	return [...groups].map(([name, list]) =>
+		h("details.group", { open: name === "routing" }, h("summary", words.capital(name), ` (${list.length})`), table(`Settings of ${name}`, ["Key", "Value", "From"], h("tbody", list.map(({ key, value, source, line }) => h("tr", h("th", { scope: "row", class: "mono" }, key), h("td.value", shown(value)), h("td.muted", line ? `${source}, line ${line}` : source)))), "fixed")),
+	);
+}
+
+function facts({ program, version, loaded_at: loaded, ruleset, keys, database: db, audit, certificate }) {
+	const mono = (value) => h("span.mono", { title: value }, value.length > 24 ? `${value.slice(0, 24)}…` : value);
+	const rows = [
+		["Version", program],
+		["Settings", h("span", mono(version), ", since ", moment(loaded))],
+		["Rule set", mono(ruleset)],
+		["Database", db && bytes(db.bytes)],
+		["Records", db && count(db.records)],
+		["Oldest record", db?.oldest && moment(db.oldest, "full")],
+		["Audit head", audit?.head && mono(audit.head)],
+		["Last prune", db && (db.last_prune ? moment(db.last_prune, "full") : "never")],
+		["Last backup", db && (db.last_backup ? moment(db.last_backup, "full") : "never")],
+		["Certificate", certificate ? h("span", `${certificate.names?.join(", ") ?? ""} until `, moment(certificate.expires_at, "full")) : "none: plain HTTP"],
+		["API keys", keys.map((key) => `${key.name} (${key.role})`).join(", ")],
+	];
+	return h("dl.kv", rows.filter(([, value]) => value).map(([name, value]) => pair(name, value)));
+}
+
+function explainForm() {
+	const from = h("input.input", { name: "from", required: true, autocomplete: "off", placeholder: "+49 170 0000000", value: "" });
+	const score = h("input.input", { name: "score", type: "number", step: "any", placeholder: "unknown" });
+	const look = h("input", { type: "checkbox", name: "lookup", onchange: () => (score.disabled = look.checked) });
+	const go = h("button.btn.primary", { type: "submit" }, "Explain");
+	const answer = h("div", { "aria-live": "polite" });
+	const wrong = h("p.wrong.small", { role: "alert" });
+	const form = h("form.stack", { id: "explain", novalidate: true }, h("div.explain", field("Caller's number", from), field("Lead score", score), h("label.switch.on-good", look, "Ask Braze"), go), wrong, answer);
+	form.addEventListener("submit", (event) => {
+		event.preventDefault();
+		wrong.textContent = "";
+		from.removeAttribute("aria-invalid");
+		busy(go, async () => {
+			try {
+				const { data } = await post("/routing/explain", { from: from.value.replace(/[\s()/.]/g, ""), ...(look.checked ? { lookup: true } : score.value ? { score: Number(score.value) } : {}) });
+				show(answer, note("accent", h("strong", data.plan.length ? `This caller would go to ${data.plan.join(", then ")}.` : "Nobody could take this caller now: they would be held."), "fork"), decisionList(data.trace), data.skipped.map((one) => h("p.small.muted", `${one.dialer} would be asked: ${one.change}.`)));
+			} catch (error) {
+				show(answer);
+				from.setAttribute("aria-invalid", "true");
+				wrong.textContent = [error.message, ...Object.entries(error.details).map(([name, what]) => `${name} ${what}`)].join(" ");
+				from.focus();
+			}
+		});
+	});
+	return form;
+}
+
+export function settings(main) {
+	const [rulesBox, tableBox, factsBox, changesBox] = [h("div.stack"), h("div"), h("div"), h("div")];
+	const reload = pageButton("Reload", "reload", () => busy(reload, async () => {
+		if (!(await confirm("Read the configuration again?", "The file is read and checked. If it is valid it comes into force at once and no call is dropped; if not, nothing changes.", "Reload"))) return;
+		try {
+			await post("/settings/reload");
+			toast("ok", "The configuration was read and is in force.");
+			load();
+		} catch (error) {
+			toast("bad", `Nothing was changed. ${error.message}`);
+		}
+	}));
+	show(
+		main,
+		head("Settings", viewer.isAdmin && reload),
+		h("div.grid", h("div.stack.w7", panel("What would happen to a caller?", {}, explainForm()), panel("Rules", {}, rulesBox), panel("Configuration in force", {}, tableBox)), h("div.stack.w5", panel("This installation", {}, factsBox), panel("Changes", {}, changesBox))),
+	);
+
+	async function load() {
+		const asked = get("/settings");
+		await Promise.all([
+			fill(rulesBox, async () => (await asked).data, rules),
+			fill(factsBox, async () => (await asked).data, facts),
+			fill(tableBox, async () => (await asked).data, settingsTable, 8),
+			fill(changesBox, () => get("/settings/changes?page_size=20"), ({ data }) => (data.length ? h("ol.steps", data.map((record) => h("li", icon("doc"), moment(record.at), record.detail?.by ? `${record.detail.by}: ` : "", changeWords(record)))) : empty("No changes yet", "", "doc", true))),
+		]);
+	}
+
+	function changeWords({ kind, detail }) {
+		if (kind === "ruleset_loaded") return `rule set in force: ${detail.rules?.length ?? 0} rules, default ${detail.default_dialer}`;
+		return summary({ kind, detail });
+	}
+
+	load();
+	return [hear(["settings", "reset"], load), onShortcut({ r: load })];
+}

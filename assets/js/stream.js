@@ -1,0 +1,160 @@
+// One event stream for all tabs of this browser: the tab that holds the lock reads it, the others listen to that tab.
+// Without a stream, views are told to ask every five seconds.
+
+import { signIn } from "./api.js";
+
+const TOPICS = ["call", "metrics", "dialer", "alert", "settings"];
+const POLL_MS = 5_000;
+/** A stream sends something at least every 15 s; after this long without, it is taken for broken. */
+const SILENT_MS = 40_000;
+const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
+
+export class Stream extends EventTarget {
+	#source = null;
+	#state = "connecting";
+	#lastId = "";
+	#heard = 0;
+	#failures = 0;
+	#retry = 0;
+	#poll = 0;
+	#watch = 0;
+	#channel = null;
+	#leads = false;
+	#stopped = false;
+
+	/** `connecting`, `live`, `polling` (no stream, asked every 5 s) or `lost` (the server cannot be reached). */
+	get state() {
+		return this.#state;
+	}
+
+	/** When something last came in, as milliseconds of the epoch; 0 before. */
+	get heardAt() {
+		return this.#heard;
+	}
+
+	start() {
+		if ("BroadcastChannel" in window && navigator.locks) {
+			this.#channel = new BroadcastChannel("switchboard-events");
+			this.#channel.addEventListener("message", ({ data }) => this.#told(data));
+			// Held until the tab is closed.
+			navigator.locks.request("switchboard-events", () => {
+				if (this.#stopped) return undefined;
+				this.#leads = true;
+				this.#open();
+				return new Promise(() => {});
+			});
+			this.#channel.postMessage({ ask: true });
+		} else {
+			this.#leads = true;
+			this.#open();
+		}
+		this.#watch = setInterval(() => this.#look(), POLL_MS);
+		// A page asked by itself and got an answer, or none.
+		document.addEventListener("reached", ({ detail: ok }) => {
+			if (ok) this.#heard = Date.now();
+			if (this.#state === (ok ? "lost" : "polling")) this.#become(ok ? "polling" : "lost");
+		});
+	}
+
+	stop() {
+		this.#stopped = true;
+		clearTimeout(this.#retry);
+		clearInterval(this.#poll);
+		clearInterval(this.#watch);
+		this.#source?.close();
+		this.#channel?.close();
+	}
+
+	#open() {
+		this.#source?.close();
+		const resume = this.#lastId ? `&last_event_id=${encodeURIComponent(this.#lastId)}` : "";
+		const source = new EventSource(`/api/v1/events?topics=${TOPICS.join(",")}${resume}`);
+		this.#source = source;
+		source.addEventListener("open", () => {
+			this.#failures = 0;
+			this.#pass({ state: "live" });
+		});
+		source.addEventListener("error", () => {
+			if (source !== this.#source) return;
+			if (source.readyState === EventSource.CLOSED) this.#again();
+			else this.#pass({ state: "polling" });
+		});
+		for (const topic of [...TOPICS, "reset"]) {
+			source.addEventListener(topic, (event) => {
+				if (event.lastEventId) this.#lastId = event.lastEventId;
+				let data = null;
+				try {
+					data = JSON.parse(event.data || "null");
+				} catch {
+					return;
+				}
+				this.#pass({ topic, data: data?.data ?? data });
+			});
+		}
+	}
+
+	/** The server refused the stream: asks why once, then tries again, more and more rarely. */
+	async #again() {
+		this.#source?.close();
+		this.#source = null;
+		this.#pass({ state: "polling" });
+		const wait = RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)];
+		this.#failures += 1;
+		const answer = await fetch("/api/v1/dialers", { credentials: "same-origin" }).catch(() => null);
+		if (answer?.status === 401) {
+			signIn();
+			return;
+		}
+		if (!answer) this.#pass({ state: "lost" });
+		clearTimeout(this.#retry);
+		if (!this.#stopped) this.#retry = setTimeout(() => this.#open(), wait);
+	}
+
+	#pass(message) {
+		this.#told(message);
+		this.#channel?.postMessage(message);
+	}
+
+	#told(message) {
+		if (message.ask) {
+			if (this.#leads) this.#channel.postMessage({ state: this.#state });
+			return;
+		}
+		this.#heard = Date.now();
+		if (message.state) this.#become(message.state);
+		else {
+			this.#become("live");
+			this.dispatchEvent(new CustomEvent(message.topic, { detail: message.data }));
+		}
+	}
+
+	#look() {
+		if (this.#leads && this.#source?.readyState === EventSource.OPEN && Date.now() - this.#heard > SILENT_MS) {
+			// Comments are not told to scripts, so silence alone proves nothing: ask anew, and miss nothing by the last id.
+			this.#open();
+		}
+	}
+
+	#become(state) {
+		if (state === this.#state) return;
+		const was = this.#state;
+		this.#state = state;
+		clearInterval(this.#poll);
+		if (state === "polling" || state === "lost") {
+			this.#poll = setInterval(() => this.dispatchEvent(new Event("poll")), POLL_MS);
+			this.dispatchEvent(new Event("poll"));
+		} else if (state === "live" && was !== "connecting") {
+			// What happened in between may have been missed.
+			this.dispatchEvent(new CustomEvent("reset"));
+		}
+		this.dispatchEvent(new Event("state"));
+	}
+}
+
+export const stream = new Stream();
+
+/** Hears topics until what it gives is called. */
+export function hear(topics, work) {
+	for (const topic of topics) stream.addEventListener(topic, work);
+	return () => topics.forEach((topic) => stream.removeEventListener(topic, work));
+}

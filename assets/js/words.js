@@ -1,0 +1,55 @@
+// The program's stable names in an operator's words.
+
+const plain = (name) => String(name ?? "").replaceAll("_", " ");
+const of = (table, name) => table[name] ?? plain(name);
+export const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+const STAGES = { routing: "Being routed", held: "On hold", dialing: "Ringing", bridged: "Talking", ended: "Ended" };
+export const stage = (status) => of(STAGES, status);
+export const stageTone = (status) => ({ routing: "accent", held: "held", dialing: "warn", bridged: "ok" })[status] ?? "";
+
+const ENDS = { answered: "Answered", abandoned: "Caller hung up", no_answer: "No answer", busy: "Busy", failed: "Reached nobody", last_resort: "Last resort", goodbye: "Held too long", unknown: "End unknown" };
+export const DISPOSITIONS = Object.keys(ENDS);
+export const end = (disposition) => of(ENDS, disposition);
+export const endTone = (disposition) => ({ answered: "ok", failed: "bad", goodbye: "bad", last_resort: "bad", no_answer: "warn", busy: "warn" })[disposition] ?? "";
+
+const REASONS = {
+	rule_matched: "A rule matched",
+	no_rule_matched: "No rule matched",
+	unknown_caller: "Braze does not know the caller",
+	lookup_skipped: "No number to look up",
+	lookup_unavailable: "Braze gave no answer in time",
+	no_dialer_available: "No dialer was available",
+	all_dialers_refused: "Every dialer refused the call",
+	all_legs_failed: "No line answered",
+	budget_overrun: "Answered after the budget",
+};
+export const reason = (name) => of(REASONS, name).replace(/^./, (c) => c.toUpperCase());
+
+const KINDS = {
+	call_decided: "Call decided", handoff_intended: "Handoff begins", handoff_concluded: "Handoff ended", call_answered: "Answer given", dial_ended: "Dial ended", leg_reported: "Leg progress", call_reaped: "Call closed by look-up",
+	webhook_unusable: "Unusable webhook", profile_pushed: "Profile pushed", health_changed: "Health changed", incident_opened: "Incident opened", incident_resolved: "Incident resolved", service_started: "Service started",
+	service_stopped: "Service stopped", ruleset_loaded: "Rule set in force", accessed: "Access", config_changed: "Configuration changed",
+};
+export const kind = (name) => KINDS[name] ?? capital(plain(name));
+export const KNOWN_KINDS = Object.keys(KINDS);
+
+const FAILURES = {
+	timeout: "no answer in time", connect: "no connection", reset: "the connection broke", unauthorized: "credentials refused", rate_limited: "it limits our requests", server_error: "server error", rejected: "request refused", malformed: "unreadable answer",
+	interrupted: "we were restarted in between", breaker_open: "circuit open, not asked", no_time: "no time left to ask",
+};
+export const failure = (name) => of(FAILURES, name);
+
+const OUTCOMES = { accepted: "accepted the call", refused: "refused", retryable: "failed", unknown: "was asked; its outcome is unknown" };
+export const outcome = (name) => of(OUTCOMES, name);
+
+const STATES = { closed: "Taking calls", unavailable: "Takes no calls", open: "Failing", half_open: "On trial", drained: "Taken out" };
+export const dialerState = (state) => of(STATES, state);
+export const dialerTone = (state) => ({ closed: "ok", open: "bad", drained: "held", unavailable: "warn", half_open: "warn" })[state] ?? "";
+export const dialerIcon = (state) => ({ closed: "check", open: "cross", drained: "pause", unavailable: "warn", half_open: "warn" })[state] ?? "info";
+const BREAKERS = { closed: "closed", open: "open", half_open: "half-open" };
+export const breaker = (state) => of(BREAKERS, state);
+
+/** The state of a leg: `ringing`, or `{ ended: "busy" }`. */
+export const leg = (status) => (typeof status === "string" ? plain(status) : Object.entries(status ?? {}).map(([name, how]) => `${plain(name)}, ${plain(how)}`).join());
+export { plain };

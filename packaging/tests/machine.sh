@@ -40,6 +40,7 @@ machine_make() {
 	mkdir -p "$1"
 	tar -C "$1" -xf "$machine_base"
 	echo switchboard-test >"$1/etc/hostname"
+	printf '127.0.0.1 localhost switchboard-test\n' >"$1/etc/hosts"
 	# The console of a test is a file; nobody logs in.
 	ln -sf /dev/null "$1/etc/systemd/system/console-getty.service"
 }

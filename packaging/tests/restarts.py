@@ -140,7 +140,7 @@ def recorded(path):
     """The calls whose answer is in the database, and in the audit trail."""
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     answers = {row[0] for row in database.execute("SELECT sid FROM calls WHERE id IN (SELECT call_id FROM answers)")}
-    records = {row[0] for row in database.execute("SELECT call_sid FROM audit_records WHERE kind = 'answered'")}
+    records = {row[0] for row in database.execute("SELECT call_sid FROM audit_records WHERE kind = 'call_answered'")}
     database.close()
     return answers & records
 

@@ -59,10 +59,16 @@ class StandIns(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """A client that has gone is none of ours."""
+
+
 def main():
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-    server = ThreadingHTTPServer(("127.0.0.1", port), StandIns)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", port), StandIns)
     print(server.server_address[1], flush=True)
     server.serve_forever()
 

@@ -4,7 +4,7 @@
 
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1398227524; -- "SWBD"
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 -- Names this audit log, so that another log is never taken for it.
 CREATE TABLE log_identity (
@@ -232,3 +232,11 @@ CREATE TABLE dialer_states (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT;
+
+-- The number of the last submission of records that is in the database: what the spool holds up to it is here already.
+CREATE TABLE spool_mark (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    through INTEGER NOT NULL CHECK (through >= 0)
+) STRICT;
+
+INSERT INTO spool_mark (id, through) VALUES (1, 0);

@@ -154,11 +154,19 @@ impl List {
         let Storage {
             path,
             retention,
+            spool,
+            spool_mib,
+            ballast_mib,
             secret,
             signing_key,
         } = storage;
         self.path("storage.path", path);
         self.time("storage.retention", *retention);
+        if let Some(spool) = spool {
+            self.path("storage.spool", spool);
+        }
+        self.plain("storage.spool_mib", spool_mib);
+        self.plain("storage.ballast_mib", ballast_mib);
         self.maybe_secret("storage.secret", secret.as_ref());
         self.maybe_secret("storage.signing_key", signing_key.as_ref());
     }

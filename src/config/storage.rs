@@ -19,6 +19,12 @@ pub struct Storage {
     pub path: PathBuf,
     /// How long audit records are kept. At least [`MIN_RETENTION`], which is also the default.
     pub retention: Duration,
+    /// Where records wait while the database does not take them. Default: `<path>.spool`.
+    pub spool: Option<PathBuf>,
+    /// How large the spool is at most, in MiB; 0 for none.
+    pub spool_mib: u32,
+    /// How much room is kept on the disk for the day on which it is full, in MiB; 0 for none.
+    pub ballast_mib: u32,
     /// Protects callers' data in the database. Default: kept in `<path>.secret`, made at the first start.
     pub secret: Option<Secret>,
     /// Signs audit checkpoints. Default: kept in `<path>.signing`, made at the first start.
@@ -36,11 +42,17 @@ impl Storage {
             }
             Ok(retention)
         });
+        let spool = section.optional("spool", Value::path);
+        let spool_mib = section.or("spool_mib", 64, |value| value.integer(0..=16_384));
+        let ballast_mib = section.or("ballast_mib", 64, |value| value.integer(0..=16_384));
         let secret = section.optional("secret", Value::secret);
         let signing_key = section.optional("signing_key", Value::secret);
         Some(Self {
             path: path?,
             retention,
+            spool,
+            spool_mib,
+            ballast_mib,
             secret,
             signing_key,
         })

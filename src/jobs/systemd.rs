@@ -69,7 +69,7 @@ async fn status(canary: &Canary, store: &Store) -> String {
         .collect();
     if !faults.is_empty() {
         return format!(
-            "failing: {}; {} records wait in memory",
+            "failing: {}; {} records wait",
             faults.join("; "),
             store.health().backlog
         );

@@ -1,12 +1,31 @@
 //! One transaction for everything that waits.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::is_own_fault;
-use super::submission::{Effect, Outcome, PreparedRecord, Submission, Work};
-use super::{audit_records, calls, checkpoints, connection, dialer_states, profiles};
+use super::submission::{Effect, Outcome, PreparedRecord, Work};
+use super::{audit_records, calls, checkpoints, connection, dialer_states, profiles, spool_mark};
 use crate::audit::Link;
 use crate::call::CallId;
+
+/// A submission on its way into the database.
+#[derive(Clone)]
+pub(super) struct Item {
+    /// Rises from submission to submission, also over restarts.
+    pub(super) number: i64,
+    pub(super) work: Arc<Work>,
+    /// Whoever submitted it was told to go on: its records are written in any case.
+    pub(super) deferred: bool,
+}
+
+impl Item {
+    /// How many records it is to write.
+    pub(super) fn n(&self) -> usize {
+        self.work.records().len()
+    }
+}
 
 /// What a batch did.
 pub(super) struct Done {
@@ -34,11 +53,11 @@ pub(super) enum Trouble {
     },
 }
 
-/// Writes the submissions in order and commits them together. The head of the log is read inside the transaction: no
-/// memory of it can be wrong after an error.
-pub(super) fn write<'s>(
+/// Writes the items in order and commits them together, with the number of the last. The head of the log is read inside the
+/// transaction: no memory of it can be wrong after an error.
+pub(super) fn write(
     connection: &mut Connection,
-    submissions: impl Iterator<Item = &'s Submission>,
+    items: &[Item],
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
 ) -> Result<Done, Trouble> {
     let transaction = connection
@@ -51,12 +70,15 @@ pub(super) fn write<'s>(
         unmatched: 0,
     };
     let mut outcomes = Vec::new();
-    for (index, submission) in submissions.enumerate() {
-        match batch.take(submission) {
+    for (index, item) in items.iter().enumerate() {
+        match batch.take(item) {
             Ok(outcome) => outcomes.push(outcome),
             Err(source) if is_own_fault(&source) => return Err(Trouble::Refused { index, source }),
             Err(source) => return Err(Trouble::Failed(source)),
         }
+    }
+    if let Some(last) = items.last() {
+        spool_mark::set(&transaction, last.number).map_err(Trouble::Failed)?;
     }
     let done = Done {
         outcomes,
@@ -79,13 +101,13 @@ struct Batch<'c> {
 }
 
 impl Batch<'_> {
-    fn take(&mut self, submission: &Submission) -> rusqlite::Result<Outcome> {
+    fn take(&mut self, item: &Item) -> rusqlite::Result<Outcome> {
         let first_id = self.head.id + 1;
-        match &submission.work {
+        match &*item.work {
             Work::Open(records) => {
                 let is_new = self.begin(records.first())?;
                 // Whoever was told to go on has answered the caller: that happened, and is recorded.
-                if !is_new && !submission.deferred {
+                if !is_new && !item.deferred {
                     return Ok(Outcome::Repeat);
                 }
                 self.append(records)?;

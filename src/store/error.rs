@@ -8,8 +8,9 @@ pub(super) type Source = Box<dyn std::error::Error + Send + Sync>;
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The disk fails. What was submitted is kept in memory, in order, and written as soon as the disk works again: go on.
-    #[error("not written yet: the disk fails, and the records wait in memory")]
+    /// The database does not take records now. What was submitted waits in the spool, or in memory where the spool has no room, and is written
+    /// in order as soon as the database takes it: go on.
+    #[error("not in the database yet: it takes nothing now, and the records wait their turn")]
     Deferred,
     /// The disk has failed for so long that the memory for waiting records is full. The records went to the log only.
     #[error("not written: too many records wait for the disk")]

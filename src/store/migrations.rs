@@ -28,6 +28,12 @@ pub(super) const STEPS: &[Step] = &[
         up: SIGNED,
         down: SIGNED_DOWN,
     },
+    Step {
+        version: 3,
+        name: "how far the spool is drained",
+        up: SPOOL_MARK,
+        down: "DROP TABLE spool_mark;",
+    },
 ];
 
 const FIRST: &str = "
@@ -276,4 +282,14 @@ const SIGNED_DOWN: &str = "
 DROP TABLE audit_cuts;
 DROP TABLE audit_checkpoints;
 DROP INDEX idx_audit_records_kind_id;
+";
+
+const SPOOL_MARK: &str = "
+-- The number of the last submission of records that is in the database: what the spool holds up to it is here already.
+CREATE TABLE spool_mark (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    through INTEGER NOT NULL CHECK (through >= 0)
+) STRICT;
+
+INSERT INTO spool_mark (id, through) VALUES (1, 0);
 ";

@@ -3,17 +3,21 @@
 //! The audit log is the truth; the other tables of calls are projections that change in the same transaction. What is
 //! acknowledged is on the disk (`synchronous=FULL`). SQL lives here and nowhere else, a file per table.
 
+mod account;
 mod answers;
 mod audit_records;
+mod ballast;
 mod batch;
 mod calls;
 mod checkpoints;
 mod column;
 mod connection;
+mod desk;
 mod dialer_states;
 mod error;
 mod found;
 mod head_file;
+mod keeper;
 mod legs;
 pub mod migrate;
 mod migrations;
@@ -22,6 +26,8 @@ mod open;
 mod pages;
 mod profiles;
 mod readers;
+mod spool;
+mod spool_mark;
 mod submission;
 #[cfg(test)]
 mod tests;
@@ -29,16 +35,18 @@ mod trail;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use account::Balance;
 pub use audit_records::{RawRecord, StoredRecord};
 pub use calls::StoredCall;
+pub use desk::Health;
 pub use error::{OpenError, StoreError};
 pub use head_file::{head_path, read_head};
 pub use legs::{Direction, StoredLeg};
@@ -46,36 +54,58 @@ pub use notary::Notary;
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
 pub use trail::Trail;
-pub use writer::Health;
 
 use crate::alert::IncidentKind;
 use crate::audit::{Kind, Link, Proof, Record, ServiceState, SigningKeyNamed};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::phone::E164;
+use account::Account;
+use ballast::Ballast;
+use desk::{Desk, Message, SpoolPlace};
+use keeper::Keeper;
 use migrations::{STEPS, Step};
 use readers::Readers;
 use submission::{Effect, Outcome, PreparedRecord, Submission, Work};
-use writer::{Message, Writer};
+use writer::Writer;
+
+/// Bytes in a MiB.
+pub const MIB: u64 = 1024 * 1024;
 
 /// What the store is opened with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// The database file; `.lock`, `-wal`, `-shm` and backups lie beside it.
     pub path: PathBuf,
     /// Tells the time of commits and failures.
     pub clock: Clock,
-    /// How many submissions may wait in memory while the disk fails.
+    /// How many submissions may wait in memory while neither the database nor the spool takes them.
     pub backlog: usize,
+    /// Where records wait while the database does not take them.
+    pub spool: PathBuf,
+    /// How large the spool is, in bytes; 0 for none. Never more than an eighth of its file system.
+    pub spool_bytes: u64,
+    /// How much room is kept on the disk for the day on which it is full, in bytes; 0 for none. Never more than an eighth of it.
+    pub ballast_bytes: u64,
+    /// How long a commit may keep submitters waiting; after that, their records go to the spool.
+    pub patience: Duration,
+    /// The secret of this installation: what lies in the spool is sealed under a key made of it.
+    pub secret: Vec<u8>,
 }
 
 impl Options {
     /// The usual bounds.
     pub fn new(path: impl Into<PathBuf>, clock: Clock) -> Self {
+        let path = path.into();
         Self {
-            path: path.into(),
+            spool: open::beside(&path, ".spool"),
+            path,
             clock,
             backlog: 10_000,
+            spool_bytes: 64 * MIB,
+            ballast_bytes: 64 * MIB,
+            patience: Duration::from_millis(250),
+            secret: Vec::new(),
         }
     }
 }
@@ -122,12 +152,23 @@ struct Inner {
     #[cfg(test)]
     faults: mpsc::Sender<writer::Commit>,
     health: watch::Receiver<Health>,
-    lost: Arc<AtomicU64>,
+    account: Arc<Account>,
+    ballast: Ballast,
+    wal: PathBuf,
     readers: Readers,
     clock: Clock,
     path: PathBuf,
     proof: watch::Sender<Proof>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("path", &self.path)
+            .field("spool", &self.spool)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Store {
@@ -139,10 +180,17 @@ impl Store {
 
     fn open_with(options: &Options, steps: &[Step]) -> Result<Self, OpenError> {
         open::check_sqlite()?;
+        let ballast = Ballast::new(
+            open::beside(&options.path, ".ballast"),
+            options.ballast_bytes,
+        );
+        // On a full disk, not even an open database can be read for the first time.
+        ballast.release_if_full();
         let lock = open::lock(&options.path)?;
         migrate::up_with(&options.path, &options.clock, steps)?;
         let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
         let readers = Readers::open(&options.path)?;
+        ballast.restore();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -151,28 +199,58 @@ impl Store {
         #[cfg(test)]
         let (faults, faults_due) = mpsc::channel(8);
         let (health, health_seen) = watch::channel(Health::default());
-        let writer = Writer {
+        let account = Arc::<Account>::default();
+        let place = SpoolPlace {
+            path: options.spool.clone(),
+            wanted: options.spool_bytes,
+            secret: options.secret.clone(),
+            log_id: audit_records::log_id(&connection)?,
+        };
+        let desk = Arc::new(Mutex::new(Desk::new(
+            options.clock.clone(),
+            arrivals,
+            health,
+            Arc::clone(&account),
+            options.backlog,
+            place,
+            spool_mark::get(&connection)?,
+        )));
+        let mut writer = Writer {
             path: options.path.clone(),
             clock: options.clock.clone(),
             runtime,
-            arrivals,
-            health,
-            backlog: options.backlog,
+            desk: Arc::clone(&desk),
+            ballast: ballast.clone(),
             connection: Some(connection),
             #[cfg(test)]
             faults: faults_due,
             lock,
+            state: writer::State::default(),
         };
-        let thread = std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || writer.run())
+        writer.drain();
+        let (writes, writer_ended) = std::sync::mpsc::channel();
+        let keeper = Keeper {
+            desk,
+            ballast: ballast.clone(),
+            clock: options.clock.clone(),
+            patience: options.patience,
+            writer: writer_ended,
+        };
+        let start = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let keeper = start("store-keeper")
+            .spawn(move || keeper.run())
+            .map_err(|error| OpenError::Start(error.into()))?;
+        let thread = start("store-writer")
+            .spawn(move || writer.run(keeper, writes))
             .map_err(|error| OpenError::Start(error.into()))?;
         Ok(Self(Arc::new(Inner {
             queue,
             #[cfg(test)]
             faults,
             health: health_seen,
-            lost: Arc::default(),
+            account,
+            ballast,
+            wal: open::beside(&options.path, "-wal"),
             readers,
             clock: options.clock.clone(),
             path: options.path.clone(),
@@ -202,7 +280,7 @@ impl Store {
         if !begins {
             let reason = "the first record of a call must be its decision, with its call id";
             // Dropping the submission puts its records into the log.
-            drop(Submission::new(work, Arc::clone(&self.0.lost)));
+            drop(Submission::new(work, Arc::clone(&self.0.account)));
             return Err(StoreError::Rejected(reason.into()));
         }
         match self.submit(work).await? {
@@ -230,7 +308,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns when the writer's thread has looked at its queue, whether or not the disk works.
+    /// Returns when somebody has looked at the writer's queue, whether or not the disk works.
     pub async fn writer_answers(&self) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
         let asked = self.0.queue.send(Message::Ask(answer)).await;
@@ -239,7 +317,7 @@ impl Store {
     }
 
     async fn submit(&self, work: Work) -> Result<Outcome, StoreError> {
-        let (submission, verdict) = Submission::new(work, Arc::clone(&self.0.lost));
+        let (submission, verdict) = Submission::new(work, Arc::clone(&self.0.account));
         self.0
             .queue
             .send(Message::Submit(submission))
@@ -443,9 +521,13 @@ impl Store {
     }
 
     fn current(&self, health: Health) -> Health {
+        let balance = self.0.account.balance();
         Health {
             running: !self.0.queue.is_closed(),
-            lost: self.0.lost.load(Ordering::Relaxed),
+            lost: balance.lost,
+            balance,
+            ballast_missing: self.0.ballast.is_missing(),
+            wal_bytes: std::fs::metadata(&self.0.wal).map_or(0, |file| file.len()),
             ..health
         }
     }

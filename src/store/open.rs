@@ -134,13 +134,22 @@ pub(super) fn appear(unfinished: &Path, path: &Path) -> Result<(), OpenError> {
     let sync = || -> io::Result<()> {
         File::open(unfinished)?.sync_all()?;
         fs::rename(unfinished, path)?;
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            Some(_) | None => Path::new("."),
-        };
-        File::open(folder)?.sync_all()
+        sync_folder(path)
     };
     sync().map_err(file_error(path))
+}
+
+/// Makes sure that the name of the file at `path` survives a power cut.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+/// The folder that holds the file at `path`.
+pub(super) fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    }
 }
 
 /// An empty file that only its owner may read.

@@ -1,10 +1,10 @@
 //! What is handed to the writer: prepared outside its thread, written as a whole or not at all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::oneshot;
 
+use super::account::Account;
 use super::calls::{CallChange, NewCall};
 use super::checkpoints::NewCheckpoint;
 use super::profiles::StoredProfile;
@@ -66,28 +66,39 @@ pub(super) enum Outcome {
 /// The answer to a submission.
 pub(super) type Verdict = Result<Outcome, StoreError>;
 
-/// Work, and who waits for it. Dropped unwritten, it puts its records into the log, so that none vanishes silently.
+/// Work, and who waits for it. Dropped without a place, it puts its records into the log, so that none vanishes silently.
 pub(super) struct Submission {
-    pub(super) work: Work,
+    pub(super) work: Arc<Work>,
     waiting: Option<oneshot::Sender<Verdict>>,
     /// Whoever submitted it was told to go on: its records are written in any case.
     pub(super) deferred: bool,
-    written: bool,
-    lost: Arc<AtomicU64>,
+    is_booked: bool,
+    account: Arc<Account>,
 }
 
 impl Submission {
-    /// Work, and the end on which its verdict arrives. `lost` counts records that never reach the database.
-    pub(super) fn new(work: Work, lost: Arc<AtomicU64>) -> (Self, oneshot::Receiver<Verdict>) {
+    /// Work, and the end on which its verdict arrives.
+    pub(super) fn new(work: Work, account: Arc<Account>) -> (Self, oneshot::Receiver<Verdict>) {
         let (waiting, verdict) = oneshot::channel();
-        let submission = Self {
-            work,
-            waiting: Some(waiting),
-            deferred: false,
-            written: false,
-            lost,
-        };
+        let mut submission = Self::of_nobody(Arc::new(work), account);
+        (submission.waiting, submission.deferred) = (Some(waiting), false);
         (submission, verdict)
+    }
+
+    /// Work that nobody waits for any more, and that is to be done in any case.
+    pub(super) fn of_nobody(work: Arc<Work>, account: Arc<Account>) -> Self {
+        let n = work.records().len() as u64;
+        account.book(|balance| {
+            balance.accepted += n;
+            balance.waiting += n;
+        });
+        Self {
+            work,
+            waiting: None,
+            deferred: true,
+            is_booked: false,
+            account,
+        }
     }
 
     /// Tells whoever waits to go on; the work stays to be done.
@@ -96,12 +107,56 @@ impl Submission {
         tell(self.waiting.take(), Err(StoreError::Deferred));
     }
 
-    /// The end of it: committed, refused, or without a place to wait. Told last, when all is counted.
-    pub(super) fn conclude(mut self, verdict: Verdict) {
-        self.written = verdict.is_ok();
+    /// It is in the spool: whoever waits is told to go on.
+    pub(super) fn spooled(mut self) {
+        let n = self.n();
+        self.account.book(|balance| {
+            balance.waiting -= n;
+            balance.spooled += n;
+        });
+        self.is_booked = true;
+        self.defer();
+    }
+
+    /// It was committed, and its records are booked.
+    pub(super) fn committed(mut self, outcome: Outcome) {
+        self.is_booked = true;
+        tell(self.waiting.take(), Ok(outcome));
+    }
+
+    /// It cannot be stored, or there is no place for it to wait. Told last, when all is counted.
+    pub(super) fn refused(mut self, error: StoreError) {
         let waiting = self.waiting.take();
         drop(self);
-        tell(waiting, verdict);
+        tell(waiting, Err(error));
+    }
+
+    fn n(&self) -> u64 {
+        self.work.records().len() as u64
+    }
+}
+
+impl Work {
+    /// The records that it is to write.
+    pub(super) fn records(&self) -> &[PreparedRecord] {
+        match self {
+            Self::Open(records) | Self::Append(records) => records,
+            Self::SaveProfiles { .. }
+            | Self::DeleteProfile(_)
+            | Self::Beat
+            | Self::Checkpoint(_) => &[],
+        }
+    }
+
+    /// Whether it may wait in the spool for a failing disk: records, and nothing else.
+    pub(super) fn may_wait(&self) -> bool {
+        match self {
+            Self::Open(_) | Self::Append(_) => true,
+            Self::SaveProfiles { .. }
+            | Self::DeleteProfile(_)
+            | Self::Beat
+            | Self::Checkpoint(_) => false,
+        }
     }
 }
 
@@ -114,24 +169,49 @@ fn tell(waiting: Option<oneshot::Sender<Verdict>>, verdict: Verdict) {
 
 impl Drop for Submission {
     fn drop(&mut self) {
-        if self.written {
+        if self.is_booked {
             return;
         }
-        let (Work::Open(records) | Work::Append(records)) = &self.work else {
-            return;
-        };
-        for record in records {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(
-                event = "store.record_lost",
-                kind = record.kind.as_str(),
-                call_sid = record.call.as_ref().map(CallId::as_str),
-                created_at = record.created_at,
-                detail = record.detail,
-                "an audit record was not written to the database; this line is what remains of it"
-            );
-        }
+        let n = self.n();
+        self.account.book(|balance| {
+            balance.waiting -= n;
+            balance.lost += n;
+        });
+        log_lost(self.work.records());
     }
+}
+
+/// The last place of records that are written nowhere else.
+pub(super) fn log_lost(records: &[PreparedRecord]) {
+    for record in records {
+        log(
+            record,
+            "store.record_lost",
+            "an audit record was not written to the database; this line is what remains of it",
+        );
+    }
+}
+
+/// A copy of records that are in memory only, while neither the database nor the spool takes them.
+pub(super) fn log_unkept(records: &[PreparedRecord]) {
+    for record in records {
+        log(
+            record,
+            "store.record_unkept",
+            "an audit record is in memory only; this line remains of it if the process ends now",
+        );
+    }
+}
+
+fn log(record: &PreparedRecord, event: &'static str, words: &'static str) {
+    tracing::error!(
+        event,
+        kind = record.kind.as_str(),
+        call_sid = record.call.as_ref().map(CallId::as_str),
+        created_at = record.created_at,
+        detail = record.detail,
+        "{words}"
+    );
 }
 
 /// Serialises a record and works out what it changes.

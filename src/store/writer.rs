@@ -3,30 +3,30 @@
 //! It takes what is waiting, commits it in one transaction, tells the submitters, and looks again: no timer and no delay, so
 //! a lone submission waits for nobody and many share one commit.
 //!
-//! When the disk fails, submitters are told to go on ([`StoreError::Deferred`]) and their work stays in `pending`, in
-//! order, until it can be written. A failed COMMIT may have happened: the connection is closed and the head of the log read
-//! back from a new one before anything is tried again.
+//! When the disk fails, what waits is set aside ([`Desk::set_aside`]), submitters are told to go on ([`StoreError::Deferred`]), and the
+//! database is tried again every 100 ms. A failed COMMIT may have happened: the connection is closed and the number of the last submission
+//! read back from a new one before anything is tried again.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, ErrorCode, Transaction};
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+#[cfg(test)]
+use tokio::sync::mpsc;
 
-use super::batch::{self, Done, Trouble};
+use super::ballast::Ballast;
+use super::batch::{self, Done, Item, Trouble};
+use super::desk::{self, Arrival, Desk};
 use super::open::WriteLock;
-use super::submission::Submission;
-use super::{OpenError, StoreError, audit_records, connection};
+use super::{OpenError, StoreError, connection, spool_mark};
 use crate::clock::Clock;
 
 /// Submissions that may wait for the writer to look.
 pub(super) const QUEUE: usize = 4_096;
-/// The most submissions of one transaction.
-const BATCH: usize = 512;
 /// Between two attempts while the disk fails.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 /// How long an attempt waits for a lock while the disk fails: submitters wait for it to end.
@@ -36,67 +36,39 @@ const IDLE: Duration = Duration::from_secs(2);
 /// How long that may take when a reader is in the way: a submission may arrive meanwhile.
 const CHECKPOINT_BUSY: Duration = Duration::from_millis(20);
 
-/// How the writer is doing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
-    /// False when the writer has ended: nothing is written any more.
-    pub running: bool,
-    /// Submissions in memory that the disk did not take yet.
-    pub backlog: usize,
-    /// Since when the disk has failed; `None` while it works.
-    pub failing_since: Option<Timestamp>,
-    /// What it said last, also after it has recovered.
-    pub last_error: Option<String>,
-    /// When something was last committed.
-    pub last_commit: Option<Timestamp>,
-    /// Records that told of a call which is not in the database; they are in the log all the same.
-    pub unmatched: u64,
-    /// Records that never reached the database and are in the log lines only.
-    pub lost: u64,
-}
-
-/// What arrives at the writer.
-pub(super) enum Message {
-    /// Work.
-    Submit(Submission),
-    /// Whether it is at work at all.
-    Ask(oneshot::Sender<()>),
-    /// Finish what is there, then end.
-    Close,
-}
-
 /// How a transaction is committed.
 pub(super) type Commit = fn(Transaction<'_>) -> rusqlite::Result<()>;
 
 /// A batch whose COMMIT reported an error.
 struct Doubt {
+    items: Vec<Item>,
     done: Box<Done>,
+    /// The disk failed while it was written: what the file says now may be in the system's memory only.
+    is_unsafe: bool,
 }
 
 pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) clock: Clock,
     pub(super) runtime: Runtime,
-    pub(super) arrivals: mpsc::Receiver<Message>,
-    pub(super) health: watch::Sender<Health>,
-    /// The most submissions that wait for a failing disk.
-    pub(super) backlog: usize,
+    pub(super) desk: Arc<Mutex<Desk>>,
+    pub(super) ballast: Ballast,
     pub(super) connection: Option<Connection>,
     /// The next commits fail as tests want them to.
     #[cfg(test)]
     pub(super) faults: mpsc::Receiver<Commit>,
     pub(super) lock: WriteLock,
+    pub(super) state: State,
 }
 
-struct Work {
-    writer: Writer,
-    /// What was taken and not yet committed, in order.
-    pending: VecDeque<Submission>,
+/// What the writer knows of its own last steps.
+#[derive(Default)]
+pub(super) struct State {
     doubt: Option<Doubt>,
     /// Set while the disk fails: when to try again.
     retry_at: Option<Instant>,
-    /// Something was committed since the write-ahead log was last emptied.
-    is_wal_used: bool,
+    /// Nothing was committed since the write-ahead log was last emptied.
+    is_wal_empty: bool,
 }
 
 impl Writer {
@@ -114,124 +86,107 @@ impl Writer {
         self.faults.try_recv().unwrap_or(commit)
     }
 
-    /// Writes until it is told to end, or nobody is left to submit.
-    pub(super) fn run(self) {
-        let mut work = Work {
-            writer: self,
-            pending: VecDeque::new(),
-            doubt: None,
-            retry_at: None,
-            is_wal_used: true,
-        };
-        while work.turn() {}
-        work.finish();
+    /// Writes until it is told to end, or nobody is left to submit; then ends the keeper.
+    pub(super) fn run(mut self, keeper: JoinHandle<()>, writes: Sender<()>) {
+        while self.turn() {}
+        drop(writes);
+        // It has nothing left to do; that it ended by a panic has been said.
+        drop(keeper.join());
+        self.finish();
     }
-}
 
-impl Work {
-    /// Takes what waits and writes it; `false` when nothing will come any more.
-    fn turn(&mut self) -> bool {
-        let pause = self.pause();
-        let mut arrived = Vec::new();
-        let count = self.receive(pause, &mut arrived);
-        for message in arrived {
-            match message {
-                Message::Submit(submission) => self.admit(submission),
-                // Whoever asked may have stopped waiting.
-                Message::Ask(answer) => answer.send(()).unwrap_or_default(),
-                Message::Close => self.writer.arrivals.close(),
-            }
-        }
-        match count {
-            Some(0) => return false,
-            None if self.pending.is_empty() => self.checkpoint(CHECKPOINT_BUSY),
-            Some(_) | None => {}
-        }
-        if self.is_due() {
+    /// Writes what the last run left in the spool, as far as the disk takes it.
+    pub(super) fn drain(&mut self) {
+        while self.state.retry_at.is_none() && desk::at(&self.desk).is_draining() {
             self.attempt();
         }
-        self.publish();
+    }
+
+    /// Takes what waits and writes it; `false` when nothing will come any more.
+    fn turn(&mut self) -> bool {
+        let mut desk = desk::at(&self.desk);
+        let pause = self.pause(desk.has_work());
+        match desk.receive(&self.runtime, pause) {
+            Arrival::End => return false,
+            Arrival::Nothing if !desk.wants_commit() => {
+                drop(desk);
+                self.checkpoint(CHECKPOINT_BUSY);
+                return true;
+            }
+            Arrival::Some | Arrival::Nothing => {}
+        }
+        if desk.is_failing() {
+            desk.set_aside();
+            desk.publish();
+        }
+        let is_due = desk.wants_commit() && self.is_due();
+        drop(desk);
+        if is_due {
+            self.attempt();
+        }
         true
     }
 
     /// How long to wait for arrivals; `None`: for as long as it takes.
-    fn pause(&self) -> Option<Duration> {
-        match self.retry_at {
-            Some(at) => Some(at.saturating_duration_since(self.writer.clock.instant())),
-            None if !self.pending.is_empty() => Some(Duration::ZERO),
-            None => self.is_wal_used.then_some(IDLE),
+    fn pause(&self, has_work: bool) -> Option<Duration> {
+        match self.state.retry_at {
+            Some(at) => Some(at.saturating_duration_since(self.clock.instant())),
+            None if has_work => Some(Duration::ZERO),
+            None => (!self.state.is_wal_empty).then_some(IDLE),
         }
-    }
-
-    /// Waits for arrivals. `None` where the pause ended first, `Some(0)` where nothing will come any more.
-    fn receive(&mut self, pause: Option<Duration>, arrived: &mut Vec<Message>) -> Option<usize> {
-        let arrivals = &mut self.writer.arrivals;
-        self.writer.runtime.block_on(async {
-            let some = arrivals.recv_many(arrived, BATCH);
-            match pause {
-                None => Some(some.await),
-                Some(pause) => timeout(pause, some).await.ok(),
-            }
-        })
-    }
-
-    fn admit(&mut self, mut submission: Submission) {
-        if self.pending.len() >= self.writer.backlog {
-            submission.conclude(Err(StoreError::Full));
-            return;
-        }
-        if self.retry_at.is_some() {
-            submission.defer();
-        }
-        self.pending.push_back(submission);
     }
 
     fn is_due(&self) -> bool {
-        !self.pending.is_empty()
-            && self
-                .retry_at
-                .is_none_or(|at| self.writer.clock.instant() >= at)
+        self.state
+            .retry_at
+            .is_none_or(|at| self.clock.instant() >= at)
     }
 
     /// Writes one batch; notes whether the disk works.
     fn attempt(&mut self) {
-        match self.write_batch() {
+        desk::at(&self.desk).in_hand_since = Some(self.clock.instant());
+        let written = self.write_batch();
+        desk::at(&self.desk).in_hand_since = None;
+        match written {
             Ok(()) => self.recovered(),
             Err(error) => self.failed(&error),
         }
     }
 
-    /// Writes up to [`BATCH`] submissions in one commit, without those that cannot be stored.
+    /// Writes one batch in one commit, without those that cannot be stored.
     fn write_batch(&mut self) -> Result<(), OpenError> {
         loop {
             self.connect()?;
-            if self.pending.is_empty() {
-                return Ok(());
-            }
-            let commit = self.writer.commit();
-            let Some(connection) = &mut self.writer.connection else {
+            let items = desk::at(&self.desk)
+                .items()
+                .map_err(|error| OpenError::Start(error.into()))?;
+            let commit = self.commit();
+            let Some(connection) = self.connection.as_mut().filter(|_| !items.is_empty()) else {
                 return Ok(());
             };
-            match batch::write(connection, self.pending.iter().take(BATCH), commit) {
+            match batch::write(connection, &items, commit) {
                 Ok(done) => {
-                    self.conclude(done);
+                    self.conclude(&items, done);
                     return Ok(());
                 }
                 Err(Trouble::Refused { index, source }) => {
-                    if let Some(submission) = self.pending.remove(index) {
-                        submission.conclude(Err(StoreError::Rejected(source.into())));
+                    if let Some(item) = items.get(index) {
+                        let error = StoreError::Rejected(source.into());
+                        desk::at(&self.desk).refused(item, error);
                     }
                 }
                 Err(Trouble::Failed(source)) => {
-                    self.writer.connection = None;
+                    self.connection = None;
                     return Err(source.into());
                 }
                 Err(Trouble::InDoubt { done, source }) => {
-                    self.writer.connection = None;
-                    self.doubt = Some(Doubt { done });
-                    self.connect()?;
-                    // What is still waiting was not committed.
-                    return if self.pending.is_empty() {
+                    self.connection = None;
+                    self.state.doubt = Some(Doubt {
+                        items,
+                        done,
+                        is_unsafe: source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure),
+                    });
+                    return if self.connect()? {
                         Ok(())
                     } else {
                         Err(source.into())
@@ -241,133 +196,105 @@ impl Work {
         }
     }
 
-    /// Opens the database where it is not open, and settles a doubt by what the file says.
-    fn connect(&mut self) -> Result<(), OpenError> {
-        if self.writer.connection.is_none() {
-            let busy = match self.retry_at {
+    /// Opens the database where it is not open, and settles a doubt by what the file says: true where a commit that had reported an error
+    /// has happened.
+    fn connect(&mut self) -> Result<bool, OpenError> {
+        if self.connection.is_none() {
+            let busy = match self.state.retry_at {
                 None => connection::WRITER_BUSY,
                 Some(_) => RETRY_BUSY,
             };
-            self.writer.connection = Some(connection::open_writer(&self.writer.path, busy)?);
+            self.connection = Some(connection::open_writer(&self.path, busy)?);
         }
-        let Some(connection) = &self.writer.connection else {
-            return Ok(());
+        let (Some(connection), Some(doubt)) = (&self.connection, &self.state.doubt) else {
+            return Ok(false);
         };
-        if let Some(doubt) = &self.doubt {
-            let found = audit_records::head(connection)?;
-            let (before, after) = doubt.done.head;
-            let happened = after != before && found == after;
-            if let Some(Doubt { done }) = self.doubt.take()
-                && happened
-            {
-                self.conclude(*done);
-            }
+        let through = spool_mark::get(connection)?;
+        let happened = doubt
+            .items
+            .last()
+            .is_some_and(|last| last.number == through);
+        // A failed sync may leave pages that never reach the disk and count as written. The checkpoint writes their content once more,
+        // to another place.
+        if happened && doubt.is_unsafe && !connection::checkpoint(connection, RETRY_BUSY)? {
+            return Err(OpenError::Start(
+                "a reader is in the way of a checkpoint".into(),
+            ));
         }
-        Ok(())
+        if let Some(Doubt { items, done, .. }) = self.state.doubt.take()
+            && happened
+        {
+            self.conclude(&items, *done);
+        }
+        Ok(happened)
     }
 
     /// Tells everybody of a committed batch.
-    fn conclude(&mut self, done: Done) {
-        self.is_wal_used = true;
-        let now = self.writer.clock.now();
-        self.writer.health.send_modify(|health| {
-            health.last_commit = Some(now);
-            health.unmatched += done.unmatched;
-        });
-        let count = done.outcomes.len();
-        for (submission, outcome) in self.pending.drain(..count).zip(done.outcomes) {
-            submission.conclude(Ok(outcome));
-        }
+    fn conclude(&mut self, items: &[Item], done: Done) {
+        self.state.is_wal_empty = false;
+        desk::at(&self.desk).committed(items, done);
     }
 
     fn recovered(&mut self) {
-        if self.retry_at.take().is_none() {
-            return;
-        }
-        tracing::info!(
-            event = "store.recovered",
-            backlog = self.pending.len(),
-            "the database takes records again"
-        );
-        self.writer
-            .health
-            .send_modify(|health| health.failing_since = None);
+        let mut desk = desk::at(&self.desk);
+        desk.recovered();
+        desk.publish();
+        drop(desk);
         // The short wait for locks was for the time of failure only; a connection that cannot be told is opened anew.
-        if let Some(connection) = &self.writer.connection
+        if self.state.retry_at.take().is_some()
+            && let Some(connection) = &self.connection
             && connection.busy_timeout(connection::WRITER_BUSY).is_err()
         {
-            self.writer.connection = None;
+            self.connection = None;
         }
     }
 
     fn failed(&mut self, error: &OpenError) {
-        let text = with_sources(error);
-        if self.retry_at.is_none() {
-            tracing::error!(
-                event = "store.failing",
-                error = text,
-                backlog = self.pending.len(),
-                "the database takes no records; they wait in memory"
-            );
-        }
-        self.retry_at = Some(self.writer.clock.instant() + RETRY_EVERY);
-        let now = self.writer.clock.now();
-        self.writer.health.send_modify(|health| {
-            health.failing_since.get_or_insert(now);
-            health.last_error = Some(text);
-        });
-        self.publish();
-        // Told last, so that whoever asks for the health afterwards sees why.
-        for submission in &mut self.pending {
-            submission.defer();
-        }
-    }
-
-    fn publish(&self) {
-        let waiting = match self.retry_at {
-            Some(_) => self.pending.len(),
-            None => 0,
+        desk::at(&self.desk).failed(with_sources(error));
+        let is_full = matches!(error, OpenError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull));
+        let has_made_room = if is_full {
+            self.ballast.release()
+        } else {
+            self.ballast.release_if_full()
         };
-        self.writer.health.send_if_modified(|health| {
-            let is_news = health.backlog != waiting;
-            health.backlog = waiting;
-            is_news
-        });
+        let pause = if has_made_room {
+            Duration::ZERO
+        } else {
+            RETRY_EVERY
+        };
+        self.state.retry_at = Some(self.clock.instant() + pause);
     }
 
     /// Empties the write-ahead log, unless a reader is in the way; then it is tried at the next quiet time.
     fn checkpoint(&mut self, busy: Duration) {
-        let Some(connection) = &self.writer.connection else {
+        let Some(connection) = &self.connection else {
             return;
         };
         match connection::checkpoint(connection, busy) {
-            Ok(emptied) => self.is_wal_used = !emptied,
+            Ok(emptied) => self.state.is_wal_empty = emptied,
             Err(error) => {
                 tracing::warn!(
                     event = "store.checkpoint_failed",
                     error = %error,
                     "the write-ahead log could not be emptied"
                 );
-                self.writer.connection = None;
+                self.connection = None;
             }
         }
     }
 
-    /// One last attempt at everything, then the files are left tidy.
+    /// One last attempt at everything, then the files are left tidy. What the database does not take stays in the spool.
     fn finish(mut self) {
-        while !self.pending.is_empty() {
-            let left = self.pending.len();
+        self.state.retry_at = None;
+        while self.state.retry_at.is_none() && desk::at(&self.desk).has_work() {
             self.attempt();
-            if self.retry_at.is_some() || self.pending.len() >= left {
-                break;
-            }
         }
-        self.pending.clear();
+        desk::at(&self.desk).abandon();
         self.checkpoint(connection::WRITER_BUSY);
-        if let Some(connection) = self.writer.connection.take() {
+        if let Some(connection) = self.connection.take() {
             drop(connection.close());
         }
-        drop(self.writer.lock);
+        drop(self.lock);
     }
 }
 

@@ -64,9 +64,10 @@ async fn while_the_disk_fails_records_wait_and_are_then_written_in_order() {
     // Readers are not concerned.
     assert_eq!(store.counts().await.unwrap().records, 1);
     drop(lock);
-    let health = store.health_when(|health| health.backlog == 0).await;
-    assert_eq!(health.failing_since, None);
-    assert_eq!(health.lost, 0);
+    let health = store
+        .health_when(|health| health.failing_since.is_none())
+        .await;
+    assert_eq!((health.backlog, health.lost), (0, 0));
     store.append(vec![service_record(6)]).await.unwrap();
     let records = verified(&store).await;
     let times: Vec<_> = records
@@ -97,10 +98,11 @@ async fn a_call_answered_twice_because_the_ledger_could_not_be_asked_is_recorded
 }
 
 #[tokio::test]
-async fn beyond_the_bound_records_are_refused_and_counted() {
+async fn beyond_the_bounds_records_are_refused_and_counted() {
     let home = Home::new();
     let options = Options {
         backlog: 2,
+        spool_bytes: 0,
         ..home.options()
     };
     let store = Store::open(&options).unwrap();
@@ -119,13 +121,18 @@ async fn beyond_the_bound_records_are_refused_and_counted() {
         .health_when(|health| health.failing_since.is_none())
         .await;
     assert_eq!(verified(&store).await.len(), 2);
+    assert_eq!(store.health().balance.unaccounted(), 0);
     store.close().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_at_the_end_is_counted_as_lost() {
+async fn what_has_no_place_at_the_end_is_counted_as_lost() {
     let home = Home::new();
-    let store = home.open();
+    let options = Options {
+        spool_bytes: 0,
+        ..home.options()
+    };
+    let store = Store::open(&options).unwrap();
     let lock = held(&home);
     let deferred = store.append(vec![service_record(0)]).await;
     assert!(matches!(deferred, Err(StoreError::Deferred)));
@@ -136,6 +143,38 @@ async fn what_cannot_be_written_at_the_end_is_counted_as_lost() {
     assert!(matches!(closed, Err(StoreError::Closed)));
     assert_eq!(store.health().lost, 2);
     drop(lock);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_at_the_end_waits_in_the_spool() {
+    let home = Home::new();
+    let store = home.open();
+    let lock = held(&home);
+    let deferred = store.append(vec![service_record(0)]).await;
+    assert!(matches!(deferred, Err(StoreError::Deferred)));
+    store.close().await;
+    assert_eq!(store.health().lost, 0);
+    drop(lock);
+    let store = home.open();
+    assert_eq!(verified(&store).await.len(), 1);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn work_that_is_no_record_is_refused_while_the_disk_fails() {
+    let home = Home::new();
+    let store = home.open();
+    let lock = held(&home);
+    let phone = crate::phone::E164::parse("+4915112345650").unwrap();
+    let refused = store.delete_profile(phone).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+    drop(lock);
+    // Nothing waits, and that the disk works again is found out all the same.
+    store
+        .health_when(|health| health.failing_since.is_none())
+        .await;
+    store.beat().await.unwrap();
+    store.close().await;
 }
 
 fn happens_and_reports_an_error(transaction: Transaction<'_>) -> rusqlite::Result<()> {
@@ -206,5 +245,24 @@ async fn after_a_quiet_while_the_write_ahead_log_is_empty() {
     emptied.await.unwrap();
     store.append(vec![service_record(1)]).await.unwrap();
     assert_eq!(verified(&store).await.len(), 2);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_lock_that_outlasts_the_patience_is_noticed_and_its_end_as_well() {
+    let home = Home::new();
+    let options = Options {
+        patience: std::time::Duration::from_millis(100),
+        ..home.options()
+    };
+    let store = Store::open(&options).unwrap();
+    let lock = held(&home);
+    assert!(store.beat().await.is_err());
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    drop(lock);
+    store
+        .health_when(|health| health.failing_since.is_none())
+        .await;
+    store.append(vec![service_record(0)]).await.unwrap();
     store.close().await;
 }

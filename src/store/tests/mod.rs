@@ -8,6 +8,7 @@ mod notary;
 mod opening;
 mod schema;
 mod speed;
+mod spool;
 
 use std::path::PathBuf;
 
@@ -47,7 +48,14 @@ impl Home {
     }
 
     fn options(&self) -> Options {
-        Options::new(self.path(), Clock::manual(at(0)))
+        Options {
+            spool_bytes: 1024 * 1024,
+            ballast_bytes: 1024 * 1024,
+            // On a busy machine, a commit may take its time.
+            patience: std::time::Duration::from_mins(1),
+            secret: b"a secret of tests".to_vec(),
+            ..Options::new(self.path(), Clock::manual(at(0)))
+        }
     }
 
     fn open(&self) -> Store {

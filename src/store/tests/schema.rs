@@ -6,12 +6,13 @@ use crate::store::migrations::{STEPS, Step};
 use crate::store::{OpenError, open};
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
-const RELEASED: [(u32, &str); 2] = [
+const RELEASED: [(u32, &str); 3] = [
     (1, include_str!("../../../tests/data/schema_v1.sql")),
     (2, include_str!("../../../tests/data/schema_v2.sql")),
+    (3, include_str!("../../../tests/data/schema_v3.sql")),
 ];
 /// The newest version.
-const LATEST: u32 = 2;
+const LATEST: u32 = 3;
 
 /// Two steps after the real ones, as a later release would have them.
 fn later() -> Vec<Step> {
@@ -154,7 +155,7 @@ async fn an_older_database_is_copied_then_migrated_with_its_data() {
     let copy = Store::open(&Options::new(&backups[0], clock())).unwrap();
     assert_eq!(verified(&copy).await.len(), 1);
     copy.close().await;
-    // And the migrated one is too new for a program that knows the first step only.
+    // And the migrated one is too new for a program that knows the steps before only.
     let refused = Store::open(&home.options()).unwrap_err();
     assert!(
         matches!(refused, OpenError::Newer { found, known } if (found, known) == (LATEST + 2, LATEST))

@@ -1,0 +1,87 @@
+//! Records as text, to the spool and back.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::audit::{Event, Kind, Record};
+use crate::call::CallId;
+use crate::store::StoreError;
+use crate::store::submission::{self, PreparedRecord};
+
+#[derive(Serialize)]
+struct Written<'r> {
+    created_at: i64,
+    kind: &'r str,
+    call_sid: Option<&'r str>,
+    personal: Option<&'r RawValue>,
+    detail: &'r RawValue,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    created_at: i64,
+    kind: String,
+    call_sid: Option<String>,
+    personal: Option<Box<RawValue>>,
+    detail: Box<RawValue>,
+}
+
+pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<Vec<u8>> {
+    let written: serde_json::Result<Vec<_>> = records
+        .iter()
+        .map(|record| {
+            let personal = record.personal.as_deref();
+            Ok(Written {
+                created_at: record.created_at,
+                kind: record.kind.as_str(),
+                call_sid: record.call.as_ref().map(CallId::as_str),
+                personal: personal.map(serde_json::from_slice).transpose()?,
+                detail: serde_json::from_str(&record.detail)?,
+            })
+        })
+        .collect();
+    serde_json::to_vec(&written?)
+}
+
+/// The records again, as if they had just been submitted; each says that it was spooled.
+pub(in crate::store) fn read(text: &[u8]) -> Result<Vec<PreparedRecord>, StoreError> {
+    let read: Vec<Read> =
+        serde_json::from_slice(text).map_err(|error| StoreError::Rejected(error.into()))?;
+    read.into_iter()
+        .map(|read| {
+            let record = read.record()?;
+            let mut prepared = submission::prepare(record)?;
+            prepared.detail = marked(read.detail.get());
+            Ok(prepared)
+        })
+        .collect()
+}
+
+impl Read {
+    fn record(&self) -> Result<Record, StoreError> {
+        let unknown = |what: &str| StoreError::Rejected(what.into());
+        let unreadable = |error: serde_json::Error| StoreError::Rejected(error.into());
+        let kind =
+            Kind::from_name(&self.kind).ok_or_else(|| unknown("a kind of a later version"))?;
+        let call_id = self.call_sid.as_deref().map(CallId::parse).transpose();
+        let personal = self.personal.as_deref();
+        let personal = personal.map(|raw| serde_json::from_str(raw.get()));
+        Ok(Record {
+            at: Timestamp::from_millisecond(self.created_at)
+                .map_err(|_| unknown("a time beyond the calendar"))?,
+            call_id: call_id.map_err(|_| unknown("no call id"))?,
+            personal: personal.transpose().map_err(unreadable)?,
+            event: Event::from_detail(kind, self.detail.get()).map_err(unreadable)?,
+        })
+    }
+}
+
+/// The detail with one more field: it was written to the database later than it happened, out of the spool.
+fn marked(detail: &str) -> String {
+    match detail.strip_suffix('}') {
+        Some("{") => r#"{"spooled":true}"#.to_owned(),
+        Some(fields) => format!(r#"{fields},"spooled":true}}"#),
+        None => detail.to_owned(),
+    }
+}

@@ -4,7 +4,7 @@
 
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1398227524; -- "SWBD"
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 
 -- Names this audit log, so that another log is never taken for it.
 CREATE TABLE log_identity (
@@ -138,12 +138,30 @@ CREATE TABLE audit_cuts (
     frontier BLOB NOT NULL
 ) STRICT;
 
+-- Tells whether a secret is the one under which this database is sealed.
+CREATE TABLE key_checks (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    value BLOB NOT NULL CHECK (length(value) = 32)
+) STRICT;
+
+-- One row for each person who called, found by a keyed hash. Without the salt, nothing that was sealed for them is readable:
+-- `personal` in `audit_records`, `calls` and `answers`.
+CREATE TABLE callers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    identity_hash BLOB NOT NULL CHECK (length(identity_hash) = 32),
+    salt BLOB NOT NULL CHECK (length(salt) = 32),
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX idx_callers_identity_hash ON callers (identity_hash);
+
+CREATE INDEX idx_callers_updated_at ON callers (updated_at);
+
 -- One row per call: where it stands, and what its next webhook needs.
 CREATE TABLE calls (
     id INTEGER PRIMARY KEY,
     sid TEXT NOT NULL UNIQUE,
-    caller TEXT,
-    called TEXT,
     status TEXT NOT NULL CHECK (status IN ('routing', 'held', 'dialing', 'bridged', 'ended')),
     disposition TEXT,
     reason TEXT NOT NULL,
@@ -161,8 +179,12 @@ CREATE TABLE calls (
     plan TEXT NOT NULL,
     state TEXT NOT NULL,
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    caller_id INTEGER REFERENCES callers (id) ON DELETE SET NULL,
+    personal BLOB
 ) STRICT;
+
+CREATE INDEX idx_calls_caller_id ON calls (caller_id) WHERE caller_id IS NOT NULL;
 
 CREATE INDEX idx_calls_started_at ON calls (started_at);
 
@@ -192,12 +214,12 @@ CREATE TABLE legs (
 
 CREATE INDEX idx_legs_call_id ON legs (call_id);
 
--- The answer given to each webhook of a call: a repeat of the webhook gets the same bytes.
+-- The answer given to each webhook of a call, as its record has it sealed: a repeat of the webhook gets the same bytes.
 CREATE TABLE answers (
     id INTEGER PRIMARY KEY,
     call_id INTEGER NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
     step TEXT NOT NULL,
-    body TEXT NOT NULL,
+    personal BLOB NOT NULL,
     created_at INTEGER NOT NULL,
     UNIQUE (call_id, step)
 ) STRICT;
@@ -205,8 +227,8 @@ CREATE TABLE answers (
 -- What Braze last said of a caller, so that a restart begins with a warm cache.
 CREATE TABLE profiles (
     id INTEGER PRIMARY KEY,
-    phone TEXT NOT NULL UNIQUE,
-    external_id TEXT,
+    identity_hash BLOB NOT NULL UNIQUE CHECK (length(identity_hash) = 32),
+    personal BLOB NOT NULL,
     score REAL,
     tier TEXT,
     known INTEGER NOT NULL CHECK (known IN (0, 1)),

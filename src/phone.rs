@@ -57,8 +57,14 @@ impl<'de> Deserialize<'de> for E164 {
     }
 }
 
-/// Hides every character but a leading `+` and the last two: `+*********50`.
+/// Stands in place of a number or address that was erased; no carrier sends it.
+pub const ERASED: &str = "[erased]";
+
+/// Hides every character but a leading `+` and the last two: `+*********50`. What was erased is said to be.
 pub fn mask(text: &str) -> String {
+    if text == ERASED {
+        return ERASED.to_owned();
+    }
     let n = text.chars().count();
     text.chars()
         .enumerate()
@@ -201,6 +207,7 @@ impl Caller {
                 ..
             } => format!("sip {}", number.masked()),
             Self::Sip { number: None, .. } => "sip".to_owned(),
+            Self::Unreadable(text) if text == ERASED => ERASED.to_owned(),
             Self::Unreadable(_) => "unreadable".to_owned(),
         }
     }

@@ -3,6 +3,7 @@
 mod certificates;
 pub mod metrics;
 mod reload;
+mod secret;
 mod settings;
 mod shown;
 pub mod signing;
@@ -37,8 +38,10 @@ use crate::http::{Customers, Overload, Parts, ProfilePush, Reads, ShownSettings,
 use crate::jobs;
 use crate::jobs::reap::Reaper;
 use crate::lifecycle::Lifecycle;
-use crate::store::{self, Notary, OpenError, Store, StoreError};
+use crate::store::{self, Notary, OpenError, Store, StoreError, Vault};
 use crate::twilio::{Edge, Rest};
+
+pub use secret::{SecretError, vault, vault_of_existing};
 
 /// Why the appliance does not start.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,9 @@ pub enum StartError {
         #[source]
         source: OpenError,
     },
+    /// The installation's secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The port cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
@@ -97,6 +103,7 @@ pub struct Running {
     pub notary: Notary,
     parts: Parts,
     braze: Braze,
+    vault: Vault,
     clock: Clock,
     in_force: Arc<Mutex<InForce>>,
 }
@@ -142,7 +149,8 @@ pub async fn start_with(
         demo,
     } = given;
     let asking = jobs::systemd::extend_start(lifecycle, "opening the database");
-    let store = open_store(config, clock)?;
+    let vault = vault(config)?;
+    let store = open_store(config, clock, &vault)?;
     let notary = notary(config, &store).await?;
     drop(asking);
     let (server, address) = listen(config, listener).await?;
@@ -152,8 +160,8 @@ pub async fn start_with(
     braze
         .warm(jobs::profiles::stored(&store, config.braze.cache_capacity).await)
         .await;
-    let fleet = Fleet::new(dialers(config, clock)?);
-    let changes = restore(config, clock, &store, &braze, &fleet).await?;
+    let fleet = Fleet::new(dialers_with(config, clock, vault.secret())?);
+    let changes = restore(clock, &vault, &store, &braze, &fleet).await;
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
     parts.demo = demo;
     let rest = rest(config, clock)?;
@@ -173,6 +181,7 @@ pub async fn start_with(
     }
     let reaper = reaper(config, clock, &store, &parts, &rest);
 
+    let rendering = Rendering::of(config, vault.secret());
     let running = Running {
         address,
         store: store.clone(),
@@ -183,8 +192,9 @@ pub async fn start_with(
         notary: notary.clone(),
         parts: parts.clone(),
         braze: braze.clone(),
+        vault,
         clock: clock.clone(),
-        in_force: Arc::new(Mutex::new(InForce::new(Rendering::of(config)?))),
+        in_force: Arc::new(Mutex::new(InForce::new(rendering))),
     };
     start_jobs(lifecycle, &running);
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
@@ -209,7 +219,7 @@ pub async fn start_with(
 
 impl Running {
     async fn apply(&self, config: &Config) -> anyhow::Result<()> {
-        let dialers = dialers(config, &self.clock)?;
+        let dialers = dialers_with(config, &self.clock, self.vault.secret())?;
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
         let keys = settings::keys(config)?;
@@ -365,14 +375,13 @@ fn say_started(
     );
 }
 
-fn open_store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
+fn open_store(config: &Config, clock: &Clock, vault: &Vault) -> Result<Store, StartError> {
     let path = config.storage.path.clone();
     let storage = &config.storage;
     let mut options = store::Options {
         spool_bytes: u64::from(storage.spool_mib) * store::MIB,
         ballast_bytes: u64::from(storage.ballast_mib) * store::MIB,
-        secret: settings::installation_secret(config)?,
-        ..store::Options::new(path.clone(), clock.clone())
+        ..store::Options::new(path.clone(), clock.clone(), vault.clone())
     };
     if let Some(spool) = &storage.spool {
         options.spool.clone_from(spool);
@@ -389,19 +398,19 @@ async fn notary(config: &Config, store: &Store) -> anyhow::Result<Notary> {
 
 /// Takes up what the last run recorded of the dialers and of Braze; what is different now is to be recorded.
 async fn restore(
-    config: &Config,
     clock: &Clock,
+    vault: &Vault,
     store: &Store,
     braze: &Braze,
     fleet: &Fleet,
-) -> anyhow::Result<Vec<HealthChange>> {
+) -> Vec<HealthChange> {
     let left = store.dialer_states().await.unwrap_or_else(|error| {
         tracing::error!(event = "health.unread", error = %error, "the state of the dialers cannot be read; all of them count as well");
         Vec::new()
     });
     let of_braze = left.iter().find(|state| state.service == "braze");
-    braze.restore(&settings::installation_secret(config)?, of_braze);
-    Ok(fleet.restore(&left, clock.instant(), clock.now()))
+    braze.restore(vault.secret(), of_braze);
+    fleet.restore(&left, clock.instant(), clock.now())
 }
 
 fn say_whether_calls_can_be_looked_up(rest: &Rest) {
@@ -552,7 +561,7 @@ pub fn rest(config: &Config, clock: &Clock) -> anyhow::Result<Rest> {
 
 /// The dialers of a configuration, in the order of the file.
 pub fn dialers(config: &Config, clock: &Clock) -> anyhow::Result<Vec<Dialer>> {
-    dialers_with(config, clock, &settings::installation_secret(config)?)
+    dialers_with(config, clock, vault(config)?.secret())
 }
 
 /// The same, to be tested and not to be given a call: the secret by which callers are known to them is not needed, and not made
@@ -576,11 +585,6 @@ fn dialers_with(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result
             .with_context(|| format!("cannot use [dialers.{}]", dialer.name))
         })
         .collect()
-}
-
-/// The database's own secret beside it, where none is configured.
-fn default_secret_path(database: &Path) -> PathBuf {
-    beside(database, ".secret")
 }
 
 fn beside(database: &Path, suffix: &str) -> PathBuf {

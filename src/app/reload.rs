@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 
-use super::{Running, settings};
+use super::Running;
 use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint, Record};
 use crate::config::{self, Config, Problem, ShownValue};
 use crate::flow::{Applied, Refused, ReloadProblem, ReloadRequest};
@@ -34,19 +34,19 @@ const SECRET: &str = "\u{0}secret ";
 pub(super) struct Rendering(BTreeMap<String, String>);
 
 impl Rendering {
-    pub(super) fn of(config: &Config) -> anyhow::Result<Self> {
-        let secret = settings::installation_secret(config)?;
+    /// `secret` keys the fingerprints.
+    pub(super) fn of(config: &Config, secret: &[u8]) -> Self {
         let values = config::show(config).into_iter().map(|shown| {
             let value = match shown.value {
                 ShownValue::Plain(text) => text,
                 ShownValue::Secret(hidden) => {
                     let parts = ["configuration", shown.key.as_str(), hidden.expose()];
-                    format!("{SECRET}{}", Fingerprint::of(&secret, parts).as_str())
+                    format!("{SECRET}{}", Fingerprint::of(secret, parts).as_str())
                 }
             };
             (shown.key, value)
         });
-        Ok(Self(values.collect()))
+        Self(values.collect())
     }
 
     /// What is different in `other`, by key.
@@ -117,7 +117,7 @@ impl Running {
     pub async fn reload(&self, config: &Config, by: &str) -> anyhow::Result<Applied> {
         // One at a time: what changed is told against what was in force before.
         let mut in_force = self.in_force.lock().await;
-        let rendering = Rendering::of(config)?;
+        let rendering = Rendering::of(config, self.vault.secret());
         self.apply(config).await?;
         let applied = Applied {
             changes: in_force.loaded.changes_to(&rendering),

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::default_secret_path;
 use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
 use crate::flow::Policy;
 use crate::http::auth::{ApiKey, KeyHash, Role};
@@ -214,15 +213,6 @@ fn header_value(value: &HeaderValue) -> dialer::Secret {
         HeaderValue::Plain(text) => dialer::Secret::new(text),
         HeaderValue::Secret(secret) => dialer::Secret::new(secret.expose()),
     }
-}
-
-/// The secret of this installation: configured, or in a file beside the database, made at first use and readable by its owner only.
-pub(super) fn installation_secret(config: &Config) -> anyhow::Result<Vec<u8>> {
-    if let Some(secret) = &config.storage.secret {
-        return Ok(secret.expose().as_bytes().to_vec());
-    }
-    let path = default_secret_path(&config.storage.path);
-    Ok(drawn_once(&path)?.into_bytes())
 }
 
 /// The secret that the file holds; a new one is drawn where there is no file, readable by its owner only.

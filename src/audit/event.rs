@@ -9,6 +9,7 @@ use super::{Access, Exchange, Pruned, RollbackAccepted, SigningKeyNamed, Standin
 use crate::alert::{IncidentKind, Opened, Resolved};
 use crate::call::{CallId, CallState, DialReport, Disposition, Found, LegReport, Status};
 use crate::handoff::{Certainty, Outcome};
+use crate::phone::{Caller, ERASED};
 use crate::routing::{CallFacts, Decision, DialerId, Reason, Ruleset};
 
 /// One record, before it has its place in the audit chain.
@@ -63,9 +64,33 @@ pub struct Personal {
     /// The number of ours that was called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub called: Option<String>,
-    /// The answer as given: it may name the caller.
+    /// The answer as given: it may name the caller, so that `caller` stands beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+}
+
+impl Personal {
+    /// What is left of somebody who was erased: nothing, said so in place of the caller.
+    pub fn erased() -> Self {
+        Self {
+            caller: Some(ERASED.to_owned()),
+            called: None,
+            body: None,
+        }
+    }
+
+    /// Who calls; nobody knows any more where that was erased.
+    pub fn caller(&self) -> Caller {
+        if self.is_erased() {
+            return Caller::Withheld;
+        }
+        Caller::classify(self.caller.as_deref().unwrap_or_default())
+    }
+
+    /// Whether this is what is left of somebody who was erased.
+    pub fn is_erased(&self) -> bool {
+        self.caller.as_deref() == Some(ERASED)
+    }
 }
 
 impl std::fmt::Debug for Personal {

@@ -1,6 +1,7 @@
 //! `switchboard migrate`: the version of the database schema.
 
 use super::{Exit, Global, load, output};
+use crate::app;
 use crate::clock::Clock;
 use crate::store::migrate;
 
@@ -33,7 +34,13 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let clock = Clock::system();
     let done = match arguments.action.unwrap_or(Action::Up) {
         Action::Status => Ok(None),
-        Action::Up => migrate::up(path, &clock).map(Some),
+        Action::Up => match app::vault(&loaded.config) {
+            Ok(vault) => migrate::up(path, &clock, &vault).map(Some),
+            Err(error) => {
+                output::complain(&format!("{:#}", anyhow::Error::from(error)));
+                return Ok(Exit::Configuration);
+            }
+        },
         Action::Down { to } => migrate::down(path, to, &clock).map(Some),
     };
     let backup = done

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Exit, Global, load, output};
+use crate::app;
 use crate::audit::{CallDecided, Event, Kind};
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -78,7 +79,14 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Err(exit) => return Ok(exit),
     };
     let path = &loaded.config.storage.path;
-    let mut replay = match Trail::open(path) {
+    let vault = match app::vault_of_existing(&loaded.config) {
+        Ok(vault) => vault,
+        Err(error) => {
+            output::complain(&format!("{:#}", anyhow::Error::from(error)));
+            return Ok(Exit::Configuration);
+        }
+    };
+    let mut replay = match Trail::open(path, vault) {
         Ok(trail) => Replay::new(trail),
         Err(error) => return Ok(unreadable(path, error)),
     };

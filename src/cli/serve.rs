@@ -7,7 +7,7 @@ use listenfd::ListenFd;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Exit, Global, load_silently, output, runtime};
-use crate::app::{self, Given, StartError};
+use crate::app::{self, Given, SecretError, StartError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::lifecycle::{Lifecycle, Signals, Verdict};
@@ -85,16 +85,22 @@ pub(super) fn refuse(error: StartError) -> Exit {
     let exit = match &error {
         StartError::Store {
             source:
-                OpenError::Newer { .. } | OpenError::Foreign { .. } | OpenError::NotADatabase { .. },
+                OpenError::Newer { .. }
+                | OpenError::Foreign { .. }
+                | OpenError::NotADatabase { .. }
+                | OpenError::WrongSecret { .. },
             ..
         }
+        | StartError::Secret(
+            SecretError::Missing { .. } | SecretError::Empty { .. } | SecretError::Exposed { .. },
+        )
         | StartError::Exposed { .. } => Exit::Configuration,
         StartError::Store {
             source: OpenError::InUse { .. },
             ..
         }
         | StartError::Listen { .. } => Exit::TryAgain,
-        StartError::Store { .. } | StartError::Other(_) => Exit::Failed,
+        StartError::Store { .. } | StartError::Secret(_) | StartError::Other(_) => Exit::Failed,
     };
     output::complain(&format!("{:#}", anyhow::Error::from(error)));
     exit

@@ -12,7 +12,6 @@ use crate::call::{AfterDial, CallState, DialReport, Disposition, EndReason, Stat
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::handoff::Certainty;
-use crate::phone::Caller;
 use crate::routing::{self, DialerId, Reason};
 use crate::store::StoredCall;
 use crate::twilio::DialEnded;
@@ -94,7 +93,15 @@ impl DialEnds {
             reason = after.reason.as_str(),
             "the dial has ended"
         );
-        records.push(words.record(&stopwatch, &ended.call_id, request_id, step, &body, after));
+        let caller = stored.personal.caller();
+        records.push(words.record(
+            &stopwatch,
+            (&ended.call_id, &caller),
+            request_id,
+            step,
+            &body,
+            after,
+        ));
         let recorded = self
             .recorder
             .append(records, stopwatch.for_the_record())
@@ -136,7 +143,7 @@ impl DialEnds {
         stopwatch: &Stopwatch,
         unwritten: Vec<Record>,
     ) -> (LastWords, Vec<Record>) {
-        let caller = Caller::classify(stored.personal.caller.as_deref().unwrap_or_default());
+        let caller = stored.personal.caller();
         let parties = Parties {
             caller: &caller,
             called: stored.personal.called.as_deref(),

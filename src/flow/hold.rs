@@ -13,7 +13,6 @@ use crate::audit::Record;
 use crate::call::Disposition;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
-use crate::phone::Caller;
 use crate::routing::DialerId;
 use crate::store::StoredCall;
 use crate::twilio::HeldCall;
@@ -83,7 +82,15 @@ impl Holds {
             .follow(&held.call_id, &words.state, &wanted, stopwatch.now());
         let body = words.response.to_xml();
         let after = call_after(&stored, &words.state, words.reason, self.clock.now(), None);
-        records.push(words.record(&stopwatch, &held.call_id, request_id, step, &body, after));
+        let caller = stored.personal.caller();
+        records.push(words.record(
+            &stopwatch,
+            (&held.call_id, &caller),
+            request_id,
+            step,
+            &body,
+            after,
+        ));
         let recorded = self
             .recorder
             .append(records, stopwatch.for_the_record())
@@ -102,7 +109,7 @@ impl Holds {
         request_id: &str,
         stopwatch: &Stopwatch,
     ) -> (LastWords, Vec<Record>) {
-        let caller = Caller::classify(stored.personal.caller.as_deref().unwrap_or_default());
+        let caller = stored.personal.caller();
         let note = note::of_stored(stored, &caller, &policy.ruleset, request_id);
         let handed = self
             .hand_off

@@ -174,7 +174,14 @@ impl Inbound {
         report(&words, decision, stopwatch);
         let step = STEP.to_owned();
         let body = &words.response;
-        let answered = words.record(stopwatch, &call.call_id, request_id, step, body, after);
+        let answered = words.record(
+            stopwatch,
+            (&call.call_id, &call.caller),
+            request_id,
+            step,
+            body,
+            after,
+        );
         let mut records = handed.unwritten;
         records.push(answered.unclaimed(handed.unclaimed));
         let patience = stopwatch.for_the_record();

@@ -200,7 +200,7 @@ impl<R> LastWords<R> {
     pub(super) fn record(
         &self,
         stopwatch: &Stopwatch,
-        call_id: &CallId,
+        (call_id, caller): (&CallId, &Caller),
         request_id: &str,
         step: String,
         body: &str,
@@ -216,6 +216,7 @@ impl<R> LastWords<R> {
             after,
         };
         let personal = Personal {
+            caller: Some(caller.as_text().to_owned()),
             body: Some(body.to_owned()),
             ..Personal::default()
         };

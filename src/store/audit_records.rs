@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::callers::Sealed;
+use super::readers::Reader;
 use super::submission::PreparedRecord;
+use super::vault::Purpose;
 use super::{StoreError, column};
 use crate::alert::IncidentKind;
 use crate::audit::{Event, Hash, Kind, Link, Personal, RecordContent};
@@ -20,7 +23,7 @@ pub struct RawRecord {
     pub kind: String,
     /// The call it belongs to.
     pub call_sid: Option<String>,
-    /// What identifies a person, as the bytes that are hashed.
+    /// What identifies a person, sealed, as the bytes that are hashed.
     pub personal: Option<Vec<u8>>,
     /// Everything else, as the bytes that are hashed.
     pub detail: String,
@@ -41,7 +44,7 @@ pub struct StoredRecord {
     pub kind: Kind,
     /// The call it belongs to.
     pub call_id: Option<CallId>,
-    /// What identifies a person.
+    /// What identifies a person; [`Personal::erased`] where that person was erased.
     pub personal: Option<Personal>,
     /// Everything else, as JSON.
     pub detail: String,
@@ -63,20 +66,27 @@ impl RawRecord {
     }
 
     /// Reads the record; fails where it cannot be one of ours.
-    pub fn read(self) -> Result<StoredRecord, StoreError> {
+    pub(super) fn read(self, reader: &Reader<'_>) -> Result<StoredRecord, StoreError> {
         let id = self.id;
-        column::or_inconsistent(self.try_read(), "audit_records", id)
+        column::or_inconsistent(self.try_read(reader), "audit_records", id)
     }
 
-    fn try_read(self) -> Option<StoredRecord> {
+    fn try_read(self, reader: &Reader<'_>) -> Option<StoredRecord> {
+        let purpose = Purpose {
+            kind: &self.kind,
+            call: self.call_sid.as_deref(),
+            created_at: self.created_at,
+        };
+        let personal = column::optional(self.personal.as_deref(), |bytes| {
+            reader.personal(bytes, purpose)
+        })?;
         let call_id = |sid: String| CallId::parse(&sid).ok();
-        let personal = |bytes: Vec<u8>| serde_json::from_slice(&bytes).ok();
         Some(StoredRecord {
             id: self.id,
             at: column::time(self.created_at)?,
             kind: Kind::from_name(&self.kind)?,
             call_id: column::optional(self.call_sid, call_id)?,
-            personal: column::optional(self.personal, personal)?,
+            personal,
             detail: self.detail,
             hash: self.hash,
         })
@@ -109,13 +119,14 @@ pub(super) fn append(
     connection: &Connection,
     head: Link,
     record: &PreparedRecord,
+    sealed: Option<&Sealed>,
 ) -> rusqlite::Result<Link> {
     let content = RecordContent {
         id: head.id + 1,
         created_at: record.created_at,
         kind: record.kind.as_str(),
         call_sid: record.call.as_ref().map(CallId::as_str),
-        personal: record.personal.as_deref(),
+        personal: sealed.map(|sealed| sealed.bytes.as_slice()),
         detail: &record.detail,
     };
     let link = head.append(&content);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::callers::{Sealed, Sealer};
 use super::error::is_own_fault;
 use super::submission::{Effect, Outcome, PreparedRecord, Work};
 use super::{audit_records, calls, checkpoints, connection, dialer_states, profiles, spool_mark};
@@ -54,9 +55,23 @@ pub(super) enum Trouble {
 }
 
 /// Writes the items in order and commits them together, with the number of the last. The head of the log is read inside the
-/// transaction: no memory of it can be wrong after an error.
+/// transaction: no memory of it can be wrong after an error; what `sealer` remembers is forgotten then.
 pub(super) fn write(
     connection: &mut Connection,
+    sealer: &mut Sealer,
+    items: &[Item],
+    commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
+) -> Result<Done, Trouble> {
+    let done = try_write(connection, sealer, items, commit);
+    if done.is_err() {
+        sealer.forget();
+    }
+    done
+}
+
+fn try_write(
+    connection: &mut Connection,
+    sealer: &mut Sealer,
     items: &[Item],
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
 ) -> Result<Done, Trouble> {
@@ -66,6 +81,7 @@ pub(super) fn write(
     let before = audit_records::head(&transaction).map_err(Trouble::Failed)?;
     let mut batch = Batch {
         connection: &transaction,
+        sealer,
         head: before,
         unmatched: 0,
     };
@@ -96,6 +112,7 @@ pub(super) fn write(
 
 struct Batch<'c> {
     connection: &'c Connection,
+    sealer: &'c mut Sealer,
     head: Link,
     unmatched: u64,
 }
@@ -105,22 +122,30 @@ impl Batch<'_> {
         let first_id = self.head.id + 1;
         match &*item.work {
             Work::Open(records) => {
-                let is_new = self.begin(records.first())?;
+                let Some((first, rest)) = records.split_first() else {
+                    return Ok(Outcome::Repeat);
+                };
+                let sealed = self.seal(first)?;
+                let is_new = self.begin(first, sealed.as_ref())?;
                 // Whoever was told to go on has answered the caller: that happened, and is recorded.
                 if !is_new && !item.deferred {
                     return Ok(Outcome::Repeat);
                 }
-                self.append(records)?;
+                self.head =
+                    audit_records::append(self.connection, self.head, first, sealed.as_ref())?;
+                self.append(rest)?;
             }
             Work::Append(records) => {
                 self.append(records)?;
             }
             Work::SaveProfiles { profiles, now } => {
                 for profile in profiles {
-                    profiles::save(self.connection, profile, *now)?;
+                    profiles::save(self.connection, self.sealer.vault(), profile, *now)?;
                 }
             }
-            Work::DeleteProfile(phone) => profiles::delete(self.connection, phone)?,
+            Work::DeleteProfile(phone) => {
+                profiles::delete(self.connection, self.sealer.vault(), phone)?;
+            }
             Work::Beat => connection::touch(self.connection)?,
             Work::Checkpoint(new) => checkpoints::write(self.connection, new)?,
         }
@@ -130,29 +155,44 @@ impl Batch<'_> {
         })
     }
 
-    fn begin(&self, first: Option<&PreparedRecord>) -> rusqlite::Result<bool> {
-        match first.map(|record| &record.effect) {
-            Some(Effect::Begin(call)) => calls::begin(self.connection, call),
-            Some(Effect::Change(_) | Effect::Health(_) | Effect::None) | None => Ok(true),
+    fn seal(&mut self, record: &PreparedRecord) -> rusqlite::Result<Option<Sealed>> {
+        let Some(unsealed) = &record.personal else {
+            return Ok(None);
+        };
+        self.sealer
+            .seal(self.connection, unsealed, record.purpose())
+            .map(Some)
+    }
+
+    fn begin(&self, first: &PreparedRecord, sealed: Option<&Sealed>) -> rusqlite::Result<bool> {
+        match &first.effect {
+            Effect::Begin(call) => calls::begin(self.connection, call, sealed),
+            Effect::Change(_) | Effect::Health(_) | Effect::None => Ok(true),
         }
     }
 
     fn append(&mut self, records: &[PreparedRecord]) -> rusqlite::Result<()> {
         for record in records {
-            self.head = audit_records::append(self.connection, self.head, record)?;
-            self.project(record.call.as_ref(), &record.effect)?;
+            let sealed = self.seal(record)?;
+            self.head = audit_records::append(self.connection, self.head, record, sealed.as_ref())?;
+            self.project(record.call.as_ref(), &record.effect, sealed.as_ref())?;
         }
         Ok(())
     }
 
-    fn project(&mut self, call: Option<&CallId>, effect: &Effect) -> rusqlite::Result<()> {
+    fn project(
+        &mut self,
+        call: Option<&CallId>,
+        effect: &Effect,
+        sealed: Option<&Sealed>,
+    ) -> rusqlite::Result<()> {
         match (effect, call) {
-            // Does nothing where the call is there: `take` has written it, or it was decided twice.
+            // Does nothing where the call is there: it was decided twice.
             (Effect::Begin(begun), _) => {
-                calls::begin(self.connection, begun)?;
+                calls::begin(self.connection, begun, sealed)?;
             }
             (Effect::Change(change), Some(call)) => {
-                if !calls::change(self.connection, call, change)? {
+                if !calls::change(self.connection, call, change, sealed)? {
                     self.unmatched += 1;
                 }
             }

@@ -4,9 +4,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::answers::NewAnswer;
+use super::callers::Sealed;
 use super::legs::LegChange;
+use super::readers::Reader;
+use super::vault::Purpose;
 use super::{StoreError, answers, column, legs};
-use crate::audit::{CallAfter, CallDecided, Personal};
+use crate::audit::{CallAfter, CallDecided, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, Status};
 use crate::lead::{LeadScore, TierName};
 use crate::routing::{DialerId, Reason, RoutePlan, RulesetVersion};
@@ -16,7 +19,7 @@ use crate::routing::{DialerId, Reason, RoutePlan, RulesetVersion};
 pub struct StoredCall {
     /// Which call.
     pub id: CallId,
-    /// The caller and the number called, as received; no body.
+    /// The caller and the number called, as received; no body. [`Personal::erased`] where the caller was erased.
     pub personal: Personal,
     /// Where it stands.
     pub status: Status,
@@ -57,8 +60,6 @@ pub struct StoredCall {
 /// The row of a call that begins.
 pub(super) struct NewCall {
     sid: CallId,
-    caller: Option<String>,
-    called: Option<String>,
     reason: Reason,
     tier: Option<TierName>,
     score: Option<f64>,
@@ -90,18 +91,11 @@ struct After {
     at: i64,
 }
 
-pub(super) fn begun(
-    call: &CallId,
-    personal: Option<&Personal>,
-    decided: &CallDecided,
-    at: i64,
-) -> serde_json::Result<NewCall> {
+pub(super) fn begun(call: &CallId, decided: &CallDecided, at: i64) -> serde_json::Result<NewCall> {
     let decision = &decided.decision;
     let state = CallState::routing(decision.plan.dialers.clone());
     Ok(NewCall {
         sid: call.clone(),
-        caller: personal.and_then(|personal| personal.caller.clone()),
-        called: personal.and_then(|personal| personal.called.clone()),
         reason: decision.reason,
         tier: decision.tier.clone(),
         score: decision.score.map(LeadScore::value),
@@ -141,19 +135,23 @@ pub(super) fn changed(
     })
 }
 
-/// Writes a call that begins; `false` where it is there already.
-pub(super) fn begin(connection: &Connection, call: &NewCall) -> rusqlite::Result<bool> {
+/// Writes a call that begins, with what its first record has sealed; `false` where it is there already.
+pub(super) fn begin(
+    connection: &Connection,
+    call: &NewCall,
+    sealed: Option<&Sealed>,
+) -> rusqlite::Result<bool> {
     let written = connection
         .prepare_cached(
-            "INSERT INTO calls (sid, caller, called, status, reason, tier, score, rule, ruleset,
+            "INSERT INTO calls (sid, caller_id, personal, status, reason, tier, score, rule, ruleset,
                  failed_over, held, started_at, plan, state, created_at, updated_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?12, ?10, ?10)
              ON CONFLICT (sid) DO NOTHING",
         )?
         .execute(params![
             call.sid.as_str(),
-            call.caller,
-            call.called,
+            sealed.map(|sealed| sealed.caller_row),
+            sealed.map(|sealed| &sealed.bytes),
             Status::Routing.as_str(),
             call.reason.as_str(),
             call.tier.as_ref().map(TierName::as_str),
@@ -172,6 +170,7 @@ pub(super) fn change(
     connection: &Connection,
     call: &CallId,
     change: &CallChange,
+    sealed: Option<&Sealed>,
 ) -> rusqlite::Result<bool> {
     let found: Option<(i64, bool)> = connection
         .prepare_cached("SELECT id, status = 'ended' FROM calls WHERE sid = ?1")?
@@ -186,8 +185,8 @@ pub(super) fn change(
     } else {
         move_on(connection, row, &change.after)?;
     }
-    if let Some(answer) = &change.answer {
-        answers::keep(connection, row, answer, change.after.at)?;
+    if let Some((answer, sealed)) = change.answer.as_ref().zip(sealed) {
+        answers::keep(connection, row, answer, sealed, change.after.at)?;
     }
     if let Some(leg) = &change.leg {
         legs::report(connection, row, leg)?;
@@ -241,45 +240,51 @@ fn complete(connection: &Connection, row: i64, after: &After) -> rusqlite::Resul
 }
 
 const COLUMNS: &str =
-    "id, sid, caller, called, status, disposition, reason, tier, score, rule, ruleset, dialer,
-    failed_over, held, started_at, answered_at, ended_at, routing_ms, plan, state, updated_at";
+    "id, sid, personal, status, disposition, reason, tier, score, rule, ruleset, dialer,
+    failed_over, held, started_at, answered_at, ended_at, routing_ms, plan, state, created_at, updated_at";
+
+/// For what a call's caller and called number are sealed.
+pub(super) fn purpose(call: &str, created_at: i64) -> Purpose<'_> {
+    Purpose {
+        kind: Kind::CallDecided.as_str(),
+        call: Some(call),
+        created_at,
+    }
+}
 
 /// One call.
-pub(super) fn find(
-    connection: &Connection,
-    call: &CallId,
-) -> Result<Option<StoredCall>, StoreError> {
+pub(super) fn find(reader: &Reader<'_>, call: &CallId) -> Result<Option<StoredCall>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM calls WHERE sid = ?1");
-    let raw = connection
+    let raw = reader
         .prepare_cached(&sql)?
         .query_row([call.as_str()], raw)
         .optional()?;
-    raw.map(RawCall::read).transpose()
+    raw.map(|raw| raw.read(reader)).transpose()
 }
 
 /// The call in a row.
-pub(super) fn at_row(connection: &Connection, row: i64) -> Result<Option<StoredCall>, StoreError> {
+pub(super) fn at_row(reader: &Reader<'_>, row: i64) -> Result<Option<StoredCall>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM calls WHERE id = ?1");
-    let raw = connection
+    let raw = reader
         .prepare_cached(&sql)?
         .query_row([row], raw)
         .optional()?;
-    raw.map(RawCall::read).transpose()
+    raw.map(|raw| raw.read(reader)).transpose()
 }
 
 /// Calls on hold, oldest first.
-pub(super) fn held(connection: &Connection) -> Result<Vec<StoredCall>, StoreError> {
+pub(super) fn held(reader: &Reader<'_>) -> Result<Vec<StoredCall>, StoreError> {
     list(
-        connection,
+        reader,
         "INDEXED BY idx_calls_status WHERE status = 'held' AND status <> 'ended' ORDER BY id LIMIT ?1",
         u32::MAX,
     )
 }
 
 /// Calls in progress, newest first. Without the hint, a few of them would be looked for among all there ever were.
-pub(super) fn active(connection: &Connection, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+pub(super) fn active(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     list(
-        connection,
+        reader,
         "INDEXED BY idx_calls_status WHERE status <> 'ended' ORDER BY started_at DESC, id DESC LIMIT ?1",
         limit,
     )
@@ -315,12 +320,24 @@ pub(super) fn count_active(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// Calls, newest first.
-pub(super) fn recent(connection: &Connection, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
-    list(
-        connection,
-        "ORDER BY started_at DESC, id DESC LIMIT ?1",
-        limit,
-    )
+pub(super) fn recent(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+    list(reader, "ORDER BY started_at DESC, id DESC LIMIT ?1", limit)
+}
+
+/// The calls of one caller, newest first.
+pub(super) fn of_caller(
+    reader: &Reader<'_>,
+    caller_row: i64,
+    limit: u32,
+) -> Result<Vec<StoredCall>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM calls WHERE caller_id = ?2 ORDER BY started_at DESC, id DESC LIMIT ?1"
+    );
+    reader
+        .prepare_cached(&sql)?
+        .query_map(params![limit, caller_row], raw)?
+        .map(|raw| raw?.read(reader))
+        .collect()
 }
 
 /// The highest row, and how many calls are in progress.
@@ -333,12 +350,12 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-fn list(connection: &Connection, which: &str, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+fn list(reader: &Reader<'_>, which: &str, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM calls {which}");
-    connection
+    reader
         .prepare_cached(&sql)?
         .query_map([limit], raw)?
-        .map(|raw| raw?.read())
+        .map(|raw| raw?.read(reader))
         .collect()
 }
 
@@ -346,7 +363,7 @@ fn list(connection: &Connection, which: &str, limit: u32) -> Result<Vec<StoredCa
 struct RawCall {
     row: i64,
     sid: String,
-    personal: Personal,
+    personal: Option<Vec<u8>>,
     status: String,
     disposition: Option<String>,
     reason: String,
@@ -363,6 +380,7 @@ struct RawCall {
     routing_ms: Option<i64>,
     plan: String,
     state: String,
+    created_at: i64,
     updated_at: i64,
 }
 
@@ -370,11 +388,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<RawCall> {
     Ok(RawCall {
         row: row.get("id")?,
         sid: row.get("sid")?,
-        personal: Personal {
-            caller: row.get("caller")?,
-            called: row.get("called")?,
-            body: None,
-        },
+        personal: row.get("personal")?,
         status: row.get("status")?,
         disposition: row.get("disposition")?,
         reason: row.get("reason")?,
@@ -391,17 +405,22 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<RawCall> {
         routing_ms: row.get("routing_ms")?,
         plan: row.get("plan")?,
         state: row.get("state")?,
+        created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
     })
 }
 
 impl RawCall {
-    fn read(self) -> Result<StoredCall, StoreError> {
+    fn read(self, reader: &Reader<'_>) -> Result<StoredCall, StoreError> {
         let row = self.row;
-        column::or_inconsistent(self.try_read(), "calls", row)
+        column::or_inconsistent(self.try_read(reader), "calls", row)
     }
 
-    fn try_read(self) -> Option<StoredCall> {
+    fn try_read(self, reader: &Reader<'_>) -> Option<StoredCall> {
+        let personal = match &self.personal {
+            Some(sealed) => reader.personal(sealed, purpose(&self.sid, self.created_at))?,
+            None => Personal::erased(),
+        };
         let (status, disposition) = match (
             column::word(&self.status)?,
             column::optional_word(self.disposition.as_deref())?,
@@ -418,7 +437,7 @@ impl RawCall {
         };
         Some(StoredCall {
             id: CallId::parse(&self.sid).ok()?,
-            personal: self.personal,
+            personal,
             status,
             disposition,
             reason: column::word(&self.reason)?,

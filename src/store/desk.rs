@@ -17,6 +17,7 @@ use super::account::{Account, Balance};
 use super::batch::{Done, Item};
 use super::spool::{Seal, Spool};
 use super::submission::{self, Outcome, Submission, Work};
+use super::vault::Vault;
 use super::{StoreError, open};
 use crate::clock::Clock;
 
@@ -80,7 +81,7 @@ pub(super) struct SpoolPlace {
     pub(super) path: PathBuf,
     /// In bytes; 0 for none.
     pub(super) wanted: u64,
-    pub(super) secret: Vec<u8>,
+    pub(super) vault: Vault,
     pub(super) log_id: String,
 }
 
@@ -166,10 +167,10 @@ impl Desk {
         let SpoolPlace {
             path,
             wanted,
-            secret,
+            vault,
             log_id,
         } = &self.place;
-        let opened = Seal::new(secret, log_id)
+        let opened = Seal::new(vault, log_id)
             .map_err(std::io::Error::other)
             .and_then(|seal| Spool::open(path, *wanted, seal))
             .and_then(|(spool, last)| Ok((spool.count(self.through)?, spool, last)));

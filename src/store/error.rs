@@ -81,6 +81,15 @@ pub enum OpenError {
         /// Where the database should be.
         path: PathBuf,
     },
+    /// Callers' data in it is sealed under another secret.
+    #[error(
+        "callers' data in {path} is sealed under another installation secret: put back the secret that it was made with \
+         (`[storage] secret`, by default {path}.secret); without it no caller's data can be read"
+    )]
+    WrongSecret {
+        /// The database.
+        path: PathBuf,
+    },
     /// There is no such schema version to go to.
     #[error("there is no schema version {asked}; known are 0 to {known}")]
     NoSuchVersion {

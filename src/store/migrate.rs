@@ -8,7 +8,8 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::migrations::{STEPS, Step};
-use super::{OpenError, connection, open};
+use super::vault::Vault;
+use super::{OpenError, connection, key_check, open};
 use crate::clock::Clock;
 
 /// Pages copied at a time.
@@ -44,9 +45,9 @@ pub fn status(path: &Path) -> Result<MigrationStatus, OpenError> {
 }
 
 /// Brings the database at `path` to the newest version; makes one where there is none.
-pub fn up(path: &Path, clock: &Clock) -> Result<Migrated, OpenError> {
+pub fn up(path: &Path, clock: &Clock, vault: &Vault) -> Result<Migrated, OpenError> {
     let _lock = open::lock(path)?;
-    up_with(path, clock, STEPS)
+    up_with(path, clock, vault, STEPS)
 }
 
 /// Takes the database at `path` back to version `to`. What later steps added is lost, but for the backup beside it.
@@ -81,11 +82,16 @@ pub(super) fn status_with(path: &Path, steps: &[Step]) -> Result<MigrationStatus
 }
 
 /// As [`up`], by whoever holds the lock.
-pub(super) fn up_with(path: &Path, clock: &Clock, steps: &[Step]) -> Result<Migrated, OpenError> {
+pub(super) fn up_with(
+    path: &Path,
+    clock: &Clock,
+    vault: &Vault,
+    steps: &[Step],
+) -> Result<Migrated, OpenError> {
     if open::exists(path)? {
-        return move_to(path, clock, steps, latest(steps));
+        return move_to(path, clock, steps, latest(steps), Way::Up(vault));
     }
-    open::create(path, steps)?;
+    open::create(path, steps, vault)?;
     Ok(Migrated {
         from: 0,
         to: latest(steps),
@@ -113,12 +119,30 @@ pub(super) fn down_with(
             backup: None,
         });
     }
-    move_to(path, clock, steps, to)
+    move_to(path, clock, steps, to, Way::Down)
 }
 
-fn move_to(path: &Path, clock: &Clock, steps: &[Step], to: u32) -> Result<Migrated, OpenError> {
+/// Which way a database is moved.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way<'a> {
+    /// To a newer version, with the keys of the installation.
+    Up(&'a Vault),
+    /// To an older one.
+    Down,
+}
+
+fn move_to(
+    path: &Path,
+    clock: &Clock,
+    steps: &[Step],
+    to: u32,
+    way: Way<'_>,
+) -> Result<Migrated, OpenError> {
     // Look before anything is touched: a foreign or newer file stays as it is.
     let from = open::version_at(path, steps)?;
+    if let Way::Up(vault) = way {
+        key_check::refuse_other(&connection::open_reader(path)?, path, vault)?;
+    }
     if from == to {
         return Ok(Migrated {
             from,
@@ -127,12 +151,14 @@ fn move_to(path: &Path, clock: &Clock, steps: &[Step], to: u32) -> Result<Migrat
         });
     }
     let mut database = connection::open_writer(path, BUSY)?;
+    // What a step takes away is to be gone.
+    connection::set(&database, "secure_delete", "ON", "1")?;
     let copy = open::beside(
         path,
         &format!(".v{from}.{}.bak", clock.now().as_millisecond()),
     );
     back_up(&database, &copy)?;
-    run(&mut database, steps, from, to)?;
+    run(&mut database, steps, from, to, way)?;
     database.close().map_err(|(_, error)| error)?;
     Ok(Migrated {
         from,
@@ -147,6 +173,7 @@ pub(super) fn run(
     steps: &[Step],
     from: u32,
     to: u32,
+    way: Way<'_>,
 ) -> Result<(), OpenError> {
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let up = steps
@@ -154,6 +181,9 @@ pub(super) fn run(
         .filter(|step| step.version > from && step.version <= to);
     for step in up {
         transaction.execute_batch(step.up)?;
+        if let (Some(carry), Way::Up(vault)) = (step.carry, way) {
+            carry(&transaction, vault)?;
+        }
     }
     let down = steps
         .iter()

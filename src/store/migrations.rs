@@ -2,6 +2,11 @@
 //!
 //! `schema.sql` is what they add up to, in readable form.
 
+use rusqlite::Connection;
+
+use super::seal_clear;
+use super::vault::Vault;
+
 /// One step of the schema, there and back.
 pub(super) struct Step {
     /// The version that the step leads to; `up` starts from the one before.
@@ -10,9 +15,14 @@ pub(super) struct Step {
     pub(super) name: &'static str,
     /// From the version before to this one.
     pub(super) up: &'static str,
+    /// What of the way up is no matter of SQL: moves data after `up`, with the keys of the installation at hand.
+    pub(super) carry: Option<Carry>,
     /// Back again. What the step added is lost.
     pub(super) down: &'static str,
 }
+
+/// Moves data that SQL alone cannot move.
+pub(super) type Carry = fn(&Connection, &Vault) -> rusqlite::Result<()>;
 
 /// Every step, in order: the first leads to version 1.
 pub(super) const STEPS: &[Step] = &[
@@ -20,19 +30,29 @@ pub(super) const STEPS: &[Step] = &[
         version: 1,
         name: "audit log, calls, legs, answers, profiles, dialer states",
         up: FIRST,
+        carry: None,
         down: FIRST_DOWN,
     },
     Step {
         version: 2,
         name: "signed checkpoints of the audit log",
         up: SIGNED,
+        carry: None,
         down: SIGNED_DOWN,
     },
     Step {
         version: 3,
         name: "how far the spool is drained",
         up: SPOOL_MARK,
+        carry: None,
         down: "DROP TABLE spool_mark;",
+    },
+    Step {
+        version: 4,
+        name: "callers' data is sealed",
+        up: SEALED,
+        carry: Some(seal_clear::carry),
+        down: SEALED_DOWN,
     },
 ];
 
@@ -292,4 +312,94 @@ CREATE TABLE spool_mark (
 ) STRICT;
 
 INSERT INTO spool_mark (id, through) VALUES (1, 0);
+";
+
+const SEALED: &str = "
+-- Tells whether a secret is the one under which this database is sealed.
+CREATE TABLE key_checks (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    value BLOB NOT NULL CHECK (length(value) = 32)
+) STRICT;
+
+-- One row for each person who called, found by a keyed hash. Without the salt, nothing that was sealed for them is readable.
+CREATE TABLE callers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    identity_hash BLOB NOT NULL CHECK (length(identity_hash) = 32),
+    salt BLOB NOT NULL CHECK (length(salt) = 32),
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE UNIQUE INDEX idx_callers_identity_hash ON callers (identity_hash);
+
+CREATE INDEX idx_callers_updated_at ON callers (updated_at);
+
+ALTER TABLE calls ADD COLUMN caller_id INTEGER REFERENCES callers (id) ON DELETE SET NULL;
+ALTER TABLE calls ADD COLUMN personal BLOB;
+
+CREATE INDEX idx_calls_caller_id ON calls (caller_id) WHERE caller_id IS NOT NULL;
+
+ALTER TABLE answers RENAME TO clear_answers;
+ALTER TABLE profiles RENAME TO clear_profiles;
+
+-- The answer given to each webhook of a call, as its record has it sealed: a repeat of the webhook gets the same bytes.
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY,
+    call_id INTEGER NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
+    step TEXT NOT NULL,
+    personal BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (call_id, step)
+) STRICT;
+
+-- What Braze last said of a caller, so that a restart begins with a warm cache.
+CREATE TABLE profiles (
+    id INTEGER PRIMARY KEY,
+    identity_hash BLOB NOT NULL UNIQUE CHECK (length(identity_hash) = 32),
+    personal BLOB NOT NULL,
+    score REAL,
+    tier TEXT,
+    known INTEGER NOT NULL CHECK (known IN (0, 1)),
+    fetched_at INTEGER NOT NULL,
+    changed_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+";
+
+// The older program cannot read what is sealed: the way down gives the callers up.
+const SEALED_DOWN: &str = "
+DROP TABLE profiles;
+DROP TABLE answers;
+
+CREATE TABLE profiles (
+    id INTEGER PRIMARY KEY,
+    phone TEXT NOT NULL UNIQUE,
+    external_id TEXT,
+    score REAL,
+    tier TEXT,
+    known INTEGER NOT NULL CHECK (known IN (0, 1)),
+    fetched_at INTEGER NOT NULL,
+    changed_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY,
+    call_id INTEGER NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
+    step TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (call_id, step)
+) STRICT;
+
+DROP INDEX idx_calls_caller_id;
+ALTER TABLE calls DROP COLUMN personal;
+ALTER TABLE calls DROP COLUMN caller_id;
+ALTER TABLE calls ADD COLUMN caller TEXT;
+ALTER TABLE calls ADD COLUMN called TEXT;
+
+DROP TABLE callers;
+DROP TABLE key_checks;
 ";

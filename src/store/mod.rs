@@ -8,6 +8,7 @@ mod answers;
 mod audit_records;
 mod ballast;
 mod batch;
+mod callers;
 mod calls;
 mod checkpoints;
 mod column;
@@ -18,6 +19,7 @@ mod error;
 mod found;
 mod head_file;
 mod keeper;
+mod key_check;
 mod legs;
 pub mod migrate;
 mod migrations;
@@ -26,12 +28,14 @@ mod open;
 mod pages;
 mod profiles;
 mod readers;
+mod seal_clear;
 mod spool;
 mod spool_mark;
 mod submission;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod vault;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -40,7 +44,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use account::Balance;
@@ -54,18 +57,20 @@ pub use notary::Notary;
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
 pub use trail::Trail;
+pub use vault::Vault;
 
 use crate::alert::IncidentKind;
 use crate::audit::{Kind, Link, Proof, Record, ServiceState, SigningKeyNamed};
 use crate::call::CallId;
 use crate::clock::Clock;
-use crate::phone::E164;
+use crate::phone::{Caller, E164};
 use account::Account;
 use ballast::Ballast;
+use callers::Sealer;
 use desk::{Desk, Message, SpoolPlace};
 use keeper::Keeper;
 use migrations::{STEPS, Step};
-use readers::Readers;
+use readers::{Reader, Readers};
 use submission::{Effect, Outcome, PreparedRecord, Submission, Work};
 use writer::Writer;
 
@@ -89,13 +94,13 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// How long a commit may keep submitters waiting; after that, their records go to the spool.
     pub patience: Duration,
-    /// The secret of this installation: what lies in the spool is sealed under a key made of it.
-    pub secret: Vec<u8>,
+    /// Makes personal data unreadable to whoever has the file alone.
+    pub vault: Vault,
 }
 
 impl Options {
     /// The usual bounds.
-    pub fn new(path: impl Into<PathBuf>, clock: Clock) -> Self {
+    pub fn new(path: impl Into<PathBuf>, clock: Clock, vault: Vault) -> Self {
         let path = path.into();
         Self {
             spool: open::beside(&path, ".spool"),
@@ -105,7 +110,7 @@ impl Options {
             spool_bytes: 64 * MIB,
             ballast_bytes: 64 * MIB,
             patience: Duration::from_millis(250),
-            secret: Vec::new(),
+            vault,
         }
     }
 }
@@ -159,6 +164,7 @@ struct Inner {
     clock: Clock,
     path: PathBuf,
     proof: watch::Sender<Proof>,
+    vault: Vault,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -171,9 +177,14 @@ impl std::fmt::Debug for Options {
     }
 }
 
+/// Whether the database at `path` is there and holds data sealed under some secret: a new secret could not read it.
+pub fn is_sealed(path: &Path) -> Result<bool, OpenError> {
+    key_check::is_sealed(path)
+}
+
 impl Store {
     /// Opens the database: makes an absent one, migrates an older one after a backup beside it, refuses what is newer, not
-    /// ours, or in use. Blocks; meant for the start of the process.
+    /// ours, in use, or sealed under another secret. Blocks; meant for the start of the process.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         Self::open_with(options, STEPS)
     }
@@ -187,9 +198,10 @@ impl Store {
         // On a full disk, not even an open database can be read for the first time.
         ballast.release_if_full();
         let lock = open::lock(&options.path)?;
-        migrate::up_with(&options.path, &options.clock, steps)?;
+        migrate::up_with(&options.path, &options.clock, &options.vault, steps)?;
         let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
-        let readers = Readers::open(&options.path)?;
+        key_check::keep(&connection, &options.vault)?;
+        let readers = Readers::open(&options.path, options.vault.clone())?;
         ballast.restore();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -203,7 +215,7 @@ impl Store {
         let place = SpoolPlace {
             path: options.spool.clone(),
             wanted: options.spool_bytes,
-            secret: options.secret.clone(),
+            vault: options.vault.clone(),
             log_id: audit_records::log_id(&connection)?,
         };
         let desk = Arc::new(Mutex::new(Desk::new(
@@ -222,6 +234,7 @@ impl Store {
             desk: Arc::clone(&desk),
             ballast: ballast.clone(),
             connection: Some(connection),
+            sealer: Sealer::new(options.vault.clone()),
             #[cfg(test)]
             faults: faults_due,
             lock,
@@ -255,6 +268,7 @@ impl Store {
             clock: options.clock.clone(),
             path: options.path.clone(),
             proof: watch::Sender::default(),
+            vault: options.vault.clone(),
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -262,7 +276,7 @@ impl Store {
     /// Writes records, all or none; returns when they are on the disk. Once queued they are written even if the caller
     /// stops waiting.
     pub async fn append(&self, records: Vec<Record>) -> Result<Appended, StoreError> {
-        match self.submit(Work::Append(prepare(records)?)).await? {
+        match self.submit(Work::Append(self.prepare(records)?)).await? {
             Outcome::Written { first_id, last_id } => Ok(Appended { first_id, last_id }),
             Outcome::Repeat => Err(StoreError::Closed),
         }
@@ -272,7 +286,7 @@ impl Store {
     ///
     /// After [`StoreError::Deferred`] the records are written in any case: whoever was told to go on has answered a caller.
     pub async fn open_call(&self, records: Vec<Record>) -> Result<Opened, StoreError> {
-        let records = prepare(records)?;
+        let records = self.prepare(records)?;
         let begins = records
             .first()
             .is_some_and(|record| matches!(record.effect, Effect::Begin(_)));
@@ -316,6 +330,14 @@ impl Store {
         answered.await.map_err(|_| StoreError::Closed)
     }
 
+    /// Serialises on the submitting side: the writer's thread only seals, hashes and writes.
+    fn prepare(&self, records: Vec<Record>) -> Result<Vec<PreparedRecord>, StoreError> {
+        records
+            .into_iter()
+            .map(|record| submission::prepare(record, &self.0.vault))
+            .collect()
+    }
+
     async fn submit(&self, work: Work) -> Result<Outcome, StoreError> {
         let (submission, verdict) = Submission::new(work, Arc::clone(&self.0.account));
         self.0
@@ -329,7 +351,7 @@ impl Store {
     /// What a step of a call was answered.
     pub async fn answer(&self, call: &CallId, step: &str) -> Result<Option<String>, StoreError> {
         let (call, step) = (call.clone(), step.to_owned());
-        self.ask(move |reader| Ok(answers::find(reader, &call, &step)?))
+        self.ask(move |reader| answers::find(reader, &call, &step))
             .await
     }
 
@@ -353,7 +375,7 @@ impl Store {
             let Some(opened) = audit_records::open_incident(reader, kind)? else {
                 return Ok(None);
             };
-            let opened = opened.read()?;
+            let opened = opened.read(reader)?;
             let n = audit_records::calls_held_after(reader, opened.id)?;
             Ok(Some((opened, u64::try_from(n).unwrap_or_default())))
         })
@@ -385,6 +407,22 @@ impl Store {
         self.ask(move |reader| calls::recent(reader, limit)).await
     }
 
+    /// The calls of one caller, newest first. Finds them by a keyed hash; none where the number is withheld.
+    pub async fn calls_of(
+        &self,
+        caller: &Caller,
+        limit: u32,
+    ) -> Result<Vec<StoredCall>, StoreError> {
+        let Some(identity) = self.0.vault.identity(caller) else {
+            return Ok(Vec::new());
+        };
+        self.ask(move |reader| match callers::find(reader, identity)? {
+            Some(caller_row) => calls::of_caller(reader, caller_row, limit),
+            None => Ok(Vec::new()),
+        })
+        .await
+    }
+
     /// The legs of a call, in the order in which they were heard of.
     pub async fn legs(&self, call: &CallId) -> Result<Vec<StoredLeg>, StoreError> {
         let call = call.clone();
@@ -394,7 +432,7 @@ impl Store {
     /// The records of a call, in order.
     pub async fn records_of_call(&self, call: &CallId) -> Result<Vec<StoredRecord>, StoreError> {
         let call = call.clone();
-        self.ask(move |reader| read_all(audit_records::of_call(reader, &call)?))
+        self.ask(move |reader| read_all(reader, audit_records::of_call(reader, &call)?))
             .await
     }
 
@@ -404,7 +442,7 @@ impl Store {
         after_id: i64,
         limit: u32,
     ) -> Result<Vec<StoredRecord>, StoreError> {
-        self.ask(move |reader| read_all(audit_records::after(reader, after_id, limit)?))
+        self.ask(move |reader| read_all(reader, audit_records::after(reader, after_id, limit)?))
             .await
     }
 
@@ -483,7 +521,7 @@ impl Store {
 
     /// The last recorded state of every dialer and of Braze.
     pub async fn dialer_states(&self) -> Result<Vec<ServiceState>, StoreError> {
-        self.ask(dialer_states::all).await
+        self.ask(|reader| dialer_states::all(reader)).await
     }
 
     /// The profiles, newest answer first.
@@ -510,7 +548,7 @@ impl Store {
 
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.0.readers.ask(question).await
     }
@@ -572,11 +610,9 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Serialises on the submitting side: the writer's thread only hashes and writes.
-fn prepare(records: Vec<Record>) -> Result<Vec<PreparedRecord>, StoreError> {
-    records.into_iter().map(submission::prepare).collect()
-}
-
-fn read_all(records: Vec<RawRecord>) -> Result<Vec<StoredRecord>, StoreError> {
-    records.into_iter().map(RawRecord::read).collect()
+fn read_all(reader: &Reader<'_>, records: Vec<RawRecord>) -> Result<Vec<StoredRecord>, StoreError> {
+    records
+        .into_iter()
+        .map(|record| record.read(reader))
+        .collect()
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::migrate::Way;
 use super::migrations::Step;
+use super::vault::Vault;
 use super::{OpenError, connection, migrate};
 
 /// `application_id` of our databases: "SWBD".
@@ -115,7 +117,7 @@ fn unreadable(error: rusqlite::Error, path: &Path) -> OpenError {
 }
 
 /// Makes a new database with the whole schema. It appears under its name only when it is complete.
-pub(super) fn create(path: &Path, steps: &[Step]) -> Result<(), OpenError> {
+pub(super) fn create(path: &Path, steps: &[Step], vault: &Vault) -> Result<(), OpenError> {
     let unfinished = beside(path, ".new");
     for leftover in ["", "-wal", "-shm", "-journal"] {
         remove(&beside(&unfinished, leftover))?;
@@ -124,7 +126,7 @@ pub(super) fn create(path: &Path, steps: &[Step]) -> Result<(), OpenError> {
     let mut fresh = Connection::open(&unfinished)?;
     connection::set(&fresh, "auto_vacuum", "INCREMENTAL", "2")?;
     fresh.pragma_update(None, "application_id", APPLICATION_ID)?;
-    migrate::run(&mut fresh, steps, 0, migrate::latest(steps))?;
+    migrate::run(&mut fresh, steps, 0, migrate::latest(steps), Way::Up(vault))?;
     fresh.close().map_err(|(_, error)| error)?;
     appear(&unfinished, path)
 }

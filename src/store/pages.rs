@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::audit_records::{self, RawRecord, StoredRecord};
 use super::calls::{self, StoredCall};
 use super::legs::{self, StoredLeg};
-use super::{StoreError, read_all};
+use super::readers::Reader;
+use super::{StoreError, callers, read_all};
 use crate::audit::{Kind, Severity, severity};
 use crate::call::{CallId, Disposition, Status};
 
@@ -23,6 +24,10 @@ const SCAN_RECORDS: u32 = 10_000;
 const INDEXED_PREFIX: usize = 8;
 /// Few calls are in progress, and they have an index of their own.
 const BY_STATUS: &str = "INDEXED BY idx_calls_status";
+/// A caller's calls are few, too.
+const BY_CALLER: &str = "INDEXED BY idx_calls_caller_id";
+/// No caller has this row.
+const NO_ROW: i64 = 0;
 /// Records of different calls are written a little out of order; the disk may have failed in between.
 const DISORDER_MS: i64 = 3_600_000;
 
@@ -91,28 +96,32 @@ pub struct Rows<T, P> {
 
 /// A page of calls, each with its legs.
 pub(super) fn calls(
-    connection: &Connection,
+    reader: &Reader<'_>,
     asked: &CallsAsked,
     part: Part<CallPlace>,
 ) -> Result<Rows<(StoredCall, Vec<StoredLeg>), CallPlace>, StoreError> {
-    let candidates = Candidates::of(asked);
-    let mut found = candidates.find(connection, part)?;
+    let caller_row = match &asked.search {
+        Some(CallSearch::Caller(caller)) => callers::find_by_number(reader, caller)?,
+        Some(CallSearch::IdPrefix(_)) | None => None,
+    };
+    let candidates = Candidates::of(asked, caller_row);
+    let mut found = candidates.find(reader, part)?;
     let size = as_size(part.size);
     let next = if found.len() > size {
         found.truncate(size);
         found.last().copied()
     } else {
-        candidates.end_of_search(connection, part.after)?
+        candidates.end_of_search(reader, part.after)?
     };
     let mut rows = Vec::with_capacity(found.len());
     for place in found {
-        let call = calls::at_row(connection, place.row)?;
+        let call = calls::at_row(reader, place.row)?;
         if let Some(call) = call {
-            let legs = legs::of_row(connection, place.row)?;
+            let legs = legs::of_row(reader, place.row)?;
             rows.push((call, legs));
         }
     }
-    let (total, total_is_exact) = candidates.count(connection)?;
+    let (total, total_is_exact) = candidates.count(reader)?;
     Ok(Rows {
         rows,
         next,
@@ -134,7 +143,8 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn of(asked: &CallsAsked) -> Self {
+    /// `caller_row` is the row of the caller who is searched for; `None` where nobody of that number has called.
+    fn of(asked: &CallsAsked, caller_row: Option<i64>) -> Self {
         let text = |text: &str| Value::Text(text.to_owned());
         let mut range = Vec::new();
         let mut filter = Vec::new();
@@ -171,7 +181,14 @@ impl Candidates {
         }
         match &asked.search {
             None => {}
-            Some(CallSearch::Caller(caller)) => filter.push(("caller = ?", text(caller))),
+            Some(CallSearch::Caller(_)) => {
+                index = BY_CALLER;
+                is_bounded = false;
+                range.push((
+                    "caller_id = ?",
+                    Value::Integer(caller_row.unwrap_or(NO_ROW)),
+                ));
+            }
             Some(CallSearch::IdPrefix(prefix)) => {
                 let place = if prefix.len() >= INDEXED_PREFIX {
                     index = "";
@@ -237,7 +254,7 @@ impl Candidates {
         part: Part<CallPlace>,
     ) -> Result<Vec<CallPlace>, StoreError> {
         let (rows, values) = self.rows(
-            "id, started_at, sid, status, disposition, dialer, tier, caller",
+            "id, started_at, sid, status, disposition, dialer, tier",
             part.after,
         );
         let (conditions, mut values) = self.filtered(values);
@@ -286,7 +303,7 @@ impl Candidates {
             return count_all(connection);
         }
         let (rows, values) = self.rows(
-            "id, started_at, sid, status, disposition, dialer, tier, caller",
+            "id, started_at, sid, status, disposition, dialer, tier",
             None,
         );
         let (conditions, values) = self.filtered(values);
@@ -374,15 +391,15 @@ impl RecordsAsked {
 
 /// A page of audit records; the place of one is its id.
 pub(super) fn records(
-    connection: &Connection,
+    reader: &Reader<'_>,
     asked: &RecordsAsked,
     part: Part<i64>,
 ) -> Result<Rows<StoredRecord, i64>, StoreError> {
     let before = part.after.unwrap_or(i64::MAX);
     let Some(call) = &asked.call else {
-        return records_of_all(connection, asked, part, before);
+        return records_of_all(reader, asked, part, before);
     };
-    let mut records = audit_records::of_call(connection, call)?;
+    let mut records = audit_records::of_call(reader, call)?;
     records.retain(|record| asked.wants(record));
     let total = count(&records);
     let older = records
@@ -392,7 +409,7 @@ pub(super) fn records(
     let mut rows = older.skip(as_size(part.skip)).collect();
     let next = cut(&mut rows, part.size);
     Ok(Rows {
-        rows: read_all(rows)?,
+        rows: read_all(reader, rows)?,
         next,
         total,
         total_is_exact: true,
@@ -400,7 +417,7 @@ pub(super) fn records(
 }
 
 fn records_of_all(
-    connection: &Connection,
+    reader: &Reader<'_>,
     asked: &RecordsAsked,
     part: Part<i64>,
     before: i64,
@@ -408,21 +425,21 @@ fn records_of_all(
     let wanted = as_size(part.skip)
         .saturating_add(as_size(part.size))
         .saturating_add(1);
-    let (found, end) = search(connection, asked, before, wanted)?;
+    let (found, end) = search(reader, asked, before, wanted)?;
     let is_whole = end.is_none() && found.len() < wanted;
     let seen = count(&found);
     let mut rows: Vec<RawRecord> = found.into_iter().skip(as_size(part.skip)).collect();
     let next = cut(&mut rows, part.size).or(end);
     let (total, total_is_exact) = if asked.is_everything() {
-        (audit_records::extent(connection)?.1, true)
+        (audit_records::extent(reader)?.1, true)
     } else if part.after.is_none() && is_whole {
         (seen, true)
     } else {
-        let (all, end) = search(connection, asked, i64::MAX, usize::MAX)?;
+        let (all, end) = search(reader, asked, i64::MAX, usize::MAX)?;
         (count(&all), end.is_none())
     };
     Ok(Rows {
-        rows: read_all(rows)?,
+        rows: read_all(reader, rows)?,
         next,
         total,
         total_is_exact,

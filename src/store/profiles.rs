@@ -2,10 +2,13 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
+use serde::{Deserialize, Serialize};
 
+use super::readers::Reader;
+use super::vault::{Identity, SealError, Vault};
 use super::{StoreError, column};
 use crate::lead::LeadScore;
-use crate::phone::E164;
+use crate::phone::{Caller, E164};
 use crate::routing::Profile;
 
 /// What Braze last said of a caller.
@@ -23,26 +26,56 @@ pub struct StoredProfile {
     pub changed_at: Option<Timestamp>,
 }
 
+/// What of a profile identifies a person, as it is sealed.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Sealed {
+    phone: E164,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    external_id: Option<String>,
+}
+
+impl Sealed {
+    pub(super) fn new(phone: E164, external_id: Option<String>) -> Self {
+        Self { phone, external_id }
+    }
+
+    /// As it is stored, and the person whose it is.
+    pub(super) fn seal(&self, vault: &Vault) -> Result<(Identity, Vec<u8>), SealError> {
+        let identity = identity(vault, &self.phone);
+        let json = serde_json::to_vec(self).map_err(|_| SealError)?;
+        Ok((identity, vault.seal_profile(identity, &json)?))
+    }
+}
+
+fn identity(vault: &Vault, phone: &E164) -> Identity {
+    let caller = Caller::Number(phone.clone());
+    vault.identity(&caller).unwrap_or_else(|| vault.nobody())
+}
+
 /// Keeps a profile, unless a later answer is kept already.
 pub(super) fn save(
     connection: &Connection,
+    vault: &Vault,
     stored: &StoredProfile,
     now: i64,
 ) -> rusqlite::Result<()> {
+    let (identity, sealed) = Sealed::new(stored.phone.clone(), stored.external_id.clone())
+        .seal(vault)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let profile = stored.profile.as_ref();
     connection
         .prepare_cached(
-            "INSERT INTO profiles (phone, external_id, score, tier, known, fetched_at, changed_at, created_at, updated_at)
+            "INSERT INTO profiles (identity_hash, personal, score, tier, known, fetched_at, changed_at, created_at, updated_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)
-             ON CONFLICT (phone) DO UPDATE SET
-                 external_id = excluded.external_id, score = excluded.score, tier = excluded.tier,
+             ON CONFLICT (identity_hash) DO UPDATE SET
+                 personal = excluded.personal, score = excluded.score, tier = excluded.tier,
                  known = excluded.known, fetched_at = excluded.fetched_at, changed_at = excluded.changed_at,
                  updated_at = excluded.updated_at
              WHERE excluded.fetched_at >= profiles.fetched_at",
         )?
         .execute(params![
-            stored.phone.as_str(),
-            stored.external_id,
+            identity.0,
+            sealed,
             profile.and_then(|profile| profile.score).map(LeadScore::value),
             profile.and_then(|profile| profile.tier.as_deref()),
             profile.is_some(),
@@ -54,22 +87,19 @@ pub(super) fn save(
 }
 
 /// Forgets a profile.
-pub(super) fn delete(connection: &Connection, phone: &E164) -> rusqlite::Result<()> {
+pub(super) fn delete(connection: &Connection, vault: &Vault, phone: &E164) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("DELETE FROM profiles WHERE phone = ?1")?
-        .execute([phone.as_str()])?;
+        .prepare_cached("DELETE FROM profiles WHERE identity_hash = ?1")?
+        .execute([identity(vault, phone).0])?;
     Ok(())
 }
 
 /// The profiles, newest answer first.
-pub(super) fn newest(
-    connection: &Connection,
-    limit: u32,
-) -> Result<Vec<StoredProfile>, StoreError> {
-    connection
+pub(super) fn newest(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredProfile>, StoreError> {
+    reader
         .prepare_cached("SELECT * FROM profiles ORDER BY fetched_at DESC, id DESC LIMIT ?1")?
         .query_map([limit], raw)?
-        .map(|raw| raw?.read())
+        .map(|raw| raw?.read(reader.vault()))
         .collect()
 }
 
@@ -81,8 +111,8 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
 /// The columns as `SQLite` gives them.
 struct RawProfile {
     row: i64,
-    phone: String,
-    external_id: Option<String>,
+    identity: [u8; 32],
+    personal: Vec<u8>,
     score: Option<f64>,
     tier: Option<String>,
     known: bool,
@@ -93,8 +123,8 @@ struct RawProfile {
 fn raw(row: &Row<'_>) -> rusqlite::Result<RawProfile> {
     Ok(RawProfile {
         row: row.get("id")?,
-        phone: row.get("phone")?,
-        external_id: row.get("external_id")?,
+        identity: row.get("identity_hash")?,
+        personal: row.get("personal")?,
         score: row.get("score")?,
         tier: row.get("tier")?,
         known: row.get("known")?,
@@ -104,12 +134,16 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<RawProfile> {
 }
 
 impl RawProfile {
-    fn read(self) -> Result<StoredProfile, StoreError> {
+    fn read(self, vault: &Vault) -> Result<StoredProfile, StoreError> {
         let row = self.row;
-        column::or_inconsistent(self.try_read(), "profiles", row)
+        column::or_inconsistent(self.try_read(vault), "profiles", row)
     }
 
-    fn try_read(self) -> Option<StoredProfile> {
+    fn try_read(self, vault: &Vault) -> Option<StoredProfile> {
+        let json = vault
+            .open_profile(Identity(self.identity), &self.personal)
+            .ok()?;
+        let Sealed { phone, external_id } = serde_json::from_slice(&json).ok()?;
         let score = column::optional(self.score, LeadScore::new)?;
         let profile = match (self.known, score, self.tier) {
             (true, score, tier) => Some(Profile { score, tier }),
@@ -117,8 +151,8 @@ impl RawProfile {
             (false, _, _) => return None,
         };
         Some(StoredProfile {
-            phone: E164::parse(&self.phone).ok()?,
-            external_id: self.external_id,
+            phone,
+            external_id,
             profile,
             fetched_at: column::time(self.fetched_at)?,
             changed_at: column::optional(self.changed_at, column::time)?,

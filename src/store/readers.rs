@@ -1,12 +1,15 @@
 //! The readers: a few read-only connections, used off the runtime's own threads.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 
-use super::{OpenError, StoreError, connection};
+use super::vault::{Purpose, Stored, Vault};
+use super::{OpenError, StoreError, callers, connection};
+use crate::audit::Personal;
 
 /// How many questions are answered at the same time.
 const READERS: u32 = 4;
@@ -17,11 +20,54 @@ const START: Duration = Duration::from_secs(10);
 
 /// A pool of read-only connections. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Readers(r2d2::Pool<SqliteConnectionManager>);
+pub(super) struct Readers {
+    pool: r2d2::Pool<SqliteConnectionManager>,
+    vault: Vault,
+}
+
+/// A connection that reads, and the keys to what is sealed.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a> {
+    connection: &'a Connection,
+    vault: &'a Vault,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(connection: &'a Connection, vault: &'a Vault) -> Self {
+        Self { connection, vault }
+    }
+
+    pub(super) fn vault(&self) -> &'a Vault {
+        self.vault
+    }
+
+    /// Opens personal data as it is stored. What belonged to somebody who was erased reads as [`Personal::erased`]; `None` where
+    /// the bytes cannot be true.
+    pub(super) fn personal(&self, bytes: &[u8], purpose: Purpose<'_>) -> Option<Personal> {
+        let (caller_row, sealed) = match Stored::read(bytes)? {
+            Stored::Sealed { caller_row, sealed } => (caller_row, sealed),
+            Stored::Clear(json) => return serde_json::from_slice(json).ok(),
+        };
+        let Some(salt) = callers::salt(self.connection, caller_row).ok()? else {
+            return Some(Personal::erased());
+        };
+        let key = self.vault.caller_key(&salt);
+        let json = Vault::open(&key, caller_row, purpose, sealed).ok()?;
+        serde_json::from_slice(&json).ok()
+    }
+}
+
+impl Deref for Reader<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
 
 impl Readers {
     /// Opens the readers of an existing database.
-    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path, vault: Vault) -> Result<Self, OpenError> {
         let manager = SqliteConnectionManager::file(path)
             .with_flags(connection::reader_flags())
             .with_init(connection::prepare_reader);
@@ -33,20 +79,20 @@ impl Readers {
         // Opening is slow on a busy disk; only here may it take its time.
         pool.get_timeout(START)
             .map_err(|error| OpenError::Start(error.into()))?;
-        Ok(Self(pool))
+        Ok(Self { pool, vault })
     }
 
     /// Asks a question on one of the readers.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let pool = self.0.clone();
+        let Self { pool, vault } = self.clone();
         tokio::task::spawn_blocking(move || {
             let connection = pool
                 .get()
                 .map_err(|error| StoreError::Unavailable(error.into()))?;
-            question(&connection)
+            question(&Reader::new(&connection, &vault))
         })
         .await
         .map_err(|error| StoreError::Unavailable(error.into()))?

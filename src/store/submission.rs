@@ -5,9 +5,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::account::Account;
+use super::callers::Unsealed;
 use super::calls::{CallChange, NewCall};
 use super::checkpoints::NewCheckpoint;
 use super::profiles::StoredProfile;
+use super::vault::{Purpose, Vault};
 use super::{StoreError, answers, calls, legs};
 use crate::audit::{Event, Kind, Record, ServiceState};
 use crate::call::CallId;
@@ -18,9 +20,20 @@ pub(super) struct PreparedRecord {
     pub(super) created_at: i64,
     pub(super) kind: Kind,
     pub(super) call: Option<CallId>,
-    pub(super) personal: Option<Vec<u8>>,
+    pub(super) personal: Option<Unsealed>,
     pub(super) detail: String,
     pub(super) effect: Effect,
+}
+
+impl PreparedRecord {
+    /// For what its personal data is sealed.
+    pub(super) fn purpose(&self) -> Purpose<'_> {
+        Purpose {
+            kind: self.kind.as_str(),
+            call: self.call.as_ref().map(CallId::as_str),
+            created_at: self.created_at,
+        }
+    }
 }
 
 /// What a record changes in the projections.
@@ -215,13 +228,13 @@ fn log(record: &PreparedRecord, event: &'static str, words: &'static str) {
 }
 
 /// Serialises a record and works out what it changes.
-pub(super) fn prepare(record: Record) -> Result<PreparedRecord, StoreError> {
+pub(super) fn prepare(record: Record, vault: &Vault) -> Result<PreparedRecord, StoreError> {
     let created_at = record.at.as_millisecond();
     let prepared = || -> serde_json::Result<_> {
         let personal = record
             .personal
             .as_ref()
-            .map(serde_json::to_vec)
+            .map(|personal| Unsealed::new(personal, vault))
             .transpose()?;
         let detail = record.event.detail_json()?;
         Ok((personal, detail, effect(&record, created_at)?))
@@ -245,17 +258,15 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
     let Some(call) = &record.call_id else {
         return Ok(Effect::None);
     };
-    let personal = record.personal.as_ref();
     let changed = |after, answer, leg| {
         calls::changed(after, answer, leg, at).map(|change| Effect::Change(Box::new(change)))
     };
     Ok(match &record.event {
-        Event::CallDecided(decided) => {
-            Effect::Begin(Box::new(calls::begun(call, personal, decided, at)?))
-        }
+        Event::CallDecided(decided) => Effect::Begin(Box::new(calls::begun(call, decided, at)?)),
         Event::CallAnswered(answered) => {
+            let personal = record.personal.as_ref();
             let body = personal.and_then(|personal| personal.body.as_deref());
-            let answer = body.map(|body| answers::given(&answered.step, body));
+            let answer = body.map(|_| answers::given(&answered.step));
             changed(&answered.after, answer, None)?
         }
         Event::DialEnded { report, after } => {

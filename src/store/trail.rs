@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::migrations::STEPS;
-use super::{OpenError, RawRecord, StoreError, StoredRecord, audit_records, connection, open};
+use super::readers::Reader;
+use super::vault::Vault;
+use super::{OpenError, StoreError, StoredRecord, audit_records, connection, key_check, open};
 use crate::audit::Event;
 use crate::call::CallId;
 use crate::routing::{Ruleset, RulesetVersion};
@@ -25,11 +27,14 @@ pub struct Page {
 
 /// The audit log of a database file. Blocks; meant for commands.
 #[derive(Debug)]
-pub struct Trail(Connection);
+pub struct Trail {
+    connection: Connection,
+    vault: Vault,
+}
 
 impl Trail {
-    /// Opens the log for reading. Refuses what is not there, not ours, or newer than this program.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Opens the log for reading. Refuses what is not there, not ours, newer than this program, or sealed under another secret.
+    pub fn open(path: &Path, vault: Vault) -> Result<Self, OpenError> {
         if !open::exists(path)? {
             return Err(OpenError::File {
                 path: path.to_owned(),
@@ -37,26 +42,38 @@ impl Trail {
             });
         }
         open::version_at(path, STEPS)?;
-        Ok(Self(connection::open_reader(path)?))
+        let connection = connection::open_reader(path)?;
+        key_check::refuse_other(&connection, path, &vault)?;
+        Ok(Self { connection, vault })
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader::new(&self.connection, &self.vault)
     }
 
     /// The records of a call, in order.
     pub fn of_call(&self, call: &CallId) -> Result<Vec<StoredRecord>, StoreError> {
-        super::read_all(audit_records::of_call(&self.0, call)?)
+        super::read_all(
+            &self.reader(),
+            audit_records::of_call(&self.connection, call)?,
+        )
     }
 
     /// The next records after `after_id`, in order. Each is read by itself: one that cannot be true hides no other.
     pub fn page_after(&self, after_id: i64) -> Result<Page, StoreError> {
-        let records = audit_records::after(&self.0, after_id, PAGE)?;
+        let records = audit_records::after(&self.connection, after_id, PAGE)?;
         Ok(Page {
             last_id: records.last().map(|record| record.id),
-            records: records.into_iter().map(RawRecord::read).collect(),
+            records: records
+                .into_iter()
+                .map(|record| record.read(&self.reader()))
+                .collect(),
         })
     }
 
     /// The record after which everything stands that calls did at or after `since`.
     pub fn before_calls_since(&self, since: Timestamp) -> Result<Option<i64>, StoreError> {
-        let first: Option<i64> = self.0.query_row(
+        let first: Option<i64> = self.connection.query_row(
             "SELECT min(id) FROM audit_records
              WHERE created_at / 86400000 >= ?1 / 86400000 AND call_sid IS NOT NULL AND created_at >= ?1",
             [since.as_millisecond()],
@@ -72,7 +89,7 @@ impl Trail {
         id: i64,
         version: &RulesetVersion,
     ) -> Result<Option<Ruleset>, StoreError> {
-        let mut statement = self.0.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "SELECT detail FROM audit_records WHERE id <= ?1 AND kind = ?2 ORDER BY id DESC",
         )?;
         let kind = crate::audit::Kind::RulesetLoaded;

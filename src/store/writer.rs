@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::ballast::Ballast;
 use super::batch::{self, Done, Item, Trouble};
+use super::callers::Sealer;
 use super::desk::{self, Arrival, Desk};
 use super::open::WriteLock;
 use super::{OpenError, StoreError, connection, spool_mark};
@@ -54,6 +55,8 @@ pub(super) struct Writer {
     pub(super) desk: Arc<Mutex<Desk>>,
     pub(super) ballast: Ballast,
     pub(super) connection: Option<Connection>,
+    /// Makes personal data unreadable.
+    pub(super) sealer: Sealer,
     /// The next commits fail as tests want them to.
     #[cfg(test)]
     pub(super) faults: mpsc::Receiver<Commit>,
@@ -164,7 +167,7 @@ impl Writer {
             let Some(connection) = self.connection.as_mut().filter(|_| !items.is_empty()) else {
                 return Ok(());
             };
-            match batch::write(connection, &items, commit) {
+            match batch::write(connection, &mut self.sealer, &items, commit) {
                 Ok(done) => {
                     self.conclude(&items, done);
                     return Ok(());

@@ -16,7 +16,7 @@ use switchboard::clock::Clock;
 use switchboard::simulator::faults::{Fault, Faults, Route};
 use switchboard::simulator::requests::Requests;
 use switchboard::simulator::{World as Outside, made_up};
-use switchboard::store::{self, Store, StoredCall, StoredLeg, StoredRecord};
+use switchboard::store::{self, Store, StoredCall, StoredLeg, StoredRecord, Vault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -161,7 +161,9 @@ impl Appliance {
     async fn ledger(&mut self) -> Ledger {
         self.kill();
         let path = self.directory.path().join("switchboard.db");
-        let store = Store::open(&store::Options::new(path, Clock::system())).unwrap();
+        let secret = std::fs::read_to_string(path.with_extension("db.secret")).unwrap();
+        let vault = Vault::new(secret.trim().as_bytes());
+        let store = Store::open(&store::Options::new(path, Clock::system(), vault)).unwrap();
         let call = CallId::parse(CALL).unwrap();
         let n_starts = check_chain(&store).await;
         let ledger = Ledger {

@@ -178,7 +178,7 @@ impl Spool {
             drawn.push(Drawn {
                 number: found.number,
                 n: found.n,
-                records: text.and_then(|text| text::read(&text)),
+                records: text.and_then(|text| text::read(&text, self.seal.vault())),
             });
         }
         Ok(drawn)

@@ -3,10 +3,13 @@
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Salt};
 
+use crate::store::vault::Vault;
+
 /// A key for one spool: made of the installation's secret and the name of the audit log.
 pub(in crate::store) struct Seal {
     key: LessSafeKey,
     mark: [u8; 32],
+    vault: Vault,
 }
 
 /// It cannot be sealed, or was not sealed with this key, or was changed since.
@@ -15,9 +18,9 @@ pub(in crate::store) struct Seal {
 pub(in crate::store) struct Broken;
 
 impl Seal {
-    pub(in crate::store) fn new(secret: &[u8], log_id: &str) -> Result<Self, Broken> {
+    pub(in crate::store) fn new(vault: &Vault, log_id: &str) -> Result<Self, Broken> {
         let salt = Salt::new(HKDF_SHA256, b"switchboard/spool/v1");
-        let secret = salt.extract(secret);
+        let secret = salt.extract(vault.secret());
         let derive = |purpose: &[u8]| {
             let info = [purpose, log_id.as_bytes()];
             let mut bytes = [0; 32];
@@ -31,7 +34,13 @@ impl Seal {
         Ok(Self {
             key: LessSafeKey::new(key),
             mark: derive(b"mark")?,
+            vault: vault.clone(),
         })
+    }
+
+    /// The keys of the installation, for what comes out of the spool.
+    pub(super) fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// Tells spools of different logs and secrets apart, and tells nothing of either.

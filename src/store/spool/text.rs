@@ -8,6 +8,7 @@ use crate::audit::{Event, Kind, Record};
 use crate::call::CallId;
 use crate::store::StoreError;
 use crate::store::submission::{self, PreparedRecord};
+use crate::store::vault::Vault;
 
 #[derive(Serialize)]
 struct Written<'r> {
@@ -31,7 +32,7 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
     let written: serde_json::Result<Vec<_>> = records
         .iter()
         .map(|record| {
-            let personal = record.personal.as_deref();
+            let personal = record.personal.as_ref().map(|personal| &personal.json[..]);
             Ok(Written {
                 created_at: record.created_at,
                 kind: record.kind.as_str(),
@@ -45,13 +46,16 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
 }
 
 /// The records again, as if they had just been submitted; each says that it was spooled.
-pub(in crate::store) fn read(text: &[u8]) -> Result<Vec<PreparedRecord>, StoreError> {
+pub(in crate::store) fn read(
+    text: &[u8],
+    vault: &Vault,
+) -> Result<Vec<PreparedRecord>, StoreError> {
     let read: Vec<Read> =
         serde_json::from_slice(text).map_err(|error| StoreError::Rejected(error.into()))?;
     read.into_iter()
         .map(|read| {
             let record = read.record()?;
-            let mut prepared = submission::prepare(record)?;
+            let mut prepared = submission::prepare(record, vault)?;
             prepared.detail = marked(read.detail.get());
             Ok(prepared)
         })

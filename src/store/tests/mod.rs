@@ -1,5 +1,6 @@
 //! Real files, real `SQLite`.
 
+mod callers;
 mod calls;
 mod chain;
 mod dialer_states;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{Options, RawRecord, Store};
+use super::{Options, RawRecord, Store, Vault};
 use crate::audit::{
     Answer, CallAfter, CallAnswered, CallDecided, Door, Event, HandoffIntended, Link, Personal,
     Record, Stages,
@@ -53,8 +54,7 @@ impl Home {
             ballast_bytes: 1024 * 1024,
             // On a busy machine, a commit may take its time.
             patience: std::time::Duration::from_mins(1),
-            secret: b"a secret of tests".to_vec(),
-            ..Options::new(self.path(), Clock::manual(at(0)))
+            ..Options::new(self.path(), Clock::manual(at(0)), vault())
         }
     }
 
@@ -77,6 +77,10 @@ impl Home {
         found.sort();
         found
     }
+}
+
+fn vault() -> Vault {
+    Vault::new(b"a secret of this test")
 }
 
 fn at(ms: i64) -> Timestamp {
@@ -194,7 +198,7 @@ fn answered(call: &CallId, step: &str, body: &str, after: CallAfter, ms: i64) ->
     }));
     Record {
         personal: Some(Personal {
-            caller: None,
+            caller: Some("+4915112345650".into()),
             called: None,
             body: Some(body.into()),
         }),

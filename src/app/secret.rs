@@ -1,0 +1,137 @@
+//! The secret of this installation: configured, or in a file beside the database, made at the first start and readable by its owner only.
+//!
+//! Callers' data in the database cannot be read without it, so a new one is never made where there is such data already.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::settings;
+
+use crate::config::Config;
+use crate::store::{self, OpenError, Vault};
+
+/// Everybody on the machine.
+const OTHERS: u32 = 0o007;
+
+/// Why there is no secret to work with. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It is not where it should be, and data was sealed with it.
+    #[error(
+        "callers' data in {database} is sealed, and the installation secret is not in {path}: put the file back, or name it as `[storage] secret`; \
+         a new secret is not made, since no caller's data could be read with it"
+    )]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+        /// The database.
+        database: PathBuf,
+    },
+    /// There is nothing in it.
+    #[error(
+        "the installation secret in {place} is empty: put the secret back that the database was made with"
+    )]
+    Empty {
+        /// The file or the configuration key.
+        place: String,
+    },
+    /// Others may read it.
+    #[error(
+        "everybody on this machine can read the installation secret in {path} (mode {mode:03o}): chmod 0600 {path}"
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file cannot be read or made.
+    #[error("cannot use the installation secret in {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not known whether there is sealed data.
+    #[error("cannot open the database {path}", path = .path.display())]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OpenError,
+    },
+}
+
+/// The keys of this installation; makes its secret where nothing needs the one of before.
+pub fn vault(config: &Config) -> Result<Vault, SecretError> {
+    vault_or(config, |path| {
+        settings::drawn_once(path).map_err(|error| SecretError::File {
+            path: path.to_owned(),
+            source: io::Error::other(error),
+        })
+    })
+}
+
+/// The keys of this installation, for a command that only reads: makes nothing. Where there is no secret and nothing is sealed, any
+/// keys will do.
+pub fn vault_of_existing(config: &Config) -> Result<Vault, SecretError> {
+    vault_or(config, |_| Ok(String::new()))
+}
+
+fn vault_or(
+    config: &Config,
+    absent: impl FnOnce(&Path) -> Result<String, SecretError>,
+) -> Result<Vault, SecretError> {
+    let secret = match &config.storage.secret {
+        Some(secret) => not_empty(secret.expose(), || "`[storage] secret`".to_owned())?,
+        None => kept_beside(&config.storage.path, absent)?,
+    };
+    Ok(Vault::new(secret.as_bytes()))
+}
+
+fn kept_beside(
+    database: &Path,
+    absent: impl FnOnce(&Path) -> Result<String, SecretError>,
+) -> Result<String, SecretError> {
+    let path = super::beside(database, ".secret");
+    let file_error = |source| SecretError::File {
+        path: path.clone(),
+        source,
+    };
+    match fs::metadata(&path) {
+        Ok(found) => {
+            let mode = found.permissions().mode() & 0o777;
+            if mode & OTHERS != 0 {
+                return Err(SecretError::Exposed { path, mode });
+            }
+            let text = fs::read_to_string(&path).map_err(file_error)?;
+            not_empty(&text, || path.display().to_string())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let sealed = store::is_sealed(database).map_err(|source| SecretError::Database {
+                path: database.to_owned(),
+                source,
+            })?;
+            if sealed {
+                return Err(SecretError::Missing {
+                    path,
+                    database: database.to_owned(),
+                });
+            }
+            absent(&path)
+        }
+        Err(error) => Err(file_error(error)),
+    }
+}
+
+fn not_empty(text: &str, place: impl FnOnce() -> String) -> Result<String, SecretError> {
+    match text.trim() {
+        "" => Err(SecretError::Empty { place: place() }),
+        text => Ok(text.to_owned()),
+    }
+}

@@ -1,0 +1,196 @@
+//! Table `callers`: one row for each person who called, with the salt of their key. The row is found by a keyed hash and
+//! holds nothing readable; when it is deleted, everything sealed for that person is noise.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::readers::Reader;
+use super::vault::{Identity, KeyBytes, Purpose, SaltBytes, SealError, Vault};
+use crate::audit::Personal;
+use crate::phone::Caller;
+
+const DAY_MS: i64 = 86_400_000;
+/// So many callers' keys are kept at hand, twice.
+const GENERATION: usize = 16_384;
+
+/// Personal data of a record, as it is stored.
+pub(super) struct Sealed {
+    /// The caller's row.
+    pub(super) caller_row: i64,
+    /// What is written, and hashed.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Personal data on its way to the writer.
+pub(super) struct Unsealed {
+    /// Whose it is.
+    pub(super) identity: Identity,
+    /// What is to be sealed.
+    pub(super) json: Vec<u8>,
+}
+
+impl Unsealed {
+    pub(super) fn new(personal: &Personal, vault: &Vault) -> serde_json::Result<Self> {
+        let identity = vault.identity(&personal.caller());
+        Ok(Self {
+            identity: identity.unwrap_or_else(|| vault.nobody()),
+            json: serde_json::to_vec(personal)?,
+        })
+    }
+}
+
+/// Seals on the writer's thread. Remembers the keys of those who called lately; everything it remembers stands in the
+/// database, so it must [`Sealer::forget`] when a transaction is rolled back or a caller is erased.
+pub(super) struct Sealer {
+    vault: Vault,
+    young: HashMap<Identity, Known>,
+    old: HashMap<Identity, Known>,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    row: i64,
+    key: KeyBytes,
+    /// The last day on which the row says that the caller was seen.
+    day: i64,
+}
+
+impl Sealer {
+    pub(super) fn new(vault: Vault) -> Self {
+        Self {
+            vault,
+            young: HashMap::new(),
+            old: HashMap::new(),
+        }
+    }
+
+    pub(super) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Forgets every key.
+    pub(super) fn forget(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+
+    /// Seals personal data for its record; makes the caller's row where there is none.
+    pub(super) fn seal(
+        &mut self,
+        connection: &Connection,
+        unsealed: &Unsealed,
+        purpose: Purpose<'_>,
+    ) -> rusqlite::Result<Sealed> {
+        let caller = self.caller(connection, unsealed.identity, purpose.created_at)?;
+        let bytes = self
+            .vault
+            .seal(&caller.key, caller.row, purpose, &unsealed.json)
+            .map_err(no_random)?;
+        Ok(Sealed {
+            caller_row: caller.row,
+            bytes,
+        })
+    }
+
+    fn caller(
+        &mut self,
+        connection: &Connection,
+        identity: Identity,
+        at: i64,
+    ) -> rusqlite::Result<Known> {
+        let day = at.div_euclid(DAY_MS);
+        if let Some(known) = self.young.get(&identity)
+            && known.day >= day
+        {
+            return Ok(*known);
+        }
+        let mut known = match self.old.get(&identity) {
+            Some(known) => *known,
+            None => self.find_or_make(connection, identity, at)?,
+        };
+        if known.day < day {
+            touch(connection, known.row, at)?;
+            known.day = day;
+        }
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(identity, known);
+        Ok(known)
+    }
+
+    fn find_or_make(
+        &self,
+        connection: &Connection,
+        identity: Identity,
+        at: i64,
+    ) -> rusqlite::Result<Known> {
+        let found = connection
+            .prepare_cached("SELECT id, salt, updated_at FROM callers WHERE identity_hash = ?1")?
+            .query_row([identity.0], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?))
+            })
+            .optional()?;
+        let (row, salt, seen): (i64, SaltBytes, i64) = match found {
+            Some(found) => found,
+            None => self.make(connection, identity, at)?,
+        };
+        Ok(Known {
+            row,
+            key: self.vault.caller_key(&salt),
+            day: seen.div_euclid(DAY_MS),
+        })
+    }
+
+    fn make(
+        &self,
+        connection: &Connection,
+        identity: Identity,
+        at: i64,
+    ) -> rusqlite::Result<(i64, SaltBytes, i64)> {
+        let salt: SaltBytes = self.vault.random().map_err(no_random)?;
+        connection
+            .prepare_cached(
+                "INSERT INTO callers (identity_hash, salt, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)",
+            )?
+            .execute(params![identity.0, salt, at])?;
+        Ok((connection.last_insert_rowid(), salt, at))
+    }
+}
+
+fn no_random(error: SealError) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error.into())
+}
+
+/// The row says on which day the caller was last seen, so that it can go when all records of that day have gone.
+fn touch(connection: &Connection, row: i64, at: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE callers SET updated_at = ?2 WHERE id = ?1")?
+        .execute([row, at])?;
+    Ok(())
+}
+
+/// The row of a person who called.
+pub(super) fn find(connection: &Connection, identity: Identity) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM callers WHERE identity_hash = ?1")?
+        .query_row([identity.0], |row| row.get(0))
+        .optional()
+}
+
+/// The salt of a caller; `None` where the caller was erased.
+pub(super) fn salt(connection: &Connection, row: i64) -> rusqlite::Result<Option<SaltBytes>> {
+    connection
+        .prepare_cached("SELECT salt FROM callers WHERE id = ?1")?
+        .query_row([row], |row| row.get(0))
+        .optional()
+}
+
+/// The row of the person behind a caller as a carrier or a person writes it; `None` where nobody of that number has called.
+pub(super) fn find_by_number(reader: &Reader<'_>, caller: &str) -> rusqlite::Result<Option<i64>> {
+    match reader.vault().identity(&Caller::classify(caller)) {
+        Some(identity) => find(reader, identity),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,58 @@
+//! Table `key_checks`: whether a secret is the one under which the database is sealed.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::vault::Vault;
+use super::{OpenError, audit_records, connection, open};
+
+/// Whether the database at `path` is there and holds data sealed under some secret, which a new one could not read.
+pub(super) fn is_sealed(path: &Path) -> Result<bool, OpenError> {
+    if !open::exists(path)? {
+        return Ok(false);
+    }
+    let reader = connection::open_reader(path)?;
+    Ok(kept(&reader)?.is_some())
+}
+
+/// Refuses a database that is sealed under another secret. Changes nothing.
+pub(super) fn refuse_other(
+    connection: &Connection,
+    path: &Path,
+    vault: &Vault,
+) -> Result<(), OpenError> {
+    match kept(connection)? {
+        Some(kept) if kept != vault.check_value(&audit_records::log_id(connection)?) => {
+            Err(OpenError::WrongSecret {
+                path: path.to_owned(),
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Notes the secret in a database where none is noted.
+pub(super) fn keep(connection: &Connection, vault: &Vault) -> rusqlite::Result<()> {
+    if kept(connection)?.is_some() {
+        return Ok(());
+    }
+    let value = vault.check_value(&audit_records::log_id(connection)?);
+    connection.execute("INSERT INTO key_checks (id, value) VALUES (1, ?1)", [value])?;
+    Ok(())
+}
+
+/// `None` also in a database of before, which has no such table.
+fn kept(connection: &Connection) -> rusqlite::Result<Option<[u8; 32]>> {
+    let has_table: bool = connection.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'key_checks'",
+        [],
+        |row| row.get(0),
+    )?;
+    if !has_table {
+        return Ok(None);
+    }
+    connection
+        .query_row("SELECT value FROM key_checks", [], |row| row.get(0))
+        .optional()
+}

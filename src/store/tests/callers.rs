@@ -1,0 +1,201 @@
+//! Personal data: sealed for one person each, found by number, and tied to the secret of the installation.
+
+use super::*;
+use crate::phone::{Caller, E164};
+use crate::store::{OpenError, StoredProfile, is_sealed};
+
+const CALLER: &str = "+4915112345650";
+
+/// Everything that the database's files hold.
+fn bytes(home: &Home) -> Vec<u8> {
+    home.files("switchboard.db")
+        .iter()
+        .flat_map(|path| std::fs::read(path).unwrap())
+        .collect()
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes
+        .windows(text.len())
+        .any(|found| found == text.as_bytes())
+}
+
+fn salts(home: &Home) -> Vec<(i64, Vec<u8>)> {
+    let stranger = home.stranger();
+    let mut statement = stranger
+        .prepare("SELECT id, salt FROM callers ORDER BY id")
+        .unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+async fn ring(store: &Store, call: &str, caller: &str, ms: i64) {
+    let call = call_id(call);
+    let mut first = decided(&call, ms);
+    first.personal.as_mut().unwrap().caller = Some(caller.into());
+    let body = format!("<Response><Dial callerId=\"{caller}\"/></Response>");
+    let mut last = answered(&call, "inbound", &body, dialing(), ms + 1);
+    last.personal.as_mut().unwrap().caller = Some(caller.into());
+    store
+        .open_call(vec![first, intended(&call, ms)])
+        .await
+        .unwrap();
+    store.append(vec![last]).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_in_the_files_names_a_caller_and_everything_is_read_back() {
+    let home = Home::new();
+    let store = home.open();
+    ring(&store, "CA1", CALLER, 0).await;
+    let profile = StoredProfile {
+        phone: E164::parse(CALLER).unwrap(),
+        external_id: Some("customer-4711".into()),
+        profile: None,
+        fetched_at: at(0),
+        changed_at: None,
+    };
+    store.save_profiles(vec![profile.clone()]).await.unwrap();
+    let found = bytes(&home);
+    for clear in ["4915112345650", "4930123456", "customer-4711", "callerId"] {
+        assert!(!holds(&found, clear), "{clear}");
+    }
+    store.close().await;
+    let store = home.open();
+    let records = store.records_of_call(&call_id("CA1")).await.unwrap();
+    let callers: Vec<_> = records
+        .iter()
+        .filter_map(|record| record.personal.as_ref()?.caller.as_deref())
+        .collect();
+    assert_eq!(callers, [CALLER, CALLER]);
+    let answer = store
+        .answer(&call_id("CA1"), "inbound")
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(answer.contains(CALLER));
+    assert_eq!(store.profiles(1).await.unwrap(), [profile]);
+    assert_eq!(verified(&store).await.len(), 3);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn calls_are_found_by_number_however_it_reached_us() {
+    let home = Home::new();
+    let store = home.open();
+    ring(&store, "CA1", CALLER, 0).await;
+    ring(&store, "CA2", "+4915112345651", 10).await;
+    ring(&store, "CA3", "sip:+4915112345650@pbx.example.com", 20).await;
+    ring(&store, "CA4", "anonymous", 30).await;
+    let of = async |caller: &str| {
+        let calls = store.calls_of(&Caller::classify(caller), 10).await.unwrap();
+        calls
+            .into_iter()
+            .map(|call| call.id.as_str().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of(CALLER).await, ["CA3", "CA1"]);
+    assert_eq!(of("+4915112345651").await, ["CA2"]);
+    assert!(of("+4915112345652").await.is_empty());
+    assert!(of("anonymous").await.is_empty());
+    let calls = store.calls_of(&Caller::classify(CALLER), 1).await.unwrap();
+    assert_eq!(calls.len(), 1);
+    // Two people, and one row for all who hide their number.
+    assert_eq!(salts(&home).len(), 3);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_caller_whose_row_is_gone_reads_as_erased_and_gets_another_salt() {
+    let home = Home::new();
+    let store = home.open();
+    ring(&store, "CA1", CALLER, 0).await;
+    store.close().await;
+    let before = salts(&home);
+    let stranger = home.stranger();
+    stranger.pragma_update(None, "foreign_keys", "ON").unwrap();
+    stranger.execute("DELETE FROM callers", []).unwrap();
+    drop(stranger);
+    let store = home.open();
+    for record in store.records_of_call(&call_id("CA1")).await.unwrap() {
+        assert!(record.personal.is_none_or(|personal| personal.is_erased()));
+    }
+    assert!(
+        store
+            .calls_of(&Caller::classify(CALLER), 1)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    ring(&store, "CA2", CALLER, 10).await;
+    let after = salts(&home);
+    assert_eq!(after.len(), 1);
+    assert!(after[0].0 > before[0].0, "no row is used twice");
+    assert_ne!(after[0].1, before[0].1);
+    let records = store.records_of_call(&call_id("CA1")).await.unwrap();
+    assert!(records[0].personal.as_ref().unwrap().is_erased());
+    assert_eq!(verified(&store).await.len(), 6);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_caller_made_in_a_transaction_that_failed_is_made_again() {
+    let home = Home::new();
+    let store = home.open();
+    home.stranger()
+        .execute_batch(
+            "CREATE TRIGGER test_refuse BEFORE INSERT ON calls WHEN NEW.sid = 'CA1'
+             BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        )
+        .unwrap();
+    let refused = store.open_call(vec![decided(&call_id("CA1"), 0)]).await;
+    assert!(refused.is_err());
+    assert!(salts(&home).is_empty());
+    ring(&store, "CA2", CALLER, 1).await;
+    let stored = store.call(&call_id("CA2")).await.unwrap().unwrap();
+    assert_eq!(stored.personal.caller.as_deref(), Some(CALLER));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn another_secret_is_refused_and_nothing_is_changed() {
+    let home = Home::new();
+    assert!(!is_sealed(&home.path()).unwrap());
+    let store = home.open();
+    ring(&store, "CA1", CALLER, 0).await;
+    store.close().await;
+    assert!(is_sealed(&home.path()).unwrap());
+    let before = std::fs::read(home.path()).unwrap();
+    let other = Options {
+        vault: Vault::new(b"another secret"),
+        ..home.options()
+    };
+    let refused = Store::open(&other).unwrap_err();
+    assert!(matches!(refused, OpenError::WrongSecret { .. }));
+    assert_eq!(std::fs::read(home.path()).unwrap(), before);
+    let store = home.open();
+    assert!(store.call(&call_id("CA1")).await.unwrap().is_some());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_caller_is_seen_once_a_day_at_most() {
+    let home = Home::new();
+    let store = home.open();
+    let day = 86_400_000;
+    let seen = || -> i64 {
+        home.stranger()
+            .query_row("SELECT updated_at FROM callers", [], |row| row.get(0))
+            .unwrap()
+    };
+    for (n, ms, expected) in [
+        (1, 0, 0),
+        (2, 5, 0),
+        (3, 2 * day, 2 * day),
+        (4, day, 2 * day),
+    ] {
+        ring(&store, &format!("CA{n}"), CALLER, ms).await;
+        assert_eq!(seen(), START_MS + expected, "call {n}");
+    }
+    store.close().await;
+}

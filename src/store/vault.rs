@@ -1,0 +1,409 @@
+//! What makes personal data unreadable to whoever has the file alone: keys derived from the installation's secret, which lies
+//! outside the database.
+//!
+//! Each caller has a key of their own, derived from the secret and a random salt in their row of `callers`; without the salt
+//! nobody, the owner of the secret included, reads what was sealed. Callers are found by a keyed hash, never by number.
+//!
+//! A sealed value is `version (1 byte) ‖ caller's row (8 bytes, big-endian) ‖ nonce (12 bytes) ‖ ciphertext and tag`
+//! (ChaCha20-Poly1305, RFC 8439). The associated data names what is sealed and for which record.
+
+use std::sync::Arc;
+
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::phone::Caller;
+
+/// Names every derivation, and its version.
+const DOMAIN: &[u8] = b"switchboard/vault/v1";
+/// The first byte of what is sealed under a caller's key.
+const VERSION: u8 = 1;
+const ROW_LEN: usize = 8;
+/// What personal data began with before it was sealed: a JSON object.
+const CLEAR: u8 = b'{';
+
+/// The random part of a caller's key.
+pub(super) type SaltBytes = [u8; 32];
+/// A key of ChaCha20-Poly1305.
+pub(super) type KeyBytes = [u8; 32];
+
+/// Stands for a person in the database: a keyed hash of number or address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Identity(pub(super) [u8; 32]);
+
+/// The keys of an installation. Cheap to clone; shows nothing of itself.
+#[derive(Clone)]
+pub struct Vault(Arc<Keys>);
+
+struct Keys {
+    secret: zeroize::Zeroizing<Vec<u8>>,
+    identities: hmac::Key,
+    checks: hmac::Key,
+    profiles: KeyBytes,
+    random: SystemRandom,
+}
+
+/// Something cannot be sealed or opened. Says no more, so that nothing is learned from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot be sealed or opened")]
+pub(super) struct SealError;
+
+impl From<ring::error::Unspecified> for SealError {
+    fn from(_: ring::error::Unspecified) -> Self {
+        Self
+    }
+}
+
+/// What is sealed, and of which record: it can be opened as nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purpose<'a> {
+    /// The kind of the record.
+    pub(super) kind: &'a str,
+    /// The call it belongs to.
+    pub(super) call: Option<&'a str>,
+    /// When it happened, in milliseconds.
+    pub(super) created_at: i64,
+}
+
+impl Purpose<'_> {
+    fn associated_data(self, caller_row: i64) -> Vec<u8> {
+        let call = self.call.unwrap_or_default();
+        let mut data = Vec::with_capacity(64 + self.kind.len() + call.len());
+        data.extend_from_slice(DOMAIN);
+        data.extend_from_slice(&caller_row.to_be_bytes());
+        data.extend_from_slice(&self.created_at.to_be_bytes());
+        data.extend_from_slice(self.kind.as_bytes());
+        data.push(0);
+        data.extend_from_slice(call.as_bytes());
+        data
+    }
+}
+
+/// What a stored value is, before it is opened.
+pub(super) enum Stored<'a> {
+    /// Sealed under the key of the caller in this row.
+    Sealed {
+        /// The caller's row.
+        caller_row: i64,
+        /// Nonce, ciphertext and tag.
+        sealed: &'a [u8],
+    },
+    /// Written before personal data was sealed.
+    Clear(&'a [u8]),
+}
+
+impl<'a> Stored<'a> {
+    /// Tells which it is; `None` where it is neither.
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+        match bytes.split_first()? {
+            (&VERSION, rest) => {
+                let (row, sealed) = rest.split_first_chunk::<ROW_LEN>()?;
+                Some(Self::Sealed {
+                    caller_row: i64::from_be_bytes(*row),
+                    sealed,
+                })
+            }
+            (&CLEAR, _) => Some(Self::Clear(bytes)),
+            _ => None,
+        }
+    }
+}
+
+/// HKDF-SHA256 (RFC 5869) for one block of 32 bytes: extract, then expand.
+fn derive(secret: &[u8], salt: &[u8], use_of_it: &[u8]) -> KeyBytes {
+    let extracted = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, salt), secret);
+    let mut expansion =
+        hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref()));
+    expansion.update(DOMAIN);
+    expansion.update(use_of_it);
+    expansion.update(&[1]);
+    array(expansion.sign().as_ref())
+}
+
+impl Vault {
+    /// The keys that follow from the installation's secret.
+    pub fn new(secret: &[u8]) -> Self {
+        let key = |use_of_it| derive(secret, DOMAIN, use_of_it);
+        let hmac_key = |use_of_it| hmac::Key::new(hmac::HMAC_SHA256, &key(use_of_it));
+        Self(Arc::new(Keys {
+            secret: zeroize::Zeroizing::new(secret.to_vec()),
+            identities: hmac_key(b"/identities"),
+            checks: hmac_key(b"/check"),
+            profiles: key(b"/profiles"),
+            random: SystemRandom::new(),
+        }))
+    }
+
+    /// The secret itself, for keys of other parts.
+    pub fn secret(&self) -> &[u8] {
+        &self.0.secret
+    }
+
+    /// Tells whether a database was sealed under this secret: kept in it, and of no other use.
+    pub(super) fn check_value(&self, log_id: &str) -> [u8; 32] {
+        array(hmac::sign(&self.0.checks, log_id.as_bytes()).as_ref())
+    }
+
+    /// The person behind a caller: the same for a number, however it reached us. `None` where the number is withheld.
+    pub(super) fn identity(&self, caller: &Caller) -> Option<Identity> {
+        let mut context = hmac::Context::with_key(&self.0.identities);
+        match (caller.number(), caller) {
+            (Some(number), _) => {
+                context.update(b"number\0");
+                context.update(number.as_str().as_bytes());
+            }
+            (None, Caller::Withheld) => return None,
+            (None, other) => {
+                context.update(b"other\0");
+                context.update(other.as_text().to_lowercase().as_bytes());
+            }
+        }
+        Some(Identity(array(context.sign().as_ref())))
+    }
+
+    /// Stands for everybody whose number is not known.
+    pub(super) fn nobody(&self) -> Identity {
+        Identity(array(hmac::sign(&self.0.identities, b"nobody").as_ref()))
+    }
+
+    /// Fresh random bytes.
+    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], SealError> {
+        let mut bytes = [0; N];
+        self.0.random.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The key of a caller.
+    pub(super) fn caller_key(&self, salt: &SaltBytes) -> KeyBytes {
+        derive(&self.0.secret, salt, b"/caller")
+    }
+
+    /// Seals under a caller's key.
+    pub(super) fn seal(
+        &self,
+        key: &KeyBytes,
+        caller_row: i64,
+        purpose: Purpose<'_>,
+        clear: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let mut sealed = Vec::with_capacity(1 + ROW_LEN + NONCE_LEN + clear.len() + 16);
+        sealed.push(VERSION);
+        sealed.extend_from_slice(&caller_row.to_be_bytes());
+        self.seal_into(
+            &mut sealed,
+            key,
+            &purpose.associated_data(caller_row),
+            clear,
+        )?;
+        Ok(sealed)
+    }
+
+    /// Opens what [`Stored::read`] found sealed.
+    pub(super) fn open(
+        key: &KeyBytes,
+        caller_row: i64,
+        purpose: Purpose<'_>,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        open(key, &purpose.associated_data(caller_row), sealed)
+    }
+
+    /// Seals what is kept of a profile. It goes with its row, so that it needs no key of its own.
+    pub(super) fn seal_profile(
+        &self,
+        identity: Identity,
+        clear: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let mut sealed = Vec::with_capacity(NONCE_LEN + clear.len() + 16);
+        self.seal_into(&mut sealed, &self.0.profiles, &identity.0, clear)?;
+        Ok(sealed)
+    }
+
+    /// Opens what is kept of a profile.
+    pub(super) fn open_profile(
+        &self,
+        identity: Identity,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        open(&self.0.profiles, &identity.0, sealed)
+    }
+
+    fn seal_into(
+        &self,
+        sealed: &mut Vec<u8>,
+        key: &KeyBytes,
+        associated_data: &[u8],
+        clear: &[u8],
+    ) -> Result<(), SealError> {
+        let nonce: [u8; NONCE_LEN] = self.random()?;
+        sealed.extend_from_slice(&nonce);
+        let start = sealed.len();
+        sealed.extend_from_slice(clear);
+        let text = sealed.get_mut(start..).unwrap_or_default();
+        let tag = cipher(key)?.seal_in_place_separate_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(associated_data),
+            text,
+        )?;
+        sealed.extend_from_slice(tag.as_ref());
+        Ok(())
+    }
+}
+
+fn open(key: &KeyBytes, associated_data: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+    let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError)?;
+    let mut text = ciphertext.to_vec();
+    let n = cipher(key)?
+        .open_in_place(
+            Nonce::assume_unique_for_key(*nonce),
+            Aad::from(associated_data),
+            &mut text,
+        )?
+        .len();
+    text.truncate(n);
+    Ok(text)
+}
+
+fn cipher(key: &KeyBytes) -> Result<LessSafeKey, SealError> {
+    Ok(LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key)?))
+}
+
+fn array(bytes: &[u8]) -> [u8; 32] {
+    bytes.try_into().unwrap_or_default()
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Vault(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PURPOSE: Purpose<'_> = Purpose {
+        kind: "call_decided",
+        call: Some("CA1"),
+        created_at: 5,
+    };
+
+    fn sealed_part(bytes: &[u8]) -> (i64, &[u8]) {
+        match Stored::read(bytes) {
+            Some(Stored::Sealed { caller_row, sealed }) => (caller_row, sealed),
+            Some(Stored::Clear(_)) | None => panic!("not sealed"),
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_opens_with_the_same_key_for_the_same_purpose_only() {
+        let vault = Vault::new(b"secret");
+        let key = vault.caller_key(&[7; 32]);
+        let bytes = vault.seal(&key, 9, PURPOSE, b"+4930123456").unwrap();
+        assert_eq!(bytes.len(), 1 + 8 + 12 + 11 + 16);
+        let (row, sealed) = sealed_part(&bytes);
+        assert_eq!(row, 9);
+        let open = |vault: &Vault, salt: u8, row, purpose| {
+            Vault::open(&vault.caller_key(&[salt; 32]), row, purpose, sealed)
+        };
+        assert_eq!(open(&vault, 7, 9, PURPOSE).unwrap(), b"+4930123456");
+        let others = [
+            Purpose {
+                kind: "call_answered",
+                ..PURPOSE
+            },
+            Purpose {
+                call: Some("CA2"),
+                ..PURPOSE
+            },
+            Purpose {
+                call: None,
+                ..PURPOSE
+            },
+            Purpose {
+                created_at: 6,
+                ..PURPOSE
+            },
+        ];
+        for other in others {
+            assert_eq!(open(&vault, 7, 9, other), Err(SealError), "{other:?}");
+        }
+        assert_eq!(open(&vault, 8, 9, PURPOSE), Err(SealError));
+        assert_eq!(open(&vault, 7, 8, PURPOSE), Err(SealError));
+        assert_eq!(open(&Vault::new(b"Secret"), 7, 9, PURPOSE), Err(SealError));
+    }
+
+    #[test]
+    fn every_byte_of_a_sealed_value_counts_and_no_two_are_the_same() {
+        let vault = Vault::new(b"secret");
+        let key = vault.caller_key(&[7; 32]);
+        let bytes = vault.seal(&key, 9, PURPOSE, b"text").unwrap();
+        assert_ne!(bytes, vault.seal(&key, 9, PURPOSE, b"text").unwrap());
+        for n in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[n] ^= 1;
+            let opened = match Stored::read(&changed) {
+                Some(Stored::Sealed { caller_row, sealed }) => {
+                    Vault::open(&key, caller_row, PURPOSE, sealed)
+                }
+                Some(Stored::Clear(_)) | None => Err(SealError),
+            };
+            assert_eq!(opened, Err(SealError), "byte {n}");
+            let cut = &bytes[..n];
+            if let Some(Stored::Sealed { caller_row, sealed }) = Stored::read(cut) {
+                assert_eq!(
+                    Vault::open(&key, caller_row, PURPOSE, sealed),
+                    Err(SealError)
+                );
+            }
+        }
+        assert!(matches!(
+            Stored::read(b"{\"caller\":1}"),
+            Some(Stored::Clear(_))
+        ));
+        assert!(Stored::read(b"").is_none());
+    }
+
+    #[test]
+    fn a_person_is_the_same_however_the_number_arrives_and_another_under_another_secret() {
+        let vault = Vault::new(b"secret");
+        let of = |vault: &Vault, from: &str| vault.identity(&Caller::classify(from));
+        let number = of(&vault, "+4915112345650");
+        assert!(number.is_some());
+        assert_eq!(number, of(&vault, "sip:+4915112345650@pbx.example.com"));
+        assert_eq!(
+            of(&vault, "sip:Alice@pbx.example.com"),
+            of(&vault, "sip:alice@pbx.example.com")
+        );
+        for other in ["+4915112345651", "client:alice", "015112345650"] {
+            assert_ne!(number, of(&vault, other), "{other}");
+        }
+        assert_eq!(of(&vault, "anonymous"), None);
+        assert_ne!(number, of(&Vault::new(b"Secret"), "+4915112345650"));
+        assert_ne!(number, Some(vault.nobody()));
+    }
+
+    #[test]
+    fn keys_are_derived_by_hkdf_as_others_know_it() {
+        use ring::hkdf::{HKDF_SHA256, Salt};
+        let info = [DOMAIN, b"/caller"];
+        let prk = Salt::new(HKDF_SHA256, &[7; 32]).extract(b"secret");
+        let mut expected = [0; 32];
+        prk.expand(&info, HKDF_SHA256)
+            .unwrap()
+            .fill(&mut expected)
+            .unwrap();
+        assert_eq!(Vault::new(b"secret").caller_key(&[7; 32]), expected);
+        assert_ne!(Vault::new(b"Secret").caller_key(&[7; 32]), expected);
+    }
+
+    #[test]
+    fn a_profile_opens_for_its_own_person_only() {
+        let vault = Vault::new(b"secret");
+        let (one, other) = (Identity([1; 32]), Identity([2; 32]));
+        let sealed = vault.seal_profile(one, b"customer-1").unwrap();
+        assert_eq!(vault.open_profile(one, &sealed).unwrap(), b"customer-1");
+        assert_eq!(vault.open_profile(other, &sealed), Err(SealError));
+    }
+}

@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Measures the real binary on a database with millions of records: start, memory, pages of the API, verification, calls beside them.
+
+    cargo build --release
+    python3 tests/faults/scale.py target/release/switchboard --records 10000000 --directory /var/tmp
+    python3 tests/faults/scale.py target/release/switchboard --memory       # 100,000 profiles and 10,000 open calls instead
+
+It records a few calls, repeats them by `cargo bench --bench scale`, and needs about 1 KB of disk for each record. What it made is deleted.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+from pathlib import Path
+
+import world
+from world import Answers, Appliance, Caller, Outside, load
+
+ROOT = Path(__file__).resolve().parents[2]
+PUSH_SECRET = "made-up-push-secret"
+
+
+def resident_mib(appliance):
+    for line in Path(f"/proc/{appliance.process.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("it is gone")
+
+
+async def ask(port, key, path):
+    """Seconds and body of one question to the API, on a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    started = time.monotonic()
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n".encode())
+    head, body = await world.read_message(reader)
+    took = time.monotonic() - started
+    writer.close()
+    if b" 200 " not in head.split(b"\r\n")[0]:
+        raise AssertionError(f"{path}: {head.decode()} {body.decode()[:300]}")
+    return took, json.loads(body)
+
+
+async def pages(appliance, key, sid):
+    """The slowest of many pages: first, following and last ones, by call and by kind."""
+    told = []
+    routes = {
+        "logs": "/api/v1/logs?page_size=50",
+        "logs by kind": "/api/v1/logs?kind=call_answered&page_size=50",
+        "logs by call": f"/api/v1/logs?call_id={sid}",
+        "trace of a call": f"/api/v1/logs/{sid}",
+        "calls": "/api/v1/calls?page_size=50",
+        "calls by dialer": "/api/v1/calls?dialer=line&page_size=50",
+    }
+    for name, route in routes.items():
+        times, cursor = [], None
+        for _ in range(20):
+            path = route + (f"&cursor={urllib.parse.quote(cursor)}" if cursor else "")
+            took, answer = await ask(appliance.port, key, path)
+            times.append(took * 1000)
+            cursor = answer.get("next_cursor") if "?" in route else None
+        told.append(f"{name} p50 {statistics.median(times):.1f} max {max(times):.1f}")
+    return "; ".join(told)
+
+
+def with_key(appliance):
+    """Adds a key to the configuration; gives it."""
+    made = subprocess.run(
+        [appliance.binary, "--json", "key", "new", "--name", "scale", "--role", "admin"], capture_output=True, text=True, check=True
+    )
+    made = json.loads(made.stdout)
+    appliance.sections = (
+        f'\n[[auth.keys]]\nname = "scale"\nrole = "admin"\nhash = "{made["hash"]}"\n'
+    )
+    return made["key"]
+
+
+async def large(args, outside):
+    with tempfile.TemporaryDirectory(prefix="switchboard-scale-", dir=args.directory) as state:
+        appliance = Appliance(args.binary, outside, state)
+        key = with_key(appliance)
+        await appliance.start()
+        answers, stop = Answers(), asyncio.Event()
+        task = asyncio.create_task(load(appliance.port, answers, stop, connections=4))
+        await asyncio.sleep(1)
+        stop.set()
+        await task
+        appliance.stop()
+        command = ["cargo", "bench", "--locked", "--bench", "scale", "--", str(appliance.database), str(args.records), str(args.days)]
+        made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        print(f"    made: {made.stdout.strip().splitlines()[-1]}", flush=True)
+        first = await appliance.start()
+        print(f"   start: first {first * 1000:.0f} ms, {resident_mib(appliance):.0f} MiB resident", flush=True)
+        await signed(appliance)
+        print(f"   signed: {resident_mib(appliance):.0f} MiB resident after the log was read back and signed", flush=True)
+        appliance.stop()
+        starts = []
+        for _ in range(5):
+            starts.append(await appliance.start() * 1000)
+            memory = resident_mib(appliance)
+            if len(starts) < 5:
+                appliance.stop()
+        print(f"   start: {', '.join(f'{took:.0f}' for took in starts)} ms; {memory:.0f} MiB resident after it", flush=True)
+        sid = next(iter(answers.twiml))
+        sid = (await ask(appliance.port, key, "/api/v1/calls?page_size=50"))[1]["data"][-1]["call_id"]
+        print(f"   pages: {await pages(appliance, key, sid)} ms", flush=True)
+        await beside(appliance, args)
+        appliance.stop()
+        verify(appliance, args)
+        appliance.discard()
+
+
+async def signed(appliance):
+    """Waits until the log is signed to its end: records of another log are read back once."""
+    for _ in range(600):
+        if lines := appliance.lines("audit.head"):
+            if lines[-1]["records"] > 1000:
+                return
+        await asyncio.sleep(0.5)
+
+
+async def beside(appliance, args):
+    """The latency of calls on this database."""
+    answers, stop = Answers(), asyncio.Event()
+    task = asyncio.create_task(load(appliance.port, answers, stop, connections=8, per_second=200))
+    await asyncio.sleep(15)
+    stop.set()
+    await task
+    print(
+        f"   calls: {len(answers.twiml)} at 200/s: p50 {answers.percentile(0.5) * 1000:.1f}, p99 {answers.percentile(0.99) * 1000:.1f},"
+        f" max {max(answers.seconds) * 1000:.1f} ms; {len(answers.failed)} failed",
+        flush=True,
+    )
+
+
+def verify(appliance, args):
+    for n in range(3):
+        started = time.monotonic()
+        done = subprocess.run(
+            [appliance.binary, "--json", "audit", "verify", str(appliance.database)], capture_output=True, text=True
+        )
+        took = time.monotonic() - started
+        if done.returncode == 2:
+            print("  verify: SKIPPED  this build has no such command")
+            return
+        verdict = json.loads(done.stdout)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        print(
+            f"  verify: {verdict['records']} records, ok {verdict['ok']}, {took:.1f} s, {verdict['records'] / took:.0f} records/s"
+            f" (children so far at most {peak:.0f} MiB)",
+            flush=True,
+        )
+
+
+async def memory(args, outside):
+    """100,000 cached profiles and 10,000 calls that have not ended."""
+    with tempfile.TemporaryDirectory(prefix="switchboard-memory-", dir=args.directory) as state:
+        appliance = Appliance(args.binary, outside, state, braze=f'webhook_secret = "{PUSH_SECRET}"')
+        await appliance.start()
+        await asyncio.sleep(1)
+        print(f"  memory: {resident_mib(appliance):.0f} MiB after start", flush=True)
+        await asyncio.gather(*(push(appliance.port, range(n, 100_000, 16)) for n in range(16)))
+        print(f"  memory: {resident_mib(appliance):.0f} MiB with 100,000 profiles", flush=True)
+        answers = Answers()
+
+        async def some(n):
+            line = Caller(appliance.port, answers)
+            for _ in range(n):
+                await line.call()
+            line.close()
+
+        await asyncio.gather(*(some(625) for _ in range(16)))
+        await asyncio.sleep(3)
+        print(f"  memory: {resident_mib(appliance):.0f} MiB with {len(answers.twiml)} open calls besides", flush=True)
+        appliance.stop()
+        took = await appliance.start()
+        await asyncio.sleep(2)
+        print(f"  memory: {resident_mib(appliance):.0f} MiB after a restart with all that, which took {took * 1000:.0f} ms", flush=True)
+        appliance.stop()
+        appliance.discard()
+
+
+async def push(port, numbers):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for n in numbers:
+        body = json.dumps({"external_id": f"c{n}", "phone": f"+49152{n:08}", "lead_score": 90}).encode()
+        writer.write(
+            b"POST /webhooks/braze HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            + f"Authorization: Bearer {PUSH_SECRET}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b" 204 " not in head:
+            raise AssertionError(head)
+    writer.close()
+
+
+async def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("binary")
+    parser.add_argument("--records", type=int, default=10_000_000)
+    parser.add_argument("--days", type=int, default=89, help="over how many days they spread; beyond 90 there is something to prune")
+    parser.add_argument("--directory", default=None)
+    parser.add_argument("--memory", action="store_true")
+    args = parser.parse_args()
+    args.binary = str(Path(args.binary).resolve())
+    size = os.path.getsize(args.binary) / 1_048_576
+    print(f" machine: {os.cpu_count()} processors, kernel {os.uname().release}; binary {size:.1f} MiB", flush=True)
+    outside = Outside()
+    port = await outside.start()
+    await (memory if args.memory else large)(args, port)
+
+
+if __name__ == "__main__":
+    if shutil.which("cargo") is None:
+        sys.exit("cargo is needed to make the database")
+    asyncio.run(main())

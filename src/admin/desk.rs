@@ -4,12 +4,15 @@ use tokio::sync::mpsc;
 
 use super::{Progress, Refusal, Request};
 use crate::store::Store;
+use crate::twilio::{Edge, Rejected};
 
 /// Does what is asked. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Desk {
     /// The store of this process.
     pub store: Store,
+    /// Knows which webhooks were refused.
+    pub edge: Edge,
 }
 
 impl Desk {
@@ -21,7 +24,16 @@ impl Desk {
     ) -> Result<serde_json::Value, Refusal> {
         match request {
             Request::Status => self.status().await,
+            Request::RejectedWebhooks => Ok(self.rejected_webhooks()),
         }
+    }
+
+    /// The last ones that were looked into, oldest first; the last one that could be explained stands first where it is older than these.
+    fn rejected_webhooks(&self) -> serde_json::Value {
+        let rejected = self.edge.rejected();
+        let explained = self.edge.explained().filter(|one| !rejected.contains(one));
+        let shown = explained.iter().chain(&rejected).map(shown);
+        serde_json::json!({ "rejected": shown.collect::<Vec<_>>() })
     }
 
     async fn status(&self) -> Result<serde_json::Value, Refusal> {
@@ -42,4 +54,17 @@ impl Desk {
             },
         }))
     }
+}
+
+/// A refused webhook without a value of any field.
+fn shown(rejected: &Rejected) -> serde_json::Value {
+    let diagnosis = rejected.diagnosis.as_ref();
+    serde_json::json!({
+        "at": rejected.at,
+        "reason": rejected.reason.as_str(),
+        "source": rejected.source,
+        "path": rejected.path,
+        "why": diagnosis.map(ToString::to_string),
+        "parameters": diagnosis.map(|diagnosis| &diagnosis.parameters),
+    })
 }

@@ -21,6 +21,8 @@ pub use server::{Server, start};
 pub enum Request {
     /// Which process this is, and how its store is doing.
     Status,
+    /// Which of Twilio's webhooks were refused last, and why.
+    RejectedWebhooks,
 }
 
 /// What comes back, a line each.

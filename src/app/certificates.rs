@@ -1,25 +1,71 @@
-//! Certificate files are read again when they change; a broken replacement leaves the old one in force.
+//! The certificate is looked after: changed files are read again, one that is due is ordered. What fails leaves the old one in force.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use anyhow::Context;
 
 use crate::clock::Clock;
-use crate::http::tls::Certificates;
+use crate::config::{Acme, Config};
+use crate::http::tls::{AcmeSettings, Certificates};
 use crate::lifecycle::Lifecycle;
 
-/// How often the files are looked at.
-const EVERY: Duration = Duration::from_secs(30);
+/// The certificate of a configuration; `None` where it is served without TLS.
+pub(super) fn of(config: &Config) -> anyhow::Result<Option<Certificates>> {
+    let server = &config.server;
+    if let Some(acme) = &server.acme {
+        let certificates = Certificates::from_authority(settings(acme));
+        return certificates.map(Some).context("cannot use [server.acme]");
+    }
+    let from_files = server
+        .tls
+        .as_ref()
+        .map(|tls| Certificates::load(&tls.certificate, &tls.private_key));
+    from_files.transpose().context("cannot use [server.tls]")
+}
 
-/// Starts watching.
+pub(super) fn settings(acme: &Acme) -> AcmeSettings {
+    let Acme {
+        domains,
+        contact,
+        directory,
+        ca,
+        cache,
+    } = acme;
+    AcmeSettings {
+        domains: domains.clone(),
+        contact: contact.clone(),
+        directory: directory.clone(),
+        ca: ca.clone(),
+        cache: cache.clone(),
+    }
+}
+
+/// Starts looking after it.
 pub(super) fn start(lifecycle: &Lifecycle, certificates: Arc<Certificates>, clock: Clock) {
     let life = lifecycle.clone();
+    let draining = lifecycle.draining();
     lifecycle.spawn("certificates", async move {
-        while life.pause(EVERY).await {
-            match certificates.reload_if_changed(clock.now()) {
-                Ok(true) => tracing::info!(event = "tls.reloaded", "another certificate is in force"),
-                Ok(false) => {}
-                Err(error) => tracing::error!(event = "tls.refused", error = %error, "the new certificate cannot be used; the old one stays"),
+        loop {
+            show_expiry(&certificates);
+            let looked = certificates.look_after(clock.now());
+            let Some(rest) = draining.run_until_cancelled(looked).await else {
+                return;
+            };
+            show_expiry(&certificates);
+            if !life.pause(rest).await {
+                return;
             }
         }
     });
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seconds since 1970 fit for millions of years"
+)]
+fn show_expiry(certificates: &Certificates) {
+    if let Some(at) = certificates.expires_at() {
+        metrics::gauge!("switchboard_tls_certificate_expiry_timestamp_seconds")
+            .set(at.as_second() as f64);
+    }
 }

@@ -78,6 +78,19 @@ fn describe() {
         "switchboard_calls_reaped_total",
         "Calls whose end was never reported and that were closed, by what was found of them."
     );
+    describe_gauge!(
+        "switchboard_tls_certificate_expiry_timestamp_seconds",
+        Unit::Seconds,
+        "When the certificate in use expires, in seconds since 1970."
+    );
+    describe_counter!(
+        "switchboard_tls_certificate_failures_total",
+        "Attempts to replace the certificate that failed; the old one stays."
+    );
+    describe_counter!(
+        "switchboard_config_reload_failures_total",
+        "Configurations that were refused; the old one stays."
+    );
     describe_gauge!("switchboard_active_calls", "Calls in progress.");
     describe_gauge!(
         "switchboard_routing_paused",

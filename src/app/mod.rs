@@ -1,6 +1,7 @@
 //! The composition root: from a configuration to a running appliance. Nobody but the command line and the tests imports this.
 
 mod certificates;
+mod examine;
 pub mod metrics;
 mod reload;
 mod secret;
@@ -18,8 +19,9 @@ use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::admin::{self, Desk};
+pub use examine::{Reached, certificate_of_files, date_of, kept_certificate, reach, verifier};
 pub use reload::say_warnings;
-use reload::{InForce, Rendering};
+use reload::{InForce, Rendering, changed_at_start};
 use tokio::sync::Mutex;
 
 use crate::audit::{Event, Record};
@@ -33,7 +35,7 @@ use crate::flow::{
 };
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
-use crate::http::tls::Certificates;
+use crate::http::tls::{CertificateState, Certificates};
 use crate::http::{Customers, Overload, Parts, ProfilePush, Reads, ShownSettings, router};
 use crate::jobs;
 use crate::jobs::reap::Reaper;
@@ -106,6 +108,7 @@ pub struct Running {
     vault: Vault,
     clock: Clock,
     in_force: Arc<Mutex<InForce>>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// What a process gets from whoever starts it.
@@ -154,7 +157,7 @@ pub async fn start_with(
     let notary = notary(config, &store).await?;
     drop(asking);
     let (server, address) = listen(config, listener).await?;
-    let tls = certificates(config)?.map(Arc::new);
+    let tls = certificates::of(config)?.map(Arc::new);
 
     let braze = braze(config, clock)?;
     braze
@@ -163,6 +166,7 @@ pub async fn start_with(
     let fleet = Fleet::new(dialers_with(config, clock, vault.secret())?);
     let changes = restore(clock, &vault, &store, &braze, &fleet).await;
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
+    parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
     let rest = rest(config, clock)?;
     say_whether_calls_can_be_looked_up(&rest);
@@ -175,13 +179,13 @@ pub async fn start_with(
         ..
     } = &parts.holds;
     jobs::held::restore(&store, policies, waiting, incidents, clock).await;
-    write_first_records(config, clock, &store).await?;
+    let rendering = Rendering::of(config, vault.secret());
+    write_first_records(config, clock, &store, &rendering).await?;
     for change in changes {
         jobs::probe::record(&parts.recorder, clock, change).await;
     }
     let reaper = reaper(config, clock, &store, &parts, &rest);
 
-    let rendering = Rendering::of(config, vault.secret());
     let running = Running {
         address,
         store: store.clone(),
@@ -194,7 +198,8 @@ pub async fn start_with(
         braze: braze.clone(),
         vault,
         clock: clock.clone(),
-        in_force: Arc::new(Mutex::new(InForce::new(rendering))),
+        in_force: Arc::new(Mutex::new(InForce::new(rendering, &config.storage.path))),
+        certificates: tls.clone(),
     };
     start_jobs(lifecycle, &running);
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
@@ -205,6 +210,7 @@ pub async fn start_with(
     }
     let desk = Desk {
         store: store.clone(),
+        edge: parts.edge.clone(),
     };
     admin::start(lifecycle, &config.storage.path, desk);
     let canary = parts.canary.clone();
@@ -239,6 +245,7 @@ impl Running {
             .store(settings::push_secret(config).map(Arc::new));
         let is_other = self.policies.current().version != policy.version;
         self.policies.replace(policy);
+        self.read_certificate_again();
         self.parts.keys.replace(keys);
         self.parts
             .settings
@@ -252,6 +259,18 @@ impl Running {
             jobs::probe::record(&self.parts.recorder, &self.clock, change).await;
         }
         Ok(())
+    }
+
+    /// How it stands with the certificate; `None` where this process speaks no TLS.
+    pub fn certificate(&self) -> Option<CertificateState> {
+        self.certificates.as_ref().map(|of_tls| of_tls.state())
+    }
+
+    /// A certificate that cannot be used is no reason to refuse a configuration: it is told, and the old one stays.
+    fn read_certificate_again(&self) {
+        if let Some(certificates) = &self.certificates {
+            certificates.look_at_files(self.clock.now());
+        }
     }
 
     /// How many calls got the safe answer because there were too many, since the start.
@@ -270,15 +289,25 @@ impl Running {
 }
 
 /// That the process came up, and by which rules.
-async fn write_first_records(config: &Config, clock: &Clock, store: &Store) -> anyhow::Result<()> {
+async fn write_first_records(
+    config: &Config,
+    clock: &Clock,
+    store: &Store,
+    rendering: &Rendering,
+) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let started = vec![
+    let mut started = vec![
         Record::of_service(clock.now(), Event::ServiceStarted { version }),
         Record::of_service(clock.now(), Event::RulesetLoaded(config.ruleset.clone())),
     ];
+    let changed = changed_at_start(&config.storage.path, rendering);
+    started.extend(changed.map(|event| Record::of_service(clock.now(), event)));
     match store.append(started).await {
         // On a disk that takes nothing now, calls are answered all the same.
-        Ok(_) | Err(StoreError::Deferred) => Ok(()),
+        Ok(_) | Err(StoreError::Deferred) => {
+            rendering.keep(&config.storage.path);
+            Ok(())
+        }
         Err(error) => Err(error).context("cannot write the first record"),
     }
 }
@@ -531,16 +560,6 @@ fn limits(config: &Config) -> Limits {
     let mut limits = Limits::default();
     limits.uncapped.extend(&config.server.trusted_proxies);
     limits
-}
-
-fn certificates(config: &Config) -> anyhow::Result<Option<Certificates>> {
-    config
-        .server
-        .tls
-        .as_ref()
-        .map(|tls| Certificates::load(&tls.certificate, &tls.private_key))
-        .transpose()
-        .context("cannot use [server.tls]")
 }
 
 /// The Braze client of a configuration.

@@ -1,6 +1,9 @@
 //! One path for every reload: a signal and an administrator's request end here. What comes of it is recorded, and told to whoever asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
@@ -26,8 +29,8 @@ const AT_START_ONLY: [&str; 11] = [
     "storage.signing_key",
     "logging",
 ];
-/// How a secret begins in a rendering; no value of the file does.
-const SECRET: &str = "\u{0}secret ";
+/// How a secret begins in a rendering.
+const SECRET: &str = "(secret) ";
 
 /// A configuration as keys and values; of secrets, fingerprints. Two are equal where the configurations are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +84,52 @@ impl Rendering {
     fn record(&self) -> BTreeMap<String, String> {
         self.0.clone()
     }
+
+    /// The one that was in force last on this database, where that is known.
+    fn kept(database: &Path) -> Option<Self> {
+        let kept = fs::read(kept_beside(database)).ok()?;
+        serde_json::from_slice(&kept).ok().map(Self)
+    }
+
+    /// Keeps it for comparison at the next start. The audit log holds it too; without the file, the next start records it whole.
+    pub(super) fn keep(&self, database: &Path) {
+        let path = kept_beside(database);
+        let unfinished = path.with_extension("config.new");
+        let write = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&unfinished)?;
+            file.write_all(&serde_json::to_vec(&self.0)?)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, &path)
+        };
+        if let Err(error) = write() {
+            tracing::warn!(event = "config.not_kept", error = %error, path = %path.display(), "the next start cannot tell what changed");
+        }
+    }
+}
+
+fn kept_beside(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".config");
+    path.into()
+}
+
+/// What a start has to record of the configuration: that it is another one than in force last, or which one it is where that is not known.
+pub(super) fn changed_at_start(database: &Path, rendering: &Rendering) -> Option<Event> {
+    let before = Rendering::kept(database);
+    if before.as_ref() == Some(rendering) {
+        return None;
+    }
+    Some(Event::ConfigChanged(Box::new(ConfigChanged {
+        by: "start".to_owned(),
+        changes: before.map_or_else(Vec::new, |before| before.changes_to(rendering)),
+        needs_restart: Vec::new(),
+        in_force: rendering.record(),
+    })))
 }
 
 fn is_below(key: &str, section: &str) -> bool {
@@ -91,13 +140,15 @@ fn is_below(key: &str, section: &str) -> bool {
 /// The configuration that the process was started with, and the last one that it has taken.
 #[derive(Debug)]
 pub(super) struct InForce {
+    database: PathBuf,
     started: Rendering,
     loaded: Rendering,
 }
 
 impl InForce {
-    pub(super) fn new(started: Rendering) -> Self {
+    pub(super) fn new(started: Rendering, database: &Path) -> Self {
         Self {
+            database: database.to_owned(),
             loaded: started.clone(),
             started,
         }
@@ -134,6 +185,7 @@ impl Running {
             let event = Event::ConfigChanged(Box::new(changed));
             let record = Record::of_service(self.clock.now(), event);
             self.parts.recorder.note(record).await;
+            rendering.keep(&in_force.database);
         }
         tracing::info!(
             event = "config.reloaded",
@@ -287,8 +339,8 @@ mod tests {
 
     #[test]
     fn of_a_secret_only_the_change_is_told() {
-        let before = rendering(&[("k", "\u{0}secret aa")]);
-        let after = rendering(&[("k", "\u{0}secret bb")]);
+        let before = rendering(&[("k", "(secret) aa")]);
+        let after = rendering(&[("k", "(secret) bb")]);
         assert_eq!(
             before.changes_to(&after),
             [ConfigChange {
@@ -299,6 +351,24 @@ mod tests {
             }]
         );
         assert_eq!(before.changes_to(&before), []);
+    }
+
+    #[test]
+    fn a_start_tells_what_is_different_since_the_last_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("switchboard.db");
+        let told = |rendering: &Rendering| match changed_at_start(&database, rendering) {
+            Some(Event::ConfigChanged(changed)) => Some((changed.changes.len(), changed.in_force)),
+            _ => None,
+        };
+        let first = rendering(&[("a", "1")]);
+        assert_eq!(told(&first), Some((0, first.record())), "which one it is");
+        first.keep(&database);
+        assert_eq!(told(&first), None);
+        let second = rendering(&[("a", "2")]);
+        assert_eq!(told(&second), Some((1, second.record())));
+        second.keep(&database);
+        assert_eq!(told(&second), None);
     }
 
     #[test]

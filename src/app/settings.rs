@@ -37,8 +37,19 @@ pub(super) fn rest_client() -> anyhow::Result<reqwest::Client> {
     client(REST_CONNECT_TIMEOUT)
 }
 
-/// No redirects, no proxies from the environment.
+/// The client that looks at the certificates of others.
+pub(super) fn examining_client() -> anyhow::Result<reqwest::Client> {
+    let client = builder(REST_CONNECT_TIMEOUT).tls_info(true);
+    client.build().context("cannot build the HTTP client")
+}
+
 fn client(connect_timeout: Duration) -> anyhow::Result<reqwest::Client> {
+    let client = builder(connect_timeout).build();
+    client.context("cannot build the HTTP client")
+}
+
+/// No redirects, no proxies from the environment.
+fn builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
     // A second installation is refused and changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
@@ -48,8 +59,6 @@ fn client(connect_timeout: Duration) -> anyhow::Result<reqwest::Client> {
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .context("cannot build the HTTP client")
 }
 
 pub(super) fn policy(config: &Config) -> Policy {

@@ -1,18 +1,29 @@
 //! `switchboard doctor`: asks the world whether the appliance can do its work. Nothing is changed, and no call is placed.
 
+mod finding;
+mod here;
+mod outside;
+mod signature;
+
 use serde::Serialize;
 
 use super::{Exit, Global, load, output, runtime};
-use crate::app;
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::store::migrate;
+use finding::{Finding, Severity};
 
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
     /// Ask nobody outside this machine
     #[arg(long)]
     offline: bool,
+    #[command(subcommand)]
+    about: Option<About>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum About {
+    /// Say why a webhook of Twilio's was refused: which URL, host, query or token its signature was made with
+    Signature(signature::Arguments),
 }
 
 /// The `--json` document.
@@ -22,143 +33,69 @@ struct Examination {
     findings: Vec<Finding>,
 }
 
-/// One thing that was looked at.
-#[derive(Debug, Serialize)]
-struct Finding {
-    check: String,
-    severity: Severity,
-    message: String,
-    hint: Option<&'static str>,
-    line: Option<usize>,
-    column: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Severity {
-    Ok,
-    Warning,
-    Error,
-}
-
-impl Severity {
-    fn mark(self) -> &'static str {
-        match self {
-            Self::Ok => "ok     ",
-            Self::Warning => "warning",
-            Self::Error => "ERROR  ",
-        }
-    }
-}
-
-impl Finding {
-    fn well(check: &str, message: impl Into<String>) -> Self {
-        Self {
-            check: check.to_owned(),
-            severity: Severity::Ok,
-            message: message.into(),
-            hint: None,
-            line: None,
-            column: None,
-        }
-    }
-
-    fn wrong(severity: Severity, check: &str, message: String, hint: &'static str) -> Self {
-        Self {
-            severity,
-            hint: Some(hint),
-            ..Self::well(check, message)
-        }
-    }
-}
-
-pub(super) fn run(arguments: Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = match load(global) {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
     let config = &loaded.config;
-    let mut findings = vec![
-        Finding::well("configuration", "every key can be used"),
-        database(config),
-        lost_callbacks(config)?,
-    ];
+    if let Some(About::Signature(arguments)) = &arguments.about {
+        return signature::run(arguments, config, global);
+    }
+    let mut findings = vec![configuration(&loaded)];
+    let server = here::server(config);
+    let is_running = server.is_some();
+    findings.extend(here::findings(config, server.as_ref())?);
     if !arguments.offline {
-        findings.extend(runtime()?.block_on(outside(config))?);
+        findings.extend(runtime()?.block_on(outside::findings(config, is_running))?);
     }
-    let ok = findings.iter().all(|f| f.severity != Severity::Error);
+    conclude(findings, global)
+}
+
+fn configuration(loaded: &crate::config::Loaded) -> Finding {
+    let check = "configuration";
+    match loaded.warnings.len() {
+        0 => Finding::well(check, "every key can be used"),
+        n => Finding::warning(
+            check,
+            format!("every key can be used; {n} deserve a look"),
+            "`check-config` shows them with their lines",
+        ),
+    }
+}
+
+/// Prints the findings, and says how to end: what could only not be asked now is worth another try.
+fn conclude(findings: Vec<Finding>, global: &Global) -> anyhow::Result<Exit> {
+    let errors = || {
+        let graver = findings.iter();
+        graver.filter(|finding| finding.severity == Severity::Error)
+    };
+    let exit = if errors().next().is_none() {
+        Exit::Done
+    } else if errors().all(|finding| finding.is_temporary) {
+        Exit::TryAgain
+    } else {
+        Exit::Failed
+    };
     if global.json {
-        output::document(&Examination { ok, findings })?;
+        output::document(&Examination {
+            ok: exit == Exit::Done,
+            findings,
+        })?;
     } else {
-        findings.iter().for_each(print);
-    }
-    Ok(if ok { Exit::Done } else { Exit::Failed })
-}
-
-fn print(finding: &Finding) {
-    let mark = finding.severity.mark();
-    output::line(&format!("{mark} {}: {}", finding.check, finding.message));
-    if let Some(hint) = finding.hint {
-        output::line(&format!("        {hint}"));
-    }
-}
-
-fn database(config: &Config) -> Finding {
-    let check = "database";
-    match migrate::status(&config.storage.path) {
-        Ok(status) if status.pending.is_empty() => {
-            Finding::well(check, format!("schema {}", status.current))
+        for finding in &findings {
+            finding.print();
         }
-        Ok(status) => Finding::wrong(
-            Severity::Warning,
-            check,
-            format!("schema {} of {}", status.current, status.latest),
-            "`serve` brings it up to date at its start, after a backup; so does `migrate up`",
-        ),
-        Err(error) => Finding::wrong(
-            Severity::Error,
-            check,
-            format!("{:#}", anyhow::Error::from(error)),
-            "restore a backup, or set `[storage] path` to the right file",
-        ),
+        let count = |severity| {
+            let found = findings.iter();
+            found.filter(|finding| finding.severity == severity).count()
+        };
+        output::line(&format!(
+            "{} checks: {} errors, {} warnings",
+            findings.len(),
+            count(Severity::Error),
+            count(Severity::Warning)
+        ));
     }
-}
-
-/// Whether Twilio can be asked what became of a call whose callbacks were lost.
-fn lost_callbacks(config: &Config) -> anyhow::Result<Finding> {
-    let check = "lost callbacks";
-    Ok(match app::rest(config, &Clock::system())?.can_ask() {
-        Ok(()) => Finding::well(check, "Twilio can be asked what became of a call"),
-        Err(why) => Finding::wrong(
-            Severity::Warning,
-            check,
-            format!("{why}: a call whose callbacks are lost stays open for hours"),
-            "set `auth_token`, or `api_key_sid` and `api_key_secret`, under [twilio]",
-        ),
-    })
-}
-
-/// Braze, and every dialer.
-async fn outside(config: &Config) -> anyhow::Result<Vec<Finding>> {
-    let clock = Clock::system();
-    let probe = app::braze(config, &clock)?.probe().await;
-    let mut findings = vec![if probe.ok {
-        Finding::well("braze", probe.message)
-    } else {
-        let hint = "check `base_url`, and that `api_key` has the permission users.export.ids";
-        Finding::wrong(Severity::Error, "braze", probe.message, hint)
-    }];
-    for dialer in app::dialers_without_callers(config, &clock)? {
-        let report = dialer.test().await;
-        for check in report.checks {
-            let name = format!("{} {}", report.dialer, check.name);
-            findings.push(if check.ok {
-                Finding::well(&name, check.message)
-            } else {
-                let hint = "`test-dialer` asks this dialer alone";
-                Finding::wrong(Severity::Error, &name, check.message, hint)
-            });
-        }
-    }
-    Ok(findings)
+    Ok(exit)
 }

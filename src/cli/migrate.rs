@@ -1,6 +1,6 @@
 //! `switchboard migrate`: the version of the database schema.
 
-use super::{Exit, Global, load, output};
+use super::{Exit, Global, load, output, serve};
 use crate::app;
 use crate::clock::Clock;
 use crate::store::migrate;
@@ -56,12 +56,18 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let status = match done.and_then(|_| migrate::status(path)) {
         Ok(status) => status,
         Err(error) => {
+            // The configuration is not at fault here.
+            let exit = match serve::exit_of(&error) {
+                Exit::Usage => Exit::Usage,
+                Exit::TryAgain => Exit::TryAgain,
+                Exit::Done | Exit::Failed | Exit::Configuration => Exit::Failed,
+            };
             output::complain(&format!(
                 "{}: {:#}",
                 path.display(),
                 anyhow::Error::from(error)
             ));
-            return Ok(Exit::Failed);
+            return Ok(exit);
         }
     };
     if global.json {

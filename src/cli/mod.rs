@@ -1,10 +1,13 @@
 //! The command line: every command parses its arguments, calls the library and turns the result into text or JSON and an exit code.
 
 mod check_config;
+mod completions;
 mod demo;
 mod doctor;
 mod explain;
+mod init;
 mod key;
+mod man;
 mod migrate;
 mod output;
 mod replay;
@@ -78,8 +81,14 @@ enum Command {
     Explain(explain::Arguments),
     /// Execute recorded decisions again; any difference is an error
     Replay(replay::Arguments),
+    /// Write a first configuration, with generated keys
+    Init(Box<init::Arguments>),
     /// Make API keys
     Key(key::Arguments),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::Arguments),
+    /// Print the manual page, as roff
+    Man,
 }
 
 /// How a command ended; becomes the exit code.
@@ -127,12 +136,15 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Serve => serve::run(global),
         Command::Demo(arguments) => demo::run(arguments, global),
         Command::CheckConfig => check_config::run(global),
-        Command::Doctor(arguments) => doctor::run(*arguments, global),
+        Command::Doctor(arguments) => doctor::run(arguments, global),
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => test_dialer::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Replay(arguments) => replay::run(arguments, global),
+        Command::Init(arguments) => init::run(arguments, global),
         Command::Key(arguments) => key::run(arguments, global),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Man => man::run(),
     }
 }
 

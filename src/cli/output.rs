@@ -9,6 +9,11 @@ pub(super) fn line(text: &str) {
     write_line(io::stdout().lock(), text);
 }
 
+/// Prints a result of many lines, which ends with its own line break.
+pub(super) fn text(text: &str) {
+    write_line(io::stdout().lock(), text.trim_end_matches('\n'));
+}
+
 /// Prints a result as one JSON document.
 pub(super) fn document(document: &impl Serialize) -> anyhow::Result<()> {
     line(&serde_json::to_string_pretty(document)?);

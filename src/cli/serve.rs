@@ -83,27 +83,35 @@ fn without_core_dumps() {
 /// Says why it does not start, and whether trying again may help.
 pub(super) fn refuse(error: StartError) -> Exit {
     let exit = match &error {
-        StartError::Store {
-            source:
-                OpenError::Newer { .. }
-                | OpenError::Foreign { .. }
-                | OpenError::NotADatabase { .. }
-                | OpenError::WrongSecret { .. },
-            ..
-        }
-        | StartError::Secret(
+        StartError::Store { source, .. } => exit_of(source),
+        StartError::Secret(
             SecretError::Missing { .. } | SecretError::Empty { .. } | SecretError::Exposed { .. },
         )
         | StartError::Exposed { .. } => Exit::Configuration,
-        StartError::Store {
-            source: OpenError::InUse { .. },
-            ..
-        }
-        | StartError::Listen { .. } => Exit::TryAgain,
-        StartError::Store { .. } | StartError::Secret(_) | StartError::Other(_) => Exit::Failed,
+        StartError::Listen { .. } => Exit::TryAgain,
+        StartError::Secret(_) | StartError::Other(_) => Exit::Failed,
     };
     output::complain(&format!("{:#}", anyhow::Error::from(error)));
     exit
+}
+
+/// Whether another database, a newer program, or another moment is needed.
+pub(super) fn exit_of(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Newer { .. }
+        | OpenError::Foreign { .. }
+        | OpenError::NotADatabase { .. }
+        | OpenError::WrongSecret { .. } => Exit::Configuration,
+        OpenError::InUse { .. } => Exit::TryAgain,
+        OpenError::NoSuchVersion { .. } => Exit::Usage,
+        OpenError::StrayLog { .. }
+        | OpenError::OldSqlite { .. }
+        | OpenError::Setting { .. }
+        | OpenError::BackupDamaged { .. }
+        | OpenError::File { .. }
+        | OpenError::Sqlite(_)
+        | OpenError::Start(_) => Exit::Failed,
+    }
 }
 
 fn telemetry_settings(config: &Config, global: &Global) -> telemetry::Settings {

@@ -47,7 +47,7 @@ pub use http_dialer::{HeaderValue, HttpDialer, PLACEHOLDERS};
 pub use logging::{Format, Logging};
 pub use problem::{Problem, Rejected, Severity};
 pub use routing::Routing;
-pub use secret::Secret;
+pub use secret::{PLACEHOLDER_SECRET, Secret};
 pub use server::{Acme, Server, Tls};
 pub use show::{Shown, ShownValue, show};
 pub use storage::{MIN_RETENTION, Storage};

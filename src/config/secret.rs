@@ -39,6 +39,9 @@ impl PartialEq for Secret {
 }
 impl Eq for Secret {}
 
+/// Stands in the file of a secret until somebody puts the secret there.
+pub const PLACEHOLDER_SECRET: &str = "REPLACE-ME";
+
 const FORMS: [&str; 3] = ["file", "env", "credential"];
 const HOW: &str = "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }";
 
@@ -53,6 +56,12 @@ impl Value<'_> {
         if secret.expose().is_empty() {
             return Err(
                 Fault::new("is an empty secret").hint("put the secret in, or leave the key out")
+            );
+        }
+        if secret.expose() == PLACEHOLDER_SECRET {
+            self.warn(
+                Fault::new("is still the placeholder that init has written")
+                    .hint("put the secret in its place"),
             );
         }
         Ok(secret)

@@ -53,6 +53,8 @@ pub struct Acme {
     pub contact: String,
     /// The directory of the authority. Default: Let's Encrypt.
     pub directory: String,
+    /// Authorities to trust for the directory in place of those of the system, PEM. Default: none.
+    pub ca: Option<PathBuf>,
     /// Where account and certificates are kept. Default: `acme` beside the database.
     pub cache: PathBuf,
 }
@@ -165,6 +167,7 @@ impl Acme {
             value.mail_address()
         });
         let directory = section.or("directory", LETS_ENCRYPT.to_owned(), Value::request_url);
+        let ca = section.optional("ca", Value::path);
         let cache = section.or("cache", state_directory.join("acme"), Value::path);
         if let (Some(domains), Some(url)) = (&domains, public_url)
             && !domains.is_empty()
@@ -185,6 +188,7 @@ impl Acme {
             domains: domains?,
             contact: contact?,
             directory,
+            ca,
             cache,
         })
     }

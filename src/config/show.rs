@@ -142,11 +142,15 @@ impl List {
             domains,
             contact,
             directory,
+            ca,
             cache,
         } = acme;
         self.all("server.acme.domains", domains);
         self.plain("server.acme.contact", contact);
         self.plain("server.acme.directory", directory);
+        if let Some(ca) = ca {
+            self.path("server.acme.ca", ca);
+        }
         self.path("server.acme.cache", cache);
     }
 

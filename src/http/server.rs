@@ -25,7 +25,7 @@ use tower::Service;
 pub use body::body_timed_out;
 pub use request_id::RequestId;
 
-use crate::http::tls::Certificates;
+use crate::http::tls::{Certificates, is_challenge};
 use crate::lifecycle::Lifecycle;
 use admission::{Admission, Admitted};
 use answer::Link;
@@ -275,6 +275,7 @@ impl House {
         };
         let handshake = certificates.acceptor().accept(stream);
         let failed = match tokio::time::timeout(self.limits.handshake, handshake).await {
+            Ok(Ok(stream)) if is_challenge(&stream) => return,
             Ok(Ok(stream)) => {
                 return self.converse(stream, peer, Tls(true), admitted, app).await;
             }

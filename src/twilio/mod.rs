@@ -10,6 +10,8 @@ mod edge;
 mod event;
 mod extract;
 mod form;
+mod numbers;
+mod pasted;
 mod rest;
 mod signature;
 mod signed_url;
@@ -23,6 +25,8 @@ pub use event::{
 };
 pub use extract::{BODY_LIMIT, BODY_TIMEOUT, Refusal, SourceAddress, Webhook};
 pub use form::Form;
+pub use numbers::{NumberFault, NumberSettings, OVERRIDES};
+pub use pasted::Pasted;
 pub use rest::{CallFate, CannotAsk, Credentials, NoAnswer, Rest, RestSettings, UnusableBase};
 pub use signature::{
     KeyUsed, SharedKey, SignatureError, SignedRequest, UnusableSettings, Verifier, VerifierSettings,

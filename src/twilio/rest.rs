@@ -12,9 +12,12 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::NumberSettings;
 use super::event::end_reason;
 use crate::call::{CallId, EndReason};
 use crate::clock::Clock;
@@ -23,6 +26,8 @@ use crate::clock::Clock;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// No answer is read beyond this; a call has about two kilobytes.
 const MAX_BODY: usize = 256 * 1024;
+/// Pages of numbers that are read: 50 numbers each.
+const PAGES: usize = 20;
 /// The error code of a resource that is not there.
 const NOT_FOUND: u64 = 20_404;
 
@@ -175,18 +180,14 @@ impl Active {
         }
     }
 
-    fn url_of(&self, call: &CallId) -> Url {
+    /// The address of something that belongs to the account.
+    fn url_of(&self, path_in_account: &[&str]) -> Url {
         let mut url = self.base.clone();
-        let file = format!("{call}.json");
         // Fails only for addresses without a host, which `try_new` refuses.
         if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend([
-                "2010-04-01",
-                "Accounts",
-                &self.settings.account_sid,
-                "Calls",
-                &file,
-            ]);
+            path.pop_if_empty()
+                .extend(["2010-04-01", "Accounts", &self.settings.account_sid])
+                .extend(path_in_account);
         }
         url.set_query(None);
         url.set_fragment(None);
@@ -223,9 +224,34 @@ impl Rest {
             return Err(CannotAsk::ForeignCall.into());
         }
         let active = self.active.load_full();
+        let url = active.url_of(&["Calls", &format!("{call}.json")]);
+        self.ask(&active, &url).await?.fate(call)
+    }
+
+    /// The settings of every number of the account.
+    pub async fn numbers(&self) -> Result<Vec<NumberSettings>, NoAnswer> {
+        let active = self.active.load_full();
+        let mut url = active.url_of(&["IncomingPhoneNumbers.json"]);
+        url.set_query(Some("PageSize=50"));
+        let mut numbers = Vec::new();
+        for _ in 0..PAGES {
+            let page: Page = self.ask(&active, &url).await?.read()?;
+            numbers.extend(page.incoming_phone_numbers);
+            // An address on another host would be given the credentials.
+            let next = page.next_page_uri.filter(|next| next.starts_with('/'));
+            match next.and_then(|next| active.base.join(&next).ok()) {
+                Some(next) if next.origin() == active.base.origin() => url = next,
+                Some(_) | None => return Ok(numbers),
+            }
+        }
+        Ok(numbers)
+    }
+
+    /// Asks with the credentials that are let in.
+    async fn ask(&self, active: &Active, url: &Url) -> Result<Answer, NoAnswer> {
         loop {
             let (place, credentials) = active.credentials()?;
-            let answered = tokio::time::timeout(TIMEOUT, self.ask(&active, credentials, call));
+            let answered = tokio::time::timeout(TIMEOUT, self.ask_as(credentials, url));
             let answer = match answered.await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => return Err(later(None, words(&error))),
@@ -238,19 +264,14 @@ impl Rest {
                 active.refuse(place, answer.status);
                 continue;
             }
-            return answer.fate(call);
+            return Ok(answer);
         }
     }
 
-    async fn ask(
-        &self,
-        active: &Active,
-        credentials: &Credentials,
-        call: &CallId,
-    ) -> reqwest::Result<Answer> {
+    async fn ask_as(&self, credentials: &Credentials, url: &Url) -> reqwest::Result<Answer> {
         let mut response = self
             .http
-            .get(active.url_of(call))
+            .get(url.clone())
             .basic_auth(&credentials.user, Some(credentials.secret.as_str()))
             .header(ACCEPT, "application/json")
             .send()
@@ -271,6 +292,14 @@ impl Rest {
     }
 }
 
+/// A page of the account's numbers.
+#[derive(Deserialize)]
+struct Page {
+    incoming_phone_numbers: Vec<NumberSettings>,
+    #[serde(default)]
+    next_page_uri: Option<String>,
+}
+
 impl fmt::Debug for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Rest")
@@ -289,6 +318,19 @@ struct Answer {
 }
 
 impl Answer {
+    /// The body of a good answer.
+    fn read<T: DeserializeOwned>(self) -> Result<T, NoAnswer> {
+        match (self.status, self.json) {
+            (200, Some(json)) => serde_json::from_value(json)
+                .map_err(|error| later(None, format!("an answer that is not Twilio's: {error}"))),
+            (200, None) => Err(later(None, "an answer that is not Twilio's")),
+            (status, _) => Err(later(
+                self.retry_after,
+                format!("Twilio's REST API refuses the question ({status})"),
+            )),
+        }
+    }
+
     fn fate(&self, call: &CallId) -> Result<CallFate, NoAnswer> {
         let code = self
             .json
@@ -534,7 +576,7 @@ mod tests {
         assert!(!format!("{settings:?}").contains("very-secret"));
         let active = Active::try_new(settings).unwrap();
         assert_eq!(
-            active.url_of(&call()).as_str(),
+            active.url_of(&["Calls", &format!("{SID}.json")]).as_str(),
             format!("http://127.0.0.1:9/base/2010-04-01/Accounts/AC1/Calls/{SID}.json")
         );
     }

@@ -5,10 +5,15 @@
     reason = "helpers of tests"
 )]
 
+mod acme;
 mod check_config;
 mod commands;
+mod doctor;
+mod exits;
+mod init;
 mod serve;
 mod systemd;
+mod tls;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -67,7 +67,15 @@ const SHELL: &[(&str, &[&str])] = &[
     ),
     (
         "admin",
-        &["core", "clock", "lifecycle", "flow", "braze", "store"],
+        &[
+            "core",
+            "clock",
+            "lifecycle",
+            "flow",
+            "braze",
+            "store",
+            "twilio",
+        ],
     ),
     ("simulator", &["phone", "clock"]),
 ];

@@ -18,6 +18,7 @@ use super::page::{Asked, Data, List, checked};
 use super::{Reads, data};
 use crate::audit::Kind;
 use crate::flow::{NoReload, Reloads};
+use crate::http::tls::{CertificateState, Certificates};
 use crate::store::RecordsAsked;
 
 /// One key of the configuration.
@@ -91,24 +92,51 @@ impl SettingsDocument {
     }
 }
 
+/// The configuration in force, and how it stands with the certificate.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = SettingsNow)]
+pub(in super::super) struct SettingsNow {
+    #[serde(flatten)]
+    document: SettingsDocument,
+    /// The certificate that is served; null where this process speaks no TLS.
+    certificate: Option<CertificateState>,
+}
+
 /// The configuration in force, replaceable as a whole. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ShownSettings(Arc<ArcSwap<SettingsDocument>>);
+pub struct ShownSettings {
+    document: Arc<ArcSwap<SettingsDocument>>,
+    certificates: Option<Arc<Certificates>>,
+}
 
 impl ShownSettings {
     /// Starts with `document`.
     pub fn new(document: SettingsDocument) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(document)))
+        Self {
+            document: Arc::new(ArcSwap::from_pointee(document)),
+            certificates: None,
+        }
+    }
+
+    /// Shows how it stands with these certificates, too.
+    pub fn with_certificates(self, certificates: Option<Arc<Certificates>>) -> Self {
+        Self {
+            certificates,
+            ..self
+        }
     }
 
     /// Shows another configuration from now on.
     pub fn replace(&self, document: SettingsDocument) {
-        self.0.store(Arc::new(document));
+        self.document.store(Arc::new(document));
     }
 
     /// The configuration in force now.
-    pub(in super::super) fn current(&self) -> Arc<SettingsDocument> {
-        self.0.load_full()
+    pub(in super::super) fn current(&self) -> SettingsNow {
+        SettingsNow {
+            document: SettingsDocument::clone(&self.document.load()),
+            certificate: self.certificates.as_ref().map(|of_tls| of_tls.state()),
+        }
     }
 }
 
@@ -117,10 +145,10 @@ impl ShownSettings {
     get,
     path = "/settings",
     tag = "settings",
-    responses((status = 200, description = "The configuration.", body = Data<SettingsDocument>))
+    responses((status = 200, description = "The configuration.", body = Data<SettingsNow>))
 )]
 pub(super) async fn current(_: Viewer, State(settings): State<ShownSettings>) -> Response {
-    data(&*settings.current())
+    data(settings.current())
 }
 
 /// Who changed what, when: changes of the configuration, newest first.

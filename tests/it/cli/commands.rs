@@ -71,7 +71,7 @@ async fn the_schema_goes_up_and_down_and_says_where_it_stands() {
     place
         .run(&["migrate", "down", "--to", "999"])
         .await
-        .exits(1);
+        .exits(2);
     assert_eq!(
         status(&["migrate", "status", "--json"]).await,
         (latest, latest, 0)

@@ -234,21 +234,56 @@ async fn a_reload_takes_a_valid_file_and_refuses_an_invalid_one() {
     let recorded: String = database.query_row(recorded, [], |row| row.get(0)).unwrap();
     assert_no_secret(&recorded);
     let lines: Vec<&str> = recorded.lines().collect();
-    assert_eq!(lines.len(), 3, "{recorded}");
+    assert_eq!(lines.len(), 4, "{recorded}");
     assert!(
-        lines[0].contains("did you mean score_attribute?"),
+        lines[1].contains("did you mean score_attribute?"),
         "{recorded}"
     );
     assert!(
-        lines[1].starts_with("config_changed") && lines[1].contains(r#""by":"SIGHUP","changes":[{"key":"routing.rules[0].dialers","from":"dialfire, zendesk","to":"zendesk, dialfire"}]"#),
+        lines[2].starts_with("config_changed") && lines[2].contains(r#""by":"SIGHUP","changes":[{"key":"routing.rules[0].dialers","from":"dialfire, zendesk","to":"zendesk, dialfire"}]"#),
         "{recorded}"
     );
-    assert!(lines[2].starts_with("config_refused"), "{recorded}");
+    assert!(lines[3].starts_with("config_refused"), "{recorded}");
 
     served.signal("TERM");
     let (code, lines) = served.end().await;
     assert_eq!(code, Some(0));
     assert_clean(&lines);
+}
+
+#[tokio::test]
+async fn a_start_with_another_configuration_records_what_changed_since_the_last() {
+    let place = Place::new();
+    for change in [None, Some(("budget = \"3s\"", "made-up-other-token")), None] {
+        if let Some((budget, token)) = change {
+            place.reconfigure("default_dialer", &format!("{budget}\ndefault_dialer"));
+            place.reconfigure(made_up::AUTH_TOKEN, token);
+        }
+        let served = Served::start(&place).await;
+        served.signal("TERM");
+        assert_eq!(served.end().await.0, Some(0));
+    }
+    let database = rusqlite::Connection::open(place.path("switchboard.db")).unwrap();
+    let mut recorded = database
+        .prepare("SELECT detail FROM audit_records WHERE kind = 'config_changed' ORDER BY id")
+        .unwrap();
+    let details: Vec<Value> = recorded
+        .query_map([], |row| row.get::<_, String>(0))
+        .unwrap()
+        .map(|detail| serde_json::from_str(&detail.unwrap()).unwrap())
+        .collect();
+    assert_eq!(details.len(), 2, "{details:#?}");
+    assert_eq!(details[0]["changes"], serde_json::json!([]));
+    assert_eq!(details[0]["in_force"]["routing.budget"], "2s");
+    assert_eq!(details[1]["by"], "start");
+    assert_eq!(
+        details[1]["changes"],
+        serde_json::json!([
+            {"key": "routing.budget", "from": "2s", "to": "3s"},
+            {"key": "twilio.auth_token[0]", "from": null, "to": null, "secret": true},
+        ])
+    );
+    assert!(!format!("{details:?}").contains("made-up-other-token"));
 }
 
 #[tokio::test]

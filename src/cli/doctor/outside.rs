@@ -1,0 +1,214 @@
+//! What is asked of others: Twilio and its numbers, Braze, the dialers, the public address.
+
+use jiff::SignedDuration;
+
+use super::Finding;
+use crate::app::{self, Reached};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::twilio::{NoAnswer, NumberSettings};
+use crate::twiml::CallbackUrls;
+
+/// A clock further off than this makes records hard to compare with Twilio's.
+const OFF: SignedDuration = SignedDuration::from_secs(5);
+/// One further off than this makes certificates and sessions fail.
+const FAR_OFF: SignedDuration = SignedDuration::from_secs(60);
+
+pub(super) async fn findings(config: &Config, is_running: bool) -> anyhow::Result<Vec<Finding>> {
+    let clock = Clock::system();
+    let mut findings = vec![time(config, &clock).await?];
+    findings.extend(public_url(config, is_running).await?);
+    findings.extend(numbers(config, &clock, is_running).await?);
+    let probe = app::braze(config, &clock)?.probe().await;
+    findings.push(if probe.ok {
+        Finding::well("braze", probe.message)
+    } else {
+        let hint = "check `base_url`, and that `api_key` has the permission users.export.ids";
+        Finding::error("braze", probe.message, hint)
+    });
+    for dialer in app::dialers_without_callers(config, &clock)? {
+        let report = dialer.test().await;
+        for check in report.checks {
+            let name = format!("{} {}", report.dialer, check.name);
+            findings.push(if check.ok {
+                Finding::well(&name, check.message)
+            } else {
+                let hint = "`test-dialer` asks this dialer alone";
+                Finding::error(&name, check.message, hint)
+            });
+        }
+    }
+    Ok(findings)
+}
+
+/// Compares this machine's clock with those of Twilio and Braze.
+async fn time(config: &Config, clock: &Clock) -> anyhow::Result<Finding> {
+    let check = "clock";
+    for (name, url) in [
+        ("Twilio", &config.twilio.api_base),
+        ("Braze", &config.braze.base_url),
+    ] {
+        let before = clock.now();
+        let Some(theirs) = app::date_of(url).await? else {
+            continue;
+        };
+        let after = clock.now();
+        // Their second may have begun before the question and ended after the answer.
+        let ahead = before.duration_since(theirs) - SignedDuration::from_secs(1);
+        let behind = theirs.duration_since(after);
+        let off = ahead.max(behind).max(SignedDuration::ZERO);
+        let message = format!("within {} s of {name}'s", off.as_secs().max(1));
+        let hint = "let the system keep its clock: timedatectl set-ntp true";
+        let wrong = format!("{} s away from {name}'s", off.as_secs());
+        return Ok(if off > FAR_OFF {
+            Finding::error(check, wrong, hint)
+        } else if off > OFF {
+            Finding::warning(check, wrong, hint)
+        } else {
+            Finding::well(check, message)
+        });
+    }
+    Ok(Finding::warning(
+        check,
+        "nobody outside told the time",
+        "let the connections to Twilio and Braze through, and look again",
+    ))
+}
+
+/// Whether the public address leads here, over TLS that Twilio accepts.
+async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Finding>> {
+    let check = "public URL";
+    let url = &config.server.public_url;
+    let wrong = |message: String, hint: &str| {
+        if is_running {
+            Finding::error(check, message, hint)
+        } else {
+            let message = format!("{message}; no server runs here now");
+            Finding::warning(check, message, hint)
+        }
+    };
+    Ok(match app::reach(url).await? {
+        Reached::NoAddress { why } => vec![wrong(
+            format!("{} has no address: {why}", url.host()),
+            "point its A or AAAA record to this machine",
+        )],
+        Reached::NoAnswer { why } => vec![
+            wrong(
+                format!("{} gives no answer: {why}", url.as_str()),
+                "let port 443 through to the listener; the certificate must be of a public authority and for this name",
+            )
+            .for_now(),
+        ],
+        Reached::Other { status } => vec![wrong(
+            format!("{} answers {status}, but not as Switchboard", url.as_str()),
+            "the name or the proxy leads to another machine or path",
+        )],
+        Reached::Ours {
+            version,
+            certificate,
+        } => {
+            let mut findings = vec![Finding::well(
+                check,
+                format!("{} leads to Switchboard {version}", url.as_str()),
+            )];
+            if let Some(certificate) = certificate {
+                findings.push(shown_certificate(config, &certificate, url.host()));
+            }
+            findings
+        }
+    })
+}
+
+fn shown_certificate(
+    config: &Config,
+    shown: &crate::http::tls::CertificateState,
+    host: &str,
+) -> Finding {
+    let check = "public certificate";
+    let until = shown
+        .expires_at
+        .map(|at| at.to_string())
+        .unwrap_or_default();
+    let ours = config
+        .server
+        .tls
+        .as_ref()
+        .and_then(|tls| app::certificate_of_files(tls).ok());
+    match ours {
+        Some(ours) if (ours.expires_at, &ours.names) != (shown.expires_at, &shown.names) => {
+            Finding::warning(
+                check,
+                format!("{host} shows another certificate than the one under [server.tls]"),
+                "a proxy in between ends TLS, or the server has not taken the new files: send it SIGHUP",
+            )
+        }
+        Some(_) | None => Finding::well(check, format!("for {host}, until {until}")),
+    }
+}
+
+/// Whether the numbers of the account lead here, with everything that a call needs.
+async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Result<Vec<Finding>> {
+    let check = "Twilio numbers";
+    let rest = app::rest(config, clock)?;
+    if rest.can_ask().is_err() {
+        return Ok(Vec::new());
+    }
+    let numbers = match rest.numbers().await {
+        Ok(numbers) => numbers,
+        Err(NoAnswer::CannotAsk(why)) => {
+            return Ok(vec![Finding::error(
+                "Twilio credentials",
+                why.to_string(),
+                "copy Account SID and Auth Token from the start page of the Twilio console",
+            )]);
+        }
+        Err(error) => {
+            return Ok(vec![Finding::warning(
+                check,
+                format!("the settings cannot be read: {error}"),
+                "calls need no REST API; look at the numbers in the Twilio console, or again later",
+            )]);
+        }
+    };
+    let urls = CallbackUrls::new(config.server.public_url.as_str());
+    let mut findings = vec![Finding::well(
+        "Twilio credentials",
+        format!("the account has {} numbers", numbers.len()),
+    )];
+    let ours: Vec<&NumberSettings> = numbers.iter().filter(|n| n.leads_to(&urls)).collect();
+    if ours.is_empty() {
+        let message = format!("none of {} numbers leads here", numbers.len());
+        let hint = paste(&urls);
+        findings.push(if is_running {
+            Finding::error(check, message, hint)
+        } else {
+            Finding::warning(check, message, hint)
+        });
+    }
+    for number in ours {
+        let name = format!("Twilio number {}", number.phone_number);
+        let faults = number.faults(&urls);
+        if faults.is_empty() {
+            findings.push(Finding::well(&name, "its settings are as they should be"));
+        }
+        for fault in faults {
+            findings.push(if fault.is_grave {
+                Finding::error(&name, fault.message, fault.hint)
+            } else {
+                Finding::warning(&name, fault.message, fault.hint)
+            });
+        }
+    }
+    Ok(findings)
+}
+
+/// The values for a number's settings in the console.
+fn paste(urls: &CallbackUrls) -> String {
+    format!(
+        "in the number's Voice configuration set \"A call comes in\": Webhook, {}{}, HTTP POST; \"Primary handler fails\": {}, HTTP POST; \"Call status changes\": {}, HTTP POST",
+        urls.inbound(),
+        crate::twilio::OVERRIDES,
+        urls.fallback(),
+        urls.number_status()
+    )
+}

@@ -1,0 +1,184 @@
+//! `switchboard doctor signature`: why a webhook was refused. Says which variant of the request its signature was made over, and never what
+//! the signature should have been.
+
+use std::fs;
+use std::io::{self, IsTerminal, Read};
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::{Finding, conclude};
+use crate::admin::{self, Request};
+use crate::app;
+use crate::cli::{Exit, Global, output};
+use crate::config::Config;
+use crate::twilio::{Form, Hosts, KeyUsed, Pasted, SignedRequest};
+
+/// No pasted request is longer.
+const LONGEST: u64 = 256 * 1024;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A file with the request as Twilio's request inspector or a proxy's log shows it, `-` for standard input: the URL or request line,
+    /// header lines, an empty line, then the body or one parameter a line. Without a file: what the running server refused last
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The URL that Twilio asked for, where it is not in the file
+    #[arg(long)]
+    url: Option<String>,
+    /// The value of X-Twilio-Signature, where it is not in the file
+    #[arg(long)]
+    signature: Option<String>,
+}
+
+pub(super) fn run(arguments: &Arguments, config: &Config, global: &Global) -> anyhow::Result<Exit> {
+    let is_pasted = arguments.file.is_some() || arguments.url.is_some();
+    if !is_pasted && (io::stdin().is_terminal() || !has_input()) {
+        return refused_last(config, global);
+    }
+    let text = match read(arguments) {
+        Ok(text) => text,
+        Err(error) => {
+            output::complain(&format!("the request cannot be read: {error}"));
+            return Ok(Exit::Usage);
+        }
+    };
+    let mut pasted = Pasted::read(&text);
+    if let Some(url) = &arguments.url {
+        pasted.set_url(url);
+    }
+    if let Some(signature) = &arguments.signature {
+        signature.trim().clone_into(&mut pasted.signature);
+    }
+    if pasted.target.is_empty() || pasted.signature.is_empty() {
+        output::complain(
+            "a URL and an X-Twilio-Signature are needed: in the text, or with --url and --signature",
+        );
+        return Ok(Exit::Usage);
+    }
+    conclude(vec![explain(&pasted, config)?], global)
+}
+
+fn read(arguments: &Arguments) -> io::Result<String> {
+    let mut text = String::new();
+    match arguments.file.as_deref() {
+        Some(path) if path.as_os_str() != "-" => {
+            fs::File::open(path)?
+                .take(LONGEST)
+                .read_to_string(&mut text)?;
+        }
+        None if arguments.signature.is_some() && io::stdin().is_terminal() => {}
+        Some(_) | None => {
+            io::stdin().take(LONGEST).read_to_string(&mut text)?;
+        }
+    }
+    Ok(text)
+}
+
+/// Whether something may come over standard input: not where it is closed or nothing.
+fn has_input() -> bool {
+    let stdin = rustix::fs::fstat(io::stdin());
+    stdin.is_ok_and(|found| {
+        let kind = rustix::fs::FileType::from_raw_mode(found.st_mode);
+        kind != rustix::fs::FileType::CharacterDevice
+    })
+}
+
+fn explain(pasted: &Pasted, config: &Config) -> anyhow::Result<Finding> {
+    let check = "signature";
+    let verifier = app::verifier(config)?;
+    let form = Form::parse(pasted.body.as_bytes());
+    let request = SignedRequest {
+        path_and_query: &pasted.target,
+        signature: Some(pasted.signature.as_bytes()),
+        settings: pasted.settings.as_deref().map(str::as_bytes),
+        content_type: pasted.content_type(),
+        body: pasted.body.as_bytes(),
+        form: &form,
+    };
+    let error = match verifier.verify(&request) {
+        Ok(KeyUsed::AuthToken(0)) => {
+            return Ok(Finding::well(check, "the signature is right"));
+        }
+        Ok(KeyUsed::AuthToken(place)) => {
+            return Ok(Finding::warning(
+                check,
+                format!(
+                    "the signature is right, by token {} of auth_token",
+                    place + 1
+                ),
+                "Twilio still signs with an older token: promote the new one in the console",
+            ));
+        }
+        Ok(KeyUsed::SharedKey(id)) => {
+            return Ok(Finding::well(
+                check,
+                format!("the signature is right, by the shared key {id}"),
+            ));
+        }
+        Err(error) => error,
+    };
+    let hosts = Hosts {
+        host: pasted.host.as_deref(),
+        forwarded: None,
+    };
+    let diagnosis = verifier.diagnose(&request, &hosts, error);
+    let hint = if diagnosis.would_match.is_empty() {
+        "nothing that was tried explains it: the token is another account's, or the text was changed on its way here"
+    } else {
+        "make `public_url` and the URL in the Twilio console the same, character by character, and let proxies leave path and query as they are"
+    };
+    Ok(Finding::error(check, diagnosis.to_string(), hint))
+}
+
+/// What the running server has refused and looked into.
+fn refused_last(config: &Config, global: &Global) -> anyhow::Result<Exit> {
+    let check = "signature";
+    let answer = admin::ask(&config.storage.path, &Request::RejectedWebhooks, |_| {});
+    let finding = match answer {
+        Ok(document) => {
+            let rejected = document.get("rejected").and_then(Value::as_array);
+            let rejected = rejected.cloned().unwrap_or_default();
+            if rejected.is_empty() {
+                vec![Finding::well(
+                    check,
+                    "the running server has refused nothing",
+                )]
+            } else {
+                let told = rejected.iter().map(|one| {
+                    let text = |key: &str| {
+                        let value = one.get(key).and_then(Value::as_str);
+                        value.unwrap_or_default().to_owned()
+                    };
+                    Finding::error(
+                        check,
+                        format!(
+                            "{} {} {}: {}",
+                            text("at"),
+                            text("path"),
+                            text("reason"),
+                            text("why")
+                        ),
+                        "paste a refused request to look closer: doctor signature FILE",
+                    )
+                });
+                told.collect()
+            }
+        }
+        Err(admin::AskError::Nobody { .. }) => {
+            output::complain(
+                "no server runs here: give the request as a file or on standard input (see doctor signature --help)",
+            );
+            return Ok(Exit::Usage);
+        }
+        Err(error) => vec![
+            Finding::error(
+                check,
+                format!("{:#}", anyhow::Error::from(error)),
+                "run this as the user of the server or as root",
+            )
+            .for_now(),
+        ],
+    };
+    conclude(finding, global)
+}

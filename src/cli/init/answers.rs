@@ -1,0 +1,431 @@
+//! What is put into the configuration: given as options, asked for on a terminal, or a placeholder.
+
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use super::Arguments;
+use super::place::{Place, SecretFile};
+use super::template::Template;
+use crate::config::PLACEHOLDER_SECRET;
+
+/// Why there are no answers.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// Nobody can be asked.
+    Nobody,
+    /// Asking, or reading a file, failed.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Unanswered {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Everything that is put in. `None` is a placeholder, or a section that is off.
+pub(super) struct Answers {
+    given: Arguments,
+    secrets: Vec<Secret>,
+    has_dialfire: bool,
+    has_zendesk: bool,
+}
+
+/// A secret of the configuration.
+struct Secret {
+    file: &'static str,
+    about: &'static str,
+    /// `None` is a placeholder.
+    text: Option<Zeroizing<String>>,
+}
+
+impl Answers {
+    pub(super) fn gather(arguments: &Arguments, may_ask: bool) -> Result<Self, Unanswered> {
+        let mut given = arguments.clone();
+        if !may_ask && !arguments.yes {
+            return Err(Unanswered::Nobody);
+        }
+        if may_ask {
+            ask(&mut given)?;
+        }
+        // With neither, both stand as examples.
+        let neither = given.dialfire_connect.is_none() && given.zendesk_connect.is_none();
+        let has_dialfire = neither || given.dialfire_connect.is_some();
+        let has_zendesk = neither || given.zendesk_connect.is_some();
+        let wanted = [
+            (
+                true,
+                "twilio_auth_token",
+                "Twilio's auth token",
+                &given.twilio_auth_token,
+            ),
+            (
+                true,
+                "braze_api_key",
+                "the Braze API key",
+                &given.braze_api_key,
+            ),
+            (
+                has_dialfire,
+                "dialfire_token",
+                "the token of the Dialfire campaign",
+                &given.dialfire_token,
+            ),
+            (
+                has_zendesk,
+                "zendesk_token",
+                "the API token of Zendesk",
+                &given.zendesk_api_token,
+            ),
+            (
+                given.smtp_username.is_some(),
+                "smtp_password",
+                "the password of the mail server",
+                &given.smtp_password,
+            ),
+        ];
+        let mut secrets = Vec::new();
+        for (is_wanted, file, about, path) in wanted {
+            if is_wanted {
+                secrets.push(Secret {
+                    file,
+                    about,
+                    text: secret(path.as_deref(), about, may_ask)?,
+                });
+            }
+        }
+        Ok(Self {
+            given,
+            secrets,
+            has_dialfire,
+            has_zendesk,
+        })
+    }
+
+    /// The files of secrets: what is known, placeholders, and what is made up here.
+    pub(super) fn secrets(&self) -> Vec<SecretFile> {
+        let given = self.secrets.iter().map(|secret| SecretFile {
+            name: secret.file,
+            text: secret
+                .text
+                .clone()
+                .unwrap_or_else(|| Zeroizing::new(PLACEHOLDER_SECRET.to_owned())),
+        });
+        let mut files: Vec<SecretFile> = given.collect();
+        let mut random = [0; 32];
+        // Without random bytes the placeholder is refused by nobody, and says so in the list of what is to be done.
+        let drawn = getrandom::fill(&mut random).map(|()| hex::encode(random));
+        files.push(SecretFile {
+            name: "braze_webhook",
+            text: Zeroizing::new(drawn.unwrap_or_else(|_| PLACEHOLDER_SECRET.to_owned())),
+        });
+        files
+    }
+
+    /// What is still to be replaced by hand.
+    pub(super) fn to_do(&self) -> Vec<String> {
+        let Arguments {
+            public_url,
+            twilio_account_sid,
+            braze_url,
+            dialfire_connect,
+            dialfire_campaign,
+            dialfire_task,
+            zendesk_connect,
+            zendesk_subdomain,
+            zendesk_email,
+            alert_to,
+            ..
+        } = &self.given;
+        let (dialfire, zendesk) = (self.has_dialfire, self.has_zendesk);
+        let keys = [
+            (true, public_url.is_some(), "server.public_url"),
+            (true, twilio_account_sid.is_some(), "twilio.account_sid"),
+            (true, braze_url.is_some(), "braze.base_url"),
+            (
+                dialfire,
+                dialfire_connect.is_some(),
+                "dialers.dialfire.connect",
+            ),
+            (
+                dialfire,
+                dialfire_campaign.is_some(),
+                "dialers.dialfire.campaign",
+            ),
+            (dialfire, dialfire_task.is_some(), "dialers.dialfire.task"),
+            (
+                zendesk,
+                zendesk_connect.is_some(),
+                "dialers.zendesk.connect",
+            ),
+            (
+                zendesk,
+                zendesk_subdomain.is_some(),
+                "dialers.zendesk.subdomain",
+            ),
+            (zendesk, zendesk_email.is_some(), "dialers.zendesk.email"),
+        ];
+        let open = keys.into_iter().filter(|(used, given, _)| *used && !given);
+        let mut open: Vec<String> = open.map(|(_, _, key)| key.to_owned()).collect();
+        let secrets = self.secrets.iter().filter(|secret| secret.text.is_none());
+        open.extend(secrets.map(|secret| format!("secrets/{}: {}", secret.file, secret.about)));
+        if alert_to.is_empty() {
+            open.push("alerts.email: nobody is told of incidents yet".to_owned());
+        }
+        open
+    }
+
+    /// The configuration.
+    pub(super) fn write(&self, place: &Place, key_name: &str, key_hash: &str) -> String {
+        let given = &self.given;
+        let mut template = Template::new();
+        self.write_server(&mut template);
+        template.text("storage", "path", &text_of(&place.database));
+        put(
+            &mut template,
+            "twilio",
+            "account_sid",
+            given.twilio_account_sid.as_deref(),
+        );
+        put(
+            &mut template,
+            "braze",
+            "base_url",
+            given.braze_url.as_deref(),
+        );
+        let webhook = "{ file = \"/etc/switchboard/secrets/braze_webhook\" }";
+        template.set("braze", "webhook_secret", webhook);
+        put(
+            &mut template,
+            "routing",
+            "last_resort_number",
+            given.last_resort.as_deref(),
+        );
+        self.write_dialers(&mut template);
+        self.write_alerts(&mut template);
+        template.text("auth.keys", "name", key_name);
+        template.text("auth.keys", "role", "admin");
+        template.text("auth.keys", "hash", key_hash);
+        template.secrets_in(&text_of(&place.secrets()));
+        template.finish()
+    }
+
+    fn write_server(&self, template: &mut Template) {
+        let given = &self.given;
+        let has_certificate = given.acme_contact.is_some() || given.certificate.is_some();
+        let usual = if has_certificate {
+            "0.0.0.0:443"
+        } else {
+            "127.0.0.1:8080"
+        };
+        template.text("server", "listen", given.listen.as_deref().unwrap_or(usual));
+        put(
+            template,
+            "server",
+            "public_url",
+            given.public_url.as_deref(),
+        );
+        if let Some((certificate, key)) = given.certificate.as_ref().zip(given.private_key.as_ref())
+        {
+            let whole = |path: &Path| {
+                text_of(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+            };
+            template.text("server.tls", "certificate", &whole(certificate));
+            template.text("server.tls", "private_key", &whole(key));
+        }
+        if let Some(contact) = &given.acme_contact {
+            let url = given.public_url.as_deref().unwrap_or_default();
+            let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+            let host = host
+                .split(['/', ':'])
+                .next()
+                .filter(|host| !host.is_empty());
+            let host = host.unwrap_or("calls.example.com").to_owned();
+            let domains = toml::Value::Array(vec![toml::Value::String(host)]);
+            template.set("server.acme", "domains", &domains.to_string());
+            template.text("server.acme", "contact", contact);
+        }
+    }
+
+    fn write_dialers(&self, template: &mut Template) {
+        let given = &self.given;
+        let dialers = match (self.has_dialfire, self.has_zendesk) {
+            (true, false) => {
+                template.off("dialers.zendesk");
+                "[\"dialfire\"]"
+            }
+            (false, true) => {
+                template.off("dialers.dialfire");
+                "[\"zendesk\"]"
+            }
+            (_, _) => "[\"dialfire\", \"zendesk\"]",
+        };
+        template.set("routing.rules", "dialers", dialers);
+        if !self.has_zendesk {
+            template.text("routing", "default_dialer", "dialfire");
+        }
+        if let Some(connect) = &given.dialfire_connect {
+            let section = "dialers.dialfire";
+            template.text(section, "connect", connect);
+            put(
+                template,
+                section,
+                "campaign",
+                given.dialfire_campaign.as_deref(),
+            );
+            put(template, section, "task", given.dialfire_task.as_deref());
+        }
+        if let Some(connect) = &given.zendesk_connect {
+            let section = "dialers.zendesk";
+            template.text(section, "connect", connect);
+            put(
+                template,
+                section,
+                "subdomain",
+                given.zendesk_subdomain.as_deref(),
+            );
+            put(template, section, "email", given.zendesk_email.as_deref());
+        }
+    }
+
+    fn write_alerts(&self, template: &mut Template) {
+        let given = &self.given;
+        let section = "alerts.email";
+        let Some(smtp) = given.smtp.as_ref().filter(|_| !given.alert_to.is_empty()) else {
+            // A mail server that is not there would fail with every alert.
+            template.off(section);
+            return;
+        };
+        let to = given.alert_to.iter().cloned().map(toml::Value::String);
+        template.set(section, "to", &toml::Value::Array(to.collect()).to_string());
+        let first = given.alert_to.first();
+        put(
+            template,
+            section,
+            "from",
+            given.alert_from.as_deref().or(first.map(String::as_str)),
+        );
+        template.text(section, "smtp", smtp);
+        if let Some(user) = &given.smtp_username {
+            template.text(section, "username", user);
+            let password = "{ file = \"/etc/switchboard/secrets/smtp_password\" }";
+            template.set(section, "password", password);
+        }
+    }
+}
+
+fn put(template: &mut Template, section: &str, key: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        template.text(section, key, value);
+    }
+}
+
+fn text_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Asks for what cannot be known and was not given. An empty answer leaves a placeholder.
+fn ask(given: &mut Arguments) -> anyhow::Result<()> {
+    question(
+        &mut given.public_url,
+        "Public URL of this server, as in the Twilio console (https://…)",
+    )?;
+    if given.acme_contact.is_none() && given.certificate.is_none() {
+        question(
+            &mut given.acme_contact,
+            "Mail address for a certificate of Let's Encrypt (empty: a proxy in front speaks TLS)",
+        )?;
+    }
+    question(&mut given.twilio_account_sid, "Twilio Account SID (AC…)")?;
+    question(
+        &mut given.braze_url,
+        "Braze REST endpoint (https://rest.….braze.eu)",
+    )?;
+    question(
+        &mut given.dialfire_connect,
+        "Inbound line of Dialfire (empty: no Dialfire)",
+    )?;
+    if given.dialfire_connect.is_some() {
+        question(&mut given.dialfire_campaign, "Dialfire campaign")?;
+        question(&mut given.dialfire_task, "Task of that campaign")?;
+    }
+    question(
+        &mut given.zendesk_connect,
+        "Line of Zendesk Talk (empty: no Zendesk Talk)",
+    )?;
+    if given.zendesk_connect.is_some() {
+        question(&mut given.zendesk_subdomain, "Zendesk subdomain")?;
+        question(&mut given.zendesk_email, "Agent that the API token acts as")?;
+    }
+    question(
+        &mut given.last_resort,
+        "Number to dial when all else fails (empty: none)",
+    )?;
+    if given.alert_to.is_empty() {
+        let mut to = None;
+        question(&mut to, "Who is told of incidents by mail (empty: nobody)")?;
+        given.alert_to.extend(to);
+    }
+    if !given.alert_to.is_empty() {
+        question(
+            &mut given.smtp,
+            "Mail server (smtps://mail.example.com:465)",
+        )?;
+    }
+    Ok(())
+}
+
+fn question(answer: &mut Option<String>, text: &str) -> anyhow::Result<()> {
+    if answer.is_none() {
+        let line = prompt(text)?;
+        *answer = Some(line.trim().to_owned()).filter(|line| !line.is_empty());
+    }
+    Ok(())
+}
+
+fn prompt(text: &str) -> anyhow::Result<Zeroizing<String>> {
+    let mut out = io::stderr().lock();
+    write!(out, "{text}: ")
+        .and_then(|()| out.flush())
+        .context("cannot ask")?;
+    let mut line = Zeroizing::new(String::new());
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("cannot read the answer")?;
+    Ok(line)
+}
+
+/// A secret from its file, or typed unseen.
+fn secret(
+    path: Option<&Path>,
+    about: &str,
+    may_ask: bool,
+) -> anyhow::Result<Option<Zeroizing<String>>> {
+    let text = match path {
+        Some(path) => std::fs::read_to_string(path)
+            .map(Zeroizing::new)
+            .with_context(|| format!("cannot read {about} from {}", path.display()))?,
+        None if may_ask => unseen(about)?,
+        None => return Ok(None),
+    };
+    let text = text.trim();
+    Ok((!text.is_empty()).then(|| Zeroizing::new(text.to_owned())))
+}
+
+/// Asks without showing what is typed.
+fn unseen(about: &str) -> anyhow::Result<Zeroizing<String>> {
+    let before = tcgetattr(io::stdin()).context("cannot ask")?;
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(io::stdin(), OptionalActions::Now, &hidden).context("cannot ask")?;
+    let answer = prompt(&format!("{about} (not shown; empty: later)"));
+    tcsetattr(io::stdin(), OptionalActions::Now, &before).context("cannot ask")?;
+    // The line break was not shown either.
+    drop(writeln!(io::stderr()));
+    answer
+}

@@ -1,0 +1,131 @@
+//! A look at a database from outside, beside a server that may be writing to it: schema, integrity, the end of the chain. Changes nothing.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::{OpenError, audit_records, connection, migrate, open};
+use crate::audit::Link;
+use crate::clock::Clock;
+
+/// Records at the end of the chain that are checked.
+const TAIL: u32 = 1_000;
+/// Steps of the database engine between two looks at the clock.
+const STEPS_BETWEEN: i32 = 100_000;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Examination {
+    /// The schema.
+    pub schema: migrate::MigrationStatus,
+    /// Whether the file is sound.
+    pub integrity: Integrity,
+    /// Whether the last records hang together.
+    pub chain: Chain,
+    /// Size of the database, in bytes.
+    pub bytes: u64,
+    /// Size of its write-ahead log, in bytes.
+    pub wal_bytes: u64,
+}
+
+/// Whether a database is sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// It is.
+    Sound,
+    /// It is not.
+    Damaged {
+        /// The first thing that is wrong.
+        finding: String,
+    },
+    /// Nothing was found in the time that was given; there is more to look at.
+    Unfinished,
+}
+
+/// Whether the end of the audit chain holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// It does, over so many records.
+    Holds {
+        /// How many were checked.
+        records: usize,
+    },
+    /// It does not.
+    Broken {
+        /// The first record that does not fit.
+        record: i64,
+    },
+}
+
+/// Looks at the database at `path`; `None` where there is none. The integrity check ends after `patience`.
+pub fn examine(
+    path: &Path,
+    patience: Duration,
+    clock: &Clock,
+) -> Result<Option<Examination>, OpenError> {
+    if !open::exists(path)? {
+        return Ok(None);
+    }
+    let schema = migrate::status(path)?;
+    let reader = connection::open_reader(path)?;
+    let chain = if schema.pending.is_empty() {
+        chain(&reader)?
+    } else {
+        // The columns of an older schema are not known here.
+        Chain::Holds { records: 0 }
+    };
+    let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+    Ok(Some(Examination {
+        schema,
+        integrity: integrity(&reader, patience, clock)?,
+        chain,
+        bytes: size(path),
+        wal_bytes: size(&open::beside(path, "-wal")),
+    }))
+}
+
+fn integrity(
+    reader: &Connection,
+    patience: Duration,
+    clock: &Clock,
+) -> Result<Integrity, OpenError> {
+    let (until, clock) = (clock.instant() + patience, clock.clone());
+    reader.progress_handler(STEPS_BETWEEN, Some(move || clock.instant() > until))?;
+    let checked = reader.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    reader.progress_handler(0, None::<fn() -> bool>)?;
+    match checked {
+        Ok(finding) if finding == "ok" => Ok(Integrity::Sound),
+        Ok(finding) => Ok(Integrity::Damaged { finding }),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => Ok(Integrity::Unfinished),
+            Some(ErrorCode::DatabaseCorrupt) => Ok(Integrity::Damaged {
+                finding: error.to_string(),
+            }),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+fn chain(reader: &Connection) -> Result<Chain, OpenError> {
+    let head = audit_records::head(reader)?;
+    let after = head.id.saturating_sub(i64::from(TAIL));
+    let records = audit_records::after(reader, after, TAIL)?;
+    let mut before: Option<Link> = None;
+    for record in &records {
+        let link = Link {
+            id: record.id - 1,
+            hash: record.previous_hash,
+        };
+        let follows = before.is_none_or(|before| before == link);
+        let own = link.append(&record.content());
+        if !follows || own.hash != record.hash {
+            return Ok(Chain::Broken { record: record.id });
+        }
+        before = Some(own);
+    }
+    Ok(Chain::Holds {
+        records: records.len(),
+    })
+}

@@ -1,0 +1,109 @@
+//! Certificates from files, over the real binary: replaced while serving, by good ones and by others.
+
+use std::fs;
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::CertificateDer;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::Place;
+use super::serve::Served;
+
+const NAME: &str = "calls.example.com";
+
+/// Writes a certificate and its key where the configuration wants them; gives a client that trusts nobody else.
+fn issue(place: &Place, until: i32, own_key: bool) -> TlsConnector {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let certificate = params.self_signed(&key).unwrap();
+    fs::write(place.path("chain.pem"), certificate.pem()).unwrap();
+    let other = KeyPair::generate().unwrap();
+    let written = if own_key { &key } else { &other };
+    fs::write(place.path("key.pem"), written.serialize_pem()).unwrap();
+    place.set_mode("key.pem", 0o600);
+    trusting(certificate.der().clone())
+}
+
+fn trusting(certificate: CertificateDer<'static>) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn is_trusted(served: &Served, client: &TlsConnector) -> bool {
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let name = NAME.try_into().unwrap();
+    client.connect(name, stream).await.is_ok()
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_served_leave_the_old_certificate_in_force() {
+    let place = Place::new();
+    let first = issue(&place, 2046, true);
+    place.reconfigure(
+        "[storage]",
+        "[server.tls]\ncertificate = \"chain.pem\"\nprivate_key = \"key.pem\"\n[storage]",
+    );
+    let mut served = Served::start(&place).await;
+    assert!(is_trusted(&served, &first).await);
+    let started = served.event("service.started", 1).await;
+    assert!(
+        started["tls_expires_at"]
+            .as_str()
+            .unwrap()
+            .starts_with("2046-01-01"),
+        "{started}"
+    );
+
+    let bad: [(&dyn Fn(), &str); 3] = [
+        (
+            &|| fs::write(place.path("chain.pem"), "junk").unwrap(),
+            "holds no certificate",
+        ),
+        (&|| drop(issue(&place, 2020, true)), "expired at 2020-01-01"),
+        (
+            &|| drop(issue(&place, 2047, false)),
+            "cannot be served with the key",
+        ),
+    ];
+    for (n, (replace, words)) in bad.into_iter().enumerate() {
+        replace();
+        served.signal("HUP");
+        let refused = served.event("tls.refused", n + 1).await;
+        assert!(
+            refused["error"].as_str().unwrap().contains(words),
+            "{refused}"
+        );
+        assert!(is_trusted(&served, &first).await, "{words}");
+    }
+    let second = issue(&place, 2048, true);
+    served.signal("HUP");
+    let taken = served.event("tls.reloaded", 1).await;
+    assert_eq!(taken["names"], NAME);
+    assert!(is_trusted(&served, &second).await && !is_trusted(&served, &first).await);
+    served.signal("TERM");
+    assert_eq!(served.end().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_served_at_all_is_named_at_the_start() {
+    let place = Place::new();
+    drop(issue(&place, 2046, false));
+    place.reconfigure(
+        "[storage]",
+        "[server.tls]\ncertificate = \"chain.pem\"\nprivate_key = \"key.pem\"\n[storage]",
+    );
+    let refused = place.run(&["serve"]).await.exits(1);
+    for word in ["[server.tls]", "chain.pem", "key.pem"] {
+        assert!(refused.stderr.contains(word), "{refused:?}");
+    }
+}

@@ -14,12 +14,12 @@ function niceTop(value) {
 }
 
 /**
- * Calls per minute as columns (failed ones at their foot), the success rate as a line beneath, on one time axis.
+ * Calls per minute as columns (failed ones at their foot), the share that reached a dialer as a line beneath, on one time axis.
  * `draw(series, span)`: points `{at, calls, failed, p95_ms}`, all of them `span` ms apart.
  */
 export class Trend {
 	#svg = s("svg", { role: "img", preserveAspectRatio: "none" });
-	#title = s("title");
+	#title = s("title", "Calls per minute");
 	#columns = s("g");
 	#lines = s("g");
 	#axes = s("g");
@@ -35,7 +35,7 @@ export class Trend {
 
 	constructor() {
 		this.#svg.append(this.#title, this.#axes, this.#columns, this.#lines, this.#cross);
-		this.#twinBox = h("details.twin", { ontoggle: () => this.#fillTwin() }, h("summary", "Show as table"), h("div.scroll-x", { tabindex: "0", role: "region", "aria-label": "Trend as table" }, h("table", h("thead", h("tr", ["Time", "Calls", "Failed", "Success rate", "p95"].map((name, i) => h("th", { scope: "col", class: i ? "num" : "" }, name)))), this.#twin)));
+		this.#twinBox = h("details.twin", { ontoggle: () => this.#fillTwin() }, h("summary", "Show as table"), h("div.scroll-x", { tabindex: "0", role: "region", "aria-label": "Trend as table" }, h("table", h("thead", h("tr", ["Time", "Calls", "Failed", "Reached a dialer", "p95"].map((name, i) => h("th", { scope: "col", class: i ? "num" : "" }, name)))), this.#twin)));
 		const plot = h("div.chart", this.#svg, this.#tip);
 		plot.addEventListener("pointermove", (event) => this.#point(event.clientX - plot.getBoundingClientRect().left));
 		plot.addEventListener("pointerleave", () => this.#point(-1));
@@ -86,18 +86,17 @@ export class Trend {
 		axes.push({ id: "r1", at: rateTop, label: "100 %" }, { id: "r0", at: rateBase, label: "" });
 		keyed(this.#axes, [...axes, ...this.#times(height)], (axis) => axis.id, (axis) => (axis.time ? this.#tick() : this.#rule(width)));
 
-		keyed(this.#columns, points.map((point, i) => ({ ...point, i })), (point) => point.at, () => {
+		const wide = Math.max(0.75, step - gap);
+		const bars = points.map(({ at, calls, failed }, i) => ({ at, x: this.#x(i) + gap / 2, wide, base, all: y(calls * perMinute), bad: y(failed * perMinute) }));
+		keyed(this.#columns, bars, (bar) => bar.at, () => {
 			const [all, bad] = [s("rect", { class: "b-ok", rx: 1.5 }), s("rect", { class: "b-bad", rx: 1.5 })];
 			const group = s("g", all, bad);
-			group.update = ({ calls, failed, i }) => {
-				const x = this.#x(i) + gap / 2;
-				const wide = Math.max(0.75, step - gap);
-				const [yAll, yBad] = [y(calls * perMinute), y(failed * perMinute)];
-				for (const [bar, at] of [[all, yAll], [bad, yBad]]) {
-					attr(bar, "x", x.toFixed(2));
-					attr(bar, "width", wide.toFixed(2));
+			group.update = (now) => {
+				for (const [bar, at] of [[all, now.all], [bad, now.bad]]) {
+					attr(bar, "x", now.x.toFixed(2));
+					attr(bar, "width", now.wide.toFixed(2));
 					attr(bar, "y", at.toFixed(2));
-					attr(bar, "height", Math.max(0, base - at).toFixed(2));
+					attr(bar, "height", Math.max(0, now.base - at).toFixed(2));
 				}
 			};
 			return group;
@@ -120,7 +119,7 @@ export class Trend {
 
 		const total = points.reduce((sum, point) => sum + point.calls, 0);
 		const bad = points.reduce((sum, point) => sum + point.failed, 0);
-		text(this.#title, `Calls per minute and success rate: ${count(total)} calls, ${count(bad)} failed, highest ${count(Math.round(Math.max(...points.map((point) => point.calls * perMinute))))} a minute`);
+		text(this.#title, `Calls per minute and share that reached a dialer: ${count(total)} calls, ${count(bad)} failed, highest ${count(Math.round(Math.max(...points.map((point) => point.calls * perMinute))))} a minute`);
 		this.#point(this.#at);
 	}
 
@@ -173,7 +172,7 @@ export class Trend {
 		const at = this.#x(i) + (this.#x(1) - this.#x(0)) / 2;
 		show(this.#cross, s("line", { class: "cross", x1: at, x2: at, y1: TOP, y2: this.#box[1] - 18 }));
 		const rate = point.calls ? percent(1 - point.failed / point.calls) : "–";
-		show(this.#tip, h("b", `${this.#span >= 3_600_000 ? `${dayOf(point.at)}, ` : ""}${minuteOf(point.at)}`), h("div", `${count(point.calls)} calls, ${count(point.failed)} failed`), h("div", `success ${rate}`), h("div", `p95 ${ms(point.p95_ms)}`));
+		show(this.#tip, h("b", `${this.#span >= 3_600_000 ? `${dayOf(point.at)}, ` : ""}${minuteOf(point.at)}`), h("div", `${count(point.calls)} calls, ${count(point.failed)} failed`), h("div", `${rate} reached a dialer`), h("div", `p95 ${ms(point.p95_ms ?? NaN)}`));
 		const room = this.#box[0];
 		this.#tip.style.left = `${at > room / 2 ? at - this.#tip.offsetWidth - 10 : at + 10}px`;
 	}
@@ -184,11 +183,11 @@ export class Trend {
 			return;
 		}
 		const rows = this.#points.filter((point) => point.calls > 0).reverse();
-		show(this.#twin, rows.map((point) => h("tr", h("th", { scope: "row" }, h("sb-time", { at: point.at })), h("td.num", count(point.calls)), h("td.num", count(point.failed)), h("td.num", percent(1 - point.failed / point.calls)), h("td.num", ms(point.p95_ms)))));
+		show(this.#twin, rows.map((point) => h("tr", h("th", { scope: "row" }, h("sb-time", { at: point.at })), h("td.num", count(point.calls)), h("td.num", count(point.failed)), h("td.num", percent(1 - point.failed / point.calls)), h("td.num", ms(point.p95_ms ?? NaN)))));
 	}
 }
 
-/** A distribution: a table whose bars are drawn beside its figures. Rows `{name, words, value, failed, extra}`. */
+/** A distribution: a table whose bars are drawn beside its figures. Rows `{name, words, value, failed, color, tone}`. */
 export class Bars {
 	#body = h("tbody");
 	#none = h("p.small.muted");
@@ -202,15 +201,16 @@ export class Bars {
 		const total = rows.reduce((sum, row) => sum + row.value, 0);
 		this.#none.hidden = total > 0;
 		this.#table.hidden = total === 0;
-		keyed(this.#body, rows, (row) => row.name, (row) => {
+		const shares = rows.map((row) => ({ ...row, share: row.value / total, bad: (row.failed ?? 0) / total }));
+		keyed(this.#body, total ? shares : [], (row) => row.name, (row) => {
 			const [name, bar, over, share, value] = [h("span.cut"), h("div", { class: row.tone === "bad" ? "fill bad" : "fill", data: row.color ? { c: row.color } : {} }), h("div.over"), h("span"), h("span")];
 			const node = h("tr", h("th", { scope: "row" }, h("span.row", row.color && h("span.swatch", { data: { c: row.color } }), name)), h("td.barcell", h("div.bar", { "aria-hidden": "true" }, bar, row.tone === "bad" ? null : over)), h("td.num", value), h("td.num.muted", share));
 			node.update = (now) => {
 				text(name, now.words ?? now.name);
 				text(value, count(now.value));
-				text(share, now.extra ?? percent(total ? now.value / total : 0, 0));
-				bar.style.transform = `scaleX(${total ? now.value / total : 0})`;
-				over.style.transform = `scaleX(${total ? (now.failed ?? 0) / total : 0})`;
+				text(share, percent(now.share, 0));
+				bar.style.transform = `scaleX(${now.share})`;
+				over.style.transform = `scaleX(${now.bad})`;
 			};
 			return node;
 		});

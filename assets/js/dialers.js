@@ -18,7 +18,7 @@ function card(first, changed) {
 	let now = first;
 	const id = `dialer-${first.name}`;
 	const [state, why, facts, outcome, errors] = [h("span"), h("p.small"), h("dl.kv"), h("div", { "aria-live": "polite" }), h("div")];
-	const figures = ["Calls, 1 h", "Success", "Failed", "p95"].map((name) => [name, h("dd.fig", "–")]);
+	const figures = ["Asked, 1 h", "Accepted", "p50", "p95", "p99"].map((name) => [name, h("dd.fig", "–")]);
 	const test = pageButton("Test", "flask", () => busy(test, runTest));
 	const drain = h("button.btn", { onclick: () => busy(drain, toggle) });
 	const node = h(
@@ -54,8 +54,8 @@ function card(first, changed) {
 			why.dataset.key = reason + dialer.since;
 			show(why, reason, dialer.since ? [", since ", moment(dialer.since)] : "", ".");
 		}
-		const { figures: own } = dialer;
-		[count(own?.calls ?? 0), own?.calls ? percent(1 - own.failed / own.calls) : "–", count(own?.failed ?? 0), ms(own?.calls ? own.p95_ms : NaN)].forEach((value, i) => text(figures[i][1], value));
+		const { handoffs, success_rate: rate, latency } = dialer;
+		[count(handoffs), percent(rate ?? NaN), ...["p50_ms", "p95_ms", "p99_ms"].map((name) => ms(latency[name] ?? NaN))].forEach((value, i) => text(figures[i][1], value));
 		const key = JSON.stringify([dialer.breaker, dialer.availability, dialer.connect]);
 		if (facts.dataset.key !== key) {
 			facts.dataset.key = key;
@@ -75,7 +75,6 @@ function card(first, changed) {
 
 export function dialers(main) {
 	let list = [];
-	let byDialer = new Map();
 	let errors = [];
 	const cards = h("div.cards");
 	const body = h("div", h("div.panel", h("div.body", ghosts(5))));
@@ -87,7 +86,7 @@ export function dialers(main) {
 			return;
 		}
 		if (!cards.isConnected) show(body, cards);
-		const filled = list.map((dialer) => ({ ...dialer, figures: byDialer.get(dialer.name), errors: errors.filter((record) => record.detail.dialer === dialer.name).slice(0, 3) }));
+		const filled = list.map((dialer) => ({ ...dialer, errors: errors.filter((record) => record.detail.dialer === dialer.name).slice(0, 3) }));
 		keyed(cards, filled, (dialer) => dialer.name, (dialer) => card(dialer, replace));
 	}
 
@@ -100,8 +99,7 @@ export function dialers(main) {
 		try {
 			list = (await get("/dialers")).data;
 			draw();
-			const [metrics, failures] = await Promise.all([get("/calls/metrics?window=1h"), get("/logs?kind=handoff_concluded&severity=warn&page_size=20")]);
-			byDialer = new Map((metrics.data.by_dialer ?? []).map((row) => [row.dialer, row]));
+			const failures = await get("/logs?kind=handoff_concluded&severity=warn&page_size=20");
 			errors = failures.data.filter((record) => record.detail?.outcome !== "accepted");
 			draw();
 		} catch (error) {

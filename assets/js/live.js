@@ -3,7 +3,7 @@
 import { callPath, get } from "./api.js";
 import { Bars, Latencies, Trend } from "./chart.js";
 import { attr, h, keep, keyed, recall, show, text, throttle } from "./dom.js";
-import { count, lasting, ms, percent, phone } from "./format.js";
+import { count, lasting, ms, phone } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
 import { alerts } from "./state.js";
@@ -19,6 +19,7 @@ const RECENT = 8;
 const ACTIVE = 25;
 const BUDGET_MS = 2_000;
 const STALE_MS = 10_000;
+const FAILURES = ["no_dialer_available", "all_dialers_refused", "all_legs_failed", "lookup_unavailable"];
 
 const colors = new Map();
 /** The color of a dialer: the same wherever it is drawn. */
@@ -94,7 +95,7 @@ export function live(main, { query, replace }) {
 	const byDialer = new Bars("Calls by dialer", "No calls in this window.");
 	const byTier = new Bars("Calls by tier", "No calls in this window.");
 	const byReason = new Bars("Failures by reason", "None.", ["", "Share", "Calls"]);
-	const latency = new Latencies("Latency by stage against the budget");
+	const latencies = new Latencies("Latency by stage against the budget");
 	const activeBody = h("tbody");
 	const activeNone = empty("Nobody is on the line", "Calls appear here as they arrive.", "dialers", true);
 	const activeTable = callTable("Calls in progress", activeBody, "Clock");
@@ -109,37 +110,33 @@ export function live(main, { query, replace }) {
 		"div",
 		{ class: "stack figures" },
 		h("dl.kpis", Object.values(figures)),
-		h("div.grid.even", panel("Calls per minute", { wide: "w8", tools: h("div.legend", keyOf("", "calls"), keyOf("bad", "failed"), keyOf("rate", "success rate")) }, trend.node, trendNone), h("div.stack.w4.last-grows", panel("Dialers and Braze", { flush: true, tools: h("a.small", { href: "/dialers" }, "Details") }, health), panel("By dialer", {}, byDialer.node))),
+		h("div.grid.even", panel("Calls per minute", { wide: "w8", tools: h("div.legend", keyOf("", "calls"), keyOf("bad", "failed"), keyOf("rate", "reached a dialer")) }, trend.node, trendNone), h("div.stack.w4.last-grows", panel("Dialers and Braze", { flush: true, tools: h("a.small", { href: "/dialers" }, "Details") }, health), panel("By dialer", {}, byDialer.node))),
 		h("div.grid.even", panel("On the line", { wide: "w6", flush: true }, activeTable, activeNone, more), panel("Ended last", { wide: "w6", flush: true, tools: h("a.small", { href: "/logs" }, "All calls") }, recentTable)),
-		h("div.grid.even", panel("Latency against the budget", { wide: "w5" }, latency.node), panel("By tier", { wide: "w3" }, byTier.node), panel("Failures by reason", { wide: "w4" }, byReason.node)),
+		h("div.grid.even", panel("Latency against the budget", { wide: "w5" }, latencies.node), panel("By tier", { wide: "w3" }, byTier.node), panel("Failures by reason", { wide: "w4" }, byReason.node)),
 	);
 	show(main, head("Live", windows), h("div.stack", state, staleBar, body));
 	for (const figure of Object.values(figures)) figure.draw("–", "", "");
+	trendNone.hidden = true;
 
 	function drawFigures() {
 		if (!metrics) return;
-		const { calls: total, latency: lat, cache } = metrics;
+		const { calls: all, latency, cache, series, success_rate: success } = metrics;
+		const each = (share, digits = 1) => (share === null ? ["–", ""] : [(share * 100).toFixed(share === 1 ? 0 : digits), "%"]);
+		const { p95_ms: p95, p99_ms: p99 } = latency.routing;
 		const minutes = LENGTH_MS[window_] / 60_000;
-		figures.calls.draw(count(total.total), "", `${(total.total / minutes).toFixed(total.total / minutes < 10 ? 1 : 0)} a minute`);
-		const rate = metrics.success_rate;
-		const [fig, unit] = Number.isFinite(rate) && total.total ? [(rate * 100).toFixed(rate === 1 ? 0 : 1), "%"] : ["–", ""];
-		figures.success.draw(fig, unit, `${count(total.abandoned)} callers hung up`, total.total && rate < 0.95 ? "bad" : null);
-		const p95 = lat?.routing?.p95_ms;
-		figures.p95.draw(Number.isFinite(p95) && total.total ? count(Math.round(p95)) : "–", Number.isFinite(p95) && total.total ? "ms" : "", `p99 ${ms(lat?.routing?.p99_ms ?? NaN)} of ${BUDGET_MS / 1000} s`, p95 > BUDGET_MS ? "bad" : p95 > BUDGET_MS * 0.75 ? "warn" : null);
-		figures.failed.draw(count(total.failed), "", `${count(total.failed_over)} failed over, ${count(total.held)} held`, total.failed > 0 ? "bad" : null);
-		const asked = (cache?.hit ?? 0) + (cache?.stale ?? 0) + (cache?.miss ?? 0);
-		figures.cache.draw(asked ? ((100 * (cache.hit + cache.stale)) / asked).toFixed(0) : "–", asked ? "%" : "", `${count(cache?.stale ?? 0)} stale, ${count(cache?.miss ?? 0)} asked`);
-		const series = metrics.series ?? [];
-		const busy = series.some((point) => point.calls > 0);
-		trend.node.hidden = !busy;
-		trendNone.hidden = busy;
-		if (busy) trend.draw(series, series.length > 1 ? Date.parse(series[1].at) - Date.parse(series[0].at) : 60_000);
-		byDialer.draw((metrics.by_dialer ?? []).map((row) => ({ name: row.dialer ?? "nobody", value: row.calls, failed: row.failed, color: row.dialer ? colorOf(row.dialer) : "5" })));
-		byTier.draw((metrics.by_tier ?? []).map((row) => ({ name: row.tier ?? "none", words: row.tier ?? "no tier", value: row.calls, failed: row.failed, color: "5" })));
-		const reasons = (metrics.by_reason ?? []).map((row) => ({ name: row.reason, words: words.reason(row.reason), value: row.failed ?? row.calls, tone: "bad" }));
-		byReason.draw(reasons.filter((row) => row.value > 0));
-		const stages = [["routing", "Whole answer"], ["lookup", "Look-up"], ["handoff", "Handoff"], ["commit", "Record on disk"]];
-		latency.draw(stages.map(([name, label]) => ({ name, words: label, ...lat?.[name] })), BUDGET_MS);
+		const asked = cache.hit + cache.stale + cache.miss;
+		figures.calls.draw(count(all.total), "", `${(all.total / minutes).toFixed(1)} a minute`);
+		figures.success.draw(...each(success), `${count(all.abandoned)} callers hung up`);
+		figures.p95.draw(p95 === null ? "–" : count(Math.round(p95)), p95 === null ? "" : "ms", `p99 ${ms(p99 ?? NaN)} of ${BUDGET_MS / 1000} s`, p95 > BUDGET_MS ? "bad" : p95 > BUDGET_MS * 0.75 ? "warn" : null);
+		figures.failed.draw(count(all.failed), "", `${count(all.failed_over)} failed over, ${count(all.held)} held`, metrics.failure_rate > 0.05 ? "bad" : all.failed ? "warn" : null);
+		figures.cache.draw(...each(asked ? (cache.hit + cache.stale) / asked : null, 0), `${count(cache.stale)} stale, ${count(cache.miss)} asked`);
+		trend.node.hidden = all.total === 0;
+		trendNone.hidden = all.total > 0;
+		if (all.total) trend.draw(series, Date.parse(series[1].at) - Date.parse(series[0].at));
+		byDialer.draw(metrics.by_dialer.map((row) => ({ name: row.dialer, value: row.calls, failed: row.failed, color: colorOf(row.dialer) })));
+		byTier.draw(metrics.by_tier.map((row) => ({ name: row.tier ?? "no tier", value: row.calls, failed: row.failed, color: "5" })));
+		byReason.draw(metrics.by_reason.filter((row) => FAILURES.includes(row.reason)).map((row) => ({ name: row.reason, words: words.reason(row.reason), value: row.calls, tone: "bad" })));
+		latencies.draw([["routing", "Whole answer"], ["lookup", "Look-up"], ["handoff", "Handoff"], ["commit", "Record on disk"]].map(([name, label]) => ({ name, words: label, ...latency[name] })), BUDGET_MS);
 	}
 
 	function drawCalls() {
@@ -175,8 +172,8 @@ export function live(main, { query, replace }) {
 				if (now.availability && now.availability !== "unknown") parts.push(now.availability);
 				if (now.reason) parts.push(now.reason);
 				if (now.since && kind !== "closed") parts.push(`for ${lasting(Date.now() - Date.parse(now.since))}`);
-				if (own?.calls) parts.push(`p95 ${ms(own.p95_ms)}`);
-				if (now.id === "braze" && metrics) parts.push(`p95 ${ms(metrics.latency.lookup.p95_ms)}`);
+				if (own?.p95_ms) parts.push(`p95 ${ms(own.p95_ms)}`);
+				if (now.id === "braze" && metrics?.latency.lookup.p95_ms) parts.push(`p95 ${ms(metrics.latency.lookup.p95_ms)}`);
 				text(below, parts.join(" · "));
 				below.title = now.reason ?? "";
 			};
@@ -216,8 +213,11 @@ export function live(main, { query, replace }) {
 
 	/** Since when nothing is wrong: the end of the last incident, or the start of what is in force. */
 	async function loadSince() {
-		const [settings, history] = await Promise.all([get("/settings"), get("/alerts/history?page_size=1")]);
-		quietSince = [settings.data.loaded_at, history.data[0]?.resolved_at].filter(Boolean).sort().at(-1);
+		const { data } = await get("/settings");
+		quietSince = data.loaded_at;
+		drawState();
+		const last = (await get("/alerts/history?page_size=1")).data[0];
+		if (last?.resolved_at > quietSince) quietSince = last.resolved_at;
 		drawState();
 	}
 
@@ -327,8 +327,8 @@ export function live(main, { query, replace }) {
 		onShortcut({ "[": () => move(-1), "]": () => move(1), r: all }),
 	];
 	const watch = setInterval(drawStale, 2_000);
-	// A quiet line still moves the window on.
-	const quiet = setInterval(() => !document.hidden && stream.state === "live" && metricsSoon(), 15_000);
+	// A quiet line still moves the window on, and no event tells of Braze.
+	const quiet = setInterval(() => !document.hidden && stream.state === "live" && (metricsSoon(), dialersSoon()), 15_000);
 	all();
 
 	return [

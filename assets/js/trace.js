@@ -1,6 +1,6 @@
 // One call from arrival to end: in words, against the budget, with the raw records one click away.
 
-import { get, query } from "./api.js";
+import { callPath, get } from "./api.js";
 import { h, show, throttle } from "./dom.js";
 import { ms, phone } from "./format.js";
 import { icon } from "./icons.js";
@@ -116,7 +116,8 @@ export function trace(main, { call: id, title }) {
 
 	async function load() {
 		try {
-			const { data } = await get(`/logs/${encodeURIComponent(id)}${query({ reveal: reveal ? "true" : "" })}`);
+			const { data } = await get(callPath(id));
+			if (reveal) data.call = (await get(`/calls/${encodeURIComponent(id)}?reveal=true`)).data;
 			draw(data);
 		} catch (error) {
 			if (error.status === 404 || error.status === 400) show(body, h("div.panel", failed(new Error("There is no such call, or its records have passed their time."))));
@@ -146,7 +147,7 @@ export function trace(main, { call: id, title }) {
 			fact("Why", words.reason(call.reason)),
 		);
 		const legRow = (leg) => h("tr", h("th", { scope: "row" }, leg.direction === "inbound" ? "Caller" : (leg.dialer ?? "last resort")), h("td", chip(words.plain(leg.end_reason ?? leg.status), leg.status === "answered" ? "ok" : "")), ["ringing_at", "answered_at", "ended_at"].map((name) => h("td", moment(leg[name]))), h("td.num", Number.isFinite(leg.duration_s) ? `${leg.duration_s} s` : "–"));
-		const legs = table("Legs", ["Leg", "State", "Rang", "Answered", "Ended", "#Talked"], h("tbody", (call.legs ?? []).map(legRow)));
+		const legs = table("Legs as table", ["Leg", "State", "Rang", "Answered", "Ended", "#Talked"], h("tbody", (call.legs ?? []).map(legRow)));
 		const told = data.records.map((record) => {
 			const [mark, said, ...below] = story(record, data.answers);
 			return entry(mark, moment(record.at), said, below);

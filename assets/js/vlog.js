@@ -134,6 +134,7 @@ class Log extends HTMLElement {
 		const last = this.#segments.at(-1);
 		const end = last.start + last.rows.length;
 		this.#count = last.next ? Math.max(this.#count, end + PAGE) : end;
+		this.#size.style.height = `${(this.#count + 1) * ROW}px`;
 		attr(this.#table, "aria-rowcount", this.#count + 1);
 	}
 
@@ -152,7 +153,6 @@ class Log extends HTMLElement {
 		this.#frame = 0;
 		if (!this.isConnected || !this.#columns) return;
 		const { scrollTop, clientHeight } = this.#view;
-		this.#size.style.height = `${(this.#count + 1) * ROW}px`;
 		const wanted = Math.min(MOST, this.#count, Math.ceil(clientHeight / ROW) + 2 * AROUND);
 		const first = Math.max(0, Math.min(this.#count - wanted, Math.floor(scrollTop / ROW) - AROUND));
 		while (this.#nodes.length > wanted) this.#nodes.pop().remove();
@@ -217,7 +217,10 @@ class Log extends HTMLElement {
 			const following = this.#segments[place + 1];
 			const meets = following ? rows.findIndex((row) => key(row) === key(following.rows[0])) : -1;
 			if (meets >= 0) {
-				segment.rows.push(...rows.slice(0, meets), ...following.rows);
+				segment.rows.push(...rows.slice(0, meets));
+				const by = segment.start + segment.rows.length - following.start;
+				if (this.#view.scrollTop >= following.start * ROW) this.#view.scrollTop += by * ROW;
+				segment.rows.push(...following.rows);
 				segment.next = following.next;
 				this.#segments.splice(place + 1, 1);
 			} else {
@@ -241,7 +244,7 @@ class Log extends HTMLElement {
 			if (meets > 0) {
 				segment.rows.unshift(...page.rows.slice(0, meets));
 				segment.start -= meets;
-				const least = above ? above.start + above.rows.length : 0;
+				const least = above ? above.start + above.rows.length + 1 : 0;
 				const by = Math.max(0, least - segment.start);
 				segment.start += by;
 				this.#settleAfter(this.#segments.indexOf(segment));
@@ -294,7 +297,7 @@ class Log extends HTMLElement {
 		const page = await this.#ask(time ? { to: new Date(time).toISOString() } : {});
 		if (!page) return index;
 		const above = this.#segments.filter((one) => one.start <= index).at(-1);
-		const start = Math.max(index, above ? above.start + above.rows.length : 0);
+		const start = Math.max(index, above ? above.start + above.rows.length + 1 : 0);
 		if (page.rows.length) {
 			const segment = { start, rows: page.rows, next: page.next, head: !time };
 			this.#segments.push(segment);
@@ -307,13 +310,18 @@ class Log extends HTMLElement {
 		return start;
 	}
 
-	/** Moves what follows a segment out of its way. */
+	/** Moves what follows a segment out of its way; what is shown stays in view. */
 	#settleAfter(place) {
+		const top = Math.floor(this.#view.scrollTop / ROW);
+		const here = this.#segments.findLast((one) => this.#holds(one, top));
+		const was = here?.start;
 		for (let i = place + 1; i < this.#segments.length; i += 1) {
 			const before = this.#segments[i - 1];
-			this.#segments[i].start = Math.max(this.#segments[i].start, before.start + before.rows.length);
+			// A row that is not loaded stays between segments that do not meet yet: whoever comes to it lets them grow together.
+			this.#segments[i].start = Math.max(this.#segments[i].start, before.start + before.rows.length + 1);
 		}
 		this.#recount();
+		if (here && here.start !== was) this.#view.scrollTop += (here.start - was) * ROW;
 	}
 
 	/** Lets rows go that are far from the view. */

@@ -1,5 +1,7 @@
 //! A real browser and the real demo, for tests of the dashboard, its screenshots and its memory.
 
+pub mod seed;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use chromiumoxide::browser::{Browser, BrowserConfig};
 use chromiumoxide::cdp::browser_protocol::accessibility::GetFullAxTreeParams;
 use chromiumoxide::cdp::browser_protocol::emulation::{
     MediaFeature, SetDeviceMetricsOverrideParams, SetEmulatedMediaParams,
+    SetScriptExecutionDisabledParams,
 };
 use chromiumoxide::cdp::browser_protocol::input::{
     DispatchKeyEventParams, DispatchKeyEventType, InsertTextParams,
@@ -383,6 +386,35 @@ impl Tab {
             self.press("Tab").await?;
         }
         bail!("the Tab key never comes to {expression}")
+    }
+
+    /// The same for a selector, also where the page runs no scripts.
+    pub async fn tab_to_selector(&self, selector: &str) -> anyhow::Result<()> {
+        self.tab_to(&format!("el.matches({selector:?})")).await
+    }
+
+    /// Lets pages run scripts of their own, or none.
+    pub async fn scripts(&self, on: bool) -> anyhow::Result<()> {
+        let disable = SetScriptExecutionDisabledParams::new(!on);
+        self.page.execute(disable).await?;
+        Ok(())
+    }
+
+    /// The address that is shown.
+    pub async fn address(&self) -> anyhow::Result<String> {
+        self.text("location.href").await
+    }
+
+    /// Waits until a path with its query is shown.
+    pub async fn at(&self, path: &str) -> anyhow::Result<()> {
+        self.until(&format!("location.pathname + location.search === {path:?}"))
+            .await
+    }
+
+    /// Waits until the page says something.
+    pub async fn shows(&self, words: &str) -> anyhow::Result<()> {
+        self.until(&format!("document.body?.innerText.includes({words:?})"))
+            .await
     }
 
     /// Gives the window a size.

@@ -1,1 +1,453 @@
+//! The dashboard in a real Chromium against the real demo.
+//!
+//! Needs Chromium (`CHROMIUM`, else `/usr/bin/chromium`) and the program, built before (`SWITCHBOARD_BIN`, else the one beside this test).
+//! With `AXE` naming axe-core's `axe.min.js`, every page is examined by it too. Figures are printed: `cargo test -p switchboard-e2e -- --nocapture`.
+use std::time::Duration;
 
+use anyhow::{Context as _, bail, ensure};
+use switchboard_e2e::seed::{Served, seeded};
+use switchboard_e2e::{Chromium, Demo, PATIENCE, Tab};
+
+const PAGES: [&str; 6] = [
+    "/",
+    "/logs",
+    "/logs?view=records",
+    "/dialers",
+    "/alerts",
+    "/settings",
+];
+/// A page is there, and nothing of it is still being loaded.
+const SETTLED: &str =
+    "document.querySelector('main h1') && !document.querySelector('[aria-busy=true]')";
+
+/// A demo, and a tab that is signed in.
+async fn signed_in(calls_per_minute: u32) -> anyhow::Result<(Demo, Chromium, Tab)> {
+    let demo = Demo::start(calls_per_minute, &[]).await?;
+    let chromium = Chromium::start().await?;
+    let tab = chromium.tab().await?;
+    tab.open(&demo.link).await?;
+    tab.until(SETTLED).await?;
+    Ok((demo, chromium, tab))
+}
+
+async fn no_complaints(tab: &Tab, of: &str) -> anyhow::Result<()> {
+    let complaints = tab.complaints().await?;
+    ensure!(complaints.is_empty(), "{of}: {complaints:#?}");
+    Ok(())
+}
+
+/// What axe-core finds wrong, where it is at hand.
+async fn examine(tab: &Tab, of: &str) -> anyhow::Result<()> {
+    let nameless = tab.nameless_controls().await?;
+    ensure!(
+        nameless.is_empty(),
+        "{of}: controls without a name: {nameless:?}"
+    );
+    let Ok(path) = std::env::var("AXE") else {
+        return Ok(());
+    };
+    let axe = std::fs::read_to_string(path).context("cannot read axe-core")?;
+    tab.js(&format!("{axe}; true")).await?;
+    let found = tab
+        .text(
+            "axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
+             .then((r) => r.violations.map((v) => `${v.id} (${v.impact}): ${v.nodes.slice(0, 4).map((n) => n.target.join(' ') + ' ' + (n.any[0]?.message ?? n.all[0]?.message ?? n.none[0]?.message ?? '')).join(' | ')}`).join('\\n'))",
+        )
+        .await?;
+    ensure!(found.is_empty(), "{of}: axe-core finds\n{found}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_in_order_in_light_and_dark_at_every_width() -> anyhow::Result<()> {
+    if std::env::var("AXE").is_err() {
+        println!("skipped: axe-core is not at hand (set AXE)");
+    }
+    let (demo, chromium, tab) = signed_in(240).await?;
+    // The calls of a moment, so that no table is empty.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let call = tab
+        .text("fetch('/api/v1/calls?page_size=1').then(r => r.json()).then(d => d.data[0].call_id)")
+        .await?;
+    let trace = format!("/logs/{call}");
+    let mut pages = PAGES.to_vec();
+    pages.extend([
+        trace.as_str(),
+        "/logs/CA00000000000000000000000000000000",
+        "/login",
+    ]);
+    for scheme in ["light", "dark"] {
+        tab.prefer(scheme).await?;
+        for page in &pages {
+            tab.open(&format!("{}{page}", demo.url)).await?;
+            let is_login = *page == "/login";
+            tab.until(if is_login {
+                "document.querySelector('form')"
+            } else {
+                SETTLED
+            })
+            .await?;
+            for (width, height) in [(1440, 900), (360, 740), (3840, 2160)] {
+                tab.size(width, height).await?;
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                let wide = tab.number("document.documentElement.scrollWidth - document.documentElement.clientWidth").await?;
+                ensure!(wide <= 0.0, "{page} is {wide} px too wide at {width} px");
+            }
+            tab.size(1440, 900).await?;
+            examine(&tab, &format!("{page} in {scheme}")).await?;
+            // A call that is not there is told to the page by a 404, which the browser notes.
+            let complaints = tab.complaints().await?;
+            let unexpected: Vec<_> = complaints
+                .iter()
+                .filter(|one| !(page.contains("CA0000") && one.contains("404")))
+                .collect();
+            ensure!(unexpected.is_empty(), "{page} in {scheme}: {unexpected:#?}");
+        }
+    }
+    chromium.stop().await;
+    demo.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_in_needs_the_key_keeps_the_page_and_works_without_scripts() -> anyhow::Result<()> {
+    let demo = Demo::start(60, &[]).await?;
+    let chromium = Chromium::start().await?;
+    let tab = chromium.tab().await?;
+    tab.scripts(false).await?;
+    tab.open(&format!("{}/dialers?x=1", demo.url)).await?;
+    ensure!(
+        tab.address()
+            .await?
+            .ends_with("/login?next=%2Fdialers%3Fx%3D1"),
+        "{}",
+        tab.address().await?
+    );
+    tab.tab_to_selector("#key").await?;
+    tab.write("swb_wrong").await?;
+    tab.press("Enter").await?;
+    tab.shows("not known").await?;
+    tab.tab_to_selector("#key").await?;
+    tab.write(&demo.key).await?;
+    tab.press("Enter").await?;
+    tab.at("/dialers?x=1").await?;
+    // What leads elsewhere is not followed.
+    for next in [
+        "//example.com",
+        "https://example.com/",
+        "/\\example.com",
+        "/login?next=/",
+        "javascript:alert(1)",
+    ] {
+        let address = format!(
+            "{}/login?next={}",
+            demo.url,
+            next.replace('/', "%2F")
+                .replace('\\', "%5C")
+                .replace(':', "%3A")
+                .replace('?', "%3F")
+        );
+        tab.open(&address).await?;
+        tab.tab_to_selector("#key").await?;
+        tab.write(&demo.key).await?;
+        tab.press("Enter").await?;
+        tab.at("/").await.with_context(|| format!("next={next}"))?;
+    }
+    // The link of the demo works once.
+    let other = chromium.tab().await?;
+    other.open(&demo.link).await?;
+    other.until(SETTLED).await?;
+    other
+        .js("fetch('/api/v1/session', { method: 'DELETE' }).then(() => true)")
+        .await?;
+    other.open(&demo.link).await?;
+    other.until("location.pathname === '/login'").await?;
+    other.shows("used").await?;
+    chromium.stop().await;
+    demo.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_call_is_seen_within_a_second() -> anyhow::Result<()> {
+    let (demo, chromium, tab) = signed_in(1).await?;
+    tab.until("document.querySelector('sb-connection').dataset.state === 'live'")
+        .await?;
+    let mut slowest = Duration::ZERO;
+    for i in 0..5 {
+        tab.js(&format!(
+            "window.sent = performance.now(), fetch('/api/v1/calls', {{ method: 'POST', headers: {{ 'content-type': 'application/json' }}, body: JSON.stringify({{ caller: '+4917012345{i}0', called: '+493012345600', external_id: 'seen-{i}' }}) }}).then((r) => r.json()).then((d) => (window.asked = d.data.call_id, window.answered = performance.now(), true))"
+        ))
+        .await?;
+        let waited = tab
+            .until_within(
+                PATIENCE,
+                "document.querySelector(`a[href='/logs/${window.asked}']`)",
+            )
+            .await?;
+        slowest = slowest.max(waited);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    println!("a call is seen at most {slowest:?} after it was answered (1 s is promised)");
+    ensure!(slowest < Duration::from_secs(3), "{slowest:?}");
+    no_complaints(&tab, "live").await?;
+    chromium.stop().await;
+    demo.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_done_by_the_keyboard_alone() -> anyhow::Result<()> {
+    let (demo, chromium, tab) = signed_in(240).await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+
+    // The sheet of shortcuts opens, keeps the focus and gives it back.
+    tab.press("?").await?;
+    tab.until("document.querySelector('dialog[open]')").await?;
+    tab.press("Escape").await?;
+    tab.until("!document.querySelector('dialog')").await?;
+
+    // Filter: to the search field, an outcome, and what is found.
+    tab.press("/").await?;
+    tab.until("location.pathname === '/logs' && document.activeElement.id === 'search'")
+        .await?;
+    tab.press("Escape").await?;
+    tab.tab_to("el.matches('select') && el.labels[0].textContent === 'Outcome'")
+        .await?;
+    tab.press("ArrowDown").await?;
+    tab.until("location.search.includes('disposition=answered')")
+        .await?;
+    tab.until("document.querySelectorAll('sb-log tbody tr:not(.wait)').length > 0 && [...document.querySelectorAll('sb-log tbody .chip')].every((chip) => chip.textContent === 'Answered')").await?;
+
+    // Trace: the first row, by key.
+    tab.js("document.activeElement.blur()").await?;
+    tab.press("j").await?;
+    tab.until("document.activeElement.matches('sb-log a')")
+        .await?;
+    tab.press("j").await?;
+    tab.press("k").await?;
+    tab.press("Enter").await?;
+    tab.until("/^\\/logs\\/CA/.test(location.pathname) && document.querySelector('.fall') && document.querySelectorAll('.steps li').length > 5").await?;
+    ensure!(
+        tab.text("document.activeElement.tagName").await? == "H1",
+        "the focus goes to the heading"
+    );
+    tab.tab_to("el.matches('summary') && el.textContent.startsWith('POST')")
+        .await?;
+    tab.press("Enter").await?;
+    tab.until("document.querySelector('.steps details[open] pre').textContent.includes('request')")
+        .await?;
+
+    // Drain and resume, each with its question.
+    tab.js("document.activeElement.blur()").await?;
+    tab.press("g").await?;
+    tab.press("d").await?;
+    for (words, outcome) in [("Take out", "Taken out"), ("Put back", "Taking calls")] {
+        tab.until("document.querySelector('.cards .btn')").await?;
+        tab.tab_to(&format!(
+            "el.matches('.cards button') && el.textContent === '{words}'"
+        ))
+        .await?;
+        tab.press("Enter").await?;
+        tab.until("document.querySelector('dialog[open]')").await?;
+        tab.press("Enter").await?;
+        tab.until(&format!(
+            "document.querySelector('.cards .chip').textContent === '{outcome}'"
+        ))
+        .await?;
+    }
+    tab.tab_to("el.matches('.cards button') && el.textContent === 'Test'")
+        .await?;
+    tab.press("Enter").await?;
+    tab.until("document.querySelector('.cards .note')?.textContent.includes('The test passed')")
+        .await?;
+
+    // Explain.
+    tab.press("g").await?;
+    tab.press("s").await?;
+    tab.until("document.querySelector('#explain')").await?;
+    tab.tab_to("el.name === 'from'").await?;
+    tab.write("+49 170 1234567").await?;
+    tab.press("Tab").await?;
+    tab.write("85").await?;
+    tab.press("Enter").await?;
+    tab.until(
+        "document.querySelector('#explain .note')?.textContent.includes('dialfire, then zendesk')",
+    )
+    .await?;
+    tab.tab_to("el.name === 'from'").await?;
+    tab.js("document.querySelector('[name=from]').value = ''")
+        .await?;
+    tab.press("Enter").await?;
+    tab.until("document.querySelector('[name=from]').getAttribute('aria-invalid') === 'true'")
+        .await?;
+    // The refusal of the empty form is a 400, which the browser notes.
+    tab.complaints().await?;
+
+    // The test message.
+    tab.js("document.activeElement.blur()").await?;
+    tab.press("g").await?;
+    tab.press("a").await?;
+    tab.tab_to("el.textContent.includes('test message')")
+        .await?;
+    tab.press("Enter").await?;
+    tab.until("document.querySelector('main .note')?.textContent.includes('handed over')")
+        .await?;
+
+    // Out.
+    no_complaints(&tab, "the tour").await?;
+    tab.tab_to("el.id === 'sign-out'").await?;
+    tab.press("Enter").await?;
+    tab.until("location.pathname === '/login'").await?;
+    tab.open(&format!("{}/settings", demo.url)).await?;
+    tab.until("location.pathname === '/login' && location.search.includes('settings')")
+        .await?;
+    chromium.stop().await;
+    demo.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_services_are_seen_and_so_is_their_recovery() -> anyhow::Result<()> {
+    let (demo, chromium, tab) = signed_in(600).await?;
+    let state = |name: &str| format!("document.querySelector('.state').dataset.state === '{name}'");
+    tab.until(&state("routing")).await?;
+    let switch =
+        |name: &str| format!("document.querySelector('#demo-faults [name={name}]').click()");
+    tab.until("document.querySelector('#demo-faults [name=both_down]')")
+        .await?;
+    tab.js(&switch("dialfire_down")).await?;
+    tab.until_within(Duration::from_secs(30), &state("degraded"))
+        .await?;
+    tab.js(&switch("zendesk_down")).await?;
+    tab.until_within(Duration::from_secs(30), &state("paused"))
+        .await?;
+    ensure!(
+        tab.js("document.querySelector('[name=both_down]').checked")
+            .await?
+            == true,
+        "both are down"
+    );
+    tab.js(&switch("both_down")).await?;
+    tab.until_within(Duration::from_secs(60), &state("routing"))
+        .await?;
+    no_complaints(&tab, "live").await?;
+
+    // Without a server, the figures say how old they are.
+    demo.stop().await;
+    tab.until("document.querySelector('sb-connection').dataset.state === 'lost'")
+        .await?;
+    tab.until_within(
+        Duration::from_secs(40),
+        "document.querySelector('.stale-bar')?.textContent.includes('Last update')",
+    )
+    .await?;
+    chromium.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_records_scroll() -> anyhow::Result<()> {
+    let records = std::env::var("RECORDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_000_000);
+    let folder = tempfile::tempdir()?;
+    let (first, last) = seeded(folder.path(), records).await?;
+    let served = Served::start(folder.path()).await?;
+    let chromium = Chromium::start().await?;
+    let tab = chromium.tab().await?;
+    tab.open(&format!(
+        "{}/login?next=%2Flogs%3Fview%3Drecords",
+        served.url
+    ))
+    .await?;
+    tab.tab_to_selector("#key").await?;
+    tab.write(&served.key).await?;
+    tab.press("Enter").await?;
+    tab.until("document.querySelectorAll('sb-log tbody tr:not(.wait)').length > 10")
+        .await?;
+    tab.until("performance.getEntriesByName('log-paint').length")
+        .await?;
+    let paint = tab
+        .number("performance.getEntriesByName('log-paint')[0].duration")
+        .await?;
+    println!("{records} records: painted {paint:.1} ms after the data (200 ms is promised)");
+    ensure!(paint < 1_000.0, "{paint} ms");
+    let rows = "document.querySelectorAll('sb-log tbody tr').length";
+    let mut jumps = Vec::new();
+    for part in [0.5, 0.02, 0.98, 0.3, 0.7, 0.11, 0.89, 0.001] {
+        let span = last.duration_since(first);
+        let wanted = first + span.mul_f64(part);
+        tab.js(&format!(
+            "window.jump = new Date('{wanted}'), performance.clearMarks('log-jumped'), window.began = performance.now(), document.querySelector('sb-log').jump(window.jump.getTime()).then(() => new Promise(requestAnimationFrame)).then(() => (window.took = performance.now() - window.began, true))"
+        ))
+        .await?;
+        tab.until("!document.querySelector('sb-log tbody tr.wait')")
+            .await?;
+        let took = tab.number("window.took").await?;
+        // The row at the top of the view is the newest before that time.
+        let off = tab.number("(() => { const view = document.querySelector('.view').getBoundingClientRect(); const row = [...document.querySelectorAll('sb-log tbody tr')].find((tr) => tr.getBoundingClientRect().top >= view.top + 30); return window.jump - Date.parse(row.querySelector('time').dateTime); })()").await?;
+        ensure!((0.0..120_000.0).contains(&off), "{off} ms off at {part}");
+        ensure!(tab.number(rows).await? <= 40.0, "too many rows");
+        jumps.push(took);
+    }
+    println!("jumps took {jumps:.0?} ms (300 ms is promised)");
+    let slowest = jumps.iter().copied().fold(0.0, f64::max);
+    ensure!(slowest < 3_000.0, "{slowest} ms");
+    // By the scroll bar, far and near, without a row that is missing, doubled or out of order.
+    for part in [0.25, 0.2501, 0.2495, 0.75, 0.0, 1.0] {
+        tab.js(&format!("document.querySelector('.view').scrollTop = {part} * document.querySelector('.view').scrollHeight")).await?;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        tab.until("!document.querySelector('sb-log tbody tr.wait')")
+            .await?;
+        let ordered = tab.js("(() => { const ids = [...document.querySelectorAll('sb-log tbody tr')].map((tr) => Number(tr.cells[5].textContent.replaceAll(',', ''))); return ids.every((id, i) => i === 0 || id === ids[i - 1] - 1) ? '' : ids.join(); })()").await?;
+        ensure!(ordered == "", "rows out of order at {part}: {ordered}");
+        ensure!(tab.number(rows).await? <= 40.0, "too many rows");
+    }
+    no_complaints(&tab, "the log").await?;
+    chromium.stop().await;
+    served.stop().await;
+    Ok(())
+}
+
+/// `HEAP_MINUTES=60` is the long version.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heap_does_not_grow() -> anyhow::Result<()> {
+    let minutes: f64 = std::env::var("HEAP_MINUTES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1.5);
+    let (demo, chromium, tab) = signed_in(600).await?;
+    let samples = 12_u32;
+    let every = Duration::from_secs_f64(minutes * 60.0 / f64::from(samples));
+    let mut heap = Vec::new();
+    for i in 0..samples {
+        tokio::time::sleep(every).await;
+        if i % 3 == 2 {
+            // Going about must leave nothing behind.
+            for path in ["/logs", "/dialers", "/"] {
+                tab.js(&format!(
+                    "document.querySelector('nav a[href=\"{path}\"]').click()"
+                ))
+                .await?;
+                tab.until(SETTLED).await?;
+            }
+        }
+        heap.push(tab.heap().await? / 1_048_576.0);
+    }
+    println!("heap over {minutes} min, MiB: {heap:.2?}");
+    let (Some(&last), Some(&middle)) = (heap.last(), heap.get(heap.len() / 2)) else {
+        bail!("no samples");
+    };
+    let growth = 100.0 * (last - middle) / middle;
+    println!("growth over the last half: {growth:.1} % (less than 10 % is promised)");
+    ensure!(
+        growth < if minutes > 30.0 { 10.0 } else { 25.0 },
+        "{growth} %"
+    );
+    no_complaints(&tab, "live").await?;
+    chromium.stop().await;
+    demo.stop().await;
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! A log of any length, and the program that serves it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
+use switchboard::audit::{Event, ProfileAction, Record};
+use switchboard::clock::Clock;
+use switchboard::http::auth::DrawnKey;
+use switchboard::store::{Options, Store};
+use tokio::process::{Child, Command};
+
+use crate::program;
+
+const DATABASE: &str = "log.db";
+const BATCH: usize = 500;
+
+/// Writes `records` records in `folder`, seven seconds apart until now; gives the first and the last time.
+pub async fn seeded(folder: &Path, records: usize) -> anyhow::Result<(Timestamp, Timestamp)> {
+    let clock = Clock::system();
+    let apart = SignedDuration::from_secs(7);
+    let last = clock.now();
+    let first = last - apart * i32::try_from(records)?;
+    let store = Store::open(&Options::new(folder.join(DATABASE), clock))?;
+    let mut at = first;
+    for begin in (0..records).step_by(BATCH) {
+        let batch = (begin..records.min(begin + BATCH)).map(|_| {
+            at += apart;
+            let action = ProfileAction::Replaced;
+            Record::of_service(at, Event::ProfilePushed { action })
+        });
+        if store.append(batch.collect()).await.is_err() {
+            // A busy disk: the records wait their turn, and so does the next batch.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    let wanted = i64::try_from(records)?;
+    for _ in 0..600 {
+        if store.head().await.is_ok_and(|head| head.id >= wanted) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    store.close().await;
+    Ok((first, last))
+}
+
+/// The program over a seeded log.
+#[derive(Debug)]
+pub struct Served {
+    /// Where it listens.
+    pub url: String,
+    /// An admin's key.
+    pub key: String,
+    child: Child,
+}
+
+impl Served {
+    /// Starts it on the log in `folder`.
+    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let drawn = DrawnKey::draw()?;
+        // A port that was free a moment ago.
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
+        let config = folder.join("config.toml");
+        std::fs::write(&config, text(port, &drawn.hash.to_hex()))?;
+        let child = Command::new(program()?)
+            .arg("--config")
+            .arg(&config)
+            .arg("serve")
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start the program")?;
+        for _ in 0..600 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .is_ok()
+            {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(Self {
+            url: format!("http://127.0.0.1:{port}"),
+            key: drawn.key,
+            child,
+        })
+    }
+
+    /// Ends it.
+    pub async fn stop(mut self) {
+        self.child.kill().await.ok();
+    }
+}
+
+fn text(port: u16, key_hash: &str) -> String {
+    format!(
+        r#"
+[server]
+listen = "127.0.0.1:{port}"
+public_url = "https://calls.example.com"
+[storage]
+path = "{DATABASE}"
+[twilio]
+account_sid = "AC00000000000000000000000000000001"
+auth_token = "0123456789abcdef0123456789abcdef"
+api_base = "http://127.0.0.1:9"
+[braze]
+base_url = "http://127.0.0.1:9"
+api_key = "made-up"
+[routing]
+default_dialer = "other"
+[[routing.tiers]]
+name = "hot"
+min_score = 80
+[dialers.other]
+kind = "http"
+connect = "+4930333333"
+url = "http://127.0.0.1:9/calls"
+health_url = "http://127.0.0.1:9/health"
+[[auth.keys]]
+name = "ops"
+role = "admin"
+hash = "{key_hash}"
+"#
+    )
+}

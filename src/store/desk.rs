@@ -51,6 +51,8 @@ pub struct Health {
     pub spool_problem: Option<String>,
     /// Whether the disk's reserve was given up because the disk was full, and is not made again yet.
     pub ballast_missing: bool,
+    /// Whether the last run was cut off and its write-ahead log was gone at the start of this one: what it held is lost.
+    pub wal_missing: bool,
     /// Size of the write-ahead log in bytes. It grows while a reader holds on to an old state.
     pub wal_bytes: u64,
 }

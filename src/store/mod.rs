@@ -162,6 +162,7 @@ struct Inner {
     account: Arc<Account>,
     ballast: Ballast,
     wal: PathBuf,
+    is_wal_missing: bool,
     readers: Readers,
     clock: Clock,
     path: PathBuf,
@@ -200,6 +201,7 @@ impl Store {
         // On a full disk, not even an open database can be read for the first time.
         ballast.release_if_full();
         let lock = open::lock(&options.path)?;
+        let is_wal_missing = lock.is_log_missing;
         migrate::up_with(&options.path, &options.clock, &options.vault, steps)?;
         let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
         key_check::keep(&connection, &options.vault)?;
@@ -265,6 +267,7 @@ impl Store {
             health: health_seen,
             account,
             ballast,
+            is_wal_missing,
             wal: open::beside(&options.path, "-wal"),
             readers,
             clock: options.clock.clone(),
@@ -567,6 +570,7 @@ impl Store {
             lost: balance.lost,
             balance,
             ballast_missing: self.0.ballast.is_missing(),
+            wal_missing: self.0.is_wal_missing,
             wal_bytes: std::fs::metadata(&self.0.wal).map_or(0, |file| file.len()),
             ..health
         }

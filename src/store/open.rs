@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
@@ -17,9 +17,44 @@ pub(super) const APPLICATION_ID: i32 = 0x5357_4244;
 /// The first `SQLite` without the WAL-reset defect.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
+/// What the lock file holds while commits may lie in the write-ahead log only.
+const IN_USE: &[u8] = b"in use\n";
+
 /// Nobody else writes to the database while this is held.
 pub(super) struct WriteLock {
-    _file: File,
+    file: File,
+    /// The last run was cut off, and its write-ahead log is gone.
+    pub(super) is_log_missing: bool,
+}
+
+impl WriteLock {
+    /// Notes that there is a write-ahead log, and that it must still be there if the process is cut off.
+    pub(super) fn note_in_use(&self) -> io::Result<()> {
+        self.file.write_all_at(IN_USE, 0)
+    }
+
+    /// Notes that all is in the database file.
+    pub(super) fn note_closed(&self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    fn take(path: &Path, file: File) -> io::Result<Self> {
+        let is_cut_off = file.metadata()?.len() > 0;
+        let is_log_missing = is_cut_off && path.exists() && !beside(path, "-wal").exists();
+        if is_log_missing {
+            tracing::error!(
+                event = "store.wal_missing",
+                path = %path.display(),
+                "the last run was cut off and its -wal file is gone: what it held is lost, unless another program has put it into the database"
+            );
+        }
+        let lock = Self {
+            file,
+            is_log_missing,
+        };
+        lock.note_closed()?;
+        Ok(lock)
+    }
 }
 
 /// Takes the right to write to the database at `path`.
@@ -33,7 +68,9 @@ pub(super) fn lock(path: &Path) -> Result<WriteLock, OpenError> {
         .open(&lock)
         .map_err(file_error(&lock))?;
     match file.try_lock() {
-        Ok(()) => Ok(WriteLock { _file: file }),
+        Ok(()) => {
+            WriteLock::take(path, file).map_err(|source| OpenError::File { path: lock, source })
+        }
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
             path: path.to_owned(),
         }),

@@ -72,6 +72,8 @@ pub(super) struct State {
     retry_at: Option<Instant>,
     /// Nothing was committed since the write-ahead log was last emptied.
     is_wal_empty: bool,
+    /// The lock file says that there is a write-ahead log.
+    is_noted: bool,
 }
 
 impl Writer {
@@ -235,6 +237,11 @@ impl Writer {
     /// Tells everybody of a committed batch.
     fn conclude(&mut self, items: &[Item], done: Done) {
         self.state.is_wal_empty = false;
+        if !std::mem::replace(&mut self.state.is_noted, true)
+            && let Err(error) = self.lock.note_in_use()
+        {
+            tracing::warn!(event = "store.lock_unwritten", error = %error, "the lock file cannot be written; a lost -wal file would not be noticed");
+        }
         desk::at(&self.desk).committed(items, done);
     }
 
@@ -294,8 +301,10 @@ impl Writer {
         }
         desk::at(&self.desk).abandon();
         self.checkpoint(connection::WRITER_BUSY);
-        if let Some(connection) = self.connection.take() {
-            drop(connection.close());
+        let closed = self.connection.take().map(Connection::close);
+        if matches!(closed, Some(Ok(()))) {
+            // Where it cannot be written, the next start says so without need.
+            drop(self.lock.note_closed());
         }
         drop(self.lock);
     }

@@ -498,9 +498,10 @@ async def sidecars(args, outside):
         if took is None:
             told = f"without -wal it refuses to start: {appliance.tail().strip().splitlines()[-1]}"
         else:
-            lost = await check_all(appliance, more.twiml, patience=2)
-            rolled = [line for line in appliance.log.read_text().splitlines() if "rolled" in line]
-            told = f"without -wal it starts; {len(lost)} of {len(more.twiml)} calls were in it; said: {bool(rolled)}"
+            lost = await check_all(appliance, more.twiml, patience=3)
+            said = bool(appliance.lines("store.wal_missing"))
+            check(said, f"{len(lost)} calls were in the -wal, and nobody says that it is gone")
+            told = f"without -wal it starts; {len(lost)} of {len(more.twiml)} calls were in it, said: {said}"
         appliance.discard()
     return f"without -shm: {len(answers.twiml)} calls, 0 lost; {told}"
 

@@ -140,3 +140,26 @@ async fn a_creation_that_was_cut_short_is_begun_again() {
     store.append(vec![service_record(0)]).await.unwrap();
     store.close().await;
 }
+
+#[tokio::test]
+async fn a_write_ahead_log_that_vanished_after_a_kill_is_missed() {
+    let home = Home::new();
+    let store = home.open();
+    store.append(vec![service_record(0)]).await.unwrap();
+    let after = Home::new();
+    for suffix in ["", ".lock", ".spool"] {
+        let name = format!("switchboard.db{suffix}");
+        let from = home.folder.path().join(&name);
+        std::fs::copy(from, after.folder.path().join(&name)).unwrap();
+    }
+    store.close().await;
+    let store = after.open();
+    assert!(store.health().wal_missing);
+    store.close().await;
+    // In good order, there is none to miss.
+    for home in [home, after] {
+        let store = home.open();
+        assert!(!store.health().wal_missing);
+        store.close().await;
+    }
+}

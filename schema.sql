@@ -4,7 +4,7 @@
 
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1398227524; -- "SWBD"
-PRAGMA user_version = 4;
+PRAGMA user_version = 5;
 
 -- Names this audit log, so that another log is never taken for it.
 CREATE TABLE log_identity (
@@ -51,11 +51,6 @@ CREATE TABLE audit_records (
 CREATE INDEX idx_audit_records_day_call_sid
 ON audit_records (created_at / 86400000, call_sid)
 WHERE call_sid IS NOT NULL;
-
--- Incidents are few; the last one is looked for at every start.
-CREATE INDEX idx_audit_records_kind
-ON audit_records (kind)
-WHERE kind IN ('incident_opened', 'incident_resolved');
 
 CREATE TRIGGER audit_records_refuse_update
 BEFORE UPDATE ON audit_records
@@ -262,3 +257,52 @@ CREATE TABLE spool_mark (
 ) STRICT;
 
 INSERT INTO spool_mark (id, through) VALUES (1, 0);
+
+-- Incidents, open and past. A projection of the audit log; the calls of an open one are counted here between its records.
+CREATE TABLE incidents (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind <> ''),
+    subject TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    dialers TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    call_sids TEXT NOT NULL,
+    reasons TEXT NOT NULL,
+    reminders INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL,
+    told_at INTEGER NOT NULL,
+    resolved_at INTEGER,
+    lasted_ms INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX idx_incidents_resolved_at ON incidents (resolved_at) WHERE resolved_at IS NULL;
+
+-- What is to be sent about them, and what became of it: one row per recipient, written with the record that is its occasion.
+CREATE TABLE outbox_messages (
+    id INTEGER PRIMARY KEY,
+    incident_id INTEGER REFERENCES incidents (id) ON DELETE CASCADE,
+    notice TEXT NOT NULL,
+    occasion TEXT NOT NULL CHECK (occasion IN ('opened', 'reminded', 'resolved', 'tested', 'summary')),
+    recipient TEXT NOT NULL CHECK (recipient <> ''),
+    detail TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'dead', 'superseded')),
+    attempts INTEGER NOT NULL,
+    last_error TEXT,
+    sent_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    UNIQUE (notice, recipient)
+) STRICT;
+
+CREATE INDEX idx_outbox_messages_incident_id ON outbox_messages (incident_id);
+
+CREATE INDEX idx_outbox_messages_state ON outbox_messages (state);
+
+-- The last starts of the process.
+CREATE TABLE service_starts (
+    id INTEGER PRIMARY KEY,
+    created_at INTEGER NOT NULL
+) STRICT;

@@ -27,6 +27,7 @@ pub mod flow;
 pub mod http;
 pub mod jobs;
 pub mod lifecycle;
+pub mod notify;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;

@@ -31,13 +31,14 @@ use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
     Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
-    Recorder, Reloads, StatusReports, Waiting,
+    Recorder, Reloads, StatusReports, Waiting, Witness,
 };
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
 use crate::http::tls::{CertificateState, Certificates};
 use crate::http::{Customers, Overload, Parts, ProfilePush, Reads, ShownSettings, router};
 use crate::jobs;
+use crate::jobs::deliver::{Delivery, Senders};
 use crate::jobs::reap::Reaper;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, Notary, OpenError, Store, StoreError, Vault};
@@ -106,6 +107,7 @@ pub struct Running {
     parts: Parts,
     braze: Braze,
     vault: Vault,
+    senders: Senders,
     clock: Clock,
     in_force: Arc<Mutex<InForce>>,
     certificates: Option<Arc<Certificates>>,
@@ -169,6 +171,7 @@ pub async fn start_with(
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
     let rest = rest(config, clock)?;
+    let senders = Senders::new(settings::senders(config)?);
     say_whether_calls_can_be_looked_up(&rest);
 
     jobs::interrupted::close(&store, clock).await;
@@ -197,6 +200,7 @@ pub async fn start_with(
         parts: parts.clone(),
         braze: braze.clone(),
         vault,
+        senders: senders.clone(),
         clock: clock.clone(),
         in_force: Arc::new(Mutex::new(InForce::new(rendering, &config.storage.path))),
         certificates: tls.clone(),
@@ -229,6 +233,7 @@ impl Running {
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
         let keys = settings::keys(config)?;
+        let ways = settings::senders(config)?;
         self.braze
             .reconfigure(settings::braze(config))
             .context("cannot use [braze]")?;
@@ -247,6 +252,9 @@ impl Running {
         self.policies.replace(policy);
         self.read_certificate_again();
         self.parts.keys.replace(keys);
+        self.senders.replace(ways);
+        let incidents = &self.parts.holds.incidents;
+        incidents.reconfigure(settings::telling(config));
         self.parts
             .settings
             .replace(shown::document(config, self.clock.now()));
@@ -273,6 +281,11 @@ impl Running {
         }
     }
 
+    /// The incidents of this process.
+    pub fn incidents(&self) -> &Incidents {
+        &self.parts.holds.incidents
+    }
+
     /// How many calls got the safe answer because there were too many, since the start.
     pub fn calls_shed(&self) -> u64 {
         self.parts.overload.n_shed()
@@ -282,6 +295,7 @@ impl Running {
     pub async fn close(self) {
         let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped);
         self.parts.recorder.note(stopped).await;
+        self.parts.holds.incidents.persist(&self.store).await;
         jobs::profiles::persist(&self.store, &self.braze).await;
         self.notary.sign(true).await;
         self.store.close().await;
@@ -320,6 +334,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
         store,
         braze,
         fleet,
+        senders,
         ..
     } = running;
     let watch = parts
@@ -327,15 +342,13 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
         .clone()
         .watch(lifecycle.clone(), parts.recorder.clone());
     lifecycle.spawn("overload", watch);
-    jobs::start(
-        lifecycle,
-        store,
-        braze,
-        fleet,
-        &parts.recorder,
-        &parts.holds.incidents,
-        clock,
-    );
+    let delivery = Delivery {
+        store: store.clone(),
+        incidents: parts.holds.incidents.clone(),
+        senders: senders.clone(),
+        clock: clock.clone(),
+    };
+    jobs::start(lifecycle, &delivery, braze, fleet, &parts.recorder);
     lifecycle.spawn(
         "ruleset",
         jobs::ruleset::run(
@@ -472,7 +485,9 @@ fn parts(
     fleet: &Fleet,
     metrics: Option<PrometheusHandle>,
 ) -> anyhow::Result<Parts> {
-    let recorder = Recorder::new(store.clone());
+    let telling = settings::telling(config);
+    let witness = Witness::new(clock.clone(), telling.rules.window);
+    let recorder = Recorder::new(store.clone()).seen_by(witness.clone());
     let policies = Policies::new(settings::policy(config));
     let policies_in_force = policies.clone();
     let claims = Claims::new(store.clone());
@@ -483,6 +498,8 @@ fn parts(
         fleet.clone(),
         waiting.clone(),
         recorder.clone(),
+        witness,
+        telling,
     );
     Ok(Parts {
         clock: clock.clone(),

@@ -203,6 +203,7 @@ impl Running {
         }
         in_force.loaded = rendering;
         self.parts.reloads.note(None);
+        self.parts.holds.incidents.reload_refused(None);
         Ok(applied)
     }
 
@@ -250,6 +251,8 @@ impl Running {
             problems,
         };
         self.parts.reloads.note(Some(refused.clone()));
+        let incidents = &self.parts.holds.incidents;
+        incidents.reload_refused(Some(lines.join("; ")));
         let event = Event::ConfigRefused {
             by: by.to_owned(),
             problems: lines,

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::alert::{Recipient, Rules};
 use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
-use crate::flow::Policy;
+use crate::flow::{Policy, Telling};
 use crate::http::auth::{ApiKey, KeyHash, Role};
+use crate::jobs::deliver::Ways;
+use crate::notify::{MailSettings, Mailer, Security, Webhook, WebhookSettings};
 use crate::twilio::{
     Credentials, EdgeSettings, RestSettings, SharedKey, Verifier, VerifierSettings,
 };
@@ -142,6 +145,70 @@ pub(super) fn rest(config: &Config) -> RestSettings {
         account_sid: twilio.account_sid.clone(),
         credentials,
     }
+}
+
+/// When incidents open, and who is told.
+pub(super) fn telling(config: &Config) -> Telling {
+    let alerts = &config.alerts;
+    let emails = alerts.email.iter().flat_map(|email| &email.to);
+    let webhook = alerts.webhook.iter().map(|_| Recipient::Webhook);
+    Telling {
+        rules: Rules {
+            failure_percent: alerts.failure_rate_percent,
+            window: alerts.window,
+            min_calls: u64::from(alerts.min_calls),
+            repeat_every: alerts.repeat_every,
+            braze_failure_percent: alerts.braze_failure_percent,
+            dialer_failure_percent: alerts.dialer_failure_percent,
+            min_requests: u64::from(alerts.min_requests),
+        },
+        recipients: emails
+            .map(|address| Recipient::Email(address.clone()))
+            .chain(webhook)
+            .collect(),
+    }
+}
+
+/// The ways on which somebody is told.
+pub(super) fn senders(config: &Config) -> anyhow::Result<Ways> {
+    let webhook = config.alerts.webhook.as_ref().map(|webhook| {
+        let settings = WebhookSettings {
+            url: webhook.url.clone(),
+            secret: webhook.secret.expose().to_owned(),
+        };
+        anyhow::Ok(Webhook::new(settings, rest_client()?))
+    });
+    Ok(Ways {
+        mailer: config.alerts.email.as_ref().map(mailer).transpose()?,
+        webhook: webhook.transpose()?,
+        public_url: config.server.public_url.as_str().to_owned(),
+    })
+}
+
+pub(super) fn mailer(email: &config::Email) -> anyhow::Result<Mailer> {
+    // A second installation is refused and changes nothing.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let password = email
+        .password
+        .as_ref()
+        .map(|secret| secret.expose().to_owned());
+    let authority = email
+        .ca
+        .as_ref()
+        .map(|path| fs::read(path).with_context(|| format!("cannot read {}", path.display())));
+    let settings = MailSettings {
+        from: email.from.clone(),
+        host: email.smtp.host.clone(),
+        port: email.smtp.port,
+        security: match email.smtp.security {
+            config::SmtpSecurity::Tls => Security::Tls,
+            config::SmtpSecurity::StartTls => Security::StartTls,
+            config::SmtpSecurity::Loopback => Security::Loopback,
+        },
+        login: email.username.clone().zip(password),
+        authority: authority.transpose()?,
+    };
+    Mailer::new(&settings).context("cannot use [alerts.email]")
 }
 
 pub(super) fn push_secret(config: &Config) -> Option<String> {

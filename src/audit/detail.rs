@@ -6,9 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CallAfter, Event, Kind, ProfileAction, Standing};
-use crate::alert::IncidentKind;
 use crate::call::{DialReport, Found, LegReport};
-use crate::routing::DialerId;
 
 #[derive(Serialize, Deserialize)]
 struct ServiceStarted<V> {
@@ -58,20 +56,6 @@ struct ConfigRefused<S, P> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct IncidentOpened<S, D> {
-    kind: IncidentKind,
-    cause: S,
-    dialers: D,
-}
-
-#[derive(Serialize, Deserialize)]
-struct IncidentResolved {
-    kind: IncidentKind,
-    lasted_ms: u64,
-    calls: u64,
-}
-
-#[derive(Serialize, Deserialize)]
 struct ClockStepped {
     by_ms: i64,
 }
@@ -118,24 +102,10 @@ impl Event {
             Self::ConfigRefused { by, problems } => {
                 serde_json::to_string(&ConfigRefused { by, problems })
             }
-            Self::IncidentOpened {
-                kind,
-                cause,
-                dialers,
-            } => serde_json::to_string(&IncidentOpened {
-                kind: *kind,
-                cause,
-                dialers,
-            }),
-            Self::IncidentResolved {
-                kind,
-                lasted_ms,
-                calls,
-            } => serde_json::to_string(&IncidentResolved {
-                kind: *kind,
-                lasted_ms: *lasted_ms,
-                calls: *calls,
-            }),
+            Self::IncidentOpened(notice)
+            | Self::IncidentReminded(notice)
+            | Self::IncidentResolved(notice) => serde_json::to_string(notice),
+            Self::AlertTested(tested) => serde_json::to_string(tested),
             Self::SigningKeyNamed(named) => serde_json::to_string(named),
             Self::Pruned(pruned) => serde_json::to_string(pruned),
             Self::RollbackAccepted(accepted) => serde_json::to_string(accepted),
@@ -204,30 +174,10 @@ impl Event {
                     serde_json::from_str(detail)?;
                 Self::ConfigRefused { by, problems }
             }
-            Kind::IncidentOpened => {
-                let IncidentOpened::<String, Vec<DialerId>> {
-                    kind,
-                    cause,
-                    dialers,
-                } = serde_json::from_str(detail)?;
-                Self::IncidentOpened {
-                    kind,
-                    cause,
-                    dialers,
-                }
-            }
-            Kind::IncidentResolved => {
-                let IncidentResolved {
-                    kind,
-                    lasted_ms,
-                    calls,
-                } = serde_json::from_str(detail)?;
-                Self::IncidentResolved {
-                    kind,
-                    lasted_ms,
-                    calls,
-                }
-            }
+            Kind::IncidentOpened => Self::IncidentOpened(serde_json::from_str(detail)?),
+            Kind::IncidentReminded => Self::IncidentReminded(serde_json::from_str(detail)?),
+            Kind::IncidentResolved => Self::IncidentResolved(serde_json::from_str(detail)?),
+            Kind::AlertTested => Self::AlertTested(serde_json::from_str(detail)?),
             Kind::SigningKeyNamed => Self::SigningKeyNamed(serde_json::from_str(detail)?),
             Kind::Pruned => Self::Pruned(serde_json::from_str(detail)?),
             Kind::RollbackAccepted => Self::RollbackAccepted(serde_json::from_str(detail)?),

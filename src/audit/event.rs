@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Access, Exchange, Pruned, RollbackAccepted, SigningKeyNamed, Standing};
-use crate::alert::{IncidentKind, Opened, Resolved};
+use crate::alert::{Notice, Occasion, Tested};
 use crate::call::{CallId, CallState, DialReport, Disposition, Found, LegReport, Status};
 use crate::handoff::{Certainty, Outcome};
 use crate::phone::{Caller, ERASED};
@@ -175,23 +175,13 @@ pub enum Event {
         problems: Vec<String>,
     },
     /// Something is wrong that somebody has to be told of.
-    IncidentOpened {
-        /// What it is about.
-        kind: IncidentKind,
-        /// Why, in words.
-        cause: String,
-        /// The dialers whose recovery resolves it.
-        dialers: Vec<DialerId>,
-    },
+    IncidentOpened(Box<Notice>),
+    /// It is still so, and somebody was told again.
+    IncidentReminded(Box<Notice>),
     /// It is over.
-    IncidentResolved {
-        /// What it was about.
-        kind: IncidentKind,
-        /// How long it was open, in milliseconds.
-        lasted_ms: u64,
-        /// How many calls it affected.
-        calls: u64,
-    },
+    IncidentResolved(Box<Notice>),
+    /// An admin sent a message to see whether it arrives.
+    AlertTested(Box<Tested>),
     /// A key signs the log from here on.
     SigningKeyNamed(SigningKeyNamed),
     /// Records are about to be deleted.
@@ -207,22 +197,14 @@ pub enum Event {
     Accessed(Access),
 }
 
-impl From<Opened> for Event {
-    fn from(opened: Opened) -> Self {
-        Self::IncidentOpened {
-            kind: opened.kind,
-            cause: opened.cause,
-            dialers: opened.dialers,
-        }
-    }
-}
-
-impl From<Resolved> for Event {
-    fn from(resolved: Resolved) -> Self {
-        Self::IncidentResolved {
-            kind: resolved.kind,
-            lasted_ms: u64::try_from(resolved.lasted.as_millis()).unwrap_or(u64::MAX),
-            calls: resolved.calls,
+impl Event {
+    /// The record of a notice.
+    pub fn told(occasion: Occasion, notice: Notice) -> Self {
+        let notice = Box::new(notice);
+        match occasion {
+            Occasion::Reminded => Self::IncidentReminded(notice),
+            Occasion::Resolved => Self::IncidentResolved(notice),
+            Occasion::Opened | Occasion::Tested | Occasion::Summary => Self::IncidentOpened(notice),
         }
     }
 }
@@ -432,8 +414,12 @@ pub enum Kind {
     ConfigRefused,
     /// See [`Event::IncidentOpened`].
     IncidentOpened,
+    /// See [`Event::IncidentReminded`].
+    IncidentReminded,
     /// See [`Event::IncidentResolved`].
     IncidentResolved,
+    /// See [`Event::AlertTested`].
+    AlertTested,
     /// See [`Event::SigningKeyNamed`].
     SigningKeyNamed,
     /// See [`Event::Pruned`].
@@ -448,7 +434,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -465,7 +451,9 @@ impl Kind {
         Self::ConfigChanged,
         Self::ConfigRefused,
         Self::IncidentOpened,
+        Self::IncidentReminded,
         Self::IncidentResolved,
+        Self::AlertTested,
         Self::SigningKeyNamed,
         Self::Pruned,
         Self::RollbackAccepted,
@@ -492,7 +480,9 @@ impl Kind {
             Self::ConfigChanged => "config_changed",
             Self::ConfigRefused => "config_refused",
             Self::IncidentOpened => "incident_opened",
+            Self::IncidentReminded => "incident_reminded",
             Self::IncidentResolved => "incident_resolved",
+            Self::AlertTested => "alert_tested",
             Self::SigningKeyNamed => "signing_key_named",
             Self::Pruned => "pruned",
             Self::RollbackAccepted => "rollback_accepted",
@@ -521,8 +511,10 @@ impl Event {
             Self::HealthChanged { .. } => Kind::HealthChanged,
             Self::ConfigChanged(_) => Kind::ConfigChanged,
             Self::ConfigRefused { .. } => Kind::ConfigRefused,
-            Self::IncidentOpened { .. } => Kind::IncidentOpened,
-            Self::IncidentResolved { .. } => Kind::IncidentResolved,
+            Self::IncidentOpened(_) => Kind::IncidentOpened,
+            Self::IncidentReminded(_) => Kind::IncidentReminded,
+            Self::IncidentResolved(_) => Kind::IncidentResolved,
+            Self::AlertTested(_) => Kind::AlertTested,
             Self::SigningKeyNamed(_) => Kind::SigningKeyNamed,
             Self::Pruned(_) => Kind::Pruned,
             Self::RollbackAccepted(_) => Kind::RollbackAccepted,

@@ -1,7 +1,11 @@
 //! `[alerts]`: when an incident opens, and who is told.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
 
 use super::secret::Secret;
 use super::section::Section;
@@ -21,6 +25,16 @@ pub struct Alerts {
     pub min_calls: u32,
     /// How often a reminder is sent while an incident stays open; 1 m to 7 d. Default: 1 h.
     pub repeat_every: Duration,
+    /// The share of look-ups at Braze that fail, in percent, above which an incident opens; 0 to 100. Default: 20.
+    pub braze_failure_percent: f64,
+    /// The share of handoffs to one dialer that fail, in percent, above which an incident opens; 0 to 100. Default: 20.
+    pub dialer_failure_percent: f64,
+    /// Fewer requests to Braze or a dialer in the window open no incident. Default: 10.
+    pub min_requests: u32,
+    /// When a summary of the last 24 hours is sent. Default: never.
+    pub daily_summary: Option<Time>,
+    /// Where the clock of the summary hangs. Default: UTC.
+    pub time_zone: TimeZone,
     /// Mail. Default: none.
     pub email: Option<Email>,
     /// A signed JSON message. Default: none.
@@ -40,6 +54,8 @@ pub struct Email {
     pub username: Option<String>,
     /// The password; set exactly where `username` is.
     pub password: Option<Secret>,
+    /// A file with certificate authorities that are trusted beside the system's, as PEM. Default: none.
+    pub ca: Option<PathBuf>,
 }
 
 /// A mail server.
@@ -94,6 +110,11 @@ impl Default for Alerts {
             window: Duration::from_mins(5),
             min_calls: 1,
             repeat_every: Duration::from_hours(1),
+            braze_failure_percent: 20.0,
+            dialer_failure_percent: 20.0,
+            min_requests: 10,
+            daily_summary: None,
+            time_zone: TimeZone::UTC,
             email: None,
             webhook: None,
         }
@@ -122,6 +143,21 @@ impl Alerts {
             repeat_every: section.or("repeat_every", default.repeat_every, |value| {
                 value.duration(Duration::from_mins(1)..=Duration::from_hours(24 * 7))
             }),
+            braze_failure_percent: section.or(
+                "braze_failure_percent",
+                default.braze_failure_percent,
+                percent,
+            ),
+            dialer_failure_percent: section.or(
+                "dialer_failure_percent",
+                default.dialer_failure_percent,
+                percent,
+            ),
+            min_requests: section.or("min_requests", default.min_requests, |value| {
+                value.integer(1..=1_000_000)
+            }),
+            daily_summary: section.optional("daily_summary", time_of_day),
+            time_zone: section.or("time_zone", default.time_zone, time_zone),
             email: section.optional_section("email", Email::read),
             webhook: section.optional_section("webhook", AlertWebhook::read),
         };
@@ -148,7 +184,9 @@ impl Email {
         let username = section.optional("username", Value::text);
         let password = section.optional("password", Value::token);
         refuse_half_a_pair(section, "username", "password");
+        let ca = section.optional("ca", Value::path);
         Some(Self {
+            ca,
             to: to?,
             from: from?,
             smtp: smtp?,
@@ -176,6 +214,19 @@ fn percent(value: &Value<'_>) -> Result<f64, Fault> {
     } else {
         Err(Fault::new("must lie between 0 and 100").hint("the value is in percent: 5 means 5 %"))
     }
+}
+
+fn time_of_day(value: &Value<'_>) -> Result<Time, Fault> {
+    let text = value.text()?;
+    Time::strptime("%H:%M", &text)
+        .map_err(|_| Fault::new("must be a time of day").hint("write it like \"07:00\""))
+}
+
+fn time_zone(value: &Value<'_>) -> Result<TimeZone, Fault> {
+    TimeZone::get(&value.text()?).map_err(|_| {
+        Fault::new("is not a time zone that this machine knows")
+            .hint("write it like \"Europe/Berlin\" or \"UTC\"")
+    })
 }
 
 fn smtp(value: &Value<'_>) -> Result<Smtp, Fault> {

@@ -372,6 +372,11 @@ impl List {
             window,
             min_calls,
             repeat_every,
+            braze_failure_percent,
+            dialer_failure_percent,
+            min_requests,
+            daily_summary,
+            time_zone,
             email,
             webhook,
         } = alerts;
@@ -379,12 +384,19 @@ impl List {
         self.time("alerts.window", *window);
         self.plain("alerts.min_calls", min_calls);
         self.time("alerts.repeat_every", *repeat_every);
+        self.plain("alerts.braze_failure_percent", braze_failure_percent);
+        self.plain("alerts.dialer_failure_percent", dialer_failure_percent);
+        self.plain("alerts.min_requests", min_requests);
+        let summary = daily_summary.map(|time| time.strftime("%H:%M").to_string());
+        self.maybe("alerts.daily_summary", summary.as_ref());
+        self.plain("alerts.time_zone", time_zone.iana_name().unwrap_or("UTC"));
         if let Some(Email {
             to,
             from,
             smtp,
             username,
             password,
+            ca,
         }) = email
         {
             self.all("alerts.email.to", to);
@@ -392,6 +404,7 @@ impl List {
             self.plain("alerts.email.smtp", server_of(smtp));
             self.maybe("alerts.email.username", username.as_ref());
             self.maybe_secret("alerts.email.password", password.as_ref());
+            self.maybe("alerts.email.ca", ca.as_ref().map(|ca| ca.display()));
         }
         if let Some(AlertWebhook { url, secret }) = webhook {
             // Chat services put their key into the path.

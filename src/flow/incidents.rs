@@ -1,54 +1,254 @@
-//! Whether routing is paused: no dialer takes calls. Somebody is told at once, and told when it is over.
+//! Incidents of the running appliance: what is found wrong is recorded, and somebody is told.
 //!
-//! The record is the announcement: it is on disk before anything else is made of it, and whoever sends mail reads it there.
+//! The record is the announcement: the messages that it makes are written in the same transaction, and sent from there. Where the database
+//! takes no records, the messages wait in memory as well, and are sent all the same.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 
 use super::hand_off::{Handed, HandoffResult};
-use super::record::Recorder;
+use super::record::{Recorded, Recorder};
 use super::waiting::Waiting;
-use crate::alert::{Incident, IncidentKind, Opened, Resolved};
-use crate::audit::Record;
+use super::witness::Witness;
+use crate::alert::{
+    Board, Channel, IncidentKind, Moment, Notice, Occasion, Recipient, Rules, Signs, Standing,
+    Tested, Topic, findings,
+};
+use crate::audit::{Event, Record};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::handoff::Certainty;
-use crate::routing::{self, DialerId, DialerView, Intake};
+use crate::routing::{self, BreakerView, DialerId, DialerView, Intake};
+use crate::store::{MessageState, Store, StoreError, StoredMessage};
 
-/// Opens and resolves incidents of the call path. Cheap to clone.
+/// How long a notice's record is waited for before its messages are sent from memory.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Messages that wait in memory while the database takes no records.
+const IN_MEMORY: usize = 1_000;
+/// Calls that a restart looks back on.
+const CALLS_RESTORED: u32 = 20_000;
+/// All circuits have to be open for so long before it is said without a call.
+const ALL_DOWN_AFTER: Duration = Duration::from_secs(3);
+
+/// Opens and resolves incidents. Cheap to clone; all clones see the same.
 #[derive(Clone, Debug)]
 pub struct Incidents {
     clock: Clock,
     fleet: Fleet,
     waiting: Waiting,
     recorder: Recorder,
-    all_dialers_down: Arc<Mutex<Incident>>,
+    witness: Witness,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    board: Mutex<Board>,
+    telling: ArcSwap<Telling>,
+    said: Mutex<Said>,
+    unwritten: Mutex<VecDeque<StoredMessage>>,
+    /// Counts messages that were made: whoever delivers looks again.
+    news: watch::Sender<u64>,
+    all_down_since: Mutex<Option<Instant>>,
+}
+
+/// When incidents open, and who is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Telling {
+    /// When they open.
+    pub rules: Rules,
+    /// Who is told.
+    pub recipients: Vec<Recipient>,
+}
+
+/// What others have said of their state.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    reload_refused: Option<String>,
+    #[expect(clippy::option_option, reason = "the outer one: nobody has said")]
+    audit: Option<Option<String>>,
+    certificate_ends: Option<Timestamp>,
 }
 
 impl Incidents {
     /// No incident is open.
-    pub fn new(clock: Clock, fleet: Fleet, waiting: Waiting, recorder: Recorder) -> Self {
+    pub fn new(
+        clock: Clock,
+        fleet: Fleet,
+        waiting: Waiting,
+        recorder: Recorder,
+        witness: Witness,
+        telling: Telling,
+    ) -> Self {
         show(false);
-        let incident = Incident::none(IncidentKind::AllDialersDown);
+        witness.traffic().set_window(telling.rules.window);
+        let shared = Shared {
+            board: Mutex::new(Board::new(telling.rules.repeat_every)),
+            telling: ArcSwap::from_pointee(telling),
+            said: Mutex::default(),
+            unwritten: Mutex::default(),
+            news: watch::Sender::new(0),
+            all_down_since: Mutex::default(),
+        };
         Self {
             clock,
             fleet,
             waiting,
             recorder,
-            all_dialers_down: Arc::new(Mutex::new(incident)),
+            witness,
+            shared: Arc::new(shared),
         }
     }
 
-    /// An incident was open when the process ended, and still is.
-    pub fn restore(&self, incident: Incident) {
-        show(incident.is_open());
-        *self.lock() = incident;
+    /// Other rules and recipients, from now on.
+    pub fn reconfigure(&self, telling: Telling) {
+        self.witness.traffic().set_window(telling.rules.window);
+        self.board().set_repeat_every(telling.rules.repeat_every);
+        self.shared.telling.store(Arc::new(telling));
+    }
+
+    /// Takes up what was open when the process ended, and the calls of the last minutes.
+    pub async fn restore(&self, store: &Store) -> Result<(), StoreError> {
+        let now = self.moment();
+        let standing = store.open_incidents().await?;
+        {
+            let mut board = self.board();
+            for standing in standing {
+                tracing::warn!(
+                    event = "alert.still_open",
+                    kind = standing.topic.kind.as_str(),
+                    subject = standing.topic.subject,
+                    incident = standing.id,
+                    "an incident was open when the process ended"
+                );
+                board.restore(standing, now);
+            }
+            show(board.is_open(&all_dialers_down()));
+        }
+        let window = self.shared.telling.load().rules.window;
+        let hour = SignedDuration::from_hours(1);
+        let back = SignedDuration::try_from(window).unwrap_or(hour).max(hour);
+        let since = now.at.checked_sub(back).unwrap_or(now.at);
+        let calls = store.calls_since(since, CALLS_RESTORED).await?;
+        self.witness.restore(&calls, window);
+        Ok(())
     }
 
     /// Whether no dialer takes calls, as far as is known.
     pub fn is_routing_paused(&self) -> bool {
-        self.lock().is_open()
+        self.board().is_open(&all_dialers_down())
+    }
+
+    /// When a call last arrived; `None` where none has since the start.
+    pub fn last_arrival(&self) -> Option<Instant> {
+        self.witness.traffic().last_arrival()
+    }
+
+    /// What tells them the time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Counts messages that were made. A change means that there is something to send.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.shared.news.subscribe()
+    }
+
+    /// A changed configuration was refused, and why; `None`: it was taken.
+    pub fn reload_refused(&self, why: Option<String>) {
+        self.said().reload_refused = why;
+    }
+
+    /// The audit log was examined: why it does not verify, or `None` where it does.
+    pub fn audit_examined(&self, damage: Option<String>) {
+        self.said().audit = Some(damage);
+    }
+
+    /// The certificate that is served ends then.
+    pub fn certificate_ends(&self, ends: Option<Timestamp>) {
+        self.said().certificate_ends = ends;
+    }
+
+    /// Twilio called the fallback URL, for a reason that it gives as a number. Waits for nothing.
+    pub fn fell_back(&self, call_id: Option<&CallId>, reason: &str) {
+        let Some(call_id) = call_id.cloned().or_else(|| CallId::parse("unknown").ok()) else {
+            return;
+        };
+        let now = self.clock.instant();
+        self.witness.traffic().fell_back(&call_id, reason, now);
+    }
+
+    /// Looks at everything: opens, reminds and resolves. `signs` are what the caller has found out; dialers and what others have said are
+    /// added.
+    pub async fn look(&self, mut signs: Signs, store: &Store) {
+        let now = self.moment();
+        signs.dialers = self.dialers(now.instant);
+        {
+            let said = self.said();
+            signs.reload_refused.clone_from(&said.reload_refused);
+            signs.audit.clone_from(&said.audit);
+            signs.certificate_ends = said.certificate_ends;
+        }
+        let telling = self.shared.telling.load_full();
+        let (told, changed) = {
+            let mut traffic = self.witness.traffic();
+            traffic.keep_dialers(|dialer| signs.dialers.iter().any(|(known, _)| known == dialer));
+            let mut board = self.board();
+            let found = findings(&signs, &traffic, &telling.rules, now.instant, now.at);
+            (board.judge(found, now), board.take_changed())
+        };
+        for (occasion, notice) in told {
+            self.announce(occasion, notice).await;
+        }
+        self.keep(changed, store).await;
+        self.count();
+    }
+
+    /// Keeps how many calls the open incidents affect, before the process ends.
+    pub async fn persist(&self, store: &Store) {
+        let changed = self.board().take_changed();
+        self.keep(changed, store).await;
+    }
+
+    /// What is not written now is written with the next change, or when the incident is resolved.
+    async fn keep(&self, changed: Vec<Standing>, store: &Store) {
+        if !changed.is_empty() {
+            drop(tokio::time::timeout(PATIENCE, store.count_incident_calls(changed)).await);
+        }
+    }
+
+    /// Sends a message to everybody who is told of incidents; gives the name of its notice. `None` where nobody is told.
+    pub async fn test(&self, by: &str) -> Option<String> {
+        let tell = self.shared.telling.load().recipients.clone();
+        if tell.is_empty() {
+            return None;
+        }
+        let now = self.clock.now();
+        let id = format!("test-{}", now.as_millisecond());
+        let tested = Tested {
+            id: id.clone(),
+            by: by.to_owned(),
+            tell: tell.clone(),
+        };
+        let event = Event::AlertTested(Box::new(tested));
+        tracing::info!(event = "alert.tested", by, "a test message is sent");
+        self.tell(Occasion::Tested, &id, tell, event).await;
+        Some(id)
+    }
+
+    /// The messages of one way that wait in memory because their record is not on disk.
+    pub fn take_unwritten(&self, channel: Channel) -> Vec<StoredMessage> {
+        let mut unwritten = self.lock(&self.shared.unwritten);
+        let of_channel = |message: &StoredMessage| message.recipient.channel() == channel;
+        let (taken, left): (VecDeque<_>, VecDeque<_>) = unwritten.drain(..).partition(of_channel);
+        *unwritten = left;
+        taken.into()
     }
 
     /// Learns from what a call came to that wanted one of these dialers and saw them so.
@@ -71,9 +271,42 @@ impl Incidents {
         }
     }
 
-    /// Learns what time has brought: circuits that let a trial through again, callers who are gone.
-    pub fn look_around(&self, now: Instant) {
-        self.waiting.observe(&self.fleet.views(now), now);
+    /// Learns what time has brought: circuits that let a trial through again, callers who are gone, dialers that are all down before
+    /// anybody has called.
+    pub async fn look_around(&self, now: Instant) {
+        let views = self.fleet.views(now);
+        self.waiting.observe(&views, now);
+        let is_down = |view: &DialerView| !view.drained && view.breaker != BreakerView::Closed;
+        let all_down = !views.is_empty() && views.iter().all(is_down);
+        let is_news = {
+            let mut since = self.lock(&self.shared.all_down_since);
+            if all_down {
+                let since = *since.get_or_insert(now);
+                now.saturating_duration_since(since) >= ALL_DOWN_AFTER
+            } else {
+                *since = None;
+                false
+            }
+        };
+        if !is_news || self.is_routing_paused() {
+            return;
+        }
+        let dialers: Vec<DialerId> = views.iter().map(|view| view.dialer.clone()).collect();
+        let causes: Vec<String> = self
+            .dialers(now)
+            .into_iter()
+            .filter_map(|(dialer, why)| Some(format!("{dialer}: {}", why?)))
+            .collect();
+        let struck = self.board().strike(
+            all_dialers_down(),
+            causes.join("; "),
+            &dialers,
+            (0, Vec::new()),
+            self.moment(),
+        );
+        if let Some((occasion, notice)) = struck {
+            self.announce(occasion, notice).await;
+        }
     }
 
     /// A probe found this dialer well. Where callers wait, they prove it within seconds; where nobody does, the probe's word is taken.
@@ -99,64 +332,172 @@ impl Incidents {
         let is_new = !self.waiting.contains(call_id);
         let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
         let affected = waiting.saturating_add(u64::from(is_new));
-        let cause = || cause(wanted, views, handed);
-        let opened = {
-            let mut incident = self.lock();
-            if incident.is_open() || is_their_turn_to_come(wanted, views) {
+        let topic = all_dialers_down();
+        let struck = {
+            let mut board = self.board();
+            if board.is_open(&topic) || is_their_turn_to_come(wanted, views) {
                 if is_new {
-                    incident.affect_another();
+                    board.affect(&topic, call_id);
                 }
                 return;
             }
-            incident.strike(wanted, cause, affected, self.clock.now())
+            let calls = (affected, vec![call_id.clone()]);
+            let cause = cause(wanted, views, handed);
+            board.strike(topic, cause, wanted, calls, self.moment())
         };
-        if let Some(opened) = opened {
-            self.announce_opened(opened).await;
+        if let Some((occasion, notice)) = struck {
+            self.announce(occasion, notice).await;
         }
     }
 
     async fn recovered(&self, dialer: &DialerId) {
-        let resolved = self.lock().recovered(dialer, self.clock.now());
-        if let Some(resolved) = resolved {
-            self.announce_resolved(resolved, dialer).await;
+        let now = self.moment();
+        let resolved = self.board().recovered(&all_dialers_down(), dialer, now);
+        if let Some((occasion, notice)) = resolved {
+            self.announce(occasion, notice).await;
         }
     }
 
-    async fn announce_opened(&self, opened: Opened) {
-        show(true);
-        tracing::error!(
-            event = "alert.opened",
-            kind = opened.kind.as_str(),
-            cause = opened.cause,
-            "no dialer takes calls: routing is paused, callers are held"
-        );
-        let record = Record::of_service(self.clock.now(), opened.into());
-        self.recorder.note(record).await;
+    /// Says it, writes it down, and has it sent.
+    async fn announce(&self, occasion: Occasion, mut notice: Notice) {
+        if notice.kind == IncidentKind::AllDialersDown && occasion != Occasion::Reminded {
+            show(occasion == Occasion::Opened);
+        }
+        log(occasion, &notice);
+        notice
+            .tell
+            .clone_from(&self.shared.telling.load().recipients);
+        let (id, tell) = (notice.id.clone(), notice.tell.clone());
+        self.tell(occasion, &id, tell, Event::told(occasion, notice))
+            .await;
+        self.count();
     }
 
-    async fn announce_resolved(&self, resolved: Resolved, dialer: &DialerId) {
-        show(false);
-        tracing::info!(
-            event = "alert.resolved",
-            kind = resolved.kind.as_str(),
-            dialer = dialer.as_str(),
-            lasted_ms = u64::try_from(resolved.lasted.as_millis()).unwrap_or(u64::MAX),
-            calls = resolved.calls,
-            "a dialer takes calls again: routing goes on"
-        );
-        let record = Record::of_service(self.clock.now(), resolved.into());
-        self.recorder.note(record).await;
+    async fn tell(&self, occasion: Occasion, id: &str, tell: Vec<Recipient>, event: Event) {
+        let now = self.clock.now();
+        let detail = event.detail_json();
+        let record = Record::of_service(now, event);
+        let recorded = self.recorder.append(vec![record], PATIENCE).await;
+        if recorded == Recorded::Late
+            && let Ok(detail) = detail
+        {
+            let mut unwritten = self.lock(&self.shared.unwritten);
+            unwritten.extend(tell.into_iter().map(|recipient| StoredMessage {
+                notice: id.to_owned(),
+                occasion,
+                recipient,
+                detail: detail.clone(),
+                state: MessageState::Waiting,
+                attempts: 0,
+                last_error: None,
+                sent_at: None,
+                created_at: now,
+                incident: None,
+            }));
+            while unwritten.len() > IN_MEMORY {
+                unwritten.pop_front();
+            }
+        }
+        self.shared.news.send_modify(|n| *n += 1);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Incident> {
-        self.all_dialers_down
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Every dialer, and why its circuit is open, where it is.
+    fn dialers(&self, now: Instant) -> Vec<(DialerId, Option<String>)> {
+        let statuses = self.fleet.statuses(now).into_iter();
+        statuses
+            .map(|status| {
+                let down = status
+                    .drained
+                    .is_none()
+                    .then_some(status.open_for)
+                    .flatten();
+                (status.dialer.id().clone(), down.map(|(_, why)| why))
+            })
+            .collect()
     }
+
+    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+    fn count(&self) {
+        let board = self.board();
+        for kind in IncidentKind::ALL {
+            metrics::gauge!("switchboard_incidents_open", "kind" => kind.as_str())
+                .set(board.count_open(kind) as f64);
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            instant: self.clock.instant(),
+            at: self.clock.now(),
+        }
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.lock(&self.shared.board)
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.lock(&self.shared.said)
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as what it does")]
+    fn lock<'m, T>(&self, mutex: &'m Mutex<T>) -> MutexGuard<'m, T> {
+        // Nothing under these locks leaves a value half-changed.
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn all_dialers_down() -> Topic {
+    Topic::of(IncidentKind::AllDialersDown)
 }
 
 fn show(paused: bool) {
     metrics::gauge!("switchboard_routing_paused").set(f64::from(u8::from(paused)));
+}
+
+fn log(occasion: Occasion, notice: &Notice) {
+    let Notice {
+        incident,
+        subject,
+        cause,
+        calls,
+        lasted_ms,
+        ..
+    } = notice;
+    let kind = notice.kind.as_str();
+    match occasion {
+        Occasion::Opened => {
+            metrics::counter!("switchboard_incidents_total", "kind" => kind).increment(1);
+            tracing::error!(
+                event = "alert.opened",
+                kind,
+                subject,
+                incident,
+                cause,
+                calls,
+                "an incident opened"
+            );
+        }
+        Occasion::Resolved => tracing::info!(
+            event = "alert.resolved",
+            kind,
+            subject,
+            incident,
+            lasted_ms,
+            calls,
+            "an incident is over"
+        ),
+        Occasion::Reminded | Occasion::Tested | Occasion::Summary => tracing::warn!(
+            event = "alert.reminded",
+            kind,
+            subject,
+            incident,
+            cause,
+            lasted_ms,
+            calls,
+            "an incident is still open"
+        ),
+    }
 }
 
 /// A dialer takes calls, and others who wait for it come first: nothing is wrong.

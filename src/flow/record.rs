@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use jiff::{SignedDuration, Timestamp};
 
 use super::hand_off::Opening;
+use super::witness::{Seen, Witness};
 use crate::audit::{CallAfter, Record};
 use crate::call::{CallState, Disposition, Status};
 use crate::routing::Reason;
@@ -19,12 +20,22 @@ const NOTE_PATIENCE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub struct Recorder {
     store: Store,
+    witness: Option<Witness>,
 }
 
 impl Recorder {
     /// Records into `store`.
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self {
+            store,
+            witness: None,
+        }
+    }
+
+    /// Has `witness` count what is recorded from now on, on disk or not.
+    pub fn seen_by(mut self, witness: Witness) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// Records what happened to a call, opening it where the ledger does not know it.
@@ -35,12 +46,17 @@ impl Recorder {
         patience: Duration,
     ) -> Recorded {
         match opening {
-            Opening::NewCall => match timeout(patience, self.store.open_call(records)).await {
-                Ok(Ok(Opened::First)) => Recorded::OnDisk,
-                Ok(Ok(Opened::Repeat)) => Recorded::Repeat,
-                Ok(Err(error)) => late(Some(&error)),
-                Err(_) => late(None),
-            },
+            Opening::NewCall => {
+                let seen = Witness::read(&records);
+                let recorded = match timeout(patience, self.store.open_call(records)).await {
+                    Ok(Ok(Opened::First)) => Recorded::OnDisk,
+                    Ok(Ok(Opened::Repeat)) => return Recorded::Repeat,
+                    Ok(Err(error)) => late(Some(&error)),
+                    Err(_) => late(None),
+                };
+                self.count(seen);
+                recorded
+            }
             Opening::KnownCall => self.append(records, patience).await,
         }
     }
@@ -52,10 +68,17 @@ impl Recorder {
 
     /// Records what happened to a call.
     pub(super) async fn append(&self, records: Vec<Record>, patience: Duration) -> Recorded {
+        self.count(Witness::read(&records));
         match timeout(patience, self.store.append(records)).await {
             Ok(Ok(_)) => Recorded::OnDisk,
             Ok(Err(error)) => late(Some(&error)),
             Err(_) => late(None),
+        }
+    }
+
+    fn count(&self, seen: Vec<Seen>) {
+        if let Some(witness) = &self.witness {
+            witness.count(seen);
         }
     }
 }

@@ -27,7 +27,8 @@ use super::voice::{self, Safety};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::flow::{
-    Canary, DialEnds, Drains, Holds, Inbound, JsonDoor, Policies, Recorder, Reloads, StatusReports,
+    Canary, DialEnds, Drains, Holds, Inbound, Incidents, JsonDoor, Policies, Recorder, Reloads,
+    StatusReports,
 };
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{Edge, SourceAddress};
@@ -157,6 +158,11 @@ impl FromRef<SharedParts> for Fleet {
         parts.drains.fleet.clone()
     }
 }
+impl FromRef<SharedParts> for Incidents {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.holds.incidents.clone()
+    }
+}
 impl FromRef<SharedParts> for Drains {
     fn from_ref(parts: &SharedParts) -> Self {
         parts.drains.clone()
@@ -186,6 +192,7 @@ impl FromRef<SharedParts> for Safety {
             clock: parts.clock.clone(),
             policies: parts.policies.clone(),
             recorder: parts.recorder.clone(),
+            incidents: parts.holds.incidents.clone(),
             lifecycle: parts.lifecycle.clone(),
         }
     }

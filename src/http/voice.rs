@@ -12,7 +12,7 @@ use super::server::RequestId;
 use crate::audit::{Event, Record};
 use crate::call::CallId;
 use crate::clock::Clock;
-use crate::flow::{DialEnds, Holds, Inbound, Policies, Recorder, StatusReports};
+use crate::flow::{DialEnds, Holds, Inbound, Incidents, Policies, Recorder, StatusReports};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{
     DialEnded, FallbackCall, HeldCall, IncomingCall, StatusReport, Unusable, Webhook,
@@ -40,6 +40,7 @@ pub(super) struct Safety {
     pub(super) clock: Clock,
     pub(super) policies: Policies,
     pub(super) recorder: Recorder,
+    pub(super) incidents: Incidents,
     pub(super) lifecycle: Lifecycle,
 }
 
@@ -193,6 +194,8 @@ pub(super) async fn status(
 pub(super) async fn fallback(State(safety): State<Safety>, webhook: Webhook) -> Twiml {
     let call = FallbackCall::read(&webhook);
     metrics::counter!("switchboard_fallback_requests_total").increment(1);
+    let code = call.error_code.as_deref().unwrap_or("without a code");
+    safety.incidents.fell_back(call.call_id.as_ref(), code);
     tracing::error!(
         event = "call.on_fallback",
         call_sid = call.call_id.as_ref().map_or("", CallId::as_str),

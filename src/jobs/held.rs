@@ -1,12 +1,10 @@
-//! What a restart in the middle of an outage finds: callers who wait, and an incident that is open.
+//! What a restart in the middle of an outage finds: callers who wait, and incidents that are open.
 
-use crate::alert::{Incident, IncidentKind};
-use crate::audit::Event;
 use crate::clock::Clock;
 use crate::flow::{Incidents, Policies, Waiting};
 use crate::store::{Store, StoreError};
 
-/// Puts the callers who wait back in line, in order of arrival, and takes up the open incident. What cannot be read is done without: whoever
+/// Puts the callers who wait back in line, in order of arrival, and takes up the open incidents. What cannot be read is done without: whoever
 /// waits asks again and is in line then.
 pub async fn restore(
     store: &Store,
@@ -18,18 +16,8 @@ pub async fn restore(
     if let Err(error) = restore_line(store, policies, waiting, clock).await {
         tracing::error!(event = "call.unreadable", error = %error, "the callers who wait cannot be read");
     }
-    match open_incident(store).await {
-        Ok(Some(incident)) => {
-            tracing::warn!(
-                event = "alert.still_open",
-                "no dialer took calls when the process ended"
-            );
-            incidents.restore(incident);
-        }
-        Ok(None) => {}
-        Err(error) => {
-            tracing::error!(event = "alert.unread", error = %error, "the last incident cannot be read");
-        }
+    if let Err(error) = incidents.restore(store).await {
+        tracing::error!(event = "alert.unread", error = %error, "the open incidents cannot be read");
     }
 }
 
@@ -55,15 +43,4 @@ async fn restore_line(
         );
     }
     Ok(())
-}
-
-async fn open_incident(store: &Store) -> Result<Option<Incident>, StoreError> {
-    let kind = IncidentKind::AllDialersDown;
-    let Some((record, calls)) = store.open_incident(kind).await? else {
-        return Ok(None);
-    };
-    let Event::IncidentOpened { dialers, .. } = record.event()? else {
-        return Ok(None);
-    };
-    Ok(Some(Incident::found_open(kind, record.at, dialers, calls)))
 }

@@ -1,7 +1,9 @@
 //! What runs beside the calls: probes, refreshes, and keeping the warm cache. Each is one supervised task.
 
+mod alert;
 pub mod canary;
 pub mod checkpoint;
+pub mod deliver;
 pub mod held;
 pub mod interrupted;
 pub mod probe;
@@ -10,23 +12,37 @@ pub mod reap;
 pub mod ruleset;
 pub mod systemd;
 
+use deliver::Delivery;
+
 use crate::braze::Braze;
-use crate::clock::Clock;
 use crate::dialer::Fleet;
-use crate::flow::{Incidents, Recorder};
+use crate::flow::Recorder;
 use crate::lifecycle::Lifecycle;
-use crate::store::Store;
 
 /// Starts the jobs that every installation has.
 pub fn start(
     lifecycle: &Lifecycle,
-    store: &Store,
+    delivery: &Delivery,
     braze: &Braze,
     fleet: &Fleet,
     recorder: &Recorder,
-    incidents: &Incidents,
-    clock: &Clock,
 ) {
+    let Delivery {
+        store,
+        incidents,
+        clock,
+        ..
+    } = delivery;
+    lifecycle.spawn(
+        "alert",
+        alert::run(
+            lifecycle.clone(),
+            store.clone(),
+            incidents.clone(),
+            clock.clone(),
+        ),
+    );
+    deliver::start(lifecycle, delivery);
     let draining = lifecycle.draining();
     let worker = braze.clone();
     lifecycle.spawn("braze-refresh", async move {

@@ -38,7 +38,7 @@ pub(super) async fn run(
                     .spawn_transient("probe", probe(dialer, fleet, recorder, incidents, clock));
             }
         }
-        incidents.look_around(now);
+        incidents.look_around(now).await;
         for change in braze.take_transitions() {
             record(
                 &recorder,

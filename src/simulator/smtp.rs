@@ -1,18 +1,24 @@
-//! A stand-in for a mail server: a small but real SMTP dialogue (RFC 5321), without TLS, that keeps what it is given.
+//! A stand-in for a mail server: a small but real SMTP dialogue (RFC 5321), plain or with TLS, that keeps what it is given.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf,
+};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::port::{self, Open, Port};
 
@@ -60,7 +66,33 @@ impl Message {
             .header("Content-Transfer-Encoding")
             .unwrap_or_default()
             .to_ascii_lowercase();
-        match encoding.as_str() {
+        Self::decoded(&encoding, body)
+    }
+
+    /// The parts of a multipart message, each with its encoding undone, in order: text first, then HTML.
+    pub fn parts(&self) -> Vec<String> {
+        let kind = self.header("Content-Type").unwrap_or_default();
+        let boundary = kind.split_once("boundary=\"");
+        let Some((boundary, _)) = boundary.and_then(|(_, rest)| rest.split_once('"')) else {
+            return vec![self.text()];
+        };
+        let (_, body) = self.split();
+        let delimiter = format!("--{boundary}");
+        let parts = body.split(delimiter.as_str()).skip(1);
+        parts
+            .filter(|part| !part.starts_with("--"))
+            .map(|part| {
+                let part = Self {
+                    data: part.trim_start().to_owned(),
+                    ..self.clone()
+                };
+                part.text()
+            })
+            .collect()
+    }
+
+    fn decoded(encoding: &str, body: &str) -> String {
+        match encoding {
             "base64" => {
                 let packed: String = body.split_whitespace().collect();
                 let bytes = STANDARD.decode(packed).unwrap_or_default();
@@ -133,23 +165,39 @@ impl SmtpFault {
 }
 
 /// The stand-in. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Smtp(Arc<Shared>);
 
-#[derive(Debug)]
+impl std::fmt::Debug for Smtp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Smtp({})", self.address())
+    }
+}
+
 struct Shared {
     port: Arc<Port>,
     state: Mutex<State>,
     delivered: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     credentials: Option<(String, String)>,
     messages: VecDeque<Message>,
     once: VecDeque<SmtpFault>,
     standing: Vec<SmtpFault>,
     n_connections: u64,
+    refused: HashMap<String, u16>,
+    tls: Option<(TlsAcceptor, TlsFrom)>,
+}
+
+/// When TLS begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFrom {
+    /// With the first byte.
+    FirstByte,
+    /// With `STARTTLS`, which is offered; nobody logs in or sends before.
+    StartTls,
 }
 
 impl Smtp {
@@ -198,6 +246,20 @@ impl Smtp {
     pub fn set_credentials(&self, credentials: Option<(&str, &str)>) {
         self.state().credentials =
             credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
+    }
+
+    /// Speaks TLS from now on.
+    pub fn set_tls(&self, acceptor: TlsAcceptor, from: TlsFrom) {
+        self.state().tls = Some((acceptor, from));
+    }
+
+    /// Refuses this recipient with this code, such as 550, or takes mail for it again.
+    pub fn refuse(&self, address: &str, code: Option<u16>) {
+        let mut state = self.state();
+        match code {
+            Some(code) => state.refused.insert(address.to_owned(), code),
+            None => state.refused.remove(address),
+        };
     }
 
     /// The messages that were accepted, oldest first.
@@ -290,8 +352,9 @@ async fn connection(smtp: Smtp, stream: TcpStream) {
     smtp.state().n_connections += 1;
     let mut refusing = smtp.0.port.watch_refusing();
     let mut dialogue = Dialogue {
-        stream: BufReader::new(stream),
+        stream: BufReader::new(Wire::Plain(stream)),
         smtp,
+        is_secure: false,
         user: None,
         from: None,
         to: Vec::new(),
@@ -301,7 +364,11 @@ async fn connection(smtp: Smtp, stream: TcpStream) {
         () = port::refusing(&mut refusing) => Err(Stop::Reset),
     };
     match end {
-        Err(Stop::Reset) => port::reset(dialogue.stream.into_inner()),
+        Err(Stop::Reset) => {
+            if let Some(stream) = dialogue.stream.into_inner().into_tcp() {
+                port::reset(stream);
+            }
+        }
         Ok(()) | Err(Stop::Gone) => {}
     }
 }
@@ -319,9 +386,72 @@ impl From<io::Error> for Stop {
     }
 }
 
+/// What the dialogue is held over.
+enum Wire {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+    /// Between the two, or after a failed handshake.
+    Gone,
+}
+
+impl Wire {
+    fn into_tcp(self) -> Option<TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Secure(stream) => Some(stream.into_inner().0),
+            Self::Gone => None,
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Gone => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Secure(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Gone => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Gone => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 struct Dialogue {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Wire>,
     smtp: Smtp,
+    is_secure: bool,
     user: Option<String>,
     from: Option<String>,
     to: Vec<String>,
@@ -329,6 +459,9 @@ struct Dialogue {
 
 impl Dialogue {
     async fn hold(&mut self) -> Result<(), Stop> {
+        if self.tls_from() == Some(TlsFrom::FirstByte) {
+            self.secure().await?;
+        }
         if self.is_well(Stage::Connect).await? {
             self.say("220 stand-in ESMTP").await?;
         } else {
@@ -340,6 +473,14 @@ impl Dialogue {
             match verb.to_ascii_uppercase().as_str() {
                 "EHLO" => self.hello(true).await?,
                 "HELO" => self.hello(false).await?,
+                "STARTTLS" if self.may_start_tls() => {
+                    self.say("220 2.0.0 Ready to start TLS").await?;
+                    self.secure().await?;
+                }
+                "AUTH" | "MAIL" if self.may_start_tls() => {
+                    self.say("530 5.7.0 Must issue a STARTTLS command first")
+                        .await?;
+                }
                 "AUTH" => self.log_in(rest).await?,
                 "MAIL" => self.mail(rest).await?,
                 "RCPT" => self.recipient(rest).await?,
@@ -358,6 +499,27 @@ impl Dialogue {
         }
     }
 
+    fn tls_from(&self) -> Option<TlsFrom> {
+        self.smtp.state().tls.as_ref().map(|(_, from)| *from)
+    }
+
+    fn may_start_tls(&self) -> bool {
+        !self.is_secure && self.tls_from() == Some(TlsFrom::StartTls)
+    }
+
+    /// Goes on over TLS.
+    async fn secure(&mut self) -> Result<(), Stop> {
+        let acceptor = self.smtp.state().tls.clone().map(|(acceptor, _)| acceptor);
+        let wire = std::mem::replace(&mut self.stream, BufReader::new(Wire::Gone)).into_inner();
+        let (Some(acceptor), Wire::Plain(stream)) = (acceptor, wire) else {
+            return Err(Stop::Gone);
+        };
+        let stream = acceptor.accept(stream).await?;
+        self.stream = BufReader::new(Wire::Secure(Box::new(stream)));
+        self.is_secure = true;
+        Ok(())
+    }
+
     async fn hello(&mut self, extended: bool) -> Result<(), Stop> {
         if !self.is_well(Stage::Hello).await? {
             return Ok(());
@@ -366,13 +528,18 @@ impl Dialogue {
         if !extended {
             return self.say("250 stand-in").await;
         }
+        let start_tls = if self.may_start_tls() {
+            "250-STARTTLS\r\n"
+        } else {
+            ""
+        };
         let login = if self.smtp.wants_login() {
             "250-AUTH PLAIN LOGIN\r\n"
         } else {
             ""
         };
         let text = format!(
-            "250-stand-in\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE {LONGEST_MESSAGE}\r\n{login}250 SMTPUTF8"
+            "250-stand-in\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE {LONGEST_MESSAGE}\r\n{start_tls}{login}250 SMTPUTF8"
         );
         self.say(&text).await
     }
@@ -442,6 +609,11 @@ impl Dialogue {
             return self.say("503 5.5.1 MAIL first").await;
         }
         match path_of(rest, "TO:").filter(|to| !to.is_empty()) {
+            Some(to) if self.smtp.state().refused.contains_key(&to) => {
+                let code = self.smtp.state().refused.get(&to).copied();
+                let code = code.unwrap_or(550);
+                self.say(&format!("{code} 5.1.1 Not taken")).await
+            }
             Some(to) => {
                 self.to.push(to);
                 self.say("250 2.1.5 Ok").await
@@ -518,7 +690,9 @@ impl Dialogue {
 
     async fn say(&mut self, text: &str) -> Result<(), Stop> {
         let line = format!("{text}\r\n");
-        self.stream.get_mut().write_all(line.as_bytes()).await?;
+        let wire = self.stream.get_mut();
+        wire.write_all(line.as_bytes()).await?;
+        wire.flush().await?;
         Ok(())
     }
 

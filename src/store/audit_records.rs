@@ -8,7 +8,6 @@ use super::readers::Reader;
 use super::submission::PreparedRecord;
 use super::vault::Purpose;
 use super::{StoreError, column};
-use crate::alert::IncidentKind;
 use crate::audit::{Event, Hash, Kind, Link, Personal, RecordContent};
 use crate::call::CallId;
 
@@ -206,24 +205,6 @@ pub(super) fn of_call(connection: &Connection, call: &CallId) -> rusqlite::Resul
         .collect()
 }
 
-/// The record with which an incident opened that is still open; `None` where none of this kind is.
-pub(super) fn open_incident(
-    connection: &Connection,
-    kind: IncidentKind,
-) -> rusqlite::Result<Option<RawRecord>> {
-    let last = connection
-        .prepare_cached(
-            "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
-             FROM audit_records INDEXED BY idx_audit_records_kind
-             WHERE kind IN ('incident_opened', 'incident_resolved')
-                 AND json_extract(detail, '$.kind') = ?1
-             ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row([kind.as_str()], raw)
-        .optional()?;
-    Ok(last.filter(|record| record.kind == Kind::IncidentOpened.as_str()))
-}
-
 /// The newest record of a kind in which the log tells of itself.
 pub(super) fn last_of_kind(
     connection: &Connection,
@@ -239,16 +220,6 @@ pub(super) fn last_of_kind(
         )?
         .query_row([kind.as_str()], raw)
         .optional()
-}
-
-/// How many calls were held at some time after a record.
-pub(super) fn calls_held_after(connection: &Connection, id: i64) -> rusqlite::Result<i64> {
-    connection
-        .prepare_cached(
-            "SELECT count(DISTINCT call_sid) FROM audit_records
-             WHERE id > ?1 AND kind = ?2 AND json_extract(detail, '$.answer.is') = 'hold'",
-        )?
-        .query_row(params![id, Kind::CallAnswered.as_str()], |row| row.get(0))
 }
 
 /// The id of the oldest record that is still there, and how many there are.

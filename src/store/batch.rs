@@ -7,9 +7,11 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::callers::{Sealed, Sealer};
 use super::error::is_own_fault;
 use super::submission::{Effect, Outcome, PreparedRecord, Work};
-use super::{audit_records, calls, checkpoints, connection, dialer_states, profiles, spool_mark};
+use super::{
+    alerting, audit_records, calls, checkpoints, connection, dialer_states, outbox, profiles,
+    spool_mark,
+};
 use crate::audit::Link;
-use crate::call::CallId;
 
 /// A submission on its way into the database.
 #[derive(Clone)]
@@ -148,6 +150,9 @@ impl Batch<'_> {
             }
             Work::Beat => connection::touch(self.connection)?,
             Work::Checkpoint(new) => checkpoints::write(self.connection, new)?,
+            Work::ChangeAlerts { changes, now } => {
+                alerting::change(self.connection, changes, *now)?;
+            }
         }
         Ok(Outcome::Written {
             first_id,
@@ -167,7 +172,11 @@ impl Batch<'_> {
     fn begin(&self, first: &PreparedRecord, sealed: Option<&Sealed>) -> rusqlite::Result<bool> {
         match &first.effect {
             Effect::Begin(call) => calls::begin(self.connection, call, sealed),
-            Effect::Change(_) | Effect::Health(_) | Effect::None => Ok(true),
+            Effect::Change(_)
+            | Effect::Health(_)
+            | Effect::Started
+            | Effect::Tell(_)
+            | Effect::None => Ok(true),
         }
     }
 
@@ -175,18 +184,17 @@ impl Batch<'_> {
         for record in records {
             let sealed = self.seal(record)?;
             self.head = audit_records::append(self.connection, self.head, record, sealed.as_ref())?;
-            self.project(record.call.as_ref(), &record.effect, sealed.as_ref())?;
+            self.project(record, sealed.as_ref())?;
         }
         Ok(())
     }
 
     fn project(
         &mut self,
-        call: Option<&CallId>,
-        effect: &Effect,
+        record: &PreparedRecord,
         sealed: Option<&Sealed>,
     ) -> rusqlite::Result<()> {
-        match (effect, call) {
+        match (&record.effect, &record.call) {
             // Does nothing where the call is there: it was decided twice.
             (Effect::Begin(begun), _) => {
                 calls::begin(self.connection, begun, sealed)?;
@@ -197,6 +205,8 @@ impl Batch<'_> {
                 }
             }
             (Effect::Health(state), _) => dialer_states::keep(self.connection, state)?,
+            (Effect::Started, _) => alerting::started(self.connection, record.created_at)?,
+            (Effect::Tell(told), _) => outbox::announce(self.connection, told, record.created_at)?,
             (Effect::Change(_), None) | (Effect::None, _) => {}
         }
         Ok(())

@@ -312,6 +312,24 @@ pub(super) fn silent(
         .collect()
 }
 
+/// Calls in progress, and those that began after `since`, oldest first: the newest `limit` of them.
+pub(super) fn since(
+    reader: &Reader<'_>,
+    since: Timestamp,
+    limit: u32,
+) -> Result<Vec<StoredCall>, StoreError> {
+    let mut calls = list(
+        reader,
+        &format!(
+            "WHERE started_at >= {} OR status <> 'ended' ORDER BY started_at DESC, id DESC LIMIT ?1",
+            since.as_millisecond()
+        ),
+        limit,
+    )?;
+    calls.reverse();
+    Ok(calls)
+}
+
 /// How many calls are in progress.
 pub(super) fn count_active(connection: &Connection) -> rusqlite::Result<i64> {
     connection

@@ -54,6 +54,13 @@ pub(super) const STEPS: &[Step] = &[
         carry: Some(seal_clear::carry),
         down: SEALED_DOWN,
     },
+    Step {
+        version: 5,
+        name: "incidents, outbox, starts",
+        up: INCIDENTS,
+        carry: None,
+        down: INCIDENTS_DOWN,
+    },
 ];
 
 const FIRST: &str = "
@@ -402,4 +409,68 @@ ALTER TABLE calls ADD COLUMN called TEXT;
 
 DROP TABLE callers;
 DROP TABLE key_checks;
+";
+
+const INCIDENTS: &str = "
+-- Incidents have a table now.
+DROP INDEX idx_audit_records_kind;
+
+-- Incidents, open and past. A projection of the audit log; the calls of an open one are counted here between its records.
+CREATE TABLE incidents (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind <> ''),
+    subject TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    dialers TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    call_sids TEXT NOT NULL,
+    reasons TEXT NOT NULL,
+    reminders INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL,
+    told_at INTEGER NOT NULL,
+    resolved_at INTEGER,
+    lasted_ms INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX idx_incidents_resolved_at ON incidents (resolved_at) WHERE resolved_at IS NULL;
+
+-- What is to be sent about them, and what became of it: one row per recipient, written with the record that is its occasion.
+CREATE TABLE outbox_messages (
+    id INTEGER PRIMARY KEY,
+    incident_id INTEGER REFERENCES incidents (id) ON DELETE CASCADE,
+    notice TEXT NOT NULL,
+    occasion TEXT NOT NULL CHECK (occasion IN ('opened', 'reminded', 'resolved', 'tested', 'summary')),
+    recipient TEXT NOT NULL CHECK (recipient <> ''),
+    detail TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'dead', 'superseded')),
+    attempts INTEGER NOT NULL,
+    last_error TEXT,
+    sent_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    UNIQUE (notice, recipient)
+) STRICT;
+
+CREATE INDEX idx_outbox_messages_incident_id ON outbox_messages (incident_id);
+
+CREATE INDEX idx_outbox_messages_state ON outbox_messages (state);
+
+-- The last starts of the process.
+CREATE TABLE service_starts (
+    id INTEGER PRIMARY KEY,
+    created_at INTEGER NOT NULL
+) STRICT;
+";
+
+const INCIDENTS_DOWN: &str = "
+DROP TABLE service_starts;
+DROP TABLE outbox_messages;
+DROP TABLE incidents;
+
+CREATE INDEX idx_audit_records_kind
+ON audit_records (kind)
+WHERE kind IN ('incident_opened', 'incident_resolved');
 ";

@@ -4,6 +4,7 @@
 //! acknowledged is on the disk (`synchronous=FULL`). SQL lives here and nowhere else, a file per table.
 
 mod account;
+mod alerting;
 mod answers;
 mod audit_records;
 mod ballast;
@@ -19,6 +20,7 @@ mod error;
 mod examine;
 mod found;
 mod head_file;
+mod incidents;
 mod keeper;
 mod key_check;
 mod legs;
@@ -26,6 +28,7 @@ pub mod migrate;
 mod migrations;
 mod notary;
 mod open;
+mod outbox;
 mod pages;
 mod profiles;
 mod readers;
@@ -48,20 +51,22 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use account::Balance;
+pub use alerting::IncidentWithMessages;
 pub use audit_records::{RawRecord, StoredRecord};
 pub use calls::StoredCall;
 pub use desk::Health;
 pub use error::{OpenError, StoreError};
 pub use examine::{Chain, Examination, Integrity, examine};
 pub use head_file::{head_path, read_head};
+pub use incidents::StoredIncident;
 pub use legs::{Direction, StoredLeg};
 pub use notary::Notary;
+pub use outbox::{Attempted, MessageState, StoredMessage};
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
 pub use trail::Trail;
 pub use vault::Vault;
 
-use crate::alert::IncidentKind;
 use crate::audit::{Kind, Link, Proof, Record, ServiceState, SigningKeyNamed};
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -369,22 +374,6 @@ impl Store {
     /// The calls on hold, oldest first. At start: those who wait since before.
     pub async fn calls_held(&self) -> Result<Vec<StoredCall>, StoreError> {
         self.ask(calls::held).await
-    }
-
-    /// The record with which an incident of this kind opened that is still open, and how many calls were held since.
-    pub async fn open_incident(
-        &self,
-        kind: IncidentKind,
-    ) -> Result<Option<(StoredRecord, u64)>, StoreError> {
-        self.ask(move |reader| {
-            let Some(opened) = audit_records::open_incident(reader, kind)? else {
-                return Ok(None);
-            };
-            let opened = opened.read(reader)?;
-            let n = audit_records::calls_held_after(reader, opened.id)?;
-            Ok(Some((opened, u64::try_from(n).unwrap_or_default())))
-        })
-        .await
     }
 
     /// Calls in progress, newest first.

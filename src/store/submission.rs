@@ -5,12 +5,15 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::account::Account;
+use super::alerting::AlertChange;
 use super::callers::Unsealed;
 use super::calls::{CallChange, NewCall};
 use super::checkpoints::NewCheckpoint;
+use super::outbox::{About, ToSend};
 use super::profiles::StoredProfile;
 use super::vault::{Purpose, Vault};
 use super::{StoreError, answers, calls, legs};
+use crate::alert::{Notice, Occasion};
 use crate::audit::{Event, Kind, Record, ServiceState};
 use crate::call::CallId;
 use crate::phone::E164;
@@ -46,6 +49,10 @@ pub(super) enum Effect {
     Change(Box<CallChange>),
     /// A dialer or Braze changed its state.
     Health(Box<ServiceState>),
+    /// The process started.
+    Started,
+    /// Somebody has to be told, of an incident above all.
+    Tell(Box<ToSend>),
 }
 
 /// What a submission asks for.
@@ -65,6 +72,8 @@ pub(super) enum Work {
     Beat,
     /// What was signed.
     Checkpoint(NewCheckpoint),
+    /// What changes of incidents and messages between two records.
+    ChangeAlerts { changes: Vec<AlertChange>, now: i64 },
 }
 
 /// What became of a submission that was committed.
@@ -157,6 +166,7 @@ impl Work {
             Self::SaveProfiles { .. }
             | Self::DeleteProfile(_)
             | Self::Beat
+            | Self::ChangeAlerts { .. }
             | Self::Checkpoint(_) => &[],
         }
     }
@@ -168,6 +178,7 @@ impl Work {
             Self::SaveProfiles { .. }
             | Self::DeleteProfile(_)
             | Self::Beat
+            | Self::ChangeAlerts { .. }
             | Self::Checkpoint(_) => false,
         }
     }
@@ -255,6 +266,9 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
     if let Some(state) = health(record) {
         return Ok(Effect::Health(Box::new(state)));
     }
+    if let Some(effect) = of_service(&record.event)? {
+        return Ok(effect);
+    }
     let Some(call) = &record.call_id else {
         return Ok(Effect::None);
     };
@@ -288,14 +302,51 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         | Event::HealthChanged { .. }
         | Event::ConfigChanged(_)
         | Event::ConfigRefused { .. }
-        | Event::IncidentOpened { .. }
-        | Event::IncidentResolved { .. }
+        | Event::IncidentOpened(_)
+        | Event::IncidentReminded(_)
+        | Event::IncidentResolved(_)
+        | Event::AlertTested(_)
         | Event::SigningKeyNamed(_)
         | Event::Pruned(_)
         | Event::RollbackAccepted(_)
         | Event::ClockStepped { .. }
         | Event::Accessed(_) => Effect::None,
     })
+}
+
+/// What an event changes that belongs to no call.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most events are about a call, or change nothing"
+)]
+fn of_service(event: &Event) -> serde_json::Result<Option<Effect>> {
+    let of_incident = |occasion, notice: &Notice, detail| {
+        let about = About::Incident(Box::new(notice.clone()));
+        to_tell(occasion, about, detail)
+    };
+    let detail = || event.detail_json();
+    Ok(match event {
+        Event::ServiceStarted { .. } => Some(Effect::Started),
+        Event::IncidentOpened(notice) => Some(of_incident(Occasion::Opened, notice, detail()?)),
+        Event::IncidentReminded(notice) => Some(of_incident(Occasion::Reminded, notice, detail()?)),
+        Event::IncidentResolved(notice) => Some(of_incident(Occasion::Resolved, notice, detail()?)),
+        Event::AlertTested(tested) => {
+            let about = About::Nothing {
+                id: tested.id.clone(),
+                tell: tested.tell.clone(),
+            };
+            Some(to_tell(Occasion::Tested, about, detail()?))
+        }
+        _ => None,
+    })
+}
+
+fn to_tell(occasion: Occasion, about: About, detail: String) -> Effect {
+    Effect::Tell(Box::new(ToSend {
+        occasion,
+        about,
+        detail,
+    }))
 }
 
 fn health(record: &Record) -> Option<ServiceState> {

@@ -68,7 +68,7 @@ pub(crate) struct Settings {
     pub(crate) braze: String,
     /// Lines added under both dialers.
     pub(crate) dialers: String,
-    /// Sections added at the end.
+    /// Sections added at the end; `MAIL_SERVER` stands for the address of the mail server.
     pub(crate) sections: String,
 }
 
@@ -246,6 +246,7 @@ impl Settings {
             sections,
             ..
         } = self;
+        let sections = sections.replace("MAIL_SERVER", &outside.smtp.address().to_string());
         let dialer_url = |own: String| self.dialers_url.clone().unwrap_or(own);
         format!(
             r#"

@@ -1,5 +1,6 @@
 //! `/api/v1`: the API for dashboards, scripts and other front doors. JSON in, JSON out, one shape for every failure.
 
+mod alerts;
 mod body;
 mod calls;
 mod customers;
@@ -59,6 +60,9 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(settings::changes))
         .routes(routes!(settings::reload))
         .routes(routes!(explain::explain))
+        .routes(routes!(alerts::active))
+        .routes(routes!(alerts::history))
+        .routes(routes!(alerts::test))
         .route_layer(middleware::from_fn_with_state(Lane::new(PLACES), in_turn));
     // A call is no page: it does not wait in their lane, and has the limit of calls.
     let door = OpenApiRouter::new().routes(routes!(calls::route));

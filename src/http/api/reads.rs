@@ -5,8 +5,8 @@ use crate::clock::Clock;
 use crate::http::error::ApiError;
 use crate::http::overload::Lane;
 use crate::store::{
-    CallPlace, CallsAsked, Part, RecordsAsked, Rows, Store, StoreError, StoredCall, StoredLeg,
-    StoredRecord,
+    CallPlace, CallsAsked, IncidentWithMessages, Part, RecordsAsked, Rows, Store, StoreError,
+    StoredCall, StoredLeg, StoredMessage, StoredRecord,
 };
 
 /// Questions at the same time; the store has four readers.
@@ -62,6 +62,20 @@ impl Reads {
     /// All records of a call, in order.
     pub(super) async fn records_of_call(&self, id: &CallId) -> Result<Vec<StoredRecord>, ApiError> {
         self.ask(self.store.records_of_call(id)).await
+    }
+
+    /// A page of incidents with their messages.
+    pub(super) async fn incidents(
+        &self,
+        open: bool,
+        part: Part<i64>,
+    ) -> Result<Rows<IncidentWithMessages, i64>, ApiError> {
+        self.ask(self.store.incidents(open, part)).await
+    }
+
+    /// The messages of one notice.
+    pub(super) async fn messages_of(&self, notice: &str) -> Result<Vec<StoredMessage>, ApiError> {
+        self.ask(self.store.messages_of(notice)).await
     }
 
     /// Asks one question, in turn.

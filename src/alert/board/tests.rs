@@ -1,0 +1,473 @@
+//! Patterns of traffic, second by second, and the notices that they make.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::alert::tests::{call, instant};
+use crate::alert::{Rules, Signs, Traffic, findings};
+
+/// A world of one board, looked at every second. The wall clock may be set apart from the monotonic one.
+struct Bench {
+    rules: Rules,
+    traffic: Traffic,
+    board: Board,
+    signs: Signs,
+    second: u64,
+    wall_offset: i64,
+    n_calls: u64,
+    told: Vec<(u64, Occasion, Notice)>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Rules::default())
+    }
+
+    fn with(rules: Rules) -> Self {
+        Self {
+            traffic: Traffic::new(rules.window),
+            board: Board::new(rules.repeat_every),
+            rules,
+            signs: Signs::default(),
+            second: 0,
+            wall_offset: 0,
+            n_calls: 0,
+            told: Vec::new(),
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        let second = i64::try_from(self.second).unwrap();
+        Moment {
+            instant: instant(self.second),
+            at: Timestamp::from_second(1_790_000_000 + second + self.wall_offset).unwrap(),
+        }
+    }
+
+    fn call(&mut self, fails: bool) {
+        let id = call(self.n_calls);
+        self.n_calls += 1;
+        let now = instant(self.second);
+        self.traffic.arrived(&id, now);
+        self.traffic.answered(&id, true, now);
+        if fails {
+            self.traffic.failed(&id, "last_resort", now);
+        }
+    }
+
+    fn calls(&mut self, n: u64, failing: u64) {
+        (0..n - failing).for_each(|_| self.call(false));
+        (0..failing).for_each(|_| self.call(true));
+    }
+
+    fn look(&mut self) {
+        let now = self.moment();
+        let found = findings(&self.signs, &self.traffic, &self.rules, now.instant, now.at);
+        let told = self.board.judge(found, now);
+        let second = self.second;
+        self.told.extend(
+            told.into_iter()
+                .map(|(occasion, notice)| (second, occasion, notice)),
+        );
+    }
+
+    /// Looks at every second up to this one.
+    fn until(&mut self, second: u64) {
+        while self.second < second {
+            self.look();
+            self.second += 1;
+        }
+        self.look();
+    }
+
+    fn told(&self) -> Vec<(u64, &'static str, &'static str)> {
+        let plain = |(second, occasion, notice): &(u64, Occasion, Notice)| {
+            (*second, notice.kind.as_str(), occasion.as_str())
+        };
+        self.told.iter().map(plain).collect()
+    }
+
+    /// The process ends, is away for so long, and starts on what it had stored. The monotonic clock begins anew, which the seconds stand for.
+    fn restart(&mut self, away: u64) {
+        let standing: Vec<Standing> = self.board.standing().cloned().collect();
+        self.second += away;
+        let now = self.moment();
+        self.board = Board::new(self.rules.repeat_every);
+        for standing in standing {
+            self.board.restore(standing, now);
+        }
+    }
+}
+
+const RATE: &str = "routing_failure_rate";
+
+#[test]
+fn one_failing_call_in_five_minutes_is_told_once_and_resolved_when_it_has_left_the_window() {
+    let mut bench = Bench::new();
+    bench.call(true);
+    bench.until(1_000);
+    assert_eq!(bench.told(), [(0, RATE, "opened"), (360, RATE, "resolved")]);
+    let (_, _, opened) = &bench.told[0];
+    assert_eq!(
+        opened.cause,
+        "100 % of the calls of the last 5 min failed (1 of 1); the limit is 5 %"
+    );
+    assert_eq!(
+        (opened.calls, opened.call_ids.as_slice()),
+        (1, [call(0)].as_slice())
+    );
+    assert_eq!(opened.ranked(), [("last_resort", 1)]);
+    let (_, _, resolved) = &bench.told[1];
+    assert_eq!((resolved.calls, resolved.lasted_ms), (1, Some(360_000)));
+}
+
+#[test]
+fn the_rule_is_taken_literally() {
+    for (calls, failing, opens) in [
+        (1_000, 49, false),
+        (1_000, 50, false),
+        (1_000, 51, true),
+        (20, 1, false),
+        (19, 1, true),
+        (3, 1, true),
+        (1, 1, true),
+        (5, 0, false),
+    ] {
+        let mut bench = Bench::new();
+        bench.calls(calls, failing);
+        bench.look();
+        assert_eq!(!bench.told.is_empty(), opens, "{failing} of {calls}");
+    }
+}
+
+#[test]
+fn a_small_sample_opens_nothing_and_resolves_nothing() {
+    let mut bench = Bench::with(Rules {
+        min_calls: 10,
+        ..Rules::default()
+    });
+    bench.calls(9, 9);
+    bench.until(10);
+    assert_eq!(bench.told(), []);
+    bench.call(true);
+    bench.until(310);
+    assert_eq!(bench.told(), [(10, RATE, "opened")]);
+    // The first nine have left; the tenth fails on its own.
+    bench.second = 312;
+    bench.call(true);
+    bench.until(500);
+    assert_eq!(bench.told(), [(10, RATE, "opened")]);
+    bench.until(1_000);
+    assert_eq!(bench.told().last(), Some(&(672, RATE, "resolved")));
+}
+
+#[test]
+fn a_burst_is_one_incident_and_counts_its_calls() {
+    let mut bench = Bench::new();
+    bench.calls(500, 0);
+    bench.until(60);
+    bench.calls(300, 300);
+    bench.until(61);
+    bench.calls(50, 50);
+    bench.until(900);
+    assert_eq!(
+        bench.told(),
+        [(60, RATE, "opened"), (421, RATE, "resolved")]
+    );
+    assert_eq!(bench.told[0].2.calls, 300);
+    assert_eq!(bench.told[0].2.call_ids.len(), CALLS_NAMED);
+    assert_eq!(bench.told[1].2.calls, 350);
+}
+
+#[test]
+fn flapping_around_the_limit_is_one_incident() {
+    let mut bench = Bench::with(Rules {
+        window: Duration::from_secs(10),
+        ..Rules::default()
+    });
+    // Bad for 10 s, well for 30 s, again and again: never well for a minute.
+    for round in 0..20 {
+        bench.until(round * 40);
+        bench.call(true);
+    }
+    bench.until(1_000);
+    assert_eq!(bench.told(), [(0, RATE, "opened"), (830, RATE, "resolved")]);
+    assert_eq!(bench.told[1].2.calls, 20);
+}
+
+#[test]
+fn somebody_is_reminded_while_it_stays_open() {
+    let mut bench = Bench::new();
+    for minute in 0..150 {
+        bench.until(minute * 60);
+        bench.call(true);
+    }
+    bench.until(150 * 60 + 400);
+    assert_eq!(
+        bench.told(),
+        [
+            (0, RATE, "opened"),
+            (3_600, RATE, "reminded"),
+            (7_200, RATE, "reminded"),
+            (149 * 60 + 360, RATE, "resolved"),
+        ]
+    );
+    let ids: Vec<&str> = bench.told.iter().map(|(_, _, n)| n.id.as_str()).collect();
+    assert!(
+        ids[1].ends_with("-reminded-1") && ids[2].ends_with("-reminded-2"),
+        "{ids:?}"
+    );
+    assert_eq!(bench.told[1].2.lasted_ms, Some(3_600_000));
+}
+
+#[test]
+fn a_day_of_failure_of_everything_stays_bounded() {
+    let mut bench = Bench::new();
+    let dialers = ["a", "b"].map(DialerId::new);
+    bench.signs.dialers = dialers
+        .iter()
+        .map(|d| (d.clone(), Some("503".to_owned())))
+        .collect();
+    bench.signs.store = Some(Some("disk full".to_owned()));
+    let all_down = Topic::of(IncidentKind::AllDialersDown);
+    let struck = bench.board.strike(
+        all_down,
+        "both".into(),
+        &dialers,
+        (1, vec![call(0)]),
+        bench.moment(),
+    );
+    assert!(struck.is_some());
+    for minute in 0..24 * 60 {
+        bench.until(minute * 60);
+        bench.call(true);
+    }
+    for kind in [RATE, "audit_store_failing"] {
+        let n = bench.told().iter().filter(|(_, k, _)| *k == kind).count();
+        assert!(n <= 24, "{kind}: {n}");
+    }
+    let single = |(_, k, _): &&(u64, &str, &str)| k.starts_with("dialer_");
+    assert_eq!(bench.told().iter().filter(single).count(), 0);
+}
+
+#[test]
+fn a_restart_in_the_middle_goes_on_where_it_was() {
+    let mut bench = Bench::new();
+    bench.call(true);
+    bench.until(100);
+    bench.restart(30);
+    bench.until(1_000);
+    assert_eq!(bench.told(), [(0, RATE, "opened"), (360, RATE, "resolved")]);
+    let resolved = &bench.told[1].2;
+    assert_eq!((resolved.calls, resolved.lasted_ms), (1, Some(360_000)));
+    assert_eq!(resolved.incident, bench.told[0].2.incident);
+}
+
+#[test]
+fn a_restart_does_not_forget_when_somebody_was_last_reminded() {
+    let mut bench = Bench::new();
+    for minute in 0..70 {
+        bench.until(minute * 60);
+        bench.call(true);
+        if minute == 50 {
+            bench.restart(20);
+        }
+    }
+    let reminders: Vec<_> = bench
+        .told()
+        .into_iter()
+        .filter(|t| t.2 == "reminded")
+        .collect();
+    assert_eq!(reminders, [(3_600, RATE, "reminded")]);
+}
+
+#[test]
+fn a_clock_that_steps_back_an_hour_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.call(true);
+    bench.until(100);
+    bench.wall_offset = -3_600;
+    bench.until(200);
+    bench.call(true);
+    bench.until(1_000);
+    assert_eq!(bench.told(), [(0, RATE, "opened"), (560, RATE, "resolved")]);
+    assert_eq!(bench.told[1].2.lasted_ms, Some(560_000));
+    // And one that steps back while the process is away makes it shorter, not negative.
+    let mut bench = Bench::new();
+    bench.call(true);
+    bench.until(10);
+    bench.wall_offset = -3_600;
+    bench.restart(5);
+    bench.until(1_000);
+    assert_eq!(bench.told[1].2.lasted_ms, Some(345_000));
+}
+
+#[test]
+fn a_dialer_that_is_down_is_told_after_five_seconds_and_not_while_all_are() {
+    let mut bench = Bench::new();
+    let (a, b) = (DialerId::new("a"), DialerId::new("b"));
+    let down = |why: &str| Some(why.to_owned());
+    bench.signs.dialers = vec![(a.clone(), down("503")), (b.clone(), None)];
+    bench.until(4);
+    assert_eq!(bench.told(), []);
+    bench.until(20);
+    assert_eq!(bench.told(), [(5, "dialer_down", "opened")]);
+    assert_eq!(bench.told[0].2.title(), "a is down");
+
+    let topic = Topic::of(IncidentKind::AllDialersDown);
+    let now = bench.moment();
+    let struck = bench.board.strike(
+        topic.clone(),
+        "both".into(),
+        &[a.clone(), b.clone()],
+        (0, vec![]),
+        now,
+    );
+    assert!(struck.is_some());
+    bench.signs.dialers = vec![(a.clone(), down("503")), (b.clone(), down("timeout"))];
+    bench.until(4_000);
+    let told = bench.told();
+    assert_eq!(
+        &told[1..],
+        [(3_620, "all_dialers_down", "reminded")],
+        "no word of single ones"
+    );
+
+    // The first comes back; the other stays down, and now that is news.
+    let now = bench.moment();
+    assert!(bench.board.recovered(&topic, &a, now).is_some());
+    bench.signs.dialers = vec![(a, None), (b, down("timeout"))];
+    bench.until(4_200);
+    let told = bench.told();
+    assert_eq!(
+        &told[2..],
+        [
+            (4_001, "dialer_down", "opened"),
+            (4_061, "dialer_down", "resolved")
+        ]
+        .map(|(s, k, o)| (s - 1, k, o))
+    );
+}
+
+#[test]
+fn a_dialer_that_comes_and_goes_is_one_incident() {
+    let mut bench = Bench::new();
+    let a = DialerId::new("a");
+    for round in 0..10 {
+        bench.signs.dialers = vec![(a.clone(), Some("503".to_owned()))];
+        bench.until(round * 60 + 30);
+        bench.signs.dialers = vec![(a.clone(), None)];
+        bench.until(round * 60 + 60);
+    }
+    bench.until(1_000);
+    assert_eq!(
+        bench.told(),
+        [
+            (5, "dialer_down", "opened"),
+            (630, "dialer_down", "resolved")
+        ]
+    );
+}
+
+#[test]
+fn a_dialer_that_is_not_configured_any_more_is_resolved() {
+    let mut bench = Bench::new();
+    bench.signs.dialers = vec![(DialerId::new("a"), Some("503".to_owned()))];
+    bench.until(10);
+    bench.signs.dialers.clear();
+    bench.until(100);
+    assert_eq!(bench.told().last(), Some(&(70, "dialer_down", "resolved")));
+}
+
+#[test]
+fn braze_and_handoffs_have_limits_and_samples_of_their_own() {
+    let mut bench = Bench::new();
+    let a = DialerId::new("a");
+    for n in 0..9 {
+        bench
+            .traffic
+            .looked_up(&call(n), Some("timeout"), instant(0));
+        bench
+            .traffic
+            .handed_off(&a, &call(n), Some("server_error"), instant(0));
+    }
+    bench.until(10);
+    assert_eq!(bench.told(), []);
+    bench.traffic.looked_up(&call(9), None, instant(10));
+    bench.traffic.handed_off(&a, &call(9), None, instant(10));
+    bench.until(20);
+    assert_eq!(
+        bench.told(),
+        [
+            (10, "braze_failure_rate", "opened"),
+            (15, "dialer_failure_rate", "opened")
+        ]
+    );
+    assert_eq!(bench.told[0].2.ranked(), [("timeout", 9)]);
+    assert_eq!(bench.told[1].2.subject, "a");
+}
+
+/// Makes a sign bad, or well.
+type Turn = fn(&mut Signs, bool, Timestamp);
+
+#[test]
+fn every_sign_opens_its_incident_and_resolves_it() {
+    let at = Bench::new().moment().at;
+    let cases: [(&str, Turn); 8] = [
+        ("audit_store_failing", |s, bad, _| {
+            s.store = Some(bad.then(|| "full".into()));
+        }),
+        ("audit_damaged", |s, bad, _| {
+            s.audit = Some(bad.then(|| "altered".into()));
+        }),
+        ("disk_nearly_full", |s, bad, _| {
+            let free = if bad { 1 } else { 1 << 40 };
+            s.disk = Some(crate::alert::DiskRoom {
+                free,
+                total: 1 << 41,
+            });
+        }),
+        ("wal_too_large", |s, bad, _| {
+            s.wal_bytes = Some(if bad { 1 << 30 } else { 0 });
+        }),
+        ("certificate_expiring", |s, bad, at| {
+            s.certificate_ends =
+                Some(at + SignedDuration::from_hours(if bad { 48 } else { 2_400 }));
+        }),
+        ("config_reload_refused", |s, bad, _| {
+            s.reload_refused = bad.then(|| "3:1".into());
+        }),
+        ("no_calls", |s, bad, _| {
+            s.quiet = Some(bad.then(|| "quiet".into()));
+        }),
+        ("restarting", |s, bad, _| {
+            s.starts = Some(if bad { 9 } else { 1 });
+        }),
+    ];
+    for (kind, turn) in cases {
+        let mut bench = Bench::new();
+        bench.until(5);
+        turn(&mut bench.signs, true, at);
+        bench.until(10);
+        turn(&mut bench.signs, false, at);
+        bench.until(100);
+        let told: Vec<_> = bench.told().into_iter().map(|(_, k, o)| (k, o)).collect();
+        assert_eq!(told, [(kind, "opened"), (kind, "resolved")]);
+    }
+}
+
+#[test]
+fn requests_to_the_fallback_url_open_at_once_and_end_with_the_window() {
+    let mut bench = Bench::new();
+    bench.traffic.fell_back(&call(1), "11200", instant(0));
+    bench.until(400);
+    assert_eq!(
+        bench.told(),
+        [
+            (0, "on_fallback", "opened"),
+            (300, "on_fallback", "resolved")
+        ]
+    );
+}

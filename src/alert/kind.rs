@@ -1,0 +1,255 @@
+//! What an incident can be about: a closed list, stable in exports.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What an incident is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentKind {
+    /// Too many calls reach no dialer in time.
+    RoutingFailureRate,
+    /// Too many look-ups at Braze fail.
+    BrazeFailureRate,
+    /// Too many handoffs to one dialer fail.
+    DialerFailureRate,
+    /// One dialer takes no calls: its circuit is open.
+    DialerDown,
+    /// No dialer of a plan takes calls: callers are held.
+    AllDialersDown,
+    /// Too many answers leave after the budget has ended.
+    BudgetOverrun,
+    /// The database takes no records.
+    AuditStoreFailing,
+    /// The audit log does not verify: altered, missing or rolled back.
+    AuditDamaged,
+    /// The disk of the database has little room left.
+    DiskNearlyFull,
+    /// The write-ahead log of the database cannot be emptied.
+    WalTooLarge,
+    /// The certificate that is served ends soon.
+    CertificateExpiring,
+    /// A changed configuration cannot be used; the old one stays.
+    ConfigReloadRefused,
+    /// Nobody calls, at an hour at which people usually do.
+    NoCalls,
+    /// The process starts again and again.
+    Restarting,
+    /// Twilio calls the fallback URL: it cannot use our answers.
+    OnFallback,
+}
+
+/// How pressing an incident is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Callers or records are harmed now.
+    Critical,
+    /// They are not yet.
+    Warning,
+}
+
+impl Severity {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+impl IncidentKind {
+    /// All kinds, in the order of the list.
+    pub const ALL: [Self; 15] = [
+        Self::RoutingFailureRate,
+        Self::BrazeFailureRate,
+        Self::DialerFailureRate,
+        Self::DialerDown,
+        Self::AllDialersDown,
+        Self::BudgetOverrun,
+        Self::AuditStoreFailing,
+        Self::AuditDamaged,
+        Self::DiskNearlyFull,
+        Self::WalTooLarge,
+        Self::CertificateExpiring,
+        Self::ConfigReloadRefused,
+        Self::NoCalls,
+        Self::Restarting,
+        Self::OnFallback,
+    ];
+
+    /// The stable name, as in the API and in exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoutingFailureRate => "routing_failure_rate",
+            Self::BrazeFailureRate => "braze_failure_rate",
+            Self::DialerFailureRate => "dialer_failure_rate",
+            Self::DialerDown => "dialer_down",
+            Self::AllDialersDown => "all_dialers_down",
+            Self::BudgetOverrun => "budget_overrun",
+            Self::AuditStoreFailing => "audit_store_failing",
+            Self::AuditDamaged => "audit_damaged",
+            Self::DiskNearlyFull => "disk_nearly_full",
+            Self::WalTooLarge => "wal_too_large",
+            Self::CertificateExpiring => "certificate_expiring",
+            Self::ConfigReloadRefused => "config_reload_refused",
+            Self::NoCalls => "no_calls",
+            Self::Restarting => "restarting",
+            Self::OnFallback => "on_fallback",
+        }
+    }
+
+    /// In a few words for people, without the dialer it may be about.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::RoutingFailureRate => "calls fail",
+            Self::BrazeFailureRate => "look-ups at Braze fail",
+            Self::DialerFailureRate => "handoffs fail",
+            Self::DialerDown => "a dialer is down",
+            Self::AllDialersDown => "no dialer takes calls",
+            Self::BudgetOverrun => "answers are late",
+            Self::AuditStoreFailing => "the database takes no records",
+            Self::AuditDamaged => "the audit log does not verify",
+            Self::DiskNearlyFull => "the disk is nearly full",
+            Self::WalTooLarge => "the write-ahead log grows",
+            Self::CertificateExpiring => "the certificate ends soon",
+            Self::ConfigReloadRefused => "a changed configuration was refused",
+            Self::NoCalls => "nobody calls",
+            Self::Restarting => "the service starts again and again",
+            Self::OnFallback => "Twilio cannot use our answers",
+        }
+    }
+
+    /// What to do about it, in a sentence.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::RoutingFailureRate => {
+                "Look at the reasons below and at the calls themselves on the dashboard."
+            }
+            Self::BrazeFailureRate => {
+                "Calls go to the default dialer meanwhile. Check Braze's status, the key and the rate limit."
+            }
+            Self::DialerFailureRate | Self::DialerDown => {
+                "Calls go to the next dialer meanwhile. `switchboard test-dialer` says what it refuses."
+            }
+            Self::AllDialersDown => {
+                "Callers are held, then put through to the last resort. The first dialer that takes a call ends this."
+            }
+            Self::BudgetOverrun => {
+                "Callers wait too long. Look at the stages of these calls on the dashboard."
+            }
+            Self::AuditStoreFailing => {
+                "Callers are answered, and records wait in memory. Check the disk of the database."
+            }
+            Self::AuditDamaged => {
+                "Keep the database as it is, and run `switchboard audit verify` with the last head that you hold."
+            }
+            Self::DiskNearlyFull => "Make room, or give the database a larger disk.",
+            Self::WalTooLarge => {
+                "A program that reads the database holds it open. Find it with `fuser` and end it."
+            }
+            Self::CertificateExpiring => "Renew it; the files are read again when they change.",
+            Self::ConfigReloadRefused => {
+                "The old configuration stays in force. `switchboard check-config` names what is wrong."
+            }
+            Self::NoCalls => {
+                "Call the number yourself, and check the webhook URL in Twilio's console."
+            }
+            Self::Restarting => "Look into the journal for what ends the process.",
+            Self::OnFallback => {
+                "Twilio reached us for the fallback only. Check the webhook URL, the certificate and the signature."
+            }
+        }
+    }
+
+    /// How pressing it is.
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::RoutingFailureRate
+            | Self::AllDialersDown
+            | Self::AuditStoreFailing
+            | Self::AuditDamaged
+            | Self::OnFallback => Severity::Critical,
+            Self::BrazeFailureRate
+            | Self::DialerFailureRate
+            | Self::DialerDown
+            | Self::BudgetOverrun
+            | Self::DiskNearlyFull
+            | Self::WalTooLarge
+            | Self::CertificateExpiring
+            | Self::ConfigReloadRefused
+            | Self::NoCalls
+            | Self::Restarting => Severity::Warning,
+        }
+    }
+
+    /// How long it has to be bad without a break before it opens.
+    pub(super) fn patience(self) -> Duration {
+        match self {
+            // Time for all dialers to be down, which is told instead.
+            Self::DialerDown | Self::DialerFailureRate => Duration::from_secs(5),
+            // A lock that somebody holds for a moment is no news.
+            Self::AuditStoreFailing => Duration::from_secs(2),
+            Self::RoutingFailureRate
+            | Self::BrazeFailureRate
+            | Self::AllDialersDown
+            | Self::BudgetOverrun
+            | Self::AuditDamaged
+            | Self::DiskNearlyFull
+            | Self::WalTooLarge
+            | Self::CertificateExpiring
+            | Self::ConfigReloadRefused
+            | Self::NoCalls
+            | Self::Restarting
+            | Self::OnFallback => Duration::ZERO,
+        }
+    }
+
+    /// How long it has to be well without a break before it is resolved: what comes and goes is one incident.
+    pub(super) fn calm(self) -> Duration {
+        match self {
+            Self::RoutingFailureRate
+            | Self::BrazeFailureRate
+            | Self::DialerFailureRate
+            | Self::DialerDown
+            | Self::BudgetOverrun
+            | Self::DiskNearlyFull
+            | Self::WalTooLarge => Duration::from_mins(1),
+            Self::AuditStoreFailing => Duration::from_secs(30),
+            Self::AllDialersDown
+            | Self::AuditDamaged
+            | Self::CertificateExpiring
+            | Self::ConfigReloadRefused
+            | Self::NoCalls
+            | Self::Restarting
+            | Self::OnFallback => Duration::ZERO,
+        }
+    }
+
+    /// Whether nothing is told of it while all dialers are down: that says it already.
+    pub(super) fn is_part_of_all_down(self) -> bool {
+        matches!(self, Self::DialerDown | Self::DialerFailureRate)
+    }
+}
+
+impl fmt::Display for IncidentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_exports() {
+        for kind in IncidentKind::ALL {
+            let json = serde_json::to_string(&kind).unwrap();
+            assert_eq!(json, format!("\"{kind}\""));
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What calls came to lately: how many arrived, and which of them failed. A call counts once: when it arrives, and from the moment it
+//! fails as failed.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use super::tally::{Share, Tally};
+use crate::call::CallId;
+use crate::routing::DialerId;
+
+/// Calls whose arrival is remembered one by one. Beyond it, one that fails counts once more among all.
+const REMEMBERED: usize = 100_000;
+
+/// What calls, look-ups and handoffs came to within the window.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    /// Calls; failed are those that reached no dialer in time.
+    pub(super) calls: Tally,
+    /// Calls; failed are those whose answer was late.
+    pub(super) overruns: Tally,
+    /// Look-ups that asked Braze.
+    pub(super) lookups: Tally,
+    /// Requests to each dialer.
+    pub(super) handoffs: HashMap<DialerId, Tally>,
+    /// Requests to the fallback URL; all of them count as failed.
+    pub(super) fallbacks: Tally,
+    window: Duration,
+    arrivals: HashMap<u64, Instant>,
+    order: VecDeque<(Instant, u64)>,
+    failed: HashSet<u64>,
+    failed_order: VecDeque<u64>,
+    last_arrival: Option<Instant>,
+}
+
+impl Traffic {
+    /// Nothing seen yet.
+    pub fn new(window: Duration) -> Self {
+        Self {
+            calls: Tally::new(window),
+            overruns: Tally::new(window),
+            lookups: Tally::new(window),
+            handoffs: HashMap::new(),
+            fallbacks: Tally::new(window),
+            window,
+            arrivals: HashMap::new(),
+            order: VecDeque::new(),
+            failed: HashSet::new(),
+            failed_order: VecDeque::new(),
+            last_arrival: None,
+        }
+    }
+
+    /// Another window; what was seen stays.
+    pub fn set_window(&mut self, window: Duration) {
+        self.window = window;
+        let single = [
+            &mut self.calls,
+            &mut self.overruns,
+            &mut self.lookups,
+            &mut self.fallbacks,
+        ];
+        for tally in single.into_iter().chain(self.handoffs.values_mut()) {
+            tally.set_window(window);
+        }
+    }
+
+    /// A call arrived.
+    pub fn arrived(&mut self, call_id: &CallId, now: Instant) {
+        self.forget(now);
+        self.last_arrival = Some(now);
+        let key = key(call_id);
+        if self.arrivals.contains_key(&key) {
+            return;
+        }
+        if self.arrivals.len() < REMEMBERED {
+            self.arrivals.insert(key, now);
+            self.order.push_back((now, key));
+        }
+        self.calls.well(now);
+    }
+
+    /// A call reached no dialer, or not in time. `reason` says why, as a word that can be counted.
+    pub fn failed(&mut self, call_id: &CallId, reason: &str, now: Instant) {
+        self.forget(now);
+        let key = key(call_id);
+        if !self.remember_failed(key) {
+            return;
+        }
+        if let Some(arrived) = self.arrivals.remove(&key) {
+            self.calls.take_back(arrived);
+        }
+        self.calls.failed(call_id, reason, now);
+    }
+
+    /// A call failed before the process began, and is not to be counted again.
+    pub fn known_failed(&mut self, call_id: &CallId) {
+        self.remember_failed(key(call_id));
+    }
+
+    /// The first answer to a call left within the budget, or after it.
+    pub fn answered(&mut self, call_id: &CallId, within_budget: bool, now: Instant) {
+        if within_budget {
+            self.overruns.well(now);
+        } else {
+            self.overruns.failed(call_id, "over_budget", now);
+            self.failed(call_id, "over_budget", now);
+        }
+    }
+
+    /// Braze was asked for a caller; `failed` says why it did not answer.
+    pub fn looked_up(&mut self, call_id: &CallId, failed: Option<&str>, now: Instant) {
+        match failed {
+            None => self.lookups.well(now),
+            Some(reason) => self.lookups.failed(call_id, reason, now),
+        }
+    }
+
+    /// A dialer was asked to take a call; `failed` says why it did not.
+    pub fn handed_off(
+        &mut self,
+        dialer: &DialerId,
+        call_id: &CallId,
+        failed: Option<&str>,
+        now: Instant,
+    ) {
+        let window = self.window;
+        let fresh = || Tally::new(window);
+        let tally = self.handoffs.entry(dialer.clone()).or_insert_with(fresh);
+        match failed {
+            None => tally.well(now),
+            Some(reason) => tally.failed(call_id, reason, now),
+        }
+    }
+
+    /// Twilio called the fallback URL.
+    pub fn fell_back(&mut self, call_id: &CallId, reason: &str, now: Instant) {
+        self.fallbacks.failed(call_id, reason, now);
+    }
+
+    /// Forgets dialers that are not configured any more.
+    pub fn keep_dialers(&mut self, keep: impl Fn(&DialerId) -> bool) {
+        self.handoffs.retain(|dialer, _| keep(dialer));
+    }
+
+    /// Calls of the window, and those that failed.
+    pub fn share(&self, now: Instant) -> Share {
+        self.calls.share(now)
+    }
+
+    /// When a call last arrived; `None` where none has since the start.
+    pub fn last_arrival(&self) -> Option<Instant> {
+        self.last_arrival
+    }
+
+    fn remember_failed(&mut self, key: u64) -> bool {
+        if !self.failed.insert(key) {
+            return false;
+        }
+        self.failed_order.push_back(key);
+        if self.failed_order.len() > REMEMBERED
+            && let Some(oldest) = self.failed_order.pop_front()
+        {
+            self.failed.remove(&oldest);
+        }
+        true
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some((at, key)) = self.order.front().copied()
+            && now.saturating_duration_since(at) >= self.window
+        {
+            self.order.pop_front();
+            self.arrivals.remove(&key);
+        }
+    }
+}
+
+fn key(call_id: &CallId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    call_id.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::tests::{call, instant};
+
+    const WINDOW: Duration = Duration::from_mins(5);
+
+    fn share(traffic: &Traffic, second: u64) -> (u64, u64) {
+        let share = traffic.share(instant(second));
+        (share.failed, share.total)
+    }
+
+    #[test]
+    fn a_call_counts_once_from_its_arrival_and_anew_when_it_fails() {
+        let mut traffic = Traffic::new(WINDOW);
+        for n in 0..4 {
+            traffic.arrived(&call(n), instant(0));
+        }
+        traffic.arrived(&call(0), instant(1));
+        assert_eq!(share(&traffic, 10), (0, 4));
+        traffic.failed(&call(0), "goodbye", instant(200));
+        traffic.failed(&call(0), "last_resort", instant(201));
+        assert_eq!(share(&traffic, 201), (1, 4));
+        assert_eq!(share(&traffic, 299), (1, 4));
+        assert_eq!(share(&traffic, 300), (1, 1));
+        assert_eq!(share(&traffic, 499), (1, 1));
+        assert_eq!(share(&traffic, 500), (0, 0));
+    }
+
+    #[test]
+    fn a_call_that_fails_long_after_its_arrival_counts_with_the_calls_of_then() {
+        let mut traffic = Traffic::new(WINDOW);
+        traffic.arrived(&call(0), instant(0));
+        traffic.arrived(&call(1), instant(390));
+        traffic.failed(&call(0), "goodbye", instant(400));
+        assert_eq!(share(&traffic, 400), (1, 2));
+    }
+
+    #[test]
+    fn a_late_answer_is_a_failure_and_counts_once() {
+        let mut traffic = Traffic::new(WINDOW);
+        traffic.arrived(&call(0), instant(0));
+        traffic.answered(&call(0), false, instant(3));
+        traffic.failed(&call(0), "last_resort", instant(3));
+        assert_eq!(share(&traffic, 3), (1, 1));
+        assert_eq!(traffic.overruns.share(instant(3)).failed, 1);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut traffic = Traffic::new(WINDOW);
+        for n in 0..REMEMBERED as u64 + 50 {
+            traffic.arrived(&call(n), instant(0));
+            traffic.failed(&call(n), "goodbye", instant(0));
+        }
+        assert!(traffic.failed.len() <= REMEMBERED && traffic.arrivals.len() <= REMEMBERED);
+        assert_eq!(traffic.calls.failures().count(), 200);
+        let n = REMEMBERED as u64 + 50;
+        assert_eq!(share(&traffic, 1), (n, n));
+    }
+}

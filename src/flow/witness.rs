@@ -1,0 +1,219 @@
+//! Who sees what calls come to, as it is recorded: the figures that alerts are decided by. It sees records before the disk does, so that a
+//! database that fails blinds nobody.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::alert::Traffic;
+use crate::audit::{Answer, CallAfter, Event, Record};
+use crate::call::{CallId, CallState, Status};
+use crate::clock::Clock;
+use crate::routing::{DialerId, Lookup, LookupUnavailable, Reason, Source};
+use crate::store::StoredCall;
+
+/// Counts what calls come to. Cheap to clone; all clones count together.
+#[derive(Clone, Debug)]
+pub struct Witness {
+    clock: Clock,
+    traffic: Arc<Mutex<Traffic>>,
+}
+
+/// What a record says of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Seen {
+    call_id: CallId,
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum What {
+    Arrived,
+    LookedUp(Option<&'static str>),
+    HandedOff(DialerId, Option<&'static str>),
+    Answered { within_budget: bool },
+    Failed(&'static str),
+}
+
+impl Witness {
+    /// Has seen nothing yet.
+    pub fn new(clock: Clock, window: Duration) -> Self {
+        Self {
+            clock,
+            traffic: Arc::new(Mutex::new(Traffic::new(window))),
+        }
+    }
+
+    /// What the records say that are about to be written.
+    pub(super) fn read(records: &[Record]) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        for record in records {
+            if let Some(call_id) = &record.call_id {
+                let what = read_event(&record.event);
+                seen.extend(what.into_iter().map(|what| Seen {
+                    call_id: call_id.clone(),
+                    what,
+                }));
+            }
+        }
+        seen
+    }
+
+    /// Counts it.
+    pub(super) fn count(&self, seen: Vec<Seen>) {
+        if seen.is_empty() {
+            return;
+        }
+        let now = self.clock.instant();
+        let mut traffic = self.traffic();
+        for Seen { call_id, what } in seen {
+            match what {
+                What::Arrived => traffic.arrived(&call_id, now),
+                What::LookedUp(failed) => traffic.looked_up(&call_id, failed, now),
+                What::HandedOff(dialer, failed) => {
+                    traffic.handed_off(&dialer, &call_id, failed, now);
+                }
+                What::Answered { within_budget } => traffic.answered(&call_id, within_budget, now),
+                What::Failed(reason) => traffic.failed(&call_id, reason, now),
+            }
+        }
+    }
+
+    /// Takes up the calls of the last minutes, after a restart: what was counted then is not counted again.
+    pub(super) fn restore(&self, calls: &[StoredCall], window: Duration) {
+        let (now, at) = (self.clock.instant(), self.clock.now());
+        let age = |then: Timestamp| Duration::try_from(at.duration_since(then)).unwrap_or_default();
+        let instant_of = |then: Timestamp| -> Option<Instant> {
+            let age = age(then);
+            (age < window).then(|| now.checked_sub(age)).flatten()
+        };
+        let mut traffic = self.traffic();
+        let mut failures = Vec::new();
+        for call in calls {
+            if let Some(arrived) = instant_of(call.started_at) {
+                traffic.arrived(&call.id, arrived);
+            }
+            if let Some(reason) = failure(&call.state, call.reason) {
+                failures.push((call, reason));
+            }
+        }
+        failures.sort_by_key(|(call, _)| call.updated_at);
+        for (call, reason) in failures {
+            let failed = call.ended_at.unwrap_or(call.updated_at);
+            match instant_of(failed) {
+                Some(failed) => traffic.failed(&call.id, reason, failed),
+                None => traffic.known_failed(&call.id),
+            }
+        }
+    }
+
+    /// What was counted.
+    pub(super) fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        // Nothing under this lock leaves the figures half-changed.
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most events say nothing of a call's success"
+)]
+fn read_event(event: &Event) -> Vec<What> {
+    match event {
+        Event::CallDecided(decided) => {
+            let mut what = vec![What::Arrived];
+            what.extend(asked_braze(&decided.facts.lookup).map(What::LookedUp));
+            what
+        }
+        Event::HandoffConcluded(attempt) => {
+            let failed = attempt.outcome.failure();
+            let failed = failed.map(|failure| failure.kind.as_str());
+            vec![What::HandedOff(attempt.dialer.clone(), failed)]
+        }
+        Event::CallAnswered(answered) => {
+            let mut what = Vec::new();
+            if answered.step == "inbound" || !answered.within_budget {
+                what.push(What::Answered {
+                    within_budget: answered.within_budget,
+                });
+            }
+            let failed = match answered.answer {
+                Answer::LastResort => Some(word(answered.after.reason, "last_resort")),
+                Answer::Goodbye => Some(word(answered.after.reason, "goodbye")),
+                Answer::Connect { .. } | Answer::Hold | Answer::Nothing => ended(&answered.after),
+            };
+            what.extend(failed.map(What::Failed));
+            what
+        }
+        Event::DialEnded { after, .. }
+        | Event::LegReported { after, .. }
+        | Event::CallReaped { after, .. } => ended(after).map(What::Failed).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn ended(after: &CallAfter) -> Option<&'static str> {
+    failure(&after.state, after.reason)
+}
+
+/// Why a call failed that stands so; `None` where it did not, or not yet.
+fn failure(state: &CallState, reason: Reason) -> Option<&'static str> {
+    if let Some(disposition) = state.disposition() {
+        return disposition
+            .is_routing_failure()
+            .then(|| word(reason, disposition.as_str()));
+    }
+    let is_last_resort = state.status() == Status::Dialing && state.dialer().is_none();
+    is_last_resort.then(|| word(reason, "last_resort"))
+}
+
+/// The reason where it tells of a failure, else how the call ended.
+fn word(reason: Reason, otherwise: &'static str) -> &'static str {
+    match reason {
+        Reason::NoDialerAvailable | Reason::AllDialersRefused | Reason::AllLegsFailed => {
+            reason.as_str()
+        }
+        Reason::RuleMatched
+        | Reason::NoRuleMatched
+        | Reason::UnknownCaller
+        | Reason::LookupSkipped
+        | Reason::LookupUnavailable => otherwise,
+    }
+}
+
+/// Whether Braze was asked, and why it did not answer, where it did not.
+#[expect(clippy::option_option, reason = "the outer one: nobody asked")]
+fn asked_braze(lookup: &Lookup) -> Option<Option<&'static str>> {
+    match lookup {
+        Lookup::Known {
+            because: Some(reason),
+            ..
+        }
+        | Lookup::Unavailable { reason } => Some(Some(why(*reason))),
+        Lookup::Known {
+            source: Source::Fetched,
+            ..
+        }
+        | Lookup::Unknown {
+            source: Source::Fetched,
+            ..
+        } => Some(None),
+        Lookup::Known { .. } | Lookup::Unknown { .. } | Lookup::Skipped { .. } => None,
+    }
+}
+
+fn why(reason: LookupUnavailable) -> &'static str {
+    match reason {
+        LookupUnavailable::Timeout => "timeout",
+        LookupUnavailable::RateLimited => "rate_limited",
+        LookupUnavailable::LimiterEmpty => "limiter_empty",
+        LookupUnavailable::BreakerOpen => "breaker_open",
+        LookupUnavailable::Unauthorized => "unauthorized",
+        LookupUnavailable::Rejected => "rejected",
+        LookupUnavailable::ServerError => "server_error",
+        LookupUnavailable::Connect => "connect",
+        LookupUnavailable::Malformed => "malformed",
+        LookupUnavailable::NoBudget => "no_budget",
+    }
+}

@@ -1,0 +1,259 @@
+//! `/alerts`: what is wrong, what was, and who was told; a test message.
+
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+
+use super::super::auth::{Admin, Viewer};
+use super::super::error::{ApiError, ErrorDocument, Kind};
+use super::fields::Fields;
+use super::page::{Asked, Data, List, checked};
+use super::{Reads, data};
+use crate::clock::Clock;
+use crate::flow::Incidents;
+use crate::store::{IncidentWithMessages, StoredIncident, StoredMessage};
+
+/// How long a test message is waited for.
+const TEST_PATIENCE: Duration = Duration::from_secs(10);
+/// How often its fate is looked up.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// An incident as the API shows it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Incident)]
+pub(in super::super) struct ShownIncident {
+    /// Its name.
+    id: String,
+    /// What it is about, as a word of a closed list.
+    #[schema(example = "routing_failure_rate")]
+    kind: &'static str,
+    /// `critical`: callers or records are harmed now; `warning`: not yet.
+    severity: &'static str,
+    /// What it is about, in a few words.
+    title: &'static str,
+    /// The dialer it is about.
+    dialer: Option<String>,
+    /// `open` or `resolved`.
+    status: &'static str,
+    /// Why it opened.
+    cause: String,
+    /// The dialers whose recovery resolves it.
+    dialers: Vec<String>,
+    #[schema(value_type = String, format = DateTime)]
+    opened_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    resolved_at: Option<Timestamp>,
+    /// How long it was open, or has been so far.
+    duration_ms: u64,
+    /// How often somebody was reminded.
+    reminders: u32,
+    /// How many calls it affects.
+    calls: u64,
+    /// The first of them.
+    call_ids: Vec<String>,
+    /// Why these calls were affected, most frequent first.
+    reasons: Vec<ShownReason>,
+    /// Who was told, and whether the message arrived.
+    messages: Vec<ShownMessage>,
+}
+
+/// Why calls were affected.
+#[derive(Serialize, ToSchema)]
+#[schema(as = IncidentReason)]
+pub(in super::super) struct ShownReason {
+    reason: String,
+    calls: u64,
+}
+
+/// A message to one recipient.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AlertMessage)]
+pub(in super::super) struct ShownMessage {
+    /// `opened`, `reminded`, `resolved` or `tested`.
+    occasion: &'static str,
+    /// `email` or `webhook`.
+    channel: &'static str,
+    /// `email:` and an address, or `webhook`.
+    recipient: String,
+    /// `waiting`, `sent`, `dead` (refused for good, or tried for too long) or `superseded` (a later message says it all).
+    state: &'static str,
+    /// How often it was tried.
+    attempts: u32,
+    /// What went wrong last.
+    error: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    sent_at: Option<Timestamp>,
+}
+
+impl ShownIncident {
+    pub(in super::super) fn new(
+        (incident, messages): IncidentWithMessages,
+        now: Timestamp,
+    ) -> Self {
+        let StoredIncident {
+            standing,
+            resolved_at,
+            lasted_ms,
+            ..
+        } = incident;
+        let topic = standing.topic;
+        let open_for = Duration::try_from(now.duration_since(standing.since)).unwrap_or_default();
+        let open_for = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
+        let reasons = standing.reasons.into_iter();
+        let mut reasons: Vec<ShownReason> = reasons
+            .map(|(reason, calls)| ShownReason { reason, calls })
+            .collect();
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.calls));
+        Self {
+            id: standing.id,
+            kind: topic.kind.as_str(),
+            severity: topic.kind.severity().as_str(),
+            title: topic.kind.title(),
+            dialer: Some(topic.subject).filter(|dialer| !dialer.is_empty()),
+            status: if resolved_at.is_some() {
+                "resolved"
+            } else {
+                "open"
+            },
+            cause: standing.cause,
+            dialers: standing.dialers.iter().map(ToString::to_string).collect(),
+            opened_at: standing.since,
+            resolved_at,
+            duration_ms: lasted_ms.unwrap_or(open_for),
+            reminders: standing.reminders,
+            calls: standing.calls,
+            call_ids: standing.call_ids.iter().map(ToString::to_string).collect(),
+            reasons,
+            messages: messages.into_iter().map(ShownMessage::new).collect(),
+        }
+    }
+}
+
+impl ShownMessage {
+    fn new(message: StoredMessage) -> Self {
+        Self {
+            occasion: message.occasion.as_str(),
+            channel: message.recipient.channel().as_str(),
+            recipient: message.recipient.to_string(),
+            state: message.state.as_str(),
+            attempts: message.attempts,
+            error: message.last_error,
+            created_at: message.created_at,
+            sent_at: message.sent_at,
+        }
+    }
+}
+
+/// The incidents that are open, newest first.
+#[utoipa::path(
+    get,
+    path = "/alerts/active",
+    tag = "alerts",
+    params(Asked),
+    responses((status = 200, description = "A page of open incidents.", body = List<ShownIncident>))
+)]
+pub(super) async fn active(
+    _: Viewer,
+    State(reads): State<Reads>,
+    State(incidents): State<Incidents>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, ApiError> {
+    list(&reads, incidents.clock(), &asked, true).await
+}
+
+/// All incidents, open ones too, newest first: cause, calls affected, and the messages sent with their state.
+#[utoipa::path(
+    get,
+    path = "/alerts/history",
+    tag = "alerts",
+    params(Asked),
+    responses((status = 200, description = "A page of incidents.", body = List<ShownIncident>))
+)]
+pub(super) async fn history(
+    _: Viewer,
+    State(reads): State<Reads>,
+    State(incidents): State<Incidents>,
+    Query(asked): Query<Asked>,
+) -> Result<Response, ApiError> {
+    list(&reads, incidents.clock(), &asked, false).await
+}
+
+async fn list(
+    reads: &Reads,
+    clock: &Clock,
+    asked: &Asked,
+    open: bool,
+) -> Result<Response, ApiError> {
+    let mut fields = Fields::default();
+    let page = asked.page(&mut fields);
+    let page = checked(page, fields)?;
+    let rows = reads.incidents(open, page.part()).await?;
+    let now = clock.now();
+    Ok(page.list(rows, |incident| ShownIncident::new(incident, now)))
+}
+
+/// What became of a test message.
+#[derive(Serialize, ToSchema)]
+#[schema(as = AlertTest)]
+pub(in super::super) struct ShownTest {
+    /// Names the message.
+    notice: String,
+    /// One for each recipient.
+    messages: Vec<ShownMessage>,
+}
+
+/// Sends a message to everybody who is told of incidents, and says what became of it. One that waits after ten seconds is sent again
+/// later, as any other.
+#[utoipa::path(
+    post,
+    path = "/alerts/test",
+    tag = "alerts",
+    responses(
+        (status = 200, description = "What became of the message.", body = Data<ShownTest>),
+        (status = 409, description = "Nobody is told of incidents.", body = ErrorDocument),
+    )
+)]
+pub(super) async fn test(
+    Admin(holder): Admin,
+    State(reads): State<Reads>,
+    State(incidents): State<Incidents>,
+) -> Result<Response, ApiError> {
+    let Some(notice) = incidents.test(&holder.name).await else {
+        return Err(ApiError::new(
+            Kind::Conflict,
+            "Nobody is told of incidents: neither [alerts.email] nor [alerts.webhook] is configured.",
+        ));
+    };
+    let settled = timeout(TEST_PATIENCE, settled(&reads, incidents.clock(), &notice)).await;
+    let messages = match settled {
+        Ok(messages) => messages?,
+        Err(_) => reads.messages_of(&notice).await?,
+    };
+    Ok(data(ShownTest {
+        notice,
+        messages: messages.into_iter().map(ShownMessage::new).collect(),
+    }))
+}
+
+/// Waits until every message has been tried.
+async fn settled(
+    reads: &Reads,
+    clock: &Clock,
+    notice: &str,
+) -> Result<Vec<StoredMessage>, ApiError> {
+    loop {
+        let messages = reads.messages_of(notice).await?;
+        let is_tried = |message: &StoredMessage| message.attempts > 0;
+        if !messages.is_empty() && messages.iter().all(is_tried) {
+            return Ok(messages);
+        }
+        clock.wait(LOOK_EVERY).await;
+    }
+}

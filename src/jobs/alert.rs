@@ -1,0 +1,138 @@
+//! Looking whether something is wrong, every half second: what the traffic says, and how everything else is.
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::timeout;
+
+use crate::alert::{DiskRoom, Signs, length};
+use crate::clock::Clock;
+use crate::flow::Incidents;
+use crate::lifecycle::Lifecycle;
+use crate::store::{Health, Store};
+
+/// How often everything is looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// How often disk and files are asked for their sizes.
+const SIZES_EVERY: Duration = Duration::from_secs(5);
+/// How often past starts and calls are counted.
+const COUNTS_EVERY: Duration = Duration::from_mins(1);
+/// A file system that does not answer by then is not waited for.
+const SIZES_PATIENCE: Duration = Duration::from_secs(2);
+/// No call for so long is looked into.
+const QUIET: Duration = Duration::from_hours(1);
+/// On so many of the last seven days somebody has to have called in this hour.
+const DAYS_WITH_CALLS: u32 = 2;
+
+/// Looks until the process is asked to stop.
+pub(super) async fn run(lifecycle: Lifecycle, store: Store, incidents: Incidents, clock: Clock) {
+    let mut look = Look {
+        quiet_since: clock.instant(),
+        store,
+        incidents,
+        clock,
+        signs: Signs::default(),
+        sizes_at: None,
+        counts_at: None,
+    };
+    loop {
+        look.look().await;
+        if !lifecycle.pause(TICK).await {
+            return;
+        }
+    }
+}
+
+struct Look {
+    store: Store,
+    incidents: Incidents,
+    clock: Clock,
+    signs: Signs,
+    sizes_at: Option<Instant>,
+    counts_at: Option<Instant>,
+    /// The start, or the last call.
+    quiet_since: Instant,
+}
+
+impl Look {
+    async fn look(&mut self) {
+        let now = self.clock.instant();
+        self.signs.store = Some(failing(&self.store.health()));
+        if is_due(&mut self.sizes_at, SIZES_EVERY, now) {
+            self.measure().await;
+        }
+        if is_due(&mut self.counts_at, COUNTS_EVERY, now) {
+            self.count(now, self.clock.now()).await;
+        }
+        if let Some(arrived) = self.incidents.last_arrival()
+            && arrived > self.quiet_since
+        {
+            self.quiet_since = arrived;
+            self.signs.quiet = Some(None);
+        }
+        self.incidents.look(self.signs.clone(), &self.store).await;
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "bytes as a gauge")]
+    async fn measure(&mut self) {
+        let room = timeout(SIZES_PATIENCE, self.store.disk_room()).await;
+        self.signs.disk = room.ok().flatten();
+        self.signs.wal_bytes = self.store.wal_bytes();
+        if let Some(DiskRoom { free, .. }) = self.signs.disk {
+            metrics::gauge!("switchboard_disk_free_bytes").set(free as f64);
+        }
+        if let Some(bytes) = self.signs.wal_bytes {
+            metrics::gauge!("switchboard_wal_bytes").set(bytes as f64);
+        }
+        if let Ok((waiting, dead)) = self.store.count_messages().await {
+            metrics::gauge!("switchboard_outbox_messages", "state" => "waiting")
+                .set(waiting as f64);
+            metrics::gauge!("switchboard_outbox_messages", "state" => "dead").set(dead as f64);
+        }
+    }
+
+    async fn count(&mut self, now: Instant, at: Timestamp) {
+        let an_hour_ago = at.checked_sub(SignedDuration::from_hours(1)).unwrap_or(at);
+        self.signs.starts = self.store.starts_since(an_hour_ago).await.ok();
+        let quiet_for = now.saturating_duration_since(self.quiet_since);
+        if quiet_for < QUIET {
+            self.signs.quiet = Some(None);
+            return;
+        }
+        self.signs.quiet = match self.store.same_hour_of_other_days(at).await {
+            Ok((days, a_week_back)) => {
+                let is_odd = days >= DAYS_WITH_CALLS && a_week_back != Some(false);
+                Some(is_odd.then(|| {
+                    format!(
+                        "no call for {}; at this hour somebody called on {days} of the last 7 days",
+                        length(quiet_for)
+                    )
+                }))
+            }
+            Err(_) => None,
+        };
+    }
+}
+
+fn is_due(last: &mut Option<Instant>, every: Duration, now: Instant) -> bool {
+    let due = last.is_none_or(|last| now.saturating_duration_since(last) >= every);
+    if due {
+        *last = Some(now);
+    }
+    due
+}
+
+fn failing(health: &Health) -> Option<String> {
+    if !health.running {
+        return Some("the writer of the database has ended".to_owned());
+    }
+    health.failing_since?;
+    let why = health
+        .last_error
+        .as_deref()
+        .unwrap_or("it does not say why");
+    Some(format!(
+        "{why}; {} submissions wait in memory",
+        health.backlog
+    ))
+}

@@ -1,0 +1,402 @@
+//! Delivery: what waits in the outbox is sent, again and again, until it is taken or refused for good. One task for each way, so that a mail
+//! server that hangs does not hold up the webhook.
+//!
+//! A message is taken at least once, and marked then. Between the two lies a moment in which the process may die: the message is then sent
+//! again under the same Message-ID, by which mail systems know it. Nothing marked as sent is sent again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::time::timeout;
+
+use crate::alert::{Channel, Notice, Occasion, Recipient};
+use crate::call::CallId;
+use crate::clock::Clock;
+use crate::flow::Incidents;
+use crate::lifecycle::Lifecycle;
+use crate::notify::{AffectedCall, Letter, Mailer, NotTaken, Surroundings, Webhook};
+use crate::phone::Caller;
+use crate::store::{Attempted, MessageState, Store, StoredMessage};
+
+/// Before the second attempt; doubled before each that follows.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// After so many attempts a message is dead: about a day.
+const ATTEMPTS: u32 = 1_500;
+/// How often the outbox is looked into while messages wait.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often it is looked into otherwise: what a database wrote that had been failing is not announced.
+const IDLE_LOOK_EVERY: Duration = Duration::from_secs(15);
+/// Messages that are worked on at a time.
+const TAKEN: u32 = 200;
+/// Notices whose fate is remembered, so that nothing is sent twice while it cannot be marked.
+const REMEMBERED: usize = 10_000;
+/// How long a call may be looked up for.
+const CALL_PATIENCE: Duration = Duration::from_millis(500);
+/// Calls that a message describes.
+const CALLS_DESCRIBED: usize = 10;
+
+/// The ways of telling that are configured. Cheap to clone; all clones change together.
+#[derive(Clone, Debug, Default)]
+pub struct Senders(Arc<ArcSwap<Ways>>);
+
+/// The ways of telling, and what messages link to.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    /// Mail, where it is configured.
+    pub mailer: Option<Mailer>,
+    /// The webhook, where it is configured.
+    pub webhook: Option<Webhook>,
+    /// Where the dashboard is.
+    pub public_url: String,
+}
+
+impl Senders {
+    /// Sends on these ways.
+    pub fn new(ways: Ways) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(ways)))
+    }
+
+    /// Other ways, from now on.
+    pub fn replace(&self, ways: Ways) {
+        self.0.store(Arc::new(ways));
+    }
+}
+
+/// What every delivery needs.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Where messages wait.
+    pub store: Store,
+    /// Who makes them.
+    pub incidents: Incidents,
+    /// How they are sent.
+    pub senders: Senders,
+    /// Reads time.
+    pub clock: Clock,
+}
+
+/// Starts one task for each way.
+pub(super) fn start(lifecycle: &Lifecycle, delivery: &Delivery) {
+    for (name, channel) in [
+        ("deliver-mail", Channel::Email),
+        ("deliver-webhook", Channel::Webhook),
+    ] {
+        let round = Round::new(delivery.clone(), channel);
+        lifecycle.spawn(name, round.run(lifecycle.clone()));
+    }
+}
+
+type Key = (String, Recipient);
+
+struct Round {
+    delivery: Delivery,
+    channel: Channel,
+    /// Names this installation in the ids of messages.
+    log_id: Option<String>,
+    /// Messages that were tried, and when they are tried again.
+    tried: HashMap<Key, (u32, Instant)>,
+    /// Messages whose fate is decided, marked or not.
+    settled: HashSet<Key>,
+    unmarked: Vec<Attempted>,
+    in_memory: Vec<StoredMessage>,
+}
+
+impl Round {
+    fn new(delivery: Delivery, channel: Channel) -> Self {
+        Self {
+            delivery,
+            channel,
+            log_id: None,
+            tried: HashMap::new(),
+            settled: HashSet::new(),
+            unmarked: Vec::new(),
+            in_memory: Vec::new(),
+        }
+    }
+
+    async fn run(mut self, lifecycle: Lifecycle) {
+        let mut news = self.delivery.incidents.news();
+        let draining = lifecycle.draining();
+        loop {
+            news.borrow_and_update();
+            let attempt = draining.run_until_cancelled(self.deliver());
+            let Some(waiting) = attempt.await else { return };
+            let pause = if waiting { LOOK_EVERY } else { IDLE_LOOK_EVERY };
+            let changed = draining.run_until_cancelled(timeout(pause, news.changed()));
+            if changed.await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Sends what is due; whether something still waits.
+    async fn deliver(&mut self) -> bool {
+        self.mark().await;
+        let messages = self.due().await;
+        let mut waiting = messages.waits;
+        for batch in by_notice(messages.due) {
+            waiting |= self.send(batch).await;
+            self.mark().await;
+        }
+        waiting || !self.unmarked.is_empty()
+    }
+
+    async fn due(&mut self) -> Due {
+        let Delivery {
+            store,
+            incidents,
+            clock,
+            ..
+        } = &self.delivery;
+        self.in_memory
+            .extend(incidents.take_unwritten(self.channel));
+        let stored = store.waiting_messages(self.channel, TAKEN).await;
+        let mut messages = stored.unwrap_or_else(|error| {
+            tracing::error!(event = "alert.outbox_unread", error = %error, "the outbox cannot be read");
+            Vec::new()
+        });
+        let known: HashSet<Key> = messages.iter().map(key).collect();
+        // What has reached the database is taken from there.
+        self.in_memory.retain(|message| {
+            !known.contains(&key(message)) && !self.settled.contains(&key(message))
+        });
+        messages.extend(self.in_memory.iter().cloned());
+        messages.retain(|message| !self.settled.contains(&key(message)));
+        let now = clock.instant();
+        let n = messages.len();
+        messages.retain(|message| {
+            let tried = self.tried.get(&key(message));
+            tried.is_none_or(|(_, again)| now >= *again)
+        });
+        Due {
+            waits: messages.len() < n,
+            due: messages,
+        }
+    }
+
+    /// Sends one notice to all who wait for it; whether somebody still does.
+    async fn send(&mut self, messages: Vec<StoredMessage>) -> bool {
+        let Some(first) = messages.first() else {
+            return false;
+        };
+        let ways = self.delivery.senders.0.load_full();
+        let around = self.surroundings(&ways, first).await;
+        let letter = Letter::compose(first.occasion, &first.detail, first.created_at, &around);
+        let Some(letter) = letter else {
+            let cannot = NotTaken {
+                message: "the message cannot be read".to_owned(),
+                for_good: true,
+                answered: false,
+            };
+            return self.settle(&messages, &Err(cannot));
+        };
+        let together = self.attempt(&ways, &letter, &messages).await;
+        let is_worth_parting =
+            matches!(&together, Err(not_taken) if not_taken.answered) && messages.len() > 1;
+        if !is_worth_parting {
+            return self.settle(&messages, &together);
+        }
+        // One of them is refused, and the server does not say which: each gets a message of their own.
+        let mut waiting = false;
+        for message in &messages {
+            let alone = std::slice::from_ref(message);
+            let result = self.attempt(&ways, &letter, alone).await;
+            waiting |= self.settle(alone, &result);
+            self.mark().await;
+        }
+        waiting
+    }
+
+    async fn attempt(
+        &mut self,
+        ways: &Ways,
+        letter: &Letter,
+        messages: &[StoredMessage],
+    ) -> Result<(), NotTaken> {
+        let not_configured = || NotTaken {
+            message: "this way is not configured any more".to_owned(),
+            for_good: true,
+            answered: false,
+        };
+        let now = self.delivery.clock.now();
+        match self.channel {
+            Channel::Email => {
+                let mailer = ways.mailer.as_ref().ok_or_else(not_configured)?;
+                let to: Vec<String> = messages
+                    .iter()
+                    .filter_map(|message| match &message.recipient {
+                        Recipient::Email(address) => Some(address.clone()),
+                        Recipient::Webhook => None,
+                    })
+                    .collect();
+                let at = messages.first().map_or(now, |message| message.created_at);
+                mailer.send(letter, &to, self.log_id().await, at).await
+            }
+            Channel::Webhook => {
+                let webhook = ways.webhook.as_ref().ok_or_else(not_configured)?;
+                webhook.send(letter, now).await
+            }
+        }
+    }
+
+    /// Decides what becomes of messages that were tried; whether they still wait.
+    fn settle(&mut self, messages: &[StoredMessage], result: &Result<(), NotTaken>) -> bool {
+        let channel = self.channel.as_str();
+        let now = self.delivery.clock.instant();
+        let mut waits = false;
+        for message in messages {
+            let key = key(message);
+            let before = self.tried.get(&key).map_or(message.attempts, |(n, _)| *n);
+            let attempts = before + 1;
+            let (state, error) = match result {
+                Ok(()) => (MessageState::Sent, None),
+                Err(why) if why.for_good || attempts >= ATTEMPTS => {
+                    (MessageState::Dead, Some(why.message.clone()))
+                }
+                Err(why) => (MessageState::Waiting, Some(why.message.clone())),
+            };
+            metrics::counter!("switchboard_notifications_total", "channel" => channel, "state" => state.as_str())
+                .increment(1);
+            say(message, state, attempts, error.as_deref());
+            if state == MessageState::Waiting {
+                waits = true;
+                let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1).min(16));
+                let pause = FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE);
+                self.tried.insert(key, (attempts, now + pause));
+            } else {
+                self.tried.remove(&key);
+                if self.settled.len() >= REMEMBERED {
+                    self.settled.clear();
+                }
+                self.settled.insert(key);
+            }
+            self.unmarked.push(Attempted {
+                notice: message.notice.clone(),
+                recipient: message.recipient.clone(),
+                state,
+                attempts,
+                error,
+            });
+        }
+        waits
+    }
+
+    /// Writes what became of messages; what cannot be written is written later.
+    async fn mark(&mut self) {
+        if self.unmarked.is_empty() {
+            return;
+        }
+        let store = &self.delivery.store;
+        if store.health().failing_since.is_some() {
+            // A message in memory has no row yet; marking it comes after its record.
+            if self.unmarked.len() > REMEMBERED {
+                self.unmarked.drain(..REMEMBERED / 2);
+            }
+            return;
+        }
+        let unmarked = std::mem::take(&mut self.unmarked);
+        if store.attempted(unmarked.clone()).await.is_err() {
+            self.unmarked = unmarked;
+        }
+    }
+
+    async fn log_id(&mut self) -> &str {
+        if self.log_id.is_none() {
+            self.log_id = self.delivery.store.log_id().await.ok();
+        }
+        self.log_id.as_deref().unwrap_or("unknown")
+    }
+
+    async fn surroundings(&self, ways: &Ways, message: &StoredMessage) -> Surroundings {
+        let mut calls = Vec::new();
+        if matches!(message.occasion, Occasion::Opened | Occasion::Reminded)
+            && let Ok(notice) = serde_json::from_str::<Notice>(&message.detail)
+        {
+            for id in notice.call_ids.iter().take(CALLS_DESCRIBED) {
+                calls.extend(self.describe(id).await);
+            }
+        }
+        Surroundings {
+            public_url: ways.public_url.clone(),
+            calls,
+            audit_head: None,
+        }
+    }
+
+    async fn describe(&self, id: &CallId) -> Option<AffectedCall> {
+        let found = timeout(CALL_PATIENCE, self.delivery.store.call(id)).await;
+        let call = found.ok()?.ok()??;
+        let caller = Caller::classify(call.personal.caller.as_deref().unwrap_or_default());
+        let fate = call
+            .disposition
+            .map_or_else(|| call.status.as_str(), |disposition| disposition.as_str());
+        Some(AffectedCall {
+            id: id.as_str().to_owned(),
+            caller: caller.masked(),
+            fate: fate.replace('_', " "),
+        })
+    }
+}
+
+struct Due {
+    due: Vec<StoredMessage>,
+    /// Others wait for their time.
+    waits: bool,
+}
+
+fn key(message: &StoredMessage) -> Key {
+    (message.notice.clone(), message.recipient.clone())
+}
+
+/// The messages of each notice together, in order of their first.
+fn by_notice(messages: Vec<StoredMessage>) -> Vec<Vec<StoredMessage>> {
+    let mut order = Vec::new();
+    let mut batches: BTreeMap<String, Vec<StoredMessage>> = BTreeMap::new();
+    for message in messages {
+        if !batches.contains_key(&message.notice) {
+            order.push(message.notice.clone());
+        }
+        batches
+            .entry(message.notice.clone())
+            .or_default()
+            .push(message);
+    }
+    order
+        .iter()
+        .filter_map(|notice| batches.remove(notice))
+        .collect()
+}
+
+fn say(message: &StoredMessage, state: MessageState, attempts: u32, error: Option<&str>) {
+    let channel = message.recipient.channel().as_str();
+    let notice = message.notice.as_str();
+    match state {
+        MessageState::Sent => tracing::info!(
+            event = "alert.sent",
+            notice,
+            channel,
+            attempts,
+            "a message was taken"
+        ),
+        MessageState::Dead => tracing::error!(
+            event = "alert.undeliverable",
+            notice,
+            channel,
+            attempts,
+            error,
+            "a message will not be delivered; look at the address and the mail server"
+        ),
+        MessageState::Waiting | MessageState::Superseded => tracing::warn!(
+            event = "alert.delayed",
+            notice,
+            channel,
+            attempts,
+            error,
+            "a message was not taken; it is sent again"
+        ),
+    }
+}

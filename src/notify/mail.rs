@@ -1,0 +1,223 @@
+//! Mail: one connection per attempt, TLS wherever it leaves the machine, and a limit on every step.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use lettre::message::header::{Header, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use tokio::time::timeout;
+
+use super::{Letter, NotTaken, chain};
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a whole attempt may take, from connecting to the last answer. A server that hangs anywhere costs this much, and nobody waits.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// Answers that say that this recipient will never get it. Everything else may be repaired: greylisting, a full disk, a wrong password.
+const REFUSED_FOR_GOOD: [u16; 4] = [550, 551, 553, 556];
+
+/// How the connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// TLS from the first byte.
+    Tls,
+    /// STARTTLS is required.
+    StartTls,
+    /// On this machine: STARTTLS where it is offered, otherwise plain.
+    Loopback,
+}
+
+/// How mail is sent.
+#[derive(Clone)]
+pub struct MailSettings {
+    /// The sender.
+    pub from: String,
+    /// The host name or address of the mail server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: Security,
+    /// Name and password, where a login is wanted.
+    pub login: Option<(String, String)>,
+    /// A certificate authority that is trusted beside the system's, as PEM.
+    pub authority: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for MailSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MailSettings")
+            .field("from", &self.from)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("security", &self.security)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// An address is none.
+    #[error("{address:?} is not a mail address")]
+    Address {
+        /// As it was given.
+        address: String,
+        /// Why not.
+        source: lettre::address::AddressError,
+    },
+    /// TLS cannot be set up for this host.
+    #[error("cannot set up TLS for the mail server")]
+    Tls(#[source] lettre::transport::smtp::Error),
+}
+
+/// Sends mail.
+#[derive(Clone)]
+pub struct Mailer {
+    from: Mailbox,
+    server: String,
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+}
+
+impl fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mailer({})", self.server)
+    }
+}
+
+impl Mailer {
+    /// Prepares; connects to nobody.
+    pub fn new(settings: &MailSettings) -> Result<Self, MailError> {
+        let tls = tls(settings).map_err(MailError::Tls)?;
+        let host = settings.host.as_str();
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+            .port(settings.port)
+            .tls(tls)
+            .timeout(Some(CONNECT));
+        if let Some((name, password)) = &settings.login {
+            builder = builder.credentials(Credentials::new(name.clone(), password.clone()));
+        }
+        Ok(Self {
+            from: mailbox(&settings.from)?,
+            server: format!("{host}:{}", settings.port),
+            transport: builder.build(),
+        })
+    }
+
+    /// Sends one message to these recipients, all or none. `unique` makes its Message-ID unlike those of other installations.
+    pub async fn send(
+        &self,
+        letter: &Letter,
+        to: &[String],
+        unique: &str,
+        at: Timestamp,
+    ) -> Result<(), NotTaken> {
+        let message = self
+            .message(letter, to, unique, at)
+            .map_err(|error| NotTaken {
+                for_good: true,
+                ..NotTaken::for_now(error)
+            })?;
+        match timeout(ATTEMPT, self.transport.send(message)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(not_taken(&error)),
+            Err(_) => Err(NotTaken::for_now(format!(
+                "the mail server took longer than {} s",
+                ATTEMPT.as_secs()
+            ))),
+        }
+    }
+
+    /// Connects, logs in and says nothing more.
+    pub async fn probe(&self) -> Result<(), NotTaken> {
+        match timeout(ATTEMPT, self.transport.test_connection()).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(NotTaken::for_now("the mail server does not answer NOOP")),
+            Ok(Err(error)) => Err(not_taken(&error)),
+            Err(_) => Err(NotTaken::for_now("the mail server does not answer")),
+        }
+    }
+
+    fn message(
+        &self,
+        letter: &Letter,
+        to: &[String],
+        unique: &str,
+        at: Timestamp,
+    ) -> Result<Message, String> {
+        let domain = self.from.email.domain();
+        let id = |notice: &str| format!("<{notice}.{unique}@{domain}>");
+        let mut builder = Message::builder()
+            .from(self.from.clone())
+            .message_id(Some(id(&letter.notice)))
+            .date(system_time(at))
+            .subject(letter.subject.clone())
+            .header(AutoSubmitted);
+        for address in to {
+            builder = builder.to(mailbox(address).map_err(|error| chain(&error))?);
+        }
+        if let Some(follows) = &letter.follows {
+            builder = builder.in_reply_to(id(follows)).references(id(follows));
+        }
+        let body = MultiPart::alternative_plain_html(letter.text.clone(), letter.html.clone());
+        builder.multipart(body).map_err(|error| chain(&error))
+    }
+}
+
+fn tls(settings: &MailSettings) -> Result<Tls, lettre::transport::smtp::Error> {
+    let mut parameters = TlsParameters::builder(settings.host.clone());
+    if let Some(pem) = &settings.authority {
+        parameters = parameters.add_root_certificate(Certificate::from_pem(pem)?);
+    }
+    let parameters = parameters.build_rustls()?;
+    Ok(match settings.security {
+        Security::Tls => Tls::Wrapper(parameters),
+        Security::StartTls => Tls::Required(parameters),
+        Security::Loopback => Tls::Opportunistic(parameters),
+    })
+}
+
+fn mailbox(address: &str) -> Result<Mailbox, MailError> {
+    let parsed: Result<Address, _> = address.parse();
+    let email = parsed.map_err(|source| MailError::Address {
+        address: address.to_owned(),
+        source,
+    })?;
+    Ok(Mailbox::new(None, email))
+}
+
+fn system_time(at: Timestamp) -> SystemTime {
+    let since = Duration::from_millis(u64::try_from(at.as_millisecond()).unwrap_or_default());
+    SystemTime::UNIX_EPOCH + since
+}
+
+fn not_taken(error: &lettre::transport::smtp::Error) -> NotTaken {
+    let code = error.status().map(u16::from);
+    NotTaken {
+        message: chain(error),
+        for_good: code.is_some_and(|code| REFUSED_FOR_GOOD.contains(&code)),
+        answered: error.is_response() || code.is_some(),
+    }
+}
+
+/// No out-of-office note answers this (RFC 3834).
+#[derive(Clone)]
+struct AutoSubmitted;
+
+impl Header for AutoSubmitted {
+    fn name() -> HeaderName {
+        HeaderName::new_from_ascii_str("Auto-Submitted")
+    }
+
+    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(Self)
+    }
+
+    fn display(&self) -> HeaderValue {
+        HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}

@@ -1,0 +1,46 @@
+//! Telling people: messages as mail and as signed JSON, and the wording of both.
+
+mod letter;
+mod mail;
+mod webhook;
+
+pub use letter::{AffectedCall, Letter, Surroundings};
+pub use mail::{MailSettings, Mailer, Security};
+pub use webhook::{Webhook, WebhookSettings};
+
+/// Why a message was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NotTaken {
+    /// What went wrong, in words, without secrets.
+    pub message: String,
+    /// Trying again changes nothing.
+    pub for_good: bool,
+    /// The receiver answered: it was not the connection that failed.
+    pub answered: bool,
+}
+
+impl NotTaken {
+    fn for_now(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            for_good: false,
+            answered: false,
+        }
+    }
+}
+
+/// An error and what caused it, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

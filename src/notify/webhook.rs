@@ -1,0 +1,109 @@
+//! The webhook: the message as JSON, signed so that its receiver knows whom it comes from and when it was sent.
+
+use std::fmt;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use sha2::Sha256;
+
+use super::{Letter, NotTaken, chain};
+
+/// How long an attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// Answers that say that this message will never be taken.
+const REFUSED_FOR_GOOD: [u16; 4] = [400, 410, 413, 422];
+
+/// Where messages go.
+#[derive(Clone)]
+pub struct WebhookSettings {
+    /// The receiver.
+    pub url: String,
+    /// What the message is signed with.
+    pub secret: String,
+}
+
+impl fmt::Debug for WebhookSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookSettings(…)")
+    }
+}
+
+/// Sends messages as JSON. The path of its URL may be a secret, and is not shown.
+#[derive(Clone)]
+pub struct Webhook {
+    settings: WebhookSettings,
+    client: reqwest::Client,
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Webhook(…)")
+    }
+}
+
+impl Webhook {
+    /// Sends with this client.
+    pub fn new(settings: WebhookSettings, client: reqwest::Client) -> Self {
+        Self { settings, client }
+    }
+
+    /// Sends one message.
+    pub async fn send(&self, letter: &Letter, now: Timestamp) -> Result<(), NotTaken> {
+        let body = letter.json.to_string();
+        let signature = sign(self.settings.secret.as_bytes(), now, &body);
+        let sent = self
+            .client
+            .post(&self.settings.url)
+            .timeout(ATTEMPT)
+            .header("content-type", "application/json")
+            .header("x-switchboard-notice", &letter.notice)
+            .header("idempotency-key", &letter.notice)
+            .header("x-switchboard-signature", signature)
+            .body(body)
+            .send()
+            .await;
+        match sent {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(NotTaken {
+                message: format!("the receiver answered {}", response.status()),
+                for_good: REFUSED_FOR_GOOD.contains(&response.status().as_u16()),
+                answered: true,
+            }),
+            Err(error) => Err(NotTaken::for_now(chain(&error.without_url()))),
+        }
+    }
+}
+
+/// `t=<seconds>,v1=<hex>`: HMAC-SHA256 over `<seconds>.<body>`.
+fn sign(secret: &[u8], now: Timestamp, body: &str) -> String {
+    let seconds = now.as_second();
+    // A key of any length is taken.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else {
+        return String::new();
+    };
+    mac.update(format!("{seconds}.").as_bytes());
+    mac.update(body.as_bytes());
+    format!(
+        "t={seconds},v1={}",
+        hex::encode(mac.finalize().into_bytes())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signature_covers_time_and_body() {
+        let at = Timestamp::from_second(1_790_000_000).unwrap();
+        let signed = sign(b"secret", at, "{}");
+        // printf '1790000000.{}' | openssl dgst -sha256 -hmac secret
+        assert_eq!(
+            signed,
+            "t=1790000000,v1=d0cadd434460d4af55e7ab90d79c1802591d7001a77c9e06471d0e3ec8cc85ae"
+        );
+        assert_ne!(sign(b"secret", at, "{ }"), signed);
+        assert_ne!(sign(b"other", at, "{}"), signed);
+    }
+}

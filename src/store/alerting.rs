@@ -1,0 +1,210 @@
+//! What the alerts ask the store and have it keep.
+
+use std::fs;
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, params};
+
+use super::submission::Work;
+use super::{
+    Attempted, Part, Rows, Store, StoreError, StoredCall, StoredIncident, StoredMessage, calls,
+    incidents, outbox,
+};
+use crate::alert::{Channel, DiskRoom, Standing};
+
+/// Something that changes between two records.
+pub(super) enum AlertChange {
+    /// The calls of an open incident are so many now.
+    Calls(Box<Standing>),
+    /// A message was tried.
+    Attempted(Attempted),
+}
+
+/// An incident with the messages that were sent about it.
+pub type IncidentWithMessages = (StoredIncident, Vec<StoredMessage>);
+
+impl Store {
+    /// The incidents that are open, oldest first.
+    pub async fn open_incidents(&self) -> Result<Vec<Standing>, StoreError> {
+        self.ask(|reader| {
+            let open = incidents::list(reader, true, None, 1_000, 0)?;
+            Ok(open.into_iter().rev().map(|one| one.standing).collect())
+        })
+        .await
+    }
+
+    /// A page of incidents, newest first, each with its messages. With `open`, only those that are open.
+    pub async fn incidents(
+        &self,
+        open: bool,
+        part: Part<i64>,
+    ) -> Result<Rows<IncidentWithMessages, i64>, StoreError> {
+        self.ask(move |reader| {
+            let mut listed = incidents::list(reader, open, part.after, part.size + 1, part.skip)?;
+            let size = usize::try_from(part.size).unwrap_or(usize::MAX);
+            let is_more = listed.len() > size;
+            listed.truncate(size);
+            let next = listed.last().map(|incident| incident.row);
+            let with_messages = listed.into_iter().map(|incident| {
+                let messages = outbox::of_incident(reader, incident.row)?;
+                Ok((incident, messages))
+            });
+            Ok(Rows {
+                rows: with_messages.collect::<Result<_, StoreError>>()?,
+                total: incidents::count_all(reader, open)?,
+                total_is_exact: true,
+                next: next.filter(|_| is_more),
+            })
+        })
+        .await
+    }
+
+    /// The messages of one way that wait, oldest first.
+    pub async fn waiting_messages(
+        &self,
+        channel: Channel,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        self.ask(move |reader| outbox::waiting(reader, channel, limit))
+            .await
+    }
+
+    /// The messages of one notice.
+    pub async fn messages_of(&self, notice: &str) -> Result<Vec<StoredMessage>, StoreError> {
+        let notice = notice.to_owned();
+        self.ask(move |reader| outbox::of_notice(reader, &notice))
+            .await
+    }
+
+    /// How many messages wait, and how many are dead.
+    pub async fn count_messages(&self) -> Result<(i64, i64), StoreError> {
+        self.ask(|reader| Ok(outbox::counts(reader)?)).await
+    }
+
+    /// Keeps what became of attempts to send.
+    pub async fn attempted(&self, attempted: Vec<Attempted>) -> Result<(), StoreError> {
+        let changes = attempted.into_iter().map(AlertChange::Attempted);
+        self.change_alerts(changes.collect()).await
+    }
+
+    /// Keeps how many calls the open incidents affect.
+    pub async fn count_incident_calls(&self, standing: Vec<Standing>) -> Result<(), StoreError> {
+        let changes = standing
+            .into_iter()
+            .map(|s| AlertChange::Calls(Box::new(s)));
+        self.change_alerts(changes.collect()).await
+    }
+
+    async fn change_alerts(&self, changes: Vec<AlertChange>) -> Result<(), StoreError> {
+        let now = self.0.clock.now().as_millisecond();
+        self.submit(Work::ChangeAlerts { changes, now }).await?;
+        Ok(())
+    }
+
+    /// How often the process started since then.
+    pub async fn starts_since(&self, since: Timestamp) -> Result<u32, StoreError> {
+        self.ask(move |reader| Ok(starts_since(reader, since.as_millisecond())?))
+            .await
+    }
+
+    /// The calls that arrived or moved on since then, oldest first: what a restart has to know of the last minutes.
+    pub async fn calls_since(
+        &self,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StoredCall>, StoreError> {
+        self.ask(move |reader| calls::since(reader, since, limit))
+            .await
+    }
+
+    /// On how many of the last seven days somebody called within the hour before this time of day, and whether one of them lies a week
+    /// back; the inner `None`: the log does not reach back a week.
+    pub async fn same_hour_of_other_days(
+        &self,
+        now: Timestamp,
+    ) -> Result<(u32, Option<bool>), StoreError> {
+        self.ask(move |reader| Ok(same_hour(reader, now)?)).await
+    }
+
+    /// The size of the write-ahead log, in bytes; `None` where the system does not say.
+    pub fn wal_bytes(&self) -> Option<u64> {
+        let mut path = self.0.path.as_os_str().to_owned();
+        path.push("-wal");
+        match fs::metadata(PathBuf::from(path)) {
+            Ok(metadata) => Some(metadata.len()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(0),
+            Err(_) => None,
+        }
+    }
+
+    /// The room on the disk of the database. Asks the file system, which may hang.
+    pub async fn disk_room(&self) -> Option<DiskRoom> {
+        let path = self.0.path.clone();
+        let asked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&path).ok());
+        let found = asked.await.ok().flatten()?;
+        Some(DiskRoom {
+            free: found.f_bavail.saturating_mul(found.f_frsize),
+            total: found.f_blocks.saturating_mul(found.f_frsize),
+        })
+    }
+}
+
+/// Writes changes that are no records.
+pub(super) fn change(
+    connection: &Connection,
+    changes: &[AlertChange],
+    now: i64,
+) -> rusqlite::Result<()> {
+    for change in changes {
+        match change {
+            AlertChange::Calls(standing) => incidents::count_calls(connection, standing, now)?,
+            AlertChange::Attempted(attempted) => outbox::attempted(connection, attempted, now)?,
+        }
+    }
+    Ok(())
+}
+
+/// Notes that the process started.
+pub(super) fn started(connection: &Connection, at: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO service_starts (created_at) VALUES (?1)")?
+        .execute([at])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM service_starts WHERE id <= (SELECT max(id) FROM service_starts) - 1000",
+        )?
+        .execute([])?;
+    Ok(())
+}
+
+fn starts_since(connection: &Connection, since: i64) -> rusqlite::Result<u32> {
+    connection
+        .prepare_cached("SELECT count(*) FROM service_starts WHERE created_at >= ?1")?
+        .query_row([since], |row| row.get(0))
+}
+
+fn same_hour(connection: &Connection, now: Timestamp) -> rusqlite::Result<(u32, Option<bool>)> {
+    let hour = SignedDuration::from_hours(1).as_millis();
+    let now = i128::from(now.as_millisecond());
+    let mut called = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM calls INDEXED BY idx_calls_started_at
+         WHERE started_at > ?1 AND started_at <= ?2)",
+    )?;
+    let mut days = 0;
+    let mut a_week_back = false;
+    for day in 1..=7 {
+        let end = now - day * 24 * hour;
+        let bounds = [end - hour, end].map(|ms| i64::try_from(ms).unwrap_or_default());
+        let had_some: bool = called.query_row(params![bounds[0], bounds[1]], |row| row.get(0))?;
+        days += u32::from(had_some);
+        a_week_back = had_some;
+    }
+    let week = i64::try_from(now - 7 * 24 * hour).unwrap_or_default();
+    let reaches_back: bool = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM calls INDEXED BY idx_calls_started_at WHERE started_at <= ?1)",
+        )?
+        .query_row([week], |row| row.get(0))?;
+    Ok((days, reaches_back.then_some(a_week_back)))
+}

@@ -1,0 +1,223 @@
+//! Table `incidents`: those that are open, and those that were. A projection of the audit log; the calls of an open one are counted here
+//! between its records.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{StoreError, column};
+use crate::alert::{IncidentKind, Notice, Standing, Topic};
+
+/// Incidents that are kept, open ones not counted; the oldest go first.
+const KEPT: i64 = 10_000;
+
+/// An incident as the database knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredIncident {
+    /// Its row.
+    pub row: i64,
+    /// What it is about, since when, and whom it affects.
+    pub standing: Standing,
+    /// When it was resolved; `None` while it is open.
+    pub resolved_at: Option<Timestamp>,
+    /// How long it was open, in milliseconds.
+    pub lasted_ms: Option<u64>,
+}
+
+/// Writes an incident that opens. Does nothing where it is there.
+pub(super) fn open(connection: &Connection, notice: &Notice, at: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO incidents (name, kind, subject, cause, dialers, calls, call_sids, reasons, reminders,
+                 opened_at, told_at, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9, ?9, ?9)
+             ON CONFLICT (name) DO NOTHING",
+        )?
+        .execute(params![
+            notice.incident,
+            notice.kind.as_str(),
+            notice.subject,
+            notice.cause,
+            json(&notice.dialers)?,
+            count(notice.calls),
+            json(&notice.call_ids)?,
+            json(&notice.reasons)?,
+            at,
+        ])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM incidents WHERE resolved_at IS NOT NULL AND id <= (SELECT max(id) FROM incidents) - ?1",
+        )?
+        .execute([KEPT])?;
+    Ok(())
+}
+
+/// Somebody was reminded of it.
+pub(super) fn remind(connection: &Connection, notice: &Notice, at: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE incidents SET reminders = reminders + 1, told_at = ?2, updated_at = ?2 WHERE name = ?1",
+        )?
+        .execute(params![notice.incident, at])?;
+    Ok(())
+}
+
+/// It is over.
+pub(super) fn resolve(connection: &Connection, notice: &Notice, at: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE incidents SET resolved_at = ?2, lasted_ms = ?3, calls = ?4, call_sids = ?5, reasons = ?6,
+                 updated_at = ?2
+             WHERE name = ?1",
+        )?
+        .execute(params![
+            notice.incident,
+            at,
+            notice.lasted_ms.map(count),
+            count(notice.calls),
+            json(&notice.call_ids)?,
+            json(&notice.reasons)?,
+        ])?;
+    Ok(())
+}
+
+/// The calls of an open incident, as they are counted now.
+pub(super) fn count_calls(
+    connection: &Connection,
+    standing: &Standing,
+    at: i64,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE incidents SET calls = ?2, call_sids = ?3, reasons = ?4, updated_at = ?5
+             WHERE name = ?1 AND resolved_at IS NULL",
+        )?
+        .execute(params![
+            standing.id,
+            count(standing.calls),
+            json(&standing.call_ids)?,
+            json(&standing.reasons)?,
+            at,
+        ])?;
+    Ok(())
+}
+
+/// The row of an incident.
+pub(super) fn row_of(connection: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM incidents WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+/// Incidents, newest first; with `open`, only those that are open.
+pub(super) fn list(
+    connection: &Connection,
+    open: bool,
+    before: Option<i64>,
+    limit: u32,
+    offset: u32,
+) -> Result<Vec<StoredIncident>, StoreError> {
+    let which = if open {
+        "INDEXED BY idx_incidents_resolved_at WHERE resolved_at IS NULL AND id < ?3"
+    } else {
+        "WHERE id < ?3"
+    };
+    connection
+        .prepare_cached(&format!(
+            "SELECT * FROM incidents {which} ORDER BY id DESC LIMIT ?1 OFFSET ?2"
+        ))?
+        .query_map(params![limit, offset, before.unwrap_or(i64::MAX)], raw)?
+        .map(|raw| raw?.read())
+        .collect()
+}
+
+/// How many incidents there are; with `open`, how many of them are open.
+pub(super) fn count_all(connection: &Connection, open: bool) -> rusqlite::Result<i64> {
+    let sql = if open {
+        "SELECT count(*) FROM incidents WHERE resolved_at IS NULL"
+    } else {
+        "SELECT count(*) FROM incidents"
+    };
+    connection
+        .prepare_cached(sql)?
+        .query_row([], |row| row.get(0))
+}
+
+fn count(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+struct RawIncident {
+    row: i64,
+    name: String,
+    kind: String,
+    subject: String,
+    cause: String,
+    dialers: String,
+    calls: i64,
+    call_sids: String,
+    reasons: String,
+    reminders: u32,
+    opened_at: i64,
+    told_at: i64,
+    resolved_at: Option<i64>,
+    lasted_ms: Option<i64>,
+}
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<RawIncident> {
+    Ok(RawIncident {
+        row: row.get("id")?,
+        name: row.get("name")?,
+        kind: row.get("kind")?,
+        subject: row.get("subject")?,
+        cause: row.get("cause")?,
+        dialers: row.get("dialers")?,
+        calls: row.get("calls")?,
+        call_sids: row.get("call_sids")?,
+        reasons: row.get("reasons")?,
+        reminders: row.get("reminders")?,
+        opened_at: row.get("opened_at")?,
+        told_at: row.get("told_at")?,
+        resolved_at: row.get("resolved_at")?,
+        lasted_ms: row.get("lasted_ms")?,
+    })
+}
+
+impl RawIncident {
+    fn read(self) -> Result<StoredIncident, StoreError> {
+        let row = self.row;
+        column::or_inconsistent(self.try_read(), "incidents", row)
+    }
+
+    fn try_read(self) -> Option<StoredIncident> {
+        let kind: IncidentKind = column::word(&self.kind)?;
+        let reasons: BTreeMap<String, u64> = serde_json::from_str(&self.reasons).ok()?;
+        Some(StoredIncident {
+            row: self.row,
+            standing: Standing {
+                id: self.name,
+                topic: Topic {
+                    kind,
+                    subject: self.subject,
+                },
+                cause: self.cause,
+                dialers: serde_json::from_str(&self.dialers).ok()?,
+                since: column::time(self.opened_at)?,
+                calls: u64::try_from(self.calls).ok()?,
+                call_ids: serde_json::from_str(&self.call_sids).ok()?,
+                reasons,
+                reminders: self.reminders,
+                told_at: column::time(self.told_at)?,
+            },
+            resolved_at: column::optional(self.resolved_at, column::time)?,
+            lasted_ms: column::optional(self.lasted_ms, |ms| u64::try_from(ms).ok())?,
+        })
+    }
+}

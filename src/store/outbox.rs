@@ -1,0 +1,277 @@
+//! Table `outbox_messages`: what is to be sent, to whom, and what became of it. A message is written with the record that is its occasion.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Row, params};
+
+use super::{StoreError, column, incidents};
+use crate::alert::{Channel, Notice, Occasion, Recipient};
+
+/// More messages than this do not wait: what comes later is dead at once, and says so.
+const WAITING: i64 = 1_000;
+/// Messages that are kept; the oldest go first.
+const KEPT: i64 = 50_000;
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageState {
+    /// It is to be sent.
+    Waiting,
+    /// The receiver has taken it.
+    Sent,
+    /// It was refused for good, or tried for too long.
+    Dead,
+    /// A later message says what it would have said.
+    Superseded,
+}
+
+impl MessageState {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Sent => "sent",
+            Self::Dead => "dead",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// A message to one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// The notice: the same for all recipients, however often it is sent.
+    pub notice: String,
+    /// Why it is sent.
+    pub occasion: Occasion,
+    /// Who gets it.
+    pub recipient: Recipient,
+    /// The payload of its record, as JSON.
+    pub detail: String,
+    /// Where it stands.
+    pub state: MessageState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When it was taken.
+    pub sent_at: Option<Timestamp>,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// The row of its incident, where it is about one.
+    pub incident: Option<i64>,
+}
+
+/// What became of an attempt to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempted {
+    /// Which notice.
+    pub notice: String,
+    /// To whom.
+    pub recipient: Recipient,
+    /// Where it stands now.
+    pub state: MessageState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// What a record wants to have sent.
+pub(super) struct ToSend {
+    pub(super) occasion: Occasion,
+    pub(super) about: About,
+    /// The payload, as JSON.
+    pub(super) detail: String,
+}
+
+/// What it is about.
+pub(super) enum About {
+    /// An incident.
+    Incident(Box<Notice>),
+    /// None: a test, a summary.
+    Nothing { id: String, tell: Vec<Recipient> },
+}
+
+/// Writes what a record changes: the incident, and a message for everybody who is told.
+pub(super) fn announce(connection: &Connection, told: &ToSend, at: i64) -> rusqlite::Result<()> {
+    let (id, tell, incident) = match &told.about {
+        About::Incident(notice) => {
+            match told.occasion {
+                Occasion::Opened => incidents::open(connection, notice, at)?,
+                Occasion::Reminded => incidents::remind(connection, notice, at)?,
+                Occasion::Resolved => incidents::resolve(connection, notice, at)?,
+                Occasion::Tested | Occasion::Summary => {}
+            }
+            let row = incidents::row_of(connection, &notice.incident)?;
+            (&notice.id, &notice.tell, row)
+        }
+        About::Nothing { id, tell } => (id, tell, None),
+    };
+    for recipient in tell {
+        let recipient = recipient.to_string();
+        if let Some(incident) = incident {
+            connection
+                .prepare_cached(
+                    "UPDATE outbox_messages SET state = 'superseded', updated_at = ?3
+                     WHERE incident_id = ?1 AND recipient = ?2 AND occasion = 'reminded' AND state = 'waiting'",
+                )?
+                .execute(params![incident, recipient, at])?;
+        }
+        connection
+            .prepare_cached(
+                "INSERT INTO outbox_messages (incident_id, notice, occasion, recipient, detail, state, attempts,
+                     last_error, created_at, updated_at)
+                 SELECT ?1, ?2, ?3, ?4, ?5, iif(waiting < ?7, 'waiting', 'dead'), 0,
+                     iif(waiting < ?7, NULL, 'too many messages wait'), ?6, ?6
+                 FROM (SELECT count(*) AS waiting FROM outbox_messages WHERE state = 'waiting')
+                 WHERE true
+                 ON CONFLICT (notice, recipient) DO NOTHING",
+            )?
+            .execute(params![
+                incident,
+                id,
+                told.occasion.as_str(),
+                recipient,
+                told.detail,
+                at,
+                WAITING,
+            ])?;
+    }
+    connection
+        .prepare_cached(
+            "DELETE FROM outbox_messages
+             WHERE id <= (SELECT max(id) FROM outbox_messages) - ?1 AND state <> 'waiting'",
+        )?
+        .execute([KEPT])?;
+    Ok(())
+}
+
+/// Writes what became of an attempt. A message that is sent stays sent.
+pub(super) fn attempted(
+    connection: &Connection,
+    attempted: &Attempted,
+    at: i64,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE outbox_messages SET state = ?3, attempts = ?4, last_error = ?5,
+                 sent_at = iif(?3 = 'sent', ?6, NULL), updated_at = ?6
+             WHERE notice = ?1 AND recipient = ?2 AND state = 'waiting'",
+        )?
+        .execute(params![
+            attempted.notice,
+            attempted.recipient.to_string(),
+            attempted.state.as_str(),
+            attempted.attempts,
+            attempted.error,
+            at,
+        ])?;
+    Ok(())
+}
+
+/// The messages of one way that wait, oldest first.
+pub(super) fn waiting(
+    connection: &Connection,
+    channel: Channel,
+    limit: u32,
+) -> Result<Vec<StoredMessage>, StoreError> {
+    // The receiver of the webhook is the one without an address.
+    let is_webhook = channel == Channel::Webhook;
+    connection
+        .prepare_cached(
+            "SELECT * FROM outbox_messages
+             WHERE state = 'waiting' AND (recipient = 'webhook') = ?1 ORDER BY id LIMIT ?2",
+        )?
+        .query_map(params![is_webhook, limit], raw)?
+        .map(|raw| raw?.read())
+        .collect()
+}
+
+/// The messages of one notice.
+pub(super) fn of_notice(
+    connection: &Connection,
+    notice: &str,
+) -> Result<Vec<StoredMessage>, StoreError> {
+    connection
+        .prepare_cached("SELECT * FROM outbox_messages WHERE notice = ?1 ORDER BY id")?
+        .query_map([notice], raw)?
+        .map(|raw| raw?.read())
+        .collect()
+}
+
+/// The messages of one incident, oldest first.
+pub(super) fn of_incident(
+    connection: &Connection,
+    row: i64,
+) -> Result<Vec<StoredMessage>, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT * FROM outbox_messages WHERE incident_id = ?1 ORDER BY id LIMIT 200",
+        )?
+        .query_map([row], raw)?
+        .map(|raw| raw?.read())
+        .collect()
+}
+
+/// How many messages wait, and how many are dead.
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    connection
+        .prepare_cached(
+            "SELECT (SELECT count(*) FROM outbox_messages WHERE state = 'waiting'),
+                    (SELECT count(*) FROM outbox_messages WHERE state = 'dead')",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+struct RawMessage {
+    row: i64,
+    notice: String,
+    occasion: String,
+    recipient: String,
+    detail: String,
+    state: String,
+    attempts: u32,
+    last_error: Option<String>,
+    sent_at: Option<i64>,
+    created_at: i64,
+    incident: Option<i64>,
+}
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<RawMessage> {
+    Ok(RawMessage {
+        row: row.get("id")?,
+        notice: row.get("notice")?,
+        occasion: row.get("occasion")?,
+        recipient: row.get("recipient")?,
+        detail: row.get("detail")?,
+        state: row.get("state")?,
+        attempts: row.get("attempts")?,
+        last_error: row.get("last_error")?,
+        sent_at: row.get("sent_at")?,
+        created_at: row.get("created_at")?,
+        incident: row.get("incident_id")?,
+    })
+}
+
+impl RawMessage {
+    fn read(self) -> Result<StoredMessage, StoreError> {
+        let row = self.row;
+        column::or_inconsistent(self.try_read(), "outbox_messages", row)
+    }
+
+    fn try_read(self) -> Option<StoredMessage> {
+        Some(StoredMessage {
+            notice: self.notice,
+            occasion: column::word(&self.occasion)?,
+            recipient: Recipient::parse(&self.recipient)?,
+            detail: self.detail,
+            state: column::word(&self.state)?,
+            attempts: self.attempts,
+            last_error: self.last_error,
+            sent_at: column::optional(self.sent_at, column::time)?,
+            created_at: column::time(self.created_at)?,
+            incident: self.incident,
+        })
+    }
+}

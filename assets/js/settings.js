@@ -39,7 +39,7 @@ function settingsTable({ settings }) {
 	);
 }
 
-function facts({ program, version, loaded_at: loaded, ruleset, keys, database: db, audit, certificate }) {
+function facts({ program, version, loaded_at: loaded, ruleset, keys, database: db, audit, certificate, pruned }) {
 	const mono = (value) => h("span.mono", { title: value }, value.length > 24 ? `${value.slice(0, 24)}…` : value);
 	const rows = [
 		["Version", program],
@@ -49,9 +49,8 @@ function facts({ program, version, loaded_at: loaded, ruleset, keys, database: d
 		["Records", db && count(db.records)],
 		["Oldest record", db?.oldest && moment(db.oldest, "full")],
 		["Audit head", audit?.head && mono(audit.head)],
-		["Last prune", db && (db.last_prune ? moment(db.last_prune, "full") : "never")],
-		["Last backup", db && (db.last_backup ? moment(db.last_backup, "full") : "never")],
-		["Certificate", certificate ? h("span", `${certificate.names?.join(", ") ?? ""} until `, moment(certificate.expires_at, "full")) : "none: plain HTTP"],
+		["Last prune", pruned ? moment(pruned, "full") : "nothing was old enough yet"],
+		["Certificate", certificate ? h("span", `${certificate.names.join(", ")} until `, moment(certificate.expires_at, "full"), certificate.failure && `; renewing failed: ${certificate.failure.message}`) : "none: plain HTTP"],
 		["API keys", keys.map((key) => `${key.name} (${key.role})`).join(", ")],
 	];
 	return h("dl.kv", rows.filter(([, value]) => value).map(([name, value]) => pair(name, value)));
@@ -106,15 +105,15 @@ export function settings(main) {
 		const asked = get("/settings");
 		await Promise.all([
 			fill(rulesBox, async () => (await asked).data, rules),
-			fill(factsBox, async () => (await asked).data, facts),
+			fill(factsBox, async () => ({ ...(await asked).data, pruned: (await get("/logs?kind=pruned&page_size=1")).data[0]?.at }), facts),
 			fill(tableBox, async () => (await asked).data, settingsTable, 8),
 			fill(changesBox, () => get("/settings/changes?page_size=20"), ({ data }) => (data.length ? h("ol.steps", data.map((record) => h("li", icon("doc"), moment(record.at), record.detail?.by ? `${record.detail.by}: ` : "", changeWords(record)))) : empty("No changes yet", "", "doc", true))),
 		]);
 	}
 
 	function changeWords({ kind, detail }) {
-		if (kind === "ruleset_loaded") return `rule set in force: ${detail.rules?.length ?? 0} rules, default ${detail.default_dialer}`;
-		return summary({ kind, detail });
+		if (!detail.changes) return summary({ kind, detail });
+		return detail.changes.map(({ key, from, to, secret }) => `${key}: ${secret ? "another secret" : `${from ?? "nothing"} to ${to ?? "nothing"}`}`).join("; ") || "the first configuration";
 	}
 
 	load();

@@ -29,7 +29,7 @@ export const reason = (name) => of(REASONS, name).replace(/^./, (c) => c.toUpper
 const KINDS = {
 	call_decided: "Call decided", handoff_intended: "Handoff begins", handoff_concluded: "Handoff ended", call_answered: "Answer given", dial_ended: "Dial ended", leg_reported: "Leg progress", call_reaped: "Call closed by look-up",
 	webhook_unusable: "Unusable webhook", profile_pushed: "Profile pushed", health_changed: "Health changed", incident_opened: "Incident opened", incident_resolved: "Incident resolved", service_started: "Service started",
-	service_stopped: "Service stopped", ruleset_loaded: "Rule set in force", accessed: "Access", config_changed: "Configuration changed",
+	service_stopped: "Service stopped", ruleset_loaded: "Rule set in force", accessed: "Access", config_changed: "Configuration changed", config_refused: "Configuration refused", pruned: "Records pruned",
 };
 export const kind = (name) => KINDS[name] ?? capital(plain(name));
 export const KNOWN_KINDS = Object.keys(KINDS);

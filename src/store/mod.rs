@@ -547,6 +547,12 @@ impl Store {
         self.0.readers.ask(question).await
     }
 
+    /// What the database and its write-ahead log take on the disk, in bytes; 0 for a file that cannot be looked at.
+    pub fn size_bytes(&self) -> u64 {
+        let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |data| data.len());
+        size(&self.0.path).saturating_add(size(&self.0.wal))
+    }
+
     /// How the writer is doing.
     pub fn health(&self) -> Health {
         self.current(self.0.health.borrow().clone())

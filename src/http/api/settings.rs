@@ -140,15 +140,77 @@ impl ShownSettings {
     }
 }
 
+/// What the database holds.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DatabaseFacts {
+    /// What it takes on the disk.
+    bytes: u64,
+    /// Audit records.
+    records: i64,
+    /// When the oldest of them was made.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    oldest: Option<Timestamp>,
+}
+
+/// Where the audit log was signed last.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AuditFacts {
+    /// How many records were signed, from the first on.
+    records: u64,
+    /// The hash of the last of them, in hexadecimal digits.
+    head: String,
+}
+
+/// The configuration in force, and what the installation holds.
+#[derive(Serialize, ToSchema)]
+pub(super) struct InForce {
+    #[serde(flatten)]
+    settings: SettingsNow,
+    database: DatabaseFacts,
+    /// Null until it was signed in this run.
+    #[schema(nullable)]
+    audit: Option<AuditFacts>,
+}
+
 /// The configuration in force: every key with its value and where that comes from. Secrets are not in it.
 #[utoipa::path(
     get,
     path = "/settings",
     tag = "settings",
-    responses((status = 200, description = "The configuration.", body = Data<SettingsNow>))
+    responses((status = 200, description = "The configuration.", body = Data<InForce>))
 )]
-pub(super) async fn current(_: Viewer, State(settings): State<ShownSettings>) -> Response {
-    data(settings.current())
+pub(super) async fn current(
+    _: Viewer,
+    State(settings): State<ShownSettings>,
+    State(reads): State<Reads>,
+) -> Result<Response, ApiError> {
+    let (database, audit) = reads.facts().await?;
+    Ok(data(InForce {
+        settings: settings.current(),
+        database,
+        audit,
+    }))
+}
+
+impl Reads {
+    /// What the database holds, and where its log was signed last.
+    async fn facts(&self) -> Result<(DatabaseFacts, Option<AuditFacts>), ApiError> {
+        let counts = self.ask(self.store.counts()).await?;
+        let oldest = match counts.oldest_record {
+            Some(id) => self.ask(self.store.records(id - 1, 1)).await?,
+            None => Vec::new(),
+        };
+        let database = DatabaseFacts {
+            bytes: self.store.size_bytes(),
+            records: counts.records,
+            oldest: oldest.first().map(|record| record.at),
+        };
+        let audit = self.store.proof().head.map(|head| AuditFacts {
+            records: head.records,
+            head: head.head,
+        });
+        Ok((database, audit))
+    }
 }
 
 /// Who changed what, when: changes of the configuration, newest first.

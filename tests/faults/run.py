@@ -67,6 +67,12 @@ def tmpfs(mebibytes):
             subprocess.run(["umount", "-l", str(path)], check=False)
 
 
+def tell_progress(name, n, rounds, calls):
+    """A line now and then: the full runs take their time, and one that is broken off has shown something as well."""
+    if n % 25 == 0:
+        print(f"{name:>10}  {n} of {rounds} rounds, {calls} acknowledged calls, 0 lost", file=sys.stderr, flush=True)
+
+
 async def check_all(appliance, twiml, patience=30):
     """Every acknowledged call has its records, at the latest after `patience` seconds: a spool may still be draining."""
     ends = time.monotonic() + patience
@@ -124,6 +130,7 @@ async def kill(args, outside):
             before = answers.twiml
             calls += len(before)
             cut += 1
+            tell_progress("kill", cut, rounds, calls)
         await appliance.start()
         lost = await check_all(appliance, before)
         check(not lost, f"lost after kill -9: {lost[:3]}")
@@ -208,6 +215,7 @@ async def cut_power(args, outside, rounds, environment):
                 appliance.kill()
                 await task
                 calls += len(before)
+                tell_progress("power", n + 1, rounds, calls)
                 run("umount", str(mount))
                 run("mount", "-o", "loop", str(image), str(mount))
             if not environment:

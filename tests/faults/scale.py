@@ -6,11 +6,12 @@
     python3 tests/faults/scale.py target/release/switchboard --memory       # 100,000 profiles and 10,000 open calls instead
 
 It records a few calls and repeats them with a valid chain, spread evenly over the days up to now. It needs about 1.5 KB of disk for each
-record. What it made is deleted.
+record. What it made is deleted, unless --state says where to keep it.
 """
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -163,37 +164,58 @@ def enlarge(path, wanted, days):
     print(f"    made: {n} records of {n_calls} calls over {days} days, {size:.0f} MiB, in {time.monotonic() - started:.0f} s", flush=True)
 
 
+@contextlib.contextmanager
+def state_directory(args):
+    if args.state:
+        Path(args.state).mkdir(parents=True, exist_ok=True)
+        yield args.state
+    else:
+        with tempfile.TemporaryDirectory(prefix="switchboard-scale-", dir=args.directory) as path:
+            yield path
+
+
 async def large(args, outside):
-    with tempfile.TemporaryDirectory(prefix="switchboard-scale-", dir=args.directory) as state:
+    with state_directory(args) as state:
         appliance = Appliance(args.binary, outside, state)
         key = with_key(appliance)
-        await appliance.start()
-        answers, stop = Answers(), asyncio.Event()
-        task = asyncio.create_task(load(appliance.port, answers, stop, connections=4))
-        await asyncio.sleep(1)
-        stop.set()
-        await task
-        appliance.stop()
-        enlarge(appliance.database, args.records, args.days)
-        first = await appliance.start()
-        print(f"   start: first {first * 1000:.0f} ms, {resident_mib(appliance):.0f} MiB resident", flush=True)
-        await signed(appliance)
-        print(f"   signed: {resident_mib(appliance):.0f} MiB resident after the log was read back and signed", flush=True)
-        appliance.stop()
-        starts = []
-        for _ in range(5):
-            starts.append(await appliance.start() * 1000)
-            memory = resident_mib(appliance)
-            if len(starts) < 5:
-                appliance.stop()
-        print(f"   start: {', '.join(f'{took:.0f}' for took in starts)} ms; {memory:.0f} MiB resident after it", flush=True)
-        sid = next(iter(answers.twiml))
-        sid = (await ask(appliance.port, key, "/api/v1/calls?page_size=50"))[1]["data"][-1]["call_id"]
-        print(f"   pages: {await pages(appliance, key, sid)} ms", flush=True)
-        await beside(appliance, args)
-        appliance.stop()
-        verify(appliance, args)
-        appliance.discard()
+        if not appliance.database.exists():
+            await make(appliance, args)
+        if args.make:
+            return appliance.discard()
+        await measure(appliance, args, key)
+
+
+async def make(appliance, args):
+    await appliance.start()
+    answers, stop = Answers(), asyncio.Event()
+    task = asyncio.create_task(load(appliance.port, answers, stop, connections=4))
+    await asyncio.sleep(1)
+    stop.set()
+    await task
+    appliance.stop()
+    enlarge(appliance.database, args.records, args.days)
+
+
+async def measure(appliance, args, key):
+    # A log of which nothing is signed is read back before calls can come.
+    first = await appliance.start(patience=600)
+    print(f"   start: first {first * 1000:.0f} ms, {resident_mib(appliance):.0f} MiB resident", flush=True)
+    await signed(appliance)
+    print(f"  signed: {resident_mib(appliance):.0f} MiB resident after the log was read back and signed", flush=True)
+    appliance.stop()
+    starts = []
+    for _ in range(5):
+        starts.append(await appliance.start() * 1000)
+        memory = resident_mib(appliance)
+        if len(starts) < 5:
+            appliance.stop()
+    print(f"   start: {', '.join(f'{took:.0f}' for took in starts)} ms; {memory:.0f} MiB resident after it", flush=True)
+    sid = (await ask(appliance.port, key, "/api/v1/calls?page_size=50"))[1]["data"][-1]["call_id"]
+    print(f"   pages: {await pages(appliance, key, sid)} ms", flush=True)
+    await beside(appliance)
+    appliance.stop()
+    verify(appliance)
+    appliance.discard()
 
 
 async def signed(appliance):
@@ -205,7 +227,7 @@ async def signed(appliance):
         await asyncio.sleep(0.5)
 
 
-async def beside(appliance, args):
+async def beside(appliance):
     """The latency of calls on this database."""
     answers, stop = Answers(), asyncio.Event()
     task = asyncio.create_task(load(appliance.port, answers, stop, connections=8, per_second=200))
@@ -219,8 +241,8 @@ async def beside(appliance, args):
     )
 
 
-def verify(appliance, args):
-    for n in range(3):
+def verify(appliance):
+    for _ in range(3):
         started = time.monotonic()
         done = subprocess.run(
             [appliance.binary, "--json", "audit", "verify", str(appliance.database)], capture_output=True, text=True
@@ -287,6 +309,8 @@ async def main():
     parser.add_argument("--records", type=int, default=10_000_000)
     parser.add_argument("--days", type=int, default=89, help="over how many days they spread; beyond 90 there is something to prune")
     parser.add_argument("--directory", default=None)
+    parser.add_argument("--state", help="make the database here and keep it, or measure on the one that is here")
+    parser.add_argument("--make", action="store_true", help="only make it")
     parser.add_argument("--memory", action="store_true")
     args = parser.parse_args()
     args.binary = str(Path(args.binary).resolve())

@@ -161,11 +161,11 @@ class Appliance:
                 start_new_session=True,
             )
 
-    async def start(self):
+    async def start(self, patience=START_PATIENCE_S):
         """Starts it; gives the seconds until it was healthy, or None where it ended instead."""
         self.spawn()
         started = time.monotonic()
-        while time.monotonic() - started < START_PATIENCE_S:
+        while time.monotonic() - started < patience:
             if self.process.poll() is not None:
                 return None
             try:

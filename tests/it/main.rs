@@ -8,6 +8,7 @@ mod assets;
 mod cli;
 mod deadlines;
 mod disorder;
+mod docs;
 mod failover;
 mod hold;
 mod hostile;

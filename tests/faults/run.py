@@ -8,7 +8,7 @@
 
 Acknowledged means: a TwiML answer that the client received. Its records must be in the database after a restart or, where neither
 database nor spool could be written, in the log lines. What the machine does not allow (loop mounts, tmpfs, strace) is skipped by name.
-Needs Python 3.9 or later and nothing else; strace for `sweep` and `stall`, root for `power`, `full`, `full_start`, `read_only`.
+Needs Python 3.9 or later and nothing else; strace for `sweep` and `stall`, root for `power`, `power_spool`, `full`, `full_start`, `read_only`.
 """
 
 import argparse
@@ -52,7 +52,10 @@ def directory():
 
 
 def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise Skipped(f"{command[0]}: {error}") from None
     if done.returncode != 0:
         raise Skipped(f"{' '.join(command)}: {done.stderr.strip()}")
 
@@ -180,7 +183,15 @@ async def power(args, outside):
     return f"{rounds} power cuts, {calls} acknowledged calls, 0 lost; control without fdatasync: {n_lost} of {of} lost in {control} cuts"
 
 
-async def cut_power(args, outside, rounds, environment):
+async def power_spool(args, outside):
+    """The power is cut while another process holds the lock, so that all acknowledged calls are in the spool."""
+    rounds = args.rounds or (50 if args.full else 3)
+    lost, calls = await cut_power(args, outside, rounds, {}, locked=True)
+    check(lost == 0, f"{lost} of {calls} acknowledged calls lost")
+    return f"{rounds} power cuts with the database locked, {calls} calls acknowledged out of the spool, 0 lost"
+
+
+async def cut_power(args, outside, rounds, environment, locked=False):
     with directory() as folder:
         image, mount = folder / "disk", folder / "mnt"
         mount.mkdir()
@@ -203,9 +214,12 @@ async def cut_power(args, outside, rounds, environment):
                     check(not lost, f"lost after power cut {n}: {lost[:3]} of {len(lost)}")
                 if n == rounds:
                     break
+                other = sqlite3.connect(appliance.database, isolation_level=None) if locked else None
+                if other:
+                    other.execute("BEGIN IMMEDIATE")
                 answers, stop = Answers(), asyncio.Event()
                 task = asyncio.create_task(load(appliance.port, answers, stop))
-                await asyncio.sleep(random.uniform(0.1, 0.6))
+                await asyncio.sleep(random.uniform(0.1, 0.6) + (1 if locked else 0))
                 fd = os.open(mount, os.O_RDONLY)
                 fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
                 os.close(fd)
@@ -213,6 +227,8 @@ async def cut_power(args, outside, rounds, environment):
                 before = dict(answers.twiml)
                 stop.set()
                 appliance.kill()
+                with contextlib.suppress(sqlite3.Error, AttributeError):
+                    other.close()
                 await task
                 calls += len(before)
                 tell_progress("power", n + 1, rounds, calls)
@@ -543,7 +559,7 @@ async def corrupt(args, outside):
 
 SCENARIOS = {
     scenario.__name__: scenario
-    for scenario in (kill, power, sweep, stall, full, full_start, lock, spool_full, read_only, sidecars, corrupt)
+    for scenario in (kill, power, power_spool, sweep, stall, full, full_start, lock, spool_full, read_only, sidecars, corrupt)
 }
 
 

@@ -434,7 +434,7 @@ fn open_store(config: &Config, clock: &Clock, vault: &Vault) -> Result<Store, St
 async fn notary(config: &Config, store: &Store) -> anyhow::Result<Notary> {
     let log_id = store.log_id().await.context("cannot read the database")?;
     let (key, former) = signing::keys(config, &log_id)?;
-    signing::publish(config, key.public())?;
+    signing::publish(config, key.public());
     Ok(Notary::begin(store, key, &former).await)
 }
 

@@ -33,17 +33,19 @@ pub(super) fn keys(config: &Config, log_id: &str) -> anyhow::Result<(SigningKey,
     Ok((key, Vec::new()))
 }
 
-/// Lays the public half beside the database, where it is not.
-pub(super) fn publish(config: &Config, key: &PublicKey) -> anyhow::Result<()> {
+/// Lays the public half beside the database, where it is not. A disk that does not take it is no reason not to answer calls.
+pub(super) fn publish(config: &Config, key: &PublicKey) {
     let path = public_key_path(&config.storage.path);
     let line = format!("{}\n", key.to_line());
     if fs::read_to_string(&path).is_ok_and(|found| found == line) {
-        return Ok(());
+        return;
     }
     tracing::info!(
         event = "audit.key",
         public_key = line.trim(),
         "this key signs the audit log; keep its public half where this machine cannot change it"
     );
-    fs::write(&path, line).with_context(|| format!("cannot write {}", path.display()))
+    if let Err(error) = fs::write(&path, line) {
+        tracing::warn!(event = "audit.key_not_laid_out", path = %path.display(), error = %error, "the public key could not be written beside the database");
+    }
 }

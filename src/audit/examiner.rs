@@ -5,10 +5,12 @@
 //! with the hash to which the next record commits where a record was changed, and compared with every root that was signed.
 
 use super::finding::missing;
-use super::{FindingKind, Findings, FoundRow, Frontier, Hash, Kind, Link};
+use super::{FindingKind, Findings, FoundRow, Frontier, Hash, Kind, Link, RowContent};
 
-/// Gaps that are remembered, for a row that was moved out of one.
+/// Gaps that are remembered, for a row that was moved out of one and comes later.
 const GAPS: usize = 1_000;
+/// Rows that are remembered, for a gap that one was moved out of and that comes later.
+const STRAYS: usize = 100;
 
 /// Where the walk begins.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Examiner {
     doubt: Option<Doubt>,
     /// Where something was missing, and the link before it.
     gaps: Vec<(Link, i64)>,
+    /// Rows that stand before the log.
+    strays: Vec<Stray>,
     tree: Option<Frontier>,
     /// The hash of the last record, which the tree takes in when the next one has said what it is.
     leaf: Option<Hash>,
@@ -68,6 +72,55 @@ struct Doubt {
     hash: Option<Hash>,
     /// It names the record before it rightly.
     is_linked: bool,
+    /// The record that it would come after, if it stood one place further on.
+    behind: Option<Hash>,
+}
+
+/// A row that is kept for later.
+#[derive(Debug)]
+struct Stray {
+    id: i64,
+    created_at: i64,
+    kind: Vec<u8>,
+    call_sid: Option<Vec<u8>>,
+    personal: Option<Vec<u8>>,
+    detail: Vec<u8>,
+    previous_hash: Vec<u8>,
+    hash: Vec<u8>,
+    is_typed: bool,
+}
+
+impl Stray {
+    fn of(row: &FoundRow<'_>) -> Self {
+        let content = &row.content;
+        Self {
+            id: content.id,
+            created_at: content.created_at,
+            kind: content.kind.to_vec(),
+            call_sid: content.call_sid.map(<[u8]>::to_vec),
+            personal: content.personal.map(<[u8]>::to_vec),
+            detail: content.detail.to_vec(),
+            previous_hash: row.previous_hash.to_vec(),
+            hash: row.hash.to_vec(),
+            is_typed: row.is_typed,
+        }
+    }
+
+    fn row(&self) -> FoundRow<'_> {
+        FoundRow {
+            content: RowContent {
+                id: self.id,
+                created_at: self.created_at,
+                kind: &self.kind,
+                call_sid: self.call_sid.as_deref(),
+                personal: self.personal.as_deref(),
+                detail: &self.detail,
+            },
+            previous_hash: &self.previous_hash,
+            hash: &self.hash,
+            is_typed: self.is_typed,
+        }
+    }
 }
 
 /// What the walk found.
@@ -107,6 +160,7 @@ impl Examiner {
             start: start.place,
             doubt: None,
             gaps: Vec::new(),
+            strays: Vec::new(),
             tree: start.tree,
             leaf: None,
             roots,
@@ -131,6 +185,9 @@ impl Examiner {
         self.rows += 1;
         self.first_row.get_or_insert(row.content.id);
         if let Some(doubt) = self.doubt.take() {
+            if self.were_swapped(&doubt, row) {
+                return;
+            }
             self.resolve(&doubt, Some(row));
         }
         let place = row.content.id.saturating_sub(self.shift);
@@ -160,8 +217,7 @@ impl Examiner {
             }
             self.accept(next.id, next.hash, row);
         } else if place <= link.id {
-            let what = "stands before the first record of the log";
-            self.inserted(row.content.id, what);
+            self.stray(row);
         } else if let Some((previous, hash)) = row.agrees_as(place) {
             if place > link.id + 1 {
                 self.gap(link, place, previous);
@@ -178,6 +234,7 @@ impl Examiner {
                 number: row.content.id,
                 hash: own_hash(row),
                 is_linked: row.previous_hash == link.hash,
+                behind: row.agrees_as(place + 1).map(|(previous, _)| previous),
             });
         }
     }
@@ -206,6 +263,33 @@ impl Examiner {
             self.tree = None;
             self.altered(row.content.id, own_hash(row));
         }
+    }
+
+    /// Whether the row in doubt and the one after it stand in each other's place.
+    fn were_swapped(&mut self, doubt: &Doubt, row: &FoundRow<'_>) -> bool {
+        let next = self
+            .link()
+            .and_then(|link| row.follows_as(&link, link.id + 1));
+        let Some((next, hash)) = next.zip(doubt.hash) else {
+            return false;
+        };
+        let is_in_place = doubt.number.saturating_sub(self.shift) == next.id;
+        if !is_in_place || doubt.behind != Some(next.hash) {
+            return false;
+        }
+        for (place, hash) in [(next.id, next.hash), (next.id + 1, hash)] {
+            self.wrong(
+                FindingKind::Altered,
+                place,
+                format!("record {place} was given the number of another"),
+            );
+            self.grow();
+            self.place = place;
+            self.hash = Some(hash);
+            self.leaf = Some(hash);
+            self.watch(place, hash);
+        }
+        true
     }
 
     /// A row that fits nowhere: the row after it, or the end of the log, tells what it is.
@@ -256,6 +340,13 @@ impl Examiner {
         self.leaf = hash;
     }
 
+    fn stray(&mut self, row: &FoundRow<'_>) {
+        self.inserted(row.content.id, "stands before the first record of the log");
+        if self.strays.len() < STRAYS {
+            self.strays.push(Stray::of(row));
+        }
+    }
+
     fn inserted(&mut self, number: i64, why: &str) {
         self.wrong(
             FindingKind::Inserted,
@@ -267,7 +358,13 @@ impl Examiner {
     fn gap(&mut self, link: &Link, place: i64, previous: Hash) {
         let (first, last) = (link.id + 1, place - 1);
         self.wrong(FindingKind::Missing, first, missing(first, last));
-        if self.gaps.len() < GAPS {
+        let mut strays = self.strays.iter();
+        let stray = strays.position(|stray| stray.row().follows_as(link, first).is_some());
+        if let Some(stray) = stray {
+            let stray = self.strays.swap_remove(stray);
+            self.findings.no_longer_inserted(stray.id);
+            self.findings.moved(first, last, stray.id);
+        } else if self.gaps.len() < GAPS {
             self.gaps.push((*link, last));
         }
         self.grow();

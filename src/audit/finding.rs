@@ -89,6 +89,13 @@ impl Findings {
             .any(|finding| finding.record == Some(record))
     }
 
+    /// A row that was thought to be inserted is a record that belongs elsewhere.
+    pub(super) fn no_longer_inserted(&mut self, number: i64) {
+        self.list.retain(|finding| {
+            finding.kind != FindingKind::Inserted || finding.record != Some(number)
+        });
+    }
+
     /// A record that was thought to be missing stands elsewhere.
     pub(super) fn moved(&mut self, record: i64, last_of_gap: i64, now_at: i64) {
         let gap = self

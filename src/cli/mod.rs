@@ -1,5 +1,6 @@
 //! The command line: every command parses its arguments, calls the library and turns the result into text or JSON and an exit code.
 
+mod audit;
 mod check_config;
 mod completions;
 mod demo;
@@ -10,6 +11,7 @@ mod key;
 mod man;
 mod migrate;
 mod output;
+mod progress;
 mod replay;
 mod serve;
 mod test_dialer;
@@ -83,6 +85,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Write a first configuration, with generated keys
     Init(Box<init::Arguments>),
+    /// The tamper-evident trail: verify it, print its head
+    Audit(audit::Arguments),
     /// Make API keys
     Key(key::Arguments),
     /// Print what a shell needs to complete this command line
@@ -142,6 +146,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Replay(arguments) => replay::run(arguments, global),
         Command::Init(arguments) => init::run(arguments, global),
+        Command::Audit(arguments) => audit::run(arguments, global),
         Command::Key(arguments) => key::run(arguments, global),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man => man::run(),

@@ -222,6 +222,19 @@ pub(super) fn last_of_kind(
         .optional()
 }
 
+/// The payloads of the records that name a key, as they lie in the file.
+pub(super) fn signing_keys(connection: &Connection) -> rusqlite::Result<Vec<Vec<u8>>> {
+    connection
+        .prepare_cached(
+            "SELECT CAST(detail AS BLOB) FROM audit_records
+             WHERE kind IN ('signing_key_named', 'pruned', 'rollback_accepted', 'clock_stepped')
+                 AND kind = 'signing_key_named'
+             ORDER BY id",
+        )?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
 /// The id of the oldest record that is still there, and how many there are.
 pub(super) fn extent(connection: &Connection) -> rusqlite::Result<(Option<i64>, i64)> {
     connection
@@ -232,7 +245,9 @@ pub(super) fn extent(connection: &Connection) -> rusqlite::Result<(Option<i64>, 
             let (first, last): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(1)?);
             Ok((
                 first,
-                first.zip(last).map_or(0, |(first, last)| last - first + 1),
+                first.zip(last).map_or(0, |(first, last)| {
+                    last.saturating_sub(first).saturating_add(1)
+                }),
             ))
         })
 }

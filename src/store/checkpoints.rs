@@ -40,6 +40,14 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<StoredC
         .optional()
 }
 
+/// All checkpoints, oldest first.
+pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<StoredCheckpoint>> {
+    connection
+        .prepare_cached("SELECT id, size, note, frontier FROM audit_checkpoints ORDER BY id")?
+        .query_map([], stored)?
+        .collect()
+}
+
 fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredCheckpoint> {
     Ok(StoredCheckpoint {
         id: row.get(0)?,

@@ -40,6 +40,7 @@ mod submission;
 mod tests;
 mod trail;
 mod vault;
+pub mod verify;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -67,7 +68,9 @@ pub use profiles::StoredProfile;
 pub use trail::Trail;
 pub use vault::Vault;
 
-use crate::audit::{Kind, Link, Proof, Record, ServiceState, SigningKeyNamed};
+use crate::audit::{
+    Event, Head, Kind, Link, Proof, Record, RollbackAccepted, ServiceState, SigningKeyNamed,
+};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::phone::{Caller, E164};
@@ -487,6 +490,25 @@ impl Store {
 
     fn tell_proof(&self, proof: Proof) {
         self.0.proof.send_replace(proof);
+    }
+
+    /// Gives up the head that is kept beside the database for what the database holds, and records that. Gives the head;
+    /// `None` where there is none.
+    pub async fn accept_rollback(&self) -> Result<Option<Head>, StoreError> {
+        let path = head_path(self.path());
+        let unreadable = |error: std::io::Error| StoreError::Unavailable(error.into());
+        let Some(head) = read_head(&path).map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let accepted = RollbackAccepted {
+            records: head.records,
+            head: head.head.clone(),
+        };
+        let event = Event::RollbackAccepted(accepted);
+        let record = Record::of_service(self.clock().now(), event);
+        self.append(vec![record]).await?;
+        std::fs::remove_file(&path).map_err(unreadable)?;
+        Ok(Some(head))
     }
 
     /// The key that the log names last.

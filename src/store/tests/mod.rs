@@ -10,6 +10,7 @@ mod opening;
 mod schema;
 mod speed;
 mod spool;
+mod tamper;
 
 use std::path::PathBuf;
 

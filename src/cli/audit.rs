@@ -1,0 +1,224 @@
+//! `switchboard audit`: the tamper-evident trail, as an auditor uses it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::progress::Bar;
+use super::{Exit, Global, load, output};
+use crate::app::{secret, signing};
+use crate::audit::{Head, PublicKey};
+use crate::clock::Clock;
+use crate::store::verify::{self, Against, Report, Verification};
+use crate::store::{self, OpenError, Options, Store};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Verify that no record was altered, removed or added since it was written
+    Verify(Verify),
+    /// Print the end of the log as it was signed; kept elsewhere, it is the anchor of a later verification
+    Head(Where),
+    /// After an older database was put back on purpose: go on from it
+    AcceptRollback,
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    /// What `audit head --json` printed earlier; the log must go on from there
+    #[arg(long, value_name = "FILE")]
+    anchor: Option<PathBuf>,
+    /// The public key whose signatures count [default: that of the anchor, or the one beside the database]
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    #[command(flatten)]
+    at: Where,
+}
+
+#[derive(Debug, clap::Args)]
+struct Where {
+    /// The database file; no configuration is read then
+    #[arg(long, value_name = "FILE")]
+    database: Option<PathBuf>,
+}
+
+impl Where {
+    fn path(&self, global: &Global) -> Result<PathBuf, Exit> {
+        match &self.database {
+            Some(path) => Ok(path.clone()),
+            None => load(global).map(|loaded| loaded.config.storage.path),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    match &arguments.command {
+        Command::Verify(arguments) => run_verify(arguments, global),
+        Command::Head(at) => run_head(at, global),
+        Command::AcceptRollback => run_accept(global),
+    }
+}
+
+fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
+    let database = match arguments.at.path(global) {
+        Ok(path) => path,
+        Err(exit) => return Ok(exit),
+    };
+    let anchor = arguments.anchor.as_deref().map(read_anchor).transpose()?;
+    let key = trusted_key(arguments.public_key.as_deref(), anchor.as_ref(), &database)?;
+    let against = Against {
+        database,
+        key,
+        anchor,
+    };
+    let verification = Verification::open(against)?;
+    let bar = Bar::start(global, verification.progress().of, "records");
+    let report = verification.run(|verified| bar.set(verified.records))?;
+    bar.end();
+    tell(&report, global)?;
+    Ok(if report.ok { Exit::Done } else { Exit::Failed })
+}
+
+/// The key whose signatures count, from the most to the least distant place.
+fn trusted_key(
+    given: Option<&Path>,
+    anchor: Option<&Head>,
+    database: &Path,
+) -> anyhow::Result<Option<PublicKey>> {
+    if let Some(path) = given {
+        return read_key(path).map(Some);
+    }
+    let of_anchor = anchor.and_then(|anchor| PublicKey::from_line(&anchor.public_key));
+    if of_anchor.is_some() {
+        return Ok(of_anchor);
+    }
+    let beside = signing::public_key_path(database);
+    if beside.exists() {
+        return read_key(&beside).map(Some);
+    }
+    Ok(None)
+}
+
+fn read_key(path: &Path) -> anyhow::Result<PublicKey> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    PublicKey::from_line(&text).with_context(|| {
+        format!(
+            "{} holds no public key; one is written as switchboard-audit/<log id>+<key id>+<key>",
+            path.display()
+        )
+    })
+}
+
+fn read_anchor(path: &Path) -> anyhow::Result<Head> {
+    store::read_head(path)
+        .with_context(|| format!("{} holds no head of an audit log", path.display()))?
+        .with_context(|| format!("there is no file {}", path.display()))
+}
+
+fn tell(report: &Report, global: &Global) -> anyhow::Result<()> {
+    if global.json {
+        return output::document(report);
+    }
+    for finding in &report.findings {
+        let kind = serde_json::to_value(finding.kind)?;
+        let kind = kind.as_str().unwrap_or_default();
+        output::line(&format!("{kind}: {}", finding.message));
+    }
+    if report.not_listed > 0 {
+        output::line(&format!("and {} findings more", report.not_listed));
+    }
+    for remark in &report.remarks {
+        output::complain(remark);
+    }
+    let verdict = if report.ok {
+        "nothing is wrong"
+    } else {
+        "the log was tampered with, or is damaged"
+    };
+    output::line(&format!(
+        "{} records of log {}, {} of them signed: {verdict}",
+        report.records, report.log_id, report.signed
+    ));
+    Ok(())
+}
+
+fn run_head(at: &Where, global: &Global) -> anyhow::Result<Exit> {
+    let database = match at.path(global) {
+        Ok(path) => path,
+        Err(exit) => return Ok(exit),
+    };
+    let signed = match verify::signed_head(&database) {
+        Ok(signed) => signed,
+        Err(error) => {
+            output::complain(&format!("{:#}", anyhow::Error::from(error)));
+            return Ok(Exit::Failed);
+        }
+    };
+    let Some(signed) = signed else {
+        output::complain(
+            "nothing in this log is signed yet, or the newest checkpoint does not hold",
+        );
+        return Ok(Exit::Failed);
+    };
+    if signed.unsigned > 0 {
+        output::complain(&format!(
+            "{} records after it are not signed yet",
+            signed.unsigned
+        ));
+    }
+    if global.json {
+        output::document(&signed.head)?;
+        return Ok(Exit::Done);
+    }
+    let head = &signed.head;
+    output::line(&format!("log       {}", head.log_id));
+    output::line(&format!("records   {}", head.records));
+    output::line(&format!("head      {}", head.head));
+    if let Some(at) = head.at {
+        output::line(&format!("at        {at}"));
+    }
+    output::line(&format!("signature {}", head.signature));
+    output::line(&format!("key       {}", head.public_key));
+    Ok(Exit::Done)
+}
+
+fn run_accept(global: &Global) -> anyhow::Result<Exit> {
+    let config = match load(global) {
+        Ok(loaded) => loaded.config,
+        Err(exit) => return Ok(exit),
+    };
+    let vault = secret::vault_of_existing(&config)?;
+    let options = Options::new(&config.storage.path, Clock::system(), vault);
+    let store = match Store::open(&options) {
+        Ok(store) => store,
+        Err(error) => {
+            let exit = if matches!(error, OpenError::InUse { .. }) {
+                Exit::TryAgain
+            } else {
+                Exit::Failed
+            };
+            output::complain(&format!("{:#}", anyhow::Error::from(error)));
+            return Ok(exit);
+        }
+    };
+    let accepted = super::runtime()?.block_on(async {
+        let accepted = store.accept_rollback().await;
+        store.close().await;
+        accepted
+    });
+    match accepted.context("cannot accept")? {
+        Some(given_up) => output::line(&format!(
+            "the head of {} records is given up; the log goes on from what the database holds",
+            given_up.records
+        )),
+        None => output::line("there is no head beside the database: nothing to accept"),
+    }
+    Ok(Exit::Done)
+}

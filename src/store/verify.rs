@@ -1,0 +1,506 @@
+//! Verifies an audit log from its file alone: read-only, without a configuration, also beside a running server.
+//!
+//! Rows are read in pages, each in a transaction of its own, so that no reader stands in the way of the write-ahead log. What is
+//! wrong is said by [`Examiner`]; here is what surrounds it: checkpoints, the cut, keys, the head beside the file, an anchor.
+
+mod pages;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::checkpoints::{self, StoredCut};
+use super::{OpenError, audit_records, column, connection, found, head_file, open};
+use crate::audit::{
+    BadNote, Examiner, FindingKind, Findings, Frontier, Hash, Head, PublicKey, SigningKeyNamed,
+    Start, Statement, Subject,
+};
+use pages::{Batch, Pages};
+pub use report::Report;
+
+/// Batches that are read ahead.
+const AHEAD: usize = 4;
+
+/// What is verified, and against what.
+#[derive(Clone, Debug)]
+pub struct Against {
+    /// The database file.
+    pub database: PathBuf,
+    /// The key whose signatures count; without one, any that the log itself names.
+    pub key: Option<PublicKey>,
+    /// A head that was kept elsewhere.
+    pub anchor: Option<Head>,
+}
+
+/// Why there is nothing to verify.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// There is no database of ours at that path, or it may not be read.
+    #[error("cannot verify {path}", path = .path.display())]
+    Open {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OpenError,
+    },
+    /// The rows could not be read in a thread of their own.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Records read.
+    pub records: u64,
+    /// All of them.
+    pub of: u64,
+}
+
+/// A verification under way.
+#[derive(Debug)]
+pub struct Verification {
+    against: Against,
+    pages: Option<Pages>,
+    batch: Batch,
+    examiner: Examiner,
+    evidence: Evidence,
+    done: Verified,
+    is_whole: bool,
+}
+
+/// What surrounds the rows.
+#[derive(Debug, Default)]
+struct Evidence {
+    log_id: String,
+    findings: Findings,
+    /// Checkpoints that hold by themselves: row, size, and the key that signed.
+    signed: Vec<(i64, i64, PublicKey)>,
+    checkpoints: usize,
+    cut: i64,
+    kept: Option<Head>,
+    remarks: Vec<String>,
+}
+
+impl Verification {
+    /// Opens the file and checks all that is signed by itself.
+    pub fn open(against: Against) -> Result<Self, VerifyError> {
+        let refused = |source| VerifyError::Open {
+            path: against.database.clone(),
+            source,
+        };
+        let connection = open_file(&against.database).map_err(refused)?;
+        let mut evidence = Evidence::default();
+        let (examiner, end, total) = match look(&connection, &against, &mut evidence) {
+            Ok(looked) => looked,
+            Err(error) if is_foreign(&error) => return Err(refused(error.into())),
+            Err(error) => {
+                let what = format!("the file cannot be read as an audit log: {error}");
+                evidence.findings.add(FindingKind::Altered, None, what);
+                (Examiner::new(nowhere(), Vec::new(), &[]), None, 0)
+            }
+        };
+        let first = i64::MIN;
+        Ok(Self {
+            against,
+            pages: end.map(|end| Pages::new(connection, first, end)),
+            batch: Batch::default(),
+            examiner,
+            evidence,
+            done: Verified {
+                records: 0,
+                of: total,
+            },
+            is_whole: end.is_some(),
+        })
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Verified {
+        self.done
+    }
+
+    /// Verifies one page; `false` when there is no further one.
+    pub fn step(&mut self) -> bool {
+        let Some(pages) = &mut self.pages else {
+            return false;
+        };
+        let more = pages.fill(&mut self.batch);
+        let batch = std::mem::take(&mut self.batch);
+        self.feed(&batch);
+        self.batch = batch;
+        if !more {
+            self.pages = None;
+        }
+        more
+    }
+
+    /// Verifies all of it as fast as the machine can: one thread reads, this one computes.
+    pub fn run(mut self, mut tell: impl FnMut(Verified)) -> Result<Report, VerifyError> {
+        let Some(mut pages) = self.pages.take() else {
+            return Ok(self.finish());
+        };
+        let (filled, arriving) = mpsc::sync_channel::<Batch>(AHEAD);
+        let (used, free) = mpsc::channel::<Batch>();
+        let reading = thread::Builder::new()
+            .name("verify-reader".to_owned())
+            .spawn(move || {
+                loop {
+                    let mut batch = free.try_recv().unwrap_or_default();
+                    let more = pages.fill(&mut batch);
+                    if filled.send(batch).is_err() || !more {
+                        return;
+                    }
+                }
+            })
+            .map_err(VerifyError::Thread)?;
+        for batch in arriving {
+            self.feed(&batch);
+            tell(self.done);
+            // The reader may have ended: then nobody needs it any more.
+            drop(used.send(batch));
+        }
+        if reading.join().is_err() {
+            self.is_whole = false;
+            self.examiner.unreadable(None, "the reader failed");
+        }
+        Ok(self.finish())
+    }
+
+    fn feed(&mut self, batch: &Batch) {
+        if let Some(cut) = &batch.cut {
+            self.pruned_meanwhile(cut);
+        }
+        for row in batch.rows() {
+            self.examiner.take(&row);
+            self.done.records += 1;
+        }
+        if let Some(trouble) = &batch.trouble {
+            self.examiner.unreadable(trouble.before, &trouble.why);
+            self.is_whole &= trouble.before.is_some();
+        }
+    }
+
+    fn pruned_meanwhile(&mut self, cut: &StoredCut) {
+        if cut.through_id <= self.evidence.cut {
+            return;
+        }
+        let mut findings = Findings::default();
+        let keys = self.evidence.signed.iter().map(|(_, _, key)| key.clone());
+        let start = examine_cut(cut, &keys.collect::<Vec<_>>(), &mut findings);
+        if findings.is_empty() {
+            self.evidence.cut = start.place;
+            self.examiner.skip_to(start);
+        }
+    }
+
+    /// What was found.
+    pub fn finish(self) -> Report {
+        let walked = self.examiner.finish(self.is_whole);
+        report::make(&self.against, self.evidence, &walked)
+    }
+}
+
+fn nowhere() -> Start {
+    Start {
+        place: 0,
+        hash: None,
+        tree: None,
+    }
+}
+
+fn is_foreign(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::NotADatabase)
+}
+
+/// Opens a database to read it. Where nobody has it open, nothing is written beside it either.
+fn open_file(path: &Path) -> Result<Connection, OpenError> {
+    if !open::exists(path)? {
+        return Err(OpenError::File {
+            path: path.to_owned(),
+            source: std::io::ErrorKind::NotFound.into(),
+        });
+    }
+    let is_open = open::beside(path, "-wal").exists();
+    let mut connection = if is_open {
+        Connection::open_with_flags(path, connection::reader_flags())?
+    } else {
+        let flags = connection::reader_flags() | OpenFlags::SQLITE_OPEN_URI;
+        Connection::open_with_flags(immutable(path), flags)?
+    };
+    connection::prepare_reader(&mut connection)?;
+    Ok(connection)
+}
+
+/// The address of a file that nobody changes.
+fn immutable(path: &Path) -> String {
+    let mut address = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            address.push('%');
+            address.push_str(&hex::encode([*byte]));
+        }
+    }
+    address.push_str("?immutable=1");
+    address
+}
+
+/// Reads all that surrounds the rows, in one transaction, and says where the walk begins and ends.
+fn look(
+    connection: &Connection,
+    against: &Against,
+    evidence: &mut Evidence,
+) -> rusqlite::Result<(Examiner, Option<i64>, u64)> {
+    let transaction = connection.unchecked_transaction()?;
+    evidence.log_id = audit_records::log_id(&transaction)?;
+    let (_, count) = audit_records::extent(&transaction)?;
+    let last = audit_records::head(&transaction)?.id;
+    let cut = checkpoints::cut(&transaction)?;
+    let keys = candidates(&transaction, against, evidence)?;
+    let stored = checkpoints::all(&transaction)?;
+    drop(transaction);
+    evidence.checkpoints = stored.len();
+    evidence.kept = match head_file::read_head(&head_file::head_path(&against.database)) {
+        Ok(kept) => kept,
+        Err(error) => {
+            let what = format!("the head beside the database cannot be read: {error}");
+            evidence.remarks.push(what);
+            None
+        }
+    };
+    let start = examine_cut(&cut, &keys, &mut evidence.findings);
+    evidence.cut = start.place;
+    let roots = examine_checkpoints(&stored, &start, &keys, evidence);
+    let heads = [against.anchor.as_ref(), evidence.kept.as_ref()];
+    let watched: Vec<i64> = heads
+        .into_iter()
+        .flatten()
+        .filter_map(|head| i64::try_from(head.records).ok())
+        .collect();
+    let examiner = Examiner::new(start, roots, &watched);
+    Ok((examiner, Some(last), count.unsigned_abs()))
+}
+
+/// Every key that may have signed: the trusted one, and those that the log names.
+fn candidates(
+    connection: &Connection,
+    against: &Against,
+    evidence: &mut Evidence,
+) -> rusqlite::Result<Vec<PublicKey>> {
+    let mut keys: Vec<PublicKey> = against.key.clone().into_iter().collect();
+    let anchor = against.anchor.as_ref();
+    keys.extend(anchor.and_then(|anchor| PublicKey::from_line(&anchor.public_key)));
+    for detail in audit_records::signing_keys(connection)? {
+        let Ok(named) = serde_json::from_slice::<SigningKeyNamed>(&detail) else {
+            continue;
+        };
+        keys.extend(PublicKey::from_line(&named.key));
+        keys.extend(named.previous.as_deref().and_then(PublicKey::from_line));
+    }
+    if let Some(key) = &against.key
+        && key.log_id() != evidence.log_id
+    {
+        let what = format!(
+            "the key that is trusted belongs to log {}, and the file says that it is log {}",
+            key.log_id(),
+            evidence.log_id
+        );
+        evidence
+            .findings
+            .add(FindingKind::CheckpointInvalid, None, what);
+    }
+    keys.retain(|key| key.log_id() == evidence.log_id);
+    Ok(keys)
+}
+
+/// What a note says, by whichever of the keys it was signed.
+fn opened(note: &str, keys: &[PublicKey]) -> Result<(Statement, PublicKey), BadNote> {
+    let mut why = BadNote::OtherKey;
+    for key in keys {
+        match key.open(note) {
+            Ok(statement) => return Ok((statement, key.clone())),
+            Err(BadNote::OtherKey) => {}
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+/// Where the rows begin, by the cut if there is one that holds.
+fn examine_cut(cut: &StoredCut, keys: &[PublicKey], findings: &mut Findings) -> Start {
+    let genesis = Start {
+        place: 0,
+        hash: Some([0; 32]),
+        tree: Some(Frontier::default()),
+    };
+    let stored_hash: Option<Hash> = cut.through_hash.as_slice().try_into().ok();
+    let mut bad = |what: String| findings.add(FindingKind::CheckpointInvalid, cut.through_id, what);
+    let Some((note, frontier)) = &cut.signed else {
+        if cut.through_id != 0 || stored_hash != Some([0; 32]) {
+            bad(format!(
+                "the prune gate stands at {}, and no signed cut vouches for that",
+                cut.through_id
+            ));
+        }
+        return genesis;
+    };
+    let statement = match opened(note, keys) {
+        Ok((statement, _)) if statement.subject == Subject::Cut => statement,
+        Ok(_) => {
+            bad("the cut is a note of another kind".to_owned());
+            return genesis;
+        }
+        Err(why) => {
+            bad(format!("the cut does not hold: {why}"));
+            // Whatever is there may be right all the same.
+            return Start {
+                place: cut.through_id,
+                hash: None,
+                tree: None,
+            };
+        }
+    };
+    let place = i64::try_from(statement.size).unwrap_or(i64::MAX);
+    let tree =
+        Frontier::from_bytes(statement.size, frontier).filter(|tree| tree.root() == statement.root);
+    if tree.is_none() {
+        bad("the tree of the cut does not have the root that was signed".to_owned());
+    }
+    let is_gate = place == cut.through_id;
+    if !is_gate {
+        bad(format!(
+            "the prune gate stands at {}, and the signed cut at {place}",
+            cut.through_id
+        ));
+    }
+    Start {
+        place,
+        hash: stored_hash.filter(|_| is_gate),
+        tree,
+    }
+}
+
+/// Each checkpoint by itself; gives the roots that were signed.
+fn examine_checkpoints(
+    stored: &[checkpoints::StoredCheckpoint],
+    start: &Start,
+    keys: &[PublicKey],
+    evidence: &mut Evidence,
+) -> Vec<(i64, Hash)> {
+    let mut roots = Vec::new();
+    let mut expected = (start.place == 0).then_some(1);
+    let mut size = 0;
+    let newest = stored.last().map(|row| row.id);
+    let mut bad = |what: String| {
+        evidence
+            .findings
+            .add(FindingKind::CheckpointInvalid, None, what);
+    };
+    for row in stored {
+        let id = row.id;
+        if expected.is_some_and(|expected| expected != id) {
+            let expected = expected.unwrap_or_default();
+            bad(format!(
+                "checkpoint {expected} is missing: the next one there is {id}"
+            ));
+        }
+        expected = Some(id + 1);
+        let (statement, key) = match opened(&row.note, keys) {
+            Ok((statement, key)) if statement.subject == Subject::Checkpoint => (statement, key),
+            Ok(_) => {
+                bad(format!("checkpoint {id} is a note of another kind"));
+                continue;
+            }
+            Err(why) => {
+                bad(format!(
+                    "checkpoint {id} over {} records does not hold: {why}",
+                    row.size
+                ));
+                continue;
+            }
+        };
+        if u64::try_from(row.size) != Ok(statement.size) || row.size < size {
+            bad(format!(
+                "checkpoint {id} is over {} records, and its row says {}",
+                statement.size, row.size
+            ));
+            continue;
+        }
+        size = row.size;
+        let tree = row
+            .frontier
+            .as_deref()
+            .map(|bytes| Frontier::from_bytes(statement.size, bytes));
+        let is_right = match tree {
+            Some(tree) => tree.is_some_and(|tree| tree.root() == statement.root),
+            None => Some(id) != newest,
+        };
+        if !is_right {
+            bad(format!(
+                "the tree of checkpoint {id} does not have the root that was signed"
+            ));
+        }
+        roots.push((row.size, statement.root));
+        evidence.signed.push((id, row.size, key));
+    }
+    roots
+}
+
+/// The end of a log as it was signed, and what came after it.
+#[derive(Clone, Debug)]
+pub struct SignedHead {
+    /// The head.
+    pub head: Head,
+    /// Records after it.
+    pub unsigned: i64,
+}
+
+/// The head that the newest checkpoint in the file signs; `None` where there is none that holds.
+pub fn signed_head(database: &Path) -> Result<Option<SignedHead>, VerifyError> {
+    let refused = |source| VerifyError::Open {
+        path: database.to_owned(),
+        source,
+    };
+    let connection = open_file(database).map_err(refused)?;
+    let read = || -> rusqlite::Result<Option<SignedHead>> {
+        let transaction = connection.unchecked_transaction()?;
+        let against = Against {
+            database: database.to_owned(),
+            key: None,
+            anchor: None,
+        };
+        let mut evidence = Evidence {
+            log_id: audit_records::log_id(&transaction)?,
+            ..Evidence::default()
+        };
+        let keys = candidates(&transaction, &against, &mut evidence)?;
+        let Some(newest) = checkpoints::newest(&transaction)? else {
+            return Ok(None);
+        };
+        let Ok((statement, key)) = opened(&newest.note, &keys) else {
+            return Ok(None);
+        };
+        let Ok(size) = i64::try_from(statement.size) else {
+            return Ok(None);
+        };
+        let (mut hash, mut at) = ([0; 32], None);
+        found::each(&transaction, size - 1, 1, |row| {
+            if row.content.id == size && size > 0 {
+                hash = row.hash.try_into().unwrap_or_default();
+                at = column::time(row.content.created_at);
+            }
+        })?;
+        let last = audit_records::head(&transaction)?;
+        Ok(Some(SignedHead {
+            head: Head::new(&key, &newest.note, statement.size, &hash, at),
+            unsigned: (last.id - size).max(0),
+        }))
+    };
+    read().map_err(|error| refused(error.into()))
+}

@@ -1,0 +1,292 @@
+//! From what was found to what is told: whose signatures count, and what the heads kept elsewhere say.
+
+use serde::Serialize;
+
+use super::{Against, Evidence};
+use crate::audit::{
+    Finding, FindingKind, Findings, Hash, Head, PublicKey, SigningKeyNamed, Walked,
+};
+
+/// The outcome of a verification: the document that the command prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Nothing is wrong.
+    pub ok: bool,
+    /// Records that were read.
+    pub records: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Findings beyond those that are listed.
+    pub not_listed: u64,
+    /// Which log.
+    pub log_id: String,
+    /// The number of the oldest record that is there.
+    pub oldest: Option<i64>,
+    /// How many records there were, from the first on.
+    pub last: i64,
+    /// The hash of the last one, in hexadecimal.
+    pub head: Option<String>,
+    /// How many of them the newest checkpoint covers.
+    pub signed: i64,
+    /// The key that signed it.
+    pub key: Option<String>,
+    /// Whether that key is known from elsewhere than the file. Where it is not, whoever can rewrite the file could sign it too.
+    pub key_is_trusted: bool,
+    /// What is worth knowing and not wrong.
+    pub remarks: Vec<String>,
+}
+
+pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Report {
+    let Evidence {
+        log_id,
+        findings: mut found,
+        signed,
+        checkpoints,
+        cut,
+        kept,
+        mut remarks,
+    } = evidence;
+    for finding in walked.findings.list() {
+        found.add(finding.kind, finding.record, finding.message.clone());
+    }
+    let mut more = walked.findings.more();
+    if checkpoints == 0 && walked.rows > 0 {
+        let what = "there is no checkpoint: nothing signed vouches for these records";
+        found.add(FindingKind::CheckpointInvalid, None, what);
+    }
+    let timeline = timeline(walked, &mut found);
+    let key_is_trusted = judge_keys(against, &signed, &timeline, &mut found, &mut remarks);
+    let newest = signed.last();
+    let last_signed = newest.map_or(0, |(_, size, _)| *size);
+    if walked.last > last_signed && found.is_empty() {
+        remarks.push(format!(
+            "the last {} records are not signed yet",
+            walked.last - last_signed.max(cut)
+        ));
+    }
+    if let Some(kept) = &kept {
+        let wanted = |size| hash_at(walked, size);
+        judge_head(kept, &log_id, cut, walked, wanted, Beside, &mut found);
+    }
+    if let Some(anchor) = &against.anchor {
+        judge_anchor_signature(anchor, against, &timeline, &mut found);
+        let wanted = |size| hash_at(walked, size);
+        judge_head(anchor, &log_id, cut, walked, wanted, Elsewhere, &mut found);
+        if i64::try_from(anchor.records).is_ok_and(|records| records < cut) {
+            remarks.push(format!(
+                "the anchor is about {} records, and all of them are pruned: it says nothing of those that are there",
+                anchor.records
+            ));
+        }
+    }
+    more += found.more();
+    Report {
+        ok: found.is_empty(),
+        records: walked.rows,
+        not_listed: more,
+        log_id,
+        oldest: walked.first_row,
+        last: walked.last,
+        head: walked.head.map(hex::encode),
+        signed: last_signed,
+        key: newest.map(|(_, _, key)| key.to_line()),
+        key_is_trusted,
+        remarks,
+        findings: found.list().to_vec(),
+    }
+}
+
+/// A key from the record on that names it.
+struct Named {
+    record: i64,
+    key: PublicKey,
+    previous: Option<PublicKey>,
+    is_endorsed: bool,
+}
+
+fn timeline(walked: &Walked, found: &mut Findings) -> Vec<Named> {
+    let mut timeline = Vec::new();
+    for told in &walked.keys {
+        let named: Option<SigningKeyNamed> = serde_json::from_str(&told.detail).ok();
+        let key = named
+            .as_ref()
+            .and_then(|named| PublicKey::from_line(&named.key));
+        let Some((named, key)) = named.zip(key) else {
+            let what = format!("record {} names no key that can be read", told.record);
+            found.add(FindingKind::CheckpointInvalid, told.record, what);
+            continue;
+        };
+        let previous = named.previous.as_deref().and_then(PublicKey::from_line);
+        let said = previous.as_ref().zip(named.endorsement.as_deref());
+        timeline.push(Named {
+            record: told.record,
+            is_endorsed: said.is_some_and(|(previous, said)| previous.has_endorsed(&key, said)),
+            key,
+            previous,
+        });
+    }
+    timeline
+}
+
+/// The key that signs a log of that size.
+fn in_force(timeline: &[Named], size: i64) -> Option<&PublicKey> {
+    let named = timeline.iter().rev().find(|named| named.record <= size);
+    match (named, timeline.first()) {
+        (Some(named), _) => Some(&named.key),
+        (None, Some(first)) => Some(first.previous.as_ref().unwrap_or(&first.key)),
+        (None, None) => None,
+    }
+}
+
+/// Whether every checkpoint was signed by a key whose signature counts; whether that is known from elsewhere.
+fn judge_keys(
+    against: &Against,
+    signed: &[(i64, i64, PublicKey)],
+    timeline: &[Named],
+    found: &mut Findings,
+    remarks: &mut Vec<String>,
+) -> bool {
+    for (id, size, key) in signed {
+        if in_force(timeline, *size).is_some_and(|named| named != key) {
+            let what = format!(
+                "checkpoint {id} over {size} records is signed by another key than the log names for it"
+            );
+            found.add(FindingKind::CheckpointInvalid, None, what);
+        }
+    }
+    let Some(trusted) = &against.key else {
+        remarks.push("no key is trusted: the signatures were checked against the key that the file itself names".to_owned());
+        return false;
+    };
+    let from = timeline.iter().position(|named| named.key == *trusted);
+    let first_is_next = timeline
+        .first()
+        .is_some_and(|first| first.previous.as_ref() == Some(trusted));
+    let Some(newest) = signed.last() else {
+        return false;
+    };
+    let begin = match (from, first_is_next) {
+        (Some(from), _) => from + 1,
+        (None, true) => 0,
+        (None, false) => {
+            if newest.2 != *trusted {
+                let what = format!(
+                    "the log is signed by {}, and that is not the key that is trusted",
+                    newest.2.to_line()
+                );
+                found.add(FindingKind::CheckpointInvalid, None, what);
+            }
+            return newest.2 == *trusted;
+        }
+    };
+    let mut current = trusted;
+    for named in timeline.get(begin..).unwrap_or_default() {
+        if named.key == *current {
+            continue;
+        }
+        if !(named.is_endorsed && named.previous.as_ref() == Some(current)) {
+            let what = format!(
+                "record {} names another key, and the key before did not say so",
+                named.record
+            );
+            found.add(FindingKind::CheckpointInvalid, named.record, what);
+            return false;
+        }
+        current = &named.key;
+    }
+    for (before, named) in timeline
+        .iter()
+        .zip(timeline.iter().skip(1))
+        .take(begin.saturating_sub(1))
+    {
+        if named.key != before.key && !named.is_endorsed {
+            remarks.push(format!(
+                "record {} names another key without the word of the one before: what was signed earlier is vouched for by later signatures only",
+                named.record
+            ));
+        }
+    }
+    true
+}
+
+fn hash_at(walked: &Walked, size: i64) -> Option<Hash> {
+    let at = walked.watched.iter().find(|(place, _)| *place == size);
+    at.and_then(|(_, hash)| *hash)
+}
+
+/// Where a head was kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Beside,
+    Elsewhere,
+}
+use Kept::{Beside, Elsewhere};
+
+/// Whether the log goes on from a head that was kept.
+fn judge_head(
+    head: &Head,
+    log_id: &str,
+    cut: i64,
+    walked: &Walked,
+    hash_at: impl Fn(i64) -> Option<Hash>,
+    kept: Kept,
+    found: &mut Findings,
+) {
+    let (name, other) = match kept {
+        Beside => ("the head beside the database", FindingKind::RolledBack),
+        Elsewhere => ("the anchor", FindingKind::AnchorMismatch),
+    };
+    if head.log_id != log_id {
+        let what = format!("{name} is of log {}, and this is log {log_id}", head.log_id);
+        found.add(other, None, what);
+        return;
+    }
+    let records = i64::try_from(head.records).unwrap_or(i64::MAX);
+    if records < cut || records == 0 {
+        return;
+    }
+    if records > walked.last {
+        // Where a checkpoint in the file tells of them too, the file itself says what happened.
+        if !found.has(FindingKind::Truncated) && !found.has(FindingKind::RolledBack) {
+            let what = format!(
+                "{name} tells of {records} records, and there are {}: the file is an older one, or its end was cut with all that was signed over it",
+                walked.last
+            );
+            found.add(FindingKind::RolledBack, walked.last + 1, what);
+        }
+        return;
+    }
+    if found.about(records) || (kept == Beside && found.has(FindingKind::RolledBack)) {
+        return;
+    }
+    let there = hash_at(records);
+    if there.is_some() && there != head.hash() {
+        let what = match kept {
+            Beside => format!(
+                "record {records} is not the one that {name} tells of: the file is an older one that was written on"
+            ),
+            Elsewhere => format!("record {records} is not the one that {name} tells of"),
+        };
+        found.add(other, records, what);
+    }
+}
+
+/// An anchor with a signature must be signed by a key that counts.
+fn judge_anchor_signature(
+    anchor: &Head,
+    against: &Against,
+    timeline: &[Named],
+    found: &mut Findings,
+) {
+    if anchor.note.is_empty() {
+        return;
+    }
+    let named = timeline
+        .iter()
+        .flat_map(|named| [Some(&named.key), named.previous.as_ref()]);
+    let mut keys = against.key.iter().chain(named.flatten());
+    if !keys.any(|key| anchor.statement(key).is_some()) {
+        let what = "the anchor is not signed by a key of this log";
+        found.add(FindingKind::AnchorMismatch, None, what);
+    }
+}

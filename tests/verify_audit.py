@@ -1,0 +1,628 @@
+#!/usr/bin/env python3
+"""A second verifier of the audit log, written from docs/audit-format.md alone.
+
+Standard library, and `cryptography` for Ed25519. Prints the same document as `switchboard audit verify --json`:
+{ok, records, findings: [{kind, record, message}]}; ends with 0 if nothing is wrong, else with 1.
+
+    verify_audit.py DATABASE [--public-key FILE] [--anchor FILE]
+"""
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import os
+import sqlite3
+import struct
+import sys
+from urllib.parse import quote
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+ZERO = bytes(32)
+DOMAIN = b"switchboard/audit-record/v1\n"
+
+
+def sha256(*parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+# Section 2
+
+
+def field(kind, payload):
+    return bytes([kind]) + struct.pack(">I", len(payload)) + payload
+
+
+def optional(kind, payload):
+    return field(0, b"") if payload is None else field(kind, payload)
+
+
+class Row:
+    """A row as it lies in the file."""
+
+    def __init__(self, columns):
+        (self.id, self.created_at, self.kind, self.call_sid, self.personal, self.detail, self.previous, self.own) = (
+            columns[0:8]
+        )
+        types = columns[8:]
+        wanted = [
+            {"integer"}, {"text"}, {"text", "null"}, {"blob", "null"}, {"text"}, {"blob"}, {"blob"},
+        ]
+        self.typed = all(found in allowed for found, allowed in zip(types, wanted))
+
+    def hash_after(self, previous, number):
+        if not self.typed or len(previous) != 32:
+            return None
+        return sha256(
+            DOMAIN,
+            field(3, previous),
+            field(1, struct.pack(">q", number)),
+            field(1, struct.pack(">q", self.created_at)),
+            field(2, self.kind),
+            optional(2, self.call_sid),
+            optional(3, self.personal),
+            field(2, self.detail),
+        )
+
+    def follows(self, link, number):
+        """Is the record `number`, right behind `link`?"""
+        place, before = link
+        return (
+            number == place + 1
+            and self.previous == before
+            and self.own is not None
+            and self.own == self.hash_after(before, number)
+        )
+
+    def agrees(self, number):
+        if not self.typed:
+            return False
+        return self.own == self.hash_after(self.previous, number)
+
+
+# Section 3
+
+
+class Tree:
+    def __init__(self, size=0, entries=()):
+        self.size = size
+        self.entries = list(entries)
+
+    @classmethod
+    def read(cls, size, blob):
+        if blob is None or len(blob) != 32 * bin(size).count("1"):
+            return None
+        return cls(size, [blob[at : at + 32] for at in range(0, len(blob), 32)])
+
+    def append(self, record_hash):
+        have = sha256(b"\x00", record_hash)
+        size = self.size
+        while size & 1:
+            have = sha256(b"\x01", self.entries.pop(), have)
+            size >>= 1
+        self.entries.append(have)
+        self.size += 1
+
+    def root(self):
+        if not self.entries:
+            return sha256(b"")
+        have = self.entries[-1]
+        for entry in reversed(self.entries[:-1]):
+            have = sha256(b"\x01", entry, have)
+        return have
+
+
+# Section 4
+
+
+def unbase64(text):
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    # One way of writing only.
+    return raw if base64.b64encode(raw).decode() == text else None
+
+
+class Key:
+    def __init__(self, log_id, raw):
+        self.log_id = log_id
+        self.raw = raw
+        self.name = f"switchboard-audit/{log_id}"
+        self.id = sha256(self.name.encode() + b"\n\x01" + raw)[:4]
+        self.line = f"{self.name}+{self.id.hex()}+{base64.b64encode(bytes([1]) + raw).decode()}"
+
+    @classmethod
+    def read(cls, line):
+        if not isinstance(line, str):
+            return None
+        parts = line.strip().split("+", 2)
+        if len(parts) != 3 or not parts[0].startswith("switchboard-audit/"):
+            return None
+        typed = unbase64(parts[2])
+        if typed is None or len(typed) != 33 or typed[0] != 1:
+            return None
+        key = cls(parts[0][len("switchboard-audit/") :], typed[1:])
+        return key if key.id.hex() == parts[1] else None
+
+    def __eq__(self, other):
+        return isinstance(other, Key) and self.line == other.line
+
+    def __hash__(self):
+        return hash(self.line)
+
+    def signed(self, message, signature):
+        if signature is None or len(signature) != 64:
+            return False
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
+            return True
+        except InvalidSignature:
+            return False
+
+    def endorsed(self, other, endorsement):
+        message = f"switchboard/audit-key/v1\n{other.line}\n".encode()
+        return isinstance(endorsement, str) and self.signed(message, unbase64(endorsement))
+
+    def open(self, note):
+        """(is_cut, size, root) of a note that this key signed, else None."""
+        lines = note.split("\n")
+        if len(lines) != 6 or lines[3] or lines[5]:
+            return None
+        first, size, root, _, signature, _ = lines
+        if first not in (self.name, self.name + "/pruned"):
+            return None
+        if not (size.isascii() and size.isdigit()) or str(int(size)) != size:
+            return None
+        raw_root = unbase64(root)
+        if raw_root is None or len(raw_root) != 32:
+            return None
+        prefix = f"\u2014 {self.name} "
+        if not signature.startswith(prefix):
+            return None
+        blob = unbase64(signature[len(prefix) :])
+        if blob is None or blob[:4] != self.id:
+            return None
+        if not self.signed(f"{first}\n{size}\n{root}\n".encode(), blob[4:]):
+            return None
+        return first.endswith("/pruned"), int(size), raw_root
+
+
+class Verifier:
+    def __init__(self, path, trusted, anchor):
+        self.path = path
+        self.trusted = trusted
+        self.anchor = anchor
+        self.findings = []
+
+    def finding(self, kind, record, message):
+        self.findings.append({"kind": kind, "record": record, "message": message})
+
+    def found(self, kind):
+        return any(finding["kind"] == kind for finding in self.findings)
+
+    def about(self, record):
+        return any(finding["record"] == record for finding in self.findings)
+
+    def verify(self):
+        mode = "mode=ro" if os.path.exists(self.path + "-wal") else "immutable=1"
+        self.db = sqlite3.connect(f"file:{quote(self.path)}?{mode}", uri=True)
+        self.db.text_factory = bytes
+        (log_id,) = self.db.execute("SELECT log_id FROM log_identity").fetchone()
+        self.log_id = log_id.decode("utf-8", "replace")
+        self.candidates()
+        self.cut()
+        self.checkpoints()
+        self.records()
+        self.keys()
+        self.heads()
+        return {"ok": not self.findings, "records": self.count, "findings": self.findings}
+
+    def candidates(self):
+        keys = [self.trusted]
+        if self.anchor:
+            keys.append(Key.read(self.anchor.get("public_key", "")))
+        for (detail,) in self.db.execute(
+            "SELECT detail FROM audit_records WHERE kind = 'signing_key_named' ORDER BY id"
+        ):
+            try:
+                named = json.loads(detail)
+                keys += [Key.read(named.get("key")), Key.read(named.get("previous"))]
+            except (ValueError, AttributeError):
+                pass
+        self.known = []
+        for key in keys:
+            if key and key.log_id == self.log_id and key not in self.known:
+                self.known.append(key)
+        if self.trusted and self.trusted.log_id != self.log_id:
+            self.finding("checkpoint_invalid", None, "the trusted key is of another log")
+
+    def open(self, note):
+        text = note.decode("utf-8", "replace") if isinstance(note, bytes) else ""
+        for key in self.known:
+            opened = key.open(text)
+            if opened:
+                return (*opened, key)
+        return None
+
+    # Section 7, 1
+    def cut(self):
+        through, through_hash = self.db.execute("SELECT through_id, through_hash FROM prune_gate").fetchone()
+        signed = self.db.execute("SELECT note, frontier FROM audit_cuts").fetchone()
+        self.cut_size, self.before, self.tree = 0, ZERO, Tree()
+        bad = lambda why: self.finding("checkpoint_invalid", through, why)
+        if signed is None:
+            if through != 0 or through_hash != ZERO:
+                bad("the gate stands at a place that no cut vouches for")
+            return
+        opened = self.open(signed[0])
+        if opened is None:
+            bad("the cut does not hold")
+            self.cut_size, self.before, self.tree = through, None, None
+            return
+        is_cut, size, root, _ = opened
+        if not is_cut:
+            bad("the cut is a checkpoint")
+            return
+        self.cut_size = size
+        self.tree = Tree.read(size, signed[1])
+        if self.tree is None or self.tree.root() != root:
+            bad("the frontier of the cut is wrong")
+            self.tree = None
+        if through == size:
+            self.before = through_hash
+        else:
+            bad("the gate is not where the cut is")
+            self.before = None
+
+    # Section 7, 2
+    def checkpoints(self):
+        rows = self.db.execute("SELECT id, size, note, frontier FROM audit_checkpoints ORDER BY id").fetchall()
+        self.n_checkpoints = len(rows)
+        self.signed = []
+        expected = 1 if self.cut_size == 0 else None
+        before = 0
+        for number, size, note, frontier in rows:
+            bad = lambda why: self.finding("checkpoint_invalid", None, f"checkpoint {number}: {why}")
+            if expected is not None and number != expected:
+                bad(f"checkpoint {expected} is missing")
+            expected = number + 1
+            opened = self.open(note)
+            if opened is None:
+                bad("not signed by a key of this log")
+                continue
+            is_cut, stated, root, key = opened
+            if is_cut:
+                bad("is a cut")
+                continue
+            if stated != size or size < before:
+                bad("another size than in its row")
+                continue
+            before = size
+            if frontier is not None or number == rows[-1][0]:
+                tree = Tree.read(size, frontier)
+                if tree is None or tree.root() != root:
+                    bad("wrong frontier")
+            self.signed.append((size, root, key, number))
+
+    # Section 7, 3 to 5
+    def records(self):
+        self.place, self.link_hash = self.cut_size, self.before
+        self.ahead = 0
+        self.count = 0
+        self.naming = []
+        self.doubt = None
+        self.gaps = []
+        self.early = []
+        self.leaf = None
+        self.right_up_to = self.cut_size
+        self.wrong_at = self.cut_size
+        self.roots = [(size, root) for size, root, _, _ in self.signed if size > self.cut_size]
+        self.wanted = {}
+        for head in (self.kept_head(), self.anchor):
+            if head:
+                self.wanted[head["records"]] = None
+        if self.cut_size in self.wanted:
+            self.wanted[self.cut_size] = self.before
+        columns = "id, created_at, kind, call_sid, personal, detail, previous_hash, hash"
+        types = ", ".join(f"typeof({name})" for name in columns.split(", ")[1:])
+        readable = True
+        try:
+            for columns in self.db.execute(f"SELECT {columns}, {types} FROM audit_records ORDER BY id"):
+                self.count += 1
+                values = list(columns)
+                values[8:] = [name.decode() for name in values[8:]]
+                self.row(Row(values))
+        except sqlite3.DatabaseError as error:
+            readable = False
+            self.wrong("altered", self.place + 1, f"cannot be read: {error}")
+        if self.doubt:
+            self.settle(None)
+        self.grow()
+        covered = max((size for size, _ in self.roots), default=0)
+        if readable and covered > self.place:
+            self.wrong("truncated", self.place + 1, f"{covered} records were signed, there are {self.place}")
+        if not self.n_checkpoints and self.count:
+            self.finding("checkpoint_invalid", None, "there is no checkpoint")
+
+    def wrong(self, kind, record, message):
+        self.wrong_at = max(self.wrong_at, record)
+        self.finding(kind, record, message)
+
+    def row(self, row):
+        if self.doubt:
+            if self.swapped(row):
+                return
+            self.settle(row)
+        number = row.id - self.ahead
+        following = self.place + 1
+        if self.link_hash is None:
+            self.row_after_unknown(row, number)
+            return
+        link = (self.place, self.link_hash)
+        if row.follows(link, following):
+            if number != following:
+                self.wrong("altered", following, f"record {following} was given the number {row.id}")
+                self.ahead = row.id - following
+            self.accept(following, row)
+        elif number <= self.place:
+            self.passed(row)
+        elif row.agrees(number):
+            if number > following:
+                self.wrong("missing", following, f"{following} to {number - 1}")
+                self.gaps.append((link, number - 1))
+                for early in list(self.early):
+                    if early.follows(link, following) and self.stray(early):
+                        self.early.remove(early)
+                        self.findings = [
+                            finding
+                            for finding in self.findings
+                            if (finding["kind"], finding["record"]) != ("inserted", early.id)
+                        ]
+                        break
+                self.grow()
+                self.place = number - 1
+                self.note_hash(self.place, row.previous)
+                if following == number - 1:
+                    self.leaf = row.previous
+                else:
+                    self.leaf = self.tree = None
+            elif self.place == self.cut_size and self.place > 0:
+                self.finding("checkpoint_invalid", self.place, "the hash of the last pruned record")
+            else:
+                self.wrong("altered", max(self.place, 1), "was replaced: the next record names another")
+                if self.leaf is not None:
+                    self.leaf = row.previous
+                self.note_hash(self.place, row.previous)
+            self.accept(number, row)
+        elif number == following and row.own is not None and row.own == row.hash_after(self.link_hash, number):
+            self.wrong("altered", number, "its previous_hash")
+            self.accept(number, row)
+        elif not self.stray(row):
+            self.doubt = row
+
+    def passed(self, row):
+        self.wrong("inserted", row.id, "a number that was passed")
+        self.early.append(row)
+
+    def row_after_unknown(self, row, number):
+        if number <= self.place:
+            self.passed(row)
+        elif row.agrees(number):
+            if number > self.place + 1:
+                self.tree = None
+                self.wrong("missing", self.place + 1, f"{self.place + 1} to {number - 1}")
+            elif self.place > self.cut_size or self.leaf is not None:
+                self.leaf = row.previous
+                self.note_hash(self.place, row.previous)
+            self.accept(number, row)
+        elif not self.stray(row):
+            self.tree = None
+            self.altered(row)
+
+    def stray(self, row):
+        """A record from a gap, under another number."""
+        for at, (link, last) in enumerate(self.gaps):
+            if row.follows(link, link[0] + 1):
+                del self.gaps[at]
+                gone = link[0] + 1
+                for finding in self.findings:
+                    if finding["kind"] == "missing" and finding["record"] == gone:
+                        finding.update(kind="altered", message=f"was given the number {row.id}")
+                        if last > gone:
+                            self.finding("missing", gone + 1, f"{gone + 1} to {last}")
+                        break
+                return True
+        return False
+
+    def swapped(self, row):
+        """Two neighbours in each other's place."""
+        other = self.doubt
+        first = self.place + 1
+        if self.link_hash is None or not row.follows((self.place, self.link_hash), first):
+            return False
+        if other.id - self.ahead != first or not other.follows((first, row.own), first + 1):
+            return False
+        self.doubt = None
+        for number, has in ((first, row), (first + 1, other)):
+            self.wrong("altered", number, "was given the number of its neighbour")
+            self.grow()
+            self.place, self.link_hash, self.leaf = number, has.own, has.own
+            self.note_hash(number, has.own)
+        return True
+
+    def settle(self, following):
+        row, self.doubt = self.doubt, None
+        number = row.id - self.ahead
+        link = (self.place, self.link_hash)
+        if following is not None and self.link_hash is not None and following.follows(link, self.place + 1):
+            self.wrong("inserted", row.id, "the next row follows on the one before it")
+            self.ahead = following.id - (self.place + 1)
+            return
+        covered = any(size >= number for size, _ in self.roots)
+        if following is None and not covered and row.previous != self.link_hash:
+            self.wrong("inserted", row.id, "follows on nothing")
+            return
+        if number > self.place + 1:
+            self.tree = None
+            self.wrong("missing", self.place + 1, f"{self.place + 1} to {number - 1}")
+        self.altered(row)
+
+    def altered(self, row):
+        number = row.id - self.ahead
+        self.wrong("altered", number, "is not what was written")
+        self.grow()
+        self.place = number
+        self.link_hash = None
+        self.leaf = row.own if isinstance(row.own, bytes) and len(row.own) == 32 else None
+
+    def accept(self, number, row):
+        self.grow()
+        self.place, self.link_hash, self.leaf = number, row.own, row.own
+        self.note_hash(number, row.own)
+        if row.kind == b"signing_key_named":
+            self.naming.append((number, row.detail))
+
+    def note_hash(self, place, value):
+        if place in self.wanted:
+            self.wanted[place] = value
+
+    def grow(self):
+        if self.tree is not None and self.leaf is not None:
+            self.tree.append(self.leaf)
+            self.leaf = None
+        while self.roots and self.roots[0][0] <= self.place and len(self.roots) > 0:
+            size, root = self.roots[0]
+            # The largest one is kept for the end of the log.
+            if len(self.roots) == 1:
+                if getattr(self, "compared", None) == size:
+                    break
+                self.compared = size
+            else:
+                self.roots.pop(0)
+            if self.tree is None or self.tree.size != size:
+                continue
+            if self.tree.root() == root:
+                self.right_up_to = size
+                continue
+            if self.wrong_at <= self.right_up_to:
+                self.wrong("altered", self.right_up_to + 1, f"up to {size}: not those that were signed")
+            self.tree = None
+
+    # Section 7, 6
+    def keys(self):
+        timeline = []
+        for record, detail in self.naming:
+            try:
+                named = json.loads(detail)
+                key, previous = Key.read(named.get("key")), Key.read(named.get("previous"))
+            except (ValueError, AttributeError):
+                key = None
+            if key is None:
+                self.finding("checkpoint_invalid", record, "names no key")
+                continue
+            timeline.append((record, key, previous, bool(previous and previous.endorsed(key, named.get("endorsement")))))
+        for size, _, key, number in self.signed:
+            in_force = [named for record, named, _, _ in timeline if record <= size]
+            if in_force:
+                should = in_force[-1]
+            elif timeline:
+                should = timeline[0][2] or timeline[0][1]
+            else:
+                continue
+            if should != key:
+                self.finding("checkpoint_invalid", None, f"checkpoint {number} is signed by another key than is named")
+        if not self.trusted or not self.signed:
+            return
+        names = [key for _, key, _, _ in timeline]
+        if self.trusted in names:
+            rest = timeline[names.index(self.trusted) + 1 :]
+        elif timeline and timeline[0][2] == self.trusted:
+            rest = timeline
+        else:
+            if self.signed[-1][2] != self.trusted:
+                self.finding("checkpoint_invalid", None, "not signed by the trusted key")
+            return
+        current = self.trusted
+        for record, key, previous, endorsed in rest:
+            if key == current:
+                continue
+            if not (endorsed and previous == current):
+                self.finding("checkpoint_invalid", record, "another key, without the word of the one before")
+                return
+            current = key
+
+    # Section 7, 7 and 8
+    def kept_head(self):
+        try:
+            with open(self.path + ".head", encoding="utf-8") as file:
+                return json.load(file)
+        except (OSError, ValueError):
+            return None
+
+    def heads(self):
+        kept = self.kept_head()
+        if kept:
+            self.head(kept, "rolled_back")
+        if self.anchor:
+            note = self.anchor.get("note", "")
+            if note:
+                keys = [self.trusted] + [key for key in self.known]
+                opened = [key.open(note) for key in keys if key]
+                if not any(found and found[1] == self.anchor["records"] for found in opened):
+                    self.finding("anchor_mismatch", None, "the anchor is not signed by a key of this log")
+            self.head(self.anchor, "anchor_mismatch")
+
+    def head(self, head, other):
+        if head["log_id"] != self.log_id:
+            self.finding(other, None, "is of another log")
+            return
+        records = head["records"]
+        if records < self.cut_size or records == 0:
+            return
+        if records > self.place:
+            if not self.found("truncated") and not self.found("rolled_back"):
+                self.finding("rolled_back", self.place + 1, f"{records} records are told of")
+            return
+        if self.about(records) or (other == "rolled_back" and self.found("rolled_back")):
+            return
+        there = self.wanted.get(records)
+        if there is not None and there.hex() != head["head"]:
+            self.finding(other, records, "another record stands there")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("database")
+    parser.add_argument("--public-key")
+    parser.add_argument("--anchor")
+    arguments = parser.parse_args()
+    anchor = None
+    if arguments.anchor:
+        with open(arguments.anchor, encoding="utf-8") as file:
+            anchor = json.load(file)
+    if arguments.public_key:
+        path = arguments.public_key
+    elif anchor and anchor.get("public_key"):
+        path = None
+    else:
+        path = arguments.database + ".signing.pub"
+    trusted = None
+    if path is None:
+        trusted = Key.read(anchor["public_key"])
+    elif os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            trusted = Key.read(file.read())
+    document = Verifier(arguments.database, trusted, anchor).verify()
+    print(json.dumps(document, indent=2))
+    return 0 if document["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,9 +1,11 @@
 //! What each command does.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use super::{Progress, Refusal, Request};
-use crate::store::Store;
+use crate::store::{PruneError, Pruner, Store};
 use crate::twilio::{Edge, Rejected};
 
 /// Does what is asked. Cheap to clone.
@@ -13,6 +15,8 @@ pub struct Desk {
     pub store: Store,
     /// Knows which webhooks were refused.
     pub edge: Edge,
+    /// Deletes what is past retention.
+    pub pruner: Pruner,
 }
 
 impl Desk {
@@ -20,11 +24,15 @@ impl Desk {
     pub(super) async fn perform(
         &self,
         request: Request,
-        _progress: &mpsc::Sender<Progress>,
+        progress: &mpsc::Sender<Progress>,
     ) -> Result<serde_json::Value, Refusal> {
         match request {
             Request::Status => self.status().await,
             Request::RejectedWebhooks => Ok(self.rejected_webhooks()),
+            Request::Prune {
+                older_than_ms,
+                dry_run,
+            } => self.prune(older_than_ms, dry_run, progress).await,
         }
     }
 
@@ -34,6 +42,33 @@ impl Desk {
         let explained = self.edge.explained().filter(|one| !rejected.contains(one));
         let shown = explained.iter().chain(&rejected).map(shown);
         serde_json::json!({ "rejected": shown.collect::<Vec<_>>() })
+    }
+
+    async fn prune(
+        &self,
+        older_than_ms: Option<u64>,
+        dry_run: bool,
+        progress: &mpsc::Sender<Progress>,
+    ) -> Result<serde_json::Value, Refusal> {
+        let refused = |error: PruneError| match error {
+            PruneError::TooYoung { .. } => Refusal::request(error.to_string()),
+            PruneError::NotSound | PruneError::Store(_) => Refusal::failed(error.to_string()),
+        };
+        let age = older_than_ms.map(Duration::from_millis);
+        let age = self.pruner.age(age).map_err(refused)?;
+        let expected = self.pruner.preview(age, |_| {}).await.map_err(refused)?;
+        let report = if dry_run {
+            expected
+        } else {
+            let total = expected.deleted;
+            let tell = |done| {
+                if progress.try_send(Progress { done, total }).is_err() {
+                    // Who does not read misses a step of the bar.
+                }
+            };
+            self.pruner.run(age, tell).await.map_err(refused)?
+        };
+        serde_json::to_value(report).map_err(|error| Refusal::failed(error.to_string()))
     }
 
     async fn status(&self) -> Result<serde_json::Value, Refusal> {

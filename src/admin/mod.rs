@@ -23,6 +23,13 @@ pub enum Request {
     Status,
     /// Which of Twilio's webhooks were refused last, and why.
     RejectedWebhooks,
+    /// Delete records past retention, or say what would go.
+    Prune {
+        /// What is older than so many milliseconds; `None`: what the policy says.
+        older_than_ms: Option<u64>,
+        /// Delete nothing.
+        dry_run: bool,
+    },
 }
 
 /// What comes back, a line each.

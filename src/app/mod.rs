@@ -41,7 +41,7 @@ use crate::jobs;
 use crate::jobs::deliver::{Delivery, Senders};
 use crate::jobs::reap::Reaper;
 use crate::lifecycle::Lifecycle;
-use crate::store::{self, Notary, OpenError, Store, StoreError, Vault};
+use crate::store::{self, Notary, OpenError, Pruner, Store, StoreError, Vault};
 use crate::twilio::{Edge, Rest};
 
 pub use secret::{SecretError, vault, vault_of_existing};
@@ -104,6 +104,8 @@ pub struct Running {
     pub rest: Rest,
     /// Signs the audit log.
     pub notary: Notary,
+    /// Deletes what is past retention.
+    pub pruner: Pruner,
     parts: Parts,
     braze: Braze,
     vault: Vault,
@@ -156,6 +158,7 @@ pub async fn start_with(
     let asking = jobs::systemd::extend_start(lifecycle, "opening the database");
     let vault = vault(config)?;
     let store = open_store(config, clock, &vault)?;
+    jobs::prune::note_silence(&store, clock).await;
     let notary = notary(config, &store).await?;
     drop(asking);
     let (server, address) = listen(config, listener).await?;
@@ -197,6 +200,12 @@ pub async fn start_with(
         reaper: reaper.clone(),
         rest,
         notary: notary.clone(),
+        pruner: Pruner::new(
+            store.clone(),
+            notary.clone(),
+            config.storage.retention,
+            false,
+        ),
         parts: parts.clone(),
         braze: braze.clone(),
         vault,
@@ -209,12 +218,20 @@ pub async fn start_with(
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
     let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), notary, clock.clone());
     lifecycle.spawn("checkpoint", signing);
+    let pruning = jobs::prune::run(
+        lifecycle.clone(),
+        running.pruner.clone(),
+        running.parts.recorder.clone(),
+        clock.clone(),
+    );
+    lifecycle.spawn("prune", pruning);
     if let Some(certificates) = &tls {
         certificates::start(lifecycle, Arc::clone(certificates), clock.clone());
     }
     let desk = Desk {
         store: store.clone(),
         edge: parts.edge.clone(),
+        pruner: running.pruner.clone(),
     };
     admin::start(lifecycle, &config.storage.path, desk);
     let canary = parts.canary.clone();

@@ -20,7 +20,7 @@ pub fn public_key_path(database: &Path) -> PathBuf {
 }
 
 /// The key that signs, and one that may have signed before a key was configured.
-pub(super) fn keys(config: &Config, log_id: &str) -> anyhow::Result<(SigningKey, Vec<SigningKey>)> {
+pub fn keys(config: &Config, log_id: &str) -> anyhow::Result<(SigningKey, Vec<SigningKey>)> {
     let path = key_path(&config.storage.path);
     if let Some(secret) = &config.storage.signing_key {
         let key = SigningKey::read(log_id, secret.expose()).context("storage.signing_key")?;

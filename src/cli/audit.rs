@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::progress::Bar;
 use super::{Exit, Global, load, output};
-use crate::app::{secret, signing};
+use crate::app::{self, signing};
 use crate::audit::{Head, PublicKey};
 use crate::clock::Clock;
 use crate::store::verify::{self, Against, Report, Verification};
@@ -194,7 +194,7 @@ fn run_accept(global: &Global) -> anyhow::Result<Exit> {
         Ok(loaded) => loaded.config,
         Err(exit) => return Ok(exit),
     };
-    let vault = secret::vault_of_existing(&config)?;
+    let vault = app::vault_of_existing(&config)?;
     let options = Options::new(&config.storage.path, Clock::system(), vault);
     let store = match Store::open(&options) {
         Ok(store) => store,

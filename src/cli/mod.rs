@@ -12,6 +12,7 @@ mod man;
 mod migrate;
 mod output;
 mod progress;
+mod prune;
 mod replay;
 mod serve;
 mod test_dialer;
@@ -87,6 +88,8 @@ enum Command {
     Init(Box<init::Arguments>),
     /// The tamper-evident trail: verify it, print its head
     Audit(audit::Arguments),
+    /// Delete audit records past retention; beside a running server, that server does it
+    Prune(prune::Arguments),
     /// Make API keys
     Key(key::Arguments),
     /// Print what a shell needs to complete this command line
@@ -146,6 +149,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Replay(arguments) => replay::run(arguments, global),
         Command::Init(arguments) => init::run(arguments, global),
+        Command::Prune(arguments) => prune::run(arguments, global),
         Command::Audit(arguments) => audit::run(arguments, global),
         Command::Key(arguments) => key::run(arguments, global),
         Command::Completions(arguments) => completions::run(arguments),

@@ -31,6 +31,13 @@ impl Bar {
         }
     }
 
+    /// So much is to be done, as is known now.
+    pub(super) fn set_total(&self, total: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(total);
+        }
+    }
+
     /// Takes the bar away.
     pub(super) fn end(self) {
         if let Some(bar) = self.0 {

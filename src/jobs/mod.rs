@@ -8,6 +8,7 @@ pub mod held;
 pub mod interrupted;
 pub mod probe;
 pub mod profiles;
+pub mod prune;
 pub mod reap;
 pub mod ruleset;
 pub mod systemd;

@@ -222,6 +222,18 @@ pub(super) fn last_of_kind(
         .optional()
 }
 
+/// By how many milliseconds the clock jumped, each time that the log still tells of.
+pub(super) fn clock_steps(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(json_extract(detail, '$.by_ms'), 0) FROM audit_records
+             WHERE kind IN ('signing_key_named', 'pruned', 'rollback_accepted', 'clock_stepped')
+                 AND kind = 'clock_stepped'",
+        )?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
 /// The payloads of the records that name a key, as they lie in the file.
 pub(super) fn signing_keys(connection: &Connection) -> rusqlite::Result<Vec<Vec<u8>>> {
     connection

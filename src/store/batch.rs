@@ -9,7 +9,7 @@ use super::error::is_own_fault;
 use super::submission::{Effect, Outcome, PreparedRecord, Work};
 use super::{
     alerting, audit_records, calls, checkpoints, connection, dialer_states, outbox, profiles,
-    spool_mark,
+    prune, spool_mark,
 };
 use crate::audit::Link;
 
@@ -153,6 +153,9 @@ impl Batch<'_> {
             Work::ChangeAlerts { changes, now } => {
                 alerting::change(self.connection, changes, *now)?;
             }
+            Work::Prune(slice) => prune::delete(self.connection, slice)?,
+            Work::ForgetCalls(rows) => calls::forget(self.connection, rows)?,
+            Work::GiveBack(pages) => connection::give_back(self.connection, *pages)?,
         }
         Ok(Outcome::Written {
             first_id,

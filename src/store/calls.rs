@@ -337,6 +337,27 @@ pub(super) fn count_active(connection: &Connection) -> rusqlite::Result<i64> {
         .query_row([], |row| row.get(0))
 }
 
+/// The rows of ended calls of which nothing was heard since `before`, longest ago first.
+pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM calls
+             WHERE started_at < ?1 AND status = 'ended' AND updated_at < ?1
+             ORDER BY started_at LIMIT ?2",
+        )?
+        .query_map(params![before, limit], |row| row.get(0))?
+        .collect()
+}
+
+/// Deletes calls with their legs and answers.
+pub(super) fn forget(connection: &Connection, rows: &[i64]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("DELETE FROM calls WHERE id = ?1")?;
+    for row in rows {
+        statement.execute([row])?;
+    }
+    Ok(())
+}
+
 /// Calls, newest first.
 pub(super) fn recent(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     list(reader, "ORDER BY started_at DESC, id DESC LIMIT ?1", limit)

@@ -96,6 +96,19 @@ pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", version)
 }
 
+/// Pages of the file that hold nothing.
+pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "freelist_count", |row| row.get(0))
+}
+
+/// Gives up to so many free pages back to the file system.
+pub(super) fn give_back(connection: &Connection, pages: u32) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
 /// Moves the whole write-ahead log into the database and empties it. `false` where a reader is in the way.
 pub(super) fn checkpoint(connection: &Connection, busy: Duration) -> rusqlite::Result<bool> {
     connection.busy_timeout(busy)?;

@@ -31,6 +31,7 @@ mod open;
 mod outbox;
 mod pages;
 mod profiles;
+mod prune;
 mod readers;
 mod seal_clear;
 mod spool;
@@ -65,6 +66,7 @@ pub use notary::Notary;
 pub use outbox::{Attempted, MessageState, StoredMessage};
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
+pub use prune::{PruneError, PruneReport, Pruner};
 pub use trail::Trail;
 pub use vault::Vault;
 
@@ -509,6 +511,33 @@ impl Store {
         self.append(vec![record]).await?;
         std::fs::remove_file(&path).map_err(unreadable)?;
         Ok(Some(head))
+    }
+
+    /// When the last record happened.
+    pub async fn last_record_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.ask(|reader| {
+            let last = audit_records::head(reader)?;
+            let mut at = None;
+            found::each(reader, last.id - 1, 1, |row| {
+                at = column::time(row.content.created_at);
+            })?;
+            Ok(at)
+        })
+        .await
+    }
+
+    /// The newest record of a kind in which the log tells of itself.
+    async fn newest_of(&self, kind: Kind) -> Result<Option<i64>, StoreError> {
+        self.ask(move |reader| {
+            let newest = audit_records::last_of_kind(reader, kind)?;
+            Ok(newest.map(|record| record.id))
+        })
+        .await
+    }
+
+    /// Whether nothing waits to be written.
+    fn is_idle(&self) -> bool {
+        self.0.queue.capacity() == self.0.queue.max_capacity()
     }
 
     /// The key that the log names last.

@@ -11,6 +11,7 @@ use super::calls::{CallChange, NewCall};
 use super::checkpoints::NewCheckpoint;
 use super::outbox::{About, ToSend};
 use super::profiles::StoredProfile;
+use super::prune::Slice;
 use super::vault::{Purpose, Vault};
 use super::{StoreError, answers, calls, legs};
 use crate::alert::{Notice, Occasion};
@@ -74,6 +75,12 @@ pub(super) enum Work {
     Checkpoint(NewCheckpoint),
     /// What changes of incidents and messages between two records.
     ChangeAlerts { changes: Vec<AlertChange>, now: i64 },
+    /// The oldest records go.
+    Prune(Slice),
+    /// Calls of which no record is left, by their rows.
+    ForgetCalls(Vec<i64>),
+    /// So many free pages go back to the file system.
+    GiveBack(u32),
 }
 
 /// What became of a submission that was committed.
@@ -167,7 +174,10 @@ impl Work {
             | Self::DeleteProfile(_)
             | Self::Beat
             | Self::ChangeAlerts { .. }
-            | Self::Checkpoint(_) => &[],
+            | Self::Checkpoint(_)
+            | Self::Prune(_)
+            | Self::ForgetCalls(_)
+            | Self::GiveBack(_) => &[],
         }
     }
 
@@ -179,7 +189,10 @@ impl Work {
             | Self::DeleteProfile(_)
             | Self::Beat
             | Self::ChangeAlerts { .. }
-            | Self::Checkpoint(_) => false,
+            | Self::Checkpoint(_)
+            | Self::Prune(_)
+            | Self::ForgetCalls(_)
+            | Self::GiveBack(_) => false,
         }
     }
 }

@@ -7,6 +7,7 @@ mod dialer_states;
 mod disk;
 mod notary;
 mod opening;
+mod prune;
 mod schema;
 mod speed;
 mod spool;

@@ -1,0 +1,139 @@
+//! `switchboard prune`: deletes audit records past retention. Beside a running server, that server does it.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::progress::Bar;
+use super::{Exit, Global, load, output, runtime};
+use crate::admin::{self, AskError, Request};
+use crate::app::{self, signing};
+use crate::clock::Clock;
+use crate::config::{Config, parse_duration};
+use crate::store::{Notary, OpenError, Options, PruneError, PruneReport, Pruner, Store};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Delete what is older than this; not less than `storage.retention`, which is the default
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    older_than: Option<Duration>,
+    /// Say what would go, and delete nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn age(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("must be a number with a unit, such as 90d")
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    let loaded = match load(global) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let config = &loaded.config;
+    let least = config.storage.retention;
+    if arguments.older_than.is_some_and(|age| age < least) {
+        let error = PruneError::TooYoung { least };
+        output::complain(&error.to_string());
+        return Ok(Exit::Usage);
+    }
+    let request = Request::Prune {
+        older_than_ms: arguments
+            .older_than
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        dry_run: arguments.dry_run,
+    };
+    let bar = Bar::start(global, 0, "records");
+    let answer = admin::ask(&config.storage.path, &request, |progress| {
+        bar.set_total(progress.total);
+        bar.set(progress.done);
+    });
+    let report = match answer {
+        Ok(document) => {
+            serde_json::from_value(document).context("the server's answer cannot be read")?
+        }
+        Err(AskError::Nobody { .. }) => match alone(arguments, config, &bar)? {
+            Ok(report) => report,
+            Err(exit) => return Ok(exit),
+        },
+        Err(error) => {
+            bar.end();
+            output::complain(&format!("{:#}", anyhow::Error::from(error)));
+            return Ok(Exit::Failed);
+        }
+    };
+    bar.end();
+    tell(&report, arguments.dry_run, global)?;
+    Ok(Exit::Done)
+}
+
+/// Nobody has the database: it is opened, signed and pruned here.
+fn alone(
+    arguments: &Arguments,
+    config: &Config,
+    bar: &Bar,
+) -> anyhow::Result<Result<PruneReport, Exit>> {
+    let clock = Clock::system();
+    let path = &config.storage.path;
+    if !path.exists() {
+        output::complain(&format!("there is no database {}", path.display()));
+        return Ok(Err(Exit::Failed));
+    }
+    let vault = app::vault_of_existing(config)?;
+    runtime()?.block_on(async {
+        let store = match Store::open(&Options::new(path, clock, vault)) {
+            Ok(store) => store,
+            Err(error) => {
+                let exit = if matches!(error, OpenError::InUse { .. }) {
+                    Exit::TryAgain
+                } else {
+                    Exit::Failed
+                };
+                output::complain(&format!("{:#}", anyhow::Error::from(error)));
+                return Ok(Err(exit));
+            }
+        };
+        let report = prune(&store, arguments, config, bar).await;
+        store.close().await;
+        report.map(Ok)
+    })
+}
+
+async fn prune(
+    store: &Store,
+    arguments: &Arguments,
+    config: &Config,
+    bar: &Bar,
+) -> anyhow::Result<PruneReport> {
+    let (key, former) = signing::keys(config, &store.log_id().await?)?;
+    let notary = Notary::begin(store, key, &former).await;
+    let pruner = Pruner::new(store.clone(), notary, config.storage.retention, true);
+    let age = pruner.age(arguments.older_than)?;
+    if arguments.dry_run {
+        return Ok(pruner.preview(age, |_| {}).await?);
+    }
+    bar.set_total(pruner.preview(age, |_| {}).await?.deleted);
+    Ok(pruner.run(age, |done| bar.set(done)).await?)
+}
+
+fn tell(report: &PruneReport, is_dry: bool, global: &Global) -> anyhow::Result<()> {
+    if global.json {
+        return output::document(report);
+    }
+    let PruneReport {
+        deleted,
+        kept,
+        oldest,
+    } = report;
+    let verb = if is_dry {
+        "would be deleted"
+    } else {
+        "deleted"
+    };
+    output::line(&format!("{deleted} records {verb}, {kept} kept"));
+    if let Some(oldest) = oldest {
+        output::line(&format!("the oldest of them is of {oldest}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,518 @@
+//! Deletes what is older than the policy says, from the oldest on, in slices that nobody feels.
+//!
+//! A slice is one transaction: it signs a cut over all records up to its last one, moves the gate there and deletes them, so
+//! that the rest verifies at any moment. What is deleted was read back and recomputed first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::submission::Work;
+use super::{Notary, Store, StoreError, audit_records, calls, checkpoints, connection, found};
+use crate::audit::{
+    Event, Frontier, Hash, Kind, Link, ProofState, Pruned, Record, SigningKeyNamed,
+};
+
+/// Records of one run: a run is announced by one record, and what it deletes is read back before.
+const RUN: usize = 20_000;
+/// Records between two places where a slice may end.
+const STEP: usize = 25;
+/// The most steps of one slice.
+const MAX_STEPS: usize = 40;
+/// What a slice may take; more, and the next one is smaller.
+const SLICE: Duration = Duration::from_millis(2);
+/// Records read back at a time.
+const PAGE: u32 = 1_000;
+/// Ended calls of one slice.
+const CALLS: u32 = 20;
+/// Pages given back to the file system in one slice.
+const PAGES: u32 = 8;
+/// Free pages that stay for records to come.
+const SPARE_PAGES: i64 = 1_024;
+/// Between two looks whether the writer has nothing to do.
+const WAIT: Duration = Duration::from_millis(2);
+/// How long a slice waits for a quiet moment before it goes all the same.
+const PATIENCE: u32 = 250;
+
+/// Deletes what is past retention. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pruner {
+    store: Store,
+    notary: Notary,
+    /// The policy, in milliseconds.
+    retention: Arc<AtomicU64>,
+    is_alone: bool,
+}
+
+/// What a run did, or would do.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PruneReport {
+    /// Records that went.
+    pub deleted: u64,
+    /// Records that stay.
+    pub kept: u64,
+    /// When the oldest of those happened.
+    pub oldest: Option<Timestamp>,
+}
+
+/// Why nothing, or not all, was deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    /// Records are never deleted younger than the policy says.
+    #[error("records are kept for {} days at least", .least.as_secs() / 86_400)]
+    TooYoung {
+        /// The policy.
+        least: Duration,
+    },
+    /// The log contradicts itself or what is kept beside it: evidence is not deleted.
+    #[error("the audit log does not verify, so nothing of it is deleted")]
+    NotSound,
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A slice, as the writer gets it.
+#[derive(Debug)]
+pub(super) struct Slice {
+    through: Link,
+    note: String,
+    frontier: Vec<u8>,
+}
+
+/// What a run is to delete.
+struct Plan {
+    /// Where slices may end, in order.
+    steps: Vec<(Link, Frontier)>,
+    pruned: Pruned,
+    /// The newest naming of the key is among them.
+    has_key: bool,
+}
+
+impl Pruner {
+    /// Prunes the store that the notary signs. `is_alone`: nobody routes calls, so there is nobody to wait for.
+    pub fn new(store: Store, notary: Notary, retention: Duration, is_alone: bool) -> Self {
+        let pruner = Self {
+            store,
+            notary,
+            retention: Arc::default(),
+            is_alone,
+        };
+        pruner.set_retention(retention);
+        pruner
+    }
+
+    /// Changes the policy.
+    pub fn set_retention(&self, retention: Duration) {
+        let ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+        self.retention.store(ms, Ordering::Relaxed);
+    }
+
+    fn retention(&self) -> Duration {
+        Duration::from_millis(self.retention.load(Ordering::Relaxed))
+    }
+
+    /// How old a record must be: by the policy, or by `older_than`, which must not be less.
+    pub fn age(&self, older_than: Option<Duration>) -> Result<Duration, PruneError> {
+        let least = self.retention();
+        match older_than {
+            Some(age) if age < least => Err(PruneError::TooYoung { least }),
+            Some(age) => Ok(age),
+            None => Ok(least),
+        }
+    }
+
+    /// What a run would delete. Changes nothing.
+    pub async fn preview(
+        &self,
+        age: Duration,
+        mut tell: impl FnMut(u64),
+    ) -> Result<PruneReport, PruneError> {
+        let before = self.cutoff(age).await?;
+        let mut after = self.cut().await?.id;
+        let mut due = 0;
+        loop {
+            let (count, last, more) = self
+                .store
+                .ask(move |reader| Ok(count_due(reader, after, before)?))
+                .await?;
+            due += count;
+            after = last;
+            tell(due);
+            if !more {
+                break;
+            }
+        }
+        let counts = self.store.counts().await?;
+        let oldest = self.time_after(after).await?;
+        Ok(PruneReport {
+            deleted: due,
+            kept: u64::try_from(counts.records)
+                .unwrap_or_default()
+                .saturating_sub(due),
+            oldest,
+        })
+    }
+
+    /// Deletes all that is older than `age`, and gives back what room it took.
+    pub async fn run(
+        &self,
+        age: Duration,
+        mut tell: impl FnMut(u64),
+    ) -> Result<PruneReport, PruneError> {
+        let before = self.cutoff(age).await?;
+        let mut deleted = 0;
+        loop {
+            // What is deleted was signed, and the log is sound.
+            self.notary.sign(false).await;
+            if self.store.proof().state != ProofState::Sound {
+                return Err(PruneError::NotSound);
+            }
+            let cut = self.store.ask(|reader| Ok(stored_cut(reader)?)).await?;
+            let Some((link, frontier)) = cut else {
+                return Err(PruneError::NotSound);
+            };
+            let plan = self.plan(link, frontier, before).await?;
+            let Some(plan) = plan else { break };
+            let so_far = deleted;
+            deleted += self
+                .carry_out(plan, link.id, |done| tell(so_far + done))
+                .await?;
+        }
+        self.forget_calls(before).await?;
+        self.give_back().await?;
+        if deleted > 0 {
+            self.notary.sign(true).await;
+        }
+        let counts = self.store.counts().await?;
+        let oldest = counts.oldest_record.unwrap_or(1) - 1;
+        Ok(PruneReport {
+            deleted,
+            kept: u64::try_from(counts.records).unwrap_or_default(),
+            oldest: self.time_after(oldest).await?,
+        })
+    }
+
+    /// The time before which a record must have happened. A clock that jumped ahead lengthens that by as much, for as long as
+    /// the log remembers it: what was written before looks older than it is.
+    async fn cutoff(&self, age: Duration) -> Result<i64, StoreError> {
+        let steps = self
+            .store
+            .ask(|reader| Ok(audit_records::clock_steps(reader)?))
+            .await?;
+        let ahead: i64 = steps.into_iter().sum::<i64>().max(0);
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let now = self.store.clock().now().as_millisecond();
+        Ok(now.saturating_sub(age).saturating_sub(ahead))
+    }
+
+    async fn cut(&self) -> Result<Link, StoreError> {
+        let cut = self
+            .store
+            .ask(|reader| Ok(checkpoints::cut(reader)?))
+            .await?;
+        Ok(Link {
+            id: cut.through_id,
+            hash: cut.through_hash.try_into().unwrap_or_default(),
+        })
+    }
+
+    async fn time_after(&self, id: i64) -> Result<Option<Timestamp>, StoreError> {
+        self.store
+            .ask(move |reader| {
+                let mut at = None;
+                found::each(reader, id, 1, |row| {
+                    at = Timestamp::from_millisecond(row.content.created_at).ok();
+                })?;
+                Ok(at)
+            })
+            .await
+    }
+
+    /// Reads back what is due, at most a run of it.
+    async fn plan(
+        &self,
+        link: Link,
+        frontier: Frontier,
+        before: i64,
+    ) -> Result<Option<Plan>, PruneError> {
+        let mut reading = Reading {
+            link,
+            frontier,
+            before,
+            steps: Vec::new(),
+            count: 0,
+            kinds: BTreeMap::new(),
+            end: None,
+        };
+        while reading.end.is_none() && reading.count < RUN {
+            reading = self
+                .store
+                .ask(move |reader| Ok(reading.page(reader)?))
+                .await?;
+            self.breathe().await;
+        }
+        if reading.end == Some(End::Wrong) {
+            return Err(PruneError::NotSound);
+        }
+        reading.close();
+        let Some((last, _)) = reading.steps.last() else {
+            return Ok(None);
+        };
+        let pruned = Pruned {
+            through: last.id,
+            hash: hex::encode(last.hash),
+            older_than: Timestamp::from_millisecond(before).unwrap_or(Timestamp::UNIX_EPOCH),
+            retention_ms: self.retention.load(Ordering::Relaxed),
+            kinds: reading.kinds,
+        };
+        let newest_key = self.store.newest_of(Kind::SigningKeyNamed).await?;
+        Ok(Some(Plan {
+            has_key: newest_key.is_some_and(|id| id <= last.id),
+            steps: reading.steps,
+            pruned,
+        }))
+    }
+
+    async fn carry_out(
+        &self,
+        plan: Plan,
+        from: i64,
+        mut tell: impl FnMut(u64),
+    ) -> Result<u64, PruneError> {
+        self.announce(&plan).await?;
+        let mut steps = plan.steps.into_iter();
+        let mut width = 1;
+        let mut deleted = 0;
+        while let Some((through, frontier)) = steps.by_ref().take(width).last() {
+            self.quiet().await;
+            let size = frontier.size();
+            let slice = Slice {
+                through,
+                note: self.notary.sign_cut(size, &frontier),
+                frontier: frontier.to_bytes(),
+            };
+            let started = self.store.clock().instant();
+            self.store.submit(Work::Prune(slice)).await?;
+            let took = self.store.clock().instant().duration_since(started);
+            width = if took > SLICE {
+                (width / 2).max(1)
+            } else {
+                (width * 2).min(MAX_STEPS)
+            };
+            deleted = u64::try_from(through.id - from).unwrap_or_default();
+            tell(deleted);
+            self.rest(took).await;
+        }
+        Ok(deleted)
+    }
+
+    /// Records what the run is to do before it does any of it, and which key signs, where the record that said so goes.
+    async fn announce(&self, plan: &Plan) -> Result<(), StoreError> {
+        let now = self.store.clock().now();
+        let mut records = vec![Record::of_service(now, Event::Pruned(plan.pruned.clone()))];
+        if plan.has_key {
+            let named = SigningKeyNamed {
+                key: self.notary.public_key().to_line(),
+                previous: None,
+                endorsement: None,
+            };
+            records.push(Record::of_service(now, Event::SigningKeyNamed(named)));
+        }
+        self.store.append(records).await.map(drop)
+    }
+
+    /// Ended calls of which no record is left.
+    async fn forget_calls(&self, before: i64) -> Result<(), PruneError> {
+        loop {
+            let due = self
+                .store
+                .ask(move |reader| Ok(calls::due(reader, before, CALLS)?))
+                .await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            self.quiet().await;
+            let started = self.store.clock().instant();
+            self.store.submit(Work::ForgetCalls(due)).await?;
+            let took = self.store.clock().instant().duration_since(started);
+            self.rest(took).await;
+        }
+    }
+
+    /// Gives free pages back to the file system, but for some that are needed again soon.
+    async fn give_back(&self) -> Result<(), PruneError> {
+        loop {
+            let free = self
+                .store
+                .ask(|reader| Ok(connection::free_pages(reader)?))
+                .await?;
+            if free <= SPARE_PAGES {
+                return Ok(());
+            }
+            self.quiet().await;
+            let pages = if self.is_alone { 1_000 } else { PAGES };
+            let started = self.store.clock().instant();
+            self.store.submit(Work::GiveBack(pages)).await?;
+            let took = self.store.clock().instant().duration_since(started);
+            let left = self
+                .store
+                .ask(|reader| Ok(connection::free_pages(reader)?))
+                .await?;
+            if left >= free {
+                return Ok(());
+            }
+            self.rest(took).await;
+        }
+    }
+
+    /// Waits until the writer has nothing to do, for half a second at most.
+    async fn quiet(&self) {
+        if self.is_alone {
+            return;
+        }
+        for _ in 0..PATIENCE {
+            if self.store.is_idle() {
+                return;
+            }
+            self.store.clock().wait(WAIT).await;
+        }
+    }
+
+    /// Leaves the writer to others for nine times as long as the slice took it.
+    async fn rest(&self, took: Duration) {
+        if !self.is_alone {
+            self.store.clock().wait((took * 9).max(WAIT)).await;
+        }
+    }
+
+    async fn breathe(&self) {
+        if !self.is_alone {
+            self.store.clock().wait(WAIT).await;
+        }
+    }
+}
+
+/// Why reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// What follows is young enough to stay.
+    Young,
+    /// What follows is not what was written.
+    Wrong,
+}
+
+/// Reading back what is due.
+struct Reading {
+    link: Link,
+    frontier: Frontier,
+    before: i64,
+    steps: Vec<(Link, Frontier)>,
+    count: usize,
+    kinds: BTreeMap<String, u64>,
+    end: Option<End>,
+}
+
+impl Reading {
+    fn page(mut self, reader: &Connection) -> rusqlite::Result<Self> {
+        let count = found::each(reader, self.link.id, PAGE, |row| {
+            if self.end.is_some() || self.count >= RUN {
+                return;
+            }
+            if row.content.created_at >= self.before {
+                self.end = Some(End::Young);
+                return;
+            }
+            let Some(link) = row.follows(&self.link) else {
+                self.end = Some(End::Wrong);
+                return;
+            };
+            self.link = link;
+            self.frontier.append(&link.hash);
+            let kind = String::from_utf8_lossy(row.content.kind).into_owned();
+            *self.kinds.entry(kind).or_default() += 1;
+            self.count += 1;
+            if self.count.is_multiple_of(STEP) {
+                self.steps.push((self.link, self.frontier.clone()));
+            }
+        })?;
+        if count < PAGE && self.end.is_none() {
+            self.end = Some(End::Young);
+        }
+        Ok(self)
+    }
+
+    fn close(&mut self) {
+        let is_open = !self.count.is_multiple_of(STEP);
+        if is_open {
+            self.steps.push((self.link, self.frontier.clone()));
+        }
+    }
+}
+
+/// The place up to which the log is pruned, with its tree; `None` where they contradict each other.
+fn stored_cut(reader: &Connection) -> rusqlite::Result<Option<(Link, Frontier)>> {
+    let cut = checkpoints::cut(reader)?;
+    let hash: Option<Hash> = cut.through_hash.as_slice().try_into().ok();
+    let frontier = match (&cut.signed, u64::try_from(cut.through_id)) {
+        (Some((_, bytes)), Ok(size)) => Frontier::from_bytes(size, bytes),
+        (None, Ok(0)) => Some(Frontier::default()),
+        (None | Some(_), _) => None,
+    };
+    Ok(hash.zip(frontier).map(|(hash, frontier)| {
+        let link = Link {
+            id: cut.through_id,
+            hash,
+        };
+        (link, frontier)
+    }))
+}
+
+/// How many records of a page are due, the last of them, and whether there may be more.
+fn count_due(reader: &Connection, after: i64, before: i64) -> rusqlite::Result<(u64, i64, bool)> {
+    let mut statement = reader.prepare_cached(
+        "SELECT id, created_at FROM audit_records WHERE id > ?1 ORDER BY id LIMIT 10000",
+    )?;
+    let mut rows = statement.query([after])?;
+    let (mut count, mut last) = (0, after);
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(1)? >= before {
+            return Ok((count, last, false));
+        }
+        count += 1;
+        last = row.get(0)?;
+    }
+    Ok((count, last, count == 10_000))
+}
+
+/// Moves the gate and deletes everything up to it.
+pub(super) fn delete(connection: &Connection, slice: &Slice) -> rusqlite::Result<()> {
+    let Slice {
+        through,
+        note,
+        frontier,
+    } = slice;
+    connection
+        .prepare_cached("UPDATE prune_gate SET through_id = ?1, through_hash = ?2")?
+        .execute(params![through.id, through.hash])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_cuts (id, note, frontier) VALUES (1, ?1, ?2)
+             ON CONFLICT (id) DO UPDATE SET note = excluded.note, frontier = excluded.frontier",
+        )?
+        .execute(params![note, frontier])?;
+    connection
+        .prepare_cached("DELETE FROM audit_records WHERE id <= ?1")?
+        .execute([through.id])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM audit_checkpoints
+             WHERE size < ?1 AND id < (SELECT max(id) FROM audit_checkpoints)",
+        )?
+        .execute([through.id])?;
+    Ok(())
+}

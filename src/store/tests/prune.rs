@@ -1,0 +1,204 @@
+//! Pruning: only what is old, in slices, and what is left verifies.
+
+use std::time::Duration;
+
+use super::*;
+use crate::audit::{FindingKind, Kind, SigningKey};
+use crate::store::verify::{Against, Report, Verification};
+use crate::store::{Notary, PruneError, PruneReport, Pruner};
+
+const DAY_MS: i64 = 86_400_000;
+const RETENTION: Duration = Duration::from_hours(24 * 90);
+
+async fn pruner(store: &Store) -> Pruner {
+    let log_id = store.log_id().await.unwrap();
+    let key = SigningKey::read(&log_id, &hex::encode([1; 32])).unwrap();
+    let notary = Notary::begin(store, key, &[]).await;
+    Pruner::new(store.clone(), notary, RETENTION, false)
+}
+
+/// A log that began two hundred days ago, and now is now.
+async fn old_log(home: &Home) -> (Clock, Store, Pruner) {
+    let options = home.options();
+    options.clock.set(at(-200 * DAY_MS));
+    let store = Store::open(&options).unwrap();
+    let pruner = pruner(&store).await;
+    options.clock.set(at(0));
+    (options.clock, store, pruner)
+}
+
+/// Ten records and two calls on each day, from `first` to `last`, of which one has ended.
+async fn days(store: &Store, first: i64, last: i64) {
+    for day in first..=last {
+        let ms = day * DAY_MS;
+        let mut records = Vec::new();
+        for n in 0..2 {
+            let call = call_id(&format!("CA{:016}{n:016}", day + 1_000));
+            records.push(decided(&call, ms));
+            let state = if n == 0 { over() } else { dialing() };
+            records.push(answered(&call, "inbound", "<Response/>", state, ms));
+        }
+        records.extend((0..6).map(|_| service_record(ms)));
+        store.append(records).await.unwrap();
+    }
+}
+
+fn verify(home: &Home) -> Report {
+    let against = Against {
+        database: home.path(),
+        key: None,
+        anchor: None,
+    };
+    Verification::open(against).unwrap().run(|_| {}).unwrap()
+}
+
+async fn run(pruner: &Pruner) -> PruneReport {
+    let age = pruner.age(None).unwrap();
+    let expected = pruner.preview(age, |_| {}).await.unwrap();
+    let report = pruner.run(age, |_| {}).await.unwrap();
+    assert_eq!(
+        (report.deleted, report.oldest),
+        (expected.deleted, expected.oldest)
+    );
+    report
+}
+
+#[tokio::test]
+async fn what_is_past_retention_goes_and_the_rest_verifies() {
+    let home = Home::new();
+    let (_, store, first) = old_log(&home).await;
+    days(&store, -200, 0).await;
+    let before = store.counts().await.unwrap().records;
+    assert_eq!(before, 2_011, "with the key's");
+    let report = run(&first).await;
+    // The key was named at the beginning of time, as far as this log goes; a day is old when it is older than 90.
+    assert_eq!(report.oldest, Some(at(-90 * DAY_MS)));
+    assert_eq!(
+        store.counts().await.unwrap().oldest_record,
+        Some(1 + i64::try_from(report.deleted).unwrap())
+    );
+    assert!((1_100..=1_101).contains(&report.deleted), "{report:?}");
+    let left = verify(&home);
+    assert!(left.ok, "{left:#?}");
+    assert_eq!(left.signed, left.last, "signed at the end of the run");
+    // The run told of itself, and of the key again, whose record went.
+    let records = store.records(2_011, 100).await.unwrap();
+    let kinds: Vec<_> = records.iter().map(|record| record.kind).collect();
+    assert_eq!(kinds, [Kind::Pruned, Kind::SigningKeyNamed]);
+    let calls = store.counts().await.unwrap();
+    let recent = store.recent_calls(1_000).await.unwrap();
+    let ended = recent.iter().filter(|call| call.status == Status::Ended);
+    assert!(
+        ended
+            .clone()
+            .all(|call| call.started_at >= at(-90 * DAY_MS))
+    );
+    assert_eq!(
+        (ended.count(), calls.active_calls),
+        (91, 201),
+        "calls in progress stay"
+    );
+    assert_eq!(run(&first).await.deleted, 0);
+    store.close().await;
+    // The next start goes on from what is left.
+    let store = home.open();
+    let again = pruner(&store).await;
+    store.append(vec![service_record(5)]).await.unwrap();
+    assert_eq!(run(&again).await.deleted, 0);
+    store.close().await;
+    let left = verify(&home);
+    assert!(left.ok, "{left:#?}");
+}
+
+#[tokio::test]
+async fn a_cut_that_was_changed_is_found() {
+    let home = Home::new();
+    let (_, store, pruner) = old_log(&home).await;
+    days(&store, -100, 0).await;
+    run(&pruner).await;
+    store.close().await;
+    drop((store, pruner));
+    let stranger = home.stranger();
+    stranger.execute_batch("DROP TRIGGER prune_gate_forward_only; DROP TRIGGER prune_gate_refuse_delete; DROP TRIGGER audit_records_refuse_gap; DROP TRIGGER audit_records_refuse_delete").unwrap();
+    while stranger
+        .execute_batch("PRAGMA journal_mode = DELETE")
+        .is_err()
+    {
+        std::thread::yield_now();
+    }
+    let whole = std::fs::read(home.path()).unwrap();
+    assert!(verify(&home).ok);
+    for (sql, kind) in [
+        (
+            "UPDATE prune_gate SET through_id = through_id - 1",
+            FindingKind::CheckpointInvalid,
+        ),
+        (
+            "UPDATE prune_gate SET through_hash = zeroblob(32)",
+            FindingKind::CheckpointInvalid,
+        ),
+        (
+            "UPDATE audit_cuts SET frontier = zeroblob(length(frontier))",
+            FindingKind::CheckpointInvalid,
+        ),
+        (
+            "UPDATE audit_cuts SET note = replace(note, 'pruned', 'Pruned')",
+            FindingKind::CheckpointInvalid,
+        ),
+        ("DELETE FROM audit_cuts", FindingKind::CheckpointInvalid),
+        // As if more had been pruned than was.
+        (
+            "UPDATE prune_gate SET through_id = through_id + 20, through_hash = (SELECT hash FROM audit_records WHERE id = through_id + 20); DELETE FROM audit_records WHERE id <= (SELECT through_id FROM prune_gate)",
+            FindingKind::Missing,
+        ),
+        (
+            "DELETE FROM audit_records WHERE id = (SELECT through_id + 1 FROM prune_gate)",
+            FindingKind::Missing,
+        ),
+        (
+            "INSERT INTO audit_records SELECT 3, created_at, kind, call_sid, personal, detail, previous_hash, hash FROM audit_records LIMIT 1",
+            FindingKind::Inserted,
+        ),
+    ] {
+        stranger.execute_batch(sql).unwrap();
+        let report = verify(&home);
+        assert!(
+            report.findings.iter().any(|finding| finding.kind == kind),
+            "{sql}: {report:#?}"
+        );
+        std::fs::write(home.path(), &whole).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumped_ahead_makes_nothing_old() {
+    let home = Home::new();
+    let (clock, store, pruner) = old_log(&home).await;
+    days(&store, -85, 0).await;
+    assert_eq!(run(&pruner).await.deleted, 1, "the naming of the key");
+    clock.set(at(10 * DAY_MS));
+    let event = Event::ClockStepped { by_ms: 10 * DAY_MS };
+    store
+        .append(vec![Record::of_service(at(10 * DAY_MS), event)])
+        .await
+        .unwrap();
+    assert_eq!(run(&pruner).await.deleted, 0);
+    clock.set(at(16 * DAY_MS));
+    assert!(run(&pruner).await.deleted > 0, "time passes all the same");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn nothing_goes_too_early_or_from_a_log_that_is_not_sound() {
+    let home = Home::new();
+    let (_, store, pruner) = old_log(&home).await;
+    days(&store, -100, 0).await;
+    let refused = pruner.age(Some(Duration::from_hours(24 * 89)));
+    assert!(matches!(refused, Err(PruneError::TooYoung { .. })));
+    let stranger = home.stranger();
+    stranger.execute_batch("DROP TRIGGER audit_records_refuse_update; UPDATE audit_records SET detail = '{}' WHERE id = 700").unwrap();
+    let refused = pruner.run(RETENTION, |_| {}).await;
+    assert!(matches!(refused, Err(PruneError::NotSound)), "{refused:?}");
+    assert_eq!(store.counts().await.unwrap().oldest_record, Some(1));
+    store.close().await;
+}

@@ -212,6 +212,8 @@ class Verifier:
 
     def verify(self):
         mode = "mode=ro" if os.path.exists(self.path + "-wal") else "immutable=1"
+        # Before the rows: a server may write meanwhile.
+        self.kept = self.kept_head()
         self.db = sqlite3.connect(f"file:{quote(self.path)}?{mode}", uri=True)
         self.db.text_factory = bytes
         (log_id,) = self.db.execute("SELECT log_id FROM log_identity").fetchone()
@@ -325,7 +327,7 @@ class Verifier:
         self.wrong_at = self.cut_size
         self.roots = [(size, root) for size, root, _, _ in self.signed if size > self.cut_size]
         self.wanted = {}
-        for head in (self.kept_head(), self.anchor):
+        for head in (self.kept, self.anchor):
             if head:
                 self.wanted[head["records"]] = None
         if self.cut_size in self.wanted:
@@ -567,9 +569,8 @@ class Verifier:
             return None
 
     def heads(self):
-        kept = self.kept_head()
-        if kept:
-            self.head(kept, "rolled_back")
+        if self.kept:
+            self.head(self.kept, "rolled_back")
         if self.anchor:
             note = self.anchor.get("note", "")
             if note:

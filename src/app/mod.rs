@@ -216,6 +216,9 @@ pub async fn start_with(
     };
     start_jobs(lifecycle, &running);
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
+    let database = config.storage.path.clone();
+    let verifying = jobs::reverify::run(lifecycle.clone(), notary.clone(), database);
+    lifecycle.spawn("reverify", verifying);
     let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), notary, clock.clone());
     lifecycle.spawn("checkpoint", signing);
     let pruning = jobs::prune::run(

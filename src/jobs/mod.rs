@@ -10,6 +10,7 @@ pub mod probe;
 pub mod profiles;
 pub mod prune;
 pub mod reap;
+pub mod reverify;
 pub mod ruleset;
 pub mod systemd;
 

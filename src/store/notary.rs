@@ -111,6 +111,15 @@ impl Notary {
         })
     }
 
+    /// The log was found to contradict itself: nothing is signed any more until the next start.
+    pub async fn give_up(&self, record: Option<i64>, what: &str) {
+        self.0.work.lock().await.place = None;
+        self.tell(ProofState::Broken {
+            record,
+            what: what.to_owned(),
+        });
+    }
+
     /// Looks for the place where the last run left off; whether the log may be signed from there.
     async fn find_place(&self) -> bool {
         if let Some(state) = self.rolled_back().await {

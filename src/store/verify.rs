@@ -257,6 +257,15 @@ fn look(
     against: &Against,
     evidence: &mut Evidence,
 ) -> rusqlite::Result<(Examiner, Option<i64>, u64)> {
+    // Before the rows: a server that writes meanwhile must not seem to have fewer than it has told of.
+    evidence.kept = match head_file::read_head(&head_file::head_path(&against.database)) {
+        Ok(kept) => kept,
+        Err(error) => {
+            let what = format!("the head beside the database cannot be read: {error}");
+            evidence.remarks.push(what);
+            None
+        }
+    };
     let transaction = connection.unchecked_transaction()?;
     evidence.log_id = audit_records::log_id(&transaction)?;
     let (_, count) = audit_records::extent(&transaction)?;
@@ -266,14 +275,6 @@ fn look(
     let stored = checkpoints::all(&transaction)?;
     drop(transaction);
     evidence.checkpoints = stored.len();
-    evidence.kept = match head_file::read_head(&head_file::head_path(&against.database)) {
-        Ok(kept) => kept,
-        Err(error) => {
-            let what = format!("the head beside the database cannot be read: {error}");
-            evidence.remarks.push(what);
-            None
-        }
-    };
     let start = examine_cut(&cut, &keys, &mut evidence.findings);
     evidence.cut = start.place;
     let roots = examine_checkpoints(&stored, &start, &keys, evidence);

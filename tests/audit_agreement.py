@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Tampers with a copy of an audit log in every way, and has both verifiers judge each copy: they must agree.
+
+    audit_agreement.py SWITCHBOARD DATABASE
+
+DATABASE is a copy at rest, with its .signing.pub and .head beside it.
+"""
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+COLUMNS = ["id", "created_at", "kind", "call_sid", "personal", "detail", "previous_hash", "hash"]
+LIST = ", ".join(COLUMNS)
+REST = ", ".join(COLUMNS[1:])
+
+
+def judged(command):
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        document = json.loads(ran.stdout)
+    except ValueError:
+        return ("no document", ran.stderr.strip().splitlines()[-1:])
+    assert (ran.returncode == 0) == document["ok"], ran
+    return sorted({(finding["kind"], finding["record"]) for finding in document["findings"]}, key=str)
+
+
+def copy(database, to):
+    for suffix in ("", ".signing.pub", ".head"):
+        if os.path.exists(database + suffix):
+            shutil.copy(database + suffix, to + suffix)
+
+
+def open_up(path):
+    """What anybody can do who has the file."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode = DELETE")
+    db.execute("PRAGMA ignore_check_constraints = ON")
+    for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+        db.execute(f"DROP TRIGGER {name}")
+    return db
+
+
+def flip(db, table, column, row, at, bit):
+    (value,) = db.execute(f"SELECT {column} FROM {table} WHERE id = ?", (row,)).fetchone()
+    if value is None or value == b"" or value == "":
+        return False
+    if isinstance(value, int):
+        value ^= 1 << (at % 8 * 8 + bit)
+        if value >= 1 << 63:
+            value -= 1 << 64
+    else:
+        raw = bytearray(value.encode() if isinstance(value, str) else value)
+        raw[at % len(raw)] ^= 1 << bit
+        if isinstance(value, str):
+            db.execute(f"UPDATE {table} SET {column} = CAST(? AS TEXT) WHERE id = ?", (bytes(raw), row))
+            return True
+        value = bytes(raw)
+    try:
+        db.execute(f"UPDATE {table} SET {column} = ? WHERE id = ?", (value, row))
+    except sqlite3.IntegrityError:
+        return False
+    return True
+
+
+def main():
+    switchboard, database = sys.argv[1:]
+    chance = random.Random(4)
+    folder = tempfile.mkdtemp(prefix="audit-agreement-")
+    victim = os.path.join(folder, "copy.db")
+    copy(database, victim)
+    db = open_up(victim)
+    (n,) = db.execute("SELECT max(id) FROM audit_records").fetchone()
+    (n_checkpoints,) = db.execute("SELECT max(id) FROM audit_checkpoints").fetchone()
+    db.close()
+    base = os.path.join(folder, "base.db")
+    copy(victim, base)
+    anchor = os.path.join(folder, "anchor.json")
+    shutil.copy(database + ".head", anchor)
+    print(f"{n} records, {n_checkpoints} checkpoints")
+
+    half = n // 2
+    swap = "UPDATE audit_records SET id = -1 WHERE id = {0}; UPDATE audit_records SET id = {0} WHERE id = {1}; UPDATE audit_records SET id = {1} WHERE id = -1"
+    up = f"UPDATE audit_records SET id = -id WHERE id > {half}; UPDATE audit_records SET id = 1 - id WHERE id < 0; "
+    junk = "5, 'call_answered', NULL, NULL, '{{}}', zeroblob(32), zeroblob(32)".replace("{{}}", "{}")
+    # What is done, and a name that both must give to it.
+    cases = [
+        ("nothing", "SELECT 1", None),
+        ("delete one", f"DELETE FROM audit_records WHERE id = {half}", "missing"),
+        ("delete the first", "DELETE FROM audit_records WHERE id = 1", "missing"),
+        ("delete some", f"DELETE FROM audit_records WHERE id BETWEEN {half} AND {half + 5}", "missing"),
+        ("cut the tail", f"DELETE FROM audit_records WHERE id > {n - 3}", "truncated"),
+        ("delete all", "DELETE FROM audit_records", "truncated"),
+        ("swap two", swap.format(half, half + 9), "altered"),
+        ("swap neighbours", swap.format(half, half + 1), "altered"),
+        ("renumber one", f"UPDATE audit_records SET id = {n + 50} WHERE id = {half}", "altered"),
+        ("renumber one before the log", f"UPDATE audit_records SET id = -7 WHERE id = {half}", "altered"),
+        ("renumber the last", f"UPDATE audit_records SET id = {n + 50} WHERE id = {n}", "altered"),
+        ("renumber the rest", f"UPDATE audit_records SET id = id + 1000 WHERE id > {half}", "altered"),
+        ("insert at the end", f"INSERT INTO audit_records ({LIST}) VALUES ({n + 1}, {junk})", "inserted"),
+        ("insert before the first", f"INSERT INTO audit_records ({LIST}) VALUES (0, {junk})", "inserted"),
+        ("duplicate at the end", f"INSERT INTO audit_records ({LIST}) SELECT {n + 1}, {REST} FROM audit_records WHERE id = {half}", "inserted"),
+        ("insert in the middle", up + f"INSERT INTO audit_records ({LIST}) VALUES ({half + 1}, {junk})", "inserted"),
+        ("duplicate in the middle", up + f"INSERT INTO audit_records ({LIST}) SELECT {half + 1}, {REST} FROM audit_records WHERE id = {half}", "inserted"),
+        ("delete and close up", f"DELETE FROM audit_records WHERE id = {half}; UPDATE audit_records SET id = id - 1 WHERE id > {half}", "truncated"),
+        ("change three", f"UPDATE audit_records SET detail = '{{}}' WHERE id BETWEEN {half} AND {half + 2}", "altered"),
+        ("text becomes null", f"UPDATE audit_records SET call_sid = 'x' WHERE id = {half}", "altered"),
+        ("empty is not null", "UPDATE audit_records SET personal = x'' WHERE personal IS NULL AND id = 1", "altered"),
+        ("move the gate", f"UPDATE prune_gate SET through_id = {half}", "checkpoint_invalid"),
+        ("prune without a cut", f"UPDATE prune_gate SET through_id = {half}, through_hash = (SELECT hash FROM audit_records WHERE id = {half}); DELETE FROM audit_records WHERE id <= {half}", "checkpoint_invalid"),
+        ("a checkpoint as a cut", f"INSERT INTO audit_cuts (id, note, frontier) SELECT 1, note, frontier FROM audit_checkpoints WHERE id = {n_checkpoints}", "checkpoint_invalid"),
+        ("no checkpoints", "DELETE FROM audit_checkpoints", "checkpoint_invalid"),
+        ("no first checkpoint", "DELETE FROM audit_checkpoints WHERE id = 1", "checkpoint_invalid"),
+        ("the tail with its checkpoints", f"DELETE FROM audit_records WHERE id > {half}; DELETE FROM audit_checkpoints WHERE size > {half}", "rolled_back"),
+        ("another log", "UPDATE log_identity SET log_id = 'ffffffffffffffffffffffffffffffff'", "rolled_back"),
+    ]
+    for table, rows, columns, count in (
+        ("audit_records", n, COLUMNS, 120),
+        ("audit_checkpoints", n_checkpoints, ["id", "size", "note", "frontier"], 40),
+    ):
+        for _ in range(count):
+            cases.append(("flip", (table, chance.choice(columns), chance.randint(1, rows), chance.randrange(1000), chance.randrange(8)), "altered" if table == "audit_records" else "checkpoint_invalid"))
+
+    wrong = 0
+    judgements = 0
+    for name, what, expected in cases:
+        copy(base, victim)
+        db = sqlite3.connect(victim, isolation_level=None)
+        db.execute("PRAGMA ignore_check_constraints = ON")
+        if isinstance(what, tuple):
+            done = flip(db, *what)
+        else:
+            db.executescript(what)
+            done = True
+        db.close()
+        if not done:
+            continue
+        for extra in ([], ["--anchor", anchor]):
+            ours = judged([switchboard, "audit", "verify", "--json", "--database", victim, *extra])
+            theirs = judged([sys.executable, os.path.join(HERE, "verify_audit.py"), victim, *extra])
+            judgements += 1
+            names = {kind for kind, _ in ours}
+            is_named = not names if expected is None else expected in names
+            if ours != theirs or not is_named:
+                wrong += 1
+                print(f"{name} {what} {extra[:1]}: expected {expected}\n  switchboard  {ours}\n  verify_audit {theirs}")
+    shutil.rmtree(folder)
+    print(f"{judgements} judgements, {wrong} of them differ or miss the name")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -83,7 +83,8 @@ fn without_core_dumps() {
 /// Says why it does not start, and whether trying again may help.
 pub(super) fn refuse(error: StartError) -> Exit {
     let exit = match &error {
-        StartError::Store { source, .. } => exit_of(source),
+        StartError::Store { source, .. }
+        | StartError::Secret(SecretError::Database { source, .. }) => exit_of(source),
         StartError::Secret(
             SecretError::Missing { .. } | SecretError::Empty { .. } | SecretError::Exposed { .. },
         )

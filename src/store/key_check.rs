@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::migrations::STEPS;
 use super::vault::Vault;
 use super::{OpenError, audit_records, connection, open};
 
@@ -12,6 +13,8 @@ pub(super) fn is_sealed(path: &Path) -> Result<bool, OpenError> {
     if !open::exists(path)? {
         return Ok(false);
     }
+    // Refuses what is no database of ours, in its own words.
+    open::version_at(path, STEPS)?;
     let reader = connection::open_reader(path)?;
     Ok(kept(&reader)?.is_some())
 }

@@ -81,6 +81,8 @@ pub struct Signs {
     pub wal_bytes: Option<u64>,
     /// When the certificate that is served ends.
     pub certificate_ends: Option<Timestamp>,
+    /// Why there is no new certificate although one is due or was put there; `None` where nothing is wrong.
+    pub certificate_refused: Option<String>,
     /// Why the last changed configuration was refused; `None` where it was not.
     pub reload_refused: Option<String>,
     /// Why somebody should have called; the inner `None`: somebody has, or nobody had to.
@@ -115,7 +117,10 @@ pub fn findings<'t>(
     say(IncidentKind::WalTooLarge, known(signs.wal_bytes, wal));
     say(
         IncidentKind::CertificateExpiring,
-        known(signs.certificate_ends, |ends| certificate(ends, at)),
+        match &signs.certificate_refused {
+            Some(why) => Finding::Bad(format!("there is no new certificate: {why}")),
+            None => known(signs.certificate_ends, |ends| certificate(ends, at)),
+        },
     );
     say(
         IncidentKind::ConfigReloadRefused,

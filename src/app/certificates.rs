@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::clock::Clock;
 use crate::config::{Acme, Config};
+use crate::flow::Incidents;
 use crate::http::tls::{AcmeSettings, Certificates};
 use crate::lifecycle::Lifecycle;
 
@@ -40,18 +41,26 @@ pub(super) fn settings(acme: &Acme) -> AcmeSettings {
     }
 }
 
-/// Starts looking after it.
-pub(super) fn start(lifecycle: &Lifecycle, certificates: Arc<Certificates>, clock: Clock) {
-    let life = lifecycle.clone();
+/// Starts looking after it, where there is one.
+pub(super) fn start(
+    lifecycle: &Lifecycle,
+    certificates: Option<Arc<Certificates>>,
+    incidents: &Incidents,
+    clock: &Clock,
+) {
+    let Some(certificates) = certificates else {
+        return;
+    };
+    let (life, incidents, clock) = (lifecycle.clone(), incidents.clone(), clock.clone());
     let draining = lifecycle.draining();
     lifecycle.spawn("certificates", async move {
         loop {
-            show_expiry(&certificates);
+            tell(&certificates, &incidents);
             let looked = certificates.look_after(clock.now());
             let Some(rest) = draining.run_until_cancelled(looked).await else {
                 return;
             };
-            show_expiry(&certificates);
+            tell(&certificates, &incidents);
             if !life.pause(rest).await {
                 return;
             }
@@ -59,13 +68,19 @@ pub(super) fn start(lifecycle: &Lifecycle, certificates: Arc<Certificates>, cloc
     });
 }
 
+/// Shows how it stands: in the metrics, and to whoever opens incidents.
 #[expect(
     clippy::cast_precision_loss,
     reason = "seconds since 1970 fit for millions of years"
 )]
-fn show_expiry(certificates: &Certificates) {
-    if let Some(at) = certificates.expires_at() {
+pub(super) fn tell(certificates: &Certificates, incidents: &Incidents) {
+    let state = certificates.state();
+    if let Some(at) = state.expires_at {
         metrics::gauge!("switchboard_tls_certificate_expiry_timestamp_seconds")
             .set(at.as_second() as f64);
     }
+    incidents.certificate(
+        state.expires_at,
+        state.failure.map(|failure| failure.message),
+    );
 }

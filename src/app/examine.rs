@@ -9,7 +9,7 @@ use reqwest::header::DATE;
 use reqwest::tls::TlsInfo;
 
 use super::settings;
-use crate::config::{Acme, Config, PublicUrl, Tls};
+use crate::config::{Acme, Config, Email, PublicUrl, Tls};
 use crate::http::tls::{CertificateError, CertificateState, Certificates, kept, read_leaf};
 use crate::twilio::Verifier;
 
@@ -106,6 +106,12 @@ fn words(error: &reqwest::Error) -> String {
     }
     let words = words.join(": ");
     words.chars().take(300).collect()
+}
+
+/// Connects to the mail server and logs in; nothing is sent.
+pub async fn ask_mail_server(email: &Email) -> anyhow::Result<Result<(), String>> {
+    let answer = settings::mailer(email)?.probe().await;
+    Ok(answer.map_err(|error| error.to_string()))
 }
 
 /// The certificate under `[server.tls]`.

@@ -19,7 +19,9 @@ use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::admin::{self, Desk};
-pub use examine::{Reached, certificate_of_files, date_of, kept_certificate, reach, verifier};
+pub use examine::{
+    Reached, ask_mail_server, certificate_of_files, date_of, kept_certificate, reach, verifier,
+};
 pub use reload::say_warnings;
 use reload::{InForce, Rendering, changed_at_start};
 use tokio::sync::Mutex;
@@ -228,9 +230,7 @@ pub async fn start_with(
         clock.clone(),
     );
     lifecycle.spawn("prune", pruning);
-    if let Some(certificates) = &tls {
-        certificates::start(lifecycle, Arc::clone(certificates), clock.clone());
-    }
+    certificates::start(lifecycle, tls.clone(), &parts.holds.incidents, clock);
     let desk = Desk {
         store: store.clone(),
         edge: parts.edge.clone(),
@@ -298,6 +298,7 @@ impl Running {
     fn read_certificate_again(&self) {
         if let Some(certificates) = &self.certificates {
             certificates.look_at_files(self.clock.now());
+            certificates::tell(certificates, &self.parts.holds.incidents);
         }
     }
 

@@ -74,6 +74,7 @@ struct Said {
     #[expect(clippy::option_option, reason = "the outer one: nobody has said")]
     audit: Option<Option<String>>,
     certificate_ends: Option<Timestamp>,
+    certificate_refused: Option<String>,
 }
 
 impl Incidents {
@@ -170,9 +171,11 @@ impl Incidents {
         self.said().audit = Some(damage);
     }
 
-    /// The certificate that is served ends then.
-    pub fn certificate_ends(&self, ends: Option<Timestamp>) {
-        self.said().certificate_ends = ends;
+    /// The certificate that is served ends then, and why there is no new one, where there should be.
+    pub fn certificate(&self, ends: Option<Timestamp>, refused: Option<String>) {
+        let mut said = self.said();
+        said.certificate_ends = ends;
+        said.certificate_refused = refused;
     }
 
     /// Twilio called the fallback URL, for a reason that it gives as a number. Waits for nothing.
@@ -194,6 +197,9 @@ impl Incidents {
             signs.reload_refused.clone_from(&said.reload_refused);
             signs.audit.clone_from(&said.audit);
             signs.certificate_ends = said.certificate_ends;
+            signs
+                .certificate_refused
+                .clone_from(&said.certificate_refused);
         }
         let telling = self.shared.telling.load_full();
         let (told, changed) = {

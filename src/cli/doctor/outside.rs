@@ -19,6 +19,7 @@ pub(super) async fn findings(config: &Config, is_running: bool) -> anyhow::Resul
     let mut findings = vec![time(config, &clock).await?];
     findings.extend(public_url(config, is_running).await?);
     findings.extend(numbers(config, &clock, is_running).await?);
+    findings.push(mail(config).await?);
     let probe = app::braze(config, &clock)?.probe().await;
     findings.push(if probe.ok {
         Finding::well("braze", probe.message)
@@ -39,6 +40,28 @@ pub(super) async fn findings(config: &Config, is_running: bool) -> anyhow::Resul
         }
     }
     Ok(findings)
+}
+
+/// Whether the mail server lets us in.
+async fn mail(config: &Config) -> anyhow::Result<Finding> {
+    let check = "mail server";
+    let Some(email) = &config.alerts.email else {
+        return Ok(Finding::warning(
+            check,
+            "there is none: nobody is told of incidents by mail",
+            "fill in [alerts.email]",
+        ));
+    };
+    let server = format!("{}:{}", email.smtp.host, email.smtp.port);
+    Ok(match app::ask_mail_server(email).await? {
+        Ok(()) => Finding::well(check, format!("{server} lets us in")),
+        Err(why) => Finding::error(
+            check,
+            format!("{server}: {why}"),
+            "check host, port, TLS and login under [alerts.email]; `POST /api/v1/alerts/test` sends a test mail",
+        )
+        .for_now(),
+    })
 }
 
 /// Compares this machine's clock with those of Twilio and Braze.

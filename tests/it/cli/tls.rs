@@ -85,6 +85,10 @@ async fn files_that_cannot_be_served_leave_the_old_certificate_in_force() {
         );
         assert!(is_trusted(&served, &first).await, "{words}");
     }
+    let opened = served.event("alert.opened", 1).await;
+    assert_eq!(opened["kind"], "certificate_expiring", "{opened}");
+    let cause = opened["cause"].as_str().unwrap();
+    assert!(cause.contains("there is no new certificate: "), "{opened}");
     let second = issue(&place, 2048, true);
     served.signal("HUP");
     let taken = served.event("tls.reloaded", 1).await;

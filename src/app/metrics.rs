@@ -93,6 +93,10 @@ fn describe() {
     );
     describe_gauge!("switchboard_active_calls", "Calls in progress.");
     describe_gauge!(
+        "switchboard_records_unwritten",
+        "Audit records that are not in the database, by where they are: spool, memory, or the log lines only."
+    );
+    describe_gauge!(
         "switchboard_routing_paused",
         "1 while no dialer takes calls and callers are held."
     );

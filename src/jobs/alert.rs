@@ -9,7 +9,7 @@ use crate::alert::{DiskRoom, Signs, length};
 use crate::clock::Clock;
 use crate::flow::Incidents;
 use crate::lifecycle::Lifecycle;
-use crate::store::{Health, Store};
+use crate::store::{Balance, Store};
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -57,7 +57,7 @@ struct Look {
 impl Look {
     async fn look(&mut self) {
         let now = self.clock.instant();
-        self.signs.store = Some(failing(&self.store.health()));
+        self.signs.store = Some(self.store.health().problem());
         if is_due(&mut self.sizes_at, SIZES_EVERY, now) {
             self.measure().await;
         }
@@ -73,7 +73,7 @@ impl Look {
         self.incidents.look(self.signs.clone(), &self.store).await;
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "bytes as a gauge")]
+    #[expect(clippy::cast_precision_loss, reason = "bytes and counts as gauges")]
     async fn measure(&mut self) {
         let room = timeout(SIZES_PATIENCE, self.store.disk_room()).await;
         self.signs.disk = room.ok().flatten();
@@ -83,6 +83,15 @@ impl Look {
         }
         if let Some(bytes) = self.signs.wal_bytes {
             metrics::gauge!("switchboard_wal_bytes").set(bytes as f64);
+        }
+        let Balance {
+            spooled,
+            waiting,
+            lost,
+            ..
+        } = self.store.health().balance;
+        for (place, records) in [("spool", spooled), ("memory", waiting), ("log", lost)] {
+            metrics::gauge!("switchboard_records_unwritten", "place" => place).set(records as f64);
         }
         if let Ok((waiting, dead)) = self.store.count_messages().await {
             metrics::gauge!("switchboard_outbox_messages", "state" => "waiting")
@@ -120,19 +129,4 @@ fn is_due(last: &mut Option<Instant>, every: Duration, now: Instant) -> bool {
         *last = Some(now);
     }
     due
-}
-
-fn failing(health: &Health) -> Option<String> {
-    if !health.running {
-        return Some("the writer of the database has ended".to_owned());
-    }
-    health.failing_since?;
-    let why = health
-        .last_error
-        .as_deref()
-        .unwrap_or("it does not say why");
-    Some(format!(
-        "{why}; {} submissions wait in memory",
-        health.backlog
-    ))
 }

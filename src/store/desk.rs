@@ -57,6 +57,24 @@ pub struct Health {
     pub wal_bytes: u64,
 }
 
+impl Health {
+    /// Why somebody must look after the store; `None` while all is well.
+    pub fn problem(&self) -> Option<String> {
+        if !self.running {
+            return Some("the writer of the database has ended".to_owned());
+        }
+        let unaccounted = self.balance.unaccounted();
+        if unaccounted != 0 {
+            return Some(format!(
+                "{unaccounted} records are neither in the database nor in the spool, in memory or in the log"
+            ));
+        }
+        self.failing_since?;
+        let why = self.last_error.as_deref().unwrap_or("it does not say why");
+        Some(format!("{why}; {} records wait", self.backlog))
+    }
+}
+
 /// What arrives at the writer.
 pub(super) enum Message {
     /// Work.
@@ -417,46 +435,48 @@ impl Desk {
         });
         let (before, after) = done.head;
         let stored = u64::try_from(after.id - before.id).unwrap_or_default();
-        self.account.book(|balance| balance.stored += stored);
+        let (mut waited, mut spooled, mut repeated) = (0, 0, 0);
+        let (mut told, mut again) = (Vec::new(), Vec::new());
         for (item, outcome) in items.iter().zip(done.outcomes) {
             self.through = self.through.max(item.number);
-            self.conclude(item, outcome);
+            let n = item.n() as u64;
+            let is_repeat = match outcome {
+                Outcome::Written { .. } => false,
+                Outcome::Repeat => true,
+            };
+            if is_repeat {
+                repeated += n;
+            }
+            if let Some(entry) = self
+                .pending
+                .pop_front_if(|entry| entry.number == item.number)
+            {
+                waited += n;
+                told.push((entry.submission, outcome));
+            } else {
+                self.window
+                    .pop_front_if(|drawn| drawn.number == item.number);
+                spooled += n;
+                if is_repeat {
+                    again.push(item);
+                }
+            }
         }
-        self.tidy();
-    }
-
-    fn conclude(&mut self, item: &Item, outcome: Outcome) {
-        let n = item.n() as u64;
-        let repeated = match outcome {
-            Outcome::Written { .. } => 0,
-            Outcome::Repeat => n,
-        };
-        let is_in_memory = self
-            .pending
-            .front()
-            .is_some_and(|entry| entry.number == item.number);
-        if is_in_memory && let Some(entry) = self.pending.pop_front() {
-            self.account.book(|balance| {
-                balance.waiting -= n;
-                balance.repeated += repeated;
-            });
-            return entry.submission.committed(outcome);
-        }
-        if self
-            .window
-            .front()
-            .is_some_and(|drawn| drawn.number == item.number)
-        {
-            self.window.pop_front();
-        }
+        // In one step, so that no record is ever seen twice or nowhere.
         self.account.book(|balance| {
-            balance.spooled = balance.spooled.saturating_sub(n);
+            balance.stored += stored;
             balance.repeated += repeated;
+            balance.waiting -= waited;
+            balance.spooled = balance.spooled.saturating_sub(spooled);
         });
-        if repeated > 0 {
+        for (submission, outcome) in told {
+            submission.committed(outcome);
+        }
+        for item in again {
             // Set aside while the commit took its time: whoever submitted it has answered the caller since, and that is recorded.
             self.admit_again(item);
         }
+        self.tidy();
     }
 
     fn admit_again(&mut self, item: &Item) {

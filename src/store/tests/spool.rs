@@ -266,3 +266,31 @@ async fn the_ballast_is_there_from_the_start() {
     assert!(!store.health().ballast_missing);
     store.close().await;
 }
+
+#[tokio::test]
+async fn every_record_is_somewhere_at_every_moment() {
+    let home = Home::new();
+    let store = home.open();
+    let watched = store.clone();
+    let watch = tokio::task::spawn_blocking(move || {
+        let mut n = 0;
+        while watched.health().balance.stored < 400 {
+            assert_eq!(watched.health().balance.unaccounted(), 0);
+            n += 1;
+        }
+        n
+    });
+    for ms in 0..200 {
+        store.append(vec![service_record(ms)]).await.unwrap();
+    }
+    let lock = held(&home);
+    for ms in 200..400 {
+        spooled(&store, vec![service_record(ms)]).await;
+    }
+    drop(lock);
+    drained(&store).await;
+    assert!(watch.await.unwrap() > 100);
+    assert_eq!(store.health().problem(), None);
+    store.close().await;
+    assert!(store.health().problem().is_some());
+}

@@ -126,7 +126,7 @@ fn help_of(
 }
 
 /// Commands that the documents may name before every build has them; once a build has one, its flags count like any other's.
-const CONTRACT: [&str; 5] = ["audit", "backup", "erase", "prune", "restore"];
+const CONTRACT: [&str; 4] = ["backup", "erase", "export", "restore"];
 
 fn is_word(text: &str) -> bool {
     !text.is_empty()

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::{Progress, Refusal, Request};
+use crate::braze::Braze;
+use crate::phone::Caller;
 use crate::store::{PruneError, Pruner, Store};
 use crate::twilio::{Edge, Rejected};
 
@@ -17,6 +19,8 @@ pub struct Desk {
     pub edge: Edge,
     /// Deletes what is past retention.
     pub pruner: Pruner,
+    /// Remembers profiles of callers.
+    pub braze: Braze,
 }
 
 impl Desk {
@@ -33,6 +37,28 @@ impl Desk {
                 older_than_ms,
                 dry_run,
             } => self.prune(older_than_ms, dry_run, progress).await,
+            Request::Erase { caller } => self.erase(&caller).await,
+        }
+    }
+
+    async fn erase(&self, caller: &str) -> Result<serde_json::Value, Refusal> {
+        let caller = Caller::classify(caller);
+        let forget = async || {
+            if let Some(number) = caller.number() {
+                self.braze.invalidate(number).await;
+            }
+        };
+        forget().await;
+        let erased = self.store.erase(&caller).await;
+        // A look-up may have come in between.
+        forget().await;
+        match erased.map_err(|error| Refusal::failed(format!("{error:#}")))? {
+            Some(erased) => {
+                serde_json::to_value(erased).map_err(|error| Refusal::failed(error.to_string()))
+            }
+            None => Err(Refusal::request(
+                "a caller who hides the number is nobody in particular",
+            )),
         }
     }
 

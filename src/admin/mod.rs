@@ -30,6 +30,11 @@ pub enum Request {
         /// Delete nothing.
         dry_run: bool,
     },
+    /// Forget a person: a number, or whatever else a carrier calls a caller.
+    Erase {
+        /// The caller, as a carrier sends it.
+        caller: String,
+    },
 }
 
 /// What comes back, a line each.

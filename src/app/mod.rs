@@ -235,6 +235,7 @@ pub async fn start_with(
         store: store.clone(),
         edge: parts.edge.clone(),
         pruner: running.pruner.clone(),
+        braze: braze.clone(),
     };
     admin::start(lifecycle, &config.storage.path, desk);
     let canary = parts.canary.clone();
@@ -436,6 +437,11 @@ fn say_started(
         dialers = config.dialers.len(),
         "calls can come"
     );
+}
+
+/// The store of a configuration, for a command that works without the server. Fails while a server has it.
+pub fn store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
+    open_store(config, clock, &vault(config)?)
 }
 
 fn open_store(config: &Config, clock: &Clock, vault: &Vault) -> Result<Store, StartError> {

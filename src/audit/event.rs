@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Exchange, Pruned, RollbackAccepted, SigningKeyNamed, Standing};
+use super::{
+    Access, CallerErased, Exchange, Exported, Pruned, RollbackAccepted, SigningKeyNamed, Standing,
+};
 use crate::alert::{Notice, Occasion, Tested};
 use crate::call::{CallId, CallState, DialReport, Disposition, Found, LegReport, Status};
 use crate::handoff::{Certainty, Outcome};
@@ -188,6 +190,10 @@ pub enum Event {
     Pruned(Pruned),
     /// The log was rolled back, and somebody said that it is to go on from here.
     RollbackAccepted(RollbackAccepted),
+    /// A person was forgotten.
+    CallerErased(CallerErased),
+    /// Records left this machine with numbers in the clear.
+    Exported(Exported),
     /// The clock of the machine jumped; times before and after do not compare.
     ClockStepped {
         /// By how many milliseconds; negative where it went back.
@@ -426,6 +432,10 @@ pub enum Kind {
     Pruned,
     /// See [`Event::RollbackAccepted`].
     RollbackAccepted,
+    /// See [`Event::CallerErased`].
+    CallerErased,
+    /// See [`Event::Exported`].
+    Exported,
     /// See [`Event::ClockStepped`].
     ClockStepped,
     /// See [`Event::Accessed`].
@@ -434,7 +444,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -457,6 +467,8 @@ impl Kind {
         Self::SigningKeyNamed,
         Self::Pruned,
         Self::RollbackAccepted,
+        Self::CallerErased,
+        Self::Exported,
         Self::ClockStepped,
         Self::Accessed,
     ];
@@ -486,6 +498,8 @@ impl Kind {
             Self::SigningKeyNamed => "signing_key_named",
             Self::Pruned => "pruned",
             Self::RollbackAccepted => "rollback_accepted",
+            Self::CallerErased => "caller_erased",
+            Self::Exported => "exported",
             Self::ClockStepped => "clock_stepped",
             Self::Accessed => "accessed",
         }
@@ -518,6 +532,8 @@ impl Event {
             Self::SigningKeyNamed(_) => Kind::SigningKeyNamed,
             Self::Pruned(_) => Kind::Pruned,
             Self::RollbackAccepted(_) => Kind::RollbackAccepted,
+            Self::CallerErased(_) => Kind::CallerErased,
+            Self::Exported(_) => Kind::Exported,
             Self::ClockStepped { .. } => Kind::ClockStepped,
             Self::Accessed(_) => Kind::Accessed,
         }

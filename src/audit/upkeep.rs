@@ -33,6 +33,35 @@ pub struct Pruned {
     pub kinds: BTreeMap<String, u64>,
 }
 
+/// A person was forgotten: what was sealed for them can be read by nobody any more. Who it was is not said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerErased {
+    /// How many calls of theirs were known.
+    pub calls: u64,
+    /// How many answers to webhooks of those calls were deleted.
+    pub answers: u64,
+    /// Whether a profile was kept of them.
+    pub profile: bool,
+}
+
+/// Audit records left this machine with callers' numbers in the clear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exported {
+    /// The user of the operating system who asked for it, by number.
+    pub user: u32,
+    /// `jsonl` or `csv`.
+    pub format: String,
+    /// Records that happened at or after this; `None`: from the oldest on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Records that happened before this; `None`: to the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The call that was asked for; `None`: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+}
+
 /// The head that is kept beside the database was given up for what the database says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollbackAccepted {

@@ -5,11 +5,13 @@ mod check_config;
 mod completions;
 mod demo;
 mod doctor;
+mod erase;
 mod explain;
 mod init;
 mod key;
 mod man;
 mod migrate;
+mod offline;
 mod output;
 mod progress;
 mod prune;
@@ -76,6 +78,8 @@ enum Command {
     CheckConfig,
     /// Ask the world whether the appliance can do its work; changes nothing
     Doctor(doctor::Arguments),
+    /// Forget one person; the audit log still verifies
+    Erase(erase::Arguments),
     /// Show or change the version of the database schema
     Migrate(migrate::Arguments),
     /// Test the connection to a dialer; no call is placed
@@ -144,6 +148,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Demo(arguments) => demo::run(arguments, global),
         Command::CheckConfig => check_config::run(global),
         Command::Doctor(arguments) => doctor::run(arguments, global),
+        Command::Erase(arguments) => erase::run(arguments, global),
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => test_dialer::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),

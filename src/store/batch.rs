@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::callers::{Sealed, Sealer};
 use super::error::is_own_fault;
 use super::submission::{Effect, Outcome, PreparedRecord, Work};
 use super::{
-    alerting, audit_records, calls, checkpoints, connection, dialer_states, outbox, profiles,
-    prune, spool_mark,
+    alerting, audit_records, calls, checkpoints, connection, dialer_states, erase, outbox,
+    profiles, prune, spool_mark, submission,
 };
-use crate::audit::Link;
+use crate::audit::{CallerErased, Event, Link, Record};
 
 /// A submission on its way into the database.
 #[derive(Clone)]
@@ -148,6 +149,14 @@ impl Batch<'_> {
             Work::DeleteProfile(phone) => {
                 profiles::delete(self.connection, self.sealer.vault(), phone)?;
             }
+            Work::Erase { identity, now } => {
+                self.sealer.forget();
+                let erased = erase::forget(self.connection, *identity)?;
+                if let Some(erased) = erased {
+                    self.append(&[self.act(erased, *now)?])?;
+                }
+                return Ok(Outcome::Erased(erased));
+            }
             Work::Beat => connection::touch(self.connection)?,
             Work::Checkpoint(new) => checkpoints::write(self.connection, new)?,
             Work::ChangeAlerts { changes, now } => {
@@ -161,6 +170,13 @@ impl Batch<'_> {
             first_id,
             last_id: self.head.id,
         })
+    }
+
+    fn act(&self, erased: CallerErased, now: i64) -> rusqlite::Result<PreparedRecord> {
+        let invalid = |error| rusqlite::Error::ToSqlConversionFailure(error);
+        let at = Timestamp::from_millisecond(now).map_err(|error| invalid(error.into()))?;
+        let record = Record::of_service(at, Event::CallerErased(erased));
+        submission::prepare(record, self.sealer.vault()).map_err(|error| invalid(error.into()))
     }
 
     fn seal(&mut self, record: &PreparedRecord) -> rusqlite::Result<Option<Sealed>> {

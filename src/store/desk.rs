@@ -435,7 +435,7 @@ impl Desk {
         });
         let (before, after) = done.head;
         let stored = u64::try_from(after.id - before.id).unwrap_or_default();
-        let (mut waited, mut spooled, mut repeated) = (0, 0, 0);
+        let (mut waited, mut spooled, mut repeated, mut acts) = (0, 0, 0, 0);
         let (mut told, mut again) = (Vec::new(), Vec::new());
         for (item, outcome) in items.iter().zip(done.outcomes) {
             self.through = self.through.max(item.number);
@@ -443,6 +443,11 @@ impl Desk {
             let is_repeat = match outcome {
                 Outcome::Written { .. } => false,
                 Outcome::Repeat => true,
+                Outcome::Erased(erased) => {
+                    // The act is recorded by the writer: only it knows what there was.
+                    acts += u64::from(erased.is_some());
+                    false
+                }
             };
             if is_repeat {
                 repeated += n;
@@ -464,6 +469,7 @@ impl Desk {
         }
         // In one step, so that no record is ever seen twice or nowhere.
         self.account.book(|balance| {
+            balance.accepted += acts;
             balance.stored += stored;
             balance.repeated += repeated;
             balance.waiting -= waited;

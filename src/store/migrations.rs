@@ -61,6 +61,13 @@ pub(super) const STEPS: &[Step] = &[
         carry: None,
         down: INCIDENTS_DOWN,
     },
+    Step {
+        version: 6,
+        name: "views for people with an SQL tool",
+        up: VIEWS,
+        carry: None,
+        down: "DROP VIEW health_status; DROP VIEW api_exchanges; DROP VIEW routing_decisions;",
+    },
 ];
 
 const FIRST: &str = "
@@ -473,4 +480,70 @@ DROP TABLE incidents;
 CREATE INDEX idx_audit_records_kind
 ON audit_records (kind)
 WHERE kind IN ('incident_opened', 'incident_resolved');
+";
+
+const VIEWS: &str = "
+-- For people with an SQL tool: what was decided for each call, and why. Nothing in it names a caller.
+CREATE VIEW routing_decisions AS
+SELECT
+    id AS record_id,
+    strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch') AS decided_at,
+    call_sid AS call_id,
+    json_extract(detail, '$.door') AS door,
+    json_extract(detail, '$.caller') AS caller,
+    json_extract(detail, '$.decision.tier') AS tier,
+    json_extract(detail, '$.decision.score') AS score,
+    json_extract(detail, '$.decision.rule') AS rule,
+    json_extract(detail, '$.decision.reason') AS reason,
+    json_extract(detail, '$.decision.ruleset') AS ruleset,
+    json_extract(detail, '$.decision.plan.dialers') AS plan,
+    json_extract(detail, '$.decision.plan.skipped') AS skipped,
+    json_extract(detail, '$.facts.lookup') AS lookup,
+    json_extract(detail, '$.decision.trace') AS trace
+FROM audit_records
+WHERE kind = 'call_decided';
+
+-- Every API request to Braze and the dialers with its answer, redacted.
+CREATE VIEW api_exchanges AS
+SELECT
+    record_id,
+    strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch') AS recorded_at,
+    call_id,
+    json_extract(exchange, '$.service') AS service,
+    attempt,
+    json_extract(exchange, '$.method') AS method,
+    json_extract(exchange, '$.url') AS url,
+    json_extract(exchange, '$.status') AS status,
+    json_extract(exchange, '$.error') AS error,
+    json_extract(exchange, '$.elapsed_ms') AS elapsed_ms,
+    json_extract(exchange, '$.request') AS request,
+    json_extract(exchange, '$.response') AS response
+FROM (
+    SELECT
+        id AS record_id, created_at, call_sid AS call_id, 1 AS attempt,
+        json_extract(detail, '$.lookup_exchange') AS exchange
+    FROM audit_records
+    WHERE kind = 'call_decided' AND json_extract(detail, '$.lookup_exchange') IS NOT NULL
+    UNION ALL
+    SELECT
+        audit_records.id, audit_records.created_at, audit_records.call_sid,
+        json_extract(audit_records.detail, '$.attempt'), each.value
+    FROM audit_records, json_each(audit_records.detail, '$.exchanges') AS each
+    WHERE audit_records.kind = 'handoff_concluded'
+);
+
+-- Every change of a dialer's state and of Braze's; `is_current` is 1 in the last one of each.
+CREATE VIEW health_status AS
+SELECT
+    id AS record_id,
+    strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch') AS changed_at,
+    json_extract(detail, '$.service') AS service,
+    json_extract(detail, '$.from') AS previous_state,
+    json_extract(detail, '$.to') AS state,
+    json_extract(detail, '$.cause') AS cause,
+    json_extract(detail, '$.standing.drained.by') AS drained_by,
+    json_extract(detail, '$.standing.open.until') AS open_until,
+    row_number() OVER (PARTITION BY json_extract(detail, '$.service') ORDER BY id DESC) = 1 AS is_current
+FROM audit_records
+WHERE kind = 'health_changed';
 ";

@@ -16,6 +16,7 @@ mod column;
 mod connection;
 mod desk;
 mod dialer_states;
+mod erase;
 mod error;
 mod examine;
 mod found;
@@ -57,6 +58,7 @@ pub use alerting::IncidentWithMessages;
 pub use audit_records::{RawRecord, StoredRecord};
 pub use calls::StoredCall;
 pub use desk::Health;
+pub use erase::Erased;
 pub use error::{OpenError, StoreError};
 pub use examine::{Chain, Examination, Integrity, examine};
 pub use head_file::{head_path, read_head};
@@ -293,7 +295,7 @@ impl Store {
     pub async fn append(&self, records: Vec<Record>) -> Result<Appended, StoreError> {
         match self.submit(Work::Append(self.prepare(records)?)).await? {
             Outcome::Written { first_id, last_id } => Ok(Appended { first_id, last_id }),
-            Outcome::Repeat => Err(StoreError::Closed),
+            Outcome::Repeat | Outcome::Erased(_) => Err(StoreError::Closed),
         }
     }
 
@@ -315,6 +317,7 @@ impl Store {
         match self.submit(work).await? {
             Outcome::Written { .. } => Ok(Opened::First),
             Outcome::Repeat => Ok(Opened::Repeat),
+            Outcome::Erased(_) => Err(StoreError::Closed),
         }
     }
 

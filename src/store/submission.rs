@@ -12,10 +12,10 @@ use super::checkpoints::NewCheckpoint;
 use super::outbox::{About, ToSend};
 use super::profiles::StoredProfile;
 use super::prune::Slice;
-use super::vault::{Purpose, Vault};
+use super::vault::{Identity, Purpose, Vault};
 use super::{StoreError, answers, calls, legs};
 use crate::alert::{Notice, Occasion};
-use crate::audit::{Event, Kind, Record, ServiceState};
+use crate::audit::{CallerErased, Event, Kind, Record, ServiceState};
 use crate::call::CallId;
 use crate::phone::E164;
 
@@ -69,6 +69,8 @@ pub(super) enum Work {
     },
     /// A profile to forget.
     DeleteProfile(E164),
+    /// A person to forget, at this time.
+    Erase { identity: Identity, now: i64 },
     /// Nothing but a commit that reaches the disk.
     Beat,
     /// What was signed.
@@ -90,6 +92,8 @@ pub(super) enum Outcome {
     Written { first_id: i64, last_id: i64 },
     /// Its call was there already, and nothing was written.
     Repeat,
+    /// The person is forgotten; `None` where nothing was known of them, and nothing was written.
+    Erased(Option<CallerErased>),
 }
 
 /// The answer to a submission.
@@ -172,6 +176,7 @@ impl Work {
             Self::Open(records) | Self::Append(records) => records,
             Self::SaveProfiles { .. }
             | Self::DeleteProfile(_)
+            | Self::Erase { .. }
             | Self::Beat
             | Self::ChangeAlerts { .. }
             | Self::Checkpoint(_)
@@ -187,6 +192,7 @@ impl Work {
             Self::Open(_) | Self::Append(_) => true,
             Self::SaveProfiles { .. }
             | Self::DeleteProfile(_)
+            | Self::Erase { .. }
             | Self::Beat
             | Self::ChangeAlerts { .. }
             | Self::Checkpoint(_)
@@ -322,6 +328,8 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         | Event::SigningKeyNamed(_)
         | Event::Pruned(_)
         | Event::RollbackAccepted(_)
+        | Event::CallerErased(_)
+        | Event::Exported(_)
         | Event::ClockStepped { .. }
         | Event::Accessed(_) => Effect::None,
     })

@@ -11,6 +11,7 @@ mod commands;
 mod doctor;
 mod exits;
 mod init;
+mod privacy;
 mod serve;
 mod systemd;
 mod tls;

@@ -199,3 +199,192 @@ async fn a_caller_is_seen_once_a_day_at_most() {
     }
     store.close().await;
 }
+
+#[tokio::test]
+async fn an_erased_caller_is_noise_everywhere_and_the_chain_holds() {
+    let home = Home::new();
+    let store = home.open();
+    // Enough people for pages to be split, some of them erased.
+    for n in 0..600 {
+        ring(
+            &store,
+            &format!("CAother{n}"),
+            &format!("+4930{:07}", n * 7_919),
+            n,
+        )
+        .await;
+    }
+    ring(&store, "CA1", CALLER, 700).await;
+    ring(&store, "CA2", "sip:+4915112345650@pbx.example.com", 710).await;
+    let profile = StoredProfile {
+        phone: E164::parse(CALLER).unwrap(),
+        external_id: Some("customer-4711".into()),
+        profile: None,
+        fetched_at: at(0),
+        changed_at: None,
+    };
+    store.save_profiles(vec![profile]).await.unwrap();
+    for n in 600..900 {
+        ring(
+            &store,
+            &format!("CAother{n}"),
+            &format!("+4930{:07}", n * 7_919),
+            n,
+        )
+        .await;
+    }
+    let row: (i64, Vec<u8>, Vec<u8>) = home
+        .stranger()
+        .query_row(
+            "SELECT callers.id, salt, identity_hash FROM callers JOIN calls ON caller_id = callers.id WHERE sid = 'CA1'",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .unwrap();
+    let has = |home: &Home, part: &[u8]| bytes(home).windows(part.len()).any(|found| found == part);
+    assert!(has(&home, &row.1) && has(&home, &row.2));
+
+    let erased = store
+        .erase(&Caller::classify(CALLER))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((erased.erased, erased.calls, erased.answers), (true, 2, 2));
+    assert!(erased.profile && erased.wal_emptied, "{erased:?}");
+    assert!(!has(&home, &row.1), "the salt is still in a file");
+    assert!(!has(&home, &row.2), "the keyed hash is still in a file");
+    assert!(store.profiles(10).await.unwrap().is_empty());
+    assert!(
+        store
+            .calls_of(&Caller::classify(CALLER), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    for call in ["CA1", "CA2"] {
+        let call = call_id(call);
+        assert!(
+            store
+                .call(&call)
+                .await
+                .unwrap()
+                .unwrap()
+                .personal
+                .is_erased()
+        );
+        assert_eq!(store.answer(&call, "inbound").await.unwrap(), None);
+        for record in store.records_of_call(&call).await.unwrap() {
+            assert!(record.personal.is_none_or(|personal| personal.is_erased()));
+        }
+    }
+    let other = store.call(&call_id("CAother1")).await.unwrap().unwrap();
+    assert_eq!(other.personal.caller.as_deref(), Some("+49300007919"));
+    let records = verified(&store).await;
+    let last = records.last().unwrap();
+    assert_eq!(last.kind, "caller_erased");
+    assert_eq!(last.detail, r#"{"calls":2,"answers":2,"profile":true}"#);
+    assert_eq!(store.health().balance.unaccounted(), 0);
+
+    let again = store
+        .erase(&Caller::classify(CALLER))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(!again.erased, "there is nothing more to erase");
+    assert_eq!(verified(&store).await.len(), records.len());
+    assert!(
+        store
+            .erase(&Caller::classify("anonymous"))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    // Who rings again is somebody new.
+    ring(&store, "CA3", CALLER, 1_000).await;
+    let calls = store.calls_of(&Caller::classify(CALLER), 10).await.unwrap();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].personal.caller.as_deref(), Some(CALLER));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_was_erased_goes_on_without_a_number() {
+    let home = Home::new();
+    let store = home.open();
+    ring(&store, "CA1", CALLER, 0).await;
+    store.erase(&Caller::classify(CALLER)).await.unwrap();
+    let stored = store.call(&call_id("CA1")).await.unwrap().unwrap();
+    assert_eq!(stored.personal.caller(), Caller::Withheld);
+    let mut next = answered(&call_id("CA1"), "dial-1", "<Response/>", over(), 5);
+    next.personal.as_mut().unwrap().caller = Some(String::new());
+    store.append(vec![next]).await.unwrap();
+    let answer = store.answer(&call_id("CA1"), "dial-1").await.unwrap();
+    assert_eq!(answer.as_deref(), Some("<Response/>"));
+    let stored = store.call(&call_id("CA1")).await.unwrap().unwrap();
+    assert!(stored.personal.is_erased());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_views_tell_what_was_decided_asked_and_changed() {
+    let home = Home::new();
+    let store = home.open();
+    ring(&store, "CA1", CALLER, 0).await;
+    let event = Event::HandoffConcluded(Box::new(crate::audit::Attempt {
+        dialer: dialer("dialfire"),
+        attempt: 2,
+        outcome: crate::handoff::Outcome::Accepted { reference: None },
+        exchanges: vec![crate::audit::Exchange {
+            service: "dialfire".into(),
+            method: "POST".into(),
+            url: "https://api.dialfire.com/x".into(),
+            status: Some(201),
+            error: None,
+            elapsed_ms: 12.5,
+            request: None,
+            response: Some(serde_json::json!({"ok": true})),
+        }],
+    }));
+    let health = |to: &str| Event::HealthChanged {
+        service: "dialfire".into(),
+        from: "closed".into(),
+        to: to.into(),
+        cause: "a probe failed".into(),
+        standing: crate::audit::Standing::default(),
+    };
+    store
+        .append(vec![
+            Record::of_call(at(2), &call_id("CA1"), event),
+            Record::of_service(at(3), health("open")),
+            Record::of_service(at(4), health("half_open")),
+        ])
+        .await
+        .unwrap();
+    store.close().await;
+    let stranger = home.stranger();
+    let rows = |sql: &str| -> Vec<String> {
+        let mut statement = stranger.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    assert_eq!(
+        rows(
+            "SELECT call_id || ' ' || tier || ' ' || score || ' ' || reason || ' ' || plan || ' ' || caller FROM routing_decisions"
+        ),
+        ["CA1 hot 87.5 rule_matched [\"dialfire\",\"zendesk\"] +*********50"]
+    );
+    assert_eq!(
+        rows(
+            "SELECT service || ' ' || attempt || ' ' || status || ' ' || elapsed_ms || ' ' || response FROM api_exchanges"
+        ),
+        ["dialfire 2 201 12.5 {\"ok\":true}"]
+    );
+    assert_eq!(
+        rows(
+            "SELECT service || ' ' || previous_state || ' ' || state || ' ' || is_current FROM health_status ORDER BY record_id"
+        ),
+        ["dialfire closed open 0", "dialfire closed half_open 1"]
+    );
+    let times = rows("SELECT decided_at FROM routing_decisions");
+    assert_eq!(times, ["2026-09-21T14:13:20.000Z"]);
+}

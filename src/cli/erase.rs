@@ -1,0 +1,109 @@
+//! `switchboard erase`: forgets one person; the audit log still verifies.
+
+use super::{Exit, Global, load, offline, output, runtime};
+use crate::admin::{self, AskError, Request};
+use crate::app;
+use crate::clock::Clock;
+use crate::phone::Caller;
+use crate::store::Erased;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The person: a number with its country code, or a SIP address as calls bring it
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    caller: String,
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    let caller = written_plainly(&arguments.caller);
+    match Caller::classify(&caller) {
+        Caller::Number(_) | Caller::Sip { .. } | Caller::Client(_) => {}
+        Caller::National(_) => {
+            output::complain(
+                "the country code is not known: write the number as +4930123456; erased is what was recorded in exactly this form",
+            );
+        }
+        Caller::Withheld | Caller::Unreadable(_) => {
+            output::complain("this is no number: write it as +4930123456");
+            return Ok(Exit::Usage);
+        }
+    }
+    let loaded = match load(global) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let path = &loaded.config.storage.path;
+    if !path.exists() {
+        output::complain(&format!("there is no database at {}", path.display()));
+        return Ok(Exit::Failed);
+    }
+    let request = Request::Erase {
+        caller: caller.clone(),
+    };
+    let erased = match admin::ask(path, &request, |_| {}) {
+        Ok(document) => serde_json::from_value(document)?,
+        Err(AskError::Nobody { .. }) => {
+            let store = match app::store(&loaded.config, &Clock::system()) {
+                Ok(store) => store,
+                Err(error) => return Ok(super::serve::refuse(error)),
+            };
+            let erased = runtime()?.block_on(async {
+                let erased = store.erase(&Caller::classify(&caller)).await;
+                store.close().await;
+                erased
+            })?;
+            erased.unwrap_or_default()
+        }
+        Err(error) => return Ok(offline::refused(error)),
+    };
+    advise(&erased);
+    if global.json {
+        output::document(&erased)?;
+    } else if erased.erased {
+        output::line(&format!(
+            "erased: {} calls, {} answers{}",
+            erased.calls,
+            erased.answers,
+            if erased.profile { ", a profile" } else { "" }
+        ));
+    } else {
+        output::line("nothing was known of this caller");
+    }
+    Ok(if erased.wal_emptied {
+        Exit::Done
+    } else {
+        Exit::TryAgain
+    })
+}
+
+/// What is left to do by hand.
+fn advise(erased: &Erased) {
+    if !erased.wal_emptied {
+        output::complain(
+            "another program reads the database for long, so that old pages stay in its write-ahead log: end that program, and erase again",
+        );
+    }
+    for copy in &erased.copies {
+        output::complain(&format!(
+            "{} is a copy from before a migration and still knows the callers of its time: delete it when it is not needed any more",
+            copy.display()
+        ));
+    }
+    if erased.erased {
+        output::complain(
+            "backups that were made before still know this caller; so do records from before schema version 4, until retention takes them",
+        );
+    }
+}
+
+/// A number as people write it, with blanks and brackets. Nothing is guessed: without its country code it stays as it is.
+fn written_plainly(text: &str) -> String {
+    let text = text.trim();
+    if text.starts_with('+') {
+        text.chars()
+            .filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.' | '/' | '\u{a0}'))
+            .collect()
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,163 @@
+//! Forgetting one person: their salt is destroyed, and with it the key to everything that was sealed for them. The audit log keeps the
+//! sealed bytes, which are noise from then on, so that it still verifies.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use super::submission::{Outcome, Work};
+use super::vault::Identity;
+use super::{Store, StoreError, connection};
+use crate::audit::CallerErased;
+use crate::phone::Caller;
+
+/// The index of so many callers is made anew with each erasure, so that no unused part of a page keeps the hash. Above, that would hold calls up.
+const FEW: i64 = 20_000;
+/// How long one attempt to empty the write-ahead log may hold the writer up.
+const CHECKPOINT_BUSY: Duration = Duration::from_millis(100);
+/// How often it is tried: readers may be in the way for a moment.
+const CHECKPOINTS: u32 = 40;
+
+/// What became of an erasure: the document that `erase --json` prints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erased {
+    /// False where nothing was known of this person.
+    pub erased: bool,
+    /// How many calls of theirs were known.
+    pub calls: u64,
+    /// How many answers to webhooks of those calls were deleted.
+    pub answers: u64,
+    /// Whether a profile was kept of them.
+    pub profile: bool,
+    /// False where somebody who reads the database for long kept its write-ahead log from being emptied: its old pages go when that ends.
+    pub wal_emptied: bool,
+    /// Copies of the database beside it, from before migrations. They still know the person.
+    pub copies: Vec<PathBuf>,
+}
+
+impl Store {
+    /// Forgets a caller, then empties the write-ahead log. `None` for a caller whose number is withheld: that is nobody in particular.
+    pub async fn erase(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
+        let Some(identity) = self.0.vault.identity(caller) else {
+            return Ok(None);
+        };
+        let now = self.0.clock.now().as_millisecond();
+        let Outcome::Erased(found) = self.submit(Work::Erase { identity, now }).await? else {
+            return Err(StoreError::Closed);
+        };
+        let path = self.0.path.clone();
+        let clock = self.0.clock.clone();
+        let unavailable = |error: tokio::task::JoinError| StoreError::Unavailable(error.into());
+        let mut is_wal_empty = false;
+        for _ in 0..CHECKPOINTS {
+            let path = path.clone();
+            let emptied = tokio::task::spawn_blocking(move || empty_wal(&path)).await;
+            is_wal_empty = emptied.map_err(unavailable)?;
+            if is_wal_empty {
+                break;
+            }
+            clock.wait(CHECKPOINT_BUSY).await;
+        }
+        Ok(Some(Erased {
+            erased: found.is_some(),
+            calls: found.map_or(0, |found| found.calls),
+            answers: found.map_or(0, |found| found.answers),
+            profile: found.is_some_and(|found| found.profile),
+            wal_emptied: is_wal_empty,
+            copies: copies(&path),
+        }))
+    }
+}
+
+fn empty_wal(path: &Path) -> bool {
+    connection::open_writer(path, CHECKPOINT_BUSY)
+        .and_then(|connection| Ok(connection::checkpoint(&connection, CHECKPOINT_BUSY)?))
+        .unwrap_or(false)
+}
+
+/// The copies that migrations have left beside the database.
+fn copies(database: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (database.parent(), database.file_name()) else {
+        return Vec::new();
+    };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let begin = format!("{}.v", name.to_string_lossy());
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with(&begin) && name.ends_with(".bak")
+        })
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Destroys the salt of a person and whatever the projections hold of them; gives what there was. What is deleted is overwritten.
+pub(super) fn forget(
+    connection: &Connection,
+    identity: Identity,
+) -> rusqlite::Result<Option<CallerErased>> {
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    let forgotten = forget_securely(connection, identity);
+    connection.pragma_update(None, "secure_delete", "FAST")?;
+    forgotten
+}
+
+fn forget_securely(
+    connection: &Connection,
+    identity: Identity,
+) -> rusqlite::Result<Option<CallerErased>> {
+    let row: Option<i64> = super::callers::find(connection, identity)?;
+    let profiles = connection.execute(
+        "DELETE FROM profiles WHERE identity_hash = ?1",
+        [identity.0],
+    )?;
+    let Some(row) = row else {
+        return Ok((profiles > 0).then_some(CallerErased {
+            calls: 0,
+            answers: 0,
+            profile: true,
+        }));
+    };
+    let answers = connection.execute(
+        "DELETE FROM answers WHERE call_id IN (SELECT id FROM calls WHERE caller_id = ?1)",
+        [row],
+    )?;
+    let calls = connection.execute(
+        "UPDATE calls SET personal = NULL, caller_id = NULL WHERE caller_id = ?1",
+        [row],
+    )?;
+    // In place and of the same length: wherever the rest of the page goes, it takes nothing of this row along.
+    connection.execute(
+        "UPDATE callers SET salt = zeroblob(32), identity_hash = randomblob(32) WHERE id = ?1",
+        [row],
+    )?;
+    connection.execute("DELETE FROM callers WHERE id = ?1", [row])?;
+    let more: Option<i64> = connection
+        .query_row(
+            "SELECT id FROM callers LIMIT 1 OFFSET ?1",
+            params![FEW],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if more.is_none() {
+        connection.execute_batch("REINDEX idx_callers_identity_hash")?;
+    }
+    Ok(Some(CallerErased {
+        calls: calls as u64,
+        answers: answers as u64,
+        profile: profiles > 0,
+    }))
+}

@@ -1,0 +1,197 @@
+//! What stays in the files of those who call, and what does not.
+
+use std::fs;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use switchboard::simulator::faults::Fault;
+use switchboard::simulator::twilio::Call;
+
+use super::Place;
+use super::serve::Served;
+use crate::world::{CALLED, COLD, HOT};
+
+/// Everything in the files of the database, but for the secret.
+fn files(place: &Place) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(place.directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name.contains(".db") && path.is_file() {
+            found.push((name, fs::read(&path).unwrap()));
+        }
+    }
+    assert!(found.len() > 1, "{found:?}");
+    found
+}
+
+/// A number in every form in which software writes numbers.
+fn forms(number: &str) -> Vec<Vec<u8>> {
+    let digits = number.trim_start_matches('+');
+    let mut forms = vec![
+        digits.to_owned(),
+        hex::encode(digits),
+        hex::encode_upper(digits),
+        digits
+            .bytes()
+            .map(|digit| format!("{digit:02x}"))
+            .collect::<Vec<_>>()
+            .join(" "),
+        // Without its country code.
+        digits[2..].to_owned(),
+    ];
+    // The middle of each of the three ways in which base64 can fall on it.
+    for offset in 0..3 {
+        let text = format!("{}{digits}", "?".repeat(offset));
+        let encoded = STANDARD.encode(text);
+        forms.push(encoded[4..encoded.len() - 4].to_owned());
+    }
+    let mut forms: Vec<Vec<u8>> = forms.into_iter().map(String::into_bytes).collect();
+    forms.push(digits.encode_utf16().flat_map(u16::to_le_bytes).collect());
+    forms
+}
+
+fn assert_absent(place: &Place, what: &[&str]) {
+    for (name, bytes) in files(place) {
+        for text in what {
+            for form in forms(text) {
+                let at = bytes.windows(form.len()).position(|found| found == form);
+                let shown = String::from_utf8_lossy(&form);
+                assert_eq!(at, None, "{text} as {shown} in {name}");
+            }
+        }
+    }
+}
+
+fn with_a_third_dialer(place: &Place) {
+    let text = place.text();
+    let third = format!(
+        "\n[dialers.other]\nkind = \"http\"\nconnect = \"+4930333333\"\nurl = \"{}\"\nprobe_every = \"1h\"\n\
+         body = {{ phone_number = \"{{caller}}\", note = \"call of {{caller}} to {{called}}\", call_sid = \"{{call_sid}}\" }}\n",
+        place.outside.http_dialer.calls_url()
+    );
+    let at = text.find("[dialers.dialfire]").unwrap();
+    place.configure(&format!("{}{third}\n{}", &text[..at], &text[at..]));
+}
+
+async fn ring(place: &Place, from: &str) {
+    let result = place.outside.twilio.call(Call::new(from, CALLED)).await;
+    assert_eq!(result.violations, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_names_a_caller_whatever_the_dialers_and_braze_answer() {
+    let place = Place::new();
+    with_a_third_dialer(&place);
+    let mut served = Served::start(&place).await;
+    ring(&place, HOT).await;
+    ring(&place, COLD).await;
+    ring(&place, "sip:+491700000090@pbx.example.com").await;
+    // Every dialer refuses with the number in its answer, one after another.
+    place.outside.dialfire.faults().standing(Fault::status(500));
+    ring(&place, HOT).await;
+    place.outside.zendesk.faults().standing(Fault::status(422));
+    ring(&place, HOT).await;
+    served.event("call.routed", 5).await;
+    assert_absent(&place, &[HOT, COLD]);
+    for (name, bytes) in files(&place) {
+        for text in ["ext-4917", "Jane", "pbx.example.com"] {
+            let is_there = bytes
+                .windows(text.len())
+                .any(|found| found == text.as_bytes());
+            assert!(!is_there, "{text} in {name}");
+        }
+    }
+    served.signal("TERM");
+    assert_eq!(served.end().await.0, Some(0));
+    assert_absent(&place, &[HOT, COLD]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_is_erased_beside_the_running_server_and_without_it() {
+    let place = Place::new();
+    let served = Served::start(&place).await;
+    ring(&place, HOT).await;
+    ring(&place, HOT).await;
+    ring(&place, COLD).await;
+    let spaced = "+49 170 0000-090";
+    let ran = place
+        .run(&["erase", "--caller", spaced, "--json"])
+        .await
+        .exits(0);
+    let document = ran.json();
+    assert_eq!(document["erased"], true, "{document}");
+    assert_eq!(document["calls"], 2, "{document}");
+    assert_eq!(document["wal_emptied"], true, "{document}");
+    assert!(!ran.stderr.contains("1700000090"), "{}", ran.stderr);
+    assert_absent(&place, &[HOT]);
+    let again = place
+        .run(&["erase", "--caller", HOT, "--json"])
+        .await
+        .exits(0);
+    assert_eq!(again.json()["erased"], false);
+    // Whoever rings again is served as before, and is somebody new.
+    ring(&place, HOT).await;
+    served.signal("TERM");
+    assert_eq!(served.end().await.0, Some(0));
+
+    let offline = place
+        .run(&["erase", "--caller", HOT, "--json"])
+        .await
+        .exits(0);
+    assert_eq!(offline.json()["calls"], 1, "{offline:?}");
+    let text = place.run(&["erase", "--caller", COLD]).await.exits(0);
+    assert!(text.stdout.starts_with("erased: 1 calls"), "{text:?}");
+    let replayed = place
+        .run(&["replay", "--since", "1h", "--json"])
+        .await
+        .exits(0);
+    assert_eq!(replayed.json()["replayed"], 4);
+    assert_absent(&place, &[HOT, COLD]);
+}
+
+#[tokio::test]
+async fn nobody_is_erased_who_is_nobody_and_nothing_where_nothing_is() {
+    let place = Place::new();
+    for caller in ["anonymous", "", "x y"] {
+        place.run(&["erase", "--caller", caller]).await.exits(2);
+    }
+    place.run(&["erase", "--caller", HOT]).await.exits(1);
+    assert!(!place.path("switchboard.db").exists());
+}
+
+#[tokio::test]
+async fn a_lost_secret_is_not_replaced_and_another_one_is_refused() {
+    let place = Place::new();
+    place.run(&["migrate", "up"]).await.exits(0);
+    let secret = place.path("switchboard.db.secret");
+    let aside = place.path("kept");
+    fs::rename(&secret, &aside).unwrap();
+    for command in [
+        &["serve"][..],
+        &["migrate", "up"],
+        &["erase", "--caller", HOT],
+    ] {
+        let ran = place.run(command).await.exits(78);
+        assert!(
+            ran.stderr.contains("put the file back"),
+            "{command:?} {ran:?}"
+        );
+        assert!(!secret.exists(), "{command:?}");
+    }
+    fs::write(&secret, "another one\n").unwrap();
+    place.set_mode("switchboard.db.secret", 0o604);
+    let ran = place.run(&["serve"]).await.exits(78);
+    assert!(ran.stderr.contains("chmod 0600"), "{ran:?}");
+    place.set_mode("switchboard.db.secret", 0o600);
+    let ran = place.run(&["serve"]).await.exits(78);
+    assert!(
+        ran.stderr.contains("another installation secret"),
+        "{ran:?}"
+    );
+    fs::write(&secret, " \n").unwrap();
+    let ran = place.run(&["serve"]).await.exits(78);
+    assert!(ran.stderr.contains("is empty"), "{ran:?}");
+    fs::rename(&aside, &secret).unwrap();
+    place.run(&["erase", "--caller", HOT]).await.exits(0);
+}

@@ -76,6 +76,8 @@ def main():
     victim = os.path.join(folder, "copy.db")
     copy(database, victim)
     db = open_up(victim)
+    # What came after the last checkpoint may be cut off without a trace; this is about what was signed.
+    db.execute("DELETE FROM audit_records WHERE id > (SELECT max(size) FROM audit_checkpoints)")
     (n,) = db.execute("SELECT max(id) FROM audit_records").fetchone()
     (n_checkpoints,) = db.execute("SELECT max(id) FROM audit_checkpoints").fetchone()
     db.close()
@@ -102,7 +104,7 @@ def main():
         ("renumber one", f"UPDATE audit_records SET id = {n + 50} WHERE id = {half}", "altered"),
         ("renumber one before the log", f"UPDATE audit_records SET id = -7 WHERE id = {half}", "altered"),
         ("renumber the last", f"UPDATE audit_records SET id = {n + 50} WHERE id = {n}", "altered"),
-        ("renumber the rest", f"UPDATE audit_records SET id = id + 1000 WHERE id > {half}", "altered"),
+        ("renumber the rest", f"UPDATE audit_records SET id = id + {n + 1000} WHERE id > {half}", "altered"),
         ("insert at the end", f"INSERT INTO audit_records ({LIST}) VALUES ({n + 1}, {junk})", "inserted"),
         ("insert before the first", f"INSERT INTO audit_records ({LIST}) VALUES (0, {junk})", "inserted"),
         ("duplicate at the end", f"INSERT INTO audit_records ({LIST}) SELECT {n + 1}, {REST} FROM audit_records WHERE id = {half}", "inserted"),
@@ -121,8 +123,8 @@ def main():
         ("another log", "UPDATE log_identity SET log_id = 'ffffffffffffffffffffffffffffffff'", "rolled_back"),
     ]
     for table, rows, columns, count in (
-        ("audit_records", n, COLUMNS, 120),
-        ("audit_checkpoints", n_checkpoints, ["id", "size", "note", "frontier"], 40),
+        ("audit_records", n, COLUMNS, 80),
+        ("audit_checkpoints", n_checkpoints, ["id", "size", "note", "frontier"], 30),
     ):
         for _ in range(count):
             cases.append(("flip", (table, chance.choice(columns), chance.randint(1, rows), chance.randrange(1000), chance.randrange(8)), "altered" if table == "audit_records" else "checkpoint_invalid"))
@@ -141,7 +143,7 @@ def main():
         db.close()
         if not done:
             continue
-        for extra in ([], ["--anchor", anchor]):
+        for extra in ([],) if name == "flip" else ([], ["--anchor", anchor]):
             ours = judged([switchboard, "audit", "verify", "--json", "--database", victim, *extra])
             theirs = judged([sys.executable, os.path.join(HERE, "verify_audit.py"), victim, *extra])
             judgements += 1

@@ -4,7 +4,7 @@
 
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1398227524; -- "SWBD"
-PRAGMA user_version = 6;
+PRAGMA user_version = 7;
 
 -- Names this audit log, so that another log is never taken for it.
 CREATE TABLE log_identity (
@@ -177,7 +177,7 @@ CREATE TABLE calls (
     updated_at INTEGER NOT NULL,
     caller_id INTEGER REFERENCES callers (id) ON DELETE SET NULL,
     personal BLOB
-) STRICT;
+, overran INTEGER NOT NULL DEFAULT 0 CHECK (overran IN (0, 1))) STRICT;
 
 CREATE INDEX idx_calls_caller_id ON calls (caller_id) WHERE caller_id IS NOT NULL;
 
@@ -370,3 +370,26 @@ SELECT
     row_number() OVER (PARTITION BY json_extract(detail, '$.service') ORDER BY id DESC) = 1 AS is_current
 FROM audit_records
 WHERE kind = 'health_changed';
+
+-- Records that calls do not make in numbers are found by their kind.
+CREATE INDEX idx_audit_records_kind_id_created_at
+ON audit_records (kind, id, created_at)
+WHERE kind NOT IN ('call_decided', 'handoff_intended', 'handoff_concluded', 'call_answered', 'dial_ended', 'leg_reported');
+
+-- The figures of a span of time, as JSON: of each minute, and of each hour that is over.
+CREATE TABLE rollups (
+    id INTEGER PRIMARY KEY,
+    span_ms INTEGER NOT NULL CHECK (span_ms IN (60000, 3600000)),
+    starts_at INTEGER NOT NULL,
+    figures TEXT NOT NULL,
+    UNIQUE (span_ms, starts_at)
+) STRICT;
+
+-- Who is logged in to the dashboard. Of the secrets there are hashes only.
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY,
+    token_hash BLOB NOT NULL UNIQUE CHECK (length(token_hash) = 32),
+    key_hash BLOB NOT NULL CHECK (length(key_hash) = 32),
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;

@@ -38,7 +38,10 @@ use crate::flow::{
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
 use crate::http::tls::{CertificateState, Certificates};
-use crate::http::{Customers, Overload, Parts, ProfilePush, Reads, ShownSettings, router};
+use crate::http::{
+    Customers, Events, Overload, Parts, ProfilePush, Reads, Sessions, ShownSettings, Sources,
+    router,
+};
 use crate::jobs;
 use crate::jobs::deliver::{Delivery, Senders};
 use crate::jobs::reap::Reaper;
@@ -240,6 +243,7 @@ pub async fn start_with(
     admin::start(lifecycle, &config.storage.path, desk);
     let canary = parts.canary.clone();
     let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
+    watch_changes(lifecycle, &parts, &store).await;
     let serving = server.run(router(parts), tls, limits(config), lifecycle.clone());
     lifecycle.spawn("http", serving);
     jobs::canary::start(lifecycle, canary.clone()).await;
@@ -439,6 +443,20 @@ fn say_started(
     );
 }
 
+/// Takes up the sessions of before, and starts telling of changes.
+async fn watch_changes(lifecycle: &Lifecycle, parts: &Parts, store: &Store) {
+    parts.sessions.restore().await;
+    let sources = Sources {
+        store: store.clone(),
+        reads: parts.reads.clone(),
+        drains: parts.drains.clone(),
+        settings: parts.settings.clone(),
+        clock: parts.clock.clone(),
+    };
+    let telling = parts.events.clone().run(lifecycle.clone(), sources);
+    lifecycle.spawn("events", telling);
+}
+
 /// The store of a configuration, for a command that works without the server. Fails while a server has it.
 pub fn store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
     open_store(config, clock, &vault(config)?)
@@ -528,6 +546,7 @@ fn parts(
         witness,
         telling,
     );
+    let keys = Keys::new(settings::keys(config)?);
     Ok(Parts {
         clock: clock.clone(),
         edge: Edge::new(settings::edge(config)?, clock.clone()),
@@ -574,7 +593,9 @@ fn parts(
             recorder: recorder.clone(),
             secret: Arc::new(ArcSwapOption::from_pointee(settings::push_secret(config))),
         },
-        keys: Keys::new(settings::keys(config)?),
+        sessions: Sessions::new(keys.clone(), store.clone(), clock.clone()),
+        keys,
+        events: Events::new(clock),
         // The machine's own lateness is measured on the machine's own clock.
         overload: Overload::new(Clock::system(), config.server.calls_in_hand),
         // It tells of the machine's own time, too.
@@ -593,6 +614,8 @@ fn parts(
         settings: ShownSettings::new(shown::document(config, clock.now())),
         reads: Reads::new(store.clone(), clock.clone()),
         lifecycle: lifecycle.clone(),
+        docs: config.server.docs,
+        cors_origins: config.server.cors_origins.clone().into(),
         trusted_proxies: config.server.trusted_proxies.clone().into(),
         metrics,
         demo: None,

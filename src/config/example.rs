@@ -1,9 +1,9 @@
 //! The example file is complete, valid, and true about defaults.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::Known;
-use super::{Context, Outcome, Problem, read};
+use super::{Config, Context, Outcome, Problem, read};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -141,7 +141,14 @@ fn every_default_of_the_example_is_the_default() {
         config, problems, ..
     } = read(&bare.join("\n"), &context());
     assert_eq!(problems, []);
-    assert_eq!(config, expected);
+    // Where a value stands is no part of it.
+    let without_origins = |config: Option<Config>| {
+        config.map(|config| Config {
+            origins: BTreeMap::new(),
+            ..config
+        })
+    };
+    assert_eq!(without_origins(config), without_origins(expected));
 }
 
 #[test]

@@ -15,8 +15,10 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::error::{ApiError, Kind};
+use super::sessions::Sessions;
 
-const HEADER: HeaderName = HeaderName::from_static("x-api-key");
+/// Where a key is sent.
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-api-key");
 /// What every key begins with, so that people and secret scanners know one when they see it.
 const PREFIX: &str = "swb_";
 
@@ -53,6 +55,16 @@ impl KeyHash {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok()?;
         Some(Self(bytes))
+    }
+
+    /// A hash that was kept.
+    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// To be kept.
+    pub(super) fn bytes(self) -> [u8; 32] {
+        self.0
     }
 
     /// As 64 hexadecimal digits.
@@ -119,8 +131,13 @@ impl Keys {
     }
 
     /// Who holds `key`. Every configured key is compared in full, so that the time it takes says nothing.
-    fn holder(&self, key: &[u8]) -> Option<Holder> {
+    pub(super) fn holder(&self, key: &[u8]) -> Option<(Holder, KeyHash)> {
         let hash = KeyHash::of(key);
+        self.holder_of(hash).map(|holder| (holder, hash))
+    }
+
+    /// Who holds the key with this hash.
+    pub(super) fn holder_of(&self, hash: KeyHash) -> Option<Holder> {
         let keys = self.0.load();
         let mut found = u64::MAX;
         for (place, known) in (0_u64..).zip(keys.iter()) {
@@ -134,12 +151,16 @@ impl Keys {
         })
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Holder, ApiError> {
+    /// Who asks, by the key in the headers.
+    pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<Holder, ApiError> {
         let mut given = headers.get_all(HEADER).iter();
         let refused = match (given.next(), given.next()) {
-            (None, _) => ("missing", "This needs an API key in the header X-API-Key."),
+            (None, _) => (
+                "missing",
+                "This needs an API key in the header X-API-Key, or a session.",
+            ),
             (Some(key), None) => match self.holder(key.as_bytes()) {
-                Some(holder) => return Ok(holder),
+                Some((holder, _)) => return Ok(holder),
                 None => ("unknown", "The API key is not known."),
             },
             (Some(_), Some(_)) => ("several", "The request has more than one X-API-Key."),
@@ -189,26 +210,26 @@ pub(super) struct Admin(pub(super) Holder);
 
 impl<S> FromRequestParts<S> for Viewer
 where
-    Keys: FromRef<S>,
+    Sessions: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let holder = Keys::from_ref(state).authenticate(&parts.headers)?;
+        let holder = Sessions::from_ref(state).asks(parts)?;
         holder.with_role(Role::Viewer).map(Self)
     }
 }
 
 impl<S> FromRequestParts<S> for Admin
 where
-    Keys: FromRef<S>,
+    Sessions: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let holder = Keys::from_ref(state).authenticate(&parts.headers)?;
+        let holder = Sessions::from_ref(state).asks(parts)?;
         holder.with_role(Role::Admin).map(Self)
     }
 }

@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Conflict,
     /// 413.
     PayloadTooLarge,
+    /// 429: too many attempts.
+    RateLimit,
     /// 502: a service that we depend on does not answer as it should.
     Integration,
     /// 500: a defect of ours.
@@ -49,6 +51,7 @@ impl Kind {
             Self::MethodNotAllowed => "MethodNotAllowed",
             Self::Conflict => "ConflictError",
             Self::PayloadTooLarge => "PayloadTooLarge",
+            Self::RateLimit => "RateLimitError",
             Self::Integration => "IntegrationError",
             Self::Internal => "InternalServerError",
             Self::Unavailable => "Unavailable",
@@ -64,6 +67,7 @@ impl Kind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RateLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::Integration => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -165,6 +169,9 @@ impl ApiError {
             Kind::Authentication => {
                 let scheme = HeaderValue::from_static("ApiKey realm=\"switchboard\"");
                 headers.insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            Kind::RateLimit => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
             }
             Kind::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -13,16 +13,21 @@ use axum::{Json, Router};
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 
 use super::api::{self, Customers, Reads, ShownSettings};
 use super::auth::{Admin, Keys};
 use super::client_address::client_address;
+use super::cors;
+use super::docs;
+use super::events::Events;
 use super::openapi;
 use super::overload::{Lane, Overload};
 use super::pages::{self, IsDemo};
 use super::profile_push::{self, ProfilePush};
 use super::ready::{self, Readiness};
 use super::server::PeerAddr;
+use super::sessions::Sessions;
 use super::voice::{self, Safety};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
@@ -59,6 +64,10 @@ pub struct Parts {
     pub profile_push: ProfilePush,
     /// Who may use the API.
     pub keys: Keys,
+    /// Who is logged in.
+    pub sessions: Sessions,
+    /// Tells of changes as they happen.
+    pub events: Events,
     /// Turns fresh calls away when there are too many.
     pub overload: Overload,
     /// Takes dialers out and puts them back.
@@ -75,6 +84,10 @@ pub struct Parts {
     pub settings: ShownSettings,
     /// Starts work that has to end.
     pub lifecycle: Lifecycle,
+    /// Serves the description of the API.
+    pub docs: bool,
+    /// Origins whose pages may use the API with a key.
+    pub cors_origins: Arc<[String]>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Renders the metrics; `None` where another part of the process owns them.
@@ -136,6 +149,21 @@ impl FromRef<SharedParts> for Overload {
 impl FromRef<SharedParts> for Reads {
     fn from_ref(parts: &SharedParts) -> Self {
         parts.reads.clone()
+    }
+}
+impl FromRef<SharedParts> for Sessions {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.sessions.clone()
+    }
+}
+impl FromRef<SharedParts> for Events {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.events.clone()
+    }
+}
+impl FromRef<SharedParts> for Lifecycle {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.lifecycle.clone()
     }
 }
 impl FromRef<SharedParts> for Customers {
@@ -234,11 +262,21 @@ pub fn router(parts: Parts) -> Router {
         .layer(CatchPanicLayer::custom(
             move |panic: Box<dyn Any + Send>| safe_after_panic(&safety, &*panic),
         ));
-    let (api, _) = api::router(parts.lifecycle.clone());
+    let (api, description) = api::router(parts.lifecycle.clone());
+    let origins = Arc::clone(&parts.cors_origins);
+    let api = api
+        .layer(middleware::from_fn_with_state(origins, cors::allow))
+        .layer(CompressionLayer::new());
+    let docs = if parts.docs {
+        docs::router(&openapi::complete(description)).layer(CompressionLayer::new())
+    } else {
+        Router::new()
+    };
     Router::new()
         .merge(twilio)
         .route("/webhooks/braze", post(profile_push::push))
         .nest("/api/v1", api)
+        .merge(docs)
         .merge(probes(parts.metrics.clone()))
         .merge(pages::router())
         .merge(demo)
@@ -267,8 +305,8 @@ fn probes(metrics: Option<PrometheusHandle>) -> Router<SharedParts> {
         .route("/ready", get(ready::ready))
         .route(
             "/metrics",
-            get(move |request: Request| {
-                std::future::ready(render_metrics(metrics.as_ref(), &request))
+            get(move |State(keys): State<Keys>, request: Request| {
+                std::future::ready(render_metrics(metrics.as_ref(), &keys, &request))
             }),
         )
         .route_layer(middleware::from_fn_with_state(lane, probe_in_turn))
@@ -315,14 +353,17 @@ async fn health() -> Json<serde_json::Value> {
     Json(serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
-/// Prometheus' text format, for this machine only.
-fn render_metrics(handle: Option<&PrometheusHandle>, request: &Request) -> Response {
+/// Prometheus' text format, for this machine and for who has a key.
+fn render_metrics(handle: Option<&PrometheusHandle>, keys: &Keys, request: &Request) -> Response {
     let source = request
         .extensions()
         .get::<SourceAddress>()
         .map(|SourceAddress(address)| *address);
     match (handle, source) {
         (Some(handle), Some(source)) if is_loopback(source) => handle.render().into_response(),
+        (Some(handle), _) if keys.authenticate(request.headers()).is_ok() => {
+            handle.render().into_response()
+        }
         (Some(_), _) => StatusCode::FORBIDDEN.into_response(),
         (None, _) => StatusCode::NOT_FOUND.into_response(),
     }

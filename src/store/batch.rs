@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::callers::{Sealed, Sealer};
+use super::calls::{Moved, NewCall};
 use super::error::is_own_fault;
+use super::rollups::Added;
 use super::submission::{Effect, Outcome, PreparedRecord, Work};
 use super::{
-    alerting, audit_records, calls, checkpoints, connection, dialer_states, erase, outbox,
-    profiles, prune, spool_mark, submission,
+    Committed, alerting, audit_records, calls, checkpoints, connection, dialer_states, erase,
+    outbox, profiles, prune, sessions, spool_mark, submission,
 };
 use crate::audit::{CallerErased, Event, Link, Record};
 
@@ -39,6 +41,8 @@ pub(super) struct Done {
     pub(super) head: (Link, Link),
     /// Changes of calls that are not in the database.
     pub(super) unmatched: u64,
+    /// The records that were written.
+    pub(super) committed: Vec<Committed>,
 }
 
 /// Why a batch was not committed.
@@ -63,9 +67,10 @@ pub(super) fn write(
     connection: &mut Connection,
     sealer: &mut Sealer,
     items: &[Item],
+    added: Added,
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
 ) -> Result<Done, Trouble> {
-    let done = try_write(connection, sealer, items, commit);
+    let done = try_write(connection, sealer, items, added, commit);
     if done.is_err() {
         sealer.forget();
     }
@@ -76,6 +81,7 @@ fn try_write(
     connection: &mut Connection,
     sealer: &mut Sealer,
     items: &[Item],
+    added: Added,
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
 ) -> Result<Done, Trouble> {
     let transaction = connection
@@ -87,6 +93,8 @@ fn try_write(
         sealer,
         head: before,
         unmatched: 0,
+        added,
+        committed: Vec::new(),
     };
     let mut outcomes = Vec::new();
     for (index, item) in items.iter().enumerate() {
@@ -99,10 +107,12 @@ fn try_write(
     if let Some(last) = items.last() {
         spool_mark::set(&transaction, last.number).map_err(Trouble::Failed)?;
     }
+    batch.added.write(&transaction).map_err(Trouble::Failed)?;
     let done = Done {
         outcomes,
         head: (before, batch.head),
         unmatched: batch.unmatched,
+        committed: batch.committed,
     };
     match commit(transaction) {
         Ok(()) => Ok(done),
@@ -118,6 +128,8 @@ struct Batch<'c> {
     sealer: &'c mut Sealer,
     head: Link,
     unmatched: u64,
+    added: Added,
+    committed: Vec<Committed>,
 }
 
 impl Batch<'_> {
@@ -134,8 +146,7 @@ impl Batch<'_> {
                 if !is_new && !item.deferred {
                     return Ok(Outcome::Repeat);
                 }
-                self.head =
-                    audit_records::append(self.connection, self.head, first, sealed.as_ref())?;
+                self.log(first, sealed.as_ref())?;
                 self.append(rest)?;
             }
             Work::Append(records) => {
@@ -157,6 +168,7 @@ impl Batch<'_> {
                 }
                 return Ok(Outcome::Erased(erased));
             }
+            Work::Session(change) => sessions::change(self.connection, change)?,
             Work::Beat => connection::touch(self.connection)?,
             Work::Checkpoint(new) => checkpoints::write(self.connection, new)?,
             Work::ChangeAlerts { changes, now } => {
@@ -188,9 +200,9 @@ impl Batch<'_> {
             .map(Some)
     }
 
-    fn begin(&self, first: &PreparedRecord, sealed: Option<&Sealed>) -> rusqlite::Result<bool> {
+    fn begin(&mut self, first: &PreparedRecord, sealed: Option<&Sealed>) -> rusqlite::Result<bool> {
         match &first.effect {
-            Effect::Begin(call) => calls::begin(self.connection, call, sealed),
+            Effect::Begin(call) => self.begin_call(call, sealed),
             Effect::Change(_)
             | Effect::Health(_)
             | Effect::Started
@@ -199,12 +211,44 @@ impl Batch<'_> {
         }
     }
 
+    /// Writes a call that begins and counts it; `false` where it is there already.
+    fn begin_call(&mut self, call: &NewCall, sealed: Option<&Sealed>) -> rusqlite::Result<bool> {
+        let is_new = calls::begin(self.connection, call, sealed)?;
+        if is_new {
+            self.added.at(call.at()).count(&call.counted(), 1);
+        }
+        Ok(is_new)
+    }
+
+    /// A call that moved on counts in the minute in which it arrived.
+    fn recount(&mut self, moved: &Moved) {
+        if moved.before != moved.after {
+            let figures = self.added.at(moved.started_at);
+            figures.count(&moved.before, -1);
+            figures.count(&moved.after, 1);
+        }
+    }
+
     fn append(&mut self, records: &[PreparedRecord]) -> rusqlite::Result<()> {
         for record in records {
             let sealed = self.seal(record)?;
-            self.head = audit_records::append(self.connection, self.head, record, sealed.as_ref())?;
+            self.log(record, sealed.as_ref())?;
             self.project(record, sealed.as_ref())?;
         }
+        Ok(())
+    }
+
+    /// Writes a record at the end of the log, and counts what it measures.
+    fn log(&mut self, record: &PreparedRecord, sealed: Option<&Sealed>) -> rusqlite::Result<()> {
+        self.head = audit_records::append(self.connection, self.head, record, sealed)?;
+        if let Some(measured) = &record.measured {
+            self.added.at(record.created_at).measure(measured);
+        }
+        self.committed.push(Committed {
+            id: self.head.id,
+            kind: record.kind,
+            call: record.call.clone(),
+        });
         Ok(())
     }
 
@@ -216,11 +260,12 @@ impl Batch<'_> {
         match (&record.effect, &record.call) {
             // Does nothing where the call is there: it was decided twice.
             (Effect::Begin(begun), _) => {
-                calls::begin(self.connection, begun, sealed)?;
+                self.begin_call(begun, sealed)?;
             }
             (Effect::Change(change), Some(call)) => {
-                if !calls::change(self.connection, call, change, sealed)? {
-                    self.unmatched += 1;
+                match calls::change(self.connection, call, change, sealed)? {
+                    Some(moved) => self.recount(&moved),
+                    None => self.unmatched += 1,
                 }
             }
             (Effect::Health(state), _) => dialer_states::keep(self.connection, state)?,

@@ -7,6 +7,7 @@ use super::answers::NewAnswer;
 use super::callers::Sealed;
 use super::legs::LegChange;
 use super::readers::Reader;
+use super::rollups::Counted;
 use super::vault::Purpose;
 use super::{StoreError, answers, column, legs};
 use crate::audit::{CallAfter, CallDecided, Kind, Personal};
@@ -75,6 +76,38 @@ pub(super) struct CallChange {
     after: After,
     answer: Option<NewAnswer>,
     leg: Option<LegChange>,
+    /// The answer that this tells of overran the budget.
+    overran: bool,
+}
+
+/// What a change made of a call, as figures count it.
+pub(super) struct Moved {
+    pub(super) started_at: i64,
+    pub(super) before: Counted,
+    pub(super) after: Counted,
+}
+
+impl NewCall {
+    /// When it arrived.
+    pub(super) fn at(&self) -> i64 {
+        self.at
+    }
+
+    /// As figures count it.
+    pub(super) fn counted(&self) -> Counted {
+        Counted {
+            reason: self.reason.as_str().to_owned(),
+            tier: self.tier.as_ref().map(|tier| tier.as_str().to_owned()),
+            ..Counted::default()
+        }
+    }
+}
+
+impl CallChange {
+    /// The same, of an answer that came after the budget had ended.
+    pub(super) fn overrunning(self, overran: bool) -> Self {
+        Self { overran, ..self }
+    }
 }
 
 struct After {
@@ -132,6 +165,7 @@ pub(super) fn changed(
         },
         answer,
         leg,
+        overran: false,
     })
 }
 
@@ -165,25 +199,26 @@ pub(super) fn begin(
     Ok(written > 0)
 }
 
-/// Moves a call on, with the answer it was given and the leg that made progress; `false` where the call is unknown.
+/// Moves a call on, with the answer it was given and the leg that made progress; `None` where the call is unknown.
 pub(super) fn change(
     connection: &Connection,
     call: &CallId,
     change: &CallChange,
     sealed: Option<&Sealed>,
-) -> rusqlite::Result<bool> {
-    let found: Option<(i64, bool)> = connection
-        .prepare_cached("SELECT id, status = 'ended' FROM calls WHERE sid = ?1")?
-        .query_row([call.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((row, over)) = found else {
-        return Ok(false);
+) -> rusqlite::Result<Option<Moved>> {
+    let Some(found) = standing(connection, call)? else {
+        return Ok(None);
     };
+    let row = found.row;
+    let mut after = found.counted.clone();
+    after.overran |= change.overran;
     // Two webhooks of a call may cross; the one that still saw it alive does not bring it back.
-    if over && change.after.status != Status::Ended {
-        complete(connection, row, &change.after)?;
+    if found.is_over && change.after.status != Status::Ended {
+        complete(connection, row, change)?;
+        after.complete(&change.after);
     } else {
-        move_on(connection, row, &change.after)?;
+        move_on(connection, row, change)?;
+        after.move_on(&change.after);
     }
     if let Some((answer, sealed)) = change.answer.as_ref().zip(sealed) {
         answers::keep(connection, row, answer, sealed, change.after.at)?;
@@ -191,14 +226,78 @@ pub(super) fn change(
     if let Some(leg) = &change.leg {
         legs::report(connection, row, leg)?;
     }
-    Ok(true)
+    Ok(Some(Moved {
+        started_at: found.started_at,
+        before: found.counted,
+        after,
+    }))
 }
 
-fn move_on(connection: &Connection, row: i64, after: &After) -> rusqlite::Result<()> {
+/// A row before it changes.
+struct Standing {
+    row: i64,
+    is_over: bool,
+    started_at: i64,
+    counted: Counted,
+}
+
+fn standing(connection: &Connection, call: &CallId) -> rusqlite::Result<Option<Standing>> {
+    connection
+        .prepare_cached(
+            "SELECT id, status = 'ended', started_at, disposition, reason, tier, dialer, failed_over, held, overran
+             FROM calls WHERE sid = ?1",
+        )?
+        .query_row([call.as_str()], |row| {
+            Ok(Standing {
+                row: row.get(0)?,
+                is_over: row.get(1)?,
+                started_at: row.get(2)?,
+                counted: Counted {
+                    disposition: row.get(3)?,
+                    reason: row.get(4)?,
+                    tier: row.get(5)?,
+                    dialer: row.get(6)?,
+                    failed_over: row.get(7)?,
+                    held: row.get(8)?,
+                    overran: row.get(9)?,
+                },
+            })
+        })
+        .optional()
+}
+
+impl Counted {
+    fn move_on(&mut self, after: &After) {
+        self.disposition = after
+            .disposition
+            .map(|disposition| disposition.as_str().to_owned());
+        after.reason.as_str().clone_into(&mut self.reason);
+        self.dialer = after
+            .dialer
+            .as_ref()
+            .map(|dialer| dialer.as_str().to_owned());
+        self.failed_over = after.failed_over;
+        self.held = after.held;
+    }
+
+    fn complete(&mut self, after: &After) {
+        if self.dialer.is_none() {
+            self.dialer = after
+                .dialer
+                .as_ref()
+                .map(|dialer| dialer.as_str().to_owned());
+        }
+        self.failed_over |= after.failed_over;
+        self.held |= after.held;
+    }
+}
+
+fn move_on(connection: &Connection, row: i64, change: &CallChange) -> rusqlite::Result<()> {
+    let after = &change.after;
     connection
         .prepare_cached(
             "UPDATE calls SET status = ?2, disposition = ?3, reason = ?4, dialer = ?5, failed_over = ?6, held = ?7,
-                 answered_at = ?8, ended_at = ?9, routing_ms = ?10, state = ?11, updated_at = ?12
+                 answered_at = ?8, ended_at = ?9, routing_ms = ?10, state = ?11, updated_at = ?12, overran = max(overran, ?13)
              WHERE id = ?1",
         )?
         .execute(params![
@@ -214,17 +313,19 @@ fn move_on(connection: &Connection, row: i64, after: &After) -> rusqlite::Result
             after.routing_ms,
             after.state,
             after.at,
+            change.overran,
         ])?;
     Ok(())
 }
 
 /// Adds to a call that is over what was not known of it.
-fn complete(connection: &Connection, row: i64, after: &After) -> rusqlite::Result<()> {
+fn complete(connection: &Connection, row: i64, change: &CallChange) -> rusqlite::Result<()> {
+    let after = &change.after;
     connection
         .prepare_cached(
             "UPDATE calls SET dialer = coalesce(dialer, ?2), answered_at = coalesce(answered_at, ?3),
                  routing_ms = coalesce(routing_ms, ?4), failed_over = max(failed_over, ?5), held = max(held, ?6),
-                 updated_at = ?7
+                 updated_at = ?7, overran = max(overran, ?8)
              WHERE id = ?1",
         )?
         .execute(params![
@@ -235,6 +336,7 @@ fn complete(connection: &Connection, row: i64, after: &After) -> rusqlite::Resul
             after.failed_over,
             after.held,
             after.at,
+            change.overran,
         ])?;
     Ok(())
 }

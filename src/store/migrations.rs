@@ -68,6 +68,13 @@ pub(super) const STEPS: &[Step] = &[
         carry: None,
         down: "DROP VIEW health_status; DROP VIEW api_exchanges; DROP VIEW routing_decisions;",
     },
+    Step {
+        version: 7,
+        name: "figures by the minute, sessions of the dashboard",
+        up: WATCHED,
+        down: WATCHED_DOWN,
+        carry: None,
+    },
 ];
 
 const FIRST: &str = "
@@ -546,4 +553,39 @@ SELECT
     row_number() OVER (PARTITION BY json_extract(detail, '$.service') ORDER BY id DESC) = 1 AS is_current
 FROM audit_records
 WHERE kind = 'health_changed';
+";
+
+const WATCHED: &str = "
+-- Records that calls do not make in numbers are found by their kind.
+CREATE INDEX idx_audit_records_kind_id_created_at
+ON audit_records (kind, id, created_at)
+WHERE kind NOT IN ('call_decided', 'handoff_intended', 'handoff_concluded', 'call_answered', 'dial_ended', 'leg_reported');
+
+-- The figures of a span of time, as JSON: of each minute, and of each hour that is over.
+CREATE TABLE rollups (
+    id INTEGER PRIMARY KEY,
+    span_ms INTEGER NOT NULL CHECK (span_ms IN (60000, 3600000)),
+    starts_at INTEGER NOT NULL,
+    figures TEXT NOT NULL,
+    UNIQUE (span_ms, starts_at)
+) STRICT;
+
+-- Who is logged in to the dashboard. Of the secrets there are hashes only.
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY,
+    token_hash BLOB NOT NULL UNIQUE CHECK (length(token_hash) = 32),
+    key_hash BLOB NOT NULL CHECK (length(key_hash) = 32),
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+-- An answer of the call overran the budget.
+ALTER TABLE calls ADD COLUMN overran INTEGER NOT NULL DEFAULT 0 CHECK (overran IN (0, 1));
+";
+
+const WATCHED_DOWN: &str = "
+ALTER TABLE calls DROP COLUMN overran;
+DROP TABLE sessions;
+DROP TABLE rollups;
+DROP INDEX idx_audit_records_kind_id_created_at;
 ";

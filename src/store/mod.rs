@@ -21,6 +21,7 @@ mod error;
 mod examine;
 mod found;
 mod head_file;
+mod histogram;
 mod incidents;
 mod keeper;
 mod key_check;
@@ -34,7 +35,9 @@ mod pages;
 mod profiles;
 mod prune;
 mod readers;
+mod rollups;
 mod seal_clear;
+mod sessions;
 mod spool;
 mod spool_mark;
 mod submission;
@@ -45,13 +48,14 @@ mod vault;
 pub mod verify;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use account::Balance;
 pub use alerting::IncidentWithMessages;
@@ -62,6 +66,7 @@ pub use erase::Erased;
 pub use error::{OpenError, StoreError};
 pub use examine::{Chain, Examination, Integrity, examine};
 pub use head_file::{head_path, read_head};
+pub use histogram::Histogram;
 pub use incidents::StoredIncident;
 pub use legs::{Direction, StoredLeg};
 pub use notary::Notary;
@@ -69,6 +74,8 @@ pub use outbox::{Attempted, MessageState, StoredMessage};
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
 pub use prune::{PruneError, PruneReport, Pruner};
+pub use rollups::{Figures, Handoffs, Share};
+pub use sessions::StoredSession;
 pub use trail::Trail;
 pub use vault::Vault;
 
@@ -85,6 +92,7 @@ use desk::{Desk, Message, SpoolPlace};
 use keeper::Keeper;
 use migrations::{STEPS, Step};
 use readers::{Reader, Readers};
+use sessions::SessionChange;
 use submission::{Effect, Outcome, PreparedRecord, Submission, Work};
 use writer::Writer;
 
@@ -147,6 +155,20 @@ pub enum Opened {
     Repeat,
 }
 
+/// A record that has reached the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its place in the log.
+    pub id: i64,
+    /// What kind of record it is.
+    pub kind: Kind,
+    /// The call it belongs to.
+    pub call: Option<CallId>,
+}
+
+/// Commits that a listener may lie behind.
+const COMMITS_BEHIND: usize = 1_024;
+
 /// How much there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
@@ -175,6 +197,7 @@ struct Inner {
     ballast: Ballast,
     wal: PathBuf,
     is_wal_missing: bool,
+    commits: broadcast::Sender<Arc<[Committed]>>,
     readers: Readers,
     clock: Clock,
     path: PathBuf,
@@ -227,6 +250,7 @@ impl Store {
         #[cfg(test)]
         let (faults, faults_due) = mpsc::channel(8);
         let (health, health_seen) = watch::channel(Health::default());
+        let (commits, _) = broadcast::channel(COMMITS_BEHIND);
         let account = Arc::<Account>::default();
         let place = SpoolPlace {
             path: options.spool.clone(),
@@ -249,6 +273,7 @@ impl Store {
             runtime,
             desk: Arc::clone(&desk),
             ballast: ballast.clone(),
+            commits: commits.clone(),
             connection: Some(connection),
             sealer: Sealer::new(options.vault.clone()),
             #[cfg(test)]
@@ -281,6 +306,7 @@ impl Store {
             ballast,
             is_wal_missing,
             wal: open::beside(&options.path, "-wal"),
+            commits,
             readers,
             clock: options.clock.clone(),
             path: options.path.clone(),
@@ -326,6 +352,48 @@ impl Store {
         let now = self.0.clock.now().as_millisecond();
         self.submit(Work::SaveProfiles { profiles, now }).await?;
         Ok(())
+    }
+
+    /// Keeps a session for the next start.
+    pub async fn keep_session(&self, session: StoredSession) -> Result<(), StoreError> {
+        let change = SessionChange::Kept(session);
+        self.submit(Work::Session(change)).await?;
+        Ok(())
+    }
+
+    /// Notes that a session was used, if the writer has room for it now; nobody waits for it.
+    pub fn note_session(&self, session: StoredSession) {
+        let work = Work::Session(SessionChange::Kept(session));
+        let (submission, _) = Submission::new(work, Arc::clone(&self.0.account));
+        drop(self.0.queue.try_send(Message::Submit(submission)));
+    }
+
+    /// Forgets a session.
+    pub async fn end_session(&self, token_hash: [u8; 32]) -> Result<(), StoreError> {
+        self.submit(Work::Session(SessionChange::Ended(token_hash)))
+            .await?;
+        Ok(())
+    }
+
+    /// Every session, the latest used first.
+    pub async fn sessions(&self) -> Result<Vec<StoredSession>, StoreError> {
+        self.ask(|reader| sessions::all(reader)).await
+    }
+
+    /// The figures from one time to another, in milliseconds since the Unix epoch and whole minutes, in steps of `step_ms`, by where they begin.
+    pub async fn figures(
+        &self,
+        from: i64,
+        to: i64,
+        step_ms: i64,
+    ) -> Result<BTreeMap<i64, Figures>, StoreError> {
+        self.ask(move |reader| rollups::between(reader, from, to, step_ms))
+            .await
+    }
+
+    /// Hears of every commit from now on. Who does not listen fast enough misses some, and is told how many; the writer waits for nobody.
+    pub fn watch_commits(&self) -> broadcast::Receiver<Arc<[Committed]>> {
+        self.0.commits.subscribe()
     }
 
     /// Forgets a profile.

@@ -12,6 +12,8 @@ use super::checkpoints::NewCheckpoint;
 use super::outbox::{About, ToSend};
 use super::profiles::StoredProfile;
 use super::prune::Slice;
+use super::rollups::Measured;
+use super::sessions::SessionChange;
 use super::vault::{Identity, Purpose, Vault};
 use super::{StoreError, answers, calls, legs};
 use crate::alert::{Notice, Occasion};
@@ -27,6 +29,7 @@ pub(super) struct PreparedRecord {
     pub(super) personal: Option<Unsealed>,
     pub(super) detail: String,
     pub(super) effect: Effect,
+    pub(super) measured: Option<Measured>,
 }
 
 impl PreparedRecord {
@@ -71,6 +74,8 @@ pub(super) enum Work {
     DeleteProfile(E164),
     /// A person to forget, at this time.
     Erase { identity: Identity, now: i64 },
+    /// A session that began, was used or ended.
+    Session(SessionChange),
     /// Nothing but a commit that reaches the disk.
     Beat,
     /// What was signed.
@@ -177,6 +182,7 @@ impl Work {
             Self::SaveProfiles { .. }
             | Self::DeleteProfile(_)
             | Self::Erase { .. }
+            | Self::Session(_)
             | Self::Beat
             | Self::ChangeAlerts { .. }
             | Self::Checkpoint(_)
@@ -193,6 +199,7 @@ impl Work {
             Self::SaveProfiles { .. }
             | Self::DeleteProfile(_)
             | Self::Erase { .. }
+            | Self::Session(_)
             | Self::Beat
             | Self::ChangeAlerts { .. }
             | Self::Checkpoint(_)
@@ -260,6 +267,7 @@ fn log(record: &PreparedRecord, event: &'static str, words: &'static str) {
 /// Serialises a record and works out what it changes.
 pub(super) fn prepare(record: Record, vault: &Vault) -> Result<PreparedRecord, StoreError> {
     let created_at = record.at.as_millisecond();
+    let measured = Measured::of(&record);
     let prepared = || -> serde_json::Result<_> {
         let personal = record
             .personal
@@ -278,6 +286,7 @@ pub(super) fn prepare(record: Record, vault: &Vault) -> Result<PreparedRecord, S
         personal,
         detail,
         effect,
+        measured,
     })
 }
 
@@ -300,7 +309,10 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
             let personal = record.personal.as_ref();
             let body = personal.and_then(|personal| personal.body.as_deref());
             let answer = body.map(|_| answers::given(&answered.step));
-            changed(&answered.after, answer, None)?
+            answered_change(
+                changed(&answered.after, answer, None)?,
+                !answered.within_budget,
+            )
         }
         Event::DialEnded { report, after } => {
             changed(after, None, legs::of_dial(call, report, after, at))?
@@ -368,6 +380,16 @@ fn to_tell(occasion: Occasion, about: About, detail: String) -> Effect {
         about,
         detail,
     }))
+}
+
+/// An answer that came after the budget had ended makes its call one that failed.
+fn answered_change(effect: Effect, overran: bool) -> Effect {
+    match effect {
+        Effect::Change(change) => Effect::Change(Box::new(change.overrunning(overran))),
+        Effect::None | Effect::Begin(_) | Effect::Health(_) | Effect::Started | Effect::Tell(_) => {
+            effect
+        }
+    }
 }
 
 fn health(record: &Record) -> Option<ServiceState> {

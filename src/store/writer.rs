@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, Transaction};
 use tokio::runtime::Runtime;
+use tokio::sync::broadcast;
 #[cfg(test)]
 use tokio::sync::mpsc;
 
@@ -23,7 +24,8 @@ use super::batch::{self, Done, Item, Trouble};
 use super::callers::Sealer;
 use super::desk::{self, Arrival, Desk};
 use super::open::WriteLock;
-use super::{OpenError, StoreError, connection, spool_mark};
+use super::rollups::Added;
+use super::{Committed, OpenError, StoreError, connection, spool_mark};
 use crate::clock::Clock;
 
 /// Submissions that may wait for the writer to look.
@@ -54,6 +56,8 @@ pub(super) struct Writer {
     pub(super) runtime: Runtime,
     pub(super) desk: Arc<Mutex<Desk>>,
     pub(super) ballast: Ballast,
+    /// Who wants to hear of commits.
+    pub(super) commits: broadcast::Sender<Arc<[Committed]>>,
     pub(super) connection: Option<Connection>,
     /// Makes personal data unreadable.
     pub(super) sealer: Sealer,
@@ -70,6 +74,8 @@ pub(super) struct State {
     doubt: Option<Doubt>,
     /// Set while the disk fails: when to try again.
     retry_at: Option<Instant>,
+    /// How long the last commit took; it is counted with the next one.
+    commit_took: Option<Duration>,
     /// Nothing was committed since the write-ahead log was last emptied.
     is_wal_empty: bool,
     /// The lock file says that there is a write-ahead log.
@@ -169,8 +175,16 @@ impl Writer {
             let Some(connection) = self.connection.as_mut().filter(|_| !items.is_empty()) else {
                 return Ok(());
             };
-            match batch::write(connection, &mut self.sealer, &items, commit) {
+            let mut added = Added::default();
+            if let Some(took) = self.state.commit_took.take() {
+                let now = self.clock.now().as_millisecond();
+                added.at(now).time("commit", took.as_secs_f64() * 1_000.0);
+            }
+            let started = self.clock.instant();
+            match batch::write(connection, &mut self.sealer, &items, added, commit) {
                 Ok(done) => {
+                    let ended = self.clock.instant();
+                    self.state.commit_took = Some(ended.saturating_duration_since(started));
                     self.conclude(&items, done);
                     return Ok(());
                 }
@@ -235,7 +249,12 @@ impl Writer {
     }
 
     /// Tells everybody of a committed batch.
-    fn conclude(&mut self, items: &[Item], done: Done) {
+    fn conclude(&mut self, items: &[Item], mut done: Done) {
+        let committed = std::mem::take(&mut done.committed);
+        if !committed.is_empty() {
+            // Nobody may be listening.
+            drop(self.commits.send(committed.into()));
+        }
         self.state.is_wal_empty = false;
         if !std::mem::replace(&mut self.state.is_noted, true)
             && let Err(error) = self.lock.note_in_use()

@@ -140,10 +140,17 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 18] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 25] = [
+    ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
+    ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
+    ("POST", "/alerts/test", "/alerts/test", "admin", 409),
     ("POST", "/calls", "/calls", "admin", 201),
     ("GET", "/calls", "/calls", "viewer", 200),
     ("GET", "/calls/active", "/calls/active", "viewer", 200),
+    ("GET", "/calls/metrics", "/calls/metrics", "viewer", 200),
+    ("GET", "/events", "/events", "viewer", 200),
+    ("POST", "/session", "/session", "nobody", 400),
+    ("DELETE", "/session", "/session", "nobody", 204),
     ("GET", "/calls/{call_id}", "/calls/CA0", "viewer", 404),
     (
         "GET",
@@ -218,6 +225,10 @@ async fn every_route_is_closed_without_a_key_and_to_a_role_that_is_too_small() {
     let api = Api::new().await;
     let foreign = DrawnKey::draw().unwrap().key;
     for (verb, _, path, role, expected) in ROUTES {
+        if role == "nobody" || path == "/events" {
+            // Logging in takes no key beforehand; a stream does not end by itself. Both have tests of their own.
+            continue;
+        }
         let viewer_gets = if role == "viewer" { expected } else { 403 };
         let cases = [
             ("no key", None, 401),
@@ -1013,4 +1024,497 @@ async fn a_call_is_explained_by_the_rules_and_dialers_as_they_are() {
         wrong.json()["error"]["details"].as_object().unwrap().len(),
         4
     );
+}
+
+/// A session of the dashboard, as a browser keeps it.
+struct Browser<'a> {
+    api: &'a Api,
+    cookie: String,
+}
+
+impl<'a> Browser<'a> {
+    async fn log_in(api: &'a Api, key: &str) -> Self {
+        let body = json!({ "key": key }).to_string();
+        let answer = api.ask(Method::POST, "/session", None, Some(body)).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.text);
+        let set = answer.header("set-cookie").unwrap().to_owned();
+        for part in [
+            "switchboard_session=",
+            "HttpOnly",
+            "SameSite=Strict",
+            "Path=/",
+            "Max-Age=",
+        ] {
+            assert!(set.contains(part), "{set}");
+        }
+        assert!(!set.contains(key), "{set}");
+        let cookie = set.split(';').next().unwrap().to_owned();
+        Self { api, cookie }
+    }
+
+    async fn ask(&self, verb: &str, path: &str, from: &[(&str, &str)]) -> Answer {
+        let url = format!("http://{}/api/v1{path}", self.api.world.running().address);
+        let mut request = self.api.client.request(method(verb), url);
+        request = request.header("Cookie", &self.cookie);
+        for (name, value) in from {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body_for(verb) {
+            request = request.body(body);
+        }
+        let response = request.send().await.unwrap();
+        Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+}
+
+/// Where a request comes from, by which headers, and whether that is one of our own pages.
+type Whence<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+
+#[tokio::test]
+async fn a_session_may_what_its_key_may_and_changes_things_from_our_own_pages_only() {
+    let api = Api::new().await;
+    let (admin, viewer) = (api.admin.clone(), api.viewer.clone());
+    let address = api.world.running().address.to_string();
+    let own = format!("http://{address}");
+    let browsers = [
+        ("admin", Browser::log_in(&api, &admin).await),
+        ("viewer", Browser::log_in(&api, &viewer).await),
+    ];
+    let origins: [Whence<'_>; 6] = [
+        ("our page", &[("Sec-Fetch-Site", "same-origin")], true),
+        ("our page, by its origin", &[("Origin", &own)], true),
+        (
+            "another site",
+            &[
+                ("Sec-Fetch-Site", "cross-site"),
+                ("Origin", "https://evil.example"),
+            ],
+            false,
+        ),
+        (
+            "another site, by its origin",
+            &[("Origin", "https://evil.example")],
+            false,
+        ),
+        ("a sandboxed page", &[("Origin", "null")], false),
+        ("nothing said", &[], false),
+    ];
+    for (verb, _, path, role, expected) in ROUTES {
+        if role == "nobody" || path == "/events" {
+            continue;
+        }
+        for (who, browser) in &browsers {
+            for (whence, headers, is_own) in &origins {
+                let may = role == "viewer" || *who == "admin";
+                let changes = verb != "GET";
+                let expected = if may && (!changes || *is_own) {
+                    expected
+                } else {
+                    403
+                };
+                let answer = browser.ask(verb, path, headers).await;
+                let what = format!("{verb} {path} as {who} from {whence}: {}", answer.text);
+                assert_eq!(answer.status.as_u16(), expected, "{what}");
+            }
+        }
+    }
+}
+
+fn kept_by<'a>(api: &'a Api, cookie: &str) -> Browser<'a> {
+    let cookie = cookie.to_owned();
+    Browser { api, cookie }
+}
+
+#[tokio::test]
+async fn a_session_ends_by_log_out_by_its_key_and_outlives_a_restart() {
+    let mut api = Api::new().await;
+    let own = [("Sec-Fetch-Site", "same-origin")];
+    let (admin, viewer) = (api.admin.clone(), api.viewer.clone());
+    let cookies = {
+        let gone = Browser::log_in(&api, &admin).await;
+        let kept = Browser::log_in(&api, &viewer).await;
+        assert_eq!(
+            gone.ask("DELETE", "/session", &[]).await.status,
+            StatusCode::FORBIDDEN
+        );
+        let answer = gone.ask("DELETE", "/session", &own).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        assert!(answer.header("set-cookie").unwrap().contains("Max-Age=0"));
+        assert_eq!(
+            gone.ask("GET", "/dialers", &[]).await.status,
+            StatusCode::UNAUTHORIZED
+        );
+        assert_eq!(
+            kept.ask("GET", "/dialers", &[]).await.status,
+            StatusCode::OK
+        );
+        kept.cookie
+    };
+    api.world.stop().await;
+    api.world.start().await;
+    assert_eq!(
+        kept_by(&api, &cookies)
+            .ask("GET", "/dialers", &[])
+            .await
+            .status,
+        StatusCode::OK
+    );
+
+    let written = api.get("/logs?kind=accessed").await.json();
+    let kinds: Vec<&Value> = written["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["detail"]["is"])
+        .collect();
+    assert_eq!(kinds, ["logged_out", "logged_in", "logged_in"]);
+
+    let new = DrawnKey::draw().unwrap();
+    let settings = Settings {
+        sections: key_lines("new", "viewer", &new),
+        ..Settings::default()
+    };
+    api.world.reload(settings).await;
+    assert_eq!(
+        kept_by(&api, &cookies)
+            .ask("GET", "/dialers", &[])
+            .await
+            .status,
+        StatusCode::UNAUTHORIZED
+    );
+}
+
+#[tokio::test]
+async fn wrong_keys_are_written_down_and_told_to_wait_and_webhooks_are_not() {
+    let api = Api::new().await;
+    let wrong = json!({ "key": DrawnKey::draw().unwrap().key }).to_string();
+    let mut statuses = Vec::new();
+    for _ in 0..15 {
+        let answer = api
+            .ask(Method::POST, "/session", None, Some(wrong.clone()))
+            .await;
+        answer.assert_well_formed("a wrong key");
+        statuses.push(answer.status.as_u16());
+    }
+    assert_eq!(statuses[0], 401);
+    assert_eq!(statuses[14], 429, "{statuses:?}");
+    let written = api.get("/logs?kind=accessed&page_size=200").await.json();
+    let refused = statuses.iter().filter(|status| **status == 401).count();
+    assert_eq!(written["total"], refused);
+    assert_eq!(
+        written["data"][0]["detail"],
+        json!({ "is": "refused", "source": "127.0.0.1" })
+    );
+    let result = api.world.call(HOT).await;
+    assert_eq!(dialled(&result), [DIALFIRE_LINE]);
+    assert_eq!(api.get("/dialers").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn figures_agree_with_the_calls() {
+    let api = Api::new().await;
+    for caller in [HOT, HOT, COLD, STRANGER] {
+        api.world.call(caller).await;
+    }
+    api.route(COLD, "open").await;
+    for window in ["5m", "1h", "24h", "7d"] {
+        let answer = api.get(&format!("/calls/metrics?window={window}")).await;
+        let metrics = answer.json()["data"].clone();
+        assert_eq!(metrics["window"], window);
+        let calls = json!({ "total": 5, "active": 1, "answered": 4, "failed": 0, "failed_over": 0, "held": 0, "abandoned": 0 });
+        assert_eq!(metrics["calls"], calls, "{metrics}");
+        assert_eq!(
+            (&metrics["success_rate"], &metrics["failure_rate"]),
+            (&json!(1.0), &json!(0.0))
+        );
+        let dialers: Vec<(&Value, &Value)> = metrics["by_dialer"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|d| (&d["dialer"], &d["calls"]))
+            .collect();
+        assert_eq!(
+            dialers,
+            [
+                (&json!("dialfire"), &json!(2)),
+                (&json!("zendesk"), &json!(3))
+            ]
+        );
+        let cache = &metrics["cache"];
+        assert_eq!(
+            (&cache["hit"], &cache["miss"]),
+            (&json!(2), &json!(3)),
+            "{cache}"
+        );
+        for stage in ["routing", "lookup", "handoff", "commit"] {
+            assert!(
+                metrics["latency"][stage]["p99_ms"].is_number(),
+                "{stage}: {metrics}"
+            );
+        }
+        let series: i64 = metrics["series"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["calls"].as_i64().unwrap())
+            .sum();
+        assert_eq!(series, 5, "{window}");
+    }
+    let wrong = api.get("/calls/metrics?window=2m").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    let dialfire = api.get("/dialers/dialfire").await.json()["data"].clone();
+    assert_eq!(
+        (&dialfire["handoffs"], &dialfire["success_rate"]),
+        (&json!(2), &json!(1.0))
+    );
+}
+
+/// A stream of events, read piece by piece.
+struct Stream(reqwest::Response, String);
+
+impl Stream {
+    async fn open(api: &Api, last: Option<&str>) -> Self {
+        let url = format!("http://{}/api/v1/events", api.world.running().address);
+        let mut request = api.client.get(url).header("X-API-Key", &api.viewer);
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert!(!response.headers().contains_key("content-encoding"));
+        Self(response, String::new())
+    }
+
+    /// The next event of this name: its id and its data.
+    async fn next(&mut self, name: &str) -> (String, Value) {
+        loop {
+            if let Some((event, rest)) = self.1.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.1 = rest;
+                let field = |field: &str| {
+                    let lines = event.lines().filter_map(|line| line.split_once(": "));
+                    lines
+                        .clone()
+                        .find(|(found, _)| *found == field)
+                        .map(|(_, value)| value.to_owned())
+                };
+                if field("event").as_deref() == Some(name) {
+                    let data = serde_json::from_str(&field("data").unwrap()).unwrap();
+                    return (field("id").unwrap(), data);
+                }
+                continue;
+            }
+            let chunk = self.0.chunk().await.unwrap().unwrap();
+            self.1.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn changes_are_told_as_they_happen_and_again_to_who_missed_them() {
+    let mut api = Api::new().await;
+    let nobody = api.ask(Method::GET, "/events", None, None).await;
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+    let mut stream = Stream::open(&api, None).await;
+    api.route(HOT, "watched").await;
+    let (first, call) = stream.next("call").await;
+    assert_eq!(
+        (&call["call_id"], &call["caller"]),
+        (&json!("api-watched"), &json!("+**********90"))
+    );
+    let (_, metrics) = stream.next("metrics").await;
+    assert_eq!(metrics["calls"]["total"], 1);
+    api.post("/dialers/dialfire/drain", None).await;
+    let (_, dialer) = stream.next("dialer").await;
+    assert_eq!(
+        (&dialer["name"], &dialer["state"]),
+        (&json!("dialfire"), &json!("drained"))
+    );
+
+    let mut again = Stream::open(&api, Some(&first)).await;
+    let (id, dialer) = again.next("dialer").await;
+    assert_eq!(dialer["state"], "drained");
+    assert!(id.parse::<u64>().unwrap() > first.parse::<u64>().unwrap());
+    let mut late = Stream::open(&api, Some("1")).await;
+    late.next("reset").await;
+    let wrong = api
+        .client
+        .get(format!(
+            "http://{}/api/v1/events",
+            api.world.running().address
+        ))
+        .header("X-API-Key", &api.viewer)
+        .header("Last-Event-ID", "x")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+
+    // Open streams do not hold the process up.
+    api.world.stop().await;
+    while let Ok(Some(_)) = stream.0.chunk().await {}
+}
+
+#[tokio::test]
+async fn every_answer_tells_browsers_what_it_is() {
+    let api = Api::new().await;
+    let root = format!("http://{}", api.world.running().address);
+    for path in [
+        "/health",
+        "/ready",
+        "/openapi.json",
+        "/docs",
+        "/nothing",
+        "/api/v1/dialers",
+        "/webhooks/twilio",
+    ] {
+        let answer = api
+            .client
+            .get(format!("{root}{path}"))
+            .send()
+            .await
+            .unwrap();
+        let header = |name: &str| {
+            answer
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ] {
+            assert_eq!(header(name).as_deref(), Some(value), "{path}");
+        }
+        assert!(
+            header("content-security-policy")
+                .unwrap()
+                .contains("frame-ancestors 'none'"),
+            "{path}"
+        );
+        assert!(
+            header("x-request-id").is_some() && header("cache-control").is_some(),
+            "{path}"
+        );
+        assert_eq!(header("strict-transport-security"), None, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_description_of_the_api_is_served_without_a_key_and_works_offline() {
+    let api = Api::new().await;
+    let root = format!("http://{}", api.world.running().address);
+    let document: Value = api
+        .client
+        .get(format!("{root}/openapi.json"))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(document, switchboard::http::document());
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    assert!(document["components"]["schemas"]["Error"].is_object());
+    let page = api
+        .client
+        .get(format!("{root}/docs"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(!page.contains("http"), "{page}");
+    for asset in page.split('"').filter(|part| part.starts_with("docs/")) {
+        let answer = api
+            .client
+            .get(format!("{root}/{asset}"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{asset}");
+    }
+    assert_eq!(
+        api.client
+            .get(format!("{root}/docs/nothing"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::NOT_FOUND
+    );
+    let closed = Api::with(Settings {
+        server: "docs = false".to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    let root = format!("http://{}", closed.world.running().address);
+    assert_eq!(
+        closed
+            .client
+            .get(format!("{root}/openapi.json"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_read_answers_only_where_they_are_configured() {
+    let settings = |server: &str| Settings {
+        server: server.to_owned(),
+        ..Settings::default()
+    };
+    for (server, allowed) in [
+        ("", None),
+        (
+            "cors_origins = [\"https://wall.example\"]",
+            Some("https://wall.example"),
+        ),
+    ] {
+        let api = Api::with(settings(server)).await;
+        let url = format!("http://{}/api/v1/dialers", api.world.running().address);
+        let ask = |verb: Method, origin: &'static str| {
+            let request = api.client.request(verb, &url).header("Origin", origin);
+            request
+                .header("X-API-Key", &api.viewer)
+                .header("Access-Control-Request-Method", "GET")
+                .send()
+        };
+        let answer = ask(Method::GET, "https://wall.example").await.unwrap();
+        let header = answer
+            .headers()
+            .get("access-control-allow-origin")
+            .map(|value| value.to_str().unwrap());
+        assert_eq!(header, allowed);
+        let asked = ask(Method::OPTIONS, "https://wall.example").await.unwrap();
+        assert_eq!(
+            asked.status().as_u16(),
+            if allowed.is_some() { 204 } else { 405 }
+        );
+        let evil = ask(Method::GET, "https://evil.example").await.unwrap();
+        assert_eq!(evil.headers().get("access-control-allow-origin"), None);
+    }
+}
+
+#[tokio::test]
+async fn long_answers_are_compressed_for_who_can_read_them() {
+    let api = Api::new().await;
+    let url = format!("http://{}/api/v1/settings", api.world.running().address);
+    let request = api.client.get(url).header("X-API-Key", &api.viewer);
+    let answer = request
+        .header("Accept-Encoding", "gzip")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
 }

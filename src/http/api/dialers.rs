@@ -9,12 +9,14 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::ApiError;
+use super::metrics::{Percentiles, Window};
 use super::page::{Data, List};
-use super::{Reads, data, page};
+use super::{Reads, data, metrics, page};
 use crate::audit::ServiceState;
 use crate::dialer::Status;
 use crate::flow::Drains;
 use crate::routing::{Availability, BreakerView, DialerId};
+use crate::store::Figures;
 
 /// A dialer as the API shows it: its settings without secrets, and how it is.
 #[derive(Serialize, ToSchema)]
@@ -43,10 +45,24 @@ pub(in super::super) struct ShownDialer {
     /// Who took it out, and when: `{by, since}`.
     #[schema(value_type = Option<Object>)]
     drained: Option<Value>,
+    /// Requests to it in the last hour.
+    handoffs: i64,
+    /// Those that it accepted, 0 to 1; null where there was none.
+    success_rate: Option<f64>,
+    /// How long they took.
+    latency: Percentiles,
 }
 
 impl ShownDialer {
-    pub(in super::super) fn new(status: &Status, states: &[ServiceState], now: Timestamp) -> Self {
+    pub(in super::super) fn new(
+        status: &Status,
+        states: &[ServiceState],
+        figures: &Figures,
+        now: Timestamp,
+    ) -> Self {
+        let handoffs = figures.handoffs.get(status.dialer.id().as_str());
+        let asked = handoffs.map_or(0, |handoffs| handoffs.asked);
+        let accepted = asked - handoffs.map_or(0, |handoffs| handoffs.failed);
         let dialer = &status.dialer;
         let opened = status.open_for.as_ref();
         let drained = status.drained.as_ref();
@@ -88,6 +104,9 @@ impl ShownDialer {
             reason,
             since,
             drained: drained.and_then(|drained| serde_json::to_value(drained).ok()),
+            handoffs: asked,
+            success_rate: metrics::rate(accepted, asked),
+            latency: Percentiles::of(handoffs.map(|handoffs| &handoffs.took)),
         }
     }
 }
@@ -151,10 +170,11 @@ pub(super) async fn status(
 
 async fn every(drains: &Drains, reads: &Reads) -> Result<Vec<ShownDialer>, ApiError> {
     let states = reads.ask(reads.store.dialer_states()).await?;
+    let figures = reads.figures(Window::HOUR).await?;
     let (statuses, now) = (drains.statuses(), drains.clock.now());
     let shown = statuses
         .iter()
-        .map(|status| ShownDialer::new(status, &states, now));
+        .map(|status| ShownDialer::new(status, &states, &figures, now));
     Ok(shown.collect())
 }
 
@@ -239,8 +259,19 @@ async fn shown(
     let Some(status) = status else {
         return Err(unknown(drains, name));
     };
+    Ok(data(document(&status, drains, reads).await?))
+}
+
+/// A dialer as it is now.
+pub(super) async fn document(
+    status: &Status,
+    drains: &Drains,
+    reads: &Reads,
+) -> Result<ShownDialer, ApiError> {
     let states = reads.ask(reads.store.dialer_states()).await?;
-    Ok(data(ShownDialer::new(&status, &states, drains.clock.now())))
+    let figures = reads.figures(Window::HOUR).await?;
+    let now = drains.clock.now();
+    Ok(ShownDialer::new(status, &states, &figures, now))
 }
 
 fn unknown(drains: &Drains, name: &str) -> ApiError {

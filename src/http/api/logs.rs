@@ -107,6 +107,14 @@ impl ShownRecord {
     }
 }
 
+impl ShownRecord {
+    /// A text of its payload; empty where there is none of that name.
+    pub(in super::super) fn field(&self, name: &str) -> String {
+        let text = self.detail.get(name).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    }
+}
+
 impl LogsQuery {
     fn read(&self, fields: &mut Fields) -> (RecordsAsked, Option<CallSearch>) {
         let kinds = Kind::ALL.map(|kind| (kind.as_str(), kind));

@@ -5,12 +5,15 @@ mod body;
 mod calls;
 mod customers;
 mod dialers;
+mod events;
 mod explain;
 mod fields;
 mod logs;
+mod metrics;
 mod page;
 mod reads;
 mod reveal;
+mod session;
 mod settings;
 mod trace;
 
@@ -33,6 +36,10 @@ use super::server::RequestId;
 use crate::lifecycle::Lifecycle;
 
 pub use customers::Customers;
+pub(super) use events::{
+    call as calls_of_events, dialer as dialer_of_events, metrics as metrics_of_events,
+    record as record_of_events,
+};
 pub use reads::Reads;
 pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
 
@@ -46,6 +53,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
     let desk = OpenApiRouter::new()
         .routes(routes!(calls::list))
         .routes(routes!(calls::active))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(calls::one))
         .routes(routes!(customers::one, customers::forget))
         .routes(routes!(dialers::all))
@@ -63,6 +71,8 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))
+        .routes(routes!(session::begin, session::end))
+        .routes(routes!(events::stream))
         .route_layer(middleware::from_fn_with_state(Lane::new(PLACES), in_turn));
     // A call is no page: it does not wait in their lane, and has the limit of calls.
     let door = OpenApiRouter::new().routes(routes!(calls::route));

@@ -7,8 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
-use axum::http::{HeaderValue, Request, Response, StatusCode};
+use axum::http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
@@ -61,6 +64,7 @@ impl Link {
             .unwrap_or_else(RequestId::drawn);
         // Where a chunked body ends only hyper knows, so the next head could not be checked: it gets a new connection.
         let is_last = request.headers().contains_key(TRANSFER_ENCODING);
+        let tls = self.tls;
         let is_ambiguous = is_last && self.progress.has_length_and_encoding();
         let request = self.prepare(request, id.clone());
         let span = tracing::info_span!(
@@ -79,6 +83,7 @@ impl Link {
             } else {
                 respond(app, request, &id).await
             };
+            harden(response.headers_mut(), tls);
             if let Some(value) = id.header_value() {
                 response.headers_mut().insert(request_id::HEADER, value);
             }
@@ -107,6 +112,30 @@ impl Link {
         extensions.insert(self.tls);
         extensions.insert(id);
         request
+    }
+}
+
+/// What every answer tells browsers, unless it says otherwise: it is no page, and belongs to nobody else's.
+fn harden(headers: &mut HeaderMap, Tls(is_tls): Tls) {
+    const EVERY: [(HeaderName, HeaderValue); 5] = [
+        (
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        ),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            HeaderValue::from_static("same-origin"),
+        ),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    for (name, value) in EVERY {
+        headers.entry(name).or_insert(value);
+    }
+    if is_tls {
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(year);
     }
 }
 

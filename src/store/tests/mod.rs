@@ -8,6 +8,7 @@ mod disk;
 mod notary;
 mod opening;
 mod prune;
+mod rollups;
 mod schema;
 mod speed;
 mod spool;

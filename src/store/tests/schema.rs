@@ -7,16 +7,17 @@ use crate::store::migrations::{STEPS, Step};
 use crate::store::{OpenError, open};
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
-const RELEASED: [(u32, &str); 6] = [
+const RELEASED: [(u32, &str); 7] = [
     (1, include_str!("../../../tests/data/schema_v1.sql")),
     (2, include_str!("../../../tests/data/schema_v2.sql")),
     (3, include_str!("../../../tests/data/schema_v3.sql")),
     (4, include_str!("../../../tests/data/schema_v4.sql")),
     (5, include_str!("../../../tests/data/schema_v5.sql")),
     (6, include_str!("../../../tests/data/schema_v6.sql")),
+    (7, include_str!("../../../tests/data/schema_v7.sql")),
 ];
 /// The newest version.
-const LATEST: u32 = 6;
+const LATEST: u32 = 7;
 
 /// Two steps after the real ones, as a later release would have them.
 fn later() -> Vec<Step> {

@@ -1,0 +1,148 @@
+//! `/session`: exchanging a key for a cookie, and giving it back.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::error::{ApiError, ErrorDocument, Kind};
+use super::super::server::Tls;
+use super::super::sessions::{self, NoSession, Sessions};
+use super::Reads;
+use super::body::JsonObject;
+use crate::audit::{Access, Event};
+use crate::twilio::SourceAddress;
+
+/// A key to exchange, for the document.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogIn)]
+pub(super) struct LogIn {
+    /// The key.
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "swb_…"
+    )]
+    key: String,
+}
+
+/// Exchanges a key for the cookie of a session.
+///
+/// The session may what the key may, and ends when the key is taken away, after 8 hours without use, or after 7 days. Wrong keys are written
+/// down; many from one address are told to wait.
+#[utoipa::path(
+    post,
+    path = "/session",
+    tag = "session",
+    security(()),
+    request_body = LogIn,
+    responses(
+        (status = 204, description = "The cookie is set.", headers(("Set-Cookie" = String, description = "The session: HttpOnly, SameSite=Strict, and Secure under TLS."))),
+        (status = 429, description = "Too many wrong keys from this address.", body = ErrorDocument),
+    )
+)]
+pub(super) async fn begin(
+    State(sessions): State<Sessions>,
+    State(reads): State<Reads>,
+    source: Option<Extension<SourceAddress>>,
+    tls: Option<Extension<Tls>>,
+    headers: HeaderMap,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    if sessions::is_same_origin(&headers) == Some(false) {
+        return Err(sessions::other_site());
+    }
+    let key = body.text("key", 256).map_err(|what| {
+        ApiError::new(Kind::Validation, "The key cannot be read.").with("key", what)
+    })?;
+    let source = address(source);
+    let is_tls = tls.is_some_and(|Extension(Tls(is_tls))| is_tls);
+    match sessions.begin(key, source, is_tls).await {
+        Ok(begun) => {
+            let access = Access::LoggedIn {
+                by: begun.holder.name.to_string(),
+                source: source.to_string(),
+            };
+            reads.write_down(Event::Accessed(access)).await?;
+            tracing::info!(
+                event = "auth.logged_in",
+                key = &*begun.holder.name,
+                "a session begins"
+            );
+            let mut response = StatusCode::NO_CONTENT.into_response();
+            response
+                .headers_mut()
+                .insert(header::SET_COOKIE, begun.cookie);
+            Ok(response)
+        }
+        Err(NoSession::Unknown) => {
+            metrics::counter!("switchboard_auth_failures_total", "reason" => "log_in").increment(1);
+            tracing::warn!(event = "auth.log_in_refused", source = %source, "somebody tried to log in with a key that is not known");
+            let access = Access::Refused {
+                source: source.to_string(),
+            };
+            reads.write_down(Event::Accessed(access)).await?;
+            Err(ApiError::new(Kind::Authentication, "The key is not known."))
+        }
+        Err(NoSession::TooMany) => {
+            metrics::counter!("switchboard_auth_failures_total", "reason" => "too_many")
+                .increment(1);
+            Err(ApiError::new(
+                Kind::RateLimit,
+                "Too many wrong keys from this address; wait a few seconds.",
+            ))
+        }
+        Err(NoSession::Store(error)) => Err(ApiError::store(error)),
+        Err(NoSession::NoRandom) => Err(super::failed_inside()),
+    }
+}
+
+/// Ends the session of the cookie. Without one there is nothing to end, which is no failure.
+#[utoipa::path(
+    delete,
+    path = "/session",
+    tag = "session",
+    security((), ("session" = [])),
+    responses((status = 204, description = "The cookie is taken away."))
+)]
+pub(super) async fn end(
+    State(sessions): State<Sessions>,
+    State(reads): State<Reads>,
+    source: Option<Extension<SourceAddress>>,
+    tls: Option<Extension<Tls>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let is_same_origin = sessions::is_same_origin(&headers);
+    if is_same_origin != Some(true) && sessions::has_cookie(&headers) {
+        return Err(sessions::other_site());
+    }
+    if let Some(holder) = sessions.end(&headers).await {
+        let access = Access::LoggedOut {
+            by: holder.name.to_string(),
+            source: address(source).to_string(),
+        };
+        reads.write_down(Event::Accessed(access)).await?;
+    }
+    let is_tls = tls.is_some_and(|Extension(Tls(is_tls))| is_tls);
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::SET_COOKIE, sessions::cookie("", is_tls, None));
+    headers.insert(
+        "clear-site-data",
+        axum::http::HeaderValue::from_static("\"cache\", \"storage\""),
+    );
+    Ok(response)
+}
+
+/// Whoever listens to no peer address is on this machine.
+fn address(source: Option<Extension<SourceAddress>>) -> IpAddr {
+    source.map_or(
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        |Extension(SourceAddress(address))| address,
+    )
+}

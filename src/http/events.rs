@@ -1,0 +1,463 @@
+//! What has changed, as it happens: one hub that hears of every commit, and a stream of server-sent events for each who watches.
+//!
+//! Nothing here is waited for by a caller: the writer tells of a commit and goes on, and a commit that is missed becomes a `reset`. A message is
+//! kept once, whoever reads it; who reads too slowly is told to begin anew and cut off, and is never waited for.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::api::{Reads, ShownSettings};
+use super::api::{calls_of_events, dialer_of_events, metrics_of_events, record_of_events};
+use crate::audit::Kind;
+use crate::call::CallId;
+use crate::clock::Clock;
+use crate::flow::Drains;
+use crate::lifecycle::Lifecycle;
+use crate::store::{Committed, Store};
+
+/// Streams at the same time.
+const STREAMS: usize = 100;
+/// Messages that are kept for who comes back.
+const RING: usize = 1_024;
+/// Messages that a stream may lie behind.
+const BEHIND: usize = 256;
+/// Changes are gathered for so long, so that a call that moves on twice is told once.
+const GATHER: Duration = Duration::from_millis(150);
+/// Calls that are told of in one turn; with more, whoever watches has to look for themselves.
+const CALLS_A_TURN: usize = 100;
+/// Figures are told at most this often.
+const METRICS_EVERY: Duration = Duration::from_secs(1);
+/// Whoever could not be told everything is told so at most this often.
+const RESET_EVERY: Duration = Duration::from_secs(3);
+/// A stream without messages says so often that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Without anybody watching for so long, nothing is prepared any more.
+const UNWATCHED: Duration = Duration::from_mins(1);
+
+/// The hub. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Events(Arc<Hub>);
+
+#[derive(Debug)]
+struct Hub {
+    sender: broadcast::Sender<Arc<Message>>,
+    ring: Mutex<VecDeque<Arc<Message>>>,
+    next: AtomicU64,
+    places: Arc<Semaphore>,
+}
+
+/// One event, as it is sent.
+#[derive(Debug)]
+struct Message {
+    id: u64,
+    text: Bytes,
+}
+
+/// What the hub tells about.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Tells of commits.
+    pub store: Store,
+    /// Reads what has changed.
+    pub reads: Reads,
+    /// How the dialers are.
+    pub drains: Drains,
+    /// What is configured.
+    pub settings: ShownSettings,
+    /// Reads time.
+    pub clock: Clock,
+}
+
+impl Events {
+    /// A hub whose events are numbered from the time of its start on, so that numbers rise over restarts.
+    pub fn new(clock: &Clock) -> Self {
+        let started = u64::try_from(clock.now().as_millisecond()).unwrap_or_default();
+        let (sender, _) = broadcast::channel(BEHIND);
+        Self(Arc::new(Hub {
+            sender,
+            ring: Mutex::default(),
+            next: AtomicU64::new(started.saturating_mul(1_000)),
+            places: Arc::new(Semaphore::new(STREAMS)),
+        }))
+    }
+
+    /// Tells everybody who watches.
+    fn publish(&self, name: &str, data: &impl Serialize) {
+        let Ok(data) = serde_json::to_string(data) else {
+            return;
+        };
+        let mut ring = self.ring();
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let text = format!("id: {id}\nevent: {name}\ndata: {data}\n\n");
+        let message = Arc::new(Message {
+            id,
+            text: text.into(),
+        });
+        if ring.len() >= RING {
+            ring.pop_front();
+        }
+        ring.push_back(Arc::clone(&message));
+        // Nobody may be watching.
+        drop(self.0.sender.send(message));
+    }
+
+    /// Something was not told: who comes back later has to begin anew.
+    fn skip(&self) {
+        let mut ring = self.ring();
+        if !ring.is_empty() {
+            ring.clear();
+        }
+        self.0.next.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_watched(&self) -> bool {
+        self.0.sender.receiver_count() > 0
+    }
+
+    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Message>>> {
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A stream that goes on after the event `last`; `None` where too many are open.
+    pub(super) fn watch(&self, last: Option<u64>) -> Option<Watch> {
+        let place = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
+        let receiver = self.0.sender.subscribe();
+        let ring = self.ring();
+        let next = self.0.next.load(Ordering::Relaxed);
+        let missed: VecDeque<Arc<Message>> = match last {
+            None => VecDeque::new(),
+            Some(last) => ring
+                .iter()
+                .filter(|message| message.id > last)
+                .cloned()
+                .collect(),
+        };
+        let first_kept = ring.front().map_or(next, |message| message.id);
+        // What was told after `last` is all there, or it is not.
+        let is_whole = last.is_none_or(|last| last < next && last.saturating_add(1) >= first_kept);
+        drop(ring);
+        Some(Watch {
+            receiver,
+            seen: next.saturating_sub(1),
+            opening: Some(if is_whole {
+                Opening::GoesOn
+            } else {
+                Opening::Reset
+            }),
+            missed: if is_whole { missed } else { VecDeque::new() },
+            reset_id: next.saturating_sub(1),
+            is_over: false,
+            _place: place,
+        })
+    }
+
+    /// Hears of commits and tells of what they changed, until the process is to stop.
+    pub async fn run(self, lifecycle: Lifecycle, sources: Sources) {
+        let mut commits = sources.store.watch_commits();
+        let draining = lifecycle.draining();
+        let start = sources.clock.instant();
+        let mut turn = Turn {
+            events: self,
+            sources,
+            changes: Changes::default(),
+            metrics_due: false,
+            metrics_at: start,
+            reset_at: None,
+            watched_at: start,
+        };
+        loop {
+            let wait = async {
+                if turn.metrics_due {
+                    timeout(METRICS_EVERY, commits.recv()).await.ok()
+                } else {
+                    Some(commits.recv().await)
+                }
+            };
+            match draining.run_until_cancelled(wait).await {
+                None => return,
+                Some(Some(heard)) => turn.changes.take(heard),
+                Some(None) => {}
+            }
+            if !lifecycle.pause(GATHER).await {
+                return;
+            }
+            loop {
+                match commits.try_recv() {
+                    Ok(committed) => turn.changes.add(&committed),
+                    Err(TryRecvError::Lagged(_)) => turn.changes.missed = true,
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
+            if turn.changes.is_closed {
+                return;
+            }
+            turn.tell().await;
+        }
+    }
+}
+
+/// What changed since the last turn.
+#[derive(Debug, Default)]
+struct Changes {
+    calls: BTreeSet<CallId>,
+    records: BTreeMap<i64, Kind>,
+    missed: bool,
+    is_closed: bool,
+}
+
+impl Changes {
+    fn take(&mut self, heard: Result<Arc<[Committed]>, RecvError>) {
+        match heard {
+            Ok(committed) => self.add(&committed),
+            Err(RecvError::Lagged(_)) => self.missed = true,
+            Err(RecvError::Closed) => self.is_closed = true,
+        }
+    }
+
+    fn add(&mut self, committed: &[Committed]) {
+        for one in committed {
+            if let Some(call) = &one.call {
+                if self.calls.len() < CALLS_A_TURN {
+                    self.calls.insert(call.clone());
+                } else if !self.calls.contains(call) {
+                    self.missed = true;
+                }
+            }
+            let is_told = [
+                Kind::HealthChanged,
+                Kind::IncidentOpened,
+                Kind::IncidentResolved,
+                Kind::ConfigChanged,
+            ];
+            if is_told.contains(&one.kind) {
+                self.records.insert(one.id, one.kind);
+            }
+        }
+    }
+}
+
+struct Turn {
+    events: Events,
+    sources: Sources,
+    changes: Changes,
+    metrics_due: bool,
+    metrics_at: Instant,
+    reset_at: Option<Instant>,
+    watched_at: Instant,
+}
+
+impl Turn {
+    async fn tell(&mut self) {
+        let changes = std::mem::take(&mut self.changes);
+        let now = self.sources.clock.instant();
+        if self.events.is_watched() {
+            self.watched_at = now;
+        } else if now.saturating_duration_since(self.watched_at) > UNWATCHED {
+            self.events.skip();
+            self.metrics_due = false;
+            return;
+        }
+        self.metrics_due |= !changes.calls.is_empty();
+        for call in &changes.calls {
+            if let Some(shown) = calls_of_events(&self.sources.reads, call).await {
+                self.events.publish("call", &shown);
+            }
+        }
+        for (id, kind) in &changes.records {
+            self.tell_of_record(*id, *kind).await;
+        }
+        if changes.missed {
+            self.reset(now);
+        }
+        if self.metrics_due && now.saturating_duration_since(self.metrics_at) >= METRICS_EVERY {
+            if let Some(metrics) = metrics_of_events(&self.sources.reads).await {
+                self.events.publish("metrics", &metrics);
+            }
+            self.metrics_due = false;
+            self.metrics_at = now;
+        }
+    }
+
+    async fn tell_of_record(&self, id: i64, kind: Kind) {
+        let Some(record) = record_of_events(&self.sources.reads, id).await else {
+            return;
+        };
+        if kind == Kind::HealthChanged {
+            let service = record.field("service");
+            let sources = &self.sources;
+            let shown = dialer_of_events(&sources.drains, &sources.reads, &service).await;
+            if let Some(shown) = shown {
+                self.events.publish("dialer", &shown);
+            }
+        } else if kind == Kind::ConfigChanged {
+            let settings = self.sources.settings.current();
+            self.events.publish("settings", &settings);
+        } else {
+            self.events.publish("alert", &record);
+        }
+    }
+
+    fn reset(&mut self, now: Instant) {
+        let is_due = self
+            .reset_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= RESET_EVERY);
+        if is_due {
+            self.reset_at = Some(now);
+            let why = serde_json::json!({ "reason": "more changed than can be told one by one" });
+            self.events.publish("reset", &why);
+        }
+    }
+}
+
+/// How a stream opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    GoesOn,
+    Reset,
+}
+
+/// One who watches.
+#[derive(Debug)]
+pub(super) struct Watch {
+    receiver: broadcast::Receiver<Arc<Message>>,
+    missed: VecDeque<Arc<Message>>,
+    /// The last event that was there when the stream began.
+    seen: u64,
+    reset_id: u64,
+    opening: Option<Opening>,
+    is_over: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What comes next on a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Bytes to send.
+    Send(Bytes),
+    /// Nothing for a while: bytes to send, and a moment to look whether the stream may go on.
+    Heartbeat(Bytes),
+    /// The end.
+    Over,
+}
+
+impl Watch {
+    pub(super) async fn next(&mut self) -> Next {
+        if self.is_over {
+            return Next::Over;
+        }
+        if let Some(opening) = self.opening.take() {
+            let mut text = "retry: 2000\n\n".to_owned();
+            if opening == Opening::Reset {
+                text.push_str(&reset(
+                    self.reset_id,
+                    "what was missed is not kept any more",
+                ));
+            }
+            return Next::Send(text.into());
+        }
+        if let Some(message) = self.missed.pop_front() {
+            return Next::Send(message.text.clone());
+        }
+        loop {
+            match timeout(HEARTBEAT, self.receiver.recv()).await {
+                Err(_) => return Next::Heartbeat(Bytes::from_static(b": here\n\n")),
+                Ok(Ok(message)) if message.id <= self.seen => {}
+                Ok(Ok(message)) => return Next::Send(message.text.clone()),
+                Ok(Err(RecvError::Closed)) => return Next::Over,
+                Ok(Err(RecvError::Lagged(_))) => {
+                    metrics::counter!("switchboard_event_streams_cut_off_total").increment(1);
+                    self.is_over = true;
+                    return Next::Send(
+                        reset(self.reset_id, "this stream was read too slowly").into(),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn reset(id: u64, reason: &str) -> String {
+    format!("id: {id}\nevent: reset\ndata: {{\"reason\":\"{reason}\"}}\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(next: Next) -> String {
+        match next {
+            Next::Send(bytes) | Next::Heartbeat(bytes) => {
+                String::from_utf8(bytes.to_vec()).unwrap()
+            }
+            Next::Over => "over".to_owned(),
+        }
+    }
+
+    fn id_of(text: &str) -> u64 {
+        let line = text.lines().find(|line| line.starts_with("id: ")).unwrap();
+        line["id: ".len()..].parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_goes_on_where_it_ended_or_begins_anew() {
+        let events = Events::new(&Clock::system());
+        let mut watch = events.watch(None).unwrap();
+        assert_eq!(text(watch.next().await), "retry: 2000\n\n");
+        for n in 0..5 {
+            events.publish("call", &n);
+        }
+        let first = text(watch.next().await);
+        assert!(first.contains("event: call\ndata: 0\n\n"), "{first}");
+        drop(watch);
+
+        let mut again = events.watch(Some(id_of(&first))).unwrap();
+        again.next().await;
+        for n in 1..5 {
+            assert!(text(again.next().await).contains(&format!("data: {n}\n")));
+        }
+        events.publish("call", &5);
+        assert!(text(again.next().await).contains("data: 5\n"));
+        assert_eq!(text(again.next().await), ": here\n\n");
+
+        for n in 0..RING {
+            events.publish("call", &n);
+        }
+        for last in [id_of(&first), u64::MAX, 0] {
+            let mut late = events.watch(Some(last)).unwrap();
+            assert!(text(late.next().await).contains("event: reset"), "{last}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_told_to_begin_anew_and_cut_off() {
+        let events = Events::new(&Clock::system());
+        let mut slow = events.watch(None).unwrap();
+        slow.next().await;
+        for n in 0..=BEHIND {
+            events.publish("call", &n);
+        }
+        assert!(text(slow.next().await).contains("event: reset"));
+        assert_eq!(slow.next().await, Next::Over);
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_streams_and_no_more() {
+        let events = Events::new(&Clock::system());
+        let open: Vec<Watch> = std::iter::repeat_with(|| events.watch(None))
+            .map_while(|watch| watch)
+            .take(STREAMS + 1)
+            .collect();
+        assert_eq!(open.len(), STREAMS);
+        assert!(events.watch(None).is_none());
+        drop(open);
+        assert!(events.watch(None).is_some());
+    }
+}

@@ -129,8 +129,8 @@ pub struct Given {
     pub listener: Option<TcpListener>,
     /// Where the configuration came from.
     pub file: Option<PathBuf>,
-    /// Routes of the demo, for admins.
-    pub demo: Option<axum::Router>,
+    /// What the demo adds.
+    pub demo: Option<crate::http::DemoDoor>,
 }
 
 /// As [`start_with`], on an address of its own.

@@ -181,7 +181,8 @@ impl Keys {
 pub(super) struct Holder {
     /// The name of the key; stands in the audit trail.
     pub(super) name: Arc<str>,
-    role: Role,
+    /// What it may do.
+    pub(super) role: Role,
 }
 
 impl Holder {

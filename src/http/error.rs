@@ -141,6 +141,11 @@ impl ApiError {
         self
     }
 
+    /// Its status and its words, for a page.
+    pub(super) fn told(&self) -> (StatusCode, &str) {
+        (self.kind.status(), &self.message)
+    }
+
     /// The answer, which names the request; the cause goes to the log.
     pub(super) fn respond(self, request_id: &str) -> Response {
         if let Some(cause) = &self.cause {

@@ -22,6 +22,7 @@ mod voice;
 pub use api::{Customers, Reads, Setting, SettingsDocument, SettingsKey, ShownSettings};
 pub use events::{Events, Sources};
 pub use overload::Overload;
+pub use pages::{DemoDoor, OneTimeLink};
 pub use profile_push::ProfilePush;
 pub use router::{Parts, document, router};
 pub use sessions::Sessions;

@@ -1,14 +1,25 @@
-//! The dashboard's pages: one shell for all of them, which its scripts fill.
+//! The dashboard's pages: one shell for all of them, which its scripts fill, and the page to sign in, which needs no scripts.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use askama::Template;
-use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{Form, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
+use serde::Deserialize;
+use subtle::ConstantTimeEq;
 
+use super::api::{self, Reads};
 use super::assets;
+use super::auth::Holder;
+use super::error::ApiError;
 use super::router::SharedParts;
+use super::server::Tls;
+use super::sessions::{self, Sessions};
+use crate::twilio::SourceAddress;
 
 /// The pages that the shell's scripts know.
 const PAGES: [&str; 6] = [
@@ -19,13 +30,62 @@ const PAGES: [&str; 6] = [
     "/alerts",
     "/settings",
 ];
+/// Where somebody may be led after signing in, beside `/`: these and what lies below.
+const LEADS: [&str; 5] = ["/logs", "/dialers", "/alerts", "/settings", "/docs"];
+/// A longer address is forgotten.
+const LONGEST_NEXT: usize = 1_024;
+
+/// What the demo adds to the pages.
+#[derive(Clone, Debug)]
+pub struct DemoDoor {
+    /// Routes of its own, for admins.
+    pub routes: Router,
+    /// The link that opens the dashboard once.
+    pub link: OneTimeLink,
+}
+
+/// A secret that stands for a key, once. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct OneTimeLink(Arc<Mutex<Option<Exchanged>>>);
+
+struct Exchanged {
+    secret: String,
+    key: String,
+}
+
+impl std::fmt::Debug for Exchanged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Exchanged(…)")
+    }
+}
+
+impl OneTimeLink {
+    /// `secret` stands for `key`.
+    pub fn new(secret: String, key: String) -> Self {
+        Self(Arc::new(Mutex::new(Some(Exchanged { secret, key }))))
+    }
+
+    fn take(&self, given: &str) -> Option<String> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = kept
+            .as_ref()
+            .is_some_and(|kept| kept.secret.as_bytes().ct_eq(given.as_bytes()).into());
+        is_it.then(|| kept.take()).flatten().map(|kept| kept.key)
+    }
+}
+
+/// The demo's door, where this is the demo.
+#[derive(Clone, Debug)]
+pub(super) struct Demo(pub(super) Option<DemoDoor>);
 
 /// Pages and their files.
 pub(super) fn router() -> Router<SharedParts> {
     let pages = PAGES
         .into_iter()
         .fold(Router::new(), |router, path| router.route(path, get(page)));
-    pages.route("/assets/{*path}", get(assets::file))
+    pages
+        .route("/login", get(login).post(sign_in))
+        .route("/assets/{*path}", get(assets::file))
 }
 
 /// The frame of every page. Everything else is made by scripts from what the API says.
@@ -45,7 +105,7 @@ pub(super) fn router() -> Router<SharedParts> {
 <script type="module" src="/assets/js/app.js"></script>
 </head>
 <body>
-<noscript><p>The dashboard is made by scripts, and this browser runs none. The same figures are at <a href="/docs">the API</a>.</p></noscript>
+<noscript><p>The dashboard is made by scripts, and this browser runs none. The same figures are in <a href="/docs">the API</a>.</p></noscript>
 </body>
 </html>
 "#
@@ -57,20 +117,216 @@ struct Shell<'a> {
     demo: bool,
 }
 
-/// Whether this is the demo, which has a bar of its own.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct IsDemo(pub(super) bool);
+/// The page to sign in.
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{% if !wrong.is_empty() %}Not signed in{% else %}Sign in{% endif %} · Switchboard</title>
+<link rel="icon" href="/assets/favicon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/assets/app.css">
+<script src="/assets/js/theme.js"></script>
+</head>
+<body>
+<main class="sign">
+<form class="sign-card" method="post" action="/login">
+<p class="brand"><img src="/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
+<h1>Sign in</h1>
+{% if !wrong.is_empty() %}<p class="note" data-tone="bad" role="alert" id="wrong">{{ wrong }}</p>{% endif %}
+<input type="hidden" name="next" value="{{ next }}">
+<div class="field">
+<label for="key">API key</label>
+<input class="input" id="key" name="key" type="password" required maxlength="256" autocomplete="current-password" autofocus
+ aria-describedby="hint{% if !wrong.is_empty() %} wrong{% endif %}"{% if !wrong.is_empty() %} aria-invalid="true"{% endif %}>
+<span class="hint" id="hint">{% if demo %}The demo printed one when it started.{% else %}An administrator makes one: switchboard key new{% endif %}</span>
+</div>
+<button class="btn primary" type="submit">Sign in</button>
+</form>
+</main>
+</body>
+</html>
+"#
+)]
+struct LoginPage<'a> {
+    next: &'a str,
+    wrong: &'a str,
+    demo: bool,
+}
 
-async fn page(State(IsDemo(demo)): State<IsDemo>) -> Response {
+/// What the address of the page to sign in says.
+#[derive(Debug, Default, Deserialize)]
+struct Asked {
+    next: Option<String>,
+    once: Option<String>,
+}
+
+/// What the form sends.
+#[derive(Debug, Deserialize)]
+struct Given {
+    #[serde(default)]
+    key: String,
+    next: Option<String>,
+}
+
+/// Who asks, as a session needs it.
+struct Visitor {
+    source: Option<Extension<SourceAddress>>,
+    is_tls: bool,
+}
+
+async fn page(
+    State(sessions): State<Sessions>,
+    State(Demo(demo)): State<Demo>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    let Some(Holder { name, role }) = sessions.holder(&headers) else {
+        return see(&to_login(&uri));
+    };
     rendered(
         StatusCode::OK,
         &Shell {
-            user: "ops",
-            role: "admin",
+            user: &name,
+            role: role.as_str(),
             version: env!("CARGO_PKG_VERSION"),
-            demo,
+            demo: demo.is_some(),
         },
     )
+}
+
+/// The form; with the demo's link, a session at once.
+async fn login(
+    State(sessions): State<Sessions>,
+    State(reads): State<Reads>,
+    State(Demo(demo)): State<Demo>,
+    source: Option<Extension<SourceAddress>>,
+    tls: Option<Extension<Tls>>,
+    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let Asked { next, once } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    let next = local(next.as_deref());
+    let mut wrong = "";
+    if let (Some(once), Some(door)) = (once, &demo) {
+        let Some(key) = door.link.take(&once) else {
+            wrong = "This link was used before; sign in with the key that the demo printed.";
+            return form(StatusCode::OK, next, wrong, true);
+        };
+        let visitor = Visitor {
+            source,
+            is_tls: tls.is_some_and(|Extension(Tls(is_tls))| is_tls),
+        };
+        return begin(&sessions, &reads, &key, visitor, next, true).await;
+    }
+    form(StatusCode::OK, next, wrong, demo.is_some())
+}
+
+async fn sign_in(
+    State(sessions): State<Sessions>,
+    State(reads): State<Reads>,
+    State(Demo(demo)): State<Demo>,
+    source: Option<Extension<SourceAddress>>,
+    tls: Option<Extension<Tls>>,
+    headers: HeaderMap,
+    given: Result<Form<Given>, axum::extract::rejection::FormRejection>,
+) -> Response {
+    let is_demo = demo.is_some();
+    let Ok(Form(given)) = given else {
+        let wrong = "The form could not be read; try again.";
+        return form(StatusCode::BAD_REQUEST, "/", wrong, is_demo);
+    };
+    let next = local(given.next.as_deref());
+    if sessions::is_same_origin(&headers) == Some(false) {
+        let wrong = "This form was sent from another site; sign in here.";
+        return form(StatusCode::FORBIDDEN, next, wrong, is_demo);
+    }
+    let visitor = Visitor {
+        source,
+        is_tls: tls.is_some_and(|Extension(Tls(is_tls))| is_tls),
+    };
+    begin(&sessions, &reads, given.key.trim(), visitor, next, is_demo).await
+}
+
+/// Begins a session and leads to the page asked for, or says what is wrong.
+async fn begin(
+    sessions: &Sessions,
+    reads: &Reads,
+    key: &str,
+    visitor: Visitor,
+    next: &str,
+    is_demo: bool,
+) -> Response {
+    let begun = api::log_in(sessions, reads, key, visitor.source, visitor.is_tls).await;
+    match begun {
+        Ok(cookie) => {
+            let mut response = see(next);
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+            response
+        }
+        Err(error) => refused(&error, next, is_demo),
+    }
+}
+
+fn refused(error: &ApiError, next: &str, is_demo: bool) -> Response {
+    let (status, wrong) = error.told();
+    form(status, next, wrong, is_demo)
+}
+
+fn form(status: StatusCode, next: &str, wrong: &str, demo: bool) -> Response {
+    rendered(status, &LoginPage { next, wrong, demo })
+}
+
+/// A page of ours that was asked for; `/` for everything else, so that nobody is led elsewhere.
+fn local(next: Option<&str>) -> &str {
+    let Some(next) = next.filter(|next| next.len() <= LONGEST_NEXT) else {
+        return "/";
+    };
+    let is_plain = next
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let path = next.split(['?', '#']).next().unwrap_or_default();
+    let is_ours = LEADS.iter().any(|lead| {
+        path.strip_prefix(lead)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    let is_home = path == "/" && !next.starts_with("//");
+    if is_plain && (is_home || is_ours) {
+        next
+    } else {
+        "/"
+    }
+}
+
+/// The page to sign in, which remembers the page asked for.
+fn to_login(uri: &Uri) -> String {
+    let asked = uri.path_and_query().map_or("/", |path| path.as_str());
+    if asked == "/" {
+        return "/login".to_owned();
+    }
+    let mut address = "/login?next=".to_owned();
+    for byte in asked.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            address.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            write!(address, "%{byte:02X}").unwrap_or_default();
+        }
+    }
+    address
+}
+
+fn see(address: &str) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    let headers = response.headers_mut();
+    let address = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
+    headers.insert(header::LOCATION, address);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    assets::guard(headers);
+    response
 }
 
 /// A page made by the server; it names who is signed in, so nobody keeps it.
@@ -86,4 +342,68 @@ fn rendered(status: StatusCode, page: &impl Template) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     assets::guard(headers);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_ours_are_led_to() {
+        for ours in [
+            "/",
+            "/?window=7d",
+            "/logs?view=records&q=%2B49",
+            "/logs/CA0123",
+            "/settings#rules",
+        ] {
+            assert_eq!(local(Some(ours)), ours);
+        }
+        for foreign in [
+            "",
+            "//example.com",
+            "/\\example.com",
+            "https://example.com/logs",
+            "javascript:alert(1)",
+            "/logsx",
+            "/login",
+            "/logs\r\nSet-Cookie: a=b",
+            "/logs/\\..",
+            "logs",
+        ] {
+            assert_eq!(local(Some(foreign)), "/", "{foreign:?}");
+        }
+        assert_eq!(local(None), "/");
+        assert_eq!(local(Some(&format!("/logs?q={}", "a".repeat(2_000)))), "/");
+    }
+
+    #[test]
+    fn the_page_asked_for_is_remembered() {
+        let login = |asked: &str| to_login(&asked.parse().unwrap());
+        assert_eq!(login("/"), "/login");
+        assert_eq!(login("/dialers?x=1"), "/login?next=%2Fdialers%3Fx%3D1");
+    }
+
+    #[test]
+    fn a_link_opens_once_and_for_its_secret_alone() {
+        let link = OneTimeLink::new("secret".to_owned(), "swb_key".to_owned());
+        assert_eq!(link.take("other"), None);
+        assert_eq!(link.take("secret").as_deref(), Some("swb_key"));
+        assert_eq!(link.take("secret"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown_as_text() {
+        let page = LoginPage {
+            next: "/logs?a=\"><script>",
+            wrong: "<b>no</b>",
+            demo: false,
+        };
+        let text = page.render().unwrap();
+        assert!(
+            !text.contains("<b>no") && !text.contains("\"><script>"),
+            "{text}"
+        );
+        assert!(text.contains("aria-invalid=\"true\""));
+    }
 }

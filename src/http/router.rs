@@ -23,7 +23,7 @@ use super::docs;
 use super::events::Events;
 use super::openapi;
 use super::overload::{Lane, Overload};
-use super::pages::{self, IsDemo};
+use super::pages::{self, Demo, DemoDoor};
 use super::profile_push::{self, ProfilePush};
 use super::ready::{self, Readiness};
 use super::server::PeerAddr;
@@ -92,8 +92,8 @@ pub struct Parts {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Renders the metrics; `None` where another part of the process owns them.
     pub metrics: Option<PrometheusHandle>,
-    /// Routes of the demo, for admins; `None` outside of it.
-    pub demo: Option<Router>,
+    /// What the demo adds; `None` outside of it.
+    pub demo: Option<DemoDoor>,
 }
 
 /// All parts behind one pointer, so that a request costs one reference count.
@@ -209,9 +209,9 @@ impl FromRef<SharedParts> for Readiness {
         }
     }
 }
-impl FromRef<SharedParts> for IsDemo {
+impl FromRef<SharedParts> for Demo {
     fn from_ref(parts: &SharedParts) -> Self {
-        Self(parts.demo.is_some())
+        Self(parts.demo.clone())
     }
 }
 impl FromRef<SharedParts> for Safety {
@@ -287,9 +287,9 @@ pub fn router(parts: Parts) -> Router {
 /// What the demo adds, behind the same door as everything that changes things.
 fn demo_routes(parts: &SharedParts) -> Router<SharedParts> {
     let admins_only = middleware::from_fn_with_state(Arc::clone(parts), admins_only);
-    let routes = parts.demo.clone();
-    routes.map_or_else(Router::new, |routes| {
-        routes.route_layer(admins_only).with_state(())
+    let door = parts.demo.clone();
+    door.map_or_else(Router::new, |door| {
+        door.routes.route_layer(admins_only).with_state(())
     })
 }
 

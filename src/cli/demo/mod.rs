@@ -14,6 +14,7 @@ use super::{Exit, Global, output, runtime, serve};
 use crate::app::{self, Running};
 use crate::clock::Clock;
 use crate::config;
+use crate::http::{DemoDoor, OneTimeLink};
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::simulator::World;
 use crate::simulator::callers::Callers;
@@ -74,7 +75,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         let switches = Switches::new(world.clone());
         let given = app::Given {
             metrics: Some(metrics),
-            demo: Some(switches.clone().routes()),
+            demo: Some(DemoDoor {
+                routes: switches.clone().routes(),
+                link: OneTimeLink::new(setup.once.clone(), setup.key.clone()),
+            }),
             ..app::Given::default()
         };
         let started = app::start_with(&setup.config, &Clock::system(), &lifecycle, given).await;
@@ -115,6 +119,10 @@ fn greet(arguments: &Arguments, setup: &setup::Setup, running: &Running, seed: u
         "Twilio, Braze, Dialfire, Zendesk Talk and a mail server are stand-ins; nothing leaves this machine.",
     );
     output::complain(&format!("dashboard: http://{}/", running.address));
+    output::complain(&format!(
+        "log in once: http://{}/login?once={}",
+        running.address, setup.once
+    ));
     output::complain(&format!("API key: {}", setup.key));
     output::complain(&format!(
         "database {}, seed {seed}",

@@ -28,6 +28,8 @@ pub(super) struct Setup {
     pub(super) database: PathBuf,
     /// An admin's key to the API and the dashboard.
     pub(super) key: String,
+    /// What opens the dashboard once.
+    pub(super) once: String,
 }
 
 impl Setup {
@@ -37,7 +39,8 @@ impl Setup {
         let created = std::fs::DirBuilder::new().mode(0o700).create(&directory);
         created.with_context(|| format!("cannot create {}", directory.display()))?;
         let context = config::Context::in_directory(&directory);
-        let drawn = DrawnKey::draw().context("cannot draw an API key")?;
+        let draw = || DrawnKey::draw().context("cannot draw an API key");
+        let (drawn, once) = (draw()?, draw()?);
         let loaded = config::parse(&text(listen, world, &drawn.hash.to_hex()), &context)
             .context("the demo's own configuration")?;
         let database = loaded.config.storage.path.clone();
@@ -45,6 +48,7 @@ impl Setup {
             config: loaded.config,
             database,
             key: drawn.key,
+            once: once.key,
         })
     }
 

@@ -41,6 +41,7 @@ pub(super) use events::{
     record as record_of_events,
 };
 pub use reads::Reads;
+pub(super) use session::log_in;
 pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
 
 use page::Data;

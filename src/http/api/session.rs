@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -60,8 +60,22 @@ pub(super) async fn begin(
     let key = body.text("key", 256).map_err(|what| {
         ApiError::new(Kind::Validation, "The key cannot be read.").with("key", what)
     })?;
-    let source = address(source);
     let is_tls = tls.is_some_and(|Extension(Tls(is_tls))| is_tls);
+    let cookie = log_in(&sessions, &reads, key, source, is_tls).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// Begins a session and writes it down, as it does a key that is not known; gives the cookie.
+pub(in super::super) async fn log_in(
+    sessions: &Sessions,
+    reads: &Reads,
+    key: &str,
+    source: Option<Extension<SourceAddress>>,
+    is_tls: bool,
+) -> Result<HeaderValue, ApiError> {
+    let source = address(source);
     match sessions.begin(key, source, is_tls).await {
         Ok(begun) => {
             let access = Access::LoggedIn {
@@ -74,11 +88,7 @@ pub(super) async fn begin(
                 key = &*begun.holder.name,
                 "a session begins"
             );
-            let mut response = StatusCode::NO_CONTENT.into_response();
-            response
-                .headers_mut()
-                .insert(header::SET_COOKIE, begun.cookie);
-            Ok(response)
+            Ok(begun.cookie)
         }
         Err(NoSession::Unknown) => {
             metrics::counter!("switchboard_auth_failures_total", "reason" => "log_in").increment(1);
@@ -134,7 +144,7 @@ pub(super) async fn end(
     headers.insert(header::SET_COOKIE, sessions::cookie("", is_tls, None));
     headers.insert(
         "clear-site-data",
-        axum::http::HeaderValue::from_static("\"cache\", \"storage\""),
+        HeaderValue::from_static("\"cache\", \"storage\""),
     );
     Ok(response)
 }

@@ -12,7 +12,11 @@ use super::logs::ShownRecord;
 use crate::audit::{Attempt, CallAnswered, CallDecided, Event, Exchange};
 use crate::call::CallId;
 use crate::lead::LeadScore;
+use crate::phone::Caller;
 use crate::store::StoredRecord;
+
+/// Digits of a number that may belong to a person.
+const SHORTEST_NUMBER: usize = 7;
 
 /// The whole trace of a call.
 #[derive(Serialize, ToSchema)]
@@ -117,6 +121,8 @@ struct TracedAnswer {
     /// What there is from arrival to answer, by the configuration in force now.
     budget_ms: u64,
     within_budget: bool,
+    /// The answer as it was given (TwiML, or JSON at the JSON door), with numbers masked.
+    twiml: Option<String>,
 }
 
 impl Trace {
@@ -137,7 +143,8 @@ impl Trace {
         };
         for record in records {
             if let Ok(event) = record.event() {
-                trace.take(record.at, event, budget);
+                let body = record.personal.as_ref().and_then(|p| p.body.as_deref());
+                trace.take(record.at, event, budget, body.map(masked));
             }
             trace.records.push(ShownRecord::new(record));
         }
@@ -148,7 +155,7 @@ impl Trace {
         clippy::wildcard_enum_match_arm,
         reason = "everything else is told by its record"
     )]
-    fn take(&mut self, at: Timestamp, event: Event, budget: Duration) {
+    fn take(&mut self, at: Timestamp, event: Event, budget: Duration, body: Option<String>) {
         match event {
             Event::CallDecided(decided) => {
                 let exchange = decided.lookup_exchange.clone();
@@ -163,11 +170,30 @@ impl Trace {
                 self.handoffs.push(TracedHandoff::new(at, &attempt));
             }
             Event::CallAnswered(answered) => {
-                self.answers.push(TracedAnswer::new(at, *answered, budget));
+                self.answers
+                    .push(TracedAnswer::new(at, *answered, budget, body));
             }
             _ => {}
         }
     }
+}
+
+/// Hides all but the last digits of every number in a text.
+fn masked(text: &str) -> String {
+    let mut parts = text.split('+');
+    let mut hidden = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let n_digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, rest) = part.split_at(n_digits);
+        let number = format!("+{digits}");
+        if n_digits >= SHORTEST_NUMBER {
+            hidden.push_str(&Caller::classify(&number).masked());
+        } else {
+            hidden.push_str(&number);
+        }
+        hidden.push_str(rest);
+    }
+    hidden
 }
 
 fn document<T: Serialize>(value: &T) -> Value {
@@ -239,7 +265,7 @@ impl TracedHandoff {
 }
 
 impl TracedAnswer {
-    fn new(at: Timestamp, answered: CallAnswered, budget: Duration) -> Self {
+    fn new(at: Timestamp, answered: CallAnswered, budget: Duration, body: Option<String>) -> Self {
         Self {
             at,
             request_id: answered.request_id,
@@ -250,6 +276,23 @@ impl TracedAnswer {
             total_ms: answered.stages.total_ms,
             budget_ms: u64::try_from(budget.as_millis()).unwrap_or(u64::MAX),
             within_budget: answered.within_budget,
+            twiml: body,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_an_answer_are_hidden_and_nothing_else_is() {
+        let given = "<Dial callerId=\"+4917012345678\"><Number>+4930111111</Number></Dial> 1+1 +12";
+        let shown = masked(given);
+        assert!(
+            !shown.contains("12345") && !shown.contains("11111"),
+            "{shown}"
+        );
+        assert!(shown.starts_with("<Dial callerId=\"+***") && shown.ends_with("</Dial> 1+1 +12"));
     }
 }

@@ -1,9 +1,9 @@
 //! `switchboard migrate`: the version of the database schema.
 
 use super::{Exit, Global, load, output, serve};
-use crate::app;
+use crate::app::{self, SecretError};
 use crate::clock::Clock;
-use crate::store::migrate;
+use crate::store::{OpenError, migrate};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -37,8 +37,15 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Action::Up => match app::vault(&loaded.config) {
             Ok(vault) => migrate::up(path, &clock, &vault).map(Some),
             Err(error) => {
+                let exit = match &error {
+                    SecretError::Database { source, .. } => exit_of(source),
+                    SecretError::Missing { .. }
+                    | SecretError::Empty { .. }
+                    | SecretError::Exposed { .. }
+                    | SecretError::File { .. } => Exit::Configuration,
+                };
                 output::complain(&format!("{:#}", anyhow::Error::from(error)));
-                return Ok(Exit::Configuration);
+                return Ok(exit);
             }
         },
         Action::Down { to } => migrate::down(path, to, &clock).map(Some),
@@ -56,12 +63,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let status = match done.and_then(|_| migrate::status(path)) {
         Ok(status) => status,
         Err(error) => {
-            // The configuration is not at fault here.
-            let exit = match serve::exit_of(&error) {
-                Exit::Usage => Exit::Usage,
-                Exit::TryAgain => Exit::TryAgain,
-                Exit::Done | Exit::Failed | Exit::Configuration => Exit::Failed,
-            };
+            let exit = exit_of(&error);
             output::complain(&format!(
                 "{}: {:#}",
                 path.display(),
@@ -79,4 +81,13 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         }
     }
     Ok(Exit::Done)
+}
+
+/// As at a start; but here the configuration is not at fault.
+fn exit_of(error: &OpenError) -> Exit {
+    match serve::exit_of(error) {
+        Exit::Usage => Exit::Usage,
+        Exit::TryAgain => Exit::TryAgain,
+        Exit::Done | Exit::Failed | Exit::Configuration => Exit::Failed,
+    }
 }

@@ -13,13 +13,13 @@
 # Takes root, mmdebstrap and, to boot, systemd-nspawn (Debian: systemd-container).
 
 machine_cache=${CARGO_TARGET_DIR:-target}/packaging
-machine_base=$machine_cache/debian.tar
 machine_leader=
 machine_nspawn=
 machine_standins=
 
 # What a bare Debian VM has and the smallest root has not, and what the documented steps use.
-machine_packages=systemd,systemd-sysv,dbus,ca-certificates,adduser,init-system-helpers,openssl,curl,procps,sudo
+machine_packages=systemd,systemd-sysv,dbus,ca-certificates,adduser,init-system-helpers,openssl,curl,procps,sudo,sqlite3
+machine_base=$machine_cache/debian-$(cksum <<<"$machine_packages" | cut -d" " -f1).tar
 
 machine_base() {
 	mkdir -p "$machine_cache"

@@ -38,6 +38,11 @@ impl Desk {
                 dry_run,
             } => self.prune(older_than_ms, dry_run, progress).await,
             Request::Erase { caller } => self.erase(&caller).await,
+            Request::RecordExport { exported } => {
+                let recorded = self.store.record_export(exported).await;
+                recorded.map_err(|error| Refusal::failed(format!("{error:#}")))?;
+                Ok(serde_json::Value::Null)
+            }
         }
     }
 

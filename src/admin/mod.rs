@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::Exported;
+
 pub use client::{AskError, ask};
 pub use desk::Desk;
 pub use server::{Server, start};
@@ -29,6 +31,11 @@ pub enum Request {
         older_than_ms: Option<u64>,
         /// Delete nothing.
         dry_run: bool,
+    },
+    /// Write down that records are exported with numbers in the clear.
+    RecordExport {
+        /// What is exported.
+        exported: Exported,
     },
     /// Forget a person: a number, or whatever else a carrier calls a caller.
     Erase {

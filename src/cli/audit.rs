@@ -23,6 +23,8 @@ pub(super) struct Arguments {
 enum Command {
     /// Verify that no record was altered, removed or added since it was written
     Verify(Verify),
+    /// Print the records as JSON lines or CSV
+    Export(super::export::Arguments),
     /// Print the end of the log as it was signed; kept elsewhere, it is the anchor of a later verification
     Head(Where),
     /// After an older database was put back on purpose: go on from it
@@ -60,6 +62,7 @@ impl Where {
 pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
     match &arguments.command {
         Command::Verify(arguments) => run_verify(arguments, global),
+        Command::Export(arguments) => super::export::run(arguments, global),
         Command::Head(at) => run_head(at, global),
         Command::AcceptRollback => run_accept(global),
     }

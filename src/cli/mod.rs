@@ -1,12 +1,14 @@
 //! The command line: every command parses its arguments, calls the library and turns the result into text or JSON and an exit code.
 
 mod audit;
+mod backup;
 mod check_config;
 mod completions;
 mod demo;
 mod doctor;
 mod erase;
 mod explain;
+mod export;
 mod init;
 mod key;
 mod man;
@@ -78,6 +80,10 @@ enum Command {
     CheckConfig,
     /// Ask the world whether the appliance can do its work; changes nothing
     Doctor(doctor::Arguments),
+    /// Copy the database while it is in use; the copy is verified
+    Backup(backup::Backup),
+    /// Put a backup in place of the database
+    Restore(backup::Restore),
     /// Forget one person; the audit log still verifies
     Erase(erase::Arguments),
     /// Show or change the version of the database schema
@@ -148,6 +154,8 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Demo(arguments) => demo::run(arguments, global),
         Command::CheckConfig => check_config::run(global),
         Command::Doctor(arguments) => doctor::run(arguments, global),
+        Command::Backup(arguments) => backup::run_backup(arguments, global),
+        Command::Restore(arguments) => backup::run_restore(arguments, global),
         Command::Erase(arguments) => erase::run(arguments, global),
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => test_dialer::run(arguments, global),

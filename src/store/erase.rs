@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::submission::{Outcome, Work};
 use super::vault::Identity;
 use super::{Store, StoreError, connection};
-use crate::audit::CallerErased;
+use crate::audit::{CallerErased, Event, Exported, Record};
 use crate::phone::Caller;
 
 /// The index of so many callers is made anew with each erasure, so that no unused part of a page keeps the hash. Above, that would hold calls up.
@@ -68,6 +68,15 @@ impl Store {
             wal_emptied: is_wal_empty,
             copies: copies(&path),
         }))
+    }
+}
+
+impl Store {
+    /// Writes into the log that records left this machine with numbers in the clear.
+    pub async fn record_export(&self, exported: Exported) -> Result<(), StoreError> {
+        let record = Record::of_service(self.0.clock.now(), Event::Exported(exported));
+        self.append(vec![record]).await?;
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ mod calls;
 mod checkpoints;
 mod column;
 mod connection;
+pub mod copy;
 mod desk;
 mod dialer_states;
 mod erase;

@@ -510,7 +510,7 @@ fn is_frequent(kind: Kind) -> bool {
 }
 
 /// The first record that was made at or after a time, but for a little disorder; behind the last where there is none.
-fn first_id_at(connection: &Connection, ms: i64) -> Result<i64, StoreError> {
+pub(super) fn first_id_at(connection: &Connection, ms: i64) -> Result<i64, StoreError> {
     let bounds: (Option<i64>, Option<i64>) = connection
         .prepare_cached(
             "SELECT (SELECT min(id) FROM audit_records), (SELECT max(id) FROM audit_records)",

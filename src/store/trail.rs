@@ -59,6 +59,18 @@ impl Trail {
         )
     }
 
+    /// The id of the newest record; 0 where there is none.
+    pub fn last_id(&self) -> Result<i64, StoreError> {
+        Ok(audit_records::head(&self.connection)?.id)
+    }
+
+    /// An id before everything that happened at or after `since`: not more than an hour's records before.
+    pub fn before(&self, since: Timestamp) -> Result<i64, StoreError> {
+        let hour = 3_600_000;
+        let first = super::pages::first_id_at(&self.connection, since.as_millisecond() - hour)?;
+        Ok(first - 1)
+    }
+
     /// The next records after `after_id`, in order. Each is read by itself: one that cannot be true hides no other.
     pub fn page_after(&self, after_id: i64) -> Result<Page, StoreError> {
         let records = audit_records::after(&self.connection, after_id, PAGE)?;

@@ -195,3 +195,111 @@ async fn a_lost_secret_is_not_replaced_and_another_one_is_refused() {
     fs::rename(&aside, &secret).unwrap();
     place.run(&["erase", "--caller", HOT]).await.exits(0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_beside_the_running_server_is_put_back_and_never_by_accident() {
+    let place = Place::new();
+    let served = Served::start(&place).await;
+    ring(&place, HOT).await;
+    let made = place.run(&["backup", "copy.db", "--json"]).await.exits(0);
+    let manifest = made.json();
+    assert!(manifest["records"].as_i64().unwrap() >= 4, "{manifest}");
+    assert_eq!(manifest["sha256"].as_str().unwrap().len(), 64);
+    place.run(&["backup", "switchboard.db"]).await.exits(2);
+    place
+        .run(&["restore", "copy.db", "--force"])
+        .await
+        .exits(75);
+    served.signal("TERM");
+    assert_eq!(served.end().await.0, Some(0));
+
+    place.run(&["restore", "copy.db"]).await.exits(1);
+    let restored = place
+        .run(&["restore", "copy.db", "--force", "--json"])
+        .await
+        .exits(0);
+    let document = restored.json();
+    assert_eq!(document["records"], manifest["records"]);
+    assert_eq!(document["head"], manifest["head"]);
+    assert!(fs::exists(document["kept"].as_str().unwrap()).unwrap());
+    let mut bytes = fs::read(place.path("copy.db")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(place.path("damaged.db"), &bytes).unwrap();
+    fs::copy(place.path("copy.db.json"), place.path("damaged.db.json")).unwrap();
+    place
+        .run(&["restore", "damaged.db", "--force"])
+        .await
+        .exits(1);
+    fs::write(place.path("foreign.db"), "no database").unwrap();
+    place
+        .run(&["restore", "foreign.db", "--force"])
+        .await
+        .exits(1);
+    place.run(&["erase", "--caller", HOT]).await.exits(0);
+    place.run(&["backup", "after.db"]).await.exits(0);
+    let after = fs::read(place.path("after.db")).unwrap();
+    for form in forms(HOT) {
+        assert!(!after.windows(form.len()).any(|found| found == form));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_masks_numbers_unless_it_is_to_reveal_them_and_says_who_is_erased() {
+    let place = Place::new();
+    let served = Served::start(&place).await;
+    ring(&place, HOT).await;
+    ring(&place, COLD).await;
+    let jsonl = place
+        .run(&["audit", "export", "--format", "jsonl"])
+        .await
+        .exits(0);
+    let lines: Vec<serde_json::Value> = jsonl
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let ids: Vec<_> = lines
+        .iter()
+        .map(|line| line["id"].as_i64().unwrap())
+        .collect();
+    assert_eq!(
+        ids,
+        (1..=i64::try_from(ids.len()).unwrap()).collect::<Vec<_>>()
+    );
+    assert!(
+        lines.iter().any(|line| line["caller"] == "+**********90"),
+        "{lines:?}"
+    );
+    assert!(!jsonl.stdout.contains("1700000090"));
+    let csv = place
+        .run(&["audit", "export", "--format", "csv", "--reveal"])
+        .await
+        .exits(0);
+    assert!(
+        csv.stdout
+            .starts_with("id,at,kind,call_id,caller,called,answer,detail,hash")
+    );
+    assert!(csv.stdout.contains(&format!(",'{HOT},")), "{}", csv.stdout);
+    place.run(&["erase", "--caller", HOT]).await.exits(0);
+    let after = place
+        .run(&["audit", "export", "--format", "jsonl", "--reveal"])
+        .await
+        .exits(0);
+    assert!(after.stdout.contains("\"caller\":\"[erased]\""));
+    assert!(after.stdout.contains(COLD) && !after.stdout.contains(HOT));
+    assert!(after.stdout.contains("\"kind\":\"exported\""));
+    let none = place
+        .run(&[
+            "audit",
+            "export",
+            "--format",
+            "jsonl",
+            "--until",
+            "2020-01-01T00:00:00Z",
+        ])
+        .await
+        .exits(0);
+    assert_eq!(none.stdout, "");
+    drop(served);
+}

@@ -1,0 +1,308 @@
+//! `switchboard audit export`: the audit records as lines, for other programs. One page is in memory at a time.
+
+use std::io::{self, Write};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::progress::Bar;
+use super::{Exit, Global, load, offline, output, runtime};
+use crate::admin::{self, AskError, Request};
+use crate::app;
+use crate::audit::Exported;
+use crate::call::CallId;
+use crate::clock::Clock;
+use crate::config;
+use crate::phone::{Caller, ERASED};
+use crate::store::{StoredRecord, Trail};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// JSON, a record a line; or comma-separated values
+    #[arg(long, value_enum)]
+    format: Format,
+    /// Records at or after this: an age like 24h, or a time like 2026-11-01T00:00:00Z
+    #[arg(long, value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Records before this
+    #[arg(long, value_parser = moment)]
+    until: Option<Timestamp>,
+    /// Records of this call only
+    #[arg(long, value_parser = call_id)]
+    call: Option<CallId>,
+    /// Show callers' numbers and what they were answered; that it was done is recorded
+    #[arg(long)]
+    reveal: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Jsonl,
+    Csv,
+}
+
+/// One record as a line; a missing value is null in JSON and empty in CSV.
+#[derive(Serialize)]
+struct Line<'r> {
+    id: i64,
+    at: Timestamp,
+    kind: &'static str,
+    call_id: Option<&'r str>,
+    caller: Option<String>,
+    called: Option<String>,
+    answer: Option<&'r str>,
+    detail: &'r RawValue,
+    hash: String,
+}
+
+const COLUMNS: [&str; 9] = [
+    "id", "at", "kind", "call_id", "caller", "called", "answer", "detail", "hash",
+];
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    config::parse_duration(text)
+        .and_then(|age| SignedDuration::try_from(age).ok())
+        .and_then(|age| Clock::system().now().checked_sub(age).ok())
+        .ok_or_else(|| {
+            "write an age like 24h or 7d, or a time like 2026-11-01T00:00:00Z".to_owned()
+        })
+}
+
+fn call_id(text: &str) -> Result<CallId, String> {
+    CallId::parse(text).map_err(|_| "this is no id of a call".to_owned())
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    let loaded = match load(global) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let path = &loaded.config.storage.path;
+    let opened = app::vault_of_existing(&loaded.config)
+        .map_err(anyhow::Error::from)
+        .map(|vault| Trail::open(path, vault));
+    let trail = match opened {
+        Ok(Ok(trail)) => trail,
+        Ok(Err(error)) => {
+            output::complain(&format!("{:#}", anyhow::Error::from(error)));
+            return Ok(Exit::Failed);
+        }
+        Err(error) => {
+            output::complain(&format!("{error:#}"));
+            return Ok(Exit::Configuration);
+        }
+    };
+    if arguments.reveal
+        && let Some(exit) = record(arguments, &loaded.config)?
+    {
+        return Ok(exit);
+    }
+    match write(arguments, global, &trail) {
+        Ok(()) => Ok(Exit::Done),
+        // Whoever read it has read enough.
+        Err(error) if is_broken_pipe(&error) => Ok(Exit::Done),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes into the log that numbers leave it. `Some` where that cannot be, and nothing is to be exported.
+fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<Option<Exit>> {
+    let exported = Exported {
+        user: rustix::process::getuid().as_raw(),
+        format: match arguments.format {
+            Format::Jsonl => "jsonl".to_owned(),
+            Format::Csv => "csv".to_owned(),
+        },
+        since: arguments.since,
+        until: arguments.until,
+        call: arguments.call.as_ref().map(|call| call.as_str().to_owned()),
+    };
+    let request = Request::RecordExport {
+        exported: exported.clone(),
+    };
+    match admin::ask(&config.storage.path, &request, |_| {}) {
+        Ok(_) => Ok(None),
+        Err(AskError::Nobody { .. }) => {
+            let store = match app::store(config, &Clock::system()) {
+                Ok(store) => store,
+                Err(error) => return Ok(Some(super::serve::refuse(error))),
+            };
+            runtime()?.block_on(async {
+                let recorded = store.record_export(exported).await;
+                store.close().await;
+                recorded
+            })?;
+            Ok(None)
+        }
+        Err(error) => Ok(Some(offline::refused(error))),
+    }
+}
+
+fn write(arguments: &Arguments, global: &Global, trail: &Trail) -> anyhow::Result<()> {
+    let mut sink = Sink::new(arguments.format)?;
+    if let Some(call) = &arguments.call {
+        for record in trail.of_call(call)? {
+            sink.take(arguments, &record)?;
+        }
+        return sink.finish();
+    }
+    let mut after = match arguments.since {
+        Some(since) => trail.before(since)?,
+        None => 0,
+    };
+    let end = trail.last_id()?;
+    let first = after;
+    let bar = Bar::start(global, u64::try_from(end - first).unwrap_or(0), "records");
+    while after < end {
+        let page = trail.page_after(after)?;
+        let Some(last) = page.last_id else { break };
+        let mut is_past = arguments.until.is_some();
+        for record in page.records {
+            let record = record?;
+            is_past &= arguments
+                .until
+                .is_some_and(|until| record.at >= later(until));
+            if record.id <= end {
+                sink.take(arguments, &record)?;
+            }
+        }
+        after = last;
+        bar.set(u64::try_from(after - first).unwrap_or(0));
+        if is_past {
+            break;
+        }
+    }
+    bar.end();
+    sink.finish()
+}
+
+/// Records may stand a little out of order.
+fn later(until: Timestamp) -> Timestamp {
+    until
+        .checked_add(SignedDuration::from_hours(1))
+        .unwrap_or(Timestamp::MAX)
+}
+
+enum Sink {
+    Jsonl(io::BufWriter<io::Stdout>),
+    Csv(Box<csv::Writer<io::Stdout>>),
+}
+
+impl Sink {
+    fn new(format: Format) -> anyhow::Result<Self> {
+        Ok(match format {
+            Format::Jsonl => Self::Jsonl(io::BufWriter::new(io::stdout())),
+            Format::Csv => {
+                let mut writer = csv::Writer::from_writer(io::stdout());
+                writer.write_record(COLUMNS).map_err(of_csv)?;
+                Self::Csv(Box::new(writer))
+            }
+        })
+    }
+
+    fn take(&mut self, arguments: &Arguments, record: &StoredRecord) -> anyhow::Result<()> {
+        let is_wanted = arguments.since.is_none_or(|since| record.at >= since)
+            && arguments.until.is_none_or(|until| record.at < until);
+        if !is_wanted {
+            return Ok(());
+        }
+        let personal = record.personal.as_ref();
+        let shown = |text: &String| {
+            if arguments.reveal || text == ERASED {
+                text.clone()
+            } else {
+                Caller::classify(text).masked()
+            }
+        };
+        let line = Line {
+            id: record.id,
+            at: record.at,
+            kind: record.kind.as_str(),
+            call_id: record.call_id.as_ref().map(CallId::as_str),
+            caller: personal
+                .and_then(|personal| personal.caller.as_ref())
+                .map(shown),
+            called: personal
+                .and_then(|personal| personal.called.as_ref())
+                .map(shown),
+            answer: personal
+                .filter(|_| arguments.reveal)
+                .and_then(|personal| personal.body.as_deref()),
+            detail: serde_json::from_str(&record.detail)?,
+            hash: hex::encode(record.hash),
+        };
+        match self {
+            Self::Jsonl(to) => {
+                let mut text = serde_json::to_vec(&line)?;
+                text.push(b'\n');
+                to.write_all(&text)?;
+            }
+            Self::Csv(to) => to.write_record(line.cells()).map_err(of_csv)?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Jsonl(mut to) => to.flush()?,
+            Self::Csv(mut to) => to.flush()?,
+        }
+        Ok(())
+    }
+}
+
+fn of_csv(error: csv::Error) -> anyhow::Error {
+    if let csv::ErrorKind::Io(error) = error.kind() {
+        return io::Error::from(error.kind()).into();
+    }
+    error.into()
+}
+
+impl Line<'_> {
+    fn cells(&self) -> [String; 9] {
+        let text = |text: Option<&str>| text.map(inert).unwrap_or_default();
+        [
+            self.id.to_string(),
+            self.at.to_string(),
+            self.kind.to_owned(),
+            text(self.call_id),
+            text(self.caller.as_deref()),
+            text(self.called.as_deref()),
+            text(self.answer),
+            inert(self.detail.get()),
+            self.hash.clone(),
+        ]
+    }
+}
+
+/// A spreadsheet takes a cell that begins like this for a formula; a quote before it makes it text. Every number begins with `+`.
+fn inert(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\0']) {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_taken_for_a_formula() {
+        for dangerous in ["=1+1", "+49", "-1", "@x", "\tx", "\rx", "\0x"] {
+            assert_eq!(inert(dangerous), format!("'{dangerous}"));
+        }
+        assert_eq!(inert("[erased]"), "[erased]");
+    }
+}

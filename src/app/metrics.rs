@@ -1,12 +1,21 @@
 //! The recorder behind every counter and histogram, in Prometheus' terms.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::alert::IncidentKind;
+use crate::lifecycle::Lifecycle;
+use crate::telemetry::DroppedLines;
 
 /// Upper bounds in seconds that fit a budget of 2 s: fine where a call should be, and at the shares of the budget.
 const SECONDS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 0.7, 1.0, 1.5, 2.0, 5.0, 15.0,
 ];
+
+/// How often dropped log lines are counted.
+const LOG_LINES_EVERY: Duration = Duration::from_secs(5);
 
 /// Installs the recorder for the whole process.
 pub fn install() -> anyhow::Result<PrometheusHandle> {
@@ -15,9 +24,40 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()
         .context("cannot install the metrics recorder")?;
     describe();
+    begin();
     Ok(handle)
 }
 
+/// Shows what has not happened yet as zero, so that the first time is a rise, and says which build runs.
+fn begin() {
+    metrics::gauge!("switchboard_callers_waiting").set(0.0);
+    metrics::gauge!("switchboard_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for name in [
+        "switchboard_budget_overruns_total",
+        "switchboard_config_reload_failures_total",
+        "switchboard_fallback_requests_total",
+        "switchboard_log_lines_dropped_total",
+        "switchboard_panics_total",
+        "switchboard_records_late_total",
+    ] {
+        metrics::counter!(name).increment(0);
+    }
+    for kind in IncidentKind::ALL {
+        metrics::counter!("switchboard_incidents_total", "kind" => kind.as_str()).increment(0);
+    }
+}
+
+/// Keeps the count of dropped log lines up to date.
+pub fn watch_log_lines(lifecycle: &Lifecycle, dropped: DroppedLines) {
+    let life = lifecycle.clone();
+    lifecycle.spawn("log-lines", async move {
+        while life.pause(LOG_LINES_EVERY).await {
+            dropped.publish();
+        }
+    });
+}
+
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_histogram!(
@@ -29,6 +69,51 @@ fn describe() {
         "switchboard_handoff_seconds",
         Unit::Seconds,
         "One handoff attempt at a dialer, all its requests together."
+    );
+    describe_histogram!(
+        "switchboard_lookup_seconds",
+        Unit::Seconds,
+        "One look-up of a caller, from the cache or at Braze."
+    );
+    describe_histogram!(
+        "switchboard_commit_seconds",
+        Unit::Seconds,
+        "One commit of the database, with all that waited for it."
+    );
+    describe_connections();
+    describe_gauge!("switchboard_build_info", "1, with the version that runs.");
+    describe_gauge!("switchboard_incidents_open", "Open incidents, by kind.");
+    describe_counter!(
+        "switchboard_incidents_total",
+        "Incidents that opened, by kind."
+    );
+    describe_counter!(
+        "switchboard_notifications_total",
+        "Attempts to send a message, by channel and what became of it."
+    );
+    describe_gauge!(
+        "switchboard_outbox_messages",
+        "Messages that wait, and those that will never arrive, by state."
+    );
+    describe_gauge!(
+        "switchboard_disk_free_bytes",
+        Unit::Bytes,
+        "What may still be written to the disk of the database."
+    );
+    describe_gauge!(
+        "switchboard_wal_bytes",
+        Unit::Bytes,
+        "Size of the database's write-ahead log."
+    );
+    describe_gauge!("switchboard_cache_entries", "Profiles in the cache.");
+    describe_counter!("switchboard_lookup_total", "Look-ups, by outcome.");
+    describe_counter!(
+        "switchboard_log_lines_dropped_total",
+        "Log lines that nobody took in time."
+    );
+    describe_counter!(
+        "switchboard_config_reload_failures_total",
+        "Configurations that were refused."
     );
     describe_counter!(
         "switchboard_handoff_total",
@@ -108,4 +193,41 @@ fn describe() {
         "switchboard_dialer_breaker_open",
         "1 while the dialer's circuit breaker is open."
     );
+}
+
+fn describe_connections() {
+    use metrics::{describe_counter, describe_gauge};
+    describe_gauge!("switchboard_connections", "Open connections.");
+    for (name, what) in [
+        (
+            "switchboard_accept_failures_total",
+            "Connections that the system could not hand over.",
+        ),
+        (
+            "switchboard_connections_refused_total",
+            "Connections beyond a limit, by reason.",
+        ),
+        (
+            "switchboard_connections_timed_out_total",
+            "Connections that were too slow, by what was waited for.",
+        ),
+        (
+            "switchboard_tls_handshakes_failed_total",
+            "TLS handshakes that failed, by reason.",
+        ),
+        (
+            "switchboard_tls_certificate_failures_total",
+            "Certificates that could not be put into force, by reason.",
+        ),
+        (
+            "switchboard_task_panics_total",
+            "Panics in tasks; each is a defect.",
+        ),
+        (
+            "switchboard_unknown_calls_total",
+            "Webhooks of calls that the database does not know.",
+        ),
+    ] {
+        describe_counter!(name, what);
+    }
 }

@@ -20,7 +20,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    let _logs = telemetry::start(&telemetry_settings(&loaded.config, global), Clock::system())?;
+    let logs = telemetry::start(&telemetry_settings(&loaded.config, global), Clock::system())?;
     app::say_warnings(&loaded.warnings, &path);
     without_core_dumps();
     let listener = match given_listener() {
@@ -39,6 +39,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
     runtime()?.block_on(async {
         let signals = Signals::register()?;
         let lifecycle = Lifecycle::default();
+        app::metrics::watch_log_lines(&lifecycle, logs.dropped_lines());
         let started = app::start_with(&loaded.config, &Clock::system(), &lifecycle, given).await;
         let running = match started {
             Ok(running) => running,

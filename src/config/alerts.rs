@@ -4,9 +4,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::civil::Time;
-use jiff::tz::TimeZone;
-
 use super::secret::Secret;
 use super::section::Section;
 use super::twilio::refuse_half_a_pair;
@@ -31,10 +28,6 @@ pub struct Alerts {
     pub dialer_failure_percent: f64,
     /// Fewer requests to Braze or a dialer in the window open no incident. Default: 10.
     pub min_requests: u32,
-    /// When a summary of the last 24 hours is sent. Default: never.
-    pub daily_summary: Option<Time>,
-    /// Where the clock of the summary hangs. Default: UTC.
-    pub time_zone: TimeZone,
     /// Mail. Default: none.
     pub email: Option<Email>,
     /// A signed JSON message. Default: none.
@@ -113,8 +106,6 @@ impl Default for Alerts {
             braze_failure_percent: 20.0,
             dialer_failure_percent: 20.0,
             min_requests: 10,
-            daily_summary: None,
-            time_zone: TimeZone::UTC,
             email: None,
             webhook: None,
         }
@@ -156,8 +147,6 @@ impl Alerts {
             min_requests: section.or("min_requests", default.min_requests, |value| {
                 value.integer(1..=1_000_000)
             }),
-            daily_summary: section.optional("daily_summary", time_of_day),
-            time_zone: section.or("time_zone", default.time_zone, time_zone),
             email: section.optional_section("email", Email::read),
             webhook: section.optional_section("webhook", AlertWebhook::read),
         };
@@ -214,19 +203,6 @@ fn percent(value: &Value<'_>) -> Result<f64, Fault> {
     } else {
         Err(Fault::new("must lie between 0 and 100").hint("the value is in percent: 5 means 5 %"))
     }
-}
-
-fn time_of_day(value: &Value<'_>) -> Result<Time, Fault> {
-    let text = value.text()?;
-    Time::strptime("%H:%M", &text)
-        .map_err(|_| Fault::new("must be a time of day").hint("write it like \"07:00\""))
-}
-
-fn time_zone(value: &Value<'_>) -> Result<TimeZone, Fault> {
-    TimeZone::get(&value.text()?).map_err(|_| {
-        Fault::new("is not a time zone that this machine knows")
-            .hint("write it like \"Europe/Berlin\" or \"UTC\"")
-    })
 }
 
 fn smtp(value: &Value<'_>) -> Result<Smtp, Fault> {

@@ -375,8 +375,6 @@ impl List {
             braze_failure_percent,
             dialer_failure_percent,
             min_requests,
-            daily_summary,
-            time_zone,
             email,
             webhook,
         } = alerts;
@@ -387,9 +385,6 @@ impl List {
         self.plain("alerts.braze_failure_percent", braze_failure_percent);
         self.plain("alerts.dialer_failure_percent", dialer_failure_percent);
         self.plain("alerts.min_requests", min_requests);
-        let summary = daily_summary.map(|time| time.strftime("%H:%M").to_string());
-        self.maybe("alerts.daily_summary", summary.as_ref());
-        self.plain("alerts.time_zone", time_zone.iana_name().unwrap_or("UTC"));
         if let Some(Email {
             to,
             from,

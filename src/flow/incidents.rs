@@ -71,8 +71,6 @@ pub struct Telling {
 #[derive(Clone, Debug, Default)]
 struct Said {
     reload_refused: Option<String>,
-    #[expect(clippy::option_option, reason = "the outer one: nobody has said")]
-    audit: Option<Option<String>>,
     certificate_ends: Option<Timestamp>,
     certificate_refused: Option<String>,
 }
@@ -166,11 +164,6 @@ impl Incidents {
         self.said().reload_refused = why;
     }
 
-    /// The audit log was examined: why it does not verify, or `None` where it does.
-    pub fn audit_examined(&self, damage: Option<String>) {
-        self.said().audit = Some(damage);
-    }
-
     /// The certificate that is served ends then, and why there is no new one, where there should be.
     pub fn certificate(&self, ends: Option<Timestamp>, refused: Option<String>) {
         let mut said = self.said();
@@ -195,7 +188,6 @@ impl Incidents {
         {
             let said = self.said();
             signs.reload_refused.clone_from(&said.reload_refused);
-            signs.audit.clone_from(&said.audit);
             signs.certificate_ends = said.certificate_ends;
             signs
                 .certificate_refused

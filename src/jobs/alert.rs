@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
 use crate::alert::{DiskRoom, Signs, length};
+use crate::audit::{Proof, ProofState};
 use crate::clock::Clock;
 use crate::flow::Incidents;
 use crate::lifecycle::Lifecycle;
@@ -58,6 +59,9 @@ impl Look {
     async fn look(&mut self) {
         let now = self.clock.instant();
         self.signs.store = Some(self.store.health().problem());
+        if let Some(damage) = damage(&self.store.proof()) {
+            self.signs.audit = Some(damage);
+        }
         if is_due(&mut self.sizes_at, SIZES_EVERY, now) {
             self.measure().await;
         }
@@ -129,4 +133,21 @@ fn is_due(last: &mut Option<Instant>, every: Duration, now: Instant) -> bool {
         *last = Some(now);
     }
     due
+}
+
+/// Why the audit log cannot be signed: the outer `None` where nobody has looked yet.
+#[expect(clippy::option_option, reason = "the inner one: it is sound")]
+fn damage(proof: &Proof) -> Option<Option<String>> {
+    match &proof.state {
+        ProofState::Unknown => None,
+        ProofState::Sound => Some(None),
+        ProofState::RolledBack { known, found } => Some(Some(format!(
+            "the database holds {found} records, and the head beside it says {}: it was rolled back",
+            known.records
+        ))),
+        ProofState::Broken { record, .. } => Some(Some(match record {
+            Some(record) => format!("record {record} is not what was written"),
+            None => "what was read back is not what was written".to_owned(),
+        })),
+    }
 }

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
 use crate::alert::{Channel, Notice, Occasion, Recipient};
+use crate::audit::Head;
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::flow::Incidents;
@@ -323,7 +324,15 @@ impl Round {
         Surroundings {
             public_url: ways.public_url.clone(),
             calls,
-            audit_head: None,
+            audit_head: self.delivery.store.proof().head.map(|head| {
+                let Head {
+                    log_id,
+                    records,
+                    head,
+                    ..
+                } = head;
+                format!("{log_id} {records} {head}")
+            }),
         }
     }
 

@@ -184,7 +184,9 @@ impl Writer {
             match batch::write(connection, &mut self.sealer, &items, added, commit) {
                 Ok(done) => {
                     let ended = self.clock.instant();
-                    self.state.commit_took = Some(ended.saturating_duration_since(started));
+                    let took = ended.saturating_duration_since(started);
+                    metrics::histogram!("switchboard_commit_seconds").record(took.as_secs_f64());
+                    self.state.commit_took = Some(took);
                     self.conclude(&items, done);
                     return Ok(());
                 }

@@ -140,6 +140,7 @@ export function live(main, { query, replace }) {
 	}
 
 	function drawCalls() {
+		if (!dialers.length) return;
 		const inProgress = [...calls.values()].sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
 		figures.active.draw(count(inProgress.length), "", inProgress.length ? `${inProgress.filter((call) => call.status === "bridged").length} talking, ${inProgress.filter((call) => call.status === "held").length} on hold` : "nobody waits");
 		keyed(activeBody, inProgress.slice(0, ACTIVE), (call) => call.call_id, callRow);
@@ -269,6 +270,7 @@ export function live(main, { query, replace }) {
 		const { at, detail } = changes.data.find((record) => record.detail.service === "braze") ?? {};
 		braze = { name: "Braze", state: detail?.to ?? "closed", breaker: detail?.to ?? "closed", reason: detail && detail.to !== "closed" ? detail.cause : null, since: at };
 		for (const dialer of dialers) colorOf(dialer.name);
+		drawCalls();
 		drawHealth();
 		drawState();
 	}
@@ -292,7 +294,7 @@ export function live(main, { query, replace }) {
 	}
 
 	const all = async () => {
-		// The dialers first: they have the first colors.
+		// The first colors are theirs.
 		await load(loadDialers);
 		load(loadMetrics);
 		load(loadCalls);

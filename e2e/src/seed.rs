@@ -1,5 +1,7 @@
 //! A log of any length, and the program that serves it.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::{Event, ProfileAction, Record};
 use switchboard::clock::Clock;
 use switchboard::http::auth::DrawnKey;
-use switchboard::store::{Options, Store};
+use switchboard::store::{Options, Store, Vault};
 use tokio::process::{Child, Command};
 
 use crate::program;
@@ -22,7 +24,14 @@ pub async fn seeded(folder: &Path, records: usize) -> anyhow::Result<(Timestamp,
     let apart = SignedDuration::from_secs(7);
     let last = clock.now();
     let first = last - apart * i32::try_from(records)?;
-    let store = Store::open(&Options::new(folder.join(DATABASE), clock))?;
+    let secret = DrawnKey::draw()?.hash.to_hex();
+    let mut file = std::fs::OpenOptions::new();
+    file.write(true).create_new(true).mode(0o600);
+    let beside = folder.join(format!("{DATABASE}.secret"));
+    file.open(beside)?.write_all(secret.as_bytes())?;
+    let mut options = Options::new(folder.join(DATABASE), clock, Vault::new(secret.as_bytes()));
+    options.patience = Duration::from_secs(60);
+    let store = Store::open(&options)?;
     let mut at = first;
     for begin in (0..records).step_by(BATCH) {
         let batch = (begin..records.min(begin + BATCH)).map(|_| {

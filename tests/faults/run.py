@@ -583,7 +583,7 @@ async def main():
             said = f"ok       {await SCENARIOS[name](args, port)}"
         except Skipped as reason:
             said = f"SKIPPED  {reason}"
-        except Failed as reason:
+        except (Failed, AssertionError) as reason:
             failed += 1
             said = f"FAILED   {reason}"
         print(f"{name:>10}  {said}  ({time.monotonic() - started:.0f} s)", flush=True)

@@ -245,7 +245,7 @@ def verify(appliance):
     for _ in range(3):
         started = time.monotonic()
         done = subprocess.run(
-            [appliance.binary, "--json", "audit", "verify", str(appliance.database)], capture_output=True, text=True
+            [appliance.binary, "--json", "audit", "verify", "--database", str(appliance.database)], capture_output=True, text=True
         )
         took = time.monotonic() - started
         if done.returncode == 2:

@@ -369,10 +369,9 @@ def verified(binary, database):
             source = Path(str(database) + suffix)
             if source.exists():
                 shutil.copy(source, Path(folder) / f"copy.db{suffix}")
-        path = Path(folder) / "copy.db"
-        done = subprocess.run(
-            [str(binary), "--json", "audit", "verify", str(path)], capture_output=True, text=True, timeout=600
-        )
+        command = [str(binary), "--json", "audit", "verify", "--database", str(Path(folder) / "copy.db")]
+        command += ["--public-key", f"{database}.signing.pub"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         if done.returncode == 2:
             return None
         return json.loads(done.stdout)

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::checkpoints::{self, NewCheckpoint};
 use super::submission::Work;
@@ -22,6 +23,8 @@ use crate::audit::{
 const PAGE: u32 = 1_000;
 /// One checkpoint of this time stays.
 const KEEP_EVERY: Duration = Duration::from_mins(10);
+/// How long the start may take for it.
+const AT_START: Duration = Duration::from_millis(150);
 /// How often the head beside the database is renewed.
 const HEAD_EVERY: Duration = Duration::from_secs(10);
 
@@ -92,7 +95,13 @@ impl Notary {
             work: Mutex::default(),
         }));
         if notary.find_place().await && notary.name_key(former).await.is_ok() {
-            notary.sign(true).await;
+            // A log that was never signed is long to read: calls do not wait for that.
+            if timeout(AT_START, notary.sign(true)).await.is_err() {
+                tracing::info!(
+                    event = "audit.unsigned",
+                    "the log is read back before it is signed; calls do not wait for that"
+                );
+            }
         }
         notary
     }

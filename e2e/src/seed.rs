@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ impl Served {
             .port();
         let config = folder.join("config.toml");
         std::fs::write(&config, text(port, &drawn.hash.to_hex()))?;
+        // It holds secrets; the program refuses one that everybody can read.
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600))?;
         let child = Command::new(program()?)
             .arg("--config")
             .arg(&config)

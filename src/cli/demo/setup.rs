@@ -121,6 +121,8 @@ public_url = "{public_url}"
 
 [storage]
 path = "switchboard.db"
+spool_mib = 4
+ballast_mib = 4
 
 [twilio]
 account_sid = "{account_sid}"
@@ -175,6 +177,11 @@ token = "{zendesk_token}"
 probe_every = "2s"
 open_for = "5s"
 
+[alerts.email]
+to = ["ops@example.com"]
+from = "switchboard@example.com"
+smtp = "smtp://{mail_server}"
+
 [[auth.keys]]
 name = "demo"
 role = "admin"
@@ -198,5 +205,6 @@ hash = "{key_hash}"
         zendesk_url = world.zendesk.url(),
         zendesk_email = made_up::ZENDESK_EMAIL,
         zendesk_token = made_up::ZENDESK_TOKEN,
+        mail_server = world.smtp.address(),
     )
 }

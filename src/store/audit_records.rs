@@ -183,6 +183,17 @@ pub(super) fn after(
         .collect()
 }
 
+/// The record at a place of the log.
+pub(super) fn at(connection: &Connection, id: i64) -> rusqlite::Result<Option<RawRecord>> {
+    connection
+        .prepare_cached(
+            "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
+             FROM audit_records WHERE id = ?1",
+        )?
+        .query_row([id], raw)
+        .optional()
+}
+
 /// The records of a call, in order: one probe of the index per day that has records.
 pub(super) fn of_call(connection: &Connection, call: &CallId) -> rusqlite::Result<Vec<RawRecord>> {
     connection

@@ -17,8 +17,8 @@ use crate::audit::{Kind, Severity, severity};
 use crate::call::{CallId, Disposition, Status};
 
 /// Rows that one question looks at where no index serves its filters.
-const SCAN: u32 = 20_000;
-/// The same for audit records, which are larger.
+const SCAN: u32 = 10_000;
+/// The same for audit records.
 const SCAN_RECORDS: u32 = 10_000;
 /// From so many characters on, a part of a call id is looked for by its index: shorter ones fit too many calls.
 const INDEXED_PREFIX: usize = 8;
@@ -361,23 +361,21 @@ pub struct RecordsAsked {
 }
 
 impl RecordsAsked {
-    fn wants(&self, record: &RawRecord) -> bool {
-        let kind = Kind::from_name(&record.kind);
-        let id = record.call_sid.as_deref();
+    /// `detail` is read only where a severity is asked for.
+    fn wants(&self, created_at: i64, kind: &str, call: Option<&str>, detail: &str) -> bool {
+        let kind = Kind::from_name(kind);
         self.kind.is_none_or(|wanted| kind == Some(wanted))
             && self
                 .from
-                .is_none_or(|from| record.created_at >= from.as_millisecond())
-            && self
-                .to
-                .is_none_or(|to| record.created_at < to.as_millisecond())
+                .is_none_or(|from| created_at >= from.as_millisecond())
+            && self.to.is_none_or(|to| created_at < to.as_millisecond())
             && self
                 .id_prefix
                 .as_deref()
-                .is_none_or(|prefix| id.is_some_and(|id| id.starts_with(prefix)))
-            && self.severity.is_none_or(|wanted| {
-                kind.is_some_and(|kind| severity(kind, &record.detail) == wanted)
-            })
+                .is_none_or(|prefix| call.is_some_and(|id| id.starts_with(prefix)))
+            && self
+                .severity
+                .is_none_or(|wanted| kind.is_some_and(|kind| severity(kind, detail) == wanted))
     }
 
     fn is_everything(&self) -> bool {
@@ -400,7 +398,14 @@ pub(super) fn records(
         return records_of_all(reader, asked, part, before);
     };
     let mut records = audit_records::of_call(reader, call)?;
-    records.retain(|record| asked.wants(record));
+    records.retain(|record| {
+        asked.wants(
+            record.created_at,
+            &record.kind,
+            record.call_sid.as_deref(),
+            &record.detail,
+        )
+    });
     let total = count(&records);
     let older = records
         .into_iter()
@@ -425,18 +430,35 @@ fn records_of_all(
     let wanted = as_size(part.skip)
         .saturating_add(as_size(part.size))
         .saturating_add(1);
-    let (found, end) = search(reader, asked, before, wanted)?;
-    let is_whole = end.is_none() && found.len() < wanted;
-    let seen = count(&found);
-    let mut rows: Vec<RawRecord> = found.into_iter().skip(as_size(part.skip)).collect();
-    let next = cut(&mut rows, part.size).or(end);
-    let (total, total_is_exact) = if asked.is_everything() {
-        (audit_records::extent(reader)?.1, true)
-    } else if part.after.is_none() && is_whole {
-        (seen, true)
+    let (mut found, (total, total_is_exact)) = if asked.is_everything() {
+        let found = search(reader, asked, before, wanted)?;
+        (found, (audit_records::extent(reader)?.1, true))
     } else {
-        let (all, end) = search(reader, asked, i64::MAX, usize::MAX)?;
-        (count(&all), end.is_none())
+        let all = search(reader, asked, i64::MAX, usize::MAX)?;
+        let total = (count(&all.ids), all.end.is_none());
+        let found = if part.after.is_none() {
+            all
+        } else {
+            search(reader, asked, before, wanted)?
+        };
+        (found, total)
+    };
+    let end = if found.ids.len() < wanted {
+        found.end
+    } else {
+        None
+    };
+    let size = as_size(part.size);
+    let ids = found.ids.split_off(as_size(part.skip).min(found.ids.len()));
+    let mut rows = Vec::with_capacity(size.min(ids.len()));
+    for id in ids.iter().take(size) {
+        // What the pruner took in between is gone.
+        rows.extend(audit_records::at(reader, *id)?);
+    }
+    let next = if ids.len() > size {
+        ids.get(size.saturating_sub(1)).copied()
+    } else {
+        end
     };
     Ok(Rows {
         rows: read_all(reader, rows)?,
@@ -446,13 +468,21 @@ fn records_of_all(
     })
 }
 
-/// Up to `wanted` records, newest first, and where the search goes on if its bound has ended it.
+/// What a search has found.
+struct Matches {
+    /// The records, newest first.
+    ids: Vec<i64>,
+    /// Where the search goes on, if its bound has ended it.
+    end: Option<i64>,
+}
+
+/// Up to `wanted` records, newest first. Looks at nothing but what the filters ask for: records are large.
 fn search(
     connection: &Connection,
     asked: &RecordsAsked,
     before: i64,
     wanted: usize,
-) -> Result<(Vec<RawRecord>, Option<i64>), StoreError> {
+) -> rusqlite::Result<Matches> {
     let before = match asked.to {
         Some(to) => {
             let latest = to.as_millisecond().saturating_add(DISORDER_MS);
@@ -463,9 +493,6 @@ fn search(
     let oldest = asked.from.map_or(i64::MIN, |from| {
         from.as_millisecond().saturating_sub(DISORDER_MS)
     });
-    let mut found = Vec::new();
-    let mut last = None;
-    let mut looked_at = 0;
     // What calls make in numbers is found soon; everything else has an index by kind.
     let rare = asked.kind.filter(|kind| !is_frequent(*kind));
     let of_kind = match rare {
@@ -474,32 +501,45 @@ fn search(
         ),
         None => "WHERE ?3 IS NULL AND".to_owned(),
     };
+    let detail = if asked.severity.is_some() {
+        "detail"
+    } else {
+        "''"
+    };
     let sql = format!(
-        "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
+        "SELECT id, created_at, kind, call_sid, {detail}
          FROM audit_records {of_kind} id < ?1 ORDER BY id DESC LIMIT ?2"
     );
+    let mut found = Matches {
+        ids: Vec::new(),
+        end: None,
+    };
+    let mut last = None;
+    let mut looked_at = 0;
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params![before, SCAN_RECORDS, rare.map(Kind::as_str)])?;
     while let Some(row) = rows.next()? {
-        let record = audit_records::raw(row)?;
-        if record.created_at < oldest {
-            return Ok((found, None));
+        let created_at: i64 = row.get(1)?;
+        if created_at < oldest {
+            return Ok(found);
         }
+        let id = row.get(0)?;
         looked_at += 1;
-        last = Some(record.id);
-        if asked.wants(&record) {
-            found.push(record);
-            if found.len() >= wanted {
-                return Ok((found, None));
+        last = Some(id);
+        let kind = row.get_ref(2)?.as_str()?;
+        let call = row.get_ref(3)?.as_str_or_null()?;
+        let detail = row.get_ref(4)?.as_str()?;
+        if asked.wants(created_at, kind, call, detail) {
+            found.ids.push(id);
+            if found.ids.len() >= wanted {
+                return Ok(found);
             }
         }
     }
-    let end = if looked_at == SCAN_RECORDS {
-        last
-    } else {
-        None
-    };
-    Ok((found, end))
+    if looked_at == SCAN_RECORDS {
+        found.end = last;
+    }
+    Ok(found)
 }
 
 /// As in the index `idx_audit_records_kind_id_created_at`, word for word.
@@ -510,7 +550,7 @@ fn is_frequent(kind: Kind) -> bool {
 }
 
 /// The first record that was made at or after a time, but for a little disorder; behind the last where there is none.
-pub(super) fn first_id_at(connection: &Connection, ms: i64) -> Result<i64, StoreError> {
+pub(super) fn first_id_at(connection: &Connection, ms: i64) -> rusqlite::Result<i64> {
     let bounds: (Option<i64>, Option<i64>) = connection
         .prepare_cached(
             "SELECT (SELECT min(id) FROM audit_records), (SELECT max(id) FROM audit_records)",

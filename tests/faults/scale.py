@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Measures the real binary on a database with millions of records: start, memory, pages of the API, verification, calls beside them.
+"""Measures the real binary on a database with millions of records: start, memory, every route of the API, calls beside event streams and
+an export, verification, calls beside pruning.
 
     cargo build --release
     python3 tests/faults/scale.py target/release/switchboard --records 10000000 --directory /var/tmp
@@ -20,6 +21,7 @@ import sqlite3
 import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.parse
@@ -51,26 +53,60 @@ async def ask(port, key, path):
     return took, json.loads(body)
 
 
-async def pages(appliance, key, sid):
-    """The slowest of many pages: first, following and last ones, by call and by kind."""
-    told = []
-    routes = {
-        "logs": "/api/v1/logs?page_size=50",
-        "logs by kind": "/api/v1/logs?kind=call_answered&page_size=50",
-        "logs by call": f"/api/v1/logs?call_id={sid}",
-        "trace of a call": f"/api/v1/logs/{sid}",
-        "calls": "/api/v1/calls?page_size=50",
-        "calls by dialer": "/api/v1/calls?dialer=line&page_size=50",
-    }
-    for name, route in routes.items():
-        times, cursor = [], None
-        for _ in range(20):
-            path = route + (f"&cursor={urllib.parse.quote(cursor)}" if cursor else "")
-            took, answer = await ask(appliance.port, key, path)
+async def routes(appliance, key):
+    """How long each route of the document takes that reads, with what narrows a list, page after page."""
+    calls = (await ask(appliance.port, key, "/api/v1/calls?page_size=50"))[1]["data"]
+    known = {"call_id": calls[-1]["call_id"], "name": "line", "phone_number": urllib.parse.quote(calls[0]["caller"] or "+4915100000001")}
+    document = (await ask(appliance.port, key, "/openapi.json"))[1]
+    asked = ["/health", "/ready"]
+    for path, operations in sorted(document["paths"].items()):
+        # A stream does not end.
+        if "get" not in operations or path.endswith("/events"):
+            continue
+        asked.append(path.format(**known))
+    day = lambda ago: urllib.parse.quote(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - ago * 86_400)))
+    asked += [
+        f"/api/v1/logs?call_id={known['call_id']}",
+        "/api/v1/logs?kind=call_answered&page_size=50",
+        "/api/v1/logs?kind=pruned",
+        "/api/v1/logs?severity=error",
+        f"/api/v1/logs?q={known['call_id'][:6]}",
+        f"/api/v1/logs?q={known['call_id']}",
+        f"/api/v1/logs?q={known['phone_number']}",
+        f"/api/v1/logs?from={day(60)}&to={day(59)}&kind=handoff_concluded",
+        "/api/v1/logs?page=1000&page_size=100",
+        "/api/v1/calls?dialer=line&page_size=50",
+        "/api/v1/calls?dialer=nobody",
+        "/api/v1/calls?tier=hot&disposition=answered",
+        f"/api/v1/calls?from={day(60)}&to={day(59)}",
+        f"/api/v1/calls?q={known['phone_number']}",
+        f"/api/v1/calls?q={known['call_id'][:12]}",
+        "/api/v1/calls?page=1000&page_size=100",
+        "/api/v1/calls/metrics?window=7d",
+        "/api/v1/alerts/history?page_size=100",
+    ]
+    slowest = {}
+    for route in asked:
+        times, cursor, refused = [], None, None
+        for _ in range(100):
+            path = route
+            if cursor:
+                path += ("&" if "?" in route else "?") + f"cursor={urllib.parse.quote(cursor)}"
+            try:
+                took, answer = await ask(appliance.port, key, path)
+            except AssertionError as error:
+                refused = error
+                break
             times.append(took * 1000)
-            cursor = answer.get("next_cursor") if "?" in route else None
-        told.append(f"{name} p50 {statistics.median(times):.1f} max {max(times):.1f}")
-    return "; ".join(told)
+            cursor = answer.get("next_cursor") if isinstance(answer, dict) and "page=" not in route else None
+        if refused:
+            print(f"  routes: {route}: {refused}", flush=True)
+            continue
+        times.sort()
+        slowest[route] = times[98]
+        print(f"  routes: p50 {statistics.median(times):6.1f}  p99 {times[98]:6.1f}  max {times[-1]:6.1f} ms  {route[:110]}", flush=True)
+    over = [route for route, took in slowest.items() if took >= 100]
+    print(f"  routes: {len(slowest)} asked 100 times each, slowest p99 {max(slowest.values()):.1f} ms; not below 100 ms: {over or 'none'}", flush=True)
 
 
 def with_key(appliance):
@@ -176,7 +212,8 @@ def state_directory(args):
 
 async def large(args, outside):
     with state_directory(args) as state:
-        appliance = Appliance(args.binary, outside, state)
+        # What is due goes only when it is asked for.
+        appliance = Appliance(args.binary, outside, state, storage='retention = "365d"')
         key = with_key(appliance)
         if not appliance.database.exists():
             await make(appliance, args)
@@ -198,7 +235,7 @@ async def make(appliance, args):
 
 async def measure(appliance, args, key):
     # A log of which nothing is signed is read back before calls can come.
-    first = await appliance.start(patience=600)
+    first = await appliance.start(patience=900)
     print(f"   start: first {first * 1000:.0f} ms, {resident_mib(appliance):.0f} MiB resident", flush=True)
     await signed(appliance)
     print(f"  signed: {resident_mib(appliance):.0f} MiB resident after the log was read back and signed", flush=True)
@@ -210,11 +247,19 @@ async def measure(appliance, args, key):
         if len(starts) < 5:
             appliance.stop()
     print(f"   start: {', '.join(f'{took:.0f}' for took in starts)} ms; {memory:.0f} MiB resident after it", flush=True)
-    sid = (await ask(appliance.port, key, "/api/v1/calls?page_size=50"))[1]["data"][-1]["call_id"]
-    print(f"   pages: {await pages(appliance, key, sid)} ms", flush=True)
-    await beside(appliance)
+    parts = args.only or ["routes", "watched", "verify", "pruned"]
+    if "routes" in parts:
+        await routes(appliance, key)
+    if "watched" in parts:
+        await watched(appliance, key)
+    if "verify" in parts:
+        appliance.stop()
+        verify(appliance)
+        await appliance.start()
+    if "pruned" in parts:
+        await pruned(appliance)
+    print(f"  memory: {resident_mib(appliance):.0f} MiB resident at the end", flush=True)
     appliance.stop()
-    verify(appliance)
     appliance.discard()
 
 
@@ -227,18 +272,92 @@ async def signed(appliance):
         await asyncio.sleep(0.5)
 
 
-async def beside(appliance):
-    """The latency of calls on this database."""
+async def window(appliance, seconds, connections=8, per_second=None):
+    """Calls for some seconds; all of them must be answered."""
     answers, stop = Answers(), asyncio.Event()
-    task = asyncio.create_task(load(appliance.port, answers, stop, connections=8, per_second=200))
-    await asyncio.sleep(15)
+    task = asyncio.create_task(load(appliance.port, answers, stop, connections=connections, per_second=per_second))
+    await asyncio.sleep(seconds)
     stop.set()
     await task
+    if answers.failed:
+        raise AssertionError(f"failed calls: {answers.failed[:3]}")
+    return answers
+
+
+STREAM = """
+import socket, sys
+stream = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+stream.sendall(f"GET /api/v1/events HTTP/1.1\\r\\nHost: x\\r\\nX-API-Key: {sys.argv[2]}\\r\\n\\r\\n".encode())
+while stream.recv(65536): pass
+"""
+
+
+async def watched(appliance, key, rounds=5, seconds=10):
+    """Calls per second as fast as they go, in turn alone and beside 20 event streams and an export of everything."""
+    alone, beside, exported = [], [], 0
+    for _ in range(rounds):
+        alone.append(len((await window(appliance, seconds, connections=16)).seconds) / seconds)
+        others = [
+            subprocess.Popen([sys.executable, "-c", STREAM, str(appliance.port), key], stdout=subprocess.DEVNULL) for _ in range(20)
+        ]
+        await asyncio.sleep(1)
+        with tempfile.TemporaryFile() as lines:
+            export = subprocess.Popen(
+                [appliance.binary, "--config", str(appliance.home / "config.toml"), "audit", "export", "--format", "jsonl"],
+                stdout=subprocess.PIPE, stderr=lines,
+            )
+            counted = subprocess.Popen(["wc", "-l"], stdin=export.stdout, stdout=subprocess.PIPE, text=True)
+            export.stdout.close()
+            beside.append(len((await window(appliance, seconds, connections=16)).seconds) / seconds)
+            if export.poll() not in (None, 0):
+                lines.seek(0)
+                raise AssertionError(lines.read().decode())
+            was_going = export.poll() is None
+            export.kill()
+            export.wait()
+            exported = int(counted.communicate()[0])
+        for other in others:
+            if other.poll() is not None:
+                print("  watched: a stream ended", flush=True)
+            other.kill()
+            other.wait()
+    told = ", ".join(f"{a:.0f}/{b:.0f}" for a, b in zip(alone, beside))
+    ratio = statistics.median(b / a for a, b in zip(alone, beside))
     print(
-        f"   calls: {len(answers.twiml)} at 200/s: p50 {answers.percentile(0.5) * 1000:.1f}, p99 {answers.percentile(0.99) * 1000:.1f},"
-        f" max {max(answers.seconds) * 1000:.1f} ms; {len(answers.failed)} failed",
+        f" watched: calls/s alone/beside 20 streams and an export ({exported} records in {seconds} s, going on: {was_going}): {told};"
+        f" median ratio {ratio:.3f}",
         flush=True,
     )
+
+
+async def pruned(appliance, seconds=20):
+    """The latency of calls without pruning and, while a million records go, with it."""
+
+    def told(name, answers):
+        print(
+            f"  pruned: {name:>8}: {len(answers.twiml)} calls, p50 {answers.percentile(0.5) * 1000:.1f}, p99 {answers.percentile(0.99) * 1000:.1f},"
+            f" max {max(answers.seconds) * 1000:.1f} ms",
+            flush=True,
+        )
+        return answers.percentile(0.99) * 1000
+
+    without = [told("without", await window(appliance, seconds, per_second=200)) for _ in range(3)]
+    text = (appliance.home / "config.toml").read_text()
+    (appliance.home / "config.toml").write_text(text.replace(appliance.storage, 'retention = "90d"'))
+    os.kill(appliance.process.pid, 1)
+    await asyncio.sleep(1)
+    started = time.monotonic()
+    prune = subprocess.Popen(
+        [appliance.binary, "--json", "--config", str(appliance.home / "config.toml"), "prune"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    during = []
+    while prune.poll() is None:
+        during.append(told("with", await window(appliance, seconds, per_second=200)))
+    report = prune.communicate()
+    print(f"  pruned: {report[0].strip()} {report[1].strip()[-300:]} in {time.monotonic() - started:.0f} s", flush=True)
+    without += [told("without", await window(appliance, seconds, per_second=200)) for _ in range(3)]
+    a, b = statistics.median(without), statistics.median(during)
+    print(f"  pruned: p99 without {a:.1f}, with {b:.1f} ms (medians of {len(without)} and {len(during)} windows): {b - a:+.1f} ms", flush=True)
 
 
 def verify(appliance):
@@ -307,10 +426,11 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary")
     parser.add_argument("--records", type=int, default=10_000_000)
-    parser.add_argument("--days", type=int, default=89, help="over how many days they spread; beyond 90 there is something to prune")
+    parser.add_argument("--days", type=int, default=100, help="over how many days they spread; beyond 90 there is something to prune")
     parser.add_argument("--directory", default=None)
     parser.add_argument("--state", help="make the database here and keep it, or measure on the one that is here")
     parser.add_argument("--make", action="store_true", help="only make it")
+    parser.add_argument("--only", nargs="+", choices=["routes", "watched", "verify", "pruned"], help="some of the measurements")
     parser.add_argument("--memory", action="store_true")
     args = parser.parse_args()
     args.binary = str(Path(args.binary).resolve())

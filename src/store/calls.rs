@@ -414,7 +414,8 @@ pub(super) fn silent(
         .collect()
 }
 
-/// Calls in progress, and those that began after `since`, oldest first: the newest `limit` of them.
+/// Calls in progress, and those that began after `since`, oldest first: the newest `limit` of them. Each of the two has its
+/// index; asked for together, they would be looked for among all calls there ever were.
 pub(super) fn since(
     reader: &Reader<'_>,
     since: Timestamp,
@@ -423,7 +424,14 @@ pub(super) fn since(
     let mut calls = list(
         reader,
         &format!(
-            "WHERE started_at >= {} OR status <> 'ended' ORDER BY started_at DESC, id DESC LIMIT ?1",
+            "WHERE id IN (
+                 SELECT id FROM (
+                     SELECT id FROM calls INDEXED BY idx_calls_started_at WHERE started_at >= {}
+                     ORDER BY started_at DESC, id DESC LIMIT ?1
+                 )
+                 UNION SELECT id FROM calls INDEXED BY idx_calls_status WHERE status <> 'ended'
+             )
+             ORDER BY started_at DESC, id DESC LIMIT ?1",
             since.as_millisecond()
         ),
         limit,

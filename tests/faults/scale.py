@@ -56,7 +56,7 @@ async def ask(port, key, path):
 async def routes(appliance, key):
     """How long each route of the document takes that reads, with what narrows a list, page after page."""
     calls = (await ask(appliance.port, key, "/api/v1/calls?page_size=50"))[1]["data"]
-    known = {"call_id": calls[-1]["call_id"], "name": "line", "phone_number": urllib.parse.quote(calls[0]["caller"] or "+4915100000001")}
+    known = {"call_id": calls[-1]["call_id"], "name": "line", "phone_number": urllib.parse.quote("+4915100000001")}
     document = (await ask(appliance.port, key, "/openapi.json"))[1]
     asked = ["/health", "/ready"]
     for path, operations in sorted(document["paths"].items()):

@@ -182,7 +182,7 @@ pub async fn start_with(
     let senders = Senders::new(settings::senders(config)?);
     say_whether_calls_can_be_looked_up(&rest);
 
-    jobs::interrupted::close(&store, clock).await;
+    jobs::interrupted::start(lifecycle, &store, clock).await;
     let Holds {
         policies,
         waiting,

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Messages that wait in memory while the database takes no records.
 const IN_MEMORY: usize = 1_000;
 /// Calls that a restart looks back on.
-const CALLS_RESTORED: u32 = 20_000;
+const CALLS_RESTORED: u32 = 5_000;
 /// All circuits have to be open for so long before it is said without a call.
 const ALL_DOWN_AFTER: Duration = Duration::from_secs(3);
 

@@ -1,50 +1,68 @@
 //! Handoffs that the end of the process cut off: an intent on disk without an outcome. What the dialer made of it is unknown, and said so.
 
-use crate::audit::{Attempt, Event, HandoffIntended, Kind, Record};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::audit::{Attempt, Event, HandoffIntended, Record};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::handoff::{Failure, FailureKind, Outcome};
+use crate::lifecycle::Lifecycle;
 use crate::store::{Store, StoreError};
 
-/// Writes the outcome "unknown" behind every intent that has none. The calls themselves go on with their next webhook.
-pub async fn close(store: &Store, clock: &Clock) {
-    match open_intents(store).await {
-        Ok(open) if open.is_empty() => {}
-        Ok(open) => {
-            tracing::warn!(
-                event = "handoff.interrupted",
-                handoffs = open.len(),
-                "handoffs were cut off by the end of the process"
-            );
-            let records = open
-                .into_iter()
-                .map(|(call_id, intended)| unknown(clock, &call_id, intended))
-                .collect();
-            if let Err(error) = store.append(records).await {
-                tracing::error!(event = "store.late", error = %error, "interrupted handoffs are not on disk yet");
-            }
+/// Calls that are looked at in one go.
+const PAGE: usize = 500;
+/// How long the start may take for it.
+const AT_START: Duration = Duration::from_millis(150);
+
+/// Writes the outcome "unknown" behind every intent that has none. The calls themselves go on with their next webhook, so
+/// where there are many of them, the start does not wait for all.
+pub async fn start(lifecycle: &Lifecycle, store: &Store, clock: &Clock) {
+    let through = match store.counts().await {
+        Ok(counts) => counts.oldest_record.unwrap_or(1) - 1 + counts.records,
+        Err(error) => return unread(&error),
+    };
+    let (store, clock) = (store.clone(), clock.clone());
+    let (done, is_done) = oneshot::channel::<()>();
+    lifecycle.spawn_transient("interrupted", async move {
+        close(&store, &clock, through).await;
+        drop(done);
+    });
+    drop(timeout(AT_START, is_done).await);
+}
+
+async fn close(store: &Store, clock: &Clock, through: i64) {
+    let calls = match store.calls_in_progress().await {
+        Ok(calls) => calls,
+        Err(error) => return unread(&error),
+    };
+    for calls in calls.chunks(PAGE) {
+        let open = match store.open_intents(calls.to_vec(), through).await {
+            Ok(open) => open,
+            Err(error) => return unread(&error),
+        };
+        if open.is_empty() {
+            continue;
         }
-        Err(error) => {
-            tracing::error!(event = "handoff.unread", error = %error, "interrupted handoffs cannot be read");
+        tracing::warn!(
+            event = "handoff.interrupted",
+            handoffs = open.len(),
+            "handoffs were cut off by the end of the process"
+        );
+        let records = open
+            .into_iter()
+            .map(|(call_id, intended)| unknown(clock, &call_id, intended))
+            .collect();
+        if let Err(error) = store.append(records).await {
+            tracing::error!(event = "store.late", error = %error, "interrupted handoffs are not on disk yet");
         }
     }
 }
 
-async fn open_intents(store: &Store) -> Result<Vec<(CallId, HandoffIntended)>, StoreError> {
-    let mut open = Vec::new();
-    // A call can be handed off at any time: when it arrives, while it waits, and when a dial has ended.
-    for call in store.active_calls(u32::MAX).await?.into_iter().rev() {
-        let mut last = None;
-        for record in store.records_of_call(&call.id).await? {
-            if record.kind == Kind::HandoffIntended {
-                last = serde_json::from_str(&record.detail).ok();
-            } else if record.kind == Kind::HandoffConcluded {
-                last = None;
-            }
-        }
-        open.extend(last.map(|intended| (call.id, intended)));
-    }
-    Ok(open)
+fn unread(error: &StoreError) {
+    tracing::error!(event = "handoff.unread", error = %error, "interrupted handoffs cannot be read");
 }
 
 fn unknown(clock: &Clock, call_id: &CallId, intended: HandoffIntended) -> Record {

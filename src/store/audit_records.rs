@@ -216,6 +216,40 @@ pub(super) fn of_call(connection: &Connection, call: &CallId) -> rusqlite::Resul
         .collect()
 }
 
+/// The payload of a call's last intent to hand off, among the records up to `through`, where nothing concludes it. The call
+/// arrived at `since`.
+pub(super) fn open_intent(
+    connection: &Connection,
+    call: &CallId,
+    since: Timestamp,
+    through: i64,
+) -> rusqlite::Result<Option<String>> {
+    const DAY_MS: i64 = 86_400_000;
+    let last_day: Option<i64> = connection
+        .prepare_cached(
+            "SELECT max(created_at / 86400000) FROM audit_records WHERE call_sid IS NOT NULL",
+        )?
+        .query_row([], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, detail FROM audit_records INDEXED BY idx_audit_records_day_call_sid
+         WHERE created_at / 86400000 = ?1 AND call_sid = ?2 AND id <= ?3
+             AND kind IN ('handoff_intended', 'handoff_concluded')
+         ORDER BY id DESC LIMIT 1",
+    )?;
+    let first_day = since.as_millisecond().div_euclid(DAY_MS);
+    for day in (first_day..=last_day.unwrap_or(first_day)).rev() {
+        let last: Option<(String, String)> = statement
+            .query_row(params![day, call.as_str(), through], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        if let Some((kind, detail)) = last {
+            return Ok((kind == Kind::HandoffIntended.as_str()).then_some(detail));
+        }
+    }
+    Ok(None)
+}
+
 /// The newest record of a kind in which the log tells of itself.
 pub(super) fn last_of_kind(
     connection: &Connection,

@@ -440,6 +440,22 @@ pub(super) fn since(
     Ok(calls)
 }
 
+/// Calls in progress, in the order of their arrival, each with its time.
+pub(super) fn in_progress(connection: &Connection) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+    connection
+        .prepare_cached(
+            "SELECT id, sid, started_at FROM calls INDEXED BY idx_calls_status
+             WHERE status <> 'ended' ORDER BY id",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .map(|found| {
+            let (row, sid, started_at): (i64, String, i64) = found?;
+            let read = CallId::parse(&sid).ok().zip(column::time(started_at));
+            column::or_inconsistent(read, "calls", row)
+        })
+        .collect()
+}
+
 /// How many calls are in progress.
 pub(super) fn count_active(connection: &Connection) -> rusqlite::Result<i64> {
     connection

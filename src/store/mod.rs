@@ -81,7 +81,8 @@ pub use trail::Trail;
 pub use vault::Vault;
 
 use crate::audit::{
-    Event, Head, Kind, Link, Proof, Record, RollbackAccepted, ServiceState, SigningKeyNamed,
+    Event, HandoffIntended, Head, Kind, Link, Proof, Record, RollbackAccepted, ServiceState,
+    SigningKeyNamed,
 };
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -466,6 +467,30 @@ impl Store {
     ) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
         self.ask(move |reader| calls::silent(reader, before, limit))
             .await
+    }
+
+    /// Calls in progress, in the order of their arrival, each with its time.
+    pub async fn calls_in_progress(&self) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+        self.ask(|reader| calls::in_progress(reader)).await
+    }
+
+    /// The last intents to hand off that nothing concludes, of calls that arrived at these times. Records after `through` do
+    /// not count.
+    pub async fn open_intents(
+        &self,
+        calls: Vec<(CallId, Timestamp)>,
+        through: i64,
+    ) -> Result<Vec<(CallId, HandoffIntended)>, StoreError> {
+        self.ask(move |reader| {
+            let mut open = Vec::new();
+            for (call, since) in calls {
+                let detail = audit_records::open_intent(reader, &call, since, through)?;
+                let intended = detail.and_then(|detail| serde_json::from_str(&detail).ok());
+                open.extend(intended.map(|intended| (call, intended)));
+            }
+            Ok(open)
+        })
+        .await
     }
 
     /// How many calls are in progress.

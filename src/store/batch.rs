@@ -11,8 +11,8 @@ use super::error::is_own_fault;
 use super::rollups::Added;
 use super::submission::{Effect, Outcome, PreparedRecord, Work};
 use super::{
-    Committed, alerting, audit_records, calls, checkpoints, connection, dialer_states, erase,
-    outbox, profiles, prune, sessions, spool_mark, submission,
+    Committed, alerting, audit_records, callers, calls, checkpoints, connection, dialer_states,
+    erase, outbox, profiles, prune, sessions, spool_mark, submission,
 };
 use crate::audit::{CallerErased, Event, Link, Record};
 
@@ -176,6 +176,10 @@ impl Batch<'_> {
             }
             Work::Prune(slice) => prune::delete(self.connection, slice)?,
             Work::ForgetCalls(rows) => calls::forget(self.connection, rows)?,
+            Work::ForgetCallers { rows, before } => {
+                self.sealer.forget();
+                callers::forget(self.connection, rows, *before)?;
+            }
             Work::GiveBack(pages) => connection::give_back(self.connection, *pages)?,
         }
         Ok(Outcome::Written {

@@ -179,6 +179,30 @@ pub(super) fn find(connection: &Connection, identity: Identity) -> rusqlite::Res
         .optional()
 }
 
+/// Rows of callers who were not seen since `before` and of whom no call is left, longest ago first.
+pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT id FROM callers WHERE updated_at < ?1
+             AND NOT EXISTS (SELECT 1 FROM calls WHERE caller_id = callers.id)
+             ORDER BY updated_at LIMIT ?2",
+        )?
+        .query_map(params![before, limit], |row| row.get(0))?
+        .collect()
+}
+
+/// Deletes callers, but for those who were seen since they were found due.
+pub(super) fn forget(connection: &Connection, rows: &[i64], before: i64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM callers WHERE id = ?1 AND updated_at < ?2
+         AND NOT EXISTS (SELECT 1 FROM calls WHERE caller_id = callers.id)",
+    )?;
+    for row in rows {
+        statement.execute([*row, before])?;
+    }
+    Ok(())
+}
+
 /// The salt of a caller; `None` where the caller was erased.
 pub(super) fn salt(connection: &Connection, row: i64) -> rusqlite::Result<Option<SaltBytes>> {
     connection

@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::submission::Work;
-use super::{Notary, Store, StoreError, audit_records, calls, checkpoints, connection, found};
+use super::{
+    Notary, Store, StoreError, audit_records, callers, calls, checkpoints, connection, found,
+};
 use crate::audit::{
     Event, Frontier, Hash, Kind, Link, ProofState, Pruned, Record, SigningKeyNamed,
 };
@@ -27,8 +29,10 @@ const MAX_STEPS: usize = 40;
 const SLICE: Duration = Duration::from_millis(2);
 /// Records read back at a time.
 const PAGE: u32 = 1_000;
-/// Ended calls of one slice.
+/// Ended calls, or callers, of one slice.
 const CALLS: u32 = 20;
+/// A caller's row says on which day they were last seen, and records of different calls are written a little out of order.
+const CALLER_MARGIN_MS: i64 = 2 * 86_400_000;
 /// Pages given back to the file system in one slice.
 const PAGES: u32 = 8;
 /// Free pages that stay for records to come.
@@ -184,6 +188,7 @@ impl Pruner {
                 .await?;
         }
         self.forget_calls(before).await?;
+        self.forget_callers(before - CALLER_MARGIN_MS).await?;
         self.give_back().await?;
         if deleted > 0 {
             self.notary.sign(true).await;
@@ -339,6 +344,25 @@ impl Pruner {
             self.quiet().await;
             let started = self.store.clock().instant();
             self.store.submit(Work::ForgetCalls(due)).await?;
+            let took = self.store.clock().instant().duration_since(started);
+            self.rest(took).await;
+        }
+    }
+
+    /// Callers of whom no record is left.
+    async fn forget_callers(&self, before: i64) -> Result<(), PruneError> {
+        loop {
+            let rows = self
+                .store
+                .ask(move |reader| Ok(callers::due(reader, before, CALLS)?))
+                .await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            self.quiet().await;
+            let started = self.store.clock().instant();
+            let work = Work::ForgetCallers { rows, before };
+            self.store.submit(work).await?;
             let took = self.store.clock().instant().duration_since(started);
             self.rest(took).await;
         }

@@ -86,6 +86,8 @@ pub(super) enum Work {
     Prune(Slice),
     /// Calls of which no record is left, by their rows.
     ForgetCalls(Vec<i64>),
+    /// Callers of whom no record is left, by their rows: they were not seen since then.
+    ForgetCallers { rows: Vec<i64>, before: i64 },
     /// So many free pages go back to the file system.
     GiveBack(u32),
 }
@@ -188,6 +190,7 @@ impl Work {
             | Self::Checkpoint(_)
             | Self::Prune(_)
             | Self::ForgetCalls(_)
+            | Self::ForgetCallers { .. }
             | Self::GiveBack(_) => &[],
         }
     }
@@ -205,6 +208,7 @@ impl Work {
             | Self::Checkpoint(_)
             | Self::Prune(_)
             | Self::ForgetCalls(_)
+            | Self::ForgetCallers { .. }
             | Self::GiveBack(_) => false,
         }
     }

@@ -111,6 +111,54 @@ async fn what_is_past_retention_goes_and_the_rest_verifies() {
 }
 
 #[tokio::test]
+async fn callers_go_with_their_last_record_and_come_back_as_strangers() {
+    let home = Home::new();
+    let (_, store, pruner) = old_log(&home).await;
+    let calls = [
+        ("CA1", "+4915100000001", -150),
+        ("CA2", "+4915100000002", -150),
+        ("CA3", "+4915100000002", -10),
+        ("CA4", "+4915100000003", -91),
+    ];
+    for (id, caller, day) in calls {
+        let (call, ms) = (call_id(id), day * DAY_MS);
+        let mut records = vec![
+            decided(&call, ms),
+            answered(&call, "inbound", "<Response/>", over(), ms),
+        ];
+        for record in &mut records {
+            record.personal.as_mut().unwrap().caller = Some(caller.into());
+        }
+        store.append(records).await.unwrap();
+    }
+    let rows = || {
+        let query = "SELECT id FROM callers ORDER BY id";
+        let stranger = home.stranger();
+        let mut statement = stranger.prepare(query).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+        rows.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(), [1, 2, 3]);
+    run(&pruner).await;
+    assert_eq!(
+        rows(),
+        [2, 3],
+        "the last day of the third is not sure to be over"
+    );
+
+    // The writer remembers the key of somebody whose row has gone, and must not use it.
+    let call = call_id("CA5");
+    let mut again = decided(&call, 0);
+    again.personal.as_mut().unwrap().caller = Some("+4915100000001".into());
+    store.append(vec![again]).await.unwrap();
+    assert_eq!(rows(), [2, 3, 4]);
+    let records = store.records_of_call(&call).await.unwrap();
+    let personal = records[0].personal.as_ref().unwrap();
+    assert_eq!(personal.caller.as_deref(), Some("+4915100000001"));
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_cut_that_was_changed_is_found() {
     let home = Home::new();
     let (_, store, pruner) = old_log(&home).await;

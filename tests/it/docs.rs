@@ -125,9 +125,6 @@ fn help_of(
         .clone()
 }
 
-/// Commands that the documents may name before every build has them; once a build has one, its flags count like any other's.
-const CONTRACT: [&str; 4] = ["backup", "erase", "export", "restore"];
-
 fn is_word(text: &str) -> bool {
     !text.is_empty()
         && text.chars().all(|c| c.is_ascii_lowercase() || c == '-')
@@ -184,8 +181,6 @@ fn every_command_and_flag_that_is_named_exists() {
                         if listed.contains(word.as_str()) {
                             command.push(word.clone());
                             help = help_of(&mut cache, &command).unwrap();
-                        } else if CONTRACT.contains(&word.as_str()) {
-                            break;
                         } else {
                             wrong
                                 .push(format!("{}: no command {word:?} in {words:?}", name(&path)));

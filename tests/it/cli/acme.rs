@@ -163,6 +163,8 @@ async fn a_certificate_is_obtained_served_renewed_and_outlives_its_authority() {
     assert_eq!(refused["level"], "error");
     let error = refused["error"].as_str().unwrap();
     assert!(error.contains(&authority.directory), "{error}");
+    let opened = served.event("alert.opened", 1).await;
+    assert_eq!(opened["kind"], "certificate_expiring", "{opened}");
     assert!(
         ask(&served, "/health").await.contains("ok"),
         "the old one stays"

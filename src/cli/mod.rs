@@ -149,6 +149,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
+    if let Command::Audit(_) | Command::Backup(_) | Command::Replay(_) = command {
+        yield_to_calls();
+    }
     match command {
         Command::Serve => serve::run(global),
         Command::Demo(arguments) => demo::run(arguments, global),
@@ -188,6 +191,13 @@ fn load_silently(path: &Path) -> Result<Loaded, Exit> {
         }
         Exit::Configuration
     })
+}
+
+/// Work of this command comes after everything else on the machine: a server may be answering calls beside it.
+fn yield_to_calls() {
+    if let Err(error) = rustix::process::nice(19) {
+        output::complain(&format!("cannot give way to other processes: {error}"));
+    }
 }
 
 /// A runtime for commands that talk to the outside.

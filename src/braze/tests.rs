@@ -213,7 +213,10 @@ async fn whatever_hangs_the_caller_waits_no_longer_than_the_share() {
         let started = clock.instant();
         let looked_up = braze(&stand_in).look_up(&caller(0), within(150)).await;
         let took = clock.instant() - started;
-        assert_eq!(why(&looked_up), Some(LookupUnavailable::Timeout));
+        // A machine under load may not even connect in time.
+        let expected = [LookupUnavailable::Timeout, LookupUnavailable::Connect];
+        let reason = why(&looked_up).unwrap();
+        assert!(expected.contains(&reason), "{reason:?}");
         assert!(took < Duration::from_secs(1), "{took:?}");
     }
 }

@@ -142,7 +142,8 @@ impl HttpServer {
                     (name.as_str().to_owned(), text)
                 })
                 .collect(),
-            body: body.to_bytes(),
+            // A copy: the bytes as they came hold on to the whole buffer of their connection, for as long as the request is kept.
+            body: Bytes::copy_from_slice(&body.to_bytes()),
             at: Clock::system().instant(),
             fault: fault.clone(),
             status: None,

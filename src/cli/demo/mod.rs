@@ -154,7 +154,7 @@ async fn print_results(
         if !json {
             output::line(&seen.line(Clock::system().now()));
         }
-        report.add(seen);
+        report.add(&seen);
     }
     report
 }

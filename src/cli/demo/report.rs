@@ -113,11 +113,23 @@ impl Seen {
     }
 }
 
-/// All calls of a run.
+/// What all calls of a run came to. Counts them, and keeps none: a demo may run for days.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Report {
-    seen: Vec<Seen>,
+    calls: usize,
+    well: usize,
+    valid: usize,
+    decisions: usize,
+    by_dialer: BTreeMap<String, usize>,
+    by_disposition: BTreeMap<&'static str, usize>,
+    /// How many first answers took so many milliseconds.
+    first_answers: BTreeMap<u128, usize>,
+    /// The first of them.
+    violations: Vec<String>,
 }
+
+/// Violations that are told word by word.
+const VIOLATIONS: usize = 100;
 
 #[derive(Debug, Serialize)]
 struct Summary<'a> {
@@ -125,10 +137,10 @@ struct Summary<'a> {
     calls: usize,
     answered_with_valid_twiml: usize,
     decisions: usize,
-    by_dialer: BTreeMap<String, usize>,
-    by_disposition: BTreeMap<&'static str, usize>,
+    by_dialer: &'a BTreeMap<String, usize>,
+    by_disposition: &'a BTreeMap<&'static str, usize>,
     first_answer_ms: Quantiles,
-    violations: Vec<&'a str>,
+    violations: &'a [String],
     database: &'a Path,
 }
 
@@ -140,8 +152,19 @@ struct Quantiles {
 }
 
 impl Report {
-    pub(super) fn add(&mut self, seen: Seen) {
-        self.seen.push(seen);
+    pub(super) fn add(&mut self, seen: &Seen) {
+        let violations = &seen.result.violations;
+        self.calls += 1;
+        self.well += usize::from(seen.is_well());
+        self.valid += usize::from(violations.is_empty());
+        self.decisions += seen.n_decisions;
+        *self.by_dialer.entry(seen.dialer()).or_default() += 1;
+        *self.by_disposition.entry(seen.disposition()).or_default() += 1;
+        let first_ms = seen.result.first_answer.as_millis();
+        *self.first_answers.entry(first_ms).or_default() += 1;
+        let room = VIOLATIONS.saturating_sub(self.violations.len());
+        self.violations
+            .extend(violations.iter().take(room).cloned());
     }
 
     /// Prints the summary; fails unless every call was answered with valid TwiML and recorded once.
@@ -156,47 +179,32 @@ impl Report {
     }
 
     fn summary<'a>(&'a self, database: &'a Path) -> Summary<'a> {
-        let count = |is: fn(&Seen) -> bool| self.seen.iter().filter(|seen| is(seen)).count();
-        let mut by_dialer = BTreeMap::new();
-        let mut by_disposition = BTreeMap::new();
-        for seen in &self.seen {
-            *by_dialer.entry(seen.dialer()).or_default() += 1;
-            *by_disposition.entry(seen.disposition()).or_default() += 1;
-        }
         Summary {
-            ok: self.seen.iter().all(Seen::is_well),
-            calls: self.seen.len(),
-            answered_with_valid_twiml: count(|seen| seen.result.violations.is_empty()),
-            decisions: self.seen.iter().map(|seen| seen.n_decisions).sum(),
-            by_dialer,
-            by_disposition,
-            first_answer_ms: self.first_answers(),
-            violations: self
-                .seen
-                .iter()
-                .flat_map(|seen| &seen.result.violations)
-                .map(String::as_str)
-                .collect(),
+            ok: self.well == self.calls,
+            calls: self.calls,
+            answered_with_valid_twiml: self.valid,
+            decisions: self.decisions,
+            by_dialer: &self.by_dialer,
+            by_disposition: &self.by_disposition,
+            first_answer_ms: Quantiles {
+                p50: self.first_answer(50),
+                p95: self.first_answer(95),
+                max: self.first_answer(100),
+            },
+            violations: &self.violations,
             database,
         }
     }
 
-    fn first_answers(&self) -> Quantiles {
-        let mut all: Vec<u128> = self
-            .seen
-            .iter()
-            .map(|seen| seen.result.first_answer.as_millis())
-            .collect();
-        all.sort_unstable();
-        let at = |percent: usize| {
-            all.get((all.len() * percent / 100).min(all.len().saturating_sub(1)))
-                .copied()
-        };
-        Quantiles {
-            p50: at(50).unwrap_or_default(),
-            p95: at(95).unwrap_or_default(),
-            max: all.last().copied().unwrap_or_default(),
-        }
+    /// Milliseconds within which so many per cent of the first answers came.
+    fn first_answer(&self, percent: usize) -> u128 {
+        let nth = (self.calls * percent).div_ceil(100);
+        let mut so_far = 0;
+        let found = self.first_answers.iter().find(|(_, calls)| {
+            so_far += **calls;
+            so_far >= nth
+        });
+        found.map_or(0, |(ms, _)| *ms)
     }
 }
 
@@ -215,14 +223,14 @@ fn print(summary: &Summary<'_>) {
     output::line(&format!(
         "first answer: p50 {p50} ms, p95 {p95} ms, max {max} ms"
     ));
-    for (dialer, calls) in &summary.by_dialer {
+    for (dialer, calls) in summary.by_dialer {
         output::line(&format!("  {dialer:<20} {calls:>6}"));
     }
     output::line("ended as");
-    for (disposition, calls) in &summary.by_disposition {
+    for (disposition, calls) in summary.by_disposition {
         output::line(&format!("  {disposition:<20} {calls:>6}"));
     }
-    for violation in &summary.violations {
+    for violation in summary.violations {
         output::line(&format!("violation: {violation}"));
     }
     output::line(&format!("database: {}", summary.database.display()));

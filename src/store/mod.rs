@@ -9,6 +9,7 @@ mod answers;
 mod audit_records;
 mod ballast;
 mod batch;
+mod caller_records;
 mod callers;
 mod calls;
 mod checkpoints;

@@ -12,7 +12,7 @@ use super::audit_records::{self, RawRecord, StoredRecord};
 use super::calls::{self, StoredCall};
 use super::legs::{self, StoredLeg};
 use super::readers::Reader;
-use super::{StoreError, callers, read_all};
+use super::{StoreError, caller_records, callers, read_all};
 use crate::audit::{Kind, Severity, severity};
 use crate::call::{CallId, Disposition, Status};
 
@@ -348,6 +348,8 @@ fn after_prefix(prefix: &str) -> String {
 pub struct RecordsAsked {
     /// Of this call.
     pub call: Option<CallId>,
+    /// Of the newest calls of this caller.
+    pub caller: Option<String>,
     /// Of this kind.
     pub kind: Option<Kind>,
     /// Of this severity.
@@ -365,6 +367,10 @@ impl RecordsAsked {
     fn wants(&self, created_at: i64, kind: &str, call: Option<&str>, detail: &str) -> bool {
         let kind = Kind::from_name(kind);
         self.kind.is_none_or(|wanted| kind == Some(wanted))
+            && self
+                .call
+                .as_ref()
+                .is_none_or(|wanted| call == Some(wanted.as_str()))
             && self
                 .from
                 .is_none_or(|from| created_at >= from.as_millisecond())
@@ -394,10 +400,18 @@ pub(super) fn records(
     part: Part<i64>,
 ) -> Result<Rows<StoredRecord, i64>, StoreError> {
     let before = part.after.unwrap_or(i64::MAX);
-    let Some(call) = &asked.call else {
-        return records_of_all(reader, asked, part, before);
+    let (mut records, total_is_exact) = match (&asked.caller, &asked.call) {
+        (Some(caller), _) => {
+            let to = asked.to.map(Timestamp::as_millisecond);
+            caller_records::newest(reader, caller, to)?
+        }
+        (None, Some(call)) => {
+            let mut records = audit_records::of_call(reader, call)?;
+            records.reverse();
+            (records, true)
+        }
+        (None, None) => return records_of_all(reader, asked, part, before),
     };
-    let mut records = audit_records::of_call(reader, call)?;
     records.retain(|record| {
         asked.wants(
             record.created_at,
@@ -407,17 +421,14 @@ pub(super) fn records(
         )
     });
     let total = count(&records);
-    let older = records
-        .into_iter()
-        .rev()
-        .filter(|record| record.id < before);
+    let older = records.into_iter().filter(|record| record.id < before);
     let mut rows = older.skip(as_size(part.skip)).collect();
     let next = cut(&mut rows, part.size);
     Ok(Rows {
         rows: read_all(reader, rows)?,
         next,
         total,
-        total_is_exact: true,
+        total_is_exact,
     })
 }
 

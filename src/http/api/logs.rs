@@ -22,7 +22,7 @@ use crate::audit::{Kind, Severity, severity};
 use crate::call::CallId;
 use crate::flow::Policies;
 use crate::phone::Caller;
-use crate::store::{CallSearch, CallsAsked, Part, RecordsAsked, StoredRecord};
+use crate::store::{CallSearch, RecordsAsked, StoredRecord};
 
 /// Which records. Without a field, records are not filtered by it.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -48,8 +48,12 @@ pub(super) struct LogsQuery {
     /// Made before this time, ISO 8601.
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<String>,
-    /// Searches a caller's number (the records of their newest call), a call id, or the beginning of one.
-    #[param(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$")]
+    /// Searches a caller's number (the records of their 100 newest calls, or of the 100 before `to`), a call id, or the beginning of one.
+    #[param(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^(\\+[1-9][0-9]{6,14}|[A-Za-z0-9_-]+)$"
+    )]
     q: Option<String>,
 }
 
@@ -127,6 +131,7 @@ impl LogsQuery {
             severity: fields.word("severity", self.severity.as_deref(), &severities),
             from: fields.time("from", self.from.as_deref()),
             to: fields.time("to", self.to.as_deref()),
+            caller: None,
             id_prefix: None,
         };
         let search = fields.read("q", self.q.as_deref(), super::calls::search);
@@ -136,7 +141,8 @@ impl LogsQuery {
 
 /// Audit records, newest first.
 ///
-/// Filters are tried on 10,000 records at a time: the page may then be short, and its `next_cursor` goes on.
+/// Filters are tried on 10,000 records at a time: the page may then be short, and its `next_cursor` goes on. Where a caller has more than 100
+/// calls, `total_is_exact` is false, and `to` reaches the older ones.
 #[utoipa::path(
     get,
     path = "/logs",
@@ -181,29 +187,10 @@ impl Reads {
                     ..asked
                 }),
             },
-            Some(search @ CallSearch::Caller(_)) => {
-                let newest = Part {
-                    after: None,
-                    skip: 0,
-                    size: 1,
-                };
-                let calls = CallsAsked {
-                    search: Some(search),
-                    ..CallsAsked::default()
-                };
-                let found = self.calls(calls, newest).await?.rows.pop();
-                Ok(match found {
-                    Some((call, _)) => RecordsAsked {
-                        call: Some(call.id),
-                        ..asked
-                    },
-                    // No id begins so: nothing is found.
-                    None => RecordsAsked {
-                        id_prefix: Some("+".to_owned()),
-                        ..asked
-                    },
-                })
-            }
+            Some(CallSearch::Caller(caller)) => Ok(RecordsAsked {
+                caller: Some(caller),
+                ..asked
+            }),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Personal data: sealed for one person each, found by number, and tied to the secret of the installation.
 
 use super::*;
+use crate::audit::Kind;
 use crate::phone::{Caller, E164};
-use crate::store::{OpenError, StoredProfile, is_sealed};
+use crate::store::{OpenError, Part, RecordsAsked, StoredProfile, is_sealed};
 
 const CALLER: &str = "+4915112345650";
 
@@ -102,6 +103,89 @@ async fn calls_are_found_by_number_however_it_reached_us() {
     assert_eq!(calls.len(), 1);
     // Two people, and one row for all who hide their number.
     assert_eq!(salts(&home).len(), 3);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_records_of_all_calls_of_a_number_are_found_newest_first_and_older_ones_by_time() {
+    const APART_MS: i64 = 3_600_000;
+    let home = Home::new();
+    let store = home.open();
+    let ids: Vec<String> = (0..100).map(|n| format!("CA{n}")).collect();
+    let rings = ids.iter().zip(0..).map(async |(id, n)| {
+        let caller = if n % 10 == 9 {
+            "+4915112345651"
+        } else {
+            CALLER
+        };
+        ring(&store, id, caller, n * APART_MS).await;
+    });
+    futures_util::future::join_all(rings).await;
+    ring(
+        &store,
+        "CAsip",
+        "sip:+4915112345650@pbx.example.com",
+        100 * APART_MS,
+    )
+    .await;
+    let asked = |caller: &str| RecordsAsked {
+        caller: Some(caller.to_owned()),
+        ..RecordsAsked::default()
+    };
+    let all = Part {
+        after: None,
+        skip: 0,
+        size: 1_000,
+    };
+    // 91 calls with three records each: on several days, of one person through two doors.
+    let found = store.records_page(asked(CALLER), all).await.unwrap();
+    assert_eq!((found.total, found.total_is_exact), (273, true));
+    assert!(found.rows.is_sorted_by(|one, other| one.id > other.id));
+    assert_eq!(found.next, None);
+    let other = store
+        .records_page(asked("+4915112345651"), all)
+        .await
+        .unwrap();
+    assert_eq!((other.total, other.total_is_exact), (30, true));
+    let nobody = store
+        .records_page(asked("+4915112345652"), all)
+        .await
+        .unwrap();
+    assert_eq!((nobody.total, nobody.total_is_exact), (0, true));
+
+    let page = Part { size: 100, ..all };
+    let first = store.records_page(asked(CALLER), page).await.unwrap();
+    let rest = Part {
+        after: first.next,
+        ..all
+    };
+    let rest = store.records_page(asked(CALLER), rest).await.unwrap();
+    let ids: Vec<i64> = first
+        .rows
+        .iter()
+        .chain(&rest.rows)
+        .map(|one| one.id)
+        .collect();
+    assert_eq!(ids, found.rows.iter().map(|one| one.id).collect::<Vec<_>>());
+    let narrow = RecordsAsked {
+        call: Some(call_id("CA7")),
+        kind: Some(Kind::CallAnswered),
+        ..asked(CALLER)
+    };
+    assert_eq!(store.records_page(narrow, all).await.unwrap().total, 1);
+
+    let more = (101..121).map(async |n| {
+        ring(&store, &format!("CA{n}"), CALLER, n * APART_MS).await;
+    });
+    futures_util::future::join_all(more).await;
+    let newest = store.records_page(asked(CALLER), all).await.unwrap();
+    assert_eq!((newest.total, newest.total_is_exact), (300, false));
+    let before = RecordsAsked {
+        to: Some(at(10 * APART_MS)),
+        ..asked(CALLER)
+    };
+    let oldest = store.records_page(before, all).await.unwrap();
+    assert_eq!((oldest.total, oldest.total_is_exact), (27, true));
     store.close().await;
 }
 

@@ -1,0 +1,98 @@
+//! The audit records of a person's calls.
+//!
+//! No index leads from a person to their records, but one to their calls, and one from a call and a day to its records. So the newest calls are
+//! found first, and then the records of each on the days on which it was heard of. Both are bounded, whoever it is and however often they call.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::audit_records::{self, RawRecord};
+use super::callers;
+use super::readers::Reader;
+
+/// The newest calls of a person whose records are found; older ones are reached by asking for what was before some time.
+const CALLS: usize = 100;
+
+/// The records of a person's newest calls, newest first; and whether these are all calls of that person, before the time `to` where one is given.
+///
+/// `caller` is a number as a carrier or a person writes it, `to` in milliseconds since the Unix epoch.
+pub(super) fn newest(
+    reader: &Reader<'_>,
+    caller: &str,
+    to: Option<i64>,
+) -> rusqlite::Result<(Vec<RawRecord>, bool)> {
+    let Some(caller_row) = callers::find_by_number(reader, caller)? else {
+        return Ok((Vec::new(), true));
+    };
+    let last_row = match to {
+        Some(to) => last_before(reader, to)?,
+        None => i64::MAX,
+    };
+    let mut calls = calls_of(reader, caller_row, last_row)?;
+    let is_whole = calls.len() <= CALLS;
+    calls.truncate(CALLS);
+    let mut records = Vec::new();
+    for call in calls {
+        records.extend(records_of(reader, &call)?);
+    }
+    records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
+    Ok((records, is_whole))
+}
+
+/// A call and the days on which it was heard of.
+struct Call {
+    sid: String,
+    first_day: i64,
+    last_day: i64,
+}
+
+/// The row of the last call that arrived before `to`; rows are in the order in which calls arrive.
+fn last_before(connection: &Connection, to: i64) -> rusqlite::Result<i64> {
+    let row = connection
+        .prepare_cached(
+            "SELECT id FROM calls INDEXED BY idx_calls_started_at
+             WHERE started_at < ?1 ORDER BY started_at DESC, id DESC LIMIT 1",
+        )?
+        .query_row([to], |row| row.get(0))
+        .optional()?;
+    Ok(row.unwrap_or(0))
+}
+
+/// The newest calls of a person up to a row, one more than are wanted.
+fn calls_of(
+    connection: &Connection,
+    caller_row: i64,
+    last_row: i64,
+) -> rusqlite::Result<Vec<Call>> {
+    let limit = i64::try_from(CALLS).unwrap_or(i64::MAX) + 1;
+    connection
+        .prepare_cached(
+            "SELECT sid, started_at / 86400000, updated_at / 86400000 FROM calls INDEXED BY idx_calls_caller_id
+             WHERE caller_id = ?1 AND id <= ?2 ORDER BY id DESC LIMIT ?3",
+        )?
+        .query_map(params![caller_row, last_row, limit], |row| {
+            Ok(Call {
+                sid: row.get(0)?,
+                first_day: row.get(1)?,
+                last_day: row.get(2)?,
+            })
+        })?
+        .collect()
+}
+
+/// The records of one call. What was written late may be of the day after.
+fn records_of(connection: &Connection, call: &Call) -> rusqlite::Result<Vec<RawRecord>> {
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE days (day) AS (
+                 SELECT ?2 UNION ALL SELECT day + 1 FROM days WHERE day <= ?3
+             )
+             SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
+             FROM days CROSS JOIN audit_records
+             ON created_at / 86400000 = days.day AND call_sid = ?1",
+        )?
+        .query_map(
+            params![call.sid, call.first_day, call.last_day],
+            audit_records::raw,
+        )?
+        .collect()
+}

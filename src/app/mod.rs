@@ -3,6 +3,7 @@
 mod certificates;
 mod examine;
 pub mod metrics;
+mod names;
 mod reload;
 mod secret;
 mod settings;
@@ -22,6 +23,7 @@ use crate::admin::{self, Desk};
 pub use examine::{
     Reached, ask_mail_server, certificate_of_files, date_of, kept_certificate, reach, verifier,
 };
+use names::file_name;
 pub use reload::say_warnings;
 use reload::{InForce, Rendering, changed_at_start};
 use tokio::sync::Mutex;
@@ -433,9 +435,9 @@ fn say_started(
         version = env!("CARGO_PKG_VERSION"),
         address = %address,
         public_url = config.server.public_url.as_str(),
-        database = %config.storage.path.display(),
+        database = %file_name(&config.storage.path).display(),
         schema = store::migrate::newest(),
-        config = file.map(|file| file.display().to_string()),
+        config = file.map(|file| file_name(file).display().to_string()),
         tls_expires_at = expires_at.map(|at| at.to_string()),
         ruleset = config.ruleset.version().as_str(),
         dialers = config.dialers.len(),

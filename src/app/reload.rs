@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 use super::Running;
+use super::names::{self, file_name, without_folders};
 use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint, Record};
 use crate::config::{self, Config, Problem, ShownValue};
 use crate::flow::{Applied, Refused, ReloadProblem, ReloadRequest};
@@ -61,7 +62,10 @@ impl Rendering {
                 .into_iter()
                 .flatten()
                 .any(|value| value.starts_with(SECRET));
-            let shown = |value: Option<&String>| value.filter(|_| !is_secret).cloned();
+            let shown = |value: Option<&String>| {
+                let value = value.filter(|_| !is_secret);
+                value.cloned().map(names::shown)
+            };
             (from != to).then(|| ConfigChange {
                 key: key.clone(),
                 from: shown(from),
@@ -220,7 +224,7 @@ impl Running {
                 }
                 Err(error) => vec![ReloadProblem {
                     key: String::new(),
-                    message: format!("{error:#}"),
+                    message: without_folders(&format!("{error:#}")),
                     hint: None,
                     line: None,
                     column: None,
@@ -236,7 +240,10 @@ impl Running {
 
     async fn refuse(&self, problems: Vec<ReloadProblem>, path: &Path, by: &str) -> Refused {
         metrics::counter!("switchboard_config_reload_failures_total").increment(1);
-        let lines: Vec<String> = problems.iter().map(|found| found.render(path)).collect();
+        let lines: Vec<String> = problems
+            .iter()
+            .map(|found| found.render(file_name(path)))
+            .collect();
         for line in &lines {
             tracing::error!(
                 event = "config.refused",
@@ -293,7 +300,7 @@ pub fn say_warnings(warnings: &[Problem], path: &Path) {
     for warning in warnings {
         tracing::warn!(
             event = "config.warning",
-            problem = warning.render(path),
+            problem = without_folders(&warning.render(file_name(path))),
             "the configuration is taken; this deserves a look"
         );
     }
@@ -302,8 +309,8 @@ pub fn say_warnings(warnings: &[Problem], path: &Path) {
 fn problem(found: &Problem) -> ReloadProblem {
     ReloadProblem {
         key: found.key.clone(),
-        message: found.message.clone(),
-        hint: found.hint.clone(),
+        message: without_folders(&found.message),
+        hint: found.hint.as_deref().map(without_folders),
         line: found.line,
         column: found.column,
     }

@@ -1,32 +1,21 @@
 //! The effective configuration for people: every key with its value and where that comes from. Secrets are not in it, and of files only the name.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 
+use super::names;
 use crate::config::{self, Config, ShownValue};
 use crate::http::{Setting, SettingsDocument, SettingsKey};
 
 /// What stands for a secret that is set.
 const SECRET: &str = "(secret)";
-/// How keys end that name a file or a directory: where it lies is nobody's business on the other side of the API.
-const FILES: [&str; 5] = [
-    "storage.path",
-    "tls.certificate",
-    "tls.private_key",
-    "acme.cache",
-    "logging.directory",
-];
 
 /// What `GET /settings` answers.
 pub(super) fn document(config: &Config, loaded_at: Timestamp) -> SettingsDocument {
     let settings = config::show(config).into_iter().map(|shown| {
         let line = origin(config, &shown.key);
-        let is_file = FILES.iter().any(|ending| shown.key.ends_with(ending));
         let value = match shown.value {
             ShownValue::Secret(_) => SECRET.to_owned(),
-            ShownValue::Plain(text) if is_file => file_name(&text),
-            ShownValue::Plain(text) => text,
+            ShownValue::Plain(text) => names::shown(text),
         };
         Setting {
             key: shown.key,
@@ -58,11 +47,4 @@ fn origin(config: &Config, key: &str) -> Option<usize> {
         }
         part = part.get(..part.rfind(['.', '['])?)?;
     }
-}
-
-fn file_name(path: &str) -> String {
-    Path::new(path)
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
 }

@@ -10,6 +10,7 @@ mod check_config;
 mod commands;
 mod doctor;
 mod exits;
+mod exposed;
 mod init;
 mod privacy;
 mod serve;

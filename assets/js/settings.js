@@ -39,18 +39,20 @@ function settingsTable({ settings }) {
 	);
 }
 
-function facts({ program, version, loaded_at: loaded, ruleset, keys, database: db, audit, certificate, pruned }) {
+function facts({ program, version, loaded_at: loaded, ruleset, keys, database: db, audit, certificate, backup, pruned }) {
+	const full = (at) => at && moment(at, "full");
 	const mono = (value) => h("span.mono", { title: value }, value.length > 24 ? `${value.slice(0, 24)}…` : value);
 	const rows = [
 		["Version", program],
 		["Settings", h("span", mono(version), ", since ", moment(loaded))],
 		["Rule set", mono(ruleset)],
-		["Database", db && bytes(db.bytes)],
-		["Records", db && count(db.records)],
-		["Oldest record", db?.oldest && moment(db.oldest, "full")],
+		["Database", bytes(db.bytes)],
+		["Records", count(db.records)],
+		["Oldest record", full(db.oldest)],
 		["Audit head", audit?.head && mono(audit.head)],
-		["Last prune", pruned ? moment(pruned, "full") : "nothing was old enough yet"],
-		["Certificate", certificate ? h("span", `${certificate.names.join(", ")} until `, moment(certificate.expires_at, "full"), certificate.failure && `; renewing failed: ${certificate.failure.message}`) : "none: plain HTTP"],
+		["Last prune", full(pruned) || "none"],
+		["Last backup", full(backup?.created_at) || "none"],
+		["Certificate", certificate ? h("span", `${certificate.names.join(", ")} until `, full(certificate.expires_at), certificate.failure && `; renewing failed: ${certificate.failure.message}`) : "none: plain HTTP"],
 		["API keys", keys.map((key) => `${key.name} (${key.role})`).join(", ")],
 	];
 	return h("dl.kv", rows.filter(([, value]) => value).map(([name, value]) => pair(name, value)));

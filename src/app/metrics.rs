@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::alert::IncidentKind;
 use crate::lifecycle::Lifecycle;
+use crate::store::Store;
 use crate::telemetry::DroppedLines;
 
 /// Upper bounds in seconds that fit a budget of 2 s: fine where a call should be, and at the shares of the budget.
@@ -16,6 +17,8 @@ const SECONDS: [f64; 16] = [
 
 /// How often dropped log lines are counted.
 const LOG_LINES_EVERY: Duration = Duration::from_secs(5);
+/// How often a new backup is looked for.
+const BACKUPS_EVERY: Duration = Duration::from_mins(1);
 
 /// Installs the recorder for the whole process.
 pub fn install() -> anyhow::Result<PrometheusHandle> {
@@ -45,6 +48,26 @@ fn begin() {
     for kind in IncidentKind::ALL {
         metrics::counter!("switchboard_incidents_total", "kind" => kind.as_str()).increment(0);
     }
+}
+
+/// Shows when the last backup was complete. It is made by another process, so it is looked for.
+pub(super) fn watch_backups(lifecycle: &Lifecycle, store: &Store) {
+    let (life, store) = (lifecycle.clone(), store.clone());
+    lifecycle.spawn("backups", async move {
+        loop {
+            if let Some(backup) = store.last_backup().await {
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "seconds since 1970 fit for millions of years"
+                )]
+                metrics::gauge!("switchboard_backup_last_success_timestamp_seconds")
+                    .set(backup.created_at.as_second() as f64);
+            }
+            if !life.pause(BACKUPS_EVERY).await {
+                return;
+            }
+        }
+    });
 }
 
 /// Keeps the count of dropped log lines up to date.
@@ -99,6 +122,11 @@ fn describe() {
         "switchboard_disk_free_bytes",
         Unit::Bytes,
         "What may still be written to the disk of the database."
+    );
+    describe_gauge!(
+        "switchboard_backup_last_success_timestamp_seconds",
+        Unit::Seconds,
+        "When the last backup was complete, in seconds since 1970; absent until there is one."
     );
     describe_gauge!(
         "switchboard_wal_bytes",

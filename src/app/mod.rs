@@ -246,6 +246,7 @@ pub async fn start_with(
     let canary = parts.canary.clone();
     let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
     watch_changes(lifecycle, &parts, &store).await;
+    metrics::watch_backups(lifecycle, &store);
     let serving = server.run(router(parts), tls, limits(config), lifecycle.clone());
     lifecycle.spawn("http", serving);
     jobs::canary::start(lifecycle, canary.clone()).await;

@@ -15,7 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::api::{Reads, ShownSettings};
-use super::api::{calls_of_events, dialer_of_events, metrics_of_events, record_of_events};
+use super::api::{
+    calls_of_events, dialer_of_events, incident_of_events, metrics_of_events, record_of_events,
+    settings_of_events,
+};
 use crate::audit::Kind;
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -234,6 +237,7 @@ impl Changes {
             let is_told = [
                 Kind::HealthChanged,
                 Kind::IncidentOpened,
+                Kind::IncidentReminded,
                 Kind::IncidentResolved,
                 Kind::ConfigChanged,
             ];
@@ -290,18 +294,23 @@ impl Turn {
         let Some(record) = record_of_events(&self.sources.reads, id).await else {
             return;
         };
+        let sources = &self.sources;
         if kind == Kind::HealthChanged {
             let service = record.field("service");
-            let sources = &self.sources;
             let shown = dialer_of_events(&sources.drains, &sources.reads, &service).await;
             if let Some(shown) = shown {
                 self.events.publish("dialer", &shown);
             }
         } else if kind == Kind::ConfigChanged {
-            let settings = self.sources.settings.current();
-            self.events.publish("settings", &settings);
+            let shown = settings_of_events(&sources.settings, &sources.reads).await;
+            if let Some(shown) = shown {
+                self.events.publish("settings", &shown);
+            }
         } else {
-            self.events.publish("alert", &record);
+            let shown = incident_of_events(&sources.reads, &record.field("incident")).await;
+            if let Some(shown) = shown {
+                self.events.publish("alert", &shown);
+            }
         }
     }
 

@@ -60,6 +60,19 @@ impl Store {
         .await
     }
 
+    /// The incident of this name with its messages; `None` where there is none.
+    pub async fn incident(&self, name: &str) -> Result<Option<IncidentWithMessages>, StoreError> {
+        let name = name.to_owned();
+        self.ask(move |reader| {
+            let Some(incident) = incidents::named(reader, &name)? else {
+                return Ok(None);
+            };
+            let messages = outbox::of_incident(reader, incident.row)?;
+            Ok(Some((incident, messages)))
+        })
+        .await
+    }
+
     /// The messages of one way that wait, oldest first.
     pub async fn waiting_messages(
         &self,

@@ -111,6 +111,19 @@ pub(super) fn row_of(connection: &Connection, name: &str) -> rusqlite::Result<Op
         .optional()
 }
 
+/// The incident of this name.
+pub(super) fn named(
+    connection: &Connection,
+    name: &str,
+) -> Result<Option<StoredIncident>, StoreError> {
+    connection
+        .prepare_cached("SELECT * FROM incidents WHERE name = ?1")?
+        .query_row([name], raw)
+        .optional()?
+        .map(RawIncident::read)
+        .transpose()
+}
+
 /// Incidents, newest first; with `open`, only those that are open.
 pub(super) fn list(
     connection: &Connection,

@@ -702,6 +702,13 @@ impl Store {
         size(&self.0.path).saturating_add(size(&self.0.wal))
     }
 
+    /// The last backup that was made of it; `None` where none is known of. Asks the file system, which may hang.
+    pub async fn last_backup(&self) -> Option<copy::Manifest> {
+        let path = self.0.path.clone();
+        let asked = tokio::task::spawn_blocking(move || copy::last_backup(&path));
+        asked.await.ok().flatten()
+    }
+
     /// How the writer is doing.
     pub fn health(&self) -> Health {
         self.current(self.0.health.borrow().clone())

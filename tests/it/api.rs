@@ -4,10 +4,12 @@ use std::process::Command;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use switchboard::audit::Kind;
+use switchboard::audit::{Event, Kind, Record};
 use switchboard::call::{CallId, Disposition, Status};
+use switchboard::clock::Clock;
 use switchboard::http::auth::DrawnKey;
 use switchboard::simulator::faults::{Fault, Route};
+use switchboard::simulator::twilio::LineBehaviour;
 use tokio::task::JoinSet;
 
 use crate::world::{
@@ -919,6 +921,32 @@ async fn the_trace_of_a_call_tells_all_of_it() {
 }
 
 #[tokio::test]
+async fn the_log_is_searched_for_all_calls_of_a_number() {
+    let api = Api::new().await;
+    let mut of_hot = 0;
+    for caller in [HOT, COLD, HOT, STRANGER, HOT] {
+        let result = api.world.call(caller).await;
+        if caller == HOT {
+            of_hot += api.world.records(&result).await.len();
+        }
+    }
+    let number = HOT.replace('+', "%2B");
+    let found = api.get(&format!("/logs?q={number}")).await.json();
+    assert_eq!(found["total"], of_hot);
+    assert_eq!(found["total_is_exact"], true);
+    let calls = |found: &Value| {
+        let rows = found["data"].as_array().unwrap();
+        let ids = rows.iter().map(|row| row["call_id"].to_string());
+        ids.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    assert_eq!(calls(&found), 3);
+    let decided = format!("/logs?q={number}&kind=call_decided");
+    assert_eq!(api.get(&decided).await.json()["total"], 3);
+    let nobody = api.get("/logs?q=%2B491700000002").await.json();
+    assert_eq!(nobody["total"], 0);
+}
+
+#[tokio::test]
 async fn customers_are_looked_up_and_forgotten() {
     let api = Api::new().await;
     let path = format!("/customers/{HOT}");
@@ -979,6 +1007,7 @@ async fn settings_are_shown_with_their_sources_and_without_secrets() {
     for secret in ["made-up", "/tmp/"] {
         assert!(!answer.text.contains(secret), "{secret}: {}", answer.text);
     }
+    let mut stream = Stream::open(&api, None).await;
     let new = DrawnKey::draw().unwrap();
     let settings = Settings {
         sections: key_lines("new", "viewer", &new),
@@ -986,6 +1015,17 @@ async fn settings_are_shown_with_their_sources_and_without_secrets() {
     };
     api.world.reload(settings).await;
     api.viewer = new.key;
+    let (_, told) = stream.next("settings").await;
+    let now = api.get("/settings").await.json()["data"].clone();
+    assert_eq!(
+        (&told["version"], &told["keys"], &told["backup"]),
+        (&now["version"], &now["keys"], &Value::Null)
+    );
+    assert_eq!(told["keys"][0]["name"], "new");
+    assert!(
+        told["database"]["records"].as_i64().is_some_and(|n| n > 0),
+        "{told}"
+    );
     let changes = api.get("/settings/changes").await;
     // The first record says what the appliance was started with.
     assert_eq!(changes.json()["total"], 2, "{}", changes.text);
@@ -1358,6 +1398,46 @@ async fn changes_are_told_as_they_happen_and_again_to_who_missed_them() {
     // Open streams do not hold the process up.
     api.world.stop().await;
     while let Ok(Some(_)) = stream.0.chunk().await {}
+}
+
+#[tokio::test]
+async fn an_incident_is_told_as_the_list_shows_it_when_it_opens_and_when_somebody_is_reminded() {
+    let api = Api::with(Settings {
+        // A failed call ends in goodbye.
+        routing: String::new(),
+        ..Settings::default()
+    })
+    .await;
+    let mut stream = Stream::open(&api, None).await;
+    api.world.outside.twilio.set_line("", LineBehaviour::Busy);
+    let call = api.world.call(HOT).await;
+    let (_, opened) = stream.next("alert").await;
+    assert_eq!(opened["kind"], "routing_failure_rate");
+    assert_eq!(opened["status"], "open");
+    assert_eq!(opened["call_ids"], json!([call.call_sid]));
+    let listed = api.get("/alerts/active").await.json()["data"][0].clone();
+    let names = |incident: &Value| -> Vec<String> {
+        let fields = incident.as_object().unwrap();
+        fields.keys().cloned().collect()
+    };
+    assert_eq!(names(&opened), names(&listed));
+    assert_eq!(opened["id"], listed["id"]);
+
+    let store = &api.world.running().store;
+    let records = store.records(0, 1_000).await.unwrap();
+    let notice = records.iter().find_map(|record| match record.event() {
+        Ok(Event::IncidentOpened(notice)) => Some(notice),
+        _ => None,
+    });
+    let reminder = Event::IncidentReminded(notice.unwrap());
+    let record = Record::of_service(Clock::system().now(), reminder);
+    store.append(vec![record]).await.unwrap();
+    let (_, reminded) = stream.next("alert").await;
+    assert_eq!(reminded["id"], opened["id"]);
+    assert_eq!(
+        (&opened["reminders"], &reminded["reminders"]),
+        (&json!(0), &json!(1))
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,8 @@
 //! `/events`: what has changed, as it happens; and the objects that its events carry.
+#![expect(
+    unused_qualifications,
+    reason = "the description of parameters expands to qualified names"
+)]
 
 use std::convert::Infallible;
 
@@ -8,20 +12,69 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::Viewer;
 use super::super::error::{ApiError, Kind as Failure};
 use super::super::events::{Events, Next, Watch};
 use super::super::sessions::Sessions;
 use super::Reads;
+use super::alerts::ShownIncident;
 use super::calls::{Numbers, ShownCall};
 use super::dialers::ShownDialer;
 use super::logs::ShownRecord;
 use super::metrics::{Metrics, Window};
+use super::settings::{InForce, ShownSettings};
 use crate::call::CallId;
 use crate::flow::Drains;
 use crate::lifecycle::Lifecycle;
 use crate::routing::DialerId;
+
+/// Where a stream goes on, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only its description is used")]
+struct GoesOn {
+    /// The id of the last event that was seen.
+    #[param(rename = "Last-Event-ID", schema_with = event_id)]
+    last_event_id: Option<u64>,
+}
+
+/// Digits: a header is a text, and never null.
+fn event_id() -> utoipa::openapi::schema::Object {
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .pattern(Some("^[0-9]{1,19}$"))
+        .build()
+}
+
+/// One event of the stream.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+struct ShownEvent {
+    /// Rises, over restarts too.
+    #[schema(pattern = "^[0-9]+$", example = "1795723764873158")]
+    id: String,
+    /// What has changed.
+    event: EventName,
+    /// JSON: the object that the matching GET returns, without its envelope; of `reset`, `{reason}`.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+/// What an event tells of.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its description is used")]
+enum EventName {
+    Call,
+    Metrics,
+    Dialer,
+    Alert,
+    Settings,
+    Reset,
+}
 
 /// Server-sent events: `call`, `metrics`, `dialer`, `alert`, `settings` carry the object that the matching GET returns; `reset` says that
 /// something was missed and has to be fetched anew. Numbers are masked.
@@ -31,8 +84,8 @@ use crate::routing::DialerId;
     get,
     path = "/events",
     tag = "events",
-    params(("Last-Event-ID" = Option<u64>, Header, description = "The id of the last event that was seen.")),
-    responses((status = 200, description = "The stream, until the client ends it, reads too slowly, or the process stops.", body = String, content_type = "text/event-stream"))
+    params(GoesOn),
+    responses((status = 200, description = "The stream of such events, until the client ends it, reads too slowly, or the process stops.", body = ShownEvent, content_type = "text/event-stream"))
 )]
 pub(super) async fn stream(
     _: Viewer,
@@ -46,7 +99,8 @@ pub(super) async fn stream(
         Some(id) => Some(
             id.to_str()
                 .ok()
-                .and_then(|text| text.trim().parse().ok())
+                .filter(|text| text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|text| text.parse().ok())
                 .ok_or_else(|| {
                     let error = ApiError::new(Failure::Validation, "Last-Event-ID cannot be read.");
                     error.with("Last-Event-ID", "must be the id of an event")
@@ -122,7 +176,18 @@ pub(in super::super) async fn metrics(reads: &Reads) -> Option<Metrics> {
     reads.metrics(Window::FIVE_MINUTES).await.ok()
 }
 
-/// A record, as its event carries it.
+/// An incident, as its event carries it; `None` where a record tells of none that is kept.
+pub(in super::super) async fn incident(reads: &Reads, name: &str) -> Option<ShownIncident> {
+    let found = reads.incident(name).await.ok()??;
+    Some(ShownIncident::new(found, reads.clock.now()))
+}
+
+/// The settings, as their event carries them.
+pub(in super::super) async fn settings(settings: &ShownSettings, reads: &Reads) -> Option<InForce> {
+    InForce::now(settings, reads).await.ok()
+}
+
+/// A record that tells of a change.
 pub(in super::super) async fn record(reads: &Reads, id: i64) -> Option<ShownRecord> {
     let found = reads.ask(reads.store.records(id - 1, 1)).await.ok()?;
     found.into_iter().next().map(ShownRecord::new)

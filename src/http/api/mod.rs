@@ -37,8 +37,8 @@ use crate::lifecycle::Lifecycle;
 
 pub use customers::Customers;
 pub(super) use events::{
-    call as calls_of_events, dialer as dialer_of_events, metrics as metrics_of_events,
-    record as record_of_events,
+    call as calls_of_events, dialer as dialer_of_events, incident as incident_of_events,
+    metrics as metrics_of_events, record as record_of_events, settings as settings_of_events,
 };
 pub use reads::Reads;
 pub(super) use session::log_in;

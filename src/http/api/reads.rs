@@ -73,6 +73,14 @@ impl Reads {
         self.ask(self.store.incidents(open, part)).await
     }
 
+    /// The incident of this name with its messages.
+    pub(super) async fn incident(
+        &self,
+        name: &str,
+    ) -> Result<Option<IncidentWithMessages>, ApiError> {
+        self.ask(self.store.incident(name)).await
+    }
+
     /// The messages of one notice.
     pub(super) async fn messages_of(&self, notice: &str) -> Result<Vec<StoredMessage>, ApiError> {
         self.ask(self.store.messages_of(notice)).await

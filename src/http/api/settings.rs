@@ -152,6 +152,21 @@ pub(super) struct DatabaseFacts {
     oldest: Option<Timestamp>,
 }
 
+/// The last backup that the command of that name made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Backup)]
+pub(super) struct BackupFacts {
+    /// When it was complete.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// Its size.
+    bytes: u64,
+    /// How many audit records it has, from the first on.
+    records: i64,
+    /// The SHA-256 of the file, in hexadecimal digits.
+    sha256: String,
+}
+
 /// Where the audit log was signed last.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AuditFacts {
@@ -163,10 +178,13 @@ pub(super) struct AuditFacts {
 
 /// The configuration in force, and what the installation holds.
 #[derive(Serialize, ToSchema)]
-pub(super) struct InForce {
+pub(in super::super) struct InForce {
     #[serde(flatten)]
     settings: SettingsNow,
     database: DatabaseFacts,
+    /// Null where none is known of.
+    #[schema(nullable)]
+    backup: Option<BackupFacts>,
     /// Null until it was signed in this run.
     #[schema(nullable)]
     audit: Option<AuditFacts>,
@@ -184,12 +202,26 @@ pub(super) async fn current(
     State(settings): State<ShownSettings>,
     State(reads): State<Reads>,
 ) -> Result<Response, ApiError> {
-    let (database, audit) = reads.facts().await?;
-    Ok(data(InForce {
-        settings: settings.current(),
-        database,
-        audit,
-    }))
+    Ok(data(InForce::now(&settings, &reads).await?))
+}
+
+impl InForce {
+    /// As things are now.
+    pub(super) async fn now(settings: &ShownSettings, reads: &Reads) -> Result<Self, ApiError> {
+        let (database, audit) = reads.facts().await?;
+        let backup = reads.store.last_backup().await;
+        Ok(Self {
+            settings: settings.current(),
+            database,
+            backup: backup.map(|backup| BackupFacts {
+                created_at: backup.created_at,
+                bytes: backup.bytes,
+                records: backup.records,
+                sha256: backup.sha256,
+            }),
+            audit,
+        })
+    }
 }
 
 impl Reads {
@@ -237,7 +269,7 @@ pub(super) async fn changes(
     Ok(page.list(rows, ShownRecord::new))
 }
 
-/// What a reload changed, for the document.
+/// What a reload changed.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Reloaded {
     /// What is different now: `{key, from, to, secret}`; empty where the file says what it said before.

@@ -1,14 +1,19 @@
 //! What stays in the files of those who call, and what does not.
 
 use std::fs;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use switchboard::clock::Clock;
+use switchboard::http::auth::DrawnKey;
 use switchboard::simulator::faults::Fault;
 use switchboard::simulator::twilio::Call;
 
 use super::Place;
 use super::serve::Served;
+use crate::wire::Request;
 use crate::world::{CALLED, COLD, HOT};
 
 /// Everything in the files of the database, but for the secret.
@@ -248,6 +253,61 @@ async fn a_backup_beside_the_running_server_is_put_back_and_never_by_accident() 
     for form in forms(HOT) {
         assert!(!after.windows(form.len()).any(|found| found == form));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_backup_is_shown_and_measured_and_its_place_is_not_told() {
+    let place = Place::new();
+    let drawn = DrawnKey::draw().unwrap();
+    let hash = drawn.hash.to_hex();
+    let text = place.text();
+    place.configure(&format!(
+        "{text}\n[[auth.keys]]\nname = \"desk\"\nrole = \"viewer\"\nhash = \"{hash}\"\n"
+    ));
+    let served = Served::start(&place).await;
+    let settings = Request::new("GET", "/api/v1/settings").header("X-API-Key", &drawn.key);
+    let shown = async |served: &Served| {
+        let reply = settings.send(served.address).await;
+        assert!(!reply.text().contains("copy.db"), "{}", reply.text());
+        let document: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        document["data"]["backup"].clone()
+    };
+    let measured = async |served: &Served| {
+        let reply = Request::new("GET", "/metrics").send(served.address).await;
+        let text = reply.text();
+        let mut lines = text.lines();
+        let name = "switchboard_backup_last_success_timestamp_seconds ";
+        let value = lines.find_map(|line| line.strip_prefix(name));
+        value.map(|value| value.parse::<f64>().unwrap())
+    };
+    assert_eq!(shown(&served).await, serde_json::Value::Null);
+    assert_eq!(measured(&served).await, None);
+    ring(&place, HOT).await;
+    let made = place.run(&["backup", "copy.db", "--json"]).await.exits(0);
+    let manifest = made.json();
+    let backup = shown(&served).await;
+    for part in ["created_at", "bytes", "records", "sha256"] {
+        assert_eq!(backup[part], manifest[part], "{part}");
+    }
+    served.signal("TERM");
+    assert_eq!(served.end().await.0, Some(0));
+
+    let served = Served::start(&place).await;
+    let made_at: Timestamp = manifest["created_at"].as_str().unwrap().parse().unwrap();
+    let mut found = measured(&served).await;
+    for _ in 0..100 {
+        if found.is_some() {
+            break;
+        }
+        // It is looked for at the start, beside everything else.
+        Clock::system().wait(Duration::from_millis(50)).await;
+        found = measured(&served).await;
+    }
+    let seconds = made_at.as_second();
+    assert_eq!(
+        found.map(|found| format!("{found:.0}")),
+        Some(seconds.to_string())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

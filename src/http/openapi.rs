@@ -44,6 +44,11 @@ pub(super) fn complete(routes: OpenApi) -> Value {
         "session": { "type": "apiKey", "in": "cookie", "name": "switchboard_session", "description": "From `POST /api/v1/session`. Under TLS the cookie is `__Host-switchboard_session`. Requests that change something must come from our own pages." },
     });
     document["security"] = json!([{ "api_key": [] }, { "session": [] }]);
+    // What depends on two fields cannot be said at either.
+    document["components"]["schemas"]["ExplainRequest"]["not"] = json!({
+        "required": ["score", "lookup"],
+        "properties": { "score": { "type": "number" }, "lookup": { "const": true } },
+    });
     let error =
         json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
     if let Some(paths) = document["paths"].as_object_mut() {

@@ -32,7 +32,7 @@ use crate::store::{CallSearch, CallsAsked, Direction, StoredCall, StoredLeg};
 const MAX_ADDRESS: usize = 256;
 const MAX_EXTERNAL_ID: usize = 128;
 
-/// A call that arrived elsewhere, for the document.
+/// A call that arrived elsewhere.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NewCall)]
 pub(super) struct NewCall {
@@ -40,7 +40,7 @@ pub(super) struct NewCall {
     #[schema(
         min_length = 1,
         max_length = 256,
-        pattern = "^(\\+[1-9][0-9]{6,14}|anonymous)$",
+        pattern = "^(\\+[1-9][0-9]{6,14}|anonymous|sip:[A-Za-z0-9._-]+@[A-Za-z0-9.-]+)$",
         example = "+491700000090"
     )]
     caller: String,
@@ -48,7 +48,7 @@ pub(super) struct NewCall {
     #[schema(
         min_length = 1,
         max_length = 256,
-        pattern = "^\\+[1-9][0-9]{6,14}$",
+        pattern = "^(\\+[1-9][0-9]{6,14}|sip:[A-Za-z0-9._-]+@[A-Za-z0-9.-]+)$",
         example = "+493012345600"
     )]
     called: String,
@@ -173,7 +173,8 @@ fn caller(text: &str) -> Result<Caller, String> {
     }
 }
 
-fn called(text: &str) -> Result<&str, String> {
+/// What was called, as it was typed: a number or a SIP address.
+pub(super) fn called(text: &str) -> Result<&str, String> {
     match Caller::classify(text) {
         Caller::Number(_) | Caller::Sip { .. } => Ok(text),
         Caller::Withheld | Caller::National(_) | Caller::Client(_) | Caller::Unreadable(_) => {
@@ -387,7 +388,7 @@ pub(super) struct CallsQuery {
     #[param(
         min_length = 1,
         max_length = 64,
-        pattern = "^[A-Za-z0-9_-]+$",
+        pattern = "^(\\+[1-9][0-9]{6,14}|[A-Za-z0-9_-]+)$",
         example = "CA0123456789abcdef0123456789abcdef"
     )]
     q: Option<String>,

@@ -115,7 +115,7 @@ fn ms(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The result of a connectivity test, for the document.
+/// The result of a connectivity test.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DialerTest)]
 pub(super) struct ShownTest {

@@ -1,5 +1,7 @@
 //! `/routing/explain`: what would happen to a caller, and why. No side effects.
 
+use std::ops::RangeInclusive;
+
 use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
@@ -10,6 +12,7 @@ use utoipa::ToSchema;
 use super::super::auth::Viewer;
 use super::super::error::{ApiError, Kind};
 use super::body::JsonObject;
+use super::calls::called;
 use super::page::Data;
 use super::{Customers, data};
 use crate::deadline::Deadline;
@@ -18,7 +21,10 @@ use crate::lead::LeadScore;
 use crate::phone::Caller;
 use crate::routing::{self, CallFacts, Lookup, LookupSkipped, Profile, Source};
 
-/// What is to be explained, for the document.
+/// Lead scores that can be supposed.
+const SCORES: RangeInclusive<f64> = -1_000_000.0..=1_000_000.0;
+
+/// What is to be explained.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ExplainRequest)]
 pub(super) struct Question {
@@ -26,12 +32,16 @@ pub(super) struct Question {
     #[schema(
         min_length = 1,
         max_length = 256,
-        pattern = "^(\\+[1-9][0-9]{6,14}|anonymous)$",
+        pattern = "^[!-~]+$",
         example = "+491700000090"
     )]
     from: String,
     /// The number of ours that is called.
-    #[schema(min_length = 1, max_length = 256, pattern = "^\\+[1-9][0-9]{6,14}$")]
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = "^(\\+[1-9][0-9]{6,14}|sip:[A-Za-z0-9._-]+@[A-Za-z0-9.-]+)$"
+    )]
     to: Option<String>,
     /// Supposes that Braze says this lead score.
     #[schema(minimum = -1_000_000, maximum = 1_000_000)]
@@ -39,7 +49,7 @@ pub(super) struct Question {
     /// Asks Braze for the score. Not together with `score`.
     lookup: Option<bool>,
     /// Supposes that the call comes at this time, ISO 8601.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, min_length = 20, max_length = 64, example = "2026-11-26T12:00:00Z")]
     at: Option<String>,
 }
 
@@ -137,18 +147,29 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
     let mut keep = |name: &str, what: String| {
         wrong.insert(name.to_owned(), Value::String(what));
     };
-    let from = body.text("from", 256).map_err(|what| keep("from", what));
+    let from = body.text("from", 256).and_then(|from| {
+        let is_one_word = from.bytes().all(|byte| byte.is_ascii_graphic());
+        is_one_word
+            .then_some(from)
+            .ok_or_else(|| "must be a number like +4930123456, without spaces".to_owned())
+    });
+    let from = from.map_err(|what| keep("from", what));
     if body.has("to")
-        && let Err(what) = body.text("to", 256)
+        && let Err(what) = body.text("to", 256).and_then(called)
     {
         keep("to", what);
     }
     let score = match body.0.get("score") {
         None | Some(Value::Null) => None,
-        Some(Value::Number(number)) => number.as_f64().and_then(LeadScore::new),
-        Some(_) => {
-            keep("score", "must be a number".to_owned());
-            None
+        Some(value) => {
+            let number = value.as_f64().filter(|score| SCORES.contains(score));
+            if number.is_none() {
+                keep(
+                    "score",
+                    "must be a number from -1000000 to 1000000".to_owned(),
+                );
+            }
+            number.and_then(LeadScore::new)
         }
     };
     let lookup = match body.0.get("lookup") {

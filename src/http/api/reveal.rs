@@ -10,6 +10,7 @@ use crate::audit::{Access, Event, Record};
 use crate::http::auth::Holder;
 use crate::http::error::ApiError;
 use crate::http::server::RequestId;
+use crate::store::StoreError;
 
 /// `?reveal=true`
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -55,12 +56,22 @@ impl Reads {
         Ok(Numbers::Full)
     }
 
-    /// Writes down what somebody saw or did; the answer waits for it.
-    pub(super) async fn write_down(&self, event: Event) -> Result<(), ApiError> {
-        let record = Record::of_service(self.clock.now(), event);
-        match self.store.append(vec![record]).await {
-            Ok(_) => Ok(()),
+    /// Writes down what somebody saw; the answer waits until it is in the database.
+    async fn write_down(&self, event: Event) -> Result<(), ApiError> {
+        let written = self.append(event).await;
+        written.map_err(ApiError::store)
+    }
+
+    /// Writes down what somebody did. Where the database takes nothing now, the record waits its turn, and nobody waits for it.
+    pub(super) async fn note_down(&self, event: Event) -> Result<(), ApiError> {
+        match self.append(event).await {
+            Ok(()) | Err(StoreError::Deferred) => Ok(()),
             Err(error) => Err(ApiError::store(error)),
         }
+    }
+
+    async fn append(&self, event: Event) -> Result<(), StoreError> {
+        let record = Record::of_service(self.clock.now(), event);
+        self.store.append(vec![record]).await.map(|_| ())
     }
 }

@@ -17,7 +17,7 @@ use super::body::JsonObject;
 use crate::audit::{Access, Event};
 use crate::twilio::SourceAddress;
 
-/// A key to exchange, for the document.
+/// A key to exchange.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LogIn)]
 pub(super) struct LogIn {
@@ -82,7 +82,7 @@ pub(in super::super) async fn log_in(
                 by: begun.holder.name.to_string(),
                 source: source.to_string(),
             };
-            reads.write_down(Event::Accessed(access)).await?;
+            reads.note_down(Event::Accessed(access)).await?;
             tracing::info!(
                 event = "auth.logged_in",
                 key = &*begun.holder.name,
@@ -96,7 +96,7 @@ pub(in super::super) async fn log_in(
             let access = Access::Refused {
                 source: source.to_string(),
             };
-            reads.write_down(Event::Accessed(access)).await?;
+            reads.note_down(Event::Accessed(access)).await?;
             Err(ApiError::new(Kind::Authentication, "The key is not known."))
         }
         Err(NoSession::TooMany) => {
@@ -136,7 +136,7 @@ pub(super) async fn end(
             by: holder.name.to_string(),
             source: address(source).to_string(),
         };
-        reads.write_down(Event::Accessed(access)).await?;
+        reads.note_down(Event::Accessed(access)).await?;
     }
     let is_tls = tls.is_some_and(|Extension(Tls(is_tls))| is_tls);
     let mut response = StatusCode::NO_CONTENT.into_response();

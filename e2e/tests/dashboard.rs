@@ -414,6 +414,50 @@ async fn a_million_records_scroll() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_of_the_api_is_shown_whole_under_the_strict_policy() -> anyhow::Result<()> {
+    let demo = Demo::start(60, &[]).await?;
+    let chromium = Chromium::start().await?;
+    let tab = chromium.tab().await?;
+    tab.open(&format!("{}/docs", demo.url)).await?;
+    let described = tab
+        .number("fetch('/openapi.json').then((r) => r.json()).then((d) => Object.values(d.paths).flatMap(Object.keys).length)")
+        .await?;
+    ensure!(described >= 25.0, "{described} operations are described");
+    tab.until(&format!(
+        "document.querySelectorAll('.opblock').length === {described}"
+    ))
+    .await?;
+    // One of each kind is opened and says what it takes and answers.
+    for (method, path) in [
+        ("get", "/api/v1/calls"),
+        ("post", "/api/v1/routing/explain"),
+        ("delete", "/api/v1/session"),
+    ] {
+        let operation = format!(
+            "[...document.querySelectorAll('.opblock-{method}')].find((one) => one.querySelector('[data-path=\"{path}\"]'))"
+        );
+        tab.js(&format!(
+            "{operation}.querySelector('.opblock-summary-control').click()"
+        ))
+        .await?;
+        tab.until(&format!(
+            "{operation}.querySelector('.responses-table .response')"
+        ))
+        .await?;
+    }
+    tab.shows("The decision and its chain.").await?;
+    no_complaints(&tab, "the description of the API").await?;
+    // Nothing of it came from another host.
+    let foreign = tab
+        .text("performance.getEntriesByType('resource').map((one) => one.name).filter((name) => !name.startsWith(location.origin) && !name.startsWith('data:')).join()")
+        .await?;
+    ensure!(foreign.is_empty(), "asked of other hosts: {foreign}");
+    chromium.stop().await;
+    demo.stop().await;
+    Ok(())
+}
+
 /// `HEAP_MINUTES=60` is the long version.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_heap_does_not_grow() -> anyhow::Result<()> {

@@ -13,7 +13,7 @@ use utoipa_swagger_ui::Config;
 use super::router::SharedParts;
 
 /// Scripts and styles of our own only; the interface draws its icons from data.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const PAGE: &str = r#"<!DOCTYPE html>

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
+use switchboard::http::auth::DrawnKey;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -96,6 +98,60 @@ async fn files_that_cannot_be_served_leave_the_old_certificate_in_force() {
     assert!(is_trusted(&served, &second).await && !is_trusted(&served, &first).await);
     served.signal("TERM");
     assert_eq!(served.end().await.0, Some(0));
+}
+
+/// The one answer to a request over TLS, as it came.
+async fn asked_over_tls(served: &Served, client: &TlsConnector, request: &str) -> String {
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let mut stream = client
+        .connect(NAME.try_into().unwrap(), stream)
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn over_tls_browsers_are_told_to_come_back_over_tls_only_and_cookies_stay_there() {
+    let place = Place::new();
+    let client = issue(&place, 2046, true);
+    let drawn = DrawnKey::draw().unwrap();
+    place.reconfigure(
+        "[storage]",
+        "[server.tls]\ncertificate = \"chain.pem\"\nprivate_key = \"key.pem\"\n[storage]",
+    );
+    let text = place.text();
+    let hash = drawn.hash.to_hex();
+    place.configure(&format!(
+        "{text}\n[[auth.keys]]\nname = \"ops\"\nrole = \"admin\"\nhash = \"{hash}\"\n"
+    ));
+    let served = Served::start(&place).await;
+    let year = "strict-transport-security: max-age=31536000";
+    for path in [
+        "/health",
+        "/api/v1/calls",
+        "/",
+        "/docs",
+        "/nothing",
+        "/webhooks/twilio",
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n");
+        let answer = asked_over_tls(&served, &client, &request).await;
+        assert!(answer.to_lowercase().contains(year), "{path}: {answer}");
+    }
+    let body = format!("{{\"key\": \"{}\"}}", drawn.key);
+    let request = format!(
+        "POST /api/v1/session HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = asked_over_tls(&served, &client, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    let cookie = answer.lines().find(|line| line.starts_with("set-cookie: "));
+    let cookie = cookie.unwrap_or_default();
+    assert!(cookie.contains("__Host-switchboard_session="), "{answer}");
+    assert!(cookie.contains("; Secure"), "{answer}");
 }
 
 #[tokio::test]

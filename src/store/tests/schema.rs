@@ -1,10 +1,11 @@
 //! Schema versions: `schema.sql` is the sum of all steps, and every released schema can be moved.
 
 use super::*;
+use crate::audit::Kind;
 use crate::phone::Caller;
 use crate::store::migrate::{self, MigrationStatus};
 use crate::store::migrations::{STEPS, Step};
-use crate::store::{OpenError, open};
+use crate::store::{OpenError, open, pages};
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
 const RELEASED: [(u32, &str); 7] = [
@@ -264,4 +265,51 @@ fn there_is_no_way_down_to_a_version_above() {
             known: LATEST,
         }) if asked == LATEST + 1
     ));
+}
+
+/// Who makes a new kind says here which it is: there is no wildcard.
+fn comes_with_every_call(kind: Kind) -> bool {
+    match kind {
+        Kind::CallDecided
+        | Kind::HandoffIntended
+        | Kind::HandoffConcluded
+        | Kind::CallAnswered
+        | Kind::DialEnded
+        | Kind::LegReported => true,
+        Kind::ServiceStarted
+        | Kind::ServiceStopped
+        | Kind::RulesetLoaded
+        | Kind::CallReaped
+        | Kind::WebhookUnusable
+        | Kind::ProfilePushed
+        | Kind::HealthChanged
+        | Kind::ConfigChanged
+        | Kind::ConfigRefused
+        | Kind::IncidentOpened
+        | Kind::IncidentReminded
+        | Kind::IncidentResolved
+        | Kind::AlertTested
+        | Kind::SigningKeyNamed
+        | Kind::Pruned
+        | Kind::RollbackAccepted
+        | Kind::CallerErased
+        | Kind::Exported
+        | Kind::ClockStepped
+        | Kind::Accessed => false,
+    }
+}
+
+#[test]
+fn every_kind_but_those_of_every_call_is_found_by_its_index() {
+    for kind in Kind::ALL {
+        assert_eq!(
+            pages::is_frequent(kind),
+            comes_with_every_call(kind),
+            "{kind:?}"
+        );
+    }
+    assert!(
+        SCHEMA.contains(pages::RARE),
+        "the index is of other kinds than the question"
+    );
 }

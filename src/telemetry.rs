@@ -1,8 +1,8 @@
 //! Logs: one line per event, readable alone, and never in the way of a call.
 //!
 //! Lines go into a bounded buffer that a thread of its own empties into standard error or a daily file. If that thread
-//! cannot keep up, because the disk is slow or nobody reads our standard error, lines are dropped and counted: nobody
-//! ever waits for a log line.
+//! cannot keep up, because the disk is slow or nobody reads our standard error, or cannot write, because the disk is full,
+//! lines are dropped and counted: nobody ever waits for a log line.
 //!
 //! An event's line carries its own fields and those of the spans around it, `request_id` and `call_sid` above all, each
 //! key once: what is said closest to the event wins. Whatever a stranger put into a field, a line stays one line.
@@ -14,17 +14,19 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_appender::rolling::{self, RollingFileAppender, Rotation};
+use tracing_appender::rolling;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::clock::Clock;
+use files::Files;
 use lines::Lines;
 
 mod escape;
 mod fields;
+mod files;
 mod lines;
 
 /// How a line is written.
@@ -61,9 +63,6 @@ impl Default for Settings {
     }
 }
 
-/// Days of log files that are kept, today included.
-const FILES_KEPT: usize = 14;
-
 /// Lines that may wait to be written. A line is at most about 16 KiB and usually 300 bytes, so they take 2.5 MB.
 const LINES_WAITING: usize = 8_192;
 
@@ -99,17 +98,18 @@ pub struct Telemetry {
     dropped: DroppedLines,
 }
 
-/// Counts the lines that were dropped because nobody took them.
+/// Counts the lines that were dropped, because nobody took them or because they could not be written.
 #[derive(Clone, Debug)]
 pub struct DroppedLines {
     buffer: ErrorCounter,
+    unwritten: Arc<AtomicU64>,
     told: Arc<AtomicU64>,
 }
 
 impl DroppedLines {
     /// Lines dropped since the start.
     pub fn count(&self) -> u64 {
-        self.buffer.dropped_lines() as u64
+        self.buffer.dropped_lines() as u64 + self.unwritten.load(Relaxed)
     }
 
     /// Brings the counter `switchboard_log_lines_dropped_total` up to date; to be called whenever metrics are read.
@@ -133,7 +133,7 @@ impl Telemetry {
 pub fn start(settings: &Settings, clock: Clock) -> Result<Telemetry, TelemetryError> {
     let filter = parse_filter(&settings.filter)?;
     let (writer, telemetry) = match &settings.directory {
-        Some(directory) => detached(daily_files(directory)?),
+        Some(directory) => detached(Files::open(directory, clock.clone())?),
         None => detached(io::stderr()),
     };
     subscriber(settings.format, filter, clock, writer)
@@ -157,21 +157,38 @@ fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
         })
 }
 
-fn daily_files(directory: &PathBuf) -> Result<RollingFileAppender, TelemetryError> {
-    RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("switchboard")
-        .filename_suffix("log")
-        .max_log_files(FILES_KEPT)
-        .build(directory)
-        .map_err(|source| TelemetryError::Directory {
-            directory: directory.clone(),
-            source,
-        })
+/// Counts the lines that a writer refuses.
+struct Counted<W> {
+    writer: W,
+    unwritten: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    // A line is handed over as a whole.
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let written = self.writer.write_all(line);
+        if written.is_err() {
+            self.unwritten.fetch_add(1, Relaxed);
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 /// Puts the buffer and the thread in front of a writer that may block.
 fn detached<W: Write + Send + 'static>(writer: W) -> (NonBlocking, Telemetry) {
+    let unwritten = Arc::default();
+    let writer = Counted {
+        writer,
+        unwritten: Arc::clone(&unwritten),
+    };
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES_WAITING)
@@ -181,6 +198,7 @@ fn detached<W: Write + Send + 'static>(writer: W) -> (NonBlocking, Telemetry) {
         _writer: guard,
         dropped: DroppedLines {
             buffer: writer.error_counter(),
+            unwritten,
             told: Arc::default(),
         },
     };
@@ -365,7 +383,7 @@ mod tests {
             let cause = io::Error::new(io::ErrorKind::TimedOut, "no answer in 2 s");
             let error = TelemetryError::Directory {
                 directory: "/var/log/x".into(),
-                source: RollingFileAppender::builder()
+                source: rolling::RollingFileAppender::builder()
                     .build("/dev/null/x")
                     .unwrap_err(),
             };
@@ -432,18 +450,18 @@ mod tests {
     }
 
     #[test]
-    fn files_are_daily_and_a_bad_directory_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let inside = directory.path().join("logs");
-        let mut files = daily_files(&inside).unwrap();
-        files.write_all(b"{}\n").unwrap();
-        let names: Vec<_> = std::fs::read_dir(&inside)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        assert_eq!(names.len(), 1);
-        assert!(names[0].starts_with("switchboard.20"), "{names:?}");
-        let error = daily_files(&PathBuf::from("/dev/null/logs")).unwrap_err();
-        assert!(error.to_string().contains("/dev/null/logs"), "{error}");
+    fn lines_that_cannot_be_written_are_counted_and_hold_nobody_up() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let (writer, telemetry) = detached(full.unwrap());
+        let dropped = telemetry.dropped_lines();
+        let filter = parse_filter("info").unwrap();
+        let subscriber = subscriber(Format::Json, filter, Clock::system(), writer);
+        tracing::subscriber::with_default(subscriber, || {
+            for n in 0..100 {
+                info!(n, "Said.");
+            }
+        });
+        drop(telemetry);
+        assert_eq!(dropped.count(), 100);
     }
 }

@@ -137,7 +137,7 @@ fn describe() {
     describe_counter!("switchboard_lookup_total", "Look-ups, by outcome.");
     describe_counter!(
         "switchboard_log_lines_dropped_total",
-        "Log lines that nobody took in time."
+        "Log lines that nobody took in time, or that could not be written."
     );
     describe_counter!(
         "switchboard_config_reload_failures_total",

@@ -12,8 +12,10 @@ mod doctor;
 mod exits;
 mod exposed;
 mod init;
+mod logs;
 mod privacy;
 mod serve;
+mod shift;
 mod systemd;
 mod tls;
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
@@ -80,6 +82,8 @@ pub enum MailError {
 pub struct Mailer {
     from: Mailbox,
     server: String,
+    /// The password as it is, and as it travels.
+    secrets: Vec<String>,
     transport: AsyncSmtpTransport<Tokio1Executor>,
 }
 
@@ -104,6 +108,7 @@ impl Mailer {
         Ok(Self {
             from: mailbox(&settings.from)?,
             server: format!("{host}:{}", settings.port),
+            secrets: settings.login.as_ref().map(secrets).unwrap_or_default(),
             transport: builder.build(),
         })
     }
@@ -124,7 +129,7 @@ impl Mailer {
             })?;
         match timeout(ATTEMPT, self.transport.send(message)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(not_taken(&error)),
+            Ok(Err(error)) => Err(self.not_taken(&error)),
             Err(_) => Err(NotTaken::for_now(format!(
                 "the mail server took longer than {} s",
                 ATTEMPT.as_secs()
@@ -137,8 +142,18 @@ impl Mailer {
         match timeout(ATTEMPT, self.transport.test_connection()).await {
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(NotTaken::for_now("the mail server does not answer NOOP")),
-            Ok(Err(error)) => Err(not_taken(&error)),
+            Ok(Err(error)) => Err(self.not_taken(&error)),
             Err(_) => Err(NotTaken::for_now("the mail server does not answer")),
+        }
+    }
+
+    /// What the server said, without the password: there are some that repeat what they were given.
+    fn not_taken(&self, error: &lettre::transport::smtp::Error) -> NotTaken {
+        let code = error.status().map(u16::from);
+        NotTaken {
+            message: without(&self.secrets, chain(error)),
+            for_good: code.is_some_and(|code| REFUSED_FOR_GOOD.contains(&code)),
+            answered: error.is_response() || code.is_some(),
         }
     }
 
@@ -195,13 +210,16 @@ fn system_time(at: Timestamp) -> SystemTime {
     SystemTime::UNIX_EPOCH + since
 }
 
-fn not_taken(error: &lettre::transport::smtp::Error) -> NotTaken {
-    let code = error.status().map(u16::from);
-    NotTaken {
-        message: chain(error),
-        for_good: code.is_some_and(|code| REFUSED_FOR_GOOD.contains(&code)),
-        answered: error.is_response() || code.is_some(),
-    }
+fn secrets((name, password): &(String, String)) -> Vec<String> {
+    let packed = [format!("\0{name}\0{password}"), password.clone()];
+    let packed = packed.map(|text| STANDARD.encode(text).trim_end_matches('=').to_owned());
+    [password.clone()].into_iter().chain(packed).collect()
+}
+
+fn without(secrets: &[String], text: String) -> String {
+    let hide = |text: String, secret: &String| text.replace(secret.as_str(), "[password]");
+    let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+    secrets.fold(text, hide)
 }
 
 /// No out-of-office note answers this (RFC 3834).
@@ -219,5 +237,21 @@ impl Header for AutoSubmitted {
 
     fn display(&self) -> HeaderValue {
         HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_a_server_repeats_is_hidden() {
+        let login = ("mailer".to_owned(), "made-up-password".to_owned());
+        // printf '\0mailer\0made-up-password' | base64, and of the password alone
+        let said = "535 AG1haWxlcgBtYWRlLXVwLXBhc3N3b3Jk: made-up-password (bWFkZS11cC1wYXNzd29yZA==) is wrong";
+        assert_eq!(
+            without(&secrets(&login), said.to_owned()),
+            "535 [password]: [password] ([password]==) is wrong"
+        );
     }
 }

@@ -441,7 +441,7 @@ impl Inner {
                 }
                 Some(ended) = under_way.join_next() => {
                     if ended.is_err_and(|error| error.is_panic()) {
-                        tracing::error!("lookup.panicked: a look-up ended by a panic; those who waited for it asked again");
+                        tracing::error!(event = "lookup.panicked", "a look-up ended by a panic; those who waited for it asked again");
                     }
                 }
             }
@@ -470,11 +470,12 @@ impl Inner {
         match &outcome {
             Ok(answer) => self.keep(&ticket, answer, now).await,
             Err(reason) => tracing::debug!(
+                event = "lookup.failed",
                 phone = %ticket.phone.masked(),
                 ?reason,
                 status = reply.exchange.status,
                 duration_ms = reply.exchange.elapsed_ms,
-                "lookup.failed"
+                "Braze was asked and did not answer"
             ),
         }
         ticket.land(Landing {
@@ -636,21 +637,24 @@ fn log_change(before: BreakerView, after: BreakerState, error: Option<&str>) {
         (_, BreakerState::Open { reason, .. }) if before != BreakerView::Open => {
             if reason == TripReason::Unauthorized {
                 tracing::error!(
+                    event = "lookup.unauthorized",
                     error,
-                    "lookup.unauthorized: Braze refuses the key; callers go to the default dialer until the configuration changes"
+                    "Braze refuses the key; callers go to the default dialer until the configuration changes"
                 );
             } else {
                 tracing::warn!(
+                    event = "lookup.opened",
                     ?reason,
                     error,
-                    "lookup.opened: Braze is left alone for a while"
+                    "Braze is left alone for a while"
                 );
             }
         }
         (BreakerView::Open | BreakerView::HalfOpen, BreakerState::Closed) => {
             tracing::info!(
+                event = "lookup.closed",
                 from = state_name(before),
-                "lookup.closed: Braze answers again"
+                "Braze answers again"
             );
         }
         _ => {}

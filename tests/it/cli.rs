@@ -8,6 +8,7 @@
 mod acme;
 mod check_config;
 mod commands;
+mod day;
 mod doctor;
 mod exits;
 mod exposed;

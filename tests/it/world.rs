@@ -68,7 +68,7 @@ pub(crate) struct Settings {
     pub(crate) braze: String,
     /// Lines added under both dialers.
     pub(crate) dialers: String,
-    /// Sections added at the end; `MAIL_SERVER` stands for the address of the mail server.
+    /// Sections added at the end; `MAIL_SERVER` stands for the address of the mail server, `HTTP_SERVER` for the URL of the HTTP dialer.
     pub(crate) sections: String,
 }
 
@@ -246,7 +246,9 @@ impl Settings {
             sections,
             ..
         } = self;
-        let sections = sections.replace("MAIL_SERVER", &outside.smtp.address().to_string());
+        let sections = sections
+            .replace("MAIL_SERVER", &outside.smtp.address().to_string())
+            .replace("HTTP_SERVER", &outside.http_dialer.url());
         let dialer_url = |own: String| self.dialers_url.clone().unwrap_or(own);
         format!(
             r#"

@@ -12,6 +12,7 @@ use switchboard::simulator::made_up;
 
 use super::Place;
 use super::serve::PATIENCE;
+use crate::wire::Request;
 
 /// A `serve` of which every byte is kept: what it writes to standard output and standard error, and its log files.
 pub(super) struct Shift {
@@ -95,6 +96,10 @@ impl Shift {
             clock.wait(Duration::from_millis(20)).await;
         }
         self.text()
+    }
+
+    pub(super) async fn send(&self, request: Request) -> u16 {
+        request.send(self.address).await.status
     }
 }
 

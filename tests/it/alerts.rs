@@ -1,5 +1,8 @@
 //! Alerts over real sockets: from a call that fails to a mail that a mail server has taken.
 
+mod outage;
+mod webhook;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +60,20 @@ impl Office {
     }
 
     async fn with(server: Server, to: &[&str], alerts: &str, clock: Clock) -> Self {
+        Self::in_a_world(server, to, alerts, |settings| Settings {
+            clock,
+            ..settings
+        })
+        .await
+    }
+
+    /// As [`Office::with`], where the rest of the configuration is another one, too.
+    async fn in_a_world(
+        server: Server,
+        to: &[&str],
+        alerts: &str,
+        change: impl FnOnce(Settings) -> Settings,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = directory.path().join("ca.pem");
         let (acceptor, pem) = certificate();
@@ -71,8 +88,7 @@ impl Office {
             Server::StartTls | Server::Tls => format!("ca = \"{}\"", authority.display()),
         };
         let (user, password) = LOGIN;
-        let settings = Settings {
-            clock,
+        let settings = change(Settings {
             // A failed call ends in goodbye.
             routing: String::new(),
             sections: format!(
@@ -81,7 +97,7 @@ impl Office {
                 admin_key()
             ),
             ..Settings::default()
-        };
+        });
         let world = World::with(settings).await;
         let smtp = &world.outside.smtp;
         smtp.set_credentials(Some(LOGIN));

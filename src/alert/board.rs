@@ -380,7 +380,7 @@ impl Incident {
         self.standing.calls = self.standing.calls.saturating_add(new);
         for failure in tally.failures().filter(|f| f.nth > counted) {
             if self.standing.call_ids.len() < CALLS_NAMED {
-                self.standing.call_ids.push(failure.call_id.clone());
+                self.standing.call_ids.extend(failure.call_id.clone());
             }
             let reasons = &mut self.standing.reasons;
             if reasons.len() < REASONS || reasons.contains_key(&failure.reason) {

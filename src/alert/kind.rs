@@ -127,7 +127,7 @@ impl IncidentKind {
     pub fn advice(self) -> &'static str {
         match self {
             Self::RoutingFailureRate => {
-                "Look at the reasons below and at the calls themselves on the dashboard."
+                "Look at the reasons and at the calls themselves on the dashboard."
             }
             Self::BrazeFailureRate => {
                 "Calls go to the default dialer meanwhile. Check Braze's status, the key and the rate limit."

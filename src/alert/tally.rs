@@ -43,8 +43,8 @@ pub struct Failure {
     pub nth: u64,
     /// When.
     pub at: Instant,
-    /// Which call.
-    pub call_id: CallId,
+    /// Which call; `None` where its webhook did not say.
+    pub call_id: Option<CallId>,
     /// Why, as a word that can be counted.
     pub reason: String,
 }
@@ -87,6 +87,15 @@ impl Tally {
 
     /// Counts one that failed.
     pub fn failed(&mut self, call_id: &CallId, reason: &str, now: Instant) {
+        self.fail(Some(call_id.clone()), reason, now);
+    }
+
+    /// Counts one that failed and of which nobody knows which call it was.
+    pub fn failed_unnamed(&mut self, reason: &str, now: Instant) {
+        self.fail(None, reason, now);
+    }
+
+    fn fail(&mut self, call_id: Option<CallId>, reason: &str, now: Instant) {
         let bucket = self.bucket(now);
         bucket.total += 1;
         bucket.failed += 1;
@@ -94,7 +103,7 @@ impl Tally {
         self.failures.push_back(Failure {
             nth: self.failed_ever,
             at: now,
-            call_id: call_id.clone(),
+            call_id,
             reason: reason.to_owned(),
         });
         if self.failures.len() > REMEMBERED {

@@ -93,6 +93,20 @@ impl Traffic {
         self.calls.failed(call_id, reason, now);
     }
 
+    /// A call got the safe answer before anything was decided for it: it arrived, and failed. Without an id every webhook is a call of its own.
+    pub fn undecided(&mut self, call_id: Option<&CallId>, reason: &str, now: Instant) {
+        self.last_arrival = Some(now);
+        match call_id {
+            // Asked for once more.
+            Some(call_id) if self.failed.contains(&key(call_id)) => {}
+            Some(call_id) => {
+                self.arrived(call_id, now);
+                self.failed(call_id, reason, now);
+            }
+            None => self.calls.failed_unnamed(reason, now),
+        }
+    }
+
     /// A call failed before the process began, and is not to be counted again.
     pub fn known_failed(&mut self, call_id: &CallId) {
         self.remember_failed(key(call_id));
@@ -134,8 +148,11 @@ impl Traffic {
     }
 
     /// Twilio called the fallback URL.
-    pub fn fell_back(&mut self, call_id: &CallId, reason: &str, now: Instant) {
-        self.fallbacks.failed(call_id, reason, now);
+    pub fn fell_back(&mut self, call_id: Option<&CallId>, reason: &str, now: Instant) {
+        match call_id {
+            Some(call_id) => self.fallbacks.failed(call_id, reason, now),
+            None => self.fallbacks.failed_unnamed(reason, now),
+        }
     }
 
     /// Forgets dialers that are not configured any more.
@@ -228,6 +245,26 @@ mod tests {
         traffic.failed(&call(0), "last_resort", instant(3));
         assert_eq!(share(&traffic, 3), (1, 1));
         assert_eq!(traffic.overruns.share(instant(3)).failed, 1);
+    }
+
+    #[test]
+    fn a_call_for_which_nothing_was_decided_failed_and_one_without_an_id_does_each_time() {
+        let mut traffic = Traffic::new(WINDOW);
+        for second in 0..3 {
+            traffic.undecided(Some(&call(7)), "overload", instant(second));
+        }
+        assert_eq!(share(&traffic, 3), (1, 1));
+        for second in 3..6 {
+            traffic.undecided(None, "call_sid_missing", instant(second));
+        }
+        assert_eq!(share(&traffic, 6), (4, 4));
+        assert_eq!(traffic.last_arrival(), Some(instant(5)));
+        let named: Vec<_> = traffic
+            .calls
+            .failures()
+            .map(|f| f.call_id.clone())
+            .collect();
+        assert_eq!(named, [Some(call(7)), None, None, None]);
     }
 
     #[test]

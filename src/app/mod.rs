@@ -572,6 +572,7 @@ fn parts(
             claims: claims.clone(),
             hand_off: hand_off.clone(),
             fleet: fleet.clone(),
+            incidents: incidents.clone(),
             recorder: recorder.clone(),
         },
         holds: Holds {

@@ -2,6 +2,7 @@
 
 use super::claim::{Claim, Claims};
 use super::hand_off::{HandOff, Handed, HandoffResult};
+use super::incidents::Incidents;
 use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
@@ -30,6 +31,8 @@ pub struct DialEnds {
     pub hand_off: HandOff,
     /// The dialers.
     pub fleet: Fleet,
+    /// Counts what cannot be decided.
+    pub incidents: Incidents,
     /// Writes it down.
     pub recorder: Recorder,
 }
@@ -51,7 +54,7 @@ impl DialEnds {
             self.claims.call_within(&ended.call_id, patience).await
         };
         let Some(stored) = stored else {
-            return answer_to_unknown_call(&policy, &ended);
+            return self.answer_to_unknown_call(&policy, &ended);
         };
         let (state, after) = match stored.state.clone().dial_ended(&ended.report) {
             Ok(moved) => moved,
@@ -239,21 +242,23 @@ impl DialEnds {
     fn eligible(&self, dialers: Vec<DialerId>) -> Vec<DialerId> {
         routing::eligible(dialers, &self.fleet.views(self.clock.instant()))
     }
-}
 
-/// The store holds no such call, or cannot say: a finished dial is over, any other gets the safe answer.
-fn answer_to_unknown_call(policy: &Policy, ended: &DialEnded) -> String {
-    metrics::counter!("switchboard_unknown_calls_total").increment(1);
-    if !somebody_waits(ended) {
-        return answer::nothing().to_xml();
+    /// The store holds no such call, or cannot say: a finished dial is over, any other gets the safe answer.
+    fn answer_to_unknown_call(&self, policy: &Policy, ended: &DialEnded) -> String {
+        metrics::counter!("switchboard_unknown_calls_total").increment(1);
+        if !somebody_waits(ended) {
+            return answer::nothing().to_xml();
+        }
+        tracing::warn!(
+            event = "call.unknown",
+            "the end of a dial of a call that the store does not hold: safe answer"
+        );
+        self.incidents
+            .undecided(Some(&ended.call_id), "call_unknown");
+        policy
+            .safe_answer(Some(&ended.caller), ended.called.as_deref())
+            .to_xml()
     }
-    tracing::warn!(
-        event = "call.unknown",
-        "the end of a dial of a call that the store does not hold: safe answer"
-    );
-    policy
-        .safe_answer(Some(&ended.caller), ended.called.as_deref())
-        .to_xml()
 }
 
 /// Whether a caller is on the line who has to hear of somebody else; if not, the end of the call is not given up for being late. A dial

@@ -52,6 +52,14 @@ impl Holds {
         let Some(stored) = self.claims.call(&held.call_id).await else {
             metrics::counter!("switchboard_unknown_calls_total").increment(1);
             self.waiting.leave(&held.call_id);
+            if !held.caller_gone {
+                tracing::warn!(
+                    event = "call.unknown",
+                    "a caller waits whose call the store does not hold: safe answer"
+                );
+                self.incidents
+                    .undecided(Some(&held.call_id), "call_unknown");
+            }
             return policy
                 .safe_answer(Some(&held.caller), held.called.as_deref())
                 .to_xml();

@@ -171,13 +171,17 @@ impl Incidents {
         said.certificate_refused = refused;
     }
 
+    /// A call got the safe answer and nothing was decided for it: there were too many, or its webhook could not be used. It counts as one that
+    /// failed, for a reason that is a word. Waits for nothing.
+    pub fn undecided(&self, call_id: Option<&CallId>, reason: &str) {
+        let now = self.clock.instant();
+        self.witness.traffic().undecided(call_id, reason, now);
+    }
+
     /// Twilio called the fallback URL, for a reason that it gives as a number. Waits for nothing.
     pub fn fell_back(&self, call_id: Option<&CallId>, reason: &str) {
-        let Some(call_id) = call_id.cloned().or_else(|| CallId::parse("unknown").ok()) else {
-            return;
-        };
         let now = self.clock.instant();
-        self.witness.traffic().fell_back(&call_id, reason, now);
+        self.witness.traffic().fell_back(call_id, reason, now);
     }
 
     /// Looks at everything: opens, reminds and resolves. `signs` are what the caller has found out; dialers and what others have said are

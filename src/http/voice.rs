@@ -98,10 +98,13 @@ impl Safety {
             path: webhook.path.clone(),
             reason: why.as_str().to_owned(),
         };
+        let call = FallbackCall::read(webhook);
+        self.incidents
+            .undecided(call.call_id.as_ref(), why.as_str());
         self.recorder
             .note(Record::of_service(self.clock.now(), event))
             .await;
-        self.answer(&FallbackCall::read(webhook))
+        self.answer(&call)
     }
 }
 
@@ -114,7 +117,11 @@ pub(super) async fn inbound(
     webhook: Webhook,
 ) -> Twiml {
     let Some(in_hand) = overload.admit() else {
-        return safety.answer(&FallbackCall::read(&webhook));
+        let call = FallbackCall::read(&webhook);
+        safety
+            .incidents
+            .undecided(call.call_id.as_ref(), "overload");
+        return safety.answer(&call);
     };
     match IncomingCall::read(&webhook) {
         Ok(call) => {

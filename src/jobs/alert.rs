@@ -106,7 +106,7 @@ impl Look {
 
     async fn count(&mut self, now: Instant, at: Timestamp) {
         let an_hour_ago = at.checked_sub(SignedDuration::from_hours(1)).unwrap_or(at);
-        self.signs.starts = self.store.starts_since(an_hour_ago).await.ok();
+        self.signs.starts = self.store.starts_between(an_hour_ago, at).await.ok();
         let quiet_for = now.saturating_duration_since(self.quiet_since);
         if quiet_for < QUIET {
             self.signs.quiet = Some(None);

@@ -115,9 +115,11 @@ impl Store {
         Ok(())
     }
 
-    /// How often the process started since then.
-    pub async fn starts_since(&self, since: Timestamp) -> Result<u32, StoreError> {
-        self.ask(move |reader| Ok(starts_since(reader, since.as_millisecond())?))
+    /// How often the process started from one time to another, both included. Starts of a time that is yet to come, because the clock was set
+    /// back, do not count.
+    pub async fn starts_between(&self, from: Timestamp, to: Timestamp) -> Result<u32, StoreError> {
+        let bounds = [from, to].map(Timestamp::as_millisecond);
+        self.ask(move |reader| Ok(starts_between(reader, bounds)?))
             .await
     }
 
@@ -191,10 +193,10 @@ pub(super) fn started(connection: &Connection, at: i64) -> rusqlite::Result<()> 
     Ok(())
 }
 
-fn starts_since(connection: &Connection, since: i64) -> rusqlite::Result<u32> {
+fn starts_between(connection: &Connection, bounds: [i64; 2]) -> rusqlite::Result<u32> {
     connection
-        .prepare_cached("SELECT count(*) FROM service_starts WHERE created_at >= ?1")?
-        .query_row([since], |row| row.get(0))
+        .prepare_cached("SELECT count(*) FROM service_starts WHERE created_at BETWEEN ?1 AND ?2")?
+        .query_row(bounds, |row| row.get(0))
 }
 
 fn same_hour(connection: &Connection, now: Timestamp) -> rusqlite::Result<(u32, Option<bool>)> {

@@ -1,6 +1,7 @@
 //! Alerts over real sockets: from a call that fails to a mail that a mail server has taken.
 
 mod outage;
+mod signs;
 mod webhook;
 
 use std::sync::Arc;

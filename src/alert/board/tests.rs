@@ -461,7 +461,7 @@ fn every_sign_opens_its_incident_and_resolves_it() {
 #[test]
 fn requests_to_the_fallback_url_open_at_once_and_end_with_the_window() {
     let mut bench = Bench::new();
-    bench.traffic.fell_back(&call(1), "11200", instant(0));
+    bench.traffic.fell_back(Some(&call(1)), "11200", instant(0));
     bench.until(400);
     assert_eq!(
         bench.told(),

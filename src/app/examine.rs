@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::Response;
@@ -9,8 +10,10 @@ use reqwest::header::DATE;
 use reqwest::tls::TlsInfo;
 
 use super::settings;
+use crate::alert::{Occasion, Tested};
 use crate::config::{Acme, Config, Email, PublicUrl, Tls};
 use crate::http::tls::{CertificateError, CertificateState, Certificates, kept, read_leaf};
+use crate::notify::{Letter, Surroundings};
 use crate::twilio::Verifier;
 
 /// How long an answer is waited for.
@@ -112,6 +115,29 @@ fn words(error: &reqwest::Error) -> String {
 pub async fn ask_mail_server(email: &Email) -> anyhow::Result<Result<(), String>> {
     let answer = settings::mailer(email)?.probe().await;
     Ok(answer.map_err(|error| error.to_string()))
+}
+
+/// Sends a test mail to all recipients, now and once; the outbox has no part in it.
+pub async fn send_test_mail(
+    config: &Config,
+    email: &Email,
+    now: Timestamp,
+) -> anyhow::Result<Result<(), String>> {
+    let tested = Tested {
+        id: format!("doctor-{}", now.as_millisecond()),
+        by: "switchboard doctor".to_owned(),
+        tell: Vec::new(),
+    };
+    let detail = serde_json::to_string(&tested)?;
+    let around = Surroundings {
+        public_url: config.server.public_url.as_str().to_owned(),
+        ..Surroundings::default()
+    };
+    let letter = Letter::compose(Occasion::Tested, &detail, now, &around)
+        .context("the test mail cannot be composed")?;
+    let mailer = settings::mailer(email)?;
+    let sent = mailer.send(&letter, &email.to, "doctor", now).await;
+    Ok(sent.map_err(|error| error.to_string()))
 }
 
 /// The certificate under `[server.tls]`.

@@ -21,7 +21,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::admin::{self, Desk};
 pub use examine::{
-    Reached, ask_mail_server, certificate_of_files, date_of, kept_certificate, reach, verifier,
+    Reached, ask_mail_server, certificate_of_files, date_of, kept_certificate, reach,
+    send_test_mail, verifier,
 };
 use names::file_name;
 pub use reload::say_warnings;

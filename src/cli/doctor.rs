@@ -1,4 +1,5 @@
-//! `switchboard doctor`: asks the world whether the appliance can do its work. Nothing is changed, and no call is placed.
+//! `switchboard doctor`: asks the world whether the appliance can do its work. Nothing is changed, no call is placed, and mail is
+//! sent only where that is asked for.
 
 mod finding;
 mod here;
@@ -16,6 +17,9 @@ pub(super) struct Arguments {
     /// Ask nobody outside this machine
     #[arg(long)]
     offline: bool,
+    /// Send a test mail to everybody who is told of incidents by mail
+    #[arg(long, conflicts_with = "offline")]
+    test_mail: bool,
     #[command(subcommand)]
     about: Option<About>,
 }
@@ -48,6 +52,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     findings.extend(here::findings(config, server.as_ref())?);
     if !arguments.offline {
         findings.extend(runtime()?.block_on(outside::findings(config, is_running))?);
+    }
+    if arguments.test_mail {
+        findings.push(runtime()?.block_on(outside::test_mail(config))?);
     }
     conclude(findings, global)
 }

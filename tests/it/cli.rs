@@ -14,6 +14,7 @@ mod exits;
 mod exposed;
 mod init;
 mod logs;
+mod mail;
 mod privacy;
 mod serve;
 mod shift;

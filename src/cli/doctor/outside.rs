@@ -58,7 +58,30 @@ async fn mail(config: &Config) -> anyhow::Result<Finding> {
         Err(why) => Finding::error(
             check,
             format!("{server}: {why}"),
-            "check host, port, TLS and login under [alerts.email]; `POST /api/v1/alerts/test` sends a test mail",
+            "check host, port, TLS and login under [alerts.email]",
+        )
+        .for_now(),
+    })
+}
+
+/// Whether the mail server takes a mail to those who are told of incidents.
+pub(super) async fn test_mail(config: &Config) -> anyhow::Result<Finding> {
+    let check = "test mail";
+    let Some(email) = &config.alerts.email else {
+        return Ok(Finding::error(
+            check,
+            "there is nobody to send it to",
+            "fill in [alerts.email]",
+        ));
+    };
+    let to = email.to.join(", ");
+    let sent = app::send_test_mail(config, email, Clock::system().now()).await?;
+    Ok(match sent {
+        Ok(()) => Finding::well(check, format!("the mail server has taken one to {to}")),
+        Err(why) => Finding::error(
+            check,
+            format!("none was taken to {to}: {why}"),
+            "check addresses, host, port, TLS and login under [alerts.email]",
         )
         .for_now(),
     })

@@ -1,19 +1,24 @@
 //! What somebody has to be told of: incidents and their lives. Values in, values out.
 //!
 //! `traffic` counts what calls came to, `signs` says what is bad of it and of everything else, and the `board` decides from these findings
-//! which incidents open, are reminded of and are resolved. What comes out is a `notice`.
+//! which incidents open, are reminded of and are resolved. What comes out is a `notice`. A `summary` tells of a day, which ends at the time that
+//! `daily` says.
 
 mod board;
+mod daily;
 mod kind;
 mod notice;
 mod signs;
+mod summary;
 mod tally;
 mod traffic;
 
 pub use board::{Board, Finding, Moment, Standing, Symptom, Topic};
+pub use daily::{Daily, Day};
 pub use kind::{IncidentKind, Severity};
 pub use notice::{CALLS_NAMED, Channel, Notice, Occasion, Recipient, Tested};
 pub use signs::{DiskRoom, Rules, Signs, findings, length};
+pub use summary::{ChangeLine, DayShare, IncidentLine, LINES, Percentiles, Summary};
 pub use tally::{Failure, Share, Tally};
 pub use traffic::Traffic;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::alert::{Recipient, Rules};
+use crate::alert::{Daily, Recipient, Rules};
 use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
 use crate::flow::{Policy, Telling};
 use crate::http::auth::{ApiKey, KeyHash, Role};
@@ -166,6 +166,10 @@ pub(super) fn telling(config: &Config) -> Telling {
             .map(|address| Recipient::Email(address.clone()))
             .chain(webhook)
             .collect(),
+        daily: alerts.daily_summary.map(|at| Daily {
+            at,
+            zone: alerts.time_zone.clone(),
+        }),
     }
 }
 

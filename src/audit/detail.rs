@@ -106,6 +106,7 @@ impl Event {
             | Self::IncidentReminded(notice)
             | Self::IncidentResolved(notice) => serde_json::to_string(notice),
             Self::AlertTested(tested) => serde_json::to_string(tested),
+            Self::DaySummed(summary) => serde_json::to_string(summary),
             Self::SigningKeyNamed(named) => serde_json::to_string(named),
             Self::Pruned(pruned) => serde_json::to_string(pruned),
             Self::RollbackAccepted(accepted) => serde_json::to_string(accepted),
@@ -180,6 +181,7 @@ impl Event {
             Kind::IncidentReminded => Self::IncidentReminded(serde_json::from_str(detail)?),
             Kind::IncidentResolved => Self::IncidentResolved(serde_json::from_str(detail)?),
             Kind::AlertTested => Self::AlertTested(serde_json::from_str(detail)?),
+            Kind::DaySummed => Self::DaySummed(serde_json::from_str(detail)?),
             Kind::SigningKeyNamed => Self::SigningKeyNamed(serde_json::from_str(detail)?),
             Kind::Pruned => Self::Pruned(serde_json::from_str(detail)?),
             Kind::RollbackAccepted => Self::RollbackAccepted(serde_json::from_str(detail)?),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Access, CallerErased, Exchange, Exported, Pruned, RollbackAccepted, SigningKeyNamed, Standing,
 };
-use crate::alert::{Notice, Occasion, Tested};
+use crate::alert::{Notice, Occasion, Summary, Tested};
 use crate::call::{CallId, CallState, DialReport, Disposition, Found, LegReport, Status};
 use crate::handoff::{Certainty, Outcome};
 use crate::phone::{Caller, ERASED};
@@ -184,6 +184,8 @@ pub enum Event {
     IncidentResolved(Box<Notice>),
     /// An admin sent a message to see whether it arrives.
     AlertTested(Box<Tested>),
+    /// A day was summed up for those who are told of incidents.
+    DaySummed(Box<Summary>),
     /// A key signs the log from here on.
     SigningKeyNamed(SigningKeyNamed),
     /// Records are about to be deleted.
@@ -426,6 +428,8 @@ pub enum Kind {
     IncidentResolved,
     /// See [`Event::AlertTested`].
     AlertTested,
+    /// See [`Event::DaySummed`].
+    DaySummed,
     /// See [`Event::SigningKeyNamed`].
     SigningKeyNamed,
     /// See [`Event::Pruned`].
@@ -444,7 +448,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -464,6 +468,7 @@ impl Kind {
         Self::IncidentReminded,
         Self::IncidentResolved,
         Self::AlertTested,
+        Self::DaySummed,
         Self::SigningKeyNamed,
         Self::Pruned,
         Self::RollbackAccepted,
@@ -495,6 +500,7 @@ impl Kind {
             Self::IncidentReminded => "incident_reminded",
             Self::IncidentResolved => "incident_resolved",
             Self::AlertTested => "alert_tested",
+            Self::DaySummed => "day_summed",
             Self::SigningKeyNamed => "signing_key_named",
             Self::Pruned => "pruned",
             Self::RollbackAccepted => "rollback_accepted",
@@ -529,6 +535,7 @@ impl Event {
             Self::IncidentReminded(_) => Kind::IncidentReminded,
             Self::IncidentResolved(_) => Kind::IncidentResolved,
             Self::AlertTested(_) => Kind::AlertTested,
+            Self::DaySummed(_) => Kind::DaySummed,
             Self::SigningKeyNamed(_) => Kind::SigningKeyNamed,
             Self::Pruned(_) => Kind::Pruned,
             Self::RollbackAccepted(_) => Kind::RollbackAccepted,

@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+
 use super::secret::Secret;
 use super::section::Section;
 use super::twilio::refuse_half_a_pair;
@@ -28,6 +31,10 @@ pub struct Alerts {
     pub dialer_failure_percent: f64,
     /// Fewer requests to Braze or a dialer in the window open no incident. Default: 10.
     pub min_requests: u32,
+    /// When the summary of a day is sent, as a time of day in `time_zone`. Default: none is sent.
+    pub daily_summary: Option<Time>,
+    /// The time zone of `daily_summary`, and of the times in that message. Default: UTC.
+    pub time_zone: TimeZone,
     /// Mail. Default: none.
     pub email: Option<Email>,
     /// A signed JSON message. Default: none.
@@ -106,6 +113,8 @@ impl Default for Alerts {
             braze_failure_percent: 20.0,
             dialer_failure_percent: 20.0,
             min_requests: 10,
+            daily_summary: None,
+            time_zone: TimeZone::UTC,
             email: None,
             webhook: None,
         }
@@ -147,6 +156,8 @@ impl Alerts {
             min_requests: section.or("min_requests", default.min_requests, |value| {
                 value.integer(1..=1_000_000)
             }),
+            daily_summary: section.optional("daily_summary", time_of_day),
+            time_zone: section.or("time_zone", default.time_zone, time_zone),
             email: section.optional_section("email", Email::read),
             webhook: section.optional_section("webhook", AlertWebhook::read),
         };
@@ -154,6 +165,13 @@ impl Alerts {
             section.warn(
                 "",
                 Fault::new("names nobody to tell").hint("add [alerts.email] or [alerts.webhook]"),
+            );
+        }
+        if section.has("time_zone") && !section.has("daily_summary") {
+            section.warn(
+                "time_zone",
+                Fault::new("has no effect without daily_summary")
+                    .hint("add daily_summary = \"07:00\", or leave time_zone out"),
             );
         }
         Some(alerts)
@@ -203,6 +221,26 @@ fn percent(value: &Value<'_>) -> Result<f64, Fault> {
     } else {
         Err(Fault::new("must lie between 0 and 100").hint("the value is in percent: 5 means 5 %"))
     }
+}
+
+fn time_of_day(value: &Value<'_>) -> Result<Time, Fault> {
+    let text = value.text()?;
+    let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = text.split_once(':');
+    parts
+        .filter(|(hour, minute)| digits(hour) && digits(minute))
+        .and_then(|(hour, minute)| Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok())
+        .ok_or_else(|| {
+            Fault::new("must be a time of day").hint("write \"07:00\", from 00:00 to 23:59")
+        })
+}
+
+fn time_zone(value: &Value<'_>) -> Result<TimeZone, Fault> {
+    let text = value.text()?;
+    TimeZone::get(&text).map_err(|_| {
+        Fault::new("is no time zone of the IANA database")
+            .hint("write \"UTC\", \"Europe/Berlin\" or another name of it")
+    })
 }
 
 fn smtp(value: &Value<'_>) -> Result<Smtp, Fault> {

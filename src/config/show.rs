@@ -375,6 +375,8 @@ impl List {
             braze_failure_percent,
             dialer_failure_percent,
             min_requests,
+            daily_summary,
+            time_zone,
             email,
             webhook,
         } = alerts;
@@ -385,6 +387,11 @@ impl List {
         self.plain("alerts.braze_failure_percent", braze_failure_percent);
         self.plain("alerts.dialer_failure_percent", dialer_failure_percent);
         self.plain("alerts.min_requests", min_requests);
+        self.maybe(
+            "alerts.daily_summary",
+            daily_summary.map(|at| at.strftime("%H:%M")),
+        );
+        self.plain("alerts.time_zone", time_zone.iana_name().unwrap_or("UTC"));
         if let Some(Email {
             to,
             from,

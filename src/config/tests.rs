@@ -376,6 +376,30 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         (
             with_end(
+                "[alerts]\ndaily_summary = \"7:00\"\n[alerts.webhook]\nurl = \"https://a.example\"\nsecret = { env = \"TWILIO\" }",
+            ),
+            "24:17: error: alerts.daily_summary must be a time of day; write \"07:00\", from 00:00 to 23:59",
+        ),
+        (
+            with_end(
+                "[alerts]\ndaily_summary = \"24:00\"\n[alerts.webhook]\nurl = \"https://a.example\"\nsecret = { env = \"TWILIO\" }",
+            ),
+            "24:17: error: alerts.daily_summary must be a time of day; write \"07:00\", from 00:00 to 23:59",
+        ),
+        (
+            with_end(
+                "[alerts]\ndaily_summary = \"07:00\"\ntime_zone = \"Europe/Bonn\"\n[alerts.webhook]\nurl = \"https://a.example\"\nsecret = { env = \"TWILIO\" }",
+            ),
+            "25:13: error: alerts.time_zone is no time zone of the IANA database; write \"UTC\", \"Europe/Berlin\" or another name of it",
+        ),
+        (
+            with_end(
+                "[alerts]\ntime_zone = \"Europe/Berlin\"\n[alerts.webhook]\nurl = \"https://a.example\"\nsecret = { env = \"TWILIO\" }",
+            ),
+            "24:13: warning: alerts.time_zone has no effect without daily_summary; add daily_summary = \"07:00\", or leave time_zone out",
+        ),
+        (
+            with_end(
                 "[alerts.email]\nto = \"ops@example.com\"\nfrom = \"sb@example.com\"\nsmtp = \"https://mail.example.com\"",
             ),
             "26:8: error: alerts.email.smtp must start with smtps:// or smtp://",
@@ -576,6 +600,25 @@ fn dialers_keep_the_order_of_the_file_and_rules_the_spelling_of_tiers() {
     assert_eq!(dialers[1].name.as_str(), "zoe");
     assert_eq!(ruleset.rules[0].tiers[0].as_str(), "Hot");
     assert_eq!(names(&ruleset.rules[0].dialers), ["zoe"]);
+}
+
+#[test]
+fn the_summary_of_a_day_has_a_time_and_a_zone_and_is_off_by_itself() {
+    let alerts = |lines: &str| {
+        let webhook =
+            "[alerts.webhook]\nurl = \"https://a.example\"\nsecret = { env = \"TWILIO\" }";
+        loaded(&with_end(&format!("[alerts]\n{lines}\n{webhook}")))
+            .config
+            .alerts
+    };
+    let off = alerts("");
+    assert_eq!(
+        (off.daily_summary, off.time_zone.iana_name()),
+        (None, Some("UTC"))
+    );
+    let on = alerts("daily_summary = \"06:30\"\ntime_zone = \"Europe/Berlin\"");
+    assert_eq!(on.daily_summary, Some(jiff::civil::time(6, 30, 0, 0)));
+    assert_eq!(on.time_zone.iana_name(), Some("Europe/Berlin"));
 }
 
 #[test]

@@ -16,8 +16,8 @@ use super::record::{Recorded, Recorder};
 use super::waiting::Waiting;
 use super::witness::Witness;
 use crate::alert::{
-    Board, Channel, IncidentKind, Moment, Notice, Occasion, Recipient, Rules, Signs, Standing,
-    Tested, Topic, findings,
+    Board, Channel, Daily, IncidentKind, Moment, Notice, Occasion, Recipient, Rules, Signs,
+    Standing, Summary, Tested, Topic, findings,
 };
 use crate::audit::{Event, Record};
 use crate::call::CallId;
@@ -65,6 +65,8 @@ pub struct Telling {
     pub rules: Rules,
     /// Who is told.
     pub recipients: Vec<Recipient>,
+    /// When the summary of a day is made, where it is.
+    pub daily: Option<Daily>,
 }
 
 /// What others have said of their state.
@@ -242,6 +244,33 @@ impl Incidents {
         tracing::info!(event = "alert.tested", by, "a test message is sent");
         self.tell(Occasion::Tested, &id, tell, event).await;
         Some(id)
+    }
+
+    /// When the summary of a day is made; `None` where nobody wants one.
+    pub fn daily(&self) -> Option<Daily> {
+        let telling = self.shared.telling.load();
+        telling
+            .daily
+            .clone()
+            .filter(|_| !telling.recipients.is_empty())
+    }
+
+    /// Sends the summary of a day to everybody who is told of incidents.
+    pub async fn summarize(&self, mut summary: Summary) {
+        summary
+            .tell
+            .clone_from(&self.shared.telling.load().recipients);
+        let (id, tell) = (summary.id.clone(), summary.tell.clone());
+        tracing::info!(
+            event = "alert.day_summed",
+            notice = id,
+            calls = summary.calls,
+            failed = summary.failed,
+            incidents = summary.n_incidents,
+            "the summary of a day is sent"
+        );
+        let event = Event::DaySummed(Box::new(summary));
+        self.tell(Occasion::Summary, &id, tell, event).await;
     }
 
     /// The messages of one way that wait in memory because their record is not on disk.

@@ -12,6 +12,7 @@ pub mod prune;
 pub mod reap;
 pub mod reverify;
 pub mod ruleset;
+mod summary;
 pub mod systemd;
 
 use deliver::Delivery;
@@ -38,6 +39,15 @@ pub fn start(
     lifecycle.spawn(
         "alert",
         alert::run(
+            lifecycle.clone(),
+            store.clone(),
+            incidents.clone(),
+            clock.clone(),
+        ),
+    );
+    lifecycle.spawn(
+        "summary",
+        summary::run(
             lifecycle.clone(),
             store.clone(),
             incidents.clone(),

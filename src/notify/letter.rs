@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::alert::{Notice, Occasion, Tested, length};
+use super::day;
+use crate::alert::{Notice, Occasion, Summary, Tested, length};
 
 /// Calls that are named in a message.
 const CALLS_LISTED: usize = 10;
@@ -51,7 +52,7 @@ pub struct Letter {
 }
 
 /// One paragraph of a message.
-enum Part {
+pub(super) enum Part {
     Line(String),
     Facts(Vec<(&'static str, String)>),
     List(&'static str, Vec<String>),
@@ -75,11 +76,14 @@ impl Letter {
                 let tested: Tested = serde_json::from_str(detail).ok()?;
                 Some(of_test(&tested, at, around))
             }
-            Occasion::Summary => None,
+            Occasion::Summary => {
+                let summary: Summary = serde_json::from_str(detail).ok()?;
+                Some(day::letter(&summary, at, around))
+            }
         }
     }
 
-    fn new(notice: &str, subject: String, parts: &[Part], json: Value) -> Self {
+    pub(super) fn new(notice: &str, subject: String, parts: &[Part], json: Value) -> Self {
         Self {
             notice: notice.to_owned(),
             follows: None,
@@ -229,7 +233,7 @@ fn incident_json(
     })
 }
 
-fn head_part(around: &Surroundings) -> Option<Part> {
+pub(super) fn head_part(around: &Surroundings) -> Option<Part> {
     let head = around.audit_head.clone()?;
     Some(Part::Facts(vec![("Audit head", head)]))
 }
@@ -248,7 +252,7 @@ fn call_links(notice: &Notice, around: &Surroundings) -> Vec<(String, String)> {
     ids.map(|id| link(id.as_str())).collect()
 }
 
-fn n_calls(n: u64) -> String {
+pub(super) fn n_calls(n: u64) -> String {
     match n {
         0 => "no call".to_owned(),
         1 => "1 call".to_owned(),
@@ -256,7 +260,7 @@ fn n_calls(n: u64) -> String {
     }
 }
 
-fn spoken(at: Timestamp) -> String {
+pub(super) fn spoken(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
@@ -267,7 +271,7 @@ fn capital(text: &str) -> String {
     })
 }
 
-fn text(parts: &[Part]) -> String {
+pub(super) fn text(parts: &[Part]) -> String {
     let mut text = String::new();
     for part in parts {
         match part {

@@ -1,5 +1,6 @@
 //! Telling people: messages as mail and as signed JSON, and the wording of both.
 
+mod day;
 mod letter;
 mod mail;
 mod webhook;

@@ -341,6 +341,7 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         | Event::IncidentReminded(_)
         | Event::IncidentResolved(_)
         | Event::AlertTested(_)
+        | Event::DaySummed(_)
         | Event::SigningKeyNamed(_)
         | Event::Pruned(_)
         | Event::RollbackAccepted(_)
@@ -373,6 +374,13 @@ fn of_service(event: &Event) -> serde_json::Result<Option<Effect>> {
                 tell: tested.tell.clone(),
             };
             Some(to_tell(Occasion::Tested, about, detail()?))
+        }
+        Event::DaySummed(summary) => {
+            let about = About::Nothing {
+                id: summary.id.clone(),
+                tell: summary.tell.clone(),
+            };
+            Some(to_tell(Occasion::Summary, about, detail()?))
         }
         _ => None,
     })

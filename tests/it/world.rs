@@ -129,6 +129,11 @@ impl World {
         self.running = Some(running);
     }
 
+    /// The configuration that was read last.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.clone()
+    }
+
     /// Changes the configuration that the next start reads.
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.settings);

@@ -289,6 +289,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::IncidentReminded
         | Kind::IncidentResolved
         | Kind::AlertTested
+        | Kind::DaySummed
         | Kind::SigningKeyNamed
         | Kind::Pruned
         | Kind::RollbackAccepted

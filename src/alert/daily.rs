@@ -1,0 +1,166 @@
+//! When a day is over, by the clock on the wall of those who read of it.
+
+use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
+
+/// When the summary of a day is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Daily {
+    /// The time of day.
+    pub at: Time,
+    /// Whose time.
+    pub zone: TimeZone,
+}
+
+/// A day from one summary to the next: 24 hours, and 23 or 25 where the clocks are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Day {
+    /// The date on which it ends. Names it.
+    pub date: Date,
+    /// Its beginning.
+    pub from: Timestamp,
+    /// Its end, which is not part of it.
+    pub to: Timestamp,
+}
+
+impl Daily {
+    /// The day that ended last. `None` at the ends of the calendar.
+    pub fn last_day(&self, now: Timestamp) -> Option<Day> {
+        let today = now.to_zoned(self.zone.clone()).date();
+        let date = if self.moment(today)? <= now {
+            today
+        } else {
+            today.yesterday().ok()?
+        };
+        Some(Day {
+            date,
+            from: self.moment(date.yesterday().ok()?)?,
+            to: self.moment(date)?,
+        })
+    }
+
+    /// The time of day on this date. A time that the clocks leave out is taken as late as they are advanced; of one that comes twice the first is
+    /// taken.
+    fn moment(&self, date: Date) -> Option<Timestamp> {
+        let there = self.zone.to_ambiguous_timestamp(date.to_datetime(self.at));
+        there.compatible().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn daily(time: &str, zone: &str) -> Daily {
+        Daily {
+            at: time.parse().unwrap(),
+            zone: TimeZone::get(zone).unwrap(),
+        }
+    }
+
+    /// What the day is that ended last, as `date from to`.
+    fn last(daily: &Daily, now: &str) -> String {
+        let Day { date, from, to } = daily.last_day(at(now)).unwrap();
+        format!("{date} {from} {to}")
+    }
+
+    #[test]
+    fn a_day_ends_at_its_time_and_not_before() {
+        let utc = daily("07:00", "UTC");
+        let yesterday = "2026-11-25 2026-11-24T07:00:00Z 2026-11-25T07:00:00Z";
+        let today = "2026-11-26 2026-11-25T07:00:00Z 2026-11-26T07:00:00Z";
+        for (now, day) in [
+            ("2026-11-26T00:00:00Z", yesterday),
+            ("2026-11-26T06:59:59.999Z", yesterday),
+            ("2026-11-26T07:00:00Z", today),
+            ("2026-11-26T23:59:59Z", today),
+            ("2026-11-27T06:59:59Z", today),
+        ] {
+            assert_eq!(last(&utc, now), day, "{now}");
+        }
+        let midnight = daily("00:00", "UTC");
+        assert_eq!(
+            last(&midnight, "2026-01-01T00:00:00Z"),
+            "2026-01-01 2025-12-31T00:00:00Z 2026-01-01T00:00:00Z"
+        );
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_zone_whatever_the_season() {
+        let berlin = daily("07:00", "Europe/Berlin");
+        assert_eq!(
+            last(&berlin, "2026-01-15T06:00:00Z"),
+            "2026-01-15 2026-01-14T06:00:00Z 2026-01-15T06:00:00Z"
+        );
+        assert_eq!(
+            last(&berlin, "2026-07-15T05:00:00Z"),
+            "2026-07-15 2026-07-14T05:00:00Z 2026-07-15T05:00:00Z"
+        );
+        // Another date there than in UTC.
+        let kiritimati = daily("07:00", "Pacific/Kiritimati");
+        assert_eq!(
+            last(&kiritimati, "2026-11-25T17:00:00Z"),
+            "2026-11-26 2026-11-24T17:00:00Z 2026-11-25T17:00:00Z"
+        );
+        let kathmandu = daily("07:00", "Asia/Kathmandu");
+        assert_eq!(
+            last(&kathmandu, "2026-11-26T01:15:00Z"),
+            "2026-11-26 2026-11-25T01:15:00Z 2026-11-26T01:15:00Z"
+        );
+    }
+
+    #[test]
+    fn a_day_on_which_the_clocks_change_has_an_hour_less_or_more() {
+        let berlin = daily("07:00", "Europe/Berlin");
+        let hours = |now: &str| {
+            let day = berlin.last_day(at(now)).unwrap();
+            day.to.duration_since(day.from).as_hours()
+        };
+        assert_eq!(hours("2026-03-28T12:00:00Z"), 24);
+        assert_eq!(hours("2026-03-29T12:00:00Z"), 23);
+        assert_eq!(hours("2026-03-30T12:00:00Z"), 24);
+        assert_eq!(hours("2026-10-25T12:00:00Z"), 25);
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_leave_out_or_repeat_comes_once() {
+        let berlin = daily("02:30", "Europe/Berlin");
+        // 02:30 does not exist on this day; the day ends an hour later by the clock.
+        assert_eq!(
+            last(&berlin, "2026-03-29T02:00:00Z"),
+            "2026-03-29 2026-03-28T01:30:00Z 2026-03-29T01:30:00Z"
+        );
+        // It comes twice on this one: the first time ends the day, the second does not end another.
+        let autumn = "2026-10-25 2026-10-24T00:30:00Z 2026-10-25T00:30:00Z";
+        assert_eq!(last(&berlin, "2026-10-25T00:30:00Z"), autumn);
+        assert_eq!(last(&berlin, "2026-10-25T01:30:00Z"), autumn);
+        assert_eq!(last(&berlin, "2026-10-26T01:29:59Z"), autumn);
+    }
+
+    #[test]
+    fn days_follow_each_other_without_a_gap_for_years() {
+        for (time, zone) in [
+            ("02:30", "Europe/Berlin"),
+            ("00:00", "America/Sao_Paulo"),
+            ("00:15", "Africa/Cairo"),
+            ("23:59", "Australia/Lord_Howe"),
+        ] {
+            let daily = daily(time, zone);
+            let mut day = daily.last_day(at("2024-01-01T12:00:00Z")).unwrap();
+            for _ in 0..1_200 {
+                let next = (0..)
+                    .map(|hour| day.to + jiff::SignedDuration::from_hours(20 + hour))
+                    .find_map(|now| daily.last_day(now).filter(|next| next.date != day.date))
+                    .unwrap();
+                assert_eq!(next.from, day.to, "{zone} {}", next.date);
+                assert_eq!(next.date, day.date.tomorrow().unwrap(), "{zone}");
+                day = next;
+            }
+        }
+    }
+}

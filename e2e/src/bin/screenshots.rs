@@ -75,8 +75,9 @@ async fn take(
     if !name.contains(only) {
         return Ok(());
     }
-    tab.size(width, height).await?;
     for scheme in ["light", "dark"] {
+        // A picture of the whole page sets the size back.
+        tab.size(width, height).await?;
         tab.prefer(scheme).await?;
         tokio::time::sleep(Duration::from_millis(400)).await;
         let path = folder.join(format!("{name}-{scheme}.png"));

@@ -271,6 +271,7 @@ impl Running {
             .context("cannot use [twilio]")?;
         say_whether_calls_can_be_looked_up(&self.rest);
         self.reaper.reconfigure(config.twilio.reconcile_after);
+        self.pruner.set_retention(config.storage.retention);
         let changes = self.fleet.replace(dialers);
         self.parts.edge.replace(edge);
         self.parts

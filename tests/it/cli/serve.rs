@@ -365,3 +365,19 @@ async fn secrets_stay_out_of_the_most_talkative_log() {
         assert_no_secret(line);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_how_long_records_are_kept() {
+    let place = Place::new();
+    place.reconfigure("[storage]", "[storage]\nretention = \"200d\"");
+    let mut served = Served::start(&place).await;
+    place.reconfigure("\"200d\"", "\"90d\"");
+    let prune = ["prune", "--dry-run", "--older-than", "100d"];
+    let refused = place.run(&prune).await.exits(1);
+    assert!(refused.stderr.contains("200 days"), "{refused:?}");
+    served.signal("HUP");
+    served.event("config.reloaded", 1).await;
+    place.run(&prune).await.exits(0);
+    served.signal("TERM");
+    assert_eq!(served.end().await.0, Some(0));
+}

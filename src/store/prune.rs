@@ -26,7 +26,7 @@ const STEP: usize = 25;
 /// The most steps of one slice.
 const MAX_STEPS: usize = 40;
 /// What a slice may take; more, and the next one is smaller.
-const SLICE: Duration = Duration::from_millis(2);
+const SLICE: Duration = Duration::from_millis(1);
 /// Records read back at a time.
 const PAGE: u32 = 1_000;
 /// Ended calls, or callers, of one slice.

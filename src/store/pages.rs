@@ -16,10 +16,11 @@ use super::{StoreError, caller_records, callers, read_all};
 use crate::audit::{Kind, Severity, severity};
 use crate::call::{CallId, Disposition, Status};
 
-/// Rows that one question looks at where no index serves its filters.
-const SCAN: u32 = 10_000;
-/// The same for audit records.
-const SCAN_RECORDS: u32 = 10_000;
+/// Rows that one question looks at where no index serves its filters: few enough that it is quick even where all of them have to come from the
+/// disk.
+const SCAN: u32 = 2_000;
+/// Up to so many, rows are counted where an index gives them.
+const COUNTED: u32 = 10_000;
 /// From so many characters on, a part of a call id is looked for by its index: shorter ones fit too many calls.
 const INDEXED_PREFIX: usize = 8;
 /// Few calls are in progress, and they have an index of their own.
@@ -140,6 +141,8 @@ struct Candidates {
     index: &'static str,
     /// False where the index alone leaves few enough rows.
     is_bounded: bool,
+    /// The index gives rows in the order of their numbers, which is that of arrival as well.
+    is_by_row: bool,
 }
 
 impl Candidates {
@@ -150,6 +153,7 @@ impl Candidates {
         let mut filter = Vec::new();
         let mut index = "INDEXED BY idx_calls_started_at";
         let mut is_bounded = true;
+        let mut is_by_row = false;
         if let Some(from) = asked.from {
             range.push(("started_at >= ?", Value::Integer(from.as_millisecond())));
         }
@@ -183,7 +187,8 @@ impl Candidates {
             None => {}
             Some(CallSearch::Caller(_)) => {
                 index = BY_CALLER;
-                is_bounded = false;
+                is_bounded = true;
+                is_by_row = true;
                 range.push((
                     "caller_id = ?",
                     Value::Integer(caller_row.unwrap_or(NO_ROW)),
@@ -205,6 +210,7 @@ impl Candidates {
             filter,
             index,
             is_bounded,
+            is_by_row,
         }
     }
 
@@ -216,9 +222,18 @@ impl Candidates {
             conditions.push(condition);
             values.push(value.clone());
         }
+        let order = if self.is_by_row {
+            "id DESC"
+        } else {
+            "started_at DESC, id DESC"
+        };
         if let Some(place) = after {
-            conditions.push("(started_at, id) < (?, ?)");
-            values.push(Value::Integer(place.started_at));
+            if self.is_by_row {
+                conditions.push("id < ?");
+            } else {
+                conditions.push("(started_at, id) < (?, ?)");
+                values.push(Value::Integer(place.started_at));
+            }
             values.push(Value::Integer(place.row));
         }
         let bound = if self.is_scan() {
@@ -227,7 +242,7 @@ impl Candidates {
             String::new()
         };
         let sql = format!(
-            "SELECT {columns} FROM calls {} WHERE {} ORDER BY started_at DESC, id DESC{bound}",
+            "SELECT {columns} FROM calls {} WHERE {} ORDER BY {order}{bound}",
             self.index,
             conditions.join(" AND ")
         );
@@ -308,7 +323,7 @@ impl Candidates {
         );
         let (conditions, values) = self.filtered(values);
         let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM ({rows}) WHERE {conditions} LIMIT {SCAN})"
+            "SELECT count(*) FROM (SELECT 1 FROM ({rows}) WHERE {conditions} LIMIT {COUNTED})"
         );
         let count: i64 = connection
             .prepare_cached(&sql)?
@@ -316,7 +331,7 @@ impl Candidates {
         let is_exact = if self.is_scan() {
             self.end_of_search(connection, None)?.is_none()
         } else {
-            count < i64::from(SCAN)
+            count < i64::from(COUNTED)
         };
         Ok((count, is_exact))
     }
@@ -329,7 +344,7 @@ fn count_all(connection: &Connection) -> Result<(i64, bool), StoreError> {
             "SELECT coalesce((SELECT max(id) FROM calls) - (SELECT min(id) FROM calls) + 1, 0)",
         )?
         .query_row([], |row| row.get(0))?;
-    if span > i64::from(SCAN) {
+    if span > i64::from(COUNTED) {
         return Ok((span, false));
     }
     let count = connection
@@ -528,7 +543,7 @@ fn search(
     let mut last = None;
     let mut looked_at = 0;
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![before, SCAN_RECORDS, rare.map(Kind::as_str)])?;
+    let mut rows = statement.query(params![before, SCAN, rare.map(Kind::as_str)])?;
     while let Some(row) = rows.next()? {
         let created_at: i64 = row.get(1)?;
         if created_at < oldest {
@@ -547,7 +562,7 @@ fn search(
             }
         }
     }
-    if looked_at == SCAN_RECORDS {
+    if looked_at == SCAN {
         found.end = last;
     }
     Ok(found)

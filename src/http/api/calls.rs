@@ -428,7 +428,7 @@ pub(super) fn search(text: &str) -> Result<CallSearch, String> {
 
 /// Calls, newest first.
 ///
-/// A filter that fits few calls is tried on 10,000 at a time: the page may then be short, and its `next_cursor` goes on.
+/// A filter that fits few calls is tried on 2,000 at a time: the page may then be short, and its `next_cursor` goes on.
 #[utoipa::path(
     get,
     path = "/calls",

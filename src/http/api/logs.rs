@@ -141,7 +141,7 @@ impl LogsQuery {
 
 /// Audit records, newest first.
 ///
-/// Filters are tried on 10,000 records at a time: the page may then be short, and its `next_cursor` goes on. Where a caller has more than 100
+/// Filters are tried on 2,000 records at a time: the page may then be short, and its `next_cursor` goes on. Where a caller has more than 100
 /// calls, `total_is_exact` is false, and `to` reaches the older ones.
 #[utoipa::path(
     get,

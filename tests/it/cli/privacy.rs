@@ -158,7 +158,10 @@ async fn a_caller_is_erased_beside_the_running_server_and_without_it() {
         .await
         .exits(0);
     assert_eq!(replayed.json()["replayed"], 4);
+    place.run(&["backup", "after.db"]).await.exits(0);
     assert_absent(&place, &[HOT, COLD]);
+    let verified = place.run(&["audit", "verify", "--json"]).await.exits(0);
+    assert_eq!(verified.json()["ok"], true);
 }
 
 #[tokio::test]

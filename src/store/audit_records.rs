@@ -11,6 +11,11 @@ use super::{StoreError, column};
 use crate::audit::{Event, Hash, Kind, Link, Personal, RecordContent};
 use crate::call::CallId;
 
+/// A day, by which the records of a call are found.
+const DAY_MS: i64 = 86_400_000;
+/// What [`raw`] reads.
+const COLUMNS: &str = "id, created_at, kind, call_sid, personal, detail, previous_hash, hash";
+
 /// A record as it lies in the table, byte for byte: what a verifier reads.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawRecord {
@@ -175,10 +180,9 @@ pub(super) fn after(
     limit: u32,
 ) -> rusqlite::Result<Vec<RawRecord>> {
     connection
-        .prepare_cached(
-            "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
-             FROM audit_records WHERE id > ?1 ORDER BY id LIMIT ?2",
-        )?
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM audit_records WHERE id > ?1 ORDER BY id LIMIT ?2"
+        ))?
         .query_map(params![after_id, limit], raw)?
         .collect()
 }
@@ -186,33 +190,44 @@ pub(super) fn after(
 /// The record at a place of the log.
 pub(super) fn at(connection: &Connection, id: i64) -> rusqlite::Result<Option<RawRecord>> {
     connection
-        .prepare_cached(
-            "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
-             FROM audit_records WHERE id = ?1",
-        )?
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM audit_records WHERE id = ?1"
+        ))?
         .query_row([id], raw)
         .optional()
 }
 
-/// The records of a call, in order: one probe of the index per day that has records.
+/// The records of a call, in order.
 pub(super) fn of_call(connection: &Connection, call: &CallId) -> rusqlite::Result<Vec<RawRecord>> {
+    of_call_between(connection, call.as_str(), i64::MIN, i64::MAX)
+}
+
+/// The records of a call from one day to another, both included and counted from 1970, in order: one probe of the index per day
+/// that has records.
+pub(super) fn of_call_between(
+    connection: &Connection,
+    call_sid: &str,
+    first_day: i64,
+    last_day: i64,
+) -> rusqlite::Result<Vec<RawRecord>> {
     connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "WITH RECURSIVE days (day) AS (
-                 SELECT min(created_at / 86400000) FROM audit_records WHERE call_sid IS NOT NULL
+                 SELECT min(created_at / 86400000) FROM audit_records
+                 WHERE created_at / 86400000 >= ?2 AND call_sid IS NOT NULL
                  UNION ALL
                  SELECT (
                      SELECT min(created_at / 86400000) FROM audit_records
                      WHERE created_at / 86400000 > days.day AND call_sid IS NOT NULL
                  )
-                 FROM days WHERE days.day IS NOT NULL
+                 FROM days WHERE days.day < ?3
              )
-             SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
-             FROM days CROSS JOIN audit_records
+             SELECT {COLUMNS} FROM days CROSS JOIN audit_records
              ON created_at / 86400000 = days.day AND call_sid = ?1
-             ORDER BY id",
-        )?
-        .query_map([call.as_str()], raw)?
+             WHERE days.day <= ?3
+             ORDER BY id"
+        ))?
+        .query_map(params![call_sid, first_day, last_day], raw)?
         .collect()
 }
 
@@ -224,30 +239,16 @@ pub(super) fn open_intent(
     since: Timestamp,
     through: i64,
 ) -> rusqlite::Result<Option<String>> {
-    const DAY_MS: i64 = 86_400_000;
-    let last_day: Option<i64> = connection
-        .prepare_cached(
-            "SELECT max(created_at / 86400000) FROM audit_records WHERE call_sid IS NOT NULL",
-        )?
-        .query_row([], |row| row.get(0))?;
-    let mut statement = connection.prepare_cached(
-        "SELECT kind, detail FROM audit_records INDEXED BY idx_audit_records_day_call_sid
-         WHERE created_at / 86400000 = ?1 AND call_sid = ?2 AND id <= ?3
-             AND kind IN ('handoff_intended', 'handoff_concluded')
-         ORDER BY id DESC LIMIT 1",
-    )?;
     let first_day = since.as_millisecond().div_euclid(DAY_MS);
-    for day in (first_day..=last_day.unwrap_or(first_day)).rev() {
-        let last: Option<(String, String)> = statement
-            .query_row(params![day, call.as_str(), through], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
-        if let Some((kind, detail)) = last {
-            return Ok((kind == Kind::HandoffIntended.as_str()).then_some(detail));
-        }
-    }
-    Ok(None)
+    let records = of_call_between(connection, call.as_str(), first_day, i64::MAX)?;
+    let [intended, concluded] = [Kind::HandoffIntended, Kind::HandoffConcluded].map(Kind::as_str);
+    let last = records
+        .into_iter()
+        .rev()
+        .find(|record| record.id <= through && [intended, concluded].contains(&&*record.kind));
+    Ok(last
+        .filter(|record| record.kind == intended)
+        .map(|record| record.detail))
 }
 
 /// The newest record of a kind in which the log tells of itself.
@@ -256,13 +257,12 @@ pub(super) fn last_of_kind(
     kind: Kind,
 ) -> rusqlite::Result<Option<RawRecord>> {
     connection
-        .prepare_cached(
-            "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
-             FROM audit_records INDEXED BY idx_audit_records_kind_id
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM audit_records INDEXED BY idx_audit_records_kind_id
              WHERE kind IN ('signing_key_named', 'pruned', 'rollback_accepted', 'clock_stepped')
                  AND kind = ?1
-             ORDER BY id DESC LIMIT 1",
-        )?
+             ORDER BY id DESC LIMIT 1"
+        ))?
         .query_row([kind.as_str()], raw)
         .optional()
 }

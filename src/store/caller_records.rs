@@ -32,7 +32,10 @@ pub(super) fn newest(
     calls.truncate(CALLS);
     let mut records = Vec::new();
     for call in calls {
-        records.extend(records_of(reader, &call)?);
+        // What was written late may be of the day after.
+        let (first, last) = (call.first_day, call.last_day + 1);
+        let of_call = audit_records::of_call_between(reader, &call.sid, first, last)?;
+        records.extend(of_call);
     }
     records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
     Ok((records, is_whole))
@@ -76,23 +79,5 @@ fn calls_of(
                 last_day: row.get(2)?,
             })
         })?
-        .collect()
-}
-
-/// The records of one call. What was written late may be of the day after.
-fn records_of(connection: &Connection, call: &Call) -> rusqlite::Result<Vec<RawRecord>> {
-    connection
-        .prepare_cached(
-            "WITH RECURSIVE days (day) AS (
-                 SELECT ?2 UNION ALL SELECT day + 1 FROM days WHERE day <= ?3
-             )
-             SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
-             FROM days CROSS JOIN audit_records
-             ON created_at / 86400000 = days.day AND call_sid = ?1",
-        )?
-        .query_map(
-            params![call.sid, call.first_day, call.last_day],
-            audit_records::raw,
-        )?
         .collect()
 }

@@ -383,15 +383,6 @@ pub(super) fn held(reader: &Reader<'_>) -> Result<Vec<StoredCall>, StoreError> {
     )
 }
 
-/// Calls in progress, newest first. Without the hint, a few of them would be looked for among all there ever were.
-pub(super) fn active(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
-    list(
-        reader,
-        "INDEXED BY idx_calls_status WHERE status <> 'ended' ORDER BY started_at DESC, id DESC LIMIT ?1",
-        limit,
-    )
-}
-
 /// Calls in progress of which nothing was heard since `before`, longest silence first: each with the time of its last news.
 pub(super) fn silent(
     connection: &Connection,

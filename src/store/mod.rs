@@ -455,11 +455,6 @@ impl Store {
         self.ask(calls::held).await
     }
 
-    /// Calls in progress, newest first.
-    pub async fn active_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
-        self.ask(move |reader| calls::active(reader, limit)).await
-    }
-
     /// Calls in progress of which nothing was heard since `before`, longest silence first: each with the time of its last news.
     pub async fn silent_calls(
         &self,

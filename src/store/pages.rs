@@ -139,10 +139,6 @@ struct Candidates {
     filter: Vec<(&'static str, Value)>,
     /// Which index gives the rows, where the planner should not choose.
     index: &'static str,
-    /// False where the index alone leaves few enough rows.
-    is_bounded: bool,
-    /// The index gives rows in the order of their numbers, which is that of arrival as well.
-    is_by_row: bool,
 }
 
 impl Candidates {
@@ -152,8 +148,6 @@ impl Candidates {
         let mut range = Vec::new();
         let mut filter = Vec::new();
         let mut index = "INDEXED BY idx_calls_started_at";
-        let mut is_bounded = true;
-        let mut is_by_row = false;
         if let Some(from) = asked.from {
             range.push(("started_at >= ?", Value::Integer(from.as_millisecond())));
         }
@@ -163,14 +157,12 @@ impl Candidates {
         match asked.status {
             None if asked.in_progress => {
                 index = BY_STATUS;
-                is_bounded = false;
                 range.push(("status <> 'ended' AND ?", Value::Integer(1)));
             }
             None => {}
             Some(Status::Ended) => filter.push(("status = ?", text("ended"))),
             Some(status) => {
                 index = BY_STATUS;
-                is_bounded = false;
                 range.push(("status <> 'ended' AND status = ?", text(status.as_str())));
             }
         }
@@ -187,8 +179,6 @@ impl Candidates {
             None => {}
             Some(CallSearch::Caller(_)) => {
                 index = BY_CALLER;
-                is_bounded = true;
-                is_by_row = true;
                 range.push((
                     "caller_id = ?",
                     Value::Integer(caller_row.unwrap_or(NO_ROW)),
@@ -209,8 +199,6 @@ impl Candidates {
             range,
             filter,
             index,
-            is_bounded,
-            is_by_row,
         }
     }
 
@@ -222,13 +210,13 @@ impl Candidates {
             conditions.push(condition);
             values.push(value.clone());
         }
-        let order = if self.is_by_row {
+        let order = if self.is_by_row() {
             "id DESC"
         } else {
             "started_at DESC, id DESC"
         };
         if let Some(place) = after {
-            if self.is_by_row {
+            if self.is_by_row() {
                 conditions.push("id < ?");
             } else {
                 conditions.push("(started_at, id) < (?, ?)");
@@ -249,8 +237,14 @@ impl Candidates {
         (sql, values)
     }
 
+    /// Few calls are in progress; of all others only some are tried.
     fn is_scan(&self) -> bool {
-        self.is_bounded && !self.filter.is_empty()
+        self.index != BY_STATUS && !self.filter.is_empty()
+    }
+
+    /// The index gives rows in the order of their numbers, which is that of arrival as well.
+    fn is_by_row(&self) -> bool {
+        self.index == BY_CALLER
     }
 
     fn filtered(&self, mut values: Vec<Value>) -> (String, Vec<Value>) {

@@ -294,16 +294,13 @@ impl Pruner {
         let mut width = 1;
         let mut deleted = 0;
         while let Some((through, frontier)) = steps.by_ref().take(width).last() {
-            self.quiet().await;
             let size = frontier.size();
             let slice = Slice {
                 through,
                 note: self.notary.sign_cut(size, &frontier),
                 frontier: frontier.to_bytes(),
             };
-            let started = self.store.clock().instant();
-            self.store.submit(Work::Prune(slice)).await?;
-            let took = self.store.clock().instant().duration_since(started);
+            let took = self.slice(Work::Prune(slice)).await?;
             width = if took > SLICE {
                 (width / 2).max(1)
             } else {
@@ -311,7 +308,6 @@ impl Pruner {
             };
             deleted = u64::try_from(through.id - from).unwrap_or_default();
             tell(deleted);
-            self.rest(took).await;
         }
         Ok(deleted)
     }
@@ -341,11 +337,7 @@ impl Pruner {
             if due.is_empty() {
                 return Ok(());
             }
-            self.quiet().await;
-            let started = self.store.clock().instant();
-            self.store.submit(Work::ForgetCalls(due)).await?;
-            let took = self.store.clock().instant().duration_since(started);
-            self.rest(took).await;
+            self.slice(Work::ForgetCalls(due)).await?;
         }
     }
 
@@ -359,12 +351,7 @@ impl Pruner {
             if rows.is_empty() {
                 return Ok(());
             }
-            self.quiet().await;
-            let started = self.store.clock().instant();
-            let work = Work::ForgetCallers { rows, before };
-            self.store.submit(work).await?;
-            let took = self.store.clock().instant().duration_since(started);
-            self.rest(took).await;
+            self.slice(Work::ForgetCallers { rows, before }).await?;
         }
     }
 
@@ -378,11 +365,8 @@ impl Pruner {
             if free <= SPARE_PAGES {
                 return Ok(());
             }
-            self.quiet().await;
             let pages = if self.is_alone { 1_000 } else { PAGES };
-            let started = self.store.clock().instant();
-            self.store.submit(Work::GiveBack(pages)).await?;
-            let took = self.store.clock().instant().duration_since(started);
+            self.slice(Work::GiveBack(pages)).await?;
             let left = self
                 .store
                 .ask(|reader| Ok(connection::free_pages(reader)?))
@@ -390,8 +374,17 @@ impl Pruner {
             if left >= free {
                 return Ok(());
             }
-            self.rest(took).await;
         }
+    }
+
+    /// Lets the writer do a little in a quiet moment, and leaves it to others after that. Gives how long it took.
+    async fn slice(&self, work: Work) -> Result<Duration, StoreError> {
+        self.quiet().await;
+        let started = self.store.clock().instant();
+        self.store.submit(work).await?;
+        let took = self.store.clock().instant().duration_since(started);
+        self.rest(took).await;
+        Ok(took)
     }
 
     /// Waits until the writer has nothing to do, for half a second at most.

@@ -417,8 +417,8 @@ async fn check_active(world: &World, results: &[CallResult], findings: &mut Find
     let store = &world.running().store;
     let open: Vec<&CallResult> = results.iter().filter(|r| !is_end_told(r)).collect();
     let expected: HashSet<CallId> = open.iter().map(|result| id(result)).collect();
-    let active = store.active_calls(u32::MAX).await.unwrap();
-    let active: HashSet<CallId> = active.into_iter().map(|call| call.id).collect();
+    let active = store.calls_in_progress().await.unwrap();
+    let active: HashSet<CallId> = active.into_iter().map(|(id, _)| id).collect();
     for call in active.symmetric_difference(&expected) {
         findings.add(call.as_str(), "active, or not, against what was told");
     }

@@ -107,7 +107,10 @@ async fn a_decision_makes_the_call() {
     assert_eq!(stored.state, routed());
     assert_eq!((stored.started_at, stored.updated_at), (at(5), at(5)));
     assert!(!format!("{stored:?}").contains("4915112345650"));
-    assert_eq!(store.active_calls(10).await.unwrap(), [stored]);
+    assert_eq!(
+        store.calls_in_progress().await.unwrap(),
+        [(stored.id, at(5))]
+    );
     assert_eq!(store.call(&call_id("CA2")).await.unwrap(), None);
     store.close().await;
 }
@@ -220,7 +223,7 @@ async fn a_call_that_is_over_stays_over_and_still_keeps_its_answer() {
     assert_eq!(stored.routing_ms, Some(120));
     assert_eq!(stored.dialer, Some(dialer("dialfire")));
     assert!(store.answer(&call, "inbound").await.unwrap().is_some());
-    assert!(store.active_calls(10).await.unwrap().is_empty());
+    assert!(store.calls_in_progress().await.unwrap().is_empty());
     assert_eq!(store.recent_calls(10).await.unwrap(), [stored]);
     store.close().await;
 }

@@ -24,17 +24,19 @@ const RUN: usize = 20_000;
 /// Records between two places where a slice may end.
 const STEP: usize = 25;
 /// The most steps of one slice.
-const MAX_STEPS: usize = 40;
+const MAX_STEPS: u32 = 40;
 /// What a slice may take; more, and the next one is smaller.
 const SLICE: Duration = Duration::from_millis(1);
 /// Records read back at a time.
 const PAGE: u32 = 1_000;
-/// Ended calls, or callers, of one slice.
-const CALLS: u32 = 20;
+/// The most ended calls, or callers, of one slice.
+const MAX_CALLS: u32 = 20;
 /// A caller's row says on which day they were last seen, and records of different calls are written a little out of order.
 const CALLER_MARGIN_MS: i64 = 2 * 86_400_000;
-/// Pages given back to the file system in one slice.
-const PAGES: u32 = 8;
+/// The most pages given back to the file system in one slice.
+const MAX_PAGES: u32 = 8;
+/// The same where nobody routes calls.
+const MAX_PAGES_ALONE: u32 = 1_000;
 /// Free pages that stay for records to come.
 const SPARE_PAGES: i64 = 1_024;
 /// Between two looks whether the writer has nothing to do.
@@ -86,6 +88,23 @@ pub(super) struct Slice {
     through: Link,
     note: String,
     frontier: Vec<u8>,
+}
+
+/// How much one slice does: more while slices are short, less as soon as one is long.
+struct Width {
+    now: u32,
+    least: u32,
+    most: u32,
+}
+
+impl Width {
+    fn learn(&mut self, took: Duration) {
+        self.now = if took > SLICE {
+            (self.now / 2).max(self.least)
+        } else {
+            (self.now * 2).min(self.most)
+        };
+    }
 }
 
 /// What a run is to delete.
@@ -291,21 +310,16 @@ impl Pruner {
     ) -> Result<u64, PruneError> {
         self.announce(&plan).await?;
         let mut steps = plan.steps.into_iter();
-        let mut width = 1;
+        let mut width = self.width(MAX_STEPS);
         let mut deleted = 0;
-        while let Some((through, frontier)) = steps.by_ref().take(width).last() {
+        while let Some((through, frontier)) = steps.by_ref().take(width.now as usize).last() {
             let size = frontier.size();
             let slice = Slice {
                 through,
                 note: self.notary.sign_cut(size, &frontier),
                 frontier: frontier.to_bytes(),
             };
-            let took = self.slice(Work::Prune(slice)).await?;
-            width = if took > SLICE {
-                (width / 2).max(1)
-            } else {
-                (width * 2).min(MAX_STEPS)
-            };
+            width.learn(self.slice(Work::Prune(slice)).await?);
             deleted = u64::try_from(through.id - from).unwrap_or_default();
             tell(deleted);
         }
@@ -329,34 +343,43 @@ impl Pruner {
 
     /// Ended calls of which no record is left.
     async fn forget_calls(&self, before: i64) -> Result<(), PruneError> {
+        let mut width = self.width(MAX_CALLS);
         loop {
+            let n = width.now;
             let due = self
                 .store
-                .ask(move |reader| Ok(calls::due(reader, before, CALLS)?))
+                .ask(move |reader| Ok(calls::due(reader, before, n)?))
                 .await?;
             if due.is_empty() {
                 return Ok(());
             }
-            self.slice(Work::ForgetCalls(due)).await?;
+            width.learn(self.slice(Work::ForgetCalls(due)).await?);
         }
     }
 
     /// Callers of whom no record is left.
     async fn forget_callers(&self, before: i64) -> Result<(), PruneError> {
+        let mut width = self.width(MAX_CALLS);
         loop {
+            let n = width.now;
             let rows = self
                 .store
-                .ask(move |reader| Ok(callers::due(reader, before, CALLS)?))
+                .ask(move |reader| Ok(callers::due(reader, before, n)?))
                 .await?;
             if rows.is_empty() {
                 return Ok(());
             }
-            self.slice(Work::ForgetCallers { rows, before }).await?;
+            width.learn(self.slice(Work::ForgetCallers { rows, before }).await?);
         }
     }
 
     /// Gives free pages back to the file system, but for some that are needed again soon.
     async fn give_back(&self) -> Result<(), PruneError> {
+        let mut width = self.width(if self.is_alone {
+            MAX_PAGES_ALONE
+        } else {
+            MAX_PAGES
+        });
         loop {
             let free = self
                 .store
@@ -365,8 +388,7 @@ impl Pruner {
             if free <= SPARE_PAGES {
                 return Ok(());
             }
-            let pages = if self.is_alone { 1_000 } else { PAGES };
-            self.slice(Work::GiveBack(pages)).await?;
+            width.learn(self.slice(Work::GiveBack(width.now)).await?);
             let left = self
                 .store
                 .ask(|reader| Ok(connection::free_pages(reader)?))
@@ -374,6 +396,16 @@ impl Pruner {
             if left >= free {
                 return Ok(());
             }
+        }
+    }
+
+    /// Slices that grow from one to `most`; where nobody routes calls, all of them are that wide.
+    fn width(&self, most: u32) -> Width {
+        let least = if self.is_alone { most } else { 1 };
+        Width {
+            now: least,
+            least,
+            most,
         }
     }
 

@@ -174,7 +174,7 @@ impl Events {
             metrics_due: false,
             metrics_at: start,
             reset_at: None,
-            watched_at: start,
+            watched_at: None,
         };
         loop {
             let wait = async {
@@ -255,7 +255,8 @@ struct Turn {
     metrics_due: bool,
     metrics_at: Instant,
     reset_at: Option<Instant>,
-    watched_at: Instant,
+    /// When somebody last watched.
+    watched_at: Option<Instant>,
 }
 
 impl Turn {
@@ -263,8 +264,11 @@ impl Turn {
         let changes = std::mem::take(&mut self.changes);
         let now = self.sources.clock.instant();
         if self.events.is_watched() {
-            self.watched_at = now;
-        } else if now.saturating_duration_since(self.watched_at) > UNWATCHED {
+            self.watched_at = Some(now);
+        } else if self
+            .watched_at
+            .is_none_or(|at| now.saturating_duration_since(at) > UNWATCHED)
+        {
             self.events.skip();
             self.metrics_due = false;
             return;

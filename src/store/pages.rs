@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::audit_records::{self, RawRecord, StoredRecord};
+use super::audit_records::{self, RARE, RawRecord, StoredRecord};
 use super::calls::{self, StoredCall};
 use super::legs::{self, StoredLeg};
 use super::readers::Reader;
@@ -514,7 +514,7 @@ fn search(
         from.as_millisecond().saturating_sub(DISORDER_MS)
     });
     // What calls make in numbers is found soon; everything else has an index by kind.
-    let rare = asked.kind.filter(|kind| !is_frequent(*kind));
+    let rare = asked.kind.filter(|kind| !audit_records::is_frequent(*kind));
     let of_kind = match rare {
         Some(_) => format!(
             "INDEXED BY idx_audit_records_kind_id_created_at WHERE {RARE} AND kind = ?3 AND"
@@ -560,14 +560,6 @@ fn search(
         found.end = last;
     }
     Ok(found)
-}
-
-/// As in the index `idx_audit_records_kind_id_created_at`, word for word.
-pub(super) const RARE: &str = "kind NOT IN ('call_decided', 'handoff_intended', 'handoff_concluded', 'call_answered', 'dial_ended', 'leg_reported')";
-
-/// Whether calls make records of this kind in numbers, so that they are in no index by kind.
-pub(super) fn is_frequent(kind: Kind) -> bool {
-    RARE.contains(&format!("'{}'", kind.as_str()))
 }
 
 /// The first record that was made at or after a time, but for a little disorder; behind the last where there is none.

@@ -74,21 +74,19 @@ impl Dialfire {
     }
 
     fn create(&self, note: &Note) -> Request {
-        let number = note.caller.number();
-        let body = |phone: Option<String>| {
-            let mut fields = news(note);
-            fields.insert("$ref".to_owned(), self.pseudonym(note).into());
-            fields.insert("source".to_owned(), "switchboard".into());
-            if let Some(phone) = phone {
-                fields.insert("$phone".to_owned(), phone.into());
-            }
-            Value::Object(fields)
-        };
+        let mut fields = news(note);
+        fields.insert("$ref".to_owned(), self.pseudonym(note).into());
+        fields.insert("source".to_owned(), "switchboard".into());
+        let mut shown = fields.clone();
+        if let Some(number) = note.caller.number() {
+            fields.insert("$phone".to_owned(), number.as_str().into());
+            shown.insert("$phone".to_owned(), number.masked().into());
+        }
         Request::post(
             self.in_campaign(&["tasks", &self.task, "contacts", "create"]),
             self.headers.clone(),
-            &body(number.map(|n| n.as_str().to_owned())),
-            body(number.map(crate::phone::E164::masked)),
+            &Value::Object(fields),
+            Value::Object(shown),
         )
     }
 

@@ -83,7 +83,10 @@ impl Desk {
     ) -> Result<serde_json::Value, Refusal> {
         let refused = |error: PruneError| match error {
             PruneError::TooYoung { .. } => Refusal::request(error.to_string()),
-            PruneError::NotSound | PruneError::Store(_) => Refusal::failed(error.to_string()),
+            // With what was the matter underneath.
+            PruneError::NotSound | PruneError::Store(_) => {
+                Refusal::failed(format!("{:#}", anyhow::Error::new(error)))
+            }
         };
         let age = older_than_ms.map(Duration::from_millis);
         let age = self.pruner.age(age).map_err(refused)?;

@@ -43,6 +43,9 @@ const SPARE_PAGES: i64 = 1_024;
 const WAIT: Duration = Duration::from_millis(2);
 /// How long a slice waits for a quiet moment before it goes all the same.
 const PATIENCE: u32 = 250;
+/// So often a run goes on after the database could not be asked or written, and how long it rests before.
+const INTERRUPTIONS: u32 = 20;
+const REST: Duration = Duration::from_millis(500);
 
 /// Deletes what is past retention. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -181,14 +184,41 @@ impl Pruner {
         })
     }
 
-    /// Deletes all that is older than `age`, and gives back what room it took.
+    /// Deletes all that is older than `age`, and gives back what room it took. A database that is busy for a moment interrupts a run and does
+    /// not end it: what is done is done, and the rest goes on from there.
     pub async fn run(
         &self,
         age: Duration,
         mut tell: impl FnMut(u64),
     ) -> Result<PruneReport, PruneError> {
         let before = self.cutoff(age).await?;
-        let mut deleted = 0;
+        let first = self.cut().await?.id;
+        let mut interruptions = 0;
+        loop {
+            match self.go_on(before, first, &mut tell).await {
+                Err(PruneError::Store(
+                    error @ (StoreError::Unavailable(_) | StoreError::Deferred),
+                )) if interruptions < INTERRUPTIONS => {
+                    interruptions += 1;
+                    tracing::info!(
+                        event = "audit.prune_waits",
+                        error = &error as &dyn std::error::Error,
+                        "pruning waits for the database"
+                    );
+                    self.store.clock().wait(REST).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Deletes what is left of a run that began behind the record `first`.
+    async fn go_on(
+        &self,
+        before: i64,
+        first: i64,
+        tell: &mut impl FnMut(u64),
+    ) -> Result<PruneReport, PruneError> {
         loop {
             // What is deleted was signed, and the log is sound.
             self.notary.sign(false).await;
@@ -201,21 +231,20 @@ impl Pruner {
             };
             let plan = self.plan(link, frontier, before).await?;
             let Some(plan) = plan else { break };
-            let so_far = deleted;
-            deleted += self
-                .carry_out(plan, link.id, |done| tell(so_far + done))
+            self.carry_out(plan, |through| tell(n_between(first, through)))
                 .await?;
         }
         self.forget_calls(before).await?;
         self.forget_callers(before - CALLER_MARGIN_MS).await?;
         self.give_back().await?;
-        if deleted > 0 {
+        let last = self.cut().await?.id;
+        if last > first {
             self.notary.sign(true).await;
         }
         let counts = self.store.counts().await?;
         let oldest = counts.oldest_record.unwrap_or(1) - 1;
         Ok(PruneReport {
-            deleted,
+            deleted: n_between(first, last),
             kept: u64::try_from(counts.records).unwrap_or_default(),
             oldest: self.time_after(oldest).await?,
         })
@@ -302,16 +331,10 @@ impl Pruner {
         }))
     }
 
-    async fn carry_out(
-        &self,
-        plan: Plan,
-        from: i64,
-        mut tell: impl FnMut(u64),
-    ) -> Result<u64, PruneError> {
+    async fn carry_out(&self, plan: Plan, mut tell: impl FnMut(i64)) -> Result<(), PruneError> {
         self.announce(&plan).await?;
         let mut steps = plan.steps.into_iter();
         let mut width = self.width(MAX_STEPS);
-        let mut deleted = 0;
         while let Some((through, frontier)) = steps.by_ref().take(width.now as usize).last() {
             let size = frontier.size();
             let slice = Slice {
@@ -320,10 +343,9 @@ impl Pruner {
                 frontier: frontier.to_bytes(),
             };
             width.learn(self.slice(Work::Prune(slice)).await?);
-            deleted = u64::try_from(through.id - from).unwrap_or_default();
-            tell(deleted);
+            tell(through.id);
         }
-        Ok(deleted)
+        Ok(())
     }
 
     /// Records what the run is to do before it does any of it, and which key signs, where the record that said so goes.
@@ -501,6 +523,11 @@ impl Reading {
             self.steps.push((self.link, self.frontier.clone()));
         }
     }
+}
+
+/// Records behind one place, up to another.
+fn n_between(first: i64, last: i64) -> u64 {
+    u64::try_from(last - first).unwrap_or_default()
 }
 
 /// The place up to which the log is pruned, with its tree; `None` where they contradict each other.

@@ -196,6 +196,8 @@ def enlarge(path, wanted, days):
     # It is another log now: what was signed of the former one is gone.
     for suffix in (".head", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
+    # Else the system writes it back while calls are measured.
+    os.sync()
     size = os.path.getsize(path) / 1_048_576
     print(f"    made: {n} records of {n_calls} calls over {days} days, {size:.0f} MiB, in {time.monotonic() - started:.0f} s", flush=True)
 

@@ -182,7 +182,7 @@ fn happens_and_reports_an_error(transaction: Transaction<'_>) -> rusqlite::Resul
     Err(rusqlite::Error::InvalidQuery)
 }
 
-fn fails(transaction: Transaction<'_>) -> rusqlite::Result<()> {
+pub(super) fn fails(transaction: Transaction<'_>) -> rusqlite::Result<()> {
     transaction.rollback()?;
     Err(rusqlite::Error::InvalidQuery)
 }

@@ -250,3 +250,37 @@ async fn nothing_goes_too_early_or_from_a_log_that_is_not_sound() {
     assert_eq!(store.counts().await.unwrap().oldest_record, Some(1));
     store.close().await;
 }
+
+#[tokio::test]
+async fn a_database_that_takes_nothing_for_a_while_interrupts_a_run_and_does_not_end_it() {
+    let home = Home::new();
+    let (_, store, pruner) = old_log(&home).await;
+    days(&store, -200, 0).await;
+    let age = pruner.age(None).unwrap();
+    let expected = pruner.preview(age, |_| {}).await.unwrap();
+    let mut told = Vec::new();
+    let report = pruner.run(age, |done| {
+        if told.is_empty() {
+            for _ in 0..3 {
+                store.0.faults.try_send(disk::fails).unwrap();
+            }
+        }
+        told.push(done);
+    });
+    let report = report.await.unwrap();
+    assert_eq!(
+        (report.deleted, report.oldest),
+        (expected.deleted, expected.oldest)
+    );
+    assert!(
+        told.is_sorted() && told.last() == Some(&report.deleted),
+        "{told:?}"
+    );
+    // Both parts of the run told of themselves before they began.
+    let sql = "SELECT count(*) FROM audit_records WHERE kind = 'pruned'";
+    let runs = home.stranger().query_row(sql, [], |row| row.get(0));
+    assert_eq!(runs, Ok(2_i64));
+    store.close().await;
+    let left = verify(&home);
+    assert!(left.ok, "{left:#?}");
+}

@@ -66,16 +66,17 @@ async fn every_page_is_in_order_in_light_and_dark_at_every_width() -> anyhow::Re
     let (demo, chromium, tab) = signed_in(240).await?;
     // The calls of a moment, so that no table is empty.
     tokio::time::sleep(Duration::from_secs(8)).await;
-    let call = tab
-        .text("fetch('/api/v1/calls?page_size=1').then(r => r.json()).then(d => d.data[0].call_id)")
-        .await?;
-    let trace = format!("/logs/{call}");
+    // What was said to each dialer looks different.
+    let mut traces = Vec::new();
+    for dialer in ["dialfire", "zendesk"] {
+        let call = tab
+            .text(&format!("fetch('/api/v1/calls?page_size=1&dialer={dialer}').then(r => r.json()).then(d => d.data[0].call_id)"))
+            .await?;
+        traces.push(format!("/logs/{call}"));
+    }
     let mut pages = PAGES.to_vec();
-    pages.extend([
-        trace.as_str(),
-        "/logs/CA00000000000000000000000000000000",
-        "/login",
-    ]);
+    pages.extend(traces.iter().map(String::as_str));
+    pages.extend(["/logs/CA00000000000000000000000000000000", "/login"]);
     for scheme in ["light", "dark"] {
         tab.prefer(scheme).await?;
         for page in &pages {

@@ -43,7 +43,7 @@ const SPARE_PAGES: i64 = 1_024;
 const WAIT: Duration = Duration::from_millis(2);
 /// How long a slice waits for a quiet moment before it goes all the same.
 const PATIENCE: u32 = 250;
-/// So often a run goes on after the database could not be asked or written, and how long it rests before.
+/// So often a run rests because the database could not be asked or written, and how long each time.
 const INTERRUPTIONS: u32 = 20;
 const REST: Duration = Duration::from_millis(500);
 
@@ -199,13 +199,19 @@ impl Pruner {
                 Err(PruneError::Store(
                     error @ (StoreError::Unavailable(_) | StoreError::Deferred),
                 )) if interruptions < INTERRUPTIONS => {
-                    interruptions += 1;
                     tracing::info!(
                         event = "audit.prune_waits",
                         error = &error as &dyn std::error::Error,
                         "pruning waits for the database"
                     );
-                    self.store.clock().wait(REST).await;
+                    // Every attempt announces itself: there is none before the database takes records again.
+                    while interruptions < INTERRUPTIONS {
+                        interruptions += 1;
+                        self.store.clock().wait(REST).await;
+                        if self.store.health().failing_since.is_none() {
+                            break;
+                        }
+                    }
                 }
                 ended => return ended,
             }

@@ -262,17 +262,8 @@ pub(super) fn sorted_fields<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8]
     let mut fields: Vec<_> = fields.collect();
     fields.sort_unstable();
     fields.dedup();
-    let mut signed = Vec::with_capacity(
-        fields
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum(),
-    );
-    for (name, value) in fields {
-        signed.extend_from_slice(name);
-        signed.extend_from_slice(value);
-    }
-    signed
+    let signed = fields.into_iter().flat_map(|(name, value)| [name, value]);
+    signed.collect::<Vec<_>>().concat()
 }
 
 /// The hash function of a signature.

@@ -1,10 +1,11 @@
--- The whole current schema. It equals the sum of all steps in src/store/migrations.rs; a test proves it.
+-- The whole schema: version 1, edited in place until a release. After that, changes are steps in src/store/migrations.rs, and a test
+-- proves that this file is what they add up to.
 -- Times (`…_at`) are UTC milliseconds since the Unix epoch. `audit_records` is the truth; `calls`, `legs`,
 -- `answers` and `dialer_states` are projections of it and carry the time of the record they come from.
 
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1398227524; -- "SWBD"
-PRAGMA user_version = 8;
+PRAGMA user_version = 1;
 
 -- Names this audit log, so that another log is never taken for it.
 CREATE TABLE log_identity (
@@ -51,6 +52,11 @@ CREATE TABLE audit_records (
 CREATE INDEX idx_audit_records_day_call_sid
 ON audit_records (created_at / 86400000, call_sid)
 WHERE call_sid IS NOT NULL;
+
+-- Records that calls do not make in numbers are found by their kind. A list of names would be built anew for every record written.
+CREATE INDEX idx_audit_records_kind_id_created_at
+ON audit_records (kind, id, created_at)
+WHERE kind <> 'call_decided' AND kind <> 'handoff_intended' AND kind <> 'handoff_concluded' AND kind <> 'call_answered' AND kind <> 'dial_ended' AND kind <> 'leg_reported';
 
 CREATE TRIGGER audit_records_refuse_update
 BEFORE UPDATE ON audit_records
@@ -171,8 +177,10 @@ CREATE TABLE calls (
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     caller_id INTEGER REFERENCES callers (id) ON DELETE SET NULL,
-    personal BLOB
-, overran INTEGER NOT NULL DEFAULT 0 CHECK (overran IN (0, 1))) STRICT;
+    personal BLOB,
+    -- An answer of the call overran the budget.
+    overran INTEGER NOT NULL DEFAULT 0 CHECK (overran IN (0, 1))
+) STRICT;
 
 CREATE INDEX idx_calls_caller_id ON calls (caller_id) WHERE caller_id IS NOT NULL;
 
@@ -365,11 +373,6 @@ SELECT
     row_number() OVER (PARTITION BY json_extract(detail, '$.service') ORDER BY id DESC) = 1 AS is_current
 FROM audit_records
 WHERE kind = 'health_changed';
-
--- Records that calls do not make in numbers are found by their kind. A list of names would be built anew for every record written.
-CREATE INDEX idx_audit_records_kind_id_created_at
-ON audit_records (kind, id, created_at)
-WHERE kind <> 'call_decided' AND kind <> 'handoff_intended' AND kind <> 'handoff_concluded' AND kind <> 'call_answered' AND kind <> 'dial_ended' AND kind <> 'leg_reported';
 
 -- The figures of a span of time, as JSON: of each minute, and of each hour that is over.
 CREATE TABLE rollups (

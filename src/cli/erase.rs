@@ -90,9 +90,7 @@ fn advise(erased: &Erased) {
         ));
     }
     if erased.erased {
-        output::complain(
-            "backups that were made before still know this caller; so do records from before schema version 4, until retention takes them",
-        );
+        output::complain("backups that were made before still know this caller");
     }
 }
 

@@ -83,8 +83,11 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     Ok(Exit::Done)
 }
 
-/// As at a start; but here the configuration is not at fault.
+/// As at a start; but here the configuration is at fault only where it names a database that no release can read.
 fn exit_of(error: &OpenError) -> Exit {
+    if matches!(error, OpenError::Development { .. }) {
+        return Exit::Configuration;
+    }
     match serve::exit_of(error) {
         Exit::Usage => Exit::Usage,
         Exit::TryAgain => Exit::TryAgain,

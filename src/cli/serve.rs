@@ -101,6 +101,7 @@ pub(super) fn refuse(error: StartError) -> Exit {
 pub(super) fn exit_of(error: &OpenError) -> Exit {
     match error {
         OpenError::Newer { .. }
+        | OpenError::Development { .. }
         | OpenError::Foreign { .. }
         | OpenError::NotADatabase { .. }
         | OpenError::WrongSecret { .. } => Exit::Configuration,

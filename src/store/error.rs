@@ -57,6 +57,17 @@ pub enum OpenError {
         /// The newest version known here.
         known: u32,
     },
+    /// A version of this program made it that was never released.
+    #[error(
+        "{path} was made by a development version of this program (its schema version is {found}), which no release can read: \
+         move it away, with its -wal file, and start with a new one"
+    )]
+    Development {
+        /// The database.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+    },
     /// It belongs to another program.
     #[error("{path} is the database of another program (application_id {found})")]
     Foreign {

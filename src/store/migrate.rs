@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::migrations::{STEPS, Step};
+use super::migrations::{FIRST, STEPS, Step};
 use super::vault::Vault;
 use super::{OpenError, connection, key_check, open};
 use crate::clock::Clock;
@@ -62,7 +62,12 @@ pub fn newest() -> u32 {
 }
 
 pub(super) fn latest(steps: &[Step]) -> u32 {
-    steps.last().map_or(0, |step| step.version)
+    steps.last().unwrap_or(&FIRST).version
+}
+
+/// Every step from nothing on.
+fn from_nothing(steps: &[Step]) -> impl DoubleEndedIterator<Item = &Step> {
+    std::iter::once(&FIRST).chain(steps)
 }
 
 pub(super) fn status_with(path: &Path, steps: &[Step]) -> Result<MigrationStatus, OpenError> {
@@ -71,7 +76,7 @@ pub(super) fn status_with(path: &Path, steps: &[Step]) -> Result<MigrationStatus
     } else {
         0
     };
-    let pending = steps.iter().filter(|step| step.version > current);
+    let pending = from_nothing(steps).filter(|step| step.version > current);
     Ok(MigrationStatus {
         current,
         latest: latest(steps),
@@ -89,7 +94,7 @@ pub(super) fn up_with(
     steps: &[Step],
 ) -> Result<Migrated, OpenError> {
     if open::exists(path)? {
-        return move_to(path, clock, steps, latest(steps), Way::Up(vault));
+        return move_to(path, clock, steps, latest(steps), Some(vault));
     }
     open::create(path, steps, vault)?;
     Ok(Migrated {
@@ -119,28 +124,20 @@ pub(super) fn down_with(
             backup: None,
         });
     }
-    move_to(path, clock, steps, to, Way::Down)
+    move_to(path, clock, steps, to, None)
 }
 
-/// Which way a database is moved.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Way<'a> {
-    /// To a newer version, with the keys of the installation.
-    Up(&'a Vault),
-    /// To an older one.
-    Down,
-}
-
+/// Moves a database to version `to`; where that is newer, with the keys of the installation.
 fn move_to(
     path: &Path,
     clock: &Clock,
     steps: &[Step],
     to: u32,
-    way: Way<'_>,
+    vault: Option<&Vault>,
 ) -> Result<Migrated, OpenError> {
     // Look before anything is touched: a foreign or newer file stays as it is.
     let from = open::version_at(path, steps)?;
-    if let Way::Up(vault) = way {
+    if let Some(vault) = vault {
         key_check::refuse_other(&connection::open_reader(path)?, path, vault)?;
     }
     if from == to {
@@ -158,7 +155,7 @@ fn move_to(
         &format!(".v{from}.{}.bak", clock.now().as_millisecond()),
     );
     back_up(&database, &copy)?;
-    run(&mut database, steps, from, to, way)?;
+    run(&mut database, steps, from, to, vault)?;
     database.close().map_err(|(_, error)| error)?;
     Ok(Migrated {
         from,
@@ -167,33 +164,48 @@ fn move_to(
     })
 }
 
-/// Takes every step from one version to the other in one transaction.
+/// Takes every step from one version to the other in one transaction, and notes the secret of the installation in what is new.
 pub(super) fn run(
     database: &mut Connection,
     steps: &[Step],
     from: u32,
     to: u32,
-    way: Way<'_>,
+    vault: Option<&Vault>,
 ) -> Result<(), OpenError> {
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let up = steps
-        .iter()
-        .filter(|step| step.version > from && step.version <= to);
+    let up = from_nothing(steps).filter(|step| step.version > from && step.version <= to);
     for step in up {
         transaction.execute_batch(step.up)?;
-        if let (Some(carry), Way::Up(vault)) = (step.carry, way) {
-            carry(&transaction, vault)?;
-        }
     }
-    let down = steps
-        .iter()
+    let down = from_nothing(steps)
         .rev()
         .filter(|step| step.version > to && step.version <= from);
     for step in down {
         transaction.execute_batch(step.down)?;
     }
+    if to == 0 {
+        drop_all(&transaction)?;
+    }
+    if let Some(vault) = vault {
+        key_check::keep(&transaction, vault)?;
+    }
     transaction.pragma_update(None, "user_version", to)?;
     transaction.commit()?;
+    Ok(())
+}
+
+/// Drops all that there is, the newest first; triggers and indexes go with their tables.
+fn drop_all(connection: &Connection) -> rusqlite::Result<()> {
+    let there: Vec<(String, String)> = connection
+        .prepare(
+            "SELECT type, name FROM sqlite_schema
+             WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid DESC",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (kind, name) in there {
+        connection.execute_batch(&format!("DROP {kind} \"{}\"", name.replace('"', "\"\"")))?;
+    }
     Ok(())
 }
 

@@ -38,7 +38,6 @@ mod profiles;
 mod prune;
 mod readers;
 mod rollups;
-mod seal_clear;
 mod sessions;
 mod spool;
 mod spool_mark;

@@ -2,18 +2,20 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::migrate::Way;
 use super::migrations::Step;
 use super::vault::Vault;
 use super::{OpenError, connection, migrate};
 
 /// `application_id` of our databases: "SWBD".
 pub(super) const APPLICATION_ID: i32 = 0x5357_4244;
+/// Schema versions that were used before version 1 was made anew. None of them was released.
+const DEVELOPMENT: RangeInclusive<u32> = 2..=8;
 /// The first `SQLite` without the WAL-reset defect.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
@@ -136,6 +138,10 @@ fn version_of(connection: &Connection, path: &Path, steps: &[Step]) -> Result<u3
     let known = migrate::latest(steps);
     match u32::try_from(found) {
         Ok(version) if version <= known => Ok(version),
+        Ok(found) if DEVELOPMENT.contains(&found) => Err(OpenError::Development {
+            path: path.to_owned(),
+            found,
+        }),
         Ok(_) | Err(_) => Err(OpenError::Newer {
             found: found.unsigned_abs(),
             known,
@@ -163,7 +169,7 @@ pub(super) fn create(path: &Path, steps: &[Step], vault: &Vault) -> Result<(), O
     let mut fresh = Connection::open(&unfinished)?;
     connection::set(&fresh, "auto_vacuum", "INCREMENTAL", "2")?;
     fresh.pragma_update(None, "application_id", APPLICATION_ID)?;
-    migrate::run(&mut fresh, steps, 0, migrate::latest(steps), Way::Up(vault))?;
+    migrate::run(&mut fresh, steps, 0, migrate::latest(steps), Some(vault))?;
     fresh.close().map_err(|(_, error)| error)?;
     appear(&unfinished, path)
 }

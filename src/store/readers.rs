@@ -7,7 +7,7 @@ use std::time::Duration;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 
-use super::vault::{Purpose, Stored, Vault};
+use super::vault::{self, Purpose, Vault};
 use super::{OpenError, StoreError, callers, connection};
 use crate::audit::Personal;
 
@@ -44,10 +44,7 @@ impl<'a> Reader<'a> {
     /// Opens personal data as it is stored. What belonged to somebody who was erased reads as [`Personal::erased`]; `None` where
     /// the bytes cannot be true.
     pub(super) fn personal(&self, bytes: &[u8], purpose: Purpose<'_>) -> Option<Personal> {
-        let (caller_row, sealed) = match Stored::read(bytes)? {
-            Stored::Sealed { caller_row, sealed } => (caller_row, sealed),
-            Stored::Clear(json) => return serde_json::from_slice(json).ok(),
-        };
+        let (caller_row, sealed) = vault::sealed_for(bytes)?;
         let Some(salt) = callers::salt(self.connection, caller_row).ok()? else {
             return Some(Personal::erased());
         };

@@ -20,8 +20,6 @@ const DOMAIN: &[u8] = b"switchboard/vault/v1";
 /// The first byte of what is sealed under a caller's key.
 const VERSION: u8 = 1;
 const ROW_LEN: usize = 8;
-/// What personal data began with before it was sealed: a JSON object.
-const CLEAR: u8 = b'{';
 
 /// The random part of a caller's key.
 pub(super) type SaltBytes = [u8; 32];
@@ -80,34 +78,13 @@ impl Purpose<'_> {
     }
 }
 
-/// What a stored value is, before it is opened.
-pub(super) enum Stored<'a> {
-    /// Sealed under the key of the caller in this row.
-    Sealed {
-        /// The caller's row.
-        caller_row: i64,
-        /// Nonce, ciphertext and tag.
-        sealed: &'a [u8],
-    },
-    /// Written before personal data was sealed.
-    Clear(&'a [u8]),
-}
-
-impl<'a> Stored<'a> {
-    /// Tells which it is; `None` where it is neither.
-    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
-        match bytes.split_first()? {
-            (&VERSION, rest) => {
-                let (row, sealed) = rest.split_first_chunk::<ROW_LEN>()?;
-                Some(Self::Sealed {
-                    caller_row: i64::from_be_bytes(*row),
-                    sealed,
-                })
-            }
-            (&CLEAR, _) => Some(Self::Clear(bytes)),
-            _ => None,
-        }
-    }
+/// The row of the caller for whom a stored value is sealed, and nonce, ciphertext and tag; `None` where it is no sealed value.
+pub(super) fn sealed_for(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let (&VERSION, rest) = bytes.split_first()? else {
+        return None;
+    };
+    let (row, sealed) = rest.split_first_chunk::<ROW_LEN>()?;
+    Some((i64::from_be_bytes(*row), sealed))
 }
 
 /// HKDF-SHA256 (RFC 5869) for one block of 32 bytes: extract, then expand.
@@ -199,7 +176,7 @@ impl Vault {
         Ok(sealed)
     }
 
-    /// Opens what [`Stored::read`] found sealed.
+    /// Opens what [`sealed_for`] found sealed.
     pub(super) fn open(
         key: &KeyBytes,
         caller_row: i64,
@@ -289,20 +266,13 @@ mod tests {
         created_at: 5,
     };
 
-    fn sealed_part(bytes: &[u8]) -> (i64, &[u8]) {
-        match Stored::read(bytes) {
-            Some(Stored::Sealed { caller_row, sealed }) => (caller_row, sealed),
-            Some(Stored::Clear(_)) | None => panic!("not sealed"),
-        }
-    }
-
     #[test]
     fn what_is_sealed_opens_with_the_same_key_for_the_same_purpose_only() {
         let vault = Vault::new(b"secret");
         let key = vault.caller_key(&[7; 32]);
         let bytes = vault.seal(&key, 9, PURPOSE, b"+4930123456").unwrap();
         assert_eq!(bytes.len(), 1 + 8 + 12 + 11 + 16);
-        let (row, sealed) = sealed_part(&bytes);
+        let (row, sealed) = sealed_for(&bytes).unwrap();
         assert_eq!(row, 9);
         let open = |vault: &Vault, salt: u8, row, purpose| {
             Vault::open(&vault.caller_key(&[salt; 32]), row, purpose, sealed)
@@ -343,26 +313,22 @@ mod tests {
         for n in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[n] ^= 1;
-            let opened = match Stored::read(&changed) {
-                Some(Stored::Sealed { caller_row, sealed }) => {
-                    Vault::open(&key, caller_row, PURPOSE, sealed)
-                }
-                Some(Stored::Clear(_)) | None => Err(SealError),
+            let opened = match sealed_for(&changed) {
+                Some((caller_row, sealed)) => Vault::open(&key, caller_row, PURPOSE, sealed),
+                None => Err(SealError),
             };
             assert_eq!(opened, Err(SealError), "byte {n}");
             let cut = &bytes[..n];
-            if let Some(Stored::Sealed { caller_row, sealed }) = Stored::read(cut) {
+            if let Some((caller_row, sealed)) = sealed_for(cut) {
                 assert_eq!(
                     Vault::open(&key, caller_row, PURPOSE, sealed),
                     Err(SealError)
                 );
             }
         }
-        assert!(matches!(
-            Stored::read(b"{\"caller\":1}"),
-            Some(Stored::Clear(_))
-        ));
-        assert!(Stored::read(b"").is_none());
+        for unsealed in [&b"{\"caller\":1}"[..], b""] {
+            assert!(sealed_for(unsealed).is_none(), "{unsealed:?}");
+        }
     }
 
     #[test]

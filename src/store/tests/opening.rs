@@ -105,6 +105,19 @@ fn what_is_no_database_of_ours_is_refused_and_left_alone() {
     assert!(
         matches!(newer, OpenError::Newer { found: 99, known } if i64::from(known) == newest_schema())
     );
+    for version in 2..=8 {
+        let development = refusal(&|home| {
+            home.stranger()
+                .execute_batch(&format!(
+                    "PRAGMA application_id = 1398227524; PRAGMA user_version = {version}; CREATE TABLE t (a)"
+                ))
+                .unwrap();
+        });
+        assert!(
+            matches!(&development, OpenError::Development { found, .. } if *found == version),
+            "{development:?}"
+        );
+    }
     let foreign = refusal(&|home| {
         home.stranger()
             .execute_batch("PRAGMA application_id = 7; CREATE TABLE t (a)")

@@ -16,6 +16,7 @@ enum Standing {
     ConfigIsDirectory,
     ExposedSecret,
     Newer,
+    Development,
     Foreign,
     ZeroBytes,
     Directory,
@@ -24,8 +25,8 @@ enum Standing {
 }
 
 use Standing::{
-    BrokenConfig, ConfigIsDirectory, Directory, ExposedSecret, Foreign, Junk, Newer, NoConfig,
-    StrayLog, Well, ZeroBytes,
+    BrokenConfig, ConfigIsDirectory, Development, Directory, ExposedSecret, Foreign, Junk, Newer,
+    NoConfig, StrayLog, Well, ZeroBytes,
 };
 
 impl Standing {
@@ -53,6 +54,13 @@ impl Standing {
             Newer => {
                 // Made by this program, then marked by a later one.
                 let stamp = "PRAGMA application_id = 0x53574244; PRAGMA user_version = 99; CREATE TABLE t (x);";
+                Connection::open(&database)
+                    .unwrap()
+                    .execute_batch(stamp)
+                    .unwrap();
+            }
+            Development => {
+                let stamp = "PRAGMA application_id = 0x53574244; PRAGMA user_version = 8; CREATE TABLE t (x);";
                 Connection::open(&database)
                     .unwrap()
                     .execute_batch(stamp)
@@ -133,6 +141,20 @@ const TABLE: &[(Standing, &[&str], i32, &[&str])] = &[
     (Newer, &["serve"], 78, &["switchboard.db", "99"]),
     (Newer, &["migrate"], 1, &["99"]),
     (Newer, &["doctor", "--offline"], 1, &["99"]),
+    (Development, &["serve"], 78, &["development version"]),
+    (Development, &["migrate"], 78, &["development version"]),
+    (
+        Development,
+        &["migrate", "status"],
+        78,
+        &["development version"],
+    ),
+    (
+        Development,
+        &["doctor", "--offline"],
+        1,
+        &["development version"],
+    ),
     (
         Foreign,
         &["serve"],

@@ -4,11 +4,18 @@
 //! for deadlines and durations). The monotonic side of the system clock is tokio's, so a test that pauses tokio's time
 //! pauses every deadline with it; a stopped clock shows on both sides what a test lets pass.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+
+/// The monotonic clock as the process first saw it, and what the machine says of it.
+static UPTIME: LazyLock<(Instant, Duration)> = LazyLock::new(|| {
+    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let uptime = Duration::try_from(uptime).unwrap_or_default();
+    (Clock::system().instant(), uptime)
+});
 
 /// Reads the wall clock and the monotonic clock. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +96,17 @@ impl Clock {
     /// Lets time pass inside a call; a test that pauses tokio's time skips it.
     pub async fn wait(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
+    }
+
+    /// How long the machine has been up, by the clock that [`Clock::instant`] reads: comparable between one process and the next, until the
+    /// machine is started anew.
+    pub fn uptime(&self) -> Duration {
+        let (instant, uptime) = *UPTIME;
+        let now = self.instant();
+        match now.checked_duration_since(instant) {
+            Some(passed) => uptime + passed,
+            None => uptime.saturating_sub(instant.saturating_duration_since(now)),
+        }
     }
 
     /// What the wall clock shows, showed or will show at an instant of the monotonic clock, as far as can be told now.

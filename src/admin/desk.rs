@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Progress, Refusal, Request};
 use crate::braze::Braze;
+use crate::flow::Claims;
 use crate::phone::Caller;
 use crate::store::{PruneError, Pruner, Store};
 use crate::twilio::{Edge, Rejected};
@@ -21,6 +22,8 @@ pub struct Desk {
     pub pruner: Pruner,
     /// Remembers profiles of callers.
     pub braze: Braze,
+    /// Remembers calls that go on.
+    pub claims: Claims,
 }
 
 impl Desk {
@@ -49,6 +52,7 @@ impl Desk {
     async fn erase(&self, caller: &str) -> Result<serde_json::Value, Refusal> {
         let caller = Caller::classify(caller);
         let forget = async || {
+            self.claims.forget_caller(&caller);
             if let Some(number) = caller.number() {
                 self.braze.invalidate(number).await;
             }

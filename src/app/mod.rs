@@ -242,6 +242,7 @@ pub async fn start_with(
         edge: parts.edge.clone(),
         pruner: running.pruner.clone(),
         braze: braze.clone(),
+        claims: parts.status_reports.claims.clone(),
     };
     admin::start(lifecycle, &config.storage.path, desk);
     let canary = parts.canary.clone();
@@ -326,6 +327,7 @@ impl Running {
     pub async fn close(self) {
         let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped);
         self.parts.recorder.note(stopped).await;
+        self.parts.holds.incidents.announce_rest().await;
         self.parts.holds.incidents.persist(&self.store).await;
         jobs::profiles::persist(&self.store, &self.braze).await;
         self.notary.sign(true).await;
@@ -540,7 +542,7 @@ fn parts(
     let recorder = Recorder::new(store.clone()).seen_by(witness.clone());
     let policies = Policies::new(settings::policy(config));
     let policies_in_force = policies.clone();
-    let claims = Claims::new(store.clone());
+    let claims = Claims::new(clock.clone(), store.clone());
     let hand_off = HandOff::new(clock.clone(), fleet.clone(), recorder.clone());
     let waiting = Waiting::default();
     let incidents = Incidents::new(

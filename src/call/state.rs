@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{DialReport, Disposition, EndReason, Found, LegReport, LegStatus, Status};
+use super::{DialReport, Disposition, EndReason, Found, LegReport, LegStatus, Stamp, Status};
 use crate::routing::DialerId;
 
 /// Identifies a call: Twilio's CallSid of the caller's leg, or an id of ours for the JSON door. Also names a leg.
@@ -69,7 +68,7 @@ pub enum Target {
 #[serde(rename_all = "snake_case", tag = "is")]
 enum Phase {
     Routing,
-    Held { since: Timestamp, round: u32 },
+    Held { since: Stamp, round: u32 },
     Dialing { target: Target, bridged: bool },
     Ended { disposition: Disposition },
 }
@@ -228,7 +227,7 @@ impl CallState {
     }
 
     /// The caller waits for a dialer; `now` counts only where the wait begins.
-    pub fn held(self, now: Timestamp) -> Self {
+    pub fn held(self, now: Stamp) -> Self {
         let (since, round) = match self.phase {
             Phase::Held { since, round } => (since, round + 1),
             Phase::Routing | Phase::Dialing { .. } | Phase::Ended { .. } => (now, 1),
@@ -240,7 +239,7 @@ impl CallState {
     }
 
     /// Since when the caller waits, and in which round of the hold loop, from 1.
-    pub fn waiting(&self) -> Option<(Timestamp, u32)> {
+    pub fn waiting(&self) -> Option<(Stamp, u32)> {
         match self.phase {
             Phase::Held { since, round } => Some((since, round)),
             Phase::Routing | Phase::Dialing { .. } | Phase::Ended { .. } => None,
@@ -380,6 +379,8 @@ impl CallState {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn plan() -> Vec<DialerId> {
@@ -529,7 +530,10 @@ mod tests {
 
     #[test]
     fn a_held_call_keeps_the_time_its_wait_began() {
-        let at = |s| Timestamp::from_second(s).unwrap();
+        let at = |s: u64| Stamp {
+            at: Timestamp::UNIX_EPOCH,
+            uptime_ms: s * 1_000,
+        };
         let held = CallState::routing(Vec::new()).held(at(10)).held(at(15));
         assert_eq!(
             (held.status(), held.waiting()),
@@ -591,7 +595,10 @@ mod tests {
         let completed = ended(EndReason::Completed);
         let (routing, held) = (
             CallState::routing(plan()),
-            CallState::routing(plan()).held(Timestamp::UNIX_EPOCH),
+            CallState::routing(plan()).held(Stamp {
+                at: Timestamp::UNIX_EPOCH,
+                uptime_ms: 0,
+            }),
         );
         let bridged = ringing()
             .leg_reported(&leg(LegStatus::Answered, true, 1))

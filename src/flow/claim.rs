@@ -1,14 +1,17 @@
 //! First sight of a webhook by exactly one worker, or the answer given before.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
+use super::live_calls::LiveCalls;
 use super::record::Recorded;
 use crate::call::CallId;
+use crate::clock::Clock;
+use crate::phone::Caller;
 use crate::store::{Store, StoredCall, StoredLeg};
 
 /// How long the store may take to say what it knows of a later webhook's call. Such a webhook has its whole budget for it: nobody is looked
@@ -22,11 +25,11 @@ const RECENT: usize = 4_096;
 /// update is lost. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Claims {
+    clock: Clock,
     store: Store,
     in_hand: Arc<Mutex<HashMap<CallId, Arc<AsyncMutex<()>>>>>,
     recent: Arc<Mutex<Recent>>,
-    /// Calls whose last record was not on disk when they were answered.
-    owing: Arc<Mutex<HashSet<CallId>>>,
+    live: Arc<Mutex<LiveCalls>>,
 }
 
 /// The answers of calls that arrived a moment ago, oldest first.
@@ -55,12 +58,13 @@ pub(super) struct InHand {
 
 impl Claims {
     /// Claims against the answers in `store`.
-    pub fn new(store: Store) -> Self {
+    pub fn new(clock: Clock, store: Store) -> Self {
         Self {
+            clock,
             store,
             in_hand: Arc::default(),
             recent: Arc::default(),
-            owing: Arc::default(),
+            live: Arc::default(),
         }
     }
 
@@ -92,10 +96,13 @@ impl Claims {
         }
     }
 
-    /// Claims a later webhook of a call: waits until no other is in hand, then asks the ledger whether `step` was answered before. A
-    /// ledger that cannot say counts as "no"; the log line says so.
+    /// Claims a later webhook of a call: waits until no other is in hand, then asks whether `step` was answered before: the memory where
+    /// the answer is not on disk yet, else the ledger. A ledger that cannot say counts as "no"; the log line says so.
     pub(super) async fn claim(&self, call_id: &CallId, step: &str) -> Claim {
         let in_hand = self.take_in_hand(call_id).await;
+        if let Some(body) = self.live().unwritten(call_id, step) {
+            return Claim::Answered(body);
+        }
         match timeout(PATIENCE, self.store.answer(call_id, step)).await {
             Ok(Ok(Some(body))) => return Claim::Answered(body),
             Ok(Ok(None)) => {}
@@ -120,7 +127,8 @@ impl Claims {
             .ok()?
     }
 
-    /// The call as the store holds it. `None` where it holds none, or does not say so in time.
+    /// The call as it stands: from memory where its last record is not on disk yet, or where the store cannot give it back; else as the
+    /// store holds it. `None` where neither knows it.
     pub(super) async fn call(&self, call_id: &CallId) -> Option<StoredCall> {
         self.call_within(call_id, PATIENCE).await
     }
@@ -131,20 +139,28 @@ impl Claims {
         call_id: &CallId,
         patience: Duration,
     ) -> Option<StoredCall> {
-        match timeout(patience, self.store.call(call_id)).await {
-            Ok(Ok(call)) => call,
-            Ok(Err(error)) => {
-                tracing::error!(event = "call.unreadable", error = %error, "the store cannot give the call back");
-                None
-            }
-            Err(_) => {
-                tracing::error!(
-                    event = "call.unreadable",
-                    "the store takes too long to give the call back"
-                );
-                None
-            }
+        if let Some(call) = self.live().ahead(call_id) {
+            tracing::info!(
+                event = "call.from_memory",
+                "the last record of this call is not on disk yet; the call goes on from memory"
+            );
+            return Some(call);
         }
+        let why = match timeout(patience, self.store.call(call_id)).await {
+            Ok(Ok(Some(call))) => return Some(call),
+            Ok(Ok(None)) => {
+                self.live().forget(call_id);
+                return None;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it takes too long".to_owned(),
+        };
+        tracing::error!(
+            event = "call.unreadable",
+            error = why,
+            "the store cannot give the call back; what is in memory counts"
+        );
+        self.live().call(call_id)
     }
 
     /// The legs of a call as far as they were reported; none where the store does not say so in time.
@@ -155,35 +171,27 @@ impl Claims {
         }
     }
 
-    /// Notes what became of a call's last record: while it is late, what the store holds of the call is not the whole truth.
-    pub(super) fn note(&self, call_id: &CallId, recorded: Recorded) {
-        if recorded == Recorded::Late {
-            let mut owing = self.owing.lock().unwrap_or_else(PoisonError::into_inner);
-            if owing.len() >= RECENT {
-                // A disk that is late for so many is late for all; the log lines say so.
-                owing.clear();
-            }
-            owing.insert(call_id.clone());
-        }
+    /// Notes to what the call has come, what became of the record that says so, and what its webhook was answered, by its step. While the
+    /// record is late, what the store holds of the call is not the whole truth.
+    pub(super) fn note(&self, recorded: Recorded, call: StoredCall, answer: Option<(&str, &str)>) {
+        let now = self.clock.instant();
+        self.live().learn(recorded, call, answer, now);
     }
 
-    /// Waits for a late record of this call: the store writes in order, so that an empty submission behind it tells when it is on disk.
-    async fn settle(&self, call_id: &CallId) {
-        let owes = {
-            let mut owing = self.owing.lock().unwrap_or_else(PoisonError::into_inner);
-            owing.remove(call_id)
-        };
-        if owes
-            && !matches!(
-                timeout(PATIENCE, self.store.append(Vec::new())).await,
-                Ok(Ok(_))
-            )
-        {
-            tracing::warn!(
-                event = "call.late_record",
-                "the last record of this call is still not on disk; the call goes on by the one before"
-            );
-        }
+    /// When this process last had news of a call that goes on.
+    pub fn heard(&self, call_id: &CallId) -> Option<Instant> {
+        self.live().heard(call_id)
+    }
+
+    /// Keeps nothing of this caller in memory: what is on disk counts.
+    pub fn forget_caller(&self, caller: &Caller) {
+        self.live().forget_caller(caller);
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Recent::default();
+    }
+
+    fn live(&self) -> MutexGuard<'_, LiveCalls> {
+        // Nothing under this lock leaves the calls half-changed.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no other webhook of this call is in hand.
@@ -193,7 +201,6 @@ impl Claims {
             Arc::clone(in_hand.entry(call_id.clone()).or_default())
         };
         let guard = lock.lock_owned().await;
-        self.settle(call_id).await;
         InHand {
             claims: self.clone(),
             call_id: call_id.clone(),
@@ -217,5 +224,61 @@ impl Drop for InHand {
         {
             in_hand.remove(&self.call_id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Options, Vault};
+
+    fn id(n: usize) -> CallId {
+        CallId::parse(&format!("CA{n:032x}")).unwrap()
+    }
+
+    fn claims() -> (Claims, tempfile::TempDir) {
+        let home = tempfile::tempdir().unwrap();
+        let vault = Vault::new(b"a secret of thirty-two bytes or so");
+        let path = home.path().join("switchboard.db");
+        let store = Store::open(&Options::new(path, Clock::system(), vault)).unwrap();
+        (Claims::new(Clock::system(), store), home)
+    }
+
+    fn answered(claim: Claim) -> Option<String> {
+        match claim {
+            Claim::Answered(body) => Some(body),
+            Claim::Ours(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_arrival_gets_the_answer_of_a_moment_ago_and_no_more_than_4096_are_remembered() {
+        let (claims, _home) = claims();
+        for n in 0..=RECENT {
+            claims.remember(&id(n), &format!("<{n}/>"));
+        }
+        assert_eq!(answered(claims.claim_arrival(&id(0)).await), None);
+        let first_left = answered(claims.claim_arrival(&id(1)).await);
+        assert_eq!(first_left.as_deref(), Some("<1/>"));
+        let last = answered(claims.claim_arrival(&id(RECENT)).await);
+        assert_eq!(last, Some(format!("<{RECENT}/>")));
+        let recent = claims.recent.lock().unwrap();
+        assert_eq!((recent.answers.len(), recent.order.len()), (RECENT, RECENT));
+    }
+
+    #[tokio::test]
+    async fn webhooks_of_one_call_are_in_hand_one_after_another_and_leave_no_lock_behind() {
+        let (claims, _home) = claims();
+        let call = id(1);
+        let first = claims.take_in_hand(&call).await;
+        let mut second = Box::pin(claims.take_in_hand(&call));
+        assert!(futures_util::poll!(&mut second).is_pending());
+        let other = claims.take_in_hand(&id(2)).await;
+        assert_eq!(claims.in_hand.lock().unwrap().len(), 2);
+        drop(first);
+        let second = second.await;
+        assert_eq!(claims.in_hand.lock().unwrap().len(), 2, "still in hand");
+        drop((second, other));
+        assert!(claims.in_hand.lock().unwrap().is_empty());
     }
 }

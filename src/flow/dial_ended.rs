@@ -7,7 +7,7 @@ use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
 use super::record::{Recorder, call_after};
-use super::stopwatch::Stopwatch;
+use super::stopwatch::{Stopwatch, stamp};
 use crate::audit::{Event, Record};
 use crate::call::{AfterDial, CallState, DialReport, Disposition, EndReason, Status};
 use crate::clock::Clock;
@@ -79,13 +79,15 @@ impl DialEnds {
             .await;
         stopwatch.handoff_took(started);
         let body = words.response.to_xml();
+        let now = self.clock.now();
         let after = call_after(
             &stored,
             &words.state,
             words.reason,
-            self.clock.now(),
+            now,
             ended.report.duration_s,
         );
+        let known = stored.clone().moved_on(&after, now);
         tracing::info!(
             event = if after.status == Status::Ended {
                 "call.completed"
@@ -101,7 +103,7 @@ impl DialEnds {
             &stopwatch,
             (&ended.call_id, &caller),
             request_id,
-            step,
+            step.clone(),
             &body,
             after,
         ));
@@ -109,7 +111,7 @@ impl DialEnds {
             .recorder
             .append(records, stopwatch.for_the_record())
             .await;
-        self.claims.note(&ended.call_id, recorded);
+        self.claims.note(recorded, known, Some((&step, &body)));
         body
     }
 
@@ -226,7 +228,7 @@ impl DialEnds {
                 parties,
                 state,
                 stored.reason,
-                self.clock.now(),
+                stamp(&self.clock),
             ),
             HandoffResult::GiveUp | HandoffResult::Repeat => LastWords::nobody_left(
                 policy,

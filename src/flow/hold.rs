@@ -7,7 +7,7 @@ use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
 use super::record::{Recorder, call_after};
-use super::stopwatch::Stopwatch;
+use super::stopwatch::{Stopwatch, stamp};
 use super::waiting::{Turn, Waiting};
 use crate::audit::Record;
 use crate::call::Disposition;
@@ -89,13 +89,15 @@ impl Holds {
         self.waiting
             .follow(&held.call_id, &words.state, &wanted, stopwatch.now());
         let body = words.response.to_xml();
-        let after = call_after(&stored, &words.state, words.reason, self.clock.now(), None);
+        let now = self.clock.now();
+        let after = call_after(&stored, &words.state, words.reason, now, None);
+        let known = stored.clone().moved_on(&after, now);
         let caller = stored.personal.caller();
         records.push(words.record(
             &stopwatch,
             (&held.call_id, &caller),
             request_id,
-            step,
+            step.clone(),
             &body,
             after,
         ));
@@ -103,7 +105,7 @@ impl Holds {
             .recorder
             .append(records, stopwatch.for_the_record())
             .await;
-        self.claims.note(&held.call_id, recorded);
+        self.claims.note(recorded, known, Some((&step, &body)));
         body
     }
 
@@ -124,8 +126,7 @@ impl Holds {
             .run(&turn.plan, &note, stopwatch, Opening::KnownCall, Vec::new())
             .await;
         self.incidents
-            .learn(&stored.id, wanted, &turn.views, &handed)
-            .await;
+            .learn(&stored.id, wanted, &turn.views, &handed);
         let parties = Parties {
             caller: &caller,
             called: stored.personal.called.as_deref(),
@@ -156,7 +157,7 @@ impl Holds {
             parties,
             state,
             stored.reason,
-            self.clock.now(),
+            stamp(&self.clock),
         )
     }
 }

@@ -12,7 +12,7 @@ use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
 use super::record::{Recorded, Recorder};
-use super::stopwatch::Stopwatch;
+use super::stopwatch::{Stopwatch, stamp};
 use super::waiting::Waiting;
 use crate::audit::{CallAfter, CallDecided, Door, Event, Personal, Record};
 use crate::call::{CallId, CallState};
@@ -21,6 +21,7 @@ use crate::dialer::Fleet;
 use crate::lead::TierName;
 use crate::phone::Caller;
 use crate::routing::{self, Decision, DialerId};
+use crate::store::StoredCall;
 use crate::twilio::IncomingCall;
 
 /// The step name of a call's first answer.
@@ -146,8 +147,7 @@ impl Inbound {
         }
         let wanted = policy.ruleset.order(decision.rule.as_deref());
         self.incidents
-            .learn(&call.call_id, &wanted, &views, &handed)
-            .await;
+            .learn(&call.call_id, &wanted, &views, &handed);
         self.conclude(asked, &decision, &wanted, handed, &stopwatch)
             .await
     }
@@ -174,6 +174,9 @@ impl Inbound {
         report(&words, decision, stopwatch);
         let step = STEP.to_owned();
         let body = &words.response;
+        let now = stopwatch.time();
+        let begun = StoredCall::begun(call.call_id.clone(), personal(call), decision, now);
+        let known = begun.moved_on(&after, now);
         let answered = words.record(
             stopwatch,
             (&call.call_id, &call.caller),
@@ -192,7 +195,7 @@ impl Inbound {
         if recorded == Recorded::Repeat {
             return None;
         }
-        self.claims.note(&call.call_id, recorded);
+        self.claims.note(recorded, known, Some((STEP, body)));
         self.claims.remember(&call.call_id, &words.response);
         Some(words.response)
     }
@@ -213,7 +216,7 @@ impl Inbound {
                     caller: &call.caller,
                     called: call.called.as_deref(),
                 };
-                let (fleet, now) = (&self.fleet, self.clock.now());
+                let (fleet, now) = (&self.fleet, stamp(&self.clock));
                 let reason = decision.reason;
                 LastWords::after_handoff(policy, fleet, handed, parties, state, reason, now)
                     .worded(|response| response.to_xml())
@@ -256,13 +259,8 @@ impl Inbound {
             lookup_exchange: gathered.exchange,
             decision: decision.clone(),
         };
-        let personal = Personal {
-            caller: Some(call.caller.as_text().to_owned()),
-            called: call.called.clone(),
-            ..Personal::default()
-        };
         Record {
-            personal: Some(personal),
+            personal: Some(personal(call)),
             ..Record::of_call(
                 self.clock.now(),
                 &call.call_id,
@@ -278,6 +276,15 @@ struct Asked<'a> {
     call: &'a Arrival,
     policy: &'a Policy,
     request_id: &'a str,
+}
+
+/// What of the call identifies somebody.
+fn personal(call: &Arrival) -> Personal {
+    Personal {
+        caller: Some(call.caller.as_text().to_owned()),
+        called: call.called.clone(),
+        ..Personal::default()
+    }
 }
 
 fn repeated(body: String) -> String {

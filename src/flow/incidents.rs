@@ -4,12 +4,13 @@
 //! takes no records, the messages wait in memory as well, and are sent all the same.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
 use super::hand_off::{Handed, HandoffResult};
 use super::record::{Recorded, Recorder};
@@ -31,6 +32,8 @@ use crate::store::{MessageState, Store, StoreError, StoredMessage};
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Messages that wait in memory while the database takes no records.
 const IN_MEMORY: usize = 1_000;
+/// Notices that may wait to be written down: many more than there are incidents.
+const QUEUE: usize = 1_024;
 /// Calls that a restart looks back on.
 const CALLS_RESTORED: u32 = 5_000;
 /// All circuits have to be open for so long before it is said without a call.
@@ -50,6 +53,10 @@ pub struct Incidents {
 #[derive(Debug)]
 struct Shared {
     board: Mutex<Board>,
+    /// Notices on their way from the board to the record, in the order in which the board gave them: nobody who learns something waits for
+    /// the disk.
+    queue: mpsc::Sender<(Occasion, Notice)>,
+    queued: AsyncMutex<mpsc::Receiver<(Occasion, Notice)>>,
     telling: ArcSwap<Telling>,
     said: Mutex<Said>,
     unwritten: Mutex<VecDeque<StoredMessage>>,
@@ -88,9 +95,12 @@ impl Incidents {
         telling: Telling,
     ) -> Self {
         show(false);
+        let (queue, queued) = mpsc::channel(QUEUE);
         witness.traffic().set_window(telling.rules.window);
         let shared = Shared {
             board: Mutex::new(Board::new(telling.rules.repeat_every)),
+            queue,
+            queued: AsyncMutex::new(queued),
             telling: ArcSwap::from_pointee(telling),
             said: Mutex::default(),
             unwritten: Mutex::default(),
@@ -200,16 +210,14 @@ impl Incidents {
                 .clone_from(&said.certificate_refused);
         }
         let telling = self.shared.telling.load_full();
-        let (told, changed) = {
+        let changed = {
             let mut traffic = self.witness.traffic();
             traffic.keep_dialers(|dialer| signs.dialers.iter().any(|(known, _)| known == dialer));
             let mut board = self.board();
             let found = findings(&signs, &traffic, &telling.rules, now.instant, now.at);
-            (board.judge(found, now), board.take_changed())
+            self.enqueue(board.judge(found, now));
+            board.take_changed()
         };
-        for (occasion, notice) in told {
-            self.announce(occasion, notice).await;
-        }
         self.keep(changed, store).await;
         self.count();
     }
@@ -283,7 +291,7 @@ impl Incidents {
     }
 
     /// Learns from what a call came to that wanted one of these dialers and saw them so.
-    pub(super) async fn learn(
+    pub(super) fn learn(
         &self,
         call_id: &CallId,
         wanted: &[DialerId],
@@ -295,8 +303,8 @@ impl Incidents {
                 dialer,
                 certainty: Certainty::Confirmed,
                 ..
-            } => self.recovered(dialer).await,
-            HandoffResult::GiveUp => self.nobody_took(call_id, wanted, views, handed).await,
+            } => self.recovered(dialer),
+            HandoffResult::GiveUp => self.nobody_took(call_id, wanted, views, handed),
             // An unconfirmed dialer proves nothing; a repeat was learned from before.
             HandoffResult::Connect { .. } | HandoffResult::Repeat => {}
         }
@@ -304,7 +312,7 @@ impl Incidents {
 
     /// Learns what time has brought: circuits that let a trial through again, callers who are gone, dialers that are all down before
     /// anybody has called.
-    pub async fn look_around(&self, now: Instant) {
+    pub fn look_around(&self, now: Instant) {
         let views = self.fleet.views(now);
         self.waiting.observe(&views, now);
         let is_down = |view: &DialerView| !view.drained && view.breaker != BreakerView::Closed;
@@ -328,20 +336,18 @@ impl Incidents {
             .into_iter()
             .filter_map(|(dialer, why)| Some(format!("{dialer}: {}", why?)))
             .collect();
-        let struck = self.board().strike(
+        let mut board = self.board();
+        self.enqueue(board.strike(
             all_dialers_down(),
             causes.join("; "),
             &dialers,
             (0, Vec::new()),
             self.moment(),
-        );
-        if let Some((occasion, notice)) = struck {
-            self.announce(occasion, notice).await;
-        }
+        ));
     }
 
     /// A probe found this dialer well. Where callers wait, they prove it within seconds; where nobody does, the probe's word is taken.
-    pub async fn probed_well(&self, dialer: &DialerId) {
+    pub fn probed_well(&self, dialer: &DialerId) {
         if !self.is_routing_paused() || !self.waiting.is_empty() {
             return;
         }
@@ -349,11 +355,11 @@ impl Incidents {
         let takes_calls =
             |view: &DialerView| view.dialer == *dialer && routing::intake(view) == Intake::Calls;
         if views.iter().any(takes_calls) {
-            self.recovered(dialer).await;
+            self.recovered(dialer);
         }
     }
 
-    async fn nobody_took(
+    fn nobody_took(
         &self,
         call_id: &CallId,
         wanted: &[DialerId],
@@ -364,27 +370,63 @@ impl Incidents {
         let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
         let affected = waiting.saturating_add(u64::from(is_new));
         let topic = all_dialers_down();
-        let struck = {
-            let mut board = self.board();
-            if board.is_open(&topic) || is_their_turn_to_come(wanted, views) {
-                if is_new {
-                    board.affect(&topic, call_id);
-                }
-                return;
+        let mut board = self.board();
+        if board.is_open(&topic) || is_their_turn_to_come(wanted, views) {
+            if is_new {
+                board.affect(&topic, call_id);
             }
-            let calls = (affected, vec![call_id.clone()]);
-            let cause = cause(wanted, views, handed);
-            board.strike(topic, cause, wanted, calls, self.moment())
-        };
-        if let Some((occasion, notice)) = struck {
+            return;
+        }
+        let calls = (affected, vec![call_id.clone()]);
+        let cause = cause(wanted, views, handed);
+        self.enqueue(board.strike(topic, cause, wanted, calls, self.moment()));
+    }
+
+    fn recovered(&self, dialer: &DialerId) {
+        let now = self.moment();
+        let mut board = self.board();
+        self.enqueue(board.recovered(&all_dialers_down(), dialer, now));
+    }
+
+    /// Has notices written down, in this order. Whoever calls this holds the board, so that no other notice comes in between.
+    fn enqueue(&self, told: impl IntoIterator<Item = (Occasion, Notice)>) {
+        for told in told {
+            if let Err(refused) = self.shared.queue.try_send(told) {
+                let (occasion, notice) = refused.into_inner();
+                metrics::counter!("switchboard_notices_lost_total").increment(1);
+                tracing::error!(
+                    event = "alert.lost",
+                    occasion = occasion.as_str(),
+                    incident = notice.incident,
+                    cause = notice.cause,
+                    calls = notice.calls,
+                    "too many notices wait to be written down; this line is what remains of one"
+                );
+            }
+        }
+    }
+
+    /// Announces what is found, until the time is over.
+    pub async fn announce_until(&self, over: impl Future<Output = ()>) {
+        let mut queued = self.shared.queued.lock().await;
+        let mut over = pin!(over);
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = &mut over => return,
+                next = queued.recv() => next,
+            };
+            let Some((occasion, notice)) = next else {
+                return;
+            };
             self.announce(occasion, notice).await;
         }
     }
 
-    async fn recovered(&self, dialer: &DialerId) {
-        let now = self.moment();
-        let resolved = self.board().recovered(&all_dialers_down(), dialer, now);
-        if let Some((occasion, notice)) = resolved {
+    /// Announces what was found and not announced yet.
+    pub async fn announce_rest(&self) {
+        let mut queued = self.shared.queued.lock().await;
+        while let Ok((occasion, notice)) = queued.try_recv() {
             self.announce(occasion, notice).await;
         }
     }

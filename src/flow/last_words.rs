@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::hand_off::{Handed, HandoffResult};
 use super::policy::Policy;
 use super::stopwatch::Stopwatch;
 use crate::audit::{Answer, CallAfter, CallAnswered, Event, Personal, Record};
-use crate::call::{CallId, CallState, Disposition};
+use crate::call::{CallId, CallState, Disposition, Stamp};
 use crate::dialer::Dialer;
 use crate::handoff::Certainty;
 use crate::phone::Caller;
@@ -79,7 +77,7 @@ impl LastWords {
     }
 
     /// Nobody can take the call now: the caller waits, and the plan is tried again.
-    pub(super) fn hold(policy: &Policy, state: CallState, reason: Reason, now: Timestamp) -> Self {
+    pub(super) fn hold(policy: &Policy, state: CallState, reason: Reason, now: Stamp) -> Self {
         let state = state.held(now);
         Self {
             response: hold_response(policy, &state, answer::HOLD_PAUSE),
@@ -144,7 +142,7 @@ impl LastWords {
         parties: Parties<'_>,
         state: CallState,
         reason: Reason,
-        now: Timestamp,
+        now: Stamp,
     ) -> Self {
         if let HandoffResult::Connect {
             dialer,
@@ -172,12 +170,12 @@ impl LastWords {
         parties: Parties<'_>,
         state: CallState,
         reason: Reason,
-        now: Timestamp,
+        now: Stamp,
     ) -> Self {
         let waited = state
             .waiting()
-            .map_or(SignedDuration::ZERO, |(since, _)| now.duration_since(since));
-        if waited < SignedDuration::try_from(policy.max_hold).unwrap_or(SignedDuration::MAX) {
+            .map_or(Duration::ZERO, |(since, _)| since.until(now));
+        if waited < policy.max_hold {
             Self::hold(policy, state, reason, now)
         } else {
             Self::nobody_left(policy, parties, state, reason, Disposition::Goodbye)

@@ -14,6 +14,7 @@ mod inbound;
 mod incidents;
 mod json_door;
 mod last_words;
+mod live_calls;
 mod note;
 mod policy;
 mod reap;

@@ -103,12 +103,14 @@ impl Reaps {
         let ended_at = ended_at(&stored, found, now);
         let after = call_after(&stored, &state, stored.reason, ended_at, None);
         announce(call, found, &after);
+        let known = stored.moved_on(&after, now);
         let reaped = Event::CallReaped {
             found,
             after: Box::new(after),
         };
         let record = Record::of_call(now, call, reaped);
-        self.recorder.append(vec![record], PATIENCE).await;
+        let recorded = self.recorder.append(vec![record], PATIENCE).await;
+        self.claims.note(recorded, known, None);
         Looked::Closed(found)
     }
 }

@@ -6,9 +6,9 @@ use super::claim::Claims;
 use super::record::{Recorder, call_after};
 use super::waiting::Waiting;
 use crate::audit::{Event, Record};
-use crate::call::{CallState, LegReport, LegStatus, Status};
+use crate::call::{LegReport, LegStatus, Status};
 use crate::clock::Clock;
-use crate::store::{StoredCall, StoredLeg};
+use crate::store::StoredLeg;
 use crate::twilio::StatusReport;
 
 /// A status callback is not waited for by a caller, but Twilio's patience ends at 15 s.
@@ -52,21 +52,14 @@ impl StatusReports {
             self.waiting.leave(&status.call_id);
             tracing::info!(event = "call.completed", "the caller's leg has ended");
         }
-        let record = self.leg_reported(&stored, &state, status.report);
-        let recorded = self.recorder.append(vec![record], PATIENCE).await;
-        self.claims.note(&status.call_id, recorded);
-    }
-
-    fn leg_reported(&self, stored: &StoredCall, state: &CallState, report: LegReport) -> Record {
         let now = self.clock.now();
-        let after = Box::new(call_after(
-            stored,
-            state,
-            stored.reason,
-            now,
-            report.duration_s,
-        ));
-        Record::of_call(now, &stored.id, Event::LegReported { report, after })
+        let report = status.report;
+        let after = call_after(&stored, &state, stored.reason, now, report.duration_s);
+        let known = stored.moved_on(&after, now);
+        let after = Box::new(after);
+        let record = Record::of_call(now, &known.id, Event::LegReported { report, after });
+        let recorded = self.recorder.append(vec![record], PATIENCE).await;
+        self.claims.note(recorded, known, None);
     }
 }
 

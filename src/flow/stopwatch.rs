@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::audit::Stages;
+use crate::call::Stamp;
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 
@@ -74,6 +75,14 @@ impl Stopwatch {
 
     pub(super) fn within_budget(&self) -> bool {
         self.elapsed() <= self.budget
+    }
+}
+
+/// Now, on both clocks of the machine.
+pub(super) fn stamp(clock: &Clock) -> Stamp {
+    Stamp {
+        at: clock.now(),
+        uptime_ms: u64::try_from(clock.uptime().as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -7,9 +7,7 @@ mod line;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use jiff::Timestamp;
-
-use crate::call::{CallId, CallState};
+use crate::call::{CallId, CallState, Stamp};
 use crate::routing::{DialerId, DialerView};
 
 use line::Line;
@@ -26,7 +24,7 @@ impl Waiting {
     }
 
     /// Puts a caller back in line who waits since before the process began. What the dialers make of that is to be found out slowly.
-    pub fn restore(&self, call_id: &CallId, since: Timestamp, wanted: &[DialerId], now: Instant) {
+    pub fn restore(&self, call_id: &CallId, since: Stamp, wanted: &[DialerId], now: Instant) {
         self.change(|line| line.restore(call_id, since, wanted, now));
     }
 
@@ -59,7 +57,7 @@ impl Waiting {
     pub(super) fn take_turn(
         &self,
         call_id: &CallId,
-        since: Timestamp,
+        since: Stamp,
         wanted: &[DialerId],
         views: Vec<DialerView>,
         now: Instant,

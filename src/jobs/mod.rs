@@ -54,6 +54,11 @@ pub fn start(
             clock.clone(),
         ),
     );
+    let draining = lifecycle.draining();
+    let announcing = incidents.clone();
+    lifecycle.spawn("announce", async move {
+        announcing.announce_until(draining.cancelled()).await;
+    });
     deliver::start(lifecycle, delivery);
     let draining = lifecycle.draining();
     let worker = braze.clone();

@@ -38,7 +38,7 @@ pub(super) async fn run(
                     .spawn_transient("probe", probe(dialer, fleet, recorder, incidents, clock));
             }
         }
-        incidents.look_around(now).await;
+        incidents.look_around(now);
         for change in braze.take_transitions() {
             record(
                 &recorder,
@@ -75,7 +75,7 @@ async fn probe(
         record(&recorder, &clock, change).await;
     }
     if found.health == Health::Healthy {
-        incidents.probed_well(dialer.id()).await;
+        incidents.probed_well(dialer.id());
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use crate::call::CallId;
@@ -22,7 +22,7 @@ const MOST_REQUESTS: usize = 25;
 /// So many silent calls are looked at in one round.
 const MOST_CALLS: u32 = 20_000;
 /// A call of which nothing can be learned is over after this: Twilio's own limit for a dial.
-const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(4);
+const GIVE_UP_AFTER: Duration = Duration::from_hours(4);
 /// However long Twilio wants to be left alone, it is asked again after this.
 const LONGEST_REST: Duration = Duration::from_mins(15);
 /// After one failure; doubles with each that follows.
@@ -37,7 +37,7 @@ pub struct Reaper {
     reaps: Reaps,
     clock: Clock,
     /// In milliseconds; a reload may change it.
-    reconcile_after: Arc<AtomicI64>,
+    reconcile_after: Arc<AtomicU64>,
     /// Whatever made Twilio unreachable may be over.
     is_reconfigured: Arc<AtomicBool>,
     memory: Arc<Mutex<Memory>>,
@@ -57,7 +57,7 @@ pub struct Round {
 impl Reaper {
     /// A reaper that begins now: calls older than this are looked up at once.
     pub fn new(store: Store, reaps: Reaps, clock: Clock, reconcile_after: Duration) -> Self {
-        let memory = Memory::starting(clock.now());
+        let memory = Memory::starting(clock.instant(), clock.now());
         let reaper = Self {
             store,
             reaps,
@@ -77,7 +77,7 @@ impl Reaper {
     }
 
     fn keep_reconcile_after(&self, duration: Duration) {
-        let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.reconcile_after.store(ms, Ordering::Relaxed);
     }
 
@@ -87,13 +87,13 @@ impl Reaper {
         if self.is_reconfigured.swap(false, Ordering::Relaxed) {
             memory.pace = Pace::default();
         }
-        let patience = SignedDuration::from_millis(self.reconcile_after.load(Ordering::Relaxed));
-        let now = self.clock.now();
+        let patience = Duration::from_millis(self.reconcile_after.load(Ordering::Relaxed));
         let mut round = Round::default();
-        let before = memory.silent_before(now, patience);
-        match self.store.silent_calls(before, MOST_CALLS).await {
-            Ok(silent) => {
-                for (call, last_news) in memory.due(silent, now, patience) {
+        match self.store.silent_calls(Timestamp::MAX, MOST_CALLS).await {
+            Ok(in_progress) => {
+                let now = self.clock.instant();
+                let heard = |call: &CallId| self.reaps.claims.heard(call);
+                for (call, last_news) in memory.due(in_progress, heard, now, patience) {
                     self.visit(&mut memory, &mut round, &call, last_news, patience)
                         .await;
                 }
@@ -112,18 +112,19 @@ impl Reaper {
         round: &mut Round,
         call: &CallId,
         last_news: Timestamp,
-        patience: SignedDuration,
+        patience: Duration,
     ) {
-        let now = self.clock.now();
+        let now = self.clock.instant();
         let may_ask = round.asked < MOST_REQUESTS && !memory.pace.is_resting(now);
         let mut looked = if may_ask {
             memory.tried(call, now);
-            let is_silent = now.duration_since(last_news) >= patience;
+            // Only what this process has waited for counts: the wall clock may have been set.
+            let is_silent = memory.waited_for(call, now) >= patience;
             self.reaps.look(call, last_news, is_silent).await
         } else {
             Looked::AskLater { retry_after: None }
         };
-        let now = self.clock.now();
+        let now = self.clock.instant();
         if may_ask && looked != Looked::CannotAsk {
             round.asked += 1;
             memory
@@ -168,93 +169,98 @@ pub async fn run(lifecycle: Lifecycle, reaper: Reaper) {
     }
 }
 
-/// What is known of the silent calls beside what the store says, and how Twilio has answered lately.
+/// What is known of the calls in progress beside what the store says, and how Twilio has answered lately. By the monotonic clock; the wall
+/// clock counts only for what was before the start.
 #[derive(Debug)]
 struct Memory {
+    started: Instant,
     started_at: Timestamp,
     looks: HashMap<CallId, Look>,
     pace: Pace,
 }
 
 /// The looks at one call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Look {
-    tried: Timestamp,
+    /// The last news that this process had of it; `None` where it had none.
+    heard: Option<Instant>,
+    tried: Option<Instant>,
     /// The last look that needs no other for a while.
-    settled: Option<Timestamp>,
+    settled: Option<Instant>,
     /// The last time Twilio said that the call goes on.
-    going: Option<Timestamp>,
+    going: Option<Instant>,
 }
 
 impl Memory {
-    fn starting(now: Timestamp) -> Self {
+    fn starting(started: Instant, started_at: Timestamp) -> Self {
         Self {
-            started_at: now,
+            started,
+            started_at,
             looks: HashMap::new(),
             pace: Pace::default(),
         }
     }
 
-    /// Calls without news since then may be due.
-    fn silent_before(&self, now: Timestamp, patience: SignedDuration) -> Timestamp {
-        let silent = now.checked_sub(patience).unwrap_or(Timestamp::MIN);
-        // A millisecond, so that a silence of exactly that long is one.
-        let silent = silent
-            .checked_add(SignedDuration::from_millis(1))
-            .unwrap_or(silent);
-        silent.max(self.started_at)
-    }
-
-    /// The calls whose turn it is: those that were not tried for the longest time first, so that none of them stands in the way.
+    /// The calls whose turn it is, of those in progress: all of which this process has heard nothing, and those that are silent; those that
+    /// were not tried for the longest time first, so that none of them stands in the way.
     fn due(
         &mut self,
-        silent: Vec<(CallId, Timestamp)>,
-        now: Timestamp,
-        patience: SignedDuration,
+        in_progress: Vec<(CallId, Timestamp)>,
+        heard: impl Fn(&CallId) -> Option<Instant>,
+        now: Instant,
+        patience: Duration,
     ) -> Vec<(CallId, Timestamp)> {
-        let known: HashMap<&CallId, Timestamp> = silent.iter().map(|(id, at)| (id, *at)).collect();
-        self.looks.retain(|call, _| known.contains_key(call));
-        let mut due = silent;
-        due.retain(|(call, last_news)| {
-            let settled = self.looks.get(call).and_then(|look| look.settled);
-            match settled {
-                None => *last_news < self.started_at || now.duration_since(*last_news) >= patience,
-                Some(at) => now.duration_since(at.max(*last_news)) >= patience,
-            }
+        let mut former = std::mem::take(&mut self.looks);
+        let mut due = in_progress;
+        due.retain(|(call, _)| {
+            let former = former.remove(call).unwrap_or_default();
+            let look = Look {
+                heard: heard(call).or(former.heard),
+                ..former
+            };
+            self.looks.insert(call.clone(), look);
+            let since = look.settled.max(look.heard);
+            since.is_none_or(|since| now.saturating_duration_since(since) >= patience)
         });
         due.sort_by_key(|(call, last_news)| {
-            let tried = self.looks.get(call).map(|look| look.tried);
+            let tried = self.looks.get(call).and_then(|look| look.tried);
             (tried, *last_news)
         });
         due
     }
 
-    fn look(&mut self, call: &CallId, now: Timestamp) -> &mut Look {
-        self.looks.entry(call.clone()).or_insert(Look {
-            tried: now,
-            settled: None,
-            going: None,
-        })
+    fn look(&mut self, call: &CallId) -> &mut Look {
+        self.looks.entry(call.clone()).or_default()
     }
 
-    fn tried(&mut self, call: &CallId, now: Timestamp) {
-        self.look(call, now).tried = now;
+    fn tried(&mut self, call: &CallId, now: Instant) {
+        self.look(call).tried = Some(now);
     }
 
-    fn answered(&mut self, call: &CallId, now: Timestamp) {
-        let look = self.look(call, now);
+    fn answered(&mut self, call: &CallId, now: Instant) {
+        let look = self.look(call);
         look.settled = Some(now);
         look.going = Some(now);
     }
 
-    fn unclear(&mut self, call: &CallId, now: Timestamp) {
-        self.look(call, now).settled = Some(now);
+    fn unclear(&mut self, call: &CallId, now: Instant) {
+        self.look(call).settled = Some(now);
     }
 
-    /// For how long nobody has said anything of the call.
-    fn silence(&self, call: &CallId, last_news: Timestamp, now: Timestamp) -> SignedDuration {
-        let going = self.looks.get(call).and_then(|look| look.going);
-        now.duration_since(going.map_or(last_news, |at| at.max(last_news)))
+    /// For how long this process has waited for news of the call.
+    fn waited_for(&self, call: &CallId, now: Instant) -> Duration {
+        let heard = self.looks.get(call).and_then(|look| look.heard);
+        now.saturating_duration_since(heard.unwrap_or(self.started))
+    }
+
+    /// For how long nobody has said anything of the call; of the time before the start, the wall clock tells.
+    fn silence(&self, call: &CallId, last_news: Timestamp, now: Instant) -> Duration {
+        let look = self.looks.get(call).copied().unwrap_or_default();
+        if let Some(since) = look.going.max(look.heard) {
+            return now.saturating_duration_since(since);
+        }
+        let before = self.started_at.duration_since(last_news);
+        now.saturating_duration_since(self.started) + Duration::try_from(before).unwrap_or_default()
     }
 }
 
@@ -262,12 +268,12 @@ impl Memory {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pace {
     n_failures: u32,
-    failing_since: Option<Timestamp>,
-    resume_at: Option<Timestamp>,
+    failing_since: Option<Instant>,
+    resume_at: Option<Instant>,
 }
 
 impl Pace {
-    fn learn(&mut self, looked: &Looked, now: Timestamp, random: u64) {
+    fn learn(&mut self, looked: &Looked, now: Instant, random: u64) {
         let Looked::AskLater { retry_after } = looked else {
             *self = Self::default();
             return;
@@ -277,78 +283,100 @@ impl Pace {
         let backoff = Backoff::try_new(SHORTEST_BACKOFF, LONGEST_BACKOFF)
             .map_or(LONGEST_BACKOFF, |b| b.delay(self.n_failures, random));
         let rest = backoff.max(retry_after.unwrap_or_default().min(LONGEST_REST));
-        self.resume_at = Some(now.checked_add(rest).unwrap_or(now));
+        self.resume_at = Some(now + rest);
     }
 
-    /// A clock that was set back does not prolong a rest.
-    fn is_resting(&self, now: Timestamp) -> bool {
-        self.resume_at.is_some_and(|at| {
-            let left = at.duration_since(now);
-            left.is_positive() && left <= SignedDuration::try_from(LONGEST_REST).unwrap_or_default()
-        })
+    fn is_resting(&self, now: Instant) -> bool {
+        self.resume_at.is_some_and(|at| now < at)
     }
 
     /// Twilio has not answered for so long that waiting for it is no use.
-    fn is_failing(&self, now: Timestamp, patience: SignedDuration) -> bool {
+    fn is_failing(&self, now: Instant, patience: Duration) -> bool {
         self.failing_since
-            .is_some_and(|since| now.duration_since(since) >= patience)
+            .is_some_and(|since| now.saturating_duration_since(since) >= patience)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    const PATIENCE: SignedDuration = SignedDuration::from_mins(5);
+    const PATIENCE: Duration = Duration::from_mins(5);
 
-    fn at(seconds: i64) -> Timestamp {
+    static START: LazyLock<Instant> = LazyLock::new(|| Clock::system().instant());
+
+    fn at(seconds: u64) -> Instant {
+        *START + Duration::from_secs(seconds)
+    }
+
+    fn wall(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + seconds).unwrap()
     }
 
-    fn id(n: u32) -> CallId {
-        CallId::parse(&format!("CA{n}")).unwrap()
+    fn starting() -> Memory {
+        Memory::starting(at(0), wall(0))
     }
 
-    fn due(memory: &mut Memory, silent: &[(u32, i64)], now: i64) -> Vec<CallId> {
-        let silent = silent.iter().map(|(n, s)| (id(*n), at(*s))).collect();
-        let due = memory.due(silent, at(now), PATIENCE);
+    fn id(n: u32) -> CallId {
+        CallId::parse(&format!("CA{n:032x}")).unwrap()
+    }
+
+    /// Of these calls, with the second at which each was last heard of, where it was, those that are due.
+    fn due(memory: &mut Memory, calls: &[(u32, Option<u64>)], now: u64) -> Vec<CallId> {
+        let in_progress = calls.iter().map(|(n, _)| (id(*n), wall(0))).collect();
+        let heard = |call: &CallId| {
+            let known = calls.iter().find(|(n, _)| id(*n) == *call);
+            known.and_then(|(_, heard)| heard.map(at))
+        };
+        let due = memory.due(in_progress, heard, at(now), PATIENCE);
         due.into_iter().map(|(call, _)| call).collect()
     }
 
     #[test]
     fn at_start_every_call_of_before_is_due_and_later_the_silent_ones() {
-        let mut memory = Memory::starting(at(0));
-        assert_eq!(memory.silent_before(at(1), PATIENCE), at(0));
-        assert!(memory.silent_before(at(400), PATIENCE) > at(100));
-        let silent = [(1, -1), (2, 0), (3, 1)];
-        assert_eq!(due(&mut memory, &silent, 1), [id(1)]);
-        assert_eq!(due(&mut memory, &silent, 300), [id(1), id(2)]);
-        assert_eq!(due(&mut memory, &silent, 301), [id(1), id(2), id(3)]);
+        let mut memory = starting();
+        let calls = [(1, None), (2, Some(0)), (3, Some(1))];
+        assert_eq!(due(&mut memory, &calls, 1), [id(1)]);
+        assert_eq!(due(&mut memory, &calls, 300), [id(1), id(2)]);
+        assert_eq!(due(&mut memory, &calls, 301), [id(1), id(2), id(3)]);
     }
 
     #[test]
     fn a_call_that_goes_on_is_due_again_after_the_same_time_and_news_count() {
-        let mut memory = Memory::starting(at(0));
+        let mut memory = starting();
         memory.answered(&id(1), at(400));
-        assert!(due(&mut memory, &[(1, 50)], 699).is_empty());
-        assert_eq!(due(&mut memory, &[(1, 50)], 700), [id(1)]);
-        assert!(due(&mut memory, &[(1, 600)], 700).is_empty());
-        assert_eq!(memory.silence(&id(1), at(50), at(700)).as_secs(), 300);
-        assert_eq!(memory.silence(&id(1), at(600), at(700)).as_secs(), 100);
+        assert!(due(&mut memory, &[(1, Some(50))], 699).is_empty());
+        assert_eq!(due(&mut memory, &[(1, Some(50))], 700), [id(1)]);
+        assert_eq!(memory.silence(&id(1), wall(50), at(700)).as_secs(), 300);
+        assert!(due(&mut memory, &[(1, Some(600))], 700).is_empty());
+        assert_eq!(memory.silence(&id(1), wall(600), at(700)).as_secs(), 100);
+    }
+
+    #[test]
+    fn the_silence_of_a_call_of_before_is_told_by_the_wall_clock_up_to_the_start_and_never_negative()
+     {
+        let mut memory = starting();
+        assert_eq!(due(&mut memory, &[(1, None)], 10), [id(1)]);
+        let silence = |news| memory.silence(&id(1), wall(news), at(10)).as_secs();
+        assert_eq!((silence(-90), silence(3_600)), (100, 10));
+        let waited = memory.waited_for(&id(1), at(10));
+        assert_eq!(waited.as_secs(), 10, "what this process has waited");
     }
 
     #[test]
     fn a_call_that_was_tried_in_vain_stands_in_nobodys_way() {
-        let mut memory = Memory::starting(at(0));
+        let mut memory = starting();
         memory.tried(&id(1), at(400));
-        let silent = [(1, 10), (2, 20), (3, 30)];
+        let silent = [(1, Some(10)), (2, Some(20)), (3, Some(30))];
         assert_eq!(due(&mut memory, &silent, 401), [id(2), id(3), id(1)]);
-        assert_eq!(memory.silence(&id(1), at(10), at(401)).as_secs(), 391);
+        assert_eq!(memory.silence(&id(1), wall(10), at(401)).as_secs(), 391);
     }
 
     #[test]
-    fn a_call_that_is_not_silent_any_more_is_forgotten() {
-        let mut memory = Memory::starting(at(0));
+    fn a_call_that_is_over_is_forgotten() {
+        let mut memory = starting();
         memory.answered(&id(1), at(400));
         assert!(due(&mut memory, &[], 401).is_empty());
         assert!(memory.looks.is_empty());
@@ -375,8 +403,6 @@ mod tests {
         }
         assert!(!pace.is_failing(at(299), PATIENCE));
         assert!(pace.is_failing(at(300), PATIENCE));
-        // The clock was set back by a day.
-        assert!(!pace.is_resting(at(-86_400)));
         pace.learn(&Looked::StillGoing, at(300), 0);
         assert_eq!(pace, Pace::default());
     }

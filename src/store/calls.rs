@@ -13,7 +13,7 @@ use super::{StoreError, answers, column, legs};
 use crate::audit::{CallAfter, CallDecided, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, Status};
 use crate::lead::{LeadScore, TierName};
-use crate::routing::{DialerId, Reason, RoutePlan, RulesetVersion};
+use crate::routing::{Decision, DialerId, Reason, RoutePlan, RulesetVersion};
 
 /// A call as the database knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +56,51 @@ pub struct StoredCall {
     pub state: CallState,
     /// When something last happened to it.
     pub updated_at: Timestamp,
+}
+
+impl StoredCall {
+    /// The call as its decision opens it.
+    pub fn begun(id: CallId, personal: Personal, decision: &Decision, at: Timestamp) -> Self {
+        Self {
+            id,
+            personal,
+            status: Status::Routing,
+            disposition: None,
+            reason: decision.reason,
+            tier: decision.tier.clone(),
+            score: decision.score,
+            rule: decision.rule.clone(),
+            ruleset: decision.ruleset.clone(),
+            dialer: None,
+            failed_over: false,
+            held: false,
+            started_at: at,
+            answered_at: None,
+            ended_at: None,
+            routing_ms: None,
+            plan: decision.plan.clone(),
+            state: CallState::routing(decision.plan.dialers.clone()),
+            updated_at: at,
+        }
+    }
+
+    /// The call once a record of `at` has moved it on.
+    pub fn moved_on(self, after: &CallAfter, at: Timestamp) -> Self {
+        Self {
+            status: after.status,
+            disposition: after.disposition,
+            reason: after.reason,
+            dialer: after.dialer.clone(),
+            failed_over: after.failed_over,
+            held: after.held,
+            answered_at: after.answered_at,
+            ended_at: after.ended_at,
+            routing_ms: after.routing_ms,
+            state: after.state.clone(),
+            updated_at: at,
+            ..self
+        }
+    }
 }
 
 /// The row of a call that begins.

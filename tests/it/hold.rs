@@ -6,11 +6,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use switchboard::alert::{IncidentKind, Notice};
 use switchboard::audit::{Event, Kind};
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
+use switchboard::routing::DialerId;
 use switchboard::simulator::faults::{Fault, Route};
 use switchboard::store::{StoredCall, StoredRecord};
 use tokio::task::JoinSet;
@@ -164,6 +165,21 @@ impl Scene {
         };
         records.iter().filter_map(notice).collect()
     }
+
+    /// The same, once there are so many: they are written down beside the calls that opened and resolved them.
+    async fn incidents_when(&self, n: usize) -> Vec<(Kind, Notice)> {
+        let recorded = timeout(Duration::from_mins(1), async {
+            let mut commits = self.world.running().store.watch_commits();
+            loop {
+                let incidents = self.incidents().await;
+                if incidents.len() >= n {
+                    return incidents;
+                }
+                commits.recv().await.ok();
+            }
+        });
+        recorded.await.unwrap()
+    }
 }
 
 /// Callers who do as they are told, in phone time.
@@ -291,7 +307,7 @@ async fn both_dialers_down_for_a_minute_under_20_calls_a_second() {
     assert_eq!(served, expected, "all who stayed are served");
     assert_on_the_ramp(&callers);
 
-    let incidents = scene.incidents().await;
+    let incidents = scene.incidents_when(2).await;
     let [
         (Kind::IncidentOpened, opened),
         (Kind::IncidentResolved, resolved),
@@ -349,14 +365,12 @@ async fn the_first_caller_whom_nobody_takes_opens_an_incident_and_the_first_take
     let scene = Scene::with_last_resort().await;
     scene.break_both();
     assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
-    let incidents = scene.incidents().await;
+    let incidents = scene.incidents_when(1).await;
     assert!(
         matches!(&incidents[..], [(Kind::IncidentOpened, opened)] if opened.dialers.len() == 2),
         "{incidents:?}"
     );
     assert!(matches!(scene.arrive(1).await, Heard::Held { .. }));
-    assert_eq!(scene.incidents().await.len(), 1);
-
     scene.repair_both();
     scene.clock.advance(Duration::from_secs(20));
     assert!(
@@ -365,8 +379,10 @@ async fn the_first_caller_whom_nobody_takes_opens_an_incident_and_the_first_take
             .await
             .is_a_dialer()
     );
-    let incidents = scene.incidents().await;
-    let (kind, resolved) = incidents.last().unwrap();
+    let incidents = scene.incidents_when(2).await;
+    let [_, (kind, resolved)] = &incidents[..] else {
+        panic!("{incidents:?}");
+    };
     assert_eq!(*kind, Kind::IncidentResolved);
     assert_eq!((resolved.lasted_ms, resolved.calls), (Some(20_000), 2));
 }
@@ -393,7 +409,6 @@ async fn a_call_that_arrives_does_not_pass_those_who_wait() {
     let decided: serde_json::Value = serde_json::from_str(&records[0].detail).unwrap();
     let skipped = decided["decision"]["plan"]["skipped"].clone();
     assert_eq!(skipped[0]["reason"], "callers_first", "{skipped}");
-    assert_eq!(scene.incidents().await.len(), 1, "nothing new is wrong");
     callers.play_until(60_000).await;
     assert_eq!(callers.order().len(), 4);
     assert!(
@@ -401,6 +416,11 @@ async fn a_call_that_arrives_does_not_pass_those_who_wait() {
             .post(9, "/webhooks/twilio/hold?n=1")
             .await
             .is_a_dialer()
+    );
+    assert_eq!(
+        scene.incidents_when(2).await.len(),
+        2,
+        "nothing new is wrong"
     );
 }
 
@@ -521,7 +541,7 @@ async fn a_restart_while_callers_are_held_loses_neither_their_order_nor_the_inci
             .await
             .is_a_dialer()
     );
-    let incidents = scene.incidents().await;
+    let incidents = scene.incidents_when(2).await;
     let [(_, opened), (Kind::IncidentResolved, resolved)] = &incidents[..] else {
         panic!("{incidents:?}");
     };
@@ -546,19 +566,140 @@ async fn a_probe_resolves_the_incident_when_nobody_waits_any_more() {
         faults.standing(Fault::status(503));
     }
     assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
-    assert_eq!(scene.incidents().await.len(), 1);
+    scene.incidents_when(1).await;
     scene.hang_up(0).await;
     scene.repair_both();
-    let resolved = timeout(Duration::from_secs(20), async {
-        loop {
-            let store = &scene.world.running().store;
-            let seen = store.health().last_commit;
-            if let Some(resolved) = scene.incidents().await.get(1) {
-                return resolved.clone();
-            }
-            store.health_when(|health| health.last_commit != seen).await;
-        }
-    });
-    let (kind, resolved) = resolved.await.unwrap();
+    let incidents = scene.incidents_when(2).await;
+    let (kind, resolved) = incidents[1].clone();
     assert_eq!((kind, resolved.calls), (Kind::IncidentResolved, 1));
+}
+
+/// Both dialers refuse, and the caller is held for the first time; the wall clock is set by so much before each question. Gives what the
+/// caller hears 10, 14 and 16 s after the arrival.
+async fn heard_while_the_clock_is_set(step: SignedDuration, restarts: bool) -> [Heard; 3] {
+    let mut scene = Scene::with(&format!(
+        "last_resort_number = \"{LAST_RESORT}\"\nmax_hold = \"15s\""
+    ))
+    .await;
+    scene.break_both();
+    assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
+    let mut heard = Vec::new();
+    for (round, passes) in [(1, 10), (2, 4), (3, 2)] {
+        scene.clock.advance(Duration::from_secs(passes));
+        if restarts {
+            scene.world.stop().await;
+        }
+        scene.clock.set(scene.clock.now() + step);
+        if restarts {
+            scene.world.start().await;
+        }
+        let path = format!("/webhooks/twilio/hold?n={round}");
+        heard.push(scene.post(0, &path).await);
+    }
+    heard.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_neither_ends_nor_prolongs_a_wait_also_across_a_restart() {
+    for restarts in [false, true] {
+        for hours in [-1, 1] {
+            let step = SignedDuration::from_hours(hours);
+            let [first, second, third] = heard_while_the_clock_is_set(step, restarts).await;
+            let what = format!("{hours} h, restarts: {restarts}");
+            assert!(matches!(first, Heard::Held { .. }), "{what}: {first:?}");
+            assert!(matches!(second, Heard::Held { .. }), "{what}: {second:?}");
+            assert_eq!(third, Heard::Line(LAST_RESORT.to_owned()), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_put_later_callers_first() {
+    let scene = Scene::with_last_resort().await;
+    scene.break_both();
+    for n in 0..4 {
+        assert!(matches!(scene.arrive(n).await, Heard::Held { .. }));
+    }
+    scene.clock.advance(Duration::from_secs(5));
+    scene
+        .clock
+        .set(scene.clock.now() - SignedDuration::from_hours(1));
+    assert!(matches!(scene.arrive(4).await, Heard::Held { .. }));
+    scene.repair_both();
+    scene.clock.advance(Duration::from_secs(16));
+    let later = scene.post(4, "/webhooks/twilio/hold?n=1").await;
+    assert!(matches!(later, Heard::Held { .. }), "{later:?}");
+    let first = scene.post(0, "/webhooks/twilio/hold?n=1").await;
+    assert!(first.is_a_dialer(), "{first:?}");
+}
+
+#[tokio::test]
+async fn a_question_of_another_round_changes_nothing() {
+    let scene = Scene::with_last_resort().await;
+    scene.break_both();
+    assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
+    scene.repair_both();
+    let asked = scene.world.asked_dialfire() + scene.world.asked_zendesk();
+    for round in [0, 2, 7] {
+        let twilio = &scene.world.outside.twilio;
+        let fields = twilio.inbound_fields(&sid(0), HOT, CALLED);
+        let path = format!("/webhooks/twilio/hold?n={round}");
+        let answer = twilio.post(&path, &fields).await.unwrap();
+        assert!(answer.body.ends_with("<Response/>"), "{}", answer.body);
+    }
+    let stored = scene.stored(0).await;
+    assert_eq!(stored.state.waiting().map(|(_, round)| round), Some(1));
+    let now_asked = scene.world.asked_dialfire() + scene.world.asked_zendesk();
+    assert_eq!(now_asked, asked, "nobody is asked");
+}
+
+#[tokio::test]
+async fn a_held_caller_whose_last_question_says_that_they_are_gone_has_abandoned() {
+    let scene = Scene::with_last_resort().await;
+    scene.break_both();
+    assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
+    let twilio = &scene.world.outside.twilio;
+    let mut fields = twilio.inbound_fields(&sid(0), HOT, CALLED);
+    for (name, value) in &mut fields {
+        if name == "CallStatus" {
+            "completed".clone_into(value);
+        }
+    }
+    let asked = scene.world.asked_dialfire();
+    let path = "/webhooks/twilio/hold?n=1";
+    let answer = twilio.post(path, &fields).await.unwrap();
+    assert!(answer.body.ends_with("<Response/>"), "{}", answer.body);
+    let stored = scene.stored(0).await;
+    assert_eq!(stored.disposition, Some(Disposition::Abandoned));
+    assert_eq!(scene.world.asked_dialfire(), asked, "nobody is asked");
+}
+
+#[tokio::test]
+async fn a_held_call_that_another_dialer_takes_goes_on_by_the_plan_of_that_moment() {
+    let scene = Scene::with_last_resort().await;
+    let fleet = scene.world.running().fleet.clone();
+    let now = scene.clock.now();
+    let zendesk = DialerId::new("zendesk");
+    fleet.drain(&zendesk, "ops", now).unwrap();
+    scene.break_both();
+    // The plan of the arrival is Dialfire alone, which refuses.
+    assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
+    fleet.resume(&zendesk, "ops").unwrap();
+    let dialfire = DialerId::new("dialfire");
+    fleet.drain(&dialfire, "ops", now).unwrap();
+    scene.repair_both();
+    scene.clock.advance(Duration::from_secs(20));
+    let heard = scene.post(0, "/webhooks/twilio/hold?n=1").await;
+    assert_eq!(heard, Heard::Line(ZENDESK_LINE.to_owned()));
+    assert!(!scene.stored(0).await.failed_over, "the first of its plan");
+
+    // Busy: the line is rung once more, as for every dialer of a plan.
+    let twilio = &scene.world.outside.twilio;
+    let mut fields = twilio.inbound_fields(&sid(0), HOT, CALLED);
+    fields.push(("DialCallStatus".to_owned(), "busy".to_owned()));
+    for (step, line) in [(1, ZENDESK_LINE), (2, LAST_RESORT)] {
+        let path = format!("/webhooks/twilio/dial?step={step}&dialer=zendesk");
+        let answer = twilio.post(&path, &fields).await.unwrap();
+        assert_eq!(Heard::read(&answer.body), Heard::Line(line.to_owned()));
+    }
 }

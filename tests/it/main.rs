@@ -13,6 +13,7 @@ mod failover;
 mod hold;
 mod hostile;
 mod inbound;
+mod locked;
 mod matrix;
 mod overload;
 mod panics;

@@ -16,9 +16,9 @@ use crate::world::{CALLED, HOT, LAST_RESORT, STRANGER, Settings, World, id};
 
 const FIVE_MINUTES: SignedDuration = SignedDuration::from_mins(5);
 
-/// A world whose wall clock is moved by hand.
+/// A world whose clocks are moved by hand.
 async fn world_with(settings: Settings) -> (World, Clock) {
-    let clock = Clock::manual(Timestamp::from_second(1_790_000_000).unwrap());
+    let clock = Clock::stopped(Timestamp::from_second(1_790_000_000).unwrap());
     let world = World::with(Settings {
         clock: clock.clone(),
         ..settings
@@ -32,7 +32,7 @@ async fn world() -> (World, Clock) {
 }
 
 fn pass(clock: &Clock, time: SignedDuration) {
-    clock.set(clock.now().checked_add(time).unwrap());
+    clock.advance(time.unsigned_abs());
 }
 
 /// One round; says how many calls are in progress afterwards. The job has its own rounds beside, so that tests count what Twilio was
@@ -362,6 +362,36 @@ async fn after_a_restart_the_calls_of_before_are_looked_up_at_once() {
     assert_eq!(stored_call.disposition, Some(Disposition::Abandoned));
     let fresh = stored(&world, &fresh.id).await;
     assert_eq!(fresh.status, Status::Dialing, "Twilio's books may be late");
+    pass(&clock, FIVE_MINUTES);
+    assert_eq!(round(&world).await, 0);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_closes_no_call_and_keeps_none_from_being_closed() {
+    for hours in [-5, 5] {
+        let (world, clock) = world().await;
+        let call = forgotten_call(&world).await;
+        let is_set = clock.now() + SignedDuration::from_hours(hours);
+        clock.set(is_set);
+        assert_eq!(round(&world).await, 1, "{hours} h");
+        assert_eq!(questions(&world), 0, "{hours} h");
+        pass(&clock, FIVE_MINUTES);
+        assert_eq!(round(&world).await, 0, "{hours} h");
+        let closed = stored(&world, &call.id).await;
+        assert_eq!(closed.disposition, Some(Disposition::Unknown));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_while_the_process_is_away_closes_no_call_that_twilio_does_not_know_yet()
+ {
+    let (mut world, clock) = world().await;
+    let call = forgotten_call(&world).await;
+    world.stop().await;
+    clock.set(clock.now() + SignedDuration::from_hours(1));
+    world.start().await;
+    round(&world).await;
+    assert_eq!(stored(&world, &call.id).await.status, Status::Dialing);
     pass(&clock, FIVE_MINUTES);
     assert_eq!(round(&world).await, 0);
 }

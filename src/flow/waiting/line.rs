@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
-use crate::call::CallId;
+use crate::call::{CallId, Stamp};
 use crate::resilience::Ramp;
 use crate::routing::{self, DialerId, DialerView};
 use crate::twiml::answer::HOLD_PAUSE;
@@ -29,8 +27,8 @@ pub(super) struct Line {
     swept: Option<Instant>,
 }
 
-/// Since when somebody waits; of two who came in the same millisecond, the one who was noticed first comes first.
-type Place = (Timestamp, u64);
+/// Since when somebody waits, by the clock that nobody sets; of two who came in the same millisecond, the one who was noticed first comes first.
+type Place = (u64, u64);
 
 #[derive(Clone, Debug)]
 struct Waiter {
@@ -88,7 +86,7 @@ impl Line {
     pub(super) fn enter(
         &mut self,
         call_id: &CallId,
-        since: Timestamp,
+        since: Stamp,
         wanted: &[DialerId],
         now: Instant,
     ) {
@@ -97,7 +95,7 @@ impl Line {
             None if self.callers.len() >= MOST => return,
             None => {
                 self.n_entered += 1;
-                (since, self.n_entered)
+                (since.uptime_ms, self.n_entered)
             }
         };
         self.places.insert(call_id.clone(), place);
@@ -113,7 +111,7 @@ impl Line {
     pub(super) fn restore(
         &mut self,
         call_id: &CallId,
-        since: Timestamp,
+        since: Stamp,
         wanted: &[DialerId],
         now: Instant,
     ) {
@@ -156,7 +154,7 @@ impl Line {
     pub(super) fn take_turn(
         &mut self,
         call_id: &CallId,
-        since: Timestamp,
+        since: Stamp,
         wanted: &[DialerId],
         mut views: Vec<DialerView>,
         now: Instant,
@@ -225,6 +223,8 @@ impl Line {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any instant will do")]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::routing::{Availability, BreakerView};
 
@@ -299,8 +299,11 @@ mod tests {
         CallId::parse(&format!("CA{n}")).unwrap()
     }
 
-    fn arrival(n: u32) -> Timestamp {
-        Timestamp::from_second(1_000 + i64::from(n)).unwrap()
+    fn arrival(n: u32) -> Stamp {
+        Stamp {
+            at: Timestamp::UNIX_EPOCH,
+            uptime_ms: 1_000 * u64::from(n),
+        }
     }
 
     fn wanted() -> Vec<DialerId> {
@@ -443,5 +446,25 @@ mod tests {
         let turn = scene.turn(2);
         assert_eq!(turn.plan, [DialerId::new("a")]);
         assert_ne!(turn.pause, ZERO);
+    }
+
+    #[test]
+    fn of_two_who_came_in_the_same_millisecond_the_first_to_be_noticed_comes_first() {
+        let mut scene = Scene::down(0);
+        for n in [7, 3] {
+            let call_id = call(n);
+            scene.line.enter(&call_id, arrival(1), &wanted(), scene.now);
+        }
+        scene.a = BreakerView::HalfOpen;
+        let mut ask = |n| {
+            let views = scene.views();
+            let (call_id, wanted) = (call(n), wanted());
+            let turn = scene
+                .line
+                .take_turn(&call_id, arrival(1), &wanted, views, scene.now);
+            turn.plan
+        };
+        assert_eq!(ask(3), []);
+        assert_eq!(ask(7), [DialerId::new("a")]);
     }
 }

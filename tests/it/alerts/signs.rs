@@ -50,13 +50,13 @@ async fn a_database_that_is_locked_is_mailed_from_memory_and_once() {
         subjects(&office),
         ["[Switchboard] The database takes no records"]
     );
-    // A breach meanwhile is told as well: the end of a dial belongs to a call that the database does not hold.
+    // A breach meanwhile is told as well.
     let failed = office.failing_call().await;
     let mails = office.mails(2).await;
     assert_eq!(mails[1].subject(), "[Switchboard] Calls fail");
     let text = &mails[1].parts()[0];
     assert!(
-        text.contains("1 × call unknown") && text.contains(&failed),
+        text.contains("1 × all legs failed") && text.contains(&failed),
         "{text}"
     );
 

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::routing::post;
 
-const TWIML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Dial answerOnBridge=\"true\" timeout=\"20\" action=\"https://calls.example.com/webhooks/twilio/dial?step=1&amp;dialer=dialfire\"><Number>+4930555000</Number></Dial></Response>";
+const TWIML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Dial answerOnBridge=\"true\" timeout=\"20\" action=\"https://calls.example.com/webhooks/twilio/dial?dialer=dialfire&amp;step=1\"><Number>+4930555000</Number></Dial></Response>";
 
 /// What is sent upstream; as long as what the product sends.
 const NOTE: &str = r#"{"$ref":"sb-00112233445566778899aabb","$phone":"+4915100000000","lead_score":"90","tier":"hot","router_call_sid":"CA00000000000000000000000000000000","request_id":"00112233445566778899aabbccddeeff","source":"switchboard"}"#;

@@ -39,6 +39,8 @@ pub enum IncidentKind {
     Restarting,
     /// Twilio calls the fallback URL: it cannot use our answers.
     OnFallback,
+    /// Signed webhooks come that do not fit together.
+    WebhooksMalformed,
 }
 
 /// How pressing an incident is.
@@ -63,7 +65,7 @@ impl Severity {
 
 impl IncidentKind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::RoutingFailureRate,
         Self::BrazeFailureRate,
         Self::DialerFailureRate,
@@ -79,6 +81,7 @@ impl IncidentKind {
         Self::NoCalls,
         Self::Restarting,
         Self::OnFallback,
+        Self::WebhooksMalformed,
     ];
 
     /// The stable name, as in the API and in exports.
@@ -99,6 +102,7 @@ impl IncidentKind {
             Self::NoCalls => "no_calls",
             Self::Restarting => "restarting",
             Self::OnFallback => "on_fallback",
+            Self::WebhooksMalformed => "webhooks_malformed",
         }
     }
 
@@ -120,6 +124,7 @@ impl IncidentKind {
             Self::NoCalls => "nobody calls",
             Self::Restarting => "the service starts again and again",
             Self::OnFallback => "Twilio cannot use our answers",
+            Self::WebhooksMalformed => "signed webhooks do not fit together",
         }
     }
 
@@ -162,6 +167,9 @@ impl IncidentKind {
             Self::OnFallback => {
                 "Twilio reached us for the fallback only. Check the webhook URL, the certificate and the signature."
             }
+            Self::WebhooksMalformed => {
+                "Their callers get the safe answer. Check the URLs in Twilio's console; where they are right, somebody sends captured webhooks anew."
+            }
         }
     }
 
@@ -182,7 +190,8 @@ impl IncidentKind {
             | Self::CertificateExpiring
             | Self::ConfigReloadRefused
             | Self::NoCalls
-            | Self::Restarting => Severity::Warning,
+            | Self::Restarting
+            | Self::WebhooksMalformed => Severity::Warning,
         }
     }
 
@@ -204,7 +213,8 @@ impl IncidentKind {
             | Self::ConfigReloadRefused
             | Self::NoCalls
             | Self::Restarting
-            | Self::OnFallback => Duration::ZERO,
+            | Self::OnFallback
+            | Self::WebhooksMalformed => Duration::ZERO,
         }
     }
 
@@ -225,7 +235,8 @@ impl IncidentKind {
             | Self::ConfigReloadRefused
             | Self::NoCalls
             | Self::Restarting
-            | Self::OnFallback => Duration::ZERO,
+            | Self::OnFallback
+            | Self::WebhooksMalformed => Duration::ZERO,
         }
     }
 

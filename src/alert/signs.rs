@@ -1,5 +1,6 @@
 //! What is looked at, and what counts as bad: from signs and rules to findings.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -185,7 +186,31 @@ fn rates<'t>(traffic: &'t Traffic, rules: &Rules, now: Instant) -> Vec<Symptom<'
         &traffic.fallbacks,
         now,
     ));
+    let topic = Topic::of(IncidentKind::WebhooksMalformed);
+    found.push(Symptom::plain(
+        topic,
+        malformed(&traffic.malformed, now, window),
+    ));
     found
+}
+
+/// One may be a slip; from the second on, somebody should look.
+fn malformed(tally: &Tally, now: Instant, window: Duration) -> Finding {
+    let n = tally.share(now).failed;
+    if n < 2 {
+        return if n == 0 {
+            Finding::Well
+        } else {
+            Finding::Unclear
+        };
+    }
+    let lately = tally.failures().filter(|one| tally.holds(one.at, now));
+    let causes: BTreeSet<&str> = lately.map(|one| one.reason.as_str()).collect();
+    Finding::Bad(format!(
+        "{n} signed webhooks of the last {} did not fit together ({})",
+        length(window),
+        causes.into_iter().collect::<Vec<_>>().join(", ")
+    ))
 }
 
 fn rate(

@@ -25,6 +25,8 @@ pub struct Traffic {
     pub(super) handoffs: HashMap<DialerId, Tally>,
     /// Requests to the fallback URL; all of them count as failed.
     pub(super) fallbacks: Tally,
+    /// Signed webhooks that do not fit together; all of them count as failed, and none as a call.
+    pub(super) malformed: Tally,
     window: Duration,
     arrivals: HashMap<u64, Instant>,
     order: VecDeque<(Instant, u64)>,
@@ -42,6 +44,7 @@ impl Traffic {
             lookups: Tally::new(window),
             handoffs: HashMap::new(),
             fallbacks: Tally::new(window),
+            malformed: Tally::new(window),
             window,
             arrivals: HashMap::new(),
             order: VecDeque::new(),
@@ -59,6 +62,7 @@ impl Traffic {
             &mut self.overruns,
             &mut self.lookups,
             &mut self.fallbacks,
+            &mut self.malformed,
         ];
         for tally in single.into_iter().chain(self.handoffs.values_mut()) {
             tally.set_window(window);
@@ -153,6 +157,11 @@ impl Traffic {
             Some(call_id) => self.fallbacks.failed(call_id, reason, now),
             None => self.fallbacks.failed_unnamed(reason, now),
         }
+    }
+
+    /// A signed webhook did not fit together; `flaw` says why.
+    pub fn malformed(&mut self, flaw: &str, now: Instant) {
+        self.malformed.failed_unnamed(flaw, now);
     }
 
     /// Forgets dialers that are not configured any more.

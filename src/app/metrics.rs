@@ -153,7 +153,11 @@ fn describe() {
     );
     describe_counter!(
         "switchboard_webhooks_unusable_total",
-        "Signed webhooks without what they need, by reason; the caller got the safe answer."
+        "Webhooks without what they need, by reason; a caller got the safe answer."
+    );
+    describe_counter!(
+        "switchboard_webhooks_malformed_total",
+        "Signed webhooks that do not fit together, by cause; the caller got the safe answer."
     );
     describe_counter!(
         "switchboard_webhooks_repeated_total",

@@ -107,6 +107,10 @@ pub(super) fn edge(config: &Config) -> anyhow::Result<EdgeSettings> {
         verifier,
         verify_signature: twilio.verify_signature,
         allowed_networks: twilio.allowed_networks.clone(),
+        accounts: std::iter::once(&twilio.account_sid)
+            .chain(&twilio.subaccounts)
+            .cloned()
+            .collect(),
     })
 }
 

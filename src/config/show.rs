@@ -178,6 +178,7 @@ impl List {
     fn twilio(&mut self, twilio: &Twilio) {
         let Twilio {
             account_sid,
+            subaccounts,
             auth_tokens,
             verify_signature,
             shared_keys,
@@ -190,6 +191,7 @@ impl List {
             api_key_secret,
         } = twilio;
         self.plain("twilio.account_sid", account_sid);
+        self.all("twilio.subaccounts", subaccounts);
         for (idx, token) in auth_tokens.iter().enumerate() {
             self.secret(format!("twilio.auth_token[{idx}]"), token);
         }

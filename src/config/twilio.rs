@@ -15,6 +15,8 @@ use crate::phone::E164;
 pub struct Twilio {
     /// The account, `AC` and 32 hexadecimal digits.
     pub account_sid: String,
+    /// Subaccounts whose numbers are answered as well. Default: none.
+    pub subaccounts: Vec<String>,
     /// The auth tokens that a signature may be made with, in the order of the file. Empty only with shared keys, or where
     /// signatures are not verified.
     pub auth_tokens: Vec<Secret>,
@@ -59,6 +61,9 @@ pub enum CallerId {
 impl Twilio {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let account_sid = section.required("account_sid", |value| sid(value, "AC"));
+        let subaccounts = section.or("subaccounts", Vec::new(), |value| {
+            value.list(|value| sid(value, "AC"))
+        });
         let auth_tokens = section.or("auth_token", Vec::new(), |value| {
             value.one_or_list(Value::token)
         });
@@ -84,6 +89,7 @@ impl Twilio {
         judge_tokens(section, verify_signature);
         Some(Self {
             account_sid: account_sid?,
+            subaccounts,
             auth_tokens,
             verify_signature,
             shared_keys,

@@ -196,6 +196,12 @@ impl Incidents {
         self.witness.traffic().fell_back(call_id, reason, now);
     }
 
+    /// A signed webhook did not fit together, for a reason that is a word. It is no call, and so none that failed. Waits for nothing.
+    pub fn malformed(&self, flaw: &str) {
+        let now = self.clock.instant();
+        self.witness.traffic().malformed(flaw, now);
+    }
+
     /// Looks at everything: opens, reminds and resolves. `signs` are what the caller has found out; dialers and what others have said are
     /// added.
     pub async fn look(&self, mut signs: Signs, store: &Store) {

@@ -99,11 +99,6 @@ pub struct Parts {
 /// All parts behind one pointer, so that a request costs one reference count.
 pub(super) type SharedParts = Arc<Parts>;
 
-impl FromRef<SharedParts> for Edge {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.edge.clone()
-    }
-}
 impl FromRef<SharedParts> for Inbound {
     fn from_ref(parts: &SharedParts) -> Self {
         parts.inbound.clone()
@@ -218,6 +213,7 @@ impl FromRef<SharedParts> for Safety {
     fn from_ref(parts: &SharedParts) -> Self {
         Self {
             clock: parts.clock.clone(),
+            edge: parts.edge.clone(),
             policies: parts.policies.clone(),
             recorder: parts.recorder.clone(),
             incidents: parts.holds.incidents.clone(),
@@ -240,6 +236,10 @@ pub fn router(parts: Parts) -> Router {
     let demo = demo_routes(&parts);
     let twilio = Router::new()
         .route("/webhooks/twilio", post(voice::inbound).get(voice::inbound))
+        .route(
+            "/webhooks/twilio/",
+            post(voice::inbound).get(voice::inbound),
+        )
         .route("/webhooks/twilio/dial", post(voice::dial).get(voice::dial))
         .route("/webhooks/twilio/hold", post(voice::hold).get(voice::hold))
         .route(
@@ -249,11 +249,6 @@ pub fn router(parts: Parts) -> Router {
         .route(
             "/webhooks/twilio/fallback",
             post(voice::fallback).get(voice::fallback),
-        )
-        // The wildcard takes at least one character.
-        .route(
-            "/webhooks/twilio/",
-            get(voice::unknown_path).post(voice::unknown_path),
         )
         .route(
             "/webhooks/twilio/{*rest}",

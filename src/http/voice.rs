@@ -1,6 +1,6 @@
 //! Twilio's endpoints. Infallible by type: whatever is asked, the answer is TwiML.
 
-use axum::extract::State;
+use axum::extract::{FromRef, FromRequest, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, http::StatusCode};
@@ -15,7 +15,8 @@ use crate::clock::Clock;
 use crate::flow::{DialEnds, Holds, Inbound, Incidents, Policies, Recorder, StatusReports};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{
-    DialEnded, FallbackCall, HeldCall, IncomingCall, StatusReport, Unusable, Webhook,
+    DialEnded, Direction, Edge, FallbackCall, Flaw, HeldCall, IncomingCall, Refusal, StatusReport,
+    Webhook,
 };
 use crate::twiml::answer;
 
@@ -34,10 +35,14 @@ impl IntoResponse for Twiml {
     }
 }
 
+/// Where status callbacks go. Nobody listens to the answer.
+const STATUS: &str = "/webhooks/twilio/status";
+
 /// What the endpoints need when a webhook cannot be used.
 #[derive(Clone, Debug)]
 pub(super) struct Safety {
     pub(super) clock: Clock,
+    pub(super) edge: Edge,
     pub(super) policies: Policies,
     pub(super) recorder: Recorder,
     pub(super) incidents: Incidents,
@@ -84,27 +89,41 @@ impl Safety {
         }
     }
 
-    /// A webhook that cannot be tied to a call gets the safe answer; the reason is counted and recorded.
-    async fn unusable(&self, webhook: &Webhook, why: Unusable) -> Twiml {
-        metrics::counter!("switchboard_webhooks_unusable_total", "reason" => why.as_str())
-            .increment(1);
-        tracing::warn!(
-            event = "webhook.unusable",
-            path = webhook.path,
-            reason = why.as_str(),
-            "a webhook without what it needs gets the safe answer"
-        );
-        let event = Event::WebhookUnusable {
-            path: webhook.path.clone(),
-            reason: why.as_str().to_owned(),
-        };
-        let call = FallbackCall::read(webhook);
-        self.incidents
-            .undecided(call.call_id.as_ref(), why.as_str());
-        self.recorder
-            .note(Record::of_service(self.clock.now(), event))
-            .await;
-        self.answer(&call)
+    /// A signed webhook that cannot be used gets the safe answer, and is counted. Nothing is decided, written or failed: whoever holds a
+    /// signature can make many of these.
+    fn malformed(&self, path: &str, flaw: Flaw, call: &FallbackCall) -> Twiml {
+        self.edge.count_malformed(path, flaw);
+        self.incidents.malformed(flaw.as_str());
+        if path == STATUS {
+            Twiml(answer::nothing().to_xml())
+        } else {
+            self.answer(call)
+        }
+    }
+}
+
+/// A webhook that is signed and fits together; any other is answered before its endpoint sees it.
+pub(super) struct Genuine(Webhook);
+
+impl<S> FromRequest<S> for Genuine
+where
+    Safety: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let safety = Safety::from_ref(state);
+        match Webhook::admit(request, &safety.edge).await {
+            Ok(webhook) => Ok(Self(webhook)),
+            Err(Refusal::Rejected(reason)) => Err(reason.into_response()),
+            Err(Refusal::Malformed(webhook)) => {
+                let call = FallbackCall::read_malformed(&webhook);
+                Err(safety
+                    .malformed(&webhook.path, webhook.flaw, &call)
+                    .into_response())
+            }
+        }
     }
 }
 
@@ -114,7 +133,7 @@ pub(super) async fn inbound(
     State(safety): State<Safety>,
     State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
-    webhook: Webhook,
+    Genuine(webhook): Genuine,
 ) -> Twiml {
     let Some(in_hand) = overload.admit() else {
         let call = FallbackCall::read(&webhook);
@@ -123,14 +142,10 @@ pub(super) async fn inbound(
             .undecided(call.call_id.as_ref(), "overload");
         return safety.answer(&call);
     };
-    match IncomingCall::read(&webhook) {
-        Ok(call) => {
-            name_call(&call.call_id);
-            let work = async move { inbound.answer(call, &request_id.0).await };
-            safety.to_the_end(&webhook, in_hand, work).await
-        }
-        Err(why) => safety.unusable(&webhook, why).await,
-    }
+    let call = IncomingCall::read(&webhook);
+    name_call(&call.call_id);
+    let work = async move { inbound.answer(call, &request_id.0).await };
+    safety.to_the_end(&webhook, in_hand, work).await
 }
 
 /// A `<Dial>` has ended.
@@ -139,7 +154,7 @@ pub(super) async fn dial(
     State(safety): State<Safety>,
     State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
-    webhook: Webhook,
+    Genuine(webhook): Genuine,
 ) -> Twiml {
     let in_hand = overload.carry();
     match DialEnded::read(&webhook) {
@@ -148,7 +163,7 @@ pub(super) async fn dial(
             let work = async move { dial_ends.answer(ended, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
-        Err(why) => safety.unusable(&webhook, why).await,
+        Err(flaw) => safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook)),
     }
 }
 
@@ -158,7 +173,7 @@ pub(super) async fn hold(
     State(safety): State<Safety>,
     State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
-    webhook: Webhook,
+    Genuine(webhook): Genuine,
 ) -> Twiml {
     let in_hand = overload.carry();
     match HeldCall::read(&webhook) {
@@ -167,15 +182,16 @@ pub(super) async fn hold(
             let work = async move { holds.answer(held, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
-        Err(why) => safety.unusable(&webhook, why).await,
+        Err(flaw) => safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook)),
     }
 }
 
 /// A leg made progress, or the number's call is over. Twilio wants an empty document, whatever we make of it.
 pub(super) async fn status(
     State(status_reports): State<StatusReports>,
+    State(safety): State<Safety>,
     State(overload): State<Overload>,
-    webhook: Webhook,
+    Genuine(webhook): Genuine,
 ) -> Twiml {
     let _in_hand = overload.carry();
     match StatusReport::read(&webhook) {
@@ -183,22 +199,15 @@ pub(super) async fn status(
             name_call(&status.call_id);
             status_reports.take(status).await;
         }
-        Err(why) => {
-            metrics::counter!("switchboard_webhooks_unusable_total", "reason" => why.as_str())
-                .increment(1);
-            tracing::warn!(
-                event = "webhook.unusable",
-                path = webhook.path,
-                reason = why.as_str(),
-                "a status callback without what it needs"
-            );
+        Err(flaw) => {
+            return safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook));
         }
     }
     Twiml(answer::nothing().to_xml())
 }
 
 /// Twilio could not use our answer. Static: no store, no Braze, no dialer.
-pub(super) async fn fallback(State(safety): State<Safety>, webhook: Webhook) -> Twiml {
+pub(super) async fn fallback(State(safety): State<Safety>, Genuine(webhook): Genuine) -> Twiml {
     let call = FallbackCall::read(&webhook);
     metrics::counter!("switchboard_fallback_requests_total").increment(1);
     let code = call.error_code.as_deref().unwrap_or("without a code");
@@ -212,9 +221,32 @@ pub(super) async fn fallback(State(safety): State<Safety>, webhook: Webhook) -> 
     safety.answer(&call)
 }
 
-/// A path under the prefix that does not exist; said only to those who sign.
-pub(super) async fn unknown_path(_webhook: Webhook) -> StatusCode {
-    StatusCode::NOT_FOUND
+/// A path that does not exist, asked for by who signs: most likely a slip of the pen in Twilio's console. A caller who waits for an answer
+/// gets the safe one; it is a call for which nothing was decided.
+pub(super) async fn unknown_path(State(safety): State<Safety>, Genuine(webhook): Genuine) -> Twiml {
+    let call = IncomingCall::read(&webhook);
+    name_call(&call.call_id);
+    let waits = call.direction != Direction::OutboundDial && !call.progress.is_over();
+    let caller = FallbackCall::read(&webhook);
+    if !waits {
+        return safety.malformed(&webhook.path, Flaw::UnknownPath, &caller);
+    }
+    let reason = Flaw::UnknownPath.as_str();
+    metrics::counter!("switchboard_webhooks_unusable_total", "reason" => reason).increment(1);
+    tracing::error!(
+        event = "webhook.unusable",
+        path = webhook.path,
+        reason,
+        "Twilio asks at a path where nothing is served: the caller gets the safe answer"
+    );
+    safety.incidents.undecided(Some(&call.call_id), reason);
+    let event = Event::WebhookUnusable {
+        path: webhook.path,
+        reason: reason.to_owned(),
+    };
+    let record = Record::of_service(safety.clock.now(), event);
+    safety.recorder.note(record).await;
+    safety.answer(&caller)
 }
 
 /// Every log line of this request names the call.

@@ -15,6 +15,13 @@ use super::zendesk_talk::ZendeskTalk;
 
 /// Ids, numbers and secrets of the stand-ins. All of them are made up and open nothing.
 pub mod made_up {
+    /// The `CallSid` of the call that a test calls so: the same for the same name, and of Twilio's form.
+    pub fn call_sid(name: &str) -> String {
+        use sha2::{Digest, Sha256};
+        let digest = hex::encode(Sha256::digest(name));
+        format!("CA{}", digest.split_at(32).0)
+    }
+
     /// Twilio's account.
     pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
     /// Its token.

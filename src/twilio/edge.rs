@@ -11,13 +11,18 @@ use jiff::Timestamp;
 
 use super::diagnose::Diagnosis;
 use super::signature::Verifier;
+use super::structure::Flaw;
 use crate::clock::Clock;
+use crate::resilience::TokenBucket;
 
 /// So many refused requests are remembered.
 const REMEMBERED: usize = 32;
 
 /// Per reason, one refused request in this time is looked into and logged; the others are counted.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Requests with more fields than any webhook has are looked through at this rate; the first quarter of them at once.
+const MANY_FIELDS_PER_MINUTE: u32 = 60;
 
 /// What a reload may replace.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub struct EdgeSettings {
     pub verify_signature: bool,
     /// Where webhooks may come from; empty admits every source.
     pub allowed_networks: Vec<IpNet>,
+    /// The accounts whose webhooks are ours, `AC` and 32 hexadecimal digits each.
+    pub accounts: Vec<String>,
 }
 
 impl EdgeSettings {
@@ -38,6 +45,12 @@ impl EdgeSettings {
                 let address = address.to_canonical();
                 self.allowed_networks.iter().any(|n| n.contains(&address))
             })
+    }
+
+    /// Whether webhooks of this account are for us.
+    pub(super) fn owns(&self, account_sid: &[u8]) -> bool {
+        let mut accounts = self.accounts.iter();
+        accounts.any(|ours| ours.as_bytes() == account_sid)
     }
 }
 
@@ -52,18 +65,24 @@ pub enum Reason {
     TimedOut,
     /// Its body broke off.
     Broken,
+    /// It has more fields than any webhook, and too many of that kind came lately to look for its signature.
+    TooManyFields,
     /// Its signature is missing or wrong.
     Signature,
+    /// It is signed, and about an account that is not ours.
+    Account,
 }
 
 impl Reason {
     /// All of them, in the order of [`EdgeCounts`].
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 7] = [
         Self::Source,
         Self::TooLarge,
         Self::TimedOut,
         Self::Broken,
+        Self::TooManyFields,
         Self::Signature,
+        Self::Account,
     ];
 
     /// The stable name, as in metrics and log lines.
@@ -73,7 +92,9 @@ impl Reason {
             Self::TooLarge => "too_large",
             Self::TimedOut => "timed_out",
             Self::Broken => "broken",
+            Self::TooManyFields => "too_many_fields",
             Self::Signature => "signature",
+            Self::Account => "account",
         }
     }
 }
@@ -120,6 +141,8 @@ struct Record {
     accepted: u64,
     accepted_with_old_token: u64,
     tallies: [Tally; Reason::ALL.len()],
+    malformed: Tally,
+    many_fields: Option<TokenBucket>,
     rejected: VecDeque<Rejected>,
     explained: Option<Rejected>,
 }
@@ -200,6 +223,31 @@ impl Edge {
         }
     }
 
+    /// Whether a request with more fields than any webhook has may be looked through: fifteen may, and then one in a second.
+    pub(super) fn spares_time_for_many_fields(&self) -> bool {
+        let now = self.0.clock.instant();
+        let mut record = self.record();
+        record
+            .many_fields
+            .get_or_insert_with(|| TokenBucket::new(now, MANY_FIELDS_PER_MINUTE))
+            .try_take(now)
+    }
+
+    /// Counts a signed webhook that cannot be used, and logs it if its turn has come.
+    pub fn count_malformed(&self, path: &str, flaw: Flaw) {
+        metrics::counter!("switchboard_webhooks_malformed_total", "cause" => flaw.as_str())
+            .increment(1);
+        let due = self.record().malformed.count(self.0.clock.instant());
+        let Some(suppressed) = due else { return };
+        tracing::warn!(
+            event = "webhook.malformed",
+            cause = flaw.as_str(),
+            path = shown(path),
+            suppressed,
+            "a signed webhook does not fit together: the caller gets the safe answer"
+        );
+    }
+
     /// Counts a refused webhook; if its turn has come, looks into it with `diagnose`, remembers and logs it.
     pub(super) fn refuse(
         &self,
@@ -219,11 +267,7 @@ impl Edge {
             at: self.0.clock.now(),
             reason,
             source,
-            path: path
-                .chars()
-                .take(200)
-                .map(|c| if c.is_control() { '?' } else { c })
-                .collect(),
+            path: shown(path),
             diagnosis: diagnose(),
         };
         log(&rejected, suppressed);
@@ -249,6 +293,12 @@ impl Edge {
     fn record(&self) -> MutexGuard<'_, Record> {
         self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A path of a stranger, cut, for people to read.
+fn shown(path: &str) -> String {
+    let plain = |c: char| if c.is_control() { '?' } else { c };
+    path.chars().take(200).map(plain).collect()
 }
 
 fn log(rejected: &Rejected, suppressed: u64) {

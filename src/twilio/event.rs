@@ -1,45 +1,19 @@
 //! What a webhook says: fields of the wire become events of a call.
 //!
 //! Twilio adds parameters without notice and leaves documented ones out, so only what an endpoint cannot do without is required: the
-//! `CallSid`, and for the end of a dial the `step` that we put into its URL ourselves.
+//! `CallSid`, and what we put into the URL of a later step ourselves.
 
-use super::extract::Webhook;
+use std::borrow::Cow;
+
+use super::extract::{Malformed, Webhook};
 use super::form::Form;
+use super::structure::Flaw;
 use crate::call::{CallId, DialReport, EndReason, LegReport, LegStatus};
 use crate::phone::{Caller, E164};
 use crate::routing::DialerId;
 
 /// A value is read up to this many characters; real ones are far shorter.
 const MAX_VALUE: usize = 256;
-
-/// A webhook that is signed and still cannot be used. The caller gets the safe answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
-    /// No `CallSid`, or an empty one.
-    #[error("the webhook has no CallSid")]
-    CallSidMissing,
-    /// A `CallSid` that cannot name a call.
-    #[error("the webhook's CallSid is not an id: 1 to 64 characters of A-Z a-z 0-9 _ -")]
-    CallSidOdd,
-    /// An action request whose own query does not say which dial has ended.
-    #[error("the query of the action URL has no usable step")]
-    StepMissing,
-    /// A status callback without a status of a call, as for a recording.
-    #[error("the status callback names no status of a call")]
-    StatusMissing,
-}
-
-impl Unusable {
-    /// The stable name, for counters.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CallSidMissing => "call_sid_missing",
-            Self::CallSidOdd => "call_sid_odd",
-            Self::StepMissing => "step_missing",
-            Self::StatusMissing => "status_missing",
-        }
-    }
-}
 
 /// The direction of a leg, as Twilio says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,10 +121,10 @@ pub struct FallbackCall {
 
 impl IncomingCall {
     /// Reads the webhook of a new call.
-    pub fn read(webhook: &Webhook) -> Result<Self, Unusable> {
+    pub fn read(webhook: &Webhook) -> Self {
         let form = &webhook.form;
-        Ok(Self {
-            call_id: call_sid(form)?,
+        Self {
+            call_id: webhook.call_id.clone(),
             account_sid: value(form, "AccountSid"),
             caller: caller(form),
             called: called(form),
@@ -158,7 +132,7 @@ impl IncomingCall {
             progress: progress(form),
             stir: value(form, "StirVerstat"),
             forwarded_from: value(form, "ForwardedFrom"),
-        })
+        }
     }
 
     /// The called number, where it is one.
@@ -169,17 +143,15 @@ impl IncomingCall {
 
 impl DialEnded {
     /// Reads an action request of `<Dial>`.
-    pub fn read(webhook: &Webhook) -> Result<Self, Unusable> {
+    pub fn read(webhook: &Webhook) -> Result<Self, Flaw> {
         let form = &webhook.form;
-        let call_id = call_sid(form)?;
-        let step = number(&webhook.query, "step").ok_or(Unusable::StepMissing)?;
         Ok(Self {
-            call_id,
+            call_id: webhook.call_id.clone(),
             caller: caller(form),
             called: called(form),
-            dialer: dialer(&webhook.query),
+            dialer: dialer(&webhook.query)?,
             report: DialReport {
-                step,
+                step: ours(&webhook.query, "step")?.ok_or(Flaw::StepMissing)?,
                 end: dial_end(form),
                 leg: call_id_of(form, "DialCallSid"),
                 duration_s: number(form, "DialCallDuration"),
@@ -192,34 +164,34 @@ impl DialEnded {
 
 impl HeldCall {
     /// Reads the request that a hold answer redirects to.
-    pub fn read(webhook: &Webhook) -> Result<Self, Unusable> {
+    pub fn read(webhook: &Webhook) -> Result<Self, Flaw> {
         let form = &webhook.form;
         Ok(Self {
-            call_id: call_sid(form)?,
+            call_id: webhook.call_id.clone(),
             caller: caller(form),
             called: called(form),
-            round: number(&webhook.query, "n").unwrap_or(0),
+            round: ours(&webhook.query, "n")?.ok_or(Flaw::StepMissing)?,
             caller_gone: progress(form).is_over(),
         })
     }
 }
 
 impl StatusReport {
-    /// Reads a status callback.
-    pub fn read(webhook: &Webhook) -> Result<Self, Unusable> {
+    /// Reads a status callback. Those of the number itself have no step.
+    pub fn read(webhook: &Webhook) -> Result<Self, Flaw> {
         let form = &webhook.form;
-        let leg = call_sid(form)?;
+        let leg = webhook.call_id.clone();
         let parent = call_id_of(form, "ParentCallSid").filter(|parent| *parent != leg);
         let CallProgress::Under(status) = progress(form) else {
-            return Err(Unusable::StatusMissing);
+            return Err(Flaw::StatusMissing);
         };
         Ok(Self {
             call_id: parent.clone().unwrap_or_else(|| leg.clone()),
             report: LegReport {
                 leg,
                 parent,
-                step: number(&webhook.query, "step"),
-                dialer: dialer(&webhook.query),
+                step: ours(&webhook.query, "step")?,
+                dialer: dialer(&webhook.query)?,
                 status,
                 sequence: number(form, "SequenceNumber"),
                 // `Duration` beside it counts minutes.
@@ -233,23 +205,26 @@ impl StatusReport {
 impl FallbackCall {
     /// Reads a request to the fallback URL.
     pub fn read(webhook: &Webhook) -> Self {
-        let form = &webhook.form;
         Self {
-            call_id: call_sid(form).ok(),
+            call_id: Some(webhook.call_id.clone()),
+            ..Self::of_form(&webhook.form)
+        }
+    }
+
+    /// What a webhook says of its parties that does not fit together.
+    pub fn read_malformed(webhook: &Malformed) -> Self {
+        Self::of_form(&webhook.form)
+    }
+
+    fn of_form(form: &Form) -> Self {
+        Self {
+            call_id: None,
             caller: caller(form),
             called: called(form),
             error_code: value(form, "ErrorCode"),
             error_url: value(form, "ErrorUrl"),
         }
     }
-}
-
-fn call_sid(form: &Form) -> Result<CallId, Unusable> {
-    let text = form.text("CallSid").unwrap_or_default();
-    if text.is_empty() {
-        return Err(Unusable::CallSidMissing);
-    }
-    CallId::parse(&text).map_err(|_| Unusable::CallSidOdd)
 }
 
 fn call_id_of(form: &Form, name: &str) -> Option<CallId> {
@@ -275,10 +250,34 @@ fn number<N: std::str::FromStr>(form: &Form, name: &str) -> Option<N> {
     form.text(name)?.trim().parse().ok()
 }
 
-/// The dialer of our own query; what could not be one of ours is no dialer.
-fn dialer(query: &Form) -> Option<DialerId> {
-    let name = query.text("dialer")?;
-    CallId::parse(&name).ok().map(|_| DialerId::new(&name))
+/// A number that we put into the query ourselves; `None` where it is not there. We write it once, in decimal digits.
+fn ours<N: std::str::FromStr>(query: &Form, name: &str) -> Result<Option<N>, Flaw> {
+    let Some(text) = only(query, name)? else {
+        return Ok(None);
+    };
+    let is_plain = text.bytes().all(|b| b.is_ascii_digit());
+    let number = is_plain.then(|| text.parse().ok()).flatten();
+    number.map(Some).ok_or(Flaw::StepMissing)
+}
+
+/// The dialer of our own query.
+fn dialer(query: &Form) -> Result<Option<DialerId>, Flaw> {
+    let Some(name) = only(query, "dialer")? else {
+        return Ok(None);
+    };
+    let is_name = CallId::parse(&name).is_ok();
+    is_name
+        .then(|| Some(DialerId::new(&name)))
+        .ok_or(Flaw::StepMissing)
+}
+
+/// The value of a name that we write once.
+fn only<'q>(query: &'q Form, name: &str) -> Result<Option<Cow<'q, str>>, Flaw> {
+    let n = query.names().filter(|known| *known == name).count();
+    if n > 1 {
+        return Err(Flaw::StepMissing);
+    }
+    Ok(query.text(name))
 }
 
 fn direction(form: &Form) -> Direction {
@@ -340,10 +339,12 @@ mod tests {
     const COMPLETED: &str = "Direction=outbound-dial&SequenceNumber=3&To=%2B551135550100&CallSid=CA00000000000000000000000000000002&ParentCallSid=CA00000000000000000000000000000001&CallStatus=completed&Duration=1&From=%2B12125550100&CallDuration=49";
 
     fn webhook(query: &str, form: &str) -> Webhook {
+        let form = Form::parse(form.as_bytes());
         Webhook {
             path: "/webhooks/twilio".to_owned(),
+            call_id: id(&form.text("CallSid").unwrap()),
             query: Form::parse(query.as_bytes()),
-            form: Form::parse(form.as_bytes()),
+            form,
             source: None,
         }
     }
@@ -357,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_call_arrives() {
-        let call = IncomingCall::read(&webhook("", INBOUND)).unwrap();
+        let call = IncomingCall::read(&webhook("", INBOUND));
         assert_eq!(
             call,
             IncomingCall {
@@ -372,9 +373,8 @@ mod tests {
             }
         );
         assert_eq!(call.called_number(), E164::parse("+18005551212").ok());
-        let least =
-            IncomingCall::read(&webhook("", "CallSid=CA1&ForwardedFrom=&From=%2B266696687"))
-                .unwrap();
+        let least = format!("CallSid={CALL}&ForwardedFrom=&From=%2B266696687");
+        let least = IncomingCall::read(&webhook("", &least));
         assert_eq!(least.caller, Caller::Withheld);
         assert_eq!(
             (
@@ -385,35 +385,9 @@ mod tests {
             ),
             (None, None, None, CallProgress::Unsaid)
         );
-        let long = format!("CallSid=CA1&From={}", "x".repeat(5_000));
-        let long = IncomingCall::read(&webhook("", &long)).unwrap();
+        let long = format!("CallSid={CALL}&From={}", "x".repeat(5_000));
+        let long = IncomingCall::read(&webhook("", &long));
         assert_eq!(long.caller.as_text().len(), MAX_VALUE);
-    }
-
-    #[test]
-    fn a_call_without_a_usable_id_is_refused_with_a_reason() {
-        let cases = [
-            ("", Unusable::CallSidMissing),
-            ("From=%2B14155550100", Unusable::CallSidMissing),
-            ("CallSid=", Unusable::CallSidMissing),
-            ("CallSid=CA+1", Unusable::CallSidOdd),
-            ("CallSid=CA1%00", Unusable::CallSidOdd),
-            ("CallSid=CA%FF", Unusable::CallSidOdd),
-            ("CallSid=..%2F..%2Fx", Unusable::CallSidOdd),
-        ];
-        for (form, expected) in cases {
-            let webhook = webhook("step=1", form);
-            assert_eq!(IncomingCall::read(&webhook), Err(expected), "{form}");
-            assert_eq!(DialEnded::read(&webhook), Err(expected), "{form}");
-            assert_eq!(StatusReport::read(&webhook), Err(expected), "{form}");
-            assert_eq!(HeldCall::read(&webhook), Err(expected), "{form}");
-            assert_eq!(FallbackCall::read(&webhook).call_id, None, "{form}");
-        }
-        let long = format!("CallSid={}", "A".repeat(65));
-        assert_eq!(
-            IncomingCall::read(&webhook("", &long)),
-            Err(Unusable::CallSidOdd)
-        );
     }
 
     #[test]
@@ -433,15 +407,36 @@ mod tests {
                 caller_gone: false,
             }
         );
-        for query in ["", "step=", "step=x", "step=-1", "step=99999999999"] {
-            assert_eq!(
-                DialEnded::read(&webhook(query, DIAL)),
-                Err(Unusable::StepMissing),
-                "{query}"
-            );
+        let last_resort = DialEnded::read(&webhook("step=3", DIAL)).unwrap();
+        assert_eq!((last_resort.dialer, last_resort.report.step), (None, 3));
+    }
+
+    #[test]
+    fn a_step_is_what_we_write_ourselves_and_stands_there_once() {
+        let refused = [
+            "step=",
+            "step=x",
+            "step=-1",
+            "step=%2B1",
+            "step=1AccountSidAC",
+            "step=99999999999",
+            "step=1&step=1",
+            "step=1&dialer=",
+            "step=1&dialer=a%20b",
+            "dialer=a&dialer=b&step=1",
+        ];
+        for query in refused {
+            let missing = Err(Flaw::StepMissing);
+            assert_eq!(DialEnded::read(&webhook(query, DIAL)), missing, "{query}");
+            let status = StatusReport::read(&webhook(query, COMPLETED));
+            assert_eq!(status, Err(Flaw::StepMissing), "{query}");
         }
-        let odd = DialEnded::read(&webhook("step=1&dialer=a%20b", DIAL)).unwrap();
-        assert_eq!(odd.dialer, None);
+        let absent = DialEnded::read(&webhook("dialer=dialfire", DIAL));
+        assert_eq!(absent, Err(Flaw::StepMissing));
+        for query in ["", "n=", "n=x", "n=-1", "n=1&n=2", "step=1"] {
+            let held = HeldCall::read(&webhook(query, INBOUND));
+            assert_eq!(held, Err(Flaw::StepMissing), "{query}");
+        }
     }
 
     #[test]
@@ -490,15 +485,16 @@ mod tests {
         ];
         for (fields, end, caller_gone) in cases {
             let ended =
-                DialEnded::read(&webhook("step=1", &format!("CallSid=CA1&{fields}"))).unwrap();
+                DialEnded::read(&webhook("step=1", &format!("CallSid={CALL}&{fields}"))).unwrap();
             assert_eq!(
                 (ended.report.end, ended.report.caller_gone),
                 (end, caller_gone),
                 "{fields}"
             );
         }
-        let sip = "CallSid=CA1&DialCallStatus=completed&DialSipResponseCode=200&DialCallDuration=3";
-        let ended = DialEnded::read(&webhook("step=1", sip)).unwrap();
+        let sip = "DialCallStatus=completed&DialSipResponseCode=200&DialCallDuration=3";
+        let sip = format!("CallSid={CALL}&{sip}");
+        let ended = DialEnded::read(&webhook("step=1", &sip)).unwrap();
         assert_eq!(
             (ended.report.sip_code, ended.report.duration_s),
             (Some(200), Some(3))
@@ -524,8 +520,9 @@ mod tests {
                 },
             }
         );
-        let own = StatusReport::read(&webhook("", "CallSid=CA1&CallStatus=completed")).unwrap();
-        assert_eq!((own.call_id, own.report.parent), (id("CA1"), None));
+        let own = format!("CallSid={CALL}&CallStatus=completed");
+        let own = StatusReport::read(&webhook("", &own)).unwrap();
+        assert_eq!((own.call_id, own.report.parent), (id(CALL), None));
         let statuses = [
             ("initiated", LegStatus::Initiated),
             ("queued", LegStatus::Initiated),
@@ -537,27 +534,30 @@ mod tests {
             ("canceled", LegStatus::Ended(EndReason::Canceled)),
         ];
         for (text, status) in statuses {
-            let form = format!("CallSid=CA2&ParentCallSid=CA1&CallStatus={text}&SipResponseCode=x");
+            let form =
+                format!("CallSid={LEG}&ParentCallSid={CALL}&CallStatus={text}&SipResponseCode=x");
             let report = StatusReport::read(&webhook("", &form)).unwrap().report;
             assert_eq!((report.status, report.sip_code), (status, None), "{text}");
         }
-        for form in ["CallSid=CA1", "CallSid=CA1&CallStatus=something-new"] {
+        for status in ["", "&CallStatus=something-new"] {
+            let form = format!("CallSid={CALL}{status}");
             assert_eq!(
-                StatusReport::read(&webhook("", form)),
-                Err(Unusable::StatusMissing)
+                StatusReport::read(&webhook("", &form)),
+                Err(Flaw::StatusMissing)
             );
         }
     }
 
     #[test]
     fn a_caller_on_hold_and_a_fallback() {
-        let held = HeldCall::read(&webhook("n=3", "CallSid=CA1&CallStatus=completed")).unwrap();
+        let held = format!("CallSid={CALL}&CallStatus=completed");
+        let held = HeldCall::read(&webhook("n=3", &held)).unwrap();
         assert_eq!((held.round, held.caller_gone), (3, true));
-        let fallback = FallbackCall::read(&webhook(
-            "",
-            "CallSid=CA1&From=%2B14155550100&ErrorCode=11200&ErrorUrl=https%3A%2F%2Frouter.example.com%2Ftwilio%2Fvoice",
-        ));
-        assert_eq!(fallback.call_id, Some(id("CA1")));
+        let fallback = format!(
+            "CallSid={CALL}&From=%2B14155550100&ErrorCode=11200&ErrorUrl=https%3A%2F%2Frouter.example.com%2Ftwilio%2Fvoice"
+        );
+        let fallback = FallbackCall::read(&webhook("", &fallback));
+        assert_eq!(fallback.call_id, Some(id(CALL)));
         assert_eq!(fallback.error_code.as_deref(), Some("11200"));
         assert_eq!(
             fallback.error_url.as_deref(),

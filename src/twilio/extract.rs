@@ -1,14 +1,14 @@
 //! The verifying extractor: nothing behind it sees a webhook that Twilio did not sign.
 //!
-//! The order is: source, size, signature, fields. A refusal says nothing of what was expected; what went wrong is counted, logged at a
-//! bounded rate and kept for the doctor.
+//! The order is: source, size, signature, account, structure. A refusal says nothing of what was expected; what went wrong is counted,
+//! logged at a bounded rate and kept for the doctor.
 //!
 //! The signature covers the path as received, so the routes under `/webhooks/twilio` are written out in full: `Router::nest` would cut it.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::extract::{FromRef, FromRequest, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -18,6 +18,8 @@ use super::diagnose::Hosts;
 use super::edge::{Edge, EdgeSettings, Reason};
 use super::form::Form;
 use super::signature::{BodyKind, KeyUsed, SignatureError, SignedRequest};
+use super::structure::{Flaw, MAX_FIELDS, Parts, count_fields};
+use crate::call::CallId;
 
 /// The largest body of a webhook; real ones have about 1 KiB.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -33,11 +35,13 @@ const FORWARDED_HOST: &str = "x-forwarded-host";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceAddress(pub IpAddr);
 
-/// A webhook that Twilio signed.
+/// A webhook that Twilio signed, and whose structure is what the signed text alone says.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     /// The path as received.
     pub path: String,
+    /// `CallSid`: the leg that it is about.
+    pub call_id: CallId,
     /// The fields of the query: those that we put into our own URLs.
     pub query: Form,
     /// The fields of the webhook: of the body, or of the query for a GET.
@@ -46,38 +50,43 @@ pub struct Webhook {
     pub source: Option<IpAddr>,
 }
 
-/// A webhook that is not let in. The answer is the same whatever the reason behind its status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refusal(Reason);
-
-impl Refusal {
-    /// Why.
-    pub fn reason(self) -> Reason {
-        self.0
-    }
+/// A webhook that is signed and cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// The path as received.
+    pub path: String,
+    /// What is wrong with it.
+    pub flaw: Flaw,
+    /// Its fields. Nothing in them can be relied upon.
+    pub form: Form,
 }
 
-impl IntoResponse for Refusal {
+/// A webhook that does not come through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is not believed. The answer is the same whatever the reason behind its status.
+    Rejected(Reason),
+    /// Twilio signed it, and it does not fit together.
+    Malformed(Box<Malformed>),
+}
+
+impl IntoResponse for Reason {
     fn into_response(self) -> Response {
-        let (status, text) = match self.0 {
-            Reason::Source | Reason::Signature => (StatusCode::FORBIDDEN, "forbidden\n"),
-            Reason::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
-            Reason::TimedOut => (StatusCode::REQUEST_TIMEOUT, "the body came too late\n"),
-            Reason::Broken => (StatusCode::BAD_REQUEST, "the body broke off\n"),
+        let (status, text) = match self {
+            Self::Source | Self::Signature | Self::Account | Self::TooManyFields => {
+                (StatusCode::FORBIDDEN, "forbidden\n")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
+            Self::TimedOut => (StatusCode::REQUEST_TIMEOUT, "the body came too late\n"),
+            Self::Broken => (StatusCode::BAD_REQUEST, "the body broke off\n"),
         };
         (status, text).into_response()
     }
 }
 
-impl<S> FromRequest<S> for Webhook
-where
-    Edge: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let edge = Edge::from_ref(state);
+impl Webhook {
+    /// Reads a request and lets it in if Twilio signed it and it fits together.
+    pub async fn admit(request: Request, edge: &Edge) -> Result<Self, Refusal> {
         let settings = edge.settings();
         let (parts, body) = request.into_parts();
         let source = parts
@@ -86,7 +95,7 @@ where
             .map(|SourceAddress(address)| *address);
         let refuse = |reason| {
             edge.refuse(reason, source, parts.uri.path(), || None);
-            Refusal(reason)
+            Refusal::Rejected(reason)
         };
         if !settings.admits(source) {
             return Err(refuse(Reason::Source));
@@ -104,7 +113,11 @@ where
             headers: &parts.headers,
             body: &body,
         };
-        received.admit(&edge, &settings, source)
+        // To look through so many fields is work that a stranger could ask for.
+        if received.has_too_many_fields() && !edge.spares_time_for_many_fields() {
+            return Err(refuse(Reason::TooManyFields));
+        }
+        received.admit(edge, &settings, source)
     }
 }
 
@@ -122,15 +135,15 @@ fn reason_of(error: BodyError) -> Reason {
 }
 
 /// A request that has been read and not yet believed.
-struct Received<'a> {
-    method: &'a Method,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
-    body: &'a [u8],
+pub(super) struct Received<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: &'a [u8],
 }
 
 impl Received<'_> {
-    fn admit(
+    pub(super) fn admit(
         &self,
         edge: &Edge,
         settings: &EdgeSettings,
@@ -145,26 +158,58 @@ impl Received<'_> {
                 Ok(key) => edge.accept(matches!(key, KeyUsed::AuthToken(place) if place > 0)),
                 Err(error) => {
                     edge.refuse(Reason::Signature, source, self.uri.path(), || {
-                        let request = self.signed(&form);
-                        Some(settings.verifier.diagnose(&request, &self.hosts(), error))
+                        let diagnose = || {
+                            let request = self.signed(&form);
+                            settings.verifier.diagnose(&request, &self.hosts(), error)
+                        };
+                        (!self.has_too_many_fields()).then(diagnose)
                     });
-                    return Err(Refusal(Reason::Signature));
+                    return Err(Refusal::Rejected(Reason::Signature));
                 }
             }
         } else {
             edge.accept(false);
         }
-        let query = Form::parse(self.uri.query().unwrap_or_default().as_bytes());
-        Ok(Webhook {
-            path: self.uri.path().to_owned(),
-            form: if has_form_in_query(self.method) {
-                query.clone()
-            } else {
-                form
-            },
-            query,
-            source,
-        })
+        let query = Form::parse(self.query());
+        let body = (!has_form_in_query(self.method)).then_some(&form);
+        let parts = Parts {
+            target: self.target(),
+            query: &query,
+            body,
+        };
+        let path = self.uri.path();
+        let named = match parts.account_sid() {
+            Ok(account) if !settings.owns(account) => {
+                edge.refuse(Reason::Account, source, path, || None);
+                return Err(Refusal::Rejected(Reason::Account));
+            }
+            named => named.and_then(|_| parts.call()),
+        };
+        let (path, form) = (path.to_owned(), body.unwrap_or(&query).clone());
+        match named {
+            Ok(call_id) => Ok(Webhook {
+                path,
+                call_id,
+                query,
+                form,
+                source,
+            }),
+            Err(flaw) => Err(Refusal::Malformed(Box::new(Malformed { path, flaw, form }))),
+        }
+    }
+
+    fn has_too_many_fields(&self) -> bool {
+        count_fields(self.body) > MAX_FIELDS || count_fields(self.query()) > MAX_FIELDS
+    }
+
+    fn query(&self) -> &[u8] {
+        self.uri.query().unwrap_or_default().as_bytes()
+    }
+
+    fn target(&self) -> &str {
+        self.uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
     }
 
     fn verify(&self, settings: &EdgeSettings, form: &Form) -> Result<KeyUsed, SignatureError> {
@@ -173,10 +218,7 @@ impl Received<'_> {
 
     fn signed<'a>(&'a self, form: &'a Form) -> SignedRequest<'a> {
         SignedRequest {
-            path_and_query: self
-                .uri
-                .path_and_query()
-                .map_or("/", |target| target.as_str()),
+            path_and_query: self.target(),
             signature: self.bytes(SIGNATURE),
             settings: self.bytes(SETTINGS),
             content_type: self.content_type(),
@@ -210,11 +252,9 @@ impl Received<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    use axum::Router;
     use axum::body::{Body, to_bytes};
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
@@ -222,15 +262,16 @@ mod tests {
     use hyper::body::Frame;
     use proptest::prelude::*;
     use sha1::Sha1;
-    use tower::ServiceExt;
 
     use super::*;
     use crate::clock::Clock;
     use crate::twilio::{Deviation, EdgeCounts, Verifier, VerifierSettings};
 
     const PUBLIC: &str = "https://calls.example.com";
-    const BODY: &str = "CallSid=CA1&From=%2B14155550100";
-    const FIELDS: &str = "CallSidCA1From+14155550100";
+    const CALL: &str = "CA00000000000000000000000000000001";
+    const ACCOUNT: &str = "AC00000000000000000000000000000001";
+    const BODY: &str = "CallSid=CA00000000000000000000000000000001&From=%2B14155550100&AccountSid=AC00000000000000000000000000000001";
+    const FIELDS: &str = "AccountSidAC00000000000000000000000000000001CallSidCA00000000000000000000000000000001From+14155550100";
 
     fn sign(token: &str, signed: &str) -> String {
         let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(token.as_bytes()).unwrap();
@@ -248,6 +289,7 @@ mod tests {
             .unwrap(),
             verify_signature: true,
             allowed_networks: networks.iter().map(|n| n.parse().unwrap()).collect(),
+            accounts: vec![ACCOUNT.to_owned()],
         }
     }
 
@@ -267,7 +309,7 @@ mod tests {
     }
 
     fn genuine() -> Request {
-        let target = "/webhooks/twilio/dial?step=1&dialer=dialfire";
+        let target = "/webhooks/twilio/dial?dialer=dialfire&step=1";
         post(
             target,
             &sign("token", &format!("{PUBLIC}{target}{FIELDS}")),
@@ -275,23 +317,24 @@ mod tests {
         )
     }
 
-    /// What the handler behind the extractor sees, as text.
+    /// What a handler sees, as text, or what a stranger does.
     async fn send(edge: &Edge, request: Request) -> (u16, String) {
-        async fn seen(webhook: Webhook) -> String {
-            let text =
-                |form: &Form, name: &str| form.text(name).map_or("-".to_owned(), Cow::into_owned);
-            format!(
-                "{} step {} call {} source {:?}",
-                webhook.path,
-                text(&webhook.query, "step"),
-                text(&webhook.form, "CallSid"),
-                webhook.source
-            )
-        }
-        let app = Router::new()
-            .fallback(axum::routing::any(seen))
-            .with_state(edge.clone());
-        let response = app.oneshot(request).await.unwrap();
+        let reason = match Webhook::admit(request, edge).await {
+            Ok(webhook) => {
+                let step = webhook.query.text("step");
+                let seen = format!(
+                    "{} step {} call {} source {:?}",
+                    webhook.path,
+                    step.unwrap_or("-".into()),
+                    webhook.call_id,
+                    webhook.source
+                );
+                return (200, seen);
+            }
+            Err(Refusal::Malformed(malformed)) => return (0, malformed.flaw.as_str().to_owned()),
+            Err(Refusal::Rejected(reason)) => reason,
+        };
+        let response = reason.into_response();
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), 10_000).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -339,19 +382,22 @@ mod tests {
         request
             .extensions_mut()
             .insert(SourceAddress([192, 0, 2, 1].into()));
-        let expected = "/webhooks/twilio/dial step 1 call CA1 source Some(192.0.2.1)";
-        assert_eq!(send(&edge, request).await, (200, expected.to_owned()));
-        let target = "/webhooks/twilio?CallSid=CA2&step=7&From=sip%3Aa%40b";
-        let request = Request::get(target)
+        let expected = format!("/webhooks/twilio/dial step 1 call {CALL} source Some(192.0.2.1)");
+        assert_eq!(send(&edge, request).await, (200, expected));
+        let other = CALL.replace("01", "02");
+        let target = format!(
+            "/webhooks/twilio?CallSid={other}&step=7&From=sip%3Aa%40b&AccountSid={ACCOUNT}"
+        );
+        let request = Request::get(&target)
             .header(
                 "X-Twilio-Signature",
                 sign("token", &format!("{PUBLIC}{target}")),
             )
             .header("Content-Type", "application/json")
-            .body(Body::from("CallSid=CA3"))
+            .body(Body::from(BODY))
             .unwrap();
-        let expected = "/webhooks/twilio step 7 call CA2 source None";
-        assert_eq!(send(&edge, request).await, (200, expected.to_owned()));
+        let expected = format!("/webhooks/twilio step 7 call {other} source None");
+        assert_eq!(send(&edge, request).await, (200, expected));
         assert_eq!(edge.counts().accepted, 2);
         assert_eq!(edge.rejected(), []);
     }
@@ -366,7 +412,7 @@ mod tests {
             post("/w", "", BODY),
             post("/w", "AAAA", BODY),
             post("/w", &sign("other", &format!("{PUBLIC}/w{FIELDS}")), BODY),
-            post("/w", &real, "CallSid=CA1&From=%2B14155550101"),
+            post("/w", &real, BODY.replace("5550100", "5550101")),
             post("/w?step=2", &real, BODY),
         ];
         for request in requests {
@@ -407,7 +453,7 @@ mod tests {
         let explained = edge.explained().unwrap();
         let diagnosis = explained.diagnosis.as_ref().unwrap();
         assert_eq!(diagnosis.would_match, [Deviation::Scheme("http://")]);
-        assert_eq!(diagnosis.parameters, ["CallSid", "From"]);
+        assert_eq!(diagnosis.parameters, ["AccountSid", "CallSid", "From"]);
         let shown = format!("{:?}{explained:?}", edge.rejected());
         assert!(
             !shown.contains("4155550100") && !shown.contains("secret"),
@@ -440,8 +486,9 @@ mod tests {
                 .0,
             400
         );
-        let largest = format!("a={}", "b".repeat(BODY_LIMIT - 2));
-        let signature = sign("token", &format!("{PUBLIC}/wa{}", &largest[2..]));
+        let value = "b".repeat(BODY_LIMIT - BODY.len() - 3);
+        let largest = format!("{BODY}&a={value}");
+        let signature = sign("token", &format!("{PUBLIC}/w{FIELDS}a{value}"));
         assert_eq!(send(&edge, post("/w", &signature, largest)).await.0, 200);
         let refused =
             [Reason::TooLarge, Reason::TimedOut, Reason::Broken].map(|r| refused(&edge, r));
@@ -473,6 +520,31 @@ mod tests {
         assert_eq!(refused(&edge, Reason::Source), 2);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn forms_with_more_fields_than_any_webhook_are_looked_through_seldom() {
+        let edge = edge();
+        let many = |n: usize| format!("{BODY}{}", "&a=b".repeat(n));
+        let signature = sign("token", &format!("{PUBLIC}/w{FIELDS}ab"));
+        assert_eq!(send(&edge, post("/w", &signature, many(197))).await.0, 200);
+        let flaw = (0, "too_many_fields".to_owned());
+        assert_eq!(send(&edge, post("/w", &signature, many(198))).await, flaw);
+        for _ in 0..200 {
+            assert_eq!(send(&edge, post("/w", "AAAA", many(16_000))).await.0, 403);
+        }
+        // Fifteen at once, the first signed one among them.
+        assert_eq!(refused(&edge, Reason::Signature), 14);
+        assert_eq!(refused(&edge, Reason::TooManyFields), 186);
+        let target = format!("/w?{}", "a&".repeat(201));
+        assert_eq!(send(&edge, post(&target, "AAAA", BODY)).await.0, 403);
+        assert_eq!(refused(&edge, Reason::TooManyFields), 187);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(
+            send(&edge, post("/w", &signature, many(16_000))).await,
+            flaw
+        );
+        assert_eq!(send(&edge, post("/w", &signature, many(197))).await.0, 200);
+    }
+
     #[tokio::test]
     async fn a_reload_replaces_the_keys() {
         let edge = edge();
@@ -485,16 +557,17 @@ mod tests {
             verify_signature: false,
             ..settings(&[], &["new"])
         });
-        let unsigned = Request::post("/w").body(Body::from("CallSid=CA9")).unwrap();
-        let expected = "/w step - call CA9 source None".to_owned();
+        let unsigned = Request::post("/w").body(Body::from(BODY)).unwrap();
+        let expected = format!("/w step - call {CALL} source None");
         assert_eq!(send(&edge, unsigned).await, (200, expected));
     }
 
     #[test]
     fn every_refusal_has_a_status_of_its_own_kind() {
-        let status = |reason| Refusal(reason).into_response().status().as_u16();
+        let status = |reason: Reason| reason.into_response().status().as_u16();
         assert_eq!(status(Reason::Source), status(Reason::Signature));
-        assert_eq!(Refusal(Reason::Broken).reason().as_str(), "broken");
+        assert_eq!(status(Reason::Account), status(Reason::Signature));
+        assert_eq!(Reason::Broken.as_str(), "broken");
     }
 
     proptest! {

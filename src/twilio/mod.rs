@@ -5,6 +5,8 @@
 //! nor fields. The other way round, [`Rest`] asks what became of a call.
 
 mod body;
+#[cfg(test)]
+mod cuts;
 mod diagnose;
 mod edge;
 mod event;
@@ -15,15 +17,15 @@ mod pasted;
 mod rest;
 mod signature;
 mod signed_url;
+mod structure;
 
 pub use body::{BodyError, collect};
 pub use diagnose::{Deviation, Diagnosis, Hosts};
 pub use edge::{Edge, EdgeCounts, EdgeSettings, Reason, Rejected};
 pub use event::{
     CallProgress, DialEnded, Direction, FallbackCall, HeldCall, IncomingCall, StatusReport,
-    Unusable,
 };
-pub use extract::{BODY_LIMIT, BODY_TIMEOUT, Refusal, SourceAddress, Webhook};
+pub use extract::{BODY_LIMIT, BODY_TIMEOUT, Malformed, Refusal, SourceAddress, Webhook};
 pub use form::Form;
 pub use numbers::{NumberFault, NumberSettings, OVERRIDES};
 pub use pasted::Pasted;
@@ -31,3 +33,4 @@ pub use rest::{CallFate, CannotAsk, Credentials, NoAnswer, Rest, RestSettings, U
 pub use signature::{
     KeyUsed, SharedKey, SignatureError, SignedRequest, UnusableSettings, Verifier, VerifierSettings,
 };
+pub use structure::Flaw;

@@ -221,8 +221,8 @@ mod tests {
             concat!(
                 r#"<?xml version="1.0" encoding="UTF-8"?>"#,
                 r#"<Response><Dial answerOnBridge="true" timeout="20" callerId="+14155550100""#,
-                r#" action="https://calls.example.com/webhooks/twilio/dial?step=1&amp;dialer=dialfire">"#,
-                r#"<Number statusCallback="https://calls.example.com/webhooks/twilio/status?step=1&amp;dialer=dialfire""#,
+                r#" action="https://calls.example.com/webhooks/twilio/dial?dialer=dialfire&amp;step=1">"#,
+                r#"<Number statusCallback="https://calls.example.com/webhooks/twilio/status?dialer=dialfire&amp;step=1""#,
                 r#" statusCallbackEvent="initiated ringing answered completed">+4930123456</Number>"#,
                 r#"</Dial></Response>"#,
             )
@@ -241,8 +241,8 @@ mod tests {
             concat!(
                 r#"<?xml version="1.0" encoding="UTF-8"?>"#,
                 r#"<Response><Dial answerOnBridge="true" timeout="20""#,
-                r#" action="https://calls.example.com/webhooks/twilio/dial?step=1&amp;dialer=dialfire">"#,
-                r#"<Sip statusCallback="https://calls.example.com/webhooks/twilio/status?step=1&amp;dialer=dialfire""#,
+                r#" action="https://calls.example.com/webhooks/twilio/dial?dialer=dialfire&amp;step=1">"#,
+                r#"<Sip statusCallback="https://calls.example.com/webhooks/twilio/status?dialer=dialfire&amp;step=1""#,
                 r#" statusCallbackEvent="initiated ringing answered completed">"#,
                 r#"sip:queue@acme.sip.twilio.com;transport=tls?X-Call-Sid=CA1&amp;X-Tier=hot%20%26%20new</Sip>"#,
                 r#"</Dial></Response>"#,

@@ -1,6 +1,6 @@
 //! The URLs that Twilio calls back on.
 //!
-//! What the next step of a call needs to know travels in their query, which the signature covers, so that it survives a restart. Its values
+//! The names of a query stand in alphabetical order, because Twilio may send them so and signs them as they were written. What the next step of a call needs to know travels in their query, which the signature covers, so that it survives a restart. Its values
 //! are of `[A-Za-z0-9_-]`: nothing that anybody on the way could escape differently.
 
 use crate::routing::DialerId;
@@ -63,16 +63,14 @@ impl CallbackUrls {
     }
 
     fn step(&self, path: &str, step: u32, dialer: Option<&DialerId>) -> String {
-        let url = format!("{}/{path}?step={step}", self.base);
         let plain = |name: &&str| {
             name.bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         };
         // The configuration admits no other names. One that came past it is left out rather than escaped.
-        match dialer.map(DialerId::as_str).filter(plain) {
-            Some(name) => format!("{url}&dialer={name}"),
-            None => url,
-        }
+        let dialer = dialer.map(DialerId::as_str).filter(plain);
+        let dialer = dialer.map_or_else(String::new, |name| format!("dialer={name}&"));
+        format!("{}/{path}?{dialer}step={step}", self.base)
     }
 }
 
@@ -90,11 +88,11 @@ mod tests {
         assert_eq!(urls.number_status(), format!("{base}/status"));
         assert_eq!(
             urls.dial(1, &dialer),
-            format!("{base}/dial?step=1&dialer=dialfire")
+            format!("{base}/dial?dialer=dialfire&step=1")
         );
         assert_eq!(
             urls.status(2, &dialer),
-            format!("{base}/status?step=2&dialer=dialfire")
+            format!("{base}/status?dialer=dialfire&step=2")
         );
         assert_eq!(urls.last_resort_dial(3), format!("{base}/dial?step=3"));
         assert_eq!(urls.last_resort_status(3), format!("{base}/status?step=3"));

@@ -269,7 +269,7 @@ mod tests {
                 called: Some(&called),
                 caller_id: &CallerIdPolicy::Caller,
                 ring_timeout: Duration::from_secs(20),
-                action_url: "https://a.example/dial?step=1&dialer=x",
+                action_url: "https://a.example/dial?dialer=x&step=1",
                 status_url: "https://a.example/status",
                 sip_headers: &[("X-Caller", from.clone()), ("X-Name", name.clone())],
             });
@@ -281,7 +281,7 @@ mod tests {
             prop_assert!(uri.bytes().all(|b| b.is_ascii_graphic()));
             prop_assert!(uri.len() < 21 + 1_024);
             prop_assert_eq!(read, tree("Response", &[], "", vec![
-                tree("Dial", &[("answerOnBridge", "true"), ("timeout", "20"), ("action", "https://a.example/dial?step=1&dialer=x")], "", vec![
+                tree("Dial", &[("answerOnBridge", "true"), ("timeout", "20"), ("action", "https://a.example/dial?dialer=x&step=1")], "", vec![
                     tree("Sip", &[("statusCallback", "https://a.example/status"), ("statusCallbackEvent", "initiated ringing answered completed")], "", vec![]),
                 ]),
             ]));

@@ -7,9 +7,7 @@ use switchboard::call::Disposition;
 use switchboard::simulator::faults::{Fault, Faults, Garbage, Route};
 use switchboard::simulator::twilio::LineBehaviour;
 
-use crate::world::{
-    CALLED, DIALFIRE_LINE, HOT, LAST_RESORT, Settings, World, ZENDESK_LINE, dialled,
-};
+use crate::world::{DIALFIRE_LINE, HOT, LAST_RESORT, Settings, World, ZENDESK_LINE, dialled};
 
 /// Requests that hand a call off; probes are none.
 fn handoffs() -> Route {
@@ -176,29 +174,4 @@ async fn when_every_dialer_refuses_the_caller_waits_and_is_routed_on_recovery() 
     let stored = world.stored(&result).await;
     assert!(stored.held);
     assert_eq!(stored.disposition, Some(Disposition::Answered));
-}
-
-#[tokio::test]
-async fn a_webhook_without_a_call_is_answered_safely_and_counted() {
-    let world = World::new().await;
-    let mut fields = world.outside.twilio.inbound_fields("CA1", HOT, CALLED);
-    fields.retain(|(name, _)| name != "CallSid");
-    let answer = world
-        .outside
-        .twilio
-        .post("/webhooks/twilio", &fields)
-        .await
-        .unwrap();
-    assert_eq!(answer.status, 200);
-    assert!(answer.body.contains(LAST_RESORT), "{}", answer.body);
-    let records = world.running().store.records(0, 100).await.unwrap();
-    let unusable = records
-        .iter()
-        .find(|record| record.kind == Kind::WebhookUnusable)
-        .unwrap();
-    assert!(
-        unusable.detail.contains("call_sid_missing"),
-        "{}",
-        unusable.detail
-    );
 }

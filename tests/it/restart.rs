@@ -504,9 +504,19 @@ async fn a_failover_cut_off_by_a_kill_has_an_outcome_and_its_call_an_answer() {
     next_handoffs(zendesk.faults(), 1, &Fault::Hang);
     let webhook = inbound(&appliance.outside, HOT, "ringing");
     let answer = appliance.post(&webhook).await;
-    let busy = dial_ended(&appliance.outside, &answer, "CA1", "busy");
+    let busy = dial_ended(
+        &appliance.outside,
+        &answer,
+        &made_up::call_sid("first leg"),
+        "busy",
+    );
     let answer = appliance.post(&busy).await;
-    let busy = dial_ended(&appliance.outside, &answer, "CA2", "busy");
+    let busy = dial_ended(
+        &appliance.outside,
+        &answer,
+        &made_up::call_sid("second leg"),
+        "busy",
+    );
     let answer = appliance.interrupt(&busy, zendesk.requests(), 1).await;
     assert!(answer.contains(ZENDESK_LINE), "{answer}");
     let ledger = appliance.ledger().await;

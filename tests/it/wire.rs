@@ -27,6 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded; charset=UTF-8";
 
+/// The body of a webhook of our account: about the call of this name, with these fields.
+pub(crate) fn about(call: &str, fields: &str) -> String {
+    let (sid, account) = (made_up::call_sid(call), made_up::ACCOUNT_SID);
+    format!("CallSid={sid}&AccountSid={account}{fields}")
+}
+
 /// What `X-Twilio-Signature` must say for a form, by the second implementation.
 pub(crate) fn sign(token: &str, url: &str, body: &[u8]) -> String {
     let message = [url.as_bytes().to_vec(), reference::suffix(body)].concat();

@@ -471,3 +471,22 @@ fn requests_to_the_fallback_url_open_at_once_and_end_with_the_window() {
         ]
     );
 }
+
+#[test]
+fn malformed_webhooks_open_when_they_repeat_and_are_no_failed_calls() {
+    let mut bench = Bench::new();
+    bench.traffic.malformed("field_name", instant(0));
+    bench.until(20);
+    assert_eq!(bench.told(), []);
+    bench.traffic.malformed("call_sid_odd", instant(20));
+    bench.until(400);
+    assert_eq!(
+        bench.told(),
+        [
+            (20, "webhooks_malformed", "opened"),
+            (320, "webhooks_malformed", "resolved")
+        ]
+    );
+    let share = bench.traffic.share(instant(21));
+    assert_eq!((share.failed, share.total), (0, 0));
+}

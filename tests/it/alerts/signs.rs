@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 use switchboard::clock::Clock;
 use switchboard::simulator::faults::Fault;
+use switchboard::simulator::made_up;
 use switchboard::simulator::smtp::Message;
 use switchboard::simulator::twilio::{Call, LineBehaviour};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{KEY, Office, Server, all_sent, messages_when};
-use crate::wire::Request;
+use crate::wire::{Request, about};
 use crate::world::{CALLED, HOT, LAST_RESORT, STRANGER, Settings, dialled};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -211,10 +212,11 @@ async fn a_call_that_is_turned_away_or_cannot_be_read_is_a_failure() {
     outside.braze.faults().clear();
 
     let address = office.world.running().address;
-    for path in ["/webhooks/twilio", "/webhooks/twilio/hold"] {
-        let unreadable = Request::signed(path, b"From=%2B491700000090&To=%2B4930900900");
+    for call in ["1", "2"] {
+        let body = about(call, "&CallStatus=ringing&Direction=inbound");
+        let astray = Request::signed("/webhooks/twilio/voice", body.as_bytes());
         assert_eq!(
-            unreadable.send(address).await.complaints(),
+            astray.send(address).await.complaints(),
             Vec::<String>::new()
         );
     }
@@ -238,15 +240,20 @@ async fn a_call_that_is_turned_away_or_cannot_be_read_is_a_failure() {
         .collect();
     assert_eq!(
         reasons,
-        [("call_sid_missing", 2), ("overload", 1)],
+        [("unknown_path", 2), ("overload", 1)],
         "{incident:#}"
     );
     let named = incident["call_ids"].as_array().unwrap();
-    assert_eq!(
-        named,
-        &[Value::from(shed.call_sid)],
-        "only calls have pages"
-    );
+    for call in [
+        shed.call_sid,
+        made_up::call_sid("1"),
+        made_up::call_sid("2"),
+    ] {
+        assert!(
+            named.contains(&Value::from(call.clone())),
+            "{call}: {named:?}"
+        );
+    }
 }
 
 #[tokio::test]

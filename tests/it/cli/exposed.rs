@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::serve::Served;
 use super::{Place, SECRETS};
-use crate::wire::Request;
+use crate::wire::{Request, about};
 use crate::world::{CALLED, COLD, HOT, PUSH_SECRET, STRANGER};
 
 const MAIL_PASSWORD: &str = "marked-password-of-the-mail-server";
@@ -285,7 +285,7 @@ async fn things_happen(exposed: &mut Exposed) -> String {
 async fn things_go_wrong(exposed: &mut Exposed) {
     let to = exposed.served.address;
     let number = HOT.replace('+', "%2B");
-    let form = format!("CallSid=CA1&From={number}&To={number}");
+    let form = about("1", &format!("&From={number}&To={number}"));
     let push = |secret: &str, body: &str| {
         Request::new("POST", "/webhooks/braze")
             .header("Authorization", &format!("Bearer {secret}"))

@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use switchboard::audit::Kind;
 use switchboard::call::CallId;
+use switchboard::simulator::made_up;
 use tokio::runtime::Runtime;
 
 use super::{check, header_value, is_good_twiml, runtime};
-use crate::wire::{Parrot, Reply, Request};
+use crate::wire::{Parrot, Reply, Request, about};
 use crate::world::{HOT, Settings, World};
 
 /// Texts that look like an answer, then less and less.
@@ -180,12 +181,13 @@ fn call_while(
 ) -> Result<(Reply, World), TestCaseError> {
     let world = runtime.block_on(World::with(settings));
     let before = parrot.asked();
-    let request = Request::signed("/webhooks/twilio", b"CallSid=CA1&From=%2B491700000090");
+    let body = about("1", "&From=%2B491700000090");
+    let request = Request::signed("/webhooks/twilio", body.as_bytes());
     let reply = runtime.block_on(request.send(world.running().address));
     prop_assert!(parrot.asked() > before, "nobody was asked");
     is_good_twiml(&reply)?;
     let kinds: Vec<Kind> = runtime.block_on(async {
-        let id = CallId::parse("CA1").unwrap();
+        let id = CallId::parse(&made_up::call_sid("1")).unwrap();
         let records = world.running().store.records_of_call(&id).await.unwrap();
         records.iter().map(|record| record.kind).collect()
     });

@@ -2,15 +2,17 @@
 
 use proptest::prelude::*;
 use switchboard::call::CallId;
+use switchboard::simulator::made_up;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{check, is_good_twiml, runtime};
 use crate::panics::Panics;
-use crate::wire::{Reply, Request, exchange, find, replies};
+use crate::wire::{Reply, Request, about, exchange, find, replies};
 use crate::world::World;
 
-const BODY: &[u8] = b"CallSid=CA1&From=%2B491700000090";
+const CALL: &str = "CA00000000000000000000000000000001";
+const BODY: &[u8] = b"CallSid=CA00000000000000000000000000000001&AccountSid=AC00000000000000000000000000000001&From=%2B491700000090";
 
 async fn records(world: &World) -> i64 {
     world.running().store.counts().await.unwrap().records
@@ -33,7 +35,7 @@ async fn a_request_with_two_lengths_is_refused_and_the_connection_closed() {
     let before = records(&world).await;
     let signed = Request::signed("/webhooks/twilio", BODY).without("Connection");
     let length = BODY.len().to_string();
-    let smuggled = Request::signed("/webhooks/twilio", b"CallSid=CA2").to_bytes();
+    let smuggled = Request::signed("/webhooks/twilio", about("smuggled", "").as_bytes()).to_bytes();
     let two_lengths = [
         signed.clone().header("Transfer-Encoding", "chunked"),
         signed
@@ -70,8 +72,8 @@ async fn a_request_with_two_lengths_is_refused_and_the_connection_closed() {
         assert_eq!(statuses, [400], "{}", request.head().escape_ascii());
     }
     assert_eq!(records(&world).await, before);
-    assert_well_without_call(&world, "CA1").await;
-    assert_well_without_call(&world, "CA2").await;
+    assert_well_without_call(&world, CALL).await;
+    assert_well_without_call(&world, &made_up::call_sid("smuggled")).await;
 }
 
 #[tokio::test]
@@ -136,7 +138,7 @@ async fn a_head_that_is_no_head_is_refused_and_the_connection_closed() {
     let preface = exchange(to, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert!(preface.is_empty(), "HTTP/2 is not spoken here: {preface:?}");
     assert_eq!(records(&world).await, before);
-    assert_well_without_call(&world, "CA1").await;
+    assert_well_without_call(&world, CALL).await;
 }
 
 #[tokio::test]
@@ -239,7 +241,7 @@ async fn half_a_request_leaves_nothing_behind() {
         );
     }
     assert_eq!(records(&world).await, before);
-    assert_well_without_call(&world, "CA1").await;
+    assert_well_without_call(&world, CALL).await;
     assert_eq!(panics.of_the_product(), Vec::<String>::new());
 }
 
@@ -274,11 +276,11 @@ fn requests_in_one_stream_are_answered_in_order_however_it_is_cut() {
     let request = |n: usize, kind: u8| match kind {
         0 => Request::signed(
             "/webhooks/twilio",
-            format!("CallSid=CA{n}&From=anonymous").as_bytes(),
+            about(&n.to_string(), "&From=anonymous").as_bytes(),
         ),
-        1 => Request::form("/webhooks/twilio", b"CallSid=CA1").header("X-Twilio-Signature", "no"),
+        1 => Request::form("/webhooks/twilio", BODY).header("X-Twilio-Signature", "no"),
         2 => Request::new("GET", "/health"),
-        _ => Request::signed("/webhooks/twilio/unknown", b"a=b"),
+        _ => Request::new("GET", "/nothing"),
     };
     let status = |kind| match kind {
         0 | 2 => 200,

@@ -1,15 +1,18 @@
 //! Bad input, case by case: what it is answered with, and what is left of it.
 
+use std::time::Duration;
+
 use switchboard::audit::Kind;
+use switchboard::clock::Clock;
 use switchboard::simulator::faults::Fault;
 use switchboard::simulator::made_up;
 
-use crate::wire::{Request, sign};
+use crate::wire::{Request, about, sign};
 use crate::world::{
     DIALFIRE_LINE, HOT, LAST_RESORT, PUSH_SECRET, STRANGER, Settings, World, ZENDESK_LINE, dialled,
 };
 
-const BODY: &[u8] = b"CallSid=CA1&From=%2B491700000090";
+const BODY: &[u8] = b"CallSid=CA00000000000000000000000000000001&AccountSid=AC00000000000000000000000000000001&From=%2B491700000090";
 const LIMIT: usize = 64 * 1024;
 
 async fn records(world: &World) -> i64 {
@@ -22,8 +25,9 @@ async fn answered(world: &World, request: Request) -> u16 {
 
 /// A form of exactly this length.
 fn form_of(length: usize) -> Vec<u8> {
-    let start = b"CallSid=CA1&x=";
-    [start.as_slice(), &vec![b'y'; length - start.len()]].concat()
+    let start = about("1", "&x=").into_bytes();
+    let rest = vec![b'y'; length - start.len()];
+    [start, rest].concat()
 }
 
 #[tokio::test]
@@ -57,7 +61,8 @@ async fn without_a_genuine_signature_the_answer_is_403_and_nothing_is_stored() {
         ),
         (
             "of another body",
-            Request::form("/webhooks/twilio", b"CallSid=CA2").header("X-Twilio-Signature", &good),
+            Request::form("/webhooks/twilio", about("2", "").as_bytes())
+                .header("X-Twilio-Signature", &good),
         ),
         (
             "of another token",
@@ -82,7 +87,10 @@ async fn without_a_genuine_signature_the_answer_is_403_and_nothing_is_stored() {
             "the prefix with a slash",
             Request::form("/webhooks/twilio/", BODY),
         ),
-        ("a GET", Request::new("GET", "/webhooks/twilio?CallSid=CA1")),
+        (
+            "a GET",
+            Request::new("GET", &format!("/webhooks/twilio?{}", about("1", ""))),
+        ),
     ];
     for (case, request) in cases {
         assert_eq!(answered(&world, request).await, 403, "{case}");
@@ -93,21 +101,72 @@ async fn without_a_genuine_signature_the_answer_is_403_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn a_signed_request_to_nowhere_is_404_and_another_method_405() {
+async fn a_call_at_a_path_where_nothing_is_served_reaches_the_last_resort_and_is_recorded() {
     let world = World::new().await;
-    let before = records(&world).await;
-    for path in [
+    let paths = [
         "/webhooks/twilio/unknown",
         "/webhooks/twilio/dial/x",
-        "/webhooks/twilio/",
         "/webhooks/twilio//",
-    ] {
-        assert_eq!(
-            answered(&world, Request::signed(path, BODY)).await,
-            404,
-            "{path}"
-        );
+    ];
+    for path in paths {
+        let reply = Request::signed(path, about(path, "&CallStatus=ringing").as_bytes())
+            .send(world.running().address)
+            .await;
+        assert_eq!(reply.complaints(), Vec::<String>::new(), "{path}");
+        assert!(reply.text().contains(LAST_RESORT), "{path}");
     }
+    assert_eq!(
+        unusable(&world).await,
+        paths.map(|path| (path.to_owned(), "unknown_path".to_owned()))
+    );
+    // Nobody waits for the answer to a report, and no call is lost with it.
+    for report in [
+        "&CallStatus=completed",
+        "&CallStatus=ringing&Direction=outbound-dial",
+    ] {
+        let reply = Request::signed(paths[0], about("3", report).as_bytes())
+            .send(world.running().address)
+            .await;
+        assert_eq!(reply.complaints(), Vec::<String>::new(), "{report}");
+    }
+    assert_eq!(unusable(&world).await.len(), paths.len());
+    assert_eq!(world.asked_dialfire() + world.asked_zendesk(), 0);
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_of_the_console_url_is_no_other_path() {
+    let world = World::new().await;
+    let reply = Request::signed("/webhooks/twilio/", BODY)
+        .send(world.running().address)
+        .await;
+    assert_eq!(reply.complaints(), Vec::<String>::new());
+    assert!(reply.text().contains(DIALFIRE_LINE), "{}", reply.text());
+    let again = Request::signed("/webhooks/twilio", BODY)
+        .send(world.running().address)
+        .await;
+    assert_eq!(again.text(), reply.text(), "it is the same call");
+    assert_eq!(world.asked_dialfire(), 1);
+}
+
+/// Path and reason of every webhook that was recorded as unusable.
+async fn unusable(world: &World) -> Vec<(String, String)> {
+    let records = world.running().store.records(0, 1_000).await.unwrap();
+    let of_kind = records
+        .iter()
+        .filter(|record| record.kind == Kind::WebhookUnusable);
+    of_kind
+        .map(|record| serde_json::from_str::<serde_json::Value>(&record.detail).unwrap())
+        .map(|detail| {
+            let text = |key| detail.get(key).unwrap().as_str().unwrap().to_owned();
+            (text("path"), text("reason"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn another_method_is_405_and_an_unsigned_request_to_nowhere_404() {
+    let world = World::new().await;
+    let before = records(&world).await;
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"] {
         for path in [
             "/webhooks/twilio",
@@ -157,72 +216,189 @@ async fn a_body_up_to_the_limit_is_taken_and_one_byte_more_is_413() {
     assert_eq!(records(&world).await, before);
 }
 
+/// Target, body.
+fn malformed() -> Vec<(&'static str, String)> {
+    let inbound = "/webhooks/twilio";
+    let account = format!("AccountSid={}", made_up::ACCOUNT_SID);
+    let sid = made_up::call_sid("1");
+    let call = format!("CallSid={sid}&{account}");
+    let with = |more: &str| format!("{call}{more}");
+    let called = |sid: &str| format!("{account}&CallSid={sid}");
+    let other = made_up::call_sid("2");
+    vec![
+        (inbound, String::new()),
+        (inbound, account.clone()),
+        (inbound, called("")),
+        (inbound, format!("{account}&callsid={sid}")),
+        (inbound, format!("{call}&CallSid={sid}")),
+        (inbound, format!("{call}&CallSid={other}")),
+        ("/webhooks/twilio?CallSid=x", call.clone()),
+        (inbound, called("CA1")),
+        (inbound, called(&sid[1..])),
+        (inbound, called(&format!("{sid}0"))),
+        (inbound, called(&sid.replace("CA", "ca"))),
+        (inbound, called(&sid.replace("CA", "SM"))),
+        (inbound, called(&format!("{}g", &sid[..33]))),
+        (inbound, called(&format!("+{sid}"))),
+        (inbound, called("..%2Fx&From=%00")),
+        (inbound, called("%FF%FE")),
+        (inbound, format!("CallSid={sid}")),
+        (inbound, with(&format!("&{account}"))),
+        (inbound, with("&ParentCallSid=CA1")),
+        (inbound, with("&ParentCallSid=")),
+        (inbound, with("&DialCallSid=x")),
+        (
+            inbound,
+            with(&format!("&ParentCallSid={other}&ParentCallSid={other}")),
+        ),
+        (inbound, with("&=x")),
+        (inbound, with("&1st=x")),
+        (inbound, with("&_a=x")),
+        (inbound, with("&%2Fstatus%3Fstep=x")),
+        (inbound, with("&a%20b=x")),
+        (inbound, with("&a%26b=x")),
+        (inbound, with("&b%C3%A4r=x")),
+        (inbound, with("&a%00=x")),
+        (inbound, with(&format!("&a{}=x", "b".repeat(64)))),
+        (inbound, with(&format!("&SipHeader_{}=x", "b".repeat(247)))),
+        (inbound, with(&"&a=b".repeat(199))),
+        (inbound, with(&format!("&ApiVersion=CallSid{other}"))),
+        ("/webhooks/twilio/dial", call.clone()),
+        ("/webhooks/twilio/dial?dialer=dialfire", call.clone()),
+        ("/webhooks/twilio/dial?dialer=dialfire&step=", call.clone()),
+        ("/webhooks/twilio/dial?step=-1", call.clone()),
+        ("/webhooks/twilio/dial?step=1&step=1", call.clone()),
+        ("/webhooks/twilio/dial?step=1", account.clone()),
+        ("/webhooks/twilio/hold", call.clone()),
+        ("/webhooks/twilio/hold?n=1x", call.clone()),
+        ("/webhooks/twilio/hold?n=1", called("%00")),
+        ("/webhooks/twilio/unknown", called("CA1")),
+        ("/webhooks/twilio/fallback", called("CA1")),
+    ]
+}
+
 #[tokio::test]
-async fn without_a_usable_call_sid_the_caller_reaches_the_last_resort_and_the_reason_is_recorded() {
+async fn what_is_signed_and_does_not_fit_together_gets_the_safe_answer_and_leaves_nothing() {
     let world = World::new().await;
-    let cases = [
-        ("/webhooks/twilio", "", "call_sid_missing"),
-        (
-            "/webhooks/twilio",
-            "CallSid=&From=%2B491700000090",
-            "call_sid_missing",
-        ),
-        ("/webhooks/twilio", "callsid=CA1", "call_sid_missing"),
-        ("/webhooks/twilio", "CallSid=CA+1", "call_sid_odd"),
-        ("/webhooks/twilio", "CallSid=%FF%FE", "call_sid_odd"),
-        (
-            "/webhooks/twilio",
-            "CallSid=..%2Fx&From=%00",
-            "call_sid_odd",
-        ),
-        (
-            "/webhooks/twilio/dial?step=1",
-            "From=anonymous",
-            "call_sid_missing",
-        ),
-        ("/webhooks/twilio/dial", "CallSid=CA1", "step_missing"),
-        (
-            "/webhooks/twilio/dial?step=-1",
-            "CallSid=CA1",
-            "step_missing",
-        ),
-        ("/webhooks/twilio/hold?n=1", "CallSid=%00", "call_sid_odd"),
-    ];
-    let mut expected = Vec::new();
-    for (target, body, reason) in cases {
+    let before = records(&world).await;
+    for (target, body) in malformed() {
         let reply = Request::signed(target, body.as_bytes())
             .send(world.running().address)
             .await;
         assert_eq!(reply.complaints(), Vec::<String>::new(), "{target} {body}");
+        let text = reply.text();
+        assert!(text.contains(LAST_RESORT), "{target} {body}: {text}");
+    }
+    // Nobody listens to the answer to a report.
+    for (target, body) in [
+        (
+            "/webhooks/twilio/status",
+            about("1", "&ParentCallSid=x&CallStatus=completed"),
+        ),
+        ("/webhooks/twilio/status", about("1", "")),
+        (
+            "/webhooks/twilio/status?step=x",
+            about("1", "&CallStatus=completed"),
+        ),
+    ] {
+        let reply = Request::signed(target, body.as_bytes())
+            .send(world.running().address)
+            .await;
+        assert_eq!(reply.complaints(), Vec::<String>::new(), "{target} {body}");
+        assert!(reply.text().contains("<Response/>"), "{target} {body}");
+    }
+    let counts = world.running().store.counts().await.unwrap();
+    assert_eq!(counts.calls, 0);
+    assert_eq!(world.asked_dialfire() + world.asked_zendesk(), 0);
+    assert_eq!(world.outside.braze.requests().count(), 0);
+    // One incident opens for all of them; nothing else is written.
+    let mut written = Vec::new();
+    for _ in 0..200 {
+        written = world.running().store.records(before, 1_000).await.unwrap();
+        if !written.is_empty() {
+            break;
+        }
+        Clock::system().wait(Duration::from_millis(50)).await;
+    }
+    let kinds: Vec<Kind> = written.iter().map(|record| record.kind).collect();
+    assert_eq!(kinds, [Kind::IncidentOpened]);
+    let opened = &written[0].detail;
+    assert!(opened.contains(r#""webhooks_malformed""#), "{opened}");
+}
+
+#[tokio::test]
+async fn names_and_numbers_of_fields_within_their_bounds_are_taken() {
+    let world = World::new().await;
+    let bounds = [
+        "&a=b".repeat(197),
+        format!("&a{}=x", "b".repeat(63)),
+        format!("&SipHeader_{}=x", "b".repeat(246)),
+        "&SipHeader_X-Queue.2=x&Digits=1&Digits=2&ToZip=&&".to_owned(),
+        format!(
+            "&ParentCallSid={}",
+            made_up::call_sid("parent").to_uppercase()
+        ),
+    ];
+    for (n, more) in bounds.into_iter().enumerate() {
+        let body = about(&n.to_string(), &format!("{more}&From=%2B491700000090"));
+        let reply = Request::signed("/webhooks/twilio", body.as_bytes())
+            .send(world.running().address)
+            .await;
+        assert_eq!(reply.complaints(), Vec::<String>::new());
         assert!(
-            reply.text().contains(LAST_RESORT),
-            "{target} {body}: {}",
+            reply.text().contains(DIALFIRE_LINE),
+            "{body}: {}",
             reply.text()
         );
-        let path = target.split('?').next().unwrap();
-        expected.push((path.to_owned(), reason.to_owned()));
     }
-    let records = world.running().store.records(0, 1_000).await.unwrap();
-    let unusable: Vec<(String, String)> = records
-        .iter()
-        .filter(|record| record.kind == Kind::WebhookUnusable)
-        .map(|record| serde_json::from_str::<serde_json::Value>(&record.detail).unwrap())
-        .map(|detail| {
-            (
-                detail["path"].as_str().unwrap().to_owned(),
-                detail["reason"].as_str().unwrap().to_owned(),
-            )
-        })
-        .collect();
-    assert_eq!(unusable, expected);
-    assert_eq!(world.running().store.counts().await.unwrap().calls, 0);
+}
+
+#[tokio::test]
+async fn a_foreign_account_is_403_and_a_subaccount_that_is_listed_is_ours() {
+    let world = World::with(Settings {
+        twilio: format!("subaccounts = [\"{}\"]", account("2")),
+        ..Settings::default()
+    })
+    .await;
+    let before = records(&world).await;
+    let of_account = |account: &str| {
+        let sid = made_up::call_sid("1");
+        format!("CallSid={sid}&AccountSid={account}&From=%2B491700000090")
+    };
+    for foreign in [
+        account("3").as_str(),
+        "AC1",
+        "",
+        "ac00000000000000000000000000000001",
+    ] {
+        for path in [
+            "",
+            "/dial?step=1",
+            "/hold?n=1",
+            "/status",
+            "/fallback",
+            "/unknown",
+        ] {
+            let target = format!("/webhooks/twilio{path}");
+            let request = Request::signed(&target, of_account(foreign).as_bytes());
+            assert_eq!(answered(&world, request).await, 403, "{target} {foreign}");
+        }
+    }
+    assert_eq!(records(&world).await, before);
+    let request = Request::signed("/webhooks/twilio", of_account(&account("2")).as_bytes());
+    assert_eq!(answered(&world, request).await, 200);
+    assert_eq!(world.asked_dialfire(), 1);
+}
+
+fn account(digit: &str) -> String {
+    format!("AC{digit:0>32}")
 }
 
 #[tokio::test]
 async fn json_in_place_of_a_form_is_a_webhook_without_fields() {
     use sha2::{Digest, Sha256};
     let world = World::new().await;
-    let body = br#"{"CallSid":"CA1"}"#;
+    let body = br#"{"CallSid":"CA00000000000000000000000000000001","AccountSid":"AC00000000000000000000000000000001"}"#;
     let digest = hex::encode(Sha256::digest(body));
     let target = format!("/webhooks/twilio?bodySHA256={digest}");
     let signature = sign(
@@ -368,8 +544,11 @@ async fn the_fallback_answers_with_dialers_braze_and_store_gone() {
         faults.standing(Fault::RefuseConnections);
     }
     world.running().store.close().await;
-    let body = b"CallSid=CA1&From=%2B491700000090&ErrorCode=11200&ErrorUrl=https%3A%2F%2Fx";
-    for body in [body.as_slice(), b"", b"CallSid=%FF&From=%00"] {
+    let whole = about(
+        "1",
+        "&From=%2B491700000090&ErrorCode=11200&ErrorUrl=https%3A%2F%2Fx",
+    );
+    for body in [whole.as_bytes(), b"", b"CallSid=%FF&From=%00"] {
         let reply = Request::signed("/webhooks/twilio/fallback", body)
             .send(world.running().address)
             .await;

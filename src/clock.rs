@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::time::error::Elapsed;
 
 /// The monotonic clock as the process first saw it, and what the machine says of it.
 static UPTIME: LazyLock<(Instant, Duration)> = LazyLock::new(|| {
@@ -19,7 +20,18 @@ static UPTIME: LazyLock<(Instant, Duration)> = LazyLock::new(|| {
 
 /// Reads the wall clock and the monotonic clock. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Source);
+pub struct Clock {
+    source: Source,
+    slowed: Option<Slowed>,
+}
+
+/// A clock that runs slower than the machine's.
+#[derive(Clone, Copy, Debug)]
+struct Slowed {
+    times: u32,
+    since: Instant,
+    since_ms: i64,
+}
 
 #[derive(Clone, Debug, Default)]
 enum Source {
@@ -42,7 +54,30 @@ struct Hands {
 impl Clock {
     /// The machine's own clock.
     pub fn system() -> Self {
-        Self(Source::System)
+        Self::default()
+    }
+
+    /// The same clock, running so many times slower than the machine, timers on the call path included: to those who go by it, the
+    /// machine is as many times faster. Tests that are not about time use it, so that a busy machine makes nobody late.
+    #[must_use]
+    pub fn slowed(self, times: u32) -> Self {
+        let slowed = Slowed {
+            times: times.max(1),
+            since: Self::machine_instant(),
+            since_ms: Self::machine_ms(),
+        };
+        Self {
+            slowed: Some(slowed),
+            ..self
+        }
+    }
+
+    /// The clock by which timers run: as this one, but not moved by hand.
+    pub fn of_timers(&self) -> Self {
+        Self {
+            source: Source::System,
+            ..self.clone()
+        }
     }
 
     /// A wall clock that stands still until it is moved. The monotonic side runs with tokio's.
@@ -56,23 +91,27 @@ impl Clock {
     }
 
     fn by_hand(at: Timestamp, stands_at: Option<Instant>) -> Self {
-        Self(Source::Manual(Arc::new(Hands {
+        let hands = Hands {
             wall_ms: AtomicI64::new(at.as_millisecond()),
             stands_at,
             passed_ms: AtomicU64::new(0),
-        })))
+        };
+        Self {
+            source: Source::Manual(Arc::new(hands)),
+            slowed: None,
+        }
     }
 
     /// Sets the wall side of a manual clock, as when somebody corrects the time; does nothing to the system clock.
     pub fn set(&self, at: Timestamp) {
-        if let Source::Manual(hands) = &self.0 {
+        if let Source::Manual(hands) = &self.source {
             hands.wall_ms.store(at.as_millisecond(), Ordering::SeqCst);
         }
     }
 
     /// Lets time pass on both sides of a manual clock; does nothing to the system clock.
     pub fn advance(&self, duration: Duration) {
-        if let Source::Manual(hands) = &self.0 {
+        if let Source::Manual(hands) = &self.source {
             let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
             hands.passed_ms.fetch_add(ms, Ordering::SeqCst);
             let ms = i64::try_from(ms).unwrap_or(i64::MAX);
@@ -81,13 +120,9 @@ impl Clock {
     }
 
     /// The wall-clock time, to the millisecond, UTC.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the wall clock"
-    )]
     pub fn now(&self) -> Timestamp {
-        let ms = match &self.0 {
-            Source::System => Timestamp::now().as_millisecond(),
+        let ms = match &self.source {
+            Source::System => self.running_ms(),
             Source::Manual(hands) => hands.wall_ms.load(Ordering::SeqCst),
         };
         Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -95,7 +130,21 @@ impl Clock {
 
     /// Lets time pass inside a call; a test that pauses tokio's time skips it.
     pub async fn wait(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        tokio::time::sleep(self.timer(duration)).await;
+    }
+
+    /// Waits for something inside a call, as long as `within` at most.
+    pub async fn timeout<F: Future>(
+        &self,
+        within: Duration,
+        what: F,
+    ) -> Result<F::Output, Elapsed> {
+        tokio::time::timeout(self.timer(within), what).await
+    }
+
+    /// How long a timer of the machine runs while `duration` passes on this clock.
+    pub fn timer(&self, duration: Duration) -> Duration {
+        duration.saturating_mul(self.slowed.map_or(1, |slowed| slowed.times))
     }
 
     /// How long the machine has been up, by the clock that [`Clock::instant`] reads: comparable between one process and the next, until the
@@ -121,19 +170,44 @@ impl Clock {
     }
 
     /// The monotonic clock: for durations and deadlines, never for records.
+    pub fn instant(&self) -> Instant {
+        match &self.source {
+            Source::System => self.running(),
+            Source::Manual(hands) => {
+                let passed = Duration::from_millis(hands.passed_ms.load(Ordering::SeqCst));
+                hands.stands_at.unwrap_or_else(|| self.running()) + passed
+            }
+        }
+    }
+
+    fn running(&self) -> Instant {
+        let now = Self::machine_instant();
+        self.slowed.map_or(now, |slowed| {
+            slowed.since + now.saturating_duration_since(slowed.since) / slowed.times
+        })
+    }
+
+    fn running_ms(&self) -> i64 {
+        let now = Self::machine_ms();
+        self.slowed.map_or(now, |slowed| {
+            slowed.since_ms + (now - slowed.since_ms) / i64::from(slowed.times)
+        })
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the monotonic clock"
     )]
-    pub fn instant(&self) -> Instant {
-        let running = || tokio::time::Instant::now().into_std();
-        match &self.0 {
-            Source::System => running(),
-            Source::Manual(hands) => {
-                let passed = Duration::from_millis(hands.passed_ms.load(Ordering::SeqCst));
-                hands.stands_at.unwrap_or_else(running) + passed
-            }
-        }
+    fn machine_instant() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the wall clock"
+    )]
+    fn machine_ms() -> i64 {
+        Timestamp::now().as_millisecond()
     }
 }
 
@@ -147,6 +221,23 @@ mod tests {
         assert_eq!(clock.now().as_millisecond(), 0);
         clock.set(Timestamp::from_millisecond(1_500).unwrap());
         assert_eq!(clock.clone().now().as_millisecond(), 1_500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn on_a_slowed_clock_as_much_passes_as_its_timers_let_pass() {
+        let clock = Clock::system().slowed(20);
+        let before = clock.instant();
+        let machine = Clock::system().instant();
+        clock.wait(Duration::from_secs(3)).await;
+        let late = clock
+            .timeout(Duration::from_secs(2), std::future::pending::<()>())
+            .await;
+        assert!(late.is_err());
+        assert_eq!(clock.instant() - before, Duration::from_secs(5));
+        assert_eq!(
+            Clock::system().instant() - machine,
+            Duration::from_secs(100)
+        );
     }
 
     #[test]

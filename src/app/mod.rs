@@ -539,7 +539,7 @@ fn parts(
 ) -> anyhow::Result<Parts> {
     let telling = settings::telling(config);
     let witness = Witness::new(clock.clone(), telling.rules.window);
-    let recorder = Recorder::new(store.clone()).seen_by(witness.clone());
+    let recorder = Recorder::new(clock.clone(), store.clone()).seen_by(witness.clone());
     let policies = Policies::new(settings::policy(config));
     let policies_in_force = policies.clone();
     let claims = Claims::new(clock.clone(), store.clone());

@@ -81,7 +81,7 @@ pub(super) async fn export(
 ) -> Reply<Exported> {
     let asked = clock.instant();
     let question = Question::by_phone(phone.as_str());
-    let received = send(http, active, &question, timeout).await;
+    let received = send(http, active, clock, &question, timeout).await;
     let wanted = Attributes {
         score: &active.settings.score_attribute,
         tier: active.settings.tier_attribute.as_deref(),
@@ -113,7 +113,7 @@ pub(super) async fn export(
 pub(super) async fn probe(http: &Client, active: &Active, clock: &Clock) -> ProbeReport {
     let asked = clock.instant();
     let question = Question::for_probe();
-    let received = send(http, active, &question, active.settings.timeout).await;
+    let received = send(http, active, clock, &question, active.settings.timeout).await;
     let read = |body: &[u8]| {
         if wire::is_success(body) {
             Ok(())
@@ -157,7 +157,13 @@ pub(super) fn unanswered(active: &Active, phone: &E164, waited: Duration) -> Exc
     }
 }
 
-async fn send(http: &Client, active: &Active, question: &Question, timeout: Duration) -> Received {
+async fn send(
+    http: &Client,
+    active: &Active,
+    clock: &Clock,
+    question: &Question,
+    timeout: Duration,
+) -> Received {
     let mut head = None;
     let whole = async {
         let response = http
@@ -173,14 +179,12 @@ async fn send(http: &Client, active: &Active, question: &Question, timeout: Dura
         classify(response.status())?;
         read_body(response).await
     };
-    let body = tokio::time::timeout(timeout, whole)
-        .await
-        .unwrap_or_else(|_| {
-            Err(Failed {
-                reason: LookupUnavailable::Timeout,
-                words: within(timeout),
-            })
-        });
+    let body = clock.timeout(timeout, whole).await.unwrap_or_else(|_| {
+        Err(Failed {
+            reason: LookupUnavailable::Timeout,
+            words: within(timeout),
+        })
+    });
     Received { head, body }
 }
 

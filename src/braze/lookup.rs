@@ -351,8 +351,8 @@ impl Inner {
             return LookedUp::without(Lookup::Unavailable { reason }, None);
         }
         let waiting = self.wait_for_answer(phone, asked_at, share);
-        let until = tokio::time::Instant::from_std(asked_at + share);
-        let (reason, exchange) = match tokio::time::timeout_at(until, waiting).await {
+        let left = share.saturating_sub(self.since(asked_at));
+        let (reason, exchange) = match self.clock.timeout(left, waiting).await {
             Ok(Ok(looked_up)) => return looked_up,
             Ok(Err(failed)) => failed,
             Err(_) => {

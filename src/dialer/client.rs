@@ -190,7 +190,7 @@ impl Link {
         if let Some(bytes) = request.body {
             builder = builder.body(reqwest::Body::wrap(departure.watch(bytes)));
         }
-        let result = tokio::time::timeout(remaining, builder.send()).await;
+        let result = self.clock.timeout(remaining, builder.send()).await;
         // A request without a body asks for nothing that could take effect; it counts as sent unless the connection failed.
         let has_left = departure.close() || !has_body;
         match result {
@@ -211,7 +211,9 @@ impl Link {
         if !status.is_success() {
             remaining = remaining.min(REFUSAL_BODY_GRACE);
         }
-        let body = tokio::time::timeout(remaining, body_of(response))
+        let body = self
+            .clock
+            .timeout(remaining, body_of(response))
             .await
             .unwrap_or_else(|_| {
                 Err(Trouble::new(

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
-use tokio::time::timeout;
 
 use super::live_calls::LiveCalls;
 use super::record::Recorded;
@@ -103,7 +102,11 @@ impl Claims {
         if let Some(body) = self.live().unwritten(call_id, step) {
             return Claim::Answered(body);
         }
-        match timeout(PATIENCE, self.store.answer(call_id, step)).await {
+        match self
+            .clock
+            .timeout(PATIENCE, self.store.answer(call_id, step))
+            .await
+        {
             Ok(Ok(Some(body))) => return Claim::Answered(body),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => {
@@ -121,7 +124,8 @@ impl Claims {
 
     /// The answer that the store holds for a step, if it says so in time.
     pub(super) async fn answer(&self, call_id: &CallId, step: &str) -> Option<String> {
-        timeout(PATIENCE, self.store.answer(call_id, step))
+        self.clock
+            .timeout(PATIENCE, self.store.answer(call_id, step))
             .await
             .ok()?
             .ok()?
@@ -146,7 +150,7 @@ impl Claims {
             );
             return Some(call);
         }
-        let why = match timeout(patience, self.store.call(call_id)).await {
+        let why = match self.clock.timeout(patience, self.store.call(call_id)).await {
             Ok(Ok(Some(call))) => return Some(call),
             Ok(Ok(None)) => {
                 self.live().forget(call_id);
@@ -165,7 +169,7 @@ impl Claims {
 
     /// The legs of a call as far as they were reported; none where the store does not say so in time.
     pub(super) async fn legs(&self, call_id: &CallId) -> Vec<StoredLeg> {
-        match timeout(PATIENCE, self.store.legs(call_id)).await {
+        match self.clock.timeout(PATIENCE, self.store.legs(call_id)).await {
             Ok(Ok(legs)) => legs,
             Ok(Err(_)) | Err(_) => Vec::new(),
         }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::hand_off::Opening;
 use super::witness::{Seen, Witness};
 use crate::audit::{CallAfter, Record};
 use crate::call::{CallState, Disposition, Status};
+use crate::clock::Clock;
 use crate::routing::Reason;
 use crate::store::{Opened, Store, StoreError, StoredCall};
 
@@ -19,14 +18,16 @@ const NOTE_PATIENCE: Duration = Duration::from_millis(100);
 /// Hands records to the store and bounds the wait. A record that is late stays with the store, which writes it when it can.
 #[derive(Clone, Debug)]
 pub struct Recorder {
+    clock: Clock,
     store: Store,
     witness: Option<Witness>,
 }
 
 impl Recorder {
     /// Records into `store`.
-    pub fn new(store: Store) -> Self {
+    pub fn new(clock: Clock, store: Store) -> Self {
         Self {
+            clock,
             store,
             witness: None,
         }
@@ -48,7 +49,11 @@ impl Recorder {
         match opening {
             Opening::NewCall => {
                 let seen = Witness::read(&records);
-                let recorded = match timeout(patience, self.store.open_call(records)).await {
+                let recorded = match self
+                    .clock
+                    .timeout(patience, self.store.open_call(records))
+                    .await
+                {
                     Ok(Ok(Opened::First)) => Recorded::OnDisk,
                     Ok(Ok(Opened::Repeat)) => return Recorded::Repeat,
                     Ok(Err(error)) => late(Some(&error)),
@@ -69,7 +74,11 @@ impl Recorder {
     /// Records what happened to a call.
     pub(super) async fn append(&self, records: Vec<Record>, patience: Duration) -> Recorded {
         self.count(Witness::read(&records));
-        match timeout(patience, self.store.append(records)).await {
+        match self
+            .clock
+            .timeout(patience, self.store.append(records))
+            .await
+        {
             Ok(Ok(_)) => Recorded::OnDisk,
             Ok(Err(error)) => late(Some(&error)),
             Err(_) => late(None),

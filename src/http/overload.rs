@@ -44,6 +44,8 @@ pub struct Overload(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
+    /// By which the beat comes.
+    timers: Clock,
     limit: usize,
     in_hand: AtomicUsize,
     n_shed: AtomicU64,
@@ -66,6 +68,7 @@ impl Overload {
     pub fn new(clock: Clock, limit: Option<NonZeroUsize>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self(Arc::new(Inner {
+            timers: clock.of_timers(),
             clock,
             limit: limit.map_or(PER_CORE.saturating_mul(cores), NonZeroUsize::get),
             in_hand: AtomicUsize::new(0),
@@ -109,7 +112,7 @@ impl Overload {
     fn lateness(&self) -> Duration {
         let due = *self.0.due.lock().unwrap_or_else(PoisonError::into_inner);
         due.map_or(Duration::ZERO, |due| {
-            self.0.clock.instant().saturating_duration_since(due)
+            self.0.timers.instant().saturating_duration_since(due)
         })
     }
 
@@ -120,9 +123,9 @@ impl Overload {
     /// Measures lateness and tells of calls that were turned away, until the process is asked to stop.
     pub async fn watch(self, lifecycle: Lifecycle, recorder: Recorder) {
         let mut told = 0;
-        let mut told_at = self.0.clock.instant();
+        let mut told_at = self.0.timers.instant();
         loop {
-            let now = self.0.clock.instant();
+            let now = self.0.timers.instant();
             self.expect_beat(Some(now + BEAT));
             if !lifecycle.pause(BEAT).await {
                 break;

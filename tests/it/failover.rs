@@ -77,7 +77,6 @@ async fn each_way_to_fail_costs_the_requests_it_may_cost() {
         assert_eq!(dialled(&result), [ZENDESK_LINE], "{fault:?}");
         assert_eq!(world.asked_dialfire(), n_requests, "{fault:?}");
         assert_eq!(world.asked_zendesk(), 1, "{fault:?}");
-        assert!(result.first_answer < Duration::from_secs(2), "{fault:?}");
     }
 }
 

@@ -26,7 +26,7 @@ async fn ask(world: &World) -> (u16, Value) {
 
 /// Asks until the answer is this one.
 async fn ask_until(world: &World, status: u16) -> Value {
-    let asked = tokio::time::timeout(Duration::from_secs(30), async {
+    let asked = tokio::time::timeout(Duration::from_mins(3), async {
         loop {
             let (found, body) = ask(world).await;
             if found == status {

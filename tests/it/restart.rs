@@ -28,7 +28,7 @@ use crate::world::{CALLED, COLD, DIALFIRE_LINE, HOT, Settings, ZENDESK_LINE, eve
 type Fields = Vec<(String, String)>;
 
 /// A debug build on a busy machine takes its time.
-const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_PATIENCE: Duration = Duration::from_mins(3);
 /// Another program may take the free port before the appliance does.
 const PORTS_TO_TRY: u32 = 5;
 const CALL: &str = "CA000000000000000000000000000000aa";

@@ -101,7 +101,7 @@ async fn a_drained_dialer_stays_drained_until_it_is_put_back() {
     let (mut world, clock) = world().await;
     let id = DialerId::new("dialfire");
     let running = world.running();
-    let recorder = Recorder::new(running.store.clone());
+    let recorder = Recorder::new(Clock::system(), running.store.clone());
     let drained = running.fleet.drain(&id, "ops", clock.now()).unwrap();
     probe::record(&recorder, &clock, drained).await;
     let since = clock.now();
@@ -114,7 +114,7 @@ async fn a_drained_dialer_stays_drained_until_it_is_put_back() {
     assert_eq!(dialled(&result), [ZENDESK_LINE]);
 
     let running = world.running();
-    let recorder = Recorder::new(running.store.clone());
+    let recorder = Recorder::new(Clock::system(), running.store.clone());
     let resumed = running.fleet.resume(&id, "ops").unwrap();
     probe::record(&recorder, &clock, resumed).await;
     restart_after(&mut world, &clock, SignedDuration::from_secs(1)).await;

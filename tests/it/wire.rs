@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use crate::signature::reference;
 
 /// Whatever is sent, the connection must be answered or closed within this time.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded; charset=UTF-8";
 

@@ -56,6 +56,9 @@ pub(crate) struct Settings {
     pub(crate) braze_key: String,
     /// What tells the appliance the time.
     pub(crate) clock: Clock,
+    /// So many times faster than in life is the machine to the appliance: nobody is late because the machine is busy with other things.
+    /// A test in which somebody hangs waits as many times longer for it.
+    pub(crate) machine_is_faster: u32,
     /// Where Braze is, if not at its stand-in.
     pub(crate) braze_url: Option<String>,
     /// Where both dialers are, if not at their stand-ins.
@@ -81,6 +84,7 @@ impl Default for Settings {
             credentials: format!("auth_token = \"{}\"", made_up::AUTH_TOKEN),
             braze_key: made_up::BRAZE_KEY.to_owned(),
             clock: Clock::system(),
+            machine_is_faster: 20,
             braze_url: None,
             dialers_url: None,
             routing: format!("last_resort_number = \"{LAST_RESORT}\""),
@@ -119,7 +123,9 @@ impl World {
         let text = self.settings.configuration(&self.outside);
         let config = config::parse(&text, &context).unwrap().config;
         self.lifecycle = Lifecycle::new(Duration::from_secs(5));
-        let running = app::start(&config, &self.settings.clock, &self.lifecycle, None)
+        let clock = self.settings.clock.clone();
+        let clock = clock.slowed(self.settings.machine_is_faster);
+        let running = Box::pin(app::start(&config, &clock, &self.lifecycle, None))
             .await
             .unwrap();
         self.outside.connect(
@@ -207,8 +213,19 @@ impl World {
         result
     }
 
+    /// Waits until the database holds what was recorded: on a busy machine, some of it takes the way of a late commit.
+    async fn settled(&self) {
+        let store = &self.running().store;
+        if store.append(Vec::new()).await.is_err() {
+            store
+                .health_when(|health| health.failing_since.is_none() && health.backlog == 0)
+                .await;
+        }
+    }
+
     /// The call as the store holds it.
     pub(crate) async fn stored(&self, result: &CallResult) -> StoredCall {
+        self.settled().await;
         self.running()
             .store
             .call(&id(result))
@@ -219,6 +236,7 @@ impl World {
 
     /// The records of a call.
     pub(crate) async fn records(&self, result: &CallResult) -> Vec<StoredRecord> {
+        self.settled().await;
         self.running()
             .store
             .records_of_call(&id(result))

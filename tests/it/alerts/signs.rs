@@ -12,7 +12,7 @@ use switchboard::simulator::twilio::{Call, LineBehaviour};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{KEY, Office, Server, all_sent, messages_when};
+use super::{KEY, Office, PATIENCE, Server, all_sent, messages_when};
 use crate::wire::{Request, about};
 use crate::world::{CALLED, HOT, LAST_RESORT, STRANGER, Settings, dialled};
 
@@ -44,9 +44,7 @@ async fn a_database_that_is_locked_is_mailed_from_memory_and_once() {
     stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
     office.world.call(HOT).await;
     let smtp = &office.world.outside.smtp;
-    timeout(Duration::from_secs(15), smtp.reached(1))
-        .await
-        .unwrap();
+    timeout(PATIENCE, smtp.reached(1)).await.unwrap();
     assert_eq!(
         subjects(&office),
         ["[Switchboard] The database takes no records"]
@@ -121,8 +119,10 @@ async fn an_hour_without_a_call_is_mailed_where_others_had_some_and_the_next_cal
 async fn a_certificate_that_ends_soon_and_a_refused_configuration_are_mailed_and_so_is_their_end() {
     let office = Office::new(Server::Plain).await;
     let incidents = office.world.running().incidents();
-    let in_days =
-        |days: i64| Some(Clock::system().now() + jiff::SignedDuration::from_hours(24 * days));
+    // Half an hour less, so that no second that passes meanwhile shows.
+    let in_days = |days: i64| {
+        Some(Clock::system().now() + jiff::SignedDuration::from_mins(24 * 60 * days - 30))
+    };
     incidents.certificate(in_days(90), None);
     a_look().await;
     assert_eq!(subjects(&office), Vec::<String>::new());
@@ -221,7 +221,7 @@ async fn a_call_that_is_turned_away_or_cannot_be_read_is_a_failure() {
         );
     }
     let mut incident = Value::Null;
-    for _ in 0..100 {
+    for _ in 0..1_800 {
         incident = office.get("/api/v1/alerts/active").await["data"][0].clone();
         if incident["calls"] == 3 {
             break;
@@ -282,7 +282,7 @@ async fn who_watches_is_told_of_a_reminder_as_of_the_opening_and_the_end() {
                 heard.push_str(std::str::from_utf8(&chunk).unwrap());
             }
         };
-        let waited = timeout(Duration::from_secs(15), listening).await;
+        let waited = timeout(PATIENCE, listening).await;
         assert!(waited.is_ok(), "{heard}");
     };
     office.failing_call().await;

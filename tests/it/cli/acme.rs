@@ -111,7 +111,7 @@ async fn ask(served: &Served, path: &str) -> String {
     let client = reqwest::Client::builder()
         .danger_accept_invalid_certs(true)
         .resolve(NAME, served.address)
-        .timeout(Duration::from_secs(10))
+        .timeout(Duration::from_mins(3))
         .build()
         .unwrap();
     let url = format!("https://{NAME}:{}{path}", served.address.port());

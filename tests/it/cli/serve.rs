@@ -15,7 +15,7 @@ use crate::wire::{Request, about};
 use crate::world::{CALLED, DIALFIRE_LINE, HOT, ZENDESK_LINE, dialled};
 
 /// Nothing that is waited for here takes longer, even on a busy machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The process, and what it has logged.
 pub(super) struct Served {

@@ -129,7 +129,7 @@ async fn who_calls_between_two_runs_is_answered_by_the_second() {
         .unwrap();
     let second = Served::of(&place, activated(&place, &listener)).await;
     let mut answer = String::new();
-    let read = tokio::time::timeout(Duration::from_secs(10), waiting.read_to_string(&mut answer));
+    let read = tokio::time::timeout(Duration::from_mins(3), waiting.read_to_string(&mut answer));
     read.await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     second.signal("TERM");

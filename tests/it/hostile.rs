@@ -6,11 +6,14 @@ mod sockets;
 mod table;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
 use tokio::runtime::Runtime;
 
 use crate::panics::Panics;
 use crate::wire::Reply;
+
+/// How many cases the library tries where nobody says.
+const LIBRARYS_OWN: u32 = 256;
 
 /// Runs a property over a running appliance; fails too where anything panicked on the way.
 fn check<S: Strategy>(
@@ -18,11 +21,14 @@ fn check<S: Strategy>(
     input: &S,
     property: impl Fn(S::Value) -> Result<(), TestCaseError>,
 ) {
+    let standard = Config::default();
+    let seed = standard.rng_seed;
     let mut runner = TestRunner::new(Config {
-        cases,
+        // PROPTEST_CASES counts as if each property had the library's own number of them.
+        cases: cases * standard.cases / LIBRARYS_OWN,
         failure_persistence: None,
         max_shrink_iters: 200,
-        ..Config::default()
+        ..standard
     });
     let verdict = runner.run(input, |value| {
         let panics = Panics::watch();
@@ -32,7 +38,18 @@ fn check<S: Strategy>(
         Ok(())
     });
     let failure = verdict.err().map(|error| error.to_string());
-    assert_eq!(failure, None);
+    assert_eq!(failure, None, "PROPTEST_RNG_SEED={seed}");
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "for who runs it with --nocapture")]
+fn property_tests_run_from_a_fixed_seed() {
+    let seed = Config::default().rng_seed;
+    println!("property tests run from PROPTEST_RNG_SEED={seed}");
+    assert!(
+        matches!(seed, RngSeed::Fixed(_)),
+        "{seed}: run by cargo in the repository, they read .cargo/config.toml"
+    );
 }
 
 /// One thread for the test, the appliance and everything outside.

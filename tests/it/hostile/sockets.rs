@@ -330,7 +330,7 @@ fn requests_in_one_stream_are_answered_in_order_however_it_is_cut() {
 }
 
 #[test]
-fn noise_is_answered_with_a_refusal_or_not_at_all() {
+fn noise_gets_whole_answers_or_none_and_makes_no_call() {
     let runtime = runtime();
     let world = runtime.block_on(World::new());
     let to = world.running().address;
@@ -338,21 +338,25 @@ fn noise_is_answered_with_a_refusal_or_not_at_all() {
         prop::collection::vec(any::<u8>(), 1..300),
         "(GET|POST|[A-Z]{1,9}) (/webhooks/twilio|[!-~]{0,9}) HTTP/1\\.[01]\r\n([A-Za-z-]{0,9}:[ -~]{0,9}\r\n){0,4}\r\n[ -~]{0,30}"
             .prop_map(String::into_bytes),
-    ];
+    ]
+    .prop_filter("its answer states a length and has no body", |noise| {
+        !noise.starts_with(b"HEAD ")
+    });
     check(150, &noise, |noise| {
         let answer = runtime.block_on(async {
             let mut stream = TcpStream::connect(to).await.unwrap();
-            stream.write_all(&noise).await.unwrap();
-            stream.shutdown().await.unwrap();
+            drop(stream.write_all(&noise).await);
+            drop(stream.shutdown().await);
             let mut answer = Vec::new();
             drop(stream.read_to_end(&mut answer).await);
             answer
         });
-        let statuses: Vec<u16> = replies(&answer).iter().map(|reply| reply.status).collect();
-        prop_assert!(
-            statuses.iter().all(|status| (400..500).contains(status)),
-            "{statuses:?}"
-        );
+        // Some of the noise is a request, and may be answered as one.
+        let failed = |reply: &Reply| reply.status >= 500 && reply.status != 503;
+        let answers = replies(&answer);
+        prop_assert!(!answers.iter().any(failed), "{answers:?}");
         Ok(())
     });
+    let counts = runtime.block_on(world.running().store.counts()).unwrap();
+    assert_eq!(counts.calls, 0);
 }

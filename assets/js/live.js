@@ -182,20 +182,27 @@ export function live(main, { query, replace }) {
 		});
 	}
 
+	/** Who waits, how many they are and how long the first of them has waited. */
+	function waitingWords({ title, waiting, longest_wait_ms: longest }) {
+		const who = title.charAt(0).toUpperCase() + title.slice(1);
+		return waiting ? `${who} (${count(waiting)} on hold, longest ${lasting(longest)})` : who;
+	}
+
 	function drawState() {
 		if (!dialers.length) return;
 		const down = dialers.filter((dialer) => dialer.state !== "closed");
 		const bad = braze && braze.state !== "closed" ? [...down, braze] : down;
-		const paused = open.find((incident) => incident.kind === "all_dialers_down") ?? (down.length === dialers.length ? {} : null);
+		const paused = open.find((incident) => incident.kind === "all_dialers_down");
+		const told = paused ?? open.find((incident) => incident.kind === "callers_waiting");
 		const kind = paused ? "paused" : bad.length || open.length ? "degraded" : "routing";
 		const changed = state.dataset.state !== kind;
 		state.dataset.state = kind;
-		if (changed) {
-			show(mark, icon({ paused: "pause", degraded: "warn", routing: "check" }[kind]));
-			text(headline, { paused: "Routing is paused", degraded: "Routing, but degraded", routing: "Routing" }[kind]);
-		}
-		const starts = [...open.map((incident) => incident.opened_at), ...bad.map((dialer) => dialer.since)].filter(Boolean).sort();
-		const from = kind === "routing" ? quietSince : starts[0];
+		if (changed) show(mark, icon({ paused: "pause", degraded: "warn", routing: "check" }[kind]));
+		text(headline, told ? waitingWords(told) : { degraded: down.length === dialers.length ? "No dialer takes calls" : "Routing, but degraded", routing: "Routing" }[kind]);
+		const reasons = told ? [[told.opened_at, told.cause]] : [];
+		if (!told) for (const dialer of bad) reasons.push([dialer.since, `${dialer.name}: ${words.dialerState(dialer.state).toLowerCase()}${dialer.reason ? `, ${dialer.reason}` : ""}`]);
+		for (const incident of open) if (incident !== told) reasons.push([incident.opened_at, `${incident.title}: ${incident.cause}`]);
+		const from = kind === "routing" ? quietSince : reasons.find(([at]) => at)?.[0];
 		if (from) {
 			if (since.dataset.at !== from) {
 				since.dataset.at = from;
@@ -205,11 +212,7 @@ export function live(main, { query, replace }) {
 			delete since.dataset.at;
 			show(since);
 		}
-		const reasons = [];
-		if (paused) reasons.push(paused.cause ?? "No dialer takes calls; callers are held.");
-		for (const dialer of bad) reasons.push(`${dialer.name}: ${words.dialerState(dialer.state).toLowerCase()}${dialer.reason ? `, ${dialer.reason}` : ""}`);
-		for (const incident of open) if (incident !== paused) reasons.push(`${incident.title}: ${incident.cause}`);
-		text(why, kind === "routing" ? `${dialers.length} of ${dialers.length} dialers take calls, no incident is open.` : [...new Set(reasons)].slice(0, 3).join(" · "));
+		text(why, kind === "routing" ? `${dialers.length} of ${dialers.length} dialers take calls, no incident is open.` : [...new Set(reasons.map(([, words]) => words))].slice(0, 3).join(" · "));
 	}
 
 	/** Since when nothing is wrong: the end of the last incident, or the start of what is in force. */

@@ -25,12 +25,12 @@ pub struct Moment {
     pub at: Timestamp,
 }
 
-/// What an incident is about: its kind, and the dialer where it is about one. Of each, one is open at most.
+/// What an incident is about: its kind, and the dialer or the rule where it is about one. Of each, one is open at most.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic {
     /// The kind.
     pub kind: IncidentKind,
-    /// The dialer's name, or nothing.
+    /// The name of the dialer or of the rule, or nothing; of waiting callers, nothing is the default plan.
     pub subject: String,
 }
 
@@ -48,6 +48,26 @@ impl Topic {
         Self {
             kind,
             subject: dialer.as_str().to_owned(),
+        }
+    }
+
+    /// Callers of a rule who wait; of the default plan without one.
+    pub fn of_waiting(rule: Option<&str>) -> Self {
+        Self {
+            kind: IncidentKind::CallersWaiting,
+            subject: rule.unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// What it is about, in a few words.
+    pub fn title(&self) -> String {
+        match (self.kind, self.subject.as_str()) {
+            (IncidentKind::CallersWaiting, "") => "callers of the default plan wait".to_owned(),
+            (IncidentKind::CallersWaiting, rule) => format!("callers of \"{rule}\" wait"),
+            (kind, "") => kind.title().to_owned(),
+            (IncidentKind::DialerDown, dialer) => format!("{dialer} is down"),
+            (IncidentKind::DialerFailureRate, dialer) => format!("handoffs to {dialer} fail"),
+            (kind, _) => kind.title().to_owned(),
         }
     }
 }
@@ -207,7 +227,7 @@ impl Board {
         let gone: Vec<Topic> = self
             .open
             .keys()
-            .filter(|topic| topic.kind != IncidentKind::AllDialersDown)
+            .filter(|topic| !topic.kind.is_told_by_calls())
             .filter(|topic| !found.iter().any(|symptom| symptom.topic == **topic))
             .cloned()
             .collect();
@@ -307,19 +327,36 @@ impl Board {
         }
     }
 
-    /// A dialer takes calls again. `None` where nothing was open, or where its dialers are others: they are still down.
-    pub fn recovered(
+    /// A dialer takes calls again. Nothing is told where all that is open is about other dialers: they are still down.
+    pub fn recovered(&mut self, dialer: &DialerId, now: Moment) -> Vec<(Occasion, Notice)> {
+        let is_over = |topic: &Topic, incident: &mut Incident| {
+            topic.kind.is_told_by_calls() && incident.standing.dialers.contains(dialer)
+        };
+        let over = self.open.extract_if(.., is_over);
+        over.map(|(_, incident)| (Occasion::Resolved, incident.notice(Occasion::Resolved, now)))
+            .collect()
+    }
+
+    /// Learns for which dialers nobody waits any more: callers who wait and have gone are no incident for long.
+    pub fn deserted(
         &mut self,
-        topic: &Topic,
-        dialer: &DialerId,
+        is_deserted: impl Fn(&[DialerId]) -> bool,
         now: Moment,
-    ) -> Option<(Occasion, Notice)> {
-        let incident = self.open.get(topic)?;
-        if !incident.standing.dialers.contains(dialer) {
-            return None;
-        }
-        let incident = self.open.remove(topic)?;
-        Some((Occasion::Resolved, incident.notice(Occasion::Resolved, now)))
+    ) -> Vec<(Occasion, Notice)> {
+        let is_over = |topic: &Topic, incident: &mut Incident| {
+            if topic.kind != IncidentKind::CallersWaiting {
+                return false;
+            }
+            if !is_deserted(&incident.standing.dialers) {
+                incident.well_since = None;
+                return false;
+            }
+            let since = *incident.well_since.get_or_insert(now.instant);
+            now.instant.saturating_duration_since(since) >= topic.kind.calm()
+        };
+        let over = self.open.extract_if(.., is_over);
+        over.map(|(_, incident)| (Occasion::Resolved, incident.notice(Occasion::Resolved, now)))
+            .collect()
     }
 
     fn opened(&mut self, mut incident: Incident, now: Moment) -> (Occasion, Notice) {

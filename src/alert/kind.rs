@@ -17,8 +17,10 @@ pub enum IncidentKind {
     DialerFailureRate,
     /// One dialer takes no calls: its circuit is open.
     DialerDown,
-    /// No dialer of a plan takes calls: callers are held.
+    /// No dialer takes calls: callers are held.
     AllDialersDown,
+    /// No dialer of a plan takes calls, though others may: the callers of that rule are held.
+    CallersWaiting,
     /// Too many answers leave after the budget has ended.
     BudgetOverrun,
     /// The database takes no records.
@@ -65,12 +67,13 @@ impl Severity {
 
 impl IncidentKind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RoutingFailureRate,
         Self::BrazeFailureRate,
         Self::DialerFailureRate,
         Self::DialerDown,
         Self::AllDialersDown,
+        Self::CallersWaiting,
         Self::BudgetOverrun,
         Self::AuditStoreFailing,
         Self::AuditDamaged,
@@ -92,6 +95,7 @@ impl IncidentKind {
             Self::DialerFailureRate => "dialer_failure_rate",
             Self::DialerDown => "dialer_down",
             Self::AllDialersDown => "all_dialers_down",
+            Self::CallersWaiting => "callers_waiting",
             Self::BudgetOverrun => "budget_overrun",
             Self::AuditStoreFailing => "audit_store_failing",
             Self::AuditDamaged => "audit_damaged",
@@ -114,6 +118,7 @@ impl IncidentKind {
             Self::DialerFailureRate => "handoffs fail",
             Self::DialerDown => "a dialer is down",
             Self::AllDialersDown => "no dialer takes calls",
+            Self::CallersWaiting => "callers wait",
             Self::BudgetOverrun => "answers are late",
             Self::AuditStoreFailing => "the database takes no records",
             Self::AuditDamaged => "the audit log does not verify",
@@ -142,6 +147,9 @@ impl IncidentKind {
             }
             Self::AllDialersDown => {
                 "Callers are held, then put through to the last resort. The first dialer that takes a call ends this."
+            }
+            Self::CallersWaiting => {
+                "They are held, then put through to the last resort; everybody else is connected. The first of these dialers that takes a call ends this."
             }
             Self::BudgetOverrun => {
                 "Callers wait too long. Look at the stages of these calls on the dashboard."
@@ -178,6 +186,7 @@ impl IncidentKind {
         match self {
             Self::RoutingFailureRate
             | Self::AllDialersDown
+            | Self::CallersWaiting
             | Self::AuditStoreFailing
             | Self::AuditDamaged
             | Self::OnFallback => Severity::Critical,
@@ -205,6 +214,7 @@ impl IncidentKind {
             Self::RoutingFailureRate
             | Self::BrazeFailureRate
             | Self::AllDialersDown
+            | Self::CallersWaiting
             | Self::BudgetOverrun
             | Self::AuditDamaged
             | Self::DiskNearlyFull
@@ -225,6 +235,7 @@ impl IncidentKind {
             | Self::BrazeFailureRate
             | Self::DialerFailureRate
             | Self::DialerDown
+            | Self::CallersWaiting
             | Self::BudgetOverrun
             | Self::DiskNearlyFull
             | Self::WalTooLarge => Duration::from_mins(1),
@@ -240,9 +251,17 @@ impl IncidentKind {
         }
     }
 
+    /// Whether calls tell of it, and not the look that is taken every half second.
+    pub(super) fn is_told_by_calls(self) -> bool {
+        matches!(self, Self::AllDialersDown | Self::CallersWaiting)
+    }
+
     /// Whether nothing is told of it while all dialers are down: that says it already.
     pub(super) fn is_part_of_all_down(self) -> bool {
-        matches!(self, Self::DialerDown | Self::DialerFailureRate)
+        matches!(
+            self,
+            Self::DialerDown | Self::DialerFailureRate | Self::CallersWaiting
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::IncidentKind;
+use super::{IncidentKind, Topic};
 use crate::call::CallId;
 use crate::routing::DialerId;
 
@@ -123,7 +123,7 @@ pub struct Notice {
     pub incident: String,
     /// What it is about.
     pub kind: IncidentKind,
-    /// Which dialer it is about; empty where it is about none.
+    /// Which dialer or rule it is about; empty where it is about none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
     /// Why, in words.
@@ -162,13 +162,11 @@ impl Notice {
 
     /// What it is about, in a few words.
     pub fn title(&self) -> String {
-        match (self.kind, self.subject.as_str()) {
-            (IncidentKind::DialerDown, dialer) if !dialer.is_empty() => format!("{dialer} is down"),
-            (IncidentKind::DialerFailureRate, dialer) if !dialer.is_empty() => {
-                format!("handoffs to {dialer} fail")
-            }
-            (kind, _) => kind.title().to_owned(),
-        }
+        let topic = Topic {
+            kind: self.kind,
+            subject: self.subject.clone(),
+        };
+        topic.title()
     }
 }
 

@@ -545,6 +545,7 @@ fn parts(
     let claims = Claims::new(clock.clone(), store.clone());
     let hand_off = HandOff::new(clock.clone(), fleet.clone(), recorder.clone());
     let waiting = Waiting::default();
+    let waiting_line = waiting.clone();
     let incidents = Incidents::new(
         clock.clone(),
         fleet.clone(),
@@ -620,7 +621,7 @@ fn parts(
             policies: policies.clone(),
         },
         settings: ShownSettings::new(shown::document(config, clock.now())),
-        reads: Reads::new(store.clone(), clock.clone()),
+        reads: Reads::new(store.clone(), clock.clone(), waiting_line),
         lifecycle: lifecycle.clone(),
         docs: config.server.docs,
         cors_origins: config.server.cors_origins.clone().into(),

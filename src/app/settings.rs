@@ -77,7 +77,9 @@ pub(super) fn policy(config: &Config) -> Policy {
         goodbye_message: routing.goodbye_message.clone(),
         language: routing.language.clone(),
         caller_id: match &config.twilio.caller_id {
-            CallerId::Caller => CallerIdPolicy::Caller,
+            CallerId::Caller => CallerIdPolicy::Caller {
+                ours: config.twilio.number.clone(),
+            },
             CallerId::Number(number) => CallerIdPolicy::Number(number.clone()),
         },
         ring_timeout: config.twilio.ring_timeout,

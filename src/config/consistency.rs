@@ -6,9 +6,10 @@ use super::duration;
 use super::reader::Reader;
 use super::routing::{NamedRule, Routing, RoutingSection};
 use super::server::Server;
-use super::twilio::Twilio;
+use super::twilio::{CallerId, Twilio};
 use super::value::Fault;
 use crate::deadline::{ANSWER_RESERVE, HANDOFF_RESERVE};
+use crate::twiml::Connect;
 
 /// Webhooks without a verified signature stay on this machine.
 pub(super) fn check_signatures(reader: &Reader<'_>, server: &Server, twilio: &Twilio) {
@@ -193,6 +194,27 @@ pub(super) fn check_dialer_timeouts(reader: &Reader<'_>, routing: &Routing, dial
                 duration::render(dialer.timeout),
                 duration::render(routing.budget),
             )),
+        );
+    }
+}
+
+/// A phone that rings for somebody without a number has to be shown one of ours.
+pub(super) fn check_shown_number(
+    reader: &Reader<'_>,
+    twilio: &Twilio,
+    routing: &Routing,
+    dialers: &[Dialer],
+) {
+    let is_phone = |dialer: &Dialer| matches!(dialer.connect, Connect::Number(_));
+    let rings_phones = routing.last_resort_number.is_some() || dialers.iter().any(is_phone);
+    if rings_phones && twilio.number.is_none() && twilio.caller_id == CallerId::Caller {
+        reader.warn_at(
+            "twilio.number",
+            Fault::new(
+                "is missing, so callers from SIP and client addresses cannot be put through to phone numbers: \
+                 Twilio fails such a leg without a callerId (13214)",
+            )
+            .hint("write number = \"+49…\" with a number of this Twilio account"),
         );
     }
 }

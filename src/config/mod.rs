@@ -229,6 +229,9 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     if let (Some(routing), Some(dialers)) = (&routing, &dialers) {
         consistency::check_dialer_names(reader, routing, &dialers.names);
         consistency::check_dialer_timeouts(reader, &routing.routing, &dialers.dialers);
+        if let Some(twilio) = &twilio {
+            consistency::check_shown_number(reader, twilio, &routing.routing, &dialers.dialers);
+        }
     }
     let (routing, dialers) = (routing?, dialers?.dialers);
     let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.name.clone()).collect());

@@ -184,6 +184,7 @@ impl List {
             shared_keys,
             allowed_networks,
             caller_id,
+            number,
             ring_timeout,
             reconcile_after,
             api_base,
@@ -204,6 +205,7 @@ impl List {
             CallerId::Caller => self.plain("twilio.caller_id", "caller"),
             CallerId::Number(number) => self.plain("twilio.caller_id", number.as_str()),
         }
+        self.maybe("twilio.number", number.as_ref().map(E164::as_str));
         self.time("twilio.ring_timeout", *ring_timeout);
         self.time("twilio.reconcile_after", *reconcile_after);
         self.plain("twilio.api_base", api_base);

@@ -34,7 +34,7 @@ default_dialer = "web"
 
 [dialers.web]
 kind = "http"
-connect = "+4930123456"
+connect = "sip:q@pbx.example"
 url = "https://dialer.example/calls"
 "#;
 
@@ -171,7 +171,7 @@ fn bad_values_are_named_with_line_and_column() {
             "c.toml:20:8: error: dialers.web.kind must be one of dialfire, zendesk_talk, http; did you mean http?",
         ),
         (
-            "+4930123456",
+            "sip:q@pbx.example",
             "030123456",
             "c.toml:21:11: error: dialers.web.connect is not a place to connect a call to: write a phone number like +4930123456 or an address like sip:queue@example.com",
         ),
@@ -904,4 +904,31 @@ fn a_report_shows_the_line_but_never_what_may_be_a_secret() {
     );
     let shown = check::report(&broken).to_text();
     assert!(!shown.contains("marker"), "{shown}");
+}
+
+#[test]
+fn a_phone_that_may_ring_for_callers_without_a_number_wants_one_of_ours_to_show() {
+    const MISSING: &str = "is missing, so callers from SIP and client addresses cannot be put through to phone numbers";
+    let warned = |text: &str| {
+        let problems = problems(text);
+        assert!(
+            problems.iter().all(|problem| !problem.is_error()),
+            "{problems:?}"
+        );
+        problems
+            .iter()
+            .any(|p| p.key == "twilio.number" && p.message.contains(MISSING))
+    };
+    let phone = with("sip:q@pbx.example", "+4930123456");
+    let ours = |line: &str| phone.replace("[twilio]\n", &format!("[twilio]\n{line}\n"));
+    assert!(warned(&phone));
+    assert!(warned(&with_in(
+        "routing",
+        "last_resort_number = \"+4930123456\""
+    )));
+    assert!(!warned(MINIMAL), "a SIP line is shown what the caller has");
+    assert!(!warned(&ours("number = \"+4930654321\"")));
+    assert!(!warned(&ours("caller_id = \"+4930654321\"")));
+    let Loaded { config, .. } = loaded(&ours("number = \"+4930654321\""));
+    assert_eq!(config.twilio.number.unwrap().as_str(), "+4930654321");
 }

@@ -28,6 +28,8 @@ pub struct Twilio {
     pub allowed_networks: Vec<IpNet>,
     /// What dialers see as the number of the caller. Default: the caller's own.
     pub caller_id: CallerId,
+    /// A number of this account, shown to phones that ring for callers who have none that Twilio takes. Default: none.
+    pub number: Option<E164>,
     /// How long a dialer rings; whole seconds, 5 s to 600 s. Default: 20 s.
     pub ring_timeout: Duration,
     /// A call without news for so long is looked up by REST and closed; 1 m to 1 d. Default: 5 m.
@@ -73,6 +75,7 @@ impl Twilio {
             value.list(Value::network)
         });
         let caller_id = section.or("caller_id", CallerId::Caller, caller_id);
+        let number = section.optional("number", Value::phone_number);
         let ring_timeout = section.or("ring_timeout", Duration::from_secs(20), ring_timeout);
         let reconcile_after = section.or("reconcile_after", Duration::from_mins(5), |value| {
             value.duration(Duration::from_mins(1)..=Duration::from_hours(24))
@@ -95,6 +98,7 @@ impl Twilio {
             shared_keys,
             allowed_networks,
             caller_id,
+            number,
             ring_timeout,
             reconcile_after,
             api_base,

@@ -125,8 +125,12 @@ impl Holds {
             .hand_off
             .run(&turn.plan, &note, stopwatch, Opening::KnownCall, Vec::new())
             .await;
-        self.incidents
-            .learn(&stored.id, wanted, &turn.views, &handed);
+        self.incidents.learn(
+            &stored.id,
+            (stored.rule.as_deref(), wanted),
+            &turn.views,
+            &handed,
+        );
         let parties = Parties {
             caller: &caller,
             called: stored.personal.called.as_deref(),

@@ -146,8 +146,12 @@ impl Inbound {
             return None;
         }
         let wanted = policy.ruleset.order(decision.rule.as_deref());
-        self.incidents
-            .learn(&call.call_id, &wanted, &views, &handed);
+        self.incidents.learn(
+            &call.call_id,
+            (decision.rule.as_deref(), &wanted),
+            &views,
+            &handed,
+        );
         self.conclude(asked, &decision, &wanted, handed, &stopwatch)
             .await
     }

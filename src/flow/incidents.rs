@@ -15,6 +15,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use super::hand_off::{Handed, HandoffResult};
 use super::record::{Recorded, Recorder};
 use super::waiting::Waiting;
+use super::why_not::{Ails, ails};
 use super::witness::Witness;
 use crate::alert::{
     Board, Channel, Daily, IncidentKind, Moment, Notice, Occasion, Recipient, Rules, Signs,
@@ -24,7 +25,7 @@ use crate::audit::{Event, Record};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
-use crate::handoff::Certainty;
+use crate::handoff::{Certainty, Failure};
 use crate::routing::{self, BreakerView, DialerId, DialerView, Intake};
 use crate::store::{MessageState, Store, StoreError, StoredMessage};
 
@@ -300,7 +301,7 @@ impl Incidents {
     pub(super) fn learn(
         &self,
         call_id: &CallId,
-        wanted: &[DialerId],
+        (rule, wanted): (Option<&str>, &[DialerId]),
         views: &[DialerView],
         handed: &Handed,
     ) {
@@ -310,7 +311,7 @@ impl Incidents {
                 certainty: Certainty::Confirmed,
                 ..
             } => self.recovered(dialer),
-            HandoffResult::GiveUp => self.nobody_took(call_id, wanted, views, handed),
+            HandoffResult::GiveUp => self.nobody_took(call_id, (rule, wanted), views, handed),
             // An unconfirmed dialer proves nothing; a repeat was learned from before.
             HandoffResult::Connect { .. } | HandoffResult::Repeat => {}
         }
@@ -321,8 +322,9 @@ impl Incidents {
     pub fn look_around(&self, now: Instant) {
         let views = self.fleet.views(now);
         self.waiting.observe(&views, now);
-        let is_down = |view: &DialerView| !view.drained && view.breaker != BreakerView::Closed;
-        let all_down = !views.is_empty() && views.iter().all(is_down);
+        let is_down = |view: &DialerView| view.breaker != BreakerView::Closed;
+        let mut in_service = views.iter().filter(|view| !view.drained).peekable();
+        let all_down = in_service.peek().is_some() && in_service.all(is_down);
         let is_news = {
             let mut since = self.lock(&self.shared.all_down_since);
             if all_down {
@@ -333,28 +335,21 @@ impl Incidents {
                 false
             }
         };
-        if !is_news || self.is_routing_paused() {
-            return;
-        }
-        let dialers: Vec<DialerId> = views.iter().map(|view| view.dialer.clone()).collect();
-        let causes: Vec<String> = self
-            .dialers(now)
-            .into_iter()
-            .filter_map(|(dialer, why)| Some(format!("{dialer}: {}", why?)))
-            .collect();
+        let uptime = self.clock.uptime();
+        let is_deserted = |wanted: &[DialerId]| self.waiting.who_waits(Some(wanted), uptime).0 == 0;
         let mut board = self.board();
-        self.enqueue(board.strike(
-            all_dialers_down(),
-            causes.join("; "),
-            &dialers,
-            (0, Vec::new()),
-            self.moment(),
-        ));
+        self.enqueue(board.deserted(is_deserted, self.moment()));
+        if is_news && !board.is_open(&all_dialers_down()) {
+            let dialers = names(&views);
+            let cause = self.cause(&dialers, &views, &[]);
+            let nobody = (0, Vec::new());
+            self.enqueue(board.strike(all_dialers_down(), cause, &dialers, nobody, self.moment()));
+        }
     }
 
     /// A probe found this dialer well. Where callers wait, they prove it within seconds; where nobody does, the probe's word is taken.
     pub fn probed_well(&self, dialer: &DialerId) {
-        if !self.is_routing_paused() || !self.waiting.is_empty() {
+        if !self.waiting.is_empty() {
             return;
         }
         let views = self.fleet.views(self.clock.instant());
@@ -365,33 +360,80 @@ impl Incidents {
         }
     }
 
+    /// A call whose plan takes nobody: all dialers are down, or those of its rule are while others take calls, or somebody has taken all
+    /// of them out.
     fn nobody_took(
         &self,
         call_id: &CallId,
-        wanted: &[DialerId],
+        (rule, wanted): (Option<&str>, &[DialerId]),
         views: &[DialerView],
         handed: &Handed,
     ) {
+        let others = views
+            .iter()
+            .filter(|view| !wanted.contains(&view.dialer) && routing::intake(view) == Intake::Calls)
+            .count();
+        let fails = |view: &DialerView| !view.drained && wanted.contains(&view.dialer);
+        let (topic, dialers) = if others == 0 && views.iter().any(fails) {
+            (all_dialers_down(), names(views))
+        } else {
+            (Topic::of_waiting(rule), wanted.to_vec())
+        };
         let is_new = !self.waiting.contains(call_id);
-        let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
-        let affected = waiting.saturating_add(u64::from(is_new));
-        let topic = all_dialers_down();
+        let of_whom = (topic.kind == IncidentKind::CallersWaiting).then_some(wanted);
+        let (waiting, _) = self.waiting.who_waits(of_whom, Duration::ZERO);
+        let affected = u64::try_from(waiting).unwrap_or(u64::MAX);
+        let affected = affected.saturating_add(u64::from(is_new));
         let mut board = self.board();
-        if board.is_open(&topic) || is_their_turn_to_come(wanted, views) {
+        let is_all_down = board.is_open(&all_dialers_down());
+        let told = if is_all_down {
+            all_dialers_down()
+        } else {
+            topic
+        };
+        if board.is_open(&told) || is_their_turn_to_come(wanted, views) {
             if is_new {
-                board.affect(&topic, call_id);
+                board.affect(&told, call_id);
             }
             return;
         }
         let calls = (affected, vec![call_id.clone()]);
-        let cause = cause(wanted, views, handed);
-        self.enqueue(board.strike(topic, cause, wanted, calls, self.moment()));
+        let mut cause = self.cause(&dialers, views, &handed.refusals);
+        cause += &match others {
+            0 => String::new(),
+            1 => "; 1 other dialer takes calls".to_owned(),
+            n => format!("; {n} other dialers take calls"),
+        };
+        self.enqueue(board.strike(told, cause, &dialers, calls, self.moment()));
     }
 
     fn recovered(&self, dialer: &DialerId) {
         let now = self.moment();
         let mut board = self.board();
-        self.enqueue(board.recovered(&all_dialers_down(), dialer, now));
+        self.enqueue(board.recovered(dialer, now));
+    }
+
+    /// Why these dialers take no calls, in words: each of them once, those with the same reason together.
+    fn cause(
+        &self,
+        dialers: &[DialerId],
+        views: &[DialerView],
+        refusals: &[(DialerId, Failure)],
+    ) -> String {
+        let statuses = self.fleet.statuses(self.clock.instant());
+        let mut reasons: Vec<(Ails, Vec<&str>)> = Vec::new();
+        for dialer in dialers {
+            let status = statuses.iter().find(|status| status.dialer.id() == dialer);
+            let view = views.iter().find(|view| view.dialer == *dialer);
+            let refusal = refusals.iter().find(|(who, _)| who == dialer);
+            let ails = ails(status, view, refusal.map(|(_, failure)| *failure));
+            match reasons.iter_mut().find(|(known, _)| *known == ails) {
+                Some((_, names)) => names.push(dialer.as_str()),
+                None => reasons.push((ails, vec![dialer.as_str()])),
+            }
+        }
+        let told = reasons.iter().map(|(ails, names)| ails.of(names));
+        told.collect::<Vec<_>>().join("; ")
     }
 
     /// Has notices written down, in this order. Whoever calls this holds the board, so that no other notice comes in between.
@@ -586,18 +628,6 @@ fn is_their_turn_to_come(wanted: &[DialerId], views: &[DialerView]) -> bool {
         .any(|view| view.callers_first.is_some() && wanted.contains(&view.dialer))
 }
 
-/// Why each of the dialers did not take the call, in words.
-fn cause(wanted: &[DialerId], views: &[DialerView], handed: &Handed) -> String {
-    let why = |dialer: &DialerId| {
-        let refusal = handed.refusals.iter().find(|(who, _)| who == dialer);
-        let view = views.iter().find(|view| view.dialer == *dialer);
-        let why = match (refusal, view.and_then(routing::why_not)) {
-            (Some((_, failure)), _) => failure.to_string(),
-            (None, Some(why)) => why,
-            (None, None) => "not configured".to_owned(),
-        };
-        format!("{dialer}: {why}")
-    };
-    let causes: Vec<_> = wanted.iter().map(why).collect();
-    causes.join("; ")
+fn names(views: &[DialerView]) -> Vec<DialerId> {
+    views.iter().map(|view| view.dialer.clone()).collect()
 }

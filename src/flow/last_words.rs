@@ -106,7 +106,9 @@ impl LastWords {
         reason: Reason,
         otherwise: Disposition,
     ) -> Self {
-        match &policy.last_resort {
+        let (caller, called) = (Some(parties.caller), parties.called);
+        let rings = answer::can_ring_phones(&policy.caller_id, caller, called);
+        match policy.last_resort.as_ref().filter(|_| rings) {
             Some(number) => {
                 let state = state.dialing_last_resort();
                 let response = answer::last_resort(&LastResort {

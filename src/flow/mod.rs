@@ -23,6 +23,7 @@ mod reloads;
 mod status;
 mod stopwatch;
 mod waiting;
+mod why_not;
 mod witness;
 
 pub use canary::{BEAT_EVERY, Canary, Check};

@@ -5,7 +5,7 @@
 mod line;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::call::{CallId, CallState, Stamp};
 use crate::routing::{DialerId, DialerView};
@@ -41,6 +41,14 @@ impl Waiting {
     /// Whether this caller waits.
     pub fn contains(&self, call_id: &CallId) -> bool {
         self.lock().contains(call_id)
+    }
+
+    /// How many callers wait for exactly these dialers, or for any with `None`, and how long the first of them has waited, by the uptime of
+    /// the machine.
+    pub fn who_waits(&self, wanted: Option<&[DialerId]>, uptime: Duration) -> (usize, Duration) {
+        let (n, since) = self.lock().who_waits(wanted);
+        let longest = since.map(|since| uptime.saturating_sub(Duration::from_millis(since)));
+        (n, longest.unwrap_or_default())
     }
 
     /// The dialers as a call sees them that has just arrived: behind everybody who waits.

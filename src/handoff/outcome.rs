@@ -120,6 +120,17 @@ impl Failure {
         Self { kind, status: None }
     }
 
+    /// Reads what [`fmt::Display`] has written; `None` where it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (word, status) = match text.split_once(" (") {
+            Some((word, rest)) => (word, Some(rest.strip_suffix(')')?.parse().ok()?)),
+            None => (text, None),
+        };
+        let word = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(word);
+        let kind = FailureKind::deserialize(word).ok()?;
+        Some(Self { kind, status })
+    }
+
     /// A failure that came as an HTTP answer.
     pub fn with_status(kind: FailureKind, status: u16) -> Self {
         Self {
@@ -136,5 +147,28 @@ impl fmt::Display for Failure {
             write!(f, " ({status})")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_read_as_it_was_written() {
+        for failure in [
+            Failure::with_status(FailureKind::ServerError, 503),
+            Failure::of(FailureKind::Timeout),
+        ] {
+            assert_eq!(Failure::parse(&failure.to_string()), Some(failure));
+        }
+        for other in [
+            "",
+            "the probe failed",
+            "server_error (503",
+            "server_error (x)",
+        ] {
+            assert_eq!(Failure::parse(other), None, "{other}");
+        }
     }
 }

@@ -212,10 +212,12 @@ impl Memory {
     ) -> Vec<(CallId, Timestamp)> {
         let mut former = std::mem::take(&mut self.looks);
         let mut due = in_progress;
-        due.retain(|(call, _)| {
+        due.retain(|(call, last_news)| {
             let former = former.remove(call).unwrap_or_default();
+            // A call in its first moments: its arrival is in hand.
+            let has_just_come = (*last_news >= self.started_at).then_some(now);
             let look = Look {
-                heard: heard(call).or(former.heard),
+                heard: heard(call).or(former.heard).or(has_just_come),
                 ..former
             };
             self.looks.insert(call.clone(), look);
@@ -325,7 +327,7 @@ mod tests {
 
     /// Of these calls, with the second at which each was last heard of, where it was, those that are due.
     fn due(memory: &mut Memory, calls: &[(u32, Option<u64>)], now: u64) -> Vec<CallId> {
-        let in_progress = calls.iter().map(|(n, _)| (id(*n), wall(0))).collect();
+        let in_progress = calls.iter().map(|(n, _)| (id(*n), wall(-1))).collect();
         let heard = |call: &CallId| {
             let known = calls.iter().find(|(n, _)| id(*n) == *call);
             known.and_then(|(_, heard)| heard.map(at))
@@ -341,6 +343,16 @@ mod tests {
         assert_eq!(due(&mut memory, &calls, 1), [id(1)]);
         assert_eq!(due(&mut memory, &calls, 300), [id(1), id(2)]);
         assert_eq!(due(&mut memory, &calls, 301), [id(1), id(2), id(3)]);
+    }
+
+    #[test]
+    fn a_call_whose_arrival_is_in_hand_is_silent_from_when_it_is_seen() {
+        let mut memory = starting();
+        let mut is_due = |now| {
+            let fresh = vec![(id(1), wall(7))];
+            !memory.due(fresh, |_| None, at(now), PATIENCE).is_empty()
+        };
+        assert_eq!([is_due(7), is_due(306), is_due(307)], [false, false, true]);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::day;
-use crate::alert::{Notice, Occasion, Summary, Tested, length};
+use crate::alert::{IncidentKind, Notice, Occasion, Summary, Tested, length};
 
+/// Characters of a title in the subject of a mail.
+const SUBJECT_LENGTH: usize = 160;
 /// Calls that are named in a message.
 const CALLS_LISTED: usize = 10;
 
@@ -101,7 +103,14 @@ fn of_incident(
     at: Timestamp,
     around: &Surroundings,
 ) -> Letter {
-    let title = notice.title();
+    let title = match (notice.kind, occasion) {
+        // Who waits, and for whom: that much stands in the subject.
+        (
+            IncidentKind::AllDialersDown | IncidentKind::CallersWaiting,
+            Occasion::Opened | Occasion::Reminded,
+        ) => cut(&format!("{}: {}", notice.title(), notice.cause)),
+        _ => notice.title(),
+    };
     let lasted = Duration::from_millis(notice.lasted_ms.unwrap_or_default());
     let subject = match occasion {
         Occasion::Resolved => format!("[Switchboard] Resolved: {title}"),
@@ -262,6 +271,14 @@ pub(super) fn n_calls(n: u64) -> String {
 
 pub(super) fn spoken(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// As much of a text as fits into one line of an inbox.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SUBJECT_LENGTH) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 fn capital(text: &str) -> String {

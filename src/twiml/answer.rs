@@ -13,7 +13,10 @@ pub const HOLD_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallerIdPolicy {
     /// The caller's, where it is one.
-    Caller,
+    Caller {
+        /// The number of ours that is shown where the caller has none that Twilio takes.
+        ours: Option<E164>,
+    },
     /// Always this one of ours.
     Number(E164),
 }
@@ -81,9 +84,9 @@ pub struct Safe<'a> {
 
 /// Connects the caller to a dialer's line.
 pub fn connect(to: &ConnectTo<'_>) -> VoiceResponse {
-    let noun = noun(to.connect, to.sip_headers);
-    let dial = Dial::new(noun, to.ring_timeout)
-        .caller_id(shown_number(to.caller_id, Some(to.caller), to.called))
+    let shown = shown_number(to.caller_id, Some(to.caller), to.called, to.connect);
+    let dial = Dial::new(noun(to.connect, to.sip_headers), to.ring_timeout)
+        .caller_id(shown)
         .action(to.action_url)
         .status_callback(to.status_url);
     VoiceResponse::of([Verb::Dial(dial)])
@@ -128,20 +131,32 @@ pub fn hangup() -> VoiceResponse {
     VoiceResponse::of([Verb::Hangup])
 }
 
-/// What a caller gets when nothing can be decided: the last-resort number, else the default dialer's line, else the goodbye message.
+/// Whether a phone can ring for this caller: without a number to show, Twilio fails the leg at once. Of a caller who is not known, it shows
+/// the number that they have.
+pub fn can_ring_phones(
+    policy: &CallerIdPolicy,
+    caller: Option<&Caller>,
+    called: Option<&str>,
+) -> bool {
+    caller.is_none() || shown_on_phone(policy, caller, called).is_some()
+}
+
+/// What a caller gets when nothing can be decided: the last-resort number, else the default dialer's line, else the goodbye message. A phone
+/// counts only where there is a number to show to it.
 ///
 /// No action URL and no status callback: what has just failed is not asked again. The call ends with the dial.
 pub fn safe(to: &Safe<'_>) -> VoiceResponse {
-    let noun = match (to.last_resort, to.default_connect) {
-        (Some(number), _) => Noun::Number(number.clone()),
-        (None, Some(connect)) => noun(connect, &[]),
-        (None, None) => return goodbye(to.goodbye, to.language),
+    let last_resort = to.last_resort.cloned().map(Connect::Number);
+    let lines = last_resort.iter().chain(to.default_connect);
+    let mut rung = lines.filter(|connect| match connect {
+        Connect::Number(_) => can_ring_phones(to.caller_id, to.caller, to.called),
+        Connect::Sip(_) => true,
+    });
+    let Some(connect) = rung.next() else {
+        return goodbye(to.goodbye, to.language);
     };
-    let dial = Dial::new(noun, to.ring_timeout).caller_id(shown_number(
-        to.caller_id,
-        to.caller,
-        to.called,
-    ));
+    let shown = shown_number(to.caller_id, to.caller, to.called, connect);
+    let dial = Dial::new(noun(connect, &[]), to.ring_timeout).caller_id(shown);
     VoiceResponse::of([Verb::Dial(dial)])
 }
 
@@ -155,24 +170,48 @@ fn noun(connect: &Connect, headers: &[(&str, String)]) -> Noun {
 /// The `callerId`, or `None` to leave it to Twilio, which then shows the caller's own identity.
 ///
 /// Twilio takes the number of the caller, the one that was called, or another one of the account. Of a SIP call it takes neither of the
-/// first two, so there the attribute is left out. A caller without a usable number would make the dial fail; there the called number stands
-/// in, if it is one.
+/// first two; a SIP line is then shown what the caller has, and a phone a number of ours.
 fn shown_number(
     policy: &CallerIdPolicy,
     caller: Option<&Caller>,
-    called_number: Option<&str>,
+    called: Option<&str>,
+    connect: &Connect,
 ) -> Option<E164> {
-    match (policy, caller) {
-        (CallerIdPolicy::Number(number), _)
-        | (CallerIdPolicy::Caller, Some(Caller::Number(number))) => Some(number.clone()),
-        (CallerIdPolicy::Caller, Some(Caller::Sip { .. }) | None) => None,
-        (
-            CallerIdPolicy::Caller,
-            Some(
-                Caller::Withheld | Caller::National(_) | Caller::Client(_) | Caller::Unreadable(_),
-            ),
-        ) => called_number.and_then(|number| E164::parse(number).ok()),
+    match (connect, policy, caller) {
+        (Connect::Sip(_), CallerIdPolicy::Caller { .. }, Some(Caller::Sip { .. }) | None) => None,
+        (Connect::Sip(_), CallerIdPolicy::Caller { .. }, Some(caller)) => {
+            caller.number().cloned().or_else(|| number(called))
+        }
+        (Connect::Sip(_), CallerIdPolicy::Number(_), _) | (Connect::Number(_), _, _) => {
+            shown_on_phone(policy, caller, called)
+        }
     }
+}
+
+/// What a phone is shown. A `<Number>` without a `callerId` fails wherever the caller has no number of their own. What SIP and `client:`
+/// callers have called need not be ours, so a number that is known to be ours goes before it.
+fn shown_on_phone(
+    policy: &CallerIdPolicy,
+    caller: Option<&Caller>,
+    called: Option<&str>,
+) -> Option<E164> {
+    let ours = match (policy, caller) {
+        (CallerIdPolicy::Number(number), _)
+        | (CallerIdPolicy::Caller { .. }, Some(Caller::Number(number))) => {
+            return Some(number.clone());
+        }
+        (CallerIdPolicy::Caller { ours }, _) => ours.clone(),
+    };
+    match caller {
+        Some(Caller::Sip { .. } | Caller::Client(_)) | None => ours.or_else(|| number(called)),
+        Some(
+            Caller::Number(_) | Caller::Withheld | Caller::National(_) | Caller::Unreadable(_),
+        ) => number(called).or(ours),
+    }
+}
+
+fn number(text: Option<&str>) -> Option<E164> {
+    E164::parse(text?).ok()
 }
 
 #[cfg(test)]
@@ -181,8 +220,16 @@ mod tests {
     use crate::routing::DialerId;
     use crate::twiml::CallbackUrls;
 
+    const CALLER: CallerIdPolicy = CallerIdPolicy::Caller { ours: None };
+
     fn number(text: &str) -> E164 {
         E164::parse(text).unwrap()
+    }
+
+    fn caller_or(ours: &str) -> CallerIdPolicy {
+        CallerIdPolicy::Caller {
+            ours: Some(number(ours)),
+        }
     }
 
     fn connect_xml(
@@ -212,12 +259,7 @@ mod tests {
     #[test]
     fn a_number_is_dialled_with_the_callers_number() {
         assert_eq!(
-            connect_xml(
-                "+4930123456",
-                "+14155550100",
-                Some("+18005551212"),
-                &CallerIdPolicy::Caller
-            ),
+            connect_xml("+4930123456", "+14155550100", Some("+18005551212"), &CALLER),
             concat!(
                 r#"<?xml version="1.0" encoding="UTF-8"?>"#,
                 r#"<Response><Dial answerOnBridge="true" timeout="20" callerId="+14155550100""#,
@@ -236,7 +278,7 @@ mod tests {
                 "sip:queue@acme.sip.twilio.com;transport=tls",
                 "sip:alice@pbx.example.com",
                 Some("sip:18005551212@acme.sip.twilio.com"),
-                &CallerIdPolicy::Caller
+                &CALLER
             ),
             concat!(
                 r#"<?xml version="1.0" encoding="UTF-8"?>"#,
@@ -252,35 +294,80 @@ mod tests {
 
     #[test]
     fn the_shown_number_is_one_that_twilio_takes() {
-        const OURS: Option<&str> = Some("+18005551212");
-        let policy = CallerIdPolicy::Caller;
+        const CALLED: Option<&str> = Some("+18005551212");
+        const OURS: &str = "+4930999999";
+        const SIP: Option<&str> = Some("sip:1@acme.sip.twilio.com");
+        let (phone, line) = (
+            Connect::parse("+4930123456").unwrap(),
+            Connect::parse("sip:q@pbx.example.com").unwrap(),
+        );
+        // (who calls, what was called, what a phone is shown with and without a number of ours, what a SIP line is shown)
         let cases = [
-            ("+14155550100", OURS, Some("+14155550100")),
-            ("+266696687", OURS, OURS),
-            ("anonymous", OURS, OURS),
-            ("", OURS, OURS),
-            ("5035551212", OURS, OURS),
-            ("client:alice", OURS, OURS),
-            ("müller", OURS, OURS),
-            ("anonymous", None, None),
-            ("anonymous", Some("1234"), None),
-            ("sip:alice@pbx.example.com", OURS, None),
-            ("sip:+14155550100@pbx.example.com", OURS, None),
+            (
+                "+14155550100",
+                CALLED,
+                Some("+14155550100"),
+                Some("+14155550100"),
+                Some("+14155550100"),
+            ),
+            (
+                "+14155550100",
+                None,
+                Some("+14155550100"),
+                Some("+14155550100"),
+                Some("+14155550100"),
+            ),
+            ("+266696687", CALLED, CALLED, CALLED, CALLED),
+            ("anonymous", CALLED, CALLED, CALLED, CALLED),
+            ("", CALLED, CALLED, CALLED, CALLED),
+            ("5035551212", CALLED, CALLED, CALLED, CALLED),
+            ("müller", CALLED, CALLED, CALLED, CALLED),
+            ("anonymous", None, Some(OURS), None, None),
+            ("5035551212", Some("1234"), Some(OURS), None, None),
+            ("client:alice", CALLED, Some(OURS), CALLED, CALLED),
+            ("client:alice", None, Some(OURS), None, None),
+            (
+                "sip:alice@pbx.example.com",
+                CALLED,
+                Some(OURS),
+                CALLED,
+                None,
+            ),
+            (
+                "sip:+14155550100@pbx.example.com",
+                SIP,
+                Some(OURS),
+                None,
+                None,
+            ),
             (
                 "sip:anonymous@anonymous.invalid",
-                Some("sip:1@acme.sip.twilio.com"),
+                SIP,
+                Some(OURS),
+                None,
                 None,
             ),
         ];
-        for (from, called, expected) in cases {
+        for (from, called, on_phone, without_ours, on_line) in cases {
             let caller = Caller::classify(from);
-            let shown = shown_number(&policy, Some(&caller), called);
-            assert_eq!(shown, expected.map(number), "{from}");
-            let ours = CallerIdPolicy::Number(number("+4930999999"));
-            let shown = shown_number(&ours, Some(&caller), called);
-            assert_eq!(shown, Some(number("+4930999999")), "{from}");
+            let shown = |policy: &CallerIdPolicy, connect| {
+                let shown = shown_number(policy, Some(&caller), called, connect);
+                shown.map(|number| number.as_str().to_owned())
+            };
+            let expected = |text: Option<&str>| text.map(str::to_owned);
+            let with_ours = caller_or(OURS);
+            assert_eq!(shown(&with_ours, &phone), expected(on_phone), "{from}");
+            assert_eq!(shown(&CALLER, &phone), expected(without_ours), "{from}");
+            assert_eq!(shown(&with_ours, &line), expected(on_line), "{from}");
+            let always = CallerIdPolicy::Number(number("+4930888888"));
+            for connect in [&phone, &line] {
+                assert_eq!(shown(&always, connect).as_deref(), Some("+4930888888"));
+            }
         }
-        assert_eq!(shown_number(&policy, None, OURS), None);
+        let shown = |policy: &CallerIdPolicy, called| shown_number(policy, None, called, &phone);
+        assert_eq!(shown(&caller_or(OURS), None), Some(number(OURS)));
+        assert_eq!(shown(&CALLER, CALLED), CALLED.map(number));
+        assert_eq!(shown_number(&caller_or(OURS), None, CALLED, &line), None);
     }
 
     #[test]
@@ -290,7 +377,7 @@ mod tests {
             number: &number("+4930777777"),
             caller: &Caller::Withheld,
             called: Some("+18005551212"),
-            caller_id: &CallerIdPolicy::Caller,
+            caller_id: &CALLER,
             ring_timeout: Duration::from_millis(20_001),
             action_url: &urls.last_resort_dial(3),
             status_url: &urls.last_resort_status(3),
@@ -344,7 +431,9 @@ mod tests {
             number("+4930777777"),
             Connect::parse("sip:q@pbx.example.com").unwrap(),
         );
-        let policy = CallerIdPolicy::Caller;
+        let phone = Connect::parse("+4930123456").unwrap();
+        let sip_caller = Caller::classify("sip:alice@pbx.example.com");
+        let (policy, with_ours) = (CALLER, caller_or("+4930999999"));
         let nothing_known = Safe {
             last_resort: Some(&last),
             default_connect: Some(&line),
@@ -357,8 +446,39 @@ mod tests {
         };
         let cases = [
             (
+                Safe {
+                    caller_id: &with_ours,
+                    ..nothing_known
+                },
+                r#"<Dial answerOnBridge="true" timeout="20" callerId="+4930999999"><Number>+4930777777</Number></Dial>"#,
+            ),
+            (
                 nothing_known,
                 r#"<Dial answerOnBridge="true" timeout="20"><Number>+4930777777</Number></Dial>"#,
+            ),
+            // No number to show to a phone: the SIP line, or else a few words.
+            (
+                Safe {
+                    caller: Some(&sip_caller),
+                    ..nothing_known
+                },
+                r#"<Dial answerOnBridge="true" timeout="20"><Sip>sip:q@pbx.example.com</Sip></Dial>"#,
+            ),
+            (
+                Safe {
+                    caller: Some(&sip_caller),
+                    default_connect: Some(&phone),
+                    ..nothing_known
+                },
+                r#"<Say language="en-US">Bye</Say><Hangup/>"#,
+            ),
+            (
+                Safe {
+                    caller: Some(&sip_caller),
+                    caller_id: &with_ours,
+                    ..nothing_known
+                },
+                r#"<Dial answerOnBridge="true" timeout="20" callerId="+4930999999"><Number>+4930777777</Number></Dial>"#,
             ),
             (
                 Safe {

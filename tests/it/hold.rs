@@ -17,10 +17,11 @@ use switchboard::store::{StoredCall, StoredRecord};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::world::{CALLED, DIALFIRE_LINE, HOT, LAST_RESORT, Settings, World, ZENDESK_LINE};
+use crate::world::{CALLED, COLD, DIALFIRE_LINE, HOT, LAST_RESORT, Settings, World, ZENDESK_LINE};
 
 /// How long the hold message takes to be spoken.
 const SPEECH_MS: u64 = 7_000;
+const OTHER_LINE: &str = "+4930555555";
 const MESSAGE: &str = "Please hold the line.";
 
 /// What a caller gets.
@@ -53,7 +54,7 @@ impl Heard {
                 next: url[at..].to_owned(),
             };
         }
-        for line in [DIALFIRE_LINE, ZENDESK_LINE, LAST_RESORT] {
+        for line in [DIALFIRE_LINE, ZENDESK_LINE, LAST_RESORT, OTHER_LINE] {
             if body.contains("<Dial") && body.contains(line) {
                 return Self::Line(line.to_owned());
             }
@@ -90,6 +91,20 @@ impl Scene {
         let settings = Settings {
             routing: format!("hold_message = \"{MESSAGE}\"\n{routing}"),
             clock: clock.clone(),
+            ..Settings::default()
+        };
+        let world = World::with(settings).await;
+        Self { world, clock }
+    }
+
+    /// A third dialer, which only the default plan names.
+    async fn with_another_dialer() -> Self {
+        let clock = Clock::stopped("2026-11-23T09:00:00Z".parse::<Timestamp>().unwrap());
+        let settings = Settings {
+            clock: clock.clone(),
+            sections: format!(
+                "[dialers.other]\nkind = \"http\"\nconnect = \"{OTHER_LINE}\"\nurl = \"HTTP_SERVER/calls\"\nprobe_every = \"1h\""
+            ),
             ..Settings::default()
         };
         let world = World::with(settings).await;
@@ -147,7 +162,7 @@ impl Scene {
         store.call(&call_id(n)).await.unwrap().unwrap()
     }
 
-    /// What was told of dialers that are all down: opened and resolved.
+    /// What was told of callers whom nobody takes: opened and resolved.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the rest is about something else"
@@ -157,7 +172,10 @@ impl Scene {
         let records = store.records(0, u32::MAX).await.unwrap();
         let notice = |record: &StoredRecord| match record.event().unwrap() {
             Event::IncidentOpened(notice) | Event::IncidentResolved(notice)
-                if notice.kind == IncidentKind::AllDialersDown =>
+                if matches!(
+                    notice.kind,
+                    IncidentKind::AllDialersDown | IncidentKind::CallersWaiting
+                ) =>
             {
                 Some((record.kind, *notice))
             }
@@ -315,10 +333,7 @@ async fn both_dialers_down_for_a_minute_under_20_calls_a_second() {
     else {
         panic!("{incidents:?}");
     };
-    assert_eq!(
-        opened.cause,
-        "dialfire: server_error (503); zendesk: server_error (503)"
-    );
+    assert_eq!(opened.cause, "dialfire and zendesk answer HTTP 503");
     assert_eq!(resolved.lasted_ms, Some(callers.served[0].1));
     let calls = resolved.calls;
     assert!((1_200..1_400).contains(&calls), "{calls} calls affected");
@@ -703,4 +718,126 @@ async fn a_held_call_that_another_dialer_takes_goes_on_by_the_plan_of_that_momen
         let answer = twilio.post(&path, &fields).await.unwrap();
         assert_eq!(Heard::read(&answer.body), Heard::Line(line.to_owned()));
     }
+}
+
+#[tokio::test]
+async fn callers_of_a_rule_whose_dialers_are_down_wait_while_everybody_else_is_connected() {
+    let scene = Scene::with_another_dialer().await;
+    scene.break_both();
+    for n in 0..2 {
+        assert!(matches!(scene.arrive(n).await, Heard::Held { .. }));
+    }
+    // The others' plan ends with the dialer that works.
+    let others = scene
+        .world
+        .outside
+        .twilio
+        .inbound_fields(&sid(9), COLD, CALLED);
+    let answer = scene
+        .world
+        .outside
+        .twilio
+        .post("/webhooks/twilio", &others)
+        .await;
+    assert_eq!(
+        Heard::read(&answer.unwrap().body),
+        Heard::Line(OTHER_LINE.to_owned())
+    );
+    assert!(!scene.world.running().incidents().is_routing_paused());
+    let incidents = scene.incidents_when(1).await;
+    let [(Kind::IncidentOpened, opened)] = &incidents[..] else {
+        panic!("{incidents:?}");
+    };
+    assert_eq!(opened.kind, IncidentKind::CallersWaiting);
+    assert_eq!(opened.title(), "callers of \"sales floor\" wait");
+    assert_eq!(
+        opened.cause,
+        "dialfire and zendesk answer HTTP 503; 1 other dialer takes calls"
+    );
+    assert_eq!((opened.since, opened.calls), (Some(scene.clock.now()), 1));
+
+    scene.repair_both();
+    scene.clock.advance(Duration::from_secs(20));
+    assert!(
+        scene
+            .post(0, "/webhooks/twilio/hold?n=1")
+            .await
+            .is_a_dialer()
+    );
+    let incidents = scene.incidents_when(2).await;
+    let (kind, resolved) = &incidents[1];
+    assert_eq!((*kind, resolved.calls), (Kind::IncidentResolved, 2));
+    assert_eq!(resolved.lasted_ms, Some(20_000));
+}
+
+#[tokio::test]
+async fn dialers_that_were_taken_out_by_hand_are_told_as_such_and_are_not_down() {
+    let scene = Scene::with_last_resort().await;
+    let fleet = scene.world.running().fleet.clone();
+    let dialers = ["dialfire", "zendesk"].map(DialerId::new);
+    for dialer in &dialers {
+        fleet.drain(dialer, "ops", scene.clock.now()).unwrap();
+    }
+    let incidents = scene.world.running().incidents();
+    for _ in 0..5 {
+        scene.clock.advance(Duration::from_secs(2));
+        incidents.look_around(scene.clock.instant());
+    }
+    assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
+    assert!(!incidents.is_routing_paused());
+    let told = scene.incidents_when(1).await;
+    let [(Kind::IncidentOpened, opened)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(opened.kind, IncidentKind::CallersWaiting);
+    assert_eq!(
+        opened.cause,
+        "dialfire and zendesk were taken out by hand (ops)"
+    );
+
+    // One is put back, and is down: now all that are in service are.
+    fleet.resume(&dialers[0], "ops").unwrap();
+    scene.break_both();
+    let heard = scene.post(0, "/webhooks/twilio/hold?n=1").await;
+    assert!(matches!(heard, Heard::Held { .. }), "{heard:?}");
+    let told = scene.incidents_when(2).await;
+    assert_eq!(told[1].1.kind, IncidentKind::AllDialersDown);
+    assert_eq!(
+        told[1].1.cause,
+        "dialfire answers HTTP 503; zendesk was taken out by hand (ops)"
+    );
+    scene.repair_both();
+    scene.clock.advance(Duration::from_secs(5));
+    assert!(
+        scene
+            .post(0, "/webhooks/twilio/hold?n=2")
+            .await
+            .is_a_dialer()
+    );
+    let told = scene.incidents_when(4).await;
+    assert!(
+        told[2..]
+            .iter()
+            .all(|(kind, _)| *kind == Kind::IncidentResolved)
+    );
+}
+
+#[tokio::test]
+async fn callers_who_have_gone_are_no_incident_for_longer_than_a_minute() {
+    let scene = Scene::with_another_dialer().await;
+    scene.break_both();
+    assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
+    scene.incidents_when(1).await;
+    scene.hang_up(0).await;
+    let incidents = scene.world.running().incidents();
+    incidents.look_around(scene.clock.instant());
+    scene.clock.advance(Duration::from_secs(59));
+    incidents.look_around(scene.clock.instant());
+    scene.clock.advance(Duration::from_secs(1));
+    incidents.look_around(scene.clock.instant());
+    let told = scene.incidents_when(2).await;
+    assert_eq!(
+        (told[1].0, told[1].1.lasted_ms),
+        (Kind::IncidentResolved, Some(60_000))
+    );
 }

@@ -2,9 +2,12 @@
 
 use switchboard::audit::Kind;
 use switchboard::call::{Disposition, Status};
-use switchboard::simulator::twilio::{Call, Duplicate, Outcome};
+use switchboard::simulator::faults::Fault;
+use switchboard::simulator::twilio::{Call, Duplicate, LineBehaviour, Outcome};
 
-use crate::world::{CALLED, COLD, DIALFIRE_LINE, HOT, STRANGER, World, ZENDESK_LINE, dialled};
+use crate::world::{
+    CALLED, COLD, DIALFIRE_LINE, HOT, LAST_RESORT, STRANGER, Settings, World, ZENDESK_LINE, dialled,
+};
 
 #[tokio::test]
 async fn a_hot_lead_talks_to_the_sales_floor_and_every_step_is_on_disk() {
@@ -145,4 +148,52 @@ async fn profiles_survive_a_restart_and_so_do_answers() {
     assert_eq!(after.body, before.steps[0].body);
     world.call(HOT).await;
     assert_eq!(world.outside.braze.requests().count(), 1);
+}
+
+#[tokio::test]
+async fn no_phone_is_rung_without_a_number_to_show_whoever_calls_and_whatever_breaks() {
+    const OURS: &str = "+4930654321";
+    let settings = Settings {
+        twilio: format!("number = \"{OURS}\""),
+        ..Settings::default()
+    };
+    let world = World::with(settings).await;
+    let twilio = &world.outside.twilio;
+    twilio.configure(|settings| settings.own_numbers.push(OURS.to_owned()));
+    let sip = "sip:18005551212@acme.sip.twilio.com";
+    // (who calls, what was called, what the phone is shown)
+    let cases = [
+        (HOT, CALLED, HOT),
+        ("anonymous", CALLED, CALLED),
+        ("anonymous", sip, OURS),
+        ("03012345", CALLED, CALLED),
+        ("sip:alice@pbx.example.com", sip, OURS),
+        ("client:alice", "", OURS),
+    ];
+    // Every phone: that of the dialer, the last resort, and the safe answer.
+    world.outside.zendesk.faults().standing(Fault::status(503));
+    for (from, to, shown) in cases {
+        twilio.set_line("", LineBehaviour::Busy);
+        let result = twilio.call(Call::new(from, to)).await;
+        assert_eq!(result.violations, Vec::<String>::new(), "{from} {to}");
+        assert!(
+            dialled(&result).contains(&DIALFIRE_LINE),
+            "{from}: {result:?}"
+        );
+        assert!(
+            dialled(&result).contains(&LAST_RESORT),
+            "{from}: {result:?}"
+        );
+        let fields = twilio.inbound_fields(&twilio.new_sid("CA"), from, to);
+        let fallback = twilio
+            .post("/webhooks/twilio/fallback", &fields)
+            .await
+            .unwrap();
+        let answers = result.steps.iter().map(|step| step.body.as_str());
+        let phones = answers.chain([fallback.body.as_str()]);
+        for body in phones.filter(|body| body.contains("<Number")) {
+            let expected = format!(" callerId=\"{shown}\"");
+            assert!(body.contains(&expected), "{from} calls {to}: {body}");
+        }
+    }
 }

@@ -62,6 +62,20 @@ impl Template {
         }
     }
 
+    /// Switches one setting off.
+    pub(super) fn off_key(&mut self, section: &str, key: &str) {
+        let Some(start) = self.header(section) else {
+            return;
+        };
+        let lines = self.0.iter_mut().skip(start + 1);
+        let found = lines
+            .take_while(|line| !is_header(line))
+            .find(|line| key_of(line) == Some(key));
+        if let Some(line) = found.filter(|line| !line.starts_with('#')) {
+            line.insert(0, '#');
+        }
+    }
+
     /// Lets every secret lie in this directory.
     pub(super) fn secrets_in(&mut self, directory: &str) {
         let quoted = toml::Value::String(directory.to_owned()).to_string();
@@ -106,6 +120,7 @@ mod tests {
         let mut template = Template::new();
         template.text("server", "listen", "0.0.0.0:443");
         template.text("server.acme", "contact", "a\"b@example.com");
+        template.off_key("twilio", "number");
         template.off("dialers.dialfire");
         template.text("auth.keys", "name", "ops");
         let text = template.finish();
@@ -113,6 +128,7 @@ mod tests {
         assert!(text.contains("\n[server.acme]\n"), "{text}");
         assert!(text.contains("\n#[dialers.dialfire]\n"), "{text}");
         assert!(text.contains("\n#campaign = "), "{text}");
+        assert!(text.contains("\n#number = "), "{text}");
         assert!(text.contains("\n[dialers.zendesk]\nkind = "), "{text}");
         assert!(text.contains("\n[[auth.keys]]\n"), "{text}");
         let explained = |text: &str| text.lines().filter(|line| line.starts_with("# ")).count();

@@ -59,6 +59,14 @@ impl Line {
         self.places.contains_key(call_id)
     }
 
+    /// How many callers wait for exactly these dialers, or for any with `None`, and since which uptime the first of them does.
+    pub(super) fn who_waits(&self, wanted: Option<&[DialerId]>) -> (usize, Option<u64>) {
+        let is_one = |waiter: &&Waiter| wanted.is_none_or(|wanted| waiter.wanted == wanted);
+        let mut waiting = self.callers.iter().filter(|(_, waiter)| is_one(waiter));
+        let first = waiting.next().map(|((since, _), _)| *since);
+        (usize::from(first.is_some()) + waiting.count(), first)
+    }
+
     pub(super) fn observe(&mut self, views: &[DialerView], now: Instant) {
         for view in views {
             let ramp = self.ramps.entry(view.dialer.clone()).or_default();

@@ -14,6 +14,7 @@ use super::super::error::{ApiError, ErrorDocument, Kind};
 use super::fields::Fields;
 use super::page::{Asked, Data, List, checked};
 use super::{Reads, data};
+use crate::alert::IncidentKind;
 use crate::clock::Clock;
 use crate::flow::Incidents;
 use crate::store::{IncidentWithMessages, StoredIncident, StoredMessage};
@@ -35,9 +36,15 @@ pub(in super::super) struct ShownIncident {
     /// `critical`: callers or records are harmed now; `warning`: not yet.
     severity: &'static str,
     /// What it is about, in a few words.
-    title: &'static str,
+    title: String,
     /// The dialer it is about.
     dialer: Option<String>,
+    /// The rule whose callers wait; the default plan's have none.
+    rule: Option<String>,
+    /// How many callers wait because of it now; `null` where it is about something else, or over.
+    waiting: Option<u64>,
+    /// How long the first of them has waited, in milliseconds.
+    longest_wait_ms: Option<u64>,
     /// `open` or `resolved`.
     status: &'static str,
     /// Why it opened.
@@ -93,17 +100,28 @@ pub(in super::super) struct ShownMessage {
 }
 
 impl ShownIncident {
-    pub(in super::super) fn new(
-        (incident, messages): IncidentWithMessages,
-        now: Timestamp,
-    ) -> Self {
+    pub(in super::super) fn new((incident, messages): IncidentWithMessages, reads: &Reads) -> Self {
+        let now = reads.clock.now();
         let StoredIncident {
             standing,
             resolved_at,
             lasted_ms,
             ..
         } = incident;
+        let (waiting, longest_wait_ms) = match (standing.topic.kind, resolved_at) {
+            (IncidentKind::AllDialersDown, None) => reads.who_waits(None),
+            (IncidentKind::CallersWaiting, None) => reads.who_waits(Some(&standing.dialers)),
+            _ => (None, None),
+        };
         let topic = standing.topic;
+        let title = topic.title();
+        let is_rule = topic.kind == IncidentKind::CallersWaiting;
+        let subject = Some(topic.subject).filter(|subject| !subject.is_empty());
+        let (rule, dialer) = if is_rule {
+            (subject, None)
+        } else {
+            (None, subject)
+        };
         let open_for = Duration::try_from(now.duration_since(standing.since)).unwrap_or_default();
         let open_for = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
         let reasons = standing.reasons.into_iter();
@@ -115,8 +133,11 @@ impl ShownIncident {
             id: standing.id,
             kind: topic.kind.as_str(),
             severity: topic.kind.severity().as_str(),
-            title: topic.kind.title(),
-            dialer: Some(topic.subject).filter(|dialer| !dialer.is_empty()),
+            title,
+            dialer,
+            rule,
+            waiting,
+            longest_wait_ms,
             status: if resolved_at.is_some() {
                 "resolved"
             } else {
@@ -162,10 +183,9 @@ impl ShownMessage {
 pub(super) async fn active(
     _: Viewer,
     State(reads): State<Reads>,
-    State(incidents): State<Incidents>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
-    list(&reads, incidents.clock(), &asked, true).await
+    list(&reads, &asked, true).await
 }
 
 /// All incidents, open ones too, newest first: cause, calls affected, and the messages sent with their state.
@@ -179,24 +199,17 @@ pub(super) async fn active(
 pub(super) async fn history(
     _: Viewer,
     State(reads): State<Reads>,
-    State(incidents): State<Incidents>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
-    list(&reads, incidents.clock(), &asked, false).await
+    list(&reads, &asked, false).await
 }
 
-async fn list(
-    reads: &Reads,
-    clock: &Clock,
-    asked: &Asked,
-    open: bool,
-) -> Result<Response, ApiError> {
+async fn list(reads: &Reads, asked: &Asked, open: bool) -> Result<Response, ApiError> {
     let mut fields = Fields::default();
     let page = asked.page(&mut fields);
     let page = checked(page, fields)?;
     let rows = reads.incidents(open, page.part()).await?;
-    let now = clock.now();
-    Ok(page.list(rows, |incident| ShownIncident::new(incident, now)))
+    Ok(page.list(rows, |incident| ShownIncident::new(incident, reads)))
 }
 
 /// What became of a test message.

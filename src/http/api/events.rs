@@ -179,7 +179,7 @@ pub(in super::super) async fn metrics(reads: &Reads) -> Option<Metrics> {
 /// An incident, as its event carries it; `None` where a record tells of none that is kept.
 pub(in super::super) async fn incident(reads: &Reads, name: &str) -> Option<ShownIncident> {
     let found = reads.incident(name).await.ok()??;
-    Some(ShownIncident::new(found, reads.clock.now()))
+    Some(ShownIncident::new(found, reads))
 }
 
 /// The settings, as their event carries them.

@@ -2,8 +2,10 @@
 
 use crate::call::CallId;
 use crate::clock::Clock;
+use crate::flow::Waiting;
 use crate::http::error::ApiError;
 use crate::http::overload::Lane;
+use crate::routing::DialerId;
 use crate::store::{
     CallPlace, CallsAsked, IncidentWithMessages, Part, RecordsAsked, Rows, Store, StoreError,
     StoredCall, StoredLeg, StoredMessage, StoredRecord,
@@ -17,15 +19,26 @@ const PLACES: usize = 2;
 pub struct Reads {
     pub(super) store: Store,
     pub(super) clock: Clock,
+    waiting: Waiting,
     lane: Lane,
 }
 
 impl Reads {
+    /// How many callers wait now, for these dialers or for any with `None`, and how long the first of them has, in milliseconds.
+    pub(super) fn who_waits(&self, wanted: Option<&[DialerId]>) -> (Option<u64>, Option<u64>) {
+        let (n, longest) = self.waiting.who_waits(wanted, self.clock.uptime());
+        (
+            u64::try_from(n).ok(),
+            u64::try_from(longest.as_millis()).ok(),
+        )
+    }
+
     /// Reads from `store`.
-    pub fn new(store: Store, clock: Clock) -> Self {
+    pub fn new(store: Store, clock: Clock, waiting: Waiting) -> Self {
         Self {
             store,
             clock,
+            waiting,
             lane: Lane::new(PLACES),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 use switchboard::clock::Clock;
-use switchboard::simulator::faults::Fault;
+use switchboard::simulator::faults::{Fault, Route};
 use switchboard::simulator::made_up;
 use switchboard::simulator::smtp::Message;
 use switchboard::simulator::twilio::{Call, LineBehaviour};
@@ -307,5 +307,60 @@ async fn who_watches_is_told_of_a_reminder_as_of_the_opening_and_the_end() {
             "[Switchboard] Still open: calls fail",
             "[Switchboard] Resolved: calls fail"
         ]
+    );
+}
+
+#[tokio::test]
+async fn who_waits_and_for_whom_stands_in_the_subject_of_the_mail_and_on_the_page() {
+    let other = "[dialers.other]\nkind = \"http\"\nconnect = \"+4930555555\"\nurl = \"HTTP_SERVER/calls\"\nprobe_every = \"1h\"\n";
+    let change = |settings: Settings| Settings {
+        clock: stopped(),
+        // However slow the machine is, a refusal arrives in time.
+        dialers: "probe_every = \"1h\"\ntimeout = \"1900ms\"".to_owned(),
+        sections: format!("{other}{}", settings.sections),
+        ..settings
+    };
+    let office = Office::in_a_world(Server::Plain, &["ops@example.com"], "", change).await;
+    for faults in [
+        office.world.outside.dialfire.faults(),
+        office.world.outside.zendesk.faults(),
+    ] {
+        faults.standing_on(Route::method("POST"), Fault::status(500));
+    }
+    let twilio = &office.world.outside.twilio;
+    for _ in 0..2 {
+        let call = twilio.new_sid("CA");
+        let fields = twilio.inbound_fields(&call, HOT, CALLED);
+        let answer = twilio.post("/webhooks/twilio", &fields).await.unwrap();
+        assert!(answer.body.contains("/hold?n=1"), "{}", answer.body);
+    }
+    let mails = office.mails(1).await;
+    assert_eq!(
+        mails[0].subject(),
+        "[Switchboard] Callers of \"sales floor\" wait: dialfire and zendesk answer HTTP 500; 1 other dialer takes calls"
+    );
+    office
+        .world
+        .settings()
+        .clock
+        .advance(Duration::from_secs(37));
+    let active = office.get("/api/v1/alerts/active").await;
+    let waiting = active["data"].as_array().unwrap();
+    let incident = waiting
+        .iter()
+        .find(|incident| incident["kind"] == "callers_waiting")
+        .unwrap();
+    assert_eq!(incident["title"], "callers of \"sales floor\" wait");
+    assert_eq!(
+        (&incident["rule"], &incident["dialer"]),
+        (&"sales floor".into(), &Value::Null)
+    );
+    assert_eq!(
+        (&incident["waiting"], &incident["longest_wait_ms"]),
+        (&2.into(), &37_000.into())
+    );
+    assert_eq!(
+        incident["dialers"],
+        serde_json::json!(["dialfire", "zendesk"])
     );
 }

@@ -248,6 +248,7 @@ CREATE TABLE dialer_states (
     open_why TEXT,
     opened_at INTEGER,
     open_until INTEGER,
+    open_refusals INTEGER,
     credentials TEXT,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
@@ -274,7 +275,7 @@ CREATE TABLE incidents (
     reasons TEXT NOT NULL,
     reminders INTEGER NOT NULL,
     opened_at INTEGER NOT NULL,
-    told_at INTEGER NOT NULL,
+    told_at INTEGER,
     resolved_at INTEGER,
     lasted_ms INTEGER,
     created_at INTEGER NOT NULL,

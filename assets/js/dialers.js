@@ -13,20 +13,51 @@ import * as words from "./words.js";
 
 const KINDS = { dialfire: "Dialfire", zendesk_talk: "Zendesk Talk", http: "HTTP dialer" };
 
+/** What is refused, and when it is tried again. */
+const refusal = ({ credential, times, next_try_at: next, tried_by: by }) => note("bad", h("strong", `It refuses ${credential}`), "keys", h("p.small", times > 1 ? `${count(times)} times in a row. ` : "", by === "call" ? ["The first call after ", moment(next), " tries it again."] : ["It is tried again at ", moment(next), "."]));
+
+/** Asks for a try of refused credentials, and says what came of it. */
+async function retry(path, name, changed) {
+	const { data } = await post(path);
+	const well = !data.refused;
+	toast(well ? "ok" : "bad", well ? `${name} accepts its credentials.` : data.refused.tried_by === "call" ? `The next call tries ${name}.` : `${name} still refuses its credentials.`);
+	changed(data);
+}
+
+/** Braze's card. */
+function brazeCard(changed) {
+	const [state, why, refused] = [h("span"), h("p.small"), h("div")];
+	const again = pageButton("Try now", "reload", () => busy(again, () => retry("/lookup/retry", "Braze", changed)));
+	const foot = h("div.card-foot", again);
+	const node = h("section", { class: "panel", "aria-labelledby": "lookup" }, h("header", h("span.swatch"), h("h2#lookup", "Braze"), state), h("div.body.stack", why, refused), viewer.isAdmin && foot);
+	node.update = (braze) => {
+		const key = JSON.stringify(braze);
+		if (node.dataset.key === key) return;
+		node.dataset.key = key;
+		const well = braze.state === "closed";
+		show(state, chip(well ? "Answering" : words.dialerState(braze.state), words.dialerTone(braze.state), words.dialerIcon(braze.state)));
+		show(why, well ? "Callers are looked up." : ["Callers are not looked up: ", braze.reason, braze.since ? [", since ", moment(braze.since)] : "", "."]);
+		show(refused, braze.refused && refusal(braze.refused));
+		foot.hidden = !braze.refused;
+	};
+	return node;
+}
+
 /** A dialer's card, changed in place so that focus and outcomes stay. */
 function card(first, changed) {
 	let now = first;
 	const id = `dialer-${first.name}`;
-	const [state, why, facts, outcome, errors] = [h("span"), h("p.small"), h("dl.kv"), h("div", { "aria-live": "polite" }), h("div")];
+	const [state, why, facts, outcome, errors, refused] = [h("span"), h("p.small"), h("dl.kv"), h("div", { "aria-live": "polite" }), h("div"), h("div")];
 	const figures = ["Asked, 1 h", "Accepted", "p50", "p95", "p99"].map((name) => [name, h("dd.fig", "–")]);
 	const test = pageButton("Test", "flask", () => busy(test, runTest));
 	const drain = h("button.btn", { onclick: () => busy(drain, toggle) });
+	const again = pageButton("Try now", "reload", () => busy(again, () => retry(`/dialers/${encodeURIComponent(now.name)}/retry`, now.name, changed)));
 	const node = h(
 		"section",
 		{ class: "panel", "aria-labelledby": id },
 		h("header", h("span.swatch", { data: { c: colorOf(first.name) } }), h("h2", { id }, first.name), state),
-		h("div.body.stack", why, h("dl.card-figs", figures.map(([name, value]) => h("div", h("dt", name), value))), facts, errors, outcome),
-		viewer.isAdmin && h("div.card-foot", test, drain),
+		h("div.body.stack", why, refused, h("dl.card-figs", figures.map(([name, value]) => h("div", h("dt", name), value))), facts, errors, outcome),
+		viewer.isAdmin && h("div.card-foot", again, test, drain),
 	);
 
 	async function runTest() {
@@ -54,6 +85,12 @@ function card(first, changed) {
 			why.dataset.key = reason + dialer.since;
 			show(why, reason, dialer.since ? [", since ", moment(dialer.since)] : "", ".");
 		}
+		const refusedKey = JSON.stringify(dialer.refused);
+		if (refused.dataset.key !== refusedKey) {
+			refused.dataset.key = refusedKey;
+			show(refused, dialer.refused && refusal(dialer.refused));
+			again.hidden = !dialer.refused;
+		}
 		const { handoffs, success_rate: rate, latency } = dialer;
 		[count(handoffs), percent(rate ?? NaN), ...["p50_ms", "p95_ms", "p99_ms"].map((name) => ms(latency[name] ?? NaN))].forEach((value, i) => text(figures[i][1], value));
 		const key = JSON.stringify([dialer.breaker, dialer.availability, dialer.connect]);
@@ -76,6 +113,7 @@ function card(first, changed) {
 export function dialers(main) {
 	let list = [];
 	let errors = [];
+	let braze = null;
 	const cards = h("div.cards");
 	const body = h("div", h("div.panel", h("div.body", ghosts(5))));
 	show(main, head("Dialers", h("sb-connection")), body);
@@ -87,7 +125,14 @@ export function dialers(main) {
 		}
 		if (!cards.isConnected) show(body, cards);
 		const filled = list.map((dialer) => ({ ...dialer, errors: errors.filter((record) => record.detail.dialer === dialer.name).slice(0, 3) }));
-		keyed(cards, filled, (dialer) => dialer.name, (dialer) => card(dialer, replace));
+		// No dialer can have this name: there is a blank in it.
+		const all = braze ? [...filled, { ...braze, name: "the look-up" }] : filled;
+		keyed(cards, all, (one) => one.name, (one) => (one.name === "the look-up" ? brazeCard(changedBraze) : card(one, replace)));
+	}
+
+	function changedBraze(changed) {
+		braze = changed;
+		draw();
 	}
 
 	function replace(dialer) {
@@ -97,7 +142,7 @@ export function dialers(main) {
 
 	async function load() {
 		try {
-			list = (await get("/dialers")).data;
+			[list, braze] = (await Promise.all([get("/dialers"), get("/lookup")])).map((answer) => answer.data);
 			draw();
 			const failures = await get("/logs?kind=handoff_concluded&severity=warn&page_size=20");
 			errors = failures.data.filter((record) => record.detail?.outcome !== "accepted");
@@ -115,5 +160,7 @@ export function dialers(main) {
 		replace(detail);
 	};
 	load();
-	return [hear(["dialer"], told), hear(["call", "reset", "poll"], soon), soon.cancel, onShortcut({ r: load })];
+	// No event tells of Braze.
+	const looking = setInterval(soon, 10_000);
+	return [() => clearInterval(looking), hear(["dialer"], told), hear(["call", "reset", "poll"], soon), soon.cancel, onShortcut({ r: load })];
 }

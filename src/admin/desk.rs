@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Progress, Refusal, Request};
+use super::{Progress, Refusal, Request, Retried};
 use crate::braze::Braze;
-use crate::flow::Claims;
+use crate::flow::{Claims, Retries};
 use crate::phone::Caller;
+use crate::resilience::TriedBy;
+use crate::routing::DialerId;
 use crate::store::{PruneError, Pruner, Store};
 use crate::twilio::{Edge, Rejected};
 
@@ -24,6 +26,8 @@ pub struct Desk {
     pub braze: Braze,
     /// Remembers calls that go on.
     pub claims: Claims,
+    /// Tries refused credentials again.
+    pub retries: Retries,
 }
 
 impl Desk {
@@ -41,6 +45,7 @@ impl Desk {
                 dry_run,
             } => self.prune(older_than_ms, dry_run, progress).await,
             Request::Erase { caller } => self.erase(&caller).await,
+            Request::Retry { dialer } => self.retry(dialer).await,
             Request::RecordExport { exported } => {
                 let recorded = self.store.record_export(exported).await;
                 recorded.map_err(|error| Refusal::failed(format!("{error:#}")))?;
@@ -69,6 +74,46 @@ impl Desk {
                 "a caller who hides the number is nobody in particular",
             )),
         }
+    }
+
+    async fn retry(&self, dialer: Option<String>) -> Result<serde_json::Value, Refusal> {
+        const BY: &str = "the command line";
+        let retries = &self.retries;
+        let (service, before, after) = match dialer {
+            None => {
+                let before = self.braze.status().refused;
+                ("braze".to_owned(), before, retries.braze(BY).await.refused)
+            }
+            Some(name) => {
+                let id = DialerId::new(&name);
+                let statuses = retries.fleet.statuses(retries.clock.instant());
+                let before = statuses.into_iter().find(|one| *one.dialer.id() == id);
+                let after = retries.dialer(&id, BY).await;
+                let (Some(before), Some(after)) = (before, after) else {
+                    let known = retries.fleet.dialers();
+                    let known: Vec<_> = known.iter().map(|known| known.id().as_str()).collect();
+                    return Err(Refusal::request(format!(
+                        "no dialer is named {name:?}; the server has {}",
+                        known.join(", ")
+                    )));
+                };
+                (name, before.refused, after.refused)
+            }
+        };
+        let shown = Retried {
+            service,
+            was_refused: before.is_some(),
+            ok: after.is_none(),
+            message: after.as_ref().map(|refused| {
+                let next = match refused.tried_by {
+                    TriedBy::Probe => "",
+                    TriedBy::Request => "; the next call tries it",
+                };
+                format!("{}: {}{next}", refused.credential, refused.why)
+            }),
+            next_try_at: after.map(|refused| retries.clock.time_of(refused.next_try)),
+        };
+        serde_json::to_value(shown).map_err(|error| Refusal::failed(error.to_string()))
     }
 
     /// The last ones that were looked into, oldest first; the last one that could be explained stands first where it is older than these.

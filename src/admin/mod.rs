@@ -9,6 +9,7 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Exported;
@@ -25,6 +26,11 @@ pub enum Request {
     Status,
     /// Which of Twilio's webhooks were refused last, and why.
     RejectedWebhooks,
+    /// Try refused credentials now.
+    Retry {
+        /// Of which dialer; `None`: of Braze.
+        dialer: Option<String>,
+    },
     /// Delete records past retention, or say what would go.
     Prune {
         /// What is older than so many milliseconds; `None`: what the policy says.
@@ -42,6 +48,21 @@ pub enum Request {
         /// The caller, as a carrier sends it.
         caller: String,
     },
+}
+
+/// How it stands with a service whose refused credentials were to be tried: what `retry` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Retried {
+    /// `braze`, or the dialer's name.
+    pub service: String,
+    /// Whether its credentials were refused before.
+    pub was_refused: bool,
+    /// Whether they are not, or no longer.
+    pub ok: bool,
+    /// Which, and what the service said, where they still are.
+    pub message: Option<String>,
+    /// When they are tried again, where they still are.
+    pub next_try_at: Option<Timestamp>,
 }
 
 /// What comes back, a line each.

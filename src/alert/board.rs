@@ -30,7 +30,7 @@ pub struct Moment {
 pub struct Topic {
     /// The kind.
     pub kind: IncidentKind,
-    /// The name of the dialer or of the rule, or nothing; of waiting callers, nothing is the default plan.
+    /// The name of the dialer, of another service or of the rule, or nothing; of waiting callers, nothing is the default plan.
     pub subject: String,
 }
 
@@ -43,12 +43,17 @@ impl Topic {
         }
     }
 
-    /// A kind of which each dialer has its own.
-    pub fn of_dialer(kind: IncidentKind, dialer: &DialerId) -> Self {
+    /// A kind of which each service has its own.
+    pub fn of_service(kind: IncidentKind, service: &str) -> Self {
         Self {
             kind,
-            subject: dialer.as_str().to_owned(),
+            subject: service.to_owned(),
         }
+    }
+
+    /// A kind of which each dialer has its own.
+    pub fn of_dialer(kind: IncidentKind, dialer: &DialerId) -> Self {
+        Self::of_service(kind, dialer.as_str())
     }
 
     /// Callers of a rule who wait; of the default plan without one.
@@ -67,6 +72,9 @@ impl Topic {
             (kind, "") => kind.title().to_owned(),
             (IncidentKind::DialerDown, dialer) => format!("{dialer} is down"),
             (IncidentKind::DialerFailureRate, dialer) => format!("handoffs to {dialer} fail"),
+            (IncidentKind::CredentialsRefused, service) => {
+                format!("{service} refuses our credentials")
+            }
             (kind, _) => kind.title().to_owned(),
         }
     }
@@ -79,6 +87,8 @@ pub enum Finding {
     Well,
     /// Neither opens an incident nor resolves one: a small sample, the gap between two limits, or nothing is known.
     Unclear,
+    /// Something is wrong that may be over in a moment: an incident opens, and nobody is told of it yet.
+    Quiet(String),
     /// Something is wrong, and what, in words.
     Bad(String),
 }
@@ -133,8 +143,8 @@ pub struct Standing {
     pub reasons: BTreeMap<String, u64>,
     /// How often somebody was reminded.
     pub reminders: u32,
-    /// When somebody was last told.
-    pub told_at: Timestamp,
+    /// When somebody was last told; `None` where nobody was.
+    pub told_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -178,7 +188,9 @@ impl Board {
         // The wall clock may have been set back meanwhile.
         let past =
             |at: Timestamp| Duration::try_from(now.at.duration_since(at)).unwrap_or_default();
-        let until_reminded = self.repeat_every.saturating_sub(past(standing.told_at));
+        let until_reminded = standing.told_at.map_or(self.repeat_every, |told_at| {
+            self.repeat_every.saturating_sub(past(told_at))
+        });
         let incident = Incident {
             lasted: past(standing.since),
             seen_from: now.instant,
@@ -243,12 +255,16 @@ impl Board {
         let repeat_every = self.repeat_every;
         let due = self.open.values_mut().filter(|incident| {
             let is_quiet = quiet && incident.standing.topic.kind.is_part_of_all_down();
-            now.instant >= incident.remind_at && incident.well_since.is_none() && !is_quiet
+            let is_told = incident.standing.told_at.is_some();
+            now.instant >= incident.remind_at
+                && incident.well_since.is_none()
+                && is_told
+                && !is_quiet
         });
         told.extend(due.map(|incident| {
             incident.remind_at = now.instant + repeat_every;
             incident.standing.reminders += 1;
-            incident.standing.told_at = now.at;
+            incident.standing.told_at = Some(now.at);
             (Occasion::Reminded, incident.notice(Occasion::Reminded, now))
         }));
         told
@@ -265,14 +281,22 @@ impl Board {
                 incident.count(tally);
             }
             return match finding {
-                Finding::Bad(_) | Finding::Unclear => {
+                Finding::Bad(cause) if incident.standing.told_at.is_none() => {
+                    incident.well_since = None;
+                    incident.standing.cause = cause;
+                    incident.standing.told_at = Some(now.at);
+                    incident.remind_at = now.instant + self.repeat_every;
+                    Some((Occasion::Opened, incident.notice(Occasion::Opened, now)))
+                }
+                Finding::Bad(_) | Finding::Quiet(_) | Finding::Unclear => {
                     incident.well_since = None;
                     None
                 }
                 Finding::Well => {
                     let since = *incident.well_since.get_or_insert(now.instant);
                     let calm = now.instant.saturating_duration_since(since);
-                    if calm < topic.kind.calm() {
+                    let is_told = incident.standing.told_at.is_some();
+                    if is_told && calm < topic.kind.calm() {
                         return None;
                     }
                     let incident = self.open.remove(&topic)?;
@@ -280,9 +304,13 @@ impl Board {
                 }
             };
         }
-        let Finding::Bad(cause) = finding else {
-            self.bad_since.remove(&topic);
-            return None;
+        let (cause, is_quiet) = match finding {
+            Finding::Bad(cause) => (cause, false),
+            Finding::Quiet(cause) => (cause, true),
+            Finding::Well | Finding::Unclear => {
+                self.bad_since.remove(&topic);
+                return None;
+            }
         };
         let since = *self.bad_since.entry(topic.clone()).or_insert(now.instant);
         let bad_for = now.instant.saturating_duration_since(since);
@@ -293,6 +321,7 @@ impl Board {
         }
         self.bad_since.remove(&topic);
         let mut incident = Incident::new(topic, cause, self.repeat_every, now);
+        incident.standing.told_at = (!is_quiet).then_some(now.at);
         if let Some((tally, failed)) = counted {
             incident.counted = Some(tally.failed_ever().saturating_sub(failed));
             incident.count(tally);
@@ -387,7 +416,7 @@ impl Incident {
                 call_ids: Vec::new(),
                 reasons: BTreeMap::new(),
                 reminders: 0,
-                told_at: now.at,
+                told_at: Some(now.at),
             },
             lasted: Duration::ZERO,
             seen_from: now.instant,
@@ -437,7 +466,7 @@ impl Incident {
             call_ids,
             reasons,
             reminders,
-            ..
+            told_at,
         } = self.standing.clone();
         let lasted = self.lasted + now.instant.saturating_duration_since(self.seen_from);
         let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
@@ -455,10 +484,11 @@ impl Incident {
             cause,
             dialers,
             since: Some(since),
-            lasted_ms: (occasion != Occasion::Opened).then_some(lasted_ms),
+            lasted_ms: (occasion != Occasion::Opened || lasted_ms > 0).then_some(lasted_ms),
             calls,
             call_ids,
             reasons,
+            quiet: told_at.is_none(),
             tell: Vec::new(),
         }
     }

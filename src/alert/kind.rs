@@ -17,6 +17,8 @@ pub enum IncidentKind {
     DialerFailureRate,
     /// One dialer takes no calls: its circuit is open.
     DialerDown,
+    /// A service refuses the credentials that are configured for it.
+    CredentialsRefused,
     /// No dialer takes calls: callers are held.
     AllDialersDown,
     /// No dialer of a plan takes calls, though others may: the callers of that rule are held.
@@ -67,11 +69,12 @@ impl Severity {
 
 impl IncidentKind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::RoutingFailureRate,
         Self::BrazeFailureRate,
         Self::DialerFailureRate,
         Self::DialerDown,
+        Self::CredentialsRefused,
         Self::AllDialersDown,
         Self::CallersWaiting,
         Self::BudgetOverrun,
@@ -94,6 +97,7 @@ impl IncidentKind {
             Self::BrazeFailureRate => "braze_failure_rate",
             Self::DialerFailureRate => "dialer_failure_rate",
             Self::DialerDown => "dialer_down",
+            Self::CredentialsRefused => "credentials_refused",
             Self::AllDialersDown => "all_dialers_down",
             Self::CallersWaiting => "callers_waiting",
             Self::BudgetOverrun => "budget_overrun",
@@ -117,6 +121,7 @@ impl IncidentKind {
             Self::BrazeFailureRate => "look-ups at Braze fail",
             Self::DialerFailureRate => "handoffs fail",
             Self::DialerDown => "a dialer is down",
+            Self::CredentialsRefused => "credentials are refused",
             Self::AllDialersDown => "no dialer takes calls",
             Self::CallersWaiting => "callers wait",
             Self::BudgetOverrun => "answers are late",
@@ -144,6 +149,9 @@ impl IncidentKind {
             }
             Self::DialerFailureRate | Self::DialerDown => {
                 "Calls go to the next dialer meanwhile. `switchboard test-dialer` says what it refuses."
+            }
+            Self::CredentialsRefused => {
+                "They are tried again by themselves, every five minutes at most. Put valid ones into place and reload, or `switchboard retry` once the service takes them."
             }
             Self::AllDialersDown => {
                 "Callers are held, then put through to the last resort. The first dialer that takes a call ends this."
@@ -193,6 +201,7 @@ impl IncidentKind {
             Self::BrazeFailureRate
             | Self::DialerFailureRate
             | Self::DialerDown
+            | Self::CredentialsRefused
             | Self::BudgetOverrun
             | Self::DiskNearlyFull
             | Self::WalTooLarge
@@ -213,6 +222,7 @@ impl IncidentKind {
             Self::AuditStoreFailing => Duration::from_secs(2),
             Self::RoutingFailureRate
             | Self::BrazeFailureRate
+            | Self::CredentialsRefused
             | Self::AllDialersDown
             | Self::CallersWaiting
             | Self::BudgetOverrun
@@ -236,6 +246,7 @@ impl IncidentKind {
             | Self::DialerFailureRate
             | Self::DialerDown
             | Self::CallersWaiting
+            | Self::CredentialsRefused
             | Self::BudgetOverrun
             | Self::DiskNearlyFull
             | Self::WalTooLarge => Duration::from_mins(1),

@@ -135,7 +135,7 @@ pub struct Notice {
     /// When it opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// How long it has been open, in milliseconds; `None` when it opens.
+    /// How long it has been open, in milliseconds; `None` in the first notice of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lasted_ms: Option<u64>,
     /// How many calls it has affected.
@@ -147,6 +147,9 @@ pub struct Notice {
     /// Why these calls were affected, each with their number.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reasons: BTreeMap<String, u64>,
+    /// Nobody is told of it, at least not yet: it may be over before anybody has to be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiet: bool,
     /// Who is told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tell: Vec<Recipient>,

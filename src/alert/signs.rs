@@ -38,9 +38,11 @@ pub struct Rules {
     pub repeat_every: Duration,
     /// Percent of the look-ups that asked Braze.
     pub braze_failure_percent: f64,
+    /// Fewer look-ups that failed in the window open no incident.
+    pub braze_min_failures: u64,
     /// Percent of the requests to one dialer.
     pub dialer_failure_percent: f64,
-    /// Fewer requests to Braze or a dialer in the window open no incident.
+    /// Fewer requests to a dialer in the window open no incident.
     pub min_requests: u64,
 }
 
@@ -51,7 +53,8 @@ impl Default for Rules {
             window: Duration::from_mins(5),
             min_calls: 1,
             repeat_every: Duration::from_hours(1),
-            braze_failure_percent: 20.0,
+            braze_failure_percent: 5.0,
+            braze_min_failures: 3,
             dialer_failure_percent: 20.0,
             min_requests: 10,
         }
@@ -76,6 +79,8 @@ pub struct Signs {
     pub store: Option<Option<String>>,
     /// Why the audit log does not verify; the inner `None`: it does.
     pub audit: Option<Option<String>>,
+    /// What is found of the credentials of each service. What is wrong may be over in a moment, see [`Finding::Quiet`].
+    pub credentials: Vec<(String, Finding)>,
     /// The disk of the database.
     pub disk: Option<DiskRoom>,
     /// Size of the write-ahead log, in bytes.
@@ -92,6 +97,14 @@ pub struct Signs {
     pub starts: Option<u32>,
 }
 
+impl Signs {
+    fn refuses_credentials(&self, service: &str) -> bool {
+        self.credentials.iter().any(|(of, finding)| {
+            of == service && matches!(finding, Finding::Quiet(_) | Finding::Bad(_))
+        })
+    }
+}
+
 /// What traffic and signs say of every topic.
 pub fn findings<'t>(
     signs: &Signs,
@@ -103,7 +116,17 @@ pub fn findings<'t>(
     let mut found = rates(traffic, rules, now);
     found.extend(signs.dialers.iter().map(|(dialer, down)| {
         let topic = Topic::of_dialer(IncidentKind::DialerDown, dialer);
-        Symptom::plain(topic, bad_where(down.clone()))
+        // Refused credentials are an incident of their own.
+        let finding = if signs.refuses_credentials(dialer.as_str()) {
+            Finding::Unclear
+        } else {
+            bad_where(down.clone())
+        };
+        Symptom::plain(topic, finding)
+    }));
+    found.extend(signs.credentials.iter().map(|(service, finding)| {
+        let topic = Topic::of_service(IncidentKind::CredentialsRefused, service);
+        Symptom::plain(topic, finding.clone())
     }));
     let mut say = |kind, finding| found.push(Symptom::plain(Topic::of(kind), finding));
     say(
@@ -138,27 +161,31 @@ fn rates<'t>(traffic: &'t Traffic, rules: &Rules, now: Instant) -> Vec<Symptom<'
         let finding = rate(tally.share(now), (what, did), percent, least, window);
         Symptom::counted(topic, finding, tally, now)
     };
+    let of_at_least = |total| Share { total, failed: 0 };
     let mut found = vec![
         rate(
             Topic::of(IncidentKind::RoutingFailureRate),
             &traffic.calls,
             ("calls", "failed"),
             rules.failure_percent,
-            rules.min_calls,
+            of_at_least(rules.min_calls),
         ),
         rate(
             Topic::of(IncidentKind::BudgetOverrun),
             &traffic.overruns,
             ("calls", "were answered after the budget"),
             rules.failure_percent,
-            rules.min_calls,
+            of_at_least(rules.min_calls),
         ),
         rate(
             Topic::of(IncidentKind::BrazeFailureRate),
             &traffic.lookups,
             ("look-ups", "failed"),
             rules.braze_failure_percent,
-            rules.min_requests,
+            Share {
+                total: 0,
+                failed: rules.braze_min_failures,
+            },
         ),
     ];
     found.extend(traffic.handoffs.iter().map(|(dialer, tally)| {
@@ -167,7 +194,7 @@ fn rates<'t>(traffic: &'t Traffic, rules: &Rules, now: Instant) -> Vec<Symptom<'
             tally,
             ("handoffs", "failed"),
             rules.dialer_failure_percent,
-            rules.min_requests,
+            of_at_least(rules.min_requests),
         )
     }));
     let n = traffic.fallbacks.share(now).failed;
@@ -217,13 +244,13 @@ fn rate(
     share: Share,
     (what, did): (&str, &str),
     percent: f64,
-    least: u64,
+    least: Share,
     window: Duration,
 ) -> Finding {
     if !share.exceeds(percent) {
         return Finding::Well;
     }
-    if share.total < least {
+    if share.total < least.total || share.failed < least.failed {
         return Finding::Unclear;
     }
     Finding::Bad(format!(

@@ -134,6 +134,14 @@ impl Traffic {
         }
     }
 
+    /// Braze was asked for nobody, to learn whether it is well; `failed` says why it did not answer.
+    pub fn probed_braze(&mut self, failed: Option<&str>, now: Instant) {
+        match failed {
+            None => self.lookups.well(now),
+            Some(reason) => self.lookups.failed_unnamed(reason, now),
+        }
+    }
+
     /// A dialer was asked to take a call; `failed` says why it did not.
     pub fn handed_off(
         &mut self,

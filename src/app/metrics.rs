@@ -134,6 +134,10 @@ fn describe() {
         "Size of the database's write-ahead log."
     );
     describe_gauge!("switchboard_cache_entries", "Profiles in the cache.");
+    describe_gauge!(
+        "switchboard_braze_breaker_open",
+        "1 while Braze is not asked, or only on trial."
+    );
     describe_counter!("switchboard_lookup_total", "Look-ups, by outcome.");
     describe_counter!(
         "switchboard_log_lines_dropped_total",

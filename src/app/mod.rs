@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
     Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
-    Recorder, Reloads, StatusReports, Waiting, Witness,
+    Recorder, Reloads, Retries, StatusReports, Waiting, Witness, record_health,
 };
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
@@ -181,7 +181,7 @@ pub async fn start_with(
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
-    let rest = rest(config, clock)?;
+    let rest = parts.retries.rest.clone();
     let senders = Senders::new(settings::senders(config)?);
     say_whether_calls_can_be_looked_up(&rest);
 
@@ -196,7 +196,7 @@ pub async fn start_with(
     let rendering = Rendering::of(config, vault.secret());
     write_first_records(config, clock, &store, &rendering).await?;
     for change in changes {
-        jobs::probe::record(&parts.recorder, clock, change).await;
+        record_health(&parts.recorder, clock, change).await;
     }
     let reaper = reaper(config, clock, &store, &parts, &rest);
 
@@ -243,6 +243,7 @@ pub async fn start_with(
         pruner: running.pruner.clone(),
         braze: braze.clone(),
         claims: parts.status_reports.claims.clone(),
+        retries: parts.retries.clone(),
     };
     admin::start(lifecycle, &config.storage.path, desk);
     let canary = parts.canary.clone();
@@ -295,7 +296,7 @@ impl Running {
             self.parts.recorder.note(record).await;
         }
         for change in changes {
-            jobs::probe::record(&self.parts.recorder, &self.clock, change).await;
+            record_health(&self.parts.recorder, &self.clock, change).await;
         }
         Ok(())
     }
@@ -365,8 +366,6 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
         parts,
         clock,
         store,
-        braze,
-        fleet,
         senders,
         ..
     } = running;
@@ -381,7 +380,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
         senders: senders.clone(),
         clock: clock.clone(),
     };
-    jobs::start(lifecycle, &delivery, braze, fleet, &parts.recorder);
+    jobs::start(lifecycle, &delivery, &parts.retries);
     lifecycle.spawn(
         "ruleset",
         jobs::ruleset::run(
@@ -587,6 +586,14 @@ fn parts(
             hand_off,
             fleet: fleet.clone(),
             waiting: waiting.clone(),
+            incidents: incidents.clone(),
+            recorder: recorder.clone(),
+        },
+        retries: Retries {
+            clock: clock.clone(),
+            fleet: fleet.clone(),
+            braze: braze.clone(),
+            rest: rest(config, clock)?,
             incidents,
             recorder: recorder.clone(),
         },

@@ -165,6 +165,7 @@ pub(super) fn telling(config: &Config) -> Telling {
             min_calls: u64::from(alerts.min_calls),
             repeat_every: alerts.repeat_every,
             braze_failure_percent: alerts.braze_failure_percent,
+            braze_min_failures: u64::from(alerts.braze_min_failures),
             dialer_failure_percent: alerts.dialer_failure_percent,
             min_requests: u64::from(alerts.min_requests),
         },

@@ -50,11 +50,22 @@ pub struct OpenCircuit {
     pub why: String,
     /// Since when.
     pub since: Timestamp,
-    /// When a trial may begin; `None` where time alone does not help.
+    /// When a trial may begin; `None` in old records, in which refused credentials had to be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// How often in a row credentials were refused; 0 where something else opened it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refusals: u32,
     /// The credentials that were in use.
     pub credentials: Fingerprint,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde wants"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// What opens a circuit.
@@ -82,7 +93,7 @@ impl OpenCause {
         }
     }
 
-    /// Whether only other credentials help.
+    /// Whether credentials were refused.
     pub fn is_refused(self) -> bool {
         match self {
             Self::RefusedRequest | Self::RefusedProbe => true,
@@ -181,7 +192,8 @@ mod tests {
                 cause: OpenCause::RefusedProbe,
                 why: "unauthorized (401)".to_owned(),
                 since: Timestamp::UNIX_EPOCH,
-                until: None,
+                until: Some(Timestamp::UNIX_EPOCH),
+                refusals: 2,
                 credentials: Fingerprint::of(b"key", ["secret"]),
             }),
         };

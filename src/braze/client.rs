@@ -110,7 +110,7 @@ pub(super) async fn export(
 }
 
 /// Asks for nobody, to learn whether Braze can be asked.
-pub(super) async fn probe(http: &Client, active: &Active, clock: &Clock) -> ProbeReport {
+pub(super) async fn probe(http: &Client, active: &Active, clock: &Clock) -> Reply<()> {
     let asked = clock.instant();
     let question = Question::for_probe();
     let received = send(http, active, clock, &question, active.settings.timeout).await;
@@ -128,18 +128,24 @@ pub(super) async fn probe(http: &Client, active: &Active, clock: &Clock) -> Prob
         elapsed: since(clock, asked),
         now: clock.now(),
     };
-    let Reply {
-        outcome, exchange, ..
-    } = form.reply(received, read, |()| json!({ "message": "success" }));
-    ProbeReport {
-        ok: outcome.is_ok(),
-        message: exchange
-            .error
-            .clone()
-            .unwrap_or_else(|| "Braze answers and accepts the key".to_owned()),
-        failure: outcome.err(),
-        latency_ms: exchange.elapsed_ms,
-        exchange,
+    form.reply(received, read, |()| json!({ "message": "success" }))
+}
+
+impl ProbeReport {
+    pub(super) fn of(reply: Reply<()>) -> Self {
+        let Reply {
+            outcome, exchange, ..
+        } = reply;
+        Self {
+            ok: outcome.is_ok(),
+            message: exchange
+                .error
+                .clone()
+                .unwrap_or_else(|| "Braze answers and accepts the key".to_owned()),
+            failure: outcome.err(),
+            latency_ms: exchange.elapsed_ms,
+            exchange,
+        }
     }
 }
 

@@ -1,11 +1,16 @@
 //! Whether Braze may be asked now: the breaker first, then our own limiter. What comes back teaches both.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::client::Reply;
 use super::settings::Settings;
-use crate::resilience::{Admission, Breaker, FailureClass, Policy, TokenBucket};
+use crate::resilience::{Admission, Breaker, BreakerState, FailureClass, Policy, TokenBucket};
 use crate::routing::{BreakerView, LookupUnavailable};
+
+/// Where nobody was asked for so long, a probe finds out whether Braze is well.
+const IDLE: Duration = Duration::from_mins(5);
+/// How often a probe does, then and while the circuit is open.
+const PROBE_EVERY: Duration = Duration::from_mins(1);
 
 /// Who asks: a caller on the line, or a refresh behind a stale answer, which takes only what callers leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +23,11 @@ pub(super) enum Purpose {
 pub(super) struct Gate {
     pub(super) breaker: Breaker,
     bucket: TokenBucket,
+    /// When somebody was last asked for; at first, when this began.
+    asked_at: Instant,
+    /// Since when the circuit is not closed, as far as was looked.
+    open_since: Option<Instant>,
+    probed_at: Option<Instant>,
 }
 
 impl Gate {
@@ -25,6 +35,9 @@ impl Gate {
         Self {
             breaker: Breaker::new(policy(settings)),
             bucket: TokenBucket::new(now, settings.requests_per_minute),
+            asked_at: now,
+            open_since: None,
+            probed_at: None,
         }
     }
 
@@ -34,6 +47,9 @@ impl Gate {
         now: Instant,
         purpose: Purpose,
     ) -> Result<(), LookupUnavailable> {
+        if self.breaker.is_unauthorized() {
+            return Err(LookupUnavailable::Unauthorized);
+        }
         if self.breaker.view(now) == BreakerView::Open {
             return Err(LookupUnavailable::BreakerOpen);
         }
@@ -45,9 +61,50 @@ impl Gate {
             return Err(LookupUnavailable::LimiterEmpty);
         }
         match self.breaker.admit(now) {
-            Admission::Allowed | Admission::Trial => Ok(()),
+            Admission::Allowed | Admission::Trial => {
+                self.asked_at = now;
+                Ok(())
+            }
             Admission::Refused => Err(LookupUnavailable::BreakerOpen),
         }
+    }
+
+    /// Whether a probe is to be sent now: the try of a refused key that is due, or else one a minute while the circuit is open or nobody was asked
+    /// for five minutes. It takes what callers leave of the limit, and waits where they leave nothing. [`Gate::report_probe`] has to follow.
+    pub(super) fn take_probe(&mut self, now: Instant) -> bool {
+        let is_due = if self.breaker.is_unauthorized() {
+            self.breaker.is_try_due(now)
+        } else {
+            self.is_probe_due(now)
+        };
+        if !is_due || !self.bucket.try_take_spare(now) {
+            return false;
+        }
+        self.probed_at = Some(now);
+        self.breaker.take_try(now);
+        true
+    }
+
+    fn is_probe_due(&mut self, now: Instant) -> bool {
+        let lasts = |since: Instant| now.saturating_duration_since(since);
+        if self.breaker.state() == BreakerState::Closed {
+            self.open_since = None;
+            return lasts(self.asked_at) >= IDLE
+                && self.probed_at.is_none_or(|at| lasts(at) >= PROBE_EVERY);
+        }
+        let since = *self.open_since.get_or_insert(now);
+        lasts(self.probed_at.map_or(since, |at| at.max(since))) >= PROBE_EVERY
+    }
+
+    /// A refused key is tried now, because somebody asks for it; whether there is anything to try. [`Gate::report_probe`] has to follow.
+    pub(super) fn take_try_now(&mut self, now: Instant) -> bool {
+        self.breaker.try_now(now);
+        let is_taken = self.breaker.take_try(now);
+        if is_taken {
+            // A person does not wait for a token, but uses one up.
+            self.bucket.try_take(now);
+        }
+        is_taken
     }
 
     /// Learns from what came back.
@@ -56,6 +113,16 @@ impl Gate {
             Ok(_) => self.breaker.succeeded(now),
             Err(reason) => self.breaker.failed(now, class(*reason)),
         }
+        self.learn_limit(now, reply);
+    }
+
+    /// Learns from what a probe brought.
+    pub(super) fn report_probe(&mut self, now: Instant, reply: &Reply<()>) {
+        self.breaker.probed(now, reply.outcome.map_err(class));
+        self.learn_limit(now, reply);
+    }
+
+    fn learn_limit<T>(&mut self, now: Instant, reply: &Reply<T>) {
         match reply.rate.is_nearly_used_up() {
             Some(remaining) => self.bucket.throttle(now, remaining),
             None if reply.rate.remaining.is_some() => self.bucket.unthrottle(now),
@@ -72,6 +139,7 @@ impl Gate {
         if new_key && self.breaker.is_unauthorized() {
             self.breaker.reset();
         }
+        self.breaker.try_now(now);
     }
 }
 
@@ -161,6 +229,63 @@ mod tests {
         assert_eq!(gate.admit(later, Purpose::Caller), refused);
         gate.report(later, &reply(Ok(()), None));
         assert_eq!(gate.admit(later, Purpose::Caller), Ok(()));
+    }
+
+    fn probes(gate: &mut Gate, from: Instant, seconds: std::ops::RangeInclusive<u64>) -> Vec<u64> {
+        seconds
+            .filter(|second| gate.take_probe(from + Duration::from_secs(*second)))
+            .collect()
+    }
+
+    #[test]
+    fn nobody_is_asked_for_once_a_minute_while_it_is_open_or_after_five_idle_minutes() {
+        let (mut gate, now) = gate(200);
+        assert_eq!(probes(&mut gate, now, 0..=500), [300, 360, 420, 480]);
+        let asked = now + Duration::from_secs(500);
+        assert_eq!(gate.admit(asked, Purpose::Caller), Ok(()));
+        assert_eq!(probes(&mut gate, asked, 0..=370), [300, 360]);
+        let open = asked + Duration::from_secs(370);
+        assert_eq!(gate.admit(open, Purpose::Caller), Ok(()));
+        for _ in 0..5 {
+            gate.report(open, &reply(Err(LookupUnavailable::Timeout), None));
+        }
+        // Callers who try it in between make no difference.
+        assert_eq!(probes(&mut gate, open, 0..=65), [60]);
+        let trial = open + Duration::from_secs(66);
+        assert_eq!(gate.admit(trial, Purpose::Caller), Ok(()));
+        gate.report(trial, &reply(Err(LookupUnavailable::Timeout), None));
+        assert_eq!(probes(&mut gate, open, 67..=130), [120]);
+        let well = open + Duration::from_secs(130);
+        gate.report_probe(well, &reply(Ok(()), None));
+        assert_eq!(gate.admit(well, Purpose::Caller), Ok(()));
+        assert_eq!(probes(&mut gate, well, 0..=299), [0; 0]);
+    }
+
+    #[test]
+    fn a_probe_takes_what_callers_leave_and_a_token_with_it() {
+        let (mut gate, now) = gate(4);
+        let idle = now + IDLE;
+        assert!(gate.take_probe(idle));
+        assert_eq!(passes(&mut gate, idle, Purpose::Caller), 0, "of one in all");
+        let (mut gate, now) = self::gate(200);
+        let idle = now + IDLE;
+        assert!(gate.take_probe(idle));
+        gate.report_probe(idle, &reply(Ok(()), Some(8)));
+        assert_eq!(passes(&mut gate, idle, Purpose::Caller), 2, "it slows down");
+    }
+
+    #[test]
+    fn a_refused_key_is_tried_by_its_own_schedule_and_callers_hear_why() {
+        let (mut gate, now) = gate(200);
+        gate.report(now, &reply(Err(LookupUnavailable::Unauthorized), None));
+        let refused = Err(LookupUnavailable::Unauthorized);
+        assert_eq!(gate.admit(now, Purpose::Caller), refused);
+        assert_eq!(probes(&mut gate, now, 0..=31), [30]);
+        let second = Duration::from_secs(1);
+        gate.report_probe(now + second * 30, &reply(refused, None));
+        assert_eq!(probes(&mut gate, now, 31..=90), [90]);
+        gate.report_probe(now + second * 90, &reply(Ok(()), None));
+        assert_eq!(gate.admit(now + second * 90, Purpose::Caller), Ok(()));
     }
 
     #[test]

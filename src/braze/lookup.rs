@@ -27,7 +27,10 @@ use crate::audit::{self, Exchange, OpenCause, OpenCircuit, ProfileAction, Servic
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::phone::{Caller, E164};
-use crate::resilience::{BreakerState, Cause, Transition, TripReason, state_name};
+use crate::resilience::{
+    BreakerState, Cause, LONGEST_PAUSE, Refusals, Refused, Transition, TriedBy, TripReason,
+    state_name,
+};
 use crate::routing::{BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
 
 /// So many requests wait for the worker.
@@ -50,6 +53,21 @@ pub struct LookedUp {
     pub exchange: Option<Exchange>,
     /// What Braze calls the caller.
     pub external_id: Option<String>,
+}
+
+/// How it stands with Braze.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Whether it would be asked now.
+    pub breaker: BreakerView,
+    /// Whether its circuit is open, a trial that is due included.
+    pub is_open: bool,
+    /// Since when it is open, where that is known.
+    pub since: Option<Instant>,
+    /// Why it is open.
+    pub why: Option<String>,
+    /// The key, where it refuses it.
+    pub refused: Option<Refused>,
 }
 
 /// Looks callers up in Braze. Cheap to clone.
@@ -143,8 +161,8 @@ impl Braze {
         self.0.profiles.drain_changed()
     }
 
-    /// Takes new settings. A new key or host closes a breaker that refused credentials had opened; another host or other
-    /// attributes empty the cache, whose answers were to another question.
+    /// Takes new settings. A new key or host closes a breaker that refused credentials had opened, and the same ones are tried at once; another
+    /// host or other attributes empty the cache, whose answers were to another question.
     pub fn reconfigure(&self, settings: Settings) -> Result<(), SettingsError> {
         let next = Active::try_new(settings)?;
         let before = self.0.active.load_full();
@@ -164,7 +182,7 @@ impl Braze {
         Ok(())
     }
 
-    /// Takes up what an earlier run left: credentials that were refused stay refused until there are others. `secret` keys the
+    /// Takes up what an earlier run left: credentials that were refused are tried when that run would have tried them. `secret` keys the
     /// fingerprint by which the next run will know them.
     pub fn restore(&self, secret: &[u8], left: Option<&ServiceState>) {
         // Set once, at start; a second restore keeps the first.
@@ -179,10 +197,16 @@ impl Braze {
         let breaker = &mut self.0.desk.open().gate.breaker;
         match refused {
             Some(open) if open.credentials == self.0.active.load().fingerprint(secret) => {
-                let gone = self.0.clock.now().duration_since(open.since);
-                let gone = Duration::try_from(gone).unwrap_or_default();
-                let now = self.0.clock.instant();
-                breaker.restore_unauthorized(now.checked_sub(gone).unwrap_or(now));
+                let (now, wall) = (self.0.clock.instant(), self.0.clock.now());
+                let lasts = |time| Duration::try_from(time).unwrap_or_default();
+                let gone = lasts(wall.duration_since(open.since));
+                let rest = open.until.map(|until| lasts(until.duration_since(wall)));
+                let rest = rest.unwrap_or_default().min(LONGEST_PAUSE);
+                breaker.restore_unauthorized(
+                    now.checked_sub(gone).unwrap_or(now),
+                    Refusals::restored(open.refusals, now),
+                    now + rest,
+                );
             }
             Some(_) => breaker.restore_closed(from, Cause::Reset),
             None => breaker.restore_closed(from, Cause::Restarted),
@@ -191,10 +215,8 @@ impl Braze {
 
     /// What of the breaker's state has to outlive the process: a failure may be over by then, refused credentials are not.
     pub fn standing(&self) -> audit::Standing {
-        let BreakerState::Open {
-            since,
-            reason: TripReason::Unauthorized,
-        } = self.breaker_state()
+        let (state, refused) = self.breaker();
+        let (BreakerState::Open { since, .. }, Some((refusals, next_try))) = (state, refused)
         else {
             return audit::Standing::default();
         };
@@ -205,10 +227,41 @@ impl Braze {
                 cause: OpenCause::RefusedRequest,
                 why: Cause::Tripped(TripReason::Unauthorized).to_string(),
                 since: self.0.clock.time_of(since),
-                until: None,
+                until: Some(self.0.clock.time_of(next_try)),
+                refusals,
                 credentials: self.0.active.load().fingerprint(secret),
             }),
         }
+    }
+
+    /// How it stands with Braze, for people.
+    pub fn status(&self) -> Status {
+        let (state, refused) = self.breaker();
+        let (since, why) = match state {
+            BreakerState::Open { since, reason } => {
+                (Some(since), Some(Cause::Tripped(reason).to_string()))
+            }
+            BreakerState::HalfOpen { .. } => (None, Some(Cause::TrialDue.to_string())),
+            BreakerState::Closed => (None, None),
+        };
+        Status {
+            breaker: self.breaker_view(),
+            is_open: state != BreakerState::Closed,
+            since,
+            why: why.clone(),
+            refused: refused.map(|(count, next_try)| Refused {
+                credential: "the API key (braze.api_key)".to_owned(),
+                why: why.unwrap_or_default(),
+                count,
+                next_try,
+                tried_by: TriedBy::Probe,
+            }),
+        }
+    }
+
+    fn breaker(&self) -> (BreakerState, Option<(u32, Instant)>) {
+        let breaker = &self.0.desk.open().gate.breaker;
+        (breaker.state(), breaker.refused())
     }
 
     /// Whether Braze would be asked now.
@@ -227,15 +280,35 @@ impl Braze {
         self.0.desk.open().gate.breaker.take_transitions()
     }
 
-    /// Asks Braze for nobody, whatever breaker and limiter say. A success closes the breaker.
+    /// Whether Braze is to be probed now, see [`Gate::take_probe`]: [`Braze::probe`] has to follow.
+    pub fn take_probe(&self) -> bool {
+        let now = self.0.clock.instant();
+        self.0.desk.open().gate.take_probe(now)
+    }
+
+    /// Whether a refused key is there to be tried now, because somebody asks for it: [`Braze::probe`] has to follow.
+    pub fn take_try_now(&self) -> bool {
+        let now = self.0.clock.instant();
+        self.0.desk.open().gate.take_try_now(now)
+    }
+
+    /// Asks Braze for nobody, whatever breaker and limiter say, and lets them learn from the answer. A success closes the breaker.
     pub async fn probe(&self) -> ProbeReport {
         let inner = &self.0;
         let active = inner.active.load_full();
-        let report = client::probe(&inner.http, &active, &inner.clock).await;
-        if report.ok {
-            inner.desk.open().gate.breaker.recovered();
+        let reply = client::probe(&inner.http, &active, &inner.clock).await;
+        let now = inner.clock.instant();
+        let is_of_now = !active.authenticates_differently(&inner.active.load());
+        if is_of_now {
+            let (before, after) = {
+                let gate = &mut inner.desk.open().gate;
+                let before = gate.breaker.view(now);
+                gate.report_probe(now, &reply);
+                (before, gate.breaker.state())
+            };
+            log_change(before, after, reply.exchange.error.as_deref());
         }
-        report
+        ProbeReport::of(reply)
     }
 }
 
@@ -639,7 +712,7 @@ fn log_change(before: BreakerView, after: BreakerState, error: Option<&str>) {
                 tracing::error!(
                     event = "lookup.unauthorized",
                     error,
-                    "Braze refuses the key; callers go to the default dialer until the configuration changes"
+                    "Braze refuses the key; callers go to the default dialer until a further try is accepted"
                 );
             } else {
                 tracing::warn!(

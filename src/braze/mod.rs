@@ -20,6 +20,6 @@ mod tests;
 
 pub use cache::{CachedProfile, Stats};
 pub use client::ProbeReport;
-pub use lookup::{Braze, LookedUp};
+pub use lookup::{Braze, LookedUp, Status};
 pub use push::{Push, PushError, authorized};
 pub use settings::{ApiKey, Settings, SettingsError};

@@ -248,7 +248,7 @@ async fn callers_without_a_number_are_never_looked_up() {
 }
 
 #[tokio::test]
-async fn a_refused_key_is_never_shown_and_opens_the_breaker_until_the_key_changes() {
+async fn a_refused_key_is_never_shown_and_opens_the_breaker_until_it_is_accepted_or_changed() {
     let echo = format!(r#"{{"message":"Invalid API key: {KEY}"}}"#);
     let headers = "x-ratelimit-limit: \r\nx-ratelimit-remaining: \r\n";
     let stand_in = StandIn::start(Act::Say(answer(401, headers, &echo))).await;
@@ -263,15 +263,31 @@ async fn a_refused_key_is_never_shown_and_opens_the_breaker_until_the_key_change
     assert!(!shown.contains(KEY), "{shown}");
     assert_eq!(
         why(&ask(&braze, 1).await),
-        Some(LookupUnavailable::BreakerOpen)
+        Some(LookupUnavailable::Unauthorized)
     );
-    assert_eq!(
-        braze.take_transitions()[0].cause,
-        Cause::Tripped(TripReason::Unauthorized)
-    );
+    assert_eq!(stand_in.n_requests(), 2, "nobody is asked for again");
+    let changes = braze.take_transitions();
+    let causes: Vec<_> = changes.iter().map(|change| change.cause).collect();
+    let tripped = Cause::Tripped(TripReason::Unauthorized);
+    assert_eq!(causes, [tripped, Cause::StillRefused]);
+    let told = braze.status().refused.unwrap();
+    assert_eq!(told.credential, "the API key (braze.api_key)");
+    assert!(told.is_confirmed());
+
     stand_in.now_does(Act::Say(answer(200, "", HOT)));
+    assert!(!braze.take_probe(), "it is not time yet");
     braze.reconfigure(settings(&stand_in.url)).unwrap();
     assert_eq!(braze.breaker_view(), BreakerView::Open);
+    assert!(braze.take_probe(), "the same key was read again");
+    assert!(!braze.take_try_now(), "one request per try");
+    assert!(braze.probe().await.ok);
+    assert_eq!(braze.status().refused, None);
+    assert!(!braze.take_try_now(), "nothing is refused");
+
+    stand_in.now_does(Act::Say(answer(401, "", &echo)));
+    ask(&braze, 1).await;
+    assert!(braze.status().refused.unwrap().is_confirmed(), "once more");
+    stand_in.now_does(Act::Say(answer(200, "", HOT)));
     let mut with_new_key = settings(&stand_in.url);
     with_new_key.api_key = ApiKey::new("another");
     braze.reconfigure(with_new_key).unwrap();
@@ -439,7 +455,7 @@ async fn a_stale_profile_says_why_it_cannot_be_refreshed() {
         matches!(
             stale.lookup,
             Lookup::Known {
-                because: Some(LookupUnavailable::BreakerOpen),
+                because: Some(LookupUnavailable::Unauthorized),
                 ..
             }
         ),

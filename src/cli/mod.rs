@@ -18,6 +18,7 @@ mod output;
 mod progress;
 mod prune;
 mod replay;
+mod retry;
 mod serve;
 mod test_dialer;
 
@@ -90,6 +91,8 @@ enum Command {
     Migrate(migrate::Arguments),
     /// Test the connection to a dialer; no call is placed
     TestDialer(test_dialer::Arguments),
+    /// Have the running server try credentials again that a service refused
+    Retry(retry::Arguments),
     /// What would happen to a caller, and why; no side effects
     Explain(explain::Arguments),
     /// Execute recorded decisions again; any difference is an error
@@ -162,6 +165,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Erase(arguments) => erase::run(arguments, global),
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => test_dialer::run(arguments, global),
+        Command::Retry(arguments) => retry::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Replay(arguments) => replay::run(arguments, global),
         Command::Init(arguments) => init::run(arguments, global),

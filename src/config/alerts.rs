@@ -25,11 +25,13 @@ pub struct Alerts {
     pub min_calls: u32,
     /// How often a reminder is sent while an incident stays open; 1 m to 7 d. Default: 1 h.
     pub repeat_every: Duration,
-    /// The share of look-ups at Braze that fail, in percent, above which an incident opens; 0 to 100. Default: 20.
+    /// The share of look-ups at Braze that fail, in percent, above which an incident opens; 0 to 100. Default: 5.
     pub braze_failure_percent: f64,
+    /// Fewer look-ups that fail in the window open no incident. Default: 3.
+    pub braze_min_failures: u32,
     /// The share of handoffs to one dialer that fail, in percent, above which an incident opens; 0 to 100. Default: 20.
     pub dialer_failure_percent: f64,
-    /// Fewer requests to Braze or a dialer in the window open no incident. Default: 10.
+    /// Fewer requests to a dialer in the window open no incident. Default: 10.
     pub min_requests: u32,
     /// When the summary of a day is sent, as a time of day in `time_zone`. Default: none is sent.
     pub daily_summary: Option<Time>,
@@ -110,7 +112,8 @@ impl Default for Alerts {
             window: Duration::from_mins(5),
             min_calls: 1,
             repeat_every: Duration::from_hours(1),
-            braze_failure_percent: 20.0,
+            braze_failure_percent: 5.0,
+            braze_min_failures: 3,
             dialer_failure_percent: 20.0,
             min_requests: 10,
             daily_summary: None,
@@ -147,6 +150,11 @@ impl Alerts {
                 "braze_failure_percent",
                 default.braze_failure_percent,
                 percent,
+            ),
+            braze_min_failures: section.or(
+                "braze_min_failures",
+                default.braze_min_failures,
+                |value| value.integer(1..=1_000_000),
             ),
             dialer_failure_percent: section.or(
                 "dialer_failure_percent",

@@ -377,6 +377,7 @@ impl List {
             min_calls,
             repeat_every,
             braze_failure_percent,
+            braze_min_failures,
             dialer_failure_percent,
             min_requests,
             daily_summary,
@@ -389,6 +390,7 @@ impl List {
         self.plain("alerts.min_calls", min_calls);
         self.time("alerts.repeat_every", *repeat_every);
         self.plain("alerts.braze_failure_percent", braze_failure_percent);
+        self.plain("alerts.braze_min_failures", braze_min_failures);
         self.plain("alerts.dialer_failure_percent", dialer_failure_percent);
         self.plain("alerts.min_requests", min_requests);
         self.maybe(

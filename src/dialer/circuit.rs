@@ -1,11 +1,12 @@
 //! The circuit breaker of one dialer: a value that is told what happened and when.
 //!
-//! Closed: calls pass. Open: none does, until a time or, where credentials were refused, until they change. Half-open: one call at a time may try,
-//! on a lease, so that a trial that is never heard of again does not keep the circuit open for good.
+//! Closed: calls pass. Open: none does, until a time. Half-open: one call at a time may try, on a lease, so that a trial that is never heard of again
+//! does not keep the circuit open for good. Where credentials were refused, a probe tries them in place of a call, if there is one that uses them.
 
 use std::time::{Duration, Instant};
 
 use crate::audit::OpenCause;
+use crate::resilience::{Refusals, TriedBy};
 use crate::routing::BreakerView;
 
 /// So many failures in a row open the circuit; requests and probes are counted apart, because each may fail alone.
@@ -20,6 +21,16 @@ pub(super) struct Circuit {
     failed_requests: u32,
     failed_probes: u32,
     opened: Option<Opened>,
+    refusals: Refusals,
+}
+
+/// What the circuit of a dialer goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// How long it stays open before a trial.
+    pub(super) open_for: Duration,
+    /// What tries refused credentials again.
+    pub(super) tried_by: TriedBy,
 }
 
 /// How a circuit is open.
@@ -28,8 +39,10 @@ pub(super) struct Opened {
     pub(super) since: Instant,
     pub(super) cause: OpenCause,
     pub(super) why: String,
-    /// When a trial may begin; `None` where time alone does not help.
-    pub(super) until: Option<Instant>,
+    /// When a trial may begin.
+    pub(super) until: Instant,
+    /// By what; a request, unless credentials were refused.
+    pub(super) tried_by: TriedBy,
     /// When the lease of the trial under way ends.
     trial: Option<Instant>,
     good_probes: u32,
@@ -54,7 +67,7 @@ impl Circuit {
     pub(super) fn view(&self, now: Instant) -> BreakerView {
         match &self.opened {
             None => BreakerView::Closed,
-            Some(opened) if opened.admits_trial(now) => BreakerView::HalfOpen,
+            Some(opened) if opened.admits_trial_by(TriedBy::Request, now) => BreakerView::HalfOpen,
             Some(_) => BreakerView::Open,
         }
     }
@@ -64,61 +77,88 @@ impl Circuit {
         self.opened.as_ref()
     }
 
-    /// Open as an earlier run left it: since `since`, and until `until` or, where that is none, until something else changes.
+    /// How it is open, where credentials were refused, and how often in a row they were.
+    pub(super) fn refused(&self) -> Option<(&Opened, u32)> {
+        let refused = self.opened.as_ref().filter(|o| o.cause.is_refused());
+        refused.map(|opened| (opened, self.refusals.count()))
+    }
+
+    /// Open as an earlier run left it.
     pub(super) fn restored(
-        cause: OpenCause,
-        why: String,
+        (cause, why): (OpenCause, String),
         since: Instant,
-        until: Option<Instant>,
+        until: Instant,
+        tried_by: TriedBy,
+        refusals: Refusals,
     ) -> Self {
         let opened = Some(Opened {
             since,
             cause,
             why,
             until,
+            tried_by,
             trial: None,
             good_probes: 0,
         });
         Self {
             opened,
+            refusals,
             ..Self::default()
         }
     }
 
     /// Whether a request may be sent now; takes the trial where there is one to take.
     pub(super) fn admit(&mut self, now: Instant, lease: Duration) -> bool {
-        match &mut self.opened {
-            None => true,
-            Some(opened) if opened.admits_trial(now) => {
-                opened.trial = Some(now + lease);
-                true
-            }
-            Some(_) => false,
-        }
+        self.opened.is_none() || self.take_trial(TriedBy::Request, now, lease)
     }
 
-    pub(super) fn request_ended(&mut self, sign: Sign, now: Instant, open_for: Duration) {
-        match sign {
-            Sign::Alive => {
+    /// Whether refused credentials are to be tried now, by one probe: [`Circuit::tried`] has to follow.
+    pub(super) fn take_try(&mut self, now: Instant, lease: Duration) -> bool {
+        self.take_trial(TriedBy::Probe, now, lease)
+    }
+
+    fn take_trial(&mut self, by: TriedBy, now: Instant, lease: Duration) -> bool {
+        let admitted = self
+            .opened
+            .as_mut()
+            .filter(|opened| opened.admits_trial_by(by, now));
+        let is_admitted = admitted.is_some();
+        if let Some(opened) = admitted {
+            opened.trial = Some(now + lease);
+        }
+        is_admitted
+    }
+
+    pub(super) fn request_ended(&mut self, sign: Sign, now: Instant, terms: Terms) {
+        // A late word of a request from before it opened proves nothing.
+        let is_late = self.opened.as_ref().is_some_and(|o| !o.has_waited(now));
+        match (sign, self.refused().is_some()) {
+            (Sign::Alive, _) => {
                 self.failed_requests = 0;
-                // A late success of a request from before it opened proves nothing.
-                if self.opened.as_ref().is_some_and(|o| o.has_waited(now)) {
+                if !is_late {
                     *self = Self::default();
                 }
             }
-            Sign::Dead(why) => match &mut self.opened {
-                Some(opened) if opened.has_waited(now) => opened.open_again(now, open_for, why),
-                Some(_) => {}
+            (Sign::Unauthorized(why), false) => {
+                self.refuse(now, OpenCause::RefusedRequest, why, terms);
+            }
+            (Sign::Unauthorized(why) | Sign::Dead(why) | Sign::HoldOff(_, why), true) => {
+                if !is_late {
+                    self.still_refused(now, why, terms);
+                }
+            }
+            (Sign::Dead(why), false) => match &mut self.opened {
+                Some(_) if is_late => {}
+                Some(opened) => opened.open_again(now, terms.open_for, why),
                 None => {
                     self.failed_requests += 1;
                     if self.failed_requests >= FAILURES_TO_OPEN {
-                        self.open(now, Some(open_for), OpenCause::Failing, why);
+                        self.open(now, terms.open_for, OpenCause::Failing, why);
                     }
                 }
             },
-            Sign::Unauthorized(why) => self.open(now, None, OpenCause::RefusedRequest, why),
-            Sign::HoldOff(wish, why) => self.hold_off(now, wish.min(MAX_HOLD), why),
-            Sign::Nothing => {
+            (Sign::HoldOff(wish, why), false) => self.hold_off(now, wish.min(MAX_HOLD), why),
+            (Sign::Nothing, _) => {
                 if let Some(opened) = &mut self.opened {
                     opened.trial = None;
                 }
@@ -126,39 +166,35 @@ impl Circuit {
         }
     }
 
-    pub(super) fn probe_ended(&mut self, sign: Sign, now: Instant, open_for: Duration) {
+    /// Learns from a probe at the dialer's own pace. Where credentials are refused, such probes pause, and one that was under way says nothing.
+    pub(super) fn probe_ended(&mut self, sign: Sign, now: Instant, terms: Terms) {
+        if self.refused().is_some() {
+            return;
+        }
         match sign {
             Sign::Alive => {
                 self.failed_probes = 0;
                 if let Some(opened) = &mut self.opened {
                     opened.good_probes += 1;
                     if opened.good_probes >= PROBES_TO_CLOSE && opened.closes_by_probes(now) {
-                        *self = Self::default();
+                        self.close();
                     }
                 }
             }
             Sign::Dead(why) => {
                 if let Some(opened) = &mut self.opened {
                     opened.good_probes = 0;
-                    if opened.admits_trial(now) {
-                        opened.open_again(now, open_for, why);
+                    if opened.admits_trial_by(TriedBy::Request, now) {
+                        opened.open_again(now, terms.open_for, why);
                     }
                 } else {
                     self.failed_probes += 1;
                     if self.failed_probes >= FAILURES_TO_OPEN {
-                        self.open(now, Some(open_for), OpenCause::Failing, why);
+                        self.open(now, terms.open_for, OpenCause::Failing, why);
                     }
                 }
             }
-            Sign::Unauthorized(why) => {
-                let known = self
-                    .opened
-                    .as_ref()
-                    .is_some_and(|o| o.cause == OpenCause::RefusedRequest);
-                if !known {
-                    self.open(now, None, OpenCause::RefusedProbe, why);
-                }
-            }
+            Sign::Unauthorized(why) => self.refuse(now, OpenCause::RefusedProbe, why, terms),
             Sign::HoldOff(..) | Sign::Nothing => {
                 if let Some(opened) = &mut self.opened {
                     opened.good_probes = 0;
@@ -167,21 +203,82 @@ impl Circuit {
         }
     }
 
-    /// Closes a circuit that refused credentials had opened: there are new ones.
-    pub(super) fn credentials_changed(&mut self) {
-        let refused = |o: &Opened| o.cause.is_refused();
-        if self.opened.as_ref().is_some_and(refused) {
-            *self = Self::default();
+    /// Learns from a probe that tried refused credentials.
+    pub(super) fn tried(&mut self, sign: Sign, now: Instant, terms: Terms) {
+        if self.refused().is_none() {
+            return;
+        }
+        match sign {
+            Sign::Alive => self.close(),
+            Sign::Unauthorized(why) | Sign::Dead(why) | Sign::HoldOff(_, why) => {
+                self.still_refused(now, why, terms);
+            }
+            // The probe has no answer to the question, so a call has to ask it.
+            Sign::Nothing => {
+                if let Some(opened) = &mut self.opened {
+                    opened.tried_by = TriedBy::Request;
+                    opened.trial = None;
+                }
+            }
         }
     }
 
-    fn open(&mut self, now: Instant, open_for: Option<Duration>, cause: OpenCause, why: String) {
+    /// A test has found the credentials accepted.
+    pub(super) fn proven(&mut self) {
+        if self.refused().is_some() {
+            self.close();
+        }
+    }
+
+    /// Refused credentials are tried now: the configuration was read again, or somebody asks for it.
+    pub(super) fn try_now(&mut self, now: Instant) {
+        if let Some(opened) = self.opened.as_mut().filter(|o| o.cause.is_refused()) {
+            opened.until = opened.until.min(now);
+        }
+    }
+
+    /// Closes a circuit that refused credentials had opened: there are new ones.
+    pub(super) fn credentials_changed(&mut self) {
+        if self.refused().is_some() {
+            self.close();
+        }
+        self.refusals.end();
+    }
+
+    /// By a probe or a test: that a request is accepted is still to be seen.
+    fn close(&mut self) {
+        *self = Self {
+            refusals: self.refusals,
+            ..Self::default()
+        };
+    }
+
+    fn refuse(&mut self, now: Instant, cause: OpenCause, why: String, terms: Terms) {
+        let pause = self.refusals.begin(now);
+        self.open(now, pause, cause, why);
+        if let Some(opened) = &mut self.opened {
+            opened.tried_by = terms.tried_by;
+        }
+    }
+
+    fn still_refused(&mut self, now: Instant, why: String, terms: Terms) {
+        let pause = self.refusals.again(now);
+        if let Some(opened) = &mut self.opened {
+            opened.until = now + pause;
+            opened.tried_by = terms.tried_by;
+            opened.trial = None;
+            opened.why = why;
+        }
+    }
+
+    fn open(&mut self, now: Instant, open_for: Duration, cause: OpenCause, why: String) {
         let since = self.opened.as_ref().map_or(now, |opened| opened.since);
         self.opened = Some(Opened {
             since,
             cause,
             why,
-            until: open_for.map(|time| now + time),
+            until: now + open_for,
+            tried_by: TriedBy::Request,
             trial: None,
             good_probes: 0,
         });
@@ -189,40 +286,36 @@ impl Circuit {
 
     /// Never shortens what is there.
     fn hold_off(&mut self, now: Instant, wish: Duration, why: String) {
-        let longer = match &self.opened {
-            None => true,
-            Some(opened) => opened.until.is_some_and(|until| until < now + wish),
-        };
+        let longer = self
+            .opened
+            .as_ref()
+            .is_none_or(|opened| opened.until < now + wish);
         if longer {
-            self.open(now, Some(wish), OpenCause::HeldOff, why);
+            self.open(now, wish, OpenCause::HeldOff, why);
         }
     }
 }
 
 impl Opened {
     fn has_waited(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| until <= now)
+        self.until <= now
     }
 
-    fn admits_trial(&self, now: Instant) -> bool {
-        self.has_waited(now) && self.trial.is_none_or(|lease| lease <= now)
+    fn admits_trial_by(&self, by: TriedBy, now: Instant) -> bool {
+        self.tried_by == by && self.has_waited(now) && self.trial.is_none_or(|lease| lease <= now)
     }
 
     fn open_again(&mut self, now: Instant, open_for: Duration, why: String) {
-        self.until = Some(now + open_for);
+        self.until = now + open_for;
         self.trial = None;
         self.good_probes = 0;
         self.why = why;
         self.cause = OpenCause::Failing;
     }
 
-    /// A probe cannot disprove that a handoff was refused, nor shorten a wish to be left alone.
+    /// Probes do not shorten a wish to be left alone.
     fn closes_by_probes(&self, now: Instant) -> bool {
-        match self.cause {
-            OpenCause::Failing | OpenCause::RefusedProbe => true,
-            OpenCause::HeldOff => self.has_waited(now),
-            OpenCause::RefusedRequest => false,
-        }
+        self.cause == OpenCause::Failing || self.has_waited(now)
     }
 }
 
@@ -233,6 +326,23 @@ mod tests {
 
     const OPEN_FOR: Duration = Duration::from_secs(15);
     const LEASE: Duration = Duration::from_secs(1);
+    const TERMS: Terms = Terms {
+        open_for: OPEN_FOR,
+        tried_by: TriedBy::Probe,
+    };
+    /// No probe uses the credentials.
+    const BY_CALL: Terms = Terms {
+        tried_by: TriedBy::Request,
+        ..TERMS
+    };
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn unauthorized() -> Sign {
+        Sign::Unauthorized("unauthorized (401)".to_owned())
+    }
 
     fn dead() -> Sign {
         Sign::Dead("timeout".to_owned())
@@ -242,7 +352,7 @@ mod tests {
         let mut circuit = Circuit::default();
         for _ in 0..FAILURES_TO_OPEN {
             assert_eq!(circuit.view(now), BreakerView::Closed);
-            circuit.request_ended(dead(), now, OPEN_FOR);
+            circuit.request_ended(dead(), now, TERMS);
         }
         assert_eq!(circuit.view(now), BreakerView::Open);
         circuit
@@ -253,7 +363,7 @@ mod tests {
         let now = Instant::now();
         let mut circuit = Circuit::default();
         for sign in [dead(), dead(), dead(), dead(), Sign::Alive, dead()] {
-            circuit.request_ended(sign, now, OPEN_FOR);
+            circuit.request_ended(sign, now, TERMS);
         }
         assert_eq!(circuit.view(now), BreakerView::Closed);
     }
@@ -268,7 +378,7 @@ mod tests {
         assert!(circuit.admit(later, LEASE));
         assert_eq!(circuit.view(later), BreakerView::Open, "the trial is taken");
         assert!(!circuit.admit(later, LEASE));
-        circuit.request_ended(Sign::Alive, later, OPEN_FOR);
+        circuit.request_ended(Sign::Alive, later, TERMS);
         assert_eq!(circuit.view(later), BreakerView::Closed);
     }
 
@@ -278,7 +388,7 @@ mod tests {
         let mut circuit = opened(start);
         let later = start + OPEN_FOR;
         assert!(circuit.admit(later, LEASE));
-        circuit.request_ended(dead(), later, OPEN_FOR);
+        circuit.request_ended(dead(), later, TERMS);
         assert_eq!(circuit.view(later), BreakerView::Open);
         assert!(circuit.admit(later + OPEN_FOR, LEASE));
     }
@@ -296,7 +406,7 @@ mod tests {
     fn a_late_success_from_before_does_not_close() {
         let now = Instant::now();
         let mut circuit = opened(now);
-        circuit.request_ended(Sign::Alive, now, OPEN_FOR);
+        circuit.request_ended(Sign::Alive, now, TERMS);
         assert_eq!(circuit.view(now), BreakerView::Open);
     }
 
@@ -305,10 +415,10 @@ mod tests {
         let now = Instant::now();
         let mut circuit = opened(now);
         for sign in [Sign::Alive, dead(), Sign::Alive] {
-            circuit.probe_ended(sign, now, OPEN_FOR);
+            circuit.probe_ended(sign, now, TERMS);
             assert_eq!(circuit.view(now), BreakerView::Open);
         }
-        circuit.probe_ended(Sign::Alive, now, OPEN_FOR);
+        circuit.probe_ended(Sign::Alive, now, TERMS);
         assert_eq!(circuit.view(now), BreakerView::Closed);
     }
 
@@ -317,40 +427,173 @@ mod tests {
         let now = Instant::now();
         let mut circuit = Circuit::default();
         for _ in 0..FAILURES_TO_OPEN {
-            circuit.probe_ended(dead(), now, OPEN_FOR);
+            circuit.probe_ended(dead(), now, TERMS);
         }
         assert_eq!(circuit.view(now), BreakerView::Open);
         let mut circuit = Circuit::default();
         for _ in 0..FAILURES_TO_OPEN {
-            circuit.request_ended(dead(), now, OPEN_FOR);
-            circuit.probe_ended(Sign::Alive, now, OPEN_FOR);
+            circuit.request_ended(dead(), now, TERMS);
+            circuit.probe_ended(Sign::Alive, now, TERMS);
         }
         assert_eq!(circuit.view(now), BreakerView::Open);
     }
 
     #[test]
-    fn refused_credentials_stay_open_until_they_change() {
+    fn refused_credentials_let_no_call_pass_and_are_tried_by_one_probe_at_a_time() {
         let start = Instant::now();
-        let refused = || Sign::Unauthorized("unauthorized (401)".to_owned());
         let mut circuit = Circuit::default();
-        circuit.request_ended(refused(), start, OPEN_FOR);
-        let much_later = start + OPEN_FOR * 1_000;
-        circuit.probe_ended(Sign::Alive, much_later, OPEN_FOR);
-        circuit.probe_ended(Sign::Alive, much_later, OPEN_FOR);
-        assert!(!circuit.admit(much_later, LEASE));
-        circuit.credentials_changed();
-        assert!(circuit.admit(much_later, LEASE));
+        circuit.request_ended(unauthorized(), start, TERMS);
+        let soon = start + secs(29);
+        // Probes at the dialer's own pace pause, and one that was under way says nothing.
+        for _ in 0..3 {
+            circuit.probe_ended(Sign::Alive, soon, TERMS);
+        }
+        assert!(!circuit.take_try(soon, LEASE));
+        let due = start + secs(30);
+        assert!(!circuit.admit(due, LEASE), "no call has to try it");
+        assert_eq!(circuit.view(due), BreakerView::Open);
+        assert!(circuit.take_try(due, LEASE));
+        assert!(!circuit.take_try(due, LEASE), "one request per try");
+        circuit.tried(Sign::Alive, due, TERMS);
+        assert!(circuit.admit(due, LEASE));
+        assert!(!circuit.take_try(due, LEASE), "nothing is refused");
     }
 
     #[test]
-    fn credentials_that_a_probe_found_refused_and_then_accepted_are_good() {
-        let now = Instant::now();
+    fn without_a_probe_the_next_call_tries_refused_credentials() {
+        let start = Instant::now();
         let mut circuit = Circuit::default();
-        circuit.probe_ended(Sign::Unauthorized(String::new()), now, OPEN_FOR);
-        assert_eq!(circuit.view(now), BreakerView::Open);
-        circuit.probe_ended(Sign::Alive, now, OPEN_FOR);
-        circuit.probe_ended(Sign::Alive, now, OPEN_FOR);
-        assert_eq!(circuit.view(now), BreakerView::Closed);
+        circuit.request_ended(unauthorized(), start, BY_CALL);
+        assert!(!circuit.admit(start + secs(29), LEASE));
+        let due = start + secs(30);
+        assert!(!circuit.take_try(due, LEASE));
+        assert_eq!(circuit.view(due), BreakerView::HalfOpen);
+        assert!(circuit.admit(due, LEASE));
+        assert!(!circuit.admit(due, LEASE), "one at a time");
+        circuit.request_ended(unauthorized(), due, BY_CALL);
+        assert_eq!(circuit.refused().unwrap().1, 2);
+        assert!(!circuit.admit(due + secs(59), LEASE));
+        assert!(circuit.admit(due + secs(60), LEASE));
+        circuit.request_ended(dead(), due + secs(60), BY_CALL);
+        assert_eq!(circuit.refused().unwrap().1, 3, "not accepted either");
+        assert!(circuit.admit(due + secs(180), LEASE));
+        circuit.request_ended(Sign::Alive, due + secs(180), BY_CALL);
+        assert_eq!(circuit.view(due + secs(180)), BreakerView::Closed);
+    }
+
+    #[test]
+    fn a_try_that_does_not_succeed_is_followed_by_a_later_one_for_good() {
+        let start = Instant::now();
+        let mut circuit = Circuit::default();
+        circuit.probe_ended(unauthorized(), start, TERMS);
+        let mut now = start + secs(30);
+        for (sign, pause) in [
+            (unauthorized(), 60),
+            (dead(), 120),
+            (Sign::HoldOff(secs(1), String::new()), 240),
+            (unauthorized(), 300),
+            (unauthorized(), 300),
+        ] {
+            assert!(circuit.take_try(now, LEASE));
+            circuit.tried(sign, now, TERMS);
+            assert!(!circuit.take_try(now + secs(pause - 1), LEASE));
+            now += secs(pause);
+        }
+        let (opened, count) = circuit.refused().unwrap();
+        assert_eq!((opened.since, opened.until, count), (start, now, 6));
+        assert_eq!(opened.why, "unauthorized (401)");
+    }
+
+    #[test]
+    fn a_probe_that_cannot_answer_leaves_the_question_to_the_next_call() {
+        let start = Instant::now();
+        let mut circuit = Circuit::default();
+        circuit.request_ended(unauthorized(), start, TERMS);
+        let due = start + secs(30);
+        assert!(circuit.take_try(due, LEASE));
+        circuit.tried(Sign::Nothing, due, TERMS);
+        assert!(circuit.admit(due, LEASE));
+        circuit.request_ended(unauthorized(), due, TERMS);
+        assert!(!circuit.admit(due + secs(60), LEASE));
+        assert!(circuit.take_try(due + secs(60), LEASE));
+    }
+
+    #[test]
+    fn a_try_that_is_lost_or_asked_for_is_made_anew() {
+        let start = Instant::now();
+        let mut circuit = Circuit::default();
+        circuit.request_ended(unauthorized(), start, TERMS);
+        circuit.try_now(start);
+        assert!(circuit.take_try(start, LEASE));
+        assert!(circuit.take_try(start + LEASE, LEASE));
+        circuit.proven();
+        assert_eq!(circuit.view(start), BreakerView::Closed);
+        let mut failing = opened(start);
+        failing.try_now(start);
+        failing.proven();
+        failing.tried(Sign::Alive, start, TERMS);
+        assert_eq!(
+            failing.view(start),
+            BreakerView::Open,
+            "of credentials only"
+        );
+    }
+
+    #[test]
+    fn what_a_probe_has_proven_is_believed_until_a_request_is_refused_again() {
+        let start = Instant::now();
+        let mut circuit = Circuit::default();
+        circuit.request_ended(unauthorized(), start, TERMS);
+        circuit.tried(Sign::Alive, start + secs(30), TERMS);
+        circuit.request_ended(unauthorized(), start + secs(40), TERMS);
+        let (opened, count) = circuit.refused().unwrap();
+        assert_eq!((opened.until, count), (start + secs(100), 2));
+        circuit.tried(Sign::Alive, start + secs(100), TERMS);
+        circuit.request_ended(Sign::Alive, start + secs(101), TERMS);
+        circuit.request_ended(unauthorized(), start + secs(102), TERMS);
+        assert_eq!(circuit.refused().unwrap().1, 1);
+        circuit.credentials_changed();
+        assert!(circuit.admit(start + secs(102), LEASE));
+    }
+
+    #[test]
+    fn a_bad_probe_does_not_prolong_an_opening_whose_time_is_not_over() {
+        let start = Instant::now();
+        let mut circuit = opened(start);
+        circuit.probe_ended(dead(), start + secs(14), TERMS);
+        assert_eq!(circuit.view(start + OPEN_FOR), BreakerView::HalfOpen);
+        circuit.probe_ended(dead(), start + OPEN_FOR, TERMS);
+        assert_eq!(circuit.view(start + secs(29)), BreakerView::Open);
+        assert_eq!(circuit.view(start + OPEN_FOR * 2), BreakerView::HalfOpen);
+    }
+
+    #[test]
+    fn a_late_failure_of_an_older_request_prolongs_no_opening() {
+        let start = Instant::now();
+        let late = start + secs(5);
+        let mut circuit = opened(start);
+        circuit.request_ended(dead(), late, TERMS);
+        assert_eq!(circuit.view(start + OPEN_FOR), BreakerView::HalfOpen);
+        for terms in [TERMS, BY_CALL] {
+            let mut circuit = Circuit::default();
+            circuit.request_ended(unauthorized(), start, terms);
+            let hold_off = Sign::HoldOff(secs(60), String::new());
+            for sign in [unauthorized(), dead(), hold_off, Sign::Alive] {
+                circuit.request_ended(sign, late, terms);
+            }
+            let (opened, count) = circuit.refused().unwrap();
+            assert_eq!((opened.until, count), (start + secs(30), 1));
+        }
+    }
+
+    #[test]
+    fn credentials_that_are_refused_while_it_is_open_are_told_as_such() {
+        let start = Instant::now();
+        let mut circuit = opened(start);
+        circuit.request_ended(unauthorized(), start + secs(1), TERMS);
+        let (opened, _) = circuit.refused().unwrap();
+        assert_eq!((opened.since, opened.until), (start, start + secs(31)));
+        assert_eq!(opened.cause, OpenCause::RefusedRequest);
     }
 
     #[test]
@@ -358,11 +601,11 @@ mod tests {
         let start = Instant::now();
         let mut circuit = Circuit::default();
         let hour = Duration::from_hours(1);
-        circuit.request_ended(Sign::HoldOff(hour, String::new()), start, OPEN_FOR);
+        circuit.request_ended(Sign::HoldOff(hour, String::new()), start, TERMS);
         let wish = || Sign::HoldOff(Duration::from_secs(1), String::new());
-        circuit.request_ended(wish(), start, OPEN_FOR);
+        circuit.request_ended(wish(), start, TERMS);
         for _ in 0..PROBES_TO_CLOSE {
-            circuit.probe_ended(Sign::Alive, start, OPEN_FOR);
+            circuit.probe_ended(Sign::Alive, start, TERMS);
         }
         let before = start + MAX_HOLD.checked_sub(Duration::from_millis(1)).unwrap();
         assert_eq!(circuit.view(before), BreakerView::Open);

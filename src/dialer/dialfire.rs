@@ -137,6 +137,11 @@ impl Dialfire {
                 Err(_) => return failing(&reply, "line statistics"),
             }
         }
+        self.probe_campaign(link, deadline).await
+    }
+
+    /// Asks for the campaign with the token of handoffs.
+    pub(super) async fn probe_campaign(&self, link: &Link, deadline: Instant) -> Probe {
         let reply = link
             .ask(
                 Request::get(self.in_campaign(&[]), self.headers.clone()),

@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::circuit::{Circuit, MAX_HOLD, Sign};
+use super::circuit::{Circuit, MAX_HOLD, Sign, Terms};
 use super::{Dialer, Health, Kind, Probe};
 use crate::audit::{Drained, Event, OpenCircuit, ServiceState, Standing};
 use crate::handoff::{FailureKind, Outcome};
+use crate::resilience::{LONGEST_PAUSE, Refusals, Refused, TriedBy};
 use crate::routing::{Availability, DialerId, DialerView};
 
+/// The longest a probe may take (Zendesk Talk and Dialfire: "timeout 2 s").
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A trial that is not heard of for so long after its timeout is lost.
 const TRIAL_GRACE: Duration = Duration::from_secs(1);
 /// What a dialer said of its availability is forgotten after so many probes that never came.
@@ -77,6 +80,19 @@ pub struct Status {
     pub drained: Option<Drained>,
     /// For how long its circuit has been open, and why.
     pub open_for: Option<(Duration, String)>,
+    /// The credentials, where it refuses them.
+    pub refused: Option<Refused>,
+}
+
+/// What a dialer is to be asked now by whoever probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeTurn {
+    /// How it is, at its own pace.
+    AtItsPace,
+    /// Whether it accepts the credentials that it refused: [`Fleet::report_try`] has to follow.
+    Try,
+    /// Nothing: refused credentials have to wait.
+    Pause,
 }
 
 impl Fleet {
@@ -126,27 +142,67 @@ impl Fleet {
     pub fn report(&self, id: &DialerId, outcome: &Outcome, now: Instant) -> Option<HealthChange> {
         let cause = words_of(outcome);
         self.change(id, &cause, |member| {
-            let open_for = member.dialer.settings().open_for;
-            let sign = sign_of(outcome, open_for);
-            member.circuit.request_ended(sign, now, open_for);
+            let terms = member.terms();
+            let sign = sign_of(outcome, terms.open_for);
+            member.circuit.request_ended(sign, now, terms);
         })
     }
 
     /// Learns from a probe.
     pub fn report_probe(&self, id: &DialerId, probe: &Probe, now: Instant) -> Option<HealthChange> {
-        let cause = match (&probe.health, &probe.availability) {
-            (Health::Failing { why, .. } | Health::Unknown { why }, _)
-            | (Health::Healthy, Availability::Unavailable { why }) => why.clone(),
-            (Health::Healthy, _) => "the probe succeeded".to_owned(),
-        };
-        self.change(id, &cause, |member| {
-            let sign = sign_of_probe(probe, member.dialer.kind());
-            let open_for = member.dialer.settings().open_for;
-            member.circuit.probe_ended(sign, now, open_for);
-            member.said = Some(Said {
-                availability: probe.availability.clone(),
-                at: now,
-            });
+        self.change(id, &words_of_probe(probe), |member| {
+            let (sign, terms) = (sign_of_probe(probe, &member.dialer), member.terms());
+            member.circuit.probe_ended(sign, now, terms);
+            member.keep_availability(probe, now);
+        })
+    }
+
+    /// What to ask a dialer now. Takes the try of refused credentials where there is one to take.
+    pub fn probe_turn(&self, id: &DialerId, now: Instant) -> ProbeTurn {
+        self.with(id, |member| {
+            if member.circuit.refused().is_none() {
+                return ProbeTurn::AtItsPace;
+            }
+            let lease = PROBE_TIMEOUT + TRIAL_GRACE;
+            if member.circuit.take_try(now, lease) {
+                ProbeTurn::Try
+            } else {
+                ProbeTurn::Pause
+            }
+        })
+        .unwrap_or(ProbeTurn::Pause)
+    }
+
+    /// Learns from a probe that tried refused credentials. `by`: who asked for it, where somebody did.
+    pub fn report_try(
+        &self,
+        dialer: &Dialer,
+        probe: &Probe,
+        by: Option<&str>,
+        now: Instant,
+    ) -> Option<HealthChange> {
+        let found = words_of_probe(probe);
+        let cause = by.map_or_else(|| found.clone(), |by| format!("tried by {by}: {found}"));
+        self.change(dialer.id(), &cause, |member| {
+            if member.dialer.fingerprint() == dialer.fingerprint() {
+                let (sign, terms) = (sign_of_probe(probe, dialer), member.terms());
+                member.circuit.tried(sign, now, terms);
+                member.keep_availability(probe, now);
+            }
+        })
+    }
+
+    /// Lets refused credentials be tried now.
+    pub fn try_now(&self, id: &DialerId, now: Instant) {
+        self.with(id, |member| member.circuit.try_now(now));
+    }
+
+    /// A test, made by somebody, has found the credentials of this dialer accepted.
+    pub fn proven(&self, dialer: &Dialer, by: &str) -> Option<HealthChange> {
+        self.change(dialer.id(), &format!("tested by {by}"), |member| {
+            if member.dialer.fingerprint() == dialer.fingerprint() {
+                member.circuit.proven();
+            }
         })
     }
 
@@ -160,22 +216,18 @@ impl Fleet {
         })
     }
 
-    /// Puts a dialer back.
+    /// Puts a dialer back. Credentials that it refuses are tried at once.
     pub fn resume(&self, id: &DialerId, by: &str) -> Option<HealthChange> {
         self.change(id, &format!("put back by {by}"), |member| {
             member.drained = None;
-        })
-    }
-
-    /// Closes the circuit of a dialer, for somebody who knows that its cause is gone.
-    pub fn reset(&self, id: &DialerId, by: &str) -> Option<HealthChange> {
-        self.change(id, &format!("reset by {by}"), |member| {
-            member.circuit = Circuit::default();
+            let now = member.dialer.clock().instant();
+            member.circuit.try_now(now);
         })
     }
 
     /// Puts other dialers in place, as after a reload. One that keeps its name keeps its state, unless its settings disprove it: changed
-    /// credentials close a circuit that refused ones had opened, and another kind of dialer starts afresh.
+    /// credentials close a circuit that refused ones had opened, and another kind of dialer starts afresh. Credentials that are refused and the
+    /// same as before are tried at once.
     pub fn replace(&self, dialers: Vec<Dialer>) -> Vec<HealthChange> {
         let mut members = self.lock();
         let mut before = std::mem::take(&mut *members);
@@ -198,7 +250,7 @@ impl Fleet {
     }
 
     /// Takes up what an earlier run left. A drained dialer stays drained; an open circuit stays open for the rest of its time and
-    /// then lets one trial through; refused credentials stay refused until there are others. What a dialer said of its availability
+    /// then lets one trial through; refused credentials are tried when that run would have tried them. What a dialer said of its availability
     /// is old by now. The changes that come of this are those in which the state differs from the one that was recorded.
     pub fn restore(
         &self,
@@ -266,7 +318,9 @@ impl Member {
                 ..Self::new(dialer)
             };
         }
-        if self.dialer.settings().api != dialer.settings().api {
+        if self.dialer.settings().api == dialer.settings().api {
+            self.circuit.try_now(dialer.clock().instant());
+        } else {
             self.circuit.credentials_changed();
         }
         self.dialer = dialer;
@@ -300,7 +354,33 @@ impl Member {
                 let open_for = now.saturating_duration_since(opened.since);
                 (open_for, opened.why.clone())
             }),
+            refused: self.circuit.refused().map(|(opened, count)| Refused {
+                credential: self.dialer.credential(),
+                why: opened.why.clone(),
+                count,
+                next_try: opened.until,
+                tried_by: opened.tried_by,
+            }),
         }
+    }
+
+    fn terms(&self) -> Terms {
+        let tried_by = if self.dialer.probes_credentials() {
+            TriedBy::Probe
+        } else {
+            TriedBy::Request
+        };
+        Terms {
+            open_for: self.dialer.settings().open_for,
+            tried_by,
+        }
+    }
+
+    fn keep_availability(&mut self, probe: &Probe, now: Instant) {
+        self.said = Some(Said {
+            availability: probe.availability.clone(),
+            at: now,
+        });
     }
 
     /// The state to announce, in one word.
@@ -324,7 +404,7 @@ impl Member {
     fn told(&self) -> Told {
         Told {
             word: self.state(),
-            is_refused: self.circuit.opened().is_some_and(|o| o.cause.is_refused()),
+            refusals: self.circuit.refused().map(|(_, count)| count),
         }
     }
 
@@ -351,7 +431,8 @@ impl Member {
                 cause: opened.cause,
                 why: opened.why.clone(),
                 since: at(opened.since),
-                until: opened.until.map(at),
+                until: Some(at(opened.until)),
+                refusals: self.circuit.refused().map_or(0, |(_, count)| count),
                 credentials: self.dialer.fingerprint().clone(),
             }),
         }
@@ -370,7 +451,7 @@ impl Member {
             if open.cause.is_refused() && open.credentials != *self.dialer.fingerprint() {
                 cause = "its credentials changed";
             } else {
-                self.circuit = restored(open, now, wall, self.dialer.settings().open_for);
+                self.circuit = restored(open, now, wall, self.terms());
             }
         }
         let from = word(&left.state);
@@ -388,18 +469,25 @@ impl Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     word: &'static str,
-    is_refused: bool,
+    refusals: Option<u32>,
 }
 
 /// A wall clock that was set in between must not keep a circuit open for longer than it could have been.
-fn restored(open: &OpenCircuit, now: Instant, wall: Timestamp, open_for: Duration) -> Circuit {
+fn restored(open: &OpenCircuit, now: Instant, wall: Timestamp, terms: Terms) -> Circuit {
     let gone = Duration::try_from(wall.duration_since(open.since)).unwrap_or_default();
     let since = now.checked_sub(gone).unwrap_or(now);
-    let until = open.until.map(|until| {
-        let rest = Duration::try_from(until.duration_since(wall)).unwrap_or_default();
-        now + rest.min(open_for.max(MAX_HOLD))
+    let (longest, tried_by) = if open.cause.is_refused() {
+        (LONGEST_PAUSE, terms.tried_by)
+    } else {
+        (terms.open_for.max(MAX_HOLD), TriedBy::Request)
+    };
+    let rest = open.until.map(|until| until.duration_since(wall));
+    let rest = rest.map_or(Duration::ZERO, |rest| {
+        Duration::try_from(rest).unwrap_or_default()
     });
-    Circuit::restored(open.cause, open.why.clone(), since, until)
+    let cause = (open.cause, open.why.clone());
+    let refusals = Refusals::restored(open.refusals, now);
+    Circuit::restored(cause, since, now + rest.min(longest), tried_by, refusals)
 }
 
 fn word(state: &str) -> &'static str {
@@ -407,6 +495,14 @@ fn word(state: &str) -> &'static str {
         .into_iter()
         .find(|word| *word == state)
         .unwrap_or("closed")
+}
+
+fn words_of_probe(probe: &Probe) -> String {
+    match (&probe.health, &probe.availability) {
+        (Health::Failing { why, .. } | Health::Unknown { why }, _)
+        | (Health::Healthy, Availability::Unavailable { why }) => why.clone(),
+        (Health::Healthy, _) => "the probe succeeded".to_owned(),
+    }
 }
 
 fn words_of(outcome: &Outcome) -> String {
@@ -440,8 +536,9 @@ fn sign_of(outcome: &Outcome, open_for: Duration) -> Sign {
     }
 }
 
-/// A health URL that answers anything but 2xx says that the dialer is not well; from an API it may be a question it does not know.
-fn sign_of_probe(probe: &Probe, kind: Kind) -> Sign {
+/// A health URL that answers anything but 2xx says that the dialer is not well; from an API it may be a question it does not know. Who is not told
+/// the credentials of requests cannot refuse them.
+fn sign_of_probe(probe: &Probe, dialer: &Dialer) -> Sign {
     let Health::Failing { failure, why } = &probe.health else {
         return match probe.health {
             Health::Healthy => Sign::Alive,
@@ -449,12 +546,13 @@ fn sign_of_probe(probe: &Probe, kind: Kind) -> Sign {
         };
     };
     match failure.kind {
-        FailureKind::Unauthorized => Sign::Unauthorized(why.clone()),
-        FailureKind::Connect
+        FailureKind::Unauthorized if dialer.probes_credentials() => Sign::Unauthorized(why.clone()),
+        FailureKind::Unauthorized
+        | FailureKind::Connect
         | FailureKind::Timeout
         | FailureKind::Reset
         | FailureKind::ServerError => Sign::Dead(why.clone()),
-        FailureKind::Rejected if kind == Kind::Http => Sign::Dead(why.clone()),
+        FailureKind::Rejected if dialer.kind() == Kind::Http => Sign::Dead(why.clone()),
         FailureKind::Rejected
         | FailureKind::Malformed
         | FailureKind::RateLimited

@@ -42,6 +42,15 @@ pub enum Health {
     },
 }
 
+impl TestReport {
+    /// Whether the dialer was asked with its credentials and took them.
+    pub fn accepts_credentials(&self) -> bool {
+        self.checks
+            .iter()
+            .any(|check| check.name == "credentials" && check.ok)
+    }
+}
+
 /// The result of a connectivity test, as `test-dialer` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TestReport {
@@ -103,6 +112,25 @@ impl Dialer {
         let deadline = link.now() + timeout;
         match &self.0.adapter {
             Adapter::Dialfire(adapter) => adapter.probe(link, deadline).await,
+            Adapter::ZendeskTalk(adapter) => adapter.probe(link, deadline).await,
+            Adapter::Http(adapter) => adapter.probe(link, deadline).await,
+        }
+    }
+
+    /// Whether [`Dialer::try_credentials`] can find out whether the credentials of handoffs are accepted.
+    pub fn probes_credentials(&self) -> bool {
+        match &self.0.adapter {
+            Adapter::Dialfire(_) | Adapter::ZendeskTalk(_) => true,
+            Adapter::Http(adapter) => adapter.sends_credentials_to_health_url(),
+        }
+    }
+
+    /// Asks with the credentials of handoffs, and once.
+    pub async fn try_credentials(&self, timeout: Duration) -> Probe {
+        let link = &self.0.link;
+        let deadline = link.now() + timeout;
+        match &self.0.adapter {
+            Adapter::Dialfire(adapter) => adapter.probe_campaign(link, deadline).await,
             Adapter::ZendeskTalk(adapter) => adapter.probe(link, deadline).await,
             Adapter::Http(adapter) => adapter.probe(link, deadline).await,
         }

@@ -106,6 +106,11 @@ impl HttpDialer {
         )
     }
 
+    pub(super) fn sends_credentials_to_health_url(&self) -> bool {
+        let health = self.health.as_ref();
+        health.is_some_and(|(url, _)| url.origin() == self.url.origin())
+    }
+
     pub(super) async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
         match self.ask_health(link, deadline).await {
             None => Probe {

@@ -21,7 +21,9 @@ mod zendesk_talk;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use crate::audit::{Exchange, Fingerprint};
 use crate::call::CallId;
@@ -38,7 +40,7 @@ use http::HttpDialer;
 use zendesk_talk::ZendeskTalk;
 
 pub use crate::audit::Drained;
-pub use fleet::{Fleet, HealthChange, Status};
+pub use fleet::{Fleet, HealthChange, PROBE_TIMEOUT, ProbeTurn, Status};
 pub use health::{Check, Health, Probe, TestReport};
 pub use settings::{
     Api, DialfireApi, HttpApi, InvalidSettings, Secret, Settings, Tenant, ZendeskTalkApi,
@@ -167,6 +169,18 @@ impl Dialer {
         self.0.settings.probe_every
     }
 
+    /// Which credential its handoffs use, and under which keys of the configuration it stands.
+    pub fn credential(&self) -> String {
+        let id = self.id();
+        match self.kind() {
+            Kind::Dialfire => format!("the campaign token (dialers.{id}.token)"),
+            Kind::ZendeskTalk => {
+                format!("e-mail and API token (dialers.{id}.email, dialers.{id}.token)")
+            }
+            Kind::Http => format!("the headers (dialers.{id}.headers)"),
+        }
+    }
+
     /// Which adapter it uses.
     pub fn kind(&self) -> Kind {
         match self.0.adapter {
@@ -220,6 +234,11 @@ impl Dialer {
             .increment(1);
         metrics::histogram!("switchboard_handoff_seconds", "dialer" => dialer)
             .record(elapsed.as_secs_f64());
+    }
+
+    /// What the wall clock shows at an instant of its clock.
+    pub fn time_of(&self, instant: Instant) -> Timestamp {
+        self.clock().time_of(instant)
     }
 
     fn clock(&self) -> &Clock {

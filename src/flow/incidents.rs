@@ -16,17 +16,18 @@ use super::hand_off::{Handed, HandoffResult};
 use super::record::{Recorded, Recorder};
 use super::waiting::Waiting;
 use super::why_not::{Ails, ails};
-use super::witness::Witness;
+use super::witness::{Witness, why};
 use crate::alert::{
-    Board, Channel, Daily, IncidentKind, Moment, Notice, Occasion, Recipient, Rules, Signs,
-    Standing, Summary, Tested, Topic, findings,
+    Board, Channel, Daily, Finding, IncidentKind, Moment, Notice, Occasion, Recipient, Rules,
+    Signs, Standing, Summary, Tested, Topic, findings,
 };
 use crate::audit::{Event, Record};
 use crate::call::CallId;
 use crate::clock::Clock;
-use crate::dialer::Fleet;
+use crate::dialer::{Fleet, Status};
 use crate::handoff::{Certainty, Failure};
-use crate::routing::{self, BreakerView, DialerId, DialerView, Intake};
+use crate::resilience::Refused;
+use crate::routing::{self, BreakerView, DialerId, DialerView, Intake, LookupUnavailable};
 use crate::store::{MessageState, Store, StoreError, StoredMessage};
 
 /// How long a notice's record is waited for before its messages are sent from memory.
@@ -203,11 +204,20 @@ impl Incidents {
         self.witness.traffic().malformed(flaw, now);
     }
 
+    /// Braze was probed; why it did not answer, where it did not. A refused key is told of as such.
+    pub(super) fn probed_braze(&self, failed: Option<LookupUnavailable>) {
+        if failed != Some(LookupUnavailable::Unauthorized) {
+            let now = self.clock.instant();
+            self.witness.traffic().probed_braze(failed.map(why), now);
+        }
+    }
+
     /// Looks at everything: opens, reminds and resolves. `signs` are what the caller has found out; dialers and what others have said are
     /// added.
     pub async fn look(&self, mut signs: Signs, store: &Store) {
         let now = self.moment();
         signs.dialers = self.dialers(now.instant);
+        signs.credentials.extend(self.credentials(now.instant));
         {
             let said = self.said();
             signs.reload_refused.clone_from(&said.reload_refused);
@@ -320,10 +330,19 @@ impl Incidents {
     /// Learns what time has brought: circuits that let a trial through again, callers who are gone, dialers that are all down before
     /// anybody has called.
     pub fn look_around(&self, now: Instant) {
-        let views = self.fleet.views(now);
+        let statuses = self.fleet.statuses(now);
+        let views: Vec<DialerView> = statuses.iter().map(|status| status.view.clone()).collect();
         self.waiting.observe(&views, now);
-        let is_down = |view: &DialerView| view.breaker != BreakerView::Closed;
-        let mut in_service = views.iter().filter(|view| !view.drained).peekable();
+        // Credentials that were refused once may be accepted in a moment; the first caller whom nobody takes makes it news all the same.
+        let is_down = |status: &Status| {
+            let is_tried_first = |refused: &Refused| !refused.is_confirmed();
+            status.view.breaker != BreakerView::Closed
+                && !status.refused.as_ref().is_some_and(is_tried_first)
+        };
+        let mut in_service = statuses
+            .iter()
+            .filter(|status| !status.view.drained)
+            .peekable();
         let all_down = in_service.peek().is_some() && in_service.all(is_down);
         let is_news = {
             let mut since = self.lock(&self.shared.all_down_since);
@@ -485,9 +504,11 @@ impl Incidents {
             show(occasion == Occasion::Opened);
         }
         log(occasion, &notice);
-        notice
-            .tell
-            .clone_from(&self.shared.telling.load().recipients);
+        if !notice.quiet {
+            notice
+                .tell
+                .clone_from(&self.shared.telling.load().recipients);
+        }
         let (id, tell) = (notice.id.clone(), notice.tell.clone());
         self.tell(occasion, &id, tell, Event::told(occasion, notice))
             .await;
@@ -537,6 +558,18 @@ impl Incidents {
             .collect()
     }
 
+    /// What is found of every dialer's credentials. Of one that is out by hand, nothing is to be told.
+    fn credentials(&self, now: Instant) -> Vec<(String, Finding)> {
+        let statuses = self.fleet.statuses(now).into_iter();
+        let found = statuses.map(|status| {
+            let refused = status.refused.filter(|_| status.drained.is_none());
+            let service = status.dialer.id().to_string();
+            let finding = of_credentials(&service, refused.as_ref());
+            (service, finding)
+        });
+        found.collect()
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a handful")]
     fn count(&self) {
         let board = self.board();
@@ -568,6 +601,22 @@ impl Incidents {
     }
 }
 
+/// What is found of credentials: refused once may be over in a moment, so nobody is told before a further try was refused as well.
+pub(super) fn of_credentials(service: &str, refused: Option<&Refused>) -> Finding {
+    let Some(refused) = refused else {
+        return Finding::Well;
+    };
+    let Refused {
+        credential, why, ..
+    } = refused;
+    let cause = format!("{service} refuses {credential}: {why}");
+    if refused.is_confirmed() {
+        Finding::Bad(cause)
+    } else {
+        Finding::Quiet(cause)
+    }
+}
+
 fn all_dialers_down() -> Topic {
     Topic::of(IncidentKind::AllDialersDown)
 }
@@ -587,8 +636,22 @@ fn log(occasion: Occasion, notice: &Notice) {
     } = notice;
     let kind = notice.kind.as_str();
     match occasion {
-        Occasion::Opened => {
+        Occasion::Opened if notice.quiet => {
             metrics::counter!("switchboard_incidents_total", "kind" => kind).increment(1);
+            tracing::warn!(
+                event = "alert.opened",
+                kind,
+                subject,
+                incident,
+                cause,
+                "an incident opened; nobody is told unless it lasts"
+            );
+        }
+        Occasion::Opened => {
+            // One that opened without a word is counted already.
+            if lasted_ms.is_none() {
+                metrics::counter!("switchboard_incidents_total", "kind" => kind).increment(1);
+            }
             tracing::error!(
                 event = "alert.opened",
                 kind,

@@ -10,6 +10,7 @@ use crate::alert::Traffic;
 use crate::audit::{Answer, CallAfter, Event, Record};
 use crate::call::{CallId, CallState, Status};
 use crate::clock::Clock;
+use crate::handoff::FailureKind;
 use crate::routing::{DialerId, Lookup, LookupUnavailable, Reason, Source};
 use crate::store::StoredCall;
 
@@ -127,8 +128,12 @@ fn read_event(event: &Event) -> Vec<What> {
             what
         }
         Event::HandoffConcluded(attempt) => {
-            let failed = attempt.outcome.failure();
-            let failed = failed.map(|failure| failure.kind.as_str());
+            let failed = attempt.outcome.failure().map(|failure| failure.kind);
+            // Refused credentials are an incident of their own.
+            if failed == Some(FailureKind::Unauthorized) {
+                return Vec::new();
+            }
+            let failed = failed.map(FailureKind::as_str);
             vec![What::HandedOff(attempt.dialer.clone(), failed)]
         }
         Event::CallAnswered(answered) => {
@@ -182,10 +187,17 @@ fn word(reason: Reason, otherwise: &'static str) -> &'static str {
     }
 }
 
-/// Whether Braze was asked, and why it did not answer, where it did not.
+/// Whether Braze was asked, and why it did not answer, where it did not. A refused key is an incident of its own, and does not count.
 #[expect(clippy::option_option, reason = "the outer one: nobody asked")]
 fn asked_braze(lookup: &Lookup) -> Option<Option<&'static str>> {
     match lookup {
+        Lookup::Known {
+            because: Some(LookupUnavailable::Unauthorized),
+            ..
+        }
+        | Lookup::Unavailable {
+            reason: LookupUnavailable::Unauthorized,
+        } => None,
         Lookup::Known {
             because: Some(reason),
             ..
@@ -203,7 +215,7 @@ fn asked_braze(lookup: &Lookup) -> Option<Option<&'static str>> {
     }
 }
 
-fn why(reason: LookupUnavailable) -> &'static str {
+pub(super) fn why(reason: LookupUnavailable) -> &'static str {
     match reason {
         LookupUnavailable::Timeout => "timeout",
         LookupUnavailable::RateLimited => "rate_limited",

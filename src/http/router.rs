@@ -33,7 +33,7 @@ use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::flow::{
     Canary, DialEnds, Drains, Holds, Inbound, Incidents, JsonDoor, Policies, Recorder, Reloads,
-    StatusReports,
+    Retries, StatusReports,
 };
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{Edge, SourceAddress};
@@ -72,6 +72,8 @@ pub struct Parts {
     pub overload: Overload,
     /// Takes dialers out and puts them back.
     pub drains: Drains,
+    /// Tries refused credentials again.
+    pub retries: Retries,
     /// Knows whether calls can be decided and recorded.
     pub canary: Canary,
     /// Asks for another configuration.
@@ -189,6 +191,11 @@ impl FromRef<SharedParts> for Incidents {
 impl FromRef<SharedParts> for Drains {
     fn from_ref(parts: &SharedParts) -> Self {
         parts.drains.clone()
+    }
+}
+impl FromRef<SharedParts> for Retries {
+    fn from_ref(parts: &SharedParts) -> Self {
+        parts.retries.clone()
     }
 }
 impl FromRef<SharedParts> for Reloads {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::alert::{DiskRoom, Signs, length};
 use crate::audit::{Proof, ProofState};
 use crate::clock::Clock;
-use crate::flow::Incidents;
+use crate::flow::{Incidents, Retries};
 use crate::lifecycle::Lifecycle;
 use crate::store::{Balance, Store};
 
@@ -26,12 +26,13 @@ const QUIET: Duration = Duration::from_hours(1);
 const DAYS_WITH_CALLS: u32 = 2;
 
 /// Looks until the process is asked to stop.
-pub(super) async fn run(lifecycle: Lifecycle, store: Store, incidents: Incidents, clock: Clock) {
+pub(super) async fn run(lifecycle: Lifecycle, store: Store, retries: Retries) {
     let mut look = Look {
-        quiet_since: clock.instant(),
+        quiet_since: retries.clock.instant(),
         store,
-        incidents,
-        clock,
+        incidents: retries.incidents.clone(),
+        clock: retries.clock.clone(),
+        retries,
         signs: Signs::default(),
         sizes_at: None,
         counts_at: None,
@@ -48,6 +49,7 @@ struct Look {
     store: Store,
     incidents: Incidents,
     clock: Clock,
+    retries: Retries,
     signs: Signs,
     sizes_at: Option<Instant>,
     counts_at: Option<Instant>,
@@ -74,6 +76,7 @@ impl Look {
             self.quiet_since = arrived;
             self.signs.quiet = Some(None);
         }
+        self.signs.credentials = self.retries.credentials();
         self.incidents.look(self.signs.clone(), &self.store).await;
     }
 

@@ -6,7 +6,7 @@ pub mod checkpoint;
 pub mod deliver;
 pub mod held;
 pub mod interrupted;
-pub mod probe;
+mod probe;
 pub mod profiles;
 pub mod prune;
 pub mod reap;
@@ -17,19 +17,11 @@ pub mod systemd;
 
 use deliver::Delivery;
 
-use crate::braze::Braze;
-use crate::dialer::Fleet;
-use crate::flow::Recorder;
+use crate::flow::Retries;
 use crate::lifecycle::Lifecycle;
 
 /// Starts the jobs that every installation has.
-pub fn start(
-    lifecycle: &Lifecycle,
-    delivery: &Delivery,
-    braze: &Braze,
-    fleet: &Fleet,
-    recorder: &Recorder,
-) {
+pub fn start(lifecycle: &Lifecycle, delivery: &Delivery, retries: &Retries) {
     let Delivery {
         store,
         incidents,
@@ -38,12 +30,7 @@ pub fn start(
     } = delivery;
     lifecycle.spawn(
         "alert",
-        alert::run(
-            lifecycle.clone(),
-            store.clone(),
-            incidents.clone(),
-            clock.clone(),
-        ),
+        alert::run(lifecycle.clone(), store.clone(), retries.clone()),
     );
     lifecycle.spawn(
         "summary",
@@ -61,6 +48,7 @@ pub fn start(
     });
     deliver::start(lifecycle, delivery);
     let draining = lifecycle.draining();
+    let braze = &retries.braze;
     let worker = braze.clone();
     lifecycle.spawn("braze-refresh", async move {
         draining.run_until_cancelled(worker.refresh_worker()).await;
@@ -69,15 +57,5 @@ pub fn start(
         "profiles",
         profiles::run(lifecycle.clone(), store.clone(), braze.clone()),
     );
-    lifecycle.spawn(
-        "health",
-        probe::run(
-            lifecycle.clone(),
-            fleet.clone(),
-            braze.clone(),
-            recorder.clone(),
-            incidents.clone(),
-            clock.clone(),
-        ),
-    );
+    lifecycle.spawn("health", probe::run(lifecycle.clone(), retries.clone()));
 }

@@ -412,6 +412,7 @@ mod tests {
             reasons: [("all_dialers_refused", 1), ("all_legs_failed", 2)]
                 .map(|(reason, n)| (reason.to_owned(), n))
                 .into(),
+            quiet: false,
             tell: Vec::new(),
         }
     }

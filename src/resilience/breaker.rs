@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::SuccessWindow;
+use super::{Refusals, SuccessWindow};
 use crate::routing::BreakerView;
 
 /// Changes that nobody has taken are kept up to this number, newest first to stay.
@@ -49,7 +49,7 @@ impl Policy {
 pub enum FailureClass {
     /// It is not well: no connection, no answer in time, 429, 5xx.
     Retryable,
-    /// It refuses our credentials: asking again changes nothing until the configuration does.
+    /// It refuses our credentials: requests wait until a probe finds them accepted.
     Unauthorized,
     /// It answers, and only this request was wrong: no evidence against its health.
     Permanent,
@@ -69,7 +69,7 @@ pub enum TripReason {
     },
     /// The trial failed.
     TrialFailed,
-    /// The credentials were refused; it stays open until [`Breaker::reset`].
+    /// The credentials were refused: it closes when a probe finds them accepted, see [`Breaker::take_try`].
     Unauthorized,
 }
 
@@ -123,7 +123,9 @@ pub enum Cause {
     TrialDue,
     /// The trial succeeded, or a probe found the service well.
     Recovered,
-    /// The configuration changed, or somebody reset it.
+    /// The credentials were tried again, and are still refused or not accepted.
+    StillRefused,
+    /// The configuration changed.
     Reset,
     /// The process was started again, and what opened it may be over.
     Restarted,
@@ -156,7 +158,17 @@ pub struct Breaker {
     state: BreakerState,
     in_a_row: u32,
     window: SuccessWindow,
+    refusals: Refusals,
+    next_try: Option<NextTry>,
     untaken: Vec<Transition>,
+}
+
+/// When refused credentials are tried again.
+#[derive(Clone, Copy, Debug)]
+struct NextTry {
+    at: Instant,
+    /// Until when the try under way may report.
+    under_way_until: Option<Instant>,
 }
 
 impl Breaker {
@@ -167,6 +179,8 @@ impl Breaker {
             state: BreakerState::Closed,
             in_a_row: 0,
             window: SuccessWindow::new(policy.window, policy.min_sample),
+            refusals: Refusals::default(),
+            next_try: None,
             untaken: Vec::new(),
         }
     }
@@ -217,8 +231,12 @@ impl Breaker {
             BreakerState::Closed => {
                 self.in_a_row = 0;
                 self.window.record(now, true);
+                self.refusals.end();
             }
-            BreakerState::HalfOpen { .. } => self.close(Cause::Recovered),
+            BreakerState::HalfOpen { .. } => {
+                self.close(Cause::Recovered);
+                self.refusals.end();
+            }
             BreakerState::Open { .. } => {}
         }
     }
@@ -235,7 +253,11 @@ impl Breaker {
                 },
             )
             | (FailureClass::Retryable, BreakerState::Open { .. }) => {}
-            (FailureClass::Unauthorized, _) => self.open(now, TripReason::Unauthorized),
+            (FailureClass::Unauthorized, _) => {
+                let pause = self.refusals.begin(now);
+                self.open(now, TripReason::Unauthorized);
+                self.try_again_at(now + pause);
+            }
             (FailureClass::Retryable, BreakerState::HalfOpen { .. }) => {
                 self.open(now, TripReason::TrialFailed);
             }
@@ -256,20 +278,70 @@ impl Breaker {
         }
     }
 
-    /// A probe, made whatever the breaker said, found the service well. Refused credentials still need [`Breaker::reset`].
-    pub fn recovered(&mut self) {
-        if !self.is_unauthorized() && self.state != BreakerState::Closed {
-            self.close(Cause::Recovered);
+    /// A probe, which is sent whatever the breaker says, came back. A good one closes it. A bad one counts while it is closed; it is the try where
+    /// credentials are refused, and says nothing new otherwise.
+    pub fn probed(&mut self, now: Instant, result: Result<(), FailureClass>) {
+        match (result, self.state) {
+            (Ok(()) | Err(FailureClass::Permanent), BreakerState::Closed) => self.in_a_row = 0,
+            (Ok(()), BreakerState::Open { .. } | BreakerState::HalfOpen { .. }) => {
+                self.close(Cause::Recovered);
+            }
+            (Err(_), _) if self.is_unauthorized() => self.still_refused(now),
+            (Err(class @ FailureClass::Retryable), BreakerState::Closed)
+            | (Err(class @ FailureClass::Unauthorized), _) => self.failed(now, class),
+            (Err(FailureClass::Retryable | FailureClass::Permanent), _) => {}
         }
     }
 
-    /// Closes it: the configuration changed.
+    fn still_refused(&mut self, now: Instant) {
+        let pause = self.refusals.again(now);
+        self.try_again_at(now + pause);
+        self.change(self.state, Cause::StillRefused);
+    }
+
+    fn try_again_at(&mut self, at: Instant) {
+        self.next_try = Some(NextTry {
+            at,
+            under_way_until: None,
+        });
+    }
+
+    /// Whether refused credentials are to be tried now, by one probe: [`Breaker::probed`] has to follow.
+    pub fn is_try_due(&self, now: Instant) -> bool {
+        self.next_try.is_some_and(|next| {
+            now >= next.at && next.under_way_until.is_none_or(|until| until <= now)
+        })
+    }
+
+    /// As [`Breaker::is_try_due`], and takes the try where there is one.
+    pub fn take_try(&mut self, now: Instant) -> bool {
+        let is_due = self.is_try_due(now);
+        if let Some(next) = self.next_try.as_mut().filter(|_| is_due) {
+            next.under_way_until = Some(now + self.policy.trial_lease);
+        }
+        is_due
+    }
+
+    /// Refused credentials are tried now: the configuration was read again, or somebody asks for it.
+    pub fn try_now(&mut self, now: Instant) {
+        if let Some(next) = &mut self.next_try {
+            next.at = next.at.min(now);
+        }
+    }
+
+    /// How often in a row the credentials were refused and when they are tried again; `None` where they are not refused.
+    pub fn refused(&self) -> Option<(u32, Instant)> {
+        self.next_try.map(|next| (self.refusals.count(), next.at))
+    }
+
+    /// Closes it: the credentials are others.
     pub fn reset(&mut self) {
         if self.state != BreakerState::Closed {
             self.close(Cause::Reset);
         }
         self.in_a_row = 0;
         self.window.clear();
+        self.refusals.end();
     }
 
     /// Whether it is open because the credentials were refused.
@@ -283,12 +355,15 @@ impl Breaker {
         )
     }
 
-    /// Open since `since` because the credentials were refused, as an earlier run left it. No change of state: that run announced it.
-    pub fn restore_unauthorized(&mut self, since: Instant) {
+    /// Open since `since` because the credentials were refused, so many times by now, and to be tried at `next_try`, as an earlier run left it. No
+    /// change of state: that run announced it.
+    pub fn restore_unauthorized(&mut self, since: Instant, refusals: Refusals, next_try: Instant) {
         self.state = BreakerState::Open {
             since,
             reason: TripReason::Unauthorized,
         };
+        self.refusals = refusals;
+        self.try_again_at(next_try);
     }
 
     /// Closed, although an earlier run left it as `from`: the end of that is announced.
@@ -332,6 +407,7 @@ impl Breaker {
     }
 
     fn close(&mut self, cause: Cause) {
+        self.next_try = None;
         self.change(BreakerState::Closed, cause);
     }
 
@@ -369,6 +445,7 @@ impl fmt::Display for Cause {
             Self::Tripped(TripReason::Unauthorized) => f.write_str("the credentials were refused"),
             Self::TrialDue => f.write_str("open long enough"),
             Self::Recovered => f.write_str("it answers again"),
+            Self::StillRefused => f.write_str("the credentials are still refused"),
             Self::Reset => f.write_str("the configuration changed"),
             Self::Restarted => f.write_str("the process was started again"),
         }
@@ -465,19 +542,138 @@ mod tests {
         assert_eq!(breaker.admit(start + secs(20)), Admission::Trial);
     }
 
-    #[test]
-    fn refused_credentials_keep_it_open_until_reset() {
+    fn refused() -> (Breaker, Instant) {
         let start = Instant::now();
         let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
         breaker.failed(start, FailureClass::Unauthorized);
-        breaker.failed(start, FailureClass::Unauthorized);
-        breaker.succeeded(start);
-        breaker.recovered();
-        assert_eq!(breaker.admit(start + secs(86_400)), Admission::Refused);
+        (breaker, start)
+    }
+
+    #[test]
+    fn refused_credentials_let_no_request_pass_and_are_tried_by_one_probe_at_a_time() {
+        let (mut breaker, start) = refused();
+        // Requests from before say nothing.
+        breaker.failed(start + secs(1), FailureClass::Unauthorized);
+        breaker.succeeded(start + secs(1));
         assert!(breaker.is_unauthorized());
+        assert_eq!(breaker.refused(), Some((1, start + secs(30))));
+        assert!(!breaker.take_try(start + secs(29)));
+        assert!(breaker.take_try(start + secs(30)));
+        assert!(!breaker.take_try(start + secs(30)), "one request per try");
+        assert_eq!(breaker.admit(start + secs(31)), Admission::Refused);
+        breaker.probed(start + secs(31), Ok(()));
+        assert_eq!(breaker.admit(start + secs(31)), Admission::Allowed);
+        assert_eq!(breaker.refused(), None);
+    }
+
+    #[test]
+    fn a_try_that_is_refused_or_fails_is_followed_by_a_later_one_and_told() {
+        let (mut breaker, start) = refused();
+        breaker.take_transitions();
+        let mut now = start + secs(30);
+        for (class, pause) in [
+            (FailureClass::Unauthorized, 60),
+            (FailureClass::Retryable, 120),
+            (FailureClass::Permanent, 240),
+        ] {
+            assert!(breaker.take_try(now));
+            breaker.probed(now, Err(class));
+            assert!(!breaker.take_try(now + secs(pause - 1)));
+            now += secs(pause);
+        }
+        assert_eq!(breaker.refused(), Some((4, now)));
+        let told = breaker.take_transitions();
+        assert_eq!(told.len(), 3);
+        assert_eq!(
+            (told[0].from, told[0].to),
+            (BreakerView::Open, BreakerView::Open)
+        );
+        assert_eq!(told[0].cause, Cause::StillRefused);
+    }
+
+    #[test]
+    fn a_try_that_never_reports_loses_its_lease_and_one_that_is_asked_for_comes_at_once() {
+        let (mut breaker, start) = refused();
+        breaker.try_now(start + secs(3));
+        assert!(breaker.take_try(start + secs(3)));
+        assert!(!breaker.take_try(start + secs(7)));
+        assert!(breaker.take_try(start + secs(8)));
+        let mut well = Breaker::new(Policy::new(OPEN_FOR));
+        well.try_now(start);
+        assert!(!well.take_try(start), "nothing is refused");
+    }
+
+    #[test]
+    fn what_a_probe_has_proven_is_believed_until_a_request_is_refused_again() {
+        let (mut breaker, start) = refused();
+        breaker.probed(start + secs(30), Ok(()));
+        breaker.failed(start + secs(40), FailureClass::Unauthorized);
+        assert_eq!(breaker.refused(), Some((2, start + secs(100))));
+        breaker.probed(start + secs(100), Ok(()));
+        breaker.succeeded(start + secs(101));
+        breaker.failed(start + secs(102), FailureClass::Unauthorized);
+        assert_eq!(breaker.refused(), Some((1, start + secs(132))));
         breaker.reset();
-        assert_eq!(breaker.admit(start), Admission::Allowed);
-        assert_eq!(breaker.take_transitions().len(), 2);
+        assert_eq!(breaker.admit(start + secs(102)), Admission::Allowed);
+    }
+
+    #[test]
+    fn a_trial_that_is_refused_tells_of_refused_credentials() {
+        let (mut breaker, start) = opened();
+        let tried = start + OPEN_FOR;
+        assert_eq!(breaker.admit(tried), Admission::Trial);
+        breaker.take_transitions();
+        breaker.failed(tried, FailureClass::Unauthorized);
+        let cause = Cause::Tripped(TripReason::Unauthorized);
+        assert_eq!(breaker.take_transitions()[0].cause, cause);
+        assert_eq!(breaker.refused(), Some((1, tried + secs(30))));
+        // Time alone, which would let another trial pass, does not.
+        assert_eq!(breaker.admit(tried + OPEN_FOR * 100), Admission::Refused);
+    }
+
+    #[test]
+    fn of_too_many_changes_that_nobody_took_the_newest_are_kept() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        for _ in 0..20 {
+            breaker.failed(now, FailureClass::Unauthorized);
+            breaker.reset();
+        }
+        // Of the 40 changes, half of them ends: the last one is the newest of all.
+        breaker.failed(now, FailureClass::Unauthorized);
+        let kept = breaker.take_transitions();
+        assert_eq!(kept.len(), MAX_UNTAKEN);
+        let last = kept.last().unwrap();
+        assert_eq!(last.cause, Cause::Tripped(TripReason::Unauthorized));
+        assert_eq!(last.to, BreakerView::Open);
+        assert_eq!(kept[MAX_UNTAKEN - 2].cause, Cause::Reset);
+    }
+
+    #[test]
+    fn a_policy_that_leaves_the_window_alone_keeps_what_was_counted() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        let mostly_failing = |breaker: &mut Breaker, n| {
+            for _ in 0..n {
+                breaker.succeeded(now);
+                breaker.failed(now, FailureClass::Retryable);
+                breaker.failed(now, FailureClass::Retryable);
+            }
+        };
+        mostly_failing(&mut breaker, 6);
+        breaker.set_policy(Policy::new(OPEN_FOR * 2));
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        mostly_failing(&mut breaker, 1);
+        assert_eq!(breaker.view(now), BreakerView::Open, "20 are counted");
+
+        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        mostly_failing(&mut breaker, 6);
+        breaker.set_policy(Policy {
+            window: secs(60),
+            ..Policy::new(OPEN_FOR)
+        });
+        mostly_failing(&mut breaker, 1);
+        assert_eq!(breaker.view(now), BreakerView::Closed, "another window");
     }
 
     #[test]
@@ -512,8 +708,30 @@ mod tests {
     #[test]
     fn a_probe_may_close_it_early() {
         let (mut breaker, start) = opened();
-        breaker.recovered();
+        breaker.probed(start, Err(FailureClass::Retryable));
+        assert_eq!(breaker.admit(start), Admission::Refused);
+        breaker.probed(start, Ok(()));
         assert_eq!(breaker.admit(start), Admission::Allowed);
+    }
+
+    #[test]
+    fn bad_probes_open_it_where_nobody_else_asks() {
+        let now = Instant::now();
+        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        for result in [
+            Err(FailureClass::Retryable),
+            Ok(()),
+            Err(FailureClass::Permanent),
+        ] {
+            breaker.probed(now, result);
+        }
+        for _ in 0..5 {
+            assert_eq!(breaker.state(), BreakerState::Closed);
+            breaker.probed(now, Err(FailureClass::Retryable));
+        }
+        assert_eq!(breaker.view(now), BreakerView::Open);
+        breaker.probed(now, Err(FailureClass::Unauthorized));
+        assert!(breaker.is_unauthorized());
     }
 
     proptest! {
@@ -547,10 +765,12 @@ mod tests {
     fn a_restart_restores_refused_credentials_in_silence_and_announces_the_end_of_anything_else() {
         let now = Instant::now();
         let mut breaker = Breaker::new(Policy::new(Duration::from_secs(15)));
-        breaker.restore_unauthorized(now);
+        breaker.restore_unauthorized(now, Refusals::restored(2, now), now + secs(60));
         assert_eq!(breaker.take_transitions(), []);
         let later = now + Duration::from_hours(1);
         assert_eq!(breaker.admit(later), Admission::Refused);
+        assert!(!breaker.is_try_due(now + secs(59)) && breaker.is_try_due(now + secs(60)));
+        assert_eq!(breaker.refused(), Some((2, now + secs(60))));
         breaker.reset();
         assert_eq!(breaker.take_transitions()[0].cause, Cause::Reset);
 

@@ -4,6 +4,7 @@ mod backoff;
 mod breaker;
 mod bucket;
 mod ramp;
+mod refusals;
 mod window;
 
 pub use backoff::{Backoff, NotBackoff};
@@ -13,4 +14,5 @@ pub use breaker::{
 };
 pub use bucket::TokenBucket;
 pub use ramp::Ramp;
+pub use refusals::{LONGEST_PAUSE, Refusals, Refused, TriedBy};
 pub use window::{SuccessWindow, Tally};

@@ -14,13 +14,14 @@ pub(super) fn keep(connection: &Connection, change: &ServiceState) -> rusqlite::
     connection
         .prepare_cached(
             "INSERT INTO dialer_states (service, state, cause, drained_by, drained_at, open_cause, open_why, opened_at,
-                 open_until, credentials, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)
+                 open_until, open_refusals, credentials, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
              ON CONFLICT (service) DO UPDATE SET
                  state = excluded.state, cause = excluded.cause,
                  drained_by = excluded.drained_by, drained_at = excluded.drained_at,
                  open_cause = excluded.open_cause, open_why = excluded.open_why, opened_at = excluded.opened_at,
-                 open_until = excluded.open_until, credentials = excluded.credentials,
+                 open_until = excluded.open_until, open_refusals = excluded.open_refusals,
+                 credentials = excluded.credentials,
                  updated_at = excluded.updated_at
              WHERE excluded.updated_at >= dialer_states.updated_at",
         )?
@@ -34,6 +35,7 @@ pub(super) fn keep(connection: &Connection, change: &ServiceState) -> rusqlite::
             open.map(|open| open.why.as_str()),
             open.map(|open| open.since.as_millisecond()),
             open.and_then(|open| open.until).map(Timestamp::as_millisecond),
+            open.map(|open| open.refusals),
             open.map(|open| open.credentials.as_str()),
             change.changed_at.as_millisecond(),
         ])?;
@@ -61,6 +63,7 @@ struct RawState {
     open_why: Option<String>,
     opened_at: Option<i64>,
     open_until: Option<i64>,
+    open_refusals: Option<u32>,
     credentials: Option<String>,
     updated_at: i64,
 }
@@ -77,6 +80,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<RawState> {
         open_why: row.get("open_why")?,
         opened_at: row.get("opened_at")?,
         open_until: row.get("open_until")?,
+        open_refusals: row.get("open_refusals")?,
         credentials: row.get("credentials")?,
         updated_at: row.get("updated_at")?,
     })
@@ -104,9 +108,14 @@ impl RawState {
                 why,
                 since: column::time(since)?,
                 until: column::optional(self.open_until, column::time)?,
+                refusals: self.open_refusals?,
                 credentials: Fingerprint::kept(&credentials),
             }),
-            (None, None, None, None) if self.open_until.is_none() => None,
+            (None, None, None, None)
+                if self.open_until.is_none() && self.open_refusals.is_none() =>
+            {
+                None
+            }
             _ => return None,
         };
         Some(ServiceState {

@@ -25,14 +25,16 @@ pub struct StoredIncident {
     pub lasted_ms: Option<u64>,
 }
 
-/// Writes an incident that opens. Does nothing where it is there.
+/// Writes an incident that opens; where it opened without a word, that somebody is told of it now. Does nothing where it is there.
 pub(super) fn open(connection: &Connection, notice: &Notice, at: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO incidents (name, kind, subject, cause, dialers, calls, call_sids, reasons, reminders,
                  opened_at, told_at, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?9, ?9, ?9)
-             ON CONFLICT (name) DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?9, ?9)
+             ON CONFLICT (name) DO UPDATE SET
+                 cause = excluded.cause, told_at = excluded.told_at, updated_at = excluded.updated_at
+             WHERE incidents.told_at IS NULL",
         )?
         .execute(params![
             notice.incident,
@@ -44,6 +46,7 @@ pub(super) fn open(connection: &Connection, notice: &Notice, at: i64) -> rusqlit
             json(&notice.call_ids)?,
             json(&notice.reasons)?,
             at,
+            (!notice.quiet).then_some(at),
         ])?;
     connection
         .prepare_cached(
@@ -179,7 +182,7 @@ struct RawIncident {
     reasons: String,
     reminders: u32,
     opened_at: i64,
-    told_at: i64,
+    told_at: Option<i64>,
     resolved_at: Option<i64>,
     lasted_ms: Option<i64>,
 }
@@ -227,7 +230,7 @@ impl RawIncident {
                 call_ids: serde_json::from_str(&self.call_sids).ok()?,
                 reasons,
                 reminders: self.reminders,
-                told_at: column::time(self.told_at)?,
+                told_at: column::optional(self.told_at, column::time)?,
             },
             resolved_at: column::optional(self.resolved_at, column::time)?,
             lasted_ms: column::optional(self.lasted_ms, |ms| u64::try_from(ms).ok())?,

@@ -3,9 +3,8 @@
 //! No caller waits for this. One request at a time, bounded in time and size; whoever asks keeps the pace that a 429 asks for.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -21,6 +20,7 @@ use super::NumberSettings;
 use super::event::end_reason;
 use crate::call::{CallId, EndReason};
 use crate::clock::Clock;
+use crate::resilience::{Refusals, Refused, TriedBy};
 
 /// What one request may take in all: connection, head and body.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -134,15 +134,27 @@ pub struct Rest {
     active: Arc<ArcSwap<Active>>,
 }
 
-/// Settings, and how far down the list of credentials the refusals have come.
+/// Settings, and how Twilio takes the credentials in them.
 struct Active {
     settings: RestSettings,
     base: Url,
-    n_refused: AtomicUsize,
+    taken: Mutex<Taken>,
+}
+
+/// How Twilio takes the credentials.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// How far down the list the refusals have come.
+    n_refused: usize,
+    refusals: Refusals,
+    /// When all of them are tried again, where all were refused.
+    next_try: Option<Instant>,
+    is_known: bool,
+    status: u16,
 }
 
 impl Active {
-    fn try_new(settings: RestSettings) -> Result<Self, UnusableBase> {
+    fn try_new(settings: RestSettings, taken: Taken) -> Result<Self, UnusableBase> {
         let base = Url::parse(&settings.base_url).map_err(|_| UnusableBase)?;
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
             return Err(UnusableBase);
@@ -150,13 +162,23 @@ impl Active {
         Ok(Self {
             settings,
             base,
-            n_refused: AtomicUsize::new(0),
+            taken: Mutex::new(taken),
         })
     }
 
-    /// The credentials to use, and their place.
-    fn credentials(&self) -> Result<(usize, &Credentials), CannotAsk> {
-        let place = self.n_refused.load(Ordering::Relaxed);
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        // Nothing under this lock leaves it half-changed.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The credentials to use, and their place. Where all were refused, the next question after a while tries them from the first.
+    fn credentials(&self, now: Instant) -> Result<(usize, &Credentials), CannotAsk> {
+        let mut taken = self.taken();
+        if taken.next_try.is_some_and(|at| at <= now) {
+            taken.n_refused = 0;
+            taken.next_try = None;
+        }
+        let place = taken.n_refused;
         match self.settings.credentials.get(place) {
             Some(credentials) => Ok((place, credentials)),
             None if self.settings.credentials.is_empty() => Err(CannotAsk::NoCredentials),
@@ -164,20 +186,32 @@ impl Active {
         }
     }
 
-    /// Moves on from credentials that were refused; says so once, where they were the last.
-    fn refuse(&self, place: usize, status: u16) {
-        let next = place + 1;
-        let moved = self
-            .n_refused
-            .compare_exchange(place, next, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
-        if moved && next >= self.settings.credentials.len() {
-            tracing::error!(
-                event = "twilio.credentials_refused",
-                status,
-                "Twilio's REST API refuses the credentials; calls whose end is not reported cannot be looked up until the configuration changes"
-            );
+    /// Moves on from credentials that were refused; says so where they were the last.
+    fn refuse(&self, place: usize, status: u16, now: Instant) {
+        let mut taken = self.taken();
+        if taken.n_refused != place {
+            return;
         }
+        taken.n_refused = place + 1;
+        if taken.n_refused < self.settings.credentials.len() {
+            return;
+        }
+        let pause = taken.refusals.again(now);
+        taken.next_try = Some(now + pause);
+        taken.is_known = true;
+        taken.status = status;
+        tracing::error!(
+            event = "twilio.credentials_refused",
+            status,
+            next_try_s = pause.as_secs(),
+            "Twilio's REST API refuses the credentials; calls whose end is not reported cannot be looked up until a further try is accepted"
+        );
+    }
+
+    fn accepted(&self) {
+        let mut taken = self.taken();
+        taken.refusals.end();
+        taken.is_known = true;
     }
 
     /// The address of something that belongs to the account.
@@ -201,21 +235,51 @@ impl Rest {
         Ok(Self {
             http,
             clock,
-            active: Arc::new(ArcSwap::from_pointee(Active::try_new(settings)?)),
+            active: Arc::new(ArcSwap::from_pointee(Active::try_new(
+                settings,
+                Taken::default(),
+            )?)),
         })
     }
 
-    /// Takes new settings. Credentials that were refused are tried again only where anything changed.
+    /// Takes new settings. Credentials that were refused are tried with the next question, whether anything changed or not.
     pub fn reconfigure(&self, settings: RestSettings) -> Result<(), UnusableBase> {
-        if self.active.load().settings != settings {
-            self.active.store(Arc::new(Active::try_new(settings)?));
-        }
+        let before = self.active.load_full();
+        let taken = if before.settings == settings {
+            Taken {
+                n_refused: 0,
+                next_try: None,
+                ..*before.taken()
+            }
+        } else {
+            Taken::default()
+        };
+        self.active
+            .store(Arc::new(Active::try_new(settings, taken)?));
         Ok(())
     }
 
     /// Whether there is any use in asking.
     pub fn can_ask(&self) -> Result<(), CannotAsk> {
-        self.active.load().credentials().map(|_| ())
+        let now = self.clock.instant();
+        self.active.load().credentials(now).map(|_| ())
+    }
+
+    /// The credentials, where Twilio refuses them; the inner `None`: it takes them, or there are none. `None` where nobody has asked yet.
+    pub fn refused(&self) -> Option<Option<Refused>> {
+        let active = self.active.load();
+        let taken = *active.taken();
+        if !taken.is_known && !active.settings.credentials.is_empty() {
+            return None;
+        }
+        let refused = (taken.refusals.count() > 0).then(|| Refused {
+            credential: "auth token or API key (twilio.auth_token, twilio.api_key_sid)".to_owned(),
+            why: format!("unauthorized ({})", taken.status),
+            count: taken.refusals.count(),
+            next_try: taken.next_try.unwrap_or_else(|| self.clock.instant()),
+            tried_by: TriedBy::Request,
+        });
+        Some(refused)
     }
 
     /// Asks what became of a call.
@@ -250,7 +314,7 @@ impl Rest {
     /// Asks with the credentials that are let in.
     async fn ask(&self, active: &Active, url: &Url) -> Result<Answer, NoAnswer> {
         loop {
-            let (place, credentials) = active.credentials()?;
+            let (place, credentials) = active.credentials(self.clock.instant())?;
             let answered = tokio::time::timeout(TIMEOUT, self.ask_as(credentials, url));
             let answer = match answered.await {
                 Ok(Ok(answer)) => answer,
@@ -261,8 +325,11 @@ impl Rest {
                 }
             };
             if matches!(answer.status, 401 | 403) {
-                active.refuse(place, answer.status);
+                active.refuse(place, answer.status, self.clock.instant());
                 continue;
+            }
+            if answer.status < 500 && !matches!(answer.status, 408 | 425 | 429) {
+                active.accepted();
             }
             return Ok(answer);
         }
@@ -552,29 +619,72 @@ mod tests {
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 
+    fn active(credentials: Vec<Credentials>) -> Active {
+        Active::try_new(settings(credentials), Taken::default()).unwrap()
+    }
+
     #[test]
-    fn the_next_credentials_follow_refused_ones_until_there_are_none() {
+    fn the_next_credentials_follow_refused_ones_and_after_the_last_the_first_again_when_it_is_time()
+    {
         let two = vec![
             Credentials::new("AC1", "old"),
             Credentials::new("AC1", "new"),
         ];
-        let active = Active::try_new(settings(two)).unwrap();
-        assert_eq!(active.credentials().unwrap().0, 0);
-        active.refuse(0, 401);
+        let now = Clock::system().instant();
+        let active = active(two);
+        assert_eq!(active.credentials(now).unwrap().0, 0);
+        active.refuse(0, 401, now);
         // Two who were refused at the same time move on once.
-        active.refuse(0, 401);
-        assert_eq!(active.credentials().unwrap().0, 1);
-        active.refuse(1, 403);
-        assert_eq!(active.credentials().unwrap_err(), CannotAsk::Refused);
-        let none = Active::try_new(settings(Vec::new())).unwrap();
-        assert_eq!(none.credentials().unwrap_err(), CannotAsk::NoCredentials);
+        active.refuse(0, 401, now);
+        assert_eq!(active.credentials(now).unwrap().0, 1);
+        let mut now = now;
+        for pause in [30, 60, 120, 240, 300, 300] {
+            active.refuse(1, 403, now);
+            let later = now + Duration::from_secs(pause - 1);
+            assert_eq!(active.credentials(later).unwrap_err(), CannotAsk::Refused);
+            now += Duration::from_secs(pause);
+            assert_eq!(active.credentials(now).unwrap().0, 0);
+            active.refuse(0, 401, now);
+        }
+        active.accepted();
+        active.refuse(1, 401, now);
+        let next = now + Duration::from_secs(30);
+        assert_eq!(active.credentials(next).unwrap().0, 0, "it begins anew");
+        let none = self::active(Vec::new());
+        assert_eq!(none.credentials(now).unwrap_err(), CannotAsk::NoCredentials);
+    }
+
+    #[test]
+    fn refused_credentials_are_told_once_they_are_known_and_tried_after_any_reload() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let clock = Clock::system();
+        let settings = settings(vec![Credentials::new("AC1", "secret")]);
+        let http = Client::builder().no_proxy().build().unwrap();
+        let rest = Rest::new(settings.clone(), http, clock.clone()).unwrap();
+        assert_eq!(rest.refused(), None, "nobody has asked");
+        rest.active.load().refuse(0, 401, clock.instant());
+        let told = rest.refused().unwrap().unwrap();
+        assert_eq!((told.why.as_str(), told.count), ("unauthorized (401)", 1));
+        assert_eq!(rest.can_ask(), Err(CannotAsk::Refused));
+        rest.reconfigure(settings.clone()).unwrap();
+        assert_eq!(rest.can_ask(), Ok(()), "though nothing has changed");
+        rest.active.load().refuse(0, 401, clock.instant());
+        assert!(rest.refused().unwrap().unwrap().is_confirmed());
+        let other = RestSettings {
+            credentials: vec![Credentials::new("AC1", "another")],
+            ..settings
+        };
+        rest.reconfigure(other).unwrap();
+        assert_eq!(rest.refused(), None);
+        rest.active.load().accepted();
+        assert_eq!(rest.refused(), Some(None));
     }
 
     #[test]
     fn the_address_names_account_and_call_and_no_secret_is_shown() {
         let settings = settings(vec![Credentials::new("SK1", "very-secret")]);
         assert!(!format!("{settings:?}").contains("very-secret"));
-        let active = Active::try_new(settings).unwrap();
+        let active = Active::try_new(settings, Taken::default()).unwrap();
         assert_eq!(
             active.url_of(&["Calls", &format!("{SID}.json")]).as_str(),
             format!("http://127.0.0.1:9/base/2010-04-01/Accounts/AC1/Calls/{SID}.json")

@@ -142,7 +142,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 25] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 28] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -192,6 +192,15 @@ const ROUTES: [(&str, &str, &str, &str, u16); 25] = [
         "admin",
         200,
     ),
+    (
+        "POST",
+        "/dialers/{name}/retry",
+        "/dialers/zendesk/retry",
+        "admin",
+        200,
+    ),
+    ("GET", "/lookup", "/lookup", "viewer", 200),
+    ("POST", "/lookup/retry", "/lookup/retry", "admin", 200),
     ("GET", "/logs", "/logs", "viewer", 200),
     ("GET", "/logs/{call_id}", "/logs/CA0", "viewer", 404),
     ("GET", "/settings", "/settings", "viewer", 200),

@@ -440,6 +440,34 @@ async fn a_call_that_arrives_does_not_pass_those_who_wait() {
 }
 
 #[tokio::test]
+async fn calls_that_arrive_use_up_the_ramp_of_a_dialer_that_has_just_recovered() {
+    let scene = Scene::with_last_resort().await;
+    let running = scene.world.running();
+    let dialers = ["dialfire", "zendesk"].map(DialerId::new);
+    for dialer in &dialers {
+        running.fleet.drain(dialer, "ops", scene.clock.now());
+    }
+    assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
+    for dialer in &dialers {
+        running.fleet.resume(dialer, "ops");
+    }
+    // From here on they recover: one caller in the first second, three by the second one.
+    running.incidents().look_around(scene.clock.instant());
+    scene.clock.advance(Duration::from_secs(1));
+    // One of the three is for the caller who waits.
+    assert!(scene.arrive(1).await.is_a_dialer());
+    assert!(scene.arrive(2).await.is_a_dialer());
+    let heard = scene.arrive(3).await;
+    assert!(matches!(heard, Heard::Held { .. }), "{heard:?}");
+    assert!(
+        scene
+            .post(0, "/webhooks/twilio/hold?n=1")
+            .await
+            .is_a_dialer()
+    );
+}
+
+#[tokio::test]
 async fn a_held_caller_who_hangs_up_has_abandoned_and_leaves_the_line() {
     let scene = Scene::with_last_resort().await;
     scene.break_both();

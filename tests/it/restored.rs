@@ -6,15 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::{Kind, ServiceState};
 use switchboard::clock::Clock;
 use switchboard::dialer::Status;
-use switchboard::flow::Recorder;
-use switchboard::jobs::probe;
+use switchboard::flow::{Recorder, record_health};
 use switchboard::routing::{BreakerView, DialerId};
 use switchboard::simulator::faults::{Fault, Route};
 
 use crate::world::{HOT, STRANGER, Settings, World, ZENDESK_LINE, dialled};
 
 async fn world() -> (World, Clock) {
-    let clock = Clock::manual(Timestamp::from_second(1_790_000_000).unwrap());
+    let clock = Clock::stopped(Timestamp::from_second(1_790_000_000).unwrap());
     let settings = Settings {
         clock: clock.clone(),
         ..Settings::default()
@@ -29,7 +28,7 @@ async fn restart_after(world: &mut World, clock: &Clock, time: SignedDuration) {
 }
 
 fn dialfire(world: &World) -> Status {
-    let now = Clock::system().instant();
+    let now = world.settings().clock.instant();
     let statuses = world.running().fleet.statuses(now);
     let found = statuses
         .into_iter()
@@ -50,12 +49,12 @@ async fn states(world: &World) -> Vec<ServiceState> {
 }
 
 #[tokio::test]
-async fn refused_credentials_stay_refused() {
+async fn refused_credentials_are_tried_after_a_restart_by_the_time_that_was_set_before_it() {
     let (mut world, clock) = world().await;
     break_dialfire(&world, Fault::status(401));
     world.call(HOT).await;
     assert_eq!(world.asked_dialfire(), 1);
-    restart_after(&mut world, &clock, SignedDuration::from_hours(48)).await;
+    restart_after(&mut world, &clock, SignedDuration::from_secs(10)).await;
     world.outside.clear_faults();
     let result = world.call(HOT).await;
     assert_eq!(world.asked_dialfire(), 1);
@@ -65,9 +64,18 @@ async fn refused_credentials_stay_refused() {
         decided[0]["decision"]["plan"]["skipped"][0]["reason"],
         "breaker_open"
     );
-    let (open_for, why) = dialfire(&world).open_for.unwrap();
+    let status = dialfire(&world);
+    let (open_for, why) = status.open_for.unwrap();
     assert_eq!(why, "unauthorized (401)");
-    assert!(open_for >= Duration::from_hours(48));
+    assert!(open_for >= Duration::from_secs(10));
+    let asked = world.outside.dialfire.requests().count();
+    restart_after(&mut world, &clock, SignedDuration::from_hours(48)).await;
+    // Its time is over: the first thing that it is asked.
+    world.outside.dialfire.requests().reached(asked + 1).await;
+    while dialfire(&world).refused.is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(dialfire(&world).view.breaker, BreakerView::Closed);
 }
 
 #[tokio::test]
@@ -103,7 +111,7 @@ async fn a_drained_dialer_stays_drained_until_it_is_put_back() {
     let running = world.running();
     let recorder = Recorder::new(Clock::system(), running.store.clone());
     let drained = running.fleet.drain(&id, "ops", clock.now()).unwrap();
-    probe::record(&recorder, &clock, drained).await;
+    record_health(&recorder, &clock, drained).await;
     let since = clock.now();
     restart_after(&mut world, &clock, SignedDuration::from_hours(1)).await;
     let status = dialfire(&world);
@@ -116,13 +124,13 @@ async fn a_drained_dialer_stays_drained_until_it_is_put_back() {
     let running = world.running();
     let recorder = Recorder::new(Clock::system(), running.store.clone());
     let resumed = running.fleet.resume(&id, "ops").unwrap();
-    probe::record(&recorder, &clock, resumed).await;
+    record_health(&recorder, &clock, resumed).await;
     restart_after(&mut world, &clock, SignedDuration::from_secs(1)).await;
     assert!(dialfire(&world).drained.is_none());
 }
 
 #[tokio::test]
-async fn braze_is_not_asked_again_with_a_key_that_it_refuses() {
+async fn braze_is_not_asked_for_callers_with_a_key_that_it_refuses() {
     let (mut world, clock) = world().await;
     world.outside.braze.faults().standing(Fault::status(401));
     world.call(STRANGER).await;
@@ -137,7 +145,7 @@ async fn braze_is_not_asked_again_with_a_key_that_it_refuses() {
         (kept.service.as_str(), kept.state.as_str()),
         ("braze", "open")
     );
-    restart_after(&mut world, &clock, SignedDuration::from_hours(1)).await;
+    restart_after(&mut world, &clock, SignedDuration::from_secs(20)).await;
     world.call("+491700000002").await;
     assert_eq!(world.outside.braze.requests().count(), asked);
 

@@ -382,31 +382,131 @@ fn a_dialer_that_is_not_configured_any_more_is_resolved() {
 }
 
 #[test]
-fn braze_and_handoffs_have_limits_and_samples_of_their_own() {
+fn braze_is_told_of_above_five_percent_and_from_three_failures_on_however_few_ask() {
+    let mut bench = Bench::new();
+    let braze = |bench: &mut Bench, n: u64, failed: Option<&str>| {
+        let now = instant(bench.second);
+        bench.traffic.looked_up(&call(n), failed, now);
+    };
+    braze(&mut bench, 0, Some("timeout"));
+    // A probe counts as well.
+    bench.traffic.probed_braze(Some("timeout"), instant(0));
+    bench.until(10);
+    assert_eq!(bench.told(), []);
+    braze(&mut bench, 1, Some("server_error"));
+    bench.until(20);
+    assert_eq!(bench.told(), [(10, "braze_failure_rate", "opened")]);
+    let (_, _, opened) = &bench.told[0];
+    assert_eq!(
+        opened.cause,
+        "100 % of the look-ups of the last 5 min failed (3 of 3); the limit is 5 %"
+    );
+    assert_eq!(opened.ranked(), [("timeout", 2), ("server_error", 1)]);
+
+    for (well, told) in [(57, 0), (56, 1)] {
+        let mut bench = Bench::new();
+        (0..well).for_each(|n| braze(&mut bench, n, None));
+        (100..103).for_each(|n| braze(&mut bench, n, Some("timeout")));
+        bench.until(10);
+        assert_eq!(bench.told().len(), told, "3 of {}", well + 3);
+    }
+}
+
+#[test]
+fn handoffs_have_a_limit_and_a_sample_of_their_own() {
     let mut bench = Bench::new();
     let a = DialerId::new("a");
     for n in 0..9 {
-        bench
-            .traffic
-            .looked_up(&call(n), Some("timeout"), instant(0));
         bench
             .traffic
             .handed_off(&a, &call(n), Some("server_error"), instant(0));
     }
     bench.until(10);
     assert_eq!(bench.told(), []);
-    bench.traffic.looked_up(&call(9), None, instant(10));
     bench.traffic.handed_off(&a, &call(9), None, instant(10));
     bench.until(20);
+    assert_eq!(bench.told(), [(15, "dialer_failure_rate", "opened")]);
+    assert_eq!(bench.told[0].2.subject, "a");
+}
+
+fn refused(bench: &mut Bench, finding: Finding) {
+    bench.signs.dialers = vec![(DialerId::new("a"), Some("unauthorized (401)".to_owned()))];
+    bench.signs.credentials = vec![("a".to_owned(), finding)];
+}
+
+#[test]
+fn refused_credentials_open_in_silence_and_are_told_when_a_further_try_is_refused() {
+    let mut bench = Bench::new();
+    refused(&mut bench, Finding::Quiet("refused".into()));
+    bench.until(20);
+    assert_eq!(bench.told(), [(0, "credentials_refused", "opened")]);
+    assert!(bench.told[0].2.quiet);
+    // A restart in between changes nothing.
+    bench.restart(10);
+    bench.until(10_000);
+    assert_eq!(
+        bench.told().len(),
+        1,
+        "nobody is reminded of what was not told"
+    );
+    refused(&mut bench, Finding::Bad("refused twice".into()));
+    bench.restart(1);
+    bench.until(10_002);
+    let (second, occasion, notice) = bench.told[1].clone();
+    assert_eq!(
+        (second, occasion, notice.quiet),
+        (10_001, Occasion::Opened, false)
+    );
+    assert_eq!(notice.incident, bench.told[0].2.incident);
+    assert_eq!(
+        (notice.cause.as_str(), notice.subject.as_str()),
+        ("refused twice", "a")
+    );
+    assert_eq!(notice.title(), "a refuses our credentials");
+    bench.until(10_001 + 3_600);
+    assert_eq!(bench.told[2].1, Occasion::Reminded);
+    refused(&mut bench, Finding::Well);
+    bench.signs.dialers = vec![(DialerId::new("a"), None)];
+    bench.until(13_800);
+    assert_eq!(bench.told.len(), 4);
+    assert_eq!(
+        (bench.told[3].1, bench.told[3].2.quiet),
+        (Occasion::Resolved, false)
+    );
+}
+
+#[test]
+fn refused_credentials_that_are_accepted_at_the_next_try_are_told_to_nobody() {
+    let mut bench = Bench::new();
+    refused(&mut bench, Finding::Quiet("refused".into()));
+    bench.until(30);
+    refused(&mut bench, Finding::Well);
+    bench.signs.dialers = vec![(DialerId::new("a"), None)];
+    bench.until(200);
     assert_eq!(
         bench.told(),
         [
-            (10, "braze_failure_rate", "opened"),
-            (15, "dialer_failure_rate", "opened")
+            (0, "credentials_refused", "opened"),
+            (30, "credentials_refused", "resolved")
         ]
     );
-    assert_eq!(bench.told[0].2.ranked(), [("timeout", 9)]);
-    assert_eq!(bench.told[1].2.subject, "a");
+    assert!(bench.told.iter().all(|(_, _, notice)| notice.quiet));
+}
+
+#[test]
+fn a_dialer_that_is_down_and_then_refuses_credentials_is_not_resolved_by_that() {
+    let mut bench = Bench::new();
+    bench.signs.dialers = vec![(DialerId::new("a"), Some("timeout".to_owned()))];
+    bench.until(10);
+    refused(&mut bench, Finding::Bad("refused".into()));
+    bench.until(1_000);
+    assert_eq!(
+        bench.told(),
+        [
+            (5, "dialer_down", "opened"),
+            (10, "credentials_refused", "opened")
+        ]
+    );
 }
 
 /// Makes a sign bad, or well.

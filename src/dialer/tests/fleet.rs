@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::dialer::stand_in::{
     client, dialer_of, dialfire_api, http, http_api, zendesk, zendesk_api,
 };
-use crate::dialer::{Api, Dialer, Fleet, Health, HealthChange, Probe, Secret, Settings};
+use crate::dialer::{Api, Dialer, Fleet, Health, HealthChange, Probe, ProbeTurn, Secret, Settings};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, BreakerView, DialerId};
 
@@ -113,24 +113,103 @@ fn refusals_are_no_sign_of_death() {
 }
 
 #[test]
-fn refused_credentials_open_at_once_until_they_change() {
+fn refused_credentials_open_at_once_and_are_tried_by_the_probe_that_uses_them() {
     let (fleet, now) = (fleet(), Instant::now());
+    assert_eq!(fleet.probe_turn(&id(), now), ProbeTurn::AtItsPace);
     let change = fleet
         .report(&id(), &refused(FailureKind::Unauthorized, 401), now)
         .unwrap();
     assert_eq!(change.to, "open");
     assert_eq!(change.cause, "unauthorized (401)");
-    let later = now + OPEN_FOR * 100;
-    assert!(!fleet.admit(&id(), later));
+    assert_eq!(fleet.probe_turn(&id(), now), ProbeTurn::Pause);
+    let told = fleet.statuses(now)[0].refused.clone().unwrap();
+    assert_eq!(
+        told.credential,
+        "e-mail and API token (dialers.first.email, dialers.first.token)"
+    );
+    assert_eq!(
+        (told.count, told.next_try),
+        (1, now + Duration::from_secs(30))
+    );
 
+    let due = told.next_try;
+    assert!(!fleet.admit(&id(), due));
+    assert_eq!(fleet.probe_turn(&id(), due), ProbeTurn::Try);
+    assert_eq!(
+        fleet.probe_turn(&id(), due),
+        ProbeTurn::Pause,
+        "one request"
+    );
+    let dialer = fleet.get(&id()).unwrap();
+    let still = failing(FailureKind::Unauthorized);
+    let change = fleet.report_try(&dialer, &still, None, due).unwrap();
+    assert_eq!((change.from, change.to), ("open", "open"));
+    let open = change.standing.open.unwrap();
+    assert_eq!((open.cause, open.refusals), (OpenCause::RefusedRequest, 2));
+
+    let again = due + Duration::from_mins(1);
+    assert_eq!(fleet.probe_turn(&id(), again), ProbeTurn::Try);
+    let good = probe(Availability::Available);
+    let change = fleet
+        .report_try(&dialer, &good, Some("ops"), again)
+        .unwrap();
+    assert_eq!((change.from, change.to), ("open", "closed"));
+    assert_eq!(change.cause, "tried by ops: the probe succeeded");
+    assert!(fleet.admit(&id(), again));
+}
+
+#[test]
+fn refused_credentials_are_tried_at_once_after_a_reload_a_resume_or_a_good_test() {
+    let refused_now = || {
+        let fleet = fleet();
+        let now = Clock::system().instant();
+        fleet.report(&id(), &refused(FailureKind::Unauthorized, 403), now);
+        fleet
+    };
+    let turn = |fleet: &Fleet| fleet.probe_turn(&id(), Clock::system().instant());
+    let fleet = refused_now();
     assert_eq!(fleet.replace(vec![zendesk("http://localhost")]), []);
-    assert!(!fleet.admit(&id(), later), "nothing has changed");
+    assert_eq!(turn(&fleet), ProbeTurn::Try, "nothing has changed");
 
+    let fleet = refused_now();
+    fleet.resume(&id(), "ops");
+    assert_eq!(turn(&fleet), ProbeTurn::Try);
+
+    let fleet = refused_now();
+    fleet.try_now(&id(), Clock::system().instant());
+    assert_eq!(turn(&fleet), ProbeTurn::Try);
+
+    let fleet = refused_now();
     let mut api = zendesk_api("http://localhost");
     api.token = Secret::new("another");
-    let changes = fleet.replace(vec![dialer_of(Api::ZendeskTalk(api))]);
+    let other = dialer_of(Api::ZendeskTalk(api));
+    assert_eq!(fleet.proven(&other, "ops"), None, "other credentials");
+    let change = fleet.proven(&zendesk("http://localhost"), "ops").unwrap();
+    assert_eq!(
+        (change.to, change.cause.as_str()),
+        ("closed", "tested by ops")
+    );
+
+    let fleet = refused_now();
+    let changes = fleet.replace(vec![other]);
     assert_eq!((changes[0].from, changes[0].to), ("open", "closed"));
-    assert!(fleet.admit(&id(), later));
+}
+
+#[test]
+fn where_no_probe_uses_the_credentials_the_next_call_tries_them() {
+    let mut api = http_api("http://localhost");
+    api.health_url = Some("http://elsewhere/health".to_owned());
+    let (fleet, now) = (Fleet::new(vec![dialer_of(Api::Http(api))]), Instant::now());
+    // Who is not told the credentials cannot refuse them: it is not well.
+    let shut_out = failing(FailureKind::Unauthorized);
+    assert_eq!(fleet.report_probe(&id(), &shut_out, now), None);
+    fleet.report(&id(), &refused(FailureKind::Unauthorized, 401), now);
+    let due = now + Duration::from_secs(30);
+    assert_eq!(fleet.probe_turn(&id(), due), ProbeTurn::Pause);
+    assert_eq!(breaker(&fleet, due), BreakerView::HalfOpen);
+    assert!(fleet.admit(&id(), due));
+    assert!(fleet.report(&id(), &accepted(), due).is_some());
+    assert_eq!(breaker(&fleet, due), BreakerView::Closed);
 }
 
 fn asking_for_patience(kind: FailureKind, status: u16, seconds: u64) -> Outcome {
@@ -273,19 +352,6 @@ fn a_reload_takes_the_new_order_and_keeps_what_is_known() {
 }
 
 #[test]
-fn an_operator_may_close_a_circuit() {
-    let (fleet, now) = (fleet(), Instant::now());
-    fleet.report(&id(), &refused(FailureKind::Unauthorized, 403), now);
-    let (_, why) = fleet.statuses(now)[0].open_for.clone().unwrap();
-    assert_eq!(why, "unauthorized (403)");
-    let change = fleet.reset(&id(), "ops").unwrap();
-    assert_eq!(
-        (change.to, change.cause.as_str()),
-        ("closed", "reset by ops")
-    );
-}
-
-#[test]
 fn no_secret_is_shown() {
     for dialer in crate::dialer::stand_in::all_kinds("http://localhost") {
         let text = format!("{dialer:?} {:?} {:?}", dialer.settings(), fleet());
@@ -371,43 +437,43 @@ fn a_clock_that_was_set_back_keeps_nothing_open_for_good() {
 }
 
 #[test]
-fn after_a_restart_refused_credentials_stay_refused_until_there_are_others() {
+fn a_restart_changes_nothing_about_refused_credentials_unless_they_are_others() {
     let now = Instant::now();
+    let before = with_token("old");
     let outcome = refused(FailureKind::Unauthorized, 401);
-    let left = kept(with_token("old").report(&id(), &outcome, now).unwrap());
+    before.report(&id(), &outcome, now);
+    let due = now + Duration::from_secs(30);
+    assert_eq!(before.probe_turn(&id(), due), ProbeTurn::Try);
+    let dialer = before.get(&id()).unwrap();
+    let still = failing(FailureKind::Unauthorized);
+    let left = kept(before.report_try(&dialer, &still, None, due).unwrap());
     let text = format!("{:?}", left[0].standing);
     assert!(!text.contains("old"), "{text}");
+    let next_try = left[0].standing.open.as_ref().unwrap().until.unwrap();
 
     let same = with_token("old");
-    assert_eq!(same.restore(&left, now, wall()), []);
-    assert!(!same.admit(&id(), now + OPEN_FOR * 1_000));
-    let good = probe(Availability::Available);
-    for _ in 0..3 {
-        assert_eq!(same.report_probe(&id(), &good, now), None);
-    }
+    let wall = next_try - Duration::from_secs(10);
+    assert_eq!(same.restore(&left, now, wall), []);
+    let told = same.statuses(now)[0].refused.clone().unwrap();
+    assert_eq!(
+        (told.count, told.next_try),
+        (2, now + Duration::from_secs(10))
+    );
+    assert_eq!(same.probe_turn(&id(), now), ProbeTurn::Pause);
+    assert_eq!(same.probe_turn(&id(), told.next_try), ProbeTurn::Try);
 
     let other = with_token("new");
-    let changes = other.restore(&left, now, wall());
+    let changes = other.restore(&left, now, wall);
     assert_eq!((changes[0].from, changes[0].to), ("open", "closed"));
     assert_eq!(changes[0].cause, "its credentials changed");
     assert!(changes[0].standing.is_clean());
     assert!(other.admit(&id(), now));
-}
 
-#[test]
-fn after_a_restart_good_probes_still_clear_what_a_probe_had_found() {
-    let (before, now) = (fleet(), Instant::now());
-    let left = kept(
-        before
-            .report_probe(&id(), &failing(FailureKind::Unauthorized), now)
-            .unwrap(),
-    );
-    let fleet = fleet();
-    fleet.restore(&left, now, wall());
-    let good = probe(Availability::Available);
-    assert_eq!(fleet.report_probe(&id(), &good, now), None);
-    let change = fleet.report_probe(&id(), &good, now).unwrap();
-    assert_eq!((change.from, change.to), ("open", "closed"));
+    // A wall clock that was set back does not put the try off for long.
+    let same = with_token("old");
+    same.restore(&left, now, wall - Duration::from_hours(24));
+    let next_try = same.statuses(now)[0].refused.clone().unwrap().next_try;
+    assert_eq!(next_try, now + Duration::from_mins(5));
 }
 
 #[test]
@@ -420,11 +486,12 @@ fn credentials_that_are_refused_while_it_is_open_or_out_are_told_too() {
     let change = fleet.report(&id(), &outcome, now).unwrap();
     assert_eq!((change.from, change.to), ("open", "open"));
     let open = change.standing.open.unwrap();
-    assert_eq!((open.cause, open.until), (OpenCause::RefusedRequest, None));
+    assert_eq!((open.cause, open.refusals), (OpenCause::RefusedRequest, 1));
     assert_eq!(fleet.report(&id(), &outcome, now), None);
     let out = fleet.drain(&id(), "ops", wall()).unwrap();
     assert!(out.standing.drained.is_some() && out.standing.open.is_some());
-    let change = fleet.reset(&id(), "ops").unwrap();
+    let dialer = fleet.get(&id()).unwrap();
+    let change = fleet.proven(&dialer, "ops").unwrap();
     assert_eq!((change.from, change.to), ("drained", "drained"));
     assert!(change.standing.open.is_none());
 }

@@ -62,6 +62,35 @@ async fn a_probe_asks_each_kind_its_own_question() {
 }
 
 #[tokio::test]
+async fn refused_credentials_are_tried_by_one_request_that_uses_them() {
+    let peer = StandIn::answering(200, QUEUE).await;
+    let [_, zendesk, http] = all_kinds(&peer.base);
+    for dialer in [with_tenant(&peer.base), zendesk, http] {
+        assert!(dialer.probes_credentials());
+        let probe = dialer.try_credentials(PATIENCE).await;
+        assert_eq!(probe.health, Health::Healthy);
+    }
+    let seen = peer.seen();
+    let lines: Vec<_> = seen.iter().map(|s| s.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /api/campaigns/AB12CD34EF56GH78 HTTP/1.1",
+            "GET /api/v2/channels/voice/stats/current_queue_activity HTTP/1.1",
+            "GET /health HTTP/1.1",
+        ]
+    );
+    let bearer = format!("Bearer {TOKEN}");
+    assert_eq!(seen[0].header("authorization"), Some(bearer.as_str()));
+    assert_eq!(seen[2].header("x-api-key"), Some(TOKEN));
+    for health_url in [None, Some("http://127.0.0.1:1/health".to_owned())] {
+        let mut api = http_api(&peer.base);
+        api.health_url = health_url;
+        assert!(!dialer_of(Api::Http(api)).probes_credentials());
+    }
+}
+
+#[tokio::test]
 async fn queue_figures_become_availability() {
     let body = r#"{"current_queue_activity":{"agents_online":0,"calls_waiting":3}}"#;
     let peer = StandIn::answering(200, body).await;

@@ -14,7 +14,8 @@ use super::page::{Data, List};
 use super::{Reads, data, metrics, page};
 use crate::audit::ServiceState;
 use crate::dialer::Status;
-use crate::flow::Drains;
+use crate::flow::{Drains, Retries};
+use crate::resilience::{Refused, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId};
 use crate::store::Figures;
 
@@ -42,6 +43,8 @@ pub(in super::super) struct ShownDialer {
     /// Since when it is as it is, where that is known.
     #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
+    /// The credentials, where it refuses them; null where it does not.
+    refused: Option<ShownRefused>,
     /// Who took it out, and when: `{by, since}`.
     #[schema(value_type = Option<Object>)]
     drained: Option<Value>,
@@ -103,10 +106,46 @@ impl ShownDialer {
             availability,
             reason,
             since,
+            refused: status
+                .refused
+                .as_ref()
+                .map(|refused| ShownRefused::new(refused, dialer.time_of(refused.next_try))),
             drained: drained.and_then(|drained| serde_json::to_value(drained).ok()),
             handoffs: asked,
             success_rate: metrics::rate(accepted, asked),
             latency: Percentiles::of(handoffs.map(|handoffs| &handoffs.took)),
+        }
+    }
+}
+
+/// Credentials that a service refuses.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RefusedCredentials)]
+pub(super) struct ShownRefused {
+    /// Which, and under which keys of the configuration.
+    credential: String,
+    /// What the service said.
+    reason: String,
+    /// How often in a row.
+    times: u32,
+    /// When they are tried again.
+    #[schema(value_type = String, format = DateTime)]
+    next_try_at: Timestamp,
+    /// `probe`, or `call`: the next call after that time, where no probe uses them.
+    tried_by: &'static str,
+}
+
+impl ShownRefused {
+    pub(super) fn new(refused: &Refused, next_try_at: Timestamp) -> Self {
+        Self {
+            credential: refused.credential.clone(),
+            reason: refused.why.clone(),
+            times: refused.count,
+            next_try_at,
+            tried_by: match refused.tried_by {
+                TriedBy::Probe => "probe",
+                TriedBy::Request => "call",
+            },
         }
     }
 }
@@ -240,14 +279,37 @@ pub(super) async fn resume(
     responses((status = 200, description = "What was found, also where it is not well.", body = Data<ShownTest>))
 )]
 pub(super) async fn test(
-    _: Admin,
+    Admin(holder): Admin,
     State(drains): State<Drains>,
+    State(retries): State<Retries>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     let Some(status) = drains.status(&DialerId::new(&name)) else {
         return Err(unknown(&drains, &name));
     };
-    Ok(data(status.dialer.test().await))
+    let report = status.dialer.test().await;
+    retries.tested(&status.dialer, &report, &holder.name).await;
+    Ok(data(report))
+}
+
+/// Tries credentials that a dialer refuses at once, by one request. Where no probe uses them, the next call tries them; where they are not refused,
+/// nothing is sent.
+#[utoipa::path(
+    post,
+    path = "/dialers/{name}/retry",
+    tag = "dialers",
+    params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
+    responses((status = 200, description = "How it is afterwards.", body = Data<ShownDialer>))
+)]
+pub(super) async fn retry(
+    Admin(holder): Admin,
+    State(drains): State<Drains>,
+    State(retries): State<Retries>,
+    State(reads): State<Reads>,
+    Path(name): Path<String>,
+) -> Result<Response, ApiError> {
+    let status = retries.dialer(&DialerId::new(&name), &holder.name).await;
+    shown(&drains, &reads, &name, status).await
 }
 
 async fn shown(

@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod fields;
 mod logs;
+mod lookup;
 mod metrics;
 mod page;
 mod reads;
@@ -63,6 +64,9 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(dialers::drain))
         .routes(routes!(dialers::resume))
         .routes(routes!(dialers::test))
+        .routes(routes!(dialers::retry))
+        .routes(routes!(lookup::current))
+        .routes(routes!(lookup::retry))
         .routes(routes!(logs::list))
         .routes(routes!(logs::of_call))
         .routes(routes!(settings::current))

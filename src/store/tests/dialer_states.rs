@@ -13,6 +13,7 @@ fn open(cause: OpenCause, until: Option<Timestamp>) -> Standing {
             why: "timeout".into(),
             since: at(5),
             until,
+            refusals: if cause.is_refused() { 3 } else { 0 },
             credentials: Fingerprint::of(b"key", ["secret"]),
         }),
     }

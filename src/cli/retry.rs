@@ -1,0 +1,57 @@
+//! `switchboard retry`: has the running server try credentials again that a service refused.
+
+use anyhow::Context;
+
+use super::offline::refused;
+use super::{Exit, Global, load, output};
+use crate::admin::{self, Request, Retried};
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Arguments {
+    /// The dialer: its key under `[dialers]`
+    dialer: Option<String>,
+    /// Braze
+    #[arg(long)]
+    braze: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    let loaded = match load(global) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    let request = Request::Retry {
+        dialer: arguments.dialer.clone(),
+    };
+    let answer = admin::ask(&loaded.config.storage.path, &request, |_| {});
+    let retried: Retried = match answer {
+        Ok(document) => {
+            serde_json::from_value(document).context("the server's answer cannot be read")?
+        }
+        Err(error) => return Ok(refused(error)),
+    };
+    if global.json {
+        output::document(&retried)?;
+    } else {
+        tell(&retried);
+    }
+    Ok(if retried.ok { Exit::Done } else { Exit::Failed })
+}
+
+fn tell(retried: &Retried) {
+    let Retried { service, .. } = retried;
+    match (&retried.message, retried.was_refused) {
+        (Some(message), _) => {
+            let next = retried.next_try_at.map(|at| at.to_string());
+            let next = next.unwrap_or_default();
+            output::line(&format!(
+                "{service}: still refuses {message}; the next try is at {next}"
+            ));
+        }
+        (None, true) => output::line(&format!("{service}: accepts its credentials again")),
+        (None, false) => output::line(&format!(
+            "{service}: its credentials are not refused; there is nothing to try"
+        )),
+    }
+}

@@ -1,0 +1,72 @@
+//! `/lookup`: how it stands with Braze, and trying its key again.
+
+use axum::extract::State;
+use axum::response::Response;
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::super::auth::{Admin, Viewer};
+use super::data;
+use super::dialers::ShownRefused;
+use super::page::Data;
+use crate::braze::Status;
+use crate::clock::Clock;
+use crate::flow::Retries;
+use crate::routing::BreakerView;
+
+/// How it stands with Braze.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Lookup)]
+pub(super) struct ShownLookup {
+    /// `braze`.
+    name: &'static str,
+    /// `closed` (well), or `open`: it is not asked for callers, but for a trial.
+    state: &'static str,
+    breaker: BreakerView,
+    /// Why it is open; null where it is not.
+    reason: Option<String>,
+    /// Since when, where that is known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// The key, where it refuses it; null where it does not.
+    refused: Option<ShownRefused>,
+}
+
+impl ShownLookup {
+    fn new(status: Status, clock: &Clock) -> Self {
+        let refused = status.refused.as_ref();
+        Self {
+            name: "braze",
+            state: if status.is_open { "open" } else { "closed" },
+            breaker: status.breaker,
+            since: status.since.map(|since| clock.time_of(since)),
+            refused: refused
+                .map(|refused| ShownRefused::new(refused, clock.time_of(refused.next_try))),
+            reason: status.why,
+        }
+    }
+}
+
+/// How it stands with Braze.
+#[utoipa::path(
+    get,
+    path = "/lookup",
+    tag = "lookup",
+    responses((status = 200, description = "How it stands.", body = Data<ShownLookup>))
+)]
+pub(super) async fn current(_: Viewer, State(retries): State<Retries>) -> Response {
+    data(ShownLookup::new(retries.braze.status(), &retries.clock))
+}
+
+/// Tries a key that Braze refuses at once, by one request. Where it is not refused, nothing is sent.
+#[utoipa::path(
+    post,
+    path = "/lookup/retry",
+    tag = "lookup",
+    responses((status = 200, description = "How it stands afterwards.", body = Data<ShownLookup>))
+)]
+pub(super) async fn retry(Admin(holder): Admin, State(retries): State<Retries>) -> Response {
+    let status = retries.braze(&holder.name).await;
+    data(ShownLookup::new(status, &retries.clock))
+}

@@ -146,13 +146,47 @@ pub(super) fn split_query(target: &str) -> (&str, &str) {
     }
 }
 
-/// The query as received; with its apostrophes escaped; with `'`, `@` and `:` unescaped. The last two only where they differ.
+/// The query as received; with its apostrophes escaped; with `'`, `@` and `:` unescaped; in another order. All but the first only where they
+/// differ.
 fn query_spellings(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let escaped = query.contains('\'').then(|| query.replace('\'', "%27"));
     let unescaped = unescape_three(query);
     std::iter::once(Cow::Borrowed(query))
         .chain(escaped.map(Cow::Owned))
         .chain(unescaped.map(Cow::Owned))
+        .chain(other_orders(query).into_iter().map(Cow::Owned))
+}
+
+/// What we write into the queries of our own URLs, each once, whose order Twilio may change on the way: it has been seen to send them sorted
+/// by name and to have signed them as they were written.
+const OURS: [&str; 3] = ["dialer", "n", "step"];
+
+/// A query of ours sorted by name, as we write it, and the other way round.
+fn other_orders(query: &str) -> Vec<String> {
+    let Some(pairs) = query.strip_prefix('?') else {
+        return Vec::new();
+    };
+    let mut pairs: Vec<&str> = pairs.split('&').take(OURS.len() + 1).collect();
+    let name = |pair: &str| {
+        pair.split('=')
+            .next()
+            .and_then(|name| OURS.iter().position(|ours| *ours == name))
+    };
+    let are_ours = pairs.len() > 1 && pairs.iter().all(|pair| name(pair).is_some());
+    pairs.sort_unstable();
+    let are_unique = !pairs
+        .windows(2)
+        .any(|two| matches!(two, [one, next] if name(one) == name(next)));
+    if !(are_ours && are_unique) {
+        return Vec::new();
+    }
+    let ascending = format!("?{}", pairs.join("&"));
+    pairs.reverse();
+    let descending = format!("?{}", pairs.join("&"));
+    [ascending, descending]
+        .into_iter()
+        .filter(|other| other != query)
+        .collect()
 }
 
 fn unescape_three(query: &str) -> Option<String> {
@@ -288,6 +322,36 @@ mod tests {
         ];
         for (public_url, target, expected) in cases {
             assert_eq!(urls(public_url, target), expected, "{public_url} {target}");
+        }
+    }
+
+    #[test]
+    fn a_query_of_ours_is_tried_in_every_order_in_which_we_write_it_and_no_other() {
+        let orders = |query: &str| {
+            let target = format!("/w{query}");
+            let bare = |url: String| url.strip_prefix("https://a.example/w").map(str::to_owned);
+            let urls = urls("https://a.example", &target);
+            urls.into_iter().filter_map(bare).collect::<Vec<_>>()
+        };
+        let (ascending, descending) = ("?dialer=a&step=1", "?step=1&dialer=a");
+        assert_eq!(orders(ascending), [ascending, descending]);
+        assert_eq!(orders(descending), [descending, ascending]);
+        let mixed = "?n=1&step=2&dialer=a";
+        assert_eq!(
+            orders(mixed),
+            [mixed, "?dialer=a&n=1&step=2", "?step=2&n=1&dialer=a"]
+        );
+        for other in [
+            "?step=1",
+            "?n=3",
+            "?step=1&other=2",
+            "?step=1&step=2",
+            "?step=1&dialer=a&step=1",
+            "?step=1&&dialer=a",
+            "?CallSid=1&AccountSid=2",
+            "?b=1&a=2",
+        ] {
+            assert_eq!(orders(other), [other]);
         }
     }
 

@@ -326,6 +326,31 @@ const URLS: &[(&str, &str, &str, bool)] = &[
         "https://calls.example.com/w?b=1&a=2%203",
         false,
     ),
+    // Our own queries, in either order.
+    (
+        PUBLIC,
+        "/w?dialer=x&step=1",
+        "https://calls.example.com/w?step=1&dialer=x",
+        true,
+    ),
+    (
+        PUBLIC,
+        "/w?step=1&dialer=x",
+        "https://calls.example.com/w?dialer=x&step=1",
+        true,
+    ),
+    (
+        PUBLIC,
+        "/w?step=1&dialer=x",
+        "https://calls.example.com/w?dialer=y&step=1",
+        false,
+    ),
+    (
+        PUBLIC,
+        "/w?step=1&dialer=x&step=1",
+        "https://calls.example.com/w?dialer=x&step=1&step=1",
+        false,
+    ),
     (
         PUBLIC,
         "/w?From=%2B1",
@@ -447,6 +472,20 @@ fn every_field_counts_as_it_was_sent() {
     let signature = sign(TOKEN, &format!("{PUBLIC}/w{FIELDS}"));
     let fewer = Request::form("/w", "CallSid=CA1&From=%2B14155550100", &signature);
     assert_eq!(fewer.check(&verifier), Err(SignatureError::Mismatch));
+    let empty = sign(TOKEN, &format!("{PUBLIC}/w"));
+    let nothing = Request {
+        content_type: Some("text/plain"),
+        ..Request::form("/w", "", &empty)
+    };
+    assert_eq!(nothing.check(&verifier), OK, "there is no byte to cover");
+    let something = Request {
+        content_type: Some("text/plain"),
+        ..Request::form("/w", "a", &empty)
+    };
+    assert_eq!(
+        something.check(&verifier),
+        Err(SignatureError::UncoveredBody)
+    );
     let hidden = Request {
         content_type: None,
         ..Request::form("/w", BODY, &signature)

@@ -124,7 +124,6 @@ impl fmt::Display for Permissions {
 /// A file that holds a secret: one alone, or a configuration that may hold some.
 pub(super) struct SecretFile {
     pub(super) path: PathBuf,
-    /// The content, without one line break at its end.
     pub(super) text: Zeroizing<String>,
     pub(super) permissions: Permissions,
 }
@@ -158,11 +157,9 @@ impl SecretFile {
                 path.display()
             )
         })?;
-        let line = text.strip_suffix('\n').unwrap_or(text);
-        let line = line.strip_suffix('\r').unwrap_or(line);
         Ok(Self {
             path: path.to_owned(),
-            text: Zeroizing::new(line.to_owned()),
+            text: Zeroizing::new(text.to_owned()),
             permissions: Permissions::of_file(&metadata),
         })
     }

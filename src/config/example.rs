@@ -128,7 +128,8 @@ fn every_default_of_the_example_is_the_default() {
         // These differ from what they are without the line: a choice of the example, not a default.
         let is_choice = matches!(
             (section.as_str(), name),
-            ("twilio", Some("auth_token" | "number"))
+            ("server", Some("trusted_proxies"))
+                | ("twilio", Some("auth_token" | "number"))
                 | ("routing.rules[0]", Some("tier"))
                 | ("dialers.zendesk", Some("subdomain"))
         );

@@ -48,10 +48,22 @@ const HOW: &str = "write { file = \"/path\" }, { env = \"NAME\" } or { credentia
 impl Value<'_> {
     /// A secret of any text, such as a key in several lines.
     pub(super) fn secret(&self) -> Result<Secret, Fault> {
+        self.checked(|_| Ok(()))
+    }
+
+    /// A secret that travels in an HTTP header or a login: one line, no blanks around it.
+    pub(super) fn token(&self) -> Result<Secret, Fault> {
+        self.checked(refuse_unsendable)
+    }
+
+    fn checked(&self, check: Check) -> Result<Secret, Fault> {
         let secret = match self.as_text() {
             Some("") => Secret::new(""),
-            Some(plain) => self.plain_secret(plain)?,
-            None => self.referenced_secret()?,
+            Some(plain) => {
+                check(bare(plain))?;
+                self.plain_secret(bare(plain))?
+            }
+            None => self.referenced_secret(check)?,
         };
         if secret.expose().is_empty() {
             return Err(
@@ -63,23 +75,6 @@ impl Value<'_> {
                 Fault::new("is still the placeholder that init has written")
                     .hint("put the secret in its place"),
             );
-        }
-        Ok(secret)
-    }
-
-    /// A secret that travels in an HTTP header or a login: one line, no blanks around it.
-    pub(super) fn token(&self) -> Result<Secret, Fault> {
-        let secret = self.secret()?;
-        if secret.expose().chars().any(char::is_control) {
-            return Err(Fault::new(
-                "holds a line break or another control character, so it cannot be sent",
-            )
-            .hint("the file must hold the secret alone, in one line"));
-        }
-        if secret.expose().trim() != secret.expose() {
-            self.warn(Fault::new(
-                "starts or ends with a blank, which becomes part of the secret",
-            ));
         }
         Ok(secret)
     }
@@ -106,7 +101,7 @@ impl Value<'_> {
         Ok(Secret::new(text))
     }
 
-    fn referenced_secret(&self) -> Result<Secret, Fault> {
+    fn referenced_secret(&self, check: Check) -> Result<Secret, Fault> {
         let Some(table) = self.as_table() else {
             return Err(Fault::new(format!("must be a secret, not {}", self.kind())).hint(HOW));
         };
@@ -141,25 +136,25 @@ impl Value<'_> {
             return Ok(Secret::new("not read"));
         }
         match form {
-            "file" => self.read_file(&self.context().resolve(&place)),
-            "env" => self.read_variable(&place),
-            _ => self.read_credential(&place),
+            "file" => self.read_file(&self.context().resolve(&place), check),
+            "env" => self.read_variable(&place, check),
+            _ => self.read_credential(&place, check),
         }
     }
 
-    fn read_variable(&self, name: &str) -> Result<Secret, Fault> {
-        self.context()
-            .variable(name)
-            .map(Secret::new)
-            .ok_or_else(|| {
-                Fault::new(format!(
-                    "needs the environment variable {name}, which is not set"
-                ))
-                .hint("set it for the service, or keep the secret in a file")
-            })
+    fn read_variable(&self, name: &str, check: Check) -> Result<Secret, Fault> {
+        let Some(text) = self.context().variable(name) else {
+            return Err(Fault::new(format!(
+                "needs the environment variable {name}, which is not set"
+            ))
+            .hint("set it for the service, or keep the secret in a file"));
+        };
+        let text = Zeroizing::new(text);
+        check(bare(&text))?;
+        Ok(Secret::new(bare(&text)))
     }
 
-    fn read_credential(&self, name: &str) -> Result<Secret, Fault> {
+    fn read_credential(&self, name: &str, check: Check) -> Result<Secret, Fault> {
         if name.contains(['/', '\\']) || name.starts_with('.') {
             return Err(Fault::new("is no name of a credential")
                 .hint("write the name that LoadCredential= gives it"));
@@ -174,17 +169,18 @@ impl Value<'_> {
         };
         let file = SecretFile::read(&PathBuf::from(directory).join(name));
         // systemd shows the service's own access, an ACL, as group bits; they say nothing about the group.
-        self.secret_of(file, Permissions::open_to_all_only)
+        self.secret_of(file, Permissions::open_to_all_only, check)
     }
 
-    fn read_file(&self, path: &Path) -> Result<Secret, Fault> {
-        self.secret_of(SecretFile::read(path), |permissions| permissions)
+    fn read_file(&self, path: &Path, check: Check) -> Result<Secret, Fault> {
+        self.secret_of(SecretFile::read(path), |permissions| permissions, check)
     }
 
     fn secret_of(
         &self,
         file: Result<SecretFile, String>,
         judged: fn(Permissions) -> Permissions,
+        check: Check,
     ) -> Result<Secret, Fault> {
         let SecretFile {
             path,
@@ -210,6 +206,44 @@ impl Value<'_> {
                 .hint(format!("chmod 0600 {path}")),
             );
         }
-        Ok(Secret(text))
+        let secret = bare(&text);
+        if check(secret).is_err() {
+            let skipped = text.find(secret).unwrap_or_default();
+            let at = skipped + unsendable(secret).unwrap_or_default();
+            let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+            return Err(Fault::new(format!(
+                "is kept in {path}, whose line {} holds a line break or a character that cannot be seen, so it cannot be sent",
+                line + 1
+            ))
+            .hint("the file must hold the secret alone, in one line"));
+        }
+        Ok(Secret::new(secret))
+    }
+}
+
+/// What a secret has to be beyond a text.
+type Check = fn(&str) -> Result<(), Fault>;
+
+/// The secret without what editors and shells put around it: line breaks, blanks, a byte order mark.
+fn bare(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == BYTE_ORDER_MARK)
+}
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Where the first character is that neither a header nor a login can carry, or that nobody can see.
+fn unsendable(text: &str) -> Option<usize> {
+    text.find(|c: char| {
+        c.is_control() || c == BYTE_ORDER_MARK || ('\u{200b}'..='\u{200f}').contains(&c)
+    })
+}
+
+fn refuse_unsendable(text: &str) -> Result<(), Fault> {
+    match unsendable(text) {
+        None => Ok(()),
+        Some(_) => Err(Fault::new(
+            "holds a line break or another character that cannot be seen, so it cannot be sent",
+        )
+        .hint("the secret must stand alone, in one line")),
     }
 }

@@ -122,6 +122,19 @@ impl Server {
             calls_in_hand: calls_in_hand.flatten(),
         };
         let has_proxy = section.has("trusted_proxies") && !section.is_empty_list("trusted_proxies");
+        if server.listens_on_loopback()
+            && !has_certificate
+            && !has_proxy
+            && server.public_url.as_str().starts_with("https:")
+        {
+            section.warn(
+                "public_url",
+                Fault::new(
+                    "needs a proxy in front of this loopback listener, and trusted_proxies names none: every request seems to come from this machine, which opens /metrics to all",
+                )
+                .hint("write trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]"),
+            );
+        }
         let is_guarded = server.listens_on_loopback() || has_proxy;
         if !has_certificate && !is_guarded && !insecure_http {
             section.error(

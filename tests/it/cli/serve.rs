@@ -171,7 +171,7 @@ async fn a_served_call_is_routed_logged_and_counted_without_naming_anybody() {
     assert!(text.contains("switchboard_panics_total 0\n"), "{text}");
     assert_no_secret(&text);
 
-    let warning = served.event("config.warning", 1).await;
+    let warning = served.event("config.warning", 2).await;
     let problem = warning["problem"].as_str().unwrap();
     assert!(
         problem.contains("twilio.auth_token is a plain secret"),
@@ -284,6 +284,48 @@ async fn a_start_with_another_configuration_records_what_changed_since_the_last(
         ])
     );
     assert!(!format!("{details:?}").contains("made-up-other-token"));
+}
+
+#[tokio::test]
+async fn who_cannot_be_read_is_not_on_this_machine_and_malformed_webhooks_are_counted_by_cause() {
+    let place = Place::new();
+    place.reconfigure(
+        "listen = \"127.0.0.1:0\"",
+        "listen = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.1/32\"]",
+    );
+    let served = Served::start(&place).await;
+    for (body, target) in [
+        (about("1", "&1=x"), "/webhooks/twilio"),
+        (about("1", "&1=x"), "/webhooks/twilio/status"),
+        (about("1", ""), "/webhooks/twilio/dial"),
+    ] {
+        let reply = Request::signed(target, body.as_bytes())
+            .send(served.address)
+            .await;
+        assert_eq!(reply.status, 200, "{target}");
+    }
+    let metrics = |forwarded: &[u8]| {
+        Request::new("GET", "/metrics").raw_header(b"X-Forwarded-For", forwarded)
+    };
+    for stranger in [
+        b"\xff".as_slice(),
+        b"unknown",
+        b"",
+        b"127.0.0.1\xff",
+        b"198.51.100.1",
+    ] {
+        let status = metrics(stranger).send(served.address).await.status;
+        assert_eq!(status, 403, "{}", stranger.escape_ascii());
+    }
+    let text = metrics(b"127.0.0.1").send(served.address).await.text();
+    for (cause, n) in [("field_name", 2), ("step_missing", 1)] {
+        let line = format!("switchboard_webhooks_malformed_total{{cause=\"{cause}\"}} {n}\n");
+        assert!(text.contains(&line), "{text}");
+    }
+    served.signal("TERM");
+    let (code, lines) = served.end().await;
+    assert_eq!(code, Some(0));
+    assert_clean(&lines);
 }
 
 #[tokio::test]

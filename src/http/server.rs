@@ -242,7 +242,8 @@ impl House {
         http.header_read_timeout(None)
             .max_buf_size(limits.head_bytes.max(8 * 1024))
             .max_headers(limits.headers)
-            .half_close(false)
+            // Who has asked and closes that side of the connection still waits for the answer.
+            .half_close(true)
             .keep_alive(true);
         Self {
             admission: Arc::new(Admission::new(&limits)),

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
@@ -65,7 +65,13 @@ impl Link {
         // Where a chunked body ends only hyper knows, so the next head could not be checked: it gets a new connection.
         let is_last = request.headers().contains_key(TRANSFER_ENCODING);
         let tls = self.tls;
-        let is_ambiguous = is_last && self.progress.has_length_and_encoding();
+        let flaw = if is_last && self.progress.has_length_and_encoding() {
+            Some("The request has both Content-Length and Transfer-Encoding.")
+        } else if names_its_host(&request) {
+            None
+        } else {
+            Some("The request needs one Host header.")
+        };
         let request = self.prepare(request, id.clone());
         let span = tracing::info_span!(
             "request",
@@ -73,21 +79,15 @@ impl Link {
             call_sid = tracing::field::Empty,
         );
         async move {
-            let mut response = if is_ambiguous {
-                refusal(
-                    StatusCode::BAD_REQUEST,
-                    "ValidationError",
-                    "The request has both Content-Length and Transfer-Encoding.",
-                    &id,
-                )
-            } else {
-                respond(app, request, &id).await
+            let mut response = match flaw {
+                Some(flaw) => refusal(StatusCode::BAD_REQUEST, "ValidationError", flaw, &id),
+                None => respond(app, request, &id).await,
             };
             harden(response.headers_mut(), tls);
             if let Some(value) = id.header_value() {
                 response.headers_mut().insert(request_id::HEADER, value);
             }
-            if is_last || in_hand.0.is_closing() {
+            if is_last || flaw.is_some() || in_hand.0.is_closing() {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
             Ok(response.map(|body| Answer {
@@ -113,6 +113,12 @@ impl Link {
         extensions.insert(id);
         request
     }
+}
+
+/// Whether a request says which host it is for as RFC 9112 (3.2) wants it: by one header line, which HTTP/1.0 may leave out.
+fn names_its_host<B>(request: &Request<B>) -> bool {
+    let n = request.headers().get_all(HOST).iter().count();
+    n == 1 || (n == 0 && request.version() < Version::HTTP_11)
 }
 
 /// What every answer tells browsers, unless it says otherwise: it is no page, and belongs to nobody else's.

@@ -267,6 +267,67 @@ async fn who_hangs_up_before_the_answer_still_has_the_call_recorded_once() {
     assert_eq!(world.asked_dialfire(), 1);
 }
 
+#[tokio::test]
+async fn who_closes_their_side_after_the_request_gets_the_answer() {
+    let world = World::new().await;
+    let delay = std::time::Duration::from_millis(100);
+    world
+        .outside
+        .braze
+        .faults()
+        .standing(switchboard::simulator::faults::Fault::Delay(delay));
+    for request in [
+        Request::signed("/webhooks/twilio", BODY).without("Connection"),
+        Request::new("GET", "/health").without("Connection"),
+    ] {
+        let mut stream = TcpStream::connect(world.running().address).await.unwrap();
+        stream.write_all(&request.to_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let statuses: Vec<u16> = replies(&answer).iter().map(|reply| reply.status).collect();
+        assert_eq!(statuses, [200], "{request:?}");
+    }
+    assert_eq!(world.asked_dialfire(), 1);
+}
+
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let world = World::new().await;
+    let to = world.running().address;
+    let before = records(&world).await;
+    let signed = || Request::signed("/webhooks/twilio", BODY);
+    let refused = [
+        signed().without("Host"),
+        signed().header("Host", "calls.example.com"),
+        signed().header("host", "other.example"),
+        signed().header("Host", ""),
+        Request::new("GET", "/health").without("Host"),
+    ];
+    for request in refused {
+        // What follows is not answered.
+        let kept = request.clone().without("Connection").to_bytes();
+        let bytes = [kept, signed().to_bytes()].concat();
+        let answers = exchange(to, &bytes).await;
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses, [400], "{request:?}");
+    }
+    assert_eq!(records(&world).await, before);
+    for (head, status) in [
+        ("GET /health HTTP/1.0\r\n\r\n", 200),
+        ("GET /health HTTP/1.0\r\nHost: a\r\n\r\n", 200),
+        ("GET /health HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        (
+            "GET /health HTTP/1.1\r\nHost: \r\nConnection: close\r\n\r\n",
+            200,
+        ),
+    ] {
+        let answers = exchange(to, head.as_bytes()).await;
+        let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses, [status], "{head:?}");
+    }
+}
+
 #[test]
 fn requests_in_one_stream_are_answered_in_order_however_it_is_cut() {
     let runtime = runtime();

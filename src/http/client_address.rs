@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -11,25 +11,34 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 ///
 /// `X-Forwarded-For` is written by anybody; only the entries that a trusted proxy appended mean something. So it is
 /// read from the right, and only while the hop that wrote the next entry is trusted: the answer is the rightmost hop
-/// that is not one of ours. A hop that cannot be read ends the walk at the last one that could.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> IpAddr {
-    let mut hop = peer.to_canonical();
-    let lines: Vec<&str> = headers
+/// that is not one of ours. `None` where that hop cannot be read: who is unknown is neither a proxy nor on this machine.
+/// Nor is a hop that another machine calls its loopback.
+pub fn client_address(
+    peer: IpAddr,
+    headers: &HeaderMap,
+    trusted_proxies: &[IpNet],
+) -> Option<IpAddr> {
+    let peer = peer.to_canonical();
+    let mut hop = peer;
+    let lines: Vec<&[u8]> = headers
         .get_all(FORWARDED_FOR)
         .iter()
-        .map(|line| line.to_str().unwrap_or(""))
+        .map(HeaderValue::as_bytes)
         .collect();
-    let entries = lines.iter().rev().flat_map(|line| line.rsplit(','));
+    let entries = lines
+        .iter()
+        .rev()
+        .flat_map(|line| line.rsplit(|byte| *byte == b','));
     for entry in entries {
         if !is_in(hop, trusted_proxies) {
             break;
         }
-        let Some(address) = parse_hop(entry.trim()) else {
-            break;
-        };
-        hop = address;
+        hop = parse_hop(entry.trim_ascii())?;
+        if hop.is_loopback() && !peer.is_loopback() {
+            return None;
+        }
     }
-    hop
+    Some(hop)
 }
 
 /// Whether one of the networks holds the address; an IPv4 address written as IPv6 is the IPv4 address.
@@ -39,7 +48,8 @@ pub(crate) fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
 }
 
 /// An address as proxies write it: bare, with a port, in brackets.
-fn parse_hop(text: &str) -> Option<IpAddr> {
+fn parse_hop(bytes: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(bytes).ok()?;
     let bare = || text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
     let in_brackets = || {
@@ -58,16 +68,22 @@ mod tests {
 
     #[track_caller]
     fn check(peer: &str, forwarded: &[&str], expected: &str) {
-        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"]
+        let lines: Vec<&[u8]> = forwarded.iter().map(|line| line.as_bytes()).collect();
+        let found = found(peer, &lines);
+        let expected: Option<IpAddr> = (expected != "unknown").then(|| expected.parse().unwrap());
+        assert_eq!(found, expected, "{forwarded:?}");
+    }
+
+    fn found(peer: &str, forwarded: &[&[u8]]) -> Option<IpAddr> {
+        let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8", "127.0.0.0/8"]
             .iter()
             .map(|network| network.parse().unwrap())
             .collect();
         let mut headers = HeaderMap::new();
         for line in forwarded {
-            headers.append(FORWARDED_FOR, line.parse().unwrap());
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line).unwrap());
         }
-        let found = client_address(peer.parse().unwrap(), &headers, &trusted);
-        assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{forwarded:?}");
+        client_address(peer.parse().unwrap(), &headers, &trusted)
     }
 
     #[test]
@@ -109,10 +125,32 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_hop_ends_the_walk() {
-        check("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1");
-        check("10.0.0.1", &["unknown, 10.2.2.2"], "10.2.2.2");
-        check("10.0.0.1", &["198.51.100.1,"], "10.0.0.1");
-        check("10.0.0.1", &["\u{e9}"], "10.0.0.1");
+    fn an_unreadable_hop_is_unknown() {
+        check("10.0.0.1", &["198.51.100.1, unknown"], "unknown");
+        check("10.0.0.1", &["unknown, 10.2.2.2"], "unknown");
+        check("10.0.0.1", &["198.51.100.1,"], "unknown");
+        check("10.0.0.1", &[""], "unknown");
+        check("10.0.0.1", &["\u{e9}"], "unknown");
+        check("127.0.0.1", &["_hidden"], "unknown");
+        check("203.0.113.9", &["\u{e9}"], "203.0.113.9");
+        for peer in ["10.0.0.1", "127.0.0.1"] {
+            assert_eq!(found(peer, &[b"\xff"]), None);
+            assert_eq!(found(peer, &[b"198.51.100.1", b"\xff"]), None);
+            assert_eq!(found(peer, &[b"198.51.100.1\xff"]), None);
+        }
+        // What the client wrote may be unreadable; the proxy has written behind it.
+        let behind = found("127.0.0.1", &[b"\xff, 198.51.100.1"]);
+        assert_eq!(behind, "198.51.100.1".parse().ok());
+        let line_of_its_own = found("127.0.0.1", &[b"\xff", b"198.51.100.1"]);
+        assert_eq!(line_of_its_own, "198.51.100.1".parse().ok());
+    }
+
+    #[test]
+    fn the_loopback_of_another_machine_is_not_this_one() {
+        check("10.0.0.1", &["127.0.0.1"], "unknown");
+        check("10.0.0.1", &["::1"], "unknown");
+        check("10.0.0.1", &["::ffff:127.0.0.1"], "unknown");
+        check("10.0.0.1", &["127.0.0.1, 10.2.2.2"], "unknown");
+        check("127.0.0.1", &["127.0.0.1"], "127.0.0.1");
     }
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{FromRef, Request, State};
+use axum::extract::{FromRef, FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -28,7 +28,7 @@ use super::profile_push::{self, ProfilePush};
 use super::ready::{self, Readiness};
 use super::server::PeerAddr;
 use super::sessions::Sessions;
-use super::voice::{self, Safety};
+use super::voice::{self, Genuine, Safety};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::flow::{
@@ -36,7 +36,7 @@ use crate::flow::{
     Retries, StatusReports,
 };
 use crate::lifecycle::Lifecycle;
-use crate::twilio::{Edge, SourceAddress};
+use crate::twilio::{Edge, SIGNATURE, SourceAddress};
 
 /// Requests of monitoring at the same time.
 const PROBES: usize = 8;
@@ -282,6 +282,10 @@ pub fn router(parts: Parts) -> Router {
         .merge(probes(parts.metrics.clone()))
         .merge(pages::router())
         .merge(demo)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&parts),
+            answer_stray_webhook,
+        ))
         .layer(middleware::from_fn_with_state(proxies, note_source_address))
         .with_state(parts)
 }
@@ -337,6 +341,30 @@ async fn probe_in_turn(State(lane): State<Lane>, request: Request, next: Next) -
     }
 }
 
+/// A webhook at a path that is none of a webhook's: the console holds another path of ours, such as the public URL alone. Whoever claims to be
+/// Twilio is asked for the signature there as well.
+async fn answer_stray_webhook(
+    State(parts): State<SharedParts>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    let below = path.strip_prefix("/webhooks/twilio");
+    let is_at_home = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if is_at_home || !request.headers().contains_key(SIGNATURE) {
+        return next.run(request).await;
+    }
+    match Genuine::from_request(request, &parts).await {
+        Ok(genuine) => {
+            let safety = Safety::from_ref(&parts);
+            voice::unknown_path(State(safety), genuine)
+                .await
+                .into_response()
+        }
+        Err(refused) => refused,
+    }
+}
+
 /// Works out where a request comes from, before anything else looks at it.
 async fn note_source_address(
     State(proxies): State<Arc<[IpNet]>>,
@@ -345,7 +373,9 @@ async fn note_source_address(
 ) -> Response {
     if let Some(PeerAddr(peer)) = request.extensions().get().copied() {
         let source = client_address(peer.ip(), request.headers(), &proxies);
-        request.extensions_mut().insert(SourceAddress(source));
+        if let Some(source) = source {
+            request.extensions_mut().insert(SourceAddress(source));
+        }
     }
     next.run(request).await
 }

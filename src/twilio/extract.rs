@@ -27,7 +27,8 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 /// A body is read within this time, or not at all.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-const SIGNATURE: &str = "x-twilio-signature";
+/// The header with Twilio's signature.
+pub const SIGNATURE: &str = "x-twilio-signature";
 const SETTINGS: &str = "x-twilio-webhooks-signature-settings";
 const FORWARDED_HOST: &str = "x-forwarded-host";
 
@@ -400,6 +401,39 @@ mod tests {
         assert_eq!(send(&edge, request).await, (200, expected));
         assert_eq!(edge.counts().accepted, 2);
         assert_eq!(edge.rejected(), []);
+    }
+
+    #[tokio::test]
+    async fn a_head_is_read_as_a_get() {
+        let edge = edge();
+        let target = format!("/webhooks/twilio?{BODY}");
+        let request = |body: Body| {
+            Request::head(&target)
+                .header(SIGNATURE, sign("token", &format!("{PUBLIC}{target}")))
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .body(body)
+                .unwrap()
+        };
+        let expected = format!("/webhooks/twilio step - call {CALL} source None");
+        for body in [Body::empty(), Body::from("CallSid=CA1")] {
+            assert_eq!(send(&edge, request(body)).await, (200, expected.clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_body_its_type_says_nothing() {
+        let edge = edge();
+        let request = |body: &'static str| {
+            Request::post("/w")
+                .header(SIGNATURE, sign("token", &format!("{PUBLIC}/w")))
+                .header("Content-Type", "text/plain")
+                .body(Body::from(body))
+                .unwrap()
+        };
+        // It is signed; what it lacks is found behind the signature.
+        let flaw = (0, "account_sid_missing".to_owned());
+        assert_eq!(send(&edge, request("")).await, flaw);
+        assert_eq!(send(&edge, request("a")).await.0, 403);
     }
 
     #[tokio::test]

@@ -25,7 +25,9 @@ pub use edge::{Edge, EdgeCounts, EdgeSettings, Reason, Rejected};
 pub use event::{
     CallProgress, DialEnded, Direction, FallbackCall, HeldCall, IncomingCall, StatusReport,
 };
-pub use extract::{BODY_LIMIT, BODY_TIMEOUT, Malformed, Refusal, SourceAddress, Webhook};
+pub use extract::{
+    BODY_LIMIT, BODY_TIMEOUT, Malformed, Refusal, SIGNATURE, SourceAddress, Webhook,
+};
 pub use form::Form;
 pub use numbers::{NumberFault, NumberSettings, OVERRIDES};
 pub use pasted::Pasted;

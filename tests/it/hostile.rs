@@ -1,6 +1,7 @@
 //! Input that nobody sends by accident: whatever arrives, Twilio gets TwiML, a stranger gets a refusal, and nothing panics.
 
 mod answers;
+mod cuts;
 mod requests;
 mod sockets;
 mod table;

@@ -33,6 +33,18 @@ pub(crate) fn about(call: &str, fields: &str) -> String {
     format!("CallSid={sid}&AccountSid={account}{fields}")
 }
 
+/// These fields as the body of a form.
+pub(crate) fn encoded<T: AsRef<str>>(fields: &[(T, T)]) -> String {
+    let escape = |text: &T| -> String {
+        let digits = text.as_ref().bytes().map(|byte| hex::encode([byte]));
+        digits.flat_map(|two| ["%".to_owned(), two]).collect()
+    };
+    let pairs = fields
+        .iter()
+        .map(|(name, value)| format!("{}={}", escape(name), escape(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
 /// What `X-Twilio-Signature` must say for a form, by the second implementation.
 pub(crate) fn sign(token: &str, url: &str, body: &[u8]) -> String {
     let message = [url.as_bytes().to_vec(), reference::suffix(body)].concat();

@@ -149,10 +149,10 @@ pub(super) async fn end(
     Ok(response)
 }
 
-/// Whoever listens to no peer address is on this machine.
+/// Those of whom nobody knows where they are share an address.
 fn address(source: Option<Extension<SourceAddress>>) -> IpAddr {
     source.map_or(
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         |Extension(SourceAddress(address))| address,
     )
 }

@@ -7,7 +7,7 @@ use switchboard::clock::Clock;
 use switchboard::simulator::faults::Fault;
 use switchboard::simulator::made_up;
 
-use crate::wire::{Request, about, sign};
+use crate::wire::{Request, about, encoded, sign};
 use crate::world::{
     DIALFIRE_LINE, HOT, LAST_RESORT, PUSH_SECRET, STRANGER, Settings, World, ZENDESK_LINE, dialled,
 };
@@ -131,6 +131,69 @@ async fn a_call_at_a_path_where_nothing_is_served_reaches_the_last_resort_and_is
     }
     assert_eq!(unusable(&world).await.len(), paths.len());
     assert_eq!(world.asked_dialfire() + world.asked_zendesk(), 0);
+}
+
+#[tokio::test]
+async fn a_call_at_any_other_path_of_ours_is_told_as_well_and_a_stranger_learns_nothing() {
+    let world = World::new().await;
+    let body = about("1", "&CallStatus=ringing");
+    let paths = [
+        "/",
+        "/webhooks",
+        "/webhooks/twilioo",
+        "/twilio",
+        "/api/v1/calls",
+        "/health",
+    ];
+    for path in paths {
+        let signed = Request::signed(path, about(path, "&CallStatus=ringing").as_bytes());
+        let reply = signed.send(world.running().address).await;
+        assert_eq!(reply.complaints(), Vec::<String>::new(), "{path}");
+        assert!(reply.text().contains(LAST_RESORT), "{path}");
+        let forged = Request::form(path, body.as_bytes()).header("X-Twilio-Signature", "AAAA");
+        assert_eq!(answered(&world, forged).await, 403, "{path}");
+    }
+    let get = format!("/?{}", about("get", "&CallStatus=ringing"));
+    let reply = Request::signed_get(&get)
+        .send(world.running().address)
+        .await;
+    assert!(reply.text().contains(LAST_RESORT), "{}", reply.text());
+    let told: Vec<String> = unusable(&world)
+        .await
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(told, [paths.as_slice(), &["/"]].concat());
+    assert_eq!(world.asked_dialfire() + world.asked_zendesk(), 0);
+}
+
+#[tokio::test]
+async fn the_query_of_a_callback_may_come_in_another_order_than_it_was_signed_in() {
+    let world = World::new().await;
+    let result = world.call(HOT).await;
+    let dial = result.steps_to("/webhooks/twilio/dial")[0].clone();
+    let (_, query) = dial.path.split_once('?').unwrap();
+    let (dialer, step) = query.split_once('&').unwrap();
+    assert!(
+        dialer.starts_with("dialer=") && step.starts_with("step="),
+        "{query}"
+    );
+    let orders = [format!("{dialer}&{step}"), format!("{step}&{dialer}")];
+    let body = encoded(&dial.fields);
+    for signed in &orders {
+        for sent in &orders {
+            let url = format!("{}/webhooks/twilio/dial?{signed}", made_up::PUBLIC_URL);
+            let signature = sign(made_up::AUTH_TOKEN, &url, body.as_bytes());
+            let request = Request::form(&format!("/webhooks/twilio/dial?{sent}"), body.as_bytes())
+                .header("X-Twilio-Signature", &signature);
+            let reply = request.send(world.running().address).await;
+            assert_eq!(
+                (reply.status, reply.text()),
+                (200, dial.body.clone()),
+                "{signed} as {sent}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
@@ -619,6 +682,15 @@ async fn only_listed_networks_may_send_webhooks() {
         let request = request().header("X-Forwarded-For", forwarded);
         assert_eq!(answered(&world, request).await, status, "{forwarded}");
     }
+    // The proxy itself would be let in; who cannot be read is not the proxy.
+    let world = World::with(with(
+        "\"127.0.0.0/8\"",
+        "trusted_proxies = [\"127.0.0.1/32\"]",
+    ))
+    .await;
+    let unreadable = request().raw_header(b"X-Forwarded-For", b"\xff");
+    assert_eq!(answered(&world, unreadable).await, 403);
+    assert_eq!(answered(&world, request()).await, 200);
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ function callRow(call) {
 		if (stage.textContent !== label) show(stage, chip(label, tone));
 		text(link, phone(now.caller));
 		text(tier, now.tier ? `${now.tier}${now.score === null || now.score === undefined ? "" : ` ${Math.round(now.score)}`}` : "–");
-		const where = `${now.dialer ?? "nobody"}${now.failed_over ? ", failed over" : ""}`;
+		const where = `${words.line(now, "nobody")}${now.failed_over ? ", failed over" : ""}`;
 		if (dialer.textContent !== where) show(dialer, h("span.row", now.dialer && h("span.swatch", { data: { c: colorOf(now.dialer) } }), h("span.cut", where)));
 		attr(clock, "until", now.ended_at);
 		text(routed, ms(now.routing_ms ?? NaN));
@@ -133,7 +133,7 @@ export function live(main, { query, replace }) {
 		trend.node.hidden = all.total === 0;
 		trendNone.hidden = all.total > 0;
 		if (all.total) trend.draw(series, Date.parse(series[1].at) - Date.parse(series[0].at));
-		byDialer.draw(metrics.by_dialer.map((row) => ({ name: row.dialer, value: row.calls, failed: row.failed, color: colorOf(row.dialer) })));
+		byDialer.draw(metrics.by_dialer.map((row) => ({ name: row.dialer, words: words.lineName(row.dialer), value: row.calls, failed: row.failed, color: colorOf(row.dialer) })));
 		byTier.draw(metrics.by_tier.map((row) => ({ name: row.tier ?? "no tier", value: row.calls, failed: row.failed, color: "5" })));
 		byReason.draw(metrics.by_reason.filter((row) => FAILURES.includes(row.reason)).map((row) => ({ name: row.reason, words: words.reason(row.reason), value: row.calls, tone: "bad" })));
 		latencies.draw([["routing", "Whole answer"], ["lookup", "Look-up"], ["handoff", "Handoff"], ["commit", "Record on disk"]].map(([name, label]) => ({ name, words: label, ...latency[name] })), BUDGET_MS);
@@ -310,7 +310,7 @@ export function live(main, { query, replace }) {
 			if (detail.status === "ended") {
 				calls.delete(detail.call_id);
 				recent.set(detail.call_id, detail);
-			} else calls.set(detail.call_id, detail);
+			} else if (!words.isElsewhere(detail)) calls.set(detail.call_id, detail);
 			drawSoon();
 			metricsSoon();
 		}),

@@ -23,7 +23,7 @@ const CALLS = [
 	timeColumn("Arrived", "clamp(5.4rem, 24vw, 9.5rem)", (row) => row.started_at),
 	linkColumn("Caller", "clamp(5.4rem, 26vw, 9.5rem)", (row) => phone(row.caller), callHref),
 	chipColumn("Outcome", "clamp(7.6rem, 34vw, 9.5rem)", outcome, tone),
-	textColumn("Dialer", "", (row) => `${row.dialer ?? "nobody"}${row.failed_over ? ", failed over" : ""}`, null, "hide-s"),
+	textColumn("Dialer", "", (row) => `${words.line(row, "nobody")}${row.failed_over ? ", failed over" : ""}`, null, "hide-s"),
 	textColumn("Tier", "6.5rem", tierOf, null, "hide-s"),
 	textColumn("Reason", "", (row) => words.reason(row.reason), null, "hide-s muted"),
 	textColumn("Routed in", "6.5rem", (row) => ms(row.routing_ms ?? NaN), null, "num hide-s"),
@@ -49,8 +49,10 @@ export function summary({ kind, detail = {} }) {
 		case "incident_resolved": return `${words.capital(words.plain(detail.kind))}: over after ${Math.round(detail.lasted_ms / 1000)} s, ${count(detail.calls)} calls`;
 		case "webhook_unusable": return `${detail.path}: ${detail.reason}`;
 		case "service_started": return `Version ${detail.version}`;
-		case "leg_reported": return `${detail.report.dialer ?? "The caller"}: ${words.leg(detail.report.status)}`;
-		case "dial_ended": return `${detail.after.dialer ?? "The line"}: ${words.plain(detail.report.end)}`;
+		case "leg_reported": return `${words.party(detail, "The caller")}: ${words.leg(detail.report.status)}`;
+		case "dial_ended": return `${words.party(detail, "Last resort")}: ${words.plain(detail.report.end)}`;
+		case "call_ended": return words.end(detail.outcome);
+		case "call_corrected": return `${words.end(detail.from)}, corrected to ${words.end(detail.to).toLowerCase()}`;
 		default: return Object.entries(detail).filter(([, value]) => typeof value !== "object").slice(0, 3).map(([name, value]) => `${words.plain(name)} ${value}`).join(", ");
 	}
 }
@@ -188,7 +190,7 @@ export function logs(main, { query: asked, replace }) {
 			view === "calls"
 				? [
 						field("Outcome", select(any("Any outcome", words.DISPOSITIONS, words.end), filter.disposition, set("disposition"))),
-						field("Dialer", select(any("Any dialer", dialers), filter.dialer, set("dialer"))),
+						field("Dialer", select(any("Any dialer", [...dialers, "last_resort"], words.lineName), filter.dialer, set("dialer"))),
 						field("Tier", select(any("Any tier", tiers), filter.tier, set("tier"))),
 						field("Stage", select([["", "Any stage"], ...["routing", "held", "dialing", "bridged", "ended"].map((name) => [name, words.stage(name)])], filter.status, set("status"))),
 					]

@@ -92,13 +92,17 @@ function story({ kind, detail, at }, answers) {
 			return [["last_resort", "goodbye"].includes(answer.is) || !within ? ["bad", "send"] : [answer.is === "hold" ? "warn" : "ok", "send"], `Twilio is told: ${what}, after ${ms(stages?.total_ms)}${within ? "" : ", later than the budget"}.`, given && h("details", h("summary", "TwiML as given"), h("pre", { tabindex: "0", "aria-label": "TwiML" }, given))];
 		}
 		case "leg_reported":
-			return [[detail.after.status === "bridged" ? "ok" : "", "dialers"], `${detail.report.dialer ? `The line of ${detail.report.dialer}` : "The caller's leg"}: ${words.leg(detail.report.status)}.`];
+			return [[detail.after.status === "bridged" ? "ok" : "", "dialers"], `${detail.report.dialer ? `The line of ${detail.report.dialer}` : words.party(detail, "The caller's leg")}: ${words.leg(detail.report.status)}.`];
 		case "dial_ended": {
 			const { report, after } = detail;
-			return [[after.disposition === "answered" ? "ok" : "warn", "out"], `The dial ended: ${report.caller_gone ? "the caller hung up" : words.plain(report.end)}${after.disposition ? `. The call counts as “${words.end(after.disposition).toLowerCase()}”` : ""}.`];
+			return [[after.disposition === "answered" ? "ok" : "warn", "out"], `The dial of ${report.dialer ?? "the last resort"} ended: ${report.caller_gone ? "the caller hung up" : words.plain(report.end)}${after.disposition ? `. The call counts as “${words.end(after.disposition).toLowerCase()}”` : ""}.`];
 		}
 		case "call_reaped":
-			return [["warn", "search"], "Its end was never reported; it was looked up and closed."];
+			return [["warn", "search"], detail.found.is === "unasked" ? "Its end was never reported; it was closed." : "Its end was never reported; it was looked up and closed."];
+		case "call_ended":
+			return [["", "out"], `Whoever brought the call says how it ended: ${words.end(detail.outcome).toLowerCase()}${detail.talked_s ? `, after ${detail.talked_s} s` : ""}.`];
+		case "call_corrected":
+			return [["warn", "out"], `By what was reported late, the call counts as “${words.end(detail.to).toLowerCase()}”, not as “${words.end(detail.from).toLowerCase()}”.`];
 		default:
 			return [["", "info"], `${words.kind(kind)}: ${summary({ kind, detail })}.`];
 	}
@@ -141,12 +145,12 @@ export function trace(main, { call: id, title }) {
 			fact("Arrived", moment(call.started_at, "day")),
 			fact("Length", h("sb-clock", { since: call.started_at, until: call.ended_at })),
 			fact("Tier", call.tier ? `${call.tier}${Number.isFinite(call.score) ? `, score ${call.score}` : ""}` : "none"),
-			fact("Dialer", call.dialer ?? "nobody"),
+			fact("Dialer", words.line(call, "nobody")),
 			fact("Rule", call.rule ?? "the default"),
 			fact("Routed in", ms(call.routing_ms ?? NaN)),
 			fact("Why", words.reason(call.reason)),
 		);
-		const legRow = (leg) => h("tr", h("th", { scope: "row" }, leg.direction === "inbound" ? "Caller" : (leg.dialer ?? "last resort")), h("td", chip(words.plain(leg.end_reason ?? leg.status), leg.status === "answered" ? "ok" : "")), ["ringing_at", "answered_at", "ended_at"].map((name) => h("td", moment(leg[name]))), h("td.num", Number.isFinite(leg.duration_s) ? `${leg.duration_s} s` : "–"));
+		const legRow = (leg) => h("tr", h("th", { scope: "row" }, words.line(leg, leg.direction === "inbound" ? "Caller" : "unknown")), h("td", chip(words.plain(leg.end_reason ?? leg.status), leg.status === "answered" ? "ok" : "")), ["ringing_at", "answered_at", "ended_at"].map((name) => h("td", moment(leg[name]))), h("td.num", Number.isFinite(leg.duration_s) ? `${leg.duration_s} s` : "–"));
 		const legs = table("Legs as table", ["Leg", "State", "Rang", "Answered", "Ended", "#Talked"], h("tbody", (call.legs ?? []).map(legRow)));
 		const told = data.records.map((record) => {
 			const [mark, said, ...below] = story(record, data.answers);

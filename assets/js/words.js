@@ -1,5 +1,7 @@
 // The program's stable names in an operator's words.
 
+import { phone } from "./format.js";
+
 const plain = (name) => String(name ?? "").replaceAll("_", " ");
 const of = (table, name) => table[name] ?? plain(name);
 export const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
@@ -11,6 +13,13 @@ export const stageTone = (status) => ({ routing: "accent", held: "held", dialing
 const ENDS = { answered: "Answered", abandoned: "Caller hung up", no_answer: "No answer", busy: "Busy", failed: "Reached nobody", last_resort: "Last resort", goodbye: "Held too long", unknown: "End unknown" };
 export const DISPOSITIONS = Object.keys(ENDS);
 export const end = (disposition) => of(ENDS, disposition);
+/** A call that came through the API is on the line of whoever brought it. */
+export const isElsewhere = (call) => /^apih?-/.test(call.call_id);
+export const lineName = (name) => (name === "last_resort" ? "last resort" : name);
+/** Whose line a call or a leg is at: a dialer's, or the last resort's with its number. */
+export const line = ({ dialer, last_resort: number }, nobody) => dialer ?? (number ? `last resort ${phone(number)}` : nobody);
+/** Who a report is about: a dialer's line, the last resort's, or the caller. */
+export const party = ({ report, after }, otherwise) => report.dialer ?? (report.parent && after.state?.last_resort ? `Last resort ${phone(after.state.last_resort)}` : otherwise);
 export const endTone = (disposition) => ({ answered: "ok", failed: "bad", goodbye: "bad", last_resort: "bad", no_answer: "warn", busy: "warn" })[disposition] ?? "";
 
 const REASONS = {
@@ -27,7 +36,7 @@ const REASONS = {
 export const reason = (name) => of(REASONS, name).replace(/^./, (c) => c.toUpperCase());
 
 const KINDS = {
-	call_decided: "Call decided", handoff_intended: "Handoff begins", handoff_concluded: "Handoff ended", call_answered: "Answer given", dial_ended: "Dial ended", leg_reported: "Leg progress", call_reaped: "Call closed by look-up",
+	call_decided: "Call decided", handoff_intended: "Handoff begins", handoff_concluded: "Handoff ended", call_answered: "Answer given", dial_ended: "Dial ended", leg_reported: "Leg progress", call_reaped: "Call closed by look-up", call_ended: "End reported", call_corrected: "End corrected",
 	webhook_unusable: "Unusable webhook", profile_pushed: "Profile pushed", health_changed: "Health changed", incident_opened: "Incident opened", incident_resolved: "Incident resolved", service_started: "Service started",
 	service_stopped: "Service stopped", ruleset_loaded: "Rule set in force", accessed: "Access", config_changed: "Configuration changed", config_refused: "Configuration refused", pruned: "Records pruned",
 };

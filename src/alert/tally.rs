@@ -119,6 +119,24 @@ impl Tally {
         }
     }
 
+    /// One that was counted as failed, and is remembered, counts as well. An incident that was opened for it is not undone.
+    pub fn pardon(&mut self, call_id: &CallId, now: Instant) {
+        let found = self.failures.iter().rposition(|failure| {
+            failure.call_id.as_ref() == Some(call_id) && self.holds(failure.at, now)
+        });
+        let Some(failure) = found.and_then(|idx| self.failures.remove(idx)) else {
+            return;
+        };
+        let counted = self
+            .buckets
+            .iter_mut()
+            .rev()
+            .find(|bucket| bucket.started_at <= failure.at);
+        if let Some(bucket) = counted {
+            bucket.share.failed = bucket.share.failed.saturating_sub(1);
+        }
+    }
+
     /// What the window holds.
     pub fn share(&self, now: Instant) -> Share {
         let held = self

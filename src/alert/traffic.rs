@@ -97,6 +97,13 @@ impl Traffic {
         self.calls.failed(call_id, reason, now);
     }
 
+    /// A call that was counted as failed counts as well, by what was reported late.
+    pub fn well_after_all(&mut self, call_id: &CallId, now: Instant) {
+        if self.failed.remove(&key(call_id)) {
+            self.calls.pardon(call_id, now);
+        }
+    }
+
     /// A call got the safe answer before anything was decided for it: it arrived, and failed. Without an id every webhook is a call of its own.
     pub fn undecided(&mut self, call_id: Option<&CallId>, reason: &str, now: Instant) {
         self.last_arrival = Some(now);

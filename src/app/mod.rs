@@ -272,7 +272,7 @@ impl Running {
             .reconfigure(settings::rest(config))
             .context("cannot use [twilio]")?;
         say_whether_calls_can_be_looked_up(&self.rest);
-        self.reaper.reconfigure(config.twilio.reconcile_after);
+        self.reaper.reconfigure(settings::silence(config));
         self.pruner.set_retention(config.storage.retention);
         let changes = self.fleet.replace(dialers);
         self.parts.edge.replace(edge);
@@ -523,8 +523,8 @@ fn reaper(config: &Config, clock: &Clock, store: &Store, parts: &Parts, rest: &R
         recorder: parts.recorder.clone(),
         rest: rest.clone(),
     };
-    let after = config.twilio.reconcile_after;
-    Reaper::new(store.clone(), reaps, clock.clone(), after)
+    let silence = settings::silence(config);
+    Reaper::new(store.clone(), reaps, clock.clone(), silence)
 }
 
 fn parts(

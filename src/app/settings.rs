@@ -9,10 +9,12 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::alert::{Daily, Recipient, Rules};
+use crate::call::Ringing;
 use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
 use crate::flow::{Policy, Telling};
 use crate::http::auth::{ApiKey, KeyHash, Role};
 use crate::jobs::deliver::Ways;
+use crate::jobs::reap::Silence;
 use crate::notify::{MailSettings, Mailer, Security, Webhook, WebhookSettings};
 use crate::twilio::{
     Credentials, EdgeSettings, RestSettings, SharedKey, Verifier, VerifierSettings,
@@ -82,9 +84,21 @@ pub(super) fn policy(config: &Config) -> Policy {
             },
             CallerId::Number(number) => CallerIdPolicy::Number(number.clone()),
         },
-        ring_timeout: config.twilio.ring_timeout,
+        ringing: Ringing {
+            each: config.twilio.ring_timeout,
+            total: config.twilio.ring_total,
+            last_resort: routing.last_resort_number.is_some(),
+        },
         urls: CallbackUrls::new(config.server.public_url.as_str()),
         default_connect: default.map(|dialer| dialer.connect.clone()),
+    }
+}
+
+/// For how long calls may be silent.
+pub(super) fn silence(config: &Config) -> Silence {
+    Silence {
+        carrier: config.twilio.reconcile_after,
+        api: config.routing.api_calls_end_after,
     }
 }
 

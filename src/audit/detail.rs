@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{CallAfter, Event, Kind, ProfileAction, Standing};
-use crate::call::{DialReport, Found, LegReport};
+use crate::call::{DialReport, Disposition, Found, LegReport, ReportedOutcome};
 
 #[derive(Serialize, Deserialize)]
 struct ServiceStarted<V> {
@@ -25,6 +25,20 @@ struct Reported<R, A> {
 #[derive(Serialize, Deserialize)]
 struct CallReaped<A> {
     found: Found,
+    after: A,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CallEnded<A> {
+    outcome: ReportedOutcome,
+    talked_s: u32,
+    after: A,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CallCorrected<A> {
+    from: Disposition,
+    to: Disposition,
     after: A,
 }
 
@@ -77,6 +91,20 @@ impl Event {
             }
             Self::CallReaped { found, after } => serde_json::to_string(&CallReaped {
                 found: *found,
+                after,
+            }),
+            Self::CallEnded {
+                outcome,
+                talked_s,
+                after,
+            } => serde_json::to_string(&CallEnded {
+                outcome: *outcome,
+                talked_s: *talked_s,
+                after,
+            }),
+            Self::CallCorrected { from, to, after } => serde_json::to_string(&CallCorrected {
+                from: *from,
+                to: *to,
                 after,
             }),
             Self::WebhookUnusable { path, reason } => {
@@ -146,6 +174,23 @@ impl Event {
             Kind::CallReaped => {
                 let CallReaped::<Box<CallAfter>> { found, after } = serde_json::from_str(detail)?;
                 Self::CallReaped { found, after }
+            }
+            Kind::CallEnded => {
+                let CallEnded::<Box<CallAfter>> {
+                    outcome,
+                    talked_s,
+                    after,
+                } = serde_json::from_str(detail)?;
+                Self::CallEnded {
+                    outcome,
+                    talked_s,
+                    after,
+                }
+            }
+            Kind::CallCorrected => {
+                let CallCorrected::<Box<CallAfter>> { from, to, after } =
+                    serde_json::from_str(detail)?;
+                Self::CallCorrected { from, to, after }
             }
             Kind::WebhookUnusable => {
                 let WebhookUnusable { path, reason } = serde_json::from_str(detail)?;

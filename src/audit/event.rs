@@ -9,7 +9,9 @@ use super::{
     Access, CallerErased, Exchange, Exported, Pruned, RollbackAccepted, SigningKeyNamed, Standing,
 };
 use crate::alert::{Notice, Occasion, Summary, Tested};
-use crate::call::{CallId, CallState, DialReport, Disposition, Found, LegReport, Status};
+use crate::call::{
+    CallId, CallState, DialReport, Disposition, Found, LegReport, ReportedOutcome, Status,
+};
 use crate::handoff::{Certainty, Outcome};
 use crate::phone::{Caller, ERASED};
 use crate::routing::{CallFacts, Decision, DialerId, Reason, Ruleset};
@@ -139,6 +141,24 @@ pub enum Event {
     CallReaped {
         /// What is known of its end.
         found: Found,
+        /// The call afterwards.
+        after: Box<CallAfter>,
+    },
+    /// Whoever brought a call through the JSON door says how it ended.
+    CallEnded {
+        /// How.
+        outcome: ReportedOutcome,
+        /// How long caller and agent talked, in seconds.
+        talked_s: u32,
+        /// The call afterwards.
+        after: Box<CallAfter>,
+    },
+    /// What was reported late changes how a call counts that is over.
+    CallCorrected {
+        /// How it counted.
+        from: Disposition,
+        /// How it counts by all that is known.
+        to: Disposition,
         /// The call afterwards.
         after: Box<CallAfter>,
     },
@@ -331,7 +351,7 @@ pub struct CallAfter {
     pub disposition: Option<Disposition>,
     /// Why it went as it went.
     pub reason: Reason,
-    /// The dialer that was dialled last.
+    /// The dialer that was dialled last; `None` where that was the last resort, which [`CallState::last_resort`] tells.
     pub dialer: Option<DialerId>,
     /// It went to another dialer than the first of its plan.
     pub failed_over: bool,
@@ -410,6 +430,10 @@ pub enum Kind {
     LegReported,
     /// See [`Event::CallReaped`].
     CallReaped,
+    /// See [`Event::CallEnded`].
+    CallEnded,
+    /// See [`Event::CallCorrected`].
+    CallCorrected,
     /// See [`Event::WebhookUnusable`].
     WebhookUnusable,
     /// See [`Event::ProfilePushed`].
@@ -448,7 +472,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -459,6 +483,8 @@ impl Kind {
         Self::DialEnded,
         Self::LegReported,
         Self::CallReaped,
+        Self::CallEnded,
+        Self::CallCorrected,
         Self::WebhookUnusable,
         Self::ProfilePushed,
         Self::HealthChanged,
@@ -491,6 +517,8 @@ impl Kind {
             Self::DialEnded => "dial_ended",
             Self::LegReported => "leg_reported",
             Self::CallReaped => "call_reaped",
+            Self::CallEnded => "call_ended",
+            Self::CallCorrected => "call_corrected",
             Self::WebhookUnusable => "webhook_unusable",
             Self::ProfilePushed => "profile_pushed",
             Self::HealthChanged => "health_changed",
@@ -526,6 +554,8 @@ impl Event {
             Self::DialEnded { .. } => Kind::DialEnded,
             Self::LegReported { .. } => Kind::LegReported,
             Self::CallReaped { .. } => Kind::CallReaped,
+            Self::CallEnded { .. } => Kind::CallEnded,
+            Self::CallCorrected { .. } => Kind::CallCorrected,
             Self::WebhookUnusable { .. } => Kind::WebhookUnusable,
             Self::ProfilePushed { .. } => Kind::ProfilePushed,
             Self::HealthChanged { .. } => Kind::HealthChanged,

@@ -34,6 +34,9 @@ impl EndReason {
     }
 }
 
+/// Stands for the last-resort number where the names of dialers stand; no dialer may have this name.
+pub const LAST_RESORT: &str = "last_resort";
+
 /// How far a leg has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,6 +56,9 @@ pub enum LegStatus {
 pub struct DialReport {
     /// Which dial of the call, counted from 1; from the signed query of the action URL.
     pub step: u32,
+    /// The dialer that was dialled, likewise; `None` for the last resort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialer: Option<DialerId>,
     /// How it ended.
     pub end: EndReason,
     /// The child leg, where the carrier names it.
@@ -84,4 +90,11 @@ pub struct LegReport {
     pub duration_s: Option<u32>,
     /// The final SIP answer, on the last event.
     pub sip_code: Option<u16>,
+}
+
+impl LegReport {
+    /// Whether this is a leg that the dial of the last resort made: one of ours that names no dialer.
+    pub fn is_last_resort(&self) -> bool {
+        self.parent.is_some() && self.step.is_some() && self.dialer.is_none()
+    }
 }

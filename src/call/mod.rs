@@ -3,11 +3,13 @@
 mod disposition;
 mod found;
 mod leg;
+mod reports;
 mod stamp;
 mod state;
 
 pub use disposition::{Disposition, Status};
 pub use found::Found;
-pub use leg::{DialReport, EndReason, LegReport, LegStatus};
+pub use leg::{DialReport, EndReason, LAST_RESORT, LegReport, LegStatus};
+pub use reports::ReportedOutcome;
 pub use stamp::Stamp;
-pub use state::{AfterDial, CallId, CallState, InvalidTransition, Target};
+pub use state::{AfterDial, CallId, CallState, InvalidTransition, Ringing, Target};

@@ -2,10 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DialReport, Disposition, EndReason, Found, LegReport, LegStatus, Stamp, Status};
+use super::reports::{Reports, Talk};
+use super::{
+    DialReport, Disposition, EndReason, Found, LegReport, LegStatus, ReportedOutcome, Stamp, Status,
+};
+use crate::phone::E164;
 use crate::routing::DialerId;
 
 /// Identifies a call: Twilio's CallSid of the caller's leg, or an id of ours for the JSON door. Also names a leg.
@@ -34,6 +39,11 @@ impl CallId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the call came through the JSON door: whoever brought it has it on their line.
+    pub fn is_of_json_door(&self) -> bool {
+        self.0.starts_with("api-") || self.0.starts_with("apih-")
     }
 }
 
@@ -70,7 +80,7 @@ enum Phase {
     Routing,
     Held { since: Stamp, round: u32 },
     Dialing { target: Target, bridged: bool },
-    Ended { disposition: Disposition },
+    Ended,
 }
 
 /// A call under way. Transitions consume the state and return the next one.
@@ -83,6 +93,14 @@ pub struct CallState {
     /// What the dialer being dialled calls the handoff (a ticket or contact id); its line is rung again with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
+    /// The last-resort number, masked, once it was dialled. Nobody is dialled after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_resort: Option<String>,
+    /// For how long lines have rung in vain, in milliseconds.
+    #[serde(default)]
+    rung_ms: u64,
+    #[serde(default, skip_serializing_if = "Reports::is_empty")]
+    reports: Reports,
 }
 
 /// What happened cannot happen in this state: late, repeated or out of order. The call stays as it was.
@@ -106,13 +124,40 @@ pub enum AfterDial {
         /// The dialers that are left.
         dialers: Vec<DialerId>,
     },
-    /// Nobody of the plan is left; `last` says how the last leg ended.
+    /// Nobody of the plan is left, or no time to ring them; `last` says how the last leg ended.
     PlanExhausted {
         /// How the last leg ended.
         last: EndReason,
     },
     /// The call is over.
     Over,
+}
+
+/// For how long the lines of a call may ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ringing {
+    /// One line.
+    pub each: Duration,
+    /// All of them together, the last resort included where there is room for it.
+    pub total: Duration,
+    /// Whether a last-resort number follows on the last dialer.
+    pub last_resort: bool,
+}
+
+impl Ringing {
+    /// A line that may ring for less is not dialled: the carrier knows no shorter time.
+    const SHORTEST: Duration = Duration::from_secs(5);
+
+    /// For how long the next line may ring after others have rung for `rung`.
+    pub fn next(&self, rung: Duration) -> Duration {
+        self.each.min(self.total.saturating_sub(rung))
+    }
+
+    /// Whether so many more lines can ring in full.
+    fn has_room_for(&self, n_lines: usize, rung: Duration) -> bool {
+        let n_lines = u32::try_from(n_lines).unwrap_or(u32::MAX);
+        rung.saturating_add(self.each.saturating_mul(n_lines)) <= self.total
+    }
 }
 
 impl CallState {
@@ -123,6 +168,9 @@ impl CallState {
             step: 0,
             phase: Phase::Routing,
             reference: None,
+            last_resort: None,
+            rung_ms: 0,
+            reports: Reports::default(),
         }
     }
 
@@ -133,16 +181,13 @@ impl CallState {
             Phase::Held { .. } => Status::Held,
             Phase::Dialing { bridged: false, .. } => Status::Dialing,
             Phase::Dialing { bridged: true, .. } => Status::Bridged,
-            Phase::Ended { .. } => Status::Ended,
+            Phase::Ended => Status::Ended,
         }
     }
 
-    /// How an ended call counts.
+    /// How an ended call counts, by all that was reported of it.
     pub fn disposition(&self) -> Option<Disposition> {
-        match self.phase {
-            Phase::Ended { disposition } => Some(disposition),
-            Phase::Routing | Phase::Held { .. } | Phase::Dialing { .. } => None,
-        }
+        (self.phase == Phase::Ended).then(|| self.reports.disposition(self.last_resort.is_some()))
     }
 
     /// The number of the current dial, from 1; 0 before the first.
@@ -163,13 +208,28 @@ impl CallState {
             }
             | Phase::Routing
             | Phase::Held { .. }
-            | Phase::Ended { .. } => None,
+            | Phase::Ended => None,
         }
+    }
+
+    /// The last-resort number, masked, where the call was put through to it.
+    pub fn last_resort(&self) -> Option<&str> {
+        self.last_resort.as_deref()
     }
 
     /// What the dialer being dialled calls the handoff.
     pub fn reference(&self) -> Option<&str> {
         self.reference.as_deref()
+    }
+
+    /// For how long lines have rung in vain, by the carrier's timeouts.
+    pub fn rung(&self) -> Duration {
+        Duration::from_millis(self.rung_ms)
+    }
+
+    /// The outcome that the asker of the JSON door reported; `failed` where the asker was told that nobody takes the call.
+    pub fn outcome(&self) -> Option<ReportedOutcome> {
+        self.reports.outcome()
     }
 
     /// True once another dialer than the first of the plan was dialled.
@@ -185,7 +245,7 @@ impl CallState {
             }
             | Phase::Routing
             | Phase::Held { .. }
-            | Phase::Ended { .. } => false,
+            | Phase::Ended => false,
         }
     }
 
@@ -196,7 +256,7 @@ impl CallState {
                 target: Target::Dialer { position, ring },
                 ..
             } if self.plan.get(position) == Some(dialer) => ring + 1,
-            Phase::Dialing { .. } | Phase::Routing | Phase::Held { .. } | Phase::Ended { .. } => 1,
+            Phase::Dialing { .. } | Phase::Routing | Phase::Held { .. } | Phase::Ended => 1,
         };
         let position = self
             .plan
@@ -210,8 +270,11 @@ impl CallState {
     }
 
     /// The last-resort number starts to ring.
-    pub fn dialing_last_resort(self) -> Self {
-        self.dial(Target::LastResort)
+    pub fn dialing_last_resort(self, number: &E164) -> Self {
+        Self {
+            last_resort: Some(number.masked()),
+            ..self.dial(Target::LastResort)
+        }
     }
 
     fn dial(self, target: Target) -> Self {
@@ -221,8 +284,9 @@ impl CallState {
                 target,
                 bridged: false,
             },
-            plan: self.plan,
             reference: None,
+            reports: self.reports.dialing(),
+            ..self
         }
     }
 
@@ -230,7 +294,7 @@ impl CallState {
     pub fn held(self, now: Stamp) -> Self {
         let (since, round) = match self.phase {
             Phase::Held { since, round } => (since, round + 1),
-            Phase::Routing | Phase::Dialing { .. } | Phase::Ended { .. } => (now, 1),
+            Phase::Routing | Phase::Dialing { .. } | Phase::Ended => (now, 1),
         };
         Self {
             phase: Phase::Held { since, round },
@@ -242,7 +306,7 @@ impl CallState {
     pub fn waiting(&self) -> Option<(Stamp, u32)> {
         match self.phase {
             Phase::Held { since, round } => Some((since, round)),
-            Phase::Routing | Phase::Dialing { .. } | Phase::Ended { .. } => None,
+            Phase::Routing | Phase::Dialing { .. } | Phase::Ended => None,
         }
     }
 
@@ -251,122 +315,149 @@ impl CallState {
         Self { plan, ..self }
     }
 
-    /// The call is over.
+    /// The service ends the call, or is told that its caller has gone.
     pub fn ended(self, disposition: Disposition) -> Self {
         Self {
-            phase: Phase::Ended { disposition },
+            phase: Phase::Ended,
+            reports: self.reports.closed(disposition),
             ..self
         }
     }
 
-    /// The current dial has ended.
-    pub fn dial_ended(self, report: &DialReport) -> Result<(Self, AfterDial), InvalidTransition> {
-        let Phase::Dialing { target, bridged } = self.phase else {
-            return Err(self.refuses("the end of a dial"));
-        };
-        if report.step != self.step {
-            return Err(self.refuses("the end of another dial"));
+    /// The asker of the JSON door says how the call ended. The first outcome stands.
+    pub fn outcome_reported(self, outcome: ReportedOutcome) -> Self {
+        Self {
+            phase: Phase::Ended,
+            reports: self.reports.with_outcome(outcome),
+            ..self
         }
-        let disposition = match (target, report.end) {
-            (Target::LastResort, EndReason::Busy | EndReason::NoAnswer | EndReason::Failed)
-                if !bridged && !report.caller_gone =>
-            {
-                Some(Disposition::Failed)
-            }
-            (Target::LastResort, _) => Some(Disposition::LastResort),
-            (Target::Dialer { .. }, EndReason::Completed) => Some(Disposition::Answered),
-            (Target::Dialer { .. }, EndReason::Canceled) => Some(Disposition::Abandoned),
-            (Target::Dialer { .. }, EndReason::Busy | EndReason::NoAnswer | EndReason::Failed)
-                if bridged =>
-            {
-                Some(Disposition::Answered)
-            }
-            (Target::Dialer { .. }, EndReason::Busy | EndReason::NoAnswer | EndReason::Failed) => {
-                report.caller_gone.then_some(Disposition::Abandoned)
-            }
-        };
-        if let Some(disposition) = disposition {
-            return Ok((self.ended(disposition), AfterDial::Over));
-        }
-        let Target::Dialer { position, ring } = target else {
-            return Err(self.refuses("the end of a dial"));
-        };
-        let after = self.after_failed_leg(position, ring, report.end);
-        Ok((self, after))
     }
 
-    fn after_failed_leg(&self, position: usize, ring: u8, last: EndReason) -> AfterDial {
+    /// The current dial has ended. Of a call that is over, that only adds to what is known.
+    pub fn dial_ended(
+        self,
+        report: &DialReport,
+        ringing: &Ringing,
+    ) -> Result<(Self, AfterDial), InvalidTransition> {
+        if report.step == 0 || report.step != self.step {
+            return Err(self.refuses("the end of another dial"));
+        }
+        let is_last_resort = self.last_resort.is_some();
+        let reports = self.reports.dial_ended(is_last_resort, report);
+        let over = |state: Self| Self {
+            phase: Phase::Ended,
+            reports,
+            ..state
+        };
+        let (target, bridged) = match self.phase {
+            Phase::Ended => return Ok((over(self), AfterDial::Over)),
+            Phase::Routing | Phase::Held { .. } => return Err(self.refuses("the end of a dial")),
+            Phase::Dialing { target, bridged } => (target, bridged),
+        };
+        let Target::Dialer { position, ring } = target else {
+            return Ok((over(self), AfterDial::Over));
+        };
+        let is_over = matches!(report.end, EndReason::Completed | EndReason::Canceled);
+        if is_over || bridged || report.caller_gone {
+            return Ok((over(self), AfterDial::Over));
+        }
+        // The carrier measures how long it rang, and lets it ring for as long as it may. What is busy or cannot be reached does not ring.
+        let rung = match report.end {
+            EndReason::NoAnswer => ringing.next(self.rung()),
+            EndReason::Busy | EndReason::Failed | EndReason::Completed | EndReason::Canceled => {
+                Duration::ZERO
+            }
+        };
+        let rung_ms = u64::try_from((self.rung() + rung).as_millis()).unwrap_or(u64::MAX);
+        let state = Self {
+            rung_ms,
+            reports,
+            ..self
+        };
+        let after = state.after_failed_leg(position, ring, report.end, ringing);
+        Ok((state, after))
+    }
+
+    /// A line is rung once more where every dialer behind it, and the last resort, can still ring in full.
+    fn after_failed_leg(
+        &self,
+        position: usize,
+        ring: u8,
+        last: EndReason,
+        ringing: &Ringing,
+    ) -> AfterDial {
+        let behind = self.plan.get(position + 1..).unwrap_or_default();
+        let n_lines = 1 + behind.len() + usize::from(ringing.last_resort);
         match self.plan.get(position) {
-            Some(dialer) if ring < 2 => AfterDial::RingAgain {
-                dialer: dialer.clone(),
-            },
+            Some(dialer) if ring < 2 && ringing.has_room_for(n_lines, self.rung()) => {
+                AfterDial::RingAgain {
+                    dialer: dialer.clone(),
+                }
+            }
             Some(_) | None => {
-                let dialers = self.plan.get(position + 1..).unwrap_or_default().to_vec();
-                if dialers.is_empty() {
+                let is_late = ringing.next(self.rung()) < Ringing::SHORTEST;
+                if behind.is_empty() || is_late {
                     AfterDial::PlanExhausted { last }
                 } else {
-                    AfterDial::NextDialers { dialers }
+                    AfterDial::NextDialers {
+                        dialers: behind.to_vec(),
+                    }
                 }
             }
         }
     }
 
     /// A leg made progress. A child leg that is answered bridges the call, and one that is completed was answered, even where nobody told;
-    /// the end of the caller's own leg ends it.
-    pub fn leg_reported(self, report: &LegReport) -> Result<Self, InvalidTransition> {
-        let own_leg = report.parent.is_none();
-        match (self.phase, report.status) {
-            (Phase::Ended { .. }, _) => Err(self.refuses("a leg's progress")),
-            (_, LegStatus::Ended(_)) if own_leg => self.caller_gone("a leg's progress"),
-            (
-                Phase::Dialing { target, .. },
-                LegStatus::Answered | LegStatus::Ended(EndReason::Completed),
-            ) if !own_leg && report.step == Some(self.step) => Ok(Self {
-                phase: Phase::Dialing {
-                    target,
-                    bridged: true,
-                },
-                ..self
-            }),
-            (Phase::Dialing { .. } | Phase::Routing | Phase::Held { .. }, _) => Ok(self),
+    /// the end of the caller's own leg ends it. A call that is over stays so: all that changes is what is known of it.
+    pub fn leg_reported(self, report: &LegReport) -> Self {
+        let talk = match report.status {
+            LegStatus::Answered => Talk::Began,
+            LegStatus::Ended(EndReason::Completed) => Talk::Over,
+            LegStatus::Ended(_) if report.parent.is_none() => Talk::None,
+            LegStatus::Initiated | LegStatus::Ringing | LegStatus::Ended(_) => return self,
+        };
+        if report.parent.is_none() {
+            return match report.status {
+                LegStatus::Ended(_) => self.caller_gone(),
+                LegStatus::Initiated | LegStatus::Ringing | LegStatus::Answered => self,
+            };
+        }
+        let Some(step) = report.step.filter(|step| (1..=self.step).contains(step)) else {
+            return self;
+        };
+        let is_current = step == self.step;
+        let is_last_resort = is_current && self.last_resort.is_some();
+        let mut phase = self.phase;
+        if let Phase::Dialing { bridged, .. } = &mut phase {
+            *bridged |= is_current;
+        }
+        Self {
+            phase,
+            reports: self.reports.talked(is_last_resort, talk),
+            ..self
         }
     }
 
     /// Nobody told how the call ended, so it was looked up. What the carrier's books say counts as if it had been told; where they
     /// say nothing, all that is sure is whom the call reached last.
     pub fn reconciled(self, found: &Found) -> Result<Self, InvalidTransition> {
-        const EVENT: &str = "an end looked up later";
         match (self.phase, found) {
-            (_, Found::Ended { .. }) => self.caller_gone(EVENT),
-            (Phase::Ended { .. }, _) => Err(self.refuses(EVENT)),
-            (
-                Phase::Dialing {
-                    target: Target::LastResort,
-                    ..
-                },
-                Found::NotFound | Found::Unasked,
-            ) => Ok(self.ended(Disposition::LastResort)),
-            (
-                Phase::Routing | Phase::Held { .. } | Phase::Dialing { .. },
-                Found::NotFound | Found::Unasked,
-            ) => Ok(self.ended(Disposition::Unknown)),
+            (Phase::Ended, _) => Err(self.refuses("an end looked up later")),
+            (_, Found::Ended { .. }) => Ok(self.caller_gone()),
+            (_, Found::NotFound | Found::Unasked) => Ok(Self {
+                phase: Phase::Ended,
+                ..self
+            }),
         }
     }
 
     /// The caller's own leg has ended.
-    fn caller_gone(self, event: &'static str) -> Result<Self, InvalidTransition> {
-        let disposition = match self.phase {
-            Phase::Ended { .. } => return Err(self.refuses(event)),
-            Phase::Dialing {
-                target: Target::LastResort,
-                ..
-            } => Disposition::LastResort,
-            Phase::Dialing { bridged: true, .. } => Disposition::Answered,
-            Phase::Dialing { bridged: false, .. } | Phase::Routing | Phase::Held { .. } => {
-                Disposition::Abandoned
-            }
-        };
-        Ok(self.ended(disposition))
+    fn caller_gone(self) -> Self {
+        Self {
+            phase: Phase::Ended,
+            reports: self.reports.caller_gone(),
+            ..self
+        }
     }
 
     fn refuses(&self, event: &'static str) -> InvalidTransition {
@@ -378,257 +469,4 @@ impl CallState {
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-
-    fn plan() -> Vec<DialerId> {
-        vec![DialerId::new("a"), DialerId::new("b")]
-    }
-
-    fn report(step: u32, end: EndReason, caller_gone: bool) -> DialReport {
-        DialReport {
-            step,
-            end,
-            leg: None,
-            duration_s: None,
-            sip_code: None,
-            caller_gone,
-        }
-    }
-
-    fn leg(status: LegStatus, child: bool, step: u32) -> LegReport {
-        LegReport {
-            leg: CallId::parse(if child { "CA2" } else { "CA1" }).unwrap(),
-            parent: child.then(|| CallId::parse("CA1").unwrap()),
-            step: Some(step),
-            dialer: None,
-            status,
-            sequence: None,
-            duration_s: None,
-            sip_code: None,
-        }
-    }
-
-    fn ringing() -> CallState {
-        CallState::routing(plan()).dialing(&DialerId::new("a"), None)
-    }
-
-    #[test]
-    fn every_dialer_is_rung_twice_then_the_plan_is_exhausted() {
-        let (state, after) = ringing()
-            .dial_ended(&report(1, EndReason::Busy, false))
-            .unwrap();
-        assert_eq!(
-            after,
-            AfterDial::RingAgain {
-                dialer: DialerId::new("a")
-            }
-        );
-        let state = state.dialing(&DialerId::new("a"), None);
-        let (state, after) = state
-            .dial_ended(&report(2, EndReason::NoAnswer, false))
-            .unwrap();
-        assert_eq!(
-            after,
-            AfterDial::NextDialers {
-                dialers: vec![DialerId::new("b")]
-            }
-        );
-        let state = state.dialing(&DialerId::new("b"), None);
-        let (state, after) = state
-            .dial_ended(&report(3, EndReason::Failed, false))
-            .unwrap();
-        assert_eq!(
-            after,
-            AfterDial::RingAgain {
-                dialer: DialerId::new("b")
-            }
-        );
-        let state = state.dialing(&DialerId::new("b"), None);
-        let (state, after) = state
-            .dial_ended(&report(4, EndReason::Busy, false))
-            .unwrap();
-        assert_eq!(
-            after,
-            AfterDial::PlanExhausted {
-                last: EndReason::Busy
-            }
-        );
-        let state = state.dialing_last_resort();
-        let (state, after) = state
-            .dial_ended(&report(5, EndReason::Completed, false))
-            .unwrap();
-        assert_eq!(
-            (after, state.disposition()),
-            (AfterDial::Over, Some(Disposition::LastResort))
-        );
-    }
-
-    #[test]
-    fn the_end_of_a_dial_decides_how_the_call_counts() {
-        let cases = [
-            (EndReason::Completed, false, Disposition::Answered),
-            (EndReason::Completed, true, Disposition::Answered),
-            (EndReason::Canceled, false, Disposition::Abandoned),
-            (EndReason::NoAnswer, true, Disposition::Abandoned),
-            (EndReason::Busy, true, Disposition::Abandoned),
-        ];
-        for (end, caller_gone, expected) in cases {
-            let (state, after) = ringing().dial_ended(&report(1, end, caller_gone)).unwrap();
-            assert_eq!(
-                (after, state.disposition()),
-                (AfterDial::Over, Some(expected)),
-                "{end:?} {caller_gone}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_last_resort_that_is_not_reached_is_a_failure() {
-        let ends = |end, caller_gone| {
-            let ringing = CallState::routing(plan()).dialing_last_resort();
-            let (state, _) = ringing.dial_ended(&report(1, end, caller_gone)).unwrap();
-            state.disposition()
-        };
-        for end in [EndReason::Busy, EndReason::NoAnswer, EndReason::Failed] {
-            assert_eq!(ends(end, false), Some(Disposition::Failed), "{end:?}");
-            assert_eq!(ends(end, true), Some(Disposition::LastResort), "{end:?}");
-        }
-        let talked = ends(EndReason::Completed, false);
-        assert_eq!(talked, Some(Disposition::LastResort));
-    }
-
-    #[test]
-    fn late_repeated_and_foreign_reports_leave_the_call_as_it_is() {
-        assert!(
-            ringing()
-                .dial_ended(&report(2, EndReason::Busy, false))
-                .is_err()
-        );
-        assert!(
-            CallState::routing(plan())
-                .dial_ended(&report(0, EndReason::Busy, false))
-                .is_err()
-        );
-        let over = ringing().ended(Disposition::Answered);
-        assert!(
-            over.clone()
-                .dial_ended(&report(1, EndReason::Busy, false))
-                .is_err()
-        );
-        assert!(
-            over.leg_reported(&leg(LegStatus::Answered, true, 1))
-                .is_err()
-        );
-        let still_ringing = ringing()
-            .leg_reported(&leg(LegStatus::Answered, true, 7))
-            .unwrap();
-        assert_eq!(still_ringing.status(), Status::Dialing);
-    }
-
-    #[test]
-    fn a_held_call_keeps_the_time_its_wait_began() {
-        let at = |s: u64| Stamp {
-            at: Timestamp::UNIX_EPOCH,
-            uptime_ms: s * 1_000,
-        };
-        let held = CallState::routing(Vec::new()).held(at(10)).held(at(15));
-        assert_eq!(
-            (held.status(), held.waiting()),
-            (Status::Held, Some((at(10), 2)))
-        );
-        let gone =
-            held.clone()
-                .leg_reported(&leg(LegStatus::Ended(EndReason::Completed), false, 1));
-        assert_eq!(gone.unwrap().disposition(), Some(Disposition::Abandoned));
-        let ringing = held.replanned(plan()).dialing(&DialerId::new("b"), None);
-        assert_eq!(
-            (ringing.status(), ringing.failed_over()),
-            (Status::Dialing, true)
-        );
-    }
-
-    #[test]
-    fn a_completed_leg_was_answered_even_if_the_answer_was_never_told() {
-        let ended = |reason| LegStatus::Ended(reason);
-        let own_end = leg(ended(EndReason::Completed), false, 1);
-        for (reason, expected) in [
-            (EndReason::Completed, Disposition::Answered),
-            (EndReason::NoAnswer, Disposition::Abandoned),
-            (EndReason::Canceled, Disposition::Abandoned),
-        ] {
-            let after = ringing()
-                .leg_reported(&leg(ended(reason), true, 1))
-                .unwrap();
-            let over = after.leg_reported(&own_end).unwrap();
-            assert_eq!(over.disposition(), Some(expected), "{reason:?}");
-        }
-    }
-
-    #[test]
-    fn an_answered_leg_bridges_and_the_callers_own_leg_ends_the_call() {
-        let bridged = ringing()
-            .leg_reported(&leg(LegStatus::Answered, true, 1))
-            .unwrap();
-        assert_eq!(bridged.status(), Status::Bridged);
-        let ended = LegStatus::Ended(EndReason::Completed);
-        let answered = bridged.leg_reported(&leg(ended, false, 1)).unwrap();
-        assert_eq!(answered.disposition(), Some(Disposition::Answered));
-        let abandoned = ringing().leg_reported(&leg(ended, false, 1)).unwrap();
-        assert_eq!(abandoned.disposition(), Some(Disposition::Abandoned));
-        let last_resort = CallState::routing(plan())
-            .dialing_last_resort()
-            .leg_reported(&leg(ended, false, 1))
-            .unwrap();
-        assert_eq!(last_resort.disposition(), Some(Disposition::LastResort));
-    }
-
-    #[test]
-    fn a_call_that_was_looked_up_counts_by_where_it_was_last_seen() {
-        let ended = |end| Found::Ended {
-            end,
-            duration_s: Some(50),
-            at: None,
-        };
-        let completed = ended(EndReason::Completed);
-        let (routing, held) = (
-            CallState::routing(plan()),
-            CallState::routing(plan()).held(Stamp {
-                at: Timestamp::UNIX_EPOCH,
-                uptime_ms: 0,
-            }),
-        );
-        let bridged = ringing()
-            .leg_reported(&leg(LegStatus::Answered, true, 1))
-            .unwrap();
-        let last_resort = CallState::routing(plan()).dialing_last_resort();
-        let cases = [
-            (&routing, completed, Disposition::Abandoned),
-            (&routing, Found::NotFound, Disposition::Unknown),
-            (&held, completed, Disposition::Abandoned),
-            (&held, Found::Unasked, Disposition::Unknown),
-            (&ringing(), completed, Disposition::Abandoned),
-            (
-                &ringing(),
-                ended(EndReason::Canceled),
-                Disposition::Abandoned,
-            ),
-            (&ringing(), Found::NotFound, Disposition::Unknown),
-            (&bridged, completed, Disposition::Answered),
-            (&bridged, ended(EndReason::Failed), Disposition::Answered),
-            (&bridged, Found::Unasked, Disposition::Unknown),
-            (&last_resort, completed, Disposition::LastResort),
-            (&last_resort, Found::NotFound, Disposition::LastResort),
-            (&last_resort, Found::Unasked, Disposition::LastResort),
-        ];
-        for (state, found, expected) in cases {
-            let over = state.clone().reconciled(&found).unwrap();
-            assert_eq!(over.disposition(), Some(expected), "{state:?} {found:?}");
-            for later in [completed, Found::NotFound, Found::Unasked] {
-                assert!(over.clone().reconciled(&later).is_err(), "over is over");
-            }
-        }
-    }
-}
+mod tests;

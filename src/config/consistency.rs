@@ -182,6 +182,22 @@ pub(super) fn check_dialer_names(
     }
 }
 
+/// Every dialer of a plan can be rung in full.
+pub(super) fn check_ringing(reader: &Reader<'_>, twilio: &Twilio, longest_plan: usize) {
+    let n_lines = twilio.ring_total.as_secs() / twilio.ring_timeout.as_secs().max(1);
+    if usize::try_from(n_lines).is_ok_and(|n_lines| n_lines < longest_plan) {
+        reader.warn_at(
+            "twilio.ring_total",
+            Fault::new(format!(
+                "of {} is over when {n_lines} of the {longest_plan} dialers of a plan have rung for {} each",
+                duration::render(twilio.ring_total),
+                duration::render(twilio.ring_timeout),
+            ))
+            .hint("lower ring_timeout, or raise ring_total to what callers and their carriers wait for"),
+        );
+    }
+}
+
 /// A request cannot take longer than the whole call.
 pub(super) fn check_dialer_timeouts(reader: &Reader<'_>, routing: &Routing, dialers: &[Dialer]) {
     let most = routing.budget.saturating_sub(ANSWER_RESERVE);

@@ -7,6 +7,7 @@ use super::secret::Secret;
 use super::section::Section;
 use super::twilio::refuse_half_a_pair;
 use super::value::{Fault, Value};
+use crate::call::LAST_RESORT;
 use crate::routing::DialerId;
 use crate::twiml::Connect;
 
@@ -125,6 +126,11 @@ impl DialersSection {
             } else if name.eq_ignore_ascii_case("braze") {
                 value.fail_at_name(
                     Fault::new("is what records call the look-up").hint("choose another name"),
+                );
+            } else if name.eq_ignore_ascii_case(LAST_RESORT) {
+                value.fail_at_name(
+                    Fault::new("is what records call the last-resort number")
+                        .hint("choose another name"),
                 );
             } else if let Some(twin) = names.iter().find(|other| other.eq_ignore_ascii_case(name)) {
                 value.fail_at_name(

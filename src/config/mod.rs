@@ -233,6 +233,11 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
             consistency::check_shown_number(reader, twilio, &routing.routing, &dialers.dialers);
         }
     }
+    if let (Some(routing), Some(twilio), Some(dialers)) = (&routing, &twilio, &dialers) {
+        let of_rules = routing.rules.iter().map(|rule| rule.dialers.len());
+        let longest = of_rules.max().unwrap_or(0).max(dialers.dialers.len());
+        consistency::check_ringing(reader, twilio, longest);
+    }
     let (routing, dialers) = (routing?, dialers?.dialers);
     let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.name.clone()).collect());
     Some(Config {

@@ -15,6 +15,8 @@ pub struct Routing {
     pub budget: Duration,
     /// The number that is dialed when all else fails. Default: none; the caller hears `goodbye_message`.
     pub last_resort_number: Option<E164>,
+    /// A call of the JSON door whose end is not reported for so long is closed as `unknown`; 1 min to 1 d. Default: 30 min.
+    pub api_calls_end_after: Duration,
     /// How long a caller is held while no dialer is available; up to 1 h. Default: 2 m.
     pub max_hold: Duration,
     /// What a held caller hears. Default: German or English, by `language`.
@@ -49,6 +51,10 @@ impl RoutingSection {
         });
         let default_dialer = section.required("default_dialer", Value::text);
         let last_resort_number = section.optional("last_resort_number", Value::phone_number);
+        let api_calls_end_after =
+            section.or("api_calls_end_after", Duration::from_mins(30), |value| {
+                value.duration(Duration::from_mins(1)..=Duration::from_hours(24))
+            });
         let max_hold = section.or("max_hold", Duration::from_mins(2), |value| {
             value.duration(Duration::ZERO..=Duration::from_hours(1))
         });
@@ -79,6 +85,7 @@ impl RoutingSection {
             routing: Routing {
                 budget,
                 last_resort_number,
+                api_calls_end_after,
                 max_hold,
                 hold_message,
                 goodbye_message,

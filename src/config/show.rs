@@ -186,6 +186,7 @@ impl List {
             caller_id,
             number,
             ring_timeout,
+            ring_total,
             reconcile_after,
             api_base,
             api_key_sid,
@@ -207,6 +208,7 @@ impl List {
         }
         self.maybe("twilio.number", number.as_ref().map(E164::as_str));
         self.time("twilio.ring_timeout", *ring_timeout);
+        self.time("twilio.ring_total", *ring_total);
         self.time("twilio.reconcile_after", *reconcile_after);
         self.plain("twilio.api_base", api_base);
         self.maybe("twilio.api_key_sid", api_key_sid.as_ref());
@@ -246,6 +248,7 @@ impl List {
         let Routing {
             budget,
             last_resort_number,
+            api_calls_end_after,
             max_hold,
             hold_message,
             goodbye_message,
@@ -256,6 +259,7 @@ impl List {
             "routing.last_resort_number",
             last_resort_number.as_ref().map(E164::as_str),
         );
+        self.time("routing.api_calls_end_after", *api_calls_end_after);
         self.time("routing.max_hold", *max_hold);
         self.plain("routing.hold_message", hold_message);
         self.plain("routing.goodbye_message", goodbye_message);

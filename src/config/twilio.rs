@@ -32,6 +32,8 @@ pub struct Twilio {
     pub number: Option<E164>,
     /// How long a dialer rings; whole seconds, 5 s to 600 s. Default: 20 s.
     pub ring_timeout: Duration,
+    /// How long the lines of one call ring, all together; whole seconds, `ring_timeout` to 1 h. Default: 60 s.
+    pub ring_total: Duration,
     /// A call without news for so long is looked up by REST and closed; 1 m to 1 d. Default: 5 m.
     pub reconcile_after: Duration,
     /// Twilio's REST API. Default: `https://api.twilio.com`.
@@ -77,6 +79,7 @@ impl Twilio {
         let caller_id = section.or("caller_id", CallerId::Caller, caller_id);
         let number = section.optional("number", Value::phone_number);
         let ring_timeout = section.or("ring_timeout", Duration::from_secs(20), ring_timeout);
+        let ring_total = ring_total(section, ring_timeout);
         let reconcile_after = section.or("reconcile_after", Duration::from_mins(5), |value| {
             value.duration(Duration::from_mins(1)..=Duration::from_hours(24))
         });
@@ -100,6 +103,7 @@ impl Twilio {
             caller_id,
             number,
             ring_timeout,
+            ring_total,
             reconcile_after,
             api_base,
             api_key_sid,
@@ -158,8 +162,27 @@ fn caller_id(value: &Value<'_>) -> Result<CallerId, Fault> {
     })
 }
 
+/// A total that the file does not name is fitted to a longer ring.
+fn ring_total(section: &mut Section<'_>, ring_timeout: Duration) -> Duration {
+    let default = Duration::from_mins(1).max(ring_timeout);
+    let total = section.or("ring_total", default, |value| {
+        whole_seconds(value.duration(Duration::from_secs(5)..=Duration::from_hours(1))?)
+    });
+    if total < ring_timeout {
+        section.error(
+            "ring_total",
+            Fault::new("is shorter than ring_timeout, so that no line rings in full")
+                .hint("raise it, or lower ring_timeout"),
+        );
+    }
+    total
+}
+
 fn ring_timeout(value: &Value<'_>) -> Result<Duration, Fault> {
-    let timeout = value.duration(Duration::from_secs(5)..=Duration::from_mins(10))?;
+    whole_seconds(value.duration(Duration::from_secs(5)..=Duration::from_mins(10))?)
+}
+
+fn whole_seconds(timeout: Duration) -> Result<Duration, Fault> {
     if timeout.subsec_nanos() != 0 {
         return Err(Fault::new("must be whole seconds"));
     }

@@ -1,12 +1,14 @@
 //! A `<Dial>` has ended: ring again, go to the next dialer of the same plan, to the last resort, or end.
 
+use std::time::Duration;
+
 use super::claim::{Claim, Claims};
 use super::hand_off::{HandOff, Handed, HandoffResult};
 use super::incidents::Incidents;
 use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
-use super::record::{Recorder, call_after};
+use super::record::{Recorder, call_after, reported};
 use super::stopwatch::{Stopwatch, stamp};
 use crate::audit::{Event, Record};
 use crate::call::{AfterDial, CallState, DialReport, Disposition, EndReason, Status};
@@ -17,6 +19,9 @@ use crate::routing::{self, DialerId, Reason};
 use crate::store::StoredCall;
 use crate::twilio::DialEnded;
 use crate::twiml::answer;
+
+/// How long the record of a report may take that no caller waits for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Answers the end of a dial. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,13 +61,21 @@ impl DialEnds {
         let Some(stored) = stored else {
             return self.answer_to_unknown_call(&policy, &ended);
         };
-        let (state, after) = match stored.state.clone().dial_ended(&ended.report) {
+        let (state, after) = match stored
+            .state
+            .clone()
+            .dial_ended(&ended.report, &policy.ringing)
+        {
             Ok(moved) => moved,
             Err(invalid) => {
                 tracing::info!(event = "call.late_report", error = %invalid, "the call stays as it was");
                 return answer::nothing().to_xml();
             }
         };
+        if stored.status == Status::Ended {
+            self.take_late(stored, &state, ended.report).await;
+            return answer::nothing().to_xml();
+        }
         let dial_ended = self.dial_ended(&stored, &state, &ended.report);
 
         let started = stopwatch.now();
@@ -113,6 +126,18 @@ impl DialEnds {
             .await;
         self.claims.note(recorded, known, Some((&step, &body)));
         body
+    }
+
+    /// The call is over already: the caller hears nothing any more, and what was said is taken note of.
+    async fn take_late(&self, stored: StoredCall, state: &CallState, report: DialReport) {
+        if *state == stored.state {
+            return;
+        }
+        let talked_s = report.duration_s;
+        let event = |after| Event::DialEnded { report, after };
+        let (records, known) = reported(stored, state, self.clock.now(), talked_s, event);
+        let recorded = self.recorder.append(records, PATIENCE).await;
+        self.claims.note(recorded, known, None);
     }
 
     fn dial_ended(&self, stored: &StoredCall, state: &CallState, report: &DialReport) -> Record {
@@ -268,7 +293,7 @@ impl DialEnds {
 fn somebody_waits(ended: &DialEnded) -> bool {
     let report = &ended.report;
     let over = matches!(report.end, EndReason::Completed | EndReason::Canceled);
-    ended.dialer.is_some() && !report.caller_gone && !over
+    report.dialer.is_some() && !report.caller_gone && !over
 }
 
 fn disposition_of(last: EndReason) -> Disposition {

@@ -1,9 +1,11 @@
 //! The JSON door: a call that arrived elsewhere (a PBX, Zendesk) is routed by the same line, and the answer says where to connect it.
 //!
-//! Whoever asks holds the call: it is connected there, and nothing is heard of it afterwards. So an answered call is `dialing` until the reaper
-//! closes it as `unknown`, and it is never held or failed over: where no dialer takes it, the last-resort number is named, or nobody.
+//! Whoever asks holds the call: it is connected there, and all that is heard of it is what they report when it is over. So an answered call is
+//! `dialing` until then, or until the reaper closes it as `unknown`; it never counts as on the line, and it is never held or failed over: where
+//! no dialer takes it, the last-resort number is named, or nobody.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -13,8 +15,9 @@ use super::hand_off::{Handed, HandoffResult};
 use super::inbound::{Arrival, Inbound};
 use super::last_words::LastWords;
 use super::policy::Policy;
-use crate::audit::{Answer, Door};
-use crate::call::{CallId, CallState, Disposition};
+use super::record::reported;
+use crate::audit::{Answer, Door, Event};
+use crate::call::{CallId, CallState, Disposition, ReportedOutcome};
 use crate::dialer::{Dialer, Fleet};
 use crate::handoff::Certainty;
 use crate::lead::{LeadScore, TierName};
@@ -22,6 +25,8 @@ use crate::phone::Caller;
 use crate::routing::{Decision, DialerId, Reason};
 use crate::twiml::Connect;
 
+/// How long reading and recording the report of an end may take each.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// An id of this many characters still fits a call id with the prefix before it.
 const MAX_PLAIN_ID: usize = 60;
 /// How much of a hash names a call: 128 bits.
@@ -53,6 +58,19 @@ pub enum JsonAnswer {
     /// Nobody can take the call, and there is no last resort. It is recorded, and answered so every time.
     Nobody(Nobody),
     /// The call is known and its answer cannot be had now. Asking again is safe.
+    NotNow,
+}
+
+/// What the report of an end came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndTaken {
+    /// It is noted, now or before.
+    Noted,
+    /// Another outcome was reported before.
+    Contradicts(ReportedOutcome),
+    /// The carrier reports the end of this call.
+    NotOurs,
+    /// The call cannot be had now. Reporting again is safe.
     NotNow,
 }
 
@@ -98,6 +116,40 @@ impl JsonDoor {
         };
         let document = self.inbound.route(&arrival, &policy, request_id).await;
         document.map_or(JsonAnswer::NotNow, JsonAnswer::of_document)
+    }
+
+    /// Takes note of how a call ended, `talked_s` seconds after it was answered. The first outcome stands; it corrects a call that was closed
+    /// because nobody had reported.
+    pub async fn end(&self, call_id: &CallId, outcome: ReportedOutcome, talked_s: u32) -> EndTaken {
+        if !call_id.is_of_json_door() {
+            return EndTaken::NotOurs;
+        }
+        let Inbound {
+            claims,
+            clock,
+            recorder,
+            ..
+        } = &self.inbound;
+        let _in_hand = claims.take_in_hand(call_id).await;
+        let Some(stored) = claims.call_within(call_id, PATIENCE).await else {
+            return EndTaken::NotNow;
+        };
+        match stored.state.outcome() {
+            Some(known) if known == outcome => return EndTaken::Noted,
+            Some(known) => return EndTaken::Contradicts(known),
+            None => {}
+        }
+        let state = stored.state.clone().outcome_reported(outcome);
+        let talked = (outcome == ReportedOutcome::Answered).then_some(talked_s);
+        let event = |after| Event::CallEnded {
+            outcome,
+            talked_s,
+            after,
+        };
+        let (records, known) = reported(stored, &state, clock.now(), talked, event);
+        let recorded = recorder.append(records, PATIENCE).await;
+        claims.note(recorded, known, None);
+        EndTaken::Noted
     }
 }
 
@@ -221,7 +273,7 @@ fn outcome(
                 headers: BTreeMap::new(),
             }),
             answer: Answer::LastResort,
-            state: state.dialing_last_resort(),
+            state: state.dialing_last_resort(number),
             reason,
         },
         None => LastWords {

@@ -54,13 +54,14 @@ impl LastWords {
         state: CallState,
         reason: Reason,
     ) -> Self {
+        let ring_timeout = policy.ringing.next(state.rung());
         let state = state.dialing(dialer.id(), reference);
         let response = answer::connect(&ConnectTo {
             connect: dialer.connect(),
             caller: parties.caller,
             called: parties.called,
             caller_id: &policy.caller_id,
-            ring_timeout: policy.ring_timeout,
+            ring_timeout,
             action_url: &policy.urls.dial(state.step(), dialer.id()),
             status_url: &policy.urls.status(state.step(), dialer.id()),
             sip_headers: &dialer.sip_headers(state.reference()),
@@ -110,13 +111,13 @@ impl LastWords {
         let rings = answer::can_ring_phones(&policy.caller_id, caller, called);
         match policy.last_resort.as_ref().filter(|_| rings) {
             Some(number) => {
-                let state = state.dialing_last_resort();
+                let state = state.dialing_last_resort(number);
                 let response = answer::last_resort(&LastResort {
                     number,
                     caller: parties.caller,
                     called: parties.called,
                     caller_id: &policy.caller_id,
-                    ring_timeout: policy.ring_timeout,
+                    ring_timeout: policy.ringing.each,
                     action_url: &policy.urls.last_resort_dial(state.step()),
                     status_url: &policy.urls.last_resort_status(state.step()),
                 });

@@ -36,7 +36,7 @@ pub use hand_off::HandOff;
 pub use hold::Holds;
 pub use inbound::Inbound;
 pub use incidents::{Incidents, Telling};
-pub use json_door::{JsonAnswer, JsonCall, JsonDoor, Nobody};
+pub use json_door::{EndTaken, JsonAnswer, JsonCall, JsonDoor, Nobody};
 pub use policy::{Policies, Policy};
 pub use reap::{Looked, Reaps};
 pub use record::Recorder;

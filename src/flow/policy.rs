@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::call::Ringing;
 use crate::phone::{Caller, E164};
 use crate::routing::{Ruleset, RulesetVersion};
 use crate::twiml::answer::{self, CallerIdPolicy, Safe};
@@ -31,8 +32,8 @@ pub struct Policy {
     pub language: String,
     /// Which number the dialer sees.
     pub caller_id: CallerIdPolicy,
-    /// How long a line rings.
-    pub ring_timeout: Duration,
+    /// How long lines ring.
+    pub ringing: Ringing,
     /// Where Twilio calls back.
     pub urls: CallbackUrls,
     /// Where the default dialer's line is.
@@ -48,7 +49,7 @@ impl Policy {
             caller,
             called,
             caller_id: &self.caller_id,
-            ring_timeout: self.ring_timeout,
+            ring_timeout: self.ringing.each,
             goodbye: &self.goodbye_message,
             language: &self.language,
         })

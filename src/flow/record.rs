@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hand_off::Opening;
 use super::witness::{Seen, Witness};
-use crate::audit::{CallAfter, Record};
+use crate::audit::{CallAfter, Event, Record};
 use crate::call::{CallState, Disposition, Status};
 use crate::clock::Clock;
 use crate::routing::Reason;
@@ -116,7 +116,8 @@ fn late(error: Option<&StoreError>) -> Recorded {
     Recorded::Late
 }
 
-/// The call as its projection holds it once it has come to `state`.
+/// The call as its projection holds it once it has come to `state`; `talked_s` is for how long caller and agent talked, in seconds, where that
+/// is over and was said.
 pub(super) fn call_after(
     stored: &StoredCall,
     state: &CallState,
@@ -126,26 +127,62 @@ pub(super) fn call_after(
 ) -> CallAfter {
     let answered =
         state.status() == Status::Bridged || state.disposition() == Some(Disposition::Answered);
-    let talked = if state.status() == Status::Ended {
-        i64::from(talked_s.unwrap_or(0))
-    } else {
-        0
-    };
-    let just_answered = now
-        .checked_sub(SignedDuration::from_secs(talked))
-        .unwrap_or(now);
+    let ended_at = stored
+        .ended_at
+        .or((state.status() == Status::Ended).then_some(now));
+    let talked = SignedDuration::from_secs(i64::from(talked_s.unwrap_or(0)));
+    let picked_up = ended_at.unwrap_or(now).checked_sub(talked).unwrap_or(now);
+    let picked_up = picked_up.max(stored.started_at);
     CallAfter {
         status: state.status(),
         disposition: state.disposition(),
         reason,
-        dialer: state.dialer().or(stored.dialer.as_ref()).cloned(),
+        dialer: match state.last_resort() {
+            Some(_) => None,
+            None => state.dialer().or(stored.dialer.as_ref()).cloned(),
+        },
         failed_over: stored.failed_over || state.failed_over(),
         held: stored.held || state.waiting().is_some(),
-        answered_at: stored.answered_at.or(answered.then_some(just_answered)),
-        ended_at: stored
-            .ended_at
-            .or((state.status() == Status::Ended).then_some(now)),
+        answered_at: match stored.answered_at {
+            // Told late, the length of the talk says better when it began.
+            Some(at) if stored.ended_at.is_some() => Some(at.min(picked_up)),
+            None if answered => Some(picked_up),
+            known => known,
+        },
+        ended_at,
         routing_ms: stored.routing_ms,
         state: state.clone(),
     }
+}
+
+/// The records of a report, and the call after them: what was said, and the correction where that changes how a call counts that is over.
+pub(super) fn reported(
+    stored: StoredCall,
+    state: &CallState,
+    now: Timestamp,
+    talked_s: Option<u32>,
+    event: impl FnOnce(Box<CallAfter>) -> Event,
+) -> (Vec<Record>, StoredCall) {
+    let after = call_after(&stored, state, stored.reason, now, talked_s);
+    let record = |event| Record::of_call(now, &stored.id, event);
+    let records = match (stored.disposition, after.disposition) {
+        (Some(from), Some(to)) if from != to => {
+            metrics::counter!("switchboard_calls_corrected_total").increment(1);
+            tracing::info!(
+                event = "call.corrected",
+                call_sid = %stored.id,
+                from = from.as_str(),
+                to = to.as_str(),
+                "what was reported late changes how the call counts"
+            );
+            let before = call_after(&stored, &stored.state, stored.reason, now, None);
+            let after = Box::new(after.clone());
+            vec![
+                record(event(Box::new(before))),
+                record(Event::CallCorrected { from, to, after }),
+            ]
+        }
+        _ => vec![record(event(Box::new(after.clone())))],
+    };
+    (records, stored.moved_on(&after, now))
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::claim::Claims;
-use super::record::{Recorder, call_after};
+use super::record::{Recorder, reported};
 use super::waiting::Waiting;
-use crate::audit::{Event, Record};
+use crate::audit::Event;
 use crate::call::{LegReport, LegStatus, Status};
 use crate::clock::Clock;
 use crate::store::StoredLeg;
@@ -28,7 +28,7 @@ pub struct StatusReports {
 }
 
 impl StatusReports {
-    /// Moves the call on. A report that is known, late or of an unknown call changes nothing.
+    /// Moves the call on. A report that says nothing new changes nothing, and so does one of an unknown call.
     pub async fn take(&self, status: StatusReport) {
         let _in_hand = self.claims.take_in_hand(&status.call_id).await;
         let stored = self.claims.call_within(&status.call_id, PATIENCE).await;
@@ -36,29 +36,22 @@ impl StatusReports {
             metrics::counter!("switchboard_unknown_calls_total").increment(1);
             return;
         };
+        let report = status.report;
+        let state = stored.state.clone().leg_reported(&report);
         let legs = self.claims.legs(&status.call_id).await;
-        if is_known(&legs, &status.report) {
+        if state == stored.state && is_known(&legs, &report) {
             return;
         }
-        let before = stored.state.status();
-        let state = match stored.state.clone().leg_reported(&status.report) {
-            Ok(state) => state,
-            Err(late) => {
-                tracing::debug!(event = "call.late_report", error = %late, "the call stays as it was");
-                stored.state.clone()
-            }
-        };
-        if before != Status::Ended && state.status() == Status::Ended {
+        if stored.status != Status::Ended && state.status() == Status::Ended {
             self.waiting.leave(&status.call_id);
             tracing::info!(event = "call.completed", "the caller's leg has ended");
         }
+        // The length of the caller's own leg is that of waiting, ringing and talking together.
+        let talked_s = report.duration_s.filter(|_| report.parent.is_some());
         let now = self.clock.now();
-        let report = status.report;
-        let after = call_after(&stored, &state, stored.reason, now, report.duration_s);
-        let known = stored.moved_on(&after, now);
-        let after = Box::new(after);
-        let record = Record::of_call(now, &known.id, Event::LegReported { report, after });
-        let recorded = self.recorder.append(vec![record], PATIENCE).await;
+        let event = |after| Event::LegReported { report, after };
+        let (records, known) = reported(stored, &state, now, talked_s, event);
+        let recorded = self.recorder.append(records, PATIENCE).await;
         self.claims.note(recorded, known, None);
     }
 }

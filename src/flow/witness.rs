@@ -33,8 +33,12 @@ enum What {
     Arrived,
     LookedUp(Option<&'static str>),
     HandedOff(DialerId, Option<&'static str>),
-    Answered { within_budget: bool },
+    Answered {
+        within_budget: bool,
+    },
     Failed(&'static str),
+    /// It counts as well after all.
+    Well,
 }
 
 impl Witness {
@@ -77,6 +81,7 @@ impl Witness {
                 }
                 What::Answered { within_budget } => traffic.answered(&call_id, within_budget, now),
                 What::Failed(reason) => traffic.failed(&call_id, reason, now),
+                What::Well => traffic.well_after_all(&call_id, now),
             }
         }
     }
@@ -153,7 +158,11 @@ fn read_event(event: &Event) -> Vec<What> {
         }
         Event::DialEnded { after, .. }
         | Event::LegReported { after, .. }
-        | Event::CallReaped { after, .. } => ended(after).map(What::Failed).into_iter().collect(),
+        | Event::CallReaped { after, .. }
+        | Event::CallEnded { after, .. } => ended(after).map(What::Failed).into_iter().collect(),
+        Event::CallCorrected { after, .. } => {
+            vec![ended(after).map_or(What::Well, What::Failed)]
+        }
         _ => Vec::new(),
     }
 }

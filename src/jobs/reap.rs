@@ -36,11 +36,21 @@ pub struct Reaper {
     store: Store,
     reaps: Reaps,
     clock: Clock,
-    /// In milliseconds; a reload may change it.
+    /// In milliseconds; a reload may change both.
     reconcile_after: Arc<AtomicU64>,
+    api_calls_end_after: Arc<AtomicU64>,
     /// Whatever made Twilio unreachable may be over.
     is_reconfigured: Arc<AtomicBool>,
     memory: Arc<Mutex<Memory>>,
+}
+
+/// For how long calls may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// Calls of the carrier's: then it is asked for them.
+    pub carrier: Duration,
+    /// Calls of the JSON door: then they are closed.
+    pub api: Duration,
 }
 
 /// What a round did.
@@ -50,35 +60,38 @@ pub struct Round {
     pub asked: usize,
     /// Calls that were closed.
     pub closed: usize,
-    /// Calls in progress afterwards; `None` where the store does not say.
+    /// Calls on the line afterwards; `None` where the store does not say.
     pub active: Option<i64>,
 }
 
 impl Reaper {
     /// A reaper that begins now: calls older than this are looked up at once.
-    pub fn new(store: Store, reaps: Reaps, clock: Clock, reconcile_after: Duration) -> Self {
+    pub fn new(store: Store, reaps: Reaps, clock: Clock, silence: Silence) -> Self {
         let memory = Memory::starting(clock.instant(), clock.now());
         let reaper = Self {
             store,
             reaps,
             clock,
             reconcile_after: Arc::default(),
+            api_calls_end_after: Arc::default(),
             is_reconfigured: Arc::default(),
             memory: Arc::new(Mutex::new(memory)),
         };
-        reaper.keep_reconcile_after(reconcile_after);
+        reaper.keep(silence);
         reaper
     }
 
     /// Takes another configuration, from the next round on.
-    pub fn reconfigure(&self, reconcile_after: Duration) {
-        self.keep_reconcile_after(reconcile_after);
+    pub fn reconfigure(&self, silence: Silence) {
+        self.keep(silence);
         self.is_reconfigured.store(true, Ordering::Relaxed);
     }
 
-    fn keep_reconcile_after(&self, duration: Duration) {
-        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.reconcile_after.store(ms, Ordering::Relaxed);
+    fn keep(&self, silence: Silence) {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let Silence { carrier, api } = silence;
+        self.reconcile_after.store(ms(carrier), Ordering::Relaxed);
+        self.api_calls_end_after.store(ms(api), Ordering::Relaxed);
     }
 
     /// Looks at the calls that are due, longest silence first, and counts those in progress. Rounds do not overlap.
@@ -88,11 +101,26 @@ impl Reaper {
             memory.pace = Pace::default();
         }
         let patience = Duration::from_millis(self.reconcile_after.load(Ordering::Relaxed));
+        let of_api = Duration::from_millis(self.api_calls_end_after.load(Ordering::Relaxed));
         let mut round = Round::default();
         match self.store.silent_calls(Timestamp::MAX, MOST_CALLS).await {
             Ok(in_progress) => {
                 let now = self.clock.instant();
                 let heard = |call: &CallId| self.reaps.claims.heard(call);
+                let (brought, in_progress): (Vec<_>, Vec<_>) = in_progress
+                    .into_iter()
+                    .partition(|(call, _)| call.is_of_json_door());
+                for (call, last_news) in brought {
+                    let silence = heard(&call).map_or_else(
+                        || memory.silence(&call, last_news, now),
+                        |heard| now.saturating_duration_since(heard),
+                    );
+                    // Nobody but whoever brought it knows of its end, and they have not said.
+                    if silence >= of_api {
+                        let looked = self.reaps.give_up(&call, last_news).await;
+                        round.closed += usize::from(matches!(looked, Looked::Closed(_)));
+                    }
+                }
                 for (call, last_news) in memory.due(in_progress, heard, now, patience) {
                     self.visit(&mut memory, &mut round, &call, last_news, patience)
                         .await;

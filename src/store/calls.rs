@@ -11,7 +11,7 @@ use super::rollups::Counted;
 use super::vault::Purpose;
 use super::{StoreError, answers, column, legs};
 use crate::audit::{CallAfter, CallDecided, Kind, Personal};
-use crate::call::{CallId, CallState, Disposition, Status};
+use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};
 use crate::lead::{LeadScore, TierName};
 use crate::routing::{Decision, DialerId, Reason, RoutePlan, RulesetVersion};
 
@@ -36,7 +36,7 @@ pub struct StoredCall {
     pub rule: Option<String>,
     /// The rule set that decided.
     pub ruleset: RulesetVersion,
-    /// The dialer that was dialled last.
+    /// The dialer that was dialled last; `None` where that was the last resort, which [`CallState::last_resort`] tells.
     pub dialer: Option<DialerId>,
     /// It went to another dialer than the first of its plan.
     pub failed_over: bool,
@@ -159,7 +159,8 @@ struct After {
     status: Status,
     disposition: Option<Disposition>,
     reason: Reason,
-    dialer: Option<DialerId>,
+    /// Whose line was dialled last: a dialer's name, or that of the last resort.
+    line: Option<String>,
     failed_over: bool,
     held: bool,
     answered_at: Option<i64>,
@@ -197,7 +198,10 @@ pub(super) fn changed(
             status: after.status,
             disposition: after.disposition,
             reason: after.reason,
-            dialer: after.dialer.clone(),
+            line: match after.state.last_resort() {
+                Some(_) => Some(LAST_RESORT.to_owned()),
+                None => after.dialer.as_ref().map(ToString::to_string),
+            },
             failed_over: after.failed_over,
             held: after.held,
             answered_at: ms(after.answered_at),
@@ -317,20 +321,14 @@ impl Counted {
             .disposition
             .map(|disposition| disposition.as_str().to_owned());
         after.reason.as_str().clone_into(&mut self.reason);
-        self.dialer = after
-            .dialer
-            .as_ref()
-            .map(|dialer| dialer.as_str().to_owned());
+        self.dialer.clone_from(&after.line);
         self.failed_over = after.failed_over;
         self.held = after.held;
     }
 
     fn complete(&mut self, after: &After) {
         if self.dialer.is_none() {
-            self.dialer = after
-                .dialer
-                .as_ref()
-                .map(|dialer| dialer.as_str().to_owned());
+            self.dialer.clone_from(&after.line);
         }
         self.failed_over |= after.failed_over;
         self.held |= after.held;
@@ -350,7 +348,7 @@ fn move_on(connection: &Connection, row: i64, change: &CallChange) -> rusqlite::
             after.status.as_str(),
             after.disposition.map(Disposition::as_str),
             after.reason.as_str(),
-            after.dialer.as_ref().map(DialerId::as_str),
+            after.line,
             after.failed_over,
             after.held,
             after.answered_at,
@@ -375,7 +373,7 @@ fn complete(connection: &Connection, row: i64, change: &CallChange) -> rusqlite:
         )?
         .execute(params![
             row,
-            after.dialer.as_ref().map(DialerId::as_str),
+            after.line,
             after.answered_at,
             after.routing_ms,
             after.failed_over,
@@ -385,6 +383,9 @@ fn complete(connection: &Connection, row: i64, change: &CallChange) -> rusqlite:
         ])?;
     Ok(())
 }
+
+/// The calls in progress whose caller is on a line of ours: a call of the JSON door is on the line of whoever brought it.
+pub(super) const ON_THE_LINE: &str = "status <> 'ended' AND sid NOT GLOB 'api*-*'";
 
 const COLUMNS: &str =
     "id, sid, personal, status, disposition, reason, tier, score, rule, ruleset, dialer,
@@ -492,10 +493,10 @@ pub(super) fn in_progress(connection: &Connection) -> Result<Vec<(CallId, Timest
         .collect()
 }
 
-/// How many calls are in progress.
+/// How many calls are on the line.
 pub(super) fn count_active(connection: &Connection) -> rusqlite::Result<i64> {
     connection
-        .prepare_cached("SELECT count(*) FROM calls WHERE status <> 'ended'")?
+        .prepare_cached(&format!("SELECT count(*) FROM calls WHERE {ON_THE_LINE}"))?
         .query_row([], |row| row.get(0))
 }
 
@@ -541,13 +542,13 @@ pub(super) fn of_caller(
         .collect()
 }
 
-/// The highest row, and how many calls are in progress.
+/// The highest row, and how many calls are on the line.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
     connection
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT coalesce((SELECT max(id) FROM calls), 0),
-                    (SELECT count(*) FROM calls WHERE status <> 'ended')",
-        )?
+                    (SELECT count(*) FROM calls WHERE {ON_THE_LINE})",
+        ))?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
@@ -646,7 +647,10 @@ impl RawCall {
             score: column::optional(self.score, LeadScore::new)?,
             rule: self.rule,
             ruleset: column::word(&self.ruleset)?,
-            dialer: self.dialer.as_deref().map(DialerId::new),
+            dialer: self
+                .dialer
+                .filter(|name| name != LAST_RESORT)
+                .map(|name| DialerId::new(&name)),
             failed_over: self.failed_over,
             held: self.held,
             started_at: column::time(self.started_at)?,

@@ -8,8 +8,7 @@ use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, column};
-use crate::audit::CallAfter;
-use crate::call::{CallId, DialReport, EndReason, Found, LegReport, LegStatus};
+use crate::call::{CallId, DialReport, EndReason, Found, LAST_RESORT, LegReport, LegStatus};
 use crate::routing::DialerId;
 
 /// Which way a leg was set up.
@@ -41,8 +40,10 @@ pub struct StoredLeg {
     pub parent: Option<CallId>,
     /// Which way it was set up.
     pub direction: Direction,
-    /// The dialer that was dialled.
+    /// The dialer that was dialled; `None` for the caller's own leg and the last resort's.
     pub dialer: Option<DialerId>,
+    /// The last-resort number was dialled.
+    pub is_last_resort: bool,
     /// Which dial of the call made it, from 1.
     pub step: Option<u32>,
     /// How far it has come.
@@ -67,7 +68,8 @@ pub struct StoredLeg {
 pub(super) struct LegChange {
     leg: CallId,
     parent: Option<CallId>,
-    dialer: Option<DialerId>,
+    /// Whose line it is: a dialer's name, or that of the last resort.
+    line: Option<String>,
     step: Option<u32>,
     status: LegStatus,
     sequence: Option<u32>,
@@ -76,11 +78,19 @@ pub(super) struct LegChange {
     at: i64,
 }
 
+/// What the column `dialer` says of a line.
+fn line(dialer: Option<&DialerId>, is_last_resort: bool) -> Option<String> {
+    match dialer {
+        Some(dialer) => Some(dialer.as_str().to_owned()),
+        None => is_last_resort.then(|| LAST_RESORT.to_owned()),
+    }
+}
+
 pub(super) fn of_report(report: &LegReport, at: i64) -> LegChange {
     LegChange {
         leg: report.leg.clone(),
         parent: report.parent.clone(),
-        dialer: report.dialer.clone(),
+        line: line(report.dialer.as_ref(), report.is_last_resort()),
         step: report.step,
         status: report.status,
         sequence: report.sequence,
@@ -90,16 +100,11 @@ pub(super) fn of_report(report: &LegReport, at: i64) -> LegChange {
     }
 }
 
-pub(super) fn of_dial(
-    call: &CallId,
-    report: &DialReport,
-    after: &CallAfter,
-    at: i64,
-) -> Option<LegChange> {
+pub(super) fn of_dial(call: &CallId, report: &DialReport, at: i64) -> Option<LegChange> {
     Some(LegChange {
         leg: report.leg.clone()?,
         parent: Some(call.clone()),
-        dialer: after.dialer.clone(),
+        line: line(report.dialer.as_ref(), true),
         step: Some(report.step),
         status: LegStatus::Ended(report.end),
         sequence: None,
@@ -122,7 +127,7 @@ pub(super) fn of_found(call: &CallId, found: Found, at: i64) -> Option<LegChange
     Some(LegChange {
         leg: call.clone(),
         parent: None,
-        dialer: None,
+        line: None,
         step: None,
         status: LegStatus::Ended(end),
         sequence: None,
@@ -180,7 +185,7 @@ pub(super) fn report(
             change.leg.as_str(),
             change.parent.as_ref().map(CallId::as_str),
             direction.as_str(),
-            change.dialer.as_ref().map(DialerId::as_str),
+            change.line,
             change.step,
             status,
             end_reason.map(EndReason::as_str),
@@ -209,7 +214,7 @@ fn complete(connection: &Connection, change: &LegChange) -> rusqlite::Result<()>
         )?
         .execute(params![
             change.leg.as_str(),
-            change.dialer.as_ref().map(DialerId::as_str),
+            change.line,
             change.step,
             change.sequence,
             change.sip_code,
@@ -301,7 +306,11 @@ impl RawLeg {
             leg: call_id(self.sid)?,
             parent: column::optional(self.parent_sid, call_id)?,
             direction: column::word(&self.direction)?,
-            dialer: self.dialer.as_deref().map(DialerId::new),
+            is_last_resort: self.dialer.as_deref() == Some(LAST_RESORT),
+            dialer: self
+                .dialer
+                .filter(|name| name != LAST_RESORT)
+                .map(|name| DialerId::new(&name)),
             step: column::optional(self.step, small)?,
             status,
             sequence: column::optional(self.sequence, small)?,

@@ -25,6 +25,8 @@ const COUNTED: u32 = 10_000;
 const INDEXED_PREFIX: usize = 8;
 /// Few calls are in progress, and they have an index of their own.
 const BY_STATUS: &str = "INDEXED BY idx_calls_status";
+/// [`calls::ON_THE_LINE`], with the value that every condition has.
+const IN_PROGRESS: &str = "status <> 'ended' AND sid NOT GLOB 'api*-*' AND ?";
 /// A caller's calls are few, too.
 const BY_CALLER: &str = "INDEXED BY idx_calls_caller_id";
 /// No caller has this row.
@@ -37,11 +39,11 @@ const DISORDER_MS: i64 = 3_600_000;
 pub struct CallsAsked {
     /// Where they stand.
     pub status: Option<Status>,
-    /// In progress only.
+    /// On the line only: in progress, and not of the JSON door.
     pub in_progress: bool,
     /// How they ended.
     pub disposition: Option<Disposition>,
-    /// The dialer that was dialled last.
+    /// The dialer that was dialled last, or [`LAST_RESORT`](crate::call::LAST_RESORT).
     pub dialer: Option<String>,
     /// The caller's class.
     pub tier: Option<String>,
@@ -157,7 +159,7 @@ impl Candidates {
         match asked.status {
             None if asked.in_progress => {
                 index = BY_STATUS;
-                range.push(("status <> 'ended' AND ?", Value::Integer(1)));
+                range.push((IN_PROGRESS, Value::Integer(1)));
             }
             None => {}
             Some(Status::Ended) => filter.push(("status = ?", text("ended"))),

@@ -319,13 +319,16 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
             )
         }
         Event::DialEnded { report, after } => {
-            changed(after, None, legs::of_dial(call, report, after, at))?
+            changed(after, None, legs::of_dial(call, report, at))?
         }
         Event::LegReported { report, after } => {
             changed(after, None, Some(legs::of_report(report, at)))?
         }
         Event::CallReaped { found, after } => {
             changed(after, None, legs::of_found(call, *found, at))?
+        }
+        Event::CallEnded { after, .. } | Event::CallCorrected { after, .. } => {
+            changed(after, None, None)?
         }
         Event::ServiceStarted { .. }
         | Event::ServiceStopped

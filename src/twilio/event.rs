@@ -74,8 +74,6 @@ pub struct DialEnded {
     pub caller: Caller,
     /// What was called, as received.
     pub called: Option<String>,
-    /// Who was dialled; from our own query. `None` for the last resort.
-    pub dialer: Option<DialerId>,
     /// How it ended.
     pub report: DialReport,
 }
@@ -149,9 +147,9 @@ impl DialEnded {
             call_id: webhook.call_id.clone(),
             caller: caller(form),
             called: called(form),
-            dialer: dialer(&webhook.query)?,
             report: DialReport {
                 step: ours(&webhook.query, "step")?.ok_or(Flaw::StepMissing)?,
+                dialer: dialer(&webhook.query)?,
                 end: dial_end(form),
                 leg: call_id_of(form, "DialCallSid"),
                 duration_s: number(form, "DialCallDuration"),
@@ -394,12 +392,12 @@ mod tests {
     fn a_dial_has_ended() {
         let ended = DialEnded::read(&webhook("step=2&dialer=dialfire", DIAL)).unwrap();
         assert_eq!(ended.call_id, id(CALL));
-        assert_eq!(ended.dialer, Some(DialerId::new("dialfire")));
         assert_eq!(ended.caller, Caller::classify("+14155550100"));
         assert_eq!(
             ended.report,
             DialReport {
                 step: 2,
+                dialer: Some(DialerId::new("dialfire")),
                 end: EndReason::NoAnswer,
                 leg: Some(id(LEG)),
                 duration_s: None,
@@ -408,7 +406,10 @@ mod tests {
             }
         );
         let last_resort = DialEnded::read(&webhook("step=3", DIAL)).unwrap();
-        assert_eq!((last_resort.dialer, last_resort.report.step), (None, 3));
+        assert_eq!(
+            (last_resort.report.dialer, last_resort.report.step),
+            (None, 3)
+        );
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The API: who may do what, the JSON door, and the dialers by hand.
 
 use std::process::Command;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use switchboard::audit::{Event, Kind, Record};
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
 use switchboard::http::auth::DrawnKey;
+use switchboard::phone::E164;
 use switchboard::simulator::faults::{Fault, Route};
 use switchboard::simulator::twilio::LineBehaviour;
 use tokio::task::JoinSet;
@@ -142,7 +145,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 28] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 29] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -154,6 +157,13 @@ const ROUTES: [(&str, &str, &str, &str, u16); 28] = [
     ("POST", "/session", "/session", "nobody", 400),
     ("DELETE", "/session", "/session", "nobody", 204),
     ("GET", "/calls/{call_id}", "/calls/CA0", "viewer", 404),
+    (
+        "POST",
+        "/calls/{call_id}/ended",
+        "/calls/CA0/ended",
+        "admin",
+        400,
+    ),
     (
         "GET",
         "/customers/{phone_number}",
@@ -695,16 +705,216 @@ async fn calls_are_shown_with_their_legs_and_masked_numbers() {
         (&json!("dialfire"), &json!("completed"))
     );
 
-    for n in 0..3 {
-        api.route(STRANGER, &format!("n-{n}")).await;
+    let mut arrived = Vec::new();
+    for _ in 0..3 {
+        let twilio = &api.world.outside.twilio;
+        let sid = twilio.new_sid("CA");
+        let fields = twilio.inbound_fields(&sid, STRANGER, CALLED);
+        twilio.post("/webhooks/twilio", &fields).await.unwrap();
+        arrived.push(sid);
     }
+    api.route(STRANGER, "not-on-our-line").await;
     let active = api.get("/calls/active?page=2&page_size=2").await.json();
     assert_eq!(
         (&active["total"], &active["page"], &active["page_size"]),
         (&json!(3), &json!(2), &json!(2))
     );
     assert_eq!(active["data"].as_array().unwrap().len(), 1);
-    assert_eq!(active["data"][0]["call_id"], "api-n-0");
+    assert_eq!(active["data"][0]["call_id"], *arrived[0]);
+}
+
+fn data_of(answer: &Answer) -> Value {
+    answer.json().get("data").cloned().unwrap_or_default()
+}
+
+impl Api {
+    async fn end(&self, call_id: &str, body: &Value) -> Answer {
+        let path = format!("/calls/{call_id}/ended");
+        self.post(&path, Some(body.to_string())).await
+    }
+
+    async fn shown(&self, call_id: &str) -> Value {
+        data_of(&self.get(&format!("/calls/{call_id}")).await)
+    }
+
+    async fn calls_of_five_minutes(&self) -> Value {
+        data_of(&self.get("/calls/metrics?window=5m").await)
+    }
+}
+
+#[tokio::test]
+async fn whoever_brought_a_call_says_how_it_ended_and_the_first_word_stands() {
+    let api = Api::new().await;
+    let outcomes = ["answered", "no_answer", "busy", "failed", "abandoned"];
+    for outcome in outcomes {
+        let call = format!("api-{outcome}");
+        assert_eq!(api.route(HOT, outcome).await.status, StatusCode::CREATED);
+        let end = json!({ "outcome": outcome, "talked_s": 190 });
+        for _ in 0..2 {
+            let answer = api.end(&call, &end).await;
+            assert_eq!(
+                (answer.status, answer.text.as_str()),
+                (StatusCode::NO_CONTENT, ""),
+                "{outcome}"
+            );
+        }
+        let shown = api.shown(&call).await;
+        assert_eq!(
+            (&shown["status"], &shown["disposition"], &shown["dialer"]),
+            (&json!("ended"), &json!(outcome), &json!("dialfire"))
+        );
+        assert_eq!(shown["answered_at"].is_string(), outcome == "answered");
+        for other in outcomes.iter().filter(|other| **other != outcome) {
+            let answer = api.end(&call, &json!({ "outcome": other })).await;
+            assert_eq!(answer.status, StatusCode::CONFLICT, "{outcome}, {other}");
+            assert_eq!(answer.error_type(), "ConflictError");
+            answer.assert_well_formed(other);
+        }
+        assert_eq!(api.shown(&call).await["disposition"], outcome);
+        let id = CallId::parse(&call).unwrap();
+        let records = api.world.running().store.records_of_call(&id).await;
+        let ends = records.unwrap();
+        let ends = ends.iter().filter(|record| record.kind == Kind::CallEnded);
+        assert_eq!(ends.count(), 1);
+    }
+    let metrics = api.calls_of_five_minutes().await;
+    assert_eq!(metrics["calls"]["active"], 0);
+    let counted = metrics["by_outcome"].as_array().unwrap().iter();
+    let counted: Vec<&Value> = counted.map(|one| &one["calls"]).collect();
+    assert_eq!(counted, [&json!(1); 5], "{metrics}");
+}
+
+#[tokio::test]
+async fn the_end_of_a_call_from_elsewhere_is_refused_where_it_makes_no_sense() {
+    let api = Api::new().await;
+    api.route(HOT, "one").await;
+    let result = api.world.call(HOT).await;
+    let good = json!({ "outcome": "answered", "talked_s": 1 });
+    let unknown = api.end("api-two", &good).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let twilios = api.end(&result.call_sid, &good).await;
+    assert_eq!(twilios.status, StatusCode::CONFLICT, "{}", twilios.text);
+    let wrong = [
+        (json!({}), "outcome"),
+        (json!({ "outcome": 1 }), "outcome"),
+        (json!({ "outcome": "Answered" }), "outcome"),
+        (json!({ "outcome": "unknown" }), "outcome"),
+        (json!({ "outcome": "busy", "talked_s": -1 }), "talked_s"),
+        (json!({ "outcome": "busy", "talked_s": "9" }), "talked_s"),
+        (json!({ "outcome": "busy", "talked_s": 1.5 }), "talked_s"),
+        (json!({ "outcome": "busy", "talked_s": 86_401 }), "talked_s"),
+    ];
+    for (body, field) in wrong {
+        let answer = api.end("api-one", &body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+        let details = answer.json()["error"]["details"].clone();
+        assert!(details[field].is_string(), "{body}: {details}");
+        answer.assert_well_formed(&body.to_string());
+    }
+    assert_eq!(api.shown("api-one").await["status"], "dialing");
+}
+
+#[tokio::test]
+async fn a_call_from_elsewhere_whose_end_nobody_tells_is_unknown_until_somebody_does() {
+    let clock = Clock::manual(Timestamp::from_second(1_790_000_000).unwrap());
+    let api = Api::with(Settings {
+        clock: clock.clone(),
+        routing: "api_calls_end_after = \"10m\"".to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    api.route(HOT, "one").await;
+    let pass = |seconds| clock.advance(Duration::from_secs(seconds));
+    let reaper = &api.world.running().reaper;
+    pass(599);
+    assert_eq!(reaper.round().await.active, Some(0));
+    assert_eq!(api.shown("api-one").await["status"], "dialing");
+    assert_eq!(api.get("/calls/active").await.json()["total"], 0);
+    pass(1);
+    reaper.round().await;
+    let shown = api.shown("api-one").await;
+    assert_eq!(
+        (&shown["status"], &shown["disposition"]),
+        (&json!("ended"), &json!("unknown"))
+    );
+    assert_eq!(api.world.outside.twilio.requests().count(), 0);
+
+    let end = json!({ "outcome": "busy", "talked_s": 0 });
+    for _ in 0..2 {
+        let answer = api.end("api-one", &end).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT, "{}", answer.text);
+    }
+    let shown = api.shown("api-one").await;
+    assert_eq!(
+        (&shown["status"], &shown["disposition"]),
+        (&json!("ended"), &json!("busy"))
+    );
+    let answered = api.end("api-one", &json!({ "outcome": "answered" })).await;
+    assert_eq!(answered.status, StatusCode::CONFLICT);
+    let logged = api.get("/logs?kind=call_corrected").await.json();
+    assert_eq!(
+        (
+            &logged["data"][0]["detail"]["from"],
+            &logged["data"][0]["detail"]["to"]
+        ),
+        (&json!("unknown"), &json!("busy"))
+    );
+}
+
+#[tokio::test]
+async fn the_last_resort_stands_where_the_names_of_dialers_stand() {
+    let api = Api::new().await;
+    for line in [DIALFIRE_LINE, ZENDESK_LINE] {
+        let busy = LineBehaviour::Busy;
+        api.world.outside.twilio.set_line(line, busy);
+    }
+    let rescued = api.world.call(HOT).await;
+    api.world
+        .outside
+        .twilio
+        .set_line("", LineBehaviour::answer(Duration::from_secs(30)));
+    let masked = E164::parse(LAST_RESORT).unwrap().masked();
+    let shown = api.shown(&rescued.call_sid).await;
+    assert_eq!(
+        (&shown["dialer"], &shown["last_resort"]),
+        (&Value::Null, &json!(masked))
+    );
+    let legs = shown["legs"].as_array().unwrap();
+    let of_last: Vec<&Value> = legs.iter().filter(|leg| leg["step"] == 5).collect();
+    assert_eq!(of_last.len(), 1);
+    assert_eq!(
+        (&of_last[0]["dialer"], &of_last[0]["last_resort"]),
+        (&Value::Null, &shown["last_resort"])
+    );
+    let others = legs.iter().filter(|leg| leg["step"] != 5);
+    for leg in others {
+        assert_eq!(leg["last_resort"], Value::Null, "{leg}");
+    }
+    for (filter, n) in [("last_resort", 1), ("dialfire", 0), ("zendesk", 0)] {
+        let listed = api.get(&format!("/calls?dialer={filter}")).await.json();
+        assert_eq!(listed["total"], n, "{filter}");
+    }
+    let metrics = api.calls_of_five_minutes().await;
+    let dialers = metrics["by_dialer"].as_array().unwrap().iter();
+    let calls: Vec<(&str, &Value, &Value)> = dialers
+        .map(|one| {
+            (
+                one["dialer"].as_str().unwrap(),
+                &one["calls"],
+                &one["failed"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        calls,
+        [
+            ("dialfire", &json!(0), &json!(0)),
+            ("last_resort", &json!(1), &json!(1)),
+            ("zendesk", &json!(0), &json!(0)),
+        ]
+    );
+    let trace = api.get(&format!("/logs/{}", rescued.call_sid)).await;
+    assert!(!trace.text.contains(LAST_RESORT), "masked as others are");
 }
 
 #[tokio::test]
@@ -1274,7 +1484,7 @@ async fn figures_agree_with_the_calls() {
         let answer = api.get(&format!("/calls/metrics?window={window}")).await;
         let metrics = answer.json()["data"].clone();
         assert_eq!(metrics["window"], window);
-        let calls = json!({ "total": 5, "active": 1, "answered": 4, "failed": 0, "failed_over": 0, "held": 0, "abandoned": 0 });
+        let calls = json!({ "total": 5, "active": 0, "answered": 4, "failed": 0, "failed_over": 0, "held": 0, "abandoned": 0 });
         assert_eq!(metrics["calls"], calls, "{metrics}");
         assert_eq!(
             (&metrics["success_rate"], &metrics["failure_rate"]),

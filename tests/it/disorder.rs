@@ -189,6 +189,8 @@ enum Step {
     After {
         ended: bool,
         disposition: Option<String>,
+        /// It puts right how the call counts.
+        corrects: bool,
     },
     Intended {
         dialer: String,
@@ -238,6 +240,7 @@ impl Step {
             Some(Self::After {
                 ended: after["status"] == "ended",
                 disposition: text(&after["disposition"]),
+                corrects: kind == Kind::CallCorrected,
             })
         } else if kind == Kind::HandoffIntended {
             Some(Self::Intended { dialer: dialer? })
@@ -249,7 +252,8 @@ impl Step {
     }
 }
 
-/// A call ends once, when its end is told and not before, as what happened to its caller; nothing changes that afterwards.
+/// A call ends once, when its end is told and not before. It counts as what happened to its caller, by all that was told: what was told late is
+/// put right by a record of its own, and nothing else changes a call that is over.
 fn check_call(result: &CallResult, ledger: &Ledger, findings: &mut Findings) {
     let mut wrong = |what: &str| findings.add(&result.call_sid, what);
     for violation in &result.violations {
@@ -268,13 +272,19 @@ fn check_call(result: &CallResult, ledger: &Ledger, findings: &mut Findings) {
     }
     let mut end: Option<&Option<String>> = None;
     for step in ledger.steps(result) {
-        let Step::After { ended, disposition } = step else {
+        let Step::After {
+            ended,
+            disposition,
+            corrects,
+        } = step
+        else {
             continue;
         };
         match end {
             None if *ended => end = Some(disposition),
             None => {}
             Some(first) if *ended && first == disposition => {}
+            Some(_) if *ended && *corrects => end = Some(disposition),
             Some(first) => wrong(&format!("ended as {first:?}, and then {disposition:?}")),
         }
     }
@@ -326,26 +336,18 @@ fn dispositions(result: &CallResult) -> &'static [Disposition] {
             &[Disposition::LastResort]
         }
         Outcome::Talked { .. } if was_talk_told(result) => &[Disposition::Answered],
-        // Nobody said that the line was answered, or only after the call was over.
-        Outcome::Talked { .. } => &[Disposition::Answered, Disposition::Abandoned],
-        Outcome::CallerHungUp => &[Disposition::Abandoned],
+        // Nobody said that the line was answered.
+        Outcome::Talked { .. } | Outcome::CallerHungUp => &[Disposition::Abandoned],
         Outcome::HungUp => &[Disposition::Failed],
         Outcome::Rejected | Outcome::ErrorMessage | Outcome::Endless => &[],
     }
 }
 
-/// Whether the talk was told before the end of the call: by the end of the dial, or by the line's own callbacks.
+/// Whether the talk was told: by the end of the dial, or by the line's own callbacks.
 fn was_talk_told(result: &CallResult) -> bool {
-    let is_end = |path: &str, sid: Option<&str>| {
-        path.starts_with("/webhooks/twilio/status") && sid == Some(&result.call_sid)
-    };
-    let before_end = result
-        .steps
-        .iter()
-        .take_while(|step| !is_end(&step.path, step.field("CallSid")));
     let talk = |status: Option<&str>| matches!(status, Some("in-progress" | "completed"));
     let talked_on = result.dialled.last().map(|leg| leg.call_sid.as_str());
-    before_end.into_iter().any(|step| {
+    result.steps.iter().any(|step| {
         let line = step.field("CallSid") == talked_on;
         talk(step.field("DialCallStatus")) || (line && talk(step.field("CallStatus")))
     })
@@ -434,11 +436,11 @@ async fn check_active(world: &World, results: &[CallResult], findings: &mut Find
         world.outside.twilio.post(path, &fields).await.unwrap();
     }
     let counts = store.counts().await.unwrap();
-    assert_eq!(
-        usize::try_from(counts.calls).unwrap(),
-        results.len(),
-        "calls in the store"
-    );
+    let n_calls = usize::try_from(counts.calls).unwrap();
+    if n_calls != results.len() {
+        let what = format!("{n_calls} calls in the store, {} made", results.len());
+        findings.add("all", &what);
+    }
     if counts.active_calls != 0 {
         let what = format!("{} calls are active in the end", counts.active_calls);
         findings.add("all", &what);

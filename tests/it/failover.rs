@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use switchboard::audit::Kind;
 use switchboard::call::Disposition;
+use switchboard::phone::E164;
+use switchboard::routing::DialerId;
 use switchboard::simulator::faults::{Fault, Faults, Garbage, Route};
 use switchboard::simulator::twilio::LineBehaviour;
 
@@ -103,7 +105,7 @@ async fn a_busy_line_is_rung_once_more_then_the_next_dialer_takes_over() {
 async fn when_every_leg_fails_the_last_resort_rings() {
     let world = World::new().await;
     for line in [DIALFIRE_LINE, ZENDESK_LINE] {
-        world.outside.twilio.set_line(line, LineBehaviour::NoAnswer);
+        world.outside.twilio.set_line(line, LineBehaviour::Busy);
     }
     let result = world.call(HOT).await;
     assert_eq!(
@@ -119,6 +121,93 @@ async fn when_every_leg_fails_the_last_resort_rings() {
     let stored = world.stored(&result).await;
     assert_eq!(stored.disposition, Some(Disposition::LastResort));
     assert_eq!(stored.reason.as_str(), "all_legs_failed");
+}
+
+#[tokio::test]
+async fn lines_that_ring_out_are_rung_again_only_where_all_others_can_still_ring() {
+    let cases: [(&str, &[&str]); 3] = [
+        ("", &[DIALFIRE_LINE, ZENDESK_LINE, LAST_RESORT]),
+        (
+            "ring_total = \"80s\"",
+            &[DIALFIRE_LINE, DIALFIRE_LINE, ZENDESK_LINE, LAST_RESORT],
+        ),
+        (
+            "ring_timeout = \"5s\"",
+            &[
+                DIALFIRE_LINE,
+                DIALFIRE_LINE,
+                ZENDESK_LINE,
+                ZENDESK_LINE,
+                LAST_RESORT,
+            ],
+        ),
+    ];
+    for (twilio, lines) in cases {
+        let world = World::with(Settings {
+            twilio: twilio.to_owned(),
+            ..Settings::default()
+        })
+        .await;
+        for line in [DIALFIRE_LINE, ZENDESK_LINE] {
+            world.outside.twilio.set_line(line, LineBehaviour::NoAnswer);
+        }
+        let result = world.call(HOT).await;
+        assert_eq!(dialled(&result), lines, "{twilio}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_the_last_resort_took_is_told_as_that_wherever_it_is_told() {
+    let world = World::new().await;
+    for line in [DIALFIRE_LINE, ZENDESK_LINE] {
+        world.outside.twilio.set_line(line, LineBehaviour::Busy);
+    }
+    let result = world.call(HOT).await;
+    let store = &world.running().store;
+    let stored = world.stored(&result).await;
+    assert_eq!(stored.dialer, None);
+    let number = E164::parse(LAST_RESORT).unwrap().masked();
+    assert_eq!(stored.state.last_resort(), Some(number.as_str()));
+
+    let legs = store.legs(&crate::world::id(&result)).await.unwrap();
+    let lines: Vec<(Option<&str>, bool)> = legs
+        .iter()
+        .filter(|leg| leg.parent.is_some())
+        .map(|leg| {
+            (
+                leg.dialer.as_ref().map(DialerId::as_str),
+                leg.is_last_resort,
+            )
+        })
+        .collect();
+    let expected = [
+        (Some("dialfire"), false),
+        (Some("dialfire"), false),
+        (Some("zendesk"), false),
+        (Some("zendesk"), false),
+        (None, true),
+    ];
+    assert_eq!(lines, expected);
+
+    for kind in [Kind::DialEnded, Kind::LegReported] {
+        let of_last = world.details(&result, kind).await;
+        let of_last: Vec<_> = of_last
+            .iter()
+            .filter(|detail| detail["report"]["step"] == 5)
+            .collect();
+        assert!(!of_last.is_empty(), "{kind:?}");
+        for detail in of_last {
+            assert_eq!(detail["report"]["dialer"], serde_json::Value::Null);
+            assert_eq!(detail["after"]["dialer"], serde_json::Value::Null);
+            assert_eq!(detail["after"]["state"]["last_resort"], number);
+        }
+    }
+    let minutes = store.figures(0, i64::MAX / 2, 60_000).await.unwrap();
+    let shares = minutes.values().flat_map(|figures| &figures.dialers);
+    let shares: Vec<(&str, i64, i64)> = shares
+        .map(|(name, share)| (name.as_str(), share.calls, share.failed))
+        .collect();
+    assert_eq!(shares, [("last_resort", 1, 1)]);
 }
 
 #[tokio::test]

@@ -136,7 +136,15 @@ fn primary_well() -> Vec<Row> {
         row(line(Line::CallerLeavesTalking), [1, 0], "D", TALKED),
         row(line(Line::CallerLeavesRinging), [1, 0], "D", LEFT),
     ];
-    rows.extend(FAILING_LINES.map(|failing| row(line(failing), [1, 1], "DDZ", TALKED)));
+    // Where it has rung out, a second ring would take the time of the next dialer or of the last resort.
+    rows.extend(FAILING_LINES.map(|failing| {
+        let rung = if failing == Line::NoAnswer {
+            "DZ"
+        } else {
+            "DDZ"
+        };
+        row(line(failing), [1, 1], rung, TALKED)
+    }));
     rows
 }
 

@@ -21,8 +21,8 @@ use super::fields::{self, Fields};
 use super::page::{Asked, Data, List, checked};
 use super::reveal::{Reveal, Revealed};
 use super::{Reads, data, document};
-use crate::call::{CallId, Disposition, EndReason, LegStatus, Status};
-use crate::flow::{JsonAnswer, JsonCall, JsonDoor};
+use crate::call::{CallId, Disposition, EndReason, LegStatus, ReportedOutcome, Status};
+use crate::flow::{EndTaken, JsonAnswer, JsonCall, JsonDoor};
 use crate::lead::{LeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{DialerId, Reason, RulesetVersion};
@@ -31,6 +31,8 @@ use crate::store::{CallSearch, CallsAsked, Direction, StoredCall, StoredLeg};
 /// A number, a SIP address: real ones are far shorter.
 const MAX_ADDRESS: usize = 256;
 const MAX_EXTERNAL_ID: usize = 128;
+/// A day.
+const MAX_TALK_S: u32 = 86_400;
 
 /// A call that arrived elsewhere.
 #[derive(Serialize, ToSchema)]
@@ -173,6 +175,83 @@ fn caller(text: &str) -> Result<Caller, String> {
     }
 }
 
+/// How a call ended that was routed by `POST /calls`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CallEnd {
+    /// How it ended.
+    outcome: ReportedOutcome,
+    /// How long caller and agent talked, in seconds; 0 where it is left out.
+    #[schema(required = false, minimum = 0, maximum = 86_400, example = 190)]
+    talked_s: u32,
+}
+
+/// Takes the end of a call that was routed by `POST /calls`. The same outcome again changes nothing; another one is refused.
+///
+/// A call whose end is not reported is closed as `unknown` after `[routing] api_calls_end_after`; a report after that corrects it.
+#[utoipa::path(
+    post,
+    path = "/calls/{call_id}/ended",
+    tag = "calls",
+    params(("call_id" = String, Path, description = "The id that `POST /calls` gave.", example = "api-pbx-4711")),
+    request_body = CallEnd,
+    responses(
+        (status = 204, description = "It is noted."),
+        (status = 404, description = "There is no such call.", body = ErrorDocument),
+        (status = 409, description = "Another outcome was reported before, or Twilio reports the end of this call.", body = ErrorDocument),
+    )
+)]
+pub(super) async fn ended(
+    _: Admin,
+    State(door): State<JsonDoor>,
+    State(reads): State<Reads>,
+    Path(call_id): Path<String>,
+    body: JsonObject,
+) -> Result<StatusCode, ApiError> {
+    let (outcome, talked_s) = read_end(&body)?;
+    let unknown = || ApiError::not_found("There is no such call.");
+    let call_id = CallId::parse(&call_id).map_err(|_| unknown())?;
+    reads.call(&call_id).await?.ok_or_else(unknown)?;
+    tracing::Span::current().record("call_sid", call_id.as_str());
+    match door.end(&call_id, outcome, talked_s).await {
+        EndTaken::Noted => Ok(StatusCode::NO_CONTENT),
+        EndTaken::Contradicts(known) => Err(ApiError::new(
+            Kind::Conflict,
+            "Another outcome of this call is known already, and stands.",
+        )
+        .with("outcome", known.as_str())),
+        EndTaken::NotOurs => Err(ApiError::new(
+            Kind::Conflict,
+            "This call came by Twilio, which reports its end.",
+        )),
+        EndTaken::NotNow => Err(unavailable("The end cannot be noted now; report it again.")),
+    }
+}
+
+fn read_end(body: &JsonObject) -> Result<(ReportedOutcome, u32), ApiError> {
+    let mut fields = Fields::default();
+    let outcomes = ReportedOutcome::ALL.map(|outcome| (outcome.as_str(), outcome));
+    let outcome = match body.text("outcome", MAX_EXTERNAL_ID) {
+        Ok(text) => fields.word("outcome", Some(text), &outcomes),
+        Err(wrong) => fields.read("outcome", Some(""), |_| Err(wrong)),
+    };
+    let talked_s = if body.has("talked_s") {
+        let seconds = body.0.get("talked_s").and_then(serde_json::Value::as_u64);
+        fields.read("talked_s", Some(""), |_| {
+            seconds
+                .and_then(|seconds| u32::try_from(seconds).ok())
+                .filter(|seconds| *seconds <= MAX_TALK_S)
+                .ok_or_else(|| format!("must be a whole number of seconds, 0 to {MAX_TALK_S}"))
+        })
+    } else {
+        Some(0)
+    };
+    let (outcome, talked_s) = checked((outcome, talked_s), fields)?;
+    // Whatever is missing was told above.
+    outcome
+        .zip(talked_s)
+        .ok_or_else(|| ApiError::new(Kind::Validation, "The body says no outcome."))
+}
+
 /// What was called, as it was typed: a number or a SIP address.
 pub(super) fn called(text: &str) -> Result<&str, String> {
     match Caller::classify(text) {
@@ -213,9 +292,12 @@ pub(in super::super) struct ShownCall {
     /// The rule set that decided.
     #[schema(value_type = String, example = "1f0c9d7e2b3a")]
     ruleset: RulesetVersion,
-    /// The dialer that was dialled last.
+    /// The dialer that was dialled last; null for the last resort.
     #[schema(value_type = Option<String>, example = "dialfire")]
     dialer: Option<DialerId>,
+    /// The last-resort number, masked, where the call was put through to it.
+    #[schema(example = "+*********79")]
+    last_resort: Option<String>,
     /// It went to another dialer than the first of its plan.
     failed_over: bool,
     /// It was on hold.
@@ -247,9 +329,11 @@ pub(in super::super) struct ShownLeg {
     parent: Option<CallId>,
     /// Which way it was set up.
     direction: Direction,
-    /// The dialer that was dialled.
+    /// The dialer that was dialled; null for the caller's own leg and that of the last resort.
     #[schema(value_type = Option<String>)]
     dialer: Option<DialerId>,
+    /// The last-resort number, masked, where that was dialled.
+    last_resort: Option<String>,
     /// Which dial of the call made it, from 1.
     step: Option<u32>,
     /// `initiated`, `ringing`, `answered` or `ended`.
@@ -277,7 +361,13 @@ impl ShownCall {
                 Numbers::Full => text,
             })
         };
+        let last_resort = stored.state.last_resort().map(str::to_owned);
+        let leg = |leg: StoredLeg| {
+            let number = last_resort.clone().filter(|_| leg.is_last_resort);
+            ShownLeg::new(leg, number)
+        };
         Self {
+            legs: legs.into_iter().map(leg).collect(),
             call_id: stored.id,
             caller: number(stored.personal.caller),
             called: number(stored.personal.called),
@@ -289,13 +379,13 @@ impl ShownCall {
             rule: stored.rule,
             ruleset: stored.ruleset,
             dialer: stored.dialer,
+            last_resort,
             failed_over: stored.failed_over,
             held: stored.held,
             started_at: stored.started_at,
             answered_at: stored.answered_at,
             ended_at: stored.ended_at,
             routing_ms: stored.routing_ms,
-            legs: legs.into_iter().map(ShownLeg::new).collect(),
         }
     }
 }
@@ -310,7 +400,7 @@ pub(in super::super) enum Numbers {
 }
 
 impl ShownLeg {
-    fn new(stored: StoredLeg) -> Self {
+    fn new(stored: StoredLeg, last_resort: Option<String>) -> Self {
         let (status, end_reason) = match stored.status {
             LegStatus::Initiated => ("initiated", None),
             LegStatus::Ringing => ("ringing", None),
@@ -322,6 +412,7 @@ impl ShownLeg {
             parent: stored.parent,
             direction: stored.direction,
             dialer: stored.dialer,
+            last_resort,
             step: stored.step,
             status,
             end_reason,
@@ -362,7 +453,7 @@ pub(super) struct CallsQuery {
     /// How they ended.
     #[param(value_type = Option<Disposition>)]
     disposition: Option<String>,
-    /// The dialer that was dialled last.
+    /// The dialer that was dialled last, or `last_resort`.
     #[param(
         min_length = 1,
         max_length = 64,

@@ -80,7 +80,9 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(events::stream))
         .route_layer(middleware::from_fn_with_state(Lane::new(PLACES), in_turn));
     // A call is no page: it does not wait in their lane, and has the limit of calls.
-    let door = OpenApiRouter::new().routes(routes!(calls::route));
+    let door = OpenApiRouter::new()
+        .routes(routes!(calls::route))
+        .routes(routes!(calls::ended));
     let (routes, description) = desk.merge(door).split_for_parts();
     let routes = routes
         .fallback(unknown_route)

@@ -26,6 +26,7 @@ fn reported(call: &CallId, report: LegReport, after: CallAfter, ms: i64) -> Reco
 fn dial_ended(call: &CallId, end: EndReason, after: CallAfter, ms: i64) -> Record {
     let report = DialReport {
         step: 1,
+        dialer: Some(dialer("dialfire")),
         end,
         leg: Some(call_id("CAchild")),
         duration_s: None,

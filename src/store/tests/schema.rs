@@ -212,6 +212,8 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::ServiceStopped
         | Kind::RulesetLoaded
         | Kind::CallReaped
+        | Kind::CallEnded
+        | Kind::CallCorrected
         | Kind::WebhookUnusable
         | Kind::ProfilePushed
         | Kind::HealthChanged

@@ -189,6 +189,13 @@ CREATE INDEX idx_calls_started_at ON calls (started_at);
 -- Holds the calls in progress only, so it stays small.
 CREATE INDEX idx_calls_status ON calls (status) WHERE status <> 'ended';
 
+-- Calls that were forgotten: of each a keyed hash of its id, so that a webhook of it is not taken for a new call.
+CREATE TABLE forgotten_calls (
+    id INTEGER PRIMARY KEY,
+    call_hash BLOB NOT NULL UNIQUE CHECK (length(call_hash) = 16),
+    created_at INTEGER NOT NULL
+) STRICT;
+
 -- One row per connection to one party.
 CREATE TABLE legs (
     id INTEGER PRIMARY KEY,

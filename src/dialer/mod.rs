@@ -13,7 +13,7 @@ mod health;
 mod http;
 mod settings;
 #[cfg(test)]
-mod stand_in;
+pub(crate) mod stand_in;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -254,6 +254,19 @@ pub(super) fn dialer_of(api: Api) -> Dialer {
     Dialer::new(settings, client(), Clock::system(), KEY).unwrap()
 }
 
+/// A help desk of this name behind a SIP line: nobody answers its API.
+pub(crate) fn sip_line(name: &str) -> Dialer {
+    let settings = Settings {
+        id: DialerId::new(name),
+        connect: Connect::parse(&format!("sip:{name}@acme.sip.twilio.com")).unwrap(),
+        timeout: Duration::from_millis(50),
+        probe_every: Duration::from_secs(15),
+        open_for: Duration::from_secs(15),
+        api: Api::ZendeskTalk(zendesk_api("http://127.0.0.1:9")),
+    };
+    Dialer::new(settings, client(), Clock::system(), KEY).unwrap()
+}
+
 pub(super) fn dialfire_api(base: &str) -> DialfireApi {
     DialfireApi {
         base_url: base.to_owned(),

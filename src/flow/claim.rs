@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::live_calls::LiveCalls;
@@ -11,11 +12,18 @@ use super::record::Recorded;
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::phone::Caller;
-use crate::store::{Store, StoredCall, StoredLeg};
+use crate::store::{Past, Store, StoredCall, StoredLeg};
 
 /// How long the store may take to say what it knows of a later webhook's call. Such a webhook has its whole budget for it: nobody is looked
 /// up, and taking a repeat for a first sight would hand the call off twice.
 const PATIENCE: Duration = Duration::from_millis(400);
+
+/// How long after the end of its call a webhook is answered as before: Twilio gives a webhook up after 15 s. What comes later is no repeat of
+/// Twilio's.
+const REPEATS: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long the store may take to say whether a call that arrives has been here before.
+const ARRIVAL_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Answers kept in memory: those of the last moments, when Twilio may repeat a webhook.
 const RECENT: usize = 4_096;
@@ -43,6 +51,8 @@ struct Recent {
 pub(super) enum Claim {
     /// It was answered before, with these bytes.
     Answered(String),
+    /// Its call is past: nobody is on the line who could hear an answer, and nothing is done.
+    Past,
     /// It is ours to answer, as far as is known: the commit that opens the call decides.
     Ours(InHand),
 }
@@ -67,10 +77,17 @@ impl Claims {
         }
     }
 
-    /// Claims the arrival of a call: waits until no other webhook of it is in hand, then says whether it was answered a moment ago. An older
-    /// answer is found when the call is opened; asking the ledger first would cost every call a read.
+    /// Claims the arrival of a call: waits until no other webhook of it is in hand, then says whether it is past, or was answered a moment
+    /// ago. The ledger is asked before anybody is looked up: what is replayed long after is to leave no trace of its caller. An older answer
+    /// of a call that goes on is found when the call is opened.
     pub(super) async fn claim_arrival(&self, call_id: &CallId) -> Claim {
         let in_hand = self.take_in_hand(call_id).await;
+        match self.past(call_id, ARRIVAL_PATIENCE).await {
+            Past::No => {}
+            // Whoever brought the call is told the same for as long as it is known.
+            Past::Over if call_id.is_of_json_door() => {}
+            past @ (Past::Over | Past::Erased | Past::Forgotten) => return replayed(past),
+        }
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         match recent.answers.get(call_id) {
             Some(body) => Claim::Answered(body.clone()),
@@ -107,8 +124,18 @@ impl Claims {
             .timeout(PATIENCE, self.store.answer(call_id, step))
             .await
         {
-            Ok(Ok(Some(body))) => return Claim::Answered(body),
-            Ok(Ok(None)) => {}
+            Ok(Ok(Some(body))) => {
+                return match self.past(call_id, PATIENCE).await {
+                    Past::No => Claim::Answered(body),
+                    past @ (Past::Over | Past::Erased | Past::Forgotten) => replayed(past),
+                };
+            }
+            Ok(Ok(None)) => {
+                let past = self.past(call_id, PATIENCE).await;
+                if past == Past::Forgotten {
+                    return replayed(past);
+                }
+            }
             Ok(Err(error)) => {
                 tracing::warn!(event = "call.unclaimed", error = %error, "the store cannot say whether this webhook was answered before");
             }
@@ -120,6 +147,18 @@ impl Claims {
             }
         }
         Claim::Ours(in_hand)
+    }
+
+    /// What is left of the call, and what that means for a webhook of it. A store that cannot say in time counts as "it is new".
+    async fn past(&self, call_id: &CallId, patience: Duration) -> Past {
+        match self
+            .clock
+            .timeout(patience, self.store.past(call_id, REPEATS))
+            .await
+        {
+            Ok(Ok(past)) => past,
+            Ok(Err(_)) | Err(_) => Past::No,
+        }
     }
 
     /// The answer that the store holds for a step, if it says so in time.
@@ -213,6 +252,16 @@ impl Claims {
     }
 }
 
+fn replayed(past: Past) -> Claim {
+    metrics::counter!("switchboard_webhooks_replayed_total").increment(1);
+    tracing::warn!(
+        event = "call.replayed",
+        past = ?past,
+        "a webhook of a call that is past: nothing is done"
+    );
+    Claim::Past
+}
+
 impl Drop for InHand {
     fn drop(&mut self) {
         let mut in_hand = self
@@ -251,7 +300,7 @@ mod tests {
     fn answered(claim: Claim) -> Option<String> {
         match claim {
             Claim::Answered(body) => Some(body),
-            Claim::Ours(_) => None,
+            Claim::Past | Claim::Ours(_) => None,
         }
     }
 

@@ -50,6 +50,7 @@ impl DialEnds {
         let step = format!("dial-{}", ended.report.step);
         let _in_hand = match self.claims.claim(&ended.call_id, &step).await {
             Claim::Answered(body) => return body,
+            Claim::Past => return answer::nothing().to_xml(),
             Claim::Ours(in_hand) => in_hand,
         };
         let stored = if somebody_waits(&ended) {
@@ -303,3 +304,6 @@ fn disposition_of(last: EndReason) -> Disposition {
         EndReason::Completed | EndReason::Failed | EndReason::Canceled => Disposition::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,7 @@ impl Holds {
         let step = format!("hold-{}", held.round);
         let _in_hand = match self.claims.claim(&held.call_id, &step).await {
             Claim::Answered(body) => return body,
+            Claim::Past => return answer::nothing().to_xml(),
             Claim::Ours(in_hand) => in_hand,
         };
         let Some(stored) = self.claims.call(&held.call_id).await else {

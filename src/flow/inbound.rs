@@ -23,6 +23,7 @@ use crate::phone::Caller;
 use crate::routing::{self, Decision, DialerId};
 use crate::store::StoredCall;
 use crate::twilio::IncomingCall;
+use crate::twiml::answer;
 
 /// The step name of a call's first answer.
 const STEP: &str = "inbound";
@@ -71,24 +72,20 @@ impl Inbound {
             door: Door::Twilio,
         };
         match self.route(&arrival, &policy, request_id).await {
-            Some(twiml) => twiml,
-            None => policy
+            Routed::Answered(twiml) => twiml,
+            Routed::Past => answer::nothing().to_xml(),
+            Routed::Unknown => policy
                 .safe_answer(Some(&arrival.caller), arrival.called.as_deref())
                 .to_xml(),
         }
     }
 
-    /// Routes a call and gives its answer, worded for its door: a new one, or the one given before. `None` where the ledger knows the call
-    /// and no answer of it can be had.
-    pub(super) async fn route(
-        &self,
-        call: &Arrival,
-        policy: &Policy,
-        request_id: &str,
-    ) -> Option<String> {
+    /// Routes a call and gives its answer, worded for its door: a new one, or the one given before.
+    pub(super) async fn route(&self, call: &Arrival, policy: &Policy, request_id: &str) -> Routed {
         let stopwatch = Stopwatch::starting(&self.clock, policy.budget);
         let _in_hand = match self.claims.claim_arrival(&call.call_id).await {
-            Claim::Answered(body) => return Some(repeated(body)),
+            Claim::Answered(body) => return Routed::Answered(repeated(body)),
+            Claim::Past => return Routed::Past,
             Claim::Ours(in_hand) => in_hand,
         };
         tracing::info!(
@@ -105,13 +102,15 @@ impl Inbound {
             .attempt(asked, stopwatch.clone(), Opening::NewCall)
             .await
         {
-            return Some(body);
+            return Routed::Answered(body);
         }
         if let Some(body) = self.claims.answer(&call.call_id, STEP).await {
-            return Some(repeated(body));
+            return Routed::Answered(repeated(body));
         }
         // The process ended before it could answer this call: as if it were new, under the same idempotency keys.
-        self.attempt(asked, stopwatch, Opening::KnownCall).await
+        self.attempt(asked, stopwatch, Opening::KnownCall)
+            .await
+            .map_or(Routed::Unknown, Routed::Answered)
     }
 
     /// Gather, decide, hand off, record. `None` where the ledger knows the call although it was to be opened.
@@ -272,6 +271,17 @@ impl Inbound {
             )
         }
     }
+}
+
+/// What routing a call came to.
+#[derive(Debug)]
+pub(super) enum Routed {
+    /// This answer, given now or before.
+    Answered(String),
+    /// The call is past, and what it was answered is not kept.
+    Past,
+    /// The ledger knows the call, and no answer of it can be had.
+    Unknown,
 }
 
 /// What arrived, and by which policy it is answered.

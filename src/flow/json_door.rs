@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::hand_off::{Handed, HandoffResult};
-use super::inbound::{Arrival, Inbound};
+use super::inbound::{Arrival, Inbound, Routed};
 use super::last_words::LastWords;
 use super::policy::Policy;
 use super::record::reported;
@@ -57,6 +57,8 @@ pub enum JsonAnswer {
     Connect(String),
     /// Nobody can take the call, and there is no last resort. It is recorded, and answered so every time.
     Nobody(Nobody),
+    /// The call was routed long ago, and its answer is not kept: its caller was erased, or its records have passed their time.
+    Past,
     /// The call is known and its answer cannot be had now. Asking again is safe.
     NotNow,
 }
@@ -114,8 +116,11 @@ impl JsonDoor {
             called: Some(call.called),
             door: Door::Api,
         };
-        let document = self.inbound.route(&arrival, &policy, request_id).await;
-        document.map_or(JsonAnswer::NotNow, JsonAnswer::of_document)
+        match self.inbound.route(&arrival, &policy, request_id).await {
+            Routed::Answered(document) => JsonAnswer::of_document(document),
+            Routed::Past => JsonAnswer::Past,
+            Routed::Unknown => JsonAnswer::NotNow,
+        }
     }
 
     /// Takes note of how a call ended, `talked_s` seconds after it was answered. The first outcome stands; it corrects a call that was closed

@@ -12,7 +12,7 @@ use super::rollups::Added;
 use super::submission::{Effect, Outcome, PreparedRecord, Work};
 use super::{
     Committed, alerting, audit_records, callers, calls, checkpoints, connection, dialer_states,
-    erase, outbox, profiles, prune, sessions, spool_mark, submission,
+    erase, forgotten_calls, outbox, profiles, prune, sessions, spool_mark, submission,
 };
 use crate::audit::{CallerErased, Event, Link, Record};
 
@@ -175,7 +175,9 @@ impl Batch<'_> {
                 alerting::change(self.connection, changes, *now)?;
             }
             Work::Prune(slice) => prune::delete(self.connection, slice)?,
-            Work::ForgetCalls(rows) => calls::forget(self.connection, rows)?,
+            Work::ForgetCalls { rows, now } => {
+                forgotten_calls::forget(self.connection, self.sealer.vault(), rows, *now)?;
+            }
             Work::ForgetCallers { rows, before } => {
                 self.sealer.forget();
                 callers::forget(self.connection, rows, *before)?;

@@ -512,15 +512,6 @@ pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite:
         .collect()
 }
 
-/// Deletes calls with their legs and answers.
-pub(super) fn forget(connection: &Connection, rows: &[i64]) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached("DELETE FROM calls WHERE id = ?1")?;
-    for row in rows {
-        statement.execute([row])?;
-    }
-    Ok(())
-}
-
 /// Calls, newest first.
 pub(super) fn recent(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     list(reader, "ORDER BY started_at DESC, id DESC LIMIT ?1", limit)

@@ -21,6 +21,7 @@ mod dialer_states;
 mod erase;
 mod error;
 mod examine;
+mod forgotten_calls;
 mod found;
 mod head_file;
 mod histogram;
@@ -55,7 +56,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use account::Balance;
@@ -66,6 +67,7 @@ pub use desk::Health;
 pub use erase::Erased;
 pub use error::{OpenError, StoreError};
 pub use examine::{Chain, Examination, Integrity, examine};
+pub use forgotten_calls::Past;
 pub use head_file::{head_path, read_head};
 pub use histogram::Histogram;
 pub use incidents::StoredIncident;
@@ -440,6 +442,15 @@ impl Store {
     pub async fn answer(&self, call: &CallId, step: &str) -> Result<Option<String>, StoreError> {
         let (call, step) = (call.clone(), step.to_owned());
         self.ask(move |reader| answers::find(reader, &call, &step))
+            .await
+    }
+
+    /// What is left of a call, and what that means for a webhook of it. Its carrier repeats webhooks for `repeats` after its end.
+    pub async fn past(&self, call: &CallId, repeats: SignedDuration) -> Result<Past, StoreError> {
+        let call = call.clone();
+        let before = self.0.clock.now().as_millisecond();
+        let before = before.saturating_sub(i64::try_from(repeats.as_millis()).unwrap_or(i64::MAX));
+        self.ask(move |reader| Ok(forgotten_calls::past(reader, &call, before)?))
             .await
     }
 

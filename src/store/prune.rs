@@ -381,7 +381,9 @@ impl Pruner {
             if due.is_empty() {
                 return Ok(());
             }
-            width.learn(self.slice(Work::ForgetCalls(due)).await?);
+            let now = self.store.clock().now().as_millisecond();
+            let forget = Work::ForgetCalls { rows: due, now };
+            width.learn(self.slice(forget).await?);
         }
     }
 

@@ -85,7 +85,7 @@ pub(super) enum Work {
     /// The oldest records go.
     Prune(Slice),
     /// Calls of which no record is left, by their rows.
-    ForgetCalls(Vec<i64>),
+    ForgetCalls { rows: Vec<i64>, now: i64 },
     /// Callers of whom no record is left, by their rows: they were not seen since then.
     ForgetCallers { rows: Vec<i64>, before: i64 },
     /// So many free pages go back to the file system.
@@ -189,7 +189,7 @@ impl Work {
             | Self::ChangeAlerts { .. }
             | Self::Checkpoint(_)
             | Self::Prune(_)
-            | Self::ForgetCalls(_)
+            | Self::ForgetCalls { .. }
             | Self::ForgetCallers { .. }
             | Self::GiveBack(_) => &[],
         }
@@ -207,7 +207,7 @@ impl Work {
             | Self::ChangeAlerts { .. }
             | Self::Checkpoint(_)
             | Self::Prune(_)
-            | Self::ForgetCalls(_)
+            | Self::ForgetCalls { .. }
             | Self::ForgetCallers { .. }
             | Self::GiveBack(_) => false,
         }

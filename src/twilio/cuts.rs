@@ -206,7 +206,7 @@ fn step(webhook: &Webhook) -> Result<Step, Flaw> {
         Some("" | "/") => ("inbound", IncomingCall::read(webhook).call_id.to_string()),
         Some("/dial") => {
             let ended = DialEnded::read(webhook)?;
-            let (call, step, dialer) = (ended.call_id, ended.report.step, ended.dialer);
+            let (call, step, dialer) = (ended.call_id, ended.report.step, ended.report.dialer);
             ("dial", format!("{call} {step} {dialer:?}"))
         }
         Some("/hold") => {

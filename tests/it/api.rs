@@ -784,6 +784,24 @@ async fn whoever_brought_a_call_says_how_it_ended_and_the_first_word_stands() {
     assert_eq!(counted, [&json!(1); 5], "{metrics}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_from_elsewhere_of_somebody_who_was_erased_is_not_routed_anew() {
+    let api = Api::new().await;
+    let first = api.route(HOT, "one").await;
+    api.end("api-one", &json!({ "outcome": "answered" })).await;
+    assert_eq!(
+        api.route(HOT, "one").await.text,
+        first.text,
+        "over, and known"
+    );
+    let erased = api.world.command(&["erase", "--caller", HOT]).await;
+    assert!(erased.status.success());
+    let again = api.route(HOT, "one").await;
+    assert_eq!(again.status, StatusCode::CONFLICT, "{}", again.text);
+    again.assert_well_formed("after an erasure");
+    assert_eq!(api.world.asked_dialfire(), 1);
+}
+
 #[tokio::test]
 async fn the_end_of_a_call_from_elsewhere_is_refused_where_it_makes_no_sense() {
     let api = Api::new().await;

@@ -20,6 +20,7 @@ mod panics;
 mod ready;
 mod reap;
 mod replay;
+mod replays;
 mod reports;
 mod restart;
 mod restored;

@@ -96,6 +96,7 @@ pub(super) struct RoutedCall {
     request_body = NewCall,
     responses(
         (status = 201, description = "Connect the call as `connect` says.", body = Data<RoutedCall>),
+        (status = 409, description = "This call was routed before, and its answer is not kept any more.", body = ErrorDocument),
         (status = 503, description = "No dialer can take the call, or not now.", body = ErrorDocument),
     )
 )]
@@ -125,6 +126,10 @@ pub(super) async fn route(
         )
         .with("call_id", nobody.call_id)
         .with("reason", nobody.reason)),
+        JsonAnswer::Past => Err(ApiError::new(
+            Kind::Conflict,
+            "A call of this external_id was routed before, and its answer is not kept any more.",
+        )),
         JsonAnswer::NotNow => Err(unavailable(
             "The answer of this call cannot be had now; ask again with the same external_id.",
         )),

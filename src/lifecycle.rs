@@ -113,7 +113,8 @@ impl Signals {
         Self(Source::Channel(receiver))
     }
 
-    async fn next(&mut self) -> Signal {
+    /// The next one; none is lost where this is dropped before it comes.
+    pub async fn next(&mut self) -> Signal {
         match &mut self.0 {
             Source::Os {
                 terminate,
@@ -253,9 +254,14 @@ impl Lifecycle {
         self.0.drain.is_cancelled()
     }
 
-    /// Counts requests to reload the configuration (SIGHUP); a change is a request. Several at once count as one.
+    /// Counts requests to reload the configuration (SIGHUP); a change is a request, also one from before this was asked for. Several at once
+    /// count as one.
     pub fn reloads(&self) -> watch::Receiver<u64> {
-        self.0.reloads.subscribe()
+        let mut reloads = self.0.reloads.subscribe();
+        if *reloads.borrow() > 0 {
+            reloads.mark_changed();
+        }
+        reloads
     }
 
     /// Asks for a reload, as SIGHUP does.
@@ -488,6 +494,17 @@ mod tests {
         assert!(life.pause(Duration::from_secs(1)).await);
         life.stop();
         assert!(!life.pause(Duration::from_hours(1)).await);
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_was_asked_for_before_anybody_listened_is_heard() {
+        let life = Lifecycle::default();
+        assert!(!life.reloads().has_changed().unwrap());
+        life.reload();
+        let mut reloads = life.reloads();
+        assert!(reloads.has_changed().unwrap());
+        reloads.changed().await.unwrap();
+        assert!(!reloads.has_changed().unwrap());
     }
 
     #[tokio::test]

@@ -2,16 +2,18 @@
 
 import { callPath, get, post, query } from "./api.js";
 import { h, keyed, show, throttle } from "./dom.js";
-import { count } from "./format.js";
+import { count, timeOf } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
 import { alerts as active } from "./state.js";
-import { hear } from "./stream.js";
+import { hear, stream } from "./stream.js";
 import { busy, chip, empty, failed, ghosts, head, moment, note, pageButton, panel, table, toast } from "./ui.js";
 import { viewer } from "./viewer.js";
 import * as words from "./words.js";
 
 const messageLine = ({ occasion, channel, recipient, state, error }) => h("li.row.small", { title: error }, icon(channel === "email" ? "mail" : "send"), `${words.plain(occasion)} to ${recipient}`, chip(words.plain(state), { sent: "ok", dead: "bad" }[state] ?? "warn"));
+
+const callsOf = (n) => (n === 1 ? "1 call" : `${count(n)} calls`);
 
 function incidentRow(incident) {
 	const { opened_at: from, resolved_at: to, call_ids: ids, reasons, messages } = incident;
@@ -20,14 +22,21 @@ function incidentRow(incident) {
 		"tr",
 		h("td", isOver ? chip("Resolved", "ok", "check") : chip("Open", "bad", "warn")),
 		h("th.what", { scope: "row" }, incident.title, incident.dialer && `: ${incident.dialer}`, h("p.small.muted", incident.cause), reasons.length > 0 && h("p.small.muted", reasons.slice(0, 3).map((one) => `${words.reason(one.reason)}: ${count(one.calls)}`).join(" · "))),
-		h("td.nowrap", moment(from)),
-		h("td.nowrap", h("sb-clock", { since: from, until: to, as: "lasting" })),
-		h("td", incident.calls > 0 ? h("a", { href: `/logs${query({ from, to })}`, "aria-label": `The ${incident.calls} calls affected` }, `${count(incident.calls)} calls`) : h("span.muted", "none"), ids.slice(0, 3).map((id) => [" ", h("a.tiny.mono", { href: callPath(id) }, `…${id.slice(-6)}`)])),
-		h("td", messages.length ? h("ul.checks", messages.map(messageLine)) : h("span.muted", "nobody was told")),
+		h("td.nowrap", { data: { label: "Opened" } }, moment(from)),
+		h("td.nowrap", { data: { label: "Lasted" } }, h("sb-clock", { since: from, until: to, as: "lasting" })),
+		h(
+			"td",
+			{ data: { label: "Calls affected" } },
+			incident.calls > 0
+				? h("a", { href: `/logs${query({ incident: incident.id })}`, "aria-label": `The ${incident.calls} calls affected` }, callsOf(incident.calls))
+				: h("span.muted", "none"),
+			ids.slice(0, 3).map((id) => [" ", h("a.tiny.mono", { href: callPath(id) }, `…${id.slice(-6)}`)]),
+		),
+		h("td", { data: { label: "Messages" } }, messages.length ? h("ul.checks", messages.map(messageLine)) : h("span.muted", "nobody was told")),
 	);
 }
 
-const incidents = (label, body) => table(label, ["State", "What", "Opened", "Lasted", "Calls affected", "Messages"], body);
+const incidents = (label, body) => table(label, ["State", "What", "Opened", "Lasted", "Calls affected", "Messages"], body, "stacked");
 
 export function alerts(main) {
 	const [openBox, pastBox, outcome] = [h("div", ghosts(2)), h("div", ghosts(4)), h("div", { "aria-live": "polite" })];
@@ -44,7 +53,11 @@ export function alerts(main) {
 	}
 
 	const unwatch = active.watch((open) => {
-		if (!open.length) show(openBox, empty("Nothing is wrong", "An incident appears here the moment it opens, and leaves when it is over.", "check", true));
+		if (!open) {
+			if (!openBody.isConnected) show(openBox, empty("Not known", stream.state === "lost" ? `No connection since ${timeOf(stream.lostSince)}.` : "The server is being asked.", "clock", true));
+			return;
+		}
+		if (!open.length) show(openBox, empty("Nothing is wrong", ["Asked at ", moment(new Date(active.at).toISOString()), ". An incident appears here the moment it opens, and leaves when it is over."], "check", true));
 		else if (!openBody.isConnected) show(openBox, incidents("Open incidents", openBody));
 		keyed(openBody, open, JSON.stringify, incidentRow);
 	});

@@ -10,6 +10,9 @@ export class ApiError extends Error {
 	}
 }
 
+/** No answer takes longer; a server that is stopped never answers. */
+const PATIENCE_MS = 30_000;
+
 const reached = (ok) => document.dispatchEvent(new CustomEvent("reached", { detail: ok }));
 
 /** Where the trace of a call is shown. */
@@ -26,7 +29,14 @@ export async function call(path, { method = "GET", body, signal } = {}) {
 	if (body !== undefined) headers["content-type"] = "application/json";
 	let response;
 	try {
-		response = await fetch(`/api/v1${path}`, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), credentials: "same-origin" });
+		const late = AbortSignal.timeout(PATIENCE_MS);
+		response = await fetch(`/api/v1${path}`, {
+			method,
+			headers,
+			signal: signal ? AbortSignal.any([signal, late]) : late,
+			body: body === undefined ? undefined : JSON.stringify(body),
+			credentials: "same-origin",
+		});
 	} catch (error) {
 		if (error.name === "AbortError") throw error;
 		reached(false);

@@ -4,6 +4,7 @@ import "./elements.js";
 import { h, keep, show, text } from "./dom.js";
 import { icon } from "./icons.js";
 import { call } from "./api.js";
+import { timeOf } from "./format.js";
 import { stream } from "./stream.js";
 import { shortcuts, sheet } from "./keys.js";
 import { failed, say, stage, toast } from "./ui.js";
@@ -28,6 +29,19 @@ const PAGES = [
 const main = h("main", { id: "main", tabindex: "-1" });
 const badge = h("span.badge", { hidden: true });
 const links = PAGES.map((page) => h("a", { href: page.path }, icon(page.icon), h("span", page.name), page.path === "/alerts" && badge));
+
+/** Says on every page that the server is gone, and since when; what is shown below loses its colors. */
+function lostBar() {
+	const said = h("span");
+	const bar = h("div.lost-bar", { role: "alert", hidden: true }, icon("warn"), said);
+	stream.addEventListener("state", () => {
+		const lost = stream.state === "lost";
+		bar.hidden = !lost;
+		document.documentElement.toggleAttribute("data-lost", lost);
+		if (lost) text(said, `No connection to Switchboard since ${timeOf(stream.lostSince)}. What is below is old.`);
+	});
+	return bar;
+}
 
 function themeButton() {
 	const order = ["system", "light", "dark"];
@@ -81,7 +95,7 @@ function frame() {
 			),
 		)),
 	);
-	const column = h("div", viewer.demo && demoBar(), main);
+	const column = h("div.column", lostBar(), viewer.demo && demoBar(), main);
 	document.body.replaceChildren(h("a.skip", { href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, "Skip to content"), h("div.frame", side, column), ...stage);
 }
 
@@ -153,9 +167,9 @@ addEventListener("error", (event) => main.isConnected && event.error && toast("b
 frame();
 shortcuts(PAGES, go);
 activeAlerts.watch((open) => {
-	badge.hidden = open.length === 0;
-	text(badge, open.length);
-	badge.setAttribute("aria-label", `${open.length} open`);
+	badge.hidden = !open?.length;
+	text(badge, open?.length ?? "");
+	badge.setAttribute("aria-label", `${open?.length ?? 0} open`);
 });
 stream.start();
 route({ focus: false });

@@ -14,7 +14,7 @@ function niceTop(value) {
 }
 
 /**
- * Calls per minute as columns (failed ones at their foot), the share that reached a dialer as a line beneath, on one time axis.
+ * Calls per minute as columns (failed ones at their foot), the share that did not fail as a line beneath, on one time axis.
  * `draw(series, span)`: points `{at, calls, failed, p95_ms}`, all of them `span` ms apart.
  */
 export class Trend {
@@ -35,7 +35,7 @@ export class Trend {
 
 	constructor() {
 		this.#svg.append(this.#title, this.#axes, this.#columns, this.#lines, this.#cross);
-		this.#twinBox = h("details.twin", { ontoggle: () => this.#fillTwin() }, h("summary", "Show as table"), h("div.scroll-x", { tabindex: "0", role: "region", "aria-label": "Trend as table" }, h("table", h("thead", h("tr", ["Time", "Calls", "Failed", "Reached a dialer", "p95"].map((name, i) => h("th", { scope: "col", class: i ? "num" : "" }, name)))), this.#twin)));
+		this.#twinBox = h("details.twin", { ontoggle: () => this.#fillTwin() }, h("summary", "Show as table"), h("div.scroll-x", { tabindex: "0", role: "region", "aria-label": "Trend as table" }, h("table", h("thead", h("tr", ["Time", "Calls", "Failed", "Did not fail", "p95"].map((name, i) => h("th", { scope: "col", class: i ? "num" : "" }, name)))), this.#twin)));
 		const plot = h("div.chart", this.#svg, this.#tip);
 		plot.addEventListener("pointermove", (event) => this.#point(event.clientX - plot.getBoundingClientRect().left));
 		plot.addEventListener("pointerleave", () => this.#point(-1));
@@ -119,7 +119,7 @@ export class Trend {
 
 		const total = points.reduce((sum, point) => sum + point.calls, 0);
 		const bad = points.reduce((sum, point) => sum + point.failed, 0);
-		text(this.#title, `Calls per minute and share that reached a dialer: ${count(total)} calls, ${count(bad)} failed, highest ${count(Math.round(Math.max(...points.map((point) => point.calls * perMinute))))} a minute`);
+		text(this.#title, `Calls per minute and share that did not fail: ${count(total)} calls, ${count(bad)} failed, highest ${count(Math.round(Math.max(...points.map((point) => point.calls * perMinute))))} a minute`);
 		this.#point(this.#at);
 	}
 
@@ -172,7 +172,7 @@ export class Trend {
 		const at = this.#x(i) + (this.#x(1) - this.#x(0)) / 2;
 		show(this.#cross, s("line", { class: "cross", x1: at, x2: at, y1: TOP, y2: this.#box[1] - 18 }));
 		const rate = point.calls ? percent(1 - point.failed / point.calls) : "–";
-		show(this.#tip, h("b", `${this.#span >= 3_600_000 ? `${dayOf(point.at)}, ` : ""}${minuteOf(point.at)}`), h("div", `${count(point.calls)} calls, ${count(point.failed)} failed`), h("div", `${rate} reached a dialer`), h("div", `p95 ${ms(point.p95_ms ?? NaN)}`));
+		show(this.#tip, h("b", `${this.#span >= 3_600_000 ? `${dayOf(point.at)}, ` : ""}${minuteOf(point.at)}`), h("div", `${count(point.calls)} calls, ${count(point.failed)} failed`), h("div", `${rate} did not fail`), h("div", `p95 ${ms(point.p95_ms ?? NaN)}`));
 		const room = this.#box[0];
 		this.#tip.style.left = `${at > room / 2 ? at - this.#tip.offsetWidth - 10 : at + 10}px`;
 	}
@@ -193,7 +193,7 @@ export class Bars {
 	#none = h("p.small.muted");
 	#table;
 	constructor(caption, nothing, columns = ["", "Share", "Calls"]) {
-		this.#table = h("table.bars", h("caption.unseen", caption), h("thead.unseen", h("tr", columns.map((name) => h("th", { scope: "col" }, name || "Name")))), this.#body);
+		this.#table = h("table.bars", h("caption.unseen", caption), h("colgroup", ["wide", null, "figure", "figure"].map((name) => h("col", { class: name }))), h("thead.unseen", h("tr", columns.map((name) => h("th", { scope: "col" }, name || "Name")))), this.#body);
 		text(this.#none, nothing);
 		this.node = h("div.flushed", this.#table, this.#none);
 	}

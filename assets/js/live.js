@@ -3,12 +3,12 @@
 import { callPath, get } from "./api.js";
 import { Bars, Latencies, Trend } from "./chart.js";
 import { attr, h, keep, keyed, recall, show, text, throttle } from "./dom.js";
-import { count, lasting, ms, phone } from "./format.js";
+import { count, lasting, ms, phone, running, timeOf } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
 import { alerts } from "./state.js";
 import { hear, stream } from "./stream.js";
-import { chip, choices, empty, failed, head, moment, note, panel, table } from "./ui.js";
+import { chip, choices, empty, failed, head, moment, panel, table } from "./ui.js";
 import * as words from "./words.js";
 
 const WINDOWS = [["5m", "5 min"], ["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"]];
@@ -18,8 +18,8 @@ const REFRESH_MS = { "5m": 1_000, "1h": 3_000, "24h": 15_000, "7d": 60_000 };
 const RECENT = 8;
 const ACTIVE = 25;
 const BUDGET_MS = 2_000;
-const STALE_MS = 10_000;
-const FAILURES = ["no_dialer_available", "all_dialers_refused", "all_legs_failed", "lookup_unavailable"];
+/** A caller on hold longer than this was not taken when they asked again. */
+const ROUND_MS = 5_000;
 
 const colors = new Map();
 /** The color of a dialer: the same wherever it is drawn. */
@@ -75,7 +75,9 @@ export function live(main, { query, replace }) {
 	let dialers = [];
 	let braze = null;
 	let quietSince = null;
-	let open = [];
+	/** Open incidents, and how many are on the line; `null` while that is not known. */
+	let open = null;
+	let onLine = null;
 	let lastAt = 0;
 	let asking = null;
 	const calls = new Map();
@@ -88,8 +90,7 @@ export function live(main, { query, replace }) {
 	const why = h("p.why");
 	const lastCall = h("span", "no call yet");
 	const state = h("section.state", { "aria-label": "State", "aria-live": "polite", "aria-atomic": "true" }, mark, h("div", h("p.row.wrap", headline, since), why), h("div.side-facts.small.muted", lastCall));
-	const staleBar = h("div.stale-bar", { hidden: true });
-	const figures = { calls: kpi("Calls"), active: kpi("On the line"), success: kpi("Success rate"), p95: kpi("Routing p95"), failed: kpi("Failed"), cache: kpi("Cache hits") };
+	const figures = { hold: kpi("On hold"), calls: kpi("Calls"), active: kpi("On the line"), success: kpi("Success rate"), p95: kpi("Routing p95"), failed: kpi("Failed"), cache: kpi("Cache hits") };
 	const trend = new Trend();
 	const trendNone = empty("No calls in this window", "The first call appears here within a second of its arrival.", "live");
 	const byDialer = new Bars("Calls by dialer", "No calls in this window.");
@@ -110,44 +111,45 @@ export function live(main, { query, replace }) {
 		"div",
 		{ class: "stack figures" },
 		h("dl.kpis", Object.values(figures)),
-		h("div.grid.even", panel("Calls per minute", { wide: "w8", tools: h("div.legend", keyOf("", "calls"), keyOf("bad", "failed"), keyOf("rate", "reached a dialer")) }, trend.node, trendNone), h("div.stack.w4.last-grows", panel("Dialers and Braze", { flush: true, tools: h("a.small", { href: "/dialers" }, "Details") }, health), panel("By dialer", {}, byDialer.node))),
+		h("div.grid.even", panel("Calls per minute", { wide: "w8", tools: h("div.legend", keyOf("", "calls"), keyOf("bad", "failed"), keyOf("rate", "did not fail")) }, trend.node, trendNone), h("div.stack.w4.last-grows", panel("Dialers and Braze", { flush: true, tools: h("a.small", { href: "/dialers" }, "Details") }, health), panel("By dialer", {}, byDialer.node))),
 		h("div.grid.even", panel("On the line", { wide: "w6", flush: true }, activeTable, activeNone, more), panel("Ended last", { wide: "w6", flush: true, tools: h("a.small", { href: "/logs" }, "All calls") }, recentTable)),
 		h("div.grid.even", panel("Latency against the budget", { wide: "w5" }, latencies.node), panel("By tier", { wide: "w3" }, byTier.node), panel("Failures by reason", { wide: "w4" }, byReason.node)),
 	);
-	show(main, head("Live", windows), h("div.stack", state, staleBar, body));
+	show(main, head("Live", windows), h("div.stack", state, body));
+	figures.hold.hidden = true;
 	for (const figure of Object.values(figures)) figure.draw("–", "", "");
 	trendNone.hidden = true;
 
 	function drawFigures() {
 		if (!metrics) return;
-		const { calls: all, latency, cache, series, success_rate: success } = metrics;
+		const { calls: all, latency, cache, series, success_rate: success, failure_rate: failure } = metrics;
 		const each = (share, digits = 1) => (share === null ? ["–", ""] : [(share * 100).toFixed(share === 1 ? 0 : digits), "%"]);
 		const { p95_ms: p95, p99_ms: p99 } = latency.routing;
 		const minutes = LENGTH_MS[window_] / 60_000;
 		const asked = cache.hit + cache.stale + cache.miss;
 		figures.calls.draw(count(all.total), "", `${(all.total / minutes).toFixed(1)} a minute`);
-		figures.success.draw(...each(success), `${count(all.abandoned)} callers hung up`);
+		figures.success.draw(...each(success), `${count(all.answered)} answered, ${count(all.abandoned)} hung up`);
 		figures.p95.draw(p95 === null ? "–" : count(Math.round(p95)), p95 === null ? "" : "ms", `p99 ${ms(p99 ?? NaN)} of ${BUDGET_MS / 1000} s`, p95 > BUDGET_MS ? "bad" : p95 > BUDGET_MS * 0.75 ? "warn" : null);
-		figures.failed.draw(count(all.failed), "", `${count(all.failed_over)} failed over, ${count(all.held)} held`, metrics.failure_rate > 0.05 ? "bad" : all.failed ? "warn" : null);
+		figures.failed.draw(count(all.failed), "", failure === null ? `${count(all.held)} were held` : `${each(failure).join(" ")}, ${count(all.held)} were held`, failure > 0.05 ? "bad" : all.failed ? "warn" : null);
 		figures.cache.draw(...each(asked ? (cache.hit + cache.stale) / asked : null, 0), `${count(cache.stale)} stale, ${count(cache.miss)} asked`);
 		trend.node.hidden = all.total === 0;
 		trendNone.hidden = all.total > 0;
 		if (all.total) trend.draw(series, Date.parse(series[1].at) - Date.parse(series[0].at));
 		byDialer.draw(metrics.by_dialer.map((row) => ({ name: row.dialer, words: words.lineName(row.dialer), value: row.calls, failed: row.failed, color: colorOf(row.dialer) })));
 		byTier.draw(metrics.by_tier.map((row) => ({ name: row.tier ?? "no tier", value: row.calls, failed: row.failed, color: "5" })));
-		byReason.draw(metrics.by_reason.filter((row) => FAILURES.includes(row.reason)).map((row) => ({ name: row.reason, words: words.reason(row.reason), value: row.calls, tone: "bad" })));
+		byReason.draw(metrics.by_reason.map((row) => ({ name: row.reason, words: words.reason(row.reason), value: row.calls, tone: "bad" })));
 		latencies.draw([["routing", "Whole answer"], ["lookup", "Look-up"], ["handoff", "Handoff"], ["commit", "Record on disk"]].map(([name, label]) => ({ name, words: label, ...latency[name] })), BUDGET_MS);
 	}
 
 	function drawCalls() {
 		if (!dialers.length) return;
 		const inProgress = [...calls.values()].sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
-		figures.active.draw(count(inProgress.length), "", inProgress.length ? `${inProgress.filter((call) => call.status === "bridged").length} talking, ${inProgress.filter((call) => call.status === "held").length} on hold` : "nobody waits");
 		keyed(activeBody, inProgress.slice(0, ACTIVE), (call) => call.call_id, callRow);
 		activeTable.hidden = inProgress.length === 0;
 		activeNone.hidden = inProgress.length > 0;
-		more.hidden = inProgress.length <= ACTIVE;
-		text(more, `and ${count(inProgress.length - ACTIVE)} more`);
+		const left = Math.max(onLine?.active ?? 0, inProgress.length) - ACTIVE;
+		more.hidden = left <= 0;
+		text(more, `and ${count(left)} more`);
 		const ended = [...recent.values()].sort((a, b) => (a.ended_at < b.ended_at ? 1 : -1));
 		for (const call of ended.slice(RECENT)) recent.delete(call.call_id);
 		const newest = [inProgress[0], ...ended].filter(Boolean).map((call) => call.started_at).sort().at(-1);
@@ -157,6 +159,18 @@ export function live(main, { query, replace }) {
 		}
 		keyed(recentBody, ended.slice(0, RECENT), (call) => call.call_id, callRow);
 	}
+
+	/** How many are on the line now; who waits comes first. */
+	function drawOnLine() {
+		if (!onLine) return;
+		const { active, talking, on_hold: held, on_hold_since: from } = onLine;
+		figures.active.draw(count(active), "", active ? `${count(talking)} talking` : "nobody waits");
+		figures.hold.hidden = held === 0;
+		if (held) figures.hold.draw(count(held), "", `longest ${running(Date.now() - Date.parse(from))}`, waitsLong() ? "warn" : null);
+		drawState();
+	}
+
+	const waitsLong = () => onLine?.on_hold > 0 && Date.now() - Date.parse(onLine.on_hold_since) > ROUND_MS;
 
 	function drawHealth() {
 		const rows = dialers.map((dialer) => ({ ...dialer, id: `d-${dialer.name}` }));
@@ -189,20 +203,34 @@ export function live(main, { query, replace }) {
 	}
 
 	function drawState() {
-		if (!dialers.length) return;
+		if (stream.state === "lost") {
+			state.dataset.state = "lost";
+			show(mark, icon("clock"));
+			text(headline, "Not known");
+			show(since);
+			delete since.dataset.at;
+			text(why, `No connection since ${timeOf(stream.lostSince)}: what is below was so then.`);
+			return;
+		}
+		if (!dialers.length || !open || !onLine) return;
 		const down = dialers.filter((dialer) => dialer.state !== "closed");
 		const bad = braze && braze.state !== "closed" ? [...down, braze] : down;
 		const paused = open.find((incident) => incident.kind === "all_dialers_down");
 		const told = paused ?? open.find((incident) => incident.kind === "callers_waiting");
-		const kind = paused ? "paused" : bad.length || open.length ? "degraded" : "routing";
-		const changed = state.dataset.state !== kind;
-		state.dataset.state = kind;
-		if (changed) show(mark, icon({ paused: "pause", degraded: "warn", routing: "check" }[kind]));
-		text(headline, told ? waitingWords(told) : { degraded: down.length === dialers.length ? "No dialer takes calls" : "Routing, but degraded", routing: "Routing" }[kind]);
-		const reasons = told ? [[told.opened_at, told.cause]] : [];
-		if (!told) for (const dialer of bad) reasons.push([dialer.since, `${dialer.name}: ${words.dialerState(dialer.state).toLowerCase()}${dialer.reason ? `, ${dialer.reason}` : ""}`]);
+		const kind = paused ? "paused" : bad.length || open.length || waitsLong() ? "degraded" : "routing";
+		if (state.dataset.state !== kind) {
+			state.dataset.state = kind;
+			show(mark, icon({ paused: "pause", degraded: "warn", routing: "check" }[kind]));
+		}
+		const degraded = waitsLong() ? "Callers wait on hold" : down.length === dialers.length ? "No dialer takes calls" : "Routing, but degraded";
+		text(headline, told ? waitingWords(told) : { degraded, routing: "Routing" }[kind]);
+		const reasons = [];
+		if (onLine.on_hold) reasons.push([onLine.on_hold_since, `On hold ${count(onLine.on_hold)}, longest ${running(Date.now() - Date.parse(onLine.on_hold_since))}`]);
+		if (told) reasons.push([told.opened_at, told.cause]);
+		else for (const dialer of bad) reasons.push([dialer.since, `${dialer.name}: ${words.dialerState(dialer.state).toLowerCase()}${dialer.reason ? `, ${dialer.reason}` : ""}`]);
 		for (const incident of open) if (incident !== told) reasons.push([incident.opened_at, `${incident.title}: ${incident.cause}`]);
-		const from = kind === "routing" ? quietSince : reasons.find(([at]) => at)?.[0];
+		// "since" is the time of what is told.
+		const from = kind === "routing" ? quietSince : (told?.opened_at ?? reasons.find(([at]) => at)?.[0]);
 		if (from) {
 			if (since.dataset.at !== from) {
 				since.dataset.at = from;
@@ -212,7 +240,7 @@ export function live(main, { query, replace }) {
 			delete since.dataset.at;
 			show(since);
 		}
-		text(why, kind === "routing" ? `${dialers.length} of ${dialers.length} dialers take calls, no incident is open.` : [...new Set(reasons.map(([, words]) => words))].slice(0, 3).join(" · "));
+		text(why, kind === "routing" ? `${dialers.length} of ${dialers.length} dialers take calls, no incident is open.` : [...new Set(reasons.map(([, said]) => said))].slice(0, 4).join(" · "));
 	}
 
 	/** Since when nothing is wrong: the end of the last incident, or the start of what is in force. */
@@ -225,23 +253,10 @@ export function live(main, { query, replace }) {
 		drawState();
 	}
 
-	function arrived() {
-		lastAt = Date.now();
-		drawStale();
-	}
-
-	function drawStale() {
-		const late = Date.now() - Math.max(lastAt, stream.state === "live" ? stream.heardAt : 0);
-		const stale = lastAt > 0 && stream.state !== "live" && late > STALE_MS;
-		main.classList.toggle("stale", stale);
-		if (stale && staleBar.hidden) show(staleBar, note("warn", "", "clock", h("span", "Last update "), h("sb-time", { at: new Date(lastAt).toISOString(), as: "ago" }), ". The figures below are as of then."));
-		staleBar.hidden = !stale;
-	}
-
 	async function load(what) {
 		try {
 			await what();
-			arrived();
+			lastAt = Date.now();
 		} catch (error) {
 			if (error.name === "AbortError") return;
 			if (!metrics && !lastAt) show(main, head("Live"), failed(error, () => location.reload()));
@@ -255,7 +270,9 @@ export function live(main, { query, replace }) {
 		const { data } = await get(`/calls/metrics?window=${wanted}`, { signal: asking.signal });
 		if (wanted !== window_) return;
 		metrics = data;
+		onLine = data.calls;
 		drawFigures();
+		drawOnLine();
 		drawHealth();
 	}
 
@@ -316,6 +333,10 @@ export function live(main, { query, replace }) {
 		}),
 		hear(["metrics"], ({ detail }) => {
 			lastAt = Date.now();
+			if (detail?.calls) {
+				onLine = detail.calls;
+				requestAnimationFrame(drawOnLine);
+			}
 			if (detail?.window === window_ && detail.series) {
 				metrics = detail;
 				requestAnimationFrame(drawFigures);
@@ -324,14 +345,15 @@ export function live(main, { query, replace }) {
 		hear(["dialer"], dialersSoon),
 		hear(["alert"], () => load(loadSince)),
 		hear(["reset", "poll"], all),
-		hear(["state"], drawStale),
+		hear(["state"], drawState),
 		alerts.watch((now) => {
 			open = now;
 			drawState();
 		}),
 		onShortcut({ "[": () => move(-1), "]": () => move(1), r: all }),
 	];
-	const watch = setInterval(drawStale, 2_000);
+	// Whoever waits, waits longer.
+	const watch = setInterval(() => stream.state !== "lost" && drawOnLine(), 1_000);
 	// A quiet line still moves the window on, and no event tells of Braze.
 	const quiet = setInterval(() => !document.hidden && stream.state === "live" && (metricsSoon(), dialersSoon()), 15_000);
 	all();
@@ -346,7 +368,6 @@ export function live(main, { query, replace }) {
 			dialersSoon.cancel();
 			drawSoon.cancel();
 			trend.close();
-			main.classList.remove("stale");
 		},
 	];
 }

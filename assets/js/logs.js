@@ -6,15 +6,17 @@ import { count, dayOf, ms, phone, timeOf, toField } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
 import { hear } from "./stream.js";
-import { askReveal, busy, choices, empty, failed, field, head, pageButton, say, select, toast } from "./ui.js";
+import { askReveal, busy, choices, dialog, empty, failed, field, head, moment, pageButton, pair, say, select, toast } from "./ui.js";
+import { lists } from "./viewer.js";
 import { chipColumn, linkColumn, textColumn, timeColumn } from "./vlog.js";
 import * as words from "./words.js";
 
 const SPANS = { "15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000 };
-const PARTS = { calls: ["q", "status", "dialer", "tier", "disposition"], records: ["q", "kind", "severity"] };
+const PARTS = { calls: ["q", "status", "dialer", "tier", "disposition", "incident"], records: ["q", "kind", "severity"] };
 const EXPORT_MOST = 100_000;
 
 const callHref = (row) => callPath(row.call_id);
+const recordPath = (id) => `/logs?view=records&record=${id}`;
 const tierOf = (call) => (call.tier ? `${call.tier}${Number.isFinite(call.score) ? ` ${Math.round(call.score)}` : ""}` : "–");
 const outcome = (call) => (call.status === "ended" ? words.end(call.disposition) : words.stage(call.status));
 const tone = (call) => (call.status === "ended" ? words.endTone(call.disposition) : words.stageTone(call.status));
@@ -23,18 +25,18 @@ const CALLS = [
 	timeColumn("Arrived", "clamp(5.4rem, 24vw, 9.5rem)", (row) => row.started_at),
 	linkColumn("Caller", "clamp(5.4rem, 26vw, 9.5rem)", (row) => phone(row.caller), callHref),
 	chipColumn("Outcome", "clamp(7.6rem, 34vw, 9.5rem)", outcome, tone),
-	textColumn("Dialer", "", (row) => `${words.line(row, "nobody")}${row.failed_over ? ", failed over" : ""}`, null, "hide-s"),
-	textColumn("Tier", "6.5rem", tierOf, null, "hide-s"),
-	textColumn("Reason", "", (row) => words.reason(row.reason), null, "hide-s muted"),
-	textColumn("Routed in", "6.5rem", (row) => ms(row.routing_ms ?? NaN), null, "num hide-s"),
+	textColumn("Dialer", "", (row) => `${words.line(row, "nobody")}${row.failed_over ? ", failed over" : ""}`, null, "p1"),
+	textColumn("Tier", "6.5rem", tierOf, null, "p3"),
+	textColumn("Reason", "", (row) => words.reason(row.reason), null, "p4 muted"),
+	textColumn("Routed in", "6.5rem", (row) => ms(row.routing_ms ?? NaN), null, "num p2"),
 ];
 const RECORDS = [
 	timeColumn("Time", "clamp(5.4rem, 24vw, 9.5rem)", (row) => row.at),
-	linkColumn("Record", "clamp(7rem, 30vw, 11rem)", (row) => words.kind(row.kind), (row) => (row.call_id ? callHref(row) : `/logs?view=records&record=${row.id}`)),
-	chipColumn("Severity", "6.5rem", (row) => row.severity, (row) => ({ error: "bad", warn: "warn" })[row.severity], "hide-s"),
+	linkColumn("Record", "clamp(7rem, 30vw, 11rem)", (row) => words.kind(row.kind), (row) => recordPath(row.id)),
+	chipColumn("Severity", "6.5rem", (row) => row.severity, (row) => ({ error: "bad", warn: "warn" })[row.severity], "p2"),
 	textColumn("What happened", "", summary),
-	textColumn("Call", "11rem", (row) => row.call_id ?? "–", null, "hide-s muted"),
-	textColumn("No.", "7rem", (row) => count(row.id), null, "num hide-s muted"),
+	textColumn("Call", "11rem", (row) => row.call_id ?? "–", null, "p4 muted"),
+	textColumn("No.", "7rem", (row) => count(row.id), null, "num p3 muted"),
 ];
 
 /** A record in one line. */
@@ -53,13 +55,52 @@ export function summary({ kind, detail = {} }) {
 		case "dial_ended": return `${words.party(detail, "Last resort")}: ${words.plain(detail.report.end)}`;
 		case "call_ended": return words.end(detail.outcome);
 		case "call_corrected": return `${words.end(detail.from)}, corrected to ${words.end(detail.to).toLowerCase()}`;
+		case "accessed": return accessed(detail);
 		default: return Object.entries(detail).filter(([, value]) => typeof value !== "object").slice(0, 3).map(([name, value]) => `${words.plain(name)} ${value}`).join(", ");
 	}
 }
 
+/** Who came, or tried to. */
+function accessed({ is, by, source, route, calls }) {
+	const from = source ? ` from ${source}` : "";
+	if (is === "refused") return `Somebody without a key was refused${from}`;
+	if (is === "numbers_revealed") return `${by} saw numbers in full: ${count(calls)} calls at ${route}`;
+	return `${by ?? "Somebody"} ${{ logged_in: "signed in", logged_out: "signed out" }[is] ?? words.plain(is)}${from}`;
+}
+
+/** Copies a text, where the browser lets a page do so. */
+function copyButton(what, value) {
+	const copy = () => navigator.clipboard.writeText(value).then(() => toast("ok", `The ${what} is copied.`));
+	return h("button.btn", { onclick: () => copy().catch(() => toast("bad", "This browser does not let a page copy.")) }, `Copy the ${what}`);
+}
+
+/** One record with everything that it says. Resolves when it is closed. */
+function showRecord(record) {
+	const detail = JSON.stringify(record.detail, null, 2);
+	return dialog(
+		words.kind(record.kind),
+		(close) => [
+			h("p", summary(record)),
+			h(
+				"dl.kv",
+				pair("Number", count(record.id)),
+				pair("When", moment(record.at, "full")),
+				pair("Severity", record.severity),
+				pair("Kind", h("span.mono", record.kind)),
+				record.call_id && pair("Call", h("a", { href: callHref(record), onclick: () => close() }, record.call_id)),
+				record.caller && pair("Caller", phone(record.caller)),
+				pair("Hash", h("span.mono", record.hash)),
+			),
+			h("pre", { tabindex: "0", "aria-label": "What the record says" }, detail),
+			h("div.actions.wrap", copyButton("record", JSON.stringify(record)), copyButton("hash", record.hash), h("button.btn.primary", { autofocus: true, onclick: () => close() }, "Close")),
+		],
+		{ wide: true },
+	);
+}
+
 export function logs(main, { query: asked, replace }) {
 	const wanted = Object.fromEntries(asked);
-	let view = wanted.view === "records" ? "records" : "calls";
+	let view = wanted.view === "records" || wanted.record ? "records" : "calls";
 	const filter = { span: wanted.span ?? "", from: wanted.from ?? "", to: wanted.to ?? "" };
 	for (const name of new Set([...PARTS.calls, ...PARTS.records])) filter[name] = wanted[name] ?? "";
 	let reveal = false;
@@ -126,12 +167,31 @@ export function logs(main, { query: asked, replace }) {
 		},
 	};
 
+	/** The address of what is shown. */
+	function address(more = {}) {
+		const named = Object.entries({ view: view === "calls" ? "" : view, ...filter });
+		const kept = named.filter(([name, value]) => value && (PARTS[view].includes(name) || ["view", "span", "from", "to"].includes(name)));
+		return `/logs${query({ ...Object.fromEntries(kept), ...more })}`;
+	}
+
+	/** Opens a record over the list; the address names it as long as it is open. */
+	async function openRecord(id) {
+		replace(address({ record: id }));
+		try {
+			const [record] = (await get(`/logs${query({ record: id })}`)).data;
+			if (record) await showRecord(record);
+			else toast("bad", `There is no record ${id}, or it has passed its time.`);
+		} catch (error) {
+			toast("bad", error.message);
+		}
+		if (log.isConnected) replace(address());
+	}
+
 	async function reopen({ at } = {}) {
 		waiting = 0;
 		state.hidden = true;
 		log.hidden = false;
-		const kept = Object.entries({ view: view === "calls" ? "" : view, ...filter }).filter(([name, value]) => value && (PARTS[view].includes(name) || ["view", "span", "from", "to"].includes(name)));
-		replace(`/logs${query(Object.fromEntries(kept))}`);
+		replace(address());
 		await log.open(view === "calls" ? CALLS : RECORDS, source);
 		if (at) await log.jump(Date.parse(at));
 	}
@@ -159,6 +219,14 @@ export function logs(main, { query: asked, replace }) {
 		newest.hidden = first === 0;
 	});
 
+	log.addEventListener("click", (event) => {
+		const link = event.target.closest("a");
+		const id = link && new URLSearchParams(link.search).get("record");
+		if (!id || event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+		event.preventDefault();
+		openRecord(id);
+	});
+
 	const isFiltered = () => Object.entries(filter).some(([name, value]) => value && (PARTS[view].includes(name) || ["span", "from", "to"].includes(name)));
 
 	function drawFilters() {
@@ -183,18 +251,23 @@ export function logs(main, { query: asked, replace }) {
 		show(
 			filters,
 			field(view === "calls" ? "Number or call id" : "Number, call id", search),
+			view === "calls" && filter.incident && h("button.btn.incident", { "aria-label": "All calls, not only those of this incident", onclick: () => {
+				filter.incident = "";
+				drawFilters();
+				reopen();
+			} }, icon("cross"), h("span.cut", `Incident ${filter.incident}`)),
 			h("button.btn.narrow-only", { onclick: () => filters.classList.toggle("shut") }, "More filters"),
 			field("Time", time),
 			custom && field("From", edge("from")),
 			custom && field("To", edge("to")),
 			view === "calls"
 				? [
-						field("Outcome", select(any("Any outcome", words.DISPOSITIONS, words.end), filter.disposition, set("disposition"))),
+						field("Outcome", select(any("Any outcome", lists.ends, words.end), filter.disposition, set("disposition"))),
 						field("Dialer", select(any("Any dialer", [...dialers, "last_resort"], words.lineName), filter.dialer, set("dialer"))),
 						field("Tier", select(any("Any tier", tiers), filter.tier, set("tier"))),
 						field("Stage", select([["", "Any stage"], ...["routing", "held", "dialing", "bridged", "ended"].map((name) => [name, words.stage(name)])], filter.status, set("status"))),
 					]
-				: [field("Kind", select(any("Any kind", words.KNOWN_KINDS, words.kind), filter.kind, set("kind"))), field("Severity", select(any("Any severity", ["info", "warn", "error"], words.capital), filter.severity, set("severity")))],
+				: [field("Kind", select(any("Any kind", lists.kinds, words.kind), filter.kind, set("kind"))), field("Severity", select(any("Any severity", ["info", "warn", "error"], words.capital), filter.severity, set("severity")))],
 		);
 	}
 
@@ -263,7 +336,7 @@ export function logs(main, { query: asked, replace }) {
 		},
 		() => {},
 	);
-	reopen();
+	reopen().then(() => wanted.record && openRecord(wanted.record));
 	if (wanted.focus === "search") queueMicrotask(() => setTimeout(() => filters.querySelector("#search").focus()));
 
 	return ends;

@@ -35,7 +35,7 @@ function rules({ settings }) {
 function settingsTable({ settings }) {
 	const groups = Map.groupBy(settings, ({ key }) => key.split(".")[0]);
 	return [...groups].map(([name, list]) =>
-		h("details.group", { open: name === "routing" }, h("summary", words.capital(name), ` (${list.length})`), table(`Settings of ${name}`, ["Key", "Value", "From"], h("tbody", list.map(({ key, value, source, line }) => h("tr", h("th", { scope: "row", class: "mono" }, key), h("td.value", shown(value)), h("td.muted", line ? `${source}, line ${line}` : source)))), "fixed")),
+		h("details.group", { open: name === "routing" }, h("summary", words.capital(name), ` (${list.length})`), table(`Settings of ${name}`, ["Key", "Value", "From"], h("tbody", list.map(({ key, value, source, line, pending }) => h("tr", h("th", { scope: "row", class: "mono" }, key), h("td.value", shown(value), pending !== null && pending !== undefined && h("p.small.wrong", "restart pending: ", shown(pending))), h("td.muted", line ? `${source}, line ${line}` : source)))), "fixed")),
 	);
 }
 
@@ -59,20 +59,25 @@ function facts({ program, version, loaded_at: loaded, ruleset, keys, database: d
 }
 
 function explainForm() {
-	const from = h("input.input", { name: "from", required: true, autocomplete: "off", placeholder: "+49 170 0000000", value: "" });
+	const from = h("input.input", { name: "from", autocomplete: "off", placeholder: "+49 170 0000000", value: "" });
 	const score = h("input.input", { name: "score", type: "number", step: "any", placeholder: "unknown" });
 	const look = h("input", { type: "checkbox", name: "lookup", onchange: () => (score.disabled = look.checked) });
 	const go = h("button.btn.primary", { type: "submit" }, "Explain");
 	const answer = h("div", { "aria-live": "polite" });
 	const wrong = h("p.wrong.small", { role: "alert" });
 	const form = h("form.stack", { id: "explain", novalidate: true }, h("div.explain", field("Caller's number", from), field("Lead score", score), h("label.switch.on-good", look, "Ask Braze"), go), wrong, answer);
+	/** Where only a score is of interest, nobody in particular calls. */
+	const asked = () => {
+		const number = from.value.replace(/[\s()/.]/g, "");
+		return number || !score.value || look.checked ? { from: number } : {};
+	};
 	form.addEventListener("submit", (event) => {
 		event.preventDefault();
 		wrong.textContent = "";
 		from.removeAttribute("aria-invalid");
 		busy(go, async () => {
 			try {
-				const { data } = await post("/routing/explain", { from: from.value.replace(/[\s()/.]/g, ""), ...(look.checked ? { lookup: true } : score.value ? { score: Number(score.value) } : {}) });
+				const { data } = await post("/routing/explain", { ...asked(), ...(look.checked ? { lookup: true } : score.value ? { score: Number(score.value) } : {}) });
 				show(answer, note("accent", h("strong", data.plan.length ? `This caller would go to ${data.plan.join(", then ")}.` : "Nobody could take this caller now: they would be held."), "fork"), decisionList(data.trace), data.skipped.map((one) => h("p.small.muted", `${one.dialer} would be asked: ${one.change}.`)));
 			} catch (error) {
 				show(answer);
@@ -90,22 +95,43 @@ export function settings(main) {
 	const reload = pageButton("Reload", "reload", () => busy(reload, async () => {
 		if (!(await confirm("Read the configuration again?", "The file is read and checked. If it is valid it comes into force at once and no call is dropped; if not, nothing changes.", "Reload"))) return;
 		try {
-			await post("/settings/reload");
-			toast("ok", "The configuration was read and is in force.");
+			told((await post("/settings/reload")).data);
 			load();
 		} catch (error) {
-			toast("bad", `Nothing was changed. ${error.message}`);
+			show(outcome, note("bad", h("strong", `Nothing was changed. ${error.message}`), "warn", problems(error.details.problems)));
+			toast("bad", "Nothing was changed.");
 		}
 	}));
+	const [outcome, pending] = [h("div", { "aria-live": "polite" }), h("div")];
+
+	/** What is wrong with the file, or deserves a look: each with its line and what to do. */
+	function problems(list) {
+		const where = ({ line, column }) => (line ? `Line ${line}${column ? `, column ${column}` : ""}: ` : "");
+		return h("ul.checks", (list ?? []).map((one) => h("li", h("span", where(one), one.message, one.hint && `; ${one.hint}`))));
+	}
+
+	function told({ changes, needs_restart: waits, warnings }) {
+		const changed = changes.length === 1 ? "1 key has changed." : `${count(changes.length)} keys have changed.`;
+		const words_ = changes.length ? `The configuration was read: ${changed}` : "The configuration was read; nothing in it has changed.";
+		const tone = waits.length || warnings.length ? "warn" : "ok";
+		show(outcome, note(tone, h("strong", words_), tone === "ok" ? "check" : "warn", waits.length > 0 && h("p", `restart pending: ${waits.join(", ")}`), warnings.length > 0 && problems(warnings)));
+		toast("ok", words_);
+	}
 	show(
 		main,
 		head("Settings", viewer.isAdmin && reload),
+		h("div.stack", outcome, pending),
 		h("div.grid", h("div.stack.w7", panel("What would happen to a caller?", {}, explainForm()), panel("Rules", {}, rulesBox), panel("Configuration in force", {}, tableBox)), h("div.stack.w5", panel("This installation", {}, factsBox), panel("Changes", {}, changesBox))),
 	);
 
 	async function load() {
 		const asked = get("/settings");
+		const drawPending = async () => {
+			const waits = (await asked).data.needs_restart ?? [];
+			show(pending, waits.length > 0 && note("warn", `restart pending: ${waits.join(", ")}. What the file says of these comes into force at the next start.`, "warn"));
+		};
 		await Promise.all([
+			drawPending().catch(() => show(pending)),
 			fill(rulesBox, async () => (await asked).data, rules),
 			fill(factsBox, async () => ({ ...(await asked).data, pruned: (await get("/logs?kind=pruned&page_size=1")).data[0]?.at }), facts),
 			fill(tableBox, async () => (await asked).data, settingsTable, 8),

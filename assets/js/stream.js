@@ -3,7 +3,12 @@
 
 import { signIn } from "./api.js";
 
-const TOPICS = ["call", "metrics", "dialer", "alert", "settings"];
+const TOPICS = ["call", "metrics", "dialer", "alert", "settings", "beat"];
+/** The server beats every two seconds: after so long without a word from it, nobody is there. */
+const SILENT_MS = 4_300;
+const LOOK_MS = 250;
+/** Without a stream, the server is asked so often whether it is there, and waited for so long. */
+const PROBE_MS = 2_000;
 const POLL_MS = 5_000;
 const RETRY_MS = [1_000, 2_000, 4_000, 8_000, 15_000];
 
@@ -14,6 +19,9 @@ export class Stream extends EventTarget {
 	#failures = 0;
 	#retry = 0;
 	#poll = 0;
+	#look = 0;
+	#probed = 0;
+	#lostSince = 0;
 	#channel = null;
 	#leads = false;
 	#stopped = false;
@@ -28,7 +36,14 @@ export class Stream extends EventTarget {
 		return this.#heard;
 	}
 
+	/** When the server was last heard of before it was lost, as milliseconds of the epoch. */
+	get lostSince() {
+		return this.#lostSince;
+	}
+
 	start() {
+		this.#heard = Date.now();
+		this.#look = setInterval(() => this.#watch(), LOOK_MS);
 		if ("BroadcastChannel" in window && navigator.locks) {
 			this.#channel = new BroadcastChannel("switchboard-events");
 			this.#channel.addEventListener("message", ({ data }) => this.#told(data));
@@ -48,7 +63,8 @@ export class Stream extends EventTarget {
 		document.addEventListener("reached", ({ detail: ok }) => {
 			if (ok) this.#heard = Date.now();
 			else if (this.#state === "live" && this.#leads) this.#again();
-			if (this.#state === (ok ? "lost" : "polling")) this.#become(ok ? "polling" : "lost");
+			if (ok && this.#state === "lost") this.#become("polling");
+			else if (!ok && this.#state !== "live") this.#become("lost");
 		});
 	}
 
@@ -56,8 +72,24 @@ export class Stream extends EventTarget {
 		this.#stopped = true;
 		clearTimeout(this.#retry);
 		clearInterval(this.#poll);
+		clearInterval(this.#look);
 		this.#source?.close();
 		this.#channel?.close();
+	}
+
+	/** Looks whether the server is still there: it may be gone without closing anything. */
+	#watch() {
+		const now = Date.now();
+		if (this.#state !== "live" && now - this.#probed >= PROBE_MS) this.#probe();
+		if (this.#state === "lost" || now - this.#heard < SILENT_MS) return;
+		this.#become("lost");
+		if (this.#leads) this.#open();
+	}
+
+	async #probe() {
+		this.#probed = Date.now();
+		const answer = await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(PROBE_MS) }).catch(() => null);
+		if (!this.#stopped) document.dispatchEvent(new CustomEvent("reached", { detail: answer?.ok === true }));
 	}
 
 	#open() {
@@ -71,7 +103,7 @@ export class Stream extends EventTarget {
 		source.addEventListener("error", () => {
 			if (source !== this.#source) return;
 			if (source.readyState === EventSource.CLOSED) this.#again();
-			else this.#pass({ state: "polling" });
+			else if (this.#state !== "lost") this.#pass({ state: "polling" });
 		});
 		for (const topic of [...TOPICS, "reset"]) {
 			source.addEventListener(topic, (event) => {
@@ -84,7 +116,7 @@ export class Stream extends EventTarget {
 	async #again() {
 		this.#source?.close();
 		this.#source = null;
-		this.#pass({ state: "polling" });
+		if (this.#state !== "lost") this.#pass({ state: "polling" });
 		const wait = RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)];
 		this.#failures += 1;
 		const answer = await fetch("/api/v1/dialers", { credentials: "same-origin" }).catch(() => null);
@@ -107,9 +139,11 @@ export class Stream extends EventTarget {
 			if (this.#leads) this.#channel.postMessage({ state: this.#state });
 			return;
 		}
-		this.#heard = Date.now();
-		if (message.state) this.#become(message.state);
-		else {
+		if (message.state) {
+			if (message.state === "live") this.#heard = Date.now();
+			this.#become(message.state);
+		} else {
+			this.#heard = Date.now();
 			this.#become("live");
 			this.dispatchEvent(new CustomEvent(message.topic, { detail: message.data }));
 		}
@@ -119,8 +153,10 @@ export class Stream extends EventTarget {
 		if (state === this.#state) return;
 		const was = this.#state;
 		this.#state = state;
+		if (state === "lost") this.#lostSince = this.#heard;
 		clearInterval(this.#poll);
 		if (state === "polling" || state === "lost") {
+			if (was === "live") this.#probe();
 			this.#poll = setInterval(() => this.dispatchEvent(new Event("poll")), POLL_MS);
 			this.dispatchEvent(new Event("poll"));
 		} else if (state === "live" && was !== "connecting") {

@@ -150,8 +150,8 @@ export function trace(main, { call: id, title }) {
 			fact("Routed in", ms(call.routing_ms ?? NaN)),
 			fact("Why", words.reason(call.reason)),
 		);
-		const legRow = (leg) => h("tr", h("th", { scope: "row" }, words.line(leg, leg.direction === "inbound" ? "Caller" : "unknown")), h("td", chip(words.plain(leg.end_reason ?? leg.status), leg.status === "answered" ? "ok" : "")), ["ringing_at", "answered_at", "ended_at"].map((name) => h("td", moment(leg[name]))), h("td.num", Number.isFinite(leg.duration_s) ? `${leg.duration_s} s` : "–"));
-		const legs = table("Legs as table", ["Leg", "State", "Rang", "Answered", "Ended", "#Talked"], h("tbody", (call.legs ?? []).map(legRow)));
+		const legRow = (leg) => h("tr", h("th", { scope: "row" }, words.line(leg, leg.direction === "inbound" ? "Caller" : "unknown")), h("td", chip(words.plain(leg.end_reason ?? leg.status), leg.status === "answered" ? "ok" : "")), [["Rang", "ringing_at"], ["Answered", "answered_at"], ["Ended", "ended_at"]].map(([label, name]) => h("td", { data: { label } }, moment(leg[name]))), h("td.num", { data: { label: "Talked" } }, Number.isFinite(leg.duration_s) ? `${leg.duration_s} s` : "–"));
+		const legs = table("Legs as table", ["Leg", "State", "Rang", "Answered", "Ended", "#Talked"], h("tbody", (call.legs ?? []).map(legRow)), "stacked");
 		const told = data.records.map((record) => {
 			const [mark, said, ...below] = story(record, data.answers);
 			return entry(mark, moment(record.at), said, below);

@@ -1,4 +1,8 @@
-// Who is signed in, as the server wrote it into the page.
+// Who is signed in, and the program's closed lists, as the server wrote them into the page.
 
-const { user, role, version, demo } = document.documentElement.dataset;
+const { user, role, version, demo, kinds, ends } = document.documentElement.dataset;
 export const viewer = { name: user ?? "", role: role ?? "viewer", isAdmin: role === "admin", version: version ?? "", demo: demo === "true" };
+
+const list = (words) => (words ?? "").split(" ").filter(Boolean);
+/** Every kind of record, and every way in which a call ends. */
+export const lists = { kinds: list(kinds), ends: list(ends) };

@@ -1,4 +1,4 @@
-// The program's stable names in an operator's words.
+// The program's stable names in an operator's words. The lists themselves come from the program: a name without words is shown as it is.
 
 import { phone } from "./format.js";
 
@@ -11,7 +11,6 @@ export const stage = (status) => of(STAGES, status);
 export const stageTone = (status) => ({ routing: "accent", held: "held", dialing: "warn", bridged: "ok" })[status] ?? "";
 
 const ENDS = { answered: "Answered", abandoned: "Caller hung up", no_answer: "No answer", busy: "Busy", failed: "Reached nobody", last_resort: "Last resort", goodbye: "Held too long", unknown: "End unknown" };
-export const DISPOSITIONS = Object.keys(ENDS);
 export const end = (disposition) => of(ENDS, disposition);
 /** A call that came through the API is on the line of whoever brought it. */
 export const isElsewhere = (call) => /^apih?-/.test(call.call_id);
@@ -31,7 +30,7 @@ const REASONS = {
 	no_dialer_available: "No dialer was available",
 	all_dialers_refused: "Every dialer refused the call",
 	all_legs_failed: "No line answered",
-	budget_overrun: "Answered after the budget",
+	over_budget: "Answered after the budget",
 };
 export const reason = (name) => of(REASONS, name).replace(/^./, (c) => c.toUpperCase());
 
@@ -39,9 +38,10 @@ const KINDS = {
 	call_decided: "Call decided", handoff_intended: "Handoff begins", handoff_concluded: "Handoff ended", call_answered: "Answer given", dial_ended: "Dial ended", leg_reported: "Leg progress", call_reaped: "Call closed by look-up", call_ended: "End reported", call_corrected: "End corrected",
 	webhook_unusable: "Unusable webhook", profile_pushed: "Profile pushed", health_changed: "Health changed", incident_opened: "Incident opened", incident_resolved: "Incident resolved", service_started: "Service started",
 	service_stopped: "Service stopped", ruleset_loaded: "Rule set in force", accessed: "Access", config_changed: "Configuration changed", config_refused: "Configuration refused", pruned: "Records pruned",
+	incident_reminded: "Incident goes on", alert_tested: "Test message", day_summed: "Summary of a day", signing_key_named: "Signing key",
+	rollback_accepted: "Roll-back accepted", caller_erased: "Caller erased", exported: "Records exported", clock_stepped: "Clock stepped",
 };
 export const kind = (name) => KINDS[name] ?? capital(plain(name));
-export const KNOWN_KINDS = Object.keys(KINDS);
 
 const FAILURES = {
 	timeout: "no answer in time", connect: "no connection", reset: "the connection broke", unauthorized: "credentials refused", rate_limited: "it limits our requests", server_error: "server error", rejected: "request refused", malformed: "unreadable answer",

@@ -69,13 +69,18 @@ pub struct Served {
 impl Served {
     /// Starts it on the log in `folder`.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
+        Self::with(folder, ONE_DIALER).await
+    }
+
+    /// The same with other rules and dialers.
+    pub async fn with(folder: &Path, routing: &str) -> anyhow::Result<Self> {
         let drawn = DrawnKey::draw()?;
         // A port that was free a moment ago.
         let port = std::net::TcpListener::bind("127.0.0.1:0")?
             .local_addr()?
             .port();
         let config = folder.join("config.toml");
-        std::fs::write(&config, text(port, &drawn.hash.to_hex()))?;
+        std::fs::write(&config, text(port, routing, &drawn.hash.to_hex()))?;
         // It holds secrets; the program refuses one that everybody can read.
         std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600))?;
         let child = Command::new(program()?)
@@ -103,13 +108,98 @@ impl Served {
         })
     }
 
+    /// The process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Ends it.
     pub async fn stop(mut self) {
         self.child.kill().await.ok();
     }
 }
 
-fn text(port: u16, key_hash: &str) -> String {
+/// Letters for names as long as they may be.
+const LETTERS: &str = "wholesale-and-key-accounts-of-the-northern-region-in-copenhagen-and-malmo";
+
+/// A name of `length` letters that begins so.
+pub fn long_name(begin: &str, length: usize) -> String {
+    format!("{begin}-{LETTERS}").chars().take(length).collect()
+}
+
+/// Rules, tiers and dialers with names as long as they may be (64 letters, of dialers 32): twelve dialers at `url`, of which the first refuses everybody.
+pub fn long_names(url: &str) -> String {
+    let names: Vec<String> = (0..12).map(|n| long_name(&format!("d{n}"), 32)).collect();
+    let mut text = format!(
+        "[routing]\ndefault_dialer = {:?}\nmax_hold = \"30s\"\nbudget = \"8s\"\n",
+        names.first().map_or("", String::as_str)
+    );
+    for n in 0..4 {
+        let name = long_name(&format!("tier{n}"), 64);
+        text += &format!(
+            "[[routing.tiers]]\nname = {name:?}\nmin_score = {}\n",
+            n * 20
+        );
+    }
+    for n in 0..4 {
+        let (name, tier) = (
+            long_name(&format!("rule{n}"), 64),
+            long_name(&format!("tier{n}"), 64),
+        );
+        text += &format!(
+            "[[routing.rules]]\nname = {name:?}\ntier = [{tier:?}]\ndialers = {names:?}\n"
+        );
+    }
+    for (n, name) in names.iter().enumerate() {
+        let path = if n == 0 { "refused" } else { "calls" };
+        text += &format!(
+            "[dialers.{name}]\nkind = \"http\"\nconnect = \"+4930333333{n:02}\"\nurl = \"{url}/{path}\"\nhealth_url = \"{url}/health\"\n"
+        );
+    }
+    text
+}
+
+/// A server on loopback that takes every call, but for those that it is asked to refuse. Gives its address; serves until the runtime ends.
+pub async fn willing_dialer() -> anyhow::Result<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut asked = vec![0; 16_384];
+                while let Ok(read @ 1..) = stream.read(&mut asked).await {
+                    let is_refused = asked
+                        .get(..read)
+                        .is_some_and(|asked| asked.windows(8).any(|part| part == b"/refused"));
+                    let status = if is_refused { "503 Busy" } else { "200 OK" };
+                    let answer = format!(
+                        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+                    );
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    Ok(format!("http://{address}"))
+}
+
+const ONE_DIALER: &str = r#"[routing]
+default_dialer = "other"
+[[routing.tiers]]
+name = "hot"
+min_score = 80
+[dialers.other]
+kind = "http"
+connect = "+4930333333"
+url = "http://127.0.0.1:9/calls"
+health_url = "http://127.0.0.1:9/health"
+"#;
+
+fn text(port: u16, routing: &str, key_hash: &str) -> String {
+    let ops = long_name("ops", 64);
     format!(
         r#"
 [server]
@@ -124,18 +214,9 @@ api_base = "http://127.0.0.1:9"
 [braze]
 base_url = "http://127.0.0.1:9"
 api_key = "made-up"
-[routing]
-default_dialer = "other"
-[[routing.tiers]]
-name = "hot"
-min_score = 80
-[dialers.other]
-kind = "http"
-connect = "+4930333333"
-url = "http://127.0.0.1:9/calls"
-health_url = "http://127.0.0.1:9/health"
+{routing}
 [[auth.keys]]
-name = "ops"
+name = "{ops}"
 role = "admin"
 hash = "{key_hash}"
 "#

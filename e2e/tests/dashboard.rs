@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use switchboard_e2e::seed::{Served, seeded};
+use switchboard_e2e::seed::{Served, long_names, seeded, willing_dialer};
 use switchboard_e2e::{Chromium, Demo, PATIENCE, Tab};
 
 const PAGES: [&str; 6] = [
@@ -337,16 +337,294 @@ async fn broken_services_are_seen_and_so_is_their_recovery() -> anyhow::Result<(
         .await?;
     no_complaints(&tab, "live").await?;
 
-    // Without a server, the figures say how old they are.
     demo.stop().await;
-    tab.until("document.querySelector('sb-connection').dataset.state === 'lost'")
+    chromium.stop().await;
+    Ok(())
+}
+
+/// Signs in at a served program, and goes to a page.
+async fn sign_in(tab: &Tab, served: &Served, next: &str) -> anyhow::Result<()> {
+    let next = next
+        .replace('/', "%2F")
+        .replace('?', "%3F")
+        .replace('=', "%3D");
+    tab.open(&format!("{}/login?next={next}", served.url))
         .await?;
+    tab.tab_to_selector("#key").await?;
+    tab.write(&served.key).await?;
+    tab.press("Enter").await?;
+    tab.until(SETTLED).await
+}
+
+/// The banner is grey and says since when, and nothing below it says that all is well.
+const LOST: &str = "(() => { const bar = document.querySelector('.lost-bar'); return bar && !bar.hidden && bar.getBoundingClientRect().height > 10 && /^No connection to Switchboard since [0-9]{2}:[0-9]{2}:[0-9]{2}\\. What is below is old\\.$/.test(bar.innerText.trim()) && document.documentElement.hasAttribute('data-lost') && !/Nothing is wrong|no incident is open/.test(document.body.innerText) && document.querySelector('.state')?.dataset.state !== 'routing'; })()";
+
+fn signal(pid: Option<u32>, name: &str) -> anyhow::Result<()> {
+    let pid = pid.context("it has ended")?.to_string();
+    let sent = std::process::Command::new("kill")
+        .args([name, &pid])
+        .status()?;
+    ensure!(sent.success(), "kill {name} {pid}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_server_every_page_says_so_at_every_width_and_asserts_nothing()
+-> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let url = willing_dialer().await?;
+    let served = Served::with(folder.path(), &long_names(&url)).await?;
+    let chromium = Chromium::start().await?;
+    let tab = chromium.tab().await?;
+    sign_in(&tab, &served, "/").await?;
+    let mut slowest = Duration::ZERO;
+    for page in PAGES
+        .into_iter()
+        .chain(["/logs/CA00000000000000000000000000000000", "/nope"])
+    {
+        tab.open(&format!("{}{page}", served.url)).await?;
+        tab.until("document.querySelector('main h1') && document.querySelector('sb-connection').dataset.state === 'live'").await?;
+        if page == "/alerts" {
+            tab.shows("Nothing is wrong").await?;
+            tab.shows("Asked at ").await?;
+        }
+        // It stands still and closes nothing, as where the network is gone.
+        signal(served.pid(), "-STOP")?;
+        let waited = tab.until_within(PATIENCE, LOST).await;
+        for (width, height) in [(360, 740), (768, 1024), (1440, 900)] {
+            tab.size(width, height).await?;
+            tab.until(LOST)
+                .await
+                .with_context(|| format!("{page} at {width} px"))?;
+        }
+        signal(served.pid(), "-CONT")?;
+        slowest = slowest.max(waited.with_context(|| page.to_owned())?);
+        tab.until("document.querySelector('.lost-bar').hidden && !document.documentElement.hasAttribute('data-lost')")
+            .await
+            .with_context(|| format!("{page}, after the server is back"))?;
+    }
+    println!("that the server is gone is said after {slowest:?} at most (5 s are promised)");
+    // Nothing is asserted before the first answer, either.
+    tab.complaints().await?;
+    tab.open(&format!("{}/alerts", served.url)).await?;
+    tab.shows("Nothing is wrong").await?;
+    served.stop().await;
+    tab.until(LOST).await?;
+    chromium.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_of_messages_and_figures_lead_where_they_say() -> anyhow::Result<()> {
+    let demo = Demo::start(600, &["--open-faults", "both-down"]).await?;
+    let chromium = Chromium::start().await?;
+    let tab = chromium.tab().await?;
+    tab.open(&demo.link).await?;
+    tab.until(SETTLED).await?;
+    // An incident with calls, and the messages about it.
     tab.until_within(
-        Duration::from_secs(40),
-        "document.querySelector('.stale-bar')?.textContent.includes('Last update')",
+        Duration::from_secs(60),
+        "fetch('/api/v1/alerts/active').then(r => r.json()).then(d => { window.incident = d.data.find((one) => one.calls > 2); return Boolean(window.incident); })",
     )
     .await?;
+    tab.until_within(
+        Duration::from_secs(60),
+        "fetch('/demo/mails').then(r => r.json()).then(d => { window.links = d.data.flatMap((text) => text.match(/https?:\\/\\/[^\\s\"<>]+/g) ?? []); return window.links.some((link) => link.includes('/logs/CA')); })",
+    )
+    .await?;
+    let links = tab
+        .text("[...new Set(window.links.map((link) => { const at = new URL(link); return at.pathname + at.search; }))].join('\\n')")
+        .await?;
+    ensure!(links.contains("/alerts"), "{links}");
+    let mut kinds = (0, 0);
+    for link in links.lines() {
+        tab.open(&format!("{}{link}", demo.url)).await?;
+        tab.until(SETTLED).await?;
+        ensure!(
+            !tab.text("document.body.innerText")
+                .await?
+                .contains("no such"),
+            "{link}"
+        );
+        if let Some(call) = link.strip_prefix("/logs/") {
+            tab.until(&format!(
+                "document.querySelector('.fall') && document.body.innerText.includes({call:?})"
+            ))
+            .await?;
+            kinds.0 += 1;
+        } else if link.starts_with("/logs?incident=") {
+            tab.until("document.querySelectorAll('sb-log tbody tr:not(.wait)').length > 0")
+                .await?;
+            kinds.1 += 1;
+        }
+    }
+    ensure!(kinds.0 > 0 && kinds.1 > 0, "{links}");
+
+    // "26 calls" opens those 26.
+    tab.open(&format!("{}/alerts", demo.url)).await?;
+    tab.until("[...document.querySelectorAll('main a')].some((a) => /^[0-9]+ calls$/.test(a.textContent))").await?;
+    let named = tab.number("(() => { window.a = [...document.querySelectorAll('main a')].find((a) => /^[0-9]+ calls$/.test(a.textContent)); const n = Number(a.textContent.split(' ')[0]); window.a.click(); return n; })()").await?;
+    tab.until("location.search.startsWith('?incident=')")
+        .await?;
+    tab.until("document.querySelectorAll('sb-log tbody tr:not(.wait)').length > 0")
+        .await?;
+    let listed = tab
+        .number(
+            "fetch(`/api/v1/calls${location.search}`).then((r) => r.json()).then((d) => d.total)",
+        )
+        .await?;
+    let all = tab
+        .number("fetch('/api/v1/calls').then((r) => r.json()).then((d) => d.total)")
+        .await?;
+    ensure!(
+        listed >= named && listed < all,
+        "{named} named, {listed} listed of {all}"
+    );
+    ensure!(
+        tab.number("document.querySelector('sb-log').total").await? <= listed + 5.0,
+        "the list shows others"
+    );
+
+    // A record opens with all that it says, also one without a call, and its address does, too.
+    tab.open(&format!("{}/logs?view=records&kind=accessed", demo.url))
+        .await?;
+    tab.until("document.querySelectorAll('sb-log tbody tr:not(.wait) a').length > 0")
+        .await?;
+    tab.js("document.querySelector('sb-log tbody tr:not(.wait) a').click()")
+        .await?;
+    tab.until("document.querySelector('dialog[open]')?.innerText.includes('demo signed in from 127.0.0.1')").await?;
+    let address = tab.text("location.href").await?;
+    ensure!(address.contains("record="), "{address}");
+    tab.until("/[0-9a-f]{64}/.test(document.querySelector('dialog').innerText) && [...document.querySelectorAll('dialog button')].some((b) => b.textContent === 'Copy the hash')").await?;
+    tab.press("Escape").await?;
+    tab.until("!document.querySelector('dialog') && !location.search.includes('record=')")
+        .await?;
+    tab.open(&address).await?;
+    tab.until("document.querySelector('dialog[open]')?.innerText.includes('demo signed in from')")
+        .await?;
+
+    // Every kind of record can be filtered.
+    let kinds = tab.js("fetch('/openapi.json').then((r) => r.json()).then((d) => { const all = d.paths['/api/v1/logs'].get.parameters.find((one) => one.name === 'kind').schema.enum; const offered = [...document.querySelectorAll('.filters option')].map((o) => o.value); return all.filter((kind) => !offered.includes(kind)).join() + all.length; })").await?;
+    ensure!(
+        kinds == "27"
+            || kinds
+                .as_str()
+                .is_some_and(|kinds| kinds.bytes().all(|b| b.is_ascii_digit())),
+        "cannot be filtered: {kinds}"
+    );
     chromium.stop().await;
+    demo.stop().await;
+    Ok(())
+}
+
+/// What does not fit: boxes that stick out of the page, text that leaves its box, and columns too narrow to be read.
+const MISFITS: &str = r"(() => {
+    const found = [];
+    const name = (el) => `${el.tagName.toLowerCase()}.${String(el.className.baseVal ?? el.className).replaceAll(' ', '.')} «${el.textContent.slice(0, 30)}»`;
+    const page = document.documentElement;
+    if (page.scrollWidth > page.clientWidth) found.push(`the page is ${page.scrollWidth - page.clientWidth} px too wide`);
+    const scrolls = (el) => el.closest('.scroll-x, .view, pre, .unseen, svg, .demo, [hidden]');
+    for (const el of document.body.querySelectorAll('*')) {
+        if (scrolls(el) || !el.checkVisibility({ visibilityProperty: true, opacityProperty: true })) continue;
+        const box = el.getBoundingClientRect();
+        if (!box.width || !box.height) continue;
+        if (box.right > page.clientWidth + 1 || box.left < -1) found.push(`${name(el)} sticks out: ${Math.round(box.left)} to ${Math.round(box.right)}`);
+        const own = [...el.childNodes].filter((node) => node.nodeType === 3 && node.data.trim());
+        const style = getComputedStyle(el);
+        if (!own.length || style.display.startsWith('inline') || style.overflowX !== 'visible') continue;
+        const range = document.createRange();
+        for (const node of own) {
+            range.selectNodeContents(node);
+            const text = range.getBoundingClientRect();
+            if (text.right > box.right + 2) found.push(`${name(el)}: its text is ${Math.round(text.right - box.right)} px too long`);
+        }
+    }
+    // A cut text shows at least some letters.
+    for (const el of document.body.querySelectorAll('.cut, .fixed td, .fixed th, .view td, .view th')) {
+        if (!el.checkVisibility()) continue;
+        if (el.clientWidth > 0 && el.clientWidth < 44 && el.scrollWidth > el.clientWidth + 1) found.push(`${name(el)}: ${el.clientWidth} px is too narrow to read`);
+    }
+    // Neighbours in a row do not lie on each other.
+    for (const row of document.body.querySelectorAll('.row, .page-head, header, .kv, .card-figs, .facts, .health > li, .fall')) {
+        if (scrolls(row) || !row.checkVisibility()) continue;
+        const boxes = [...row.children].filter((el) => el.checkVisibility() && getComputedStyle(el).position === 'static').map((el) => [el, el.getBoundingClientRect()]).filter(([, b]) => b.width && b.height);
+        boxes.forEach(([a, one], i) => boxes.slice(i + 1).forEach(([b, two]) => {
+            const wide = Math.min(one.right, two.right) - Math.max(one.left, two.left);
+            const high = Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top);
+            if (wide > 2 && high > 2) found.push(`${name(a)} and ${name(b)} lie on each other`);
+        }));
+    }
+    return [...new Set(found)].slice(0, 12).join('\n');
+})()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_names_and_12_dialers_fit_every_page_at_every_width() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let url = willing_dialer().await?;
+    let served = Served::with(folder.path(), &long_names(&url)).await?;
+    let chromium = Chromium::start().await?;
+    let tab = chromium.tab().await?;
+    sign_in(&tab, &served, "/").await?;
+    // Calls that go to the second dialer, since the first refuses.
+    let call = tab
+        .text("(async () => { let last; for (let i = 0; i < 40; i += 1) { const answer = await fetch('/api/v1/calls', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ caller: `+49170123${1000 + i}`, called: '+493012345600', external_id: `long-${i}` }) }); const document = await answer.json(); last = document.data?.call_id ?? document.error?.details?.call_id ?? last; } return last; })()")
+        .await?;
+    ensure!(!call.is_empty(), "no call was routed");
+    tab.until_within(
+        Duration::from_secs(60),
+        "fetch('/api/v1/alerts/active').then(r => r.json()).then(d => d.total > 0)",
+    )
+    .await?;
+    let trace = format!("/logs/{call}");
+    let mut wrong = Vec::new();
+    let pictures = std::env::var("PICTURES").ok();
+    for page in PAGES.into_iter().chain([trace.as_str(), "/nope"]) {
+        tab.open(&format!("{}{page}", served.url)).await?;
+        tab.until(SETTLED).await?;
+        if page == "/settings" {
+            tab.js(
+                "document.querySelectorAll('details.group').forEach((one) => { one.open = true; })",
+            )
+            .await?;
+        }
+        // The last three are 1,440, 1,280 and 1,024 px at 200 %.
+        for (width, height) in [
+            (1440, 900),
+            (1024, 768),
+            (768, 1024),
+            (360, 740),
+            (720, 450),
+            (640, 400),
+            (512, 384),
+        ] {
+            tab.size(width, height).await?;
+            tab.js("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(true), 120))))").await?;
+            let found = tab.text(MISFITS).await?;
+            if let Some(folder) = &pictures {
+                let name = page.replace(['/', '?', '='], "_");
+                std::fs::write(
+                    format!("{folder}/{name}-{width}.png"),
+                    tab.picture(true).await?,
+                )?;
+            }
+            if !found.is_empty() {
+                wrong.push(format!(
+                    "{page} at {width} px:
+{found}"
+                ));
+            }
+        }
+    }
+    ensure!(
+        wrong.is_empty(),
+        "{}",
+        wrong.join(
+            "
+"
+        )
+    );
+    chromium.stop().await;
+    served.stop().await;
     Ok(())
 }
 

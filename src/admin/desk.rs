@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Progress, Refusal, Request, Retried};
 use crate::braze::Braze;
-use crate::flow::{Claims, Retries};
+use crate::flow::{Claims, Drains, Reloads, Retries};
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
 use crate::routing::DialerId;
@@ -28,6 +28,49 @@ pub struct Desk {
     pub claims: Claims,
     /// Tries refused credentials again.
     pub retries: Retries,
+    /// Has the configuration read again.
+    pub reloads: Reloads,
+    /// Knows how the dialers are.
+    pub drains: Drains,
+}
+
+/// Who is at the other end of the socket, as the system says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The user.
+    pub uid: u32,
+}
+
+impl Asker {
+    /// As records name them. Only root is believed who became root.
+    fn name(self, is_systemd: bool, sudo_user: Option<&str>) -> String {
+        if is_systemd {
+            return "systemctl".to_owned();
+        }
+        let is_name = |name: &&str| {
+            (1..=64).contains(&name.len())
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        match (self.uid, sudo_user.filter(is_name)) {
+            (0, Some(name)) => format!("user {name} by sudo"),
+            (0, None) => "user root".to_owned(),
+            (uid, _) => match user_name(uid) {
+                Some(name) => format!("user {name}"),
+                None => format!("user {uid}"),
+            },
+        }
+    }
+}
+
+/// The name of a user of this machine.
+fn user_name(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = users
+        .lines()
+        .find(|line| line.split(':').nth(2) == Some(uid.to_string().as_str()))?;
+    line.split(':').next().map(ToOwned::to_owned)
 }
 
 impl Desk {
@@ -35,10 +78,18 @@ impl Desk {
     pub(super) async fn perform(
         &self,
         request: Request,
+        asker: &Asker,
         progress: &mpsc::Sender<Progress>,
     ) -> Result<serde_json::Value, Refusal> {
         match request {
             Request::Status => self.status().await,
+            Request::Reload { systemd, sudo_user } => {
+                self.reload(asker.name(systemd, sudo_user.as_deref())).await
+            }
+            Request::Dialers => {
+                let views = self.drains.views();
+                serde_json::to_value(views).map_err(|error| Refusal::failed(error.to_string()))
+            }
             Request::RejectedWebhooks => Ok(self.rejected_webhooks()),
             Request::Prune {
                 older_than_ms,
@@ -52,6 +103,28 @@ impl Desk {
                 Ok(serde_json::Value::Null)
             }
         }
+    }
+
+    /// What came of it, whether the file was taken or not.
+    async fn reload(&self, by: String) -> Result<serde_json::Value, Refusal> {
+        let answered = self.reloads.ask(by).await;
+        let document = match answered.map_err(|error| Refusal::failed(error.to_string()))? {
+            Ok(applied) => serde_json::json!({
+                "ok": true,
+                "changes": applied.changes,
+                "needs_restart": applied.needs_restart,
+                "warnings": applied.warnings,
+                "problems": [],
+            }),
+            Err(refused) => serde_json::json!({
+                "ok": false,
+                "changes": [],
+                "needs_restart": [],
+                "warnings": [],
+                "problems": refused.problems,
+            }),
+        };
+        Ok(document)
     }
 
     async fn erase(&self, caller: &str) -> Result<serde_json::Value, Refusal> {

@@ -15,13 +15,22 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Exported;
 
 pub use client::{AskError, ask};
-pub use desk::Desk;
+pub use desk::{Asker, Desk};
 pub use server::{Server, start};
 
 /// What may be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
+    /// Read the configuration again.
+    Reload {
+        /// The service manager has it read.
+        systemd: bool,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
+    /// How each dialer is now, for an explanation: what a decision would know of them.
+    Dialers,
     /// Which process this is, and how its store is doing.
     Status,
     /// Which of Twilio's webhooks were refused last, and why.

@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::{Desk, Refusal, Reply, Request, socket_path};
+use super::{Asker, Desk, Refusal, Reply, Request, socket_path};
 use crate::lifecycle::Lifecycle;
 
 /// Clients at the same time.
@@ -128,7 +128,7 @@ async fn serve(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     };
     let (progress, mut made) = mpsc::channel(PROGRESS_WAITING);
     let work = async {
-        let result = desk.perform(request, &progress).await;
+        let result = desk.perform(request, &Asker { uid: peer }, &progress).await;
         drop(progress);
         result
     };

@@ -10,8 +10,8 @@ use super::{IncidentKind, Topic};
 use crate::call::CallId;
 use crate::routing::DialerId;
 
-/// Ids of affected calls that are kept of one incident; the count goes on.
-pub const CALLS_NAMED: usize = 50;
+/// Ids of affected calls that are kept of one incident, so that they can be listed; the count goes on.
+pub const CALLS_NAMED: usize = 500;
 
 /// Why somebody is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

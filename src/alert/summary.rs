@@ -27,6 +27,15 @@ pub struct Summary {
     pub answered: u64,
     /// Routing failures.
     pub failed: u64,
+    /// Those whose caller left first: no success and no failure.
+    #[serde(default)]
+    pub abandoned: u64,
+    /// Those that count as a success: answered, and within the budget.
+    #[serde(default)]
+    pub succeeded: u64,
+    /// Routing failures by why; they add up to `failed`.
+    #[serde(default)]
+    pub by_reason: BTreeMap<String, u64>,
     /// Those that went to another dialer than the first of their plan.
     pub failed_over: u64,
     /// Those that were on hold.

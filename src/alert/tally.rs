@@ -7,8 +7,8 @@ use crate::call::CallId;
 
 /// A window slides by so many steps.
 const N_BUCKETS: u32 = 300;
-/// The newest failures that are remembered one by one.
-const REMEMBERED: usize = 200;
+/// The newest failures that are remembered one by one: as many as an incident names.
+const REMEMBERED: usize = super::notice::CALLS_NAMED;
 
 /// What the window holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

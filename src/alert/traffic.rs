@@ -292,6 +292,37 @@ mod tests {
     }
 
     #[test]
+    fn an_arrival_is_forgotten_with_the_window() {
+        let mut traffic = Traffic::new(WINDOW);
+        for n in 0..3 {
+            traffic.arrived(&call(n), instant(n));
+        }
+        assert_eq!(traffic.arrivals.len(), 3);
+        // The first two are older than the window now, and the third is not.
+        traffic.arrived(&call(3), instant(301));
+        assert_eq!((traffic.arrivals.len(), traffic.order.len()), (2, 2));
+        // A call of the same name counts as one that arrives.
+        traffic.arrived(&call(0), instant(302));
+        assert_eq!(share(&traffic, 302), (0, 2));
+        traffic.failed(&call(3), "goodbye", instant(700));
+        assert_eq!(traffic.arrivals.len(), 0);
+        assert_eq!(share(&traffic, 700), (1, 1));
+    }
+
+    #[test]
+    fn a_call_that_failed_before_the_restart_is_not_counted_again() {
+        let mut traffic = Traffic::new(WINDOW);
+        traffic.known_failed(&call(1));
+        assert_eq!(share(&traffic, 0), (0, 0));
+        traffic.failed(&call(1), "goodbye", instant(1));
+        traffic.answered(&call(1), false, instant(2));
+        traffic.undecided(Some(&call(1)), "overload", instant(3));
+        assert_eq!(share(&traffic, 3), (0, 0));
+        traffic.failed(&call(2), "goodbye", instant(4));
+        assert_eq!(share(&traffic, 4), (1, 1));
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut traffic = Traffic::new(WINDOW);
         for n in 0..REMEMBERED as u64 + 50 {
@@ -299,7 +330,7 @@ mod tests {
             traffic.failed(&call(n), "goodbye", instant(0));
         }
         assert!(traffic.failed.len() <= REMEMBERED && traffic.arrivals.len() <= REMEMBERED);
-        assert_eq!(traffic.calls.failures().count(), 200);
+        assert_eq!(traffic.calls.failures().count(), 500);
         let n = REMEMBERED as u64 + 50;
         assert_eq!(share(&traffic, 1), (n, n));
     }

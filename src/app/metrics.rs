@@ -6,7 +6,9 @@ use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::alert::IncidentKind;
+use crate::call::Disposition;
 use crate::lifecycle::Lifecycle;
+use crate::routing::DialerId;
 use crate::store::Store;
 use crate::telemetry::DroppedLines;
 
@@ -47,6 +49,17 @@ fn begin() {
     }
     for kind in IncidentKind::ALL {
         metrics::counter!("switchboard_incidents_total", "kind" => kind.as_str()).increment(0);
+    }
+}
+
+/// Shows calls that have not ended yet in any way as zero.
+pub(super) fn begin_calls(dialers: &[DialerId]) {
+    let names = dialers.iter().map(DialerId::as_str).chain(["none"]);
+    for dialer in names {
+        for disposition in Disposition::ALL {
+            metrics::counter!("switchboard_calls_total", "disposition" => disposition.as_str(), "dialer" => dialer.to_owned())
+                .increment(0);
+        }
     }
 }
 
@@ -102,6 +115,15 @@ fn describe() {
         "switchboard_commit_seconds",
         Unit::Seconds,
         "One commit of the database, with all that waited for it."
+    );
+    describe_counter!(
+        "switchboard_calls_total",
+        "Calls that have ended, by how they count and the dialer that was dialled last."
+    );
+    describe_histogram!(
+        "switchboard_api_request_seconds",
+        Unit::Seconds,
+        "Requests of the API, by route, method and status."
     );
     describe_connections();
     describe_gauge!("switchboard_build_info", "1, with the version that runs.");

@@ -219,7 +219,11 @@ pub async fn start_with(
         vault,
         senders: senders.clone(),
         clock: clock.clone(),
-        in_force: Arc::new(Mutex::new(InForce::new(rendering, &config.storage.path))),
+        in_force: Arc::new(Mutex::new(InForce::new(
+            rendering,
+            shown::settings(config),
+            &config.storage.path,
+        ))),
         certificates: tls.clone(),
     };
     start_jobs(lifecycle, &running);
@@ -244,11 +248,14 @@ pub async fn start_with(
         braze: braze.clone(),
         claims: parts.status_reports.claims.clone(),
         retries: parts.retries.clone(),
+        reloads: parts.reloads.clone(),
+        drains: parts.drains.clone(),
     };
     admin::start(lifecycle, &config.storage.path, desk);
     let canary = parts.canary.clone();
     let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
     watch_changes(lifecycle, &parts, &store).await;
+    metrics::begin_calls(&config.ruleset.dialers);
     metrics::watch_backups(lifecycle, &store);
     let serving = server.run(router(parts), tls, limits(config), lifecycle.clone());
     lifecycle.spawn("http", serving);
@@ -287,9 +294,6 @@ impl Running {
         self.senders.replace(ways);
         let incidents = &self.parts.holds.incidents;
         incidents.reconfigure(settings::telling(config));
-        self.parts
-            .settings
-            .replace(shown::document(config, self.clock.now()));
         if is_other {
             let loaded = Event::RulesetLoaded(config.ruleset.clone());
             let record = Record::of_service(self.clock.now(), loaded);
@@ -627,7 +631,7 @@ fn parts(
             braze: braze.clone(),
             policies: policies.clone(),
         },
-        settings: ShownSettings::new(shown::document(config, clock.now())),
+        settings: ShownSettings::new(shown::document(config, clock.now(), &[], &[])),
         reads: Reads::new(store.clone(), clock.clone(), waiting_line),
         lifecycle: lifecycle.clone(),
         docs: config.server.docs,

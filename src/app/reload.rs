@@ -6,13 +6,15 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Running;
 use super::names::{self, file_name, without_folders};
+use super::shown;
 use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint, Record};
 use crate::config::{self, Config, Problem, ShownValue};
 use crate::flow::{Applied, Refused, ReloadProblem, ReloadRequest};
+use crate::http::Setting;
 use crate::jobs::systemd;
 use crate::lifecycle::Lifecycle;
 
@@ -89,6 +91,18 @@ impl Rendering {
         self.0.clone()
     }
 
+    /// What is in force of it in a process that was started with `started`, and with these keys waiting for a restart.
+    fn in_force(&self, started: &Self, needs_restart: &[String]) -> BTreeMap<String, String> {
+        let mut in_force = self.record();
+        for key in needs_restart {
+            match started.0.get(key) {
+                Some(value) => in_force.insert(key.clone(), value.clone()),
+                None => in_force.remove(key),
+            };
+        }
+        in_force
+    }
+
     /// The one that was in force last on this database, where that is known.
     fn kept(database: &Path) -> Option<Self> {
         let kept = fs::read(kept_beside(database)).ok()?;
@@ -146,12 +160,14 @@ fn is_below(key: &str, section: &str) -> bool {
 pub(super) struct InForce {
     database: PathBuf,
     started: Rendering,
+    started_settings: Vec<Setting>,
     loaded: Rendering,
 }
 
 impl InForce {
-    pub(super) fn new(started: Rendering, database: &Path) -> Self {
+    pub(super) fn new(started: Rendering, started_settings: Vec<Setting>, database: &Path) -> Self {
         Self {
+            started_settings,
             database: database.to_owned(),
             loaded: started.clone(),
             started,
@@ -164,7 +180,10 @@ impl Running {
     pub fn serve_reloads(&self, lifecycle: &Lifecycle, path: PathBuf) {
         if let Some(requests) = self.parts.reloads.requests() {
             let running = self.clone();
-            lifecycle.spawn("reload", run(lifecycle.clone(), running, requests, path));
+            // Heard from here on, and not only once the task runs: a signal may have come while everything was started.
+            let signals = lifecycle.reloads();
+            let reloads = run(lifecycle.clone(), running, requests, signals, path);
+            lifecycle.spawn("reload", reloads);
         }
     }
 
@@ -179,12 +198,19 @@ impl Running {
             needs_restart: in_force.started.needs_restart(&rendering),
             warnings: Vec::new(),
         };
+        let shown = shown::document(
+            config,
+            self.clock.now(),
+            &in_force.started_settings,
+            &applied.needs_restart,
+        );
+        self.parts.settings.replace(shown);
         if !applied.changes.is_empty() {
             let changed = ConfigChanged {
                 by: by.to_owned(),
                 changes: applied.changes.clone(),
                 needs_restart: applied.needs_restart.clone(),
-                in_force: rendering.record(),
+                in_force: rendering.in_force(&in_force.started, &applied.needs_restart),
             };
             let event = Event::ConfigChanged(Box::new(changed));
             let record = Record::of_service(self.clock.now(), event);
@@ -274,9 +300,9 @@ async fn run(
     lifecycle: Lifecycle,
     running: Running,
     mut requests: mpsc::Receiver<ReloadRequest>,
+    mut signals: watch::Receiver<u64>,
     path: PathBuf,
 ) {
-    let mut signals = lifecycle.reloads();
     let draining = lifecycle.draining();
     loop {
         let request = tokio::select! {
@@ -379,6 +405,31 @@ mod tests {
         assert_eq!(told(&second), Some((1, second.record())));
         second.keep(&database);
         assert_eq!(told(&second), None);
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_not_in_force() {
+        let started = rendering(&[
+            ("server.listen", "a"),
+            ("logging.level", "info"),
+            ("b", "1"),
+        ]);
+        let read = rendering(&[
+            ("server.listen", "c"),
+            ("server.calls_in_hand", "9"),
+            ("b", "2"),
+        ]);
+        let waits = started.needs_restart(&read);
+        assert_eq!(
+            waits,
+            ["logging.level", "server.calls_in_hand", "server.listen"]
+        );
+        let in_force = rendering(&[
+            ("server.listen", "a"),
+            ("logging.level", "info"),
+            ("b", "2"),
+        ]);
+        assert_eq!(read.in_force(&started, &waits), in_force.record());
     }
 
     #[test]

@@ -739,7 +739,7 @@ fn outcome_name(lookup: &Lookup) -> &'static str {
         Lookup::Known { source, .. } => match source {
             Source::Fresh => "fresh",
             Source::Stale => "stale",
-            Source::Fetched => "fetched",
+            Source::Fetched | Source::Supposed => "fetched",
         },
         Lookup::Unknown { .. } => "unknown",
         Lookup::Skipped { .. } => "skipped",

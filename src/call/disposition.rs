@@ -54,8 +54,20 @@ pub enum Disposition {
 }
 
 impl Disposition {
+    /// All of them, in the order of the list.
+    pub const ALL: [Self; 8] = [
+        Self::Answered,
+        Self::Abandoned,
+        Self::NoAnswer,
+        Self::Busy,
+        Self::Failed,
+        Self::LastResort,
+        Self::Goodbye,
+        Self::Unknown,
+    ];
+
     /// The stable name, as in the API and in exports.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Abandoned => "abandoned",

@@ -217,6 +217,14 @@ impl CallState {
         self.last_resort.as_deref()
     }
 
+    /// Whether the last-resort number rings, or somebody there talks.
+    pub fn is_at_last_resort(&self) -> bool {
+        let Phase::Dialing { target, .. } = self.phase else {
+            return false;
+        };
+        target == Target::LastResort
+    }
+
     /// What the dialer being dialled calls the handoff.
     pub fn reference(&self) -> Option<&str> {
         self.reference.as_deref()

@@ -2,9 +2,12 @@
 
 use anyhow::Context;
 use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::{Exit, Global, load, output, runtime};
+use crate::admin::{self, Request};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -12,14 +15,14 @@ use crate::lead::{LeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
     self, Availability, BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup,
-    LookupSkipped, Profile, RulesetVersion, Skipped, Source, Trace,
+    RulesetVersion, Skipped, Trace,
 };
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The caller, as Twilio sends it: +4930123456, sip:user@host, anonymous
-    #[arg(long, allow_hyphen_values = true)]
-    from: String,
+    #[arg(long, allow_hyphen_values = true, required_unless_present = "score")]
+    from: Option<String>,
     /// The number of ours that is called
     #[arg(long)]
     to: Option<String>,
@@ -29,15 +32,15 @@ pub(super) struct Arguments {
     /// Ask Braze for the score
     #[arg(long)]
     lookup: bool,
-    /// Suppose that the call comes at this time (ISO 8601)
+    /// Suppose that the call comes at this time: 19:00, "tomorrow 19:00", "2026-11-26 19:00" (in alerts.time_zone), or ISO 8601
     #[arg(long)]
-    at: Option<Timestamp>,
+    at: Option<String>,
 }
 
 /// The `--json` document.
 #[derive(Debug, Serialize)]
 struct Explanation<'a> {
-    caller: &'a str,
+    caller: Option<&'a str>,
     called: Option<&'a str>,
     tier: Option<&'a TierName>,
     score: Option<LeadScore>,
@@ -75,11 +78,25 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Some((_, score)) => score,
         None => None,
     };
-    let caller = Caller::classify(&arguments.from);
+    let now = Clock::system().now();
+    let at = match arguments.at.as_deref() {
+        None => now,
+        Some(text) => match moment(text, now, &loaded.config.alerts.time_zone) {
+            Some(at) => at,
+            None => {
+                output::complain(&format!(
+                    "--at {text} is no time; write one like 19:00, \"tomorrow 19:00\" or 2026-11-26T19:00:00Z"
+                ));
+                return Ok(Exit::Usage);
+            }
+        },
+    };
+    // Where only the score is of interest, nobody in particular calls.
+    let caller = Caller::classify(arguments.from.as_deref().unwrap_or("anonymous"));
     let lookup = if arguments.lookup {
         ask_braze(&loaded.config, &caller)?
     } else {
-        supposed(&caller, score)
+        Lookup::supposed(&caller, score)
     };
     if !arguments.lookup && score.is_none() && caller.number().is_some() {
         output::complain(
@@ -87,9 +104,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         );
     }
     let facts = CallFacts {
-        at: arguments.at.unwrap_or_else(|| Clock::system().now()),
+        at,
         lookup,
-        dialers: loaded.config.ruleset.dialers.iter().map(willing).collect(),
+        dialers: dialers(&loaded.config),
     };
     let decision = routing::decide(&loaded.config.ruleset, &facts);
     if global.json {
@@ -100,54 +117,46 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     Ok(Exit::Done)
 }
 
-/// A dialer as it is supposed here: taking calls. A running server knows better.
-fn willing(dialer: &DialerId) -> DialerView {
-    DialerView {
-        dialer: dialer.clone(),
-        drained: false,
-        breaker: BreakerView::Closed,
-        availability: Availability::Unknown,
-        callers_first: None,
+/// The dialers as the running server sees them; where none runs, each is supposed to take calls, which is said.
+fn dialers(config: &Config) -> Vec<DialerView> {
+    let asked = admin::ask(&config.storage.path, &Request::Dialers, |_| {});
+    let seen = asked
+        .ok()
+        .and_then(|document| serde_json::from_value::<Vec<DialerView>>(document).ok());
+    if seen.is_none() {
+        output::complain(
+            "no running server was asked: all dialers are supposed to be well and to take calls",
+        );
     }
+    let seen = seen.unwrap_or_default();
+    let view = |dialer: &DialerId| {
+        let view = seen.iter().find(|view| view.dialer == *dialer).cloned();
+        view.unwrap_or_else(|| DialerView {
+            dialer: dialer.clone(),
+            drained: false,
+            breaker: BreakerView::Closed,
+            availability: Availability::Unknown,
+            callers_first: None,
+        })
+    };
+    config.ruleset.dialers.iter().map(view).collect()
 }
 
-fn supposed(caller: &Caller, score: Option<LeadScore>) -> Lookup {
-    match (caller, score) {
-        (_, Some(score)) => Lookup::Known {
-            profile: Profile {
-                score: Some(score),
-                tier: None,
-            },
-            source: Source::Fetched,
-            age_ms: 0,
-            because: None,
-        },
-        (
-            Caller::Number(_)
-            | Caller::Sip {
-                number: Some(_), ..
-            },
-            None,
-        ) => Lookup::Unknown {
-            source: Source::Fetched,
-            age_ms: 0,
-        },
-        (Caller::Withheld, None) => Lookup::Skipped {
-            reason: LookupSkipped::Withheld,
-        },
-        (Caller::National(_), None) => Lookup::Skipped {
-            reason: LookupSkipped::NotE164,
-        },
-        (Caller::Client(_), None) => Lookup::Skipped {
-            reason: LookupSkipped::Client,
-        },
-        (Caller::Sip { number: None, .. }, None) => Lookup::Skipped {
-            reason: LookupSkipped::SipUser,
-        },
-        (Caller::Unreadable(_), None) => Lookup::Skipped {
-            reason: LookupSkipped::Unreadable,
-        },
+/// A moment as people write it: `2026-11-26T12:00:00Z`, `2026-11-26 19:00`, `19:00`, `tomorrow 19:00`; without an offset, in `zone`.
+fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    let text = text.trim();
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at);
     }
+    let today = now.to_zoned(zone.clone()).date();
+    let of_day = |date: Date, time: &str| Some(date.to_datetime(time.trim().parse::<Time>().ok()?));
+    let civil = match text.split_once([' ', 'T']) {
+        None => of_day(today, text),
+        Some(("today", time)) => of_day(today, time),
+        Some(("tomorrow", time)) => of_day(today.tomorrow().ok()?, time),
+        Some((date, time)) => of_day(date.parse().ok()?, time),
+    };
+    Some(civil?.to_zoned(zone.clone()).ok()?.timestamp())
 }
 
 fn ask_braze(config: &Config, caller: &Caller) -> anyhow::Result<Lookup> {
@@ -161,7 +170,7 @@ fn ask_braze(config: &Config, caller: &Caller) -> anyhow::Result<Lookup> {
 
 fn explanation<'a>(arguments: &'a Arguments, decision: &'a Decision) -> Explanation<'a> {
     Explanation {
-        caller: &arguments.from,
+        caller: arguments.from.as_deref(),
         called: arguments.to.as_deref(),
         tier: decision.tier.as_ref(),
         score: decision.score,
@@ -201,4 +210,30 @@ fn print(decision: &Decision) {
         output::line(&format!("Not {}: {}.", skipped.dialer, skipped.change));
     }
     output::line(&format!("Rule set {}.", decision.ruleset));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_as_people_write_them_in_the_zone_of_the_floor() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let now: Timestamp = "2026-11-30T22:30:00Z".parse().unwrap();
+        for (text, at) in [
+            ("19:00", "2026-11-30T18:00:00Z"),
+            ("today 07:15", "2026-11-30T06:15:00Z"),
+            ("tomorrow 19:00", "2026-12-01T18:00:00Z"),
+            ("2026-07-01 19:00", "2026-07-01T17:00:00Z"),
+            ("2026-07-01T19:00", "2026-07-01T17:00:00Z"),
+            ("2026-07-01T19:00:00Z", "2026-07-01T19:00:00Z"),
+            ("2026-07-01T19:00:00+05:00", "2026-07-01T14:00:00Z"),
+        ] {
+            let read = moment(text, now, &zone).map(|at| at.to_string());
+            assert_eq!(read.as_deref(), Some(at), "{text}");
+        }
+        for text in ["", "yesterday", "25:00", "tomorrow", "2026-13-01 19:00"] {
+            assert_eq!(moment(text, now, &zone), None, "{text}");
+        }
+    }
 }

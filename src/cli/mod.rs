@@ -17,6 +17,7 @@ mod offline;
 mod output;
 mod progress;
 mod prune;
+mod reload;
 mod replay;
 mod retry;
 mod serve;
@@ -95,6 +96,8 @@ enum Command {
     Retry(retry::Arguments),
     /// What would happen to a caller, and why; no side effects
     Explain(explain::Arguments),
+    /// Have the running server read its configuration and secrets again
+    Reload(reload::Arguments),
     /// Execute recorded decisions again; any difference is an error
     Replay(replay::Arguments),
     /// Write a first configuration, with generated keys
@@ -167,6 +170,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::TestDialer(arguments) => test_dialer::run(arguments, global),
         Command::Retry(arguments) => retry::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
+        Command::Reload(arguments) => reload::run(arguments, global),
         Command::Replay(arguments) => replay::run(arguments, global),
         Command::Init(arguments) => init::run(arguments, global),
         Command::Prune(arguments) => prune::run(arguments, global),
@@ -180,16 +184,16 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
 /// Loads the configuration, printing warnings; prints every problem and says how to end where it is refused.
 fn load(global: &Global) -> Result<Loaded, Exit> {
     let path = config::find(global.config.as_deref());
-    let loaded = load_silently(&path)?;
+    let loaded = or_said(&path, config::load(&path))?;
     for warning in &loaded.warnings {
         output::complain(&warning.render(&path));
     }
     Ok(loaded)
 }
 
-/// The same, for a command that says the warnings in its own way.
-fn load_silently(path: &Path) -> Result<Loaded, Exit> {
-    config::load(path).map_err(|rejected| {
+/// What was loaded; what is wrong with it is said.
+fn or_said(path: &Path, loaded: Result<Loaded, config::Rejected>) -> Result<Loaded, Exit> {
+    loaded.map_err(|rejected| {
         for problem in &rejected.problems {
             output::complain(&problem.render(path));
         }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use listenfd::ListenFd;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use super::{Exit, Global, load_silently, output, runtime};
+use super::{Exit, Global, or_said, output, runtime};
 use crate::app::{self, Given, SecretError, StartError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -15,8 +15,14 @@ use crate::store::OpenError;
 use crate::telemetry;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
+    let runtime = runtime()?;
+    // First of all: a SIGHUP that nobody took over ends the process.
+    let signals = {
+        let _guard = runtime.enter();
+        Signals::register()?
+    };
     let path = config::find(global.config.as_deref());
-    let loaded = match load_silently(&path) {
+    let loaded = match or_said(&path, config::load_to_start(&path)) {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
@@ -36,8 +42,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
         file: Some(path.clone()),
         demo: None,
     };
-    runtime()?.block_on(async {
-        let signals = Signals::register()?;
+    runtime.block_on(async {
         let lifecycle = Lifecycle::default();
         app::metrics::watch_log_lines(&lifecycle, logs.dropped_lines());
         let started = app::start_with(&loaded.config, &Clock::system(), &lifecycle, given).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
+use super::pem;
 use super::secret::Secret;
 use super::section::Section;
 use super::twilio::refuse_half_a_pair;
@@ -200,6 +201,9 @@ impl Email {
         let password = section.optional("password", Value::token);
         refuse_half_a_pair(section, "username", "password");
         let ca = section.optional("ca", Value::path);
+        if let Some(ca) = &ca {
+            pem::check_authorities(section, "ca", ca);
+        }
         Some(Self {
             ca,
             to: to?,

@@ -1,6 +1,5 @@
 //! What `check-config` says of a file.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -55,10 +54,13 @@ pub struct Report {
     problems: Vec<(Problem, Option<String>)>,
 }
 
-/// Reads and checks the file. Nothing is bound, and nothing is opened but the file and its secrets.
+/// Reads and checks the file. Nothing is bound, and nothing is opened but the file, its secrets, and the certificates and keys that it names.
 pub fn report(path: &Path) -> Report {
     match super::open(path) {
-        Ok((file, context)) => Report::new(path, &file.text, super::parse(&file.text, &context)),
+        Ok((file, context)) => {
+            let parsed = super::parse(&file.text, &context.opening_files().telling_placeholders());
+            Report::new(path, &file.text, parsed)
+        }
         Err(problem) => {
             let problems = vec![problem];
             Report::new(path, "", Err(Rejected { problems }))
@@ -87,7 +89,7 @@ impl Report {
         }
     }
 
-    /// The report for people: every problem with its line of the file and a caret below the column, then the count.
+    /// The problems for people, each with its line of the file and a caret below the column.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         for (problem, excerpt) in &self.problems {
@@ -95,23 +97,6 @@ impl Report {
             text.push('\n');
             text.push_str(excerpt.as_deref().unwrap_or_default());
         }
-        let n_errors = self
-            .problems
-            .iter()
-            .filter(|(problem, _)| problem.is_error())
-            .count();
-        let n_warnings = self.problems.len() - n_errors;
-        let verdict = if self.ok { "is valid" } else { "is refused" };
-        let counted = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        // Writing to a String cannot fail.
-        writeln!(
-            text,
-            "{} {verdict}: {}, {}",
-            self.path.display(),
-            counted(n_errors, "error"),
-            counted(n_warnings, "warning"),
-        )
-        .unwrap_or_default();
         text
     }
 }
@@ -142,8 +127,17 @@ const SECRET_WORDS: [&str; 8] = [
     "auth",
 ];
 
-/// Values are shown only where the problem is about the value of a key that holds no secret: an unknown key, or a text
-/// that is no TOML, may be a misspelt secret.
+/// Whether a key of this name stands in the example file: only what has no such name may be a misspelt secret.
+fn is_known_key(name: &str) -> bool {
+    const EXAMPLE: &str = include_str!("../../config.example.toml");
+    EXAMPLE.lines().any(|line| {
+        let line = line.strip_prefix('#').unwrap_or(line);
+        let key = line.split_once(" = ").map(|(key, _)| key);
+        key == Some(name)
+    })
+}
+
+/// Values are hidden of keys that hold a secret, and of those that nobody knows, which may be a misspelt secret.
 fn hide_values(line: &str, problem: &Problem) -> String {
     let is_header = line.trim_start().starts_with('[') && !line.contains(['=', '"', '\'']);
     let column = problem.column.unwrap_or(1);
@@ -153,10 +147,15 @@ fn hide_values(line: &str, problem: &Problem) -> String {
         let text = text.to_ascii_lowercase();
         SECRET_WORDS.iter().any(|word| text.contains(word))
     };
+    // The first of two of the same name counts, so the second may hold anything.
+    let is_double = problem.message.ends_with(super::syntax::TWICE);
     let is_about_value = !problem.key.is_empty() && before.contains('=');
+    let is_known = is_known_key(name) && !is_double;
     let n_pairs = line.matches('=').count();
-    let is_open =
-        is_about_value && n_pairs == 1 && !may_be_secret(name) && !may_be_secret(&problem.key);
+    let is_open = (is_about_value || is_known)
+        && n_pairs == 1
+        && !may_be_secret(name)
+        && !may_be_secret(&problem.key);
     if is_header || is_open {
         return line.to_owned();
     }

@@ -11,6 +11,36 @@ use super::value::Fault;
 use crate::deadline::{ANSWER_RESERVE, HANDOFF_RESERVE};
 use crate::twiml::Connect;
 
+/// What stands in the example file and is nobody's, by key. `init` leaves it where no value was given.
+const PLACEHOLDERS: [(&str, &str); 8] = [
+    ("server.public_url", "https://calls.example.com"),
+    ("twilio.account_sid", "AC00000000000000000000000000000000"),
+    ("dialers.dialfire.connect", "+493012345678"),
+    ("dialers.dialfire.campaign", "AB12CD34EF56GH78"),
+    ("dialers.zendesk.connect", "sip:sales@acme.sip.twilio.com"),
+    ("dialers.zendesk.subdomain", "acme"),
+    ("dialers.zendesk.email", "router@acme.example"),
+    ("alerts.email.smtp", "smtps://mail.example.com:465"),
+];
+
+/// Values of the example that nobody has replaced are told one by one.
+pub(super) fn warn_of_placeholders(reader: &Reader<'_>) {
+    if !reader.context().tells_placeholders {
+        return;
+    }
+    for (key, placeholder) in PLACEHOLDERS {
+        if reader.text_at(key) == Some(placeholder) {
+            reader.warn_at(
+                key,
+                Fault::new(format!(
+                    "is still {placeholder}, the placeholder of the example"
+                ))
+                .hint("put your own value in its place"),
+            );
+        }
+    }
+}
+
 /// Webhooks without a verified signature stay on this machine.
 pub(super) fn check_signatures(reader: &Reader<'_>, server: &Server, twilio: &Twilio) {
     if !twilio.verify_signature && !server.listens_on_loopback() {

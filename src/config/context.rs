@@ -17,6 +17,10 @@ pub struct Context {
     pub(super) directory: PathBuf,
     pub(super) config_permissions: Permissions,
     pub(super) reads_secrets: bool,
+    /// Certificates and keys are opened.
+    pub(super) opens_files: bool,
+    /// Values that are those of the example file are told.
+    pub(super) tells_placeholders: bool,
     variables: Option<BTreeMap<String, String>>,
 }
 
@@ -27,6 +31,8 @@ impl Context {
             directory: directory.into(),
             config_permissions: Permissions::default(),
             reads_secrets: true,
+            opens_files: false,
+            tells_placeholders: false,
             variables: None,
         }
     }
@@ -48,6 +54,20 @@ impl Context {
     #[must_use]
     pub fn without_secrets(mut self) -> Self {
         self.reads_secrets = false;
+        self
+    }
+
+    /// Opens certificates and keys as well.
+    #[must_use]
+    pub(super) fn opening_files(mut self) -> Self {
+        self.opens_files = true;
+        self
+    }
+
+    /// Tells values that nobody has replaced.
+    #[must_use]
+    pub(super) fn telling_placeholders(mut self) -> Self {
+        self.tells_placeholders = true;
         self
     }
 

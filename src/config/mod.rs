@@ -15,6 +15,7 @@ mod duration;
 mod http_dialer;
 mod logging;
 mod nearest;
+mod pem;
 mod problem;
 mod reader;
 mod routing;
@@ -130,6 +131,24 @@ pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     parse(&file.text, &context)
 }
 
+/// Where the database lies that the file names, even where something else in it is wrong: a running server is found by it.
+pub fn database_of(path: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (root, _) = DeTable::parse_recoverable(&text);
+    let storage = root.get_ref().get("storage")?.get_ref().as_table()?;
+    let database = storage.get("path")?.get_ref().as_str()?;
+    let absolute = std::path::absolute(path).ok()?;
+    Some(absolute.parent()?.join(database))
+}
+
+/// The same for a start: certificates and keys are opened and read, too. A reload leaves those to whoever watches them.
+pub fn load_to_start(path: &Path) -> Result<Loaded, Rejected> {
+    let (file, context) = open(path).map_err(|problem| Rejected {
+        problems: vec![problem],
+    })?;
+    parse(&file.text, &context.opening_files())
+}
+
 /// Reads and checks the text of a file.
 pub fn parse(text: &str, context: &Context) -> Result<Loaded, Rejected> {
     let Outcome {
@@ -219,6 +238,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     if let (Some(server), Some(twilio)) = (&server, &twilio) {
         consistency::check_signatures(reader, server, twilio);
     }
+    consistency::warn_of_placeholders(reader);
     if let (Some(braze), Some(routing)) = (&mut braze, &routing) {
         consistency::fit_lookup(reader, braze, &routing.routing);
     }

@@ -160,6 +160,16 @@ impl<'a> Reader<'a> {
         table.is_some_and(|table| table.contains_key(name))
     }
 
+    /// The text that the file sets `key` to; of a key without an index.
+    pub(super) fn text_at(&self, key: &str) -> Option<&str> {
+        let (sections, name) = key.rsplit_once('.')?;
+        let mut table = self.root;
+        for section in sections.split('.') {
+            table = table.get(section)?.get_ref().as_table()?;
+        }
+        table.get(name)?.get_ref().as_str()
+    }
+
     fn span_of(&self, key: &str) -> Option<Range<usize>> {
         let mut table = self.root;
         let mut found = None;

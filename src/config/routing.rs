@@ -78,6 +78,10 @@ impl RoutingSection {
         }
         let tiers = section.tables("tiers", |section| {
             let tier = read_tier(section)?;
+            section.note_origin_as(
+                "min_score",
+                &format!("routing.tiers.{}.min_score", tier.name),
+            );
             Some((section.path().to_owned(), tier))
         });
         let rules = section.tables("rules", NamedRule::read);

@@ -177,6 +177,13 @@ impl<'a> Section<'a> {
             .record(Severity::Warning, self.key(name), self.span_at(name), fault);
     }
 
+    /// Takes note that `key`, by which people are shown a value, stands where `name` of this section does.
+    pub(super) fn note_origin_as(&self, name: &str, key: &str) {
+        if let Some(item) = self.table.get(name) {
+            self.reader.note_origin(key.to_owned(), item.span().start);
+        }
+    }
+
     fn value(&mut self, name: &'static str, optional: bool) -> Option<Value<'a>> {
         self.known.push(KnownKey { name, optional });
         let item = self.table.get(name)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+use super::pem;
 use super::section::Section;
 use super::url::{self, PublicUrl};
 use super::value::{Fault, Value};
@@ -74,7 +75,13 @@ impl Server {
         let listen = section.required("listen", Value::socket_address);
         let insecure_http = section.or("insecure_http", false, Value::boolean);
         let public_url = section.required("public_url", |value| {
-            PublicUrl::parse(&value.text()?, insecure_http)
+            let url = PublicUrl::parse(&value.text()?, insecure_http)?;
+            if url.path_prefix().to_ascii_lowercase().contains("/webhooks/") {
+                return Err(Fault::new("holds the path of a webhook, which is added by Switchboard").hint(
+                    "write the address without /webhooks/twilio; only Twilio's console gets it with that",
+                ));
+            }
+            Ok(url)
         });
         let trusted_proxies = section.or("trusted_proxies", Vec::new(), |value| {
             value.list(Value::network)
@@ -152,9 +159,11 @@ impl Tls {
     fn read(section: &mut Section<'_>) -> Option<Self> {
         let certificate = section.required("certificate", Value::path);
         let private_key = section.required("private_key", Value::path);
+        let (certificate, private_key) = (certificate?, private_key?);
+        pem::check_pair(section, &certificate, &private_key);
         Some(Self {
-            certificate: certificate?,
-            private_key: private_key?,
+            certificate,
+            private_key,
         })
     }
 }
@@ -181,6 +190,9 @@ impl Acme {
         });
         let directory = section.or("directory", LETS_ENCRYPT.to_owned(), Value::request_url);
         let ca = section.optional("ca", Value::path);
+        if let Some(ca) = &ca {
+            pem::check_authorities(section, "ca", ca);
+        }
         let cache = section.or("cache", state_directory.join("acme"), Value::path);
         if let (Some(domains), Some(url)) = (&domains, public_url)
             && !domains.is_empty()

@@ -4,6 +4,8 @@ use toml::de::Error;
 
 use super::problem::{Lines, Problem, Severity};
 
+/// How what is said of a key ends that stands twice.
+pub(super) const TWICE: &str = "stands here a second time";
 const DUPLICATE: &str = "duplicate key";
 
 /// Whether the text cannot be read further. After a key that stands twice it can: the first of them counts.
@@ -41,7 +43,7 @@ fn describe(text: &str, error: &Error) -> (String, String) {
             .span()
             .and_then(|span| text.get(span))
             .unwrap_or("a key");
-        return (name.to_owned(), format!("{name} stands here a second time"));
+        return (name.to_owned(), format!("{name} {TWICE}"));
     }
     (
         String::new(),

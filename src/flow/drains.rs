@@ -4,7 +4,7 @@ use super::record::Recorder;
 use crate::audit::Record;
 use crate::clock::Clock;
 use crate::dialer::{Fleet, HealthChange, Status};
-use crate::routing::DialerId;
+use crate::routing::{DialerId, DialerView};
 
 /// Takes dialers out and puts them back, and writes down who did it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +30,11 @@ impl Drains {
         let change = self.fleet.resume(dialer, by);
         self.changed(change).await;
         self.status(dialer)
+    }
+
+    /// How every dialer is, as a decision sees it.
+    pub fn views(&self) -> Vec<DialerView> {
+        self.fleet.views(self.clock.instant())
     }
 
     /// How a dialer is.

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::lead::TierName;
 use crate::phone::Caller;
-use crate::routing::{self, Decision, DialerId};
+use crate::routing::{self, Decision, DialerId, Lookup};
 use crate::store::StoredCall;
 use crate::twilio::IncomingCall;
 use crate::twiml::answer;
@@ -321,6 +321,7 @@ fn report(words: &LastWords<String>, decision: &Decision, stopwatch: &Stopwatch)
         dialer = words.state.dialer().map_or("none", DialerId::as_str),
         tier = decision.tier.as_ref().map_or("none", TierName::as_str),
         reason = words.reason.as_str(),
+        lookup = decision.trace.lookup().map_or("none", Lookup::word),
         duration_ms = stopwatch.stages().total_ms,
         "the call is routed"
     );

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::ConfigChange;
@@ -25,7 +25,7 @@ struct Inner {
 /// One request, for the task that reads the configuration.
 #[derive(Debug)]
 pub struct ReloadRequest {
-    /// Who asks: `SIGHUP`, or `key ` and the name of an API key.
+    /// Who asks: `SIGHUP`, `systemctl`, `key ` and the name of an API key, or `user ` and the name of a user of this machine.
     pub by: String,
     /// Takes the answer; nobody may be waiting for it any more.
     pub answer: oneshot::Sender<Result<Applied, Refused>>,
@@ -54,7 +54,7 @@ pub struct Refused {
 }
 
 /// One thing that is wrong with a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadProblem {
     /// The dotted key; empty for the file as a whole.
     pub key: String,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::alert::Traffic;
 use crate::audit::{Answer, CallAfter, Event, Record};
-use crate::call::{CallId, CallState, Status};
+use crate::call::{CallId, CallState};
 use crate::clock::Clock;
 use crate::handoff::FailureKind;
 use crate::routing::{DialerId, Lookup, LookupUnavailable, Reason, Source};
@@ -149,8 +149,8 @@ fn read_event(event: &Event) -> Vec<What> {
                 });
             }
             let failed = match answered.answer {
-                Answer::LastResort => Some(word(answered.after.reason, "last_resort")),
-                Answer::Goodbye => Some(word(answered.after.reason, "goodbye")),
+                Answer::LastResort => Some(answered.after.reason.of_failure("last_resort")),
+                Answer::Goodbye => Some(answered.after.reason.of_failure("goodbye")),
                 Answer::Connect { .. } | Answer::Hold | Answer::Nothing => ended(&answered.after),
             };
             what.extend(failed.map(What::Failed));
@@ -176,24 +176,11 @@ fn failure(state: &CallState, reason: Reason) -> Option<&'static str> {
     if let Some(disposition) = state.disposition() {
         return disposition
             .is_routing_failure()
-            .then(|| word(reason, disposition.as_str()));
+            .then(|| reason.of_failure(disposition.as_str()));
     }
-    let is_last_resort = state.status() == Status::Dialing && state.dialer().is_none();
-    is_last_resort.then(|| word(reason, "last_resort"))
-}
-
-/// The reason where it tells of a failure, else how the call ended.
-fn word(reason: Reason, otherwise: &'static str) -> &'static str {
-    match reason {
-        Reason::NoDialerAvailable | Reason::AllDialersRefused | Reason::AllLegsFailed => {
-            reason.as_str()
-        }
-        Reason::RuleMatched
-        | Reason::NoRuleMatched
-        | Reason::UnknownCaller
-        | Reason::LookupSkipped
-        | Reason::LookupUnavailable => otherwise,
-    }
+    state
+        .is_at_last_resort()
+        .then(|| reason.of_failure("last_resort"))
 }
 
 /// Whether Braze was asked, and why it did not answer, where it did not. A refused key is an incident of its own, and does not count.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Interval, MissedTickBehavior, timeout};
 
 use super::api::{Reads, ShownSettings};
 use super::api::{
@@ -40,8 +40,8 @@ const CALLS_A_TURN: usize = 100;
 const METRICS_EVERY: Duration = Duration::from_secs(1);
 /// Whoever could not be told everything is told so at most this often.
 const RESET_EVERY: Duration = Duration::from_secs(3);
-/// A stream without messages says so often that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// A stream says so often that it is there: whoever watches knows within five seconds that it is not.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// Without anybody watching for so long, nothing is prepared any more.
 const UNWATCHED: Duration = Duration::from_mins(1);
 
@@ -156,7 +156,8 @@ impl Events {
                 Opening::Reset
             }),
             missed: if is_whole { missed } else { VecDeque::new() },
-            reset_id: next.saturating_sub(1),
+            sent: next.saturating_sub(1),
+            beat: beat(),
             is_over: false,
             _place: place,
         })
@@ -344,7 +345,9 @@ pub(super) struct Watch {
     missed: VecDeque<Arc<Message>>,
     /// The last event that was there when the stream began.
     seen: u64,
-    reset_id: u64,
+    /// The last event that was sent, or that was there when the stream began.
+    sent: u64,
+    beat: Interval,
     opening: Option<Opening>,
     is_over: bool,
     _place: OwnedSemaphorePermit,
@@ -355,8 +358,8 @@ pub(super) struct Watch {
 pub(super) enum Next {
     /// Bytes to send.
     Send(Bytes),
-    /// Nothing for a while: bytes to send, and a moment to look whether the stream may go on.
-    Heartbeat(Bytes),
+    /// Two seconds have passed: bytes to send, and a moment to look whether the stream may go on.
+    Beat(Bytes),
     /// The end.
     Over,
 }
@@ -369,32 +372,48 @@ impl Watch {
         if let Some(opening) = self.opening.take() {
             let mut text = "retry: 2000\n\n".to_owned();
             if opening == Opening::Reset {
-                text.push_str(&reset(
-                    self.reset_id,
-                    "what was missed is not kept any more",
-                ));
+                text.push_str(&reset(self.sent, "what was missed is not kept any more"));
             }
             return Next::Send(text.into());
         }
         if let Some(message) = self.missed.pop_front() {
-            return Next::Send(message.text.clone());
+            return self.send(&message);
         }
         loop {
-            match timeout(HEARTBEAT, self.receiver.recv()).await {
-                Err(_) => return Next::Heartbeat(Bytes::from_static(b": here\n\n")),
-                Ok(Ok(message)) if message.id <= self.seen => {}
-                Ok(Ok(message)) => return Next::Send(message.text.clone()),
-                Ok(Err(RecvError::Closed)) => return Next::Over,
-                Ok(Err(RecvError::Lagged(_))) => {
+            let heard = tokio::select! {
+                biased;
+                // However much happens, a beat is due in between.
+                _ = self.beat.tick() => {
+                    let text = format!("id: {}\nevent: beat\ndata: {{}}\n\n", self.sent);
+                    return Next::Beat(text.into());
+                }
+                heard = self.receiver.recv() => heard,
+            };
+            match heard {
+                Ok(message) if message.id <= self.seen => {}
+                Ok(message) => return self.send(&message),
+                Err(RecvError::Closed) => return Next::Over,
+                Err(RecvError::Lagged(_)) => {
                     metrics::counter!("switchboard_event_streams_cut_off_total").increment(1);
                     self.is_over = true;
-                    return Next::Send(
-                        reset(self.reset_id, "this stream was read too slowly").into(),
-                    );
+                    return Next::Send(reset(self.sent, "this stream was read too slowly").into());
                 }
             }
         }
     }
+
+    fn send(&mut self, message: &Message) -> Next {
+        self.sent = message.id;
+        Next::Send(message.text.clone())
+    }
+}
+
+fn beat() -> Interval {
+    let mut beat = tokio::time::interval(BEAT_EVERY);
+    // The first is due after that time, and not at once.
+    beat.reset();
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
 }
 
 fn reset(id: u64, reason: &str) -> String {
@@ -407,9 +426,7 @@ mod tests {
 
     fn text(next: Next) -> String {
         match next {
-            Next::Send(bytes) | Next::Heartbeat(bytes) => {
-                String::from_utf8(bytes.to_vec()).unwrap()
-            }
+            Next::Send(bytes) | Next::Beat(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
             Next::Over => "over".to_owned(),
         }
     }
@@ -438,7 +455,13 @@ mod tests {
         }
         events.publish("call", &5);
         assert!(text(again.next().await).contains("data: 5\n"));
-        assert_eq!(text(again.next().await), ": here\n\n");
+        let last = again.sent;
+        for _ in 0..3 {
+            let early = timeout(BEAT_EVERY - Duration::from_millis(10), again.next()).await;
+            assert!(early.is_err(), "{early:?}");
+            let beat = text(again.next().await);
+            assert_eq!(beat, format!("id: {last}\nevent: beat\ndata: {{}}\n\n"));
+        }
 
         for n in 0..RING {
             events.publish("call", &n);

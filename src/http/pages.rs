@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use askama::Template;
 use axum::extract::{Form, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -19,6 +19,8 @@ use super::error::ApiError;
 use super::router::SharedParts;
 use super::server::Tls;
 use super::sessions::{self, Sessions};
+use crate::audit::Kind;
+use crate::call::Disposition;
 use crate::twilio::SourceAddress;
 
 /// The pages that the shell's scripts know.
@@ -93,7 +95,7 @@ pub(super) fn router() -> Router<SharedParts> {
 #[template(
     ext = "html",
     source = r#"<!doctype html>
-<html lang="en" data-user="{{ user }}" data-role="{{ role }}" data-version="{{ version }}"{% if demo %} data-demo="true"{% endif %}>
+<html lang="en" data-user="{{ user }}" data-role="{{ role }}" data-version="{{ version }}" data-kinds="{{ kinds }}" data-ends="{{ ends }}"{% if demo %} data-demo="true"{% endif %}>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -114,8 +116,41 @@ struct Shell<'a> {
     user: &'a str,
     role: &'a str,
     version: &'a str,
+    /// The kinds of records, a space between them.
+    kinds: &'a str,
+    /// The ways in which calls end, a space between them.
+    ends: &'a str,
     demo: bool,
 }
+
+/// What stands at an address that leads nowhere, for who is not signed in.
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Not found · Switchboard</title>
+<link rel="icon" href="/assets/favicon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/assets/app.css">
+<script src="/assets/js/theme.js"></script>
+</head>
+<body>
+<main class="sign">
+<div class="sign-card">
+<p class="brand"><img src="/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
+<h1>There is no such page</h1>
+<p><a href="/">Go to the live view</a></p>
+</div>
+</main>
+</body>
+</html>
+"#
+)]
+struct NowherePage;
 
 /// The page to sign in.
 #[derive(Template)]
@@ -185,16 +220,41 @@ async fn page(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let Some(Holder { name, role }) = sessions.holder(&headers) else {
+    let Some(holder) = sessions.holder(&headers) else {
         return see(&to_login(&uri));
     };
+    shell(StatusCode::OK, &holder, demo.is_some())
+}
+
+/// Whatever is no address of ours: a page that says so, to people.
+pub(super) async fn nowhere(
+    State(sessions): State<Sessions>,
+    State(Demo(demo)): State<Demo>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let accepted = headers.get(header::ACCEPT);
+    let is_person =
+        accepted.is_some_and(|types| types.as_bytes().windows(4).any(|of| of == b"html"));
+    if !is_person || !matches!(method, Method::GET | Method::HEAD) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    match sessions.holder(&headers) {
+        Some(holder) => shell(StatusCode::NOT_FOUND, &holder, demo.is_some()),
+        None => rendered(StatusCode::NOT_FOUND, &NowherePage),
+    }
+}
+
+fn shell(status: StatusCode, Holder { name, role }: &Holder, demo: bool) -> Response {
     rendered(
-        StatusCode::OK,
+        status,
         &Shell {
-            user: &name,
+            user: name,
             role: role.as_str(),
             version: env!("CARGO_PKG_VERSION"),
-            demo: demo.is_some(),
+            kinds: &Kind::ALL.map(Kind::as_str).join(" "),
+            ends: &Disposition::ALL.map(Disposition::as_str).join(" "),
+            demo,
         },
     )
 }

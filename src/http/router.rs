@@ -282,6 +282,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(probes(parts.metrics.clone()))
         .merge(pages::router())
         .merge(demo)
+        .fallback(pages::nowhere)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&parts),
             answer_stray_webhook,

@@ -11,6 +11,7 @@ use jiff::civil::Date;
 
 use crate::alert::{ChangeLine, Daily, Day, DayShare, IncidentLine, LINES, Percentiles, Summary};
 use crate::audit::{Event, Kind};
+use crate::call::Disposition;
 use crate::clock::Clock;
 use crate::flow::Incidents;
 use crate::lifecycle::Lifecycle;
@@ -79,23 +80,25 @@ async fn sum_up(store: &Store, id: String, daily: &Daily, day: Day) -> Result<Su
     }
     let (incidents, n_incidents) = incidents_of(store, day).await?;
     let (changes, n_changes) = changes_of(store, day).await?;
-    let outcome = |name: &str| figures.dispositions.get(name).copied().unwrap_or_default();
+    let counts = |of: &BTreeMap<String, i64>| {
+        let counts = of.iter().map(|(name, n)| (name.clone(), count(*n)));
+        counts.collect::<BTreeMap<_, _>>()
+    };
     Ok(Summary {
         id,
         from: day.from,
         to: day.to,
         zone: daily.zone.iana_name().unwrap_or("UTC").to_owned(),
         calls: count(figures.calls),
-        answered: count(outcome("answered")),
+        answered: count(figures.ended_as(Disposition::Answered)),
         failed: count(figures.failed),
+        abandoned: count(figures.ended_as(Disposition::Abandoned)),
+        succeeded: count(figures.succeeded()),
+        by_reason: counts(&figures.failures),
         failed_over: count(figures.failed_over),
         held: count(figures.held),
         by_tier: shares(&figures.tiers),
-        by_outcome: figures
-            .dispositions
-            .iter()
-            .map(|(name, n)| (name.clone(), count(*n)))
-            .collect(),
+        by_outcome: counts(&figures.dispositions),
         by_dialer: shares(&figures.dialers),
         times: figures
             .stages

@@ -27,11 +27,12 @@ pub(super) fn letter(summary: &Summary, at: Timestamp, around: &Surroundings) ->
     );
     let mut parts = vec![
         Part::Line(format!(
-            "From {from} to {to}: {} arrived, {} answered, {} failed{}.",
+            "From {from} to {to}: {} arrived, {} answered, {} failed{}, {} hung up first.",
             n_calls(summary.calls),
             summary.answered,
             summary.failed,
-            share_of(summary.failed, summary.calls)
+            share_of(summary.failed, summary.succeeded + summary.failed),
+            summary.abandoned
         )),
         Part::Facts(vec![
             ("Went to another dialer", summary.failed_over.to_string()),
@@ -44,6 +45,13 @@ pub(super) fn letter(summary: &Summary, at: Timestamp, around: &Surroundings) ->
             .map(|(key, share)| share_line(name(key), *share))
             .collect()
     };
+    let reasons = summary.by_reason.iter();
+    parts.extend(list(
+        "Failures by reason",
+        reasons
+            .map(|(name, n)| format!("{}: {n}", name.replace('_', " ")))
+            .collect(),
+    ));
     parts.extend(list("By tier", shares(tier_name, &summary.by_tier)));
     let outcomes = summary.by_outcome.iter();
     parts.extend(list(
@@ -117,13 +125,14 @@ fn share_line(name: &str, share: DayShare) -> String {
     )
 }
 
-/// ` (2.5 %)`; nothing of nothing.
+/// ` (2.5 % of the 80 that succeeded or failed)`; nothing of nothing.
 #[expect(clippy::cast_precision_loss, reason = "the calls of a day")]
 fn share_of(part: u64, whole: u64) -> String {
     if part == 0 || whole == 0 {
         return String::new();
     }
-    format!(" ({:.1} %)", part as f64 * 100.0 / whole as f64)
+    let percent = part as f64 * 100.0 / whole as f64;
+    format!(" ({percent:.1} % of the {whole} that succeeded or failed)")
 }
 
 fn times_line(stage: &str, times: Percentiles) -> String {
@@ -209,6 +218,9 @@ mod tests {
             calls: 80,
             answered: 70,
             failed: 2,
+            abandoned: 6,
+            succeeded: 70,
+            by_reason: [(name("all_legs_failed"), 2)].into(),
             failed_over: 5,
             held: 1,
             by_tier: [(name(""), share(10, 8, 0)), (name("hot"), share(70, 62, 2))].into(),
@@ -262,8 +274,9 @@ mod tests {
         );
         assert_eq!(
             letter.text,
-            "From 2026-07-14 07:00 CEST to 2026-07-15 07:00 CEST: 80 calls arrived, 70 answered, 2 failed (2.5 %).\n\n\
+            "From 2026-07-14 07:00 CEST to 2026-07-15 07:00 CEST: 80 calls arrived, 70 answered, 2 failed (2.8 % of the 72 that succeeded or failed), 6 hung up first.\n\n\
              Went to another dialer: 5\nWere on hold: 1\n\n\
+             Failures by reason:\n  all legs failed: 2\n\n\
              By tier:\n  no tier: 10 calls, 8 answered, 0 failed\n  hot: 70 calls, 62 answered, 2 failed\n\n\
              By outcome:\n  answered: 70\n  last resort: 2\n\n\
              By dialer:\n  dialfire: 75 calls, 70 answered, 0 failed\n\n\
@@ -288,7 +301,7 @@ mod tests {
         };
         let text = composed(&empty).text;
         assert!(
-            text.contains("no call arrived, 0 answered, 0 failed."),
+            text.contains("no call arrived, 0 answered, 0 failed, 0 hung up first."),
             "{text}"
         );
         assert!(text.contains("There was no incident.\n"), "{text}");

@@ -13,6 +13,8 @@ use crate::alert::{IncidentKind, Notice, Occasion, Summary, Tested, length};
 const SUBJECT_LENGTH: usize = 160;
 /// Calls that are named in a message.
 const CALLS_LISTED: usize = 10;
+/// Calls that are named in the message to the webhook.
+const CALLS_NAMED: usize = 50;
 
 /// What surrounds a notice when it is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -162,10 +164,14 @@ fn of_incident(
     if occasion != Occasion::Resolved {
         parts.push(Part::Line(notice.kind.advice().to_owned()));
     }
-    parts.push(Part::Links(
-        "Dashboard",
-        vec![("Alerts".to_owned(), format!("{}/alerts", around.public_url))],
-    ));
+    let mut dashboard = vec![("Alerts".to_owned(), format!("{}/alerts", around.public_url))];
+    if notice.calls > 0 {
+        dashboard.insert(
+            0,
+            ("All of these calls".to_owned(), calls_url(notice, around)),
+        );
+    }
+    parts.push(Part::Links("Dashboard", dashboard));
     parts.extend(head_part(around));
     let json = incident_json(occasion, notice, at, around, &subject, &text(&parts));
     let opened = format!("{}-{}", notice.incident, Occasion::Opened.as_str());
@@ -231,11 +237,12 @@ fn incident_json(
             "resolved_at": (occasion == Occasion::Resolved).then_some(at),
             "lasted_ms": notice.lasted_ms,
             "calls": notice.calls,
-            "call_ids": notice.call_ids,
+            "call_ids": notice.call_ids.iter().take(CALLS_NAMED).collect::<Vec<_>>(),
             "reasons": reasons,
         },
         "links": {
             "alerts": format!("{}/alerts", around.public_url),
+            "incident_calls": calls_url(notice, around),
             "calls": call_links(notice, around).into_iter().map(|(_, url)| url).collect::<Vec<_>>(),
         },
         "audit_head": around.audit_head,
@@ -249,7 +256,7 @@ pub(super) fn head_part(around: &Surroundings) -> Option<Part> {
 
 /// The affected calls, each with its page on the dashboard.
 fn call_links(notice: &Notice, around: &Surroundings) -> Vec<(String, String)> {
-    let url = |id: &str| format!("{}/logs?call={id}", around.public_url);
+    let url = |id: &str| format!("{}/logs/{id}", around.public_url);
     let link = |id: &str| {
         let known = around.calls.iter().find(|call| call.id == id);
         let words = known.map_or_else(String::new, |call| {
@@ -259,6 +266,11 @@ fn call_links(notice: &Notice, around: &Surroundings) -> Vec<(String, String)> {
     };
     let ids = notice.call_ids.iter().take(CALLS_LISTED);
     ids.map(|id| link(id.as_str())).collect()
+}
+
+/// The page that lists the calls of an incident.
+fn calls_url(notice: &Notice, around: &Surroundings) -> String {
+    format!("{}/logs?incident={}", around.public_url, notice.incident)
 }
 
 pub(super) fn n_calls(n: u64) -> String {
@@ -450,14 +462,14 @@ mod tests {
              Opened: 2026-09-21 14:13:20 UTC\nResolved: 2026-09-21 14:16:40 UTC\nLasted: 3 min 20 s\n\
              Calls affected: 3\nIncident: routing_failure_rate-1\n\n\
              Reasons, most frequent first:\n  2 × all legs failed\n  1 × all dialers refused\n\n\
-             Calls:\n  CA1 +********07 last resort\n  https://calls.example.com/logs?call=CA1\n\n\
-             Dashboard:\n  Alerts\n  https://calls.example.com/alerts\n\n\
+             Calls:\n  CA1 +********07 last resort\n  https://calls.example.com/logs/CA1\n\n\
+             Dashboard:\n  All of these calls\n  https://calls.example.com/logs?incident=routing_failure_rate-1\n  Alerts\n  https://calls.example.com/alerts\n\n\
              Audit head: abc 12 0011\n"
         );
         assert_eq!(letter.json["incident"]["reasons"][0]["calls"], 2);
         assert_eq!(
             letter.json["links"]["calls"][0],
-            "https://calls.example.com/logs?call=CA1"
+            "https://calls.example.com/logs/CA1"
         );
     }
 
@@ -477,7 +489,7 @@ mod tests {
         assert!(
             letter
                 .html
-                .contains("href=\"https://calls.example.com/logs?call=CA1\"")
+                .contains("href=\"https://calls.example.com/logs/CA1\"")
         );
     }
 

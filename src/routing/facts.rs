@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DialerId;
 use crate::lead::LeadScore;
+use crate::phone::Caller;
 
 /// Everything a decision may depend on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +73,55 @@ pub enum Source {
     Stale,
     /// From Braze, just now.
     Fetched,
+    /// From nobody: whoever asks for an explanation supposes it. No call is decided so.
+    Supposed,
+}
+
+impl Lookup {
+    /// The look-up of an explanation that does not ask: a caller of this score, or one that Braze does not know.
+    pub fn supposed(caller: &Caller, score: Option<LeadScore>) -> Self {
+        let skipped = |reason| Self::Skipped { reason };
+        match (caller, score) {
+            (_, Some(score)) => Self::Known {
+                profile: Profile {
+                    score: Some(score),
+                    tier: None,
+                },
+                source: Source::Supposed,
+                age_ms: 0,
+                because: None,
+            },
+            (
+                Caller::Number(_)
+                | Caller::Sip {
+                    number: Some(_), ..
+                },
+                None,
+            ) => Self::Unknown {
+                source: Source::Supposed,
+                age_ms: 0,
+            },
+            (Caller::Withheld, None) => skipped(LookupSkipped::Withheld),
+            (Caller::National(_), None) => skipped(LookupSkipped::NotE164),
+            (Caller::Client(_), None) => skipped(LookupSkipped::Client),
+            (Caller::Sip { number: None, .. }, None) => skipped(LookupSkipped::SipUser),
+            (Caller::Unreadable(_), None) => skipped(LookupSkipped::Unreadable),
+        }
+    }
+
+    /// Where the answer came from, in a word for log lines: `hit`, `stale`, `fetched`; `skipped` or `unavailable` where there is none.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Known { source, .. } | Self::Unknown { source, .. } => match source {
+                Source::Fresh => "hit",
+                Source::Stale => "stale",
+                Source::Fetched => "fetched",
+                Source::Supposed => "supposed",
+            },
+            Self::Skipped { .. } => "skipped",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
 }
 
 /// Why no look-up was made.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DialerId, Lookup, LookupSkipped, LookupUnavailable, SkipReason, Source};
+use super::{DialerId, Lookup, LookupSkipped, LookupUnavailable, Profile, SkipReason, Source};
 use crate::lead::{LeadScore, TierName};
 
 /// Why a call went as it went: one code per call, stable in exports.
@@ -41,6 +41,20 @@ impl Reason {
             Self::NoDialerAvailable => "no_dialer_available",
             Self::AllDialersRefused => "all_dialers_refused",
             Self::AllLegsFailed => "all_legs_failed",
+        }
+    }
+
+    /// The word by which a routing failure is counted: the reason where it tells of a failure, else `how` the call ended.
+    pub fn of_failure(self, how: &'static str) -> &'static str {
+        match self {
+            Self::NoDialerAvailable | Self::AllDialersRefused | Self::AllLegsFailed => {
+                self.as_str()
+            }
+            Self::RuleMatched
+            | Self::NoRuleMatched
+            | Self::UnknownCaller
+            | Self::LookupSkipped
+            | Self::LookupUnavailable => how,
         }
     }
 }
@@ -114,6 +128,18 @@ pub enum Verdict {
 }
 
 impl Trace {
+    /// The look-up that the decision was made with.
+    pub fn lookup(&self) -> Option<&Lookup> {
+        self.0.iter().find_map(|step| match step {
+            Step::Lookup { lookup } => Some(lookup),
+            Step::Tier { .. }
+            | Step::Rule { .. }
+            | Step::DefaultRule { .. }
+            | Step::Planned { .. }
+            | Step::Skipped { .. } => None,
+        })
+    }
+
     /// The decision chain as sentences, one a step.
     pub fn sentences(&self) -> Vec<String> {
         self.0.iter().map(Step::sentence).collect()
@@ -185,6 +211,17 @@ impl Step {
 fn lookup_sentence(lookup: &Lookup) -> String {
     match lookup {
         Lookup::Known {
+            profile: Profile {
+                score: Some(score), ..
+            },
+            source: Source::Supposed,
+            ..
+        } => format!("Supposed, and not asked of Braze: score {score}."),
+        Lookup::Unknown {
+            source: Source::Supposed,
+            ..
+        } => "Supposed, and not asked of Braze: Braze does not know the caller.".to_owned(),
+        Lookup::Known {
             profile,
             source,
             age_ms,
@@ -221,6 +258,7 @@ fn source_words(source: Source, age_ms: u64) -> String {
         Source::Fresh => format!("from the cache, {age_s} s old"),
         Source::Stale => format!("from the cache, stale, {age_s} s old"),
         Source::Fetched => "just fetched".to_owned(),
+        Source::Supposed => "supposed".to_owned(),
     }
 }
 

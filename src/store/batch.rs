@@ -11,8 +11,9 @@ use super::error::is_own_fault;
 use super::rollups::Added;
 use super::submission::{Effect, Outcome, PreparedRecord, Work};
 use super::{
-    Committed, alerting, audit_records, callers, calls, checkpoints, connection, dialer_states,
-    erase, forgotten_calls, outbox, profiles, prune, sessions, spool_mark, submission,
+    Committed, EndedCall, alerting, audit_records, callers, calls, checkpoints, connection,
+    dialer_states, erase, forgotten_calls, outbox, profiles, prune, sessions, spool_mark,
+    submission,
 };
 use crate::audit::{CallerErased, Event, Link, Record};
 
@@ -233,6 +234,16 @@ impl Batch<'_> {
             figures.count(&moved.before, -1);
             figures.count(&moved.after, 1);
         }
+        if let (None, Some(disposition), Some(last)) = (
+            &moved.before.disposition,
+            &moved.after.disposition,
+            self.committed.last_mut(),
+        ) {
+            last.ended = Some(EndedCall {
+                disposition: disposition.clone(),
+                dialer: moved.after.dialer.clone(),
+            });
+        }
     }
 
     fn append(&mut self, records: &[PreparedRecord]) -> rusqlite::Result<()> {
@@ -254,6 +265,7 @@ impl Batch<'_> {
             id: self.head.id,
             kind: record.kind,
             call: record.call.clone(),
+            ended: None,
         });
         Ok(())
     }

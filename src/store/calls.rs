@@ -167,6 +167,7 @@ struct After {
     ended_at: Option<i64>,
     routing_ms: Option<i64>,
     state: String,
+    at_last_resort: bool,
     at: i64,
 }
 
@@ -210,6 +211,8 @@ pub(super) fn changed(
                 .routing_ms
                 .map(|routing| i64::try_from(routing).unwrap_or(i64::MAX)),
             state: serde_json::to_string(&after.state)?,
+            at_last_resort: matches!(after.status, Status::Dialing | Status::Bridged)
+                && after.state.is_at_last_resort(),
             at,
         },
         answer,
@@ -293,7 +296,8 @@ struct Standing {
 fn standing(connection: &Connection, call: &CallId) -> rusqlite::Result<Option<Standing>> {
     connection
         .prepare_cached(
-            "SELECT id, status = 'ended', started_at, disposition, reason, tier, dialer, failed_over, held, overran
+            "SELECT id, status = 'ended', started_at, disposition, reason, tier, dialer, failed_over, held, overran,
+                 status IN ('dialing', 'bridged') AND state ->> '$.phase.target.is' = 'last_resort'
              FROM calls WHERE sid = ?1",
         )?
         .query_row([call.as_str()], |row| {
@@ -309,6 +313,7 @@ fn standing(connection: &Connection, call: &CallId) -> rusqlite::Result<Option<S
                     failed_over: row.get(7)?,
                     held: row.get(8)?,
                     overran: row.get(9)?,
+                    at_last_resort: row.get::<_, Option<bool>>(10)?.unwrap_or_default(),
                 },
             })
         })
@@ -324,6 +329,7 @@ impl Counted {
         self.dialer.clone_from(&after.line);
         self.failed_over = after.failed_over;
         self.held = after.held;
+        self.at_last_resort = after.at_last_resort;
     }
 
     fn complete(&mut self, after: &After) {
@@ -491,6 +497,38 @@ pub(super) fn in_progress(connection: &Connection) -> Result<Vec<(CallId, Timest
             column::or_inconsistent(read, "calls", row)
         })
         .collect()
+}
+
+/// Calls in progress, by where they stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InProgress {
+    /// All of them.
+    pub active: i64,
+    /// Caller and agent can talk.
+    pub talking: i64,
+    /// On hold.
+    pub on_hold: i64,
+    /// When the first of those on hold arrived.
+    pub on_hold_since: Option<Timestamp>,
+}
+
+/// How many calls are in progress, and where they stand.
+pub(super) fn standings(connection: &Connection) -> rusqlite::Result<InProgress> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT count(*), count(*) FILTER (WHERE status = 'bridged'), count(*) FILTER (WHERE status = 'held'),
+                 min(started_at) FILTER (WHERE status = 'held')
+             FROM calls WHERE {ON_THE_LINE}"
+        ))?
+        .query_row([], |row| {
+            let since: Option<i64> = row.get(3)?;
+            Ok(InProgress {
+                active: row.get(0)?,
+                talking: row.get(1)?,
+                on_hold: row.get(2)?,
+                on_hold_since: since.and_then(column::time),
+            })
+        })
 }
 
 /// How many calls are on the line.

@@ -127,6 +127,15 @@ pub(super) fn named(
         .transpose()
 }
 
+/// The ids of the calls of an incident, as JSON; none where it is not known.
+pub(super) fn calls_of(connection: &Connection, name: &str) -> rusqlite::Result<String> {
+    let found = connection
+        .prepare_cached("SELECT call_sids FROM incidents WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or_else(|| "[]".to_owned()))
+}
+
 /// Incidents, newest first; with `open`, only those that are open.
 pub(super) fn list(
     connection: &Connection,

@@ -62,7 +62,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 pub use account::Balance;
 pub use alerting::IncidentWithMessages;
 pub use audit_records::{RawRecord, StoredRecord};
-pub use calls::StoredCall;
+pub use calls::{InProgress, StoredCall};
 pub use desk::Health;
 pub use erase::Erased;
 pub use error::{OpenError, StoreError};
@@ -168,6 +168,17 @@ pub struct Committed {
     pub kind: Kind,
     /// The call it belongs to.
     pub call: Option<CallId>,
+    /// With this record the call ended.
+    pub ended: Option<EndedCall>,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedCall {
+    /// How it counts.
+    pub disposition: String,
+    /// The dialer that was dialled last.
+    pub dialer: Option<String>,
 }
 
 /// Commits that a listener may lie behind.
@@ -502,6 +513,11 @@ impl Store {
     /// How many calls are in progress.
     pub async fn count_active_calls(&self) -> Result<i64, StoreError> {
         self.ask(|reader| Ok(calls::count_active(reader)?)).await
+    }
+
+    /// Calls in progress, by where they stand.
+    pub async fn calls_in_progress_now(&self) -> Result<InProgress, StoreError> {
+        self.ask(|reader| Ok(calls::standings(reader)?)).await
     }
 
     /// Calls, newest first.

@@ -12,7 +12,7 @@ use super::audit_records::{self, RARE, RawRecord, StoredRecord};
 use super::calls::{self, StoredCall};
 use super::legs::{self, StoredLeg};
 use super::readers::Reader;
-use super::{StoreError, caller_records, callers, read_all};
+use super::{StoreError, caller_records, callers, incidents, read_all};
 use crate::audit::{Kind, Severity, severity};
 use crate::call::{CallId, Disposition, Status};
 
@@ -51,6 +51,8 @@ pub struct CallsAsked {
     pub from: Option<Timestamp>,
     /// Arrived before this time.
     pub to: Option<Timestamp>,
+    /// Those that this incident affected, as far as their ids were kept.
+    pub incident: Option<String>,
     /// A number or a part of a call id.
     pub search: Option<CallSearch>,
 }
@@ -107,7 +109,10 @@ pub(super) fn calls(
         Some(CallSearch::Caller(caller)) => callers::find_by_number(reader, caller)?,
         Some(CallSearch::IdPrefix(_)) | None => None,
     };
-    let candidates = Candidates::of(asked, caller_row);
+    let mut candidates = Candidates::of(asked, caller_row);
+    if let Some(incident) = &asked.incident {
+        candidates.only(&incidents::calls_of(reader, incident)?);
+    }
     let mut found = candidates.find(reader, part)?;
     let size = as_size(part.size);
     let next = if found.len() > size {
@@ -202,6 +207,15 @@ impl Candidates {
             filter,
             index,
         }
+    }
+
+    /// Only calls with these ids, a list as JSON.
+    fn only(&mut self, ids: &str) {
+        if self.index != BY_CALLER {
+            self.index = "";
+        }
+        let condition = "sid IN (SELECT value FROM json_each(?))";
+        self.range.push((condition, Value::Text(ids.to_owned())));
     }
 
     /// The rows to look at, newest first, as SQL and its values.
@@ -371,6 +385,8 @@ pub struct RecordsAsked {
     pub to: Option<Timestamp>,
     /// Of calls whose id begins so.
     pub id_prefix: Option<String>,
+    /// This one.
+    pub id: Option<i64>,
 }
 
 impl RecordsAsked {
@@ -412,6 +428,10 @@ pub(super) fn records(
 ) -> Result<Rows<StoredRecord, i64>, StoreError> {
     let before = part.after.unwrap_or(i64::MAX);
     let (mut records, total_is_exact) = match (&asked.caller, &asked.call) {
+        _ if asked.id.is_some() => {
+            let id = asked.id.unwrap_or_default();
+            (audit_records::at(reader, id)?.into_iter().collect(), true)
+        }
         (Some(caller), _) => {
             let to = asked.to.map(Timestamp::as_millisecond);
             caller_records::newest(reader, caller, to)?

@@ -14,12 +14,14 @@ use super::histogram::Histogram;
 use crate::audit::{CallAnswered, CallDecided, Event, Record};
 use crate::call::Disposition;
 use crate::handoff::Outcome;
-use crate::routing::{Lookup, Source};
+use crate::routing::{Lookup, Reason, Source};
 
 pub(super) const MINUTE_MS: i64 = 60_000;
 pub(super) const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// The first answer of a call: its webhook `inbound`.
 const FIRST_STEP: &str = "inbound";
+/// Why a call failed that went well, but late.
+const OVERRAN: &str = "over_budget";
 
 /// What is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,9 +45,12 @@ pub struct Figures {
     /// Calls that have ended, by how they count.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dispositions: BTreeMap<String, i64>,
-    /// Calls by why they went as they went.
+    /// Answered calls whose first answer overran the budget: an agent talked, and they failed all the same.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub answered_late: i64,
+    /// Routing failures by why; they add up to `failed`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub reasons: BTreeMap<String, i64>,
+    pub failures: BTreeMap<String, i64>,
     /// Calls by tier; the empty name is none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tiers: BTreeMap<String, Share>,
@@ -108,32 +113,48 @@ pub(super) struct Counted {
     pub(super) failed_over: bool,
     pub(super) held: bool,
     pub(super) overran: bool,
+    /// The last-resort number rings, or somebody there talks.
+    pub(super) at_last_resort: bool,
 }
 
 impl Counted {
-    fn has_failed(&self) -> bool {
-        let failed = |word: &str| {
-            super::column::word::<Disposition>(word).is_some_and(Disposition::is_routing_failure)
+    /// Why the call is a routing failure; `None` where it is none, or not yet.
+    fn failure(&self) -> Option<&'static str> {
+        let ended = self.disposition.as_deref();
+        let ended = ended.and_then(super::column::word::<Disposition>);
+        let ended = ended.filter(|disposition| disposition.is_routing_failure());
+        let at_last_resort = self.at_last_resort.then_some(Disposition::LastResort);
+        let Some(how) = ended.or(at_last_resort).map(Disposition::as_str) else {
+            return self.overran.then_some(OVERRAN);
         };
-        self.overran || self.disposition.as_deref().is_some_and(failed)
+        let reason = super::column::word::<Reason>(&self.reason);
+        Some(reason.map_or(how, |reason| reason.of_failure(how)))
+    }
+
+    fn is_answered(&self) -> bool {
+        self.disposition.as_deref() == Some(Disposition::Answered.as_str())
     }
 }
 
 impl Figures {
     /// Adds (`1`) or takes away (`-1`) a call.
     pub(super) fn count(&mut self, call: &Counted, times: i64) {
-        let failed = if call.has_failed() { times } else { 0 };
         let flag = |flag: bool| if flag { times } else { 0 };
+        let failure = call.failure();
+        let failed = flag(failure.is_some());
         self.calls += times;
         self.failed += failed;
         self.overran += flag(call.overran);
         self.failed_over += flag(call.failed_over);
         self.held += flag(call.held);
-        *self.reasons.entry(call.reason.clone()).or_default() += times;
+        self.answered_late += flag(call.is_answered() && call.overran);
+        if let Some(failure) = failure {
+            *self.failures.entry(failure.to_owned()).or_default() += times;
+        }
         if let Some(disposition) = &call.disposition {
             *self.dispositions.entry(disposition.clone()).or_default() += times;
         }
-        let answered = flag(call.disposition.as_deref() == Some(Disposition::Answered.as_str()));
+        let answered = flag(call.is_answered());
         let share = |share: &mut Share| {
             share.calls += times;
             share.answered += answered;
@@ -177,8 +198,9 @@ impl Figures {
         self.overran += other.overran;
         self.failed_over += other.failed_over;
         self.held += other.held;
+        self.answered_late += other.answered_late;
         add_all(&mut self.dispositions, &other.dispositions);
-        add_all(&mut self.reasons, &other.reasons);
+        add_all(&mut self.failures, &other.failures);
         add_all(&mut self.cache, &other.cache);
         for (mine, theirs) in [
             (&mut self.tiers, &other.tiers),
@@ -202,10 +224,22 @@ impl Figures {
         }
     }
 
+    /// How many calls have ended so.
+    pub fn ended_as(&self, disposition: Disposition) -> i64 {
+        let ended = self.dispositions.get(disposition.as_str());
+        ended.copied().unwrap_or_default()
+    }
+
+    /// Calls that count as a success: an agent talked, and the first answer kept to the budget. With `failed` they are what rates are
+    /// taken of: a caller who hung up is neither, nor is a call that goes on or whose end is unknown.
+    pub fn succeeded(&self) -> i64 {
+        self.ended_as(Disposition::Answered) - self.answered_late
+    }
+
     /// Leaves out what has come to nothing.
     fn tidy(&mut self) {
         self.dispositions.retain(|_, count| *count != 0);
-        self.reasons.retain(|_, count| *count != 0);
+        self.failures.retain(|_, count| *count != 0);
         self.tiers.retain(|_, share| *share != Share::default());
         self.dialers.retain(|_, share| *share != Share::default());
     }
@@ -252,7 +286,7 @@ impl Measured {
         let source = |source| match source {
             Source::Fresh => "hit",
             Source::Stale => "stale",
-            Source::Fetched => "miss",
+            Source::Fetched | Source::Supposed => "miss",
         };
         let cache = match &decided.facts.lookup {
             Lookup::Known { source: from, .. } | Lookup::Unknown { source: from, .. } => {

@@ -253,6 +253,11 @@ impl Writer {
     /// Tells everybody of a committed batch.
     fn conclude(&mut self, items: &[Item], mut done: Done) {
         let committed = std::mem::take(&mut done.committed);
+        for ended in committed.iter().filter_map(|one| one.ended.as_ref()) {
+            let dialer = ended.dialer.clone().unwrap_or_else(|| "none".to_owned());
+            metrics::counter!("switchboard_calls_total", "disposition" => ended.disposition.clone(), "dialer" => dialer)
+                .increment(1);
+        }
         if !committed.is_empty() {
             // Nobody may be listening.
             drop(self.commits.send(committed.into()));

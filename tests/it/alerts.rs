@@ -171,8 +171,8 @@ async fn a_call_that_fails_is_mailed() {
             "{text}"
         );
         assert!(text.contains("1 × all legs failed"), "{text}");
-        assert!(text.contains(&format!("/logs?call={call_sid}")), "{text}");
-        assert!(html.contains(&format!("/logs?call={call_sid}\"")), "{html}");
+        assert!(text.contains(&format!("/logs/{call_sid}")), "{text}");
+        assert!(html.contains(&format!("/logs/{call_sid}\"")), "{html}");
         assert!(text.contains("*90"), "{text}");
         for part in [text, html] {
             assert!(

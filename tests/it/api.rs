@@ -12,7 +12,7 @@ use switchboard::clock::Clock;
 use switchboard::http::auth::DrawnKey;
 use switchboard::phone::E164;
 use switchboard::simulator::faults::{Fault, Route};
-use switchboard::simulator::twilio::LineBehaviour;
+use switchboard::simulator::twilio::{Call, LineBehaviour};
 use tokio::task::JoinSet;
 
 use crate::world::{
@@ -1502,7 +1502,7 @@ async fn figures_agree_with_the_calls() {
         let answer = api.get(&format!("/calls/metrics?window={window}")).await;
         let metrics = answer.json()["data"].clone();
         assert_eq!(metrics["window"], window);
-        let calls = json!({ "total": 5, "active": 0, "answered": 4, "failed": 0, "failed_over": 0, "held": 0, "abandoned": 0 });
+        let calls = json!({ "total": 5, "active": 0, "talking": 0, "on_hold": 0, "on_hold_since": null, "answered": 4, "failed": 0, "failed_over": 0, "held": 0, "abandoned": 0 });
         assert_eq!(metrics["calls"], calls, "{metrics}");
         assert_eq!(
             (&metrics["success_rate"], &metrics["failure_rate"]),
@@ -1548,6 +1548,147 @@ async fn figures_agree_with_the_calls() {
         (&dialfire["handoffs"], &dialfire["success_rate"]),
         (&json!(2), &json!(1.0))
     );
+}
+
+/// The figures of the last five minutes.
+async fn figures(api: &Api) -> Value {
+    let answer = api.get("/calls/metrics?window=5m").await;
+    answer.json()["data"].clone()
+}
+
+#[tokio::test]
+async fn who_hangs_up_is_no_failure_and_no_success_and_reasons_add_up() {
+    let api = Api::new().await;
+    let none = figures(&api).await;
+    assert_eq!(
+        (&none["success_rate"], &none["failure_rate"]),
+        (&Value::Null, &Value::Null)
+    );
+    let leaves = LineBehaviour::CallerHangsUpRinging {
+        after: Duration::from_secs(2),
+    };
+    let twilio = &api.world.outside.twilio;
+    for _ in 0..3 {
+        twilio
+            .call(Call::new(HOT, CALLED).lines([leaves.clone()]))
+            .await;
+    }
+    let only_hung_up = figures(&api).await;
+    assert_eq!(only_hung_up["calls"]["abandoned"], 3, "{only_hung_up}");
+    assert_eq!(only_hung_up["calls"]["failed"], 0);
+    assert_eq!(only_hung_up["success_rate"], Value::Null, "{only_hung_up}");
+    api.world.call(HOT).await;
+    api.world.call(STRANGER).await;
+    let well = figures(&api).await;
+    assert_eq!(well["success_rate"], 1.0, "{well}");
+    assert_eq!(well["failure_rate"], 0.0, "{well}");
+    // Reasons of calls that went well are none of a failure.
+    assert_eq!(well["by_reason"], json!([]));
+    twilio.set_line("", LineBehaviour::Busy);
+    let busy = api.world.call(HOT).await;
+    let bad = figures(&api).await;
+    assert_eq!(bad["calls"]["failed"], 1, "{bad}");
+    assert_eq!(bad["success_rate"], 0.6667, "{bad}");
+    assert_eq!(bad["failure_rate"], 0.3333, "{bad}");
+    assert_eq!(
+        bad["by_reason"],
+        json!([{ "reason": "all_legs_failed", "calls": 1 }])
+    );
+    assert_eq!(bad["calls"]["total"], 6);
+    assert_eq!(bad["calls"]["answered"], 2);
+
+    // What is counted is what is listed: the incident leads to its calls, and to no others.
+    let mut incident = Value::Null;
+    for _ in 0..600 {
+        let open = api.get("/alerts/active").await.json();
+        let list = open["data"].as_array().unwrap();
+        let found = list
+            .iter()
+            .find(|one| one["kind"] == "routing_failure_rate");
+        if let Some(found) = found {
+            incident = found.clone();
+            break;
+        }
+        Clock::system().wait(Duration::from_millis(50)).await;
+    }
+    assert_eq!(incident["calls"], 1, "{incident}");
+    let id = incident["id"].as_str().unwrap();
+    let listed = api.get(&format!("/calls?incident={id}")).await.json();
+    assert_eq!(listed["total"], 1, "{listed}");
+    assert_eq!(listed["data"][0]["call_id"], busy.call_sid);
+    let other = api
+        .get(&format!("/calls?incident={id}&disposition=answered"))
+        .await;
+    assert_eq!(other.json()["total"], 0);
+    let unknown = api.get("/calls?incident=routing_failure_rate-1").await;
+    assert_eq!(unknown.json()["total"], 0);
+    assert_eq!(api.get("/calls").await.json()["total"], 6);
+}
+
+#[tokio::test]
+async fn one_record_is_had_by_its_number() {
+    let api = Api::new().await;
+    api.world.call(HOT).await;
+    let all = api.get("/logs?page_size=200").await.json();
+    for record in all["data"].as_array().unwrap() {
+        let one = api
+            .get(&format!("/logs?record={}", record["id"]))
+            .await
+            .json();
+        assert_eq!(one["data"], json!([record]));
+        assert_eq!(one["total"], 1);
+    }
+    let none = api.get("/logs?record=100000").await.json();
+    assert_eq!((&none["data"], &none["total"]), (&json!([]), &json!(0)));
+    let wrong = api.get("/logs?record=0").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    let severe = api.get("/logs?record=1&severity=error").await.json();
+    assert_eq!(severe["total"], 0);
+}
+
+#[tokio::test]
+async fn an_address_that_leads_nowhere_is_said_so_by_a_page_of_ours() {
+    let api = Api::new().await;
+    let root = format!("http://{}", api.world.running().address);
+    let page = |cookie: Option<String>| {
+        let mut request = api
+            .client
+            .get(format!("{root}/nope"))
+            .header("accept", "text/html,application/xhtml+xml");
+        if let Some(cookie) = cookie {
+            request = request.header("cookie", cookie);
+        }
+        request.send()
+    };
+    let stranger = page(None).await.unwrap();
+    assert_eq!(stranger.status(), StatusCode::NOT_FOUND);
+    assert!(stranger.headers().contains_key("content-security-policy"));
+    let text = stranger.text().await.unwrap();
+    assert!(text.contains("There is no such page"), "{text}");
+
+    let key = json!({ "key": api.viewer }).to_string();
+    let begun = api.ask(Method::POST, "/session", None, Some(key)).await;
+    let cookie = begun.header("set-cookie").unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let signed_in = page(Some(cookie)).await.unwrap();
+    assert_eq!(signed_in.status(), StatusCode::NOT_FOUND);
+    let text = signed_in.text().await.unwrap();
+    assert!(text.contains("/assets/js/app.js"), "{text}");
+
+    // The page knows every kind of record and every way to end, from the lists of the program.
+    for kind in Kind::ALL.map(Kind::as_str) {
+        let named = text
+            .split('"')
+            .any(|list| list.split(' ').any(|word| word == kind));
+        assert!(named, "{kind}");
+    }
+    for end in Disposition::ALL.map(Disposition::as_str) {
+        assert!(text.contains(end), "{end}");
+    }
+    // A program gets the bare status.
+    let program = api.client.get(format!("{root}/nope")).send().await.unwrap();
+    assert_eq!(program.status(), StatusCode::NOT_FOUND);
+    assert_eq!(program.text().await.unwrap(), "");
 }
 
 /// A stream of events, read piece by piece.

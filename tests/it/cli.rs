@@ -8,6 +8,7 @@
 mod acme;
 mod check_config;
 mod commands;
+mod control;
 mod day;
 mod doctor;
 mod exits;

@@ -177,8 +177,9 @@ fn a_burst_is_one_incident_and_counts_its_calls() {
         [(60, RATE, "opened"), (421, RATE, "resolved")]
     );
     assert_eq!(bench.told[0].2.calls, 300);
-    assert_eq!(bench.told[0].2.call_ids.len(), CALLS_NAMED);
+    assert_eq!(bench.told[0].2.call_ids.len(), 300);
     assert_eq!(bench.told[1].2.calls, 350);
+    assert_eq!(bench.told[1].2.call_ids.len(), 350);
 }
 
 #[test]
@@ -268,10 +269,11 @@ fn a_restart_in_the_middle_goes_on_where_it_was() {
 #[test]
 fn a_restart_does_not_forget_when_somebody_was_last_reminded() {
     let mut bench = Bench::new();
-    for minute in 0..70 {
+    // Somebody is reminded after an hour, and a quarter of an hour later the process starts anew.
+    for minute in 0..130 {
         bench.until(minute * 60);
         bench.call(true);
-        if minute == 50 {
+        if minute == 75 {
             bench.restart(20);
         }
     }
@@ -280,7 +282,11 @@ fn a_restart_does_not_forget_when_somebody_was_last_reminded() {
         .into_iter()
         .filter(|t| t.2 == "reminded")
         .collect();
-    assert_eq!(reminders, [(3_600, RATE, "reminded")]);
+    // The next reminder is due an hour after the last word, and not since the incident is older than an hour.
+    assert_eq!(
+        reminders,
+        [(3_600, RATE, "reminded"), (7_200, RATE, "reminded")]
+    );
 }
 
 #[test]
@@ -589,4 +595,20 @@ fn malformed_webhooks_open_when_they_repeat_and_are_no_failed_calls() {
     );
     let share = bench.traffic.share(instant(21));
     assert_eq!((share.failed, share.total), (0, 0));
+}
+
+#[test]
+fn of_many_calls_the_first_are_named_and_all_are_counted() {
+    let mut bench = Bench::new();
+    for second in 0..6 {
+        bench.until(second);
+        bench.calls(100, 100);
+    }
+    bench.until(900);
+    let (_, _, resolved) = bench.told.last().unwrap();
+    assert_eq!(
+        (resolved.calls, resolved.call_ids.len()),
+        (600, CALLS_NAMED)
+    );
+    assert_eq!(resolved.call_ids[..2], [call(0), call(1)]);
 }

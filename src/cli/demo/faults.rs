@@ -39,6 +39,9 @@ pub(super) enum OpenFault {
     MailHangs,
 }
 
+/// Mails that `/demo/mails` gives.
+const MAILS_SHOWN: usize = 20;
+
 /// The switches of the dashboard, in their order: the fault, its label, what it does.
 const SWITCHES: [(OpenFault, &str, &str); 6] = [
     (
@@ -143,10 +146,11 @@ impl Switches {
         shown.collect()
     }
 
-    /// `/demo/faults`: what can be broken and is; breaks one thing.
+    /// `/demo/faults`: what can be broken and is; breaks one thing. `/demo/mails`: the text of the mails that were sent.
     pub(super) fn routes(self) -> Router {
         Router::new()
             .route("/demo/faults", get(shown).post(switch))
+            .route("/demo/mails", get(mails))
             .with_state(self)
     }
 }
@@ -170,6 +174,19 @@ fn answer(switches: &Switches) -> Response {
 
 async fn shown(State(switches): State<Switches>) -> Response {
     answer(&switches)
+}
+
+/// The newest mails, as their receivers read them.
+async fn mails(State(switches): State<Switches>) -> Response {
+    let mails = switches
+        .world
+        .smtp
+        .messages()
+        .into_iter()
+        .rev()
+        .take(MAILS_SHOWN);
+    let texts: Vec<String> = mails.map(|mail| mail.parts().join("\n")).collect();
+    Json(serde_json::json!({ "data": texts })).into_response()
 }
 
 /// JSON only: a form of another site cannot send that here.

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Global, output, runtime, serve};
 use crate::app::{self, Running};
 use crate::clock::Clock;
 use crate::config;
 use crate::http::{DemoDoor, OneTimeLink};
-use crate::lifecycle::{Lifecycle, Signals};
+use crate::lifecycle::{Lifecycle, Signal, Signals};
 use crate::simulator::World;
 use crate::simulator::callers::Callers;
 use crate::simulator::chance::Chance;
@@ -26,8 +28,8 @@ use crate::telemetry;
 use faults::{OpenFault, Switches};
 use report::{Report, Seen};
 
-/// How long calls in hand may take to end after the last one has begun.
-const LAST_CALLS: Duration = Duration::from_secs(30);
+/// How long people wait, in phone time: longer than the demo's `max_hold` takes, so that nobody's patience ends a hold.
+const PATIENCE: Duration = Duration::from_mins(30);
 /// Results that may wait to be printed.
 const RESULTS_WAITING: usize = 1_024;
 
@@ -63,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let _logs = telemetry::start(&setup::telemetry(global), Clock::system())?;
     let metrics = app::metrics::install()?;
     runtime()?.block_on(async {
-        let signals = Signals::register()?;
+        let mut signals = Signals::register()?;
         let lifecycle = Lifecycle::default();
         let seed = arguments.seed.unwrap_or_else(Chance::fresh_seed);
         let (world, serve_world) = World::bind(seed).context("cannot bind the stand-ins")?;
@@ -92,9 +94,12 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         }
         greet(arguments, &setup, &running, seed);
 
+        // The first signal ends the calls, and the appliance serves them to their end.
+        let enough = lifecycle.draining().child_token();
         let demo = Demo {
             world,
             lifecycle: lifecycle.clone(),
+            enough: enough.clone(),
             seed,
         };
         let (results, printed) = mpsc::channel(RESULTS_WAITING);
@@ -103,7 +108,23 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
             demo.clone().make_calls(arguments.clone(), results),
         );
         let report = print_results(global.json, running.clone(), printed);
-        let verdict = lifecycle.run_until_stopped(signals);
+        let verdict = async {
+            let asked = async { while signals.next().await != Signal::Stop {} };
+            if enough.run_until_cancelled(asked).await.is_some() {
+                output::complain("callers hang up; once more ends it at once");
+                enough.cancel();
+                let again = async { while signals.next().await != Signal::Stop {} };
+                if lifecycle
+                    .draining()
+                    .run_until_cancelled(again)
+                    .await
+                    .is_some()
+                {
+                    lifecycle.stop();
+                }
+            }
+            lifecycle.run_until_stopped(signals).await
+        };
         let (report, _verdict) = tokio::join!(finish(report, &lifecycle), verdict);
         running.close().await;
         report.summarize(global.json, &setup.database)
@@ -129,7 +150,7 @@ fn greet(arguments: &Arguments, setup: &setup::Setup, running: &Running, seed: u
         setup.database.display()
     ));
     output::complain(&format!(
-        "{} calls a minute for {} s; Ctrl-C ends it early\n",
+        "{} calls a minute for {} s; on the phone, time runs 20 times faster; Ctrl-C ends it early\n",
         arguments.calls_per_minute,
         arguments.length.as_secs()
     ));
@@ -163,11 +184,13 @@ async fn print_results(
 struct Demo {
     world: World,
     lifecycle: Lifecycle,
+    /// No more calls; who is on the line hangs up.
+    enough: CancellationToken,
     seed: u64,
 }
 
 impl Demo {
-    /// Makes calls at random moments until the time is over or the process is asked to stop; every result is sent on.
+    /// Makes calls at random moments until the time is over or it is enough; every call is made to its end, and its result sent on.
     async fn make_calls(self, arguments: Arguments, results: mpsc::Sender<CallResult>) {
         let mut callers = Callers::seeded(self.seed).score_attribute(setup::SCORE_ATTRIBUTE);
         let arrivals = callers.arrivals(f64::from(arguments.calls_per_minute));
@@ -180,18 +203,18 @@ impl Demo {
                 break;
             }
             let wait = due.saturating_sub(clock.instant().duration_since(started));
-            if !self.lifecycle.pause(wait).await {
+            if timeout(wait, self.enough.cancelled()).await.is_ok() {
                 break;
             }
             let person = callers.next(&self.world.braze);
-            let call = Call::new(&person.from, made_up::CALLED);
+            let call = Call::new(&person.from, made_up::CALLED)
+                .patience(PATIENCE)
+                .until(self.enough.clone());
             let (world, results) = (self.world.clone(), results.clone());
             self.lifecycle.spawn_transient("call", async move {
-                let result = tokio::time::timeout(LAST_CALLS, world.twilio.call(call)).await;
-                if let Ok(result) = result {
-                    // A printer that is gone needs no result.
-                    drop(results.send(result).await);
-                }
+                let result = world.twilio.call(call).await;
+                // A printer that is gone needs no result.
+                drop(results.send(result).await);
             });
         }
     }

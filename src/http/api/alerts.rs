@@ -19,6 +19,8 @@ use crate::clock::Clock;
 use crate::flow::Incidents;
 use crate::store::{IncidentWithMessages, StoredIncident, StoredMessage};
 
+/// Calls that are named with their incident.
+const CALLS_SHOWN: usize = 50;
 /// How long a test message is waited for.
 const TEST_PATIENCE: Duration = Duration::from_secs(10);
 /// How often its fate is looked up.
@@ -61,7 +63,7 @@ pub(in super::super) struct ShownIncident {
     reminders: u32,
     /// How many calls it affects.
     calls: u64,
-    /// The first of them.
+    /// The first 50 of them; `/calls?incident=` lists up to 500.
     call_ids: Vec<String>,
     /// Why these calls were affected, most frequent first.
     reasons: Vec<ShownReason>,
@@ -150,7 +152,12 @@ impl ShownIncident {
             duration_ms: lasted_ms.unwrap_or(open_for),
             reminders: standing.reminders,
             calls: standing.calls,
-            call_ids: standing.call_ids.iter().map(ToString::to_string).collect(),
+            call_ids: standing
+                .call_ids
+                .iter()
+                .take(CALLS_SHOWN)
+                .map(ToString::to_string)
+                .collect(),
             reasons,
             messages: messages.into_iter().map(ShownMessage::new).collect(),
         }

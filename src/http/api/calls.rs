@@ -437,16 +437,6 @@ const STATUSES: [Status; 5] = [
     Status::Bridged,
     Status::Ended,
 ];
-const DISPOSITIONS: [Disposition; 8] = [
-    Disposition::Answered,
-    Disposition::Abandoned,
-    Disposition::NoAnswer,
-    Disposition::Busy,
-    Disposition::Failed,
-    Disposition::LastResort,
-    Disposition::Goodbye,
-    Disposition::Unknown,
-];
 
 /// Which calls. Without a field, calls are not filtered by it.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -480,6 +470,14 @@ pub(super) struct CallsQuery {
     /// Arrived before this time, ISO 8601.
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<String>,
+    /// Affected by this incident; of one with many calls, the first 500.
+    #[param(
+        min_length = 1,
+        max_length = 160,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "routing_failure_rate-1795723764873"
+    )]
+    incident: Option<String>,
     /// Searches a caller's number (`+4930123456`, also `0049…` and with spaces or dashes), a call id, or the beginning of one.
     #[param(
         min_length = 1,
@@ -493,7 +491,7 @@ pub(super) struct CallsQuery {
 impl CallsQuery {
     fn read(&self, fields: &mut Fields) -> CallsAsked {
         let statuses = STATUSES.map(|status| (status.as_str(), status));
-        let dispositions = DISPOSITIONS.map(|disposition| (disposition.as_str(), disposition));
+        let dispositions = Disposition::ALL.map(|disposition| (disposition.as_str(), disposition));
         CallsAsked {
             status: fields.word("status", self.status.as_deref(), &statuses),
             in_progress: false,
@@ -506,6 +504,7 @@ impl CallsQuery {
             tier: fields.text("tier", self.tier.as_deref(), 64),
             from: fields.time("from", self.from.as_deref()),
             to: fields.time("to", self.to.as_deref()),
+            incident: fields.text("incident", self.incident.as_deref(), 160),
             search: fields.read("q", self.q.as_deref(), search),
         }
     }

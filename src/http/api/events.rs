@@ -58,7 +58,7 @@ struct ShownEvent {
     id: String,
     /// What has changed.
     event: EventName,
-    /// JSON: the object that the matching GET returns, without its envelope; of `reset`, `{reason}`.
+    /// JSON: the object that the matching GET returns, without its envelope; of `reset`, `{reason}`; of `beat`, `{}`.
     #[schema(content_media_type = "application/json")]
     data: String,
 }
@@ -74,12 +74,14 @@ enum EventName {
     Alert,
     Settings,
     Reset,
+    Beat,
 }
 
 /// Server-sent events: `call`, `metrics`, `dialer`, `alert`, `settings` carry the object that the matching GET returns; `reset` says that
 /// something was missed and has to be fetched anew. Numbers are masked.
 ///
-/// Ids rise; with `Last-Event-ID` a stream goes on where it ended. A comment every 15 seconds shows that it is there.
+/// Ids rise; with `Last-Event-ID` a stream goes on where it ended. A `beat` every two seconds shows that it is there: it carries the id of the
+/// event before it.
 #[utoipa::path(
     get,
     path = "/events",
@@ -146,7 +148,7 @@ impl Seat {
         let draining = self.lifecycle.draining();
         match draining.run_until_cancelled(self.watch.next()).await? {
             Next::Send(bytes) => Some(bytes),
-            Next::Heartbeat(bytes) => {
+            Next::Beat(bytes) => {
                 let may_watch = self.sessions.authenticate(&self.headers).is_ok();
                 may_watch.then_some(bytes)
             }

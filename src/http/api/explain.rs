@@ -19,7 +19,7 @@ use crate::deadline::Deadline;
 use crate::dialer::Fleet;
 use crate::lead::LeadScore;
 use crate::phone::Caller;
-use crate::routing::{self, CallFacts, Lookup, LookupSkipped, Profile, Source};
+use crate::routing::{self, CallFacts, Lookup};
 
 /// Lead scores that can be supposed.
 const SCORES: RangeInclusive<f64> = -1_000_000.0..=1_000_000.0;
@@ -28,14 +28,14 @@ const SCORES: RangeInclusive<f64> = -1_000_000.0..=1_000_000.0;
 #[derive(Serialize, ToSchema)]
 #[schema(as = ExplainRequest)]
 pub(super) struct Question {
-    /// The caller, as Twilio sends it: `+4930123456`, `sip:user@host`, `anonymous`.
+    /// The caller, as Twilio sends it: `+4930123456`, `sip:user@host`, `anonymous`. May be left out where a score is supposed.
     #[schema(
         min_length = 1,
         max_length = 256,
         pattern = "^[!-~]+$",
         example = "+491700000090"
     )]
-    from: String,
+    from: Option<String>,
     /// The number of ours that is called.
     #[schema(
         min_length = 1,
@@ -56,8 +56,8 @@ pub(super) struct Question {
 /// What would happen, and why: as `switchboard explain --json` prints it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Explanation {
-    /// The caller, masked.
-    caller: String,
+    /// The caller, masked; null where none was named.
+    caller: Option<String>,
     tier: Option<String>,
     #[schema(value_type = Option<f64>)]
     score: Option<LeadScore>,
@@ -77,7 +77,9 @@ pub(super) struct Explanation {
 
 /// What is supposed of the call.
 struct Supposed {
+    /// Somebody who hides the number, where only the score is of interest.
     caller: Caller,
+    is_named: bool,
     score: Option<LeadScore>,
     lookup: bool,
     at: Option<Timestamp>,
@@ -108,7 +110,7 @@ pub(super) async fn explain(
             .await
             .lookup
     } else {
-        lookup(&supposed.caller, supposed.score)
+        Lookup::supposed(&supposed.caller, supposed.score)
     };
     let facts = CallFacts {
         at: supposed.at.unwrap_or_else(|| customers.clock.now()),
@@ -124,7 +126,7 @@ pub(super) async fn explain(
         shown
     });
     Ok(data(Explanation {
-        caller: supposed.caller.masked(),
+        caller: supposed.is_named.then(|| supposed.caller.masked()),
         tier: decision.tier.as_ref().map(|tier| tier.as_str().to_owned()),
         score: decision.score,
         rule: decision.rule.clone(),
@@ -147,7 +149,13 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
     let mut keep = |name: &str, what: String| {
         wrong.insert(name.to_owned(), Value::String(what));
     };
-    let from = body.text("from", 256).and_then(|from| {
+    let is_named = body.has("from") || !body.0.get("score").is_some_and(Value::is_number);
+    let from = if is_named {
+        body.text("from", 256)
+    } else {
+        Ok("anonymous")
+    };
+    let from = from.and_then(|from| {
         let is_one_word = from.bytes().all(|byte| byte.is_ascii_graphic());
         is_one_word
             .then_some(from)
@@ -195,6 +203,7 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
     if let (Ok(from), true) = (from, wrong.is_empty()) {
         return Ok(Supposed {
             caller: Caller::classify(from),
+            is_named,
             score,
             lookup,
             at,
@@ -206,34 +215,4 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
     );
     let add = |error: ApiError, (name, what): (String, Value)| error.with(&name, what);
     Err(wrong.into_iter().fold(error, add))
-}
-
-/// The look-up as it would end without asking: a caller whose score is not supposed is one that Braze does not know.
-fn lookup(caller: &Caller, score: Option<LeadScore>) -> Lookup {
-    if let Some(score) = score {
-        return Lookup::Known {
-            profile: Profile {
-                score: Some(score),
-                tier: None,
-            },
-            source: Source::Fetched,
-            age_ms: 0,
-            because: None,
-        };
-    }
-    let skipped = |reason| Lookup::Skipped { reason };
-    match caller {
-        Caller::Number(_)
-        | Caller::Sip {
-            number: Some(_), ..
-        } => Lookup::Unknown {
-            source: Source::Fetched,
-            age_ms: 0,
-        },
-        Caller::Withheld => skipped(LookupSkipped::Withheld),
-        Caller::National(_) => skipped(LookupSkipped::NotE164),
-        Caller::Client(_) => skipped(LookupSkipped::Client),
-        Caller::Sip { number: None, .. } => skipped(LookupSkipped::SipUser),
-        Caller::Unreadable(_) => skipped(LookupSkipped::Unreadable),
-    }
 }

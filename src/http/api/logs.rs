@@ -36,6 +36,9 @@ pub(super) struct LogsQuery {
         example = "CA0123456789abcdef0123456789abcdef"
     )]
     call_id: Option<String>,
+    /// The one with this number.
+    #[param(value_type = Option<i64>, minimum = 1)]
+    record: Option<String>,
     /// Of this kind, such as `call_decided` or `handoff_concluded`.
     #[param(schema_with = kinds)]
     kind: Option<String>,
@@ -133,6 +136,10 @@ impl LogsQuery {
             to: fields.time("to", self.to.as_deref()),
             caller: None,
             id_prefix: None,
+            id: fields.read("record", self.record.as_deref(), |text| {
+                let number = text.parse().ok().filter(|id| *id > 0);
+                number.ok_or_else(|| "must be the number of a record".to_owned())
+            }),
         };
         let search = fields.read("q", self.q.as_deref(), super::calls::search);
         (asked, search)

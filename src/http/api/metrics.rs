@@ -17,7 +17,8 @@ use super::super::error::ApiError;
 use super::fields::Fields;
 use super::page::{Data, checked};
 use super::{Reads, data};
-use crate::store::{Figures, Histogram};
+use crate::call::Disposition;
+use crate::store::{Figures, Histogram, InProgress};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -72,15 +73,16 @@ pub(in super::super) struct Metrics {
     #[schema(value_type = String, format = DateTime)]
     from: Timestamp,
     calls: CallCounts,
-    /// Answered calls among those that have ended, 0 to 1; null where none has.
+    /// The share of successes among successes and routing failures, 0 to 1; null where there is neither. A success was answered by an agent,
+    /// and its first answer kept to the budget. Callers who hung up, calls that go on and calls whose end is unknown are neither.
     success_rate: Option<f64>,
-    /// Routing failures among all calls, 0 to 1; null where there is none.
+    /// The share of routing failures among the same calls: 1 less `success_rate`.
     failure_rate: Option<f64>,
     /// Calls at the dialer that was dialled last, and the requests to it.
     by_dialer: Vec<DialerFigures>,
     /// Calls by tier; null is none.
     by_tier: Vec<TierFigures>,
-    /// Calls by why they went as they went.
+    /// Routing failures by why, the most frequent first; they add up to `calls.failed`.
     by_reason: Vec<ReasonFigures>,
     /// Ended calls by how they count.
     by_outcome: Vec<OutcomeFigures>,
@@ -97,6 +99,14 @@ struct CallCounts {
     total: i64,
     /// In progress now, whenever they arrived.
     active: i64,
+    /// Of these, caller and agent can talk.
+    talking: i64,
+    /// Of these, on hold.
+    on_hold: i64,
+    /// When the first of those on hold arrived.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    on_hold_since: Option<Timestamp>,
+    /// An agent talked to the caller.
     answered: i64,
     /// Routing failures: no dialer reached, or the answer overran the budget.
     failed: i64,
@@ -132,10 +142,11 @@ struct TierFigures {
     failed: i64,
 }
 
-/// Calls with one reason.
+/// Routing failures with one reason.
 #[derive(Serialize, ToSchema)]
 struct ReasonFigures {
-    #[schema(example = "rule_matched")]
+    /// `no_dialer_available`, `all_dialers_refused`, `all_legs_failed`, `over_budget`, or the disposition where none of these is known.
+    #[schema(example = "all_dialers_refused")]
     reason: String,
     calls: i64,
 }
@@ -231,7 +242,7 @@ impl Reads {
     /// The figures of a window that ends now.
     pub(in super::super) async fn metrics(&self, window: Window) -> Result<Metrics, ApiError> {
         let (from, steps) = self.steps(window).await?;
-        let counts = self.ask(self.store.count_active_calls()).await?;
+        let counts = self.ask(self.store.calls_in_progress_now()).await?;
         Ok(Metrics::new(window, from, &steps, counts))
     }
 
@@ -262,10 +273,14 @@ fn sum(steps: &BTreeMap<i64, Figures>) -> Figures {
 }
 
 impl Metrics {
-    fn new(window: Window, from: Timestamp, steps: &BTreeMap<i64, Figures>, active: i64) -> Self {
+    fn new(
+        window: Window,
+        from: Timestamp,
+        steps: &BTreeMap<i64, Figures>,
+        now: InProgress,
+    ) -> Self {
         let all = sum(steps);
-        let disposition = |name: &str| all.dispositions.get(name).copied().unwrap_or_default();
-        let ended: i64 = all.dispositions.values().sum();
+        let decided = all.succeeded() + all.failed;
         let cache = |name: &str| all.cache.get(name).copied().unwrap_or_default();
         let stage = |name: &str| Percentiles::of(all.stages.get(name));
         Self {
@@ -273,25 +288,21 @@ impl Metrics {
             from,
             calls: CallCounts {
                 total: all.calls,
-                active,
-                answered: disposition("answered"),
+                active: now.active,
+                talking: now.talking,
+                on_hold: now.on_hold,
+                on_hold_since: now.on_hold_since,
+                answered: all.ended_as(Disposition::Answered),
                 failed: all.failed,
                 failed_over: all.failed_over,
                 held: all.held,
-                abandoned: disposition("abandoned"),
+                abandoned: all.ended_as(Disposition::Abandoned),
             },
-            success_rate: rate(disposition("answered"), ended),
-            failure_rate: rate(all.failed, all.calls),
+            success_rate: rate(all.succeeded(), decided),
+            failure_rate: rate(all.failed, decided),
             by_dialer: by_dialer(&all),
             by_tier: by_tier(&all),
-            by_reason: all
-                .reasons
-                .iter()
-                .map(|(reason, calls)| ReasonFigures {
-                    reason: reason.clone(),
-                    calls: *calls,
-                })
-                .collect(),
+            by_reason: by_reason(&all),
             by_outcome: all
                 .dispositions
                 .iter()
@@ -344,6 +355,18 @@ fn by_tier(all: &Figures) -> Vec<TierFigures> {
         failed: share.failed,
     });
     figures.collect()
+}
+
+fn by_reason(all: &Figures) -> Vec<ReasonFigures> {
+    let failures = all.failures.iter();
+    let mut ranked: Vec<_> = failures
+        .map(|(reason, calls)| ReasonFigures {
+            reason: reason.clone(),
+            calls: *calls,
+        })
+        .collect();
+    ranked.sort_by_key(|figures| std::cmp::Reverse(figures.calls));
+    ranked
 }
 
 /// Every step, also those without a call.

@@ -18,7 +18,7 @@ mod session;
 mod settings;
 mod trace;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -34,6 +34,7 @@ use super::error::{ApiError, Failed, Kind};
 use super::overload::Lane;
 use super::router::SharedParts;
 use super::server::RequestId;
+use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 
 pub use customers::Customers;
@@ -122,9 +123,13 @@ fn busy() -> ApiError {
 async fn answer(
     State(lifecycle): State<Lifecycle>,
     Extension(request_id): Extension<RequestId>,
+    route: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
+    // The machine's own time, as for everything that is measured of it.
+    let clock = Clock::system();
+    let (started, method) = (clock.instant(), request.method().clone());
     let (done, answer) = oneshot::channel();
     let work = async move {
         // Whoever asked may be gone.
@@ -136,12 +141,33 @@ async fn answer(
         // It panicked, which was told and counted, or the process is being aborted.
         Err(_) => failed_inside().respond(&request_id.0),
     };
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    let took = clock.instant().saturating_duration_since(started);
+    ::metrics::histogram!(
+        "switchboard_api_request_seconds",
+        "route" => route.to_owned(),
+        "method" => word_of(&method),
+        "status" => response.status().as_str().to_owned(),
+    )
+    .record(took.as_secs_f64());
     let headers = response.headers_mut();
     let no_store = HeaderValue::from_static("no-store");
     headers.insert(header::CACHE_CONTROL, no_store);
     let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     response
+}
+
+/// Methods that somebody makes up share a word, so that nobody makes up figures.
+fn word_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 fn failed_inside() -> ApiError {

@@ -27,13 +27,16 @@ pub struct Setting {
     /// Its whole name.
     #[schema(example = "braze.timeout")]
     pub key: String,
-    /// Its value as the file would write it; `(secret)` where a secret is set. Of files only the name.
+    /// The value in force as the file would write it; `(secret)` where a secret is set. Of files only the name.
     #[schema(example = "1500ms")]
     pub value: String,
     /// `file`, or `default` where the file does not set it.
     pub source: &'static str,
     /// The line of the file.
     pub line: Option<usize>,
+    /// What the file says, where that takes effect at the next start; empty where the file leaves the key out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
 }
 
 /// One API key, by its name.
@@ -62,6 +65,8 @@ pub struct SettingsDocument {
     settings: Vec<Setting>,
     /// The API keys.
     keys: Vec<SettingsKey>,
+    /// Keys whose value in the file takes effect at the next start.
+    needs_restart: Vec<String>,
 }
 
 impl SettingsDocument {
@@ -71,6 +76,7 @@ impl SettingsDocument {
         loaded_at: Timestamp,
         settings: Vec<Setting>,
         keys: Vec<SettingsKey>,
+        needs_restart: Vec<String>,
     ) -> Self {
         let mut content = Sha256::new();
         for setting in &settings {
@@ -88,6 +94,7 @@ impl SettingsDocument {
             loaded_at,
             settings,
             keys,
+            needs_restart,
         }
     }
 }

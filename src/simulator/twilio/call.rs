@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 /// One call to make.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -14,6 +16,8 @@ pub struct Call {
     pub lines: Vec<LineBehaviour>,
     /// How long the caller waits to be connected before hanging up, in phone time.
     pub patience: Duration,
+    /// Once it is cancelled, the caller hangs up wherever the call stands, and no time passes any more.
+    pub hang_up: CancellationToken,
     /// Whether the first webhook comes twice.
     pub duplicate: Duplicate,
     /// The call's id, where a test wants to know it beforehand.
@@ -30,6 +34,7 @@ impl Call {
             to: to.to_owned(),
             lines: Vec::new(),
             patience: Duration::from_mins(10),
+            hang_up: CancellationToken::new(),
             duplicate: Duplicate::Never,
             call_sid: None,
             extra_fields: Vec::new(),
@@ -47,6 +52,13 @@ impl Call {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// With a caller who hangs up once this is cancelled.
+    #[must_use]
+    pub fn until(mut self, hang_up: CancellationToken) -> Self {
+        self.hang_up = hang_up;
         self
     }
 

@@ -342,10 +342,13 @@ impl Run {
     pub(super) async fn is_patient_for(&mut self, phone: Duration) -> bool {
         let left = self.patience_left();
         self.pass(phone.min(left)).await;
-        phone <= left
+        phone <= left && !self.call.hang_up.is_cancelled()
     }
 
     pub(super) fn patience_left(&self) -> Duration {
+        if self.call.hang_up.is_cancelled() {
+            return Duration::ZERO;
+        }
         self.call.patience.saturating_sub(self.result.phone_time)
     }
 
@@ -353,7 +356,8 @@ impl Run {
     pub(super) async fn pass(&mut self, phone: Duration) {
         self.result.phone_time += phone;
         if self.settings.time_scale > 0.0 {
-            tokio::time::sleep(phone.mul_f64(self.settings.time_scale)).await;
+            let slept = tokio::time::sleep(phone.mul_f64(self.settings.time_scale));
+            self.call.hang_up.run_until_cancelled(slept).await;
         }
     }
 

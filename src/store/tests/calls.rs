@@ -1,8 +1,10 @@
 //! The projections: each event changes what it should, and nothing goes backwards.
 
 use super::*;
+use crate::call::Stamp;
 use crate::call::{DialReport, EndReason, LegReport, LegStatus};
 use crate::phone::E164;
+use crate::store::InProgress;
 use crate::store::{Direction, Opened, StoreError, StoredProfile};
 
 fn leg_report(leg: &str, parent: Option<&str>, status: LegStatus, sequence: u32) -> LegReport {
@@ -310,5 +312,49 @@ async fn profiles_are_kept_over_a_restart_newest_first() {
     assert_eq!(store.profiles(10).await.unwrap(), [old]);
     let counts = store.counts().await.unwrap();
     assert_eq!((counts.profiles, counts.records), (1, 0));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn who_is_on_the_line_is_counted_by_where_they_stand() {
+    let home = Home::new();
+    let store = home.open();
+    assert_eq!(
+        store.calls_in_progress_now().await.unwrap(),
+        InProgress::default()
+    );
+    for (n, state) in [
+        Some(routed().held(Stamp {
+            at: at(1_000),
+            uptime_ms: 1_000,
+        })),
+        Some(routed().held(Stamp {
+            at: at(2_000),
+            uptime_ms: 2_000,
+        })),
+        Some(routed().dialing(&dialer("dialfire"), None)),
+        None,
+        Some(routed().ended(Disposition::Abandoned)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let call = call_id(&format!("CA{n:032}"));
+        let ms = i64::try_from(n).unwrap() * 500;
+        store.open_call(vec![decided(&call, ms)]).await.unwrap();
+        if let Some(state) = state {
+            let record = answered(&call, "inbound", "<Response/>", after(state), ms + 1);
+            store.append(vec![record]).await.unwrap();
+        }
+    }
+    assert_eq!(
+        store.calls_in_progress_now().await.unwrap(),
+        InProgress {
+            active: 4,
+            talking: 0,
+            on_hold: 2,
+            on_hold_since: Some(at(0)),
+        }
+    );
     store.close().await;
 }

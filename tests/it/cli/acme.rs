@@ -125,13 +125,15 @@ fn expiry(event: &Value) -> jiff::Timestamp {
 }
 
 #[tokio::test]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 async fn a_certificate_is_obtained_served_renewed_and_outlives_its_authority() {
     drop(rustls::crypto::ring::default_provider().install_default());
     let place = Place::new();
     let port = free_port();
     let Some(mut authority) = Authority::start(&place, port).await else {
-        eprintln!("skipped: pebble is not installed (Debian package pebble)");
+        crate::skipped(
+            "cli::acme: a certificate of an authority",
+            "pebble is not installed (Debian package pebble)",
+        );
         return;
     };
     place.reconfigure(

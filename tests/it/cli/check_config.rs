@@ -27,6 +27,9 @@ async fn a_valid_configuration_is_said_to_be_valid_and_nothing_is_opened() {
     assert_eq!(ran.stdout, "config.toml is valid\n");
     let document = place.run(&["check-config", "--json"]).await.exits(0).json();
     assert_eq!(document["ok"], true);
+    let placeholder = finding(&document, "server.public_url");
+    assert_eq!(placeholder["severity"], "warning", "{document}");
+    assert!(placeholder["line"].is_u64() && placeholder["hint"].is_string());
     let plain = finding(&document, "twilio.auth_token");
     assert_eq!(plain["severity"], "warning");
     let names: Vec<_> = std::fs::read_dir(place.directory.path())

@@ -162,8 +162,58 @@ async fn a_certificate_that_cannot_be_served_at_all_is_named_at_the_start() {
         "[storage]",
         "[server.tls]\ncertificate = \"chain.pem\"\nprivate_key = \"key.pem\"\n[storage]",
     );
-    let refused = place.run(&["serve"]).await.exits(1);
-    for word in ["[server.tls]", "chain.pem", "key.pem"] {
-        assert!(refused.stderr.contains(word), "{refused:?}");
+    for command in ["serve", "check-config"] {
+        let refused = place.run(&[command]).await.exits(78);
+        for word in [
+            "config.toml:",
+            "server.tls.certificate",
+            "chain.pem",
+            "key.pem",
+        ] {
+            assert!(refused.stderr.contains(word), "{command}: {refused:?}");
+        }
+    }
+    for (file, content, words) in [
+        (
+            "chain.pem",
+            "no certificate",
+            "chain.pem, which holds no certificate; the file must be PEM",
+        ),
+        (
+            "chain.pem",
+            "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n",
+            "cannot be served",
+        ),
+        (
+            "key.pem",
+            "no key",
+            "key.pem, which holds no private key; the file must be PEM",
+        ),
+    ] {
+        let before = fs::read(place.path(file)).unwrap();
+        fs::write(place.path(file), content).unwrap();
+        for command in ["serve", "check-config"] {
+            let refused = place.run(&[command]).await.exits(78);
+            assert!(
+                refused.stderr.contains(words),
+                "{command}, {content}: {refused:?}"
+            );
+        }
+        let document = place
+            .run(&["check-config", "--json"])
+            .await
+            .exits(78)
+            .json();
+        let finding = &document["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|f| f["severity"] == "error")
+            .unwrap();
+        assert!(
+            finding["line"].is_u64() && finding["hint"].is_string(),
+            "{document}"
+        );
+        fs::write(place.path(file), before).unwrap();
     }
 }

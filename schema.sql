@@ -2,6 +2,7 @@
 -- proves that this file is what they add up to.
 -- Times (`…_at`) are UTC milliseconds since the Unix epoch. `audit_records` is the truth; `calls`, `legs`,
 -- `answers` and `dialer_states` are projections of it and carry the time of the record they come from.
+-- `mac`, where a table has it: the row as this program wrote it, under the installation's secret (src/store/rows.rs).
 
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA application_id = 1398227524; -- "SWBD"
@@ -179,7 +180,8 @@ CREATE TABLE calls (
     caller_id INTEGER REFERENCES callers (id) ON DELETE SET NULL,
     personal BLOB,
     -- An answer of the call overran the budget.
-    overran INTEGER NOT NULL DEFAULT 0 CHECK (overran IN (0, 1))
+    overran INTEGER NOT NULL DEFAULT 0 CHECK (overran IN (0, 1)),
+    mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32)
 ) STRICT;
 
 CREATE INDEX idx_calls_caller_id ON calls (caller_id) WHERE caller_id IS NOT NULL;
@@ -226,6 +228,7 @@ CREATE TABLE answers (
     step TEXT NOT NULL,
     personal BLOB NOT NULL,
     created_at INTEGER NOT NULL,
+    mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32),
     UNIQUE (call_id, step)
 ) STRICT;
 
@@ -258,7 +261,8 @@ CREATE TABLE dialer_states (
     open_refusals INTEGER,
     credentials TEXT,
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32)
 ) STRICT;
 
 -- The number of the last submission of records that is in the database: what the spool holds up to it is here already.
@@ -305,6 +309,7 @@ CREATE TABLE outbox_messages (
     sent_at INTEGER,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
+    mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32),
     UNIQUE (notice, recipient)
 ) STRICT;
 
@@ -397,5 +402,6 @@ CREATE TABLE sessions (
     token_hash BLOB NOT NULL UNIQUE CHECK (length(token_hash) = 32),
     key_hash BLOB NOT NULL CHECK (length(key_hash) = 32),
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32)
 ) STRICT;

@@ -23,6 +23,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dialer;
+pub mod files;
 pub mod flow;
 pub mod http;
 pub mod jobs;

@@ -6,6 +6,8 @@
 DATABASE is a copy at rest, with its .signing.pub and .head beside it.
 """
 
+import base64
+import contextlib
 import json
 import os
 import random
@@ -14,6 +16,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+
+import verify_audit
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 COLUMNS = ["id", "created_at", "kind", "call_sid", "personal", "detail", "previous_hash", "hash"]
@@ -37,14 +43,77 @@ def copy(database, to):
             shutil.copy(database + suffix, to + suffix)
 
 
+@contextlib.contextmanager
 def open_up(path):
-    """What anybody can do who has the file."""
+    """What anybody can do who has the file, and leave no trace in its schema."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = DELETE")
     db.execute("PRAGMA ignore_check_constraints = ON")
-    for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+    triggers = db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
         db.execute(f"DROP TRIGGER {name}")
-    return db
+    yield db
+    for _, sql in triggers:
+        db.execute(sql)
+    db.close()
+
+
+def edit_schema(path, index, change):
+    """Changes the text of an index in the schema, and nothing else."""
+    db = sqlite3.connect(path, isolation_level=None)
+    (version,) = db.execute("PRAGMA schema_version").fetchone()
+    (sql,) = db.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (index,)).fetchone()
+    db.execute("PRAGMA writable_schema = ON")
+    db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = ?", (change(sql), index))
+    db.execute(f"PRAGMA schema_version = {version + 1}")
+    db.close()
+    return sql
+
+
+def leave_out_of_the_index(path):
+    """The index of calls is made anew of other records, and then called what it was called."""
+    index = "idx_audit_records_day_call_sid"
+    sql = edit_schema(path, index, lambda sql: sql + " AND kind <> 'call_answered'")
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute(f"REINDEX {index}")
+    db.close()
+    edit_schema(path, index, lambda _: sql)
+
+
+def sign_anew(path):
+    """Another key is named in the log, every hash computed anew, every checkpoint signed by it."""
+    secret = Ed25519PrivateKey.from_private_bytes(bytes([9]) * 32)
+    raw = secret.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    with open_up(path) as db:
+        (log_id,) = db.execute("SELECT log_id FROM log_identity").fetchone()
+        key = verify_audit.Key(log_id, raw)
+        db.execute(
+            "UPDATE audit_records SET detail = ? WHERE kind = 'signing_key_named'",
+            (json.dumps({"key": key.line}),),
+        )
+        types = ", ".join(f"typeof({name})" for name in COLUMNS[1:])
+        db.text_factory = bytes
+        rows = db.execute(f"SELECT {LIST}, {types} FROM audit_records ORDER BY id").fetchall()
+        hashes = []
+        before = verify_audit.ZERO
+        for columns in rows:
+            values = list(columns)
+            values[8:] = [name.decode() for name in values[8:]]
+            row = verify_audit.Row(values)
+            own = row.hash_after(before, row.id)
+            db.execute("UPDATE audit_records SET previous_hash = ?, hash = ? WHERE id = ?", (before, own, row.id))
+            hashes.append(own)
+            before = own
+        checkpoints = db.execute("SELECT id, size, frontier IS NOT NULL FROM audit_checkpoints ORDER BY id").fetchall()
+        for number, size, has_tree in checkpoints:
+            tree = verify_audit.Tree()
+            for own in hashes[:size]:
+                tree.append(own)
+            body = f"{key.name}\n{size}\n{base64.b64encode(tree.root()).decode()}\n"
+            signature = base64.b64encode(key.id + secret.sign(body.encode())).decode()
+            note = f"{body}\n\u2014 {key.name} {signature}\n"
+            frontier = b"".join(tree.entries) if has_tree else None
+            db.execute("UPDATE audit_checkpoints SET note = ?, frontier = ? WHERE id = ?", (note, frontier, number))
 
 
 def flip(db, table, column, row, at, bit):
@@ -75,12 +144,11 @@ def main():
     folder = tempfile.mkdtemp(prefix="audit-agreement-")
     victim = os.path.join(folder, "copy.db")
     copy(database, victim)
-    db = open_up(victim)
-    # What came after the last checkpoint may be cut off without a trace; this is about what was signed.
-    db.execute("DELETE FROM audit_records WHERE id > (SELECT max(size) FROM audit_checkpoints)")
-    (n,) = db.execute("SELECT max(id) FROM audit_records").fetchone()
-    (n_checkpoints,) = db.execute("SELECT max(id) FROM audit_checkpoints").fetchone()
-    db.close()
+    with open_up(victim) as db:
+        # What came after the last checkpoint may be cut off without a trace; this is about what was signed.
+        db.execute("DELETE FROM audit_records WHERE id > (SELECT max(size) FROM audit_checkpoints)")
+        (n,) = db.execute("SELECT max(id) FROM audit_records").fetchone()
+        (n_checkpoints,) = db.execute("SELECT max(id) FROM audit_checkpoints").fetchone()
     base = os.path.join(folder, "base.db")
     copy(victim, base)
     anchor = os.path.join(folder, "anchor.json")
@@ -107,6 +175,9 @@ def main():
         ("renumber the rest", f"UPDATE audit_records SET id = id + {n + 1000} WHERE id > {half}", "altered"),
         ("insert at the end", f"INSERT INTO audit_records ({LIST}) VALUES ({n + 1}, {junk})", "inserted"),
         ("insert before the first", f"INSERT INTO audit_records ({LIST}) VALUES (0, {junk})", "inserted"),
+        ("insert before all numbers", f"INSERT INTO audit_records ({LIST}) SELECT -9223372036854775808, {REST} FROM audit_records WHERE id = {half}", "inserted"),
+        ("leave a call out of the index", leave_out_of_the_index, "index_damaged"),
+        ("sign all anew with another key", sign_anew, "checkpoint_invalid"),
         ("duplicate at the end", f"INSERT INTO audit_records ({LIST}) SELECT {n + 1}, {REST} FROM audit_records WHERE id = {half}", "inserted"),
         ("insert in the middle", up + f"INSERT INTO audit_records ({LIST}) VALUES ({half + 1}, {junk})", "inserted"),
         ("duplicate in the middle", up + f"INSERT INTO audit_records ({LIST}) SELECT {half + 1}, {REST} FROM audit_records WHERE id = {half}", "inserted"),
@@ -133,14 +204,15 @@ def main():
     judgements = 0
     for name, what, expected in cases:
         copy(base, victim)
-        db = sqlite3.connect(victim, isolation_level=None)
-        db.execute("PRAGMA ignore_check_constraints = ON")
-        if isinstance(what, tuple):
-            done = flip(db, *what)
+        done = True
+        if callable(what):
+            what(victim)
         else:
-            db.executescript(what)
-            done = True
-        db.close()
+            with open_up(victim) as db:
+                if isinstance(what, tuple):
+                    done = flip(db, *what)
+                else:
+                    db.executescript(what)
         if not done:
             continue
         for extra in ([],) if name == "flip" else ([], ["--anchor", anchor]):

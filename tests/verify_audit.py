@@ -350,8 +350,21 @@ class Verifier:
         covered = max((size for size, _ in self.roots), default=0)
         if readable and covered > self.place:
             self.wrong("truncated", self.place + 1, f"{covered} records were signed, there are {self.place}")
+        if readable:
+            self.beside()
         if not self.n_checkpoints and self.count:
             self.finding("checkpoint_invalid", None, "there is no checkpoint")
+
+    # Section 7, 9
+    def beside(self):
+        (count,) = self.db.execute("SELECT count(*) FROM audit_records NOT INDEXED").fetchone()
+        if count != self.count:
+            kind = "inserted" if count > self.count else "missing"
+            self.finding(kind, None, f"{self.count} records in their order, {count} in all")
+        for (line,) in self.db.execute("PRAGMA integrity_check(audit_records)"):
+            if b" index " in line:
+                self.finding("index_damaged", None, line.decode("utf-8", "replace"))
+                break
 
     def wrong(self, kind, record, message):
         self.wrong_at = max(self.wrong_at, record)

@@ -10,7 +10,7 @@ use crate::flow::{Claims, Drains, Reloads, Retries};
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
 use crate::routing::DialerId;
-use crate::store::{PruneError, Pruner, Store};
+use crate::store::{Erased, PruneError, Pruner, Store, StoreError};
 use crate::twilio::{Edge, Rejected};
 
 /// Does what is asked. Cheap to clone.
@@ -95,7 +95,7 @@ impl Desk {
                 older_than_ms,
                 dry_run,
             } => self.prune(older_than_ms, dry_run, progress).await,
-            Request::Erase { caller } => self.erase(&caller).await,
+            Request::Erase { caller, dry_run } => self.erase(&caller, dry_run).await,
             Request::Retry { dialer } => self.retry(dialer).await,
             Request::RecordExport { exported } => {
                 let recorded = self.store.record_export(exported).await;
@@ -127,8 +127,11 @@ impl Desk {
         Ok(document)
     }
 
-    async fn erase(&self, caller: &str) -> Result<serde_json::Value, Refusal> {
+    async fn erase(&self, caller: &str, dry_run: bool) -> Result<serde_json::Value, Refusal> {
         let caller = Caller::classify(caller);
+        if dry_run {
+            return told(self.store.known_of(&caller).await);
+        }
         let forget = async || {
             self.claims.forget_caller(&caller);
             if let Some(number) = caller.number() {
@@ -139,14 +142,7 @@ impl Desk {
         let erased = self.store.erase(&caller).await;
         // A look-up may have come in between.
         forget().await;
-        match erased.map_err(|error| Refusal::failed(format!("{error:#}")))? {
-            Some(erased) => {
-                serde_json::to_value(erased).map_err(|error| Refusal::failed(error.to_string()))
-            }
-            None => Err(Refusal::request(
-                "a caller who hides the number is nobody in particular",
-            )),
-        }
+        told(erased)
     }
 
     async fn retry(&self, dialer: Option<String>) -> Result<serde_json::Value, Refusal> {
@@ -267,4 +263,16 @@ fn shown(rejected: &Rejected) -> serde_json::Value {
         "why": diagnosis.map(ToString::to_string),
         "parameters": diagnosis.map(|diagnosis| &diagnosis.parameters),
     })
+}
+
+/// The document of an erasure.
+fn told(erased: Result<Option<Erased>, StoreError>) -> Result<serde_json::Value, Refusal> {
+    match erased.map_err(|error| Refusal::failed(format!("{error:#}")))? {
+        Some(erased) => {
+            serde_json::to_value(erased).map_err(|error| Refusal::failed(error.to_string()))
+        }
+        None => Err(Refusal::request(
+            "a caller who hides the number is nobody in particular",
+        )),
+    }
 }

@@ -56,6 +56,9 @@ pub enum Request {
     Erase {
         /// The caller, as a carrier sends it.
         caller: String,
+        /// Only say what is known of them.
+        #[serde(default)]
+        dry_run: bool,
     },
 }
 

@@ -52,7 +52,7 @@ use crate::lifecycle::Lifecycle;
 use crate::store::{self, Notary, OpenError, Pruner, Store, StoreError, Vault};
 use crate::twilio::{Edge, Rest};
 
-pub use secret::{SecretError, vault, vault_of_existing};
+pub use secret::{SecretError, vault, vault_beside, vault_of_existing};
 
 /// Why the appliance does not start.
 #[derive(Debug, thiserror::Error)]

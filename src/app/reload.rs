@@ -1,9 +1,7 @@
 //! One path for every reload: a signal and an administrator's request end here. What comes of it is recorded, and told to whoever asked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::{mpsc, watch};
@@ -13,6 +11,7 @@ use super::names::{self, file_name, without_folders};
 use super::shown;
 use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint, Record};
 use crate::config::{self, Config, Problem, ShownValue};
+use crate::files;
 use crate::flow::{Applied, Refused, ReloadProblem, ReloadRequest};
 use crate::http::Setting;
 use crate::jobs::systemd;
@@ -112,18 +111,7 @@ impl Rendering {
     /// Keeps it for comparison at the next start. The audit log holds it too; without the file, the next start records it whole.
     pub(super) fn keep(&self, database: &Path) {
         let path = kept_beside(database);
-        let unfinished = path.with_extension("config.new");
-        let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&unfinished)?;
-            file.write_all(&serde_json::to_vec(&self.0)?)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &path)
-        };
+        let write = || files::replace(&path, files::PRIVATE, &serde_json::to_vec(&self.0)?);
         if let Err(error) = write() {
             tracing::warn!(event = "config.not_kept", error = %error, path = %path.display(), "the next start cannot tell what changed");
         }

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use super::settings;
 
 use crate::config::Config;
+use crate::files;
 use crate::store::{self, OpenError, Vault};
 
 /// Everybody on the machine.
 const OTHERS: u32 = 0o007;
+/// More than any secret is long, in bytes.
+const LONGEST: u64 = 64 * 1024;
 
 /// Why there is no secret to work with. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,13 @@ pub fn vault(config: &Config) -> Result<Vault, SecretError> {
 /// keys will do.
 pub fn vault_of_existing(config: &Config) -> Result<Vault, SecretError> {
     vault_or(config, |_| Ok(String::new()))
+}
+
+/// The keys of the secret that lies beside a database, for a command without a configuration; `None` where there is none to read.
+pub fn vault_beside(database: &Path) -> Option<Vault> {
+    let text = files::read(&super::beside(database, ".secret"), LONGEST).ok()??;
+    let text = String::from_utf8(text).ok()?;
+    Some(Vault::new(not_empty(&text, String::new).ok()?.as_bytes()))
 }
 
 fn vault_or(

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use anyhow::Context;
 use crate::alert::{Daily, Recipient, Rules};
 use crate::call::Ringing;
 use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
+use crate::files;
 use crate::flow::{Policy, Telling};
 use crate::http::auth::{ApiKey, KeyHash, Role};
 use crate::jobs::deliver::Ways;
@@ -326,11 +326,7 @@ pub(super) fn drawn_once(path: &Path) -> anyhow::Result<String> {
     let mut random = [0; 32];
     getrandom::fill(&mut random).context("the system gives no random bytes")?;
     let secret = hex::encode(random);
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    let written = files::create(path, files::PRIVATE)
         .and_then(|mut file| writeln!(file, "{secret}").and_then(|()| file.sync_all()));
     written.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(secret)

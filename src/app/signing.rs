@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::{beside, settings};
 use crate::audit::{PublicKey, SigningKey};
 use crate::config::Config;
+use crate::files;
 
 /// Where the key is kept that was not configured.
 fn key_path(database: &Path) -> PathBuf {
@@ -45,7 +46,7 @@ pub(super) fn publish(config: &Config, key: &PublicKey) {
         public_key = line.trim(),
         "this key signs the audit log; keep its public half where this machine cannot change it"
     );
-    if let Err(error) = fs::write(&path, line) {
+    if let Err(error) = files::replace(&path, files::PUBLIC, line.as_bytes()) {
         tracing::warn!(event = "audit.key_not_laid_out", path = %path.display(), error = %error, "the public key could not be written beside the database");
     }
 }

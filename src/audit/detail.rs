@@ -138,6 +138,7 @@ impl Event {
             Self::SigningKeyNamed(named) => serde_json::to_string(named),
             Self::Pruned(pruned) => serde_json::to_string(pruned),
             Self::RollbackAccepted(accepted) => serde_json::to_string(accepted),
+            Self::Restored(restored) => serde_json::to_string(restored),
             Self::CallerErased(erased) => serde_json::to_string(erased),
             Self::Exported(exported) => serde_json::to_string(exported),
             Self::ClockStepped { by_ms } => serde_json::to_string(&ClockStepped { by_ms: *by_ms }),
@@ -230,6 +231,7 @@ impl Event {
             Kind::SigningKeyNamed => Self::SigningKeyNamed(serde_json::from_str(detail)?),
             Kind::Pruned => Self::Pruned(serde_json::from_str(detail)?),
             Kind::RollbackAccepted => Self::RollbackAccepted(serde_json::from_str(detail)?),
+            Kind::Restored => Self::Restored(serde_json::from_str(detail)?),
             Kind::CallerErased => Self::CallerErased(serde_json::from_str(detail)?),
             Kind::Exported => Self::Exported(serde_json::from_str(detail)?),
             Kind::ClockStepped => {

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Access, CallerErased, Exchange, Exported, Pruned, RollbackAccepted, SigningKeyNamed, Standing,
+    Access, CallerErased, Exchange, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed,
+    Standing,
 };
 use crate::alert::{Notice, Occasion, Summary, Tested};
 use crate::call::{
@@ -212,6 +213,8 @@ pub enum Event {
     Pruned(Pruned),
     /// The log was rolled back, and somebody said that it is to go on from here.
     RollbackAccepted(RollbackAccepted),
+    /// A backup was put in place of the database.
+    Restored(Restored),
     /// A person was forgotten.
     CallerErased(CallerErased),
     /// Records left this machine with numbers in the clear.
@@ -460,6 +463,8 @@ pub enum Kind {
     Pruned,
     /// See [`Event::RollbackAccepted`].
     RollbackAccepted,
+    /// See [`Event::Restored`].
+    Restored,
     /// See [`Event::CallerErased`].
     CallerErased,
     /// See [`Event::Exported`].
@@ -472,7 +477,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::RulesetLoaded,
@@ -498,6 +503,7 @@ impl Kind {
         Self::SigningKeyNamed,
         Self::Pruned,
         Self::RollbackAccepted,
+        Self::Restored,
         Self::CallerErased,
         Self::Exported,
         Self::ClockStepped,
@@ -532,6 +538,7 @@ impl Kind {
             Self::SigningKeyNamed => "signing_key_named",
             Self::Pruned => "pruned",
             Self::RollbackAccepted => "rollback_accepted",
+            Self::Restored => "restored",
             Self::CallerErased => "caller_erased",
             Self::Exported => "exported",
             Self::ClockStepped => "clock_stepped",
@@ -569,6 +576,7 @@ impl Event {
             Self::SigningKeyNamed(_) => Kind::SigningKeyNamed,
             Self::Pruned(_) => Kind::Pruned,
             Self::RollbackAccepted(_) => Kind::RollbackAccepted,
+            Self::Restored(_) => Kind::Restored,
             Self::CallerErased(_) => Kind::CallerErased,
             Self::Exported(_) => Kind::Exported,
             Self::ClockStepped { .. } => Kind::ClockStepped,

@@ -213,7 +213,7 @@ impl Examiner {
                     next.id
                 );
                 self.wrong(FindingKind::Altered, next.id, what);
-                self.shift = number - next.id;
+                self.shift = number.saturating_sub(next.id);
             }
             self.accept(next.id, next.hash, row);
         } else if place <= link.id {
@@ -304,7 +304,7 @@ impl Examiner {
                 doubt.number,
                 "was never written: the record before it is followed by the one after it",
             );
-            self.shift = next.content.id - (self.place + 1);
+            self.shift = next.content.id.saturating_sub(self.place + 1);
             return;
         }
         let is_signed = self.roots.last().is_some_and(|(size, _)| *size >= place);
@@ -491,7 +491,7 @@ impl Examiner {
         self.tree = None;
         self.hash = None;
         if let Some(before) = before {
-            self.place = before.saturating_sub(self.shift) - 1;
+            self.place = before.saturating_sub(self.shift).saturating_sub(1);
         }
     }
 

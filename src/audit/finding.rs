@@ -20,6 +20,14 @@ pub enum FindingKind {
     AnchorMismatch,
     /// A checkpoint, a cut or a key does not hold.
     CheckpointInvalid,
+    /// Tables, indexes, triggers or views are not those that this program makes.
+    SchemaChanged,
+    /// A row that steers calls or grants rights is not the one that was written.
+    ProjectionAltered,
+    /// An index of the log does not lead to all its records, so that some are shown nowhere.
+    IndexDamaged,
+    /// There is no head beside a database whose log is signed.
+    HeadMissing,
 }
 
 /// One thing that is wrong.

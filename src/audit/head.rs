@@ -82,6 +82,12 @@ pub enum ProofState {
         /// How many records the database has.
         found: u64,
     },
+    /// The log is signed, and the head beside it is gone or cannot be read: nobody can tell whether the database is an older one. Nothing is signed
+    /// until somebody accepts what is there.
+    HeadMissing {
+        /// How many records the newest checkpoint covers.
+        records: u64,
+    },
     /// What was read back is not what was written. Nothing is signed.
     Broken {
         /// The record where it shows, if it shows at one.

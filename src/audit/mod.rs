@@ -30,4 +30,4 @@ pub use note::{BadNote, NoKey, PublicKey, SigningKey, Statement, Subject, signat
 pub use severity::{Severity, severity};
 pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, Standing};
 pub use tree::Frontier;
-pub use upkeep::{CallerErased, Exported, Pruned, RollbackAccepted, SigningKeyNamed};
+pub use upkeep::{CallerErased, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed};

@@ -174,6 +174,7 @@ mod tests {
         assert_eq!(bytes.len(), 64);
         assert_eq!(Frontier::from_bytes(4, &bytes), None);
         assert_eq!(Frontier::from_bytes(5, &bytes[..63]), None);
+        assert_eq!(Frontier::from_bytes(5, &[&bytes[..], &[7]].concat()), None);
         assert!(Frontier::from_bytes(6, &bytes).is_some_and(|other| other != frontier));
     }
 }

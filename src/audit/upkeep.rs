@@ -16,6 +16,9 @@ pub struct SigningKeyNamed {
     /// What the previous key said of this one; `None` where that key was not at hand, which is for a person to explain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endorsement: Option<String>,
+    /// That the installation's secret vouches for the key, in hexadecimal: whoever has the file alone cannot say so. `None` where it was not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouch: Option<String>,
 }
 
 /// Records are about to be deleted, in one piece from the oldest on.
@@ -60,6 +63,17 @@ pub struct Exported {
     /// The call that was asked for; `None`: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
+}
+
+/// A backup was put in place of the database; written as the first record after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// How many records the backup has, from the first on.
+    pub records: u64,
+    /// The hash of the last of them, in hexadecimal.
+    pub head: String,
+    /// Whether the head beside the database was written anew, because there was none.
+    pub head_written: bool,
 }
 
 /// The head that is kept beside the database was given up for what the database says.

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::progress::Bar;
-use super::{Exit, Global, load, output};
-use crate::app::{self, signing};
+use super::{Exit, Global, as_owner, load, output};
+use crate::app::{self, SecretError, signing};
 use crate::audit::{Head, PublicKey};
 use crate::clock::Clock;
-use crate::store::verify::{self, Against, Report, Verification};
+use crate::config::Config;
+use crate::store::verify::{self, Against, Installation, Report, Verification};
 use crate::store::{self, OpenError, Options, Store};
 
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ struct Verify {
     /// What `audit head --json` printed earlier; the log must go on from there
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
-    /// The public key whose signatures count [default: that of the anchor, or the one beside the database]
+    /// The public key whose signatures count [default: that of the anchor]. The one beside the database is compared with the log, and not trusted
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
     #[command(flatten)]
@@ -69,18 +70,48 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
 }
 
 fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
-    let database = match arguments.at.path(global) {
-        Ok(path) => path,
+    let anchor = arguments.anchor.as_deref().map(read_anchor).transpose()?;
+    let given = arguments.public_key.as_deref().map(read_key).transpose()?;
+    let (database, config) = match &arguments.at.database {
+        Some(database) => (database.clone(), None),
+        None => match load(global) {
+            Ok(loaded) => (loaded.config.storage.path.clone(), Some(loaded.config)),
+            Err(exit) => return Ok(exit),
+        },
+    };
+    let _acting = match as_owner(&database) {
+        Ok(acting) => acting,
         Err(exit) => return Ok(exit),
     };
-    let anchor = arguments.anchor.as_deref().map(read_anchor).transpose()?;
-    let key = trusted_key(arguments.public_key.as_deref(), anchor.as_ref(), &database)?;
-    let against = Against {
-        database,
-        key,
-        anchor,
+    let installation = match &config {
+        Some(config) => match in_place(config) {
+            Ok(installation) => Some(installation),
+            Err(error) => {
+                output::complain(&format!("{:#}", anyhow::Error::from(error)));
+                return Ok(Exit::Configuration);
+            }
+        },
+        None => beside(&database),
     };
-    let verification = Verification::open(against)?;
+    let beside = signing::public_key_path(&database);
+    let key_beside = beside.exists().then(|| read_key(&beside)).transpose()?;
+    let against = Against {
+        key: given.or_else(|| {
+            let anchor = anchor.as_ref()?;
+            PublicKey::from_line(&anchor.public_key)
+        }),
+        key_beside,
+        anchor,
+        installation,
+        database,
+    };
+    let verification = match Verification::open(against) {
+        Ok(verification) => verification,
+        Err(error) => {
+            output::complain(&format!("{:#}", anyhow::Error::from(error)));
+            return Ok(Exit::Failed);
+        }
+    };
     let bar = Bar::start(global, verification.progress().of, "records");
     let report = verification.run(|verified| bar.set(verified.records))?;
     bar.end();
@@ -88,24 +119,25 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
     Ok(if report.ok { Exit::Done } else { Exit::Failed })
 }
 
-/// The key whose signatures count, from the most to the least distant place.
-fn trusted_key(
-    given: Option<&Path>,
-    anchor: Option<&Head>,
-    database: &Path,
-) -> anyhow::Result<Option<PublicKey>> {
-    if let Some(path) = given {
-        return read_key(path).map(Some);
-    }
-    let of_anchor = anchor.and_then(|anchor| PublicKey::from_line(&anchor.public_key));
-    if of_anchor.is_some() {
-        return Ok(of_anchor);
-    }
-    let beside = signing::public_key_path(database);
-    if beside.exists() {
-        return read_key(&beside).map(Some);
-    }
-    Ok(None)
+/// The installation of a configuration, whose own database is verified.
+fn in_place(config: &Config) -> Result<Installation, SecretError> {
+    Ok(Installation {
+        vault: app::vault_of_existing(config)?,
+        now: Clock::system().now(),
+        is_in_place: true,
+        is_secret_elsewhere: config.storage.secret.is_some(),
+    })
+}
+
+/// The installation whose secret lies beside a copy, where that can be read. It tells of rows that are not what was written; its word for a key
+/// counts for nothing, since it lies in the same folder.
+fn beside(database: &Path) -> Option<Installation> {
+    Some(Installation {
+        vault: app::vault_beside(database)?,
+        now: Clock::system().now(),
+        is_in_place: false,
+        is_secret_elsewhere: false,
+    })
 }
 
 fn read_key(path: &Path) -> anyhow::Result<PublicKey> {
@@ -157,6 +189,10 @@ fn run_head(at: &Where, global: &Global) -> anyhow::Result<Exit> {
         Ok(path) => path,
         Err(exit) => return Ok(exit),
     };
+    let _acting = match as_owner(&database) {
+        Ok(acting) => acting,
+        Err(exit) => return Ok(exit),
+    };
     let signed = match verify::signed_head(&database) {
         Ok(signed) => signed,
         Err(error) => {
@@ -195,6 +231,10 @@ fn run_head(at: &Where, global: &Global) -> anyhow::Result<Exit> {
 fn run_accept(global: &Global) -> anyhow::Result<Exit> {
     let config = match load(global) {
         Ok(loaded) => loaded.config,
+        Err(exit) => return Ok(exit),
+    };
+    let _acting = match as_owner(&config.storage.path) {
+        Ok(acting) => acting,
         Err(exit) => return Ok(exit),
     };
     let vault = app::vault_of_existing(&config)?;

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use super::progress::Bar;
-use super::{Exit, Global, load, output};
+use super::{Exit, Global, as_owner, load, output, runtime};
 use crate::app;
 use crate::clock::Clock;
-use crate::store::OpenError;
-use crate::store::copy::{self, CopyError, Phase};
+use crate::config::Config;
+use crate::files::Acting;
+use crate::store::copy::{self, CopyError, Phase, Restored};
+use crate::store::{OpenError, Vault};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Backup {
@@ -31,10 +33,15 @@ pub(super) fn run_backup(arguments: &Backup, global: &Global) -> anyhow::Result<
     };
     let database = &loaded.config.storage.path;
     let clock = Clock::system();
+    let vault = match vault(&loaded.config) {
+        Ok(vault) => vault,
+        Err(exit) => return Ok(exit),
+    };
     let mut progress = Progress::new(global);
     let made = copy::back_up(
         database,
         &arguments.file,
+        &vault,
         || clock.now(),
         std::thread::park_timeout,
         &mut |phase, done, all| progress.tell(phase, done, all),
@@ -72,12 +79,9 @@ pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Resul
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    let vault = match app::vault_of_existing(&loaded.config) {
+    let vault = match vault(&loaded.config) {
         Ok(vault) => vault,
-        Err(error) => {
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(Exit::Configuration);
-        }
+        Err(exit) => return Ok(exit),
     };
     let mut progress = Progress::new(global);
     let restored = copy::restore(
@@ -93,6 +97,16 @@ pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Resul
         Ok(restored) => restored,
         Err(error) => return Ok(refused(error)),
     };
+    for altered in &restored.altered {
+        output::complain(&format!(
+            "projection_altered: {altered}; it is not used, and `audit verify` names it"
+        ));
+    }
+    if let Err(error) = record(&loaded.config, &restored) {
+        output::complain(&format!(
+            "that it was restored could not be recorded: {error:#}"
+        ));
+    }
     if let Some(kept) = &restored.kept {
         output::complain(&format!(
             "the database of before is kept as {}",
@@ -111,6 +125,29 @@ pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Resul
         ));
     }
     Ok(Exit::Done)
+}
+
+/// The keys of the installation, as the owner of the database's folder reads them.
+fn vault(config: &Config) -> Result<Vault, Exit> {
+    let _acting = as_owner(&config.storage.path)?;
+    app::vault_of_existing(config).map_err(|error| {
+        output::complain(&format!("{:#}", anyhow::Error::from(error)));
+        Exit::Configuration
+    })
+}
+
+/// Writes into the log that a backup was put in place, and the head beside it where there is none.
+fn record(config: &Config, restored: &Restored) -> anyhow::Result<()> {
+    let _acting = Acting::as_owner_of_folder(&config.storage.path)?;
+    let store = app::store(config, &Clock::system())?;
+    runtime()?.block_on(async {
+        let records = u64::try_from(restored.records).unwrap_or_default();
+        let head = restored.head.clone().unwrap_or_default();
+        let recorded = store.record_restored(records, head).await;
+        store.close().await;
+        recorded
+    })?;
+    Ok(())
 }
 
 fn refused(error: CopyError) -> Exit {

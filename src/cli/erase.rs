@@ -1,6 +1,8 @@
 //! `switchboard erase`: forgets one person; the audit log still verifies.
 
-use super::{Exit, Global, load, offline, output, runtime};
+use std::io::{self, IsTerminal};
+
+use super::{Exit, Global, as_owner, load, offline, output, runtime};
 use crate::admin::{self, AskError, Request};
 use crate::app;
 use crate::clock::Clock;
@@ -12,16 +14,31 @@ pub(super) struct Arguments {
     /// The person: a number with its country code, or a SIP address as calls bring it
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     caller: String,
+    /// Say what is known of them, and erase nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask on the terminal whether this is meant
+    #[arg(long)]
+    yes: bool,
 }
+
+/// A national number has this many digits at least: fewer are the beginning of one.
+const DIGITS: usize = 6;
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
     let caller = written_plainly(&arguments.caller);
+    let mut is_national = false;
     match Caller::classify(&caller) {
         Caller::Number(_) | Caller::Sip { .. } | Caller::Client(_) => {}
+        Caller::National(digits) if digits.len() < DIGITS => {
+            output::complain("this is the beginning of a number: write it as +4930123456");
+            return Ok(Exit::Usage);
+        }
         Caller::National(_) => {
             output::complain(
                 "the country code is not known: write the number as +4930123456; erased is what was recorded in exactly this form",
             );
+            is_national = true;
         }
         Caller::Withheld | Caller::Unreadable(_) => {
             output::complain("this is no number: write it as +4930123456");
@@ -37,18 +54,32 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         output::complain(&format!("there is no database at {}", path.display()));
         return Ok(Exit::Failed);
     }
+    if !arguments.dry_run && !arguments.yes && !is_meant(&caller) {
+        output::complain("nothing was erased");
+        return Ok(Exit::Failed);
+    }
     let request = Request::Erase {
         caller: caller.clone(),
+        dry_run: arguments.dry_run,
     };
     let erased = match admin::ask(path, &request, |_| {}) {
         Ok(document) => serde_json::from_value(document)?,
         Err(AskError::Nobody { .. }) => {
+            let _acting = match as_owner(path) {
+                Ok(acting) => acting,
+                Err(exit) => return Ok(exit),
+            };
             let store = match app::store(&loaded.config, &Clock::system()) {
                 Ok(store) => store,
                 Err(error) => return Ok(super::serve::refuse(error)),
             };
             let erased = runtime()?.block_on(async {
-                let erased = store.erase(&Caller::classify(&caller)).await;
+                let caller = Caller::classify(&caller);
+                let erased = if arguments.dry_run {
+                    store.known_of(&caller).await
+                } else {
+                    store.erase(&caller).await
+                };
                 store.close().await;
                 erased
             })?;
@@ -59,9 +90,14 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     advise(&erased);
     if global.json {
         output::document(&erased)?;
-    } else if erased.erased {
+    } else if erased.erased || erased.known {
         output::line(&format!(
-            "erased: {} calls, {} answers{}",
+            "{}: {} calls, {} answers{}",
+            if erased.erased {
+                "erased"
+            } else {
+                "would be erased"
+            },
             erased.calls,
             erased.answers,
             if erased.profile { ", a profile" } else { "" }
@@ -69,11 +105,28 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     } else {
         output::line("nothing was known of this caller");
     }
+    if is_national && !erased.erased && !erased.known {
+        // Whoever calls under the number with its country code is known all the same.
+        return Ok(Exit::Failed);
+    }
     Ok(if erased.wal_emptied {
         Exit::Done
     } else {
         Exit::TryAgain
     })
+}
+
+/// Asks on a terminal; where nobody can be asked, it is meant.
+fn is_meant(caller: &str) -> bool {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return true;
+    }
+    output::complain(&format!(
+        "everything that is known of {caller} will be unreadable for good; type `yes` to go on"
+    ));
+    let mut answer = String::new();
+    stdin.read_line(&mut answer).is_ok() && answer.trim() == "yes"
 }
 
 /// What is left to do by hand.

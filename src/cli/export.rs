@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::progress::Bar;
-use super::{Exit, Global, load, offline, output, runtime};
+use super::{Exit, Global, as_owner, load, offline, output, runtime};
 use crate::admin::{self, AskError, Request};
 use crate::app;
 use crate::audit::Exported;
@@ -77,11 +77,24 @@ fn call_id(text: &str) -> Result<CallId, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+    if let (Some(since), Some(until)) = (arguments.since, arguments.until)
+        && since >= until
+    {
+        output::complain(
+            "no record can be at or after --since and before --until: --since is not the earlier one",
+        );
+        return Ok(Exit::Usage);
+    }
     let loaded = match load(global) {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
     let path = &loaded.config.storage.path;
+    // The socket tells the server who asks: that is asked as root.
+    let acting = match as_owner(path) {
+        Ok(acting) => acting,
+        Err(exit) => return Ok(exit),
+    };
     let opened = app::vault_of_existing(&loaded.config)
         .map_err(anyhow::Error::from)
         .map(|vault| Trail::open(path, vault));
@@ -96,6 +109,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
             return Ok(Exit::Configuration);
         }
     };
+    drop(acting);
     if arguments.reveal
         && let Some(exit) = record(arguments, &loaded.config)?
     {
@@ -133,6 +147,10 @@ fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<Opti
     match admin::ask(&config.storage.path, &request, |_| {}) {
         Ok(_) => Ok(None),
         Err(AskError::Nobody { .. }) => {
+            let _acting = match as_owner(&config.storage.path) {
+                Ok(acting) => acting,
+                Err(exit) => return Ok(Some(exit)),
+            };
             let store = match app::store(config, &Clock::system()) {
                 Ok(store) => store,
                 Err(error) => return Ok(Some(super::serve::refuse(error))),

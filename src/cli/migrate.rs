@@ -1,6 +1,6 @@
 //! `switchboard migrate`: the version of the database schema.
 
-use super::{Exit, Global, load, output, serve};
+use super::{Exit, Global, as_owner, load, output, serve};
 use crate::app::{self, SecretError};
 use crate::clock::Clock;
 use crate::store::{OpenError, migrate};
@@ -31,6 +31,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Err(exit) => return Ok(exit),
     };
     let path = &loaded.config.storage.path;
+    let _acting = match as_owner(path) {
+        Ok(acting) => acting,
+        Err(exit) => return Ok(exit),
+    };
     let clock = Clock::system();
     let done = match arguments.action.unwrap_or(Action::Up) {
         Action::Status => Ok(None),

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Loaded};
+use crate::files::Acting;
 
 /// Answers the phone for Twilio: looks the caller up in Braze, picks a dialer, records why, connects the call.
 #[derive(Debug, Parser)]
@@ -189,6 +190,17 @@ fn load(global: &Global) -> Result<Loaded, Exit> {
         output::complain(&warning.render(&path));
     }
     Ok(loaded)
+}
+
+/// Root works as the owner of the folder that the file at `path` lies in, as long as this is held.
+fn as_owner(path: &Path) -> Result<Option<Acting>, Exit> {
+    Acting::as_owner_of_folder(path).map_err(|error| {
+        output::complain(&format!(
+            "cannot work as the owner of the folder of {}: {error}",
+            path.display()
+        ));
+        Exit::Failed
+    })
 }
 
 /// What was loaded; what is wrong with it is said.

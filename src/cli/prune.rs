@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::progress::Bar;
-use super::{Exit, Global, load, output, runtime};
+use super::{Exit, Global, as_owner, load, output, runtime};
 use crate::admin::{self, AskError, Request};
 use crate::app::{self, signing};
 use crate::clock::Clock;
 use crate::config::{Config, parse_duration};
+use crate::jobs;
 use crate::store::{Notary, OpenError, Options, PruneError, PruneReport, Pruner, Store};
 
 #[derive(Debug, clap::Args)]
@@ -80,6 +81,10 @@ fn alone(
         output::complain(&format!("there is no database {}", path.display()));
         return Ok(Err(Exit::Failed));
     }
+    let _acting = match as_owner(path) {
+        Ok(acting) => acting,
+        Err(exit) => return Ok(Err(exit)),
+    };
     let vault = app::vault_of_existing(config)?;
     runtime()?.block_on(async {
         let store = match Store::open(&Options::new(path, clock, vault)) {
@@ -106,11 +111,18 @@ async fn prune(
     config: &Config,
     bar: &Bar,
 ) -> anyhow::Result<PruneReport> {
+    let clock = Clock::system();
+    let silence = jobs::prune::silence(store, &clock).await;
+    if !arguments.dry_run {
+        // As a start does: what was written before looks older than it is.
+        jobs::prune::note_silence(store, &clock).await;
+    }
     let (key, former) = signing::keys(config, &store.log_id().await?)?;
     let notary = Notary::begin(store, key, &former).await;
     let pruner = Pruner::new(store.clone(), notary, config.storage.retention, true);
     let age = pruner.age(arguments.older_than)?;
     if arguments.dry_run {
+        let pruner = pruner.after_silence(silence.unwrap_or_default());
         return Ok(pruner.preview(age, |_| {}).await?);
     }
     bar.set_total(pruner.preview(age, |_| {}).await?.deleted);
@@ -125,6 +137,7 @@ fn tell(report: &PruneReport, is_dry: bool, global: &Global) -> anyhow::Result<(
         deleted,
         kept,
         oldest,
+        kept_longer,
     } = report;
     let verb = if is_dry {
         "would be deleted"
@@ -134,6 +147,12 @@ fn tell(report: &PruneReport, is_dry: bool, global: &Global) -> anyhow::Result<(
     output::line(&format!("{deleted} records {verb}, {kept} kept"));
     if let Some(oldest) = oldest {
         output::line(&format!("the oldest of them is of {oldest}"));
+    }
+    if let Some(longer) = kept_longer {
+        output::line(&format!(
+            "{} of them are past retention and stay until {} at least: {}",
+            longer.records, longer.until, longer.reason
+        ));
     }
     Ok(())
 }

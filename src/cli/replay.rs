@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Exit, Global, load, output};
+use super::{Exit, Global, as_owner, load, output};
 use crate::app;
 use crate::audit::{CallDecided, Event, Kind};
 use crate::call::CallId;
@@ -79,6 +79,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Err(exit) => return Ok(exit),
     };
     let path = &loaded.config.storage.path;
+    let _acting = match as_owner(&loaded.config.storage.path) {
+        Ok(acting) => acting,
+        Err(exit) => return Ok(exit),
+    };
     let vault = match app::vault_of_existing(&loaded.config) {
         Ok(vault) => vault,
         Err(error) => {

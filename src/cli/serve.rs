@@ -107,6 +107,7 @@ pub(super) fn exit_of(error: &OpenError) -> Exit {
     match error {
         OpenError::Newer { .. }
         | OpenError::Development { .. }
+        | OpenError::SchemaChanged { .. }
         | OpenError::Foreign { .. }
         | OpenError::NotADatabase { .. }
         | OpenError::WrongSecret { .. } => Exit::Configuration,

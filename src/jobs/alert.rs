@@ -64,6 +64,9 @@ impl Look {
         if let Some(damage) = damage(&self.store.proof()) {
             self.signs.audit = Some(damage);
         }
+        if let altered @ Some(_) = self.store.altered_rows() {
+            self.signs.audit = Some(altered);
+        }
         if is_due(&mut self.sizes_at, SIZES_EVERY, now) {
             self.measure().await;
         }
@@ -147,6 +150,9 @@ fn damage(proof: &Proof) -> Option<Option<String>> {
         ProofState::RolledBack { known, found } => Some(Some(format!(
             "the database holds {found} records, and the head beside it says {}: it was rolled back",
             known.records
+        ))),
+        ProofState::HeadMissing { records } => Some(Some(format!(
+            "the head beside the database is gone, and {records} records are signed: it may be an older database"
         ))),
         ProofState::Broken { record, .. } => Some(Some(match record {
             Some(record) => format!("record {record} is not what was written"),

@@ -43,15 +43,18 @@ impl Steady {
     }
 }
 
+/// For how many milliseconds nothing was recorded, where that is so long that a start notes it. To be asked before anything is recorded.
+pub async fn silence(store: &Store, clock: &Clock) -> Option<i64> {
+    let last = store.last_record_at().await.ok()??;
+    let by_ms = clock.now().as_millisecond() - last.as_millisecond();
+    (Duration::from_millis(by_ms.unsigned_abs()) >= SILENCE).then_some(by_ms)
+}
+
 /// Records how long nothing was recorded before this start, where that is long. To be called before anything is recorded.
 pub async fn note_silence(store: &Store, clock: &Clock) {
-    let Ok(Some(last)) = store.last_record_at().await else {
+    let Some(by_ms) = silence(store, clock).await else {
         return;
     };
-    let by_ms = clock.now().as_millisecond() - last.as_millisecond();
-    if Duration::from_millis(by_ms.unsigned_abs()) < SILENCE {
-        return;
-    }
     tracing::warn!(
         event = "clock.stepped",
         by_ms,

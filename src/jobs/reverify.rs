@@ -36,9 +36,8 @@ async fn verify(
     database: &std::path::Path,
 ) -> Result<Option<Report>, VerifyError> {
     let against = Against {
-        database: database.to_owned(),
         key: Some(notary.public_key().clone()),
-        anchor: None,
+        ..Against::nothing(database)
     };
     let opened = tokio::task::spawn_blocking(move || Verification::open(against)).await;
     let mut verification = match opened {

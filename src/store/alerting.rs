@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
+use super::rows::Written;
 use super::submission::Work;
 use super::{
     Attempted, Part, Rows, Store, StoreError, StoredCall, StoredIncident, StoredMessage, calls,
@@ -168,13 +169,16 @@ impl Store {
 /// Writes changes that are no records.
 pub(super) fn change(
     connection: &Connection,
+    written: &Written,
     changes: &[AlertChange],
     now: i64,
 ) -> rusqlite::Result<()> {
     for change in changes {
         match change {
             AlertChange::Calls(standing) => incidents::count_calls(connection, standing, now)?,
-            AlertChange::Attempted(attempted) => outbox::attempted(connection, attempted, now)?,
+            AlertChange::Attempted(attempted) => {
+                outbox::attempted(connection, written, attempted, now)?;
+            }
         }
     }
     Ok(())

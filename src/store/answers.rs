@@ -37,7 +37,7 @@ pub(super) fn keep(
     Ok(())
 }
 
-/// The answer given to a step of a call.
+/// The answer given to a step of a call; none where its row is not the one that was written.
 pub(super) fn find(
     reader: &Reader<'_>,
     call: &CallId,
@@ -45,13 +45,17 @@ pub(super) fn find(
 ) -> Result<Option<String>, StoreError> {
     let found: Option<(i64, Vec<u8>, i64)> = reader
         .prepare_cached(
-            "SELECT id, personal, created_at FROM answers
-             WHERE call_id = (SELECT id FROM calls WHERE sid = ?1) AND step = ?2",
+            "SELECT * FROM answers WHERE call_id = (SELECT id FROM calls WHERE sid = ?1) AND step = ?2",
         )?
         .query_row(params![call.as_str(), step], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            if !reader.believes("answers", row)? {
+                return Ok(None);
+            }
+            let (id, created_at) = (row.get("id")?, row.get("created_at")?);
+            Ok(Some((id, row.get("personal")?, created_at)))
         })
-        .optional()?;
+        .optional()?
+        .flatten();
     let Some((row, sealed, created_at)) = found else {
         return Ok(None);
     };

@@ -16,6 +16,8 @@ const DAY_MS: i64 = 86_400_000;
 /// Records that calls do not make in numbers, as in the index `idx_audit_records_kind_id_created_at`, word for word. A list of names would make
 /// `SQLite` build a table of them for every record that is written.
 pub(super) const RARE: &str = "kind <> 'call_decided' AND kind <> 'handoff_intended' AND kind <> 'handoff_concluded' AND kind <> 'call_answered' AND kind <> 'dial_ended' AND kind <> 'leg_reported'";
+/// No log names more keys.
+const KEYS: u32 = 10_000;
 /// What [`raw`] reads.
 const COLUMNS: &str = "id, created_at, kind, call_sid, personal, detail, previous_hash, hash";
 
@@ -231,7 +233,7 @@ pub(super) fn of_call_between(
                  FROM days WHERE days.day < ?3
              )
              SELECT {COLUMNS} FROM days CROSS JOIN audit_records
-             ON created_at / 86400000 = days.day AND call_sid = ?1
+             ON created_at / 86400000 = days.day AND call_sid = ?1 AND id > 0
              WHERE days.day <= ?3
              ORDER BY id"
         ))?
@@ -289,9 +291,9 @@ pub(super) fn signing_keys(connection: &Connection) -> rusqlite::Result<Vec<Vec<
     connection
         .prepare_cached(&format!(
             "SELECT CAST(detail AS BLOB) FROM audit_records
-             WHERE {RARE} AND kind = 'signing_key_named' ORDER BY id"
+             WHERE {RARE} AND kind = 'signing_key_named' AND length(detail) < 4096 ORDER BY id LIMIT ?1"
         ))?
-        .query_map([], |row| row.get(0))?
+        .query_map([KEYS], |row| row.get(0))?
         .collect()
 }
 

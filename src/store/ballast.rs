@@ -1,8 +1,7 @@
 //! Room kept for the day on which the disk is full: a preallocated file that is given up then, and made again when there is room.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
-use super::open;
+use crate::files;
 
 /// A disk with less room than this counts as full: a commit and a checkpoint hardly fit.
 const FULL: u64 = 1024 * 1024;
@@ -104,12 +103,8 @@ impl Ballast {
     }
 
     fn make(&self, bytes: u64) -> io::Result<()> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&self.0.path)?;
+        files::remove(&self.0.path)?;
+        let file = files::create(&self.0.path, files::PRIVATE)?;
         allocate(&file, bytes)?;
         file.sync_all()
     }
@@ -117,7 +112,7 @@ impl Ballast {
 
 /// As much of `wanted` as one reserve may take of the file system that holds `path`.
 pub(super) fn share(path: &Path, wanted: u64) -> io::Result<u64> {
-    let system = statvfs(open::folder(path))?;
+    let system = statvfs(files::folder(path))?;
     let total = system.f_blocks.saturating_mul(system.f_frsize);
     Ok(wanted.min(total / LARGEST_SHARE))
 }
@@ -142,6 +137,6 @@ pub(super) fn allocate(mut file: &File, bytes: u64) -> io::Result<()> {
 
 /// Free bytes on the file system that holds `path`.
 fn available(path: &Path) -> io::Result<u64> {
-    let system = statvfs(open::folder(path))?;
+    let system = statvfs(files::folder(path))?;
     Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }

@@ -9,6 +9,7 @@ use super::callers::{Sealed, Sealer};
 use super::calls::{Moved, NewCall};
 use super::error::is_own_fault;
 use super::rollups::Added;
+use super::rows::Written;
 use super::submission::{Effect, Outcome, PreparedRecord, Work};
 use super::{
     Committed, EndedCall, alerting, audit_records, callers, calls, checkpoints, connection,
@@ -89,8 +90,10 @@ fn try_write(
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(Trouble::Failed)?;
     let before = audit_records::head(&transaction).map_err(Trouble::Failed)?;
+    let written = Written::watch(&transaction, sealer.vault()).map_err(Trouble::Failed)?;
     let mut batch = Batch {
         connection: &transaction,
+        written,
         sealer,
         head: before,
         unmatched: 0,
@@ -109,6 +112,7 @@ fn try_write(
         spool_mark::set(&transaction, last.number).map_err(Trouble::Failed)?;
     }
     batch.added.write(&transaction).map_err(Trouble::Failed)?;
+    batch.written.sign(&transaction).map_err(Trouble::Failed)?;
     let done = Done {
         outcomes,
         head: (before, batch.head),
@@ -126,6 +130,7 @@ fn try_write(
 
 struct Batch<'c> {
     connection: &'c Connection,
+    written: Written,
     sealer: &'c mut Sealer,
     head: Link,
     unmatched: u64,
@@ -163,17 +168,17 @@ impl Batch<'_> {
             }
             Work::Erase { identity, now } => {
                 self.sealer.forget();
-                let erased = erase::forget(self.connection, *identity)?;
+                let erased = erase::forget(self.connection, &self.written, *identity)?;
                 if let Some(erased) = erased {
                     self.append(&[self.act(erased, *now)?])?;
                 }
                 return Ok(Outcome::Erased(erased));
             }
-            Work::Session(change) => sessions::change(self.connection, change)?,
+            Work::Session(change) => sessions::change(self.connection, &self.written, change)?,
             Work::Beat => connection::touch(self.connection)?,
             Work::Checkpoint(new) => checkpoints::write(self.connection, new)?,
             Work::ChangeAlerts { changes, now } => {
-                alerting::change(self.connection, changes, *now)?;
+                alerting::change(self.connection, &self.written, changes, *now)?;
             }
             Work::Prune(slice) => prune::delete(self.connection, slice)?,
             Work::ForgetCalls { rows, now } => {
@@ -281,14 +286,18 @@ impl Batch<'_> {
                 self.begin_call(begun, sealed)?;
             }
             (Effect::Change(change), Some(call)) => {
-                match calls::change(self.connection, call, change, sealed)? {
+                match calls::change(self.connection, &self.written, call, change, sealed)? {
                     Some(moved) => self.recount(&moved),
                     None => self.unmatched += 1,
                 }
             }
-            (Effect::Health(state), _) => dialer_states::keep(self.connection, state)?,
+            (Effect::Health(state), _) => {
+                dialer_states::keep(self.connection, &self.written, state)?;
+            }
             (Effect::Started, _) => alerting::started(self.connection, record.created_at)?,
-            (Effect::Tell(told), _) => outbox::announce(self.connection, told, record.created_at)?,
+            (Effect::Tell(told), _) => {
+                outbox::announce(self.connection, &self.written, told, record.created_at)?;
+            }
             (Effect::Change(_), None) | (Effect::None, _) => {}
         }
         Ok(())

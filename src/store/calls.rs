@@ -1,13 +1,14 @@
 //! Table `calls`: where each call stands. A projection of the audit log.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params};
 
 use super::answers::NewAnswer;
 use super::callers::Sealed;
 use super::legs::LegChange;
 use super::readers::Reader;
 use super::rollups::Counted;
+use super::rows::Written;
 use super::vault::Purpose;
 use super::{StoreError, answers, column, legs};
 use crate::audit::{CallAfter, CallDecided, Kind, Personal};
@@ -251,14 +252,16 @@ pub(super) fn begin(
     Ok(written > 0)
 }
 
-/// Moves a call on, with the answer it was given and the leg that made progress; `None` where the call is unknown.
+/// Moves a call on, with the answer it was given and the leg that made progress; `None` where the call is unknown, or its row is not the one
+/// that was written.
 pub(super) fn change(
     connection: &Connection,
+    written: &Written,
     call: &CallId,
     change: &CallChange,
     sealed: Option<&Sealed>,
 ) -> rusqlite::Result<Option<Moved>> {
-    let Some(found) = standing(connection, call)? else {
+    let Some(found) = standing(connection, written, call)? else {
         return Ok(None);
     };
     let row = found.row;
@@ -293,31 +296,49 @@ struct Standing {
     counted: Counted,
 }
 
-fn standing(connection: &Connection, call: &CallId) -> rusqlite::Result<Option<Standing>> {
+fn standing(
+    connection: &Connection,
+    written: &Written,
+    call: &CallId,
+) -> rusqlite::Result<Option<Standing>> {
     connection
-        .prepare_cached(
-            "SELECT id, status = 'ended', started_at, disposition, reason, tier, dialer, failed_over, held, overran,
-                 status IN ('dialing', 'bridged') AND state ->> '$.phase.target.is' = 'last_resort'
-             FROM calls WHERE sid = ?1",
-        )?
+        .prepare_cached("SELECT * FROM calls WHERE sid = ?1")?
         .query_row([call.as_str()], |row| {
-            Ok(Standing {
-                row: row.get(0)?,
-                is_over: row.get(1)?,
-                started_at: row.get(2)?,
+            if !written.believes(TABLE, row)? {
+                return Ok(None);
+            }
+            Ok(Some(Standing {
+                row: row.get("id")?,
+                is_over: row.get_ref("status")?.as_str()? == Status::Ended.as_str(),
+                started_at: row.get("started_at")?,
                 counted: Counted {
-                    disposition: row.get(3)?,
-                    reason: row.get(4)?,
-                    tier: row.get(5)?,
-                    dialer: row.get(6)?,
-                    failed_over: row.get(7)?,
-                    held: row.get(8)?,
-                    overran: row.get(9)?,
-                    at_last_resort: row.get::<_, Option<bool>>(10)?.unwrap_or_default(),
+                    disposition: row.get("disposition")?,
+                    reason: row.get("reason")?,
+                    tier: row.get("tier")?,
+                    dialer: row.get("dialer")?,
+                    failed_over: row.get("failed_over")?,
+                    held: row.get("held")?,
+                    overran: row.get("overran")?,
+                    at_last_resort: is_at_last_resort(row)?,
                 },
-            })
+            }))
         })
         .optional()
+        .map(Option::flatten)
+}
+
+/// Whether the last resort is being rung, or has the caller.
+fn is_at_last_resort(row: &Row<'_>) -> rusqlite::Result<bool> {
+    let status = row.get_ref("status")?.as_str()?;
+    if status != Status::Dialing.as_str() && status != Status::Bridged.as_str() {
+        return Ok(false);
+    }
+    let state: Option<serde_json::Value> =
+        serde_json::from_str(row.get_ref("state")?.as_str()?).ok();
+    let target = state
+        .as_ref()
+        .and_then(|state| state.pointer("/phase/target/is"));
+    Ok(target.and_then(serde_json::Value::as_str) == Some("last_resort"))
 }
 
 impl Counted {
@@ -393,9 +414,7 @@ fn complete(connection: &Connection, row: i64, change: &CallChange) -> rusqlite:
 /// The calls in progress whose caller is on a line of ours: a call of the JSON door is on the line of whoever brought it.
 pub(super) const ON_THE_LINE: &str = "status <> 'ended' AND sid NOT GLOB 'api*-*'";
 
-const COLUMNS: &str =
-    "id, sid, personal, status, disposition, reason, tier, score, rule, ruleset, dialer,
-    failed_over, held, started_at, answered_at, ended_at, routing_ms, plan, state, created_at, updated_at";
+const TABLE: &str = "calls";
 
 /// For what a call's caller and called number are sealed.
 pub(super) fn purpose(call: &str, created_at: i64) -> Purpose<'_> {
@@ -408,22 +427,24 @@ pub(super) fn purpose(call: &str, created_at: i64) -> Purpose<'_> {
 
 /// One call.
 pub(super) fn find(reader: &Reader<'_>, call: &CallId) -> Result<Option<StoredCall>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM calls WHERE sid = ?1");
-    let raw = reader
-        .prepare_cached(&sql)?
-        .query_row([call.as_str()], raw)
-        .optional()?;
-    raw.map(|raw| raw.read(reader)).transpose()
+    one(reader, "WHERE sid = ?1", call.as_str())
 }
 
 /// The call in a row.
 pub(super) fn at_row(reader: &Reader<'_>, row: i64) -> Result<Option<StoredCall>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM calls WHERE id = ?1");
-    let raw = reader
-        .prepare_cached(&sql)?
-        .query_row([row], raw)
+    one(reader, "WHERE id = ?1", row)
+}
+
+fn one(
+    reader: &Reader<'_>,
+    which: &str,
+    wanted: impl ToSql,
+) -> Result<Option<StoredCall>, StoreError> {
+    let found = reader
+        .prepare_cached(&format!("SELECT * FROM calls {which}"))?
+        .query_row([wanted], |row| raw(reader, row))
         .optional()?;
-    raw.map(|raw| raw.read(reader)).transpose()
+    found.flatten().map(|raw| raw.read(reader)).transpose()
 }
 
 /// Calls on hold, oldest first.
@@ -437,24 +458,38 @@ pub(super) fn held(reader: &Reader<'_>) -> Result<Vec<StoredCall>, StoreError> {
 
 /// Calls in progress of which nothing was heard since `before`, longest silence first: each with the time of its last news.
 pub(super) fn silent(
-    connection: &Connection,
+    reader: &Reader<'_>,
     before: Timestamp,
     limit: u32,
 ) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
-    connection
-        .prepare_cached(
-            "SELECT id, sid, updated_at FROM calls INDEXED BY idx_calls_status
-             WHERE status <> 'ended' AND updated_at < ?1 ORDER BY updated_at, id LIMIT ?2",
-        )?
-        .query_map(params![before.as_millisecond(), limit], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
-        .map(|found| {
-            let (row, sid, updated_at): (i64, String, i64) = found?;
-            let read = CallId::parse(&sid).ok().zip(column::time(updated_at));
-            column::or_inconsistent(read, "calls", row)
-        })
-        .collect()
+    let which = "status <> 'ended' AND updated_at < ?1 ORDER BY updated_at, id LIMIT ?2";
+    with_times(
+        reader,
+        which,
+        "updated_at",
+        params![before.as_millisecond(), limit],
+    )
+}
+
+/// Calls and a time of each, without those whose rows are not what was written.
+fn with_times(
+    reader: &Reader<'_>,
+    which: &str,
+    time: &str,
+    wanted: impl Params,
+) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+    let sql = format!("SELECT * FROM calls INDEXED BY idx_calls_status WHERE {which}");
+    let mut statement = reader.prepare_cached(&sql)?;
+    let mut rows = statement.query(wanted)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        if reader.believes(TABLE, row)? {
+            let sid: String = row.get("sid")?;
+            let read = CallId::parse(&sid).ok().zip(column::time(row.get(time)?));
+            found.push(column::or_inconsistent(read, TABLE, row.get("id")?)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Calls in progress, and those that began after `since`, oldest first: the newest `limit` of them. Each of the two has its
@@ -484,19 +519,8 @@ pub(super) fn since(
 }
 
 /// Calls in progress, in the order of their arrival, each with its time.
-pub(super) fn in_progress(connection: &Connection) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
-    connection
-        .prepare_cached(
-            "SELECT id, sid, started_at FROM calls INDEXED BY idx_calls_status
-             WHERE status <> 'ended' ORDER BY id",
-        )?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .map(|found| {
-            let (row, sid, started_at): (i64, String, i64) = found?;
-            let read = CallId::parse(&sid).ok().zip(column::time(started_at));
-            column::or_inconsistent(read, "calls", row)
-        })
-        .collect()
+pub(super) fn in_progress(reader: &Reader<'_>) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+    with_times(reader, "status <> 'ended' ORDER BY id", "started_at", [])
 }
 
 /// Calls in progress, by where they stand.
@@ -561,14 +585,8 @@ pub(super) fn of_caller(
     caller_row: i64,
     limit: u32,
 ) -> Result<Vec<StoredCall>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM calls WHERE caller_id = ?2 ORDER BY started_at DESC, id DESC LIMIT ?1"
-    );
-    reader
-        .prepare_cached(&sql)?
-        .query_map(params![limit, caller_row], raw)?
-        .map(|raw| raw?.read(reader))
-        .collect()
+    let which = "WHERE caller_id = ?2 ORDER BY started_at DESC, id DESC LIMIT ?1";
+    several(reader, which, params![limit, caller_row])
 }
 
 /// The highest row, and how many calls are on the line.
@@ -582,12 +600,24 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
 }
 
 fn list(reader: &Reader<'_>, which: &str, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM calls {which}");
-    reader
-        .prepare_cached(&sql)?
-        .query_map([limit], raw)?
-        .map(|raw| raw?.read(reader))
-        .collect()
+    several(reader, which, [limit])
+}
+
+/// Calls, without those whose rows are not what was written.
+fn several(
+    reader: &Reader<'_>,
+    which: &str,
+    wanted: impl Params,
+) -> Result<Vec<StoredCall>, StoreError> {
+    let mut statement = reader.prepare_cached(&format!("SELECT * FROM calls {which}"))?;
+    let mut rows = statement.query(wanted)?;
+    let mut calls = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let Some(raw) = raw(reader, row)? {
+            calls.push(raw.read(reader)?);
+        }
+    }
+    Ok(calls)
 }
 
 /// The columns as `SQLite` gives them.
@@ -615,8 +645,12 @@ struct RawCall {
     updated_at: i64,
 }
 
-fn raw(row: &Row<'_>) -> rusqlite::Result<RawCall> {
-    Ok(RawCall {
+/// `None` where the row is not the one that was written.
+fn raw(reader: &Reader<'_>, row: &Row<'_>) -> rusqlite::Result<Option<RawCall>> {
+    if !reader.believes(TABLE, row)? {
+        return Ok(None);
+    }
+    Ok(Some(RawCall {
         row: row.get("id")?,
         sid: row.get("sid")?,
         personal: row.get("personal")?,
@@ -638,7 +672,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<RawCall> {
         state: row.get("state")?,
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
-    })
+    }))
 }
 
 impl RawCall {

@@ -58,7 +58,7 @@ fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredCheckpoint> {
             .as_bytes_or_null()
             .ok()
             .flatten()
-            .map(<[u8]>::to_vec),
+            .map(|bytes| bytes.get(..LONGEST).unwrap_or(bytes).to_vec()),
     })
 }
 
@@ -81,13 +81,17 @@ pub(super) fn cut(connection: &Connection) -> rusqlite::Result<StoredCut> {
 
 /// Bytes of whatever type; what is none is empty, which no signed thing is.
 fn bytes(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Vec<u8>> {
-    Ok(row.get_ref(column)?.as_bytes().unwrap_or_default().to_vec())
+    let bytes = row.get_ref(column)?.as_bytes().unwrap_or_default();
+    Ok(bytes.get(..LONGEST).unwrap_or(bytes).to_vec())
 }
 
 /// Text that anybody may have written: what is not UTF-8 is replaced, and then no signature holds.
 fn lossy(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
     Ok(String::from_utf8_lossy(&bytes(row, column)?).into_owned())
 }
+
+/// No signed thing is longer, in bytes.
+const LONGEST: usize = 4_096;
 
 /// Writes a checkpoint. Only the newest one carries the frontier.
 pub(super) fn write(connection: &Connection, new: &NewCheckpoint) -> rusqlite::Result<()> {

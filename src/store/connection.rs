@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use super::OpenError;
@@ -12,6 +13,16 @@ use super::OpenError;
 pub(super) const WRITER_BUSY: Duration = Duration::from_millis(250);
 /// How long a reader waits for a lock.
 const READER_BUSY: Duration = Duration::from_millis(50);
+/// The longest value or row, in bytes.
+const LONGEST: i32 = 16 * 1024 * 1024;
+/// The longest statement, also in a schema, in bytes.
+const LONGEST_SQL: i32 = 256 * 1024;
+/// Steps of the database engine between two looks whether a question takes too long.
+const PATIENCE_STEPS: i32 = 100_000;
+/// So many looks are there for the smallest file,
+const LEAST_PATIENCE: u64 = 500;
+/// and one more for so many bytes. A question about every row takes less than a tenth of that.
+const BYTES_PER_PATIENCE: u64 = 25_000;
 /// Prepared statements kept per connection: more than there are.
 const STATEMENTS: usize = 64;
 
@@ -19,6 +30,7 @@ const STATEMENTS: usize = 64;
 pub(super) fn open_writer(path: &Path, busy: Duration) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    limit(&connection)?;
     connection.busy_timeout(busy)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     set(&connection, "journal_mode", "WAL", "wal")?;
@@ -51,6 +63,7 @@ pub(super) fn reader_flags() -> OpenFlags {
 
 /// The settings of a reader.
 pub(super) fn prepare_reader(connection: &mut Connection) -> rusqlite::Result<()> {
+    limit(connection)?;
     connection.busy_timeout(READER_BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "query_only", "ON")?;
@@ -59,6 +72,27 @@ pub(super) fn prepare_reader(connection: &mut Connection) -> rusqlite::Result<()
     connection.pragma_update(None, "cache_size", "-4096")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     Ok(())
+}
+
+/// No value of ours is nearly as long, and a file that somebody made has no say in how much memory is taken.
+fn limit(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, LONGEST_SQL)?;
+    Ok(())
+}
+
+/// Lets questions to a file that somebody else may have made end, whatever it holds: they may take so many steps as a sound file of its size
+/// takes at most.
+pub(super) fn bound(connection: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    let mut left = LEAST_PATIENCE.saturating_add(bytes / BYTES_PER_PATIENCE);
+    connection.progress_handler(
+        PATIENCE_STEPS,
+        Some(move || {
+            left = left.saturating_sub(1);
+            left == 0
+        }),
+    )
 }
 
 /// Sets a pragma and insists that it holds.

@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,9 +16,10 @@ use sha2::{Digest, Sha256};
 
 use super::migrations::STEPS;
 use super::vault::Vault;
-use super::verify::{Against, Report, Verification, VerifyError};
+use super::verify::{Against, Installation, Report, Verification, VerifyError};
 use super::{OpenError, audit_records, connection, key_check, open};
 use crate::audit::FindingKind;
+use crate::files::{self, Acting};
 
 /// Pages copied at a time.
 const PAGES: i32 = 100;
@@ -27,6 +27,8 @@ const PAGES: i32 = 100;
 const PAUSE: Duration = Duration::from_micros(200);
 /// How often a locked page is tried again, a millisecond apart.
 const LOCKED: u32 = 1_000;
+/// More than any manifest is long.
+const MANIFEST_BYTES: u64 = 64 * 1024;
 /// Bytes hashed at a time.
 const CHUNK: usize = 1024 * 1024;
 
@@ -51,6 +53,22 @@ pub struct Manifest {
     pub head: String,
     /// The version of the program that made it.
     pub version: String,
+    /// That the installation's secret vouches for all of this, in hexadecimal.
+    #[serde(default)]
+    pub mac: String,
+}
+
+impl Manifest {
+    /// What the secret says of it.
+    fn vouch(&self, vault: &Vault) -> String {
+        let said = Self {
+            mac: String::new(),
+            ..self.clone()
+        };
+        // Nothing in it cannot be written.
+        let text = serde_json::to_vec(&said).unwrap_or_default();
+        vault.vouch("backup", &text)
+    }
 }
 
 /// Why there is no copy.
@@ -115,11 +133,13 @@ pub enum Phase {
 pub fn back_up(
     database: &Path,
     to: &Path,
+    vault: &Vault,
     now: impl Fn() -> Timestamp,
     wait: impl Fn(Duration),
     tell: Tell<'_>,
 ) -> Result<Manifest, CopyError> {
     refuse_own_files(database, to)?;
+    let acting = as_owner(database)?;
     if !open::exists(database)? {
         return Err(OpenError::File {
             path: database.to_owned(),
@@ -128,17 +148,25 @@ pub fn back_up(
         .into());
     }
     let schema = open::version_at(database, STEPS)?;
+    key_check::refuse_other(&connection::open_reader(database)?, database, vault)?;
+    drop(acting);
     let unfinished = open::beside(to, ".part");
+    let acting = as_owner(to)?;
     remove(&unfinished)?;
     open::new_file(&unfinished)?;
-    let made = copy(database, &unfinished, &wait, tell)
-        .and_then(|()| examine(&unfinished, tell))
-        .and_then(|report| manifest(&unfinished, to, schema, &report, now()));
+    let mut copy = Connection::open(&unfinished)?;
+    drop(acting);
+    let filled = fill(database, &mut copy, &wait, tell);
+    let _acting = as_owner(to)?;
+    let made = filled
+        .and_then(|()| seal_off(copy))
+        .and_then(|()| examine(&unfinished, None, tell))
+        .and_then(|report| manifest(&unfinished, to, schema, vault, &report, now()));
     let manifest = match made {
         Ok(manifest) => manifest,
         Err(error) => {
             // What is wrong has been said; the rest of it is of no use.
-            drop(fs::remove_file(&unfinished));
+            drop(files::remove(&unfinished));
             return Err(error);
         }
     };
@@ -147,14 +175,35 @@ pub fn back_up(
     Ok(manifest)
 }
 
+/// Root works as the owner of the folder that it reads or writes in.
+fn as_owner(path: &Path) -> Result<Option<Acting>, CopyError> {
+    Acting::as_owner_of_folder(path).map_err(|source| CopyError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Notes the backup beside the database, where the server finds it.
 pub fn note(database: &Path, manifest: &Manifest) -> Result<(), CopyError> {
+    let _acting = as_owner(database)?;
     write_manifest(&noted_at(database), manifest)
 }
 
-/// The last backup of the database at `database`; `None` where none is known of.
-pub fn last_backup(database: &Path) -> Option<Manifest> {
-    serde_json::from_slice(&fs::read(noted_at(database)).ok()?).ok()
+/// The last backup of the database at `database`; `None` where none is known of that this installation made.
+pub fn last_backup(database: &Path, vault: &Vault) -> Option<Manifest> {
+    read_manifest(&noted_at(database))
+        .ok()
+        .flatten()
+        .filter(|manifest| manifest.mac == manifest.vouch(vault))
+}
+
+/// A manifest as it lies there, before anything of it is believed.
+fn read_manifest(path: &Path) -> io::Result<Option<Manifest>> {
+    let Some(text) = files::read(path, MANIFEST_BYTES)? else {
+        return Ok(None);
+    };
+    let manifest = serde_json::from_slice(&text)?;
+    Ok(Some(manifest))
 }
 
 fn noted_at(database: &Path) -> PathBuf {
@@ -174,6 +223,9 @@ pub struct Restored {
     pub schema: u32,
     /// Where the database of before was put; `None` where there was none.
     pub kept: Option<PathBuf>,
+    /// Rows beside the log that are not what was written, in words. They are not used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub altered: Vec<String>,
 }
 
 /// Puts the backup `from` in place of the database at `database`, which no process may have open. Nothing is touched before the backup and its copy
@@ -187,14 +239,11 @@ pub fn restore(
     tell: Tell<'_>,
 ) -> Result<Restored, CopyError> {
     refuse_own_files(database, from)?;
+    let acting = as_owner(from)?;
+    let source = Source::open(from)?;
+    drop(acting);
+    let _acting = as_owner(database)?;
     let _lock = open::lock(database)?;
-    if !open::exists(from)? {
-        return Err(OpenError::File {
-            path: from.to_owned(),
-            source: io::ErrorKind::NotFound.into(),
-        }
-        .into());
-    }
     let is_there = fs::symlink_metadata(database).is_ok();
     if is_there && !force {
         return Err(CopyError::Exists {
@@ -205,12 +254,12 @@ pub fn restore(
     for leftover in ["", "-wal", "-shm", "-journal"] {
         remove(&open::beside(&unfinished, leftover))?;
     }
-    let checked = check(from, &unfinished, vault, tell);
+    let checked = check(from, source, &unfinished, vault, now, tell);
     let (schema, report) = match checked {
         Ok(checked) => checked,
         Err(error) => {
             for leftover in ["", "-wal", "-shm", "-journal"] {
-                drop(fs::remove_file(open::beside(&unfinished, leftover)));
+                drop(files::remove(&open::beside(&unfinished, leftover)));
             }
             return Err(error);
         }
@@ -230,43 +279,90 @@ pub fn restore(
         head: report.head,
         schema,
         kept,
+        altered: report
+            .findings
+            .into_iter()
+            .filter(|finding| finding.kind == FindingKind::ProjectionAltered)
+            .map(|finding| finding.message)
+            .collect(),
     })
+}
+
+/// A backup, opened by whoever owns its folder.
+struct Source {
+    file: File,
+    manifest: Option<Manifest>,
+}
+
+impl Source {
+    fn open(from: &Path) -> Result<Self, CopyError> {
+        let file_error = |path: &Path, source| CopyError::File {
+            path: path.to_owned(),
+            source,
+        };
+        if !open::exists(from)? {
+            return Err(OpenError::File {
+                path: from.to_owned(),
+                source: io::ErrorKind::NotFound.into(),
+            }
+            .into());
+        }
+        let described = open::beside(from, ".json");
+        Ok(Self {
+            file: File::open(from).map_err(|error| file_error(from, error))?,
+            manifest: read_manifest(&described).map_err(|error| file_error(&described, error))?,
+        })
+    }
 }
 
 fn check(
     from: &Path,
+    mut source: Source,
     unfinished: &Path,
     vault: &Vault,
+    now: Timestamp,
     tell: Tell<'_>,
 ) -> Result<(u32, Report), CopyError> {
+    let damaged = |finding: &str| CopyError::Damaged {
+        path: from.to_owned(),
+        finding: finding.to_owned(),
+    };
     // As a file, so that nothing is written beside the backup, which may lie on a read-only medium.
-    let file_error = |source| CopyError::File {
+    let mut copy = files::create(unfinished, files::PRIVATE).map_err(|source| CopyError::File {
+        path: unfinished.to_owned(),
+        source,
+    })?;
+    io::copy(&mut source.file, &mut copy).map_err(|source| CopyError::File {
         path: from.to_owned(),
         source,
-    };
-    open::new_file(unfinished)?;
-    fs::copy(from, unfinished).map_err(file_error)?;
+    })?;
     let schema = open::version_at(unfinished, STEPS).map_err(|error| named(error, from))?;
-    if let Ok(text) = fs::read(open::beside(from, ".json"))
-        && let Ok(manifest) = serde_json::from_slice::<Manifest>(&text)
-        && manifest.sha256 != sha256(unfinished)?
-    {
-        return Err(CopyError::Damaged {
-            path: from.to_owned(),
-            finding: "it is not the file that its manifest describes".to_owned(),
-        });
+    if let Some(manifest) = &source.manifest {
+        if manifest.mac != manifest.vouch(vault) {
+            return Err(damaged(
+                "the manifest beside it is not one that this installation made",
+            ));
+        }
+        if manifest.sha256 != sha256(unfinished)? {
+            return Err(damaged("it is not the file that its manifest describes"));
+        }
     }
     let reader = connection::open_reader(unfinished)?;
     key_check::refuse_other(&reader, from, vault)?;
     drop(reader);
-    let report = examine(unfinished, tell).map_err(|error| {
+    let installation = Installation {
+        vault: vault.clone(),
+        now,
+        is_in_place: false,
+        is_secret_elsewhere: false,
+    };
+    let report = examine(unfinished, Some(installation), tell).map_err(|error| {
         if let CopyError::Damaged { finding, .. } = error {
-            let path = from.to_owned();
-            return CopyError::Damaged { path, finding };
+            return damaged(&finding);
         }
         error
     })?;
-    own_as_the_folder(unfinished);
+    seal_off(Connection::open(unfinished)?)?;
     Ok((schema, report))
 }
 
@@ -279,23 +375,13 @@ fn named(error: OpenError, from: &Path) -> OpenError {
     if let OpenError::NotADatabase { what, .. } = error {
         return OpenError::NotADatabase { path, what };
     }
-    error
-}
-
-/// A restore by root leaves the file to whoever owns the folder, who is the user of the server.
-fn own_as_the_folder(file: &Path) {
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        Some(_) | None => Path::new("."),
-    };
-    if let Ok(folder) = fs::metadata(folder) {
-        // Only root may, and only for root it matters.
-        drop(std::os::unix::fs::chown(
-            file,
-            Some(folder.uid()),
-            Some(folder.gid()),
-        ));
+    if let OpenError::SchemaChanged { what, .. } = error {
+        return OpenError::SchemaChanged { path, what };
     }
+    if let OpenError::Development { found, .. } = error {
+        return OpenError::Development { path, found };
+    }
+    error
 }
 
 /// Renames the database with its write-ahead log, so that both are a database again under the new name.
@@ -331,21 +417,29 @@ fn refuse_own_files(database: &Path, other: &Path) -> Result<(), CopyError> {
 }
 
 /// Copies all pages as they are at one moment.
-fn copy(
+fn fill(
     database: &Path,
-    to: &Path,
+    copy: &mut Connection,
     wait: &impl Fn(Duration),
     tell: Tell<'_>,
 ) -> Result<(), CopyError> {
+    let _acting = as_owner(database)?;
     let source = connection::open_reader(database)?;
     source.execute_batch("BEGIN")?;
     // The transaction begins with the first look.
     audit_records::log_id(&source)?;
-    let mut copy = Connection::open(to)?;
-    copy_pages(&source, &mut copy, wait, tell)?;
+    copy_pages(&source, copy, wait, tell)?;
     source.execute_batch("COMMIT")?;
-    // One file, readable without a write-ahead log beside it.
+    Ok(())
+}
+
+/// Ends the copy: one file, readable without a write-ahead log beside it, and without anybody's session.
+fn seal_off(copy: Connection) -> Result<(), CopyError> {
     copy.pragma_update(None, "journal_mode", "DELETE")?;
+    copy.pragma_update(None, "secure_delete", "ON")?;
+    if copy.table_exists(None, "sessions")? {
+        copy.execute("DELETE FROM sessions", [])?;
+    }
     copy.close().map_err(|(_, error)| error)?;
     Ok(())
 }
@@ -381,26 +475,42 @@ fn copy_pages(
 }
 
 /// Checks a copy as a file and as an audit log.
-fn examine(path: &Path, tell: Tell<'_>) -> Result<Report, CopyError> {
+fn examine(
+    path: &Path,
+    installation: Option<Installation>,
+    tell: Tell<'_>,
+) -> Result<Report, CopyError> {
     let damaged = |finding| CopyError::Damaged {
         path: path.to_owned(),
         finding,
     };
-    let finding: String =
-        connection::open_reader(path)?
-            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    let reader = connection::open_reader(path)?;
+    connection::bound(&reader, path)?;
+    let finding: String = reader.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    drop(reader);
     if finding != "ok" {
         return Err(damaged(finding));
     }
     let against = Against {
-        database: path.to_owned(),
-        key: None,
-        anchor: None,
+        installation,
+        ..Against::nothing(path)
     };
     let report = Verification::open(against)?
         .run(|verified| tell(Phase::Verifying, verified.records, verified.of))?;
-    // A log that nobody has signed yet is none the worse for it.
-    let is_wrong = |kind| report.signed > 0 || kind != FindingKind::CheckpointInvalid;
+    // A log that nobody has signed yet is none the worse for it, and a row that is not what was written is not used.
+    let is_wrong = |kind| match kind {
+        FindingKind::CheckpointInvalid => report.signed > 0,
+        FindingKind::ProjectionAltered => false,
+        FindingKind::Altered
+        | FindingKind::Missing
+        | FindingKind::Inserted
+        | FindingKind::Truncated
+        | FindingKind::RolledBack
+        | FindingKind::AnchorMismatch
+        | FindingKind::SchemaChanged
+        | FindingKind::IndexDamaged
+        | FindingKind::HeadMissing => true,
+    };
     match report
         .findings
         .iter()
@@ -415,10 +525,11 @@ fn manifest(
     copy: &Path,
     to: &Path,
     schema: u32,
+    vault: &Vault,
     report: &Report,
     created_at: Timestamp,
 ) -> Result<Manifest, CopyError> {
-    Ok(Manifest {
+    let mut manifest = Manifest {
         file: std::path::absolute(to).unwrap_or_else(|_| to.to_owned()),
         created_at,
         bytes: fs::metadata(copy)
@@ -433,7 +544,10 @@ fn manifest(
         records: report.last,
         head: report.head.clone().unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    })
+        mac: String::new(),
+    };
+    manifest.mac = manifest.vouch(vault);
+    Ok(manifest)
 }
 
 fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), CopyError> {
@@ -441,12 +555,8 @@ fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), CopyError> {
         path: path.to_owned(),
         source,
     };
-    let unfinished = open::beside(path, ".part");
     let text = serde_json::to_vec_pretty(manifest).map_err(|error| file_error(error.into()))?;
-    fs::write(&unfinished, text).map_err(file_error)?;
-    own_as_the_folder(&unfinished);
-    open::appear(&unfinished, path)?;
-    Ok(())
+    files::replace(path, files::PRIVATE, &text).map_err(file_error)
 }
 
 fn sha256(path: &Path) -> Result<String, CopyError> {
@@ -469,11 +579,8 @@ fn sha256(path: &Path) -> Result<String, CopyError> {
 }
 
 fn remove(path: &Path) -> Result<(), CopyError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CopyError::File {
-            path: path.to_owned(),
-            source: error,
-        }),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    files::remove(path).map_err(|source| CopyError::File {
+        path: path.to_owned(),
+        source,
+    })
 }

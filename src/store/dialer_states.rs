@@ -2,13 +2,30 @@
 //! restart finds what was taken out taken out, and what was open open.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::readers::Reader;
+use super::rows::Written;
 use super::{StoreError, column};
 use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, Standing};
 
 /// Keeps a state, unless a later one is kept already: a change that a call saw is written with the call's other records.
-pub(super) fn keep(connection: &Connection, change: &ServiceState) -> rusqlite::Result<()> {
+pub(super) fn keep(
+    connection: &Connection,
+    written: &Written,
+    change: &ServiceState,
+) -> rusqlite::Result<()> {
+    let believed = connection
+        .prepare_cached("SELECT * FROM dialer_states WHERE service = ?1")?
+        .query_row([&change.service], |row| written.believes(TABLE, row))
+        .optional()?;
+    if believed == Some(false) {
+        // What was planted has no say in what comes after.
+        connection.execute(
+            "DELETE FROM dialer_states WHERE service = ?1",
+            [&change.service],
+        )?;
+    }
     let Standing { drained, open } = &change.standing;
     let (drained, open) = (drained.as_ref(), open.as_ref());
     connection
@@ -42,14 +59,20 @@ pub(super) fn keep(connection: &Connection, change: &ServiceState) -> rusqlite::
     Ok(())
 }
 
-/// Every state, in the order in which the services were first heard of.
-pub(super) fn all(connection: &Connection) -> Result<Vec<ServiceState>, StoreError> {
-    connection
-        .prepare_cached("SELECT * FROM dialer_states ORDER BY id")?
-        .query_map([], raw)?
-        .map(|raw| raw?.read())
-        .collect()
+/// Every state, in the order in which the services were first heard of, without rows that are not what was written.
+pub(super) fn all(reader: &Reader<'_>) -> Result<Vec<ServiceState>, StoreError> {
+    let mut statement = reader.prepare_cached("SELECT * FROM dialer_states ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    let mut states = Vec::new();
+    while let Some(row) = rows.next()? {
+        if reader.believes(TABLE, row)? {
+            states.push(raw(row)?.read()?);
+        }
+    }
+    Ok(states)
 }
+
+const TABLE: &str = "dialer_states";
 
 /// The columns as `SQLite` gives them.
 struct RawState {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::rows::Written;
 use super::submission::{Outcome, Work};
 use super::vault::Identity;
 use super::{Store, StoreError, connection};
@@ -23,8 +24,11 @@ const CHECKPOINTS: u32 = 40;
 /// What became of an erasure: the document that `erase --json` prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Erased {
-    /// False where nothing was known of this person.
+    /// False where nothing was known of this person, and where nothing was to be erased.
     pub erased: bool,
+    /// Whether something is known of them, and was not to be erased.
+    #[serde(default)]
+    pub known: bool,
     /// How many calls of theirs were known.
     pub calls: u64,
     /// How many answers to webhooks of those calls were deleted.
@@ -62,6 +66,7 @@ impl Store {
         }
         Ok(Some(Erased {
             erased: found.is_some(),
+            known: false,
             calls: found.map_or(0, |found| found.calls),
             answers: found.map_or(0, |found| found.answers),
             profile: found.is_some_and(|found| found.profile),
@@ -72,6 +77,37 @@ impl Store {
 }
 
 impl Store {
+    /// What [`Store::erase`] would erase. Changes nothing.
+    pub async fn known_of(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
+        let Some(identity) = self.0.vault.identity(caller) else {
+            return Ok(None);
+        };
+        let path = self.0.path.clone();
+        self.ask(move |reader| {
+            let (profile, is_caller, calls, answers): (bool, bool, i64, i64) = reader.query_row(
+                "SELECT EXISTS (SELECT 1 FROM profiles WHERE identity_hash = ?1),
+                        EXISTS (SELECT 1 FROM callers WHERE identity_hash = ?1),
+                        (SELECT count(*) FROM calls
+                         WHERE caller_id = (SELECT id FROM callers WHERE identity_hash = ?1)),
+                        (SELECT count(*) FROM answers WHERE call_id IN (
+                             SELECT id FROM calls
+                             WHERE caller_id = (SELECT id FROM callers WHERE identity_hash = ?1)))",
+                [identity.0],
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            )?;
+            Ok(Some(Erased {
+                erased: false,
+                known: profile || is_caller,
+                calls: calls.unsigned_abs(),
+                answers: answers.unsigned_abs(),
+                profile,
+                wal_emptied: true,
+                copies: copies(&path),
+            }))
+        })
+        .await
+    }
+
     /// Writes into the log that records left this machine with numbers in the clear.
     pub async fn record_export(&self, exported: Exported) -> Result<(), StoreError> {
         let record = Record::of_service(self.0.clock.now(), Event::Exported(exported));
@@ -116,16 +152,18 @@ fn copies(database: &Path) -> Vec<PathBuf> {
 /// Destroys the salt of a person and whatever the projections hold of them; gives what there was. What is deleted is overwritten.
 pub(super) fn forget(
     connection: &Connection,
+    written: &Written,
     identity: Identity,
 ) -> rusqlite::Result<Option<CallerErased>> {
     connection.pragma_update(None, "secure_delete", "ON")?;
-    let forgotten = forget_securely(connection, identity);
+    let forgotten = forget_securely(connection, written, identity);
     connection.pragma_update(None, "secure_delete", "FAST")?;
     forgotten
 }
 
 fn forget_securely(
     connection: &Connection,
+    written: &Written,
     identity: Identity,
 ) -> rusqlite::Result<Option<CallerErased>> {
     let row: Option<i64> = super::callers::find(connection, identity)?;
@@ -144,6 +182,12 @@ fn forget_securely(
         "DELETE FROM answers WHERE call_id IN (SELECT id FROM calls WHERE caller_id = ?1)",
         [row],
     )?;
+    // A row that was planted loses what it holds of the person, and is not the better for it.
+    let mut statement = connection.prepare("SELECT * FROM calls WHERE caller_id = ?1")?;
+    let mut rows = statement.query([row])?;
+    while let Some(row) = rows.next()? {
+        written.believes("calls", row)?;
+    }
     let calls = connection.execute(
         "UPDATE calls SET personal = NULL, caller_id = NULL WHERE caller_id = ?1",
         [row],

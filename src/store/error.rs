@@ -68,6 +68,17 @@ pub enum OpenError {
         /// Its schema version.
         found: u32,
     },
+    /// Its tables, indexes, triggers or views are not those that this program makes.
+    #[error(
+        "schema_changed: the schema of {path} is not what this program makes: {what}. Somebody changed it, or a development version made it: \
+         restore a backup, or move it away with its -wal file"
+    )]
+    SchemaChanged {
+        /// The database.
+        path: PathBuf,
+        /// The first difference.
+        what: String,
+    },
     /// It belongs to another program.
     #[error("{path} is the database of another program (application_id {found})")]
     Foreign {

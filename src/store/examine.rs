@@ -6,12 +6,19 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::{OpenError, audit_records, connection, migrate, open};
+use super::migrations::STEPS;
+use super::vault::Vault;
+use super::{
+    OpenError, audit_records, checkpoints, connection, head_file, key_check, migrate, open, rows,
+    schema,
+};
 use crate::audit::Link;
 use crate::clock::Clock;
 
 /// Records at the end of the chain that are checked.
 const TAIL: u32 = 1_000;
+/// Altered rows that are told.
+const ALTERED: usize = 10;
 /// Steps of the database engine between two looks at the clock.
 const STEPS_BETWEEN: i32 = 100_000;
 
@@ -20,10 +27,16 @@ const STEPS_BETWEEN: i32 = 100_000;
 pub struct Examination {
     /// The schema.
     pub schema: migrate::MigrationStatus,
+    /// How it differs from what this program makes, in words.
+    pub schema_changes: Vec<String>,
     /// Whether the file is sound.
     pub integrity: Integrity,
     /// Whether the last records hang together.
     pub chain: Chain,
+    /// Rows that steer calls or grant rights and are not what was written, in words; those that were looked at.
+    pub altered: Vec<String>,
+    /// The log is signed, and there is no head beside it.
+    pub is_head_missing: bool,
     /// Size of the database, in bytes.
     pub bytes: u64,
     /// Size of its write-ahead log, in bytes.
@@ -62,28 +75,66 @@ pub enum Chain {
 /// Looks at the database at `path`; `None` where there is none. The integrity check ends after `patience`.
 pub fn examine(
     path: &Path,
+    vault: Option<&Vault>,
     patience: Duration,
     clock: &Clock,
 ) -> Result<Option<Examination>, OpenError> {
     if !open::exists(path)? {
         return Ok(None);
     }
-    let schema = migrate::status(path)?;
+    let status = migrate::status(path)?;
     let reader = connection::open_reader(path)?;
-    let chain = if schema.pending.is_empty() {
+    let schema_changes = schema::differences(&reader, status.current, STEPS)?;
+    let chain = if status.pending.is_empty() {
         chain(&reader)?
     } else {
         // The columns of an older schema are not known here.
         Chain::Holds { records: 0 }
     };
+    let altered = match vault {
+        Some(vault) if status.pending.is_empty() => altered(&reader, vault, patience, clock)?,
+        Some(_) | None => Vec::new(),
+    };
+    let is_signed = status.pending.is_empty() && checkpoints::newest(&reader)?.is_some();
     let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     Ok(Some(Examination {
-        schema,
+        schema: status,
+        schema_changes,
         integrity: integrity(&reader, patience, clock)?,
         chain,
+        altered,
+        is_head_missing: is_signed && !head_file::head_path(path).exists(),
         bytes: size(path),
         wal_bytes: size(&open::beside(path, "-wal")),
     }))
+}
+
+/// What is not looked at in the time that is given is not told.
+fn altered(
+    reader: &Connection,
+    vault: &Vault,
+    patience: Duration,
+    clock: &Clock,
+) -> Result<Vec<String>, OpenError> {
+    if key_check::is_of_other(reader, vault)? {
+        return Ok(vec![
+            "the database is sealed under another secret than the configuration names".to_owned(),
+        ]);
+    }
+    let (until, clock) = (clock.instant() + patience, clock.clone());
+    reader.progress_handler(STEPS_BETWEEN, Some(move || clock.instant() > until))?;
+    let found = rows::altered(reader, vault, ALTERED);
+    reader.progress_handler(0, None::<fn() -> bool>)?;
+    match found {
+        Ok(found) => Ok(found
+            .into_iter()
+            .map(|(table, row)| format!("row {row} of {table} is not the one that was written"))
+            .collect()),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn integrity(

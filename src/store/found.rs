@@ -5,22 +5,37 @@ use rusqlite::{Connection, Row, params};
 
 use crate::audit::{FoundRow, RowContent};
 
-/// Shows every row after `after_id`, in order, at most `limit`; gives how many there were.
+/// Shows every row from number `first` on, in order, at most `limit`; gives how many there were.
 pub(super) fn each(
     connection: &Connection,
-    after_id: i64,
+    first: i64,
     limit: u32,
     mut show: impl FnMut(&FoundRow<'_>),
 ) -> rusqlite::Result<u32> {
+    each_while(connection, first, limit, |row| {
+        show(row);
+        true
+    })
+}
+
+/// The same, as long as `show` wants more.
+pub(super) fn each_while(
+    connection: &Connection,
+    first: i64,
+    limit: u32,
+    mut show: impl FnMut(&FoundRow<'_>) -> bool,
+) -> rusqlite::Result<u32> {
     let mut statement = connection.prepare_cached(
         "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
-         FROM audit_records WHERE id > ?1 ORDER BY id LIMIT ?2",
+         FROM audit_records WHERE id >= ?1 ORDER BY id LIMIT ?2",
     )?;
-    let mut rows = statement.query(params![after_id, limit])?;
+    let mut rows = statement.query(params![first, limit])?;
     let mut count = 0;
     while let Some(row) = rows.next()? {
-        show(&found(row)?);
         count += 1;
+        if !show(&found(row)?) {
+            break;
+        }
     }
     Ok(count)
 }

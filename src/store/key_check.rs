@@ -14,7 +14,7 @@ pub(super) fn is_sealed(path: &Path) -> Result<bool, OpenError> {
         return Ok(false);
     }
     // Refuses what is no database of ours, in its own words.
-    open::version_at(path, STEPS)?;
+    open::readable_version_at(path, STEPS)?;
     let reader = connection::open_reader(path)?;
     Ok(kept(&reader)?.is_some())
 }
@@ -25,14 +25,20 @@ pub(super) fn refuse_other(
     path: &Path,
     vault: &Vault,
 ) -> Result<(), OpenError> {
-    match kept(connection)? {
-        Some(kept) if kept != vault.check_value(&audit_records::log_id(connection)?) => {
-            Err(OpenError::WrongSecret {
-                path: path.to_owned(),
-            })
-        }
-        Some(_) | None => Ok(()),
+    if is_of_other(connection, vault)? {
+        return Err(OpenError::WrongSecret {
+            path: path.to_owned(),
+        });
     }
+    Ok(())
+}
+
+/// Whether a database is sealed under another secret.
+pub(super) fn is_of_other(connection: &Connection, vault: &Vault) -> rusqlite::Result<bool> {
+    Ok(match kept(connection)? {
+        Some(kept) => kept != vault.check_value(&audit_records::log_id(connection)?),
+        None => false,
+    })
 }
 
 /// Notes the secret in a database where none is noted.

@@ -72,7 +72,7 @@ fn from_nothing(steps: &[Step]) -> impl DoubleEndedIterator<Item = &Step> {
 
 pub(super) fn status_with(path: &Path, steps: &[Step]) -> Result<MigrationStatus, OpenError> {
     let current = if open::exists(path)? {
-        open::version_at(path, steps)?
+        open::readable_version_at(path, steps)?
     } else {
         0
     };

@@ -39,6 +39,8 @@ mod profiles;
 mod prune;
 mod readers;
 mod rollups;
+mod rows;
+mod schema;
 mod sessions;
 mod spool;
 mod spool_mark;
@@ -76,18 +78,19 @@ pub use notary::Notary;
 pub use outbox::{Attempted, MessageState, StoredMessage};
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
-pub use prune::{PruneError, PruneReport, Pruner};
+pub use prune::{KeptLonger, PruneError, PruneReport, Pruner};
 pub use rollups::{Figures, Handoffs, Share};
 pub use sessions::StoredSession;
 pub use trail::Trail;
 pub use vault::Vault;
 
 use crate::audit::{
-    Event, HandoffIntended, Head, Kind, Link, Proof, Record, RollbackAccepted, ServiceState,
-    SigningKeyNamed,
+    Event, HandoffIntended, Head, Kind, Link, Proof, Record, Restored, RollbackAccepted,
+    ServiceState, SigningKeyNamed,
 };
 use crate::call::CallId;
 use crate::clock::Clock;
+use crate::files;
 use crate::phone::{Caller, E164};
 use account::Account;
 use ballast::Ballast;
@@ -392,7 +395,8 @@ impl Store {
 
     /// Every session, the latest used first.
     pub async fn sessions(&self) -> Result<Vec<StoredSession>, StoreError> {
-        self.ask(|reader| sessions::all(reader)).await
+        let now = self.0.clock.now();
+        self.ask(move |reader| sessions::all(reader, now)).await
     }
 
     /// The figures from one time to another, in milliseconds since the Unix epoch and whole minutes, in steps of `step_ms`, by where they begin.
@@ -488,7 +492,7 @@ impl Store {
 
     /// Calls in progress, in the order of their arrival, each with its time.
     pub async fn calls_in_progress(&self) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
-        self.ask(|reader| calls::in_progress(reader)).await
+        self.ask(calls::in_progress).await
     }
 
     /// The last intents to hand off that nothing concludes, of calls that arrived at these times. Records after `through` do
@@ -613,23 +617,59 @@ impl Store {
         self.0.proof.send_replace(proof);
     }
 
-    /// Gives up the head that is kept beside the database for what the database holds, and records that. Gives the head;
-    /// `None` where there is none.
+    /// Gives up the head that is kept beside the database, or that is gone, for what the database holds: writes one anew, and records that. Gives
+    /// the head that was given up; `None` where there was none to give up and nothing is signed.
     pub async fn accept_rollback(&self) -> Result<Option<Head>, StoreError> {
         let path = head_path(self.path());
         let unreadable = |error: std::io::Error| StoreError::Unavailable(error.into());
-        let Some(head) = read_head(&path).map_err(unreadable)? else {
+        let signed = self.signed_head().await?;
+        let given_up = read_head(&path).ok().flatten().or(signed.clone());
+        let Some(given_up) = given_up else {
             return Ok(None);
         };
         let accepted = RollbackAccepted {
-            records: head.records,
-            head: head.head.clone(),
+            records: given_up.records,
+            head: given_up.head.clone(),
         };
         let event = Event::RollbackAccepted(accepted);
         let record = Record::of_service(self.clock().now(), event);
         self.append(vec![record]).await?;
-        std::fs::remove_file(&path).map_err(unreadable)?;
-        Ok(Some(head))
+        match signed {
+            Some(head) => head_file::write_head(&path, &head),
+            None => files::remove(&path),
+        }
+        .map_err(unreadable)?;
+        Ok(Some(given_up))
+    }
+
+    /// Records that a backup was put in place of the database, and writes the head beside it anew where there is none.
+    pub async fn record_restored(&self, records: u64, head: String) -> Result<(), StoreError> {
+        let path = head_path(self.path());
+        let unreadable = |error: std::io::Error| StoreError::Unavailable(error.into());
+        let is_missing = read_head(&path).map_err(unreadable)?.is_none();
+        let signed = self.signed_head().await?.filter(|_| is_missing);
+        let restored = Restored {
+            records,
+            head,
+            head_written: signed.is_some(),
+        };
+        let record = Record::of_service(self.clock().now(), Event::Restored(restored));
+        self.append(vec![record]).await?;
+        match signed {
+            Some(head) => head_file::write_head(&path, &head).map_err(unreadable),
+            None => Ok(()),
+        }
+    }
+
+    /// The head that the newest checkpoint in the file signs; `None` where there is none that holds.
+    async fn signed_head(&self) -> Result<Option<Head>, StoreError> {
+        let path = self.path().to_owned();
+        let asked = tokio::task::spawn_blocking(move || verify::signed_head(&path)).await;
+        let unavailable = |error: error::Source| StoreError::Unavailable(error);
+        let signed = asked
+            .map_err(|error| unavailable(error.into()))?
+            .map_err(|error| unavailable(error.into()))?;
+        Ok(signed.map(|signed| signed.head))
     }
 
     /// When the last record happened.
@@ -637,7 +677,7 @@ impl Store {
         self.ask(|reader| {
             let last = audit_records::head(reader)?;
             let mut at = None;
-            found::each(reader, last.id - 1, 1, |row| {
+            found::each(reader, last.id, 1, |row| {
                 at = column::time(row.content.created_at);
             })?;
             Ok(at)
@@ -678,6 +718,24 @@ impl Store {
         &self.0.clock
     }
 
+    fn vault(&self) -> &Vault {
+        &self.0.vault
+    }
+
+    /// What is wrong with rows that steer calls or grant rights: how many were found that are not what was written, and the first of them; `None`
+    /// where every one that was read is.
+    pub fn altered_rows(&self) -> Option<String> {
+        let (count, table, row) = self.0.vault.altered()?;
+        let more = if count > 1 {
+            format!(", and {} more", count - 1)
+        } else {
+            String::new()
+        };
+        Some(format!(
+            "row {row} of {table} is not the one that was written{more}; it is not used"
+        ))
+    }
+
     /// The random name of this audit log, made with the database.
     pub async fn log_id(&self) -> Result<String, StoreError> {
         self.ask(|reader| Ok(audit_records::log_id(reader)?)).await
@@ -685,7 +743,7 @@ impl Store {
 
     /// The last recorded state of every dialer and of Braze.
     pub async fn dialer_states(&self) -> Result<Vec<ServiceState>, StoreError> {
-        self.ask(|reader| dialer_states::all(reader)).await
+        self.ask(dialer_states::all).await
     }
 
     /// The profiles, newest answer first.
@@ -726,7 +784,8 @@ impl Store {
     /// The last backup that was made of it; `None` where none is known of. Asks the file system, which may hang.
     pub async fn last_backup(&self) -> Option<copy::Manifest> {
         let path = self.0.path.clone();
-        let asked = tokio::task::spawn_blocking(move || copy::last_backup(&path));
+        let vault = self.0.vault.clone();
+        let asked = tokio::task::spawn_blocking(move || copy::last_backup(&path, &vault));
         asked.await.ok().flatten()
     }
 

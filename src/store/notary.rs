@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::checkpoints::{self, NewCheckpoint};
+use super::readers::Reader;
 use super::submission::Work;
 use super::{Store, StoreError, audit_records, column, found, head_file};
 use crate::audit::{
@@ -111,6 +112,14 @@ impl Notary {
         self.0.key.public()
     }
 
+    /// That the installation's secret vouches for its key.
+    pub(super) fn vouch(&self) -> String {
+        self.0
+            .store
+            .vault()
+            .vouch_for_key(&self.public_key().to_line())
+    }
+
     /// Signs a cut: so many records, which are about to be deleted, had this root.
     pub fn sign_cut(&self, size: u64, frontier: &Frontier) -> String {
         self.0.key.sign(&Statement {
@@ -142,6 +151,10 @@ impl Notary {
             .ask(move |reader| Ok(resume(reader, &key)))
             .await
         {
+            Ok(Ok((_, Some(records)))) if !self.has_head().await => {
+                self.tell(ProofState::HeadMissing { records });
+                false
+            }
             Ok(Ok((place, signed))) => {
                 let mut work = self.0.work.lock().await;
                 work.place = Some(place);
@@ -164,11 +177,8 @@ impl Notary {
         let path = self.0.head_path.clone();
         let kept = match tokio::task::spawn_blocking(move || head_file::read_head(&path)).await {
             Ok(Ok(kept)) => kept?,
-            Ok(Err(error)) => {
-                tracing::warn!(event = "audit.head_unreadable", path = %self.0.head_path.display(), error = %error, "the head kept beside the database cannot be read; a database put back from elsewhere would not be noticed");
-                return None;
-            }
-            Err(_) => return None,
+            // As good as none.
+            Ok(Err(_)) | Err(_) => return None,
         };
         let asked = kept.clone();
         let compared = self.0.store.ask(move |reader| {
@@ -183,14 +193,32 @@ impl Notary {
         }
     }
 
+    /// Whether there is a head beside the database that can be read.
+    async fn has_head(&self) -> bool {
+        let path = self.0.head_path.clone();
+        let read = tokio::task::spawn_blocking(move || head_file::read_head(&path)).await;
+        match read {
+            Ok(Ok(head)) => head.is_some(),
+            Ok(Err(error)) => {
+                tracing::error!(event = "audit.head_unreadable", path = %self.0.head_path.display(), error = %error, "the head kept beside the database cannot be read");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Writes into the log which key signs from here on, where the log does not say so.
     async fn name_key(&self, former: &[SigningKey]) -> Result<(), StoreError> {
         let named = self.0.store.last_signing_key().await?;
         let key = self.0.key.public();
-        let previous = named.map(|named| named.key);
-        if previous.as_deref() == Some(&key.to_line()) {
+        let vouch = Some(self.vouch());
+        if named
+            .as_ref()
+            .is_some_and(|named| named.key == key.to_line() && named.vouch == vouch)
+        {
             return Ok(());
         }
+        let previous = named.map(|named| named.key);
         let endorser = former
             .iter()
             .find(|former| Some(former.public().to_line()) == previous);
@@ -205,6 +233,7 @@ impl Notary {
             key: key.to_line(),
             endorsement: endorser.map(|former| former.endorse(key)),
             previous,
+            vouch,
         };
         let now = self.0.store.clock().now();
         let record = Record::of_service(now, Event::SigningKeyNamed(named));
@@ -268,6 +297,11 @@ impl Notary {
             size,
             root: place.frontier.root(),
         });
+        let head = Head::new(self.public_key(), &note, size, &place.link.hash, place.at);
+        if work.signed.is_none() {
+            // A signed log is never without a head beside it, also after a power cut between the two.
+            self.keep_head(head.clone()).await;
+        }
         let written = store.submit(Work::Checkpoint(NewCheckpoint {
             size: place.link.id,
             note: note.clone(),
@@ -279,7 +313,6 @@ impl Notary {
         if is_kept {
             work.kept_at = Some(now);
         }
-        let head = Head::new(self.public_key(), &note, size, &place.link.hash, place.at);
         let is_due = keep
             || work
                 .head_at
@@ -347,6 +380,11 @@ impl Notary {
                 what,
                 "the audit log contradicts itself; calls go on, nothing is signed"
             ),
+            ProofState::HeadMissing { records } => tracing::error!(
+                event = "audit.head_missing",
+                records,
+                "the log is signed, and the head beside the database is gone: it may be an older database; calls go on, nothing is signed until `audit accept-rollback`"
+            ),
             ProofState::Unknown | ProofState::Sound => {}
         }
         let head = self.0.store.proof().head;
@@ -383,14 +421,15 @@ fn has(reader: &Connection, head: &Head) -> Result<bool, StoreError> {
         return Ok(wanted.is_some_and(|hash| hash.as_slice() == cut.through_hash));
     }
     let mut there = false;
-    found::each(reader, id - 1, 1, |row| {
+    found::each(reader, id, 1, |row| {
         there = row.content.id == id && wanted.is_some_and(|hash| row.hash == hash);
     })?;
     Ok(there)
 }
 
-/// The place that the newest checkpoint tells of, and how many records it covers.
-fn resume(reader: &Connection, key: &PublicKey) -> Result<(Place, Option<u64>), Trouble> {
+/// The place that the newest checkpoint tells of, and how many records it covers. Where another key signed it, the installation's secret must have
+/// vouched for that key: a log that a stranger signed anew is none of ours.
+fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(Place, Option<u64>), Trouble> {
     let cut = checkpoints::cut(reader)?;
     let named = audit_records::last_of_kind(reader, Kind::SigningKeyNamed)?;
     let Some(newest) = checkpoints::newest(reader)? else {
@@ -409,6 +448,7 @@ fn resume(reader: &Connection, key: &PublicKey) -> Result<(Place, Option<u64>), 
         Err(BadNote::OtherKey) => {
             let former = named
                 .and_then(|named| serde_json::from_str::<SigningKeyNamed>(&named.detail).ok())
+                .filter(|named| named.vouch == Some(reader.vault().vouch_for_key(&named.key)))
                 .and_then(|named| PublicKey::from_line(&named.key));
             let former = former.ok_or_else(|| bad(BadNote::OtherKey.to_string()))?;
             former.open(&newest.note)
@@ -438,7 +478,7 @@ fn record_at(reader: &Connection, id: i64) -> Result<(Link, Option<Timestamp>), 
         return Ok((Link::GENESIS, None));
     }
     let mut link = None;
-    found::each(reader, id - 1, 1, |row| {
+    found::each(reader, id, 1, |row| {
         if row.content.id == id {
             let hash = row.agrees_with_itself().map(|(_, hash)| hash);
             link = Some((hash, column::time(row.content.created_at)));
@@ -464,8 +504,8 @@ fn record_at(reader: &Connection, id: i64) -> Result<(Link, Option<Timestamp>), 
 fn advance(reader: &Connection, place: Place) -> Result<(Place, bool), Trouble> {
     let mut place = place;
     let mut wrong = None;
-    let after = place.link.id;
-    let count = found::each(reader, after, PAGE, |row| {
+    let first = place.link.id + 1;
+    let count = found::each(reader, first, PAGE, |row| {
         if wrong.is_some() {
             return;
         }

@@ -1,16 +1,18 @@
 //! From a path to a database that may be written: the checks, the lock, the first creation.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
+use rustix::fs::OFlags;
 
 use super::migrations::Step;
 use super::vault::Vault;
-use super::{OpenError, connection, migrate};
+use super::{OpenError, connection, migrate, schema};
+use crate::files;
 
 /// `application_id` of our databases: "SWBD".
 pub(super) const APPLICATION_ID: i32 = 0x5357_4244;
@@ -62,13 +64,8 @@ impl WriteLock {
 /// Takes the right to write to the database at `path`.
 pub(super) fn lock(path: &Path) -> Result<WriteLock, OpenError> {
     let lock = beside(path, ".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&lock)
-        .map_err(file_error(&lock))?;
+    let file =
+        files::open_or_create(&lock, files::PRIVATE, OFlags::empty()).map_err(file_error(&lock))?;
     match file.try_lock() {
         Ok(()) => {
             WriteLock::take(path, file).map_err(|source| OpenError::File { path: lock, source })
@@ -124,8 +121,40 @@ pub(super) fn version_at(path: &Path, steps: &[Step]) -> Result<u32, OpenError> 
     version_of(&reader, path, steps)
 }
 
-/// The schema version of a database of ours; refuses another program's and a newer one.
-fn version_of(connection: &Connection, path: &Path, steps: &[Step]) -> Result<u32, OpenError> {
+/// As [`version_of`], for whoever only reads the tables: what else is there does not matter, as long as they are what this program makes.
+pub(super) fn readable_version_at(path: &Path, steps: &[Step]) -> Result<u32, OpenError> {
+    let reader = connection::open_reader(path).map_err(|error| unreadable(error, path))?;
+    let version = claimed_version(&reader, path, steps)?;
+    if schema::is_readable(&reader, version, steps)? {
+        return Ok(version);
+    }
+    version_of(&reader, path, steps)
+}
+
+/// The schema version of a database of ours; refuses another program's, a newer one, and one whose schema is not what this program makes. Nothing
+/// else of a file is read before.
+pub(super) fn version_of(
+    connection: &Connection,
+    path: &Path,
+    steps: &[Step],
+) -> Result<u32, OpenError> {
+    let version = claimed_version(connection, path, steps)?;
+    let mut differences = schema::differences(connection, version, steps)?;
+    if differences.is_empty() {
+        return Ok(version);
+    }
+    Err(OpenError::SchemaChanged {
+        path: path.to_owned(),
+        what: differences.swap_remove(0),
+    })
+}
+
+/// The schema version that a database says it has; refuses another program's and a newer one.
+pub(super) fn claimed_version(
+    connection: &Connection,
+    path: &Path,
+    steps: &[Step],
+) -> Result<u32, OpenError> {
     let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let application_id = read("application_id").map_err(|error| unreadable(error, path))?;
     if application_id != APPLICATION_ID {
@@ -138,15 +167,26 @@ fn version_of(connection: &Connection, path: &Path, steps: &[Step]) -> Result<u3
     let known = migrate::latest(steps);
     match u32::try_from(found) {
         Ok(version) if version <= known => Ok(version),
-        Ok(found) if DEVELOPMENT.contains(&found) => Err(OpenError::Development {
-            path: path.to_owned(),
-            found,
-        }),
+        Ok(found) if DEVELOPMENT.contains(&found) && !has_macs(connection)? => {
+            Err(OpenError::Development {
+                path: path.to_owned(),
+                found,
+            })
+        }
         Ok(_) | Err(_) => Err(OpenError::Newer {
             found: found.unsigned_abs(),
             known,
         }),
     }
+}
+
+/// Every released version has them.
+fn has_macs(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row(
+        "SELECT count(*) FROM pragma_table_info('calls') WHERE name = 'mac'",
+        [],
+        |row| row.get(0),
+    )
 }
 
 fn unreadable(error: rusqlite::Error, path: &Path) -> OpenError {
@@ -174,46 +214,25 @@ pub(super) fn create(path: &Path, steps: &[Step], vault: &Vault) -> Result<(), O
     appear(&unfinished, path)
 }
 
-/// Gives a finished, synchronized file its name, so that it survives a power cut.
+/// Gives a finished file its name, so that it survives a power cut.
 pub(super) fn appear(unfinished: &Path, path: &Path) -> Result<(), OpenError> {
-    let sync = || -> io::Result<()> {
-        File::open(unfinished)?.sync_all()?;
-        fs::rename(unfinished, path)?;
-        sync_folder(path)
-    };
-    sync().map_err(file_error(path))
+    files::rename(unfinished, path).map_err(file_error(path))
 }
 
 /// Makes sure that the name of the file at `path` survives a power cut.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder(path))?.sync_all()
-}
-
-/// The folder that holds the file at `path`.
-pub(super) fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        Some(_) | None => Path::new("."),
-    }
+    File::open(files::folder(path))?.sync_all()
 }
 
 /// An empty file that only its owner may read.
 pub(super) fn new_file(path: &Path) -> Result<(), OpenError> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    files::create(path, files::PRIVATE)
         .map(drop)
         .map_err(file_error(path))
 }
 
 fn remove(path: &Path) -> Result<(), OpenError> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(file_error(path)(error)),
-    }
+    files::remove(path).map_err(file_error(path))
 }
 
 /// The path with `suffix` at its end.

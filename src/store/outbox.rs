@@ -1,8 +1,10 @@
 //! Table `outbox_messages`: what is to be sent, to whom, and what became of it. A message is written with the record that is its occasion.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
+use super::readers::Reader;
+use super::rows::Written;
 use super::{StoreError, column, incidents};
 use crate::alert::{Channel, Notice, Occasion, Recipient};
 
@@ -94,7 +96,12 @@ pub(super) enum About {
 }
 
 /// Writes what a record changes: the incident, and a message for everybody who is told.
-pub(super) fn announce(connection: &Connection, told: &ToSend, at: i64) -> rusqlite::Result<()> {
+pub(super) fn announce(
+    connection: &Connection,
+    written: &Written,
+    told: &ToSend,
+    at: i64,
+) -> rusqlite::Result<()> {
     let (id, tell, incident) = match &told.about {
         About::Incident(notice) => {
             match told.occasion {
@@ -111,12 +118,14 @@ pub(super) fn announce(connection: &Connection, told: &ToSend, at: i64) -> rusql
     for recipient in tell {
         let recipient = recipient.to_string();
         if let Some(incident) = incident {
-            connection
-                .prepare_cached(
-                    "UPDATE outbox_messages SET state = 'superseded', updated_at = ?3
-                     WHERE incident_id = ?1 AND recipient = ?2 AND occasion = 'reminded' AND state = 'waiting'",
-                )?
-                .execute(params![incident, recipient, at])?;
+            let which = "incident_id = ?1 AND recipient = ?2 AND occasion = 'reminded' AND state = 'waiting'";
+            for row in believed(connection, written, which, params![incident, recipient])? {
+                connection
+                    .prepare_cached(
+                        "UPDATE outbox_messages SET state = 'superseded', updated_at = ?2 WHERE id = ?1",
+                    )?
+                    .execute([row, at])?;
+            }
         }
         connection
             .prepare_cached(
@@ -150,68 +159,98 @@ pub(super) fn announce(connection: &Connection, told: &ToSend, at: i64) -> rusql
 /// Writes what became of an attempt. A message that is sent stays sent.
 pub(super) fn attempted(
     connection: &Connection,
+    written: &Written,
     attempted: &Attempted,
     at: i64,
 ) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "UPDATE outbox_messages SET state = ?3, attempts = ?4, last_error = ?5,
-                 sent_at = iif(?3 = 'sent', ?6, NULL), updated_at = ?6
-             WHERE notice = ?1 AND recipient = ?2 AND state = 'waiting'",
-        )?
-        .execute(params![
-            attempted.notice,
-            attempted.recipient.to_string(),
-            attempted.state.as_str(),
-            attempted.attempts,
-            attempted.error,
-            at,
-        ])?;
+    let which = "notice = ?1 AND recipient = ?2 AND state = 'waiting'";
+    let recipient = attempted.recipient.to_string();
+    for row in believed(connection, written, which, [&attempted.notice, &recipient])? {
+        connection
+            .prepare_cached(
+                "UPDATE outbox_messages SET state = ?2, attempts = ?3, last_error = ?4,
+                     sent_at = iif(?2 = 'sent', ?5, NULL), updated_at = ?5
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                row,
+                attempted.state.as_str(),
+                attempted.attempts,
+                attempted.error,
+                at,
+            ])?;
+    }
     Ok(())
+}
+
+/// The rows of messages that are what was written.
+fn believed(
+    connection: &Connection,
+    written: &Written,
+    which: &str,
+    wanted: impl Params,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT * FROM outbox_messages WHERE {which}"))?;
+    let mut rows = statement.query(wanted)?;
+    let mut believed = Vec::new();
+    while let Some(row) = rows.next()? {
+        if written.believes(TABLE, row)? {
+            believed.push(row.get("id")?);
+        }
+    }
+    Ok(believed)
 }
 
 /// The messages of one way that wait, oldest first.
 pub(super) fn waiting(
-    connection: &Connection,
+    reader: &Reader<'_>,
     channel: Channel,
     limit: u32,
 ) -> Result<Vec<StoredMessage>, StoreError> {
     // The receiver of the webhook is the one without an address.
-    let is_webhook = channel == Channel::Webhook;
-    connection
-        .prepare_cached(
-            "SELECT * FROM outbox_messages
-             WHERE state = 'waiting' AND (recipient = 'webhook') = ?1 ORDER BY id LIMIT ?2",
-        )?
-        .query_map(params![is_webhook, limit], raw)?
-        .map(|raw| raw?.read())
-        .collect()
+    let which = match channel {
+        Channel::Webhook => "state = 'waiting' AND recipient = 'webhook' ORDER BY id",
+        Channel::Email => "state = 'waiting' AND recipient <> 'webhook' ORDER BY id",
+    };
+    list(reader, which, [], limit)
 }
 
 /// The messages of one notice.
 pub(super) fn of_notice(
-    connection: &Connection,
+    reader: &Reader<'_>,
     notice: &str,
 ) -> Result<Vec<StoredMessage>, StoreError> {
-    connection
-        .prepare_cached("SELECT * FROM outbox_messages WHERE notice = ?1 ORDER BY id")?
-        .query_map([notice], raw)?
-        .map(|raw| raw?.read())
-        .collect()
+    list(reader, "notice = ?1 ORDER BY id", [notice], u32::MAX)
 }
 
 /// The messages of one incident, oldest first.
-pub(super) fn of_incident(
-    connection: &Connection,
-    row: i64,
+pub(super) fn of_incident(reader: &Reader<'_>, row: i64) -> Result<Vec<StoredMessage>, StoreError> {
+    list(reader, "incident_id = ?1 ORDER BY id", [row], 200)
+}
+
+const TABLE: &str = "outbox_messages";
+
+/// The first messages, without rows that are not what was written.
+fn list(
+    reader: &Reader<'_>,
+    which: &str,
+    wanted: impl Params,
+    limit: u32,
 ) -> Result<Vec<StoredMessage>, StoreError> {
-    connection
-        .prepare_cached(
-            "SELECT * FROM outbox_messages WHERE incident_id = ?1 ORDER BY id LIMIT 200",
-        )?
-        .query_map([row], raw)?
-        .map(|raw| raw?.read())
-        .collect()
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut statement =
+        reader.prepare_cached(&format!("SELECT * FROM outbox_messages WHERE {which}"))?;
+    let mut rows = statement.query(wanted)?;
+    let mut messages = Vec::new();
+    while messages.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        if reader.believes(TABLE, row)? {
+            messages.push(raw(row)?.read()?);
+        }
+    }
+    Ok(messages)
 }
 
 /// How many messages wait, and how many are dead.

@@ -55,6 +55,8 @@ pub struct Pruner {
     /// The policy, in milliseconds.
     retention: Arc<AtomicU64>,
     is_alone: bool,
+    /// A time without any record that a start would note, in milliseconds.
+    silence: i64,
 }
 
 /// What a run did, or would do.
@@ -66,6 +68,31 @@ pub struct PruneReport {
     pub kept: u64,
     /// When the oldest of those happened.
     pub oldest: Option<Timestamp>,
+    /// Those that stay although they look old enough to go; `None` where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_longer: Option<KeptLonger>,
+}
+
+/// Records that stay longer than retention by itself asks for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct KeptLonger {
+    /// How many.
+    pub records: u64,
+    /// They stay until this at least, when the oldest of them may go.
+    pub until: Timestamp,
+    /// By how many milliseconds retention is lengthened.
+    pub by_ms: i64,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// From when on records stay.
+#[derive(Clone, Copy)]
+struct Cutoff {
+    /// What happened before this goes, in milliseconds.
+    before: i64,
+    /// By how much that is earlier than the policy says, in milliseconds.
+    lengthened: i64,
 }
 
 /// Why nothing, or not all, was deleted.
@@ -127,9 +154,16 @@ impl Pruner {
             notary,
             retention: Arc::default(),
             is_alone,
+            silence: 0,
         };
         pruner.set_retention(retention);
         pruner
+    }
+
+    /// The same, as it will be once a start has noted a time of so many milliseconds without any record.
+    #[must_use]
+    pub fn after_silence(self, silence: i64) -> Self {
+        Self { silence, ..self }
     }
 
     /// Changes the policy.
@@ -158,8 +192,45 @@ impl Pruner {
         age: Duration,
         mut tell: impl FnMut(u64),
     ) -> Result<PruneReport, PruneError> {
-        let before = self.cutoff(age).await?;
-        let mut after = self.cut().await?.id;
+        let cutoff = self.cutoff(age).await?;
+        let first = self.cut().await?.id;
+        let (due, last) = self.count_due(first, cutoff.before, &mut tell).await?;
+        let counts = self.store.counts().await?;
+        let oldest = self.time_after(last).await?;
+        let looks_due = match cutoff.lengthened {
+            0 => 0,
+            lengthened => {
+                let before = cutoff.before.saturating_add(lengthened);
+                self.count_due(last, before, &mut |_| {}).await?.0
+            }
+        };
+        let until = oldest.and_then(|at| {
+            let age = i64::try_from(age.as_millis()).ok()?;
+            let until = at.as_millisecond().checked_add(age)?;
+            Timestamp::from_millisecond(until.checked_add(cutoff.lengthened)?).ok()
+        });
+        Ok(PruneReport {
+            deleted: due,
+            kept: u64::try_from(counts.records)
+                .unwrap_or_default()
+                .saturating_sub(due),
+            oldest,
+            kept_longer: until.filter(|_| looks_due > 0).map(|until| KeptLonger {
+                records: looks_due,
+                until,
+                by_ms: cutoff.lengthened,
+                reason: "the clock was set ahead, or nothing was recorded for so long that it may have been: what was written before looks older than it is".to_owned(),
+            }),
+        })
+    }
+
+    /// How many records behind `after` happened before a time, and the last of them.
+    async fn count_due(
+        &self,
+        mut after: i64,
+        before: i64,
+        tell: &mut impl FnMut(u64),
+    ) -> Result<(u64, i64), StoreError> {
         let mut due = 0;
         loop {
             let (count, last, more) = self
@@ -170,18 +241,9 @@ impl Pruner {
             after = last;
             tell(due);
             if !more {
-                break;
+                return Ok((due, after));
             }
         }
-        let counts = self.store.counts().await?;
-        let oldest = self.time_after(after).await?;
-        Ok(PruneReport {
-            deleted: due,
-            kept: u64::try_from(counts.records)
-                .unwrap_or_default()
-                .saturating_sub(due),
-            oldest,
-        })
     }
 
     /// Deletes all that is older than `age`, and gives back what room it took. A database that is busy for a moment interrupts a run and does
@@ -191,7 +253,7 @@ impl Pruner {
         age: Duration,
         mut tell: impl FnMut(u64),
     ) -> Result<PruneReport, PruneError> {
-        let before = self.cutoff(age).await?;
+        let before = self.cutoff(age).await?.before;
         let first = self.cut().await?.id;
         let mut interruptions = 0;
         loop {
@@ -253,20 +315,25 @@ impl Pruner {
             deleted: n_between(first, last),
             kept: u64::try_from(counts.records).unwrap_or_default(),
             oldest: self.time_after(oldest).await?,
+            kept_longer: None,
         })
     }
 
     /// The time before which a record must have happened. A clock that jumped ahead lengthens that by as much, for as long as
     /// the log remembers it: what was written before looks older than it is.
-    async fn cutoff(&self, age: Duration) -> Result<i64, StoreError> {
+    async fn cutoff(&self, age: Duration) -> Result<Cutoff, StoreError> {
         let steps = self
             .store
             .ask(|reader| Ok(audit_records::clock_steps(reader)?))
             .await?;
-        let ahead: i64 = steps.into_iter().sum::<i64>().max(0);
+        let ahead = steps.into_iter().sum::<i64>().saturating_add(self.silence);
+        let lengthened = ahead.max(0);
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let now = self.store.clock().now().as_millisecond();
-        Ok(now.saturating_sub(age).saturating_sub(ahead))
+        Ok(Cutoff {
+            before: now.saturating_sub(age).saturating_sub(lengthened),
+            lengthened,
+        })
     }
 
     async fn cut(&self) -> Result<Link, StoreError> {
@@ -284,7 +351,7 @@ impl Pruner {
         self.store
             .ask(move |reader| {
                 let mut at = None;
-                found::each(reader, id, 1, |row| {
+                found::each(reader, id + 1, 1, |row| {
                     at = Timestamp::from_millisecond(row.content.created_at).ok();
                 })?;
                 Ok(at)
@@ -363,6 +430,7 @@ impl Pruner {
                 key: self.notary.public_key().to_line(),
                 previous: None,
                 endorsement: None,
+                vouch: Some(self.notary.vouch()),
             };
             records.push(Record::of_service(now, Event::SigningKeyNamed(named)));
         }
@@ -498,7 +566,7 @@ struct Reading {
 
 impl Reading {
     fn page(mut self, reader: &Connection) -> rusqlite::Result<Self> {
-        let count = found::each(reader, self.link.id, PAGE, |row| {
+        let count = found::each(reader, self.link.id + 1, PAGE, |row| {
             if self.end.is_some() || self.count >= RUN {
                 return;
             }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
 use super::vault::{self, Purpose, Vault};
-use super::{OpenError, StoreError, callers, connection};
+use super::{OpenError, StoreError, callers, connection, rows};
 use crate::audit::Personal;
 
 /// How many questions are answered at the same time.
@@ -39,6 +39,11 @@ impl<'a> Reader<'a> {
 
     pub(super) fn vault(&self) -> &'a Vault {
         self.vault
+    }
+
+    /// Whether a row of a table that steers calls or grants rights is the one that was written; see [`rows::believes`].
+    pub(super) fn believes(&self, table: &'static str, row: &Row<'_>) -> rusqlite::Result<bool> {
+        rows::believes(self.vault, table, row)
     }
 
     /// Opens personal data as it is stored. What belonged to somebody who was erased reads as [`Personal::erased`]; `None` where

@@ -1,8 +1,10 @@
 //! Table `sessions`: who is logged in to the dashboard. Of a session's secret there is a hash only.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::readers::Reader;
+use super::rows::Written;
 use super::{StoreError, column};
 
 /// A session as the database knows it.
@@ -33,7 +35,16 @@ pub(super) enum SessionChange {
     Ended([u8; 32]),
 }
 
-pub(super) fn change(connection: &Connection, change: &SessionChange) -> rusqlite::Result<()> {
+pub(super) fn change(
+    connection: &Connection,
+    written: &Written,
+    change: &SessionChange,
+) -> rusqlite::Result<()> {
+    if let SessionChange::Kept(session) = change
+        && is_planted(connection, written, &session.token_hash)?
+    {
+        return Ok(());
+    }
     match change {
         SessionChange::Kept(session) => connection
             .prepare_cached(
@@ -53,24 +64,40 @@ pub(super) fn change(connection: &Connection, change: &SessionChange) -> rusqlit
     Ok(())
 }
 
-/// Every session, the latest used first.
-pub(super) fn all(connection: &Connection) -> Result<Vec<StoredSession>, StoreError> {
-    connection
-        .prepare_cached("SELECT id, token_hash, key_hash, created_at, updated_at FROM sessions ORDER BY updated_at DESC")?
-        .query_map([], |row| {
-            let times: (i64, i64) = (row.get(3)?, row.get(4)?);
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, times))
-        })?
-        .map(|found| {
-            let (row, token_hash, key_hash, (created_at, used_at)): (i64, _, _, _) = found?;
-            let times = column::time(created_at).zip(column::time(used_at));
-            let session = times.map(|(created_at, used_at)| StoredSession {
-                token_hash,
-                key_hash,
+/// Whether there is a row of this secret that was not written by us: it stays as it is, and grants nothing.
+fn is_planted(
+    connection: &Connection,
+    written: &Written,
+    token_hash: &[u8; 32],
+) -> rusqlite::Result<bool> {
+    let believed = connection
+        .prepare_cached("SELECT * FROM sessions WHERE token_hash = ?1")?
+        .query_row([token_hash], |row| written.believes("sessions", row))
+        .optional()?;
+    Ok(believed == Some(false))
+}
+
+/// Every session, the latest used first. One that was planted, or that begins in the future, is none.
+pub(super) fn all(reader: &Reader<'_>, now: Timestamp) -> Result<Vec<StoredSession>, StoreError> {
+    let mut statement =
+        reader.prepare_cached("SELECT * FROM sessions ORDER BY updated_at DESC, id")?;
+    let mut rows = statement.query([])?;
+    let mut sessions = Vec::new();
+    while let Some(row) = rows.next()? {
+        if !reader.believes("sessions", row)? {
+            continue;
+        }
+        let (created_at, used_at) = (row.get("created_at")?, row.get("updated_at")?);
+        let times = column::time(created_at).zip(column::time(used_at));
+        let (created_at, used_at) = column::or_inconsistent(times, "sessions", row.get("id")?)?;
+        if created_at <= now && used_at <= now {
+            sessions.push(StoredSession {
+                token_hash: row.get("token_hash")?,
+                key_hash: row.get("key_hash")?,
                 created_at,
                 used_at,
             });
-            column::or_inconsistent(session, "sessions", row)
-        })
-        .collect()
+        }
+    }
+    Ok(sessions)
 }

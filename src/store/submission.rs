@@ -348,6 +348,7 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
         | Event::SigningKeyNamed(_)
         | Event::Pruned(_)
         | Event::RollbackAccepted(_)
+        | Event::Restored(_)
         | Event::CallerErased(_)
         | Event::Exported(_)
         | Event::ClockStepped { .. }

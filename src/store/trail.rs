@@ -41,7 +41,7 @@ impl Trail {
                 source: std::io::ErrorKind::NotFound.into(),
             });
         }
-        open::version_at(path, STEPS)?;
+        open::readable_version_at(path, STEPS)?;
         let connection = connection::open_reader(path)?;
         key_check::refuse_other(&connection, path, &vault)?;
         Ok(Self { connection, vault })

@@ -7,7 +7,8 @@
 //! A sealed value is `version (1 byte) ‖ caller's row (8 bytes, big-endian) ‖ nonce (12 bytes) ‖ ciphertext and tag`
 //! (ChaCha20-Poly1305, RFC 8439). The associated data names what is sealed and for which record.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hmac;
@@ -20,6 +21,8 @@ const DOMAIN: &[u8] = b"switchboard/vault/v1";
 /// The first byte of what is sealed under a caller's key.
 const VERSION: u8 = 1;
 const ROW_LEN: usize = 8;
+/// Altered rows that are told one by one.
+const ALTERED: usize = 1_000;
 
 /// The random part of a caller's key.
 pub(super) type SaltBytes = [u8; 32];
@@ -39,7 +42,11 @@ struct Keys {
     identities: hmac::Key,
     checks: hmac::Key,
     profiles: KeyBytes,
+    rows: hmac::Key,
+    vouches: hmac::Key,
     random: SystemRandom,
+    /// Rows that were found not to be what was written.
+    altered: Mutex<BTreeSet<(&'static str, i64)>>,
 }
 
 /// Something cannot be sealed or opened. Says no more, so that nothing is learned from it.
@@ -108,7 +115,10 @@ impl Vault {
             identities: hmac_key(b"/identities"),
             checks: hmac_key(b"/check"),
             profiles: key(b"/profiles"),
+            rows: hmac_key(b"/rows"),
+            vouches: hmac_key(b"/vouches"),
             random: SystemRandom::new(),
+            altered: Mutex::default(),
         }))
     }
 
@@ -120,6 +130,58 @@ impl Vault {
     /// Tells whether a database was sealed under this secret: kept in it, and of no other use.
     pub(super) fn check_value(&self, log_id: &str) -> [u8; 32] {
         array(hmac::sign(&self.0.checks, log_id.as_bytes()).as_ref())
+    }
+
+    /// Begins the MAC of a row.
+    pub(super) fn row_context(&self) -> hmac::Context {
+        hmac::Context::with_key(&self.0.rows)
+    }
+
+    /// Ends it.
+    pub(super) fn row_mac(context: hmac::Context) -> [u8; 32] {
+        array(context.sign().as_ref())
+    }
+
+    /// Vouches for what this installation has made, in hexadecimal: `what` says what kind of thing it is.
+    pub(super) fn vouch(&self, what: &str, bytes: &[u8]) -> String {
+        let mut context = hmac::Context::with_key(&self.0.vouches);
+        context.update(what.as_bytes());
+        context.update(&[0]);
+        context.update(bytes);
+        hex::encode(context.sign())
+    }
+
+    /// That the secret vouches for a key that signs the log, as a line.
+    pub(super) fn vouch_for_key(&self, line: &str) -> String {
+        self.vouch("signing key", line.as_bytes())
+    }
+
+    /// Notes a row that is not what was written, and tells of it once.
+    pub(super) fn tell_altered(&self, table: &'static str, row: i64) {
+        let mut altered = self
+            .0
+            .altered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if altered.len() < ALTERED && altered.insert((table, row)) {
+            tracing::error!(
+                event = "store.projection_altered",
+                table,
+                row,
+                "a row of the database is not the one that was written: it is not used"
+            );
+        }
+    }
+
+    /// How many rows were found that are not what was written, and the first of them.
+    pub(super) fn altered(&self) -> Option<(usize, &'static str, i64)> {
+        let altered = self
+            .0
+            .altered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (table, row) = altered.first()?;
+        Some((altered.len(), table, *row))
     }
 
     /// The person behind a caller: the same for a number, however it reached us. `None` where the number is withheld.

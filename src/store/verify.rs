@@ -6,14 +6,20 @@
 mod pages;
 mod report;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
+use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::checkpoints::{self, StoredCut};
-use super::{OpenError, audit_records, column, connection, found, head_file, open};
+use super::migrations::STEPS;
+use super::vault::Vault;
+use super::{
+    OpenError, audit_records, column, connection, found, head_file, key_check, open, rows, schema,
+};
 use crate::audit::{
     BadNote, Examiner, FindingKind, Findings, Frontier, Hash, Head, PublicKey, SigningKeyNamed,
     Start, Statement, Subject,
@@ -31,8 +37,44 @@ pub struct Against {
     pub database: PathBuf,
     /// The key whose signatures count; without one, any that the log itself names.
     pub key: Option<PublicKey>,
+    /// The key that lies beside the file. A log that contradicts it is wrong; one that agrees is none the better for it, since whoever can write
+    /// the one can write the other.
+    pub key_beside: Option<PublicKey>,
     /// A head that was kept elsewhere.
     pub anchor: Option<Head>,
+    /// What is known of the installation that the file belongs to; `None` for a copy of which nothing is known.
+    pub installation: Option<Installation>,
+}
+
+impl Against {
+    /// The file by itself.
+    pub fn nothing(database: &Path) -> Self {
+        Self {
+            database: database.to_owned(),
+            key: None,
+            key_beside: None,
+            anchor: None,
+            installation: None,
+        }
+    }
+
+    /// The key that the log must agree with.
+    fn known_key(&self) -> Option<&PublicKey> {
+        self.key.as_ref().or(self.key_beside.as_ref())
+    }
+}
+
+/// An installation, to its own database or a copy of it.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// Its secret: rows that steer calls or grant rights must carry its MAC, and it must vouch for every key that the log names.
+    pub vault: Vault,
+    /// No session begins after this.
+    pub now: Timestamp,
+    /// The file is the one that the installation works with, so that there must be a head beside it.
+    pub is_in_place: bool,
+    /// The secret lies elsewhere than the file, so that its word counts.
+    pub is_secret_elsewhere: bool,
 }
 
 /// Why there is nothing to verify.
@@ -82,9 +124,18 @@ struct Evidence {
     signed: Vec<(i64, i64, PublicKey)>,
     checkpoints: usize,
     cut: i64,
+    /// Where the prune gate stood at first.
+    gate: i64,
     kept: Option<Head>,
+    /// What stands in the way of a head beside the file.
+    kept_unreadable: Option<String>,
     remarks: Vec<String>,
+    /// Whether the tables are there that are read here.
+    is_readable: bool,
 }
+
+/// Rows beside the log that are told one by one.
+const ALTERED: usize = 100;
 
 impl Verification {
     /// Opens the file and checks all that is signed by itself.
@@ -95,7 +146,15 @@ impl Verification {
         };
         let connection = open_file(&against.database).map_err(refused)?;
         let mut evidence = Evidence::default();
-        let (examiner, end, total) = match look(&connection, &against, &mut evidence) {
+        if let Err(error) = examine_schema(&connection, &against.database, &mut evidence) {
+            return Err(refused(error));
+        }
+        let looked = if evidence.is_readable {
+            look(&connection, &against, &mut evidence)
+        } else {
+            Ok((Examiner::new(nowhere(), Vec::new(), &[]), None, 0))
+        };
+        let (examiner, end, total) = match looked {
             Ok(looked) => looked,
             Err(error) if is_foreign(&error) => return Err(refused(error.into())),
             Err(error) => {
@@ -104,10 +163,9 @@ impl Verification {
                 (Examiner::new(nowhere(), Vec::new(), &[]), None, 0)
             }
         };
-        let first = i64::MIN;
         Ok(Self {
             against,
-            pages: end.map(|end| Pages::new(connection, first, end)),
+            pages: end.map(|end| Pages::new(connection, end)),
             batch: Batch::default(),
             examiner,
             evidence,
@@ -144,6 +202,7 @@ impl Verification {
         let Some(mut pages) = self.pages.take() else {
             return Ok(self.finish());
         };
+        let end = pages.end();
         let (filled, arriving) = mpsc::sync_channel::<Batch>(AHEAD);
         let (used, free) = mpsc::channel::<Batch>();
         let reading = thread::Builder::new()
@@ -168,7 +227,112 @@ impl Verification {
             self.is_whole = false;
             self.examiner.unreadable(None, "the reader failed");
         }
+        self.look_beside(end);
         Ok(self.finish())
+    }
+
+    /// What the walk does not see: rows that it did not come by, indexes that do not lead to all of them, and the rows beside the log.
+    fn look_beside(&mut self, end: i64) {
+        let looked = open_file(&self.against.database)
+            .map_err(|error| error.to_string())
+            .and_then(|connection| {
+                self.count(&connection, end)
+                    .and_then(|()| self.check_indexes(&connection))
+                    .and_then(|()| self.check_rows(&connection))
+                    .map_err(|error| error.to_string())
+            });
+        // Where the walk could not read all, that is known already.
+        if let (Err(why), true) = (looked, self.is_whole) {
+            let what = format!("what surrounds the records cannot be read: {why}");
+            self.evidence
+                .findings
+                .add(FindingKind::IndexDamaged, None, what);
+        }
+    }
+
+    /// Whether the walk came by every row.
+    fn count(&mut self, connection: &Connection, end: i64) -> rusqlite::Result<()> {
+        let (count, behind, cut): (i64, i64, i64) = connection.query_row(
+            "SELECT (SELECT coalesce(sum(1), 0) FROM audit_records NOT INDEXED),
+                    (SELECT count(*) FROM audit_records NOT INDEXED WHERE id > ?1),
+                    (SELECT through_id FROM prune_gate)",
+            [end],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )?;
+        let walked = i64::try_from(self.done.records).unwrap_or(i64::MAX);
+        let counted = count - behind;
+        // Where records were pruned meanwhile, there is nothing to compare.
+        let is_comparable = self.is_whole && cut == self.evidence.gate;
+        if is_comparable && counted != walked {
+            let kind = if counted > walked {
+                FindingKind::Inserted
+            } else {
+                FindingKind::Missing
+            };
+            let what =
+                format!("{walked} records were found in their order, and there are {counted}");
+            self.evidence.findings.add(kind, None, what);
+        }
+        Ok(())
+    }
+
+    fn check_indexes(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare("PRAGMA integrity_check(audit_records)")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let line: String = row.get(0)?;
+            if line.contains(" index ") {
+                let what = format!(
+                    "an index does not lead to all records, so that some are shown nowhere: {line}"
+                );
+                self.evidence
+                    .findings
+                    .add(FindingKind::IndexDamaged, None, what);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn check_rows(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let Some(installation) = &self.against.installation else {
+            let what =
+                "rows beside the log were not checked: the installation's secret is not at hand";
+            self.evidence.remarks.push(what.to_owned());
+            return Ok(());
+        };
+        let vault = &installation.vault;
+        if key_check::is_of_other(connection, vault)? {
+            let what = "the database is sealed under another secret than the one at hand: its rows beside the log were not checked";
+            if installation.is_in_place {
+                self.evidence
+                    .findings
+                    .add(FindingKind::ProjectionAltered, None, what);
+            } else {
+                self.evidence.remarks.push(what.to_owned());
+            }
+            self.against.installation = None;
+            return Ok(());
+        }
+        for (table, row) in rows::altered(connection, vault, ALTERED)? {
+            let what = format!("row {row} of {table} is not the one that was written");
+            self.evidence
+                .findings
+                .add(FindingKind::ProjectionAltered, None, what);
+        }
+        let now = installation.now.as_millisecond();
+        let ahead: i64 = connection.query_row(
+            "SELECT count(*) FROM sessions WHERE created_at > ?1 OR updated_at > ?1",
+            [now],
+            |row| row.get(0),
+        )?;
+        if ahead > 0 {
+            let what = format!("{ahead} sessions begin in the future");
+            self.evidence
+                .findings
+                .add(FindingKind::ProjectionAltered, None, what);
+        }
+        Ok(())
     }
 
     fn feed(&mut self, batch: &Batch) {
@@ -233,7 +397,27 @@ fn open_file(path: &Path) -> Result<Connection, OpenError> {
         Connection::open_with_flags(immutable(path), flags)?
     };
     connection::prepare_reader(&mut connection)?;
+    connection::bound(&connection, path)?;
     Ok(connection)
+}
+
+/// Compares the schema before anything is read by it: what is not a table of ours is not asked.
+fn examine_schema(
+    connection: &Connection,
+    path: &Path,
+    evidence: &mut Evidence,
+) -> Result<(), OpenError> {
+    let version = open::claimed_version(connection, path, STEPS)?;
+    let differences = schema::differences(connection, version, STEPS)?;
+    for difference in &differences {
+        let what = format!("the schema is not what this program makes: {difference}");
+        evidence
+            .findings
+            .add(FindingKind::SchemaChanged, None, what);
+    }
+    evidence.is_readable =
+        differences.is_empty() || schema::is_readable(connection, version, STEPS)?;
+    Ok(())
 }
 
 /// The address of a file that nobody changes.
@@ -261,8 +445,7 @@ fn look(
     evidence.kept = match head_file::read_head(&head_file::head_path(&against.database)) {
         Ok(kept) => kept,
         Err(error) => {
-            let what = format!("the head beside the database cannot be read: {error}");
-            evidence.remarks.push(what);
+            evidence.kept_unreadable = Some(error.to_string());
             None
         }
     };
@@ -271,6 +454,7 @@ fn look(
     let (_, count) = audit_records::extent(&transaction)?;
     let last = audit_records::head(&transaction)?.id;
     let cut = checkpoints::cut(&transaction)?;
+    evidence.gate = cut.through_id;
     let keys = candidates(&transaction, against, evidence)?;
     let stored = checkpoints::all(&transaction)?;
     drop(transaction);
@@ -294,7 +478,7 @@ fn candidates(
     against: &Against,
     evidence: &mut Evidence,
 ) -> rusqlite::Result<Vec<PublicKey>> {
-    let mut keys: Vec<PublicKey> = against.key.clone().into_iter().collect();
+    let mut keys: Vec<PublicKey> = against.known_key().cloned().into_iter().collect();
     let anchor = against.anchor.as_ref();
     keys.extend(anchor.and_then(|anchor| PublicKey::from_line(&anchor.public_key)));
     for detail in audit_records::signing_keys(connection)? {
@@ -304,11 +488,11 @@ fn candidates(
         keys.extend(PublicKey::from_line(&named.key));
         keys.extend(named.previous.as_deref().and_then(PublicKey::from_line));
     }
-    if let Some(key) = &against.key
+    if let Some(key) = against.known_key()
         && key.log_id() != evidence.log_id
     {
         let what = format!(
-            "the key that is trusted belongs to log {}, and the file says that it is log {}",
+            "the key that is known belongs to log {}, and the file says that it is log {}",
             key.log_id(),
             evidence.log_id
         );
@@ -316,7 +500,8 @@ fn candidates(
             .findings
             .add(FindingKind::CheckpointInvalid, None, what);
     }
-    keys.retain(|key| key.log_id() == evidence.log_id);
+    let mut seen = HashSet::new();
+    keys.retain(|key| key.log_id() == evidence.log_id && seen.insert(key.to_line()));
     Ok(keys)
 }
 
@@ -469,13 +654,10 @@ pub fn signed_head(database: &Path) -> Result<Option<SignedHead>, VerifyError> {
         source,
     };
     let connection = open_file(database).map_err(refused)?;
+    open::version_of(&connection, database, STEPS).map_err(refused)?;
     let read = || -> rusqlite::Result<Option<SignedHead>> {
         let transaction = connection.unchecked_transaction()?;
-        let against = Against {
-            database: database.to_owned(),
-            key: None,
-            anchor: None,
-        };
+        let against = Against::nothing(database);
         let mut evidence = Evidence {
             log_id: audit_records::log_id(&transaction)?,
             ..Evidence::default()
@@ -491,7 +673,7 @@ pub fn signed_head(database: &Path) -> Result<Option<SignedHead>, VerifyError> {
             return Ok(None);
         };
         let (mut hash, mut at) = ([0; 32], None);
-        found::each(&transaction, size - 1, 1, |row| {
+        found::each(&transaction, size, 1, |row| {
             if row.content.id == size && size > 0 {
                 hash = row.hash.try_into().unwrap_or_default();
                 at = column::time(row.content.created_at);

@@ -14,6 +14,7 @@ mod doctor;
 mod exits;
 mod exposed;
 mod init;
+mod links;
 mod logs;
 mod mail;
 mod privacy;

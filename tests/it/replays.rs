@@ -60,7 +60,16 @@ async fn traces(world: &World) -> (u64, usize, usize, i64, i64) {
 
 async fn erase(world: &World, caller: &str) {
     let (database, caller) = (world.database(), caller.to_owned());
-    let asked = move || admin::ask(&database, &Request::Erase { caller }, |_| {});
+    let asked = move || {
+        admin::ask(
+            &database,
+            &Request::Erase {
+                caller,
+                dry_run: false,
+            },
+            |_| {},
+        )
+    };
     let erased = tokio::task::spawn_blocking(asked).await.unwrap().unwrap();
     assert_eq!(erased.get("erased").unwrap(), true);
 }

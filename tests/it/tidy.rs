@@ -25,13 +25,14 @@ const CORE: &[(&str, &[&str])] = &[
 /// The shell. `core` stands for all of the above.
 const SHELL: &[(&str, &[&str])] = &[
     ("clock", &[]),
+    ("files", &[]),
     ("lifecycle", &["clock"]),
     ("telemetry", &["clock"]),
     ("config", &["core"]),
     ("twilio", CLIENT),
     ("braze", CLIENT),
     ("dialer", CLIENT),
-    ("store", CLIENT),
+    ("store", &["core", "clock", "files"]),
     ("notify", CLIENT),
     (
         "flow",
@@ -57,6 +58,7 @@ const SHELL: &[(&str, &[&str])] = &[
         &[
             "core",
             "clock",
+            "files",
             "lifecycle",
             "flow",
             "twilio",

@@ -13,6 +13,7 @@ use crate::admin::{self, Request};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::files::Acting;
 use crate::store::{self, Chain, Integrity};
 
 /// How long the integrity of the database is looked into.
@@ -75,7 +76,9 @@ fn running(server: Option<&Result<Value, String>>) -> Finding {
 fn database(config: &Config) -> Vec<Finding> {
     let check = "database";
     let path = &config.storage.path;
-    let found = match store::examine(path, INTEGRITY, &Clock::system()) {
+    let _acting = Acting::as_owner_of_folder(path);
+    let vault = app::vault_of_existing(config).ok();
+    let found = match store::examine(path, vault.as_ref(), INTEGRITY, &Clock::system()) {
         Ok(Some(found)) => found,
         Ok(None) => {
             return vec![Finding::warning(
@@ -118,6 +121,29 @@ fn database(config: &Config) -> Vec<Finding> {
             "stop the server, keep the file, restore the last backup with `restore`",
         ),
     });
+    let changed = found.schema_changes.iter().map(|what| {
+        Finding::error(
+            "database schema",
+            format!("schema_changed: {what}"),
+            "the database will not be opened: restore a backup, and keep the file as evidence",
+        )
+    });
+    findings.extend(changed);
+    let altered = found.altered.iter().map(|what| {
+        Finding::error(
+            "database rows",
+            format!("projection_altered: {what}"),
+            "it is not used; `audit verify` names every such row; keep the file as evidence",
+        )
+    });
+    findings.extend(altered);
+    if found.is_head_missing {
+        findings.push(Finding::error(
+            "audit head",
+            "head_missing: the log is signed, and there is no head beside the database",
+            "it may be an older database that was put back: `audit verify --anchor` tells; `audit accept-rollback` says that it was meant",
+        ));
+    }
     findings.push(match found.chain {
         Chain::Holds { records } => Finding::well(
             "audit chain",

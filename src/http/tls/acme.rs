@@ -3,9 +3,9 @@
 //! One certificate at a time, kept in a directory with the account. It is renewed when two thirds of its life are over. Whatever fails, the
 //! certificate in hand stays in use, and the next attempt comes later than the last: an authority shuts out who hammers it.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use sha2::{Digest, Sha256};
 
 use super::leaf::Leaf;
+use crate::files;
 
 /// The protocol of a challenge, which carries no requests.
 pub(super) const CHALLENGE: &[u8] = b"acme-tls/1";
@@ -307,20 +308,9 @@ impl Files {
     /// Whole or not at all, for its owner only.
     async fn write(&self, path: &Path, content: &[u8]) -> Result<(), AcmeError> {
         let (path, content) = (path.to_owned(), content.to_owned());
-        let unfinished = path.with_extension("new");
         let write = {
             let path = path.clone();
-            move || {
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(&unfinished)?;
-                file.write_all(&content)?;
-                file.sync_all()?;
-                fs::rename(&unfinished, &path)
-            }
+            move || files::replace(&path, files::PRIVATE, &content)
         };
         let written = tokio::task::spawn_blocking(write).await;
         let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));

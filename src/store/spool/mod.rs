@@ -8,9 +8,9 @@ mod frame;
 mod seal;
 mod text;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
@@ -21,6 +21,7 @@ use super::StoreError;
 use super::ballast::{allocate, share};
 use super::open;
 use super::submission::PreparedRecord;
+use crate::files;
 
 const MAGIC: &[u8; 8] = b"SWBSPOL1";
 /// Where the first frame begins; before it stand the magic and the mark of the key.
@@ -69,14 +70,7 @@ impl Spool {
             ));
         }
         put_aside_if_foreign(path, &seal)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(i32::try_from(OFlags::DSYNC.bits()).unwrap_or_default())
-            .open(path)?;
+        let file = files::open_or_create(path, files::PRIVATE, OFlags::DSYNC)?;
         let mut spool = Self {
             path: path.to_owned(),
             file,

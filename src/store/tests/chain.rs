@@ -203,3 +203,26 @@ async fn the_records_of_a_call_are_found_over_midnight_and_read_back_as_written(
     );
     store.close().await;
 }
+
+#[tokio::test]
+async fn an_open_intent_is_looked_for_up_to_the_end_that_was_asked_for() {
+    let home = Home::new();
+    let store = home.open();
+    let call = call_id("CA1");
+    store
+        .append(vec![decided(&call, 0), service_record(0)])
+        .await
+        .unwrap();
+    let intended_at = store
+        .append(vec![intended(&call, 1)])
+        .await
+        .unwrap()
+        .last_id;
+    let open = async |through| {
+        let calls = vec![(call.clone(), at(0))];
+        store.open_intents(calls, through).await.unwrap().len()
+    };
+    assert_eq!(open(intended_at - 1).await, 0, "it is behind the end");
+    assert_eq!(open(intended_at).await, 1);
+    store.close().await;
+}

@@ -1,5 +1,7 @@
 //! When the disk fails, and when one submission does.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use rusqlite::Transaction;
 
 use super::*;
@@ -81,20 +83,34 @@ async fn while_the_disk_fails_records_wait_and_are_then_written_in_order() {
 
 #[tokio::test]
 async fn a_call_answered_twice_because_the_ledger_could_not_be_asked_is_recorded_twice() {
-    let home = Home::new();
-    let store = home.open();
-    let call = call_id("CA1");
-    store.open_call(vec![decided(&call, 0)]).await.unwrap();
-    let lock = held(&home);
-    let opened = store.open_call(vec![decided(&call, 1)]).await;
-    assert!(matches!(opened, Err(StoreError::Deferred)));
-    drop(lock);
-    store
-        .health_when(|health| health.failing_since.is_none())
-        .await;
-    assert_eq!(verified(&store).await.len(), 2);
-    assert_eq!(store.recent_calls(10).await.unwrap().len(), 1);
-    store.close().await;
+    // Through the spool, and through memory, from where a submission reaches the batch as what it was.
+    for spool_bytes in [1024 * 1024, 0] {
+        let home = Home::new();
+        let options = Options {
+            spool_bytes,
+            ..home.options()
+        };
+        let store = Store::open(&options).unwrap();
+        let call = call_id("CA1");
+        store.open_call(vec![decided(&call, 0)]).await.unwrap();
+        let lock = held(&home);
+        let opened = store
+            .open_call(vec![decided(&call, 1), intended(&call, 1)])
+            .await;
+        assert!(matches!(opened, Err(StoreError::Deferred)));
+        drop(lock);
+        store
+            .health_when(|health| health.failing_since.is_none())
+            .await;
+        let records = verified(&store).await;
+        let times: Vec<_> = records
+            .iter()
+            .map(|record| record.created_at - START_MS)
+            .collect();
+        assert_eq!(times, [0, 1, 1], "with a spool of {spool_bytes} bytes");
+        assert_eq!(store.recent_calls(10).await.unwrap().len(), 1);
+        store.close().await;
+    }
 }
 
 #[tokio::test]
@@ -206,6 +222,64 @@ async fn a_commit_that_happened_in_spite_of_its_error_is_not_repeated() {
     store.append(vec![service_record(2)]).await.unwrap();
     assert_eq!(verified(&store).await.len(), 3);
     assert_eq!(store.health().failing_since, None);
+    store.close().await;
+}
+
+/// As a commit whose sync failed: it happened, and nobody knows whether it is on the disk.
+fn happens_and_is_not_synchronized(transaction: Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.commit()?;
+    Err(rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC),
+        None,
+    ))
+}
+
+#[tokio::test]
+async fn a_commit_whose_sync_failed_counts_when_a_checkpoint_has_written_it_once_more() {
+    for (fault, is_checkpointed) in [
+        (
+            happens_and_is_not_synchronized as fn(Transaction<'_>) -> rusqlite::Result<()>,
+            true,
+        ),
+        (happens_and_reports_an_error, false),
+    ] {
+        let home = Home::new();
+        let store = home.open();
+        store.0.faults.send(fault).await.unwrap();
+        // What is in the write-ahead log alone is lost here.
+        store.append(vec![service_record(0)]).await.unwrap();
+        let file = home.folder.path().join("alone.db");
+        std::fs::copy(home.path(), &file).unwrap();
+        let alone = Connection::open(&file).unwrap();
+        let records: i64 = alone
+            .query_row("SELECT count(*) FROM audit_records", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(records == 1, is_checkpointed);
+        store.close().await;
+    }
+}
+
+static WAITS_MS: AtomicI64 = AtomicI64::new(0);
+
+fn says_how_long_it_waits(transaction: Transaction<'_>) -> rusqlite::Result<()> {
+    let ms = transaction.pragma_query_value(None, "busy_timeout", |row| row.get(0))?;
+    WAITS_MS.store(ms, Ordering::SeqCst);
+    transaction.commit()
+}
+
+#[tokio::test]
+async fn after_a_failure_a_lock_is_waited_for_as_long_as_before() {
+    let home = Home::new();
+    let store = home.open();
+    store.0.faults.send(fails).await.unwrap();
+    let deferred = store.append(vec![service_record(0)]).await;
+    assert!(matches!(deferred, Err(StoreError::Deferred)));
+    store
+        .health_when(|health| health.failing_since.is_none())
+        .await;
+    store.0.faults.send(says_how_long_it_waits).await.unwrap();
+    store.append(vec![service_record(1)]).await.unwrap();
+    assert_eq!(WAITS_MS.load(Ordering::SeqCst), 250);
     store.close().await;
 }
 

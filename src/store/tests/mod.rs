@@ -7,6 +7,7 @@ mod dialer_states;
 mod disk;
 mod notary;
 mod opening;
+mod planted;
 mod prune;
 mod rollups;
 mod schema;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
 use super::{Options, RawRecord, Store, Vault};
@@ -70,6 +72,11 @@ impl Home {
         Connection::open(self.path()).unwrap()
     }
 
+    /// The connection of somebody whom neither triggers nor checks stop, and who leaves no trace in the schema.
+    fn intruder(&self) -> Connection {
+        intruder(&self.path())
+    }
+
     /// Files whose name has `part` in it.
     fn files(&self, part: &str) -> Vec<PathBuf> {
         let mut found: Vec<_> = std::fs::read_dir(self.folder.path())
@@ -80,6 +87,17 @@ impl Home {
         found.sort();
         found
     }
+}
+
+fn intruder(path: &std::path::Path) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)
+        .unwrap();
+    connection
+        .pragma_update(None, "ignore_check_constraints", "ON")
+        .unwrap();
+    connection
 }
 
 fn vault() -> Vault {

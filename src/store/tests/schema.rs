@@ -227,6 +227,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::SigningKeyNamed
         | Kind::Pruned
         | Kind::RollbackAccepted
+        | Kind::Restored
         | Kind::CallerErased
         | Kind::Exported
         | Kind::ClockStepped

@@ -8,6 +8,8 @@ use crate::store::found;
 
 /// Rows of a page.
 const PAGE: u32 = 4_096;
+/// Bytes of a page, and one row more.
+const PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Attempts to find rows behind some that cannot be read.
 const LEAPS: u32 = 62;
 
@@ -15,8 +17,8 @@ const LEAPS: u32 = 62;
 #[derive(Debug)]
 pub(super) struct Pages {
     connection: Connection,
-    /// The number of the last row that was read.
-    last: i64,
+    /// The number from which on rows are to be read; `None` where all were.
+    next: Option<i64>,
     /// The last row to read.
     end: i64,
 }
@@ -56,52 +58,55 @@ struct Row {
 }
 
 impl Pages {
-    pub(super) fn new(connection: Connection, after: i64, end: i64) -> Self {
+    /// Reads from the lowest number that there can be, so that nothing stands before it.
+    pub(super) fn new(connection: Connection, end: i64) -> Self {
         Self {
             connection,
-            last: after,
+            next: Some(i64::MIN),
             end,
         }
+    }
+
+    /// The last row to read.
+    pub(super) fn end(&self) -> i64 {
+        self.end
     }
 
     /// Reads the next page; whether there may be another.
     pub(super) fn fill(&mut self, batch: &mut Batch) -> bool {
         batch.clear();
+        let Some(first) = self.next.take() else {
+            return false;
+        };
         let end = self.end;
-        let after = self.last;
-        match read(&self.connection, after, end, batch) {
-            Ok(last) => {
-                self.last = last.unwrap_or(end);
-                self.last < end && last.is_some()
-            }
+        let last = match read(&self.connection, first, end, batch) {
+            Ok(last) => last,
             Err(error) => {
-                let last = batch.rows.last().map_or(after, |row| row.id);
-                let next = self.next_readable(last);
+                let last = batch.rows.last().map(|row| row.id);
+                let next = self.next_readable(last.unwrap_or(first));
                 batch.trouble = Some(Trouble {
                     before: next,
                     why: error.to_string(),
                 });
-                match next {
-                    Some(next) => {
-                        self.last = next - 1;
-                        true
-                    }
-                    None => false,
-                }
+                next.map(|next| next.saturating_sub(1))
             }
-        }
+        };
+        self.next = last
+            .and_then(|last| last.checked_add(1))
+            .filter(|next| *next <= end);
+        self.next.is_some()
     }
 
     /// The first row after `last` that can be read, found in leaps of growing width.
     fn next_readable(&self, last: i64) -> Option<i64> {
         let from = last.max(0);
         for leap in 1..LEAPS {
-            let after = from.checked_add(1_i64.checked_shl(leap)?)?;
-            if after >= self.end {
+            let first = from.checked_add(1_i64.checked_shl(leap)?)?.checked_add(1)?;
+            if first > self.end {
                 return None;
             }
             let mut next = None;
-            let found = found::each(&self.connection, after, 1, |row| {
+            let found = found::each(&self.connection, first, 1, |row| {
                 next = Some(row.content.id);
             });
             if found.is_ok()
@@ -117,16 +122,18 @@ impl Pages {
 /// One page in a transaction of its own; the number of the last row, `None` where there was none.
 fn read(
     connection: &Connection,
-    after: i64,
+    first: i64,
     end: i64,
     batch: &mut Batch,
 ) -> rusqlite::Result<Option<i64>> {
     let transaction = connection.unchecked_transaction()?;
     batch.cut = Some(checkpoints::cut(&transaction)?);
-    found::each(&transaction, after, PAGE, |row| {
-        if row.content.id <= end {
+    found::each_while(&transaction, first, PAGE, |row| {
+        let is_wanted = row.content.id <= end;
+        if is_wanted {
             batch.push(row);
         }
+        is_wanted && batch.bytes.len() < PAGE_BYTES
     })?;
     Ok(batch.rows.last().map(|row| row.id))
 }

@@ -44,7 +44,9 @@ pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Re
         checkpoints,
         cut,
         kept,
+        kept_unreadable,
         mut remarks,
+        ..
     } = evidence;
     for finding in walked.findings.list() {
         found.add(finding.kind, finding.record, finding.message.clone());
@@ -55,7 +57,34 @@ pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Re
         found.add(FindingKind::CheckpointInvalid, None, what);
     }
     let timeline = timeline(walked, &mut found);
-    let key_is_trusted = judge_keys(against, &signed, &timeline, &mut found, &mut remarks);
+    let is_vouched = judge_vouches(against, &timeline, &mut found);
+    let agrees = judge_keys(
+        against,
+        &signed,
+        &timeline,
+        is_vouched,
+        &mut found,
+        &mut remarks,
+    );
+    let key_is_trusted = agrees && (against.key.is_some() || is_vouched);
+    if !key_is_trusted && against.key.is_none() && against.key_beside.is_some() {
+        remarks.push("no key is trusted: the one beside the database vouches for nothing by itself, since whoever can write the database can have put it there; name one that was kept elsewhere".to_owned());
+    }
+    match (&kept, kept_unreadable) {
+        (None, Some(why)) => {
+            let what = format!("the head beside the database cannot be read: {why}");
+            if is_in_place(against) {
+                found.add(FindingKind::HeadMissing, None, what);
+            } else {
+                remarks.push(what);
+            }
+        }
+        (None, None) if is_in_place(against) && checkpoints > 0 => {
+            let what = "the log is signed, and there is no head beside the database: it may be an older one that was put back";
+            found.add(FindingKind::HeadMissing, None, what);
+        }
+        (Some(_), _) | (None, None) => {}
+    }
     let newest = signed.last();
     let last_signed = newest.map_or(0, |(_, size, _)| *size);
     if walked.last > last_signed && found.is_empty() {
@@ -96,12 +125,40 @@ pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Re
     }
 }
 
+fn is_in_place(against: &Against) -> bool {
+    against
+        .installation
+        .as_ref()
+        .is_some_and(|installation| installation.is_in_place)
+}
+
+/// Whether the installation's secret vouches for every key that the log names; whether that counts.
+fn judge_vouches(against: &Against, timeline: &[Named], found: &mut Findings) -> bool {
+    let Some(installation) = &against.installation else {
+        return false;
+    };
+    let mut all = !timeline.is_empty();
+    for named in timeline {
+        let vouch = installation.vault.vouch_for_key(&named.key.to_line());
+        if named.vouch.as_deref() != Some(&vouch) {
+            all = false;
+            let what = format!(
+                "record {} names a key for which the installation's secret does not vouch: a stranger may have signed the log anew",
+                named.record
+            );
+            found.add(FindingKind::CheckpointInvalid, named.record, what);
+        }
+    }
+    all && installation.is_secret_elsewhere
+}
+
 /// A key from the record on that names it.
 struct Named {
     record: i64,
     key: PublicKey,
     previous: Option<PublicKey>,
     is_endorsed: bool,
+    vouch: Option<String>,
 }
 
 fn timeline(walked: &Walked, found: &mut Findings) -> Vec<Named> {
@@ -123,6 +180,7 @@ fn timeline(walked: &Walked, found: &mut Findings) -> Vec<Named> {
             is_endorsed: said.is_some_and(|(previous, said)| previous.has_endorsed(&key, said)),
             key,
             previous,
+            vouch: named.vouch,
         });
     }
     timeline
@@ -143,6 +201,7 @@ fn judge_keys(
     against: &Against,
     signed: &[(i64, i64, PublicKey)],
     timeline: &[Named],
+    is_vouched: bool,
     found: &mut Findings,
     remarks: &mut Vec<String>,
 ) -> bool {
@@ -154,9 +213,11 @@ fn judge_keys(
             found.add(FindingKind::CheckpointInvalid, None, what);
         }
     }
-    let Some(trusted) = &against.key else {
-        remarks.push("no key is trusted: the signatures were checked against the key that the file itself names".to_owned());
-        return false;
+    let Some(trusted) = against.known_key() else {
+        if !is_vouched {
+            remarks.push("no key is trusted: the signatures were checked against the key that the file itself names".to_owned());
+        }
+        return is_vouched;
     };
     let from = timeline.iter().position(|named| named.key == *trusted);
     let first_is_next = timeline
@@ -284,7 +345,7 @@ fn judge_anchor_signature(
     let named = timeline
         .iter()
         .flat_map(|named| [Some(&named.key), named.previous.as_ref()]);
-    let mut keys = against.key.iter().chain(named.flatten());
+    let mut keys = against.known_key().into_iter().chain(named.flatten());
     if !keys.any(|key| anchor.statement(key).is_some()) {
         let what = "the anchor is not signed by a key of this log";
         found.add(FindingKind::AnchorMismatch, None, what);

@@ -126,6 +126,16 @@ async fn a_caller_is_erased_beside_the_running_server_and_without_it() {
     ring(&place, HOT).await;
     ring(&place, COLD).await;
     let spaced = "+49 170 0000-090";
+    let dry = place
+        .run(&["erase", "--caller", HOT, "--dry-run", "--json"])
+        .await
+        .exits(0)
+        .json();
+    assert_eq!(
+        (&dry["erased"], &dry["known"], &dry["calls"]),
+        (&false.into(), &true.into(), &2.into()),
+        "{dry}"
+    );
     let ran = place
         .run(&["erase", "--caller", spaced, "--json"])
         .await
@@ -151,6 +161,16 @@ async fn a_caller_is_erased_beside_the_running_server_and_without_it() {
         .await
         .exits(0);
     assert_eq!(offline.json()["calls"], 1, "{offline:?}");
+    let dry = place
+        .run(&["erase", "--caller", COLD, "--dry-run"])
+        .await
+        .exits(0);
+    assert!(
+        dry.stdout.starts_with("would be erased: 1 calls"),
+        "{dry:?}"
+    );
+    let nobody = ["erase", "--caller", "030123456", "--yes"];
+    place.run(&nobody).await.exits(1);
     let text = place.run(&["erase", "--caller", COLD]).await.exits(0);
     assert!(text.stdout.starts_with("erased: 1 calls"), "{text:?}");
     let replayed = place
@@ -167,7 +187,7 @@ async fn a_caller_is_erased_beside_the_running_server_and_without_it() {
 #[tokio::test]
 async fn nobody_is_erased_who_is_nobody_and_nothing_where_nothing_is() {
     let place = Place::new();
-    for caller in ["anonymous", "", "x y"] {
+    for caller in ["anonymous", "", "x y", "030", "+49"] {
         place.run(&["erase", "--caller", caller]).await.exits(2);
     }
     place.run(&["erase", "--caller", HOT]).await.exits(1);

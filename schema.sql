@@ -254,7 +254,7 @@ CREATE TABLE dialer_states (
     cause TEXT NOT NULL,
     drained_by TEXT,
     drained_at INTEGER,
-    open_cause TEXT CHECK (open_cause IN ('failing', 'held_off', 'refused_request', 'refused_probe')),
+    open_cause TEXT CHECK (open_cause IN ('failing', 'held_off', 'rate_limited', 'refused_request', 'refused_probe')),
     open_why TEXT,
     opened_at INTEGER,
     open_until INTEGER,

@@ -64,6 +64,15 @@ mod tests {
     }
 
     #[test]
+    fn an_attempt_leaves_time_for_every_dialer_that_follows() {
+        let share = |n_following| attempt_share(ms(1_000), ms(700), n_following);
+        assert_eq!(
+            [share(0), share(1), share(2), share(3), share(5), share(6)],
+            [ms(700), ms(700), ms(600), ms(400), ms(0), ms(0)]
+        );
+    }
+
+    #[test]
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
     fn with_braze_and_the_first_dialer_hanging_the_second_is_still_asked() {
         let start = Instant::now();

@@ -6,18 +6,34 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A lead score as Braze holds it: any finite number, usually 0 to 100. Whole scores are written without a fraction.
+/// A lead score as Braze holds it: a number from −1,000,000 to 1,000,000, usually 0 to 100. Whole scores are written without a fraction.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "f64")]
 pub struct LeadScore(f64);
 
+/// The number is no lead score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a number from -1000000 to 1000000")]
+pub struct NotLeadScore;
+
+impl TryFrom<f64> for LeadScore {
+    type Error = NotLeadScore;
+
+    fn try_from(value: f64) -> Result<Self, NotLeadScore> {
+        Self::new(value).ok_or(NotLeadScore)
+    }
+}
+
 impl LeadScore {
-    /// Takes a finite number; `None` for NaN and the infinities.
+    /// How far a score may lie from zero.
+    const MOST: f64 = 1_000_000.0;
+
+    /// Takes a number within the bounds; `None` for all others.
     pub fn new(value: f64) -> Option<Self> {
-        value.is_finite().then_some(Self(value + 0.0))
+        (value.abs() <= Self::MOST).then_some(Self(value + 0.0))
     }
 
-    /// Reads a score as people and systems write it: `87`, `"87"`, `" 87.5 "`. `None` where it is no finite number.
+    /// Reads a score as people and systems write it: `87`, `"87"`, `" 87.5 "`. `None` where it is no number within the bounds.
     pub fn parse(text: &str) -> Option<Self> {
         text.trim().parse::<f64>().ok().and_then(Self::new)
     }
@@ -184,6 +200,41 @@ mod tests {
         }
         for text in ["", "hot", "NaN", "inf", "12,5"] {
             assert_eq!(LeadScore::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn scores_are_bounded_wherever_they_come_from() {
+        for text in ["1000000", "-1000000", "999999.9999999999", "0.1", "1e-320"] {
+            let score = LeadScore::parse(text).unwrap();
+            let read: LeadScore = serde_json::from_str(text).unwrap();
+            assert_eq!(
+                (read, score.value()),
+                (score, text.parse().unwrap()),
+                "{text}"
+            );
+        }
+        for text in [
+            "1000000.0000000001",
+            "-1000001",
+            "1.8e49",
+            "1e308",
+            "-1e308",
+        ] {
+            assert_eq!(LeadScore::parse(text), None, "{text}");
+            assert!(serde_json::from_str::<LeadScore>(text).is_err(), "{text}");
+        }
+        let zero: LeadScore = serde_json::from_str("-0.0").unwrap();
+        assert!(zero.value().is_sign_positive());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_score_is_the_same_after_it_was_written_and_read(value in -1e6..1e6_f64) {
+            let score = LeadScore::new(value).unwrap();
+            let text = serde_json::to_string(&score).unwrap();
+            let read: LeadScore = serde_json::from_str(&text).unwrap();
+            proptest::prop_assert_eq!(read.value().to_bits(), score.value().to_bits());
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Modules stand in reading order. The first half is the functional core: values in, values out, no clock, no I/O. The
 //! second half is the shell around it. Dependencies point inwards: the shell uses the core, never the other way round,
-//! and the clients (`twilio`, `braze`, `dialer`, `store`) do not know each other; they meet in `flow`.
+//! and the clients (`twilio`, `braze`, `dialer`, `store`) do not know each other; they share the connections of `outbound`, and meet in `flow`.
 
 pub mod alert;
 pub mod audit;
@@ -29,6 +29,7 @@ pub mod http;
 pub mod jobs;
 pub mod lifecycle;
 pub mod notify;
+pub mod outbound;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;

@@ -3,9 +3,13 @@
 //! Source: Twilio's voice request page and the field reports collected with it. A caller that hides its number arrives as a word, or as
 //! digits that spell a word on a keypad and *pass* an E.164 pattern; those must never be looked up.
 
+mod region;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub use region::Region;
 
 /// A phone number in E.164 form: `+`, then 7 to 15 digits, the first not zero (ITU-T E.164).
 ///
@@ -20,7 +24,7 @@ pub struct E164(Box<str>);
 pub struct NotE164;
 
 impl E164 {
-    /// Reads a number that is already in E.164 form; nothing is normalised, so that "national" never becomes a guess.
+    /// Reads a number that is already in E.164 form; nothing is normalised. [`E164::read`] does that.
     pub fn parse(text: &str) -> Result<Self, NotE164> {
         let digits = text.strip_prefix('+').ok_or(NotE164)?;
         let well_formed = (7..=15).contains(&digits.len())

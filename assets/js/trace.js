@@ -25,7 +25,7 @@ function markOf(step) {
 const entry = ([tone, name], ...content) => h("li", { class: tone === "dim" ? "dim" : null, data: tone && tone !== "dim" ? { tone } : {} }, icon(name), content);
 
 /** A decision chain as a list of sentences. */
-export const decisionList = (steps) => h("ol.steps", steps.map((step) => entry(markOf(step), step.step === "planned" ? `${step.order === 1 ? "Asked first" : `Asked as number ${step.order}`}: ${step.dialer}.` : step.text)));
+export const decisionList = (steps) => h("ol.steps", steps.map((step) => entry(markOf(step), step.step === "planned" && !step.line_only ? `${step.order === 1 ? "Asked first" : `Asked as number ${step.order}`}: ${step.dialer}.` : step.text)));
 
 /** Where the time of the first answer went, as bars on one scale. */
 function waterfall({ answers, handoffs, decisions, exchanges }) {
@@ -87,7 +87,7 @@ function story({ kind, detail, at }, answers) {
 		}
 		case "call_answered": {
 			const { answer, stages, within_budget: within, step } = detail;
-			const what = { connect: `connect to ${answer.dialer}${answer.certainty === "confirmed" ? "" : ", although it has not confirmed"}`, hold: "hold the caller", last_resort: "dial the last-resort number", goodbye: "say goodbye and hang up", nothing: "nothing more to do" }[answer.is] ?? words.plain(answer.is);
+			const what = { connect: `connect to ${answer.dialer}${{ confirmed: "", unannounced: " unannounced: its line rings without the note" }[answer.certainty] ?? ", although it has not confirmed"}`, hold: "hold the caller", last_resort: "dial the last-resort number", goodbye: "say goodbye and hang up", nothing: "nothing more to do" }[answer.is] ?? words.plain(answer.is);
 			const given = answers.find((one) => one.at === at && one.step === step)?.twiml;
 			return [["last_resort", "goodbye"].includes(answer.is) || !within ? ["bad", "send"] : [answer.is === "hold" ? "warn" : "ok", "send"], `Twilio is told: ${what}, after ${ms(stages?.total_ms)}${within ? "" : ", later than the budget"}.`, given && h("details", h("summary", "TwiML as given"), h("pre", { tabindex: "0", "aria-label": "TwiML" }, given))];
 		}

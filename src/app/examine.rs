@@ -48,7 +48,7 @@ pub enum Reached {
 
 /// What the server at that address says the time is, where it says so.
 pub async fn date_of(url: &str) -> anyhow::Result<Option<Timestamp>> {
-    let asked = settings::rest_client()?.get(url).send();
+    let asked = settings::examining_client()?.get(url).send();
     let answer = tokio::time::timeout(PATIENCE, asked).await;
     let header = answer
         .ok()

@@ -182,7 +182,7 @@ pub async fn start_with(
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
     let rest = parts.retries.rest.clone();
-    let senders = Senders::new(settings::senders(config)?);
+    let senders = Senders::new(settings::senders(config, clock)?);
     say_whether_calls_can_be_looked_up(&rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
@@ -271,7 +271,7 @@ impl Running {
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
         let keys = settings::keys(config)?;
-        let ways = settings::senders(config)?;
+        let ways = settings::senders(config, &self.clock)?;
         self.braze
             .reconfigure(settings::braze(config))
             .context("cannot use [braze]")?;
@@ -653,7 +653,7 @@ fn limits(config: &Config) -> Limits {
 pub fn braze(config: &Config, clock: &Clock) -> anyhow::Result<Braze> {
     Braze::new(
         settings::braze(config),
-        settings::http_client()?,
+        settings::connections(settings::call_path()?, clock)?,
         clock.clone(),
     )
     .context("cannot use [braze]")
@@ -661,8 +661,8 @@ pub fn braze(config: &Config, clock: &Clock) -> anyhow::Result<Braze> {
 
 /// The client of Twilio's REST API; [`Rest::can_ask`] says whether the configuration lets it ask.
 pub fn rest(config: &Config, clock: &Clock) -> anyhow::Result<Rest> {
-    let client = settings::rest_client()?;
-    Rest::new(settings::rest(config), client, clock.clone()).context("cannot use [twilio]")
+    let connections = settings::connections(settings::beside_the_call()?, clock)?;
+    Rest::new(settings::rest(config), connections, clock.clone()).context("cannot use [twilio]")
 }
 
 /// The dialers of a configuration, in the order of the file.
@@ -677,14 +677,14 @@ pub fn dialers_without_callers(config: &Config, clock: &Clock) -> anyhow::Result
 }
 
 fn dialers_with(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result<Vec<Dialer>> {
-    let client = settings::http_client()?;
+    let make = settings::call_path()?;
     config
         .dialers
         .iter()
         .map(|dialer| {
             Dialer::new(
                 settings::dialer(dialer),
-                client.clone(),
+                settings::connections(make.clone(), clock)?,
                 clock.clone(),
                 secret,
             )

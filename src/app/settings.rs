@@ -3,12 +3,16 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
 
 use crate::alert::{Daily, Recipient, Rules};
 use crate::call::Ringing;
+use crate::clock::Clock;
 use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
 use crate::files;
 use crate::flow::{Policy, Telling};
@@ -16,6 +20,7 @@ use crate::http::auth::{ApiKey, KeyHash, Role};
 use crate::jobs::deliver::Ways;
 use crate::jobs::reap::Silence;
 use crate::notify::{MailSettings, Mailer, Security, Webhook, WebhookSettings};
+use crate::outbound::{self, Connections, Make};
 use crate::twilio::{
     Credentials, EdgeSettings, RestSettings, SharedKey, Verifier, VerifierSettings,
 };
@@ -32,14 +37,19 @@ const IDLE_CONNECTIONS: usize = 256;
 /// Shorter than what servers and middleboxes commonly allow, so that a request seldom meets a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The client for what a caller waits for.
-pub(super) fn http_client() -> anyhow::Result<reqwest::Client> {
-    client(CONNECT_TIMEOUT)
+/// How connections are made for what a caller waits for.
+pub(super) fn call_path() -> anyhow::Result<Make> {
+    make(CONNECT_TIMEOUT)
 }
 
-/// The client for Twilio's REST API: nobody waits for it, and it may be an ocean away.
-pub(super) fn rest_client() -> anyhow::Result<reqwest::Client> {
-    client(REST_CONNECT_TIMEOUT)
+/// How connections are made to Twilio's REST API and the like: nobody waits for them, and they may be an ocean away.
+pub(super) fn beside_the_call() -> anyhow::Result<Make> {
+    make(REST_CONNECT_TIMEOUT)
+}
+
+/// Connections to one service.
+pub(super) fn connections(make: Make, clock: &Clock) -> anyhow::Result<Connections> {
+    Connections::new(make, clock.clone()).context("cannot build the HTTP client")
 }
 
 /// The client that looks at the certificates of others.
@@ -48,9 +58,20 @@ pub(super) fn examining_client() -> anyhow::Result<reqwest::Client> {
     client.build().context("cannot build the HTTP client")
 }
 
-fn client(connect_timeout: Duration) -> anyhow::Result<reqwest::Client> {
-    let client = builder(connect_timeout).build();
-    client.context("cannot build the HTTP client")
+/// The system's certificates are read here, once.
+fn make(connect_timeout: Duration) -> anyhow::Result<Make> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(BuilderVerifierExt::with_platform_verifier)
+        .context("cannot prepare TLS")?
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(move || {
+        outbound::pinging(builder(connect_timeout))
+            .tls_backend_preconfigured(tls.clone())
+            .build()
+    }))
 }
 
 /// No redirects, no proxies from the environment.
@@ -195,13 +216,16 @@ pub(super) fn telling(config: &Config) -> Telling {
 }
 
 /// The ways on which somebody is told.
-pub(super) fn senders(config: &Config) -> anyhow::Result<Ways> {
+pub(super) fn senders(config: &Config, clock: &Clock) -> anyhow::Result<Ways> {
     let webhook = config.alerts.webhook.as_ref().map(|webhook| {
         let settings = WebhookSettings {
             url: webhook.url.clone(),
             secret: webhook.secret.expose().to_owned(),
         };
-        anyhow::Ok(Webhook::new(settings, rest_client()?))
+        anyhow::Ok(Webhook::new(
+            settings,
+            connections(beside_the_call()?, clock)?,
+        ))
     });
     Ok(Ways {
         mailer: config.alerts.email.as_ref().map(mailer).transpose()?,
@@ -258,6 +282,7 @@ pub(super) fn braze(config: &Config) -> braze::Settings {
         open_for: braze.open_for,
         score_attribute: braze.score_attribute.clone(),
         tier_attribute: braze.tier_attribute.clone(),
+        region: config.server.region,
     }
 }
 

@@ -408,6 +408,8 @@ pub enum ProfileAction {
     Dropped,
     /// The push was older than what is cached.
     Outdated,
+    /// Its number could not be read, and nothing was cached under its external id.
+    Unreadable,
 }
 
 /// The kind of a record: a closed list, stable in exports.

@@ -59,7 +59,9 @@ pub fn severity(kind: Kind, detail: &str) -> Severity {
             Severity::Error
         }
         Kind::CallAnswered
-            if has("\"answer\":{\"is\":\"hold\"}") || has("\"certainty\":\"unconfirmed\"") =>
+            if has("\"answer\":{\"is\":\"hold\"}")
+                || has("\"certainty\":\"unconfirmed\"")
+                || has("\"certainty\":\"unannounced\"") =>
         {
             Severity::Warn
         }

@@ -74,8 +74,10 @@ fn is_zero(n: &u32) -> bool {
 pub enum OpenCause {
     /// Requests or probes failed.
     Failing,
-    /// The service asked to be left alone.
+    /// The service failed and asked to be left alone.
     HeldOff,
+    /// It limits our requests (429) and is otherwise well.
+    RateLimited,
     /// It refused the credentials of a request.
     RefusedRequest,
     /// It refused the credentials of a probe.
@@ -88,6 +90,7 @@ impl OpenCause {
         match self {
             Self::Failing => "failing",
             Self::HeldOff => "held_off",
+            Self::RateLimited => "rate_limited",
             Self::RefusedRequest => "refused_request",
             Self::RefusedProbe => "refused_probe",
         }
@@ -97,7 +100,7 @@ impl OpenCause {
     pub fn is_refused(self) -> bool {
         match self {
             Self::RefusedRequest | Self::RefusedProbe => true,
-            Self::Failing | Self::HeldOff => false,
+            Self::Failing | Self::HeldOff | Self::RateLimited => false,
         }
     }
 }

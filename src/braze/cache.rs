@@ -251,6 +251,15 @@ impl Profiles {
             .await;
     }
 
+    /// The numbers that Braze knows by this id, and when their profiles changed. Looks at everything that is remembered.
+    pub(super) fn of_external_id(&self, id: &str) -> Vec<(E164, Option<Timestamp>)> {
+        let is_of = |entry: &Entry| entry.external_id.as_deref() == Some(id);
+        let found = self.cache.iter().filter(|(_, entry)| is_of(entry));
+        found
+            .map(|(phone, entry)| (E164::clone(&phone), entry.changed_at))
+            .collect()
+    }
+
     pub(super) async fn remove(&self, phone: &E164) {
         self.cache.invalidate(phone).await;
         self.note(CachedProfile::dropped(phone.clone()));

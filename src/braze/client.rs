@@ -1,26 +1,28 @@
 //! One request to Braze, from connect to the last byte under one deadline, and what its answer means.
 //!
-//! The body of an error is neither read nor kept: Braze repeats the key in it. A request is never repeated here; a
-//! connection from the pool that turns out dead before anything was sent is replaced by the HTTP client itself.
+//! The body of an error is neither read nor kept: Braze repeats the key in it. A request is never repeated here but where a kept
+//! connection turns out dead before any of the answer has come, which is no second request to anybody.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::settings::Active;
+use super::sieve::Sieve;
 use super::wire::{self, Attributes, Exported, Question};
 use crate::audit::Exchange;
 use crate::clock::Clock;
+use crate::outbound::{self, Again, Connections, Content, Unreadable};
 use crate::phone::E164;
 use crate::routing::LookupUnavailable;
 
-/// No answer is read beyond this; a profile has a few kilobytes.
-const MAX_BODY: usize = 256 * 1024;
+/// No answer is read beyond this. A profile has a few kilobytes, or as many hundreds where its attributes are objects, and several profiles
+/// may share a number.
+const MAX_BODY: usize = 4 * 1024 * 1024;
 /// However long Braze wants to be left alone, it is asked again after this.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 /// An error in words is cut to so many characters.
@@ -73,7 +75,7 @@ struct Received {
 
 /// Asks for the profile of a number.
 pub(super) async fn export(
-    http: &Client,
+    http: &Connections,
     active: &Active,
     clock: &Clock,
     phone: &E164,
@@ -82,10 +84,7 @@ pub(super) async fn export(
     let asked = clock.instant();
     let question = Question::by_phone(phone.as_str());
     let received = send(http, active, clock, &question, timeout).await;
-    let wanted = Attributes {
-        score: &active.settings.score_attribute,
-        tier: active.settings.tier_attribute.as_deref(),
-    };
+    let wanted = wanted(active);
     let read = |body: &[u8]| {
         wire::read_export(body, wanted).map_err(|wire::Unreadable| {
             Failed::new(LookupUnavailable::Malformed, "no JSON with users in it")
@@ -110,7 +109,7 @@ pub(super) async fn export(
 }
 
 /// Asks for nobody, to learn whether Braze can be asked.
-pub(super) async fn probe(http: &Client, active: &Active, clock: &Clock) -> Reply<()> {
+pub(super) async fn probe(http: &Connections, active: &Active, clock: &Clock) -> Reply<()> {
     let asked = clock.instant();
     let question = Question::for_probe();
     let received = send(http, active, clock, &question, active.settings.timeout).await;
@@ -163,8 +162,15 @@ pub(super) fn unanswered(active: &Active, phone: &E164, waited: Duration) -> Exc
     }
 }
 
+fn wanted(active: &Active) -> Attributes<'_> {
+    Attributes {
+        score: &active.settings.score_attribute,
+        tier: active.settings.tier_attribute.as_deref(),
+    }
+}
+
 async fn send(
-    http: &Client,
+    http: &Connections,
     active: &Active,
     clock: &Clock,
     question: &Question,
@@ -172,18 +178,20 @@ async fn send(
 ) -> Received {
     let mut head = None;
     let whole = async {
-        let response = http
-            .post(active.endpoint.clone())
-            .header(AUTHORIZATION, active.authorization.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .body(question.to_body())
-            .send()
-            .await
-            .map_err(Failed::transport)?;
+        let request = |client: &reqwest::Client| {
+            client
+                .post(active.endpoint.clone())
+                .header(AUTHORIZATION, active.authorization.clone())
+                .header(CONTENT_TYPE, "application/json")
+                .header(ACCEPT, "application/json")
+                .header(ACCEPT_ENCODING, outbound::ACCEPTED_CODINGS)
+                .body(question.to_body())
+        };
+        let response = http.send(request, Again::Always).await;
+        let response = response.map_err(Failed::transport)?;
         head = Some((response.status(), response.headers().clone()));
         classify(response.status())?;
-        read_body(response).await
+        read_body(response, wanted(active)).await
     };
     let body = clock.timeout(timeout, whole).await.unwrap_or_else(|_| {
         Err(Failed {
@@ -191,6 +199,17 @@ async fn send(
             words: within(timeout),
         })
     });
+    let is_transport = |failed: &Failed| {
+        matches!(
+            failed.reason,
+            LookupUnavailable::Timeout | LookupUnavailable::Connect
+        )
+    };
+    match &head {
+        _ if body.as_ref().is_err_and(is_transport) => http.failed(),
+        Some((status, _)) => http.answered(status.as_u16()),
+        None => {}
+    }
     Received { head, body }
 }
 
@@ -224,16 +243,13 @@ fn classify(status: StatusCode) -> Result<(), Failed> {
     Err(Failed::new(reason, words))
 }
 
-async fn read_body(mut response: Response) -> Result<Vec<u8>, Failed> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Failed::transport)? {
-        if body.len() + chunk.len() > MAX_BODY {
-            let words = "an answer longer than 256 KiB";
-            return Err(Failed::new(LookupUnavailable::Malformed, words));
-        }
-        body.extend_from_slice(&chunk);
+async fn read_body(response: Response, wanted: Attributes<'_>) -> Result<Vec<u8>, Failed> {
+    let mut content = Content::of(response, MAX_BODY);
+    let mut sieve = Sieve::new(wanted);
+    while let Some(piece) = content.next().await.map_err(Failed::of_content)? {
+        sieve.take(&piece);
     }
-    Ok(body)
+    Ok(sieve.finish())
 }
 
 impl Failed {
@@ -241,6 +257,15 @@ impl Failed {
         Self {
             reason,
             words: words.to_owned(),
+        }
+    }
+
+    fn of_content(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Transport(error) => Self::transport(error),
+            Unreadable::TooLong(_) | Unreadable::Packed => {
+                Self::new(LookupUnavailable::Malformed, &unreadable.to_string())
+            }
         }
     }
 
@@ -356,13 +381,8 @@ fn pause(
 ) -> Option<Duration> {
     let until = |unix: i64| Duration::from_secs(u64::try_from(unix - now.as_second()).unwrap_or(0));
     let asked = || {
-        number(headers, RETRY_AFTER.as_str())
-            .or_else(|| number(headers, "x-ratelimit-retry-after"))
-            .map(Duration::from_secs)
-            .or_else(|| {
-                let date = headers.get(RETRY_AFTER)?.to_str().ok()?;
-                Some(until(rfc2822::parse(date).ok()?.timestamp().as_second()))
-            })
+        let of_braze = || number(headers, "x-ratelimit-retry-after").map(Duration::from_secs);
+        outbound::retry_after(headers, now).or_else(of_braze)
     };
     let pause = match status {
         StatusCode::TOO_MANY_REQUESTS => asked().or_else(|| rate.reset.map(until)),

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::Client;
 use tokio::sync::{Mutex, MutexGuard, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
@@ -26,6 +25,7 @@ use super::settings::{Active, Settings, SettingsError};
 use crate::audit::{self, Exchange, OpenCause, OpenCircuit, ProfileAction, ServiceState};
 use crate::clock::Clock;
 use crate::deadline::Deadline;
+use crate::outbound::Connections;
 use crate::phone::{Caller, E164};
 use crate::resilience::{
     BreakerState, Cause, LONGEST_PAUSE, Refusals, Refused, Transition, TriedBy, TripReason,
@@ -75,7 +75,7 @@ pub struct Status {
 pub struct Braze(Arc<Inner>);
 
 struct Inner {
-    http: Client,
+    http: Connections,
     clock: Clock,
     active: Arc<ArcSwap<Active>>,
     profiles: Profiles,
@@ -88,8 +88,8 @@ struct Inner {
 }
 
 impl Braze {
-    /// Takes a client with redirects off; timeouts are kept here.
-    pub fn new(settings: Settings, http: Client, clock: Clock) -> Result<Self, SettingsError> {
+    /// Takes connections with redirects off; timeouts are kept here.
+    pub fn new(settings: Settings, http: Connections, clock: Clock) -> Result<Self, SettingsError> {
         let gate = Gate::new(clock.instant(), &settings);
         let active = Arc::new(ArcSwap::from_pointee(Active::try_new(settings)?));
         let (queue, queued) = mpsc::channel(QUEUE);
@@ -594,11 +594,17 @@ impl Inner {
         let sent_at = push
             .sent_at
             .map(|at| at.min(now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(now)));
+        let region = self.active.load().settings.region;
+        let Ok(phone) = E164::read(&push.phone, region) else {
+            return self
+                .drop_profiles_of(push.external_id.as_deref(), sent_at)
+                .await;
+        };
         let drops = push.profile.score.is_none() && push.profile.tier.is_none();
         let mut is_outdated = false;
         let newest = |present: Option<&Entry>| present.and_then(|entry| entry.changed_at);
         let desk = &self.desk;
-        let phone = &push.phone;
+        let phone = &phone;
         self.profiles
             .put(phone, |present| {
                 is_outdated = sent_at.is_some_and(|at| newest(present).is_some_and(|n| at < n));
@@ -627,6 +633,28 @@ impl Inner {
             (false, true) => ProfileAction::Dropped,
             (false, false) => ProfileAction::Replaced,
         }
+    }
+
+    /// Whose profile it was that changed cannot be read: what is remembered under the same id is out of date, and goes.
+    async fn drop_profiles_of(
+        &self,
+        external_id: Option<&str>,
+        sent_at: Option<Timestamp>,
+    ) -> ProfileAction {
+        let mut action = ProfileAction::Unreadable;
+        let Some(external_id) = external_id else {
+            return action;
+        };
+        for (phone, changed_at) in self.profiles.of_external_id(external_id) {
+            if sent_at.is_some_and(|at| changed_at.is_some_and(|newest| at < newest)) {
+                action = ProfileAction::Outdated;
+                continue;
+            }
+            self.desk.supersede(&phone);
+            self.profiles.remove(&phone).await;
+            action = ProfileAction::Dropped;
+        }
+        action
     }
 
     async fn warm(&self, profile: CachedProfile) {

@@ -11,6 +11,7 @@ mod gate;
 mod lookup;
 mod push;
 mod settings;
+mod sieve;
 mod wire;
 
 #[cfg(test)]

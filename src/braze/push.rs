@@ -1,5 +1,5 @@
 //! The webhook by which Braze reports that a profile changed. Its body is made from a template by hand, so values have
-//! loose types; only a body without a usable number is refused.
+//! loose types. Braze does not repeat what is refused, so that only a body is that says of nobody that they changed.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::wire::{self, Object};
-use crate::phone::{E164, NotE164};
+use crate::phone;
 use crate::routing::Profile;
 
 /// One changed profile.
 #[derive(Clone, PartialEq)]
 pub struct Push {
-    /// Whose.
-    pub phone: E164,
+    /// Whose, as Braze writes it; empty where it writes nothing.
+    pub phone: String,
     /// What Braze calls the caller.
     pub external_id: Option<String>,
     /// The routing fields. Without any, the remembered profile is dropped.
@@ -30,22 +30,23 @@ pub enum PushError {
     /// Not a JSON object.
     #[error("the body is no JSON object; check the template for blank or quote-carrying values")]
     Json,
-    /// No number.
-    #[error("the body has no phone")]
-    NoPhone,
-    /// A number, but not in E.164 form.
-    #[error("phone cannot be used")]
-    Phone(#[source] NotE164),
+    /// Nobody.
+    #[error("the body has neither phone nor external_id")]
+    Nobody,
 }
 
 impl Push {
     /// Reads the body of the webhook.
     pub fn parse(body: &[u8]) -> Result<Self, PushError> {
         let object: Object<'_> = serde_json::from_slice(body).map_err(|_| PushError::Json)?;
-        let phone = wire::text(&object, "phone").ok_or(PushError::NoPhone)?;
+        let phone = wire::text(&object, "phone");
+        let external_id = wire::external_id(&object);
+        if phone.is_none() && external_id.is_none() {
+            return Err(PushError::Nobody);
+        }
         Ok(Self {
-            phone: E164::parse(&phone).map_err(PushError::Phone)?,
-            external_id: wire::external_id(&object),
+            phone: phone.unwrap_or_default(),
+            external_id,
             profile: Profile {
                 score: wire::score(&object, "lead_score"),
                 tier: wire::tier(&object, "lead_tier")
@@ -59,7 +60,7 @@ impl Push {
 impl fmt::Debug for Push {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Push")
-            .field("phone", &self.phone)
+            .field("phone", &phone::mask(&self.phone))
             .field("profile", &self.profile)
             .field("sent_at", &self.sent_at)
             .finish_non_exhaustive()
@@ -94,7 +95,7 @@ mod tests {
             br#"{"external_id":"c1","phone":"+4930123456","lead_score":"87","lead_tier":"hot","sent_at":"2026-01-02T03:04:05Z","more":[{}]}"#,
         )
         .unwrap();
-        assert_eq!(push.phone.as_str(), "+4930123456");
+        assert_eq!(push.phone, "+4930123456");
         assert_eq!(push.external_id.as_deref(), Some("c1"));
         assert_eq!(push.profile.score, LeadScore::new(87.0));
         assert_eq!(push.profile.tier.as_deref(), Some("hot"));
@@ -119,16 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn a_body_without_a_usable_number_is_refused_in_words() {
+    fn a_body_that_names_nobody_is_refused() {
         for (body, error) in [
             ("", PushError::Json),
             ("[]", PushError::Json),
             (r#"{"phone":"+4930123456","lead_score":}"#, PushError::Json),
-            ("{}", PushError::NoPhone),
-            (r#"{"phone":""}"#, PushError::NoPhone),
-            (r#"{"phone":{}}"#, PushError::NoPhone),
-            (r#"{"phone":"030123456"}"#, PushError::Phone(NotE164)),
-            (r#"{"phone":4930123456}"#, PushError::Phone(NotE164)),
+            ("{}", PushError::Nobody),
+            (r#"{"phone":""}"#, PushError::Nobody),
+            (r#"{"phone":{},"external_id":null}"#, PushError::Nobody),
         ] {
             assert_eq!(Push::parse(body.as_bytes()), Err(error), "{body}");
         }

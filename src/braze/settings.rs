@@ -8,6 +8,7 @@ use reqwest::header::HeaderValue;
 use zeroize::Zeroizing;
 
 use crate::audit::Fingerprint;
+use crate::phone::Region;
 
 /// How Braze is asked and how long its answers are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Settings {
     pub score_attribute: String,
     /// The custom attribute that names the tier.
     pub tier_attribute: Option<String>,
+    /// Whose numbers those are that are pushed without a country code.
+    pub region: Option<Region>,
 }
 
 /// A secret: shown nowhere, wiped from memory when dropped.

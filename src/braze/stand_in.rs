@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 pub(super) enum Act {
     /// Writes this and closes.
     Say(String),
+    /// The same for bytes.
+    SayBytes(Vec<u8>),
     /// Waits for a permit first, then writes this and closes.
     SayWhenLet(Arc<Semaphore>, String),
     /// Never answers.
@@ -115,6 +117,7 @@ async fn read_request(socket: &mut TcpStream) -> String {
 async fn perform(mut socket: TcpStream, act: Act) {
     match act {
         Act::Say(text) => drop(socket.write_all(text.as_bytes()).await),
+        Act::SayBytes(bytes) => drop(socket.write_all(&bytes).await),
         Act::SayWhenLet(gate, text) => {
             gate.acquire().await.unwrap().forget();
             drop(socket.write_all(text.as_bytes()).await);

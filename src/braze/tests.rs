@@ -12,7 +12,8 @@ use crate::audit::ProfileAction;
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::lead::LeadScore;
-use crate::phone::{Caller, E164};
+use crate::outbound::Connections;
+use crate::phone::{Caller, E164, Region};
 use crate::resilience::{Cause, TripReason};
 use crate::routing::{BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
 
@@ -33,17 +34,21 @@ pub(super) fn settings(base_url: &str) -> Settings {
         open_for: Duration::from_secs(15),
         score_attribute: "lead_score".to_owned(),
         tier_attribute: Some("lead_tier".to_owned()),
+        region: None,
     }
 }
 
 fn braze_with(settings: Settings) -> Braze {
     // Installed once per process; later attempts are refused, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let http = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .unwrap();
+    let make = || {
+        reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+    };
+    let http = Connections::new(Arc::new(make), Clock::system()).unwrap();
     Braze::new(settings, http, Clock::system()).unwrap()
 }
 
@@ -165,11 +170,7 @@ async fn every_bad_answer_has_its_reason() {
     use LookupUnavailable::{Connect, Malformed, RateLimited, Rejected, ServerError, Unauthorized};
     let say = |status, body: &str| Act::Say(answer(status, "", body));
     let half = "HTTP/1.1 200 X\r\ncontent-length: 100\r\n\r\n{\"users\"";
-    let huge = answer(
-        200,
-        "",
-        &format!("{{\"users\":[\"{}\"]}}", "x".repeat(300_000)),
-    );
+    let huge = "HTTP/1.1 200 X\r\ncontent-length: 4194305\r\n\r\n{\"users\":[]}".to_owned();
     let redirect = answer(302, "location: http://169.254.169.254/\r\n", "");
     for (act, reason) in [
         (say(429, ""), RateLimited),
@@ -539,6 +540,160 @@ async fn a_push_replaces_drops_or_comes_too_late() {
     braze.invalidate(&number(0)).await;
     assert!(braze.drain_changed()[0].is_dropped());
     assert_eq!(source(&ask(&braze, 0).await), Source::Fetched);
+}
+
+#[tokio::test]
+async fn a_push_is_read_however_its_number_is_written() {
+    let stand_in = StandIn::saying(201, HOT).await;
+    let mut settings = settings(&stand_in.url);
+    settings.region = Region::parse("DE");
+    let braze = braze_with(settings);
+    let phones = [
+        "4915112345678",
+        "+49 151 12345678",
+        "0049 151 12345678",
+        "0151/12345678",
+    ];
+    for (score, phone) in (1_u32..).zip(phones) {
+        let body = format!(r#"{{"external_id":"c1","phone":"{phone}","lead_score":{score}}}"#);
+        let push = Push::parse(body.as_bytes()).unwrap();
+        assert_eq!(braze.apply_push(push).await, ProfileAction::Replaced);
+        let cached = braze.cached(&E164::parse("+4915112345678").unwrap()).await;
+        assert_eq!(
+            cached.unwrap().score,
+            LeadScore::new(score.into()),
+            "{phone}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_push_whose_number_cannot_be_read_drops_what_is_remembered_of_the_same_id() {
+    let stand_in = StandIn::saying(201, HOT).await;
+    let braze = braze(&stand_in);
+    let unreadable = |external_id: &str, more: &str| {
+        let body = format!(r#"{{"external_id":"{external_id}","phone":"0151 123"{more}}}"#);
+        Push::parse(body.as_bytes()).unwrap()
+    };
+    for i in 0..2 {
+        let fields =
+            format!(r#","external_id":"c{i}","lead_score":5,"sent_at":"2026-01-02T00:00:00Z""#);
+        braze.apply_push(push(i, &fields)).await;
+    }
+    braze.drain_changed();
+    let older = unreadable("c1", r#","sent_at":"2026-01-01T00:00:00Z""#);
+    assert_eq!(braze.apply_push(older).await, ProfileAction::Outdated);
+    let of_nobody = unreadable("c7", "");
+    assert_eq!(braze.apply_push(of_nobody).await, ProfileAction::Unreadable);
+    assert_eq!(source(&ask(&braze, 1).await), Source::Fresh);
+    let newer = unreadable("c1", r#","lead_score":9,"sent_at":"2026-01-03T00:00:00Z""#);
+    assert_eq!(braze.apply_push(newer).await, ProfileAction::Dropped);
+    assert_eq!(braze.cached(&number(1)).await, None);
+    let persisted = braze.drain_changed();
+    assert!(matches!(&persisted[..], [one] if one.is_dropped() && one.phone == number(1)));
+    assert_eq!(source(&ask(&braze, 0).await), Source::Fresh);
+    assert_eq!(source(&ask(&braze, 1).await), Source::Fetched);
+    let without_phone = Push::parse(br#"{"external_id":"c0","phone":""}"#).unwrap();
+    assert_eq!(
+        braze.apply_push(without_phone).await,
+        ProfileAction::Dropped
+    );
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn packed(body: &[u8]) -> Act {
+    let n = body.len();
+    let head = format!(
+        "HTTP/1.1 201 X\r\ncontent-length: {n}\r\nconnection: close\r\ncontent-encoding: gzip\r\n\r\n"
+    );
+    Act::SayBytes([head.as_bytes(), body].concat())
+}
+
+fn score_of(looked_up: &LookedUp) -> Option<LeadScore> {
+    match &looked_up.lookup {
+        Lookup::Known { profile, .. } => profile.score,
+        Lookup::Unknown { .. } | Lookup::Skipped { .. } | Lookup::Unavailable { .. } => None,
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_packed_unasked_is_read_within_bounds() {
+    let stand_in = StandIn::start(packed(&gzip(HOT))).await;
+    let braze = braze(&stand_in);
+    assert_eq!(score_of(&ask(&braze, 0).await), LeadScore::new(87.0));
+    let request = stand_in.last_request().to_ascii_lowercase();
+    assert!(request.contains("accept-encoding: gzip\r\n"), "{request}");
+    let bomb = gzip(&format!(
+        r#"{{"pad":"{}",{}"#,
+        " ".repeat(5 << 20),
+        &HOT[1..]
+    ));
+    assert!(bomb.len() < 1 << 20);
+    stand_in.now_does(packed(&bomb));
+    assert_eq!(
+        unavailable(&ask(&braze, 1).await),
+        LookupUnavailable::Malformed
+    );
+    stand_in.now_does(packed(b"no gzip"));
+    assert_eq!(
+        unavailable(&ask(&braze, 2).await),
+        LookupUnavailable::Malformed
+    );
+}
+
+fn unavailable(looked_up: &LookedUp) -> LookupUnavailable {
+    match looked_up.lookup {
+        Lookup::Unavailable { reason } => reason,
+        Lookup::Known { .. } | Lookup::Unknown { .. } | Lookup::Skipped { .. } => {
+            panic!("{looked_up:?}")
+        }
+    }
+}
+
+/// Megabytes take their time where the machine is busy.
+async fn ask_patiently(stand_in: &StandIn) -> LookedUp {
+    let mut settings = settings(&stand_in.url);
+    settings.timeout = Duration::from_mins(1);
+    braze_with(settings)
+        .look_up(&caller(0), within(60_000))
+        .await
+}
+
+#[tokio::test]
+async fn an_answer_of_up_to_4_mib_is_read() {
+    let object = format!(r#"{{"history":"{}"}}"#, "x".repeat(48 << 10));
+    let attributes: Vec<_> = (0..6)
+        .map(|n| format!(r#""object_{n}":{object}"#))
+        .collect();
+    let attributes = attributes.join(",");
+    let user =
+        format!(r#"{{"external_id":"c1","custom_attributes":{{{attributes},"lead_score":87}}}}"#);
+    let most = (4 << 20) - 100;
+    for n_users in [1, 6, most / user.len()] {
+        let users = vec![user.as_str(); n_users].join(",");
+        let body = format!(r#"{{"users":[{users}],"message":"success"}}"#);
+        let stand_in = StandIn::saying(201, &body).await;
+        let looked_up = ask_patiently(&stand_in).await;
+        assert_eq!(
+            score_of(&looked_up),
+            LeadScore::new(87.0),
+            "{} bytes",
+            body.len()
+        );
+        let response = looked_up.exchange.unwrap().response.unwrap();
+        assert_eq!(response["users"], n_users);
+    }
+    let too_long = format!(r#"{{"pad":"{}",{}"#, " ".repeat(4 << 20), &HOT[1..]);
+    let stand_in = StandIn::saying(201, &too_long).await;
+    let looked_up = ask_patiently(&stand_in).await;
+    assert_eq!(unavailable(&looked_up), LookupUnavailable::Malformed);
+    let error = looked_up.exchange.unwrap().error;
+    assert_eq!(error.as_deref(), Some("the answer is longer than 4096 KiB"));
 }
 
 #[tokio::test]

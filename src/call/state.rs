@@ -257,6 +257,14 @@ impl CallState {
         }
     }
 
+    /// The same without what the dialer calls the handoff, where that must not be recorded.
+    pub fn without_reference(self) -> Self {
+        Self {
+            reference: None,
+            ..self
+        }
+    }
+
     /// A line of `dialer` starts to ring; `reference` is what the dialer calls the handoff.
     pub fn dialing(self, dialer: &DialerId, reference: Option<String>) -> Self {
         let ring = match self.phase {

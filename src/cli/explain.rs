@@ -11,7 +11,7 @@ use crate::admin::{self, Request};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::lead::{LeadScore, TierName};
+use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
     self, Availability, BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup,
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     {
         Some((text, None)) => {
             output::complain(&format!(
-                "--score {text} is not a number; write one like 72"
+                "--score {text} is no lead score: it {NotLeadScore}, like 72"
             ));
             return Ok(Exit::Usage);
         }
@@ -137,6 +137,7 @@ fn dialers(config: &Config) -> Vec<DialerView> {
             breaker: BreakerView::Closed,
             availability: Availability::Unknown,
             callers_first: None,
+            line_only: false,
         })
     };
     config.ruleset.dialers.iter().map(view).collect()

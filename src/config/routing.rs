@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::section::Section;
 use super::value::{Fault, Value};
-use crate::lead::{LeadScore, Tier, TierName, Tiers};
+use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
 use crate::routing::{DialerId, Rule, Ruleset};
 
@@ -171,7 +171,7 @@ fn read_tier(section: &mut Section<'_>) -> Option<Tier> {
         })
     });
     let min_score = section.required("min_score", |value| {
-        LeadScore::new(value.number()?).ok_or_else(|| Fault::new("must be a finite number"))
+        LeadScore::new(value.number()?).ok_or_else(|| Fault::new(NotLeadScore.to_string()))
     });
     Some(Tier {
         name: TierName::new(&name?),

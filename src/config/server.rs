@@ -10,6 +10,7 @@ use super::pem;
 use super::section::Section;
 use super::url::{self, PublicUrl};
 use super::value::{Fault, Value};
+use crate::phone::Region;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
@@ -32,6 +33,8 @@ pub struct Server {
     pub docs: bool,
     /// Origins whose pages may use the API with a key, such as `https://wallboard.example.com`. Default: none.
     pub cors_origins: Vec<String>,
+    /// Whose numbers those are that Braze pushes without a country code. Default: such numbers are not read.
+    pub region: Option<Region>,
     /// Webhooks in hand from which on fresh calls get the safe answer at once. Default: 512 for each core. Read at the start only.
     pub calls_in_hand: Option<NonZeroUsize>,
 }
@@ -105,6 +108,14 @@ impl Server {
         });
         let docs = section.or("docs", true, Value::boolean);
         let cors_origins = section.or("cors_origins", Vec::new(), |value| value.list(origin));
+        let region = section.optional("region", |value| {
+            let name = value.text()?;
+            Region::parse(&name).ok_or_else(|| {
+                let known: Vec<_> = Region::names().collect();
+                Fault::new("must be two capital letters for a region whose numbering plan is known")
+                    .hint(format!("one of {}", known.join(", ")))
+            })
+        });
         let calls_in_hand = section.optional("calls_in_hand", |value| {
             let calls: u32 = value.integer(1..=1_000_000)?;
             Ok(usize::try_from(calls).ok().and_then(NonZeroUsize::new))
@@ -126,6 +137,7 @@ impl Server {
             insecure_http,
             docs,
             cors_origins,
+            region,
             calls_in_hand: calls_in_hand.flatten(),
         };
         let has_proxy = section.has("trusted_proxies") && !section.is_empty_list("trusted_proxies");

@@ -115,6 +115,7 @@ impl List {
             insecure_http,
             docs,
             cors_origins,
+            region,
             calls_in_hand,
         } = server;
         self.plain("server.listen", SocketAddr::clone(listen));
@@ -134,6 +135,7 @@ impl List {
         self.plain("server.insecure_http", insecure_http);
         self.plain("server.docs", docs);
         self.all("server.cors_origins", cors_origins);
+        self.maybe("server.region", region.as_ref());
         self.maybe("server.calls_in_hand", *calls_in_hand);
     }
 

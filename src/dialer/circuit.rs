@@ -57,8 +57,10 @@ pub(super) enum Sign {
     Dead(String),
     /// It refuses our credentials.
     Unauthorized(String),
-    /// It wants to be left alone.
+    /// It fails and wants to be left alone.
     HoldOff(Duration, String),
+    /// It limits our requests and is otherwise well.
+    Limit(Duration, String),
     /// Nothing either way.
     Nothing,
 }
@@ -81,6 +83,13 @@ impl Circuit {
     pub(super) fn refused(&self) -> Option<(&Opened, u32)> {
         let refused = self.opened.as_ref().filter(|o| o.cause.is_refused());
         refused.map(|opened| (opened, self.refusals.count()))
+    }
+
+    /// Whether it is open only because the dialer limits our requests.
+    pub(super) fn limits_requests(&self) -> bool {
+        self.opened
+            .as_ref()
+            .is_some_and(|opened| opened.cause == OpenCause::RateLimited)
     }
 
     /// Open as an earlier run left it.
@@ -142,7 +151,13 @@ impl Circuit {
             (Sign::Unauthorized(why), false) => {
                 self.refuse(now, OpenCause::RefusedRequest, why, terms);
             }
-            (Sign::Unauthorized(why) | Sign::Dead(why) | Sign::HoldOff(_, why), true) => {
+            (
+                Sign::Unauthorized(why)
+                | Sign::Dead(why)
+                | Sign::HoldOff(_, why)
+                | Sign::Limit(_, why),
+                true,
+            ) => {
                 if !is_late {
                     self.still_refused(now, why, terms);
                 }
@@ -157,7 +172,12 @@ impl Circuit {
                     }
                 }
             },
-            (Sign::HoldOff(wish, why), false) => self.hold_off(now, wish.min(MAX_HOLD), why),
+            (Sign::HoldOff(wish, why), false) => {
+                self.hold_off(now, wish, OpenCause::HeldOff, why);
+            }
+            (Sign::Limit(wish, why), false) => {
+                self.hold_off(now, wish, OpenCause::RateLimited, why);
+            }
             (Sign::Nothing, _) => {
                 if let Some(opened) = &mut self.opened {
                     opened.trial = None;
@@ -195,7 +215,7 @@ impl Circuit {
                 }
             }
             Sign::Unauthorized(why) => self.refuse(now, OpenCause::RefusedProbe, why, terms),
-            Sign::HoldOff(..) | Sign::Nothing => {
+            Sign::HoldOff(..) | Sign::Limit(..) | Sign::Nothing => {
                 if let Some(opened) = &mut self.opened {
                     opened.good_probes = 0;
                 }
@@ -210,7 +230,10 @@ impl Circuit {
         }
         match sign {
             Sign::Alive => self.close(),
-            Sign::Unauthorized(why) | Sign::Dead(why) | Sign::HoldOff(_, why) => {
+            Sign::Unauthorized(why)
+            | Sign::Dead(why)
+            | Sign::HoldOff(_, why)
+            | Sign::Limit(_, why) => {
                 self.still_refused(now, why, terms);
             }
             // The probe has no answer to the question, so a call has to ask it.
@@ -285,13 +308,14 @@ impl Circuit {
     }
 
     /// Never shortens what is there.
-    fn hold_off(&mut self, now: Instant, wish: Duration, why: String) {
+    fn hold_off(&mut self, now: Instant, wish: Duration, cause: OpenCause, why: String) {
+        let wish = wish.min(MAX_HOLD);
         let longer = self
             .opened
             .as_ref()
             .is_none_or(|opened| opened.until < now + wish);
         if longer {
-            self.open(now, wish, OpenCause::HeldOff, why);
+            self.open(now, wish, cause, why);
         }
     }
 }

@@ -14,7 +14,8 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap};
 use reqwest::{Method, Response, Url};
 use serde_json::Value;
 
@@ -23,16 +24,20 @@ use super::settings::shown_url;
 use crate::audit::Exchange;
 use crate::clock::Clock;
 use crate::handoff::{Failure, FailureKind, Outcome};
+use crate::outbound::{self, Again, Connections, Content, Unreadable};
+use crate::phone::{self, Caller};
 
 /// No answer needs more; what is longer is not read to its end.
 const MAX_ANSWER: usize = 256 * 1024;
 /// A refusal is clear from its status. Its body is read for the record only, and must not cost the caller time.
 const REFUSAL_BODY_GRACE: Duration = Duration::from_millis(100);
 const MAX_WORDS: usize = 200;
+/// Fewer digits tell nobody from another.
+const SHORTEST_IDENTITY: usize = 5;
 
 /// Sends requests in the name of one dialer.
 pub(super) struct Link {
-    client: reqwest::Client,
+    connections: Connections,
     clock: Clock,
     service: String,
 }
@@ -44,6 +49,8 @@ pub(super) struct Request {
     pub(super) headers: HeaderMap,
     pub(super) body: Option<Bytes>,
     pub(super) shown: Option<Value>,
+    /// Its receiver knows a repeat, or nothing comes of it.
+    is_repeatable: bool,
 }
 
 impl Request {
@@ -54,6 +61,7 @@ impl Request {
             headers,
             body: None,
             shown: None,
+            is_repeatable: true,
         }
     }
 
@@ -65,6 +73,15 @@ impl Request {
             headers,
             body: Some(body.to_string().into()),
             shown: Some(shown),
+            is_repeatable: false,
+        }
+    }
+
+    /// The same, to a receiver that knows a repeat.
+    pub(super) fn repeatable(self) -> Self {
+        Self {
+            is_repeatable: true,
+            ..self
         }
     }
 }
@@ -74,6 +91,7 @@ pub(super) struct Reply {
     pub(super) answer: Result<Answer, Trouble>,
     pub(super) elapsed: Duration,
     exchange: Exchange,
+    at: Timestamp,
 }
 
 /// An HTTP answer.
@@ -124,9 +142,9 @@ impl Trouble {
 }
 
 impl Link {
-    pub(super) fn new(client: reqwest::Client, clock: Clock, service: &str) -> Self {
+    pub(super) fn new(connections: Connections, clock: Clock, service: &str) -> Self {
         Self {
-            client,
+            connections,
             clock,
             service: service.to_owned(),
         }
@@ -170,6 +188,7 @@ impl Link {
             answer,
             elapsed,
             exchange,
+            at: self.clock.now(),
         }
     }
 
@@ -182,26 +201,40 @@ impl Link {
             ));
         }
         let departure = Departure::default();
-        let has_body = request.body.is_some();
-        let mut builder = self
-            .client
-            .request(request.method, request.url)
-            .headers(request.headers);
-        if let Some(bytes) = request.body {
-            builder = builder.body(reqwest::Body::wrap(departure.watch(bytes)));
-        }
-        let result = self.clock.timeout(remaining, builder.send()).await;
+        let builder = |client: &reqwest::Client| {
+            let builder = client
+                .request(request.method.clone(), request.url.clone())
+                .header(ACCEPT_ENCODING, outbound::ACCEPTED_CODINGS)
+                .headers(request.headers.clone());
+            match &request.body {
+                None => builder,
+                Some(bytes) => builder.body(reqwest::Body::wrap(departure.watch(bytes.clone()))),
+            }
+        };
+        let has_left = || departure.has_left();
+        let again = if request.is_repeatable {
+            Again::Always
+        } else {
+            Again::Unless(&has_left)
+        };
+        let sent = self.connections.send(builder, again);
+        let result = self.clock.timeout(remaining, sent).await;
         // A request without a body asks for nothing that could take effect; it counts as sent unless the connection failed.
-        let has_left = departure.close() || !has_body;
-        match result {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(trouble_of(error, has_left)),
-            Err(_) if has_left => Err(Trouble::new(FailureKind::Timeout, "no answer in time")),
-            Err(_) => Err(Trouble::new(
+        let has_left = departure.close() || request.body.is_none();
+        let trouble = match result {
+            Ok(Ok(response)) => {
+                self.connections.answered(response.status().as_u16());
+                return Ok(response);
+            }
+            Ok(Err(error)) => trouble_of(error, has_left),
+            Err(_) if has_left => Trouble::new(FailureKind::Timeout, "no answer in time"),
+            Err(_) => Trouble::new(
                 FailureKind::Connect,
                 "no connection in time; nothing was sent",
-            )),
-        }
+            ),
+        };
+        self.connections.failed();
+        Err(trouble)
     }
 
     async fn read(&self, response: Response, deadline: Instant) -> Answer {
@@ -211,49 +244,27 @@ impl Link {
         if !status.is_success() {
             remaining = remaining.min(REFUSAL_BODY_GRACE);
         }
-        let body = self
-            .clock
-            .timeout(remaining, body_of(response))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Trouble::new(
-                    FailureKind::Timeout,
-                    "the answer did not end in time",
-                ))
-            });
+        let whole = Content::of(response, MAX_ANSWER).whole();
+        let body = match self.clock.timeout(remaining, whole).await {
+            Ok(Ok(body)) => Ok(body.into()),
+            Ok(Err(Unreadable::Transport(error))) => Err(trouble_of(error, true)),
+            Ok(Err(unreadable @ (Unreadable::TooLong(_) | Unreadable::Packed))) => {
+                Err(Trouble::new(FailureKind::Malformed, unreadable.to_string()))
+            }
+            Err(_) => Err(Trouble::new(
+                FailureKind::Timeout,
+                "the answer did not end in time",
+            )),
+        };
+        if matches!(&body, Err(trouble) if trouble.kind != FailureKind::Malformed) {
+            self.connections.failed();
+        }
         Answer {
             status: status.as_u16(),
             headers,
             body,
         }
     }
-}
-
-async fn body_of(mut response: Response) -> Result<Bytes, Trouble> {
-    let too_large = || {
-        Trouble::new(
-            FailureKind::Malformed,
-            format!("the answer is longer than {} KiB", MAX_ANSWER / 1024),
-        )
-    };
-    if response
-        .content_length()
-        .is_some_and(|n| n > MAX_ANSWER as u64)
-    {
-        return Err(too_large());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| trouble_of(error, true))?
-    {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.into())
 }
 
 fn trouble_of(error: reqwest::Error, has_left: bool) -> Trouble {
@@ -315,12 +326,6 @@ impl Answer {
         serde_json::from_slice(self.body.as_deref().ok()?).ok()
     }
 
-    /// How long the dialer wants to be left alone, where it says so in seconds.
-    fn retry_after(&self) -> Option<Duration> {
-        let seconds = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
-        seconds.trim().parse().ok().map(Duration::from_secs)
-    }
-
     fn words(&self) -> Option<String> {
         if (300..400).contains(&self.status) {
             return Some("a redirect, which is not followed".to_owned());
@@ -342,15 +347,14 @@ impl Reply {
             .as_ref()
             .map_err(|trouble| trouble.outcome(None))?;
         let fails = |kind| Failure::with_status(kind, answer.status);
+        let retry_after = || outbound::retry_after(&answer.headers, self.at);
         Err(match answer.status {
             200..=299 => return Ok(answer),
             401 | 403 => Outcome::Refused {
                 failure: fails(FailureKind::Unauthorized),
             },
-            429 => retryable(fails(FailureKind::RateLimited), answer.retry_after()),
-            408 | 425 | 500..=599 => {
-                retryable(fails(FailureKind::ServerError), answer.retry_after())
-            }
+            429 => retryable(fails(FailureKind::RateLimited), retry_after()),
+            408 | 425 | 500..=599 => retryable(fails(FailureKind::ServerError), retry_after()),
             _ => Outcome::Refused {
                 failure: fails(FailureKind::Rejected),
             },
@@ -394,8 +398,8 @@ pub(super) fn malformed(status: u16) -> Outcome {
     }
 }
 
-/// An id as given by a dialer, if it looks like one. Whatever repeats the caller's digits is no id that may be recorded.
-pub(super) fn reference(id: &Value, caller: &str) -> Option<String> {
+/// An id as given by a dialer, if it looks like one.
+pub(super) fn reference(id: &Value) -> Option<String> {
     let id = match id {
         Value::String(text) => text.clone(),
         Value::Number(number) if number.is_u64() => number.to_string(),
@@ -406,7 +410,27 @@ pub(super) fn reference(id: &Value, caller: &str) -> Option<String> {
     let plain = id
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b));
-    let digits: String = caller.chars().filter(char::is_ascii_digit).collect();
-    let names_caller = digits.len() >= 5 && id.contains(&digits);
-    (plain && (1..=64).contains(&id.len()) && !names_caller).then_some(id)
+    (plain && (1..=64).contains(&id.len())).then_some(id)
+}
+
+/// A reference as it may be recorded: one that holds the caller's digits, by chance or because the dialer repeats what it was sent, is
+/// masked.
+pub(super) fn shown_reference(id: &str, caller: &Caller) -> String {
+    if names_caller(id, caller) {
+        phone::mask(id)
+    } else {
+        id.to_owned()
+    }
+}
+
+/// Whether a reference holds the caller's digits, so that it must not be recorded.
+pub(super) fn names_caller(id: &str, caller: &Caller) -> bool {
+    let text = match caller.number() {
+        Some(number) => number.as_str(),
+        None => caller.as_text(),
+    };
+    let all: String = text.chars().filter(char::is_ascii_digit).collect();
+    let runs = text.split(|c: char| !c.is_ascii_digit());
+    runs.chain([all.as_str()])
+        .any(|digits| digits.len() >= SHORTEST_IDENTITY && id.contains(digits))
 }

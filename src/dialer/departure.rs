@@ -15,7 +15,7 @@ const WAITING: u8 = 0;
 const LEFT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
-/// Watches one request.
+/// Watches one request, however often its bytes are offered to a connection.
 #[derive(Clone, Default)]
 pub(super) struct Departure(Arc<AtomicU8>);
 
@@ -30,13 +30,21 @@ impl Departure {
 
     /// Ends the watch. True where the request may have left; otherwise it never will.
     pub(super) fn close(&self) -> bool {
-        !self.moves_to(GIVEN_UP)
+        self.0
+            .compare_exchange(WAITING, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst)
+            .is_err()
     }
 
-    /// Fails where somebody else was first.
-    fn moves_to(&self, state: u8) -> bool {
+    /// Whether it has left.
+    pub(super) fn has_left(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == LEFT
+    }
+
+    /// Fails where it was given up.
+    fn leaves(&self) -> bool {
+        let leaves = |state| (state != GIVEN_UP).then_some(LEFT);
         self.0
-            .compare_exchange(WAITING, state, Ordering::SeqCst, Ordering::SeqCst)
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, leaves)
             .is_ok()
     }
 }
@@ -63,7 +71,7 @@ impl Body for Watched {
         let Some(bytes) = self.bytes.take() else {
             return Poll::Ready(None);
         };
-        Poll::Ready(Some(if self.departure.moves_to(LEFT) {
+        Poll::Ready(Some(if self.departure.leaves() {
             Ok(Frame::data(bytes))
         } else {
             Err(GivenUp)

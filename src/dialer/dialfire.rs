@@ -11,14 +11,14 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::client::{Link, Reply, Request, malformed, reference};
+use super::client::{Link, Reply, Request, reference, shown_reference};
 use super::health::{Check, Health, Probe, failing, reachability_and_credentials, said};
 use super::settings::{
     DialfireApi, InvalidSettings, endpoint, parse_url, path_part, secret_header,
 };
 use super::{HandedOff, Note};
 use crate::audit::Exchange;
-use crate::handoff::Outcome;
+use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::Availability;
 
 pub(super) struct Dialfire {
@@ -88,6 +88,7 @@ impl Dialfire {
             &Value::Object(fields),
             Value::Object(shown),
         )
+        .repeatable()
     }
 
     fn update(&self, note: &Note) -> Request {
@@ -98,6 +99,7 @@ impl Dialfire {
             &body,
             body.clone(),
         )
+        .repeatable()
     }
 
     fn in_campaign(&self, rest: &[&str]) -> Url {
@@ -249,37 +251,50 @@ fn news(note: &Note) -> Map<String, Value> {
     fields
 }
 
-/// An update does not return the contact, and a create need not: an empty answer or one without an id is a success.
+/// A good status is a success, whatever is in the answer: an update does not return the contact, and a create need not. Only JSON that says
+/// an error refuses.
 fn conclude(reply: Reply, note: &Note) -> (Outcome, Exchange) {
-    let read = reply.success().and_then(|answer| {
-        let content = answer.content()?;
-        if content.trim_ascii().is_empty() {
-            return Ok(None);
-        }
-        match serde_json::from_slice::<Value>(content) {
-            Ok(Value::Object(contact)) => Ok(contact_id(&contact, note)),
-            Ok(_) | Err(_) => Err(malformed(answer.status)),
-        }
-    });
-    match read {
-        Ok(id) => {
-            let shown = id.as_ref().map(|id| json!({ "$id": id }));
-            (
-                Outcome::Accepted { reference: id },
-                reply.exchange(shown, None),
-            )
-        }
-        Err(outcome) => {
-            let is_2xx = reply.success().is_ok();
-            let error = is_2xx.then_some("the answer is not a JSON object");
-            (outcome, reply.exchange(None, error))
-        }
+    let (status, answer) = match reply.success() {
+        Ok(answer) => (answer.status, answer.json()),
+        Err(outcome) => return (outcome, reply.exchange(None, None)),
+    };
+    let contact = match answer {
+        Some(Value::Object(contact)) => contact,
+        Some(_) | None => Map::new(),
+    };
+    if says_an_error(&contact) {
+        let failure = Failure::with_status(FailureKind::Rejected, status);
+        let exchange = reply.exchange(None, Some("the answer says an error"));
+        return (Outcome::Refused { failure }, exchange);
     }
+    let reference = contact_id(&contact);
+    let shown = reference
+        .as_deref()
+        .map(|id| json!({ "$id": shown_reference(id, &note.caller) }));
+    (Outcome::Accepted { reference }, reply.exchange(shown, None))
 }
 
-fn contact_id(answer: &Map<String, Value>, note: &Note) -> Option<String> {
+/// `error` or `errors` with something in it, or a plain no. Fields of a contact begin with `$`, or stand below `data`.
+fn says_an_error(answer: &Map<String, Value>) -> bool {
+    let is_said = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(object) => !object.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
+    };
+    let is = |key, value: Value| answer.get(key) == Some(&value);
+    ["error", "errors"]
+        .iter()
+        .any(|key| answer.get(*key).is_some_and(is_said))
+        || is("success", json!(false))
+        || is("ok", json!(false))
+        || is("status", json!("error"))
+}
+
+fn contact_id(answer: &Map<String, Value>) -> Option<String> {
     let inner = answer.get("data").and_then(|data| data.get("$id"));
-    reference(inner.or_else(|| answer.get("$id"))?, note.caller.as_text())
+    reference(inner.or_else(|| answer.get("$id"))?)
 }
 
 fn handed(outcome: Outcome, exchanges: Vec<Exchange>) -> HandedOff {

@@ -13,7 +13,7 @@ use super::{Dialer, Health, Kind, Probe};
 use crate::audit::{Drained, Event, OpenCircuit, ServiceState, Standing};
 use crate::handoff::{FailureKind, Outcome};
 use crate::resilience::{LONGEST_PAUSE, Refusals, Refused, TriedBy};
-use crate::routing::{Availability, DialerId, DialerView};
+use crate::routing::{Availability, BreakerView, DialerId, DialerView};
 
 /// The longest a probe may take (Zendesk Talk and Dialfire: "timeout 2 s").
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -134,6 +134,21 @@ impl Fleet {
         self.with(id, |member| {
             let lease = member.dialer.timeout() + TRIAL_GRACE;
             member.drained.is_none() && member.circuit.admit(now, lease)
+        })
+        .unwrap_or(false)
+    }
+
+    /// Whether it limits our requests and is otherwise well: its line can ring without the note.
+    pub fn limits_requests(&self, id: &DialerId) -> bool {
+        self.with(id, |member| member.circuit.limits_requests())
+            .unwrap_or(false)
+    }
+
+    /// Whether it limits our requests and none may be sent now, not even on trial.
+    pub fn may_not_be_asked(&self, id: &DialerId, now: Instant) -> bool {
+        self.with(id, |member| {
+            let circuit = &member.circuit;
+            circuit.limits_requests() && circuit.view(now) == BreakerView::Open
         })
         .unwrap_or(false)
     }
@@ -334,6 +349,7 @@ impl Member {
             breaker: self.circuit.view(now),
             availability: self.availability(now),
             callers_first: None,
+            line_only: self.circuit.limits_requests(),
         }
     }
 
@@ -511,7 +527,7 @@ fn words_of(outcome: &Outcome) -> String {
         .map_or_else(|| "a handoff succeeded".to_owned(), |f| f.to_string())
 }
 
-/// A dialer that answers is alive, even where it refuses; one that asks for patience is left alone. A failing one has to ask for more than it
+/// A dialer that answers is alive, even where it refuses this request; one that asks for patience is left alone. A failing one has to ask for more than it
 /// gets anyway once its failures are counted: a single 503 that wants a second of peace must not take it out.
 fn sign_of(outcome: &Outcome, open_for: Duration) -> Sign {
     let Some(failure) = outcome.failure() else {
@@ -521,7 +537,8 @@ fn sign_of(outcome: &Outcome, open_for: Duration) -> Sign {
     let wish = outcome.retry_after().unwrap_or_default();
     match failure.kind {
         FailureKind::Unauthorized => Sign::Unauthorized(why),
-        FailureKind::RateLimited if !wish.is_zero() => Sign::HoldOff(wish, why),
+        FailureKind::RateLimited if !wish.is_zero() => Sign::Limit(wish, why),
+        FailureKind::ServerError if failure.is_of_one_request() => Sign::Alive,
         FailureKind::ServerError if wish > open_for => Sign::HoldOff(wish, why),
         FailureKind::Connect
         | FailureKind::Timeout

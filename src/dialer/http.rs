@@ -9,7 +9,7 @@ use reqwest::header::{
 };
 use serde_json::{Value, json};
 
-use super::client::{Link, Reply, Request, reference};
+use super::client::{Link, Reply, Request, reference, shown_reference};
 use super::health::{Check, Health, Probe, failing, reachability_and_credentials};
 use super::settings::{HttpApi, InvalidSettings, parse_url, secret_header};
 use super::template::Template;
@@ -67,13 +67,13 @@ impl HttpDialer {
         let outcome = match reply.success() {
             Err(outcome) => outcome,
             Ok(answer) => Outcome::Accepted {
-                reference: answer.json().and_then(|json| reference_in(&json, note)),
+                reference: answer.json().and_then(|json| reference_in(&json)),
             },
         };
         let shown = match &outcome {
             Outcome::Accepted {
                 reference: Some(id),
-            } => Some(json!({ "reference": id })),
+            } => Some(json!({ "reference": shown_reference(id, &note.caller) })),
             Outcome::Accepted { reference: None }
             | Outcome::Refused { .. }
             | Outcome::Retryable { .. }
@@ -184,12 +184,12 @@ fn header_name(name: &str) -> Result<HeaderName, InvalidSettings> {
     Ok(parsed)
 }
 
-fn reference_in(answer: &Value, note: &Note) -> Option<String> {
+fn reference_in(answer: &Value) -> Option<String> {
     let fields = answer.as_object()?;
     REFERENCE_KEYS
         .iter()
         .filter_map(|key| fields.get(*key))
-        .find_map(|id| reference(id, note.caller.as_text()))
+        .find_map(reference)
 }
 
 fn only_stores_a_record(url: &Url) -> bool {

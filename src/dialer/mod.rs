@@ -30,6 +30,7 @@ use crate::call::CallId;
 use crate::clock::Clock;
 use crate::handoff::{Outcome, Repeat};
 use crate::lead::{LeadScore, TierName};
+use crate::outbound::Connections;
 use crate::phone::Caller;
 use crate::routing::DialerId;
 use crate::twiml::Connect;
@@ -76,7 +77,27 @@ pub struct HandedOff {
     pub exchanges: Vec<Exchange>,
 }
 
+/// Whether what a dialer calls a handoff holds the digits of the caller, so that no record may hold it.
+pub fn names_caller(reference: &str, caller: &Caller) -> bool {
+    client::names_caller(reference, caller)
+}
+
 impl HandedOff {
+    /// The outcome as it may be recorded.
+    pub fn shown_outcome(&self, caller: &Caller) -> Outcome {
+        match &self.outcome {
+            Outcome::Accepted {
+                reference: Some(id),
+            } => Outcome::Accepted {
+                reference: Some(client::shown_reference(id, caller)),
+            },
+            other @ (Outcome::Accepted { .. }
+            | Outcome::Refused { .. }
+            | Outcome::Retryable { .. }
+            | Outcome::Unknown { .. }) => other.clone(),
+        }
+    }
+
     /// An attempt that sent nothing.
     pub fn not_sent(outcome: Outcome) -> Self {
         Self {
@@ -126,11 +147,11 @@ enum Adapter {
 }
 
 impl Dialer {
-    /// Makes a dialer from its settings. `client` must not follow redirects; `installation_secret` keys the pseudonyms under
+    /// Makes a dialer from its settings. `connections` must not follow redirects; `installation_secret` keys the pseudonyms under
     /// which callers are known at a dialer, so that it has to stay the same over restarts.
     pub fn new(
         settings: Settings,
-        client: reqwest::Client,
+        connections: Connections,
         clock: Clock,
         installation_secret: &[u8],
     ) -> Result<Self, InvalidSettings> {
@@ -139,7 +160,7 @@ impl Dialer {
             Api::ZendeskTalk(api) => Adapter::ZendeskTalk(ZendeskTalk::new(api)?),
             Api::Http(api) => Adapter::Http(HttpDialer::new(api)?),
         };
-        let link = Link::new(client, clock, settings.id.as_str());
+        let link = Link::new(connections, clock, settings.id.as_str());
         let fingerprint = Fingerprint::of(installation_secret, settings.api.credentials());
         Ok(Self(Arc::new(Inner {
             settings,

@@ -15,6 +15,7 @@ use super::{
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::lead::{LeadScore, TierName};
+use crate::outbound::Connections;
 use crate::phone::Caller;
 use crate::routing::DialerId;
 use crate::twiml::Connect;
@@ -30,6 +31,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Act {
     /// Answers; the header lines, if any, end with CRLF each.
     Answer(u16, &'static str, String),
+    /// Answers 200 with a body that is packed with gzip.
+    Packed(&'static [u8]),
     /// Says nothing.
     Hang,
     /// Resets the connection without an answer.
@@ -144,6 +147,13 @@ async fn perform(act: Act, stream: &mut TcpStream) -> std::io::Result<()> {
             );
             stream.write_all(text.as_bytes()).await
         }
+        Act::Packed(body) => {
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 200 X\r\ncontent-encoding: gzip\r\ncontent-length: {length}\r\n\r\n"
+            );
+            stream.write_all(&[head.as_bytes(), body].concat()).await
+        }
         Act::Hang => std::future::pending().await,
         Act::Reset => {
             stream.set_zero_linger()?;
@@ -230,16 +240,18 @@ pub(super) fn note() -> Note {
 }
 
 /// As the app builds it, but without limits on connecting and without trust in anybody, because reading the system's certificates takes long.
-pub(super) fn client() -> reqwest::Client {
+pub(super) fn client() -> Connections {
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
-    reqwest::Client::builder()
-        .redirect(Policy::none())
-        .no_proxy()
-        .tls_certs_only([])
-        .build()
-        .unwrap()
+    let make = || {
+        reqwest::Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+    };
+    Connections::new(Arc::new(make), Clock::system()).unwrap()
 }
 
 pub(super) fn dialer_of(api: Api) -> Dialer {

@@ -2,6 +2,7 @@
 
 use super::Note;
 use super::settings::InvalidSettings;
+use crate::phone::{Caller, E164};
 
 /// A value of a body, split at its placeholders once, so that what is put in is never read again.
 pub(super) struct Template(Vec<Piece>);
@@ -64,7 +65,7 @@ impl Template {
         self.render(|piece| match piece {
             Piece::Text(text) => text.clone(),
             Piece::Place(Place::Caller) => caller_text(note).to_owned(),
-            Piece::Place(Place::Called) => note.called.clone().unwrap_or_default(),
+            Piece::Place(Place::Called) => called_text(note),
             Piece::Place(place) => place.impersonal(note),
         })
     }
@@ -73,11 +74,8 @@ impl Template {
     pub(super) fn fill_shown(&self, note: &Note) -> String {
         self.render(|piece| match piece {
             Piece::Text(_) => "…".to_owned(),
-            Piece::Place(Place::Caller) if caller_text(note).is_empty() => String::new(),
-            Piece::Place(Place::Caller) => note.caller.masked(),
-            Piece::Place(Place::Called) => {
-                crate::phone::mask(note.called.as_deref().unwrap_or_default())
-            }
+            Piece::Place(Place::Caller) => crate::phone::mask(caller_text(note)),
+            Piece::Place(Place::Called) => crate::phone::mask(&called_text(note)),
             Piece::Place(place) => place.impersonal(note),
         })
     }
@@ -103,12 +101,16 @@ impl Place {
     }
 }
 
-/// The number where there is one, otherwise the caller as received.
+/// The caller's number; empty where there is none. What a phone sends in its place is free text, and no dialer expects that.
 fn caller_text(note: &Note) -> &str {
-    match note.caller.number() {
-        Some(number) => number.as_str(),
-        None => note.caller.as_text(),
-    }
+    note.caller.number().map_or("", E164::as_str)
+}
+
+/// The same for the number of ours that was called.
+fn called_text(note: &Note) -> String {
+    let called = note.called.as_deref().map(Caller::classify);
+    let number = called.as_ref().and_then(Caller::number);
+    number.map_or_else(String::new, |number| number.as_str().to_owned())
 }
 
 fn is_word(text: &str) -> bool {
@@ -133,7 +135,6 @@ fn place(word: &str) -> Result<Place, InvalidSettings> {
 mod tests {
     use super::super::stand_in::note;
     use super::*;
-    use crate::phone::Caller;
 
     fn fill(value: &str) -> String {
         Template::parse(value).unwrap().fill(&note())
@@ -160,6 +161,32 @@ mod tests {
         let value = Template::parse("{caller}{called}{score}{tier}").unwrap();
         assert_eq!(value.fill(&odd), "");
         assert_eq!(value.fill_shown(&odd), "");
+    }
+
+    #[test]
+    fn caller_and_called_are_numbers_or_empty_whatever_the_phone_says() {
+        let value = Template::parse("[{caller}|{called}]").unwrap();
+        for (text, number) in [
+            ("+4930123450", "+4930123450"),
+            ("sip:+4930123450@pbx.example.com", "+4930123450"),
+            ("sip:alice@pbx.example.com", ""),
+            ("client:alice", ""),
+            ("030 123450", ""),
+            ("12345", ""),
+            ("anonymous", ""),
+            ("x\r\nX-Injected: 1\u{0}\u{7}", ""),
+            ("\",\"phone\":\"+1", ""),
+        ] {
+            let mut odd = note();
+            odd.caller = Caller::classify(text);
+            odd.called = Some(text.to_owned());
+            assert_eq!(value.fill(&odd), format!("[{number}|{number}]"), "{text:?}");
+            let shown = value.fill_shown(&odd);
+            assert!(
+                !shown.contains("alice") && !shown.contains("12345"),
+                "{shown}"
+            );
+        }
     }
 
     #[test]

@@ -12,7 +12,9 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::client::{Answer, Link, Reply, Request, malformed, reference, retryable};
+use super::client::{
+    Answer, Link, Reply, Request, malformed, reference, retryable, shown_reference,
+};
 use super::health::{
     Check, Health, Probe, failing, reachability_and_credentials, said, unreadable,
 };
@@ -108,6 +110,7 @@ impl ZendeskTalk {
             &ticket(note, number.map(|n| n.as_str().to_owned())),
             ticket(note, number.map(crate::phone::E164::masked)),
         )
+        .repeatable()
     }
 
     fn voice(&self, rest: &[&str]) -> Url {
@@ -251,12 +254,12 @@ fn count(n: u64, noun: &str) -> String {
 fn conclude(reply: Reply, note: &Note) -> (Outcome, Exchange) {
     let outcome = reply
         .success()
-        .and_then(|answer| ticket_id(answer, note))
+        .and_then(ticket_id)
         .map_or_else(soften, |id| Outcome::Accepted {
             reference: Some(id),
         });
     let shown = match &reply.answer {
-        Ok(answer) => shown(answer, &outcome),
+        Ok(answer) => shown(answer, &outcome, note),
         Err(_) => None,
     };
     let is_2xx = reply.success().is_ok();
@@ -265,14 +268,14 @@ fn conclude(reply: Reply, note: &Note) -> (Outcome, Exchange) {
     (outcome, reply.exchange(shown, error))
 }
 
-fn ticket_id(answer: &Answer, note: &Note) -> Result<String, Outcome> {
+fn ticket_id(answer: &Answer) -> Result<String, Outcome> {
     answer.content()?;
     answer
         .json()
         .as_ref()
         .and_then(|json| json.pointer("/ticket/id"))
         .filter(|id| id.is_u64())
-        .and_then(|id| reference(id, note.caller.as_text()))
+        .and_then(reference)
         .ok_or_else(|| malformed(answer.status))
 }
 
@@ -300,12 +303,13 @@ fn soften(outcome: Outcome) -> Outcome {
 }
 
 /// Ids, the verdict on the idempotency key, and known names of errors and fields; nothing else.
-fn shown(answer: &Answer, outcome: &Outcome) -> Option<Value> {
+fn shown(answer: &Answer, outcome: &Outcome, note: &Note) -> Option<Value> {
     let mut shown = Map::new();
     if let Outcome::Accepted {
         reference: Some(id),
     } = outcome
     {
+        let id = shown_reference(id, &note.caller);
         shown.insert("ticket_id".to_owned(), json!(id));
     }
     let lookup = answer

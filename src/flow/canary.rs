@@ -201,6 +201,7 @@ fn facts(ruleset: &Ruleset, at: Timestamp, lookup: Lookup) -> CallFacts {
         breaker: BreakerView::Closed,
         availability: Availability::Available,
         callers_first: None,
+        line_only: false,
     };
     CallFacts {
         at,

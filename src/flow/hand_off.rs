@@ -157,7 +157,7 @@ impl HandOff {
                 handed.refusals.push((dialer.clone(), failure));
             }
             next = run.next(&handed_off.outcome, stopwatch.remaining());
-            let concluded = self.concluded(&note.call_id, dialer, attempt, handed_off);
+            let concluded = self.concluded(note, dialer, attempt, handed_off);
             handed.unwritten.extend(concluded);
         }
     }
@@ -168,6 +168,9 @@ impl HandOff {
             dialer: dialer.id().clone(),
             timeout: dialer.timeout(),
             repeat: dialer.repeat(),
+            line_only: self
+                .fleet
+                .may_not_be_asked(dialer.id(), self.clock.instant()),
         })
     }
 
@@ -218,8 +221,13 @@ impl HandOff {
             .get(dialer)
             .filter(|_| self.fleet.admit(dialer, now));
         let Some(dialer) = admitted else {
+            let kind = if self.fleet.limits_requests(dialer) {
+                FailureKind::RateLimited
+            } else {
+                FailureKind::BreakerOpen
+            };
             return HandedOff::not_sent(Outcome::Refused {
-                failure: Failure::of(FailureKind::BreakerOpen),
+                failure: Failure::of(kind),
             });
         };
         self.send(
@@ -243,12 +251,13 @@ impl HandOff {
 
     fn concluded(
         &self,
-        call_id: &CallId,
+        note: &Note,
         dialer: DialerId,
         attempt: u8,
         handed_off: HandedOff,
     ) -> Vec<Record> {
         let now = self.clock.now();
+        let shown = handed_off.shown_outcome(&note.caller);
         let HandedOff { outcome, exchanges } = handed_off;
         let change = match outcome.failure() {
             Some(Failure {
@@ -260,12 +269,12 @@ impl HandOff {
         let attempt = Attempt {
             dialer,
             attempt,
-            outcome,
+            outcome: shown,
             exchanges,
         };
         let mut records = vec![Record::of_call(
             now,
-            call_id,
+            &note.call_id,
             Event::HandoffConcluded(Box::new(attempt)),
         )];
         records.extend(change.map(|change| Record::of_service(now, change.into_event())));

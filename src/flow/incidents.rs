@@ -337,6 +337,7 @@ impl Incidents {
         let is_down = |status: &Status| {
             let is_tried_first = |refused: &Refused| !refused.is_confirmed();
             status.view.breaker != BreakerView::Closed
+                && !status.view.line_only
                 && !status.refused.as_ref().is_some_and(is_tried_first)
         };
         let mut in_service = statuses
@@ -543,16 +544,13 @@ impl Incidents {
         self.shared.news.send_modify(|n| *n += 1);
     }
 
-    /// Every dialer, and why its circuit is open, where it is.
+    /// Every dialer, and why its circuit is open, where it is. One that limits our requests is well: its line rings.
     fn dialers(&self, now: Instant) -> Vec<(DialerId, Option<String>)> {
         let statuses = self.fleet.statuses(now).into_iter();
         statuses
             .map(|status| {
-                let down = status
-                    .drained
-                    .is_none()
-                    .then_some(status.open_for)
-                    .flatten();
+                let is_down = status.drained.is_none() && !status.view.line_only;
+                let down = is_down.then_some(status.open_for).flatten();
                 (status.dialer.id().clone(), down.map(|(_, why)| why))
             })
             .collect()

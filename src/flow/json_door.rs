@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::hand_off::{Handed, HandoffResult};
 use super::inbound::{Arrival, Inbound, Routed};
-use super::last_words::LastWords;
+use super::last_words::{LastWords, recordable};
 use super::policy::Policy;
 use super::record::reported;
 use crate::audit::{Answer, Door, Event};
@@ -219,7 +219,7 @@ pub(super) fn words(
     state: CallState,
     routing_ms: Option<u64>,
 ) -> LastWords<String> {
-    let words = outcome(policy, fleet, decision, handed, state);
+    let words = outcome(call, policy, fleet, decision, handed, state);
     let document = Document {
         call_id: &call.call_id,
         caller: call.caller.masked(),
@@ -249,6 +249,7 @@ pub(super) fn words(
 
 /// The dialer that took the call, else the last resort, else nobody.
 fn outcome(
+    call: &Arrival,
     policy: &Policy,
     fleet: &Fleet,
     decision: &Decision,
@@ -262,13 +263,17 @@ fn outcome(
     } = &handed.result
         && let Some(dialer) = fleet.get(dialer)
     {
-        return connected(
+        let words = connected(
             &dialer,
             *certainty,
             reference.clone(),
             state,
             decision.reason,
         );
+        return LastWords {
+            state: recordable(words.state, &call.caller),
+            ..words
+        };
     }
     let reason = handed.reason_or(decision.reason);
     match &policy.last_resort {

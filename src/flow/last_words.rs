@@ -7,7 +7,7 @@ use super::policy::Policy;
 use super::stopwatch::Stopwatch;
 use crate::audit::{Answer, CallAfter, CallAnswered, Event, Personal, Record};
 use crate::call::{CallId, CallState, Disposition, Stamp};
-use crate::dialer::Dialer;
+use crate::dialer::{self, Dialer};
 use crate::handoff::Certainty;
 use crate::phone::Caller;
 use crate::routing::Reason;
@@ -72,7 +72,7 @@ impl LastWords {
                 dialer: dialer.id().clone(),
                 certainty,
             },
-            state,
+            state: recordable(state, parties.caller),
             reason,
         }
     }
@@ -140,7 +140,7 @@ impl LastWords {
     /// What a handoff result sounds like.
     pub(super) fn after_handoff(
         policy: &Policy,
-        fleet: &crate::dialer::Fleet,
+        fleet: &dialer::Fleet,
         handed: &Handed,
         parties: Parties<'_>,
         state: CallState,
@@ -229,6 +229,16 @@ impl<R> LastWords<R> {
                 Event::CallAnswered(Box::new(answered)),
             )
         }
+    }
+}
+
+/// The state goes into the record, as it stands. A line that rings for a second time rings without a reference that holds the caller's digits.
+pub(super) fn recordable(state: CallState, caller: &Caller) -> CallState {
+    let names = |reference| dialer::names_caller(reference, caller);
+    if state.reference().is_some_and(names) {
+        state.without_reference()
+    } else {
+        state
     }
 }
 

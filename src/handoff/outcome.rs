@@ -131,6 +131,17 @@ impl Failure {
         Some(Self { kind, status })
     }
 
+    /// Whether the dialer refused this one request and is otherwise well: a 4xx that is about neither credentials (401, 403) nor time (408),
+    /// or a limit on our requests. Whoever answers an error with a good status refuses this request too.
+    pub fn is_of_one_request(&self) -> bool {
+        match (self.kind, self.status) {
+            (FailureKind::RateLimited, _) => true,
+            (_, Some(401 | 403 | 408)) => false,
+            (FailureKind::Rejected, Some(200..=299)) | (_, Some(400..=499)) => true,
+            (_, _) => false,
+        }
+    }
+
     /// A failure that came as an HTTP answer.
     pub fn with_status(kind: FailureKind, status: u16) -> Self {
         Self {

@@ -2,7 +2,8 @@
 //!
 //! One retry at the same dialer where it is safe and worth it, then the next dialer of the plan. A request that was sent and whose
 //! outcome is unknown is never repeated blindly. When the budget ends before a dialer has confirmed, the call is connected to the
-//! dialer being asked: its line rings without the note, and the certainty says so.
+//! dialer being asked: its line rings without the note, and the certainty says so. The same happens where no dialer takes the call and one
+//! of them refuses this request only, or limits how often it may be asked: its agents may be free all the same.
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Candidate {
     pub timeout: Duration,
     /// When a request may be repeated.
     pub repeat: Repeat,
+    /// Only its line can ring: it limits how often it may be asked, or has refused this request.
+    pub line_only: bool,
 }
 
 /// When a request may be repeated.
@@ -43,6 +46,8 @@ pub enum Certainty {
     Confirmed,
     /// It did not answer in time: its line rings, perhaps without the note.
     Unconfirmed,
+    /// It refused the request, or was not asked because it limits our requests, and is otherwise well: its line rings without the note.
+    Unannounced,
 }
 
 /// What to do next.
@@ -97,9 +102,11 @@ impl Run {
 
     /// What to do after the request that [`Run::start`] or this function asked for has ended.
     pub fn next(&mut self, outcome: &Outcome, remaining: Duration) -> Next {
-        let Some(current) = self.candidates.get(self.position) else {
+        let Some(current) = self.candidates.get_mut(self.position) else {
             return Next::GiveUp;
         };
+        let failure = outcome.failure();
+        current.line_only = failure.is_some_and(|failure| failure.is_of_one_request());
         match outcome {
             Outcome::Accepted { reference } => Next::Connect {
                 dialer: current.dialer.clone(),
@@ -126,7 +133,8 @@ impl Run {
     }
 
     fn n_following(&self) -> u32 {
-        let n = self.candidates.len().saturating_sub(self.position + 1);
+        let following = self.candidates.iter().skip(self.position + 1);
+        let n = following.filter(|candidate| !candidate.line_only).count();
         u32::try_from(n).unwrap_or(u32::MAX)
     }
 
@@ -165,8 +173,10 @@ impl Run {
     }
 
     fn ask_current(&mut self, remaining: Duration) -> Next {
+        let rest = self.candidates.iter().skip(self.position);
+        self.position += rest.take_while(|candidate| candidate.line_only).count();
         let Some(current) = self.candidates.get(self.position) else {
-            return Next::GiveUp;
+            return self.connect_unannounced();
         };
         let timeout = attempt_share(remaining, current.timeout, self.n_following());
         if timeout.is_zero() {
@@ -182,14 +192,24 @@ impl Run {
     }
 
     fn connect_unconfirmed(&self) -> Next {
-        match self.candidates.get(self.position) {
-            None => Next::GiveUp,
-            Some(current) => Next::Connect {
-                dialer: current.dialer.clone(),
-                certainty: Certainty::Unconfirmed,
-                reference: None,
-            },
-        }
+        connect(self.candidates.get(self.position), Certainty::Unconfirmed)
+    }
+
+    /// Nobody takes the call: the first line of the plan that can ring without the note does.
+    fn connect_unannounced(&self) -> Next {
+        let line = self.candidates.iter().find(|candidate| candidate.line_only);
+        connect(line, Certainty::Unannounced)
+    }
+}
+
+fn connect(candidate: Option<&Candidate>, certainty: Certainty) -> Next {
+    match candidate {
+        None => Next::GiveUp,
+        Some(candidate) => Next::Connect {
+            dialer: candidate.dialer.clone(),
+            certainty,
+            reference: None,
+        },
     }
 }
 
@@ -205,6 +225,7 @@ mod tests {
             dialer: DialerId::new(name),
             timeout: Duration::from_millis(700),
             repeat: *repeat,
+            line_only: name.starts_with('l'),
         };
         Run::new(plan.iter().map(candidate).collect())
     }
@@ -237,6 +258,16 @@ mod tests {
                 failure: of(FailureKind::Connect),
                 retry_after_ms: None,
             },
+            "408" => Outcome::Retryable {
+                failure: Failure::with_status(FailureKind::ServerError, 408),
+                retry_after_ms: None,
+            },
+            "200 error" => Outcome::Refused {
+                failure: Failure::with_status(FailureKind::Rejected, 200),
+            },
+            "302" => Outcome::Refused {
+                failure: Failure::with_status(FailureKind::Rejected, 302),
+            },
             "timeout" => Outcome::Unknown {
                 failure: of(FailureKind::Timeout),
             },
@@ -262,6 +293,11 @@ mod tests {
                 certainty: Certainty::Unconfirmed,
                 ..
             } => format!("connect {dialer} anyway"),
+            Next::Connect {
+                dialer,
+                certainty: Certainty::Unannounced,
+                ..
+            } => format!("ring {dialer}"),
             Next::GiveUp => "give up".to_owned(),
         }
     }
@@ -295,7 +331,7 @@ mod tests {
         check(
             &[A, B],
             &["422", "500", "500"],
-            &["a#1", "b#1", "b#2", "give up"],
+            &["a#1", "b#1", "b#2", "ring a"],
         );
         check(
             &[A, B],
@@ -330,6 +366,66 @@ mod tests {
         );
         check(&[H], &["timeout"], &["h#1", "connect h anyway"]);
         check(&[], &[], &["give up"]);
+    }
+
+    /// Its line is called `l`: it limits how often it may be asked.
+    const L: (&str, Repeat) = ("l", Repeat::Idempotent);
+
+    #[test]
+    fn where_nobody_takes_the_call_the_line_of_a_dialer_that_refused_only_this_request_rings() {
+        for refusal in ["422", "200 error", "429 1000"] {
+            check(&[A], &[refusal], &["a#1", "ring a"]);
+            check(
+                &[A, B],
+                &[refusal, "accepted"],
+                &["a#1", "b#1", "connect b"],
+            );
+            check(&[A, B], &[refusal, refusal], &["a#1", "b#1", "ring a"]);
+            check(&[A, B], &["401", refusal], &["a#1", "b#1", "ring b"]);
+        }
+        check(&[A], &["429 300", "429 300"], &["a#1", "a#2", "ring a"]);
+        for outage in ["401", "302"] {
+            check(&[A], &[outage], &["a#1", "give up"]);
+        }
+        for outage in ["500", "408", "refused"] {
+            check(&[A], &[outage, outage], &["a#1", "a#2", "give up"]);
+        }
+        // What it says last counts.
+        check(&[A], &["429 300", "500"], &["a#1", "a#2", "give up"]);
+    }
+
+    #[test]
+    fn a_dialer_that_limits_our_requests_is_not_asked_and_its_line_rings_where_nobody_else_takes_the_call()
+     {
+        check(&[L], &[], &["ring l"]);
+        check(&[L, A], &["accepted"], &["a#1", "connect a"]);
+        check(&[A, L], &["401"], &["a#1", "ring l"]);
+        check(&[L, A, L], &["422"], &["a#1", "ring l"]);
+        let mut run = run(&[A, L]);
+        let Next::Send { timeout, .. } = run.start(Duration::from_millis(600)) else {
+            panic!("must send")
+        };
+        assert_eq!(timeout, Duration::from_millis(600), "it takes no time");
+    }
+
+    #[test]
+    fn a_retry_is_made_only_with_100_ms_to_spend() {
+        let ms = Duration::from_millis;
+        for (plan, left, asked) in [
+            (&[A][..], 100, "a#2"),
+            (&[A], 99, "give up"),
+            (&[A, B], 300, "a#2"),
+            (&[A, B], 299, "b#1"),
+        ] {
+            let mut run = run(plan);
+            run.start(AMPLE);
+            let next = run.next(&outcome("500"), ms(left));
+            assert_eq!(word(&next), asked, "{left} ms");
+        }
+        let mut run = run(&[A]);
+        run.start(AMPLE);
+        let next = run.next(&outcome("429 300"), ms(399));
+        assert_eq!(word(&next), "ring a", "waiting is taken off first");
     }
 
     #[test]

@@ -25,6 +25,8 @@ use crate::store::{Attempted, MessageState, Store, StoredMessage};
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// A receiver that asks to be left alone gets no more than this.
+const LONGEST_WISH: Duration = Duration::from_mins(15);
 /// After so many attempts a message is dead: about a day.
 const ATTEMPTS: u32 = 1_500;
 /// How often the outbox is looked into while messages wait.
@@ -192,6 +194,7 @@ impl Round {
                 message: "the message cannot be read".to_owned(),
                 for_good: true,
                 answered: false,
+                retry_after: None,
             };
             return self.settle(&messages, &Err(cannot));
         };
@@ -222,6 +225,7 @@ impl Round {
             message: "this way is not configured any more".to_owned(),
             for_good: true,
             answered: false,
+            retry_after: None,
         };
         let now = self.delivery.clock.now();
         match self.channel {
@@ -248,6 +252,8 @@ impl Round {
     fn settle(&mut self, messages: &[StoredMessage], result: &Result<(), NotTaken>) -> bool {
         let channel = self.channel.as_str();
         let now = self.delivery.clock.instant();
+        let wish = result.as_ref().err().and_then(|why| why.retry_after);
+        let wish = wish.unwrap_or_default();
         let mut waits = false;
         for message in messages {
             let key = key(message);
@@ -267,6 +273,7 @@ impl Round {
                 waits = true;
                 let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1).min(16));
                 let pause = FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE);
+                let pause = pause.max(wish.min(LONGEST_WISH));
                 self.tried.insert(key, (attempts, now + pause));
             } else {
                 self.tried.remove(&key);

@@ -20,7 +20,11 @@ pub(super) async fn run(lifecycle: Lifecycle, retries: Retries) {
         for dialer in retries.fleet.dialers() {
             let turn = retries.fleet.probe_turn(dialer.id(), now);
             let is_due = match turn {
-                ProbeTurn::AtItsPace => is_due(probed.get(dialer.id()), &dialer, now),
+                // Who limits our requests is not asked how it is, either.
+                ProbeTurn::AtItsPace => {
+                    is_due(probed.get(dialer.id()), &dialer, now)
+                        && !retries.fleet.may_not_be_asked(dialer.id(), now)
+                }
                 ProbeTurn::Try => true,
                 ProbeTurn::Pause => false,
             };

@@ -8,9 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail, Noop, Rcpt};
+use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParameter};
+use lettre::{Address, Message};
 use tokio::time::timeout;
 
 use super::{Letter, NotTaken, chain};
@@ -19,7 +22,8 @@ use super::{Letter, NotTaken, chain};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a whole attempt may take, from connecting to the last answer. A server that hangs anywhere costs this much, and nobody waits.
 const ATTEMPT: Duration = Duration::from_secs(30);
-/// Answers that say that this recipient will never get it. Everything else may be repaired: greylisting, a full disk, a wrong password.
+/// Answers that say that this recipient will never get it, where they answer the naming of a recipient. Everything else may be repaired:
+/// greylisting, a full disk, a wrong password, a sender's quota (550 to MAIL or to the end of the message).
 const REFUSED_FOR_GOOD: [u16; 4] = [550, 551, 553, 556];
 
 /// How the connection is protected.
@@ -74,42 +78,33 @@ pub enum MailError {
     },
     /// TLS cannot be set up for this host.
     #[error("cannot set up TLS for the mail server")]
-    Tls(#[source] lettre::transport::smtp::Error),
+    Tls(#[source] Error),
 }
 
 /// Sends mail.
 #[derive(Clone)]
 pub struct Mailer {
     from: Mailbox,
-    server: String,
+    settings: MailSettings,
+    tls: TlsParameters,
     /// The password as it is, and as it travels.
     secrets: Vec<String>,
-    transport: AsyncSmtpTransport<Tokio1Executor>,
 }
 
 impl fmt::Debug for Mailer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mailer({})", self.server)
+        write!(f, "Mailer({}:{})", self.settings.host, self.settings.port)
     }
 }
 
 impl Mailer {
     /// Prepares; connects to nobody.
     pub fn new(settings: &MailSettings) -> Result<Self, MailError> {
-        let tls = tls(settings).map_err(MailError::Tls)?;
-        let host = settings.host.as_str();
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
-            .port(settings.port)
-            .tls(tls)
-            .timeout(Some(CONNECT));
-        if let Some((name, password)) = &settings.login {
-            builder = builder.credentials(Credentials::new(name.clone(), password.clone()));
-        }
         Ok(Self {
             from: mailbox(&settings.from)?,
-            server: format!("{host}:{}", settings.port),
+            tls: tls(settings).map_err(MailError::Tls)?,
             secrets: settings.login.as_ref().map(secrets).unwrap_or_default(),
-            transport: builder.build(),
+            settings: settings.clone(),
         })
     }
 
@@ -127,8 +122,18 @@ impl Mailer {
                 for_good: true,
                 ..NotTaken::for_now(error)
             })?;
-        match timeout(ATTEMPT, self.transport.send(message)).await {
-            Ok(Ok(_)) => Ok(()),
+        // Step by step: what an answer means depends on what it answers.
+        let conversation = async {
+            let mut connection = self.connect().await?;
+            let sent = self.hand_in(&mut connection, &message).await;
+            Ok((connection, sent))
+        };
+        match timeout(ATTEMPT, conversation).await {
+            Ok(Ok((mut connection, sent))) => {
+                // A server that does not take leave has taken the message all the same.
+                drop(timeout(CONNECT, connection.abort()).await);
+                sent
+            }
             Ok(Err(error)) => Err(self.not_taken(&error)),
             Err(_) => Err(NotTaken::for_now(format!(
                 "the mail server took longer than {} s",
@@ -139,21 +144,84 @@ impl Mailer {
 
     /// Connects, logs in and says nothing more.
     pub async fn probe(&self) -> Result<(), NotTaken> {
-        match timeout(ATTEMPT, self.transport.test_connection()).await {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(NotTaken::for_now("the mail server does not answer NOOP")),
-            Ok(Err(error)) => Err(self.not_taken(&error)),
+        match timeout(ATTEMPT, self.noop()).await {
+            Ok(result) => result.map_err(|error| self.not_taken(&error)),
             Err(_) => Err(NotTaken::for_now("the mail server does not answer")),
         }
     }
 
+    async fn noop(&self) -> Result<(), Error> {
+        let mut connection = self.connect().await?;
+        let answered = connection.command(Noop).await.map(drop);
+        connection.abort().await;
+        answered
+    }
+
+    /// A connection that has logged in.
+    async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
+        let Self { settings, tls, .. } = self;
+        let name = ClientId::default();
+        let implicit = (settings.security == Security::Tls).then(|| tls.clone());
+        let address = (settings.host.as_str(), settings.port);
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT), &name, implicit, None)
+                .await?;
+        let offered = connection.can_starttls();
+        match settings.security {
+            Security::StartTls => connection.starttls(tls.clone(), &name).await?,
+            Security::Loopback if offered => connection.starttls(tls.clone(), &name).await?,
+            Security::Tls | Security::Loopback => {}
+        }
+        if let Some((name, password)) = &settings.login {
+            let credentials = Credentials::new(name.clone(), password.clone());
+            connection.auth(DEFAULT_MECHANISMS, &credentials).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn hand_in(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        message: &Message,
+    ) -> Result<(), NotTaken> {
+        let later = |error: Error| self.not_taken(&error);
+        let envelope = message.envelope();
+        let text = message.formatted();
+        let is_ascii = |address: &Address| AsRef::<str>::as_ref(address).is_ascii();
+        let mut options = Vec::new();
+        if !envelope
+            .from()
+            .into_iter()
+            .chain(envelope.to())
+            .all(is_ascii)
+        {
+            options.push(MailParameter::SmtpUtfEight);
+        }
+        if !text.is_ascii() {
+            options.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        let mail = Mail::new(envelope.from().cloned(), options);
+        connection.command(mail).await.map_err(later)?;
+        for recipient in envelope.to() {
+            let named = connection.command(Rcpt::new(recipient.clone(), Vec::new()));
+            named.await.map_err(|error| {
+                let code = error.status().map(u16::from);
+                NotTaken {
+                    for_good: code.is_some_and(|code| REFUSED_FOR_GOOD.contains(&code)),
+                    ..self.not_taken(&error)
+                }
+            })?;
+        }
+        connection.command(Data).await.map_err(later)?;
+        let end = connection.message(&text).await;
+        end.map(drop).map_err(later)
+    }
+
     /// What the server said, without the password: there are some that repeat what they were given.
-    fn not_taken(&self, error: &lettre::transport::smtp::Error) -> NotTaken {
-        let code = error.status().map(u16::from);
+    fn not_taken(&self, error: &Error) -> NotTaken {
         NotTaken {
-            message: without(&self.secrets, chain(error)),
-            for_good: code.is_some_and(|code| REFUSED_FOR_GOOD.contains(&code)),
-            answered: error.is_response() || code.is_some(),
+            answered: error.is_response() || error.status().is_some(),
+            ..NotTaken::for_now(without(&self.secrets, chain(error)))
         }
     }
 
@@ -183,17 +251,12 @@ impl Mailer {
     }
 }
 
-fn tls(settings: &MailSettings) -> Result<Tls, lettre::transport::smtp::Error> {
+fn tls(settings: &MailSettings) -> Result<TlsParameters, Error> {
     let mut parameters = TlsParameters::builder(settings.host.clone());
     if let Some(pem) = &settings.authority {
         parameters = parameters.add_root_certificate(Certificate::from_pem(pem)?);
     }
-    let parameters = parameters.build_rustls()?;
-    Ok(match settings.security {
-        Security::Tls => Tls::Wrapper(parameters),
-        Security::StartTls => Tls::Required(parameters),
-        Security::Loopback => Tls::Opportunistic(parameters),
-    })
+    parameters.build_rustls()
 }
 
 fn mailbox(address: &str) -> Result<Mailbox, MailError> {

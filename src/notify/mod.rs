@@ -5,6 +5,8 @@ mod letter;
 mod mail;
 mod webhook;
 
+use std::time::Duration;
+
 pub use letter::{AffectedCall, Letter, Surroundings};
 pub use mail::{MailSettings, Mailer, Security};
 pub use webhook::{Webhook, WebhookSettings};
@@ -19,6 +21,8 @@ pub struct NotTaken {
     pub for_good: bool,
     /// The receiver answered: it was not the connection that failed.
     pub answered: bool,
+    /// How long the receiver wants to be left alone, where it says so.
+    pub retry_after: Option<Duration>,
 }
 
 impl NotTaken {
@@ -27,6 +31,7 @@ impl NotTaken {
             message: message.into(),
             for_good: false,
             answered: false,
+            retry_after: None,
         }
     }
 }

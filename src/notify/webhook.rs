@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use sha2::Sha256;
 
 use super::{Letter, NotTaken, chain};
+use crate::outbound::{Again, Connections, retry_after};
 
 /// How long an attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -33,7 +34,7 @@ impl fmt::Debug for WebhookSettings {
 #[derive(Clone)]
 pub struct Webhook {
     settings: WebhookSettings,
-    client: reqwest::Client,
+    connections: Connections,
 }
 
 impl fmt::Debug for Webhook {
@@ -43,35 +44,46 @@ impl fmt::Debug for Webhook {
 }
 
 impl Webhook {
-    /// Sends with this client.
-    pub fn new(settings: WebhookSettings, client: reqwest::Client) -> Self {
-        Self { settings, client }
+    /// Sends over these connections.
+    pub fn new(settings: WebhookSettings, connections: Connections) -> Self {
+        Self {
+            settings,
+            connections,
+        }
     }
 
     /// Sends one message.
     pub async fn send(&self, letter: &Letter, now: Timestamp) -> Result<(), NotTaken> {
         let body = letter.json.to_string();
         let signature = sign(self.settings.secret.as_bytes(), now, &body);
-        let sent = self
-            .client
-            .post(&self.settings.url)
-            .timeout(ATTEMPT)
-            .header("content-type", "application/json")
-            .header("x-switchboard-notice", &letter.notice)
-            .header("idempotency-key", &letter.notice)
-            .header("x-switchboard-signature", signature)
-            .body(body)
-            .send()
-            .await;
-        match sent {
-            Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(NotTaken {
-                message: format!("the receiver answered {}", response.status()),
-                for_good: REFUSED_FOR_GOOD.contains(&response.status().as_u16()),
-                answered: true,
-            }),
-            Err(error) => Err(NotTaken::for_now(chain(&error.without_url()))),
+        let request = |client: &reqwest::Client| {
+            client
+                .post(&self.settings.url)
+                .timeout(ATTEMPT)
+                .header("content-type", "application/json")
+                .header("x-switchboard-notice", &letter.notice)
+                .header("idempotency-key", &letter.notice)
+                .header("x-switchboard-signature", &signature)
+                .body(body.clone())
+        };
+        let response = match self.connections.send(request, Again::Always).await {
+            Ok(response) => response,
+            Err(error) => {
+                self.connections.failed();
+                return Err(NotTaken::for_now(chain(&error.without_url())));
+            }
+        };
+        let status = response.status();
+        self.connections.answered(status.as_u16());
+        if status.is_success() {
+            return Ok(());
         }
+        Err(NotTaken {
+            message: format!("the receiver answered {status}"),
+            for_good: REFUSED_FOR_GOOD.contains(&status.as_u16()),
+            answered: true,
+            retry_after: retry_after(response.headers(), now),
+        })
     }
 }
 

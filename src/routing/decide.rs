@@ -3,8 +3,8 @@
 use super::change::change_to_be_named;
 use super::eligibility::ineligible;
 use super::{
-    CallFacts, Decision, DialerId, Lookup, Reason, RoutePlan, Rule, Ruleset, SkipReason, Skipped,
-    Step, Trace, Verdict,
+    BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup, Reason, RoutePlan, Rule,
+    Ruleset, SkipReason, Skipped, Step, Trace, Verdict,
 };
 use crate::lead::{LeadScore, TierName};
 
@@ -138,9 +138,12 @@ fn plan(
         match view.and_then(ineligible) {
             None => {
                 plan.dialers.push(dialer.clone());
+                let is_open =
+                    |view: &DialerView| view.line_only && view.breaker == BreakerView::Open;
                 trace.0.push(Step::Planned {
                     dialer: dialer.clone(),
                     order: plan.dialers.len(),
+                    line_only: view.is_some_and(is_open),
                 });
             }
             Some(no) => {
@@ -183,9 +186,7 @@ fn plan(
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::{
-        Availability, BreakerView, DialerView, LookupSkipped, LookupUnavailable, Profile, Source,
-    };
+    use super::super::{Availability, LookupSkipped, LookupUnavailable, Profile, Source};
     use super::*;
     use crate::lead::{Tier, Tiers};
 
@@ -221,6 +222,7 @@ mod tests {
             breaker: BreakerView::Closed,
             availability: Availability::Unknown,
             callers_first: None,
+            line_only: false,
         };
         CallFacts {
             at: Timestamp::UNIX_EPOCH,
@@ -314,6 +316,62 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_without_tiers_matches_whatever_came_of_the_look_up() {
+        let mut ruleset = ruleset();
+        ruleset.rules.push(Rule {
+            name: "all".to_owned(),
+            tiers: Vec::new(),
+            dialers: vec![DialerId::new("other")],
+        });
+        let skipped = Lookup::Skipped {
+            reason: LookupSkipped::Withheld,
+        };
+        let unavailable = Lookup::Unavailable {
+            reason: LookupUnavailable::Timeout,
+        };
+        let unknown = Lookup::Unknown {
+            source: Source::Fetched,
+            age_ms: 0,
+        };
+        for lookup in [skipped, unavailable, unknown, known(Some(3.0), None)] {
+            let decision = decide(&ruleset, &facts(lookup.clone()));
+            assert_eq!(decision.rule.as_deref(), Some("all"), "{lookup:?}");
+            assert_eq!(decision.reason, Reason::RuleMatched, "{lookup:?}");
+            assert_eq!(names(&decision.plan), ["other"], "{lookup:?}");
+        }
+    }
+
+    #[test]
+    fn the_trace_numbers_the_dialers_from_one_in_the_order_in_which_they_are_asked() {
+        let decision = decide(&ruleset(), &facts(known(Some(3.0), None)));
+        let said = decision.trace.sentences();
+        let planned = &said[said.len() - 3..];
+        assert_eq!(planned, ["1. zendesk", "2. dialfire", "3. other"]);
+    }
+
+    #[test]
+    fn a_dialer_that_limits_our_requests_stays_in_the_plan_unless_something_else_is_in_the_way() {
+        let mut facts = facts(known(Some(90.0), None));
+        facts.dialers[0].breaker = BreakerView::Open;
+        facts.dialers[0].line_only = true;
+        let decision = decide(&ruleset(), &facts);
+        assert_eq!(names(&decision.plan), ["dialfire", "zendesk"]);
+        let said = decision.trace.sentences().join(" ");
+        assert!(
+            said.contains("1. dialfire, unannounced: it limits"),
+            "{said}"
+        );
+        assert!(said.contains("2. zendesk"), "{said}");
+        facts.dialers[0].availability = Availability::Unavailable {
+            why: "0 agents online, 1 needed".to_owned(),
+        };
+        assert_eq!(names(&decide(&ruleset(), &facts).plan), ["zendesk"]);
+        facts.dialers[0].availability = Availability::Unknown;
+        facts.dialers[0].drained = true;
+        assert_eq!(names(&decide(&ruleset(), &facts).plan), ["zendesk"]);
+    }
+
+    #[test]
     fn a_skipped_dialer_says_the_smallest_change_that_would_select_it() {
         let change = |lookup: Lookup, dialer: &str| {
             let plan = decide(&ruleset(), &facts(lookup)).plan;
@@ -335,6 +393,19 @@ mod tests {
             Some("score 95; cold is below 40")
         );
         assert_eq!(change(known(Some(5.0), None), "other"), None);
+        // Without a score the lowest class that leads there is the smallest change.
+        let mut ruleset = ruleset();
+        ruleset.rules.push(Rule {
+            name: "rest".to_owned(),
+            tiers: Vec::new(),
+            dialers: vec![DialerId::new("other")],
+        });
+        let plan = decide(&ruleset, &facts(known(None, None))).plan;
+        let zendesk = plan.skipped.iter().find(|s| s.dialer.as_str() == "zendesk");
+        assert_eq!(
+            zendesk.map(|s| s.change.as_str()),
+            Some("no score; warm starts at 40")
+        );
     }
 
     #[test]

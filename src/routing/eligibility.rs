@@ -39,7 +39,7 @@ pub(super) fn ineligible(view: &DialerView) -> Option<Ineligible> {
             change: "resume it",
         });
     }
-    if view.breaker == BreakerView::Open {
+    if view.breaker == BreakerView::Open && !view.line_only {
         return Some(Ineligible {
             reason: SkipReason::BreakerOpen,
             detail: "its requests fail".to_owned(),
@@ -68,8 +68,8 @@ pub fn intake(view: &DialerView) -> Intake {
     };
     match (ineligible(&anybody), view.breaker) {
         (Some(_), _) => Intake::Nothing,
-        (None, BreakerView::HalfOpen) => Intake::OneTrial,
-        (None, BreakerView::Closed | BreakerView::Open) => Intake::Calls,
+        (None, BreakerView::HalfOpen) if !view.line_only => Intake::OneTrial,
+        (None, _) => Intake::Calls,
     }
 }
 
@@ -78,4 +78,54 @@ pub fn why_not(view: &DialerView) -> Option<String> {
     let no = ineligible(view)?;
     let reason = no.reason.as_str().replace('_', " ");
     Some(format!("{reason} ({})", no.detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(breaker: BreakerView) -> DialerView {
+        DialerView {
+            dialer: DialerId::new("first"),
+            drained: false,
+            breaker,
+            availability: Availability::Unknown,
+            callers_first: None,
+            line_only: false,
+        }
+    }
+
+    #[test]
+    fn a_half_open_dialer_takes_one_trial_and_others_all_calls_or_none() {
+        assert_eq!(intake(&view(BreakerView::Closed)), Intake::Calls);
+        assert_eq!(intake(&view(BreakerView::HalfOpen)), Intake::OneTrial);
+        assert_eq!(intake(&view(BreakerView::Open)), Intake::Nothing);
+        let unavailable = DialerView {
+            availability: Availability::Unavailable { why: String::new() },
+            ..view(BreakerView::Closed)
+        };
+        assert_eq!(intake(&unavailable), Intake::Nothing);
+        let waited_for = DialerView {
+            callers_first: Some(3),
+            ..view(BreakerView::HalfOpen)
+        };
+        assert_eq!(intake(&waited_for), Intake::OneTrial);
+    }
+
+    #[test]
+    fn a_dialer_that_limits_our_requests_takes_calls_by_its_line() {
+        for breaker in [BreakerView::Open, BreakerView::HalfOpen] {
+            let limits = DialerView {
+                line_only: true,
+                ..view(breaker)
+            };
+            assert_eq!(intake(&limits), Intake::Calls, "{breaker:?}");
+            assert_eq!(why_not(&limits), None, "{breaker:?}");
+            let drained = DialerView {
+                drained: true,
+                ..limits
+            };
+            assert_eq!(intake(&drained), Intake::Nothing, "{breaker:?}");
+        }
+    }
 }

@@ -181,6 +181,9 @@ pub struct DialerView {
     /// this caller's turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callers_first: Option<u64>,
+    /// Its circuit is open only because it limits our requests (429): it is not asked, and its line can ring without the note.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub line_only: bool,
 }
 
 /// A circuit breaker as the decision sees it.

@@ -102,6 +102,9 @@ pub enum Step {
         dialer: DialerId,
         /// 1 for the first to be asked.
         order: usize,
+        /// It limits our requests: its line rings without the note where nobody else takes the call.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        line_only: bool,
     },
     /// A dialer is left out.
     Skipped {
@@ -190,7 +193,18 @@ impl Step {
                     reason.as_str().replace('_', " ")
                 )
             }
-            Self::Planned { dialer, order } => format!("{order}. {dialer}"),
+            Self::Planned {
+                dialer,
+                order,
+                line_only: false,
+            } => format!("{order}. {dialer}"),
+            Self::Planned {
+                dialer,
+                order,
+                line_only: true,
+            } => format!(
+                "{order}. {dialer}, unannounced: it limits our requests, so that its line rings without the note where nobody else takes the call."
+            ),
             Self::Skipped {
                 dialer,
                 reason,

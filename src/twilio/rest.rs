@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, Response, Url};
+use reqwest::Url;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -20,6 +20,7 @@ use super::NumberSettings;
 use super::event::end_reason;
 use crate::call::{CallId, EndReason};
 use crate::clock::Clock;
+use crate::outbound::{self, Again, Connections, Content, Unreadable};
 use crate::resilience::{Refusals, Refused, TriedBy};
 
 /// What one request may take in all: connection, head and body.
@@ -129,7 +130,7 @@ pub enum CannotAsk {
 /// Asks Twilio. Cheap to clone; every clone learns of a reload and of refused credentials.
 #[derive(Clone)]
 pub struct Rest {
-    http: Client,
+    http: Connections,
     clock: Clock,
     active: Arc<ArcSwap<Active>>,
 }
@@ -230,8 +231,12 @@ impl Active {
 }
 
 impl Rest {
-    /// Takes a client with redirects off; timeouts are kept here.
-    pub fn new(settings: RestSettings, http: Client, clock: Clock) -> Result<Self, UnusableBase> {
+    /// Takes connections with redirects off; timeouts are kept here.
+    pub fn new(
+        settings: RestSettings,
+        http: Connections,
+        clock: Clock,
+    ) -> Result<Self, UnusableBase> {
         Ok(Self {
             http,
             clock,
@@ -318,12 +323,17 @@ impl Rest {
             let answered = tokio::time::timeout(TIMEOUT, self.ask_as(credentials, url));
             let answer = match answered.await {
                 Ok(Ok(answer)) => answer,
-                Ok(Err(error)) => return Err(later(None, words(&error))),
+                Ok(Err(error)) => {
+                    self.http.failed();
+                    return Err(later(None, words(&error)));
+                }
                 Err(_) => {
+                    self.http.failed();
                     let why = format!("no answer within {} s", TIMEOUT.as_secs());
                     return Err(later(None, why));
                 }
             };
+            self.http.answered(answer.status);
             if matches!(answer.status, 401 | 403) {
                 active.refuse(place, answer.status, self.clock.instant());
                 continue;
@@ -336,20 +346,25 @@ impl Rest {
     }
 
     async fn ask_as(&self, credentials: &Credentials, url: &Url) -> reqwest::Result<Answer> {
-        let mut response = self
-            .http
-            .get(url.clone())
-            .basic_auth(&credentials.user, Some(credentials.secret.as_str()))
-            .header(ACCEPT, "application/json")
-            .send()
-            .await?;
+        let request = |client: &reqwest::Client| {
+            client
+                .get(url.clone())
+                .basic_auth(&credentials.user, Some(credentials.secret.as_str()))
+                .header(ACCEPT, "application/json")
+                .header(ACCEPT_ENCODING, outbound::ACCEPTED_CODINGS)
+        };
+        let response = self.http.send(request, Again::Always).await?;
         let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers(), self.clock.now());
+        let retry_after = outbound::retry_after(response.headers(), self.clock.now());
         // Who is refused is not told why in a way that would change anything.
         let json = if matches!(status, 401 | 403) {
             None
         } else {
-            read(&mut response).await?
+            match Content::of(response, MAX_BODY).whole().await {
+                Ok(body) => serde_json::from_slice(&body).ok(),
+                Err(Unreadable::Transport(error)) => return Err(error),
+                Err(Unreadable::TooLong(_) | Unreadable::Packed) => None,
+            }
         };
         Ok(Answer {
             status,
@@ -463,27 +478,8 @@ fn later(retry_after: Option<Duration>, why: impl Into<String>) -> NoAnswer {
     }
 }
 
-/// `Retry-After`, as seconds or as a date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    seconds.or_else(|| Duration::try_from(time(text)?.duration_since(now)).ok())
-}
-
 fn time(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
-}
-
-/// The body as JSON; none where it is something else or too long.
-async fn read(response: &mut Response) -> reqwest::Result<Option<Value>> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Ok(None);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(serde_json::from_slice(&body).ok())
 }
 
 /// An error and its sources, without the URL: it names the account and the call.
@@ -504,7 +500,6 @@ fn words(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
     use serde_json::json;
 
     use super::*;
@@ -604,21 +599,6 @@ mod tests {
         assert!(matches!(refused, Err(NoAnswer::Unclear { .. })));
     }
 
-    #[test]
-    fn patience_is_asked_for_in_seconds_or_by_a_date() {
-        let now = Timestamp::from_second(1_477_965_553).unwrap();
-        let wait = |text: &'static str| {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
-            retry_after(&headers, now)
-        };
-        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
-        let date = "Tue, 01 Nov 2016 02:00:13 GMT";
-        assert_eq!(wait(date), Some(Duration::from_mins(1)));
-        assert_eq!(wait("Tue, 01 Nov 2016 01:00:00 GMT"), None);
-        assert_eq!(wait("soon"), None);
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
-
     fn active(credentials: Vec<Credentials>) -> Active {
         Active::try_new(settings(credentials), Taken::default()).unwrap()
     }
@@ -659,7 +639,13 @@ mod tests {
         drop(rustls::crypto::ring::default_provider().install_default());
         let clock = Clock::system();
         let settings = settings(vec![Credentials::new("AC1", "secret")]);
-        let http = Client::builder().no_proxy().build().unwrap();
+        let make = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .tls_certs_only([])
+                .build()
+        };
+        let http = Connections::new(Arc::new(make), Clock::system()).unwrap();
         let rest = Rest::new(settings.clone(), http, clock.clone()).unwrap();
         assert_eq!(rest.refused(), None, "nobody has asked");
         rest.active.load().refuse(0, 401, clock.instant());

@@ -301,6 +301,22 @@ async fn greylisting_and_a_lost_answer_cost_a_second_attempt_with_the_same_messa
     assert_eq!(smtp.count(), 2);
 }
 
+/// 550 is about a recipient only where it answers the naming of one. A sender's quota is used up for an hour, and not for good.
+#[tokio::test]
+async fn a_550_to_the_sender_or_to_the_message_is_tried_again() {
+    let office = Office::new(Server::Plain).await;
+    let smtp = office.world.outside.smtp.clone();
+    for stage in [Stage::Mail, Stage::Data, Stage::Message] {
+        let quota = "5.4.5 Daily user sending quota exceeded".to_owned();
+        smtp.once(SmtpFault::Reply(stage, 550, quota));
+    }
+    office.failing_call().await;
+    office.mails(1).await;
+    let messages = messages_when(&office, all_sent).await;
+    assert_eq!(messages[0]["attempts"], 4);
+    assert_eq!(smtp.count(), 1);
+}
+
 #[tokio::test]
 async fn one_refused_recipient_of_three_keeps_the_mail_from_nobody_else() {
     let to = ["a@example.com", "gone@example.com", "c@example.com"];

@@ -404,9 +404,21 @@ async fn a_call_from_elsewhere_is_routed_to_the_number_of_a_dialer() {
     });
     assert_eq!(call, expected);
 
+    let refusing = Fault::status(422);
+    for faults in [
+        api.world.outside.dialfire.faults(),
+        api.world.outside.zendesk.faults(),
+    ] {
+        faults.standing_on(Route::method("POST"), refusing.clone());
+    }
+    let refused = api.route(HOT, "pbx-4712").await.json()["data"].clone();
+    assert_eq!(refused["certainty"], "unannounced");
+    assert_eq!(refused["connect"]["value"], DIALFIRE_LINE);
+    api.world.outside.clear_faults();
+
     let again = api.route(HOT, "pbx-4711").await;
     assert_eq!((again.status, &again.text), (answer.status, &answer.text));
-    assert_eq!(api.world.asked_dialfire(), 1);
+    assert_eq!(api.world.asked_dialfire(), 2);
 
     let shown = api.get("/calls/api-pbx-4711").await.json()["data"].clone();
     assert_eq!(shown["status"], "dialing");

@@ -468,6 +468,25 @@ async fn calls_that_arrive_use_up_the_ramp_of_a_dialer_that_has_just_recovered()
 }
 
 #[tokio::test]
+async fn a_caller_on_hold_gets_the_line_of_a_dialer_that_refuses_only_this_call() {
+    for fault in [Fault::status(422), Fault::too_many_requests(Some(60))] {
+        let scene = Scene::with_last_resort().await;
+        scene.break_both();
+        assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
+        let dialfire = &scene.world.outside.dialfire;
+        dialfire.faults().clear();
+        dialfire.faults().standing_on(Route::method("POST"), fault);
+        scene.clock.advance(Duration::from_secs(20));
+        let heard = scene.post(0, "/webhooks/twilio/hold?n=1").await;
+        assert_eq!(heard, Heard::Line(DIALFIRE_LINE.to_owned()));
+        let store = &scene.world.running().store;
+        let records = store.records_of_call(&call_id(0)).await.unwrap();
+        let said = &records.last().unwrap().detail;
+        assert!(said.contains(r#""certainty":"unannounced""#), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_held_caller_who_hangs_up_has_abandoned_and_leaves_the_line() {
     let scene = Scene::with_last_resort().await;
     scene.break_both();

@@ -27,6 +27,7 @@ const SHELL: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("files", &[]),
     ("lifecycle", &["clock"]),
+    ("outbound", &["clock"]),
     ("telemetry", &["clock"]),
     ("config", &["core"]),
     ("twilio", CLIENT),
@@ -81,7 +82,7 @@ const SHELL: &[(&str, &[&str])] = &[
     ),
     ("simulator", &["phone", "clock"]),
 ];
-const CLIENT: &[&str] = &["core", "clock"];
+const CLIENT: &[&str] = &["core", "clock", "outbound"];
 
 /// Where everything meets, and what nobody imports.
 const TOP: &[&str] = &["main", "lib", "core", "app", "cli", "demo"];

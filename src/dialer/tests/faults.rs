@@ -87,6 +87,74 @@ async fn retry_after_is_read_in_seconds() {
 }
 
 #[tokio::test]
+async fn retry_after_is_read_as_a_date() {
+    let now = Clock::system().now();
+    let at = now
+        .checked_add(jiff::SignedDuration::from_secs(3_600))
+        .unwrap();
+    let date = at.strftime("retry-after: %a, %d %b %Y %H:%M:%S GMT\r\n");
+    let date: &'static str = date.to_string().leak();
+    for status in [429, 503] {
+        let peer = StandIn::start([Act::Answer(status, date, String::new())]).await;
+        for dialer in all_kinds(&peer.base) {
+            let wish = hand_off(&dialer, PATIENCE).await.outcome.retry_after();
+            let wish = wish.unwrap();
+            let hour = Duration::from_hours(1);
+            assert!(wish <= hour && wish > hour / 2, "{wish:?} of {dialer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_packed_unasked_is_read() {
+    // printf '{"ticket":{"id":35436},"data":{"$id":"C0NTACT1"},"id":"call-1"}' | gzip -9n
+    let packed: &'static [u8] = include_bytes!("packed.gz");
+    let peer = StandIn::start([Act::Packed(packed)]).await;
+    let references = ["C0NTACT1", "35436", "call-1"];
+    for (dialer, reference) in all_kinds(&peer.base).into_iter().zip(references) {
+        let handed = hand_off(&dialer, PATIENCE).await;
+        let reference = Some(reference.to_owned());
+        assert_eq!(handed.outcome, Outcome::Accepted { reference });
+    }
+    let asked = peer.seen();
+    let codings: Vec<_> = asked
+        .iter()
+        .map(|seen| seen.header("accept-encoding"))
+        .collect();
+    assert_eq!(codings, [Some("gzip"); 3]);
+}
+
+/// The server's idle limit at the pace of calls: the next request meets a connection that is being closed.
+#[tokio::test]
+async fn a_kept_connection_that_is_reset_costs_no_retry_where_a_repeat_is_known() {
+    for which in 0..3 {
+        let body = r#"{"ticket":{"id":35436}}"#;
+        let peer = StandIn::start([answer(200, body), Act::Reset, answer(200, body)]).await;
+        let dialer = &all_kinds(&peer.base)[which];
+        for _ in 0..2 {
+            let handed = hand_off(dialer, PATIENCE).await;
+            assert_eq!(handed.exchanges.len(), 1);
+            if peer.seen().len() == 1 || dialer.kind() != crate::dialer::Kind::Http {
+                assert!(
+                    matches!(handed.outcome, Outcome::Accepted { .. }),
+                    "{handed:?}"
+                );
+            } else {
+                assert_eq!(handed.outcome, unknown(FailureKind::Reset, None));
+            }
+        }
+        let expected = if dialer.kind() == crate::dialer::Kind::Http {
+            2
+        } else {
+            3
+        };
+        assert_eq!(peer.seen().len(), expected, "{dialer:?}");
+        let probed = dialer.probe(PATIENCE).await;
+        assert!(probed.latency.is_some(), "{probed:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_connection_sent_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -215,7 +283,7 @@ async fn a_2xx_whose_body_does_not_come_is_unknown_unless_the_status_suffices() 
     ] {
         let [dialfire, zendesk, http] = all_kinds(&StandIn::start([act.clone()]).await.base);
         for (dialer, expected) in [
-            (dialfire, unknown(kind, Some(200))),
+            (dialfire, accepted.clone()),
             (zendesk, unknown(kind, Some(200))),
             (http, accepted.clone()),
         ] {
@@ -246,10 +314,17 @@ async fn an_endless_answer_is_not_read_to_its_end() {
     const HUGE: &str = "HTTP/1.1 200 X\r\ncontent-length: 1000000000\r\n\r\n{";
     for act in [Act::Endless, Act::Stall(HUGE)] {
         let peer = StandIn::start([act]).await;
-        for dialer in [dialfire(&peer.base), zendesk(&peer.base)] {
+        for (dialer, expected) in [
+            (dialfire(&peer.base), Outcome::Accepted { reference: None }),
+            (
+                zendesk(&peer.base),
+                Outcome::Refused {
+                    failure: Failure::with_status(FailureKind::Malformed, 200),
+                },
+            ),
+        ] {
             let handed = hand_off(&dialer, PATIENCE).await;
-            let failure = Failure::with_status(FailureKind::Malformed, 200);
-            assert_eq!(handed.outcome, Outcome::Refused { failure });
+            assert_eq!(handed.outcome, expected);
             assert_eq!(
                 handed.exchanges[0].error.as_deref(),
                 Some("the answer is longer than 256 KiB")
@@ -300,7 +375,7 @@ async fn a_connection_closed_between_two_requests_is_safe() {
 
 #[tokio::test]
 async fn a_connection_is_used_again_after_a_refusal() {
-    let peer = StandIn::start([answer(500, "oops"), answer(200, "{}")]).await;
+    let peer = StandIn::start([answer(422, "oops"), answer(200, "{}")]).await;
     let dialer = dialfire(&peer.base);
     hand_off(&dialer, PATIENCE).await;
     hand_off(&dialer, PATIENCE).await;

@@ -396,7 +396,7 @@ fn a_restart_keeps_an_open_circuit_open_for_the_rest_of_its_time() {
     let outcome = asking_for_patience(FailureKind::RateLimited, 429, 40);
     let left = kept(before.report(&id(), &outcome, now).unwrap());
     let open = left[0].standing.open.as_ref().unwrap();
-    assert_eq!(open.cause, OpenCause::HeldOff);
+    assert_eq!(open.cause, OpenCause::RateLimited);
     // (how much later the next run begins, what of the 40 s is left)
     for (gone, rest) in [(0, 40), (30, 10), (40, 0), (4_000, 0)] {
         let fleet = fleet();
@@ -514,4 +514,60 @@ fn after_a_restart_a_drained_dialer_stays_out_and_availability_is_asked_anew() {
     let changes = fleet().restore(&left, now, wall());
     assert_eq!((changes[0].from, changes[0].to), ("unavailable", "closed"));
     assert_eq!(changes[0].cause, "the process was started again");
+}
+
+#[test]
+fn a_429_leaves_the_line_and_a_503_that_wants_peace_does_not() {
+    let now = Instant::now();
+    for (kind, status, line_only) in [
+        (FailureKind::RateLimited, 429, true),
+        (FailureKind::ServerError, 503, false),
+    ] {
+        let fleet = fleet();
+        let outcome = asking_for_patience(kind, status, 40);
+        fleet.report(&id(), &outcome, now).unwrap();
+        let at = |secs| now + Duration::from_secs(secs);
+        for (after, breaker, is_asked) in [
+            (0, BreakerView::Open, false),
+            (41, BreakerView::HalfOpen, true),
+        ] {
+            let view = &fleet.views(at(after))[0];
+            assert_eq!(
+                (view.breaker, view.line_only),
+                (breaker, line_only),
+                "{status}"
+            );
+            assert_eq!(fleet.limits_requests(&id()), line_only);
+            let may_not = line_only && !is_asked;
+            assert_eq!(
+                fleet.may_not_be_asked(&id(), at(after)),
+                may_not,
+                "{status}"
+            );
+        }
+        // The trial decides.
+        assert!(fleet.admit(&id(), at(41)));
+        let failed = Outcome::Retryable {
+            failure: Failure::with_status(FailureKind::ServerError, 503),
+            retry_after_ms: None,
+        };
+        fleet.report(&id(), &failed, at(41));
+        assert!(!fleet.views(at(41))[0].line_only, "it fails");
+    }
+}
+
+#[test]
+fn a_refusal_of_one_request_says_that_the_dialer_is_alive() {
+    let (fleet, now) = (fleet(), Instant::now());
+    let too_early = Outcome::Retryable {
+        failure: Failure::with_status(FailureKind::ServerError, 425),
+        retry_after_ms: None,
+    };
+    let refused = Outcome::Refused {
+        failure: Failure::with_status(FailureKind::Rejected, 422),
+    };
+    for outcome in [&too_early, &refused].repeat(10) {
+        assert_eq!(fleet.report(&id(), outcome, now), None);
+    }
+    assert_eq!(fleet.views(now)[0].breaker, BreakerView::Closed);
 }

@@ -142,3 +142,30 @@ async fn of_an_error_only_known_names_are_kept() {
     let handed = hand_off(&zendesk(&peer.base), PATIENCE).await;
     assert_eq!(handed.exchanges[0].response, None);
 }
+
+/// An extension is short: a ticket's number holds its digits now and then.
+#[tokio::test]
+async fn a_ticket_whose_number_holds_the_callers_digits_is_a_ticket_and_is_hidden_in_the_record() {
+    let peer = StandIn::answering(201, r#"{"ticket":{"id":9123451}}"#).await;
+    for caller in ["12345", "sip:12345@10.0.0.1", "12-345"] {
+        let mut note = note();
+        note.caller = Caller::classify(caller);
+        let handed = zendesk(&peer.base).hand_off(&note, PATIENCE).await;
+        let reference = Some("9123451".to_owned());
+        assert_eq!(handed.outcome, Outcome::Accepted { reference });
+        let shown = serde_json::to_string(&handed.shown_outcome(&note.caller)).unwrap();
+        let recorded = serde_json::to_string(&handed.exchanges).unwrap();
+        for text in [shown, recorded] {
+            assert!(
+                text.contains("*****51") && !text.contains("12345"),
+                "{text}"
+            );
+        }
+        assert!(crate::dialer::names_caller("9123451", &note.caller));
+    }
+    let other = Caller::classify("1234");
+    assert!(
+        !crate::dialer::names_caller("9123451", &other),
+        "too short to tell anybody"
+    );
+}

@@ -268,6 +268,7 @@ mod tests {
                 breaker,
                 availability: Availability::Unknown,
                 callers_first: None,
+                line_only: false,
             };
             vec![view("a", self.a), view("b", self.b)]
         }

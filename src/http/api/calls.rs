@@ -76,7 +76,8 @@ pub(super) struct RoutedCall {
     rule: Option<String>,
     reason: Reason,
     dialer: Option<String>,
-    /// `confirmed`, or `unconfirmed` where the dialer did not answer in time; null for the last resort.
+    /// `confirmed`; `unconfirmed` where the dialer did not answer in time; `unannounced` where it refused this request, or limits our requests,
+    /// and is otherwise well; null for the last resort.
     certainty: Option<String>,
     /// Where to connect the call: `{kind, value, headers}`.
     #[schema(value_type = Object)]

@@ -1,7 +1,5 @@
 //! `/routing/explain`: what would happen to a caller, and why. No side effects.
 
-use std::ops::RangeInclusive;
-
 use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
@@ -17,12 +15,9 @@ use super::page::Data;
 use super::{Customers, data};
 use crate::deadline::Deadline;
 use crate::dialer::Fleet;
-use crate::lead::LeadScore;
+use crate::lead::{LeadScore, NotLeadScore};
 use crate::phone::Caller;
 use crate::routing::{self, CallFacts, Lookup};
-
-/// Lead scores that can be supposed.
-const SCORES: RangeInclusive<f64> = -1_000_000.0..=1_000_000.0;
 
 /// What is to be explained.
 #[derive(Serialize, ToSchema)]
@@ -170,14 +165,11 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
     let score = match body.0.get("score") {
         None | Some(Value::Null) => None,
         Some(value) => {
-            let number = value.as_f64().filter(|score| SCORES.contains(score));
-            if number.is_none() {
-                keep(
-                    "score",
-                    "must be a number from -1000000 to 1000000".to_owned(),
-                );
+            let score = value.as_f64().and_then(LeadScore::new);
+            if score.is_none() {
+                keep("score", NotLeadScore.to_string());
             }
-            number.and_then(LeadScore::new)
+            score
         }
     };
     let lookup = match body.0.get("lookup") {

@@ -109,6 +109,31 @@ async fn a_breach_is_posted_with_a_signature_that_verifies_and_again_after_a_500
 }
 
 #[tokio::test]
+async fn a_receiver_that_wants_to_be_left_alone_is_left_alone() {
+    let clock = Clock::stopped("2026-11-23T09:00:00Z".parse::<Timestamp>().unwrap());
+    let office = office(clock.clone()).await;
+    let receiver = office.world.outside.http_dialer.clone();
+    let busy = Fault::too_many_requests(Some(90));
+    receiver.faults().once_on(Route::path("/calls"), busy);
+    let call_sid = office.failing_call().await;
+    let attempts_are = |n: u64| {
+        messages_when(&office, move |messages| {
+            messages
+                .iter()
+                .any(|m| m["recipient"] == "webhook" && m["attempts"] == n)
+        })
+    };
+    attempts_are(1).await;
+    clock.advance(Duration::from_secs(89));
+    // Two more looks at the outbox.
+    Clock::system().wait(Duration::from_secs(1)).await;
+    assert_eq!(receiver.requests().mentioning(&call_sid).len(), 1);
+    clock.advance(Duration::from_secs(1));
+    attempts_are(2).await;
+    assert_eq!(receiver.requests().mentioning(&call_sid).len(), 2);
+}
+
+#[tokio::test]
 async fn a_receiver_that_hangs_delays_neither_the_mail_nor_a_call_and_gets_the_message_later() {
     let clock = Clock::stopped("2026-11-23T09:00:00Z".parse::<Timestamp>().unwrap());
     let office = office(clock.clone()).await;

@@ -260,6 +260,7 @@ async fn a_score_is_read_beside_what_makes_no_sense_and_nothing_else_is_taken_fo
     let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
     let objects = format!("{}0{}", r#"{"a":"#.repeat(1_000), "}".repeat(1_000));
     let long = "y".repeat(300_000);
+    let too_long = "y".repeat(4 << 20);
     let cases = [
         // Otherwise the properties above would hold for an appliance that never reads an answer.
         (r#"{"lead_score":90}"#.to_owned(), true),
@@ -273,8 +274,9 @@ async fn a_score_is_read_beside_what_makes_no_sense_and_nothing_else_is_taken_fo
         (r#"{"lead_score":true}"#.to_owned(), false),
         (r#""lead_score""#.to_owned(), false),
         (deep.clone(), false),
+        (format!(r#"{{"lead_score":90,"x":"{long}"}}"#), true),
         // More than is read of any answer.
-        (format!(r#"{{"lead_score":90,"x":"{long}"}}"#), false),
+        (format!(r#"{{"lead_score":90,"x":"{too_long}"}}"#), false),
     ];
     for (attributes, is_hot) in cases {
         let rule = rule_while_attributes_are(&attributes).await;

@@ -1,5 +1,7 @@
 // The JSON API: one function, one kind of failure.
 
+import { ours, within } from "./dom.js";
+
 export class ApiError extends Error {
 	constructor(status, error) {
 		super(error?.message ?? (status ? `The server answered ${status}.` : "The server cannot be reached."));
@@ -20,17 +22,24 @@ export const callPath = (id) => `/logs/${encodeURIComponent(id)}`;
 
 /** Leads to the sign-in page and back here afterwards. */
 export function signIn() {
-	location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+	location.assign(ours(`/login?next=${encodeURIComponent(within(location.pathname) + location.search)}`));
 }
+
+const ATTENDED_MS = 60_000;
+let touched = Date.now();
+for (const sign of ["pointerdown", "keydown", "wheel"]) addEventListener(sign, () => (touched = Date.now()), { capture: true, passive: true });
+
+/** Says of a request that nobody is at the screen, so that it does not keep the session alive. */
+export const unattended = () => (Date.now() - touched > ATTENDED_MS ? { "x-unattended": "true" } : {});
 
 /** Asks the API and gives the whole document; `null` where there is none. */
 export async function call(path, { method = "GET", body, signal } = {}) {
-	const headers = { accept: "application/json" };
+	const headers = { accept: "application/json", ...unattended() };
 	if (body !== undefined) headers["content-type"] = "application/json";
 	let response;
 	try {
 		const late = AbortSignal.timeout(PATIENCE_MS);
-		response = await fetch(`/api/v1${path}`, {
+		response = await fetch(ours(`/api/v1${path}`), {
 			method,
 			headers,
 			signal: signal ? AbortSignal.any([signal, late]) : late,

@@ -1,7 +1,7 @@
 // The frame: navigation, routes, shortcuts. Pages are functions of `main` and the route; they give a list of functions that close them.
 
 import "./elements.js";
-import { h, keep, show, text } from "./dom.js";
+import { h, keep, ours, show, text, within } from "./dom.js";
 import { icon } from "./icons.js";
 import { call } from "./api.js";
 import { timeOf } from "./format.js";
@@ -73,7 +73,7 @@ async function signOut() {
 		}
 	}
 	stream.stop();
-	location.assign("/login");
+	location.assign(ours("/login"));
 }
 
 function frame() {
@@ -111,7 +111,7 @@ function find(path) {
 
 /** Opens the page of the address. */
 function route({ focus = true } = {}) {
-	const page = find(location.pathname);
+	const page = find(within(location.pathname));
 	close.forEach((end) => end());
 	close = [];
 	links.forEach((link, i) => {
@@ -145,21 +145,21 @@ const title = (words) => {
 
 /** Goes to another page of the dashboard. */
 export function go(path) {
-	history.pushState(null, "", path);
+	history.pushState(null, "", ours(path));
 	route();
 }
 
 /** Changes the address without opening anything: filters, the window. */
 function replace(path) {
-	history.replaceState(history.state, "", path);
+	history.replaceState(history.state, "", ours(path));
 }
 
 document.addEventListener("click", (event) => {
 	const link = event.composedPath().find((node) => node instanceof HTMLAnchorElement);
 	if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-	if (link.target || link.hasAttribute("download") || link.origin !== location.origin || !find(link.pathname)) return;
+	if (link.target || link.hasAttribute("download") || link.origin !== location.origin || !find(within(link.pathname))) return;
 	event.preventDefault();
-	go(link.pathname + link.search);
+	go(within(link.pathname) + link.search);
 });
 addEventListener("popstate", () => route({ focus: shown !== location.pathname }));
 addEventListener("error", (event) => main.isConnected && event.error && toast("bad", `Something in this page failed: ${event.error.message}`));

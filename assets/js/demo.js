@@ -1,11 +1,11 @@
 // The demo's bar: switches that break the stand-ins.
 
-import { h, keyed } from "./dom.js";
+import { h, keyed, ours } from "./dom.js";
 import { icon } from "./icons.js";
 import { say, toast } from "./ui.js";
 
 async function ask(method, body) {
-	const response = await fetch("/demo/faults", { method, credentials: "same-origin", headers: body ? { "content-type": "application/json" } : {}, body: body ? JSON.stringify(body) : undefined });
+	const response = await fetch(ours("/demo/faults"), { method, credentials: "same-origin", headers: body ? { "content-type": "application/json" } : {}, body: body ? JSON.stringify(body) : undefined });
 	const document = await response.json().catch(() => null);
 	if (!response.ok) throw new Error(document?.error?.message ?? `The server answered ${response.status}.`);
 	return document.data;

@@ -2,6 +2,15 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/** What every path of ours begins with on this host, like `/calls`; mostly empty. */
+export const BASE = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+
+/** A path of ours as the browser has to ask for it. */
+export const ours = (path) => (typeof path === "string" && path.startsWith("/") ? BASE + path : path);
+
+/** The path of an address of this host without what all of ours begin with. */
+export const within = (path) => (BASE && path.startsWith(BASE) ? path.slice(BASE.length) || "/" : path);
+
 function make(node, given) {
 	const [props] = given;
 	const named = props !== null && typeof props === "object" && !Array.isArray(props) && !(props instanceof Node);
@@ -10,7 +19,7 @@ function make(node, given) {
 		if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
 		else if (name === "data") Object.assign(node.dataset, value);
 		else if (name === "value" || name === "checked" || name === "disabled" || name === "open") node[name] = value;
-		else node.setAttribute(name, value === true ? "" : value);
+		else node.setAttribute(name, value === true ? "" : name === "href" || name === "src" ? ours(value) : value);
 	}
 	node.append(...shown(named ? given.slice(1) : given));
 	return node;
@@ -39,7 +48,10 @@ export function text(node, value) {
 /** Sets an attribute only where it differs; `null` takes it away. */
 export function attr(node, name, value) {
 	if (value === null || value === undefined || value === false) node.removeAttribute(name);
-	else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+	else {
+		const wanted = String(name === "href" ? ours(value) : value);
+		if (node.getAttribute(name) !== wanted) node.setAttribute(name, wanted);
+	}
 }
 
 /**

@@ -1,6 +1,6 @@
 // Keyboard shortcuts, and the sheet that names them. They can be switched off, because single keys disturb those who dictate.
 
-import { h, keep, recall } from "./dom.js";
+import { h, keep, recall, within } from "./dom.js";
 import { dialog } from "./ui.js";
 
 const STORED = "shortcuts";
@@ -63,7 +63,7 @@ export function shortcuts(known, go) {
 		else if (event.key === "?") {
 			event.preventDefault();
 			sheet();
-		} else if (event.key === "/" && location.pathname !== "/logs") {
+		} else if (event.key === "/" && within(location.pathname) !== "/logs") {
 			event.preventDefault();
 			go("/logs?focus=search");
 		} else if ("/jk[]r".includes(event.key) && event.key.length === 1) {

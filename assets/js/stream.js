@@ -1,7 +1,8 @@
 // One event stream for all tabs of this browser: the tab that holds the lock reads it, the others listen to that tab.
 // Without a stream, views are told to ask every five seconds.
 
-import { signIn } from "./api.js";
+import { signIn, unattended } from "./api.js";
+import { ours } from "./dom.js";
 
 const TOPICS = ["call", "metrics", "dialer", "alert", "settings", "beat"];
 /** The server beats every two seconds: after so long without a word from it, nobody is there. */
@@ -94,7 +95,7 @@ export class Stream extends EventTarget {
 
 	#open() {
 		this.#source?.close();
-		const source = new EventSource("/api/v1/events");
+		const source = new EventSource(ours("/api/v1/events"));
 		this.#source = source;
 		source.addEventListener("open", () => {
 			this.#failures = 0;
@@ -119,7 +120,7 @@ export class Stream extends EventTarget {
 		if (this.#state !== "lost") this.#pass({ state: "polling" });
 		const wait = RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)];
 		this.#failures += 1;
-		const answer = await fetch("/api/v1/dialers", { credentials: "same-origin" }).catch(() => null);
+		const answer = await fetch(ours("/api/v1/dialers"), { headers: unattended(), credentials: "same-origin" }).catch(() => null);
 		if (answer?.status === 401) {
 			signIn();
 			return;

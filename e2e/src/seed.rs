@@ -67,20 +67,20 @@ pub struct Served {
 }
 
 impl Served {
-    /// Starts it on the log in `folder`.
-    pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        Self::with(folder, ONE_DIALER).await
+    /// Starts it on the log in `folder`; `path` is what its public address ends in, empty or like `/calls`.
+    pub async fn start(folder: &Path, path: &str) -> anyhow::Result<Self> {
+        Self::with(folder, path, ONE_DIALER).await
     }
 
     /// The same with other rules and dialers.
-    pub async fn with(folder: &Path, routing: &str) -> anyhow::Result<Self> {
+    pub async fn with(folder: &Path, path: &str, routing: &str) -> anyhow::Result<Self> {
         let drawn = DrawnKey::draw()?;
         // A port that was free a moment ago.
         let port = std::net::TcpListener::bind("127.0.0.1:0")?
             .local_addr()?
             .port();
         let config = folder.join("config.toml");
-        std::fs::write(&config, text(port, routing, &drawn.hash.to_hex()))?;
+        std::fs::write(&config, text(port, path, routing, &drawn.hash.to_hex()))?;
         // It holds secrets; the program refuses one that everybody can read.
         std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600))?;
         let child = Command::new(program()?)
@@ -102,7 +102,7 @@ impl Served {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(Self {
-            url: format!("http://127.0.0.1:{port}"),
+            url: format!("http://127.0.0.1:{port}{path}"),
             key: drawn.key,
             child,
         })
@@ -198,13 +198,13 @@ url = "http://127.0.0.1:9/calls"
 health_url = "http://127.0.0.1:9/health"
 "#;
 
-fn text(port: u16, routing: &str, key_hash: &str) -> String {
+fn text(port: u16, path: &str, routing: &str, key_hash: &str) -> String {
     let ops = long_name("ops", 64);
     format!(
         r#"
 [server]
 listen = "127.0.0.1:{port}"
-public_url = "https://calls.example.com"
+public_url = "http://127.0.0.1:{port}{path}"
 [storage]
 path = "{DATABASE}"
 [twilio]

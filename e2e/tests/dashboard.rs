@@ -373,7 +373,7 @@ async fn without_a_server_every_page_says_so_at_every_width_and_asserts_nothing(
 -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let url = willing_dialer().await?;
-    let served = Served::with(folder.path(), &long_names(&url)).await?;
+    let served = Served::with(folder.path(), "", &long_names(&url)).await?;
     let chromium = Chromium::start().await?;
     let tab = chromium.tab().await?;
     sign_in(&tab, &served, "/").await?;
@@ -561,7 +561,7 @@ const MISFITS: &str = r"(() => {
 async fn the_longest_names_and_12_dialers_fit_every_page_at_every_width() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let url = willing_dialer().await?;
-    let served = Served::with(folder.path(), &long_names(&url)).await?;
+    let served = Served::with(folder.path(), "", &long_names(&url)).await?;
     let chromium = Chromium::start().await?;
     let tab = chromium.tab().await?;
     sign_in(&tab, &served, "/").await?;
@@ -636,7 +636,7 @@ async fn a_million_records_scroll() -> anyhow::Result<()> {
         .unwrap_or(1_000_000);
     let folder = tempfile::tempdir()?;
     let (first, last) = seeded(folder.path(), records).await?;
-    let served = Served::start(folder.path()).await?;
+    let served = Served::start(folder.path(), "").await?;
     let chromium = Chromium::start().await?;
     let tab = chromium.tab().await?;
     tab.open(&format!(
@@ -688,6 +688,46 @@ async fn a_million_records_scroll() -> anyhow::Result<()> {
         ensure!(tab.number(rows).await? <= 40.0, "too many rows");
     }
     no_complaints(&tab, "the log").await?;
+    chromium.stop().await;
+    served.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_a_path_every_page_opens_and_every_link_leads_to_one() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    seeded(folder.path(), 1_000).await?;
+    let served = Served::start(folder.path(), "/voice").await?;
+    let chromium = Chromium::start().await?;
+    let tab = chromium.tab().await?;
+    tab.open(&format!("{}/dialers", served.url)).await?;
+    tab.at("/voice/login?next=%2Fdialers").await?;
+    tab.tab_to_selector("#key").await?;
+    tab.write(&served.key).await?;
+    tab.press("Enter").await?;
+    tab.at("/voice/dialers").await?;
+    tab.until(SETTLED).await?;
+    for page in PAGES {
+        tab.open(&format!("{}{page}", served.url)).await?;
+        tab.until(SETTLED).await?;
+        let astray = "[...document.querySelectorAll('[href], [src]')].map((e) => e.getAttribute('href') ?? e.getAttribute('src'))
+            .filter((to) => to.startsWith('/') && !to.startsWith('/voice/')).join(' ')";
+        let astray = tab.text(astray).await?;
+        ensure!(astray.is_empty(), "{page}: {astray}");
+        no_complaints(&tab, page).await?;
+    }
+    // Links are followed within the page, and a record's address is one.
+    tab.js("document.querySelector('nav a[href$=\"/alerts\"]').click()")
+        .await?;
+    tab.at("/voice/alerts").await?;
+    tab.until(SETTLED).await?;
+    tab.js("history.back()").await?;
+    tab.until("location.pathname !== '/voice/alerts'").await?;
+    tab.until(SETTLED).await?;
+    tab.js("document.querySelector('#sign-out').click()")
+        .await?;
+    tab.at("/voice/login").await?;
+    no_complaints(&tab, "all").await?;
     chromium.stop().await;
     served.stop().await;
     Ok(())

@@ -4,7 +4,8 @@
 #   ./install.sh            install or upgrade
 #   ./install.sh --remove   remove the program; configuration, database, logs and backups stay
 #
-# Refuses to install anything that differs from SHA256SUMS. Keeps configuration, secrets and data. Starts nothing that was
+# Refuses to install anything that differs from SHA256SUMS, which finds damage. Where the tarball comes from is proven before it is unpacked, by a
+# checksum that came another way. Keeps configuration, secrets and data. Starts nothing that was
 # not running: the next step is `switchboard init`.
 set -eu
 

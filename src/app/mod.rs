@@ -42,8 +42,8 @@ use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
 use crate::http::tls::{CertificateState, Certificates};
 use crate::http::{
-    Customers, Events, Overload, Parts, ProfilePush, Reads, Sessions, ShownSettings, Sources,
-    router,
+    Customers, Events, Overload, Parts, ProfilePush, Reads, Refusals, Sessions, ShownSettings,
+    Sources, router,
 };
 use crate::jobs;
 use crate::jobs::deliver::{Delivery, Senders};
@@ -291,6 +291,7 @@ impl Running {
         self.policies.replace(policy);
         self.read_certificate_again();
         self.parts.keys.replace(keys);
+        self.parts.sessions.move_to(settings::site(config));
         self.senders.replace(ways);
         let incidents = &self.parts.holds.incidents;
         incidents.reconfigure(settings::telling(config));
@@ -465,6 +466,8 @@ async fn watch_changes(lifecycle: &Lifecycle, parts: &Parts, store: &Store) {
     };
     let telling = parts.events.clone().run(lifecycle.clone(), sources);
     lifecycle.spawn("events", telling);
+    let summing_up = parts.refusals.clone().run(lifecycle.clone());
+    lifecycle.spawn("refusals", summing_up);
 }
 
 /// The store of a configuration, for a command that works without the server. Fails while a server has it.
@@ -613,7 +616,8 @@ fn parts(
             recorder: recorder.clone(),
             secret: Arc::new(ArcSwapOption::from_pointee(settings::push_secret(config))),
         },
-        sessions: Sessions::new(keys.clone(), store.clone(), clock.clone()),
+        sessions: sessions(config, &keys, store, clock),
+        refusals: Refusals::new(clock.clone(), recorder.clone()),
         keys,
         events: Events::new(clock),
         // The machine's own lateness is measured on the machine's own clock.
@@ -640,6 +644,11 @@ fn parts(
         metrics,
         demo: None,
     })
+}
+
+fn sessions(config: &Config, keys: &Keys, store: &Store, clock: &Clock) -> Sessions {
+    let site = settings::site(config);
+    Sessions::new(keys.clone(), store.clone(), clock.clone(), site)
 }
 
 /// Proxies in front of us carry everybody's calls: their connections are not counted per address.

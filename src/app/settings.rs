@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
 use crate::files;
 use crate::flow::{Policy, Telling};
+use crate::http::Site;
 use crate::http::auth::{ApiKey, KeyHash, Role};
 use crate::jobs::deliver::Ways;
 use crate::jobs::reap::Silence;
@@ -149,6 +150,16 @@ pub(super) fn edge(config: &Config) -> anyhow::Result<EdgeSettings> {
             .cloned()
             .collect(),
     })
+}
+
+/// How browsers reach us.
+pub(super) fn site(config: &Config) -> Site {
+    let server = &config.server;
+    Site {
+        origin: server.public_url.origin(),
+        is_secure: server.public_url.is_https() || server.speaks_tls(),
+        base: server.public_url.path_prefix().to_owned(),
+    }
 }
 
 pub(super) fn keys(config: &Config) -> anyhow::Result<Vec<ApiKey>> {

@@ -1,5 +1,7 @@
 //! Who used the API in a way that somebody may have to account for.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One such use. Keys stand here by their names.
@@ -13,10 +15,17 @@ pub enum Access {
         /// The address it came from.
         source: String,
     },
-    /// Somebody tried, with something that is no key.
+    /// Somebody was refused, once or many times: with something that is no key, or with one that may not do what was asked.
     Refused {
-        /// The address it came from.
+        /// The address it came from, or the network where several of it did (IPv4 /24, IPv6 /48).
         source: String,
+        /// How often.
+        times: u64,
+        /// How often for which reason.
+        reasons: BTreeMap<String, u64>,
+        /// The known keys among them; at most ten.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        keys: Vec<String>,
     },
     /// A session was ended by its holder.
     LoggedOut {
@@ -33,6 +42,26 @@ pub enum Access {
         route: String,
         /// How many calls were shown.
         calls: u64,
+        /// The request.
+        request_id: String,
+    },
+    /// What Braze knows of a number was shown.
+    CustomerShown {
+        /// The key.
+        by: String,
+        /// The number, masked.
+        phone: String,
+        /// Whether what Braze calls the person was shown in full.
+        revealed: bool,
+        /// The request.
+        request_id: String,
+    },
+    /// What is remembered of a number was dropped by hand.
+    CustomerForgotten {
+        /// The key.
+        by: String,
+        /// The number, masked.
+        phone: String,
         /// The request.
         request_id: String,
     },

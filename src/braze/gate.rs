@@ -12,10 +12,11 @@ const IDLE: Duration = Duration::from_mins(5);
 /// How often a probe does, then and while the circuit is open.
 const PROBE_EVERY: Duration = Duration::from_mins(1);
 
-/// Who asks: a caller on the line, or a refresh behind a stale answer, which takes only what callers leave.
+/// Who asks: a caller on the line, or somebody who takes only what callers leave: a person at the dashboard, or a refresh behind a stale answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Caller,
+    Person,
     Refresh,
 }
 
@@ -55,7 +56,7 @@ impl Gate {
         }
         let has_token = match purpose {
             Purpose::Caller => self.bucket.try_take(now),
-            Purpose::Refresh => self.bucket.try_take_spare(now),
+            Purpose::Person | Purpose::Refresh => self.bucket.try_take_spare(now),
         };
         if !has_token {
             return Err(LookupUnavailable::LimiterEmpty);
@@ -292,6 +293,7 @@ mod tests {
     fn refreshes_leave_half_of_the_bucket_to_callers() {
         let (mut gate, now) = gate(200);
         assert_eq!(passes(&mut gate, now, Purpose::Refresh), 25);
+        assert_eq!(passes(&mut gate, now, Purpose::Person), 0);
         assert_eq!(passes(&mut gate, now, Purpose::Caller), 25);
     }
 

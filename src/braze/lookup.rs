@@ -108,9 +108,18 @@ impl Braze {
 
     /// Asks what Braze knows of a caller. Infallible: whatever goes wrong is part of the answer.
     pub async fn look_up(&self, caller: &Caller, deadline: Deadline) -> LookedUp {
+        self.look_up_for(caller, deadline, Purpose::Caller).await
+    }
+
+    /// The same for a person at a screen, who takes only what callers leave of the requests that Braze allows.
+    pub async fn look_up_for_person(&self, caller: &Caller, deadline: Deadline) -> LookedUp {
+        self.look_up_for(caller, deadline, Purpose::Person).await
+    }
+
+    async fn look_up_for(&self, caller: &Caller, deadline: Deadline, asks: Purpose) -> LookedUp {
         let asked_at = self.0.clock.instant();
         let looked_up = match question(caller) {
-            Ok(phone) => self.0.answer(phone, deadline, asked_at).await,
+            Ok(phone) => self.0.answer(phone, deadline, asked_at, asks).await,
             Err(reason) => LookedUp::without(Lookup::Skipped { reason }, None),
         };
         let took = self.0.since(asked_at);
@@ -377,7 +386,13 @@ impl LookedUp {
 }
 
 impl Inner {
-    async fn answer(self: &Arc<Self>, phone: &E164, deadline: Deadline, now: Instant) -> LookedUp {
+    async fn answer(
+        self: &Arc<Self>,
+        phone: &E164,
+        deadline: Deadline,
+        now: Instant,
+        asks: Purpose,
+    ) -> LookedUp {
         let active = self.active.load_full();
         let entry = self.profiles.get(phone).await;
         let standing = entry
@@ -392,7 +407,7 @@ impl Inner {
             }
             (Standing::Spent, _) | (_, None) => {
                 let share = deadline.lookup_share(now, active.settings.timeout);
-                self.ask(phone, &active, now, share).await
+                self.ask(phone, &active, now, share, asks).await
             }
         }
     }
@@ -418,12 +433,13 @@ impl Inner {
         active: &Active,
         asked_at: Instant,
         share: Duration,
+        asks: Purpose,
     ) -> LookedUp {
         if share.is_zero() {
             let reason = LookupUnavailable::NoBudget;
             return LookedUp::without(Lookup::Unavailable { reason }, None);
         }
-        let waiting = self.wait_for_answer(phone, asked_at, share);
+        let waiting = self.wait_for_answer(phone, asked_at, share, asks);
         let left = share.saturating_sub(self.since(asked_at));
         let (reason, exchange) = match self.clock.timeout(left, waiting).await {
             Ok(Ok(looked_up)) => return looked_up,
@@ -444,12 +460,13 @@ impl Inner {
         phone: &E164,
         asked_at: Instant,
         share: Duration,
+        asks: Purpose,
     ) -> Result<LookedUp, (LookupUnavailable, Option<Exchange>)> {
         for _ in 0..MAX_BOARDINGS {
             let now = self.clock.instant();
             let boarding = self
                 .desk
-                .board(phone, now, Purpose::Caller)
+                .board(phone, now, asks)
                 .map_err(|reason| (reason, None))?;
             let flight = match boarding {
                 Boarding::Joined(flight) => flight,

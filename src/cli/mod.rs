@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use crate::config::{self, Loaded};
 use crate::files::Acting;
@@ -144,6 +145,7 @@ impl From<Exit> for ExitCode {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    keep_memory_private();
     let arguments = Arguments::parse();
     let exit = match run(&arguments.command, &arguments.global) {
         Ok(exit) => exit,
@@ -153,6 +155,19 @@ pub fn main() -> ExitCode {
         }
     };
     exit.into()
+}
+
+/// Secrets are in memory: no image of it comes to lie on the disk, and no other process of the same user reads it.
+fn keep_memory_private() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let kept = setrlimit(Resource::Core, none)
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = kept {
+        output::complain(&format!("core dumps cannot be switched off: {error}"));
+    }
 }
 
 fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
@@ -223,6 +238,22 @@ fn yield_to_calls() {
 /// A runtime for commands that talk to the outside.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
+        // Within the unit's `TasksMax`; what waits for a file or the database takes its turn.
+        .max_blocking_threads(256)
         .enable_all()
         .build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_command_is_private() {
+        keep_memory_private();
+        let behavior = dumpable_behavior().unwrap();
+        assert_eq!(behavior, DumpableBehavior::NotDumpable);
+    }
 }

@@ -4,7 +4,6 @@ use std::net::TcpListener;
 
 use anyhow::Context;
 use listenfd::ListenFd;
-use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::{Exit, Global, or_said, output, runtime};
 use crate::app::{self, Given, SecretError, StartError};
@@ -28,7 +27,6 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
     };
     let logs = telemetry::start(&telemetry_settings(&loaded.config, global), Clock::system())?;
     app::say_warnings(&loaded.warnings, &path);
-    without_core_dumps();
     let listener = match given_listener() {
         Ok(listener) => listener,
         Err(error) => {
@@ -73,17 +71,6 @@ fn given_listener() -> anyhow::Result<Option<TcpListener>> {
     given.take_tcp_listener(0).context(
         "the socket of the service manager is no TCP listener: use ListenStream with a port",
     )
-}
-
-/// Secrets are in memory; an image of it must not come to lie on the disk.
-fn without_core_dumps() {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(event = "service.core_dumps", error = %error, "core dumps cannot be switched off");
-    }
 }
 
 /// Says why it does not start, and whether trying again may help.

@@ -39,6 +39,19 @@ impl PublicUrl {
         self.text.get(self.path_start..).unwrap_or_default()
     }
 
+    /// Whether it begins with `https://`.
+    pub fn is_https(&self) -> bool {
+        self.text.starts_with("https://")
+    }
+
+    /// Scheme, host and port as browsers write them: in lower case, without the port that the scheme has anyway.
+    pub fn origin(&self) -> String {
+        let origin = self.text.get(..self.path_start).unwrap_or(&self.text);
+        let usual = if self.is_https() { ":443" } else { ":80" };
+        let origin = origin.strip_suffix(usual).unwrap_or(origin);
+        origin.to_ascii_lowercase()
+    }
+
     /// The host as typed, without a port.
     pub fn host(&self) -> &str {
         Parts::split(&self.text).map_or("", |parts| parts.host)

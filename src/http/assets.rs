@@ -1,11 +1,23 @@
-//! The dashboard's files, embedded in the binary: every one with a validator, so that a browser asks and mostly hears 304.
+//! The files that every browser asks for: the dashboard's, embedded in the binary, and the descriptions of the API.
 //!
-//! A debug build reads them from `assets/` at each request, so that they can be edited while it runs.
+//! None of them holds data, so strangers may ask for them as often as they like: each is compressed once in the life of the process, when it is
+//! asked for first, and an answer shares its bytes. Every file has a validator, so that a browser asks and mostly hears 304.
+//!
+//! A debug build reads the dashboard's files from `assets/` at each request, so that they can be edited while it runs.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::{LazyLock, OnceLock};
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use rust_embed::{EmbeddedFile, RustEmbed};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rust_embed::RustEmbed;
+use sha2::{Digest, Sha256};
 
 /// What a page of ours may do: load its own files and ask its own server, and make no markup from text.
 pub(super) const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
@@ -17,35 +29,98 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 #[derive(RustEmbed)]
 #[folder = "assets/"]
-struct Files;
+struct Embedded;
+
+static FILES: LazyLock<HashMap<String, StaticFile>> = LazyLock::new(|| {
+    let files = Embedded::iter().filter_map(|path| Some((path.to_string(), embedded(&path)?)));
+    files.collect()
+});
+
+fn embedded(path: &str) -> Option<StaticFile> {
+    let file = Embedded::get(path)?;
+    let kind = with_charset(file.metadata.mimetype());
+    let bytes = match file.data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    Some(StaticFile::new(&kind, bytes))
+}
 
 /// One file of the dashboard.
 pub(super) async fn file(Path(path): Path<String>, headers: HeaderMap) -> Response {
-    match Files::get(&path) {
-        Some(file) => served(file, &headers),
-        None => StatusCode::NOT_FOUND.into_response(),
+    let answer = if cfg!(debug_assertions) {
+        embedded(&path).map(|file| file.answer(&headers))
+    } else {
+        FILES.get(&path).map(|file| file.answer(&headers))
+    };
+    let Some(mut response) = answer else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    guard(response.headers_mut());
+    response
+}
+
+/// A file that does not change while the process runs.
+#[derive(Debug)]
+pub(super) struct StaticFile {
+    kind: HeaderValue,
+    tag: String,
+    plain: Bytes,
+    /// Made once; empty where compressing gains nothing.
+    gzip: OnceLock<Bytes>,
+}
+
+impl StaticFile {
+    /// `kind` is its media type.
+    pub(super) fn new(kind: &str, plain: Bytes) -> Self {
+        Self {
+            kind: HeaderValue::from_str(kind)
+                .unwrap_or(HeaderValue::from_static("application/octet-stream")),
+            tag: hex::encode(Sha256::digest(&plain)),
+            plain,
+            gzip: OnceLock::new(),
+        }
+    }
+
+    /// The file as the headers of a request ask for it: compressed or not, or nothing where the browser has it already.
+    pub(super) fn answer(&self, asked: &HeaderMap) -> Response {
+        let gzip = takes_gzip(asked)
+            .then(|| self.gzip.get_or_init(|| compressed(&self.plain)))
+            .filter(|bytes| !bytes.is_empty());
+        // The same file in another coding is equal in meaning, not byte for byte.
+        let weak = if gzip.is_some() { "W/" } else { "" };
+        let tag = HeaderValue::from_str(&format!("{weak}\"{}\"", self.tag));
+        let mut response = if knows(asked, &self.tag) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            let bytes = gzip.unwrap_or(&self.plain).clone();
+            let mut response = ([(header::CONTENT_TYPE, self.kind.clone())], bytes).into_response();
+            if gzip.is_some() {
+                let coding = HeaderValue::from_static("gzip");
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_ENCODING, coding);
+            }
+            response
+        };
+        let headers = response.headers_mut();
+        if let Ok(tag) = tag {
+            headers.insert(header::ETAG, tag);
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        response
     }
 }
 
-fn served(file: EmbeddedFile, asked: &HeaderMap) -> Response {
-    let tag = format!("\"{}\"", hex::encode(file.metadata.sha256_hash()));
-    let mut response = if knows(asked, &tag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        let mime = file.metadata.mimetype();
-        let kind = match HeaderValue::from_str(&with_charset(mime)) {
-            Ok(kind) => kind,
-            Err(_) => HeaderValue::from_static("application/octet-stream"),
-        };
-        ([(header::CONTENT_TYPE, kind)], file.data).into_response()
-    };
-    let headers = response.headers_mut();
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        headers.insert(header::ETAG, tag);
+/// Empty where that is not shorter.
+fn compressed(plain: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let written = encoder.write_all(plain).and_then(|()| encoder.finish());
+    match written {
+        Ok(bytes) if bytes.len() < plain.len() => bytes.into(),
+        Ok(_) | Err(_) => Bytes::new(),
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    guard(headers);
-    response
 }
 
 /// The headers that every page and every file of ours has.
@@ -55,14 +130,34 @@ pub(super) fn guard(headers: &mut HeaderMap) {
     headers.insert(header::REFERRER_POLICY, NO_REFERRER);
 }
 
-/// Whether the browser has these bytes already. A tag that was weakened on the way (by compression) is the same tag.
-fn knows(asked: &HeaderMap, tag: &str) -> bool {
-    let given = asked.get_all(header::IF_NONE_MATCH).iter();
-    given
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
+/// The entries of a header that is a list.
+fn listed<'a>(
+    headers: &'a HeaderMap,
+    name: &header::HeaderName,
+) -> impl Iterator<Item = &'a str> + use<'a> {
+    let lines = headers.get_all(name).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
         .map(str::trim)
-        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+/// Whether the browser has these bytes already, in whatever coding.
+fn knows(asked: &HeaderMap, tag: &str) -> bool {
+    listed(asked, &header::IF_NONE_MATCH).any(|known| {
+        let quoted = known.strip_prefix("W/").unwrap_or(known);
+        known == "*" || quoted.trim_matches('"') == tag
+    })
+}
+
+fn takes_gzip(asked: &HeaderMap) -> bool {
+    listed(asked, &header::ACCEPT_ENCODING).any(|entry| {
+        let mut parts = entry.split(';').map(str::trim);
+        let coding = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        let is_wanted = weight.is_none_or(|q| q.parse().is_ok_and(|q: f32| q > 0.0));
+        coding.eq_ignore_ascii_case("gzip") && is_wanted
+    })
 }
 
 fn with_charset(mime: &str) -> String {
@@ -75,11 +170,26 @@ fn with_charset(mime: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
+    use axum::body::to_bytes;
+    use axum::http::HeaderName;
+
     use super::*;
 
+    fn headers(given: &[(HeaderName, &str)]) -> HeaderMap {
+        let given = given
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()));
+        given.collect()
+    }
+
     async fn ask(path: &str, known: Option<&str>) -> Response {
-        let headers = known.map(|tag| (header::IF_NONE_MATCH, tag.parse().unwrap()));
-        file(Path(path.to_owned()), headers.into_iter().collect()).await
+        let known: Vec<_> = known
+            .map(|tag| (header::IF_NONE_MATCH, tag))
+            .into_iter()
+            .collect();
+        file(Path(path.to_owned()), headers(&known)).await
     }
 
     #[tokio::test]
@@ -112,5 +222,55 @@ mod tests {
             let answer = ask(path, None).await;
             assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{path:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_compressed_once_and_its_bytes_are_shared_by_all_answers() {
+        let text = "to be or not to be, ".repeat(1_000);
+        let file = StaticFile::new("text/plain", Bytes::from(text.clone()));
+        let asked = headers(&[(header::ACCEPT_ENCODING, "br, GZIP;q=0.5")]);
+        let mut places = Vec::new();
+        for _ in 0..2 {
+            let answer = file.answer(&asked);
+            assert_eq!(answer.headers()[header::CONTENT_ENCODING], "gzip");
+            assert_eq!(answer.headers()[header::VARY], "Accept-Encoding");
+            let bytes = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+            let mut read = String::new();
+            flate2::read::GzDecoder::new(&*bytes)
+                .read_to_string(&mut read)
+                .unwrap();
+            assert_eq!(read, text);
+            places.push(bytes.as_ptr());
+        }
+        assert_eq!(places[0], places[1], "a copy was made");
+        let plain = file.answer(&HeaderMap::new());
+        assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+        let bytes = to_bytes(plain.into_body(), 1 << 20).await.unwrap();
+        assert_eq!(bytes.as_ptr(), file.plain.as_ptr(), "a copy was made");
+    }
+
+    #[test]
+    fn a_coding_is_used_where_it_is_wanted_and_gains_something() {
+        let takes = |text| takes_gzip(&headers(&[(header::ACCEPT_ENCODING, text)]));
+        assert!(takes("gzip") && takes("deflate, gzip;q=1.0"));
+        assert!(!takes("gzip;q=0") && !takes("br") && !takes("identity"));
+        let short = StaticFile::new("text/plain", Bytes::from_static(b"a"));
+        let asked = headers(&[(header::ACCEPT_ENCODING, "gzip")]);
+        let answer = short.answer(&asked);
+        assert!(!answer.headers().contains_key(header::CONTENT_ENCODING));
+    }
+
+    #[test]
+    fn who_has_a_file_in_one_coding_has_it_in_the_other() {
+        let text = Bytes::from("to be or not to be, ".repeat(100));
+        let file = StaticFile::new("text/plain", text);
+        let gzip = (header::ACCEPT_ENCODING, "gzip");
+        let first = file.answer(&headers(std::slice::from_ref(&gzip)));
+        let tag = first.headers()[header::ETAG].to_str().unwrap();
+        assert!(tag.starts_with("W/\""), "{tag}");
+        let again = file.answer(&headers(&[gzip, (header::IF_NONE_MATCH, tag)]));
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        let plain = file.answer(&headers(&[(header::IF_NONE_MATCH, tag)]));
+        assert_eq!(plain.status(), StatusCode::NOT_MODIFIED);
     }
 }

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::error::{ApiError, Kind};
+use super::refusals::Refused;
 use super::sessions::Sessions;
 
 /// Where a key is sent.
@@ -136,6 +137,13 @@ impl Keys {
         self.holder_of(hash).map(|holder| (holder, hash))
     }
 
+    /// Who asks, if anybody known does. Nothing is counted.
+    pub(super) fn known(&self, headers: &HeaderMap) -> Option<Holder> {
+        let mut given = headers.get_all(HEADER).iter();
+        let key = given.next().filter(|_| given.next().is_none())?;
+        self.holder(key.as_bytes()).map(|(holder, _)| holder)
+    }
+
     /// Who holds the key with this hash.
     pub(super) fn holder_of(&self, hash: KeyHash) -> Option<Holder> {
         let keys = self.0.load();
@@ -154,25 +162,21 @@ impl Keys {
     /// Who asks, by the key in the headers.
     pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<Holder, ApiError> {
         let mut given = headers.get_all(HEADER).iter();
-        let refused = match (given.next(), given.next()) {
-            (None, _) => (
-                "missing",
-                "This needs an API key in the header X-API-Key, or a session.",
-            ),
+        let (reason, message) = match (given.next(), given.next()) {
+            (None, _) => {
+                metrics::counter!("switchboard_auth_failures_total", "reason" => "missing")
+                    .increment(1);
+                let message = "This needs an API key in the header X-API-Key, or a session.";
+                return Err(ApiError::new(Kind::Authentication, message));
+            }
             (Some(key), None) => match self.holder(key.as_bytes()) {
                 Some((holder, _)) => return Ok(holder),
                 None => ("unknown", "The API key is not known."),
             },
             (Some(_), Some(_)) => ("several", "The request has more than one X-API-Key."),
         };
-        let (reason, message) = refused;
-        metrics::counter!("switchboard_auth_failures_total", "reason" => reason).increment(1);
-        tracing::debug!(
-            event = "auth.refused",
-            reason,
-            "a request without a usable key"
-        );
-        Err(ApiError::new(Kind::Authentication, message))
+        let refused = Refused::because(reason);
+        Err(ApiError::refused(Kind::Authentication, message, refused))
     }
 }
 
@@ -190,14 +194,17 @@ impl Holder {
         if self.role >= wanted {
             return Ok(self);
         }
-        metrics::counter!("switchboard_auth_failures_total", "reason" => "role").increment(1);
         let message = format!(
             "This takes a key with the role {}; {} is a key of a {}.",
             wanted.as_str(),
             self.name,
             self.role.as_str()
         );
-        Err(ApiError::new(Kind::Permission, message))
+        let refused = Refused {
+            reason: "role",
+            key: Some(self.name),
+        };
+        Err(ApiError::refused(Kind::Permission, message, refused))
     }
 }
 

@@ -1,15 +1,16 @@
 //! `/openapi.json` and `/docs`: the description of the API, and pages to read and try it. They hold no data, so no key is asked for.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use utoipa_swagger_ui::Config;
 
+use super::assets::StaticFile;
 use super::router::SharedParts;
 
 /// Scripts and styles of our own only; the interface draws its icons from data.
@@ -38,28 +39,47 @@ const PAGE: &str = r#"<!DOCTYPE html>
 const START: &str = "window.ui = SwaggerUIBundle({ url: 'openapi.json', dom_id: '#swagger-ui', deepLinking: false, validatorUrl: null, \
     presets: [SwaggerUIBundle.presets.apis], layout: 'BaseLayout' });\n";
 
+/// What the page loads.
+static FILES: LazyLock<Vec<(&'static str, StaticFile)>> = LazyLock::new(|| {
+    let config = Arc::new(Config::from("openapi.json"));
+    let shipped = [
+        "swagger-ui.css",
+        "swagger-ui-bundle.js",
+        "favicon-32x32.png",
+    ];
+    let shipped = shipped.into_iter().filter_map(|name| {
+        let file = utoipa_swagger_ui::serve(name, Arc::clone(&config)).ok()??;
+        let bytes = Bytes::from(file.bytes.into_owned());
+        Some((name, StaticFile::new(&file.content_type, bytes)))
+    });
+    let start = StaticFile::new(
+        "text/javascript; charset=utf-8",
+        Bytes::from_static(START.as_bytes()),
+    );
+    shipped.chain([("start.js", start)]).collect()
+});
+
+static PAGE_FILE: LazyLock<StaticFile> = LazyLock::new(|| {
+    StaticFile::new(
+        "text/html; charset=utf-8",
+        Bytes::from_static(PAGE.as_bytes()),
+    )
+});
+
 /// The routes; `document` is what `/openapi.json` answers.
 pub(super) fn router(document: &serde_json::Value) -> Router<SharedParts> {
     let document = Bytes::from(document.to_string());
-    let described = move || {
-        let document = document.clone();
-        async move { typed("application/json", document) }
-    };
-    let files = Router::new()
-        .route("/docs/{*file}", get(file))
-        .with_state(Arc::new(Config::from("openapi.json")));
+    let document = Arc::new(StaticFile::new("application/json", document));
+    let described = move |headers: HeaderMap| std::future::ready(document.answer(&headers));
     Router::new()
         .route("/openapi.json", get(described))
-        .route("/docs", get(|| async { page() }))
+        .route("/docs", get(page))
         .route("/docs/", get(|| async { StatusCode::NOT_FOUND }))
-        .merge(files)
+        .route("/docs/{*file}", get(file))
 }
 
-fn page() -> Response {
-    let mut response = typed(
-        "text/html; charset=utf-8",
-        Bytes::from_static(PAGE.as_bytes()),
-    );
+async fn page(headers: HeaderMap) -> Response {
+    let mut response = PAGE_FILE.answer(&headers);
     let policy = HeaderValue::from_static(POLICY);
     response
         .headers_mut()
@@ -67,23 +87,10 @@ fn page() -> Response {
     response
 }
 
-async fn file(State(config): State<Arc<Config<'static>>>, Path(name): Path<String>) -> Response {
-    if name == "start.js" {
-        let script = Bytes::from_static(START.as_bytes());
-        return typed("text/javascript; charset=utf-8", script);
-    }
-    match utoipa_swagger_ui::serve(&name, config) {
-        Ok(Some(found)) => {
-            let kind = HeaderValue::from_str(&found.content_type);
-            let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
-            let bytes = Bytes::from(found.bytes.into_owned());
-            ([(header::CONTENT_TYPE, kind)], bytes).into_response()
-        }
-        Ok(None) | Err(_) => StatusCode::NOT_FOUND.into_response(),
-    }
-}
-
-fn typed(kind: &'static str, bytes: Bytes) -> Response {
-    let kind = HeaderValue::from_static(kind);
-    ([(header::CONTENT_TYPE, kind)], Body::from(bytes)).into_response()
+async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let found = FILES.iter().find(|(known, _)| *known == name);
+    found.map_or_else(
+        || StatusCode::NOT_FOUND.into_response(),
+        |(_, file)| file.answer(&headers),
+    )
 }

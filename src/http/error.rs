@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::refusals::Refused;
+
 /// The kinds of failure: a closed list, each with its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -105,6 +107,7 @@ pub(super) struct ApiError {
     message: Cow<'static, str>,
     details: Map<String, Value>,
     cause: Option<Box<dyn Error + Send + Sync>>,
+    refused: Option<Refused>,
 }
 
 impl ApiError {
@@ -115,7 +118,27 @@ impl ApiError {
             message: message.into(),
             details: Map::new(),
             cause: None,
+            refused: None,
         }
+    }
+
+    /// A failure that is counted, and written down for the source of the request.
+    pub(super) fn refused(
+        kind: Kind,
+        message: impl Into<Cow<'static, str>>,
+        refused: Refused,
+    ) -> Self {
+        metrics::counter!("switchboard_auth_failures_total", "reason" => refused.reason)
+            .increment(1);
+        Self {
+            refused: Some(refused),
+            ..Self::new(kind, message)
+        }
+    }
+
+    /// Why the request was refused, if it was.
+    pub(super) fn refusal(&self) -> Option<&Refused> {
+        self.refused.as_ref()
     }
 
     /// There is no such thing.
@@ -167,6 +190,9 @@ impl ApiError {
         let text = serde_json::to_string(&document).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.kind.status();
+        if let Some(refused) = self.refused {
+            response = refused.mark(response);
+        }
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);

@@ -3,9 +3,9 @@
 //! Nothing here is waited for by a caller: the writer tells of a commit and goes on, and a commit that is missed becomes a `reset`. A message is
 //! kept once, whoever reads it; who reads too slowly is told to begin anew and cut off, and is never waited for.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -27,7 +27,9 @@ use crate::lifecycle::Lifecycle;
 use crate::store::{Committed, Store};
 
 /// Streams at the same time.
-const STREAMS: usize = 100;
+const STREAMS: usize = 200;
+/// Streams of one key among them.
+const STREAMS_OF_KEY: usize = 50;
 /// Messages that are kept for who comes back.
 const RING: usize = 1_024;
 /// Messages that a stream may lie behind.
@@ -55,6 +57,8 @@ struct Hub {
     ring: Mutex<VecDeque<Arc<Message>>>,
     next: AtomicU64,
     places: Arc<Semaphore>,
+    /// Of the keys that have a stream open.
+    by_key: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
 }
 
 /// One event, as it is sent.
@@ -89,6 +93,7 @@ impl Events {
             ring: Mutex::default(),
             next: AtomicU64::new(started.saturating_mul(1_000)),
             places: Arc::new(Semaphore::new(STREAMS)),
+            by_key: Mutex::default(),
         }))
     }
 
@@ -129,8 +134,21 @@ impl Events {
         self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A stream that goes on after the event `last`; `None` where too many are open.
-    pub(super) fn watch(&self, last: Option<u64>) -> Option<Watch> {
+    /// The places of one key.
+    fn places_of(&self, key: &Arc<str>) -> Arc<Semaphore> {
+        let mut by_key = self.0.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = by_key.get(key).and_then(Weak::upgrade) {
+            return known;
+        }
+        by_key.retain(|_, places| places.strong_count() > 0);
+        let places = Arc::new(Semaphore::new(STREAMS_OF_KEY));
+        by_key.insert(Arc::clone(key), Arc::downgrade(&places));
+        places
+    }
+
+    /// A stream for the holder of `key` that goes on after the event `last`; `None` where too many are open, in all or with this key.
+    pub(super) fn watch(&self, last: Option<u64>, key: &Arc<str>) -> Option<Watch> {
+        let of_key = self.places_of(key).try_acquire_owned().ok()?;
         let place = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
         let receiver = self.0.sender.subscribe();
         let ring = self.ring();
@@ -159,7 +177,7 @@ impl Events {
             sent: next.saturating_sub(1),
             beat: beat(),
             is_over: false,
-            _place: place,
+            _places: [of_key, place],
         })
     }
 
@@ -350,7 +368,7 @@ pub(super) struct Watch {
     beat: Interval,
     opening: Option<Opening>,
     is_over: bool,
-    _place: OwnedSemaphorePermit,
+    _places: [OwnedSemaphorePermit; 2],
 }
 
 /// What comes next on a stream.
@@ -358,13 +376,12 @@ pub(super) struct Watch {
 pub(super) enum Next {
     /// Bytes to send.
     Send(Bytes),
-    /// Two seconds have passed: bytes to send, and a moment to look whether the stream may go on.
-    Beat(Bytes),
     /// The end.
     Over,
 }
 
 impl Watch {
+    /// Loses nothing where it is not waited for to the end.
     pub(super) async fn next(&mut self) -> Next {
         if self.is_over {
             return Next::Over;
@@ -385,7 +402,7 @@ impl Watch {
                 // However much happens, a beat is due in between.
                 _ = self.beat.tick() => {
                     let text = format!("id: {}\nevent: beat\ndata: {{}}\n\n", self.sent);
-                    return Next::Beat(text.into());
+                    return Next::Send(text.into());
                 }
                 heard = self.receiver.recv() => heard,
             };
@@ -426,7 +443,7 @@ mod tests {
 
     fn text(next: Next) -> String {
         match next {
-            Next::Send(bytes) | Next::Beat(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Next::Send(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
             Next::Over => "over".to_owned(),
         }
     }
@@ -439,7 +456,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_goes_on_where_it_ended_or_begins_anew() {
         let events = Events::new(&Clock::system());
-        let mut watch = events.watch(None).unwrap();
+        let mut watch = events.watch(None, &"ops".into()).unwrap();
         assert_eq!(text(watch.next().await), "retry: 2000\n\n");
         for n in 0..5 {
             events.publish("call", &n);
@@ -448,7 +465,7 @@ mod tests {
         assert!(first.contains("event: call\ndata: 0\n\n"), "{first}");
         drop(watch);
 
-        let mut again = events.watch(Some(id_of(&first))).unwrap();
+        let mut again = events.watch(Some(id_of(&first)), &"ops".into()).unwrap();
         again.next().await;
         for n in 1..5 {
             assert!(text(again.next().await).contains(&format!("data: {n}\n")));
@@ -467,7 +484,7 @@ mod tests {
             events.publish("call", &n);
         }
         for last in [id_of(&first), u64::MAX, 0] {
-            let mut late = events.watch(Some(last)).unwrap();
+            let mut late = events.watch(Some(last), &"ops".into()).unwrap();
             assert!(text(late.next().await).contains("event: reset"), "{last}");
         }
     }
@@ -475,7 +492,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_told_to_begin_anew_and_cut_off() {
         let events = Events::new(&Clock::system());
-        let mut slow = events.watch(None).unwrap();
+        let mut slow = events.watch(None, &"ops".into()).unwrap();
         slow.next().await;
         for n in 0..=BEHIND {
             events.publish("call", &n);
@@ -487,13 +504,22 @@ mod tests {
     #[tokio::test]
     async fn there_are_so_many_streams_and_no_more() {
         let events = Events::new(&Clock::system());
-        let open: Vec<Watch> = std::iter::repeat_with(|| events.watch(None))
-            .map_while(|watch| watch)
-            .take(STREAMS + 1)
-            .collect();
-        assert_eq!(open.len(), STREAMS);
-        assert!(events.watch(None).is_none());
-        drop(open);
-        assert!(events.watch(None).is_some());
+        let fill = |key: &Arc<str>| -> Vec<Watch> {
+            let streams = std::iter::repeat_with(|| events.watch(None, key));
+            streams.map_while(|watch| watch).take(STREAMS).collect()
+        };
+        let key = |n: usize| Arc::from(n.to_string());
+        let mut open: Vec<Vec<Watch>> = (0..5).map(|n| fill(&key(n))).collect();
+        let counts: Vec<usize> = open.iter().map(Vec::len).collect();
+        let all = STREAMS / STREAMS_OF_KEY;
+        assert_eq!(
+            counts[..all],
+            [STREAMS_OF_KEY; 4],
+            "one key leaves the rest to others"
+        );
+        assert_eq!(counts[all..], [0]);
+        open.swap_remove(0);
+        assert_eq!(fill(&key(9)).len(), STREAMS_OF_KEY);
+        assert_eq!(events.0.by_key.lock().unwrap().len(), 4);
     }
 }

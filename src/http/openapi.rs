@@ -24,12 +24,12 @@ const FAILURES: [(&str, &str); 8] = [
     ("503", "Not now; `Retry-After` says when."),
 ];
 
-/// The whole document, from what the handlers say of themselves.
+/// The whole document, from what the handlers say of themselves; `root` is the path that all of ours begin with.
 #[expect(
     clippy::indexing_slicing,
     reason = "utoipa writes objects in these places, and a test reads the result"
 )]
-pub(super) fn complete(routes: OpenApi) -> Value {
+pub(super) fn complete(routes: OpenApi, root: &str) -> Value {
     let mut document = serde_json::to_value(routes).unwrap_or_default();
     document["info"] = json!({
         "title": "Switchboard",
@@ -38,10 +38,10 @@ pub(super) fn complete(routes: OpenApi) -> Value {
             Send a key as `X-API-Key`, or the cookie of a session.",
         "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
     });
-    document["servers"] = json!([{ "url": "/" }]);
+    document["servers"] = json!([{ "url": root }]);
     document["components"]["securitySchemes"] = json!({
         "api_key": { "type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key from `switchboard key new`." },
-        "session": { "type": "apiKey", "in": "cookie", "name": "switchboard_session", "description": "From `POST /api/v1/session`. Under TLS the cookie is `__Host-switchboard_session`. Requests that change something must come from our own pages." },
+        "session": { "type": "apiKey", "in": "cookie", "name": "switchboard_session", "description": "From `POST /api/v1/session`. Where the public address is https, the cookie is `__Host-switchboard_session`. Requests that change something must come from our own pages." },
     });
     document["security"] = json!([{ "api_key": [] }, { "session": [] }]);
     // What depends on two fields cannot be said at either.

@@ -14,11 +14,13 @@
 //! Webhooks of calls that were answered before (`/dial`, `/hold`, `/status`) are never turned away. They count, so that fresh calls make room
 //! for them. Pages and exports have lanes of their own ([`Lane`]), far below what would be felt on the call path.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::{Event, Record};
@@ -172,17 +174,77 @@ impl Overload {
 
 /// A lane for requests that no caller waits for: so many at a time, and the others wait a moment for their turn. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Lane(Arc<Semaphore>);
+pub(super) struct Lane(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    all: Arc<Semaphore>,
+    share: usize,
+    /// Of the networks that have somebody in the lane or waiting for it.
+    by_network: Mutex<HashMap<IpNet, Weak<Semaphore>>>,
+}
+
+/// A place in a lane, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _in_lane: OwnedSemaphorePermit,
+    _of_share: Option<OwnedSemaphorePermit>,
+}
 
 impl Lane {
     pub(super) fn new(places: usize) -> Self {
-        Self(Arc::new(Semaphore::new(places)))
+        Self::shared(places, places)
+    }
+
+    /// A lane of which one network gets `share` places.
+    pub(super) fn shared(places: usize, share: usize) -> Self {
+        Self(Arc::new(Places {
+            all: Arc::new(Semaphore::new(places)),
+            share,
+            by_network: Mutex::default(),
+        }))
     }
 
     /// A place in the lane; `None` where the wait would be too long.
-    pub(super) async fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        let place = Arc::clone(&self.0).acquire_owned();
-        tokio::time::timeout(LANE_PATIENCE, place).await.ok()?.ok()
+    pub(super) async fn enter(&self) -> Option<Place> {
+        let place = Arc::clone(&self.0.all).acquire_owned();
+        let in_lane = tokio::time::timeout(LANE_PATIENCE, place)
+            .await
+            .ok()?
+            .ok()?;
+        Some(Place {
+            _in_lane: in_lane,
+            _of_share: None,
+        })
+    }
+
+    /// The same, of what one network gets.
+    pub(super) async fn enter_from(&self, network: IpNet) -> Option<Place> {
+        let of_share = self.share_of(network).acquire_owned();
+        let of_share = tokio::time::timeout(LANE_PATIENCE, of_share)
+            .await
+            .ok()?
+            .ok()?;
+        let place = self.enter().await?;
+        Some(Place {
+            _of_share: Some(of_share),
+            ..place
+        })
+    }
+
+    fn share_of(&self, network: IpNet) -> Arc<Semaphore> {
+        let places = &self.0;
+        let mut by_network = places
+            .by_network
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = by_network.get(&network).and_then(Weak::upgrade) {
+            return known;
+        }
+        by_network.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(places.share));
+        by_network.insert(network, Arc::downgrade(&share));
+        share
     }
 }
 
@@ -227,5 +289,43 @@ mod tests {
         assert!(lane.enter().await.is_none());
         drop(place);
         assert!(lane.enter().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_gets_its_share_of_a_lane_and_leaves_the_rest_to_others() {
+        let lane = Lane::shared(3, 2);
+        let (one, other) = ("192.0.2.0/24", "198.51.100.0/24");
+        let enter = |network: &str| lane.enter_from(network.parse().unwrap());
+        let first = enter(one).await.unwrap();
+        let _second = enter(one).await.unwrap();
+        assert!(enter(one).await.is_none());
+        let _third = enter(other).await.unwrap();
+        assert!(enter(other).await.is_none(), "the lane is full");
+        drop(first);
+        assert!(enter(one).await.is_some());
+        assert_eq!(lane.0.by_network.lock().unwrap().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_drains_turns_its_last_calls_not_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open(&crate::store::Options::new(
+            directory.path().join("switchboard.db"),
+            Clock::system(),
+            crate::store::Vault::new(&[7; 32]),
+        ))
+        .unwrap();
+        let overload = overload(10);
+        let lifecycle = Lifecycle::new(Duration::from_secs(5));
+        let watch = overload
+            .clone()
+            .watch(lifecycle.clone(), Recorder::new(Clock::system(), store));
+        tokio::join!(watch, async {
+            tokio::time::advance(BEAT / 2).await;
+            lifecycle.stop();
+        });
+        tokio::time::advance(TOO_LATE * 100).await;
+        assert!(overload.admit().is_some());
+        assert_eq!(overload.n_shed(), 0);
     }
 }

@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use askama::Template;
-use axum::extract::{Form, Query, State};
+use axum::body::Body;
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
@@ -15,13 +18,14 @@ use subtle::ConstantTimeEq;
 use super::api::{self, Reads};
 use super::assets;
 use super::auth::Holder;
-use super::error::ApiError;
+use super::overload::Lane;
+use super::refusals::Refused;
 use super::router::SharedParts;
-use super::server::Tls;
-use super::sessions::{self, Sessions};
+use super::sessions::Sessions;
+use super::site::Site;
 use crate::audit::Kind;
 use crate::call::Disposition;
-use crate::twilio::SourceAddress;
+use crate::twilio::{self, Form, SourceAddress};
 
 /// The pages that the shell's scripts know.
 const PAGES: [&str; 6] = [
@@ -32,8 +36,14 @@ const PAGES: [&str; 6] = [
     "/alerts",
     "/settings",
 ];
+/// Answers to strangers that are made at the same time.
+const STRANGERS: usize = 8;
 /// Where somebody may be led after signing in, beside `/`: these and what lies below.
 const LEADS: [&str; 5] = ["/logs", "/dialers", "/alerts", "/settings", "/docs"];
+/// The largest form to sign in; a key has 47 characters.
+const FORM_LIMIT: usize = 4 * 1_024;
+/// A form is read within this time, or not at all.
+const FORM_TIMEOUT: Duration = Duration::from_secs(2);
 /// A longer address is forgotten.
 const LONGEST_NEXT: usize = 1_024;
 
@@ -80,14 +90,25 @@ impl OneTimeLink {
 #[derive(Clone, Debug)]
 pub(super) struct Demo(pub(super) Option<DemoDoor>);
 
-/// Pages and their files.
-pub(super) fn router() -> Router<SharedParts> {
-    let pages = PAGES
+/// What strangers may ask for: pages, their files, and `docs`, the descriptions of the API. None of it costs more than bytes that are there,
+/// and so many at a time are answered.
+pub(super) fn router(docs: Router<SharedParts>) -> Router<SharedParts> {
+    let in_turn = middleware::from_fn_with_state(Lane::new(STRANGERS), in_turn);
+    PAGES
         .into_iter()
-        .fold(Router::new(), |router, path| router.route(path, get(page)));
-    pages
-        .route("/login", get(login).post(sign_in))
+        .fold(docs, |router, path| router.route(path, get(page)))
+        .route("/login", get(login))
         .route("/assets/{*path}", get(assets::file))
+        .route_layer(in_turn)
+        // What is sent here is read before anything is asked, and is in nobody's way meanwhile.
+        .route("/login", post(sign_in))
+}
+
+async fn in_turn(State(lane): State<Lane>, request: Request, next: Next) -> Response {
+    match lane.enter().await {
+        Some(_place) => next.run(request).await,
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 /// The frame of every page. Everything else is made by scripts from what the API says.
@@ -101,18 +122,19 @@ pub(super) fn router() -> Router<SharedParts> {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Switchboard</title>
-<link rel="icon" href="/assets/favicon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/assets/app.css">
-<script src="/assets/js/theme.js"></script>
-<script type="module" src="/assets/js/app.js"></script>
+<link rel="icon" href="{{ base }}/assets/favicon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="{{ base }}/assets/app.css">
+<script src="{{ base }}/assets/js/theme.js"></script>
+<script type="module" src="{{ base }}/assets/js/app.js"></script>
 </head>
 <body>
-<noscript><p>The dashboard is made by scripts, and this browser runs none. The same figures are in <a href="/docs">the API</a>.</p></noscript>
+<noscript><p>The dashboard is made by scripts, and this browser runs none. The same figures are in <a href="{{ base }}/docs">the API</a>.</p></noscript>
 </body>
 </html>
 "#
 )]
 struct Shell<'a> {
+    base: &'a str,
     user: &'a str,
     role: &'a str,
     version: &'a str,
@@ -134,23 +156,25 @@ struct Shell<'a> {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Not found · Switchboard</title>
-<link rel="icon" href="/assets/favicon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/assets/app.css">
-<script src="/assets/js/theme.js"></script>
+<link rel="icon" href="{{ base }}/assets/favicon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="{{ base }}/assets/app.css">
+<script src="{{ base }}/assets/js/theme.js"></script>
 </head>
 <body>
 <main class="sign">
 <div class="sign-card">
-<p class="brand"><img src="/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
+<p class="brand"><img src="{{ base }}/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
 <h1>There is no such page</h1>
-<p><a href="/">Go to the live view</a></p>
+<p><a href="{{ base }}/">Go to the live view</a></p>
 </div>
 </main>
 </body>
 </html>
 "#
 )]
-struct NowherePage;
+struct NowherePage<'a> {
+    base: &'a str,
+}
 
 /// The page to sign in.
 #[derive(Template)]
@@ -163,14 +187,14 @@ struct NowherePage;
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{% if !wrong.is_empty() %}Not signed in{% else %}Sign in{% endif %} · Switchboard</title>
-<link rel="icon" href="/assets/favicon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/assets/app.css">
-<script src="/assets/js/theme.js"></script>
+<link rel="icon" href="{{ base }}/assets/favicon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="{{ base }}/assets/app.css">
+<script src="{{ base }}/assets/js/theme.js"></script>
 </head>
 <body>
 <main class="sign">
-<form class="sign-card" method="post" action="/login">
-<p class="brand"><img src="/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
+<form class="sign-card" method="post" action="{{ base }}/login">
+<p class="brand"><img src="{{ base }}/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
 <h1>Sign in</h1>
 {% if !wrong.is_empty() %}<p class="note" data-tone="bad" role="alert" id="wrong">{{ wrong }}</p>{% endif %}
 <input type="hidden" name="next" value="{{ next }}">
@@ -188,6 +212,7 @@ struct NowherePage;
 "#
 )]
 struct LoginPage<'a> {
+    base: &'a str,
     next: &'a str,
     wrong: &'a str,
     demo: bool,
@@ -201,17 +226,22 @@ struct Asked {
 }
 
 /// What the form sends.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 struct Given {
-    #[serde(default)]
     key: String,
     next: Option<String>,
 }
 
-/// Who asks, as a session needs it.
-struct Visitor {
-    source: Option<Extension<SourceAddress>>,
-    is_tls: bool,
+impl Given {
+    /// `None` where it is no form of ours.
+    fn read(body: &[u8]) -> Option<Self> {
+        let form = Form::parse(body);
+        let text = |name: &str| form.text(name).map(std::borrow::Cow::into_owned);
+        Some(Self {
+            key: text("key")?,
+            next: text("next"),
+        })
+    }
 }
 
 async fn page(
@@ -220,10 +250,11 @@ async fn page(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
+    let site = sessions.site();
     let Some(holder) = sessions.holder(&headers) else {
-        return see(&to_login(&uri));
+        return see(&site.path(&to_login(&uri)));
     };
-    shell(StatusCode::OK, &holder, demo.is_some())
+    shell(StatusCode::OK, &site, &holder, demo.is_some())
 }
 
 /// Whatever is no address of ours: a page that says so, to people.
@@ -239,16 +270,18 @@ pub(super) async fn nowhere(
     if !is_person || !matches!(method, Method::GET | Method::HEAD) {
         return StatusCode::NOT_FOUND.into_response();
     }
+    let site = sessions.site();
     match sessions.holder(&headers) {
-        Some(holder) => shell(StatusCode::NOT_FOUND, &holder, demo.is_some()),
-        None => rendered(StatusCode::NOT_FOUND, &NowherePage),
+        Some(holder) => shell(StatusCode::NOT_FOUND, &site, &holder, demo.is_some()),
+        None => rendered(StatusCode::NOT_FOUND, &NowherePage { base: &site.base }),
     }
 }
 
-fn shell(status: StatusCode, Holder { name, role }: &Holder, demo: bool) -> Response {
+fn shell(status: StatusCode, site: &Site, Holder { name, role }: &Holder, demo: bool) -> Response {
     rendered(
         status,
         &Shell {
+            base: &site.base,
             user: name,
             role: role.as_str(),
             version: env!("CARGO_PKG_VERSION"),
@@ -265,24 +298,23 @@ async fn login(
     State(reads): State<Reads>,
     State(Demo(demo)): State<Demo>,
     source: Option<Extension<SourceAddress>>,
-    tls: Option<Extension<Tls>>,
     asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let Asked { next, once } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    let desk = SignIn {
+        sessions,
+        reads,
+        is_demo: demo.is_some(),
+    };
     let next = local(next.as_deref());
-    let mut wrong = "";
     if let (Some(once), Some(door)) = (once, &demo) {
         let Some(key) = door.link.take(&once) else {
-            wrong = "This link was used before; sign in with the key that the demo printed.";
-            return form(StatusCode::OK, next, wrong, true);
+            let wrong = "This link was used before; sign in with the key that the demo printed.";
+            return desk.form(StatusCode::OK, next, wrong);
         };
-        let visitor = Visitor {
-            source,
-            is_tls: tls.is_some_and(|Extension(Tls(is_tls))| is_tls),
-        };
-        return begin(&sessions, &reads, &key, visitor, next, true).await;
+        return desk.begin(&key, source, next).await;
     }
-    form(StatusCode::OK, next, wrong, demo.is_some())
+    desk.form(StatusCode::OK, next, "")
 }
 
 async fn sign_in(
@@ -290,54 +322,72 @@ async fn sign_in(
     State(reads): State<Reads>,
     State(Demo(demo)): State<Demo>,
     source: Option<Extension<SourceAddress>>,
-    tls: Option<Extension<Tls>>,
     headers: HeaderMap,
-    given: Result<Form<Given>, axum::extract::rejection::FormRejection>,
+    body: Body,
 ) -> Response {
-    let is_demo = demo.is_some();
-    let Ok(Form(given)) = given else {
+    let desk = SignIn {
+        sessions,
+        reads,
+        is_demo: demo.is_some(),
+    };
+    let given = match twilio::collect(body, FORM_LIMIT, FORM_TIMEOUT).await {
+        Ok(body) => Given::read(&body),
+        Err(_) => None,
+    };
+    let Some(given) = given else {
         let wrong = "The form could not be read; try again.";
-        return form(StatusCode::BAD_REQUEST, "/", wrong, is_demo);
+        return desk.form(StatusCode::BAD_REQUEST, "/", wrong);
     };
     let next = local(given.next.as_deref());
-    if sessions::is_same_origin(&headers) == Some(false) {
+    if desk.sessions.site().is_own(&headers) == Some(false) {
         let wrong = "This form was sent from another site; sign in here.";
-        return form(StatusCode::FORBIDDEN, next, wrong, is_demo);
+        let refused = Refused::because("other_site");
+        return refused.mark(desk.form(StatusCode::FORBIDDEN, next, wrong));
     }
-    let visitor = Visitor {
-        source,
-        is_tls: tls.is_some_and(|Extension(Tls(is_tls))| is_tls),
-    };
-    begin(&sessions, &reads, given.key.trim(), visitor, next, is_demo).await
+    desk.begin(given.key.trim(), source, next).await
 }
 
-/// Begins a session and leads to the page asked for, or says what is wrong.
-async fn begin(
-    sessions: &Sessions,
-    reads: &Reads,
-    key: &str,
-    visitor: Visitor,
-    next: &str,
+/// Where people sign in.
+struct SignIn {
+    sessions: Sessions,
+    reads: Reads,
     is_demo: bool,
-) -> Response {
-    let begun = api::log_in(sessions, reads, key, visitor.source, visitor.is_tls).await;
-    match begun {
-        Ok(cookie) => {
-            let mut response = see(next);
-            response.headers_mut().insert(header::SET_COOKIE, cookie);
-            response
+}
+
+impl SignIn {
+    /// Begins a session and leads to the page asked for, or says what is wrong.
+    async fn begin(
+        &self,
+        key: &str,
+        source: Option<Extension<SourceAddress>>,
+        next: &str,
+    ) -> Response {
+        match api::log_in(&self.sessions, &self.reads, key, source).await {
+            Ok(cookie) => {
+                let mut response = see(&self.sessions.site().path(next));
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+                response
+            }
+            Err(error) => {
+                let (status, wrong) = error.told();
+                let response = self.form(status, next, wrong);
+                match error.refusal() {
+                    Some(refused) => refused.clone().mark(response),
+                    None => response,
+                }
+            }
         }
-        Err(error) => refused(&error, next, is_demo),
     }
-}
 
-fn refused(error: &ApiError, next: &str, is_demo: bool) -> Response {
-    let (status, wrong) = error.told();
-    form(status, next, wrong, is_demo)
-}
-
-fn form(status: StatusCode, next: &str, wrong: &str, demo: bool) -> Response {
-    rendered(status, &LoginPage { next, wrong, demo })
+    fn form(&self, status: StatusCode, next: &str, wrong: &str) -> Response {
+        let page = LoginPage {
+            base: &self.sessions.site().base,
+            next,
+            wrong,
+            demo: self.is_demo,
+        };
+        rendered(status, &page)
+    }
 }
 
 /// A page of ours that was asked for; `/` for everything else, so that nobody is led elsewhere.
@@ -455,6 +505,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_shown_as_text() {
         let page = LoginPage {
+            base: "",
             next: "/logs?a=\"><script>",
             wrong: "<b>no</b>",
             demo: false,

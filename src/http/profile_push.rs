@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::refusals::Refused;
 use crate::audit::{Event, Record};
 use crate::braze::{self, Braze, Push};
 use crate::clock::Clock;
@@ -48,7 +49,8 @@ pub(super) async fn push(
     if !braze::authorized(given, &secret) {
         metrics::counter!("switchboard_webhooks_rejected_total", "reason" => "braze_secret")
             .increment(1);
-        return (StatusCode::UNAUTHORIZED, "unauthorized\n").into_response();
+        let refused = (StatusCode::UNAUTHORIZED, "unauthorized\n").into_response();
+        return Refused::because("braze_secret").mark(refused);
     }
     let body = match twilio::collect(body, BODY_LIMIT, BODY_TIMEOUT).await {
         Ok(body) => body,

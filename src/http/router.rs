@@ -1,19 +1,20 @@
 //! All routes, and what lies around them.
 
 use std::any::Any;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequest, Request, State};
-use axum::http::StatusCode;
+use axum::http::header::STRICT_TRANSPORT_SECURITY;
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
 
 use super::api::{self, Customers, Reads, ShownSettings};
 use super::auth::{Admin, Keys};
@@ -26,6 +27,7 @@ use super::overload::{Lane, Overload};
 use super::pages::{self, Demo, DemoDoor};
 use super::profile_push::{self, ProfilePush};
 use super::ready::{self, Readiness};
+use super::refusals::{Refusals, Refused};
 use super::server::PeerAddr;
 use super::sessions::Sessions;
 use super::voice::{self, Genuine, Safety};
@@ -66,6 +68,8 @@ pub struct Parts {
     pub keys: Keys,
     /// Who is logged in.
     pub sessions: Sessions,
+    /// Counts who was refused.
+    pub refusals: Refusals,
     /// Tells of changes as they happen.
     pub events: Events,
     /// Turns fresh calls away when there are too many.
@@ -232,14 +236,18 @@ impl FromRef<SharedParts> for Safety {
 /// The description of the API, as `OpenAPI` 3.1.
 pub fn document() -> serde_json::Value {
     let (_, description) = api::router(Lifecycle::default());
-    openapi::complete(description)
+    openapi::complete(description, "/")
 }
 
 /// The router of the appliance.
 pub fn router(parts: Parts) -> Router {
     let parts = Arc::new(parts);
     let safety = Safety::from_ref(&parts);
-    let proxies = Arc::clone(&parts.trusted_proxies);
+    let entry = Entry {
+        proxies: Arc::clone(&parts.trusted_proxies),
+        refusals: parts.refusals.clone(),
+        sessions: parts.sessions.clone(),
+    };
     let demo = demo_routes(&parts);
     let twilio = Router::new()
         .route("/webhooks/twilio", post(voice::inbound).get(voice::inbound))
@@ -267,28 +275,61 @@ pub fn router(parts: Parts) -> Router {
     let (api, description) = api::router(parts.lifecycle.clone());
     let origins = Arc::clone(&parts.cors_origins);
     let api = api
-        .layer(middleware::from_fn_with_state(origins, cors::allow))
-        .layer(CompressionLayer::new());
+        .layer(Extension(parts.sessions.clone()))
+        .layer(middleware::from_fn_with_state(origins, cors::allow));
+    let base = parts.sessions.site().base.clone();
     let docs = if parts.docs {
-        docs::router(&openapi::complete(description)).layer(CompressionLayer::new())
+        docs::router(&openapi::complete(description, &format!("{base}/")))
     } else {
         Router::new()
     };
-    Router::new()
+    let for_browsers = Router::new()
+        .nest("/api/v1", api)
+        .merge(pages::router(docs))
+        .merge(demo);
+    let mut router = Router::new()
         .merge(twilio)
         .route("/webhooks/braze", post(profile_push::push))
-        .nest("/api/v1", api)
-        .merge(docs)
         .merge(probes(parts.metrics.clone()))
-        .merge(pages::router())
-        .merge(demo)
-        .fallback(pages::nowhere)
+        .merge(for_browsers.clone());
+    router = if base.is_empty() {
+        router.fallback(pages::nowhere)
+    } else {
+        let home = for_browsers
+            .fallback(pages::nowhere)
+            .with_state(Arc::clone(&parts));
+        router.fallback(move |request| below(base.clone(), home.clone(), request))
+    };
+    router
         .layer(middleware::from_fn_with_state(
             Arc::clone(&parts),
             answer_stray_webhook,
         ))
-        .layer(middleware::from_fn_with_state(proxies, note_source_address))
+        .layer(middleware::from_fn_with_state(entry, enter))
         .with_state(parts)
+}
+
+/// The links of our pages begin with the path of the public address, which a proxy takes away. Who comes to the listener itself can follow
+/// them too.
+async fn below(base: String, home: Router, mut request: Request) -> Response {
+    let asked = request
+        .uri()
+        .path_and_query()
+        .map_or("", |path| path.as_str());
+    let path = match asked.strip_prefix(&base) {
+        Some("") => Ok(Uri::from_static("/")),
+        Some(path) if path.starts_with(['/', '?']) => path.parse(),
+        // No address of ours, which the page for that says.
+        Some(_) | None => Ok(request.uri().clone()),
+    };
+    let Ok(path) = path else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    *request.uri_mut() = path;
+    match home.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
 }
 
 /// What the demo adds, behind the same door as everything that changes things.
@@ -366,19 +407,36 @@ async fn answer_stray_webhook(
     }
 }
 
-/// Works out where a request comes from, before anything else looks at it.
-async fn note_source_address(
-    State(proxies): State<Arc<[IpNet]>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// What every request passes first and every answer last.
+#[derive(Clone, Debug)]
+struct Entry {
+    proxies: Arc<[IpNet]>,
+    refusals: Refusals,
+    sessions: Sessions,
+}
+
+/// Works out where a request comes from, before anything else looks at it; counts refusals by that, and tells browsers to come back encrypted
+/// where that is how they come.
+async fn enter(State(entry): State<Entry>, mut request: Request, next: Next) -> Response {
+    // Whoever listens to no peer address is on this machine; a source that nobody knows is none.
+    let mut source = IpAddr::V4(Ipv4Addr::LOCALHOST);
     if let Some(PeerAddr(peer)) = request.extensions().get().copied() {
-        let source = client_address(peer.ip(), request.headers(), &proxies);
-        if let Some(source) = source {
+        let known = client_address(peer.ip(), request.headers(), &entry.proxies);
+        source = known.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        if let Some(source) = known {
             request.extensions_mut().insert(SourceAddress(source));
         }
     }
-    next.run(request).await
+    let mut response = next.run(request).await;
+    if let Some(refused) = response.extensions_mut().remove::<Refused>() {
+        entry.refusals.note(source, &refused).await;
+    }
+    if entry.sessions.site().is_secure {
+        let year = HeaderValue::from_static("max-age=31536000");
+        let headers = response.headers_mut();
+        headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(year);
+    }
+    response
 }
 
 /// The process is up. Nothing else is asked.
@@ -394,10 +452,14 @@ fn render_metrics(handle: Option<&PrometheusHandle>, keys: &Keys, request: &Requ
         .map(|SourceAddress(address)| *address);
     match (handle, source) {
         (Some(handle), Some(source)) if is_loopback(source) => handle.render().into_response(),
-        (Some(handle), _) if keys.authenticate(request.headers()).is_ok() => {
+        (Some(handle), _) if keys.known(request.headers()).is_some() => {
             handle.render().into_response()
         }
-        (Some(_), _) => StatusCode::FORBIDDEN.into_response(),
+        (Some(_), _) => {
+            metrics::counter!("switchboard_auth_failures_total", "reason" => "metrics")
+                .increment(1);
+            Refused::because("metrics").mark(StatusCode::FORBIDDEN.into_response())
+        }
         (None, _) => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -57,16 +57,17 @@ pub struct Tls(pub bool);
 /// How much, and for how long, the other side may keep us waiting.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections in all; one more is closed at once. 10,000 idle ones take about 42 MiB. Lowered to what the limit of
+    /// Connections in all; one more waits a moment for somebody to leave, and is closed. 10,000 idle ones take about 42 MiB. Lowered to what the limit of
     /// open files allows.
     pub connections: usize,
     /// Connections of one IPv4 address or one IPv6 /64, which is what one customer of a provider has.
     pub connections_per_address: usize,
     /// Networks whose connections are not counted per address: this machine, and the proxies in front of us.
     pub uncapped: Vec<IpNet>,
-    /// From this share of `connections` on, waiting clients get the `_when_crowded` times.
+    /// From this share of `connections` on, waiting clients get the `_when_crowded` times, and those who come are closed unless they ask for
+    /// something below `/webhooks/`.
     pub crowded_at_percent: usize,
-    /// For a whole TLS handshake.
+    /// For a whole TLS handshake; when crowded, it and the head together have `head_when_crowded`.
     pub handshake: Duration,
     /// For a whole request head; on a new connection from its start, later from the first byte.
     pub head: Duration,
@@ -78,8 +79,13 @@ pub struct Limits {
     pub idle_when_crowded: Duration,
     /// For a whole request body, from the end of the head: a webhook has 2 s in all.
     pub body: Duration,
-    /// Without taking a byte of our answer.
-    pub stalled_write: Duration,
+    /// For taking a whole answer, from the first byte that has to wait, beside what its size gives; of an answer without an end, for taking all
+    /// that there is to tell.
+    pub answer: Duration,
+    /// So many bytes of an answer give one second more.
+    pub answer_bytes_a_second: u64,
+    /// The same when crowded, whatever its size.
+    pub answer_when_crowded: Duration,
     /// Size of a request head, and of the connection's buffer; hyper takes no less than 8 KiB.
     pub head_bytes: usize,
     /// Header lines of a request.
@@ -105,7 +111,9 @@ impl Default for Limits {
             idle: Duration::from_secs(30),
             idle_when_crowded: Duration::from_secs(1),
             body: Duration::from_secs(2),
-            stalled_write: Duration::from_secs(30),
+            answer: Duration::from_secs(30),
+            answer_bytes_a_second: 64 * 1024,
+            answer_when_crowded: Duration::from_secs(1),
             head_bytes: 16 * 1024,
             headers: 64,
         }
@@ -182,7 +190,11 @@ impl Server {
                 accepted = self.0.accept() => accepted,
             };
             match accepted {
-                Ok(accepted) => welcome(accepted),
+                Ok(accepted) => {
+                    let patience = house.limits.head_when_crowded;
+                    house.admission.room(patience).await;
+                    welcome(accepted);
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     house.accept_failed(&error);
@@ -209,6 +221,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+/// Who has connected, how and when.
+struct Guest {
+    peer: PeerAddr,
+    tls: Tls,
+    came_at: tokio::time::Instant,
 }
 
 /// What all connections share.
@@ -271,40 +290,55 @@ impl House {
     {
         // Fails only on a socket that is closed already, which the next read finds out.
         drop(stream.set_nodelay(true));
+        let came_at = patience::now();
         let Some(certificates) = &self.tls else {
-            return self.converse(stream, peer, Tls(false), admitted, app).await;
+            let guest = Guest {
+                peer: PeerAddr(peer),
+                tls: Tls(false),
+                came_at,
+            };
+            return self.converse(stream, guest, admitted, app).await;
         };
         let handshake = certificates.acceptor().accept(stream);
-        let failed = match tokio::time::timeout(self.limits.handshake, handshake).await {
-            Ok(Ok(stream)) if is_challenge(&stream) => return,
-            Ok(Ok(stream)) => {
-                return self.converse(stream, peer, Tls(true), admitted, app).await;
+        let too_late = async {
+            admitted.until_crowded().await;
+            tokio::time::sleep_until(came_at + self.limits.head_when_crowded).await;
+        };
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(self.limits.handshake, handshake) => shaken.ok(),
+            () = too_late => None,
+        };
+        let failed = match shaken {
+            Some(Ok(stream)) if is_challenge(&stream) => return,
+            Some(Ok(stream)) => {
+                let guest = Guest {
+                    peer: PeerAddr(peer),
+                    tls: Tls(true),
+                    came_at,
+                };
+                return self.converse(stream, guest, admitted, app).await;
             }
-            Ok(Err(_)) => "refused",
-            Err(_) => "timed_out",
+            Some(Err(_)) => "refused",
+            None => "timed_out",
         };
         metrics::counter!("switchboard_tls_handshakes_failed_total", "reason" => failed)
             .increment(1);
     }
 
-    async fn converse<I, S>(
-        &self,
-        stream: I,
-        peer: SocketAddr,
-        tls: Tls,
-        admitted: Admitted,
-        app: S,
-    ) where
+    async fn converse<I, S>(&self, stream: I, guest: Guest, admitted: Admitted, app: S)
+    where
         I: AsyncRead + AsyncWrite + Unpin,
         S: App,
     {
+        let Guest { peer, tls, came_at } = guest;
         let progress = Arc::new(Progress::default());
-        let link = Link::new(PeerAddr(peer), tls, self.limits.body, progress.clone());
+        let body = self.limits.body;
+        let link = Link::new(peer, tls, body, &admitted, progress.clone());
         let watched = TokioIo::new(Watched::new(stream, progress.clone()));
         let link = &link;
         let answer = service_fn(move |request| link.answer(app.clone(), request));
         let connection = self.http.serve_connection(watched, answer);
         let patience = Patience::new(&self.limits, &admitted, &progress);
-        patience.bear(connection, &self.draining).await;
+        patience.bear(connection, &self.draining, came_at).await;
     }
 }

@@ -3,20 +3,26 @@
 //! A session is 256 random bits that only the browser holds; SHA-256 of them is kept, in memory and in the database, so that it outlives a
 //! restart. It stands for the key it came from: it may what that key may now, and ends when the key is taken away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum_extra::extract::cookie::{Cookie, SameSite};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::auth::{self, Holder, KeyHash, Keys};
 use super::error::{ApiError, Kind};
+use super::overload::Lane;
+use super::refusals::{Refused, network};
+use super::site::Site;
 use crate::clock::Clock;
 use crate::resilience::TokenBucket;
 use crate::store::{Store, StoreError, StoredSession};
@@ -27,12 +33,20 @@ const IDLE: SignedDuration = SignedDuration::from_hours(8);
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Use is noted in the database at most this often.
 const NOTE_EVERY: SignedDuration = SignedDuration::from_mins(1);
-/// Sessions at the same time; the one that was not used for longest makes room.
+/// Sessions at the same time. Of the key that has most of them, the one that was not used for longest makes room.
 const MOST: usize = 1_000;
-/// Wrong keys of one address that are answered in a minute, a quarter of them at once; more are told to wait.
+/// Sessions of one key at the same time; the one that was not used for longest makes room.
+const MOST_OF_KEY: usize = 100;
+/// Wrong keys of one network that are answered in a minute, a quarter of them at once; more are told to wait.
 const WRONG_PER_MINUTE: u32 = 40;
-/// Addresses whose attempts are counted at the same time.
-const MOST_SOURCES: usize = 10_000;
+/// Networks whose wrong keys are counted at the same time; the oldest makes room.
+const MOST_NETWORKS: usize = 10_000;
+/// Log-ins that are written down at the same time, and those of one network among them.
+const LOG_INS: usize = 8;
+const LOG_INS_OF_NETWORK: usize = 2;
+
+/// What a page of ours says of a request that it makes by itself, without anybody at the screen: such a request is no use of its session.
+pub(super) const UNATTENDED: &str = "x-unattended";
 
 /// The name of the cookie.
 pub(super) const COOKIE: &str = "switchboard_session";
@@ -51,8 +65,39 @@ struct Inner {
     keys: Keys,
     store: Store,
     clock: Clock,
+    site: ArcSwap<Site>,
     open: Mutex<HashMap<TokenHash, Session>>,
-    attempts: Mutex<HashMap<IpAddr, TokenBucket>>,
+    wrong: Mutex<WrongKeys>,
+    log_ins: Lane,
+}
+
+/// How many wrong keys each network may still send now.
+#[derive(Debug, Default)]
+struct WrongKeys {
+    left: HashMap<IpNet, TokenBucket>,
+    /// The networks, the one that came first at the front.
+    order: VecDeque<IpNet>,
+}
+
+impl WrongKeys {
+    fn may_fail(&mut self, network: IpNet, now: Instant) -> bool {
+        if !self.left.contains_key(&network) {
+            if self.order.len() >= MOST_NETWORKS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.left.remove(&oldest);
+            }
+            self.order.push_back(network);
+        }
+        let fresh = || TokenBucket::new(now, WRONG_PER_MINUTE);
+        self.left.entry(network).or_insert_with(fresh).try_take(now)
+    }
+
+    fn forgive(&mut self, network: IpNet, now: Instant) {
+        if let Some(left) = self.left.get_mut(&network) {
+            *left = TokenBucket::new(now, WRONG_PER_MINUTE);
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -82,8 +127,10 @@ pub(super) struct Begun {
 pub(super) enum NoSession {
     /// No such key.
     Unknown,
-    /// Too many wrong keys from this address.
+    /// No such key either, and too many of them from this network.
     TooMany,
+    /// Too many log-ins at the same time.
+    Busy,
     /// The database does not take it.
     Store(StoreError),
     /// The system gives no random bytes.
@@ -92,14 +139,26 @@ pub(super) enum NoSession {
 
 impl Sessions {
     /// Nobody is logged in.
-    pub fn new(keys: Keys, store: Store, clock: Clock) -> Self {
+    pub fn new(keys: Keys, store: Store, clock: Clock, site: Site) -> Self {
         Self(Arc::new(Inner {
             keys,
             store,
             clock,
+            site: ArcSwap::from_pointee(site),
             open: Mutex::default(),
-            attempts: Mutex::default(),
+            wrong: Mutex::default(),
+            log_ins: Lane::shared(LOG_INS, LOG_INS_OF_NETWORK),
         }))
+    }
+
+    /// How browsers reach us from now on.
+    pub fn move_to(&self, site: Site) {
+        self.0.site.store(Arc::new(site));
+    }
+
+    /// How browsers reach us.
+    pub(super) fn site(&self) -> Arc<Site> {
+        self.0.site.load_full()
     }
 
     /// Takes up the sessions that the database holds.
@@ -122,8 +181,8 @@ impl Sessions {
     }
 
     /// Who asks: by a key where one is sent, else by a session.
-    pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<Holder, ApiError> {
-        if headers.contains_key(auth::HEADER) || !has_cookie(headers) {
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Holder, ApiError> {
+        if headers.contains_key(auth::HEADER) || !self.has_cookie(headers) {
             return self.0.keys.authenticate(headers);
         }
         self.holder(headers).ok_or_else(|| {
@@ -133,33 +192,48 @@ impl Sessions {
         })
     }
 
+    /// Whether who asked with these headers may still see. To look is no use of a session.
+    pub(super) fn may_still_see(&self, headers: &HeaderMap) -> bool {
+        if headers.contains_key(auth::HEADER) {
+            return self.0.keys.known(headers).is_some();
+        }
+        let Some(token) = self.token(headers) else {
+            return false;
+        };
+        let now = self.0.clock.now();
+        let key = self.lock().get(&hash_of(&token)).and_then(|session| {
+            let goes_on = !session.is_over(now);
+            goes_on.then_some(session.key)
+        });
+        key.is_some_and(|key| self.0.keys.holder_of(key).is_some())
+    }
+
     /// The same for a request: a session changes things from our own pages only.
     pub(super) fn asks(&self, request: &Parts) -> Result<Holder, ApiError> {
         let headers = &request.headers;
         let holder = self.authenticate(headers)?;
         let by_session = !headers.contains_key(auth::HEADER);
-        if by_session && !request.method.is_safe() && is_same_origin(headers) != Some(true) {
-            metrics::counter!("switchboard_auth_failures_total", "reason" => "other_site")
-                .increment(1);
-            return Err(other_site());
+        if by_session && !request.method.is_safe() && self.site().is_own(headers) != Some(true) {
+            return Err(other_site(Some(holder.name)));
         }
         Ok(holder)
     }
 
-    /// Exchanges a key for a session, slowly where wrong ones come from the same address.
-    pub(super) async fn begin(
-        &self,
-        key: &str,
-        source: IpAddr,
-        is_tls: bool,
-    ) -> Result<Begun, NoSession> {
-        if !self.may_try(source) {
-            return Err(NoSession::TooMany);
-        }
+    /// Exchanges a key for a session. A right key always passes; wrong ones are told to wait where many come from the same network.
+    pub(super) async fn begin(&self, key: &str, source: IpAddr) -> Result<Begun, NoSession> {
+        let network = network(source);
+        let instant = self.0.clock.instant();
         let Some((holder, hash)) = self.0.keys.holder(key.as_bytes()) else {
-            return Err(NoSession::Unknown);
+            return Err(if self.wrong().may_fail(network, instant) {
+                NoSession::Unknown
+            } else {
+                NoSession::TooMany
+            });
         };
-        self.give_back(source);
+        self.wrong().forgive(network, instant);
+        let Some(_place) = self.0.log_ins.enter_from(network).await else {
+            return Err(NoSession::Busy);
+        };
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(|_| NoSession::NoRandom)?;
         let token = URL_SAFE_NO_PAD.encode(random);
@@ -181,7 +255,7 @@ impl Sessions {
             self.forget(token_hash).await;
         }
         Ok(Begun {
-            cookie: cookie(&token, is_tls, Some(LONGEST)),
+            cookie: self.cookie(&token, Some(LONGEST)),
             holder,
         })
     }
@@ -194,12 +268,13 @@ impl Sessions {
             .filter(|(_, session)| session.is_over(now))
             .map(|(hash, _)| *hash)
             .collect();
-        if open.len() - evicted.len() >= MOST {
-            let oldest = open.iter().min_by_key(|(_, session)| session.used_at);
-            evicted.extend(oldest.map(|(hash, _)| *hash));
-        }
         for hash in &evicted {
             open.remove(hash);
+        }
+        let oldest = oldest_in_the_way(&open, key);
+        evicted.extend(oldest);
+        if let Some(hash) = oldest {
+            open.remove(&hash);
         }
         let session = Session {
             key,
@@ -213,7 +288,7 @@ impl Sessions {
 
     /// Who holds the session whose cookie is in `headers`, and notes its use.
     pub(super) fn holder(&self, headers: &HeaderMap) -> Option<Holder> {
-        let token_hash = hash_of(&token(headers)?);
+        let token_hash = hash_of(&self.token(headers)?);
         let now = self.0.clock.now();
         let mut note = None;
         let key = {
@@ -223,14 +298,18 @@ impl Sessions {
                 open.remove(&token_hash);
                 return None;
             }
-            session.used_at = now;
-            if now.duration_since(session.noted_at) >= NOTE_EVERY {
+            if is_attended(headers) {
+                session.used_at = now;
+            }
+            if session.used_at > session.noted_at
+                && now.duration_since(session.noted_at) >= NOTE_EVERY
+            {
                 session.noted_at = now;
                 note = Some(StoredSession {
                     token_hash,
                     key_hash: session.key.bytes(),
                     created_at: session.created_at,
-                    used_at: now,
+                    used_at: session.used_at,
                 });
             }
             session.key
@@ -243,7 +322,7 @@ impl Sessions {
 
     /// Ends the session whose cookie is in `headers`; says whose it was.
     pub(super) async fn end(&self, headers: &HeaderMap) -> Option<Holder> {
-        let token_hash = hash_of(&token(headers)?);
+        let token_hash = hash_of(&self.token(headers)?);
         let session = self.lock().remove(&token_hash)?;
         self.forget(token_hash).await;
         self.0.keys.holder_of(session.key)
@@ -255,28 +334,46 @@ impl Sessions {
         }
     }
 
-    /// A wrong key costs a token of its address; a right one gets it back.
-    fn may_try(&self, source: IpAddr) -> bool {
-        let now = self.0.clock.instant();
-        let mut attempts = self.attempts();
-        if attempts.len() >= MOST_SOURCES && !attempts.contains_key(&network(source)) {
-            attempts.clear();
+    /// The session's secret from the cookies of a request. Under TLS only the name counts that a browser takes from this host alone.
+    fn token(&self, headers: &HeaderMap) -> Option<String> {
+        let wanted = self.cookie_name();
+        let cookies = headers.get_all(header::COOKIE).iter();
+        let cookies = cookies.filter_map(|line| line.to_str().ok());
+        let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| {
+            let (name, value) = pair.trim().split_once('=')?;
+            (name == wanted).then(|| value.to_owned())
+        });
+        pairs.next()
+    }
+
+    /// Whether the request carries a session's cookie, good or bad.
+    pub(super) fn has_cookie(&self, headers: &HeaderMap) -> bool {
+        self.token(headers).is_some()
+    }
+
+    fn cookie_name(&self) -> &'static str {
+        if self.0.site.load().is_secure {
+            SECURE_COOKIE
+        } else {
+            COOKIE
         }
-        attempts
-            .entry(network(source))
-            .or_insert_with(|| TokenBucket::new(now, WRONG_PER_MINUTE))
-            .try_take(now)
     }
 
-    fn give_back(&self, source: IpAddr) {
-        self.attempts().remove(&network(source));
+    /// The cookie of a session; without an age it takes the cookie away.
+    pub(super) fn cookie(&self, token: &str, age: Option<SignedDuration>) -> HeaderValue {
+        let cookie = Cookie::build((self.cookie_name(), token.to_owned()))
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Strict)
+            .secure(self.0.site.load().is_secure)
+            .build();
+        let age = age.map_or(0, |age| age.as_secs());
+        let text = format!("{cookie}; Max-Age={age}");
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
     }
 
-    fn attempts(&self) -> MutexGuard<'_, HashMap<IpAddr, TokenBucket>> {
-        self.0
-            .attempts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn wrong(&self) -> MutexGuard<'_, WrongKeys> {
+        self.0.wrong.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TokenHash, Session>> {
@@ -284,66 +381,274 @@ impl Sessions {
     }
 }
 
-/// What one customer of a provider has: an IPv4 address, or an IPv6 /64.
-fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
-    }
+/// The session that has to go so that `key` gets one more: its own oldest, or that of the key that has most.
+fn oldest_in_the_way(open: &HashMap<TokenHash, Session>, key: KeyHash) -> Option<TokenHash> {
+    let n_of = |key: KeyHash| open.values().filter(|session| session.key == key).count();
+    let crowded = if n_of(key) >= MOST_OF_KEY {
+        key
+    } else if open.len() >= MOST {
+        let keys = open.values().map(|session| session.key);
+        keys.max_by_key(|key| n_of(*key))?
+    } else {
+        return None;
+    };
+    let of_key = open.iter().filter(|(_, session)| session.key == crowded);
+    let oldest = of_key.min_by_key(|(_, session)| session.used_at);
+    oldest.map(|(hash, _)| *hash)
+}
+
+/// Whether somebody is at the screen: not where a page asks by itself, or holds a stream open.
+fn is_attended(headers: &HeaderMap) -> bool {
+    let is_stream = headers
+        .get(header::ACCEPT)
+        .is_some_and(|accept| accept == "text/event-stream");
+    !is_stream && !headers.contains_key(UNATTENDED)
 }
 
 fn hash_of(token: &str) -> TokenHash {
     Sha256::digest(token).into()
 }
 
-/// The session's secret from the cookies of a request.
-fn token(headers: &HeaderMap) -> Option<String> {
-    let cookies = headers.get_all(header::COOKIE).iter();
-    let cookies = cookies.filter_map(|line| line.to_str().ok());
-    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        [COOKIE, SECURE_COOKIE]
-            .contains(&name)
-            .then(|| value.to_owned())
-    });
-    pairs.next()
-}
-
-/// Whether the request carries a session's cookie, good or bad.
-pub(super) fn has_cookie(headers: &HeaderMap) -> bool {
-    token(headers).is_some()
-}
-
-/// The cookie of a session; without an age it takes the cookie away.
-pub(super) fn cookie(token: &str, is_tls: bool, age: Option<SignedDuration>) -> HeaderValue {
-    let name = if is_tls { SECURE_COOKIE } else { COOKIE };
-    let cookie = Cookie::build((name, token.to_owned()))
-        .path("/")
-        .http_only(true)
-        .same_site(SameSite::Strict)
-        .secure(is_tls)
-        .build();
-    let age = age.map_or(0, |age| age.as_secs());
-    let text = format!("{cookie}; Max-Age={age}");
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// Whether a request that changes something comes from our own pages: browsers say where from. `None` where nothing is said.
-pub(super) fn is_same_origin(headers: &HeaderMap) -> Option<bool> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(site) = text("sec-fetch-site") {
-        return Some(site == "same-origin");
-    }
-    let origin = text("origin")?;
-    let host = text("host")?;
-    let authority = origin.split_once("://").map(|(_, authority)| authority);
-    Some(authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host)))
-}
-
-/// What a session is told that is used from elsewhere.
-pub(super) fn other_site() -> ApiError {
-    ApiError::new(
+/// What a session is told that is used from elsewhere. `key` is the one that it stands for, where one is known.
+pub(super) fn other_site(key: Option<Arc<str>>) -> ApiError {
+    let refused = Refused {
+        reason: "other_site",
+        key,
+    };
+    ApiError::refused(
         Kind::Permission,
         "A session changes things from our own pages only; send a key in X-API-Key instead.",
+        refused,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use axum::http::HeaderName;
+
+    use super::super::auth::{ApiKey, DrawnKey, Role};
+    use super::*;
+    use crate::store::{Options, Vault};
+
+    struct Desk {
+        sessions: Sessions,
+        clock: Clock,
+        admin: String,
+        viewer: String,
+        _directory: tempfile::TempDir,
+    }
+
+    fn key(name: &str, role: Role, drawn: &DrawnKey) -> ApiKey {
+        ApiKey {
+            name: name.into(),
+            role,
+            hash: drawn.hash,
+        }
+    }
+
+    fn desk() -> Desk {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::stopped("2026-11-26T12:00:00Z".parse().unwrap());
+        let path = directory.path().join("switchboard.db");
+        let options = Options::new(path, clock.clone(), Vault::new(&[7; 32]));
+        let store = Store::open(&options).unwrap();
+        let (admin, viewer) = (DrawnKey::draw().unwrap(), DrawnKey::draw().unwrap());
+        let keys = Keys::new(vec![
+            key("ops", Role::Admin, &admin),
+            key("desk", Role::Viewer, &viewer),
+        ]);
+        Desk {
+            sessions: Sessions::new(keys, store, clock.clone(), Site::default()),
+            clock,
+            admin: admin.key,
+            viewer: viewer.key,
+            _directory: directory,
+        }
+    }
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    impl Desk {
+        /// What a browser sends of the session that begins.
+        async fn log_in(&self, key: &str) -> HeaderMap {
+            let begun = self.sessions.begin(key, HERE).await.unwrap();
+            let cookie = begun.cookie.to_str().unwrap();
+            let cookie = cookie.split(';').next().unwrap().parse().unwrap();
+            [(header::COOKIE, cookie)].into_iter().collect()
+        }
+
+        async fn wrong(&self, source: IpAddr) -> &'static str {
+            match self.sessions.begin("swb_wrong", source).await {
+                Err(NoSession::Unknown) => "unknown",
+                Err(NoSession::TooMany) => "too many",
+                Err(other) => panic!("{other:?}"),
+                Ok(_) => panic!("a wrong key opens"),
+            }
+        }
+
+        fn passes(&self, hours: i64) {
+            let at = self.clock.now() + SignedDuration::from_hours(hours);
+            self.clock.set(at);
+        }
+    }
+
+    fn with(headers: &HeaderMap, name: &'static str, value: &'static str) -> HeaderMap {
+        let mut headers = headers.clone();
+        headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+        headers
+    }
+
+    #[tokio::test]
+    async fn a_session_in_use_ends_after_seven_days() {
+        let desk = desk();
+        let headers = desk.log_in(&desk.admin).await;
+        for hour in 0..7 * 24 {
+            assert!(desk.sessions.holder(&headers).is_some(), "hour {hour}");
+            desk.passes(1);
+        }
+        assert!(desk.sessions.holder(&headers).is_some(), "its last moment");
+        desk.passes(1);
+        assert!(desk.sessions.holder(&headers).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_page_asks_by_itself_does_not_keep_its_session() {
+        let desk = desk();
+        let headers = desk.log_in(&desk.admin).await;
+        let by_itself = with(&headers, UNATTENDED, "true");
+        let stream = with(&headers, "accept", "text/event-stream");
+        for _ in 0..8 {
+            desk.passes(1);
+            assert!(desk.sessions.holder(&by_itself).is_some());
+            assert!(desk.sessions.holder(&stream).is_some());
+            assert!(desk.sessions.may_still_see(&headers));
+        }
+        desk.passes(1);
+        assert!(!desk.sessions.may_still_see(&headers));
+        assert!(desk.sessions.holder(&stream).is_none());
+        assert!(desk.sessions.holder(&headers).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_right_key_always_passes_and_gives_its_network_the_tries_back() {
+        let desk = desk();
+        for round in 0..3 {
+            for n in 0..10 {
+                assert_eq!(desk.wrong(HERE).await, "unknown", "{round} {n}");
+            }
+            assert_eq!(desk.wrong(HERE).await, "too many");
+            let neighbour = [192, 0, 2, 200].into();
+            assert_eq!(desk.wrong(neighbour).await, "too many");
+            desk.log_in(&desk.viewer).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_keys_are_counted_by_network_and_the_oldest_count_makes_room() {
+        let mut wrong = WrongKeys::default();
+        let now = Clock::system().instant();
+        let place = |n: u32| network(std::net::Ipv4Addr::from_bits(n << 8).into());
+        for n in 0..2 {
+            while wrong.may_fail(place(n), now) {}
+        }
+        for n in 2..=u32::try_from(MOST_NETWORKS).unwrap() {
+            assert!(wrong.may_fail(place(n), now));
+        }
+        assert_eq!(wrong.left.len(), MOST_NETWORKS);
+        assert_eq!(wrong.order.len(), MOST_NETWORKS);
+        assert!(
+            !wrong.may_fail(place(1), now),
+            "others are not forgotten with it"
+        );
+        assert!(wrong.may_fail(place(0), now), "the oldest was forgotten");
+    }
+
+    #[tokio::test]
+    async fn the_sessions_of_one_key_leave_those_of_others_alone() {
+        let desk = desk();
+        let admin = desk.log_in(&desk.admin).await;
+        desk.clock.advance(Duration::from_secs(1));
+        let first = desk.log_in(&desk.viewer).await;
+        for _ in 0..MOST_OF_KEY {
+            desk.clock.advance(Duration::from_secs(1));
+            desk.log_in(&desk.viewer).await;
+        }
+        assert_eq!(desk.sessions.lock().len(), MOST_OF_KEY + 1);
+        assert!(desk.sessions.holder(&admin).is_some());
+        assert!(
+            desk.sessions.holder(&first).is_none(),
+            "its own oldest went"
+        );
+    }
+
+    #[test]
+    fn where_there_are_too_many_the_key_with_most_makes_room() {
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        let key = |n: u8| KeyHash::from_bytes([n; 32]);
+        let mut open = HashMap::new();
+        for n in 0..MOST {
+            let mut token_hash = [0; 32];
+            token_hash[..8].copy_from_slice(&n.to_be_bytes());
+            // Key 1 holds the oldest session, and one; key 0 has most.
+            let of = u8::try_from(n % 20).unwrap();
+            let of = if n == 0 {
+                1
+            } else if of == 1 {
+                0
+            } else {
+                of
+            };
+            let used_at = at(i64::try_from(n).unwrap());
+            let session = Session {
+                key: key(of),
+                created_at: used_at,
+                used_at,
+                noted_at: used_at,
+            };
+            open.insert(token_hash, session);
+        }
+        let gone = oldest_in_the_way(&open, key(99)).unwrap();
+        assert_eq!(
+            (open[&gone].key.bytes()[0], open[&gone].used_at),
+            (0, at(1))
+        );
+        open.remove(&gone);
+        assert_eq!(oldest_in_the_way(&open, key(99)), None);
+    }
+
+    #[tokio::test]
+    async fn the_cookie_is_as_safe_as_the_public_address_and_only_its_name_counts() {
+        let desk = desk();
+        let plain = desk.log_in(&desk.admin).await;
+        assert!(desk.sessions.holder(&plain).is_some());
+        desk.sessions.move_to(Site {
+            is_secure: true,
+            ..Site::default()
+        });
+        assert!(desk.sessions.holder(&plain).is_none(), "another name");
+        let begun = desk.sessions.begin(&desk.admin, HERE).await.unwrap();
+        let set = begun.cookie.to_str().unwrap().to_owned();
+        let parts: BTreeSet<&str> = set.split("; ").skip(1).collect();
+        let expected = [
+            "HttpOnly",
+            "Max-Age=604800",
+            "Path=/",
+            "SameSite=Strict",
+            "Secure",
+        ];
+        assert_eq!(parts, BTreeSet::from(expected));
+        let pair = set.split(';').next().unwrap();
+        let token = pair.strip_prefix("__Host-switchboard_session=").unwrap();
+        let sent = |cookie: String| -> HeaderMap {
+            let cookie = cookie.parse().unwrap();
+            [(header::COOKIE, cookie)].into_iter().collect()
+        };
+        let both = format!("switchboard_session=planted; {pair}");
+        assert!(desk.sessions.holder(&sent(both)).is_some());
+        let unprefixed = format!("switchboard_session={token}");
+        assert!(desk.sessions.holder(&sent(unprefixed)).is_none());
+    }
 }

@@ -35,11 +35,12 @@ def sign(url, fields):
     return base64.b64encode(digest).decode()
 
 
-def config(port, outside, database, storage="", braze="", sections=""):
+def config(port, outside, database, storage="", braze="", sections="", server=""):
     return f"""
 [server]
 listen = "127.0.0.1:{port}"
 public_url = "{PUBLIC_URL}"
+{server}
 
 [storage]
 path = "{database}"
@@ -137,6 +138,7 @@ class Appliance:
         self.storage = storage
         self.braze = braze
         self.sections = ""
+        self.server = ""
         self.wrapper = list(wrapper)
         self.environment = environment or {}
         self.process = None
@@ -151,7 +153,7 @@ class Appliance:
             self.port = probe.getsockname()[1]
         path = self.home / "config.toml"
         path.touch(mode=0o600)
-        path.write_text(config(self.port, self.outside_port, self.database, self.storage, self.braze, self.sections))
+        path.write_text(config(self.port, self.outside_port, self.database, self.storage, self.braze, self.sections, self.server))
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [*self.wrapper, self.binary, "--config", str(path), "serve"],

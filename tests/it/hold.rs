@@ -667,7 +667,8 @@ async fn a_clock_that_is_set_neither_ends_nor_prolongs_a_wait_also_across_a_rest
     for restarts in [false, true] {
         for hours in [-1, 1] {
             let step = SignedDuration::from_hours(hours);
-            let [first, second, third] = heard_while_the_clock_is_set(step, restarts).await;
+            let heard = Box::pin(heard_while_the_clock_is_set(step, restarts));
+            let [first, second, third] = heard.await;
             let what = format!("{hours} h, restarts: {restarts}");
             assert!(matches!(first, Heard::Held { .. }), "{what}: {first:?}");
             assert!(matches!(second, Heard::Held { .. }), "{what}: {second:?}");

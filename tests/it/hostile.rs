@@ -4,6 +4,7 @@ mod answers;
 mod cuts;
 mod requests;
 mod sockets;
+mod strangers;
 mod table;
 
 use proptest::prelude::*;

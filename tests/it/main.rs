@@ -11,6 +11,7 @@ mod admin;
 mod alerts;
 mod api;
 mod assets;
+mod browsers;
 mod cli;
 mod deadlines;
 mod disorder;

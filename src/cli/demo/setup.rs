@@ -187,7 +187,11 @@ name = "demo"
 role = "admin"
 hash = "{key_hash}"
 "#,
-        public_url = made_up::PUBLIC_URL,
+        // Browsers come to the listener itself, and not encrypted.
+        public_url = match listen.port() {
+            0 => "http://localhost".to_owned(),
+            _ => format!("http://{listen}"),
+        },
         account_sid = made_up::ACCOUNT_SID,
         auth_token = made_up::AUTH_TOKEN,
         twilio_url = world.twilio.url(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::super::error::{ApiError, Kind};
@@ -22,11 +23,13 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
     type Rejection = ApiError;
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
-        let body = twilio::collect(request.into_body(), LIMIT, TIMEOUT)
-            .await
-            .map_err(refused)?;
-        parse(&body)
+        parse(&whole(request.into_body()).await?)
     }
+}
+
+/// The whole of a body, bounded in size and time.
+pub(super) async fn whole(body: Body) -> Result<Bytes, ApiError> {
+    twilio::collect(body, LIMIT, TIMEOUT).await.map_err(refused)
 }
 
 fn refused(error: BodyError) -> ApiError {

@@ -1,6 +1,7 @@
 //! `/customers/{phone_number}`: what Braze knows of a number, and forgetting it.
 
-use axum::extract::{Path, State};
+use axum::Extension;
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -9,15 +10,19 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::{ApiError, ErrorDocument, Kind};
-use super::page::Data;
-use super::{Reads, data, fields};
+use super::super::server::RequestId;
+use super::fields::{self, Fields};
+use super::page::{Data, checked};
+use super::reveal::Reveal;
+use super::{Reads, data};
+use crate::audit::{Access, Event};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::flow::Policies;
 use crate::lead::{LeadScore, Tier, TierName};
 use crate::phone::{Caller, E164};
-use crate::routing::{Lookup, Source};
+use crate::routing::{Lookup, LookupUnavailable, Source};
 
 /// Looks numbers up for people. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,7 +44,8 @@ pub(super) struct ShownCustomer {
     phone: String,
     /// False where Braze has no profile for the number.
     known: bool,
-    /// What Braze calls the person.
+    /// What Braze calls the person; all but the last two characters are hidden unless `reveal=true`.
+    #[schema(example = "••••••17")]
     external_id: Option<String>,
     /// The lead score.
     #[schema(value_type = Option<f64>)]
@@ -59,27 +65,34 @@ pub(super) struct ShownCustomer {
     fetched_at: Option<Timestamp>,
 }
 
-/// What Braze knows of a number: from the cache, else asked now.
+/// What Braze knows of a number: from the cache, else asked now. It is written down who asked.
 #[utoipa::path(
     get,
     path = "/customers/{phone_number}",
     tag = "customers",
-    params(("phone_number" = String, Path, description = "A number with its country code; `00`, spaces and dashes are understood.", pattern = "^\\+[1-9][0-9]{6,14}$", example = "+491700000090")),
+    params(("phone_number" = String, Path, description = "A number with its country code; `00`, spaces and dashes are understood.", pattern = "^\\+[1-9][0-9]{6,14}$", example = "+491700000090"), Reveal),
     responses(
         (status = 200, description = "What is known.", body = Data<ShownCustomer>),
+        (status = 429, description = "Braze is asked as often as callers leave room for; try again in a moment.", body = ErrorDocument),
         (status = 502, description = "Braze does not answer as it should; `details.reason` says how.", body = ErrorDocument),
     )
 )]
 pub(super) async fn one(
-    _: Viewer,
+    Viewer(holder): Viewer,
     State(customers): State<Customers>,
+    State(reads): State<Reads>,
+    Extension(request_id): Extension<RequestId>,
     Path(phone): Path<String>,
+    Query(reveal): Query<Reveal>,
 ) -> Result<Response, ApiError> {
     let phone = read(&phone)?;
+    let mut fields = Fields::default();
+    let reveal = reveal.read(&mut fields);
+    let reveal = checked(reveal, fields)?;
     let policy = customers.policies.current();
     let deadline = Deadline::starting(customers.clock.instant(), policy.budget);
     let caller = Caller::Number(phone.clone());
-    let looked_up = customers.braze.look_up(&caller, deadline).await;
+    let looked_up = customers.braze.look_up_for_person(&caller, deadline).await;
     let cached = customers.braze.cached(&phone).await;
     let (profile, source, age_ms) = match looked_up.lookup {
         Lookup::Known {
@@ -89,6 +102,14 @@ pub(super) async fn one(
             ..
         } => (Some(profile), source, age_ms),
         Lookup::Unknown { source, age_ms } => (None, source, age_ms),
+        Lookup::Unavailable {
+            reason: LookupUnavailable::LimiterEmpty,
+        } => {
+            return Err(ApiError::new(
+                Kind::RateLimit,
+                "Braze is asked for callers first, and they leave no room now; try again in a moment.",
+            ));
+        }
         Lookup::Unavailable { reason } => {
             let reason = serde_json::to_value(reason).unwrap_or_default();
             let error = ApiError::new(
@@ -106,10 +127,19 @@ pub(super) async fn one(
         .as_deref()
         .and_then(|name| tiers.named(name))
         .or_else(|| score.and_then(|score| tiers.of_score(score)));
+    // Nobody sees a person unrecorded.
+    let shown = Access::CustomerShown {
+        by: holder.name.to_string(),
+        phone: phone.masked(),
+        revealed: reveal,
+        request_id: request_id.to_string(),
+    };
+    reads.write_down(Event::Accessed(shown)).await?;
+    let external_id = looked_up.external_id;
     Ok(data(ShownCustomer {
         phone: phone.masked(),
         known: profile.is_some(),
-        external_id: looked_up.external_id,
+        external_id: external_id.map(|id| if reveal { id } else { masked(&id) }),
         score,
         tier: tier.map(|tier| tier.name.clone()),
         named_tier: named,
@@ -121,7 +151,7 @@ pub(super) async fn one(
     }))
 }
 
-/// Forgets what is cached of a number; the next call asks Braze. Forgetting what is not known is no failure.
+/// Forgets what is cached of a number; the next call asks Braze. Forgetting what is not known is no failure. It is written down.
 #[utoipa::path(
     delete,
     path = "/customers/{phone_number}",
@@ -130,19 +160,34 @@ pub(super) async fn one(
     responses((status = 204, description = "It is forgotten."))
 )]
 pub(super) async fn forget(
-    _: Admin,
+    Admin(holder): Admin,
     State(customers): State<Customers>,
     State(reads): State<Reads>,
+    Extension(request_id): Extension<RequestId>,
     Path(phone): Path<String>,
 ) -> Result<Response, ApiError> {
     let phone = read(&phone)?;
+    let forgotten = Access::CustomerForgotten {
+        by: holder.name.to_string(),
+        phone: phone.masked(),
+        request_id: request_id.to_string(),
+    };
     customers.braze.invalidate(&phone).await;
     reads
         .store
         .delete_profile(phone)
         .await
         .map_err(ApiError::store)?;
+    reads.note_down(Event::Accessed(forgotten)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// An id with all but its last two characters hidden; a short one is hidden whole.
+fn masked(id: &str) -> String {
+    let length = id.chars().count();
+    let shown = if length > 4 { 2 } else { 0 };
+    let hidden = std::iter::repeat_n('•', length - shown);
+    hidden.chain(id.chars().skip(length - shown)).collect()
 }
 
 fn read(text: &str) -> Result<E164, ApiError> {
@@ -155,4 +200,23 @@ fn no_number() -> ApiError {
         "phone_number",
         "must be a number with its country code, like +4930123456",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::masked;
+
+    #[test]
+    fn an_id_shows_its_end_and_a_short_one_nothing() {
+        let cases = [
+            ("customer-00017", "••••••••••••17"),
+            ("abcde", "•••de"),
+            ("abcd", "••••"),
+            ("ä€1234", "••••34"),
+            ("", ""),
+        ];
+        for (id, expected) in cases {
+            assert_eq!(masked(id), expected);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 )]
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -13,6 +14,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
+use tokio::time::Interval;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::Viewer;
@@ -30,6 +32,9 @@ use crate::call::CallId;
 use crate::flow::Drains;
 use crate::lifecycle::Lifecycle;
 use crate::routing::DialerId;
+
+/// How often is looked at whether who watches still may.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a stream goes on, for the document.
 #[derive(IntoParams)]
@@ -90,7 +95,7 @@ enum EventName {
     responses((status = 200, description = "The stream of such events, until the client ends it, reads too slowly, or the process stops.", body = ShownEvent, content_type = "text/event-stream"))
 )]
 pub(super) async fn stream(
-    _: Viewer,
+    Viewer(holder): Viewer,
     State(events): State<Events>,
     State(sessions): State<Sessions>,
     State(lifecycle): State<Lifecycle>,
@@ -109,10 +114,10 @@ pub(super) async fn stream(
                 })?,
         ),
     };
-    let Some(watch) = events.watch(last) else {
+    let Some(watch) = events.watch(last, &holder.name) else {
         return Err(ApiError::new(
             Failure::Unavailable,
-            "Too many event streams are open; close one, or poll.",
+            "Too many event streams are open, in all or with this key; close one, or poll.",
         ));
     };
     let seat = Seat {
@@ -120,6 +125,7 @@ pub(super) async fn stream(
         sessions,
         headers,
         lifecycle,
+        looks: tokio::time::interval(LOOK_EVERY),
     };
     let chunks = stream::unfold(seat, |mut seat| async move {
         let bytes = seat.next().await?;
@@ -140,19 +146,26 @@ struct Seat {
     sessions: Sessions,
     headers: HeaderMap,
     lifecycle: Lifecycle,
+    /// When it is looked at whether the right to watch still stands.
+    looks: Interval,
 }
 
 impl Seat {
-    /// `None` at the end: of the process, of the stream, or of the right to watch.
+    /// `None` at the end: of the process, of the stream, or of the right to watch, which is looked at by the clock, however much is told.
     async fn next(&mut self) -> Option<Bytes> {
         let draining = self.lifecycle.draining();
-        match draining.run_until_cancelled(self.watch.next()).await? {
-            Next::Send(bytes) => Some(bytes),
-            Next::Beat(bytes) => {
-                let may_watch = self.sessions.authenticate(&self.headers).is_ok();
-                may_watch.then_some(bytes)
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = draining.cancelled() => return None,
+                _ = self.looks.tick() => None,
+                next = self.watch.next() => Some(next),
+            };
+            match next {
+                Some(Next::Send(bytes)) => return Some(bytes),
+                None if self.sessions.may_still_see(&self.headers) => {}
+                Some(Next::Over) | None => return None,
             }
-            Next::Over => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `/routing/explain`: what would happen to a caller, and why. No side effects.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
@@ -9,10 +10,12 @@ use utoipa::ToSchema;
 
 use super::super::auth::Viewer;
 use super::super::error::{ApiError, Kind};
+use super::super::server::RequestId;
 use super::body::JsonObject;
 use super::calls::called;
 use super::page::Data;
-use super::{Customers, data};
+use super::{Customers, Reads, data};
+use crate::audit::{Access, Event};
 use crate::deadline::Deadline;
 use crate::dialer::Fleet;
 use crate::lead::{LeadScore, NotLeadScore};
@@ -89,21 +92,28 @@ struct Supposed {
     responses((status = 200, description = "The decision and its chain.", body = Data<Explanation>))
 )]
 pub(super) async fn explain(
-    _: Viewer,
+    Viewer(holder): Viewer,
     State(customers): State<Customers>,
+    State(reads): State<Reads>,
     State(fleet): State<Fleet>,
+    Extension(request_id): Extension<RequestId>,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
     let supposed = read(&body)?;
     let policy = customers.policies.current();
     let now = customers.clock.instant();
     let lookup = if supposed.lookup {
+        let shown = Access::CustomerShown {
+            by: holder.name.to_string(),
+            phone: supposed.caller.masked(),
+            revealed: false,
+            request_id: request_id.to_string(),
+        };
+        reads.note_down(Event::Accessed(shown)).await?;
         let deadline = Deadline::starting(now, policy.budget);
-        customers
-            .braze
-            .look_up(&supposed.caller, deadline)
-            .await
-            .lookup
+        let braze = &customers.braze;
+        let looked_up = braze.look_up_for_person(&supposed.caller, deadline).await;
+        looked_up.lookup
     } else {
         Lookup::supposed(&supposed.caller, supposed.score)
     };

@@ -25,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use serde::Serialize;
 use tokio::sync::oneshot;
+use tower_http::compression::CompressionLayer;
 use tracing::{Instrument, Span};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -34,6 +35,7 @@ use super::error::{ApiError, Failed, Kind};
 use super::overload::Lane;
 use super::router::SharedParts;
 use super::server::RequestId;
+use super::sessions::Sessions;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 
@@ -77,14 +79,15 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))
-        .routes(routes!(session::begin, session::end))
         .routes(routes!(events::stream))
+        .route_layer(CompressionLayer::new())
         .route_layer(middleware::from_fn_with_state(Lane::new(PLACES), in_turn));
-    // A call is no page: it does not wait in their lane, and has the limit of calls.
-    let door = OpenApiRouter::new()
+    // A call is no page: it does not wait in their lane, and has the limit of calls. Who logs in has no key yet, and a lane of their own.
+    let doors = OpenApiRouter::new()
         .routes(routes!(calls::route))
-        .routes(routes!(calls::ended));
-    let (routes, description) = desk.merge(door).split_for_parts();
+        .routes(routes!(calls::ended))
+        .routes(routes!(session::begin, session::end));
+    let (routes, description) = desk.merge(doors).split_for_parts();
     let routes = routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
@@ -103,10 +106,24 @@ fn document(status: StatusCode, text: String) -> Response {
     (status, [(header::CONTENT_TYPE, json)], text).into_response()
 }
 
-/// Lets so many requests at a time pass: what pages and exports ask must never be felt by a caller.
-async fn in_turn(State(lane): State<Lane>, request: Request, next: Next) -> Response {
+/// Lets so many requests at a time pass: what pages and exports ask must never be felt by a caller. A place is for who may ask, and not
+/// before all that they send is here; so nobody keeps others out by being slow.
+async fn in_turn(
+    State(lane): State<Lane>,
+    Extension(sessions): Extension<Sessions>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    if let Err(refused) = sessions.asks(&parts) {
+        return refused.into_response();
+    }
+    let body = match body::whole(body).await {
+        Ok(body) => body,
+        Err(refused) => return refused.into_response(),
+    };
     match lane.enter().await {
-        Some(_place) => next.run(request).await,
+        Some(_place) => next.run(Request::from_parts(parts, body.into())).await,
         None => busy().into_response(),
     }
 }

@@ -57,7 +57,7 @@ impl Reads {
     }
 
     /// Writes down what somebody saw; the answer waits until it is in the database.
-    async fn write_down(&self, event: Event) -> Result<(), ApiError> {
+    pub(super) async fn write_down(&self, event: Event) -> Result<(), ApiError> {
         let written = self.append(event).await;
         written.map_err(ApiError::store)
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::error::{ApiError, ErrorDocument, Kind};
-use super::super::server::Tls;
+use super::super::refusals::Refused;
 use super::super::sessions::{self, NoSession, Sessions};
 use super::Reads;
 use super::body::JsonObject;
@@ -34,7 +34,7 @@ pub(super) struct LogIn {
 /// Exchanges a key for the cookie of a session.
 ///
 /// The session may what the key may, and ends when the key is taken away, after 8 hours without use, or after 7 days. Wrong keys are written
-/// down; many from one address are told to wait.
+/// down; many from one network are told to wait. A right key always passes.
 #[utoipa::path(
     post,
     path = "/session",
@@ -42,41 +42,38 @@ pub(super) struct LogIn {
     security(()),
     request_body = LogIn,
     responses(
-        (status = 204, description = "The cookie is set.", headers(("Set-Cookie" = String, description = "The session: HttpOnly, SameSite=Strict, and Secure under TLS."))),
-        (status = 429, description = "Too many wrong keys from this address.", body = ErrorDocument),
+        (status = 204, description = "The cookie is set.", headers(("Set-Cookie" = String, description = "The session: HttpOnly, SameSite=Strict, and Secure where the public address is https."))),
+        (status = 429, description = "A wrong key, after too many others from this network.", body = ErrorDocument),
     )
 )]
 pub(super) async fn begin(
     State(sessions): State<Sessions>,
     State(reads): State<Reads>,
     source: Option<Extension<SourceAddress>>,
-    tls: Option<Extension<Tls>>,
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    if sessions::is_same_origin(&headers) == Some(false) {
-        return Err(sessions::other_site());
+    if sessions.site().is_own(&headers) == Some(false) {
+        return Err(sessions::other_site(None));
     }
     let key = body.text("key", 256).map_err(|what| {
         ApiError::new(Kind::Validation, "The key cannot be read.").with("key", what)
     })?;
-    let is_tls = tls.is_some_and(|Extension(Tls(is_tls))| is_tls);
-    let cookie = log_in(&sessions, &reads, key, source, is_tls).await?;
+    let cookie = log_in(&sessions, &reads, key, source).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(header::SET_COOKIE, cookie);
     Ok(response)
 }
 
-/// Begins a session and writes it down, as it does a key that is not known; gives the cookie.
+/// Begins a session and writes it down; gives the cookie.
 pub(in super::super) async fn log_in(
     sessions: &Sessions,
     reads: &Reads,
     key: &str,
     source: Option<Extension<SourceAddress>>,
-    is_tls: bool,
 ) -> Result<HeaderValue, ApiError> {
     let source = address(source);
-    match sessions.begin(key, source, is_tls).await {
+    match sessions.begin(key, source).await {
         Ok(begun) => {
             let access = Access::LoggedIn {
                 by: begun.holder.name.to_string(),
@@ -90,23 +87,17 @@ pub(in super::super) async fn log_in(
             );
             Ok(begun.cookie)
         }
-        Err(NoSession::Unknown) => {
-            metrics::counter!("switchboard_auth_failures_total", "reason" => "log_in").increment(1);
-            tracing::warn!(event = "auth.log_in_refused", source = %source, "somebody tried to log in with a key that is not known");
-            let access = Access::Refused {
-                source: source.to_string(),
-            };
-            reads.note_down(Event::Accessed(access)).await?;
-            Err(ApiError::new(Kind::Authentication, "The key is not known."))
-        }
-        Err(NoSession::TooMany) => {
-            metrics::counter!("switchboard_auth_failures_total", "reason" => "too_many")
-                .increment(1);
-            Err(ApiError::new(
-                Kind::RateLimit,
-                "Too many wrong keys from this address; wait a few seconds.",
-            ))
-        }
+        Err(NoSession::Unknown) => Err(ApiError::refused(
+            Kind::Authentication,
+            "The key is not known.",
+            Refused::because("log_in"),
+        )),
+        Err(NoSession::TooMany) => Err(ApiError::refused(
+            Kind::RateLimit,
+            "The key is not known, and there were too many wrong ones from this network; wait a few seconds.",
+            Refused::because("too_many"),
+        )),
+        Err(NoSession::Busy) => Err(super::busy()),
         Err(NoSession::Store(error)) => Err(ApiError::store(error)),
         Err(NoSession::NoRandom) => Err(super::failed_inside()),
     }
@@ -124,12 +115,10 @@ pub(super) async fn end(
     State(sessions): State<Sessions>,
     State(reads): State<Reads>,
     source: Option<Extension<SourceAddress>>,
-    tls: Option<Extension<Tls>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let is_same_origin = sessions::is_same_origin(&headers);
-    if is_same_origin != Some(true) && sessions::has_cookie(&headers) {
-        return Err(sessions::other_site());
+    if sessions.site().is_own(&headers) != Some(true) && sessions.has_cookie(&headers) {
+        return Err(sessions::other_site(None));
     }
     if let Some(holder) = sessions.end(&headers).await {
         let access = Access::LoggedOut {
@@ -138,10 +127,9 @@ pub(super) async fn end(
         };
         reads.note_down(Event::Accessed(access)).await?;
     }
-    let is_tls = tls.is_some_and(|Extension(Tls(is_tls))| is_tls);
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::SET_COOKIE, sessions::cookie("", is_tls, None));
+    headers.insert(header::SET_COOKIE, sessions.cookie("", None));
     headers.insert(
         "clear-site-data",
         HeaderValue::from_static("\"cache\", \"storage\""),

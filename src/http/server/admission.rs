@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::sync::Notify;
@@ -21,6 +22,7 @@ pub(super) struct Admission {
     open: AtomicUsize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     crowded: Notify,
+    left: Notify,
     gauge: metrics::Gauge,
     refused_in_all: metrics::Counter,
     refused_per_address: metrics::Counter,
@@ -30,6 +32,8 @@ pub(super) struct Admission {
 pub(super) struct Admitted {
     admission: Arc<Admission>,
     counted_as: Option<IpAddr>,
+    /// Whether its place is one of those from which on it is crowded.
+    came_late: bool,
 }
 
 impl Admission {
@@ -44,10 +48,22 @@ impl Admission {
             open: AtomicUsize::new(0),
             by_address: Mutex::default(),
             crowded: Notify::new(),
+            left: Notify::new(),
             gauge: metrics::gauge!("switchboard_connections"),
             refused_in_all: refused("total"),
             refused_per_address: refused("address"),
         }
+    }
+
+    /// Waits until somebody leaves where all places are taken, at most so long: the last ones are taken for a moment only.
+    pub(super) async fn room(&self, patience: Duration) {
+        let room = async {
+            while self.open.load(Relaxed) >= self.connections {
+                self.left.notified().await;
+            }
+        };
+        // In vain; then the newcomer is refused.
+        drop(tokio::time::timeout(patience, room).await);
     }
 
     /// A place for one more connection, unless there is none.
@@ -77,6 +93,7 @@ impl Admission {
         Some(Admitted {
             admission: self.clone(),
             counted_as,
+            came_late: open > self.crowded_from,
         })
     }
 
@@ -93,15 +110,32 @@ impl Admitted {
         self.admission.open.load(Relaxed) >= self.admission.crowded_from
     }
 
+    /// Whether it has one of the last places, which are kept for calls as long as it is crowded.
+    pub(super) fn is_for_webhooks(&self) -> bool {
+        self.came_late && self.is_crowded()
+    }
+
     /// Resolves when it becomes crowded.
     pub(super) fn crowded(&self) -> Notified<'_> {
         self.admission.crowded.notified()
+    }
+
+    /// Resolves as soon as it is crowded.
+    pub(super) async fn until_crowded(&self) {
+        loop {
+            let crowded = self.crowded();
+            if self.is_crowded() {
+                return;
+            }
+            crowded.await;
+        }
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.admission.open.fetch_sub(1, Relaxed);
+        self.admission.left.notify_one();
         self.admission.gauge.decrement(1.0);
         if let Some(customer) = self.counted_as {
             let mut by_address = self.admission.by_address();
@@ -184,5 +218,17 @@ mod tests {
         assert!(!places[0].as_ref().unwrap().is_crowded());
         let fourth = admission.admit(ip("127.0.0.1")).unwrap();
         assert!(fourth.is_crowded());
+    }
+
+    #[test]
+    fn the_last_fifth_is_kept_for_webhooks_as_long_as_it_is_crowded() {
+        let admission = admission(5, 5);
+        let mut places: Vec<_> = (0..5)
+            .filter_map(|_| admission.admit(ip("127.0.0.1")))
+            .collect();
+        let kept: Vec<bool> = places.iter().map(Admitted::is_for_webhooks).collect();
+        assert_eq!(kept, [false, false, false, false, true]);
+        places.drain(..2);
+        assert!(!places.last().unwrap().is_for_webhooks());
     }
 }

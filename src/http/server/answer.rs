@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+    TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
+use super::admission::Admitted;
 use super::body::BoundedBody;
 use super::progress::Progress;
 use super::request_id::{self, RequestId};
@@ -26,26 +27,33 @@ use crate::clock::Clock;
 use crate::lifecycle::caught;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+/// What the last fifth of the connections is kept for.
+const WEBHOOKS: &str = "/webhooks/";
+/// An answer is handed to its connection in pieces of this size, and others have their turn between two of them.
+const PIECE: usize = 64 * 1024;
 
 /// One connection, as its requests see it.
-pub(super) struct Link {
+pub(super) struct Link<'c> {
     peer: PeerAddr,
     tls: Tls,
     body_limit: Duration,
+    admitted: &'c Admitted,
     progress: Arc<Progress>,
 }
 
-impl Link {
+impl<'c> Link<'c> {
     pub(super) fn new(
         peer: PeerAddr,
         tls: Tls,
         body_limit: Duration,
+        admitted: &'c Admitted,
         progress: Arc<Progress>,
     ) -> Self {
         Self {
             peer,
             tls,
             body_limit,
+            admitted,
             progress,
         }
     }
@@ -64,7 +72,6 @@ impl Link {
             .unwrap_or_else(RequestId::drawn);
         // Where a chunked body ends only hyper knows, so the next head could not be checked: it gets a new connection.
         let is_last = request.headers().contains_key(TRANSFER_ENCODING);
-        let tls = self.tls;
         let flaw = if is_last && self.progress.has_length_and_encoding() {
             Some("The request has both Content-Length and Transfer-Encoding.")
         } else if names_its_host(&request) {
@@ -72,6 +79,9 @@ impl Link {
         } else {
             Some("The request needs one Host header.")
         };
+        let is_crowded_out =
+            !request.uri().path().starts_with(WEBHOOKS) && self.admitted.is_for_webhooks();
+        let progress = Arc::clone(&self.progress);
         let request = self.prepare(request, id.clone());
         let span = tracing::info_span!(
             "request",
@@ -80,19 +90,32 @@ impl Link {
         );
         async move {
             let mut response = match flaw {
+                _ if is_crowded_out => {
+                    metrics::counter!("switchboard_connections_refused_total", "reason" => "crowded")
+                        .increment(1);
+                    refusal(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "Unavailable",
+                        "Too many connections are open; the last of them are kept for calls.",
+                        &id,
+                    )
+                }
                 Some(flaw) => refusal(StatusCode::BAD_REQUEST, "ValidationError", flaw, &id),
                 None => respond(app, request, &id).await,
             };
-            harden(response.headers_mut(), tls);
+            harden(response.headers_mut());
             if let Some(value) = id.header_value() {
                 response.headers_mut().insert(request_id::HEADER, value);
             }
-            if is_last || flaw.is_some() || in_hand.0.is_closing() {
+            if is_last || is_crowded_out || flaw.is_some() || in_hand.0.is_closing() {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
+            progress.answer_begun();
             Ok(response.map(|body| Answer {
                 body,
-                _in_hand: in_hand,
+                rest: Bytes::new(),
+                has_paused: true,
+                in_hand,
             }))
         }
         .instrument(span)
@@ -122,7 +145,7 @@ fn names_its_host<B>(request: &Request<B>) -> bool {
 }
 
 /// What every answer tells browsers, unless it says otherwise: it is no page, and belongs to nobody else's.
-fn harden(headers: &mut HeaderMap, Tls(is_tls): Tls) {
+fn harden(headers: &mut HeaderMap) {
     const EVERY: [(HeaderName, HeaderValue); 5] = [
         (
             CONTENT_SECURITY_POLICY,
@@ -138,10 +161,6 @@ fn harden(headers: &mut HeaderMap, Tls(is_tls): Tls) {
     ];
     for (name, value) in EVERY {
         headers.entry(name).or_insert(value);
-    }
-    if is_tls {
-        let year = HeaderValue::from_static("max-age=31536000");
-        headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(year);
     }
 }
 
@@ -199,7 +218,22 @@ impl Drop for InHand {
 /// The body of an answer; when hyper has sent it, it drops it, and the request is done.
 pub(super) struct Answer {
     body: Body,
-    _in_hand: InHand,
+    /// What is left of a large piece.
+    rest: Bytes,
+    has_paused: bool,
+    in_hand: InHand,
+}
+
+impl Answer {
+    fn hand_over(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
+        if bytes.len() > PIECE {
+            self.rest = bytes.split_off(PIECE);
+            self.has_paused = false;
+        }
+        let handed = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.in_hand.0.handed_over(handed);
+        Frame::data(bytes)
+    }
 }
 
 impl HttpBody for Answer {
@@ -210,14 +244,39 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if !self.rest.is_empty() {
+            if !self.has_paused {
+                self.has_paused = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let rest = std::mem::take(&mut self.rest);
+            return Poll::Ready(Some(Ok(self.hand_over(rest))));
+        }
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(match frame.into_data() {
+                Ok(bytes) => self.hand_over(bytes),
+                Err(trailers) => trailers,
+            }))),
+            Poll::Pending => {
+                self.in_hand.0.has_told_all();
+                Poll::Pending
+            }
+            Poll::Ready(end) => Poll::Ready(end),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let mut hint = self.body.size_hint();
+        let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
     }
 }

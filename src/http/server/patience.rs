@@ -54,20 +54,21 @@ impl<'c> Patience<'c> {
         &self,
         connection: C,
         draining: &CancellationToken,
+        came_at: Instant,
     ) -> Option<C::Output> {
         let mut connection = pin!(connection);
         let mut drained = pin!(draining.cancelled());
         let mut crowded = pin!(self.admitted.crowded());
         let mut awaiting = self.progress.awaiting();
-        let mut since = now();
+        let mut since = came_at;
+        let mut in_debt_since: Option<(Awaiting, Instant)> = None;
         let mut timer = pin!(tokio::time::sleep_until(since));
-        let mut timer_is_set = false;
+        let mut timer_ends = since;
         let mut is_draining = false;
         let mut is_finishing = false;
         poll_fn(|cx| {
             if !is_draining && drained.as_mut().poll(cx).is_ready() {
                 is_draining = true;
-                timer_is_set = false;
                 self.progress.close();
             }
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -83,20 +84,27 @@ impl<'c> Patience<'c> {
             }
             while crowded.as_mut().poll(cx).is_ready() {
                 crowded.set(self.admitted.crowded());
-                timer_is_set = false;
             }
             let found = self.progress.awaiting();
             if found != awaiting {
                 awaiting = found;
                 since = now();
-                timer_is_set = false;
+                if let Awaiting::Reader { .. } = found {
+                    // Taking a part of an answer begins nothing anew.
+                    let (_, debt_since) = in_debt_since
+                        .filter(|(debt, _)| *debt == found)
+                        .unwrap_or((found, since));
+                    since = debt_since;
+                    in_debt_since = Some((found, since));
+                }
             }
             let Some((limit, what)) = self.limit(awaiting, is_draining) else {
                 return Poll::Pending;
             };
-            if !timer_is_set {
-                timer_is_set = true;
-                timer.as_mut().reset(since + limit);
+            let ends = since + limit;
+            if ends != timer_ends {
+                timer_ends = ends;
+                timer.as_mut().reset(ends);
             }
             timer.as_mut().poll(cx).map(|()| {
                 metrics::counter!("switchboard_connections_timed_out_total", "awaiting" => what)
@@ -116,12 +124,19 @@ impl<'c> Patience<'c> {
             Awaiting::Head { .. } => Some((limits.head, "head")),
             Awaiting::Request { .. } if is_pressed => Some((limits.idle_when_crowded, "request")),
             Awaiting::Request { .. } => Some((limits.idle, "request")),
-            Awaiting::Reader { .. } => Some((limits.stalled_write, "reader")),
+            Awaiting::Reader { .. } if self.admitted.is_crowded() => {
+                Some((limits.answer_when_crowded, "reader"))
+            }
+            Awaiting::Reader { .. } => {
+                let rate = limits.answer_bytes_a_second.max(1);
+                let for_size = Duration::from_secs(self.progress.owed() / rate);
+                Some((limits.answer + for_size, "reader"))
+            }
             Awaiting::Answer => None,
         }
     }
 }
 
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     Instant::from_std(Clock::system().instant())
 }

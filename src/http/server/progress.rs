@@ -12,7 +12,10 @@ pub(super) struct Progress {
     in_hand: AtomicUsize,
     answered: AtomicU64,
     write_blocked: AtomicBool,
-    written: AtomicU64,
+    /// Nothing more can be sent before there is more to tell.
+    told_all: AtomicBool,
+    debts: AtomicU64,
+    owed: AtomicU64,
     closing: AtomicBool,
 }
 
@@ -31,8 +34,8 @@ pub(super) enum Awaiting {
     },
     /// The client: to take our bytes.
     Reader {
-        /// Writes that went through so far.
-        after: u64,
+        /// Which answer, or which part of one without an end, is being taken.
+        debt: u64,
     },
     /// Us.
     Answer,
@@ -48,7 +51,9 @@ impl Default for Progress {
             in_hand: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
-            written: AtomicU64::new(0),
+            told_all: AtomicBool::new(false),
+            debts: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
             closing: AtomicBool::new(false),
         }
     }
@@ -57,8 +62,8 @@ impl Default for Progress {
 impl Progress {
     pub(super) fn awaiting(&self) -> Awaiting {
         if self.write_blocked.load(Relaxed) {
-            let after = self.written.load(Relaxed);
-            Awaiting::Reader { after }
+            let debt = self.debts.load(Relaxed);
+            Awaiting::Reader { debt }
         } else if self.in_hand.load(Relaxed) > 0 {
             Awaiting::Answer
         } else if self.head_open.load(Relaxed) {
@@ -115,17 +120,92 @@ impl Progress {
         self.answered.fetch_add(1, Relaxed);
     }
 
+    /// An answer begins. Where the client has yet to take the one before, both are one debt.
+    pub(super) fn answer_begun(&self) {
+        if !self.write_blocked.load(Relaxed) {
+            self.new_debt();
+        }
+    }
+
+    /// So many bytes of an answer were handed to be written.
+    pub(super) fn handed_over(&self, bytes: u64) {
+        self.told_all.store(false, Relaxed);
+        self.owed.fetch_add(bytes, Relaxed);
+    }
+
+    /// An answer waits for something to tell.
+    pub(super) fn has_told_all(&self) {
+        self.told_all.store(true, Relaxed);
+    }
+
+    /// Bytes of the present debt so far.
+    pub(super) fn owed(&self) -> u64 {
+        self.owed.load(Relaxed)
+    }
+
+    fn new_debt(&self) {
+        self.debts.fetch_add(1, Relaxed);
+        self.owed.store(0, Relaxed);
+    }
+
     pub(super) fn wrote(&self, blocked: bool) {
         self.write_blocked.store(blocked, Relaxed);
-        if !blocked {
-            self.written.fetch_add(1, Relaxed);
-        }
     }
 
     /// Flushing and closing come after all bytes were written; they may block too, and then go through.
     pub(super) fn flushed(&self, blocked: bool) {
-        if blocked != self.write_blocked.load(Relaxed) {
-            self.wrote(blocked);
+        self.write_blocked.store(blocked, Relaxed);
+        if !blocked && self.told_all.swap(false, Relaxed) {
+            self.new_debt();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_debt_lasts_until_the_client_has_taken_the_whole_answer() {
+        let progress = Progress::default();
+        let debt = || {
+            progress.wrote(true);
+            progress.awaiting()
+        };
+        progress.answer_begun();
+        progress.handed_over(100);
+        let first = debt();
+        for _ in 0..3 {
+            progress.wrote(false);
+            progress.flushed(false);
+            progress.handed_over(100);
+            assert_eq!(debt(), first, "taking a part of it begins nothing anew");
+        }
+        assert_eq!(progress.owed(), 400);
+        progress.answer_begun();
+        assert_eq!(debt(), first, "the next answer waits behind the first");
+        progress.flushed(false);
+        progress.answer_begun();
+        assert_ne!(debt(), first);
+        assert_eq!(progress.owed(), 0);
+    }
+
+    #[test]
+    fn an_answer_without_end_begins_a_debt_whenever_the_client_has_taken_all_there_was() {
+        let progress = Progress::default();
+        progress.answer_begun();
+        progress.handed_over(100);
+        progress.wrote(true);
+        let first = progress.awaiting();
+        progress.has_told_all();
+        progress.flushed(true);
+        assert_eq!(
+            progress.awaiting(),
+            first,
+            "there is still something to take"
+        );
+        progress.flushed(false);
+        progress.wrote(true);
+        assert_ne!(progress.awaiting(), first);
     }
 }

@@ -30,7 +30,8 @@ fn brief() -> Limits {
         head: Duration::from_millis(50),
         handshake: Duration::from_millis(50),
         body: Duration::from_millis(50),
-        stalled_write: Duration::from_millis(50),
+        answer: Duration::from_millis(50),
+        answer_bytes_a_second: u64::MAX,
         ..Limits::default()
     }
 }
@@ -45,6 +46,7 @@ async fn open_with(limits: Limits, tls: Option<Arc<Certificates>>) -> House {
     let app = Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/who", get(who))
+        .route("/webhooks/twilio", get(|| async { "a call" }))
         .route("/echo", post(echo))
         .route("/panic", get(panics))
         .route(
@@ -231,6 +233,112 @@ async fn a_client_that_reads_nothing_is_cut() {
     };
     stream.readable().await.unwrap();
     tokio::time::timeout(SOON, gone).await.expect("still held");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_a_large_answer_bit_by_bit_is_cut_before_its_end() {
+    let house = open(brief()).await;
+    let mut stream = house.connect().await;
+    let request = "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut taken = 0;
+    let mut bit = vec![0; 256 * 1024];
+    let takes = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            pace.tick().await;
+            match stream.read(&mut bit).await {
+                Ok(n) if n > 0 => taken += n,
+                _ => return,
+            }
+        }
+    };
+    tokio::time::timeout(SOON * 3, takes).await.unwrap();
+    assert!(taken < 64 << 20, "all of it was taken");
+}
+
+#[tokio::test]
+async fn who_reads_slowly_gives_way_when_it_becomes_crowded() {
+    let house = open(Limits {
+        connections: 5,
+        answer: SOON * 9,
+        answer_when_crowded: Duration::from_millis(50),
+        head_when_crowded: SOON * 9,
+        idle_when_crowded: SOON * 9,
+        ..Limits::default()
+    })
+    .await;
+    let mut slow = house.connect().await;
+    let request = "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n";
+    slow.write_all(request.as_bytes()).await.unwrap();
+    slow.readable().await.unwrap();
+    let _others = [
+        house.connect().await,
+        house.connect().await,
+        house.connect().await,
+    ];
+    let gone = async {
+        // The listener and the three others are the tasks that stay.
+        while house.lifecycle.running() != 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.expect("still held");
+}
+
+#[tokio::test]
+async fn the_last_fifth_of_the_connections_is_for_webhooks() {
+    let house = open(Limits {
+        connections: 5,
+        head_when_crowded: SOON * 9,
+        idle_when_crowded: SOON * 9,
+        ..Limits::default()
+    })
+    .await;
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        let mut stream = house.connect().await;
+        stream.write_all(request("/").as_bytes()).await.unwrap();
+        read_answer(&mut stream, "hello").await;
+        kept.push(stream);
+    }
+    let refused = house.say(&request("/")).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(refused.contains("connection: close"), "{refused}");
+    let mut twilio = house.connect().await;
+    for _ in 0..2 {
+        let webhook = request("/webhooks/twilio");
+        twilio.write_all(webhook.as_bytes()).await.unwrap();
+        read_answer(&mut twilio, "a call").await;
+    }
+    kept[0].write_all(request("/").as_bytes()).await.unwrap();
+    read_answer(&mut kept[0], "hello").await;
+}
+
+#[tokio::test]
+async fn who_comes_when_all_places_are_taken_is_served_when_somebody_leaves() {
+    let house = open(Limits {
+        connections: 5,
+        head_when_crowded: SOON,
+        idle_when_crowded: SOON,
+        ..Limits::default()
+    })
+    .await;
+    let webhook = "GET /webhooks/twilio HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut taken = Vec::new();
+    for _ in 0..5 {
+        let mut stream = house.connect().await;
+        stream.write_all(webhook.as_bytes()).await.unwrap();
+        read_answer(&mut stream, "a call").await;
+        taken.push(stream);
+    }
+    let mut next = house.connect().await;
+    next.write_all(webhook.as_bytes()).await.unwrap();
+    // The listener has accepted it, and has no place for it.
+    tokio::task::yield_now().await;
+    taken.pop();
+    read_answer(&mut next, "a call").await;
 }
 
 #[tokio::test]

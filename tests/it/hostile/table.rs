@@ -540,10 +540,16 @@ async fn a_profile_push_is_refused_without_its_secret_and_when_it_cannot_be_read
             413,
         ),
     ];
+    // The first leaves a record of its source, and those after it one a minute.
+    let cases_refused = 6;
     for (case, request, status) in cases {
         assert_eq!(answered(&world, request).await, status, "{case}");
     }
-    assert_eq!(records(&world).await, before);
+    let refusals = records(&world).await - before;
+    assert!(
+        (1..=cases_refused).contains(&refusals),
+        "{refusals} records of refusals"
+    );
     let result = world.call(STRANGER).await;
     assert_eq!(dialled(&result), [ZENDESK_LINE]);
 }

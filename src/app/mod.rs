@@ -241,17 +241,7 @@ pub async fn start_with(
     );
     lifecycle.spawn("prune", pruning);
     certificates::start(lifecycle, tls.clone(), &parts.holds.incidents, clock);
-    let desk = Desk {
-        store: store.clone(),
-        edge: parts.edge.clone(),
-        pruner: running.pruner.clone(),
-        braze: braze.clone(),
-        claims: parts.status_reports.claims.clone(),
-        retries: parts.retries.clone(),
-        reloads: parts.reloads.clone(),
-        drains: parts.drains.clone(),
-    };
-    admin::start(lifecycle, &config.storage.path, desk);
+    admin::start(lifecycle, &config.storage.path, running.desk());
     let canary = parts.canary.clone();
     let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
     watch_changes(lifecycle, &parts, &store).await;
@@ -266,6 +256,20 @@ pub async fn start_with(
 }
 
 impl Running {
+    /// What commands may ask of this process.
+    fn desk(&self) -> Desk {
+        Desk {
+            store: self.store.clone(),
+            edge: self.parts.edge.clone(),
+            pruner: self.pruner.clone(),
+            braze: self.braze.clone(),
+            claims: self.parts.status_reports.claims.clone(),
+            retries: self.parts.retries.clone(),
+            reloads: self.parts.reloads.clone(),
+            drains: self.parts.drains.clone(),
+        }
+    }
+
     async fn apply(&self, config: &Config) -> anyhow::Result<()> {
         let dialers = dialers_with(config, &self.clock, self.vault.secret())?;
         let edge = settings::edge(config)?;

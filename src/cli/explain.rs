@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     /// Ask Braze for the score
     #[arg(long)]
     lookup: bool,
-    /// Suppose that the call comes at this time: 19:00, "tomorrow 19:00", "2026-11-26 19:00" (in alerts.time_zone), or ISO 8601
+    /// Suppose that the call comes at this time: 19:00, "tomorrow 19:00", "2026-11-26 19:00" (in the time zone of alerts), or ISO 8601
     #[arg(long)]
     at: Option<String>,
 }
@@ -81,15 +81,15 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let now = Clock::system().now();
     let at = match arguments.at.as_deref() {
         None => now,
-        Some(text) => match moment(text, now, &loaded.config.alerts.time_zone) {
-            Some(at) => at,
-            None => {
+        Some(text) => {
+            let Some(at) = moment(text, now, &loaded.config.alerts.time_zone) else {
                 output::complain(&format!(
                     "--at {text} is no time; write one like 19:00, \"tomorrow 19:00\" or 2026-11-26T19:00:00Z"
                 ));
                 return Ok(Exit::Usage);
-            }
-        },
+            };
+            at
+        }
     };
     // Where only the score is of interest, nobody in particular calls.
     let caller = Caller::classify(arguments.from.as_deref().unwrap_or("anonymous"));

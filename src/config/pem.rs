@@ -76,14 +76,14 @@ fn key(file: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
 }
 
 fn unreadable(file: &Path, error: &pem::Error, what: &'static str, how: &'static str) -> Fault {
-    match error {
-        pem::Error::NoItemsFound => empty(file, what, how),
-        pem::Error::Io(error) => {
-            Fault::new(format!("cannot be read from {}: {error}", file.display()))
-                .hint("name the file, and let the user of the service read it")
-        }
-        error => Fault::new(format!("cannot be read from {}: {error}", file.display())).hint(how),
+    if matches!(error, pem::Error::NoItemsFound) {
+        return empty(file, what, how);
     }
+    if let pem::Error::Io(error) = error {
+        return Fault::new(format!("cannot be read from {}: {error}", file.display()))
+            .hint("name the file, and let the user of the service read it");
+    }
+    Fault::new(format!("cannot be read from {}: {error}", file.display())).hint(how)
 }
 
 fn empty(file: &Path, what: &'static str, how: &'static str) -> Fault {

@@ -418,12 +418,12 @@ impl Incidents {
             return;
         }
         let calls = (affected, vec![call_id.clone()]);
-        let mut cause = self.cause(&dialers, views, &handed.refusals);
-        cause += &match others {
+        let who_works = match others {
             0 => String::new(),
             1 => "; 1 other dialer takes calls".to_owned(),
             n => format!("; {n} other dialers take calls"),
         };
+        let cause = self.cause(&dialers, views, &handed.refusals) + &who_works;
         self.enqueue(board.strike(told, cause, &dialers, calls, self.moment()));
     }
 

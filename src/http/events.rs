@@ -474,7 +474,11 @@ mod tests {
         assert!(text(again.next().await).contains("data: 5\n"));
         let last = again.sent;
         for _ in 0..3 {
-            let early = timeout(BEAT_EVERY - Duration::from_millis(10), again.next()).await;
+            let early = timeout(
+                BEAT_EVERY.saturating_sub(Duration::from_millis(10)),
+                again.next(),
+            )
+            .await;
             assert!(early.is_err(), "{early:?}");
             let beat = text(again.next().await);
             assert_eq!(beat, format!("id: {last}\nevent: beat\ndata: {{}}\n\n"));

@@ -55,7 +55,7 @@ impl Safety {
         let policy = self.policies.current();
         Twiml(
             policy
-                .safe_answer(Some(&call.caller), call.called.as_deref())
+                .safe_answer(call.caller.as_ref(), call.called.as_deref())
                 .to_xml(),
         )
     }

@@ -23,6 +23,10 @@ const CHECKPOINTS: u32 = 40;
 
 /// What became of an erasure: the document that `erase --json` prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a document of independent facts"
+)]
 pub struct Erased {
     /// False where nothing was known of this person, and where nothing was to be erased.
     pub erased: bool,

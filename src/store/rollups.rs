@@ -105,6 +105,7 @@ fn is_zero(number: &i64) -> bool {
 
 /// What a row of `calls` adds to its minute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "columns of a row")]
 pub(super) struct Counted {
     pub(super) disposition: Option<String>,
     pub(super) reason: String,

@@ -107,8 +107,8 @@ pub struct StatusReport {
 pub struct FallbackCall {
     /// The caller's leg, where it can be read.
     pub call_id: Option<CallId>,
-    /// Who calls.
-    pub caller: Caller,
+    /// Who calls, where that can be read: a caller who hides the number says so.
+    pub caller: Option<Caller>,
     /// What was called, as received.
     pub called: Option<String>,
     /// What went wrong, in Twilio's numbers: 11200 and others.
@@ -217,7 +217,9 @@ impl FallbackCall {
     fn of_form(form: &Form) -> Self {
         Self {
             call_id: None,
-            caller: caller(form),
+            caller: value(form, "From")
+                .filter(|text| text.chars().all(|c| c.is_ascii_graphic()))
+                .map(|text| Caller::classify(&text)),
             called: called(form),
             error_code: value(form, "ErrorCode"),
             error_url: value(form, "ErrorUrl"),

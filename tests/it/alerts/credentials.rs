@@ -458,8 +458,9 @@ async fn a_good_test_a_resume_a_reload_or_whoever_asks_has_it_tried_at_once() {
 
 #[tokio::test]
 async fn a_reload_of_the_same_credentials_has_all_of_them_tried() {
+    let refusing = [Dialfire, Zendesk, Braze];
     let mut scene = Scene::new().await;
-    for service in ALL {
+    for service in refusing {
         service
             .faults(scene.world())
             .once_on(Route::method("POST"), Fault::status(403));
@@ -467,7 +468,7 @@ async fn a_reload_of_the_same_credentials_has_all_of_them_tried() {
     }
     let settings = scene.world().settings();
     scene.office.world.reload(settings).await;
-    for service in ALL {
+    for service in refusing {
         scene.is_well(service).await;
     }
     assert_eq!(scene.mails(), [""; 0]);

@@ -57,6 +57,10 @@ async fn asked(base: &str, key: &str, post: bool, path: &str) -> Value {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story from the first reload to the last"
+)]
 async fn a_reload_by_command_tells_what_waits_for_a_restart_and_records_who_asked() {
     let (place, key) = with_key();
     place.run(&["reload"]).await.exits(75);

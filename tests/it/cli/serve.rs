@@ -171,12 +171,14 @@ async fn a_served_call_is_routed_logged_and_counted_without_naming_anybody() {
     assert!(text.contains("switchboard_panics_total 0\n"), "{text}");
     assert_no_secret(&text);
 
-    let warning = served.event("config.warning", 2).await;
-    let problem = warning["problem"].as_str().unwrap();
-    assert!(
-        problem.contains("twilio.auth_token is a plain secret"),
-        "{problem}"
-    );
+    for (nth, expected) in [
+        (2, "twilio.number is missing"),
+        (3, "twilio.auth_token is a plain secret"),
+    ] {
+        let warning = served.event("config.warning", nth).await;
+        let problem = warning["problem"].as_str().unwrap();
+        assert!(problem.contains(expected), "{problem}");
+    }
     served.signal("TERM");
     let (code, lines) = served.end().await;
     assert_eq!(code, Some(0));

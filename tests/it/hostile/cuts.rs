@@ -1,4 +1,5 @@
 //! Captured webhooks, cut anew under their signature and sent to the running appliance.
+#![expect(clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::time::Duration;
 

@@ -311,7 +311,10 @@ impl Tab {
         let started = Instant::now();
         loop {
             // A page that is just being left answers nothing.
-            if let Ok(Value::Bool(true)) = self.js(&format!("Boolean({expression})")).await {
+            if let Ok(Value::Bool(true)) = self
+                .js(&format!("Promise.resolve({expression}).then(Boolean)"))
+                .await
+            {
                 return Ok(started.elapsed());
             }
             if started.elapsed() > patience {

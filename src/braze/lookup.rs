@@ -289,7 +289,7 @@ impl Braze {
         self.0.desk.open().gate.breaker.take_transitions()
     }
 
-    /// Whether Braze is to be probed now, see [`Gate::take_probe`]: [`Braze::probe`] has to follow.
+    /// Whether Braze is to be probed now, once a minute where nobody else asks, and when a refused key is to be tried: [`Braze::probe`] has to follow.
     pub fn take_probe(&self) -> bool {
         let now = self.0.clock.instant();
         self.0.desk.open().gate.take_probe(now)

@@ -1385,7 +1385,8 @@ async fn a_call_is_explained_by_the_rules_and_dialers_as_they_are() {
     api.post("/dialers/dialfire/drain", None).await;
     let drained = ask(json!({ "from": HOT, "score": 90 })).await.json()["data"].clone();
     assert_eq!(drained["skipped"][0]["reason"], "drained");
-    let wrong = ask(json!({ "score": "x", "lookup": 1, "at": "soon" })).await;
+    let wrong = json!({ "from": "1 2", "score": "x", "lookup": 1, "at": "soon" });
+    let wrong = ask(wrong).await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     assert_eq!(
         wrong.json()["error"]["details"].as_object().unwrap().len(),

@@ -505,7 +505,12 @@ impl CallsQuery {
             tier: fields.text("tier", self.tier.as_deref(), 64),
             from: fields.time("from", self.from.as_deref()),
             to: fields.time("to", self.to.as_deref()),
-            incident: fields.text("incident", self.incident.as_deref(), 160),
+            incident: fields.read("incident", self.incident.as_deref(), |text| {
+                let is_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+                let is_one = (1..=160).contains(&text.len()) && text.bytes().all(is_id);
+                let wrong = || "must be the id of an incident".to_owned();
+                is_one.then(|| text.to_owned()).ok_or_else(wrong)
+            }),
             search: fields.read("q", self.q.as_deref(), search),
         }
     }

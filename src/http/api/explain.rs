@@ -154,7 +154,7 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
     let mut keep = |name: &str, what: String| {
         wrong.insert(name.to_owned(), Value::String(what));
     };
-    let is_named = body.has("from") || !body.0.get("score").is_some_and(Value::is_number);
+    let is_named = body.has("from");
     let from = if is_named {
         body.text("from", 256)
     } else {

@@ -7,6 +7,8 @@ pub mod deadline;
 pub mod handoff;
 pub mod lead;
 pub mod phone;
+#[cfg(test)]
+mod property;
 pub mod resilience;
 pub mod routing;
 pub mod twiml;

@@ -229,6 +229,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn a_score_is_the_same_after_it_was_written_and_read(value in -1e6..1e6_f64) {
             let score = LeadScore::new(value).unwrap();

@@ -150,6 +150,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn the_frontier_says_the_root_of_the_definition(records in prop::collection::vec(any::<Hash>(), 0..200)) {
             let mut frontier = Frontier::default();

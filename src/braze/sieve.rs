@@ -379,6 +379,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn an_answer_means_the_same_sieved_and_whole(
             users in prop::collection::vec(any_json(), 0..4),

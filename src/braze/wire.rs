@@ -378,6 +378,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn no_body_makes_it_panic(body: Vec<u8>, text in r#"[\[\]{}",:a-z0-9 ]{0,200}"#) {
             prop_assert!(read_export(&body, WANTED).is_err() || !body.is_empty());

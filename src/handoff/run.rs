@@ -459,6 +459,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn a_run_ends_after_at_most_two_requests_a_dialer(
             n in 0_usize..5,

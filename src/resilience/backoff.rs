@@ -75,6 +75,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn a_delay_stays_in_the_upper_half(n in 0_u32..100, random: u64, base in 1_u64..5_000, more in 0_u64..100_000) {
             let backoff = Backoff::try_new(ms(base), ms(base + more)).unwrap();

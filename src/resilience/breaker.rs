@@ -735,6 +735,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn it_never_wedges_and_its_view_foretells_its_admission(steps in prop::collection::vec((0_u64..20_000, 0_u8..5), 0..200)) {
             let mut now = Instant::now();

@@ -174,6 +174,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn no_minute_gives_more_than_a_quarter_above_the_rate(per_minute in 4_u32..500, steps in prop::collection::vec(0_u64..500, 1..400)) {
             let mut now = Instant::now();

@@ -137,6 +137,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn no_result_is_counted_twice_and_the_window_stays_small(steps in prop::collection::vec((0_u64..3_000, any::<bool>()), 0..300)) {
             let mut now = Instant::now();

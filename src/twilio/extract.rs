@@ -605,7 +605,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig { cases: 64, ..crate::property::seeded() })]
 
         #[test]
         fn nothing_that_is_sent_panics(

@@ -148,6 +148,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn every_input_is_a_form(encoded in proptest::collection::vec(any::<u8>(), 0..300)) {
             let form = Form::parse(&encoded);

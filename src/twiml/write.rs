@@ -260,6 +260,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::property::seeded())]
+
         #[test]
         fn whatever_the_caller_calls_himself_the_elements_are_the_same(from in any::<String>(), called in any::<String>(), name in any::<String>()) {
             let line = Connect::parse("sip:q@pbx.example.com").unwrap();

@@ -8,33 +8,38 @@ mod strangers;
 mod table;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestCaseError, TestRunner};
-use tokio::runtime::Runtime;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use crate::panics::Panics;
 use crate::wire::Reply;
+use crate::world::World;
 
 /// How many cases the library tries where nobody says.
 const LIBRARYS_OWN: u32 = 256;
 
-/// Runs a property over a running appliance; fails too where anything panicked on the way.
+/// Runs a property, which starts an appliance for each case; fails too where anything panicked on the way.
 fn check<S: Strategy>(
     cases: u32,
     input: &S,
-    property: impl Fn(S::Value) -> Result<(), TestCaseError>,
+    property: impl AsyncFn(S::Value) -> Result<(), TestCaseError>,
 ) {
-    let standard = Config::default();
+    let standard = crate::property::seeded();
     let seed = standard.rng_seed;
     let mut runner = TestRunner::new(Config {
         // PROPTEST_CASES counts as if each property had the library's own number of them.
         cases: cases * standard.cases / LIBRARYS_OWN,
-        failure_persistence: None,
         max_shrink_iters: 200,
+        source_file: Some(file!()),
         ..standard
     });
+    // One thread for the test, the appliance and everything outside.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let verdict = runner.run(input, |value| {
         let panics = Panics::watch();
-        property(value)?;
+        runtime.block_on(property(value))?;
         let panicked = panics.of_the_product();
         prop_assert!(panicked.is_empty(), "{panicked:?}");
         Ok(())
@@ -43,23 +48,9 @@ fn check<S: Strategy>(
     assert_eq!(failure, None, "PROPTEST_RNG_SEED={seed}");
 }
 
-#[test]
-#[expect(clippy::print_stdout, reason = "for who runs it with --nocapture")]
-fn property_tests_run_from_a_fixed_seed() {
-    let seed = Config::default().rng_seed;
-    println!("property tests run from PROPTEST_RNG_SEED={seed}");
-    assert!(
-        matches!(seed, RngSeed::Fixed(_)),
-        "{seed}: run by cargo in the repository, they read .cargo/config.toml"
-    );
-}
-
-/// One thread for the test, the appliance and everything outside.
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
+/// What has been recorded so far.
+async fn records(world: &World) -> i64 {
+    world.running().store.counts().await.unwrap().records
 }
 
 fn is_good_twiml(reply: &Reply) -> Result<(), TestCaseError> {

@@ -24,6 +24,8 @@ mod locked;
 mod matrix;
 mod overload;
 mod panics;
+#[path = "../../src/property.rs"]
+mod property;
 mod ready;
 mod reap;
 mod replay;

@@ -867,6 +867,8 @@ fn target() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(crate::property::seeded())]
+
     #[test]
     fn both_implementations_agree(
         scheme in "https?",

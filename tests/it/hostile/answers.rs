@@ -4,9 +4,8 @@ use proptest::prelude::*;
 use switchboard::audit::Kind;
 use switchboard::call::CallId;
 use switchboard::simulator::made_up;
-use tokio::runtime::Runtime;
 
-use super::{check, header_value, is_good_twiml, runtime};
+use super::{check, header_value, is_good_twiml};
 use crate::wire::{Parrot, Reply, Request, about};
 use crate::world::{HOT, Settings, World};
 
@@ -173,43 +172,36 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Each answer meets a fresh appliance: no breaker stands between it and its reader.
-fn call_while(
-    runtime: &Runtime,
-    settings: Settings,
-    parrot: &Parrot,
-) -> Result<(Reply, World), TestCaseError> {
-    let world = runtime.block_on(World::with(settings));
+/// The call that is made while everything at `parrot` answers like this.
+async fn call_while(world: &World, parrot: &Parrot, answer: &[u8]) -> Result<Reply, TestCaseError> {
+    parrot.say(answer);
     let before = parrot.asked();
     let body = about("1", "&From=%2B491700000090");
-    let request = Request::signed("/webhooks/twilio", body.as_bytes());
-    let reply = runtime.block_on(request.send(world.running().address));
+    let reply = Request::signed("/webhooks/twilio", body.as_bytes())
+        .send(world.running().address)
+        .await;
     prop_assert!(parrot.asked() > before, "nobody was asked");
     is_good_twiml(&reply)?;
-    let kinds: Vec<Kind> = runtime.block_on(async {
-        let id = CallId::parse(&made_up::call_sid("1")).unwrap();
-        let records = world.running().store.records_of_call(&id).await.unwrap();
-        records.iter().map(|record| record.kind).collect()
-    });
-    let count = |kind| kinds.iter().filter(|other| **other == kind).count();
+    let id = CallId::parse(&made_up::call_sid("1")).unwrap();
+    let records = world.running().store.records_of_call(&id).await.unwrap();
+    let count = |kind| records.iter().filter(|record| record.kind == kind).count();
     prop_assert_eq!(
         (count(Kind::CallDecided), count(Kind::CallAnswered)),
         (1, 1)
     );
-    Ok((reply, world))
+    Ok(reply)
 }
 
 #[test]
 fn whatever_braze_answers_the_caller_reaches_a_dialer() {
-    let runtime = runtime();
-    let parrot = runtime.block_on(Parrot::bind());
-    let settings = Settings {
-        braze_url: Some(parrot.url()),
-        ..Settings::default()
-    };
-    check(40, &answer(), |answer| {
-        parrot.say(&answer);
-        let (reply, _world) = call_while(&runtime, settings.clone(), &parrot)?;
+    check(40, &answer(), async |answer| {
+        let parrot = Parrot::bind().await;
+        let world = World::with(Settings {
+            braze_url: Some(parrot.url()),
+            ..Settings::default()
+        })
+        .await;
+        let reply = call_while(&world, &parrot, &answer).await?;
         prop_assert!(reply.text().contains("<Dial"), "{}", reply.text());
         Ok(())
     });
@@ -217,15 +209,14 @@ fn whatever_braze_answers_the_caller_reaches_a_dialer() {
 
 #[test]
 fn whatever_the_dialers_answer_the_caller_hears_something_useful() {
-    let runtime = runtime();
-    let parrot = runtime.block_on(Parrot::bind());
-    let settings = Settings {
-        dialers_url: Some(parrot.url()),
-        ..Settings::default()
-    };
-    check(40, &answer(), |answer| {
-        parrot.say(&answer);
-        let (reply, _world) = call_while(&runtime, settings.clone(), &parrot)?;
+    check(40, &answer(), async |answer| {
+        let parrot = Parrot::bind().await;
+        let world = World::with(Settings {
+            dialers_url: Some(parrot.url()),
+            ..Settings::default()
+        })
+        .await;
+        let reply = call_while(&world, &parrot, &answer).await?;
         let text = reply.text();
         let is_useful =
             text.contains("<Dial") || (text.contains("<Say") && text.contains("<Redirect"));

@@ -6,17 +6,13 @@ use switchboard::simulator::made_up;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{check, is_good_twiml, runtime};
+use super::{check, is_good_twiml, records};
 use crate::panics::Panics;
 use crate::wire::{Reply, Request, about, exchange, find, replies};
 use crate::world::World;
 
 const CALL: &str = "CA00000000000000000000000000000001";
 const BODY: &[u8] = b"CallSid=CA00000000000000000000000000000001&AccountSid=AC00000000000000000000000000000001&From=%2B491700000090";
-
-async fn records(world: &World) -> i64 {
-    world.running().store.counts().await.unwrap().records
-}
 
 /// The appliance still answers, and has never heard of this call.
 async fn assert_well_without_call(world: &World, call: &str) {
@@ -330,9 +326,6 @@ async fn a_request_names_its_host_once() {
 
 #[test]
 fn requests_in_one_stream_are_answered_in_order_however_it_is_cut() {
-    let runtime = runtime();
-    let world = runtime.block_on(World::new());
-    let to = world.running().address;
     // Each names itself, so that an answer to another request shows.
     let request = |n: usize, kind: u8| match kind {
         0 => Request::signed(
@@ -352,7 +345,8 @@ fn requests_in_one_stream_are_answered_in_order_however_it_is_cut() {
         prop::collection::vec(0..4_u8, 1..8),
         prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     );
-    check(60, &input, |(kinds, cuts)| {
+    check(60, &input, async |(kinds, cuts)| {
+        let world = World::new().await;
         let mut bytes = Vec::new();
         for (n, kind) in kinds.iter().enumerate() {
             let mut request = request(n, *kind).header("X-Request-ID", &format!("n-{n}"));
@@ -363,20 +357,18 @@ fn requests_in_one_stream_are_answered_in_order_however_it_is_cut() {
         }
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
         cuts.sort_unstable();
-        let answers: Vec<Reply> = runtime.block_on(async {
-            let mut stream = TcpStream::connect(to).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let mut from = 0;
-            for cut in cuts.into_iter().chain([bytes.len()]) {
-                stream.write_all(&bytes[from..cut]).await.unwrap();
-                // The other side reads what there is before the next piece comes.
-                tokio::task::yield_now().await;
-                from = cut;
-            }
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await.unwrap();
-            replies(&answer)
-        });
+        let mut stream = TcpStream::connect(world.running().address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut from = 0;
+        for cut in cuts.into_iter().chain([bytes.len()]) {
+            stream.write_all(&bytes[from..cut]).await.unwrap();
+            // The other side reads what there is before the next piece comes.
+            tokio::task::yield_now().await;
+            from = cut;
+        }
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answers = replies(&answer);
         prop_assert_eq!(answers.len(), kinds.len());
         for (n, (answer, kind)) in answers.iter().zip(&kinds).enumerate() {
             prop_assert_eq!(answer.status, status(*kind));
@@ -392,9 +384,6 @@ fn requests_in_one_stream_are_answered_in_order_however_it_is_cut() {
 
 #[test]
 fn noise_gets_whole_answers_or_none_and_makes_no_call() {
-    let runtime = runtime();
-    let world = runtime.block_on(World::new());
-    let to = world.running().address;
     let noise = prop_oneof![
         prop::collection::vec(any::<u8>(), 1..300),
         "(GET|POST|[A-Z]{1,9}) (/webhooks/twilio|[!-~]{0,9}) HTTP/1\\.[01]\r\n([A-Za-z-]{0,9}:[ -~]{0,9}\r\n){0,4}\r\n[ -~]{0,30}"
@@ -403,21 +392,19 @@ fn noise_gets_whole_answers_or_none_and_makes_no_call() {
     .prop_filter("its answer states a length and has no body", |noise| {
         !noise.starts_with(b"HEAD ")
     });
-    check(150, &noise, |noise| {
-        let answer = runtime.block_on(async {
-            let mut stream = TcpStream::connect(to).await.unwrap();
-            drop(stream.write_all(&noise).await);
-            drop(stream.shutdown().await);
-            let mut answer = Vec::new();
-            drop(stream.read_to_end(&mut answer).await);
-            answer
-        });
+    check(100, &noise, async |noise| {
+        let world = World::new().await;
+        let mut stream = TcpStream::connect(world.running().address).await.unwrap();
+        drop(stream.write_all(&noise).await);
+        drop(stream.shutdown().await);
+        let mut answer = Vec::new();
+        drop(stream.read_to_end(&mut answer).await);
         // Some of the noise is a request, and may be answered as one.
         let failed = |reply: &Reply| reply.status >= 500 && reply.status != 503;
         let answers = replies(&answer);
         prop_assert!(!answers.iter().any(failed), "{answers:?}");
+        let counts = world.running().store.counts().await.unwrap();
+        prop_assert_eq!(counts.calls, 0);
         Ok(())
     });
-    let counts = runtime.block_on(world.running().store.counts()).unwrap();
-    assert_eq!(counts.calls, 0);
 }

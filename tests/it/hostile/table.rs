@@ -7,6 +7,7 @@ use switchboard::clock::Clock;
 use switchboard::simulator::faults::Fault;
 use switchboard::simulator::made_up;
 
+use super::records;
 use crate::wire::{Request, about, encoded, sign};
 use crate::world::{
     DIALFIRE_LINE, HOT, LAST_RESORT, PUSH_SECRET, STRANGER, Settings, World, ZENDESK_LINE, dialled,
@@ -14,10 +15,6 @@ use crate::world::{
 
 const BODY: &[u8] = b"CallSid=CA00000000000000000000000000000001&AccountSid=AC00000000000000000000000000000001&From=%2B491700000090";
 const LIMIT: usize = 64 * 1024;
-
-async fn records(world: &World) -> i64 {
-    world.running().store.counts().await.unwrap().records
-}
 
 async fn answered(world: &World, request: Request) -> u16 {
     request.send(world.running().address).await.status

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -38,6 +38,9 @@ const IDLE_CONNECTIONS: usize = 256;
 /// Shorter than what servers and middleboxes commonly allow, so that a request seldom meets a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Of all connections to services: the system's certificates take 50 ms to read in a debug build.
+static TLS: OnceLock<ClientConfig> = OnceLock::new();
+
 /// How connections are made for what a caller waits for.
 pub(super) fn call_path() -> anyhow::Result<Make> {
     make(CONNECT_TIMEOUT)
@@ -59,20 +62,30 @@ pub(super) fn examining_client() -> anyhow::Result<reqwest::Client> {
     client.build().context("cannot build the HTTP client")
 }
 
-/// The system's certificates are read here, once.
 fn make(connect_timeout: Duration) -> anyhow::Result<Make> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .context("cannot prepare TLS")?
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let tls = match TLS.get() {
+        Some(tls) => tls,
+        None => {
+            let tls = prepare_tls().context("cannot prepare TLS")?;
+            TLS.get_or_init(|| tls)
+        }
+    };
     Ok(Arc::new(move || {
         outbound::pinging(builder(connect_timeout))
             .tls_backend_preconfigured(tls.clone())
             .build()
     }))
+}
+
+/// Reads the system's certificates.
+fn prepare_tls() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(BuilderVerifierExt::with_platform_verifier)?
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
 }
 
 /// No redirects, no proxies from the environment.

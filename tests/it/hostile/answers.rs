@@ -194,7 +194,7 @@ async fn call_while(world: &World, parrot: &Parrot, answer: &[u8]) -> Result<Rep
 
 #[test]
 fn whatever_braze_answers_the_caller_reaches_a_dialer() {
-    check(40, &answer(), async |answer| {
+    check(25, &answer(), async |answer| {
         let parrot = Parrot::bind().await;
         let world = World::with(Settings {
             braze_url: Some(parrot.url()),
@@ -209,7 +209,7 @@ fn whatever_braze_answers_the_caller_reaches_a_dialer() {
 
 #[test]
 fn whatever_the_dialers_answer_the_caller_hears_something_useful() {
-    check(40, &answer(), async |answer| {
+    check(25, &answer(), async |answer| {
         let parrot = Parrot::bind().await;
         let world = World::with(Settings {
             dialers_url: Some(parrot.url()),

@@ -345,7 +345,7 @@ fn requests_in_one_stream_are_answered_in_order_however_it_is_cut() {
         prop::collection::vec(0..4_u8, 1..8),
         prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     );
-    check(60, &input, async |(kinds, cuts)| {
+    check(30, &input, async |(kinds, cuts)| {
         let world = World::new().await;
         let mut bytes = Vec::new();
         for (n, kind) in kinds.iter().enumerate() {
@@ -392,7 +392,7 @@ fn noise_gets_whole_answers_or_none_and_makes_no_call() {
     .prop_filter("its answer states a length and has no body", |noise| {
         !noise.starts_with(b"HEAD ")
     });
-    check(100, &noise, async |noise| {
+    check(50, &noise, async |noise| {
         let world = World::new().await;
         let mut stream = TcpStream::connect(world.running().address).await.unwrap();
         drop(stream.write_all(&noise).await);

@@ -40,7 +40,6 @@ enum Source {
     Manual(Arc<Hands>),
 }
 
-/// Moved by hand.
 #[derive(Debug)]
 struct Hands {
     /// Milliseconds since the Unix epoch.
@@ -52,7 +51,6 @@ struct Hands {
 }
 
 impl Clock {
-    /// The machine's own clock.
     pub fn system() -> Self {
         Self::default()
     }

@@ -16,7 +16,6 @@ use rustix::{fs, process, thread};
 
 /// Only its owner reads and writes it.
 pub const PRIVATE: u32 = 0o600;
-/// Everybody reads it.
 pub const PUBLIC: u32 = 0o644;
 
 /// The folder of a file, held open: what is renamed above it meanwhile does not matter.

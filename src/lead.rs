@@ -97,7 +97,6 @@ impl TierName {
         Self(name.into())
     }
 
-    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -142,7 +141,6 @@ impl Tiers {
             .find(|tier| tier.name.as_str().eq_ignore_ascii_case(name.trim()))
     }
 
-    /// The classes, highest first.
     pub fn iter(&self) -> std::slice::Iter<'_, Tier> {
         self.0.iter()
     }

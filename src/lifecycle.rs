@@ -33,7 +33,6 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 pub enum Phase {
     /// Opening the store, reading the configuration: not yet answering.
     Starting,
-    /// Answering calls.
     Ready,
     /// Taking nothing new, finishing what is in hand.
     Draining,
@@ -41,7 +40,6 @@ pub enum Phase {
     Stopped,
 }
 
-/// How the process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Asked to stop, and everything in hand was finished.

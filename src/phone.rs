@@ -101,7 +101,6 @@ pub enum Caller {
         /// The user part in E.164 form, where it is one.
         number: Option<E164>,
     },
-    /// Anything else, as received.
     Unreadable(String),
 }
 

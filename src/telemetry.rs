@@ -72,7 +72,6 @@ pub enum TelemetryError {
     /// The filter cannot be understood.
     #[error("the log level {filter:?} is neither a level nor a list of target=level")]
     Filter {
-        /// As it was given.
         filter: String,
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
@@ -80,9 +79,7 @@ pub enum TelemetryError {
     /// The directory cannot be written.
     #[error("cannot write log files in {}", directory.display())]
     Directory {
-        /// The directory.
         directory: PathBuf,
-        /// What the system said.
         source: rolling::InitError,
     },
     /// Somebody else has set up logging in this process.

@@ -11,16 +11,11 @@ use super::{Progress, Refusal, Reply, Request, socket_path};
 pub enum AskError {
     /// No server runs on this database.
     #[error("no server listens on {path}", path = .path.display())]
-    Nobody {
-        /// The socket.
-        path: PathBuf,
-    },
+    Nobody { path: PathBuf },
     /// The server was not reached, or it ended before its answer.
     #[error("cannot talk to the server on {path}", path = .path.display())]
     Broken {
-        /// The socket.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

@@ -22,11 +22,9 @@ pub struct Desk {
     pub edge: Edge,
     /// Deletes what is past retention.
     pub pruner: Pruner,
-    /// Remembers profiles of callers.
     pub braze: Braze,
     /// Remembers calls that go on.
     pub claims: Claims,
-    /// Tries refused credentials again.
     pub retries: Retries,
     /// Has the configuration read again.
     pub reloads: Reloads,
@@ -37,7 +35,6 @@ pub struct Desk {
 /// Who is at the other end of the socket, as the system says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    /// The user.
     pub uid: u32,
 }
 

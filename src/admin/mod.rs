@@ -18,11 +18,9 @@ pub use client::{AskError, ask};
 pub use desk::{Asker, Desk};
 pub use server::{Server, start};
 
-/// What may be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Request {
-    /// Read the configuration again.
     Reload {
         /// The service manager has it read.
         systemd: bool,
@@ -35,7 +33,6 @@ pub enum Request {
     Status,
     /// Which of Twilio's webhooks were refused last, and why.
     RejectedWebhooks,
-    /// Try refused credentials now.
     Retry {
         /// Of which dialer; `None`: of Braze.
         dialer: Option<String>,
@@ -44,14 +41,10 @@ pub enum Request {
     Prune {
         /// What is older than so many milliseconds; `None`: what the policy says.
         older_than_ms: Option<u64>,
-        /// Delete nothing.
         dry_run: bool,
     },
     /// Write down that records are exported with numbers in the clear.
-    RecordExport {
-        /// What is exported.
-        exported: Exported,
-    },
+    RecordExport { exported: Exported },
     /// Forget a person: a number, or whatever else a carrier calls a caller.
     Erase {
         /// The caller, as a carrier sends it.
@@ -81,11 +74,9 @@ pub struct Retried {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// It goes on.
     Progress(Progress),
     /// It is done: the document that the command prints with `--json`.
     Done(serde_json::Value),
-    /// It was not done.
     Refused(Refusal),
 }
 
@@ -114,7 +105,6 @@ pub struct Refusal {
 pub enum Cause {
     /// Ask otherwise: the request makes no sense to this server.
     Request,
-    /// Ask again later.
     Busy,
     /// It was tried and failed.
     Failed,

@@ -24,7 +24,6 @@ const MAX_REQUEST: u64 = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Progress that may wait for a slow client; what does not fit is left out.
 const PROGRESS_WAITING: usize = 16;
-/// After a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The bound socket. The file goes when this is dropped.

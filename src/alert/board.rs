@@ -16,19 +16,15 @@ use crate::routing::DialerId;
 /// Reasons that are counted apart in one incident.
 const REASONS: usize = 20;
 
-/// Now, on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// For lengths of time.
     pub instant: Instant,
-    /// For telling.
     pub at: Timestamp,
 }
 
 /// What an incident is about: its kind, and the dialer or the rule where it is about one. Of each, one is open at most.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic {
-    /// The kind.
     pub kind: IncidentKind,
     /// The name of the dialer, of another service or of the rule, or nothing; of waiting callers, nothing is the default plan.
     pub subject: String,
@@ -83,7 +79,6 @@ impl Topic {
 /// What is found of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Nothing is wrong.
     Well,
     /// Neither opens an incident nor resolves one: a small sample, the gap between two limits, or nothing is known.
     Unclear,
@@ -122,22 +117,16 @@ impl<'t> Symptom<'t> {
     }
 }
 
-/// An open incident.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
-    /// Its name.
     pub id: String,
-    /// What it is about.
     pub topic: Topic,
-    /// Why it opened.
     pub cause: String,
     /// The dialers whose recovery resolves it.
     pub dialers: Vec<DialerId>,
-    /// When it opened.
     pub since: Timestamp,
     /// How many calls it affects.
     pub calls: u64,
-    /// The first of them.
     pub call_ids: Vec<CallId>,
     /// Why, each with their number.
     pub reasons: BTreeMap<String, u64>,
@@ -160,7 +149,6 @@ struct Incident {
     is_changed: bool,
 }
 
-/// All incidents.
 #[derive(Clone, Debug)]
 pub struct Board {
     repeat_every: Duration,
@@ -169,7 +157,6 @@ pub struct Board {
 }
 
 impl Board {
-    /// None is open.
     pub fn new(repeat_every: Duration) -> Self {
         Self {
             repeat_every,
@@ -213,7 +200,6 @@ impl Board {
         self.open.keys().filter(|topic| topic.kind == kind).count()
     }
 
-    /// Every open incident.
     pub fn standing(&self) -> impl Iterator<Item = &Standing> {
         self.open.values().map(|incident| &incident.standing)
     }

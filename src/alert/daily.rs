@@ -7,9 +7,7 @@ use jiff::tz::TimeZone;
 /// When the summary of a day is made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Daily {
-    /// The time of day.
     pub at: Time,
-    /// Whose time.
     pub zone: TimeZone,
 }
 
@@ -18,7 +16,6 @@ pub struct Daily {
 pub struct Day {
     /// The date on which it ends. Names it.
     pub date: Date,
-    /// Its beginning.
     pub from: Timestamp,
     /// Its end, which is not part of it.
     pub to: Timestamp,

@@ -53,12 +53,10 @@ pub enum IncidentKind {
 pub enum Severity {
     /// Callers or records are harmed now.
     Critical,
-    /// They are not yet.
     Warning,
 }
 
 impl Severity {
-    /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Critical => "critical",
@@ -189,7 +187,6 @@ impl IncidentKind {
         }
     }
 
-    /// How pressing it is.
     pub fn severity(self) -> Severity {
         match self {
             Self::RoutingFailureRate

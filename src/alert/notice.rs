@@ -13,24 +13,18 @@ use crate::routing::DialerId;
 /// Ids of affected calls that are kept of one incident, so that they can be listed; the count goes on.
 pub const CALLS_NAMED: usize = 500;
 
-/// Why somebody is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Occasion {
-    /// The incident opened.
     Opened,
-    /// It is still open.
     Reminded,
-    /// It is over.
     Resolved,
     /// Somebody wants to know whether messages arrive.
     Tested,
-    /// A day is over.
     Summary,
 }
 
 impl Occasion {
-    /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "opened",
@@ -45,9 +39,7 @@ impl Occasion {
 /// Who is told: one mail address, or the receiver of the webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Recipient {
-    /// A mail address.
     Email(String),
-    /// The configured webhook.
     Webhook,
 }
 
@@ -92,18 +84,14 @@ impl<'de> Deserialize<'de> for Recipient {
     }
 }
 
-/// A way of telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
-    /// Mail.
     Email,
-    /// A signed JSON message.
     Webhook,
 }
 
 impl Channel {
-    /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Email => "email",
@@ -118,21 +106,17 @@ pub struct Notice {
     /// Names the notice: the same however often it is sent.
     #[serde(default)]
     pub id: String,
-    /// Names the incident.
     #[serde(default)]
     pub incident: String,
-    /// What it is about.
     pub kind: IncidentKind,
     /// Which dialer or rule it is about; empty where it is about none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subject: String,
-    /// Why, in words.
     #[serde(default)]
     pub cause: String,
     /// The dialers whose recovery resolves it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dialers: Vec<DialerId>,
-    /// When it opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// How long it has been open, in milliseconds; `None` in the first notice of it.
@@ -141,7 +125,6 @@ pub struct Notice {
     /// How many calls it has affected.
     #[serde(default)]
     pub calls: u64,
-    /// The first of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub call_ids: Vec<CallId>,
     /// Why these calls were affected, each with their number.
@@ -150,7 +133,6 @@ pub struct Notice {
     /// Nobody is told of it, at least not yet: it may be over before anybody has to be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
-    /// Who is told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tell: Vec<Recipient>,
 }
@@ -176,11 +158,8 @@ impl Notice {
 /// A message by which an admin finds out whether messages arrive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tested {
-    /// Names the notice.
     pub id: String,
-    /// Who asked for it.
     pub by: String,
-    /// Who is told.
     #[serde(default)]
     pub tell: Vec<Recipient>,
 }

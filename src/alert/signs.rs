@@ -14,7 +14,6 @@ use crate::routing::DialerId;
 const DISK_FREE_PART: u64 = 20;
 /// Less is always too little.
 const DISK_FREE_LEAST: u64 = 256 * 1024 * 1024;
-/// More is always enough.
 const DISK_FREE_ENOUGH: u64 = 5 * 1024 * 1024 * 1024;
 /// A write-ahead log of this size is not emptied by itself any more.
 const WAL_LARGE: u64 = 256 * 1024 * 1024;
@@ -25,7 +24,6 @@ const CERTIFICATE_DAYS: i64 = 14;
 /// So many starts in an hour are too many.
 const STARTS_PER_HOUR: u32 = 5;
 
-/// When incidents open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// Percent of the calls of the window; more failures than that are too many.
@@ -66,7 +64,6 @@ impl Default for Rules {
 pub struct DiskRoom {
     /// What we may still write.
     pub free: u64,
-    /// All there is.
     pub total: u64,
 }
 

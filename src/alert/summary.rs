@@ -17,15 +17,12 @@ pub struct Summary {
     pub id: String,
     /// The beginning of the day.
     pub from: Timestamp,
-    /// Its end.
     pub to: Timestamp,
     /// In whose time it is told: a name of the IANA database.
     pub zone: String,
-    /// Calls that arrived.
     pub calls: u64,
     /// Those that an agent answered.
     pub answered: u64,
-    /// Routing failures.
     pub failed: u64,
     /// Those whose caller left first: no success and no failure.
     #[serde(default)]
@@ -50,13 +47,10 @@ pub struct Summary {
     pub times: BTreeMap<String, Percentiles>,
     /// Incidents that were open on this day, the newest first.
     pub incidents: Vec<IncidentLine>,
-    /// How many there were.
     pub n_incidents: u64,
     /// Changes of the configuration, the newest first.
     pub changes: Vec<ChangeLine>,
-    /// How many there were.
     pub n_changes: u64,
-    /// Who is told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tell: Vec<Recipient>,
 }
@@ -64,37 +58,28 @@ pub struct Summary {
 /// Calls of one tier or dialer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DayShare {
-    /// All of them.
     pub calls: u64,
     /// Those that an agent answered.
     pub answered: u64,
-    /// Routing failures.
     pub failed: u64,
 }
 
-/// How long something took.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Percentiles {
     /// Half of it was faster, in milliseconds.
     pub p50_ms: f64,
-    /// 95 % of it.
     pub p95_ms: f64,
-    /// 99 % of it.
     pub p99_ms: f64,
 }
 
 /// An incident of the day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentLine {
-    /// Its name.
     pub incident: String,
-    /// What it is about.
     pub kind: IncidentKind,
     /// The dialer it is about; empty where it is about none.
     pub subject: String,
-    /// Why it opened.
     pub cause: String,
-    /// When it opened.
     pub opened_at: Timestamp,
     /// How long it was open, in milliseconds; `None` where it still was when this was made.
     pub lasted_ms: Option<u64>,
@@ -107,7 +92,6 @@ pub struct IncidentLine {
 pub struct ChangeLine {
     /// When it came into force.
     pub at: Timestamp,
-    /// Who asked for it.
     pub by: String,
     /// The keys that are different.
     pub keys: Vec<String>,

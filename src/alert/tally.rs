@@ -10,12 +10,9 @@ const N_BUCKETS: u32 = 300;
 /// The newest failures that are remembered one by one: as many as an incident names.
 const REMEMBERED: usize = super::notice::CALLS_NAMED;
 
-/// What the window holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// All of them.
     pub total: u64,
-    /// Those that failed.
     pub failed: u64,
 }
 
@@ -36,12 +33,10 @@ impl Share {
     }
 }
 
-/// One failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Its place among all failures that were ever counted, from 1.
     pub nth: u64,
-    /// When.
     pub at: Instant,
     /// Which call; `None` where its webhook did not say.
     pub call_id: Option<CallId>,
@@ -65,7 +60,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing counted yet.
     pub fn new(window: Duration) -> Self {
         Self {
             window,
@@ -85,7 +79,6 @@ impl Tally {
         self.bucket(now).total += 1;
     }
 
-    /// Counts one that failed.
     pub fn failed(&mut self, call_id: &CallId, reason: &str, now: Instant) {
         self.fail(Some(call_id.clone()), reason, now);
     }
@@ -137,7 +130,6 @@ impl Tally {
         }
     }
 
-    /// What the window holds.
     pub fn share(&self, now: Instant) -> Share {
         let held = self
             .buckets

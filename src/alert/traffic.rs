@@ -19,9 +19,7 @@ pub struct Traffic {
     pub(super) calls: Tally,
     /// Calls; failed are those whose answer was late.
     pub(super) overruns: Tally,
-    /// Look-ups that asked Braze.
     pub(super) lookups: Tally,
-    /// Requests to each dialer.
     pub(super) handoffs: HashMap<DialerId, Tally>,
     /// Requests to the fallback URL; all of them count as failed.
     pub(super) fallbacks: Tally,
@@ -36,7 +34,6 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Nothing seen yet.
     pub fn new(window: Duration) -> Self {
         Self {
             calls: Tally::new(window),
@@ -69,7 +66,6 @@ impl Traffic {
         }
     }
 
-    /// A call arrived.
     pub fn arrived(&mut self, call_id: &CallId, now: Instant) {
         self.forget(now);
         self.last_arrival = Some(now);

@@ -24,22 +24,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Reached {
     /// The name has no address.
     NoAddress {
-        /// Why.
         why: String,
     },
     /// There is no connection, or no answer, or TLS fails.
     NoAnswer {
-        /// Why.
         why: String,
     },
-    /// Something else answers.
     Other {
-        /// With which status.
         status: u16,
     },
-    /// Switchboard answers.
     Ours {
-        /// Its version.
         version: String,
         /// What it shows over TLS.
         certificate: Option<CertificateState>,
@@ -140,7 +134,6 @@ pub async fn send_test_mail(
     Ok(sent.map_err(|error| error.to_string()))
 }
 
-/// The certificate under `[server.tls]`.
 pub fn certificate_of_files(tls: &Tls) -> Result<CertificateState, CertificateError> {
     Certificates::load(&tls.certificate, &tls.private_key).map(|of_tls| of_tls.state())
 }
@@ -150,7 +143,6 @@ pub fn kept_certificate(acme: &Acme) -> Option<CertificateState> {
     kept(&super::certificates::settings(acme))
 }
 
-/// What checks signatures.
 pub fn verifier(config: &Config) -> anyhow::Result<Verifier> {
     Ok(settings::edge(config)?.verifier)
 }

@@ -60,9 +60,7 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("cannot open the database {path}", path = .path.display())]
     Store {
-        /// Which file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: OpenError,
     },
@@ -72,9 +70,7 @@ pub enum StartError {
     /// The port cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
-        /// Which address.
         address: SocketAddr,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -83,34 +79,25 @@ pub enum StartError {
         "the service manager's socket listens on {given}, but [server] listen = {configured}: {why}; set the same address in both"
     )]
     Exposed {
-        /// Where the socket listens.
         given: SocketAddr,
-        /// Where the configuration says.
         configured: SocketAddr,
         /// What only a loopback address may have.
         why: &'static str,
     },
-    /// Anything else.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
 
-/// A running appliance.
 #[derive(Clone, Debug)]
 pub struct Running {
-    /// Where it listens.
     pub address: SocketAddr,
-    /// Where it records.
     pub store: Store,
-    /// What is in force.
     pub policies: Policies,
     /// The dialers and the state of each.
     pub fleet: Fleet,
     /// Closes calls whose end was never reported.
     pub reaper: Reaper,
-    /// Asks Twilio.
     pub rest: Rest,
-    /// Signs the audit log.
     pub notary: Notary,
     /// Deletes what is past retention.
     pub pruner: Pruner,
@@ -126,13 +113,11 @@ pub struct Running {
 /// What a process gets from whoever starts it.
 #[derive(Debug, Default)]
 pub struct Given {
-    /// Renders the metrics.
     pub metrics: Option<PrometheusHandle>,
     /// A socket that listens already; `None`: the address of the configuration is bound.
     pub listener: Option<TcpListener>,
     /// Where the configuration came from.
     pub file: Option<PathBuf>,
-    /// What the demo adds.
     pub demo: Option<crate::http::DemoDoor>,
 }
 

@@ -39,7 +39,6 @@ const SECRET: &str = "(secret) ";
 pub(super) struct Rendering(BTreeMap<String, String>);
 
 impl Rendering {
-    /// `secret` keys the fingerprints.
     pub(super) fn of(config: &Config, secret: &[u8]) -> Self {
         let values = config::show(config).into_iter().map(|shown| {
             let value = match shown.value {

@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::files;
 use crate::store::{self, OpenError, Vault};
 
-/// Everybody on the machine.
 const OTHERS: u32 = 0o007;
 /// More than any secret is long, in bytes.
 const LONGEST: u64 = 64 * 1024;
@@ -26,12 +25,7 @@ pub enum SecretError {
         "callers' data in {database} is sealed, and the installation secret is not in {path}: put the file back, or name it as `[storage] secret`; \
          a new secret is not made, since no caller's data could be read with it"
     )]
-    Missing {
-        /// Where it should be.
-        path: PathBuf,
-        /// The database.
-        database: PathBuf,
-    },
+    Missing { path: PathBuf, database: PathBuf },
     /// There is nothing in it.
     #[error(
         "the installation secret in {place} is empty: put the secret back that the database was made with"
@@ -40,31 +34,21 @@ pub enum SecretError {
         /// The file or the configuration key.
         place: String,
     },
-    /// Others may read it.
     #[error(
         "everybody on this machine can read the installation secret in {path} (mode {mode:03o}): chmod 0600 {path}"
     )]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
+    Exposed { path: PathBuf, mode: u32 },
     /// The file cannot be read or made.
     #[error("cannot use the installation secret in {path}")]
     File {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// It is not known whether there is sealed data.
     #[error("cannot open the database {path}", path = .path.display())]
     Database {
-        /// The database.
         path: PathBuf,
-        /// Why.
         #[source]
         source: OpenError,
     },

@@ -51,7 +51,6 @@ pub(super) fn beside_the_call() -> anyhow::Result<Make> {
     make(REST_CONNECT_TIMEOUT)
 }
 
-/// Connections to one service.
 pub(super) fn connections(make: Make, clock: &Clock) -> anyhow::Result<Connections> {
     Connections::new(make, clock.clone()).context("cannot build the HTTP client")
 }
@@ -63,12 +62,11 @@ pub(super) fn examining_client() -> anyhow::Result<reqwest::Client> {
 }
 
 fn make(connect_timeout: Duration) -> anyhow::Result<Make> {
-    let tls = match TLS.get() {
-        Some(tls) => tls,
-        None => {
-            let tls = prepare_tls().context("cannot prepare TLS")?;
-            TLS.get_or_init(|| tls)
-        }
+    let tls = if let Some(tls) = TLS.get() {
+        tls
+    } else {
+        let tls = prepare_tls().context("cannot prepare TLS")?;
+        TLS.get_or_init(|| tls)
     };
     Ok(Arc::new(move || {
         outbound::pinging(builder(connect_timeout))
@@ -77,7 +75,6 @@ fn make(connect_timeout: Duration) -> anyhow::Result<Make> {
     }))
 }
 
-/// Reads the system's certificates.
 fn prepare_tls() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = ClientConfig::builder_with_provider(provider)
@@ -165,7 +162,6 @@ pub(super) fn edge(config: &Config) -> anyhow::Result<EdgeSettings> {
     })
 }
 
-/// How browsers reach us.
 pub(super) fn site(config: &Config) -> Site {
     let server = &config.server;
     Site {

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 pub enum Access {
     /// A key was exchanged for a session.
     LoggedIn {
-        /// The key.
         by: String,
         /// The address it came from.
         source: String,
@@ -19,7 +18,6 @@ pub enum Access {
     Refused {
         /// The address it came from, or the network where several of it did (IPv4 /24, IPv6 /48).
         source: String,
-        /// How often.
         times: u64,
         /// How often for which reason.
         reasons: BTreeMap<String, u64>,
@@ -36,33 +34,25 @@ pub enum Access {
     },
     /// Numbers of callers were shown in full.
     NumbersRevealed {
-        /// The key.
         by: String,
         /// The route that was asked.
         route: String,
         /// How many calls were shown.
         calls: u64,
-        /// The request.
         request_id: String,
     },
     /// What Braze knows of a number was shown.
     CustomerShown {
-        /// The key.
         by: String,
-        /// The number, masked.
         phone: String,
         /// Whether what Braze calls the person was shown in full.
         revealed: bool,
-        /// The request.
         request_id: String,
     },
     /// What is remembered of a number was dropped by hand.
     CustomerForgotten {
-        /// The key.
         by: String,
-        /// The number, masked.
         phone: String,
-        /// The request.
         request_id: String,
     },
 }

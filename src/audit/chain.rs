@@ -6,7 +6,6 @@
 
 use sha2::{Digest, Sha256};
 
-/// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
 /// Names what is hashed, and the version of the serialisation.
@@ -37,17 +36,11 @@ pub struct RecordContent<'a> {
 /// The content of one row as it lies in the file, in bytes that may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowContent<'a> {
-    /// See [`RecordContent::id`].
     pub id: i64,
-    /// See [`RecordContent::created_at`].
     pub created_at: i64,
-    /// See [`RecordContent::kind`].
     pub kind: &'a [u8],
-    /// See [`RecordContent::call_sid`].
     pub call_sid: Option<&'a [u8]>,
-    /// See [`RecordContent::personal`].
     pub personal: Option<&'a [u8]>,
-    /// See [`RecordContent::detail`].
     pub detail: &'a [u8],
 }
 
@@ -72,7 +65,6 @@ impl RowContent<'_> {
 pub struct Link {
     /// The place of the record.
     pub id: i64,
-    /// Its hash.
     pub hash: Hash,
 }
 

@@ -146,7 +146,6 @@ impl Event {
         }
     }
 
-    /// Reads a payload back.
     pub fn from_detail(kind: Kind, detail: &str) -> Result<Self, serde_json::Error> {
         Ok(match kind {
             Kind::ServiceStarted => {

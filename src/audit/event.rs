@@ -20,13 +20,11 @@ use crate::routing::{CallFacts, Decision, DialerId, Reason, Ruleset};
 /// One record, before it has its place in the audit chain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// When it happened.
     pub at: Timestamp,
     /// Which call it belongs to.
     pub call_id: Option<CallId>,
     /// What identifies a person, kept apart from everything else.
     pub personal: Option<Personal>,
-    /// What happened.
     pub event: Event,
 }
 
@@ -60,7 +58,6 @@ impl Record {
     }
 }
 
-/// What identifies a person.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Personal {
     /// The caller as received: a number, a SIP address, a client name. Empty where withheld.
@@ -107,9 +104,7 @@ impl std::fmt::Debug for Personal {
 /// Everything that can be recorded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The process came up.
     ServiceStarted {
-        /// Its version.
         version: String,
     },
     /// The process went down in good order.
@@ -126,48 +121,37 @@ pub enum Event {
     CallAnswered(Box<CallAnswered>),
     /// The `<Dial>` of a call has ended.
     DialEnded {
-        /// What the carrier said.
         report: DialReport,
-        /// The call afterwards.
         after: Box<CallAfter>,
     },
     /// The carrier told the progress of a leg.
     LegReported {
-        /// What the carrier said.
         report: LegReport,
-        /// The call afterwards.
         after: Box<CallAfter>,
     },
     /// A call whose end nobody reported was looked up and closed.
     CallReaped {
         /// What is known of its end.
         found: Found,
-        /// The call afterwards.
         after: Box<CallAfter>,
     },
     /// Whoever brought a call through the JSON door says how it ended.
     CallEnded {
-        /// How.
         outcome: ReportedOutcome,
         /// How long caller and agent talked, in seconds.
         talked_s: u32,
-        /// The call afterwards.
         after: Box<CallAfter>,
     },
     /// What was reported late changes how a call counts that is over.
     CallCorrected {
-        /// How it counted.
         from: Disposition,
         /// How it counts by all that is known.
         to: Disposition,
-        /// The call afterwards.
         after: Box<CallAfter>,
     },
     /// A webhook could not be tied to a call and was answered safely.
     WebhookUnusable {
-        /// Which path.
         path: String,
-        /// Why, in words.
         reason: String,
     },
     /// Braze pushed a changed profile.
@@ -179,11 +163,8 @@ pub enum Event {
     HealthChanged {
         /// `braze`, or the dialer's name.
         service: String,
-        /// The state before.
         from: String,
-        /// The state now.
         to: String,
-        /// Why.
         cause: String,
         /// What of the new state has to outlive the process.
         standing: Standing,
@@ -201,7 +182,6 @@ pub enum Event {
     IncidentOpened(Box<Notice>),
     /// It is still so, and somebody was told again.
     IncidentReminded(Box<Notice>),
-    /// It is over.
     IncidentResolved(Box<Notice>),
     /// An admin sent a message to see whether it arrives.
     AlertTested(Box<Tested>),
@@ -215,7 +195,6 @@ pub enum Event {
     RollbackAccepted(RollbackAccepted),
     /// A backup was put in place of the database.
     Restored(Restored),
-    /// A person was forgotten.
     CallerErased(CallerErased),
     /// Records left this machine with numbers in the clear.
     Exported(Exported),
@@ -245,16 +224,13 @@ impl Event {
 pub struct CallDecided {
     /// The request that brought it.
     pub request_id: String,
-    /// How it came in.
     pub door: Door,
     /// The caller with all but the last digits hidden, or the kind of caller.
     pub caller: String,
-    /// All that was known.
     pub facts: CallFacts,
     /// The look-up's API exchange, where one was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookup_exchange: Option<Exchange>,
-    /// What was decided.
     pub decision: Decision,
 }
 
@@ -262,16 +238,13 @@ pub struct CallDecided {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Door {
-    /// Twilio's webhook.
     Twilio,
-    /// The JSON door.
     Api,
 }
 
 /// A request to a dialer is about to leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandoffIntended {
-    /// Which dialer.
     pub dialer: DialerId,
     /// 1, or 2 for the one retry.
     pub attempt: u8,
@@ -286,40 +259,32 @@ pub struct CallAnswered {
     pub request_id: String,
     /// Which webhook of the call: `inbound`, or `dial-1`, `dial-2` …; a repeat of the same step gets the same answer.
     pub step: String,
-    /// What the caller gets.
     pub answer: Answer,
-    /// Where the time went.
     pub stages: Stages,
     /// False where the answer left after the budget had ended.
     pub within_budget: bool,
     /// True where the store failed or was late when the call was opened, so that this may be a second answer to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclaimed: bool,
-    /// The call afterwards.
     pub after: CallAfter,
 }
 
 /// One request to a dialer, as it is recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Which dialer.
     pub dialer: DialerId,
     /// 1 for the first request of this handoff to this dialer, 2 for its one retry.
     pub attempt: u8,
-    /// What became of it.
     #[serde(flatten)]
     pub outcome: Outcome,
     /// The API exchanges it consisted of, redacted. More than one where a step follows on an answer (409, then update).
     pub exchanges: Vec<Exchange>,
 }
 
-/// What the caller gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Answer {
-    /// Connected to a dialer.
     Connect {
-        /// Which dialer.
         dialer: DialerId,
         /// Whether the dialer had confirmed.
         certainty: Certainty,
@@ -337,7 +302,6 @@ pub enum Answer {
 /// Where the time of an answer went, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stages {
-    /// Looking the caller up.
     pub lookup_ms: f64,
     /// Recording intents and telling the dialers.
     pub handoff_ms: f64,
@@ -348,7 +312,6 @@ pub struct Stages {
 /// A call after something happened to it: what the projection `calls` holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallAfter {
-    /// Where the call stands.
     pub status: Status,
     /// How it counts in the end; set when it has ended.
     pub disposition: Option<Disposition>,
@@ -358,11 +321,8 @@ pub struct CallAfter {
     pub dialer: Option<DialerId>,
     /// It went to another dialer than the first of its plan.
     pub failed_over: bool,
-    /// It was on hold.
     pub held: bool,
-    /// When an agent answered.
     pub answered_at: Option<Timestamp>,
-    /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Arrival to answer of the first webhook, in milliseconds.
     pub routing_ms: Option<u64>,
@@ -387,7 +347,6 @@ pub struct ConfigChanged {
 /// One key that has another value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigChange {
-    /// The dotted key.
     pub key: String,
     /// The value before; `None` where it had none, or where it is a secret.
     pub from: Option<String>,
@@ -415,65 +374,35 @@ pub enum ProfileAction {
 /// The kind of a record: a closed list, stable in exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// See [`Event::ServiceStarted`].
     ServiceStarted,
-    /// See [`Event::ServiceStopped`].
     ServiceStopped,
-    /// See [`Event::RulesetLoaded`].
     RulesetLoaded,
-    /// See [`Event::CallDecided`].
     CallDecided,
-    /// See [`Event::HandoffIntended`].
     HandoffIntended,
-    /// See [`Event::HandoffConcluded`].
     HandoffConcluded,
-    /// See [`Event::CallAnswered`].
     CallAnswered,
-    /// See [`Event::DialEnded`].
     DialEnded,
-    /// See [`Event::LegReported`].
     LegReported,
-    /// See [`Event::CallReaped`].
     CallReaped,
-    /// See [`Event::CallEnded`].
     CallEnded,
-    /// See [`Event::CallCorrected`].
     CallCorrected,
-    /// See [`Event::WebhookUnusable`].
     WebhookUnusable,
-    /// See [`Event::ProfilePushed`].
     ProfilePushed,
-    /// See [`Event::HealthChanged`].
     HealthChanged,
-    /// See [`Event::ConfigChanged`].
     ConfigChanged,
-    /// See [`Event::ConfigRefused`].
     ConfigRefused,
-    /// See [`Event::IncidentOpened`].
     IncidentOpened,
-    /// See [`Event::IncidentReminded`].
     IncidentReminded,
-    /// See [`Event::IncidentResolved`].
     IncidentResolved,
-    /// See [`Event::AlertTested`].
     AlertTested,
-    /// See [`Event::DaySummed`].
     DaySummed,
-    /// See [`Event::SigningKeyNamed`].
     SigningKeyNamed,
-    /// See [`Event::Pruned`].
     Pruned,
-    /// See [`Event::RollbackAccepted`].
     RollbackAccepted,
-    /// See [`Event::Restored`].
     Restored,
-    /// See [`Event::CallerErased`].
     CallerErased,
-    /// See [`Event::Exported`].
     Exported,
-    /// See [`Event::ClockStepped`].
     ClockStepped,
-    /// See [`Event::Accessed`].
     Accessed,
 }
 

@@ -12,7 +12,6 @@ const GAPS: usize = 1_000;
 /// Rows that are remembered, for a gap that one was moved out of and that comes later.
 const STRAYS: usize = 100;
 
-/// Where the walk begins.
 #[derive(Clone, Debug)]
 pub struct Start {
     /// The last record that is not there any more; [`Link::GENESIS`] where all are.
@@ -26,9 +25,7 @@ pub struct Start {
 /// A row in which the log tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// The record.
     pub record: i64,
-    /// What it tells.
     pub detail: String,
 }
 
@@ -123,10 +120,8 @@ impl Stray {
     }
 }
 
-/// What the walk found.
 #[derive(Debug)]
 pub struct Walked {
-    /// What is wrong.
     pub findings: Findings,
     /// How many rows there were.
     pub rows: u64,
@@ -134,7 +129,6 @@ pub struct Walked {
     pub first_row: Option<i64>,
     /// The place of the last record.
     pub last: i64,
-    /// Its hash.
     pub head: Option<Hash>,
     /// The hashes of the records that were to be watched, where they are there.
     pub watched: Vec<(i64, Option<Hash>)>,
@@ -180,7 +174,6 @@ impl Examiner {
         &self.findings
     }
 
-    /// Takes the next row.
     pub fn take(&mut self, row: &FoundRow<'_>) {
         self.rows += 1;
         self.first_row.get_or_insert(row.content.id);

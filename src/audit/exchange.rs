@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 pub struct Exchange {
     /// `braze`, or the dialer's name.
     pub service: String,
-    /// HTTP method.
     pub method: String,
     /// URL without userinfo and query; ids that identify a person are masked.
     pub url: String,
@@ -18,7 +17,6 @@ pub struct Exchange {
     pub error: Option<String>,
     /// How long it took, in milliseconds.
     pub elapsed_ms: f64,
-    /// The request body, redacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<serde_json::Value>,
     /// The answer, redacted and cut to what is loggable.

@@ -33,11 +33,9 @@ pub enum FindingKind {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What.
     pub kind: FindingKind,
     /// The record where it shows, if it shows at one.
     pub record: Option<i64>,
-    /// In words.
     pub message: String,
 }
 
@@ -52,7 +50,6 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Adds one.
     pub fn add(
         &mut self,
         kind: FindingKind,
@@ -70,7 +67,6 @@ impl Findings {
         });
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

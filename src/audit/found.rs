@@ -5,7 +5,6 @@ use super::{Hash, Link, RowContent};
 /// A row of the log before anything of it is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundRow<'a> {
-    /// What is hashed.
     pub content: RowContent<'a>,
     /// The hash of the record before it, as stored.
     pub previous_hash: &'a [u8],

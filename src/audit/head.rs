@@ -8,7 +8,6 @@ use super::{Hash, PublicKey, Statement, note};
 /// The end of the log as it was signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Which log.
     pub log_id: String,
     /// How many records were signed, from the first on; those that were deleted since count.
     pub records: u64,
@@ -21,7 +20,6 @@ pub struct Head {
     /// What was signed, with the signature.
     #[serde(default)]
     pub note: String,
-    /// The key that signed.
     #[serde(default)]
     pub public_key: String,
 }
@@ -70,7 +68,6 @@ pub struct Proof {
 /// Whether the log can be signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ProofState {
-    /// Nobody has looked yet.
     #[default]
     Unknown,
     /// What was read back is what was written.

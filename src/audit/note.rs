@@ -26,14 +26,12 @@ const ENDORSEMENT: &str = "switchboard/audit-key/v1";
 pub enum Subject {
     /// The records from the first on.
     Checkpoint,
-    /// Records that are deleted.
     Cut,
 }
 
 /// What is signed: how many records, and the root of the tree over them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// What it is about.
     pub subject: Subject,
     /// How many records, from the first on.
     pub size: u64,
@@ -96,7 +94,6 @@ impl SigningKey {
         &self.public
     }
 
-    /// The signed note.
     pub fn sign(&self, statement: &Statement) -> String {
         let text = self.public.text(statement);
         let mut signed = self.public.id().to_vec();
@@ -126,7 +123,6 @@ impl PublicKey {
         &self.log_id
     }
 
-    /// Its name in notes.
     fn name(&self) -> String {
         format!("{ORIGIN}{}", self.log_id)
     }
@@ -150,7 +146,6 @@ impl PublicKey {
         format!("{}+{id}+{}", self.name(), STANDARD.encode(typed))
     }
 
-    /// Reads what [`PublicKey::to_line`] wrote.
     pub fn from_line(line: &str) -> Option<Self> {
         let mut parts = line.trim().splitn(3, '+');
         let log_id = parts.next()?.strip_prefix(ORIGIN)?.to_owned();

@@ -32,7 +32,6 @@ impl Severity {
     /// All, from little to much.
     pub const ALL: [Self; 3] = [Self::Info, Self::Warn, Self::Error];
 
-    /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",

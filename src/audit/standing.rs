@@ -35,20 +35,14 @@ impl Standing {
 /// Who took a dialer out, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
-    /// Who.
     pub by: String,
-    /// When.
     pub since: Timestamp,
 }
 
-/// An open circuit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCircuit {
-    /// What opened it.
     pub cause: OpenCause,
-    /// Why, in words.
     pub why: String,
-    /// Since when.
     pub since: Timestamp,
     /// When a trial may begin; `None` in old records, in which refused credentials had to be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,11 +62,9 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// What opens a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OpenCause {
-    /// Requests or probes failed.
     Failing,
     /// The service failed and asked to be left alone.
     HeldOff,
@@ -96,7 +88,6 @@ impl OpenCause {
         }
     }
 
-    /// Whether credentials were refused.
     pub fn is_refused(self) -> bool {
         match self {
             Self::RefusedRequest | Self::RefusedProbe => true,
@@ -129,12 +120,10 @@ impl Fingerprint {
         ))
     }
 
-    /// One that was kept.
     pub fn kept(text: &str) -> Self {
         Self(text.to_owned())
     }
 
-    /// As it is kept.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -153,11 +142,8 @@ pub struct ServiceState {
     pub service: String,
     /// Its state, in the word that was announced.
     pub state: String,
-    /// Why.
     pub cause: String,
-    /// What outlives the process.
     pub standing: Standing,
-    /// Since when.
     pub changed_at: Timestamp,
 }
 

@@ -24,9 +24,7 @@ pub struct SigningKeyNamed {
 /// Records are about to be deleted, in one piece from the oldest on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pruned {
-    /// The last of them.
     pub through: i64,
-    /// Its hash, in hexadecimal.
     pub hash: String,
     /// All of them happened before this.
     pub older_than: Timestamp,
@@ -52,7 +50,6 @@ pub struct CallerErased {
 pub struct Exported {
     /// The user of the operating system who asked for it, by number.
     pub user: u32,
-    /// `jsonl` or `csv`.
     pub format: String,
     /// Records that happened at or after this; `None`: from the oldest on.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,13 +26,10 @@ const MAX_CHANGED: usize = 16_384;
 /// One remembered number, as it is persisted and shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CachedProfile {
-    /// Whose.
     pub phone: E164,
     /// What Braze calls the caller.
     pub external_id: Option<String>,
-    /// The lead score.
     pub score: Option<LeadScore>,
-    /// The named tier.
     pub tier: Option<String>,
     /// Braze has a profile for the number.
     pub known: bool,
@@ -64,7 +61,6 @@ impl CachedProfile {
 /// How the cache has served since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Numbers remembered.
     pub entries: u64,
     /// Look-ups answered by a fresh entry.
     pub hits: u64,
@@ -100,7 +96,6 @@ pub(super) struct Entry {
 pub(super) enum Standing {
     Fresh,
     Stale,
-    /// Not to be used.
     Spent,
 }
 
@@ -164,7 +159,6 @@ impl Expiry<E164, Arc<Entry>> for Lifetime {
     }
 }
 
-/// All that is remembered.
 pub(super) struct Profiles {
     cache: Cache<E164, Arc<Entry>>,
     changed: Mutex<HashMap<E164, CachedProfile>>,

@@ -43,7 +43,6 @@ pub(super) struct Reply<T> {
 pub(super) struct RateLimit {
     pub(super) limit: Option<u32>,
     pub(super) remaining: Option<u32>,
-    /// Unix seconds.
     pub(super) reset: Option<i64>,
 }
 

@@ -15,7 +15,6 @@ use crate::audit::Exchange;
 use crate::phone::E164;
 use crate::routing::{LookupUnavailable, Profile};
 
-/// What a request brought.
 #[derive(Clone, Debug)]
 pub(super) struct Landing {
     pub(super) outcome: Result<Answer, LookupUnavailable>,
@@ -37,7 +36,6 @@ enum Stage {
     Abandoned,
 }
 
-/// One request under way.
 #[derive(Debug)]
 pub(super) struct Flight {
     stage: watch::Sender<Stage>,
@@ -145,7 +143,6 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Tells all who wait.
     pub(super) fn land(mut self, landing: Landing) {
         self.is_used = true;
         self.leave();

@@ -44,7 +44,6 @@ const MAX_BOARDINGS: u32 = 3;
 /// A push from further in the future than this has a wrong clock; it counts as sent then.
 const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// What a look-up found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LookedUp {
     /// The fact the decision uses.
@@ -64,7 +63,6 @@ pub struct Status {
     pub is_open: bool,
     /// Since when it is open, where that is known.
     pub since: Option<Instant>,
-    /// Why it is open.
     pub why: Option<String>,
     /// The key, where it refuses it.
     pub refused: Option<Refused>,
@@ -279,7 +277,6 @@ impl Braze {
         self.0.desk.open().gate.breaker.view(now)
     }
 
-    /// The breaker in full.
     pub fn breaker_state(&self) -> BreakerState {
         self.0.desk.open().gate.breaker.state()
     }

@@ -11,7 +11,6 @@ use super::wire::{self, Object};
 use crate::phone;
 use crate::routing::Profile;
 
-/// One changed profile.
 #[derive(Clone, PartialEq)]
 pub struct Push {
     /// Whose, as Braze writes it; empty where it writes nothing.
@@ -27,10 +26,8 @@ pub struct Push {
 /// The body cannot be used; said in words for a 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    /// Not a JSON object.
     #[error("the body is no JSON object; check the template for blank or quote-carrying values")]
     Json,
-    /// Nobody.
     #[error("the body has neither phone nor external_id")]
     Nobody,
 }

@@ -12,13 +12,10 @@ use tokio::task::JoinSet;
 /// What it does with a request.
 #[derive(Clone)]
 pub(super) enum Act {
-    /// Writes this and closes.
     Say(String),
-    /// The same for bytes.
     SayBytes(Vec<u8>),
     /// Waits for a permit first, then writes this and closes.
     SayWhenLet(Arc<Semaphore>, String),
-    /// Never answers.
     Hang,
     /// Writes this, then nothing more.
     Stall(String),

@@ -52,12 +52,10 @@ impl Question {
         }
     }
 
-    /// As it is sent.
     pub(super) fn to_body(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// As it is recorded.
     pub(super) fn to_value(&self) -> Value {
         serde_json::json!(self)
     }
@@ -79,7 +77,6 @@ pub(super) struct Exported {
     pub(super) best: Option<User>,
 }
 
-/// One profile.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct User {
     pub(super) external_id: Option<String>,

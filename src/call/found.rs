@@ -11,7 +11,6 @@ use super::EndReason;
 pub enum Found {
     /// The carrier says that the caller's leg has ended.
     Ended {
-        /// How.
         end: EndReason,
         /// How long the leg lasted, in seconds: waiting, ringing and talking together.
         #[serde(default, skip_serializing_if = "Option::is_none")]

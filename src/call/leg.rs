@@ -41,13 +41,9 @@ pub const LAST_RESORT: &str = "last_resort";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LegStatus {
-    /// Set up.
     Initiated,
-    /// Ringing.
     Ringing,
-    /// Picked up.
     Answered,
-    /// Over.
     Ended(EndReason),
 }
 
@@ -59,7 +55,6 @@ pub struct DialReport {
     /// The dialer that was dialled, likewise; `None` for the last resort.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialer: Option<DialerId>,
-    /// How it ended.
     pub end: EndReason,
     /// The child leg, where the carrier names it.
     pub leg: Option<CallId>,

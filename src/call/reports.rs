@@ -11,10 +11,8 @@ use super::{DialReport, Disposition, EndReason};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Talk {
-    /// Nobody picked up.
     #[default]
     None,
-    /// Somebody picked up.
     Began,
     /// Somebody picked up, and it is over.
     Over,
@@ -37,7 +35,6 @@ pub enum ReportedOutcome {
 }
 
 impl ReportedOutcome {
-    /// All of them.
     pub const ALL: [Self; 5] = [
         Self::Answered,
         Self::NoAnswer,

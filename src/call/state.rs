@@ -36,7 +36,6 @@ impl CallId {
         }
     }
 
-    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -59,7 +58,6 @@ impl fmt::Display for CallId {
     }
 }
 
-/// Who is being dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Target {
@@ -70,7 +68,6 @@ pub enum Target {
         /// 1, or 2 when its line is rung once more.
         ring: u8,
     },
-    /// The last-resort number.
     LastResort,
 }
 
@@ -116,7 +113,6 @@ pub struct InvalidTransition {
 pub enum AfterDial {
     /// The same line is rung once more, without a new handoff.
     RingAgain {
-        /// Which dialer.
         dialer: DialerId,
     },
     /// The rest of the plan is asked, in order.
@@ -129,14 +125,12 @@ pub enum AfterDial {
         /// How the last leg ended.
         last: EndReason,
     },
-    /// The call is over.
     Over,
 }
 
 /// For how long the lines of a call may ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ringing {
-    /// One line.
     pub each: Duration,
     /// All of them together, the last resort included where there is room for it.
     pub total: Duration,
@@ -174,7 +168,6 @@ impl CallState {
         }
     }
 
-    /// Where the call stands.
     pub fn status(&self) -> Status {
         match self.phase {
             Phase::Routing => Status::Routing,

@@ -30,7 +30,6 @@ enum About {
     Signature(signature::Arguments),
 }
 
-/// The `--json` document.
 #[derive(Debug, Serialize)]
 struct Examination {
     ok: bool,

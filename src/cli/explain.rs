@@ -37,7 +37,6 @@ pub(super) struct Arguments {
     at: Option<String>,
 }
 
-/// The `--json` document.
 #[derive(Debug, Serialize)]
 struct Explanation<'a> {
     caller: Option<&'a str>,

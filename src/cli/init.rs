@@ -103,7 +103,6 @@ pub(super) struct Arguments {
     smtp_password: Option<PathBuf>,
 }
 
-/// The `--json` document.
 #[derive(Serialize)]
 struct Made<'a> {
     config: &'a Path,

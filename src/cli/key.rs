@@ -34,7 +34,6 @@ enum Word {
     Viewer,
 }
 
-/// The `--json` document.
 #[derive(Serialize)]
 struct NewKey<'a> {
     name: &'a str,

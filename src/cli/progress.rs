@@ -24,7 +24,6 @@ impl Bar {
         Self(Some(bar.with_style(style)))
     }
 
-    /// So much is done.
     pub(super) fn set(&self, done: u64) {
         if let Some(bar) = &self.0 {
             bar.set_position(done);
@@ -38,7 +37,6 @@ impl Bar {
         }
     }
 
-    /// Takes the bar away.
     pub(super) fn end(self) {
         if let Some(bar) = self.0 {
             bar.finish_and_clear();

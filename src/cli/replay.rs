@@ -54,7 +54,6 @@ fn call_id(text: &str) -> Result<CallId, String> {
     CallId::parse(text).map_err(|_| "this is no id of a call".to_owned())
 }
 
-/// The `--json` document.
 #[derive(Debug, Default, Serialize)]
 struct Report {
     /// Decisions that were executed again.

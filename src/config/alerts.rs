@@ -38,7 +38,6 @@ pub struct Alerts {
     pub daily_summary: Option<Time>,
     /// The time zone of `daily_summary`, and of the times in that message. Default: UTC.
     pub time_zone: TimeZone,
-    /// Mail. Default: none.
     pub email: Option<Email>,
     /// A signed JSON message. Default: none.
     pub webhook: Option<AlertWebhook>,
@@ -49,9 +48,7 @@ pub struct Alerts {
 pub struct Email {
     /// The recipients; at least one.
     pub to: Vec<String>,
-    /// The sender.
     pub from: String,
-    /// The mail server.
     pub smtp: Smtp,
     /// The login name. Default: none; no login.
     pub username: Option<String>,
@@ -61,7 +58,6 @@ pub struct Email {
     pub ca: Option<PathBuf>,
 }
 
-/// A mail server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Smtp {
     /// How the connection is protected.
@@ -77,7 +73,6 @@ pub struct Smtp {
 pub enum SmtpSecurity {
     /// `smtps://`: TLS from the first byte.
     Tls,
-    /// `smtp://`: STARTTLS is required.
     StartTls,
     /// `smtp://` on a loopback host: STARTTLS where it is offered, otherwise plain.
     Loopback,
@@ -100,7 +95,6 @@ impl fmt::Display for Smtp {
 /// Where a signed JSON message goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertWebhook {
-    /// The receiver.
     pub url: String,
     /// What the message is signed with.
     pub secret: Secret,

@@ -10,12 +10,10 @@ pub struct Auth {
     pub keys: Vec<Key>,
 }
 
-/// One API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Who holds it; stands in the audit trail.
     pub name: String,
-    /// What it may do.
     pub role: Role,
     /// The hash of the key as `switchboard key new` prints it, in lower-case hexadecimal digits.
     pub hash: String,
@@ -25,9 +23,7 @@ pub struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// See.
     Viewer,
-    /// See and change.
     Admin,
 }
 

@@ -12,9 +12,7 @@ use super::{Loaded, Problem, Rejected};
 pub struct Finding {
     /// What was checked: the dotted key, `file` for the file as a whole.
     pub check: String,
-    /// How bad it is.
     pub severity: Severity,
-    /// What is wrong.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,

@@ -31,11 +31,8 @@ pub struct Dialer {
 /// Which platform a dialer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DialerKind {
-    /// `kind = "dialfire"`
     Dialfire(Dialfire),
-    /// `kind = "zendesk_talk"`
     ZendeskTalk(ZendeskTalk),
-    /// `kind = "http"`
     Http(HttpDialer),
 }
 
@@ -50,16 +47,13 @@ impl DialerKind {
     }
 }
 
-/// A campaign of Dialfire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dialfire {
-    /// The API. Default: `https://api.dialfire.com`.
     pub base_url: String,
     /// The id of the campaign, 16 letters and digits.
     pub campaign: String,
     /// The task (stage) in which the contact is created.
     pub task: String,
-    /// The campaign's token.
     pub token: Secret,
     /// The id of the tenant, with `tenant_token`: line statistics are then the health probe. Default: none.
     pub tenant: Option<String>,
@@ -74,7 +68,6 @@ pub struct ZendeskTalk {
     pub base_url: String,
     /// The agent that the API token acts as.
     pub email: String,
-    /// The API token.
     pub token: Secret,
     /// How many agents must be online for the line to count as available. Default: 1.
     pub min_agents: u32,

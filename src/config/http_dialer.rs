@@ -20,12 +20,10 @@ pub struct HttpDialer {
     pub body: Vec<(String, String)>,
 }
 
-/// What a header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderValue {
     /// Text that may be shown.
     Plain(String),
-    /// Text that may not.
     Secret(Secret),
 }
 

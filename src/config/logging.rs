@@ -23,7 +23,6 @@ pub struct Logging {
 pub enum Format {
     /// One JSON object per line.
     Json,
-    /// Text for people.
     Text,
 }
 

@@ -65,23 +65,16 @@ use section::Section;
 /// Everything that the file says. Secrets are read; `Debug` hides them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// `[server]`
     pub server: Server,
-    /// `[storage]`
     pub storage: Storage,
-    /// `[twilio]`
     pub twilio: Twilio,
-    /// `[braze]`
     pub braze: Braze,
     /// `[routing]` without tiers and rules, which are in `ruleset`.
     pub routing: Routing,
     /// `[dialers.*]`, in the order of the file; at least one.
     pub dialers: Vec<Dialer>,
-    /// `[alerts]`
     pub alerts: Alerts,
-    /// `[auth]`
     pub auth: Auth,
-    /// `[logging]`
     pub logging: Logging,
     /// Tiers, rules and dialers, as decisions are made by them.
     pub ruleset: Ruleset,
@@ -99,7 +92,6 @@ impl Config {
 /// A configuration that is taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// What the file says.
     pub config: Config,
     /// What somebody should look at, in the order of the file.
     pub warnings: Vec<Problem>,

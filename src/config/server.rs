@@ -44,7 +44,6 @@ pub struct Server {
 pub struct Tls {
     /// The certificate and its intermediates, PEM.
     pub certificate: PathBuf,
-    /// The private key, PEM.
     pub private_key: PathBuf,
 }
 

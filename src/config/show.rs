@@ -19,7 +19,6 @@ use crate::twiml::Connect;
 pub struct Shown {
     /// The dotted key, like `routing.budget` or `dialers.dialfire.token`.
     pub key: String,
-    /// Its value.
     pub value: ShownValue,
 }
 

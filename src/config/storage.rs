@@ -15,7 +15,6 @@ pub const MIN_RETENTION: Duration = Duration::from_hours(24 * 90);
 /// The database and how long records are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// The database file.
     pub path: PathBuf,
     /// How long audit records are kept. At least [`MIN_RETENTION`], which is also the default.
     pub retention: Duration,

@@ -49,16 +49,13 @@ pub struct Twilio {
 pub struct SharedKey {
     /// What the settings header calls it, like `webhooks_sharedkey_…`.
     pub id: String,
-    /// The key.
     pub secret: Secret,
 }
 
 /// What dialers see as the number of the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallerId {
-    /// The caller's own number.
     Caller,
-    /// A number of ours.
     Number(E164),
 }
 

@@ -223,7 +223,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// `true` or `false`.
     pub(super) fn boolean(&self) -> Result<bool, Fault> {
         self.as_boolean().ok_or_else(|| {
             let fault = self.must_be("true or false");
@@ -234,7 +233,6 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// A whole number.
     pub(super) fn integer<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
         &self,
         range: RangeInclusive<T>,
@@ -346,7 +344,6 @@ impl<'a> Value<'a> {
         Ok(text)
     }
 
-    /// A mail address.
     pub(super) fn mail_address(&self) -> Result<String, Fault> {
         self.text_like("a mail address like ops@example.com", |text| {
             text.split_once('@').is_some_and(|(user, host)| {

@@ -53,15 +53,12 @@ pub(super) struct Opened {
 pub(super) enum Sign {
     /// It works, whatever it answered.
     Alive,
-    /// It does not work.
     Dead(String),
-    /// It refuses our credentials.
     Unauthorized(String),
     /// It fails and wants to be left alone.
     HoldOff(Duration, String),
     /// It limits our requests and is otherwise well.
     Limit(Duration, String),
-    /// Nothing either way.
     Nothing,
 }
 
@@ -74,7 +71,6 @@ impl Circuit {
         }
     }
 
-    /// How it is open.
     pub(super) fn opened(&self) -> Option<&Opened> {
         self.opened.as_ref()
     }

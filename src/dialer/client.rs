@@ -86,7 +86,6 @@ impl Request {
     }
 }
 
-/// How a request ended.
 pub(super) struct Reply {
     pub(super) answer: Result<Answer, Trouble>,
     pub(super) elapsed: Duration,
@@ -94,7 +93,6 @@ pub(super) struct Reply {
     at: Timestamp,
 }
 
-/// An HTTP answer.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,

@@ -35,7 +35,6 @@ impl Departure {
             .is_err()
     }
 
-    /// Whether it has left.
     pub(super) fn has_left(&self) -> bool {
         self.0.load(Ordering::SeqCst) == LEFT
     }

@@ -44,20 +44,15 @@ struct Said {
 /// the same where something changed behind it that a restart has to know: an open circuit whose credentials are now refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthChange {
-    /// The dialer's name.
     pub service: String,
-    /// The state before.
     pub from: &'static str,
-    /// The state now.
     pub to: &'static str,
-    /// Why.
     pub cause: String,
     /// What of the new state has to outlive the process.
     pub standing: Standing,
 }
 
 impl HealthChange {
-    /// As it is recorded.
     pub fn into_event(self) -> Event {
         Event::HealthChanged {
             service: self.service,
@@ -72,7 +67,6 @@ impl HealthChange {
 /// The state of one dialer, for people.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The dialer.
     pub dialer: Dialer,
     /// What a decision sees of it.
     pub view: DialerView,
@@ -121,7 +115,6 @@ impl Fleet {
         self.with(id, |member| member.dialer.clone())
     }
 
-    /// Every dialer, in order.
     pub fn dialers(&self) -> Vec<Dialer> {
         self.lock()
             .iter()
@@ -163,7 +156,6 @@ impl Fleet {
         })
     }
 
-    /// Learns from a probe.
     pub fn report_probe(&self, id: &DialerId, probe: &Probe, now: Instant) -> Option<HealthChange> {
         self.change(id, &words_of_probe(probe), |member| {
             let (sign, terms) = (sign_of_probe(probe, &member.dialer), member.terms());
@@ -481,7 +473,6 @@ impl Member {
     }
 }
 
-/// See [`Member::told`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Told {
     word: &'static str,

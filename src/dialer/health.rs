@@ -12,7 +12,6 @@ use crate::routing::{Availability, DialerId};
 /// A person waits for a test: it may take longer than a call may.
 const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Whether the dialer's API works.
@@ -30,14 +29,10 @@ pub enum Health {
     Healthy,
     /// There is nothing to ask.
     Unknown {
-        /// Why not.
         why: String,
     },
-    /// It does not.
     Failing {
-        /// How it fails.
         failure: Failure,
-        /// In words.
         why: String,
     },
 }
@@ -54,13 +49,10 @@ impl TestReport {
 /// The result of a connectivity test, as `test-dialer` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TestReport {
-    /// Which dialer.
     pub dialer: DialerId,
-    /// Whether every check passed.
     pub ok: bool,
     /// How long the dialer took to answer.
     pub latency_ms: Option<u64>,
-    /// `available`, `unavailable` or `unknown`.
     pub availability: &'static str,
     /// What was looked at, in order.
     pub checks: Vec<Check>,

@@ -50,17 +50,13 @@ pub use settings::{
 /// What a dialer is told about a call.
 #[derive(Clone, Debug)]
 pub struct Note {
-    /// The call.
     pub call_id: CallId,
     /// The request that brought the call; the same for every attempt.
     pub request_id: String,
-    /// Who is calling.
     pub caller: Caller,
     /// The number of ours that was called.
     pub called: Option<String>,
-    /// The caller's class.
     pub tier: Option<TierName>,
-    /// The caller's lead score.
     pub score: Option<LeadScore>,
     /// Whether the caller is of the highest tier.
     pub urgent: bool,
@@ -110,9 +106,7 @@ impl HandedOff {
 /// Which adapter a dialer uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Dialfire.
     Dialfire,
-    /// Zendesk Talk.
     ZendeskTalk,
     /// Any HTTP API that takes one POST.
     Http,
@@ -170,12 +164,10 @@ impl Dialer {
         })))
     }
 
-    /// Its name.
     pub fn id(&self) -> &DialerId {
         &self.0.settings.id
     }
 
-    /// Where its line rings.
     pub fn connect(&self) -> &Connect {
         &self.0.settings.connect
     }
@@ -202,7 +194,6 @@ impl Dialer {
         }
     }
 
-    /// Which adapter it uses.
     pub fn kind(&self) -> Kind {
         match self.0.adapter {
             Adapter::Dialfire(_) => Kind::Dialfire,

@@ -15,7 +15,6 @@ use crate::twiml::Connect;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
@@ -31,12 +30,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// One dialer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Its name.
     pub id: DialerId,
-    /// Where its line rings.
     pub connect: Connect,
     /// The longest one handoff attempt may take.
     pub timeout: Duration,
@@ -51,11 +47,8 @@ pub struct Settings {
 /// The API of a dialer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Api {
-    /// Dialfire.
     Dialfire(DialfireApi),
-    /// Zendesk Talk.
     ZendeskTalk(ZendeskTalkApi),
-    /// One configurable POST.
     Http(HttpApi),
 }
 
@@ -90,25 +83,19 @@ impl Api {
     }
 }
 
-/// How to reach Dialfire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialfireApi {
-    /// `https://api.dialfire.com`, or a stand-in.
     pub base_url: String,
-    /// The campaign's id.
     pub campaign: String,
     /// The task (stage) that new contacts enter.
     pub task: String,
-    /// The campaign token.
     pub token: Secret,
     /// The tenant, where line statistics are to be read.
     pub tenant: Option<Tenant>,
 }
 
-/// A Dialfire tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
-    /// The tenant's id.
     pub id: String,
     /// The tenant token; another one than the campaign's.
     pub token: Secret,
@@ -117,11 +104,9 @@ pub struct Tenant {
 /// How to reach Zendesk Talk.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ZendeskTalkApi {
-    /// `https://{subdomain}.zendesk.com`, or a stand-in.
     pub base_url: String,
     /// The agent as whom the token acts.
     pub email: String,
-    /// The API token.
     pub token: Secret,
     /// Fewer agents online than this, and it takes no calls.
     pub min_agents: u64,
@@ -149,7 +134,6 @@ impl fmt::Debug for ZendeskTalkApi {
 /// How to reach any other dialer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpApi {
-    /// Where the POST goes.
     pub url: String,
     /// What answers 2xx while the dialer is well.
     pub health_url: Option<String>,

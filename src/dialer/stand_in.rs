@@ -33,7 +33,6 @@ pub(super) enum Act {
     Answer(u16, &'static str, String),
     /// Answers 200 with a body that is packed with gzip.
     Packed(&'static [u8]),
-    /// Says nothing.
     Hang,
     /// Resets the connection without an answer.
     Reset,
@@ -336,7 +335,6 @@ pub(super) fn http(base: &str) -> Dialer {
     dialer_of(Api::Http(http_api(base)))
 }
 
-/// One of each kind.
 pub(super) fn all_kinds(base: &str) -> [Dialer; 3] {
     [dialfire(base), zendesk(base), http(base)]
 }

@@ -54,11 +54,9 @@ struct Proof {
 /// One thing that has to work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// `decision` or `store`.
     pub name: &'static str,
     /// It worked within the last ten seconds, and nothing says otherwise since.
     pub ok: bool,
-    /// When it worked last.
     pub last_good: Option<Timestamp>,
     /// What is wrong; `None` while all is well.
     pub fault: Option<String>,
@@ -131,7 +129,6 @@ impl Canary {
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it stands now.
     pub fn checks(&self) -> Vec<Check> {
         let now = self.0.clock.instant();
         let mut seen = self.seen().clone();

@@ -26,19 +26,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Answers the end of a dial. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DialEnds {
-    /// Reads time.
     pub clock: Clock,
-    /// What is in force.
     pub policies: Policies,
     /// Who works on which call.
     pub claims: Claims,
-    /// Tells the dialers.
     pub hand_off: HandOff,
-    /// The dialers.
     pub fleet: Fleet,
     /// Counts what cannot be decided.
     pub incidents: Incidents,
-    /// Writes it down.
     pub recorder: Recorder,
 }
 

@@ -9,11 +9,8 @@ use crate::routing::{DialerId, DialerView};
 /// Takes dialers out and puts them back, and writes down who did it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Drains {
-    /// Reads time.
     pub clock: Clock,
-    /// The dialers.
     pub fleet: Fleet,
-    /// Writes it down.
     pub recorder: Recorder,
 }
 
@@ -37,7 +34,6 @@ impl Drains {
         self.fleet.views(self.clock.instant())
     }
 
-    /// How a dialer is.
     pub fn status(&self, dialer: &DialerId) -> Option<Status> {
         self.statuses()
             .into_iter()

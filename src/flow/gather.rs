@@ -26,7 +26,6 @@ pub(super) struct Gathered {
 }
 
 impl Gather {
-    /// Gathers from these.
     pub fn new(clock: Clock, braze: Braze, fleet: Fleet, waiting: Waiting) -> Self {
         Self {
             clock,

@@ -89,7 +89,6 @@ pub(super) enum HandoffResult {
         certainty: Certainty,
         reference: Option<String>,
     },
-    /// Nobody takes it.
     GiveUp,
     /// The ledger knows this call: somebody else has answered it.
     Repeat,

@@ -21,21 +21,15 @@ use crate::twiml::answer;
 /// Answers callers who wait. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Holds {
-    /// Reads time.
     pub clock: Clock,
-    /// What is in force.
     pub policies: Policies,
     /// Who works on which call.
     pub claims: Claims,
-    /// Tells the dialers.
     pub hand_off: HandOff,
-    /// The dialers.
     pub fleet: Fleet,
     /// Who waits for a dialer.
     pub waiting: Waiting,
-    /// Whether routing is paused.
     pub incidents: Incidents,
-    /// Writes it down.
     pub recorder: Recorder,
 }
 

@@ -41,23 +41,17 @@ pub(super) struct Arrival {
 /// Answers calls that arrive. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbound {
-    /// Reads time.
     pub clock: Clock,
-    /// What is in force.
     pub policies: Policies,
     /// Who works on which call.
     pub claims: Claims,
     /// Asks Braze and the fleet.
     pub gather: Gather,
-    /// Tells the dialers.
     pub hand_off: HandOff,
-    /// The dialers.
     pub fleet: Fleet,
     /// Who waits for a dialer.
     pub waiting: Waiting,
-    /// Whether routing is paused.
     pub incidents: Incidents,
-    /// Writes it down.
     pub recorder: Recorder,
 }
 

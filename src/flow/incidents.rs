@@ -70,9 +70,7 @@ struct Shared {
 /// When incidents open, and who is told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Telling {
-    /// When they open.
     pub rules: Rules,
-    /// Who is told.
     pub recipients: Vec<Recipient>,
     /// When the summary of a day is made, where it is.
     pub daily: Option<Daily>,
@@ -87,7 +85,6 @@ struct Said {
 }
 
 impl Incidents {
-    /// No incident is open.
     pub fn new(
         clock: Clock,
         fleet: Fleet,

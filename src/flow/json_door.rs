@@ -44,13 +44,11 @@ pub struct JsonDoor {
 pub struct JsonCall {
     /// What the asker calls it; the same id is the same call.
     pub external_id: String,
-    /// Who calls.
     pub caller: Caller,
     /// What was called, as received.
     pub called: String,
 }
 
-/// What the asker hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JsonAnswer {
     /// Where to connect the call: a JSON document, the same bytes for the same call.
@@ -79,9 +77,7 @@ pub enum EndTaken {
 /// A call that nobody can take.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Nobody {
-    /// The call.
     pub call_id: String,
-    /// Why: a reason code.
     pub reason: String,
 }
 

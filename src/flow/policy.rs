@@ -16,9 +16,7 @@ use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
 pub struct Policy {
     /// Tiers, rules and the default.
     pub ruleset: Ruleset,
-    /// The version of `ruleset`.
     pub version: RulesetVersion,
-    /// From webhook to answer.
     pub budget: Duration,
     /// Dialled when no dialer is left.
     pub last_resort: Option<E164>,
@@ -32,9 +30,7 @@ pub struct Policy {
     pub language: String,
     /// Which number the dialer sees.
     pub caller_id: CallerIdPolicy,
-    /// How long lines ring.
     pub ringing: Ringing,
-    /// Where Twilio calls back.
     pub urls: CallbackUrls,
     /// Where the default dialer's line is.
     pub default_connect: Option<Connect>,
@@ -61,7 +57,6 @@ impl Policy {
 pub struct Policies(Arc<ArcSwap<Policy>>);
 
 impl Policies {
-    /// Starts with `policy`.
     pub fn new(policy: Policy) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(policy)))
     }

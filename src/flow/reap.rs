@@ -18,11 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Closes calls whose end was never reported. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reaps {
-    /// Reads time.
     pub clock: Clock,
     /// Who works on which call.
     pub claims: Claims,
-    /// Writes it down.
     pub recorder: Recorder,
     /// Knows what became of a call.
     pub rest: Rest,

@@ -24,7 +24,6 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Records into `store`.
     pub fn new(clock: Clock, store: Store) -> Self {
         Self {
             clock,
@@ -95,7 +94,6 @@ impl Recorder {
 /// What became of a record within the time that was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recorded {
-    /// It is on disk.
     OnDisk,
     /// The call was to be opened and is in the ledger already; nothing was written.
     Repeat,

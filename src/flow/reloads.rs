@@ -45,9 +45,7 @@ pub struct Applied {
 /// The configuration was refused; the old one is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refused {
-    /// When.
     pub at: Timestamp,
-    /// Who had asked.
     pub by: String,
     /// Everything that is wrong; without secrets.
     pub problems: Vec<ReloadProblem>,
@@ -58,7 +56,6 @@ pub struct Refused {
 pub struct ReloadProblem {
     /// The dotted key; empty for the file as a whole.
     pub key: String,
-    /// What is wrong.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -83,7 +80,6 @@ impl ReloadProblem {
     }
 }
 
-/// Why nobody answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoReload {
     /// This process reads no file: a demonstration.

@@ -16,17 +16,12 @@ use crate::twilio::Rest;
 /// Tries credentials again and writes down what came of it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Retries {
-    /// Reads time.
     pub clock: Clock,
-    /// The dialers.
     pub fleet: Fleet,
-    /// Looks callers up.
     pub braze: Braze,
-    /// Asks Twilio.
     pub rest: Rest,
     /// Learns which dialer is well again.
     pub incidents: Incidents,
-    /// Writes it down.
     pub recorder: Recorder,
 }
 

@@ -17,13 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Takes note of status callbacks. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct StatusReports {
-    /// Reads time.
     pub clock: Clock,
     /// Who works on which call.
     pub claims: Claims,
     /// Who waits for a dialer.
     pub waiting: Waiting,
-    /// Writes it down.
     pub recorder: Recorder,
 }
 

@@ -86,7 +86,6 @@ pub(super) fn stamp(clock: &Clock) -> Stamp {
     }
 }
 
-/// Milliseconds to the microsecond.
 fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1_000.0
 }

@@ -28,17 +28,14 @@ impl Waiting {
         self.change(|line| line.restore(call_id, since, wanted, now));
     }
 
-    /// How many callers wait.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether this caller waits.
     pub fn contains(&self, call_id: &CallId) -> bool {
         self.lock().contains(call_id)
     }

@@ -42,7 +42,6 @@ enum What {
 }
 
 impl Witness {
-    /// Has seen nothing yet.
     pub fn new(clock: Clock, window: Duration) -> Self {
         Self {
             clock,
@@ -65,7 +64,6 @@ impl Witness {
         seen
     }
 
-    /// Counts it.
     pub(super) fn count(&self, seen: Vec<Seen>) {
         if seen.is_empty() {
             return;
@@ -114,7 +112,6 @@ impl Witness {
         }
     }
 
-    /// What was counted.
     pub(super) fn traffic(&self) -> MutexGuard<'_, Traffic> {
         // Nothing under this lock leaves the figures half-changed.
         self.traffic.lock().unwrap_or_else(PoisonError::into_inner)

@@ -16,13 +16,11 @@ pub enum Outcome {
     },
     /// The dialer will not take it; asking again changes nothing.
     Refused {
-        /// Why.
         #[serde(flatten)]
         failure: Failure,
     },
     /// The request did not take effect; asking again may help.
     Retryable {
-        /// Why.
         #[serde(flatten)]
         failure: Failure,
         /// How long the dialer wants to be left alone, where it says so, in milliseconds.
@@ -31,7 +29,6 @@ pub enum Outcome {
     },
     /// The request was sent and nothing is known of its effect.
     Unknown {
-        /// Why.
         #[serde(flatten)]
         failure: Failure,
     },
@@ -57,10 +54,8 @@ impl Outcome {
     }
 }
 
-/// Why a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind of failure.
     pub kind: FailureKind,
     /// The HTTP status, where there was an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +66,6 @@ pub struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// No answer in time.
     Timeout,
     /// No connection: DNS, TCP or TLS failed. Nothing was sent.
     Connect,
@@ -79,9 +73,7 @@ pub enum FailureKind {
     Reset,
     /// 401 or 403: credentials refused.
     Unauthorized,
-    /// 429.
     RateLimited,
-    /// 408, 425 or 5xx.
     ServerError,
     /// Any other 3xx or 4xx.
     Rejected,

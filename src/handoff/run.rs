@@ -19,7 +19,6 @@ const MAX_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// One dialer of the plan, with what governs its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Which dialer.
     pub dialer: DialerId,
     /// The longest one request may take.
     pub timeout: Duration,
@@ -42,7 +41,6 @@ pub enum Repeat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
-    /// It accepted the handoff.
     Confirmed,
     /// It did not answer in time: its line rings, perhaps without the note.
     Unconfirmed,
@@ -50,12 +48,9 @@ pub enum Certainty {
     Unannounced,
 }
 
-/// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Send the request.
     Send {
-        /// To this dialer.
         dialer: DialerId,
         /// 1, or 2 for the one retry.
         attempt: u8,
@@ -64,11 +59,8 @@ pub enum Next {
         /// What the request may take.
         timeout: Duration,
     },
-    /// Connect the call.
     Connect {
-        /// To this dialer.
         dialer: DialerId,
-        /// Whether it has confirmed.
         certainty: Certainty,
         /// What the dialer calls the handoff.
         reference: Option<String>,
@@ -77,7 +69,6 @@ pub enum Next {
     GiveUp,
 }
 
-/// One handoff under way.
 #[derive(Clone, Debug)]
 pub struct Run {
     candidates: Vec<Candidate>,

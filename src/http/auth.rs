@@ -26,14 +26,11 @@ const PREFIX: &str = "swb_";
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// See.
     Viewer,
-    /// See and change.
     Admin,
 }
 
 impl Role {
-    /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -42,7 +39,6 @@ impl Role {
     }
 }
 
-/// SHA-256 of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyHash([u8; 32]);
 
@@ -51,7 +47,6 @@ impl KeyHash {
         Self(Sha256::digest(key).into())
     }
 
-    /// Reads 64 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok()?;
@@ -63,12 +58,10 @@ impl KeyHash {
         Self(bytes)
     }
 
-    /// To be kept.
     pub(super) fn bytes(self) -> [u8; 32] {
         self.0
     }
 
-    /// As 64 hexadecimal digits.
     pub fn to_hex(self) -> String {
         hex::encode(self.0)
     }
@@ -82,7 +75,6 @@ impl fmt::Debug for KeyHash {
 
 /// A key that was just drawn; the only time that it is known.
 pub struct DrawnKey {
-    /// The key.
     pub key: String,
     /// What is kept of it.
     pub hash: KeyHash,
@@ -105,12 +97,10 @@ impl fmt::Debug for DrawnKey {
     }
 }
 
-/// One configured key.
 #[derive(Clone, Debug)]
 pub struct ApiKey {
     /// Who holds it; stands in the audit trail.
     pub name: Arc<str>,
-    /// What it may do.
     pub role: Role,
     /// What is kept of it.
     pub hash: KeyHash,
@@ -121,7 +111,6 @@ pub struct ApiKey {
 pub struct Keys(Arc<ArcSwap<Vec<ApiKey>>>);
 
 impl Keys {
-    /// Starts with `keys`.
     pub fn new(keys: Vec<ApiKey>) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(keys)))
     }
@@ -180,12 +169,10 @@ impl Keys {
     }
 }
 
-/// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holder {
     /// The name of the key; stands in the audit trail.
     pub(super) name: Arc<str>,
-    /// What it may do.
     pub(super) role: Role,
 }
 

@@ -39,7 +39,6 @@ const PAGE: &str = r#"<!DOCTYPE html>
 const START: &str = "window.ui = SwaggerUIBundle({ url: 'openapi.json', dom_id: '#swagger-ui', deepLinking: false, validatorUrl: null, \
     presets: [SwaggerUIBundle.presets.apis], layout: 'BaseLayout' });\n";
 
-/// What the page loads.
 static FILES: LazyLock<Vec<(&'static str, StaticFile)>> = LazyLock::new(|| {
     let config = Arc::new(Config::from("openapi.json"));
     let shipped = [

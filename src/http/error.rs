@@ -24,26 +24,20 @@ pub(super) enum Kind {
     Authentication,
     /// 403: the key may not do this.
     Permission,
-    /// 404.
     NotFound,
-    /// 405.
     MethodNotAllowed,
     /// 409: it does not fit how things stand.
     Conflict,
-    /// 413.
     PayloadTooLarge,
-    /// 429: too many attempts.
     RateLimit,
     /// 502: a service that we depend on does not answer as it should.
     Integration,
     /// 500: a defect of ours.
     Internal,
-    /// 503: not now.
     Unavailable,
 }
 
 impl Kind {
-    /// The stable name.
     fn as_str(self) -> &'static str {
         match self {
             Self::Validation => "ValidationError",
@@ -100,7 +94,6 @@ struct ErrorBody {
     request_id: String,
 }
 
-/// A request that failed.
 #[derive(Debug)]
 pub(super) struct ApiError {
     kind: Kind,
@@ -237,7 +230,6 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 pub(super) struct Failed(Arc<Mutex<Option<ApiError>>>);
 
 impl Failed {
-    /// The failure, once.
     pub(super) fn take(&self) -> Option<ApiError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

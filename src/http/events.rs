@@ -71,15 +71,10 @@ struct Message {
 /// What the hub tells about.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// Tells of commits.
     pub store: Store,
-    /// Reads what has changed.
     pub reads: Reads,
-    /// How the dialers are.
     pub drains: Drains,
-    /// What is configured.
     pub settings: ShownSettings,
-    /// Reads time.
     pub clock: Clock,
 }
 
@@ -97,7 +92,6 @@ impl Events {
         }))
     }
 
-    /// Tells everybody who watches.
     fn publish(&self, name: &str, data: &impl Serialize) {
         let Ok(data) = serde_json::to_string(data) else {
             return;
@@ -274,7 +268,6 @@ struct Turn {
     metrics_due: bool,
     metrics_at: Instant,
     reset_at: Option<Instant>,
-    /// When somebody last watched.
     watched_at: Option<Instant>,
 }
 
@@ -349,14 +342,12 @@ impl Turn {
     }
 }
 
-/// How a stream opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
     GoesOn,
     Reset,
 }
 
-/// One who watches.
 #[derive(Debug)]
 pub(super) struct Watch {
     receiver: broadcast::Receiver<Arc<Message>>,
@@ -374,9 +365,7 @@ pub(super) struct Watch {
 /// What comes next on a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Bytes to send.
     Send(Bytes),
-    /// The end.
     Over,
 }
 

@@ -72,7 +72,6 @@ impl std::fmt::Debug for Exchanged {
 }
 
 impl OneTimeLink {
-    /// `secret` stands for `key`.
     pub fn new(secret: String, key: String) -> Self {
         Self(Arc::new(Mutex::new(Some(Exchanged { secret, key }))))
     }
@@ -225,7 +224,6 @@ struct Asked {
     once: Option<String>,
 }
 
-/// What the form sends.
 #[derive(Debug)]
 struct Given {
     key: String,
@@ -347,7 +345,6 @@ async fn sign_in(
     desk.begin(given.key.trim(), source, next).await
 }
 
-/// Where people sign in.
 struct SignIn {
     sessions: Sessions,
     reads: Reads,

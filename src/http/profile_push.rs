@@ -24,11 +24,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What the endpoint needs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ProfilePush {
-    /// Reads time.
     pub clock: Clock,
-    /// Holds the cached profiles.
     pub braze: Braze,
-    /// Writes it down.
     pub recorder: Recorder,
     /// The secret that Braze sends; `None` switches the endpoint off. Replaced by a reload.
     pub secret: Arc<ArcSwapOption<String>>,

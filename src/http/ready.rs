@@ -9,7 +9,6 @@ use serde::Serialize;
 use crate::flow::{Canary, Check};
 use crate::lifecycle::Lifecycle;
 
-/// Who knows.
 #[derive(Clone, Debug)]
 pub(super) struct Readiness {
     pub(super) canary: Canary,
@@ -19,7 +18,6 @@ pub(super) struct Readiness {
 #[derive(Serialize)]
 struct Body {
     ready: bool,
-    /// `ready`, `draining` or `failing`.
     status: &'static str,
     checks: Vec<Check>,
 }

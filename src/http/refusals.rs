@@ -51,7 +51,6 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// Without a known key.
     pub(super) fn because(reason: &'static str) -> Self {
         Self { reason, key: None }
     }
@@ -172,7 +171,6 @@ impl Tally {
 }
 
 impl Refusals {
-    /// Writes down by `recorder`.
     pub fn new(clock: Clock, recorder: Recorder) -> Self {
         Self(Arc::new(Inner {
             clock,

@@ -46,29 +46,20 @@ const PROBES: usize = 8;
 /// Everything the routes are made of. Handlers take the parts that they use, never the whole.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// Reads time.
     pub clock: Clock,
-    /// Verifies Twilio's webhooks.
     pub edge: Edge,
-    /// What is in force.
     pub policies: Policies,
-    /// Writes things down.
     pub recorder: Recorder,
-    /// Answers calls that arrive.
     pub inbound: Inbound,
     /// Answers the end of a dial.
     pub dial_ends: DialEnds,
-    /// Answers callers who wait.
     pub holds: Holds,
     /// Takes note of status callbacks.
     pub status_reports: StatusReports,
-    /// Takes profile pushes.
     pub profile_push: ProfilePush,
     /// Who may use the API.
     pub keys: Keys,
-    /// Who is logged in.
     pub sessions: Sessions,
-    /// Counts who was refused.
     pub refusals: Refusals,
     /// Tells of changes as they happen.
     pub events: Events,
@@ -76,13 +67,10 @@ pub struct Parts {
     pub overload: Overload,
     /// Takes dialers out and puts them back.
     pub drains: Drains,
-    /// Tries refused credentials again.
     pub retries: Retries,
     /// Knows whether calls can be decided and recorded.
     pub canary: Canary,
-    /// Asks for another configuration.
     pub reloads: Reloads,
-    /// Reads calls for people.
     pub reads: Reads,
     /// Looks numbers up for people.
     pub customers: Customers,
@@ -345,7 +333,6 @@ async fn admins_only(_: Admin, request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// What monitoring asks.
 fn probes(metrics: Option<PrometheusHandle>) -> Router<SharedParts> {
     let lane = Lane::new(PROBES);
     Router::new()

@@ -75,7 +75,6 @@ pub struct Limits {
     pub head_when_crowded: Duration,
     /// For the next request to begin on a connection that has been answered. Twilio keeps connections open.
     pub idle: Duration,
-    /// The same when crowded.
     pub idle_when_crowded: Duration,
     /// For a whole request body, from the end of the head: a webhook has 2 s in all.
     pub body: Duration,
@@ -148,7 +147,6 @@ impl<S> App for S where
 pub struct Server(TcpListener);
 
 impl Server {
-    /// Binds an address.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         TcpListener::bind(address).await.map(Self)
     }
@@ -159,7 +157,6 @@ impl Server {
         TcpListener::from_std(listener).map(Self)
     }
 
-    /// Where it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
@@ -230,7 +227,6 @@ struct Guest {
     came_at: tokio::time::Instant,
 }
 
-/// What all connections share.
 struct House {
     limits: Limits,
     tls: Option<Arc<Certificates>>,

@@ -118,14 +118,12 @@ impl Session {
 pub(super) struct Begun {
     /// What the browser is to keep.
     pub(super) cookie: HeaderValue,
-    /// Whose it is.
     pub(super) holder: Holder,
 }
 
 /// Why there is no session.
 #[derive(Debug)]
 pub(super) enum NoSession {
-    /// No such key.
     Unknown,
     /// No such key either, and too many of them from this network.
     TooMany,
@@ -138,7 +136,6 @@ pub(super) enum NoSession {
 }
 
 impl Sessions {
-    /// Nobody is logged in.
     pub fn new(keys: Keys, store: Store, clock: Clock, site: Site) -> Self {
         Self(Arc::new(Inner {
             keys,
@@ -156,7 +153,6 @@ impl Sessions {
         self.0.site.store(Arc::new(site));
     }
 
-    /// How browsers reach us.
     pub(super) fn site(&self) -> Arc<Site> {
         self.0.site.load_full()
     }

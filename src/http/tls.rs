@@ -151,7 +151,6 @@ impl Certificates {
         }
     }
 
-    /// How it stands.
     pub fn state(&self) -> CertificateState {
         let (source, leaf, wanted) = match &self.source {
             Source::Files(files) => ("files", files.leaf(), &[][..]),

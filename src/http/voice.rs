@@ -148,7 +148,6 @@ pub(super) async fn inbound(
     safety.to_the_end(&webhook, in_hand, work).await
 }
 
-/// A `<Dial>` has ended.
 pub(super) async fn dial(
     State(dial_ends): State<DialEnds>,
     State(safety): State<Safety>,

@@ -53,12 +53,10 @@ pub struct Ways {
     pub mailer: Option<Mailer>,
     /// The webhook, where it is configured.
     pub webhook: Option<Webhook>,
-    /// Where the dashboard is.
     pub public_url: String,
 }
 
 impl Senders {
-    /// Sends on these ways.
     pub fn new(ways: Ways) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(ways)))
     }
@@ -69,16 +67,11 @@ impl Senders {
     }
 }
 
-/// What every delivery needs.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Where messages wait.
     pub store: Store,
-    /// Who makes them.
     pub incidents: Incidents,
-    /// How they are sent.
     pub senders: Senders,
-    /// Reads time.
     pub clock: Clock,
 }
 

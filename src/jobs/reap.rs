@@ -27,7 +27,6 @@ const GIVE_UP_AFTER: Duration = Duration::from_hours(4);
 const LONGEST_REST: Duration = Duration::from_mins(15);
 /// After one failure; doubles with each that follows.
 const SHORTEST_BACKOFF: Duration = Duration::from_secs(5);
-/// After many failures.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 
 /// Looks after calls without news. Cheap to clone; all clones share what is known of the calls.
@@ -53,12 +52,10 @@ pub struct Silence {
     pub api: Duration,
 }
 
-/// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Round {
     /// Calls that were asked for.
     pub asked: usize,
-    /// Calls that were closed.
     pub closed: usize,
     /// Calls on the line afterwards; `None` where the store does not say.
     pub active: Option<i64>,

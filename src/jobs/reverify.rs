@@ -9,7 +9,6 @@ use crate::store::verify::{Against, Report, Verification, VerifyError};
 
 /// After the start: other things come first then.
 const FIRST: Duration = Duration::from_mins(10);
-/// Between two verifications.
 const EVERY: Duration = Duration::from_hours(24);
 /// Between two pages of 4,096 records.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -19,7 +19,6 @@ const CALLS_NAMED: usize = 50;
 /// What surrounds a notice when it is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// Where the dashboard is.
     pub public_url: String,
     /// What is known of the affected calls.
     pub calls: Vec<AffectedCall>,
@@ -30,7 +29,6 @@ pub struct Surroundings {
 /// An affected call, without anything that identifies a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AffectedCall {
-    /// Its id.
     pub id: String,
     /// The caller with all but the last digits hidden; empty where it is not known.
     pub caller: String,
@@ -45,13 +43,10 @@ pub struct Letter {
     pub notice: String,
     /// Names the notice that it follows on, where there is one.
     pub follows: Option<String>,
-    /// One line.
     pub subject: String,
     /// The whole message as text.
     pub text: String,
-    /// The same as HTML.
     pub html: String,
-    /// The same as JSON.
     pub json: Value,
 }
 

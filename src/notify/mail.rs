@@ -31,20 +31,16 @@ const REFUSED_FOR_GOOD: [u16; 4] = [550, 551, 553, 556];
 pub enum Security {
     /// TLS from the first byte.
     Tls,
-    /// STARTTLS is required.
     StartTls,
     /// On this machine: STARTTLS where it is offered, otherwise plain.
     Loopback,
 }
 
-/// How mail is sent.
 #[derive(Clone)]
 pub struct MailSettings {
-    /// The sender.
     pub from: String,
     /// The host name or address of the mail server.
     pub host: String,
-    /// Its port.
     pub port: u16,
     /// How the connection is protected.
     pub security: Security,
@@ -68,12 +64,9 @@ impl fmt::Debug for MailSettings {
 /// The settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
-    /// An address is none.
     #[error("{address:?} is not a mail address")]
     Address {
-        /// As it was given.
         address: String,
-        /// Why not.
         source: lettre::address::AddressError,
     },
     /// TLS cannot be set up for this host.
@@ -81,7 +74,6 @@ pub enum MailError {
     Tls(#[source] Error),
 }
 
-/// Sends mail.
 #[derive(Clone)]
 pub struct Mailer {
     from: Mailbox,
@@ -98,7 +90,6 @@ impl fmt::Debug for Mailer {
 }
 
 impl Mailer {
-    /// Prepares; connects to nobody.
     pub fn new(settings: &MailSettings) -> Result<Self, MailError> {
         Ok(Self {
             from: mailbox(&settings.from)?,

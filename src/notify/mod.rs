@@ -17,7 +17,6 @@ pub use webhook::{Webhook, WebhookSettings};
 pub struct NotTaken {
     /// What went wrong, in words, without secrets.
     pub message: String,
-    /// Trying again changes nothing.
     pub for_good: bool,
     /// The receiver answered: it was not the connection that failed.
     pub answered: bool,

@@ -15,10 +15,8 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// Answers that say that this message will never be taken.
 const REFUSED_FOR_GOOD: [u16; 4] = [400, 410, 413, 422];
 
-/// Where messages go.
 #[derive(Clone)]
 pub struct WebhookSettings {
-    /// The receiver.
     pub url: String,
     /// What the message is signed with.
     pub secret: String,
@@ -44,7 +42,6 @@ impl fmt::Debug for Webhook {
 }
 
 impl Webhook {
-    /// Sends over these connections.
     pub fn new(settings: WebhookSettings, connections: Connections) -> Self {
         Self {
             settings,
@@ -52,7 +49,6 @@ impl Webhook {
         }
     }
 
-    /// Sends one message.
     pub async fn send(&self, letter: &Letter, now: Timestamp) -> Result<(), NotTaken> {
         let body = letter.json.to_string();
         let signature = sign(self.settings.secret.as_bytes(), now, &body);
@@ -87,7 +83,6 @@ impl Webhook {
     }
 }
 
-/// `t=<seconds>,v1=<hex>`: HMAC-SHA256 over `<seconds>.<body>`.
 fn sign(secret: &[u8], now: Timestamp, body: &str) -> String {
     let seconds = now.as_second();
     // A key of any length is taken.

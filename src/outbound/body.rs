@@ -22,7 +22,6 @@ pub struct Content {
 /// Why the content cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// The connection broke.
     #[error("the connection broke")]
     Transport(#[source] reqwest::Error),
     /// It is longer than this many bytes.
@@ -86,7 +85,6 @@ impl Content {
         }
     }
 
-    /// All of it.
     pub async fn whole(mut self) -> Result<Vec<u8>, Unreadable> {
         let mut whole = Vec::new();
         while let Some(piece) = self.next().await? {

@@ -14,9 +14,7 @@ pub struct Region(&'static Plan);
 /// How national numbers are written.
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
-    /// ISO 3166, two letters.
     name: &'static str,
-    /// The country code.
     code: &'static str,
     national: National,
 }

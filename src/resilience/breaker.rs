@@ -55,19 +55,15 @@ pub enum FailureClass {
     Permanent,
 }
 
-/// Why a breaker opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TripReason {
     /// So many failures in a row.
     ConsecutiveFailures(u32),
     /// Too many failures in the window.
     FailureRatio {
-        /// Failed requests.
         failed: u32,
-        /// All requests.
         total: u32,
     },
-    /// The trial failed.
     TrialFailed,
     /// The credentials were refused: it closes when a probe finds them accepted, see [`Breaker::take_try`].
     Unauthorized,
@@ -76,16 +72,12 @@ pub enum TripReason {
 /// The breaker in full, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Healthy: requests pass.
     Closed,
     /// Tripped: requests are refused at once.
     Open {
-        /// Since when.
         since: Instant,
-        /// Why.
         reason: TripReason,
     },
-    /// One request may try.
     HalfOpen {
         /// Until when the trial under way may report; `None` where the next request becomes the trial.
         trial_until: Option<Instant>,
@@ -106,18 +98,15 @@ impl BreakerState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Admission {
-    /// It may.
     Allowed,
     /// It may, and its result decides: report it, or give it back by [`Breaker::abandoned`].
     Trial,
-    /// It may not.
     Refused,
 }
 
 /// Why a breaker changed its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// It opened.
     Tripped(TripReason),
     /// It was open long enough.
     TrialDue,
@@ -125,7 +114,6 @@ pub enum Cause {
     Recovered,
     /// The credentials were tried again, and are still refused or not accepted.
     StillRefused,
-    /// The configuration changed.
     Reset,
     /// The process was started again, and what opened it may be over.
     Restarted,
@@ -134,11 +122,8 @@ pub enum Cause {
 /// One change of state, for the audit record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// The state before.
     pub from: BreakerView,
-    /// The state now.
     pub to: BreakerView,
-    /// Why. Displayed in words.
     pub cause: Cause,
 }
 
@@ -151,7 +136,6 @@ pub fn state_name(view: BreakerView) -> &'static str {
     }
 }
 
-/// A circuit breaker.
 #[derive(Clone, Debug)]
 pub struct Breaker {
     policy: Policy,
@@ -172,7 +156,6 @@ struct NextTry {
 }
 
 impl Breaker {
-    /// A closed breaker.
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
@@ -225,7 +208,6 @@ impl Breaker {
         self.state
     }
 
-    /// A request succeeded.
     pub fn succeeded(&mut self, now: Instant) {
         match self.state {
             BreakerState::Closed => {
@@ -241,7 +223,6 @@ impl Breaker {
         }
     }
 
-    /// A request failed.
     pub fn failed(&mut self, now: Instant, class: FailureClass) {
         match (class, self.state) {
             (FailureClass::Permanent, _) => self.succeeded(now),

@@ -67,7 +67,6 @@ impl Ramp {
         }
     }
 
-    /// Whether it limits anybody.
     pub fn is_open(&self) -> bool {
         self.0 == Stage::Open
     }

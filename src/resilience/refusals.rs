@@ -34,13 +34,11 @@ pub struct Refusals {
 pub struct Refused {
     /// Which credential, and under which key of the configuration.
     pub credential: String,
-    /// What the service said.
     pub why: String,
     /// How often in a row, the first time included.
     pub count: u32,
     /// When it is tried again.
     pub next_try: Instant,
-    /// By what.
     pub tried_by: TriedBy,
 }
 

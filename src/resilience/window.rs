@@ -23,14 +23,11 @@ struct Bucket {
 /// How many requests succeeded and how many failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Requests that succeeded.
     pub succeeded: u32,
-    /// Requests that failed.
     pub failed: u32,
 }
 
 impl Tally {
-    /// All requests.
     pub fn total(self) -> u32 {
         self.succeeded.saturating_add(self.failed)
     }
@@ -46,7 +43,6 @@ impl SuccessWindow {
         }
     }
 
-    /// Counts one result.
     pub fn record(&mut self, now: Instant, succeeded: bool) {
         self.forget_before(now);
         let width = self.span / N_BUCKETS;
@@ -67,7 +63,6 @@ impl SuccessWindow {
         }
     }
 
-    /// What the window holds.
     pub fn tally(&self, now: Instant) -> Tally {
         let held = self.buckets.iter().filter(|b| self.holds(b, now));
         held.fold(Tally::default(), |sum, bucket| Tally {
@@ -83,7 +78,6 @@ impl SuccessWindow {
             .then(|| f64::from(tally.succeeded) / f64::from(tally.total()))
     }
 
-    /// Starts anew.
     pub fn clear(&mut self) {
         self.buckets.clear();
     }

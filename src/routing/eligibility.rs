@@ -5,11 +5,8 @@ use super::{Availability, BreakerView, DialerId, DialerView, SkipReason};
 /// What a dialer can take now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intake {
-    /// No call.
     Nothing,
-    /// One call, on trial.
     OneTrial,
-    /// Calls.
     Calls,
 }
 

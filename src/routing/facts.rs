@@ -25,7 +25,6 @@ pub struct CallFacts {
 pub enum Lookup {
     /// Braze has a profile for this number.
     Known {
-        /// What the profile says.
         profile: Profile,
         /// Where the answer came from.
         source: Source,
@@ -43,15 +42,9 @@ pub enum Lookup {
         age_ms: u64,
     },
     /// There is no number to ask for.
-    Skipped {
-        /// Why not.
-        reason: LookupSkipped,
-    },
+    Skipped { reason: LookupSkipped },
     /// Braze did not answer in time, or not usefully.
-    Unavailable {
-        /// Why not.
-        reason: LookupUnavailable,
-    },
+    Unavailable { reason: LookupUnavailable },
 }
 
 /// The routing fields of a Braze profile.
@@ -71,7 +64,6 @@ pub enum Source {
     Fresh,
     /// From the cache, beyond its time to live.
     Stale,
-    /// From Braze, just now.
     Fetched,
     /// From nobody: whoever asks for an explanation supposes it. No call is decided so.
     Supposed,
@@ -132,7 +124,6 @@ pub enum LookupSkipped {
     Withheld,
     /// Digits without a country code, or a short code.
     NotE164,
-    /// A Voice SDK client.
     Client,
     /// A SIP user that is no number.
     SipUser,
@@ -146,7 +137,6 @@ pub enum LookupSkipped {
 pub enum LookupUnavailable {
     /// No answer within the look-up's share of the budget.
     Timeout,
-    /// Braze answered 429.
     RateLimited,
     /// Our own limiter has no request left for this minute.
     LimiterEmpty,
@@ -169,9 +159,7 @@ pub enum LookupUnavailable {
 /// What is known of one dialer when a call is decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DialerView {
-    /// Which dialer.
     pub dialer: DialerId,
-    /// Taken out by hand.
     pub drained: bool,
     /// Whether requests to it succeed.
     pub breaker: BreakerView,
@@ -202,9 +190,7 @@ pub enum BreakerView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Availability {
-    /// It can take calls.
     Available,
-    /// It cannot.
     Unavailable {
         /// In words, with the figures: `0 agents online, 1 needed`.
         why: String,

@@ -20,7 +20,6 @@ impl DialerId {
         Self(name.into())
     }
 
-    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -55,11 +54,8 @@ pub struct Decision {
     pub rule: Option<String>,
     /// Why the call goes where it goes.
     pub reason: Reason,
-    /// The dialers to ask.
     pub plan: RoutePlan,
-    /// The decision chain.
     pub trace: Trace,
-    /// Which rule set decided.
     pub ruleset: RulesetVersion,
 }
 
@@ -75,9 +71,7 @@ pub struct RoutePlan {
 /// A dialer that does not take this call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// Which dialer.
     pub dialer: DialerId,
-    /// Why not.
     pub reason: SkipReason,
     /// The smallest change that would have put it into the plan, in words: `score 72; hot starts at 80`.
     pub change: String,
@@ -89,7 +83,6 @@ pub struct Skipped {
 pub enum SkipReason {
     /// The rule that matched does not name it.
     NotInRule,
-    /// Taken out by hand.
     Drained,
     /// Its circuit breaker is open.
     BreakerOpen,

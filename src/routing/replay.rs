@@ -9,9 +9,7 @@ use super::{CallFacts, Decision, Ruleset, decide};
 pub struct Difference {
     /// Which field of the decision.
     pub field: String,
-    /// What was recorded.
     pub then: Value,
-    /// What comes out now.
     pub now: Value,
 }
 

@@ -11,7 +11,6 @@ use crate::lead::{TierName, Tiers};
 /// One rule: which tiers it wants, and which dialers then take the call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// What people call it.
     pub name: String,
     /// The tiers it matches; empty matches every caller, also one without a tier.
     pub tiers: Vec<TierName>,
@@ -23,7 +22,6 @@ pub struct Rule {
 /// call gets a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
-    /// The lead-score classes.
     pub tiers: Tiers,
     /// In the order of the file.
     pub rules: Vec<Rule>,

@@ -68,14 +68,12 @@ pub struct Trace(pub Vec<Step>);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "step")]
 pub enum Step {
-    /// What the look-up said.
     Lookup {
         /// How it ended, with age and source.
         lookup: Lookup,
     },
     /// Which class the caller belongs to.
     Tier {
-        /// The class, if any.
         tier: Option<TierName>,
         /// The lead score it came from, if it came from one.
         score: Option<LeadScore>,
@@ -83,22 +81,11 @@ pub enum Step {
         named: Option<String>,
     },
     /// What one rule said of the call.
-    Rule {
-        /// The rule's name.
-        name: String,
-        /// Its answer.
-        verdict: Verdict,
-    },
+    Rule { name: String, verdict: Verdict },
     /// No rule matched: the default plan.
-    DefaultRule {
-        /// Who is asked first.
-        dialer: DialerId,
-        /// Why the default applies.
-        reason: Reason,
-    },
+    DefaultRule { dialer: DialerId, reason: Reason },
     /// A dialer takes its place in the plan.
     Planned {
-        /// Which dialer.
         dialer: DialerId,
         /// 1 for the first to be asked.
         order: usize,
@@ -108,9 +95,7 @@ pub enum Step {
     },
     /// A dialer is left out.
     Skipped {
-        /// Which dialer.
         dialer: DialerId,
-        /// Why.
         reason: SkipReason,
         /// With the figures, where there are any.
         detail: String,

@@ -99,7 +99,6 @@ impl Profile {
         self
     }
 
-    /// Without a standard field.
     #[must_use]
     pub fn without_field(mut self, field: &str) -> Self {
         self.fields.remove(field);
@@ -111,12 +110,10 @@ impl Profile {
         &self.phone
     }
 
-    /// A custom attribute.
     pub fn attribute(&self, name: &str) -> Option<&Value> {
         self.attributes.as_ref()?.get(name)
     }
 
-    /// The profile's `external_id`.
     pub fn external_id(&self) -> Option<&str> {
         self.fields.get("external_id")?.as_str()
     }
@@ -184,12 +181,10 @@ impl Braze {
         self.server.url()
     }
 
-    /// The script of faults.
     pub fn faults(&self) -> &Faults {
         &self.server.faults
     }
 
-    /// What was asked.
     pub fn requests(&self) -> &Requests {
         &self.server.requests
     }

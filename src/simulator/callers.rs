@@ -22,7 +22,6 @@ pub struct Mix {
     pub unknown: f64,
     /// A hidden number, as keypad digits or as a word.
     pub withheld: f64,
-    /// A SIP address.
     pub sip: f64,
     /// A number without its country code.
     pub national: f64,
@@ -43,7 +42,6 @@ impl Default for Mix {
     }
 }
 
-/// One who calls.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Person {
     /// What the carrier says of the caller.
@@ -92,7 +90,6 @@ impl Callers {
         }
     }
 
-    /// With another mix.
     #[must_use]
     pub fn mix(mut self, mix: Mix) -> Self {
         self.mix = mix;
@@ -115,7 +112,6 @@ impl Callers {
         person
     }
 
-    /// The next caller.
     pub fn draw(&mut self) -> Person {
         let mix = self.mix;
         let weights = [

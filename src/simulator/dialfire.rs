@@ -22,11 +22,8 @@ const KEPT: usize = 100_000;
 pub struct Account {
     /// 16 upper-case letters and digits.
     pub campaign: String,
-    /// Its token.
     pub campaign_token: String,
-    /// 8 hexadecimal digits.
     pub tenant: String,
-    /// Its token.
     pub tenant_token: String,
     /// The names of the campaign's tasks.
     pub tasks: Vec<String>,
@@ -35,7 +32,6 @@ pub struct Account {
 /// A contact as the campaign knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contact {
-    /// Dialfire's own id, `$id`.
     pub id: String,
     /// The task in which it was created.
     pub task: String,
@@ -93,17 +89,14 @@ impl Dialfire {
         self.server.url()
     }
 
-    /// The script of faults.
     pub fn faults(&self) -> &Faults {
         &self.server.faults
     }
 
-    /// What was asked.
     pub fn requests(&self) -> &Requests {
         &self.server.requests
     }
 
-    /// What was accepted.
     pub fn handoffs(&self) -> &Handoffs {
         &self.handoffs
     }

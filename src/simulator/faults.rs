@@ -24,11 +24,9 @@ pub enum Fault {
     ResetMidAnswer,
     /// Answered with this status; the request takes no effect.
     Status {
-        /// HTTP status.
         status: u16,
         /// The body, sent as `text/plain`.
         body: String,
-        /// `Retry-After`, in seconds.
         retry_after: Option<u32>,
     },
     /// A 200 whose body is not what the API promises; the request takes no effect.
@@ -46,10 +44,8 @@ pub enum Fault {
     Redirect(String),
 }
 
-/// Kinds of wrong bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Garbage {
-    /// A proxy's error page.
     Html,
     /// Text that is no JSON.
     NotJson,
@@ -59,7 +55,6 @@ pub enum Garbage {
     WrongShape,
     /// Bytes that are no UTF-8.
     NotUtf8,
-    /// Nothing at all.
     Empty,
 }
 
@@ -122,7 +117,6 @@ impl Route {
         }
     }
 
-    /// Requests with this method.
     pub fn method(method: &str) -> Self {
         Self {
             method: Some(method.to_owned()),

@@ -4,9 +4,7 @@
 /// How a space is written: Twilio's voice requests use `+`, its status callbacks `%20`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spaces {
-    /// `+`
     Plus,
-    /// `%20`
     Percent,
 }
 

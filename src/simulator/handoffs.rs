@@ -20,16 +20,13 @@ pub enum Effect {
     Updated,
 }
 
-/// One accepted handoff.
 #[derive(Clone, Debug)]
 pub struct Handoff {
     /// What the dialer calls it: contact id, ticket id, …
     pub id: String,
     /// The references in the request: `$ref`, `external_id`, `request_id`, and every `CallSid`.
     pub references: Vec<String>,
-    /// Created or updated.
     pub effect: Effect,
-    /// When it was accepted.
     pub at: Instant,
 }
 
@@ -60,7 +57,6 @@ impl Handoffs {
             .count()
     }
 
-    /// How many there are.
     pub fn count(&self) -> usize {
         self.kept().len()
     }

@@ -56,22 +56,18 @@ impl HttpDialer {
         format!("{}/calls", self.url())
     }
 
-    /// Where health is asked.
     pub fn health_url(&self) -> String {
         format!("{}/health", self.url())
     }
 
-    /// The script of faults.
     pub fn faults(&self) -> &Faults {
         &self.server.faults
     }
 
-    /// What was asked.
     pub fn requests(&self) -> &Requests {
         &self.server.requests
     }
 
-    /// What was accepted.
     pub fn handoffs(&self) -> &Handoffs {
         &self.handoffs
     }

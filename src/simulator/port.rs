@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 const BACKLOG: u32 = 1024;
 
-/// Where a stand-in listens.
 #[derive(Debug)]
 pub(super) struct Port {
     address: SocketAddr,
@@ -77,7 +76,6 @@ impl Port {
         self.refusing.subscribe()
     }
 
-    /// The next connection.
     pub(super) async fn accept(&self) -> TcpStream {
         loop {
             let accepted = poll_fn(|context| {

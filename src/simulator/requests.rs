@@ -19,7 +19,6 @@ const KEPT: usize = 20_000;
 pub struct Request {
     /// Counts from 1 over the life of the service.
     pub number: u64,
-    /// `GET`, `POST`, …
     pub method: String,
     /// Path and query, as on the wire.
     pub target: String,
@@ -29,7 +28,6 @@ pub struct Request {
     pub body: Bytes,
     /// When the request had been read, on the monotonic clock.
     pub at: Instant,
-    /// The fault it met.
     pub fault: Option<Fault>,
     /// The status that was sent; none while the request is held or when the answer was withheld.
     pub status: Option<u16>,
@@ -101,7 +99,6 @@ impl Requests {
             .collect()
     }
 
-    /// The newest request.
     pub fn last(&self) -> Option<Request> {
         self.kept().back().cloned()
     }
@@ -138,7 +135,6 @@ impl Requests {
         request
     }
 
-    /// Notes what was answered.
     pub(super) fn answered(&self, number: u64, status: u16) {
         let mut kept = self.kept();
         let first = kept.front().map_or(number, |request| request.number);

@@ -32,9 +32,7 @@ const KEPT: usize = 10_000;
 /// One message as it was handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The envelope's sender.
     pub from: String,
-    /// The envelope's recipients.
     pub to: Vec<String>,
     /// Headers and body, with line ends as `\r\n`, dots unstuffed.
     pub data: String,
@@ -54,7 +52,6 @@ impl Message {
         })
     }
 
-    /// The `Subject`.
     pub fn subject(&self) -> String {
         self.header("Subject").unwrap_or_default()
     }
@@ -119,17 +116,11 @@ fn quoted_printable(body: &str) -> String {
 /// Where in the dialogue a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Instead of the greeting.
     Connect,
-    /// `EHLO` or `HELO`.
     Hello,
-    /// `AUTH`.
     Auth,
-    /// `MAIL FROM`.
     Mail,
-    /// `RCPT TO`.
     Recipient,
-    /// `DATA`, before the message.
     Data,
     /// After the message, before it is kept.
     Message,
@@ -140,13 +131,11 @@ pub enum Stage {
 /// One way in which a mail server fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SmtpFault {
-    /// Says nothing more.
     Hang(Stage),
     /// Resets the connection; at [`Stage::Kept`] the message is delivered and the answer lost.
     Reset(Stage),
     /// Answers with this code, such as 451 or 550, and text.
     Reply(Stage, u16, String),
-    /// Goes on, but late.
     Delay(Stage, Duration),
     /// Nothing listens. Only as a standing fault; as a one-shot it is [`SmtpFault::Reset`] on connecting.
     RefuseConnections,
@@ -191,10 +180,8 @@ struct State {
     tls: Option<(TlsAcceptor, TlsFrom)>,
 }
 
-/// When TLS begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFrom {
-    /// With the first byte.
     FirstByte,
     /// With `STARTTLS`, which is offered; nobody logs in or sends before.
     StartTls,
@@ -232,12 +219,10 @@ impl Smtp {
         Ok((smtp, serve))
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.0.port.address()
     }
 
-    /// `smtp://127.0.0.1:PORT`
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address())
     }
@@ -507,7 +492,6 @@ impl Dialogue {
         !self.is_secure && self.tls_from() == Some(TlsFrom::StartTls)
     }
 
-    /// Goes on over TLS.
     async fn secure(&mut self) -> Result<(), Stop> {
         let acceptor = self.smtp.state().tls.clone().map(|(acceptor, _)| acceptor);
         let wire = std::mem::replace(&mut self.stream, BufReader::new(Wire::Gone)).into_inner();

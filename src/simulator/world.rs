@@ -22,33 +22,23 @@ pub mod made_up {
         format!("CA{}", digest.split_at(32).0)
     }
 
-    /// Twilio's account.
     pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
-    /// Its token.
     pub const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
     /// The number that is called.
     pub const CALLED: &str = "+4930900900";
     /// The URL typed in Twilio's console.
     pub const PUBLIC_URL: &str = "https://calls.example.com";
-    /// Braze's REST key.
     pub const BRAZE_KEY: &str = "5a1e0000-made-up-0000-000000000001";
-    /// Dialfire's campaign.
     pub const CAMPAIGN: &str = "AB12CD34EF56GH78";
-    /// Its token.
     pub const CAMPAIGN_TOKEN: &str = "made-up-campaign-token";
-    /// Dialfire's tenant.
     pub const TENANT: &str = "0a1b2c3d";
-    /// Its token.
     pub const TENANT_TOKEN: &str = "made-up-tenant-token";
     /// The task that takes callers.
     pub const TASK: &str = "inbound_hot";
-    /// Dialfire's line.
     pub const DIALFIRE_LINE: &str = "+4930111111";
     /// The agent whose token is used at Zendesk.
     pub const ZENDESK_EMAIL: &str = "router@acme.example";
-    /// That token.
     pub const ZENDESK_TOKEN: &str = "made-up-zendesk-token";
-    /// Zendesk Talk's SIP line.
     pub const ZENDESK_LINE: &str = "sip:k3v9tq@acme.sip.twilio.com";
     /// The line of the HTTP dialer.
     pub const HTTP_DIALER_LINE: &str = "+4930333333";
@@ -59,17 +49,11 @@ pub mod made_up {
 /// The handles of all stand-ins. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// Calls come from here.
     pub twilio: Twilio,
-    /// Profiles.
     pub braze: Braze,
-    /// The first dialer.
     pub dialfire: Dialfire,
-    /// The second dialer.
     pub zendesk: ZendeskTalk,
-    /// A third.
     pub http_dialer: HttpDialer,
-    /// Mail.
     pub smtp: Smtp,
 }
 

@@ -79,12 +79,10 @@ impl ZendeskTalk {
         self.server.url()
     }
 
-    /// The script of faults.
     pub fn faults(&self) -> &Faults {
         &self.server.faults
     }
 
-    /// What was asked.
     pub fn requests(&self) -> &Requests {
         &self.server.requests
     }

@@ -18,7 +18,6 @@ use crate::alert::{Channel, DiskRoom, Standing};
 pub(super) enum AlertChange {
     /// The calls of an open incident are so many now.
     Calls(Box<Standing>),
-    /// A message was tried.
     Attempted(Attempted),
 }
 

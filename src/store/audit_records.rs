@@ -18,7 +18,6 @@ const DAY_MS: i64 = 86_400_000;
 pub(super) const RARE: &str = "kind <> 'call_decided' AND kind <> 'handoff_intended' AND kind <> 'handoff_concluded' AND kind <> 'call_answered' AND kind <> 'dial_ended' AND kind <> 'leg_reported'";
 /// No log names more keys.
 const KEYS: u32 = 10_000;
-/// What [`raw`] reads.
 const COLUMNS: &str = "id, created_at, kind, call_sid, personal, detail, previous_hash, hash";
 
 /// Whether calls make records of this kind in numbers, so that they are in no index by kind.
@@ -47,22 +46,17 @@ pub struct RawRecord {
     pub hash: Hash,
 }
 
-/// A record, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
     /// Its place in the log, from 1.
     pub id: i64,
-    /// When it happened.
     pub at: Timestamp,
-    /// Its kind.
     pub kind: Kind,
     /// The call it belongs to.
     pub call_id: Option<CallId>,
     /// What identifies a person; [`Personal::erased`] where that person was erased.
     pub personal: Option<Personal>,
-    /// Everything else, as JSON.
     pub detail: String,
-    /// Its hash.
     pub hash: Hash,
 }
 

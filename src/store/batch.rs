@@ -35,7 +35,6 @@ impl Item {
     }
 }
 
-/// What a batch did.
 pub(super) struct Done {
     /// One for each submission, in order.
     pub(super) outcomes: Vec<Outcome>,

@@ -16,7 +16,6 @@ const GENERATION: usize = 16_384;
 
 /// Personal data of a record, as it is stored.
 pub(super) struct Sealed {
-    /// The caller's row.
     pub(super) caller_row: i64,
     /// What is written, and hashed.
     pub(super) bytes: Vec<u8>,
@@ -24,7 +23,6 @@ pub(super) struct Sealed {
 
 /// Personal data on its way to the writer.
 pub(super) struct Unsealed {
-    /// Whose it is.
     pub(super) identity: Identity,
     /// What is to be sealed.
     pub(super) json: Vec<u8>,
@@ -69,7 +67,6 @@ impl Sealer {
         &self.vault
     }
 
-    /// Forgets every key.
     pub(super) fn forget(&mut self) {
         self.young.clear();
         self.old.clear();

@@ -19,21 +19,16 @@ use crate::routing::{Decision, DialerId, Reason, RoutePlan, RulesetVersion};
 /// A call as the database knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredCall {
-    /// Which call.
     pub id: CallId,
     /// The caller and the number called, as received; no body. [`Personal::erased`] where the caller was erased.
     pub personal: Personal,
-    /// Where it stands.
     pub status: Status,
     /// How it counts; set exactly when it has ended.
     pub disposition: Option<Disposition>,
     /// Why it went as it went.
     pub reason: Reason,
-    /// The caller's class.
     pub tier: Option<TierName>,
-    /// The caller's lead score.
     pub score: Option<LeadScore>,
-    /// The rule that matched.
     pub rule: Option<String>,
     /// The rule set that decided.
     pub ruleset: RulesetVersion,
@@ -41,13 +36,9 @@ pub struct StoredCall {
     pub dialer: Option<DialerId>,
     /// It went to another dialer than the first of its plan.
     pub failed_over: bool,
-    /// It was on hold.
     pub held: bool,
-    /// When it was decided.
     pub started_at: Timestamp,
-    /// When an agent answered.
     pub answered_at: Option<Timestamp>,
-    /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Arrival to answer of the first webhook, in milliseconds.
     pub routing_ms: Option<u64>,
@@ -134,12 +125,10 @@ pub(super) struct Moved {
 }
 
 impl NewCall {
-    /// When it arrived.
     pub(super) fn at(&self) -> i64 {
         self.at
     }
 
-    /// As figures count it.
     pub(super) fn counted(&self) -> Counted {
         Counted {
             reason: self.reason.as_str().to_owned(),
@@ -425,7 +414,6 @@ pub(super) fn purpose(call: &str, created_at: i64) -> Purpose<'_> {
     }
 }
 
-/// One call.
 pub(super) fn find(reader: &Reader<'_>, call: &CallId) -> Result<Option<StoredCall>, StoreError> {
     one(reader, "WHERE sid = ?1", call.as_str())
 }
@@ -526,11 +514,9 @@ pub(super) fn in_progress(reader: &Reader<'_>) -> Result<Vec<(CallId, Timestamp)
 /// Calls in progress, by where they stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct InProgress {
-    /// All of them.
     pub active: i64,
     /// Caller and agent can talk.
     pub talking: i64,
-    /// On hold.
     pub on_hold: i64,
     /// When the first of those on hold arrived.
     pub on_hold_since: Option<Timestamp>,
@@ -574,7 +560,6 @@ pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite:
         .collect()
 }
 
-/// Calls, newest first.
 pub(super) fn recent(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     list(reader, "ORDER BY started_at DESC, id DESC LIMIT ?1", limit)
 }

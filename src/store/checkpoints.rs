@@ -26,11 +26,9 @@ pub(super) struct StoredCheckpoint {
 pub(super) struct StoredCut {
     pub(super) through_id: i64,
     pub(super) through_hash: Vec<u8>,
-    /// Note and frontier.
     pub(super) signed: Option<(String, Vec<u8>)>,
 }
 
-/// The newest checkpoint.
 pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<StoredCheckpoint>> {
     connection
         .prepare_cached(
@@ -40,7 +38,6 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<StoredC
         .optional()
 }
 
-/// All checkpoints, oldest first.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<StoredCheckpoint>> {
     connection
         .prepare_cached("SELECT id, size, note, frontier FROM audit_checkpoints ORDER BY id")?

@@ -30,7 +30,6 @@ pub(super) fn optional<T, U>(
     }
 }
 
-/// A time.
 pub(super) fn time(ms: i64) -> Option<Timestamp> {
     Timestamp::from_millisecond(ms).ok()
 }

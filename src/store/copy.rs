@@ -37,15 +37,11 @@ const CHUNK: usize = 1024 * 1024;
 pub struct Manifest {
     /// Where the backup was put.
     pub file: PathBuf,
-    /// When it was complete.
     pub created_at: Timestamp,
-    /// Its size.
     pub bytes: u64,
     /// The SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-    /// The schema version.
     pub schema: u32,
-    /// Which audit log.
     pub log_id: String,
     /// How many records there were, from the first on.
     pub records: i64,
@@ -80,29 +76,20 @@ pub enum CopyError {
     /// Something that is found in it is wrong.
     #[error("{path} is damaged: {finding}", path = .path.display())]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// The first thing that is wrong.
         finding: String,
     },
     /// The target is the database itself, or one of its files.
     #[error("{path} belongs to the database itself: name another file", path = .path.display())]
-    Itself {
-        /// The file.
-        path: PathBuf,
-    },
+    Itself { path: PathBuf },
     /// There is something in the way, which is overwritten only if that is asked for.
     #[error("{path} is there already: with --force it is kept aside and replaced", path = .path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
+    Exists { path: PathBuf },
     /// A file cannot be read or written.
     #[error("cannot use {path}", path = .path.display())]
     File {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -120,12 +107,9 @@ impl From<rusqlite::Error> for CopyError {
 /// How far it has come: what is done, and all of it.
 pub type Tell<'t> = &'t mut dyn FnMut(Phase, u64, u64);
 
-/// What is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Pages are copied.
     Copying,
-    /// Records are verified.
     Verifying,
 }
 
@@ -213,13 +197,11 @@ fn noted_at(database: &Path) -> PathBuf {
 /// What came of putting a backup back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Restored {
-    /// Always true.
     pub restored: bool,
     /// How many records its log has, from the first on.
     pub records: i64,
     /// The hash of the last one, in hexadecimal.
     pub head: Option<String>,
-    /// Its schema version.
     pub schema: u32,
     /// Where the database of before was put; `None` where there was none.
     pub kept: Option<PathBuf>,

@@ -77,7 +77,6 @@ impl Health {
 
 /// What arrives at the writer.
 pub(super) enum Message {
-    /// Work.
     Submit(Submission),
     /// Whether anybody is at work.
     Ask(oneshot::Sender<()>),
@@ -85,14 +84,11 @@ pub(super) enum Message {
     Close,
 }
 
-/// What came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// Something.
     Some,
     /// Nothing, in the time given.
     Nothing,
-    /// Nothing, and nothing will.
     End,
 }
 

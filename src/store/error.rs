@@ -18,7 +18,6 @@ pub enum StoreError {
     /// The submission itself cannot be stored; trying again changes nothing. Its records went to the log only.
     #[error("not written: the submission cannot be stored")]
     Rejected(#[source] Source),
-    /// The store is closed.
     #[error("the store is closed")]
     Closed,
     /// A question could not be answered now; it may be asked again.
@@ -26,12 +25,7 @@ pub enum StoreError {
     Unavailable(#[source] Source),
     /// A row cannot be true: a defect of ours or of the file, for somebody to look at.
     #[error("row {row} of {table} cannot be true")]
-    Inconsistent {
-        /// Which table.
-        table: &'static str,
-        /// Its `id`.
-        row: i64,
-    },
+    Inconsistent { table: &'static str, row: i64 },
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -45,14 +39,10 @@ impl From<rusqlite::Error> for StoreError {
 pub enum OpenError {
     /// Another process writes to it.
     #[error("{path} is in use by another process (its lock file is held)")]
-    InUse {
-        /// The database.
-        path: PathBuf,
-    },
+    InUse { path: PathBuf },
     /// A newer version of this program made it.
     #[error("the database has schema version {found}; this program knows versions up to {known}")]
     Newer {
-        /// Its schema version.
         found: u32,
         /// The newest version known here.
         known: u32,
@@ -62,39 +52,19 @@ pub enum OpenError {
         "{path} was made by a development version of this program (its schema version is {found}), which no release can read: \
          move it away, with its -wal file, and start with a new one"
     )]
-    Development {
-        /// The database.
-        path: PathBuf,
-        /// Its schema version.
-        found: u32,
-    },
+    Development { path: PathBuf, found: u32 },
     /// Its tables, indexes, triggers or views are not those that this program makes.
     #[error(
         "schema_changed: the schema of {path} is not what this program makes: {what}. Somebody changed it, or a development version made it: \
          restore a backup, or move it away with its -wal file"
     )]
-    SchemaChanged {
-        /// The database.
-        path: PathBuf,
-        /// The first difference.
-        what: String,
-    },
+    SchemaChanged { path: PathBuf, what: String },
     /// It belongs to another program.
     #[error("{path} is the database of another program (application_id {found})")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// Its `application_id`.
-        found: i32,
-    },
+    Foreign { path: PathBuf, found: i32 },
     /// There is something at that path, but no database.
     #[error("{path} is no database: {what}")]
-    NotADatabase {
-        /// The path.
-        path: PathBuf,
-        /// What is there instead.
-        what: &'static str,
-    },
+    NotADatabase { path: PathBuf, what: &'static str },
     /// The database is gone, but its write-ahead log is still there; a new database must not be mixed with it.
     #[error(
         "{path} is absent, but its -wal file is there: restore the database, or move the -wal file away"
@@ -108,32 +78,22 @@ pub enum OpenError {
         "callers' data in {path} is sealed under another installation secret: put back the secret that it was made with \
          (`[storage] secret`, by default {path}.secret); without it no caller's data can be read"
     )]
-    WrongSecret {
-        /// The database.
-        path: PathBuf,
-    },
+    WrongSecret { path: PathBuf },
     /// There is no such schema version to go to.
     #[error("there is no schema version {asked}; known are 0 to {known}")]
     NoSuchVersion {
-        /// What was asked for.
         asked: u32,
         /// The newest version known here.
         known: u32,
     },
     /// The `SQLite` library has a defect that can corrupt databases.
     #[error("SQLite {found} has the WAL-reset defect; 3.51.3 or later is needed")]
-    OldSqlite {
-        /// Its version.
-        found: &'static str,
-    },
+    OldSqlite { found: &'static str },
     /// `SQLite` did not take a setting on which durability depends.
     #[error("SQLite answers {found:?} instead of {wanted:?} to PRAGMA {pragma}")]
     Setting {
-        /// Which setting.
         pragma: &'static str,
-        /// What was set.
         wanted: String,
-        /// What was read back.
         found: String,
     },
     /// The copy made before a migration failed its integrity check; the migration did not begin.
@@ -145,13 +105,10 @@ pub enum OpenError {
     /// A file cannot be made, opened or locked.
     #[error("cannot use {path}")]
     File {
-        /// Which file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// `SQLite` reports an error.
     #[error("the database cannot be opened or migrated")]
     Sqlite(#[from] rusqlite::Error),
     /// The readers or the writer could not be started.

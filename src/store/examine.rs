@@ -22,10 +22,8 @@ const ALTERED: usize = 10;
 /// Steps of the database engine between two looks at the clock.
 const STEPS_BETWEEN: i32 = 100_000;
 
-/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examination {
-    /// The schema.
     pub schema: migrate::MigrationStatus,
     /// How it differs from what this program makes, in words.
     pub schema_changes: Vec<String>,
@@ -46,9 +44,7 @@ pub struct Examination {
 /// Whether a database is sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Integrity {
-    /// It is.
     Sound,
-    /// It is not.
     Damaged {
         /// The first thing that is wrong.
         finding: String,
@@ -61,11 +57,7 @@ pub enum Integrity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chain {
     /// It does, over so many records.
-    Holds {
-        /// How many were checked.
-        records: usize,
-    },
-    /// It does not.
+    Holds { records: usize },
     Broken {
         /// The first record that does not fit.
         record: i64,

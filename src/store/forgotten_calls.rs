@@ -24,7 +24,6 @@ pub enum Past {
     No,
     /// It ended longer ago than its carrier repeats webhooks.
     Over,
-    /// Its caller was erased.
     Erased,
     /// Its records have passed their time.
     Forgotten,

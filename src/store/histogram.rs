@@ -27,7 +27,6 @@ impl Histogram {
         *self.0.entry(bucket(us)).or_default() += 1;
     }
 
-    /// Adds all of another.
     pub fn add(&mut self, other: &Self) {
         for (bucket, count) in &other.0 {
             *self.0.entry(*bucket).or_default() += count;

@@ -15,7 +15,6 @@ const KEPT: i64 = 10_000;
 /// An incident as the database knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredIncident {
-    /// Its row.
     pub row: i64,
     /// What it is about, since when, and whom it affects.
     pub standing: Standing,
@@ -66,7 +65,6 @@ pub(super) fn remind(connection: &Connection, notice: &Notice, at: i64) -> rusql
     Ok(())
 }
 
-/// It is over.
 pub(super) fn resolve(connection: &Connection, notice: &Notice, at: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached(

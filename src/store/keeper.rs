@@ -9,7 +9,6 @@ use super::ballast::Ballast;
 use super::desk::Desk;
 use crate::clock::Clock;
 
-/// How often it looks.
 const EVERY: Duration = Duration::from_millis(20);
 /// How often the reserves are looked after.
 const UPKEEP: Duration = Duration::from_secs(10);

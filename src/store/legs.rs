@@ -34,7 +34,6 @@ impl Direction {
 /// A leg as the database knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredLeg {
-    /// Which leg.
     pub leg: CallId,
     /// The leg it is a child of.
     pub parent: Option<CallId>,
@@ -50,15 +49,12 @@ pub struct StoredLeg {
     pub status: LegStatus,
     /// The carrier's count of its events.
     pub sequence: Option<u32>,
-    /// The final SIP answer.
     pub sip_code: Option<u16>,
-    /// Duration in seconds.
     pub duration_s: Option<u32>,
     /// When it began to ring.
     pub ringing_at: Option<Timestamp>,
     /// When it was picked up.
     pub answered_at: Option<Timestamp>,
-    /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// When it was first heard of.
     pub created_at: Timestamp,

@@ -17,23 +17,19 @@ const PAGES: i32 = 1_000;
 /// How long a migration waits for other programs that read.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Where a database stands.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct MigrationStatus {
     /// Its schema version; 0 where there is no database yet.
     pub current: u32,
-    /// The newest version known.
     pub latest: u32,
     /// The steps that are still to be taken, in words.
     pub pending: Vec<String>,
 }
 
-/// What a migration did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrated {
     /// The version before; 0 where there was no database.
     pub from: u32,
-    /// The version now.
     pub to: u32,
     /// The copy that was made before; `None` where nothing had to be done or nothing was there.
     pub backup: Option<PathBuf>,

@@ -103,7 +103,6 @@ use sessions::SessionChange;
 use submission::{Effect, Outcome, PreparedRecord, Submission, Work};
 use writer::Writer;
 
-/// Bytes in a MiB.
 pub const MIB: u64 = 1024 * 1024;
 
 /// What the store is opened with.
@@ -128,7 +127,6 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual bounds.
     pub fn new(path: impl Into<PathBuf>, clock: Clock, vault: Vault) -> Self {
         let path = path.into();
         Self {
@@ -175,10 +173,8 @@ pub struct Committed {
     pub ended: Option<EndedCall>,
 }
 
-/// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedCall {
-    /// How it counts.
     pub disposition: String,
     /// The dialer that was dialled last.
     pub dialer: Option<String>,
@@ -187,18 +183,13 @@ pub struct EndedCall {
 /// Commits that a listener may lie behind.
 const COMMITS_BEHIND: usize = 1_024;
 
-/// How much there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// Audit records.
     pub records: i64,
-    /// The oldest of them.
     pub oldest_record: Option<i64>,
     /// Calls since the database was made: their highest row.
     pub calls: i64,
-    /// Calls in progress.
     pub active_calls: i64,
-    /// Profiles.
     pub profiles: i64,
 }
 
@@ -386,7 +377,6 @@ impl Store {
         drop(self.0.queue.try_send(Message::Submit(submission)));
     }
 
-    /// Forgets a session.
     pub async fn end_session(&self, token_hash: [u8; 32]) -> Result<(), StoreError> {
         self.submit(Work::Session(SessionChange::Ended(token_hash)))
             .await?;
@@ -415,7 +405,6 @@ impl Store {
         self.0.commits.subscribe()
     }
 
-    /// Forgets a profile.
     pub async fn delete_profile(&self, phone: E164) -> Result<(), StoreError> {
         self.submit(Work::DeleteProfile(phone)).await?;
         Ok(())
@@ -469,7 +458,6 @@ impl Store {
             .await
     }
 
-    /// One call.
     pub async fn call(&self, call: &CallId) -> Result<Option<StoredCall>, StoreError> {
         let call = call.clone();
         self.ask(move |reader| calls::find(reader, &call)).await
@@ -524,7 +512,6 @@ impl Store {
         self.ask(|reader| Ok(calls::standings(reader)?)).await
     }
 
-    /// Calls, newest first.
     pub async fn recent_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
         self.ask(move |reader| calls::recent(reader, limit)).await
     }
@@ -709,7 +696,6 @@ impl Store {
         .await
     }
 
-    /// The database file.
     fn path(&self) -> &Path {
         &self.0.path
     }
@@ -752,7 +738,6 @@ impl Store {
             .await
     }
 
-    /// How much there is.
     pub async fn counts(&self) -> Result<Counts, StoreError> {
         self.ask(|reader| {
             let (oldest_record, records) = audit_records::extent(reader)?;

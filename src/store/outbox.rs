@@ -13,7 +13,6 @@ const WAITING: i64 = 1_000;
 /// Messages that are kept; the oldest go first.
 const KEPT: i64 = 50_000;
 
-/// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageState {
@@ -28,7 +27,6 @@ pub enum MessageState {
 }
 
 impl MessageState {
-    /// The stable name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -44,21 +42,15 @@ impl MessageState {
 pub struct StoredMessage {
     /// The notice: the same for all recipients, however often it is sent.
     pub notice: String,
-    /// Why it is sent.
     pub occasion: Occasion,
-    /// Who gets it.
     pub recipient: Recipient,
     /// The payload of its record, as JSON.
     pub detail: String,
-    /// Where it stands.
     pub state: MessageState,
     /// How often it was tried.
     pub attempts: u32,
-    /// What went wrong last.
     pub last_error: Option<String>,
-    /// When it was taken.
     pub sent_at: Option<Timestamp>,
-    /// When it was written.
     pub created_at: Timestamp,
     /// The row of its incident, where it is about one.
     pub incident: Option<i64>,
@@ -67,15 +59,11 @@ pub struct StoredMessage {
 /// What became of an attempt to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempted {
-    /// Which notice.
     pub notice: String,
-    /// To whom.
     pub recipient: Recipient,
-    /// Where it stands now.
     pub state: MessageState,
     /// How often it was tried.
     pub attempts: u32,
-    /// What went wrong.
     pub error: Option<String>,
 }
 
@@ -83,16 +71,16 @@ pub struct Attempted {
 pub(super) struct ToSend {
     pub(super) occasion: Occasion,
     pub(super) about: About,
-    /// The payload, as JSON.
     pub(super) detail: String,
 }
 
-/// What it is about.
 pub(super) enum About {
-    /// An incident.
     Incident(Box<Notice>),
     /// None: a test, a summary.
-    Nothing { id: String, tell: Vec<Recipient> },
+    Nothing {
+        id: String,
+        tell: Vec<Recipient>,
+    },
 }
 
 /// Writes what a record changes: the incident, and a message for everybody who is told.

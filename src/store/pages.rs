@@ -37,19 +37,15 @@ const DISORDER_MS: i64 = 3_600_000;
 /// Which calls are asked for. Empty fields do not filter.
 #[derive(Clone, Debug, Default)]
 pub struct CallsAsked {
-    /// Where they stand.
     pub status: Option<Status>,
     /// On the line only: in progress, and not of the JSON door.
     pub in_progress: bool,
-    /// How they ended.
     pub disposition: Option<Disposition>,
     /// The dialer that was dialled last, or [`LAST_RESORT`](crate::call::LAST_RESORT).
     pub dialer: Option<String>,
-    /// The caller's class.
     pub tier: Option<String>,
     /// Arrived at or after this time.
     pub from: Option<Timestamp>,
-    /// Arrived before this time.
     pub to: Option<Timestamp>,
     /// Those that this incident affected, as far as their ids were kept.
     pub incident: Option<String>,
@@ -57,10 +53,8 @@ pub struct CallsAsked {
     pub search: Option<CallSearch>,
 }
 
-/// What is searched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallSearch {
-    /// Calls of this caller.
     Caller(String),
     /// Calls whose id begins so.
     IdPrefix(String),
@@ -73,7 +67,6 @@ pub struct Part<P> {
     pub after: Option<P>,
     /// Rows that are passed over.
     pub skip: u32,
-    /// Rows of the page.
     pub size: u32,
 }
 
@@ -82,14 +75,12 @@ pub struct Part<P> {
 pub struct CallPlace {
     /// When it arrived, in milliseconds since the Unix epoch.
     pub started_at: i64,
-    /// Its row.
     pub row: i64,
 }
 
 /// A page of a list.
 #[derive(Clone, Debug)]
 pub struct Rows<T, P> {
-    /// The rows, newest first.
     pub rows: Vec<T>,
     /// Where the next page begins; `None` at the end of the list.
     pub next: Option<P>,
@@ -371,21 +362,16 @@ fn after_prefix(prefix: &str) -> String {
 /// Which audit records are asked for. Empty fields do not filter.
 #[derive(Clone, Debug, Default)]
 pub struct RecordsAsked {
-    /// Of this call.
     pub call: Option<CallId>,
     /// Of the newest calls of this caller.
     pub caller: Option<String>,
-    /// Of this kind.
     pub kind: Option<Kind>,
-    /// Of this severity.
     pub severity: Option<Severity>,
     /// Made at or after this time.
     pub from: Option<Timestamp>,
-    /// Made before this time.
     pub to: Option<Timestamp>,
     /// Of calls whose id begins so.
     pub id_prefix: Option<String>,
-    /// This one.
     pub id: Option<i64>,
 }
 
@@ -512,7 +498,6 @@ fn records_of_all(
 
 /// What a search has found.
 struct Matches {
-    /// The records, newest first.
     ids: Vec<i64>,
     /// Where the search goes on, if its bound has ended it.
     end: Option<i64>,

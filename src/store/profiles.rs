@@ -14,13 +14,11 @@ use crate::routing::Profile;
 /// What Braze last said of a caller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredProfile {
-    /// The caller.
     pub phone: E164,
     /// What Braze calls the profile.
     pub external_id: Option<String>,
     /// Its routing fields; `None` where Braze has no profile for this number.
     pub profile: Option<Profile>,
-    /// When Braze said so.
     pub fetched_at: Timestamp,
     /// When the profile changed, as the push says that brought it.
     pub changed_at: Option<Timestamp>,
@@ -86,7 +84,6 @@ pub(super) fn save(
     Ok(())
 }
 
-/// Forgets a profile.
 pub(super) fn delete(connection: &Connection, vault: &Vault, phone: &E164) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM profiles WHERE identity_hash = ?1")?
@@ -103,7 +100,6 @@ pub(super) fn newest(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredProfil
         .collect()
 }
 
-/// How many there are.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM profiles", [], |row| row.get(0))
 }

@@ -52,7 +52,6 @@ const REST: Duration = Duration::from_millis(500);
 pub struct Pruner {
     store: Store,
     notary: Notary,
-    /// The policy, in milliseconds.
     retention: Arc<AtomicU64>,
     is_alone: bool,
     /// A time without any record that a start would note, in milliseconds.
@@ -62,9 +61,7 @@ pub struct Pruner {
 /// What a run did, or would do.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PruneReport {
-    /// Records that went.
     pub deleted: u64,
-    /// Records that stay.
     pub kept: u64,
     /// When the oldest of those happened.
     pub oldest: Option<Timestamp>,
@@ -76,13 +73,11 @@ pub struct PruneReport {
 /// Records that stay longer than retention by itself asks for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct KeptLonger {
-    /// How many.
     pub records: u64,
     /// They stay until this at least, when the oldest of them may go.
     pub until: Timestamp,
     /// By how many milliseconds retention is lengthened.
     pub by_ms: i64,
-    /// Why, in words.
     pub reason: String,
 }
 
@@ -100,14 +95,10 @@ struct Cutoff {
 pub enum PruneError {
     /// Records are never deleted younger than the policy says.
     #[error("records are kept for {} days at least", .least.as_secs() / 86_400)]
-    TooYoung {
-        /// The policy.
-        least: Duration,
-    },
+    TooYoung { least: Duration },
     /// The log contradicts itself or what is kept beside it: evidence is not deleted.
     #[error("the audit log does not verify, so nothing of it is deleted")]
     NotSound,
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -166,7 +157,6 @@ impl Pruner {
         Self { silence, ..self }
     }
 
-    /// Changes the policy.
     pub fn set_retention(&self, retention: Duration) {
         let ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         self.retention.store(ms, Ordering::Relaxed);
@@ -544,7 +534,6 @@ impl Pruner {
     }
 }
 
-/// Why reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// What follows is young enough to stay.

@@ -23,11 +23,9 @@ const FIRST_STEP: &str = "inbound";
 /// Why a call failed that went well, but late.
 const OVERRAN: &str = "over_budget";
 
-/// What is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Figures {
-    /// Calls that arrived.
     #[serde(skip_serializing_if = "is_zero")]
     pub calls: i64,
     /// Routing failures: calls that reached no dialer, or whose answer overran the budget.
@@ -57,7 +55,6 @@ pub struct Figures {
     /// Calls by the dialer that was dialled last.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dialers: BTreeMap<String, Share>,
-    /// Requests to dialers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub handoffs: BTreeMap<String, Handoffs>,
     /// How look-ups were answered: `hit`, `stale`, `miss`.
@@ -72,7 +69,6 @@ pub struct Figures {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Share {
-    /// All of them.
     pub calls: i64,
     /// Those that an agent answered.
     #[serde(skip_serializing_if = "is_zero")]
@@ -82,16 +78,13 @@ pub struct Share {
     pub failed: i64,
 }
 
-/// Requests to one dialer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Handoffs {
-    /// All that ended.
     pub asked: i64,
     /// Those that were not accepted.
     #[serde(skip_serializing_if = "is_zero")]
     pub failed: i64,
-    /// How long they took.
     pub took: Histogram,
 }
 
@@ -171,7 +164,6 @@ impl Figures {
         }
     }
 
-    /// Adds what was measured.
     pub(super) fn measure(&mut self, measured: &Measured) {
         if let Some(outcome) = measured.cache {
             *self.cache.entry(outcome.to_owned()).or_default() += 1;
@@ -257,7 +249,6 @@ fn add_all(mine: &mut BTreeMap<String, i64>, theirs: &BTreeMap<String, i64>) {
 pub(super) struct Measured {
     cache: Option<&'static str>,
     stages: Vec<(&'static str, f64)>,
-    /// Dialer, accepted, milliseconds.
     handoff: Option<(String, bool, f64)>,
 }
 

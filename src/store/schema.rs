@@ -9,11 +9,9 @@ use rusqlite::Connection;
 
 use super::migrations::{FIRST, Step};
 
-/// Bare tables of Litestream.
 const LITESTREAM: [&str; 2] = ["_litestream_seq", "_litestream_lock"];
 /// More objects than this no schema of ours has.
 const MOST: u32 = 1_000;
-/// Differences that are told.
 const TOLD: usize = 20;
 
 /// What `sqlite_schema` says of an object, and how often.

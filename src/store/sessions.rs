@@ -10,11 +10,9 @@ use super::{StoreError, column};
 /// A session as the database knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct StoredSession {
-    /// SHA-256 of its secret.
     pub token_hash: [u8; 32],
     /// SHA-256 of the key that it stands for.
     pub key_hash: [u8; 32],
-    /// When it began.
     pub created_at: Timestamp,
     /// When it was last used.
     pub used_at: Timestamp,
@@ -31,7 +29,6 @@ impl std::fmt::Debug for StoredSession {
 pub(super) enum SessionChange {
     /// It began or was used.
     Kept(StoredSession),
-    /// It ended.
     Ended([u8; 32]),
 }
 

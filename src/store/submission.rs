@@ -47,13 +47,10 @@ impl PreparedRecord {
 pub(super) enum Effect {
     /// Nothing: it is in the log only.
     None,
-    /// A call begins.
     Begin(Box<NewCall>),
-    /// A call moves on.
     Change(Box<CallChange>),
     /// A dialer or Braze changed its state.
     Health(Box<ServiceState>),
-    /// The process started.
     Started,
     /// Somebody has to be told, of an incident above all.
     Tell(Box<ToSend>),
@@ -63,31 +60,38 @@ pub(super) enum Effect {
 pub(super) enum Work {
     /// Records, if the call of the first one is new.
     Open(Vec<PreparedRecord>),
-    /// Records.
     Append(Vec<PreparedRecord>),
-    /// Profiles to keep.
     SaveProfiles {
         profiles: Vec<StoredProfile>,
         now: i64,
     },
-    /// A profile to forget.
     DeleteProfile(E164),
     /// A person to forget, at this time.
-    Erase { identity: Identity, now: i64 },
+    Erase {
+        identity: Identity,
+        now: i64,
+    },
     /// A session that began, was used or ended.
     Session(SessionChange),
     /// Nothing but a commit that reaches the disk.
     Beat,
-    /// What was signed.
     Checkpoint(NewCheckpoint),
     /// What changes of incidents and messages between two records.
-    ChangeAlerts { changes: Vec<AlertChange>, now: i64 },
-    /// The oldest records go.
+    ChangeAlerts {
+        changes: Vec<AlertChange>,
+        now: i64,
+    },
     Prune(Slice),
     /// Calls of which no record is left, by their rows.
-    ForgetCalls { rows: Vec<i64>, now: i64 },
+    ForgetCalls {
+        rows: Vec<i64>,
+        now: i64,
+    },
     /// Callers of whom no record is left, by their rows: they were not seen since then.
-    ForgetCallers { rows: Vec<i64>, before: i64 },
+    ForgetCallers {
+        rows: Vec<i64>,
+        before: i64,
+    },
     /// So many free pages go back to the file system.
     GiveBack(u32),
 }

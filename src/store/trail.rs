@@ -19,7 +19,6 @@ const PAGE: u32 = 1_000;
 /// Some records of the log.
 #[derive(Debug)]
 pub struct Page {
-    /// In order.
     pub records: Vec<Result<StoredRecord, StoreError>>,
     /// The last of them; `None` where there are none: the log ends here.
     pub last_id: Option<i64>,

@@ -26,7 +26,6 @@ const ALTERED: usize = 1_000;
 
 /// The random part of a caller's key.
 pub(super) type SaltBytes = [u8; 32];
-/// A key of ChaCha20-Poly1305.
 pub(super) type KeyBytes = [u8; 32];
 
 /// Stands for a person in the database: a keyed hash of number or address.
@@ -137,7 +136,6 @@ impl Vault {
         hmac::Context::with_key(&self.0.rows)
     }
 
-    /// Ends it.
     pub(super) fn row_mac(context: hmac::Context) -> [u8; 32] {
         array(context.sign().as_ref())
     }
@@ -219,7 +217,6 @@ impl Vault {
         Identity(array(hmac::sign(&self.0.identities, b"nobody").as_ref()))
     }
 
-    /// Fresh random bytes.
     pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], SealError> {
         let mut bytes = [0; N];
         self.0.random.fill(&mut bytes)?;

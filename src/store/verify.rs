@@ -33,7 +33,6 @@ const AHEAD: usize = 4;
 /// What is verified, and against what.
 #[derive(Clone, Debug)]
 pub struct Against {
-    /// The database file.
     pub database: PathBuf,
     /// The key whose signatures count; without one, any that the log itself names.
     pub key: Option<PublicKey>,
@@ -47,7 +46,6 @@ pub struct Against {
 }
 
 impl Against {
-    /// The file by itself.
     pub fn nothing(database: &Path) -> Self {
         Self {
             database: database.to_owned(),
@@ -83,9 +81,7 @@ pub enum VerifyError {
     /// There is no database of ours at that path, or it may not be read.
     #[error("cannot verify {path}", path = .path.display())]
     Open {
-        /// Which file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: OpenError,
     },
@@ -97,13 +93,10 @@ pub enum VerifyError {
 /// How far it has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Records read.
     pub records: u64,
-    /// All of them.
     pub of: u64,
 }
 
-/// A verification under way.
 #[derive(Debug)]
 pub struct Verification {
     against: Against,
@@ -115,7 +108,6 @@ pub struct Verification {
     is_whole: bool,
 }
 
-/// What surrounds the rows.
 #[derive(Debug, Default)]
 struct Evidence {
     log_id: String,
@@ -362,7 +354,6 @@ impl Verification {
         }
     }
 
-    /// What was found.
     pub fn finish(self) -> Report {
         let walked = self.examiner.finish(self.is_whole);
         report::make(&self.against, self.evidence, &walked)
@@ -641,9 +632,7 @@ fn examine_checkpoints(
 /// The end of a log as it was signed, and what came after it.
 #[derive(Clone, Debug)]
 pub struct SignedHead {
-    /// The head.
     pub head: Head,
-    /// Records after it.
     pub unsigned: i64,
 }
 

@@ -59,7 +59,6 @@ pub(super) struct Writer {
     /// Who wants to hear of commits.
     pub(super) commits: broadcast::Sender<Arc<[Committed]>>,
     pub(super) connection: Option<Connection>,
-    /// Makes personal data unreadable.
     pub(super) sealer: Sealer,
     /// The next commits fail as tests want them to.
     #[cfg(test)]

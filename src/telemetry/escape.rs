@@ -39,7 +39,6 @@ pub(super) fn json_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Text for people.
 pub(super) fn plain(text: &str, out: &mut String) {
     write_capped(text, out, |c, out| {
         if is_harmful(c) {

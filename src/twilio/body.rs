@@ -12,7 +12,6 @@ pub enum BodyError {
     /// Longer than allowed, by its own declaration or in fact.
     #[error("the body is too large")]
     TooLarge,
-    /// Not complete in time.
     #[error("the body did not arrive in time")]
     TimedOut,
     /// The connection broke, or the transfer coding is wrong.

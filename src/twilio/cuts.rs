@@ -30,9 +30,7 @@ type Step = (&'static str, String);
 /// A webhook as somebody saw it on its way.
 struct Captured {
     method: Method,
-    /// Path and query.
     target: String,
-    /// Sorted by name.
     fields: Vec<(String, String)>,
 }
 

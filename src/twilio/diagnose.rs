@@ -25,7 +25,6 @@ const LATE_FIELDS: [&str; 2] = ["CallToken", "StirVerstat"];
 /// The hosts that the request itself names. Never believed, only tried.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hosts<'a> {
-    /// `Host`.
     pub host: Option<&'a str>,
     /// `X-Forwarded-Host`; of a list, the first counts.
     pub forwarded: Option<&'a str>,
@@ -34,7 +33,6 @@ pub struct Hosts<'a> {
 /// Why a request was refused, and what would have made it pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Why the check failed.
     pub error: SignatureError,
     /// How the signed request differs from the one expected; empty where nothing tried explains the signature.
     pub would_match: Vec<Deviation>,
@@ -47,7 +45,6 @@ pub struct Diagnosis {
 pub enum Deviation {
     /// Another scheme, `http` or `https`.
     Scheme(&'static str),
-    /// Another host or port.
     Host(String),
     /// The path prefix of the public URL is not part of it.
     WithoutPrefix,

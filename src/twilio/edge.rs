@@ -63,7 +63,6 @@ pub enum Reason {
     TooLarge,
     /// Its body did not arrive in time.
     TimedOut,
-    /// Its body broke off.
     Broken,
     /// It has more fields than any webhook, and too many of that kind came lately to look for its signature.
     TooManyFields,
@@ -102,22 +101,17 @@ impl Reason {
 /// How many webhooks came through, and how many did not, since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EdgeCounts {
-    /// Admitted.
     pub accepted: u64,
     /// Admitted under an `AuthToken` that is not the first of the list: Twilio still signs with an old one.
     pub accepted_with_old_token: u64,
-    /// Refused, by reason.
     pub refused: Vec<(Reason, u64)>,
 }
 
 /// A refused webhook, as far as it was looked into. Holds no value of any field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// When.
     pub at: Timestamp,
-    /// Why.
     pub reason: Reason,
-    /// From where.
     pub source: Option<IpAddr>,
     /// The path that was asked for, cut, without its query.
     pub path: String,
@@ -172,7 +166,6 @@ impl Tally {
 }
 
 impl Edge {
-    /// Starts with these settings.
     pub fn new(settings: EdgeSettings, clock: Clock) -> Self {
         Self(Arc::new(Shared {
             settings: ArcSwap::from_pointee(settings),
@@ -214,7 +207,6 @@ impl Edge {
         self.record().explained.clone()
     }
 
-    /// Counts an admitted webhook.
     pub(super) fn accept(&self, with_old_token: bool) {
         let mut record = self.record();
         record.accepted = record.accepted.saturating_add(1);

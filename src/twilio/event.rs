@@ -18,11 +18,9 @@ const MAX_VALUE: usize = 256;
 /// The direction of a leg, as Twilio says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Somebody called us.
     Inbound,
     /// Made by the REST API.
     OutboundApi,
-    /// Made by `<Dial>`.
     OutboundDial,
     /// Not said, or a value of its own.
     Other,
@@ -44,14 +42,11 @@ impl CallProgress {
     }
 }
 
-/// A call arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncomingCall {
-    /// The caller's leg.
     pub call_id: CallId,
     /// The account that owns the number.
     pub account_sid: Option<String>,
-    /// Who calls.
     pub caller: Caller,
     /// What was called, as received: a number, or a SIP address.
     pub called: Option<String>,
@@ -65,25 +60,19 @@ pub struct IncomingCall {
     pub forwarded_from: Option<String>,
 }
 
-/// A `<Dial>` has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialEnded {
-    /// The caller's leg.
     pub call_id: CallId,
-    /// Who calls.
     pub caller: Caller,
     /// What was called, as received.
     pub called: Option<String>,
-    /// How it ended.
     pub report: DialReport,
 }
 
 /// A caller on hold asks again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldCall {
-    /// The caller's leg.
     pub call_id: CallId,
-    /// Who calls.
     pub caller: Caller,
     /// What was called, as received.
     pub called: Option<String>,
@@ -98,7 +87,6 @@ pub struct HeldCall {
 pub struct StatusReport {
     /// The call: the caller's leg.
     pub call_id: CallId,
-    /// What it says.
     pub report: LegReport,
 }
 

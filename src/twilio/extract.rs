@@ -39,7 +39,6 @@ pub struct SourceAddress(pub IpAddr);
 /// A webhook that Twilio signed, and whose structure is what the signed text alone says.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    /// The path as received.
     pub path: String,
     /// `CallSid`: the leg that it is about.
     pub call_id: CallId,
@@ -47,14 +46,12 @@ pub struct Webhook {
     pub query: Form,
     /// The fields of the webhook: of the body, or of the query for a GET.
     pub form: Form,
-    /// Where it came from.
     pub source: Option<IpAddr>,
 }
 
 /// A webhook that is signed and cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// The path as received.
     pub path: String,
     /// What is wrong with it.
     pub flaw: Flaw,

@@ -8,25 +8,20 @@ use crate::twiml::CallbackUrls;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct NumberSettings {
-    /// The number, E.164.
     #[serde(deserialize_with = "text")]
     pub phone_number: String,
-    /// Where calls are announced.
     #[serde(deserialize_with = "text")]
     pub voice_url: String,
-    /// `POST` or `GET`.
     #[serde(deserialize_with = "text")]
     pub voice_method: String,
     /// Asked where the voice URL fails.
     #[serde(deserialize_with = "text")]
     pub voice_fallback_url: String,
-    /// `POST` or `GET`.
     #[serde(deserialize_with = "text")]
     pub voice_fallback_method: String,
     /// Told of the end of a call.
     #[serde(deserialize_with = "text")]
     pub status_callback: String,
-    /// `POST` or `GET`.
     #[serde(deserialize_with = "text")]
     pub status_callback_method: String,
     /// An application whose URLs count in place of these.
@@ -39,7 +34,6 @@ pub struct NumberSettings {
 pub struct NumberFault {
     /// Calls do not arrive, or are lost where something fails; otherwise somebody should only look.
     pub is_grave: bool,
-    /// What is wrong.
     pub message: String,
     /// What to do, with the value to paste.
     pub hint: String,
@@ -59,7 +53,6 @@ impl NumberSettings {
             .any(|url| !url.is_empty() && host_of(url).eq_ignore_ascii_case(ours))
     }
 
-    /// What should be otherwise.
     pub fn faults(&self, urls: &CallbackUrls) -> Vec<NumberFault> {
         let mut faults = Vec::new();
         let mut fault = |is_grave, message: String, hint: String| {

@@ -5,15 +5,11 @@ use std::fmt::Write;
 /// The parts that a signature is made over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pasted {
-    /// Path and query.
     pub target: String,
     /// The host of the URL, or of the `Host` header.
     pub host: Option<String>,
-    /// `X-Twilio-Signature`.
     pub signature: String,
-    /// `X-Twilio-Webhooks-Signature-Settings`.
     pub settings: Option<String>,
-    /// The body: a form.
     pub body: String,
     content_type: Option<String>,
     is_get: bool,

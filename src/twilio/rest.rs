@@ -32,10 +32,8 @@ const PAGES: usize = 20;
 /// The error code of a resource that is not there.
 const NOT_FOUND: u64 = 20_404;
 
-/// How Twilio is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestSettings {
-    /// `https://api.twilio.com`, or a stand-in.
     pub base_url: String,
     /// The account whose calls are asked for.
     pub account_sid: String,
@@ -76,13 +74,10 @@ pub struct UnusableBase;
 pub enum CallFate {
     /// It is queued, rings, or is in progress.
     StillGoing,
-    /// It is over.
     Ended {
-        /// How.
         end: EndReason,
         /// How long it lasted, in seconds.
         duration_s: Option<u32>,
-        /// When.
         at: Option<Timestamp>,
     },
     /// Twilio has no such call.
@@ -100,15 +95,11 @@ pub enum NoAnswer {
     Later {
         /// How long it wants to be left alone, where it says so.
         retry_after: Option<Duration>,
-        /// Why, in words.
         why: String,
     },
     /// The answer to this question means nothing; the next one may.
     #[error("{why}")]
-    Unclear {
-        /// Why, in words.
-        why: String,
-    },
+    Unclear { why: String },
 }
 
 /// Why Twilio is not asked at all.

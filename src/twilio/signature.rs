@@ -31,7 +31,6 @@ pub struct VerifierSettings {
 pub struct SharedKey {
     /// Its name in the settings header, `webhooks_sharedkey_…`.
     pub id: String,
-    /// The key itself.
     pub secret: Box<[u8]>,
 }
 
@@ -67,11 +66,8 @@ pub enum UnusableSettings {
 pub struct SignedRequest<'a> {
     /// The raw request target: path and query as received.
     pub path_and_query: &'a str,
-    /// `X-Twilio-Signature`.
     pub signature: Option<&'a [u8]>,
-    /// `X-Twilio-Webhooks-Signature-Settings`.
     pub settings: Option<&'a [u8]>,
-    /// `Content-Type`.
     pub content_type: Option<&'a str>,
     /// The raw body; empty for a GET.
     pub body: &'a [u8],
@@ -79,7 +75,6 @@ pub struct SignedRequest<'a> {
     pub form: &'a Form,
 }
 
-/// Which key had signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyUsed {
     /// The `AuthToken` at this place of the list, from 0. Above 0, Twilio still signs with an old token.
@@ -115,7 +110,6 @@ pub enum SignatureError {
     /// The body is not the one that was signed.
     #[error("the JSON body does not have the hash that its URL says")]
     BodyHash,
-    /// No key is configured.
     #[error("no AuthToken is configured")]
     NoKey,
     /// No key and no reading of the URL gives this signature.
@@ -234,7 +228,6 @@ pub(super) enum BodyKind {
     Form,
     /// By a hash in the query.
     Json,
-    /// Not at all.
     Other,
 }
 

@@ -30,7 +30,6 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// The pieces, in order.
     pub(super) fn pieces(&self) -> [&str; 5] {
         [
             self.scheme,

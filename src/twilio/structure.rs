@@ -33,10 +33,8 @@ pub enum Flaw {
     /// A name that no field of Twilio's has.
     #[error("the name of a field is not [A-Za-z][A-Za-z0-9_.-]*, or too long")]
     FieldName,
-    /// No `AccountSid`.
     #[error("the webhook has no AccountSid")]
     AccountSidMissing,
-    /// More than one `AccountSid`.
     #[error("the webhook has more than one AccountSid")]
     AccountSidRepeated,
     /// No `CallSid`, or an empty one.

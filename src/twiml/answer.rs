@@ -24,15 +24,12 @@ pub enum CallerIdPolicy {
 /// A line to connect the caller to.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectTo<'a> {
-    /// The line.
     pub connect: &'a Connect,
-    /// Who calls.
     pub caller: &'a Caller,
     /// What was called, as received.
     pub called: Option<&'a str>,
     /// Which number the dialer sees.
     pub caller_id: &'a CallerIdPolicy,
-    /// How long it rings.
     pub ring_timeout: Duration,
     /// Where the end of the dial is reported.
     pub action_url: &'a str,
@@ -45,15 +42,11 @@ pub struct ConnectTo<'a> {
 /// The last-resort number, to connect the caller to when nothing else is left.
 #[derive(Clone, Copy, Debug)]
 pub struct LastResort<'a> {
-    /// The number.
     pub number: &'a E164,
-    /// Who calls.
     pub caller: &'a Caller,
     /// What was called, as received.
     pub called: Option<&'a str>,
-    /// Which number it shows.
     pub caller_id: &'a CallerIdPolicy,
-    /// How long it rings.
     pub ring_timeout: Duration,
     /// Where the end of the dial is reported.
     pub action_url: &'a str,
@@ -64,21 +57,17 @@ pub struct LastResort<'a> {
 /// All that a safe answer may use: configuration, and as much of the call as could be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Safe<'a> {
-    /// The last-resort number.
     pub last_resort: Option<&'a E164>,
     /// The line of the default dialer.
     pub default_connect: Option<&'a Connect>,
     /// Who calls, if that could be read.
     pub caller: Option<&'a Caller>,
-    /// What was called, likewise.
     pub called: Option<&'a str>,
     /// Which number the line shows.
     pub caller_id: &'a CallerIdPolicy,
-    /// How long it rings.
     pub ring_timeout: Duration,
     /// What is said where there is no line at all.
     pub goodbye: &'a str,
-    /// The language of that.
     pub language: &'a str,
 }
 

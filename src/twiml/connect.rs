@@ -8,7 +8,6 @@ use crate::phone::E164;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "value")]
 pub enum Connect {
-    /// A phone number.
     Number(E164),
     /// A SIP address, with its `sip:` or `sips:` prefix and without headers.
     Sip(String),
@@ -22,7 +21,6 @@ pub enum Connect {
 pub struct NotConnect;
 
 impl Connect {
-    /// Reads `+4930123456` or `sip:user@host`.
     pub fn parse(text: &str) -> Result<Self, NotConnect> {
         if let Ok(number) = E164::parse(text) {
             return Ok(Self::Number(number));

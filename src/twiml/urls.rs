@@ -8,7 +8,6 @@ use crate::routing::DialerId;
 /// Builds absolute callback URLs on the public URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackUrls {
-    /// Ends in `/webhooks/twilio`.
     base: String,
 }
 

@@ -39,23 +39,17 @@ impl VoiceResponse {
 /// One step of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Speaks.
     Say(Say),
-    /// Plays a sound file.
     Play(Play),
-    /// Is silent.
     Pause(Pause),
-    /// Connects the caller.
     Dial(Dial),
     /// Asks another URL for the next answer.
     Redirect(Redirect),
     /// Refuses the call, unanswered and unbilled; only as the first verb.
     Reject(Reject),
-    /// Ends the call.
     Hangup,
 }
 
-/// Speaks a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Say {
     pub(super) text: String,
@@ -73,14 +67,12 @@ impl Say {
     }
 }
 
-/// Plays a sound file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Play {
     pub(super) url: String,
 }
 
 impl Play {
-    /// Plays what `url` answers.
     pub fn new(url: &str) -> Self {
         Self {
             url: clean(url, MAX_URL),
@@ -88,7 +80,6 @@ impl Play {
     }
 }
 
-/// Is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pause {
     pub(super) seconds: u64,
@@ -118,10 +109,8 @@ impl Redirect {
     }
 }
 
-/// Refuses the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// What the caller hears.
     pub reason: RejectReason,
 }
 
@@ -130,7 +119,6 @@ pub struct Reject {
 pub enum RejectReason {
     /// That the number is not in service.
     Rejected,
-    /// A busy line.
     Busy,
 }
 
@@ -180,12 +168,9 @@ impl Dial {
     }
 }
 
-/// What is dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Noun {
-    /// A phone number.
     Number(E164),
-    /// A SIP address.
     Sip(SipUri),
 }
 

@@ -15,7 +15,6 @@ use crate::simulator::World;
 use crate::simulator::faults::Fault;
 use crate::simulator::smtp::{SmtpFault, Stage};
 
-/// Longer than any budget.
 const SLOW: Duration = Duration::from_secs(10);
 
 #[derive(
@@ -39,7 +38,6 @@ pub(super) enum OpenFault {
     MailHangs,
 }
 
-/// Mails that `/demo/mails` gives.
 const MAILS_SHOWN: usize = 20;
 
 /// The switches of the dashboard, in their order: the fault, its label, what it does.

@@ -124,7 +124,6 @@ pub(super) struct Report {
     by_disposition: BTreeMap<&'static str, usize>,
     /// How many first answers took so many milliseconds.
     first_answers: BTreeMap<u128, usize>,
-    /// The first of them.
     violations: Vec<String>,
 }
 

@@ -15,7 +15,6 @@ use crate::config::PLACEHOLDER_SECRET;
 /// Why there are no answers.
 #[derive(Debug)]
 pub(super) enum Unanswered {
-    /// Nobody can be asked.
     Nobody,
     /// Asking, or reading a file, failed.
     Failed(anyhow::Error),
@@ -39,7 +38,6 @@ pub(super) struct Answers {
 struct Secret {
     file: &'static str,
     about: &'static str,
-    /// `None` is a placeholder.
     text: Option<Zeroizing<String>>,
 }
 
@@ -179,7 +177,6 @@ impl Answers {
         open
     }
 
-    /// The configuration.
     pub(super) fn write(&self, place: &Place, key_name: &str, key_hash: &str) -> String {
         let given = &self.given;
         let mut template = Template::new();

@@ -20,7 +20,6 @@ pub(super) struct SecretFile {
     pub(super) text: Zeroizing<String>,
 }
 
-/// Where the files go.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) config: PathBuf,

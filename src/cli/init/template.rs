@@ -45,7 +45,6 @@ impl Template {
         }
     }
 
-    /// Switches a section off.
     pub(super) fn off(&mut self, section: &str) {
         let Some(start) = self.header(section) else {
             return;
@@ -62,7 +61,6 @@ impl Template {
         }
     }
 
-    /// Switches one setting off.
     pub(super) fn off_key(&mut self, section: &str, key: &str) {
         let Some(start) = self.header(section) else {
             return;

@@ -31,7 +31,6 @@ use crate::store::{CallSearch, CallsAsked, Direction, StoredCall, StoredLeg};
 /// A number, a SIP address: real ones are far shorter.
 const MAX_ADDRESS: usize = 256;
 const MAX_EXTERNAL_ID: usize = 128;
-/// A day.
 const MAX_TALK_S: u32 = 86_400;
 
 /// A call that arrived elsewhere.
@@ -401,7 +400,6 @@ impl ShownCall {
 pub(in super::super) enum Numbers {
     /// All but the last two digits hidden.
     Masked,
-    /// As received.
     Full,
 }
 

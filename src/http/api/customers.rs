@@ -27,9 +27,7 @@ use crate::routing::{Lookup, LookupUnavailable, Source};
 /// Looks numbers up for people. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Customers {
-    /// Reads time.
     pub clock: Clock,
-    /// Knows and asks.
     pub braze: Braze,
     /// Which score is which tier.
     pub policies: Policies,

@@ -31,9 +31,7 @@ pub(in super::super) struct Window {
 }
 
 impl Window {
-    /// The last five minutes.
     pub(in super::super) const FIVE_MINUTES: Self = Self::new("5m", 5, 1);
-    /// The last hour.
     pub(in super::super) const HOUR: Self = Self::new("1h", 60, 1);
     const DAY: Self = Self::new("24h", 24 * 60, 15);
     const WEEK: Self = Self::new("7d", 7 * 24 * 60, 60);

@@ -33,7 +33,6 @@ impl Reads {
         )
     }
 
-    /// Reads from `store`.
     pub fn new(store: Store, clock: Clock, waiting: Waiting) -> Self {
         Self {
             store,
@@ -54,7 +53,6 @@ impl Reads {
         Ok(Some((call, legs)))
     }
 
-    /// A page of calls.
     pub(super) async fn calls(
         &self,
         asked: CallsAsked,

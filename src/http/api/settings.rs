@@ -117,7 +117,6 @@ pub struct ShownSettings {
 }
 
 impl ShownSettings {
-    /// Starts with `document`.
     pub fn new(document: SettingsDocument) -> Self {
         Self {
             document: Arc::new(ArcSwap::from_pointee(document)),
@@ -213,7 +212,6 @@ pub(super) async fn current(
 }
 
 impl InForce {
-    /// As things are now.
     pub(super) async fn now(settings: &ShownSettings, reads: &Reads) -> Result<Self, ApiError> {
         let (database, audit) = reads.facts().await?;
         let backup = reads.store.last_backup().await;

@@ -13,7 +13,6 @@ use tokio::sync::futures::Notified;
 use super::Limits;
 use crate::http::client_address::is_in;
 
-/// Counts open connections.
 pub(super) struct Admission {
     connections: usize,
     per_address: usize,

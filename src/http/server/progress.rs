@@ -27,9 +27,7 @@ pub(super) enum Awaiting {
         /// Heads that were complete before.
         after: u64,
     },
-    /// The client: another request.
     Request {
-        /// Requests answered so far.
         after: u64,
     },
     /// The client: to take our bytes.
@@ -37,7 +35,6 @@ pub(super) enum Awaiting {
         /// Which answer, or which part of one without an end, is being taken.
         debt: u64,
     },
-    /// Us.
     Answer,
 }
 

@@ -57,35 +57,19 @@ pub struct AcmeSettings {
 pub enum AcmeError {
     /// The directory of the cache, or a file in it, cannot be used.
     #[error("cannot use {}", path.display())]
-    Cache {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Cache { path: PathBuf, source: io::Error },
     /// The file of trusted authorities cannot be read.
     #[error("cannot read certificates from {}", path.display())]
-    Authority {
-        /// Which file.
-        path: PathBuf,
-    },
+    Authority { path: PathBuf },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
     /// What is kept, or what came, is no certificate with its key.
     #[error("{what} is no certificate with its key")]
-    Unusable {
-        /// Which.
-        what: String,
-    },
+    Unusable { what: String },
     /// The authority refused, or could not be asked.
     #[error("{directory} gives no certificate: {why}")]
-    Refused {
-        /// The authority.
-        directory: String,
-        /// What it said.
-        why: String,
-    },
+    Refused { directory: String, why: String },
 }
 
 /// The certificate of an authority, or none yet.

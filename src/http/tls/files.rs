@@ -21,7 +21,6 @@ pub enum CertificateError {
     /// A file cannot be read or is not PEM.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What the system or the PEM reader said.
         source: pem::Error,
@@ -29,7 +28,6 @@ pub enum CertificateError {
     /// A file has nothing of the kind that belongs there.
     #[error("{} holds no {kind}", path.display())]
     Empty {
-        /// The file.
         path: PathBuf,
         /// What should be in it.
         kind: &'static str,
@@ -37,21 +35,14 @@ pub enum CertificateError {
     /// The certificate cannot be used, or not with this key.
     #[error("the certificate in {} cannot be served with the key in {}", certificate.display(), private_key.display())]
     Unusable {
-        /// The certificate file.
         certificate: PathBuf,
-        /// The key file.
         private_key: PathBuf,
         /// What is wrong with the pair.
         source: rustls::Error,
     },
     /// The certificate is not valid any more.
     #[error("the certificate in {} expired at {at}", path.display())]
-    Expired {
-        /// The certificate file.
-        path: PathBuf,
-        /// When it expired.
-        at: Timestamp,
-    },
+    Expired { path: PathBuf, at: Timestamp },
 }
 
 /// The certificate being served, and the files it came from.

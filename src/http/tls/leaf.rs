@@ -20,9 +20,7 @@ const ALTERNATIVE_NAMES: [u8; 3] = [0x55, 0x1d, 0x11];
 pub(super) struct Leaf {
     /// The host names it is for, as far as they are readable.
     pub(super) names: Vec<String>,
-    /// Valid from then on.
     pub(super) not_before: Timestamp,
-    /// Valid until then.
     pub(super) not_after: Timestamp,
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// One call to make.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// `From`: a number, a word such as `anonymous`, a SIP address.
@@ -69,7 +68,6 @@ impl Call {
         self
     }
 
-    /// With this id.
     #[must_use]
     pub fn call_sid(mut self, call_sid: &str) -> Self {
         self.call_sid = Some(call_sid.to_owned());
@@ -80,7 +78,6 @@ impl Call {
 /// When the first webhook comes a second time, with the same idempotency token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Duplicate {
-    /// It comes once.
     #[default]
     Never,
     /// Both are on their way together.
@@ -96,23 +93,17 @@ pub enum Duplicate {
 pub enum LineBehaviour {
     /// Rings, answers, talks; then the line hangs up.
     Answer {
-        /// How long it rings.
         after: Duration,
-        /// How long they talk.
         talk: Duration,
     },
     /// As `Answer`, but the caller hangs up.
     AnswerThenCallerHangsUp {
-        /// How long it rings.
         after: Duration,
-        /// How long they talk.
         talk: Duration,
     },
-    /// Engaged.
     Busy,
     /// Rings until the dial's timeout is over.
     NoAnswer,
-    /// Cannot be reached.
     Failed,
     /// The caller hangs up while it rings.
     CallerHangsUpRinging {
@@ -121,9 +112,7 @@ pub enum LineBehaviour {
     },
     /// Rings and talks for times between these, drawn anew for each call.
     Varied {
-        /// Least and most ringing.
         ring: (Duration, Duration),
-        /// Least and most talking.
         talk: (Duration, Duration),
     },
     /// One of these, by weight.
@@ -143,15 +132,10 @@ impl LineBehaviour {
 /// How a leg ended, as Twilio says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LegStatus {
-    /// Answered, and over.
     Completed,
-    /// Engaged.
     Busy,
-    /// Not answered.
     NoAnswer,
-    /// Not reachable.
     Failed,
-    /// Another line answered first.
     Canceled,
 }
 
@@ -188,7 +172,6 @@ pub struct CallResult {
     pub dialled: Vec<DialledLeg>,
     /// What the caller heard: texts spoken, and the addresses of sounds played.
     pub heard: Vec<String>,
-    /// How it ended.
     pub outcome: Outcome,
     /// What Twilio would have warned about or refused, with its error code, and answers that broke a rule.
     pub violations: Vec<String>,
@@ -213,7 +196,6 @@ impl CallResult {
 pub struct WebhookExchange {
     /// Path and query, as sent.
     pub path: String,
-    /// The fields, as signed.
     pub fields: Vec<(String, String)>,
     /// The status of the last attempt; none where no answer came.
     pub status: Option<u16>,
@@ -247,13 +229,10 @@ pub struct DialledLeg {
     pub caller_id: String,
     /// Headers in the query of a SIP address, decoded.
     pub sip_headers: Vec<(String, String)>,
-    /// How it ended.
     pub status: LegStatus,
-    /// How long they talked.
     pub talked: Duration,
 }
 
-/// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The caller talked to this line.
@@ -265,7 +244,6 @@ pub enum Outcome {
     CallerHungUp,
     /// Ended by the answers of the webhooks, without a talk.
     HungUp,
-    /// Never answered: `<Reject>`.
     Rejected,
     /// The caller heard Twilio's "an application error has occurred".
     ErrorMessage,

@@ -14,9 +14,7 @@ use crate::simulator::form::Spaces;
 /// With all of them 0 a callback is sent in order and answered before the call goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Disorder {
-    /// It is sent twice.
     pub duplicate: f64,
-    /// It is never sent.
     pub lose: f64,
     /// It is sent after the one that follows it, or when the call is over.
     pub reorder: f64,

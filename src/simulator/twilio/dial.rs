@@ -17,7 +17,6 @@ const RING_BUFFER: Duration = Duration::from_secs(5);
 const DEFAULT_TIMEOUT_S: u64 = 30;
 const DEFAULT_TIME_LIMIT_S: u64 = 14_400;
 
-/// A line being rung.
 struct Line {
     sid: String,
     address: String,

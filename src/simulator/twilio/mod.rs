@@ -125,13 +125,10 @@ impl Settings {
 /// The answer to a single webhook sent with [`Twilio::post`].
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// HTTP status.
     pub status: u16,
     /// Header names in lower case, with their values.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: String,
-    /// How long it took.
     pub elapsed: Duration,
 }
 

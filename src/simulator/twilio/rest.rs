@@ -22,7 +22,6 @@ pub(super) struct Ledger {
     oldest_first: VecDeque<String>,
 }
 
-/// One leg.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) parent: Option<String>,

@@ -22,7 +22,6 @@ const CHARACTERS_PER_SECOND: f64 = 15.0;
 /// How long a sound is taken to be.
 const SOUND: Duration = Duration::from_secs(10);
 
-/// A call in progress.
 pub(super) struct Run {
     pub(super) twilio: Twilio,
     pub(super) settings: Settings,
@@ -42,11 +41,9 @@ pub(super) struct Run {
     rejected_as: &'static str,
 }
 
-/// What follows a verb.
 pub(super) enum Next {
     /// The next verb of the same document.
     Verb,
-    /// Another document.
     Document(Document),
     /// Nothing: the call is over.
     End(Outcome),
@@ -99,7 +96,6 @@ impl Run {
         }
     }
 
-    /// Makes the call.
     pub(super) async fn finish(mut self) -> CallResult {
         let first = self.first_webhook();
         let mut next = self.announce(&first).await;

@@ -15,7 +15,6 @@ pub(super) struct Document {
     pub(super) warnings: Vec<String>,
 }
 
-/// One element.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Element {
     pub(super) name: String,
@@ -39,7 +38,6 @@ impl Element {
 /// Why an answer cannot be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
-    /// Twilio's error code.
     pub(super) code: u32,
     pub(super) message: String,
 }
@@ -247,7 +245,6 @@ enum Kind {
     Method,
     Truth,
     Url,
-    /// Whole numbers from, to.
     Number(u32, u32),
     OneOf(&'static [&'static str]),
     /// A list of these words, separated by spaces.

@@ -13,7 +13,6 @@ use crate::clock::Clock;
 use crate::simulator::client::HARD_LIMIT;
 use crate::simulator::form::{self, Spaces};
 
-/// One webhook to send.
 pub(super) struct Webhook {
     /// Under the public URL; may carry overrides behind `#`.
     pub(super) url: String,
@@ -23,13 +22,11 @@ pub(super) struct Webhook {
     pub(super) token: String,
 }
 
-/// What came back.
 pub(super) struct Reply {
     pub(super) exchange: WebhookExchange,
     pub(super) answer: Result<Answered, Refused>,
 }
 
-/// A 2xx.
 pub(super) struct Answered {
     pub(super) content_type: Option<String>,
     pub(super) body: Vec<u8>,
@@ -99,7 +96,6 @@ impl Twilio {
         Reply { exchange, answer }
     }
 
-    /// Sends it once.
     pub(super) async fn attempt(
         &self,
         settings: &Settings,

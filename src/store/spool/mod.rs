@@ -44,7 +44,6 @@ pub(super) struct Spool {
     end: u64,
 }
 
-/// A submission read back.
 pub(super) struct Drawn {
     pub(super) number: i64,
     /// How many records it was written with.

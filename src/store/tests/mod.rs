@@ -67,7 +67,6 @@ impl Home {
         Store::open(&self.options()).unwrap()
     }
 
-    /// Another program's connection.
     fn stranger(&self) -> Connection {
         Connection::open(self.path()).unwrap()
     }

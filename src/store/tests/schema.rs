@@ -7,7 +7,6 @@ use crate::store::migrations::{STEPS, Step};
 use crate::store::{OpenError, audit_records, open};
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
-/// The newest version.
 const LATEST: u32 = 1;
 
 /// Two steps after the real ones, as a later release would have them.

@@ -6,14 +6,12 @@ use crate::audit::{FoundRow, RowContent};
 use crate::store::checkpoints::{self, StoredCut};
 use crate::store::found;
 
-/// Rows of a page.
 const PAGE: u32 = 4_096;
 /// Bytes of a page, and one row more.
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// Attempts to find rows behind some that cannot be read.
 const LEAPS: u32 = 62;
 
-/// Reads page after page.
 #[derive(Debug)]
 pub(super) struct Pages {
     connection: Connection,
@@ -23,14 +21,12 @@ pub(super) struct Pages {
     end: i64,
 }
 
-/// A page.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
     rows: Vec<Row>,
     /// What was pruned when the page was read.
     pub(super) cut: Option<StoredCut>,
-    /// What stopped the page.
     pub(super) trouble: Option<Trouble>,
 }
 
@@ -47,7 +43,6 @@ struct Row {
     id: i64,
     created_at: i64,
     is_typed: bool,
-    /// Where its bytes begin.
     start: usize,
     kind: usize,
     call_sid: Option<usize>,

@@ -10,15 +10,11 @@ use crate::audit::{
 /// The outcome of a verification: the document that the command prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Nothing is wrong.
     pub ok: bool,
-    /// Records that were read.
     pub records: u64,
-    /// What is wrong.
     pub findings: Vec<Finding>,
     /// Findings beyond those that are listed.
     pub not_listed: u64,
-    /// Which log.
     pub log_id: String,
     /// The number of the oldest record that is there.
     pub oldest: Option<i64>,

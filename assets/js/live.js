@@ -285,10 +285,9 @@ export function live(main, { query, replace }) {
 	}
 
 	async function loadDialers() {
-		const [{ data }, changes] = await Promise.all([get("/dialers"), get("/logs?kind=health_changed&page_size=50")]);
-		dialers = data;
-		const { at, detail } = changes.data.find((record) => record.detail.service === "braze") ?? {};
-		braze = { name: "Braze", state: detail?.to ?? "closed", breaker: detail?.to ?? "closed", reason: detail && detail.to !== "closed" ? detail.cause : null, since: at };
+		const [list, lookup] = await Promise.all([get("/dialers"), get("/lookup")]);
+		dialers = list.data;
+		braze = { ...lookup.data, name: "Braze" };
 		for (const dialer of dialers) colorOf(dialer.name);
 		drawCalls();
 		drawHealth();

@@ -11,7 +11,14 @@ import { busy, chip, empty, failed, ghosts, head, moment, note, pageButton, pane
 import { viewer } from "./viewer.js";
 import * as words from "./words.js";
 
-const messageLine = ({ occasion, channel, recipient, state, error }) => h("li.row.small", { title: error }, icon(channel === "email" ? "mail" : "send"), `${words.plain(occasion)} to ${recipient}`, chip(words.plain(state), { sent: "ok", dead: "bad" }[state] ?? "warn"));
+const messageLine = ({ occasion, channel, recipient, state, error }) =>
+	h(
+		"li.row.small",
+		{ title: error },
+		icon(channel === "email" ? "mail" : "send"),
+		`${words.plain(occasion)} to ${recipient}`,
+		chip(words.plain(state), { sent: "ok", dead: "bad" }[state] ?? "warn"),
+	);
 
 const callsOf = (n) => (n === 1 ? "1 call" : `${count(n)} calls`);
 
@@ -21,43 +28,100 @@ function incidentRow(incident) {
 	return h(
 		"tr",
 		h("td", isOver ? chip("Resolved", "ok", "check") : chip("Open", "bad", "warn")),
-		h("th.what", { scope: "row" }, incident.title, incident.dialer && `: ${incident.dialer}`, h("p.small.muted", incident.cause), reasons.length > 0 && h("p.small.muted", reasons.slice(0, 3).map((one) => `${words.reason(one.reason)}: ${count(one.calls)}`).join(" · "))),
+		h(
+			"th.what",
+			{ scope: "row" },
+			incident.title,
+			incident.dialer && `: ${incident.dialer}`,
+			h("p.small.muted", incident.cause),
+			reasons.length > 0 &&
+				h(
+					"p.small.muted",
+					reasons
+						.slice(0, 3)
+						.map((one) => `${words.reason(one.reason)}: ${count(one.calls)}`)
+						.join(" · "),
+				),
+		),
 		h("td.nowrap", { data: { label: "Opened" } }, moment(from)),
 		h("td.nowrap", { data: { label: "Lasted" } }, h("sb-clock", { since: from, until: to, as: "lasting" })),
 		h(
 			"td",
 			{ data: { label: "Calls affected" } },
 			incident.calls > 0
-				? h("a", { href: `/logs${query({ incident: incident.id })}`, "aria-label": `The ${incident.calls} calls affected` }, callsOf(incident.calls))
+				? h(
+						"a",
+						{ href: `/logs${query({ incident: incident.id })}`, "aria-label": `The ${incident.calls} calls affected` },
+						callsOf(incident.calls),
+					)
 				: h("span.muted", "none"),
 			ids.slice(0, 3).map((id) => [" ", h("a.tiny.mono", { href: callPath(id) }, `…${id.slice(-6)}`)]),
 		),
-		h("td", { data: { label: "Messages" } }, messages.length ? h("ul.checks", messages.map(messageLine)) : h("span.muted", "nobody was told")),
+		h(
+			"td",
+			{ data: { label: "Messages" } },
+			messages.length ? h("ul.checks", messages.map(messageLine)) : h("span.muted", "nobody was told"),
+		),
 	);
 }
 
-const incidents = (label, body) => table(label, ["State", "What", "Opened", "Lasted", "Calls affected", "Messages"], body, "stacked");
+const incidents = (label, body) =>
+	table(label, ["State", "What", "Opened", "Lasted", "Calls affected", "Messages"], body, "stacked");
 
 export function alerts(main) {
 	const [openBox, pastBox, outcome] = [h("div", ghosts(2)), h("div", ghosts(4)), h("div", { "aria-live": "polite" })];
 	const openBody = h("tbody");
 	const test = pageButton("Send a test message", "mail", () => busy(test, sendTest));
-	show(main, head("Alerts", viewer.isAdmin && test), h("div.stack", outcome, panel("Open now", { flush: true }, openBox), panel("Past incidents", { flush: true }, pastBox)));
+	show(
+		main,
+		head("Alerts", viewer.isAdmin && test),
+		h(
+			"div.stack",
+			outcome,
+			panel("Open now", { flush: true }, openBox),
+			panel("Past incidents", { flush: true }, pastBox),
+		),
+	);
 
 	async function sendTest() {
 		const { messages } = (await post("/alerts/test")).data;
 		const well = messages.every((one) => one.state === "sent");
 		const said = well ? "The test message was handed over." : "A test message was not taken yet; it is sent again.";
-		show(outcome, note(well ? "ok" : "warn", h("strong", said), well ? "check" : "warn", h("ul.checks", messages.map(messageLine))));
+		show(
+			outcome,
+			note(well ? "ok" : "warn", h("strong", said), well ? "check" : "warn", h("ul.checks", messages.map(messageLine))),
+		);
 		toast(well ? "ok" : "bad", said);
 	}
 
 	const unwatch = active.watch((open) => {
 		if (!open) {
-			if (!openBody.isConnected) show(openBox, empty("Not known", stream.state === "lost" ? `No connection since ${timeOf(stream.lostSince)}.` : "The server is being asked.", "clock", true));
+			if (!openBody.isConnected)
+				show(
+					openBox,
+					empty(
+						"Not known",
+						stream.state === "lost" ? `No connection since ${timeOf(stream.lostSince)}.` : "The server is being asked.",
+						"clock",
+						true,
+					),
+				);
 			return;
 		}
-		if (!open.length) show(openBox, empty("Nothing is wrong", ["Asked at ", moment(new Date(active.at).toISOString()), ". An incident appears here the moment it opens, and leaves when it is over."], "check", true));
+		if (!open.length)
+			show(
+				openBox,
+				empty(
+					"Nothing is wrong",
+					[
+						"Asked at ",
+						moment(new Date(active.at).toISOString()),
+						". An incident appears here the moment it opens, and leaves when it is over.",
+					],
+					"check",
+					true,
+				),
+			);
 		else if (!openBody.isConnected) show(openBox, incidents("Open incidents", openBody));
 		keyed(openBody, open, JSON.stringify, incidentRow);
 	});
@@ -66,7 +130,12 @@ export function alerts(main) {
 		try {
 			const { data } = await get("/alerts/history?page_size=50");
 			const past = data.filter((incident) => incident.resolved_at);
-			show(pastBox, past.length ? incidents("Past incidents", h("tbody", past.map(incidentRow))) : empty("No incident so far", "What was open and is over is kept here.", "alerts", true));
+			show(
+				pastBox,
+				past.length
+					? incidents("Past incidents", h("tbody", past.map(incidentRow)))
+					: empty("No incident so far", "What was open and is over is kept here.", "alerts", true),
+			);
 		} catch (error) {
 			show(pastBox, failed(error, load));
 		}

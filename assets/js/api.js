@@ -27,7 +27,8 @@ export function signIn() {
 
 const ATTENDED_MS = 60_000;
 let touched = Date.now();
-for (const sign of ["pointerdown", "keydown", "wheel"]) addEventListener(sign, () => (touched = Date.now()), { capture: true, passive: true });
+for (const sign of ["pointerdown", "keydown", "wheel"])
+	addEventListener(sign, () => (touched = Date.now()), { capture: true, passive: true });
 
 /** Says of a request that nobody is at the screen, so that it does not keep the session alive. */
 export const unattended = () => (Date.now() - touched > ATTENDED_MS ? { "x-unattended": "true" } : {});

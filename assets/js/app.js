@@ -1,4 +1,5 @@
-// The frame: navigation, routes, shortcuts. Pages are functions of `main` and the route; they give a list of functions that close them.
+// The frame: navigation, routes, shortcuts. A page is a function of `main` and the route and returns
+// the functions that close it.
 
 import "./elements.js";
 import { h, keep, ours, show, text, within } from "./dom.js";
@@ -28,7 +29,9 @@ const PAGES = [
 
 const main = h("main", { id: "main", tabindex: "-1" });
 const badge = h("span.badge", { hidden: true });
-const links = PAGES.map((page) => h("a", { href: page.path }, icon(page.icon), h("span", page.name), page.path === "/alerts" && badge));
+const links = PAGES.map((page) =>
+	h("a", { href: page.path }, icon(page.icon), h("span", page.name), page.path === "/alerts" && badge),
+);
 
 /** Says on every page that the server is gone, and since when; what is shown below loses its colors. */
 function lostBar() {
@@ -80,23 +83,43 @@ function frame() {
 	const side = h(
 		"header",
 		{ class: "side" },
-		h("div.side-in", {},
-		h("a.brand", { href: "/" }, h("img", { src: "/assets/favicon.svg", alt: "" }), "Switchboard"),
-		h("nav.nav", { "aria-label": "Pages" }, links),
 		h(
-			"div",
-			{ class: "side-foot" },
-			h("div.who.row.hide-s", h("sb-connection")),
+			"div.side-in",
+			{},
+			h("a.brand", { href: "/" }, h("img", { src: "/assets/favicon.svg", alt: "" }), "Switchboard"),
+			h("nav.nav", { "aria-label": "Pages" }, links),
 			h(
 				"div",
-				{ class: "row" },
-				h("span.who.cut.hide-s", { title: `Signed in as ${viewer.name} (${viewer.role})` }, viewer.name),
-				h("span.row", themeButton(), h("button.btn.quiet.square.hide-s", { "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)", onclick: sheet }, icon("keys")), h("button.btn.quiet.square", { "aria-label": "Sign out", title: "Sign out", id: "sign-out", onclick: signOut }, icon("out"))),
+				{ class: "side-foot" },
+				h("div.who.row.hide-s", h("sb-connection")),
+				h(
+					"div",
+					{ class: "row" },
+					h("span.who.cut.hide-s", { title: `Signed in as ${viewer.name} (${viewer.role})` }, viewer.name),
+					h(
+						"span.row",
+						themeButton(),
+						h(
+							"button.btn.quiet.square.hide-s",
+							{ "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)", onclick: sheet },
+							icon("keys"),
+						),
+						h(
+							"button.btn.quiet.square",
+							{ "aria-label": "Sign out", title: "Sign out", id: "sign-out", onclick: signOut },
+							icon("out"),
+						),
+					),
+				),
 			),
-		)),
+		),
 	);
 	const column = h("div.column", lostBar(), viewer.demo && demoBar(), main);
-	document.body.replaceChildren(h("a.skip", { href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, "Skip to content"), h("div.frame", side, column), ...stage);
+	document.body.replaceChildren(
+		h("a.skip", { href: "#main", onclick: (event) => (event.preventDefault(), main.focus()) }, "Skip to content"),
+		h("div.frame", side, column),
+		...stage,
+	);
 }
 
 let close = [];
@@ -122,14 +145,21 @@ function route({ focus = true } = {}) {
 	main.replaceChildren();
 	if (!page) {
 		title("Not found");
-		show(main, h("h1", { tabindex: "-1" }, "There is no such page"), h("p", h("a", { href: "/" }, "Go to the live view")));
+		show(
+			main,
+			h("h1", { tabindex: "-1" }, "There is no such page"),
+			h("p", h("a", { href: "/" }, "Go to the live view")),
+		);
 	} else {
 		title(page.call ? `Call ${page.call}` : page.name);
 		try {
 			close = page.open(main, { call: page.call, query: new URLSearchParams(location.search), title, replace });
 		} catch (error) {
 			console.error(error);
-			show(main, failed(error, () => route()));
+			show(
+				main,
+				failed(error, () => route()),
+			);
 		}
 	}
 	scrollTo(0, 0);
@@ -156,13 +186,26 @@ function replace(path) {
 
 document.addEventListener("click", (event) => {
 	const link = event.composedPath().find((node) => node instanceof HTMLAnchorElement);
-	if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
-	if (link.target || link.hasAttribute("download") || link.origin !== location.origin || !find(within(link.pathname))) return;
+	if (
+		!link ||
+		event.defaultPrevented ||
+		event.button ||
+		event.metaKey ||
+		event.ctrlKey ||
+		event.shiftKey ||
+		event.altKey
+	)
+		return;
+	if (link.target || link.hasAttribute("download") || link.origin !== location.origin || !find(within(link.pathname)))
+		return;
 	event.preventDefault();
 	go(within(link.pathname) + link.search);
 });
 addEventListener("popstate", () => route({ focus: shown !== location.pathname }));
-addEventListener("error", (event) => main.isConnected && event.error && toast("bad", `Something in this page failed: ${event.error.message}`));
+addEventListener(
+	"error",
+	(event) => main.isConnected && event.error && toast("bad", `Something in this page failed: ${event.error.message}`),
+);
 
 frame();
 shortcuts(PAGES, go);

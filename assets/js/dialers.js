@@ -14,13 +14,32 @@ import * as words from "./words.js";
 const KINDS = { dialfire: "Dialfire", zendesk_talk: "Zendesk Talk", http: "HTTP dialer" };
 
 /** What is refused, and when it is tried again. */
-const refusal = ({ credential, times, next_try_at: next, tried_by: by }) => note("bad", h("strong", `It refuses ${credential}`), "keys", h("p.small", times > 1 ? `${count(times)} times in a row. ` : "", by === "call" ? ["The first call after ", moment(next), " tries it again."] : ["It is tried again at ", moment(next), "."]));
+const refusal = ({ credential, times, next_try_at: next, tried_by: by }) =>
+	note(
+		"bad",
+		h("strong", `It refuses ${credential}`),
+		"keys",
+		h(
+			"p.small",
+			times > 1 ? `${count(times)} times in a row. ` : "",
+			by === "call"
+				? ["The first call after ", moment(next), " tries it again."]
+				: ["It is tried again at ", moment(next), "."],
+		),
+	);
 
 /** Asks for a try of refused credentials, and says what came of it. */
 async function retry(path, name, changed) {
 	const { data } = await post(path);
 	const well = !data.refused;
-	toast(well ? "ok" : "bad", well ? `${name} accepts its credentials.` : data.refused.tried_by === "call" ? `The next call tries ${name}.` : `${name} still refuses its credentials.`);
+	toast(
+		well ? "ok" : "bad",
+		well
+			? `${name} accepts its credentials.`
+			: data.refused.tried_by === "call"
+				? `The next call tries ${name}.`
+				: `${name} still refuses its credentials.`,
+	);
 	changed(data);
 }
 
@@ -29,14 +48,32 @@ function brazeCard(changed) {
 	const [state, why, refused] = [h("span"), h("p.small"), h("div")];
 	const again = pageButton("Try now", "reload", () => busy(again, () => retry("/lookup/retry", "Braze", changed)));
 	const foot = h("div.card-foot", again);
-	const node = h("section", { class: "panel", "aria-labelledby": "lookup" }, h("header", h("span.swatch"), h("h2#lookup", "Braze"), state), h("div.body.stack", why, refused), viewer.isAdmin && foot);
+	const node = h(
+		"section",
+		{ class: "panel", "aria-labelledby": "lookup" },
+		h("header", h("span.swatch"), h("h2#lookup", "Braze"), state),
+		h("div.body.stack", why, refused),
+		viewer.isAdmin && foot,
+	);
 	node.update = (braze) => {
 		const key = JSON.stringify(braze);
 		if (node.dataset.key === key) return;
 		node.dataset.key = key;
 		const well = braze.state === "closed";
-		show(state, chip(well ? "Answering" : words.dialerState(braze.state), words.dialerTone(braze.state), words.dialerIcon(braze.state)));
-		show(why, well ? "Callers are looked up." : ["Callers are not looked up: ", braze.reason, braze.since ? [", since ", moment(braze.since)] : "", "."]);
+		show(
+			state,
+			chip(
+				well ? "Answering" : words.dialerState(braze.state),
+				words.dialerTone(braze.state),
+				words.dialerIcon(braze.state),
+			),
+		);
+		show(
+			why,
+			well
+				? "Callers are looked up."
+				: ["Callers are not looked up: ", braze.reason, braze.since ? [", since ", moment(braze.since)] : "", "."],
+		);
 		show(refused, braze.refused && refusal(braze.refused));
 		foot.hidden = !braze.refused;
 	};
@@ -47,28 +84,70 @@ function brazeCard(changed) {
 function card(first, changed) {
 	let now = first;
 	const id = `dialer-${first.name}`;
-	const [state, why, facts, outcome, errors, refused] = [h("span"), h("p.small"), h("dl.kv"), h("div", { "aria-live": "polite" }), h("div"), h("div")];
+	const [state, why, facts, outcome, errors, refused] = [
+		h("span"),
+		h("p.small"),
+		h("dl.kv"),
+		h("div", { "aria-live": "polite" }),
+		h("div"),
+		h("div"),
+	];
 	const figures = ["Asked, 1 h", "Accepted", "p50", "p95", "p99"].map((name) => [name, h("dd.fig", "–")]);
 	const test = pageButton("Test", "flask", () => busy(test, runTest));
 	const drain = h("button.btn", { onclick: () => busy(drain, toggle) });
-	const again = pageButton("Try now", "reload", () => busy(again, () => retry(`/dialers/${encodeURIComponent(now.name)}/retry`, now.name, changed)));
+	const again = pageButton("Try now", "reload", () =>
+		busy(again, () => retry(`/dialers/${encodeURIComponent(now.name)}/retry`, now.name, changed)),
+	);
 	const node = h(
 		"section",
 		{ class: "panel", "aria-labelledby": id },
 		h("header", h("span.swatch", { data: { c: colorOf(first.name) } }), h("h2", { id }, first.name), state),
-		h("div.body.stack", why, refused, h("dl.card-figs", figures.map(([name, value]) => h("div", h("dt", name), value))), facts, errors, outcome),
+		h(
+			"div.body.stack",
+			why,
+			refused,
+			h(
+				"dl.card-figs",
+				figures.map(([name, value]) => h("div", h("dt", name), value)),
+			),
+			facts,
+			errors,
+			outcome,
+		),
 		viewer.isAdmin && h("div.card-foot", again, test, drain),
 	);
 
 	async function runTest() {
 		const { data } = await post(`/dialers/${encodeURIComponent(now.name)}/test`);
-		show(outcome, note(data.ok ? "ok" : "bad", h("strong", data.ok ? "The test passed." : "The test failed."), data.ok ? "check" : "warn", h("ul.checks", data.checks.map((check) => h("li", icon(check.ok ? "check" : "cross"), h("span", h("b", check.name), ` ${check.ok ? "passed" : "failed"}: ${check.message}`))))));
+		show(
+			outcome,
+			note(
+				data.ok ? "ok" : "bad",
+				h("strong", data.ok ? "The test passed." : "The test failed."),
+				data.ok ? "check" : "warn",
+				h(
+					"ul.checks",
+					data.checks.map((check) =>
+						h(
+							"li",
+							icon(check.ok ? "check" : "cross"),
+							h("span", h("b", check.name), ` ${check.ok ? "passed" : "failed"}: ${check.message}`),
+						),
+					),
+				),
+			),
+		);
 	}
 
 	async function toggle() {
 		const out = now.state !== "drained";
 		const yes = out
-			? await confirm(`Take ${now.name} out?`, "It gets no new calls until it is put back. Calls that it has go on.", "Take out", { danger: true })
+			? await confirm(
+					`Take ${now.name} out?`,
+					"It gets no new calls until it is put back. Calls that it has go on.",
+					"Take out",
+					{ danger: true },
+				)
 			: await confirm(`Put ${now.name} back?`, "It gets new calls from the next one on.", "Put back");
 		if (!yes) return;
 		const { data } = await post(`/dialers/${encodeURIComponent(now.name)}/${out ? "drain" : "resume"}`);
@@ -79,8 +158,13 @@ function card(first, changed) {
 	node.update = (dialer) => {
 		now = dialer;
 		const label = words.dialerState(dialer.state);
-		if (state.textContent !== label) show(state, chip(label, words.dialerTone(dialer.state), words.dialerIcon(dialer.state)));
-		const reason = dialer.reason ? `${words.capital(dialer.reason)}` : dialer.state === "closed" ? "It answers and takes calls" : label;
+		if (state.textContent !== label)
+			show(state, chip(label, words.dialerTone(dialer.state), words.dialerIcon(dialer.state)));
+		const reason = dialer.reason
+			? `${words.capital(dialer.reason)}`
+			: dialer.state === "closed"
+				? "It answers and takes calls"
+				: label;
 		if (why.dataset.key !== reason + dialer.since) {
 			why.dataset.key = reason + dialer.since;
 			show(why, reason, dialer.since ? [", since ", moment(dialer.since)] : "", ".");
@@ -92,19 +176,55 @@ function card(first, changed) {
 			again.hidden = !dialer.refused;
 		}
 		const { handoffs, success_rate: rate, latency } = dialer;
-		[count(handoffs), percent(rate ?? NaN), ...["p50_ms", "p95_ms", "p99_ms"].map((name) => ms(latency[name] ?? NaN))].forEach((value, i) => text(figures[i][1], value));
+		[
+			count(handoffs),
+			percent(rate ?? NaN),
+			...["p50_ms", "p95_ms", "p99_ms"].map((name) => ms(latency[name] ?? NaN)),
+		].forEach((value, i) => text(figures[i][1], value));
 		const key = JSON.stringify([dialer.breaker, dialer.availability, dialer.connect]);
 		if (facts.dataset.key !== key) {
 			facts.dataset.key = key;
-			show(facts, pair("Kind", KINDS[dialer.kind] ?? dialer.kind), pair("Line", dialer.connect.value), pair("Circuit", words.breaker(dialer.breaker)), pair("Availability", dialer.availability === "unknown" ? "it does not say" : dialer.availability), pair("Timeout", ms(dialer.timeout_ms)), pair("Probed every", ms(dialer.probe_every_ms)));
+			show(
+				facts,
+				pair("Kind", KINDS[dialer.kind] ?? dialer.kind),
+				pair("Line", dialer.connect.value),
+				pair("Circuit", words.breaker(dialer.breaker)),
+				pair("Availability", dialer.availability === "unknown" ? "it does not say" : dialer.availability),
+				pair("Timeout", ms(dialer.timeout_ms)),
+				pair("Probed every", ms(dialer.probe_every_ms)),
+			);
 		}
 		const last = dialer.errors ?? [];
 		const errorsKey = last.map((record) => record.id).join();
 		if (errors.dataset.key !== errorsKey) {
 			errors.dataset.key = errorsKey;
-			show(errors, last.length > 0 && [h("h3", "Last errors"), h("ul.checks", last.map((record) => h("li", icon("cross"), h("span", moment(record.at), ` ${words.failure(record.detail.kind)}${record.detail.status ? ` (${record.detail.status})` : ""} `, record.call_id && h("a", { href: callPath(record.call_id) }, "call")))))]);
+			show(
+				errors,
+				last.length > 0 && [
+					h("h3", "Last errors"),
+					h(
+						"ul.checks",
+						last.map((record) =>
+							h(
+								"li",
+								icon("cross"),
+								h(
+									"span",
+									moment(record.at),
+									` ${words.failure(record.detail.kind)}${record.detail.status ? ` (${record.detail.status})` : ""} `,
+									record.call_id && h("a", { href: callPath(record.call_id) }, "call"),
+								),
+							),
+						),
+					),
+				],
+			);
 		}
-		show(drain, icon(dialer.state === "drained" ? "play" : "pause"), dialer.state === "drained" ? "Put back" : "Take out");
+		show(
+			drain,
+			icon(dialer.state === "drained" ? "play" : "pause"),
+			dialer.state === "drained" ? "Put back" : "Take out",
+		);
 		attr(drain, "class", dialer.state === "drained" ? "btn primary" : "btn");
 	};
 	return node;
@@ -124,10 +244,18 @@ export function dialers(main) {
 			return;
 		}
 		if (!cards.isConnected) show(body, cards);
-		const filled = list.map((dialer) => ({ ...dialer, errors: errors.filter((record) => record.detail.dialer === dialer.name).slice(0, 3) }));
+		const filled = list.map((dialer) => ({
+			...dialer,
+			errors: errors.filter((record) => record.detail.dialer === dialer.name).slice(0, 3),
+		}));
 		// No dialer can have this name: there is a blank in it.
 		const all = braze ? [...filled, { ...braze, name: "the look-up" }] : filled;
-		keyed(cards, all, (one) => one.name, (one) => (one.name === "the look-up" ? brazeCard(changedBraze) : card(one, replace)));
+		keyed(
+			cards,
+			all,
+			(one) => one.name,
+			(one) => (one.name === "the look-up" ? brazeCard(changedBraze) : card(one, replace)),
+		);
 	}
 
 	function changedBraze(changed) {
@@ -162,5 +290,11 @@ export function dialers(main) {
 	load();
 	// No event tells of Braze.
 	const looking = setInterval(soon, 10_000);
-	return [() => clearInterval(looking), hear(["dialer"], told), hear(["call", "reset", "poll"], soon), soon.cancel, onShortcut({ r: load })];
+	return [
+		() => clearInterval(looking),
+		hear(["dialer"], told),
+		hear(["call", "reset", "poll"], soon),
+		soon.cancel,
+		onShortcut({ r: load }),
+	];
 }

@@ -25,9 +25,10 @@ function make(node, given) {
 	return node;
 }
 
-const shown = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+const shown = (children) =>
+	children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 
-/** An element with classes, attributes, listeners, children: `h("p.muted", { onclick: f }, "text", child)`; all but the tag may be left out. */
+/** An element: `h("p.muted", { onclick: f }, "text", child)` is tag and classes, attributes and listeners, children. */
 export function h(what, ...given) {
 	const [tag, ...classes] = what.split(".");
 	const node = document.createElement(tag);
@@ -55,7 +56,7 @@ export function attr(node, name, value) {
 }
 
 /**
- * Keeps the children of `parent` in step with `items`: nodes are found by key, changed in place, moved only where the order differs.
+ * Keeps the children of `parent` in step with `items`: found by key, changed in place, moved where the order differs.
  * `create(item)` makes a node that may carry `update(item)`.
  */
 export function keyed(parent, items, key, create) {

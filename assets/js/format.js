@@ -5,11 +5,28 @@ const pad = (n) => String(n).padStart(2, "0");
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const minute = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" });
-const full = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "2-digit", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+const full = new Intl.DateTimeFormat("en-GB", {
+	weekday: "short",
+	day: "2-digit",
+	month: "short",
+	year: "numeric",
+	hour: "2-digit",
+	minute: "2-digit",
+	second: "2-digit",
+	timeZoneName: "short",
+});
 
 export const count = (n) => (Number.isFinite(n) ? whole.format(n) : "–");
-export const percent = (share, digits = 1) => (Number.isFinite(share) ? `${(share * 100).toFixed(share === 0 || share === 1 ? 0 : digits)} %` : "–");
-export const ms = (n) => (!Number.isFinite(n) ? "–" : n >= 10_000 ? `${(n / 1000).toFixed(1)} s` : n >= 100 || Number.isInteger(n) ? `${whole.format(Math.round(n))} ms` : `${n.toFixed(1)} ms`);
+export const percent = (share, digits = 1) =>
+	Number.isFinite(share) ? `${(share * 100).toFixed(share === 0 || share === 1 ? 0 : digits)} %` : "–";
+export const ms = (n) =>
+	!Number.isFinite(n)
+		? "–"
+		: n >= 10_000
+			? `${(n / 1000).toFixed(1)} s`
+			: n >= 100 || Number.isInteger(n)
+				? `${whole.format(Math.round(n))} ms`
+				: `${n.toFixed(1)} ms`;
 export const bytes = (n) => {
 	if (!Number.isFinite(n)) return "–";
 	let unit = 0;
@@ -42,12 +59,17 @@ export const minuteOf = (at) => minute.format(new Date(at));
 export const dayOf = (at) => day.format(new Date(at));
 export const fullOf = (at) => full.format(new Date(at));
 export const isToday = (at) => new Date(at).toDateString() === new Date().toDateString();
-export const utcOf = (at) => `${new Date(at).toISOString().replace("T", " ").replace(/\.\d+Z$/, "")} UTC`;
+export const utcOf = (at) =>
+	`${new Date(at)
+		.toISOString()
+		.replace("T", " ")
+		.replace(/\.\d+Z$/, "")} UTC`;
 
 /** The value of a `datetime-local` field for a moment, in the viewer's zone. */
 export function toField(at) {
 	const date = new Date(at);
-	return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}T${pad(date.getHours())}:${pad(date.getMinutes())}`;
+	const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+	return `${day}T${pad(date.getHours())}:${pad(date.getMinutes())}`;
 }
 
 /** A number as it is shown: what is hidden in it takes little room. */

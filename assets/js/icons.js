@@ -5,7 +5,8 @@ import { s } from "./dom.js";
 const PATHS = {
 	live: "M3 12h4l3-8 4 16 3-8h4",
 	logs: "M5 6h14M5 12h14M5 18h9",
-	dialers: "M6.5 4h3l1.5 4-2 1.5a12 12 0 0 0 5.5 5.5l1.5-2 4 1.5v3a2 2 0 0 1-2.2 2A16.5 16.5 0 0 1 4.5 6.2 2 2 0 0 1 6.5 4Z",
+	dialers:
+		"M6.5 4h3l1.5 4-2 1.5a12 12 0 0 0 5.5 5.5l1.5-2 4 1.5v3a2 2 0 0 1-2.2 2A16.5 16.5 0 0 1 4.5 6.2 2 2 0 0 1 6.5 4Z",
 	alerts: "M6 9a6 6 0 0 1 12 0c0 5 2 6 2 7H4c0-1 2-2 2-7ZM10 20a2.2 2.2 0 0 0 4 0",
 	settings: "M4 7h9M17 7h3M4 17h3M11 17h9M15 4.8v4.4M9 14.8v4.4",
 	check: "M5 12.5l4.5 4.5L19 7.5",
@@ -35,4 +36,9 @@ const PATHS = {
 };
 
 /** An icon beside a text that says the same; hidden from assistive technology. */
-export const icon = (name) => s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" }, s("path", { d: PATHS[name] ?? PATHS.dot }));
+export const icon = (name) =>
+	s(
+		"svg",
+		{ class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" },
+		s("path", { d: PATHS[name] ?? PATHS.dot }),
+	);

@@ -1,4 +1,4 @@
-// Keyboard shortcuts, and the sheet that names them. They can be switched off, because single keys disturb those who dictate.
+// Keyboard shortcuts, and the sheet that names them. They can be switched off: single keys disturb who dictates.
 
 import { h, keep, recall, within } from "./dom.js";
 import { dialog } from "./ui.js";
@@ -9,7 +9,11 @@ let waiting = 0;
 
 const on = () => recall(STORED) !== "off";
 
-const key = (...names) => h("dd", names.flatMap((name, i) => [i > 0 && " ", h("kbd", name)]));
+const key = (...names) =>
+	h(
+		"dd",
+		names.flatMap((name, i) => [i > 0 && " ", h("kbd", name)]),
+	);
 const line = (words, ...names) => h("div", h("dt", words), key(...names));
 
 /** The `?` sheet. */
@@ -30,7 +34,15 @@ export function sheet() {
 				line("This sheet", "?"),
 				line("Close, leave a field", "Esc"),
 			),
-			h("label.switch.on-good", h("input", { type: "checkbox", checked: on(), onchange: (event) => keep(STORED, event.target.checked ? "on" : "off") }), "Use single-key shortcuts"),
+			h(
+				"label.switch.on-good",
+				h("input", {
+					type: "checkbox",
+					checked: on(),
+					onchange: (event) => keep(STORED, event.target.checked ? "on" : "off"),
+				}),
+				"Use single-key shortcuts",
+			),
 			h("div.actions", h("button.btn", { autofocus: true, onclick: () => close() }, "Close")),
 		],
 		{ wide: true },
@@ -43,7 +55,9 @@ export function shortcuts(known, go) {
 	document.addEventListener("keydown", (event) => {
 		if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey || !on()) return;
 		const target = event.composedPath()[0];
-		const types = target instanceof HTMLElement && (target.isContentEditable || target.matches("textarea, select, input:not([type=checkbox], [type=radio])"));
+		const types =
+			target instanceof HTMLElement &&
+			(target.isContentEditable || target.matches("textarea, select, input:not([type=checkbox], [type=radio])"));
 		if (types) {
 			if (event.key === "Escape") target.blur();
 			return;

@@ -11,9 +11,14 @@ import { hear, stream } from "./stream.js";
 import { chip, choices, empty, failed, head, moment, panel, table } from "./ui.js";
 import * as words from "./words.js";
 
-const WINDOWS = [["5m", "5 min"], ["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"]];
+const WINDOWS = [
+	["5m", "5 min"],
+	["1h", "1 h"],
+	["24h", "24 h"],
+	["7d", "7 d"],
+];
 const LENGTH_MS = { "5m": 300_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000 };
-/** How often figures of a window are asked for while something happens: they cannot change faster than this to the eye. */
+/** How often the figures of a window are asked for while calls come: the eye sees no faster change. */
 const REFRESH_MS = { "5m": 1_000, "1h": 3_000, "24h": 15_000, "7d": 60_000 };
 const RECENT = 8;
 const ACTIVE = 25;
@@ -54,12 +59,21 @@ function callRow(call) {
 		const same = node.call && JSON.stringify(node.call) === JSON.stringify(now);
 		node.call = now;
 		if (same) return;
-		const [label, tone] = isOver() ? [words.end(now.disposition), words.endTone(now.disposition)] : [words.stage(now.status), words.stageTone(now.status)];
+		const [label, tone] = isOver()
+			? [words.end(now.disposition), words.endTone(now.disposition)]
+			: [words.stage(now.status), words.stageTone(now.status)];
 		if (stage.textContent !== label) show(stage, chip(label, tone));
 		text(link, phone(now.caller));
-		text(tier, now.tier ? `${now.tier}${now.score === null || now.score === undefined ? "" : ` ${Math.round(now.score)}`}` : "–");
+		text(
+			tier,
+			now.tier ? `${now.tier}${now.score === null || now.score === undefined ? "" : ` ${Math.round(now.score)}`}` : "–",
+		);
 		const where = `${words.line(now, "nobody")}${now.failed_over ? ", failed over" : ""}`;
-		if (dialer.textContent !== where) show(dialer, h("span.row", now.dialer && h("span.swatch", { data: { c: colorOf(now.dialer) } }), h("span.cut", where)));
+		if (dialer.textContent !== where)
+			show(
+				dialer,
+				h("span.row", now.dialer && h("span.swatch", { data: { c: colorOf(now.dialer) } }), h("span.cut", where)),
+			);
 		attr(clock, "until", now.ended_at);
 		text(routed, ms(now.routing_ms ?? NaN));
 		attr(routed, "class", now.routing_ms > BUDGET_MS ? "num wrong" : "num muted");
@@ -67,7 +81,8 @@ function callRow(call) {
 	return node;
 }
 
-const callTable = (label, body, length) => table(label, ["Stage", "Caller", "Tier", "Dialer", `#${length}`, "#Routed in"], body, "rows fixed calls");
+const callTable = (label, body, length) =>
+	table(label, ["Stage", "Caller", "Tier", "Dialer", `#${length}`, "#Routed in"], body, "rows fixed calls");
 
 export function live(main, { query, replace }) {
 	let window_ = [query.get("window"), recall("window"), "1h"].find((name) => LENGTH_MS[name]);
@@ -89,10 +104,28 @@ export function live(main, { query, replace }) {
 	const since = h("span.muted.small");
 	const why = h("p.why");
 	const lastCall = h("span", "no call yet");
-	const state = h("section.state", { "aria-label": "State", "aria-live": "polite", "aria-atomic": "true" }, mark, h("div", h("p.row.wrap", headline, since), why), h("div.side-facts.small.muted", lastCall));
-	const figures = { hold: kpi("On hold"), calls: kpi("Calls"), active: kpi("On the line"), success: kpi("Success rate"), p95: kpi("Routing p95"), failed: kpi("Failed"), cache: kpi("Cache hits") };
+	const state = h(
+		"section.state",
+		{ "aria-label": "State", "aria-live": "polite", "aria-atomic": "true" },
+		mark,
+		h("div", h("p.row.wrap", headline, since), why),
+		h("div.side-facts.small.muted", lastCall),
+	);
+	const figures = {
+		hold: kpi("On hold"),
+		calls: kpi("Calls"),
+		active: kpi("On the line"),
+		success: kpi("Success rate"),
+		p95: kpi("Routing p95"),
+		failed: kpi("Failed"),
+		cache: kpi("Cache hits"),
+	};
 	const trend = new Trend();
-	const trendNone = empty("No calls in this window", "The first call appears here within a second of its arrival.", "live");
+	const trendNone = empty(
+		"No calls in this window",
+		"The first call appears here within a second of its arrival.",
+		"live",
+	);
 	const byDialer = new Bars("Calls by dialer", "No calls in this window.");
 	const byTier = new Bars("Calls by tier", "No calls in this window.");
 	const byReason = new Bars("Failures by reason", "None.", ["", "Share", "Calls"]);
@@ -111,9 +144,38 @@ export function live(main, { query, replace }) {
 		"div",
 		{ class: "stack figures" },
 		h("dl.kpis", Object.values(figures)),
-		h("div.grid.even", panel("Calls per minute", { wide: "w8", tools: h("div.legend", keyOf("", "calls"), keyOf("bad", "failed"), keyOf("rate", "did not fail")) }, trend.node, trendNone), h("div.stack.w4.last-grows", panel("Dialers and Braze", { flush: true, tools: h("a.small", { href: "/dialers" }, "Details") }, health), panel("By dialer", {}, byDialer.node))),
-		h("div.grid.even", panel("On the line", { wide: "w6", flush: true }, activeTable, activeNone, more), panel("Ended last", { wide: "w6", flush: true, tools: h("a.small", { href: "/logs" }, "All calls") }, recentTable)),
-		h("div.grid.even", panel("Latency against the budget", { wide: "w5" }, latencies.node), panel("By tier", { wide: "w3" }, byTier.node), panel("Failures by reason", { wide: "w4" }, byReason.node)),
+		h(
+			"div.grid.even",
+			panel(
+				"Calls per minute",
+				{
+					wide: "w8",
+					tools: h("div.legend", keyOf("", "calls"), keyOf("bad", "failed"), keyOf("rate", "did not fail")),
+				},
+				trend.node,
+				trendNone,
+			),
+			h(
+				"div.stack.w4.last-grows",
+				panel("Dialers and Braze", { flush: true, tools: h("a.small", { href: "/dialers" }, "Details") }, health),
+				panel("By dialer", {}, byDialer.node),
+			),
+		),
+		h(
+			"div.grid.even",
+			panel("On the line", { wide: "w6", flush: true }, activeTable, activeNone, more),
+			panel(
+				"Ended last",
+				{ wide: "w6", flush: true, tools: h("a.small", { href: "/logs" }, "All calls") },
+				recentTable,
+			),
+		),
+		h(
+			"div.grid.even",
+			panel("Latency against the budget", { wide: "w5" }, latencies.node),
+			panel("By tier", { wide: "w3" }, byTier.node),
+			panel("Failures by reason", { wide: "w4" }, byReason.node),
+		),
 	);
 	show(main, head("Live", windows), h("div.stack", state, body));
 	figures.hold.hidden = true;
@@ -123,22 +185,61 @@ export function live(main, { query, replace }) {
 	function drawFigures() {
 		if (!metrics) return;
 		const { calls: all, latency, cache, series, success_rate: success, failure_rate: failure } = metrics;
-		const each = (share, digits = 1) => (share === null ? ["–", ""] : [(share * 100).toFixed(share === 1 ? 0 : digits), "%"]);
+		const each = (share, digits = 1) =>
+			share === null ? ["–", ""] : [(share * 100).toFixed(share === 1 ? 0 : digits), "%"];
 		const { p95_ms: p95, p99_ms: p99 } = latency.routing;
 		const minutes = LENGTH_MS[window_] / 60_000;
 		const asked = cache.hit + cache.stale + cache.miss;
 		figures.calls.draw(count(all.total), "", `${(all.total / minutes).toFixed(1)} a minute`);
 		figures.success.draw(...each(success), `${count(all.answered)} answered, ${count(all.abandoned)} hung up`);
-		figures.p95.draw(p95 === null ? "–" : count(Math.round(p95)), p95 === null ? "" : "ms", `p99 ${ms(p99 ?? NaN)} of ${BUDGET_MS / 1000} s`, p95 > BUDGET_MS ? "bad" : p95 > BUDGET_MS * 0.75 ? "warn" : null);
-		figures.failed.draw(count(all.failed), "", failure === null ? `${count(all.held)} were held` : `${each(failure).join(" ")}, ${count(all.held)} were held`, failure > 0.05 ? "bad" : all.failed ? "warn" : null);
-		figures.cache.draw(...each(asked ? (cache.hit + cache.stale) / asked : null, 0), `${count(cache.stale)} stale, ${count(cache.miss)} asked`);
+		figures.p95.draw(
+			p95 === null ? "–" : count(Math.round(p95)),
+			p95 === null ? "" : "ms",
+			`p99 ${ms(p99 ?? NaN)} of ${BUDGET_MS / 1000} s`,
+			p95 > BUDGET_MS ? "bad" : p95 > BUDGET_MS * 0.75 ? "warn" : null,
+		);
+		figures.failed.draw(
+			count(all.failed),
+			"",
+			failure === null ? `${count(all.held)} were held` : `${each(failure).join(" ")}, ${count(all.held)} were held`,
+			failure > 0.05 ? "bad" : all.failed ? "warn" : null,
+		);
+		figures.cache.draw(
+			...each(asked ? (cache.hit + cache.stale) / asked : null, 0),
+			`${count(cache.stale)} stale, ${count(cache.miss)} asked`,
+		);
 		trend.node.hidden = all.total === 0;
 		trendNone.hidden = all.total > 0;
 		if (all.total) trend.draw(series, Date.parse(series[1].at) - Date.parse(series[0].at));
-		byDialer.draw(metrics.by_dialer.map((row) => ({ name: row.dialer, words: words.lineName(row.dialer), value: row.calls, failed: row.failed, color: colorOf(row.dialer) })));
-		byTier.draw(metrics.by_tier.map((row) => ({ name: row.tier ?? "no tier", value: row.calls, failed: row.failed, color: "5" })));
-		byReason.draw(metrics.by_reason.map((row) => ({ name: row.reason, words: words.reason(row.reason), value: row.calls, tone: "bad" })));
-		latencies.draw([["routing", "Whole answer"], ["lookup", "Look-up"], ["handoff", "Handoff"], ["commit", "Record on disk"]].map(([name, label]) => ({ name, words: label, ...latency[name] })), BUDGET_MS);
+		byDialer.draw(
+			metrics.by_dialer.map((row) => ({
+				name: row.dialer,
+				words: words.lineName(row.dialer),
+				value: row.calls,
+				failed: row.failed,
+				color: colorOf(row.dialer),
+			})),
+		);
+		byTier.draw(
+			metrics.by_tier.map((row) => ({ name: row.tier ?? "no tier", value: row.calls, failed: row.failed, color: "5" })),
+		);
+		byReason.draw(
+			metrics.by_reason.map((row) => ({
+				name: row.reason,
+				words: words.reason(row.reason),
+				value: row.calls,
+				tone: "bad",
+			})),
+		);
+		latencies.draw(
+			[
+				["routing", "Whole answer"],
+				["lookup", "Look-up"],
+				["handoff", "Handoff"],
+				["commit", "Record on disk"],
+			].map(([name, label]) => ({ name, words: label, ...latency[name] })),
+			BUDGET_MS,
+		);
 	}
 
 	function drawCalls() {
@@ -152,7 +253,11 @@ export function live(main, { query, replace }) {
 		text(more, `and ${count(left)} more`);
 		const ended = [...recent.values()].sort((a, b) => (a.ended_at < b.ended_at ? 1 : -1));
 		for (const call of ended.slice(RECENT)) recent.delete(call.call_id);
-		const newest = [inProgress[0], ...ended].filter(Boolean).map((call) => call.started_at).sort().at(-1);
+		const newest = [inProgress[0], ...ended]
+			.filter(Boolean)
+			.map((call) => call.started_at)
+			.sort()
+			.at(-1);
 		if (newest && lastCall.dataset.at !== newest) {
 			lastCall.dataset.at = newest;
 			show(lastCall, "last call ", moment(newest, "ago"));
@@ -166,7 +271,13 @@ export function live(main, { query, replace }) {
 		const { active, talking, on_hold: held, on_hold_since: from } = onLine;
 		figures.active.draw(count(active), "", active ? `${count(talking)} talking` : "nobody waits");
 		figures.hold.hidden = held === 0;
-		if (held) figures.hold.draw(count(held), "", `longest ${running(Date.now() - Date.parse(from))}`, waitsLong() ? "warn" : null);
+		if (held)
+			figures.hold.draw(
+				count(held),
+				"",
+				`longest ${running(Date.now() - Date.parse(from))}`,
+				waitsLong() ? "warn" : null,
+			);
 		drawState();
 	}
 
@@ -175,25 +286,41 @@ export function live(main, { query, replace }) {
 	function drawHealth() {
 		const rows = dialers.map((dialer) => ({ ...dialer, id: `d-${dialer.name}` }));
 		if (braze) rows.push({ ...braze, id: "braze" });
-		keyed(health, rows, (row) => row.id, (row) => {
-			const [stateBox, below] = [h("span"), h("p.why.cut")];
-			const node = h("li", h("span.row", h("span.swatch", { data: row.id === "braze" ? {} : { c: colorOf(row.name) } }), h("strong", row.name)), stateBox, below);
-			node.update = (now) => {
-				const kind = now.state ?? "closed";
-				const label = now.id === "braze" && kind === "closed" ? "Answering" : words.dialerState(kind);
-				if (stateBox.textContent !== label) show(stateBox, chip(label, words.dialerTone(kind), words.dialerIcon(kind)));
-				const own = metrics?.by_dialer?.find((one) => one.dialer === now.name);
-				const parts = [`circuit ${words.breaker(now.breaker)}`];
-				if (now.availability && now.availability !== "unknown") parts.push(now.availability);
-				if (now.reason) parts.push(now.reason);
-				if (now.since && kind !== "closed") parts.push(`for ${lasting(Date.now() - Date.parse(now.since))}`);
-				if (own?.p95_ms) parts.push(`p95 ${ms(own.p95_ms)}`);
-				if (now.id === "braze" && metrics?.latency.lookup.p95_ms) parts.push(`p95 ${ms(metrics.latency.lookup.p95_ms)}`);
-				text(below, parts.join(" · "));
-				below.title = now.reason ?? "";
-			};
-			return node;
-		});
+		keyed(
+			health,
+			rows,
+			(row) => row.id,
+			(row) => {
+				const [stateBox, below] = [h("span"), h("p.why.cut")];
+				const node = h(
+					"li",
+					h(
+						"span.row",
+						h("span.swatch", { data: row.id === "braze" ? {} : { c: colorOf(row.name) } }),
+						h("strong", row.name),
+					),
+					stateBox,
+					below,
+				);
+				node.update = (now) => {
+					const kind = now.state ?? "closed";
+					const label = now.id === "braze" && kind === "closed" ? "Answering" : words.dialerState(kind);
+					if (stateBox.textContent !== label)
+						show(stateBox, chip(label, words.dialerTone(kind), words.dialerIcon(kind)));
+					const own = metrics?.by_dialer?.find((one) => one.dialer === now.name);
+					const parts = [`circuit ${words.breaker(now.breaker)}`];
+					if (now.availability && now.availability !== "unknown") parts.push(now.availability);
+					if (now.reason) parts.push(now.reason);
+					if (now.since && kind !== "closed") parts.push(`for ${lasting(Date.now() - Date.parse(now.since))}`);
+					if (own?.p95_ms) parts.push(`p95 ${ms(own.p95_ms)}`);
+					if (now.id === "braze" && metrics?.latency.lookup.p95_ms)
+						parts.push(`p95 ${ms(metrics.latency.lookup.p95_ms)}`);
+					text(below, parts.join(" · "));
+					below.title = now.reason ?? "";
+				};
+				return node;
+			},
+		);
 	}
 
 	/** Who waits, how many they are and how long the first of them has waited. */
@@ -222,13 +349,27 @@ export function live(main, { query, replace }) {
 			state.dataset.state = kind;
 			show(mark, icon({ paused: "pause", degraded: "warn", routing: "check" }[kind]));
 		}
-		const degraded = waitsLong() ? "Callers wait on hold" : down.length === dialers.length ? "No dialer takes calls" : "Routing, but degraded";
+		const degraded = waitsLong()
+			? "Callers wait on hold"
+			: down.length === dialers.length
+				? "No dialer takes calls"
+				: "Routing, but degraded";
 		text(headline, told ? waitingWords(told) : { degraded, routing: "Routing" }[kind]);
 		const reasons = [];
-		if (onLine.on_hold) reasons.push([onLine.on_hold_since, `On hold ${count(onLine.on_hold)}, longest ${running(Date.now() - Date.parse(onLine.on_hold_since))}`]);
+		if (onLine.on_hold)
+			reasons.push([
+				onLine.on_hold_since,
+				`On hold ${count(onLine.on_hold)}, longest ${running(Date.now() - Date.parse(onLine.on_hold_since))}`,
+			]);
 		if (told) reasons.push([told.opened_at, told.cause]);
-		else for (const dialer of bad) reasons.push([dialer.since, `${dialer.name}: ${words.dialerState(dialer.state).toLowerCase()}${dialer.reason ? `, ${dialer.reason}` : ""}`]);
-		for (const incident of open) if (incident !== told) reasons.push([incident.opened_at, `${incident.title}: ${incident.cause}`]);
+		else
+			for (const dialer of bad)
+				reasons.push([
+					dialer.since,
+					`${dialer.name}: ${words.dialerState(dialer.state).toLowerCase()}${dialer.reason ? `, ${dialer.reason}` : ""}`,
+				]);
+		for (const incident of open)
+			if (incident !== told) reasons.push([incident.opened_at, `${incident.title}: ${incident.cause}`]);
 		// "since" is the time of what is told.
 		const from = kind === "routing" ? quietSince : (told?.opened_at ?? reasons.find(([at]) => at)?.[0]);
 		if (from) {
@@ -240,7 +381,12 @@ export function live(main, { query, replace }) {
 			delete since.dataset.at;
 			show(since);
 		}
-		text(why, kind === "routing" ? `${dialers.length} of ${dialers.length} dialers take calls, no incident is open.` : [...new Set(reasons.map(([, said]) => said))].slice(0, 4).join(" · "));
+		text(
+			why,
+			kind === "routing"
+				? `${dialers.length} of ${dialers.length} dialers take calls, no incident is open.`
+				: [...new Set(reasons.map(([, said]) => said))].slice(0, 4).join(" · "),
+		);
 	}
 
 	/** Since when nothing is wrong: the end of the last incident, or the start of what is in force. */
@@ -259,7 +405,12 @@ export function live(main, { query, replace }) {
 			lastAt = Date.now();
 		} catch (error) {
 			if (error.name === "AbortError") return;
-			if (!metrics && !lastAt) show(main, head("Live"), failed(error, () => location.reload()));
+			if (!metrics && !lastAt)
+				show(
+					main,
+					head("Live"),
+					failed(error, () => location.reload()),
+				);
 		}
 	}
 
@@ -277,7 +428,10 @@ export function live(main, { query, replace }) {
 	}
 
 	async function loadCalls() {
-		const [active, last] = await Promise.all([get("/calls/active?page_size=100"), get(`/calls?status=ended&page_size=${RECENT}`)]);
+		const [active, last] = await Promise.all([
+			get("/calls/active?page_size=100"),
+			get(`/calls?status=ended&page_size=${RECENT}`),
+		]);
 		calls.clear();
 		for (const call of active.data) calls.set(call.call_id, call);
 		for (const call of last.data) recent.set(call.call_id, call);
@@ -354,7 +508,10 @@ export function live(main, { query, replace }) {
 	// Whoever waits, waits longer.
 	const watch = setInterval(() => stream.state !== "lost" && drawOnLine(), 1_000);
 	// A quiet line still moves the window on, and no event tells of Braze.
-	const quiet = setInterval(() => !document.hidden && stream.state === "live" && (metricsSoon(), dialersSoon()), 15_000);
+	const quiet = setInterval(
+		() => !document.hidden && stream.state === "live" && (metricsSoon(), dialersSoon()),
+		15_000,
+	);
 	all();
 
 	return [

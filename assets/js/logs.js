@@ -6,18 +6,37 @@ import { count, dayOf, ms, phone, timeOf, toField } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
 import { hear } from "./stream.js";
-import { askReveal, busy, choices, dialog, empty, failed, field, head, moment, pageButton, pair, say, select, toast } from "./ui.js";
+import {
+	askReveal,
+	busy,
+	choices,
+	dialog,
+	empty,
+	failed,
+	field,
+	head,
+	moment,
+	pageButton,
+	pair,
+	say,
+	select,
+	toast,
+} from "./ui.js";
 import { lists } from "./viewer.js";
 import { chipColumn, linkColumn, textColumn, timeColumn } from "./vlog.js";
 import * as words from "./words.js";
 
 const SPANS = { "15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000 };
-const PARTS = { calls: ["q", "status", "dialer", "tier", "disposition", "incident"], records: ["q", "kind", "severity"] };
+const PARTS = {
+	calls: ["q", "status", "dialer", "tier", "disposition", "incident"],
+	records: ["q", "kind", "severity"],
+};
 const EXPORT_MOST = 100_000;
 
 const callHref = (row) => callPath(row.call_id);
 const recordPath = (id) => `/logs?view=records&record=${id}`;
-const tierOf = (call) => (call.tier ? `${call.tier}${Number.isFinite(call.score) ? ` ${Math.round(call.score)}` : ""}` : "–");
+const tierOf = (call) =>
+	call.tier ? `${call.tier}${Number.isFinite(call.score) ? ` ${Math.round(call.score)}` : ""}` : "–";
 const outcome = (call) => (call.status === "ended" ? words.end(call.disposition) : words.stage(call.status));
 const tone = (call) => (call.status === "ended" ? words.endTone(call.disposition) : words.stageTone(call.status));
 
@@ -25,38 +44,78 @@ const CALLS = [
 	timeColumn("Arrived", "clamp(5.4rem, 24vw, 9.5rem)", (row) => row.started_at),
 	linkColumn("Caller", "clamp(5.4rem, 26vw, 9.5rem)", (row) => phone(row.caller), callHref),
 	chipColumn("Outcome", "clamp(7.6rem, 34vw, 9.5rem)", outcome, tone),
-	textColumn("Dialer", "", (row) => `${words.line(row, "nobody")}${row.failed_over ? ", failed over" : ""}`, null, "p1"),
+	textColumn(
+		"Dialer",
+		"",
+		(row) => `${words.line(row, "nobody")}${row.failed_over ? ", failed over" : ""}`,
+		null,
+		"p1",
+	),
 	textColumn("Tier", "6.5rem", tierOf, null, "p3"),
 	textColumn("Reason", "", (row) => words.reason(row.reason), null, "p4 muted"),
 	textColumn("Routed in", "6.5rem", (row) => ms(row.routing_ms ?? NaN), null, "num p2"),
 ];
 const RECORDS = [
 	timeColumn("Time", "clamp(5.4rem, 24vw, 9.5rem)", (row) => row.at),
-	linkColumn("Record", "clamp(7rem, 30vw, 11rem)", (row) => words.kind(row.kind), (row) => recordPath(row.id)),
-	chipColumn("Severity", "6.5rem", (row) => row.severity, (row) => ({ error: "bad", warn: "warn" })[row.severity], "p2"),
+	linkColumn(
+		"Record",
+		"clamp(7rem, 30vw, 11rem)",
+		(row) => words.kind(row.kind),
+		(row) => recordPath(row.id),
+	),
+	chipColumn(
+		"Severity",
+		"6.5rem",
+		(row) => row.severity,
+		(row) => ({ error: "bad", warn: "warn" })[row.severity],
+		"p2",
+	),
 	textColumn("What happened", "", summary),
 	textColumn("Call", "11rem", (row) => row.call_id ?? "–", null, "p4 muted"),
 	textColumn("No.", "7rem", (row) => count(row.id), null, "num p3 muted"),
 ];
 
+const incident = ({ kind }) => words.capital(words.plain(kind));
+const seconds = (ms) => `${Math.round(ms / 1000)} s`;
+const dayAndTime = (at) => `${dayOf(at)}, ${timeOf(at)}`;
+
 /** A record in one line. */
 export function summary({ kind, detail = {} }) {
 	switch (kind) {
-		case "call_decided": return `${words.reason(detail.decision?.reason)}: ${(detail.decision?.plan?.dialers ?? []).join(", then ") || "nobody"}`;
-		case "handoff_intended": return `Asking ${detail.dialer}, ${ms(detail.timeout_ms)} at most`;
-		case "handoff_concluded": return `${detail.dialer} ${words.outcome(detail.outcome)}${detail.kind ? `: ${words.failure(detail.kind)}` : ""}`;
-		case "call_answered": return `Answered in ${ms(detail.stages?.total_ms)}${detail.within_budget === false ? ", after the budget" : ""}`;
-		case "health_changed": return `${detail.service}: ${words.plain(detail.from)} to ${words.plain(detail.to)}, ${detail.cause}`;
-		case "incident_opened": return `${words.capital(words.plain(detail.kind))}: ${detail.cause}`;
-		case "incident_resolved": return `${words.capital(words.plain(detail.kind))}: over after ${Math.round(detail.lasted_ms / 1000)} s, ${count(detail.calls)} calls`;
-		case "webhook_unusable": return `${detail.path}: ${detail.reason}`;
-		case "service_started": return `Version ${detail.version}`;
-		case "leg_reported": return `${words.party(detail, "The caller")}: ${words.leg(detail.report.status)}`;
-		case "dial_ended": return `${words.party(detail, "Last resort")}: ${words.plain(detail.report.end)}`;
-		case "call_ended": return words.end(detail.outcome);
-		case "call_corrected": return `${words.end(detail.from)}, corrected to ${words.end(detail.to).toLowerCase()}`;
-		case "accessed": return accessed(detail);
-		default: return Object.entries(detail).filter(([, value]) => typeof value !== "object").slice(0, 3).map(([name, value]) => `${words.plain(name)} ${value}`).join(", ");
+		case "call_decided":
+			return `${words.reason(detail.decision?.reason)}: ${words.plan(detail) || "nobody"}`;
+		case "handoff_intended":
+			return `Asking ${detail.dialer}, ${ms(detail.timeout_ms)} at most`;
+		case "handoff_concluded":
+			return `${detail.dialer} ${words.outcome(detail.outcome)}${detail.kind ? `: ${words.failure(detail.kind)}` : ""}`;
+		case "call_answered":
+			return `Answered in ${ms(detail.stages?.total_ms)}${detail.within_budget === false ? ", after the budget" : ""}`;
+		case "health_changed":
+			return `${detail.service}: ${words.plain(detail.from)} to ${words.plain(detail.to)}, ${detail.cause}`;
+		case "incident_opened":
+			return `${incident(detail)}: ${detail.cause}`;
+		case "incident_resolved":
+			return `${incident(detail)}: over after ${seconds(detail.lasted_ms)}, ${count(detail.calls)} calls`;
+		case "webhook_unusable":
+			return `${detail.path}: ${detail.reason}`;
+		case "service_started":
+			return `Version ${detail.version}`;
+		case "leg_reported":
+			return `${words.party(detail, "The caller")}: ${words.leg(detail.report.status)}`;
+		case "dial_ended":
+			return `${words.party(detail, "Last resort")}: ${words.plain(detail.report.end)}`;
+		case "call_ended":
+			return words.end(detail.outcome);
+		case "call_corrected":
+			return `${words.end(detail.from)}, corrected to ${words.end(detail.to).toLowerCase()}`;
+		case "accessed":
+			return accessed(detail);
+		default:
+			return Object.entries(detail)
+				.filter(([, value]) => typeof value !== "object")
+				.slice(0, 3)
+				.map(([name, value]) => `${words.plain(name)} ${value}`)
+				.join(", ");
 	}
 }
 
@@ -71,7 +130,11 @@ function accessed({ is, by, source, route, calls }) {
 /** Copies a text, where the browser lets a page do so. */
 function copyButton(what, value) {
 	const copy = () => navigator.clipboard.writeText(value).then(() => toast("ok", `The ${what} is copied.`));
-	return h("button.btn", { onclick: () => copy().catch(() => toast("bad", "This browser does not let a page copy.")) }, `Copy the ${what}`);
+	return h(
+		"button.btn",
+		{ onclick: () => copy().catch(() => toast("bad", "This browser does not let a page copy.")) },
+		`Copy the ${what}`,
+	);
 }
 
 /** One record with everything that it says. Resolves when it is closed. */
@@ -92,7 +155,12 @@ function showRecord(record) {
 				pair("Hash", h("span.mono", record.hash)),
 			),
 			h("pre", { tabindex: "0", "aria-label": "What the record says" }, detail),
-			h("div.actions.wrap", copyButton("record", JSON.stringify(record)), copyButton("hash", record.hash), h("button.btn.primary", { autofocus: true, onclick: () => close() }, "Close")),
+			h(
+				"div.actions.wrap",
+				copyButton("record", JSON.stringify(record)),
+				copyButton("hash", record.hash),
+				h("button.btn.primary", { autofocus: true, onclick: () => close() }, "Close"),
+			),
 		],
 		{ wide: true },
 	);
@@ -112,16 +180,40 @@ export function logs(main, { query: asked, replace }) {
 	const log = h("sb-log");
 	const where = h("span.grow.fig");
 	const newest = pageButton("Newest", "arrow", () => reopen());
-	const jump = h("input.input", { type: "datetime-local", step: "1", onchange: () => jump.value && jumpTo(new Date(jump.value)) });
-	jump.style.width = "13.5rem";
-	const filters = h("form.filters.shut", { role: "search", "aria-label": "Filter the log", onsubmit: (event) => event.preventDefault() });
-	const state = h("div", { hidden: true });
-	const box = h("section.panel", { "aria-label": "Log" }, filters, log, state, h("div.log-foot", where, h("label.row", "Jump to", jump), newest));
-	const views = choices("What to list", "view", [["calls", "Calls"], ["records", "Records"]], view, (value) => {
-		view = value;
-		drawFilters();
-		reopen();
+	const jump = h("input.input", {
+		type: "datetime-local",
+		step: "1",
+		onchange: () => jump.value && jumpTo(new Date(jump.value)),
 	});
+	jump.style.width = "13.5rem";
+	const filters = h("form.filters.shut", {
+		role: "search",
+		"aria-label": "Filter the log",
+		onsubmit: (event) => event.preventDefault(),
+	});
+	const state = h("div", { hidden: true });
+	const box = h(
+		"section.panel",
+		{ "aria-label": "Log" },
+		filters,
+		log,
+		state,
+		h("div.log-foot", where, h("label.row", "Jump to", jump), newest),
+	);
+	const views = choices(
+		"What to list",
+		"view",
+		[
+			["calls", "Calls"],
+			["records", "Records"],
+		],
+		view,
+		(value) => {
+			view = value;
+			drawFilters();
+			reopen();
+		},
+	);
 	const revealSwitch = askReveal((on) => {
 		reveal = on;
 		return reopen();
@@ -132,7 +224,8 @@ export function logs(main, { query: asked, replace }) {
 	log.style.setProperty("--log-height", "max(20rem, calc(100vh - 17.5rem))");
 
 	function bounds() {
-		const from = filter.span && SPANS[filter.span] ? new Date(Date.now() - SPANS[filter.span]).toISOString() : filter.from;
+		const from =
+			filter.span && SPANS[filter.span] ? new Date(Date.now() - SPANS[filter.span]).toISOString() : filter.from;
 		return { from, to: filter.to };
 	}
 
@@ -155,8 +248,16 @@ export function logs(main, { query: asked, replace }) {
 		},
 		async load({ cursor, from, to, size, signal }) {
 			const path = view === "calls" ? "/calls" : "/logs";
-			const answer = await get(`${path}${query({ ...parameters(), ...within({ from, to }), cursor, page_size: size })}`, { signal });
-			return { rows: answer.data, next: answer.next_cursor ?? null, total: answer.total, exact: answer.total_is_exact !== false };
+			const answer = await get(
+				`${path}${query({ ...parameters(), ...within({ from, to }), cursor, page_size: size })}`,
+				{ signal },
+			);
+			return {
+				rows: answer.data,
+				next: answer.next_cursor ?? null,
+				total: answer.total,
+				exact: answer.total_is_exact !== false,
+			};
 		},
 		at: (row) => row.started_at ?? row.at,
 		key: (row) => (view === "calls" ? row.call_id : row.id),
@@ -170,7 +271,9 @@ export function logs(main, { query: asked, replace }) {
 	/** The address of what is shown. */
 	function address(more = {}) {
 		const named = Object.entries({ view: view === "calls" ? "" : view, ...filter });
-		const kept = named.filter(([name, value]) => value && (PARTS[view].includes(name) || ["view", "span", "from", "to"].includes(name)));
+		const kept = named.filter(
+			([name, value]) => value && (PARTS[view].includes(name) || ["view", "span", "from", "to"].includes(name)),
+		);
 		return `/logs${query({ ...Object.fromEntries(kept), ...more })}`;
 	}
 
@@ -203,7 +306,10 @@ export function logs(main, { query: asked, replace }) {
 
 	const soon = debounce(() => reopen(), 250);
 	log.addEventListener("failed", ({ detail }) => {
-		show(state, failed(detail, () => reopen()));
+		show(
+			state,
+			failed(detail, () => reopen()),
+		);
 		state.hidden = false;
 		log.hidden = true;
 	});
@@ -212,10 +318,20 @@ export function logs(main, { query: asked, replace }) {
 		if (none === state.hidden) {
 			state.hidden = !none;
 			log.hidden = none;
-			if (none) show(state, isFiltered() ? empty("Nothing matches these filters", "Take one away, or widen the time.", "search") : empty(`No ${view} yet`, "They appear here as they are written.", "logs"));
+			if (none)
+				show(
+					state,
+					isFiltered()
+						? empty("Nothing matches these filters", "Take one away, or widen the time.", "search")
+						: empty(`No ${view} yet`, "They appear here as they are written.", "logs"),
+				);
 		}
-		const range = top && bottom ? `${dayOf(source.at(top))}, ${timeOf(source.at(top))} to ${dayOf(source.at(bottom))}, ${timeOf(source.at(bottom))} · ` : "";
-		text(where, none ? "" : `${range}${log.exact ? "" : "about "}${count(log.total)} ${view}${waiting && first > 0 ? ", new ones above" : ""}`);
+		const range = top && bottom ? `${dayAndTime(source.at(top))} to ${dayAndTime(source.at(bottom))} · ` : "";
+		const about = log.exact ? "" : "about ";
+		text(
+			where,
+			none ? "" : `${range}${about}${count(log.total)} ${view}${waiting && first > 0 ? ", new ones above" : ""}`,
+		);
 		newest.hidden = first === 0;
 	});
 
@@ -227,35 +343,76 @@ export function logs(main, { query: asked, replace }) {
 		openRecord(id);
 	});
 
-	const isFiltered = () => Object.entries(filter).some(([name, value]) => value && (PARTS[view].includes(name) || ["span", "from", "to"].includes(name)));
+	const isFiltered = () =>
+		Object.entries(filter).some(
+			([name, value]) => value && (PARTS[view].includes(name) || ["span", "from", "to"].includes(name)),
+		);
 
 	function drawFilters() {
 		const set = (name) => (value) => {
 			filter[name] = value;
 			soon();
 		};
-		const any = (label, values, wording = (value) => value) => [["", label], ...values.map((value) => [value, wording(value)])];
-		const search = h("input.input", { type: "search", id: "search", value: filter.q, autocomplete: "off", spellcheck: "false", placeholder: "+49 30 … or CA…", oninput: () => {
-			filter.q = search.value.replace(/[\s()/.]/g, "");
-			soon();
-		} });
-		const time = select([["", "Any time"], ["15m", "Last 15 min"], ["1h", "Last hour"], ["24h", "Last 24 h"], ["7d", "Last 7 days"], ["30d", "Last 30 days"], ["custom", "Between …"]], filter.from || filter.to ? "custom" : filter.span, (value) => {
-			filter.span = value === "custom" ? "" : value;
-			if (value !== "custom") filter.from = filter.to = "";
-			else filter.from = new Date(Date.now() - 3_600_000).toISOString();
-			drawFilters();
-			soon();
+		const any = (label, values, wording = (value) => value) => [
+			["", label],
+			...values.map((value) => [value, wording(value)]),
+		];
+		const search = h("input.input", {
+			type: "search",
+			id: "search",
+			value: filter.q,
+			autocomplete: "off",
+			spellcheck: "false",
+			placeholder: "+49 30 … or CA…",
+			oninput: () => {
+				filter.q = search.value.replace(/[\s()/.]/g, "");
+				soon();
+			},
 		});
-		const edge = (name) => h("input.input", { type: "datetime-local", value: filter[name] ? toField(filter[name]) : "", onchange: (event) => set(name)(event.target.value ? new Date(event.target.value).toISOString() : "") });
+		const time = select(
+			[
+				["", "Any time"],
+				["15m", "Last 15 min"],
+				["1h", "Last hour"],
+				["24h", "Last 24 h"],
+				["7d", "Last 7 days"],
+				["30d", "Last 30 days"],
+				["custom", "Between …"],
+			],
+			filter.from || filter.to ? "custom" : filter.span,
+			(value) => {
+				filter.span = value === "custom" ? "" : value;
+				if (value !== "custom") filter.from = filter.to = "";
+				else filter.from = new Date(Date.now() - 3_600_000).toISOString();
+				drawFilters();
+				soon();
+			},
+		);
+		const edge = (name) =>
+			h("input.input", {
+				type: "datetime-local",
+				value: filter[name] ? toField(filter[name]) : "",
+				onchange: (event) => set(name)(event.target.value ? new Date(event.target.value).toISOString() : ""),
+			});
 		const custom = Boolean(filter.from || filter.to);
 		show(
 			filters,
 			field(view === "calls" ? "Number or call id" : "Number, call id", search),
-			view === "calls" && filter.incident && h("button.btn.incident", { "aria-label": "All calls, not only those of this incident", onclick: () => {
-				filter.incident = "";
-				drawFilters();
-				reopen();
-			} }, icon("cross"), h("span.cut", `Incident ${filter.incident}`)),
+			view === "calls" &&
+				filter.incident &&
+				h(
+					"button.btn.incident",
+					{
+						"aria-label": "All calls, not only those of this incident",
+						onclick: () => {
+							filter.incident = "";
+							drawFilters();
+							reopen();
+						},
+					},
+					icon("cross"),
+					h("span.cut", `Incident ${filter.incident}`),
+				),
 			h("button.btn.narrow-only", { onclick: () => filters.classList.toggle("shut") }, "More filters"),
 			field("Time", time),
 			custom && field("From", edge("from")),
@@ -263,11 +420,30 @@ export function logs(main, { query: asked, replace }) {
 			view === "calls"
 				? [
 						field("Outcome", select(any("Any outcome", lists.ends, words.end), filter.disposition, set("disposition"))),
-						field("Dialer", select(any("Any dialer", [...dialers, "last_resort"], words.lineName), filter.dialer, set("dialer"))),
+						field(
+							"Dialer",
+							select(any("Any dialer", [...dialers, "last_resort"], words.lineName), filter.dialer, set("dialer")),
+						),
 						field("Tier", select(any("Any tier", tiers), filter.tier, set("tier"))),
-						field("Stage", select([["", "Any stage"], ...["routing", "held", "dialing", "bridged", "ended"].map((name) => [name, words.stage(name)])], filter.status, set("status"))),
+						field(
+							"Stage",
+							select(
+								[
+									["", "Any stage"],
+									...["routing", "held", "dialing", "bridged", "ended"].map((name) => [name, words.stage(name)]),
+								],
+								filter.status,
+								set("status"),
+							),
+						),
 					]
-				: [field("Kind", select(any("Any kind", lists.kinds, words.kind), filter.kind, set("kind"))), field("Severity", select(any("Any severity", ["info", "warn", "error"], words.capital), filter.severity, set("severity")))],
+				: [
+						field("Kind", select(any("Any kind", lists.kinds, words.kind), filter.kind, set("kind"))),
+						field(
+							"Severity",
+							select(any("Any severity", ["info", "warn", "error"], words.capital), filter.severity, set("severity")),
+						),
+					],
 		);
 	}
 
@@ -282,15 +458,24 @@ export function logs(main, { query: asked, replace }) {
 			for (const row of page.rows) {
 				names ??= Object.keys(row).filter((name) => name !== "legs");
 				if (kind === "jsonl") parts.push(`${JSON.stringify(row)}\n`);
-				else parts.push(parts.length ? "" : `${names.join()}\r\n`, `${names.map((name) => cell(row[name])).join()}\r\n`);
+				else
+					parts.push(parts.length ? "" : `${names.join()}\r\n`, `${names.map((name) => cell(row[name])).join()}\r\n`);
 			}
 			rows += page.rows.length;
 			cursor = page.next;
 		} while (cursor && rows < EXPORT_MOST && log.isConnected);
 		const url = URL.createObjectURL(new Blob(parts, { type: kind === "csv" ? "text/csv" : "application/x-ndjson" }));
-		h("a", { href: url, download: `${view}-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.${kind}` }).click();
+		h("a", {
+			href: url,
+			download: `${view}-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.${kind}`,
+		}).click();
 		setTimeout(() => URL.revokeObjectURL(url), 10_000);
-		toast("ok", cursor ? `The newest ${count(rows)} rows are in the file; the command "audit export" has no limit.` : `${count(rows)} rows are in the file.`);
+		toast(
+			"ok",
+			cursor
+				? `The newest ${count(rows)} rows are in the file; the command "audit export" has no limit.`
+				: `${count(rows)} rows are in the file.`,
+		);
 	}
 
 	/** A field of CSV. What a spreadsheet would run as a formula becomes text. */

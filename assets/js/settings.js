@@ -1,4 +1,4 @@
-// What is in force, where each value comes from, who changed it; the rule set in words, and what it would do with a caller.
+// What is in force, from where, changed by whom; the rule set in words, and what it would do with a caller.
 
 import { get, post } from "./api.js";
 import { h, show } from "./dom.js";
@@ -8,14 +8,35 @@ import { onShortcut } from "./keys.js";
 import { summary } from "./logs.js";
 import { hear } from "./stream.js";
 import { decisionList } from "./trace.js";
-import { busy, chip, confirm, empty, field, fill, head, moment, note, pageButton, pair, panel, table, toast } from "./ui.js";
+import {
+	busy,
+	chip,
+	confirm,
+	empty,
+	field,
+	fill,
+	head,
+	moment,
+	note,
+	pageButton,
+	pair,
+	panel,
+	table,
+	toast,
+} from "./ui.js";
 import { viewer } from "./viewer.js";
 import * as words from "./words.js";
 
 function shown(value) {
 	if (value === null || value?.length === 0) return h("span.muted", "not set");
 	if (Array.isArray(value)) return value.map(shown).join(", ");
-	return typeof value === "boolean" ? (value ? "yes" : "no") : typeof value === "object" ? JSON.stringify(value) : String(value);
+	return typeof value === "boolean"
+		? value
+			? "yes"
+			: "no"
+		: typeof value === "object"
+			? JSON.stringify(value)
+			: String(value);
 }
 
 /** Rules and tiers as sentences, in the order in which they are tried. */
@@ -23,23 +44,78 @@ function rules({ settings }) {
 	const find = (pattern) => settings.map(({ key, value }) => [pattern.exec(key), value]).filter(([found]) => found);
 	const tiers = find(/^routing\.tiers\.(.+)\.min_score$/);
 	const list = [];
-	for (const [[, place, name], value] of find(/^routing\.rules\[(\d+)\]\.(\w+)$/)) (list[place] ??= {})[name] = [value].flat();
+	for (const [[, place, name], value] of find(/^routing\.rules\[(\d+)\]\.(\w+)$/))
+		(list[place] ??= {})[name] = [value].flat();
 	return [
 		h("h3", "Tiers"),
-		h("p.row.wrap", tiers.map(([[, name], least]) => chip(`${name}: score ${least} and more`, "accent"))),
+		h(
+			"p.row.wrap",
+			tiers.map(([[, name], least]) => chip(`${name}: score ${least} and more`, "accent")),
+		),
 		h("h3", "Rules, the first that matches wins"),
-		h("ol.steps", list.map((rule) => h("li", icon("fork"), h("strong", rule.name), `: ${rule.tier ? `callers of tier ${rule.tier.join(" or ")}` : "all callers"} go to ${rule.dialers.join(", then ")}.`)), h("li", icon("arrow"), `Everybody else goes to ${find(/^routing\.default_dialer$/)[0]?.[1]} first, then to the others.`)),
+		h(
+			"ol.steps",
+			list.map((rule) =>
+				h(
+					"li",
+					icon("fork"),
+					h("strong", rule.name),
+					rule.tier ? `: callers of tier ${rule.tier.join(" or ")}` : ": all callers",
+					` go to ${rule.dialers.join(", then ")}.`,
+				),
+			),
+			h(
+				"li",
+				icon("arrow"),
+				`Everybody else goes to ${find(/^routing\.default_dialer$/)[0]?.[1]} first, then to the others.`,
+			),
+		),
 	];
 }
 
 function settingsTable({ settings }) {
 	const groups = Map.groupBy(settings, ({ key }) => key.split(".")[0]);
 	return [...groups].map(([name, list]) =>
-		h("details.group", { open: name === "routing" }, h("summary", words.capital(name), ` (${list.length})`), table(`Settings of ${name}`, ["Key", "Value", "From"], h("tbody", list.map(({ key, value, source, line, pending }) => h("tr", h("th", { scope: "row", class: "mono" }, key), h("td.value", shown(value), pending !== null && pending !== undefined && h("p.small.wrong", "restart pending: ", shown(pending))), h("td.muted", line ? `${source}, line ${line}` : source)))), "fixed")),
+		h(
+			"details.group",
+			{ open: name === "routing" },
+			h("summary", words.capital(name), ` (${list.length})`),
+			table(
+				`Settings of ${name}`,
+				["Key", "Value", "From"],
+				h(
+					"tbody",
+					list.map(({ key, value, source, line, pending }) =>
+						h(
+							"tr",
+							h("th", { scope: "row", class: "mono" }, key),
+							h(
+								"td.value",
+								shown(value),
+								pending !== null && pending !== undefined && h("p.small.wrong", "restart pending: ", shown(pending)),
+							),
+							h("td.muted", line ? `${source}, line ${line}` : source),
+						),
+					),
+				),
+				"fixed",
+			),
+		),
 	);
 }
 
-function facts({ program, version, loaded_at: loaded, ruleset, keys, database: db, audit, certificate, backup, pruned }) {
+function facts({
+	program,
+	version,
+	loaded_at: loaded,
+	ruleset,
+	keys,
+	database: db,
+	audit,
+	certificate,
+	backup,
+	pruned,
+}) {
 	const full = (at) => at && moment(at, "full");
 	const mono = (value) => h("span.mono", { title: value }, value.length > 24 ? `${value.slice(0, 24)}…` : value);
 	const rows = [
@@ -52,10 +128,23 @@ function facts({ program, version, loaded_at: loaded, ruleset, keys, database: d
 		["Audit head", audit?.head && mono(audit.head)],
 		["Last prune", full(pruned) || "none"],
 		["Last backup", full(backup?.created_at) || "none"],
-		["Certificate", certificate ? h("span", `${certificate.names.join(", ")} until `, full(certificate.expires_at), certificate.failure && `; renewing failed: ${certificate.failure.message}`) : "none: plain HTTP"],
+		[
+			"Certificate",
+			certificate
+				? h(
+						"span",
+						`${certificate.names.join(", ")} until `,
+						full(certificate.expires_at),
+						certificate.failure && `; renewing failed: ${certificate.failure.message}`,
+					)
+				: "none: plain HTTP",
+		],
 		["API keys", keys.map((key) => `${key.name} (${key.role})`).join(", ")],
 	];
-	return h("dl.kv", rows.filter(([, value]) => value).map(([name, value]) => pair(name, value)));
+	return h(
+		"dl.kv",
+		rows.filter(([, value]) => value).map(([name, value]) => pair(name, value)),
+	);
 }
 
 function explainForm() {
@@ -65,7 +154,19 @@ function explainForm() {
 	const go = h("button.btn.primary", { type: "submit" }, "Explain");
 	const answer = h("div", { "aria-live": "polite" });
 	const wrong = h("p.wrong.small", { role: "alert" });
-	const form = h("form.stack", { id: "explain", novalidate: true }, h("div.explain", field("Caller's number", from), field("Lead score", score), h("label.switch.on-good", look, "Ask Braze"), go), wrong, answer);
+	const form = h(
+		"form.stack",
+		{ id: "explain", novalidate: true },
+		h(
+			"div.explain",
+			field("Caller's number", from),
+			field("Lead score", score),
+			h("label.switch.on-good", look, "Ask Braze"),
+			go,
+		),
+		wrong,
+		answer,
+	);
 	/** Where only a score is of interest, nobody in particular calls. */
 	const asked = () => {
 		const number = from.value.replace(/[\s()/.]/g, "");
@@ -77,12 +178,32 @@ function explainForm() {
 		from.removeAttribute("aria-invalid");
 		busy(go, async () => {
 			try {
-				const { data } = await post("/routing/explain", { ...asked(), ...(look.checked ? { lookup: true } : score.value ? { score: Number(score.value) } : {}) });
-				show(answer, note("accent", h("strong", data.plan.length ? `This caller would go to ${data.plan.join(", then ")}.` : "Nobody could take this caller now: they would be held."), "fork"), decisionList(data.trace), data.skipped.map((one) => h("p.small.muted", `${one.dialer} would be asked: ${one.change}.`)));
+				const { data } = await post("/routing/explain", {
+					...asked(),
+					...(look.checked ? { lookup: true } : score.value ? { score: Number(score.value) } : {}),
+				});
+				show(
+					answer,
+					note(
+						"accent",
+						h(
+							"strong",
+							data.plan.length
+								? `This caller would go to ${data.plan.join(", then ")}.`
+								: "Nobody could take this caller now: they would be held.",
+						),
+						"fork",
+					),
+					decisionList(data.trace),
+					data.skipped.map((one) => h("p.small.muted", `${one.dialer} would be asked: ${one.change}.`)),
+				);
 			} catch (error) {
 				show(answer);
 				from.setAttribute("aria-invalid", "true");
-				wrong.textContent = [error.message, ...Object.entries(error.details).map(([name, what]) => `${name} ${what}`)].join(" ");
+				wrong.textContent = [
+					error.message,
+					...Object.entries(error.details).map(([name, what]) => `${name} ${what}`),
+				].join(" ");
 				from.focus();
 			}
 		});
@@ -92,56 +213,129 @@ function explainForm() {
 
 export function settings(main) {
 	const [rulesBox, tableBox, factsBox, changesBox] = [h("div.stack"), h("div"), h("div"), h("div")];
-	const reload = pageButton("Reload", "reload", () => busy(reload, async () => {
-		if (!(await confirm("Read the configuration again?", "The file is read and checked. If it is valid it comes into force at once and no call is dropped; if not, nothing changes.", "Reload"))) return;
-		try {
-			told((await post("/settings/reload")).data);
-			load();
-		} catch (error) {
-			show(outcome, note("bad", h("strong", `Nothing was changed. ${error.message}`), "warn", problems(error.details.problems)));
-			toast("bad", "Nothing was changed.");
-		}
-	}));
+	const reload = pageButton("Reload", "reload", () =>
+		busy(reload, async () => {
+			if (
+				!(await confirm(
+					"Read the configuration again?",
+					"The file is read and checked. If it is valid it comes into force at once and no call is dropped; " +
+						"if not, nothing changes.",
+					"Reload",
+				))
+			)
+				return;
+			try {
+				told((await post("/settings/reload")).data);
+				load();
+			} catch (error) {
+				show(
+					outcome,
+					note("bad", h("strong", `Nothing was changed. ${error.message}`), "warn", problems(error.details.problems)),
+				);
+				toast("bad", "Nothing was changed.");
+			}
+		}),
+	);
 	const [outcome, pending] = [h("div", { "aria-live": "polite" }), h("div")];
 
 	/** What is wrong with the file, or deserves a look: each with its line and what to do. */
 	function problems(list) {
 		const where = ({ line, column }) => (line ? `Line ${line}${column ? `, column ${column}` : ""}: ` : "");
-		return h("ul.checks", (list ?? []).map((one) => h("li", h("span", where(one), one.message, one.hint && `; ${one.hint}`))));
+		return h(
+			"ul.checks",
+			(list ?? []).map((one) => h("li", h("span", where(one), one.message, one.hint && `; ${one.hint}`))),
+		);
 	}
 
 	function told({ changes, needs_restart: waits, warnings }) {
 		const changed = changes.length === 1 ? "1 key has changed." : `${count(changes.length)} keys have changed.`;
-		const words_ = changes.length ? `The configuration was read: ${changed}` : "The configuration was read; nothing in it has changed.";
+		const words_ = changes.length
+			? `The configuration was read: ${changed}`
+			: "The configuration was read; nothing in it has changed.";
 		const tone = waits.length || warnings.length ? "warn" : "ok";
-		show(outcome, note(tone, h("strong", words_), tone === "ok" ? "check" : "warn", waits.length > 0 && h("p", `restart pending: ${waits.join(", ")}`), warnings.length > 0 && problems(warnings)));
+		show(
+			outcome,
+			note(
+				tone,
+				h("strong", words_),
+				tone === "ok" ? "check" : "warn",
+				waits.length > 0 && h("p", `restart pending: ${waits.join(", ")}`),
+				warnings.length > 0 && problems(warnings),
+			),
+		);
 		toast("ok", words_);
 	}
 	show(
 		main,
 		head("Settings", viewer.isAdmin && reload),
 		h("div.stack", outcome, pending),
-		h("div.grid", h("div.stack.w7", panel("What would happen to a caller?", {}, explainForm()), panel("Rules", {}, rulesBox), panel("Configuration in force", {}, tableBox)), h("div.stack.w5", panel("This installation", {}, factsBox), panel("Changes", {}, changesBox))),
+		h(
+			"div.grid",
+			h(
+				"div.stack.w7",
+				panel("What would happen to a caller?", {}, explainForm()),
+				panel("Rules", {}, rulesBox),
+				panel("Configuration in force", {}, tableBox),
+			),
+			h("div.stack.w5", panel("This installation", {}, factsBox), panel("Changes", {}, changesBox)),
+		),
 	);
 
 	async function load() {
 		const asked = get("/settings");
 		const drawPending = async () => {
 			const waits = (await asked).data.needs_restart ?? [];
-			show(pending, waits.length > 0 && note("warn", `restart pending: ${waits.join(", ")}. What the file says of these comes into force at the next start.`, "warn"));
+			show(
+				pending,
+				waits.length > 0 &&
+					note(
+						"warn",
+						`restart pending: ${waits.join(", ")}. What the file says of these comes into force at the next start.`,
+						"warn",
+					),
+			);
 		};
 		await Promise.all([
 			drawPending().catch(() => show(pending)),
 			fill(rulesBox, async () => (await asked).data, rules),
-			fill(factsBox, async () => ({ ...(await asked).data, pruned: (await get("/logs?kind=pruned&page_size=1")).data[0]?.at }), facts),
+			fill(
+				factsBox,
+				async () => ({ ...(await asked).data, pruned: (await get("/logs?kind=pruned&page_size=1")).data[0]?.at }),
+				facts,
+			),
 			fill(tableBox, async () => (await asked).data, settingsTable, 8),
-			fill(changesBox, () => get("/settings/changes?page_size=20"), ({ data }) => (data.length ? h("ol.steps", data.map((record) => h("li", icon("doc"), moment(record.at), record.detail?.by ? `${record.detail.by}: ` : "", changeWords(record)))) : empty("No changes yet", "", "doc", true))),
+			fill(
+				changesBox,
+				() => get("/settings/changes?page_size=20"),
+				({ data }) =>
+					data.length
+						? h(
+								"ol.steps",
+								data.map((record) =>
+									h(
+										"li",
+										icon("doc"),
+										moment(record.at),
+										record.detail?.by ? `${record.detail.by}: ` : "",
+										changeWords(record),
+									),
+								),
+							)
+						: empty("No changes yet", "", "doc", true),
+			),
 		]);
 	}
 
 	function changeWords({ kind, detail }) {
 		if (!detail.changes) return summary({ kind, detail });
-		return detail.changes.map(({ key, from, to, secret }) => `${key}: ${secret ? "another secret" : `${from ?? "nothing"} to ${to ?? "nothing"}`}`).join("; ") || "the first configuration";
+		return (
+			detail.changes
+				.map(
+					({ key, from, to, secret }) =>
+						`${key}: ${secret ? "another secret" : `${from ?? "nothing"} to ${to ?? "nothing"}`}`,
+				)
+				.join("; ") || "the first configuration"
+		);
 	}
 
 	load();

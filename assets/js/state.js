@@ -1,4 +1,4 @@
-// What several pages share: which incidents are open. What is not known is `null`: nothing is asserted without an answer.
+// What several pages share: which incidents are open. What is not known is `null`: a page asserts nothing unanswered.
 
 import { get } from "./api.js";
 import { throttle } from "./dom.js";

@@ -89,7 +89,9 @@ export class Stream extends EventTarget {
 
 	async #probe() {
 		this.#probed = Date.now();
-		const answer = await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(PROBE_MS) }).catch(() => null);
+		const answer = await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(PROBE_MS) }).catch(
+			() => null,
+		);
 		if (!this.#stopped) document.dispatchEvent(new CustomEvent("reached", { detail: answer?.ok === true }));
 	}
 
@@ -120,7 +122,9 @@ export class Stream extends EventTarget {
 		if (this.#state !== "lost") this.#pass({ state: "polling" });
 		const wait = RETRY_MS[Math.min(this.#failures, RETRY_MS.length - 1)];
 		this.#failures += 1;
-		const answer = await fetch(ours("/api/v1/dialers"), { headers: unattended(), credentials: "same-origin" }).catch(() => null);
+		const answer = await fetch(ours("/api/v1/dialers"), { headers: unattended(), credentials: "same-origin" }).catch(
+			() => null,
+		);
 		if (answer?.status === 401) {
 			signIn();
 			return;

@@ -13,19 +13,37 @@ import * as words from "./words.js";
 /** How a step of a decision is marked. */
 function markOf(step) {
 	switch (step.step) {
-		case "lookup": return [{ known: "ok", unavailable: "warn" }[step.lookup?.outcome], "search"];
-		case "tier": return [step.tier ? "accent" : "", "person"];
-		case "rule": return step.verdict?.is === "matched" ? ["ok", "check"] : ["dim", "cross"];
-		case "planned": return ["ok", "plug"];
-		case "skipped": return ["warn", "skip"];
-		default: return ["", "fork"];
+		case "lookup":
+			return [{ known: "ok", unavailable: "warn" }[step.lookup?.outcome], "search"];
+		case "tier":
+			return [step.tier ? "accent" : "", "person"];
+		case "rule":
+			return step.verdict?.is === "matched" ? ["ok", "check"] : ["dim", "cross"];
+		case "planned":
+			return ["ok", "plug"];
+		case "skipped":
+			return ["warn", "skip"];
+		default:
+			return ["", "fork"];
 	}
 }
 
-const entry = ([tone, name], ...content) => h("li", { class: tone === "dim" ? "dim" : null, data: tone && tone !== "dim" ? { tone } : {} }, icon(name), content);
+const entry = ([tone, name], ...content) =>
+	h("li", { class: tone === "dim" ? "dim" : null, data: tone && tone !== "dim" ? { tone } : {} }, icon(name), content);
 
 /** A decision chain as a list of sentences. */
-export const decisionList = (steps) => h("ol.steps", steps.map((step) => entry(markOf(step), step.step === "planned" && !step.line_only ? `${step.order === 1 ? "Asked first" : `Asked as number ${step.order}`}: ${step.dialer}.` : step.text)));
+export const decisionList = (steps) =>
+	h(
+		"ol.steps",
+		steps.map((step) =>
+			entry(
+				markOf(step),
+				step.step === "planned" && !step.line_only
+					? `${step.order === 1 ? "Asked first" : `Asked as number ${step.order}`}: ${step.dialer}.`
+					: step.text,
+			),
+		),
+	);
 
 /** Where the time of the first answer went, as bars on one scale. */
 function waterfall({ answers, handoffs, decisions, exchanges }) {
@@ -37,14 +55,36 @@ function waterfall({ answers, handoffs, decisions, exchanges }) {
 	const decided = decisions[0];
 	const asked = exchanges.find((one) => one.service === "braze");
 	const lookup = decided?.facts?.lookup ?? {};
-	const source = { fresh: "cache", stale: "stale cache", fetched: "asked" }[lookup.source] ?? words.plain(lookup.outcome);
-	const bars = [{ icon: "search", name: `Look-up, ${source}`, from: 0, length: asked ? Math.max(asked.elapsed_ms, first.lookup_ms) : first.lookup_ms, tone: lookup.outcome === "unavailable" ? "warn" : "lookup" }];
-	if (decided) bars.push({ icon: "fork", name: "Decision", from: Math.min(total, first.lookup_ms), length: 0, tone: "total" });
+	const source =
+		{ fresh: "cache", stale: "stale cache", fetched: "asked" }[lookup.source] ?? words.plain(lookup.outcome);
+	const bars = [
+		{
+			icon: "search",
+			name: `Look-up, ${source}`,
+			from: 0,
+			length: asked ? Math.max(asked.elapsed_ms, first.lookup_ms) : first.lookup_ms,
+			tone: lookup.outcome === "unavailable" ? "warn" : "lookup",
+		},
+	];
+	if (decided)
+		bars.push({ icon: "fork", name: "Decision", from: Math.min(total, first.lookup_ms), length: 0, tone: "total" });
 	for (const one of handoffs.filter((one) => one.at <= first.at)) {
 		const from = Math.max(0, after(one.at) - one.elapsed_ms);
-		bars.push({ icon: "plug", name: `${one.dialer}${one.attempt > 1 ? ", again" : ""}`, from, length: Math.min(one.elapsed_ms, total - from), tone: one.outcome.outcome === "accepted" ? "ok" : "bad" });
+		bars.push({
+			icon: "plug",
+			name: `${one.dialer}${one.attempt > 1 ? ", again" : ""}`,
+			from,
+			length: Math.min(one.elapsed_ms, total - from),
+			tone: one.outcome.outcome === "accepted" ? "ok" : "bad",
+		});
 	}
-	bars.push({ icon: "check", name: "Whole answer", from: 0, length: total, tone: first.within_budget ? "total" : "bad" });
+	bars.push({
+		icon: "check",
+		name: "Whole answer",
+		from: 0,
+		length: total,
+		tone: first.within_budget ? "total" : "bad",
+	});
 	// A quick answer is not squeezed into a sliver: the scale is the smallest of these that holds it.
 	const scale = [20, 50, 100, 200, 500, 1_000, budget].find((one) => total <= one) ?? total;
 	const share = (length) => `${(100 * Math.min(1, length / scale)).toFixed(2)}%`;
@@ -52,7 +92,13 @@ function waterfall({ answers, handoffs, decisions, exchanges }) {
 		const line = h("i", { data: { tone: bar.tone } });
 		line.style.left = share(Math.min(bar.from, scale * 0.992));
 		line.style.width = share(bar.length);
-		return h("div.lane", { role: "listitem" }, h("span.name", icon(bar.icon), h("span.cut", bar.name)), h("span.span", line), h("span.took.fig", bar.length ? ms(bar.length) : `at ${ms(bar.from)}`));
+		return h(
+			"div.lane",
+			{ role: "listitem" },
+			h("span.name", icon(bar.icon), h("span.cut", bar.name)),
+			h("span.span", line),
+			h("span.took.fig", bar.length ? ms(bar.length) : `at ${ms(bar.from)}`),
+		);
 	});
 	const marks = [0, 0.5, 1].map((part) => {
 		const mark = h("span", part ? ms(scale * part) : "0");
@@ -61,8 +107,20 @@ function waterfall({ answers, handoffs, decisions, exchanges }) {
 	});
 	const used = (100 * total) / budget;
 	return [
-		h("div.fall", { role: "list", "aria-label": "Where the time went" }, lanes, h("div.lane", { role: "presentation", "aria-hidden": "true" }, h("span"), h("span.scale", marks), h("span"))),
-		h("div.row.spent", h("div.bar.grow", { role: "img", "aria-label": `${ms(total)} of the budget of ${ms(budget)}` }, spent(used)), h("span.small.muted.nowrap", first.within_budget ? `${ms(total)} of ${ms(budget)} budget` : `${ms(total)}: over the budget of ${ms(budget)}`)),
+		h(
+			"div.fall",
+			{ role: "list", "aria-label": "Where the time went" },
+			lanes,
+			h("div.lane", { role: "presentation", "aria-hidden": "true" }, h("span"), h("span.scale", marks), h("span")),
+		),
+		h(
+			"div.row.spent",
+			h("div.bar.grow", { role: "img", "aria-label": `${ms(total)} of the budget of ${ms(budget)}` }, spent(used)),
+			h(
+				"span.small.muted.nowrap",
+				first.within_budget ? `${ms(total)} of ${ms(budget)} budget` : `${ms(total)}: over the budget of ${ms(budget)}`,
+			),
+		),
 	];
 }
 
@@ -72,37 +130,99 @@ function spent(percent) {
 	return fill;
 }
 
-const exchange = (one) => h("details", h("summary", `${one.method} ${one.url}: ${one.status ?? one.error ?? "no answer"}, ${ms(one.elapsed_ms)}`), h("pre", { tabindex: "0", "aria-label": "Request and answer" }, JSON.stringify({ request: one.request, status: one.status, error: one.error, response: one.response }, null, 2)));
+const exchange = (one) =>
+	h(
+		"details",
+		h("summary", `${one.method} ${one.url}: ${one.status ?? one.error ?? "no answer"}, ${ms(one.elapsed_ms)}`),
+		h(
+			"pre",
+			{ tabindex: "0", "aria-label": "Request and answer" },
+			JSON.stringify({ request: one.request, status: one.status, error: one.error, response: one.response }, null, 2),
+		),
+	);
+
+const counted = (disposition) => `“${words.end(disposition).toLowerCase()}”`;
 
 /** A record as an entry of the story: its mark, its sentence and what hangs below. */
 function story({ kind, detail, at }, answers) {
 	switch (kind) {
 		case "call_decided":
-			return [["accent", "fork"], `The call arrived${detail.door === "api" ? " through the API" : ""} and was decided: ${(detail.decision?.plan?.dialers ?? []).join(", then ") || "nobody can take it now"}.`, detail.lookup_exchange && exchange(detail.lookup_exchange)];
+			return [
+				["accent", "fork"],
+				`The call arrived${detail.door === "api" ? " through the API" : ""} and was decided: ` +
+					`${words.plan(detail) || "nobody can take it now"}.`,
+				detail.lookup_exchange && exchange(detail.lookup_exchange),
+			];
 		case "handoff_intended":
-			return [["", "arrow"], `Asking ${detail.dialer}${detail.attempt > 1 ? " once more" : ""}; it has ${ms(detail.timeout_ms)}.`];
+			return [
+				["", "arrow"],
+				`Asking ${detail.dialer}${detail.attempt > 1 ? " once more" : ""}; it has ${ms(detail.timeout_ms)}.`,
+			];
 		case "handoff_concluded": {
 			const well = detail.outcome === "accepted";
-			return [[well ? "ok" : "bad", well ? "check" : "cross"], `${detail.dialer} ${words.outcome(detail.outcome)}${detail.reference ? `, reference ${detail.reference}` : ""}${detail.kind ? `: ${words.failure(detail.kind)}${detail.status ? ` (${detail.status})` : ""}` : ""}.`, (detail.exchanges ?? []).map(exchange)];
+			const reference = detail.reference ? `, reference ${detail.reference}` : "";
+			const status = detail.status ? ` (${detail.status})` : "";
+			const cause = detail.kind ? `: ${words.failure(detail.kind)}${status}` : "";
+			return [
+				[well ? "ok" : "bad", well ? "check" : "cross"],
+				`${detail.dialer} ${words.outcome(detail.outcome)}${reference}${cause}.`,
+				(detail.exchanges ?? []).map(exchange),
+			];
 		}
 		case "call_answered": {
 			const { answer, stages, within_budget: within, step } = detail;
-			const what = { connect: `connect to ${answer.dialer}${{ confirmed: "", unannounced: " unannounced: its line rings without the note" }[answer.certainty] ?? ", although it has not confirmed"}`, hold: "hold the caller", last_resort: "dial the last-resort number", goodbye: "say goodbye and hang up", nothing: "nothing more to do" }[answer.is] ?? words.plain(answer.is);
+			const certainty =
+				{ confirmed: "", unannounced: " unannounced: its line rings without the note" }[answer.certainty] ??
+				", although it has not confirmed";
+			const what =
+				{
+					connect: `connect to ${answer.dialer}${certainty}`,
+					hold: "hold the caller",
+					last_resort: "dial the last-resort number",
+					goodbye: "say goodbye and hang up",
+					nothing: "nothing more to do",
+				}[answer.is] ?? words.plain(answer.is);
 			const given = answers.find((one) => one.at === at && one.step === step)?.twiml;
-			return [["last_resort", "goodbye"].includes(answer.is) || !within ? ["bad", "send"] : [answer.is === "hold" ? "warn" : "ok", "send"], `Twilio is told: ${what}, after ${ms(stages?.total_ms)}${within ? "" : ", later than the budget"}.`, given && h("details", h("summary", "TwiML as given"), h("pre", { tabindex: "0", "aria-label": "TwiML" }, given))];
+			return [
+				["last_resort", "goodbye"].includes(answer.is) || !within
+					? ["bad", "send"]
+					: [answer.is === "hold" ? "warn" : "ok", "send"],
+				`Twilio is told: ${what}, after ${ms(stages?.total_ms)}${within ? "" : ", later than the budget"}.`,
+				given &&
+					h("details", h("summary", "TwiML as given"), h("pre", { tabindex: "0", "aria-label": "TwiML" }, given)),
+			];
 		}
-		case "leg_reported":
-			return [[detail.after.status === "bridged" ? "ok" : "", "dialers"], `${detail.report.dialer ? `The line of ${detail.report.dialer}` : words.party(detail, "The caller's leg")}: ${words.leg(detail.report.status)}.`];
+		case "leg_reported": {
+			const { report, after } = detail;
+			const leg = report.dialer ? `The line of ${report.dialer}` : words.party(detail, "The caller's leg");
+			return [[after.status === "bridged" ? "ok" : "", "dialers"], `${leg}: ${words.leg(report.status)}.`];
+		}
 		case "dial_ended": {
 			const { report, after } = detail;
-			return [[after.disposition === "answered" ? "ok" : "warn", "out"], `The dial of ${report.dialer ?? "the last resort"} ended: ${report.caller_gone ? "the caller hung up" : words.plain(report.end)}${after.disposition ? `. The call counts as “${words.end(after.disposition).toLowerCase()}”` : ""}.`];
+			const how = report.caller_gone ? "the caller hung up" : words.plain(report.end);
+			const counts = after.disposition ? `. The call counts as ${counted(after.disposition)}` : "";
+			return [
+				[after.disposition === "answered" ? "ok" : "warn", "out"],
+				`The dial of ${report.dialer ?? "the last resort"} ended: ${how}${counts}.`,
+			];
 		}
 		case "call_reaped":
-			return [["warn", "search"], detail.found.is === "unasked" ? "Its end was never reported; it was closed." : "Its end was never reported; it was looked up and closed."];
-		case "call_ended":
-			return [["", "out"], `Whoever brought the call says how it ended: ${words.end(detail.outcome).toLowerCase()}${detail.talked_s ? `, after ${detail.talked_s} s` : ""}.`];
+			return [
+				["warn", "search"],
+				detail.found.is === "unasked"
+					? "Its end was never reported; it was closed."
+					: "Its end was never reported; it was looked up and closed.",
+			];
+		case "call_ended": {
+			const after = detail.talked_s ? `, after ${detail.talked_s} s` : "";
+			const how = words.end(detail.outcome).toLowerCase();
+			return [["", "out"], `Whoever brought the call says how it ended: ${how}${after}.`];
+		}
 		case "call_corrected":
-			return [["warn", "out"], `By what was reported late, the call counts as “${words.end(detail.to).toLowerCase()}”, not as “${words.end(detail.from).toLowerCase()}”.`];
+			return [
+				["warn", "out"],
+				`By what was reported late, the call counts as ${counted(detail.to)}, not as ${counted(detail.from)}.`,
+			];
 		default:
 			return [["", "info"], `${words.kind(kind)}: ${summary({ kind, detail })}.`];
 	}
@@ -124,7 +244,8 @@ export function trace(main, { call: id, title }) {
 			if (reveal) data.call = (await get(`/calls/${encodeURIComponent(id)}?reveal=true`)).data;
 			draw(data);
 		} catch (error) {
-			if (error.status === 404 || error.status === 400) show(body, h("div.panel", failed(new Error("There is no such call, or its records have passed their time."))));
+			if (error.status === 404 || error.status === 400)
+				show(body, h("div.panel", failed(new Error("There is no such call, or its records have passed their time."))));
 			else if (!shown) show(body, h("div.panel", failed(error, load)));
 		}
 	}
@@ -139,7 +260,17 @@ export function trace(main, { call: id, title }) {
 		const facts = h(
 			"dl",
 			{ class: "facts" },
-			fact("State", h("span.row.wrap", isEnded ? chip(words.end(call.disposition), words.endTone(call.disposition)) : chip(words.stage(call.status), words.stageTone(call.status)), call.failed_over && chip("failed over", "warn"), call.held && chip("was held", "held"))),
+			fact(
+				"State",
+				h(
+					"span.row.wrap",
+					isEnded
+						? chip(words.end(call.disposition), words.endTone(call.disposition))
+						: chip(words.stage(call.status), words.stageTone(call.status)),
+					call.failed_over && chip("failed over", "warn"),
+					call.held && chip("was held", "held"),
+				),
+			),
 			fact("Caller", phone(call.caller)),
 			fact("Called", phone(call.called)),
 			fact("Arrived", moment(call.started_at, "day")),
@@ -150,8 +281,24 @@ export function trace(main, { call: id, title }) {
 			fact("Routed in", ms(call.routing_ms ?? NaN)),
 			fact("Why", words.reason(call.reason)),
 		);
-		const legRow = (leg) => h("tr", h("th", { scope: "row" }, words.line(leg, leg.direction === "inbound" ? "Caller" : "unknown")), h("td", chip(words.plain(leg.end_reason ?? leg.status), leg.status === "answered" ? "ok" : "")), [["Rang", "ringing_at"], ["Answered", "answered_at"], ["Ended", "ended_at"]].map(([label, name]) => h("td", { data: { label } }, moment(leg[name]))), h("td.num", { data: { label: "Talked" } }, Number.isFinite(leg.duration_s) ? `${leg.duration_s} s` : "–"));
-		const legs = table("Legs as table", ["Leg", "State", "Rang", "Answered", "Ended", "#Talked"], h("tbody", (call.legs ?? []).map(legRow)), "stacked");
+		const legRow = (leg) =>
+			h(
+				"tr",
+				h("th", { scope: "row" }, words.line(leg, leg.direction === "inbound" ? "Caller" : "unknown")),
+				h("td", chip(words.plain(leg.end_reason ?? leg.status), leg.status === "answered" ? "ok" : "")),
+				[
+					["Rang", "ringing_at"],
+					["Answered", "answered_at"],
+					["Ended", "ended_at"],
+				].map(([label, name]) => h("td", { data: { label } }, moment(leg[name]))),
+				h("td.num", { data: { label: "Talked" } }, Number.isFinite(leg.duration_s) ? `${leg.duration_s} s` : "–"),
+			);
+		const legs = table(
+			"Legs as table",
+			["Leg", "State", "Rang", "Answered", "Ended", "#Talked"],
+			h("tbody", (call.legs ?? []).map(legRow)),
+			"stacked",
+		);
 		const told = data.records.map((record) => {
 			const [mark, said, ...below] = story(record, data.answers);
 			return entry(mark, moment(record.at), said, below);
@@ -159,13 +306,50 @@ export function trace(main, { call: id, title }) {
 		const skipped = decision?.skipped?.filter((one) => one.change) ?? [];
 		show(
 			body,
-			h("section.panel", { "aria-label": "Summary" }, h("header", h("h2", call.caller ? phone(call.caller) : "Withheld number"), h("span.mono.tiny.muted.cut", data.call_id)), facts),
-			h("div.grid", panel("Where the time went", { wide: "w7" }, waterfall(data)), panel("The decision", { wide: "w5" }, decision ? decisionList(decision.trace) : h("p.small.muted", "It is not decided yet."), skipped.map((one) => h("p.small.muted", `${one.dialer} would be asked: ${one.change}.`)))),
-			h("div.grid", panel("What happened", { wide: "w7" }, h("ol.steps", told)), h("div.stack.w5", panel("Legs", { flush: true }, call.legs?.length ? legs : h("p.empty.slim", "No leg was reported yet.")), panel("Raw data", {}, raw("The call", call), raw("The trace", { ...data, records: undefined, call: undefined }), raw("Its records", data.records)))),
+			h(
+				"section.panel",
+				{ "aria-label": "Summary" },
+				h(
+					"header",
+					h("h2", call.caller ? phone(call.caller) : "Withheld number"),
+					h("span.mono.tiny.muted.cut", data.call_id),
+				),
+				facts,
+			),
+			h(
+				"div.grid",
+				panel("Where the time went", { wide: "w7" }, waterfall(data)),
+				panel(
+					"The decision",
+					{ wide: "w5" },
+					decision ? decisionList(decision.trace) : h("p.small.muted", "It is not decided yet."),
+					skipped.map((one) => h("p.small.muted", `${one.dialer} would be asked: ${one.change}.`)),
+				),
+			),
+			h(
+				"div.grid",
+				panel("What happened", { wide: "w7" }, h("ol.steps", told)),
+				h(
+					"div.stack.w5",
+					panel("Legs", { flush: true }, call.legs?.length ? legs : h("p.empty.slim", "No leg was reported yet.")),
+					panel(
+						"Raw data",
+						{},
+						raw("The call", call),
+						raw("The trace", { ...data, records: undefined, call: undefined }),
+						raw("Its records", data.records),
+					),
+				),
+			),
 		);
 	}
 
 	const soon = throttle(load, 1_000);
 	load();
-	return [hear(["call"], ({ detail }) => detail?.call_id === id && soon()), hear(["reset", "poll"], soon), soon.cancel, onShortcut({ r: load })];
+	return [
+		hear(["call"], ({ detail }) => detail?.call_id === id && soon()),
+		hear(["reset", "poll"], soon),
+		soon.cancel,
+		onShortcut({ r: load }),
+	];
 }

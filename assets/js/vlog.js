@@ -1,5 +1,6 @@
-// `<sb-log>`: a table of any length of which at most 40 rows exist. Rows come by cursor, newest first; a leap far away asks by an
-// estimated time, because a cursor only goes on from a known row. What is loaded stands in segments: rows that follow each other.
+// `<sb-log>`: a table of any length of which at most 40 rows exist. Rows come by cursor, newest first; a leap far away
+// asks by an estimated time, because a cursor only goes on from a known row. What is loaded stands in segments: rows
+// that follow each other.
 
 import { attr, h, show, text } from "./dom.js";
 
@@ -25,7 +26,11 @@ class Log extends HTMLElement {
 	#body = h("tbody");
 	#table = h("table.rows");
 	#size = h("div.size", this.#table);
-	#view = h("div.view", { tabindex: "0", role: "region", onscroll: () => this.#soon(), onkeydown: (event) => this.#key(event) }, this.#size);
+	#view = h(
+		"div.view",
+		{ tabindex: "0", role: "region", onscroll: () => this.#soon(), onkeydown: (event) => this.#key(event) },
+		this.#size,
+	);
 	#frame = 0;
 	#asking = null;
 	#settle = 0;
@@ -41,7 +46,11 @@ class Log extends HTMLElement {
 		clearTimeout(this.#settle);
 	}
 
-	/** Loads from the newest row. `source`: `{label, load({cursor, from, to, size, signal}) → {rows, next, total, exact}, at(row), key(row), oldest()}`. */
+	/**
+	 * Loads from the newest row.
+	 * `source`: `{label, load({cursor, from, to, size, signal}), at(row), key(row), oldest()}`; `load` gives
+	 * `{rows, next, total, exact}`.
+	 */
 	async open(columns, source) {
 		this.#source = source;
 		if (columns !== this.#columns) {
@@ -54,7 +63,20 @@ class Log extends HTMLElement {
 				col.style.width = width;
 				return col;
 			});
-			show(this.#table, h("caption.unseen", source.label), h("colgroup", widths), h("thead", h("tr", { "aria-rowindex": "1" }, columns.map((column) => h("th", { scope: "col", class: column.class }, column.label)))), this.#body);
+			show(
+				this.#table,
+				h("caption.unseen", source.label),
+				h("colgroup", widths),
+				h(
+					"thead",
+					h(
+						"tr",
+						{ "aria-rowindex": "1" },
+						columns.map((column) => h("th", { scope: "col", class: column.class }, column.label)),
+					),
+				),
+				this.#body,
+			);
 		}
 		this.#asking?.abort();
 		const first = await this.#ask({});
@@ -98,7 +120,10 @@ class Log extends HTMLElement {
 		if (top < this.#view.scrollTop) this.#view.scrollTop = top;
 		else if (top > this.#view.scrollTop + height) this.#view.scrollTop = top - height;
 		this.#draw();
-		this.#nodes.find((node) => node.index === index)?.querySelector("a")?.focus({ preventScroll: true });
+		this.#nodes
+			.find((node) => node.index === index)
+			?.querySelector("a")
+			?.focus({ preventScroll: true });
 	}
 
 	#key(event) {
@@ -186,7 +211,9 @@ class Log extends HTMLElement {
 		else if (here?.next && end - first - wanted < 40) this.#load(end, end + 1, 0);
 		const top = Math.floor(scrollTop / ROW);
 		const bottom = Math.min(this.#count, top + Math.floor(clientHeight / ROW) - 1) - 1;
-		this.dispatchEvent(new CustomEvent("view", { detail: { first: top, top: this.#row(top), bottom: this.#row(bottom) } }));
+		this.dispatchEvent(
+			new CustomEvent("view", { detail: { first: top, top: this.#row(top), bottom: this.#row(bottom) } }),
+		);
 	}
 
 	/** Loads what the view wants once it rests there. */
@@ -197,7 +224,8 @@ class Log extends HTMLElement {
 			const above = this.#segments.filter((one) => one.start <= index).at(-1);
 			const below = this.#segments.find((one) => one.start > index);
 			const edge = above ? above.start + above.rows.length : 0;
-			if (above?.next && index - edge <= NEAR) await this.#extend(above, Math.max(index + 1, Math.min(end, edge + PAGE)));
+			if (above?.next && index - edge <= NEAR)
+				await this.#extend(above, Math.max(index + 1, Math.min(end, edge + PAGE)));
 			else if (below && below.start - index <= NEAR) await this.#before(below, above);
 			else await this.#leap(index);
 			this.#forget();
@@ -210,7 +238,9 @@ class Log extends HTMLElement {
 		const { at, key } = this.#source;
 		while (segment.next && segment.start + segment.rows.length < end) {
 			const last = segment.rows.at(-1);
-			const page = await this.#ask(segment.next === "time" ? { to: new Date(Date.parse(at(last)) + 1).toISOString() } : { cursor: segment.next });
+			const page = await this.#ask(
+				segment.next === "time" ? { to: new Date(Date.parse(at(last)) + 1).toISOString() } : { cursor: segment.next },
+			);
 			if (!page) return;
 			const rows = page.rows.slice(page.rows.findIndex((row) => key(row) === key(last)) + 1);
 			const place = this.#segments.indexOf(segment);
@@ -238,7 +268,11 @@ class Log extends HTMLElement {
 		const perRow = Math.max(1, (edge - Date.parse(at(segment.rows.at(-1)))) / segment.rows.length);
 		let span = perRow * PAGE * 0.8 + 2;
 		for (let tries = 0; tries < 7; tries += 1) {
-			const page = await this.#ask({ to: new Date(edge + span).toISOString(), from: new Date(edge).toISOString(), size: 2 * PAGE });
+			const page = await this.#ask({
+				to: new Date(edge + span).toISOString(),
+				from: new Date(edge).toISOString(),
+				size: 2 * PAGE,
+			});
 			if (!page) return;
 			const meets = page.rows.findIndex((row) => key(row) === key(segment.rows[0]));
 			if (meets > 0) {
@@ -258,7 +292,10 @@ class Log extends HTMLElement {
 	/** Loaded rows and the end, each with its time: between them, times are estimated. */
 	async #places() {
 		const { at } = this.#source;
-		const known = this.#segments.flatMap(({ start, rows }) => [[start, Date.parse(at(rows[0]))], [start + rows.length - 1, Date.parse(at(rows.at(-1)))]]);
+		const known = this.#segments.flatMap(({ start, rows }) => [
+			[start, Date.parse(at(rows[0]))],
+			[start + rows.length - 1, Date.parse(at(rows.at(-1)))],
+		]);
 		this.#oldest ??= Date.parse((await this.#source.oldest()) ?? "") || known[0][1] - 90 * 86_400_000;
 		if (known[0][0] > 0) known.unshift([0, Math.max(Date.now(), known[0][1])]);
 		return [...known, [this.#count, Math.min(this.#oldest, known.at(-1)[1])]];
@@ -281,8 +318,16 @@ class Log extends HTMLElement {
 		const [[place, from], [end, to]] = [known[Math.max(0, older - 1)], known.at(older)];
 		let index = Math.round(place + ((end - place) * (from - time)) / Math.max(1, from - to));
 		index = Math.max(0, Math.min(this.#count - 1, index));
-		const inside = this.#segments.find((one) => this.#holds(one, index) && this.#holds(one, end) && this.#holds(one, place));
-		if (inside) index = inside.start + Math.max(0, inside.rows.findIndex((row) => Date.parse(at(row)) < time));
+		const inside = this.#segments.find(
+			(one) => this.#holds(one, index) && this.#holds(one, end) && this.#holds(one, place),
+		);
+		if (inside)
+			index =
+				inside.start +
+				Math.max(
+					0,
+					inside.rows.findIndex((row) => Date.parse(at(row)) < time),
+				);
 		else {
 			this.#asking?.abort();
 			index = await this.#startAt(index, time);
@@ -332,31 +377,52 @@ class Log extends HTMLElement {
 		if (rows < KEPT || !here) return;
 		const from = Math.max(0, at - here.start - KEPT / 4);
 		const to = Math.min(here.rows.length, from + KEPT / 2);
-		this.#segments = [{ start: here.start + from, rows: here.rows.slice(from, to), next: to < here.rows.length ? "time" : here.next, head: here.head && from === 0 }];
+		this.#segments = [
+			{
+				start: here.start + from,
+				rows: here.rows.slice(from, to),
+				next: to < here.rows.length ? "time" : here.next,
+				head: here.head && from === 0,
+			},
+		];
 	}
 }
 
-const column = (tag, update) => (label, width, value, extra, cls = "") => ({
-	label,
-	width,
-	class: cls,
-	make() {
-		const node = tag();
-		node.update = (row) => update(node, row, value, extra);
-		return node;
-	},
-});
+const column =
+	(tag, update) =>
+	(label, width, value, extra, cls = "") => ({
+		label,
+		width,
+		class: cls,
+		make() {
+			const node = tag();
+			node.update = (row) => update(node, row, value, extra);
+			return node;
+		},
+	});
 
 /** `(label, width, value, extra, class)`; `extra` is the tone of a chip, the address of a link. */
-export const textColumn = column(() => h("span"), (node, row, value) => text(node, value(row)));
-export const chipColumn = column(() => h("span.chip"), (node, row, value, tone) => {
-	text(node, value(row));
-	attr(node, "data-tone", tone(row) || null);
-});
-export const linkColumn = column(() => h("a.row-link"), (node, row, value, address) => {
-	text(node, value(row));
-	attr(node, "href", address(row));
-});
-export const timeColumn = column(() => h("sb-time"), (node, row, value) => attr(node, "at", value(row)));
+export const textColumn = column(
+	() => h("span"),
+	(node, row, value) => text(node, value(row)),
+);
+export const chipColumn = column(
+	() => h("span.chip"),
+	(node, row, value, tone) => {
+		text(node, value(row));
+		attr(node, "data-tone", tone(row) || null);
+	},
+);
+export const linkColumn = column(
+	() => h("a.row-link"),
+	(node, row, value, address) => {
+		text(node, value(row));
+		attr(node, "href", address(row));
+	},
+);
+export const timeColumn = column(
+	() => h("sb-time"),
+	(node, row, value) => attr(node, "at", value(row)),
+);
 
 customElements.define("sb-log", Log);

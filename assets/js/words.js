@@ -1,4 +1,5 @@
-// The program's stable names in an operator's words. The lists themselves come from the program: a name without words is shown as it is.
+// The program's stable names in an operator's words. The lists come from the program: a name without words is shown as
+// it is.
 
 import { phone } from "./format.js";
 
@@ -8,18 +9,36 @@ export const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1)
 
 const STAGES = { routing: "Being routed", held: "On hold", dialing: "Ringing", bridged: "Talking", ended: "Ended" };
 export const stage = (status) => of(STAGES, status);
-export const stageTone = (status) => ({ routing: "accent", held: "held", dialing: "warn", bridged: "ok" })[status] ?? "";
+export const stageTone = (status) =>
+	({ routing: "accent", held: "held", dialing: "warn", bridged: "ok" })[status] ?? "";
 
-const ENDS = { answered: "Answered", abandoned: "Caller hung up", no_answer: "No answer", busy: "Busy", failed: "Reached nobody", last_resort: "Last resort", goodbye: "Held too long", unknown: "End unknown" };
+const ENDS = {
+	answered: "Answered",
+	abandoned: "Caller hung up",
+	no_answer: "No answer",
+	busy: "Busy",
+	failed: "Reached nobody",
+	last_resort: "Last resort",
+	goodbye: "Held too long",
+	unknown: "End unknown",
+};
 export const end = (disposition) => of(ENDS, disposition);
+/** The dialers that a decision plans to ask, in order. */
+export const plan = ({ decision }) => (decision?.plan?.dialers ?? []).join(", then ");
 /** A call that came through the API is on the line of whoever brought it. */
 export const isElsewhere = (call) => /^apih?-/.test(call.call_id);
 export const lineName = (name) => (name === "last_resort" ? "last resort" : name);
 /** Whose line a call or a leg is at: a dialer's, or the last resort's with its number. */
-export const line = ({ dialer, last_resort: number }, nobody) => dialer ?? (number ? `last resort ${phone(number)}` : nobody);
+export const line = ({ dialer, last_resort: number }, nobody) =>
+	dialer ?? (number ? `last resort ${phone(number)}` : nobody);
 /** Who a report is about: a dialer's line, the last resort's, or the caller. */
-export const party = ({ report, after }, otherwise) => report.dialer ?? (report.parent && after.state?.last_resort ? `Last resort ${phone(after.state.last_resort)}` : otherwise);
-export const endTone = (disposition) => ({ answered: "ok", failed: "bad", goodbye: "bad", last_resort: "bad", no_answer: "warn", busy: "warn" })[disposition] ?? "";
+export const party = ({ report, after }, otherwise) =>
+	report.dialer ??
+	(report.parent && after.state?.last_resort ? `Last resort ${phone(after.state.last_resort)}` : otherwise);
+export const endTone = (disposition) =>
+	({ answered: "ok", failed: "bad", goodbye: "bad", last_resort: "bad", no_answer: "warn", busy: "warn" })[
+		disposition
+	] ?? "";
 
 const REASONS = {
 	rule_matched: "A rule matched",
@@ -35,30 +54,81 @@ const REASONS = {
 export const reason = (name) => of(REASONS, name).replace(/^./, (c) => c.toUpperCase());
 
 const KINDS = {
-	call_decided: "Call decided", handoff_intended: "Handoff begins", handoff_concluded: "Handoff ended", call_answered: "Answer given", dial_ended: "Dial ended", leg_reported: "Leg progress", call_reaped: "Call closed by look-up", call_ended: "End reported", call_corrected: "End corrected",
-	webhook_unusable: "Unusable webhook", profile_pushed: "Profile pushed", health_changed: "Health changed", incident_opened: "Incident opened", incident_resolved: "Incident resolved", service_started: "Service started",
-	service_stopped: "Service stopped", ruleset_loaded: "Rule set in force", accessed: "Access", config_changed: "Configuration changed", config_refused: "Configuration refused", pruned: "Records pruned",
-	incident_reminded: "Incident goes on", alert_tested: "Test message", day_summed: "Summary of a day", signing_key_named: "Signing key",
-	rollback_accepted: "Roll-back accepted", caller_erased: "Caller erased", exported: "Records exported", clock_stepped: "Clock stepped",
+	call_decided: "Call decided",
+	handoff_intended: "Handoff begins",
+	handoff_concluded: "Handoff ended",
+	call_answered: "Answer given",
+	dial_ended: "Dial ended",
+	leg_reported: "Leg progress",
+	call_reaped: "Call closed by look-up",
+	call_ended: "End reported",
+	call_corrected: "End corrected",
+	webhook_unusable: "Unusable webhook",
+	profile_pushed: "Profile pushed",
+	health_changed: "Health changed",
+	incident_opened: "Incident opened",
+	incident_resolved: "Incident resolved",
+	service_started: "Service started",
+	service_stopped: "Service stopped",
+	ruleset_loaded: "Rule set in force",
+	accessed: "Access",
+	config_changed: "Configuration changed",
+	config_refused: "Configuration refused",
+	pruned: "Records pruned",
+	incident_reminded: "Incident goes on",
+	alert_tested: "Test message",
+	day_summed: "Summary of a day",
+	signing_key_named: "Signing key",
+	rollback_accepted: "Roll-back accepted",
+	caller_erased: "Caller erased",
+	exported: "Records exported",
+	clock_stepped: "Clock stepped",
 };
 export const kind = (name) => KINDS[name] ?? capital(plain(name));
 
 const FAILURES = {
-	timeout: "no answer in time", connect: "no connection", reset: "the connection broke", unauthorized: "credentials refused", rate_limited: "it limits our requests", server_error: "server error", rejected: "request refused", malformed: "unreadable answer",
-	interrupted: "we were restarted in between", breaker_open: "circuit open, not asked", no_time: "no time left to ask",
+	timeout: "no answer in time",
+	connect: "no connection",
+	reset: "the connection broke",
+	unauthorized: "credentials refused",
+	rate_limited: "it limits our requests",
+	server_error: "server error",
+	rejected: "request refused",
+	malformed: "unreadable answer",
+	interrupted: "we were restarted in between",
+	breaker_open: "circuit open, not asked",
+	no_time: "no time left to ask",
 };
 export const failure = (name) => of(FAILURES, name);
 
-const OUTCOMES = { accepted: "accepted the call", refused: "refused", retryable: "failed", unknown: "was asked; its outcome is unknown" };
+const OUTCOMES = {
+	accepted: "accepted the call",
+	refused: "refused",
+	retryable: "failed",
+	unknown: "was asked; its outcome is unknown",
+};
 export const outcome = (name) => of(OUTCOMES, name);
 
-const STATES = { closed: "Taking calls", unavailable: "Takes no calls", open: "Failing", half_open: "On trial", drained: "Taken out" };
+const STATES = {
+	closed: "Taking calls",
+	unavailable: "Takes no calls",
+	open: "Failing",
+	half_open: "On trial",
+	drained: "Taken out",
+};
 export const dialerState = (state) => of(STATES, state);
-export const dialerTone = (state) => ({ closed: "ok", open: "bad", drained: "held", unavailable: "warn", half_open: "warn" })[state] ?? "";
-export const dialerIcon = (state) => ({ closed: "check", open: "cross", drained: "pause", unavailable: "warn", half_open: "warn" })[state] ?? "info";
+export const dialerTone = (state) =>
+	({ closed: "ok", open: "bad", drained: "held", unavailable: "warn", half_open: "warn" })[state] ?? "";
+export const dialerIcon = (state) =>
+	({ closed: "check", open: "cross", drained: "pause", unavailable: "warn", half_open: "warn" })[state] ?? "info";
 const BREAKERS = { closed: "closed", open: "open", half_open: "half-open" };
 export const breaker = (state) => of(BREAKERS, state);
 
 /** The state of a leg: `ringing`, or `{ ended: "busy" }`. */
-export const leg = (status) => (typeof status === "string" ? plain(status) : Object.entries(status ?? {}).map(([name, how]) => `${plain(name)}, ${plain(how)}`).join());
+export const leg = (status) =>
+	typeof status === "string"
+		? plain(status)
+		: Object.entries(status ?? {})
+				.map(([name, how]) => `${plain(name)}, ${plain(how)}`)
+				.join();
 export { plain };

@@ -33,6 +33,16 @@ fn all_files_together_are_small() {
 }
 
 #[test]
+fn no_line_of_a_script_is_longer_than_120_characters() {
+    for path in assets() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        let is_script = path.extension().is_some_and(|end| end == "js");
+        assert!(!is_script || longest <= Some(120), "{}", path.display());
+    }
+}
+
+#[test]
 fn no_file_makes_markup_or_code_from_text_or_names_a_foreign_host() {
     const BANNED: [&str; 16] = [
         "innerHTML",

@@ -181,6 +181,8 @@ mod tests {
         assert_eq!(of("-0"), Some("cold"));
         assert_eq!(of("-1"), None);
         assert_eq!(tiers.named(" HOT ").map(|t| t.name.as_str()), Some("hot"));
+        assert_ne!(LeadScore::parse("80"), LeadScore::parse("40"));
+        assert_eq!((&tiers).into_iter().count(), 3);
     }
 
     #[test]

@@ -325,6 +325,32 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_is_given_as_received_and_shown_without_what_identifies() {
+        let cases = [
+            ("+14155550150", "+14155550150", "+*********50"),
+            ("anonymous", "", "withheld"),
+            ("5035551212", "5035551212", "********12"),
+            ("client:alice", "alice", "client"),
+            ("sip:alice@a.example", "sip:alice@a.example", "sip"),
+            (
+                "sip:+14155550150@a.example",
+                "sip:+14155550150@a.example",
+                "sip +*********50",
+            ),
+            (ERASED, ERASED, ERASED),
+            ("m\u{fc}ller", "m\u{fc}ller", "unreadable"),
+        ];
+        for (from, text, masked) in cases {
+            let caller = Caller::classify(from);
+            assert_eq!((caller.as_text(), caller.masked().as_str()), (text, masked));
+        }
+        assert_eq!(
+            (mask("1+234"), mask(ERASED)),
+            ("***34".to_owned(), ERASED.to_owned())
+        );
+    }
+
+    #[test]
     fn debug_output_shows_two_digits_at_most() {
         let number = E164::parse("+14155550150").unwrap();
         assert_eq!(format!("{number:?}"), "E164(+*********50)");

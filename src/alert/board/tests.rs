@@ -612,3 +612,134 @@ fn of_many_calls_the_first_are_named_and_all_are_counted() {
     );
     assert_eq!(resolved.call_ids[..2], [call(0), call(1)]);
 }
+
+/// Opens what callers tell of: nobody takes the call of this rule, which wants these dialers.
+fn struck(bench: &mut Bench, topic: Topic, dialers: &[&str]) {
+    let dialers: Vec<DialerId> = dialers.iter().map(|id| DialerId::new(id)).collect();
+    let now = bench.moment();
+    let affected = (1, vec![call(0)]);
+    let told = bench
+        .board
+        .strike(topic, String::new(), &dialers, affected, now);
+    assert!(told.is_some());
+}
+
+#[test]
+fn calls_are_added_to_what_is_open_and_only_what_has_changed_is_given() {
+    let mut bench = Bench::new();
+    let topic = Topic::of_waiting(Some("hot"));
+    struck(&mut bench, topic.clone(), &["dialfire"]);
+    assert_eq!(bench.board.take_changed(), []);
+    for n in 1..600 {
+        bench.board.affect(&topic, &call(n));
+    }
+    bench.board.affect(&Topic::of_waiting(None), &call(600));
+    let changed = bench.board.take_changed();
+    let counts: Vec<_> = changed
+        .iter()
+        .map(|s| (s.calls, s.call_ids.len()))
+        .collect();
+    assert_eq!(counts, [(600, CALLS_NAMED)]);
+    assert_eq!(bench.board.take_changed(), []);
+}
+
+#[test]
+fn failures_that_are_counted_already_are_no_change() {
+    let mut bench = Bench::new();
+    bench.calls(1, 1);
+    bench.look();
+    assert_eq!(bench.board.take_changed(), []);
+    bench.look();
+    assert_eq!(bench.board.take_changed(), []);
+    bench.calls(1, 1);
+    bench.look();
+    assert_eq!(bench.board.take_changed().len(), 1);
+}
+
+#[test]
+fn incidents_are_counted_by_kind() {
+    let mut bench = Bench::new();
+    struck(&mut bench, Topic::of_waiting(None), &["dialfire"]);
+    struck(&mut bench, Topic::of_waiting(Some("hot")), &["dialfire"]);
+    let counts = [
+        IncidentKind::CallersWaiting,
+        IncidentKind::AllDialersDown,
+        IncidentKind::DialerDown,
+    ]
+    .map(|kind| bench.board.count_open(kind));
+    assert_eq!(counts, [2, 0, 0]);
+}
+
+#[test]
+fn a_dialer_that_recovers_resolves_what_calls_told_of_it_and_nothing_else() {
+    let mut bench = Bench::new();
+    struck(&mut bench, Topic::of_waiting(Some("hot")), &["dialfire"]);
+    struck(&mut bench, Topic::of_waiting(None), &["zendesk"]);
+    let id = DialerId::new("dialfire");
+    struck(
+        &mut bench,
+        Topic::of_dialer(IncidentKind::DialerDown, &id),
+        &["dialfire"],
+    );
+    let now = bench.moment();
+    let told = bench.board.recovered(&id, now);
+    let told: Vec<_> = told
+        .iter()
+        .map(|(occasion, notice)| (*occasion, notice.kind, notice.subject.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [(Occasion::Resolved, IncidentKind::CallersWaiting, "hot")]
+    );
+    assert_eq!(bench.board.standing().count(), 2);
+}
+
+#[test]
+fn callers_who_have_gone_are_no_incident_after_a_minute_without_a_break() {
+    let mut bench = Bench::new();
+    struck(&mut bench, Topic::of_waiting(Some("hot")), &["dialfire"]);
+    struck(&mut bench, Topic::of_waiting(None), &["zendesk"]);
+    struck(
+        &mut bench,
+        Topic::of(IncidentKind::AllDialersDown),
+        &["dialfire"],
+    );
+    let nobody_for = |dialer: &'static str| {
+        move |dialers: &[DialerId]| dialers.iter().all(|id| id.as_str() == dialer)
+    };
+    let mut gone = |second: u64, dialer| {
+        bench.second = second;
+        let now = bench.moment();
+        let told = bench.board.deserted(nobody_for(dialer), now);
+        told.into_iter()
+            .map(|(occasion, notice)| (occasion.as_str(), notice.subject))
+            .collect::<Vec<_>>()
+    };
+    for (second, dialer) in [
+        (0, "dialfire"),
+        (59, "dialfire"),
+        (60, "other"),
+        (61, "dialfire"),
+        (120, "dialfire"),
+    ] {
+        assert_eq!(gone(second, dialer), [], "{second}");
+    }
+    assert_eq!(gone(121, "dialfire"), [("resolved", "hot".to_owned())]);
+    assert_eq!(bench.board.standing().count(), 2);
+}
+
+#[test]
+fn another_interval_counts_from_the_next_reminder_on() {
+    let mut bench = Bench::new();
+    bench.board.set_repeat_every(Duration::from_mins(1));
+    bench.call(true);
+    bench.until(150);
+    assert_eq!(
+        bench.told(),
+        [
+            (0, RATE, "opened"),
+            (60, RATE, "reminded"),
+            (120, RATE, "reminded")
+        ]
+    );
+}

@@ -404,3 +404,22 @@ fn every_test_that_the_threat_model_names_exists() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(checked > 20, "only {checked} were looked at");
 }
+
+#[test]
+fn every_file_that_the_drills_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    assert!(text.lines().count() <= 150, "it is read in one sitting");
+    let (_, drills) = text.split_once("## Three drills").unwrap();
+    let (drills, _) = drills.split_once("\n## ").unwrap();
+    let files: Vec<&str> = drills
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.contains('.') || name.contains('/'))
+        .collect();
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        assert!(root.join(file).exists(), "{file}");
+    }
+}

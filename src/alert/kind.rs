@@ -4,10 +4,25 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray as _;
 
 /// What an incident is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum IncidentKind {
     /// Too many calls reach no dialer in time.
     RoutingFailureRate,
@@ -48,8 +63,9 @@ pub enum IncidentKind {
 }
 
 /// How pressing an incident is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Severity {
     /// Callers or records are harmed now.
     Critical,
@@ -57,59 +73,18 @@ pub enum Severity {
 }
 
 impl Severity {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Critical => "critical",
-            Self::Warning => "warning",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 
 impl IncidentKind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 18] = [
-        Self::RoutingFailureRate,
-        Self::BrazeFailureRate,
-        Self::DialerFailureRate,
-        Self::DialerDown,
-        Self::CredentialsRefused,
-        Self::AllDialersDown,
-        Self::CallersWaiting,
-        Self::BudgetOverrun,
-        Self::AuditStoreFailing,
-        Self::AuditDamaged,
-        Self::DiskNearlyFull,
-        Self::WalTooLarge,
-        Self::CertificateExpiring,
-        Self::ConfigReloadRefused,
-        Self::NoCalls,
-        Self::Restarting,
-        Self::OnFallback,
-        Self::WebhooksMalformed,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The stable name, as in the API and in exports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RoutingFailureRate => "routing_failure_rate",
-            Self::BrazeFailureRate => "braze_failure_rate",
-            Self::DialerFailureRate => "dialer_failure_rate",
-            Self::DialerDown => "dialer_down",
-            Self::CredentialsRefused => "credentials_refused",
-            Self::AllDialersDown => "all_dialers_down",
-            Self::CallersWaiting => "callers_waiting",
-            Self::BudgetOverrun => "budget_overrun",
-            Self::AuditStoreFailing => "audit_store_failing",
-            Self::AuditDamaged => "audit_damaged",
-            Self::DiskNearlyFull => "disk_nearly_full",
-            Self::WalTooLarge => "wal_too_large",
-            Self::CertificateExpiring => "certificate_expiring",
-            Self::ConfigReloadRefused => "config_reload_refused",
-            Self::NoCalls => "no_calls",
-            Self::Restarting => "restarting",
-            Self::OnFallback => "on_fallback",
-            Self::WebhooksMalformed => "webhooks_malformed",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 
     /// In a few words for people, without the dialer it may be about.
@@ -281,13 +256,30 @@ impl fmt::Display for IncidentKind {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn names_are_those_of_exports() {
-        for kind in IncidentKind::ALL {
+        for &kind in IncidentKind::ALL {
             let json = serde_json::to_string(&kind).unwrap();
             assert_eq!(json, format!("\"{kind}\""));
         }
+        for severity in [Severity::Critical, Severity::Warning] {
+            let json = serde_json::to_string(&severity).unwrap();
+            assert_eq!(json, format!("\"{}\"", severity.as_str()));
+        }
+    }
+
+    #[test]
+    fn each_kind_has_a_title_of_its_own_and_advice_in_a_sentence() {
+        let titles: BTreeSet<_> = IncidentKind::ALL.iter().map(|kind| kind.title()).collect();
+        assert_eq!(titles.len(), IncidentKind::ALL.len());
+        for kind in IncidentKind::ALL {
+            let advice = kind.advice();
+            assert!(advice.contains(' ') && advice.ends_with('.'), "{advice}");
+        }
+        assert_eq!(IncidentKind::NoCalls.title(), "nobody calls");
     }
 }

@@ -13,8 +13,9 @@ use crate::routing::DialerId;
 /// Ids of affected calls that are kept of one incident, so that they can be listed; the count goes on.
 pub const CALLS_NAMED: usize = 500;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Occasion {
     Opened,
     Reminded,
@@ -25,14 +26,8 @@ pub enum Occasion {
 }
 
 impl Occasion {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Opened => "opened",
-            Self::Reminded => "reminded",
-            Self::Resolved => "resolved",
-            Self::Tested => "tested",
-            Self::Summary => "summary",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 
@@ -84,19 +79,17 @@ impl<'de> Deserialize<'de> for Recipient {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Channel {
     Email,
     Webhook,
 }
 
 impl Channel {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::Webhook => "webhook",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 

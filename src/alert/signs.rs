@@ -375,6 +375,47 @@ mod tests {
     }
 
     #[test]
+    fn room_and_log_are_judged_by_their_limits() {
+        const MIB: u64 = 1024 * 1024;
+        let of = |free, total| {
+            disk(DiskRoom {
+                free: free * MIB,
+                total: total * MIB,
+            })
+        };
+        // 5 % of a disk, and at least 256 MiB and at most 5 GiB.
+        assert_eq!(
+            of(499, 10_000),
+            Finding::Bad(
+                "499 MiB of 10000 MiB are free; less than 500 MiB is too little".to_owned()
+            )
+        );
+        assert_eq!(of(500, 10_000), Finding::Unclear);
+        assert_eq!(of(599, 10_000), Finding::Unclear);
+        assert_eq!(of(600, 10_000), Finding::Well);
+        assert!(matches!(of(255, 1_000), Finding::Bad(_)));
+        assert_eq!(of(256, 1_000), Finding::Unclear);
+        assert!(matches!(of(5_119, 1_000_000), Finding::Bad(_)));
+        assert_eq!(of(5_120, 1_000_000), Finding::Unclear);
+        assert_eq!(wal(128 * MIB), Finding::Well);
+        assert_eq!(wal(128 * MIB + 1), Finding::Unclear);
+        assert_eq!(wal(256 * MIB - 1), Finding::Unclear);
+        assert!(matches!(wal(256 * MIB), Finding::Bad(why) if why.contains("has 256 MiB")));
+    }
+
+    #[test]
+    fn credentials_are_refused_by_the_service_of_which_it_is_found() {
+        let found = |finding| Signs {
+            credentials: vec![("dialfire".to_owned(), finding)],
+            ..Signs::default()
+        };
+        let refused = found(Finding::Quiet(String::new()));
+        assert!(refused.refuses_credentials("dialfire"));
+        assert!(!refused.refuses_credentials("zendesk"));
+        assert!(!found(Finding::Well).refuses_credentials("dialfire"));
+    }
+
+    #[test]
     fn a_certificate_is_told_of_two_weeks_before_it_ends() {
         let at = Timestamp::from_second(1_790_000_000).unwrap();
         let ends_in = |hours| certificate(at + SignedDuration::from_hours(hours), at);

@@ -330,4 +330,75 @@ mod tests {
         let n = REMEMBERED as u64 + 50;
         assert_eq!(share(&traffic, 1), (n, n));
     }
+
+    #[test]
+    fn what_was_reported_late_takes_a_failure_back_while_the_window_holds_it() {
+        let mut traffic = Traffic::new(WINDOW);
+        for n in 0..3 {
+            traffic.failed(&call(n), "failed", instant(n));
+        }
+        traffic.well_after_all(&call(1), instant(10));
+        assert_eq!(share(&traffic, 10), (2, 3));
+        // Once, and not for a call that never failed.
+        traffic.well_after_all(&call(1), instant(10));
+        traffic.well_after_all(&call(9), instant(10));
+        assert_eq!(share(&traffic, 10), (2, 3));
+        // The first has left the window; the third is still in it.
+        traffic.well_after_all(&call(0), instant(301));
+        assert_eq!(share(&traffic, 301), (1, 1));
+        let left: Vec<_> = traffic
+            .calls
+            .failures()
+            .map(|f| f.call_id.clone())
+            .collect();
+        assert_eq!(left, [Some(call(0)), Some(call(2))]);
+    }
+
+    #[test]
+    fn another_window_counts_for_all_that_is_counted() {
+        let mut traffic = Traffic::new(WINDOW);
+        let dialer = DialerId::new("dialfire");
+        traffic.arrived(&call(0), instant(0));
+        traffic.handed_off(&dialer, &call(0), Some("timeout"), instant(0));
+        traffic.set_window(Duration::from_mins(10));
+        let handoffs = |traffic: &Traffic, second| {
+            let tally = traffic
+                .handoffs
+                .get(&dialer)
+                .map(|tally| tally.share(instant(second)));
+            tally.map(|share| share.failed)
+        };
+        assert_eq!(share(&traffic, 599), (0, 1));
+        assert_eq!(handoffs(&traffic, 599), Some(1));
+        assert_eq!(share(&traffic, 600), (0, 0));
+        traffic.arrived(&call(1), instant(599));
+        assert_eq!(traffic.arrivals.len(), 2, "arrivals are remembered as long");
+        traffic.keep_dialers(|kept| *kept == dialer);
+        assert_eq!(handoffs(&traffic, 599), Some(1));
+        traffic.keep_dialers(|_| false);
+        assert_eq!(handoffs(&traffic, 599), None);
+    }
+
+    #[test]
+    fn no_more_than_the_newest_calls_are_remembered() {
+        let mut traffic = Traffic::new(WINDOW);
+        let most = REMEMBERED as u64;
+        for n in 0..=most {
+            traffic.arrived(&call(n), instant(0));
+            traffic.known_failed(&call(n));
+        }
+        assert_eq!(
+            (traffic.arrivals.len(), traffic.order.len()),
+            (REMEMBERED, REMEMBERED)
+        );
+        assert_eq!(
+            (traffic.failed.len(), traffic.failed_order.len()),
+            (REMEMBERED, REMEMBERED)
+        );
+        assert!(
+            !traffic.failed.contains(&key(&call(0))),
+            "the oldest is forgotten"
+        );
+        assert!(traffic.failed.contains(&key(&call(1))));
+    }
 }

@@ -47,7 +47,7 @@ fn begin() {
     ] {
         metrics::counter!(name).increment(0);
     }
-    for kind in IncidentKind::ALL {
+    for &kind in IncidentKind::ALL {
         metrics::counter!("switchboard_incidents_total", "kind" => kind.as_str()).increment(0);
     }
 }
@@ -56,7 +56,7 @@ fn begin() {
 pub(super) fn begin_calls(dialers: &[DialerId]) {
     let names = dialers.iter().map(DialerId::as_str).chain(["none"]);
     for dialer in names {
-        for disposition in Disposition::ALL {
+        for &disposition in Disposition::ALL {
             metrics::counter!("switchboard_calls_total", "disposition" => disposition.as_str(), "dialer" => dialer.to_owned())
                 .increment(0);
         }

@@ -320,7 +320,7 @@ impl Running {
 
     /// Says goodbye to the store: the last record, a checkpoint, the file closed.
     pub async fn close(self) {
-        let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped);
+        let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped {});
         self.parts.recorder.note(stopped).await;
         self.parts.holds.incidents.announce_rest().await;
         self.parts.holds.incidents.persist(&self.store).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray as _;
 
 use super::{
     Access, CallerErased, Exchange, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed,
@@ -101,14 +102,22 @@ impl std::fmt::Debug for Personal {
     }
 }
 
-/// Everything that can be recorded.
-#[derive(Clone, Debug, PartialEq)]
+/// Everything that can be recorded. The kinds are a closed list, and the bytes of a payload are what is hashed: a field may be added with a
+/// default, never renamed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, strum::EnumDiscriminants)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "detail")]
+#[strum_discriminants(
+    name(Kind),
+    derive(Hash, strum::EnumString, strum::IntoStaticStr, strum::VariantArray),
+    strum(serialize_all = "snake_case", const_into_str),
+    doc = "The kind of a record: a closed list, stable in exports."
+)]
 pub enum Event {
     ServiceStarted {
         version: String,
     },
     /// The process went down in good order.
-    ServiceStopped,
+    ServiceStopped {},
     /// A rule set came into force; its content, so that its decisions can be executed again.
     RulesetLoaded(Ruleset),
     /// A call arrived, was looked up and decided.
@@ -167,6 +176,7 @@ pub enum Event {
         to: String,
         cause: String,
         /// What of the new state has to outlive the process.
+        #[serde(default, skip_serializing_if = "Standing::is_clean")]
         standing: Standing,
     },
     /// Another configuration came into force.
@@ -371,147 +381,24 @@ pub enum ProfileAction {
     Unreadable,
 }
 
-/// The kind of a record: a closed list, stable in exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    ServiceStarted,
-    ServiceStopped,
-    RulesetLoaded,
-    CallDecided,
-    HandoffIntended,
-    HandoffConcluded,
-    CallAnswered,
-    DialEnded,
-    LegReported,
-    CallReaped,
-    CallEnded,
-    CallCorrected,
-    WebhookUnusable,
-    ProfilePushed,
-    HealthChanged,
-    ConfigChanged,
-    ConfigRefused,
-    IncidentOpened,
-    IncidentReminded,
-    IncidentResolved,
-    AlertTested,
-    DaySummed,
-    SigningKeyNamed,
-    Pruned,
-    RollbackAccepted,
-    Restored,
-    CallerErased,
-    Exported,
-    ClockStepped,
-    Accessed,
-}
-
 impl Kind {
     /// All kinds, in the order of the list.
-    pub const ALL: [Self; 30] = [
-        Self::ServiceStarted,
-        Self::ServiceStopped,
-        Self::RulesetLoaded,
-        Self::CallDecided,
-        Self::HandoffIntended,
-        Self::HandoffConcluded,
-        Self::CallAnswered,
-        Self::DialEnded,
-        Self::LegReported,
-        Self::CallReaped,
-        Self::CallEnded,
-        Self::CallCorrected,
-        Self::WebhookUnusable,
-        Self::ProfilePushed,
-        Self::HealthChanged,
-        Self::ConfigChanged,
-        Self::ConfigRefused,
-        Self::IncidentOpened,
-        Self::IncidentReminded,
-        Self::IncidentResolved,
-        Self::AlertTested,
-        Self::DaySummed,
-        Self::SigningKeyNamed,
-        Self::Pruned,
-        Self::RollbackAccepted,
-        Self::Restored,
-        Self::CallerErased,
-        Self::Exported,
-        Self::ClockStepped,
-        Self::Accessed,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The stable name, as in the database and in exports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ServiceStarted => "service_started",
-            Self::ServiceStopped => "service_stopped",
-            Self::RulesetLoaded => "ruleset_loaded",
-            Self::CallDecided => "call_decided",
-            Self::HandoffIntended => "handoff_intended",
-            Self::HandoffConcluded => "handoff_concluded",
-            Self::CallAnswered => "call_answered",
-            Self::DialEnded => "dial_ended",
-            Self::LegReported => "leg_reported",
-            Self::CallReaped => "call_reaped",
-            Self::CallEnded => "call_ended",
-            Self::CallCorrected => "call_corrected",
-            Self::WebhookUnusable => "webhook_unusable",
-            Self::ProfilePushed => "profile_pushed",
-            Self::HealthChanged => "health_changed",
-            Self::ConfigChanged => "config_changed",
-            Self::ConfigRefused => "config_refused",
-            Self::IncidentOpened => "incident_opened",
-            Self::IncidentReminded => "incident_reminded",
-            Self::IncidentResolved => "incident_resolved",
-            Self::AlertTested => "alert_tested",
-            Self::DaySummed => "day_summed",
-            Self::SigningKeyNamed => "signing_key_named",
-            Self::Pruned => "pruned",
-            Self::RollbackAccepted => "rollback_accepted",
-            Self::Restored => "restored",
-            Self::CallerErased => "caller_erased",
-            Self::Exported => "exported",
-            Self::ClockStepped => "clock_stepped",
-            Self::Accessed => "accessed",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
+
+    /// The kind of that stable name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        name.parse().ok()
     }
 }
 
 impl Event {
     /// Which kind of record it makes.
     pub fn kind(&self) -> Kind {
-        match self {
-            Self::ServiceStarted { .. } => Kind::ServiceStarted,
-            Self::ServiceStopped => Kind::ServiceStopped,
-            Self::RulesetLoaded(_) => Kind::RulesetLoaded,
-            Self::CallDecided(_) => Kind::CallDecided,
-            Self::HandoffIntended(_) => Kind::HandoffIntended,
-            Self::HandoffConcluded(_) => Kind::HandoffConcluded,
-            Self::CallAnswered(_) => Kind::CallAnswered,
-            Self::DialEnded { .. } => Kind::DialEnded,
-            Self::LegReported { .. } => Kind::LegReported,
-            Self::CallReaped { .. } => Kind::CallReaped,
-            Self::CallEnded { .. } => Kind::CallEnded,
-            Self::CallCorrected { .. } => Kind::CallCorrected,
-            Self::WebhookUnusable { .. } => Kind::WebhookUnusable,
-            Self::ProfilePushed { .. } => Kind::ProfilePushed,
-            Self::HealthChanged { .. } => Kind::HealthChanged,
-            Self::ConfigChanged(_) => Kind::ConfigChanged,
-            Self::ConfigRefused { .. } => Kind::ConfigRefused,
-            Self::IncidentOpened(_) => Kind::IncidentOpened,
-            Self::IncidentReminded(_) => Kind::IncidentReminded,
-            Self::IncidentResolved(_) => Kind::IncidentResolved,
-            Self::AlertTested(_) => Kind::AlertTested,
-            Self::DaySummed(_) => Kind::DaySummed,
-            Self::SigningKeyNamed(_) => Kind::SigningKeyNamed,
-            Self::Pruned(_) => Kind::Pruned,
-            Self::RollbackAccepted(_) => Kind::RollbackAccepted,
-            Self::Restored(_) => Kind::Restored,
-            Self::CallerErased(_) => Kind::CallerErased,
-            Self::Exported(_) => Kind::Exported,
-            Self::ClockStepped { .. } => Kind::ClockStepped,
-            Self::Accessed(_) => Kind::Accessed,
-        }
+        self.into()
     }
 }

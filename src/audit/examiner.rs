@@ -174,7 +174,7 @@ impl Examiner {
         &self.findings
     }
 
-    pub fn take(&mut self, row: &FoundRow<'_>) {
+    pub fn next_row(&mut self, row: &FoundRow<'_>) {
         self.rows += 1;
         self.first_row.get_or_insert(row.content.id);
         if let Some(doubt) = self.doubt.take() {

@@ -1,6 +1,7 @@
 //! How much a record matters to whoever looks through many.
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray as _;
 
 use super::Kind;
 
@@ -17,8 +18,11 @@ use super::Kind;
     Serialize,
     Deserialize,
     utoipa::ToSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Severity {
     /// As it should be.
     Info,
@@ -30,14 +34,10 @@ pub enum Severity {
 
 impl Severity {
     /// All, from little to much.
-    pub const ALL: [Self; 3] = [Self::Info, Self::Warn, Self::Error];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warn => "warn",
-            Self::Error => "error",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 

@@ -62,8 +62,9 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum OpenCause {
     Failing,
     /// The service failed and asked to be left alone.
@@ -78,14 +79,8 @@ pub enum OpenCause {
 
 impl OpenCause {
     /// The stable name, as in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failing => "failing",
-            Self::HeldOff => "held_off",
-            Self::RateLimited => "rate_limited",
-            Self::RefusedRequest => "refused_request",
-            Self::RefusedProbe => "refused_probe",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 
     pub fn is_refused(self) -> bool {

@@ -226,7 +226,7 @@ impl Profiles {
             .and_compute_with(|present| {
                 let present = present.map(moka::Entry::into_value);
                 let op = make(present.as_deref()).map_or(Op::Nop, |entry| {
-                    self.note(entry.shown(phone));
+                    self.mark_changed(entry.shown(phone));
                     Op::Put(Arc::new(entry))
                 });
                 std::future::ready(op)
@@ -256,7 +256,7 @@ impl Profiles {
 
     pub(super) async fn remove(&self, phone: &E164) {
         self.cache.invalidate(phone).await;
-        self.note(CachedProfile::dropped(phone.clone()));
+        self.mark_changed(CachedProfile::dropped(phone.clone()));
     }
 
     /// Forgets everything at once. What an earlier run persisted is overwritten as numbers call again.
@@ -269,7 +269,7 @@ impl Profiles {
         std::mem::take(&mut *self.changed()).into_values().collect()
     }
 
-    fn note(&self, profile: CachedProfile) {
+    fn mark_changed(&self, profile: CachedProfile) {
         let mut changed = self.changed();
         let room = if profile.is_dropped() {
             2 * MAX_CHANGED

@@ -246,7 +246,7 @@ async fn read_body(response: Response, wanted: Attributes<'_>) -> Result<Vec<u8>
     let mut content = Content::of(response, MAX_BODY);
     let mut sieve = Sieve::new(wanted);
     while let Some(piece) = content.next().await.map_err(Failed::of_content)? {
-        sieve.take(&piece);
+        sieve.feed(&piece);
     }
     Ok(sieve.finish())
 }

@@ -555,7 +555,7 @@ impl Inner {
             None => Answer::default(),
         });
         match &outcome {
-            Ok(answer) => self.keep(&ticket, answer, now).await,
+            Ok(answer) => self.store(&ticket, answer, now).await,
             Err(reason) => tracing::debug!(
                 event = "lookup.failed",
                 phone = %ticket.phone.masked(),
@@ -571,7 +571,7 @@ impl Inner {
         });
     }
 
-    async fn keep(&self, ticket: &Ticket, answer: &Answer, now: Instant) {
+    async fn store(&self, ticket: &Ticket, answer: &Answer, now: Instant) {
         let fetched_at = self.clock.now();
         let known = match &answer.profile {
             Some(profile) => Known::Profile(profile.clone()),

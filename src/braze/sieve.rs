@@ -85,7 +85,7 @@ impl<'a> Sieve<'a> {
     }
 
     /// Takes the next piece of the answer.
-    pub(super) fn take(&mut self, piece: &[u8]) {
+    pub(super) fn feed(&mut self, piece: &[u8]) {
         for byte in piece {
             if self.is_broken {
                 return;
@@ -103,7 +103,7 @@ impl<'a> Sieve<'a> {
         match self.mode {
             Mode::Structure => self.structure(byte),
             Mode::Key { escaped } => self.key_byte(byte, escaped),
-            Mode::Keep { began, text } => self.keep(byte, began, text),
+            Mode::Keep { began, text } => self.push(byte, began, text),
             Mode::Pass { depth, text } => self.pass(byte, depth, text),
         }
     }
@@ -208,7 +208,7 @@ impl<'a> Sieve<'a> {
         };
     }
 
-    fn keep(&mut self, byte: u8, began: usize, text: Text) {
+    fn push(&mut self, byte: u8, began: usize, text: Text) {
         if text == Text::None && ends_a_literal(byte) {
             self.mode = Mode::Structure;
             return self.structure(byte);
@@ -296,7 +296,7 @@ mod tests {
     fn sieved(body: &[u8], piece: usize) -> Vec<u8> {
         let mut sieve = Sieve::new(WANTED);
         body.chunks(piece.max(1))
-            .for_each(|piece| sieve.take(piece));
+            .for_each(|piece| sieve.feed(piece));
         sieve.finish()
     }
 

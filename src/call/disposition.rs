@@ -1,10 +1,23 @@
 //! Where a call stands, and how it counts in the end: two closed lists, stable in exports.
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray as _;
 
 /// Where a call stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Status {
     /// Being looked up, decided and handed off.
     Routing,
@@ -20,20 +33,27 @@ pub enum Status {
 
 impl Status {
     /// The stable name, as in the API and in exports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Routing => "routing",
-            Self::Held => "held",
-            Self::Dialing => "dialing",
-            Self::Bridged => "bridged",
-            Self::Ended => "ended",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 
 /// How an ended call counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Disposition {
     /// An agent talked to the caller.
     Answered,
@@ -55,29 +75,11 @@ pub enum Disposition {
 
 impl Disposition {
     /// All of them, in the order of the list.
-    pub const ALL: [Self; 8] = [
-        Self::Answered,
-        Self::Abandoned,
-        Self::NoAnswer,
-        Self::Busy,
-        Self::Failed,
-        Self::LastResort,
-        Self::Goodbye,
-        Self::Unknown,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The stable name, as in the API and in exports.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Abandoned => "abandoned",
-            Self::NoAnswer => "no_answer",
-            Self::Busy => "busy",
-            Self::Failed => "failed",
-            Self::LastResort => "last_resort",
-            Self::Goodbye => "goodbye",
-            Self::Unknown => "unknown",
-        }
+        self.into_str()
     }
 
     /// Whether the call counts as a routing failure: it reached no dialer.
@@ -86,5 +88,52 @@ impl Disposition {
             Self::NoAnswer | Self::Busy | Self::Failed | Self::LastResort | Self::Goodbye => true,
             Self::Answered | Self::Abandoned | Self::Unknown => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::call::{EndReason, Found, ReportedOutcome};
+
+    #[test]
+    fn names_are_those_of_the_json() {
+        let statuses = [
+            Status::Routing,
+            Status::Held,
+            Status::Dialing,
+            Status::Bridged,
+            Status::Ended,
+        ];
+        for status in statuses {
+            assert_eq!(json!(status), status.as_str());
+        }
+        for disposition in Disposition::ALL {
+            assert_eq!(json!(disposition), disposition.as_str());
+        }
+        for outcome in ReportedOutcome::ALL {
+            assert_eq!(json!(outcome), outcome.as_str());
+        }
+        for end in [EndReason::Completed, EndReason::NoAnswer] {
+            assert_eq!(json!(end), end.as_str());
+        }
+        for found in [Found::NotFound, Found::Unasked] {
+            assert_eq!(json!(found)["is"], found.as_str());
+        }
+    }
+
+    #[test]
+    fn a_call_that_reached_no_dialer_counts_as_a_routing_failure() {
+        let failures: Vec<&str> = Disposition::ALL
+            .iter()
+            .filter(|end| end.is_routing_failure())
+            .map(|end| end.as_str())
+            .collect();
+        assert_eq!(
+            failures,
+            ["no_answer", "busy", "failed", "last_resort", "goodbye"]
+        );
     }
 }

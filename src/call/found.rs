@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::EndReason;
 
 /// What is known in the end of a call whose end was never reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case", tag = "is")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Found {
     /// The carrier says that the caller's leg has ended.
     Ended {
@@ -27,11 +28,7 @@ pub enum Found {
 
 impl Found {
     /// The stable name, as in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ended { .. } => "ended",
-            Self::NotFound => "not_found",
-            Self::Unasked => "unasked",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }

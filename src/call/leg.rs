@@ -6,8 +6,20 @@ use super::CallId;
 use crate::routing::DialerId;
 
 /// How a leg ended, as the carrier says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum EndReason {
     /// Answered, and hung up.
     Completed,
@@ -23,14 +35,8 @@ pub enum EndReason {
 
 impl EndReason {
     /// The stable name, as in exports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Busy => "busy",
-            Self::NoAnswer => "no_answer",
-            Self::Failed => "failed",
-            Self::Canceled => "canceled",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 
@@ -91,5 +97,28 @@ impl LegReport {
     /// Whether this is a leg that the dial of the last resort made: one of ours that names no dialer.
     pub fn is_last_resort(&self) -> bool {
         self.parent.is_some() && self.step.is_some() && self.dialer.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leg_of_a_dial_that_names_no_dialer_is_the_last_resorts() {
+        let leg = |parent: bool, step: Option<u32>, dialer: Option<&str>| LegReport {
+            leg: CallId::parse("CA00000000000000000000000000000002").unwrap(),
+            parent: parent.then(|| CallId::parse("CA00000000000000000000000000000001").unwrap()),
+            step,
+            dialer: dialer.map(DialerId::new),
+            status: LegStatus::Ringing,
+            sequence: None,
+            duration_s: None,
+            sip_code: None,
+        };
+        assert!(leg(true, Some(2), None).is_last_resort());
+        assert!(!leg(true, Some(2), Some("dialfire")).is_last_resort());
+        assert!(!leg(true, None, None).is_last_resort());
+        assert!(!leg(false, Some(2), None).is_last_resort());
     }
 }

@@ -4,6 +4,7 @@
 //! changes nothing, so that the disposition is a function of what was reported and not of when.
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray as _;
 
 use super::{DialReport, Disposition, EndReason};
 
@@ -19,8 +20,21 @@ pub(super) enum Talk {
 }
 
 /// How a call of the JSON door ended, as its asker reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum ReportedOutcome {
     /// Caller and agent talked.
     Answered,
@@ -35,23 +49,11 @@ pub enum ReportedOutcome {
 }
 
 impl ReportedOutcome {
-    pub const ALL: [Self; 5] = [
-        Self::Answered,
-        Self::NoAnswer,
-        Self::Busy,
-        Self::Failed,
-        Self::Abandoned,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The stable name, as in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::NoAnswer => "no_answer",
-            Self::Busy => "busy",
-            Self::Failed => "failed",
-            Self::Abandoned => "abandoned",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 
     fn counts_as(self, rang_last_resort: bool) -> Disposition {
@@ -184,5 +186,21 @@ impl Reports {
             (false, None) if self.caller_gone => Disposition::Abandoned,
             (false, None) => Disposition::Unknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_dial_is_not_over_and_what_was_reported_before_stays() {
+        let talked = Reports::default().talked(false, Talk::Began);
+        assert!(Reports::default().is_empty() && !talked.is_empty());
+        let over = Reports {
+            dial_over: true,
+            ..talked
+        };
+        assert_eq!(over.dialing(), talked);
     }
 }

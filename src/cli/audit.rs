@@ -115,7 +115,7 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
     let bar = Bar::start(global, verification.progress().of, "records");
     let report = verification.run(|verified| bar.set(verified.records))?;
     bar.end();
-    tell(&report, global)?;
+    print(&report, global)?;
     Ok(if report.ok { Exit::Done } else { Exit::Failed })
 }
 
@@ -157,7 +157,7 @@ fn read_anchor(path: &Path) -> anyhow::Result<Head> {
         .with_context(|| format!("there is no file {}", path.display()))
 }
 
-fn tell(report: &Report, global: &Global) -> anyhow::Result<()> {
+fn print(report: &Report, global: &Global) -> anyhow::Result<()> {
     if global.json {
         return output::document(report);
     }

@@ -44,14 +44,14 @@ pub(super) fn run_backup(arguments: &Backup, global: &Global) -> anyhow::Result<
         &vault,
         || clock.now(),
         std::thread::park_timeout,
-        &mut |phase, done, all| progress.tell(phase, done, all),
+        &mut |phase, done, all| progress.show(phase, done, all),
     );
     progress.end();
     let manifest = match made {
         Ok(manifest) => manifest,
         Err(error) => return Ok(refused(error)),
     };
-    if let Err(error) = copy::note(database, &manifest) {
+    if let Err(error) = copy::record(database, &manifest) {
         let error = anyhow::Error::from(error);
         output::complain(&format!(
             "the server does not learn of this backup: {error:#}"
@@ -90,7 +90,7 @@ pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Resul
         &vault,
         arguments.force,
         Clock::system().now(),
-        &mut |phase, done, all| progress.tell(phase, done, all),
+        &mut |phase, done, all| progress.show(phase, done, all),
     );
     progress.end();
     let restored = match restored {
@@ -176,7 +176,7 @@ impl<'g> Progress<'g> {
         Self { global, bar: None }
     }
 
-    fn tell(&mut self, phase: Phase, done: u64, all: u64) {
+    fn show(&mut self, phase: Phase, done: u64, all: u64) {
         if self.bar.as_ref().is_none_or(|(shown, _)| *shown != phase) {
             self.end();
             let unit = match phase {

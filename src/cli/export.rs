@@ -170,7 +170,7 @@ fn write(arguments: &Arguments, global: &Global, trail: &Trail) -> anyhow::Resul
     let mut sink = Sink::new(arguments.format)?;
     if let Some(call) = &arguments.call {
         for record in trail.of_call(call)? {
-            sink.take(arguments, &record)?;
+            sink.write(arguments, &record)?;
         }
         return sink.finish();
     }
@@ -191,7 +191,7 @@ fn write(arguments: &Arguments, global: &Global, trail: &Trail) -> anyhow::Resul
                 .until
                 .is_some_and(|until| record.at >= later(until));
             if record.id <= end {
-                sink.take(arguments, &record)?;
+                sink.write(arguments, &record)?;
             }
         }
         after = last;
@@ -228,7 +228,7 @@ impl Sink {
         })
     }
 
-    fn take(&mut self, arguments: &Arguments, record: &StoredRecord) -> anyhow::Result<()> {
+    fn write(&mut self, arguments: &Arguments, record: &StoredRecord) -> anyhow::Result<()> {
         let is_wanted = arguments.since.is_none_or(|since| record.at >= since)
             && arguments.until.is_none_or(|until| record.at < until);
         if !is_wanted {

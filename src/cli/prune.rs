@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         }
     };
     bar.end();
-    tell(&report, arguments.dry_run, global)?;
+    print(&report, arguments.dry_run, global)?;
     Ok(Exit::Done)
 }
 
@@ -129,7 +129,7 @@ async fn prune(
     Ok(pruner.run(age, |done| bar.set(done)).await?)
 }
 
-fn tell(report: &PruneReport, is_dry: bool, global: &Global) -> anyhow::Result<()> {
+fn print(report: &PruneReport, is_dry: bool, global: &Global) -> anyhow::Result<()> {
     if global.json {
         return output::document(report);
     }

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     if global.json {
         output::document(&document)?;
     } else {
-        tell(&answer, &path);
+        print(&answer, &path);
     }
     Ok(if answer.ok {
         Exit::Done
@@ -67,7 +67,7 @@ fn sudo_user() -> Option<String> {
     std::env::var("SUDO_USER").ok()
 }
 
-fn tell(answer: &Answer, path: &Path) {
+fn print(answer: &Answer, path: &Path) {
     let file = path.file_name().map_or(path, Path::new);
     for problem in answer.problems.iter().chain(&answer.warnings) {
         output::complain(&problem.render(file));

@@ -34,12 +34,12 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     if global.json {
         output::document(&retried)?;
     } else {
-        tell(&retried);
+        print(&retried);
     }
     Ok(if retried.ok { Exit::Done } else { Exit::Failed })
 }
 
-fn tell(retried: &Retried) {
+fn print(retried: &Retried) {
     let Retried { service, .. } = retried;
     match (&retried.message, retried.was_refused) {
         (Some(message), _) => {

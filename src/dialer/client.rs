@@ -178,7 +178,7 @@ impl Link {
         match &answer {
             Ok(answer) => {
                 exchange.status = Some(answer.status);
-                exchange.error = answer.words();
+                exchange.error = answer.text();
             }
             Err(trouble) => exchange.error = Some(trouble.words.clone()),
         }
@@ -324,7 +324,7 @@ impl Answer {
         serde_json::from_slice(self.body.as_deref().ok()?).ok()
     }
 
-    fn words(&self) -> Option<String> {
+    fn text(&self) -> Option<String> {
         if (300..400).contains(&self.status) {
             return Some("a redirect, which is not followed".to_owned());
         }
@@ -365,7 +365,7 @@ impl Reply {
     }
 
     /// Why no answer came, in words.
-    pub(super) fn words(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         self.exchange.error.as_deref()
     }
 

@@ -185,7 +185,7 @@ pub(super) fn unreadable(reply: &Reply, what: &str) -> Probe {
 
 /// What came back, in a few words.
 pub(super) fn said(reply: &Reply) -> String {
-    match (reply.status(), reply.words()) {
+    match (reply.status(), reply.text()) {
         (Some(status), None) => format!("answer {status}"),
         (Some(status), Some(words)) => format!("answer {status}, {words}"),
         (None, words) => words.unwrap_or("no answer").to_owned(),

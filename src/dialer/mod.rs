@@ -104,7 +104,8 @@ impl HandedOff {
 }
 
 /// Which adapter a dialer uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Kind {
     Dialfire,
     ZendeskTalk,
@@ -114,12 +115,8 @@ pub enum Kind {
 
 impl Kind {
     /// The name, as in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dialfire => "dialfire",
-            Self::ZendeskTalk => "zendesk_talk",
-            Self::Http => "http",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 

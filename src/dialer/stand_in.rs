@@ -225,7 +225,7 @@ async fn read(stream: &mut TcpStream) -> Option<Seen> {
     })
 }
 
-pub(super) fn note() -> Note {
+pub(super) fn payload() -> Note {
     Note {
         call_id: CallId::parse("CA0f11").unwrap(),
         request_id: "01J8".to_owned(),
@@ -341,7 +341,7 @@ pub(super) fn all_kinds(base: &str) -> [Dialer; 3] {
 
 /// Hands off and makes sure that nothing secret or personal comes back.
 pub(super) async fn hand_off(dialer: &Dialer, timeout: Duration) -> HandedOff {
-    let handed = dialer.hand_off(&note(), timeout).await;
+    let handed = dialer.hand_off(&payload(), timeout).await;
     assert_clean(&format!("{handed:?}"));
     for exchange in &handed.exchanges {
         assert_clean(&serde_json::to_string(exchange).unwrap());

@@ -133,11 +133,11 @@ fn place(word: &str) -> Result<Place, InvalidSettings> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stand_in::note;
+    use super::super::stand_in::payload;
     use super::*;
 
     fn fill(value: &str) -> String {
-        Template::parse(value).unwrap().fill(&note())
+        Template::parse(value).unwrap().fill(&payload())
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(fill("{caller}"), "+4930123450");
         assert_eq!(fill("Lead {score} ({tier})"), "Lead 87 (hot)");
         assert_eq!(fill("{ {} {{score}} {1} }{"), "{ {} {87} {1} }{");
-        let mut odd = note();
+        let mut odd = payload();
         odd.request_id = "{caller}".to_owned();
         let value = Template::parse("{request_id}").unwrap();
         assert_eq!(value.fill(&odd), "{caller}");
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_empty() {
-        let mut odd = note();
+        let mut odd = payload();
         odd.caller = Caller::Withheld;
         odd.called = None;
         odd.score = None;
@@ -177,7 +177,7 @@ mod tests {
             ("x\r\nX-Injected: 1\u{0}\u{7}", ""),
             ("\",\"phone\":\"+1", ""),
         ] {
-            let mut odd = note();
+            let mut odd = payload();
             odd.caller = Caller::classify(text);
             odd.called = Some(text.to_owned());
             assert_eq!(value.fill(&odd), format!("[{number}|{number}]"), "{text:?}");
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn the_shown_value_has_no_number_and_no_fixed_text() {
         let value = Template::parse("key-4711 {caller} {called} {tier}").unwrap();
-        assert_eq!(value.fill_shown(&note()), "…+********50…+********99…hot");
+        assert_eq!(value.fill_shown(&payload()), "…+********50…+********99…hot");
     }
 
     #[test]

@@ -77,14 +77,14 @@ impl Canary {
     pub async fn beat(&self) {
         let store = &self.0.store;
         let decided = self.decide();
-        self.note(|seen| &mut seen.decision, decided);
+        self.set(|seen| &mut seen.decision, decided);
         let answered = match timeout(PATIENCE, store.writer_answers()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the writer does not answer".to_owned()),
         };
         let is_at_work = answered.is_ok();
-        self.note(|seen| &mut seen.writer, answered.clone());
+        self.set(|seen| &mut seen.writer, answered.clone());
         // While the disk fails, the writer tries again by itself; one more submission would only lie in its memory.
         let committed = match store.health().failing_since {
             Some(since) => Err(format!("the disk has failed since {since}")),
@@ -95,7 +95,7 @@ impl Canary {
                 Err(_) => Err(format!("no commit within {} s", PATIENCE.as_secs())),
             },
         };
-        self.note(|seen| &mut seen.commit, committed);
+        self.set(|seen| &mut seen.commit, committed);
     }
 
     /// A decision by the rules in force, for an unknown caller and for one of every tier, all dialers being well.
@@ -110,7 +110,7 @@ impl Canary {
         Ok(())
     }
 
-    fn note(&self, which: impl FnOnce(&mut Seen) -> &mut Proof, outcome: Result<(), String>) {
+    fn set(&self, which: impl FnOnce(&mut Seen) -> &mut Proof, outcome: Result<(), String>) {
         let now = (self.0.clock.now(), self.0.clock.instant());
         let mut seen = self.seen();
         let proof = which(&mut seen);

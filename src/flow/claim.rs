@@ -216,7 +216,12 @@ impl Claims {
 
     /// Notes to what the call has come, what became of the record that says so, and what its webhook was answered, by its step. While the
     /// record is late, what the store holds of the call is not the whole truth.
-    pub(super) fn note(&self, recorded: Recorded, call: StoredCall, answer: Option<(&str, &str)>) {
+    pub(super) fn update(
+        &self,
+        recorded: Recorded,
+        call: StoredCall,
+        answer: Option<(&str, &str)>,
+    ) {
         let now = self.clock.instant();
         self.live().learn(recorded, call, answer, now);
     }

@@ -120,7 +120,7 @@ impl DialEnds {
             .recorder
             .append(records, stopwatch.for_the_record())
             .await;
-        self.claims.note(recorded, known, Some((&step, &body)));
+        self.claims.update(recorded, known, Some((&step, &body)));
         body
     }
 
@@ -133,7 +133,7 @@ impl DialEnds {
         let event = |after| Event::DialEnded { report, after };
         let (records, known) = reported(stored, state, self.clock.now(), talked_s, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
-        self.claims.note(recorded, known, None);
+        self.claims.update(recorded, known, None);
     }
 
     fn dial_ended(&self, stored: &StoredCall, state: &CallState, report: &DialReport) -> Record {

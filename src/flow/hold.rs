@@ -77,7 +77,7 @@ impl Holds {
             let turn = self
                 .waiting
                 .take_turn(&held.call_id, since, &wanted, views, started);
-            self.take(&turn, &wanted, &policy, &stored, request_id, &stopwatch)
+            self.try_plan(&turn, &wanted, &policy, &stored, request_id, &stopwatch)
                 .await
         };
         stopwatch.handoff_took(started);
@@ -100,12 +100,12 @@ impl Holds {
             .recorder
             .append(records, stopwatch.for_the_record())
             .await;
-        self.claims.note(recorded, known, Some((&step, &body)));
+        self.claims.update(recorded, known, Some((&step, &body)));
         body
     }
 
     /// Asks the dialers whose turn it is; where there are none, that costs nothing.
-    async fn take(
+    async fn try_plan(
         &self,
         turn: &Turn,
         wanted: &[DialerId],

@@ -164,7 +164,7 @@ impl Inbound {
             request_id,
         } = asked;
         let routing_ms = u64::try_from(stopwatch.elapsed().as_millis()).ok();
-        let words = self.words(call, policy, decision, &handed, routing_ms);
+        let words = self.render(call, policy, decision, &handed, routing_ms);
         let after = self.call_after(&words, routing_ms);
         self.waiting
             .follow(&call.call_id, &words.state, wanted, stopwatch.now());
@@ -192,13 +192,13 @@ impl Inbound {
         if recorded == Recorded::Repeat {
             return None;
         }
-        self.claims.note(recorded, known, Some((STEP, body)));
+        self.claims.update(recorded, known, Some((STEP, body)));
         self.claims.remember(&call.call_id, &words.response);
         Some(words.response)
     }
 
     /// The outcome in the words of the call's door.
-    fn words(
+    fn render(
         &self,
         call: &Arrival,
         policy: &Policy,
@@ -218,7 +218,7 @@ impl Inbound {
                 LastWords::after_handoff(policy, fleet, handed, parties, state, reason, now)
                     .worded(|response| response.to_xml())
             }
-            Door::Api => json_door::words(
+            Door::Api => json_door::answer(
                 call,
                 policy,
                 &self.fleet,

@@ -232,18 +232,18 @@ impl Incidents {
             self.enqueue(board.judge(found, now));
             board.take_changed()
         };
-        self.keep(changed, store).await;
+        self.store_changed(changed, store).await;
         self.count();
     }
 
     /// Keeps how many calls the open incidents affect, before the process ends.
     pub async fn persist(&self, store: &Store) {
         let changed = self.board().take_changed();
-        self.keep(changed, store).await;
+        self.store_changed(changed, store).await;
     }
 
     /// What is not written now is written with the next change, or when the incident is resolved.
-    async fn keep(&self, changed: Vec<Standing>, store: &Store) {
+    async fn store_changed(&self, changed: Vec<Standing>, store: &Store) {
         if !changed.is_empty() {
             drop(tokio::time::timeout(PATIENCE, store.count_incident_calls(changed)).await);
         }
@@ -264,7 +264,7 @@ impl Incidents {
         };
         let event = Event::AlertTested(Box::new(tested));
         tracing::info!(event = "alert.tested", by, "a test message is sent");
-        self.tell(Occasion::Tested, &id, tell, event).await;
+        self.deliver(Occasion::Tested, &id, tell, event).await;
         Some(id)
     }
 
@@ -292,7 +292,7 @@ impl Incidents {
             "the summary of a day is sent"
         );
         let event = Event::DaySummed(Box::new(summary));
-        self.tell(Occasion::Summary, &id, tell, event).await;
+        self.deliver(Occasion::Summary, &id, tell, event).await;
     }
 
     /// The messages of one way that wait in memory because their record is not on disk.
@@ -508,12 +508,12 @@ impl Incidents {
                 .clone_from(&self.shared.telling.load().recipients);
         }
         let (id, tell) = (notice.id.clone(), notice.tell.clone());
-        self.tell(occasion, &id, tell, Event::told(occasion, notice))
+        self.deliver(occasion, &id, tell, Event::told(occasion, notice))
             .await;
         self.count();
     }
 
-    async fn tell(&self, occasion: Occasion, id: &str, tell: Vec<Recipient>, event: Event) {
+    async fn deliver(&self, occasion: Occasion, id: &str, tell: Vec<Recipient>, event: Event) {
         let now = self.clock.now();
         let detail = event.detail_json();
         let record = Record::of_service(now, event);
@@ -568,7 +568,7 @@ impl Incidents {
     #[expect(clippy::cast_precision_loss, reason = "a handful")]
     fn count(&self) {
         let board = self.board();
-        for kind in IncidentKind::ALL {
+        for &kind in IncidentKind::ALL {
             metrics::gauge!("switchboard_incidents_open", "kind" => kind.as_str())
                 .set(board.count_open(kind) as f64);
         }

@@ -149,7 +149,7 @@ impl JsonDoor {
         };
         let (records, known) = reported(stored, &state, clock.now(), talked, event);
         let recorded = recorder.append(records, PATIENCE).await;
-        claims.note(recorded, known, None);
+        claims.update(recorded, known, None);
         EndTaken::Noted
     }
 }
@@ -206,7 +206,7 @@ struct To {
 }
 
 /// What the outcome of a handoff looks like through this door.
-pub(super) fn words(
+pub(super) fn answer(
     call: &Arrival,
     policy: &Policy,
     fleet: &Fleet,

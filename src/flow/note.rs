@@ -16,7 +16,7 @@ pub(super) fn of_decision(
     request_id: &str,
 ) -> Note {
     let standing = (decision.tier.as_ref(), decision.score);
-    note(
+    payload(
         &call.call_id,
         &call.caller,
         call.called.as_deref(),
@@ -34,7 +34,7 @@ pub(super) fn of_stored(
     request_id: &str,
 ) -> Note {
     let standing = (stored.tier.as_ref(), stored.score);
-    note(
+    payload(
         &stored.id,
         caller,
         stored.personal.called.as_deref(),
@@ -44,7 +44,7 @@ pub(super) fn of_stored(
     )
 }
 
-fn note(
+fn payload(
     call_id: &CallId,
     caller: &Caller,
     called: Option<&str>,

@@ -108,7 +108,7 @@ impl Reaps {
         };
         let record = Record::of_call(now, call, reaped);
         let recorded = self.recorder.append(vec![record], PATIENCE).await;
-        self.claims.note(recorded, known, None);
+        self.claims.update(recorded, known, None);
         Looked::Closed(found)
     }
 }

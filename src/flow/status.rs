@@ -27,7 +27,7 @@ pub struct StatusReports {
 
 impl StatusReports {
     /// Moves the call on. A report that says nothing new changes nothing, and so does one of an unknown call.
-    pub async fn take(&self, status: StatusReport) {
+    pub async fn report(&self, status: StatusReport) {
         let _in_hand = self.claims.take_in_hand(&status.call_id).await;
         let stored = self.claims.call_within(&status.call_id, PATIENCE).await;
         let Some(stored) = stored else {
@@ -50,7 +50,7 @@ impl StatusReports {
         let event = |after| Event::LegReported { report, after };
         let (records, known) = reported(stored, &state, now, talked_s, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
-        self.claims.note(recorded, known, None);
+        self.claims.update(recorded, known, None);
     }
 }
 

@@ -63,8 +63,9 @@ pub struct Failure {
 }
 
 /// Kinds of failure of a request, for reasons and breakers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum FailureKind {
     Timeout,
     /// No connection: DNS, TCP or TLS failed. Nothing was sent.
@@ -89,20 +90,8 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// The stable name, as in exports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Connect => "connect",
-            Self::Reset => "reset",
-            Self::Unauthorized => "unauthorized",
-            Self::RateLimited => "rate_limited",
-            Self::ServerError => "server_error",
-            Self::Rejected => "rejected",
-            Self::Malformed => "malformed",
-            Self::Interrupted => "interrupted",
-            Self::BreakerOpen => "breaker_open",
-            Self::NoTime => "no_time",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 

@@ -283,8 +283,8 @@ fn shell(status: StatusCode, site: &Site, Holder { name, role }: &Holder, demo: 
             user: name,
             role: role.as_str(),
             version: env!("CARGO_PKG_VERSION"),
-            kinds: &Kind::ALL.map(Kind::as_str).join(" "),
-            ends: &Disposition::ALL.map(Disposition::as_str).join(" "),
+            kinds: &names(Kind::ALL, Kind::as_str),
+            ends: &names(Disposition::ALL, Disposition::as_str),
             demo,
         },
     )
@@ -449,6 +449,11 @@ fn rendered(status: StatusCode, page: &impl Template) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     assets::guard(headers);
     response
+}
+
+fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> String {
+    let names: Vec<&str> = all.iter().map(|one| name(*one)).collect();
+    names.join(" ")
 }
 
 #[cfg(test)]

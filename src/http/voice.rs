@@ -196,7 +196,7 @@ pub(super) async fn status(
     match StatusReport::read(&webhook) {
         Ok(status) => {
             name_call(&status.call_id);
-            status_reports.take(status).await;
+            status_reports.report(status).await;
         }
         Err(flaw) => {
             return safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook));

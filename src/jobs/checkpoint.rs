@@ -17,14 +17,14 @@ pub async fn run(lifecycle: Lifecycle, store: Store, notary: Notary, clock: Cloc
     while lifecycle.pause(EVERY).await {
         notary.sign(false).await;
         let now = clock.instant();
-        if told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY) && tell(&store) {
+        if told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY) && report_failure(&store) {
             told = Some(now);
         }
     }
 }
 
 /// Tells the head of the log; whether there was one.
-fn tell(store: &Store) -> bool {
+fn report_failure(store: &Store) -> bool {
     let Some(head) = store.proof().head else {
         return false;
     };

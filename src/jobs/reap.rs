@@ -74,17 +74,17 @@ impl Reaper {
             is_reconfigured: Arc::default(),
             memory: Arc::new(Mutex::new(memory)),
         };
-        reaper.keep(silence);
+        reaper.set_silence(silence);
         reaper
     }
 
     /// Takes another configuration, from the next round on.
     pub fn reconfigure(&self, silence: Silence) {
-        self.keep(silence);
+        self.set_silence(silence);
         self.is_reconfigured.store(true, Ordering::Relaxed);
     }
 
-    fn keep(&self, silence: Silence) {
+    fn set_silence(&self, silence: Silence) {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let Silence { carrier, api } = silence;
         self.reconcile_after.store(ms(carrier), Ordering::Relaxed);

@@ -19,7 +19,7 @@ pub async fn run(lifecycle: Lifecycle, notary: Notary, database: PathBuf) {
     while lifecycle.pause(pause).await {
         pause = EVERY;
         match verify(&lifecycle, &notary, &database).await {
-            Ok(Some(report)) => tell(&notary, &report).await,
+            Ok(Some(report)) => log_outcome(&notary, &report).await,
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!(event = "audit.not_verified", error = %error, "the audit log could not be verified");
@@ -61,7 +61,7 @@ async fn verify(
     }
 }
 
-async fn tell(notary: &Notary, report: &Report) {
+async fn log_outcome(notary: &Notary, report: &Report) {
     if report.ok {
         tracing::info!(
             event = "audit.verified",

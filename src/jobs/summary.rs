@@ -40,7 +40,7 @@ pub(super) async fn run(lifecycle: Lifecycle, store: Store, incidents: Incidents
         else {
             continue;
         };
-        match tell(&store, &incidents, &daily, day).await {
+        match send(&store, &incidents, &daily, day).await {
             Ok(()) => told = Some(day.date),
             Err(error) => {
                 pause = AGAIN;
@@ -55,7 +55,7 @@ pub(super) async fn run(lifecycle: Lifecycle, store: Store, incidents: Incidents
 }
 
 /// Tells of a day, unless that was done, or the log begins after it.
-async fn tell(
+async fn send(
     store: &Store,
     incidents: &Incidents,
     daily: &Daily,

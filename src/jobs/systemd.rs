@@ -33,14 +33,14 @@ async fn run(lifecycle: Lifecycle, canary: Canary, store: Store) {
         let status = status(&canary, &store).await;
         if !is_ready && *phases.borrow_and_update() == Phase::Ready {
             is_ready = true;
-            tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+            notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         } else if status != said {
-            tell(&[NotifyState::Status(&status)]);
+            notify(&[NotifyState::Status(&status)]);
         }
         said = status;
         if watchdog.is_some() && is_ready {
             if canary.is_alive() {
-                tell(&[NotifyState::Watchdog]);
+                notify(&[NotifyState::Watchdog]);
             } else {
                 tracing::error!(
                     event = "systemd.no_progress",
@@ -55,7 +55,7 @@ async fn run(lifecycle: Lifecycle, canary: Canary, store: Store) {
             _ = lifecycle.pause(every) => {}
         }
     }
-    tell(&[
+    notify(&[
         NotifyState::Stopping,
         NotifyState::Status("finishing the calls in hand"),
     ]);
@@ -87,7 +87,7 @@ pub fn extend_start(lifecycle: &Lifecycle, why: &'static str) -> DropGuard {
     lifecycle.spawn_transient("systemd-start", async move {
         let asking = async {
             loop {
-                tell(&[
+                notify(&[
                     NotifyState::ExtendTimeoutUsec(
                         u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX),
                     ),
@@ -107,7 +107,7 @@ pub fn extend_start(lifecycle: &Lifecycle, why: &'static str) -> DropGuard {
 pub fn reloading() {
     // Without the time of it, the message would be refused.
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => {
             tracing::warn!(event = "systemd.unheard", error = %error, "the clock cannot be read");
         }
@@ -116,10 +116,10 @@ pub fn reloading() {
 
 /// Says that the configuration was read, taken or not.
 pub fn reloaded() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(event = "systemd.unheard", error = %error, "the service manager cannot be told");
     }

@@ -100,7 +100,7 @@ impl Connections {
             let generation = self.generation();
             let error = match request(&generation.client).send().await {
                 Ok(response) => {
-                    generation.note(&response);
+                    generation.learn(&response);
                     return Ok(response);
                 }
                 Err(error) => error,
@@ -183,7 +183,7 @@ impl Generation {
         })
     }
 
-    fn note(&self, response: &Response) {
+    fn learn(&self, response: &Response) {
         if let Some(info) = response.extensions().get::<HttpInfo>() {
             self.answered_over().insert(info.local_addr());
         }

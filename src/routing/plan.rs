@@ -78,8 +78,9 @@ pub struct Skipped {
 }
 
 /// Why a dialer does not take a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum SkipReason {
     /// The rule that matched does not name it.
     NotInRule,
@@ -94,13 +95,7 @@ pub enum SkipReason {
 
 impl SkipReason {
     /// The stable name, as in exports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotInRule => "not_in_rule",
-            Self::Drained => "drained",
-            Self::BreakerOpen => "breaker_open",
-            Self::Unavailable => "unavailable",
-            Self::CallersFirst => "callers_first",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }

@@ -8,8 +8,20 @@ use super::{DialerId, Lookup, LookupSkipped, LookupUnavailable, Profile, SkipRea
 use crate::lead::{LeadScore, TierName};
 
 /// Why a call went as it went: one code per call, stable in exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Reason {
     /// A rule matched the caller's tier.
     RuleMatched,
@@ -31,17 +43,8 @@ pub enum Reason {
 
 impl Reason {
     /// The stable name, as in exports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RuleMatched => "rule_matched",
-            Self::NoRuleMatched => "no_rule_matched",
-            Self::UnknownCaller => "unknown_caller",
-            Self::LookupSkipped => "lookup_skipped",
-            Self::LookupUnavailable => "lookup_unavailable",
-            Self::NoDialerAvailable => "no_dialer_available",
-            Self::AllDialersRefused => "all_dialers_refused",
-            Self::AllLegsFailed => "all_legs_failed",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 
     /// The word by which a routing failure is counted: the reason where it tells of a failure, else `how` the call ended.

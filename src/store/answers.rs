@@ -21,7 +21,7 @@ pub(super) fn given(step: &str) -> NewAnswer {
 }
 
 /// Keeps an answer as its record has it sealed. The first one to a step stands.
-pub(super) fn keep(
+pub(super) fn insert(
     connection: &Connection,
     call_row: i64,
     answer: &NewAnswer,

@@ -101,7 +101,7 @@ fn try_write(
     };
     let mut outcomes = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        match batch.take(item) {
+        match batch.apply(item) {
             Ok(outcome) => outcomes.push(outcome),
             Err(source) if is_own_fault(&source) => return Err(Trouble::Refused { index, source }),
             Err(source) => return Err(Trouble::Failed(source)),
@@ -138,7 +138,7 @@ struct Batch<'c> {
 }
 
 impl Batch<'_> {
-    fn take(&mut self, item: &Item) -> rusqlite::Result<Outcome> {
+    fn apply(&mut self, item: &Item) -> rusqlite::Result<Outcome> {
         let first_id = self.head.id + 1;
         match &*item.work {
             Work::Open(records) => {
@@ -291,7 +291,7 @@ impl Batch<'_> {
                 }
             }
             (Effect::Health(state), _) => {
-                dialer_states::keep(self.connection, &self.written, state)?;
+                dialer_states::upsert(self.connection, &self.written, state)?;
             }
             (Effect::Started, _) => alerting::started(self.connection, record.created_at)?,
             (Effect::Tell(told), _) => {

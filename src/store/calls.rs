@@ -265,7 +265,7 @@ pub(super) fn change(
         after.move_on(&change.after);
     }
     if let Some((answer, sealed)) = change.answer.as_ref().zip(sealed) {
-        answers::keep(connection, row, answer, sealed, change.after.at)?;
+        answers::insert(connection, row, answer, sealed, change.after.at)?;
     }
     if let Some(leg) = &change.leg {
         legs::report(connection, row, leg)?;

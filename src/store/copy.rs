@@ -168,7 +168,7 @@ fn as_owner(path: &Path) -> Result<Option<Acting>, CopyError> {
 }
 
 /// Notes the backup beside the database, where the server finds it.
-pub fn note(database: &Path, manifest: &Manifest) -> Result<(), CopyError> {
+pub fn record(database: &Path, manifest: &Manifest) -> Result<(), CopyError> {
     let _acting = as_owner(database)?;
     write_manifest(&noted_at(database), manifest)
 }

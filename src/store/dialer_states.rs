@@ -10,7 +10,7 @@ use super::{StoreError, column};
 use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, Standing};
 
 /// Keeps a state, unless a later one is kept already: a change that a call saw is written with the call's other records.
-pub(super) fn keep(
+pub(super) fn upsert(
     connection: &Connection,
     written: &Written,
     change: &ServiceState,

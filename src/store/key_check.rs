@@ -42,7 +42,7 @@ pub(super) fn is_of_other(connection: &Connection, vault: &Vault) -> rusqlite::R
 }
 
 /// Notes the secret in a database where none is noted.
-pub(super) fn keep(connection: &Connection, vault: &Vault) -> rusqlite::Result<()> {
+pub(super) fn write(connection: &Connection, vault: &Vault) -> rusqlite::Result<()> {
     if kept(connection)?.is_some() {
         return Ok(());
     }

@@ -12,8 +12,19 @@ use crate::call::{CallId, DialReport, EndReason, Found, LAST_RESORT, LegReport, 
 use crate::routing::DialerId;
 
 /// Which way a leg was set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Direction {
     /// The caller's own.
     Inbound,
@@ -23,11 +34,8 @@ pub enum Direction {
 
 impl Direction {
     /// The stable name, as in exports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::OutboundDial => "outbound_dial",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 
@@ -134,7 +142,7 @@ pub(super) fn of_found(call: &CallId, found: Found, at: i64) -> Option<LegChange
 }
 
 /// The words of a status, and how far along it is.
-fn words(status: LegStatus) -> (&'static str, u8, Option<EndReason>) {
+fn columns(status: LegStatus) -> (&'static str, u8, Option<EndReason>) {
     match status {
         LegStatus::Initiated => ("initiated", 0, None),
         LegStatus::Ringing => ("ringing", 1, None),
@@ -149,7 +157,7 @@ pub(super) fn report(
     call_row: i64,
     change: &LegChange,
 ) -> rusqlite::Result<()> {
-    let (status, rank, end_reason) = words(change.status);
+    let (status, rank, end_reason) = columns(change.status);
     let at = |wanted: &str| (status == wanted).then_some(change.at);
     let direction = match change.parent {
         None => Direction::Inbound,

@@ -183,7 +183,7 @@ pub(super) fn run(
         drop_all(&transaction)?;
     }
     if let Some(vault) = vault {
-        key_check::keep(&transaction, vault)?;
+        key_check::write(&transaction, vault)?;
     }
     transaction.pragma_update(None, "user_version", to)?;
     transaction.commit()?;

@@ -248,7 +248,7 @@ impl Store {
         let is_wal_missing = lock.is_log_missing;
         migrate::up_with(&options.path, &options.clock, &options.vault, steps)?;
         let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
-        key_check::keep(&connection, &options.vault)?;
+        key_check::write(&connection, &options.vault)?;
         let readers = Readers::open(&options.path, options.vault.clone())?;
         ballast.restore();
         let runtime = tokio::runtime::Builder::new_current_thread()

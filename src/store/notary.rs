@@ -132,7 +132,7 @@ impl Notary {
     /// The log was found to contradict itself: nothing is signed any more until the next start.
     pub async fn give_up(&self, record: Option<i64>, what: &str) {
         self.0.work.lock().await.place = None;
-        self.tell(ProofState::Broken {
+        self.publish(ProofState::Broken {
             record,
             what: what.to_owned(),
         });
@@ -141,7 +141,7 @@ impl Notary {
     /// Looks for the place where the last run left off; whether the log may be signed from there.
     async fn find_place(&self) -> bool {
         if let Some(state) = self.rolled_back().await {
-            self.tell(state);
+            self.publish(state);
             return false;
         }
         let key = self.0.key.public().clone();
@@ -152,7 +152,7 @@ impl Notary {
             .await
         {
             Ok(Ok((_, Some(records)))) if !self.has_head().await => {
-                self.tell(ProofState::HeadMissing { records });
+                self.publish(ProofState::HeadMissing { records });
                 false
             }
             Ok(Ok((place, signed))) => {
@@ -365,7 +365,7 @@ impl Notary {
         tracing::warn!(event = "audit.head_not_kept", error, path = %self.0.head_path.display(), "the head of the log could not be kept beside the database");
     }
 
-    fn tell(&self, state: ProofState) {
+    fn publish(&self, state: ProofState) {
         match &state {
             ProofState::RolledBack { known, found } => tracing::error!(
                 event = "audit.rolled_back",
@@ -396,7 +396,7 @@ impl Notary {
             Trouble::Store(error) => {
                 tracing::warn!(event = "audit.unsigned", error = %error, "the log is signed later");
             }
-            Trouble::Broken { record, what } => self.tell(ProofState::Broken {
+            Trouble::Broken { record, what } => self.publish(ProofState::Broken {
                 record: *record,
                 what: what.clone(),
             }),

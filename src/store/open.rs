@@ -42,7 +42,7 @@ impl WriteLock {
         self.file.set_len(0)
     }
 
-    fn take(path: &Path, file: File) -> io::Result<Self> {
+    fn lock(path: &Path, file: File) -> io::Result<Self> {
         let is_cut_off = file.metadata()?.len() > 0;
         let is_log_missing = is_cut_off && path.exists() && !beside(path, "-wal").exists();
         if is_log_missing {
@@ -68,7 +68,7 @@ pub(super) fn lock(path: &Path) -> Result<WriteLock, OpenError> {
         files::open_or_create(&lock, files::PRIVATE, OFlags::empty()).map_err(file_error(&lock))?;
     match file.try_lock() {
         Ok(()) => {
-            WriteLock::take(path, file).map_err(|source| OpenError::File { path: lock, source })
+            WriteLock::lock(path, file).map_err(|source| OpenError::File { path: lock, source })
         }
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
             path: path.to_owned(),

@@ -13,8 +13,11 @@ const WAITING: i64 = 1_000;
 /// Messages that are kept; the oldest go first.
 const KEPT: i64 = 50_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum MessageState {
     /// It is to be sent.
     Waiting,
@@ -27,13 +30,8 @@ pub enum MessageState {
 }
 
 impl MessageState {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Sent => "sent",
-            Self::Dead => "dead",
-            Self::Superseded => "superseded",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 

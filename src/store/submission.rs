@@ -148,7 +148,7 @@ impl Submission {
     /// Tells whoever waits to go on; the work stays to be done.
     pub(super) fn defer(&mut self) {
         self.deferred = true;
-        tell(self.waiting.take(), Err(StoreError::Deferred));
+        acknowledge(self.waiting.take(), Err(StoreError::Deferred));
     }
 
     /// It is in the spool: whoever waits is told to go on.
@@ -165,14 +165,14 @@ impl Submission {
     /// It was committed, and its records are booked.
     pub(super) fn committed(mut self, outcome: Outcome) {
         self.is_booked = true;
-        tell(self.waiting.take(), Ok(outcome));
+        acknowledge(self.waiting.take(), Ok(outcome));
     }
 
     /// It cannot be stored, or there is no place for it to wait. Told last, when all is counted.
     pub(super) fn refused(mut self, error: StoreError) {
         let waiting = self.waiting.take();
         drop(self);
-        tell(waiting, Err(error));
+        acknowledge(waiting, Err(error));
     }
 
     fn n(&self) -> u64 {
@@ -218,7 +218,7 @@ impl Work {
     }
 }
 
-fn tell(waiting: Option<oneshot::Sender<Verdict>>, verdict: Verdict) {
+fn acknowledge(waiting: Option<oneshot::Sender<Verdict>>, verdict: Verdict) {
     if let Some(waiting) = waiting {
         // Whoever asked may have stopped waiting; the commit stands all the same.
         drop(waiting.send(verdict));
@@ -335,7 +335,7 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
             changed(after, None, None)?
         }
         Event::ServiceStarted { .. }
-        | Event::ServiceStopped
+        | Event::ServiceStopped {}
         | Event::RulesetLoaded(_)
         | Event::HandoffIntended(_)
         | Event::HandoffConcluded(_)

@@ -332,7 +332,7 @@ impl Verification {
             self.pruned_meanwhile(cut);
         }
         for row in batch.rows() {
-            self.examiner.take(&row);
+            self.examiner.next_row(&row);
             self.done.records += 1;
         }
         if let Some(trouble) = &batch.trouble {

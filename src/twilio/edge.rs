@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use strum::VariantArray as _;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
@@ -55,7 +56,8 @@ impl EdgeSettings {
 }
 
 /// Why a webhook was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Reason {
     /// Its source is not on the list.
     Source,
@@ -74,27 +76,11 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of [`EdgeCounts`].
-    const ALL: [Self; 7] = [
-        Self::Source,
-        Self::TooLarge,
-        Self::TimedOut,
-        Self::Broken,
-        Self::TooManyFields,
-        Self::Signature,
-        Self::Account,
-    ];
+    const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The stable name, as in metrics and log lines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::TooLarge => "too_large",
-            Self::TimedOut => "timed_out",
-            Self::Broken => "broken",
-            Self::TooManyFields => "too_many_fields",
-            Self::Signature => "signature",
-            Self::Account => "account",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 
@@ -191,7 +177,8 @@ impl Edge {
             accepted: record.accepted,
             accepted_with_old_token: record.accepted_with_old_token,
             refused: Reason::ALL
-                .into_iter()
+                .iter()
+                .copied()
                 .zip(record.tallies.iter().map(|tally| tally.total))
                 .collect(),
         }

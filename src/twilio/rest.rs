@@ -316,7 +316,7 @@ impl Rest {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => {
                     self.http.failed();
-                    return Err(later(None, words(&error)));
+                    return Err(later(None, describe(&error)));
                 }
                 Err(_) => {
                     self.http.failed();
@@ -474,7 +474,7 @@ fn time(text: &str) -> Option<Timestamp> {
 }
 
 /// An error and its sources, without the URL: it names the account and the call.
-fn words(error: &reqwest::Error) -> String {
+fn describe(error: &reqwest::Error) -> String {
     let mut words = if error.is_connect() {
         "cannot connect to Twilio's REST API".to_owned()
     } else {

@@ -25,7 +25,8 @@ const OTHER_SIDS: [&str; 2] = ["ParentCallSid", "DialCallSid"];
 const SID_LENGTH: usize = 34;
 
 /// Why a signed webhook cannot be used. The caller gets the safe answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Flaw {
     /// More fields than any webhook has.
     #[error("the webhook has more than {MAX_FIELDS} fields")]
@@ -62,20 +63,8 @@ pub enum Flaw {
 
 impl Flaw {
     /// The stable name, for counters.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TooManyFields => "too_many_fields",
-            Self::FieldName => "field_name",
-            Self::AccountSidMissing => "account_sid_missing",
-            Self::AccountSidRepeated => "account_sid_repeated",
-            Self::CallSidMissing => "call_sid_missing",
-            Self::CallSidRepeated => "call_sid_repeated",
-            Self::CallSidOdd => "call_sid_odd",
-            Self::Ambiguous => "ambiguous",
-            Self::StepMissing => "step_missing",
-            Self::StatusMissing => "status_missing",
-            Self::UnknownPath => "unknown_path",
-        }
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 

@@ -1767,13 +1767,13 @@ async fn an_address_that_leads_nowhere_is_said_so_by_a_page_of_ours() {
     assert!(text.contains("/assets/js/app.js"), "{text}");
 
     // The page knows every kind of record and every way to end, from the lists of the program.
-    for kind in Kind::ALL.map(Kind::as_str) {
+    for kind in Kind::ALL.iter().map(|kind| kind.as_str()) {
         let named = text
             .split('"')
             .any(|list| list.split(' ').any(|word| word == kind));
         assert!(named, "{kind}");
     }
-    for end in Disposition::ALL.map(Disposition::as_str) {
+    for end in Disposition::ALL.iter().map(|end| end.as_str()) {
         assert!(text.contains(end), "{end}");
     }
     // A program gets the bare status.

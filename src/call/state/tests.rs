@@ -83,6 +83,48 @@ fn exhausted(last: EndReason) -> AfterDial {
 }
 
 #[test]
+fn an_id_of_a_call_is_safe_in_a_url_and_says_whose_line_the_call_is_on() {
+    let long = "a".repeat(64);
+    for id in ["CA1", "api-x_Y-1", "apih-0", long.as_str()] {
+        let parsed = CallId::parse(id).unwrap();
+        assert_eq!(
+            (parsed.as_str(), parsed.is_of_json_door()),
+            (id, id.starts_with("api"))
+        );
+        assert_eq!(format!("{parsed} {parsed:?}"), format!("{id} {id}"));
+    }
+    for wrong in ["", "a b", "a/b", "a.b", "\u{e4}", &format!("{long}a")] {
+        assert_eq!(CallId::parse(wrong), Err(NotCallId), "{wrong}");
+    }
+}
+
+#[test]
+fn a_call_names_the_dialer_that_rings_its_reference_and_whether_that_is_another_than_the_first() {
+    let [a, b] = ["a", "b"].map(DialerId::new);
+    let said = |state: &CallState| {
+        let dialer = state.dialer().map(ToString::to_string);
+        let reference = state.reference().map(ToOwned::to_owned);
+        (
+            dialer,
+            reference,
+            state.failed_over(),
+            state.is_at_last_resort(),
+        )
+    };
+    let name = |text: &str| Some(text.to_owned());
+    let first = CallState::routing(plan()).dialing(&a, name("4711"));
+    assert_eq!(said(&first), (name("a"), name("4711"), false, false));
+    let second = first.dialing(&b, None);
+    assert_eq!(said(&second), (name("b"), None, true, false));
+    let last = second.dialing_last_resort(&E164::parse(LAST_RESORT).unwrap());
+    assert_eq!(said(&last), (None, None, false, true));
+    assert_eq!(
+        said(&CallState::routing(plan())),
+        (None, None, false, false)
+    );
+}
+
+#[test]
 fn every_dialer_is_rung_twice_then_the_plan_is_exhausted() {
     let rounds = [
         ("a", EndReason::Busy, again("a")),
@@ -395,7 +437,7 @@ fn an_outcome_that_an_asker_reports_counts_and_the_first_one_stands() {
                 assert_eq!(over.disposition(), Some(expected), "{outcome:?}");
                 assert_eq!(over.outcome(), Some(outcome));
                 for other in ReportedOutcome::ALL {
-                    assert_eq!(over.clone().outcome_reported(other), over);
+                    assert_eq!(over.clone().outcome_reported(*other), over);
                 }
             }
         }

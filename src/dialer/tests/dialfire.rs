@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use crate::dialer::stand_in::{
-    PATIENCE, StandIn, TOKEN, all_kinds, answer, dialer_of, dialfire, dialfire_api, hand_off, note,
+    PATIENCE, StandIn, TOKEN, all_kinds, answer, dialer_of, dialfire, dialfire_api, hand_off,
+    payload,
 };
 use crate::dialer::{Api, Dialer, Settings};
 use crate::handoff::{Failure, FailureKind, Outcome};
@@ -161,7 +162,7 @@ async fn a_caller_without_a_number_is_a_contact_of_its_own() {
     let peer = StandIn::answering(200, "{}").await;
     let dialer = dialfire(&peer.base);
     for (call, caller) in [("CA1", "anonymous"), ("CA2", "anonymous"), ("CA2", "03012")] {
-        let mut note = note();
+        let mut note = payload();
         note.call_id = crate::call::CallId::parse(call).unwrap();
         note.caller = Caller::classify(caller);
         note.score = None;

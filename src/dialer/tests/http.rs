@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use crate::dialer::stand_in::{
-    Act, NUMBER, PATIENCE, StandIn, TOKEN, all_kinds, dialer_of, hand_off, http, http_api, note,
+    Act, NUMBER, PATIENCE, StandIn, TOKEN, all_kinds, dialer_of, hand_off, http, http_api, payload,
 };
 use crate::dialer::{Api, Dialer, Secret, Settings};
 use crate::handoff::{Failure, FailureKind, Outcome};
@@ -47,7 +47,7 @@ async fn the_configured_post_is_sent() {
 async fn what_is_put_in_cannot_break_out_of_its_place() {
     let peer = StandIn::answering(200, "").await;
     let odd = "a\"},{\\\u{1}\n\u{2028}é{tier}";
-    let mut note = note();
+    let mut note = payload();
     note.caller = Caller::Unreadable(odd.to_owned());
     note.tier = Some(TierName::new(odd));
     http(&peer.base).hand_off(&note, PATIENCE).await;

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::dialer::stand_in::{Act, PATIENCE, StandIn, answer, hand_off, note, zendesk};
+use crate::dialer::stand_in::{Act, PATIENCE, StandIn, answer, hand_off, payload, zendesk};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::phone::Caller;
 
@@ -59,7 +59,7 @@ async fn a_call_becomes_a_ticket_and_its_id_goes_into_the_sip_leg() {
 async fn a_repeat_is_the_same_bytes_under_the_same_key() {
     let peer = StandIn::start([Act::Reset, answer(201, r#"{"ticket":{"id":1}}"#)]).await;
     let dialer = zendesk(&peer.base);
-    let mut note = note();
+    let mut note = payload();
     dialer.hand_off(&note, PATIENCE).await;
     note.attempt = 2;
     dialer.hand_off(&note, PATIENCE).await;
@@ -74,7 +74,7 @@ async fn a_repeat_is_the_same_bytes_under_the_same_key() {
 #[tokio::test]
 async fn a_caller_without_a_number_is_left_to_the_sip_header() {
     let peer = StandIn::answering(201, r#"{"ticket":{"id":1}}"#).await;
-    let mut note = note();
+    let mut note = payload();
     note.caller = Caller::Withheld;
     note.score = None;
     note.tier = None;
@@ -148,7 +148,7 @@ async fn of_an_error_only_known_names_are_kept() {
 async fn a_ticket_whose_number_holds_the_callers_digits_is_a_ticket_and_is_hidden_in_the_record() {
     let peer = StandIn::answering(201, r#"{"ticket":{"id":9123451}}"#).await;
     for caller in ["12345", "sip:12345@10.0.0.1", "12-345"] {
-        let mut note = note();
+        let mut note = payload();
         note.caller = Caller::classify(caller);
         let handed = zendesk(&peer.base).hand_off(&note, PATIENCE).await;
         let reference = Some("9123451".to_owned());

@@ -234,7 +234,10 @@ pub(super) async fn ended(
 
 fn read_end(body: &JsonObject) -> Result<(ReportedOutcome, u32), ApiError> {
     let mut fields = Fields::default();
-    let outcomes = ReportedOutcome::ALL.map(|outcome| (outcome.as_str(), outcome));
+    let outcomes: Vec<_> = ReportedOutcome::ALL
+        .iter()
+        .map(|outcome| (outcome.as_str(), *outcome))
+        .collect();
     let outcome = match body.text("outcome", MAX_EXTERNAL_ID) {
         Ok(text) => fields.word("outcome", Some(text), &outcomes),
         Err(wrong) => fields.read("outcome", Some(""), |_| Err(wrong)),
@@ -490,7 +493,10 @@ pub(super) struct CallsQuery {
 impl CallsQuery {
     fn read(&self, fields: &mut Fields) -> CallsAsked {
         let statuses = STATUSES.map(|status| (status.as_str(), status));
-        let dispositions = Disposition::ALL.map(|disposition| (disposition.as_str(), disposition));
+        let dispositions: Vec<_> = Disposition::ALL
+            .iter()
+            .map(|end| (end.as_str(), *end))
+            .collect();
         CallsAsked {
             status: fields.word("status", self.status.as_deref(), &statuses),
             in_progress: false,

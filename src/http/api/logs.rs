@@ -63,7 +63,7 @@ pub(super) struct LogsQuery {
 fn kinds() -> utoipa::openapi::schema::Object {
     utoipa::openapi::ObjectBuilder::new()
         .schema_type(utoipa::openapi::schema::Type::String)
-        .enum_values(Some(Kind::ALL.map(Kind::as_str)))
+        .enum_values(Some(Kind::ALL.iter().map(|kind| kind.as_str())))
         .build()
 }
 
@@ -124,8 +124,14 @@ impl ShownRecord {
 
 impl LogsQuery {
     fn read(&self, fields: &mut Fields) -> (RecordsAsked, Option<CallSearch>) {
-        let kinds = Kind::ALL.map(|kind| (kind.as_str(), kind));
-        let severities = Severity::ALL.map(|severity| (severity.as_str(), severity));
+        let kinds: Vec<_> = Kind::ALL
+            .iter()
+            .map(|kind| (kind.as_str(), *kind))
+            .collect();
+        let severities: Vec<_> = Severity::ALL
+            .iter()
+            .map(|severity| (severity.as_str(), *severity))
+            .collect();
         let asked = RecordsAsked {
             call: fields.read("call_id", self.call_id.as_deref(), |text| {
                 CallId::parse(text).map_err(|_| "must be a call id".to_owned())

@@ -236,7 +236,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
 
 #[test]
 fn every_kind_but_those_of_every_call_is_found_by_its_index() {
-    for kind in Kind::ALL {
+    for &kind in Kind::ALL {
         assert_eq!(
             audit_records::is_frequent(kind),
             comes_with_every_call(kind),

@@ -130,7 +130,7 @@ impl LiveCalls {
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-mod tests {
+pub(super) mod tests {
     use jiff::Timestamp;
 
     use super::*;
@@ -146,7 +146,7 @@ mod tests {
         CallId::parse(&format!("CA{n:032x}")).unwrap()
     }
 
-    fn call(n: usize) -> StoredCall {
+    pub(in crate::flow) fn call(n: usize) -> StoredCall {
         let ruleset = Ruleset {
             tiers: Tiers::new(Vec::new()),
             rules: Vec::new(),

@@ -222,3 +222,44 @@ pub(super) fn why(reason: LookupUnavailable) -> &'static str {
         LookupUnavailable::NoBudget => "no_budget",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::call::Disposition;
+    use crate::flow::live_calls::tests::call;
+
+    #[test]
+    fn a_call_that_failed_before_the_restart_counts_once_and_after_the_window_not_at_all() {
+        let clock = Clock::stopped("2026-11-26T12:00:00Z".parse().unwrap());
+        let ended = |n: usize, minutes_ago: i64| {
+            let call = call(n);
+            let at = clock.now() - SignedDuration::from_mins(minutes_ago);
+            let state = call.state.clone().ended(Disposition::Goodbye);
+            StoredCall {
+                state,
+                started_at: at,
+                updated_at: at,
+                ended_at: Some(at),
+                ..call
+            }
+        };
+        let witness = Witness::new(clock.clone(), Duration::from_mins(5));
+        let calls = [ended(1, 1), ended(2, 20)];
+        witness.restore(&calls, Duration::from_mins(5));
+        let share = || {
+            let share = witness.traffic().share(clock.instant());
+            (share.failed, share.total)
+        };
+        assert_eq!(share(), (1, 1));
+        // What is told of them late tells nothing new.
+        let told_again = calls.map(|call| Seen {
+            call_id: call.id,
+            what: What::Failed("goodbye"),
+        });
+        witness.count(told_again.into());
+        assert_eq!(share(), (1, 1));
+    }
+}

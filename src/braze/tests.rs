@@ -1,6 +1,7 @@
 //! The look-up against a stand-in on a real socket.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -39,17 +40,27 @@ pub(super) fn settings(base_url: &str) -> Settings {
 }
 
 fn braze_with(settings: Settings) -> Braze {
+    braze_by(&Clock::system(), settings, || ())
+}
+
+/// Whenever new connections are prepared, `prepared` is called.
+fn braze_by(
+    clock: &Clock,
+    settings: Settings,
+    prepared: impl Fn() + Send + Sync + 'static,
+) -> Braze {
     // Installed once per process; later attempts are refused, which is as good.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let make = || {
+    let make = move || {
+        prepared();
         reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .tls_certs_only([])
             .build()
     };
-    let http = Connections::new(Arc::new(make), Clock::system()).unwrap();
-    Braze::new(settings, http, Clock::system()).unwrap()
+    let http = Connections::new(Arc::new(make), clock.clone()).unwrap();
+    Braze::new(settings, http, clock.clone()).unwrap()
 }
 
 fn braze(stand_in: &StandIn) -> Braze {
@@ -694,6 +705,29 @@ async fn an_answer_of_up_to_4_mib_is_read() {
     assert_eq!(unavailable(&looked_up), LookupUnavailable::Malformed);
     let error = looked_up.exchange.unwrap().error;
     assert_eq!(error.as_deref(), Some("the answer is longer than 4096 KiB"));
+}
+
+/// The connection may be of no use, or its name may lead elsewhere by now.
+#[tokio::test]
+async fn after_a_failure_braze_is_asked_over_new_connections() {
+    for (act, renewed) in [
+        (Act::Say(answer(201, "", HOT)), 0),
+        (Act::Say(answer(429, "", "")), 0),
+        (Act::Say(answer(503, "", "")), 1),
+        (Act::Reset(String::new()), 1),
+    ] {
+        let stand_in = StandIn::start(act).await;
+        let clock = Clock::stopped(jiff::Timestamp::UNIX_EPOCH);
+        let n_prepared = Arc::new(AtomicUsize::new(0));
+        let counted = n_prepared.clone();
+        let braze = braze_by(&clock, settings(&stand_in.url), move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        clock.advance(Duration::from_secs(1));
+        let looked_up = braze.look_up(&caller(0), within(60_000)).await;
+        let n_renewed = n_prepared.load(Ordering::SeqCst) - 1;
+        assert_eq!(n_renewed, renewed, "{looked_up:?}");
+    }
 }
 
 #[tokio::test]

@@ -240,20 +240,33 @@ pub(super) fn payload() -> Note {
 
 /// As the app builds it, but without limits on connecting and without trust in anybody, because reading the system's certificates takes long.
 pub(super) fn client() -> Connections {
+    connections(&Clock::system(), || ())
+}
+
+/// The same; whenever new connections are prepared, `prepared` is called.
+pub(super) fn connections(
+    clock: &Clock,
+    prepared: impl Fn() + Send + Sync + 'static,
+) -> Connections {
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
-    let make = || {
+    let make = move || {
+        prepared();
         reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
             .tls_certs_only([])
             .build()
     };
-    Connections::new(Arc::new(make), Clock::system()).unwrap()
+    Connections::new(Arc::new(make), clock.clone()).unwrap()
 }
 
 pub(super) fn dialer_of(api: Api) -> Dialer {
+    dialer_over(client(), Clock::system(), api)
+}
+
+pub(super) fn dialer_over(connections: Connections, clock: Clock, api: Api) -> Dialer {
     let settings = Settings {
         id: DialerId::new("first"),
         connect: Connect::parse("+4930555555").unwrap(),
@@ -262,7 +275,7 @@ pub(super) fn dialer_of(api: Api) -> Dialer {
         open_for: Duration::from_secs(15),
         api,
     };
-    Dialer::new(settings, client(), Clock::system(), KEY).unwrap()
+    Dialer::new(settings, connections, clock, KEY).unwrap()
 }
 
 /// A help desk of this name behind a SIP line: nobody answers its API.

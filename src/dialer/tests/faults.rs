@@ -1,6 +1,7 @@
 //! What can go wrong between two machines, and what each says of the request.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -8,8 +9,10 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::clock::Clock;
+use crate::dialer::Api;
 use crate::dialer::stand_in::{
-    Act, PATIENCE, StandIn, all_kinds, answer, dialfire, hand_off, http, zendesk,
+    Act, PATIENCE, StandIn, all_kinds, answer, connections, dialer_over, dialfire, dialfire_api,
+    hand_off, http, zendesk,
 };
 use crate::handoff::{Failure, FailureKind, Outcome};
 
@@ -122,6 +125,33 @@ async fn an_answer_that_is_packed_unasked_is_read() {
         .map(|seen| seen.header("accept-encoding"))
         .collect();
     assert_eq!(codings, [Some("gzip"); 3]);
+}
+
+/// The connection may be of no use, or its name may lead elsewhere by now.
+#[tokio::test]
+async fn after_a_failure_a_dialer_is_asked_over_new_connections() {
+    let broken = Act::Break("HTTP/1.1 200 X\r\ncontent-length: 9\r\n\r\n{");
+    for (act, renewed) in [
+        (answer(200, "{}"), 0),
+        (answer(422, "no"), 0),
+        (answer(503, "no"), 1),
+        (answer(401, "no"), 1),
+        (Act::Reset, 1),
+        (broken, 1),
+    ] {
+        let peer = StandIn::start([act.clone()]).await;
+        let clock = Clock::stopped(jiff::Timestamp::UNIX_EPOCH);
+        let n_prepared = Arc::new(AtomicUsize::new(0));
+        let counted = n_prepared.clone();
+        let connections = connections(&clock, move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let api = Api::Dialfire(dialfire_api(&peer.base));
+        let dialer = dialer_over(connections, clock.clone(), api);
+        clock.advance(Duration::from_secs(1));
+        hand_off(&dialer, PATIENCE).await;
+        assert_eq!(n_prepared.load(Ordering::SeqCst), 1 + renewed, "{act:?}");
+    }
 }
 
 /// The server's idle limit at the pace of calls: the next request meets a connection that is being closed.

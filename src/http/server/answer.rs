@@ -280,3 +280,30 @@ impl HttpBody for Answer {
         hint
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn others_have_their_turn_between_two_pieces_of_a_large_answer() {
+        let mut answer = Answer {
+            body: Body::from(vec![b'x'; 2 * PIECE + 1]),
+            rest: Bytes::new(),
+            has_paused: true,
+            in_hand: InHand::take(&Arc::default()),
+        };
+        let mut turns = Vec::new();
+        loop {
+            let polled = Pin::new(&mut answer).poll_frame(&mut Context::from_waker(Waker::noop()));
+            turns.push(match polled {
+                Poll::Pending => None,
+                Poll::Ready(Some(frame)) => Some(frame.unwrap().into_data().unwrap().len()),
+                Poll::Ready(None) => break,
+            });
+        }
+        assert_eq!(turns, [Some(PIECE), None, Some(PIECE), None, Some(1)]);
+    }
+}

@@ -209,6 +209,29 @@ async fn waiting_connections_must_hurry_when_it_becomes_crowded() {
 }
 
 #[tokio::test]
+async fn who_connects_and_asks_nothing_gives_way_when_it_becomes_crowded() {
+    let house = open(Limits {
+        connections: 5,
+        head_when_crowded: Duration::from_millis(50),
+        idle_when_crowded: SOON * 9,
+        head: SOON * 9,
+        idle: SOON * 9,
+        ..Limits::default()
+    })
+    .await;
+    let mut silent = house.connect().await;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let mut other = house.connect().await;
+        let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        other.write_all(request.as_bytes()).await.unwrap();
+        read_answer(&mut other, "hello").await;
+        others.push(other);
+    }
+    assert_eq!(read_to_end(&mut silent).await, "");
+}
+
+#[tokio::test]
 async fn a_slow_body_is_cut() {
     let house = open(brief()).await;
     for head in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
@@ -237,14 +260,20 @@ async fn a_client_that_reads_nothing_is_cut() {
 
 #[tokio::test]
 async fn a_client_that_takes_a_large_answer_bit_by_bit_is_cut_before_its_end() {
-    let house = open(brief()).await;
+    let house = open(Limits {
+        answer: Duration::from_millis(200),
+        ..brief()
+    })
+    .await;
     let mut stream = house.connect().await;
     let request = "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut taken = 0;
-    let mut bit = vec![0; 256 * 1024];
+    // Far longer than the limit for all of it, and far shorter for what makes room in the buffers.
+    let mut bit = vec![0; 1024 * 1024];
     let takes = async {
-        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             pace.tick().await;
             match stream.read(&mut bit).await {
@@ -272,11 +301,15 @@ async fn who_reads_slowly_gives_way_when_it_becomes_crowded() {
     let request = "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n";
     slow.write_all(request.as_bytes()).await.unwrap();
     slow.readable().await.unwrap();
-    let _others = [
-        house.connect().await,
-        house.connect().await,
-        house.connect().await,
-    ];
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let mut other = house.connect().await;
+        let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        other.write_all(request.as_bytes()).await.unwrap();
+        // From its answer on it is one of those who have come.
+        read_answer(&mut other, "hello").await;
+        others.push(other);
+    }
     let gone = async {
         // The listener and the three others are the tasks that stay.
         while house.lifecycle.running() != 4 {

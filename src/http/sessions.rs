@@ -543,6 +543,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn log_ins_of_one_network_leave_room_for_those_of_others() {
+        let desk = desk();
+        let enter = || desk.sessions.0.log_ins.enter_from(network(HERE));
+        let _held: [_; LOG_INS_OF_NETWORK] = [enter().await.unwrap(), enter().await.unwrap()];
+        let begun = desk.sessions.begin(&desk.admin, HERE).await;
+        assert!(matches!(begun, Err(NoSession::Busy)));
+        let elsewhere = [198, 51, 100, 1].into();
+        assert!(desk.sessions.begin(&desk.admin, elsewhere).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn wrong_keys_are_counted_by_network_and_the_oldest_count_makes_room() {
         let mut wrong = WrongKeys::default();
         let now = Clock::system().instant();

@@ -582,6 +582,33 @@ async fn a_pushed_profile_decides_the_next_call_and_an_older_one_loses() {
 }
 
 #[tokio::test]
+async fn a_push_counts_however_its_number_is_written_and_one_of_nobody_drops_what_is_known() {
+    let world = World::new().await;
+    let phones = [
+        "+49 170 0000001",
+        "491700000001",
+        "0049 170 0000001",
+        "+49 (0)170/000-0001",
+    ];
+    for (day, phone) in (1..).zip(phones) {
+        let (score, line) = match day % 2 {
+            1 => ("95", DIALFIRE_LINE),
+            _ => ("5", ZENDESK_LINE),
+        };
+        let request = profile(phone, score, &format!("2026-01-0{day}T00:00:00Z"));
+        assert_eq!(answered(&world, request).await, 204, "{phone}");
+        assert_eq!(dialled(&world.call(STRANGER).await), [line], "{phone}");
+    }
+    let asked = || world.outside.braze.requests().count();
+    assert_eq!(asked(), 0, "the cache knew");
+    // Whose number that is nobody says; Braze does not repeat it, so the old score may not stay.
+    let request = profile("0170 0000001", "95", "2026-01-05T00:00:00Z");
+    assert_eq!(answered(&world, request).await, 204);
+    world.call(STRANGER).await;
+    assert_eq!(asked(), 1, "Braze is asked");
+}
+
+#[tokio::test]
 async fn a_push_without_routing_fields_drops_the_profile() {
     let world = World::new().await;
     world.call(HOT).await;

@@ -4,8 +4,10 @@ use std::process::Output;
 
 use rusqlite::Connection;
 use serde_json::Value;
+use switchboard::audit::Event;
 
-use crate::world::{COLD, HOT, STRANGER, World, id};
+use crate::wire::Request;
+use crate::world::{COLD, HOT, PUSH_SECRET, STRANGER, World, id};
 
 #[track_caller]
 fn report(output: &Output, code: i32) -> Value {
@@ -36,6 +38,30 @@ async fn every_decision_comes_out_as_recorded_also_beside_the_running_server() {
         .command(&["replay", "--since", "2999-01-01T00:00:00Z", "--json"])
         .await;
     assert_eq!(report(&later, 0)["replayed"], 0);
+}
+
+/// The second becomes another number where it is read carelessly: its digits as a whole, then the place of its point.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_score_of_many_digits_comes_out_as_recorded() {
+    let world = World::new().await;
+    for score in ["89.30000000000001", "95.77446702271027"] {
+        let body = format!(r#"{{"phone":"{STRANGER}","lead_score":"{score}"}}"#);
+        let push = Request::new("POST", "/webhooks/braze")
+            .header("Authorization", &format!("Bearer {PUSH_SECRET}"))
+            .body(body.as_bytes());
+        assert_eq!(push.send(world.running().address).await.status, 204);
+        let call = world.call(STRANGER).await;
+        let decided = world.records(&call).await.remove(0).event().unwrap();
+        let Event::CallDecided(decided) = decided else {
+            panic!("{decided:?}");
+        };
+        assert_eq!(decided.decision.score.unwrap().to_string(), score);
+        let output = world
+            .command(&["replay", id(&call).as_str(), "--json"])
+            .await;
+        let expected = serde_json::json!({ "replayed": 1, "identical": 1, "different": [] });
+        assert_eq!(report(&output, 0), expected, "{score}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

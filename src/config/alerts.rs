@@ -8,11 +8,9 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
 use super::pem;
-use super::secret::Secret;
-use super::section::Section;
 use super::twilio::refuse_half_a_pair;
 use super::url;
-use super::value::{Fault, Value};
+use super::{Fault, Secret, Section, Value};
 
 /// When an incident opens, and who is told. Without the section incidents are only shown.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,6 @@
 //! `[[auth.keys]]`: who may use the API and the dashboard.
 
-use super::section::Section;
-use super::value::Fault;
+use super::{Fault, Section};
 
 /// Who may use the API and the dashboard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

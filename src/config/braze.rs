@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::secret::Secret;
-use super::section::Section;
 use super::url;
-use super::value::{Fault, Value};
+use super::{Fault, Secret, Section, Value};
 
 /// A look-up never takes longer: 1500 ms.
 pub const MAX_TIMEOUT: Duration = Duration::from_millis(1_500);

@@ -1,5 +1,6 @@
 //! Settings that contradict each other across sections.
 
+use super::Fault;
 use super::braze::{Braze, MIN_TIMEOUT};
 use super::dialers::Dialer;
 use super::duration;
@@ -7,7 +8,6 @@ use super::reader::Reader;
 use super::routing::{NamedRule, Routing, RoutingSection};
 use super::server::Server;
 use super::twilio::{CallerId, Twilio};
-use super::value::Fault;
 use crate::deadline::{ANSWER_RESERVE, HANDOFF_RESERVE};
 use crate::twiml::Connect;
 

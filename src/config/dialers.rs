@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use super::http_dialer::{HttpDialer, warn_of_call_records};
-use super::secret::Secret;
-use super::section::Section;
 use super::twilio::refuse_half_a_pair;
-use super::value::{Fault, Value};
+use super::{Fault, Secret, Section, Value};
 use crate::call::LAST_RESORT;
 use crate::routing::DialerId;
 use crate::twiml::Connect;

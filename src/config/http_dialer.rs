@@ -1,10 +1,8 @@
 //! `kind = "http"`: any dialer that is told by one POST.
 
 use super::nearest::nearest;
-use super::secret::Secret;
-use super::section::Section;
 use super::url;
-use super::value::{Fault, Value};
+use super::{Fault, Secret, Section, Value};
 
 /// Any other dialer, told by one POST.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use super::nearest::nearest;
-use super::section::Section;
-use super::value::{Fault, Value};
+use super::{Fault, Section, Value};
 
 /// How loud, in what form, and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]

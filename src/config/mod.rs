@@ -58,9 +58,11 @@ pub use url::{NotPublicUrl, PublicUrl};
 use crate::routing::{DialerId, Ruleset};
 use context::SecretFile;
 use dialers::DialersSection;
+use problem::Fault;
 use reader::{Known, Reader};
 use routing::RoutingSection;
 use section::Section;
+use value::Value;
 
 /// Everything that the file says. Secrets are read; `Debug` hides them.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,7 +200,7 @@ fn read(text: &str, context: &Context) -> Outcome {
         };
     }
     let reader = Reader::new(text, root.get_ref(), context);
-    let config = reader.read_root(|section| read_sections(section));
+    let config = Section::root(&reader, root.get_ref()).read(read_sections);
     let origins = reader.origins();
     let config = config.map(|config| Config { origins, ..config });
     let (found, known) = reader.finish();

@@ -8,8 +8,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, ServerConfig};
 
-use super::section::Section;
-use super::value::Fault;
+use super::{Fault, Section};
 
 const HOW: &str = "the file must be PEM, with a block that begins -----BEGIN CERTIFICATE-----";
 const HOW_KEY: &str = "the file must be PEM, with a block that begins -----BEGIN PRIVATE KEY-----";

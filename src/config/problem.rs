@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::nearest::nearest;
+
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +83,42 @@ impl fmt::Display for Problem {
             write!(f, "; {hint}")?;
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a value: the rest of a sentence that starts with the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a question for the nearest known word, if there is one, and otherwise the hint given.
+    #[must_use]
+    pub(super) fn nearest<'w>(
+        self,
+        word: &str,
+        known: impl IntoIterator<Item = &'w str>,
+        otherwise: impl FnOnce() -> String,
+    ) -> Self {
+        let hint =
+            nearest(word, known).map_or_else(otherwise, |near| format!("did you mean {near}?"));
+        self.hint(hint)
     }
 }
 

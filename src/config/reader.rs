@@ -13,9 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::context::Context;
 use super::nearest::nearest;
-use super::problem::{Lines, Problem, Severity};
-use super::section::Section;
-use super::value::Fault;
+use super::problem::{Fault, Lines, Problem, Severity};
 
 /// One file that is being read.
 pub(super) struct Reader<'a> {
@@ -60,11 +58,6 @@ impl<'a> Reader<'a> {
 
     pub(super) fn context(&self) -> &'a Context {
         self.context
-    }
-
-    /// Reads the file as a whole, then refuses the sections that nobody asked for.
-    pub(super) fn read_root<T>(&'a self, read: impl FnOnce(&mut Section<'a>) -> T) -> T {
-        Section::root(self, self.root).read(read)
     }
 
     /// Takes note of a section that was read: its known keys, and the names and places of those nobody asked for.

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::section::Section;
-use super::value::{Fault, Value};
+use super::{Fault, Section, Value};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
 use crate::routing::{DialerId, Rule, Ruleset};

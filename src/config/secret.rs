@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::context::{Permissions, SecretFile};
 use super::nearest::nearest;
-use super::value::{Fault, Value};
+use super::{Fault, Value};
 
 /// A token, password or key. Wiped from memory when dropped; shown as `Secret(…)` wherever it is printed.
 #[derive(Clone)]

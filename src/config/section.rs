@@ -6,9 +6,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::problem::Severity;
+use super::problem::{Fault, Severity};
 use super::reader::{KnownKey, Reader, join, span_of_entry};
-use super::value::{Fault, Value};
+use super::value::Value;
 
 /// One table that is being read. Every method that takes a key makes it known.
 pub(super) struct Section<'a> {

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::pem;
-use super::section::Section;
 use super::url::{self, PublicUrl};
-use super::value::{Fault, Value};
+use super::{Fault, Section, Value};
 use crate::phone::Region;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";

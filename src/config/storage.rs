@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::Secret;
-use super::section::Section;
-use super::value::{Fault, Value};
+use super::{Fault, Secret, Section, Value};
 
 const DAY: Duration = Duration::from_hours(24);
 

@@ -5,9 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::nearest::nearest;
-use super::secret::Secret;
-use super::section::Section;
-use super::value::{Fault, Value};
+use super::{Fault, Secret, Section, Value};
 use crate::phone::E164;
 
 /// Whose webhooks are believed, and how legs are dialed.

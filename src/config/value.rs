@@ -11,48 +11,11 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::context::Context;
-use super::nearest::nearest;
-use super::problem::Severity;
+use super::problem::{Fault, Severity};
 use super::reader::Reader;
 use super::{duration, url};
 use crate::phone::E164;
 use crate::twiml::Connect;
-
-/// What is wrong with a value: the rest of a sentence that starts with the key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
-}
-
-impl Fault {
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-        }
-    }
-
-    /// Adds what to do about it.
-    #[must_use]
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-
-    /// Adds a question for the nearest known word, if there is one, and otherwise the hint given.
-    #[must_use]
-    pub(super) fn nearest<'w>(
-        self,
-        word: &str,
-        known: impl IntoIterator<Item = &'w str>,
-        otherwise: impl FnOnce() -> String,
-    ) -> Self {
-        let hint =
-            nearest(word, known).map_or_else(otherwise, |near| format!("did you mean {near}?"));
-        self.hint(hint)
-    }
-}
 
 /// One value with its place in the file.
 pub(super) struct Value<'a> {

@@ -16,6 +16,7 @@ pub mod phone;
 mod property;
 pub mod resilience;
 pub mod routing;
+pub mod secret;
 pub mod twiml;
 
 pub mod admin;

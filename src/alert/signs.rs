@@ -26,21 +26,22 @@ const STARTS_PER_HOUR: u32 = 5;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// Percent of the calls of the window; more failures than that are too many.
+    /// The share of routing failures, in percent of the calls of the window, above which an incident opens; 0 to 100.
+    /// Default: 5.
     pub failure_percent: f64,
-    /// The time that is looked back on.
+    /// The time that is looked back on; 10 s to 1 d. Default: 5 m.
     pub window: Duration,
-    /// Fewer calls in the window open no incident.
+    /// Fewer calls in the window open no incident. Default: 1.
     pub min_calls: u64,
-    /// How often somebody is reminded of an open incident.
+    /// How often a reminder is sent while an incident stays open; 1 m to 7 d. Default: 1 h.
     pub repeat_every: Duration,
-    /// Percent of the look-ups that asked Braze.
+    /// The share of look-ups at Braze that fail, in percent, above which an incident opens; 0 to 100. Default: 5.
     pub braze_failure_percent: f64,
-    /// Fewer look-ups that failed in the window open no incident.
+    /// Fewer look-ups that fail in the window open no incident. Default: 3.
     pub braze_min_failures: u64,
-    /// Percent of the requests to one dialer.
+    /// The share of handoffs to one dialer that fail, in percent, above which an incident opens; 0 to 100. Default: 20.
     pub dialer_failure_percent: f64,
-    /// Fewer requests to a dialer in the window open no incident.
+    /// Fewer requests to a dialer in the window open no incident. Default: 10.
     pub min_requests: u64,
 }
 

@@ -259,10 +259,10 @@ impl Running {
         let dialers = dialers_with(config, &self.clock, self.vault.secret())?;
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
-        let keys = settings::keys(config)?;
+        let keys = settings::keys(config);
         let ways = settings::senders(config, &self.clock)?;
         self.braze
-            .reconfigure(settings::braze(config))
+            .reconfigure(config.braze.clone())
             .context("cannot use [braze]")?;
         self.rest
             .reconfigure(settings::rest(config))
@@ -549,7 +549,7 @@ fn parts(
         witness,
         telling,
     );
-    let keys = Keys::new(settings::keys(config)?);
+    let keys = Keys::new(settings::keys(config));
     Ok(Parts {
         clock: clock.clone(),
         edge: Edge::new(settings::edge(config)?, clock.clone()),
@@ -650,7 +650,7 @@ fn limits(config: &Config) -> Limits {
 /// The Braze client of a configuration.
 pub fn braze(config: &Config, clock: &Clock) -> anyhow::Result<Braze> {
     Braze::new(
-        settings::braze(config),
+        config.braze.clone(),
         settings::connections(settings::call_path()?, clock)?,
         clock.clone(),
     )
@@ -681,12 +681,12 @@ fn dialers_with(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result
         .iter()
         .map(|dialer| {
             Dialer::new(
-                settings::dialer(dialer),
+                dialer.clone(),
                 settings::connections(make.clone(), clock)?,
                 clock.clone(),
                 secret,
             )
-            .with_context(|| format!("cannot use [dialers.{}]", dialer.name))
+            .with_context(|| format!("cannot use [dialers.{}]", dialer.id))
         })
         .collect()
 }

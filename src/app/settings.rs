@@ -10,24 +10,24 @@ use anyhow::Context;
 use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use crate::alert::{Daily, Recipient, Rules};
+use crate::alert::{Daily, Recipient};
 use crate::call::Ringing;
 use crate::clock::Clock;
-use crate::config::{self, CallerId, Config, DialerKind, HeaderValue};
+use crate::config::{CallerId, Config};
 use crate::files;
 use crate::flow::{Policy, Telling};
 use crate::http::Site;
-use crate::http::auth::{ApiKey, KeyHash, Role};
+use crate::http::auth::ApiKey;
 use crate::jobs::deliver::Ways;
 use crate::jobs::reap::Silence;
-use crate::notify::{MailSettings, Mailer, Security, Webhook, WebhookSettings};
+use crate::notify::{Email, Mailer, Webhook};
 use crate::outbound::{self, Connections, Make};
+use crate::secret::Secret;
 use crate::twilio::{
     Credentials, EdgeSettings, RestSettings, SharedKey, Verifier, VerifierSettings,
 };
 use crate::twiml::CallbackUrls;
 use crate::twiml::answer::CallerIdPolicy;
-use crate::{braze, dialer};
 
 /// A connection that takes longer than this will not be worth the wait (Dialfire, Zendesk: "connect 500 ms").
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -136,13 +136,13 @@ pub(super) fn silence(config: &Config) -> Silence {
 
 pub(super) fn edge(config: &Config) -> anyhow::Result<EdgeSettings> {
     let twilio = &config.twilio;
-    let bytes = |secret: &config::Secret| secret.expose().as_bytes().into();
+    let bytes = |secret: &Secret| secret.expose().as_bytes().into();
     let shared_keys = twilio
         .shared_keys
         .iter()
-        .map(|key| SharedKey {
-            id: key.id.clone(),
-            secret: bytes(&key.secret),
+        .map(|(id, secret)| SharedKey {
+            id: id.clone(),
+            secret: bytes(secret),
         })
         .collect();
     let verifier = Verifier::new(VerifierSettings {
@@ -171,19 +171,14 @@ pub(super) fn site(config: &Config) -> Site {
     }
 }
 
-pub(super) fn keys(config: &Config) -> anyhow::Result<Vec<ApiKey>> {
-    let key = |key: &config::Key| {
-        Ok(ApiKey {
-            name: key.name.as_str().into(),
-            role: match key.role {
-                config::Role::Viewer => Role::Viewer,
-                config::Role::Admin => Role::Admin,
-            },
-            hash: KeyHash::from_hex(&key.hash)
-                .with_context(|| format!("the hash of the key {:?} cannot be read", key.name))?,
-        })
-    };
-    config.auth.keys.iter().map(key).collect()
+pub(super) fn keys(config: &Config) -> Vec<ApiKey> {
+    let keys = config.auth.keys.iter();
+    keys.map(|key| ApiKey {
+        name: key.name.as_str().into(),
+        role: key.role,
+        hash: key.hash,
+    })
+    .collect()
 }
 
 /// The API key where there is one, else the account with each of its tokens.
@@ -214,16 +209,7 @@ pub(super) fn telling(config: &Config) -> Telling {
     let emails = alerts.email.iter().flat_map(|email| &email.to);
     let webhook = alerts.webhook.iter().map(|_| Recipient::Webhook);
     Telling {
-        rules: Rules {
-            failure_percent: alerts.failure_rate_percent,
-            window: alerts.window,
-            min_calls: u64::from(alerts.min_calls),
-            repeat_every: alerts.repeat_every,
-            braze_failure_percent: alerts.braze_failure_percent,
-            braze_min_failures: u64::from(alerts.braze_min_failures),
-            dialer_failure_percent: alerts.dialer_failure_percent,
-            min_requests: u64::from(alerts.min_requests),
-        },
+        rules: alerts.rules.clone(),
         recipients: emails
             .map(|address| Recipient::Email(address.clone()))
             .chain(webhook)
@@ -238,12 +224,8 @@ pub(super) fn telling(config: &Config) -> Telling {
 /// The ways on which somebody is told.
 pub(super) fn senders(config: &Config, clock: &Clock) -> anyhow::Result<Ways> {
     let webhook = config.alerts.webhook.as_ref().map(|webhook| {
-        let settings = WebhookSettings {
-            url: webhook.url.clone(),
-            secret: webhook.secret.expose().to_owned(),
-        };
         anyhow::Ok(Webhook::new(
-            settings,
+            webhook.clone(),
             connections(beside_the_call()?, clock)?,
         ))
     });
@@ -254,30 +236,15 @@ pub(super) fn senders(config: &Config, clock: &Clock) -> anyhow::Result<Ways> {
     })
 }
 
-pub(super) fn mailer(email: &config::Email) -> anyhow::Result<Mailer> {
+pub(super) fn mailer(email: &Email) -> anyhow::Result<Mailer> {
     // A second installation is refused and changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let password = email
-        .password
-        .as_ref()
-        .map(|secret| secret.expose().to_owned());
-    let authority = email
+    let authorities = email
         .ca
         .as_ref()
-        .map(|path| fs::read(path).with_context(|| format!("cannot read {}", path.display())));
-    let settings = MailSettings {
-        from: email.from.clone(),
-        host: email.smtp.host.clone(),
-        port: email.smtp.port,
-        security: match email.smtp.security {
-            config::SmtpSecurity::Tls => Security::Tls,
-            config::SmtpSecurity::StartTls => Security::StartTls,
-            config::SmtpSecurity::Loopback => Security::Loopback,
-        },
-        login: email.username.clone().zip(password),
-        authority: authority.transpose()?,
-    };
-    Mailer::new(&settings).context("cannot use [alerts.email]")
+        .map(|path| fs::read(path).with_context(|| format!("cannot read {}", path.display())))
+        .transpose()?;
+    Mailer::new(email, authorities.as_deref()).context("cannot use [alerts.email]")
 }
 
 pub(super) fn push_secret(config: &Config) -> Option<String> {
@@ -286,79 +253,6 @@ pub(super) fn push_secret(config: &Config) -> Option<String> {
         .webhook_secret
         .as_ref()
         .map(|secret| secret.expose().to_owned())
-}
-
-pub(super) fn braze(config: &Config) -> braze::Settings {
-    let braze = &config.braze;
-    braze::Settings {
-        base_url: braze.base_url.clone(),
-        api_key: braze::ApiKey::new(braze.api_key.expose()),
-        timeout: braze.timeout,
-        cache_ttl: braze.cache_ttl,
-        stale_for: braze.stale_for,
-        negative_ttl: braze.negative_ttl,
-        cache_capacity: braze.cache_capacity,
-        requests_per_minute: braze.requests_per_minute,
-        open_for: braze.open_for,
-        score_attribute: braze.score_attribute.clone(),
-        tier_attribute: braze.tier_attribute.clone(),
-        region: config.server.region,
-    }
-}
-
-pub(super) fn dialer(dialer: &config::Dialer) -> dialer::Settings {
-    dialer::Settings {
-        id: dialer.name.clone(),
-        connect: dialer.connect.clone(),
-        timeout: dialer.timeout,
-        probe_every: dialer.probe_every,
-        open_for: dialer.open_for,
-        api: api(&dialer.kind),
-    }
-}
-
-fn api(kind: &DialerKind) -> dialer::Api {
-    let secret = |secret: &config::Secret| dialer::Secret::new(secret.expose());
-    match kind {
-        DialerKind::Dialfire(dialfire) => dialer::Api::Dialfire(dialer::DialfireApi {
-            base_url: dialfire.base_url.clone(),
-            campaign: dialfire.campaign.clone(),
-            task: dialfire.task.clone(),
-            token: secret(&dialfire.token),
-            tenant: dialfire
-                .tenant
-                .as_ref()
-                .zip(dialfire.tenant_token.as_ref())
-                .map(|(id, token)| dialer::Tenant {
-                    id: id.clone(),
-                    token: secret(token),
-                }),
-        }),
-        DialerKind::ZendeskTalk(zendesk) => dialer::Api::ZendeskTalk(dialer::ZendeskTalkApi {
-            base_url: zendesk.base_url.clone(),
-            email: zendesk.email.clone(),
-            token: secret(&zendesk.token),
-            min_agents: u64::from(zendesk.min_agents),
-            max_waiting: u64::from(zendesk.max_waiting),
-        }),
-        DialerKind::Http(http) => dialer::Api::Http(dialer::HttpApi {
-            url: http.url.clone(),
-            health_url: http.health_url.clone(),
-            headers: http
-                .headers
-                .iter()
-                .map(|(name, value)| (name.clone(), header_value(value)))
-                .collect(),
-            body: http.body.clone(),
-        }),
-    }
-}
-
-fn header_value(value: &HeaderValue) -> dialer::Secret {
-    match value {
-        HeaderValue::Plain(text) => dialer::Secret::new(text),
-        HeaderValue::Secret(secret) => dialer::Secret::new(secret.expose()),
-    }
 }
 
 /// The secret that the file holds; a new one is drawn where there is no file, readable by its owner only.

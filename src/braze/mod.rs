@@ -23,4 +23,4 @@ pub use cache::{CachedProfile, Stats};
 pub use client::ProbeReport;
 pub use lookup::{Braze, LookedUp, Status};
 pub use push::{Push, PushError, authorized};
-pub use settings::{ApiKey, Settings, SettingsError};
+pub use settings::{Settings, SettingsError};

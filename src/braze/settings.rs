@@ -1,6 +1,5 @@
 //! How Braze is asked. The key never shows: not in `Debug`, not in an error.
 
-use std::fmt;
 use std::time::Duration;
 
 use reqwest::Url;
@@ -9,51 +8,38 @@ use zeroize::Zeroizing;
 
 use crate::audit::Fingerprint;
 use crate::phone::Region;
+use crate::secret::Secret;
 
-/// How Braze is asked and how long its answers are believed.
+/// `[braze]`: where lead scores come from, and how long they are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The REST host of the workspace, `https://rest.fra-01.braze.eu`.
+    /// The REST endpoint of the Braze instance, like `https://rest.fra-01.braze.eu`.
     pub base_url: String,
-    /// A REST key with the permission `users.export.ids`.
-    pub api_key: ApiKey,
-    /// What one request may take in all: connection, head and body.
+    /// The REST API key; needs `users.export.ids`.
+    pub api_key: Secret,
+    /// What one request may take in all, connection, head and body; 50 ms to 1500 ms. Default: 1500 ms, or what
+    /// `routing.budget` leaves.
     pub timeout: Duration,
-    /// An answer is fresh for so long.
+    /// How long an answer counts as fresh. Default: 1 h.
     pub cache_ttl: Duration,
-    /// A profile is still used for so long, while it is refreshed or Braze fails.
+    /// How long a profile is still used while it is refreshed or Braze fails. Default: 24 h.
     pub stale_for: Duration,
-    /// "No such profile" is believed for so long.
+    /// How long it is remembered that Braze does not know a caller. Default: 5 m.
     pub negative_ttl: Duration,
-    /// So many numbers are remembered. Takes effect at the next start.
+    /// How many callers are remembered. Takes effect at the next start. Default: 100,000.
     pub cache_capacity: u64,
-    /// So many requests are sent per minute, and a quarter of that at once.
+    /// How many requests are sent to Braze in a minute, and a quarter of that at once. Default: 200.
     pub requests_per_minute: u32,
-    /// The circuit breaker stays open for so long before a trial.
+    /// How long the circuit breaker stays open before it lets one probe pass. Default: 15 s.
     pub open_for: Duration,
-    /// The custom attribute that holds the lead score.
+    /// The custom attribute that holds the lead score. Default: `lead_score`.
     pub score_attribute: String,
-    /// The custom attribute that names the tier.
+    /// The custom attribute that names a tier; a name wins over the score. Default: none.
     pub tier_attribute: Option<String>,
-    /// Whose numbers those are that are pushed without a country code.
+    /// What Braze sends to `POST /webhooks/braze`. Default: none, which turns that route off.
+    pub webhook_secret: Option<Secret>,
+    /// `server.region`: whose numbers those are that are pushed without a country code.
     pub region: Option<Region>,
-}
-
-/// A secret: shown nowhere, wiped from memory when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(Zeroizing<String>);
-
-impl ApiKey {
-    /// Takes the key without surrounding blanks: files end in a newline.
-    pub fn new(key: &str) -> Self {
-        Self(Zeroizing::new(key.trim().to_owned()))
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(********)")
-    }
 }
 
 /// The settings cannot be used.
@@ -91,11 +77,11 @@ impl Active {
         if shown.set_username("").is_err() || shown.set_password(None).is_err() {
             return Err(SettingsError::BaseUrl);
         }
-        let key = &settings.api_key.0;
+        let key = settings.api_key.expose().trim();
         if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(SettingsError::ApiKey);
         }
-        let bearer = Zeroizing::new(format!("Bearer {}", key.as_str()));
+        let bearer = Zeroizing::new(format!("Bearer {key}"));
         let mut authorization =
             HeaderValue::from_str(&bearer).map_err(|_| SettingsError::ApiKey)?;
         authorization.set_sensitive(true);
@@ -121,7 +107,7 @@ impl Active {
             [
                 "braze",
                 self.endpoint.as_str(),
-                self.settings.api_key.0.as_str(),
+                self.settings.api_key.expose(),
             ],
         )
     }
@@ -140,7 +126,7 @@ mod tests {
     #[test]
     fn neither_key_nor_userinfo_is_ever_shown() {
         let mut settings = settings("https://user:word@rest.example.com/base/?a=b#c");
-        settings.api_key = ApiKey::new("very-secret\n");
+        settings.api_key = Secret::new("very-secret\n");
         let active = Active::try_new(settings).unwrap();
         assert_eq!(
             active.shown,
@@ -163,7 +149,7 @@ mod tests {
         }
         for key in ["", " \n", "two words", "two\nlines", "schlüssel"] {
             let mut settings = settings("https://rest.example.com");
-            settings.api_key = ApiKey::new(key);
+            settings.api_key = Secret::new(key);
             assert_eq!(
                 Active::try_new(settings).unwrap_err(),
                 SettingsError::ApiKey,

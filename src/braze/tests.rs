@@ -17,6 +17,7 @@ use crate::outbound::Connections;
 use crate::phone::{Caller, E164, Region};
 use crate::resilience::{Cause, TripReason};
 use crate::routing::{BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
+use crate::secret::Secret;
 
 const KEY: &str = "11111111-very-secret";
 const HOT: &str = r#"{"users":[{"external_id":"c1","custom_attributes":{"lead_score":"87"}}],"message":"success"}"#;
@@ -25,7 +26,7 @@ const NOBODY: &str = r#"{"users":[],"message":"success"}"#;
 pub(super) fn settings(base_url: &str) -> Settings {
     Settings {
         base_url: base_url.to_owned(),
-        api_key: ApiKey::new(KEY),
+        api_key: Secret::new(KEY),
         timeout: Duration::from_millis(1_500),
         cache_ttl: Duration::from_hours(1),
         stale_for: Duration::from_hours(24),
@@ -35,6 +36,7 @@ pub(super) fn settings(base_url: &str) -> Settings {
         open_for: Duration::from_secs(15),
         score_attribute: "lead_score".to_owned(),
         tier_attribute: Some("lead_tier".to_owned()),
+        webhook_secret: None,
         region: None,
     }
 }
@@ -301,7 +303,7 @@ async fn a_refused_key_is_never_shown_and_opens_the_breaker_until_it_is_accepted
     assert!(braze.status().refused.unwrap().is_confirmed(), "once more");
     stand_in.now_does(Act::Say(answer(200, "", HOT)));
     let mut with_new_key = settings(&stand_in.url);
-    with_new_key.api_key = ApiKey::new("another");
+    with_new_key.api_key = Secret::new("another");
     braze.reconfigure(with_new_key).unwrap();
     assert_eq!(source(&ask(&braze, 1).await), Source::Fetched);
     assert!(stand_in.last_request().contains("Bearer another"));

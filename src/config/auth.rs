@@ -1,6 +1,7 @@
 //! `[[auth.keys]]`: who may use the API and the dashboard.
 
 use super::{Fault, Section};
+use crate::http::auth::{KeyHash, Role};
 
 /// Who may use the API and the dashboard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,26 +15,8 @@ pub struct Key {
     /// Who holds it; stands in the audit trail.
     pub name: String,
     pub role: Role,
-    /// The hash of the key as `switchboard key new` prints it, in lower-case hexadecimal digits.
-    pub hash: String,
-}
-
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    Viewer,
-    Admin,
-}
-
-impl Role {
-    /// The word of the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Admin => "admin",
-        }
-    }
+    /// The hash of the key, as `switchboard key new` prints it in hexadecimal digits.
+    pub hash: KeyHash,
 }
 
 impl Auth {
@@ -76,13 +59,10 @@ impl Key {
             value.one_of(&[("admin", Role::Admin), ("viewer", Role::Viewer)])
         });
         let hash = section.required("hash", |value| {
-            let text = value.text()?.to_ascii_lowercase();
-            if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-                Ok(text)
-            } else {
-                Err(Fault::new("must be a hash of 64 hexadecimal digits")
-                    .hint("make a key and its hash with: switchboard key new"))
-            }
+            KeyHash::from_hex(&value.text()?).ok_or_else(|| {
+                Fault::new("must be a hash of 64 hexadecimal digits")
+                    .hint("make a key and its hash with: switchboard key new")
+            })
         });
         Some(Self {
             name: name?,

@@ -1,8 +1,7 @@
 //! Settings that contradict each other across sections.
 
 use super::Fault;
-use super::braze::{Braze, MIN_TIMEOUT};
-use super::dialers::Dialer;
+use super::braze::MIN_TIMEOUT;
 use super::duration;
 use super::reader::Reader;
 use super::routing::{NamedRule, Routing, RoutingSection};
@@ -10,6 +9,7 @@ use super::server::Server;
 use super::twilio::{CallerId, Twilio};
 use crate::deadline::{ANSWER_RESERVE, HANDOFF_RESERVE};
 use crate::twiml::Connect;
+use crate::{braze, dialer};
 
 /// What stands in the example file and is nobody's, by key. `init` leaves it where no value was given.
 const PLACEHOLDERS: [(&str, &str); 8] = [
@@ -53,7 +53,7 @@ pub(super) fn check_signatures(reader: &Reader<'_>, server: &Server, twilio: &Tw
 }
 
 /// The look-up leaves the handoff and the answer their reserves. A timeout that the file does not name is fitted.
-pub(super) fn fit_lookup(reader: &Reader<'_>, braze: &mut Braze, routing: &Routing) {
+pub(super) fn fit_lookup(reader: &Reader<'_>, braze: &mut braze::Settings, routing: &Routing) {
     let share = routing
         .budget
         .saturating_sub(HANDOFF_RESERVE + ANSWER_RESERVE);
@@ -229,10 +229,14 @@ pub(super) fn check_ringing(reader: &Reader<'_>, twilio: &Twilio, longest_plan: 
 }
 
 /// A request cannot take longer than the whole call.
-pub(super) fn check_dialer_timeouts(reader: &Reader<'_>, routing: &Routing, dialers: &[Dialer]) {
+pub(super) fn check_dialer_timeouts(
+    reader: &Reader<'_>,
+    routing: &Routing,
+    dialers: &[dialer::Settings],
+) {
     let most = routing.budget.saturating_sub(ANSWER_RESERVE);
     for dialer in dialers.iter().filter(|dialer| dialer.timeout > most) {
-        let path = format!("dialers.{}.timeout", dialer.name);
+        let path = format!("dialers.{}.timeout", dialer.id);
         reader.warn_at(
             &path,
             Fault::new(format!(
@@ -249,9 +253,9 @@ pub(super) fn check_shown_number(
     reader: &Reader<'_>,
     twilio: &Twilio,
     routing: &Routing,
-    dialers: &[Dialer],
+    dialers: &[dialer::Settings],
 ) {
-    let is_phone = |dialer: &Dialer| matches!(dialer.connect, Connect::Number(_));
+    let is_phone = |dialer: &dialer::Settings| matches!(dialer.connect, Connect::Number(_));
     let rings_phones = routing.last_resort_number.is_some() || dialers.iter().any(is_phone);
     if rings_phones && twilio.number.is_none() && twilio.caller_id == CallerId::Caller {
         reader.warn_at(

@@ -2,95 +2,18 @@
 
 use std::time::Duration;
 
-use super::http_dialer::{HttpDialer, warn_of_call_records};
+use super::http_dialer::{self, warn_of_call_records};
 use super::twilio::refuse_half_a_pair;
-use super::{Fault, Secret, Section, Value};
+use super::{Fault, Section, Value};
 use crate::call::LAST_RESORT;
+use crate::dialer::{Api, DialfireApi, Kind, Settings, Tenant, ZendeskTalkApi};
 use crate::routing::DialerId;
-use crate::twiml::Connect;
-
-/// One platform with agents that can take a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dialer {
-    /// Its key under `[dialers]`, 1 to 32 of `A-Z a-z 0-9 _ -`.
-    pub name: DialerId,
-    /// Where its inbound line rings.
-    pub connect: Connect,
-    /// How long one request to it may take; 50 ms to 10 s. Default: 700 ms.
-    pub timeout: Duration,
-    /// How often its health is probed; 1 s to 1 h. Default: 15 s.
-    pub probe_every: Duration,
-    /// How long its circuit breaker stays open before it lets one probe pass; 1 s to 1 h. Default: 15 s.
-    pub open_for: Duration,
-    /// Which platform it is, and how that one is spoken to.
-    pub kind: DialerKind,
-}
-
-/// Which platform a dialer is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DialerKind {
-    Dialfire(Dialfire),
-    ZendeskTalk(ZendeskTalk),
-    Http(HttpDialer),
-}
-
-impl DialerKind {
-    /// The word of the file.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Dialfire(_) => "dialfire",
-            Self::ZendeskTalk(_) => "zendesk_talk",
-            Self::Http(_) => "http",
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dialfire {
-    pub base_url: String,
-    /// The id of the campaign, 16 letters and digits.
-    pub campaign: String,
-    /// The task (stage) in which the contact is created.
-    pub task: String,
-    pub token: Secret,
-    /// The id of the tenant, with `tenant_token`: line statistics are then the health probe. Default: none.
-    pub tenant: Option<String>,
-    /// The tenant's token; set exactly where `tenant` is.
-    pub tenant_token: Option<Secret>,
-}
-
-/// A line of Zendesk Talk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZendeskTalk {
-    /// The API: `https://{subdomain}.zendesk.com`, or `base_url` where that is given.
-    pub base_url: String,
-    /// The agent that the API token acts as.
-    pub email: String,
-    pub token: Secret,
-    /// How many agents must be online for the line to count as available. Default: 1.
-    pub min_agents: u32,
-    /// With so many callers waiting the line still counts as available, with more it does not. Default: 20.
-    pub max_waiting: u32,
-}
-
-const KINDS: [(&str, Kind); 3] = [
-    ("dialfire", Kind::Dialfire),
-    ("zendesk_talk", Kind::ZendeskTalk),
-    ("http", Kind::Http),
-];
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Dialfire,
-    ZendeskTalk,
-    Http,
-}
 
 /// The dialers as they were read.
 pub(super) struct DialersSection {
     /// Every name of the file, also of a dialer with something wrong in it, so that no rule seems to miss it.
     pub(super) names: Vec<String>,
-    pub(super) dialers: Vec<Dialer>,
+    pub(super) dialers: Vec<Settings>,
 }
 
 impl DialersSection {
@@ -130,118 +53,115 @@ impl DialersSection {
                 );
             }
             names.push(name.to_owned());
-            dialers.extend(value.section(|section| Dialer::read(section, name)));
+            dialers.extend(value.section(|section| read(section, name)));
         }
         Some(Self { names, dialers })
     }
 }
 
-impl Dialer {
-    fn read(section: &mut Section<'_>, name: &str) -> Option<Self> {
-        let kind = section.required("kind", |value| value.one_of(&KINDS));
-        let connect = section.required("connect", Value::connect);
-        let second = Duration::from_secs(1);
-        let hour = Duration::from_hours(1);
-        let timeout = section.or("timeout", Duration::from_millis(700), |value| {
-            value.duration(Duration::from_millis(50)..=Duration::from_secs(10))
-        });
-        let probe_every = section.or("probe_every", Duration::from_secs(15), |value| {
-            value.duration(second..=hour)
-        });
-        let open_for = section.or("open_for", Duration::from_secs(15), |value| {
-            value.duration(second..=hour)
-        });
-        let kind = match kind {
-            Some(Kind::Dialfire) => Dialfire::read(section).map(DialerKind::Dialfire),
-            Some(Kind::ZendeskTalk) => ZendeskTalk::read(section).map(DialerKind::ZendeskTalk),
-            Some(Kind::Http) => HttpDialer::read(section).map(DialerKind::Http),
-            None => {
-                section.leave_unjudged();
-                None
-            }
-        };
-        Some(Self {
-            name: DialerId::new(name),
-            connect: connect?,
-            timeout,
-            probe_every,
-            open_for,
-            kind: kind?,
-        })
-    }
+fn read(section: &mut Section<'_>, name: &str) -> Option<Settings> {
+    let kinds = [Kind::Dialfire, Kind::ZendeskTalk, Kind::Http].map(|kind| (kind.as_str(), kind));
+    let kind = section.required("kind", |value| value.one_of(&kinds));
+    let connect = section.required("connect", Value::connect);
+    let second = Duration::from_secs(1);
+    let hour = Duration::from_hours(1);
+    let timeout = section.or("timeout", Duration::from_millis(700), |value| {
+        value.duration(Duration::from_millis(50)..=Duration::from_secs(10))
+    });
+    let probe_every = section.or("probe_every", Duration::from_secs(15), |value| {
+        value.duration(second..=hour)
+    });
+    let open_for = section.or("open_for", Duration::from_secs(15), |value| {
+        value.duration(second..=hour)
+    });
+    let api = match kind {
+        Some(Kind::Dialfire) => dialfire(section).map(Api::Dialfire),
+        Some(Kind::ZendeskTalk) => zendesk_talk(section).map(Api::ZendeskTalk),
+        Some(Kind::Http) => http_dialer::read(section).map(Api::Http),
+        None => {
+            section.leave_unjudged();
+            None
+        }
+    };
+    Some(Settings {
+        id: DialerId::new(name),
+        connect: connect?,
+        timeout,
+        probe_every,
+        open_for,
+        api: api?,
+    })
 }
 
-impl Dialfire {
-    fn read(section: &mut Section<'_>) -> Option<Self> {
-        let base_url = section.or(
-            "base_url",
-            "https://api.dialfire.com".to_owned(),
-            Value::base_url,
+fn dialfire(section: &mut Section<'_>) -> Option<DialfireApi> {
+    let base_url = section.or(
+        "base_url",
+        "https://api.dialfire.com".to_owned(),
+        Value::base_url,
+    );
+    let campaign = section.required("campaign", |value| {
+        value.text_like("a campaign id of Dialfire like AB12CD34EF56GH78", |text| {
+            (8..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
+    });
+    let task = section.required("task", |value| {
+        value.text_like(
+            "the name of a task, which has no blanks and no / ? # %",
+            is_path_segment,
+        )
+    });
+    let token = section.required("token", Value::token);
+    let tenant = section.optional("tenant", |value| {
+        value.text_like("a tenant id of Dialfire like 0a1b2c3d", |text| {
+            text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
+    });
+    let tenant_token = section.optional("tenant_token", Value::token);
+    refuse_half_a_pair(section, "tenant", "tenant_token");
+    Some(DialfireApi {
+        base_url,
+        campaign: campaign?,
+        task: task?,
+        token: token?,
+        tenant: tenant
+            .zip(tenant_token)
+            .map(|(id, token)| Tenant { id, token }),
+    })
+}
+
+fn zendesk_talk(section: &mut Section<'_>) -> Option<ZendeskTalkApi> {
+    let subdomain = section.optional("subdomain", subdomain);
+    let base_url = section.optional("base_url", |value| {
+        let url = value.base_url()?;
+        warn_of_call_records(value, &url)?;
+        Ok(url)
+    });
+    if !section.has("subdomain") && !section.has("base_url") {
+        section.error(
+            "subdomain",
+            Fault::new("is missing")
+                .hint("write subdomain = \"acme\" for https://acme.zendesk.com"),
         );
-        let campaign = section.required("campaign", |value| {
-            value.text_like("a campaign id of Dialfire like AB12CD34EF56GH78", |text| {
-                (8..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
-            })
-        });
-        let task = section.required("task", |value| {
-            value.text_like(
-                "the name of a task, which has no blanks and no / ? # %",
-                is_path_segment,
-            )
-        });
-        let token = section.required("token", Value::token);
-        let tenant = section.optional("tenant", |value| {
-            value.text_like("a tenant id of Dialfire like 0a1b2c3d", |text| {
-                text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
-            })
-        });
-        let tenant_token = section.optional("tenant_token", Value::token);
-        refuse_half_a_pair(section, "tenant", "tenant_token");
-        Some(Self {
-            base_url,
-            campaign: campaign?,
-            task: task?,
-            token: token?,
-            tenant,
-            tenant_token,
-        })
     }
-}
-
-impl ZendeskTalk {
-    fn read(section: &mut Section<'_>) -> Option<Self> {
-        let subdomain = section.optional("subdomain", subdomain);
-        let base_url = section.optional("base_url", |value| {
-            let url = value.base_url()?;
-            warn_of_call_records(value, &url)?;
-            Ok(url)
-        });
-        if !section.has("subdomain") && !section.has("base_url") {
-            section.error(
-                "subdomain",
-                Fault::new("is missing")
-                    .hint("write subdomain = \"acme\" for https://acme.zendesk.com"),
+    let email = section.required("email", |value| {
+        if value.as_text().is_some_and(|text| text.ends_with("/token")) {
+            return Err(
+                Fault::new("must be the mail address alone").hint("leave /token out; it is added")
             );
         }
-        let email = section.required("email", |value| {
-            if value.as_text().is_some_and(|text| text.ends_with("/token")) {
-                return Err(Fault::new("must be the mail address alone")
-                    .hint("leave /token out; it is added"));
-            }
-            value.mail_address()
-        });
-        let token = section.required("token", Value::token);
-        let min_agents = section.or("min_agents", 1, |value| value.integer(0..=100_000));
-        let max_waiting = section.or("max_waiting", 20, |value| value.integer(0..=100_000));
-        let from_subdomain = subdomain.map(|name| format!("https://{name}.zendesk.com"));
-        Some(Self {
-            base_url: base_url.or(from_subdomain)?,
-            email: email?,
-            token: token?,
-            min_agents,
-            max_waiting,
-        })
-    }
+        value.mail_address()
+    });
+    let token = section.required("token", Value::token);
+    let min_agents = section.or("min_agents", 1, |value| value.integer(0..=100_000));
+    let max_waiting = section.or("max_waiting", 20, |value| value.integer(0..=100_000));
+    let from_subdomain = subdomain.map(|name| ZendeskTalkApi::base_url_of(&name));
+    Some(ZendeskTalkApi {
+        base_url: base_url.or(from_subdomain)?,
+        email: email?,
+        token: token?,
+        min_agents,
+        max_waiting,
+    })
 }
 
 fn is_name(name: &str) -> bool {

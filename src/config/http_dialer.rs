@@ -3,57 +3,25 @@
 use super::nearest::nearest;
 use super::url;
 use super::{Fault, Secret, Section, Value};
+use crate::dialer::{HttpApi, placeholders};
 
-/// Any other dialer, told by one POST.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpDialer {
-    /// Where the call is announced.
-    pub url: String,
-    /// Answers 2xx to a GET while the dialer can take calls. Default: none; no probe is made.
-    pub health_url: Option<String>,
-    /// Headers of every request, in the order of the file. Default: none.
-    pub headers: Vec<(String, HeaderValue)>,
-    /// Members of the flat JSON body, in the order of the file; values may hold the placeholders of [`PLACEHOLDERS`].
-    /// Default: caller, score, tier, `CallSid` and request id.
-    pub body: Vec<(String, String)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeaderValue {
-    /// Text that may be shown.
-    Plain(String),
-    Secret(Secret),
-}
-
-/// What the values of an HTTP dialer's body may hold, each between braces.
-pub const PLACEHOLDERS: [&str; 6] = [
-    "caller",
-    "called",
-    "score",
-    "tier",
-    "call_sid",
-    "request_id",
-];
-
-impl HttpDialer {
-    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let url = section.required("url", |value| {
-            let url = value.request_url()?;
-            warn_of_call_records(value, &url)?;
-            Ok(url)
-        });
-        let health_url = section.optional("health_url", Value::request_url);
-        let headers = section.or("headers", Vec::new(), |value| value.map(header));
-        let body = section.or("body", default_body(), |value| {
-            value.map(|_, value| template(value))
-        });
-        Some(Self {
-            url: url?,
-            health_url,
-            headers,
-            body,
-        })
-    }
+pub(super) fn read(section: &mut Section<'_>) -> Option<HttpApi> {
+    let url = section.required("url", |value| {
+        let url = value.request_url()?;
+        warn_of_call_records(value, &url)?;
+        Ok(url)
+    });
+    let health_url = section.optional("health_url", Value::request_url);
+    let headers = section.or("headers", Vec::new(), |value| value.map(header));
+    let body = section.or("body", default_body(), |value| {
+        value.map(|_, value| template(value))
+    });
+    Some(HttpApi {
+        url: url?,
+        health_url,
+        headers,
+        body,
+    })
 }
 
 /// Warns of the address that people take for the one that places calls.
@@ -80,8 +48,8 @@ const OURS: [&str; 5] = [
     "transfer-encoding",
 ];
 
-/// A header; a value in plain text is taken for a secret where the name says that it is one.
-fn header(name: &str, value: &Value<'_>) -> Result<HeaderValue, Fault> {
+/// A header; a value in plain text is judged as a secret where the name says that it is one.
+fn header(name: &str, value: &Value<'_>) -> Result<Secret, Fault> {
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.is_empty() || !name.chars().all(is_token) {
         return Err(Fault::new("is not a name for a header"));
@@ -102,13 +70,13 @@ fn header(name: &str, value: &Value<'_>) -> Result<HeaderValue, Fault> {
     .iter()
     .any(|word| lower.contains(word));
     if value.as_text().is_none() || names_secret {
-        return value.token().map(HeaderValue::Secret);
+        return value.token();
     }
     value
         .text_like("visible ASCII characters", |text| {
             text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
         })
-        .map(HeaderValue::Plain)
+        .map(Secret::new)
 }
 
 /// Text with placeholders; what stands between braces must be one of them.
@@ -122,9 +90,10 @@ fn template(value: &Value<'_>) -> Result<String, Fault> {
         let Some((name, tail)) = after.split_once('}') else {
             return Err(Fault::new("holds { without }"));
         };
-        if !PLACEHOLDERS.contains(&name) {
-            let hint = nearest(name.trim(), PLACEHOLDERS).map_or_else(
-                || format!("the placeholders are {{{}}}", PLACEHOLDERS.join("}, {")),
+        if !placeholders().any(|known| known == name) {
+            let known = || placeholders().collect::<Vec<_>>().join("}, {");
+            let hint = nearest(name.trim(), placeholders()).map_or_else(
+                || format!("the placeholders are {{{}}}", known()),
                 |near| format!("did you mean {{{near}}}?"),
             );
             return Err(

@@ -39,23 +39,21 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub use alerts::{AlertWebhook, Alerts, Email, Smtp, SmtpSecurity};
-pub use auth::{Auth, Key, Role};
-pub use braze::{Braze, MAX_TIMEOUT};
+pub use alerts::Alerts;
+pub use auth::{Auth, Key};
 pub use context::Context;
-pub use dialers::{Dialer, DialerKind, Dialfire, ZendeskTalk};
-pub use http_dialer::{HeaderValue, HttpDialer, PLACEHOLDERS};
 pub use logging::{Format, Logging};
 pub use problem::{Problem, Rejected, Severity};
 pub use routing::Routing;
-pub use secret::{PLACEHOLDER_SECRET, Secret};
+pub use secret::PLACEHOLDER_SECRET;
 pub use server::{Acme, Server, Tls};
 pub use show::{Shown, ShownValue, show};
 pub use storage::{MIN_RETENTION, Storage};
-pub use twilio::{CallerId, SharedKey, Twilio};
+pub use twilio::{CallerId, Twilio};
 pub use url::{NotPublicUrl, PublicUrl};
 
 use crate::routing::{DialerId, Ruleset};
+use crate::secret::Secret;
 use context::SecretFile;
 use dialers::DialersSection;
 use problem::Fault;
@@ -70,11 +68,11 @@ pub struct Config {
     pub server: Server,
     pub storage: Storage,
     pub twilio: Twilio,
-    pub braze: Braze,
+    pub braze: crate::braze::Settings,
     /// `[routing]` without tiers and rules, which are in `ruleset`.
     pub routing: Routing,
     /// `[dialers.*]`, in the order of the file; at least one.
-    pub dialers: Vec<Dialer>,
+    pub dialers: Vec<crate::dialer::Settings>,
     pub alerts: Alerts,
     pub auth: Auth,
     pub logging: Logging,
@@ -86,8 +84,8 @@ pub struct Config {
 
 impl Config {
     /// The dialer of that name.
-    pub fn dialer(&self, name: &DialerId) -> Option<&Dialer> {
-        self.dialers.iter().find(|dialer| dialer.name == *name)
+    pub fn dialer(&self, name: &DialerId) -> Option<&crate::dialer::Settings> {
+        self.dialers.iter().find(|dialer| dialer.id == *name)
     }
 }
 
@@ -221,7 +219,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         .map_or_else(|| root.reader().context().resolve(""), Path::to_owned);
     let server = root.required_section("server", |section| Server::read(section, &state_directory));
     let twilio = root.required_section("twilio", Twilio::read);
-    let mut braze = root.required_section("braze", Braze::read);
+    let mut braze = root.required_section("braze", braze::read);
     let routing = root.required_section("routing", RoutingSection::read);
     let dialers = root.required_section("dialers", DialersSection::read);
     let alerts = root.optional_section("alerts", Alerts::read);
@@ -252,13 +250,16 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         let longest = of_rules.max().unwrap_or(0).max(dialers.dialers.len());
         consistency::check_ringing(reader, twilio, longest);
     }
-    let (routing, dialers) = (routing?, dialers?.dialers);
-    let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.name.clone()).collect());
+    let (server, routing, dialers) = (server?, routing?, dialers?.dialers);
+    let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.id.clone()).collect());
     Some(Config {
-        server: server?,
+        braze: crate::braze::Settings {
+            region: server.region,
+            ..braze?
+        },
+        server,
         storage: storage?,
         twilio: twilio?,
-        braze: braze?,
         routing: routing.routing,
         dialers,
         alerts: alerts.unwrap_or_default(),

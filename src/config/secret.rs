@@ -1,43 +1,12 @@
-//! Secrets: where the file says they are, and the type that keeps them out of logs.
+//! Secrets: where the file says they are.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::context::{Permissions, SecretFile};
 use super::nearest::nearest;
-use super::{Fault, Value};
-
-/// A token, password or key. Wiped from memory when dropped; shown as `Secret(…)` wherever it is printed.
-#[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes a secret as it stands.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The secret itself, for the one place that sends or compares it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
-    }
-}
-impl Eq for Secret {}
+use super::{Fault, Secret, Value};
 
 /// Stands in the file of a secret until somebody puts the secret there.
 pub const PLACEHOLDER_SECRET: &str = "REPLACE-ME";

@@ -12,13 +12,18 @@ use jiff::tz::TimeZone;
 
 use super::reader::join;
 use super::{
-    Acme, AlertWebhook, Alerts, Auth, Braze, CallerId, Config, Dialer, DialerKind, Dialfire, Email,
-    Format, HeaderValue, HttpDialer, Key, Logging, PublicUrl, Role, Routing, Secret, Server,
-    SharedKey, Smtp, Storage, Tls, Twilio, ZendeskTalk, duration,
+    Acme, Alerts, Auth, CallerId, Config, Format, Key, Logging, PublicUrl, Routing, Server,
+    Storage, Tls, Twilio, duration,
 };
+use crate::alert::Rules;
+use crate::braze::Settings as Braze;
+use crate::dialer::{Api, DialfireApi, HttpApi, Settings as Dialer, Tenant, ZendeskTalkApi};
+use crate::http::auth::Role;
 use crate::lead::{TierName, Tiers};
+use crate::notify::{Email, Smtp, WebhookSettings};
 use crate::phone::{E164, Region};
 use crate::routing::{DialerId, Rule, Ruleset};
+use crate::secret::Secret;
 use crate::twiml::Connect;
 
 /// One key of the effective configuration.
@@ -156,7 +161,7 @@ show_sections! {
     }
     Braze {
         base_url, api_key, timeout, cache_ttl, stale_for, negative_ttl, cache_capacity, requests_per_minute, open_for,
-        score_attribute, tier_attribute, webhook_secret
+        score_attribute, tier_attribute, webhook_secret; region
     }
     Routing {
         budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language
@@ -165,12 +170,14 @@ show_sections! {
         default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", dialers
     }
     Rule { name, tiers as "tier", dialers }
-    Dialer { connect, timeout, probe_every, open_for, kind as ""; name }
-    Dialfire { base_url, campaign, task, token, tenant, tenant_token }
-    ZendeskTalk { base_url, email, token, min_agents, max_waiting }
-    Alerts {
-        failure_rate_percent, window, min_calls, repeat_every, braze_failure_percent, braze_min_failures,
-        dialer_failure_percent, min_requests, daily_summary, time_zone, email, webhook
+    Dialer { connect, timeout, probe_every, open_for, api as ""; id }
+    DialfireApi { base_url, campaign, task, token, tenant as "" }
+    Tenant { id as "tenant", token as "tenant_token" }
+    ZendeskTalkApi { base_url, email, token, min_agents, max_waiting }
+    Alerts { rules as "", daily_summary, time_zone, email, webhook }
+    Rules {
+        failure_percent as "failure_rate_percent", window, min_calls, repeat_every, braze_failure_percent,
+        braze_min_failures, dialer_failure_percent, min_requests
     }
     Email { to, from, smtp, username, password, ca }
     Auth { keys }
@@ -199,10 +206,11 @@ impl Show for Vec<Secret> {
     }
 }
 
-impl Show for Vec<SharedKey> {
+/// Values under names that the file chooses.
+impl<T: Show> Show for Vec<(String, T)> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
-        for SharedKey { id, secret } in self {
-            secret.show(&join(key, id), list);
+        for (name, value) in self {
+            value.show(&join(key, name), list);
         }
     }
 }
@@ -227,23 +235,23 @@ impl Show for Vec<Rule> {
 impl Show for Vec<Dialer> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         for dialer in self {
-            dialer.show(&join(key, dialer.name.as_str()), list);
+            dialer.show(&join(key, dialer.id.as_str()), list);
         }
     }
 }
 
-impl Show for DialerKind {
+impl Show for Api {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
-        plain(&join(key, "kind"), self.as_str(), list);
+        plain(&join(key, "kind"), self.kind().as_str(), list);
         match self {
-            Self::Dialfire(dialfire) => dialfire.show(key, list),
-            Self::ZendeskTalk(zendesk) => zendesk.show(key, list),
-            Self::Http(http) => http.show(key, list),
+            Self::Dialfire(api) => api.show(key, list),
+            Self::ZendeskTalk(api) => api.show(key, list),
+            Self::Http(api) => api.show(key, list),
         }
     }
 }
 
-impl Show for HttpDialer {
+impl Show for HttpApi {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         let Self {
             url,
@@ -255,20 +263,12 @@ impl Show for HttpDialer {
         if let Some(url) = health_url {
             address(&join(key, "health_url"), url, list);
         }
-        for (name, value) in headers {
-            let text = match value {
-                HeaderValue::Plain(text) => text,
-                HeaderValue::Secret(secret) => secret.expose(),
-            };
-            secret(&format!("{key}.headers.{name}"), text, list);
-        }
-        for (name, template) in body {
-            plain(&format!("{key}.body.{name}"), template, list);
-        }
+        headers.show(&join(key, "headers"), list);
+        body.show(&join(key, "body"), list);
     }
 }
 
-impl Show for AlertWebhook {
+impl Show for WebhookSettings {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         // Chat services put their key into the path.
         secret(&join(key, "url"), &self.url, list);
@@ -280,7 +280,7 @@ impl Show for Vec<Key> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         for Key { name, role, hash } in self {
             role.show(&format!("{key}.{name}.role"), list);
-            secret(&format!("{key}.{name}.hash"), hash, list);
+            secret(&format!("{key}.{name}.hash"), &hash.to_hex(), list);
         }
     }
 }

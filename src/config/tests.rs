@@ -7,10 +7,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::context::Permissions;
-use super::{
-    CallerId, Config, Context, DialerKind, HeaderValue, Loaded, Problem, Severity, SmtpSecurity,
-    check, find, load, parse,
-};
+use super::{CallerId, Config, Context, Loaded, Problem, Severity, check, find, load, parse};
+use crate::dialer::Api;
+use crate::notify::SmtpSecurity;
 use crate::routing::DialerId;
 
 /// Only what is required, and a loopback listener. Every line is named by the tests below.
@@ -606,7 +605,7 @@ fn dialers_keep_the_order_of_the_file_and_rules_the_spelling_of_tiers() {
     } = loaded(&text).config;
     let names = |dialers: &[DialerId]| dialers.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(names(&ruleset.dialers), ["web", "zoe", "abe"]);
-    assert_eq!(dialers[1].name.as_str(), "zoe");
+    assert_eq!(dialers[1].id.as_str(), "zoe");
     assert_eq!(ruleset.rules[0].tiers[0].as_str(), "Hot");
     assert_eq!(names(&ruleset.rules[0].dialers), ["zoe"]);
 }
@@ -658,9 +657,9 @@ fn mail_servers_and_zendesk_addresses_are_understood() {
         let section = format!(
             "[dialers.z]\nkind = \"zendesk_talk\"\nconnect = \"sip:a@b\"\nemail = \"a@b.c\"\ntoken = {{ env = \"TWILIO\" }}\n{line}"
         );
-        match loaded(&with_end(&section)).config.dialers[1].kind.clone() {
-            DialerKind::ZendeskTalk(zendesk) => zendesk.base_url,
-            DialerKind::Dialfire(_) | DialerKind::Http(_) => unreachable!(),
+        match loaded(&with_end(&section)).config.dialers[1].api.clone() {
+            Api::ZendeskTalk(zendesk) => zendesk.base_url,
+            Api::Dialfire(_) | Api::Http(_) => unreachable!(),
         }
     };
     assert_eq!(zendesk("subdomain = \"acme\""), "https://acme.zendesk.com");
@@ -885,18 +884,13 @@ fn debug_output_of_the_configuration_holds_no_secret() {
         assert!(!shown.contains("marker"), "{shown}");
     }
     assert!(format!("{config:?}").contains("Secret(…)"));
-    let DialerKind::Http(http) = &config.dialers[0].kind else {
+    let Api::Http(http) = &config.dialers[0].api else {
         unreachable!()
     };
     let names: Vec<&str> = http.headers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["Authorization", "X-Key", "Accept"]);
-    assert!(
-        matches!(&http.headers[0].1, HeaderValue::Secret(secret) if secret.expose() == "marker-header")
-    );
-    assert_eq!(
-        http.headers[2].1,
-        HeaderValue::Plain("text/plain".to_owned())
-    );
+    assert_eq!(http.headers[0].1.expose(), "marker-header");
+    assert_eq!(http.headers[2].1.expose(), "text/plain");
 }
 
 #[cfg(unix)]

@@ -20,8 +20,9 @@ pub struct Twilio {
     pub auth_tokens: Vec<Secret>,
     /// Whether webhooks must be signed. False only with a loopback listen address. Default: true.
     pub verify_signature: bool,
-    /// Keys for HMAC-SHA256 signatures, chosen by the settings header. Default: none.
-    pub shared_keys: Vec<SharedKey>,
+    /// Keys for HMAC-SHA256 signatures, each behind the id by which the settings header chooses it, like
+    /// `webhooks_sharedkey_…`. Default: none.
+    pub shared_keys: Vec<(String, Secret)>,
     /// The networks that webhooks may come from. Default: none, which means any.
     pub allowed_networks: Vec<IpNet>,
     /// What dialers see as the number of the caller. Default: the caller's own.
@@ -42,14 +43,6 @@ pub struct Twilio {
     pub api_key_secret: Option<Secret>,
 }
 
-/// One key for HMAC-SHA256 signatures.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SharedKey {
-    /// What the settings header calls it, like `webhooks_sharedkey_…`.
-    pub id: String,
-    pub secret: Secret,
-}
-
 /// What dialers see as the number of the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallerId {
@@ -67,7 +60,7 @@ impl Twilio {
             value.one_or_list(Value::token)
         });
         let verify_signature = section.or("verify_signature", true, Value::boolean);
-        let shared_keys = section.tables("shared_keys", SharedKey::read);
+        let shared_keys = section.tables("shared_keys", shared_key);
         let allowed_networks = section.or("allowed_networks", Vec::new(), |value| {
             value.list(Value::network)
         });
@@ -107,20 +100,15 @@ impl Twilio {
     }
 }
 
-impl SharedKey {
-    fn read(section: &mut Section<'_>) -> Option<Self> {
-        let id = section.required("id", |value| {
-            value.text_like("the id of the key, without blanks, comma and =", |text| {
-                text.chars()
-                    .all(|c| c.is_ascii_graphic() && c != ',' && c != '=')
-            })
-        });
-        let secret = section.required("secret", Value::token);
-        Some(Self {
-            id: id?,
-            secret: secret?,
+fn shared_key(section: &mut Section<'_>) -> Option<(String, Secret)> {
+    let id = section.required("id", |value| {
+        value.text_like("the id of the key, without blanks, comma and =", |text| {
+            text.chars()
+                .all(|c| c.is_ascii_graphic() && c != ',' && c != '=')
         })
-    }
+    });
+    let secret = section.required("secret", Value::token);
+    Some((id?, secret?))
 }
 
 /// Records what is missing where only one of two keys is there.
@@ -184,12 +172,12 @@ fn whole_seconds(timeout: Duration) -> Result<Duration, Fault> {
     Ok(timeout)
 }
 
-fn refuse_same_ids(section: &Section<'_>, keys: &[SharedKey]) {
-    for (idx, key) in keys.iter().enumerate() {
-        if keys.iter().take(idx).any(|earlier| earlier.id == key.id) {
+fn refuse_same_ids(section: &Section<'_>, keys: &[(String, Secret)]) {
+    for (idx, (id, _)) in keys.iter().enumerate() {
+        if keys.iter().take(idx).any(|(earlier, _)| earlier == id) {
             section.error(
                 "shared_keys",
-                Fault::new(format!("holds the id {} twice", key.id))
+                Fault::new(format!("holds the id {id} twice"))
                     .hint("Twilio gives every key an id of its own"),
             );
         }

@@ -44,8 +44,9 @@ pub use crate::audit::Drained;
 pub use fleet::{Fleet, HealthChange, PROBE_TIMEOUT, ProbeTurn, Status};
 pub use health::{Check, Health, Probe, TestReport};
 pub use settings::{
-    Api, DialfireApi, HttpApi, InvalidSettings, Secret, Settings, Tenant, ZendeskTalkApi,
+    Api, DialfireApi, HttpApi, InvalidSettings, Kind, Settings, Tenant, ZendeskTalkApi,
 };
+pub use template::placeholders;
 
 /// What a dialer is told about a call.
 #[derive(Clone, Debug)]
@@ -100,23 +101,6 @@ impl HandedOff {
             outcome,
             exchanges: Vec::new(),
         }
-    }
-}
-
-/// Which adapter a dialer uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Kind {
-    Dialfire,
-    ZendeskTalk,
-    /// Any HTTP API that takes one POST.
-    Http,
-}
-
-impl Kind {
-    /// The name, as in the configuration.
-    pub const fn as_str(self) -> &'static str {
-        self.into_str()
     }
 }
 
@@ -192,11 +176,7 @@ impl Dialer {
     }
 
     pub fn kind(&self) -> Kind {
-        match self.0.adapter {
-            Adapter::Dialfire(_) => Kind::Dialfire,
-            Adapter::ZendeskTalk(_) => Kind::ZendeskTalk,
-            Adapter::Http(_) => Kind::Http,
-        }
+        self.0.settings.api.kind()
     }
 
     /// When a request to it may be repeated.

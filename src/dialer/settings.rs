@@ -1,47 +1,47 @@
-//! What an adapter needs to know, as plain values; the configuration maps its own sections to these.
+//! What an adapter needs to know: `[dialers.*]` of the configuration.
 
 use std::fmt;
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
-use zeroize::Zeroizing;
 
 use crate::routing::DialerId;
+use crate::secret::Secret;
 use crate::twiml::Connect;
 
-/// A text that must not be shown. Wiped from memory when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
+/// `[dialers.*]`: one platform with agents that can take a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Its key under `[dialers]`, 1 to 32 of `A-Z a-z 0-9 _ -`.
     pub id: DialerId,
+    /// Where its inbound line rings.
     pub connect: Connect,
-    /// The longest one handoff attempt may take.
+    /// How long one handoff attempt may take; 50 ms to 10 s. Default: 700 ms.
     pub timeout: Duration,
-    /// How often it is probed.
+    /// How often its health is probed; 1 s to 1 h. Default: 15 s.
     pub probe_every: Duration,
-    /// How long its circuit breaker stays open.
+    /// How long its circuit breaker stays open before it lets one probe pass; 1 s to 1 h. Default: 15 s.
     pub open_for: Duration,
     /// Which API, and how to reach it.
     pub api: Api,
+}
+
+/// Which adapter a dialer uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum Kind {
+    Dialfire,
+    ZendeskTalk,
+    /// Any HTTP API that takes one POST.
+    Http,
+}
+
+impl Kind {
+    /// The name, as in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
 }
 
 /// The API of a dialer.
@@ -53,6 +53,14 @@ pub enum Api {
 }
 
 impl Api {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Dialfire(_) => Kind::Dialfire,
+            Self::ZendeskTalk(_) => Kind::ZendeskTalk,
+            Self::Http(_) => Kind::Http,
+        }
+    }
+
     /// Where requests go and what they authenticate with, in a fixed order.
     pub(super) fn credentials(&self) -> Vec<&str> {
         match self {
@@ -86,11 +94,12 @@ impl Api {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialfireApi {
     pub base_url: String,
+    /// The id of the campaign, 16 letters and digits.
     pub campaign: String,
     /// The task (stage) that new contacts enter.
     pub task: String,
     pub token: Secret,
-    /// The tenant, where line statistics are to be read.
+    /// The tenant, where line statistics are the health probe. Default: none.
     pub tenant: Option<Tenant>,
 }
 
@@ -108,9 +117,9 @@ pub struct ZendeskTalkApi {
     /// The agent as whom the token acts.
     pub email: String,
     pub token: Secret,
-    /// Fewer agents online than this, and it takes no calls.
+    /// Fewer agents online than this, and it takes no calls. Default: 1.
     pub min_agents: u64,
-    /// More callers waiting than this, and it takes no calls.
+    /// More callers waiting than this, and it takes no calls. Default: 20.
     pub max_waiting: u64,
 }
 
@@ -135,11 +144,12 @@ impl fmt::Debug for ZendeskTalkApi {
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpApi {
     pub url: String,
-    /// What answers 2xx while the dialer is well.
+    /// What answers 2xx to a GET while the dialer is well. Default: none; no probe is made.
     pub health_url: Option<String>,
-    /// Extra headers; they win over those the adapter sets.
+    /// Extra headers, in the order of the file; they win over those the adapter sets. Default: none.
     pub headers: Vec<(String, Secret)>,
-    /// The JSON body: keys, and values that may hold placeholders such as `{caller}`.
+    /// The flat JSON body, in the order of the file: keys, and values that may hold the placeholders of [`super::placeholders`].
+    /// Default: caller, score, tier, `CallSid` and request id.
     pub body: Vec<(String, String)>,
 }
 

@@ -9,15 +9,14 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{
-    Api, Dialer, DialfireApi, HandedOff, HttpApi, Note, Secret, Settings, Tenant, ZendeskTalkApi,
-};
+use super::{Api, Dialer, DialfireApi, HandedOff, HttpApi, Note, Settings, Tenant, ZendeskTalkApi};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::lead::{LeadScore, TierName};
 use crate::outbound::Connections;
 use crate::phone::Caller;
 use crate::routing::DialerId;
+use crate::secret::Secret;
 use crate::twiml::Connect;
 
 pub(super) const NUMBER: &str = "+4930123450";

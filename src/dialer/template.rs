@@ -31,6 +31,11 @@ const PLACES: [(&str, Place); 6] = [
     ("request_id", Place::RequestId),
 ];
 
+/// What the values of a body may hold, each between braces.
+pub fn placeholders() -> impl Iterator<Item = &'static str> {
+    PLACES.iter().map(|(word, _)| *word)
+}
+
 impl Template {
     /// Reads a value. A word in braces has to be a known placeholder; any other brace is a brace.
     pub(super) fn parse(value: &str) -> Result<Self, InvalidSettings> {
@@ -120,7 +125,7 @@ fn is_word(text: &str) -> bool {
 fn place(word: &str) -> Result<Place, InvalidSettings> {
     let known = PLACES.iter().find(|(name, _)| *name == word);
     known.map(|(_, place)| *place).ok_or_else(|| {
-        let names: Vec<String> = PLACES.iter().map(|(n, _)| format!("{{{n}}}")).collect();
+        let names: Vec<String> = placeholders().map(|n| format!("{{{n}}}")).collect();
         InvalidSettings::new(
             "body",
             format!(

@@ -1,6 +1,7 @@
 //! Mail: one connection per attempt, TLS wherever it leaves the machine, and a limit on every step.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -17,6 +18,7 @@ use lettre::{Address, Message};
 use tokio::time::timeout;
 
 use super::{Letter, NotTaken, chain};
+use crate::secret::Secret;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -26,38 +28,60 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 /// greylisting, a full disk, a wrong password, a sender's quota (550 to MAIL or to the end of the message).
 const REFUSED_FOR_GOOD: [u16; 4] = [550, 551, 553, 556];
 
-/// How the connection is protected.
+/// `[alerts.email]`: where mail goes, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email {
+    /// The recipients; at least one.
+    pub to: Vec<String>,
+    pub from: String,
+    pub smtp: Smtp,
+    /// The login name. Default: none; no login.
+    pub username: Option<String>,
+    /// The password; set exactly where `username` is.
+    pub password: Option<Secret>,
+    /// A file with certificate authorities that are trusted beside the system's, as PEM. Default: none.
+    pub ca: Option<PathBuf>,
+}
+
+impl Email {
+    /// Name and password, where a login is wanted.
+    fn login(&self) -> Option<(String, String)> {
+        let password = self.password.as_ref()?;
+        Some((self.username.clone()?, password.expose().to_owned()))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Smtp {
+    /// How the connection is protected.
+    pub security: SmtpSecurity,
+    /// The host name or address, without brackets.
+    pub host: String,
+    /// The port. Default: 465 for `smtps://`, 587 for `smtp://`.
+    pub port: u16,
+}
+
+/// How the connection to a mail server is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
-    /// TLS from the first byte.
+pub enum SmtpSecurity {
+    /// `smtps://`: TLS from the first byte.
     Tls,
     StartTls,
-    /// On this machine: STARTTLS where it is offered, otherwise plain.
+    /// `smtp://` on a loopback host: STARTTLS where it is offered, otherwise plain.
     Loopback,
 }
 
-#[derive(Clone)]
-pub struct MailSettings {
-    pub from: String,
-    /// The host name or address of the mail server.
-    pub host: String,
-    pub port: u16,
-    /// How the connection is protected.
-    pub security: Security,
-    /// Name and password, where a login is wanted.
-    pub login: Option<(String, String)>,
-    /// A certificate authority that is trusted beside the system's, as PEM.
-    pub authority: Option<Vec<u8>>,
-}
-
-impl fmt::Debug for MailSettings {
+impl fmt::Display for Smtp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MailSettings")
-            .field("from", &self.from)
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("security", &self.security)
-            .finish_non_exhaustive()
+        let scheme = match self.security {
+            SmtpSecurity::Tls => "smtps",
+            SmtpSecurity::StartTls | SmtpSecurity::Loopback => "smtp",
+        };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -77,7 +101,7 @@ pub enum MailError {
 #[derive(Clone)]
 pub struct Mailer {
     from: Mailbox,
-    settings: MailSettings,
+    settings: Email,
     tls: TlsParameters,
     /// The password as it is, and as it travels.
     secrets: Vec<String>,
@@ -85,16 +109,18 @@ pub struct Mailer {
 
 impl fmt::Debug for Mailer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mailer({}:{})", self.settings.host, self.settings.port)
+        let Smtp { host, port, .. } = &self.settings.smtp;
+        write!(f, "Mailer({host}:{port})")
     }
 }
 
 impl Mailer {
-    pub fn new(settings: &MailSettings) -> Result<Self, MailError> {
+    /// Takes what the file of `ca` holds, too.
+    pub fn new(settings: &Email, authorities: Option<&[u8]>) -> Result<Self, MailError> {
         Ok(Self {
             from: mailbox(&settings.from)?,
-            tls: tls(settings).map_err(MailError::Tls)?,
-            secrets: settings.login.as_ref().map(secrets).unwrap_or_default(),
+            tls: tls(&settings.smtp.host, authorities).map_err(MailError::Tls)?,
+            secrets: settings.login().as_ref().map(secrets).unwrap_or_default(),
             settings: settings.clone(),
         })
     }
@@ -151,20 +177,25 @@ impl Mailer {
     /// A connection that has logged in.
     async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
         let Self { settings, tls, .. } = self;
+        let Smtp {
+            security,
+            host,
+            port,
+        } = &settings.smtp;
         let name = ClientId::default();
-        let implicit = (settings.security == Security::Tls).then(|| tls.clone());
-        let address = (settings.host.as_str(), settings.port);
+        let implicit = (*security == SmtpSecurity::Tls).then(|| tls.clone());
+        let address = (host.as_str(), *port);
         let mut connection =
             AsyncSmtpConnection::connect_tokio1(address, Some(CONNECT), &name, implicit, None)
                 .await?;
         let offered = connection.can_starttls();
-        match settings.security {
-            Security::StartTls => connection.starttls(tls.clone(), &name).await?,
-            Security::Loopback if offered => connection.starttls(tls.clone(), &name).await?,
-            Security::Tls | Security::Loopback => {}
+        match security {
+            SmtpSecurity::StartTls => connection.starttls(tls.clone(), &name).await?,
+            SmtpSecurity::Loopback if offered => connection.starttls(tls.clone(), &name).await?,
+            SmtpSecurity::Tls | SmtpSecurity::Loopback => {}
         }
-        if let Some((name, password)) = &settings.login {
-            let credentials = Credentials::new(name.clone(), password.clone());
+        if let Some((name, password)) = settings.login() {
+            let credentials = Credentials::new(name, password);
             connection.auth(DEFAULT_MECHANISMS, &credentials).await?;
         }
         Ok(connection)
@@ -242,9 +273,9 @@ impl Mailer {
     }
 }
 
-fn tls(settings: &MailSettings) -> Result<TlsParameters, Error> {
-    let mut parameters = TlsParameters::builder(settings.host.clone());
-    if let Some(pem) = &settings.authority {
+fn tls(host: &str, authorities: Option<&[u8]>) -> Result<TlsParameters, Error> {
+    let mut parameters = TlsParameters::builder(host.to_owned());
+    if let Some(pem) = authorities {
         parameters = parameters.add_root_certificate(Certificate::from_pem(pem)?);
     }
     parameters.build_rustls()

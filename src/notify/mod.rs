@@ -8,7 +8,7 @@ mod webhook;
 use std::time::Duration;
 
 pub use letter::{AffectedCall, Letter, Surroundings};
-pub use mail::{MailSettings, Mailer, Security};
+pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
 pub use webhook::{Webhook, WebhookSettings};
 
 /// Why a message was not taken.

@@ -9,17 +9,19 @@ use sha2::Sha256;
 
 use super::{Letter, NotTaken, chain};
 use crate::outbound::{Again, Connections, retry_after};
+use crate::secret::Secret;
 
 /// How long an attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// Answers that say that this message will never be taken.
 const REFUSED_FOR_GOOD: [u16; 4] = [400, 410, 413, 422];
 
-#[derive(Clone)]
+/// `[alerts.webhook]`: where a signed JSON message goes.
+#[derive(Clone, PartialEq, Eq)]
 pub struct WebhookSettings {
     pub url: String,
     /// What the message is signed with.
-    pub secret: String,
+    pub secret: Secret,
 }
 
 impl fmt::Debug for WebhookSettings {
@@ -51,7 +53,7 @@ impl Webhook {
 
     pub async fn send(&self, letter: &Letter, now: Timestamp) -> Result<(), NotTaken> {
         let body = letter.json.to_string();
-        let signature = sign(self.settings.secret.as_bytes(), now, &body);
+        let signature = sign(self.settings.secret.expose().as_bytes(), now, &body);
         let request = |client: &reqwest::Client| {
             client
                 .post(&self.settings.url)

@@ -214,7 +214,7 @@ fn settings_that_cannot_work_are_refused_without_showing_secrets() {
     check(|api| api.campaign = String::new(), "campaign");
     check(|api| api.task = "..".to_owned(), "task");
     check(
-        |api| api.token = crate::dialer::Secret::new("Marker\nToken"),
+        |api| api.token = crate::secret::Secret::new("Marker\nToken"),
         "token",
     );
 }

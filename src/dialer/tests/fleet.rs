@@ -9,9 +9,10 @@ use crate::clock::Clock;
 use crate::dialer::stand_in::{
     client, dialer_of, dialfire_api, http, http_api, zendesk, zendesk_api,
 };
-use crate::dialer::{Api, Dialer, Fleet, Health, HealthChange, Probe, ProbeTurn, Secret, Settings};
+use crate::dialer::{Api, Dialer, Fleet, Health, HealthChange, Probe, ProbeTurn, Settings};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, BreakerView, DialerId};
+use crate::secret::Secret;
 
 const OPEN_FOR: Duration = Duration::from_secs(15);
 

@@ -3,10 +3,11 @@ use serde_json::json;
 use crate::dialer::stand_in::{
     Act, NUMBER, PATIENCE, StandIn, TOKEN, all_kinds, dialer_of, hand_off, http, http_api, payload,
 };
-use crate::dialer::{Api, Dialer, Secret, Settings};
+use crate::dialer::{Api, Dialer, Settings};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::lead::TierName;
 use crate::phone::Caller;
+use crate::secret::Secret;
 
 #[tokio::test]
 async fn the_configured_post_is_sent() {

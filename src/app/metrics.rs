@@ -93,199 +93,81 @@ pub fn watch_log_lines(lifecycle: &Lifecycle, dropped: DroppedLines) {
     });
 }
 
-#[expect(clippy::too_many_lines, reason = "a list")]
-fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-    describe_histogram!(
-        "switchboard_routing_seconds",
-        Unit::Seconds,
-        "From the arrival of a call's webhook to its answer."
-    );
-    describe_histogram!(
-        "switchboard_handoff_seconds",
-        Unit::Seconds,
-        "One handoff attempt at a dialer, all its requests together."
-    );
-    describe_histogram!(
-        "switchboard_lookup_seconds",
-        Unit::Seconds,
-        "One look-up of a caller, from the cache or at Braze."
-    );
-    describe_histogram!(
-        "switchboard_commit_seconds",
-        Unit::Seconds,
-        "One commit of the database, with all that waited for it."
-    );
-    describe_counter!(
-        "switchboard_calls_total",
-        "Calls that have ended, by how they count and the dialer that was dialled last."
-    );
-    describe_histogram!(
-        "switchboard_api_request_seconds",
-        Unit::Seconds,
-        "Requests of the API, by route, method and status."
-    );
-    describe_connections();
-    describe_gauge!("switchboard_build_info", "1, with the version that runs.");
-    describe_gauge!("switchboard_incidents_open", "Open incidents, by kind.");
-    describe_counter!(
-        "switchboard_incidents_total",
-        "Incidents that opened, by kind."
-    );
-    describe_counter!(
-        "switchboard_notifications_total",
-        "Attempts to send a message, by channel and what became of it."
-    );
-    describe_gauge!(
-        "switchboard_outbox_messages",
-        "Messages that wait, and those that will never arrive, by state."
-    );
-    describe_gauge!(
-        "switchboard_disk_free_bytes",
-        Unit::Bytes,
-        "What may still be written to the disk of the database."
-    );
-    describe_gauge!(
-        "switchboard_backup_last_success_timestamp_seconds",
-        Unit::Seconds,
-        "When the last backup was complete, in seconds since 1970; absent until there is one."
-    );
-    describe_gauge!(
-        "switchboard_wal_bytes",
-        Unit::Bytes,
-        "Size of the database's write-ahead log."
-    );
-    describe_gauge!("switchboard_cache_entries", "Profiles in the cache.");
-    describe_gauge!(
-        "switchboard_braze_breaker_open",
-        "1 while Braze is not asked, or only on trial."
-    );
-    describe_counter!("switchboard_lookup_total", "Look-ups, by outcome.");
-    describe_counter!(
-        "switchboard_log_lines_dropped_total",
-        "Log lines that nobody took in time, or that could not be written."
-    );
-    describe_counter!(
-        "switchboard_config_reload_failures_total",
-        "Configurations that were refused."
-    );
-    describe_counter!(
-        "switchboard_handoff_total",
-        "Handoff attempts by dialer and outcome."
-    );
-    describe_counter!(
-        "switchboard_webhooks_rejected_total",
-        "Webhooks that were not let in, by reason."
-    );
-    describe_counter!(
-        "switchboard_webhooks_unusable_total",
-        "Webhooks without what they need, by reason; a caller got the safe answer."
-    );
-    describe_counter!(
-        "switchboard_webhooks_malformed_total",
-        "Signed webhooks that do not fit together, by cause; the caller got the safe answer."
-    );
-    describe_counter!(
-        "switchboard_webhooks_repeated_total",
-        "Webhooks that came again and got the same answer."
-    );
-    describe_counter!(
-        "switchboard_budget_overruns_total",
-        "Calls whose answer left after the budget had ended."
-    );
-    describe_counter!(
-        "switchboard_records_late_total",
-        "Records that were not on disk when their caller was answered."
-    );
-    describe_counter!(
-        "switchboard_fallback_requests_total",
-        "Requests to the fallback URL: Twilio could not use our answer."
-    );
-    describe_counter!(
-        "switchboard_calls_shed_total",
-        "Calls that got the safe answer at once because there were more than the machine can take, by reason."
-    );
-    describe_counter!(
-        "switchboard_auth_failures_total",
-        "Requests of the API without a usable key, or with one that may not do it, by reason."
-    );
-    describe_gauge!(
-        "switchboard_webhooks_in_hand",
-        "Twilio's webhooks and calls of the JSON door that are being worked on."
-    );
-    describe_counter!(
-        "switchboard_panics_total",
-        "Panics in handlers; each is a defect."
-    );
-    describe_counter!(
-        "switchboard_calls_reaped_total",
-        "Calls whose end was never reported and that were closed, by what was found of them."
-    );
-    describe_gauge!(
-        "switchboard_tls_certificate_expiry_timestamp_seconds",
-        Unit::Seconds,
-        "When the certificate in use expires, in seconds since 1970."
-    );
-    describe_counter!(
-        "switchboard_tls_certificate_failures_total",
-        "Attempts to replace the certificate that failed; the old one stays."
-    );
-    describe_counter!(
-        "switchboard_config_reload_failures_total",
-        "Configurations that were refused; the old one stays."
-    );
-    describe_gauge!("switchboard_active_calls", "Calls in progress.");
-    describe_gauge!(
-        "switchboard_records_unwritten",
-        "Audit records that are not in the database, by where they are: spool, memory, or the log lines only."
-    );
-    describe_gauge!(
-        "switchboard_routing_paused",
-        "1 while no dialer takes calls and callers are held."
-    );
-    describe_gauge!(
-        "switchboard_callers_waiting",
-        "Callers on hold, waiting for a dialer."
-    );
-    describe_gauge!(
-        "switchboard_dialer_breaker_open",
-        "1 while the dialer's circuit breaker is open."
-    );
+/// Says what a metric is, and in which unit: `kind "name" in Unit: "what";`.
+macro_rules! describe {
+    ($($kind:ident $name:literal $(in $unit:ident)?: $what:literal;)*) => {
+        $(metrics::$kind!($name, $(metrics::Unit::$unit,)? $what);)*
+    };
 }
 
-fn describe_connections() {
-    use metrics::{describe_counter, describe_gauge};
-    describe_gauge!("switchboard_connections", "Open connections.");
-    for (name, what) in [
-        (
-            "switchboard_accept_failures_total",
-            "Connections that the system could not hand over.",
-        ),
-        (
-            "switchboard_connections_refused_total",
-            "Connections beyond a limit, by reason.",
-        ),
-        (
-            "switchboard_connections_timed_out_total",
-            "Connections that were too slow, by what was waited for.",
-        ),
-        (
-            "switchboard_tls_handshakes_failed_total",
-            "TLS handshakes that failed, by reason.",
-        ),
-        (
-            "switchboard_tls_certificate_failures_total",
-            "Certificates that could not be put into force, by reason.",
-        ),
-        (
-            "switchboard_task_panics_total",
-            "Panics in tasks; each is a defect.",
-        ),
-        (
-            "switchboard_unknown_calls_total",
-            "Webhooks of calls that the database does not know.",
-        ),
-    ] {
-        describe_counter!(name, what);
+fn describe() {
+    describe! {
+        describe_histogram "switchboard_routing_seconds" in Seconds:
+            "From the arrival of a call's webhook to its answer.";
+        describe_histogram "switchboard_handoff_seconds" in Seconds:
+            "One handoff attempt at a dialer, all its requests together.";
+        describe_histogram "switchboard_lookup_seconds" in Seconds:
+            "One look-up of a caller, from the cache or at Braze.";
+        describe_histogram "switchboard_commit_seconds" in Seconds:
+            "One commit of the database, with all that waited for it.";
+        describe_counter "switchboard_calls_total":
+            "Calls that have ended, by how they count and the dialer that was dialled last.";
+        describe_histogram "switchboard_api_request_seconds" in Seconds:
+            "Requests of the API, by route, method and status.";
+        describe_gauge "switchboard_connections": "Open connections.";
+        describe_counter "switchboard_accept_failures_total": "Connections that the system could not hand over.";
+        describe_counter "switchboard_connections_refused_total": "Connections beyond a limit, by reason.";
+        describe_counter "switchboard_connections_timed_out_total":
+            "Connections that were too slow, by what was waited for.";
+        describe_counter "switchboard_tls_handshakes_failed_total": "TLS handshakes that failed, by reason.";
+        describe_counter "switchboard_tls_certificate_failures_total":
+            "Certificates that could not be put into force, by reason.";
+        describe_counter "switchboard_task_panics_total": "Panics in tasks; each is a defect.";
+        describe_counter "switchboard_unknown_calls_total": "Webhooks of calls that the database does not know.";
+        describe_gauge "switchboard_build_info": "1, with the version that runs.";
+        describe_gauge "switchboard_incidents_open": "Open incidents, by kind.";
+        describe_counter "switchboard_incidents_total": "Incidents that opened, by kind.";
+        describe_counter "switchboard_notifications_total":
+            "Attempts to send a message, by channel and what became of it.";
+        describe_gauge "switchboard_outbox_messages": "Messages that wait, and those that will never arrive, by state.";
+        describe_gauge "switchboard_disk_free_bytes" in Bytes: "What may still be written to the disk of the database.";
+        describe_gauge "switchboard_backup_last_success_timestamp_seconds" in Seconds:
+            "When the last backup was complete, in seconds since 1970; absent until there is one.";
+        describe_gauge "switchboard_wal_bytes" in Bytes: "Size of the database's write-ahead log.";
+        describe_gauge "switchboard_cache_entries": "Profiles in the cache.";
+        describe_gauge "switchboard_braze_breaker_open": "1 while Braze is not asked, or only on trial.";
+        describe_counter "switchboard_lookup_total": "Look-ups, by outcome.";
+        describe_counter "switchboard_log_lines_dropped_total":
+            "Log lines that nobody took in time, or that could not be written.";
+        describe_counter "switchboard_config_reload_failures_total": "Configurations that were refused.";
+        describe_counter "switchboard_handoff_total": "Handoff attempts by dialer and outcome.";
+        describe_counter "switchboard_webhooks_rejected_total": "Webhooks that were not let in, by reason.";
+        describe_counter "switchboard_webhooks_unusable_total":
+            "Webhooks without what they need, by reason; a caller got the safe answer.";
+        describe_counter "switchboard_webhooks_malformed_total":
+            "Signed webhooks that do not fit together, by cause; the caller got the safe answer.";
+        describe_counter "switchboard_webhooks_repeated_total": "Webhooks that came again and got the same answer.";
+        describe_counter "switchboard_budget_overruns_total": "Calls whose answer left after the budget had ended.";
+        describe_counter "switchboard_records_late_total":
+            "Records that were not on disk when their caller was answered.";
+        describe_counter "switchboard_fallback_requests_total":
+            "Requests to the fallback URL: Twilio could not use our answer.";
+        describe_counter "switchboard_calls_shed_total":
+            "Calls that got the safe answer at once because there were more than the machine can take, by reason.";
+        describe_counter "switchboard_auth_failures_total":
+            "Requests of the API without a usable key, or with one that may not do it, by reason.";
+        describe_gauge "switchboard_webhooks_in_hand":
+            "Twilio's webhooks and calls of the JSON door that are being worked on.";
+        describe_counter "switchboard_panics_total": "Panics in handlers; each is a defect.";
+        describe_counter "switchboard_calls_reaped_total":
+            "Calls whose end was never reported and that were closed, by what was found of them.";
+        describe_gauge "switchboard_tls_certificate_expiry_timestamp_seconds" in Seconds:
+            "When the certificate in use expires, in seconds since 1970.";
+        describe_gauge "switchboard_active_calls": "Calls in progress.";
+        describe_gauge "switchboard_records_unwritten":
+            "Audit records that are not in the database, by where they are: spool, memory, or the log lines only.";
+        describe_gauge "switchboard_routing_paused": "1 while no dialer takes calls and callers are held.";
+        describe_gauge "switchboard_callers_waiting": "Callers on hold, waiting for a dialer.";
+        describe_gauge "switchboard_dialer_breaker_open": "1 while the dialer's circuit breaker is open.";
     }
 }

@@ -118,9 +118,7 @@ impl Rendering {
 }
 
 fn kept_beside(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".config");
-    path.into()
+    super::beside(database, ".config")
 }
 
 /// What a start has to record of the configuration: that it is another one than in force last, or which one it is where that is not known.

@@ -10,11 +10,6 @@ use crate::audit::{PublicKey, SigningKey};
 use crate::config::Config;
 use crate::files;
 
-/// Where the key is kept that was not configured.
-fn key_path(database: &Path) -> PathBuf {
-    beside(database, ".signing")
-}
-
 /// Where the public half of the key lies for whoever verifies.
 pub fn public_key_path(database: &Path) -> PathBuf {
     beside(database, ".signing.pub")
@@ -22,7 +17,7 @@ pub fn public_key_path(database: &Path) -> PathBuf {
 
 /// The key that signs, and one that may have signed before a key was configured.
 pub fn keys(config: &Config, log_id: &str) -> anyhow::Result<(SigningKey, Vec<SigningKey>)> {
-    let path = key_path(&config.storage.path);
+    let path = beside(&config.storage.path, ".signing");
     if let Some(secret) = &config.storage.signing_key {
         let key = SigningKey::read(log_id, secret.expose()).context("storage.signing_key")?;
         let former = fs::read_to_string(&path).ok();

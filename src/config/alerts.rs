@@ -38,11 +38,7 @@ impl Default for Alerts {
 }
 
 impl Alerts {
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the shape that sections are read in"
-    )]
-    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
         let default = Self::default();
         let rules = default.rules;
         let count = |value: &Value<'_>| value.integer(1..=1_000_000);
@@ -88,7 +84,7 @@ impl Alerts {
                     .hint("add daily_summary = \"07:00\", or leave time_zone out"),
             );
         }
-        Some(alerts)
+        alerts
     }
 }
 

@@ -20,11 +20,7 @@ pub struct Key {
 }
 
 impl Auth {
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the shape that sections are read in"
-    )]
-    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
         let mut keys: Vec<Key> = Vec::new();
         for key in section.tables("keys", |section| {
             Key::read(section).map(|key| (section.key("name"), section.key("hash"), key))
@@ -44,7 +40,7 @@ impl Auth {
             }
             keys.push(key);
         }
-        Some(Self { keys })
+        Self { keys }
     }
 }
 

@@ -17,30 +17,8 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Settings> {
     let second = Duration::from_secs(1);
     let base_url = section.required("base_url", base_url);
     let api_key = section.required("api_key", Value::token);
-    let timeout = section.or("timeout", MAX_TIMEOUT, |value| {
-        value.duration(MIN_TIMEOUT..=MAX_TIMEOUT)
-    });
-    let cache_ttl = section.or("cache_ttl", Duration::from_hours(1), |value| {
-        value.duration(second..=WEEK)
-    });
-    let stale_for = section.or("stale_for", Duration::from_hours(24), |value| {
-        value.duration(Duration::ZERO..=MONTH)
-    });
-    let negative_ttl = section.or("negative_ttl", Duration::from_mins(5), |value| {
-        value.duration(Duration::ZERO..=WEEK)
-    });
-    let cache_capacity = section.or("cache_capacity", 100_000, |value| {
-        value.integer(1..=100_000_000)
-    });
-    let requests_per_minute = section.or("requests_per_minute", 200, |value| {
-        value.integer(1..=1_000_000)
-    });
-    let open_for = section.or("open_for", Duration::from_secs(15), |value| {
-        value.duration(second..=Duration::from_hours(1))
-    });
     let score_attribute = section.or("score_attribute", "lead_score".to_owned(), Value::text);
     let tier_attribute = section.optional("tier_attribute", Value::text);
-    let webhook_secret = section.optional("webhook_secret", Value::token);
     if tier_attribute.as_ref() == Some(&score_attribute) {
         section.error(
             "tier_attribute",
@@ -48,20 +26,34 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Settings> {
         );
     }
     Some(Settings {
-        base_url: base_url?,
-        api_key: api_key?,
-        timeout,
-        cache_ttl,
-        stale_for,
-        negative_ttl,
-        cache_capacity,
-        requests_per_minute,
-        open_for,
+        timeout: section.or("timeout", MAX_TIMEOUT, |value| {
+            value.duration(MIN_TIMEOUT..=MAX_TIMEOUT)
+        }),
+        cache_ttl: section.or("cache_ttl", Duration::from_hours(1), |value| {
+            value.duration(second..=WEEK)
+        }),
+        stale_for: section.or("stale_for", Duration::from_hours(24), |value| {
+            value.duration(Duration::ZERO..=MONTH)
+        }),
+        negative_ttl: section.or("negative_ttl", Duration::from_mins(5), |value| {
+            value.duration(Duration::ZERO..=WEEK)
+        }),
+        cache_capacity: section.or("cache_capacity", 100_000, |value| {
+            value.integer(1..=100_000_000)
+        }),
+        requests_per_minute: section.or("requests_per_minute", 200, |value| {
+            value.integer(1..=1_000_000)
+        }),
+        open_for: section.or("open_for", Duration::from_secs(15), |value| {
+            value.duration(second..=Duration::from_hours(1))
+        }),
         score_attribute,
         tier_attribute,
-        webhook_secret,
+        webhook_secret: section.optional("webhook_secret", Value::token),
         // Stands in [server].
         region: None,
+        base_url: base_url?,
+        api_key: api_key?,
     })
 }
 

@@ -4,40 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::problem::Severity;
 use super::{Loaded, Problem, Rejected};
-
-/// One finding of a check, in the form that scripts read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What was checked: the dotted key, `file` for the file as a whole.
-    pub check: String,
-    pub severity: Severity,
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-    /// The line, counted from 1.
-    pub line: Option<usize>,
-    /// The column in characters, counted from 1.
-    pub column: Option<usize>,
-}
-
-impl From<&Problem> for Finding {
-    fn from(problem: &Problem) -> Self {
-        let check = match problem.key.as_str() {
-            "" => "file",
-            key => key,
-        };
-        Self {
-            check: check.to_owned(),
-            severity: problem.severity,
-            message: problem.message.clone(),
-            hint: problem.hint.clone(),
-            line: problem.line,
-            column: problem.column,
-        }
-    }
-}
 
 /// Everything that `check-config` says; serializes to `{ok, findings: […]}`.
 #[derive(Clone, Debug, Serialize)]
@@ -45,11 +12,12 @@ pub struct Report {
     /// Whether the file would be taken.
     pub ok: bool,
     /// Errors and warnings, in the order of the file.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Problem>,
     #[serde(skip)]
     path: PathBuf,
+    /// The line of each finding.
     #[serde(skip)]
-    problems: Vec<(Problem, Option<String>)>,
+    excerpts: Vec<Option<String>>,
 }
 
 /// Reads and checks the file. Nothing is bound, and nothing is opened but the file, its secrets, and the certificates and keys that it names.
@@ -59,38 +27,29 @@ pub fn report(path: &Path) -> Report {
             let parsed = super::parse(&file.text, &context.opening_files().telling_placeholders());
             Report::new(path, &file.text, parsed)
         }
-        Err(problem) => {
-            let problems = vec![problem];
-            Report::new(path, "", Err(Rejected { problems }))
-        }
+        Err(rejected) => Report::new(path, "", Err(rejected)),
     }
 }
 
 impl Report {
     fn new(path: &Path, text: &str, outcome: Result<Loaded, Rejected>) -> Self {
         let ok = outcome.is_ok();
-        let problems = match outcome {
+        let findings = match outcome {
             Ok(loaded) => loaded.warnings,
             Err(rejected) => rejected.problems,
         };
         Self {
             ok,
-            findings: problems.iter().map(Finding::from).collect(),
             path: path.to_owned(),
-            problems: problems
-                .into_iter()
-                .map(|problem| {
-                    let excerpt = excerpt(text, &problem);
-                    (problem, excerpt)
-                })
-                .collect(),
+            excerpts: findings.iter().map(|found| excerpt(text, found)).collect(),
+            findings,
         }
     }
 
     /// The problems for people, each with its line of the file and a caret below the column.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
-        for (problem, excerpt) in &self.problems {
+        for (problem, excerpt) in self.findings.iter().zip(&self.excerpts) {
             text.push_str(&problem.render(&self.path));
             text.push('\n');
             text.push_str(excerpt.as_deref().unwrap_or_default());

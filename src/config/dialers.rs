@@ -17,11 +17,7 @@ pub(super) struct DialersSection {
 }
 
 impl DialersSection {
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the shape that sections are read in"
-    )]
-    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
         let entries = section.entries();
         if entries.is_empty() {
             section.error(
@@ -55,7 +51,7 @@ impl DialersSection {
             names.push(name.to_owned());
             dialers.extend(value.section(|section| read(section, name)));
         }
-        Some(Self { names, dialers })
+        Self { names, dialers }
     }
 }
 
@@ -65,15 +61,6 @@ fn read(section: &mut Section<'_>, name: &str) -> Option<Settings> {
     let connect = section.required("connect", Value::connect);
     let second = Duration::from_secs(1);
     let hour = Duration::from_hours(1);
-    let timeout = section.or("timeout", Duration::from_millis(700), |value| {
-        value.duration(Duration::from_millis(50)..=Duration::from_secs(10))
-    });
-    let probe_every = section.or("probe_every", Duration::from_secs(15), |value| {
-        value.duration(second..=hour)
-    });
-    let open_for = section.or("open_for", Duration::from_secs(15), |value| {
-        value.duration(second..=hour)
-    });
     let api = match kind {
         Some(Kind::Dialfire) => dialfire(section).map(Api::Dialfire),
         Some(Kind::ZendeskTalk) => zendesk_talk(section).map(Api::ZendeskTalk),
@@ -85,20 +72,21 @@ fn read(section: &mut Section<'_>, name: &str) -> Option<Settings> {
     };
     Some(Settings {
         id: DialerId::new(name),
+        timeout: section.or("timeout", Duration::from_millis(700), |value| {
+            value.duration(Duration::from_millis(50)..=Duration::from_secs(10))
+        }),
+        probe_every: section.or("probe_every", Duration::from_secs(15), |value| {
+            value.duration(second..=hour)
+        }),
+        open_for: section.or("open_for", Duration::from_secs(15), |value| {
+            value.duration(second..=hour)
+        }),
         connect: connect?,
-        timeout,
-        probe_every,
-        open_for,
         api: api?,
     })
 }
 
 fn dialfire(section: &mut Section<'_>) -> Option<DialfireApi> {
-    let base_url = section.or(
-        "base_url",
-        "https://api.dialfire.com".to_owned(),
-        Value::base_url,
-    );
     let campaign = section.required("campaign", |value| {
         value.text_like("a campaign id of Dialfire like AB12CD34EF56GH78", |text| {
             (8..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
@@ -119,13 +107,17 @@ fn dialfire(section: &mut Section<'_>) -> Option<DialfireApi> {
     let tenant_token = section.optional("tenant_token", Value::token);
     refuse_half_a_pair(section, "tenant", "tenant_token");
     Some(DialfireApi {
-        base_url,
-        campaign: campaign?,
-        task: task?,
-        token: token?,
+        base_url: section.or(
+            "base_url",
+            "https://api.dialfire.com".to_owned(),
+            Value::base_url,
+        ),
         tenant: tenant
             .zip(tenant_token)
             .map(|(id, token)| Tenant { id, token }),
+        campaign: campaign?,
+        task: task?,
+        token: token?,
     })
 }
 
@@ -152,15 +144,13 @@ fn zendesk_talk(section: &mut Section<'_>) -> Option<ZendeskTalkApi> {
         value.mail_address()
     });
     let token = section.required("token", Value::token);
-    let min_agents = section.or("min_agents", 1, |value| value.integer(0..=100_000));
-    let max_waiting = section.or("max_waiting", 20, |value| value.integer(0..=100_000));
     let from_subdomain = subdomain.map(|name| ZendeskTalkApi::base_url_of(&name));
     Some(ZendeskTalkApi {
+        min_agents: section.or("min_agents", 1, |value| value.integer(0..=100_000)),
+        max_waiting: section.or("max_waiting", 20, |value| value.integer(0..=100_000)),
         base_url: base_url.or(from_subdomain)?,
         email: email?,
         token: token?,
-        min_agents,
-        max_waiting,
     })
 }
 

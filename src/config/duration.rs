@@ -10,8 +10,8 @@ const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
 ];
 
-/// Reads a whole number with its unit. `None` for anything else, also for more milliseconds than fit 64 bits.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+/// Reads a duration as the file writes it: a whole number and a unit. `None` for anything else, also for more milliseconds than fit 64 bits.
+pub fn parse(text: &str) -> Option<Duration> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit())?;
     let (digits, unit) = text.split_at(digits_end);
     let number: u64 = digits.parse().ok()?;

@@ -11,16 +11,13 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<HttpApi> {
         warn_of_call_records(value, &url)?;
         Ok(url)
     });
-    let health_url = section.optional("health_url", Value::request_url);
-    let headers = section.or("headers", Vec::new(), |value| value.map(header));
-    let body = section.or("body", default_body(), |value| {
-        value.map(|_, value| template(value))
-    });
     Some(HttpApi {
+        health_url: section.optional("health_url", Value::request_url),
+        headers: section.or("headers", Vec::new(), |value| value.map(header)),
+        body: section.or("body", default_body(), |value| {
+            value.map(|_, value| template(value))
+        }),
         url: url?,
-        health_url,
-        headers,
-        body,
     })
 }
 

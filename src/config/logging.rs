@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::nearest::nearest;
 use super::{Fault, Section, Value};
 
 /// How loud, in what form, and where to.
@@ -36,19 +35,15 @@ impl Default for Logging {
 }
 
 impl Logging {
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "the shape that sections are read in"
-    )]
-    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
         let default = Self::default();
-        Some(Self {
+        Self {
             format: section.or("format", default.format, |value| {
                 value.one_of(&[("json", Format::Json), ("text", Format::Text)])
             }),
             level: section.or("level", default.level, level),
             directory: section.optional("directory", Value::path),
-        })
+        }
     }
 }
 
@@ -61,11 +56,9 @@ fn level(value: &Value<'_>) -> Result<String, Fault> {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-'));
         if !is_target || !LEVELS.contains(&level.trim()) {
-            let hint = nearest(level.trim(), LEVELS).map_or_else(
-                || "write error, warn, info, debug or trace, or a list like info,switchboard::braze=debug".to_owned(),
-                |near| format!("did you mean {near}?"),
-            );
-            return Err(Fault::new("must be a level").hint(hint));
+            return Err(Fault::new("must be a level").nearest(level.trim(), LEVELS, || {
+                "write error, warn, info, debug or trace, or a list like info,switchboard::braze=debug".to_owned()
+            }));
         }
     }
     Ok(text)

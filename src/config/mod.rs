@@ -42,6 +42,7 @@ use toml::de::DeTable;
 pub use alerts::Alerts;
 pub use auth::{Auth, Key};
 pub use context::Context;
+pub use duration::parse as parse_duration;
 pub use logging::{Format, Logging};
 pub use problem::{Problem, Rejected, Severity};
 pub use routing::Routing;
@@ -97,11 +98,6 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads a duration as the file writes it: a whole number and a unit, `1500ms`, `2s`, `5m`, `1h`, `90d`.
-pub fn parse_duration(text: &str) -> Option<std::time::Duration> {
-    duration::parse(text)
-}
-
 /// Which file to load: the one given, or that of `$SWITCHBOARD_CONFIG`, whether it exists or not; otherwise
 /// `./config.toml` where that exists, and `/etc/switchboard/config.toml` where it does not.
 pub fn find(explicit: Option<&Path>) -> PathBuf {
@@ -117,9 +113,7 @@ pub fn find(explicit: Option<&Path>) -> PathBuf {
 
 /// Reads and checks the file, and the secrets that it names. Relative paths are relative to the directory of the file.
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
-    let (file, context) = open(path).map_err(|problem| Rejected {
-        problems: vec![problem],
-    })?;
+    let (file, context) = open(path)?;
     parse(&file.text, &context)
 }
 
@@ -135,9 +129,7 @@ pub fn database_of(path: &Path) -> Option<PathBuf> {
 
 /// The same for a start: certificates and keys are opened and read, too. A reload leaves those to whoever watches them.
 pub fn load_to_start(path: &Path) -> Result<Loaded, Rejected> {
-    let (file, context) = open(path).map_err(|problem| Rejected {
-        problems: vec![problem],
-    })?;
+    let (file, context) = open(path)?;
     parse(&file.text, &context.opening_files())
 }
 
@@ -156,8 +148,10 @@ pub fn parse(text: &str, context: &Context) -> Result<Loaded, Rejected> {
 }
 
 /// The file itself, and what its text is to be read against.
-fn open(path: &Path) -> Result<(SecretFile, Context), Problem> {
-    let refused = |message: String, hint: &str| Problem::of_file(message, Some(hint.to_owned()));
+fn open(path: &Path) -> Result<(SecretFile, Context), Rejected> {
+    let refused = |message: String, hint: &str| Rejected {
+        problems: vec![Problem::of_file(message, Some(hint.to_owned()))],
+    };
     let file = SecretFile::read(path).map_err(|message| {
         refused(
             format!("the configuration {message}"),
@@ -221,10 +215,10 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     let twilio = root.required_section("twilio", Twilio::read);
     let mut braze = root.required_section("braze", braze::read);
     let routing = root.required_section("routing", RoutingSection::read);
-    let dialers = root.required_section("dialers", DialersSection::read);
-    let alerts = root.optional_section("alerts", Alerts::read);
-    let auth = root.optional_section("auth", Auth::read);
-    let logging = root.optional_section("logging", Logging::read);
+    let dialers = root.required_section("dialers", |section| Some(DialersSection::read(section)));
+    let alerts = root.optional_section("alerts", |section| Some(Alerts::read(section)));
+    let auth = root.optional_section("auth", |section| Some(Auth::read(section)));
+    let logging = root.optional_section("logging", |section| Some(Logging::read(section)));
 
     let reader = root.reader();
     if let (Some(server), Some(twilio)) = (&server, &twilio) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::nearest::nearest;
 
@@ -28,11 +28,12 @@ impl fmt::Display for Severity {
 /// One thing that is wrong with a configuration file. Never holds the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
+    /// The dotted key, like `routing.budget` or `routing.rules[0].tier`; empty, and `file` for scripts, where the text is no
+    /// TOML or cannot be read at all.
+    #[serde(rename = "check", serialize_with = "check")]
+    pub key: String,
     /// Whether the file is refused for it.
     pub severity: Severity,
-    /// The dotted path of the key, like `routing.budget` or `routing.rules[0].tier`; empty where the text is no TOML or
-    /// cannot be read at all.
-    pub key: String,
     /// What is wrong: one sentence without a full stop that reads alone.
     pub message: String,
     /// What to do about it.
@@ -41,6 +42,10 @@ pub struct Problem {
     pub line: Option<usize>,
     /// The column in characters, counted from 1.
     pub column: Option<usize>,
+}
+
+fn check<S: Serializer>(key: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if key.is_empty() { "file" } else { key })
 }
 
 impl Problem {
@@ -143,21 +148,10 @@ impl fmt::Display for Rejected {
 
 impl std::error::Error for Rejected {}
 
-/// Turns byte offsets of a text into lines and columns.
-pub(super) struct Lines<'a> {
-    text: &'a str,
-}
-
-impl<'a> Lines<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text }
-    }
-
-    /// Line and column of a byte offset, both counted from 1, the column in characters.
-    pub(super) fn position(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let in_line = before.rsplit('\n').next().unwrap_or(before);
-        (line, in_line.chars().count() + 1)
-    }
+/// Line and column of a byte offset, both counted from 1, the column in characters.
+pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let in_line = before.rsplit('\n').next().unwrap_or(before);
+    (line, in_line.chars().count() + 1)
 }

@@ -13,11 +13,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::context::Context;
 use super::nearest::nearest;
-use super::problem::{Fault, Lines, Problem, Severity};
+use super::problem::{Fault, Problem, Severity, position};
 
 /// One file that is being read.
 pub(super) struct Reader<'a> {
-    lines: Lines<'a>,
+    text: &'a str,
     root: &'a DeTable<'a>,
     context: &'a Context,
     problems: RefCell<Vec<Problem>>,
@@ -46,7 +46,7 @@ struct Unknown {
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, root: &'a DeTable<'a>, context: &'a Context) -> Self {
         Self {
-            lines: Lines::new(text),
+            text,
             root,
             context,
             problems: RefCell::default(),
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
 
     /// Takes note of where the file sets a key.
     pub(super) fn note_origin(&self, key: String, offset: usize) {
-        let (line, _) = self.lines.position(offset);
+        let (line, _) = position(self.text, offset);
         self.origins.borrow_mut().insert(key, line);
     }
 
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         span: Option<Range<usize>>,
         fault: Fault,
     ) {
-        let position = span.map(|span| self.lines.position(span.start));
+        let position = span.map(|span| position(self.text, span.start));
         self.problems.borrow_mut().push(Problem {
             severity,
             message: format!("{key} {}", fault.message),

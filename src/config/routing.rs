@@ -45,18 +45,7 @@ pub(super) struct NamedRule {
 
 impl RoutingSection {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let budget = section.or("budget", Duration::from_secs(2), |value| {
-            value.duration(Duration::from_millis(500)..=Duration::from_secs(10))
-        });
         let default_dialer = section.required("default_dialer", Value::text);
-        let last_resort_number = section.optional("last_resort_number", Value::phone_number);
-        let api_calls_end_after =
-            section.or("api_calls_end_after", Duration::from_mins(30), |value| {
-                value.duration(Duration::from_mins(1)..=Duration::from_hours(24))
-            });
-        let max_hold = section.or("max_hold", Duration::from_mins(2), |value| {
-            value.duration(Duration::ZERO..=Duration::from_hours(1))
-        });
         let language = section.or("language", "de-DE".to_owned(), language);
         let (hold, goodbye) = default_messages(&language);
         let hold_message = section.or("hold_message", hold.to_owned(), Value::spoken);
@@ -86,10 +75,18 @@ impl RoutingSection {
         let rules = section.tables("rules", NamedRule::read);
         Some(Self {
             routing: Routing {
-                budget,
-                last_resort_number,
-                api_calls_end_after,
-                max_hold,
+                budget: section.or("budget", Duration::from_secs(2), |value| {
+                    value.duration(Duration::from_millis(500)..=Duration::from_secs(10))
+                }),
+                last_resort_number: section.optional("last_resort_number", Value::phone_number),
+                api_calls_end_after: section.or(
+                    "api_calls_end_after",
+                    Duration::from_mins(30),
+                    |value| value.duration(Duration::from_mins(1)..=Duration::from_hours(24)),
+                ),
+                max_hold: section.or("max_hold", Duration::from_mins(2), |value| {
+                    value.duration(Duration::ZERO..=Duration::from_hours(1))
+                }),
                 hold_message,
                 goodbye_message,
                 language,

@@ -61,6 +61,7 @@ impl<'a> Section<'a> {
     }
 
     /// A key that must be there. `None` where it is missing or wrong, which is then recorded.
+    /// Unwrap it after every other key is read: what a `?` leaves out is neither checked nor known.
     pub(super) fn required<T>(
         &mut self,
         name: &'static str,

@@ -104,20 +104,6 @@ impl Server {
         let acme = section.optional_section("acme", |section| {
             Acme::read(section, state_directory, public_url.as_ref())
         });
-        let docs = section.or("docs", true, Value::boolean);
-        let cors_origins = section.or("cors_origins", Vec::new(), |value| value.list(origin));
-        let region = section.optional("region", |value| {
-            let name = value.text()?;
-            Region::parse(&name).ok_or_else(|| {
-                let known: Vec<_> = Region::names().collect();
-                Fault::new("must be two capital letters for a region whose numbering plan is known")
-                    .hint(format!("one of {}", known.join(", ")))
-            })
-        });
-        let calls_in_hand = section.optional("calls_in_hand", |value| {
-            let calls: u32 = value.integer(1..=1_000_000)?;
-            Ok(usize::try_from(calls).ok().and_then(NonZeroUsize::new))
-        });
         if section.has("tls") && section.has("acme") {
             section.error(
                 "acme",
@@ -127,16 +113,20 @@ impl Server {
             );
         }
         let server = Self {
-            listen: listen?,
-            public_url: public_url?,
             trusted_proxies,
             tls,
             acme,
             insecure_http,
-            docs,
-            cors_origins,
-            region,
-            calls_in_hand: calls_in_hand.flatten(),
+            docs: section.or("docs", true, Value::boolean),
+            cors_origins: section.or("cors_origins", Vec::new(), |value| value.list(origin)),
+            region: section.optional("region", region),
+            calls_in_hand: section
+                .optional("calls_in_hand", |value| {
+                    value.integer(1..=1_000_000).map(NonZeroUsize::new)
+                })
+                .flatten(),
+            listen: listen?,
+            public_url: public_url?,
         };
         let has_proxy = section.has("trusted_proxies") && !section.is_empty_list("trusted_proxies");
         if server.listens_on_loopback()
@@ -243,6 +233,14 @@ fn origin(value: &Value<'_>) -> Result<String, Fault> {
             })
         },
     )
+}
+
+fn region(value: &Value<'_>) -> Result<Region, Fault> {
+    Region::parse(&value.text()?).ok_or_else(|| {
+        let known: Vec<_> = Region::names().collect();
+        Fault::new("must be two capital letters for a region whose numbering plan is known")
+            .hint(format!("one of {}", known.join(", ")))
+    })
 }
 
 fn domain(value: &Value<'_>) -> Result<String, Fault> {

@@ -31,27 +31,21 @@ pub struct Storage {
 impl Storage {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let path = section.required("path", Value::path);
-        let retention = section.or("retention", MIN_RETENTION, |value| {
-            let retention = value.duration(Duration::ZERO..=DAY * 36_500)?;
-            if retention < MIN_RETENTION {
-                return Err(Fault::new("must be at least 90d")
-                    .hint("audit records are kept for 90 days or longer"));
-            }
-            Ok(retention)
-        });
-        let spool = section.optional("spool", Value::path);
-        let spool_mib = section.or("spool_mib", 64, |value| value.integer(0..=16_384));
-        let ballast_mib = section.or("ballast_mib", 64, |value| value.integer(0..=16_384));
-        let secret = section.optional("secret", Value::secret);
-        let signing_key = section.optional("signing_key", Value::secret);
         Some(Self {
+            retention: section.or("retention", MIN_RETENTION, |value| {
+                let retention = value.duration(Duration::ZERO..=DAY * 36_500)?;
+                if retention < MIN_RETENTION {
+                    return Err(Fault::new("must be at least 90d")
+                        .hint("audit records are kept for 90 days or longer"));
+                }
+                Ok(retention)
+            }),
+            spool: section.optional("spool", Value::path),
+            spool_mib: section.or("spool_mib", 64, |value| value.integer(0..=16_384)),
+            ballast_mib: section.or("ballast_mib", 64, |value| value.integer(0..=16_384)),
+            secret: section.optional("secret", Value::secret),
+            signing_key: section.optional("signing_key", Value::secret),
             path: path?,
-            retention,
-            spool,
-            spool_mib,
-            ballast_mib,
-            secret,
-            signing_key,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use toml::de::Error;
 
-use super::problem::{Lines, Problem, Severity};
+use super::problem::{Problem, Severity, position};
 
 /// How what is said of a key ends that stands twice.
 pub(super) const TWICE: &str = "stands here a second time";
@@ -15,10 +15,9 @@ pub(super) fn is_broken(errors: &[Error]) -> bool {
 
 /// The errors as problems, at most one per line: what follows in a line is mostly a consequence.
 pub(super) fn problems(text: &str, errors: &[Error]) -> Vec<Problem> {
-    let lines = Lines::new(text);
     let mut problems: Vec<Problem> = Vec::new();
     for error in errors {
-        let position = error.span().map(|span| lines.position(span.start));
+        let position = error.span().map(|span| position(text, span.start));
         let line = position.map(|(line, _)| line);
         if line.is_some() && problems.iter().any(|problem| problem.line == line) {
             continue;

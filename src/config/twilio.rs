@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::nearest::nearest;
 use super::{Fault, Secret, Section, Value};
 use crate::phone::E164;
 
@@ -53,49 +52,42 @@ pub enum CallerId {
 impl Twilio {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let account_sid = section.required("account_sid", |value| sid(value, "AC"));
-        let subaccounts = section.or("subaccounts", Vec::new(), |value| {
-            value.list(|value| sid(value, "AC"))
-        });
-        let auth_tokens = section.or("auth_token", Vec::new(), |value| {
-            value.one_or_list(Value::token)
-        });
         let verify_signature = section.or("verify_signature", true, Value::boolean);
         let shared_keys = section.tables("shared_keys", shared_key);
-        let allowed_networks = section.or("allowed_networks", Vec::new(), |value| {
-            value.list(Value::network)
-        });
-        let caller_id = section.or("caller_id", CallerId::Caller, caller_id);
-        let number = section.optional("number", Value::phone_number);
         let ring_timeout = section.or("ring_timeout", Duration::from_secs(20), ring_timeout);
         let ring_total = ring_total(section, ring_timeout);
-        let reconcile_after = section.or("reconcile_after", Duration::from_mins(5), |value| {
-            value.duration(Duration::from_mins(1)..=Duration::from_hours(24))
-        });
-        let api_base = section.or(
-            "api_base",
-            "https://api.twilio.com".to_owned(),
-            Value::base_url,
-        );
         let api_key_sid = section.optional("api_key_sid", |value| sid(value, "SK"));
         let api_key_secret = section.optional("api_key_secret", Value::token);
         refuse_half_a_pair(section, "api_key_sid", "api_key_secret");
         refuse_same_ids(section, &shared_keys);
         judge_tokens(section, verify_signature);
         Some(Self {
-            account_sid: account_sid?,
-            subaccounts,
-            auth_tokens,
+            subaccounts: section.or("subaccounts", Vec::new(), |value| {
+                value.list(|value| sid(value, "AC"))
+            }),
+            auth_tokens: section.or("auth_token", Vec::new(), |value| {
+                value.one_or_list(Value::token)
+            }),
             verify_signature,
             shared_keys,
-            allowed_networks,
-            caller_id,
-            number,
+            allowed_networks: section.or("allowed_networks", Vec::new(), |value| {
+                value.list(Value::network)
+            }),
+            caller_id: section.or("caller_id", CallerId::Caller, caller_id),
+            number: section.optional("number", Value::phone_number),
             ring_timeout,
             ring_total,
-            reconcile_after,
-            api_base,
+            reconcile_after: section.or("reconcile_after", Duration::from_mins(5), |value| {
+                value.duration(Duration::from_mins(1)..=Duration::from_hours(24))
+            }),
+            api_base: section.or(
+                "api_base",
+                "https://api.twilio.com".to_owned(),
+                Value::base_url,
+            ),
             api_key_sid,
             api_key_secret,
+            account_sid: account_sid?,
         })
     }
 }
@@ -137,11 +129,11 @@ fn caller_id(value: &Value<'_>) -> Result<CallerId, Fault> {
         return Ok(CallerId::Caller);
     }
     E164::parse(&text).map(CallerId::Number).map_err(|_| {
-        let hint = nearest(&text, ["caller"]).map_or_else(
+        Fault::new("must be \"caller\" or a phone number like +4930123456").nearest(
+            &text,
+            ["caller"],
             || "the number must be one of this Twilio account".to_owned(),
-            |near| format!("did you mean {near}?"),
-        );
-        Fault::new("must be \"caller\" or a phone number like +4930123456").hint(hint)
+        )
     })
 }
 

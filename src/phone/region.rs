@@ -288,6 +288,15 @@ mod tests {
         assert_eq!(Region::parse("de"), None);
     }
 
+    #[test]
+    fn regions_are_named_and_found_by_their_name() {
+        assert!(Region::names().count() > 40);
+        for name in Region::names() {
+            assert_eq!(Region::parse(name).unwrap().to_string(), name);
+        }
+        assert!(E164::read("(0)301234567", None).is_err(), "no country code");
+    }
+
     proptest::proptest! {
         #![proptest_config(crate::property::seeded())]
 

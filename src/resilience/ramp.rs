@@ -191,6 +191,7 @@ mod tests {
     fn a_relapse_shuts_it_and_the_way_up_begins_anew() {
         let start = Instant::now();
         let mut ramp = recovered(start);
+        assert!(!ramp.is_open());
         let later = start + s(20);
         ramp.observe(Intake::Calls, later);
         assert!(ramp.is_open());

@@ -117,4 +117,19 @@ mod tests {
         refusals.end();
         assert_eq!((refusals.count(), refusals.begin(later).as_secs()), (0, 30));
     }
+
+    #[test]
+    fn a_refusal_is_confirmed_by_the_first_further_try() {
+        let is_confirmed = |count| {
+            let refused = Refused {
+                credential: String::new(),
+                why: String::new(),
+                count,
+                next_try: Instant::now(),
+                tried_by: TriedBy::Probe,
+            };
+            refused.is_confirmed()
+        };
+        assert_eq!([1, 2, 3].map(is_confirmed), [false, true, true]);
+    }
 }

@@ -125,4 +125,26 @@ mod tests {
             assert_eq!(intake(&drained), Intake::Nothing, "{breaker:?}");
         }
     }
+
+    #[test]
+    fn those_that_take_calls_keep_their_order_and_the_others_say_why_they_do_not() {
+        let ids = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| DialerId::new(name))
+                .collect::<Vec<_>>()
+        };
+        let second = DialerView {
+            dialer: DialerId::new("second"),
+            drained: true,
+            ..view(BreakerView::Closed)
+        };
+        let views = [view(BreakerView::Closed), second.clone()];
+        let kept = eligible(ids(&["third", "second", "first"]), &views);
+        assert_eq!(kept, ids(&["third", "first"]));
+        assert_eq!(
+            why_not(&second).as_deref(),
+            Some("drained (taken out by hand)")
+        );
+    }
 }

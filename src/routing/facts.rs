@@ -198,3 +198,34 @@ pub enum Availability {
     /// It does not say; counted as available.
     Unknown,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_up_is_logged_by_where_its_answer_came_from() {
+        let from = |source| Lookup::Unknown { source, age_ms: 0 };
+        let words = [
+            (from(Source::Fresh), "hit"),
+            (from(Source::Stale), "stale"),
+            (from(Source::Fetched), "fetched"),
+            (from(Source::Supposed), "supposed"),
+            (
+                Lookup::Skipped {
+                    reason: LookupSkipped::Withheld,
+                },
+                "skipped",
+            ),
+            (
+                Lookup::Unavailable {
+                    reason: LookupUnavailable::Connect,
+                },
+                "unavailable",
+            ),
+        ];
+        for (lookup, word) in words {
+            assert_eq!(lookup.word(), word);
+        }
+    }
+}

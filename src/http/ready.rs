@@ -9,23 +9,20 @@ use serde::Serialize;
 use crate::flow::{Canary, Check};
 use crate::lifecycle::Lifecycle;
 
-#[derive(Clone, Debug)]
-pub(super) struct Readiness {
-    pub(super) canary: Canary,
-    pub(super) lifecycle: Lifecycle,
-}
-
 #[derive(Serialize)]
-struct Body {
+struct ReadyDocument {
     ready: bool,
     status: &'static str,
     checks: Vec<Check>,
 }
 
 /// 200 while calls can be decided and recorded; 503 otherwise, and while the process finishes what is in hand.
-pub(super) async fn ready(State(readiness): State<Readiness>) -> Response {
-    let checks = readiness.canary.checks();
-    let status = if readiness.lifecycle.is_draining() {
+pub(super) async fn ready(
+    State(canary): State<Canary>,
+    State(lifecycle): State<Lifecycle>,
+) -> Response {
+    let checks = canary.checks();
+    let status = if lifecycle.is_draining() {
         "draining"
     } else if checks.iter().all(|check| check.ok) {
         "ready"
@@ -38,7 +35,7 @@ pub(super) async fn ready(State(readiness): State<Readiness>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = Body {
+    let body = ReadyDocument {
         ready,
         status,
         checks,

@@ -26,7 +26,7 @@ use super::openapi;
 use super::overload::{Lane, Overload};
 use super::pages::{self, Demo, DemoDoor};
 use super::profile_push::{self, ProfilePush};
-use super::ready::{self, Readiness};
+use super::ready;
 use super::refusals::{Refusals, Refused};
 use super::server::PeerAddr;
 use super::sessions::Sessions;
@@ -93,31 +93,40 @@ pub struct Parts {
 /// All parts behind one pointer, so that a request costs one reference count.
 pub(super) type SharedParts = Arc<Parts>;
 
-impl FromRef<SharedParts> for Inbound {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.inbound.clone()
-    }
+/// Lets handlers extract parts with `State`.
+macro_rules! extract {
+    ($($part:ty: $($field:ident).+;)*) => {
+        $(impl FromRef<SharedParts> for $part {
+            fn from_ref(parts: &SharedParts) -> Self {
+                parts.$($field).+.clone()
+            }
+        })*
+    };
 }
-impl FromRef<SharedParts> for DialEnds {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.dial_ends.clone()
-    }
+
+extract! {
+    Inbound: inbound;
+    DialEnds: dial_ends;
+    Holds: holds;
+    StatusReports: status_reports;
+    ProfilePush: profile_push;
+    Keys: keys;
+    Overload: overload;
+    Reads: reads;
+    Sessions: sessions;
+    Events: events;
+    Lifecycle: lifecycle;
+    Customers: customers;
+    ShownSettings: settings;
+    Policies: policies;
+    Fleet: drains.fleet;
+    Incidents: holds.incidents;
+    Drains: drains;
+    Retries: retries;
+    Reloads: reloads;
+    Canary: canary;
 }
-impl FromRef<SharedParts> for Holds {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.holds.clone()
-    }
-}
-impl FromRef<SharedParts> for StatusReports {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.status_reports.clone()
-    }
-}
-impl FromRef<SharedParts> for ProfilePush {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.profile_push.clone()
-    }
-}
+
 impl FromRef<SharedParts> for JsonDoor {
     fn from_ref(parts: &SharedParts) -> Self {
         Self {
@@ -125,89 +134,13 @@ impl FromRef<SharedParts> for JsonDoor {
         }
     }
 }
-impl FromRef<SharedParts> for Keys {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.keys.clone()
-    }
-}
-impl FromRef<SharedParts> for Overload {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.overload.clone()
-    }
-}
-impl FromRef<SharedParts> for Reads {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.reads.clone()
-    }
-}
-impl FromRef<SharedParts> for Sessions {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.sessions.clone()
-    }
-}
-impl FromRef<SharedParts> for Events {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.events.clone()
-    }
-}
-impl FromRef<SharedParts> for Lifecycle {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.lifecycle.clone()
-    }
-}
-impl FromRef<SharedParts> for Customers {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.customers.clone()
-    }
-}
-impl FromRef<SharedParts> for ShownSettings {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.settings.clone()
-    }
-}
-impl FromRef<SharedParts> for Policies {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.policies.clone()
-    }
-}
-impl FromRef<SharedParts> for Fleet {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.drains.fleet.clone()
-    }
-}
-impl FromRef<SharedParts> for Incidents {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.holds.incidents.clone()
-    }
-}
-impl FromRef<SharedParts> for Drains {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.drains.clone()
-    }
-}
-impl FromRef<SharedParts> for Retries {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.retries.clone()
-    }
-}
-impl FromRef<SharedParts> for Reloads {
-    fn from_ref(parts: &SharedParts) -> Self {
-        parts.reloads.clone()
-    }
-}
-impl FromRef<SharedParts> for Readiness {
-    fn from_ref(parts: &SharedParts) -> Self {
-        Self {
-            canary: parts.canary.clone(),
-            lifecycle: parts.lifecycle.clone(),
-        }
-    }
-}
+
 impl FromRef<SharedParts> for Demo {
     fn from_ref(parts: &SharedParts) -> Self {
         Self(parts.demo.clone())
     }
 }
+
 impl FromRef<SharedParts> for Safety {
     fn from_ref(parts: &SharedParts) -> Self {
         Self {

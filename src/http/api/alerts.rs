@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::{ApiError, ErrorDocument, Kind};
-use super::fields::Fields;
-use super::page::{Asked, Data, List, checked};
+use super::fields::CheckedFields;
+use super::page::{Data, List, Page, PageParams};
 use super::{Reads, data};
 use crate::alert::IncidentKind;
 use crate::clock::Clock;
@@ -184,15 +184,15 @@ impl ShownMessage {
     get,
     path = "/alerts/active",
     tag = "alerts",
-    params(Asked),
+    params(PageParams),
     responses((status = 200, description = "A page of open incidents.", body = List<ShownIncident>))
 )]
 pub(super) async fn active(
     _: Viewer,
     State(reads): State<Reads>,
-    Query(asked): Query<Asked>,
+    fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    list(&reads, &asked, true).await
+    list(&reads, fields, true).await
 }
 
 /// All incidents, open ones too, newest first: cause, calls affected, and the messages sent with their state.
@@ -200,21 +200,20 @@ pub(super) async fn active(
     get,
     path = "/alerts/history",
     tag = "alerts",
-    params(Asked),
+    params(PageParams),
     responses((status = 200, description = "A page of incidents.", body = List<ShownIncident>))
 )]
 pub(super) async fn history(
     _: Viewer,
     State(reads): State<Reads>,
-    Query(asked): Query<Asked>,
+    fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    list(&reads, &asked, false).await
+    list(&reads, fields, false).await
 }
 
-async fn list(reads: &Reads, asked: &Asked, open: bool) -> Result<Response, ApiError> {
-    let mut fields = Fields::default();
-    let page = asked.page(&mut fields);
-    let page = checked(page, fields)?;
+async fn list(reads: &Reads, mut fields: CheckedFields, open: bool) -> Result<Response, ApiError> {
+    let page = Page::read(&mut fields);
+    fields.verdict()?;
     let rows = reads.incidents(open, page.part()).await?;
     Ok(page.list(rows, |incident| ShownIncident::new(incident, reads)))
 }

@@ -5,11 +5,11 @@
 )]
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::{Admin, Viewer};
@@ -17,9 +17,9 @@ use super::super::error::{ApiError, ErrorDocument, Kind};
 use super::super::overload::Overload;
 use super::super::server::RequestId;
 use super::body::JsonObject;
-use super::fields::{self, Fields};
-use super::page::{Asked, Data, List, checked};
-use super::reveal::{Reveal, Revealed};
+use super::fields::{self, CheckedFields, one_of};
+use super::page::{Data, List, Page, PageParams};
+use super::reveal::Reveal;
 use super::{Reads, data, document};
 use crate::call::{CallId, Disposition, EndReason, LegStatus, ReportedOutcome, Status};
 use crate::flow::{EndTaken, JsonAnswer, JsonCall, JsonDoor};
@@ -140,33 +140,19 @@ fn unavailable(message: &'static str) -> ApiError {
     ApiError::new(Kind::Unavailable, message)
 }
 
-/// Every field is told what is wrong with it, all at once.
 fn read(body: &JsonObject) -> Result<JsonCall, ApiError> {
-    let external_id = body.text("external_id", MAX_EXTERNAL_ID);
-    let caller = body.text("caller", MAX_ADDRESS).and_then(caller);
-    let called = body.text("called", MAX_ADDRESS).and_then(called);
-    match (external_id, caller, called) {
-        (Ok(external_id), Ok(caller), Ok(called)) => Ok(JsonCall {
+    let mut fields = CheckedFields::default();
+    let external_id = fields.check("external_id", body.text("external_id", MAX_EXTERNAL_ID));
+    let from = body.text("caller", MAX_ADDRESS).and_then(caller);
+    let to = body.text("called", MAX_ADDRESS).and_then(called);
+    let (from, to) = (fields.check("caller", from), fields.check("called", to));
+    match (external_id, from, to) {
+        (Some(external_id), Some(caller), Some(called)) => Ok(JsonCall {
             external_id: external_id.to_owned(),
             caller,
             called: called.to_owned(),
         }),
-        (external_id, caller, called) => {
-            let wrong = [
-                ("external_id", external_id.err()),
-                ("caller", caller.err()),
-                ("called", called.err()),
-            ];
-            let error = ApiError::new(
-                Kind::Validation,
-                "The call cannot be routed: see details for what is wrong with each field.",
-            );
-            let add = |error: ApiError, (name, wrong): (&str, Option<String>)| match wrong {
-                Some(wrong) => error.with(name, wrong),
-                None => error,
-            };
-            Err(wrong.into_iter().fold(error, add))
-        }
+        _ => Err(fields.failure("The call cannot be routed")),
     }
 }
 
@@ -233,31 +219,26 @@ pub(super) async fn ended(
 }
 
 fn read_end(body: &JsonObject) -> Result<(ReportedOutcome, u32), ApiError> {
-    let mut fields = Fields::default();
-    let outcomes: Vec<_> = ReportedOutcome::ALL
-        .iter()
-        .map(|outcome| (outcome.as_str(), *outcome))
-        .collect();
-    let outcome = match body.text("outcome", MAX_EXTERNAL_ID) {
-        Ok(text) => fields.word("outcome", Some(text), &outcomes),
-        Err(wrong) => fields.read("outcome", Some(""), |_| Err(wrong)),
-    };
+    let mut fields = CheckedFields::default();
+    let outcome = body
+        .text("outcome", MAX_EXTERNAL_ID)
+        .and_then(|text| one_of(text, ReportedOutcome::ALL, ReportedOutcome::as_str));
     let talked_s = if body.has("talked_s") {
         let seconds = body.0.get("talked_s").and_then(serde_json::Value::as_u64);
-        fields.read("talked_s", Some(""), |_| {
-            seconds
-                .and_then(|seconds| u32::try_from(seconds).ok())
-                .filter(|seconds| *seconds <= MAX_TALK_S)
-                .ok_or_else(|| format!("must be a whole number of seconds, 0 to {MAX_TALK_S}"))
-        })
+        seconds
+            .and_then(|seconds| u32::try_from(seconds).ok())
+            .filter(|seconds| *seconds <= MAX_TALK_S)
+            .ok_or_else(|| format!("must be a whole number of seconds, 0 to {MAX_TALK_S}"))
     } else {
-        Some(0)
+        Ok(0)
     };
-    let (outcome, talked_s) = checked((outcome, talked_s), fields)?;
-    // Whatever is missing was told above.
+    let (outcome, talked_s) = (
+        fields.check("outcome", outcome),
+        fields.check("talked_s", talked_s),
+    );
     outcome
         .zip(talked_s)
-        .ok_or_else(|| ApiError::new(Kind::Validation, "The body says no outcome."))
+        .ok_or_else(|| fields.failure("The request cannot be read"))
 }
 
 /// What was called, as it was typed: a number or a SIP address.
@@ -441,15 +422,14 @@ const STATUSES: [Status; 5] = [
 ];
 
 /// Which calls. Without a field, calls are not filtered by it.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct CallsQuery {
+#[expect(dead_code, reason = "only its description is used")]
+pub(super) struct CallsParams {
     /// Where they stand.
-    #[param(value_type = Option<Status>)]
-    status: Option<String>,
+    status: Option<Status>,
     /// How they ended.
-    #[param(value_type = Option<Disposition>)]
-    disposition: Option<String>,
+    disposition: Option<Disposition>,
     /// The dialer that was dialled last, or `last_resort`.
     #[param(
         min_length = 1,
@@ -467,10 +447,10 @@ pub(super) struct CallsQuery {
     )]
     tier: Option<String>,
     /// Arrived at or after this time, ISO 8601.
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(format = DateTime)]
     from: Option<String>,
     /// Arrived before this time, ISO 8601.
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(format = DateTime)]
     to: Option<String>,
     /// Affected by this incident; of one with many calls, the first 500.
     #[param(
@@ -490,33 +470,26 @@ pub(super) struct CallsQuery {
     q: Option<String>,
 }
 
-impl CallsQuery {
-    fn read(&self, fields: &mut Fields) -> CallsAsked {
-        let statuses = STATUSES.map(|status| (status.as_str(), status));
-        let dispositions: Vec<_> = Disposition::ALL
-            .iter()
-            .map(|end| (end.as_str(), *end))
-            .collect();
-        CallsAsked {
-            status: fields.word("status", self.status.as_deref(), &statuses),
-            in_progress: false,
-            disposition: fields.word("disposition", self.disposition.as_deref(), &dispositions),
-            dialer: fields.read("dialer", self.dialer.as_deref(), |text| {
-                CallId::parse(text)
-                    .map(|_| text.to_owned())
-                    .map_err(|_| "must be the name of a dialer".to_owned())
-            }),
-            tier: fields.text("tier", self.tier.as_deref(), 64),
-            from: fields.time("from", self.from.as_deref()),
-            to: fields.time("to", self.to.as_deref()),
-            incident: fields.read("incident", self.incident.as_deref(), |text| {
-                let is_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-                let is_one = (1..=160).contains(&text.len()) && text.bytes().all(is_id);
-                let wrong = || "must be the id of an incident".to_owned();
-                is_one.then(|| text.to_owned()).ok_or_else(wrong)
-            }),
-            search: fields.read("q", self.q.as_deref(), search),
-        }
+fn calls_asked(fields: &mut CheckedFields) -> CallsAsked {
+    CallsAsked {
+        status: fields.one_of("status", &STATUSES, Status::as_str),
+        in_progress: false,
+        disposition: fields.one_of("disposition", Disposition::ALL, Disposition::as_str),
+        dialer: fields.read("dialer", |text| {
+            CallId::parse(text)
+                .map(|_| text.to_owned())
+                .map_err(|_| "must be the name of a dialer".to_owned())
+        }),
+        tier: fields.text("tier", 64),
+        from: fields.time("from"),
+        to: fields.time("to"),
+        incident: fields.read("incident", |text| {
+            let is_id = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+            let is_one = (1..=160).contains(&text.len()) && text.bytes().all(is_id);
+            let wrong = || "must be the id of an incident".to_owned();
+            is_one.then(|| text.to_owned()).ok_or_else(wrong)
+        }),
+        search: fields.read("q", search),
     }
 }
 
@@ -538,29 +511,22 @@ pub(super) fn search(text: &str) -> Result<CallSearch, String> {
     get,
     path = "/calls",
     tag = "calls",
-    params(CallsQuery, Asked, Reveal),
+    params(CallsParams, PageParams, Reveal),
     responses((status = 200, description = "A page of calls.", body = List<ShownCall>))
 )]
 pub(super) async fn list(
     Viewer(holder): Viewer,
     State(reads): State<Reads>,
     Extension(request_id): Extension<RequestId>,
-    Query(query): Query<CallsQuery>,
-    Query(asked): Query<Asked>,
-    Query(reveal): Query<Reveal>,
+    mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let mut fields = Fields::default();
-    let (wanted, page) = (query.read(&mut fields), asked.page(&mut fields));
-    let reveal = reveal.read(&mut fields);
-    let (wanted, page, reveal) = checked((wanted, page, reveal), fields)?;
-    let rows = reads.calls(wanted, page.part()).await?;
-    let revealed = Revealed {
-        holder: &holder,
-        request_id: &request_id,
-        route: "/calls",
-        calls: rows.rows.len(),
-    };
-    let numbers = reads.numbers(reveal, revealed).await?;
+    let asked = calls_asked(&mut fields);
+    let (page, reveal) = (Page::read(&mut fields), fields.flag("reveal"));
+    fields.verdict()?;
+    let rows = reads.calls(asked, page.part()).await?;
+    let numbers = reads
+        .numbers(reveal, rows.rows.len(), "/calls", &holder, &request_id)
+        .await?;
     Ok(page.list(rows, |(call, legs)| ShownCall::new(call, legs, numbers)))
 }
 
@@ -569,32 +535,26 @@ pub(super) async fn list(
     get,
     path = "/calls/active",
     tag = "calls",
-    params(Asked, Reveal),
+    params(PageParams, Reveal),
     responses((status = 200, description = "A page of the calls in progress.", body = List<ShownCall>))
 )]
 pub(super) async fn active(
     Viewer(holder): Viewer,
     State(reads): State<Reads>,
     Extension(request_id): Extension<RequestId>,
-    Query(asked): Query<Asked>,
-    Query(reveal): Query<Reveal>,
+    mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let mut fields = Fields::default();
-    let page = asked.page(&mut fields);
-    let reveal = reveal.read(&mut fields);
-    let (page, reveal) = checked((page, reveal), fields)?;
-    let wanted = CallsAsked {
+    let (page, reveal) = (Page::read(&mut fields), fields.flag("reveal"));
+    fields.verdict()?;
+    let asked = CallsAsked {
         in_progress: true,
         ..CallsAsked::default()
     };
-    let rows = reads.calls(wanted, page.part()).await?;
-    let revealed = Revealed {
-        holder: &holder,
-        request_id: &request_id,
-        route: "/calls/active",
-        calls: rows.rows.len(),
-    };
-    let numbers = reads.numbers(reveal, revealed).await?;
+    let rows = reads.calls(asked, page.part()).await?;
+    let route = "/calls/active";
+    let numbers = reads
+        .numbers(reveal, rows.rows.len(), route, &holder, &request_id)
+        .await?;
     Ok(page.list(rows, |(call, legs)| ShownCall::new(call, legs, numbers)))
 }
 
@@ -611,23 +571,19 @@ pub(super) async fn one(
     State(reads): State<Reads>,
     Extension(request_id): Extension<RequestId>,
     Path(call_id): Path<String>,
-    Query(reveal): Query<Reveal>,
+    mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let mut fields = Fields::default();
-    let reveal = reveal.read(&mut fields);
-    let reveal = checked(reveal, fields)?;
+    let reveal = fields.flag("reveal");
+    fields.verdict()?;
     let call = match CallId::parse(&call_id) {
         Ok(call_id) => reads.call(&call_id).await?,
         // What cannot be the id of a call is the id of none.
         Err(_) => None,
     };
     let (call, legs) = call.ok_or_else(|| ApiError::not_found("There is no such call."))?;
-    let revealed = Revealed {
-        holder: &holder,
-        request_id: &request_id,
-        route: "/calls/{call_id}",
-        calls: 1,
-    };
-    let numbers = reads.numbers(reveal, revealed).await?;
+    let route = "/calls/{call_id}";
+    let numbers = reads
+        .numbers(reveal, 1, route, &holder, &request_id)
+        .await?;
     Ok(data(ShownCall::new(call, legs, numbers)))
 }

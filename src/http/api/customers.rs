@@ -1,7 +1,7 @@
 //! `/customers/{phone_number}`: what Braze knows of a number, and forgetting it.
 
 use axum::Extension;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 use super::super::auth::{Admin, Viewer};
 use super::super::error::{ApiError, ErrorDocument, Kind};
 use super::super::server::RequestId;
-use super::fields::{self, Fields};
-use super::page::{Data, checked};
+use super::fields::{self, CheckedFields};
+use super::page::Data;
 use super::reveal::Reveal;
 use super::{Reads, data};
-use crate::audit::{Access, Event};
+use crate::audit::Access;
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::deadline::Deadline;
@@ -81,12 +81,11 @@ pub(super) async fn one(
     State(reads): State<Reads>,
     Extension(request_id): Extension<RequestId>,
     Path(phone): Path<String>,
-    Query(reveal): Query<Reveal>,
+    mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
     let phone = read(&phone)?;
-    let mut fields = Fields::default();
-    let reveal = reveal.read(&mut fields);
-    let reveal = checked(reveal, fields)?;
+    let reveal = fields.flag("reveal");
+    fields.verdict()?;
     let policy = customers.policies.current();
     let deadline = Deadline::starting(customers.clock.instant(), policy.budget);
     let caller = Caller::Number(phone.clone());
@@ -132,7 +131,7 @@ pub(super) async fn one(
         revealed: reveal,
         request_id: request_id.to_string(),
     };
-    reads.write_down(Event::Accessed(shown)).await?;
+    reads.record_first(shown).await?;
     let external_id = looked_up.external_id;
     Ok(data(ShownCustomer {
         phone: phone.masked(),
@@ -176,7 +175,7 @@ pub(super) async fn forget(
         .delete_profile(phone)
         .await
         .map_err(ApiError::store)?;
-    reads.note_down(Event::Accessed(forgotten)).await?;
+    reads.record(forgotten).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

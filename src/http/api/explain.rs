@@ -5,17 +5,19 @@ use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::auth::Viewer;
-use super::super::error::{ApiError, Kind};
+use super::super::error::ApiError;
 use super::super::server::RequestId;
 use super::body::JsonObject;
 use super::calls::called;
+use super::fields::CheckedFields;
 use super::page::Data;
+use super::trace::steps;
 use super::{Customers, Reads, data};
-use crate::audit::{Access, Event};
+use crate::audit::Access;
 use crate::deadline::Deadline;
 use crate::dialer::Fleet;
 use crate::lead::{LeadScore, NotLeadScore};
@@ -109,7 +111,7 @@ pub(super) async fn explain(
             revealed: false,
             request_id: request_id.to_string(),
         };
-        reads.note_down(Event::Accessed(shown)).await?;
+        reads.record(shown).await?;
         let deadline = Deadline::starting(now, policy.budget);
         let braze = &customers.braze;
         let looked_up = braze.look_up_for_person(&supposed.caller, deadline).await;
@@ -123,13 +125,6 @@ pub(super) async fn explain(
         dialers: fleet.views(now),
     };
     let decision = routing::decide(&policy.ruleset, &facts);
-    let steps = decision.trace.0.iter().map(|step| {
-        let mut shown = serde_json::to_value(step).unwrap_or_default();
-        if let Value::Object(fields) = &mut shown {
-            fields.insert("text".to_owned(), json!(step.sentence()));
-        }
-        shown
-    });
     Ok(data(Explanation {
         caller: supposed.is_named.then(|| supposed.caller.masked()),
         tier: decision.tier.as_ref().map(|tier| tier.as_str().to_owned()),
@@ -144,16 +139,12 @@ pub(super) async fn explain(
             .map(ToString::to_string)
             .collect(),
         skipped: serde_json::to_value(&decision.plan.skipped).unwrap_or_default(),
-        trace: steps.collect(),
+        trace: steps(&decision.trace),
     }))
 }
 
-/// Every field is told what is wrong with it, all at once.
 fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
-    let mut wrong = Map::new();
-    let mut keep = |name: &str, what: String| {
-        wrong.insert(name.to_owned(), Value::String(what));
-    };
+    let mut fields = CheckedFields::default();
     let is_named = body.has("from");
     let from = if is_named {
         body.text("from", 256)
@@ -166,55 +157,41 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
             .then_some(from)
             .ok_or_else(|| "must be a number like +4930123456, without spaces".to_owned())
     });
-    let from = from.map_err(|what| keep("from", what));
-    if body.has("to")
-        && let Err(what) = body.text("to", 256).and_then(called)
-    {
-        keep("to", what);
+    let from = fields.check("from", from);
+    if body.has("to") {
+        fields.check("to", body.text("to", 256).and_then(called));
     }
-    let score = match body.0.get("score") {
-        None | Some(Value::Null) => None,
-        Some(value) => {
-            let score = value.as_f64().and_then(LeadScore::new);
-            if score.is_none() {
-                keep("score", NotLeadScore.to_string());
-            }
-            score
-        }
-    };
+    let score = body.0.get("score").filter(|score| !score.is_null());
+    let score = score.and_then(|score| {
+        let score = score.as_f64().and_then(LeadScore::new);
+        fields.check("score", score.ok_or_else(|| NotLeadScore.to_string()))
+    });
     let lookup = match body.0.get("lookup") {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(lookup)) => *lookup,
-        Some(_) => {
-            keep("lookup", "must be true or false".to_owned());
-            false
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(true)) if score.is_some() => {
+            Err("cannot be used together with score".to_owned())
         }
+        Some(Value::Bool(lookup)) => Ok(*lookup),
+        Some(_) => Err("must be true or false".to_owned()),
     };
-    if lookup && score.is_some() {
-        keep("lookup", "cannot be used together with score".to_owned());
-    }
+    let lookup = fields.check("lookup", lookup);
     let at = if body.has("at") {
         let at = body.text("at", 64).and_then(|text| {
             text.parse()
                 .map_err(|_| "must be a time like 2026-11-26T12:00:00Z".to_owned())
         });
-        at.map_err(|what| keep("at", what)).ok()
+        fields.check("at", at)
     } else {
         None
     };
-    if let (Ok(from), true) = (from, wrong.is_empty()) {
-        return Ok(Supposed {
+    match (from, lookup, fields.is_right()) {
+        (Some(from), Some(lookup), true) => Ok(Supposed {
             caller: Caller::classify(from),
             is_named,
             score,
             lookup,
             at,
-        });
+        }),
+        _ => Err(fields.failure("The call cannot be explained")),
     }
-    let error = ApiError::new(
-        Kind::Validation,
-        "The call cannot be explained: see details for what is wrong with each field.",
-    );
-    let add = |error: ApiError, (name, what): (String, Value)| error.with(&name, what);
-    Err(wrong.into_iter().fold(error, add))
 }

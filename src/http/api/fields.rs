@@ -1,41 +1,69 @@
-//! Fields of a query, read one by one, so that each can be told what is wrong with it.
+//! Fields of a request, read one by one, so that the answer says what is wrong with each.
 
+use std::convert::Infallible;
 use std::ops::RangeInclusive;
 
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
 use jiff::Timestamp;
 
 use crate::http::error::{ApiError, Kind};
 use crate::phone::E164;
 
-/// What is wrong with the fields of a request.
+/// The fields of a query, and what is wrong with those that were read; by default there is no query.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Vec<(&'static str, String)>);
+pub(super) struct CheckedFields {
+    query: Vec<(String, String)>,
+    wrong: Vec<(&'static str, String)>,
+    /// A field that was read is there twice.
+    is_ambiguous: bool,
+}
 
-impl Fields {
-    /// Reads a field; what is wrong with it is kept.
-    pub(super) fn read<T>(
-        &mut self,
-        name: &'static str,
-        text: Option<&str>,
-        read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        match read(text?) {
-            Ok(value) => Some(value),
-            Err(wrong) => {
-                self.0.push((name, wrong));
-                None
-            }
+impl<S: Send + Sync> FromRequestParts<S> for CheckedFields {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let query = Query::try_from_uri(&parts.uri).map(|Query(query)| query);
+        Ok(Self {
+            query: query.unwrap_or_default(),
+            ..Self::default()
+        })
+    }
+}
+
+impl CheckedFields {
+    #[cfg(test)]
+    pub(super) fn of_query<'a>(query: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let query = query.into_iter();
+        Self {
+            query: query
+                .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                .collect(),
+            ..Self::default()
         }
     }
 
-    /// A whole number within a range.
-    pub(super) fn number(
+    /// The value of a field; what is wrong with it is kept for the answer.
+    pub(super) fn check<T>(&mut self, name: &'static str, value: Result<T, String>) -> Option<T> {
+        value.map_err(|wrong| self.wrong.push((name, wrong))).ok()
+    }
+
+    /// A field of the query.
+    pub(super) fn read<T>(
         &mut self,
         name: &'static str,
-        text: Option<&str>,
-        range: RangeInclusive<u32>,
-    ) -> Option<u32> {
-        self.read(name, text, |text| {
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let mut same = self.query.iter().filter(|(known, _)| known == name);
+        let (_, text) = same.next()?;
+        self.is_ambiguous |= same.next().is_some();
+        let value = read(text);
+        self.check(name, value)
+    }
+
+    /// A whole number within a range.
+    pub(super) fn number(&mut self, name: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
+        self.read(name, |text| {
             Some(text)
                 .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|text| text.parse().ok())
@@ -45,34 +73,27 @@ impl Fields {
     }
 
     /// `true` or `false`; false where it is not there.
-    pub(super) fn flag(&mut self, name: &'static str, text: Option<&str>) -> bool {
-        let flag = self.read(name, text, |text| match text {
-            "true" => Ok(true),
-            "false" => Ok(false),
-            _ => Err("must be true or false".to_owned()),
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+        let flag = self.read(name, |text| {
+            let flag = text.parse();
+            flag.map_err(|_| "must be true or false".to_owned())
         });
         flag.unwrap_or_default()
     }
 
     /// One of a closed list.
-    pub(super) fn word<T: Copy>(
+    pub(super) fn one_of<T: Copy>(
         &mut self,
         name: &'static str,
-        text: Option<&str>,
-        words: &[(&str, T)],
+        all: &[T],
+        as_str: impl Fn(T) -> &'static str,
     ) -> Option<T> {
-        self.read(name, text, |text| {
-            let found = words.iter().find(|(word, _)| *word == text);
-            found.map(|(_, value)| *value).ok_or_else(|| {
-                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                format!("must be one of: {}", words.join(", "))
-            })
-        })
+        self.read(name, |text| one_of(text, all, as_str))
     }
 
     /// A time as ISO 8601 with its offset. A `+` that was not escaped arrives as a space.
-    pub(super) fn time(&mut self, name: &'static str, text: Option<&str>) -> Option<Timestamp> {
-        self.read(name, text, |text| {
+    pub(super) fn time(&mut self, name: &'static str) -> Option<Timestamp> {
+        self.read(name, |text| {
             text.trim().replace(' ', "+").parse().map_err(|_| {
                 "must be a time like 2026-11-26T12:00:00Z, with Z or an offset".to_owned()
             })
@@ -80,13 +101,8 @@ impl Fields {
     }
 
     /// A text of the API's own alphabet that is not empty and not longer than `max` characters.
-    pub(super) fn text(
-        &mut self,
-        name: &'static str,
-        text: Option<&str>,
-        max: usize,
-    ) -> Option<String> {
-        self.read(name, text, |text| {
+    pub(super) fn text(&mut self, name: &'static str, max: usize) -> Option<String> {
+        self.read(name, |text| {
             let text = text.trim();
             let fits = (1..=max).contains(&text.chars().count());
             if fits && !text.contains(char::is_control) {
@@ -97,18 +113,42 @@ impl Fields {
         })
     }
 
-    /// Everything is as it should be, or every field is told what is wrong with it.
+    /// Nothing is wrong with what was read so far.
+    pub(super) fn is_right(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
+    /// Fails where anything is wrong with the fields that were read.
     pub(super) fn verdict(self) -> Result<(), ApiError> {
-        if self.0.is_empty() {
+        if self.is_ambiguous {
+            return Err(super::unreadable());
+        }
+        if self.is_right() {
             return Ok(());
         }
-        let error = ApiError::new(
-            Kind::Validation,
-            "The request cannot be read: see details for what is wrong with each field.",
-        );
-        let add = |error: ApiError, (name, what): (&str, String)| error.with(name, what);
-        Err(self.0.into_iter().fold(error, add))
+        Err(self.failure("The request cannot be read"))
     }
+
+    /// The failure that says what is wrong with each field, after what cannot be done because of it.
+    pub(super) fn failure(self, what: &str) -> ApiError {
+        let message = format!("{what}: see details for what is wrong with each field.");
+        let error = ApiError::new(Kind::Validation, message);
+        let add = |error: ApiError, (name, wrong): (&str, String)| error.with(name, wrong);
+        self.wrong.into_iter().fold(error, add)
+    }
+}
+
+/// The one of a closed list that has this name.
+pub(super) fn one_of<T: Copy>(
+    text: &str,
+    all: &[T],
+    as_str: impl Fn(T) -> &'static str,
+) -> Result<T, String> {
+    let found = all.iter().copied().find(|one| as_str(*one) == text);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = all.iter().copied().map(as_str).collect();
+        format!("must be one of: {}", names.join(", "))
+    })
 }
 
 /// A number as people write it: with `+` or `00`, spaces, dots, dashes, slashes and brackets. In a query, a `+` that was not escaped arrives as
@@ -146,24 +186,25 @@ mod tests {
 
     #[test]
     fn times_need_an_offset() {
-        let mut fields = Fields::default();
         let expected: Timestamp = "2026-11-26T11:00:00Z".parse().unwrap();
+        let time = |text: &str| {
+            let mut fields = CheckedFields::of_query([("from", text)]);
+            (fields.time("from"), fields.wrong.len())
+        };
         for text in [
             "2026-11-26T11:00:00Z",
             "2026-11-26T12:00:00+01:00",
             "2026-11-26T12:00:00 01:00",
         ] {
-            assert_eq!(fields.time("from", Some(text)), Some(expected), "{text}");
+            assert_eq!(time(text), (Some(expected), 0), "{text}");
         }
-        assert!(fields.0.is_empty());
         for wrong in [
             "yesterday",
             "2026-11-26",
             "2026-11-26T12:00:00",
             "1790000000",
         ] {
-            assert_eq!(fields.time("from", Some(wrong)), None, "{wrong}");
+            assert_eq!(time(wrong), (None, 1), "{wrong}");
         }
-        assert_eq!(fields.0.len(), 4);
     }
 }

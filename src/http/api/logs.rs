@@ -4,18 +4,18 @@
     reason = "the description of parameters expands to qualified names"
 )]
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::Response;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::Viewer;
 use super::super::error::ApiError;
-use super::calls::{Numbers, ShownCall};
-use super::fields::Fields;
-use super::page::{Asked, Data, List, checked};
+use super::calls::{Numbers, ShownCall, search};
+use super::fields::CheckedFields;
+use super::page::{Data, List, Page, PageParams};
 use super::trace::Trace;
 use super::{Reads, data};
 use crate::audit::{Kind, Severity, severity};
@@ -25,9 +25,10 @@ use crate::phone::Caller;
 use crate::store::{CallSearch, RecordsAsked, StoredRecord};
 
 /// Which records. Without a field, records are not filtered by it.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct LogsQuery {
+#[expect(dead_code, reason = "only its description is used")]
+pub(super) struct LogsParams {
     /// Of this call.
     #[param(
         min_length = 1,
@@ -37,19 +38,18 @@ pub(super) struct LogsQuery {
     )]
     call_id: Option<String>,
     /// The one with this number.
-    #[param(value_type = Option<i64>, minimum = 1)]
-    record: Option<String>,
+    #[param(minimum = 1)]
+    record: Option<i64>,
     /// Of this kind, such as `call_decided` or `handoff_concluded`.
     #[param(schema_with = kinds)]
     kind: Option<String>,
     /// Of this severity.
-    #[param(value_type = Option<Severity>)]
-    severity: Option<String>,
+    severity: Option<Severity>,
     /// Made at or after this time, ISO 8601.
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(format = DateTime)]
     from: Option<String>,
     /// Made before this time, ISO 8601.
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(format = DateTime)]
     to: Option<String>,
     /// Searches a caller's number (the records of their 100 newest calls, or of the 100 before `to`), a call id, or the beginning of one.
     #[param(
@@ -122,33 +122,21 @@ impl ShownRecord {
     }
 }
 
-impl LogsQuery {
-    fn read(&self, fields: &mut Fields) -> (RecordsAsked, Option<CallSearch>) {
-        let kinds: Vec<_> = Kind::ALL
-            .iter()
-            .map(|kind| (kind.as_str(), *kind))
-            .collect();
-        let severities: Vec<_> = Severity::ALL
-            .iter()
-            .map(|severity| (severity.as_str(), *severity))
-            .collect();
-        let asked = RecordsAsked {
-            call: fields.read("call_id", self.call_id.as_deref(), |text| {
-                CallId::parse(text).map_err(|_| "must be a call id".to_owned())
-            }),
-            kind: fields.word("kind", self.kind.as_deref(), &kinds),
-            severity: fields.word("severity", self.severity.as_deref(), &severities),
-            from: fields.time("from", self.from.as_deref()),
-            to: fields.time("to", self.to.as_deref()),
-            caller: None,
-            id_prefix: None,
-            id: fields.read("record", self.record.as_deref(), |text| {
-                let number = text.parse().ok().filter(|id| *id > 0);
-                number.ok_or_else(|| "must be the number of a record".to_owned())
-            }),
-        };
-        let search = fields.read("q", self.q.as_deref(), super::calls::search);
-        (asked, search)
+fn records_asked(fields: &mut CheckedFields) -> RecordsAsked {
+    RecordsAsked {
+        call: fields.read("call_id", |text| {
+            CallId::parse(text).map_err(|_| "must be a call id".to_owned())
+        }),
+        kind: fields.one_of("kind", Kind::ALL, Kind::as_str),
+        severity: fields.one_of("severity", Severity::ALL, Severity::as_str),
+        from: fields.time("from"),
+        to: fields.time("to"),
+        caller: None,
+        id_prefix: None,
+        id: fields.read("record", |text| {
+            let number = text.parse().ok().filter(|id| *id > 0);
+            number.ok_or_else(|| "must be the number of a record".to_owned())
+        }),
     }
 }
 
@@ -160,21 +148,19 @@ impl LogsQuery {
     get,
     path = "/logs",
     tag = "logs",
-    params(LogsQuery, Asked),
+    params(LogsParams, PageParams),
     responses((status = 200, description = "A page of audit records.", body = List<ShownRecord>))
 )]
 pub(super) async fn list(
     _: Viewer,
     State(reads): State<Reads>,
-    Query(query): Query<LogsQuery>,
-    Query(asked): Query<Asked>,
+    mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let mut fields = Fields::default();
-    let (wanted, search) = query.read(&mut fields);
-    let page = asked.page(&mut fields);
-    let (wanted, search, page) = checked((wanted, search, page), fields)?;
-    let wanted = reads.found(wanted, search).await?;
-    let rows = reads.records(wanted, page.part()).await?;
+    let asked = records_asked(&mut fields);
+    let (search, page) = (fields.read("q", search), Page::read(&mut fields));
+    fields.verdict()?;
+    let asked = reads.found(asked, search).await?;
+    let rows = reads.records(asked, page.part()).await?;
     Ok(page.list(rows, ShownRecord::new))
 }
 

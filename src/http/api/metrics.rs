@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::Viewer;
 use super::super::error::ApiError;
-use super::fields::Fields;
-use super::page::{Data, checked};
+use super::fields::CheckedFields;
+use super::page::Data;
 use super::{Reads, data};
 use crate::call::Disposition;
 use crate::store::{Figures, Histogram, InProgress};
@@ -35,6 +35,7 @@ impl Window {
     pub(in super::super) const HOUR: Self = Self::new("1h", 60, 1);
     const DAY: Self = Self::new("24h", 24 * 60, 15);
     const WEEK: Self = Self::new("7d", 7 * 24 * 60, 60);
+    const ALL: [Self; 4] = [Self::FIVE_MINUTES, Self::HOUR, Self::DAY, Self::WEEK];
 
     const fn new(name: &'static str, minutes: i64, step_minutes: i64) -> Self {
         Self {
@@ -46,9 +47,10 @@ impl Window {
 }
 
 /// Which time.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct MetricsQuery {
+#[expect(dead_code, reason = "only its description is used")]
+pub(super) struct MetricsParams {
     /// How far back: `5m` (the default), `1h`, `24h` or `7d`.
     #[param(schema_with = windows)]
     window: Option<String>,
@@ -57,7 +59,7 @@ pub(super) struct MetricsQuery {
 fn windows() -> utoipa::openapi::schema::Object {
     utoipa::openapi::ObjectBuilder::new()
         .schema_type(utoipa::openapi::schema::Type::String)
-        .enum_values(Some(["5m", "1h", "24h", "7d"]))
+        .enum_values(Some(Window::ALL.map(|window| window.name)))
         .build()
 }
 
@@ -215,24 +217,17 @@ impl Percentiles {
     get,
     path = "/calls/metrics",
     tag = "calls",
-    params(MetricsQuery),
+    params(MetricsParams),
     responses((status = 200, description = "The figures.", body = Data<Metrics>))
 )]
 pub(super) async fn metrics(
     _: Viewer,
     State(reads): State<Reads>,
-    Query(query): Query<MetricsQuery>,
+    mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let mut fields = Fields::default();
-    let windows = [
-        Window::FIVE_MINUTES,
-        Window::HOUR,
-        Window::DAY,
-        Window::WEEK,
-    ]
-    .map(|window| (window.name, window));
-    let window = fields.word("window", query.window.as_deref(), &windows);
-    let window = checked(window, fields)?.unwrap_or(Window::FIVE_MINUTES);
+    let window = fields.one_of("window", &Window::ALL, |window| window.name);
+    fields.verdict()?;
+    let window = window.unwrap_or(Window::FIVE_MINUTES);
     Ok(data(reads.metrics(window).await?))
 }
 

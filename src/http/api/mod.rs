@@ -187,6 +187,13 @@ fn word_of(method: &Method) -> &'static str {
     }
 }
 
+fn unreadable() -> ApiError {
+    ApiError::new(
+        Kind::Validation,
+        "The request cannot be read: check its path and its query.",
+    )
+}
+
 fn failed_inside() -> ApiError {
     ApiError::new(Kind::Internal, "The request could not be answered.")
 }
@@ -195,10 +202,7 @@ fn failed_inside() -> ApiError {
 fn shaped(response: Response, request_id: &str) -> Response {
     let error = match response.extensions().get().and_then(Failed::take) {
         Some(error) => error,
-        None if response.status().is_client_error() => ApiError::new(
-            Kind::Validation,
-            "The request cannot be read: check its path and its query.",
-        ),
+        None if response.status().is_client_error() => unreadable(),
         None if response.status().is_server_error() => failed_inside(),
         None => return response,
     };

@@ -2,11 +2,10 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::fields::Fields;
-use crate::http::error::ApiError;
+use super::fields::CheckedFields;
 use crate::store::{CallPlace, Part, Rows};
 
 const DEFAULT_SIZE: u32 = 50;
@@ -14,18 +13,19 @@ const MAX_SIZE: u32 = 200;
 /// Rows before a page are read and passed over; what lies further back is reached by cursor.
 const MAX_PAGE: u32 = 1_000;
 
-/// `?page=…&page_size=…&cursor=…` as it was typed.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+/// The parameters that [`Page::read`] reads, for the document.
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Asked {
+#[expect(dead_code, reason = "only its description is used")]
+pub(super) struct PageParams {
     /// Which page, from 1. Without meaning beside a cursor.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 1000, example = 1)]
-    page: Option<String>,
+    #[param(minimum = 1, maximum = 1000, example = 1)]
+    page: Option<u32>,
     /// Rows of a page.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 200, example = 50)]
-    page_size: Option<String>,
+    #[param(minimum = 1, maximum = 200, example = 50)]
+    page_size: Option<u32>,
     /// Goes on where another page ended: its `next_cursor`.
-    #[param(value_type = Option<String>, pattern = "^[0-9a-f]{32}$")]
+    #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
 }
 
@@ -61,24 +61,6 @@ impl Place for i64 {
     }
 }
 
-impl Asked {
-    /// Reads the part; what is wrong goes to `fields`.
-    pub(super) fn page<P: Place>(&self, fields: &mut Fields) -> Page<P> {
-        let number = fields.number("page", self.page.as_deref(), 1..=MAX_PAGE);
-        let size = fields.number("page_size", self.page_size.as_deref(), 1..=MAX_SIZE);
-        let after = fields.read("cursor", self.cursor.as_deref(), |text| {
-            cursor(text)
-                .map(P::of_numbers)
-                .ok_or_else(|| "must be the next_cursor of another page".to_owned())
-        });
-        Page {
-            number: number.unwrap_or(1),
-            size: size.unwrap_or(DEFAULT_SIZE),
-            after,
-        }
-    }
-}
-
 fn cursor(text: &str) -> Option<[i64; 2]> {
     let mut bytes = [0; 16];
     hex::decode_to_slice(text, &mut bytes).ok()?;
@@ -99,6 +81,22 @@ fn cursor_text(numbers: [i64; 2]) -> String {
 }
 
 impl<P: Place> Page<P> {
+    /// The part that a query asks for.
+    pub(super) fn read(fields: &mut CheckedFields) -> Self {
+        let number = fields.number("page", 1..=MAX_PAGE);
+        let size = fields.number("page_size", 1..=MAX_SIZE);
+        let after = fields.read("cursor", |text| {
+            cursor(text)
+                .map(P::of_numbers)
+                .ok_or_else(|| "must be the next_cursor of another page".to_owned())
+        });
+        Self {
+            number: number.unwrap_or(1),
+            size: size.unwrap_or(DEFAULT_SIZE),
+            after,
+        }
+    }
+
     /// As the store is asked for it.
     pub(super) fn part(self) -> Part<P> {
         let before = self.number.saturating_sub(1).saturating_mul(self.size);
@@ -167,11 +165,6 @@ pub(super) struct Data<T> {
     pub(super) data: T,
 }
 
-/// What is asked beside a page is read; the verdict over all of it.
-pub(super) fn checked<T>(value: T, fields: Fields) -> Result<T, ApiError> {
-    fields.verdict().map(|()| value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,14 +172,13 @@ mod tests {
     #[test]
     fn a_page_is_read_or_refused() {
         let page = |page: Option<&str>, page_size: Option<&str>| {
-            let asked = Asked {
-                page: page.map(str::to_owned),
-                page_size: page_size.map(str::to_owned),
-                cursor: None,
-            };
-            let mut fields = Fields::default();
-            let page = asked.page::<i64>(&mut fields);
-            checked((page.number, page.size), fields).ok()
+            let given = [("page", page), ("page_size", page_size)];
+            let given = given
+                .into_iter()
+                .filter_map(|(name, text)| Some((name, text?)));
+            let mut fields = CheckedFields::of_query(given);
+            let page = Page::<i64>::read(&mut fields);
+            fields.verdict().is_ok().then_some((page.number, page.size))
         };
         assert_eq!(page(None, None), Some((1, 50)));
         assert_eq!(page(Some("1000"), Some("200")), Some((1000, 200)));

@@ -14,7 +14,7 @@ use super::super::refusals::Refused;
 use super::super::sessions::{self, NoSession, Sessions};
 use super::Reads;
 use super::body::JsonObject;
-use crate::audit::{Access, Event};
+use crate::audit::Access;
 use crate::twilio::SourceAddress;
 
 /// A key to exchange.
@@ -79,7 +79,7 @@ pub(in super::super) async fn log_in(
                 by: begun.holder.name.to_string(),
                 source: source.to_string(),
             };
-            reads.note_down(Event::Accessed(access)).await?;
+            reads.record(access).await?;
             tracing::info!(
                 event = "auth.logged_in",
                 key = &*begun.holder.name,
@@ -125,7 +125,7 @@ pub(super) async fn end(
             by: holder.name.to_string(),
             source: address(source).to_string(),
         };
-        reads.note_down(Event::Accessed(access)).await?;
+        reads.record(access).await?;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::{ApiError, ErrorDocument, Kind as Failure};
-use super::fields::Fields;
+use super::fields::CheckedFields;
 use super::logs::ShownRecord;
-use super::page::{Asked, Data, List, checked};
+use super::page::{Data, List, Page, PageParams};
 use super::{Reads, data};
 use crate::audit::Kind;
 use crate::flow::{NoReload, Reloads};
@@ -255,17 +255,16 @@ impl Reads {
     get,
     path = "/settings/changes",
     tag = "settings",
-    params(Asked),
+    params(PageParams),
     responses((status = 200, description = "A page of changes.", body = List<ShownRecord>))
 )]
 pub(super) async fn changes(
     _: Viewer,
     State(reads): State<Reads>,
-    Query(asked): Query<Asked>,
+    mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let mut fields = Fields::default();
-    let page = asked.page(&mut fields);
-    let page = checked(page, fields)?;
+    let page = Page::read(&mut fields);
+    fields.verdict()?;
     let wanted = RecordsAsked {
         kind: Some(Kind::ConfigChanged),
         ..RecordsAsked::default()

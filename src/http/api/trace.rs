@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::calls::ShownCall;
@@ -13,6 +13,7 @@ use crate::audit::{Attempt, CallAnswered, CallDecided, Event, Exchange};
 use crate::call::CallId;
 use crate::lead::LeadScore;
 use crate::phone::Caller;
+use crate::routing;
 use crate::store::StoredRecord;
 
 /// Digits of a number that may belong to a person.
@@ -200,16 +201,21 @@ fn document<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
+/// The steps of a decision as data, each with its sentence as `text`.
+pub(super) fn steps(trace: &routing::Trace) -> Vec<Value> {
+    let steps = trace.0.iter().map(|step| {
+        let mut shown = document(step);
+        if let Value::Object(fields) = &mut shown {
+            fields.insert("text".to_owned(), step.sentence().into());
+        }
+        shown
+    });
+    steps.collect()
+}
+
 impl TracedDecision {
     fn new(at: Timestamp, decided: CallDecided) -> Self {
         let decision = decided.decision;
-        let steps = decision.trace.0.iter().map(|step| {
-            let mut shown = document(step);
-            if let Value::Object(fields) = &mut shown {
-                fields.insert("text".to_owned(), json!(step.sentence()));
-            }
-            shown
-        });
         Self {
             at,
             request_id: decided.request_id,
@@ -226,7 +232,7 @@ impl TracedDecision {
                 .map(ToString::to_string)
                 .collect(),
             skipped: document(&decision.plan.skipped),
-            trace: steps.collect(),
+            trace: steps(&decision.trace),
             facts: document(&decided.facts),
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::client::Reply;
 use super::{Adapter, Dialer};
@@ -46,26 +47,27 @@ impl TestReport {
     }
 }
 
-/// The result of a connectivity test, as `test-dialer` prints it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The result of a connectivity test.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = DialerTest)]
 pub struct TestReport {
+    #[schema(value_type = String)]
     pub dialer: DialerId,
+    /// Whether every check passed.
     pub ok: bool,
-    /// How long the dialer took to answer.
     pub latency_ms: Option<u64>,
+    /// `available`, `unavailable` or `unknown`.
     pub availability: &'static str,
     /// What was looked at, in order.
     pub checks: Vec<Check>,
 }
 
 /// One thing that was tested.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = DialerCheck)]
 pub struct Check {
-    /// What was tested: one word.
     pub name: &'static str,
-    /// Whether it is as it should be.
     pub ok: bool,
-    /// What was found and, if it is not well, what to do.
     pub message: String,
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
+use utoipa::ToSchema;
 
 use crate::audit::ConfigChange;
 
@@ -31,14 +32,17 @@ pub struct ReloadRequest {
     pub answer: oneshot::Sender<Result<Applied, Refused>>,
 }
 
-/// Another configuration is in force.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// What a reload changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Reloaded)]
 pub struct Applied {
-    /// What is different now; empty where the file says what it said before.
+    /// What is different now: `{key, from, to, secret}`; empty where the file says what it said before.
+    #[schema(value_type = Vec<Object>)]
     pub changes: Vec<ConfigChange>,
-    /// Keys whose new value takes effect at the next start, this time or since earlier.
+    /// Keys whose new value takes effect at the next start.
     pub needs_restart: Vec<String>,
-    /// What somebody should look at.
+    /// What somebody should look at: `{key, message, hint, line, column}`.
+    #[schema(value_type = Vec<Object>)]
     pub warnings: Vec<ReloadProblem>,
 }
 

@@ -13,7 +13,7 @@ use super::metrics::{Percentiles, Window};
 use super::page::{Data, List};
 use super::{Reads, data, metrics, page};
 use crate::audit::ServiceState;
-use crate::dialer::Status;
+use crate::dialer::{Status, TestReport};
 use crate::flow::{Drains, Retries};
 use crate::resilience::{Refused, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId};
@@ -154,29 +154,6 @@ fn ms(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The result of a connectivity test.
-#[derive(Serialize, ToSchema)]
-#[schema(as = DialerTest)]
-pub(super) struct ShownTest {
-    dialer: String,
-    /// Whether every check passed.
-    ok: bool,
-    latency_ms: Option<u64>,
-    /// `available`, `unavailable` or `unknown`.
-    availability: String,
-    /// What was looked at, in order.
-    checks: Vec<ShownCheck>,
-}
-
-/// One thing that was tested.
-#[derive(Serialize, ToSchema)]
-#[schema(as = DialerCheck)]
-struct ShownCheck {
-    name: String,
-    ok: bool,
-    message: String,
-}
-
 /// Every dialer, in the order of the file.
 #[utoipa::path(
     get,
@@ -276,7 +253,7 @@ pub(super) async fn resume(
     path = "/dialers/{name}/test",
     tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
-    responses((status = 200, description = "What was found, also where it is not well.", body = Data<ShownTest>))
+    responses((status = 200, description = "What was found, also where it is not well.", body = Data<TestReport>))
 )]
 pub(super) async fn test(
     Admin(holder): Admin,

@@ -17,7 +17,7 @@ use super::logs::ShownRecord;
 use super::page::{Data, List, Page, PageParams};
 use super::{Reads, data};
 use crate::audit::Kind;
-use crate::flow::{NoReload, Reloads};
+use crate::flow::{Applied, NoReload, Reloads};
 use crate::http::tls::{CertificateState, Certificates};
 use crate::store::RecordsAsked;
 
@@ -273,26 +273,13 @@ pub(super) async fn changes(
     Ok(page.list(rows, ShownRecord::new))
 }
 
-/// What a reload changed.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Reloaded {
-    /// What is different now: `{key, from, to, secret}`; empty where the file says what it said before.
-    #[schema(value_type = Vec<Object>)]
-    changes: Vec<serde_json::Value>,
-    /// Keys whose new value takes effect at the next start.
-    needs_restart: Vec<String>,
-    /// What somebody should look at: `{key, message, hint, line, column}`.
-    #[schema(value_type = Vec<Object>)]
-    warnings: Vec<serde_json::Value>,
-}
-
 /// Has the configuration file and its secrets read again, as SIGHUP does. A file with something wrong changes nothing.
 #[utoipa::path(
     post,
     path = "/settings/reload",
     tag = "settings",
     responses(
-        (status = 200, description = "What is different now.", body = Data<Reloaded>),
+        (status = 200, description = "What is different now.", body = Data<Applied>),
         (status = 400, description = "The file is refused; `details.problems` says everything that is wrong.", body = ErrorDocument),
         (status = 409, description = "This process was started without a file.", body = ErrorDocument),
     )

@@ -3,9 +3,9 @@
 //! Nothing here is waited for by a caller: the writer tells of a commit and goes on, and a commit that is missed becomes a `reset`. A message is
 //! kept once, whoever reads it; who reads too slowly is told to begin anew and cut off, and is never waited for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,11 +14,8 @@ use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Interval, MissedTickBehavior, timeout};
 
-use super::api::{Reads, ShownSettings};
-use super::api::{
-    calls_of_events, dialer_of_events, incident_of_events, metrics_of_events, record_of_events,
-    settings_of_events,
-};
+use super::api::{Reads, ShownSettings, Window};
+use super::limit::Shares;
 use crate::audit::Kind;
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -56,9 +53,8 @@ struct Hub {
     sender: broadcast::Sender<Arc<Message>>,
     ring: Mutex<VecDeque<Arc<Message>>>,
     next: AtomicU64,
-    places: Arc<Semaphore>,
-    /// Of the keys that have a stream open.
-    by_key: Mutex<HashMap<Arc<str>, Weak<Semaphore>>>,
+    streams: Arc<Semaphore>,
+    by_key: Shares<Arc<str>>,
 }
 
 /// One event, as it is sent.
@@ -87,9 +83,15 @@ impl Events {
             sender,
             ring: Mutex::default(),
             next: AtomicU64::new(started.saturating_mul(1_000)),
-            places: Arc::new(Semaphore::new(STREAMS)),
-            by_key: Mutex::default(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            by_key: Shares::new(STREAMS_OF_KEY),
         }))
+    }
+
+    fn publish_some(&self, name: &str, data: Option<impl Serialize>) {
+        if let Some(data) = data {
+            self.publish(name, &data);
+        }
     }
 
     fn publish(&self, name: &str, data: &impl Serialize) {
@@ -128,22 +130,10 @@ impl Events {
         self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The places of one key.
-    fn places_of(&self, key: &Arc<str>) -> Arc<Semaphore> {
-        let mut by_key = self.0.by_key.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = by_key.get(key).and_then(Weak::upgrade) {
-            return known;
-        }
-        by_key.retain(|_, places| places.strong_count() > 0);
-        let places = Arc::new(Semaphore::new(STREAMS_OF_KEY));
-        by_key.insert(Arc::clone(key), Arc::downgrade(&places));
-        places
-    }
-
     /// A stream for the holder of `key` that goes on after the event `last`; `None` where too many are open, in all or with this key.
-    pub(super) fn watch(&self, last: Option<u64>, key: &Arc<str>) -> Option<Watch> {
-        let of_key = self.places_of(key).try_acquire_owned().ok()?;
-        let place = Arc::clone(&self.0.places).try_acquire_owned().ok()?;
+    pub(super) fn subscribe(&self, last: Option<u64>, key: &Arc<str>) -> Option<Subscription> {
+        let of_key = self.0.by_key.of(key).try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&self.0.streams).try_acquire_owned().ok()?;
         let receiver = self.0.sender.subscribe();
         let ring = self.ring();
         let next = self.0.next.load(Ordering::Relaxed);
@@ -159,19 +149,20 @@ impl Events {
         // What was told after `last` is all there, or it is not.
         let is_whole = last.is_none_or(|last| last < next && last.saturating_add(1) >= first_kept);
         drop(ring);
-        Some(Watch {
+        let sent = next.saturating_sub(1);
+        let mut opening = "retry: 2000\n\n".to_owned();
+        if !is_whole {
+            opening.push_str(&reset(sent, "what was missed is not kept any more"));
+        }
+        Some(Subscription {
             receiver,
-            seen: next.saturating_sub(1),
-            opening: Some(if is_whole {
-                Opening::GoesOn
-            } else {
-                Opening::Reset
-            }),
+            seen: sent,
+            opening: Some(opening),
             missed: if is_whole { missed } else { VecDeque::new() },
-            sent: next.saturating_sub(1),
+            sent,
             beat: beat(),
             is_over: false,
-            _places: [of_key, place],
+            _permits: [of_key, of_all],
         })
     }
 
@@ -180,7 +171,7 @@ impl Events {
         let mut commits = sources.store.watch_commits();
         let draining = lifecycle.draining();
         let start = sources.clock.instant();
-        let mut turn = Turn {
+        let mut publisher = Publisher {
             events: self,
             sources,
             changes: Changes::default(),
@@ -191,7 +182,7 @@ impl Events {
         };
         loop {
             let wait = async {
-                if turn.metrics_due {
+                if publisher.metrics_due {
                     timeout(METRICS_EVERY, commits.recv()).await.ok()
                 } else {
                     Some(commits.recv().await)
@@ -199,7 +190,7 @@ impl Events {
             };
             match draining.run_until_cancelled(wait).await {
                 None => return,
-                Some(Some(heard)) => turn.changes.take(heard),
+                Some(Some(received)) => publisher.changes.receive(received),
                 Some(None) => {}
             }
             if !lifecycle.pause(GATHER).await {
@@ -207,20 +198,20 @@ impl Events {
             }
             loop {
                 match commits.try_recv() {
-                    Ok(committed) => turn.changes.add(&committed),
-                    Err(TryRecvError::Lagged(_)) => turn.changes.missed = true,
+                    Ok(committed) => publisher.changes.add(&committed),
+                    Err(TryRecvError::Lagged(_)) => publisher.changes.missed = true,
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
             }
-            if turn.changes.is_closed {
+            if publisher.changes.is_closed {
                 return;
             }
-            turn.tell().await;
+            publisher.publish().await;
         }
     }
 }
 
-/// What changed since the last turn.
+/// What changed since the last publisher.
 #[derive(Debug, Default)]
 struct Changes {
     calls: BTreeSet<CallId>,
@@ -230,8 +221,8 @@ struct Changes {
 }
 
 impl Changes {
-    fn take(&mut self, heard: Result<Arc<[Committed]>, RecvError>) {
-        match heard {
+    fn receive(&mut self, received: Result<Arc<[Committed]>, RecvError>) {
+        match received {
             Ok(committed) => self.add(&committed),
             Err(RecvError::Lagged(_)) => self.missed = true,
             Err(RecvError::Closed) => self.is_closed = true,
@@ -261,7 +252,7 @@ impl Changes {
     }
 }
 
-struct Turn {
+struct Publisher {
     events: Events,
     sources: Sources,
     changes: Changes,
@@ -271,8 +262,8 @@ struct Turn {
     watched_at: Option<Instant>,
 }
 
-impl Turn {
-    async fn tell(&mut self) {
+impl Publisher {
+    async fn publish(&mut self) {
         let changes = std::mem::take(&mut self.changes);
         let now = self.sources.clock.instant();
         if self.events.is_watched() {
@@ -287,18 +278,17 @@ impl Turn {
         }
         self.metrics_due |= !changes.calls.is_empty();
         for call in &changes.calls {
-            if let Some(shown) = calls_of_events(&self.sources.reads, call).await {
-                self.events.publish("call", &shown);
-            }
+            let call = self.sources.reads.call_document(call).await;
+            self.events.publish_some("call", call);
         }
         for (id, kind) in &changes.records {
-            self.tell_of_record(*id, *kind).await;
+            self.publish_record(*id, *kind).await;
         }
         if changes.missed {
             self.reset(now);
         }
         if self.metrics_due && now.saturating_duration_since(self.metrics_at) >= METRICS_EVERY {
-            if let Some(metrics) = metrics_of_events(&self.sources.reads).await {
+            if let Ok(metrics) = self.sources.reads.metrics(Window::FIVE_MINUTES).await {
                 self.events.publish("metrics", &metrics);
             }
             self.metrics_due = false;
@@ -306,27 +296,22 @@ impl Turn {
         }
     }
 
-    async fn tell_of_record(&self, id: i64, kind: Kind) {
-        let Some(record) = record_of_events(&self.sources.reads, id).await else {
+    async fn publish_record(&self, id: i64, kind: Kind) {
+        let (events, sources) = (&self.events, &self.sources);
+        let Some(record) = sources.reads.record_document(id).await else {
             return;
         };
-        let sources = &self.sources;
         if kind == Kind::HealthChanged {
             let service = record.field("service");
-            let shown = dialer_of_events(&sources.drains, &sources.reads, &service).await;
-            if let Some(shown) = shown {
-                self.events.publish("dialer", &shown);
-            }
+            let dialer = sources.reads.dialer_document(&sources.drains, &service);
+            events.publish_some("dialer", dialer.await);
         } else if kind == Kind::ConfigChanged {
-            let shown = settings_of_events(&sources.settings, &sources.reads).await;
-            if let Some(shown) = shown {
-                self.events.publish("settings", &shown);
-            }
+            let settings = sources.reads.settings_document(&sources.settings);
+            events.publish_some("settings", settings.await);
         } else {
-            let shown = incident_of_events(&sources.reads, &record.field("incident")).await;
-            if let Some(shown) = shown {
-                self.events.publish("alert", &shown);
-            }
+            let incident = record.field("incident");
+            let incident = sources.reads.incident_document(&incident);
+            events.publish_some("alert", incident.await);
         }
     }
 
@@ -342,14 +327,8 @@ impl Turn {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opening {
-    GoesOn,
-    Reset,
-}
-
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Subscription {
     receiver: broadcast::Receiver<Arc<Message>>,
     missed: VecDeque<Arc<Message>>,
     /// The last event that was there when the stream began.
@@ -357,33 +336,23 @@ pub(super) struct Watch {
     /// The last event that was sent, or that was there when the stream began.
     sent: u64,
     beat: Interval,
-    opening: Option<Opening>,
+    /// What a stream begins with.
+    opening: Option<String>,
     is_over: bool,
-    _places: [OwnedSemaphorePermit; 2],
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
-/// What comes next on a stream.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    Send(Bytes),
-    Over,
-}
-
-impl Watch {
-    /// Loses nothing where it is not waited for to the end.
-    pub(super) async fn next(&mut self) -> Next {
+impl Subscription {
+    /// What comes next; `None` at the end. Loses nothing where it is not awaited to the end.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
         if self.is_over {
-            return Next::Over;
+            return None;
         }
         if let Some(opening) = self.opening.take() {
-            let mut text = "retry: 2000\n\n".to_owned();
-            if opening == Opening::Reset {
-                text.push_str(&reset(self.sent, "what was missed is not kept any more"));
-            }
-            return Next::Send(text.into());
+            return Some(opening.into());
         }
         if let Some(message) = self.missed.pop_front() {
-            return self.send(&message);
+            return Some(self.send(&message));
         }
         loop {
             let heard = tokio::select! {
@@ -391,26 +360,26 @@ impl Watch {
                 // However much happens, a beat is due in between.
                 _ = self.beat.tick() => {
                     let text = format!("id: {}\nevent: beat\ndata: {{}}\n\n", self.sent);
-                    return Next::Send(text.into());
+                    return Some(text.into());
                 }
                 heard = self.receiver.recv() => heard,
             };
             match heard {
                 Ok(message) if message.id <= self.seen => {}
-                Ok(message) => return self.send(&message),
-                Err(RecvError::Closed) => return Next::Over,
+                Ok(message) => return Some(self.send(&message)),
+                Err(RecvError::Closed) => return None,
                 Err(RecvError::Lagged(_)) => {
                     metrics::counter!("switchboard_event_streams_cut_off_total").increment(1);
                     self.is_over = true;
-                    return Next::Send(reset(self.sent, "this stream was read too slowly").into());
+                    return Some(reset(self.sent, "this stream was read too slowly").into());
                 }
             }
         }
     }
 
-    fn send(&mut self, message: &Message) -> Next {
+    fn send(&mut self, message: &Message) -> Bytes {
         self.sent = message.id;
-        Next::Send(message.text.clone())
+        message.text.clone()
     }
 }
 
@@ -430,11 +399,10 @@ fn reset(id: u64, reason: &str) -> String {
 mod tests {
     use super::*;
 
-    fn text(next: Next) -> String {
-        match next {
-            Next::Send(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-            Next::Over => "over".to_owned(),
-        }
+    fn text(next: Option<Bytes>) -> String {
+        next.map_or("over".to_owned(), |bytes| {
+            String::from_utf8(bytes.to_vec()).unwrap()
+        })
     }
 
     fn id_of(text: &str) -> u64 {
@@ -445,7 +413,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_goes_on_where_it_ended_or_begins_anew() {
         let events = Events::new(&Clock::system());
-        let mut watch = events.watch(None, &"ops".into()).unwrap();
+        let mut watch = events.subscribe(None, &"ops".into()).unwrap();
         assert_eq!(text(watch.next().await), "retry: 2000\n\n");
         for n in 0..5 {
             events.publish("call", &n);
@@ -454,7 +422,9 @@ mod tests {
         assert!(first.contains("event: call\ndata: 0\n\n"), "{first}");
         drop(watch);
 
-        let mut again = events.watch(Some(id_of(&first)), &"ops".into()).unwrap();
+        let mut again = events
+            .subscribe(Some(id_of(&first)), &"ops".into())
+            .unwrap();
         again.next().await;
         for n in 1..5 {
             assert!(text(again.next().await).contains(&format!("data: {n}\n")));
@@ -477,7 +447,7 @@ mod tests {
             events.publish("call", &n);
         }
         for last in [id_of(&first), u64::MAX, 0] {
-            let mut late = events.watch(Some(last), &"ops".into()).unwrap();
+            let mut late = events.subscribe(Some(last), &"ops".into()).unwrap();
             assert!(text(late.next().await).contains("event: reset"), "{last}");
         }
     }
@@ -485,24 +455,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_told_to_begin_anew_and_cut_off() {
         let events = Events::new(&Clock::system());
-        let mut slow = events.watch(None, &"ops".into()).unwrap();
+        let mut slow = events.subscribe(None, &"ops".into()).unwrap();
         slow.next().await;
         for n in 0..=BEHIND {
             events.publish("call", &n);
         }
         assert!(text(slow.next().await).contains("event: reset"));
-        assert_eq!(slow.next().await, Next::Over);
+        assert_eq!(slow.next().await, None);
     }
 
     #[tokio::test]
     async fn there_are_so_many_streams_and_no_more() {
         let events = Events::new(&Clock::system());
-        let fill = |key: &Arc<str>| -> Vec<Watch> {
-            let streams = std::iter::repeat_with(|| events.watch(None, key));
-            streams.map_while(|watch| watch).take(STREAMS).collect()
+        let fill = |key: &Arc<str>| -> Vec<Subscription> {
+            let streams = std::iter::repeat_with(|| events.subscribe(None, key));
+            streams.map_while(|stream| stream).take(STREAMS).collect()
         };
         let key = |n: usize| Arc::from(n.to_string());
-        let mut open: Vec<Vec<Watch>> = (0..5).map(|n| fill(&key(n))).collect();
+        let mut open: Vec<Vec<Subscription>> = (0..5).map(|n| fill(&key(n))).collect();
         let counts: Vec<usize> = open.iter().map(Vec::len).collect();
         let all = STREAMS / STREAMS_OF_KEY;
         assert_eq!(
@@ -513,6 +483,6 @@ mod tests {
         assert_eq!(counts[all..], [0]);
         open.swap_remove(0);
         assert_eq!(fill(&key(9)).len(), STREAMS_OF_KEY);
-        assert_eq!(events.0.by_key.lock().unwrap().len(), 4);
+        assert_eq!(events.0.by_key.len(), 4);
     }
 }

@@ -8,6 +8,7 @@ mod cors;
 mod docs;
 mod error;
 mod events;
+mod limit;
 mod openapi;
 mod overload;
 mod pages;

@@ -12,16 +12,12 @@
 //! The store needs no rule of its own: every wait for it is bounded, and a disk that fails costs nobody the look-up.
 //!
 //! Webhooks of calls that were answered before (`/dial`, `/hold`, `/status`) are never turned away. They count, so that fresh calls make room
-//! for them. Pages and exports have lanes of their own ([`Lane`]), far below what would be felt on the call path.
+//! for them. Pages and exports have [concurrency limits](super::limit) of their own, far below what would be felt on the call path.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use ipnet::IpNet;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::audit::{Event, Record};
 use crate::clock::Clock;
@@ -36,15 +32,13 @@ const BEAT: Duration = Duration::from_millis(100);
 const TOO_LATE: Duration = Duration::from_millis(500);
 /// Calls turned away are told of in the log and in the audit trail at most this often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// How long a request waits for its turn in a lane.
-const LANE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Decides which fresh calls are turned away. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Overload(Arc<Inner>);
+pub struct Overload(Arc<State>);
 
 #[derive(Debug)]
-struct Inner {
+struct State {
     clock: Clock,
     /// By which the beat comes.
     timers: Clock,
@@ -57,9 +51,9 @@ struct Inner {
 
 /// A webhook is in hand until this is dropped.
 #[derive(Debug)]
-pub(super) struct InHand(Arc<Inner>);
+pub(super) struct WebhookInFlight(Arc<State>);
 
-impl Drop for InHand {
+impl Drop for WebhookInFlight {
     fn drop(&mut self) {
         self.0.in_hand.fetch_sub(1, Ordering::Relaxed);
     }
@@ -69,7 +63,7 @@ impl Overload {
     /// Turns fresh calls away beyond `limit` webhooks in hand; without one, beyond 512 per core.
     pub fn new(clock: Clock, limit: Option<NonZeroUsize>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self(Arc::new(Inner {
+        Self(Arc::new(State {
             timers: clock.of_timers(),
             clock,
             limit: limit.map_or(PER_CORE.saturating_mul(cores), NonZeroUsize::get),
@@ -85,7 +79,7 @@ impl Overload {
     }
 
     /// Takes a fresh call in hand; `None` where it has to be turned away, which is counted.
-    pub(super) fn admit(&self) -> Option<InHand> {
+    pub(super) fn admit(&self) -> Option<WebhookInFlight> {
         if self.lateness() > TOO_LATE {
             self.shed("late");
             return None;
@@ -96,13 +90,13 @@ impl Overload {
             self.shed("full");
             return None;
         }
-        Some(InHand(Arc::clone(&self.0)))
+        Some(WebhookInFlight(Arc::clone(&self.0)))
     }
 
     /// Takes a webhook of a call in hand that was answered before; it is never turned away.
-    pub(super) fn carry(&self) -> InHand {
+    pub(super) fn carry(&self) -> WebhookInFlight {
         self.0.in_hand.fetch_add(1, Ordering::Relaxed);
-        InHand(Arc::clone(&self.0))
+        WebhookInFlight(Arc::clone(&self.0))
     }
 
     fn shed(&self, reason: &'static str) {
@@ -172,82 +166,6 @@ impl Overload {
     }
 }
 
-/// A lane for requests that no caller waits for: so many at a time, and the others wait a moment for their turn. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(super) struct Lane(Arc<Places>);
-
-#[derive(Debug)]
-struct Places {
-    all: Arc<Semaphore>,
-    share: usize,
-    /// Of the networks that have somebody in the lane or waiting for it.
-    by_network: Mutex<HashMap<IpNet, Weak<Semaphore>>>,
-}
-
-/// A place in a lane, until this is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    _in_lane: OwnedSemaphorePermit,
-    _of_share: Option<OwnedSemaphorePermit>,
-}
-
-impl Lane {
-    pub(super) fn new(places: usize) -> Self {
-        Self::shared(places, places)
-    }
-
-    /// A lane of which one network gets `share` places.
-    pub(super) fn shared(places: usize, share: usize) -> Self {
-        Self(Arc::new(Places {
-            all: Arc::new(Semaphore::new(places)),
-            share,
-            by_network: Mutex::default(),
-        }))
-    }
-
-    /// A place in the lane; `None` where the wait would be too long.
-    pub(super) async fn enter(&self) -> Option<Place> {
-        let place = Arc::clone(&self.0.all).acquire_owned();
-        let in_lane = tokio::time::timeout(LANE_PATIENCE, place)
-            .await
-            .ok()?
-            .ok()?;
-        Some(Place {
-            _in_lane: in_lane,
-            _of_share: None,
-        })
-    }
-
-    /// The same, of what one network gets.
-    pub(super) async fn enter_from(&self, network: IpNet) -> Option<Place> {
-        let of_share = self.share_of(network).acquire_owned();
-        let of_share = tokio::time::timeout(LANE_PATIENCE, of_share)
-            .await
-            .ok()?
-            .ok()?;
-        let place = self.enter().await?;
-        Some(Place {
-            _of_share: Some(of_share),
-            ..place
-        })
-    }
-
-    fn share_of(&self, network: IpNet) -> Arc<Semaphore> {
-        let places = &self.0;
-        let mut by_network = places
-            .by_network
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = by_network.get(&network).and_then(Weak::upgrade) {
-            return known;
-        }
-        by_network.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(Semaphore::new(places.share));
-        by_network.insert(network, Arc::downgrade(&share));
-        share
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,30 +198,6 @@ mod tests {
         let _carried = overload.carry();
         overload.expect_beat(None);
         assert!(overload.admit().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lane_lets_wait_and_then_refuses() {
-        let lane = Lane::new(1);
-        let place = lane.enter().await.unwrap();
-        assert!(lane.enter().await.is_none());
-        drop(place);
-        assert!(lane.enter().await.is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_network_gets_its_share_of_a_lane_and_leaves_the_rest_to_others() {
-        let lane = Lane::shared(3, 2);
-        let (one, other) = ("192.0.2.0/24", "198.51.100.0/24");
-        let enter = |network: &str| lane.enter_from(network.parse().unwrap());
-        let first = enter(one).await.unwrap();
-        let _second = enter(one).await.unwrap();
-        assert!(enter(one).await.is_none());
-        let _third = enter(other).await.unwrap();
-        assert!(enter(other).await.is_none(), "the lane is full");
-        drop(first);
-        assert!(enter(one).await.is_some());
-        assert_eq!(lane.0.by_network.lock().unwrap().len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 use super::api::{self, Reads};
 use super::assets;
 use super::auth::Holder;
-use super::overload::Lane;
+use super::limit::{ConcurrencyLimit, limited};
 use super::refusals::Refused;
 use super::router::SharedParts;
 use super::sessions::Sessions;
@@ -92,22 +92,15 @@ pub(super) struct Demo(pub(super) Option<DemoDoor>);
 /// What strangers may ask for: pages, their files, and `docs`, the descriptions of the API. None of it costs more than bytes that are there,
 /// and so many at a time are answered.
 pub(super) fn router(docs: Router<SharedParts>) -> Router<SharedParts> {
-    let in_turn = middleware::from_fn_with_state(Lane::new(STRANGERS), in_turn);
+    let limit = ConcurrencyLimit::new(STRANGERS);
     PAGES
         .into_iter()
         .fold(docs, |router, path| router.route(path, get(page)))
         .route("/login", get(login))
         .route("/assets/{*path}", get(assets::file))
-        .route_layer(in_turn)
+        .route_layer(middleware::from_fn_with_state(limit, limited))
         // What is sent here is read before anything is asked, and is in nobody's way meanwhile.
         .route("/login", post(sign_in))
-}
-
-async fn in_turn(State(lane): State<Lane>, request: Request, next: Next) -> Response {
-    match lane.enter().await {
-        Some(_place) => next.run(request).await,
-        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
 }
 
 /// The frame of every page. Everything else is made by scripts from what the API says.

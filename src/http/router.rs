@@ -22,8 +22,9 @@ use super::client_address::client_address;
 use super::cors;
 use super::docs;
 use super::events::Events;
+use super::limit::{ConcurrencyLimit, limited};
 use super::openapi;
-use super::overload::{Lane, Overload};
+use super::overload::Overload;
 use super::pages::{self, Demo, DemoDoor};
 use super::profile_push::{self, ProfilePush};
 use super::ready;
@@ -267,7 +268,7 @@ async fn admins_only(_: Admin, request: Request, next: Next) -> Response {
 }
 
 fn probes(metrics: Option<PrometheusHandle>) -> Router<SharedParts> {
-    let lane = Lane::new(PROBES);
+    let limit = ConcurrencyLimit::new(PROBES);
     Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready::ready))
@@ -277,7 +278,7 @@ fn probes(metrics: Option<PrometheusHandle>) -> Router<SharedParts> {
                 std::future::ready(render_metrics(metrics.as_ref(), &keys, &request))
             }),
         )
-        .route_layer(middleware::from_fn_with_state(lane, probe_in_turn))
+        .route_layer(middleware::from_fn_with_state(limit, limited))
 }
 
 /// A panic is a defect, but the caller hears something useful all the same. The panic hook counts it.
@@ -293,14 +294,6 @@ fn safe_after_panic(safety: &Safety, panic: &(dyn Any + Send)) -> Response {
         "a handler panicked; the caller gets the safe answer"
     );
     safety.blind_answer().into_response()
-}
-
-/// Lets so many probes at a time pass.
-async fn probe_in_turn(State(lane): State<Lane>, request: Request, next: Next) -> Response {
-    match lane.enter().await {
-        Some(_place) => next.run(request).await,
-        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
 }
 
 /// A webhook at a path that is none of a webhook's: the console holds another path of ours, such as the public URL alone. Whoever claims to be

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::auth::{self, Holder, KeyHash, Keys};
 use super::error::{ApiError, Kind};
-use super::overload::Lane;
+use super::limit::ConcurrencyLimit;
 use super::refusals::{Refused, network};
 use super::site::Site;
 use crate::clock::Clock;
@@ -58,17 +58,17 @@ type TokenHash = [u8; 32];
 
 /// All sessions, and who tries to get one. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Sessions(Arc<Inner>);
+pub struct Sessions(Arc<State>);
 
 #[derive(Debug)]
-struct Inner {
+struct State {
     keys: Keys,
     store: Store,
     clock: Clock,
     site: ArcSwap<Site>,
     open: Mutex<HashMap<TokenHash, Session>>,
     wrong: Mutex<WrongKeys>,
-    log_ins: Lane,
+    log_ins: ConcurrencyLimit,
 }
 
 /// How many wrong keys each network may still send now.
@@ -137,14 +137,14 @@ pub(super) enum NoSession {
 
 impl Sessions {
     pub fn new(keys: Keys, store: Store, clock: Clock, site: Site) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(State {
             keys,
             store,
             clock,
             site: ArcSwap::from_pointee(site),
             open: Mutex::default(),
             wrong: Mutex::default(),
-            log_ins: Lane::shared(LOG_INS, LOG_INS_OF_NETWORK),
+            log_ins: ConcurrencyLimit::shared(LOG_INS, LOG_INS_OF_NETWORK),
         }))
     }
 
@@ -227,7 +227,7 @@ impl Sessions {
             });
         };
         self.wrong().forgive(network, instant);
-        let Some(_place) = self.0.log_ins.enter_from(network).await else {
+        let Some(_permit) = self.0.log_ins.acquire_from(network).await else {
             return Err(NoSession::Busy);
         };
         let mut random = [0; 32];

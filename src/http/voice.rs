@@ -7,7 +7,7 @@ use axum::{Extension, http::StatusCode};
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
-use super::overload::{InHand, Overload};
+use super::overload::{Overload, WebhookInFlight};
 use super::server::RequestId;
 use crate::audit::{Event, Record};
 use crate::call::CallId;
@@ -69,7 +69,7 @@ impl Safety {
     async fn to_the_end(
         &self,
         webhook: &Webhook,
-        in_hand: InHand,
+        in_hand: WebhookInFlight,
         work: impl Future<Output = String> + Send + 'static,
     ) -> Twiml {
         let (done, answer) = oneshot::channel();

@@ -19,21 +19,20 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::Viewer;
 use super::super::error::{ApiError, Kind as Failure};
-use super::super::events::{Events, Next, Watch};
+use super::super::events::{Events, Subscription};
 use super::super::sessions::Sessions;
 use super::Reads;
 use super::alerts::ShownIncident;
 use super::calls::{Numbers, ShownCall};
 use super::dialers::ShownDialer;
 use super::logs::ShownRecord;
-use super::metrics::{Metrics, Window};
 use super::settings::{InForce, ShownSettings};
 use crate::call::CallId;
 use crate::flow::Drains;
 use crate::lifecycle::Lifecycle;
 use crate::routing::DialerId;
 
-/// How often is looked at whether who watches still may.
+/// How often the right to a stream is checked again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a stream goes on, for the document.
@@ -114,22 +113,22 @@ pub(super) async fn stream(
                 })?,
         ),
     };
-    let Some(watch) = events.watch(last, &holder.name) else {
+    let Some(subscription) = events.subscribe(last, &holder.name) else {
         return Err(ApiError::new(
             Failure::Unavailable,
             "Too many event streams are open, in all or with this key; close one, or poll.",
         ));
     };
-    let seat = Seat {
-        watch,
+    let stream = EventStream {
+        subscription,
         sessions,
         headers,
         lifecycle,
         looks: tokio::time::interval(LOOK_EVERY),
     };
-    let chunks = stream::unfold(seat, |mut seat| async move {
-        let bytes = seat.next().await?;
-        Some((Ok::<Bytes, Infallible>(bytes), seat))
+    let chunks = stream::unfold(stream, |mut stream| async move {
+        let bytes = stream.next().await?;
+        Some((Ok::<Bytes, Infallible>(bytes), stream))
     });
     let mut response = Response::new(Body::from_stream(chunks));
     let headers = response.headers_mut();
@@ -140,70 +139,66 @@ pub(super) async fn stream(
     Ok(response)
 }
 
-/// One who watches, and by what right.
-struct Seat {
-    watch: Watch,
+/// A subscription, and the right to it.
+struct EventStream {
+    subscription: Subscription,
     sessions: Sessions,
     headers: HeaderMap,
     lifecycle: Lifecycle,
-    /// When it is looked at whether the right to watch still stands.
+    /// When the right is checked again.
     looks: Interval,
 }
 
-impl Seat {
-    /// `None` at the end: of the process, of the stream, or of the right to watch, which is looked at by the clock, however much is told.
+impl EventStream {
+    /// `None` at the end of the process, of the subscription, or of the right to it, which is checked by the clock however much happens.
     async fn next(&mut self) -> Option<Bytes> {
         let draining = self.lifecycle.draining();
         loop {
-            let next = tokio::select! {
+            tokio::select! {
                 biased;
                 () = draining.cancelled() => return None,
-                _ = self.looks.tick() => None,
-                next = self.watch.next() => Some(next),
-            };
-            match next {
-                Some(Next::Send(bytes)) => return Some(bytes),
-                None if self.sessions.may_still_see(&self.headers) => {}
-                Some(Next::Over) | None => return None,
+                _ = self.looks.tick() => {
+                    if !self.sessions.may_still_see(&self.headers) {
+                        return None;
+                    }
+                }
+                next = self.subscription.next() => return next,
             }
         }
     }
 }
 
-/// A call, as its event carries it.
-pub(in super::super) async fn call(reads: &Reads, id: &CallId) -> Option<ShownCall> {
-    let (call, legs) = reads.call(id).await.ok()??;
-    Some(ShownCall::new(call, legs, Numbers::Masked))
-}
+/// What the events carry; `None` where there is no such thing, or the database does not answer.
+impl Reads {
+    pub(in super::super) async fn call_document(&self, id: &CallId) -> Option<ShownCall> {
+        let (call, legs) = self.call(id).await.ok()??;
+        Some(ShownCall::new(call, legs, Numbers::Masked))
+    }
 
-/// A dialer, as its event carries it; `None` for Braze.
-pub(in super::super) async fn dialer(
-    drains: &Drains,
-    reads: &Reads,
-    name: &str,
-) -> Option<ShownDialer> {
-    let status = drains.status(&DialerId::new(name))?;
-    super::dialers::document(&status, drains, reads).await.ok()
-}
+    /// `None` for Braze, too.
+    pub(in super::super) async fn dialer_document(
+        &self,
+        drains: &Drains,
+        name: &str,
+    ) -> Option<ShownDialer> {
+        let status = drains.status(&DialerId::new(name))?;
+        super::dialers::document(&status, drains, self).await.ok()
+    }
 
-/// The figures of the last five minutes, as their event carries them.
-pub(in super::super) async fn metrics(reads: &Reads) -> Option<Metrics> {
-    reads.metrics(Window::FIVE_MINUTES).await.ok()
-}
+    pub(in super::super) async fn incident_document(&self, name: &str) -> Option<ShownIncident> {
+        let found = self.incident(name).await.ok()??;
+        Some(ShownIncident::new(found, self))
+    }
 
-/// An incident, as its event carries it; `None` where a record tells of none that is kept.
-pub(in super::super) async fn incident(reads: &Reads, name: &str) -> Option<ShownIncident> {
-    let found = reads.incident(name).await.ok()??;
-    Some(ShownIncident::new(found, reads))
-}
+    pub(in super::super) async fn settings_document(
+        &self,
+        settings: &ShownSettings,
+    ) -> Option<InForce> {
+        InForce::now(settings, self).await.ok()
+    }
 
-/// The settings, as their event carries them.
-pub(in super::super) async fn settings(settings: &ShownSettings, reads: &Reads) -> Option<InForce> {
-    InForce::now(settings, reads).await.ok()
-}
-
-/// A record that tells of a change.
-pub(in super::super) async fn record(reads: &Reads, id: i64) -> Option<ShownRecord> {
-    let found = reads.ask(reads.store.records(id - 1, 1)).await.ok()?;
-    found.into_iter().next().map(ShownRecord::new)
+    pub(in super::super) async fn record_document(&self, id: i64) -> Option<ShownRecord> {
+        let found = self.ask(self.store.records(id - 1, 1)).await.ok()?;
+        found.into_iter().next().map(ShownRecord::new)
+    }
 }

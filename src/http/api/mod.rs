@@ -32,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ApiError, Failed, Kind};
-use super::overload::Lane;
+use super::limit::ConcurrencyLimit;
 use super::router::SharedParts;
 use super::server::RequestId;
 use super::sessions::Sessions;
@@ -40,10 +40,7 @@ use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 
 pub use customers::Customers;
-pub(super) use events::{
-    call as calls_of_events, dialer as dialer_of_events, incident as incident_of_events,
-    metrics as metrics_of_events, record as record_of_events, settings as settings_of_events,
-};
+pub(super) use metrics::Window;
 pub use reads::Reads;
 pub(super) use session::log_in;
 pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
@@ -51,7 +48,7 @@ pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
 use page::Data;
 
 /// Requests at the same time; a dashboard with its pages open makes a handful.
-const PLACES: usize = 16;
+const PERMITS: usize = 16;
 
 /// The routes below `/api/v1`, and what they say of themselves.
 pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
@@ -81,8 +78,11 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(alerts::test))
         .routes(routes!(events::stream))
         .route_layer(CompressionLayer::new())
-        .route_layer(middleware::from_fn_with_state(Lane::new(PLACES), in_turn));
-    // A call is no page: it does not wait in their lane, and has the limit of calls. Who logs in has no key yet, and a lane of their own.
+        .route_layer(middleware::from_fn_with_state(
+            ConcurrencyLimit::new(PERMITS),
+            authorized_and_limited,
+        ));
+    // A call does not wait behind pages: it has the limit of calls. Who logs in has no key yet, and log-ins have a limit of their own.
     let doors = OpenApiRouter::new()
         .routes(routes!(calls::route))
         .routes(routes!(calls::ended))
@@ -106,10 +106,10 @@ fn document(status: StatusCode, text: String) -> Response {
     (status, [(header::CONTENT_TYPE, json)], text).into_response()
 }
 
-/// Lets so many requests at a time pass: what pages and exports ask must never be felt by a caller. A place is for who may ask, and not
-/// before all that they send is here; so nobody keeps others out by being slow.
-async fn in_turn(
-    State(lane): State<Lane>,
+/// Lets so many requests at a time pass: what pages and exports ask must never be felt by a caller. A permit is acquired only with a right to
+/// ask and once the whole body is here, so that a slow client keeps nobody out.
+async fn authorized_and_limited(
+    State(limit): State<ConcurrencyLimit>,
     Extension(sessions): Extension<Sessions>,
     request: Request,
     next: Next,
@@ -122,8 +122,8 @@ async fn in_turn(
         Ok(body) => body,
         Err(refused) => return refused.into_response(),
     };
-    match lane.enter().await {
-        Some(_place) => next.run(Request::from_parts(parts, body.into())).await,
+    match limit.acquire().await {
+        Some(_permit) => next.run(Request::from_parts(parts, body.into())).await,
         None => busy().into_response(),
     }
 }
@@ -135,8 +135,8 @@ fn busy() -> ApiError {
     )
 }
 
-/// Does the work of a request to its end, even where nobody waits for it any more: a call that is being routed is recorded, and a place in a
-/// lane is given back only when the database has done its part. Every answer gets the headers of the API, every failure its shape.
+/// Does the work of a request to its end, even where nobody waits for it any more: a call that is being routed is recorded, and a permit
+/// is given back only when the database has done its part. Every answer gets the headers of the API, every failure its shape.
 async fn answer(
     State(lifecycle): State<Lifecycle>,
     Extension(request_id): Extension<RequestId>,

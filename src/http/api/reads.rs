@@ -4,7 +4,7 @@ use crate::call::CallId;
 use crate::clock::Clock;
 use crate::flow::Waiting;
 use crate::http::error::ApiError;
-use crate::http::overload::Lane;
+use crate::http::limit::ConcurrencyLimit;
 use crate::routing::DialerId;
 use crate::store::{
     CallPlace, CallsAsked, IncidentWithMessages, Part, RecordsAsked, Rows, Store, StoreError,
@@ -12,7 +12,7 @@ use crate::store::{
 };
 
 /// Questions at the same time; the store has four readers.
-const PLACES: usize = 2;
+const PERMITS: usize = 2;
 
 /// Reads calls for people. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Reads {
     pub(super) store: Store,
     pub(super) clock: Clock,
     waiting: Waiting,
-    lane: Lane,
+    limit: ConcurrencyLimit,
 }
 
 impl Reads {
@@ -38,7 +38,7 @@ impl Reads {
             store,
             clock,
             waiting,
-            lane: Lane::new(PLACES),
+            limit: ConcurrencyLimit::new(PERMITS),
         }
     }
 
@@ -102,7 +102,7 @@ impl Reads {
         &self,
         question: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, ApiError> {
-        let Some(_place) = self.lane.enter().await else {
+        let Some(_permit) = self.limit.acquire().await else {
             return Err(super::busy());
         };
         question.await.map_err(ApiError::store)

@@ -137,7 +137,7 @@ struct Shell<'a> {
     demo: bool,
 }
 
-/// What stands at an address that leads nowhere, for who is not signed in.
+/// What is shown without a session: the form to sign in, or that an address leads nowhere.
 #[derive(Template)]
 #[template(
     ext = "html",
@@ -147,64 +147,42 @@ struct Shell<'a> {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>Not found · Switchboard</title>
+<title>{{ title }} · Switchboard</title>
 <link rel="icon" href="{{ base }}/assets/favicon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="{{ base }}/assets/app.css">
 <script src="{{ base }}/assets/js/theme.js"></script>
 </head>
 <body>
 <main class="sign">
-<div class="sign-card">
-<p class="brand"><img src="{{ base }}/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
-<h1>There is no such page</h1>
-<p><a href="{{ base }}/">Go to the live view</a></p>
-</div>
-</main>
-</body>
-</html>
-"#
-)]
-struct NowherePage<'a> {
-    base: &'a str,
-}
-
-/// The page to sign in.
-#[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{% if !wrong.is_empty() %}Not signed in{% else %}Sign in{% endif %} · Switchboard</title>
-<link rel="icon" href="{{ base }}/assets/favicon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="{{ base }}/assets/app.css">
-<script src="{{ base }}/assets/js/theme.js"></script>
-</head>
-<body>
-<main class="sign">
-<form class="sign-card" method="post" action="{{ base }}/login">
-<p class="brand"><img src="{{ base }}/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
-<h1>Sign in</h1>
-{% if !wrong.is_empty() %}<p class="note" data-tone="bad" role="alert" id="wrong">{{ wrong }}</p>{% endif %}
-<input type="hidden" name="next" value="{{ next }}">
+{% if let Some(form) = form %}<form class="sign-card" method="post" action="{{ base }}/login">
+{% else %}<div class="sign-card">
+{% endif %}<p class="brand"><img src="{{ base }}/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
+{% if let Some(form) = form %}<h1>Sign in</h1>
+{% if !form.wrong.is_empty() %}<p class="note" data-tone="bad" role="alert" id="wrong">{{ form.wrong }}</p>{% endif %}
+<input type="hidden" name="next" value="{{ form.next }}">
 <div class="field">
 <label for="key">API key</label>
 <input class="input" id="key" name="key" type="password" required maxlength="256" autocomplete="current-password" autofocus
- aria-describedby="hint{% if !wrong.is_empty() %} wrong{% endif %}"{% if !wrong.is_empty() %} aria-invalid="true"{% endif %}>
-<span class="hint" id="hint">{% if demo %}The demo printed one when it started.{% else %}An administrator makes one: switchboard key new{% endif %}</span>
+ aria-describedby="hint{% if !form.wrong.is_empty() %} wrong{% endif %}"{% if !form.wrong.is_empty() %} aria-invalid="true"{% endif %}>
+<span class="hint" id="hint">{% if form.demo %}The demo printed one when it started.{% else %}An administrator makes one: switchboard key new{% endif %}</span>
 </div>
 <button class="btn primary" type="submit">Sign in</button>
 </form>
-</main>
+{% else %}<h1>There is no such page</h1>
+<p><a href="{{ base }}/">Go to the live view</a></p>
+</div>
+{% endif %}</main>
 </body>
 </html>
 "#
 )]
-struct LoginPage<'a> {
+struct SignedOutPage<'a> {
     base: &'a str,
+    title: &'a str,
+    form: Option<SignInForm<'a>>,
+}
+
+struct SignInForm<'a> {
     next: &'a str,
     wrong: &'a str,
     demo: bool,
@@ -264,7 +242,14 @@ pub(super) async fn nowhere(
     let site = sessions.site();
     match sessions.holder(&headers) {
         Some(holder) => shell(StatusCode::NOT_FOUND, &site, &holder, demo.is_some()),
-        None => rendered(StatusCode::NOT_FOUND, &NowherePage { base: &site.base }),
+        None => rendered(
+            StatusCode::NOT_FOUND,
+            &SignedOutPage {
+                base: &site.base,
+                title: "Not found",
+                form: None,
+            },
+        ),
     }
 }
 
@@ -370,11 +355,18 @@ impl SignIn {
     }
 
     fn form(&self, status: StatusCode, next: &str, wrong: &str) -> Response {
-        let page = LoginPage {
+        let page = SignedOutPage {
             base: &self.sessions.site().base,
-            next,
-            wrong,
-            demo: self.is_demo,
+            title: if wrong.is_empty() {
+                "Sign in"
+            } else {
+                "Not signed in"
+            },
+            form: Some(SignInForm {
+                next,
+                wrong,
+                demo: self.is_demo,
+            }),
         };
         rendered(status, &page)
     }
@@ -499,11 +491,14 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_shown_as_text() {
-        let page = LoginPage {
+        let page = SignedOutPage {
             base: "",
-            next: "/logs?a=\"><script>",
-            wrong: "<b>no</b>",
-            demo: false,
+            title: "Not signed in",
+            form: Some(SignInForm {
+                next: "/logs?a=\"><script>",
+                wrong: "<b>no</b>",
+                demo: false,
+            }),
         };
         let text = page.render().unwrap();
         assert!(

@@ -14,8 +14,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::error::{ApiError, Kind};
-use super::refusals::Refused;
+use super::error::{ApiError, ErrorKind};
+use super::refusals::RefusedRequest;
 use super::sessions::Sessions;
 
 /// Where a key is sent.
@@ -156,7 +156,7 @@ impl Keys {
                 metrics::counter!("switchboard_auth_failures_total", "reason" => "missing")
                     .increment(1);
                 let message = "This needs an API key in the header X-API-Key, or a session.";
-                return Err(ApiError::new(Kind::Authentication, message));
+                return Err(ApiError::new(ErrorKind::Authentication, message));
             }
             (Some(key), None) => match self.holder(key.as_bytes()) {
                 Some((holder, _)) => return Ok(holder),
@@ -164,8 +164,12 @@ impl Keys {
             },
             (Some(_), Some(_)) => ("several", "The request has more than one X-API-Key."),
         };
-        let refused = Refused::because(reason);
-        Err(ApiError::refused(Kind::Authentication, message, refused))
+        let refused = RefusedRequest::because(reason);
+        Err(ApiError::refused(
+            ErrorKind::Authentication,
+            message,
+            refused,
+        ))
     }
 }
 
@@ -187,11 +191,11 @@ impl Holder {
             self.name,
             self.role.as_str()
         );
-        let refused = Refused {
+        let refused = RefusedRequest {
             reason: "role",
             key: Some(self.name),
         };
-        Err(ApiError::refused(Kind::Permission, message, refused))
+        Err(ApiError::refused(ErrorKind::Permission, message, refused))
     }
 }
 

@@ -13,11 +13,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::refusals::Refused;
+use super::refusals::RefusedRequest;
 
 /// The kinds of failure: a closed list, each with its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ErrorKind {
     /// 400: the request has to change.
     Validation,
     /// 401: no key, or none that is known.
@@ -37,7 +37,7 @@ pub(super) enum Kind {
     Unavailable,
 }
 
-impl Kind {
+impl ErrorKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Validation => "ValidationError",
@@ -96,16 +96,16 @@ struct ErrorBody {
 
 #[derive(Debug)]
 pub(super) struct ApiError {
-    kind: Kind,
+    kind: ErrorKind,
     message: Cow<'static, str>,
     details: Map<String, Value>,
     cause: Option<Box<dyn Error + Send + Sync>>,
-    refused: Option<Refused>,
+    refused: Option<RefusedRequest>,
 }
 
 impl ApiError {
     /// A failure with words for the outside.
-    pub(super) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+    pub(super) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
             message: message.into(),
@@ -117,9 +117,9 @@ impl ApiError {
 
     /// A failure that is counted, and written down for the source of the request.
     pub(super) fn refused(
-        kind: Kind,
+        kind: ErrorKind,
         message: impl Into<Cow<'static, str>>,
-        refused: Refused,
+        refused: RefusedRequest,
     ) -> Self {
         metrics::counter!("switchboard_auth_failures_total", "reason" => refused.reason)
             .increment(1);
@@ -130,19 +130,19 @@ impl ApiError {
     }
 
     /// Why the request was refused, if it was.
-    pub(super) fn refusal(&self) -> Option<&Refused> {
+    pub(super) fn refusal(&self) -> Option<&RefusedRequest> {
         self.refused.as_ref()
     }
 
     /// There is no such thing.
     pub(super) fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::NotFound, message)
+        Self::new(ErrorKind::NotFound, message)
     }
 
     /// The database does not answer; why stays inside.
     pub(super) fn store(cause: impl Error + Send + Sync + 'static) -> Self {
         let error = Self::new(
-            Kind::Unavailable,
+            ErrorKind::Unavailable,
             "The database does not answer; try again in a moment.",
         );
         Self {
@@ -158,7 +158,7 @@ impl ApiError {
     }
 
     /// Its status and its words, for a page.
-    pub(super) fn told(&self) -> (StatusCode, &str) {
+    pub(super) fn status_and_message(&self) -> (StatusCode, &str) {
         (self.kind.status(), &self.message)
     }
 
@@ -190,24 +190,24 @@ impl ApiError {
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
         match self.kind {
-            Kind::Authentication => {
+            ErrorKind::Authentication => {
                 let scheme = HeaderValue::from_static("ApiKey realm=\"switchboard\"");
                 headers.insert(header::WWW_AUTHENTICATE, scheme);
             }
-            Kind::RateLimit => {
+            ErrorKind::RateLimit => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
             }
-            Kind::Unavailable => {
+            ErrorKind::Unavailable => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            Kind::Validation
-            | Kind::Permission
-            | Kind::NotFound
-            | Kind::MethodNotAllowed
-            | Kind::Conflict
-            | Kind::PayloadTooLarge
-            | Kind::Integration
-            | Kind::Internal => {}
+            ErrorKind::Validation
+            | ErrorKind::Permission
+            | ErrorKind::NotFound
+            | ErrorKind::MethodNotAllowed
+            | ErrorKind::Conflict
+            | ErrorKind::PayloadTooLarge
+            | ErrorKind::Integration
+            | ErrorKind::Internal => {}
         }
         response
     }
@@ -227,10 +227,10 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// A failure on its way out of a handler; [`super::api`] turns it into the answer, because only there the request has its name.
 #[derive(Clone)]
-pub(super) struct Failed(Arc<Mutex<Option<ApiError>>>);
+pub(super) struct FailedRequest(Arc<Mutex<Option<ApiError>>>);
 
-impl Failed {
-    pub(super) fn take(&self) -> Option<ApiError> {
+impl FailedRequest {
+    pub(super) fn error(&self) -> Option<ApiError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -239,7 +239,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.kind.status();
-        let failed = Failed(Arc::new(Mutex::new(Some(self))));
+        let failed = FailedRequest(Arc::new(Mutex::new(Some(self))));
         response.extensions_mut().insert(failed);
         response
     }

@@ -50,8 +50,8 @@ pub struct Events(Arc<Hub>);
 
 #[derive(Debug)]
 struct Hub {
-    sender: broadcast::Sender<Arc<Message>>,
-    ring: Mutex<VecDeque<Arc<Message>>>,
+    sender: broadcast::Sender<Arc<EventMessage>>,
+    ring: Mutex<VecDeque<Arc<EventMessage>>>,
     next: AtomicU64,
     streams: Arc<Semaphore>,
     by_key: Shares<Arc<str>>,
@@ -59,7 +59,7 @@ struct Hub {
 
 /// One event, as it is sent.
 #[derive(Debug)]
-struct Message {
+struct EventMessage {
     id: u64,
     text: Bytes,
 }
@@ -101,7 +101,7 @@ impl Events {
         let mut ring = self.ring();
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let text = format!("id: {id}\nevent: {name}\ndata: {data}\n\n");
-        let message = Arc::new(Message {
+        let message = Arc::new(EventMessage {
             id,
             text: text.into(),
         });
@@ -126,7 +126,7 @@ impl Events {
         self.0.sender.receiver_count() > 0
     }
 
-    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<Message>>> {
+    fn ring(&self) -> MutexGuard<'_, VecDeque<Arc<EventMessage>>> {
         self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -137,7 +137,7 @@ impl Events {
         let receiver = self.0.sender.subscribe();
         let ring = self.ring();
         let next = self.0.next.load(Ordering::Relaxed);
-        let missed: VecDeque<Arc<Message>> = match last {
+        let missed: VecDeque<Arc<EventMessage>> = match last {
             None => VecDeque::new(),
             Some(last) => ring
                 .iter()
@@ -329,8 +329,8 @@ impl Publisher {
 
 #[derive(Debug)]
 pub(super) struct Subscription {
-    receiver: broadcast::Receiver<Arc<Message>>,
-    missed: VecDeque<Arc<Message>>,
+    receiver: broadcast::Receiver<Arc<EventMessage>>,
+    missed: VecDeque<Arc<EventMessage>>,
     /// The last event that was there when the stream began.
     seen: u64,
     /// The last event that was sent, or that was there when the stream began.
@@ -377,7 +377,7 @@ impl Subscription {
         }
     }
 
-    fn send(&mut self, message: &Message) -> Bytes {
+    fn send(&mut self, message: &EventMessage) -> Bytes {
         self.sent = message.id;
         message.text.clone()
     }

@@ -35,10 +35,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Decides which fresh calls are turned away. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Overload(Arc<State>);
+pub struct Overload(Arc<OverloadState>);
 
 #[derive(Debug)]
-struct State {
+struct OverloadState {
     clock: Clock,
     /// By which the beat comes.
     timers: Clock,
@@ -51,7 +51,7 @@ struct State {
 
 /// A webhook is in hand until this is dropped.
 #[derive(Debug)]
-pub(super) struct WebhookInFlight(Arc<State>);
+pub(super) struct WebhookInFlight(Arc<OverloadState>);
 
 impl Drop for WebhookInFlight {
     fn drop(&mut self) {
@@ -63,7 +63,7 @@ impl Overload {
     /// Turns fresh calls away beyond `limit` webhooks in hand; without one, beyond 512 per core.
     pub fn new(clock: Clock, limit: Option<NonZeroUsize>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self(Arc::new(State {
+        Self(Arc::new(OverloadState {
             timers: clock.of_timers(),
             clock,
             limit: limit.map_or(PER_CORE.saturating_mul(cores), NonZeroUsize::get),
@@ -127,17 +127,17 @@ impl Overload {
                 break;
             }
             if now.saturating_duration_since(told_at) >= REPORT_EVERY {
-                told = self.tell(told, &recorder).await;
+                told = self.report(told, &recorder).await;
                 told_at = now;
             }
         }
         // Nobody measures any more: a process that drains does not turn its last calls away.
         self.expect_beat(None);
-        self.tell(told, &recorder).await;
+        self.report(told, &recorder).await;
     }
 
-    /// Tells how many calls were turned away since `told`.
-    async fn tell(&self, told: u64, recorder: &Recorder) -> u64 {
+    /// Reports how many calls were turned away since `told`.
+    async fn report(&self, told: u64, recorder: &Recorder) -> u64 {
         let in_hand = self.0.in_hand.load(Ordering::Relaxed);
         #[expect(
             clippy::cast_precision_loss,

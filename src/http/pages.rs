@@ -19,7 +19,7 @@ use super::api::{self, Reads};
 use super::assets;
 use super::auth::Holder;
 use super::limit::{ConcurrencyLimit, limited};
-use super::refusals::Refused;
+use super::refusals::RefusedRequest;
 use super::router::SharedParts;
 use super::sessions::Sessions;
 use super::site::Site;
@@ -76,18 +76,18 @@ impl OneTimeLink {
         Self(Arc::new(Mutex::new(Some(Exchanged { secret, key }))))
     }
 
-    fn take(&self, given: &str) -> Option<String> {
+    fn exchange(&self, secret: &str) -> Option<String> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = kept
             .as_ref()
-            .is_some_and(|kept| kept.secret.as_bytes().ct_eq(given.as_bytes()).into());
+            .is_some_and(|kept| kept.secret.as_bytes().ct_eq(secret.as_bytes()).into());
         is_it.then(|| kept.take()).flatten().map(|kept| kept.key)
     }
 }
 
 /// The demo's door, where this is the demo.
 #[derive(Clone, Debug)]
-pub(super) struct Demo(pub(super) Option<DemoDoor>);
+pub(super) struct OptionalDemo(pub(super) Option<DemoDoor>);
 
 /// What strangers may ask for: pages, their files, and `docs`, the descriptions of the API. None of it costs more than bytes that are there,
 /// and so many at a time are answered.
@@ -190,18 +190,18 @@ struct SignInForm<'a> {
 
 /// What the address of the page to sign in says.
 #[derive(Debug, Default, Deserialize)]
-struct Asked {
+struct LoginQuery {
     next: Option<String>,
     once: Option<String>,
 }
 
 #[derive(Debug)]
-struct Given {
+struct LoginForm {
     key: String,
     next: Option<String>,
 }
 
-impl Given {
+impl LoginForm {
     /// `None` where it is no form of ours.
     fn read(body: &[u8]) -> Option<Self> {
         let form = Form::parse(body);
@@ -215,7 +215,7 @@ impl Given {
 
 async fn page(
     State(sessions): State<Sessions>,
-    State(Demo(demo)): State<Demo>,
+    State(OptionalDemo(demo)): State<OptionalDemo>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
@@ -229,7 +229,7 @@ async fn page(
 /// Whatever is no address of ours: a page that says so, to people.
 pub(super) async fn nowhere(
     State(sessions): State<Sessions>,
-    State(Demo(demo)): State<Demo>,
+    State(OptionalDemo(demo)): State<OptionalDemo>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
@@ -272,55 +272,55 @@ fn shell(status: StatusCode, site: &Site, Holder { name, role }: &Holder, demo: 
 async fn login(
     State(sessions): State<Sessions>,
     State(reads): State<Reads>,
-    State(Demo(demo)): State<Demo>,
+    State(OptionalDemo(demo)): State<OptionalDemo>,
     source: Option<Extension<SourceAddress>>,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    asked: Result<Query<LoginQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
-    let Asked { next, once } = asked.map(|Query(asked)| asked).unwrap_or_default();
-    let desk = SignIn {
+    let LoginQuery { next, once } = asked.map(|Query(asked)| asked).unwrap_or_default();
+    let dialog = SignIn {
         sessions,
         reads,
         is_demo: demo.is_some(),
     };
     let next = local(next.as_deref());
     if let (Some(once), Some(door)) = (once, &demo) {
-        let Some(key) = door.link.take(&once) else {
+        let Some(key) = door.link.exchange(&once) else {
             let wrong = "This link was used before; sign in with the key that the demo printed.";
-            return desk.form(StatusCode::OK, next, wrong);
+            return dialog.form(StatusCode::OK, next, wrong);
         };
-        return desk.begin(&key, source, next).await;
+        return dialog.begin(&key, source, next).await;
     }
-    desk.form(StatusCode::OK, next, "")
+    dialog.form(StatusCode::OK, next, "")
 }
 
 async fn sign_in(
     State(sessions): State<Sessions>,
     State(reads): State<Reads>,
-    State(Demo(demo)): State<Demo>,
+    State(OptionalDemo(demo)): State<OptionalDemo>,
     source: Option<Extension<SourceAddress>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let desk = SignIn {
+    let dialog = SignIn {
         sessions,
         reads,
         is_demo: demo.is_some(),
     };
-    let given = match twilio::collect(body, FORM_LIMIT, FORM_TIMEOUT).await {
-        Ok(body) => Given::read(&body),
+    let form = match twilio::collect(body, FORM_LIMIT, FORM_TIMEOUT).await {
+        Ok(body) => LoginForm::read(&body),
         Err(_) => None,
     };
-    let Some(given) = given else {
+    let Some(form) = form else {
         let wrong = "The form could not be read; try again.";
-        return desk.form(StatusCode::BAD_REQUEST, "/", wrong);
+        return dialog.form(StatusCode::BAD_REQUEST, "/", wrong);
     };
-    let next = local(given.next.as_deref());
-    if desk.sessions.site().is_own(&headers) == Some(false) {
+    let next = local(form.next.as_deref());
+    if dialog.sessions.site().is_own(&headers) == Some(false) {
         let wrong = "This form was sent from another site; sign in here.";
-        let refused = Refused::because("other_site");
-        return refused.mark(desk.form(StatusCode::FORBIDDEN, next, wrong));
+        let refused = RefusedRequest::because("other_site");
+        return refused.mark(dialog.form(StatusCode::FORBIDDEN, next, wrong));
     }
-    desk.begin(given.key.trim(), source, next).await
+    dialog.begin(form.key.trim(), source, next).await
 }
 
 struct SignIn {
@@ -344,7 +344,7 @@ impl SignIn {
                 response
             }
             Err(error) => {
-                let (status, wrong) = error.told();
+                let (status, wrong) = error.status_and_message();
                 let response = self.form(status, next, wrong);
                 match error.refusal() {
                     Some(refused) => refused.clone().mark(response),
@@ -484,9 +484,9 @@ mod tests {
     #[test]
     fn a_link_opens_once_and_for_its_secret_alone() {
         let link = OneTimeLink::new("secret".to_owned(), "swb_key".to_owned());
-        assert_eq!(link.take("other"), None);
-        assert_eq!(link.take("secret").as_deref(), Some("swb_key"));
-        assert_eq!(link.take("secret"), None);
+        assert_eq!(link.exchange("other"), None);
+        assert_eq!(link.exchange("secret").as_deref(), Some("swb_key"));
+        assert_eq!(link.exchange("secret"), None);
     }
 
     #[test]

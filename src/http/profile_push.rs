@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::refusals::Refused;
+use super::refusals::RefusedRequest;
 use crate::audit::{Event, Record};
 use crate::braze::{self, Braze, Push};
 use crate::clock::Clock;
@@ -47,7 +47,7 @@ pub(super) async fn push(
         metrics::counter!("switchboard_webhooks_rejected_total", "reason" => "braze_secret")
             .increment(1);
         let refused = (StatusCode::UNAUTHORIZED, "unauthorized\n").into_response();
-        return Refused::because("braze_secret").mark(refused);
+        return RefusedRequest::because("braze_secret").mark(refused);
     }
     let body = match twilio::collect(body, BODY_LIMIT, BODY_TIMEOUT).await {
         Ok(body) => body,

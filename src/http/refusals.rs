@@ -43,14 +43,14 @@ pub(super) fn network(source: IpAddr) -> IpNet {
 
 /// Why somebody was refused; travels with the answer to where the source is known.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedRequest {
     /// The stable name of the reason.
     pub(super) reason: &'static str,
     /// The key, where one is known and may not do what was asked.
     pub(super) key: Option<Arc<str>>,
 }
 
-impl Refused {
+impl RefusedRequest {
     pub(super) fn because(reason: &'static str) -> Self {
         Self { reason, key: None }
     }
@@ -64,17 +64,17 @@ impl Refused {
 
 /// Counts who was refused. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Refusals(Arc<Inner>);
+pub struct Refusals(Arc<RefusalsState>);
 
 #[derive(Debug)]
-struct Inner {
+struct RefusalsState {
     clock: Clock,
     recorder: Recorder,
-    tally: Mutex<Tally>,
+    counts: Mutex<RefusalCounts>,
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+struct RefusalCounts {
     networks: HashMap<IpNet, Sum>,
     others: Option<Sum>,
 }
@@ -101,7 +101,7 @@ impl Sum {
         }
     }
 
-    fn add(&mut self, source: IpAddr, refused: &Refused) {
+    fn add(&mut self, source: IpAddr, refused: &RefusedRequest) {
         let is_only = self.times == 0 || self.source == Some(source);
         self.source = is_only.then_some(source);
         self.times += 1;
@@ -114,7 +114,7 @@ impl Sum {
     }
 
     /// The record of what was summed up; from here on it begins anew.
-    fn tell(&mut self, whence: &str, now: Instant) -> Access {
+    fn summed_up(&mut self, whence: &str, now: Instant) -> Access {
         let sum = std::mem::replace(self, Self::new(now));
         let source = sum.source.map(|source| source.to_string());
         Access::Refused {
@@ -126,9 +126,9 @@ impl Sum {
     }
 }
 
-impl Tally {
+impl RefusalCounts {
     /// Counts one; gives the record that is due with it.
-    fn add(&mut self, source: IpAddr, refused: &Refused, now: Instant) -> Option<Access> {
+    fn add(&mut self, source: IpAddr, refused: &RefusedRequest, now: Instant) -> Option<Access> {
         let source = source.to_canonical();
         let network = network(source);
         let is_known = self.networks.contains_key(&network);
@@ -145,7 +145,7 @@ impl Tally {
         };
         sum.add(source, refused);
         let is_due = is_new || now.saturating_duration_since(sum.told_at) >= SUMMED;
-        is_due.then(|| sum.tell(&whence, now))
+        is_due.then(|| sum.summed_up(&whence, now))
     }
 
     /// The records that are due by time, or all that are left; forgets networks that have been quiet.
@@ -157,7 +157,7 @@ impl Tally {
             }
             let has_some = sum.times > 0;
             if has_some {
-                due.push(sum.tell(whence, now));
+                due.push(sum.summed_up(whence, now));
             }
             has_some
         };
@@ -172,19 +172,19 @@ impl Tally {
 
 impl Refusals {
     pub fn new(clock: Clock, recorder: Recorder) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(RefusalsState {
             clock,
             recorder,
-            tally: Mutex::default(),
+            counts: Mutex::default(),
         }))
     }
 
     /// Counts that somebody was refused; the first time in a minute it is written down at once.
-    pub(super) async fn note(&self, source: IpAddr, refused: &Refused) {
+    pub(super) async fn count(&self, source: IpAddr, refused: &RefusedRequest) {
         let now = self.0.clock.instant();
-        let due = self.tally().add(source, refused, now);
+        let due = self.counts().add(source, refused, now);
         if let Some(access) = due {
-            self.tell(access).await;
+            self.record(access).await;
         }
     }
 
@@ -192,9 +192,9 @@ impl Refusals {
     pub async fn run(self, lifecycle: Lifecycle) {
         loop {
             let goes_on = lifecycle.pause(LOOK_EVERY).await;
-            let due = self.tally().due(self.0.clock.instant(), !goes_on);
+            let due = self.counts().due(self.0.clock.instant(), !goes_on);
             for access in due {
-                self.tell(access).await;
+                self.record(access).await;
             }
             if !goes_on {
                 return;
@@ -202,7 +202,7 @@ impl Refusals {
         }
     }
 
-    async fn tell(&self, access: Access) {
+    async fn record(&self, access: Access) {
         if let Access::Refused {
             source,
             times,
@@ -223,8 +223,8 @@ impl Refusals {
         self.0.recorder.note(record).await;
     }
 
-    fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.0.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    fn counts(&self) -> MutexGuard<'_, RefusalCounts> {
+        self.0.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -239,74 +239,78 @@ mod tests {
         (source, *times)
     }
 
-    fn add(tally: &mut Tally, source: &str, now: Instant) -> Option<Access> {
-        tally.add(source.parse().unwrap(), &Refused::because("unknown"), now)
+    fn add(counts: &mut RefusalCounts, source: &str, now: Instant) -> Option<Access> {
+        counts.add(
+            source.parse().unwrap(),
+            &RefusedRequest::because("unknown"),
+            now,
+        )
     }
 
     #[test]
     fn a_network_leaves_a_record_at_once_and_then_one_a_minute() {
-        let mut tally = Tally::default();
+        let mut counts = RefusalCounts::default();
         let start = Clock::system().instant();
-        let first = add(&mut tally, "2001:db8:1::1", start).unwrap();
+        let first = add(&mut counts, "2001:db8:1::1", start).unwrap();
         assert_eq!(told(&first), ("2001:db8:1::1", 1));
         for n in 0..5_000 {
             let source = format!("2001:db8:1:{n:x}::1");
-            assert_eq!(add(&mut tally, &source, start), None);
+            assert_eq!(add(&mut counts, &source, start), None);
         }
-        assert!(tally.due(start + SUMMED / 2, false).is_empty());
-        let due = tally.due(start + SUMMED, false);
+        assert!(counts.due(start + SUMMED / 2, false).is_empty());
+        let due = counts.due(start + SUMMED, false);
         let due: Vec<_> = due.iter().map(told).collect();
         assert_eq!(due, [("2001:db8:1::/48", 5_000)]);
-        assert!(tally.due(start + SUMMED * 2, false).is_empty());
-        assert!(tally.networks.is_empty(), "a quiet network is forgotten");
+        assert!(counts.due(start + SUMMED * 2, false).is_empty());
+        assert!(counts.networks.is_empty(), "a quiet network is forgotten");
     }
 
     #[test]
     fn one_address_is_named_and_several_are_their_network() {
-        let mut tally = Tally::default();
+        let mut counts = RefusalCounts::default();
         let start = Clock::system().instant();
-        add(&mut tally, "192.0.2.1", start);
-        add(&mut tally, "192.0.2.1", start);
-        add(&mut tally, "::ffff:192.0.2.1", start);
+        add(&mut counts, "192.0.2.1", start);
+        add(&mut counts, "192.0.2.1", start);
+        add(&mut counts, "::ffff:192.0.2.1", start);
         let later = start + SUMMED;
-        let summed = add(&mut tally, "192.0.2.1", later).unwrap();
+        let summed = add(&mut counts, "192.0.2.1", later).unwrap();
         assert_eq!(told(&summed), ("192.0.2.1", 3));
         for source in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
-            add(&mut tally, source, later);
+            add(&mut counts, source, later);
         }
-        let due = tally.due(later, true);
+        let due = counts.due(later, true);
         assert_eq!(told(&due[0]), ("192.0.2.0/24", 3));
     }
 
     #[test]
     fn many_networks_share_one_record() {
-        let mut tally = Tally::default();
+        let mut counts = RefusalCounts::default();
         let start = Clock::system().instant();
         let mut records = 0;
         for n in 0..1_000_u32 {
             let source = format!("10.{}.{}.1", n / 250, n % 250);
-            records += usize::from(add(&mut tally, &source, start).is_some());
+            records += usize::from(add(&mut counts, &source, start).is_some());
         }
         assert_eq!(records, MOST);
-        let due = tally.due(start + SUMMED, false);
+        let due = counts.due(start + SUMMED, false);
         let due: Vec<_> = due.iter().map(told).collect();
         assert_eq!(due, [(OTHERS, 936)]);
     }
 
     #[test]
     fn the_record_names_reasons_and_known_keys() {
-        let mut tally = Tally::default();
+        let mut counts = RefusalCounts::default();
         let now = Clock::system().instant();
         let source = [192, 0, 2, 1].into();
         for _ in 0..3 {
-            let refused = Refused {
+            let refused = RefusedRequest {
                 reason: "role",
                 key: Some("desk".into()),
             };
-            tally.add(source, &refused, now);
+            counts.add(source, &refused, now);
         }
-        tally.add(source, &Refused::because("log_in"), now);
-        let due = tally.due(now, true);
+        counts.add(source, &RefusedRequest::because("log_in"), now);
+        let due = counts.due(now, true);
         let Some(Access::Refused { reasons, keys, .. }) = due.first() else {
             panic!("{due:?}");
         };

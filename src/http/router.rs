@@ -25,10 +25,10 @@ use super::events::Events;
 use super::limit::{ConcurrencyLimit, limited};
 use super::openapi;
 use super::overload::Overload;
-use super::pages::{self, Demo, DemoDoor};
+use super::pages::{self, DemoDoor, OptionalDemo};
 use super::profile_push::{self, ProfilePush};
 use super::ready;
-use super::refusals::{Refusals, Refused};
+use super::refusals::{Refusals, RefusedRequest};
 use super::server::PeerAddr;
 use super::sessions::Sessions;
 use super::voice::{self, Genuine, Safety};
@@ -136,7 +136,7 @@ impl FromRef<SharedParts> for JsonDoor {
     }
 }
 
-impl FromRef<SharedParts> for Demo {
+impl FromRef<SharedParts> for OptionalDemo {
     fn from_ref(parts: &SharedParts) -> Self {
         Self(parts.demo.clone())
     }
@@ -165,7 +165,7 @@ pub fn document() -> serde_json::Value {
 pub fn router(parts: Parts) -> Router {
     let parts = Arc::new(parts);
     let safety = Safety::from_ref(&parts);
-    let entry = Entry {
+    let outer = OuterLayer {
         proxies: Arc::clone(&parts.trusted_proxies),
         refusals: parts.refusals.clone(),
         sessions: parts.sessions.clone(),
@@ -227,7 +227,7 @@ pub fn router(parts: Parts) -> Router {
             Arc::clone(&parts),
             answer_stray_webhook,
         ))
-        .layer(middleware::from_fn_with_state(entry, enter))
+        .layer(middleware::from_fn_with_state(outer, outer_layer))
         .with_state(parts)
 }
 
@@ -322,7 +322,7 @@ async fn answer_stray_webhook(
 
 /// What every request passes first and every answer last.
 #[derive(Clone, Debug)]
-struct Entry {
+struct OuterLayer {
     proxies: Arc<[IpNet]>,
     refusals: Refusals,
     sessions: Sessions,
@@ -330,21 +330,25 @@ struct Entry {
 
 /// Works out where a request comes from, before anything else looks at it; counts refusals by that, and tells browsers to come back encrypted
 /// where that is how they come.
-async fn enter(State(entry): State<Entry>, mut request: Request, next: Next) -> Response {
+async fn outer_layer(
+    State(outer): State<OuterLayer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     // Whoever listens to no peer address is on this machine; a source that nobody knows is none.
     let mut source = IpAddr::V4(Ipv4Addr::LOCALHOST);
     if let Some(PeerAddr(peer)) = request.extensions().get().copied() {
-        let known = client_address(peer.ip(), request.headers(), &entry.proxies);
+        let known = client_address(peer.ip(), request.headers(), &outer.proxies);
         source = known.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if let Some(source) = known {
             request.extensions_mut().insert(SourceAddress(source));
         }
     }
     let mut response = next.run(request).await;
-    if let Some(refused) = response.extensions_mut().remove::<Refused>() {
-        entry.refusals.note(source, &refused).await;
+    if let Some(refused) = response.extensions_mut().remove::<RefusedRequest>() {
+        outer.refusals.count(source, &refused).await;
     }
-    if entry.sessions.site().is_secure {
+    if outer.sessions.site().is_secure {
         let year = HeaderValue::from_static("max-age=31536000");
         let headers = response.headers_mut();
         headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(year);
@@ -371,7 +375,7 @@ fn render_metrics(handle: Option<&PrometheusHandle>, keys: &Keys, request: &Requ
         (Some(_), _) => {
             metrics::counter!("switchboard_auth_failures_total", "reason" => "metrics")
                 .increment(1);
-            Refused::because("metrics").mark(StatusCode::FORBIDDEN.into_response())
+            RefusedRequest::because("metrics").mark(StatusCode::FORBIDDEN.into_response())
         }
         (None, _) => StatusCode::NOT_FOUND.into_response(),
     }

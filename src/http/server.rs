@@ -27,20 +27,20 @@ pub use request_id::RequestId;
 
 use crate::http::tls::{Certificates, is_challenge};
 use crate::lifecycle::Lifecycle;
-use admission::{Admission, Admitted};
-use answer::Link;
-use framing::Watched;
-use patience::Patience;
-use progress::Progress;
+use admission::{Admitted, ConnectionAdmission};
+use answer::ConnectionService;
+use framing::WatchedStream;
+use progress::ConnectionProgress;
+use timeouts::Timeouts;
 
 mod admission;
 mod answer;
 mod body;
 mod descriptors;
 mod framing;
-mod patience;
 mod progress;
 mod request_id;
+mod timeouts;
 
 #[cfg(test)]
 mod tests;
@@ -173,10 +173,10 @@ impl Server {
         S: App,
     {
         let draining = lifecycle.draining();
-        let house = Arc::new(House::new(limits, tls, draining.clone()));
-        let welcome = |(stream, peer): (TcpStream, SocketAddr)| {
-            if let Some(admitted) = house.admission.admit(peer.ip()) {
-                let serving = house.clone().serve(stream, peer, admitted, app.clone());
+        let listener = Arc::new(Listener::new(limits, tls, draining.clone()));
+        let admit = |(stream, peer): (TcpStream, SocketAddr)| {
+            if let Some(admitted) = listener.admission.admit(peer.ip()) {
+                let serving = listener.clone().accept(stream, peer, admitted, app.clone());
                 lifecycle.spawn_transient("connection", serving);
             }
         };
@@ -188,13 +188,13 @@ impl Server {
             };
             match accepted {
                 Ok(accepted) => {
-                    let patience = house.limits.head_when_crowded;
-                    house.admission.room(patience).await;
-                    welcome(accepted);
+                    let longest = listener.limits.head_when_crowded;
+                    listener.admission.room(longest).await;
+                    admit(accepted);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    house.accept_failed(&error);
+                    listener.accept_failed(&error);
                     lifecycle.pause(ACCEPT_BACKOFF).await;
                 }
             }
@@ -202,7 +202,7 @@ impl Server {
         // The system has accepted for us those that wait here; closing on them would be a reset.
         for _ in 0..BACKLOG {
             match tokio::time::timeout(Duration::ZERO, self.0.accept()).await {
-                Ok(Ok(accepted)) => welcome(accepted),
+                Ok(Ok(accepted)) => admit(accepted),
                 _ => return,
             }
         }
@@ -220,23 +220,23 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Who has connected, how and when.
-struct Guest {
+/// The other end of a connection, and when it connected.
+struct Accepted {
     peer: PeerAddr,
     tls: Tls,
     came_at: tokio::time::Instant,
 }
 
-struct House {
+struct Listener {
     limits: Limits,
     tls: Option<Arc<Certificates>>,
-    admission: Arc<Admission>,
+    admission: Arc<ConnectionAdmission>,
     http: http1::Builder,
     draining: CancellationToken,
     accept_failures: metrics::Counter,
 }
 
-impl House {
+impl Listener {
     fn new(
         mut limits: Limits,
         tls: Option<Arc<Certificates>>,
@@ -253,7 +253,7 @@ impl House {
             limits.connections = fitting;
         }
         let mut http = http1::Builder::new();
-        // `Patience` keeps the time of heads and idle connections; hyper knows one limit for both.
+        // `Timeouts` keeps the time of heads and idle connections; hyper knows one limit for both.
         http.header_read_timeout(None)
             .max_buf_size(limits.head_bytes.max(8 * 1024))
             .max_headers(limits.headers)
@@ -261,7 +261,7 @@ impl House {
             .half_close(true)
             .keep_alive(true);
         Self {
-            admission: Arc::new(Admission::new(&limits)),
+            admission: Arc::new(ConnectionAdmission::new(&limits)),
             limits,
             tls,
             http,
@@ -275,7 +275,7 @@ impl House {
         tracing::debug!(event = "http.accept_failed", %error, "No connection could be accepted.");
     }
 
-    async fn serve<S>(
+    async fn accept<S>(
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
@@ -286,14 +286,14 @@ impl House {
     {
         // Fails only on a socket that is closed already, which the next read finds out.
         drop(stream.set_nodelay(true));
-        let came_at = patience::now();
+        let came_at = timeouts::now();
         let Some(certificates) = &self.tls else {
-            let guest = Guest {
+            let accepted = Accepted {
                 peer: PeerAddr(peer),
                 tls: Tls(false),
                 came_at,
             };
-            return self.converse(stream, guest, admitted, app).await;
+            return self.serve_connection(stream, accepted, admitted, app).await;
         };
         let handshake = certificates.acceptor().accept(stream);
         let too_late = async {
@@ -307,12 +307,12 @@ impl House {
         let failed = match shaken {
             Some(Ok(stream)) if is_challenge(&stream) => return,
             Some(Ok(stream)) => {
-                let guest = Guest {
+                let accepted = Accepted {
                     peer: PeerAddr(peer),
                     tls: Tls(true),
                     came_at,
                 };
-                return self.converse(stream, guest, admitted, app).await;
+                return self.serve_connection(stream, accepted, admitted, app).await;
             }
             Some(Err(_)) => "refused",
             None => "timed_out",
@@ -321,20 +321,25 @@ impl House {
             .increment(1);
     }
 
-    async fn converse<I, S>(&self, stream: I, guest: Guest, admitted: Admitted, app: S)
-    where
+    async fn serve_connection<I, S>(
+        &self,
+        stream: I,
+        accepted: Accepted,
+        admitted: Admitted,
+        app: S,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin,
         S: App,
     {
-        let Guest { peer, tls, came_at } = guest;
-        let progress = Arc::new(Progress::default());
+        let Accepted { peer, tls, came_at } = accepted;
+        let progress = Arc::new(ConnectionProgress::default());
         let body = self.limits.body;
-        let link = Link::new(peer, tls, body, &admitted, progress.clone());
-        let watched = TokioIo::new(Watched::new(stream, progress.clone()));
-        let link = &link;
-        let answer = service_fn(move |request| link.answer(app.clone(), request));
+        let service = ConnectionService::new(peer, tls, body, &admitted, progress.clone());
+        let watched = TokioIo::new(WatchedStream::new(stream, progress.clone()));
+        let service = &service;
+        let answer = service_fn(move |request| service.answer(app.clone(), request));
         let connection = self.http.serve_connection(watched, answer);
-        let patience = Patience::new(&self.limits, &admitted, &progress);
-        patience.bear(connection, &self.draining, came_at).await;
+        let timeouts = Timeouts::new(&self.limits, &admitted, &progress);
+        timeouts.drive(connection, &self.draining, came_at).await;
     }
 }

@@ -19,9 +19,9 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::auth::{self, Holder, KeyHash, Keys};
-use super::error::{ApiError, Kind};
+use super::error::{ApiError, ErrorKind};
 use super::limit::ConcurrencyLimit;
-use super::refusals::{Refused, network};
+use super::refusals::{RefusedRequest, network};
 use super::site::Site;
 use crate::clock::Clock;
 use crate::resilience::TokenBucket;
@@ -58,10 +58,10 @@ type TokenHash = [u8; 32];
 
 /// All sessions, and who tries to get one. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Sessions(Arc<State>);
+pub struct Sessions(Arc<SessionsState>);
 
 #[derive(Debug)]
-struct State {
+struct SessionsState {
     keys: Keys,
     store: Store,
     clock: Clock,
@@ -137,7 +137,7 @@ pub(super) enum NoSession {
 
 impl Sessions {
     pub fn new(keys: Keys, store: Store, clock: Clock, site: Site) -> Self {
-        Self(Arc::new(State {
+        Self(Arc::new(SessionsState {
             keys,
             store,
             clock,
@@ -184,7 +184,10 @@ impl Sessions {
         self.holder(headers).ok_or_else(|| {
             metrics::counter!("switchboard_auth_failures_total", "reason" => "session")
                 .increment(1);
-            ApiError::new(Kind::Authentication, "The session has ended; log in again.")
+            ApiError::new(
+                ErrorKind::Authentication,
+                "The session has ended; log in again.",
+            )
         })
     }
 
@@ -407,12 +410,12 @@ fn hash_of(token: &str) -> TokenHash {
 
 /// What a session is told that is used from elsewhere. `key` is the one that it stands for, where one is known.
 pub(super) fn other_site(key: Option<Arc<str>>) -> ApiError {
-    let refused = Refused {
+    let refused = RefusedRequest {
         reason: "other_site",
         key,
     };
     ApiError::refused(
-        Kind::Permission,
+        ErrorKind::Permission,
         "A session changes things from our own pages only; send a key in X-API-Key instead.",
         refused,
     )

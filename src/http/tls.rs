@@ -17,7 +17,7 @@ pub use acme::{AcmeError, AcmeSettings};
 pub use files::CertificateError;
 
 use acme::Acme;
-use files::Files;
+use files::CertificateFiles;
 use leaf::Leaf;
 
 mod acme;
@@ -30,13 +30,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// The certificate being served, and where the next one comes from.
 #[derive(Debug)]
 pub struct Certificates {
-    source: Source,
+    source: CertificateSource,
     failure: Mutex<Option<CertificateFailure>>,
 }
 
 #[derive(Debug)]
-enum Source {
-    Files(Files),
+enum CertificateSource {
+    Files(CertificateFiles),
     Acme(Acme),
 }
 
@@ -72,7 +72,7 @@ impl Certificates {
     /// An expired certificate is served nevertheless at start, when there is nothing better: some callers' carriers
     /// get through, and its [`state`](Self::state) raises the alarm.
     pub fn load(certificate: &Path, private_key: &Path) -> Result<Self, CertificateError> {
-        Ok(Self::of(Source::Files(Files::load(
+        Ok(Self::of(CertificateSource::Files(CertificateFiles::load(
             certificate,
             private_key,
         )?)))
@@ -80,10 +80,10 @@ impl Certificates {
 
     /// Takes certificates from an authority; [`look_after`](Self::look_after) orders them. Serves the one that is kept, where there is one.
     pub fn from_authority(settings: AcmeSettings) -> Result<Self, AcmeError> {
-        Ok(Self::of(Source::Acme(Acme::open(settings)?)))
+        Ok(Self::of(CertificateSource::Acme(Acme::open(settings)?)))
     }
 
-    fn of(source: Source) -> Self {
+    fn of(source: CertificateSource) -> Self {
         Self {
             source,
             failure: Mutex::default(),
@@ -93,8 +93,8 @@ impl Certificates {
     /// Reads the files again. On error the certificate in use stays in use. Nothing to do where an authority gives it.
     pub fn reload(&self, now: Timestamp) -> Result<(), CertificateError> {
         match &self.source {
-            Source::Files(files) => self.noted(files.reload(now), now),
-            Source::Acme(_) => Ok(()),
+            CertificateSource::Files(files) => self.noted(files.reload(now), now),
+            CertificateSource::Acme(_) => Ok(()),
         }
     }
 
@@ -104,11 +104,11 @@ impl Certificates {
     /// in the same instant.
     pub fn reload_if_changed(&self, now: Timestamp) -> Result<bool, CertificateError> {
         match &self.source {
-            Source::Files(files) => match files.reload_if_changed(now) {
+            CertificateSource::Files(files) => match files.reload_if_changed(now) {
                 Ok(false) => Ok(false),
                 outcome => self.noted(outcome, now),
             },
-            Source::Acme(_) => Ok(false),
+            CertificateSource::Acme(_) => Ok(false),
         }
     }
 
@@ -125,11 +125,11 @@ impl Certificates {
     /// time. May take minutes.
     pub async fn look_after(&self, now: Timestamp) -> Duration {
         let acme = match &self.source {
-            Source::Files(_) => {
+            CertificateSource::Files(_) => {
                 self.look_at_files(now);
                 return LOOK_EVERY;
             }
-            Source::Acme(acme) => acme,
+            CertificateSource::Acme(acme) => acme,
         };
         let due = acme.due_in(now);
         if !due.is_zero() {
@@ -153,8 +153,8 @@ impl Certificates {
 
     pub fn state(&self) -> CertificateState {
         let (source, leaf, wanted) = match &self.source {
-            Source::Files(files) => ("files", files.leaf(), &[][..]),
-            Source::Acme(acme) => ("acme", acme.leaf(), acme.domains()),
+            CertificateSource::Files(files) => ("files", files.leaf(), &[][..]),
+            CertificateSource::Acme(acme) => ("acme", acme.leaf(), acme.domains()),
         };
         let names = leaf.as_ref().map(|leaf| leaf.names.clone());
         CertificateState {
@@ -173,8 +173,8 @@ impl Certificates {
     /// Accepts handshakes with the certificate of this moment.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(match &self.source {
-            Source::Files(files) => files.config(),
-            Source::Acme(acme) => acme.config(),
+            CertificateSource::Files(files) => files.config(),
+            CertificateSource::Acme(acme) => acme.config(),
         })
     }
 

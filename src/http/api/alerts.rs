@@ -10,9 +10,9 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
-use super::super::error::{ApiError, ErrorDocument, Kind};
+use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::fields::CheckedFields;
-use super::page::{Data, List, Page, PageParams};
+use super::page::{Data, List, PageParams, PageRequest};
 use super::{Reads, data};
 use crate::alert::IncidentKind;
 use crate::clock::Clock;
@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// An incident as the API shows it.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Incident)]
-pub(in super::super) struct ShownIncident {
+pub(in super::super) struct IncidentDocument {
     /// Its name.
     id: String,
     /// What it is about, as a word of a closed list.
@@ -66,15 +66,14 @@ pub(in super::super) struct ShownIncident {
     /// The first 50 of them; `/calls?incident=` lists up to 500.
     call_ids: Vec<String>,
     /// Why these calls were affected, most frequent first.
-    reasons: Vec<ShownReason>,
+    reasons: Vec<IncidentReason>,
     /// Who was told, and whether the message arrived.
-    messages: Vec<ShownMessage>,
+    messages: Vec<MessageDocument>,
 }
 
 /// Why calls were affected.
 #[derive(Serialize, ToSchema)]
-#[schema(as = IncidentReason)]
-pub(in super::super) struct ShownReason {
+pub(in super::super) struct IncidentReason {
     reason: String,
     calls: u64,
 }
@@ -82,7 +81,7 @@ pub(in super::super) struct ShownReason {
 /// A message to one recipient.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AlertMessage)]
-pub(in super::super) struct ShownMessage {
+pub(in super::super) struct MessageDocument {
     /// `opened`, `reminded`, `resolved` or `tested`.
     occasion: &'static str,
     /// `email` or `webhook`.
@@ -101,7 +100,7 @@ pub(in super::super) struct ShownMessage {
     sent_at: Option<Timestamp>,
 }
 
-impl ShownIncident {
+impl IncidentDocument {
     pub(in super::super) fn new((incident, messages): IncidentWithMessages, reads: &Reads) -> Self {
         let now = reads.clock.now();
         let StoredIncident {
@@ -127,8 +126,8 @@ impl ShownIncident {
         let open_for = Duration::try_from(now.duration_since(standing.since)).unwrap_or_default();
         let open_for = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
         let reasons = standing.reasons.into_iter();
-        let mut reasons: Vec<ShownReason> = reasons
-            .map(|(reason, calls)| ShownReason { reason, calls })
+        let mut reasons: Vec<IncidentReason> = reasons
+            .map(|(reason, calls)| IncidentReason { reason, calls })
             .collect();
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.calls));
         Self {
@@ -159,12 +158,12 @@ impl ShownIncident {
                 .map(ToString::to_string)
                 .collect(),
             reasons,
-            messages: messages.into_iter().map(ShownMessage::new).collect(),
+            messages: messages.into_iter().map(MessageDocument::new).collect(),
         }
     }
 }
 
-impl ShownMessage {
+impl MessageDocument {
     fn new(message: StoredMessage) -> Self {
         Self {
             occasion: message.occasion.as_str(),
@@ -185,7 +184,7 @@ impl ShownMessage {
     path = "/alerts/active",
     tag = "alerts",
     params(PageParams),
-    responses((status = 200, description = "A page of open incidents.", body = List<ShownIncident>))
+    responses((status = 200, description = "A page of open incidents.", body = List<IncidentDocument>))
 )]
 pub(super) async fn active(
     _: Viewer,
@@ -201,7 +200,7 @@ pub(super) async fn active(
     path = "/alerts/history",
     tag = "alerts",
     params(PageParams),
-    responses((status = 200, description = "A page of incidents.", body = List<ShownIncident>))
+    responses((status = 200, description = "A page of incidents.", body = List<IncidentDocument>))
 )]
 pub(super) async fn history(
     _: Viewer,
@@ -212,20 +211,19 @@ pub(super) async fn history(
 }
 
 async fn list(reads: &Reads, mut fields: CheckedFields, open: bool) -> Result<Response, ApiError> {
-    let page = Page::read(&mut fields);
+    let page = PageRequest::read(&mut fields);
     fields.verdict()?;
     let rows = reads.incidents(open, page.part()).await?;
-    Ok(page.list(rows, |incident| ShownIncident::new(incident, reads)))
+    Ok(page.list(rows, |incident| IncidentDocument::new(incident, reads)))
 }
 
 /// What became of a test message.
 #[derive(Serialize, ToSchema)]
-#[schema(as = AlertTest)]
-pub(in super::super) struct ShownTest {
+pub(in super::super) struct AlertTest {
     /// Names the message.
     notice: String,
     /// One for each recipient.
-    messages: Vec<ShownMessage>,
+    messages: Vec<MessageDocument>,
 }
 
 /// Sends a message to everybody who is told of incidents, and says what became of it. One that waits after ten seconds is sent again
@@ -235,7 +233,7 @@ pub(in super::super) struct ShownTest {
     path = "/alerts/test",
     tag = "alerts",
     responses(
-        (status = 200, description = "What became of the message.", body = Data<ShownTest>),
+        (status = 200, description = "What became of the message.", body = Data<AlertTest>),
         (status = 409, description = "Nobody is told of incidents.", body = ErrorDocument),
     )
 )]
@@ -246,7 +244,7 @@ pub(super) async fn test(
 ) -> Result<Response, ApiError> {
     let Some(notice) = incidents.test(&holder.name).await else {
         return Err(ApiError::new(
-            Kind::Conflict,
+            ErrorKind::Conflict,
             "Nobody is told of incidents: neither [alerts.email] nor [alerts.webhook] is configured.",
         ));
     };
@@ -255,9 +253,9 @@ pub(super) async fn test(
         Ok(messages) => messages?,
         Err(_) => reads.messages_of(&notice).await?,
     };
-    Ok(data(ShownTest {
+    Ok(data(AlertTest {
         notice,
-        messages: messages.into_iter().map(ShownMessage::new).collect(),
+        messages: messages.into_iter().map(MessageDocument::new).collect(),
     }))
 }
 

@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::super::error::{ApiError, Kind};
+use super::super::error::{ApiError, ErrorKind};
 use crate::twilio::{self, BodyError};
 
 /// The largest body; real ones have a few hundred bytes.
@@ -35,15 +35,17 @@ pub(super) async fn whole(body: Body) -> Result<Bytes, ApiError> {
 fn refused(error: BodyError) -> ApiError {
     match error {
         BodyError::TooLarge => ApiError::new(
-            Kind::PayloadTooLarge,
+            ErrorKind::PayloadTooLarge,
             "The body is larger than 16 KiB; send only the fields that are asked for.",
         )
         .with("limit_bytes", LIMIT),
         BodyError::TimedOut => ApiError::new(
-            Kind::Validation,
+            ErrorKind::Validation,
             "The body did not arrive in time; send it in one piece.",
         ),
-        BodyError::Broken => ApiError::new(Kind::Validation, "The body broke off; send it again."),
+        BodyError::Broken => {
+            ApiError::new(ErrorKind::Validation, "The body broke off; send it again.")
+        }
     }
 }
 
@@ -52,11 +54,11 @@ fn parse(body: &[u8]) -> Result<JsonObject, ApiError> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => Ok(JsonObject(fields)),
         Ok(_) => Err(ApiError::new(
-            Kind::Validation,
+            ErrorKind::Validation,
             format!("The body is JSON, but no object; {WANTED}."),
         )),
         Err(error) => Err(ApiError::new(
-            Kind::Validation,
+            ErrorKind::Validation,
             format!("The body is not valid JSON; {WANTED}."),
         )
         .with("line", error.line())

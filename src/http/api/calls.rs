@@ -13,12 +13,12 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::{Admin, Viewer};
-use super::super::error::{ApiError, ErrorDocument, Kind};
+use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::super::overload::Overload;
 use super::super::server::RequestId;
 use super::body::JsonObject;
 use super::fields::{self, CheckedFields, one_of};
-use super::page::{Data, List, Page, PageParams};
+use super::page::{Data, List, PageParams, PageRequest};
 use super::reveal::Reveal;
 use super::{Reads, data, document};
 use crate::call::{CallId, Disposition, EndReason, LegStatus, ReportedOutcome, Status};
@@ -36,7 +36,7 @@ const MAX_TALK_S: u32 = 86_400;
 /// A call that arrived elsewhere.
 #[derive(Serialize, ToSchema)]
 #[schema(as = NewCall)]
-pub(super) struct NewCall {
+pub(super) struct NewCallRequest {
     /// Who calls: a number with its country code, a SIP address, or `anonymous`.
     #[schema(
         min_length = 1,
@@ -93,7 +93,7 @@ pub(super) struct RoutedCall {
     post,
     path = "/calls",
     tag = "calls",
-    request_body = NewCall,
+    request_body = NewCallRequest,
     responses(
         (status = 201, description = "Connect the call as `connect` says.", body = Data<RoutedCall>),
         (status = 409, description = "This call was routed before, and its answer is not kept any more.", body = ErrorDocument),
@@ -127,7 +127,7 @@ pub(super) async fn route(
         .with("call_id", nobody.call_id)
         .with("reason", nobody.reason)),
         JsonAnswer::Past => Err(ApiError::new(
-            Kind::Conflict,
+            ErrorKind::Conflict,
             "A call of this external_id was routed before, and its answer is not kept any more.",
         )),
         JsonAnswer::NotNow => Err(unavailable(
@@ -137,7 +137,7 @@ pub(super) async fn route(
 }
 
 fn unavailable(message: &'static str) -> ApiError {
-    ApiError::new(Kind::Unavailable, message)
+    ApiError::new(ErrorKind::Unavailable, message)
 }
 
 fn read(body: &JsonObject) -> Result<JsonCall, ApiError> {
@@ -206,12 +206,12 @@ pub(super) async fn ended(
     match door.end(&call_id, outcome, talked_s).await {
         EndTaken::Noted => Ok(StatusCode::NO_CONTENT),
         EndTaken::Contradicts(known) => Err(ApiError::new(
-            Kind::Conflict,
+            ErrorKind::Conflict,
             "Another outcome of this call is known already, and stands.",
         )
         .with("outcome", known.as_str())),
         EndTaken::NotOurs => Err(ApiError::new(
-            Kind::Conflict,
+            ErrorKind::Conflict,
             "This call came by Twilio, which reports its end.",
         )),
         EndTaken::NotNow => Err(unavailable("The end cannot be noted now; report it again.")),
@@ -254,7 +254,7 @@ pub(super) fn called(text: &str) -> Result<&str, String> {
 /// A call as the API shows it; numbers are masked unless they were asked for.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Call)]
-pub(in super::super) struct ShownCall {
+pub(in super::super) struct CallDocument {
     /// Twilio's CallSid, or an id of ours for a call of the JSON door.
     #[schema(value_type = String, example = "CA0123456789abcdef0123456789abcdef")]
     call_id: CallId,
@@ -303,13 +303,13 @@ pub(in super::super) struct ShownCall {
     /// Arrival to answer of the first webhook, in milliseconds.
     routing_ms: Option<u64>,
     /// Its connections, in the order in which they were heard of.
-    legs: Vec<ShownLeg>,
+    legs: Vec<LegDocument>,
 }
 
 /// A connection to one party.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Leg)]
-pub(in super::super) struct ShownLeg {
+pub(in super::super) struct LegDocument {
     /// Twilio's CallSid of the leg.
     #[schema(value_type = String)]
     leg_id: CallId,
@@ -342,7 +342,7 @@ pub(in super::super) struct ShownLeg {
     ended_at: Option<Timestamp>,
 }
 
-impl ShownCall {
+impl CallDocument {
     pub(in super::super) fn new(stored: StoredCall, legs: Vec<StoredLeg>, shown: Numbers) -> Self {
         let number = |text: Option<String>| {
             text.map(|text| match shown {
@@ -353,7 +353,7 @@ impl ShownCall {
         let last_resort = stored.state.last_resort().map(str::to_owned);
         let leg = |leg: StoredLeg| {
             let number = last_resort.clone().filter(|_| leg.is_last_resort);
-            ShownLeg::new(leg, number)
+            LegDocument::new(leg, number)
         };
         Self {
             legs: legs.into_iter().map(leg).collect(),
@@ -387,7 +387,7 @@ pub(in super::super) enum Numbers {
     Full,
 }
 
-impl ShownLeg {
+impl LegDocument {
     fn new(stored: StoredLeg, last_resort: Option<String>) -> Self {
         let (status, end_reason) = match stored.status {
             LegStatus::Initiated => ("initiated", None),
@@ -512,7 +512,7 @@ pub(super) fn search(text: &str) -> Result<CallSearch, String> {
     path = "/calls",
     tag = "calls",
     params(CallsParams, PageParams, Reveal),
-    responses((status = 200, description = "A page of calls.", body = List<ShownCall>))
+    responses((status = 200, description = "A page of calls.", body = List<CallDocument>))
 )]
 pub(super) async fn list(
     Viewer(holder): Viewer,
@@ -521,13 +521,13 @@ pub(super) async fn list(
     mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
     let asked = calls_asked(&mut fields);
-    let (page, reveal) = (Page::read(&mut fields), fields.flag("reveal"));
+    let (page, reveal) = (PageRequest::read(&mut fields), fields.flag("reveal"));
     fields.verdict()?;
     let rows = reads.calls(asked, page.part()).await?;
     let numbers = reads
         .numbers(reveal, rows.rows.len(), "/calls", &holder, &request_id)
         .await?;
-    Ok(page.list(rows, |(call, legs)| ShownCall::new(call, legs, numbers)))
+    Ok(page.list(rows, |(call, legs)| CallDocument::new(call, legs, numbers)))
 }
 
 /// Calls in progress, newest first.
@@ -536,7 +536,7 @@ pub(super) async fn list(
     path = "/calls/active",
     tag = "calls",
     params(PageParams, Reveal),
-    responses((status = 200, description = "A page of the calls in progress.", body = List<ShownCall>))
+    responses((status = 200, description = "A page of the calls in progress.", body = List<CallDocument>))
 )]
 pub(super) async fn active(
     Viewer(holder): Viewer,
@@ -544,7 +544,7 @@ pub(super) async fn active(
     Extension(request_id): Extension<RequestId>,
     mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let (page, reveal) = (Page::read(&mut fields), fields.flag("reveal"));
+    let (page, reveal) = (PageRequest::read(&mut fields), fields.flag("reveal"));
     fields.verdict()?;
     let asked = CallsAsked {
         in_progress: true,
@@ -555,7 +555,7 @@ pub(super) async fn active(
     let numbers = reads
         .numbers(reveal, rows.rows.len(), route, &holder, &request_id)
         .await?;
-    Ok(page.list(rows, |(call, legs)| ShownCall::new(call, legs, numbers)))
+    Ok(page.list(rows, |(call, legs)| CallDocument::new(call, legs, numbers)))
 }
 
 /// One call with its legs.
@@ -564,7 +564,7 @@ pub(super) async fn active(
     path = "/calls/{call_id}",
     tag = "calls",
     params(("call_id" = String, Path, description = "Twilio's CallSid, or the id that the JSON door gave.", example = "CA0123456789abcdef0123456789abcdef"), Reveal),
-    responses((status = 200, description = "The call.", body = Data<ShownCall>))
+    responses((status = 200, description = "The call.", body = Data<CallDocument>))
 )]
 pub(super) async fn one(
     Viewer(holder): Viewer,
@@ -585,5 +585,5 @@ pub(super) async fn one(
     let numbers = reads
         .numbers(reveal, 1, route, &holder, &request_id)
         .await?;
-    Ok(data(ShownCall::new(call, legs, numbers)))
+    Ok(data(CallDocument::new(call, legs, numbers)))
 }

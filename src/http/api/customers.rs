@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
-use super::super::error::{ApiError, ErrorDocument, Kind};
+use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::super::server::RequestId;
 use super::fields::{self, CheckedFields};
 use super::page::Data;
@@ -36,7 +36,7 @@ pub struct Customers {
 /// What Braze knows of a number.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Customer)]
-pub(super) struct ShownCustomer {
+pub(super) struct CustomerDocument {
     /// The number, masked: who asks has it.
     #[schema(example = "+**********90")]
     phone: String,
@@ -70,7 +70,7 @@ pub(super) struct ShownCustomer {
     tag = "customers",
     params(("phone_number" = String, Path, description = "A number with its country code; `00`, spaces and dashes are understood.", pattern = "^\\+[1-9][0-9]{6,14}$", example = "+491700000090"), Reveal),
     responses(
-        (status = 200, description = "What is known.", body = Data<ShownCustomer>),
+        (status = 200, description = "What is known.", body = Data<CustomerDocument>),
         (status = 429, description = "Braze is asked as often as callers leave room for; try again in a moment.", body = ErrorDocument),
         (status = 502, description = "Braze does not answer as it should; `details.reason` says how.", body = ErrorDocument),
     )
@@ -103,14 +103,14 @@ pub(super) async fn one(
             reason: LookupUnavailable::LimiterEmpty,
         } => {
             return Err(ApiError::new(
-                Kind::RateLimit,
+                ErrorKind::RateLimit,
                 "Braze is asked for callers first, and they leave no room now; try again in a moment.",
             ));
         }
         Lookup::Unavailable { reason } => {
             let reason = serde_json::to_value(reason).unwrap_or_default();
             let error = ApiError::new(
-                Kind::Integration,
+                ErrorKind::Integration,
                 "Braze does not answer, and nothing is remembered of the number; try again in a moment.",
             );
             return Err(error.with("reason", reason));
@@ -133,7 +133,7 @@ pub(super) async fn one(
     };
     reads.record_first(shown).await?;
     let external_id = looked_up.external_id;
-    Ok(data(ShownCustomer {
+    Ok(data(CustomerDocument {
         phone: phone.masked(),
         known: profile.is_some(),
         external_id: external_id.map(|id| if reveal { id } else { masked(&id) }),
@@ -192,7 +192,10 @@ fn read(text: &str) -> Result<E164, ApiError> {
 }
 
 fn no_number() -> ApiError {
-    let error = ApiError::new(Kind::Validation, "The path does not name a phone number.");
+    let error = ApiError::new(
+        ErrorKind::Validation,
+        "The path does not name a phone number.",
+    );
     error.with(
         "phone_number",
         "must be a number with its country code, like +4930123456",

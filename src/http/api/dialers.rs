@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::ApiError;
-use super::metrics::{Percentiles, Window};
+use super::metrics::{LatencyPercentiles, Window};
 use super::page::{Data, List};
 use super::{Reads, data, metrics, page};
 use crate::audit::ServiceState;
@@ -22,7 +22,7 @@ use crate::store::Figures;
 /// A dialer as the API shows it: its settings without secrets, and how it is.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Dialer)]
-pub(in super::super) struct ShownDialer {
+pub(in super::super) struct DialerDocument {
     /// Its name in the configuration.
     #[schema(value_type = String, example = "dialfire")]
     name: DialerId,
@@ -44,7 +44,7 @@ pub(in super::super) struct ShownDialer {
     #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// The credentials, where it refuses them; null where it does not.
-    refused: Option<ShownRefused>,
+    refused: Option<RefusedCredentials>,
     /// Who took it out, and when: `{by, since}`.
     #[schema(value_type = Option<Object>)]
     drained: Option<Value>,
@@ -53,10 +53,10 @@ pub(in super::super) struct ShownDialer {
     /// Those that it accepted, 0 to 1; null where there was none.
     success_rate: Option<f64>,
     /// How long they took.
-    latency: Percentiles,
+    latency: LatencyPercentiles,
 }
 
-impl ShownDialer {
+impl DialerDocument {
     pub(in super::super) fn new(
         status: &Status,
         states: &[ServiceState],
@@ -109,19 +109,18 @@ impl ShownDialer {
             refused: status
                 .refused
                 .as_ref()
-                .map(|refused| ShownRefused::new(refused, dialer.time_of(refused.next_try))),
+                .map(|refused| RefusedCredentials::new(refused, dialer.time_of(refused.next_try))),
             drained: drained.and_then(|drained| serde_json::to_value(drained).ok()),
             handoffs: asked,
             success_rate: metrics::rate(accepted, asked),
-            latency: Percentiles::of(handoffs.map(|handoffs| &handoffs.took)),
+            latency: LatencyPercentiles::of(handoffs.map(|handoffs| &handoffs.took)),
         }
     }
 }
 
 /// Credentials that a service refuses.
 #[derive(Serialize, ToSchema)]
-#[schema(as = RefusedCredentials)]
-pub(super) struct ShownRefused {
+pub(super) struct RefusedCredentials {
     /// Which, and under which keys of the configuration.
     credential: String,
     /// What the service said.
@@ -135,7 +134,7 @@ pub(super) struct ShownRefused {
     tried_by: &'static str,
 }
 
-impl ShownRefused {
+impl RefusedCredentials {
     pub(super) fn new(refused: &Refused, next_try_at: Timestamp) -> Self {
         Self {
             credential: refused.credential.clone(),
@@ -159,7 +158,7 @@ fn ms(duration: std::time::Duration) -> u64 {
     get,
     path = "/dialers",
     tag = "dialers",
-    responses((status = 200, description = "All dialers.", body = List<ShownDialer>))
+    responses((status = 200, description = "All dialers.", body = List<DialerDocument>))
 )]
 pub(super) async fn all(
     _: Viewer,
@@ -174,7 +173,7 @@ pub(super) async fn all(
     get,
     path = "/dialers/status",
     tag = "dialers",
-    responses((status = 200, description = "All dialers.", body = List<ShownDialer>))
+    responses((status = 200, description = "All dialers.", body = List<DialerDocument>))
 )]
 pub(super) async fn status(
     _: Viewer,
@@ -184,13 +183,13 @@ pub(super) async fn status(
     Ok(page::whole(every(&drains, &reads).await?))
 }
 
-async fn every(drains: &Drains, reads: &Reads) -> Result<Vec<ShownDialer>, ApiError> {
+async fn every(drains: &Drains, reads: &Reads) -> Result<Vec<DialerDocument>, ApiError> {
     let states = reads.ask(reads.store.dialer_states()).await?;
     let figures = reads.figures(Window::HOUR).await?;
     let (statuses, now) = (drains.statuses(), drains.clock.now());
     let shown = statuses
         .iter()
-        .map(|status| ShownDialer::new(status, &states, &figures, now));
+        .map(|status| DialerDocument::new(status, &states, &figures, now));
     Ok(shown.collect())
 }
 
@@ -200,7 +199,7 @@ async fn every(drains: &Drains, reads: &Reads) -> Result<Vec<ShownDialer>, ApiEr
     path = "/dialers/{name}",
     tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
-    responses((status = 200, description = "The dialer.", body = Data<ShownDialer>))
+    responses((status = 200, description = "The dialer.", body = Data<DialerDocument>))
 )]
 pub(super) async fn one(
     _: Viewer,
@@ -217,7 +216,7 @@ pub(super) async fn one(
     path = "/dialers/{name}/drain",
     tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
-    responses((status = 200, description = "It is out.", body = Data<ShownDialer>))
+    responses((status = 200, description = "It is out.", body = Data<DialerDocument>))
 )]
 pub(super) async fn drain(
     Admin(holder): Admin,
@@ -235,7 +234,7 @@ pub(super) async fn drain(
     path = "/dialers/{name}/resume",
     tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
-    responses((status = 200, description = "It is back.", body = Data<ShownDialer>))
+    responses((status = 200, description = "It is back.", body = Data<DialerDocument>))
 )]
 pub(super) async fn resume(
     Admin(holder): Admin,
@@ -276,7 +275,7 @@ pub(super) async fn test(
     path = "/dialers/{name}/retry",
     tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
-    responses((status = 200, description = "How it is afterwards.", body = Data<ShownDialer>))
+    responses((status = 200, description = "How it is afterwards.", body = Data<DialerDocument>))
 )]
 pub(super) async fn retry(
     Admin(holder): Admin,
@@ -306,11 +305,11 @@ pub(super) async fn document(
     status: &Status,
     drains: &Drains,
     reads: &Reads,
-) -> Result<ShownDialer, ApiError> {
+) -> Result<DialerDocument, ApiError> {
     let states = reads.ask(reads.store.dialer_states()).await?;
     let figures = reads.figures(Window::HOUR).await?;
     let now = drains.clock.now();
-    Ok(ShownDialer::new(status, &states, &figures, now))
+    Ok(DialerDocument::new(status, &states, &figures, now))
 }
 
 fn unknown(drains: &Drains, name: &str) -> ApiError {

@@ -18,15 +18,15 @@ use tokio::time::Interval;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::Viewer;
-use super::super::error::{ApiError, Kind as Failure};
+use super::super::error::{ApiError, ErrorKind};
 use super::super::events::{Events, Subscription};
 use super::super::sessions::Sessions;
 use super::Reads;
-use super::alerts::ShownIncident;
-use super::calls::{Numbers, ShownCall};
-use super::dialers::ShownDialer;
-use super::logs::ShownRecord;
-use super::settings::{InForce, ShownSettings};
+use super::alerts::IncidentDocument;
+use super::calls::{CallDocument, Numbers};
+use super::dialers::DialerDocument;
+use super::logs::RecordDocument;
+use super::settings::{InstallationDocument, ShownSettings};
 use crate::call::CallId;
 use crate::flow::Drains;
 use crate::lifecycle::Lifecycle;
@@ -56,7 +56,7 @@ fn event_id() -> utoipa::openapi::schema::Object {
 /// One event of the stream.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
-struct ShownEvent {
+struct EventDocument {
     /// Rises, over restarts too.
     #[schema(pattern = "^[0-9]+$", example = "1795723764873158")]
     id: String,
@@ -91,7 +91,7 @@ enum EventName {
     path = "/events",
     tag = "events",
     params(GoesOn),
-    responses((status = 200, description = "The stream of such events, until the client ends it, reads too slowly, or the process stops.", body = ShownEvent, content_type = "text/event-stream"))
+    responses((status = 200, description = "The stream of such events, until the client ends it, reads too slowly, or the process stops.", body = EventDocument, content_type = "text/event-stream"))
 )]
 pub(super) async fn stream(
     Viewer(holder): Viewer,
@@ -108,14 +108,15 @@ pub(super) async fn stream(
                 .filter(|text| text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|text| text.parse().ok())
                 .ok_or_else(|| {
-                    let error = ApiError::new(Failure::Validation, "Last-Event-ID cannot be read.");
+                    let error =
+                        ApiError::new(ErrorKind::Validation, "Last-Event-ID cannot be read.");
                     error.with("Last-Event-ID", "must be the id of an event")
                 })?,
         ),
     };
     let Some(subscription) = events.subscribe(last, &holder.name) else {
         return Err(ApiError::new(
-            Failure::Unavailable,
+            ErrorKind::Unavailable,
             "Too many event streams are open, in all or with this key; close one, or poll.",
         ));
     };
@@ -170,9 +171,9 @@ impl EventStream {
 
 /// What the events carry; `None` where there is no such thing, or the database does not answer.
 impl Reads {
-    pub(in super::super) async fn call_document(&self, id: &CallId) -> Option<ShownCall> {
+    pub(in super::super) async fn call_document(&self, id: &CallId) -> Option<CallDocument> {
         let (call, legs) = self.call(id).await.ok()??;
-        Some(ShownCall::new(call, legs, Numbers::Masked))
+        Some(CallDocument::new(call, legs, Numbers::Masked))
     }
 
     /// `None` for Braze, too.
@@ -180,25 +181,25 @@ impl Reads {
         &self,
         drains: &Drains,
         name: &str,
-    ) -> Option<ShownDialer> {
+    ) -> Option<DialerDocument> {
         let status = drains.status(&DialerId::new(name))?;
         super::dialers::document(&status, drains, self).await.ok()
     }
 
-    pub(in super::super) async fn incident_document(&self, name: &str) -> Option<ShownIncident> {
+    pub(in super::super) async fn incident_document(&self, name: &str) -> Option<IncidentDocument> {
         let found = self.incident(name).await.ok()??;
-        Some(ShownIncident::new(found, self))
+        Some(IncidentDocument::new(found, self))
     }
 
     pub(in super::super) async fn settings_document(
         &self,
         settings: &ShownSettings,
-    ) -> Option<InForce> {
-        InForce::now(settings, self).await.ok()
+    ) -> Option<InstallationDocument> {
+        InstallationDocument::now(settings, self).await.ok()
     }
 
-    pub(in super::super) async fn record_document(&self, id: i64) -> Option<ShownRecord> {
+    pub(in super::super) async fn record_document(&self, id: i64) -> Option<RecordDocument> {
         let found = self.ask(self.store.records(id - 1, 1)).await.ok()?;
-        found.into_iter().next().map(ShownRecord::new)
+        found.into_iter().next().map(RecordDocument::new)
     }
 }

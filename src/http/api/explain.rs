@@ -26,8 +26,7 @@ use crate::routing::{self, CallFacts, Lookup};
 
 /// What is to be explained.
 #[derive(Serialize, ToSchema)]
-#[schema(as = ExplainRequest)]
-pub(super) struct Question {
+pub(super) struct ExplainRequest {
     /// The caller, as Twilio sends it: `+4930123456`, `sip:user@host`, `anonymous`. May be left out where a score is supposed.
     #[schema(
         min_length = 1,
@@ -55,7 +54,8 @@ pub(super) struct Question {
 
 /// What would happen, and why: as `switchboard explain --json` prints it.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Explanation {
+#[schema(as = Explanation)]
+pub(super) struct ExplanationDocument {
     /// The caller, masked; null where none was named.
     caller: Option<String>,
     tier: Option<String>,
@@ -90,8 +90,8 @@ struct Supposed {
     post,
     path = "/routing/explain",
     tag = "routing",
-    request_body = Question,
-    responses((status = 200, description = "The decision and its chain.", body = Data<Explanation>))
+    request_body = ExplainRequest,
+    responses((status = 200, description = "The decision and its chain.", body = Data<ExplanationDocument>))
 )]
 pub(super) async fn explain(
     Viewer(holder): Viewer,
@@ -125,7 +125,7 @@ pub(super) async fn explain(
         dialers: fleet.views(now),
     };
     let decision = routing::decide(&policy.ruleset, &facts);
-    Ok(data(Explanation {
+    Ok(data(ExplanationDocument {
         caller: supposed.is_named.then(|| supposed.caller.masked()),
         tier: decision.tier.as_ref().map(|tier| tier.as_str().to_owned()),
         score: decision.score,

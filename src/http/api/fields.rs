@@ -7,7 +7,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use jiff::Timestamp;
 
-use crate::http::error::{ApiError, Kind};
+use crate::http::error::{ApiError, ErrorKind};
 use crate::phone::E164;
 
 /// The fields of a query, and what is wrong with those that were read; by default there is no query.
@@ -132,7 +132,7 @@ impl CheckedFields {
     /// The failure that says what is wrong with each field, after what cannot be done because of it.
     pub(super) fn failure(self, what: &str) -> ApiError {
         let message = format!("{what}: see details for what is wrong with each field.");
-        let error = ApiError::new(Kind::Validation, message);
+        let error = ApiError::new(ErrorKind::Validation, message);
         let add = |error: ApiError, (name, wrong): (&str, String)| error.with(name, wrong);
         self.wrong.into_iter().fold(error, add)
     }

@@ -13,10 +13,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::Viewer;
 use super::super::error::ApiError;
-use super::calls::{Numbers, ShownCall, search};
+use super::calls::{CallDocument, Numbers, search};
 use super::fields::CheckedFields;
-use super::page::{Data, List, Page, PageParams};
-use super::trace::Trace;
+use super::page::{Data, List, PageParams, PageRequest};
+use super::trace::CallTrace;
 use super::{Reads, data};
 use crate::audit::{Kind, Severity, severity};
 use crate::call::CallId;
@@ -70,7 +70,7 @@ fn kinds() -> utoipa::openapi::schema::Object {
 /// One audit record.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LogRecord)]
-pub(in super::super) struct ShownRecord {
+pub(in super::super) struct RecordDocument {
     /// Its place in the audit log, from 1, without gaps.
     id: i64,
     /// When it was made.
@@ -93,7 +93,7 @@ pub(in super::super) struct ShownRecord {
     hash: String,
 }
 
-impl ShownRecord {
+impl RecordDocument {
     pub(in super::super) fn new(record: StoredRecord) -> Self {
         let mut detail: Value = serde_json::from_str(&record.detail).unwrap_or(Value::Null);
         if let (Kind::ConfigChanged, Value::Object(fields)) = (record.kind, &mut detail) {
@@ -114,7 +114,7 @@ impl ShownRecord {
     }
 }
 
-impl ShownRecord {
+impl RecordDocument {
     /// A text of its payload; empty where there is none of that name.
     pub(in super::super) fn field(&self, name: &str) -> String {
         let text = self.detail.get(name).and_then(Value::as_str);
@@ -149,7 +149,7 @@ fn records_asked(fields: &mut CheckedFields) -> RecordsAsked {
     path = "/logs",
     tag = "logs",
     params(LogsParams, PageParams),
-    responses((status = 200, description = "A page of audit records.", body = List<ShownRecord>))
+    responses((status = 200, description = "A page of audit records.", body = List<RecordDocument>))
 )]
 pub(super) async fn list(
     _: Viewer,
@@ -157,11 +157,11 @@ pub(super) async fn list(
     mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
     let asked = records_asked(&mut fields);
-    let (search, page) = (fields.read("q", search), Page::read(&mut fields));
+    let (search, page) = (fields.read("q", search), PageRequest::read(&mut fields));
     fields.verdict()?;
     let asked = reads.found(asked, search).await?;
     let rows = reads.records(asked, page.part()).await?;
-    Ok(page.list(rows, ShownRecord::new))
+    Ok(page.list(rows, RecordDocument::new))
 }
 
 impl Reads {
@@ -200,7 +200,7 @@ impl Reads {
     path = "/logs/{call_id}",
     tag = "logs",
     params(("call_id" = String, Path, description = "Twilio's CallSid, or the id that the JSON door gave.")),
-    responses((status = 200, description = "The trace.", body = Data<Trace>))
+    responses((status = 200, description = "The trace.", body = Data<CallTrace>))
 )]
 pub(super) async fn of_call(
     _: Viewer,
@@ -215,8 +215,8 @@ pub(super) async fn of_call(
     if records.is_empty() && call.is_none() {
         return Err(unknown());
     }
-    let shown = call.map(|(call, legs)| ShownCall::new(call, legs, Numbers::Masked));
-    Ok(data(Trace::new(
+    let shown = call.map(|(call, legs)| CallDocument::new(call, legs, Numbers::Masked));
+    Ok(data(CallTrace::new(
         call_id,
         shown,
         records,

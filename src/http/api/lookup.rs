@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::data;
-use super::dialers::ShownRefused;
+use super::dialers::RefusedCredentials;
 use super::page::Data;
 use crate::braze::Status;
 use crate::clock::Clock;
@@ -18,7 +18,7 @@ use crate::routing::BreakerView;
 /// How it stands with Braze.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Lookup)]
-pub(super) struct ShownLookup {
+pub(super) struct LookupDocument {
     /// `braze`.
     name: &'static str,
     /// `closed` (well), or `open`: it is not asked for callers, but for a trial.
@@ -30,10 +30,10 @@ pub(super) struct ShownLookup {
     #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// The key, where it refuses it; null where it does not.
-    refused: Option<ShownRefused>,
+    refused: Option<RefusedCredentials>,
 }
 
-impl ShownLookup {
+impl LookupDocument {
     fn new(status: Status, clock: &Clock) -> Self {
         let refused = status.refused.as_ref();
         Self {
@@ -42,7 +42,7 @@ impl ShownLookup {
             breaker: status.breaker,
             since: status.since.map(|since| clock.time_of(since)),
             refused: refused
-                .map(|refused| ShownRefused::new(refused, clock.time_of(refused.next_try))),
+                .map(|refused| RefusedCredentials::new(refused, clock.time_of(refused.next_try))),
             reason: status.why,
         }
     }
@@ -53,10 +53,10 @@ impl ShownLookup {
     get,
     path = "/lookup",
     tag = "lookup",
-    responses((status = 200, description = "How it stands.", body = Data<ShownLookup>))
+    responses((status = 200, description = "How it stands.", body = Data<LookupDocument>))
 )]
 pub(super) async fn current(_: Viewer, State(retries): State<Retries>) -> Response {
-    data(ShownLookup::new(retries.braze.status(), &retries.clock))
+    data(LookupDocument::new(retries.braze.status(), &retries.clock))
 }
 
 /// Tries a key that Braze refuses at once, by one request. Where it is not refused, nothing is sent.
@@ -64,9 +64,9 @@ pub(super) async fn current(_: Viewer, State(retries): State<Retries>) -> Respon
     post,
     path = "/lookup/retry",
     tag = "lookup",
-    responses((status = 200, description = "How it stands afterwards.", body = Data<ShownLookup>))
+    responses((status = 200, description = "How it stands afterwards.", body = Data<LookupDocument>))
 )]
 pub(super) async fn retry(Admin(holder): Admin, State(retries): State<Retries>) -> Response {
     let status = retries.braze(&holder.name).await;
-    data(ShownLookup::new(status, &retries.clock))
+    data(LookupDocument::new(status, &retries.clock))
 }

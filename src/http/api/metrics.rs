@@ -163,19 +163,20 @@ struct OutcomeFigures {
 #[derive(Serialize, ToSchema)]
 struct Latencies {
     /// From the arrival of a call to its answer.
-    routing: Percentiles,
+    routing: LatencyPercentiles,
     /// Looking the caller up.
-    lookup: Percentiles,
+    lookup: LatencyPercentiles,
     /// Telling the dialers.
-    handoff: Percentiles,
+    handoff: LatencyPercentiles,
     /// One commit to the disk.
-    commit: Percentiles,
+    commit: LatencyPercentiles,
 }
 
 /// In milliseconds; null where there is nothing to measure.
 #[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "every name carries its unit")]
-pub(in super::super) struct Percentiles {
+#[schema(as = Percentiles)]
+pub(in super::super) struct LatencyPercentiles {
     p50_ms: Option<f64>,
     p95_ms: Option<f64>,
     p99_ms: Option<f64>,
@@ -201,7 +202,7 @@ struct Point {
     p95_ms: Option<f64>,
 }
 
-impl Percentiles {
+impl LatencyPercentiles {
     pub(in super::super) fn of(times: Option<&Histogram>) -> Self {
         let of = |percent| times.and_then(|times| times.percentile_ms(percent));
         Self {
@@ -275,7 +276,7 @@ impl Metrics {
         let all = sum(steps);
         let decided = all.succeeded() + all.failed;
         let cache = |name: &str| all.cache.get(name).copied().unwrap_or_default();
-        let stage = |name: &str| Percentiles::of(all.stages.get(name));
+        let stage = |name: &str| LatencyPercentiles::of(all.stages.get(name));
         Self {
             window: window.name,
             from,

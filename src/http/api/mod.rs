@@ -31,7 +31,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::{ApiError, Failed, Kind};
+use super::error::{ApiError, ErrorKind, FailedRequest};
 use super::limit::ConcurrencyLimit;
 use super::router::SharedParts;
 use super::server::RequestId;
@@ -130,7 +130,7 @@ async fn authorized_and_limited(
 
 fn busy() -> ApiError {
     ApiError::new(
-        Kind::Unavailable,
+        ErrorKind::Unavailable,
         "Too many requests at the same time; try again in a moment.",
     )
 }
@@ -189,18 +189,18 @@ fn word_of(method: &Method) -> &'static str {
 
 fn unreadable() -> ApiError {
     ApiError::new(
-        Kind::Validation,
+        ErrorKind::Validation,
         "The request cannot be read: check its path and its query.",
     )
 }
 
 fn failed_inside() -> ApiError {
-    ApiError::new(Kind::Internal, "The request could not be answered.")
+    ApiError::new(ErrorKind::Internal, "The request could not be answered.")
 }
 
 /// A failure in its shape: ours by its own words, a rejection of the framework by its status. `Allow` stays.
 fn shaped(response: Response, request_id: &str) -> Response {
-    let error = match response.extensions().get().and_then(Failed::take) {
+    let error = match response.extensions().get().and_then(FailedRequest::error) {
         Some(error) => error,
         None if response.status().is_client_error() => unreadable(),
         None if response.status().is_server_error() => failed_inside(),
@@ -219,7 +219,7 @@ async fn unknown_route(uri: Uri) -> ApiError {
 
 async fn wrong_method(method: Method) -> ApiError {
     ApiError::new(
-        Kind::MethodNotAllowed,
+        ErrorKind::MethodNotAllowed,
         format!("{method} is not allowed here; the header Allow says what is."),
     )
 }

@@ -13,7 +13,7 @@ const MAX_SIZE: u32 = 200;
 /// Rows before a page are read and passed over; what lies further back is reached by cursor.
 const MAX_PAGE: u32 = 1_000;
 
-/// The parameters that [`Page::read`] reads, for the document.
+/// The parameters that [`PageRequest::read`] reads, for the document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only its description is used")]
@@ -31,19 +31,19 @@ pub(super) struct PageParams {
 
 /// Which part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Page<P> {
+pub(super) struct PageRequest<P> {
     number: u32,
     size: u32,
     after: Option<P>,
 }
 
 /// The place of a row, as a cursor carries it.
-pub(super) trait Place: Copy {
+pub(super) trait Cursor: Copy {
     fn numbers(self) -> [i64; 2];
     fn of_numbers(numbers: [i64; 2]) -> Self;
 }
 
-impl Place for CallPlace {
+impl Cursor for CallPlace {
     fn numbers(self) -> [i64; 2] {
         [self.started_at, self.row]
     }
@@ -52,7 +52,7 @@ impl Place for CallPlace {
     }
 }
 
-impl Place for i64 {
+impl Cursor for i64 {
     fn numbers(self) -> [i64; 2] {
         [0, self]
     }
@@ -80,7 +80,7 @@ fn cursor_text(numbers: [i64; 2]) -> String {
         .collect()
 }
 
-impl<P: Place> Page<P> {
+impl<P: Cursor> PageRequest<P> {
     /// The part that a query asks for.
     pub(super) fn read(fields: &mut CheckedFields) -> Self {
         let number = fields.number("page", 1..=MAX_PAGE);
@@ -177,7 +177,7 @@ mod tests {
                 .into_iter()
                 .filter_map(|(name, text)| Some((name, text?)));
             let mut fields = CheckedFields::of_query(given);
-            let page = Page::<i64>::read(&mut fields);
+            let page = PageRequest::<i64>::read(&mut fields);
             fields.verdict().is_ok().then_some((page.number, page.size))
         };
         assert_eq!(page(None, None), Some((1, 50)));

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::error::{ApiError, ErrorDocument, Kind};
-use super::super::refusals::Refused;
+use super::super::error::{ApiError, ErrorDocument, ErrorKind};
+use super::super::refusals::RefusedRequest;
 use super::super::sessions::{self, NoSession, Sessions};
 use super::Reads;
 use super::body::JsonObject;
@@ -19,7 +19,6 @@ use crate::twilio::SourceAddress;
 
 /// A key to exchange.
 #[derive(Serialize, ToSchema)]
-#[schema(as = LogIn)]
 pub(super) struct LogIn {
     /// The key.
     #[schema(
@@ -57,7 +56,7 @@ pub(super) async fn begin(
         return Err(sessions::other_site(None));
     }
     let key = body.text("key", 256).map_err(|what| {
-        ApiError::new(Kind::Validation, "The key cannot be read.").with("key", what)
+        ApiError::new(ErrorKind::Validation, "The key cannot be read.").with("key", what)
     })?;
     let cookie = log_in(&sessions, &reads, key, source).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
@@ -88,14 +87,14 @@ pub(in super::super) async fn log_in(
             Ok(begun.cookie)
         }
         Err(NoSession::Unknown) => Err(ApiError::refused(
-            Kind::Authentication,
+            ErrorKind::Authentication,
             "The key is not known.",
-            Refused::because("log_in"),
+            RefusedRequest::because("log_in"),
         )),
         Err(NoSession::TooMany) => Err(ApiError::refused(
-            Kind::RateLimit,
+            ErrorKind::RateLimit,
             "The key is not known, and there were too many wrong ones from this network; wait a few seconds.",
-            Refused::because("too_many"),
+            RefusedRequest::because("too_many"),
         )),
         Err(NoSession::Busy) => Err(super::busy()),
         Err(NoSession::Store(error)) => Err(ApiError::store(error)),

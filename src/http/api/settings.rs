@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
-use super::super::error::{ApiError, ErrorDocument, Kind as Failure};
+use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::fields::CheckedFields;
-use super::logs::ShownRecord;
-use super::page::{Data, List, Page, PageParams};
+use super::logs::RecordDocument;
+use super::page::{Data, List, PageParams, PageRequest};
 use super::{Reads, data};
 use crate::audit::Kind;
 use crate::flow::{Applied, NoReload, Reloads};
@@ -101,7 +101,6 @@ impl SettingsDocument {
 
 /// The configuration in force, and how it stands with the certificate.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = SettingsNow)]
 pub(in super::super) struct SettingsNow {
     #[serde(flatten)]
     document: SettingsDocument,
@@ -184,7 +183,8 @@ pub(super) struct AuditFacts {
 
 /// The configuration in force, and what the installation holds.
 #[derive(Serialize, ToSchema)]
-pub(in super::super) struct InForce {
+#[schema(as = InForce)]
+pub(in super::super) struct InstallationDocument {
     #[serde(flatten)]
     settings: SettingsNow,
     database: DatabaseFacts,
@@ -201,17 +201,17 @@ pub(in super::super) struct InForce {
     get,
     path = "/settings",
     tag = "settings",
-    responses((status = 200, description = "The configuration.", body = Data<InForce>))
+    responses((status = 200, description = "The configuration.", body = Data<InstallationDocument>))
 )]
 pub(super) async fn current(
     _: Viewer,
     State(settings): State<ShownSettings>,
     State(reads): State<Reads>,
 ) -> Result<Response, ApiError> {
-    Ok(data(InForce::now(&settings, &reads).await?))
+    Ok(data(InstallationDocument::now(&settings, &reads).await?))
 }
 
-impl InForce {
+impl InstallationDocument {
     pub(super) async fn now(settings: &ShownSettings, reads: &Reads) -> Result<Self, ApiError> {
         let (database, audit) = reads.facts().await?;
         let backup = reads.store.last_backup().await;
@@ -256,21 +256,21 @@ impl Reads {
     path = "/settings/changes",
     tag = "settings",
     params(PageParams),
-    responses((status = 200, description = "A page of changes.", body = List<ShownRecord>))
+    responses((status = 200, description = "A page of changes.", body = List<RecordDocument>))
 )]
 pub(super) async fn changes(
     _: Viewer,
     State(reads): State<Reads>,
     mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let page = Page::read(&mut fields);
+    let page = PageRequest::read(&mut fields);
     fields.verdict()?;
     let wanted = RecordsAsked {
         kind: Some(Kind::ConfigChanged),
         ..RecordsAsked::default()
     };
     let rows = reads.records(wanted, page.part()).await?;
-    Ok(page.list(rows, ShownRecord::new))
+    Ok(page.list(rows, RecordDocument::new))
 }
 
 /// Has the configuration file and its secrets read again, as SIGHUP does. A file with something wrong changes nothing.
@@ -293,17 +293,17 @@ pub(super) async fn reload(
         Ok(Err(refused)) => {
             let problems = serde_json::to_value(&refused.problems).unwrap_or_default();
             let error = ApiError::new(
-                Failure::Validation,
+                ErrorKind::Validation,
                 "The configuration file is refused; the one before stays in force.",
             );
             Err(error.with("problems", problems))
         }
         Err(NoReload::NoFile) => Err(ApiError::new(
-            Failure::Conflict,
+            ErrorKind::Conflict,
             "This process was started without a configuration file.",
         )),
         Err(NoReload::Busy) => Err(ApiError::new(
-            Failure::Unavailable,
+            ErrorKind::Unavailable,
             "The configuration cannot be read again now; try again in a moment.",
         )),
     }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::calls::ShownCall;
-use super::logs::ShownRecord;
+use super::calls::CallDocument;
+use super::logs::RecordDocument;
 use crate::audit::{Attempt, CallAnswered, CallDecided, Event, Exchange};
 use crate::call::CallId;
 use crate::lead::LeadScore;
@@ -21,13 +21,12 @@ const SHORTEST_NUMBER: usize = 7;
 
 /// The whole trace of a call.
 #[derive(Serialize, ToSchema)]
-#[schema(as = CallTrace)]
-pub(super) struct Trace {
+pub(super) struct CallTrace {
     #[schema(value_type = String)]
     call_id: CallId,
     /// Where the call stands; null where only its records are left.
     #[schema(nullable)]
-    call: Option<ShownCall>,
+    call: Option<CallDocument>,
     /// Each time it was decided; more than once where a caller on hold was decided anew.
     decisions: Vec<TracedDecision>,
     /// The API requests to Braze and the dialers with their answers, in order.
@@ -37,7 +36,7 @@ pub(super) struct Trace {
     /// The answers to its webhooks, with their times against the budget.
     answers: Vec<TracedAnswer>,
     /// All its records, in order.
-    records: Vec<ShownRecord>,
+    records: Vec<RecordDocument>,
 }
 
 /// A decision, and how it came about.
@@ -126,10 +125,10 @@ struct TracedAnswer {
     twiml: Option<String>,
 }
 
-impl Trace {
+impl CallTrace {
     pub(super) fn new(
         call_id: CallId,
-        call: Option<ShownCall>,
+        call: Option<CallDocument>,
         records: Vec<StoredRecord>,
         budget: Duration,
     ) -> Self {
@@ -145,9 +144,9 @@ impl Trace {
         for record in records {
             if let Ok(event) = record.event() {
                 let body = record.personal.as_ref().and_then(|p| p.body.as_deref());
-                trace.take(record.at, event, budget, body.map(masked));
+                trace.add(record.at, event, budget, body.map(masked));
             }
-            trace.records.push(ShownRecord::new(record));
+            trace.records.push(RecordDocument::new(record));
         }
         trace
     }
@@ -156,7 +155,7 @@ impl Trace {
         clippy::wildcard_enum_match_arm,
         reason = "everything else is told by its record"
     )]
-    fn take(&mut self, at: Timestamp, event: Event, budget: Duration, body: Option<String>) {
+    fn add(&mut self, at: Timestamp, event: Event, budget: Duration, body: Option<String>) {
         match event {
             Event::CallDecided(decided) => {
                 let exchange = decided.lookup_exchange.clone();

@@ -13,7 +13,7 @@ use tokio::sync::futures::Notified;
 use super::Limits;
 use crate::http::client_address::is_in;
 
-pub(super) struct Admission {
+pub(super) struct ConnectionAdmission {
     connections: usize,
     per_address: usize,
     crowded_from: usize,
@@ -29,13 +29,13 @@ pub(super) struct Admission {
 
 /// The place of one connection, given back when dropped.
 pub(super) struct Admitted {
-    admission: Arc<Admission>,
+    admission: Arc<ConnectionAdmission>,
     counted_as: Option<IpAddr>,
     /// Whether its place is one of those from which on it is crowded.
     came_late: bool,
 }
 
-impl Admission {
+impl ConnectionAdmission {
     pub(super) fn new(limits: &Limits) -> Self {
         let refused =
             |reason| metrics::counter!("switchboard_connections_refused_total", "reason" => reason);
@@ -163,8 +163,8 @@ fn customer(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn admission(connections: usize, per_address: usize) -> Arc<Admission> {
-        Arc::new(Admission::new(&Limits {
+    fn admission(connections: usize, per_address: usize) -> Arc<ConnectionAdmission> {
+        Arc::new(ConnectionAdmission::new(&Limits {
             connections,
             connections_per_address: per_address,
             ..Limits::default()

@@ -20,7 +20,7 @@ use tracing::Instrument;
 
 use super::admission::Admitted;
 use super::body::BoundedBody;
-use super::progress::Progress;
+use super::progress::ConnectionProgress;
 use super::request_id::{self, RequestId};
 use super::{PeerAddr, Tls};
 use crate::clock::Clock;
@@ -33,21 +33,21 @@ const WEBHOOKS: &str = "/webhooks/";
 const PIECE: usize = 64 * 1024;
 
 /// One connection, as its requests see it.
-pub(super) struct Link<'c> {
+pub(super) struct ConnectionService<'c> {
     peer: PeerAddr,
     tls: Tls,
     body_limit: Duration,
     admitted: &'c Admitted,
-    progress: Arc<Progress>,
+    progress: Arc<ConnectionProgress>,
 }
 
-impl<'c> Link<'c> {
+impl<'c> ConnectionService<'c> {
     pub(super) fn new(
         peer: PeerAddr,
         tls: Tls,
         body_limit: Duration,
         admitted: &'c Admitted,
-        progress: Arc<Progress>,
+        progress: Arc<ConnectionProgress>,
     ) -> Self {
         Self {
             peer,
@@ -63,11 +63,11 @@ impl<'c> Link<'c> {
         &self,
         app: S,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<S>
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<S>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let in_hand = InHand::take(&self.progress);
+        let in_hand = RequestInFlight::begin(&self.progress);
         let id = RequestId::given(request.headers().get(request_id::HEADER))
             .unwrap_or_else(RequestId::drawn);
         // Where a chunked body ends only hyper knows, so the next head could not be checked: it gets a new connection.
@@ -111,7 +111,7 @@ impl<'c> Link<'c> {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
             progress.answer_begun();
-            Ok(response.map(|body| Answer {
+            Ok(response.map(|body| ResponseBody {
                 body,
                 rest: Bytes::new(),
                 has_paused: true,
@@ -200,31 +200,31 @@ fn refusal(status: StatusCode, kind: &str, message: &str, id: &RequestId) -> Res
 }
 
 /// Keeps a request in hand until its answer is sent or dropped.
-struct InHand(Arc<Progress>);
+struct RequestInFlight(Arc<ConnectionProgress>);
 
-impl InHand {
-    fn take(progress: &Arc<Progress>) -> Self {
+impl RequestInFlight {
+    fn begin(progress: &Arc<ConnectionProgress>) -> Self {
         progress.request_taken();
         Self(progress.clone())
     }
 }
 
-impl Drop for InHand {
+impl Drop for RequestInFlight {
     fn drop(&mut self) {
         self.0.request_answered();
     }
 }
 
 /// The body of an answer; when hyper has sent it, it drops it, and the request is done.
-pub(super) struct Answer {
+pub(super) struct ResponseBody {
     body: Body,
     /// What is left of a large piece.
     rest: Bytes,
     has_paused: bool,
-    in_hand: InHand,
+    in_hand: RequestInFlight,
 }
 
-impl Answer {
+impl ResponseBody {
     fn hand_over(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
         if bytes.len() > PIECE {
             self.rest = bytes.split_off(PIECE);
@@ -236,7 +236,7 @@ impl Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 

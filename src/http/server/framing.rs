@@ -11,17 +11,17 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::progress::Progress;
+use super::progress::ConnectionProgress;
 
-/// The stream of one connection, reporting to its [`Progress`].
-pub(super) struct Watched<I> {
+/// The stream of one connection, reporting to its [`ConnectionProgress`].
+pub(super) struct WatchedStream<I> {
     stream: I,
     heads: Heads,
-    progress: Arc<Progress>,
+    progress: Arc<ConnectionProgress>,
 }
 
-impl<I> Watched<I> {
-    pub(super) fn new(stream: I, progress: Arc<Progress>) -> Self {
+impl<I> WatchedStream<I> {
+    pub(super) fn new(stream: I, progress: Arc<ConnectionProgress>) -> Self {
         Self {
             stream,
             heads: Heads::default(),
@@ -30,7 +30,7 @@ impl<I> Watched<I> {
     }
 }
 
-impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
+impl<I: AsyncRead + Unpin> AsyncRead for WatchedStream<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -48,7 +48,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for Watched<I> {
+impl<I: AsyncWrite + Unpin> AsyncWrite for WatchedStream<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -92,13 +92,13 @@ const LINE_START: usize = 64;
 /// Where the next byte belongs.
 #[derive(Debug, Default)]
 struct Heads {
-    place: Place,
+    position: Position,
     line: Vec<u8>,
-    seen: Seen,
+    fields: HeadFields,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-enum Place {
+enum Position {
     #[default]
     Head,
     Body {
@@ -110,7 +110,7 @@ enum Place {
 
 /// What the head said so far.
 #[derive(Debug, Default, Clone, Copy)]
-struct Seen {
+struct HeadFields {
     request_line: bool,
     length: Option<u64>,
     has_length: bool,
@@ -118,27 +118,27 @@ struct Seen {
 }
 
 impl Heads {
-    fn read(&mut self, mut bytes: &[u8], progress: &Progress) {
+    fn read(&mut self, mut bytes: &[u8], progress: &ConnectionProgress) {
         while !bytes.is_empty() {
-            match self.place {
-                Place::Head => bytes = self.read_line(bytes, progress),
-                Place::Body { left } => {
+            match self.position {
+                Position::Head => bytes = self.read_line(bytes, progress),
+                Position::Body { left } => {
                     let taken = usize::try_from(left).map_or(bytes.len(), |n| n.min(bytes.len()));
                     let left = left - taken as u64;
-                    self.place = if left == 0 {
-                        Place::Head
+                    self.position = if left == 0 {
+                        Position::Head
                     } else {
-                        Place::Body { left }
+                        Position::Body { left }
                     };
                     bytes = bytes.get(taken..).unwrap_or_default();
                 }
-                Place::Last => return,
+                Position::Last => return,
             }
         }
     }
 
     /// Reads up to the end of a line; returns what follows it.
-    fn read_line<'b>(&mut self, bytes: &'b [u8], progress: &Progress) -> &'b [u8] {
+    fn read_line<'b>(&mut self, bytes: &'b [u8], progress: &ConnectionProgress) -> &'b [u8] {
         let end = bytes.iter().position(|&byte| byte == b'\n');
         let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
         let room = LINE_START.saturating_sub(self.line.len());
@@ -146,43 +146,43 @@ impl Heads {
         if end.is_some() {
             self.line_ended(progress);
         }
-        if matches!(self.place, Place::Head)
-            && (self.seen.request_line || self.line.iter().any(|&byte| byte != b'\r'))
+        if matches!(self.position, Position::Head)
+            && (self.fields.request_line || self.line.iter().any(|&byte| byte != b'\r'))
         {
             progress.head_begun();
         }
         rest.get(1..).unwrap_or_default()
     }
 
-    fn line_ended(&mut self, progress: &Progress) {
+    fn line_ended(&mut self, progress: &ConnectionProgress) {
         let line = std::mem::take(&mut self.line);
         let text = line.strip_suffix(b"\r").unwrap_or(&line);
-        match (self.seen.request_line, text.is_empty()) {
+        match (self.fields.request_line, text.is_empty()) {
             // Empty lines before a request are allowed and mean nothing.
             (false, true) => {}
-            (false, false) => self.seen.request_line = true,
-            (true, false) => self.seen.header(text),
+            (false, false) => self.fields.request_line = true,
+            (true, false) => self.fields.header(text),
             (true, true) => self.head_ended(progress),
         }
         self.line = line;
         self.line.clear();
     }
 
-    fn head_ended(&mut self, progress: &Progress) {
-        let seen = std::mem::take(&mut self.seen);
-        if seen.has_encoding && seen.has_length {
+    fn head_ended(&mut self, progress: &ConnectionProgress) {
+        let fields = std::mem::take(&mut self.fields);
+        if fields.has_encoding && fields.has_length {
             progress.found_length_and_encoding();
         }
-        self.place = match (seen.has_encoding, seen.length) {
-            (true, _) => Place::Last,
-            (false, None | Some(0)) => Place::Head,
-            (false, Some(left)) => Place::Body { left },
+        self.position = match (fields.has_encoding, fields.length) {
+            (true, _) => Position::Last,
+            (false, None | Some(0)) => Position::Head,
+            (false, Some(left)) => Position::Body { left },
         };
         progress.head_ended();
     }
 }
 
-impl Seen {
+impl HeadFields {
     fn header(&mut self, line: &[u8]) {
         let Some(colon) = line.iter().position(|&byte| byte == b':') else {
             return;
@@ -210,7 +210,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: (u64, bool, bool)) {
         for size in 1..=text.len() {
-            let progress = Progress::default();
+            let progress = ConnectionProgress::default();
             let mut heads = Heads::default();
             for piece in text.as_bytes().chunks(size) {
                 heads.read(piece, &progress);

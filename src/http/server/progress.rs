@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 /// Written by the stream and the service of one connection, read by its timer. All of them are polled by one task, so
 /// the order of the writes is the order of the program.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ConnectionProgress {
     head_open: AtomicBool,
     heads: AtomicU64,
     length_and_encoding: AtomicBool,
@@ -38,7 +38,7 @@ pub(super) enum Awaiting {
     Answer,
 }
 
-impl Default for Progress {
+impl Default for ConnectionProgress {
     fn default() -> Self {
         Self {
             // A client that connects owes us a head.
@@ -56,7 +56,7 @@ impl Default for Progress {
     }
 }
 
-impl Progress {
+impl ConnectionProgress {
     pub(super) fn awaiting(&self) -> Awaiting {
         if self.write_blocked.load(Relaxed) {
             let debt = self.debts.load(Relaxed);
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_debt_lasts_until_the_client_has_taken_the_whole_answer() {
-        let progress = Progress::default();
+        let progress = ConnectionProgress::default();
         let debt = || {
             progress.wrote(true);
             progress.awaiting()
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_end_begins_a_debt_whenever_the_client_has_taken_all_there_was() {
-        let progress = Progress::default();
+        let progress = ConnectionProgress::default();
         progress.answer_begun();
         progress.handed_over(100);
         progress.wrote(true);

@@ -18,7 +18,7 @@ use crate::lifecycle::{Signals, Verdict};
 /// Long enough for a slow machine, short enough to fail a test in time.
 const SOON: Duration = Duration::from_secs(10);
 
-struct House {
+struct TestServer {
     address: SocketAddr,
     lifecycle: Lifecycle,
     entered: Arc<Notify>,
@@ -36,11 +36,11 @@ fn brief() -> Limits {
     }
 }
 
-async fn open(limits: Limits) -> House {
+async fn open(limits: Limits) -> TestServer {
     open_with(limits, None).await
 }
 
-async fn open_with(limits: Limits, tls: Option<Arc<Certificates>>) -> House {
+async fn open_with(limits: Limits, tls: Option<Arc<Certificates>>) -> TestServer {
     let entered = Arc::new(Notify::new());
     let leave = Arc::new(Notify::new());
     let app = Router::new()
@@ -68,7 +68,7 @@ async fn open_with(limits: Limits, tls: Option<Arc<Certificates>>) -> House {
     let address = server.local_addr().unwrap();
     let lifecycle = Lifecycle::new(SOON);
     lifecycle.spawn("http", server.run(app, tls, limits, lifecycle.clone()));
-    House {
+    TestServer {
         address,
         lifecycle,
         entered,
@@ -96,7 +96,7 @@ async fn echo(request: Request<Body>) -> (hyper::StatusCode, Vec<u8>) {
     }
 }
 
-impl House {
+impl TestServer {
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
@@ -136,8 +136,8 @@ const CLOSING: &str = "Host: a\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn a_request_is_answered_with_its_sender_and_an_id() {
-    let house = open(Limits::default()).await;
-    let answer = house.say(&format!("GET /who HTTP/1.1\r\n{CLOSING}")).await;
+    let server = open(Limits::default()).await;
+    let answer = server.say(&format!("GET /who HTTP/1.1\r\n{CLOSING}")).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     let id = body.strip_prefix("127.0.0.1 false ").unwrap();
@@ -148,46 +148,48 @@ async fn a_request_is_answered_with_its_sender_and_an_id() {
 
 #[tokio::test]
 async fn a_harmless_id_is_kept_and_another_is_replaced() {
-    let house = open(Limits::default()).await;
+    let server = open(Limits::default()).await;
     let ask = |id: &str| format!("GET /who HTTP/1.1\r\nX-Request-ID: {id}\r\n{CLOSING}");
-    let kept = house.say(&ask("web-7")).await;
+    let kept = server.say(&ask("web-7")).await;
     assert!(kept.contains("x-request-id: web-7\r\n"), "{kept}");
     assert!(kept.ends_with(" web-7"), "{kept}");
-    let replaced = house.say(&ask("a b<script>")).await;
+    let replaced = server.say(&ask("a b<script>")).await;
     assert!(!replaced.contains("script"), "{replaced}");
     let missing = format!("GET /nothing HTTP/1.1\r\n{CLOSING}");
-    assert!(house.say(&missing).await.contains("x-request-id: "));
+    assert!(server.say(&missing).await.contains("x-request-id: "));
 }
 
 #[tokio::test]
 async fn half_a_request_head_is_closed_by_the_timer() {
-    let house = open(brief()).await;
-    assert_eq!(house.say("").await, "");
-    assert_eq!(house.say("GET / HTTP/1.1\r\nHost: a\r\n").await, "");
+    let server = open(brief()).await;
+    assert_eq!(server.say("").await, "");
+    assert_eq!(server.say("GET / HTTP/1.1\r\nHost: a\r\n").await, "");
 }
 
 #[tokio::test]
 async fn half_a_second_head_is_closed_long_before_the_idle_time() {
-    let house = open(brief()).await;
-    let answers = house.say("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT").await;
+    let server = open(brief()).await;
+    let answers = server
+        .say("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HT")
+        .await;
     assert!(answers.ends_with("hello"), "{answers}");
 }
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_after_the_idle_time() {
     let idle = Duration::from_millis(50);
-    let house = open(Limits {
+    let server = open(Limits {
         idle,
         ..Limits::default()
     })
     .await;
-    let answer = house.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let answer = server.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.ends_with("hello"), "{answer}");
 }
 
 #[tokio::test]
 async fn waiting_connections_must_hurry_when_it_becomes_crowded() {
-    let house = open(Limits {
+    let server = open(Limits {
         connections: 5,
         head_when_crowded: Duration::from_millis(50),
         idle_when_crowded: Duration::from_millis(50),
@@ -196,21 +198,21 @@ async fn waiting_connections_must_hurry_when_it_becomes_crowded() {
         ..Limits::default()
     })
     .await;
-    let mut idle = house.connect().await;
+    let mut idle = server.connect().await;
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     idle.write_all(request.as_bytes()).await.unwrap();
     read_answer(&mut idle, "hello").await;
     let _others = [
-        house.connect().await,
-        house.connect().await,
-        house.connect().await,
+        server.connect().await,
+        server.connect().await,
+        server.connect().await,
     ];
     assert_eq!(read_to_end(&mut idle).await, "");
 }
 
 #[tokio::test]
 async fn who_connects_and_asks_nothing_gives_way_when_it_becomes_crowded() {
-    let house = open(Limits {
+    let server = open(Limits {
         connections: 5,
         head_when_crowded: Duration::from_millis(50),
         idle_when_crowded: SOON * 9,
@@ -219,10 +221,10 @@ async fn who_connects_and_asks_nothing_gives_way_when_it_becomes_crowded() {
         ..Limits::default()
     })
     .await;
-    let mut silent = house.connect().await;
+    let mut silent = server.connect().await;
     let mut others = Vec::new();
     for _ in 0..3 {
-        let mut other = house.connect().await;
+        let mut other = server.connect().await;
         let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         other.write_all(request.as_bytes()).await.unwrap();
         read_answer(&mut other, "hello").await;
@@ -233,21 +235,21 @@ async fn who_connects_and_asks_nothing_gives_way_when_it_becomes_crowded() {
 
 #[tokio::test]
 async fn a_slow_body_is_cut() {
-    let house = open(brief()).await;
+    let server = open(brief()).await;
     for head in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
         let request = format!("POST /echo HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n");
-        let answer = house.say(&request).await;
+        let answer = server.say(&request).await;
         assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     }
 }
 
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_cut() {
-    let house = open(brief()).await;
-    let mut stream = house.connect().await;
+    let server = open(brief()).await;
+    let mut stream = server.connect().await;
     let request = "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
-    let running = house.lifecycle.clone();
+    let running = server.lifecycle.clone();
     let gone = async {
         // The listener itself is the one task that stays.
         while running.running() != 1 {
@@ -260,12 +262,12 @@ async fn a_client_that_reads_nothing_is_cut() {
 
 #[tokio::test]
 async fn a_client_that_takes_a_large_answer_bit_by_bit_is_cut_before_its_end() {
-    let house = open(Limits {
+    let server = open(Limits {
         answer: Duration::from_millis(200),
         ..brief()
     })
     .await;
-    let mut stream = house.connect().await;
+    let mut stream = server.connect().await;
     let request = "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut taken = 0;
@@ -288,7 +290,7 @@ async fn a_client_that_takes_a_large_answer_bit_by_bit_is_cut_before_its_end() {
 
 #[tokio::test]
 async fn who_reads_slowly_gives_way_when_it_becomes_crowded() {
-    let house = open(Limits {
+    let server = open(Limits {
         connections: 5,
         answer: SOON * 9,
         answer_when_crowded: Duration::from_millis(50),
@@ -297,13 +299,13 @@ async fn who_reads_slowly_gives_way_when_it_becomes_crowded() {
         ..Limits::default()
     })
     .await;
-    let mut slow = house.connect().await;
+    let mut slow = server.connect().await;
     let request = "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n";
     slow.write_all(request.as_bytes()).await.unwrap();
     slow.readable().await.unwrap();
     let mut others = Vec::new();
     for _ in 0..3 {
-        let mut other = house.connect().await;
+        let mut other = server.connect().await;
         let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         other.write_all(request.as_bytes()).await.unwrap();
         // From its answer on it is one of those who have come.
@@ -312,7 +314,7 @@ async fn who_reads_slowly_gives_way_when_it_becomes_crowded() {
     }
     let gone = async {
         // The listener and the three others are the tasks that stay.
-        while house.lifecycle.running() != 4 {
+        while server.lifecycle.running() != 4 {
             tokio::task::yield_now().await;
         }
     };
@@ -321,7 +323,7 @@ async fn who_reads_slowly_gives_way_when_it_becomes_crowded() {
 
 #[tokio::test]
 async fn the_last_fifth_of_the_connections_is_for_webhooks() {
-    let house = open(Limits {
+    let server = open(Limits {
         connections: 5,
         head_when_crowded: SOON * 9,
         idle_when_crowded: SOON * 9,
@@ -331,15 +333,15 @@ async fn the_last_fifth_of_the_connections_is_for_webhooks() {
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut kept = Vec::new();
     for _ in 0..4 {
-        let mut stream = house.connect().await;
+        let mut stream = server.connect().await;
         stream.write_all(request("/").as_bytes()).await.unwrap();
         read_answer(&mut stream, "hello").await;
         kept.push(stream);
     }
-    let refused = house.say(&request("/")).await;
+    let refused = server.say(&request("/")).await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(refused.contains("connection: close"), "{refused}");
-    let mut twilio = house.connect().await;
+    let mut twilio = server.connect().await;
     for _ in 0..2 {
         let webhook = request("/webhooks/twilio");
         twilio.write_all(webhook.as_bytes()).await.unwrap();
@@ -351,7 +353,7 @@ async fn the_last_fifth_of_the_connections_is_for_webhooks() {
 
 #[tokio::test]
 async fn who_comes_when_all_places_are_taken_is_served_when_somebody_leaves() {
-    let house = open(Limits {
+    let server = open(Limits {
         connections: 5,
         head_when_crowded: SOON,
         idle_when_crowded: SOON,
@@ -361,12 +363,12 @@ async fn who_comes_when_all_places_are_taken_is_served_when_somebody_leaves() {
     let webhook = "GET /webhooks/twilio HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut taken = Vec::new();
     for _ in 0..5 {
-        let mut stream = house.connect().await;
+        let mut stream = server.connect().await;
         stream.write_all(webhook.as_bytes()).await.unwrap();
         read_answer(&mut stream, "a call").await;
         taken.push(stream);
     }
-    let mut next = house.connect().await;
+    let mut next = server.connect().await;
     next.write_all(webhook.as_bytes()).await.unwrap();
     // The listener has accepted it, and has no place for it.
     tokio::task::yield_now().await;
@@ -376,8 +378,8 @@ async fn who_comes_when_all_places_are_taken_is_served_when_somebody_leaves() {
 
 #[tokio::test]
 async fn requests_of_one_connection_are_answered_in_order() {
-    let house = open(Limits::default()).await;
-    let mut stream = house.connect().await;
+    let server = open(Limits::default()).await;
+    let mut stream = server.connect().await;
     for _ in 0..2 {
         let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -395,12 +397,12 @@ async fn requests_of_one_connection_are_answered_in_order() {
 
 #[tokio::test]
 async fn a_head_too_large_or_too_long_is_refused() {
-    let house = open(Limits::default()).await;
+    let server = open(Limits::default()).await;
     let large = format!("X: {}\r\n", "y".repeat(20_000));
     let many = "X: y\r\n".repeat(70);
     for headers in [large, many] {
         let request = format!("GET / HTTP/1.1\r\n{headers}{CLOSING}");
-        let mut stream = house.connect().await;
+        let mut stream = server.connect().await;
         // The answer may come, and the connection end, while we are still sending.
         drop(stream.write_all(request.as_bytes()).await);
         let answer = read_to_end(&mut stream).await;
@@ -410,13 +412,13 @@ async fn a_head_too_large_or_too_long_is_refused() {
 
 #[tokio::test]
 async fn a_length_beside_an_encoding_is_refused_and_closed() {
-    let house = open(Limits::default()).await;
+    let server = open(Limits::default()).await;
     let length = "Content-Length: 5\r\n";
     let encoding = "Transfer-Encoding: chunked\r\n";
     for headers in [format!("{length}{encoding}"), format!("{encoding}{length}")] {
         let smuggled = "0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let request = format!("POST /echo HTTP/1.1\r\nHost: a\r\n{headers}\r\n{smuggled}");
-        let answer = house.say(&request).await;
+        let answer = server.say(&request).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         assert!(answer.contains("connection: close"), "{answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
@@ -425,8 +427,8 @@ async fn a_length_beside_an_encoding_is_refused_and_closed() {
 
 #[tokio::test]
 async fn a_chunked_body_alone_is_fine_and_ends_the_connection() {
-    let house = open(Limits::default()).await;
-    let answer = house
+    let server = open(Limits::default()).await;
+    let answer = server
         .say("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
         .await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -435,55 +437,55 @@ async fn a_chunked_body_alone_is_fine_and_ends_the_connection() {
 
 #[tokio::test]
 async fn an_address_over_its_share_is_closed_at_once() {
-    let house = open(Limits {
+    let server = open(Limits {
         connections_per_address: 1,
         uncapped: vec![],
         ..Limits::default()
     })
     .await;
-    let mut first = house.connect().await;
+    let mut first = server.connect().await;
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     first.write_all(request.as_bytes()).await.unwrap();
     read_answer(&mut first, "hello").await;
-    assert_eq!(house.say("").await, "");
+    assert_eq!(server.say("").await, "");
     first.write_all(request.as_bytes()).await.unwrap();
     read_answer(&mut first, "hello").await;
 }
 
 #[tokio::test]
 async fn a_panic_in_a_handler_is_a_500_and_others_go_on() {
-    let house = open(Limits::default()).await;
-    let answer = house.say("GET /panic HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let server = open(Limits::default()).await;
+    let answer = server.say("GET /panic HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
     assert!(answer.contains("x-request-id: "), "{answer}");
     assert!(answer.contains("InternalServerError"), "{answer}");
-    let next = house.say(&format!("GET / HTTP/1.1\r\n{CLOSING}")).await;
+    let next = server.say(&format!("GET / HTTP/1.1\r\n{CLOSING}")).await;
     assert!(next.ends_with("hello"), "{next}");
-    assert_eq!(house.lifecycle.failed(), None);
+    assert_eq!(server.lifecycle.failed(), None);
 }
 
 #[tokio::test]
 async fn shutdown_finishes_a_running_request_and_refuses_new_ones() {
-    let house = open(Limits {
+    let server = open(Limits {
         head_when_crowded: Duration::from_millis(50),
         ..Limits::default()
     })
     .await;
-    let mut idle = house.connect().await;
-    let mut stream = house.connect().await;
+    let mut idle = server.connect().await;
+    let mut stream = server.connect().await;
     let request = "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
-    house.entered.notified().await;
+    server.entered.notified().await;
     let (_sender, receiver) = mpsc::channel(1);
-    house.lifecycle.stop();
-    let stopped = house
+    server.lifecycle.stop();
+    let stopped = server
         .lifecycle
         .run_until_stopped(Signals::from_channel(receiver));
     let clients = async {
         assert_eq!(read_to_end(&mut idle).await, "");
-        let refused = TcpStream::connect(house.address).await.unwrap_err();
+        let refused = TcpStream::connect(server.address).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
-        house.leave.notify_one();
+        server.leave.notify_one();
         let answer = read_to_end(&mut stream).await;
         assert!(answer.ends_with("done"), "{answer}");
         assert!(answer.contains("connection: close"), "{answer}");
@@ -494,7 +496,7 @@ async fn shutdown_finishes_a_running_request_and_refuses_new_ones() {
 
 #[tokio::test]
 async fn who_connected_before_shutdown_is_still_answered() {
-    let house = open(Limits {
+    let server = open(Limits {
         head_when_crowded: SOON,
         ..Limits::default()
     })
@@ -502,11 +504,11 @@ async fn who_connected_before_shutdown_is_still_answered() {
     // Not a single await: the listener has seen neither of them when it is told to stop.
     let mut streams = Vec::new();
     for _ in 0..2 {
-        let stream = std::net::TcpStream::connect(house.address).unwrap();
+        let stream = std::net::TcpStream::connect(server.address).unwrap();
         stream.set_nonblocking(true).unwrap();
         streams.push(TcpStream::from_std(stream).unwrap());
     }
-    house.lifecycle.stop();
+    server.lifecycle.stop();
     for stream in &mut streams {
         tokio::task::yield_now().await;
         let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -558,7 +560,7 @@ impl Issued {
     }
 }
 
-impl House {
+impl TestServer {
     async fn say_securely(&self, client: &TlsConnector, text: &str) -> io::Result<String> {
         let name = "calls.test".try_into().unwrap();
         let mut stream = client.connect(name, self.connect().await).await?;
@@ -573,21 +575,21 @@ async fn a_reload_swaps_the_certificate_and_a_bad_one_keeps_the_old() {
     let files = Issued::new();
     let first = files.issue();
     let certificates = files.load();
-    let house = open_with(Limits::default(), Some(certificates.clone())).await;
+    let server = open_with(Limits::default(), Some(certificates.clone())).await;
     let request = format!("GET /who HTTP/1.1\r\n{CLOSING}");
-    let answer = house.say_securely(&first, &request).await.unwrap();
+    let answer = server.say_securely(&first, &request).await.unwrap();
     assert!(answer.contains("127.0.0.1 true "), "{answer}");
 
     let now = Clock::system().now();
     let second = files.issue();
     certificates.reload(now).unwrap();
-    let refused = house.say_securely(&first, &request).await;
+    let refused = server.say_securely(&first, &request).await;
     assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidData);
-    house.say_securely(&second, &request).await.unwrap();
+    server.say_securely(&second, &request).await.unwrap();
 
     std::fs::write(&files.private_key, "junk").unwrap();
     certificates.reload(now).unwrap_err();
-    let answer = house.say_securely(&second, &request).await.unwrap();
+    let answer = server.say_securely(&second, &request).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
@@ -595,10 +597,10 @@ async fn a_reload_swaps_the_certificate_and_a_bad_one_keeps_the_old() {
 async fn a_stalled_or_senseless_handshake_is_closed() {
     let files = Issued::new();
     files.issue();
-    let house = open_with(brief(), Some(files.load())).await;
-    assert_eq!(house.say("").await, "");
-    assert_eq!(house.say("\u{16}\u{3}\u{1}").await, "");
-    let alert = house.say("GET / HTTP/1.1\r\n\r\n").await;
+    let server = open_with(brief(), Some(files.load())).await;
+    assert_eq!(server.say("").await, "");
+    assert_eq!(server.say("\u{16}\u{3}\u{1}").await, "");
+    let alert = server.say("GET / HTTP/1.1\r\n\r\n").await;
     assert!(!alert.contains("HTTP"), "{alert}");
 }
 

@@ -100,7 +100,7 @@ impl Acme {
         let files = acme.files();
         if let Some(pem) = files.read(&files.certificate)? {
             // A broken file is replaced by a new certificate; nothing else depends on it.
-            if let Err(error) = acme.take(&pem, &files.certificate.display().to_string()) {
+            if let Err(error) = acme.install(&pem, &files.certificate.display().to_string()) {
                 tracing::warn!(event = "tls.acme_cache", error = %error, "the certificate in the cache is left aside");
             }
         }
@@ -167,10 +167,10 @@ impl Acme {
         ordered.map_err(|_| refused(format!("no certificate after {minutes} minutes")))??;
         let files = self.files();
         let pem = files.read(&files.certificate)?.unwrap_or_default();
-        self.take(&pem, "what came from the authority")
+        self.install(&pem, "what came from the authority")
     }
 
-    fn take(&self, pem: &[u8], what: &str) -> Result<(), AcmeError> {
+    fn install(&self, pem: &[u8], what: &str) -> Result<(), AcmeError> {
         let unusable = || AcmeError::Unusable {
             what: what.to_owned(),
         };
@@ -186,14 +186,14 @@ impl Acme {
         Ok(())
     }
 
-    fn files(&self) -> Files {
-        Files::new(&self.settings)
+    fn files(&self) -> AcmeFiles {
+        AcmeFiles::new(&self.settings)
     }
 }
 
 /// What the certificate in the cache says of itself, where there is one.
 pub(super) fn kept(settings: &AcmeSettings) -> Option<Leaf> {
-    let files = Files::new(settings);
+    let files = AcmeFiles::new(settings);
     let pem = fs::read(&files.certificate).ok()?;
     let leaf = CertificateDer::pem_slice_iter(&pem).next()?.ok()?;
     Leaf::read(&leaf)
@@ -252,12 +252,12 @@ fn make_private(directory: &Path) -> Result<(), AcmeError> {
 
 /// The files of one authority: its account, and the certificate with its key. Another authority or other names have other files.
 #[derive(Clone, Debug)]
-struct Files {
+struct AcmeFiles {
     account: PathBuf,
     certificate: PathBuf,
 }
 
-impl Files {
+impl AcmeFiles {
     fn new(settings: &AcmeSettings) -> Self {
         let named = |kind: &str, of: &[&str]| {
             let mut digest = Sha256::new();
@@ -304,7 +304,7 @@ impl Files {
 
 /// A certificate is ordered when one is due, so none is offered from here.
 #[async_trait]
-impl CertCache for Files {
+impl CertCache for AcmeFiles {
     type EC = AcmeError;
 
     async fn load_cert(&self, _: &[String], _: &str) -> Result<Option<Vec<u8>>, AcmeError> {
@@ -317,7 +317,7 @@ impl CertCache for Files {
 }
 
 #[async_trait]
-impl AccountCache for Files {
+impl AccountCache for AcmeFiles {
     type EA = AcmeError;
 
     async fn load_account(&self, _: &[String], _: &str) -> Result<Option<Vec<u8>>, AcmeError> {
@@ -388,14 +388,14 @@ mod tests {
     async fn a_certificate_for_other_names_or_of_another_authority_is_not_enough() {
         let directory = tempfile::tempdir().unwrap();
         let acme = Acme::open(settings(directory.path())).unwrap();
-        acme.take(pem("other.test").as_bytes(), "it").unwrap();
+        acme.install(pem("other.test").as_bytes(), "it").unwrap();
         assert_eq!(acme.due_in(at("2026-01-02T00:00:00Z")), Duration::ZERO);
         let other = AcmeSettings {
             directory: "https://127.0.0.1:2/dir".to_owned(),
             ..settings(directory.path())
         };
-        assert_ne!(Files::new(&other).certificate, acme.files().certificate);
-        assert_ne!(Files::new(&other).account, acme.files().account);
+        assert_ne!(AcmeFiles::new(&other).certificate, acme.files().certificate);
+        assert_ne!(AcmeFiles::new(&other).account, acme.files().account);
     }
 
     #[tokio::test]

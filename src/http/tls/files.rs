@@ -47,12 +47,12 @@ pub enum CertificateError {
 
 /// The certificate being served, and the files it came from.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct CertificateFiles {
     certificate: PathBuf,
     private_key: PathBuf,
     serving: ArcSwap<Serving>,
     /// The state of the files at the last attempt, successful or not. Also keeps two reloads apart.
-    tried: Mutex<Option<Stamp>>,
+    tried: Mutex<Option<FileStamp>>,
 }
 
 #[derive(Debug)]
@@ -61,9 +61,9 @@ struct Serving {
     leaf: Option<Arc<Leaf>>,
 }
 
-impl Files {
+impl CertificateFiles {
     pub(super) fn load(certificate: &Path, private_key: &Path) -> Result<Self, CertificateError> {
-        let stamp = Stamp::of(certificate, private_key).ok();
+        let stamp = FileStamp::of(certificate, private_key).ok();
         Ok(Self {
             certificate: certificate.to_owned(),
             private_key: private_key.to_owned(),
@@ -75,7 +75,7 @@ impl Files {
     /// Reads the files again. On error the certificate in use stays in use.
     pub(super) fn reload(&self, now: Timestamp) -> Result<(), CertificateError> {
         let mut tried = self.tried();
-        *tried = Stamp::of(&self.certificate, &self.private_key).ok();
+        *tried = FileStamp::of(&self.certificate, &self.private_key).ok();
         self.replace(now)
     }
 
@@ -85,7 +85,7 @@ impl Files {
     /// in the same instant.
     pub(super) fn reload_if_changed(&self, now: Timestamp) -> Result<bool, CertificateError> {
         let mut tried = self.tried();
-        let stamp = Stamp::of(&self.certificate, &self.private_key).ok();
+        let stamp = FileStamp::of(&self.certificate, &self.private_key).ok();
         if stamp == *tried {
             return Ok(false);
         }
@@ -116,16 +116,16 @@ impl Files {
         Ok(())
     }
 
-    fn tried(&self) -> MutexGuard<'_, Option<Stamp>> {
+    fn tried(&self) -> MutexGuard<'_, Option<FileStamp>> {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Tells one state of the two files from another without reading them.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamp([(SystemTime, u64, u64); 2]);
+struct FileStamp([(SystemTime, u64, u64); 2]);
 
-impl Stamp {
+impl FileStamp {
     fn of(certificate: &Path, private_key: &Path) -> io::Result<Self> {
         let of_one = |path: &Path| {
             let file = std::fs::metadata(path)?;
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use std::error::Error;
 
-    impl Files {
+    impl CertificateFiles {
         fn expires_at(&self) -> Option<Timestamp> {
             Some(self.leaf()?.not_after)
         }
@@ -217,8 +217,8 @@ mod tests {
             std::fs::write(&self.private_key, private_key).unwrap();
         }
 
-        fn load(&self) -> Result<Files, CertificateError> {
-            Files::load(&self.certificate, &self.private_key)
+        fn load(&self) -> Result<CertificateFiles, CertificateError> {
+            CertificateFiles::load(&self.certificate, &self.private_key)
         }
     }
 

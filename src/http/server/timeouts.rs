@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Limits;
 use super::admission::Admitted;
-use super::progress::{Awaiting, Progress};
+use super::progress::{Awaiting, ConnectionProgress};
 use crate::clock::Clock;
 
 /// A connection that can be asked to end after the requests in hand.
@@ -33,14 +33,18 @@ where
 }
 
 /// The limits as they apply to one connection.
-pub(super) struct Patience<'c> {
+pub(super) struct Timeouts<'c> {
     limits: &'c Limits,
     admitted: &'c Admitted,
-    progress: &'c Progress,
+    progress: &'c ConnectionProgress,
 }
 
-impl<'c> Patience<'c> {
-    pub(super) fn new(limits: &'c Limits, admitted: &'c Admitted, progress: &'c Progress) -> Self {
+impl<'c> Timeouts<'c> {
+    pub(super) fn new(
+        limits: &'c Limits,
+        admitted: &'c Admitted,
+        progress: &'c ConnectionProgress,
+    ) -> Self {
         Self {
             limits,
             admitted,
@@ -50,7 +54,7 @@ impl<'c> Patience<'c> {
 
     /// Drives the connection to its end, or to the end of our patience; what is returned early is dropped, and with it
     /// the socket.
-    pub(super) async fn bear<C: Graceful>(
+    pub(super) async fn drive<C: Graceful>(
         &self,
         connection: C,
         draining: &CancellationToken,

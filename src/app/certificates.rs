@@ -55,12 +55,12 @@ pub(super) fn start(
     let draining = lifecycle.draining();
     lifecycle.spawn("certificates", async move {
         loop {
-            tell(&certificates, &incidents);
+            report(&certificates, &incidents);
             let looked = certificates.look_after(clock.now());
             let Some(rest) = draining.run_until_cancelled(looked).await else {
                 return;
             };
-            tell(&certificates, &incidents);
+            report(&certificates, &incidents);
             if !life.pause(rest).await {
                 return;
             }
@@ -73,7 +73,7 @@ pub(super) fn start(
     clippy::cast_precision_loss,
     reason = "seconds since 1970 fit for millions of years"
 )]
-pub(super) fn tell(certificates: &Certificates, incidents: &Incidents) {
+pub(super) fn report(certificates: &Certificates, incidents: &Incidents) {
     let state = certificates.state();
     if let Some(at) = state.expires_at {
         metrics::gauge!("switchboard_tls_certificate_expiry_timestamp_seconds")

@@ -63,7 +63,9 @@ pub async fn reach(url: &PublicUrl) -> anyhow::Result<Reached> {
         let answer = settings::examining_client()?.get(address).send().await;
         anyhow::Ok(match answer {
             Ok(answer) => read(answer).await,
-            Err(error) => Reached::NoAnswer { why: words(&error) },
+            Err(error) => Reached::NoAnswer {
+                why: describe(&error),
+            },
         })
     };
     match tokio::time::timeout(PATIENCE, asked).await {
@@ -94,7 +96,7 @@ async fn read(answer: Response) -> Reached {
     }
 }
 
-fn words(error: &reqwest::Error) -> String {
+fn describe(error: &reqwest::Error) -> String {
     let mut source = std::error::Error::source(error);
     let mut words = Vec::new();
     while let Some(cause) = source {

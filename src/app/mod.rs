@@ -287,7 +287,7 @@ impl Running {
         if is_other {
             let loaded = Event::RulesetLoaded(config.ruleset.clone());
             let record = Record::of_service(self.clock.now(), loaded);
-            self.parts.recorder.note(record).await;
+            self.parts.recorder.append_one(record).await;
         }
         for change in changes {
             record_health(&self.parts.recorder, &self.clock, change).await;
@@ -304,7 +304,7 @@ impl Running {
     fn read_certificate_again(&self) {
         if let Some(certificates) = &self.certificates {
             certificates.look_at_files(self.clock.now());
-            certificates::tell(certificates, &self.parts.holds.incidents);
+            certificates::report(certificates, &self.parts.holds.incidents);
         }
     }
 
@@ -321,7 +321,7 @@ impl Running {
     /// Says goodbye to the store: the last record, a checkpoint, the file closed.
     pub async fn close(self) {
         let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped {});
-        self.parts.recorder.note(stopped).await;
+        self.parts.recorder.append_one(stopped).await;
         self.parts.holds.incidents.announce_rest().await;
         self.parts.holds.incidents.persist(&self.store).await;
         jobs::profiles::persist(&self.store, &self.braze).await;
@@ -347,7 +347,7 @@ async fn write_first_records(
     match store.append(started).await {
         // On a disk that takes nothing now, calls are answered all the same.
         Ok(_) | Err(StoreError::Deferred) => {
-            rendering.keep(&config.storage.path);
+            rendering.write(&config.storage.path);
             Ok(())
         }
         Err(error) => Err(error).context("cannot write the first record"),

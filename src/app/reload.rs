@@ -108,7 +108,7 @@ impl Rendering {
     }
 
     /// Keeps it for comparison at the next start. The audit log holds it too; without the file, the next start records it whole.
-    pub(super) fn keep(&self, database: &Path) {
+    pub(super) fn write(&self, database: &Path) {
         let path = kept_beside(database);
         let write = || files::replace(&path, files::PRIVATE, &serde_json::to_vec(&self.0)?);
         if let Err(error) = write() {
@@ -199,8 +199,8 @@ impl Running {
             };
             let event = Event::ConfigChanged(Box::new(changed));
             let record = Record::of_service(self.clock.now(), event);
-            self.parts.recorder.note(record).await;
-            rendering.keep(&in_force.database);
+            self.parts.recorder.append_one(record).await;
+            rendering.write(&in_force.database);
         }
         tracing::info!(
             event = "config.reloaded",
@@ -217,7 +217,7 @@ impl Running {
             );
         }
         in_force.loaded = rendering;
-        self.parts.reloads.note(None);
+        self.parts.reloads.set_refused(None);
         self.parts.holds.incidents.reload_refused(None);
         Ok(applied)
     }
@@ -268,7 +268,7 @@ impl Running {
             by: by.to_owned(),
             problems,
         };
-        self.parts.reloads.note(Some(refused.clone()));
+        self.parts.reloads.set_refused(Some(refused.clone()));
         let incidents = &self.parts.holds.incidents;
         incidents.reload_refused(Some(lines.join("; ")));
         let event = Event::ConfigRefused {
@@ -276,7 +276,7 @@ impl Running {
             problems: lines,
         };
         let record = Record::of_service(refused.at, event);
-        self.parts.recorder.note(record).await;
+        self.parts.recorder.append_one(record).await;
         refused
     }
 }
@@ -384,11 +384,11 @@ mod tests {
         };
         let first = rendering(&[("a", "1")]);
         assert_eq!(told(&first), Some((0, first.record())), "which one it is");
-        first.keep(&database);
+        first.write(&database);
         assert_eq!(told(&first), None);
         let second = rendering(&[("a", "2")]);
         assert_eq!(told(&second), Some((1, second.record())));
-        second.keep(&database);
+        second.write(&database);
         assert_eq!(told(&second), None);
     }
 

@@ -58,6 +58,6 @@ impl Drains {
         );
         let event = change.into_event();
         let record = Record::of_service(self.clock.now(), event);
-        self.recorder.note(record).await;
+        self.recorder.append_one(record).await;
     }
 }

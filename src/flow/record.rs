@@ -66,7 +66,7 @@ impl Recorder {
     }
 
     /// Records something that no caller waits for.
-    pub async fn note(&self, record: Record) {
+    pub async fn append_one(&self, record: Record) {
         self.append(vec![record], NOTE_PATIENCE).await;
     }
 

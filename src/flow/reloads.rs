@@ -119,7 +119,7 @@ impl Reloads {
     }
 
     /// Keeps what came of the last attempt.
-    pub fn note(&self, refused: Option<Refused>) {
+    pub fn set_refused(&self, refused: Option<Refused>) {
         *self.last() = refused;
     }
 

@@ -135,5 +135,5 @@ pub async fn record_health(recorder: &Recorder, clock: &Clock, change: HealthCha
         "A service changed its state."
     );
     let record = Record::of_service(clock.now(), change.into_event());
-    recorder.note(record).await;
+    recorder.append_one(record).await;
 }

@@ -159,7 +159,7 @@ impl Overload {
                 reason: format!("overload: {calls} calls were answered safely without look-up"),
             };
             recorder
-                .note(Record::of_service(self.0.clock.now(), event))
+                .append_one(Record::of_service(self.0.clock.now(), event))
                 .await;
         }
         n_shed

@@ -65,7 +65,7 @@ pub(super) async fn push(
         Ok(profile) => {
             let action = push.braze.apply_push(profile).await;
             let record = Record::of_service(push.clock.now(), Event::ProfilePushed { action });
-            push.recorder.note(record).await;
+            push.recorder.append_one(record).await;
             StatusCode::NO_CONTENT.into_response()
         }
         Err(error) => {

@@ -220,7 +220,7 @@ impl Refusals {
             );
         }
         let record = Record::of_service(self.0.clock.now(), Event::Accessed(access));
-        self.0.recorder.note(record).await;
+        self.0.recorder.append_one(record).await;
     }
 
     fn counts(&self) -> MutexGuard<'_, RefusalCounts> {

@@ -548,7 +548,7 @@ mod tests {
     #[tokio::test]
     async fn log_ins_of_one_network_leave_room_for_those_of_others() {
         let desk = desk();
-        let enter = || desk.sessions.0.log_ins.enter_from(network(HERE));
+        let enter = || desk.sessions.0.log_ins.acquire_from(network(HERE));
         let _held: [_; LOG_INS_OF_NETWORK] = [enter().await.unwrap(), enter().await.unwrap()];
         let begun = desk.sessions.begin(&desk.admin, HERE).await;
         assert!(matches!(begun, Err(NoSession::Busy)));

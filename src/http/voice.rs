@@ -244,7 +244,7 @@ pub(super) async fn unknown_path(State(safety): State<Safety>, Genuine(webhook):
         reason: reason.to_owned(),
     };
     let record = Record::of_service(safety.clock.now(), event);
-    safety.recorder.note(record).await;
+    safety.recorder.append_one(record).await;
     safety.answer(&caller)
 }
 

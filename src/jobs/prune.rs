@@ -82,7 +82,9 @@ pub async fn run(lifecycle: Lifecycle, pruner: Pruner, recorder: Recorder, clock
                 "the clock jumped: no record goes earlier for it"
             );
             let event = Event::ClockStepped { by_ms };
-            recorder.note(Record::of_service(clock.now(), event)).await;
+            recorder
+                .append_one(Record::of_service(clock.now(), event))
+                .await;
         }
         let now = clock.instant();
         if pruned_at.is_none_or(|at| now.duration_since(at) >= EVERY) {

@@ -15,6 +15,6 @@ pub async fn run(lifecycle: Lifecycle, policies: Policies, recorder: Recorder, c
     while lifecycle.pause(EVERY).await {
         let ruleset = policies.current().ruleset.clone();
         let record = Record::of_service(clock.now(), Event::RulesetLoaded(ruleset));
-        recorder.note(record).await;
+        recorder.append_one(record).await;
     }
 }

@@ -419,6 +419,20 @@ fn one_place_starts_tasks() {
 }
 
 #[test]
+fn a_function_is_named_for_what_it_does() {
+    for source in product().unwrap() {
+        for vague in ["note", "tell", "keep", "take", "words"] {
+            let lines = lines_with(&source.code, &format!("fn {vague}("));
+            assert!(
+                lines.is_empty(),
+                "{}:{lines:?}: {vague} says nothing",
+                source.path
+            );
+        }
+    }
+}
+
+#[test]
 fn no_test_waits_by_the_clock() {
     for (path, text) in read("tests").unwrap() {
         let is_this_file = path.ends_with("tidy.rs");

@@ -289,11 +289,11 @@ mod tests {
 
     #[test]
     fn others_have_their_turn_between_two_pieces_of_a_large_answer() {
-        let mut answer = Answer {
+        let mut answer = ResponseBody {
             body: Body::from(vec![b'x'; 2 * PIECE + 1]),
             rest: Bytes::new(),
             has_paused: true,
-            in_hand: InHand::take(&Arc::default()),
+            in_hand: RequestInFlight::begin(&Arc::default()),
         };
         let mut turns = Vec::new();
         loop {

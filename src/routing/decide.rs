@@ -186,7 +186,9 @@ fn plan(
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::{Availability, LookupSkipped, LookupUnavailable, Profile, Source};
+    use super::super::{
+        Availability, Difference, LookupSkipped, LookupUnavailable, Profile, Source, replay,
+    };
     use super::*;
     use crate::lead::{Tier, Tiers};
 
@@ -489,5 +491,52 @@ mod tests {
                 "other is skipped: not in rule (score 72; cold is below 40).",
             ]
         );
+    }
+
+    #[test]
+    fn a_decision_that_comes_out_otherwise_names_the_fields_and_both_values() {
+        let rules = ruleset();
+        let facts = facts(Lookup::Skipped {
+            reason: LookupSkipped::Withheld,
+        });
+        let mut recorded = decide(&rules, &facts);
+        assert_eq!(replay(&rules, &facts, &recorded), []);
+        recorded.reason = Reason::UnknownCaller;
+        let expected = Difference {
+            field: "reason".to_owned(),
+            then: serde_json::json!("unknown_caller"),
+            now: serde_json::json!("lookup_skipped"),
+        };
+        assert_eq!(replay(&rules, &facts, &recorded), [expected]);
+        let lookup = recorded.trace.lookup();
+        assert_eq!(lookup, Some(&facts.lookup));
+    }
+
+    #[test]
+    fn a_rule_set_has_the_order_of_each_rule_and_is_named_by_its_content() {
+        let rules = ruleset();
+        let order = |rule| {
+            let order = rules.order(rule);
+            order
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(order(Some("hot")), "dialfire zendesk");
+        assert_eq!(order(Some("warm")), "zendesk");
+        assert_eq!(
+            order(Some("nothing of that name")),
+            "zendesk dialfire other"
+        );
+        assert_eq!(order(None), "zendesk dialfire other");
+        assert_eq!(format!("{:?}", rules.default_dialer), "zendesk");
+        let version = rules.version();
+        assert_eq!(version.to_string(), version.as_str());
+        assert_eq!(version.as_str().len(), 12);
+        assert_eq!(ruleset().version(), version);
+        let mut other = ruleset();
+        other.rules.pop();
+        assert_ne!(other.version(), version);
     }
 }

@@ -288,3 +288,63 @@ fn unavailable_words(reason: LookupUnavailable) -> &'static str {
         LookupUnavailable::NoBudget => "nothing of the budget was left",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_look_up_is_told_with_its_age_and_every_reason_in_words_of_its_own() {
+        let told = |lookup: Lookup| Step::Lookup { lookup }.sentence();
+        let unknown = |source, age_ms| told(Lookup::Unknown { source, age_ms });
+        assert_eq!(
+            unknown(Source::Fresh, 61_999),
+            "Braze does not know the caller (from the cache, 61 s old)."
+        );
+        assert_eq!(
+            unknown(Source::Stale, 3_600_000),
+            "Braze does not know the caller (from the cache, stale, 3600 s old)."
+        );
+        let skipped = [
+            LookupSkipped::Withheld,
+            LookupSkipped::NotE164,
+            LookupSkipped::Client,
+            LookupSkipped::SipUser,
+            LookupSkipped::Unreadable,
+        ]
+        .map(|reason| told(Lookup::Skipped { reason }));
+        assert_eq!(skipped[0], "No look-up: the caller hides the number.");
+        let unavailable = [
+            LookupUnavailable::Timeout,
+            LookupUnavailable::RateLimited,
+            LookupUnavailable::LimiterEmpty,
+            LookupUnavailable::BreakerOpen,
+            LookupUnavailable::Unauthorized,
+            LookupUnavailable::Rejected,
+            LookupUnavailable::ServerError,
+            LookupUnavailable::Connect,
+            LookupUnavailable::Malformed,
+            LookupUnavailable::NoBudget,
+        ]
+        .map(|reason| told(Lookup::Unavailable { reason }));
+        assert_eq!(unavailable[0], "Braze gave no answer: no answer in time.");
+        let all: BTreeSet<&String> = skipped.iter().chain(&unavailable).collect();
+        assert_eq!(all.len(), 15);
+    }
+
+    #[test]
+    fn a_failure_is_counted_by_its_reason_and_else_by_how_the_call_ended() {
+        assert_eq!(
+            Reason::NoDialerAvailable.of_failure("busy"),
+            "no_dialer_available"
+        );
+        assert_eq!(Reason::AllLegsFailed.of_failure("busy"), "all_legs_failed");
+        assert_eq!(Reason::RuleMatched.of_failure("busy"), "busy");
+        assert_eq!(
+            serde_json::json!(Reason::RuleMatched),
+            Reason::RuleMatched.as_str()
+        );
+    }
+}

@@ -40,3 +40,31 @@ impl Connect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_number_or_a_sip_address_with_user_and_host() {
+        for text in ["sip:a@b.example", "sips:a@b.example:5061;transport=tls"] {
+            assert_eq!(Connect::parse(text), Ok(Connect::Sip(text.to_owned())));
+        }
+        assert!(matches!(
+            Connect::parse("+493011111111"),
+            Ok(Connect::Number(_))
+        ));
+        let wrong = [
+            "sip:@b",
+            "sip:a@",
+            "sip:a",
+            "a@b",
+            "sip:a b@c",
+            "sip:a<@b",
+            "sip:a@b?x=1",
+        ];
+        for text in wrong {
+            assert_eq!(Connect::parse(text), Err(NotConnect), "{text}");
+        }
+    }
+}

@@ -101,6 +101,10 @@ mod tests {
             format!("{base}/dial?step=1")
         );
         assert_eq!(
+            urls.dial(1, &DialerId::new("a-b_C9")),
+            format!("{base}/dial?dialer=a-b_C9&step=1")
+        );
+        assert_eq!(
             CallbackUrls::new("https://a.example#rc=2").hold(0),
             "https://a.example/webhooks/twilio/hold?n=0"
         );

@@ -21,7 +21,7 @@ static UPTIME: LazyLock<(Instant, Duration)> = LazyLock::new(|| {
 /// Reads the wall clock and the monotonic clock. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    source: Source,
+    source: TimeSource,
     slowed: Option<Slowed>,
 }
 
@@ -34,7 +34,7 @@ struct Slowed {
 }
 
 #[derive(Clone, Debug, Default)]
-enum Source {
+enum TimeSource {
     #[default]
     System,
     Manual(Arc<Hands>),
@@ -73,7 +73,7 @@ impl Clock {
     /// The clock by which timers run: as this one, but not moved by hand.
     pub fn of_timers(&self) -> Self {
         Self {
-            source: Source::System,
+            source: TimeSource::System,
             ..self.clone()
         }
     }
@@ -95,21 +95,21 @@ impl Clock {
             passed_ms: AtomicU64::new(0),
         };
         Self {
-            source: Source::Manual(Arc::new(hands)),
+            source: TimeSource::Manual(Arc::new(hands)),
             slowed: None,
         }
     }
 
     /// Sets the wall side of a manual clock, as when somebody corrects the time; does nothing to the system clock.
     pub fn set(&self, at: Timestamp) {
-        if let Source::Manual(hands) = &self.source {
+        if let TimeSource::Manual(hands) = &self.source {
             hands.wall_ms.store(at.as_millisecond(), Ordering::SeqCst);
         }
     }
 
     /// Lets time pass on both sides of a manual clock; does nothing to the system clock.
     pub fn advance(&self, duration: Duration) {
-        if let Source::Manual(hands) = &self.source {
+        if let TimeSource::Manual(hands) = &self.source {
             let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
             hands.passed_ms.fetch_add(ms, Ordering::SeqCst);
             let ms = i64::try_from(ms).unwrap_or(i64::MAX);
@@ -120,8 +120,8 @@ impl Clock {
     /// The wall-clock time, to the millisecond, UTC.
     pub fn now(&self) -> Timestamp {
         let ms = match &self.source {
-            Source::System => self.running_ms(),
-            Source::Manual(hands) => hands.wall_ms.load(Ordering::SeqCst),
+            TimeSource::System => self.running_ms(),
+            TimeSource::Manual(hands) => hands.wall_ms.load(Ordering::SeqCst),
         };
         Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
     }
@@ -170,8 +170,8 @@ impl Clock {
     /// The monotonic clock: for durations and deadlines, never for records.
     pub fn instant(&self) -> Instant {
         match &self.source {
-            Source::System => self.running(),
-            Source::Manual(hands) => {
+            TimeSource::System => self.running(),
+            TimeSource::Manual(hands) => {
                 let passed = Duration::from_millis(hands.passed_ms.load(Ordering::SeqCst));
                 hands.stands_at.unwrap_or_else(|| self.running()) + passed
             }

@@ -84,10 +84,10 @@ pub enum Signal {
 
 /// The signals of this process, from the moment of registration on.
 #[derive(Debug)]
-pub struct Signals(Source);
+pub struct Signals(SignalSource);
 
 #[derive(Debug)]
-enum Source {
+enum SignalSource {
     Os {
         terminate: unix::Signal,
         interrupt: unix::Signal,
@@ -99,7 +99,7 @@ enum Source {
 impl Signals {
     /// Takes over SIGTERM, SIGINT and SIGHUP. To be called first thing, since a SIGHUP that nobody took over kills.
     pub fn register() -> io::Result<Self> {
-        Ok(Self(Source::Os {
+        Ok(Self(SignalSource::Os {
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
             hangup: unix::signal(SignalKind::hangup())?,
@@ -108,13 +108,13 @@ impl Signals {
 
     /// Signals that arrive over a channel: for `demo` and tests, which share a process with others.
     pub fn from_channel(receiver: mpsc::Receiver<Signal>) -> Self {
-        Self(Source::Channel(receiver))
+        Self(SignalSource::Channel(receiver))
     }
 
     /// The next one; none is lost where this is dropped before it comes.
     pub async fn next(&mut self) -> Signal {
         match &mut self.0 {
-            Source::Os {
+            SignalSource::Os {
                 terminate,
                 interrupt,
                 hangup,
@@ -123,7 +123,7 @@ impl Signals {
                 _ = interrupt.recv() => Signal::Stop,
                 _ = hangup.recv() => Signal::Reload,
             },
-            Source::Channel(receiver) => match receiver.recv().await {
+            SignalSource::Channel(receiver) => match receiver.recv().await {
                 Some(signal) => signal,
                 None => std::future::pending().await,
             },

@@ -155,12 +155,12 @@ fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
 }
 
 /// Counts the lines that a writer refuses.
-struct Counted<W> {
+struct CountingWriter<W> {
     writer: W,
     unwritten: Arc<AtomicU64>,
 }
 
-impl<W: Write> Write for Counted<W> {
+impl<W: Write> Write for CountingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.writer.write(bytes)
     }
@@ -182,7 +182,7 @@ impl<W: Write> Write for Counted<W> {
 /// Puts the buffer and the thread in front of a writer that may block.
 fn detached<W: Write + Send + 'static>(writer: W) -> (NonBlocking, Telemetry) {
     let unwritten = Arc::default();
-    let writer = Counted {
+    let writer = CountingWriter {
         writer,
         unwritten: Arc::clone(&unwritten),
     };

@@ -118,7 +118,7 @@ impl<'t> Symptom<'t> {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Standing {
+pub struct IncidentStatus {
     pub id: String,
     pub topic: Topic,
     pub cause: String,
@@ -138,7 +138,7 @@ pub struct Standing {
 
 #[derive(Clone, Debug)]
 struct Incident {
-    standing: Standing,
+    standing: IncidentStatus,
     /// How long it had been open at `seen_from`.
     lasted: Duration,
     seen_from: Instant,
@@ -171,7 +171,7 @@ impl Board {
     }
 
     /// Takes up an incident that was open when the process ended.
-    pub fn restore(&mut self, standing: Standing, now: Moment) {
+    pub fn restore(&mut self, standing: IncidentStatus, now: Moment) {
         // The wall clock may have been set back meanwhile.
         let past =
             |at: Timestamp| Duration::try_from(now.at.duration_since(at)).unwrap_or_default();
@@ -200,12 +200,12 @@ impl Board {
         self.open.keys().filter(|topic| topic.kind == kind).count()
     }
 
-    pub fn standing(&self) -> impl Iterator<Item = &Standing> {
+    pub fn standing(&self) -> impl Iterator<Item = &IncidentStatus> {
         self.open.values().map(|incident| &incident.standing)
     }
 
     /// Those whose calls have changed since this was last asked.
-    pub fn take_changed(&mut self) -> Vec<Standing> {
+    pub fn take_changed(&mut self) -> Vec<IncidentStatus> {
         let changed = self
             .open
             .values_mut()
@@ -392,7 +392,7 @@ impl Incident {
             now.at.as_millisecond()
         );
         Self {
-            standing: Standing {
+            standing: IncidentStatus {
                 id,
                 topic,
                 cause,
@@ -442,7 +442,7 @@ impl Incident {
     }
 
     fn notice(&self, occasion: Occasion, now: Moment) -> Notice {
-        let Standing {
+        let IncidentStatus {
             id,
             topic,
             cause,

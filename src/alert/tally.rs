@@ -45,7 +45,7 @@ pub struct Failure {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+struct TallyBucket {
     started_at: Instant,
     share: Share,
 }
@@ -54,7 +54,7 @@ struct Bucket {
 #[derive(Clone, Debug)]
 pub struct Tally {
     window: Duration,
-    buckets: VecDeque<Bucket>,
+    buckets: VecDeque<TallyBucket>,
     failed_ever: u64,
     failures: VecDeque<Failure>,
 }
@@ -163,9 +163,9 @@ impl Tally {
             self.buckets.pop_front();
         }
         let width = self.window / N_BUCKETS;
-        let fits = |bucket: &Bucket| now.saturating_duration_since(bucket.started_at) < width;
+        let fits = |bucket: &TallyBucket| now.saturating_duration_since(bucket.started_at) < width;
         if !self.buckets.back().is_some_and(fits) {
-            self.buckets.push_back(Bucket {
+            self.buckets.push_back(TallyBucket {
                 started_at: now,
                 share: Share::default(),
             });

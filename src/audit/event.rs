@@ -8,7 +8,7 @@ use strum::VariantArray as _;
 
 use super::{
     Access, CallerErased, Exchange, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed,
-    Standing,
+    PersistedState,
 };
 use crate::alert::{Notice, Occasion, Summary, Tested};
 use crate::call::{
@@ -176,8 +176,8 @@ pub enum Event {
         to: String,
         cause: String,
         /// What of the new state has to outlive the process.
-        #[serde(default, skip_serializing_if = "Standing::is_clean")]
-        standing: Standing,
+        #[serde(default, skip_serializing_if = "PersistedState::is_clean")]
+        standing: PersistedState,
     },
     /// Another configuration came into force.
     ConfigChanged(Box<ConfigChanged>),

@@ -28,6 +28,6 @@ pub use found::FoundRow;
 pub use head::{Head, Proof, ProofState};
 pub use note::{BadNote, NoKey, PublicKey, SigningKey, Statement, Subject, signature_of};
 pub use severity::{Severity, severity};
-pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, Standing};
+pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, PersistedState};
 pub use tree::Frontier;
 pub use upkeep::{CallerErased, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed};

@@ -16,7 +16,7 @@ const FINGERPRINT_BYTES: usize = 16;
 
 /// What of a service's state has to outlive the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct PersistedState {
     /// Who took it out by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained: Option<Drained>,
@@ -25,7 +25,7 @@ pub struct Standing {
     pub open: Option<OpenCircuit>,
 }
 
-impl Standing {
+impl PersistedState {
     /// Nothing to remember: in use, and its circuit closed.
     pub fn is_clean(&self) -> bool {
         self.drained.is_none() && self.open.is_none()
@@ -138,7 +138,7 @@ pub struct ServiceState {
     /// Its state, in the word that was announced.
     pub state: String,
     pub cause: String,
-    pub standing: Standing,
+    pub standing: PersistedState,
     pub changed_at: Timestamp,
 }
 
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_standing_is_read_as_it_was_written_and_missing_parts_mean_nothing_to_remember() {
-        let standing = Standing {
+        let standing = PersistedState {
             drained: Some(Drained {
                 by: "ops".to_owned(),
                 since: Timestamp::UNIX_EPOCH,
@@ -182,7 +182,7 @@ mod tests {
             }),
         };
         let text = serde_json::to_string(&standing).unwrap();
-        assert_eq!(serde_json::from_str::<Standing>(&text).unwrap(), standing);
-        assert!(serde_json::from_str::<Standing>("{}").unwrap().is_clean());
+        assert_eq!(serde_json::from_str::<PersistedState>(&text).unwrap(), standing);
+        assert!(serde_json::from_str::<PersistedState>("{}").unwrap().is_clean());
     }
 }

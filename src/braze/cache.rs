@@ -93,7 +93,7 @@ pub(super) struct Entry {
 
 /// Whether an entry may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Freshness {
     Fresh,
     Stale,
     Spent,
@@ -104,13 +104,13 @@ impl Entry {
         self.age_before + now.saturating_duration_since(self.entered_at)
     }
 
-    pub(super) fn standing(&self, now: Instant, settings: &Settings) -> Standing {
+    pub(super) fn standing(&self, now: Instant, settings: &Settings) -> Freshness {
         let age = self.age(now);
         match self.known {
-            Known::Profile(_) if age <= settings.cache_ttl => Standing::Fresh,
-            Known::Profile(_) if age <= settings.stale_for => Standing::Stale,
-            Known::Nobody if age <= settings.negative_ttl => Standing::Fresh,
-            Known::Profile(_) | Known::Nobody | Known::Dropped => Standing::Spent,
+            Known::Profile(_) if age <= settings.cache_ttl => Freshness::Fresh,
+            Known::Profile(_) if age <= settings.stale_for => Freshness::Stale,
+            Known::Nobody if age <= settings.negative_ttl => Freshness::Fresh,
+            Known::Profile(_) | Known::Nobody | Known::Dropped => Freshness::Spent,
         }
     }
 
@@ -185,11 +185,11 @@ impl Profiles {
         self.cache.get(phone).await
     }
 
-    pub(super) fn count(&self, standing: Standing) {
+    pub(super) fn count(&self, standing: Freshness) {
         let counter = match standing {
-            Standing::Fresh => &self.hits,
-            Standing::Stale => &self.stale,
-            Standing::Spent => &self.misses,
+            Freshness::Fresh => &self.hits,
+            Freshness::Stale => &self.stale,
+            Freshness::Spent => &self.misses,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -211,7 +211,7 @@ impl Profiles {
         settings: &Settings,
     ) -> Option<CachedProfile> {
         let entry = self.get(phone).await?;
-        (entry.standing(now, settings) != Standing::Spent).then(|| entry.shown(phone))
+        (entry.standing(now, settings) != Freshness::Spent).then(|| entry.shown(phone))
     }
 
     /// Puts what `make` makes of the present entry, one number at a time; `None` leaves it. Says whether it was put.

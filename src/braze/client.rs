@@ -67,7 +67,7 @@ struct Failed {
     words: String,
 }
 
-struct Received {
+struct ReceivedBody {
     head: Option<(StatusCode, HeaderMap)>,
     body: Result<Vec<u8>, Failed>,
 }
@@ -98,7 +98,7 @@ pub(super) async fn export(
         })
     };
     let request = Question::by_phone(&phone.masked()).to_value();
-    let form = Form {
+    let form = ExchangeForm {
         active,
         request,
         elapsed: since(clock, asked),
@@ -120,7 +120,7 @@ pub(super) async fn probe(http: &Connections, active: &Active, clock: &Clock) ->
             Err(Failed::new(LookupUnavailable::Malformed, words))
         }
     };
-    let form = Form {
+    let form = ExchangeForm {
         active,
         request: question.to_value(),
         elapsed: since(clock, asked),
@@ -174,7 +174,7 @@ async fn send(
     clock: &Clock,
     question: &Question,
     timeout: Duration,
-) -> Received {
+) -> ReceivedBody {
     let mut head = None;
     let whole = async {
         let request = |client: &reqwest::Client| {
@@ -209,7 +209,7 @@ async fn send(
         Some((status, _)) => http.answered(status.as_u16()),
         None => {}
     }
-    Received { head, body }
+    ReceivedBody { head, body }
 }
 
 fn classify(status: StatusCode) -> Result<(), Failed> {
@@ -294,7 +294,7 @@ fn chain(error: &dyn Error) -> String {
 }
 
 /// What is the same for every exchange.
-struct Form<'a> {
+struct ExchangeForm<'a> {
     active: &'a Active,
     /// As it may be shown.
     request: Value,
@@ -302,10 +302,10 @@ struct Form<'a> {
     now: Timestamp,
 }
 
-impl Form<'_> {
+impl ExchangeForm<'_> {
     fn reply<T>(
         self,
-        received: Received,
+        received: ReceivedBody,
         read: impl FnOnce(&[u8]) -> Result<T, Failed>,
         shown: impl FnOnce(&T) -> Value,
     ) -> Reply<T> {

@@ -30,7 +30,7 @@ pub(super) struct Answer {
 }
 
 #[derive(Clone, Debug)]
-enum Stage {
+enum FlightStage {
     UnderWay,
     Landed(Arc<Landing>),
     Abandoned,
@@ -38,7 +38,7 @@ enum Stage {
 
 #[derive(Debug)]
 pub(super) struct Flight {
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<FlightStage>,
     superseded: AtomicBool,
 }
 
@@ -47,12 +47,12 @@ impl Flight {
     pub(super) async fn landed(&self) -> Option<Arc<Landing>> {
         let mut stage = self.stage.subscribe();
         let ended = stage
-            .wait_for(|stage| !matches!(stage, Stage::UnderWay))
+            .wait_for(|stage| !matches!(stage, FlightStage::UnderWay))
             .await
             .ok()?;
         match &*ended {
-            Stage::Landed(landing) => Some(Arc::clone(landing)),
-            Stage::UnderWay | Stage::Abandoned => None,
+            FlightStage::Landed(landing) => Some(Arc::clone(landing)),
+            FlightStage::UnderWay | FlightStage::Abandoned => None,
         }
     }
 
@@ -104,7 +104,7 @@ impl Desk {
         }
         open.gate.admit(now, purpose)?;
         let flight = Arc::new(Flight {
-            stage: watch::Sender::new(Stage::UnderWay),
+            stage: watch::Sender::new(FlightStage::UnderWay),
             superseded: AtomicBool::new(false),
         });
         open.flights.insert(phone.clone(), Arc::clone(&flight));
@@ -148,7 +148,7 @@ impl Ticket {
         self.leave();
         self.flight
             .stage
-            .send_replace(Stage::Landed(Arc::new(landing)));
+            .send_replace(FlightStage::Landed(Arc::new(landing)));
     }
 
     fn leave(&self) {
@@ -161,7 +161,7 @@ impl Drop for Ticket {
         if !self.is_used {
             self.desk.open().gate.breaker.abandoned();
             self.leave();
-            self.flight.stage.send_replace(Stage::Abandoned);
+            self.flight.stage.send_replace(FlightStage::Abandoned);
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, MutexGuard, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::cache::{CachedProfile, Entry, Known, Profiles, Standing, Stats};
+use super::cache::{CachedProfile, Entry, Known, Profiles, Freshness, Stats};
 use super::client::{self, ProbeReport};
 use super::flight::{Answer, Boarding, Desk, Flight, Landing, Ticket};
 use super::gate::{Gate, Purpose};
@@ -70,9 +70,9 @@ pub struct Status {
 
 /// Looks callers up in Braze. Cheap to clone.
 #[derive(Clone)]
-pub struct Braze(Arc<Inner>);
+pub struct Braze(Arc<BrazeInner>);
 
-struct Inner {
+struct BrazeInner {
     http: Connections,
     clock: Clock,
     active: Arc<ArcSwap<Active>>,
@@ -91,7 +91,7 @@ impl Braze {
         let gate = Gate::new(clock.instant(), &settings);
         let active = Arc::new(ArcSwap::from_pointee(Active::try_new(settings)?));
         let (queue, queued) = mpsc::channel(QUEUE);
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(BrazeInner {
             http,
             clock,
             profiles: Profiles::new(&active),
@@ -221,14 +221,14 @@ impl Braze {
     }
 
     /// What of the breaker's state has to outlive the process: a failure may be over by then, refused credentials are not.
-    pub fn standing(&self) -> audit::Standing {
+    pub fn standing(&self) -> audit::PersistedState {
         let (state, refused) = self.breaker();
         let (BreakerState::Open { since, .. }, Some((refusals, next_try))) = (state, refused)
         else {
-            return audit::Standing::default();
+            return audit::PersistedState::default();
         };
         let secret = self.0.secret.get().map_or(&[][..], |secret| secret);
-        audit::Standing {
+        audit::PersistedState {
             drained: None,
             open: Some(OpenCircuit {
                 cause: OpenCause::RefusedRequest,
@@ -382,7 +382,7 @@ impl LookedUp {
     }
 }
 
-impl Inner {
+impl BrazeInner {
     async fn answer(
         self: &Arc<Self>,
         phone: &E164,
@@ -394,15 +394,15 @@ impl Inner {
         let entry = self.profiles.get(phone).await;
         let standing = entry
             .as_ref()
-            .map_or(Standing::Spent, |e| e.standing(now, &active.settings));
+            .map_or(Freshness::Spent, |e| e.standing(now, &active.settings));
         self.profiles.count(standing);
         match (standing, entry) {
-            (Standing::Fresh, Some(entry)) => LookedUp::of_entry(&entry, Source::Fresh, now, None),
-            (Standing::Stale, Some(entry)) => {
+            (Freshness::Fresh, Some(entry)) => LookedUp::of_entry(&entry, Source::Fresh, now, None),
+            (Freshness::Stale, Some(entry)) => {
                 let because = self.refresh_behind(phone, now);
                 LookedUp::of_entry(&entry, Source::Stale, now, because)
             }
-            (Standing::Spent, _) | (_, None) => {
+            (Freshness::Spent, _) | (_, None) => {
                 let share = deadline.lookup_share(now, active.settings.timeout);
                 self.ask(phone, &active, now, share, asks).await
             }
@@ -595,9 +595,9 @@ impl Inner {
         let entry = self.profiles.get(phone).await?;
         let now = self.clock.instant();
         let source = match entry.standing(now, &self.active.load().settings) {
-            Standing::Fresh => Source::Fresh,
-            Standing::Stale => Source::Stale,
-            Standing::Spent => return None,
+            Freshness::Fresh => Source::Fresh,
+            Freshness::Stale => Source::Stale,
+            Freshness::Spent => return None,
         };
         Some(LookedUp::of_entry(&entry, source, now, because))
     }
@@ -689,7 +689,7 @@ impl Inner {
             entered_at: now,
             age_before: age_of(profile.fetched_at, self.clock.now()),
         };
-        if entry.standing(now, &self.active.load().settings) != Standing::Spent {
+        if entry.standing(now, &self.active.load().settings) != Freshness::Spent {
             self.profiles.warm(&profile.phone, entry).await;
         }
     }
@@ -706,7 +706,7 @@ struct Shift<'a> {
 }
 
 impl<'a> Shift<'a> {
-    async fn begin(inner: &'a Inner) -> Self {
+    async fn begin(inner: &'a BrazeInner) -> Self {
         let queued = inner.queued.lock().await;
         inner.is_working.store(true, Ordering::Release);
         Self {

@@ -73,7 +73,7 @@ pub enum Target {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
-enum Phase {
+enum CallPhase {
     Routing,
     Held { since: Stamp, round: u32 },
     Dialing { target: Target, bridged: bool },
@@ -86,7 +86,7 @@ pub struct CallState {
     plan: Vec<DialerId>,
     /// How many dials were started; names the current one in callback URLs.
     step: u32,
-    phase: Phase,
+    phase: CallPhase,
     /// What the dialer being dialled calls the handoff (a ticket or contact id); its line is rung again with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
@@ -160,7 +160,7 @@ impl CallState {
         Self {
             plan,
             step: 0,
-            phase: Phase::Routing,
+            phase: CallPhase::Routing,
             reference: None,
             last_resort: None,
             rung_ms: 0,
@@ -170,17 +170,17 @@ impl CallState {
 
     pub fn status(&self) -> Status {
         match self.phase {
-            Phase::Routing => Status::Routing,
-            Phase::Held { .. } => Status::Held,
-            Phase::Dialing { bridged: false, .. } => Status::Dialing,
-            Phase::Dialing { bridged: true, .. } => Status::Bridged,
-            Phase::Ended => Status::Ended,
+            CallPhase::Routing => Status::Routing,
+            CallPhase::Held { .. } => Status::Held,
+            CallPhase::Dialing { bridged: false, .. } => Status::Dialing,
+            CallPhase::Dialing { bridged: true, .. } => Status::Bridged,
+            CallPhase::Ended => Status::Ended,
         }
     }
 
     /// How an ended call counts, by all that was reported of it.
     pub fn disposition(&self) -> Option<Disposition> {
-        (self.phase == Phase::Ended).then(|| self.reports.disposition(self.last_resort.is_some()))
+        (self.phase == CallPhase::Ended).then(|| self.reports.disposition(self.last_resort.is_some()))
     }
 
     /// The number of the current dial, from 1; 0 before the first.
@@ -191,17 +191,17 @@ impl CallState {
     /// The dialer that is or was dialled last; `None` for the last resort.
     pub fn dialer(&self) -> Option<&DialerId> {
         match self.phase {
-            Phase::Dialing {
+            CallPhase::Dialing {
                 target: Target::Dialer { position, .. },
                 ..
             } => self.plan.get(position),
-            Phase::Dialing {
+            CallPhase::Dialing {
                 target: Target::LastResort,
                 ..
             }
-            | Phase::Routing
-            | Phase::Held { .. }
-            | Phase::Ended => None,
+            | CallPhase::Routing
+            | CallPhase::Held { .. }
+            | CallPhase::Ended => None,
         }
     }
 
@@ -212,7 +212,7 @@ impl CallState {
 
     /// Whether the last-resort number rings, or somebody there talks.
     pub fn is_at_last_resort(&self) -> bool {
-        let Phase::Dialing { target, .. } = self.phase else {
+        let CallPhase::Dialing { target, .. } = self.phase else {
             return false;
         };
         target == Target::LastResort
@@ -236,17 +236,17 @@ impl CallState {
     /// True once another dialer than the first of the plan was dialled.
     pub fn failed_over(&self) -> bool {
         match self.phase {
-            Phase::Dialing {
+            CallPhase::Dialing {
                 target: Target::Dialer { position, .. },
                 ..
             } => position > 0,
-            Phase::Dialing {
+            CallPhase::Dialing {
                 target: Target::LastResort,
                 ..
             }
-            | Phase::Routing
-            | Phase::Held { .. }
-            | Phase::Ended => false,
+            | CallPhase::Routing
+            | CallPhase::Held { .. }
+            | CallPhase::Ended => false,
         }
     }
 
@@ -261,11 +261,11 @@ impl CallState {
     /// A line of `dialer` starts to ring; `reference` is what the dialer calls the handoff.
     pub fn dialing(self, dialer: &DialerId, reference: Option<String>) -> Self {
         let ring = match self.phase {
-            Phase::Dialing {
+            CallPhase::Dialing {
                 target: Target::Dialer { position, ring },
                 ..
             } if self.plan.get(position) == Some(dialer) => ring + 1,
-            Phase::Dialing { .. } | Phase::Routing | Phase::Held { .. } | Phase::Ended => 1,
+            CallPhase::Dialing { .. } | CallPhase::Routing | CallPhase::Held { .. } | CallPhase::Ended => 1,
         };
         let position = self
             .plan
@@ -289,7 +289,7 @@ impl CallState {
     fn dial(self, target: Target) -> Self {
         Self {
             step: self.step + 1,
-            phase: Phase::Dialing {
+            phase: CallPhase::Dialing {
                 target,
                 bridged: false,
             },
@@ -302,11 +302,11 @@ impl CallState {
     /// The caller waits for a dialer; `now` counts only where the wait begins.
     pub fn held(self, now: Stamp) -> Self {
         let (since, round) = match self.phase {
-            Phase::Held { since, round } => (since, round + 1),
-            Phase::Routing | Phase::Dialing { .. } | Phase::Ended => (now, 1),
+            CallPhase::Held { since, round } => (since, round + 1),
+            CallPhase::Routing | CallPhase::Dialing { .. } | CallPhase::Ended => (now, 1),
         };
         Self {
-            phase: Phase::Held { since, round },
+            phase: CallPhase::Held { since, round },
             ..self
         }
     }
@@ -314,8 +314,8 @@ impl CallState {
     /// Since when the caller waits, and in which round of the hold loop, from 1.
     pub fn waiting(&self) -> Option<(Stamp, u32)> {
         match self.phase {
-            Phase::Held { since, round } => Some((since, round)),
-            Phase::Routing | Phase::Dialing { .. } | Phase::Ended => None,
+            CallPhase::Held { since, round } => Some((since, round)),
+            CallPhase::Routing | CallPhase::Dialing { .. } | CallPhase::Ended => None,
         }
     }
 
@@ -327,7 +327,7 @@ impl CallState {
     /// The service ends the call, or is told that its caller has gone.
     pub fn ended(self, disposition: Disposition) -> Self {
         Self {
-            phase: Phase::Ended,
+            phase: CallPhase::Ended,
             reports: self.reports.closed(disposition),
             ..self
         }
@@ -336,7 +336,7 @@ impl CallState {
     /// The asker of the JSON door says how the call ended. The first outcome stands.
     pub fn outcome_reported(self, outcome: ReportedOutcome) -> Self {
         Self {
-            phase: Phase::Ended,
+            phase: CallPhase::Ended,
             reports: self.reports.with_outcome(outcome),
             ..self
         }
@@ -354,14 +354,14 @@ impl CallState {
         let is_last_resort = self.last_resort.is_some();
         let reports = self.reports.dial_ended(is_last_resort, report);
         let over = |state: Self| Self {
-            phase: Phase::Ended,
+            phase: CallPhase::Ended,
             reports,
             ..state
         };
         let (target, bridged) = match self.phase {
-            Phase::Ended => return Ok((over(self), AfterDial::Over)),
-            Phase::Routing | Phase::Held { .. } => return Err(self.refuses("the end of a dial")),
-            Phase::Dialing { target, bridged } => (target, bridged),
+            CallPhase::Ended => return Ok((over(self), AfterDial::Over)),
+            CallPhase::Routing | CallPhase::Held { .. } => return Err(self.refuses("the end of a dial")),
+            CallPhase::Dialing { target, bridged } => (target, bridged),
         };
         let Target::Dialer { position, ring } = target else {
             return Ok((over(self), AfterDial::Over));
@@ -437,7 +437,7 @@ impl CallState {
         let is_current = step == self.step;
         let is_last_resort = is_current && self.last_resort.is_some();
         let mut phase = self.phase;
-        if let Phase::Dialing { bridged, .. } = &mut phase {
+        if let CallPhase::Dialing { bridged, .. } = &mut phase {
             *bridged |= is_current;
         }
         Self {
@@ -451,10 +451,10 @@ impl CallState {
     /// say nothing, all that is sure is whom the call reached last.
     pub fn reconciled(self, found: &Found) -> Result<Self, InvalidTransition> {
         match (self.phase, found) {
-            (Phase::Ended, _) => Err(self.refuses("an end looked up later")),
+            (CallPhase::Ended, _) => Err(self.refuses("an end looked up later")),
             (_, Found::Ended { .. }) => Ok(self.caller_gone()),
             (_, Found::NotFound | Found::Unasked) => Ok(Self {
-                phase: Phase::Ended,
+                phase: CallPhase::Ended,
                 ..self
             }),
         }
@@ -463,7 +463,7 @@ impl CallState {
     /// The caller's own leg has ended.
     fn caller_gone(self) -> Self {
         Self {
-            phase: Phase::Ended,
+            phase: CallPhase::Ended,
             reports: self.reports.caller_gone(),
             ..self
         }

@@ -17,11 +17,11 @@ use crate::store::{self, OpenError, Options, Store};
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: AuditCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum AuditCommand {
     /// Verify that no record was altered, removed or added since it was written
     Verify(Verify),
     /// Print the records as JSON lines or CSV
@@ -62,10 +62,10 @@ impl Where {
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
     match &arguments.command {
-        Command::Verify(arguments) => run_verify(arguments, global),
-        Command::Export(arguments) => super::export::run(arguments, global),
-        Command::Head(at) => run_head(at, global),
-        Command::AcceptRollback => run_accept(global),
+        AuditCommand::Verify(arguments) => run_verify(arguments, global),
+        AuditCommand::Export(arguments) => super::export::run(arguments, global),
+        AuditCommand::Head(at) => run_head(at, global),
+        AuditCommand::AcceptRollback => run_accept(global),
     }
 }
 

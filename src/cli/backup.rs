@@ -37,7 +37,7 @@ pub(super) fn run_backup(arguments: &Backup, global: &Global) -> anyhow::Result<
         Ok(vault) => vault,
         Err(exit) => return Ok(exit),
     };
-    let mut progress = Progress::new(global);
+    let mut progress = ProgressBars::new(global);
     let made = copy::back_up(
         database,
         &arguments.file,
@@ -83,7 +83,7 @@ pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Resul
         Ok(vault) => vault,
         Err(exit) => return Ok(exit),
     };
-    let mut progress = Progress::new(global);
+    let mut progress = ProgressBars::new(global);
     let restored = copy::restore(
         &arguments.file,
         &loaded.config.storage.path,
@@ -166,12 +166,12 @@ fn refused(error: CopyError) -> Exit {
 }
 
 /// One bar for each phase.
-struct Progress<'g> {
+struct ProgressBars<'g> {
     global: &'g Global,
     bar: Option<(Phase, Bar)>,
 }
 
-impl<'g> Progress<'g> {
+impl<'g> ProgressBars<'g> {
     fn new(global: &'g Global) -> Self {
         Self { global, bar: None }
     }

@@ -21,17 +21,17 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with = "offline")]
     test_mail: bool,
     #[command(subcommand)]
-    about: Option<About>,
+    about: Option<Subject>,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum About {
+enum Subject {
     /// Say why a webhook of Twilio's was refused: which URL, host, query or token its signature was made with
     Signature(signature::Arguments),
 }
 
 #[derive(Debug, Serialize)]
-struct Examination {
+struct DoctorRun {
     ok: bool,
     findings: Vec<Finding>,
 }
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Err(exit) => return Ok(exit),
     };
     let config = &loaded.config;
-    if let Some(About::Signature(arguments)) = &arguments.about {
+    if let Some(Subject::Signature(arguments)) = &arguments.about {
         return signature::run(arguments, config, global);
     }
     let mut findings = vec![configuration(&loaded)];
@@ -84,7 +84,7 @@ fn conclude(findings: Vec<Finding>, global: &Global) -> anyhow::Result<Exit> {
         Exit::Failed
     };
     if global.json {
-        output::document(&Examination {
+        output::document(&DoctorRun {
             ok: exit == Exit::Done,
             findings,
         })?;

@@ -21,7 +21,7 @@ use crate::store::{StoredRecord, Trail};
 pub(super) struct Arguments {
     /// JSON, a record a line; or comma-separated values
     #[arg(long, value_enum)]
-    format: Format,
+    format: ExportFormat,
     /// Records at or after this: an age like 24h, or a time like 2026-11-01T00:00:00Z
     #[arg(long, value_parser = moment)]
     since: Option<Timestamp>,
@@ -37,14 +37,14 @@ pub(super) struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Format {
+enum ExportFormat {
     Jsonl,
     Csv,
 }
 
 /// One record as a line; a missing value is null in JSON and empty in CSV.
 #[derive(Serialize)]
-struct Line<'r> {
+struct ExportLine<'r> {
     id: i64,
     at: Timestamp,
     kind: &'static str,
@@ -134,8 +134,8 @@ fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<Opti
     let exported = Exported {
         user: rustix::process::getuid().as_raw(),
         format: match arguments.format {
-            Format::Jsonl => "jsonl".to_owned(),
-            Format::Csv => "csv".to_owned(),
+            ExportFormat::Jsonl => "jsonl".to_owned(),
+            ExportFormat::Csv => "csv".to_owned(),
         },
         since: arguments.since,
         until: arguments.until,
@@ -217,10 +217,10 @@ enum Sink {
 }
 
 impl Sink {
-    fn new(format: Format) -> anyhow::Result<Self> {
+    fn new(format: ExportFormat) -> anyhow::Result<Self> {
         Ok(match format {
-            Format::Jsonl => Self::Jsonl(io::BufWriter::new(io::stdout())),
-            Format::Csv => {
+            ExportFormat::Jsonl => Self::Jsonl(io::BufWriter::new(io::stdout())),
+            ExportFormat::Csv => {
                 let mut writer = csv::Writer::from_writer(io::stdout());
                 writer.write_record(COLUMNS).map_err(of_csv)?;
                 Self::Csv(Box::new(writer))
@@ -242,7 +242,7 @@ impl Sink {
                 Caller::classify(text).masked()
             }
         };
-        let line = Line {
+        let line = ExportLine {
             id: record.id,
             at: record.at,
             kind: record.kind.as_str(),
@@ -286,7 +286,7 @@ fn of_csv(error: csv::Error) -> anyhow::Error {
     error.into()
 }
 
-impl Line<'_> {
+impl ExportLine<'_> {
     fn cells(&self) -> [String; 9] {
         let text = |text: Option<&str>| text.map(inert).unwrap_or_default();
         [

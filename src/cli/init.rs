@@ -109,11 +109,11 @@ struct Made<'a> {
     secrets: Vec<PathBuf>,
     /// Placeholders that are still to be replaced.
     to_do: Vec<String>,
-    key: Drawn<'a>,
+    key: DrawnKeys<'a>,
 }
 
 #[derive(Serialize)]
-struct Drawn<'a> {
+struct DrawnKeys<'a> {
     name: &'static str,
     role: &'static str,
     key: &'a str,
@@ -155,7 +155,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         config: &place.config,
         secrets,
         to_do: answers.to_do(),
-        key: Drawn {
+        key: DrawnKeys {
             name: KEY_NAME,
             role: Role::Admin.as_str(),
             key: &key.key,

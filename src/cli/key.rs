@@ -10,11 +10,11 @@ use crate::http::auth::{DrawnKey, Role};
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: KeyCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum KeyCommand {
     /// Make an API key: prints the key, once, and the lines of the configuration with its hash
     New {
         /// Who holds it; stands in the audit trail
@@ -54,7 +54,7 @@ fn name(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let Command::New { name, role } = &arguments.command;
+    let KeyCommand::New { name, role } = &arguments.command;
     let role = match role {
         Word::Admin => Role::Admin,
         Word::Viewer => Role::Viewer,

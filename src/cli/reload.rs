@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 
 /// What the server answers; printed whole with `--json`.
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct ReloadAnswer {
     ok: bool,
     changes: Vec<ConfigChange>,
     needs_restart: Vec<String>,
@@ -45,8 +45,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Ok(document) => document,
         Err(error) => return Ok(offline::refused(error)),
     };
-    let answer: Answer =
-        Answer::deserialize(&document).context("the server's answer cannot be read")?;
+    let answer: ReloadAnswer =
+        ReloadAnswer::deserialize(&document).context("the server's answer cannot be read")?;
     if global.json {
         output::document(&document)?;
     } else {
@@ -67,7 +67,7 @@ fn sudo_user() -> Option<String> {
     std::env::var("SUDO_USER").ok()
 }
 
-fn print(answer: &Answer, path: &Path) {
+fn print(answer: &ReloadAnswer, path: &Path) {
     let file = path.file_name().map_or(path, Path::new);
     for problem in answer.problems.iter().chain(&answer.warnings) {
         output::complain(&problem.render(file));

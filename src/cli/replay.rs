@@ -55,7 +55,7 @@ fn call_id(text: &str) -> Result<CallId, String> {
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct ReplayReport {
     /// Decisions that were executed again.
     replayed: u64,
     /// Those that came out as recorded.
@@ -136,7 +136,7 @@ fn unreadable(path: &Path, error: crate::store::OpenError) -> Exit {
 struct Replay {
     trail: Trail,
     rulesets: HashMap<RulesetVersion, Option<Ruleset>>,
-    report: Report,
+    report: ReplayReport,
 }
 
 impl Replay {
@@ -144,7 +144,7 @@ impl Replay {
         Self {
             trail,
             rulesets: HashMap::new(),
-            report: Report::default(),
+            report: ReplayReport::default(),
         }
     }
 
@@ -237,7 +237,7 @@ impl Replay {
     }
 }
 
-fn print(report: &Report) {
+fn print(report: &ReplayReport) {
     for different in &report.different {
         output::line(&format!(
             "{}: {} was {}, is {}",

@@ -26,12 +26,12 @@ pub(super) struct Dialfire {
     campaign: String,
     task: String,
     headers: HeaderMap,
-    lines: Option<Lines>,
+    lines: Option<LineStatistics>,
     pseudonyms: Hmac<Sha256>,
 }
 
 /// Where line statistics are read, with the tenant's own token.
-struct Lines {
+struct LineStatistics {
     url: Url,
     headers: HeaderMap,
 }
@@ -43,7 +43,7 @@ impl Dialfire {
             None => None,
             Some(tenant) => {
                 let id = path_part("tenant", &tenant.id)?;
-                Some(Lines {
+                Some(LineStatistics {
                     url: endpoint(&base, &["api", "tenants", &id, "lines", "stats"]),
                     headers: headers("tenant_token", tenant.token.expose())?,
                 })
@@ -219,7 +219,7 @@ impl Dialfire {
     }
 }
 
-impl Lines {
+impl LineStatistics {
     fn request(&self) -> Request {
         Request::get(self.url.clone(), self.headers.clone())
     }

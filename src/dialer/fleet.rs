@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::circuit::{Circuit, MAX_HOLD, Sign, Terms};
 use super::{Dialer, Health, Kind, Probe};
-use crate::audit::{Drained, Event, OpenCircuit, ServiceState, Standing};
+use crate::audit::{Drained, Event, OpenCircuit, ServiceState, PersistedState};
 use crate::handoff::{FailureKind, Outcome};
 use crate::resilience::{LONGEST_PAUSE, Refusals, Refused, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId, DialerView};
@@ -49,7 +49,7 @@ pub struct HealthChange {
     pub to: &'static str,
     pub cause: String,
     /// What of the new state has to outlive the process.
-    pub standing: Standing,
+    pub standing: PersistedState,
 }
 
 impl HealthChange {
@@ -431,9 +431,9 @@ impl Member {
         }
     }
 
-    fn standing(&self) -> Standing {
+    fn standing(&self) -> PersistedState {
         let at = |instant| self.dialer.clock().time_of(instant);
-        Standing {
+        PersistedState {
             drained: self.drained.clone(),
             open: self.circuit.opened().map(|opened| OpenCircuit {
                 cause: opened.cause,
@@ -452,7 +452,7 @@ impl Member {
         now: Instant,
         wall: Timestamp,
     ) -> Option<HealthChange> {
-        let Standing { drained, open } = &left.standing;
+        let PersistedState { drained, open } = &left.standing;
         self.drained.clone_from(drained);
         let mut cause = "the process was started again";
         if let Some(open) = open {

@@ -9,11 +9,11 @@ pub(super) struct Template(Vec<Piece>);
 
 enum Piece {
     Text(String),
-    Place(Place),
+    Placeholder(Placeholder),
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum Placeholder {
     Caller,
     Called,
     Score,
@@ -22,13 +22,13 @@ enum Place {
     RequestId,
 }
 
-const PLACES: [(&str, Place); 6] = [
-    ("caller", Place::Caller),
-    ("called", Place::Called),
-    ("score", Place::Score),
-    ("tier", Place::Tier),
-    ("call_sid", Place::CallSid),
-    ("request_id", Place::RequestId),
+const PLACES: [(&str, Placeholder); 6] = [
+    ("caller", Placeholder::Caller),
+    ("called", Placeholder::Called),
+    ("score", Placeholder::Score),
+    ("tier", Placeholder::Tier),
+    ("call_sid", Placeholder::CallSid),
+    ("request_id", Placeholder::RequestId),
 ];
 
 /// What the values of a body may hold, each between braces.
@@ -49,7 +49,7 @@ impl Template {
                     if !text.is_empty() {
                         pieces.push(Piece::Text(std::mem::take(&mut text)));
                     }
-                    pieces.push(Piece::Place(place(word)?));
+                    pieces.push(Piece::Placeholder(place(word)?));
                     rest = behind;
                 }
                 Some(_) | None => {
@@ -69,9 +69,9 @@ impl Template {
     pub(super) fn fill(&self, note: &Note) -> String {
         self.render(|piece| match piece {
             Piece::Text(text) => text.clone(),
-            Piece::Place(Place::Caller) => caller_text(note).to_owned(),
-            Piece::Place(Place::Called) => called_text(note),
-            Piece::Place(place) => place.impersonal(note),
+            Piece::Placeholder(Placeholder::Caller) => caller_text(note).to_owned(),
+            Piece::Placeholder(Placeholder::Called) => called_text(note),
+            Piece::Placeholder(place) => place.impersonal(note),
         })
     }
 
@@ -79,9 +79,9 @@ impl Template {
     pub(super) fn fill_shown(&self, note: &Note) -> String {
         self.render(|piece| match piece {
             Piece::Text(_) => "…".to_owned(),
-            Piece::Place(Place::Caller) => crate::phone::mask(caller_text(note)),
-            Piece::Place(Place::Called) => crate::phone::mask(&called_text(note)),
-            Piece::Place(place) => place.impersonal(note),
+            Piece::Placeholder(Placeholder::Caller) => crate::phone::mask(caller_text(note)),
+            Piece::Placeholder(Placeholder::Called) => crate::phone::mask(&called_text(note)),
+            Piece::Placeholder(place) => place.impersonal(note),
         })
     }
 
@@ -90,7 +90,7 @@ impl Template {
     }
 }
 
-impl Place {
+impl Placeholder {
     fn impersonal(self, note: &Note) -> String {
         match self {
             Self::Score => note.score.map(|s| s.to_string()).unwrap_or_default(),
@@ -122,7 +122,7 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-fn place(word: &str) -> Result<Place, InvalidSettings> {
+fn place(word: &str) -> Result<Placeholder, InvalidSettings> {
     let known = PLACES.iter().find(|(name, _)| *name == word);
     known.map(|(_, place)| *place).ok_or_else(|| {
         let names: Vec<String> = placeholders().map(|n| format!("{{{n}}}")).collect();

@@ -26,27 +26,27 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Beats, and tells how it went. Cheap to clone; all clones are the same canary.
 #[derive(Clone, Debug)]
-pub struct Canary(Arc<Inner>);
+pub struct Canary(Arc<CanaryState>);
 
 #[derive(Debug)]
-struct Inner {
+struct CanaryState {
     clock: Clock,
     policies: Policies,
     store: Store,
-    seen: Mutex<Seen>,
+    seen: Mutex<CanaryHistory>,
 }
 
 /// What the beats have shown.
 #[derive(Clone, Debug, Default)]
-struct Seen {
-    decision: Proof,
-    commit: Proof,
-    writer: Proof,
+struct CanaryHistory {
+    decision: LastSuccess,
+    commit: LastSuccess,
+    writer: LastSuccess,
 }
 
 /// When something worked last, and what was wrong since.
 #[derive(Clone, Debug, Default)]
-struct Proof {
+struct LastSuccess {
     good: Option<(Timestamp, Instant)>,
     fault: Option<String>,
 }
@@ -65,7 +65,7 @@ pub struct Check {
 impl Canary {
     /// A canary that has not yet beaten: it is not well.
     pub fn new(clock: Clock, policies: Policies, store: Store) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(CanaryState {
             clock,
             policies,
             store,
@@ -110,13 +110,13 @@ impl Canary {
         Ok(())
     }
 
-    fn set(&self, which: impl FnOnce(&mut Seen) -> &mut Proof, outcome: Result<(), String>) {
+    fn set(&self, which: impl FnOnce(&mut CanaryHistory) -> &mut LastSuccess, outcome: Result<(), String>) {
         let now = (self.0.clock.now(), self.0.clock.instant());
         let mut seen = self.seen();
         let proof = which(&mut seen);
         match outcome {
             Ok(()) => {
-                *proof = Proof {
+                *proof = LastSuccess {
                     good: Some(now),
                     fault: None,
                 }
@@ -125,7 +125,7 @@ impl Canary {
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, CanaryHistory> {
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,7 +155,7 @@ impl Canary {
     }
 }
 
-impl Proof {
+impl LastSuccess {
     fn is_fresh(&self, now: Instant) -> bool {
         self.good
             .is_some_and(|(_, at)| now.saturating_duration_since(at) <= FRESH)

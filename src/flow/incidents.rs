@@ -19,7 +19,7 @@ use super::why_not::{Ails, ails};
 use super::witness::{Witness, why};
 use crate::alert::{
     Board, Channel, Daily, Finding, IncidentKind, Moment, Notice, Occasion, Recipient, Rules,
-    Signs, Standing, Summary, Tested, Topic, findings,
+    Signs, IncidentStatus, Summary, Tested, Topic, findings,
 };
 use crate::audit::{Event, Record};
 use crate::call::CallId;
@@ -243,7 +243,7 @@ impl Incidents {
     }
 
     /// What is not written now is written with the next change, or when the incident is resolved.
-    async fn store_changed(&self, changed: Vec<Standing>, store: &Store) {
+    async fn store_changed(&self, changed: Vec<IncidentStatus>, store: &Store) {
         if !changed.is_empty() {
             drop(tokio::time::timeout(PATIENCE, store.count_incident_calls(changed)).await);
         }

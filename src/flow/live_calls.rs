@@ -23,12 +23,12 @@ const ANSWERS: usize = 8;
 /// The calls that go on. Bounded, and forgotten when they end.
 #[derive(Debug, Default)]
 pub(super) struct LiveCalls {
-    calls: HashMap<CallId, Known>,
+    calls: HashMap<CallId, LiveCall>,
     swept: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct LiveCall {
     call: StoredCall,
     /// The answers that are not known to be on disk, by their step, oldest first.
     unwritten: VecDeque<(String, String)>,
@@ -61,7 +61,7 @@ impl LiveCalls {
                 unwritten.pop_front();
             }
         }
-        let known = Known {
+        let known = LiveCall {
             unwritten,
             is_ahead,
             heard: now,

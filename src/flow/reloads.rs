@@ -15,10 +15,10 @@ const WAITING: usize = 8;
 
 /// Asks for reloads, and knows of the last refused one. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Reloads(Arc<Inner>);
+pub struct Reloads(Arc<ReloadState>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct ReloadState {
     queue: OnceLock<mpsc::Sender<ReloadRequest>>,
     refused: Mutex<Option<Refused>>,
 }

@@ -81,14 +81,14 @@ pub(super) fn start(lifecycle: &Lifecycle, delivery: &Delivery) {
         ("deliver-mail", Channel::Email),
         ("deliver-webhook", Channel::Webhook),
     ] {
-        let round = Round::new(delivery.clone(), channel);
+        let round = DeliveryRound::new(delivery.clone(), channel);
         lifecycle.spawn(name, round.run(lifecycle.clone()));
     }
 }
 
 type Key = (String, Recipient);
 
-struct Round {
+struct DeliveryRound {
     delivery: Delivery,
     channel: Channel,
     /// Names this installation in the ids of messages.
@@ -101,7 +101,7 @@ struct Round {
     in_memory: Vec<StoredMessage>,
 }
 
-impl Round {
+impl DeliveryRound {
     fn new(delivery: Delivery, channel: Channel) -> Self {
         Self {
             delivery,

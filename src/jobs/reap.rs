@@ -200,13 +200,13 @@ pub async fn run(lifecycle: Lifecycle, reaper: Reaper) {
 struct Memory {
     started: Instant,
     started_at: Timestamp,
-    looks: HashMap<CallId, Look>,
+    looks: HashMap<CallId, CallInquiry>,
     pace: Pace,
 }
 
 /// The looks at one call.
 #[derive(Clone, Copy, Debug, Default)]
-struct Look {
+struct CallInquiry {
     /// The last news that this process had of it; `None` where it had none.
     heard: Option<Instant>,
     tried: Option<Instant>,
@@ -241,7 +241,7 @@ impl Memory {
             let former = former.remove(call).unwrap_or_default();
             // A call in its first moments: its arrival is in hand.
             let has_just_come = (*last_news >= self.started_at).then_some(now);
-            let look = Look {
+            let look = CallInquiry {
                 heard: heard(call).or(former.heard).or(has_just_come),
                 ..former
             };
@@ -256,7 +256,7 @@ impl Memory {
         due
     }
 
-    fn look(&mut self, call: &CallId) -> &mut Look {
+    fn look(&mut self, call: &CallId) -> &mut CallInquiry {
         self.looks.entry(call.clone()).or_default()
     }
 

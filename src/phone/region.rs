@@ -9,11 +9,11 @@ use super::{E164, NotE164};
 
 /// A region whose national numbers can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Region(&'static Plan);
+pub struct Region(&'static NumberingPlan);
 
 /// How national numbers are written.
 #[derive(Debug, PartialEq, Eq)]
-struct Plan {
+struct NumberingPlan {
     name: &'static str,
     code: &'static str,
     national: National,
@@ -29,15 +29,15 @@ enum National {
 
 use National::{Behind, Digits};
 
-const fn plan(name: &'static str, code: &'static str, national: National) -> Plan {
-    Plan {
+const fn plan(name: &'static str, code: &'static str, national: National) -> NumberingPlan {
+    NumberingPlan {
         name,
         code,
         national,
     }
 }
 
-const PLANS: &[Plan] = &[
+const PLANS: &[NumberingPlan] = &[
     plan("AE", "971", Behind("0")),
     plan("AT", "43", Behind("0")),
     plan("AU", "61", Behind("0")),
@@ -152,7 +152,7 @@ impl E164 {
     }
 }
 
-impl Plan {
+impl NumberingPlan {
     /// Reads digits that begin with no prefix for abroad.
     fn read(&self, digits: &str) -> Result<E164, NotE164> {
         let national = match self.national {

@@ -1,6 +1,6 @@
 //! The smallest change that would have put a dialer into the plan.
 
-use super::decide::{Standing, verdict};
+use super::decide::{CallerClass, verdict};
 use super::{DialerId, Lookup, Ruleset, Verdict};
 use crate::lead::{LeadScore, Tier};
 
@@ -8,7 +8,7 @@ use crate::lead::{LeadScore, Tier};
 pub(super) fn change_to_be_named(
     ruleset: &Ruleset,
     lookup: &Lookup,
-    standing: &Standing,
+    standing: &CallerClass,
     dialer: &DialerId,
 ) -> String {
     let has = has_words(lookup, standing);
@@ -35,7 +35,7 @@ pub(super) fn change_to_be_named(
     "no rule names it".to_owned()
 }
 
-fn has_words(lookup: &Lookup, standing: &Standing) -> String {
+fn has_words(lookup: &Lookup, standing: &CallerClass) -> String {
     match (&standing.named, standing.score, lookup) {
         (Some(named), _, _) => format!("tier {named}"),
         (None, Some(score), _) => format!("score {score}"),

@@ -41,7 +41,7 @@ pub fn decide(ruleset: &Ruleset, facts: &CallFacts) -> Decision {
 
 /// Where the caller stands: score and class.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct CallerClass {
     pub(super) score: Option<LeadScore>,
     pub(super) tier: Option<TierName>,
     /// The class as Braze names it, where that name decided.
@@ -49,16 +49,16 @@ pub(super) struct Standing {
 }
 
 /// A named tier wins over the thresholds, where the rule set knows the name.
-fn standing(ruleset: &Ruleset, lookup: &Lookup) -> Standing {
+fn standing(ruleset: &Ruleset, lookup: &Lookup) -> CallerClass {
     let Lookup::Known { profile, .. } = lookup else {
-        return Standing::default();
+        return CallerClass::default();
     };
     let named = profile
         .tier
         .as_deref()
         .and_then(|name| Some((name, ruleset.tiers.named(name)?)));
     if let Some((name, tier)) = named {
-        return Standing {
+        return CallerClass {
             score: profile.score,
             tier: Some(tier.name.clone()),
             named: Some(name.to_owned()),
@@ -68,7 +68,7 @@ fn standing(ruleset: &Ruleset, lookup: &Lookup) -> Standing {
         .score
         .and_then(|score| ruleset.tiers.of_score(score))
         .map(|tier| tier.name.clone());
-    Standing {
+    CallerClass {
         score: profile.score,
         tier,
         named: None,
@@ -79,7 +79,7 @@ fn standing(ruleset: &Ruleset, lookup: &Lookup) -> Standing {
 fn match_rule<'a>(
     ruleset: &'a Ruleset,
     lookup: &Lookup,
-    standing: &Standing,
+    standing: &CallerClass,
     trace: &mut Trace,
 ) -> (Option<&'a Rule>, Reason) {
     let without_rule = match lookup {
@@ -128,7 +128,7 @@ pub(super) fn verdict(rule: &Rule, tier: Option<&TierName>) -> Verdict {
 fn plan(
     ruleset: &Ruleset,
     facts: &CallFacts,
-    standing: &Standing,
+    standing: &CallerClass,
     wanted: &[DialerId],
     trace: &mut Trace,
 ) -> RoutePlan {

@@ -12,12 +12,12 @@ use super::{
     Attempted, Part, Rows, Store, StoreError, StoredCall, StoredIncident, StoredMessage, calls,
     incidents, outbox,
 };
-use crate::alert::{Channel, DiskRoom, Standing};
+use crate::alert::{Channel, DiskRoom, IncidentStatus};
 
 /// Something that changes between two records.
 pub(super) enum AlertChange {
     /// The calls of an open incident are so many now.
-    Calls(Box<Standing>),
+    Calls(Box<IncidentStatus>),
     Attempted(Attempted),
 }
 
@@ -26,7 +26,7 @@ pub type IncidentWithMessages = (StoredIncident, Vec<StoredMessage>);
 
 impl Store {
     /// The incidents that are open, oldest first.
-    pub async fn open_incidents(&self) -> Result<Vec<Standing>, StoreError> {
+    pub async fn open_incidents(&self) -> Result<Vec<IncidentStatus>, StoreError> {
         self.ask(|reader| {
             let open = incidents::list(reader, true, None, 1_000, 0)?;
             Ok(open.into_iter().rev().map(|one| one.standing).collect())
@@ -102,7 +102,7 @@ impl Store {
     }
 
     /// Keeps how many calls the open incidents affect.
-    pub async fn count_incident_calls(&self, standing: Vec<Standing>) -> Result<(), StoreError> {
+    pub async fn count_incident_calls(&self, standing: Vec<IncidentStatus>) -> Result<(), StoreError> {
         let changes = standing
             .into_iter()
             .map(|s| AlertChange::Calls(Box::new(s)));

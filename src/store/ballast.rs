@@ -18,10 +18,10 @@ const LARGEST_SHARE: u64 = 8;
 
 /// The ballast. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Ballast(Arc<Inner>);
+pub(super) struct Ballast(Arc<BallastState>);
 
 #[derive(Debug)]
-struct Inner {
+struct BallastState {
     path: PathBuf,
     /// What was asked for, in bytes; 0 for none.
     wanted: u64,
@@ -32,7 +32,7 @@ impl Ballast {
     /// The ballast at `path`, as it lies there.
     pub(super) fn new(path: PathBuf, wanted: u64) -> Self {
         let is_held = fs::metadata(&path).is_ok_and(|file| file.len() > 0);
-        Self(Arc::new(Inner {
+        Self(Arc::new(BallastState {
             path,
             wanted,
             is_held: AtomicBool::new(is_held),

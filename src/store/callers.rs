@@ -42,12 +42,12 @@ impl Unsealed {
 /// database, so it must [`Sealer::forget`] when a transaction is rolled back or a caller is erased.
 pub(super) struct Sealer {
     vault: Vault,
-    young: HashMap<Identity, Known>,
-    old: HashMap<Identity, Known>,
+    young: HashMap<Identity, KnownCaller>,
+    old: HashMap<Identity, KnownCaller>,
 }
 
 #[derive(Clone, Copy)]
-struct Known {
+struct KnownCaller {
     row: i64,
     key: KeyBytes,
     /// The last day on which the row says that the caller was seen.
@@ -95,7 +95,7 @@ impl Sealer {
         connection: &Connection,
         identity: Identity,
         at: i64,
-    ) -> rusqlite::Result<Known> {
+    ) -> rusqlite::Result<KnownCaller> {
         let day = at.div_euclid(DAY_MS);
         if let Some(known) = self.young.get(&identity)
             && known.day >= day
@@ -122,7 +122,7 @@ impl Sealer {
         connection: &Connection,
         identity: Identity,
         at: i64,
-    ) -> rusqlite::Result<Known> {
+    ) -> rusqlite::Result<KnownCaller> {
         let found = connection
             .prepare_cached("SELECT id, salt, updated_at FROM callers WHERE identity_hash = ?1")?
             .query_row([identity.0], |row| {
@@ -133,7 +133,7 @@ impl Sealer {
             Some(found) => found,
             None => self.make(connection, identity, at)?,
         };
-        Ok(Known {
+        Ok(KnownCaller {
             row,
             key: self.vault.caller_key(&salt),
             day: seen.div_euclid(DAY_MS),

@@ -278,7 +278,7 @@ pub(super) fn change(
 }
 
 /// A row before it changes.
-struct Standing {
+struct PreviousRow {
     row: i64,
     is_over: bool,
     started_at: i64,
@@ -289,14 +289,14 @@ fn standing(
     connection: &Connection,
     written: &Written,
     call: &CallId,
-) -> rusqlite::Result<Option<Standing>> {
+) -> rusqlite::Result<Option<PreviousRow>> {
     connection
         .prepare_cached("SELECT * FROM calls WHERE sid = ?1")?
         .query_row([call.as_str()], |row| {
             if !written.believes(TABLE, row)? {
                 return Ok(None);
             }
-            Ok(Some(Standing {
+            Ok(Some(PreviousRow {
                 row: row.get("id")?,
                 is_over: row.get_ref("status")?.as_str()? == Status::Ended.as_str(),
                 started_at: row.get("started_at")?,

@@ -222,7 +222,7 @@ pub fn restore(
 ) -> Result<Restored, CopyError> {
     refuse_own_files(database, from)?;
     let acting = as_owner(from)?;
-    let source = Source::open(from)?;
+    let source = OpenedBackup::open(from)?;
     drop(acting);
     let _acting = as_owner(database)?;
     let _lock = open::lock(database)?;
@@ -271,12 +271,12 @@ pub fn restore(
 }
 
 /// A backup, opened by whoever owns its folder.
-struct Source {
+struct OpenedBackup {
     file: File,
     manifest: Option<Manifest>,
 }
 
-impl Source {
+impl OpenedBackup {
     fn open(from: &Path) -> Result<Self, CopyError> {
         let file_error = |path: &Path, source| CopyError::File {
             path: path.to_owned(),
@@ -299,7 +299,7 @@ impl Source {
 
 fn check(
     from: &Path,
-    mut source: Source,
+    mut source: OpenedBackup,
     unfinished: &Path,
     vault: &Vault,
     now: Timestamp,

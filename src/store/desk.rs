@@ -115,7 +115,7 @@ pub(super) struct Desk {
     /// Read back from the spool and not committed yet.
     window: VecDeque<Item>,
     /// In memory, in order; what is in the spool comes before.
-    pending: VecDeque<Entry>,
+    pending: VecDeque<QueueEntry>,
     /// The most submissions that wait in memory for a failing disk.
     backlog: usize,
     /// The number of the last submission that was admitted.
@@ -130,7 +130,7 @@ pub(super) struct Desk {
     is_behind: bool,
 }
 
-struct Entry {
+struct QueueEntry {
     number: i64,
     submission: Submission,
     /// A copy is in the log lines.
@@ -258,7 +258,7 @@ impl Desk {
             }
             Message::Submit(submission) => {
                 self.last_number += 1;
-                self.pending.push_back(Entry {
+                self.pending.push_back(QueueEntry {
                     number: self.last_number,
                     submission,
                     is_logged: false,

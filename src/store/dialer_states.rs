@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::readers::Reader;
 use super::rows::Written;
 use super::{StoreError, column};
-use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, Standing};
+use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, PersistedState};
 
 /// Keeps a state, unless a later one is kept already: a change that a call saw is written with the call's other records.
 pub(super) fn upsert(
@@ -26,7 +26,7 @@ pub(super) fn upsert(
             [&change.service],
         )?;
     }
-    let Standing { drained, open } = &change.standing;
+    let PersistedState { drained, open } = &change.standing;
     let (drained, open) = (drained.as_ref(), open.as_ref());
     connection
         .prepare_cached(
@@ -145,7 +145,7 @@ impl RawState {
             service: self.service,
             state: self.state,
             cause: self.cause,
-            standing: Standing { drained, open },
+            standing: PersistedState { drained, open },
             changed_at: column::time(self.updated_at)?,
         })
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{StoreError, column};
-use crate::alert::{IncidentKind, Notice, Standing, Topic};
+use crate::alert::{IncidentKind, Notice, IncidentStatus, Topic};
 
 /// Incidents that are kept, open ones not counted; the oldest go first.
 const KEPT: i64 = 10_000;
@@ -17,7 +17,7 @@ const KEPT: i64 = 10_000;
 pub struct StoredIncident {
     pub row: i64,
     /// What it is about, since when, and whom it affects.
-    pub standing: Standing,
+    pub standing: IncidentStatus,
     /// When it was resolved; `None` while it is open.
     pub resolved_at: Option<Timestamp>,
     /// How long it was open, in milliseconds.
@@ -86,7 +86,7 @@ pub(super) fn resolve(connection: &Connection, notice: &Notice, at: i64) -> rusq
 /// The calls of an open incident, as they are counted now.
 pub(super) fn count_calls(
     connection: &Connection,
-    standing: &Standing,
+    standing: &IncidentStatus,
     at: i64,
 ) -> rusqlite::Result<()> {
     connection
@@ -224,7 +224,7 @@ impl RawIncident {
         let reasons: BTreeMap<String, u64> = serde_json::from_str(&self.reasons).ok()?;
         Some(StoredIncident {
             row: self.row,
-            standing: Standing {
+            standing: IncidentStatus {
                 id: self.name,
                 topic: Topic {
                     kind,

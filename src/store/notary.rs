@@ -38,14 +38,14 @@ struct Inner {
     store: Store,
     key: SigningKey,
     head_path: PathBuf,
-    work: Mutex<Progress>,
+    work: Mutex<ReadProgress>,
 }
 
 /// How far it has read.
 #[derive(Debug, Default)]
-struct Progress {
+struct ReadProgress {
     /// `None` until the place of the last run is found again, and where the log must not be signed.
-    place: Option<Place>,
+    place: Option<SignedPlace>,
     /// How many records the newest checkpoint covers; `None` where there is none.
     signed: Option<u64>,
     /// When the newest row of the checkpoints was begun.
@@ -54,7 +54,7 @@ struct Progress {
 }
 
 #[derive(Clone, Debug)]
-struct Place {
+struct SignedPlace {
     link: Link,
     /// When the record there happened.
     at: Option<Timestamp>,
@@ -63,7 +63,7 @@ struct Place {
 
 /// Why something is not signed.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum Unsigned {
     /// It may be signed later.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,14 +72,14 @@ enum Trouble {
     Broken { record: Option<i64>, what: String },
 }
 
-impl From<rusqlite::Error> for Trouble {
+impl From<rusqlite::Error> for Unsigned {
     fn from(error: rusqlite::Error) -> Self {
         Self::Store(error.into())
     }
 }
 
-fn broken(record: impl Into<Option<i64>>, what: impl Into<String>) -> Trouble {
-    Trouble::Broken {
+fn broken(record: impl Into<Option<i64>>, what: impl Into<String>) -> Unsigned {
+    Unsigned::Broken {
         record: record.into(),
         what: what.into(),
     }
@@ -252,7 +252,7 @@ impl Notary {
         }
         match self.advance_and_sign(&mut work, keep).await {
             Ok(()) => {}
-            Err(Trouble::Store(error)) => {
+            Err(Unsigned::Store(error)) => {
                 tracing::debug!(event = "audit.unsigned", error = %error, "the log is signed later");
             }
             Err(trouble) => {
@@ -267,7 +267,7 @@ impl Notary {
         self.0.store.proof().state == ProofState::Unknown
     }
 
-    async fn advance_and_sign(&self, work: &mut Progress, keep: bool) -> Result<(), Trouble> {
+    async fn advance_and_sign(&self, work: &mut ReadProgress, keep: bool) -> Result<(), Unsigned> {
         let store = &self.0.store;
         let Some(mut place) = work.place.clone() else {
             return Ok(());
@@ -329,7 +329,7 @@ impl Notary {
     }
 
     /// Nothing is new: the head of the last run is the head of this one.
-    async fn tell_sound(&self, place: &Place, work: &mut Progress) {
+    async fn tell_sound(&self, place: &SignedPlace, work: &mut ReadProgress) {
         let proof = self.0.store.proof();
         if proof.state == ProofState::Sound && proof.head.is_some() {
             return;
@@ -391,12 +391,12 @@ impl Notary {
         self.0.store.tell_proof(Proof { state, head });
     }
 
-    fn report(&self, trouble: &Trouble) {
+    fn report(&self, trouble: &Unsigned) {
         match trouble {
-            Trouble::Store(error) => {
+            Unsigned::Store(error) => {
                 tracing::warn!(event = "audit.unsigned", error = %error, "the log is signed later");
             }
-            Trouble::Broken { record, what } => self.publish(ProofState::Broken {
+            Unsigned::Broken { record, what } => self.publish(ProofState::Broken {
                 record: *record,
                 what: what.clone(),
             }),
@@ -429,14 +429,14 @@ fn has(reader: &Connection, head: &Head) -> Result<bool, StoreError> {
 
 /// The place that the newest checkpoint tells of, and how many records it covers. Where another key signed it, the installation's secret must have
 /// vouched for that key: a log that a stranger signed anew is none of ours.
-fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(Place, Option<u64>), Trouble> {
+fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u64>), Unsigned> {
     let cut = checkpoints::cut(reader)?;
     let named = audit_records::last_of_kind(reader, Kind::SigningKeyNamed)?;
     let Some(newest) = checkpoints::newest(reader)? else {
         if named.is_some() || cut.through_id != 0 {
             return Err(broken(None, "the signed checkpoints of this log are gone"));
         }
-        let place = Place {
+        let place = SignedPlace {
             link: Link::GENESIS,
             at: None,
             frontier: Frontier::default(),
@@ -468,12 +468,12 @@ fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(Place, Option<u64>), 
         return Err(bad("it is another than its row says".into()));
     }
     let (link, at) = record_at(reader, newest.size)?;
-    let place = Place { link, at, frontier };
+    let place = SignedPlace { link, at, frontier };
     Ok((place, Some(statement.size)))
 }
 
 /// The record in a place, with its time.
-fn record_at(reader: &Connection, id: i64) -> Result<(Link, Option<Timestamp>), Trouble> {
+fn record_at(reader: &Connection, id: i64) -> Result<(Link, Option<Timestamp>), Unsigned> {
     if id == 0 {
         return Ok((Link::GENESIS, None));
     }
@@ -501,7 +501,7 @@ fn record_at(reader: &Connection, id: i64) -> Result<(Link, Option<Timestamp>), 
 }
 
 /// Reads a page of what comes after a place and recomputes it; whether there may be more.
-fn advance(reader: &Connection, place: Place) -> Result<(Place, bool), Trouble> {
+fn advance(reader: &Connection, place: SignedPlace) -> Result<(SignedPlace, bool), Unsigned> {
     let mut place = place;
     let mut wrong = None;
     let first = place.link.id + 1;

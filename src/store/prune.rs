@@ -129,7 +129,7 @@ impl Width {
 }
 
 /// What a run is to delete.
-struct Plan {
+struct PrunePlan {
     /// Where slices may end, in order.
     steps: Vec<(Link, Frontier)>,
     pruned: Pruned,
@@ -355,7 +355,7 @@ impl Pruner {
         link: Link,
         frontier: Frontier,
         before: i64,
-    ) -> Result<Option<Plan>, PruneError> {
+    ) -> Result<Option<PrunePlan>, PruneError> {
         let mut reading = Reading {
             link,
             frontier,
@@ -387,14 +387,14 @@ impl Pruner {
             kinds: reading.kinds,
         };
         let newest_key = self.store.newest_of(Kind::SigningKeyNamed).await?;
-        Ok(Some(Plan {
+        Ok(Some(PrunePlan {
             has_key: newest_key.is_some_and(|id| id <= last.id),
             steps: reading.steps,
             pruned,
         }))
     }
 
-    async fn carry_out(&self, plan: Plan, mut tell: impl FnMut(i64)) -> Result<(), PruneError> {
+    async fn carry_out(&self, plan: PrunePlan, mut tell: impl FnMut(i64)) -> Result<(), PruneError> {
         self.announce(&plan).await?;
         let mut steps = plan.steps.into_iter();
         let mut width = self.width(MAX_STEPS);
@@ -412,7 +412,7 @@ impl Pruner {
     }
 
     /// Records what the run is to do before it does any of it, and which key signs, where the record that said so goes.
-    async fn announce(&self, plan: &Plan) -> Result<(), StoreError> {
+    async fn announce(&self, plan: &PrunePlan) -> Result<(), StoreError> {
         let now = self.store.clock().now();
         let mut records = vec![Record::of_service(now, Event::Pruned(plan.pruned.clone()))];
         if plan.has_key {

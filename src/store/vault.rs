@@ -34,9 +34,9 @@ pub(super) struct Identity(pub(super) [u8; 32]);
 
 /// The keys of an installation. Cheap to clone; shows nothing of itself.
 #[derive(Clone)]
-pub struct Vault(Arc<Keys>);
+pub struct Vault(Arc<DerivedKeys>);
 
-struct Keys {
+struct DerivedKeys {
     secret: zeroize::Zeroizing<Vec<u8>>,
     identities: hmac::Key,
     checks: hmac::Key,
@@ -109,7 +109,7 @@ impl Vault {
     pub fn new(secret: &[u8]) -> Self {
         let key = |use_of_it| derive(secret, DOMAIN, use_of_it);
         let hmac_key = |use_of_it| hmac::Key::new(hmac::HMAC_SHA256, &key(use_of_it));
-        Self(Arc::new(Keys {
+        Self(Arc::new(DerivedKeys {
             secret: zeroize::Zeroizing::new(secret.to_vec()),
             identities: hmac_key(b"/identities"),
             checks: hmac_key(b"/check"),

@@ -43,7 +43,7 @@ const CHECKPOINT_BUSY: Duration = Duration::from_millis(20);
 pub(super) type Commit = fn(Transaction<'_>) -> rusqlite::Result<()>;
 
 /// A batch whose COMMIT reported an error.
-struct Doubt {
+struct DoubtfulCommit {
     items: Vec<Item>,
     done: Box<Done>,
     /// The disk failed while it was written: what the file says now may be in the system's memory only.
@@ -70,7 +70,7 @@ pub(super) struct Writer {
 /// What the writer knows of its own last steps.
 #[derive(Default)]
 pub(super) struct State {
-    doubt: Option<Doubt>,
+    doubt: Option<DoubtfulCommit>,
     /// Set while the disk fails: when to try again.
     retry_at: Option<Instant>,
     /// How long the last commit took; it is counted with the next one.
@@ -201,7 +201,7 @@ impl Writer {
                 }
                 Err(Trouble::InDoubt { done, source }) => {
                     self.connection = None;
-                    self.state.doubt = Some(Doubt {
+                    self.state.doubt = Some(DoubtfulCommit {
                         items,
                         done,
                         is_unsafe: source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure),
@@ -241,7 +241,7 @@ impl Writer {
                 "a reader is in the way of a checkpoint".into(),
             ));
         }
-        if let Some(Doubt { items, done, .. }) = self.state.doubt.take()
+        if let Some(DoubtfulCommit { items, done, .. }) = self.state.doubt.take()
             && happened
         {
             self.conclude(&items, *done);

@@ -107,21 +107,21 @@ pub struct Rejected {
 
 /// The state of the verifying extractor. A clone is the same state.
 #[derive(Clone, Debug)]
-pub struct Edge(Arc<Shared>);
+pub struct Edge(Arc<EdgeState>);
 
 #[derive(Debug)]
-struct Shared {
+struct EdgeState {
     settings: ArcSwap<EdgeSettings>,
     clock: Clock,
-    record: Mutex<Record>,
+    record: Mutex<EdgeRecord>,
 }
 
 #[derive(Debug, Default)]
-struct Record {
+struct EdgeRecord {
     accepted: u64,
     accepted_with_old_token: u64,
-    tallies: [Tally; Reason::ALL.len()],
-    malformed: Tally,
+    tallies: [RefusalTally; Reason::ALL.len()],
+    malformed: RefusalTally,
     many_fields: Option<TokenBucket>,
     rejected: VecDeque<Rejected>,
     explained: Option<Rejected>,
@@ -129,13 +129,13 @@ struct Record {
 
 /// Counts one reason, and says which of its events is worth a line.
 #[derive(Debug, Default, Clone, Copy)]
-struct Tally {
+struct RefusalTally {
     total: u64,
     suppressed: u64,
     reported_at: Option<Instant>,
 }
 
-impl Tally {
+impl RefusalTally {
     /// Counts one event. `Some` with the number of events left out since the last line, if this one is to be reported.
     fn count(&mut self, now: Instant) -> Option<u64> {
         self.total = self.total.saturating_add(1);
@@ -153,7 +153,7 @@ impl Tally {
 
 impl Edge {
     pub fn new(settings: EdgeSettings, clock: Clock) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(EdgeState {
             settings: ArcSwap::from_pointee(settings),
             clock,
             record: Mutex::default(),
@@ -269,7 +269,7 @@ impl Edge {
     }
 
     /// The counts are whole after every statement, so a panic elsewhere leaves them usable.
-    fn record(&self) -> MutexGuard<'_, Record> {
+    fn record(&self) -> MutexGuard<'_, EdgeRecord> {
         self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn one_line_per_second_and_reason_with_a_count_of_the_others() {
         let start = Clock::system().instant();
-        let mut tally = Tally::default();
+        let mut tally = RefusalTally::default();
         let at = |ms: u64| start + Duration::from_millis(ms);
         assert_eq!(tally.count(at(0)), Some(0));
         assert_eq!(tally.count(at(1)), None);

@@ -123,11 +123,11 @@ pub enum CannotAsk {
 pub struct Rest {
     http: Connections,
     clock: Clock,
-    active: Arc<ArcSwap<Active>>,
+    active: Arc<ArcSwap<RestCredentials>>,
 }
 
 /// Settings, and how Twilio takes the credentials in them.
-struct Active {
+struct RestCredentials {
     settings: RestSettings,
     base: Url,
     taken: Mutex<Taken>,
@@ -145,7 +145,7 @@ struct Taken {
     status: u16,
 }
 
-impl Active {
+impl RestCredentials {
     fn try_new(settings: RestSettings, taken: Taken) -> Result<Self, UnusableBase> {
         let base = Url::parse(&settings.base_url).map_err(|_| UnusableBase)?;
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
@@ -231,7 +231,7 @@ impl Rest {
         Ok(Self {
             http,
             clock,
-            active: Arc::new(ArcSwap::from_pointee(Active::try_new(
+            active: Arc::new(ArcSwap::from_pointee(RestCredentials::try_new(
                 settings,
                 Taken::default(),
             )?)),
@@ -251,7 +251,7 @@ impl Rest {
             Taken::default()
         };
         self.active
-            .store(Arc::new(Active::try_new(settings, taken)?));
+            .store(Arc::new(RestCredentials::try_new(settings, taken)?));
         Ok(())
     }
 
@@ -295,7 +295,7 @@ impl Rest {
         url.set_query(Some("PageSize=50"));
         let mut numbers = Vec::new();
         for _ in 0..PAGES {
-            let page: Page = self.ask(&active, &url).await?.read()?;
+            let page: NumberPage = self.ask(&active, &url).await?.read()?;
             numbers.extend(page.incoming_phone_numbers);
             // An address on another host would be given the credentials.
             let next = page.next_page_uri.filter(|next| next.starts_with('/'));
@@ -308,7 +308,7 @@ impl Rest {
     }
 
     /// Asks with the credentials that are let in.
-    async fn ask(&self, active: &Active, url: &Url) -> Result<Answer, NoAnswer> {
+    async fn ask(&self, active: &RestCredentials, url: &Url) -> Result<WholeAnswer, NoAnswer> {
         loop {
             let (place, credentials) = active.credentials(self.clock.instant())?;
             let answered = tokio::time::timeout(TIMEOUT, self.ask_as(credentials, url));
@@ -336,7 +336,7 @@ impl Rest {
         }
     }
 
-    async fn ask_as(&self, credentials: &Credentials, url: &Url) -> reqwest::Result<Answer> {
+    async fn ask_as(&self, credentials: &Credentials, url: &Url) -> reqwest::Result<WholeAnswer> {
         let request = |client: &reqwest::Client| {
             client
                 .get(url.clone())
@@ -357,7 +357,7 @@ impl Rest {
                 Err(Unreadable::TooLong(_) | Unreadable::Packed) => None,
             }
         };
-        Ok(Answer {
+        Ok(WholeAnswer {
             status,
             retry_after,
             json,
@@ -367,7 +367,7 @@ impl Rest {
 
 /// A page of the account's numbers.
 #[derive(Deserialize)]
-struct Page {
+struct NumberPage {
     incoming_phone_numbers: Vec<NumberSettings>,
     #[serde(default)]
     next_page_uri: Option<String>,
@@ -383,14 +383,14 @@ impl fmt::Debug for Rest {
 
 /// An answer that came whole.
 #[derive(Debug)]
-struct Answer {
+struct WholeAnswer {
     status: u16,
     retry_after: Option<Duration>,
     /// The body, where it is JSON and not longer than a body may be.
     json: Option<Value>,
 }
 
-impl Answer {
+impl WholeAnswer {
     /// The body of a good answer.
     fn read<T: DeserializeOwned>(self) -> Result<T, NoAnswer> {
         match (self.status, self.json) {
@@ -502,7 +502,7 @@ mod tests {
     }
 
     fn answer(status: u16, json: Option<Value>) -> Result<CallFate, NoAnswer> {
-        let answer = Answer {
+        let answer = WholeAnswer {
             status,
             retry_after: None,
             json,
@@ -590,8 +590,8 @@ mod tests {
         assert!(matches!(refused, Err(NoAnswer::Unclear { .. })));
     }
 
-    fn active(credentials: Vec<Credentials>) -> Active {
-        Active::try_new(settings(credentials), Taken::default()).unwrap()
+    fn active(credentials: Vec<Credentials>) -> RestCredentials {
+        RestCredentials::try_new(settings(credentials), Taken::default()).unwrap()
     }
 
     #[test]
@@ -661,7 +661,7 @@ mod tests {
     fn the_address_names_account_and_call_and_no_secret_is_shown() {
         let settings = settings(vec![Credentials::new("SK1", "very-secret")]);
         assert!(!format!("{settings:?}").contains("very-secret"));
-        let active = Active::try_new(settings, Taken::default()).unwrap();
+        let active = RestCredentials::try_new(settings, Taken::default()).unwrap();
         assert_eq!(
             active.url_of(&["Calls", &format!("{SID}.json")]).as_str(),
             format!("http://127.0.0.1:9/base/2010-04-01/Accounts/AC1/Calls/{SID}.json")

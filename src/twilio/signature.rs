@@ -93,7 +93,7 @@ pub enum SignatureError {
     #[error("X-Twilio-Signature is not the base64 of a signature")]
     Malformed,
     /// The settings header cannot be read.
-    #[error("X-Twilio-Webhooks-Signature-Settings cannot be read")]
+    #[error("X-Twilio-Webhooks-Signature-SignatureSettings cannot be read")]
     SettingsMalformed,
     /// The settings header names a key that is not configured.
     #[error("the SharedKey that the settings header names is not configured")]
@@ -163,12 +163,12 @@ impl Verifier {
             candidates(&self.url, &self.authorities, request.path_and_query)
                 .any(|url| key.signed(algorithm, &url, &suffix, &signature))
         };
-        match Settings::parse(request.settings)? {
-            Settings {
+        match SignatureSettings::parse(request.settings)? {
+            SignatureSettings {
                 key: None,
                 algorithm: Algorithm::Sha1,
             } if self.auth_tokens.is_empty() => Err(SignatureError::NoKey),
-            Settings {
+            SignatureSettings {
                 key: None,
                 algorithm: Algorithm::Sha1,
             } => self
@@ -177,8 +177,8 @@ impl Verifier {
                 .position(|token| matches(token, Algorithm::Sha1))
                 .map(KeyUsed::AuthToken)
                 .ok_or(SignatureError::Mismatch),
-            Settings { key: None, .. } => Err(SignatureError::Algorithm),
-            Settings {
+            SignatureSettings { key: None, .. } => Err(SignatureError::Algorithm),
+            SignatureSettings {
                 key: Some(id),
                 algorithm,
             } => {
@@ -268,12 +268,12 @@ pub(super) enum Algorithm {
 
 /// The settings header: what chooses among the configured keys. It is not signed and decides nothing else.
 #[derive(Debug, PartialEq, Eq)]
-struct Settings<'a> {
+struct SignatureSettings<'a> {
     key: Option<&'a str>,
     algorithm: Algorithm,
 }
 
-impl<'a> Settings<'a> {
+impl<'a> SignatureSettings<'a> {
     fn parse(header: Option<&'a [u8]>) -> Result<Self, SignatureError> {
         let header = str::from_utf8(header.unwrap_or_default())
             .map_err(|_| SignatureError::SettingsMalformed)?;

@@ -91,7 +91,7 @@ impl Bench {
 
     /// The process ends, is away for so long, and starts on what it had stored. The monotonic clock begins anew, which the seconds stand for.
     fn restart(&mut self, away: u64) {
-        let standing: Vec<Standing> = self.board.standing().cloned().collect();
+        let standing: Vec<IncidentStatus> = self.board.standing().cloned().collect();
         self.second += away;
         let now = self.moment();
         self.board = Board::new(self.rules.repeat_every);

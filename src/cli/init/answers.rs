@@ -29,13 +29,13 @@ impl From<anyhow::Error> for Unanswered {
 /// Everything that is put in. `None` is a placeholder, or a section that is off.
 pub(super) struct Answers {
     given: Arguments,
-    secrets: Vec<Secret>,
+    secrets: Vec<AskedSecret>,
     has_dialfire: bool,
     has_zendesk: bool,
 }
 
 /// A secret of the configuration.
-struct Secret {
+struct AskedSecret {
     file: &'static str,
     about: &'static str,
     text: Option<Zeroizing<String>>,
@@ -89,7 +89,7 @@ impl Answers {
         let mut secrets = Vec::new();
         for (is_wanted, file, about, path) in wanted {
             if is_wanted {
-                secrets.push(Secret {
+                secrets.push(AskedSecret {
                     file,
                     about,
                     text: secret(path.as_deref(), about, may_ask)?,

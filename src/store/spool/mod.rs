@@ -51,7 +51,7 @@ pub(super) struct Drawn {
     pub(super) records: Result<Vec<PreparedRecord>, StoreError>,
 }
 
-struct Found {
+struct SpoolContents {
     at: u64,
     after: u64,
     number: i64,
@@ -222,7 +222,7 @@ impl Spool {
     }
 
     /// The first frame from `from` on.
-    fn find(&self, from: u64, until: u64) -> io::Result<Option<Found>> {
+    fn find(&self, from: u64, until: u64) -> io::Result<Option<SpoolContents>> {
         if let Some(found) = self.frame_at(from, until)? {
             return Ok(Some(found));
         }
@@ -237,14 +237,14 @@ impl Spool {
         Ok(None)
     }
 
-    fn frame_at(&self, at: u64, until: u64) -> io::Result<Option<Found>> {
+    fn frame_at(&self, at: u64, until: u64) -> io::Result<Option<SpoolContents>> {
         let mut bytes = self.bytes(at, until.min(at + CHUNK as u64))?;
         if let Some(length) = frame::length(&bytes)
             && length > bytes.len()
         {
             bytes = self.bytes(at, until.min(at.saturating_add(length as u64)))?;
         }
-        Ok(frame::read(&bytes).map(|frame| Found {
+        Ok(frame::read(&bytes).map(|frame| SpoolContents {
             at,
             after: at + frame.length as u64,
             number: frame.number,

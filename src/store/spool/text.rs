@@ -11,7 +11,7 @@ use crate::store::submission::{self, PreparedRecord};
 use crate::store::vault::Vault;
 
 #[derive(Serialize)]
-struct Written<'r> {
+struct WrittenRecord<'r> {
     created_at: i64,
     kind: &'r str,
     call_sid: Option<&'r str>,
@@ -33,7 +33,7 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
         .iter()
         .map(|record| {
             let personal = record.personal.as_ref().map(|personal| &personal.json[..]);
-            Ok(Written {
+            Ok(WrittenRecord {
                 created_at: record.created_at,
                 kind: record.kind.as_str(),
                 call_sid: record.call.as_ref().map(CallId::as_str),

@@ -434,7 +434,7 @@ async fn the_views_tell_what_was_decided_asked_and_changed() {
         from: "closed".into(),
         to: to.into(),
         cause: "a probe failed".into(),
-        standing: crate::audit::Standing::default(),
+        standing: crate::audit::PersistedState::default(),
     };
     store
         .append(vec![

@@ -1,11 +1,11 @@
 //! The last state of each dialer, and the silence of calls.
 
 use super::*;
-use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, Standing};
+use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState};
 use crate::call::{EndReason, Found};
 
-fn open(cause: OpenCause, until: Option<Timestamp>) -> Standing {
-    Standing {
+fn open(cause: OpenCause, until: Option<Timestamp>) -> PersistedState {
+    PersistedState {
         drained: None,
         open: Some(OpenCircuit {
             cause,
@@ -18,8 +18,8 @@ fn open(cause: OpenCause, until: Option<Timestamp>) -> Standing {
     }
 }
 
-fn out() -> Standing {
-    Standing {
+fn out() -> PersistedState {
+    PersistedState {
         drained: Some(Drained {
             by: "ops".into(),
             since: at(7),
@@ -28,7 +28,7 @@ fn out() -> Standing {
     }
 }
 
-fn changed(service: &str, to: &str, standing: Standing, ms: i64) -> Record {
+fn changed(service: &str, to: &str, standing: PersistedState, ms: i64) -> Record {
     let event = Event::HealthChanged {
         service: service.into(),
         from: "closed".into(),
@@ -46,7 +46,7 @@ async fn the_last_state_of_a_service_is_kept_over_a_restart() {
     let failing = open(OpenCause::Failing, Some(at(15_005)));
     store
         .append(vec![
-            changed("zendesk", "unavailable", Standing::default(), 1),
+            changed("zendesk", "unavailable", PersistedState::default(), 1),
             changed("dialfire", "open", failing.clone(), 5),
             changed("zendesk", "drained", out(), 7),
         ])
@@ -89,7 +89,7 @@ async fn a_change_that_arrives_after_a_later_one_does_not_undo_it() {
     let home = Home::new();
     let store = home.open();
     store
-        .append(vec![changed("dialfire", "closed", Standing::default(), 9)])
+        .append(vec![changed("dialfire", "closed", PersistedState::default(), 9)])
         .await
         .unwrap();
     store

@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 
 use super::*;
-use crate::audit::{Drained, FindingKind, Kind, ProofState, SigningKey, Standing};
+use crate::audit::{Drained, FindingKind, Kind, ProofState, SigningKey, PersistedState};
 use crate::store::copy::{self, CopyError};
 use crate::store::verify::{Against, Installation, Report, Verification};
 use crate::store::{Notary, OpenError, StoredSession, head_path, migrate, rows, schema};
@@ -34,7 +34,7 @@ async fn served(home: &Home) {
         from: "closed".into(),
         to: "drained".into(),
         cause: "ops".into(),
-        standing: Standing {
+        standing: PersistedState {
             drained: Some(Drained {
                 by: "ops".into(),
                 since: at(0),

@@ -30,7 +30,7 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// Where the process stands. [`Lifecycle::phases`] tells every change: `/ready` looks at it, and a service notifier
 /// (`sd_notify`) is one task that forwards it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum ProcessPhase {
     /// Opening the store, reading the configuration: not yet answering.
     Starting,
     Ready,
@@ -142,7 +142,7 @@ struct Life {
     drain: CancellationToken,
     abort: CancellationToken,
     failure: OnceLock<String>,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<ProcessPhase>,
     reloads: watch::Sender<u64>,
 }
 
@@ -161,7 +161,7 @@ impl Lifecycle {
             drain: CancellationToken::new(),
             abort: CancellationToken::new(),
             failure: OnceLock::new(),
-            phase: watch::Sender::new(Phase::Starting),
+            phase: watch::Sender::new(ProcessPhase::Starting),
             reloads: watch::Sender::new(0),
         }))
     }
@@ -211,9 +211,9 @@ impl Lifecycle {
     /// Everything is open: calls may come.
     pub fn ready(&self) {
         self.0.phase.send_if_modified(|phase| {
-            let first = *phase == Phase::Starting;
+            let first = *phase == ProcessPhase::Starting;
             if first {
-                *phase = Phase::Ready;
+                *phase = ProcessPhase::Ready;
             }
             first
         });
@@ -268,7 +268,7 @@ impl Lifecycle {
     }
 
     /// Where the process stands, and every change of it.
-    pub fn phases(&self) -> watch::Receiver<Phase> {
+    pub fn phases(&self) -> watch::Receiver<ProcessPhase> {
         self.0.phase.subscribe()
     }
 
@@ -289,7 +289,7 @@ impl Lifecycle {
                 },
             }
         }
-        life.phase.send_replace(Phase::Draining);
+        life.phase.send_replace(ProcessPhase::Draining);
         tracing::info!(
             event = "lifecycle.draining",
             tasks = self.running(),
@@ -300,7 +300,7 @@ impl Lifecycle {
         life.abort.cancel();
         // An aborted task is dropped at its next await; one that never awaits must not keep the process.
         drop(tokio::time::timeout(Duration::from_secs(1), life.tasks.wait()).await);
-        life.phase.send_replace(Phase::Stopped);
+        life.phase.send_replace(ProcessPhase::Stopped);
         match (self.failed(), left) {
             (Some(reason), _) => Verdict::Failed(reason),
             (None, 0) => Verdict::Clean,
@@ -477,13 +477,13 @@ mod tests {
     async fn phases_are_told_in_order_and_ready_comes_only_once() {
         let life = Lifecycle::default();
         let phases = life.phases();
-        assert_eq!(*phases.borrow(), Phase::Starting);
+        assert_eq!(*phases.borrow(), ProcessPhase::Starting);
         life.ready();
-        assert_eq!(*phases.borrow(), Phase::Ready);
+        assert_eq!(*phases.borrow(), ProcessPhase::Ready);
         life.stop();
         life.run_until_stopped(signals().1).await;
         life.ready();
-        assert_eq!(*phases.borrow(), Phase::Stopped);
+        assert_eq!(*phases.borrow(), ProcessPhase::Stopped);
     }
 
     #[tokio::test(start_paused = true)]

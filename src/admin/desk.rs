@@ -15,7 +15,7 @@ use crate::twilio::{Edge, Rejected};
 
 /// Does what is asked. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct ControlHandlers {
     /// The store of this process.
     pub store: Store,
     /// Knows which webhooks were refused.
@@ -70,7 +70,7 @@ fn user_name(uid: u32) -> Option<String> {
     line.split(':').next().map(ToOwned::to_owned)
 }
 
-impl Desk {
+impl ControlHandlers {
     /// Does it and gives the document that the command prints. `progress` may be full or closed: what nobody reads is left out.
     pub(super) async fn perform(
         &self,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Exported;
 
 pub use client::{AskError, ask};
-pub use desk::{Asker, Desk};
+pub use desk::{Asker, ControlHandlers};
 pub use server::{Server, start};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::{Asker, Desk, Refusal, Reply, Request, socket_path};
+use super::{Asker, ControlHandlers, Refusal, Reply, Request, socket_path};
 use crate::lifecycle::Lifecycle;
 
 /// Clients at the same time.
@@ -34,7 +34,7 @@ pub struct Server {
 }
 
 /// Binds the socket of `database` and serves it. Without it calls are routed all the same, so a failure is only told.
-pub fn start(lifecycle: &Lifecycle, database: &Path, desk: Desk) {
+pub fn start(lifecycle: &Lifecycle, database: &Path, desk: ControlHandlers) {
     match Server::bind(database) {
         Ok(server) => lifecycle.spawn("admin", server.run(lifecycle.clone(), desk)),
         Err(error) => tracing::error!(
@@ -61,7 +61,7 @@ impl Server {
         Ok(Self { listener, path })
     }
 
-    async fn run(self, lifecycle: Lifecycle, desk: Desk) {
+    async fn run(self, lifecycle: Lifecycle, desk: ControlHandlers) {
         let draining = lifecycle.draining();
         let places = Arc::new(Semaphore::new(CLIENTS));
         while let Some(accepted) = draining.run_until_cancelled(self.listener.accept()).await {
@@ -102,7 +102,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-async fn serve(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
+async fn serve(mut stream: UnixStream, desk: &ControlHandlers) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
     if peer != 0 && peer != rustix::process::geteuid().as_raw() {
         return refuse(

@@ -13,7 +13,7 @@ mod summary;
 mod tally;
 mod traffic;
 
-pub use board::{Board, Finding, Moment, IncidentStatus, Symptom, Topic};
+pub use board::{Board, Finding, IncidentStatus, Moment, Symptom, Topic};
 pub use daily::{Daily, Day};
 pub use kind::{IncidentKind, Severity};
 pub use notice::{CALLS_NAMED, Channel, Notice, Occasion, Recipient, Tested};

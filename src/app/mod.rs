@@ -19,7 +19,7 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::admin::{self, Desk};
+use crate::admin::{self, ControlHandlers};
 pub use examine::{
     Reached, ask_mail_server, certificate_of_files, date_of, kept_certificate, reach,
     send_test_mail, verifier,
@@ -242,8 +242,8 @@ pub async fn start_with(
 
 impl Running {
     /// What commands may ask of this process.
-    fn desk(&self) -> Desk {
-        Desk {
+    fn desk(&self) -> ControlHandlers {
+        ControlHandlers {
             store: self.store.clone(),
             edge: self.parts.edge.clone(),
             pruner: self.pruner.clone(),

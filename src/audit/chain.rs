@@ -62,13 +62,13 @@ impl RowContent<'_> {
 
 /// What ties a record to the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct ChainLink {
     /// The place of the record.
     pub id: i64,
     pub hash: Hash,
 }
 
-impl Link {
+impl ChainLink {
     /// Before the first record: place 0, a hash of zeros.
     pub const GENESIS: Self = Self {
         id: 0,
@@ -123,14 +123,14 @@ mod tests {
     #[test]
     fn the_serialisation_is_the_documented_one() {
         assert_eq!(
-            hex::encode(Link::GENESIS.append(&CONTENT).hash),
+            hex::encode(ChainLink::GENESIS.append(&CONTENT).hash),
             "73473f56750c3bbf5fad066120adc9edba527acbaffb531086721b88f609e93c"
         );
     }
 
     #[test]
     fn every_field_and_the_record_before_change_the_hash() {
-        let base = Link::GENESIS.append(&CONTENT).hash;
+        let base = ChainLink::GENESIS.append(&CONTENT).hash;
         let variants = [
             RecordContent { id: 2, ..CONTENT },
             RecordContent {
@@ -159,9 +159,13 @@ mod tests {
             },
         ];
         for variant in variants {
-            assert_ne!(Link::GENESIS.append(&variant).hash, base, "{variant:?}");
+            assert_ne!(
+                ChainLink::GENESIS.append(&variant).hash,
+                base,
+                "{variant:?}"
+            );
         }
-        let other_past = Link {
+        let other_past = ChainLink {
             id: 0,
             hash: [1; 32],
         };

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use strum::VariantArray as _;
 
 use super::{
-    Access, CallerErased, Exchange, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed,
-    PersistedState,
+    Access, CallerErased, Exchange, Exported, PersistedState, Pruned, Restored, RollbackAccepted,
+    SigningKeyNamed,
 };
 use crate::alert::{Notice, Occasion, Summary, Tested};
 use crate::call::{

@@ -5,7 +5,7 @@
 //! with the hash to which the next record commits where a record was changed, and compared with every root that was signed.
 
 use super::finding::missing;
-use super::{FindingKind, Findings, FoundRow, Frontier, Hash, Kind, Link, RowContent};
+use super::{ChainLink, FindingKind, Findings, FoundRow, Frontier, Hash, Kind, RowContent};
 
 /// Gaps that are remembered, for a row that was moved out of one and comes later.
 const GAPS: usize = 1_000;
@@ -14,7 +14,7 @@ const STRAYS: usize = 100;
 
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// The last record that is not there any more; [`Link::GENESIS`] where all are.
+    /// The last record that is not there any more; [`ChainLink::GENESIS`] where all are.
     pub place: i64,
     /// Its hash, where that is known.
     pub hash: Option<Hash>,
@@ -42,7 +42,7 @@ pub struct Examiner {
     /// A row that fits nowhere; the next one tells why.
     doubt: Option<Doubt>,
     /// Where something was missing, and the link before it.
-    gaps: Vec<(Link, i64)>,
+    gaps: Vec<(ChainLink, i64)>,
     /// Rows that stand before the log.
     strays: Vec<Stray>,
     tree: Option<Frontier>,
@@ -190,14 +190,14 @@ impl Examiner {
         }
     }
 
-    fn link(&self) -> Option<Link> {
-        self.hash.map(|hash| Link {
+    fn link(&self) -> Option<ChainLink> {
+        self.hash.map(|hash| ChainLink {
             id: self.place,
             hash,
         })
     }
 
-    fn take_after(&mut self, link: &Link, place: i64, row: &FoundRow<'_>) {
+    fn take_after(&mut self, link: &ChainLink, place: i64, row: &FoundRow<'_>) {
         if let Some(next) = row.follows_as(link, link.id + 1) {
             if place != next.id {
                 let number = row.content.id;
@@ -348,7 +348,7 @@ impl Examiner {
         );
     }
 
-    fn gap(&mut self, link: &Link, place: i64, previous: Hash) {
+    fn gap(&mut self, link: &ChainLink, place: i64, previous: Hash) {
         let (first, last) = (link.id + 1, place - 1);
         self.wrong(FindingKind::Missing, first, missing(first, last));
         let mut strays = self.strays.iter();
@@ -371,7 +371,7 @@ impl Examiner {
     }
 
     /// Both rows agree with themselves and not with each other: the first was replaced, since the second names what it was.
-    fn predecessor_replaced(&mut self, link: &Link, previous: Hash) {
+    fn predecessor_replaced(&mut self, link: &ChainLink, previous: Hash) {
         if link.id == self.start && link.id > 0 {
             let what = format!(
                 "the hash of the last pruned record, {}, is not the one that the next record names",

@@ -1,6 +1,6 @@
 //! A row as it lies in a file that anybody may have written to.
 
-use super::{Hash, Link, RowContent};
+use super::{ChainLink, Hash, RowContent};
 
 /// A row of the log before anything of it is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,15 +16,15 @@ pub struct FoundRow<'a> {
 
 impl FoundRow<'_> {
     /// The link that it makes, if it is the record after `link`.
-    pub fn follows(&self, link: &Link) -> Option<Link> {
+    pub fn follows(&self, link: &ChainLink) -> Option<ChainLink> {
         self.follows_as(link, self.content.id)
     }
 
     /// The same, as if it stood in place `id`.
-    pub fn follows_as(&self, link: &Link, id: i64) -> Option<Link> {
+    pub fn follows_as(&self, link: &ChainLink, id: i64) -> Option<ChainLink> {
         let fits = self.is_typed && id == link.id + 1 && self.previous_hash == link.hash;
         let hash = fits.then(|| RowContent { id, ..self.content }.hash(&link.hash))?;
-        (self.hash == hash).then_some(Link { id, hash })
+        (self.hash == hash).then_some(ChainLink { id, hash })
     }
 
     /// The hash of the record before it, if its own hash is that of its content after that one.
@@ -40,7 +40,7 @@ impl FoundRow<'_> {
     }
 
     /// Whether only the hash of the record before it, as stored, keeps it from being the record after `link`.
-    pub fn would_follow(&self, link: &Link, id: i64) -> bool {
+    pub fn would_follow(&self, link: &ChainLink, id: i64) -> bool {
         let content = RowContent { id, ..self.content };
         self.is_typed && id == link.id + 1 && self.hash == content.hash(&link.hash)
     }

@@ -16,7 +16,7 @@ mod tree;
 mod upkeep;
 
 pub use access::Access;
-pub use chain::{Hash, Link, RecordContent, RowContent};
+pub use chain::{ChainLink, Hash, RecordContent, RowContent};
 pub use event::{
     Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Door,
     Event, HandoffIntended, Kind, Personal, ProfileAction, Record, Stages,
@@ -28,6 +28,6 @@ pub use found::FoundRow;
 pub use head::{Head, Proof, ProofState};
 pub use note::{BadNote, NoKey, PublicKey, SigningKey, Statement, Subject, signature_of};
 pub use severity::{Severity, severity};
-pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, PersistedState};
+pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState};
 pub use tree::Frontier;
 pub use upkeep::{CallerErased, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed};

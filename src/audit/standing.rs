@@ -182,7 +182,14 @@ mod tests {
             }),
         };
         let text = serde_json::to_string(&standing).unwrap();
-        assert_eq!(serde_json::from_str::<PersistedState>(&text).unwrap(), standing);
-        assert!(serde_json::from_str::<PersistedState>("{}").unwrap().is_clean());
+        assert_eq!(
+            serde_json::from_str::<PersistedState>(&text).unwrap(),
+            standing
+        );
+        assert!(
+            serde_json::from_str::<PersistedState>("{}")
+                .unwrap()
+                .is_clean()
+        );
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::settings::Active;
 use super::sieve::Sieve;
-use super::wire::{self, Attributes, Exported, Question};
+use super::wire::{self, Attributes, ProfileExport, Question};
 use crate::audit::Exchange;
 use crate::clock::Clock;
 use crate::outbound::{self, Again, Connections, Content, Unreadable};
@@ -30,7 +30,7 @@ const MAX_WORDS: usize = 300;
 
 /// What became of one request.
 #[derive(Clone, Debug)]
-pub(super) struct Reply<T> {
+pub(super) struct BrazeReply<T> {
     pub(super) outcome: Result<T, LookupUnavailable>,
     pub(super) rate: RateLimit,
     /// Braze wants to be left alone for so long.
@@ -79,17 +79,17 @@ pub(super) async fn export(
     clock: &Clock,
     phone: &E164,
     timeout: Duration,
-) -> Reply<Exported> {
+) -> BrazeReply<ProfileExport> {
     let asked = clock.instant();
     let question = Question::by_phone(phone.as_str());
     let received = send(http, active, clock, &question, timeout).await;
     let wanted = wanted(active);
     let read = |body: &[u8]| {
-        wire::read_export(body, wanted).map_err(|wire::Unreadable| {
+        wire::read_export(body, wanted).map_err(|wire::UnreadableProfile| {
             Failed::new(LookupUnavailable::Malformed, "no JSON with users in it")
         })
     };
-    let shown = |exported: &Exported| {
+    let shown = |exported: &ProfileExport| {
         let profile = exported.best.as_ref().map(|user| &user.profile);
         json!({
             "users": exported.n_users,
@@ -108,7 +108,7 @@ pub(super) async fn export(
 }
 
 /// Asks for nobody, to learn whether Braze can be asked.
-pub(super) async fn probe(http: &Connections, active: &Active, clock: &Clock) -> Reply<()> {
+pub(super) async fn probe(http: &Connections, active: &Active, clock: &Clock) -> BrazeReply<()> {
     let asked = clock.instant();
     let question = Question::for_probe();
     let received = send(http, active, clock, &question, active.settings.timeout).await;
@@ -130,8 +130,8 @@ pub(super) async fn probe(http: &Connections, active: &Active, clock: &Clock) ->
 }
 
 impl ProbeReport {
-    pub(super) fn of(reply: Reply<()>) -> Self {
-        let Reply {
+    pub(super) fn of(reply: BrazeReply<()>) -> Self {
+        let BrazeReply {
             outcome, exchange, ..
         } = reply;
         Self {
@@ -308,7 +308,7 @@ impl ExchangeForm<'_> {
         received: ReceivedBody,
         read: impl FnOnce(&[u8]) -> Result<T, Failed>,
         shown: impl FnOnce(&T) -> Value,
-    ) -> Reply<T> {
+    ) -> BrazeReply<T> {
         let outcome = received.body.and_then(|body| read(&body));
         let (status, rate, pause) = match &received.head {
             Some((status, headers)) => {
@@ -337,7 +337,7 @@ impl ExchangeForm<'_> {
             request: Some(self.request),
             response,
         };
-        Reply {
+        BrazeReply {
             outcome: outcome.map_err(|failed| failed.reason),
             rate,
             pause,

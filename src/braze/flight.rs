@@ -10,20 +10,20 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::gate::{Gate, Purpose};
+use super::gate::{Asker, Gate};
 use crate::audit::Exchange;
 use crate::phone::E164;
 use crate::routing::{LookupUnavailable, Profile};
 
 #[derive(Clone, Debug)]
 pub(super) struct Landing {
-    pub(super) outcome: Result<Answer, LookupUnavailable>,
+    pub(super) outcome: Result<ProfileAnswer, LookupUnavailable>,
     pub(super) exchange: Exchange,
 }
 
 /// What Braze knows of the number.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct ProfileAnswer {
     /// `None` where it has no profile.
     pub(super) profile: Option<Profile>,
     pub(super) external_id: Option<String>,
@@ -96,7 +96,7 @@ impl Desk {
         self: &Arc<Self>,
         phone: &E164,
         now: Instant,
-        purpose: Purpose,
+        purpose: Asker,
     ) -> Result<Boarding, LookupUnavailable> {
         let mut open = self.open();
         if let Some(flight) = open.flights.get(phone) {

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::client::Reply;
+use super::client::BrazeReply;
 use super::settings::Settings;
-use crate::resilience::{Admission, Breaker, BreakerState, FailureClass, Policy, TokenBucket};
+use crate::resilience::{
+    Admission, Breaker, BreakerPolicy, BreakerState, FailureClass, TokenBucket,
+};
 use crate::routing::{BreakerView, LookupUnavailable};
 
 /// Where nobody was asked for so long, a probe finds out whether Braze is well.
@@ -14,7 +16,7 @@ const PROBE_EVERY: Duration = Duration::from_mins(1);
 
 /// Who asks: a caller on the line, or somebody who takes only what callers leave: a person at the dashboard, or a refresh behind a stale answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum Asker {
     Caller,
     Person,
     Refresh,
@@ -43,11 +45,7 @@ impl Gate {
     }
 
     /// An open breaker costs no token, and an empty bucket no trial.
-    pub(super) fn admit(
-        &mut self,
-        now: Instant,
-        purpose: Purpose,
-    ) -> Result<(), LookupUnavailable> {
+    pub(super) fn admit(&mut self, now: Instant, purpose: Asker) -> Result<(), LookupUnavailable> {
         if self.breaker.is_unauthorized() {
             return Err(LookupUnavailable::Unauthorized);
         }
@@ -55,8 +53,8 @@ impl Gate {
             return Err(LookupUnavailable::BreakerOpen);
         }
         let has_token = match purpose {
-            Purpose::Caller => self.bucket.try_take(now),
-            Purpose::Person | Purpose::Refresh => self.bucket.try_take_spare(now),
+            Asker::Caller => self.bucket.try_take(now),
+            Asker::Person | Asker::Refresh => self.bucket.try_take_spare(now),
         };
         if !has_token {
             return Err(LookupUnavailable::LimiterEmpty);
@@ -109,7 +107,7 @@ impl Gate {
     }
 
     /// Learns from what came back.
-    pub(super) fn report<T>(&mut self, now: Instant, reply: &Reply<T>) {
+    pub(super) fn report<T>(&mut self, now: Instant, reply: &BrazeReply<T>) {
         match &reply.outcome {
             Ok(_) => self.breaker.succeeded(now),
             Err(reason) => self.breaker.failed(now, class(*reason)),
@@ -118,12 +116,12 @@ impl Gate {
     }
 
     /// Learns from what a probe brought.
-    pub(super) fn report_probe(&mut self, now: Instant, reply: &Reply<()>) {
+    pub(super) fn report_probe(&mut self, now: Instant, reply: &BrazeReply<()>) {
         self.breaker.probed(now, reply.outcome.map_err(class));
         self.learn_limit(now, reply);
     }
 
-    fn learn_limit<T>(&mut self, now: Instant, reply: &Reply<T>) {
+    fn learn_limit<T>(&mut self, now: Instant, reply: &BrazeReply<T>) {
         match reply.rate.is_nearly_used_up() {
             Some(remaining) => self.bucket.throttle(now, remaining),
             None if reply.rate.remaining.is_some() => self.bucket.unthrottle(now),
@@ -144,10 +142,10 @@ impl Gate {
     }
 }
 
-fn policy(settings: &Settings) -> Policy {
-    Policy {
+fn policy(settings: &Settings) -> BreakerPolicy {
+    BreakerPolicy {
         trial_lease: settings.timeout * 2,
-        ..Policy::new(settings.open_for)
+        ..BreakerPolicy::new(settings.open_for)
     }
 }
 
@@ -176,8 +174,8 @@ mod tests {
     use crate::audit::Exchange;
     use crate::clock::Clock;
 
-    fn reply(outcome: Result<(), LookupUnavailable>, remaining: Option<u32>) -> Reply<()> {
-        Reply {
+    fn reply(outcome: Result<(), LookupUnavailable>, remaining: Option<u32>) -> BrazeReply<()> {
+        BrazeReply {
             outcome,
             rate: RateLimit {
                 limit: Some(250),
@@ -205,7 +203,7 @@ mod tests {
         (Gate::new(now, &settings), now)
     }
 
-    fn passes(gate: &mut Gate, now: Instant, purpose: Purpose) -> usize {
+    fn passes(gate: &mut Gate, now: Instant, purpose: Asker) -> usize {
         (0..1_000)
             .take_while(|_| gate.admit(now, purpose).is_ok())
             .count()
@@ -219,17 +217,17 @@ mod tests {
                 gate.report(now, &reply(Err(reason), None));
             }
         }
-        assert_eq!(gate.admit(now, Purpose::Caller), Ok(()));
+        assert_eq!(gate.admit(now, Asker::Caller), Ok(()));
         for _ in 0..5 {
             gate.report(now, &reply(Err(LookupUnavailable::Timeout), None));
         }
         let refused = Err(LookupUnavailable::BreakerOpen);
-        assert_eq!(gate.admit(now, Purpose::Caller), refused);
+        assert_eq!(gate.admit(now, Asker::Caller), refused);
         let later = now + Duration::from_secs(15);
-        assert_eq!(gate.admit(later, Purpose::Caller), Ok(()));
-        assert_eq!(gate.admit(later, Purpose::Caller), refused);
+        assert_eq!(gate.admit(later, Asker::Caller), Ok(()));
+        assert_eq!(gate.admit(later, Asker::Caller), refused);
         gate.report(later, &reply(Ok(()), None));
-        assert_eq!(gate.admit(later, Purpose::Caller), Ok(()));
+        assert_eq!(gate.admit(later, Asker::Caller), Ok(()));
     }
 
     fn probes(gate: &mut Gate, from: Instant, seconds: std::ops::RangeInclusive<u64>) -> Vec<u64> {
@@ -243,22 +241,22 @@ mod tests {
         let (mut gate, now) = gate(200);
         assert_eq!(probes(&mut gate, now, 0..=500), [300, 360, 420, 480]);
         let asked = now + Duration::from_secs(500);
-        assert_eq!(gate.admit(asked, Purpose::Caller), Ok(()));
+        assert_eq!(gate.admit(asked, Asker::Caller), Ok(()));
         assert_eq!(probes(&mut gate, asked, 0..=370), [300, 360]);
         let open = asked + Duration::from_secs(370);
-        assert_eq!(gate.admit(open, Purpose::Caller), Ok(()));
+        assert_eq!(gate.admit(open, Asker::Caller), Ok(()));
         for _ in 0..5 {
             gate.report(open, &reply(Err(LookupUnavailable::Timeout), None));
         }
         // Callers who try it in between make no difference.
         assert_eq!(probes(&mut gate, open, 0..=65), [60]);
         let trial = open + Duration::from_secs(66);
-        assert_eq!(gate.admit(trial, Purpose::Caller), Ok(()));
+        assert_eq!(gate.admit(trial, Asker::Caller), Ok(()));
         gate.report(trial, &reply(Err(LookupUnavailable::Timeout), None));
         assert_eq!(probes(&mut gate, open, 67..=130), [120]);
         let well = open + Duration::from_secs(130);
         gate.report_probe(well, &reply(Ok(()), None));
-        assert_eq!(gate.admit(well, Purpose::Caller), Ok(()));
+        assert_eq!(gate.admit(well, Asker::Caller), Ok(()));
         assert_eq!(probes(&mut gate, well, 0..=299), [0; 0]);
     }
 
@@ -267,12 +265,12 @@ mod tests {
         let (mut gate, now) = gate(4);
         let idle = now + IDLE;
         assert!(gate.take_probe(idle));
-        assert_eq!(passes(&mut gate, idle, Purpose::Caller), 0, "of one in all");
+        assert_eq!(passes(&mut gate, idle, Asker::Caller), 0, "of one in all");
         let (mut gate, now) = self::gate(200);
         let idle = now + IDLE;
         assert!(gate.take_probe(idle));
         gate.report_probe(idle, &reply(Ok(()), Some(8)));
-        assert_eq!(passes(&mut gate, idle, Purpose::Caller), 2, "it slows down");
+        assert_eq!(passes(&mut gate, idle, Asker::Caller), 2, "it slows down");
     }
 
     #[test]
@@ -280,36 +278,36 @@ mod tests {
         let (mut gate, now) = gate(200);
         gate.report(now, &reply(Err(LookupUnavailable::Unauthorized), None));
         let refused = Err(LookupUnavailable::Unauthorized);
-        assert_eq!(gate.admit(now, Purpose::Caller), refused);
+        assert_eq!(gate.admit(now, Asker::Caller), refused);
         assert_eq!(probes(&mut gate, now, 0..=31), [30]);
         let second = Duration::from_secs(1);
         gate.report_probe(now + second * 30, &reply(refused, None));
         assert_eq!(probes(&mut gate, now, 31..=90), [90]);
         gate.report_probe(now + second * 90, &reply(Ok(()), None));
-        assert_eq!(gate.admit(now + second * 90, Purpose::Caller), Ok(()));
+        assert_eq!(gate.admit(now + second * 90, Asker::Caller), Ok(()));
     }
 
     #[test]
     fn refreshes_leave_half_of_the_bucket_to_callers() {
         let (mut gate, now) = gate(200);
-        assert_eq!(passes(&mut gate, now, Purpose::Refresh), 25);
-        assert_eq!(passes(&mut gate, now, Purpose::Person), 0);
-        assert_eq!(passes(&mut gate, now, Purpose::Caller), 25);
+        assert_eq!(passes(&mut gate, now, Asker::Refresh), 25);
+        assert_eq!(passes(&mut gate, now, Asker::Person), 0);
+        assert_eq!(passes(&mut gate, now, Asker::Caller), 25);
     }
 
     #[test]
     fn an_empty_bucket_takes_no_trial() {
         let (mut gate, now) = gate(4);
         gate.report(now, &reply(Err(LookupUnavailable::Connect), None));
-        assert_eq!(passes(&mut gate, now, Purpose::Caller), 1);
+        assert_eq!(passes(&mut gate, now, Asker::Caller), 1);
         for _ in 0..4 {
             gate.report(now, &reply(Err(LookupUnavailable::Connect), None));
         }
         let half_open = now + Duration::from_secs(15);
-        assert_eq!(passes(&mut gate, half_open, Purpose::Caller), 1);
+        assert_eq!(passes(&mut gate, half_open, Asker::Caller), 1);
         gate.breaker.abandoned();
         assert_eq!(
-            gate.admit(half_open, Purpose::Caller),
+            gate.admit(half_open, Asker::Caller),
             Err(LookupUnavailable::LimiterEmpty)
         );
         assert_eq!(gate.breaker.view(half_open), BreakerView::HalfOpen);
@@ -319,9 +317,9 @@ mod tests {
     fn it_goes_slower_while_others_use_up_the_limit() {
         let (mut gate, now) = gate(200);
         gate.report(now, &reply(Ok(()), Some(8)));
-        assert_eq!(passes(&mut gate, now, Purpose::Caller), 2);
+        assert_eq!(passes(&mut gate, now, Asker::Caller), 2);
         gate.report(now, &reply(Ok(()), Some(240)));
         let later = now + Duration::from_mins(1);
-        assert_eq!(passes(&mut gate, later, Purpose::Caller), 50);
+        assert_eq!(passes(&mut gate, later, Asker::Caller), 50);
     }
 }

@@ -16,10 +16,10 @@ use tokio::sync::{Mutex, MutexGuard, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::cache::{CachedProfile, Entry, Known, Profiles, Freshness, Stats};
+use super::cache::{CachedProfile, Entry, Freshness, Known, Profiles, Stats};
 use super::client::{self, ProbeReport};
-use super::flight::{Answer, Boarding, Desk, Flight, Landing, Ticket};
-use super::gate::{Gate, Purpose};
+use super::flight::{Boarding, Desk, Flight, Landing, ProfileAnswer, Ticket};
+use super::gate::{Asker, Gate};
 use super::push::Push;
 use super::settings::{Active, Settings, SettingsError};
 use crate::audit::{self, Exchange, OpenCause, OpenCircuit, ProfileAction, ServiceState};
@@ -56,7 +56,7 @@ pub struct LookedUp {
 
 /// How it stands with Braze.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Status {
+pub struct LookupStatus {
     /// Whether it would be asked now.
     pub breaker: BreakerView,
     /// Whether its circuit is open, a trial that is due included.
@@ -106,15 +106,15 @@ impl Braze {
 
     /// Asks what Braze knows of a caller. Infallible: whatever goes wrong is part of the answer.
     pub async fn look_up(&self, caller: &Caller, deadline: Deadline) -> LookedUp {
-        self.look_up_for(caller, deadline, Purpose::Caller).await
+        self.look_up_for(caller, deadline, Asker::Caller).await
     }
 
     /// The same for a person at a screen, who takes only what callers leave of the requests that Braze allows.
     pub async fn look_up_for_person(&self, caller: &Caller, deadline: Deadline) -> LookedUp {
-        self.look_up_for(caller, deadline, Purpose::Person).await
+        self.look_up_for(caller, deadline, Asker::Person).await
     }
 
-    async fn look_up_for(&self, caller: &Caller, deadline: Deadline, asks: Purpose) -> LookedUp {
+    async fn look_up_for(&self, caller: &Caller, deadline: Deadline, asks: Asker) -> LookedUp {
         let asked_at = self.0.clock.instant();
         let looked_up = match question(caller) {
             Ok(phone) => self.0.answer(phone, deadline, asked_at, asks).await,
@@ -242,7 +242,7 @@ impl Braze {
     }
 
     /// How it stands with Braze, for people.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> LookupStatus {
         let (state, refused) = self.breaker();
         let (since, why) = match state {
             BreakerState::Open { since, reason } => {
@@ -251,7 +251,7 @@ impl Braze {
             BreakerState::HalfOpen { .. } => (None, Some(Cause::TrialDue.to_string())),
             BreakerState::Closed => (None, None),
         };
-        Status {
+        LookupStatus {
             breaker: self.breaker_view(),
             is_open: state != BreakerState::Closed,
             since,
@@ -359,7 +359,7 @@ impl LookedUp {
         }
     }
 
-    fn fetched(answer: &Answer) -> Self {
+    fn fetched(answer: &ProfileAnswer) -> Self {
         let (source, age_ms) = (Source::Fetched, 0);
         let lookup = match &answer.profile {
             Some(profile) => Lookup::Known {
@@ -388,7 +388,7 @@ impl BrazeInner {
         phone: &E164,
         deadline: Deadline,
         now: Instant,
-        asks: Purpose,
+        asks: Asker,
     ) -> LookedUp {
         let active = self.active.load_full();
         let entry = self.profiles.get(phone).await;
@@ -414,7 +414,7 @@ impl BrazeInner {
         if !self.is_working.load(Ordering::Acquire) {
             return None;
         }
-        match self.desk.board(phone, now, Purpose::Refresh) {
+        match self.desk.board(phone, now, Asker::Refresh) {
             Ok(Boarding::Joined(_)) => None,
             Ok(Boarding::Leads(ticket)) => {
                 drop(self.queue.try_send(ticket));
@@ -430,7 +430,7 @@ impl BrazeInner {
         active: &Active,
         asked_at: Instant,
         share: Duration,
-        asks: Purpose,
+        asks: Asker,
     ) -> LookedUp {
         if share.is_zero() {
             let reason = LookupUnavailable::NoBudget;
@@ -457,7 +457,7 @@ impl BrazeInner {
         phone: &E164,
         asked_at: Instant,
         share: Duration,
-        asks: Purpose,
+        asks: Asker,
     ) -> Result<LookedUp, (LookupUnavailable, Option<Exchange>)> {
         for _ in 0..MAX_BOARDINGS {
             let now = self.clock.instant();
@@ -548,11 +548,11 @@ impl BrazeInner {
         };
         log_change(before, after, reply.exchange.error.as_deref());
         let outcome = reply.outcome.map(|exported| match exported.best {
-            Some(user) => Answer {
+            Some(user) => ProfileAnswer {
                 profile: Some(user.profile),
                 external_id: user.external_id,
             },
-            None => Answer::default(),
+            None => ProfileAnswer::default(),
         });
         match &outcome {
             Ok(answer) => self.store(&ticket, answer, now).await,
@@ -571,7 +571,7 @@ impl BrazeInner {
         });
     }
 
-    async fn store(&self, ticket: &Ticket, answer: &Answer, now: Instant) {
+    async fn store(&self, ticket: &Ticket, answer: &ProfileAnswer, now: Instant) {
         let fetched_at = self.clock.now();
         let known = match &answer.profile {
             Some(profile) => Known::Profile(profile.clone()),

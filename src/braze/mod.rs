@@ -21,6 +21,6 @@ mod tests;
 
 pub use cache::{CachedProfile, Stats};
 pub use client::ProbeReport;
-pub use lookup::{Braze, LookedUp, Status};
+pub use lookup::{Braze, LookedUp, LookupStatus};
 pub use push::{Push, PushError, authorized};
 pub use settings::{Settings, SettingsError};

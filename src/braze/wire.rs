@@ -70,7 +70,7 @@ pub(super) struct Attributes<'a> {
 
 /// What Braze knows of a number.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Exported {
+pub(super) struct ProfileExport {
     /// So many profiles share the number.
     pub(super) n_users: usize,
     /// The best of them; `None` where there is none.
@@ -86,7 +86,7 @@ pub(super) struct User {
 
 /// Not JSON, or without a `users` array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unreadable;
+pub(super) struct UnreadableProfile;
 
 #[derive(Deserialize)]
 struct Body<'a> {
@@ -95,10 +95,13 @@ struct Body<'a> {
 }
 
 /// Reads the answer to [`Question::by_phone`].
-pub(super) fn read_export(body: &[u8], wanted: Attributes<'_>) -> Result<Exported, Unreadable> {
-    let body: Body<'_> = serde_json::from_slice(body).map_err(|_| Unreadable)?;
+pub(super) fn read_export(
+    body: &[u8],
+    wanted: Attributes<'_>,
+) -> Result<ProfileExport, UnreadableProfile> {
+    let body: Body<'_> = serde_json::from_slice(body).map_err(|_| UnreadableProfile)?;
     let users = body.users.iter().filter_map(|raw| User::read(raw, wanted));
-    Ok(Exported {
+    Ok(ProfileExport {
         n_users: body.users.len(),
         best: users.reduce(User::better),
     })
@@ -204,7 +207,7 @@ mod tests {
         tier: Some("lead_tier"),
     };
 
-    fn read(body: &str) -> Result<Exported, Unreadable> {
+    fn read(body: &str) -> Result<ProfileExport, UnreadableProfile> {
         read_export(body.as_bytes(), WANTED)
     }
 
@@ -312,7 +315,7 @@ mod tests {
 
     #[test]
     fn no_profile_is_an_answer_and_no_users_array_is_none() {
-        let nobody = Exported {
+        let nobody = ProfileExport {
             n_users: 0,
             best: None,
         };
@@ -330,7 +333,7 @@ mod tests {
             r#"{"users":[{"#,
             r#"{"message":"queued"}"#,
         ] {
-            assert_eq!(read(body), Err(Unreadable), "{body:?}");
+            assert_eq!(read(body), Err(UnreadableProfile), "{body:?}");
         }
     }
 

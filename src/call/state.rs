@@ -180,7 +180,8 @@ impl CallState {
 
     /// How an ended call counts, by all that was reported of it.
     pub fn disposition(&self) -> Option<Disposition> {
-        (self.phase == CallPhase::Ended).then(|| self.reports.disposition(self.last_resort.is_some()))
+        (self.phase == CallPhase::Ended)
+            .then(|| self.reports.disposition(self.last_resort.is_some()))
     }
 
     /// The number of the current dial, from 1; 0 before the first.
@@ -265,7 +266,10 @@ impl CallState {
                 target: Target::Dialer { position, ring },
                 ..
             } if self.plan.get(position) == Some(dialer) => ring + 1,
-            CallPhase::Dialing { .. } | CallPhase::Routing | CallPhase::Held { .. } | CallPhase::Ended => 1,
+            CallPhase::Dialing { .. }
+            | CallPhase::Routing
+            | CallPhase::Held { .. }
+            | CallPhase::Ended => 1,
         };
         let position = self
             .plan
@@ -360,7 +364,9 @@ impl CallState {
         };
         let (target, bridged) = match self.phase {
             CallPhase::Ended => return Ok((over(self), AfterDial::Over)),
-            CallPhase::Routing | CallPhase::Held { .. } => return Err(self.refuses("the end of a dial")),
+            CallPhase::Routing | CallPhase::Held { .. } => {
+                return Err(self.refuses("the end of a dial"));
+            }
             CallPhase::Dialing { target, bridged } => (target, bridged),
         };
         let Target::Dialer { position, ring } = target else {

@@ -8,7 +8,7 @@ use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::Acting;
-use crate::store::copy::{self, CopyError, Phase, Restored};
+use crate::store::copy::{self, CopyError, CopyPhase, RestoreReport};
 use crate::store::{OpenError, Vault};
 
 #[derive(Debug, clap::Args)]
@@ -137,7 +137,7 @@ fn vault(config: &Config) -> Result<Vault, Exit> {
 }
 
 /// Writes into the log that a backup was put in place, and the head beside it where there is none.
-fn record(config: &Config, restored: &Restored) -> anyhow::Result<()> {
+fn record(config: &Config, restored: &RestoreReport) -> anyhow::Result<()> {
     let _acting = Acting::as_owner_of_folder(&config.storage.path)?;
     let store = app::store(config, &Clock::system())?;
     runtime()?.block_on(async {
@@ -168,7 +168,7 @@ fn refused(error: CopyError) -> Exit {
 /// One bar for each phase.
 struct ProgressBars<'g> {
     global: &'g Global,
-    bar: Option<(Phase, Bar)>,
+    bar: Option<(CopyPhase, Bar)>,
 }
 
 impl<'g> ProgressBars<'g> {
@@ -176,12 +176,12 @@ impl<'g> ProgressBars<'g> {
         Self { global, bar: None }
     }
 
-    fn show(&mut self, phase: Phase, done: u64, all: u64) {
+    fn show(&mut self, phase: CopyPhase, done: u64, all: u64) {
         if self.bar.as_ref().is_none_or(|(shown, _)| *shown != phase) {
             self.end();
             let unit = match phase {
-                Phase::Copying => "pages",
-                Phase::Verifying => "records",
+                CopyPhase::Copying => "pages",
+                CopyPhase::Verifying => "records",
             };
             self.bar = Some((phase, Bar::start(self.global, all, unit)));
         }

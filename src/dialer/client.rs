@@ -86,14 +86,14 @@ impl Request {
     }
 }
 
-pub(super) struct Reply {
-    pub(super) answer: Result<Answer, Trouble>,
+pub(super) struct DialerReply {
+    pub(super) answer: Result<DialerAnswer, Trouble>,
     pub(super) elapsed: Duration,
     exchange: Exchange,
     at: Timestamp,
 }
 
-pub(super) struct Answer {
+pub(super) struct DialerAnswer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     body: Result<Bytes, Trouble>,
@@ -157,7 +157,7 @@ impl Link {
     }
 
     /// Sends a request and reads its answer, head and body, until `deadline` at the latest.
-    pub(super) async fn ask(&self, request: Request, deadline: Instant) -> Reply {
+    pub(super) async fn ask(&self, request: Request, deadline: Instant) -> DialerReply {
         let started = self.now();
         let mut exchange = Exchange {
             service: self.service.clone(),
@@ -182,7 +182,7 @@ impl Link {
             }
             Err(trouble) => exchange.error = Some(trouble.words.clone()),
         }
-        Reply {
+        DialerReply {
             answer,
             elapsed,
             exchange,
@@ -235,7 +235,7 @@ impl Link {
         Err(trouble)
     }
 
-    async fn read(&self, response: Response, deadline: Instant) -> Answer {
+    async fn read(&self, response: Response, deadline: Instant) -> DialerAnswer {
         let status = response.status();
         let headers = response.headers().clone();
         let mut remaining = deadline.saturating_duration_since(self.now());
@@ -257,7 +257,7 @@ impl Link {
         if matches!(&body, Err(trouble) if trouble.kind != FailureKind::Malformed) {
             self.connections.failed();
         }
-        Answer {
+        DialerAnswer {
             status: status.as_u16(),
             headers,
             body,
@@ -310,7 +310,7 @@ fn innermost(error: &reqwest::Error) -> String {
     innermost.to_string().chars().take(MAX_WORDS).collect()
 }
 
-impl Answer {
+impl DialerAnswer {
     /// The body of a 2xx answer.
     pub(super) fn content(&self) -> Result<&[u8], Outcome> {
         match &self.body {
@@ -337,9 +337,9 @@ impl Answer {
     }
 }
 
-impl Reply {
+impl DialerReply {
     /// A 2xx answer; anything else as the outcome it means.
-    pub(super) fn success(&self) -> Result<&Answer, Outcome> {
+    pub(super) fn success(&self) -> Result<&DialerAnswer, Outcome> {
         let answer = self
             .answer
             .as_ref()

@@ -11,7 +11,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::client::{Link, Reply, Request, reference, shown_reference};
+use super::client::{DialerReply, Link, Request, reference, shown_reference};
 use super::health::{Check, Health, Probe, failing, reachability_and_credentials, said};
 use super::settings::{
     DialfireApi, InvalidSettings, endpoint, parse_url, path_part, secret_header,
@@ -184,7 +184,7 @@ impl Dialfire {
         (checks, probe)
     }
 
-    fn task_check(&self, reply: &Reply) -> Check {
+    fn task_check(&self, reply: &DialerReply) -> Check {
         let task = &self.task;
         let Ok(answer) = reply.success() else {
             return Check::failed(
@@ -253,7 +253,7 @@ fn news(note: &Note) -> Map<String, Value> {
 
 /// A good status is a success, whatever is in the answer: an update does not return the contact, and a create need not. Only JSON that says
 /// an error refuses.
-fn conclude(reply: Reply, note: &Note) -> (Outcome, Exchange) {
+fn conclude(reply: DialerReply, note: &Note) -> (Outcome, Exchange) {
     let (status, answer) = match reply.success() {
         Ok(answer) => (answer.status, answer.json()),
         Err(outcome) => return (outcome, reply.exchange(None, None)),

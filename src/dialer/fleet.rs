@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::circuit::{Circuit, MAX_HOLD, Sign, Terms};
 use super::{Dialer, Health, Kind, Probe};
-use crate::audit::{Drained, Event, OpenCircuit, ServiceState, PersistedState};
+use crate::audit::{Drained, Event, OpenCircuit, PersistedState, ServiceState};
 use crate::handoff::{FailureKind, Outcome};
 use crate::resilience::{LONGEST_PAUSE, Refusals, Refused, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId, DialerView};
@@ -66,7 +66,7 @@ impl HealthChange {
 
 /// The state of one dialer, for people.
 #[derive(Clone, Debug)]
-pub struct Status {
+pub struct DialerStatus {
     pub dialer: Dialer,
     /// What a decision sees of it.
     pub view: DialerView,
@@ -103,7 +103,7 @@ impl Fleet {
     }
 
     /// The state of every dialer, for people.
-    pub fn statuses(&self, now: Instant) -> Vec<Status> {
+    pub fn statuses(&self, now: Instant) -> Vec<DialerStatus> {
         self.lock()
             .iter()
             .map(|member| member.status(now))
@@ -353,8 +353,8 @@ impl Member {
             .map_or(Availability::Unknown, |said| said.availability.clone())
     }
 
-    fn status(&self, now: Instant) -> Status {
-        Status {
+    fn status(&self, now: Instant) -> DialerStatus {
+        DialerStatus {
             dialer: self.dialer.clone(),
             view: self.view(now),
             drained: self.drained.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::client::Reply;
+use super::client::DialerReply;
 use super::{Adapter, Dialer};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, DialerId};
@@ -155,7 +155,7 @@ impl Dialer {
 }
 
 /// The probe of a request that did not succeed.
-pub(super) fn failing(reply: &Reply, what: &str) -> Probe {
+pub(super) fn failing(reply: &DialerReply, what: &str) -> Probe {
     let failure = reply
         .success()
         .err()
@@ -172,7 +172,7 @@ pub(super) fn failing(reply: &Reply, what: &str) -> Probe {
 }
 
 /// The probe of an answer that succeeded and cannot be read.
-pub(super) fn unreadable(reply: &Reply, what: &str) -> Probe {
+pub(super) fn unreadable(reply: &DialerReply, what: &str) -> Probe {
     let kind = FailureKind::Malformed;
     Probe {
         health: Health::Failing {
@@ -186,7 +186,7 @@ pub(super) fn unreadable(reply: &Reply, what: &str) -> Probe {
 }
 
 /// What came back, in a few words.
-pub(super) fn said(reply: &Reply) -> String {
+pub(super) fn said(reply: &DialerReply) -> String {
     match (reply.status(), reply.text()) {
         (Some(status), None) => format!("answer {status}"),
         (Some(status), Some(words)) => format!("answer {status}, {words}"),
@@ -195,7 +195,7 @@ pub(super) fn said(reply: &Reply) -> String {
 }
 
 /// The first two things to look at, from one answer. `advice` says what to do about refused credentials.
-pub(super) fn reachability_and_credentials(reply: &Reply, advice: &str) -> Vec<Check> {
+pub(super) fn reachability_and_credentials(reply: &DialerReply, advice: &str) -> Vec<Check> {
     let Some(status) = reply.status() else {
         return vec![
             Check::failed(

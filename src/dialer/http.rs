@@ -9,7 +9,7 @@ use reqwest::header::{
 };
 use serde_json::{Value, json};
 
-use super::client::{Link, Reply, Request, reference, shown_reference};
+use super::client::{DialerReply, Link, Request, reference, shown_reference};
 use super::health::{Check, Health, Probe, failing, reachability_and_credentials};
 use super::settings::{HttpApi, InvalidSettings, parse_url, secret_header};
 use super::template::Template;
@@ -124,7 +124,7 @@ impl HttpDialer {
         }
     }
 
-    async fn ask_health(&self, link: &Link, deadline: Instant) -> Option<Reply> {
+    async fn ask_health(&self, link: &Link, deadline: Instant) -> Option<DialerReply> {
         let (url, headers) = self.health.clone()?;
         Some(link.ask(Request::get(url, headers), deadline).await)
     }
@@ -153,7 +153,7 @@ impl HttpDialer {
     }
 }
 
-fn judge(reply: &Reply) -> Probe {
+fn judge(reply: &DialerReply) -> Probe {
     match reply.success() {
         Ok(_) => Probe::healthy(reply.elapsed),
         Err(_) => failing(reply, "health_url"),

@@ -41,7 +41,7 @@ use http::HttpDialer;
 use zendesk_talk::ZendeskTalk;
 
 pub use crate::audit::Drained;
-pub use fleet::{Fleet, HealthChange, PROBE_TIMEOUT, ProbeTurn, Status};
+pub use fleet::{DialerStatus, Fleet, HealthChange, PROBE_TIMEOUT, ProbeTurn};
 pub use health::{Check, Health, Probe, TestReport};
 pub use settings::{
     Api, DialfireApi, HttpApi, InvalidSettings, Kind, Settings, Tenant, ZendeskTalkApi,

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::client::{
-    Answer, Link, Reply, Request, malformed, reference, retryable, shown_reference,
+    DialerAnswer, DialerReply, Link, Request, malformed, reference, retryable, shown_reference,
 };
 use super::health::{
     Check, Health, Probe, failing, reachability_and_credentials, said, unreadable,
@@ -251,7 +251,7 @@ fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-fn conclude(reply: Reply, note: &Note) -> (Outcome, Exchange) {
+fn conclude(reply: DialerReply, note: &Note) -> (Outcome, Exchange) {
     let outcome = reply
         .success()
         .and_then(ticket_id)
@@ -268,7 +268,7 @@ fn conclude(reply: Reply, note: &Note) -> (Outcome, Exchange) {
     (outcome, reply.exchange(shown, error))
 }
 
-fn ticket_id(answer: &Answer) -> Result<String, Outcome> {
+fn ticket_id(answer: &DialerAnswer) -> Result<String, Outcome> {
     answer.content()?;
     answer
         .json()
@@ -303,7 +303,7 @@ fn soften(outcome: Outcome) -> Outcome {
 }
 
 /// Ids, the verdict on the idempotency key, and known names of errors and fields; nothing else.
-fn shown(answer: &Answer, outcome: &Outcome, note: &Note) -> Option<Value> {
+fn shown(answer: &DialerAnswer, outcome: &Outcome, note: &Note) -> Option<Value> {
     let mut shown = Map::new();
     if let Outcome::Accepted {
         reference: Some(id),
@@ -335,7 +335,7 @@ fn shown(answer: &Answer, outcome: &Outcome, note: &Note) -> Option<Value> {
     (!shown.is_empty()).then_some(Value::Object(shown))
 }
 
-fn lines_check(reply: &Reply) -> Check {
+fn lines_check(reply: &DialerReply) -> Check {
     let Ok(answer) = reply.success() else {
         return Check::failed(
             "lines",

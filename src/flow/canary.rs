@@ -110,7 +110,11 @@ impl Canary {
         Ok(())
     }
 
-    fn set(&self, which: impl FnOnce(&mut CanaryHistory) -> &mut LastSuccess, outcome: Result<(), String>) {
+    fn set(
+        &self,
+        which: impl FnOnce(&mut CanaryHistory) -> &mut LastSuccess,
+        outcome: Result<(), String>,
+    ) {
         let now = (self.0.clock.now(), self.0.clock.instant());
         let mut seen = self.seen();
         let proof = which(&mut seen);

@@ -3,7 +3,7 @@
 use super::record::Recorder;
 use crate::audit::Record;
 use crate::clock::Clock;
-use crate::dialer::{Fleet, HealthChange, Status};
+use crate::dialer::{DialerStatus, Fleet, HealthChange};
 use crate::routing::{DialerId, DialerView};
 
 /// Takes dialers out and puts them back, and writes down who did it. Cheap to clone.
@@ -16,14 +16,14 @@ pub struct Drains {
 
 impl Drains {
     /// Takes a dialer out: calls that it has already are not touched, no other reaches it. `None` where there is no such dialer.
-    pub async fn drain(&self, dialer: &DialerId, by: &str) -> Option<Status> {
+    pub async fn drain(&self, dialer: &DialerId, by: &str) -> Option<DialerStatus> {
         let change = self.fleet.drain(dialer, by, self.clock.now());
         self.changed(change).await;
         self.status(dialer)
     }
 
     /// Puts a dialer back. `None` where there is no such dialer.
-    pub async fn resume(&self, dialer: &DialerId, by: &str) -> Option<Status> {
+    pub async fn resume(&self, dialer: &DialerId, by: &str) -> Option<DialerStatus> {
         let change = self.fleet.resume(dialer, by);
         self.changed(change).await;
         self.status(dialer)
@@ -34,14 +34,14 @@ impl Drains {
         self.fleet.views(self.clock.instant())
     }
 
-    pub fn status(&self, dialer: &DialerId) -> Option<Status> {
+    pub fn status(&self, dialer: &DialerId) -> Option<DialerStatus> {
         self.statuses()
             .into_iter()
             .find(|status| status.dialer.id() == dialer)
     }
 
     /// How every dialer is, in the order of the file.
-    pub fn statuses(&self) -> Vec<Status> {
+    pub fn statuses(&self) -> Vec<DialerStatus> {
         self.fleet.statuses(self.clock.instant())
     }
 

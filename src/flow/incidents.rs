@@ -18,13 +18,13 @@ use super::waiting::Waiting;
 use super::why_not::{Ails, ails};
 use super::witness::{Witness, why};
 use crate::alert::{
-    Board, Channel, Daily, Finding, IncidentKind, Moment, Notice, Occasion, Recipient, Rules,
-    Signs, IncidentStatus, Summary, Tested, Topic, findings,
+    Board, Channel, Daily, Finding, IncidentKind, IncidentStatus, Moment, Notice, Occasion,
+    Recipient, Rules, Signs, Summary, Tested, Topic, findings,
 };
 use crate::audit::{Event, Record};
 use crate::call::CallId;
 use crate::clock::Clock;
-use crate::dialer::{Fleet, Status};
+use crate::dialer::{DialerStatus, Fleet};
 use crate::handoff::{Certainty, Failure};
 use crate::resilience::Refused;
 use crate::routing::{self, BreakerView, DialerId, DialerView, Intake, LookupUnavailable};
@@ -331,7 +331,7 @@ impl Incidents {
         let views: Vec<DialerView> = statuses.iter().map(|status| status.view.clone()).collect();
         self.waiting.observe(&views, now);
         // Credentials that were refused once may be accepted in a moment; the first caller whom nobody takes makes it news all the same.
-        let is_down = |status: &Status| {
+        let is_down = |status: &DialerStatus| {
             let is_tried_first = |refused: &Refused| !refused.is_confirmed();
             status.view.breaker != BreakerView::Closed
                 && !status.view.line_only

@@ -7,7 +7,7 @@ use crate::audit::Record;
 use crate::braze::{self, Braze};
 use crate::clock::Clock;
 use crate::dialer::{
-    Dialer, Fleet, Health, HealthChange, PROBE_TIMEOUT, Probe, ProbeTurn, Status, TestReport,
+    Dialer, DialerStatus, Fleet, Health, HealthChange, PROBE_TIMEOUT, Probe, ProbeTurn, TestReport,
 };
 use crate::resilience::state_name;
 use crate::routing::DialerId;
@@ -28,7 +28,7 @@ pub struct Retries {
 impl Retries {
     /// Tries the credentials of a dialer now, if it refuses them and a probe can tell; otherwise the next call is the trial. `None` where there is
     /// no such dialer.
-    pub async fn dialer(&self, id: &DialerId, by: &str) -> Option<Status> {
+    pub async fn dialer(&self, id: &DialerId, by: &str) -> Option<DialerStatus> {
         let dialer = self.fleet.get(id)?;
         let now = self.clock.instant();
         self.fleet.try_now(id, now);
@@ -41,7 +41,7 @@ impl Retries {
     }
 
     /// Tries Braze's key now, if it is refused.
-    pub async fn braze(&self, by: &str) -> braze::Status {
+    pub async fn braze(&self, by: &str) -> braze::LookupStatus {
         if self.braze.take_try_now() {
             tracing::info!(
                 event = "lookup.retried",

@@ -1,6 +1,6 @@
 //! Why a dialer takes no calls, in words for people.
 
-use crate::dialer::Status;
+use crate::dialer::DialerStatus;
 use crate::handoff::{Failure, FailureKind};
 use crate::routing::{self, DialerView};
 
@@ -31,7 +31,7 @@ impl Ails {
 
 /// What ails a dialer that has just refused a call so, or was not asked, being so.
 pub(super) fn ails(
-    status: Option<&Status>,
+    status: Option<&DialerStatus>,
     view: Option<&DialerView>,
     refusal: Option<Failure>,
 ) -> Ails {

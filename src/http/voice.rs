@@ -15,8 +15,8 @@ use crate::clock::Clock;
 use crate::flow::{DialEnds, Holds, Inbound, Incidents, Policies, Recorder, StatusReports};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{
-    DialEnded, Direction, Edge, FallbackCall, Flaw, HeldCall, IncomingCall, Refusal, StatusReport,
-    Webhook,
+    DialEnded, Direction, Edge, FallbackCall, Flaw, HeldCall, IncomingCall, StatusReport, Webhook,
+    WebhookRefusal,
 };
 use crate::twiml::answer;
 
@@ -116,8 +116,8 @@ where
         let safety = Safety::from_ref(state);
         match Webhook::admit(request, &safety.edge).await {
             Ok(webhook) => Ok(Self(webhook)),
-            Err(Refusal::Rejected(reason)) => Err(reason.into_response()),
-            Err(Refusal::Malformed(webhook)) => {
+            Err(WebhookRefusal::Rejected(reason)) => Err(reason.into_response()),
+            Err(WebhookRefusal::Malformed(webhook)) => {
                 let call = FallbackCall::read_malformed(&webhook);
                 Err(safety
                     .malformed(&webhook.path, webhook.flaw, &call)

@@ -6,7 +6,7 @@ use sd_notify::NotifyState;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::flow::Canary;
-use crate::lifecycle::{Lifecycle, Phase};
+use crate::lifecycle::{Lifecycle, ProcessPhase};
 use crate::store::Store;
 
 /// How often the status is looked at, and the longest time between two signs of life.
@@ -31,7 +31,7 @@ async fn run(lifecycle: Lifecycle, canary: Canary, store: Store) {
     let mut said = String::new();
     while !lifecycle.is_draining() {
         let status = status(&canary, &store).await;
-        if !is_ready && *phases.borrow_and_update() == Phase::Ready {
+        if !is_ready && *phases.borrow_and_update() == ProcessPhase::Ready {
             is_ready = true;
             notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         } else if status != said {

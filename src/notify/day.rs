@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::letter::{Letter, Part, Surroundings, head_part, n_calls, text};
+use super::letter::{Letter, Paragraph, Surroundings, head_part, n_calls, text};
 use crate::alert::{ChangeLine, DayShare, IncidentLine, Occasion, Percentiles, Summary, length};
 
 /// Keys of a change that are named; the rest is counted.
@@ -26,7 +26,7 @@ pub(super) fn letter(summary: &Summary, at: Timestamp, around: &Surroundings) ->
         summary.failed
     );
     let mut parts = vec![
-        Part::Line(format!(
+        Paragraph::Line(format!(
             "From {from} to {to}: {} arrived, {} answered, {} failed{}, {} hung up first.",
             n_calls(summary.calls),
             summary.answered,
@@ -34,12 +34,13 @@ pub(super) fn letter(summary: &Summary, at: Timestamp, around: &Surroundings) ->
             share_of(summary.failed, summary.succeeded + summary.failed),
             summary.abandoned
         )),
-        Part::Facts(vec![
+        Paragraph::Facts(vec![
             ("Went to another dialer", summary.failed_over.to_string()),
             ("Were on hold", summary.held.to_string()),
         ]),
     ];
-    let list = |title, items: Vec<String>| (!items.is_empty()).then_some(Part::List(title, items));
+    let list =
+        |title, items: Vec<String>| (!items.is_empty()).then_some(Paragraph::List(title, items));
     let shares = |name: fn(&str) -> &str, of: &std::collections::BTreeMap<String, DayShare>| {
         of.iter()
             .map(|(key, share)| share_line(name(key), *share))
@@ -83,7 +84,7 @@ pub(super) fn letter(summary: &Summary, at: Timestamp, around: &Surroundings) ->
         summary.n_changes,
     ));
     let url = &around.public_url;
-    parts.push(Part::Links(
+    parts.push(Paragraph::Links(
         "Dashboard",
         vec![
             ("Live view".to_owned(), format!("{url}/")),
@@ -183,15 +184,15 @@ fn change_line(change: &ChangeLine, spoken: impl Fn(Timestamp) -> String) -> Str
 }
 
 /// The lines, and how many are left out; or that there are none.
-fn few_or_none(title: &'static str, none: &str, mut lines: Vec<String>, n: u64) -> Part {
+fn few_or_none(title: &'static str, none: &str, mut lines: Vec<String>, n: u64) -> Paragraph {
     if lines.is_empty() {
-        return Part::Line(none.to_owned());
+        return Paragraph::Line(none.to_owned());
     }
     let told = u64::try_from(lines.len()).unwrap_or(u64::MAX);
     if n > told {
         lines.push(format!("and {} more", n - told));
     }
-    Part::List(title, lines)
+    Paragraph::List(title, lines)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub struct Letter {
 }
 
 /// One paragraph of a message.
-pub(super) enum Part {
+pub(super) enum Paragraph {
     Line(String),
     Facts(Vec<(&'static str, String)>),
     List(&'static str, Vec<String>),
@@ -82,7 +82,7 @@ impl Letter {
         }
     }
 
-    pub(super) fn new(notice: &str, subject: String, parts: &[Part], json: Value) -> Self {
+    pub(super) fn new(notice: &str, subject: String, parts: &[Paragraph], json: Value) -> Self {
         Self {
             notice: notice.to_owned(),
             follows: None,
@@ -131,7 +131,7 @@ fn of_incident(
             format!("{}.", capital(&notice.cause))
         }
     };
-    let mut parts = vec![Part::Line(first)];
+    let mut parts = vec![Paragraph::Line(first)];
     let mut facts = Vec::new();
     if occasion != Occasion::Opened {
         facts.push(("Why it opened", notice.cause.clone()));
@@ -144,20 +144,23 @@ fn of_incident(
     }
     facts.push(("Calls affected", notice.calls.to_string()));
     facts.push(("Incident", notice.incident.clone()));
-    parts.push(Part::Facts(facts));
+    parts.push(Paragraph::Facts(facts));
     let reasons = notice.ranked();
     if !reasons.is_empty() {
         let lines = reasons
             .iter()
             .map(|(reason, n)| format!("{n} × {}", reason.replace('_', " ")));
-        parts.push(Part::List("Reasons, most frequent first", lines.collect()));
+        parts.push(Paragraph::List(
+            "Reasons, most frequent first",
+            lines.collect(),
+        ));
     }
     let links = call_links(notice, around);
     if !links.is_empty() {
-        parts.push(Part::Links("Calls", links));
+        parts.push(Paragraph::Links("Calls", links));
     }
     if occasion != Occasion::Resolved {
-        parts.push(Part::Line(notice.kind.advice().to_owned()));
+        parts.push(Paragraph::Line(notice.kind.advice().to_owned()));
     }
     let mut dashboard = vec![("Alerts".to_owned(), format!("{}/alerts", around.public_url))];
     if notice.calls > 0 {
@@ -166,7 +169,7 @@ fn of_incident(
             ("All of these calls".to_owned(), calls_url(notice, around)),
         );
     }
-    parts.push(Part::Links("Dashboard", dashboard));
+    parts.push(Paragraph::Links("Dashboard", dashboard));
     parts.extend(head_part(around));
     let json = incident_json(occasion, notice, at, around, &subject, &text(&parts));
     let opened = format!("{}-{}", notice.incident, Occasion::Opened.as_str());
@@ -179,8 +182,10 @@ fn of_incident(
 fn of_test(tested: &Tested, at: Timestamp, around: &Surroundings) -> Letter {
     let subject = "[Switchboard] Test message".to_owned();
     let mut parts = vec![
-        Part::Line("This is a test: messages about incidents arrive like this one.".to_owned()),
-        Part::Facts(vec![
+        Paragraph::Line(
+            "This is a test: messages about incidents arrive like this one.".to_owned(),
+        ),
+        Paragraph::Facts(vec![
             ("Sent by", tested.by.clone()),
             ("At", spoken(at)),
             ("Dashboard", around.public_url.clone()),
@@ -244,9 +249,9 @@ fn incident_json(
     })
 }
 
-pub(super) fn head_part(around: &Surroundings) -> Option<Part> {
+pub(super) fn head_part(around: &Surroundings) -> Option<Paragraph> {
     let head = around.audit_head.clone()?;
-    Some(Part::Facts(vec![("Audit head", head)]))
+    Some(Paragraph::Facts(vec![("Audit head", head)]))
 }
 
 /// The affected calls, each with its page on the dashboard.
@@ -295,23 +300,23 @@ fn capital(text: &str) -> String {
     })
 }
 
-pub(super) fn text(parts: &[Part]) -> String {
+pub(super) fn text(parts: &[Paragraph]) -> String {
     let mut text = String::new();
     for part in parts {
         match part {
-            Part::Line(line) => text.push_str(line),
-            Part::Facts(facts) => {
+            Paragraph::Line(line) => text.push_str(line),
+            Paragraph::Facts(facts) => {
                 for (name, value) in facts {
                     line(&mut text, format_args!("{name}: {value}\n"));
                 }
             }
-            Part::List(title, items) => {
+            Paragraph::List(title, items) => {
                 line(&mut text, format_args!("{title}:\n"));
                 for item in items {
                     line(&mut text, format_args!("  {item}\n"));
                 }
             }
-            Part::Links(title, links) => {
+            Paragraph::Links(title, links) => {
                 line(&mut text, format_args!("{title}:\n"));
                 for (words, url) in links {
                     line(&mut text, format_args!("  {words}\n  {url}\n"));
@@ -328,7 +333,7 @@ pub(super) fn text(parts: &[Part]) -> String {
     text
 }
 
-fn html(subject: &str, parts: &[Part]) -> String {
+fn html(subject: &str, parts: &[Paragraph]) -> String {
     let mut html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{0}</title></head>\
          <body style=\"font-family:sans-serif;line-height:1.4;max-width:42em\"><h1 style=\"font-size:1.2em\">{0}</h1>",
@@ -336,8 +341,8 @@ fn html(subject: &str, parts: &[Part]) -> String {
     );
     for part in parts {
         match part {
-            Part::Line(text) => line(&mut html, format_args!("<p>{}</p>", escaped(text))),
-            Part::Facts(facts) => {
+            Paragraph::Line(text) => line(&mut html, format_args!("<p>{}</p>", escaped(text))),
+            Paragraph::Facts(facts) => {
                 html.push_str("<table cellpadding=\"3\">");
                 for (name, value) in facts {
                     line(
@@ -351,14 +356,14 @@ fn html(subject: &str, parts: &[Part]) -> String {
                 }
                 html.push_str("</table>");
             }
-            Part::List(title, items) => {
+            Paragraph::List(title, items) => {
                 line(&mut html, format_args!("<p>{}</p><ul>", escaped(title)));
                 for item in items {
                     line(&mut html, format_args!("<li>{}</li>", escaped(item)));
                 }
                 html.push_str("</ul>");
             }
-            Part::Links(title, links) => {
+            Paragraph::Links(title, links) => {
                 line(&mut html, format_args!("<p>{}</p><ul>", escaped(title)));
                 for (words, url) in links {
                     line(

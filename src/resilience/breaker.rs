@@ -15,12 +15,12 @@ const MAX_UNTAKEN: usize = 32;
 
 /// When a breaker trips and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Policy {
+pub struct BreakerPolicy {
     /// How long it stays open before a trial.
     pub open_for: Duration,
     /// So many failures in a row trip it.
     pub consecutive_failures: u32,
-    /// A smaller success ratio than this over [`Policy::window`] trips it, 0 to 1.
+    /// A smaller success ratio than this over [`BreakerPolicy::window`] trips it, 0 to 1.
     pub min_success_ratio: f64,
     /// The span of the success ratio.
     pub window: Duration,
@@ -30,7 +30,7 @@ pub struct Policy {
     pub trial_lease: Duration,
 }
 
-impl Policy {
+impl BreakerPolicy {
     /// Five failures in a row, or more than half of at least 20 requests in 30 s.
     pub fn new(open_for: Duration) -> Self {
         Self {
@@ -138,7 +138,7 @@ pub fn state_name(view: BreakerView) -> &'static str {
 
 #[derive(Clone, Debug)]
 pub struct Breaker {
-    policy: Policy,
+    policy: BreakerPolicy,
     state: BreakerState,
     in_a_row: u32,
     window: SuccessWindow,
@@ -156,7 +156,7 @@ struct NextTry {
 }
 
 impl Breaker {
-    pub fn new(policy: Policy) -> Self {
+    pub fn new(policy: BreakerPolicy) -> Self {
         Self {
             policy,
             state: BreakerState::Closed,
@@ -359,7 +359,7 @@ impl Breaker {
     }
 
     /// Changes the policy; the state stays.
-    pub fn set_policy(&mut self, policy: Policy) {
+    pub fn set_policy(&mut self, policy: BreakerPolicy) {
         if (policy.window, policy.min_sample) != (self.policy.window, self.policy.min_sample) {
             self.window = SuccessWindow::new(policy.window, policy.min_sample);
         }
@@ -448,7 +448,7 @@ mod tests {
 
     fn opened() -> (Breaker, Instant) {
         let start = Instant::now();
-        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        let mut breaker = Breaker::new(BreakerPolicy::new(OPEN_FOR));
         for _ in 0..5 {
             assert_eq!(breaker.admit(start), Admission::Allowed);
             breaker.failed(start, FailureClass::Retryable);
@@ -493,7 +493,7 @@ mod tests {
     #[test]
     fn a_success_or_a_permanent_failure_ends_the_row() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        let mut breaker = Breaker::new(BreakerPolicy::new(OPEN_FOR));
         for i in 0..12 {
             breaker.failed(now, FailureClass::Retryable);
             if i % 4 == 3 {
@@ -525,7 +525,7 @@ mod tests {
 
     fn refused() -> (Breaker, Instant) {
         let start = Instant::now();
-        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        let mut breaker = Breaker::new(BreakerPolicy::new(OPEN_FOR));
         breaker.failed(start, FailureClass::Unauthorized);
         (breaker, start)
     }
@@ -579,7 +579,7 @@ mod tests {
         assert!(breaker.take_try(start + secs(3)));
         assert!(!breaker.take_try(start + secs(7)));
         assert!(breaker.take_try(start + secs(8)));
-        let mut well = Breaker::new(Policy::new(OPEN_FOR));
+        let mut well = Breaker::new(BreakerPolicy::new(OPEN_FOR));
         well.try_now(start);
         assert!(!well.take_try(start), "nothing is refused");
     }
@@ -615,7 +615,7 @@ mod tests {
     #[test]
     fn of_too_many_changes_that_nobody_took_the_newest_are_kept() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        let mut breaker = Breaker::new(BreakerPolicy::new(OPEN_FOR));
         for _ in 0..20 {
             breaker.failed(now, FailureClass::Unauthorized);
             breaker.reset();
@@ -633,7 +633,7 @@ mod tests {
     #[test]
     fn a_policy_that_leaves_the_window_alone_keeps_what_was_counted() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        let mut breaker = Breaker::new(BreakerPolicy::new(OPEN_FOR));
         let mostly_failing = |breaker: &mut Breaker, n| {
             for _ in 0..n {
                 breaker.succeeded(now);
@@ -642,16 +642,16 @@ mod tests {
             }
         };
         mostly_failing(&mut breaker, 6);
-        breaker.set_policy(Policy::new(OPEN_FOR * 2));
+        breaker.set_policy(BreakerPolicy::new(OPEN_FOR * 2));
         assert_eq!(breaker.state(), BreakerState::Closed);
         mostly_failing(&mut breaker, 1);
         assert_eq!(breaker.view(now), BreakerView::Open, "20 are counted");
 
-        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        let mut breaker = Breaker::new(BreakerPolicy::new(OPEN_FOR));
         mostly_failing(&mut breaker, 6);
-        breaker.set_policy(Policy {
+        breaker.set_policy(BreakerPolicy {
             window: secs(60),
-            ..Policy::new(OPEN_FOR)
+            ..BreakerPolicy::new(OPEN_FOR)
         });
         mostly_failing(&mut breaker, 1);
         assert_eq!(breaker.view(now), BreakerView::Closed, "another window");
@@ -667,7 +667,7 @@ mod tests {
     #[test]
     fn mostly_failing_trips_it_without_a_row() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        let mut breaker = Breaker::new(BreakerPolicy::new(OPEN_FOR));
         for _ in 0..7 {
             breaker.succeeded(now);
             breaker.failed(now, FailureClass::Retryable);
@@ -698,7 +698,7 @@ mod tests {
     #[test]
     fn bad_probes_open_it_where_nobody_else_asks() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+        let mut breaker = Breaker::new(BreakerPolicy::new(OPEN_FOR));
         for result in [
             Err(FailureClass::Retryable),
             Ok(()),
@@ -721,7 +721,7 @@ mod tests {
         #[test]
         fn it_never_wedges_and_its_view_foretells_its_admission(steps in prop::collection::vec((0_u64..20_000, 0_u8..5), 0..200)) {
             let mut now = Instant::now();
-            let mut breaker = Breaker::new(Policy::new(OPEN_FOR));
+            let mut breaker = Breaker::new(BreakerPolicy::new(OPEN_FOR));
             for (step_ms, what) in steps {
                 now += Duration::from_millis(step_ms);
                 match what {
@@ -747,7 +747,7 @@ mod tests {
     #[test]
     fn a_restart_restores_refused_credentials_in_silence_and_announces_the_end_of_anything_else() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(Policy::new(Duration::from_secs(15)));
+        let mut breaker = Breaker::new(BreakerPolicy::new(Duration::from_secs(15)));
         breaker.restore_unauthorized(now, Refusals::restored(2, now), now + secs(60));
         assert_eq!(breaker.take_transitions(), []);
         let later = now + Duration::from_hours(1);
@@ -757,7 +757,7 @@ mod tests {
         breaker.reset();
         assert_eq!(breaker.take_transitions()[0].cause, Cause::Reset);
 
-        let mut breaker = Breaker::new(Policy::new(Duration::from_secs(15)));
+        let mut breaker = Breaker::new(BreakerPolicy::new(Duration::from_secs(15)));
         breaker.restore_closed(BreakerView::Closed, Cause::Restarted);
         assert_eq!(breaker.take_transitions(), []);
         breaker.restore_closed(BreakerView::Open, Cause::Restarted);

@@ -9,10 +9,10 @@ mod window;
 
 pub use backoff::{Backoff, NotBackoff};
 pub use breaker::{
-    Admission, Breaker, BreakerState, Cause, FailureClass, Policy, Transition, TripReason,
+    Admission, Breaker, BreakerPolicy, BreakerState, Cause, FailureClass, Transition, TripReason,
     state_name,
 };
 pub use bucket::TokenBucket;
 pub use ramp::Ramp;
 pub use refusals::{LONGEST_PAUSE, Refusals, Refused, TriedBy};
-pub use window::{SuccessWindow, Tally};
+pub use window::{SuccessWindow, WindowCounts};

@@ -17,17 +17,17 @@ pub struct SuccessWindow {
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     started_at: Instant,
-    tally: Tally,
+    tally: WindowCounts,
 }
 
 /// How many requests succeeded and how many failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct WindowCounts {
     pub succeeded: u32,
     pub failed: u32,
 }
 
-impl Tally {
+impl WindowCounts {
     pub fn total(self) -> u32 {
         self.succeeded.saturating_add(self.failed)
     }
@@ -50,7 +50,7 @@ impl SuccessWindow {
         if !self.buckets.back().is_some_and(fits) {
             self.buckets.push_back(Bucket {
                 started_at: now,
-                tally: Tally::default(),
+                tally: WindowCounts::default(),
             });
         }
         if let Some(Bucket { tally, .. }) = self.buckets.back_mut() {
@@ -63,9 +63,9 @@ impl SuccessWindow {
         }
     }
 
-    pub fn tally(&self, now: Instant) -> Tally {
+    pub fn tally(&self, now: Instant) -> WindowCounts {
         let held = self.buckets.iter().filter(|b| self.holds(b, now));
-        held.fold(Tally::default(), |sum, bucket| Tally {
+        held.fold(WindowCounts::default(), |sum, bucket| WindowCounts {
             succeeded: sum.succeeded.saturating_add(bucket.tally.succeeded),
             failed: sum.failed.saturating_add(bucket.tally.failed),
         })

@@ -102,7 +102,10 @@ impl Store {
     }
 
     /// Keeps how many calls the open incidents affect.
-    pub async fn count_incident_calls(&self, standing: Vec<IncidentStatus>) -> Result<(), StoreError> {
+    pub async fn count_incident_calls(
+        &self,
+        standing: Vec<IncidentStatus>,
+    ) -> Result<(), StoreError> {
         let changes = standing
             .into_iter()
             .map(|s| AlertChange::Calls(Box::new(s)));

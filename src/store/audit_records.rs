@@ -8,7 +8,7 @@ use super::readers::Reader;
 use super::submission::PreparedRecord;
 use super::vault::Purpose;
 use super::{StoreError, column};
-use crate::audit::{Event, Hash, Kind, Link, Personal, RecordContent};
+use crate::audit::{ChainLink, Event, Hash, Kind, Personal, RecordContent};
 use crate::call::CallId;
 
 /// A day, by which the records of a call are found.
@@ -125,10 +125,10 @@ impl StoredRecord {
 /// Writes a record after `head` and gives the new head.
 pub(super) fn append(
     connection: &Connection,
-    head: Link,
+    head: ChainLink,
     record: &PreparedRecord,
     sealed: Option<&Sealed>,
-) -> rusqlite::Result<Link> {
+) -> rusqlite::Result<ChainLink> {
     let content = RecordContent {
         id: head.id + 1,
         created_at: record.created_at,
@@ -157,10 +157,10 @@ pub(super) fn append(
     Ok(link)
 }
 
-/// The last record; where all are pruned, the last one that was; before the first, [`Link::GENESIS`].
-pub(super) fn head(connection: &Connection) -> rusqlite::Result<Link> {
+/// The last record; where all are pruned, the last one that was; before the first, [`ChainLink::GENESIS`].
+pub(super) fn head(connection: &Connection) -> rusqlite::Result<ChainLink> {
     let link = |row: &Row<'_>| {
-        Ok(Link {
+        Ok(ChainLink {
             id: row.get(0)?,
             hash: row.get(1)?,
         })

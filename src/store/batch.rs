@@ -10,13 +10,13 @@ use super::calls::{Moved, NewCall};
 use super::error::is_own_fault;
 use super::rollups::Added;
 use super::rows::Written;
-use super::submission::{Effect, Outcome, PreparedRecord, Work};
+use super::submission::{Effect, PreparedRecord, SubmissionOutcome, Work};
 use super::{
     Committed, EndedCall, alerting, audit_records, callers, calls, checkpoints, connection,
     dialer_states, erase, forgotten_calls, outbox, profiles, prune, sessions, spool_mark,
     submission,
 };
-use crate::audit::{CallerErased, Event, Link, Record};
+use crate::audit::{CallerErased, ChainLink, Event, Record};
 
 /// A submission on its way into the database.
 #[derive(Clone)]
@@ -37,9 +37,9 @@ impl Item {
 
 pub(super) struct Done {
     /// One for each submission, in order.
-    pub(super) outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<SubmissionOutcome>,
     /// Where the log ended before, and where it ends now.
-    pub(super) head: (Link, Link),
+    pub(super) head: (ChainLink, ChainLink),
     /// Changes of calls that are not in the database.
     pub(super) unmatched: u64,
     /// The records that were written.
@@ -131,25 +131,25 @@ struct Batch<'c> {
     connection: &'c Connection,
     written: Written,
     sealer: &'c mut Sealer,
-    head: Link,
+    head: ChainLink,
     unmatched: u64,
     added: Added,
     committed: Vec<Committed>,
 }
 
 impl Batch<'_> {
-    fn apply(&mut self, item: &Item) -> rusqlite::Result<Outcome> {
+    fn apply(&mut self, item: &Item) -> rusqlite::Result<SubmissionOutcome> {
         let first_id = self.head.id + 1;
         match &*item.work {
             Work::Open(records) => {
                 let Some((first, rest)) = records.split_first() else {
-                    return Ok(Outcome::Repeat);
+                    return Ok(SubmissionOutcome::Repeat);
                 };
                 let sealed = self.seal(first)?;
                 let is_new = self.begin(first, sealed.as_ref())?;
                 // Whoever was told to go on has answered the caller: that happened, and is recorded.
                 if !is_new && !item.deferred {
-                    return Ok(Outcome::Repeat);
+                    return Ok(SubmissionOutcome::Repeat);
                 }
                 self.log(first, sealed.as_ref())?;
                 self.append(rest)?;
@@ -171,7 +171,7 @@ impl Batch<'_> {
                 if let Some(erased) = erased {
                     self.append(&[self.act(erased, *now)?])?;
                 }
-                return Ok(Outcome::Erased(erased));
+                return Ok(SubmissionOutcome::Erased(erased));
             }
             Work::Session(change) => sessions::change(self.connection, &self.written, change)?,
             Work::Beat => connection::touch(self.connection)?,
@@ -189,7 +189,7 @@ impl Batch<'_> {
             }
             Work::GiveBack(pages) => connection::give_back(self.connection, *pages)?,
         }
-        Ok(Outcome::Written {
+        Ok(SubmissionOutcome::Written {
             first_id,
             last_id: self.head.id,
         })

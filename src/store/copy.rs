@@ -105,10 +105,10 @@ impl From<rusqlite::Error> for CopyError {
 }
 
 /// How far it has come: what is done, and all of it.
-pub type Tell<'t> = &'t mut dyn FnMut(Phase, u64, u64);
+pub type Tell<'t> = &'t mut dyn FnMut(CopyPhase, u64, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum CopyPhase {
     Copying,
     Verifying,
 }
@@ -196,7 +196,7 @@ fn noted_at(database: &Path) -> PathBuf {
 
 /// What came of putting a backup back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Restored {
+pub struct RestoreReport {
     pub restored: bool,
     /// How many records its log has, from the first on.
     pub records: i64,
@@ -219,7 +219,7 @@ pub fn restore(
     force: bool,
     now: Timestamp,
     tell: Tell<'_>,
-) -> Result<Restored, CopyError> {
+) -> Result<RestoreReport, CopyError> {
     refuse_own_files(database, from)?;
     let acting = as_owner(from)?;
     let source = OpenedBackup::open(from)?;
@@ -255,7 +255,7 @@ pub fn restore(
         remove(&open::beside(&unfinished, leftover))?;
     }
     open::appear(&unfinished, database)?;
-    Ok(Restored {
+    Ok(RestoreReport {
         restored: true,
         records: report.last,
         head: report.head,
@@ -452,7 +452,7 @@ fn copy_pages(
         let progress = backup.progress();
         let all = u64::try_from(progress.pagecount).unwrap_or_default();
         let left = u64::try_from(progress.remaining).unwrap_or_default();
-        tell(Phase::Copying, all.saturating_sub(left), all);
+        tell(CopyPhase::Copying, all.saturating_sub(left), all);
     }
 }
 
@@ -478,7 +478,7 @@ fn examine(
         ..Against::nothing(path)
     };
     let report = Verification::open(against)?
-        .run(|verified| tell(Phase::Verifying, verified.records, verified.of))?;
+        .run(|verified| tell(CopyPhase::Verifying, verified.records, verified.of))?;
     // A log that nobody has signed yet is none the worse for it, and a row that is not what was written is not used.
     let is_wrong = |kind| match kind {
         FindingKind::CheckpointInvalid => report.signed > 0,

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::account::{Account, Balance};
 use super::batch::{Done, Item};
 use super::spool::{Seal, Spool};
-use super::submission::{self, Outcome, Submission, Work};
+use super::submission::{self, Submission, SubmissionOutcome, Work};
 use super::vault::Vault;
 use super::{StoreError, open};
 use crate::clock::Clock;
@@ -101,7 +101,7 @@ pub(super) struct SpoolPlace {
     pub(super) log_id: String,
 }
 
-pub(super) struct Desk {
+pub(super) struct WriteQueue {
     pub(super) clock: Clock,
     arrivals: mpsc::Receiver<Message>,
     health: watch::Sender<Health>,
@@ -138,11 +138,11 @@ struct QueueEntry {
 }
 
 /// The desk, to work at.
-pub(super) fn at(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+pub(super) fn at(desk: &Mutex<WriteQueue>) -> MutexGuard<'_, WriteQueue> {
     desk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Desk {
+impl WriteQueue {
     /// An empty desk, with whatever the spool holds. `through` is the number of the last submission in the database.
     pub(super) fn new(
         clock: Clock,
@@ -437,9 +437,9 @@ impl Desk {
             self.through = self.through.max(item.number);
             let n = item.n() as u64;
             let is_repeat = match outcome {
-                Outcome::Written { .. } => false,
-                Outcome::Repeat => true,
-                Outcome::Erased(erased) => {
+                SubmissionOutcome::Written { .. } => false,
+                SubmissionOutcome::Repeat => true,
+                SubmissionOutcome::Erased(erased) => {
                     // The act is recorded by the writer: only it knows what there was.
                     acts += u64::from(erased.is_some());
                     false

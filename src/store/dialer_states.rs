@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::readers::Reader;
 use super::rows::Written;
 use super::{StoreError, column};
-use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, ServiceState, PersistedState};
+use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState};
 
 /// Keeps a state, unless a later one is kept already: a change that a call saw is written with the call's other records.
 pub(super) fn upsert(

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::rows::Written;
-use super::submission::{Outcome, Work};
+use super::submission::{SubmissionOutcome, Work};
 use super::vault::Identity;
 use super::{Store, StoreError, connection};
 use crate::audit::{CallerErased, Event, Exported, Record};
@@ -52,7 +52,8 @@ impl Store {
             return Ok(None);
         };
         let now = self.0.clock.now().as_millisecond();
-        let Outcome::Erased(found) = self.submit(Work::Erase { identity, now }).await? else {
+        let SubmissionOutcome::Erased(found) = self.submit(Work::Erase { identity, now }).await?
+        else {
             return Err(StoreError::Closed);
         };
         let path = self.0.path.clone();

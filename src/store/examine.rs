@@ -12,7 +12,7 @@ use super::{
     OpenError, audit_records, checkpoints, connection, head_file, key_check, migrate, open, rows,
     schema,
 };
-use crate::audit::Link;
+use crate::audit::ChainLink;
 use crate::clock::Clock;
 
 /// Records at the end of the chain that are checked.
@@ -155,9 +155,9 @@ fn chain(reader: &Connection) -> Result<Chain, OpenError> {
     let head = audit_records::head(reader)?;
     let after = head.id.saturating_sub(i64::from(TAIL));
     let records = audit_records::after(reader, after, TAIL)?;
-    let mut before: Option<Link> = None;
+    let mut before: Option<ChainLink> = None;
     for record in &records {
-        let link = Link {
+        let link = ChainLink {
             id: record.id - 1,
             hash: record.previous_hash,
         };

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{StoreError, column};
-use crate::alert::{IncidentKind, Notice, IncidentStatus, Topic};
+use crate::alert::{IncidentKind, IncidentStatus, Notice, Topic};
 
 /// Incidents that are kept, open ones not counted; the oldest go first.
 const KEPT: i64 = 10_000;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::ballast::Ballast;
-use super::desk::Desk;
+use super::desk::WriteQueue;
 use crate::clock::Clock;
 
 const EVERY: Duration = Duration::from_millis(20);
@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_millis(20);
 const UPKEEP: Duration = Duration::from_secs(10);
 
 pub(super) struct Keeper {
-    pub(super) desk: Arc<Mutex<Desk>>,
+    pub(super) desk: Arc<Mutex<WriteQueue>>,
     pub(super) ballast: Ballast,
     pub(super) clock: Clock,
     /// A writer that is busy for longer keeps callers waiting.
@@ -49,7 +49,7 @@ impl Keeper {
     }
 }
 
-impl Desk {
+impl WriteQueue {
     /// Sets aside what waits if the writer has been busy for longer than `patience`.
     fn relieve(&mut self, now: Instant, patience: Duration) {
         let Some(since) = self.in_hand_since else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::migrations::{FIRST, STEPS, Step};
+use super::migrations::{FIRST, MigrationStep, STEPS};
 use super::vault::Vault;
 use super::{OpenError, connection, key_check, open};
 use crate::clock::Clock;
@@ -57,16 +57,19 @@ pub fn newest() -> u32 {
     latest(STEPS)
 }
 
-pub(super) fn latest(steps: &[Step]) -> u32 {
+pub(super) fn latest(steps: &[MigrationStep]) -> u32 {
     steps.last().unwrap_or(&FIRST).version
 }
 
 /// Every step from nothing on.
-fn from_nothing(steps: &[Step]) -> impl DoubleEndedIterator<Item = &Step> {
+fn from_nothing(steps: &[MigrationStep]) -> impl DoubleEndedIterator<Item = &MigrationStep> {
     std::iter::once(&FIRST).chain(steps)
 }
 
-pub(super) fn status_with(path: &Path, steps: &[Step]) -> Result<MigrationStatus, OpenError> {
+pub(super) fn status_with(
+    path: &Path,
+    steps: &[MigrationStep],
+) -> Result<MigrationStatus, OpenError> {
     let current = if open::exists(path)? {
         open::readable_version_at(path, steps)?
     } else {
@@ -87,7 +90,7 @@ pub(super) fn up_with(
     path: &Path,
     clock: &Clock,
     vault: &Vault,
-    steps: &[Step],
+    steps: &[MigrationStep],
 ) -> Result<Migrated, OpenError> {
     if open::exists(path)? {
         return move_to(path, clock, steps, latest(steps), Some(vault));
@@ -104,7 +107,7 @@ pub(super) fn down_with(
     path: &Path,
     to: u32,
     clock: &Clock,
-    steps: &[Step],
+    steps: &[MigrationStep],
 ) -> Result<Migrated, OpenError> {
     let from = status_with(path, steps)?.current;
     if to > from {
@@ -127,7 +130,7 @@ pub(super) fn down_with(
 fn move_to(
     path: &Path,
     clock: &Clock,
-    steps: &[Step],
+    steps: &[MigrationStep],
     to: u32,
     vault: Option<&Vault>,
 ) -> Result<Migrated, OpenError> {
@@ -163,7 +166,7 @@ fn move_to(
 /// Takes every step from one version to the other in one transaction, and notes the secret of the installation in what is new.
 pub(super) fn run(
     database: &mut Connection,
-    steps: &[Step],
+    steps: &[MigrationStep],
     from: u32,
     to: u32,
     vault: Option<&Vault>,

@@ -5,7 +5,7 @@
 //! becomes a file of its own, and `schema.sql` stays what all of them add up to.
 
 /// The first version, as a whole.
-pub(super) const FIRST: Step = Step {
+pub(super) const FIRST: MigrationStep = MigrationStep {
     version: 1,
     name: "the whole schema",
     up: include_str!("../../schema.sql"),
@@ -13,7 +13,7 @@ pub(super) const FIRST: Step = Step {
 };
 
 /// One step of the schema, there and back.
-pub(super) struct Step {
+pub(super) struct MigrationStep {
     /// The version that the step leads to; `up` starts from the one before.
     pub(super) version: u32,
     /// What it does, in words.
@@ -25,4 +25,4 @@ pub(super) struct Step {
 }
 
 /// Every step after the first version, in order.
-pub(super) const STEPS: &[Step] = &[];
+pub(super) const STEPS: &[MigrationStep] = &[];

@@ -85,7 +85,7 @@ pub use trail::Trail;
 pub use vault::Vault;
 
 use crate::audit::{
-    Event, HandoffIntended, Head, Kind, Link, Proof, Record, Restored, RollbackAccepted,
+    ChainLink, Event, HandoffIntended, Head, Kind, Proof, Record, Restored, RollbackAccepted,
     ServiceState, SigningKeyNamed,
 };
 use crate::call::CallId;
@@ -95,12 +95,12 @@ use crate::phone::{Caller, E164};
 use account::Account;
 use ballast::Ballast;
 use callers::Sealer;
-use desk::{Desk, Message, SpoolPlace};
+use desk::{Message, SpoolPlace, WriteQueue};
 use keeper::Keeper;
-use migrations::{STEPS, Step};
+use migrations::{MigrationStep, STEPS};
 use readers::{Reader, Readers};
 use sessions::SessionChange;
-use submission::{Effect, Outcome, PreparedRecord, Submission, Work};
+use submission::{Effect, PreparedRecord, Submission, SubmissionOutcome, Work};
 use writer::Writer;
 
 pub const MIB: u64 = 1024 * 1024;
@@ -236,7 +236,7 @@ impl Store {
         Self::open_with(options, STEPS)
     }
 
-    fn open_with(options: &Options, steps: &[Step]) -> Result<Self, OpenError> {
+    fn open_with(options: &Options, steps: &[MigrationStep]) -> Result<Self, OpenError> {
         open::check_sqlite()?;
         let ballast = Ballast::new(
             open::beside(&options.path, ".ballast"),
@@ -267,7 +267,7 @@ impl Store {
             vault: options.vault.clone(),
             log_id: audit_records::log_id(&connection)?,
         };
-        let desk = Arc::new(Mutex::new(Desk::new(
+        let desk = Arc::new(Mutex::new(WriteQueue::new(
             options.clock.clone(),
             arrivals,
             health,
@@ -329,8 +329,8 @@ impl Store {
     /// stops waiting.
     pub async fn append(&self, records: Vec<Record>) -> Result<Appended, StoreError> {
         match self.submit(Work::Append(self.prepare(records)?)).await? {
-            Outcome::Written { first_id, last_id } => Ok(Appended { first_id, last_id }),
-            Outcome::Repeat | Outcome::Erased(_) => Err(StoreError::Closed),
+            SubmissionOutcome::Written { first_id, last_id } => Ok(Appended { first_id, last_id }),
+            SubmissionOutcome::Repeat | SubmissionOutcome::Erased(_) => Err(StoreError::Closed),
         }
     }
 
@@ -350,9 +350,9 @@ impl Store {
             return Err(StoreError::Rejected(reason.into()));
         }
         match self.submit(work).await? {
-            Outcome::Written { .. } => Ok(Opened::First),
-            Outcome::Repeat => Ok(Opened::Repeat),
-            Outcome::Erased(_) => Err(StoreError::Closed),
+            SubmissionOutcome::Written { .. } => Ok(Opened::First),
+            SubmissionOutcome::Repeat => Ok(Opened::Repeat),
+            SubmissionOutcome::Erased(_) => Err(StoreError::Closed),
         }
     }
 
@@ -432,7 +432,7 @@ impl Store {
             .collect()
     }
 
-    async fn submit(&self, work: Work) -> Result<Outcome, StoreError> {
+    async fn submit(&self, work: Work) -> Result<SubmissionOutcome, StoreError> {
         let (submission, verdict) = Submission::new(work, Arc::clone(&self.0.account));
         self.0
             .queue
@@ -586,7 +586,7 @@ impl Store {
     }
 
     /// The end of the audit chain.
-    pub async fn head(&self) -> Result<Link, StoreError> {
+    pub async fn head(&self) -> Result<ChainLink, StoreError> {
         self.ask(|reader| Ok(audit_records::head(reader)?)).await
     }
 

@@ -16,8 +16,8 @@ use super::readers::Reader;
 use super::submission::Work;
 use super::{Store, StoreError, audit_records, column, found, head_file};
 use crate::audit::{
-    BadNote, Event, Frontier, Head, Kind, Link, Proof, ProofState, PublicKey, Record, SigningKey,
-    SigningKeyNamed, Statement, Subject,
+    BadNote, ChainLink, Event, Frontier, Head, Kind, Proof, ProofState, PublicKey, Record,
+    SigningKey, SigningKeyNamed, Statement, Subject,
 };
 
 /// Records read back at a time.
@@ -55,7 +55,7 @@ struct ReadProgress {
 
 #[derive(Clone, Debug)]
 struct SignedPlace {
-    link: Link,
+    link: ChainLink,
     /// When the record there happened.
     at: Option<Timestamp>,
     frontier: Frontier,
@@ -437,7 +437,7 @@ fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u
             return Err(broken(None, "the signed checkpoints of this log are gone"));
         }
         let place = SignedPlace {
-            link: Link::GENESIS,
+            link: ChainLink::GENESIS,
             at: None,
             frontier: Frontier::default(),
         };
@@ -473,9 +473,9 @@ fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u
 }
 
 /// The record in a place, with its time.
-fn record_at(reader: &Connection, id: i64) -> Result<(Link, Option<Timestamp>), Unsigned> {
+fn record_at(reader: &Connection, id: i64) -> Result<(ChainLink, Option<Timestamp>), Unsigned> {
     if id == 0 {
-        return Ok((Link::GENESIS, None));
+        return Ok((ChainLink::GENESIS, None));
     }
     let mut link = None;
     found::each(reader, id, 1, |row| {
@@ -485,7 +485,7 @@ fn record_at(reader: &Connection, id: i64) -> Result<(Link, Option<Timestamp>), 
         }
     })?;
     match link {
-        Some((Some(hash), at)) => Ok((Link { id, hash }, at)),
+        Some((Some(hash), at)) => Ok((ChainLink { id, hash }, at)),
         Some((None, _)) => Err(broken(id, format!("record {id} was altered"))),
         None => {
             let last = audit_records::head(reader)?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode};
 use rustix::fs::OFlags;
 
-use super::migrations::Step;
+use super::migrations::MigrationStep;
 use super::vault::Vault;
 use super::{OpenError, connection, migrate, schema};
 use crate::files;
@@ -116,13 +116,13 @@ pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
 }
 
 /// As [`version_of`], on a connection of its own that changes nothing.
-pub(super) fn version_at(path: &Path, steps: &[Step]) -> Result<u32, OpenError> {
+pub(super) fn version_at(path: &Path, steps: &[MigrationStep]) -> Result<u32, OpenError> {
     let reader = connection::open_reader(path).map_err(|error| unreadable(error, path))?;
     version_of(&reader, path, steps)
 }
 
 /// As [`version_of`], for whoever only reads the tables: what else is there does not matter, as long as they are what this program makes.
-pub(super) fn readable_version_at(path: &Path, steps: &[Step]) -> Result<u32, OpenError> {
+pub(super) fn readable_version_at(path: &Path, steps: &[MigrationStep]) -> Result<u32, OpenError> {
     let reader = connection::open_reader(path).map_err(|error| unreadable(error, path))?;
     let version = claimed_version(&reader, path, steps)?;
     if schema::is_readable(&reader, version, steps)? {
@@ -136,7 +136,7 @@ pub(super) fn readable_version_at(path: &Path, steps: &[Step]) -> Result<u32, Op
 pub(super) fn version_of(
     connection: &Connection,
     path: &Path,
-    steps: &[Step],
+    steps: &[MigrationStep],
 ) -> Result<u32, OpenError> {
     let version = claimed_version(connection, path, steps)?;
     let mut differences = schema::differences(connection, version, steps)?;
@@ -153,7 +153,7 @@ pub(super) fn version_of(
 pub(super) fn claimed_version(
     connection: &Connection,
     path: &Path,
-    steps: &[Step],
+    steps: &[MigrationStep],
 ) -> Result<u32, OpenError> {
     let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
     let application_id = read("application_id").map_err(|error| unreadable(error, path))?;
@@ -200,7 +200,7 @@ fn unreadable(error: rusqlite::Error, path: &Path) -> OpenError {
 }
 
 /// Makes a new database with the whole schema. It appears under its name only when it is complete.
-pub(super) fn create(path: &Path, steps: &[Step], vault: &Vault) -> Result<(), OpenError> {
+pub(super) fn create(path: &Path, steps: &[MigrationStep], vault: &Vault) -> Result<(), OpenError> {
     let unfinished = beside(path, ".new");
     for leftover in ["", "-wal", "-shm", "-journal"] {
         remove(&beside(&unfinished, leftover))?;

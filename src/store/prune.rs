@@ -16,7 +16,7 @@ use super::{
     Notary, Store, StoreError, audit_records, callers, calls, checkpoints, connection, found,
 };
 use crate::audit::{
-    Event, Frontier, Hash, Kind, Link, ProofState, Pruned, Record, SigningKeyNamed,
+    ChainLink, Event, Frontier, Hash, Kind, ProofState, Pruned, Record, SigningKeyNamed,
 };
 
 /// Records of one run: a run is announced by one record, and what it deletes is read back before.
@@ -106,7 +106,7 @@ pub enum PruneError {
 /// A slice, as the writer gets it.
 #[derive(Debug)]
 pub(super) struct Slice {
-    through: Link,
+    through: ChainLink,
     note: String,
     frontier: Vec<u8>,
 }
@@ -131,7 +131,7 @@ impl Width {
 /// What a run is to delete.
 struct PrunePlan {
     /// Where slices may end, in order.
-    steps: Vec<(Link, Frontier)>,
+    steps: Vec<(ChainLink, Frontier)>,
     pruned: Pruned,
     /// The newest naming of the key is among them.
     has_key: bool,
@@ -326,12 +326,12 @@ impl Pruner {
         })
     }
 
-    async fn cut(&self) -> Result<Link, StoreError> {
+    async fn cut(&self) -> Result<ChainLink, StoreError> {
         let cut = self
             .store
             .ask(|reader| Ok(checkpoints::cut(reader)?))
             .await?;
-        Ok(Link {
+        Ok(ChainLink {
             id: cut.through_id,
             hash: cut.through_hash.try_into().unwrap_or_default(),
         })
@@ -352,7 +352,7 @@ impl Pruner {
     /// Reads back what is due, at most a run of it.
     async fn plan(
         &self,
-        link: Link,
+        link: ChainLink,
         frontier: Frontier,
         before: i64,
     ) -> Result<Option<PrunePlan>, PruneError> {
@@ -394,7 +394,11 @@ impl Pruner {
         }))
     }
 
-    async fn carry_out(&self, plan: PrunePlan, mut tell: impl FnMut(i64)) -> Result<(), PruneError> {
+    async fn carry_out(
+        &self,
+        plan: PrunePlan,
+        mut tell: impl FnMut(i64),
+    ) -> Result<(), PruneError> {
         self.announce(&plan).await?;
         let mut steps = plan.steps.into_iter();
         let mut width = self.width(MAX_STEPS);
@@ -544,10 +548,10 @@ enum End {
 
 /// Reading back what is due.
 struct Reading {
-    link: Link,
+    link: ChainLink,
     frontier: Frontier,
     before: i64,
-    steps: Vec<(Link, Frontier)>,
+    steps: Vec<(ChainLink, Frontier)>,
     count: usize,
     kinds: BTreeMap<String, u64>,
     end: Option<End>,
@@ -596,7 +600,7 @@ fn n_between(first: i64, last: i64) -> u64 {
 }
 
 /// The place up to which the log is pruned, with its tree; `None` where they contradict each other.
-fn stored_cut(reader: &Connection) -> rusqlite::Result<Option<(Link, Frontier)>> {
+fn stored_cut(reader: &Connection) -> rusqlite::Result<Option<(ChainLink, Frontier)>> {
     let cut = checkpoints::cut(reader)?;
     let hash: Option<Hash> = cut.through_hash.as_slice().try_into().ok();
     let frontier = match (&cut.signed, u64::try_from(cut.through_id)) {
@@ -605,7 +609,7 @@ fn stored_cut(reader: &Connection) -> rusqlite::Result<Option<(Link, Frontier)>>
         (None | Some(_), _) => None,
     };
     Ok(hash.zip(frontier).map(|(hash, frontier)| {
-        let link = Link {
+        let link = ChainLink {
             id: cut.through_id,
             hash,
         };

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::migrations::{FIRST, Step};
+use super::migrations::{FIRST, MigrationStep};
 
 const LITESTREAM: [&str; 2] = ["_litestream_seq", "_litestream_lock"];
 /// More objects than this no schema of ours has.
@@ -30,7 +30,7 @@ struct Object {
 pub(super) fn differences(
     connection: &Connection,
     version: u32,
-    steps: &[Step],
+    steps: &[MigrationStep],
 ) -> rusqlite::Result<Vec<String>> {
     let expected = expected(version, steps)?;
     let found = objects(connection)?;
@@ -61,7 +61,7 @@ pub(super) fn differences(
 pub(super) fn is_readable(
     connection: &Connection,
     version: u32,
-    steps: &[Step],
+    steps: &[MigrationStep],
 ) -> rusqlite::Result<bool> {
     let expected = expected(version, steps)?;
     let found = objects(connection)?;
@@ -104,7 +104,7 @@ fn is_bare(object: &Object) -> bool {
         && is_plain
 }
 
-fn expected(version: u32, steps: &[Step]) -> rusqlite::Result<Objects> {
+fn expected(version: u32, steps: &[MigrationStep]) -> rusqlite::Result<Objects> {
     let made = Connection::open_in_memory()?;
     if version >= FIRST.version {
         made.execute_batch(FIRST.up)?;

@@ -98,7 +98,7 @@ pub(super) enum Work {
 
 /// What became of a submission that was committed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Outcome {
+pub(super) enum SubmissionOutcome {
     /// It is in the database; the ids of its first and last record.
     Written { first_id: i64, last_id: i64 },
     /// Its call was there already, and nothing was written.
@@ -108,7 +108,7 @@ pub(super) enum Outcome {
 }
 
 /// The answer to a submission.
-pub(super) type Verdict = Result<Outcome, StoreError>;
+pub(super) type Verdict = Result<SubmissionOutcome, StoreError>;
 
 /// Work, and who waits for it. Dropped without a place, it puts its records into the log, so that none vanishes silently.
 pub(super) struct Submission {
@@ -163,7 +163,7 @@ impl Submission {
     }
 
     /// It was committed, and its records are booked.
-    pub(super) fn committed(mut self, outcome: Outcome) {
+    pub(super) fn committed(mut self, outcome: SubmissionOutcome) {
         self.is_booked = true;
         acknowledge(self.waiting.take(), Ok(outcome));
     }

@@ -3,7 +3,7 @@
 //! It takes what is waiting, commits it in one transaction, tells the submitters, and looks again: no timer and no delay, so
 //! a lone submission waits for nobody and many share one commit.
 //!
-//! When the disk fails, what waits is set aside ([`Desk::set_aside`]), submitters are told to go on ([`StoreError::Deferred`]), and the
+//! When the disk fails, what waits is set aside ([`WriteQueue::set_aside`]), submitters are told to go on ([`StoreError::Deferred`]), and the
 //! database is tried again every 100 ms. A failed COMMIT may have happened: the connection is closed and the number of the last submission
 //! read back from a new one before anything is tried again.
 
@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::ballast::Ballast;
 use super::batch::{self, Done, Item, Trouble};
 use super::callers::Sealer;
-use super::desk::{self, Arrival, Desk};
+use super::desk::{self, Arrival, WriteQueue};
 use super::open::WriteLock;
 use super::rollups::Added;
 use super::{Committed, OpenError, StoreError, connection, spool_mark};
@@ -54,7 +54,7 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) clock: Clock,
     pub(super) runtime: Runtime,
-    pub(super) desk: Arc<Mutex<Desk>>,
+    pub(super) desk: Arc<Mutex<WriteQueue>>,
     pub(super) ballast: Ballast,
     /// Who wants to hear of commits.
     pub(super) commits: broadcast::Sender<Arc<[Committed]>>,

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha1::Sha1;
 
-use super::extract::{Received, Refusal};
+use super::extract::{Received, WebhookRefusal};
 use super::{
     DialEnded, Edge, EdgeSettings, FallbackCall, Flaw, HeldCall, IncomingCall, StatusReport,
     Verifier, VerifierSettings, Webhook,
@@ -139,8 +139,8 @@ impl Door {
         };
         match received.admit(&self.edge, &self.edge.settings(), None) {
             Ok(webhook) => Some(step(&webhook)),
-            Err(Refusal::Malformed(malformed)) => Some(Err(malformed.flaw)),
-            Err(Refusal::Rejected(_)) => None,
+            Err(WebhookRefusal::Malformed(malformed)) => Some(Err(malformed.flaw)),
+            Err(WebhookRefusal::Rejected(_)) => None,
         }
     }
 

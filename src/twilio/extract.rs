@@ -61,7 +61,7 @@ pub struct Malformed {
 
 /// A webhook that does not come through.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum WebhookRefusal {
     /// It is not believed. The answer is the same whatever the reason behind its status.
     Rejected(Reason),
     /// Twilio signed it, and it does not fit together.
@@ -84,7 +84,7 @@ impl IntoResponse for Reason {
 
 impl Webhook {
     /// Reads a request and lets it in if Twilio signed it and it fits together.
-    pub async fn admit(request: Request, edge: &Edge) -> Result<Self, Refusal> {
+    pub async fn admit(request: Request, edge: &Edge) -> Result<Self, WebhookRefusal> {
         let settings = edge.settings();
         let (parts, body) = request.into_parts();
         let source = parts
@@ -93,7 +93,7 @@ impl Webhook {
             .map(|SourceAddress(address)| *address);
         let refuse = |reason| {
             edge.refuse(reason, source, parts.uri.path(), || None);
-            Refusal::Rejected(reason)
+            WebhookRefusal::Rejected(reason)
         };
         if !settings.admits(source) {
             return Err(refuse(Reason::Source));
@@ -146,7 +146,7 @@ impl Received<'_> {
         edge: &Edge,
         settings: &EdgeSettings,
         source: Option<IpAddr>,
-    ) -> Result<Webhook, Refusal> {
+    ) -> Result<Webhook, WebhookRefusal> {
         let form = match BodyKind::of(self.content_type(), self.body) {
             BodyKind::Form => Form::parse(self.body),
             BodyKind::Json | BodyKind::Other => Form::default(),
@@ -162,7 +162,7 @@ impl Received<'_> {
                         };
                         (!self.has_too_many_fields()).then(diagnose)
                     });
-                    return Err(Refusal::Rejected(Reason::Signature));
+                    return Err(WebhookRefusal::Rejected(Reason::Signature));
                 }
             }
         } else {
@@ -179,7 +179,7 @@ impl Received<'_> {
         let named = match parts.account_sid() {
             Ok(account) if !settings.owns(account) => {
                 edge.refuse(Reason::Account, source, path, || None);
-                return Err(Refusal::Rejected(Reason::Account));
+                return Err(WebhookRefusal::Rejected(Reason::Account));
             }
             named => named.and_then(|_| parts.call()),
         };
@@ -192,7 +192,11 @@ impl Received<'_> {
                 form,
                 source,
             }),
-            Err(flaw) => Err(Refusal::Malformed(Box::new(Malformed { path, flaw, form }))),
+            Err(flaw) => Err(WebhookRefusal::Malformed(Box::new(Malformed {
+                path,
+                flaw,
+                form,
+            }))),
         }
     }
 
@@ -329,8 +333,10 @@ mod tests {
                 );
                 return (200, seen);
             }
-            Err(Refusal::Malformed(malformed)) => return (0, malformed.flaw.as_str().to_owned()),
-            Err(Refusal::Rejected(reason)) => reason,
+            Err(WebhookRefusal::Malformed(malformed)) => {
+                return (0, malformed.flaw.as_str().to_owned());
+            }
+            Err(WebhookRefusal::Rejected(reason)) => reason,
         };
         let response = reason.into_response();
         let status = response.status().as_u16();

@@ -26,7 +26,7 @@ pub use event::{
     CallProgress, DialEnded, Direction, FallbackCall, HeldCall, IncomingCall, StatusReport,
 };
 pub use extract::{
-    BODY_LIMIT, BODY_TIMEOUT, Malformed, Refusal, SIGNATURE, SourceAddress, Webhook,
+    BODY_LIMIT, BODY_TIMEOUT, Malformed, SIGNATURE, SourceAddress, Webhook, WebhookRefusal,
 };
 pub use form::Form;
 pub use numbers::{NumberFault, NumberSettings, OVERRIDES};

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::form::Form;
-use super::signed_url::{Candidate, PublicUrl, candidates, split_query};
+use super::signed_url::{PublicUrl, UrlCandidate, candidates, split_query};
 
 /// What a [`Verifier`] is made of.
 pub struct VerifierSettings {
@@ -330,7 +330,7 @@ impl Key {
     pub(super) fn signed(
         &self,
         algorithm: Algorithm,
-        url: &Candidate<'_>,
+        url: &UrlCandidate<'_>,
         suffix: &[u8],
         signature: &[u8],
     ) -> bool {
@@ -342,7 +342,7 @@ impl Key {
 
     fn signed_with<M: Mac + KeyInit>(
         &self,
-        url: &Candidate<'_>,
+        url: &UrlCandidate<'_>,
         suffix: &[u8],
         signature: &[u8],
     ) -> bool {

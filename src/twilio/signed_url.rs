@@ -20,7 +20,7 @@ pub(super) struct PublicUrl {
 
 /// One candidate, in pieces: the string that was signed is their concatenation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Candidate<'a> {
+pub(super) struct UrlCandidate<'a> {
     pub(super) scheme: &'a str,
     pub(super) authority: &'a str,
     pub(super) prefix: &'a str,
@@ -29,7 +29,7 @@ pub(super) struct Candidate<'a> {
     pub(super) query: Cow<'a, str>,
 }
 
-impl Candidate<'_> {
+impl UrlCandidate<'_> {
     pub(super) fn pieces(&self) -> [&str; 5] {
         [
             self.scheme,
@@ -120,12 +120,12 @@ pub(super) fn candidates<'a>(
     base: &'a PublicUrl,
     authorities: &'a [String; 2],
     target: &'a str,
-) -> impl Iterator<Item = Candidate<'a>> {
+) -> impl Iterator<Item = UrlCandidate<'a>> {
     let (path, query) = split_query(target);
     query_spellings(query).flat_map(move |query| {
         base.prefixes(path).flat_map(move |prefix| {
             let query = query.clone();
-            authorities.iter().map(move |authority| Candidate {
+            authorities.iter().map(move |authority| UrlCandidate {
                 scheme: &base.scheme,
                 authority,
                 prefix,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use switchboard::audit::{Kind, Link};
+use switchboard::audit::{ChainLink, Kind};
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
 use switchboard::simulator::faults::{Fault, Faults, Route};
@@ -209,7 +209,7 @@ async fn is_healthy(address: SocketAddr) -> std::io::Result<bool> {
 async fn check_chain(store: &Store) -> usize {
     let records = store.raw_records(0, u32::MAX).await.unwrap();
     assert!(!records.is_empty());
-    let mut link = Link::GENESIS;
+    let mut link = ChainLink::GENESIS;
     for record in &records {
         assert_eq!(record.id, link.id + 1);
         assert_eq!(record.previous_hash, link.hash, "record {}", record.id);

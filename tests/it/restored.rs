@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::{Kind, ServiceState};
 use switchboard::clock::Clock;
-use switchboard::dialer::Status;
+use switchboard::dialer::DialerStatus;
 use switchboard::flow::{Recorder, record_health};
 use switchboard::routing::{BreakerView, DialerId};
 use switchboard::simulator::faults::{Fault, Route};
@@ -27,7 +27,7 @@ async fn restart_after(world: &mut World, clock: &Clock, time: SignedDuration) {
     world.start().await;
 }
 
-fn dialfire(world: &World) -> Status {
+fn dialfire(world: &World) -> DialerStatus {
     let now = world.settings().clock.instant();
     let statuses = world.running().fleet.statuses(now);
     let found = statuses

@@ -13,7 +13,7 @@ use super::metrics::{LatencyPercentiles, Window};
 use super::page::{Data, List};
 use super::{Reads, data, metrics, page};
 use crate::audit::ServiceState;
-use crate::dialer::{Status, TestReport};
+use crate::dialer::{DialerStatus, TestReport};
 use crate::flow::{Drains, Retries};
 use crate::resilience::{Refused, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId};
@@ -58,7 +58,7 @@ pub(in super::super) struct DialerDocument {
 
 impl DialerDocument {
     pub(in super::super) fn new(
-        status: &Status,
+        status: &DialerStatus,
         states: &[ServiceState],
         figures: &Figures,
         now: Timestamp,
@@ -292,7 +292,7 @@ async fn shown(
     drains: &Drains,
     reads: &Reads,
     name: &str,
-    status: Option<Status>,
+    status: Option<DialerStatus>,
 ) -> Result<Response, ApiError> {
     let Some(status) = status else {
         return Err(unknown(drains, name));
@@ -302,7 +302,7 @@ async fn shown(
 
 /// A dialer as it is now.
 pub(super) async fn document(
-    status: &Status,
+    status: &DialerStatus,
     drains: &Drains,
     reads: &Reads,
 ) -> Result<DialerDocument, ApiError> {

@@ -10,7 +10,7 @@ use super::super::auth::{Admin, Viewer};
 use super::data;
 use super::dialers::RefusedCredentials;
 use super::page::Data;
-use crate::braze::Status;
+use crate::braze::LookupStatus;
 use crate::clock::Clock;
 use crate::flow::Retries;
 use crate::routing::BreakerView;
@@ -34,7 +34,7 @@ pub(super) struct LookupDocument {
 }
 
 impl LookupDocument {
-    fn new(status: Status, clock: &Clock) -> Self {
+    fn new(status: LookupStatus, clock: &Clock) -> Self {
         let refused = status.refused.as_ref();
         Self {
             name: "braze",

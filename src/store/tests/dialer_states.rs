@@ -89,7 +89,12 @@ async fn a_change_that_arrives_after_a_later_one_does_not_undo_it() {
     let home = Home::new();
     let store = home.open();
     store
-        .append(vec![changed("dialfire", "closed", PersistedState::default(), 9)])
+        .append(vec![changed(
+            "dialfire",
+            "closed",
+            PersistedState::default(),
+            9,
+        )])
         .await
         .unwrap();
     store

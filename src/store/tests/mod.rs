@@ -24,8 +24,8 @@ use tempfile::TempDir;
 
 use super::{Options, RawRecord, Store, Vault};
 use crate::audit::{
-    Answer, CallAfter, CallAnswered, CallDecided, Door, Event, HandoffIntended, Link, Personal,
-    Record, Stages,
+    Answer, CallAfter, CallAnswered, CallDecided, ChainLink, Door, Event, HandoffIntended,
+    Personal, Record, Stages,
 };
 use crate::call::{CallId, CallState, Disposition, Status};
 use crate::clock::Clock;
@@ -236,7 +236,7 @@ fn service_record(ms: i64) -> Record {
 /// Every record, after checking each hash and place from the first record on.
 async fn verified(store: &Store) -> Vec<RawRecord> {
     let records = store.raw_records(0, 100_000).await.unwrap();
-    let mut link = Link::GENESIS;
+    let mut link = ChainLink::GENESIS;
     for record in &records {
         assert_eq!(record.id, link.id + 1, "a gap");
         assert_eq!(record.previous_hash, link.hash);

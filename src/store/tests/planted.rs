@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 
 use super::*;
-use crate::audit::{Drained, FindingKind, Kind, ProofState, SigningKey, PersistedState};
+use crate::audit::{Drained, FindingKind, Kind, PersistedState, ProofState, SigningKey};
 use crate::store::copy::{self, CopyError};
 use crate::store::verify::{Against, Installation, Report, Verification};
 use crate::store::{Notary, OpenError, StoredSession, head_path, migrate, rows, schema};
@@ -74,7 +74,7 @@ fn kinds(report: &Report) -> Vec<FindingKind> {
     report.findings.iter().map(|found| found.kind).collect()
 }
 
-fn restore(from: &Home, to: &Home) -> Result<copy::Restored, CopyError> {
+fn restore(from: &Home, to: &Home) -> Result<copy::RestoreReport, CopyError> {
     copy::restore(
         &from.path(),
         &to.path(),

@@ -3,23 +3,23 @@
 use super::*;
 use crate::audit::Kind;
 use crate::store::migrate::{self, MigrationStatus};
-use crate::store::migrations::{STEPS, Step};
+use crate::store::migrations::{MigrationStep, STEPS};
 use crate::store::{OpenError, audit_records, open};
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
 const LATEST: u32 = 1;
 
 /// Two steps after the real ones, as a later release would have them.
-fn later() -> Vec<Step> {
-    let mut steps: Vec<_> = STEPS.iter().map(|step| Step { ..*step }).collect();
-    steps.push(Step {
+fn later() -> Vec<MigrationStep> {
+    let mut steps: Vec<_> = STEPS.iter().map(|step| MigrationStep { ..*step }).collect();
+    steps.push(MigrationStep {
         version: LATEST + 1,
         name: "notes",
         up: "CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT) STRICT;
              INSERT INTO notes (body) SELECT sid FROM calls;",
         down: "DROP TABLE notes;",
     });
-    steps.push(Step {
+    steps.push(MigrationStep {
         version: LATEST + 2,
         name: "note colors",
         up: "ALTER TABLE notes ADD COLUMN color TEXT;",
@@ -170,7 +170,7 @@ fn a_step_that_fails_leaves_the_database_as_it_was() {
     migrate::up(&home.path(), &clock(), &vault()).unwrap();
     let first = described(&home.stranger());
     let mut steps = later();
-    steps.push(Step {
+    steps.push(MigrationStep {
         version: LATEST + 3,
         name: "broken",
         up: "CREATE TABLE calls (id INTEGER PRIMARY KEY)",

@@ -357,7 +357,7 @@ async fn each_thing_that_a_tool_for_sql_can_do_is_called_by_its_name() {
 pub(super) fn rehash(path: &Path, from: i64) {
     let connection = intruder(path);
     let rows: Vec<RawRecord> = crate::store::audit_records::after(&connection, 0, 100_000).unwrap();
-    let mut link = Link::GENESIS;
+    let mut link = ChainLink::GENESIS;
     let transaction = connection.unchecked_transaction().unwrap();
     for mut row in rows {
         if row.id >= from {
@@ -368,7 +368,7 @@ pub(super) fn rehash(path: &Path, from: i64) {
                 .execute(sql, rusqlite::params![row.id, row.previous_hash, row.hash])
                 .unwrap();
         }
-        link = Link {
+        link = ChainLink {
             id: row.id,
             hash: row.hash,
         };
@@ -436,7 +436,7 @@ async fn a_log_that_was_computed_anew_fails_on_what_was_signed() {
     std::fs::write(&path, &whole).unwrap();
     change("UPDATE audit_records SET detail = '{}' WHERE id = 400");
     let row = &crate::store::audit_records::after(&log.home.stranger(), 399, 1).unwrap()[0];
-    let hash = Link {
+    let hash = ChainLink {
         id: 399,
         hash: row.previous_hash,
     }

@@ -28,6 +28,7 @@ import world
 from world import Answers, Appliance, Caller, Outside
 
 CALLS_A_SECOND = 20
+WARM_RATE = 100
 MOST_MIB = 256
 MOST_P99_S = 0.25
 # Memory counts as back where it is this near to what it was.
@@ -151,7 +152,7 @@ def resident_mib(appliance):
     return 0.0
 
 
-async def genuine(port, answers, seconds, refused):
+async def genuine(port, answers, seconds, refused, rate=CALLS_A_SECOND):
     async def one():
         caller = Caller(port, answers)
         try:
@@ -162,8 +163,8 @@ async def genuine(port, answers, seconds, refused):
             caller.close()
 
     started, tasks = time.monotonic(), []
-    for n in range(int(seconds * CALLS_A_SECOND)):
-        await asyncio.sleep(max(0, started + n / CALLS_A_SECOND - time.monotonic()))
+    for n in range(int(seconds * rate)):
+        await asyncio.sleep(max(0, started + n / rate - time.monotonic()))
         tasks.append(asyncio.create_task(one()))
     await asyncio.gather(*tasks)
 
@@ -199,7 +200,9 @@ async def under(name, args, outside):
         appliance.server = 'trusted_proxies = ["127.0.0.0/8"]'
         if await appliance.start() is None:
             raise AssertionError(appliance.tail())
-        await genuine(appliance.port, Answers(), 5, [])
+        # Its level is what it has after as many calls without an attack.
+        n_calls = args.seconds * CALLS_A_SECOND
+        await genuine(appliance.port, Answers(), n_calls / WARM_RATE, [], WARM_RATE)
         before = resident_mib(appliance)
         process = multiprocessing.get_context("spawn").Process(target=attack, args=(name, appliance.port))
         process.start()

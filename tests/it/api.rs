@@ -819,7 +819,7 @@ async fn the_end_of_a_call_from_elsewhere_is_refused_where_it_makes_no_sense() {
     let api = Api::new().await;
     api.route(HOT, "one").await;
     let result = api.world.call(HOT).await;
-    let good = json!({ "outcome": "answered", "talked_s": 1 });
+    let good = json!({ "outcome": "answered", "talked_s": 1.0 });
     let unknown = api.end("api-two", &good).await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     let twilios = api.end(&result.call_sid, &good).await;

@@ -224,10 +224,19 @@ fn read_end(body: &JsonObject) -> Result<(ReportedOutcome, u32), ApiError> {
         .text("outcome", MAX_EXTERNAL_ID)
         .and_then(|text| one_of(text, ReportedOutcome::ALL, ReportedOutcome::as_str));
     let talked_s = if body.has("talked_s") {
-        let seconds = body.0.get("talked_s").and_then(serde_json::Value::as_u64);
+        // JSON may write a whole number with a point: 60.0.
+        let seconds = body.0.get("talked_s").and_then(serde_json::Value::as_f64);
+        let is_good = |seconds: &f64| {
+            seconds.fract() == 0.0 && (0.0..=f64::from(MAX_TALK_S)).contains(seconds)
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole and within its bounds"
+        )]
         seconds
-            .and_then(|seconds| u32::try_from(seconds).ok())
-            .filter(|seconds| *seconds <= MAX_TALK_S)
+            .filter(is_good)
+            .map(|seconds| seconds as u32)
             .ok_or_else(|| format!("must be a whole number of seconds, 0 to {MAX_TALK_S}"))
     } else {
         Ok(0)

@@ -473,6 +473,12 @@ async fn links_of_messages_and_figures_lead_where_they_say() -> anyhow::Result<(
         .await?;
     tab.until("document.querySelectorAll('sb-log tbody tr:not(.wait)').length > 0")
         .await?;
+    // Calls that come when the outage is over are not among them.
+    tab.until_within(
+        Duration::from_secs(60),
+        "Promise.all([location.search, ''].map((of) => fetch(`/api/v1/calls${of}`).then((r) => r.json()))).then(([listed, all]) => listed.total < all.total)",
+    )
+    .await?;
     let listed = tab
         .number(
             "fetch(`/api/v1/calls${location.search}`).then((r) => r.json()).then((d) => d.total)",

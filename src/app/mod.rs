@@ -226,7 +226,7 @@ pub async fn start_with(
     );
     lifecycle.spawn("prune", pruning);
     certificates::start(lifecycle, tls.clone(), &parts.holds.incidents, clock);
-    admin::start(lifecycle, &config.storage.path, running.desk());
+    admin::start(lifecycle, &config.storage.path, running.control_handlers());
     let canary = parts.canary.clone();
     let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
     watch_changes(lifecycle, &parts, &store).await;
@@ -242,7 +242,7 @@ pub async fn start_with(
 
 impl Running {
     /// What commands may ask of this process.
-    fn desk(&self) -> ControlHandlers {
+    fn control_handlers(&self) -> ControlHandlers {
         ControlHandlers {
             store: self.store.clone(),
             edge: self.parts.edge.clone(),

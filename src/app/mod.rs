@@ -150,7 +150,7 @@ pub async fn start_with(
     } = given;
     let asking = jobs::systemd::extend_start(lifecycle, "opening the database");
     let vault = vault(config)?;
-    let store = open_store(config, clock, &vault)?;
+    let store = open_store(store_options(config, clock, vault.clone()))?;
     jobs::prune::note_silence(&store, clock).await;
     let notary = notary(config, &store).await?;
     drop(asking);
@@ -461,21 +461,27 @@ async fn watch_changes(lifecycle: &Lifecycle, parts: &Parts, store: &Store) {
 
 /// The store of a configuration, for a command that works without the server. Fails while a server has it.
 pub fn store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
-    open_store(config, clock, &vault(config)?)
+    open_store(store_options(config, clock, vault(config)?).unhurried())
 }
 
-fn open_store(config: &Config, clock: &Clock, vault: &Vault) -> Result<Store, StartError> {
-    let path = config.storage.path.clone();
+fn store_options(config: &Config, clock: &Clock, vault: Vault) -> store::Options {
     let storage = &config.storage;
     let mut options = store::Options {
         spool_bytes: u64::from(storage.spool_mib) * store::MIB,
         ballast_bytes: u64::from(storage.ballast_mib) * store::MIB,
-        ..store::Options::new(path.clone(), clock.clone(), vault.clone())
+        ..store::Options::new(storage.path.clone(), clock.clone(), vault)
     };
     if let Some(spool) = &storage.spool {
         options.spool.clone_from(spool);
     }
-    Store::open(&options).map_err(|source| StartError::Store { path, source })
+    options
+}
+
+fn open_store(options: store::Options) -> Result<Store, StartError> {
+    Store::open(&options).map_err(|source| StartError::Store {
+        path: options.path,
+        source,
+    })
 }
 
 async fn notary(config: &Config, store: &Store) -> anyhow::Result<Notary> {

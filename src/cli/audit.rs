@@ -238,7 +238,7 @@ fn run_accept(global: &Global) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let vault = app::vault_of_existing(&config)?;
-    let options = Options::new(&config.storage.path, Clock::system(), vault);
+    let options = Options::new(&config.storage.path, Clock::system(), vault).unhurried();
     let store = match Store::open(&options) {
         Ok(store) => store,
         Err(error) => {

@@ -87,7 +87,7 @@ fn alone(
     };
     let vault = app::vault_of_existing(config)?;
     runtime()?.block_on(async {
-        let store = match Store::open(&Options::new(path, clock, vault)) {
+        let store = match Store::open(&Options::new(path, clock, vault).unhurried()) {
             Ok(store) => store,
             Err(error) => {
                 let exit = if matches!(error, OpenError::InUse { .. }) {

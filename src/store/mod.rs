@@ -122,6 +122,8 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// How long a commit may keep submitters waiting; after that, their records go to the spool.
     pub patience: Duration,
+    /// How long a question waits for a free reader, and a reader for a lock.
+    pub reader_patience: Duration,
     /// Makes personal data unreadable to whoever has the file alone.
     pub vault: Vault,
 }
@@ -137,7 +139,18 @@ impl Options {
             spool_bytes: 64 * MIB,
             ballast_bytes: 64 * MIB,
             patience: Duration::from_millis(250),
+            reader_patience: Duration::from_millis(200),
             vault,
+        }
+    }
+
+    /// For a command, which has nobody on the line: it waits for a slow disk where a server goes on without it.
+    pub fn unhurried(self) -> Self {
+        let minute = Duration::from_mins(1);
+        Self {
+            patience: minute,
+            reader_patience: minute,
+            ..self
         }
     }
 }
@@ -249,7 +262,11 @@ impl Store {
         migrate::up_with(&options.path, &options.clock, &options.vault, steps)?;
         let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
         key_check::write(&connection, &options.vault)?;
-        let readers = Readers::open(&options.path, options.vault.clone())?;
+        let readers = Readers::open(
+            &options.path,
+            options.vault.clone(),
+            options.reader_patience,
+        )?;
         ballast.restore();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

@@ -13,8 +13,6 @@ use crate::audit::Personal;
 
 /// How many questions are answered at the same time.
 const READERS: u32 = 4;
-/// How long a question waits for a free reader.
-const WAIT: Duration = Duration::from_millis(200);
 /// How long the readers may take to start.
 const START: Duration = Duration::from_secs(10);
 
@@ -68,19 +66,19 @@ impl Deref for Reader<'_> {
 }
 
 impl Readers {
-    /// Opens the readers of an existing database.
-    pub(super) fn open(path: &Path, vault: Vault) -> Result<Self, OpenError> {
+    /// Opens the readers of an existing database. `patience` is how long a question waits for one of them.
+    pub(super) fn open(path: &Path, vault: Vault, patience: Duration) -> Result<Self, OpenError> {
         let manager = SqliteConnectionManager::file(path)
             .with_flags(connection::reader_flags())
             .with_init(connection::prepare_reader);
         let pool = r2d2::Pool::builder()
             .max_size(READERS)
-            .connection_timeout(WAIT)
+            .connection_timeout(patience)
             .test_on_check_out(false)
             .build_unchecked(manager);
-        // Opening is slow on a busy disk; only here may it take its time.
-        pool.get_timeout(START)
-            .map_err(|error| OpenError::Start(error.into()))?;
+        // Opening is slow on a busy disk; only here may it take its time. All are held at once, so that all are open.
+        let opened: Result<Vec<_>, _> = (0..READERS).map(|_| pool.get_timeout(START)).collect();
+        drop(opened.map_err(|error| OpenError::Start(error.into()))?);
         Ok(Self { pool, vault })
     }
 

@@ -163,7 +163,8 @@ impl Appliance {
         let path = self.directory.path().join("switchboard.db");
         let secret = std::fs::read_to_string(path.with_extension("db.secret")).unwrap();
         let vault = Vault::new(secret.trim().as_bytes());
-        let store = Store::open(&store::Options::new(path, Clock::system(), vault)).unwrap();
+        let options = store::Options::new(path, Clock::system(), vault).unhurried();
+        let store = Store::open(&options).unwrap();
         let call = CallId::parse(CALL).unwrap();
         let n_starts = check_chain(&store).await;
         let ledger = Ledger {

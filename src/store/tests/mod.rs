@@ -57,9 +57,7 @@ impl Home {
         Options {
             spool_bytes: 1024 * 1024,
             ballast_bytes: 1024 * 1024,
-            // On a busy machine, a commit may take its time.
-            patience: std::time::Duration::from_mins(1),
-            ..Options::new(self.path(), Clock::manual(at(0)), vault())
+            ..Options::new(self.path(), Clock::manual(at(0)), vault()).unhurried()
         }
     }
 

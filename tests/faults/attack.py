@@ -156,7 +156,8 @@ async def genuine(port, answers, seconds, refused, rate=CALLS_A_SECOND):
     async def one():
         caller = Caller(port, answers)
         try:
-            await caller.call()
+            if sid := await caller.call():
+                await caller.hang_up(sid)
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
             refused.append(repr(error))
         finally:

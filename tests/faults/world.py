@@ -263,11 +263,27 @@ class Caller:
 
     async def call(self, sid=None):
         sid = sid or new_sid()
+        started = time.monotonic()
+        head, text = await self.post("/webhooks/twilio", sid, "ringing")
+        self.answers.seconds.append(time.monotonic() - started)
+        if not head.startswith(b"HTTP/1.1 200") or "<Response>" not in text or "</Response>" not in text:
+            self.answers.failed.append((sid, head.decode(errors="replace") + text))
+            return None
+        self.answers.twiml[sid] = text
+        return sid
+
+    async def hang_up(self, sid):
+        """The number's own callback at the end of a call."""
+        head, text = await self.post("/webhooks/twilio/status", sid, "completed")
+        if not head.startswith(b"HTTP/1.1 200"):
+            self.answers.failed.append((sid, head.decode(errors="replace") + text))
+
+    async def post(self, path, sid, status):
         fields = [
             ("AccountSid", "AC00000000000000000000000000000001"),
             ("ApiVersion", "2010-04-01"),
             ("CallSid", sid),
-            ("CallStatus", "ringing"),
+            ("CallStatus", status),
             ("Called", "+4930123456"),
             ("Caller", caller(sid)),
             ("Direction", "inbound"),
@@ -275,23 +291,17 @@ class Caller:
             ("To", "+4930123456"),
         ]
         body = urllib.parse.urlencode(fields).encode()
-        signature = sign(PUBLIC_URL + "/webhooks/twilio", fields)
+        signature = sign(PUBLIC_URL + path, fields)
         if self.writer is None:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
-        started = time.monotonic()
         self.writer.write(
-            b"POST /webhooks/twilio HTTP/1.1\r\nHost: calls.example.com\r\n"
-            b"Content-Type: application/x-www-form-urlencoded\r\n"
-            + f"X-Twilio-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            f"POST {path} HTTP/1.1\r\nHost: calls.example.com\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"X-Twilio-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
         head, answer = await asyncio.wait_for(read_message(self.reader), ANSWER_PATIENCE_S)
-        self.answers.seconds.append(time.monotonic() - started)
-        text = answer.decode()
-        if not head.startswith(b"HTTP/1.1 200") or "<Response>" not in text or "</Response>" not in text:
-            self.answers.failed.append((sid, head.decode(errors="replace") + text))
-            return
-        self.answers.twiml[sid] = text
+        return head, answer.decode()
 
     def close(self):
         if self.writer is not None:

@@ -74,23 +74,17 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
     let given = arguments.public_key.as_deref().map(read_key).transpose()?;
     let (database, config) = match &arguments.at.database {
         Some(database) => (database.clone(), None),
-        None => match load(global) {
-            Ok(loaded) => (loaded.config.storage.path.clone(), Some(loaded.config)),
-            Err(exit) => return Ok(exit),
-        },
+        None => {
+            let config = load(global)?.config;
+            (config.storage.path.clone(), Some(config))
+        }
     };
-    let _acting = match as_owner(&database) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(exit),
-    };
+    let _acting = as_owner(&database)?;
     let installation = match &config {
-        Some(config) => match in_place(config) {
-            Ok(installation) => Some(installation),
-            Err(error) => {
-                output::complain(&format!("{:#}", anyhow::Error::from(error)));
-                return Ok(Exit::Configuration);
-            }
-        },
+        Some(config) => {
+            let found = in_place(config).map_err(|error| Exit::Configuration.after(error));
+            Some(found?)
+        }
         None => beside(&database),
     };
     let beside = signing::public_key_path(&database);
@@ -105,13 +99,7 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
         installation,
         database,
     };
-    let verification = match Verification::open(against) {
-        Ok(verification) => verification,
-        Err(error) => {
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(Exit::Failed);
-        }
-    };
+    let verification = Verification::open(against).map_err(|error| Exit::Failed.after(error))?;
     let bar = Bar::start(global, verification.progress().of, "records");
     let report = verification.run(|verified| bar.set(verified.records))?;
     bar.end();
@@ -185,21 +173,9 @@ fn print(report: &Report, global: &Global) -> anyhow::Result<()> {
 }
 
 fn run_head(at: &Where, global: &Global) -> anyhow::Result<Exit> {
-    let database = match at.path(global) {
-        Ok(path) => path,
-        Err(exit) => return Ok(exit),
-    };
-    let _acting = match as_owner(&database) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(exit),
-    };
-    let signed = match verify::signed_head(&database) {
-        Ok(signed) => signed,
-        Err(error) => {
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(Exit::Failed);
-        }
-    };
+    let database = at.path(global)?;
+    let _acting = as_owner(&database)?;
+    let signed = verify::signed_head(&database).map_err(|error| Exit::Failed.after(error))?;
     let Some(signed) = signed else {
         output::complain(
             "nothing in this log is signed yet, or the newest checkpoint does not hold",
@@ -228,29 +204,21 @@ fn run_head(at: &Where, global: &Global) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The database cannot be opened to write; where another process does, it may later.
+pub(super) fn not_opened(error: OpenError) -> Exit {
+    if matches!(error, OpenError::InUse { .. }) {
+        Exit::TryAgain.after(error)
+    } else {
+        Exit::Failed.after(error)
+    }
+}
+
 fn run_accept(global: &Global) -> anyhow::Result<Exit> {
-    let config = match load(global) {
-        Ok(loaded) => loaded.config,
-        Err(exit) => return Ok(exit),
-    };
-    let _acting = match as_owner(&config.storage.path) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(exit),
-    };
+    let config = load(global)?.config;
+    let _acting = as_owner(&config.storage.path)?;
     let vault = app::vault_of_existing(&config)?;
     let options = Options::new(&config.storage.path, Clock::system(), vault).unhurried();
-    let store = match Store::open(&options) {
-        Ok(store) => store,
-        Err(error) => {
-            let exit = if matches!(error, OpenError::InUse { .. }) {
-                Exit::TryAgain
-            } else {
-                Exit::Failed
-            };
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(exit);
-        }
-    };
+    let store = Store::open(&options).map_err(not_opened)?;
     let accepted = super::runtime()?.block_on(async {
         let accepted = store.accept_rollback().await;
         store.close().await;

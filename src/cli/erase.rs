@@ -45,10 +45,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
             return Ok(Exit::Usage);
         }
     }
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+    let loaded = load(global)?;
     let path = &loaded.config.storage.path;
     if !path.exists() {
         output::complain(&format!("there is no database at {}", path.display()));
@@ -65,14 +62,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let erased = match admin::ask(path, &request, |_| {}) {
         Ok(document) => serde_json::from_value(document)?,
         Err(AskError::Nobody { .. }) => {
-            let _acting = match as_owner(path) {
-                Ok(acting) => acting,
-                Err(exit) => return Ok(exit),
-            };
-            let store = match app::store(&loaded.config, &Clock::system()) {
-                Ok(store) => store,
-                Err(error) => return Ok(super::serve::refuse(error)),
-            };
+            let _acting = as_owner(path)?;
+            let store =
+                app::store(&loaded.config, &Clock::system()).map_err(super::serve::refuse)?;
             let erased = runtime()?.block_on(async {
                 let caller = Caller::classify(&caller);
                 let erased = if arguments.dry_run {

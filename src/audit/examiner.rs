@@ -5,7 +5,7 @@
 //! with the hash to which the next record commits where a record was changed, and compared with every root that was signed.
 
 use super::finding::missing;
-use super::{ChainLink, FindingKind, Findings, FoundRow, Frontier, Hash, Kind, RowContent};
+use super::{ChainLink, FindingKind, Findings, FoundRow, Frontier, Hash, Kind, OwnedRow};
 
 /// Gaps that are remembered, for a row that was moved out of one and comes later.
 const GAPS: usize = 1_000;
@@ -44,7 +44,7 @@ pub struct Examiner {
     /// Where something was missing, and the link before it.
     gaps: Vec<(ChainLink, i64)>,
     /// Rows that stand before the log.
-    strays: Vec<Stray>,
+    strays: Vec<OwnedRow>,
     tree: Option<Frontier>,
     /// The hash of the last record, which the tree takes in when the next one has said what it is.
     leaf: Option<Hash>,
@@ -71,53 +71,6 @@ struct Doubt {
     is_linked: bool,
     /// The record that it would come after, if it stood one place further on.
     behind: Option<Hash>,
-}
-
-/// A row that is kept for later.
-#[derive(Debug)]
-struct Stray {
-    id: i64,
-    created_at: i64,
-    kind: Vec<u8>,
-    call_sid: Option<Vec<u8>>,
-    personal: Option<Vec<u8>>,
-    detail: Vec<u8>,
-    previous_hash: Vec<u8>,
-    hash: Vec<u8>,
-    is_typed: bool,
-}
-
-impl Stray {
-    fn of(row: &FoundRow<'_>) -> Self {
-        let content = &row.content;
-        Self {
-            id: content.id,
-            created_at: content.created_at,
-            kind: content.kind.to_vec(),
-            call_sid: content.call_sid.map(<[u8]>::to_vec),
-            personal: content.personal.map(<[u8]>::to_vec),
-            detail: content.detail.to_vec(),
-            previous_hash: row.previous_hash.to_vec(),
-            hash: row.hash.to_vec(),
-            is_typed: row.is_typed,
-        }
-    }
-
-    fn row(&self) -> FoundRow<'_> {
-        FoundRow {
-            content: RowContent {
-                id: self.id,
-                created_at: self.created_at,
-                kind: &self.kind,
-                call_sid: self.call_sid.as_deref(),
-                personal: self.personal.as_deref(),
-                detail: &self.detail,
-            },
-            previous_hash: &self.previous_hash,
-            hash: &self.hash,
-            is_typed: self.is_typed,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -336,7 +289,7 @@ impl Examiner {
     fn stray(&mut self, row: &FoundRow<'_>) {
         self.inserted(row.content.id, "stands before the first record of the log");
         if self.strays.len() < STRAYS {
-            self.strays.push(Stray::of(row));
+            self.strays.push(OwnedRow::of(row));
         }
     }
 
@@ -355,8 +308,8 @@ impl Examiner {
         let stray = strays.position(|stray| stray.row().follows_as(link, first).is_some());
         if let Some(stray) = stray {
             let stray = self.strays.swap_remove(stray);
-            self.findings.no_longer_inserted(stray.id);
-            self.findings.moved(first, last, stray.id);
+            self.findings.no_longer_inserted(stray.id());
+            self.findings.moved(first, last, stray.id());
         } else if self.gaps.len() < GAPS {
             self.gaps.push((*link, last));
         }

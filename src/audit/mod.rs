@@ -16,7 +16,7 @@ mod tree;
 mod upkeep;
 
 pub use access::Access;
-pub use chain::{ChainLink, Hash, RecordContent, RowContent};
+pub use chain::{ChainLink, Hash, RowContent};
 pub use event::{
     Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Door,
     Event, HandoffIntended, Kind, Personal, ProfileAction, Record, Stages,
@@ -24,7 +24,7 @@ pub use event::{
 pub use examiner::{Examiner, Start, Told, Walked};
 pub use exchange::Exchange;
 pub use finding::{Finding, FindingKind, Findings};
-pub use found::FoundRow;
+pub use found::{FoundRow, OwnedRow};
 pub use head::{Head, Proof, ProofState};
 pub use note::{BadNote, NoKey, PublicKey, SigningKey, Statement, Subject, signature_of};
 pub use severity::{Severity, severity};

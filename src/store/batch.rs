@@ -10,11 +10,11 @@ use super::calls::{Moved, NewCall};
 use super::error::is_own_fault;
 use super::rollups::Added;
 use super::rows::Written;
-use super::submission::{Effect, PreparedRecord, SubmissionOutcome, Work};
+use super::submission::SubmissionOutcome;
+use super::work::{self, Effect, PreparedRecord, Work};
 use super::{
     Committed, EndedCall, alerting, audit_records, callers, calls, checkpoints, connection,
     dialer_states, erase, forgotten_calls, outbox, profiles, prune, sessions, spool_mark,
-    submission,
 };
 use crate::audit::{CallerErased, ChainLink, Event, Record};
 
@@ -146,7 +146,11 @@ impl Batch<'_> {
                     return Ok(SubmissionOutcome::Repeat);
                 };
                 let sealed = self.seal(first)?;
-                let is_new = self.begin(first, sealed.as_ref())?;
+                let is_new = if let Effect::Begin(call) = &first.effect {
+                    self.begin_call(call, sealed.as_ref())?
+                } else {
+                    true
+                };
                 // Whoever was told to go on has answered the caller: that happened, and is recorded.
                 if !is_new && !item.deferred {
                     return Ok(SubmissionOutcome::Repeat);
@@ -199,7 +203,7 @@ impl Batch<'_> {
         let invalid = |error| rusqlite::Error::ToSqlConversionFailure(error);
         let at = Timestamp::from_millisecond(now).map_err(|error| invalid(error.into()))?;
         let record = Record::of_service(at, Event::CallerErased(erased));
-        submission::prepare(record, self.sealer.vault()).map_err(|error| invalid(error.into()))
+        work::prepare(record, self.sealer.vault()).map_err(|error| invalid(error.into()))
     }
 
     fn seal(&mut self, record: &PreparedRecord) -> rusqlite::Result<Option<Sealed>> {
@@ -209,17 +213,6 @@ impl Batch<'_> {
         self.sealer
             .seal(self.connection, unsealed, record.purpose())
             .map(Some)
-    }
-
-    fn begin(&mut self, first: &PreparedRecord, sealed: Option<&Sealed>) -> rusqlite::Result<bool> {
-        match &first.effect {
-            Effect::Begin(call) => self.begin_call(call, sealed),
-            Effect::Change(_)
-            | Effect::Health(_)
-            | Effect::Started
-            | Effect::Tell(_)
-            | Effect::None => Ok(true),
-        }
     }
 
     /// Writes a call that begins and counts it; `false` where it is there already.

@@ -200,14 +200,6 @@ pub(super) fn forget(connection: &Connection, rows: &[i64], before: i64) -> rusq
     Ok(())
 }
 
-/// The salt of a caller; `None` where the caller was erased.
-pub(super) fn salt(connection: &Connection, row: i64) -> rusqlite::Result<Option<SaltBytes>> {
-    connection
-        .prepare_cached("SELECT salt FROM callers WHERE id = ?1")?
-        .query_row([row], |row| row.get(0))
-        .optional()
-}
-
 /// The row of the person behind a caller as a carrier or a person writes it; `None` where nobody of that number has called.
 pub(super) fn find_by_number(reader: &Reader<'_>, caller: &str) -> rusqlite::Result<Option<i64>> {
     match reader.vault().identity(&Caller::classify(caller)) {

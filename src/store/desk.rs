@@ -16,9 +16,10 @@ use tokio::time::timeout;
 use super::account::{Account, Balance};
 use super::batch::{Done, Item};
 use super::spool::{Seal, Spool};
-use super::submission::{self, Submission, SubmissionOutcome, Work};
+use super::submission::{self, Submission, SubmissionOutcome};
 use super::vault::Vault;
-use super::{StoreError, open};
+use super::work::Work;
+use super::{StoreError, file};
 use crate::clock::Clock;
 
 /// The most submissions of one transaction.
@@ -401,7 +402,7 @@ impl WriteQueue {
         if self.unreadable < UNREADABLE {
             return;
         }
-        let aside = open::beside(&self.place.path, ".unreadable");
+        let aside = file::beside(&self.place.path, ".unreadable");
         let moved = std::fs::rename(&self.place.path, &aside);
         tracing::error!(event = "store.spool_given_up", path = %aside.display(), moved = moved.is_ok(), "the spool is put aside; what was in it is not in the database");
         self.spool = None;

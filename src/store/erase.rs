@@ -8,10 +8,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::rows::Written;
-use super::submission::{SubmissionOutcome, Work};
+use super::submission::SubmissionOutcome;
 use super::vault::Identity;
+use super::work::Work;
 use super::{Store, StoreError, connection};
 use crate::audit::{CallerErased, Event, Exported, Record};
+use crate::files;
 use crate::phone::Caller;
 
 /// The index of so many callers is made anew with each erasure, so that no unused part of a page keeps the hash. Above, that would hold calls up.
@@ -79,9 +81,7 @@ impl Store {
             copies: copies(&path),
         }))
     }
-}
 
-impl Store {
     /// What [`Store::erase`] would erase. Changes nothing.
     pub async fn known_of(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
         let Some(identity) = self.0.vault.identity(caller) else {
@@ -129,16 +129,11 @@ fn empty_wal(path: &Path) -> bool {
 
 /// The copies that migrations have left beside the database.
 fn copies(database: &Path) -> Vec<PathBuf> {
-    let (Some(folder), Some(name)) = (database.parent(), database.file_name()) else {
+    let Some(name) = database.file_name() else {
         return Vec::new();
     };
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
     let begin = format!("{}.v", name.to_string_lossy());
-    let Ok(entries) = std::fs::read_dir(folder) else {
+    let Ok(entries) = std::fs::read_dir(files::folder(database)) else {
         return Vec::new();
     };
     let mut found: Vec<_> = entries

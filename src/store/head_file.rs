@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::open;
+use super::file;
 use crate::audit::Head;
 use crate::files;
 
@@ -12,7 +12,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// Where the head of the database at `database` is kept.
 pub fn head_path(database: &Path) -> PathBuf {
-    open::beside(database, ".head")
+    file::beside(database, ".head")
 }
 
 /// Reads a head: what this module wrote, or what `audit head --json` printed. `None` where there is no file.

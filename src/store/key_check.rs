@@ -6,15 +6,15 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::migrations::STEPS;
 use super::vault::Vault;
-use super::{OpenError, audit_records, connection, open};
+use super::{OpenError, audit_records, connection, file};
 
 /// Whether the database at `path` is there and holds data sealed under some secret, which a new one could not read.
 pub(super) fn is_sealed(path: &Path) -> Result<bool, OpenError> {
-    if !open::exists(path)? {
+    if !file::exists(path)? {
         return Ok(false);
     }
     // Refuses what is no database of ours, in its own words.
-    open::readable_version_at(path, STEPS)?;
+    file::readable_version_at(path, STEPS)?;
     let reader = connection::open_reader(path)?;
     Ok(kept(&reader)?.is_some())
 }
@@ -51,14 +51,9 @@ pub(super) fn write(connection: &Connection, vault: &Vault) -> rusqlite::Result<
     Ok(())
 }
 
-/// `None` also in a database of before, which has no such table.
+/// `None` also in a database that has no tables.
 fn kept(connection: &Connection) -> rusqlite::Result<Option<[u8; 32]>> {
-    let has_table: bool = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'key_checks'",
-        [],
-        |row| row.get(0),
-    )?;
-    if !has_table {
+    if !connection.table_exists(None, "key_checks")? {
         return Ok(None);
     }
     connection

@@ -4,16 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, MAIN_DB, TransactionBehavior};
 
-use super::migrations::{FIRST, MigrationStep, STEPS};
+use super::migrations::{FIRST, MigrationStep, STEPS, latest};
 use super::vault::Vault;
-use super::{OpenError, connection, key_check, open};
+use super::{OpenError, connection, file, key_check};
 use crate::clock::Clock;
 
-/// Pages copied at a time.
-const PAGES: i32 = 1_000;
 /// How long a migration waits for other programs that read.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -42,23 +39,19 @@ pub fn status(path: &Path) -> Result<MigrationStatus, OpenError> {
 
 /// Brings the database at `path` to the newest version; makes one where there is none.
 pub fn up(path: &Path, clock: &Clock, vault: &Vault) -> Result<Migrated, OpenError> {
-    let _lock = open::lock(path)?;
+    let _lock = file::lock(path)?;
     up_with(path, clock, vault, STEPS)
 }
 
 /// Takes the database at `path` back to version `to`. What later steps added is lost, but for the backup beside it.
 pub fn down(path: &Path, to: u32, clock: &Clock) -> Result<Migrated, OpenError> {
-    let _lock = open::lock(path)?;
+    let _lock = file::lock(path)?;
     down_with(path, to, clock, STEPS)
 }
 
 /// The newest schema version that this program knows.
 pub fn newest() -> u32 {
     latest(STEPS)
-}
-
-pub(super) fn latest(steps: &[MigrationStep]) -> u32 {
-    steps.last().unwrap_or(&FIRST).version
 }
 
 /// Every step from nothing on.
@@ -70,8 +63,8 @@ pub(super) fn status_with(
     path: &Path,
     steps: &[MigrationStep],
 ) -> Result<MigrationStatus, OpenError> {
-    let current = if open::exists(path)? {
-        open::readable_version_at(path, steps)?
+    let current = if file::exists(path)? {
+        file::readable_version_at(path, steps)?
     } else {
         0
     };
@@ -92,10 +85,10 @@ pub(super) fn up_with(
     vault: &Vault,
     steps: &[MigrationStep],
 ) -> Result<Migrated, OpenError> {
-    if open::exists(path)? {
+    if file::exists(path)? {
         return move_to(path, clock, steps, latest(steps), Some(vault));
     }
-    open::create(path, steps, vault)?;
+    create(path, steps, vault)?;
     Ok(Migrated {
         from: 0,
         to: latest(steps),
@@ -126,6 +119,21 @@ pub(super) fn down_with(
     move_to(path, clock, steps, to, None)
 }
 
+/// Makes a new database with the whole schema. It appears under its name only when it is complete.
+fn create(path: &Path, steps: &[MigrationStep], vault: &Vault) -> Result<(), OpenError> {
+    let unfinished = file::beside(path, ".new");
+    for leftover in ["", "-wal", "-shm", "-journal"] {
+        file::remove(&file::beside(&unfinished, leftover))?;
+    }
+    file::new_file(&unfinished)?;
+    let mut fresh = Connection::open(&unfinished)?;
+    connection::set(&fresh, "auto_vacuum", "INCREMENTAL", "2")?;
+    fresh.pragma_update(None, "application_id", file::APPLICATION_ID)?;
+    run(&mut fresh, steps, 0, latest(steps), Some(vault))?;
+    fresh.close().map_err(|(_, error)| error)?;
+    file::appear(&unfinished, path)
+}
+
 /// Moves a database to version `to`; where that is newer, with the keys of the installation.
 fn move_to(
     path: &Path,
@@ -135,7 +143,7 @@ fn move_to(
     vault: Option<&Vault>,
 ) -> Result<Migrated, OpenError> {
     // Look before anything is touched: a foreign or newer file stays as it is.
-    let from = open::version_at(path, steps)?;
+    let from = file::version_at(path, steps)?;
     if let Some(vault) = vault {
         key_check::refuse_other(&connection::open_reader(path)?, path, vault)?;
     }
@@ -149,7 +157,7 @@ fn move_to(
     let mut database = connection::open_writer(path, BUSY)?;
     // What a step takes away is to be gone.
     connection::set(&database, "secure_delete", "ON", "1")?;
-    let copy = open::beside(
+    let copy = file::beside(
         path,
         &format!(".v{from}.{}.bak", clock.now().as_millisecond()),
     );
@@ -210,30 +218,14 @@ fn drop_all(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Copies the database while it is open, checks the copy, and only then gives it its name.
 fn back_up(database: &Connection, to: &Path) -> Result<(), OpenError> {
-    let unfinished = open::beside(to, ".part");
-    open::new_file(&unfinished)?;
-    let mut copy = Connection::open(&unfinished)?;
-    copy_pages(database, &mut copy)?;
+    let unfinished = file::beside(to, ".part");
+    file::new_file(&unfinished)?;
+    database.backup(MAIN_DB, &unfinished, None)?;
+    let copy = Connection::open(&unfinished)?;
     let finding: String = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     copy.close().map_err(|(_, error)| error)?;
     if finding != "ok" {
         return Err(OpenError::BackupDamaged { finding });
     }
-    open::appear(&unfinished, to)
-}
-
-fn copy_pages(from: &Connection, to: &mut Connection) -> Result<(), OpenError> {
-    let backup = Backup::new(from, to)?;
-    loop {
-        match backup.step(PAGES)? {
-            StepResult::Done => return Ok(()),
-            StepResult::More => {}
-            // Nobody else writes, and the copy is ours alone: a lock here is no matter of waiting.
-            busy @ (StepResult::Busy | StepResult::Locked | _) => {
-                return Err(OpenError::Start(
-                    format!("the backup found the database locked: {busy:?}").into(),
-                ));
-            }
-        }
-    }
+    file::appear(&unfinished, to)
 }

@@ -21,6 +21,7 @@ mod dialer_states;
 mod erase;
 mod error;
 mod examine;
+mod file;
 mod forgotten_calls;
 mod found;
 mod head_file;
@@ -32,7 +33,6 @@ mod legs;
 pub mod migrate;
 mod migrations;
 mod notary;
-mod open;
 mod outbox;
 mod pages;
 mod profiles;
@@ -50,6 +50,7 @@ mod tests;
 mod trail;
 mod vault;
 pub mod verify;
+mod work;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -91,7 +92,7 @@ use crate::audit::{
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::files;
-use crate::phone::{Caller, E164};
+use crate::phone::E164;
 use account::Account;
 use ballast::Ballast;
 use callers::Sealer;
@@ -100,7 +101,8 @@ use keeper::Keeper;
 use migrations::{MigrationStep, STEPS};
 use readers::{Reader, Readers};
 use sessions::SessionChange;
-use submission::{Effect, PreparedRecord, Submission, SubmissionOutcome, Work};
+use submission::{Submission, SubmissionOutcome};
+use work::{Effect, PreparedRecord, Work};
 use writer::Writer;
 
 pub const MIB: u64 = 1024 * 1024;
@@ -132,7 +134,7 @@ impl Options {
     pub fn new(path: impl Into<PathBuf>, clock: Clock, vault: Vault) -> Self {
         let path = path.into();
         Self {
-            spool: open::beside(&path, ".spool"),
+            spool: file::beside(&path, ".spool"),
             path,
             clock,
             backlog: 10_000,
@@ -250,14 +252,14 @@ impl Store {
     }
 
     fn open_with(options: &Options, steps: &[MigrationStep]) -> Result<Self, OpenError> {
-        open::check_sqlite()?;
+        connection::check_sqlite()?;
         let ballast = Ballast::new(
-            open::beside(&options.path, ".ballast"),
+            file::beside(&options.path, ".ballast"),
             options.ballast_bytes,
         );
         // On a full disk, not even an open database can be read for the first time.
         ballast.release_if_full();
-        let lock = open::lock(&options.path)?;
+        let lock = file::lock(&options.path)?;
         let is_wal_missing = lock.is_log_missing;
         migrate::up_with(&options.path, &options.clock, &options.vault, steps)?;
         let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
@@ -331,7 +333,7 @@ impl Store {
             account,
             ballast,
             is_wal_missing,
-            wal: open::beside(&options.path, "-wal"),
+            wal: file::beside(&options.path, "-wal"),
             commits,
             readers,
             clock: options.clock.clone(),
@@ -445,7 +447,7 @@ impl Store {
     fn prepare(&self, records: Vec<Record>) -> Result<Vec<PreparedRecord>, StoreError> {
         records
             .into_iter()
-            .map(|record| submission::prepare(record, &self.0.vault))
+            .map(|record| work::prepare(record, &self.0.vault))
             .collect()
     }
 
@@ -533,22 +535,6 @@ impl Store {
         self.ask(move |reader| calls::recent(reader, limit)).await
     }
 
-    /// The calls of one caller, newest first. Finds them by a keyed hash; none where the number is withheld.
-    pub async fn calls_of(
-        &self,
-        caller: &Caller,
-        limit: u32,
-    ) -> Result<Vec<StoredCall>, StoreError> {
-        let Some(identity) = self.0.vault.identity(caller) else {
-            return Ok(Vec::new());
-        };
-        self.ask(move |reader| match callers::find(reader, identity)? {
-            Some(caller_row) => calls::of_caller(reader, caller_row, limit),
-            None => Ok(Vec::new()),
-        })
-        .await
-    }
-
     /// The legs of a call, in the order in which they were heard of.
     pub async fn legs(&self, call: &CallId) -> Result<Vec<StoredLeg>, StoreError> {
         let call = call.clone();
@@ -610,11 +596,6 @@ impl Store {
     /// Where the audit log was signed last, and whether it can be signed.
     pub fn proof(&self) -> Proof {
         self.0.proof.borrow().clone()
-    }
-
-    /// Tells whoever waits for it; see [`Store::proof`].
-    pub fn proof_changes(&self) -> watch::Receiver<Proof> {
-        self.0.proof.subscribe()
     }
 
     fn tell_proof(&self, proof: Proof) {
@@ -680,11 +661,8 @@ impl Store {
     pub async fn last_record_at(&self) -> Result<Option<Timestamp>, StoreError> {
         self.ask(|reader| {
             let last = audit_records::head(reader)?;
-            let mut at = None;
-            found::each(reader, last.id, 1, |row| {
-                at = column::time(row.content.created_at);
-            })?;
-            Ok(at)
+            let at = found::first(reader, last.id, |row| column::time(row.content.created_at))?;
+            Ok(at.flatten())
         })
         .await
     }

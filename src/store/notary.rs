@@ -12,9 +12,10 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::checkpoints::{self, NewCheckpoint};
+use super::found::{self, Walk};
 use super::readers::Reader;
-use super::submission::Work;
-use super::{Store, StoreError, audit_records, column, found, head_file};
+use super::work::Work;
+use super::{Store, StoreError, audit_records, column, head_file};
 use crate::audit::{
     BadNote, ChainLink, Event, Frontier, Head, Kind, Proof, ProofState, PublicKey, Record,
     SigningKey, SigningKeyNamed, Statement, Subject,
@@ -55,10 +56,9 @@ struct ReadProgress {
 
 #[derive(Clone, Debug)]
 struct SignedPlace {
-    link: ChainLink,
+    walk: Walk,
     /// When the record there happened.
     at: Option<Timestamp>,
-    frontier: Frontier,
 }
 
 /// Why something is not signed.
@@ -120,11 +120,11 @@ impl Notary {
             .vouch_for_key(&self.public_key().to_line())
     }
 
-    /// Signs a cut: so many records, which are about to be deleted, had this root.
-    pub fn sign_cut(&self, size: u64, frontier: &Frontier) -> String {
+    /// Signs a cut: the records that are about to be deleted had this root.
+    pub fn sign_cut(&self, frontier: &Frontier) -> String {
         self.0.key.sign(&Statement {
             subject: Subject::Cut,
-            size,
+            size: frontier.size(),
             root: frontier.root(),
         })
     }
@@ -282,7 +282,7 @@ impl Notary {
                 break;
             }
         }
-        let size = place.frontier.size();
+        let size = place.walk.frontier.size();
         if work.signed == Some(size) {
             self.tell_sound(&place, work).await;
             return Ok(());
@@ -295,17 +295,23 @@ impl Notary {
         let note = self.0.key.sign(&Statement {
             subject: Subject::Checkpoint,
             size,
-            root: place.frontier.root(),
+            root: place.walk.frontier.root(),
         });
-        let head = Head::new(self.public_key(), &note, size, &place.link.hash, place.at);
+        let head = Head::new(
+            self.public_key(),
+            &note,
+            size,
+            &place.walk.link.hash,
+            place.at,
+        );
         if work.signed.is_none() {
             // A signed log is never without a head beside it, also after a power cut between the two.
             self.keep_head(head.clone()).await;
         }
         let written = store.submit(Work::Checkpoint(NewCheckpoint {
-            size: place.link.id,
+            size: place.walk.link.id,
             note: note.clone(),
-            frontier: place.frontier.to_bytes(),
+            frontier: place.walk.frontier.to_bytes(),
             is_kept,
         }));
         written.await?;
@@ -338,12 +344,12 @@ impl Notary {
         let Ok(Some(newest)) = newest.await else {
             return;
         };
-        let size = place.frontier.size();
+        let size = place.walk.frontier.size();
         let head = Head::new(
             self.public_key(),
             &newest.note,
             size,
-            &place.link.hash,
+            &place.walk.link.hash,
             place.at,
         );
         work.head_at = Some(self.0.store.clock().instant());
@@ -420,11 +426,10 @@ fn has(reader: &Connection, head: &Head) -> Result<bool, StoreError> {
     if id == cut.through_id {
         return Ok(wanted.is_some_and(|hash| hash.as_slice() == cut.through_hash));
     }
-    let mut there = false;
-    found::each(reader, id, 1, |row| {
-        there = row.content.id == id && wanted.is_some_and(|hash| row.hash == hash);
-    })?;
-    Ok(there)
+    let there = found::first(reader, id, |row| {
+        row.content.id == id && wanted.is_some_and(|hash| row.hash == hash)
+    });
+    Ok(there?.unwrap_or(false))
 }
 
 /// The place that the newest checkpoint tells of, and how many records it covers. Where another key signed it, the installation's secret must have
@@ -437,9 +442,8 @@ fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u
             return Err(broken(None, "the signed checkpoints of this log are gone"));
         }
         let place = SignedPlace {
-            link: ChainLink::GENESIS,
+            walk: Walk::new(),
             at: None,
-            frontier: Frontier::default(),
         };
         return Ok((place, None));
     };
@@ -468,7 +472,8 @@ fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u
         return Err(bad("it is another than its row says".into()));
     }
     let (link, at) = record_at(reader, newest.size)?;
-    let place = SignedPlace { link, at, frontier };
+    let walk = Walk { link, frontier };
+    let place = SignedPlace { walk, at };
     Ok((place, Some(statement.size)))
 }
 
@@ -477,14 +482,11 @@ fn record_at(reader: &Connection, id: i64) -> Result<(ChainLink, Option<Timestam
     if id == 0 {
         return Ok((ChainLink::GENESIS, None));
     }
-    let mut link = None;
-    found::each(reader, id, 1, |row| {
-        if row.content.id == id {
-            let hash = row.agrees_with_itself().map(|(_, hash)| hash);
-            link = Some((hash, column::time(row.content.created_at)));
-        }
+    let link = found::first(reader, id, |row| {
+        let hash = row.agrees_with_itself().map(|(_, hash)| hash);
+        (row.content.id == id).then(|| (hash, column::time(row.content.created_at)))
     })?;
-    match link {
+    match link.flatten() {
         Some((Some(hash), at)) => Ok((ChainLink { id, hash }, at)),
         Some((None, _)) => Err(broken(id, format!("record {id} was altered"))),
         None => {
@@ -501,31 +503,15 @@ fn record_at(reader: &Connection, id: i64) -> Result<(ChainLink, Option<Timestam
 }
 
 /// Reads a page of what comes after a place and recomputes it; whether there may be more.
-fn advance(reader: &Connection, place: SignedPlace) -> Result<(SignedPlace, bool), Unsigned> {
-    let mut place = place;
-    let mut wrong = None;
-    let first = place.link.id + 1;
-    let count = found::each(reader, first, PAGE, |row| {
-        if wrong.is_some() {
-            return;
-        }
-        match row.follows(&place.link) {
-            Some(link) => {
-                place.frontier.append(&link.hash);
-                place.link = link;
-                place.at = column::time(row.content.created_at);
-            }
-            None => wrong = Some(row.content.id),
-        }
+fn advance(reader: &Connection, mut place: SignedPlace) -> Result<(SignedPlace, bool), Unsigned> {
+    let walked = place.walk.page(reader, PAGE, |row| {
+        place.at = column::time(row.content.created_at);
+        true
     })?;
-    match wrong {
-        Some(id) => Err(broken(
-            id,
-            format!(
-                "record {id} is not what was written after record {}",
-                place.link.id
-            ),
-        )),
-        None => Ok((place, count == PAGE)),
-    }
+    let count = walked.map_err(|id| {
+        let last = place.walk.link.id;
+        let what = format!("record {id} is not what was written after record {last}");
+        broken(id, what)
+    })?;
+    Ok((place, count == PAGE))
 }

@@ -1,12 +1,13 @@
 //! Table `profiles`: what Braze last said of a caller. Not part of the audit log; it only warms the cache after a restart.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
+use super::StoreError;
+use super::column::{self, Columns};
 use super::readers::Reader;
 use super::vault::{Identity, SealError, Vault};
-use super::{StoreError, column};
 use crate::lead::LeadScore;
 use crate::phone::{Caller, E164};
 use crate::routing::Profile;
@@ -93,65 +94,31 @@ pub(super) fn delete(connection: &Connection, vault: &Vault, phone: &E164) -> ru
 
 /// The profiles, newest answer first.
 pub(super) fn newest(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredProfile>, StoreError> {
-    reader
-        .prepare_cached("SELECT * FROM profiles ORDER BY fetched_at DESC, id DESC LIMIT ?1")?
-        .query_map([limit], raw)?
-        .map(|raw| raw?.read(reader.vault()))
-        .collect()
+    let which = "ORDER BY fetched_at DESC, id DESC LIMIT ?1";
+    reader.rows("profiles", which, [limit], |row| read(reader.vault(), row))
 }
 
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM profiles", [], |row| row.get(0))
 }
 
-/// The columns as `SQLite` gives them.
-struct RawProfile {
-    row: i64,
-    identity: [u8; 32],
-    personal: Vec<u8>,
-    score: Option<f64>,
-    tier: Option<String>,
-    known: bool,
-    fetched_at: i64,
-    changed_at: Option<i64>,
-}
-
-fn raw(row: &Row<'_>) -> rusqlite::Result<RawProfile> {
-    Ok(RawProfile {
-        row: row.get("id")?,
-        identity: row.get("identity_hash")?,
-        personal: row.get("personal")?,
-        score: row.get("score")?,
-        tier: row.get("tier")?,
-        known: row.get("known")?,
-        fetched_at: row.get("fetched_at")?,
-        changed_at: row.get("changed_at")?,
+fn read(vault: &Vault, row: &Columns<'_, '_>) -> Result<StoredProfile, StoreError> {
+    let identity = Identity(row.get("identity_hash")?);
+    let sealed: Vec<u8> = row.get("personal")?;
+    let opened = vault.open_profile(identity, &sealed).ok();
+    let opened = opened.and_then(|json| serde_json::from_slice(&json).ok());
+    let Sealed { phone, external_id } = row.valid(opened)?;
+    let score = row.optional("score", LeadScore::new)?;
+    let profile = match (row.get("known")?, score, row.get("tier")?) {
+        (true, score, tier) => Some(Some(Profile { score, tier })),
+        (false, None, None) => Some(None),
+        (false, _, _) => None,
+    };
+    Ok(StoredProfile {
+        phone,
+        external_id,
+        profile: row.valid(profile)?,
+        fetched_at: row.time("fetched_at")?,
+        changed_at: row.optional("changed_at", column::time)?,
     })
-}
-
-impl RawProfile {
-    fn read(self, vault: &Vault) -> Result<StoredProfile, StoreError> {
-        let row = self.row;
-        column::or_inconsistent(self.try_read(vault), "profiles", row)
-    }
-
-    fn try_read(self, vault: &Vault) -> Option<StoredProfile> {
-        let json = vault
-            .open_profile(Identity(self.identity), &self.personal)
-            .ok()?;
-        let Sealed { phone, external_id } = serde_json::from_slice(&json).ok()?;
-        let score = column::optional(self.score, LeadScore::new)?;
-        let profile = match (self.known, score, self.tier) {
-            (true, score, tier) => Some(Profile { score, tier }),
-            (false, None, None) => None,
-            (false, _, _) => return None,
-        };
-        Some(StoredProfile {
-            phone,
-            external_id,
-            profile,
-            fetched_at: column::time(self.fetched_at)?,
-            changed_at: column::optional(self.changed_at, column::time)?,
-        })
-    }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Params};
 
-use super::vault::{self, Purpose, Vault};
-use super::{OpenError, StoreError, callers, connection, rows};
+use super::column::Columns;
+use super::vault::{self, Purpose, SaltBytes, Vault};
+use super::{OpenError, StoreError, connection, rows};
 use crate::audit::Personal;
 
 /// How many questions are answered at the same time.
@@ -39,22 +40,58 @@ impl<'a> Reader<'a> {
         self.vault
     }
 
-    /// Whether a row of a table that steers calls or grants rights is the one that was written; see [`rows::believes`].
-    pub(super) fn believes(&self, table: &'static str, row: &Row<'_>) -> rusqlite::Result<bool> {
-        rows::believes(self.vault, table, row)
+    /// The rows of a table that `which` asks for. One that steers calls or grants rights and is not what was written is left out.
+    pub(super) fn rows<T>(
+        &self,
+        table: &'static str,
+        which: &str,
+        wanted: impl Params,
+        read: impl FnMut(&Columns<'_, '_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.first_rows(usize::MAX, table, which, wanted, read)
+    }
+
+    /// The first `limit` of them.
+    pub(super) fn first_rows<T>(
+        &self,
+        limit: usize,
+        table: &'static str,
+        which: &str,
+        wanted: impl Params,
+        mut read: impl FnMut(&Columns<'_, '_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.prepare_cached(&format!("SELECT * FROM {table} {which}"))?;
+        let mut rows = statement.query(wanted)?;
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            if !rows::TABLES.contains(&table) || rows::believes(self.vault, table, row)? {
+                found.push(read(&Columns::new(table, row)?)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Opens personal data as it is stored. What belonged to somebody who was erased reads as [`Personal::erased`]; `None` where
     /// the bytes cannot be true.
     pub(super) fn personal(&self, bytes: &[u8], purpose: Purpose<'_>) -> Option<Personal> {
         let (caller_row, sealed) = vault::sealed_for(bytes)?;
-        let Some(salt) = callers::salt(self.connection, caller_row).ok()? else {
+        let Some(salt) = salt(self.connection, caller_row).ok()? else {
             return Some(Personal::erased());
         };
         let key = self.vault.caller_key(&salt);
         let json = Vault::open(&key, caller_row, purpose, sealed).ok()?;
         serde_json::from_slice(&json).ok()
     }
+}
+
+/// The salt of a caller; `None` where the caller was erased.
+fn salt(connection: &Connection, row: i64) -> rusqlite::Result<Option<SaltBytes>> {
+    connection
+        .prepare_cached("SELECT salt FROM callers WHERE id = ?1")?
+        .query_row([row], |row| row.get(0))
+        .optional()
 }
 
 impl Deref for Reader<'_> {

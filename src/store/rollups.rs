@@ -355,9 +355,7 @@ fn put(
         return Ok(true);
     };
     // What cannot be read was not written by us; its figures begin anew.
-    let mut figures: Figures = serde_json::from_str(&text).unwrap_or_else(|_| Figures {
-        ..Figures::default()
-    });
+    let mut figures: Figures = serde_json::from_str(&text).unwrap_or_default();
     figures.add(added);
     figures.tidy();
     connection

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::migrations::STEPS;
 use super::readers::Reader;
 use super::vault::Vault;
-use super::{OpenError, StoreError, StoredRecord, audit_records, connection, key_check, open};
+use super::{OpenError, StoreError, StoredRecord, audit_records, connection, file, key_check};
 use crate::audit::Event;
 use crate::call::CallId;
 use crate::routing::{Ruleset, RulesetVersion};
@@ -34,13 +34,8 @@ pub struct Trail {
 impl Trail {
     /// Opens the log for reading. Refuses what is not there, not ours, newer than this program, or sealed under another secret.
     pub fn open(path: &Path, vault: Vault) -> Result<Self, OpenError> {
-        if !open::exists(path)? {
-            return Err(OpenError::File {
-                path: path.to_owned(),
-                source: std::io::ErrorKind::NotFound.into(),
-            });
-        }
-        open::readable_version_at(path, STEPS)?;
+        file::must_exist(path)?;
+        file::readable_version_at(path, STEPS)?;
         let connection = connection::open_reader(path)?;
         key_check::refuse_other(&connection, path, &vault)?;
         Ok(Self { connection, vault })

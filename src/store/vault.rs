@@ -94,12 +94,13 @@ pub(super) fn sealed_for(bytes: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// HKDF-SHA256 (RFC 5869) for one block of 32 bytes: extract, then expand.
-fn derive(secret: &[u8], salt: &[u8], use_of_it: &[u8]) -> KeyBytes {
+pub(super) fn derive(secret: &[u8], salt: &[u8], info: &[&[u8]]) -> KeyBytes {
     let extracted = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, salt), secret);
     let mut expansion =
         hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref()));
-    expansion.update(DOMAIN);
-    expansion.update(use_of_it);
+    for part in info {
+        expansion.update(part);
+    }
     expansion.update(&[1]);
     array(expansion.sign().as_ref())
 }
@@ -107,8 +108,8 @@ fn derive(secret: &[u8], salt: &[u8], use_of_it: &[u8]) -> KeyBytes {
 impl Vault {
     /// The keys that follow from the installation's secret.
     pub fn new(secret: &[u8]) -> Self {
-        let key = |use_of_it| derive(secret, DOMAIN, use_of_it);
-        let hmac_key = |use_of_it| hmac::Key::new(hmac::HMAC_SHA256, &key(use_of_it));
+        let key = |use_of_it: &[u8]| derive(secret, DOMAIN, &[DOMAIN, use_of_it]);
+        let hmac_key = |use_of_it: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, &key(use_of_it));
         Self(Arc::new(DerivedKeys {
             secret: zeroize::Zeroizing::new(secret.to_vec()),
             identities: hmac_key(b"/identities"),
@@ -225,7 +226,7 @@ impl Vault {
 
     /// The key of a caller.
     pub(super) fn caller_key(&self, salt: &SaltBytes) -> KeyBytes {
-        derive(&self.0.secret, salt, b"/caller")
+        derive(&self.0.secret, salt, &[DOMAIN, b"/caller"])
     }
 
     /// Seals under a caller's key.
@@ -239,12 +240,8 @@ impl Vault {
         let mut sealed = Vec::with_capacity(1 + ROW_LEN + NONCE_LEN + clear.len() + 16);
         sealed.push(VERSION);
         sealed.extend_from_slice(&caller_row.to_be_bytes());
-        self.seal_into(
-            &mut sealed,
-            key,
-            &purpose.associated_data(caller_row),
-            clear,
-        )?;
+        let associated_data = purpose.associated_data(caller_row);
+        self.seal_into(&mut sealed, &cipher(key)?, &associated_data, clear)?;
         Ok(sealed)
     }
 
@@ -255,7 +252,7 @@ impl Vault {
         purpose: Purpose<'_>,
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        open(key, &purpose.associated_data(caller_row), sealed)
+        unseal(&cipher(key)?, &purpose.associated_data(caller_row), sealed)
     }
 
     /// Seals what is kept of a profile. It goes with its row, so that it needs no key of its own.
@@ -265,7 +262,7 @@ impl Vault {
         clear: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         let mut sealed = Vec::with_capacity(NONCE_LEN + clear.len() + 16);
-        self.seal_into(&mut sealed, &self.0.profiles, &identity.0, clear)?;
+        self.seal_into(&mut sealed, &cipher(&self.0.profiles)?, &identity.0, clear)?;
         Ok(sealed)
     }
 
@@ -275,13 +272,14 @@ impl Vault {
         identity: Identity,
         sealed: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        open(&self.0.profiles, &identity.0, sealed)
+        unseal(&cipher(&self.0.profiles)?, &identity.0, sealed)
     }
 
-    fn seal_into(
+    /// Appends nonce, ciphertext and tag.
+    pub(super) fn seal_into(
         &self,
         sealed: &mut Vec<u8>,
-        key: &KeyBytes,
+        key: &LessSafeKey,
         associated_data: &[u8],
         clear: &[u8],
     ) -> Result<(), SealError> {
@@ -290,7 +288,7 @@ impl Vault {
         let start = sealed.len();
         sealed.extend_from_slice(clear);
         let text = sealed.get_mut(start..).unwrap_or_default();
-        let tag = cipher(key)?.seal_in_place_separate_tag(
+        let tag = key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(associated_data),
             text,
@@ -300,10 +298,15 @@ impl Vault {
     }
 }
 
-fn open(key: &KeyBytes, associated_data: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+/// Opens what [`Vault::seal_into`] appended.
+pub(super) fn unseal(
+    key: &LessSafeKey,
+    associated_data: &[u8],
+    sealed: &[u8],
+) -> Result<Vec<u8>, SealError> {
     let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError)?;
     let mut text = ciphertext.to_vec();
-    let n = cipher(key)?
+    let n = key
         .open_in_place(
             Nonce::assume_unique_for_key(*nonce),
             Aad::from(associated_data),

@@ -18,7 +18,7 @@ use super::checkpoints::{self, StoredCut};
 use super::migrations::STEPS;
 use super::vault::Vault;
 use super::{
-    OpenError, audit_records, column, connection, found, head_file, key_check, open, rows, schema,
+    OpenError, audit_records, column, connection, file, found, head_file, key_check, rows, schema,
 };
 use crate::audit::{
     BadNote, Examiner, FindingKind, Findings, Frontier, Hash, Head, PublicKey, SigningKeyNamed,
@@ -101,7 +101,6 @@ pub struct Verified {
 pub struct Verification {
     against: Against,
     pages: Option<Pages>,
-    batch: Batch,
     examiner: Examiner,
     evidence: Evidence,
     done: Verified,
@@ -158,7 +157,6 @@ impl Verification {
         Ok(Self {
             against,
             pages: end.map(|end| Pages::new(connection, end)),
-            batch: Batch::default(),
             examiner,
             evidence,
             done: Verified {
@@ -179,10 +177,9 @@ impl Verification {
         let Some(pages) = &mut self.pages else {
             return false;
         };
-        let more = pages.fill(&mut self.batch);
-        let batch = std::mem::take(&mut self.batch);
+        let batch = pages.read();
+        let more = pages.has_more();
         self.feed(&batch);
-        self.batch = batch;
         if !more {
             self.pages = None;
         }
@@ -196,24 +193,17 @@ impl Verification {
         };
         let end = pages.end();
         let (filled, arriving) = mpsc::sync_channel::<Batch>(AHEAD);
-        let (used, free) = mpsc::channel::<Batch>();
         let reading = thread::Builder::new()
             .name("verify-reader".to_owned())
-            .spawn(move || {
-                loop {
-                    let mut batch = free.try_recv().unwrap_or_default();
-                    let more = pages.fill(&mut batch);
-                    if filled.send(batch).is_err() || !more {
-                        return;
-                    }
-                }
-            })
+            .spawn(
+                move || {
+                    while filled.send(pages.read()).is_ok() && pages.has_more() {}
+                },
+            )
             .map_err(VerifyError::Thread)?;
         for batch in arriving {
             self.feed(&batch);
             tell(self.done);
-            // The reader may have ended: then nobody needs it any more.
-            drop(used.send(batch));
         }
         if reading.join().is_err() {
             self.is_whole = false;
@@ -331,8 +321,8 @@ impl Verification {
         if let Some(cut) = &batch.cut {
             self.pruned_meanwhile(cut);
         }
-        for row in batch.rows() {
-            self.examiner.next_row(&row);
+        for row in &batch.rows {
+            self.examiner.next_row(&row.row());
             self.done.records += 1;
         }
         if let Some(trouble) = &batch.trouble {
@@ -374,13 +364,8 @@ fn is_foreign(error: &rusqlite::Error) -> bool {
 
 /// Opens a database to read it. Where nobody has it open, nothing is written beside it either.
 fn open_file(path: &Path) -> Result<Connection, OpenError> {
-    if !open::exists(path)? {
-        return Err(OpenError::File {
-            path: path.to_owned(),
-            source: std::io::ErrorKind::NotFound.into(),
-        });
-    }
-    let is_open = open::beside(path, "-wal").exists();
+    file::must_exist(path)?;
+    let is_open = file::beside(path, "-wal").exists();
     let mut connection = if is_open {
         Connection::open_with_flags(path, connection::reader_flags())?
     } else {
@@ -398,7 +383,7 @@ fn examine_schema(
     path: &Path,
     evidence: &mut Evidence,
 ) -> Result<(), OpenError> {
-    let version = open::claimed_version(connection, path, STEPS)?;
+    let version = file::claimed_version(connection, path, STEPS)?;
     let differences = schema::differences(connection, version, STEPS)?;
     for difference in &differences {
         let what = format!("the schema is not what this program makes: {difference}");
@@ -643,7 +628,7 @@ pub fn signed_head(database: &Path) -> Result<Option<SignedHead>, VerifyError> {
         source,
     };
     let connection = open_file(database).map_err(refused)?;
-    open::version_of(&connection, database, STEPS).map_err(refused)?;
+    file::version_of(&connection, database, STEPS).map_err(refused)?;
     let read = || -> rusqlite::Result<Option<SignedHead>> {
         let transaction = connection.unchecked_transaction()?;
         let against = Against::nothing(database);
@@ -661,13 +646,12 @@ pub fn signed_head(database: &Path) -> Result<Option<SignedHead>, VerifyError> {
         let Ok(size) = i64::try_from(statement.size) else {
             return Ok(None);
         };
-        let (mut hash, mut at) = ([0; 32], None);
-        found::each(&transaction, size, 1, |row| {
-            if row.content.id == size && size > 0 {
-                hash = row.hash.try_into().unwrap_or_default();
-                at = column::time(row.content.created_at);
-            }
+        let found = found::first(&transaction, size, |row| {
+            let hash: Hash = row.hash.try_into().unwrap_or_default();
+            let is_it = row.content.id == size && size > 0;
+            is_it.then(|| (hash, column::time(row.content.created_at)))
         })?;
+        let (hash, at) = found.flatten().unwrap_or_default();
         let last = audit_records::head(&transaction)?;
         Ok(Some(SignedHead {
             head: Head::new(&key, &newest.note, statement.size, &hash, at),

@@ -23,7 +23,7 @@ use super::ballast::Ballast;
 use super::batch::{self, Done, Item, Trouble};
 use super::callers::Sealer;
 use super::desk::{self, Arrival, WriteQueue};
-use super::open::WriteLock;
+use super::file::WriteLock;
 use super::rollups::Added;
 use super::{Committed, OpenError, StoreError, connection, spool_mark};
 use crate::clock::Clock;

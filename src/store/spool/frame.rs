@@ -3,7 +3,8 @@
 //! `magic · length of the sealed bytes · CRC-32 of the rest · records · number · sealed bytes`, integers big-endian, padded with zeros to
 //! a multiple of 16 bytes. Whatever was cut short or changed does not read as a frame, and the next one is found behind it.
 
-use super::seal::{Broken, Seal};
+use super::seal::Seal;
+use crate::store::vault::SealError;
 
 const MAGIC: &[u8; 4] = b"SPFR";
 const HEAD: usize = 24;
@@ -28,9 +29,9 @@ pub(super) fn write(
     records: u32,
     text: &[u8],
     seal: &Seal,
-) -> Result<(), Broken> {
+) -> Result<(), SealError> {
     let sealed = seal.seal(&place(records, number), text)?;
-    let length = u32::try_from(sealed.len()).map_err(|_| Broken)?;
+    let length = u32::try_from(sealed.len()).map_err(|_| SealError)?;
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(&crc(records, number, &sealed).to_be_bytes());
@@ -74,7 +75,7 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
 }
 
 impl Frame<'_> {
-    pub(super) fn text(&self, seal: &Seal) -> Result<Vec<u8>, Broken> {
+    pub(super) fn text(&self, seal: &Seal) -> Result<Vec<u8>, SealError> {
         seal.unseal(&place(self.records, self.number), self.sealed)
     }
 }

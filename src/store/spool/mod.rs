@@ -19,8 +19,9 @@ pub(super) use seal::Seal;
 
 use super::StoreError;
 use super::ballast::{allocate, share};
-use super::open;
-use super::submission::PreparedRecord;
+use super::file;
+use super::vault::SealError;
+use super::work::PreparedRecord;
 use crate::files;
 
 const MAGIC: &[u8; 8] = b"SWBSPOL1";
@@ -56,7 +57,7 @@ struct SpoolContents {
     after: u64,
     number: i64,
     n: u32,
-    text: Result<Vec<u8>, seal::Broken>,
+    text: Result<Vec<u8>, SealError>,
 }
 
 impl Spool {
@@ -98,7 +99,7 @@ impl Spool {
             drop(fs::remove_file(&self.path));
         }
         self.capacity = capacity;
-        laid_out.and_then(|()| open::sync_folder(&self.path))
+        laid_out.and_then(|()| file::sync_folder(&self.path))
     }
 
     fn header(&self) -> Vec<u8> {
@@ -167,7 +168,7 @@ impl Spool {
             }
             let text = found
                 .text
-                .map_err(|broken| StoreError::Rejected(broken.into()));
+                .map_err(|error| StoreError::Rejected(error.into()));
             drawn.push(Drawn {
                 number: found.number,
                 n: found.n,
@@ -293,7 +294,7 @@ fn put_aside_if_foreign(path: &Path, seal: &Seal) -> io::Result<()> {
     if magic == MAGIC && mark == seal.mark() || !holds_frames(&file)? {
         return Ok(());
     }
-    let aside = open::beside(path, &format!(".{}", hex::encode(mark)));
+    let aside = file::beside(path, &format!(".{}", hex::encode(mark)));
     tracing::error!(
         event = "store.spool_foreign",
         moved_to = %aside.display(),

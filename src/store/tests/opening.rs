@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::store::migrations::STEPS;
-use crate::store::{OpenError, StoreError, connection, migrate};
+use crate::store::{OpenError, StoreError, connection, migrate, migrations};
 
 #[tokio::test]
 async fn a_new_database_is_for_its_owner_only() {
@@ -82,7 +82,7 @@ fn the_writer_has_the_settings_that_durability_needs() {
 }
 
 fn newest_schema() -> i64 {
-    migrate::latest(STEPS).into()
+    migrations::latest(STEPS).into()
 }
 
 #[test]

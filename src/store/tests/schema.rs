@@ -4,7 +4,7 @@ use super::*;
 use crate::audit::Kind;
 use crate::store::migrate::{self, MigrationStatus};
 use crate::store::migrations::{MigrationStep, STEPS};
-use crate::store::{OpenError, audit_records, open};
+use crate::store::{OpenError, audit_records, file};
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
 const LATEST: u32 = 1;
@@ -186,7 +186,7 @@ fn a_step_that_fails_leaves_the_database_as_it_was() {
 fn there_is_no_way_down_to_a_version_above() {
     let home = Home::new();
     assert_eq!(migrate::status(&home.path()).unwrap().current, 0);
-    assert!(!open::exists(&home.path()).unwrap());
+    assert!(!file::exists(&home.path()).unwrap());
     migrate::up(&home.path(), &clock(), &vault()).unwrap();
     let refused = migrate::down(&home.path(), LATEST + 1, &clock());
     assert!(matches!(

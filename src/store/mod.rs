@@ -16,18 +16,17 @@ mod checkpoints;
 mod column;
 mod connection;
 pub mod copy;
-mod desk;
 mod dialer_states;
 mod erase;
 mod error;
 mod examine;
 mod file;
+mod flush_watchdog;
 mod forgotten_calls;
 mod found;
 mod head_file;
 mod histogram;
 mod incidents;
-mod keeper;
 mod key_check;
 mod legs;
 pub mod migrate;
@@ -51,6 +50,7 @@ mod trail;
 mod vault;
 pub mod verify;
 mod work;
+mod write_queue;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -66,7 +66,6 @@ pub use account::Balance;
 pub use alerting::IncidentWithMessages;
 pub use audit_records::{RawRecord, StoredRecord};
 pub use calls::{InProgress, StoredCall};
-pub use desk::Health;
 pub use erase::Erased;
 pub use error::{OpenError, StoreError};
 pub use examine::{Chain, Examination, Integrity, examine};
@@ -84,6 +83,7 @@ pub use rollups::{Figures, Handoffs, Share};
 pub use sessions::StoredSession;
 pub use trail::Trail;
 pub use vault::Vault;
+pub use write_queue::StoreHealth;
 
 use crate::audit::{
     ChainLink, Event, HandoffIntended, Head, Kind, Proof, Record, Restored, RollbackAccepted,
@@ -96,13 +96,13 @@ use crate::phone::E164;
 use account::Account;
 use ballast::Ballast;
 use callers::Sealer;
-use desk::{Message, SpoolPlace, WriteQueue};
-use keeper::Keeper;
+use flush_watchdog::FlushWatchdog;
 use migrations::{MigrationStep, STEPS};
 use readers::{Reader, Readers};
 use sessions::SessionChange;
 use submission::{Submission, SubmissionOutcome};
 use work::{Effect, PreparedRecord, Work};
+use write_queue::{Message, SpoolPlace, WriteQueue};
 use writer::Writer;
 
 pub const MIB: u64 = 1024 * 1024;
@@ -216,7 +216,7 @@ struct Inner {
     queue: mpsc::Sender<Message>,
     #[cfg(test)]
     faults: mpsc::Sender<writer::Commit>,
-    health: watch::Receiver<Health>,
+    health: watch::Receiver<StoreHealth>,
     account: Arc<Account>,
     ballast: Ballast,
     wal: PathBuf,
@@ -277,7 +277,7 @@ impl Store {
         let (queue, arrivals) = mpsc::channel(writer::QUEUE);
         #[cfg(test)]
         let (faults, faults_due) = mpsc::channel(8);
-        let (health, health_seen) = watch::channel(Health::default());
+        let (health, health_seen) = watch::channel(StoreHealth::default());
         let (commits, _) = broadcast::channel(COMMITS_BEHIND);
         let account = Arc::<Account>::default();
         let place = SpoolPlace {
@@ -286,7 +286,7 @@ impl Store {
             vault: options.vault.clone(),
             log_id: audit_records::log_id(&connection)?,
         };
-        let desk = Arc::new(Mutex::new(WriteQueue::new(
+        let write_queue = Arc::new(Mutex::new(WriteQueue::new(
             options.clock.clone(),
             arrivals,
             health,
@@ -299,7 +299,7 @@ impl Store {
             path: options.path.clone(),
             clock: options.clock.clone(),
             runtime,
-            desk: Arc::clone(&desk),
+            write_queue: Arc::clone(&write_queue),
             ballast: ballast.clone(),
             commits: commits.clone(),
             connection: Some(connection),
@@ -311,19 +311,19 @@ impl Store {
         };
         writer.drain();
         let (writes, writer_ended) = std::sync::mpsc::channel();
-        let keeper = Keeper {
-            desk,
+        let flush_watchdog = FlushWatchdog {
+            write_queue,
             ballast: ballast.clone(),
             clock: options.clock.clone(),
             patience: options.patience,
             writer: writer_ended,
         };
         let start = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let keeper = start("store-keeper")
-            .spawn(move || keeper.run())
+        let flush_watchdog = start("store-watchdog")
+            .spawn(move || flush_watchdog.run())
             .map_err(|error| OpenError::Start(error.into()))?;
         let thread = start("store-writer")
-            .spawn(move || writer.run(keeper, writes))
+            .spawn(move || writer.run(flush_watchdog, writes))
             .map_err(|error| OpenError::Start(error.into()))?;
         Ok(Self(Arc::new(Inner {
             queue,
@@ -770,13 +770,13 @@ impl Store {
     }
 
     /// How the writer is doing.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> StoreHealth {
         self.current(self.0.health.borrow().clone())
     }
 
-    fn current(&self, health: Health) -> Health {
+    fn current(&self, health: StoreHealth) -> StoreHealth {
         let balance = self.0.account.balance();
-        Health {
+        StoreHealth {
             running: !self.0.queue.is_closed(),
             lost: balance.lost,
             balance,
@@ -788,7 +788,7 @@ impl Store {
     }
 
     /// Waits until `is_so` of the writer's health; gives the health then. Ends at once when the writer has.
-    pub async fn health_when(&self, mut is_so: impl FnMut(&Health) -> bool) -> Health {
+    pub async fn health_when(&self, mut is_so: impl FnMut(&StoreHealth) -> bool) -> StoreHealth {
         let mut seen = self.0.health.clone();
         match seen
             .wait_for(|health| is_so(&self.current(health.clone())))

@@ -20,7 +20,7 @@ async fn spooled(store: &Store, records: Vec<Record>) {
 
 /// Waits until everything is in the database.
 async fn drained(store: &Store) {
-    let is_so = |health: &crate::store::Health| health.failing_since.is_none();
+    let is_so = |health: &crate::store::StoreHealth| health.failing_since.is_none();
     assert_eq!(store.health_when(is_so).await.backlog, 0);
 }
 

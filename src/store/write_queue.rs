@@ -1,4 +1,4 @@
-//! What waits to be written, and where: the state that the writer and the keeper share.
+//! What waits to be written, and where: the state that the writer and the flush watchdog share.
 //!
 //! A submission takes the first of these that has room: the database; the spool; memory, with a copy in the log lines; the log lines only.
 //! Order is kept: what is in the spool comes before what is in memory.
@@ -31,7 +31,7 @@ const SPOOL_REST: Duration = Duration::from_secs(2);
 
 /// How the writer is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct StoreHealth {
     /// False when the writer has ended: nothing is written any more.
     pub running: bool,
     /// Records that wait for the database to take them, in the spool and in memory; 0 while it takes them as they come.
@@ -58,7 +58,7 @@ pub struct Health {
     pub wal_bytes: u64,
 }
 
-impl Health {
+impl StoreHealth {
     /// Why somebody must look after the store; `None` while all is well.
     pub fn problem(&self) -> Option<String> {
         if !self.running {
@@ -86,7 +86,7 @@ pub(super) enum Message {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum Intake {
     Some,
     /// Nothing, in the time given.
     Nothing,
@@ -105,7 +105,7 @@ pub(super) struct SpoolPlace {
 pub(super) struct WriteQueue {
     pub(super) clock: Clock,
     arrivals: mpsc::Receiver<Message>,
-    health: watch::Sender<Health>,
+    health: watch::Sender<StoreHealth>,
     account: Arc<Account>,
     place: SpoolPlace,
     spool: Option<Spool>,
@@ -138,23 +138,23 @@ struct QueueEntry {
     is_logged: bool,
 }
 
-/// The desk, to work at.
-pub(super) fn at(desk: &Mutex<WriteQueue>) -> MutexGuard<'_, WriteQueue> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
+/// The queue, for one thread at a time.
+pub(super) fn lock(write_queue: &Mutex<WriteQueue>) -> MutexGuard<'_, WriteQueue> {
+    write_queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl WriteQueue {
-    /// An empty desk, with whatever the spool holds. `through` is the number of the last submission in the database.
+    /// An empty queue, with whatever the spool holds. `through` is the number of the last submission in the database.
     pub(super) fn new(
         clock: Clock,
         arrivals: mpsc::Receiver<Message>,
-        health: watch::Sender<Health>,
+        health: watch::Sender<StoreHealth>,
         account: Arc<Account>,
         backlog: usize,
         place: SpoolPlace,
         through: i64,
     ) -> Self {
-        let mut desk = Self {
+        let mut write_queue = Self {
             clock,
             arrivals,
             health,
@@ -172,8 +172,8 @@ impl WriteQueue {
             is_failing: false,
             is_behind: false,
         };
-        desk.open_spool();
-        desk
+        write_queue.open_spool();
+        write_queue
     }
 
     /// Opens or makes the spool where there is none.
@@ -225,7 +225,7 @@ impl WriteQueue {
     }
 
     /// Waits for arrivals and admits them; without `pause`, for as long as it takes.
-    pub(super) fn receive(&mut self, runtime: &Runtime, pause: Option<Duration>) -> Arrival {
+    pub(super) fn receive(&mut self, runtime: &Runtime, pause: Option<Duration>) -> Intake {
         let mut arrived = Vec::new();
         let arrivals = &mut self.arrivals;
         let count = runtime.block_on(async {
@@ -239,9 +239,9 @@ impl WriteQueue {
             self.take_in(message);
         }
         match count {
-            Some(0) => Arrival::End,
-            Some(_) => Arrival::Some,
-            None => Arrival::Nothing,
+            Some(0) => Intake::End,
+            Some(_) => Intake::Some,
+            None => Intake::Nothing,
         }
     }
 
@@ -292,7 +292,7 @@ impl WriteQueue {
     }
 
     /// Puts what is in memory into the spool, in order, as far as there is room, and tells everybody to go on.
-    pub(super) fn set_aside(&mut self) {
+    pub(super) fn spill(&mut self) {
         self.refuse_what_cannot_be_spooled();
         let n = self.append();
         for entry in self.pending.drain(..n) {
@@ -351,7 +351,7 @@ impl WriteQueue {
             }));
         } else {
             // Their turn is far off.
-            self.set_aside();
+            self.spill();
         }
         if items.is_empty() {
             self.tidy();
@@ -476,7 +476,7 @@ impl WriteQueue {
             submission.committed(outcome);
         }
         for item in again {
-            // Set aside while the commit took its time: whoever submitted it has answered the caller since, and that is recorded.
+            // Spilled while the commit took its time: whoever submitted it has answered the caller since, and that is recorded.
             self.admit_again(item);
         }
         self.tidy();
@@ -508,7 +508,7 @@ impl WriteQueue {
             submission::log_lost(item.work.records());
             self.lose(item.n() as u64);
         }
-        // Else it was set aside meanwhile: its turn comes again out of the spool.
+        // Else it was spilled meanwhile: its turn comes again out of the spool.
     }
 
     /// Empties a spool that is in the database.
@@ -548,7 +548,7 @@ impl WriteQueue {
         }
     }
 
-    /// The database does not take records: all that waits is set aside.
+    /// The database does not take records: all that waits is spilled.
     pub(super) fn failed(&mut self, text: String) {
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::error!(
@@ -565,7 +565,7 @@ impl WriteQueue {
             health.last_error = Some(text);
         });
         // Told after, so that whoever asks for the health then sees why.
-        self.set_aside();
+        self.spill();
         self.publish();
     }
 
@@ -588,7 +588,7 @@ impl WriteQueue {
 
     /// What is left in memory goes to the log.
     pub(super) fn abandon(&mut self) {
-        self.set_aside();
+        self.spill();
         self.pending.clear();
     }
 }

@@ -239,7 +239,7 @@ impl ControlHandlers {
                 "waiting": health.balance.waiting,
                 "lost": health.balance.lost,
                 "spool_problem": health.spool_problem,
-                "ballast_missing": health.ballast_missing,
+                "ballast_missing": health.reserve_missing,
                 "wal_missing": health.wal_missing,
                 "wal_bytes": health.wal_bytes,
                 "records": counts.records,

@@ -468,7 +468,7 @@ fn store_options(config: &Config, clock: &Clock, vault: Vault) -> store::Options
     let storage = &config.storage;
     let mut options = store::Options {
         spool_bytes: u64::from(storage.spool_mib) * store::MIB,
-        ballast_bytes: u64::from(storage.ballast_mib) * store::MIB,
+        reserve_bytes: u64::from(storage.ballast_mib) * store::MIB,
         ..store::Options::new(storage.path.clone(), clock.clone(), vault)
     };
     if let Some(spool) = &storage.spool {

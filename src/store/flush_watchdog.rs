@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::ballast::Ballast;
+use super::reserve::Reserve;
 use super::write_queue::WriteQueue;
 use crate::clock::Clock;
 
@@ -15,7 +15,7 @@ const UPKEEP: Duration = Duration::from_secs(10);
 
 pub(super) struct FlushWatchdog {
     pub(super) write_queue: Arc<Mutex<WriteQueue>>,
-    pub(super) ballast: Ballast,
+    pub(super) reserve: Reserve,
     pub(super) clock: Clock,
     /// A writer that is busy for longer keeps callers waiting.
     pub(super) patience: Duration,
@@ -43,7 +43,7 @@ impl FlushWatchdog {
                 kept_up = now;
                 write_queue.open_spool();
                 drop(write_queue);
-                self.ballast.restore();
+                self.reserve.restore();
             }
         }
     }

@@ -7,7 +7,6 @@ mod account;
 mod alerting;
 mod answers;
 mod audit_records;
-mod ballast;
 mod batch;
 mod caller_records;
 mod callers;
@@ -37,6 +36,7 @@ mod pages;
 mod profiles;
 mod prune;
 mod readers;
+mod reserve;
 mod rollups;
 mod rows;
 mod schema;
@@ -94,11 +94,11 @@ use crate::clock::Clock;
 use crate::files;
 use crate::phone::E164;
 use account::Account;
-use ballast::Ballast;
 use callers::Sealer;
 use flush_watchdog::FlushWatchdog;
 use migrations::{MigrationStep, STEPS};
 use readers::{Reader, Readers};
+use reserve::Reserve;
 use sessions::SessionChange;
 use submission::{Submission, SubmissionOutcome};
 use work::{Effect, PreparedRecord, Work};
@@ -121,7 +121,7 @@ pub struct Options {
     /// How large the spool is, in bytes; 0 for none. Never more than an eighth of its file system.
     pub spool_bytes: u64,
     /// How much room is kept on the disk for the day on which it is full, in bytes; 0 for none. Never more than an eighth of it.
-    pub ballast_bytes: u64,
+    pub reserve_bytes: u64,
     /// How long a commit may keep submitters waiting; after that, their records go to the spool.
     pub patience: Duration,
     /// How long a question waits for a free reader, and a reader for a lock.
@@ -139,7 +139,7 @@ impl Options {
             clock,
             backlog: 10_000,
             spool_bytes: 64 * MIB,
-            ballast_bytes: 64 * MIB,
+            reserve_bytes: 64 * MIB,
             patience: Duration::from_millis(250),
             reader_patience: Duration::from_millis(200),
             vault,
@@ -218,7 +218,7 @@ struct Inner {
     faults: mpsc::Sender<writer::Commit>,
     health: watch::Receiver<StoreHealth>,
     account: Arc<Account>,
-    ballast: Ballast,
+    reserve: Reserve,
     wal: PathBuf,
     is_wal_missing: bool,
     commits: broadcast::Sender<Arc<[Committed]>>,
@@ -253,12 +253,12 @@ impl Store {
 
     fn open_with(options: &Options, steps: &[MigrationStep]) -> Result<Self, OpenError> {
         connection::check_sqlite()?;
-        let ballast = Ballast::new(
+        let reserve = Reserve::new(
             file::beside(&options.path, ".ballast"),
-            options.ballast_bytes,
+            options.reserve_bytes,
         );
         // On a full disk, not even an open database can be read for the first time.
-        ballast.release_if_full();
+        reserve.release_if_full();
         let lock = file::lock(&options.path)?;
         let is_wal_missing = lock.is_log_missing;
         migrate::up_with(&options.path, &options.clock, &options.vault, steps)?;
@@ -269,7 +269,7 @@ impl Store {
             options.vault.clone(),
             options.reader_patience,
         )?;
-        ballast.restore();
+        reserve.restore();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -300,7 +300,7 @@ impl Store {
             clock: options.clock.clone(),
             runtime,
             write_queue: Arc::clone(&write_queue),
-            ballast: ballast.clone(),
+            reserve: reserve.clone(),
             commits: commits.clone(),
             connection: Some(connection),
             sealer: Sealer::new(options.vault.clone()),
@@ -313,7 +313,7 @@ impl Store {
         let (writes, writer_ended) = std::sync::mpsc::channel();
         let flush_watchdog = FlushWatchdog {
             write_queue,
-            ballast: ballast.clone(),
+            reserve: reserve.clone(),
             clock: options.clock.clone(),
             patience: options.patience,
             writer: writer_ended,
@@ -331,7 +331,7 @@ impl Store {
             faults,
             health: health_seen,
             account,
-            ballast,
+            reserve,
             is_wal_missing,
             wal: file::beside(&options.path, "-wal"),
             commits,
@@ -780,7 +780,7 @@ impl Store {
             running: !self.0.queue.is_closed(),
             lost: balance.lost,
             balance,
-            ballast_missing: self.0.ballast.is_missing(),
+            reserve_missing: self.0.reserve.is_missing(),
             wal_missing: self.0.is_wal_missing,
             wal_bytes: std::fs::metadata(&self.0.wal).map_or(0, |file| file.len()),
             ..health

@@ -51,7 +51,7 @@ pub struct StoreHealth {
     /// Why there is no spool; `None` while there is one.
     pub spool_problem: Option<String>,
     /// Whether the disk's reserve was given up because the disk was full, and is not made again yet.
-    pub ballast_missing: bool,
+    pub reserve_missing: bool,
     /// Whether the last run was cut off and its write-ahead log was gone at the start of this one: what it held is lost.
     pub wal_missing: bool,
     /// Size of the write-ahead log in bytes. It grows while a reader holds on to an old state.

@@ -19,10 +19,10 @@ use tokio::sync::broadcast;
 #[cfg(test)]
 use tokio::sync::mpsc;
 
-use super::ballast::Ballast;
 use super::batch::{self, Done, Item, Trouble};
 use super::callers::Sealer;
 use super::file::WriteLock;
+use super::reserve::Reserve;
 use super::rollups::Added;
 use super::write_queue::{self, Intake, WriteQueue};
 use super::{Committed, OpenError, StoreError, connection, spool_mark};
@@ -55,7 +55,7 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) runtime: Runtime,
     pub(super) write_queue: Arc<Mutex<WriteQueue>>,
-    pub(super) ballast: Ballast,
+    pub(super) reserve: Reserve,
     /// Who wants to hear of commits.
     pub(super) commits: broadcast::Sender<Arc<[Committed]>>,
     pub(super) connection: Option<Connection>,
@@ -288,9 +288,9 @@ impl Writer {
         write_queue::lock(&self.write_queue).failed(with_sources(error));
         let is_full = matches!(error, OpenError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull));
         let has_made_room = if is_full {
-            self.ballast.release()
+            self.reserve.release()
         } else {
-            self.ballast.release_if_full()
+            self.reserve.release_if_full()
         };
         let pause = if has_made_room {
             Duration::ZERO

@@ -18,8 +18,8 @@ use rustix::fs::{FallocateFlags, OFlags, fallocate};
 pub(super) use seal::Seal;
 
 use super::StoreError;
-use super::ballast::{allocate, share};
 use super::file;
+use super::reserve::{allocate, share};
 use super::vault::SealError;
 use super::work::PreparedRecord;
 use crate::files;

@@ -56,7 +56,7 @@ impl Home {
     fn options(&self) -> Options {
         Options {
             spool_bytes: 1024 * 1024,
-            ballast_bytes: 1024 * 1024,
+            reserve_bytes: 1024 * 1024,
             ..Options::new(self.path(), Clock::manual(at(0)), vault()).unhurried()
         }
     }

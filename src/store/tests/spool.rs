@@ -261,9 +261,9 @@ async fn a_commit_that_takes_too_long_keeps_nobody_waiting_and_is_not_repeated()
 async fn the_ballast_is_there_from_the_start() {
     let home = Home::new();
     let store = home.open();
-    let ballast = home.path().with_extension("db.ballast");
-    assert_eq!(std::fs::metadata(&ballast).unwrap().len(), 1024 * 1024);
-    assert!(!store.health().ballast_missing);
+    let reserve = home.path().with_extension("db.ballast");
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 1024 * 1024);
+    assert!(!store.health().reserve_missing);
     store.close().await;
 }
 

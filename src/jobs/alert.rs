@@ -10,7 +10,7 @@ use crate::audit::{Proof, ProofState};
 use crate::clock::Clock;
 use crate::flow::{Incidents, Retries};
 use crate::lifecycle::Lifecycle;
-use crate::store::{Balance, Store};
+use crate::store::{RecordCounts, Store};
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -94,12 +94,12 @@ impl Look {
         if let Some(bytes) = self.signs.wal_bytes {
             metrics::gauge!("switchboard_wal_bytes").set(bytes as f64);
         }
-        let Balance {
+        let RecordCounts {
             spooled,
             waiting,
             lost,
             ..
-        } = self.store.health().balance;
+        } = self.store.health().counts;
         for (place, records) in [("spool", spooled), ("memory", waiting), ("log", lost)] {
             metrics::gauge!("switchboard_records_unwritten", "place" => place).set(records as f64);
         }

@@ -3,7 +3,6 @@
 //! The audit log is the truth; the other tables of calls are projections that change in the same transaction. What is
 //! acknowledged is on the disk (`synchronous=FULL`). SQL lives here and nowhere else, a file per table.
 
-mod account;
 mod alerting;
 mod answers;
 mod audit_records;
@@ -27,6 +26,7 @@ mod head_file;
 mod histogram;
 mod incidents;
 mod key_check;
+mod ledger;
 mod legs;
 pub mod migrate;
 mod migrations;
@@ -62,7 +62,6 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-pub use account::Balance;
 pub use alerting::IncidentWithMessages;
 pub use audit_records::{RawRecord, StoredRecord};
 pub use calls::{InProgress, StoredCall};
@@ -73,6 +72,7 @@ pub use forgotten_calls::Past;
 pub use head_file::{head_path, read_head};
 pub use histogram::Histogram;
 pub use incidents::StoredIncident;
+pub use ledger::RecordCounts;
 pub use legs::{Direction, StoredLeg};
 pub use notary::Notary;
 pub use outbox::{Attempted, MessageState, StoredMessage};
@@ -93,9 +93,9 @@ use crate::call::CallId;
 use crate::clock::Clock;
 use crate::files;
 use crate::phone::E164;
-use account::Account;
 use callers::Sealer;
 use flush_watchdog::FlushWatchdog;
+use ledger::RecordLedger;
 use migrations::{MigrationStep, STEPS};
 use readers::{Reader, Readers};
 use reserve::Reserve;
@@ -217,7 +217,7 @@ struct Inner {
     #[cfg(test)]
     faults: mpsc::Sender<writer::Commit>,
     health: watch::Receiver<StoreHealth>,
-    account: Arc<Account>,
+    ledger: Arc<RecordLedger>,
     reserve: Reserve,
     wal: PathBuf,
     is_wal_missing: bool,
@@ -279,7 +279,7 @@ impl Store {
         let (faults, faults_due) = mpsc::channel(8);
         let (health, health_seen) = watch::channel(StoreHealth::default());
         let (commits, _) = broadcast::channel(COMMITS_BEHIND);
-        let account = Arc::<Account>::default();
+        let ledger = Arc::<RecordLedger>::default();
         let place = SpoolPlace {
             path: options.spool.clone(),
             wanted: options.spool_bytes,
@@ -290,7 +290,7 @@ impl Store {
             options.clock.clone(),
             arrivals,
             health,
-            Arc::clone(&account),
+            Arc::clone(&ledger),
             options.backlog,
             place,
             spool_mark::get(&connection)?,
@@ -330,7 +330,7 @@ impl Store {
             #[cfg(test)]
             faults,
             health: health_seen,
-            account,
+            ledger,
             reserve,
             is_wal_missing,
             wal: file::beside(&options.path, "-wal"),
@@ -365,7 +365,7 @@ impl Store {
         if !begins {
             let reason = "the first record of a call must be its decision, with its call id";
             // Dropping the submission puts its records into the log.
-            drop(Submission::new(work, Arc::clone(&self.0.account)));
+            drop(Submission::new(work, Arc::clone(&self.0.ledger)));
             return Err(StoreError::Rejected(reason.into()));
         }
         match self.submit(work).await? {
@@ -392,7 +392,7 @@ impl Store {
     /// Notes that a session was used, if the writer has room for it now; nobody waits for it.
     pub fn note_session(&self, session: StoredSession) {
         let work = Work::Session(SessionChange::Kept(session));
-        let (submission, _) = Submission::new(work, Arc::clone(&self.0.account));
+        let (submission, _) = Submission::new(work, Arc::clone(&self.0.ledger));
         drop(self.0.queue.try_send(Message::Submit(submission)));
     }
 
@@ -452,7 +452,7 @@ impl Store {
     }
 
     async fn submit(&self, work: Work) -> Result<SubmissionOutcome, StoreError> {
-        let (submission, verdict) = Submission::new(work, Arc::clone(&self.0.account));
+        let (submission, verdict) = Submission::new(work, Arc::clone(&self.0.ledger));
         self.0
             .queue
             .send(Message::Submit(submission))
@@ -775,11 +775,11 @@ impl Store {
     }
 
     fn current(&self, health: StoreHealth) -> StoreHealth {
-        let balance = self.0.account.balance();
+        let counts = self.0.ledger.counts();
         StoreHealth {
             running: !self.0.queue.is_closed(),
-            lost: balance.lost,
-            balance,
+            lost: counts.lost,
+            counts,
             reserve_missing: self.0.reserve.is_missing(),
             wal_missing: self.0.is_wal_missing,
             wal_bytes: std::fs::metadata(&self.0.wal).map_or(0, |file| file.len()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::StoreError;
-use super::account::Account;
+use super::ledger::RecordLedger;
 use super::work::{PreparedRecord, Work};
 use crate::audit::CallerErased;
 use crate::call::CallId;
@@ -30,32 +30,32 @@ pub(super) struct Submission {
     waiting: Option<oneshot::Sender<Verdict>>,
     /// Whoever submitted it was told to go on: its records are written in any case.
     pub(super) deferred: bool,
-    is_booked: bool,
-    account: Arc<Account>,
+    is_counted: bool,
+    ledger: Arc<RecordLedger>,
 }
 
 impl Submission {
     /// Work, and the end on which its verdict arrives.
-    pub(super) fn new(work: Work, account: Arc<Account>) -> (Self, oneshot::Receiver<Verdict>) {
+    pub(super) fn new(work: Work, ledger: Arc<RecordLedger>) -> (Self, oneshot::Receiver<Verdict>) {
         let (waiting, verdict) = oneshot::channel();
-        let mut submission = Self::of_nobody(Arc::new(work), account);
+        let mut submission = Self::of_nobody(Arc::new(work), ledger);
         (submission.waiting, submission.deferred) = (Some(waiting), false);
         (submission, verdict)
     }
 
     /// Work that nobody waits for any more, and that is to be done in any case.
-    pub(super) fn of_nobody(work: Arc<Work>, account: Arc<Account>) -> Self {
+    pub(super) fn of_nobody(work: Arc<Work>, ledger: Arc<RecordLedger>) -> Self {
         let n = work.records().len() as u64;
-        account.book(|balance| {
-            balance.accepted += n;
-            balance.waiting += n;
+        ledger.change(|counts| {
+            counts.accepted += n;
+            counts.waiting += n;
         });
         Self {
             work,
             waiting: None,
             deferred: true,
-            is_booked: false,
-            account,
+            is_counted: false,
+            ledger,
         }
     }
 
@@ -68,17 +68,17 @@ impl Submission {
     /// It is in the spool: whoever waits is told to go on.
     pub(super) fn spooled(mut self) {
         let n = self.n();
-        self.account.book(|balance| {
-            balance.waiting -= n;
-            balance.spooled += n;
+        self.ledger.change(|counts| {
+            counts.waiting -= n;
+            counts.spooled += n;
         });
-        self.is_booked = true;
+        self.is_counted = true;
         self.defer();
     }
 
-    /// It was committed, and its records are booked.
+    /// It was committed, and its records are counted.
     pub(super) fn committed(mut self, outcome: SubmissionOutcome) {
-        self.is_booked = true;
+        self.is_counted = true;
         acknowledge(self.waiting.take(), Ok(outcome));
     }
 
@@ -103,13 +103,13 @@ fn acknowledge(waiting: Option<oneshot::Sender<Verdict>>, verdict: Verdict) {
 
 impl Drop for Submission {
     fn drop(&mut self) {
-        if self.is_booked {
+        if self.is_counted {
             return;
         }
         let n = self.n();
-        self.account.book(|balance| {
-            balance.waiting -= n;
-            balance.lost += n;
+        self.ledger.change(|counts| {
+            counts.waiting -= n;
+            counts.lost += n;
         });
         log_lost(self.work.records());
     }

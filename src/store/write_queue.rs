@@ -13,8 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::account::{Account, Balance};
 use super::batch::{Done, Item};
+use super::ledger::{RecordCounts, RecordLedger};
 use super::spool::{Seal, Spool};
 use super::submission::{self, Submission, SubmissionOutcome};
 use super::vault::Vault;
@@ -47,7 +47,7 @@ pub struct StoreHealth {
     /// Records that never reached the database and are in the log lines only.
     pub lost: u64,
     /// Every accepted record, by where it is.
-    pub balance: Balance,
+    pub counts: RecordCounts,
     /// Why there is no spool; `None` while there is one.
     pub spool_problem: Option<String>,
     /// Whether the disk's reserve was given up because the disk was full, and is not made again yet.
@@ -64,7 +64,7 @@ impl StoreHealth {
         if !self.running {
             return Some("the writer of the database has ended".to_owned());
         }
-        let unaccounted = self.balance.unaccounted();
+        let unaccounted = self.counts.unaccounted();
         if unaccounted != 0 {
             return Some(format!(
                 "{unaccounted} records are neither in the database nor in the spool, in memory or in the log"
@@ -106,7 +106,7 @@ pub(super) struct WriteQueue {
     pub(super) clock: Clock,
     arrivals: mpsc::Receiver<Message>,
     health: watch::Sender<StoreHealth>,
-    account: Arc<Account>,
+    ledger: Arc<RecordLedger>,
     place: SpoolPlace,
     spool: Option<Spool>,
     /// It could not be written: until when it is not tried again.
@@ -149,7 +149,7 @@ impl WriteQueue {
         clock: Clock,
         arrivals: mpsc::Receiver<Message>,
         health: watch::Sender<StoreHealth>,
-        account: Arc<Account>,
+        ledger: Arc<RecordLedger>,
         backlog: usize,
         place: SpoolPlace,
         through: i64,
@@ -158,7 +158,7 @@ impl WriteQueue {
             clock,
             arrivals,
             health,
-            account,
+            ledger,
             place,
             spool: None,
             spool_rests_until: None,
@@ -194,9 +194,9 @@ impl WriteQueue {
         let problem = match opened {
             Ok((n, spool, last)) => {
                 self.last_number = self.last_number.max(last.unwrap_or(0));
-                self.account.book(|balance| {
-                    balance.accepted += n;
-                    balance.spooled += n;
+                self.ledger.change(|counts| {
+                    counts.accepted += n;
+                    counts.spooled += n;
                 });
                 if n > 0 {
                     tracing::warn!(
@@ -410,16 +410,16 @@ impl WriteQueue {
     }
 
     fn lose(&self, n: u64) {
-        self.account.book(|balance| {
-            balance.spooled = balance.spooled.saturating_sub(n);
-            balance.lost += n;
+        self.ledger.change(|counts| {
+            counts.spooled = counts.spooled.saturating_sub(n);
+            counts.lost += n;
         });
     }
 
     /// What the spool should still hold, and does not, was in a damaged place.
     fn lose_the_rest(&self) {
         let n_window: usize = self.window.iter().map(Item::n).sum();
-        let left = self.account.balance().spooled;
+        let left = self.ledger.counts().spooled;
         self.lose(left.saturating_sub(n_window as u64));
     }
 
@@ -465,12 +465,12 @@ impl WriteQueue {
             }
         }
         // In one step, so that no record is ever seen twice or nowhere.
-        self.account.book(|balance| {
-            balance.accepted += acts;
-            balance.stored += stored;
-            balance.repeated += repeated;
-            balance.waiting -= waited;
-            balance.spooled = balance.spooled.saturating_sub(spooled);
+        self.ledger.change(|counts| {
+            counts.accepted += acts;
+            counts.stored += stored;
+            counts.repeated += repeated;
+            counts.waiting -= waited;
+            counts.spooled = counts.spooled.saturating_sub(spooled);
         });
         for (submission, outcome) in told {
             submission.committed(outcome);
@@ -483,7 +483,7 @@ impl WriteQueue {
     }
 
     fn admit_again(&mut self, item: &Item) {
-        let again = Submission::of_nobody(Arc::clone(&item.work), Arc::clone(&self.account));
+        let again = Submission::of_nobody(Arc::clone(&item.work), Arc::clone(&self.ledger));
         self.take_in(Message::Submit(again));
     }
 
@@ -529,9 +529,9 @@ impl WriteQueue {
     pub(super) fn recovered(&mut self) {
         self.in_hand_since = None;
         if std::mem::replace(&mut self.is_failing, false) {
-            let Balance {
+            let RecordCounts {
                 spooled, waiting, ..
-            } = self.account.balance();
+            } = self.ledger.counts();
             tracing::info!(
                 event = "store.recovered",
                 spooled,
@@ -575,9 +575,9 @@ impl WriteQueue {
     }
 
     pub(super) fn publish(&self) {
-        let Balance {
+        let RecordCounts {
             spooled, waiting, ..
-        } = self.account.balance();
+        } = self.ledger.counts();
         let waiting = if self.is_behind { spooled + waiting } else { 0 };
         self.health.send_if_modified(|health| {
             let is_news = health.backlog != waiting;

@@ -372,7 +372,7 @@ async fn an_erased_caller_is_noise_everywhere_and_the_chain_holds() {
     let last = records.last().unwrap();
     assert_eq!(last.kind, "caller_erased");
     assert_eq!(last.detail, r#"{"calls":2,"answers":2,"profile":true}"#);
-    assert_eq!(store.health().balance.unaccounted(), 0);
+    assert_eq!(store.health().counts.unaccounted(), 0);
 
     let again = store
         .erase(&Caller::classify(CALLER))

@@ -137,7 +137,7 @@ async fn beyond_the_bounds_records_are_refused_and_counted() {
         .health_when(|health| health.failing_since.is_none())
         .await;
     assert_eq!(verified(&store).await.len(), 2);
-    assert_eq!(store.health().balance.unaccounted(), 0);
+    assert_eq!(store.health().counts.unaccounted(), 0);
     store.close().await;
 }
 

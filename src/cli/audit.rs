@@ -110,7 +110,7 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
 /// The installation of a configuration, whose own database is verified.
 fn in_place(config: &Config) -> Result<Installation, SecretError> {
     Ok(Installation {
-        vault: app::vault_of_existing(config)?,
+        key_ring: app::key_ring_of_existing(config)?,
         now: Clock::system().now(),
         is_in_place: true,
         is_secret_elsewhere: config.storage.secret.is_some(),
@@ -121,7 +121,7 @@ fn in_place(config: &Config) -> Result<Installation, SecretError> {
 /// counts for nothing, since it lies in the same folder.
 fn beside(database: &Path) -> Option<Installation> {
     Some(Installation {
-        vault: app::vault_beside(database)?,
+        key_ring: app::key_ring_beside(database)?,
         now: Clock::system().now(),
         is_in_place: false,
         is_secret_elsewhere: false,
@@ -216,8 +216,8 @@ pub(super) fn not_opened(error: OpenError) -> Exit {
 fn run_accept(global: &Global) -> anyhow::Result<Exit> {
     let config = load(global)?.config;
     let _acting = as_owner(&config.storage.path)?;
-    let vault = app::vault_of_existing(&config)?;
-    let options = Options::new(&config.storage.path, Clock::system(), vault).unhurried();
+    let key_ring = app::key_ring_of_existing(&config)?;
+    let options = Options::new(&config.storage.path, Clock::system(), key_ring).unhurried();
     let store = Store::open(&options).map_err(not_opened)?;
     let accepted = super::runtime()?.block_on(async {
         let accepted = store.accept_rollback().await;

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::Acting;
 use crate::store::copy::{self, CopyError, CopyPhase, RestoreReport};
-use crate::store::{OpenError, Vault};
+use crate::store::{KeyRing, OpenError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Backup {
@@ -30,12 +30,12 @@ pub(super) fn run_backup(arguments: &Backup, global: &Global) -> anyhow::Result<
     let loaded = load(global)?;
     let database = &loaded.config.storage.path;
     let clock = Clock::system();
-    let vault = vault(&loaded.config)?;
+    let key_ring = key_ring(&loaded.config)?;
     let mut progress = ProgressBars::new(global);
     let made = copy::back_up(
         database,
         &arguments.file,
-        &vault,
+        &key_ring,
         || clock.now(),
         std::thread::park_timeout,
         &mut |phase, done, all| progress.show(phase, done, all),
@@ -67,12 +67,12 @@ pub(super) fn run_backup(arguments: &Backup, global: &Global) -> anyhow::Result<
 
 pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
-    let vault = vault(&loaded.config)?;
+    let key_ring = key_ring(&loaded.config)?;
     let mut progress = ProgressBars::new(global);
     let restored = copy::restore(
         &arguments.file,
         &loaded.config.storage.path,
-        &vault,
+        &key_ring,
         arguments.force,
         Clock::system().now(),
         &mut |phase, done, all| progress.show(phase, done, all),
@@ -110,9 +110,9 @@ pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Resul
 }
 
 /// The keys of the installation, as the owner of the database's folder reads them.
-fn vault(config: &Config) -> Result<Vault, Exit> {
+fn key_ring(config: &Config) -> Result<KeyRing, Exit> {
     let _acting = as_owner(&config.storage.path)?;
-    app::vault_of_existing(config).map_err(|error| Exit::Configuration.after(error))
+    app::key_ring_of_existing(config).map_err(|error| Exit::Configuration.after(error))
 }
 
 /// Writes into the log that a backup was put in place, and the head beside it where there is none.

@@ -89,9 +89,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let path = &loaded.config.storage.path;
     // The socket tells the server who asks: that is asked as root.
     let acting = as_owner(path)?;
-    let vault =
-        app::vault_of_existing(&loaded.config).map_err(|error| Exit::Configuration.after(error))?;
-    let trail = Trail::open(path, vault).map_err(|error| Exit::Failed.after(error))?;
+    let key_ring = app::key_ring_of_existing(&loaded.config)
+        .map_err(|error| Exit::Configuration.after(error))?;
+    let trail = Trail::open(path, key_ring).map_err(|error| Exit::Failed.after(error))?;
     drop(acting);
     if arguments.reveal {
         record(arguments, &loaded.config)?;

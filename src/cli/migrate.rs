@@ -33,8 +33,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let done = match arguments.action.unwrap_or(Action::Up) {
         Action::Status => Ok(None),
         Action::Up => {
-            let vault = app::vault(&loaded.config).map_err(no_secret)?;
-            migrate::up(path, &clock, &vault).map(Some)
+            let key_ring = app::key_ring(&loaded.config).map_err(no_secret)?;
+            migrate::up(path, &clock, &key_ring).map(Some)
         }
         Action::Down { to } => migrate::down(path, to, &clock).map(Some),
     };

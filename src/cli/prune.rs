@@ -72,9 +72,9 @@ fn alone(arguments: &Arguments, config: &Config, bar: &Bar) -> anyhow::Result<Pr
         return Err(Exit::Failed.into());
     }
     let _acting = as_owner(path)?;
-    let vault = app::vault_of_existing(config)?;
+    let key_ring = app::key_ring_of_existing(config)?;
     runtime()?.block_on(async {
-        let options = Options::new(path, clock, vault).unhurried();
+        let options = Options::new(path, clock, key_ring).unhurried();
         let store = Store::open(&options).map_err(not_opened)?;
         let report = prune(&store, arguments, config, bar).await;
         store.close().await;

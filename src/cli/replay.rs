@@ -50,9 +50,9 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let loaded = load(global)?;
     let path = &loaded.config.storage.path;
     let _acting = as_owner(&loaded.config.storage.path)?;
-    let vault =
-        app::vault_of_existing(&loaded.config).map_err(|error| Exit::Configuration.after(error))?;
-    let trail = Trail::open(path, vault);
+    let key_ring = app::key_ring_of_existing(&loaded.config)
+        .map_err(|error| Exit::Configuration.after(error))?;
+    let trail = Trail::open(path, key_ring);
     let mut replay = Replay::new(trail.with_context(|| cannot_read(path))?);
     if let Some(call) = &arguments.call {
         replay.call(call).with_context(|| cannot_read(path))?;

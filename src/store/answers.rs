@@ -3,9 +3,9 @@
 use rusqlite::{Connection, params};
 
 use super::StoreError;
-use super::callers::Sealed;
+use super::callers::EncryptedPersonal;
+use super::key_ring::Purpose;
 use super::readers::Reader;
-use super::vault::Purpose;
 use crate::audit::Kind;
 use crate::call::CallId;
 
@@ -14,7 +14,7 @@ pub(super) fn insert(
     connection: &Connection,
     call_row: i64,
     step: &str,
-    sealed: &Sealed,
+    sealed: &EncryptedPersonal,
     at: i64,
 ) -> rusqlite::Result<()> {
     connection

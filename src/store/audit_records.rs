@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::callers::Sealed;
+use super::callers::EncryptedPersonal;
+use super::key_ring::Purpose;
 use super::readers::Reader;
-use super::vault::Purpose;
 use super::work::PreparedRecord;
 use super::{StoreError, column};
 use crate::audit::{ChainLink, Event, Hash, Kind, Personal, RowContent};
@@ -131,7 +131,7 @@ pub(super) fn append(
     connection: &Connection,
     head: ChainLink,
     record: &PreparedRecord,
-    sealed: Option<&Sealed>,
+    sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<ChainLink> {
     let content = RowContent {
         id: head.id + 1,

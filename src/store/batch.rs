@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::callers::{Sealed, Sealer};
+use super::callers::{EncryptedPersonal, Encryptor};
 use super::calls::{Moved, NewCall};
 use super::error::is_own_fault;
 use super::rollups::Added;
@@ -63,24 +63,24 @@ pub(super) enum Trouble {
 }
 
 /// Writes the items in order and commits them together, with the number of the last. The head of the log is read inside the
-/// transaction: no memory of it can be wrong after an error; what `sealer` remembers is forgotten then.
+/// transaction: no memory of it can be wrong after an error; what `encryptor` remembers is forgotten then.
 pub(super) fn write(
     connection: &mut Connection,
-    sealer: &mut Sealer,
+    encryptor: &mut Encryptor,
     items: &[Item],
     added: Added,
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
 ) -> Result<Done, Trouble> {
-    let done = try_write(connection, sealer, items, added, commit);
+    let done = try_write(connection, encryptor, items, added, commit);
     if done.is_err() {
-        sealer.forget();
+        encryptor.forget();
     }
     done
 }
 
 fn try_write(
     connection: &mut Connection,
-    sealer: &mut Sealer,
+    encryptor: &mut Encryptor,
     items: &[Item],
     added: Added,
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
@@ -89,11 +89,11 @@ fn try_write(
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(Trouble::Failed)?;
     let before = audit_records::head(&transaction).map_err(Trouble::Failed)?;
-    let written = Written::watch(&transaction, sealer.vault()).map_err(Trouble::Failed)?;
+    let written = Written::watch(&transaction, encryptor.key_ring()).map_err(Trouble::Failed)?;
     let mut batch = Batch {
         connection: &transaction,
         written,
-        sealer,
+        encryptor,
         head: before,
         unmatched: 0,
         added,
@@ -130,7 +130,7 @@ fn try_write(
 struct Batch<'c> {
     connection: &'c Connection,
     written: Written,
-    sealer: &'c mut Sealer,
+    encryptor: &'c mut Encryptor,
     head: ChainLink,
     unmatched: u64,
     added: Added,
@@ -163,14 +163,14 @@ impl Batch<'_> {
             }
             Work::SaveProfiles { profiles, now } => {
                 for profile in profiles {
-                    profiles::save(self.connection, self.sealer.vault(), profile, *now)?;
+                    profiles::save(self.connection, self.encryptor.key_ring(), profile, *now)?;
                 }
             }
             Work::DeleteProfile(phone) => {
-                profiles::delete(self.connection, self.sealer.vault(), phone)?;
+                profiles::delete(self.connection, self.encryptor.key_ring(), phone)?;
             }
             Work::Erase { identity, now } => {
-                self.sealer.forget();
+                self.encryptor.forget();
                 let erased = erase::forget(self.connection, &self.written, *identity)?;
                 if let Some(erased) = erased {
                     self.append(&[self.act(erased, *now)?])?;
@@ -185,10 +185,10 @@ impl Batch<'_> {
             }
             Work::Prune(slice) => prune::delete(self.connection, slice)?,
             Work::ForgetCalls { rows, now } => {
-                forgotten_calls::forget(self.connection, self.sealer.vault(), rows, *now)?;
+                forgotten_calls::forget(self.connection, self.encryptor.key_ring(), rows, *now)?;
             }
             Work::ForgetCallers { rows, before } => {
-                self.sealer.forget();
+                self.encryptor.forget();
                 callers::forget(self.connection, rows, *before)?;
             }
             Work::GiveBack(pages) => connection::give_back(self.connection, *pages)?,
@@ -203,20 +203,24 @@ impl Batch<'_> {
         let invalid = |error| rusqlite::Error::ToSqlConversionFailure(error);
         let at = Timestamp::from_millisecond(now).map_err(|error| invalid(error.into()))?;
         let record = Record::of_service(at, Event::CallerErased(erased));
-        work::prepare(record, self.sealer.vault()).map_err(|error| invalid(error.into()))
+        work::prepare(record, self.encryptor.key_ring()).map_err(|error| invalid(error.into()))
     }
 
-    fn seal(&mut self, record: &PreparedRecord) -> rusqlite::Result<Option<Sealed>> {
+    fn seal(&mut self, record: &PreparedRecord) -> rusqlite::Result<Option<EncryptedPersonal>> {
         let Some(unsealed) = &record.personal else {
             return Ok(None);
         };
-        self.sealer
+        self.encryptor
             .seal(self.connection, unsealed, record.purpose())
             .map(Some)
     }
 
     /// Writes a call that begins and counts it; `false` where it is there already.
-    fn begin_call(&mut self, call: &NewCall, sealed: Option<&Sealed>) -> rusqlite::Result<bool> {
+    fn begin_call(
+        &mut self,
+        call: &NewCall,
+        sealed: Option<&EncryptedPersonal>,
+    ) -> rusqlite::Result<bool> {
         let is_new = calls::begin(self.connection, call, sealed)?;
         if is_new {
             self.added.at(call.at()).count(&call.counted(), 1);
@@ -253,7 +257,11 @@ impl Batch<'_> {
     }
 
     /// Writes a record at the end of the log, and counts what it measures.
-    fn log(&mut self, record: &PreparedRecord, sealed: Option<&Sealed>) -> rusqlite::Result<()> {
+    fn log(
+        &mut self,
+        record: &PreparedRecord,
+        sealed: Option<&EncryptedPersonal>,
+    ) -> rusqlite::Result<()> {
         self.head = audit_records::append(self.connection, self.head, record, sealed)?;
         if let Some(measured) = &record.measured {
             self.added.at(record.created_at).measure(measured);
@@ -270,7 +278,7 @@ impl Batch<'_> {
     fn project(
         &mut self,
         record: &PreparedRecord,
-        sealed: Option<&Sealed>,
+        sealed: Option<&EncryptedPersonal>,
     ) -> rusqlite::Result<()> {
         match (&record.effect, &record.call) {
             // Does nothing where the call is there: it was decided twice.

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::callers::Sealed;
+use super::callers::EncryptedPersonal;
 use super::column::{self, Columns};
+use super::key_ring::Purpose;
 use super::legs::LegChange;
 use super::readers::Reader;
 use super::rollups::Counted;
 use super::rows::Written;
-use super::vault::Purpose;
 use super::{StoreError, answers, legs};
 use crate::audit::{CallAfter, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};
@@ -218,7 +218,7 @@ fn ms(time: Option<Timestamp>) -> Option<i64> {
 pub(super) fn begin(
     connection: &Connection,
     call: &NewCall,
-    sealed: Option<&Sealed>,
+    sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<bool> {
     let written = connection
         .prepare_cached(
@@ -251,7 +251,7 @@ pub(super) fn change(
     written: &Written,
     call: &CallId,
     change: &CallChange,
-    sealed: Option<&Sealed>,
+    sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<Option<Moved>> {
     let Some(found) = standing(connection, written, call)? else {
         return Ok(None);

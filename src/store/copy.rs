@@ -14,8 +14,8 @@ use rusqlite::backup::{Backup, StepResult};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::vault::Vault;
 use super::verify::{Against, Installation, Report, Verification, VerifyError};
 use super::{OpenError, audit_records, connection, file, key_check};
 use crate::audit::FindingKind;
@@ -56,14 +56,14 @@ pub struct Manifest {
 
 impl Manifest {
     /// What the secret says of it.
-    fn vouch(&self, vault: &Vault) -> String {
+    fn vouch(&self, key_ring: &KeyRing) -> String {
         let said = Self {
             mac: String::new(),
             ..self.clone()
         };
         // Nothing in it cannot be written.
         let text = serde_json::to_vec(&said).unwrap_or_default();
-        vault.vouch("backup", &text)
+        key_ring.vouch("backup", &text)
     }
 }
 
@@ -110,7 +110,7 @@ pub enum CopyPhase {
 pub fn back_up(
     database: &Path,
     to: &Path,
-    vault: &Vault,
+    key_ring: &KeyRing,
     now: impl Fn() -> Timestamp,
     wait: impl Fn(Duration),
     tell: Tell<'_>,
@@ -119,7 +119,7 @@ pub fn back_up(
     let acting = as_owner(database)?;
     file::must_exist(database)?;
     let schema = file::version_at(database, STEPS)?;
-    key_check::refuse_other(&connection::open_reader(database)?, database, vault)?;
+    key_check::refuse_other(&connection::open_reader(database)?, database, key_ring)?;
     drop(acting);
     let unfinished = file::beside(to, ".part");
     let acting = as_owner(to)?;
@@ -132,7 +132,7 @@ pub fn back_up(
     let made = filled
         .and_then(|()| seal_off(copy))
         .and_then(|()| examine(&unfinished, None, tell))
-        .and_then(|report| manifest(&unfinished, to, schema, vault, &report, now()));
+        .and_then(|report| manifest(&unfinished, to, schema, key_ring, &report, now()));
     let manifest = match made {
         Ok(manifest) => manifest,
         Err(error) => {
@@ -158,11 +158,11 @@ pub fn record(database: &Path, manifest: &Manifest) -> Result<(), CopyError> {
 }
 
 /// The last backup of the database at `database`; `None` where none is known of that this installation made.
-pub fn last_backup(database: &Path, vault: &Vault) -> Option<Manifest> {
+pub fn last_backup(database: &Path, key_ring: &KeyRing) -> Option<Manifest> {
     read_manifest(&noted_at(database))
         .ok()
         .flatten()
-        .filter(|manifest| manifest.mac == manifest.vouch(vault))
+        .filter(|manifest| manifest.mac == manifest.vouch(key_ring))
 }
 
 /// A manifest as it lies there, before anything of it is believed.
@@ -199,7 +199,7 @@ pub struct RestoreReport {
 pub fn restore(
     from: &Path,
     database: &Path,
-    vault: &Vault,
+    key_ring: &KeyRing,
     force: bool,
     now: Timestamp,
     tell: Tell<'_>,
@@ -220,7 +220,7 @@ pub fn restore(
     for leftover in ["", "-wal", "-shm", "-journal"] {
         file::remove(&file::beside(&unfinished, leftover))?;
     }
-    let checked = check(from, source, &unfinished, vault, now, tell);
+    let checked = check(from, source, &unfinished, key_ring, now, tell);
     let (schema, report) = match checked {
         Ok(checked) => checked,
         Err(error) => {
@@ -271,7 +271,7 @@ fn check(
     from: &Path,
     mut source: OpenedBackup,
     unfinished: &Path,
-    vault: &Vault,
+    key_ring: &KeyRing,
     now: Timestamp,
     tell: Tell<'_>,
 ) -> Result<(u32, Report), CopyError> {
@@ -285,7 +285,7 @@ fn check(
     io::copy(&mut source.file, &mut copy).map_err(file::file_error(from))?;
     let schema = file::version_at(unfinished, STEPS).map_err(|error| named(error, from))?;
     if let Some(manifest) = &source.manifest {
-        if manifest.mac != manifest.vouch(vault) {
+        if manifest.mac != manifest.vouch(key_ring) {
             return Err(damaged(
                 "the manifest beside it is not one that this installation made",
             ));
@@ -295,10 +295,10 @@ fn check(
         }
     }
     let reader = connection::open_reader(unfinished)?;
-    key_check::refuse_other(&reader, from, vault)?;
+    key_check::refuse_other(&reader, from, key_ring)?;
     drop(reader);
     let installation = Installation {
-        vault: vault.clone(),
+        key_ring: key_ring.clone(),
         now,
         is_in_place: false,
         is_secret_elsewhere: false,
@@ -467,7 +467,7 @@ fn manifest(
     copy: &Path,
     to: &Path,
     schema: u32,
-    vault: &Vault,
+    key_ring: &KeyRing,
     report: &Report,
     created_at: Timestamp,
 ) -> Result<Manifest, CopyError> {
@@ -483,7 +483,7 @@ fn manifest(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mac: String::new(),
     };
-    manifest.mac = manifest.vouch(vault);
+    manifest.mac = manifest.vouch(key_ring);
     Ok(manifest)
 }
 

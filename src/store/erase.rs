@@ -7,9 +7,9 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::key_ring::Identity;
 use super::rows::Written;
 use super::submission::SubmissionOutcome;
-use super::vault::Identity;
 use super::work::Work;
 use super::{Store, StoreError, connection};
 use crate::audit::{CallerErased, Event, Exported, Record};
@@ -50,7 +50,7 @@ pub struct Erased {
 impl Store {
     /// Forgets a caller, then empties the write-ahead log. `None` for a caller whose number is withheld: that is nobody in particular.
     pub async fn erase(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.0.vault.identity(caller) else {
+        let Some(identity) = self.0.key_ring.identity(caller) else {
             return Ok(None);
         };
         let now = self.0.clock.now().as_millisecond();
@@ -84,7 +84,7 @@ impl Store {
 
     /// What [`Store::erase`] would erase. Changes nothing.
     pub async fn known_of(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.0.vault.identity(caller) else {
+        let Some(identity) = self.0.key_ring.identity(caller) else {
             return Ok(None);
         };
         let path = self.0.path.clone();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 
 use super::found::{self, Walk};
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::vault::Vault;
 use super::{
     OpenError, audit_records, checkpoints, connection, file, head_file, key_check, migrate, rows,
     schema,
@@ -68,7 +68,7 @@ pub enum Chain {
 /// Looks at the database at `path`; `None` where there is none. The integrity check ends after `patience`.
 pub fn examine(
     path: &Path,
-    vault: Option<&Vault>,
+    key_ring: Option<&KeyRing>,
     patience: Duration,
     clock: &Clock,
 ) -> Result<Option<Examination>, OpenError> {
@@ -84,8 +84,8 @@ pub fn examine(
         // The columns of an older schema are not known here.
         Chain::Holds { records: 0 }
     };
-    let altered = match vault {
-        Some(vault) if status.pending.is_empty() => altered(&reader, vault, patience, clock)?,
+    let altered = match key_ring {
+        Some(key_ring) if status.pending.is_empty() => altered(&reader, key_ring, patience, clock)?,
         Some(_) | None => Vec::new(),
     };
     let is_signed = status.pending.is_empty() && checkpoints::newest(&reader)?.is_some();
@@ -119,17 +119,17 @@ fn within<T>(
 /// What is not looked at in the time that is given is not told.
 fn altered(
     reader: &Connection,
-    vault: &Vault,
+    key_ring: &KeyRing,
     patience: Duration,
     clock: &Clock,
 ) -> Result<Vec<String>, OpenError> {
-    if key_check::is_of_other(reader, vault)? {
+    if key_check::is_of_other(reader, key_ring)? {
         return Ok(vec![
             "the database is sealed under another secret than the configuration names".to_owned(),
         ]);
     }
     let found = within(reader, patience, clock, || {
-        rows::altered(reader, vault, ALTERED)
+        rows::altered(reader, key_ring, ALTERED)
     })?;
     match found {
         Ok(found) => Ok(found

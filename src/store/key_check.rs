@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::vault::Vault;
 use super::{OpenError, audit_records, connection, file};
 
 /// Whether the database at `path` is there and holds data sealed under some secret, which a new one could not read.
@@ -23,9 +23,9 @@ pub(super) fn is_sealed(path: &Path) -> Result<bool, OpenError> {
 pub(super) fn refuse_other(
     connection: &Connection,
     path: &Path,
-    vault: &Vault,
+    key_ring: &KeyRing,
 ) -> Result<(), OpenError> {
-    if is_of_other(connection, vault)? {
+    if is_of_other(connection, key_ring)? {
         return Err(OpenError::WrongSecret {
             path: path.to_owned(),
         });
@@ -34,19 +34,19 @@ pub(super) fn refuse_other(
 }
 
 /// Whether a database is sealed under another secret.
-pub(super) fn is_of_other(connection: &Connection, vault: &Vault) -> rusqlite::Result<bool> {
+pub(super) fn is_of_other(connection: &Connection, key_ring: &KeyRing) -> rusqlite::Result<bool> {
     Ok(match kept(connection)? {
-        Some(kept) => kept != vault.check_value(&audit_records::log_id(connection)?),
+        Some(kept) => kept != key_ring.check_value(&audit_records::log_id(connection)?),
         None => false,
     })
 }
 
 /// Notes the secret in a database where none is noted.
-pub(super) fn write(connection: &Connection, vault: &Vault) -> rusqlite::Result<()> {
+pub(super) fn write(connection: &Connection, key_ring: &KeyRing) -> rusqlite::Result<()> {
     if kept(connection)?.is_some() {
         return Ok(());
     }
-    let value = vault.check_value(&audit_records::log_id(connection)?);
+    let value = key_ring.check_value(&audit_records::log_id(connection)?);
     connection.execute("INSERT INTO key_checks (id, value) VALUES (1, ?1)", [value])?;
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, MAIN_DB, TransactionBehavior};
 
+use super::key_ring::KeyRing;
 use super::migrations::{FIRST, MigrationStep, STEPS, latest};
-use super::vault::Vault;
 use super::{OpenError, connection, file, key_check};
 use crate::clock::Clock;
 
@@ -38,9 +38,9 @@ pub fn status(path: &Path) -> Result<MigrationStatus, OpenError> {
 }
 
 /// Brings the database at `path` to the newest version; makes one where there is none.
-pub fn up(path: &Path, clock: &Clock, vault: &Vault) -> Result<Migrated, OpenError> {
+pub fn up(path: &Path, clock: &Clock, key_ring: &KeyRing) -> Result<Migrated, OpenError> {
     let _lock = file::lock(path)?;
-    up_with(path, clock, vault, STEPS)
+    up_with(path, clock, key_ring, STEPS)
 }
 
 /// Takes the database at `path` back to version `to`. What later steps added is lost, but for the backup beside it.
@@ -82,13 +82,13 @@ pub(super) fn status_with(
 pub(super) fn up_with(
     path: &Path,
     clock: &Clock,
-    vault: &Vault,
+    key_ring: &KeyRing,
     steps: &[MigrationStep],
 ) -> Result<Migrated, OpenError> {
     if file::exists(path)? {
-        return move_to(path, clock, steps, latest(steps), Some(vault));
+        return move_to(path, clock, steps, latest(steps), Some(key_ring));
     }
-    create(path, steps, vault)?;
+    create(path, steps, key_ring)?;
     Ok(Migrated {
         from: 0,
         to: latest(steps),
@@ -120,7 +120,7 @@ pub(super) fn down_with(
 }
 
 /// Makes a new database with the whole schema. It appears under its name only when it is complete.
-fn create(path: &Path, steps: &[MigrationStep], vault: &Vault) -> Result<(), OpenError> {
+fn create(path: &Path, steps: &[MigrationStep], key_ring: &KeyRing) -> Result<(), OpenError> {
     let unfinished = file::beside(path, ".new");
     for leftover in ["", "-wal", "-shm", "-journal"] {
         file::remove(&file::beside(&unfinished, leftover))?;
@@ -129,7 +129,7 @@ fn create(path: &Path, steps: &[MigrationStep], vault: &Vault) -> Result<(), Ope
     let mut fresh = Connection::open(&unfinished)?;
     connection::set(&fresh, "auto_vacuum", "INCREMENTAL", "2")?;
     fresh.pragma_update(None, "application_id", file::APPLICATION_ID)?;
-    run(&mut fresh, steps, 0, latest(steps), Some(vault))?;
+    run(&mut fresh, steps, 0, latest(steps), Some(key_ring))?;
     fresh.close().map_err(|(_, error)| error)?;
     file::appear(&unfinished, path)
 }
@@ -140,12 +140,12 @@ fn move_to(
     clock: &Clock,
     steps: &[MigrationStep],
     to: u32,
-    vault: Option<&Vault>,
+    key_ring: Option<&KeyRing>,
 ) -> Result<Migrated, OpenError> {
     // Look before anything is touched: a foreign or newer file stays as it is.
     let from = file::version_at(path, steps)?;
-    if let Some(vault) = vault {
-        key_check::refuse_other(&connection::open_reader(path)?, path, vault)?;
+    if let Some(key_ring) = key_ring {
+        key_check::refuse_other(&connection::open_reader(path)?, path, key_ring)?;
     }
     if from == to {
         return Ok(Migrated {
@@ -162,7 +162,7 @@ fn move_to(
         &format!(".v{from}.{}.bak", clock.now().as_millisecond()),
     );
     back_up(&database, &copy)?;
-    run(&mut database, steps, from, to, vault)?;
+    run(&mut database, steps, from, to, key_ring)?;
     database.close().map_err(|(_, error)| error)?;
     Ok(Migrated {
         from,
@@ -177,7 +177,7 @@ pub(super) fn run(
     steps: &[MigrationStep],
     from: u32,
     to: u32,
-    vault: Option<&Vault>,
+    key_ring: Option<&KeyRing>,
 ) -> Result<(), OpenError> {
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let up = from_nothing(steps).filter(|step| step.version > from && step.version <= to);
@@ -193,8 +193,8 @@ pub(super) fn run(
     if to == 0 {
         drop_all(&transaction)?;
     }
-    if let Some(vault) = vault {
-        key_check::write(&transaction, vault)?;
+    if let Some(key_ring) = key_ring {
+        key_check::write(&transaction, key_ring)?;
     }
     transaction.pragma_update(None, "user_version", to)?;
     transaction.commit()?;

@@ -26,6 +26,7 @@ mod head_file;
 mod histogram;
 mod incidents;
 mod key_check;
+mod key_ring;
 mod ledger;
 mod legs;
 pub mod migrate;
@@ -47,7 +48,6 @@ mod submission;
 #[cfg(test)]
 mod tests;
 mod trail;
-mod vault;
 pub mod verify;
 mod work;
 mod write_queue;
@@ -72,6 +72,7 @@ pub use forgotten_calls::Past;
 pub use head_file::{head_path, read_head};
 pub use histogram::Histogram;
 pub use incidents::StoredIncident;
+pub use key_ring::KeyRing;
 pub use ledger::RecordCounts;
 pub use legs::{Direction, StoredLeg};
 pub use notary::Notary;
@@ -82,7 +83,6 @@ pub use prune::{KeptLonger, PruneError, PruneReport, Pruner};
 pub use rollups::{Figures, Handoffs, Share};
 pub use sessions::StoredSession;
 pub use trail::Trail;
-pub use vault::Vault;
 pub use write_queue::StoreHealth;
 
 use crate::audit::{
@@ -93,7 +93,7 @@ use crate::call::CallId;
 use crate::clock::Clock;
 use crate::files;
 use crate::phone::E164;
-use callers::Sealer;
+use callers::Encryptor;
 use flush_watchdog::FlushWatchdog;
 use ledger::RecordLedger;
 use migrations::{MigrationStep, STEPS};
@@ -127,11 +127,11 @@ pub struct Options {
     /// How long a question waits for a free reader, and a reader for a lock.
     pub reader_patience: Duration,
     /// Makes personal data unreadable to whoever has the file alone.
-    pub vault: Vault,
+    pub key_ring: KeyRing,
 }
 
 impl Options {
-    pub fn new(path: impl Into<PathBuf>, clock: Clock, vault: Vault) -> Self {
+    pub fn new(path: impl Into<PathBuf>, clock: Clock, key_ring: KeyRing) -> Self {
         let path = path.into();
         Self {
             spool: file::beside(&path, ".spool"),
@@ -142,7 +142,7 @@ impl Options {
             reserve_bytes: 64 * MIB,
             patience: Duration::from_millis(250),
             reader_patience: Duration::from_millis(200),
-            vault,
+            key_ring,
         }
     }
 
@@ -226,7 +226,7 @@ struct Inner {
     clock: Clock,
     path: PathBuf,
     proof: watch::Sender<Proof>,
-    vault: Vault,
+    key_ring: KeyRing,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -261,12 +261,12 @@ impl Store {
         reserve.release_if_full();
         let lock = file::lock(&options.path)?;
         let is_wal_missing = lock.is_log_missing;
-        migrate::up_with(&options.path, &options.clock, &options.vault, steps)?;
+        migrate::up_with(&options.path, &options.clock, &options.key_ring, steps)?;
         let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
-        key_check::write(&connection, &options.vault)?;
+        key_check::write(&connection, &options.key_ring)?;
         let readers = Readers::open(
             &options.path,
-            options.vault.clone(),
+            options.key_ring.clone(),
             options.reader_patience,
         )?;
         reserve.restore();
@@ -283,7 +283,7 @@ impl Store {
         let place = SpoolPlace {
             path: options.spool.clone(),
             wanted: options.spool_bytes,
-            vault: options.vault.clone(),
+            key_ring: options.key_ring.clone(),
             log_id: audit_records::log_id(&connection)?,
         };
         let write_queue = Arc::new(Mutex::new(WriteQueue::new(
@@ -303,7 +303,7 @@ impl Store {
             reserve: reserve.clone(),
             commits: commits.clone(),
             connection: Some(connection),
-            sealer: Sealer::new(options.vault.clone()),
+            encryptor: Encryptor::new(options.key_ring.clone()),
             #[cfg(test)]
             faults: faults_due,
             lock,
@@ -339,7 +339,7 @@ impl Store {
             clock: options.clock.clone(),
             path: options.path.clone(),
             proof: watch::Sender::default(),
-            vault: options.vault.clone(),
+            key_ring: options.key_ring.clone(),
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -447,7 +447,7 @@ impl Store {
     fn prepare(&self, records: Vec<Record>) -> Result<Vec<PreparedRecord>, StoreError> {
         records
             .into_iter()
-            .map(|record| work::prepare(record, &self.0.vault))
+            .map(|record| work::prepare(record, &self.0.key_ring))
             .collect()
     }
 
@@ -699,14 +699,14 @@ impl Store {
         &self.0.clock
     }
 
-    fn vault(&self) -> &Vault {
-        &self.0.vault
+    fn key_ring(&self) -> &KeyRing {
+        &self.0.key_ring
     }
 
     /// What is wrong with rows that steer calls or grant rights: how many were found that are not what was written, and the first of them; `None`
     /// where every one that was read is.
     pub fn altered_rows(&self) -> Option<String> {
-        let (count, table, row) = self.0.vault.altered()?;
+        let (count, table, row) = self.0.key_ring.altered()?;
         let more = if count > 1 {
             format!(", and {} more", count - 1)
         } else {
@@ -764,8 +764,8 @@ impl Store {
     /// The last backup that was made of it; `None` where none is known of. Asks the file system, which may hang.
     pub async fn last_backup(&self) -> Option<copy::Manifest> {
         let path = self.0.path.clone();
-        let vault = self.0.vault.clone();
-        let asked = tokio::task::spawn_blocking(move || copy::last_backup(&path, &vault));
+        let key_ring = self.0.key_ring.clone();
+        let asked = tokio::task::spawn_blocking(move || copy::last_backup(&path, &key_ring));
         asked.await.ok().flatten()
     }
 

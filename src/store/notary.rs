@@ -116,7 +116,7 @@ impl Notary {
     pub(super) fn vouch(&self) -> String {
         self.0
             .store
-            .vault()
+            .key_ring()
             .vouch_for_key(&self.public_key().to_line())
     }
 
@@ -452,7 +452,7 @@ fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u
         Err(BadNote::OtherKey) => {
             let former = named
                 .and_then(|named| serde_json::from_str::<SigningKeyNamed>(&named.detail).ok())
-                .filter(|named| named.vouch == Some(reader.vault().vouch_for_key(&named.key)))
+                .filter(|named| named.vouch == Some(reader.key_ring().vouch_for_key(&named.key)))
                 .and_then(|named| PublicKey::from_line(&named.key));
             let former = former.ok_or_else(|| bad(BadNote::OtherKey.to_string()))?;
             former.open(&newest.note)

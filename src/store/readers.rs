@@ -8,7 +8,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OptionalExtension, Params};
 
 use super::column::Columns;
-use super::vault::{self, Purpose, SaltBytes, Vault};
+use super::key_ring::{self, KeyRing, Purpose, SaltBytes};
 use super::{OpenError, StoreError, connection, rows};
 use crate::audit::Personal;
 
@@ -21,23 +21,26 @@ const START: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Readers {
     pool: r2d2::Pool<SqliteConnectionManager>,
-    vault: Vault,
+    key_ring: KeyRing,
 }
 
 /// A connection that reads, and the keys to what is sealed.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a> {
     connection: &'a Connection,
-    vault: &'a Vault,
+    key_ring: &'a KeyRing,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(connection: &'a Connection, vault: &'a Vault) -> Self {
-        Self { connection, vault }
+    pub(super) fn new(connection: &'a Connection, key_ring: &'a KeyRing) -> Self {
+        Self {
+            connection,
+            key_ring,
+        }
     }
 
-    pub(super) fn vault(&self) -> &'a Vault {
-        self.vault
+    pub(super) fn key_ring(&self) -> &'a KeyRing {
+        self.key_ring
     }
 
     /// The rows of a table that `which` asks for. One that steers calls or grants rights and is not what was written is left out.
@@ -66,7 +69,7 @@ impl<'a> Reader<'a> {
         while found.len() < limit
             && let Some(row) = rows.next()?
         {
-            if !rows::TABLES.contains(&table) || rows::believes(self.vault, table, row)? {
+            if !rows::TABLES.contains(&table) || rows::believes(self.key_ring, table, row)? {
                 found.push(read(&Columns::new(table, row)?)?);
             }
         }
@@ -76,12 +79,12 @@ impl<'a> Reader<'a> {
     /// Opens personal data as it is stored. What belonged to somebody who was erased reads as [`Personal::erased`]; `None` where
     /// the bytes cannot be true.
     pub(super) fn personal(&self, bytes: &[u8], purpose: Purpose<'_>) -> Option<Personal> {
-        let (caller_row, sealed) = vault::sealed_for(bytes)?;
+        let (caller_row, sealed) = key_ring::sealed_for(bytes)?;
         let Some(salt) = salt(self.connection, caller_row).ok()? else {
             return Some(Personal::erased());
         };
-        let key = self.vault.caller_key(&salt);
-        let json = Vault::open(&key, caller_row, purpose, sealed).ok()?;
+        let key = self.key_ring.caller_key(&salt);
+        let json = KeyRing::open(&key, caller_row, purpose, sealed).ok()?;
         serde_json::from_slice(&json).ok()
     }
 }
@@ -104,7 +107,11 @@ impl Deref for Reader<'_> {
 
 impl Readers {
     /// Opens the readers of an existing database. `patience` is how long a question waits for one of them.
-    pub(super) fn open(path: &Path, vault: Vault, patience: Duration) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        path: &Path,
+        key_ring: KeyRing,
+        patience: Duration,
+    ) -> Result<Self, OpenError> {
         let manager = SqliteConnectionManager::file(path)
             .with_flags(connection::reader_flags())
             .with_init(connection::prepare_reader);
@@ -116,7 +123,7 @@ impl Readers {
         // Opening is slow on a busy disk; only here may it take its time. All are held at once, so that all are open.
         let opened: Result<Vec<_>, _> = (0..READERS).map(|_| pool.get_timeout(START)).collect();
         drop(opened.map_err(|error| OpenError::Start(error.into()))?);
-        Ok(Self { pool, vault })
+        Ok(Self { pool, key_ring })
     }
 
     /// Asks a question on one of the readers.
@@ -124,12 +131,12 @@ impl Readers {
         &self,
         question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Self { pool, vault } = self.clone();
+        let Self { pool, key_ring } = self.clone();
         tokio::task::spawn_blocking(move || {
             let connection = pool
                 .get()
                 .map_err(|error| StoreError::Unavailable(error.into()))?;
-            question(&Reader::new(&connection, &vault))
+            question(&Reader::new(&connection, &key_ring))
         })
         .await
         .map_err(|error| StoreError::Unavailable(error.into()))?

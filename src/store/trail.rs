@@ -5,9 +5,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
 use super::readers::Reader;
-use super::vault::Vault;
 use super::{OpenError, StoreError, StoredRecord, audit_records, connection, file, key_check};
 use crate::audit::Event;
 use crate::call::CallId;
@@ -28,21 +28,24 @@ pub struct Page {
 #[derive(Debug)]
 pub struct Trail {
     connection: Connection,
-    vault: Vault,
+    key_ring: KeyRing,
 }
 
 impl Trail {
     /// Opens the log for reading. Refuses what is not there, not ours, newer than this program, or sealed under another secret.
-    pub fn open(path: &Path, vault: Vault) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, key_ring: KeyRing) -> Result<Self, OpenError> {
         file::must_exist(path)?;
         file::readable_version_at(path, STEPS)?;
         let connection = connection::open_reader(path)?;
-        key_check::refuse_other(&connection, path, &vault)?;
-        Ok(Self { connection, vault })
+        key_check::refuse_other(&connection, path, &key_ring)?;
+        Ok(Self {
+            connection,
+            key_ring,
+        })
     }
 
     fn reader(&self) -> Reader<'_> {
-        Reader::new(&self.connection, &self.vault)
+        Reader::new(&self.connection, &self.key_ring)
     }
 
     /// The records of a call, in order.

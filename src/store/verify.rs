@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::checkpoints::{self, StoredCut};
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::vault::Vault;
 use super::{
     OpenError, audit_records, column, connection, file, found, head_file, key_check, rows, schema,
 };
@@ -66,7 +66,7 @@ impl Against {
 #[derive(Clone, Debug)]
 pub struct Installation {
     /// Its secret: rows that steer calls or grant rights must carry its MAC, and it must vouch for every key that the log names.
-    pub vault: Vault,
+    pub key_ring: KeyRing,
     /// No session begins after this.
     pub now: Timestamp,
     /// The file is the one that the installation works with, so that there must be a head beside it.
@@ -283,8 +283,8 @@ impl Verification {
             self.evidence.remarks.push(what.to_owned());
             return Ok(());
         };
-        let vault = &installation.vault;
-        if key_check::is_of_other(connection, vault)? {
+        let key_ring = &installation.key_ring;
+        if key_check::is_of_other(connection, key_ring)? {
             let what = "the database is sealed under another secret than the one at hand: its rows beside the log were not checked";
             if installation.is_in_place {
                 self.evidence
@@ -296,7 +296,7 @@ impl Verification {
             self.against.installation = None;
             return Ok(());
         }
-        for (table, row) in rows::altered(connection, vault, ALTERED)? {
+        for (table, row) in rows::altered(connection, key_ring, ALTERED)? {
             let what = format!("row {row} of {table} is not the one that was written");
             self.evidence
                 .findings

@@ -3,15 +3,15 @@
 use jiff::Timestamp;
 
 use super::StoreError;
-use super::callers::Unsealed;
+use super::callers::PlainPersonal;
 use super::calls::{CallChange, NewCall};
 use super::checkpoints::NewCheckpoint;
+use super::key_ring::{Identity, KeyRing, Purpose};
 use super::legs::{self, LegChange};
 use super::outbox::{About, Attempted, ToSend};
 use super::profiles::StoredProfile;
 use super::rollups::Measured;
 use super::sessions::SessionChange;
-use super::vault::{Identity, Purpose, Vault};
 use crate::alert::{IncidentStatus, Occasion};
 use crate::audit::{CallAfter, CallAnswered, ChainLink, Event, Kind, Record, ServiceState};
 use crate::call::CallId;
@@ -22,7 +22,7 @@ pub(super) struct PreparedRecord {
     pub(super) created_at: i64,
     pub(super) kind: Kind,
     pub(super) call: Option<CallId>,
-    pub(super) personal: Option<Unsealed>,
+    pub(super) personal: Option<PlainPersonal>,
     pub(super) detail: String,
     pub(super) effect: Effect,
     pub(super) measured: Option<Measured>,
@@ -124,16 +124,16 @@ pub(super) struct Slice {
 }
 
 /// Serialises a record and works out what it changes.
-pub(super) fn prepare(record: Record, vault: &Vault) -> Result<PreparedRecord, StoreError> {
-    try_prepare(record, vault).map_err(|error| StoreError::Rejected(error.into()))
+pub(super) fn prepare(record: Record, key_ring: &KeyRing) -> Result<PreparedRecord, StoreError> {
+    try_prepare(record, key_ring).map_err(|error| StoreError::Rejected(error.into()))
 }
 
-fn try_prepare(record: Record, vault: &Vault) -> serde_json::Result<PreparedRecord> {
+fn try_prepare(record: Record, key_ring: &KeyRing) -> serde_json::Result<PreparedRecord> {
     let measured = Measured::of(&record);
     let detail = record.event.detail_json()?;
     let kind = record.event.kind();
     let personal = record.personal.as_ref();
-    let unsealed = personal.map(|personal| Unsealed::new(personal, vault));
+    let unsealed = personal.map(|personal| PlainPersonal::new(personal, key_ring));
     let has_body = personal.is_some_and(|personal| personal.body.is_some());
     Ok(PreparedRecord {
         created_at: record.at.as_millisecond(),

@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::batch::{Done, Item};
+use super::key_ring::KeyRing;
 use super::ledger::{RecordCounts, RecordLedger};
-use super::spool::{Seal, Spool};
+use super::spool::{Spool, SpoolCipher};
 use super::submission::{self, Submission, SubmissionOutcome};
-use super::vault::Vault;
 use super::work::Work;
 use super::{StoreError, file};
 use crate::clock::Clock;
@@ -98,7 +98,7 @@ pub(super) struct SpoolPlace {
     pub(super) path: PathBuf,
     /// In bytes; 0 for none.
     pub(super) wanted: u64,
-    pub(super) vault: Vault,
+    pub(super) key_ring: KeyRing,
     pub(super) log_id: String,
 }
 
@@ -184,10 +184,10 @@ impl WriteQueue {
         let SpoolPlace {
             path,
             wanted,
-            vault,
+            key_ring,
             log_id,
         } = &self.place;
-        let opened = Seal::new(vault, log_id)
+        let opened = SpoolCipher::new(key_ring, log_id)
             .map_err(std::io::Error::other)
             .and_then(|seal| Spool::open(path, *wanted, seal))
             .and_then(|(spool, last)| Ok((spool.count(self.through)?, spool, last)));

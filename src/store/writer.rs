@@ -20,7 +20,7 @@ use tokio::sync::broadcast;
 use tokio::sync::mpsc;
 
 use super::batch::{self, Done, Item, Trouble};
-use super::callers::Sealer;
+use super::callers::Encryptor;
 use super::file::WriteLock;
 use super::reserve::Reserve;
 use super::rollups::Added;
@@ -59,7 +59,7 @@ pub(super) struct Writer {
     /// Who wants to hear of commits.
     pub(super) commits: broadcast::Sender<Arc<[Committed]>>,
     pub(super) connection: Option<Connection>,
-    pub(super) sealer: Sealer,
+    pub(super) encryptor: Encryptor,
     /// The next commits fail as tests want them to.
     #[cfg(test)]
     pub(super) faults: mpsc::Receiver<Commit>,
@@ -180,7 +180,7 @@ impl Writer {
                 added.at(now).time("commit", took.as_secs_f64() * 1_000.0);
             }
             let started = self.clock.instant();
-            match batch::write(connection, &mut self.sealer, &items, added, commit) {
+            match batch::write(connection, &mut self.encryptor, &items, added, commit) {
                 Ok(done) => {
                     let ended = self.clock.instant();
                     let took = ended.saturating_duration_since(started);

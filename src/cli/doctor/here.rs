@@ -77,8 +77,8 @@ fn database(config: &Config) -> Vec<Finding> {
     let check = "database";
     let path = &config.storage.path;
     let _acting = Acting::as_owner_of_folder(path);
-    let vault = app::vault_of_existing(config).ok();
-    let found = match store::examine(path, vault.as_ref(), INTEGRITY, &Clock::system()) {
+    let key_ring = app::key_ring_of_existing(config).ok();
+    let found = match store::examine(path, key_ring.as_ref(), INTEGRITY, &Clock::system()) {
         Ok(Some(found)) => found,
         Ok(None) => {
             return vec![Finding::warning(

@@ -9,7 +9,7 @@ use crate::flow::{Telling, Waiting, Witness};
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
 use crate::routing::{CallFacts, Lookup, LookupUnavailable, Ruleset};
-use crate::store::{Options, Store, Vault};
+use crate::store::{KeyRing, Options, Store};
 use crate::twiml::CallbackUrls;
 use crate::twiml::answer::CallerIdPolicy;
 
@@ -60,10 +60,10 @@ fn policy() -> Policy {
 impl Bench {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let vault = Vault::new(b"a secret of thirty-two bytes or so");
+        let key_ring = KeyRing::new(b"a secret of thirty-two bytes or so");
         let path = home.path().join("switchboard.db");
         let clock = Clock::system();
-        let store = Store::open(&Options::new(path, clock.clone(), vault)).unwrap();
+        let store = Store::open(&Options::new(path, clock.clone(), key_ring)).unwrap();
         let fleet = Fleet::new(vec![sip_line("desk"), sip_line("floor")]);
         let recorder = Recorder::new(clock.clone(), store.clone());
         let witness = Witness::new(clock.clone(), Rules::default().window);

@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
-pub(super) use seal::Seal;
+pub(super) use seal::SpoolCipher;
 
 use super::StoreError;
 use super::file;
+use super::key_ring::CipherError;
 use super::reserve::{allocate, share};
-use super::vault::SealError;
 use super::work::PreparedRecord;
 use crate::files;
 
@@ -37,7 +37,7 @@ const SMALLEST: u64 = 64 * 1024;
 pub(super) struct Spool {
     path: PathBuf,
     file: File,
-    seal: Seal,
+    seal: SpoolCipher,
     capacity: u64,
     /// Where the first frame stands that was not drawn.
     cursor: u64,
@@ -57,12 +57,16 @@ struct SpoolContents {
     after: u64,
     number: i64,
     n: u32,
-    text: Result<Vec<u8>, SealError>,
+    text: Result<Vec<u8>, CipherError>,
 }
 
 impl Spool {
     /// Opens the spool at `path`, or makes one of at most `wanted` bytes. Gives the number of the last submission in it, if any.
-    pub(super) fn open(path: &Path, wanted: u64, seal: Seal) -> io::Result<(Self, Option<i64>)> {
+    pub(super) fn open(
+        path: &Path,
+        wanted: u64,
+        seal: SpoolCipher,
+    ) -> io::Result<(Self, Option<i64>)> {
         let capacity = share(path, wanted)?;
         if capacity < SMALLEST {
             return Err(io::Error::other(
@@ -172,7 +176,7 @@ impl Spool {
             drawn.push(Drawn {
                 number: found.number,
                 n: found.n,
-                records: text.and_then(|text| text::read(&text, self.seal.vault())),
+                records: text.and_then(|text| text::read(&text, self.seal.key_ring())),
             });
         }
         Ok(drawn)
@@ -277,7 +281,7 @@ fn holds_frames(file: &File) -> io::Result<bool> {
 }
 
 /// A spool of another database or another secret is nothing we can read, and nothing we may destroy.
-fn put_aside_if_foreign(path: &Path, seal: &Seal) -> io::Result<()> {
+fn put_aside_if_foreign(path: &Path, seal: &SpoolCipher) -> io::Result<()> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -2,31 +2,31 @@
 
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 
-use crate::store::vault::{self, SealError, Vault};
+use crate::store::key_ring::{self, CipherError, KeyRing};
 
 /// A key for one spool: made of the installation's secret and the name of the audit log.
-pub(in crate::store) struct Seal {
+pub(in crate::store) struct SpoolCipher {
     key: LessSafeKey,
     mark: [u8; 32],
-    vault: Vault,
+    key_ring: KeyRing,
 }
 
-impl Seal {
-    pub(in crate::store) fn new(vault: &Vault, log_id: &str) -> Result<Self, SealError> {
+impl SpoolCipher {
+    pub(in crate::store) fn new(key_ring: &KeyRing, log_id: &str) -> Result<Self, CipherError> {
         let derive = |purpose: &[u8]| {
             let info = [purpose, log_id.as_bytes()];
-            vault::derive(vault.secret(), b"switchboard/spool/v1", &info)
+            key_ring::derive(key_ring.secret(), b"switchboard/spool/v1", &info)
         };
         Ok(Self {
             key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derive(b"key"))?),
             mark: derive(b"mark"),
-            vault: vault.clone(),
+            key_ring: key_ring.clone(),
         })
     }
 
     /// The keys of the installation, for what comes out of the spool.
-    pub(super) fn vault(&self) -> &Vault {
-        &self.vault
+    pub(super) fn key_ring(&self) -> &KeyRing {
+        &self.key_ring
     }
 
     /// Tells spools of different logs and secrets apart, and tells nothing of either.
@@ -35,13 +35,14 @@ impl Seal {
     }
 
     /// Seals `text`, bound to its place: nonce, ciphertext, tag.
-    pub(super) fn seal(&self, place: &[u8], text: &[u8]) -> Result<Vec<u8>, SealError> {
+    pub(super) fn seal(&self, place: &[u8], text: &[u8]) -> Result<Vec<u8>, CipherError> {
         let mut sealed = Vec::new();
-        self.vault.seal_into(&mut sealed, &self.key, place, text)?;
+        self.key_ring
+            .seal_into(&mut sealed, &self.key, place, text)?;
         Ok(sealed)
     }
 
-    pub(super) fn unseal(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        vault::unseal(&self.key, place, sealed)
+    pub(super) fn unseal(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CipherError> {
+        key_ring::unseal(&self.key, place, sealed)
     }
 }

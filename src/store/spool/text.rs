@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::audit::{Event, Kind, Record};
 use crate::call::CallId;
 use crate::store::StoreError;
-use crate::store::vault::Vault;
+use crate::store::key_ring::KeyRing;
 use crate::store::work::{self, PreparedRecord};
 
 #[derive(Serialize, Deserialize)]
@@ -43,14 +43,14 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
 /// The records again, as if they had just been submitted; each says that it was spooled.
 pub(in crate::store) fn read(
     text: &[u8],
-    vault: &Vault,
+    key_ring: &KeyRing,
 ) -> Result<Vec<PreparedRecord>, StoreError> {
     let read: Vec<SpooledRecord<'_>> =
         serde_json::from_slice(text).map_err(|error| StoreError::Rejected(error.into()))?;
     read.into_iter()
         .map(|read| {
             let record = read.record()?;
-            let mut prepared = work::prepare(record, vault)?;
+            let mut prepared = work::prepare(record, key_ring)?;
             prepared.detail = marked(read.detail.get());
             Ok(prepared)
         })

@@ -262,7 +262,7 @@ async fn another_secret_is_refused_and_nothing_is_changed() {
     assert!(is_sealed(&home.path()).unwrap());
     let before = std::fs::read(home.path()).unwrap();
     let other = Options {
-        vault: Vault::new(b"another secret"),
+        key_ring: KeyRing::new(b"another secret"),
         ..home.options()
     };
     let refused = Store::open(&other).unwrap_err();

@@ -22,7 +22,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
-use super::{Options, RawRecord, Store, Vault};
+use super::{KeyRing, Options, RawRecord, Store};
 use crate::audit::{
     Answer, CallAfter, CallAnswered, CallDecided, ChainLink, Door, Event, HandoffIntended,
     Personal, Record, Stages,
@@ -57,7 +57,7 @@ impl Home {
         Options {
             spool_bytes: 1024 * 1024,
             reserve_bytes: 1024 * 1024,
-            ..Options::new(self.path(), Clock::manual(at(0)), vault()).unhurried()
+            ..Options::new(self.path(), Clock::manual(at(0)), key_ring()).unhurried()
         }
     }
 
@@ -97,8 +97,8 @@ fn intruder(path: &std::path::Path) -> Connection {
     connection
 }
 
-fn vault() -> Vault {
-    Vault::new(b"a secret of this test")
+fn key_ring() -> KeyRing {
+    KeyRing::new(b"a secret of this test")
 }
 
 fn at(ms: i64) -> Timestamp {

@@ -57,7 +57,7 @@ async fn served(home: &Home) {
 fn in_place(home: &Home) -> Against {
     Against {
         installation: Some(Installation {
-            vault: vault(),
+            key_ring: key_ring(),
             now: at(1_000),
             is_in_place: true,
             is_secret_elsewhere: true,
@@ -78,7 +78,7 @@ fn restore(from: &Home, to: &Home) -> Result<copy::RestoreReport, CopyError> {
     copy::restore(
         &from.path(),
         &to.path(),
-        &vault(),
+        &key_ring(),
         true,
         at(0),
         &mut |_, _, _| {},
@@ -165,7 +165,7 @@ async fn whatever_is_added_to_the_schema_is_refused_but_bare_tables_of_other_pro
 #[test]
 fn a_change_that_only_white_space_hides_is_one() {
     let home = Home::new();
-    migrate::up(&home.path(), &Clock::manual(at(0)), &vault()).unwrap();
+    migrate::up(&home.path(), &Clock::manual(at(0)), &key_ring()).unwrap();
     let stranger = home.stranger();
     stranger
         .pragma_update(None, "writable_schema", "ON")
@@ -315,11 +315,11 @@ async fn no_session_comes_from_a_backup_or_from_the_future() {
         [FindingKind::ProjectionAltered]
     );
     let to = home.folder.path().join("copy.db");
-    let vault = vault();
+    let key_ring = key_ring();
     let manifest = copy::back_up(
         &home.path(),
         &to,
-        &vault,
+        &key_ring,
         || at(0),
         |_| {},
         &mut |_, _, _| {},
@@ -345,7 +345,14 @@ async fn no_session_comes_from_a_backup_or_from_the_future() {
         ..manifest
     };
     std::fs::write(&described, serde_json::to_vec(&forged).unwrap()).unwrap();
-    let refused = copy::restore(&to, &target.path(), &vault, true, at(1), &mut |_, _, _| {});
+    let refused = copy::restore(
+        &to,
+        &target.path(),
+        &key_ring,
+        true,
+        at(1),
+        &mut |_, _, _| {},
+    );
     let Err(CopyError::Damaged { finding, .. }) = refused else {
         panic!("{refused:?}");
     };
@@ -542,7 +549,7 @@ async fn a_hostile_file_is_refused_and_neither_hangs_nor_fills_the_memory() {
         assert!(Store::open(&home.options()).is_err(), "{sql}");
         assert!(restore(&home, &Home::new()).is_err(), "{sql}");
         assert!(
-            crate::store::Trail::open(&home.path(), vault()).is_err(),
+            crate::store::Trail::open(&home.path(), key_ring()).is_err(),
             "{sql}"
         );
     }
@@ -571,7 +578,7 @@ async fn a_restored_database_and_its_manifest_have_modes_of_their_own() {
     copy::back_up(
         &home.path(),
         &to,
-        &vault(),
+        &key_ring(),
         || at(0),
         |_| {},
         &mut |_, _, _| {},
@@ -587,7 +594,7 @@ async fn a_restored_database_and_its_manifest_have_modes_of_their_own() {
     copy::restore(
         &to,
         &target.path(),
-        &vault(),
+        &key_ring(),
         true,
         at(0),
         &mut |_, _, _| {},

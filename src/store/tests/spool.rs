@@ -198,7 +198,7 @@ async fn the_spool_of_another_secret_is_put_aside_and_not_destroyed() {
         .execute("DELETE FROM key_checks", [])
         .unwrap();
     let other = Options {
-        vault: Vault::new(b"another"),
+        key_ring: KeyRing::new(b"another"),
         path: after.path(),
         spool: after.path().with_extension("db.spool"),
         ..home.options()

@@ -135,7 +135,7 @@ fn judge_vouches(against: &Against, timeline: &[Named], found: &mut Findings) ->
     };
     let mut all = !timeline.is_empty();
     for named in timeline {
-        let vouch = installation.vault.vouch_for_key(&named.key.to_line());
+        let vouch = installation.key_ring.vouch_for_key(&named.key.to_line());
         if named.vouch.as_deref() != Some(&vouch) {
             all = false;
             let what = format!(

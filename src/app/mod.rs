@@ -49,7 +49,7 @@ use crate::jobs;
 use crate::jobs::deliver::{Delivery, Senders};
 use crate::jobs::reap::Reaper;
 use crate::lifecycle::Lifecycle;
-use crate::store::{self, KeyRing, Notary, OpenError, Pruner, Store, StoreError};
+use crate::store::{self, CheckpointSigner, KeyRing, OpenError, Pruner, Store, StoreError};
 use crate::twilio::{Edge, Rest};
 
 pub use secret::{SecretError, key_ring, key_ring_beside, key_ring_of_existing};
@@ -98,7 +98,7 @@ pub struct Running {
     /// Closes calls whose end was never reported.
     pub reaper: Reaper,
     pub rest: Rest,
-    pub notary: Notary,
+    pub signer: CheckpointSigner,
     /// Deletes what is past retention.
     pub pruner: Pruner,
     parts: Parts,
@@ -152,7 +152,7 @@ pub async fn start_with(
     let key_ring = key_ring(config)?;
     let store = open_store(store_options(config, clock, key_ring.clone()))?;
     jobs::prune::note_silence(&store, clock).await;
-    let notary = notary(config, &store).await?;
+    let signer = signer(config, &store).await?;
     drop(asking);
     let (server, address) = listen(config, listener).await?;
     let tls = certificates::of(config)?.map(Arc::new);
@@ -192,10 +192,10 @@ pub async fn start_with(
         fleet: fleet.clone(),
         reaper: reaper.clone(),
         rest,
-        notary: notary.clone(),
+        signer: signer.clone(),
         pruner: Pruner::new(
             store.clone(),
-            notary.clone(),
+            signer.clone(),
             config.storage.retention,
             false,
         ),
@@ -214,9 +214,9 @@ pub async fn start_with(
     start_jobs(lifecycle, &running);
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
     let database = config.storage.path.clone();
-    let verifying = jobs::reverify::run(lifecycle.clone(), notary.clone(), database);
+    let verifying = jobs::reverify::run(lifecycle.clone(), signer.clone(), database);
     lifecycle.spawn("reverify", verifying);
-    let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), notary, clock.clone());
+    let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), signer, clock.clone());
     lifecycle.spawn("checkpoint", signing);
     let pruning = jobs::prune::run(
         lifecycle.clone(),
@@ -325,7 +325,7 @@ impl Running {
         self.parts.holds.incidents.announce_rest().await;
         self.parts.holds.incidents.persist(&self.store).await;
         jobs::profiles::persist(&self.store, &self.braze).await;
-        self.notary.sign(true).await;
+        self.signer.sign(true).await;
         self.store.close().await;
     }
 }
@@ -484,11 +484,11 @@ fn open_store(options: store::Options) -> Result<Store, StartError> {
     })
 }
 
-async fn notary(config: &Config, store: &Store) -> anyhow::Result<Notary> {
+async fn signer(config: &Config, store: &Store) -> anyhow::Result<CheckpointSigner> {
     let log_id = store.log_id().await.context("cannot read the database")?;
     let (key, former) = signing::keys(config, &log_id)?;
     signing::publish(config, key.public());
-    Ok(Notary::begin(store, key, &former).await)
+    Ok(CheckpointSigner::begin(store, key, &former).await)
 }
 
 /// Takes up what the last run recorded of the dialers and of Braze; what is different now is to be recorded.

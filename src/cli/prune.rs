@@ -12,7 +12,7 @@ use crate::app::{self, signing};
 use crate::clock::Clock;
 use crate::config::{Config, parse_duration};
 use crate::jobs;
-use crate::store::{Notary, Options, PruneError, PruneReport, Pruner, Store};
+use crate::store::{CheckpointSigner, Options, PruneError, PruneReport, Pruner, Store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -95,8 +95,8 @@ async fn prune(
         jobs::prune::note_silence(store, &clock).await;
     }
     let (key, former) = signing::keys(config, &store.log_id().await?)?;
-    let notary = Notary::begin(store, key, &former).await;
-    let pruner = Pruner::new(store.clone(), notary, config.storage.retention, true);
+    let signer = CheckpointSigner::begin(store, key, &former).await;
+    let pruner = Pruner::new(store.clone(), signer, config.storage.retention, true);
     let age = pruner.age(arguments.older_than)?;
     if arguments.dry_run {
         let pruner = pruner.after_silence(silence.unwrap_or_default());

@@ -31,7 +31,6 @@ mod ledger;
 mod legs;
 pub mod migrate;
 mod migrations;
-mod notary;
 mod outbox;
 mod pages;
 mod profiles;
@@ -42,6 +41,7 @@ mod rollups;
 mod rows;
 mod schema;
 mod sessions;
+mod signer;
 mod spool;
 mod spool_mark;
 mod submission;
@@ -75,13 +75,13 @@ pub use incidents::StoredIncident;
 pub use key_ring::KeyRing;
 pub use ledger::RecordCounts;
 pub use legs::{Direction, StoredLeg};
-pub use notary::Notary;
 pub use outbox::{Attempted, MessageState, StoredMessage};
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
 pub use prune::{KeptLonger, PruneError, PruneReport, Pruner};
 pub use rollups::{Figures, Handoffs, Share};
 pub use sessions::StoredSession;
+pub use signer::CheckpointSigner;
 pub use trail::Trail;
 pub use write_queue::StoreHealth;
 
@@ -210,9 +210,9 @@ pub struct Counts {
 
 /// The store. Cheap to clone; all clones share one writer.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(Arc<StoreState>);
 
-struct Inner {
+struct StoreState {
     queue: mpsc::Sender<Message>,
     #[cfg(test)]
     faults: mpsc::Sender<writer::Commit>,
@@ -325,7 +325,7 @@ impl Store {
         let thread = start("store-writer")
             .spawn(move || writer.run(flush_watchdog, writes))
             .map_err(|error| OpenError::Start(error.into()))?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(StoreState {
             queue,
             #[cfg(test)]
             faults,

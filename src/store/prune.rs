@@ -14,7 +14,8 @@ use rusqlite::{Connection, params};
 use super::found::{self, Walk};
 use super::work::{Slice, Work};
 use super::{
-    Notary, Store, StoreError, audit_records, callers, calls, checkpoints, column, connection,
+    CheckpointSigner, Store, StoreError, audit_records, callers, calls, checkpoints, column,
+    connection,
 };
 use crate::audit::{
     ChainLink, Event, FoundRow, Frontier, Hash, Kind, ProofState, Pruned, Record, SigningKeyNamed,
@@ -46,7 +47,7 @@ const REST: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct Pruner {
     store: Store,
-    notary: Notary,
+    signer: CheckpointSigner,
     retention: Arc<AtomicU64>,
     is_alone: bool,
     /// A time without any record that a start would note, in milliseconds.
@@ -109,10 +110,15 @@ struct PrunePlan {
 
 impl Pruner {
     /// Prunes the store that the notary signs. `is_alone`: nobody routes calls, so there is nobody to wait for.
-    pub fn new(store: Store, notary: Notary, retention: Duration, is_alone: bool) -> Self {
+    pub fn new(
+        store: Store,
+        signer: CheckpointSigner,
+        retention: Duration,
+        is_alone: bool,
+    ) -> Self {
         let pruner = Self {
             store,
-            notary,
+            signer,
             retention: Arc::default(),
             is_alone,
             silence: 0,
@@ -249,7 +255,7 @@ impl Pruner {
     ) -> Result<PruneReport, PruneError> {
         loop {
             // What is deleted was signed, and the log is sound.
-            self.notary.sign(false).await;
+            self.signer.sign(false).await;
             if self.store.proof().state != ProofState::Sound {
                 return Err(PruneError::NotSound);
             }
@@ -266,7 +272,7 @@ impl Pruner {
         self.give_back().await?;
         let last = self.cut().await?.id;
         if last > first {
-            self.notary.sign(true).await;
+            self.signer.sign(true).await;
         }
         let counts = self.store.counts().await?;
         let oldest = counts.oldest_record.unwrap_or(1) - 1;
@@ -362,7 +368,7 @@ impl Pruner {
         for Walk { link, frontier } in plan.slices {
             let slice = Slice {
                 through: link,
-                note: self.notary.sign_cut(&frontier),
+                note: self.signer.sign_cut(&frontier),
                 frontier: frontier.to_bytes(),
             };
             self.slice(Work::Prune(slice)).await?;
@@ -377,10 +383,10 @@ impl Pruner {
         let mut records = vec![Record::of_service(now, Event::Pruned(plan.pruned.clone()))];
         if plan.has_key {
             let named = SigningKeyNamed {
-                key: self.notary.public_key().to_line(),
+                key: self.signer.public_key().to_line(),
                 previous: None,
                 endorsement: None,
-                vouch: Some(self.notary.vouch()),
+                vouch: Some(self.signer.vouch()),
             };
             records.push(Record::of_service(now, Event::SigningKeyNamed(named)));
         }

@@ -6,7 +6,7 @@ use super::*;
 use crate::audit::{Drained, FindingKind, Kind, PersistedState, ProofState, SigningKey};
 use crate::store::copy::{self, CopyError};
 use crate::store::verify::{Against, Installation, Report, Verification};
-use crate::store::{Notary, OpenError, StoredSession, head_path, migrate, rows, schema};
+use crate::store::{CheckpointSigner, OpenError, StoredSession, head_path, migrate, rows, schema};
 
 const CALL: &str = "CA00000000000000000000000000000001";
 
@@ -26,7 +26,7 @@ fn session(byte: u8, ms: i64) -> StoredSession {
 /// A signed log of a call that was answered, with a session and a drained dialer.
 async fn served(home: &Home) {
     let store = home.open();
-    let notary = Notary::begin(&store, key(&store).await, &[]).await;
+    let signer = CheckpointSigner::begin(&store, key(&store).await, &[]).await;
     let call = call_id(CALL);
     store.open_call(vec![decided(&call, 0)]).await.unwrap();
     let drained = Event::HealthChanged {
@@ -50,7 +50,7 @@ async fn served(home: &Home) {
         .await
         .unwrap();
     store.keep_session(session(1, 0)).await.unwrap();
-    notary.sign(true).await;
+    signer.sign(true).await;
     store.close().await;
 }
 
@@ -439,9 +439,9 @@ async fn a_head_that_is_gone_or_unreadable_is_a_finding_in_place_and_nothing_is_
         assert_eq!(kinds(&report), [FindingKind::HeadMissing], "{report:#?}");
         assert!(verify(Against::nothing(&home.path())).ok, "a copy has none");
         let store = home.open();
-        let notary = Notary::begin(&store, key(&store).await, &[]).await;
+        let signer = CheckpointSigner::begin(&store, key(&store).await, &[]).await;
         store.append(vec![service_record(1)]).await.unwrap();
-        notary.sign(true).await;
+        signer.sign(true).await;
         let state = store.proof().state;
         assert!(
             matches!(state, ProofState::HeadMissing { records: 4 }),
@@ -450,7 +450,7 @@ async fn a_head_that_is_gone_or_unreadable_is_a_finding_in_place_and_nothing_is_
         store.accept_rollback().await.unwrap().unwrap();
         store.close().await;
         let store = home.open();
-        Notary::begin(&store, key(&store).await, &[]).await;
+        CheckpointSigner::begin(&store, key(&store).await, &[]).await;
         assert_eq!(store.proof().state, ProofState::Sound);
         store.close().await;
         assert!(verify(in_place(&home)).ok);
@@ -471,7 +471,7 @@ async fn a_restore_without_a_head_writes_one_and_records_it() {
     let last = store.records(4, 9).await.unwrap();
     assert_eq!(last[0].kind, Kind::Restored);
     assert!(last[0].detail.contains("\"head_written\":true"));
-    Notary::begin(&store, key(&store).await, &[]).await;
+    CheckpointSigner::begin(&store, key(&store).await, &[]).await;
     assert_eq!(store.proof().state, ProofState::Sound);
     store.close().await;
     assert!(verify(in_place(&target)).ok);
@@ -522,8 +522,8 @@ async fn a_log_that_a_stranger_signed_anew_is_not_ours() {
             .any(|remark| remark.contains("no key is trusted"))
     );
     let store = home.open();
-    let notary = Notary::begin(&store, key(&store).await, &[]).await;
-    notary.sign(true).await;
+    let signer = CheckpointSigner::begin(&store, key(&store).await, &[]).await;
+    signer.sign(true).await;
     let state = store.proof().state;
     assert!(matches!(state, ProofState::Broken { .. }), "{state:?}");
     store.close().await;

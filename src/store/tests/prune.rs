@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::audit::{FindingKind, Kind, SigningKey};
 use crate::store::verify::{Against, Report, Verification};
-use crate::store::{Notary, PruneError, PruneReport, Pruner};
+use crate::store::{CheckpointSigner, PruneError, PruneReport, Pruner};
 
 const DAY_MS: i64 = 86_400_000;
 const RETENTION: Duration = Duration::from_hours(24 * 90);
@@ -13,8 +13,8 @@ const RETENTION: Duration = Duration::from_hours(24 * 90);
 async fn pruner(store: &Store) -> Pruner {
     let log_id = store.log_id().await.unwrap();
     let key = SigningKey::read(&log_id, &hex::encode([1; 32])).unwrap();
-    let notary = Notary::begin(store, key, &[]).await;
-    Pruner::new(store.clone(), notary, RETENTION, false)
+    let signer = CheckpointSigner::begin(store, key, &[]).await;
+    Pruner::new(store.clone(), signer, RETENTION, false)
 }
 
 /// A log that began two hundred days ago, and now is now.

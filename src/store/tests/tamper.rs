@@ -10,7 +10,7 @@ use super::*;
 use crate::audit::{FindingKind, Frontier, Head, PublicKey, SigningKey, Statement, Subject};
 use crate::store::connection;
 use crate::store::verify::{Against, Report, Verification};
-use crate::store::{Notary, head_path, read_head};
+use crate::store::{CheckpointSigner, head_path, read_head};
 
 const RECORDS: i64 = 1_000;
 /// Checkpoints stay over so many records each.
@@ -41,7 +41,7 @@ impl Log {
             let log_id = store.log_id().await.unwrap();
             SigningKey::read(&log_id, &hex::encode([1; 32])).unwrap()
         };
-        let notary = Notary::begin(&store, secret().await, &[]).await;
+        let signer = CheckpointSigner::begin(&store, secret().await, &[]).await;
         let secret = secret().await;
         // The first record names the key.
         let mut next = 2;
@@ -58,17 +58,17 @@ impl Log {
             next += i64::try_from(made.len()).unwrap();
             store.append(made).await.unwrap();
             if (next - 2) % EVERY < 4 {
-                notary.sign(true).await;
+                signer.sign(true).await;
             }
         }
-        notary.sign(true).await;
+        signer.sign(true).await;
         store.close().await;
         let log = Self {
             home,
-            key: notary.public_key().clone(),
+            key: signer.public_key().clone(),
             secret,
         };
-        drop((notary, store));
+        drop((signer, store));
         let report = log.verify();
         assert!(report.ok, "{report:?}");
         assert_eq!((report.last, report.signed), (records, records));
@@ -517,7 +517,7 @@ async fn an_older_file_and_another_log_contradict_the_anchor() {
     let log = Log::of(100).await;
     let older = std::fs::read(log.home.path()).unwrap();
     let store = log.home.open();
-    let notary = Notary::begin(
+    let signer = CheckpointSigner::begin(
         &store,
         SigningKey::read(log.key.log_id(), &hex::encode([1; 32])).unwrap(),
         &[],
@@ -527,9 +527,9 @@ async fn an_older_file_and_another_log_contradict_the_anchor() {
         .append(vec![service_record(1), service_record(2)])
         .await
         .unwrap();
-    notary.sign(true).await;
+    signer.sign(true).await;
     store.close().await;
-    drop((store, notary));
+    drop((store, signer));
     let anchor = log.head();
     assert_eq!(anchor.records, 102);
     assert!(log.verify_with(anchor.clone()).ok);

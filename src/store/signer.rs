@@ -32,10 +32,10 @@ const HEAD_EVERY: Duration = Duration::from_secs(10);
 
 /// Signs the log of a store. Cheap to clone; all clones share one place in the log.
 #[derive(Clone, Debug)]
-pub struct Notary(Arc<Inner>);
+pub struct CheckpointSigner(Arc<SignerState>);
 
 #[derive(Debug)]
-struct Inner {
+struct SignerState {
     store: Store,
     key: SigningKey,
     head_path: PathBuf,
@@ -85,26 +85,26 @@ fn broken(record: impl Into<Option<i64>>, what: impl Into<String>) -> Unsigned {
     }
 }
 
-impl Notary {
+impl CheckpointSigner {
     /// Takes the log up where the last run left it, names the key in it where it is a new one, and signs. `former` are keys
     /// that may have signed before. Never fails: what cannot be signed now is told by [`Store::proof`].
     pub async fn begin(store: &Store, key: SigningKey, former: &[SigningKey]) -> Self {
-        let notary = Self(Arc::new(Inner {
+        let signer = Self(Arc::new(SignerState {
             store: store.clone(),
             head_path: head_file::head_path(store.path()),
             key,
             work: Mutex::default(),
         }));
-        if notary.find_place().await && notary.name_key(former).await.is_ok() {
+        if signer.find_place().await && signer.name_key(former).await.is_ok() {
             // A log that was never signed is long to read: calls do not wait for that.
-            if timeout(AT_START, notary.sign(true)).await.is_err() {
+            if timeout(AT_START, signer.sign(true)).await.is_err() {
                 tracing::info!(
                     event = "audit.unsigned",
                     "the log is read back before it is signed; calls do not wait for that"
                 );
             }
         }
-        notary
+        signer
     }
 
     /// The key by which its signatures are known.

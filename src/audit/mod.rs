@@ -4,7 +4,6 @@ mod access;
 mod chain;
 mod detail;
 mod event;
-mod examiner;
 mod exchange;
 mod finding;
 mod found;
@@ -14,6 +13,7 @@ mod severity;
 mod standing;
 mod tree;
 mod upkeep;
+mod verifier;
 
 pub use access::Access;
 pub use chain::{ChainLink, Hash, RowContent};
@@ -21,9 +21,8 @@ pub use event::{
     Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Door,
     Event, HandoffIntended, Kind, Personal, ProfileAction, Record, Stages,
 };
-pub use examiner::{Examiner, Start, Told, Walked};
 pub use exchange::Exchange;
-pub use finding::{Finding, FindingKind, Findings};
+pub use finding::{FindingKind, Findings, LogFinding};
 pub use found::{FoundRow, OwnedRow};
 pub use head::{Head, Proof, ProofState};
 pub use note::{BadNote, NoKey, PublicKey, SigningKey, Statement, Subject, signature_of};
@@ -31,3 +30,4 @@ pub use severity::{Severity, severity};
 pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState};
 pub use tree::Frontier;
 pub use upkeep::{CallerErased, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed};
+pub use verifier::{ChainVerifier, KeyRecord, Start, Walked};

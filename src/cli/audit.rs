@@ -11,7 +11,7 @@ use crate::app::{self, SecretError, signing};
 use crate::audit::{Head, PublicKey};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::store::verify::{self, Against, Installation, Report, Verification};
+use crate::store::verify::{self, Against, Installation, Verification, VerifyReport};
 use crate::store::{self, OpenError, Options, Store};
 
 #[derive(Debug, clap::Args)]
@@ -145,7 +145,7 @@ fn read_anchor(path: &Path) -> anyhow::Result<Head> {
         .with_context(|| format!("there is no file {}", path.display()))
 }
 
-fn print(report: &Report, global: &Global) -> anyhow::Result<()> {
+fn print(report: &VerifyReport, global: &Global) -> anyhow::Result<()> {
     if global.json {
         return output::document(report);
     }

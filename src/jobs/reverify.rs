@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
 use crate::store::CheckpointSigner;
-use crate::store::verify::{Against, Report, Verification, VerifyError};
+use crate::store::verify::{Against, Verification, VerifyError, VerifyReport};
 
 /// After the start: other things come first then.
 const FIRST: Duration = Duration::from_mins(10);
@@ -33,7 +33,7 @@ async fn verify(
     lifecycle: &Lifecycle,
     signer: &CheckpointSigner,
     database: &std::path::Path,
-) -> Result<Option<Report>, VerifyError> {
+) -> Result<Option<VerifyReport>, VerifyError> {
     let against = Against {
         key: Some(signer.public_key().clone()),
         ..Against::nothing(database)
@@ -61,7 +61,7 @@ async fn verify(
     }
 }
 
-async fn log_outcome(signer: &CheckpointSigner, report: &Report) {
+async fn log_outcome(signer: &CheckpointSigner, report: &VerifyReport) {
     if report.ok {
         tracing::info!(
             event = "audit.verified",

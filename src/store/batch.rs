@@ -47,7 +47,7 @@ pub(super) struct Done {
 }
 
 /// Why a batch was not committed.
-pub(super) enum Trouble {
+pub(super) enum BatchError {
     /// This submission cannot be stored; the others can. Nothing was written.
     Refused {
         index: usize,
@@ -70,7 +70,7 @@ pub(super) fn write(
     items: &[Item],
     added: Added,
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
-) -> Result<Done, Trouble> {
+) -> Result<Done, BatchError> {
     let done = try_write(connection, encryptor, items, added, commit);
     if done.is_err() {
         encryptor.forget();
@@ -84,13 +84,13 @@ fn try_write(
     items: &[Item],
     added: Added,
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
-) -> Result<Done, Trouble> {
+) -> Result<Done, BatchError> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(Trouble::Failed)?;
-    let before = audit_records::head(&transaction).map_err(Trouble::Failed)?;
-    let written = Written::watch(&transaction, encryptor.key_ring()).map_err(Trouble::Failed)?;
-    let mut batch = Batch {
+        .map_err(BatchError::Failed)?;
+    let before = audit_records::head(&transaction).map_err(BatchError::Failed)?;
+    let written = Written::watch(&transaction, encryptor.key_ring()).map_err(BatchError::Failed)?;
+    let mut batch = BatchWriter {
         connection: &transaction,
         written,
         encryptor,
@@ -103,15 +103,23 @@ fn try_write(
     for (index, item) in items.iter().enumerate() {
         match batch.apply(item) {
             Ok(outcome) => outcomes.push(outcome),
-            Err(source) if is_own_fault(&source) => return Err(Trouble::Refused { index, source }),
-            Err(source) => return Err(Trouble::Failed(source)),
+            Err(source) if is_own_fault(&source) => {
+                return Err(BatchError::Refused { index, source });
+            }
+            Err(source) => return Err(BatchError::Failed(source)),
         }
     }
     if let Some(last) = items.last() {
-        spool_mark::set(&transaction, last.number).map_err(Trouble::Failed)?;
+        spool_mark::set(&transaction, last.number).map_err(BatchError::Failed)?;
     }
-    batch.added.write(&transaction).map_err(Trouble::Failed)?;
-    batch.written.sign(&transaction).map_err(Trouble::Failed)?;
+    batch
+        .added
+        .write(&transaction)
+        .map_err(BatchError::Failed)?;
+    batch
+        .written
+        .sign(&transaction)
+        .map_err(BatchError::Failed)?;
     let done = Done {
         outcomes,
         head: (before, batch.head),
@@ -120,14 +128,14 @@ fn try_write(
     };
     match commit(transaction) {
         Ok(()) => Ok(done),
-        Err(source) => Err(Trouble::InDoubt {
+        Err(source) => Err(BatchError::InDoubt {
             done: Box::new(done),
             source,
         }),
     }
 }
 
-struct Batch<'c> {
+struct BatchWriter<'c> {
     connection: &'c Connection,
     written: Written,
     encryptor: &'c mut Encryptor,
@@ -137,7 +145,7 @@ struct Batch<'c> {
     committed: Vec<Committed>,
 }
 
-impl Batch<'_> {
+impl BatchWriter<'_> {
     fn apply(&mut self, item: &Item) -> rusqlite::Result<SubmissionOutcome> {
         let first_id = self.head.id + 1;
         match &*item.work {

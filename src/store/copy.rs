@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::verify::{Against, Installation, Report, Verification, VerifyError};
+use super::verify::{Against, Installation, Verification, VerifyError, VerifyReport};
 use super::{OpenError, audit_records, connection, file, key_check};
 use crate::audit::FindingKind;
 use crate::files::{self, Acting};
@@ -274,7 +274,7 @@ fn check(
     key_ring: &KeyRing,
     now: Timestamp,
     tell: Tell<'_>,
-) -> Result<(u32, Report), CopyError> {
+) -> Result<(u32, VerifyReport), CopyError> {
     let damaged = |finding: &str| CopyError::Damaged {
         path: from.to_owned(),
         finding: finding.to_owned(),
@@ -421,7 +421,7 @@ fn examine(
     path: &Path,
     installation: Option<Installation>,
     tell: Tell<'_>,
-) -> Result<Report, CopyError> {
+) -> Result<VerifyReport, CopyError> {
     let damaged = |finding| CopyError::Damaged {
         path: path.to_owned(),
         finding,
@@ -468,7 +468,7 @@ fn manifest(
     to: &Path,
     schema: u32,
     key_ring: &KeyRing,
-    report: &Report,
+    report: &VerifyReport,
     created_at: Timestamp,
 ) -> Result<Manifest, CopyError> {
     let mut manifest = Manifest {

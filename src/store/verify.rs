@@ -1,7 +1,7 @@
 //! Verifies an audit log from its file alone: read-only, without a configuration, also beside a running server.
 //!
 //! Rows are read in pages, each in a transaction of its own, so that no reader stands in the way of the write-ahead log. What is
-//! wrong is said by [`Examiner`]; here is what surrounds it: checkpoints, the cut, keys, the head beside the file, an anchor.
+//! wrong is said by [`ChainVerifier`]; here is what surrounds it: checkpoints, the cut, keys, the head beside the file, an anchor.
 
 mod pages;
 mod report;
@@ -21,11 +21,11 @@ use super::{
     OpenError, audit_records, column, connection, file, found, head_file, key_check, rows, schema,
 };
 use crate::audit::{
-    BadNote, Examiner, FindingKind, Findings, Frontier, Hash, Head, PublicKey, SigningKeyNamed,
-    Start, Statement, Subject,
+    BadNote, ChainVerifier, FindingKind, Findings, Frontier, Hash, Head, PublicKey,
+    SigningKeyNamed, Start, Statement, Subject,
 };
-use pages::{Batch, Pages};
-pub use report::Report;
+use pages::{Pages, RowBatch};
+pub use report::VerifyReport;
 
 /// Batches that are read ahead.
 const AHEAD: usize = 4;
@@ -101,7 +101,7 @@ pub struct Verified {
 pub struct Verification {
     against: Against,
     pages: Option<Pages>,
-    examiner: Examiner,
+    verifier: ChainVerifier,
     evidence: Evidence,
     done: Verified,
     is_whole: bool,
@@ -143,21 +143,21 @@ impl Verification {
         let looked = if evidence.is_readable {
             look(&connection, &against, &mut evidence)
         } else {
-            Ok((Examiner::new(nowhere(), Vec::new(), &[]), None, 0))
+            Ok((ChainVerifier::new(nowhere(), Vec::new(), &[]), None, 0))
         };
-        let (examiner, end, total) = match looked {
+        let (verifier, end, total) = match looked {
             Ok(looked) => looked,
             Err(error) if is_foreign(&error) => return Err(refused(error.into())),
             Err(error) => {
                 let what = format!("the file cannot be read as an audit log: {error}");
                 evidence.findings.add(FindingKind::Altered, None, what);
-                (Examiner::new(nowhere(), Vec::new(), &[]), None, 0)
+                (ChainVerifier::new(nowhere(), Vec::new(), &[]), None, 0)
             }
         };
         Ok(Self {
             against,
             pages: end.map(|end| Pages::new(connection, end)),
-            examiner,
+            verifier,
             evidence,
             done: Verified {
                 records: 0,
@@ -187,12 +187,12 @@ impl Verification {
     }
 
     /// Verifies all of it as fast as the machine can: one thread reads, this one computes.
-    pub fn run(mut self, mut tell: impl FnMut(Verified)) -> Result<Report, VerifyError> {
+    pub fn run(mut self, mut tell: impl FnMut(Verified)) -> Result<VerifyReport, VerifyError> {
         let Some(mut pages) = self.pages.take() else {
             return Ok(self.finish());
         };
         let end = pages.end();
-        let (filled, arriving) = mpsc::sync_channel::<Batch>(AHEAD);
+        let (filled, arriving) = mpsc::sync_channel::<RowBatch>(AHEAD);
         let reading = thread::Builder::new()
             .name("verify-reader".to_owned())
             .spawn(
@@ -207,7 +207,7 @@ impl Verification {
         }
         if reading.join().is_err() {
             self.is_whole = false;
-            self.examiner.unreadable(None, "the reader failed");
+            self.verifier.unreadable(None, "the reader failed");
         }
         self.look_beside(end);
         Ok(self.finish())
@@ -317,17 +317,17 @@ impl Verification {
         Ok(())
     }
 
-    fn feed(&mut self, batch: &Batch) {
+    fn feed(&mut self, batch: &RowBatch) {
         if let Some(cut) = &batch.cut {
             self.pruned_meanwhile(cut);
         }
         for row in &batch.rows {
-            self.examiner.next_row(&row.row());
+            self.verifier.next_row(&row.row());
             self.done.records += 1;
         }
-        if let Some(trouble) = &batch.trouble {
-            self.examiner.unreadable(trouble.before, &trouble.why);
-            self.is_whole &= trouble.before.is_some();
+        if let Some(unreadable) = &batch.unreadable {
+            self.verifier.unreadable(unreadable.before, &unreadable.why);
+            self.is_whole &= unreadable.before.is_some();
         }
     }
 
@@ -340,12 +340,12 @@ impl Verification {
         let start = examine_cut(cut, &keys.collect::<Vec<_>>(), &mut findings);
         if findings.is_empty() {
             self.evidence.cut = start.place;
-            self.examiner.skip_to(start);
+            self.verifier.skip_to(start);
         }
     }
 
-    pub fn finish(self) -> Report {
-        let walked = self.examiner.finish(self.is_whole);
+    pub fn finish(self) -> VerifyReport {
+        let walked = self.verifier.finish(self.is_whole);
         report::make(&self.against, self.evidence, &walked)
     }
 }
@@ -416,7 +416,7 @@ fn look(
     connection: &Connection,
     against: &Against,
     evidence: &mut Evidence,
-) -> rusqlite::Result<(Examiner, Option<i64>, u64)> {
+) -> rusqlite::Result<(ChainVerifier, Option<i64>, u64)> {
     // Before the rows: a server that writes meanwhile must not seem to have fewer than it has told of.
     evidence.kept = match head_file::read_head(&head_file::head_path(&against.database)) {
         Ok(kept) => kept,
@@ -444,8 +444,8 @@ fn look(
         .flatten()
         .filter_map(|head| i64::try_from(head.records).ok())
         .collect();
-    let examiner = Examiner::new(start, roots, &watched);
-    Ok((examiner, Some(last), count.unsigned_abs()))
+    let verifier = ChainVerifier::new(start, roots, &watched);
+    Ok((verifier, Some(last), count.unsigned_abs()))
 }
 
 /// Every key that may have signed: the trusted one, and those that the log names.

@@ -564,7 +564,7 @@ impl WriteQueue {
             health.failing_since.get_or_insert(now);
             health.last_error = Some(text);
         });
-        // Told after, so that whoever asks for the health then sees why.
+        // KeyRecord after, so that whoever asks for the health then sees why.
         self.spill();
         self.publish();
     }

@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 #[cfg(test)]
 use tokio::sync::mpsc;
 
-use super::batch::{self, Done, Item, Trouble};
+use super::batch::{self, BatchError, Done, Item};
 use super::callers::Encryptor;
 use super::file::WriteLock;
 use super::reserve::Reserve;
@@ -189,17 +189,17 @@ impl Writer {
                     self.conclude(&items, done);
                     return Ok(());
                 }
-                Err(Trouble::Refused { index, source }) => {
+                Err(BatchError::Refused { index, source }) => {
                     if let Some(item) = items.get(index) {
                         let error = StoreError::Rejected(source.into());
                         write_queue::lock(&self.write_queue).refused(item, error);
                     }
                 }
-                Err(Trouble::Failed(source)) => {
+                Err(BatchError::Failed(source)) => {
                     self.connection = None;
                     return Err(source.into());
                 }
-                Err(Trouble::InDoubt { done, source }) => {
+                Err(BatchError::InDoubt { done, source }) => {
                     self.connection = None;
                     self.state.doubt = Some(DoubtfulCommit {
                         items,

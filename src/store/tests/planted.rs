@@ -5,7 +5,7 @@ use rusqlite::types::Value;
 use super::*;
 use crate::audit::{Drained, FindingKind, Kind, PersistedState, ProofState, SigningKey};
 use crate::store::copy::{self, CopyError};
-use crate::store::verify::{Against, Installation, Report, Verification};
+use crate::store::verify::{Against, Installation, Verification, VerifyReport};
 use crate::store::{CheckpointSigner, OpenError, StoredSession, head_path, migrate, rows, schema};
 
 const CALL: &str = "CA00000000000000000000000000000001";
@@ -66,11 +66,11 @@ fn in_place(home: &Home) -> Against {
     }
 }
 
-fn verify(against: Against) -> Report {
+fn verify(against: Against) -> VerifyReport {
     Verification::open(against).unwrap().run(|_| {}).unwrap()
 }
 
-fn kinds(report: &Report) -> Vec<FindingKind> {
+fn kinds(report: &VerifyReport) -> Vec<FindingKind> {
     report.findings.iter().map(|found| found.kind).collect()
 }
 

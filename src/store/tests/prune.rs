@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::audit::{FindingKind, Kind, SigningKey};
-use crate::store::verify::{Against, Report, Verification};
+use crate::store::verify::{Against, Verification, VerifyReport};
 use crate::store::{CheckpointSigner, PruneError, PruneReport, Pruner};
 
 const DAY_MS: i64 = 86_400_000;
@@ -43,7 +43,7 @@ async fn days(store: &Store, first: i64, last: i64) {
     }
 }
 
-fn verify(home: &Home) -> Report {
+fn verify(home: &Home) -> VerifyReport {
     let against = Against::nothing(&home.path());
     Verification::open(against).unwrap().run(|_| {}).unwrap()
 }

@@ -9,7 +9,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use super::*;
 use crate::audit::{FindingKind, Frontier, Head, PublicKey, SigningKey, Statement, Subject};
 use crate::store::connection;
-use crate::store::verify::{Against, Report, Verification};
+use crate::store::verify::{Against, Verification, VerifyReport};
 use crate::store::{CheckpointSigner, head_path, read_head};
 
 const RECORDS: i64 = 1_000;
@@ -97,14 +97,14 @@ impl Log {
         }
     }
 
-    fn verify(&self) -> Report {
+    fn verify(&self) -> VerifyReport {
         Verification::open(self.against())
             .unwrap()
             .run(|_| {})
             .unwrap()
     }
 
-    fn verify_with(&self, anchor: Head) -> Report {
+    fn verify_with(&self, anchor: Head) -> VerifyReport {
         let against = Against {
             anchor: Some(anchor),
             ..self.against()
@@ -113,7 +113,7 @@ impl Log {
     }
 
     /// Does something to the file, verifies, and puts the file back.
-    fn after(&self, sql: &str) -> Report {
+    fn after(&self, sql: &str) -> VerifyReport {
         let before = std::fs::read(self.home.path()).unwrap();
         let stranger = self.home.intruder();
         stranger.execute_batch(sql).unwrap();
@@ -136,7 +136,7 @@ fn randomness() -> TestRng {
 
 type Found = Vec<(FindingKind, Option<i64>)>;
 
-fn found(report: &Report) -> Found {
+fn found(report: &VerifyReport) -> Found {
     let list = report.findings.iter();
     list.map(|finding| (finding.kind, finding.record)).collect()
 }
@@ -462,7 +462,7 @@ async fn a_log_that_was_computed_anew_fails_on_what_was_signed() {
                 .all(|(kind, _)| *kind == FindingKind::CheckpointInvalid),
         "{report:#?}"
     );
-    let kinds = |report: &Report| {
+    let kinds = |report: &VerifyReport| {
         found(report)
             .into_iter()
             .map(|(kind, _)| kind)

@@ -22,16 +22,16 @@ pub(super) struct Pages {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct RowBatch {
     pub(super) rows: Vec<OwnedRow>,
     /// What was pruned when the page was read.
     pub(super) cut: Option<StoredCut>,
-    pub(super) trouble: Option<Trouble>,
+    pub(super) unreadable: Option<UnreadableRows>,
 }
 
 /// Rows that cannot be read.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct UnreadableRows {
     /// The next row that can be.
     pub(super) before: Option<i64>,
     pub(super) why: String,
@@ -58,8 +58,8 @@ impl Pages {
     }
 
     /// Reads the next page.
-    pub(super) fn read(&mut self) -> Batch {
-        let mut batch = Batch::default();
+    pub(super) fn read(&mut self) -> RowBatch {
+        let mut batch = RowBatch::default();
         let Some(first) = self.next.take() else {
             return batch;
         };
@@ -69,7 +69,7 @@ impl Pages {
             Err(error) => {
                 let last = batch.rows.last().map(OwnedRow::id);
                 let next = self.next_readable(last.unwrap_or(first));
-                batch.trouble = Some(Trouble {
+                batch.unreadable = Some(UnreadableRows {
                     before: next,
                     why: error.to_string(),
                 });
@@ -104,7 +104,7 @@ fn read(
     connection: &Connection,
     first: i64,
     end: i64,
-    batch: &mut Batch,
+    batch: &mut RowBatch,
 ) -> rusqlite::Result<Option<i64>> {
     let transaction = connection.unchecked_transaction()?;
     batch.cut = Some(checkpoints::cut(&transaction)?);

@@ -4,15 +4,15 @@ use serde::Serialize;
 
 use super::{Against, Evidence};
 use crate::audit::{
-    Finding, FindingKind, Findings, Hash, Head, PublicKey, SigningKeyNamed, Walked,
+    FindingKind, Findings, Hash, Head, LogFinding, PublicKey, SigningKeyNamed, Walked,
 };
 
 /// The outcome of a verification: the document that the command prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     pub ok: bool,
     pub records: u64,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<LogFinding>,
     /// Findings beyond those that are listed.
     pub not_listed: u64,
     pub log_id: String,
@@ -32,7 +32,7 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
-pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Report {
+pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> VerifyReport {
     let Evidence {
         log_id,
         findings: mut found,
@@ -105,7 +105,7 @@ pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Re
         }
     }
     more += found.more();
-    Report {
+    VerifyReport {
         ok: found.is_empty(),
         records: walked.rows,
         not_listed: more,
@@ -159,20 +159,20 @@ struct Named {
 
 fn timeline(walked: &Walked, found: &mut Findings) -> Vec<Named> {
     let mut timeline = Vec::new();
-    for told in &walked.keys {
-        let named: Option<SigningKeyNamed> = serde_json::from_str(&told.detail).ok();
+    for key_record in &walked.keys {
+        let named: Option<SigningKeyNamed> = serde_json::from_str(&key_record.detail).ok();
         let key = named
             .as_ref()
             .and_then(|named| PublicKey::from_line(&named.key));
         let Some((named, key)) = named.zip(key) else {
-            let what = format!("record {} names no key that can be read", told.record);
-            found.add(FindingKind::CheckpointInvalid, told.record, what);
+            let what = format!("record {} names no key that can be read", key_record.record);
+            found.add(FindingKind::CheckpointInvalid, key_record.record, what);
             continue;
         };
         let previous = named.previous.as_deref().and_then(PublicKey::from_line);
         let said = previous.as_ref().zip(named.endorsement.as_deref());
         timeline.push(Named {
-            record: told.record,
+            record: key_record.record,
             is_endorsed: said.is_some_and(|(previous, said)| previous.has_endorsed(&key, said)),
             key,
             previous,

@@ -18,7 +18,7 @@ pub enum FindingKind {
     RolledBack,
     /// The file is not the one that the anchor was taken of.
     AnchorMismatch,
-    /// A checkpoint, a cut or a key does not hold.
+    /// A checkpoint, of pruning too, or a key does not hold.
     CheckpointInvalid,
     /// Tables, indexes, triggers or views are not those that this program makes.
     SchemaChanged,

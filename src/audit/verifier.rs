@@ -5,7 +5,7 @@
 //! with the hash to which the next record commits where a record was changed, and compared with every root that was signed.
 
 use super::finding::missing;
-use super::{ChainLink, FindingKind, Findings, FoundRow, Frontier, Hash, Kind, OwnedRow};
+use super::{ChainLink, CompactRange, FindingKind, Findings, FoundRow, Hash, Kind, OwnedRow};
 
 /// Gaps that are remembered, for a row that was moved out of one and comes later.
 const GAPS: usize = 1_000;
@@ -19,7 +19,7 @@ pub struct Start {
     /// Its hash, where that is known.
     pub hash: Option<Hash>,
     /// The tree over all that is gone, where it is known.
-    pub tree: Option<Frontier>,
+    pub tree: Option<CompactRange>,
 }
 
 /// A row in which the log tells of itself.
@@ -45,7 +45,7 @@ pub struct ChainVerifier {
     gaps: Vec<(ChainLink, i64)>,
     /// Rows that stand before the log.
     early_rows: Vec<OwnedRow>,
-    tree: Option<Frontier>,
+    tree: Option<CompactRange>,
     /// The hash of the last record, which the tree takes in when the next one has said what it is.
     leaf: Option<Hash>,
     /// Roots that were signed, by size, and those that were not looked at yet.

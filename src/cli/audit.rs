@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::progress::Bar;
 use super::{Exit, Global, as_owner, load, output};
 use crate::app::{self, SecretError, signing};
-use crate::audit::{Head, PublicKey};
+use crate::audit::{PublicKey, SignedTreeHead};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::verify::{self, Against, Installation, Verification, VerifyReport};
@@ -139,7 +139,7 @@ fn read_key(path: &Path) -> anyhow::Result<PublicKey> {
     })
 }
 
-fn read_anchor(path: &Path) -> anyhow::Result<Head> {
+fn read_anchor(path: &Path) -> anyhow::Result<SignedTreeHead> {
     store::read_head(path)
         .with_context(|| format!("{} holds no head of an audit log", path.display()))?
         .with_context(|| format!("there is no file {}", path.display()))

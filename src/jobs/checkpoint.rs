@@ -25,7 +25,7 @@ pub async fn run(lifecycle: Lifecycle, store: Store, signer: CheckpointSigner, c
 
 /// Tells the head of the log; whether there was one.
 fn report_failure(store: &Store) -> bool {
-    let Some(head) = store.proof().head else {
+    let Some(head) = store.signing_status().head else {
         return false;
     };
     tracing::info!(

@@ -3,13 +3,13 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use crate::audit::{ChainLink, FoundRow, Frontier, RowContent};
+use crate::audit::{ChainLink, CompactRange, FoundRow, RowContent};
 
 /// How far the log was read back and holds: the last record, and the tree over all up to there.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
     pub(super) link: ChainLink,
-    pub(super) frontier: Frontier,
+    pub(super) range: CompactRange,
 }
 
 impl Walk {
@@ -17,7 +17,7 @@ impl Walk {
     pub(super) fn new() -> Self {
         Self {
             link: ChainLink::GENESIS,
-            frontier: Frontier::default(),
+            range: CompactRange::default(),
         }
     }
 
@@ -39,7 +39,7 @@ impl Walk {
                 return false;
             };
             self.link = link;
-            self.frontier.append(&link.hash);
+            self.range.append(&link.hash);
             count += 1;
             true
         })?;

@@ -86,8 +86,8 @@ pub use trail::Trail;
 pub use write_queue::StoreHealth;
 
 use crate::audit::{
-    ChainLink, Event, HandoffIntended, Head, Kind, Proof, Record, Restored, RollbackAccepted,
-    ServiceState, SigningKeyNamed,
+    ChainLink, Event, HandoffIntended, Kind, Record, Restored, RollbackAccepted, ServiceState,
+    SignedTreeHead, SigningKeyNamed, SigningStatus,
 };
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -225,7 +225,7 @@ struct StoreState {
     readers: Readers,
     clock: Clock,
     path: PathBuf,
-    proof: watch::Sender<Proof>,
+    signing_status: watch::Sender<SigningStatus>,
     key_ring: KeyRing,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -338,7 +338,7 @@ impl Store {
             readers,
             clock: options.clock.clone(),
             path: options.path.clone(),
-            proof: watch::Sender::default(),
+            signing_status: watch::Sender::default(),
             key_ring: options.key_ring.clone(),
             thread: Mutex::new(Some(thread)),
         })))
@@ -594,17 +594,17 @@ impl Store {
     }
 
     /// Where the audit log was signed last, and whether it can be signed.
-    pub fn proof(&self) -> Proof {
-        self.0.proof.borrow().clone()
+    pub fn signing_status(&self) -> SigningStatus {
+        self.0.signing_status.borrow().clone()
     }
 
-    fn tell_proof(&self, proof: Proof) {
-        self.0.proof.send_replace(proof);
+    fn publish_signing_status(&self, signing_status: SigningStatus) {
+        self.0.signing_status.send_replace(signing_status);
     }
 
     /// Gives up the head that is kept beside the database, or that is gone, for what the database holds: writes one anew, and records that. Gives
     /// the head that was given up; `None` where there was none to give up and nothing is signed.
-    pub async fn accept_rollback(&self) -> Result<Option<Head>, StoreError> {
+    pub async fn accept_rollback(&self) -> Result<Option<SignedTreeHead>, StoreError> {
         let path = head_path(self.path());
         let unreadable = |error: std::io::Error| StoreError::Unavailable(error.into());
         let signed = self.signed_head().await?;
@@ -647,7 +647,7 @@ impl Store {
     }
 
     /// The head that the newest checkpoint in the file signs; `None` where there is none that holds.
-    async fn signed_head(&self) -> Result<Option<Head>, StoreError> {
+    async fn signed_head(&self) -> Result<Option<SignedTreeHead>, StoreError> {
         let path = self.path().to_owned();
         let asked = tokio::task::spawn_blocking(move || verify::signed_head(&path)).await;
         let unavailable = |error: error::Source| StoreError::Unavailable(error);

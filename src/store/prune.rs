@@ -1,6 +1,6 @@
 //! Deletes what is older than the policy says, from the oldest on, in slices that nobody feels.
 //!
-//! A slice is one transaction: it signs a cut over all records up to its last one, moves the gate there and deletes them, so
+//! A slice is one transaction: it signs a pruning checkpoint over all records up to its last one, moves the gate there and deletes them, so
 //! that the rest verifies at any moment. What is deleted was read back and recomputed first.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,8 @@ use super::{
     connection,
 };
 use crate::audit::{
-    ChainLink, Event, FoundRow, Frontier, Hash, Kind, ProofState, Pruned, Record, SigningKeyNamed,
+    ChainLink, CompactRange, Event, FoundRow, Hash, Kind, Pruned, Record, SigningKeyNamed,
+    SigningState,
 };
 
 /// Records of one run: a run is announced by one record, and what it deletes is read back before.
@@ -109,7 +110,7 @@ struct PrunePlan {
 }
 
 impl Pruner {
-    /// Prunes the store that the notary signs. `is_alone`: nobody routes calls, so there is nobody to wait for.
+    /// Prunes the store that `signer` signs. `is_alone`: nobody routes calls, so there is nobody to wait for.
     pub fn new(
         store: Store,
         signer: CheckpointSigner,
@@ -159,7 +160,7 @@ impl Pruner {
         mut tell: impl FnMut(u64),
     ) -> Result<PruneReport, PruneError> {
         let cutoff = self.cutoff(age).await?;
-        let first = self.cut().await?.id;
+        let first = self.pruning().await?.id;
         let (due, last) = self.count_due(first, cutoff.before, &mut tell).await?;
         let counts = self.store.counts().await?;
         let oldest = self.time_after(last).await?;
@@ -220,7 +221,7 @@ impl Pruner {
         mut tell: impl FnMut(u64),
     ) -> Result<PruneReport, PruneError> {
         let before = self.cutoff(age).await?.before;
-        let first = self.cut().await?.id;
+        let first = self.pruning().await?.id;
         let mut interruptions = 0;
         loop {
             match self.go_on(before, first, &mut tell).await {
@@ -256,11 +257,11 @@ impl Pruner {
         loop {
             // What is deleted was signed, and the log is sound.
             self.signer.sign(false).await;
-            if self.store.proof().state != ProofState::Sound {
+            if self.store.signing_status().state != SigningState::Sound {
                 return Err(PruneError::NotSound);
             }
-            let cut = self.store.ask(|reader| Ok(stored_cut(reader)?)).await?;
-            let walk = cut.ok_or(PruneError::NotSound)?;
+            let pruning = self.store.ask(|reader| Ok(stored_pruning(reader)?)).await?;
+            let walk = pruning.ok_or(PruneError::NotSound)?;
             let Some(plan) = self.plan(walk, before).await? else {
                 break;
             };
@@ -270,7 +271,7 @@ impl Pruner {
         self.forget_calls(before).await?;
         self.forget_callers(before - CALLER_MARGIN_MS).await?;
         self.give_back().await?;
-        let last = self.cut().await?.id;
+        let last = self.pruning().await?.id;
         if last > first {
             self.signer.sign(true).await;
         }
@@ -301,14 +302,14 @@ impl Pruner {
         })
     }
 
-    async fn cut(&self) -> Result<ChainLink, StoreError> {
-        let cut = self
+    async fn pruning(&self) -> Result<ChainLink, StoreError> {
+        let pruning = self
             .store
-            .ask(|reader| Ok(checkpoints::cut(reader)?))
+            .ask(|reader| Ok(checkpoints::pruning(reader)?))
             .await?;
         Ok(ChainLink {
-            id: cut.through_id,
-            hash: cut.through_hash.try_into().unwrap_or_default(),
+            id: pruning.through_id,
+            hash: pruning.through_hash.try_into().unwrap_or_default(),
         })
     }
 
@@ -365,11 +366,11 @@ impl Pruner {
         mut tell: impl FnMut(i64),
     ) -> Result<(), PruneError> {
         self.announce(&plan).await?;
-        for Walk { link, frontier } in plan.slices {
+        for Walk { link, range } in plan.slices {
             let slice = Slice {
                 through: link,
-                note: self.signer.sign_cut(&frontier),
-                frontier: frontier.to_bytes(),
+                note: self.signer.sign_pruning(&range),
+                range: range.to_bytes(),
             };
             self.slice(Work::Prune(slice)).await?;
             tell(link.id);
@@ -533,20 +534,20 @@ fn n_between(first: i64, last: i64) -> u64 {
 }
 
 /// The place up to which the log is pruned, with its tree; `None` where they contradict each other.
-fn stored_cut(reader: &Connection) -> rusqlite::Result<Option<Walk>> {
-    let cut = checkpoints::cut(reader)?;
-    let hash: Option<Hash> = cut.through_hash.as_slice().try_into().ok();
-    let frontier = match (&cut.signed, u64::try_from(cut.through_id)) {
-        (Some((_, bytes)), Ok(size)) => Frontier::from_bytes(size, bytes),
-        (None, Ok(0)) => Some(Frontier::default()),
+fn stored_pruning(reader: &Connection) -> rusqlite::Result<Option<Walk>> {
+    let pruning = checkpoints::pruning(reader)?;
+    let hash: Option<Hash> = pruning.through_hash.as_slice().try_into().ok();
+    let range = match (&pruning.signed, u64::try_from(pruning.through_id)) {
+        (Some((_, bytes)), Ok(size)) => CompactRange::from_bytes(size, bytes),
+        (None, Ok(0)) => Some(CompactRange::default()),
         (None | Some(_), _) => None,
     };
-    Ok(hash.zip(frontier).map(|(hash, frontier)| {
+    Ok(hash.zip(range).map(|(hash, range)| {
         let link = ChainLink {
-            id: cut.through_id,
+            id: pruning.through_id,
             hash,
         };
-        Walk { link, frontier }
+        Walk { link, range }
     }))
 }
 
@@ -572,7 +573,7 @@ pub(super) fn delete(connection: &Connection, slice: &Slice) -> rusqlite::Result
     let Slice {
         through,
         note,
-        frontier,
+        range,
     } = slice;
     connection
         .prepare_cached("UPDATE prune_gate SET through_id = ?1, through_hash = ?2")?
@@ -582,7 +583,7 @@ pub(super) fn delete(connection: &Connection, slice: &Slice) -> rusqlite::Result
             "INSERT INTO audit_cuts (id, note, frontier) VALUES (1, ?1, ?2)
              ON CONFLICT (id) DO UPDATE SET note = excluded.note, frontier = excluded.frontier",
         )?
-        .execute(params![note, frontier])?;
+        .execute(params![note, range])?;
     connection
         .prepare_cached("DELETE FROM audit_records WHERE id <= ?1")?
         .execute([through.id])?;

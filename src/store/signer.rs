@@ -17,8 +17,8 @@ use super::readers::Reader;
 use super::work::Work;
 use super::{Store, StoreError, audit_records, column, head_file};
 use crate::audit::{
-    BadNote, ChainLink, Event, Frontier, Head, Kind, Proof, ProofState, PublicKey, Record,
-    SigningKey, SigningKeyNamed, Statement, Subject,
+    BadNote, ChainLink, CompactRange, Event, Kind, NoteSubject, PublicKey, Record, SignedTreeHead,
+    SigningKey, SigningKeyNamed, SigningState, SigningStatus, Statement,
 };
 
 /// Records read back at a time.
@@ -87,7 +87,7 @@ fn broken(record: impl Into<Option<i64>>, what: impl Into<String>) -> Unsigned {
 
 impl CheckpointSigner {
     /// Takes the log up where the last run left it, names the key in it where it is a new one, and signs. `former` are keys
-    /// that may have signed before. Never fails: what cannot be signed now is told by [`Store::proof`].
+    /// that may have signed before. Never fails: what cannot be signed now is told by [`Store::signing_status`].
     pub async fn begin(store: &Store, key: SigningKey, former: &[SigningKey]) -> Self {
         let signer = Self(Arc::new(SignerState {
             store: store.clone(),
@@ -120,19 +120,19 @@ impl CheckpointSigner {
             .vouch_for_key(&self.public_key().to_line())
     }
 
-    /// Signs a cut: the records that are about to be deleted had this root.
-    pub fn sign_cut(&self, frontier: &Frontier) -> String {
+    /// Signs a pruning checkpoint: the records that are about to be deleted had this root.
+    pub fn sign_pruning(&self, range: &CompactRange) -> String {
         self.0.key.sign(&Statement {
-            subject: Subject::Cut,
-            size: frontier.size(),
-            root: frontier.root(),
+            subject: NoteSubject::Pruning,
+            size: range.size(),
+            root: range.root(),
         })
     }
 
     /// The log was found to contradict itself: nothing is signed any more until the next start.
     pub async fn give_up(&self, record: Option<i64>, what: &str) {
         self.0.work.lock().await.place = None;
-        self.publish(ProofState::Broken {
+        self.publish(SigningState::Broken {
             record,
             what: what.to_owned(),
         });
@@ -152,7 +152,7 @@ impl CheckpointSigner {
             .await
         {
             Ok(Ok((_, Some(records)))) if !self.has_head().await => {
-                self.publish(ProofState::HeadMissing { records });
+                self.publish(SigningState::HeadMissing { records });
                 false
             }
             Ok(Ok((place, signed))) => {
@@ -173,7 +173,7 @@ impl CheckpointSigner {
     }
 
     /// Whether the head kept beside the database says more than the database does.
-    async fn rolled_back(&self) -> Option<ProofState> {
+    async fn rolled_back(&self) -> Option<SigningState> {
         let path = self.0.head_path.clone();
         let kept = match tokio::task::spawn_blocking(move || head_file::read_head(&path)).await {
             Ok(Ok(kept)) => kept?,
@@ -188,7 +188,7 @@ impl CheckpointSigner {
             Ok((u64::try_from(last.id).unwrap_or_default(), there))
         });
         match compared.await {
-            Ok((found, false)) => Some(ProofState::RolledBack { known: kept, found }),
+            Ok((found, false)) => Some(SigningState::RolledBack { known: kept, found }),
             Ok((_, true)) | Err(_) => None,
         }
     }
@@ -264,7 +264,7 @@ impl CheckpointSigner {
 
     /// What was found wrong once stays wrong until the next start; a disk that did not answer may answer now.
     fn may_look_again(&self) -> bool {
-        self.0.store.proof().state == ProofState::Unknown
+        self.0.store.signing_status().state == SigningState::Unknown
     }
 
     async fn advance_and_sign(&self, work: &mut ReadProgress, keep: bool) -> Result<(), Unsigned> {
@@ -282,7 +282,7 @@ impl CheckpointSigner {
                 break;
             }
         }
-        let size = place.walk.frontier.size();
+        let size = place.walk.range.size();
         if work.signed == Some(size) {
             self.tell_sound(&place, work).await;
             return Ok(());
@@ -293,11 +293,11 @@ impl CheckpointSigner {
                 .kept_at
                 .is_none_or(|at| now.duration_since(at) >= KEEP_EVERY);
         let note = self.0.key.sign(&Statement {
-            subject: Subject::Checkpoint,
+            subject: NoteSubject::Checkpoint,
             size,
-            root: place.walk.frontier.root(),
+            root: place.walk.range.root(),
         });
-        let head = Head::new(
+        let head = SignedTreeHead::new(
             self.public_key(),
             &note,
             size,
@@ -311,7 +311,7 @@ impl CheckpointSigner {
         let written = store.submit(Work::Checkpoint(NewCheckpoint {
             size: place.walk.link.id,
             note: note.clone(),
-            frontier: place.walk.frontier.to_bytes(),
+            range: place.walk.range.to_bytes(),
             is_kept,
         }));
         written.await?;
@@ -327,8 +327,8 @@ impl CheckpointSigner {
             work.head_at = Some(now);
             self.keep_head(head.clone()).await;
         }
-        self.0.store.tell_proof(Proof {
-            state: ProofState::Sound,
+        self.0.store.publish_signing_status(SigningStatus {
+            state: SigningState::Sound,
             head: Some(head),
         });
         Ok(())
@@ -336,16 +336,16 @@ impl CheckpointSigner {
 
     /// Nothing is new: the head of the last run is the head of this one.
     async fn tell_sound(&self, place: &SignedPlace, work: &mut ReadProgress) {
-        let proof = self.0.store.proof();
-        if proof.state == ProofState::Sound && proof.head.is_some() {
+        let signing_status = self.0.store.signing_status();
+        if signing_status.state == SigningState::Sound && signing_status.head.is_some() {
             return;
         }
         let newest = self.0.store.ask(|reader| Ok(checkpoints::newest(reader)?));
         let Ok(Some(newest)) = newest.await else {
             return;
         };
-        let size = place.walk.frontier.size();
-        let head = Head::new(
+        let size = place.walk.range.size();
+        let head = SignedTreeHead::new(
             self.public_key(),
             &newest.note,
             size,
@@ -354,13 +354,13 @@ impl CheckpointSigner {
         );
         work.head_at = Some(self.0.store.clock().instant());
         self.keep_head(head.clone()).await;
-        self.0.store.tell_proof(Proof {
-            state: ProofState::Sound,
+        self.0.store.publish_signing_status(SigningStatus {
+            state: SigningState::Sound,
             head: Some(head),
         });
     }
 
-    async fn keep_head(&self, head: Head) {
+    async fn keep_head(&self, head: SignedTreeHead) {
         let path = self.0.head_path.clone();
         let written = tokio::task::spawn_blocking(move || head_file::write_head(&path, &head));
         let error = match written.await {
@@ -371,30 +371,32 @@ impl CheckpointSigner {
         tracing::warn!(event = "audit.head_not_kept", error, path = %self.0.head_path.display(), "the head of the log could not be kept beside the database");
     }
 
-    fn publish(&self, state: ProofState) {
+    fn publish(&self, state: SigningState) {
         match &state {
-            ProofState::RolledBack { known, found } => tracing::error!(
+            SigningState::RolledBack { known, found } => tracing::error!(
                 event = "audit.rolled_back",
                 known = known.records,
                 known_head = known.head,
                 found,
                 "the database is not the one that the head beside it tells of; calls go on, nothing is signed"
             ),
-            ProofState::Broken { record, what } => tracing::error!(
+            SigningState::Broken { record, what } => tracing::error!(
                 event = "audit.broken",
                 record,
                 what,
                 "the audit log contradicts itself; calls go on, nothing is signed"
             ),
-            ProofState::HeadMissing { records } => tracing::error!(
+            SigningState::HeadMissing { records } => tracing::error!(
                 event = "audit.head_missing",
                 records,
                 "the log is signed, and the head beside the database is gone: it may be an older database; calls go on, nothing is signed until `audit accept-rollback`"
             ),
-            ProofState::Unknown | ProofState::Sound => {}
+            SigningState::Unknown | SigningState::Sound => {}
         }
-        let head = self.0.store.proof().head;
-        self.0.store.tell_proof(Proof { state, head });
+        let head = self.0.store.signing_status().head;
+        self.0
+            .store
+            .publish_signing_status(SigningStatus { state, head });
     }
 
     fn report(&self, trouble: &Unsigned) {
@@ -402,7 +404,7 @@ impl CheckpointSigner {
             Unsigned::Store(error) => {
                 tracing::warn!(event = "audit.unsigned", error = %error, "the log is signed later");
             }
-            Unsigned::Broken { record, what } => self.publish(ProofState::Broken {
+            Unsigned::Broken { record, what } => self.publish(SigningState::Broken {
                 record: *record,
                 what: what.clone(),
             }),
@@ -411,20 +413,20 @@ impl CheckpointSigner {
 }
 
 /// Whether the log has the record that a head names.
-fn has(reader: &Connection, head: &Head) -> Result<bool, StoreError> {
+fn has(reader: &Connection, head: &SignedTreeHead) -> Result<bool, StoreError> {
     let Ok(id) = i64::try_from(head.records) else {
         return Ok(false);
     };
     if id == 0 {
         return Ok(true);
     }
-    let cut = checkpoints::cut(reader)?;
-    if id < cut.through_id {
+    let pruning = checkpoints::pruning(reader)?;
+    if id < pruning.through_id {
         return Ok(true);
     }
     let wanted = head.hash();
-    if id == cut.through_id {
-        return Ok(wanted.is_some_and(|hash| hash.as_slice() == cut.through_hash));
+    if id == pruning.through_id {
+        return Ok(wanted.is_some_and(|hash| hash.as_slice() == pruning.through_hash));
     }
     let there = found::first(reader, id, |row| {
         row.content.id == id && wanted.is_some_and(|hash| row.hash == hash)
@@ -435,10 +437,10 @@ fn has(reader: &Connection, head: &Head) -> Result<bool, StoreError> {
 /// The place that the newest checkpoint tells of, and how many records it covers. Where another key signed it, the installation's secret must have
 /// vouched for that key: a log that a stranger signed anew is none of ours.
 fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u64>), Unsigned> {
-    let cut = checkpoints::cut(reader)?;
+    let pruning = checkpoints::pruning(reader)?;
     let named = audit_records::last_of_kind(reader, Kind::SigningKeyNamed)?;
     let Some(newest) = checkpoints::newest(reader)? else {
-        if named.is_some() || cut.through_id != 0 {
+        if named.is_some() || pruning.through_id != 0 {
             return Err(broken(None, "the signed checkpoints of this log are gone"));
         }
         let place = SignedPlace {
@@ -460,19 +462,20 @@ fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u
         opened => opened,
     };
     let statement = statement.map_err(|error| bad(error.to_string()))?;
-    let frontier = newest
-        .frontier
+    let range = newest
+        .range
         .as_deref()
-        .and_then(|bytes| Frontier::from_bytes(statement.size, bytes))
-        .filter(|frontier| frontier.root() == statement.root);
-    let frontier =
-        frontier.ok_or_else(|| bad("its tree does not have the root that was signed".into()))?;
-    if statement.subject != Subject::Checkpoint || u64::try_from(newest.size) != Ok(statement.size)
+        .and_then(|bytes| CompactRange::from_bytes(statement.size, bytes))
+        .filter(|range| range.root() == statement.root);
+    let range =
+        range.ok_or_else(|| bad("its tree does not have the root that was signed".into()))?;
+    if statement.subject != NoteSubject::Checkpoint
+        || u64::try_from(newest.size) != Ok(statement.size)
     {
         return Err(bad("it is another than its row says".into()));
     }
     let (link, at) = record_at(reader, newest.size)?;
-    let walk = Walk { link, frontier };
+    let walk = Walk { link, range };
     let place = SignedPlace { walk, at };
     Ok((place, Some(statement.size)))
 }

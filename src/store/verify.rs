@@ -1,7 +1,7 @@
 //! Verifies an audit log from its file alone: read-only, without a configuration, also beside a running server.
 //!
 //! Rows are read in pages, each in a transaction of its own, so that no reader stands in the way of the write-ahead log. What is
-//! wrong is said by [`ChainVerifier`]; here is what surrounds it: checkpoints, the cut, keys, the head beside the file, an anchor.
+//! wrong is said by [`ChainVerifier`]; here is what surrounds it: checkpoints, the pruning checkpoint, keys, the head beside the file, an anchor.
 
 mod pages;
 mod report;
@@ -14,15 +14,15 @@ use std::thread;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::checkpoints::{self, StoredCut};
+use super::checkpoints::{self, PruningCheckpoint};
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
 use super::{
     OpenError, audit_records, column, connection, file, found, head_file, key_check, rows, schema,
 };
 use crate::audit::{
-    BadNote, ChainVerifier, FindingKind, Findings, Frontier, Hash, Head, PublicKey,
-    SigningKeyNamed, Start, Statement, Subject,
+    BadNote, ChainVerifier, CompactRange, FindingKind, Findings, Hash, NoteSubject, PublicKey,
+    SignedTreeHead, SigningKeyNamed, Start, Statement,
 };
 use pages::{Pages, RowBatch};
 pub use report::VerifyReport;
@@ -40,7 +40,7 @@ pub struct Against {
     /// the one can write the other.
     pub key_beside: Option<PublicKey>,
     /// A head that was kept elsewhere.
-    pub anchor: Option<Head>,
+    pub anchor: Option<SignedTreeHead>,
     /// What is known of the installation that the file belongs to; `None` for a copy of which nothing is known.
     pub installation: Option<Installation>,
 }
@@ -114,10 +114,10 @@ struct Evidence {
     /// Checkpoints that hold by themselves: row, size, and the key that signed.
     signed: Vec<(i64, i64, PublicKey)>,
     checkpoints: usize,
-    cut: i64,
+    pruning: i64,
     /// Where the prune gate stood at first.
     gate: i64,
-    kept: Option<Head>,
+    kept: Option<SignedTreeHead>,
     /// What stands in the way of a head beside the file.
     kept_unreadable: Option<String>,
     remarks: Vec<String>,
@@ -234,7 +234,7 @@ impl Verification {
 
     /// Whether the walk came by every row.
     fn count(&mut self, connection: &Connection, end: i64) -> rusqlite::Result<()> {
-        let (count, behind, cut): (i64, i64, i64) = connection.query_row(
+        let (count, behind, pruning): (i64, i64, i64) = connection.query_row(
             "SELECT (SELECT coalesce(sum(1), 0) FROM audit_records NOT INDEXED),
                     (SELECT count(*) FROM audit_records NOT INDEXED WHERE id > ?1),
                     (SELECT through_id FROM prune_gate)",
@@ -244,7 +244,7 @@ impl Verification {
         let walked = i64::try_from(self.done.records).unwrap_or(i64::MAX);
         let counted = count - behind;
         // Where records were pruned meanwhile, there is nothing to compare.
-        let is_comparable = self.is_whole && cut == self.evidence.gate;
+        let is_comparable = self.is_whole && pruning == self.evidence.gate;
         if is_comparable && counted != walked {
             let kind = if counted > walked {
                 FindingKind::Inserted
@@ -318,8 +318,8 @@ impl Verification {
     }
 
     fn feed(&mut self, batch: &RowBatch) {
-        if let Some(cut) = &batch.cut {
-            self.pruned_meanwhile(cut);
+        if let Some(pruning) = &batch.pruning {
+            self.pruned_meanwhile(pruning);
         }
         for row in &batch.rows {
             self.verifier.next_row(&row.row());
@@ -331,15 +331,15 @@ impl Verification {
         }
     }
 
-    fn pruned_meanwhile(&mut self, cut: &StoredCut) {
-        if cut.through_id <= self.evidence.cut {
+    fn pruned_meanwhile(&mut self, pruning: &PruningCheckpoint) {
+        if pruning.through_id <= self.evidence.pruning {
             return;
         }
         let mut findings = Findings::default();
         let keys = self.evidence.signed.iter().map(|(_, _, key)| key.clone());
-        let start = examine_cut(cut, &keys.collect::<Vec<_>>(), &mut findings);
+        let start = examine_pruning(pruning, &keys.collect::<Vec<_>>(), &mut findings);
         if findings.is_empty() {
-            self.evidence.cut = start.place;
+            self.evidence.pruning = start.place;
             self.verifier.skip_to(start);
         }
     }
@@ -429,14 +429,14 @@ fn look(
     evidence.log_id = audit_records::log_id(&transaction)?;
     let (_, count) = audit_records::extent(&transaction)?;
     let last = audit_records::head(&transaction)?.id;
-    let cut = checkpoints::cut(&transaction)?;
-    evidence.gate = cut.through_id;
+    let pruning = checkpoints::pruning(&transaction)?;
+    evidence.gate = pruning.through_id;
     let keys = candidates(&transaction, against, evidence)?;
     let stored = checkpoints::all(&transaction)?;
     drop(transaction);
     evidence.checkpoints = stored.len();
-    let start = examine_cut(&cut, &keys, &mut evidence.findings);
-    evidence.cut = start.place;
+    let start = examine_pruning(&pruning, &keys, &mut evidence.findings);
+    evidence.pruning = start.place;
     let roots = examine_checkpoints(&stored, &start, &keys, evidence);
     let heads = [against.anchor.as_ref(), evidence.kept.as_ref()];
     let watched: Vec<i64> = heads
@@ -494,26 +494,31 @@ fn opened(note: &str, keys: &[PublicKey]) -> Result<(Statement, PublicKey), BadN
     Err(why)
 }
 
-/// Where the rows begin, by the cut if there is one that holds.
-fn examine_cut(cut: &StoredCut, keys: &[PublicKey], findings: &mut Findings) -> Start {
+/// Where the rows begin, by the pruning checkpoint if there is one that holds.
+fn examine_pruning(
+    pruning: &PruningCheckpoint,
+    keys: &[PublicKey],
+    findings: &mut Findings,
+) -> Start {
     let genesis = Start {
         place: 0,
         hash: Some([0; 32]),
-        tree: Some(Frontier::default()),
+        tree: Some(CompactRange::default()),
     };
-    let stored_hash: Option<Hash> = cut.through_hash.as_slice().try_into().ok();
-    let mut bad = |what: String| findings.add(FindingKind::CheckpointInvalid, cut.through_id, what);
-    let Some((note, frontier)) = &cut.signed else {
-        if cut.through_id != 0 || stored_hash != Some([0; 32]) {
+    let stored_hash: Option<Hash> = pruning.through_hash.as_slice().try_into().ok();
+    let mut bad =
+        |what: String| findings.add(FindingKind::CheckpointInvalid, pruning.through_id, what);
+    let Some((note, range)) = &pruning.signed else {
+        if pruning.through_id != 0 || stored_hash != Some([0; 32]) {
             bad(format!(
                 "the prune gate stands at {}, and no signed cut vouches for that",
-                cut.through_id
+                pruning.through_id
             ));
         }
         return genesis;
     };
     let statement = match opened(note, keys) {
-        Ok((statement, _)) if statement.subject == Subject::Cut => statement,
+        Ok((statement, _)) if statement.subject == NoteSubject::Pruning => statement,
         Ok(_) => {
             bad("the cut is a note of another kind".to_owned());
             return genesis;
@@ -522,23 +527,23 @@ fn examine_cut(cut: &StoredCut, keys: &[PublicKey], findings: &mut Findings) -> 
             bad(format!("the cut does not hold: {why}"));
             // Whatever is there may be right all the same.
             return Start {
-                place: cut.through_id,
+                place: pruning.through_id,
                 hash: None,
                 tree: None,
             };
         }
     };
     let place = i64::try_from(statement.size).unwrap_or(i64::MAX);
-    let tree =
-        Frontier::from_bytes(statement.size, frontier).filter(|tree| tree.root() == statement.root);
+    let tree = CompactRange::from_bytes(statement.size, range)
+        .filter(|tree| tree.root() == statement.root);
     if tree.is_none() {
         bad("the tree of the cut does not have the root that was signed".to_owned());
     }
-    let is_gate = place == cut.through_id;
+    let is_gate = place == pruning.through_id;
     if !is_gate {
         bad(format!(
             "the prune gate stands at {}, and the signed cut at {place}",
-            cut.through_id
+            pruning.through_id
         ));
     }
     Start {
@@ -574,7 +579,9 @@ fn examine_checkpoints(
         }
         expected = Some(id + 1);
         let (statement, key) = match opened(&row.note, keys) {
-            Ok((statement, key)) if statement.subject == Subject::Checkpoint => (statement, key),
+            Ok((statement, key)) if statement.subject == NoteSubject::Checkpoint => {
+                (statement, key)
+            }
             Ok(_) => {
                 bad(format!("checkpoint {id} is a note of another kind"));
                 continue;
@@ -596,9 +603,9 @@ fn examine_checkpoints(
         }
         size = row.size;
         let tree = row
-            .frontier
+            .range
             .as_deref()
-            .map(|bytes| Frontier::from_bytes(statement.size, bytes));
+            .map(|bytes| CompactRange::from_bytes(statement.size, bytes));
         let is_right = match tree {
             Some(tree) => tree.is_some_and(|tree| tree.root() == statement.root),
             None => Some(id) != newest,
@@ -616,20 +623,20 @@ fn examine_checkpoints(
 
 /// The end of a log as it was signed, and what came after it.
 #[derive(Clone, Debug)]
-pub struct SignedHead {
-    pub head: Head,
+pub struct LogEnd {
+    pub head: SignedTreeHead,
     pub unsigned: i64,
 }
 
 /// The head that the newest checkpoint in the file signs; `None` where there is none that holds.
-pub fn signed_head(database: &Path) -> Result<Option<SignedHead>, VerifyError> {
+pub fn signed_head(database: &Path) -> Result<Option<LogEnd>, VerifyError> {
     let refused = |source| VerifyError::Open {
         path: database.to_owned(),
         source,
     };
     let connection = open_file(database).map_err(refused)?;
     file::version_of(&connection, database, STEPS).map_err(refused)?;
-    let read = || -> rusqlite::Result<Option<SignedHead>> {
+    let read = || -> rusqlite::Result<Option<LogEnd>> {
         let transaction = connection.unchecked_transaction()?;
         let against = Against::nothing(database);
         let mut evidence = Evidence {
@@ -653,8 +660,8 @@ pub fn signed_head(database: &Path) -> Result<Option<SignedHead>, VerifyError> {
         })?;
         let (hash, at) = found.flatten().unwrap_or_default();
         let last = audit_records::head(&transaction)?;
-        Ok(Some(SignedHead {
-            head: Head::new(&key, &newest.note, statement.size, &hash, at),
+        Ok(Some(LogEnd {
+            head: SignedTreeHead::new(&key, &newest.note, statement.size, &hash, at),
             unsigned: (last.id - size).max(0),
         }))
     };

@@ -120,7 +120,7 @@ pub(super) enum AlertChange {
 pub(super) struct Slice {
     pub(super) through: ChainLink,
     pub(super) note: String,
-    pub(super) frontier: Vec<u8>,
+    pub(super) range: Vec<u8>,
 }
 
 /// Serialises a record and works out what it changes.

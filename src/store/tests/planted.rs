@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 
 use super::*;
-use crate::audit::{Drained, FindingKind, Kind, PersistedState, ProofState, SigningKey};
+use crate::audit::{Drained, FindingKind, Kind, PersistedState, SigningKey, SigningState};
 use crate::store::copy::{self, CopyError};
 use crate::store::verify::{Against, Installation, Verification, VerifyReport};
 use crate::store::{CheckpointSigner, OpenError, StoredSession, head_path, migrate, rows, schema};
@@ -442,16 +442,16 @@ async fn a_head_that_is_gone_or_unreadable_is_a_finding_in_place_and_nothing_is_
         let signer = CheckpointSigner::begin(&store, key(&store).await, &[]).await;
         store.append(vec![service_record(1)]).await.unwrap();
         signer.sign(true).await;
-        let state = store.proof().state;
+        let state = store.signing_status().state;
         assert!(
-            matches!(state, ProofState::HeadMissing { records: 4 }),
+            matches!(state, SigningState::HeadMissing { records: 4 }),
             "{state:?}"
         );
         store.accept_rollback().await.unwrap().unwrap();
         store.close().await;
         let store = home.open();
         CheckpointSigner::begin(&store, key(&store).await, &[]).await;
-        assert_eq!(store.proof().state, ProofState::Sound);
+        assert_eq!(store.signing_status().state, SigningState::Sound);
         store.close().await;
         assert!(verify(in_place(&home)).ok);
     }
@@ -472,7 +472,7 @@ async fn a_restore_without_a_head_writes_one_and_records_it() {
     assert_eq!(last[0].kind, Kind::Restored);
     assert!(last[0].detail.contains("\"head_written\":true"));
     CheckpointSigner::begin(&store, key(&store).await, &[]).await;
-    assert_eq!(store.proof().state, ProofState::Sound);
+    assert_eq!(store.signing_status().state, SigningState::Sound);
     store.close().await;
     assert!(verify(in_place(&target)).ok);
 }
@@ -524,8 +524,8 @@ async fn a_log_that_a_stranger_signed_anew_is_not_ours() {
     let store = home.open();
     let signer = CheckpointSigner::begin(&store, key(&store).await, &[]).await;
     signer.sign(true).await;
-    let state = store.proof().state;
-    assert!(matches!(state, ProofState::Broken { .. }), "{state:?}");
+    let state = store.signing_status().state;
+    assert!(matches!(state, SigningState::Broken { .. }), "{state:?}");
     store.close().await;
 }
 

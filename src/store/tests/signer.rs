@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::audit::{
-    Frontier, Kind, ProofState, PublicKey, SigningKey, SigningKeyNamed, Statement, Subject,
+    CompactRange, Kind, NoteSubject, PublicKey, SigningKey, SigningKeyNamed, SigningState,
+    Statement,
 };
 use crate::store::{CheckpointSigner, head_path, read_head};
 
@@ -27,11 +28,11 @@ fn checkpoints(home: &Home) -> Vec<(i64, i64, String, bool)> {
 }
 
 async fn root(store: &Store) -> [u8; 32] {
-    let mut frontier = Frontier::default();
+    let mut range = CompactRange::default();
     for record in verified(store).await {
-        frontier.append(&record.hash);
+        range.append(&record.hash);
     }
-    frontier.root()
+    range.root()
 }
 
 fn newest(home: &Home, key: &PublicKey) -> Statement {
@@ -59,14 +60,14 @@ async fn what_was_written_is_signed_with_the_root_over_it() {
     }
     let statement = newest(&home, signer.public_key());
     let expected = Statement {
-        subject: Subject::Checkpoint,
+        subject: NoteSubject::Checkpoint,
         size: 20,
         root: root(&store).await,
     };
     assert_eq!(statement, expected);
-    let proof = store.proof();
-    assert_eq!(proof.state, ProofState::Sound);
-    let head = proof.head.unwrap();
+    let signing_status = store.signing_status();
+    assert_eq!(signing_status.state, SigningState::Sound);
+    let head = signing_status.head.unwrap();
     assert_eq!(head.records, 20);
     assert_eq!(head.hash().unwrap(), store.head().await.unwrap().hash);
     assert_eq!(head.at, Some(at(20)));
@@ -84,7 +85,7 @@ async fn what_was_written_is_signed_with_the_root_over_it() {
         [(1, 20, false), (2, 21, true)]
     );
     let head = read_head(&head_path(&home.path())).unwrap().unwrap();
-    assert_eq!(Some(head), store.proof().head);
+    assert_eq!(Some(head), store.signing_status().head);
     store.close().await;
 }
 
@@ -134,9 +135,9 @@ async fn what_changed_between_writing_and_signing_is_not_signed() {
             .unwrap();
         tamper(&home, sql);
         signer.sign(true).await;
-        let state = store.proof().state;
+        let state = store.signing_status().state;
         assert!(
-            matches!(state, ProofState::Broken { record: Some(at), .. } if at == record),
+            matches!(state, SigningState::Broken { record: Some(at), .. } if at == record),
             "{sql}: {state:?}"
         );
         assert_eq!(newest(&home, signer.public_key()).size, 1);
@@ -174,9 +175,9 @@ async fn what_was_signed_and_is_gone_or_changed_is_noticed_at_the_next_start() {
         let signer = begin(&store).await;
         store.append(vec![service_record(3)]).await.unwrap();
         signer.sign(true).await;
-        let state = store.proof().state;
+        let state = store.signing_status().state;
         assert!(
-            matches!(state, ProofState::Broken { .. }),
+            matches!(state, SigningState::Broken { .. }),
             "{sql}: {state:?}"
         );
         assert_eq!(checkpoints(&home), before, "{sql}");
@@ -201,9 +202,9 @@ async fn an_older_database_put_back_is_not_signed() {
     std::fs::write(home.path(), old).unwrap();
     let store = home.open();
     let signer = begin(&store).await;
-    let state = store.proof().state;
+    let state = store.signing_status().state;
     assert!(
-        matches!(&state, ProofState::RolledBack { known, found: 2 } if known.records == 3),
+        matches!(&state, SigningState::RolledBack { known, found: 2 } if known.records == 3),
         "{state:?}"
     );
     // Another record in the place of the lost one does not hide it.
@@ -213,9 +214,9 @@ async fn an_older_database_put_back_is_not_signed() {
     store.close().await;
     let store = home.open();
     begin(&store).await;
-    let state = store.proof().state;
+    let state = store.signing_status().state;
     assert!(
-        matches!(state, ProofState::RolledBack { found: 3, .. }),
+        matches!(state, SigningState::RolledBack { found: 3, .. }),
         "{state:?}"
     );
     store.close().await;

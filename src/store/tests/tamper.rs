@@ -7,7 +7,9 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use super::*;
-use crate::audit::{FindingKind, Frontier, Head, PublicKey, SigningKey, Statement, Subject};
+use crate::audit::{
+    CompactRange, FindingKind, NoteSubject, PublicKey, SignedTreeHead, SigningKey, Statement,
+};
 use crate::store::connection;
 use crate::store::verify::{Against, Verification, VerifyReport};
 use crate::store::{CheckpointSigner, head_path, read_head};
@@ -104,7 +106,7 @@ impl Log {
             .unwrap()
     }
 
-    fn verify_with(&self, anchor: Head) -> VerifyReport {
+    fn verify_with(&self, anchor: SignedTreeHead) -> VerifyReport {
         let against = Against {
             anchor: Some(anchor),
             ..self.against()
@@ -124,7 +126,7 @@ impl Log {
         report
     }
 
-    fn head(&self) -> Head {
+    fn head(&self) -> SignedTreeHead {
         read_head(&head_path(&self.home.path())).unwrap().unwrap()
     }
 }
@@ -394,16 +396,16 @@ pub(super) fn resign(path: &Path, key: &SigningKey) {
         .collect();
     let newest = rows.last().unwrap().0;
     for (id, size) in rows {
-        let mut frontier = Frontier::default();
+        let mut range = CompactRange::default();
         for hash in &hashes[..usize::try_from(size).unwrap()] {
-            frontier.append(hash);
+            range.append(hash);
         }
         let note = key.sign(&Statement {
-            subject: Subject::Checkpoint,
-            size: frontier.size(),
-            root: frontier.root(),
+            subject: NoteSubject::Checkpoint,
+            size: range.size(),
+            root: range.root(),
         });
-        let tree = (id == newest).then(|| frontier.to_bytes());
+        let tree = (id == newest).then(|| range.to_bytes());
         connection
             .execute(
                 "UPDATE audit_checkpoints SET note = ?2, frontier = ?3 WHERE id = ?1",
@@ -541,7 +543,7 @@ async fn an_older_file_and_another_log_contradict_the_anchor() {
         found(&log.verify_with(anchor.clone())),
         [(FindingKind::RolledBack, Some(101))]
     );
-    let forged = Head {
+    let forged = SignedTreeHead {
         note: anchor.note.replace("102", "100"),
         records: 100,
         ..anchor

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use crate::audit::OwnedRow;
-use crate::store::checkpoints::{self, StoredCut};
+use crate::store::checkpoints::{self, PruningCheckpoint};
 use crate::store::found;
 
 const PAGE: u32 = 4_096;
@@ -25,7 +25,7 @@ pub(super) struct Pages {
 pub(super) struct RowBatch {
     pub(super) rows: Vec<OwnedRow>,
     /// What was pruned when the page was read.
-    pub(super) cut: Option<StoredCut>,
+    pub(super) pruning: Option<PruningCheckpoint>,
     pub(super) unreadable: Option<UnreadableRows>,
 }
 
@@ -107,7 +107,7 @@ fn read(
     batch: &mut RowBatch,
 ) -> rusqlite::Result<Option<i64>> {
     let transaction = connection.unchecked_transaction()?;
-    batch.cut = Some(checkpoints::cut(&transaction)?);
+    batch.pruning = Some(checkpoints::pruning(&transaction)?);
     let mut bytes = 0;
     found::each_while(&transaction, first, PAGE, |row| {
         let is_wanted = row.content.id <= end;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Against, Evidence};
 use crate::audit::{
-    FindingKind, Findings, Hash, Head, LogFinding, PublicKey, SigningKeyNamed, Walked,
+    FindingKind, Findings, Hash, LogFinding, PublicKey, SignedTreeHead, SigningKeyNamed, Walked,
 };
 
 /// The outcome of a verification: the document that the command prints.
@@ -38,7 +38,7 @@ pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Ve
         findings: mut found,
         signed,
         checkpoints,
-        cut,
+        pruning,
         kept,
         kept_unreadable,
         mut remarks,
@@ -86,18 +86,20 @@ pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Ve
     if walked.last > last_signed && found.is_empty() {
         remarks.push(format!(
             "the last {} records are not signed yet",
-            walked.last - last_signed.max(cut)
+            walked.last - last_signed.max(pruning)
         ));
     }
     if let Some(kept) = &kept {
         let wanted = |size| hash_at(walked, size);
-        judge_head(kept, &log_id, cut, walked, wanted, Beside, &mut found);
+        judge_head(kept, &log_id, pruning, walked, wanted, Beside, &mut found);
     }
     if let Some(anchor) = &against.anchor {
         judge_anchor_signature(anchor, against, &timeline, &mut found);
         let wanted = |size| hash_at(walked, size);
-        judge_head(anchor, &log_id, cut, walked, wanted, Elsewhere, &mut found);
-        if i64::try_from(anchor.records).is_ok_and(|records| records < cut) {
+        judge_head(
+            anchor, &log_id, pruning, walked, wanted, Elsewhere, &mut found,
+        );
+        if i64::try_from(anchor.records).is_ok_and(|records| records < pruning) {
             remarks.push(format!(
                 "the anchor is about {} records, and all of them are pruned: it says nothing of those that are there",
                 anchor.records
@@ -281,9 +283,9 @@ use Kept::{Beside, Elsewhere};
 
 /// Whether the log goes on from a head that was kept.
 fn judge_head(
-    head: &Head,
+    head: &SignedTreeHead,
     log_id: &str,
-    cut: i64,
+    pruning: i64,
     walked: &Walked,
     hash_at: impl Fn(i64) -> Option<Hash>,
     kept: Kept,
@@ -299,7 +301,7 @@ fn judge_head(
         return;
     }
     let records = i64::try_from(head.records).unwrap_or(i64::MAX);
-    if records < cut || records == 0 {
+    if records < pruning || records == 0 {
         return;
     }
     if records > walked.last {
@@ -330,7 +332,7 @@ fn judge_head(
 
 /// An anchor with a signature must be signed by a key that counts.
 fn judge_anchor_signature(
-    anchor: &Head,
+    anchor: &SignedTreeHead,
     against: &Against,
     timeline: &[Named],
     found: &mut Findings,

@@ -10,8 +10,8 @@ mod finding;
 mod found;
 mod head;
 mod note;
+mod persisted_state;
 mod severity;
-mod standing;
 mod upkeep;
 mod verifier;
 
@@ -27,7 +27,9 @@ pub use finding::{FindingKind, Findings, LogFinding};
 pub use found::{FoundRow, OwnedRow};
 pub use head::{SignedTreeHead, SigningState, SigningStatus};
 pub use note::{BadNote, NoKey, NoteSubject, PublicKey, SigningKey, Statement, signature_of};
+pub use persisted_state::{
+    Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState,
+};
 pub use severity::{Severity, severity};
-pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState};
 pub use upkeep::{CallerErased, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed};
 pub use verifier::{ChainVerifier, KeyRecord, Start, Walked};

@@ -15,7 +15,7 @@ use crate::call::CallId;
 use crate::clock::Clock;
 use crate::config;
 use crate::phone::{Caller, ERASED};
-use crate::store::{StoredRecord, Trail};
+use crate::store::{LogReader, StoredRecord};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -91,12 +91,12 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let acting = as_owner(path)?;
     let key_ring = app::key_ring_of_existing(&loaded.config)
         .map_err(|error| Exit::Configuration.after(error))?;
-    let trail = Trail::open(path, key_ring).map_err(|error| Exit::Failed.after(error))?;
+    let log = LogReader::open(path, key_ring).map_err(|error| Exit::Failed.after(error))?;
     drop(acting);
     if arguments.reveal {
         record(arguments, &loaded.config)?;
     }
-    match write(arguments, global, &trail) {
+    match write(arguments, global, &log) {
         Ok(()) => Ok(Exit::Done),
         // Whoever read it has read enough.
         Err(error) if is_broken_pipe(&error) => Ok(Exit::Done),
@@ -141,23 +141,23 @@ fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<()> 
     }
 }
 
-fn write(arguments: &Arguments, global: &Global, trail: &Trail) -> anyhow::Result<()> {
+fn write(arguments: &Arguments, global: &Global, log: &LogReader) -> anyhow::Result<()> {
     let mut sink = Sink::new(arguments.format)?;
     if let Some(call) = &arguments.call {
-        for record in trail.of_call(call)? {
+        for record in log.of_call(call)? {
             sink.write(arguments, &record)?;
         }
         return sink.finish();
     }
     let mut after = match arguments.since {
-        Some(since) => trail.before(since)?,
+        Some(since) => log.before(since)?,
         None => 0,
     };
-    let end = trail.last_id()?;
+    let end = log.last_id()?;
     let first = after;
     let bar = Bar::start(global, u64::try_from(end - first).unwrap_or(0), "records");
     while after < end {
-        let page = trail.page_after(after)?;
+        let page = log.page_after(after)?;
         let Some(last) = page.last_id else { break };
         let mut is_past = arguments.until.is_some();
         for record in page.records {

@@ -15,7 +15,7 @@ use crate::app;
 use crate::audit::{CallDecided, Event, Kind};
 use crate::call::CallId;
 use crate::routing::{self, Ruleset, RulesetVersion};
-use crate::store::{StoreError, StoredRecord, Trail};
+use crate::store::{LogReader, StoreError, StoredRecord};
 
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
@@ -52,8 +52,8 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     let _acting = as_owner(&loaded.config.storage.path)?;
     let key_ring = app::key_ring_of_existing(&loaded.config)
         .map_err(|error| Exit::Configuration.after(error))?;
-    let trail = Trail::open(path, key_ring);
-    let mut replay = Replay::new(trail.with_context(|| cannot_read(path))?);
+    let log = LogReader::open(path, key_ring);
+    let mut replay = Replay::new(log.with_context(|| cannot_read(path))?);
     if let Some(call) = &arguments.call {
         replay.call(call).with_context(|| cannot_read(path))?;
         if replay.report.replayed == 0 {
@@ -81,33 +81,33 @@ fn cannot_read(path: &Path) -> String {
 }
 
 struct Replay {
-    trail: Trail,
+    log: LogReader,
     rulesets: HashMap<RulesetVersion, Option<Ruleset>>,
     report: ReplayReport,
 }
 
 impl Replay {
-    fn new(trail: Trail) -> Self {
+    fn new(log: LogReader) -> Self {
         Self {
-            trail,
+            log,
             rulesets: HashMap::new(),
             report: ReplayReport::default(),
         }
     }
 
     fn call(&mut self, call: &CallId) -> Result<(), StoreError> {
-        for record in self.trail.of_call(call)? {
+        for record in self.log.of_call(call)? {
             self.record(Ok(record))?;
         }
         Ok(())
     }
 
     fn all_since(&mut self, since: Timestamp) -> Result<(), StoreError> {
-        let Some(mut last) = self.trail.before_calls_since(since)? else {
+        let Some(mut last) = self.log.before_calls_since(since)? else {
             return Ok(());
         };
         loop {
-            let page = self.trail.page_after(last)?;
+            let page = self.log.page_after(last)?;
             let Some(end) = page.last_id else {
                 return Ok(());
             };
@@ -151,7 +151,7 @@ impl Replay {
     fn decision(&mut self, id: i64, call: &str, decided: &CallDecided) -> Result<(), StoreError> {
         let version = &decided.decision.ruleset;
         if !self.rulesets.contains_key(version) {
-            let found = self.trail.ruleset_before(id, version)?;
+            let found = self.log.ruleset_before(id, version)?;
             self.rulesets.insert(version.clone(), found);
         }
         let Some(Some(ruleset)) = self.rulesets.get(version) else {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::StoreError;
 use super::callers::EncryptedPersonal;
 use super::key_ring::Purpose;
-use super::readers::Reader;
+use super::readers::RowReader;
 use crate::audit::Kind;
 use crate::call::CallId;
 
@@ -28,7 +28,7 @@ pub(super) fn insert(
 
 /// The answer given to a step of a call; none where its row is not the one that was written.
 pub(super) fn find(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     call: &CallId,
     step: &str,
 ) -> Result<Option<String>, StoreError> {

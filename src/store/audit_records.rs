@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::callers::EncryptedPersonal;
 use super::key_ring::Purpose;
-use super::readers::Reader;
+use super::readers::RowReader;
 use super::work::PreparedRecord;
 use super::{StoreError, column};
 use crate::audit::{ChainLink, Event, Hash, Kind, Personal, RowContent};
@@ -74,12 +74,12 @@ impl RawRecord {
     }
 
     /// Reads the record; fails where it cannot be one of ours.
-    pub(super) fn read(self, reader: &Reader<'_>) -> Result<StoredRecord, StoreError> {
+    pub(super) fn read(self, reader: &RowReader<'_>) -> Result<StoredRecord, StoreError> {
         let id = self.id;
         column::or_inconsistent(self.try_read(reader), "audit_records", id)
     }
 
-    fn try_read(self, reader: &Reader<'_>) -> Option<StoredRecord> {
+    fn try_read(self, reader: &RowReader<'_>) -> Option<StoredRecord> {
         let purpose = Purpose {
             kind: &self.kind,
             call: self.call_sid.as_deref(),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::key_ring::{CipherError, Identity, KeyBytes, KeyRing, Purpose, SaltBytes};
-use super::readers::Reader;
+use super::readers::RowReader;
 use crate::audit::Personal;
 use crate::phone::Caller;
 
@@ -201,7 +201,10 @@ pub(super) fn forget(connection: &Connection, rows: &[i64], before: i64) -> rusq
 }
 
 /// The row of the person behind a caller as a carrier or a person writes it; `None` where nobody of that number has called.
-pub(super) fn find_by_number(reader: &Reader<'_>, caller: &str) -> rusqlite::Result<Option<i64>> {
+pub(super) fn find_by_number(
+    reader: &RowReader<'_>,
+    caller: &str,
+) -> rusqlite::Result<Option<i64>> {
     match reader.key_ring().identity(&Caller::classify(caller)) {
         Some(identity) => find(reader, identity),
         None => Ok(None),

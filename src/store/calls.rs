@@ -7,7 +7,7 @@ use super::callers::EncryptedPersonal;
 use super::column::{self, Columns};
 use super::key_ring::Purpose;
 use super::legs::LegChange;
-use super::readers::Reader;
+use super::readers::RowReader;
 use super::rollups::Counted;
 use super::rows::Written;
 use super::{StoreError, answers, legs};
@@ -253,7 +253,7 @@ pub(super) fn change(
     change: &CallChange,
     sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<Option<Moved>> {
-    let Some(found) = standing(connection, written, call)? else {
+    let Some(found) = previous_row(connection, written, call)? else {
         return Ok(None);
     };
     let row = found.row;
@@ -288,7 +288,7 @@ struct PreviousRow {
     counted: Counted,
 }
 
-fn standing(
+fn previous_row(
     connection: &Connection,
     written: &Written,
     call: &CallId,
@@ -396,18 +396,21 @@ pub(super) fn purpose(call: &str, created_at: i64) -> Purpose<'_> {
     }
 }
 
-pub(super) fn find(reader: &Reader<'_>, call: &CallId) -> Result<Option<StoredCall>, StoreError> {
+pub(super) fn find(
+    reader: &RowReader<'_>,
+    call: &CallId,
+) -> Result<Option<StoredCall>, StoreError> {
     let mut found = several(reader, "WHERE sid = ?1", [call.as_str()])?;
     Ok(found.pop())
 }
 
 /// The call in a row.
-pub(super) fn at_row(reader: &Reader<'_>, row: i64) -> Result<Option<StoredCall>, StoreError> {
+pub(super) fn at_row(reader: &RowReader<'_>, row: i64) -> Result<Option<StoredCall>, StoreError> {
     Ok(several(reader, "WHERE id = ?1", [row])?.pop())
 }
 
 /// Calls on hold, oldest first.
-pub(super) fn held(reader: &Reader<'_>) -> Result<Vec<StoredCall>, StoreError> {
+pub(super) fn held(reader: &RowReader<'_>) -> Result<Vec<StoredCall>, StoreError> {
     let which =
         "INDEXED BY idx_calls_status WHERE status = 'held' AND status <> 'ended' ORDER BY id";
     several(reader, which, [])
@@ -415,7 +418,7 @@ pub(super) fn held(reader: &Reader<'_>) -> Result<Vec<StoredCall>, StoreError> {
 
 /// Calls in progress of which nothing was heard since `before`, longest silence first: each with the time of its last news.
 pub(super) fn silent(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     before: Timestamp,
     limit: u32,
 ) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
@@ -430,7 +433,7 @@ pub(super) fn silent(
 
 /// Calls and a time of each, without those whose rows are not what was written.
 fn with_times(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     which: &str,
     time: &str,
     wanted: impl Params,
@@ -445,7 +448,7 @@ fn with_times(
 /// Calls in progress, and those that began after `since`, oldest first: the newest `limit` of them. Each of the two has its
 /// index; asked for together, they would be looked for among all calls there ever were.
 pub(super) fn since(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     since: Timestamp,
     limit: u32,
 ) -> Result<Vec<StoredCall>, StoreError> {
@@ -463,7 +466,7 @@ pub(super) fn since(
 }
 
 /// Calls in progress, in the order of their arrival, each with its time.
-pub(super) fn in_progress(reader: &Reader<'_>) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+pub(super) fn in_progress(reader: &RowReader<'_>) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
     with_times(reader, "status <> 'ended' ORDER BY id", "started_at", [])
 }
 
@@ -479,7 +482,7 @@ pub struct InProgress {
 }
 
 /// How many calls are in progress, and where they stand.
-pub(super) fn standings(connection: &Connection) -> rusqlite::Result<InProgress> {
+pub(super) fn in_progress_now(connection: &Connection) -> rusqlite::Result<InProgress> {
     connection
         .prepare_cached(&format!(
             "SELECT count(*), count(*) FILTER (WHERE status = 'bridged'), count(*) FILTER (WHERE status = 'held'),
@@ -516,7 +519,7 @@ pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite:
         .collect()
 }
 
-pub(super) fn recent(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+pub(super) fn recent(reader: &RowReader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
     several(
         reader,
         "ORDER BY started_at DESC, id DESC LIMIT ?1",
@@ -536,7 +539,7 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
 
 /// Calls, without those whose rows are not what was written.
 fn several(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     which: &str,
     wanted: impl Params,
 ) -> Result<Vec<StoredCall>, StoreError> {
@@ -549,7 +552,7 @@ pub(super) fn dialer_of(line: Option<String>) -> Option<DialerId> {
     Some(DialerId::new(&name))
 }
 
-fn read(reader: &Reader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, StoreError> {
+fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, StoreError> {
     let sid: String = row.get("sid")?;
     let purpose = purpose(&sid, row.get("created_at")?);
     let personal = match row.get::<Option<Vec<u8>>>("personal")? {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 use super::column::{self, Columns};
-use super::readers::Reader;
+use super::readers::RowReader;
 use super::rows::Written;
 use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState};
 
@@ -61,7 +61,7 @@ pub(super) fn upsert(
 }
 
 /// Every state, in the order in which the services were first heard of, without rows that are not what was written.
-pub(super) fn all(reader: &Reader<'_>) -> Result<Vec<ServiceState>, StoreError> {
+pub(super) fn all(reader: &RowReader<'_>) -> Result<Vec<ServiceState>, StoreError> {
     reader.rows(TABLE, "ORDER BY id", [], read)
 }
 

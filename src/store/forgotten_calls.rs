@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::key_ring::KeyRing;
-use super::readers::Reader;
+use super::readers::RowReader;
 use crate::call::CallId;
 
 /// How long the hash of a call is kept after the call was forgotten.
@@ -69,7 +69,7 @@ fn thin_out(connection: &Connection, n: usize, now: i64) -> rusqlite::Result<()>
 
 /// What is left of a call that ended before `ended_before`, or of any other.
 pub(super) fn past(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     call: &CallId,
     ended_before: i64,
 ) -> rusqlite::Result<Past> {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 use super::column::{self, Columns};
-use super::readers::Reader;
+use super::readers::RowReader;
 use crate::alert::{IncidentStatus, Notice, Topic};
 
 /// Incidents that are kept, open ones not counted; the oldest go first.
@@ -113,7 +113,10 @@ pub(super) fn row_of(connection: &Connection, name: &str) -> rusqlite::Result<Op
 }
 
 /// The incident of this name.
-pub(super) fn named(reader: &Reader<'_>, name: &str) -> Result<Option<StoredIncident>, StoreError> {
+pub(super) fn named(
+    reader: &RowReader<'_>,
+    name: &str,
+) -> Result<Option<StoredIncident>, StoreError> {
     let mut found = reader.rows("incidents", "WHERE name = ?1", [name], read)?;
     Ok(found.pop())
 }
@@ -129,7 +132,7 @@ pub(super) fn calls_of(connection: &Connection, name: &str) -> rusqlite::Result<
 
 /// Incidents, newest first; with `open`, only those that are open.
 pub(super) fn list(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     open: bool,
     before: Option<i64>,
     limit: u32,

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{self, Columns};
-use super::readers::Reader;
+use super::readers::RowReader;
 use super::{StoreError, calls};
 use crate::call::{CallId, DialReport, EndReason, Found, LAST_RESORT, LegReport, LegStatus};
 use crate::routing::DialerId;
@@ -219,13 +219,13 @@ fn complete(connection: &Connection, change: &LegChange) -> rusqlite::Result<()>
 }
 
 /// The legs of a call, in the order in which they were heard of.
-pub(super) fn of_call(reader: &Reader<'_>, call: &CallId) -> Result<Vec<StoredLeg>, StoreError> {
+pub(super) fn of_call(reader: &RowReader<'_>, call: &CallId) -> Result<Vec<StoredLeg>, StoreError> {
     let which = "WHERE call_id = (SELECT id FROM calls WHERE sid = ?1) ORDER BY id";
     reader.rows("legs", which, [call.as_str()], read)
 }
 
 /// The legs of the call in a row, in the order in which they were heard of.
-pub(super) fn of_row(reader: &Reader<'_>, row: i64) -> Result<Vec<StoredLeg>, StoreError> {
+pub(super) fn of_row(reader: &RowReader<'_>, row: i64) -> Result<Vec<StoredLeg>, StoreError> {
     reader.rows("legs", "WHERE call_id = ?1 ORDER BY id", [row], read)
 }
 

@@ -29,6 +29,7 @@ mod key_check;
 mod key_ring;
 mod ledger;
 mod legs;
+mod log_reader;
 pub mod migrate;
 mod migrations;
 mod outbox;
@@ -47,7 +48,6 @@ mod spool_mark;
 mod submission;
 #[cfg(test)]
 mod tests;
-mod trail;
 pub mod verify;
 mod work;
 mod write_queue;
@@ -75,6 +75,7 @@ pub use incidents::StoredIncident;
 pub use key_ring::KeyRing;
 pub use ledger::RecordCounts;
 pub use legs::{Direction, StoredLeg};
+pub use log_reader::LogReader;
 pub use outbox::{Attempted, MessageState, StoredMessage};
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
@@ -82,7 +83,6 @@ pub use prune::{KeptLonger, PruneError, PruneReport, Pruner};
 pub use rollups::{Figures, Handoffs, Share};
 pub use sessions::StoredSession;
 pub use signer::CheckpointSigner;
-pub use trail::Trail;
 pub use write_queue::StoreHealth;
 
 use crate::audit::{
@@ -97,7 +97,7 @@ use callers::Encryptor;
 use flush_watchdog::FlushWatchdog;
 use ledger::RecordLedger;
 use migrations::{MigrationStep, STEPS};
-use readers::{Reader, Readers};
+use readers::{Readers, RowReader};
 use reserve::Reserve;
 use sessions::SessionChange;
 use submission::{Submission, SubmissionOutcome};
@@ -528,7 +528,7 @@ impl Store {
 
     /// Calls in progress, by where they stand.
     pub async fn calls_in_progress_now(&self) -> Result<InProgress, StoreError> {
-        self.ask(|reader| Ok(calls::standings(reader)?)).await
+        self.ask(|reader| Ok(calls::in_progress_now(reader)?)).await
     }
 
     pub async fn recent_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
@@ -750,7 +750,7 @@ impl Store {
 
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&RowReader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.0.readers.ask(question).await
     }
@@ -827,7 +827,10 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn read_all(reader: &Reader<'_>, records: Vec<RawRecord>) -> Result<Vec<StoredRecord>, StoreError> {
+fn read_all(
+    reader: &RowReader<'_>,
+    records: Vec<RawRecord>,
+) -> Result<Vec<StoredRecord>, StoreError> {
     records
         .into_iter()
         .map(|record| record.read(reader))

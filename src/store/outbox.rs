@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Params, params};
 
 use super::column::{self, Columns};
-use super::readers::Reader;
+use super::readers::RowReader;
 use super::rows::Written;
 use super::{StoreError, incidents};
 use crate::alert::{Channel, Notice, Occasion, Recipient};
@@ -191,7 +191,7 @@ fn believed(
 
 /// The messages of one way that wait, oldest first.
 pub(super) fn waiting(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     channel: Channel,
     limit: u32,
 ) -> Result<Vec<StoredMessage>, StoreError> {
@@ -206,14 +206,17 @@ pub(super) fn waiting(
 
 /// The messages of one notice.
 pub(super) fn of_notice(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     notice: &str,
 ) -> Result<Vec<StoredMessage>, StoreError> {
     reader.rows(TABLE, "WHERE notice = ?1 ORDER BY id", [notice], read)
 }
 
 /// The messages of one incident, oldest first.
-pub(super) fn of_incident(reader: &Reader<'_>, row: i64) -> Result<Vec<StoredMessage>, StoreError> {
+pub(super) fn of_incident(
+    reader: &RowReader<'_>,
+    row: i64,
+) -> Result<Vec<StoredMessage>, StoreError> {
     reader.first_rows(
         200,
         TABLE,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::column::{self, Columns};
 use super::key_ring::{CipherError, Identity, KeyRing};
-use super::readers::Reader;
+use super::readers::RowReader;
 use crate::lead::LeadScore;
 use crate::phone::{Caller, E164};
 use crate::routing::Profile;
@@ -99,7 +99,7 @@ pub(super) fn delete(
 }
 
 /// The profiles, newest answer first.
-pub(super) fn newest(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredProfile>, StoreError> {
+pub(super) fn newest(reader: &RowReader<'_>, limit: u32) -> Result<Vec<StoredProfile>, StoreError> {
     let which = "ORDER BY fetched_at DESC, id DESC LIMIT ?1";
     reader.rows("profiles", which, [limit], |row| {
         read(reader.key_ring(), row)

@@ -26,12 +26,12 @@ pub(super) struct Readers {
 
 /// A connection that reads, and the keys to what is sealed.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub(super) struct RowReader<'a> {
     connection: &'a Connection,
     key_ring: &'a KeyRing,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> RowReader<'a> {
     pub(super) fn new(connection: &'a Connection, key_ring: &'a KeyRing) -> Self {
         Self {
             connection,
@@ -97,7 +97,7 @@ fn salt(connection: &Connection, row: i64) -> rusqlite::Result<Option<SaltBytes>
         .optional()
 }
 
-impl Deref for Reader<'_> {
+impl Deref for RowReader<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
@@ -129,14 +129,14 @@ impl Readers {
     /// Asks a question on one of the readers.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&RowReader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let Self { pool, key_ring } = self.clone();
         tokio::task::spawn_blocking(move || {
             let connection = pool
                 .get()
                 .map_err(|error| StoreError::Unavailable(error.into()))?;
-            question(&Reader::new(&connection, &key_ring))
+            question(&RowReader::new(&connection, &key_ring))
         })
         .await
         .map_err(|error| StoreError::Unavailable(error.into()))?

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use super::readers::Reader;
+use super::readers::RowReader;
 use super::rows::Written;
 
 /// A session as the database knows it.
@@ -75,7 +75,10 @@ fn is_planted(
 }
 
 /// Every session, the latest used first. One that was planted, or that begins in the future, is none.
-pub(super) fn all(reader: &Reader<'_>, now: Timestamp) -> Result<Vec<StoredSession>, StoreError> {
+pub(super) fn all(
+    reader: &RowReader<'_>,
+    now: Timestamp,
+) -> Result<Vec<StoredSession>, StoreError> {
     let which = "ORDER BY updated_at DESC, id";
     let mut sessions = reader.rows("sessions", which, [], |row| {
         Ok(StoredSession {

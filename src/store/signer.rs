@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::checkpoints::{self, NewCheckpoint};
 use super::found::{self, Walk};
-use super::readers::Reader;
+use super::readers::RowReader;
 use super::work::Work;
 use super::{Store, StoreError, audit_records, column, head_file};
 use crate::audit::{
@@ -436,7 +436,7 @@ fn has(reader: &Connection, head: &SignedTreeHead) -> Result<bool, StoreError> {
 
 /// The place that the newest checkpoint tells of, and how many records it covers. Where another key signed it, the installation's secret must have
 /// vouched for that key: a log that a stranger signed anew is none of ours.
-fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u64>), Unsigned> {
+fn resume(reader: &RowReader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u64>), Unsigned> {
     let pruning = checkpoints::pruning(reader)?;
     let named = audit_records::last_of_kind(reader, Kind::SigningKeyNamed)?;
     let Some(newest) = checkpoints::newest(reader)? else {

@@ -549,7 +549,7 @@ async fn a_hostile_file_is_refused_and_neither_hangs_nor_fills_the_memory() {
         assert!(Store::open(&home.options()).is_err(), "{sql}");
         assert!(restore(&home, &Home::new()).is_err(), "{sql}");
         assert!(
-            crate::store::Trail::open(&home.path(), key_ring()).is_err(),
+            crate::store::LogReader::open(&home.path(), key_ring()).is_err(),
             "{sql}"
         );
     }

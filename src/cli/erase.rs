@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use super::{Exit, Global, as_owner, load, offline, output, runtime};
-use crate::admin::{self, AskError, Request};
+use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::phone::Caller;
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         output::complain("nothing was erased");
         return Ok(Exit::Failed);
     }
-    let request = Request::Erase {
+    let request = ControlRequest::Erase {
         caller: caller.clone(),
         dry_run: arguments.dry_run,
     };

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::progress::Bar;
 use super::{Exit, Global, as_owner, load, offline, output, runtime};
-use crate::admin::{self, AskError, Request};
+use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::audit::Exported;
 use crate::call::CallId;
@@ -122,7 +122,7 @@ fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<()> 
         until: arguments.until,
         call: arguments.call.as_ref().map(|call| call.as_str().to_owned()),
     };
-    let request = Request::RecordExport {
+    let request = ControlRequest::RecordExport {
         exported: exported.clone(),
     };
     match admin::ask(&config.storage.path, &request, |_| {}) {

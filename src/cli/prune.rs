@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::audit::not_opened;
 use super::progress::Bar;
 use super::{Exit, Global, as_owner, load, output, runtime};
-use crate::admin::{self, AskError, Request};
+use crate::admin::{self, AskError, ControlRequest};
 use crate::app::{self, signing};
 use crate::clock::Clock;
 use crate::config::{Config, parse_duration};
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         output::complain(&error.to_string());
         return Ok(Exit::Usage);
     }
-    let request = Request::Prune {
+    let request = ControlRequest::Prune {
         older_than_ms: arguments
             .older_than
             .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),

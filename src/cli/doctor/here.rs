@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Finding;
-use crate::admin::{self, Request};
+use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -27,7 +27,7 @@ const LARGE_WAL: u64 = 256 * 1024 * 1024;
 
 /// What the running server says of itself; `None` where none runs on this database.
 pub(super) fn server(config: &Config) -> Option<Result<Value, String>> {
-    match admin::ask(&config.storage.path, &Request::Status, |_| {}) {
+    match admin::ask(&config.storage.path, &ControlRequest::Status, |_| {}) {
         Ok(status) => Some(Ok(status)),
         Err(admin::AskError::Nobody { .. }) => None,
         Err(error) => Some(Err(format!("{:#}", anyhow::Error::from(error)))),

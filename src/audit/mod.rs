@@ -19,8 +19,8 @@ pub use access::Access;
 pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
 pub use event::{
-    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Door,
-    Event, HandoffIntended, Kind, Personal, ProfileAction, Record, Stages,
+    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Event,
+    HandoffIntended, Ingress, Kind, Personal, ProfileAction, Record, Stages,
 };
 pub use exchange::Exchange;
 pub use finding::{FindingKind, Findings, LogFinding};

@@ -27,14 +27,15 @@ use crate::routing::DialerId;
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Direction {
+#[schema(as = Direction)]
+pub enum LegDirection {
     /// The caller's own.
     Inbound,
     /// Made by a dial of the call.
     OutboundDial,
 }
 
-impl Direction {
+impl LegDirection {
     /// The stable name, as in exports.
     pub const fn as_str(self) -> &'static str {
         self.into_str()
@@ -48,7 +49,7 @@ pub struct StoredLeg {
     /// The leg it is a child of.
     pub parent: Option<CallId>,
     /// Which way it was set up.
-    pub direction: Direction,
+    pub direction: LegDirection,
     /// The dialer that was dialled; `None` for the caller's own leg and the last resort's.
     pub dialer: Option<DialerId>,
     /// The last-resort number was dialled.
@@ -150,8 +151,8 @@ pub(super) fn report(
     let (status, rank, end_reason) = columns(change.report.status);
     let at = |wanted: &str| (status == wanted).then_some(change.at);
     let direction = match change.report.parent {
-        None => Direction::Inbound,
-        Some(_) => Direction::OutboundDial,
+        None => LegDirection::Inbound,
+        Some(_) => LegDirection::OutboundDial,
     };
     let moved = connection
         .prepare_cached(

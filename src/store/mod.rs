@@ -74,13 +74,13 @@ pub use histogram::Histogram;
 pub use incidents::StoredIncident;
 pub use key_ring::KeyRing;
 pub use ledger::RecordCounts;
-pub use legs::{Direction, StoredLeg};
+pub use legs::{LegDirection, StoredLeg};
 pub use log_reader::LogReader;
 pub use outbox::{Attempted, MessageState, StoredMessage};
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
 pub use prune::{KeptLonger, PruneError, PruneReport, Pruner};
-pub use rollups::{Figures, Handoffs, Share};
+pub use rollups::{Figures, GroupFigures, Handoffs};
 pub use sessions::StoredSession;
 pub use signer::CheckpointSigner;
 pub use write_queue::StoreHealth;
@@ -168,7 +168,7 @@ pub struct Appended {
 
 /// Whether a call was seen for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opened {
+pub enum FirstWrite {
     /// It was; its records are written.
     First,
     /// It was not; nothing was written. [`Store::answer`] knows what the call was answered.
@@ -356,7 +356,7 @@ impl Store {
     /// Writes the records of a call that begins, the first of them its `CallDecided`, unless the call is known already.
     ///
     /// After [`StoreError::Deferred`] the records are written in any case: whoever was told to go on has answered a caller.
-    pub async fn open_call(&self, records: Vec<Record>) -> Result<Opened, StoreError> {
+    pub async fn open_call(&self, records: Vec<Record>) -> Result<FirstWrite, StoreError> {
         let records = self.prepare(records)?;
         let begins = records
             .first()
@@ -369,8 +369,8 @@ impl Store {
             return Err(StoreError::Rejected(reason.into()));
         }
         match self.submit(work).await? {
-            SubmissionOutcome::Written { .. } => Ok(Opened::First),
-            SubmissionOutcome::Repeat => Ok(Opened::Repeat),
+            SubmissionOutcome::Written { .. } => Ok(FirstWrite::First),
+            SubmissionOutcome::Repeat => Ok(FirstWrite::Repeat),
             SubmissionOutcome::Erased(_) => Err(StoreError::Closed),
         }
     }

@@ -339,7 +339,7 @@ impl Pruner {
                 .await?;
             self.rest(WAIT).await;
         }
-        if reading.end == Some(End::Wrong) {
+        if reading.end == Some(ReadingEnd::Wrong) {
             return Err(PruneError::NotSound);
         }
         let Some(last) = reading.slices.last().map(|walk| walk.link) else {
@@ -482,7 +482,7 @@ impl Pruner {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum ReadingEnd {
     /// What follows is young enough to stay.
     Young,
     /// What follows is not what was written.
@@ -497,7 +497,7 @@ struct Reading {
     slices: Vec<Walk>,
     count: u32,
     kinds: BTreeMap<String, u64>,
-    end: Option<End>,
+    end: Option<ReadingEnd>,
 }
 
 impl Reading {
@@ -513,7 +513,7 @@ impl Reading {
                 is_due
             })?;
             let Ok(count) = walked else {
-                self.end = Some(End::Wrong);
+                self.end = Some(ReadingEnd::Wrong);
                 break;
             };
             if count > 0 {
@@ -521,7 +521,7 @@ impl Reading {
                 self.slices.push(self.walk.clone());
             }
             if count < self.width {
-                self.end = Some(End::Young);
+                self.end = Some(ReadingEnd::Young);
             }
         }
         Ok(self)

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::alert::Rules;
-use crate::audit::{Answer, CallAnswered, CallDecided, Door, Personal, Stages};
+use crate::audit::{Answer, CallAnswered, CallDecided, Ingress, Personal, Stages};
 use crate::call::{CallId, Ringing};
 use crate::dialer::stand_in::sip_line;
 use crate::flow::{Telling, Waiting, Witness};
@@ -127,7 +127,7 @@ impl Bench {
         };
         let decided = CallDecided {
             request_id: "r".to_owned(),
-            door: Door::Twilio,
+            door: Ingress::Twilio,
             caller: String::new(),
             facts,
             lookup_exchange: None,

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use super::{KeyRing, Options, RawRecord, Store};
 use crate::audit::{
-    Answer, CallAfter, CallAnswered, CallDecided, ChainLink, Door, Event, HandoffIntended,
+    Answer, CallAfter, CallAnswered, CallDecided, ChainLink, Event, HandoffIntended, Ingress,
     Personal, Record, Stages,
 };
 use crate::call::{CallId, CallState, Disposition, Status};
@@ -136,7 +136,7 @@ fn decided(call: &CallId, ms: i64) -> Record {
     };
     let event = Event::CallDecided(Box::new(CallDecided {
         request_id: "r1".into(),
-        door: Door::Twilio,
+        door: Ingress::Twilio,
         caller: "+*********50".into(),
         facts: CallFacts {
             at: at(ms),

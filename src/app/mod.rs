@@ -696,9 +696,3 @@ fn dialers_with(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result
         })
         .collect()
 }
-
-fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
-}

@@ -118,7 +118,7 @@ impl Rendering {
 }
 
 fn kept_beside(database: &Path) -> PathBuf {
-    super::beside(database, ".config")
+    files::beside(database, ".config")
 }
 
 /// What a start has to record of the configuration: that it is another one than in force last, or which one it is where that is not known.

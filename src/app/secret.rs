@@ -72,7 +72,7 @@ pub fn key_ring_of_existing(config: &Config) -> Result<KeyRing, SecretError> {
 
 /// The keys of the secret that lies beside a database, for a command without a configuration; `None` where there is none to read.
 pub fn key_ring_beside(database: &Path) -> Option<KeyRing> {
-    let text = files::read(&super::beside(database, ".secret"), LONGEST).ok()??;
+    let text = files::read(&files::beside(database, ".secret"), LONGEST).ok()??;
     let text = String::from_utf8(text).ok()?;
     Some(KeyRing::new(not_empty(&text, String::new).ok()?.as_bytes()))
 }
@@ -92,7 +92,7 @@ fn kept_beside(
     database: &Path,
     absent: impl FnOnce(&Path) -> Result<String, SecretError>,
 ) -> Result<String, SecretError> {
-    let path = super::beside(database, ".secret");
+    let path = files::beside(database, ".secret");
     let file_error = |source| SecretError::File {
         path: path.clone(),
         source,

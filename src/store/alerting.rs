@@ -106,8 +106,9 @@ impl Store {
 
     async fn change_alerts(&self, changes: Vec<AlertChange>) -> Result<(), StoreError> {
         let now = self.0.clock.now().as_millisecond();
-        self.submit(Work::ChangeAlerts { changes, now }).await?;
-        Ok(())
+        self.submit(Work::ChangeAlerts { changes, now })
+            .await
+            .map(drop)
     }
 
     /// How often the process started from one time to another, both included. Starts of a time that is yet to come, because the clock was set

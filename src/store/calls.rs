@@ -40,7 +40,7 @@ pub struct StoredCall {
     pub started_at: Timestamp,
     pub answered_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
-    /// Intake to answer of the first webhook, in milliseconds.
+    /// Arrival to answer of the first webhook, in milliseconds.
     pub routing_ms: Option<u64>,
     /// What was decided: the dialers to ask, and those left out.
     pub plan: RoutePlan,

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode};
 use rustix::fs::OFlags;
@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use super::migrations::{self, MigrationStep};
 use super::{OpenError, connection, schema};
 use crate::files;
+pub(super) use crate::files::beside;
 
 /// `application_id` of our databases: "SWBD".
 pub(super) const APPLICATION_ID: i32 = 0x5357_4244;
@@ -207,13 +208,6 @@ pub(super) fn new_file(path: &Path) -> Result<(), OpenError> {
 
 pub(super) fn remove(path: &Path) -> Result<(), OpenError> {
     files::remove(path).map_err(file_error(path))
-}
-
-/// The path with `suffix` at its end.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 /// What goes wrong with the file at `path`.

@@ -52,7 +52,7 @@ impl FlushWatchdog {
 impl WriteQueue {
     /// Spills what waits if the writer has been busy for longer than `patience`.
     fn relieve(&mut self, now: Instant, patience: Duration) {
-        let Some(since) = self.in_hand_since else {
+        let Some(since) = self.busy_since else {
             return;
         };
         let busy = now.saturating_duration_since(since);

@@ -32,6 +32,13 @@ pub struct Migrated {
     pub backup: Option<PathBuf>,
 }
 
+impl Migrated {
+    fn without_copy(from: u32, to: u32) -> Self {
+        let backup = None;
+        Self { from, to, backup }
+    }
+}
+
 /// Where the database at `path` stands. Changes nothing.
 pub fn status(path: &Path) -> Result<MigrationStatus, OpenError> {
     status_with(path, STEPS)
@@ -89,11 +96,7 @@ pub(super) fn up_with(
         return move_to(path, clock, steps, latest(steps), Some(key_ring));
     }
     create(path, steps, key_ring)?;
-    Ok(Migrated {
-        from: 0,
-        to: latest(steps),
-        backup: None,
-    })
+    Ok(Migrated::without_copy(0, latest(steps)))
 }
 
 pub(super) fn down_with(
@@ -110,11 +113,7 @@ pub(super) fn down_with(
         });
     }
     if from == 0 {
-        return Ok(Migrated {
-            from,
-            to,
-            backup: None,
-        });
+        return Ok(Migrated::without_copy(from, to));
     }
     move_to(path, clock, steps, to, None)
 }
@@ -148,11 +147,7 @@ fn move_to(
         key_check::refuse_other(&connection::open_reader(path)?, path, key_ring)?;
     }
     if from == to {
-        return Ok(Migrated {
-            from,
-            to,
-            backup: None,
-        });
+        return Ok(Migrated::without_copy(from, to));
     }
     let mut database = connection::open_writer(path, BUSY)?;
     // What a step takes away is to be gone.

@@ -378,15 +378,15 @@ impl Store {
     /// Keeps profiles for the next start.
     pub async fn save_profiles(&self, profiles: Vec<StoredProfile>) -> Result<(), StoreError> {
         let now = self.0.clock.now().as_millisecond();
-        self.submit(Work::SaveProfiles { profiles, now }).await?;
-        Ok(())
+        self.submit(Work::SaveProfiles { profiles, now })
+            .await
+            .map(drop)
     }
 
     /// Keeps a session for the next start.
     pub async fn keep_session(&self, session: StoredSession) -> Result<(), StoreError> {
         let change = SessionChange::Kept(session);
-        self.submit(Work::Session(change)).await?;
-        Ok(())
+        self.submit(Work::Session(change)).await.map(drop)
     }
 
     /// Notes that a session was used, if the writer has room for it now; nobody waits for it.
@@ -398,8 +398,8 @@ impl Store {
 
     pub async fn end_session(&self, token_hash: [u8; 32]) -> Result<(), StoreError> {
         self.submit(Work::Session(SessionChange::Ended(token_hash)))
-            .await?;
-        Ok(())
+            .await
+            .map(drop)
     }
 
     /// Every session, the latest used first.
@@ -425,14 +425,12 @@ impl Store {
     }
 
     pub async fn delete_profile(&self, phone: E164) -> Result<(), StoreError> {
-        self.submit(Work::DeleteProfile(phone)).await?;
-        Ok(())
+        self.submit(Work::DeleteProfile(phone)).await.map(drop)
     }
 
     /// Makes one commit that changes nothing, as proof that the disk takes records.
     pub async fn beat(&self) -> Result<(), StoreError> {
-        self.submit(Work::Beat).await?;
-        Ok(())
+        self.submit(Work::Beat).await.map(drop)
     }
 
     /// Returns when somebody has looked at the writer's queue, whether or not the disk works.

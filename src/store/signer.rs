@@ -140,7 +140,9 @@ impl CheckpointSigner {
 
     /// Looks for the place where the last run left off; whether the log may be signed from there.
     async fn find_place(&self) -> bool {
-        if let Some(state) = self.rolled_back().await {
+        let kept = self.kept_head().await;
+        let is_kept = kept.is_some();
+        if let Some(state) = self.rolled_back(kept).await {
             self.publish(state);
             return false;
         }
@@ -151,7 +153,7 @@ impl CheckpointSigner {
             .ask(move |reader| Ok(resume(reader, &key)))
             .await
         {
-            Ok(Ok((_, Some(records)))) if !self.has_head().await => {
+            Ok(Ok((_, Some(records)))) if !is_kept => {
                 self.publish(SigningState::HeadMissing { records });
                 false
             }
@@ -173,13 +175,8 @@ impl CheckpointSigner {
     }
 
     /// Whether the head kept beside the database says more than the database does.
-    async fn rolled_back(&self) -> Option<SigningState> {
-        let path = self.0.head_path.clone();
-        let kept = match tokio::task::spawn_blocking(move || head_file::read_head(&path)).await {
-            Ok(Ok(kept)) => kept?,
-            // As good as none.
-            Ok(Err(_)) | Err(_) => return None,
-        };
+    async fn rolled_back(&self, kept: Option<SignedTreeHead>) -> Option<SigningState> {
+        let kept = kept?;
         let asked = kept.clone();
         let compared = self.0.store.ask(move |reader| {
             let last = audit_records::head(reader)?;
@@ -193,18 +190,14 @@ impl CheckpointSigner {
         }
     }
 
-    /// Whether there is a head beside the database that can be read.
-    async fn has_head(&self) -> bool {
+    /// The head beside the database; `None` where there is none that can be read.
+    async fn kept_head(&self) -> Option<SignedTreeHead> {
         let path = self.0.head_path.clone();
         let read = tokio::task::spawn_blocking(move || head_file::read_head(&path)).await;
-        match read {
-            Ok(Ok(head)) => head.is_some(),
-            Ok(Err(error)) => {
-                tracing::error!(event = "audit.head_unreadable", path = %self.0.head_path.display(), error = %error, "the head kept beside the database cannot be read");
-                false
-            }
-            Err(_) => false,
-        }
+        read.ok()?.unwrap_or_else(|error| {
+            tracing::error!(event = "audit.head_unreadable", path = %self.0.head_path.display(), error = %error, "the head kept beside the database cannot be read");
+            None
+        })
     }
 
     /// Writes into the log which key signs from here on, where the log does not say so.

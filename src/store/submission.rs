@@ -82,7 +82,7 @@ impl Submission {
         acknowledge(self.waiting.take(), Ok(outcome));
     }
 
-    /// It cannot be stored, or there is no place for it to wait. KeyRecord last, when all is counted.
+    /// It cannot be stored, or there is no place for it to wait. Told last, when all is counted.
     pub(super) fn refused(mut self, error: StoreError) {
         let waiting = self.waiting.take();
         drop(self);

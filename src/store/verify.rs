@@ -125,6 +125,12 @@ struct Evidence {
     is_readable: bool,
 }
 
+impl Evidence {
+    fn wrong(&mut self, kind: FindingKind, what: impl Into<String>) {
+        self.findings.add(kind, None, what);
+    }
+}
+
 /// Rows beside the log that are told one by one.
 const ALTERED: usize = 100;
 
@@ -150,7 +156,7 @@ impl Verification {
             Err(error) if is_foreign(&error) => return Err(refused(error.into())),
             Err(error) => {
                 let what = format!("the file cannot be read as an audit log: {error}");
-                evidence.findings.add(FindingKind::Altered, None, what);
+                evidence.wrong(FindingKind::Altered, what);
                 (ChainVerifier::new(nowhere(), Vec::new(), &[]), None, 0)
             }
         };
@@ -226,9 +232,7 @@ impl Verification {
         // Where the walk could not read all, that is known already.
         if let (Err(why), true) = (looked, self.is_whole) {
             let what = format!("what surrounds the records cannot be read: {why}");
-            self.evidence
-                .findings
-                .add(FindingKind::IndexDamaged, None, what);
+            self.evidence.wrong(FindingKind::IndexDamaged, what);
         }
     }
 
@@ -253,7 +257,7 @@ impl Verification {
             };
             let what =
                 format!("{walked} records were found in their order, and there are {counted}");
-            self.evidence.findings.add(kind, None, what);
+            self.evidence.wrong(kind, what);
         }
         Ok(())
     }
@@ -267,9 +271,7 @@ impl Verification {
                 let what = format!(
                     "an index does not lead to all records, so that some are shown nowhere: {line}"
                 );
-                self.evidence
-                    .findings
-                    .add(FindingKind::IndexDamaged, None, what);
+                self.evidence.wrong(FindingKind::IndexDamaged, what);
                 return Ok(());
             }
         }
@@ -287,9 +289,7 @@ impl Verification {
         if key_check::is_of_other(connection, key_ring)? {
             let what = "the database is sealed under another secret than the one at hand: its rows beside the log were not checked";
             if installation.is_in_place {
-                self.evidence
-                    .findings
-                    .add(FindingKind::ProjectionAltered, None, what);
+                self.evidence.wrong(FindingKind::ProjectionAltered, what);
             } else {
                 self.evidence.remarks.push(what.to_owned());
             }
@@ -298,9 +298,7 @@ impl Verification {
         }
         for (table, row) in rows::altered(connection, key_ring, ALTERED)? {
             let what = format!("row {row} of {table} is not the one that was written");
-            self.evidence
-                .findings
-                .add(FindingKind::ProjectionAltered, None, what);
+            self.evidence.wrong(FindingKind::ProjectionAltered, what);
         }
         let now = installation.now.as_millisecond();
         let ahead: i64 = connection.query_row(
@@ -310,9 +308,7 @@ impl Verification {
         )?;
         if ahead > 0 {
             let what = format!("{ahead} sessions begin in the future");
-            self.evidence
-                .findings
-                .add(FindingKind::ProjectionAltered, None, what);
+            self.evidence.wrong(FindingKind::ProjectionAltered, what);
         }
         Ok(())
     }
@@ -387,9 +383,7 @@ fn examine_schema(
     let differences = schema::differences(connection, version, STEPS)?;
     for difference in &differences {
         let what = format!("the schema is not what this program makes: {difference}");
-        evidence
-            .findings
-            .add(FindingKind::SchemaChanged, None, what);
+        evidence.wrong(FindingKind::SchemaChanged, what);
     }
     evidence.is_readable =
         differences.is_empty() || schema::is_readable(connection, version, STEPS)?;
@@ -472,9 +466,7 @@ fn candidates(
             key.log_id(),
             evidence.log_id
         );
-        evidence
-            .findings
-            .add(FindingKind::CheckpointInvalid, None, what);
+        evidence.wrong(FindingKind::CheckpointInvalid, what);
     }
     let mut seen = HashSet::new();
     keys.retain(|key| key.log_id() == evidence.log_id && seen.insert(key.to_line()));
@@ -565,9 +557,7 @@ fn examine_checkpoints(
     let mut size = 0;
     let newest = stored.last().map(|row| row.id);
     let mut bad = |what: String| {
-        evidence
-            .findings
-            .add(FindingKind::CheckpointInvalid, None, what);
+        evidence.wrong(FindingKind::CheckpointInvalid, what);
     };
     for row in stored {
         let id = row.id;

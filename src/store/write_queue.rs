@@ -86,7 +86,7 @@ pub(super) enum Message {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Intake {
+pub(super) enum QueuePoll {
     Some,
     /// Nothing, in the time given.
     Nothing,
@@ -124,7 +124,7 @@ pub(super) struct WriteQueue {
     /// The number of the last submission that is in the database.
     through: i64,
     /// Since when the writer has been busy with the database.
-    pub(super) in_hand_since: Option<Instant>,
+    pub(super) busy_since: Option<Instant>,
     /// Whether the database takes nothing now.
     is_failing: bool,
     /// Whether it took nothing for a while, and not all that waited is in it yet.
@@ -168,7 +168,7 @@ impl WriteQueue {
             backlog,
             last_number: through,
             through,
-            in_hand_since: None,
+            busy_since: None,
             is_failing: false,
             is_behind: false,
         };
@@ -225,7 +225,7 @@ impl WriteQueue {
     }
 
     /// Waits for arrivals and admits them; without `pause`, for as long as it takes.
-    pub(super) fn receive(&mut self, runtime: &Runtime, pause: Option<Duration>) -> Intake {
+    pub(super) fn receive(&mut self, runtime: &Runtime, pause: Option<Duration>) -> QueuePoll {
         let mut arrived = Vec::new();
         let arrivals = &mut self.arrivals;
         let count = runtime.block_on(async {
@@ -239,9 +239,9 @@ impl WriteQueue {
             self.take_in(message);
         }
         match count {
-            Some(0) => Intake::End,
-            Some(_) => Intake::Some,
-            None => Intake::Nothing,
+            Some(0) => QueuePoll::End,
+            Some(_) => QueuePoll::Some,
+            None => QueuePoll::Nothing,
         }
     }
 
@@ -527,7 +527,7 @@ impl WriteQueue {
 
     /// The database takes records again.
     pub(super) fn recovered(&mut self) {
-        self.in_hand_since = None;
+        self.busy_since = None;
         if std::mem::replace(&mut self.is_failing, false) {
             let RecordCounts {
                 spooled, waiting, ..
@@ -564,7 +564,7 @@ impl WriteQueue {
             health.failing_since.get_or_insert(now);
             health.last_error = Some(text);
         });
-        // KeyRecord after, so that whoever asks for the health then sees why.
+        // Told after, so that whoever asks for the health then sees why.
         self.spill();
         self.publish();
     }

@@ -24,7 +24,7 @@ use super::callers::Encryptor;
 use super::file::WriteLock;
 use super::reserve::Reserve;
 use super::rollups::Added;
-use super::write_queue::{self, Intake, WriteQueue};
+use super::write_queue::{self, QueuePoll, WriteQueue};
 use super::{Committed, OpenError, StoreError, connection, spool_mark};
 use crate::clock::Clock;
 
@@ -117,13 +117,13 @@ impl Writer {
         let mut write_queue = write_queue::lock(&self.write_queue);
         let pause = self.pause(write_queue.has_work());
         match write_queue.receive(&self.runtime, pause) {
-            Intake::End => return false,
-            Intake::Nothing if !write_queue.wants_commit() => {
+            QueuePoll::End => return false,
+            QueuePoll::Nothing if !write_queue.wants_commit() => {
                 drop(write_queue);
                 self.checkpoint(CHECKPOINT_BUSY);
                 return true;
             }
-            Intake::Some | Intake::Nothing => {}
+            QueuePoll::Some | QueuePoll::Nothing => {}
         }
         if write_queue.is_failing() {
             write_queue.spill();
@@ -154,9 +154,9 @@ impl Writer {
 
     /// Writes one batch; notes whether the disk works.
     fn attempt(&mut self) {
-        write_queue::lock(&self.write_queue).in_hand_since = Some(self.clock.instant());
+        write_queue::lock(&self.write_queue).busy_since = Some(self.clock.instant());
         let written = self.write_batch();
-        write_queue::lock(&self.write_queue).in_hand_since = None;
+        write_queue::lock(&self.write_queue).busy_since = None;
         match written {
             Ok(()) => self.recovered(),
             Err(error) => self.failed(&error),

@@ -90,15 +90,11 @@ pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Ve
         ));
     }
     if let Some(kept) = &kept {
-        let wanted = |size| hash_at(walked, size);
-        judge_head(kept, &log_id, pruning, walked, wanted, Beside, &mut found);
+        judge_head(kept, &log_id, pruning, walked, Beside, &mut found);
     }
     if let Some(anchor) = &against.anchor {
         judge_anchor_signature(anchor, against, &timeline, &mut found);
-        let wanted = |size| hash_at(walked, size);
-        judge_head(
-            anchor, &log_id, pruning, walked, wanted, Elsewhere, &mut found,
-        );
+        judge_head(anchor, &log_id, pruning, walked, Elsewhere, &mut found);
         if i64::try_from(anchor.records).is_ok_and(|records| records < pruning) {
             remarks.push(format!(
                 "the anchor is about {} records, and all of them are pruned: it says nothing of those that are there",
@@ -287,7 +283,6 @@ fn judge_head(
     log_id: &str,
     pruning: i64,
     walked: &Walked,
-    hash_at: impl Fn(i64) -> Option<Hash>,
     kept: Kept,
     found: &mut Findings,
 ) {
@@ -318,7 +313,7 @@ fn judge_head(
     if found.about(records) || (kept == Beside && found.has(FindingKind::RolledBack)) {
         return;
     }
-    let there = hash_at(records);
+    let there = hash_at(walked, records);
     if there.is_some() && there != head.hash() {
         let what = match kept {
             Beside => format!(

@@ -97,7 +97,7 @@ BEGIN
 END;
 
 -- What was signed, oldest first: the tree over the first `size` records. The newest row is signed again as the log grows,
--- and one in ten minutes stays. `frontier` (see src/audit/tree.rs) stands in the newest row only: the tree goes on from it.
+-- and one in ten minutes stays. `frontier` (see src/audit/compact_range.rs) stands in the newest row only: the tree goes on from it.
 CREATE TABLE audit_checkpoints (
     id INTEGER PRIMARY KEY CHECK (id > 0),
     size INTEGER NOT NULL CHECK (size >= 0),

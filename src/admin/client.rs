@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use super::{Progress, Refusal, Reply, Request, socket_path};
+use super::{ControlRequest, Progress, Refusal, Reply, socket_path};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum AskError {
 /// Asks the server that runs on `database` and waits for the end of it; every progress is told.
 pub fn ask(
     database: &Path,
-    request: &Request,
+    request: &ControlRequest,
     mut on_progress: impl FnMut(Progress),
 ) -> Result<serde_json::Value, AskError> {
     let path = socket_path(database);

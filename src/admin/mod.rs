@@ -1,10 +1,10 @@
 //! Local control of a running server: commands that have to write go to the process that holds the database.
 //!
-//! A unix socket lies beside the database, for the owner of the process and for root. A client sends one line of JSON, a [`Request`], and gets lines
+//! A unix socket lies beside the database, for the owner of the process and for root. A client sends one line of JSON, a [`ControlRequest`], and gets lines
 //! of JSON, each a [`Reply`]: any number of `progress`, then one `done` or `refused`.
 
 mod client;
-mod desk;
+mod handlers;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -13,14 +13,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Exported;
+use crate::files::beside;
 
 pub use client::{AskError, ask};
-pub use desk::{Asker, ControlHandlers};
-pub use server::{Server, start};
+pub use handlers::{ControlHandlers, ControlPeer};
+pub use server::{ControlServer, start};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
-pub enum Request {
+pub enum ControlRequest {
     Reload {
         /// The service manager has it read.
         systemd: bool,
@@ -94,7 +95,7 @@ pub struct Progress {
 #[error("{message}")]
 pub struct Refusal {
     /// What whoever asked can do about it.
-    pub cause: Cause,
+    pub cause: RefusalCause,
     /// Why, in words for the person at the terminal.
     pub message: String,
 }
@@ -102,7 +103,7 @@ pub struct Refusal {
 /// What whoever asked can do about a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub enum RefusalCause {
     /// Ask otherwise: the request makes no sense to this server.
     Request,
     Busy,
@@ -114,7 +115,7 @@ impl Refusal {
     /// The request makes no sense.
     pub fn request(message: impl Into<String>) -> Self {
         Self {
-            cause: Cause::Request,
+            cause: RefusalCause::Request,
             message: message.into(),
         }
     }
@@ -122,14 +123,14 @@ impl Refusal {
     /// It was tried and failed.
     pub fn failed(message: impl Into<String>) -> Self {
         Self {
-            cause: Cause::Failed,
+            cause: RefusalCause::Failed,
             message: message.into(),
         }
     }
 
     fn busy() -> Self {
         Self {
-            cause: Cause::Busy,
+            cause: RefusalCause::Busy,
             message: "the server is busy with other commands; try again in a moment".to_owned(),
         }
     }
@@ -137,7 +138,5 @@ impl Refusal {
 
 /// Where the server of a database listens.
 pub fn socket_path(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".sock");
-    path.into()
+    beside(database, ".sock")
 }

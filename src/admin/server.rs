@@ -13,7 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::{Asker, ControlHandlers, Refusal, Reply, Request, socket_path};
+use super::{ControlHandlers, ControlPeer, ControlRequest, Refusal, Reply, socket_path};
+use crate::files;
 use crate::lifecycle::Lifecycle;
 
 /// Clients at the same time.
@@ -28,15 +29,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The bound socket. The file goes when this is dropped.
 #[derive(Debug)]
-pub struct Server {
+pub struct ControlServer {
     listener: UnixListener,
     path: PathBuf,
 }
 
 /// Binds the socket of `database` and serves it. Without it calls are routed all the same, so a failure is only told.
-pub fn start(lifecycle: &Lifecycle, database: &Path, desk: ControlHandlers) {
-    match Server::bind(database) {
-        Ok(server) => lifecycle.spawn("admin", server.run(lifecycle.clone(), desk)),
+pub fn start(lifecycle: &Lifecycle, database: &Path, handlers: ControlHandlers) {
+    match ControlServer::bind(database) {
+        Ok(server) => lifecycle.spawn("admin", server.run(lifecycle.clone(), handlers)),
         Err(error) => tracing::error!(
             event = "admin.unavailable",
             error = %error,
@@ -46,22 +47,20 @@ pub fn start(lifecycle: &Lifecycle, database: &Path, desk: ControlHandlers) {
     }
 }
 
-impl Server {
+impl ControlServer {
     /// Binds beside `database`, which this process has locked: a socket that lies there is a leftover. It appears with the
     /// rights it is to have.
     pub fn bind(database: &Path) -> io::Result<Self> {
         let path = socket_path(database);
-        let mut unfinished = path.clone().into_os_string();
-        unfinished.push(".new");
-        let unfinished = PathBuf::from(unfinished);
-        remove(&unfinished)?;
+        let unfinished = files::beside(&path, ".new");
+        files::remove(&unfinished)?;
         let listener = UnixListener::bind(&unfinished)?;
         fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
         fs::rename(&unfinished, &path)?;
         Ok(Self { listener, path })
     }
 
-    async fn run(self, lifecycle: Lifecycle, desk: ControlHandlers) {
+    async fn run(self, lifecycle: Lifecycle, handlers: ControlHandlers) {
         let draining = lifecycle.draining();
         let places = Arc::new(Semaphore::new(CLIENTS));
         while let Some(accepted) = draining.run_until_cancelled(self.listener.accept()).await {
@@ -73,10 +72,10 @@ impl Server {
                     continue;
                 }
             };
-            let (desk, places) = (desk.clone(), Arc::clone(&places));
+            let (handlers, places) = (handlers.clone(), Arc::clone(&places));
             lifecycle.spawn_transient("admin-client", async move {
                 let served = match places.try_acquire() {
-                    Ok(_place) => serve(stream, &desk).await,
+                    Ok(_place) => serve(stream, &handlers).await,
                     Err(_) => refuse(stream, Refusal::busy()).await,
                 };
                 if let Err(error) = served {
@@ -87,22 +86,15 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for ControlServer {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.path) {
+        if let Err(error) = files::remove(&self.path) {
             tracing::debug!(event = "admin.socket_left", error = %error, "the admin socket could not be removed");
         }
     }
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-async fn serve(mut stream: UnixStream, desk: &ControlHandlers) -> io::Result<()> {
+async fn serve(mut stream: UnixStream, handlers: &ControlHandlers) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
     if peer != 0 && peer != rustix::process::geteuid().as_raw() {
         return refuse(
@@ -115,7 +107,7 @@ async fn serve(mut stream: UnixStream, desk: &ControlHandlers) -> io::Result<()>
         Ok(request) => request?,
         Err(_) => return Err(io::ErrorKind::TimedOut.into()),
     };
-    let request: Request = match serde_json::from_slice(&request) {
+    let request: ControlRequest = match serde_json::from_slice(&request) {
         Ok(request) => request,
         Err(error) => {
             return refuse(
@@ -127,7 +119,9 @@ async fn serve(mut stream: UnixStream, desk: &ControlHandlers) -> io::Result<()>
     };
     let (progress, mut made) = mpsc::channel(PROGRESS_WAITING);
     let work = async {
-        let result = desk.perform(request, &Asker { uid: peer }, &progress).await;
+        let result = handlers
+            .perform(request, &ControlPeer { uid: peer }, &progress)
+            .await;
         drop(progress);
         result
     };

@@ -49,10 +49,10 @@ use crate::jobs;
 use crate::jobs::deliver::{Delivery, Senders};
 use crate::jobs::reap::Reaper;
 use crate::lifecycle::Lifecycle;
-use crate::store::{self, Notary, OpenError, Pruner, Store, StoreError, Vault};
+use crate::store::{self, CheckpointSigner, KeyRing, OpenError, Pruner, Store, StoreError};
 use crate::twilio::{Edge, Rest};
 
-pub use secret::{SecretError, vault, vault_beside, vault_of_existing};
+pub use secret::{SecretError, key_ring, key_ring_beside, key_ring_of_existing};
 
 /// Why the appliance does not start.
 #[derive(Debug, thiserror::Error)]
@@ -98,12 +98,12 @@ pub struct Running {
     /// Closes calls whose end was never reported.
     pub reaper: Reaper,
     pub rest: Rest,
-    pub notary: Notary,
+    pub signer: CheckpointSigner,
     /// Deletes what is past retention.
     pub pruner: Pruner,
     parts: Parts,
     braze: Braze,
-    vault: Vault,
+    key_ring: KeyRing,
     senders: Senders,
     clock: Clock,
     in_force: Arc<Mutex<InForce>>,
@@ -149,10 +149,10 @@ pub async fn start_with(
         demo,
     } = given;
     let asking = jobs::systemd::extend_start(lifecycle, "opening the database");
-    let vault = vault(config)?;
-    let store = open_store(store_options(config, clock, vault.clone()))?;
+    let key_ring = key_ring(config)?;
+    let store = open_store(store_options(config, clock, key_ring.clone()))?;
     jobs::prune::note_silence(&store, clock).await;
-    let notary = notary(config, &store).await?;
+    let signer = signer(config, &store).await?;
     drop(asking);
     let (server, address) = listen(config, listener).await?;
     let tls = certificates::of(config)?.map(Arc::new);
@@ -161,8 +161,8 @@ pub async fn start_with(
     braze
         .warm(jobs::profiles::stored(&store, config.braze.cache_capacity).await)
         .await;
-    let fleet = Fleet::new(dialers_with(config, clock, vault.secret())?);
-    let changes = restore(clock, &vault, &store, &braze, &fleet).await;
+    let fleet = Fleet::new(dialers_with(config, clock, key_ring.secret())?);
+    let changes = restore(clock, &key_ring, &store, &braze, &fleet).await;
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
@@ -178,7 +178,7 @@ pub async fn start_with(
         ..
     } = &parts.holds;
     jobs::held::restore(&store, policies, waiting, incidents, clock).await;
-    let rendering = Rendering::of(config, vault.secret());
+    let rendering = Rendering::of(config, key_ring.secret());
     write_first_records(config, clock, &store, &rendering).await?;
     for change in changes {
         record_health(&parts.recorder, clock, change).await;
@@ -192,16 +192,16 @@ pub async fn start_with(
         fleet: fleet.clone(),
         reaper: reaper.clone(),
         rest,
-        notary: notary.clone(),
+        signer: signer.clone(),
         pruner: Pruner::new(
             store.clone(),
-            notary.clone(),
+            signer.clone(),
             config.storage.retention,
             false,
         ),
         parts: parts.clone(),
         braze: braze.clone(),
-        vault,
+        key_ring,
         senders: senders.clone(),
         clock: clock.clone(),
         in_force: Arc::new(Mutex::new(InForce::new(
@@ -214,9 +214,9 @@ pub async fn start_with(
     start_jobs(lifecycle, &running);
     lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
     let database = config.storage.path.clone();
-    let verifying = jobs::reverify::run(lifecycle.clone(), notary.clone(), database);
+    let verifying = jobs::reverify::run(lifecycle.clone(), signer.clone(), database);
     lifecycle.spawn("reverify", verifying);
-    let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), notary, clock.clone());
+    let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), signer, clock.clone());
     lifecycle.spawn("checkpoint", signing);
     let pruning = jobs::prune::run(
         lifecycle.clone(),
@@ -256,7 +256,7 @@ impl Running {
     }
 
     async fn apply(&self, config: &Config) -> anyhow::Result<()> {
-        let dialers = dialers_with(config, &self.clock, self.vault.secret())?;
+        let dialers = dialers_with(config, &self.clock, self.key_ring.secret())?;
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
         let keys = settings::keys(config);
@@ -325,7 +325,7 @@ impl Running {
         self.parts.holds.incidents.announce_rest().await;
         self.parts.holds.incidents.persist(&self.store).await;
         jobs::profiles::persist(&self.store, &self.braze).await;
-        self.notary.sign(true).await;
+        self.signer.sign(true).await;
         self.store.close().await;
     }
 }
@@ -461,15 +461,15 @@ async fn watch_changes(lifecycle: &Lifecycle, parts: &Parts, store: &Store) {
 
 /// The store of a configuration, for a command that works without the server. Fails while a server has it.
 pub fn store(config: &Config, clock: &Clock) -> Result<Store, StartError> {
-    open_store(store_options(config, clock, vault(config)?).unhurried())
+    open_store(store_options(config, clock, key_ring(config)?).unhurried())
 }
 
-fn store_options(config: &Config, clock: &Clock, vault: Vault) -> store::Options {
+fn store_options(config: &Config, clock: &Clock, key_ring: KeyRing) -> store::Options {
     let storage = &config.storage;
     let mut options = store::Options {
         spool_bytes: u64::from(storage.spool_mib) * store::MIB,
-        ballast_bytes: u64::from(storage.ballast_mib) * store::MIB,
-        ..store::Options::new(storage.path.clone(), clock.clone(), vault)
+        reserve_bytes: u64::from(storage.ballast_mib) * store::MIB,
+        ..store::Options::new(storage.path.clone(), clock.clone(), key_ring)
     };
     if let Some(spool) = &storage.spool {
         options.spool.clone_from(spool);
@@ -484,17 +484,17 @@ fn open_store(options: store::Options) -> Result<Store, StartError> {
     })
 }
 
-async fn notary(config: &Config, store: &Store) -> anyhow::Result<Notary> {
+async fn signer(config: &Config, store: &Store) -> anyhow::Result<CheckpointSigner> {
     let log_id = store.log_id().await.context("cannot read the database")?;
     let (key, former) = signing::keys(config, &log_id)?;
     signing::publish(config, key.public());
-    Ok(Notary::begin(store, key, &former).await)
+    Ok(CheckpointSigner::begin(store, key, &former).await)
 }
 
 /// Takes up what the last run recorded of the dialers and of Braze; what is different now is to be recorded.
 async fn restore(
     clock: &Clock,
-    vault: &Vault,
+    key_ring: &KeyRing,
     store: &Store,
     braze: &Braze,
     fleet: &Fleet,
@@ -504,7 +504,7 @@ async fn restore(
         Vec::new()
     });
     let of_braze = left.iter().find(|state| state.service == "braze");
-    braze.restore(vault.secret(), of_braze);
+    braze.restore(key_ring.secret(), of_braze);
     fleet.restore(&left, clock.instant(), clock.now())
 }
 
@@ -671,7 +671,7 @@ pub fn rest(config: &Config, clock: &Clock) -> anyhow::Result<Rest> {
 
 /// The dialers of a configuration, in the order of the file.
 pub fn dialers(config: &Config, clock: &Clock) -> anyhow::Result<Vec<Dialer>> {
-    dialers_with(config, clock, vault(config)?.secret())
+    dialers_with(config, clock, key_ring(config)?.secret())
 }
 
 /// The same, to be tested and not to be given a call: the secret by which callers are known to them is not needed, and not made
@@ -695,10 +695,4 @@ fn dialers_with(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result
             .with_context(|| format!("cannot use [dialers.{}]", dialer.id))
         })
         .collect()
-}
-
-fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }

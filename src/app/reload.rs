@@ -118,7 +118,7 @@ impl Rendering {
 }
 
 fn kept_beside(database: &Path) -> PathBuf {
-    super::beside(database, ".config")
+    files::beside(database, ".config")
 }
 
 /// What a start has to record of the configuration: that it is another one than in force last, or which one it is where that is not known.
@@ -176,7 +176,7 @@ impl Running {
     pub async fn reload(&self, config: &Config, by: &str) -> anyhow::Result<Applied> {
         // One at a time: what changed is told against what was in force before.
         let mut in_force = self.in_force.lock().await;
-        let rendering = Rendering::of(config, self.vault.secret());
+        let rendering = Rendering::of(config, self.key_ring.secret());
         self.apply(config).await?;
         let applied = Applied {
             changes: in_force.loaded.changes_to(&rendering),

@@ -11,7 +11,7 @@ use super::settings;
 
 use crate::config::Config;
 use crate::files;
-use crate::store::{self, OpenError, Vault};
+use crate::store::{self, KeyRing, OpenError};
 
 const OTHERS: u32 = 0o007;
 /// More than any secret is long, in bytes.
@@ -55,8 +55,8 @@ pub enum SecretError {
 }
 
 /// The keys of this installation; makes its secret where nothing needs the one of before.
-pub fn vault(config: &Config) -> Result<Vault, SecretError> {
-    vault_or(config, |path| {
+pub fn key_ring(config: &Config) -> Result<KeyRing, SecretError> {
+    key_ring_or(config, |path| {
         settings::drawn_once(path).map_err(|error| SecretError::File {
             path: path.to_owned(),
             source: io::Error::other(error),
@@ -66,33 +66,33 @@ pub fn vault(config: &Config) -> Result<Vault, SecretError> {
 
 /// The keys of this installation, for a command that only reads: makes nothing. Where there is no secret and nothing is sealed, any
 /// keys will do.
-pub fn vault_of_existing(config: &Config) -> Result<Vault, SecretError> {
-    vault_or(config, |_| Ok(String::new()))
+pub fn key_ring_of_existing(config: &Config) -> Result<KeyRing, SecretError> {
+    key_ring_or(config, |_| Ok(String::new()))
 }
 
 /// The keys of the secret that lies beside a database, for a command without a configuration; `None` where there is none to read.
-pub fn vault_beside(database: &Path) -> Option<Vault> {
-    let text = files::read(&super::beside(database, ".secret"), LONGEST).ok()??;
+pub fn key_ring_beside(database: &Path) -> Option<KeyRing> {
+    let text = files::read(&files::beside(database, ".secret"), LONGEST).ok()??;
     let text = String::from_utf8(text).ok()?;
-    Some(Vault::new(not_empty(&text, String::new).ok()?.as_bytes()))
+    Some(KeyRing::new(not_empty(&text, String::new).ok()?.as_bytes()))
 }
 
-fn vault_or(
+fn key_ring_or(
     config: &Config,
     absent: impl FnOnce(&Path) -> Result<String, SecretError>,
-) -> Result<Vault, SecretError> {
+) -> Result<KeyRing, SecretError> {
     let secret = match &config.storage.secret {
         Some(secret) => not_empty(secret.expose(), || "`[storage] secret`".to_owned())?,
         None => kept_beside(&config.storage.path, absent)?,
     };
-    Ok(Vault::new(secret.as_bytes()))
+    Ok(KeyRing::new(secret.as_bytes()))
 }
 
 fn kept_beside(
     database: &Path,
     absent: impl FnOnce(&Path) -> Result<String, SecretError>,
 ) -> Result<String, SecretError> {
-    let path = super::beside(database, ".secret");
+    let path = files::beside(database, ".secret");
     let file_error = |source| SecretError::File {
         path: path.clone(),
         source,

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::{beside, settings};
+use super::settings;
 use crate::audit::{PublicKey, SigningKey};
 use crate::config::Config;
-use crate::files;
+use crate::files::{self, beside};
 
 /// Where the public half of the key lies for whoever verifies.
 pub fn public_key_path(database: &Path) -> PathBuf {

@@ -16,31 +16,20 @@ const TYPE_INTEGER: u8 = 1;
 const TYPE_TEXT: u8 = 2;
 const TYPE_BYTES: u8 = 3;
 
-/// The content of one record, as stored.
+/// The content of one record, as the exact bytes stored: in a file that anybody may have written to, they may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordContent<'a> {
+pub struct RowContent<'a> {
     /// The record's place in the log, from 1, without gaps.
     pub id: i64,
     /// Milliseconds since the Unix epoch, UTC.
     pub created_at: i64,
     /// The stable name of its kind.
-    pub kind: &'a str,
-    /// The call it belongs to.
-    pub call_sid: Option<&'a str>,
-    /// What identifies a person, as the exact bytes stored.
-    pub personal: Option<&'a [u8]>,
-    /// Everything else: JSON, as the exact bytes stored.
-    pub detail: &'a str,
-}
-
-/// The content of one row as it lies in the file, in bytes that may be anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RowContent<'a> {
-    pub id: i64,
-    pub created_at: i64,
     pub kind: &'a [u8],
+    /// The call it belongs to.
     pub call_sid: Option<&'a [u8]>,
+    /// What identifies a person.
     pub personal: Option<&'a [u8]>,
+    /// Everything else: JSON.
     pub detail: &'a [u8],
 }
 
@@ -76,18 +65,10 @@ impl ChainLink {
     };
 
     /// The link that `content` makes after this one. The caller sets `content.id` to `self.id + 1`.
-    pub fn append(&self, content: &RecordContent<'_>) -> Self {
-        let row = RowContent {
-            id: content.id,
-            created_at: content.created_at,
-            kind: content.kind.as_bytes(),
-            call_sid: content.call_sid.map(str::as_bytes),
-            personal: content.personal,
-            detail: content.detail.as_bytes(),
-        };
+    pub fn append(&self, content: &RowContent<'_>) -> Self {
         Self {
             id: content.id,
-            hash: row.hash(&self.hash),
+            hash: content.hash(&self.hash),
         }
     }
 }
@@ -110,13 +91,13 @@ fn optional(hasher: &mut Sha256, kind: u8, bytes: Option<&[u8]>) {
 mod tests {
     use super::*;
 
-    const CONTENT: RecordContent<'_> = RecordContent {
+    const CONTENT: RowContent<'_> = RowContent {
         id: 1,
         created_at: 1_790_000_000_000,
-        kind: "call_decided",
-        call_sid: Some("CA1"),
+        kind: b"call_decided",
+        call_sid: Some(b"CA1"),
         personal: None,
-        detail: "{}",
+        detail: b"{}",
     };
 
     /// The hash that `docs/audit-format.md` gives for its example.
@@ -132,29 +113,29 @@ mod tests {
     fn every_field_and_the_record_before_change_the_hash() {
         let base = ChainLink::GENESIS.append(&CONTENT).hash;
         let variants = [
-            RecordContent { id: 2, ..CONTENT },
-            RecordContent {
+            RowContent { id: 2, ..CONTENT },
+            RowContent {
                 created_at: 1_790_000_000_001,
                 ..CONTENT
             },
-            RecordContent {
-                kind: "call_answered",
+            RowContent {
+                kind: b"call_answered",
                 ..CONTENT
             },
-            RecordContent {
+            RowContent {
                 call_sid: None,
                 ..CONTENT
             },
-            RecordContent {
-                call_sid: Some(""),
+            RowContent {
+                call_sid: Some(b""),
                 ..CONTENT
             },
-            RecordContent {
+            RowContent {
                 personal: Some(b""),
                 ..CONTENT
             },
-            RecordContent {
-                detail: "{ }",
+            RowContent {
+                detail: b"{ }",
                 ..CONTENT
             },
         ];

@@ -234,7 +234,7 @@ impl Event {
 pub struct CallDecided {
     /// The request that brought it.
     pub request_id: String,
-    pub door: Door,
+    pub door: Ingress,
     /// The caller with all but the last digits hidden, or the kind of caller.
     pub caller: String,
     pub facts: CallFacts,
@@ -247,7 +247,7 @@ pub struct CallDecided {
 /// How a call came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Door {
+pub enum Ingress {
     Twilio,
     Api,
 }

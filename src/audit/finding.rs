@@ -18,7 +18,7 @@ pub enum FindingKind {
     RolledBack,
     /// The file is not the one that the anchor was taken of.
     AnchorMismatch,
-    /// A checkpoint, a cut or a key does not hold.
+    /// A checkpoint, of pruning too, or a key does not hold.
     CheckpointInvalid,
     /// Tables, indexes, triggers or views are not those that this program makes.
     SchemaChanged,
@@ -32,7 +32,7 @@ pub enum FindingKind {
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finding {
+pub struct LogFinding {
     pub kind: FindingKind,
     /// The record where it shows, if it shows at one.
     pub record: Option<i64>,
@@ -45,7 +45,7 @@ const TOLD: usize = 1_000;
 /// What was found so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    list: Vec<Finding>,
+    list: Vec<LogFinding>,
     more: u64,
 }
 
@@ -60,7 +60,7 @@ impl Findings {
             self.more += 1;
             return;
         }
-        self.list.push(Finding {
+        self.list.push(LogFinding {
             kind,
             record: record.into(),
             message: message.into(),
@@ -77,7 +77,7 @@ impl Findings {
     }
 
     /// The list, in the order in which they were found.
-    pub fn list(&self) -> &[Finding] {
+    pub fn list(&self) -> &[LogFinding] {
         &self.list
     }
 

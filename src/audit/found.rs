@@ -45,3 +45,67 @@ impl FoundRow<'_> {
         self.is_typed && id == link.id + 1 && self.hash == content.hash(&link.hash)
     }
 }
+
+/// A row that is kept for later.
+#[derive(Debug)]
+pub struct OwnedRow {
+    id: i64,
+    created_at: i64,
+    is_typed: bool,
+    /// What it holds, one after another.
+    bytes: Vec<u8>,
+    lengths: [Option<usize>; 6],
+}
+
+impl OwnedRow {
+    pub fn of(row: &FoundRow<'_>) -> Self {
+        let content = &row.content;
+        let parts = [
+            Some(content.kind),
+            content.call_sid,
+            content.personal,
+            Some(content.detail),
+            Some(row.previous_hash),
+            Some(row.hash),
+        ];
+        Self {
+            id: content.id,
+            created_at: content.created_at,
+            is_typed: row.is_typed,
+            bytes: parts.map(Option::unwrap_or_default).concat(),
+            lengths: parts.map(|part| part.map(<[u8]>::len)),
+        }
+    }
+
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// How many bytes it holds.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The row, as it was found.
+    pub fn row(&self) -> FoundRow<'_> {
+        let mut rest = self.bytes.as_slice();
+        let [kind, call_sid, personal, detail, previous_hash, hash] = self.lengths.map(|length| {
+            let (part, after) = rest.split_at_checked(length?)?;
+            rest = after;
+            Some(part)
+        });
+        FoundRow {
+            content: RowContent {
+                id: self.id,
+                created_at: self.created_at,
+                kind: kind.unwrap_or_default(),
+                call_sid,
+                personal,
+                detail: detail.unwrap_or_default(),
+            },
+            previous_hash: previous_hash.unwrap_or_default(),
+            hash: hash.unwrap_or_default(),
+            is_typed: self.is_typed,
+        }
+    }
+}

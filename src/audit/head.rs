@@ -7,7 +7,7 @@ use super::{Hash, PublicKey, Statement, note};
 
 /// The end of the log as it was signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
+pub struct SignedTreeHead {
     pub log_id: String,
     /// How many records were signed, from the first on; those that were deleted since count.
     pub records: u64,
@@ -24,7 +24,7 @@ pub struct Head {
     pub public_key: String,
 }
 
-impl Head {
+impl SignedTreeHead {
     /// The head that a note signed over a log that ends with a record of that hash and time.
     pub fn new(
         key: &PublicKey,
@@ -58,16 +58,16 @@ impl Head {
 
 /// Where the log was signed last, and whether it can be signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Proof {
+pub struct SigningStatus {
     /// Whether it can be signed.
-    pub state: ProofState,
+    pub state: SigningState,
     /// Where it was signed last; `None` before that happened in this run.
-    pub head: Option<Head>,
+    pub head: Option<SignedTreeHead>,
 }
 
 /// Whether the log can be signed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ProofState {
+pub enum SigningState {
     #[default]
     Unknown,
     /// What was read back is what was written.
@@ -75,7 +75,7 @@ pub enum ProofState {
     /// The database is older than, or another than, what the head beside it says. Nothing is signed until somebody accepts that.
     RolledBack {
         /// What the head beside the database says.
-        known: Head,
+        known: SignedTreeHead,
         /// How many records the database has.
         found: u64,
     },

@@ -2,32 +2,34 @@
 
 mod access;
 mod chain;
+mod compact_range;
 mod detail;
 mod event;
-mod examiner;
 mod exchange;
 mod finding;
 mod found;
 mod head;
 mod note;
+mod persisted_state;
 mod severity;
-mod standing;
-mod tree;
 mod upkeep;
+mod verifier;
 
 pub use access::Access;
-pub use chain::{ChainLink, Hash, RecordContent, RowContent};
+pub use chain::{ChainLink, Hash, RowContent};
+pub use compact_range::CompactRange;
 pub use event::{
-    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Door,
-    Event, HandoffIntended, Kind, Personal, ProfileAction, Record, Stages,
+    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Event,
+    HandoffIntended, Ingress, Kind, Personal, ProfileAction, Record, Stages,
 };
-pub use examiner::{Examiner, Start, Told, Walked};
 pub use exchange::Exchange;
-pub use finding::{Finding, FindingKind, Findings};
-pub use found::FoundRow;
-pub use head::{Head, Proof, ProofState};
-pub use note::{BadNote, NoKey, PublicKey, SigningKey, Statement, Subject, signature_of};
+pub use finding::{FindingKind, Findings, LogFinding};
+pub use found::{FoundRow, OwnedRow};
+pub use head::{SignedTreeHead, SigningState, SigningStatus};
+pub use note::{BadNote, NoKey, NoteSubject, PublicKey, SigningKey, Statement, signature_of};
+pub use persisted_state::{
+    Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState,
+};
 pub use severity::{Severity, severity};
-pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState};
-pub use tree::Frontier;
 pub use upkeep::{CallerErased, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed};
+pub use verifier::{ChainVerifier, KeyRecord, Start, Walked};

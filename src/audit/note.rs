@@ -1,6 +1,6 @@
 //! Signed statements about the log: checkpoints in the form of C2SP's signed notes.
 //!
-//! A checkpoint says how many records the log had and the root of the tree over them. A *cut* says the same of records that
+//! A checkpoint says how many records the log had and the root of the tree over them. A *pruning checkpoint* says the same of records that
 //! were deleted; its first line is another, so that neither can stand for the other.
 
 use base64::Engine;
@@ -12,8 +12,8 @@ use super::Hash;
 
 /// Before the id of the log: the first line of a checkpoint, and the name of its key.
 const ORIGIN: &str = "switchboard-audit/";
-/// After it, in the first line of a cut.
-const CUT: &str = "/pruned";
+/// After it, in the first line of a pruning checkpoint.
+const PRUNED: &str = "/pruned";
 /// Ed25519, among the types of signatures of signed notes.
 const ED25519_TYPE: u8 = 1;
 const KEY_BYTES: usize = 32;
@@ -23,16 +23,16 @@ const ENDORSEMENT: &str = "switchboard/audit-key/v1";
 
 /// What a note is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum NoteSubject {
     /// The records from the first on.
     Checkpoint,
-    Cut,
+    Pruning,
 }
 
 /// What is signed: how many records, and the root of the tree over them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statement {
-    pub subject: Subject,
+    pub subject: NoteSubject,
     /// How many records, from the first on.
     pub size: u64,
     /// The root of the tree over them.
@@ -166,8 +166,8 @@ impl PublicKey {
             root,
         } = statement;
         let suffix = match subject {
-            Subject::Checkpoint => "",
-            Subject::Cut => CUT,
+            NoteSubject::Checkpoint => "",
+            NoteSubject::Pruning => PRUNED,
         };
         format!(
             "{}{suffix}\n{size}\n{}\n",
@@ -202,8 +202,8 @@ impl PublicKey {
         let mut lines = text.split('\n');
         let name = lines.next()?.strip_prefix(&self.name())?;
         let subject = match name {
-            "" => Subject::Checkpoint,
-            CUT => Subject::Cut,
+            "" => NoteSubject::Checkpoint,
+            PRUNED => NoteSubject::Pruning,
             _ => return None,
         };
         let size = lines.next()?;
@@ -256,7 +256,7 @@ mod tests {
 
     fn statement() -> Statement {
         Statement {
-            subject: Subject::Checkpoint,
+            subject: NoteSubject::Checkpoint,
             size: 12_345,
             root: [7; 32],
         }
@@ -281,11 +281,11 @@ mod tests {
         let note = key.sign(&statement());
         assert!(note.starts_with(&format!("switchboard-audit/{LOG}\n12345\nBwcH")));
         assert_eq!(key.public().open(&note), Ok(statement()));
-        let cut = Statement {
-            subject: Subject::Cut,
+        let pruning = Statement {
+            subject: NoteSubject::Pruning,
             ..statement()
         };
-        assert_eq!(key.public().open(&key.sign(&cut)), Ok(cut));
+        assert_eq!(key.public().open(&key.sign(&pruning)), Ok(pruning));
         for (at, _) in note.char_indices() {
             for change in [b'0', b'A', b'\n', b' '] {
                 let mut bytes = note.clone().into_bytes();

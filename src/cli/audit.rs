@@ -8,10 +8,10 @@ use anyhow::Context;
 use super::progress::Bar;
 use super::{Exit, Global, as_owner, load, output};
 use crate::app::{self, SecretError, signing};
-use crate::audit::{Head, PublicKey};
+use crate::audit::{PublicKey, SignedTreeHead};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::store::verify::{self, Against, Installation, Report, Verification};
+use crate::store::verify::{self, Against, Installation, Verification, VerifyReport};
 use crate::store::{self, OpenError, Options, Store};
 
 #[derive(Debug, clap::Args)]
@@ -74,23 +74,17 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
     let given = arguments.public_key.as_deref().map(read_key).transpose()?;
     let (database, config) = match &arguments.at.database {
         Some(database) => (database.clone(), None),
-        None => match load(global) {
-            Ok(loaded) => (loaded.config.storage.path.clone(), Some(loaded.config)),
-            Err(exit) => return Ok(exit),
-        },
+        None => {
+            let config = load(global)?.config;
+            (config.storage.path.clone(), Some(config))
+        }
     };
-    let _acting = match as_owner(&database) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(exit),
-    };
+    let _acting = as_owner(&database)?;
     let installation = match &config {
-        Some(config) => match in_place(config) {
-            Ok(installation) => Some(installation),
-            Err(error) => {
-                output::complain(&format!("{:#}", anyhow::Error::from(error)));
-                return Ok(Exit::Configuration);
-            }
-        },
+        Some(config) => {
+            let found = in_place(config).map_err(|error| Exit::Configuration.after(error));
+            Some(found?)
+        }
         None => beside(&database),
     };
     let beside = signing::public_key_path(&database);
@@ -105,13 +99,7 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
         installation,
         database,
     };
-    let verification = match Verification::open(against) {
-        Ok(verification) => verification,
-        Err(error) => {
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(Exit::Failed);
-        }
-    };
+    let verification = Verification::open(against).map_err(|error| Exit::Failed.after(error))?;
     let bar = Bar::start(global, verification.progress().of, "records");
     let report = verification.run(|verified| bar.set(verified.records))?;
     bar.end();
@@ -122,7 +110,7 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
 /// The installation of a configuration, whose own database is verified.
 fn in_place(config: &Config) -> Result<Installation, SecretError> {
     Ok(Installation {
-        vault: app::vault_of_existing(config)?,
+        key_ring: app::key_ring_of_existing(config)?,
         now: Clock::system().now(),
         is_in_place: true,
         is_secret_elsewhere: config.storage.secret.is_some(),
@@ -133,7 +121,7 @@ fn in_place(config: &Config) -> Result<Installation, SecretError> {
 /// counts for nothing, since it lies in the same folder.
 fn beside(database: &Path) -> Option<Installation> {
     Some(Installation {
-        vault: app::vault_beside(database)?,
+        key_ring: app::key_ring_beside(database)?,
         now: Clock::system().now(),
         is_in_place: false,
         is_secret_elsewhere: false,
@@ -151,13 +139,13 @@ fn read_key(path: &Path) -> anyhow::Result<PublicKey> {
     })
 }
 
-fn read_anchor(path: &Path) -> anyhow::Result<Head> {
+fn read_anchor(path: &Path) -> anyhow::Result<SignedTreeHead> {
     store::read_head(path)
         .with_context(|| format!("{} holds no head of an audit log", path.display()))?
         .with_context(|| format!("there is no file {}", path.display()))
 }
 
-fn print(report: &Report, global: &Global) -> anyhow::Result<()> {
+fn print(report: &VerifyReport, global: &Global) -> anyhow::Result<()> {
     if global.json {
         return output::document(report);
     }
@@ -185,21 +173,9 @@ fn print(report: &Report, global: &Global) -> anyhow::Result<()> {
 }
 
 fn run_head(at: &Where, global: &Global) -> anyhow::Result<Exit> {
-    let database = match at.path(global) {
-        Ok(path) => path,
-        Err(exit) => return Ok(exit),
-    };
-    let _acting = match as_owner(&database) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(exit),
-    };
-    let signed = match verify::signed_head(&database) {
-        Ok(signed) => signed,
-        Err(error) => {
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(Exit::Failed);
-        }
-    };
+    let database = at.path(global)?;
+    let _acting = as_owner(&database)?;
+    let signed = verify::signed_head(&database).map_err(|error| Exit::Failed.after(error))?;
     let Some(signed) = signed else {
         output::complain(
             "nothing in this log is signed yet, or the newest checkpoint does not hold",
@@ -228,29 +204,21 @@ fn run_head(at: &Where, global: &Global) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The database cannot be opened to write; where another process does, it may later.
+pub(super) fn not_opened(error: OpenError) -> Exit {
+    if matches!(error, OpenError::InUse { .. }) {
+        Exit::TryAgain.after(error)
+    } else {
+        Exit::Failed.after(error)
+    }
+}
+
 fn run_accept(global: &Global) -> anyhow::Result<Exit> {
-    let config = match load(global) {
-        Ok(loaded) => loaded.config,
-        Err(exit) => return Ok(exit),
-    };
-    let _acting = match as_owner(&config.storage.path) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(exit),
-    };
-    let vault = app::vault_of_existing(&config)?;
-    let options = Options::new(&config.storage.path, Clock::system(), vault).unhurried();
-    let store = match Store::open(&options) {
-        Ok(store) => store,
-        Err(error) => {
-            let exit = if matches!(error, OpenError::InUse { .. }) {
-                Exit::TryAgain
-            } else {
-                Exit::Failed
-            };
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(exit);
-        }
-    };
+    let config = load(global)?.config;
+    let _acting = as_owner(&config.storage.path)?;
+    let key_ring = app::key_ring_of_existing(&config)?;
+    let options = Options::new(&config.storage.path, Clock::system(), key_ring).unhurried();
+    let store = Store::open(&options).map_err(not_opened)?;
     let accepted = super::runtime()?.block_on(async {
         let accepted = store.accept_rollback().await;
         store.close().await;

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::Acting;
 use crate::store::copy::{self, CopyError, CopyPhase, RestoreReport};
-use crate::store::{OpenError, Vault};
+use crate::store::{KeyRing, OpenError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Backup {
@@ -27,30 +27,21 @@ pub(super) struct Restore {
 }
 
 pub(super) fn run_backup(arguments: &Backup, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+    let loaded = load(global)?;
     let database = &loaded.config.storage.path;
     let clock = Clock::system();
-    let vault = match vault(&loaded.config) {
-        Ok(vault) => vault,
-        Err(exit) => return Ok(exit),
-    };
+    let key_ring = key_ring(&loaded.config)?;
     let mut progress = ProgressBars::new(global);
     let made = copy::back_up(
         database,
         &arguments.file,
-        &vault,
+        &key_ring,
         || clock.now(),
         std::thread::park_timeout,
         &mut |phase, done, all| progress.show(phase, done, all),
     );
     progress.end();
-    let manifest = match made {
-        Ok(manifest) => manifest,
-        Err(error) => return Ok(refused(error)),
-    };
+    let manifest = made.map_err(refused)?;
     if let Err(error) = copy::record(database, &manifest) {
         let error = anyhow::Error::from(error);
         output::complain(&format!(
@@ -75,28 +66,19 @@ pub(super) fn run_backup(arguments: &Backup, global: &Global) -> anyhow::Result<
 }
 
 pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
-    let vault = match vault(&loaded.config) {
-        Ok(vault) => vault,
-        Err(exit) => return Ok(exit),
-    };
+    let loaded = load(global)?;
+    let key_ring = key_ring(&loaded.config)?;
     let mut progress = ProgressBars::new(global);
     let restored = copy::restore(
         &arguments.file,
         &loaded.config.storage.path,
-        &vault,
+        &key_ring,
         arguments.force,
         Clock::system().now(),
         &mut |phase, done, all| progress.show(phase, done, all),
     );
     progress.end();
-    let restored = match restored {
-        Ok(restored) => restored,
-        Err(error) => return Ok(refused(error)),
-    };
+    let restored = restored.map_err(refused)?;
     for altered in &restored.altered {
         output::complain(&format!(
             "projection_altered: {altered}; it is not used, and `audit verify` names it"
@@ -128,12 +110,9 @@ pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Resul
 }
 
 /// The keys of the installation, as the owner of the database's folder reads them.
-fn vault(config: &Config) -> Result<Vault, Exit> {
+fn key_ring(config: &Config) -> Result<KeyRing, Exit> {
     let _acting = as_owner(&config.storage.path)?;
-    app::vault_of_existing(config).map_err(|error| {
-        output::complain(&format!("{:#}", anyhow::Error::from(error)));
-        Exit::Configuration
-    })
+    app::key_ring_of_existing(config).map_err(|error| Exit::Configuration.after(error))
 }
 
 /// Writes into the log that a backup was put in place, and the head beside it where there is none.
@@ -158,11 +137,9 @@ fn refused(error: CopyError) -> Exit {
         CopyError::Open(_)
         | CopyError::Damaged { .. }
         | CopyError::Exists { .. }
-        | CopyError::File { .. }
         | CopyError::Verify(_) => Exit::Failed,
     };
-    output::complain(&format!("{:#}", anyhow::Error::from(error)));
-    exit
+    exit.after(error)
 }
 
 /// One bar for each phase.

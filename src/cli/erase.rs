@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use super::{Exit, Global, as_owner, load, offline, output, runtime};
-use crate::admin::{self, AskError, Request};
+use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::phone::Caller;
@@ -45,10 +45,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
             return Ok(Exit::Usage);
         }
     }
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+    let loaded = load(global)?;
     let path = &loaded.config.storage.path;
     if !path.exists() {
         output::complain(&format!("there is no database at {}", path.display()));
@@ -58,21 +55,16 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         output::complain("nothing was erased");
         return Ok(Exit::Failed);
     }
-    let request = Request::Erase {
+    let request = ControlRequest::Erase {
         caller: caller.clone(),
         dry_run: arguments.dry_run,
     };
     let erased = match admin::ask(path, &request, |_| {}) {
         Ok(document) => serde_json::from_value(document)?,
         Err(AskError::Nobody { .. }) => {
-            let _acting = match as_owner(path) {
-                Ok(acting) => acting,
-                Err(exit) => return Ok(exit),
-            };
-            let store = match app::store(&loaded.config, &Clock::system()) {
-                Ok(store) => store,
-                Err(error) => return Ok(super::serve::refuse(error)),
-            };
+            let _acting = as_owner(path)?;
+            let store =
+                app::store(&loaded.config, &Clock::system()).map_err(super::serve::refuse)?;
             let erased = runtime()?.block_on(async {
                 let caller = Caller::classify(&caller);
                 let erased = if arguments.dry_run {

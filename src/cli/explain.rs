@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::{Exit, Global, load, output, runtime};
-use crate::admin::{self, Request};
+use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -118,7 +118,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
 
 /// The dialers as the running server sees them; where none runs, each is supposed to take calls, which is said.
 fn dialers(config: &Config) -> Vec<DialerView> {
-    let asked = admin::ask(&config.storage.path, &Request::Dialers, |_| {});
+    let asked = admin::ask(&config.storage.path, &ControlRequest::Dialers, |_| {});
     let seen = asked
         .ok()
         .and_then(|document| serde_json::from_value::<Vec<DialerView>>(document).ok());

@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 
 use super::progress::Bar;
 use super::{Exit, Global, as_owner, load, offline, output, runtime};
-use crate::admin::{self, AskError, Request};
+use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::audit::Exported;
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::config;
 use crate::phone::{Caller, ERASED};
-use crate::store::{StoredRecord, Trail};
+use crate::store::{LogReader, StoredRecord};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -60,7 +60,7 @@ const COLUMNS: [&str; 9] = [
     "id", "at", "kind", "call_id", "caller", "called", "answer", "detail", "hash",
 ];
 
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(moment) = text.parse() {
         return Ok(moment);
     }
@@ -72,7 +72,7 @@ fn moment(text: &str) -> Result<Timestamp, String> {
         })
 }
 
-fn call_id(text: &str) -> Result<CallId, String> {
+pub(super) fn call_id(text: &str) -> Result<CallId, String> {
     CallId::parse(text).map_err(|_| "this is no id of a call".to_owned())
 }
 
@@ -85,37 +85,18 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         );
         return Ok(Exit::Usage);
     }
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+    let loaded = load(global)?;
     let path = &loaded.config.storage.path;
     // The socket tells the server who asks: that is asked as root.
-    let acting = match as_owner(path) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(exit),
-    };
-    let opened = app::vault_of_existing(&loaded.config)
-        .map_err(anyhow::Error::from)
-        .map(|vault| Trail::open(path, vault));
-    let trail = match opened {
-        Ok(Ok(trail)) => trail,
-        Ok(Err(error)) => {
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(Exit::Failed);
-        }
-        Err(error) => {
-            output::complain(&format!("{error:#}"));
-            return Ok(Exit::Configuration);
-        }
-    };
+    let acting = as_owner(path)?;
+    let key_ring = app::key_ring_of_existing(&loaded.config)
+        .map_err(|error| Exit::Configuration.after(error))?;
+    let log = LogReader::open(path, key_ring).map_err(|error| Exit::Failed.after(error))?;
     drop(acting);
-    if arguments.reveal
-        && let Some(exit) = record(arguments, &loaded.config)?
-    {
-        return Ok(exit);
+    if arguments.reveal {
+        record(arguments, &loaded.config)?;
     }
-    match write(arguments, global, &trail) {
+    match write(arguments, global, &log) {
         Ok(()) => Ok(Exit::Done),
         // Whoever read it has read enough.
         Err(error) if is_broken_pipe(&error) => Ok(Exit::Done),
@@ -129,8 +110,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// Writes into the log that numbers leave it. `Some` where that cannot be, and nothing is to be exported.
-fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<Option<Exit>> {
+/// Writes into the log that numbers leave it. Where that cannot be, nothing is to be exported.
+fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<()> {
     let exported = Exported {
         user: rustix::process::getuid().as_raw(),
         format: match arguments.format {
@@ -141,48 +122,42 @@ fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<Opti
         until: arguments.until,
         call: arguments.call.as_ref().map(|call| call.as_str().to_owned()),
     };
-    let request = Request::RecordExport {
+    let request = ControlRequest::RecordExport {
         exported: exported.clone(),
     };
     match admin::ask(&config.storage.path, &request, |_| {}) {
-        Ok(_) => Ok(None),
+        Ok(_) => Ok(()),
         Err(AskError::Nobody { .. }) => {
-            let _acting = match as_owner(&config.storage.path) {
-                Ok(acting) => acting,
-                Err(exit) => return Ok(Some(exit)),
-            };
-            let store = match app::store(config, &Clock::system()) {
-                Ok(store) => store,
-                Err(error) => return Ok(Some(super::serve::refuse(error))),
-            };
+            let _acting = as_owner(&config.storage.path)?;
+            let store = app::store(config, &Clock::system()).map_err(super::serve::refuse)?;
             runtime()?.block_on(async {
                 let recorded = store.record_export(exported).await;
                 store.close().await;
                 recorded
             })?;
-            Ok(None)
+            Ok(())
         }
-        Err(error) => Ok(Some(offline::refused(error))),
+        Err(error) => Err(offline::refused(error).into()),
     }
 }
 
-fn write(arguments: &Arguments, global: &Global, trail: &Trail) -> anyhow::Result<()> {
+fn write(arguments: &Arguments, global: &Global, log: &LogReader) -> anyhow::Result<()> {
     let mut sink = Sink::new(arguments.format)?;
     if let Some(call) = &arguments.call {
-        for record in trail.of_call(call)? {
+        for record in log.of_call(call)? {
             sink.write(arguments, &record)?;
         }
         return sink.finish();
     }
     let mut after = match arguments.since {
-        Some(since) => trail.before(since)?,
+        Some(since) => log.before(since)?,
         None => 0,
     };
-    let end = trail.last_id()?;
+    let end = log.last_id()?;
     let first = after;
     let bar = Bar::start(global, u64::try_from(end - first).unwrap_or(0), "records");
     while after < end {
-        let page = trail.page_after(after)?;
+        let page = log.page_after(after)?;
         let Some(last) = page.last_id else { break };
         let mut is_past = arguments.until.is_some();
         for record in page.records {

@@ -26,32 +26,16 @@ enum Action {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+    let loaded = load(global)?;
     let path = &loaded.config.storage.path;
-    let _acting = match as_owner(path) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(exit),
-    };
+    let _acting = as_owner(path)?;
     let clock = Clock::system();
     let done = match arguments.action.unwrap_or(Action::Up) {
         Action::Status => Ok(None),
-        Action::Up => match app::vault(&loaded.config) {
-            Ok(vault) => migrate::up(path, &clock, &vault).map(Some),
-            Err(error) => {
-                let exit = match &error {
-                    SecretError::Database { source, .. } => exit_of(source),
-                    SecretError::Missing { .. }
-                    | SecretError::Empty { .. }
-                    | SecretError::Exposed { .. }
-                    | SecretError::File { .. } => Exit::Configuration,
-                };
-                output::complain(&format!("{:#}", anyhow::Error::from(error)));
-                return Ok(exit);
-            }
-        },
+        Action::Up => {
+            let key_ring = app::key_ring(&loaded.config).map_err(no_secret)?;
+            migrate::up(path, &clock, &key_ring).map(Some)
+        }
         Action::Down { to } => migrate::down(path, to, &clock).map(Some),
     };
     let backup = done
@@ -64,18 +48,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
             backup.display()
         ));
     }
-    let status = match done.and_then(|_| migrate::status(path)) {
-        Ok(status) => status,
-        Err(error) => {
-            let exit = exit_of(&error);
-            output::complain(&format!(
-                "{}: {:#}",
-                path.display(),
-                anyhow::Error::from(error)
-            ));
-            return Ok(exit);
-        }
-    };
+    let status = done.and_then(|_| migrate::status(path)).map_err(|error| {
+        let exit = exit_of(&error);
+        exit.after(anyhow::Error::from(error).context(path.display().to_string()))
+    })?;
     if global.json {
         output::document(&status)?;
     } else {
@@ -85,6 +61,17 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         }
     }
     Ok(Exit::Done)
+}
+
+fn no_secret(error: SecretError) -> Exit {
+    let exit = match &error {
+        SecretError::Database { source, .. } => exit_of(source),
+        SecretError::Missing { .. }
+        | SecretError::Empty { .. }
+        | SecretError::Exposed { .. }
+        | SecretError::File { .. } => Exit::Configuration,
+    };
+    exit.after(error)
 }
 
 /// As at a start; but here the configuration is at fault only where it names a database that no release can read.

@@ -131,6 +131,23 @@ enum Exit {
     Configuration,
 }
 
+/// What was wrong has been said.
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Exit {}
+
+impl Exit {
+    /// Says what went wrong; the command ends so.
+    fn after(self, error: impl Into<anyhow::Error>) -> Self {
+        output::complain(&format!("{:#}", error.into()));
+        self
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(match exit {
@@ -147,14 +164,10 @@ impl From<Exit> for ExitCode {
 pub fn main() -> ExitCode {
     keep_memory_private();
     let arguments = Arguments::parse();
-    let exit = match run(&arguments.command, &arguments.global) {
-        Ok(exit) => exit,
-        Err(error) => {
-            output::complain(&format!("{error:#}"));
-            Exit::Failed
-        }
-    };
-    exit.into()
+    let ended = run(&arguments.command, &arguments.global);
+    let exit = ended.or_else(anyhow::Error::downcast::<Exit>);
+    exit.unwrap_or_else(|error| Exit::Failed.after(error))
+        .into()
 }
 
 /// Secrets are in memory: no image of it comes to lie on the disk, and no other process of the same user reads it.

@@ -1,15 +1,15 @@
 //! Commands that the running server does where there is one.
 
 use super::{Exit, output};
-use crate::admin::{AskError, Cause};
+use crate::admin::{AskError, RefusalCause};
 
 /// Says why the server did not do it, and how to end.
 pub(super) fn refused(error: AskError) -> Exit {
     let exit = match &error {
         AskError::Refused(refusal) => match refusal.cause {
-            Cause::Request => Exit::Usage,
-            Cause::Busy => Exit::TryAgain,
-            Cause::Failed => Exit::Failed,
+            RefusalCause::Request => Exit::Usage,
+            RefusalCause::Busy => Exit::TryAgain,
+            RefusalCause::Failed => Exit::Failed,
         },
         AskError::Nobody { .. } | AskError::Broken { .. } => Exit::TryAgain,
     };

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::audit::not_opened;
 use super::progress::Bar;
 use super::{Exit, Global, as_owner, load, output, runtime};
-use crate::admin::{self, AskError, Request};
+use crate::admin::{self, AskError, ControlRequest};
 use crate::app::{self, signing};
 use crate::clock::Clock;
 use crate::config::{Config, parse_duration};
 use crate::jobs;
-use crate::store::{Notary, OpenError, Options, PruneError, PruneReport, Pruner, Store};
+use crate::store::{CheckpointSigner, Options, PruneError, PruneReport, Pruner, Store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -28,10 +29,7 @@ fn age(text: &str) -> Result<Duration, &'static str> {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+    let loaded = load(global)?;
     let config = &loaded.config;
     let least = config.storage.retention;
     if arguments.older_than.is_some_and(|age| age < least) {
@@ -39,7 +37,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         output::complain(&error.to_string());
         return Ok(Exit::Usage);
     }
-    let request = Request::Prune {
+    let request = ControlRequest::Prune {
         older_than_ms: arguments
             .older_than
             .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
@@ -54,14 +52,10 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Ok(document) => {
             serde_json::from_value(document).context("the server's answer cannot be read")?
         }
-        Err(AskError::Nobody { .. }) => match alone(arguments, config, &bar)? {
-            Ok(report) => report,
-            Err(exit) => return Ok(exit),
-        },
+        Err(AskError::Nobody { .. }) => alone(arguments, config, &bar)?,
         Err(error) => {
             bar.end();
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(Exit::Failed);
+            return Ok(Exit::Failed.after(error));
         }
     };
     bar.end();
@@ -70,38 +64,21 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
 }
 
 /// Nobody has the database: it is opened, signed and pruned here.
-fn alone(
-    arguments: &Arguments,
-    config: &Config,
-    bar: &Bar,
-) -> anyhow::Result<Result<PruneReport, Exit>> {
+fn alone(arguments: &Arguments, config: &Config, bar: &Bar) -> anyhow::Result<PruneReport> {
     let clock = Clock::system();
     let path = &config.storage.path;
     if !path.exists() {
         output::complain(&format!("there is no database {}", path.display()));
-        return Ok(Err(Exit::Failed));
+        return Err(Exit::Failed.into());
     }
-    let _acting = match as_owner(path) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(Err(exit)),
-    };
-    let vault = app::vault_of_existing(config)?;
+    let _acting = as_owner(path)?;
+    let key_ring = app::key_ring_of_existing(config)?;
     runtime()?.block_on(async {
-        let store = match Store::open(&Options::new(path, clock, vault).unhurried()) {
-            Ok(store) => store,
-            Err(error) => {
-                let exit = if matches!(error, OpenError::InUse { .. }) {
-                    Exit::TryAgain
-                } else {
-                    Exit::Failed
-                };
-                output::complain(&format!("{:#}", anyhow::Error::from(error)));
-                return Ok(Err(exit));
-            }
-        };
+        let options = Options::new(path, clock, key_ring).unhurried();
+        let store = Store::open(&options).map_err(not_opened)?;
         let report = prune(&store, arguments, config, bar).await;
         store.close().await;
-        report.map(Ok)
+        report
     })
 }
 
@@ -118,8 +95,8 @@ async fn prune(
         jobs::prune::note_silence(store, &clock).await;
     }
     let (key, former) = signing::keys(config, &store.log_id().await?)?;
-    let notary = Notary::begin(store, key, &former).await;
-    let pruner = Pruner::new(store.clone(), notary, config.storage.retention, true);
+    let signer = CheckpointSigner::begin(store, key, &former).await;
+    let pruner = Pruner::new(store.clone(), signer, config.storage.retention, true);
     let age = pruner.age(arguments.older_than)?;
     if arguments.dry_run {
         let pruner = pruner.after_silence(silence.unwrap_or_default());

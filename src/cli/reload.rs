@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::Deserialize;
 
 use super::{Exit, Global, offline, output};
-use crate::admin::{self, Request};
+use crate::admin::{self, ControlRequest};
 use crate::audit::ConfigChange;
 use crate::config;
 use crate::flow::ReloadProblem;
@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         ));
         return Ok(Exit::Configuration);
     };
-    let request = Request::Reload {
+    let request = ControlRequest::Reload {
         systemd: arguments.systemd,
         sudo_user: sudo_user(),
     };

@@ -5,18 +5,17 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::export::{call_id, moment};
 use super::{Exit, Global, as_owner, load, output};
 use crate::app;
 use crate::audit::{CallDecided, Event, Kind};
 use crate::call::CallId;
-use crate::clock::Clock;
-use crate::config;
 use crate::routing::{self, Ruleset, RulesetVersion};
-use crate::store::{StoreError, StoredRecord, Trail};
+use crate::store::{LogReader, StoreError, StoredRecord};
 
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
@@ -25,33 +24,8 @@ pub(super) struct Arguments {
     #[arg(value_parser = call_id)]
     call: Option<CallId>,
     /// Decide every call again since then: an age like 24h, or a time like 2026-11-01T00:00:00Z
-    #[arg(long)]
-    since: Option<Since>,
-}
-
-/// An age or a moment.
-#[derive(Clone, Copy, Debug)]
-enum Since {
-    Age(SignedDuration),
-    Moment(Timestamp),
-}
-
-impl std::str::FromStr for Since {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(moment) = text.parse() {
-            return Ok(Self::Moment(moment));
-        }
-        config::parse_duration(text)
-            .and_then(|age| SignedDuration::try_from(age).ok())
-            .map(Self::Age)
-            .ok_or("write an age like 24h or 7d, or a time like 2026-11-01T00:00:00Z")
-    }
-}
-
-fn call_id(text: &str) -> Result<CallId, String> {
-    CallId::parse(text).map_err(|_| "this is no id of a call".to_owned())
+    #[arg(long, value_parser = moment)]
+    since: Option<Timestamp>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -73,26 +47,13 @@ struct Different {
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+    let loaded = load(global)?;
     let path = &loaded.config.storage.path;
-    let _acting = match as_owner(&loaded.config.storage.path) {
-        Ok(acting) => acting,
-        Err(exit) => return Ok(exit),
-    };
-    let vault = match app::vault_of_existing(&loaded.config) {
-        Ok(vault) => vault,
-        Err(error) => {
-            output::complain(&format!("{:#}", anyhow::Error::from(error)));
-            return Ok(Exit::Configuration);
-        }
-    };
-    let mut replay = match Trail::open(path, vault) {
-        Ok(trail) => Replay::new(trail),
-        Err(error) => return Ok(unreadable(path, error)),
-    };
+    let _acting = as_owner(&loaded.config.storage.path)?;
+    let key_ring = app::key_ring_of_existing(&loaded.config)
+        .map_err(|error| Exit::Configuration.after(error))?;
+    let log = LogReader::open(path, key_ring);
+    let mut replay = Replay::new(log.with_context(|| cannot_read(path))?);
     if let Some(call) = &arguments.call {
         replay.call(call).with_context(|| cannot_read(path))?;
         if replay.report.replayed == 0 {
@@ -100,7 +61,6 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
             return Ok(Exit::Failed);
         }
     } else if let Some(since) = arguments.since {
-        let since = moment(since, Clock::system().now());
         replay.all_since(since).with_context(|| cannot_read(path))?;
     }
     let report = replay.report;
@@ -116,51 +76,38 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     })
 }
 
-fn moment(since: Since, now: Timestamp) -> Timestamp {
-    match since {
-        Since::Moment(moment) => moment,
-        Since::Age(age) => now.checked_sub(age).unwrap_or(Timestamp::MIN),
-    }
-}
-
 fn cannot_read(path: &Path) -> String {
     format!("cannot read {}", path.display())
 }
 
-fn unreadable(path: &Path, error: crate::store::OpenError) -> Exit {
-    let error = anyhow::Error::from(error).context(cannot_read(path));
-    output::complain(&format!("{error:#}"));
-    Exit::Failed
-}
-
 struct Replay {
-    trail: Trail,
+    log: LogReader,
     rulesets: HashMap<RulesetVersion, Option<Ruleset>>,
     report: ReplayReport,
 }
 
 impl Replay {
-    fn new(trail: Trail) -> Self {
+    fn new(log: LogReader) -> Self {
         Self {
-            trail,
+            log,
             rulesets: HashMap::new(),
             report: ReplayReport::default(),
         }
     }
 
     fn call(&mut self, call: &CallId) -> Result<(), StoreError> {
-        for record in self.trail.of_call(call)? {
+        for record in self.log.of_call(call)? {
             self.record(Ok(record))?;
         }
         Ok(())
     }
 
     fn all_since(&mut self, since: Timestamp) -> Result<(), StoreError> {
-        let Some(mut last) = self.trail.before_calls_since(since)? else {
+        let Some(mut last) = self.log.before_calls_since(since)? else {
             return Ok(());
         };
         loop {
-            let page = self.trail.page_after(last)?;
+            let page = self.log.page_after(last)?;
             let Some(end) = page.last_id else {
                 return Ok(());
             };
@@ -204,7 +151,7 @@ impl Replay {
     fn decision(&mut self, id: i64, call: &str, decided: &CallDecided) -> Result<(), StoreError> {
         let version = &decided.decision.ruleset;
         if !self.rulesets.contains_key(version) {
-            let found = self.trail.ruleset_before(id, version)?;
+            let found = self.log.ruleset_before(id, version)?;
             self.rulesets.insert(version.clone(), found);
         }
         let Some(Some(ruleset)) = self.rulesets.get(version) else {

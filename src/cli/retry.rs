@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use super::offline::refused;
 use super::{Exit, Global, load, output};
-use crate::admin::{self, Request, Retried};
+use crate::admin::{self, ControlRequest, Retried};
 
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    let request = Request::Retry {
+    let request = ControlRequest::Retry {
         dialer: arguments.dialer.clone(),
     };
     let answer = admin::ask(&loaded.config.storage.path, &request, |_| {});

@@ -1,7 +1,7 @@
 //! `switchboard test-dialer`: a real connectivity test, no call placed.
 
 use super::{Exit, Global, load, output, runtime};
-use crate::admin::{self, Request};
+use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
 /// A server that runs here may know these credentials as refused: it finds out for itself, and does nothing where it does not. Without a server, or
 /// without the right to ask it, the test says what it says all the same.
 fn have_it_tried(report: &TestReport, config: &Config) {
-    let request = Request::Retry {
+    let request = ControlRequest::Retry {
         dialer: Some(report.dialer.to_string()),
     };
     drop(admin::ask(&config.storage.path, &request, |_| {}));

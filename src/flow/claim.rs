@@ -288,7 +288,7 @@ impl Drop for InHand {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Options, Vault};
+    use crate::store::{KeyRing, Options};
 
     fn id(n: usize) -> CallId {
         CallId::parse(&format!("CA{n:032x}")).unwrap()
@@ -296,9 +296,9 @@ mod tests {
 
     fn claims() -> (Claims, tempfile::TempDir) {
         let home = tempfile::tempdir().unwrap();
-        let vault = Vault::new(b"a secret of thirty-two bytes or so");
+        let key_ring = KeyRing::new(b"a secret of thirty-two bytes or so");
         let path = home.path().join("switchboard.db");
-        let store = Store::open(&Options::new(path, Clock::system(), vault)).unwrap();
+        let store = Store::open(&Options::new(path, Clock::system(), key_ring)).unwrap();
         (Claims::new(Clock::system(), store), home)
     }
 

@@ -14,7 +14,7 @@ use super::policy::{Policies, Policy};
 use super::record::{Recorded, Recorder};
 use super::stopwatch::{Stopwatch, stamp};
 use super::waiting::Waiting;
-use crate::audit::{CallAfter, CallDecided, Door, Event, Personal, Record};
+use crate::audit::{CallAfter, CallDecided, Event, Ingress, Personal, Record};
 use crate::call::{CallId, CallState};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
@@ -35,7 +35,7 @@ pub(super) struct Arrival {
     pub(super) caller: Caller,
     /// The number of ours that was called, as received.
     pub(super) called: Option<String>,
-    pub(super) door: Door,
+    pub(super) door: Ingress,
 }
 
 /// Answers calls that arrive. Cheap to clone.
@@ -63,7 +63,7 @@ impl Inbound {
             call_id: call.call_id,
             caller: call.caller,
             called: call.called,
-            door: Door::Twilio,
+            door: Ingress::Twilio,
         };
         match self.route(&arrival, &policy, request_id).await {
             Routed::Answered(twiml) => twiml,
@@ -208,7 +208,7 @@ impl Inbound {
     ) -> LastWords<String> {
         let state = CallState::routing(decision.plan.dialers.clone());
         match call.door {
-            Door::Twilio => {
+            Ingress::Twilio => {
                 let parties = Parties {
                     caller: &call.caller,
                     called: call.called.as_deref(),
@@ -218,7 +218,7 @@ impl Inbound {
                 LastWords::after_handoff(policy, fleet, handed, parties, state, reason, now)
                     .worded(|response| response.to_xml())
             }
-            Door::Api => json_door::answer(
+            Ingress::Api => json_door::answer(
                 call,
                 policy,
                 &self.fleet,

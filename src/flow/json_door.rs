@@ -16,7 +16,7 @@ use super::inbound::{Arrival, Inbound, Routed};
 use super::last_words::{LastWords, recordable};
 use super::policy::Policy;
 use super::record::reported;
-use crate::audit::{Answer, Door, Event};
+use crate::audit::{Answer, Event, Ingress};
 use crate::call::{CallId, CallState, Disposition, ReportedOutcome};
 use crate::dialer::{Dialer, Fleet};
 use crate::handoff::Certainty;
@@ -110,7 +110,7 @@ impl JsonDoor {
             call_id,
             caller: call.caller,
             called: Some(call.called),
-            door: Door::Api,
+            door: Ingress::Api,
         };
         match self.inbound.route(&arrival, &policy, request_id).await {
             Routed::Answered(document) => JsonAnswer::of_document(document),

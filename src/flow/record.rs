@@ -10,7 +10,7 @@ use crate::audit::{CallAfter, Event, Record};
 use crate::call::{CallState, Disposition, Status};
 use crate::clock::Clock;
 use crate::routing::Reason;
-use crate::store::{Opened, Store, StoreError, StoredCall};
+use crate::store::{FirstWrite, Store, StoreError, StoredCall};
 
 /// How long a record is waited for that no caller depends on.
 const NOTE_PATIENCE: Duration = Duration::from_millis(100);
@@ -53,8 +53,8 @@ impl Recorder {
                     .timeout(patience, self.store.open_call(records))
                     .await
                 {
-                    Ok(Ok(Opened::First)) => Recorded::OnDisk,
-                    Ok(Ok(Opened::Repeat)) => return Recorded::Repeat,
+                    Ok(Ok(FirstWrite::First)) => Recorded::OnDisk,
+                    Ok(Ok(FirstWrite::Repeat)) => return Recorded::Repeat,
                     Ok(Err(error)) => late(Some(&error)),
                     Err(_) => late(None),
                 };

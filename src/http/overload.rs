@@ -206,7 +206,7 @@ mod tests {
         let store = crate::store::Store::open(&crate::store::Options::new(
             directory.path().join("switchboard.db"),
             Clock::system(),
-            crate::store::Vault::new(&[7; 32]),
+            crate::store::KeyRing::new(&[7; 32]),
         ))
         .unwrap();
         let overload = overload(10);

@@ -430,7 +430,7 @@ mod tests {
 
     use super::super::auth::{ApiKey, DrawnKey, Role};
     use super::*;
-    use crate::store::{Options, Vault};
+    use crate::store::{KeyRing, Options};
 
     struct Desk {
         sessions: Sessions,
@@ -452,7 +452,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::stopped("2026-11-26T12:00:00Z".parse().unwrap());
         let path = directory.path().join("switchboard.db");
-        let options = Options::new(path, clock.clone(), Vault::new(&[7; 32]));
+        let options = Options::new(path, clock.clone(), KeyRing::new(&[7; 32]));
         let store = Store::open(&options).unwrap();
         let (admin, viewer) = (DrawnKey::draw().unwrap(), DrawnKey::draw().unwrap());
         let keys = Keys::new(vec![

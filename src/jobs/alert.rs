@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
 use crate::alert::{DiskRoom, Signs, length};
-use crate::audit::{Proof, ProofState};
+use crate::audit::{SigningState, SigningStatus};
 use crate::clock::Clock;
 use crate::flow::{Incidents, Retries};
 use crate::lifecycle::Lifecycle;
-use crate::store::{Balance, Store};
+use crate::store::{RecordCounts, Store};
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -61,7 +61,7 @@ impl Look {
     async fn look(&mut self) {
         let now = self.clock.instant();
         self.signs.store = Some(self.store.health().problem());
-        if let Some(damage) = damage(&self.store.proof()) {
+        if let Some(damage) = damage(&self.store.signing_status()) {
             self.signs.audit = Some(damage);
         }
         if let altered @ Some(_) = self.store.altered_rows() {
@@ -94,12 +94,12 @@ impl Look {
         if let Some(bytes) = self.signs.wal_bytes {
             metrics::gauge!("switchboard_wal_bytes").set(bytes as f64);
         }
-        let Balance {
+        let RecordCounts {
             spooled,
             waiting,
             lost,
             ..
-        } = self.store.health().balance;
+        } = self.store.health().counts;
         for (place, records) in [("spool", spooled), ("memory", waiting), ("log", lost)] {
             metrics::gauge!("switchboard_records_unwritten", "place" => place).set(records as f64);
         }
@@ -143,18 +143,18 @@ fn is_due(last: &mut Option<Instant>, every: Duration, now: Instant) -> bool {
 
 /// Why the audit log cannot be signed: the outer `None` where nobody has looked yet.
 #[expect(clippy::option_option, reason = "the inner one: it is sound")]
-fn damage(proof: &Proof) -> Option<Option<String>> {
-    match &proof.state {
-        ProofState::Unknown => None,
-        ProofState::Sound => Some(None),
-        ProofState::RolledBack { known, found } => Some(Some(format!(
+fn damage(signing_status: &SigningStatus) -> Option<Option<String>> {
+    match &signing_status.state {
+        SigningState::Unknown => None,
+        SigningState::Sound => Some(None),
+        SigningState::RolledBack { known, found } => Some(Some(format!(
             "the database holds {found} records, and the head beside it says {}: it was rolled back",
             known.records
         ))),
-        ProofState::HeadMissing { records } => Some(Some(format!(
+        SigningState::HeadMissing { records } => Some(Some(format!(
             "the head beside the database is gone, and {records} records are signed: it may be an older database"
         ))),
-        ProofState::Broken { record, .. } => Some(Some(match record {
+        SigningState::Broken { record, .. } => Some(Some(match record {
             Some(record) => format!("record {record} is not what was written"),
             None => "what was read back is not what was written".to_owned(),
         })),

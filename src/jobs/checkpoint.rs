@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
-use crate::store::{Notary, Store};
+use crate::store::{CheckpointSigner, Store};
 
 /// A record is signed this long after it was written, or a little later.
 const EVERY: Duration = Duration::from_secs(1);
@@ -12,10 +12,10 @@ const EVERY: Duration = Duration::from_secs(1);
 const TELL_EVERY: Duration = Duration::from_hours(1);
 
 /// Signs until the process is asked to stop.
-pub async fn run(lifecycle: Lifecycle, store: Store, notary: Notary, clock: Clock) {
+pub async fn run(lifecycle: Lifecycle, store: Store, signer: CheckpointSigner, clock: Clock) {
     let mut told = None;
     while lifecycle.pause(EVERY).await {
-        notary.sign(false).await;
+        signer.sign(false).await;
         let now = clock.instant();
         if told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY) && report_failure(&store) {
             told = Some(now);
@@ -25,7 +25,7 @@ pub async fn run(lifecycle: Lifecycle, store: Store, notary: Notary, clock: Cloc
 
 /// Tells the head of the log; whether there was one.
 fn report_failure(store: &Store) -> bool {
-    let Some(head) = store.proof().head else {
+    let Some(head) = store.signing_status().head else {
         return false;
     };
     tracing::info!(

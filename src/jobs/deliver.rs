@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
 use crate::alert::{Channel, Notice, Occasion, Recipient};
-use crate::audit::Head;
+use crate::audit::SignedTreeHead;
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::flow::Incidents;
@@ -324,8 +324,8 @@ impl DeliveryRound {
         Surroundings {
             public_url: ways.public_url.clone(),
             calls,
-            audit_head: self.delivery.store.proof().head.map(|head| {
-                let Head {
+            audit_head: self.delivery.store.signing_status().head.map(|head| {
+                let SignedTreeHead {
                     log_id,
                     records,
                     head,

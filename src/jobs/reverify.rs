@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
-use crate::store::Notary;
-use crate::store::verify::{Against, Report, Verification, VerifyError};
+use crate::store::CheckpointSigner;
+use crate::store::verify::{Against, Verification, VerifyError, VerifyReport};
 
 /// After the start: other things come first then.
 const FIRST: Duration = Duration::from_mins(10);
@@ -14,12 +14,12 @@ const EVERY: Duration = Duration::from_hours(24);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Verifies until the process is asked to stop.
-pub async fn run(lifecycle: Lifecycle, notary: Notary, database: PathBuf) {
+pub async fn run(lifecycle: Lifecycle, signer: CheckpointSigner, database: PathBuf) {
     let mut pause = FIRST;
     while lifecycle.pause(pause).await {
         pause = EVERY;
-        match verify(&lifecycle, &notary, &database).await {
-            Ok(Some(report)) => log_outcome(&notary, &report).await,
+        match verify(&lifecycle, &signer, &database).await {
+            Ok(Some(report)) => log_outcome(&signer, &report).await,
             Ok(None) => return,
             Err(error) => {
                 tracing::warn!(event = "audit.not_verified", error = %error, "the audit log could not be verified");
@@ -31,11 +31,11 @@ pub async fn run(lifecycle: Lifecycle, notary: Notary, database: PathBuf) {
 /// `None` where the process is to stop meanwhile.
 async fn verify(
     lifecycle: &Lifecycle,
-    notary: &Notary,
+    signer: &CheckpointSigner,
     database: &std::path::Path,
-) -> Result<Option<Report>, VerifyError> {
+) -> Result<Option<VerifyReport>, VerifyError> {
     let against = Against {
-        key: Some(notary.public_key().clone()),
+        key: Some(signer.public_key().clone()),
         ..Against::nothing(database)
     };
     let opened = tokio::task::spawn_blocking(move || Verification::open(against)).await;
@@ -61,7 +61,7 @@ async fn verify(
     }
 }
 
-async fn log_outcome(notary: &Notary, report: &Report) {
+async fn log_outcome(signer: &CheckpointSigner, report: &VerifyReport) {
     if report.ok {
         tracing::info!(
             event = "audit.verified",
@@ -80,6 +80,6 @@ async fn log_outcome(notary: &Notary, report: &Report) {
         );
     }
     if let Some(first) = report.findings.first() {
-        notary.give_up(first.record, &first.message).await;
+        signer.give_up(first.record, &first.message).await;
     }
 }

@@ -177,7 +177,7 @@ async fn changes_of(store: &Store, day: Day) -> Result<(Vec<ChangeLine>, u64), S
     Ok((lines, n))
 }
 
-fn shares(of: &BTreeMap<String, crate::store::Share>) -> BTreeMap<String, DayShare> {
+fn shares(of: &BTreeMap<String, crate::store::GroupFigures>) -> BTreeMap<String, DayShare> {
     of.iter()
         .map(|(name, share)| {
             let share = DayShare {

@@ -1,25 +1,17 @@
 //! What the alerts ask the store and have it keep.
 
 use std::fs;
-use std::path::PathBuf;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
 use super::rows::Written;
-use super::submission::Work;
+use super::work::{AlertChange, Work};
 use super::{
     Attempted, Part, Rows, Store, StoreError, StoredCall, StoredIncident, StoredMessage, calls,
     incidents, outbox,
 };
 use crate::alert::{Channel, DiskRoom, IncidentStatus};
-
-/// Something that changes between two records.
-pub(super) enum AlertChange {
-    /// The calls of an open incident are so many now.
-    Calls(Box<IncidentStatus>),
-    Attempted(Attempted),
-}
 
 /// An incident with the messages that were sent about it.
 pub type IncidentWithMessages = (StoredIncident, Vec<StoredMessage>);
@@ -114,8 +106,9 @@ impl Store {
 
     async fn change_alerts(&self, changes: Vec<AlertChange>) -> Result<(), StoreError> {
         let now = self.0.clock.now().as_millisecond();
-        self.submit(Work::ChangeAlerts { changes, now }).await?;
-        Ok(())
+        self.submit(Work::ChangeAlerts { changes, now })
+            .await
+            .map(drop)
     }
 
     /// How often the process started from one time to another, both included. Starts of a time that is yet to come, because the clock was set
@@ -147,9 +140,7 @@ impl Store {
 
     /// The size of the write-ahead log, in bytes; `None` where the system does not say.
     pub fn wal_bytes(&self) -> Option<u64> {
-        let mut path = self.0.path.as_os_str().to_owned();
-        path.push("-wal");
-        match fs::metadata(PathBuf::from(path)) {
+        match fs::metadata(&self.0.wal) {
             Ok(metadata) => Some(metadata.len()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(0),
             Err(_) => None,

@@ -1,31 +1,20 @@
 //! Table `answers`: what each webhook of a call was answered.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::callers::Sealed;
-use super::readers::Reader;
-use super::vault::Purpose;
-use super::{StoreError, column};
+use super::StoreError;
+use super::callers::EncryptedPersonal;
+use super::key_ring::Purpose;
+use super::readers::RowReader;
 use crate::audit::Kind;
 use crate::call::CallId;
-
-/// That a step was answered. The answer itself is in the record's personal data: it may name the caller.
-pub(super) struct NewAnswer {
-    step: String,
-}
-
-pub(super) fn given(step: &str) -> NewAnswer {
-    NewAnswer {
-        step: step.to_owned(),
-    }
-}
 
 /// Keeps an answer as its record has it sealed. The first one to a step stands.
 pub(super) fn insert(
     connection: &Connection,
     call_row: i64,
-    answer: &NewAnswer,
-    sealed: &Sealed,
+    step: &str,
+    sealed: &EncryptedPersonal,
     at: i64,
 ) -> rusqlite::Result<()> {
     connection
@@ -33,34 +22,22 @@ pub(super) fn insert(
             "INSERT INTO answers (call_id, step, personal, created_at) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (call_id, step) DO NOTHING",
         )?
-        .execute(params![call_row, answer.step, sealed.bytes, at])?;
+        .execute(params![call_row, step, sealed.bytes, at])?;
     Ok(())
 }
 
 /// The answer given to a step of a call; none where its row is not the one that was written.
 pub(super) fn find(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     call: &CallId,
     step: &str,
 ) -> Result<Option<String>, StoreError> {
-    let found: Option<(i64, Vec<u8>, i64)> = reader
-        .prepare_cached(
-            "SELECT * FROM answers WHERE call_id = (SELECT id FROM calls WHERE sid = ?1) AND step = ?2",
-        )?
-        .query_row(params![call.as_str(), step], |row| {
-            if !reader.believes("answers", row)? {
-                return Ok(None);
-            }
-            let (id, created_at) = (row.get("id")?, row.get("created_at")?);
-            Ok(Some((id, row.get("personal")?, created_at)))
-        })
-        .optional()?
-        .flatten();
-    let Some((row, sealed, created_at)) = found else {
-        return Ok(None);
-    };
-    let opened = reader.personal(&sealed, purpose(call.as_str(), created_at));
-    Ok(column::or_inconsistent(opened, "answers", row)?.body)
+    let which = "WHERE call_id = (SELECT id FROM calls WHERE sid = ?1) AND step = ?2";
+    let mut found = reader.rows("answers", which, [call.as_str(), step], |row| {
+        let (sealed, created_at): (Vec<u8>, i64) = (row.get("personal")?, row.get("created_at")?);
+        row.valid(reader.personal(&sealed, purpose(call.as_str(), created_at)))
+    })?;
+    Ok(found.pop().and_then(|personal| personal.body))
 }
 
 /// For what an answer is sealed.

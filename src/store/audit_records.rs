@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::callers::Sealed;
-use super::readers::Reader;
-use super::submission::PreparedRecord;
-use super::vault::Purpose;
+use super::callers::EncryptedPersonal;
+use super::key_ring::Purpose;
+use super::readers::RowReader;
+use super::work::PreparedRecord;
 use super::{StoreError, column};
-use crate::audit::{ChainLink, Event, Hash, Kind, Personal, RecordContent};
+use crate::audit::{ChainLink, Event, Hash, Kind, Personal, RowContent};
 use crate::call::CallId;
 
 /// A day, by which the records of a call are found.
@@ -62,38 +62,42 @@ pub struct StoredRecord {
 
 impl RawRecord {
     /// The content that is hashed.
-    pub fn content(&self) -> RecordContent<'_> {
-        RecordContent {
+    pub fn content(&self) -> RowContent<'_> {
+        RowContent {
             id: self.id,
             created_at: self.created_at,
-            kind: &self.kind,
-            call_sid: self.call_sid.as_deref(),
+            kind: self.kind.as_bytes(),
+            call_sid: self.call_sid.as_ref().map(String::as_bytes),
             personal: self.personal.as_deref(),
-            detail: &self.detail,
+            detail: self.detail.as_bytes(),
         }
     }
 
     /// Reads the record; fails where it cannot be one of ours.
-    pub(super) fn read(self, reader: &Reader<'_>) -> Result<StoredRecord, StoreError> {
+    pub(super) fn read(self, reader: &RowReader<'_>) -> Result<StoredRecord, StoreError> {
         let id = self.id;
         column::or_inconsistent(self.try_read(reader), "audit_records", id)
     }
 
-    fn try_read(self, reader: &Reader<'_>) -> Option<StoredRecord> {
+    fn try_read(self, reader: &RowReader<'_>) -> Option<StoredRecord> {
         let purpose = Purpose {
             kind: &self.kind,
             call: self.call_sid.as_deref(),
             created_at: self.created_at,
         };
-        let personal = column::optional(self.personal.as_deref(), |bytes| {
-            reader.personal(bytes, purpose)
-        })?;
-        let call_id = |sid: String| CallId::parse(&sid).ok();
+        let personal = match &self.personal {
+            Some(bytes) => Some(reader.personal(bytes, purpose)?),
+            None => None,
+        };
+        let call_id = match &self.call_sid {
+            Some(sid) => Some(CallId::parse(sid).ok()?),
+            None => None,
+        };
         Some(StoredRecord {
             id: self.id,
             at: column::time(self.created_at)?,
             kind: Kind::from_name(&self.kind)?,
-            call_id: column::optional(self.call_sid, call_id)?,
+            call_id,
             personal,
             detail: self.detail,
             hash: self.hash,
@@ -127,15 +131,15 @@ pub(super) fn append(
     connection: &Connection,
     head: ChainLink,
     record: &PreparedRecord,
-    sealed: Option<&Sealed>,
+    sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<ChainLink> {
-    let content = RecordContent {
+    let content = RowContent {
         id: head.id + 1,
         created_at: record.created_at,
-        kind: record.kind.as_str(),
-        call_sid: record.call.as_ref().map(CallId::as_str),
+        kind: record.kind.as_str().as_bytes(),
+        call_sid: record.call.as_ref().map(|call| call.as_str().as_bytes()),
         personal: sealed.map(|sealed| sealed.bytes.as_slice()),
-        detail: &record.detail,
+        detail: record.detail.as_bytes(),
     };
     let link = head.append(&content);
     connection
@@ -147,10 +151,10 @@ pub(super) fn append(
         .execute(params![
             content.id,
             content.created_at,
-            content.kind,
-            content.call_sid,
+            record.kind.as_str(),
+            record.call.as_ref().map(CallId::as_str),
             content.personal,
-            content.detail,
+            record.detail,
             head.hash,
             link.hash,
         ])?;

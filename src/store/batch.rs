@@ -5,16 +5,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::callers::{Sealed, Sealer};
+use super::callers::{EncryptedPersonal, Encryptor};
 use super::calls::{Moved, NewCall};
 use super::error::is_own_fault;
 use super::rollups::Added;
 use super::rows::Written;
-use super::submission::{Effect, PreparedRecord, SubmissionOutcome, Work};
+use super::submission::SubmissionOutcome;
+use super::work::{self, Effect, PreparedRecord, Work};
 use super::{
     Committed, EndedCall, alerting, audit_records, callers, calls, checkpoints, connection,
     dialer_states, erase, forgotten_calls, outbox, profiles, prune, sessions, spool_mark,
-    submission,
 };
 use crate::audit::{CallerErased, ChainLink, Event, Record};
 
@@ -47,7 +47,7 @@ pub(super) struct Done {
 }
 
 /// Why a batch was not committed.
-pub(super) enum Trouble {
+pub(super) enum BatchError {
     /// This submission cannot be stored; the others can. Nothing was written.
     Refused {
         index: usize,
@@ -63,37 +63,37 @@ pub(super) enum Trouble {
 }
 
 /// Writes the items in order and commits them together, with the number of the last. The head of the log is read inside the
-/// transaction: no memory of it can be wrong after an error; what `sealer` remembers is forgotten then.
+/// transaction: no memory of it can be wrong after an error; what `encryptor` remembers is forgotten then.
 pub(super) fn write(
     connection: &mut Connection,
-    sealer: &mut Sealer,
+    encryptor: &mut Encryptor,
     items: &[Item],
     added: Added,
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
-) -> Result<Done, Trouble> {
-    let done = try_write(connection, sealer, items, added, commit);
+) -> Result<Done, BatchError> {
+    let done = try_write(connection, encryptor, items, added, commit);
     if done.is_err() {
-        sealer.forget();
+        encryptor.forget();
     }
     done
 }
 
 fn try_write(
     connection: &mut Connection,
-    sealer: &mut Sealer,
+    encryptor: &mut Encryptor,
     items: &[Item],
     added: Added,
     commit: impl FnOnce(Transaction<'_>) -> rusqlite::Result<()>,
-) -> Result<Done, Trouble> {
+) -> Result<Done, BatchError> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(Trouble::Failed)?;
-    let before = audit_records::head(&transaction).map_err(Trouble::Failed)?;
-    let written = Written::watch(&transaction, sealer.vault()).map_err(Trouble::Failed)?;
-    let mut batch = Batch {
+        .map_err(BatchError::Failed)?;
+    let before = audit_records::head(&transaction).map_err(BatchError::Failed)?;
+    let written = Written::watch(&transaction, encryptor.key_ring()).map_err(BatchError::Failed)?;
+    let mut batch = BatchWriter {
         connection: &transaction,
         written,
-        sealer,
+        encryptor,
         head: before,
         unmatched: 0,
         added,
@@ -103,15 +103,23 @@ fn try_write(
     for (index, item) in items.iter().enumerate() {
         match batch.apply(item) {
             Ok(outcome) => outcomes.push(outcome),
-            Err(source) if is_own_fault(&source) => return Err(Trouble::Refused { index, source }),
-            Err(source) => return Err(Trouble::Failed(source)),
+            Err(source) if is_own_fault(&source) => {
+                return Err(BatchError::Refused { index, source });
+            }
+            Err(source) => return Err(BatchError::Failed(source)),
         }
     }
     if let Some(last) = items.last() {
-        spool_mark::set(&transaction, last.number).map_err(Trouble::Failed)?;
+        spool_mark::set(&transaction, last.number).map_err(BatchError::Failed)?;
     }
-    batch.added.write(&transaction).map_err(Trouble::Failed)?;
-    batch.written.sign(&transaction).map_err(Trouble::Failed)?;
+    batch
+        .added
+        .write(&transaction)
+        .map_err(BatchError::Failed)?;
+    batch
+        .written
+        .sign(&transaction)
+        .map_err(BatchError::Failed)?;
     let done = Done {
         outcomes,
         head: (before, batch.head),
@@ -120,24 +128,24 @@ fn try_write(
     };
     match commit(transaction) {
         Ok(()) => Ok(done),
-        Err(source) => Err(Trouble::InDoubt {
+        Err(source) => Err(BatchError::InDoubt {
             done: Box::new(done),
             source,
         }),
     }
 }
 
-struct Batch<'c> {
+struct BatchWriter<'c> {
     connection: &'c Connection,
     written: Written,
-    sealer: &'c mut Sealer,
+    encryptor: &'c mut Encryptor,
     head: ChainLink,
     unmatched: u64,
     added: Added,
     committed: Vec<Committed>,
 }
 
-impl Batch<'_> {
+impl BatchWriter<'_> {
     fn apply(&mut self, item: &Item) -> rusqlite::Result<SubmissionOutcome> {
         let first_id = self.head.id + 1;
         match &*item.work {
@@ -146,7 +154,11 @@ impl Batch<'_> {
                     return Ok(SubmissionOutcome::Repeat);
                 };
                 let sealed = self.seal(first)?;
-                let is_new = self.begin(first, sealed.as_ref())?;
+                let is_new = if let Effect::Begin(call) = &first.effect {
+                    self.begin_call(call, sealed.as_ref())?
+                } else {
+                    true
+                };
                 // Whoever was told to go on has answered the caller: that happened, and is recorded.
                 if !is_new && !item.deferred {
                     return Ok(SubmissionOutcome::Repeat);
@@ -159,14 +171,14 @@ impl Batch<'_> {
             }
             Work::SaveProfiles { profiles, now } => {
                 for profile in profiles {
-                    profiles::save(self.connection, self.sealer.vault(), profile, *now)?;
+                    profiles::save(self.connection, self.encryptor.key_ring(), profile, *now)?;
                 }
             }
             Work::DeleteProfile(phone) => {
-                profiles::delete(self.connection, self.sealer.vault(), phone)?;
+                profiles::delete(self.connection, self.encryptor.key_ring(), phone)?;
             }
             Work::Erase { identity, now } => {
-                self.sealer.forget();
+                self.encryptor.forget();
                 let erased = erase::forget(self.connection, &self.written, *identity)?;
                 if let Some(erased) = erased {
                     self.append(&[self.act(erased, *now)?])?;
@@ -181,10 +193,10 @@ impl Batch<'_> {
             }
             Work::Prune(slice) => prune::delete(self.connection, slice)?,
             Work::ForgetCalls { rows, now } => {
-                forgotten_calls::forget(self.connection, self.sealer.vault(), rows, *now)?;
+                forgotten_calls::forget(self.connection, self.encryptor.key_ring(), rows, *now)?;
             }
             Work::ForgetCallers { rows, before } => {
-                self.sealer.forget();
+                self.encryptor.forget();
                 callers::forget(self.connection, rows, *before)?;
             }
             Work::GiveBack(pages) => connection::give_back(self.connection, *pages)?,
@@ -199,31 +211,24 @@ impl Batch<'_> {
         let invalid = |error| rusqlite::Error::ToSqlConversionFailure(error);
         let at = Timestamp::from_millisecond(now).map_err(|error| invalid(error.into()))?;
         let record = Record::of_service(at, Event::CallerErased(erased));
-        submission::prepare(record, self.sealer.vault()).map_err(|error| invalid(error.into()))
+        work::prepare(record, self.encryptor.key_ring()).map_err(|error| invalid(error.into()))
     }
 
-    fn seal(&mut self, record: &PreparedRecord) -> rusqlite::Result<Option<Sealed>> {
+    fn seal(&mut self, record: &PreparedRecord) -> rusqlite::Result<Option<EncryptedPersonal>> {
         let Some(unsealed) = &record.personal else {
             return Ok(None);
         };
-        self.sealer
+        self.encryptor
             .seal(self.connection, unsealed, record.purpose())
             .map(Some)
     }
 
-    fn begin(&mut self, first: &PreparedRecord, sealed: Option<&Sealed>) -> rusqlite::Result<bool> {
-        match &first.effect {
-            Effect::Begin(call) => self.begin_call(call, sealed),
-            Effect::Change(_)
-            | Effect::Health(_)
-            | Effect::Started
-            | Effect::Tell(_)
-            | Effect::None => Ok(true),
-        }
-    }
-
     /// Writes a call that begins and counts it; `false` where it is there already.
-    fn begin_call(&mut self, call: &NewCall, sealed: Option<&Sealed>) -> rusqlite::Result<bool> {
+    fn begin_call(
+        &mut self,
+        call: &NewCall,
+        sealed: Option<&EncryptedPersonal>,
+    ) -> rusqlite::Result<bool> {
         let is_new = calls::begin(self.connection, call, sealed)?;
         if is_new {
             self.added.at(call.at()).count(&call.counted(), 1);
@@ -260,7 +265,11 @@ impl Batch<'_> {
     }
 
     /// Writes a record at the end of the log, and counts what it measures.
-    fn log(&mut self, record: &PreparedRecord, sealed: Option<&Sealed>) -> rusqlite::Result<()> {
+    fn log(
+        &mut self,
+        record: &PreparedRecord,
+        sealed: Option<&EncryptedPersonal>,
+    ) -> rusqlite::Result<()> {
         self.head = audit_records::append(self.connection, self.head, record, sealed)?;
         if let Some(measured) = &record.measured {
             self.added.at(record.created_at).measure(measured);
@@ -277,7 +286,7 @@ impl Batch<'_> {
     fn project(
         &mut self,
         record: &PreparedRecord,
-        sealed: Option<&Sealed>,
+        sealed: Option<&EncryptedPersonal>,
     ) -> rusqlite::Result<()> {
         match (&record.effect, &record.call) {
             // Does nothing where the call is there: it was decided twice.

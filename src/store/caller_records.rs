@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::audit_records::{self, RawRecord};
 use super::callers;
-use super::readers::Reader;
+use super::readers::RowReader;
 
 /// The newest calls of a person whose records are found; older ones are reached by asking for what was before some time.
 const CALLS: usize = 100;
@@ -16,7 +16,7 @@ const CALLS: usize = 100;
 ///
 /// `caller` is a number as a carrier or a person writes it, `to` in milliseconds since the Unix epoch.
 pub(super) fn newest(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     caller: &str,
     to: Option<i64>,
 ) -> rusqlite::Result<(Vec<RawRecord>, bool)> {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::readers::Reader;
-use super::vault::{Identity, KeyBytes, Purpose, SaltBytes, SealError, Vault};
+use super::key_ring::{CipherError, Identity, KeyBytes, KeyRing, Purpose, SaltBytes};
+use super::readers::RowReader;
 use crate::audit::Personal;
 use crate::phone::Caller;
 
@@ -15,33 +15,33 @@ const DAY_MS: i64 = 86_400_000;
 const GENERATION: usize = 16_384;
 
 /// Personal data of a record, as it is stored.
-pub(super) struct Sealed {
+pub(super) struct EncryptedPersonal {
     pub(super) caller_row: i64,
     /// What is written, and hashed.
     pub(super) bytes: Vec<u8>,
 }
 
 /// Personal data on its way to the writer.
-pub(super) struct Unsealed {
+pub(super) struct PlainPersonal {
     pub(super) identity: Identity,
     /// What is to be sealed.
     pub(super) json: Vec<u8>,
 }
 
-impl Unsealed {
-    pub(super) fn new(personal: &Personal, vault: &Vault) -> serde_json::Result<Self> {
-        let identity = vault.identity(&personal.caller());
+impl PlainPersonal {
+    pub(super) fn new(personal: &Personal, key_ring: &KeyRing) -> serde_json::Result<Self> {
+        let identity = key_ring.identity(&personal.caller());
         Ok(Self {
-            identity: identity.unwrap_or_else(|| vault.nobody()),
+            identity: identity.unwrap_or_else(|| key_ring.nobody()),
             json: serde_json::to_vec(personal)?,
         })
     }
 }
 
 /// Seals on the writer's thread. Remembers the keys of those who called lately; everything it remembers stands in the
-/// database, so it must [`Sealer::forget`] when a transaction is rolled back or a caller is erased.
-pub(super) struct Sealer {
-    vault: Vault,
+/// database, so it must [`Encryptor::forget`] when a transaction is rolled back or a caller is erased.
+pub(super) struct Encryptor {
+    key_ring: KeyRing,
     young: HashMap<Identity, KnownCaller>,
     old: HashMap<Identity, KnownCaller>,
 }
@@ -54,17 +54,17 @@ struct KnownCaller {
     day: i64,
 }
 
-impl Sealer {
-    pub(super) fn new(vault: Vault) -> Self {
+impl Encryptor {
+    pub(super) fn new(key_ring: KeyRing) -> Self {
         Self {
-            vault,
+            key_ring,
             young: HashMap::new(),
             old: HashMap::new(),
         }
     }
 
-    pub(super) fn vault(&self) -> &Vault {
-        &self.vault
+    pub(super) fn key_ring(&self) -> &KeyRing {
+        &self.key_ring
     }
 
     pub(super) fn forget(&mut self) {
@@ -76,15 +76,15 @@ impl Sealer {
     pub(super) fn seal(
         &mut self,
         connection: &Connection,
-        unsealed: &Unsealed,
+        unsealed: &PlainPersonal,
         purpose: Purpose<'_>,
-    ) -> rusqlite::Result<Sealed> {
+    ) -> rusqlite::Result<EncryptedPersonal> {
         let caller = self.caller(connection, unsealed.identity, purpose.created_at)?;
         let bytes = self
-            .vault
+            .key_ring
             .seal(&caller.key, caller.row, purpose, &unsealed.json)
             .map_err(no_random)?;
-        Ok(Sealed {
+        Ok(EncryptedPersonal {
             caller_row: caller.row,
             bytes,
         })
@@ -135,7 +135,7 @@ impl Sealer {
         };
         Ok(KnownCaller {
             row,
-            key: self.vault.caller_key(&salt),
+            key: self.key_ring.caller_key(&salt),
             day: seen.div_euclid(DAY_MS),
         })
     }
@@ -146,7 +146,7 @@ impl Sealer {
         identity: Identity,
         at: i64,
     ) -> rusqlite::Result<(i64, SaltBytes, i64)> {
-        let salt: SaltBytes = self.vault.random().map_err(no_random)?;
+        let salt: SaltBytes = self.key_ring.random().map_err(no_random)?;
         connection
             .prepare_cached(
                 "INSERT INTO callers (identity_hash, salt, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)",
@@ -156,7 +156,7 @@ impl Sealer {
     }
 }
 
-fn no_random(error: SealError) -> rusqlite::Error {
+fn no_random(error: CipherError) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(error.into())
 }
 
@@ -200,17 +200,12 @@ pub(super) fn forget(connection: &Connection, rows: &[i64], before: i64) -> rusq
     Ok(())
 }
 
-/// The salt of a caller; `None` where the caller was erased.
-pub(super) fn salt(connection: &Connection, row: i64) -> rusqlite::Result<Option<SaltBytes>> {
-    connection
-        .prepare_cached("SELECT salt FROM callers WHERE id = ?1")?
-        .query_row([row], |row| row.get(0))
-        .optional()
-}
-
 /// The row of the person behind a caller as a carrier or a person writes it; `None` where nobody of that number has called.
-pub(super) fn find_by_number(reader: &Reader<'_>, caller: &str) -> rusqlite::Result<Option<i64>> {
-    match reader.vault().identity(&Caller::classify(caller)) {
+pub(super) fn find_by_number(
+    reader: &RowReader<'_>,
+    caller: &str,
+) -> rusqlite::Result<Option<i64>> {
+    match reader.key_ring().identity(&Caller::classify(caller)) {
         Some(identity) => find(reader, identity),
         None => Ok(None),
     }

@@ -1,17 +1,17 @@
 //! Table `calls`: where each call stands. A projection of the audit log.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::answers::NewAnswer;
-use super::callers::Sealed;
+use super::callers::EncryptedPersonal;
+use super::column::{self, Columns};
+use super::key_ring::Purpose;
 use super::legs::LegChange;
-use super::readers::Reader;
+use super::readers::RowReader;
 use super::rollups::Counted;
 use super::rows::Written;
-use super::vault::Purpose;
-use super::{StoreError, answers, column, legs};
-use crate::audit::{CallAfter, CallDecided, Kind, Personal};
+use super::{StoreError, answers, legs};
+use crate::audit::{CallAfter, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};
 use crate::lead::{LeadScore, TierName};
 use crate::routing::{Decision, DialerId, Reason, RoutePlan, RulesetVersion};
@@ -97,12 +97,8 @@ impl StoredCall {
 
 /// The row of a call that begins.
 pub(super) struct NewCall {
-    sid: CallId,
-    reason: Reason,
-    tier: Option<TierName>,
-    score: Option<f64>,
-    rule: Option<String>,
-    ruleset: RulesetVersion,
+    call: CallId,
+    decision: Decision,
     plan: String,
     state: String,
     at: i64,
@@ -110,11 +106,14 @@ pub(super) struct NewCall {
 
 /// What changes when a call moves on.
 pub(super) struct CallChange {
-    after: After,
-    answer: Option<NewAnswer>,
+    after: CallAfter,
+    state: String,
+    /// The step that was answered. The answer itself is in the record's personal data: it may name the caller.
+    answered: Option<String>,
     leg: Option<LegChange>,
     /// The answer that this tells of overran the budget.
     overran: bool,
+    at: i64,
 }
 
 /// What a change made of a call, as figures count it.
@@ -125,97 +124,101 @@ pub(super) struct Moved {
 }
 
 impl NewCall {
+    pub(super) fn new(call: CallId, decision: Decision, at: i64) -> serde_json::Result<Self> {
+        let state = CallState::routing(decision.plan.dialers.clone());
+        Ok(Self {
+            call,
+            plan: serde_json::to_string(&decision.plan)?,
+            state: serde_json::to_string(&state)?,
+            decision,
+            at,
+        })
+    }
+
+    fn tier(&self) -> Option<&str> {
+        self.decision.tier.as_ref().map(TierName::as_str)
+    }
+
     pub(super) fn at(&self) -> i64 {
         self.at
     }
 
     pub(super) fn counted(&self) -> Counted {
         Counted {
-            reason: self.reason.as_str().to_owned(),
-            tier: self.tier.as_ref().map(|tier| tier.as_str().to_owned()),
+            reason: self.decision.reason.as_str().to_owned(),
+            tier: self.tier().map(ToOwned::to_owned),
             ..Counted::default()
         }
     }
 }
 
 impl CallChange {
-    /// The same, of an answer that came after the budget had ended.
-    pub(super) fn overrunning(self, overran: bool) -> Self {
-        Self { overran, ..self }
+    pub(super) fn new(
+        after: CallAfter,
+        leg: Option<LegChange>,
+        at: i64,
+    ) -> serde_json::Result<Self> {
+        Ok(Self {
+            state: serde_json::to_string(&after.state)?,
+            after,
+            answered: None,
+            leg,
+            overran: false,
+            at,
+        })
+    }
+
+    /// The same, of the answer to a step; `overran` where that came after the budget had ended.
+    pub(super) fn answered(self, step: Option<String>, overran: bool) -> Self {
+        Self {
+            answered: step,
+            overran,
+            ..self
+        }
+    }
+
+    /// Whose line was dialled last: a dialer's name, or that of the last resort.
+    fn line(&self) -> Option<&str> {
+        match self.after.state.last_resort() {
+            Some(_) => Some(LAST_RESORT),
+            None => self.after.dialer.as_ref().map(DialerId::as_str),
+        }
+    }
+
+    fn routing_ms(&self) -> Option<i64> {
+        let ms = self.after.routing_ms?;
+        Some(i64::try_from(ms).unwrap_or(i64::MAX))
+    }
+
+    fn move_on(&self, counted: &mut Counted) {
+        let after = &self.after;
+        counted.disposition = after.disposition.map(|how| how.as_str().to_owned());
+        after.reason.as_str().clone_into(&mut counted.reason);
+        counted.dialer = self.line().map(ToOwned::to_owned);
+        counted.failed_over = after.failed_over;
+        counted.held = after.held;
+        counted.at_last_resort = matches!(after.status, Status::Dialing | Status::Bridged)
+            && after.state.is_at_last_resort();
+    }
+
+    fn complete(&self, counted: &mut Counted) {
+        if counted.dialer.is_none() {
+            counted.dialer = self.line().map(ToOwned::to_owned);
+        }
+        counted.failed_over |= self.after.failed_over;
+        counted.held |= self.after.held;
     }
 }
 
-struct After {
-    status: Status,
-    disposition: Option<Disposition>,
-    reason: Reason,
-    /// Whose line was dialled last: a dialer's name, or that of the last resort.
-    line: Option<String>,
-    failed_over: bool,
-    held: bool,
-    answered_at: Option<i64>,
-    ended_at: Option<i64>,
-    routing_ms: Option<i64>,
-    state: String,
-    at_last_resort: bool,
-    at: i64,
-}
-
-pub(super) fn begun(call: &CallId, decided: &CallDecided, at: i64) -> serde_json::Result<NewCall> {
-    let decision = &decided.decision;
-    let state = CallState::routing(decision.plan.dialers.clone());
-    Ok(NewCall {
-        sid: call.clone(),
-        reason: decision.reason,
-        tier: decision.tier.clone(),
-        score: decision.score.map(LeadScore::value),
-        rule: decision.rule.clone(),
-        ruleset: decision.ruleset.clone(),
-        plan: serde_json::to_string(&decision.plan)?,
-        state: serde_json::to_string(&state)?,
-        at,
-    })
-}
-
-pub(super) fn changed(
-    after: &CallAfter,
-    answer: Option<NewAnswer>,
-    leg: Option<LegChange>,
-    at: i64,
-) -> serde_json::Result<CallChange> {
-    let ms = |time: Option<Timestamp>| time.map(Timestamp::as_millisecond);
-    Ok(CallChange {
-        after: After {
-            status: after.status,
-            disposition: after.disposition,
-            reason: after.reason,
-            line: match after.state.last_resort() {
-                Some(_) => Some(LAST_RESORT.to_owned()),
-                None => after.dialer.as_ref().map(ToString::to_string),
-            },
-            failed_over: after.failed_over,
-            held: after.held,
-            answered_at: ms(after.answered_at),
-            ended_at: ms(after.ended_at),
-            routing_ms: after
-                .routing_ms
-                .map(|routing| i64::try_from(routing).unwrap_or(i64::MAX)),
-            state: serde_json::to_string(&after.state)?,
-            at_last_resort: matches!(after.status, Status::Dialing | Status::Bridged)
-                && after.state.is_at_last_resort(),
-            at,
-        },
-        answer,
-        leg,
-        overran: false,
-    })
+fn ms(time: Option<Timestamp>) -> Option<i64> {
+    time.map(Timestamp::as_millisecond)
 }
 
 /// Writes a call that begins, with what its first record has sealed; `false` where it is there already.
 pub(super) fn begin(
     connection: &Connection,
     call: &NewCall,
-    sealed: Option<&Sealed>,
+    sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<bool> {
     let written = connection
         .prepare_cached(
@@ -225,15 +228,15 @@ pub(super) fn begin(
              ON CONFLICT (sid) DO NOTHING",
         )?
         .execute(params![
-            call.sid.as_str(),
+            call.call.as_str(),
             sealed.map(|sealed| sealed.caller_row),
             sealed.map(|sealed| &sealed.bytes),
             Status::Routing.as_str(),
-            call.reason.as_str(),
-            call.tier.as_ref().map(TierName::as_str),
-            call.score,
-            call.rule,
-            call.ruleset.as_str(),
+            call.decision.reason.as_str(),
+            call.tier(),
+            call.decision.score.map(LeadScore::value),
+            call.decision.rule,
+            call.decision.ruleset.as_str(),
             call.at,
             call.plan,
             call.state,
@@ -248,9 +251,9 @@ pub(super) fn change(
     written: &Written,
     call: &CallId,
     change: &CallChange,
-    sealed: Option<&Sealed>,
+    sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<Option<Moved>> {
-    let Some(found) = standing(connection, written, call)? else {
+    let Some(found) = previous_row(connection, written, call)? else {
         return Ok(None);
     };
     let row = found.row;
@@ -259,13 +262,13 @@ pub(super) fn change(
     // Two webhooks of a call may cross; the one that still saw it alive does not bring it back.
     if found.is_over && change.after.status != Status::Ended {
         complete(connection, row, change)?;
-        after.complete(&change.after);
+        change.complete(&mut after);
     } else {
         move_on(connection, row, change)?;
-        after.move_on(&change.after);
+        change.move_on(&mut after);
     }
-    if let Some((answer, sealed)) = change.answer.as_ref().zip(sealed) {
-        answers::insert(connection, row, answer, sealed, change.after.at)?;
+    if let Some((step, sealed)) = change.answered.as_ref().zip(sealed) {
+        answers::insert(connection, row, step, sealed, change.at)?;
     }
     if let Some(leg) = &change.leg {
         legs::report(connection, row, leg)?;
@@ -285,7 +288,7 @@ struct PreviousRow {
     counted: Counted,
 }
 
-fn standing(
+fn previous_row(
     connection: &Connection,
     written: &Written,
     call: &CallId,
@@ -330,27 +333,6 @@ fn is_at_last_resort(row: &Row<'_>) -> rusqlite::Result<bool> {
     Ok(target.and_then(serde_json::Value::as_str) == Some("last_resort"))
 }
 
-impl Counted {
-    fn move_on(&mut self, after: &After) {
-        self.disposition = after
-            .disposition
-            .map(|disposition| disposition.as_str().to_owned());
-        after.reason.as_str().clone_into(&mut self.reason);
-        self.dialer.clone_from(&after.line);
-        self.failed_over = after.failed_over;
-        self.held = after.held;
-        self.at_last_resort = after.at_last_resort;
-    }
-
-    fn complete(&mut self, after: &After) {
-        if self.dialer.is_none() {
-            self.dialer.clone_from(&after.line);
-        }
-        self.failed_over |= after.failed_over;
-        self.held |= after.held;
-    }
-}
-
 fn move_on(connection: &Connection, row: i64, change: &CallChange) -> rusqlite::Result<()> {
     let after = &change.after;
     connection
@@ -364,14 +346,14 @@ fn move_on(connection: &Connection, row: i64, change: &CallChange) -> rusqlite::
             after.status.as_str(),
             after.disposition.map(Disposition::as_str),
             after.reason.as_str(),
-            after.line,
+            change.line(),
             after.failed_over,
             after.held,
-            after.answered_at,
-            after.ended_at,
-            after.routing_ms,
-            after.state,
-            after.at,
+            ms(after.answered_at),
+            ms(after.ended_at),
+            change.routing_ms(),
+            change.state,
+            change.at,
             change.overran,
         ])?;
     Ok(())
@@ -389,12 +371,12 @@ fn complete(connection: &Connection, row: i64, change: &CallChange) -> rusqlite:
         )?
         .execute(params![
             row,
-            after.line,
-            after.answered_at,
-            after.routing_ms,
+            change.line(),
+            ms(after.answered_at),
+            change.routing_ms(),
             after.failed_over,
             after.held,
-            after.at,
+            change.at,
             change.overran,
         ])?;
     Ok(())
@@ -414,39 +396,29 @@ pub(super) fn purpose(call: &str, created_at: i64) -> Purpose<'_> {
     }
 }
 
-pub(super) fn find(reader: &Reader<'_>, call: &CallId) -> Result<Option<StoredCall>, StoreError> {
-    one(reader, "WHERE sid = ?1", call.as_str())
+pub(super) fn find(
+    reader: &RowReader<'_>,
+    call: &CallId,
+) -> Result<Option<StoredCall>, StoreError> {
+    let mut found = several(reader, "WHERE sid = ?1", [call.as_str()])?;
+    Ok(found.pop())
 }
 
 /// The call in a row.
-pub(super) fn at_row(reader: &Reader<'_>, row: i64) -> Result<Option<StoredCall>, StoreError> {
-    one(reader, "WHERE id = ?1", row)
-}
-
-fn one(
-    reader: &Reader<'_>,
-    which: &str,
-    wanted: impl ToSql,
-) -> Result<Option<StoredCall>, StoreError> {
-    let found = reader
-        .prepare_cached(&format!("SELECT * FROM calls {which}"))?
-        .query_row([wanted], |row| raw(reader, row))
-        .optional()?;
-    found.flatten().map(|raw| raw.read(reader)).transpose()
+pub(super) fn at_row(reader: &RowReader<'_>, row: i64) -> Result<Option<StoredCall>, StoreError> {
+    Ok(several(reader, "WHERE id = ?1", [row])?.pop())
 }
 
 /// Calls on hold, oldest first.
-pub(super) fn held(reader: &Reader<'_>) -> Result<Vec<StoredCall>, StoreError> {
-    list(
-        reader,
-        "INDEXED BY idx_calls_status WHERE status = 'held' AND status <> 'ended' ORDER BY id LIMIT ?1",
-        u32::MAX,
-    )
+pub(super) fn held(reader: &RowReader<'_>) -> Result<Vec<StoredCall>, StoreError> {
+    let which =
+        "INDEXED BY idx_calls_status WHERE status = 'held' AND status <> 'ended' ORDER BY id";
+    several(reader, which, [])
 }
 
 /// Calls in progress of which nothing was heard since `before`, longest silence first: each with the time of its last news.
 pub(super) fn silent(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     before: Timestamp,
     limit: u32,
 ) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
@@ -461,53 +433,40 @@ pub(super) fn silent(
 
 /// Calls and a time of each, without those whose rows are not what was written.
 fn with_times(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     which: &str,
     time: &str,
     wanted: impl Params,
 ) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
-    let sql = format!("SELECT * FROM calls INDEXED BY idx_calls_status WHERE {which}");
-    let mut statement = reader.prepare_cached(&sql)?;
-    let mut rows = statement.query(wanted)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        if reader.believes(TABLE, row)? {
-            let sid: String = row.get("sid")?;
-            let read = CallId::parse(&sid).ok().zip(column::time(row.get(time)?));
-            found.push(column::or_inconsistent(read, TABLE, row.get("id")?)?);
-        }
-    }
-    Ok(found)
+    let which = format!("INDEXED BY idx_calls_status WHERE {which}");
+    reader.rows(TABLE, &which, wanted, |row| {
+        let id = CallId::parse(&row.get::<String>("sid")?).ok();
+        Ok((row.valid(id)?, row.time(time)?))
+    })
 }
 
 /// Calls in progress, and those that began after `since`, oldest first: the newest `limit` of them. Each of the two has its
 /// index; asked for together, they would be looked for among all calls there ever were.
 pub(super) fn since(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     since: Timestamp,
     limit: u32,
 ) -> Result<Vec<StoredCall>, StoreError> {
-    let mut calls = list(
-        reader,
-        &format!(
-            "WHERE id IN (
-                 SELECT id FROM (
-                     SELECT id FROM calls INDEXED BY idx_calls_started_at WHERE started_at >= {}
-                     ORDER BY started_at DESC, id DESC LIMIT ?1
-                 )
-                 UNION SELECT id FROM calls INDEXED BY idx_calls_status WHERE status <> 'ended'
+    let which = "WHERE id IN (
+             SELECT id FROM (
+                 SELECT id FROM calls INDEXED BY idx_calls_started_at WHERE started_at >= ?2
+                 ORDER BY started_at DESC, id DESC LIMIT ?1
              )
-             ORDER BY started_at DESC, id DESC LIMIT ?1",
-            since.as_millisecond()
-        ),
-        limit,
-    )?;
+             UNION SELECT id FROM calls INDEXED BY idx_calls_status WHERE status <> 'ended'
+         )
+         ORDER BY started_at DESC, id DESC LIMIT ?1";
+    let mut calls = several(reader, which, params![limit, since.as_millisecond()])?;
     calls.reverse();
     Ok(calls)
 }
 
 /// Calls in progress, in the order of their arrival, each with its time.
-pub(super) fn in_progress(reader: &Reader<'_>) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+pub(super) fn in_progress(reader: &RowReader<'_>) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
     with_times(reader, "status <> 'ended' ORDER BY id", "started_at", [])
 }
 
@@ -523,7 +482,7 @@ pub struct InProgress {
 }
 
 /// How many calls are in progress, and where they stand.
-pub(super) fn standings(connection: &Connection) -> rusqlite::Result<InProgress> {
+pub(super) fn in_progress_now(connection: &Connection) -> rusqlite::Result<InProgress> {
     connection
         .prepare_cached(&format!(
             "SELECT count(*), count(*) FILTER (WHERE status = 'bridged'), count(*) FILTER (WHERE status = 'held'),
@@ -560,18 +519,12 @@ pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite:
         .collect()
 }
 
-pub(super) fn recent(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
-    list(reader, "ORDER BY started_at DESC, id DESC LIMIT ?1", limit)
-}
-
-/// The calls of one caller, newest first.
-pub(super) fn of_caller(
-    reader: &Reader<'_>,
-    caller_row: i64,
-    limit: u32,
-) -> Result<Vec<StoredCall>, StoreError> {
-    let which = "WHERE caller_id = ?2 ORDER BY started_at DESC, id DESC LIMIT ?1";
-    several(reader, which, params![limit, caller_row])
+pub(super) fn recent(reader: &RowReader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+    several(
+        reader,
+        "ORDER BY started_at DESC, id DESC LIMIT ?1",
+        [limit],
+    )
 }
 
 /// The highest row, and how many calls are on the line.
@@ -584,130 +537,52 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-fn list(reader: &Reader<'_>, which: &str, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
-    several(reader, which, [limit])
-}
-
 /// Calls, without those whose rows are not what was written.
 fn several(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     which: &str,
     wanted: impl Params,
 ) -> Result<Vec<StoredCall>, StoreError> {
-    let mut statement = reader.prepare_cached(&format!("SELECT * FROM calls {which}"))?;
-    let mut rows = statement.query(wanted)?;
-    let mut calls = Vec::new();
-    while let Some(row) = rows.next()? {
-        if let Some(raw) = raw(reader, row)? {
-            calls.push(raw.read(reader)?);
-        }
-    }
-    Ok(calls)
+    reader.rows(TABLE, which, wanted, |row| read(reader, row))
 }
 
-/// The columns as `SQLite` gives them.
-struct RawCall {
-    row: i64,
-    sid: String,
-    personal: Option<Vec<u8>>,
-    status: String,
-    disposition: Option<String>,
-    reason: String,
-    tier: Option<String>,
-    score: Option<f64>,
-    rule: Option<String>,
-    ruleset: String,
-    dialer: Option<String>,
-    failed_over: bool,
-    held: bool,
-    started_at: i64,
-    answered_at: Option<i64>,
-    ended_at: Option<i64>,
-    routing_ms: Option<i64>,
-    plan: String,
-    state: String,
-    created_at: i64,
-    updated_at: i64,
+/// The dialer of a line; `None` for the last resort's.
+pub(super) fn dialer_of(line: Option<String>) -> Option<DialerId> {
+    let name = line.filter(|name| name != LAST_RESORT)?;
+    Some(DialerId::new(&name))
 }
 
-/// `None` where the row is not the one that was written.
-fn raw(reader: &Reader<'_>, row: &Row<'_>) -> rusqlite::Result<Option<RawCall>> {
-    if !reader.believes(TABLE, row)? {
-        return Ok(None);
-    }
-    Ok(Some(RawCall {
-        row: row.get("id")?,
-        sid: row.get("sid")?,
-        personal: row.get("personal")?,
-        status: row.get("status")?,
-        disposition: row.get("disposition")?,
-        reason: row.get("reason")?,
-        tier: row.get("tier")?,
-        score: row.get("score")?,
+fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, StoreError> {
+    let sid: String = row.get("sid")?;
+    let purpose = purpose(&sid, row.get("created_at")?);
+    let personal = match row.get::<Option<Vec<u8>>>("personal")? {
+        Some(sealed) => row.valid(reader.personal(&sealed, purpose))?,
+        None => Personal::erased(),
+    };
+    let status = row.word("status")?;
+    let disposition: Option<Disposition> =
+        row.optional("disposition", |word: String| column::word(&word))?;
+    let has_ended = status == Status::Ended;
+    row.valid((has_ended == disposition.is_some()).then_some(()))?;
+    Ok(StoredCall {
+        id: row.valid(CallId::parse(&sid).ok())?,
+        personal,
+        status,
+        disposition,
+        reason: row.word("reason")?,
+        tier: row.optional("tier", |tier: String| Some(TierName::new(&tier)))?,
+        score: row.optional("score", LeadScore::new)?,
         rule: row.get("rule")?,
-        ruleset: row.get("ruleset")?,
-        dialer: row.get("dialer")?,
+        ruleset: row.word("ruleset")?,
+        dialer: dialer_of(row.get("dialer")?),
         failed_over: row.get("failed_over")?,
         held: row.get("held")?,
-        started_at: row.get("started_at")?,
-        answered_at: row.get("answered_at")?,
-        ended_at: row.get("ended_at")?,
-        routing_ms: row.get("routing_ms")?,
-        plan: row.get("plan")?,
-        state: row.get("state")?,
-        created_at: row.get("created_at")?,
-        updated_at: row.get("updated_at")?,
-    }))
-}
-
-impl RawCall {
-    fn read(self, reader: &Reader<'_>) -> Result<StoredCall, StoreError> {
-        let row = self.row;
-        column::or_inconsistent(self.try_read(reader), "calls", row)
-    }
-
-    fn try_read(self, reader: &Reader<'_>) -> Option<StoredCall> {
-        let personal = match &self.personal {
-            Some(sealed) => reader.personal(sealed, purpose(&self.sid, self.created_at))?,
-            None => Personal::erased(),
-        };
-        let (status, disposition) = match (
-            column::word(&self.status)?,
-            column::optional_word(self.disposition.as_deref())?,
-        ) {
-            (Status::Ended, Some(disposition)) => (Status::Ended, Some(disposition)),
-            (
-                status @ (Status::Routing | Status::Held | Status::Dialing | Status::Bridged),
-                None,
-            ) => (status, None),
-            (Status::Ended, None)
-            | (Status::Routing | Status::Held | Status::Dialing | Status::Bridged, Some(_)) => {
-                return None;
-            }
-        };
-        Some(StoredCall {
-            id: CallId::parse(&self.sid).ok()?,
-            personal,
-            status,
-            disposition,
-            reason: column::word(&self.reason)?,
-            tier: self.tier.as_deref().map(TierName::new),
-            score: column::optional(self.score, LeadScore::new)?,
-            rule: self.rule,
-            ruleset: column::word(&self.ruleset)?,
-            dialer: self
-                .dialer
-                .filter(|name| name != LAST_RESORT)
-                .map(|name| DialerId::new(&name)),
-            failed_over: self.failed_over,
-            held: self.held,
-            started_at: column::time(self.started_at)?,
-            answered_at: column::optional(self.answered_at, column::time)?,
-            ended_at: column::optional(self.ended_at, column::time)?,
-            routing_ms: column::optional(self.routing_ms, |ms| u64::try_from(ms).ok())?,
-            plan: serde_json::from_str(&self.plan).ok()?,
-            state: serde_json::from_str(&self.state).ok()?,
-            updated_at: column::time(self.updated_at)?,
-        })
-    }
+        started_at: row.time("started_at")?,
+        answered_at: row.optional("answered_at", column::time)?,
+        ended_at: row.optional("ended_at", column::time)?,
+        routing_ms: row.optional("routing_ms", |ms: i64| u64::try_from(ms).ok())?,
+        plan: row.json("plan")?,
+        state: row.json("state")?,
+        updated_at: row.time("updated_at")?,
+    })
 }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(super) struct NewCheckpoint {
     pub(super) size: i64,
     pub(super) note: String,
-    pub(super) frontier: Vec<u8>,
+    pub(super) range: Vec<u8>,
     /// It stays beside the one before it, instead of taking its place.
     pub(super) is_kept: bool,
 }
@@ -18,12 +18,12 @@ pub(super) struct StoredCheckpoint {
     pub(super) id: i64,
     pub(super) size: i64,
     pub(super) note: String,
-    pub(super) frontier: Option<Vec<u8>>,
+    pub(super) range: Option<Vec<u8>>,
 }
 
 /// What was pruned, as it lies in the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct StoredCut {
+pub(super) struct PruningCheckpoint {
     pub(super) through_id: i64,
     pub(super) through_hash: Vec<u8>,
     pub(super) signed: Option<(String, Vec<u8>)>,
@@ -50,7 +50,7 @@ fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredCheckpoint> {
         id: row.get(0)?,
         size: row.get(1)?,
         note: lossy(row, 2)?,
-        frontier: row
+        range: row
             .get_ref(3)?
             .as_bytes_or_null()
             .ok()
@@ -60,7 +60,7 @@ fn stored(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredCheckpoint> {
 }
 
 /// What was pruned so far.
-pub(super) fn cut(connection: &Connection) -> rusqlite::Result<StoredCut> {
+pub(super) fn pruning(connection: &Connection) -> rusqlite::Result<PruningCheckpoint> {
     let signed = connection
         .prepare_cached("SELECT note, frontier FROM audit_cuts")?
         .query_row([], |row| Ok((lossy(row, 0)?, bytes(row, 1)?)))
@@ -68,7 +68,7 @@ pub(super) fn cut(connection: &Connection) -> rusqlite::Result<StoredCut> {
     connection
         .prepare_cached("SELECT through_id, through_hash FROM prune_gate")?
         .query_row([], |row| {
-            Ok(StoredCut {
+            Ok(PruningCheckpoint {
                 through_id: row.get(0)?,
                 through_hash: bytes(row, 1)?,
                 signed,
@@ -90,7 +90,7 @@ fn lossy(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<String> {
 /// No signed thing is longer, in bytes.
 const LONGEST: usize = 4_096;
 
-/// Writes a checkpoint. Only the newest one carries the frontier.
+/// Writes a checkpoint. Only the newest one carries the compact range (column `frontier`).
 pub(super) fn write(connection: &Connection, new: &NewCheckpoint) -> rusqlite::Result<()> {
     let newest: Option<i64> = connection
         .prepare_cached("SELECT max(id) FROM audit_checkpoints")?
@@ -101,7 +101,7 @@ pub(super) fn write(connection: &Connection, new: &NewCheckpoint) -> rusqlite::R
                 .prepare_cached(
                     "UPDATE audit_checkpoints SET size = ?2, note = ?3, frontier = ?4 WHERE id = ?1",
                 )?
-                .execute(params![id, new.size, new.note, new.frontier])?;
+                .execute(params![id, new.size, new.note, new.range])?;
         }
         Some(_) | None => {
             let id = newest.unwrap_or(0);
@@ -112,7 +112,7 @@ pub(super) fn write(connection: &Connection, new: &NewCheckpoint) -> rusqlite::R
                 .prepare_cached(
                     "INSERT INTO audit_checkpoints (id, size, note, frontier) VALUES (?1, ?2, ?3, ?4)",
                 )?
-                .execute(params![id + 1, new.size, new.note, new.frontier])?;
+                .execute(params![id + 1, new.size, new.note, new.range])?;
         }
     }
     Ok(())

@@ -23,8 +23,21 @@ const PATIENCE_STEPS: i32 = 100_000;
 const LEAST_PATIENCE: u64 = 500;
 /// and one more for so many bytes. A question about every row takes less than a tenth of that.
 const BYTES_PER_PATIENCE: u64 = 25_000;
+/// The first `SQLite` without the WAL-reset defect.
+const OLDEST_SQLITE: i32 = 3_051_003;
 /// Prepared statements kept per connection: more than there are.
 const STATEMENTS: usize = 64;
+
+/// Refuses an `SQLite` library that may corrupt the file.
+pub(super) fn check_sqlite() -> Result<(), OpenError> {
+    if rusqlite::version_number() >= OLDEST_SQLITE {
+        Ok(())
+    } else {
+        Err(OpenError::OldSqlite {
+            found: rusqlite::version(),
+        })
+    }
+}
 
 /// Opens an existing database for writing. `busy` is how long a lock is waited for.
 pub(super) fn open_writer(path: &Path, busy: Duration) -> Result<Connection, OpenError> {

@@ -4,7 +4,7 @@
 //! is written meanwhile, and it keeps the write-ahead log from being emptied for as long as it takes. The copy is checked before it gets its name.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use rusqlite::backup::{Backup, StepResult};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::vault::Vault;
-use super::verify::{Against, Installation, Report, Verification, VerifyError};
-use super::{OpenError, audit_records, connection, key_check, open};
+use super::verify::{Against, Installation, Verification, VerifyError, VerifyReport};
+use super::{OpenError, audit_records, connection, file, key_check};
 use crate::audit::FindingKind;
 use crate::files::{self, Acting};
 
@@ -56,14 +56,14 @@ pub struct Manifest {
 
 impl Manifest {
     /// What the secret says of it.
-    fn vouch(&self, vault: &Vault) -> String {
+    fn vouch(&self, key_ring: &KeyRing) -> String {
         let said = Self {
             mac: String::new(),
             ..self.clone()
         };
         // Nothing in it cannot be written.
         let text = serde_json::to_vec(&said).unwrap_or_default();
-        vault.vouch("backup", &text)
+        key_ring.vouch("backup", &text)
     }
 }
 
@@ -86,13 +86,6 @@ pub enum CopyError {
     /// There is something in the way, which is overwritten only if that is asked for.
     #[error("{path} is there already: with --force it is kept aside and replaced", path = .path.display())]
     Exists { path: PathBuf },
-    /// A file cannot be read or written.
-    #[error("cannot use {path}", path = .path.display())]
-    File {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
     /// The audit log of the copy could not be verified.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -117,27 +110,21 @@ pub enum CopyPhase {
 pub fn back_up(
     database: &Path,
     to: &Path,
-    vault: &Vault,
+    key_ring: &KeyRing,
     now: impl Fn() -> Timestamp,
     wait: impl Fn(Duration),
     tell: Tell<'_>,
 ) -> Result<Manifest, CopyError> {
     refuse_own_files(database, to)?;
     let acting = as_owner(database)?;
-    if !open::exists(database)? {
-        return Err(OpenError::File {
-            path: database.to_owned(),
-            source: io::ErrorKind::NotFound.into(),
-        }
-        .into());
-    }
-    let schema = open::version_at(database, STEPS)?;
-    key_check::refuse_other(&connection::open_reader(database)?, database, vault)?;
+    file::must_exist(database)?;
+    let schema = file::version_at(database, STEPS)?;
+    key_check::refuse_other(&connection::open_reader(database)?, database, key_ring)?;
     drop(acting);
-    let unfinished = open::beside(to, ".part");
+    let unfinished = file::beside(to, ".part");
     let acting = as_owner(to)?;
-    remove(&unfinished)?;
-    open::new_file(&unfinished)?;
+    file::remove(&unfinished)?;
+    file::new_file(&unfinished)?;
     let mut copy = Connection::open(&unfinished)?;
     drop(acting);
     let filled = fill(database, &mut copy, &wait, tell);
@@ -145,7 +132,7 @@ pub fn back_up(
     let made = filled
         .and_then(|()| seal_off(copy))
         .and_then(|()| examine(&unfinished, None, tell))
-        .and_then(|report| manifest(&unfinished, to, schema, vault, &report, now()));
+        .and_then(|report| manifest(&unfinished, to, schema, key_ring, &report, now()));
     let manifest = match made {
         Ok(manifest) => manifest,
         Err(error) => {
@@ -154,17 +141,14 @@ pub fn back_up(
             return Err(error);
         }
     };
-    open::appear(&unfinished, to)?;
-    write_manifest(&open::beside(to, ".json"), &manifest)?;
+    file::appear(&unfinished, to)?;
+    write_manifest(&file::beside(to, ".json"), &manifest)?;
     Ok(manifest)
 }
 
 /// Root works as the owner of the folder that it reads or writes in.
 fn as_owner(path: &Path) -> Result<Option<Acting>, CopyError> {
-    Acting::as_owner_of_folder(path).map_err(|source| CopyError::File {
-        path: path.to_owned(),
-        source,
-    })
+    Ok(Acting::as_owner_of_folder(path).map_err(file::file_error(path))?)
 }
 
 /// Notes the backup beside the database, where the server finds it.
@@ -174,11 +158,11 @@ pub fn record(database: &Path, manifest: &Manifest) -> Result<(), CopyError> {
 }
 
 /// The last backup of the database at `database`; `None` where none is known of that this installation made.
-pub fn last_backup(database: &Path, vault: &Vault) -> Option<Manifest> {
+pub fn last_backup(database: &Path, key_ring: &KeyRing) -> Option<Manifest> {
     read_manifest(&noted_at(database))
         .ok()
         .flatten()
-        .filter(|manifest| manifest.mac == manifest.vouch(vault))
+        .filter(|manifest| manifest.mac == manifest.vouch(key_ring))
 }
 
 /// A manifest as it lies there, before anything of it is believed.
@@ -191,7 +175,7 @@ fn read_manifest(path: &Path) -> io::Result<Option<Manifest>> {
 }
 
 fn noted_at(database: &Path) -> PathBuf {
-    open::beside(database, ".backup.json")
+    file::beside(database, ".backup.json")
 }
 
 /// What came of putting a backup back.
@@ -215,7 +199,7 @@ pub struct RestoreReport {
 pub fn restore(
     from: &Path,
     database: &Path,
-    vault: &Vault,
+    key_ring: &KeyRing,
     force: bool,
     now: Timestamp,
     tell: Tell<'_>,
@@ -225,36 +209,32 @@ pub fn restore(
     let source = OpenedBackup::open(from)?;
     drop(acting);
     let _acting = as_owner(database)?;
-    let _lock = open::lock(database)?;
+    let _lock = file::lock(database)?;
     let is_there = fs::symlink_metadata(database).is_ok();
     if is_there && !force {
         return Err(CopyError::Exists {
             path: database.to_owned(),
         });
     }
-    let unfinished = open::beside(database, ".restored");
+    let unfinished = file::beside(database, ".restored");
     for leftover in ["", "-wal", "-shm", "-journal"] {
-        remove(&open::beside(&unfinished, leftover))?;
+        file::remove(&file::beside(&unfinished, leftover))?;
     }
-    let checked = check(from, source, &unfinished, vault, now, tell);
+    let checked = check(from, source, &unfinished, key_ring, now, tell);
     let (schema, report) = match checked {
         Ok(checked) => checked,
         Err(error) => {
             for leftover in ["", "-wal", "-shm", "-journal"] {
-                drop(files::remove(&open::beside(&unfinished, leftover)));
+                drop(files::remove(&file::beside(&unfinished, leftover)));
             }
             return Err(error);
         }
     };
-    let kept = if is_there {
-        Some(put_aside(database, now)?)
-    } else {
-        None
-    };
+    let kept = is_there.then(|| put_aside(database, now)).transpose()?;
     for leftover in ["-wal", "-shm"] {
-        remove(&open::beside(&unfinished, leftover))?;
+        file::remove(&file::beside(&unfinished, leftover))?;
     }
-    open::appear(&unfinished, database)?;
+    file::appear(&unfinished, database)?;
     Ok(RestoreReport {
         restored: true,
         records: report.last,
@@ -278,21 +258,11 @@ struct OpenedBackup {
 
 impl OpenedBackup {
     fn open(from: &Path) -> Result<Self, CopyError> {
-        let file_error = |path: &Path, source| CopyError::File {
-            path: path.to_owned(),
-            source,
-        };
-        if !open::exists(from)? {
-            return Err(OpenError::File {
-                path: from.to_owned(),
-                source: io::ErrorKind::NotFound.into(),
-            }
-            .into());
-        }
-        let described = open::beside(from, ".json");
+        file::must_exist(from)?;
+        let described = file::beside(from, ".json");
         Ok(Self {
-            file: File::open(from).map_err(|error| file_error(from, error))?,
-            manifest: read_manifest(&described).map_err(|error| file_error(&described, error))?,
+            file: File::open(from).map_err(file::file_error(from))?,
+            manifest: read_manifest(&described).map_err(file::file_error(&described))?,
         })
     }
 }
@@ -301,26 +271,21 @@ fn check(
     from: &Path,
     mut source: OpenedBackup,
     unfinished: &Path,
-    vault: &Vault,
+    key_ring: &KeyRing,
     now: Timestamp,
     tell: Tell<'_>,
-) -> Result<(u32, Report), CopyError> {
+) -> Result<(u32, VerifyReport), CopyError> {
     let damaged = |finding: &str| CopyError::Damaged {
         path: from.to_owned(),
         finding: finding.to_owned(),
     };
     // As a file, so that nothing is written beside the backup, which may lie on a read-only medium.
-    let mut copy = files::create(unfinished, files::PRIVATE).map_err(|source| CopyError::File {
-        path: unfinished.to_owned(),
-        source,
-    })?;
-    io::copy(&mut source.file, &mut copy).map_err(|source| CopyError::File {
-        path: from.to_owned(),
-        source,
-    })?;
-    let schema = open::version_at(unfinished, STEPS).map_err(|error| named(error, from))?;
+    let mut copy =
+        files::create(unfinished, files::PRIVATE).map_err(file::file_error(unfinished))?;
+    io::copy(&mut source.file, &mut copy).map_err(file::file_error(from))?;
+    let schema = file::version_at(unfinished, STEPS).map_err(|error| named(error, from))?;
     if let Some(manifest) = &source.manifest {
-        if manifest.mac != manifest.vouch(vault) {
+        if manifest.mac != manifest.vouch(key_ring) {
             return Err(damaged(
                 "the manifest beside it is not one that this installation made",
             ));
@@ -330,10 +295,10 @@ fn check(
         }
     }
     let reader = connection::open_reader(unfinished)?;
-    key_check::refuse_other(&reader, from, vault)?;
+    key_check::refuse_other(&reader, from, key_ring)?;
     drop(reader);
     let installation = Installation {
-        vault: vault.clone(),
+        key_ring: key_ring.clone(),
         now,
         is_in_place: false,
         is_secret_elsewhere: false,
@@ -350,34 +315,29 @@ fn check(
 
 /// The error of the copy, told of what was copied.
 fn named(error: OpenError, from: &Path) -> OpenError {
-    let path = from.to_owned();
-    if let OpenError::Foreign { found, .. } = error {
-        return OpenError::Foreign { path, found };
-    }
-    if let OpenError::NotADatabase { what, .. } = error {
-        return OpenError::NotADatabase { path, what };
-    }
-    if let OpenError::SchemaChanged { what, .. } = error {
-        return OpenError::SchemaChanged { path, what };
-    }
-    if let OpenError::Development { found, .. } = error {
-        return OpenError::Development { path, found };
+    let mut error = error;
+    if let OpenError::Foreign { path, .. }
+    | OpenError::NotADatabase { path, .. }
+    | OpenError::SchemaChanged { path, .. }
+    | OpenError::Development { path, .. } = &mut error
+    {
+        from.clone_into(path);
     }
     error
 }
 
 /// Renames the database with its write-ahead log, so that both are a database again under the new name.
 fn put_aside(database: &Path, now: Timestamp) -> Result<PathBuf, CopyError> {
-    let aside = open::beside(database, &format!(".replaced.{}.bak", now.as_millisecond()));
+    let aside = file::beside(database, &format!(".replaced.{}.bak", now.as_millisecond()));
     for part in ["-wal", ""] {
-        let (from, to) = (open::beside(database, part), open::beside(&aside, part));
+        let (from, to) = (file::beside(database, part), file::beside(&aside, part));
         match fs::rename(&from, &to) {
             Ok(()) => {}
             Err(error) if part == "-wal" && error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(CopyError::File { path: from, source }),
+            Err(error) => return Err(file::file_error(&from)(error).into()),
         }
     }
-    remove(&open::beside(database, "-shm"))?;
+    file::remove(&file::beside(database, "-shm"))?;
     Ok(aside)
 }
 
@@ -389,7 +349,7 @@ fn refuse_own_files(database: &Path, other: &Path) -> Result<(), CopyError> {
     ];
     if own
         .iter()
-        .any(|suffix| whole(&open::beside(database, suffix)) == other_whole)
+        .any(|suffix| whole(&file::beside(database, suffix)) == other_whole)
     {
         return Err(CopyError::Itself {
             path: other.to_owned(),
@@ -461,7 +421,7 @@ fn examine(
     path: &Path,
     installation: Option<Installation>,
     tell: Tell<'_>,
-) -> Result<Report, CopyError> {
+) -> Result<VerifyReport, CopyError> {
     let damaged = |finding| CopyError::Damaged {
         path: path.to_owned(),
         finding,
@@ -507,19 +467,14 @@ fn manifest(
     copy: &Path,
     to: &Path,
     schema: u32,
-    vault: &Vault,
-    report: &Report,
+    key_ring: &KeyRing,
+    report: &VerifyReport,
     created_at: Timestamp,
 ) -> Result<Manifest, CopyError> {
     let mut manifest = Manifest {
         file: std::path::absolute(to).unwrap_or_else(|_| to.to_owned()),
         created_at,
-        bytes: fs::metadata(copy)
-            .map_err(|source| CopyError::File {
-                path: copy.to_owned(),
-                source,
-            })?
-            .len(),
+        bytes: fs::metadata(copy).map_err(file::file_error(copy))?.len(),
         sha256: sha256(copy)?,
         schema,
         log_id: report.log_id.clone(),
@@ -528,41 +483,30 @@ fn manifest(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mac: String::new(),
     };
-    manifest.mac = manifest.vouch(vault);
+    manifest.mac = manifest.vouch(key_ring);
     Ok(manifest)
 }
 
 fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), CopyError> {
-    let file_error = |source| CopyError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let text = serde_json::to_vec_pretty(manifest).map_err(|error| file_error(error.into()))?;
-    files::replace(path, files::PRIVATE, &text).map_err(file_error)
+    let text = serde_json::to_vec_pretty(manifest).map_err(io::Error::from);
+    let written = text.and_then(|text| files::replace(path, files::PRIVATE, &text));
+    Ok(written.map_err(file::file_error(path))?)
 }
 
 fn sha256(path: &Path) -> Result<String, CopyError> {
-    let hash = || -> io::Result<String> {
-        let mut file = File::open(path)?;
-        let mut hasher = Sha256::new();
-        let mut chunk = vec![0; CHUNK];
+    let mut hasher = Sha256::new();
+    let mut hash = || -> io::Result<()> {
+        let mut file = BufReader::with_capacity(CHUNK, File::open(path)?);
         loop {
-            let n = file.read(&mut chunk)?;
+            let chunk = file.fill_buf()?;
+            let n = chunk.len();
             if n == 0 {
-                return Ok(hex::encode(hasher.finalize()));
+                return Ok(());
             }
-            hasher.update(chunk.get(..n).unwrap_or_default());
+            hasher.update(chunk);
+            file.consume(n);
         }
     };
-    hash().map_err(|source| CopyError::File {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn remove(path: &Path) -> Result<(), CopyError> {
-    files::remove(path).map_err(|source| CopyError::File {
-        path: path.to_owned(),
-        source,
-    })
+    hash().map_err(file::file_error(path))?;
+    Ok(hex::encode(hasher.finalize()))
 }

@@ -2,11 +2,12 @@
 //! restart finds what was taken out taken out, and what was open open.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::readers::Reader;
+use super::StoreError;
+use super::column::{self, Columns};
+use super::readers::RowReader;
 use super::rows::Written;
-use super::{StoreError, column};
 use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState};
 
 /// Keeps a state, unless a later one is kept already: a change that a call saw is written with the call's other records.
@@ -60,93 +61,49 @@ pub(super) fn upsert(
 }
 
 /// Every state, in the order in which the services were first heard of, without rows that are not what was written.
-pub(super) fn all(reader: &Reader<'_>) -> Result<Vec<ServiceState>, StoreError> {
-    let mut statement = reader.prepare_cached("SELECT * FROM dialer_states ORDER BY id")?;
-    let mut rows = statement.query([])?;
-    let mut states = Vec::new();
-    while let Some(row) = rows.next()? {
-        if reader.believes(TABLE, row)? {
-            states.push(raw(row)?.read()?);
-        }
-    }
-    Ok(states)
+pub(super) fn all(reader: &RowReader<'_>) -> Result<Vec<ServiceState>, StoreError> {
+    reader.rows(TABLE, "ORDER BY id", [], read)
 }
 
 const TABLE: &str = "dialer_states";
 
-/// The columns as `SQLite` gives them.
-struct RawState {
-    row: i64,
-    service: String,
-    state: String,
-    cause: String,
-    drained_by: Option<String>,
-    drained_at: Option<i64>,
-    open_cause: Option<String>,
-    open_why: Option<String>,
-    opened_at: Option<i64>,
-    open_until: Option<i64>,
-    open_refusals: Option<u32>,
-    credentials: Option<String>,
-    updated_at: i64,
-}
-
-fn raw(row: &Row<'_>) -> rusqlite::Result<RawState> {
-    Ok(RawState {
-        row: row.get("id")?,
+fn read(row: &Columns<'_, '_>) -> Result<ServiceState, StoreError> {
+    let drained = match (
+        row.get("drained_by")?,
+        row.optional("drained_at", column::time)?,
+    ) {
+        (Some(by), Some(since)) => Some(Some(Drained { by, since })),
+        (None, None) => Some(None),
+        (Some(_), None) | (None, Some(_)) => None,
+    };
+    let cause: Option<OpenCause> =
+        row.optional("open_cause", |cause: String| column::word(&cause))?;
+    let since = row.optional("opened_at", column::time)?;
+    let until = row.optional("open_until", column::time)?;
+    let credentials: Option<String> = row.get("credentials")?;
+    let refusals = row.get("open_refusals")?;
+    let open = match (cause, row.get("open_why")?, since, credentials, refusals) {
+        (Some(cause), Some(why), Some(since), Some(credentials), Some(refusals)) => {
+            Some(Some(OpenCircuit {
+                cause,
+                why,
+                since,
+                until,
+                refusals,
+                credentials: Fingerprint::kept(&credentials),
+            }))
+        }
+        (None, None::<String>, None, None, None) if until.is_none() => Some(None),
+        _ => None,
+    };
+    Ok(ServiceState {
         service: row.get("service")?,
         state: row.get("state")?,
         cause: row.get("cause")?,
-        drained_by: row.get("drained_by")?,
-        drained_at: row.get("drained_at")?,
-        open_cause: row.get("open_cause")?,
-        open_why: row.get("open_why")?,
-        opened_at: row.get("opened_at")?,
-        open_until: row.get("open_until")?,
-        open_refusals: row.get("open_refusals")?,
-        credentials: row.get("credentials")?,
-        updated_at: row.get("updated_at")?,
+        standing: PersistedState {
+            drained: row.valid(drained)?,
+            open: row.valid(open)?,
+        },
+        changed_at: row.time("updated_at")?,
     })
-}
-
-impl RawState {
-    fn read(self) -> Result<ServiceState, StoreError> {
-        let row = self.row;
-        column::or_inconsistent(self.try_read(), "dialer_states", row)
-    }
-
-    fn try_read(self) -> Option<ServiceState> {
-        let drained = match (self.drained_by, self.drained_at) {
-            (Some(by), Some(at)) => Some(Drained {
-                by,
-                since: column::time(at)?,
-            }),
-            (None, None) => None,
-            (Some(_), None) | (None, Some(_)) => return None,
-        };
-        let cause: Option<OpenCause> = column::optional_word(self.open_cause.as_deref())?;
-        let open = match (cause, self.open_why, self.opened_at, self.credentials) {
-            (Some(cause), Some(why), Some(since), Some(credentials)) => Some(OpenCircuit {
-                cause,
-                why,
-                since: column::time(since)?,
-                until: column::optional(self.open_until, column::time)?,
-                refusals: self.open_refusals?,
-                credentials: Fingerprint::kept(&credentials),
-            }),
-            (None, None, None, None)
-                if self.open_until.is_none() && self.open_refusals.is_none() =>
-            {
-                None
-            }
-            _ => return None,
-        };
-        Some(ServiceState {
-            service: self.service,
-            state: self.state,
-            cause: self.cause,
-            standing: PersistedState { drained, open },
-            changed_at: column::time(self.updated_at)?,
-        })
-    }
 }

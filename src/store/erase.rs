@@ -7,11 +7,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::key_ring::Identity;
 use super::rows::Written;
-use super::submission::{SubmissionOutcome, Work};
-use super::vault::Identity;
+use super::submission::SubmissionOutcome;
+use super::work::Work;
 use super::{Store, StoreError, connection};
 use crate::audit::{CallerErased, Event, Exported, Record};
+use crate::files;
 use crate::phone::Caller;
 
 /// The index of so many callers is made anew with each erasure, so that no unused part of a page keeps the hash. Above, that would hold calls up.
@@ -48,7 +50,7 @@ pub struct Erased {
 impl Store {
     /// Forgets a caller, then empties the write-ahead log. `None` for a caller whose number is withheld: that is nobody in particular.
     pub async fn erase(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.0.vault.identity(caller) else {
+        let Some(identity) = self.0.key_ring.identity(caller) else {
             return Ok(None);
         };
         let now = self.0.clock.now().as_millisecond();
@@ -79,12 +81,10 @@ impl Store {
             copies: copies(&path),
         }))
     }
-}
 
-impl Store {
     /// What [`Store::erase`] would erase. Changes nothing.
     pub async fn known_of(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.0.vault.identity(caller) else {
+        let Some(identity) = self.0.key_ring.identity(caller) else {
             return Ok(None);
         };
         let path = self.0.path.clone();
@@ -116,8 +116,7 @@ impl Store {
     /// Writes into the log that records left this machine with numbers in the clear.
     pub async fn record_export(&self, exported: Exported) -> Result<(), StoreError> {
         let record = Record::of_service(self.0.clock.now(), Event::Exported(exported));
-        self.append(vec![record]).await?;
-        Ok(())
+        self.append(vec![record]).await.map(drop)
     }
 }
 
@@ -129,16 +128,11 @@ fn empty_wal(path: &Path) -> bool {
 
 /// The copies that migrations have left beside the database.
 fn copies(database: &Path) -> Vec<PathBuf> {
-    let (Some(folder), Some(name)) = (database.parent(), database.file_name()) else {
+    let Some(name) = database.file_name() else {
         return Vec::new();
     };
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
     let begin = format!("{}.v", name.to_string_lossy());
-    let Ok(entries) = std::fs::read_dir(folder) else {
+    let Ok(entries) = std::fs::read_dir(files::folder(database)) else {
         return Vec::new();
     };
     let mut found: Vec<_> = entries

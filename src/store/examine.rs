@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::found::{self, Walk};
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::vault::Vault;
 use super::{
-    OpenError, audit_records, checkpoints, connection, head_file, key_check, migrate, open, rows,
+    OpenError, audit_records, checkpoints, connection, file, head_file, key_check, migrate, rows,
     schema,
 };
 use crate::audit::ChainLink;
@@ -57,7 +58,7 @@ pub enum Integrity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chain {
     /// It does, over so many records.
-    Holds { records: usize },
+    Holds { records: u32 },
     Broken {
         /// The first record that does not fit.
         record: i64,
@@ -67,11 +68,11 @@ pub enum Chain {
 /// Looks at the database at `path`; `None` where there is none. The integrity check ends after `patience`.
 pub fn examine(
     path: &Path,
-    vault: Option<&Vault>,
+    key_ring: Option<&KeyRing>,
     patience: Duration,
     clock: &Clock,
 ) -> Result<Option<Examination>, OpenError> {
-    if !open::exists(path)? {
+    if !file::exists(path)? {
         return Ok(None);
     }
     let status = migrate::status(path)?;
@@ -83,8 +84,8 @@ pub fn examine(
         // The columns of an older schema are not known here.
         Chain::Holds { records: 0 }
     };
-    let altered = match vault {
-        Some(vault) if status.pending.is_empty() => altered(&reader, vault, patience, clock)?,
+    let altered = match key_ring {
+        Some(key_ring) if status.pending.is_empty() => altered(&reader, key_ring, patience, clock)?,
         Some(_) | None => Vec::new(),
     };
     let is_signed = status.pending.is_empty() && checkpoints::newest(&reader)?.is_some();
@@ -97,26 +98,39 @@ pub fn examine(
         altered,
         is_head_missing: is_signed && !head_file::head_path(path).exists(),
         bytes: size(path),
-        wal_bytes: size(&open::beside(path, "-wal")),
+        wal_bytes: size(&file::beside(path, "-wal")),
     }))
+}
+
+/// What comes of a question that is interrupted after `patience`.
+fn within<T>(
+    reader: &Connection,
+    patience: Duration,
+    clock: &Clock,
+    ask: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<rusqlite::Result<T>> {
+    let (until, clock) = (clock.instant() + patience, clock.clone());
+    reader.progress_handler(STEPS_BETWEEN, Some(move || clock.instant() > until))?;
+    let found = ask();
+    reader.progress_handler(0, None::<fn() -> bool>)?;
+    Ok(found)
 }
 
 /// What is not looked at in the time that is given is not told.
 fn altered(
     reader: &Connection,
-    vault: &Vault,
+    key_ring: &KeyRing,
     patience: Duration,
     clock: &Clock,
 ) -> Result<Vec<String>, OpenError> {
-    if key_check::is_of_other(reader, vault)? {
+    if key_check::is_of_other(reader, key_ring)? {
         return Ok(vec![
             "the database is sealed under another secret than the configuration names".to_owned(),
         ]);
     }
-    let (until, clock) = (clock.instant() + patience, clock.clone());
-    reader.progress_handler(STEPS_BETWEEN, Some(move || clock.instant() > until))?;
-    let found = rows::altered(reader, vault, ALTERED);
-    reader.progress_handler(0, None::<fn() -> bool>)?;
+    let found = within(reader, patience, clock, || {
+        rows::altered(reader, key_ring, ALTERED)
+    })?;
     match found {
         Ok(found) => Ok(found
             .into_iter()
@@ -134,10 +148,9 @@ fn integrity(
     patience: Duration,
     clock: &Clock,
 ) -> Result<Integrity, OpenError> {
-    let (until, clock) = (clock.instant() + patience, clock.clone());
-    reader.progress_handler(STEPS_BETWEEN, Some(move || clock.instant() > until))?;
-    let checked = reader.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-    reader.progress_handler(0, None::<fn() -> bool>)?;
+    let checked = within(reader, patience, clock, || {
+        reader.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+    })?;
     match checked {
         Ok(finding) if finding == "ok" => Ok(Integrity::Sound),
         Ok(finding) => Ok(Integrity::Damaged { finding }),
@@ -153,22 +166,15 @@ fn integrity(
 
 fn chain(reader: &Connection) -> Result<Chain, OpenError> {
     let head = audit_records::head(reader)?;
-    let after = head.id.saturating_sub(i64::from(TAIL));
-    let records = audit_records::after(reader, after, TAIL)?;
-    let mut before: Option<ChainLink> = None;
-    for record in &records {
-        let link = ChainLink {
-            id: record.id - 1,
-            hash: record.previous_hash,
-        };
-        let follows = before.is_none_or(|before| before == link);
-        let own = link.append(&record.content());
-        if !follows || own.hash != record.hash {
-            return Ok(Chain::Broken { record: record.id });
-        }
-        before = Some(own);
-    }
-    Ok(Chain::Holds {
-        records: records.len(),
+    let first = head.id.saturating_sub(i64::from(TAIL)) + 1;
+    let mut walk = Walk::new();
+    let before = found::first(reader, first, |row| ChainLink {
+        id: row.content.id - 1,
+        hash: row.previous_hash.try_into().unwrap_or_default(),
+    })?;
+    walk.link = before.unwrap_or(head);
+    Ok(match walk.page(reader, TAIL, |_| true)? {
+        Ok(records) => Chain::Holds { records },
+        Err(record) => Chain::Broken { record },
     })
 }

@@ -6,8 +6,8 @@
 use jiff::SignedDuration;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::readers::Reader;
-use super::vault::Vault;
+use super::key_ring::KeyRing;
+use super::readers::RowReader;
 use crate::call::CallId;
 
 /// How long the hash of a call is kept after the call was forgotten.
@@ -32,7 +32,7 @@ pub enum Past {
 /// Deletes calls with their legs and answers, and keeps a hash of each.
 pub(super) fn forget(
     connection: &Connection,
-    vault: &Vault,
+    key_ring: &KeyRing,
     rows: &[i64],
     now: i64,
 ) -> rusqlite::Result<()> {
@@ -44,7 +44,7 @@ pub(super) fn forget(
     for row in rows {
         let sid: Option<String> = find.query_row([row], |row| row.get(0)).optional()?;
         if let Some(sid) = sid {
-            keep.execute(params![vault.call_hash(&sid), now])?;
+            keep.execute(params![key_ring.call_hash(&sid), now])?;
         }
         delete.execute([row])?;
     }
@@ -69,7 +69,7 @@ fn thin_out(connection: &Connection, n: usize, now: i64) -> rusqlite::Result<()>
 
 /// What is left of a call that ended before `ended_before`, or of any other.
 pub(super) fn past(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     call: &CallId,
     ended_before: i64,
 ) -> rusqlite::Result<Past> {
@@ -88,7 +88,7 @@ pub(super) fn past(
         None => {
             let is_forgotten = reader
                 .prepare_cached("SELECT 1 FROM forgotten_calls WHERE call_hash = ?1")?
-                .exists([reader.vault().call_hash(call.as_str())])?;
+                .exists([reader.key_ring().call_hash(call.as_str())])?;
             if is_forgotten {
                 Past::Forgotten
             } else {
@@ -156,9 +156,9 @@ mod tests {
 
     #[test]
     fn the_hash_of_a_call_takes_the_secret_and_names_no_other_call() {
-        let (ours, others) = (Vault::new(&[1; 32]), Vault::new(&[2; 32]));
+        let (ours, others) = (KeyRing::new(&[1; 32]), KeyRing::new(&[2; 32]));
         let call = "CA00000000000000000000000000000001";
-        assert_eq!(ours.call_hash(call), Vault::new(&[1; 32]).call_hash(call));
+        assert_eq!(ours.call_hash(call), KeyRing::new(&[1; 32]).call_hash(call));
         assert_ne!(ours.call_hash(call), others.call_hash(call));
         let other = "CA00000000000000000000000000000002";
         assert_ne!(ours.call_hash(call), ours.call_hash(other));

@@ -1,43 +1,82 @@
-//! The rows of `audit_records` as they lie in the file, whatever they hold.
+//! The rows of `audit_records` as they lie in the file, whatever they hold, and the walk along them.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use crate::audit::{FoundRow, RowContent};
+use crate::audit::{ChainLink, CompactRange, FoundRow, RowContent};
 
-/// Shows every row from number `first` on, in order, at most `limit`; gives how many there were.
-pub(super) fn each(
-    connection: &Connection,
-    first: i64,
-    limit: u32,
-    mut show: impl FnMut(&FoundRow<'_>),
-) -> rusqlite::Result<u32> {
-    each_while(connection, first, limit, |row| {
-        show(row);
-        true
-    })
+/// How far the log was read back and holds: the last record, and the tree over all up to there.
+#[derive(Clone, Debug)]
+pub(super) struct Walk {
+    pub(super) link: ChainLink,
+    pub(super) range: CompactRange,
 }
 
-/// The same, as long as `show` wants more.
+impl Walk {
+    /// Before the first record.
+    pub(super) fn new() -> Self {
+        Self {
+            link: ChainLink::GENESIS,
+            range: CompactRange::default(),
+        }
+    }
+
+    /// Recomputes the next records, at most `limit` and as long as `wants` says so. Gives how many there were, or the number of one that is not what
+    /// was written after the one before.
+    pub(super) fn page(
+        &mut self,
+        connection: &Connection,
+        limit: u32,
+        mut wants: impl FnMut(&FoundRow<'_>) -> bool,
+    ) -> rusqlite::Result<Result<u32, i64>> {
+        let (mut count, mut wrong) = (0, None);
+        each_while(connection, self.link.id + 1, limit, |row| {
+            if !wants(row) {
+                return false;
+            }
+            let Some(link) = row.follows(&self.link) else {
+                wrong = Some(row.content.id);
+                return false;
+            };
+            self.link = link;
+            self.range.append(&link.hash);
+            count += 1;
+            true
+        })?;
+        Ok(wrong.map_or(Ok(count), Err))
+    }
+}
+
+/// The first row from number `first` on, as `read` sees it.
+pub(super) fn first<T>(
+    connection: &Connection,
+    first: i64,
+    mut read: impl FnMut(&FoundRow<'_>) -> T,
+) -> rusqlite::Result<Option<T>> {
+    let mut found = None;
+    each_while(connection, first, 1, |row| {
+        found = Some(read(row));
+        false
+    })?;
+    Ok(found)
+}
+
+/// Shows the rows from number `first` on, in order, at most `limit` and as long as `show` wants more.
 pub(super) fn each_while(
     connection: &Connection,
     first: i64,
     limit: u32,
     mut show: impl FnMut(&FoundRow<'_>) -> bool,
-) -> rusqlite::Result<u32> {
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
          FROM audit_records WHERE id >= ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![first, limit])?;
-    let mut count = 0;
-    while let Some(row) = rows.next()? {
-        count += 1;
-        if !show(&found(row)?) {
-            break;
-        }
-    }
-    Ok(count)
+    while let Some(row) = rows.next()?
+        && show(&found(row)?)
+    {}
+    Ok(())
 }
 
 fn found<'r>(row: &'r Row<'_>) -> rusqlite::Result<FoundRow<'r>> {

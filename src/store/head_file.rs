@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::open;
-use crate::audit::Head;
+use super::file;
+use crate::audit::SignedTreeHead;
 use crate::files;
 
 /// More than any head is long.
@@ -12,11 +12,11 @@ const MAX_BYTES: u64 = 64 * 1024;
 
 /// Where the head of the database at `database` is kept.
 pub fn head_path(database: &Path) -> PathBuf {
-    open::beside(database, ".head")
+    file::beside(database, ".head")
 }
 
 /// Reads a head: what this module wrote, or what `audit head --json` printed. `None` where there is no file.
-pub fn read_head(path: &Path) -> io::Result<Option<Head>> {
+pub fn read_head(path: &Path) -> io::Result<Option<SignedTreeHead>> {
     let Some(text) = files::read(path, MAX_BYTES)? else {
         return Ok(None);
     };
@@ -26,7 +26,7 @@ pub fn read_head(path: &Path) -> io::Result<Option<Head>> {
 }
 
 /// Writes a head so that the file is whole at any time, also after a power cut.
-pub(super) fn write_head(path: &Path, head: &Head) -> io::Result<()> {
+pub(super) fn write_head(path: &Path, head: &SignedTreeHead) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(head)?;
     text.push(b'\n');
     files::replace(path, files::PRIVATE, &text)

@@ -1,13 +1,13 @@
 //! Table `incidents`: those that are open, and those that were. A projection of the audit log; the calls of an open one are counted here
 //! between its records.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{StoreError, column};
-use crate::alert::{IncidentKind, IncidentStatus, Notice, Topic};
+use super::StoreError;
+use super::column::{self, Columns};
+use super::readers::RowReader;
+use crate::alert::{IncidentStatus, Notice, Topic};
 
 /// Incidents that are kept, open ones not counted; the oldest go first.
 const KEPT: i64 = 10_000;
@@ -114,15 +114,11 @@ pub(super) fn row_of(connection: &Connection, name: &str) -> rusqlite::Result<Op
 
 /// The incident of this name.
 pub(super) fn named(
-    connection: &Connection,
+    reader: &RowReader<'_>,
     name: &str,
 ) -> Result<Option<StoredIncident>, StoreError> {
-    connection
-        .prepare_cached("SELECT * FROM incidents WHERE name = ?1")?
-        .query_row([name], raw)
-        .optional()?
-        .map(RawIncident::read)
-        .transpose()
+    let mut found = reader.rows("incidents", "WHERE name = ?1", [name], read)?;
+    Ok(found.pop())
 }
 
 /// The ids of the calls of an incident, as JSON; none where it is not known.
@@ -136,7 +132,7 @@ pub(super) fn calls_of(connection: &Connection, name: &str) -> rusqlite::Result<
 
 /// Incidents, newest first; with `open`, only those that are open.
 pub(super) fn list(
-    connection: &Connection,
+    reader: &RowReader<'_>,
     open: bool,
     before: Option<i64>,
     limit: u32,
@@ -147,13 +143,9 @@ pub(super) fn list(
     } else {
         "WHERE id < ?3"
     };
-    connection
-        .prepare_cached(&format!(
-            "SELECT * FROM incidents {which} ORDER BY id DESC LIMIT ?1 OFFSET ?2"
-        ))?
-        .query_map(params![limit, offset, before.unwrap_or(i64::MAX)], raw)?
-        .map(|raw| raw?.read())
-        .collect()
+    let which = format!("{which} ORDER BY id DESC LIMIT ?1 OFFSET ?2");
+    let wanted = params![limit, offset, before.unwrap_or(i64::MAX)];
+    reader.rows("incidents", &which, wanted, read)
 }
 
 /// How many incidents there are; with `open`, how many of them are open.
@@ -177,70 +169,26 @@ fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-struct RawIncident {
-    row: i64,
-    name: String,
-    kind: String,
-    subject: String,
-    cause: String,
-    dialers: String,
-    calls: i64,
-    call_sids: String,
-    reasons: String,
-    reminders: u32,
-    opened_at: i64,
-    told_at: Option<i64>,
-    resolved_at: Option<i64>,
-    lasted_ms: Option<i64>,
-}
-
-fn raw(row: &Row<'_>) -> rusqlite::Result<RawIncident> {
-    Ok(RawIncident {
-        row: row.get("id")?,
-        name: row.get("name")?,
-        kind: row.get("kind")?,
-        subject: row.get("subject")?,
-        cause: row.get("cause")?,
-        dialers: row.get("dialers")?,
-        calls: row.get("calls")?,
-        call_sids: row.get("call_sids")?,
-        reasons: row.get("reasons")?,
-        reminders: row.get("reminders")?,
-        opened_at: row.get("opened_at")?,
-        told_at: row.get("told_at")?,
-        resolved_at: row.get("resolved_at")?,
-        lasted_ms: row.get("lasted_ms")?,
-    })
-}
-
-impl RawIncident {
-    fn read(self) -> Result<StoredIncident, StoreError> {
-        let row = self.row;
-        column::or_inconsistent(self.try_read(), "incidents", row)
-    }
-
-    fn try_read(self) -> Option<StoredIncident> {
-        let kind: IncidentKind = column::word(&self.kind)?;
-        let reasons: BTreeMap<String, u64> = serde_json::from_str(&self.reasons).ok()?;
-        Some(StoredIncident {
-            row: self.row,
-            standing: IncidentStatus {
-                id: self.name,
-                topic: Topic {
-                    kind,
-                    subject: self.subject,
-                },
-                cause: self.cause,
-                dialers: serde_json::from_str(&self.dialers).ok()?,
-                since: column::time(self.opened_at)?,
-                calls: u64::try_from(self.calls).ok()?,
-                call_ids: serde_json::from_str(&self.call_sids).ok()?,
-                reasons,
-                reminders: self.reminders,
-                told_at: column::optional(self.told_at, column::time)?,
+fn read(row: &Columns<'_, '_>) -> Result<StoredIncident, StoreError> {
+    let unsigned = |number: i64| u64::try_from(number).ok();
+    Ok(StoredIncident {
+        row: row.id(),
+        standing: IncidentStatus {
+            id: row.get("name")?,
+            topic: Topic {
+                kind: row.word("kind")?,
+                subject: row.get("subject")?,
             },
-            resolved_at: column::optional(self.resolved_at, column::time)?,
-            lasted_ms: column::optional(self.lasted_ms, |ms| u64::try_from(ms).ok())?,
-        })
-    }
+            cause: row.get("cause")?,
+            dialers: row.json("dialers")?,
+            since: row.time("opened_at")?,
+            calls: row.valid(unsigned(row.get("calls")?))?,
+            call_ids: row.json("call_sids")?,
+            reasons: row.json("reasons")?,
+            reminders: row.get("reminders")?,
+            told_at: row.optional("told_at", column::time)?,
+        },
+        resolved_at: row.optional("resolved_at", column::time)?,
+        lasted_ms: row.optional("lasted_ms", unsigned)?,
+    })
 }

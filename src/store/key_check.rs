@@ -4,17 +4,17 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::vault::Vault;
-use super::{OpenError, audit_records, connection, open};
+use super::{OpenError, audit_records, connection, file};
 
 /// Whether the database at `path` is there and holds data sealed under some secret, which a new one could not read.
 pub(super) fn is_sealed(path: &Path) -> Result<bool, OpenError> {
-    if !open::exists(path)? {
+    if !file::exists(path)? {
         return Ok(false);
     }
     // Refuses what is no database of ours, in its own words.
-    open::readable_version_at(path, STEPS)?;
+    file::readable_version_at(path, STEPS)?;
     let reader = connection::open_reader(path)?;
     Ok(kept(&reader)?.is_some())
 }
@@ -23,9 +23,9 @@ pub(super) fn is_sealed(path: &Path) -> Result<bool, OpenError> {
 pub(super) fn refuse_other(
     connection: &Connection,
     path: &Path,
-    vault: &Vault,
+    key_ring: &KeyRing,
 ) -> Result<(), OpenError> {
-    if is_of_other(connection, vault)? {
+    if is_of_other(connection, key_ring)? {
         return Err(OpenError::WrongSecret {
             path: path.to_owned(),
         });
@@ -34,31 +34,26 @@ pub(super) fn refuse_other(
 }
 
 /// Whether a database is sealed under another secret.
-pub(super) fn is_of_other(connection: &Connection, vault: &Vault) -> rusqlite::Result<bool> {
+pub(super) fn is_of_other(connection: &Connection, key_ring: &KeyRing) -> rusqlite::Result<bool> {
     Ok(match kept(connection)? {
-        Some(kept) => kept != vault.check_value(&audit_records::log_id(connection)?),
+        Some(kept) => kept != key_ring.check_value(&audit_records::log_id(connection)?),
         None => false,
     })
 }
 
 /// Notes the secret in a database where none is noted.
-pub(super) fn write(connection: &Connection, vault: &Vault) -> rusqlite::Result<()> {
+pub(super) fn write(connection: &Connection, key_ring: &KeyRing) -> rusqlite::Result<()> {
     if kept(connection)?.is_some() {
         return Ok(());
     }
-    let value = vault.check_value(&audit_records::log_id(connection)?);
+    let value = key_ring.check_value(&audit_records::log_id(connection)?);
     connection.execute("INSERT INTO key_checks (id, value) VALUES (1, ?1)", [value])?;
     Ok(())
 }
 
-/// `None` also in a database of before, which has no such table.
+/// `None` also in a database that has no tables.
 fn kept(connection: &Connection) -> rusqlite::Result<Option<[u8; 32]>> {
-    let has_table: bool = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'key_checks'",
-        [],
-        |row| row.get(0),
-    )?;
-    if !has_table {
+    if !connection.table_exists(None, "key_checks")? {
         return Ok(None);
     }
     connection

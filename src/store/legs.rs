@@ -4,10 +4,12 @@
 //! move it stays in the audit log.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, column};
+use super::column::{self, Columns};
+use super::readers::RowReader;
+use super::{StoreError, calls};
 use crate::call::{CallId, DialReport, EndReason, Found, LAST_RESORT, LegReport, LegStatus};
 use crate::routing::DialerId;
 
@@ -25,14 +27,15 @@ use crate::routing::DialerId;
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Direction {
+#[schema(as = Direction)]
+pub enum LegDirection {
     /// The caller's own.
     Inbound,
     /// Made by a dial of the call.
     OutboundDial,
 }
 
-impl Direction {
+impl LegDirection {
     /// The stable name, as in exports.
     pub const fn as_str(self) -> &'static str {
         self.into_str()
@@ -46,7 +49,7 @@ pub struct StoredLeg {
     /// The leg it is a child of.
     pub parent: Option<CallId>,
     /// Which way it was set up.
-    pub direction: Direction,
+    pub direction: LegDirection,
     /// The dialer that was dialled; `None` for the caller's own leg and the last resort's.
     pub dialer: Option<DialerId>,
     /// The last-resort number was dialled.
@@ -70,52 +73,39 @@ pub struct StoredLeg {
 
 /// What a report says of a leg.
 pub(super) struct LegChange {
-    leg: CallId,
-    parent: Option<CallId>,
+    report: LegReport,
     /// Whose line it is: a dialer's name, or that of the last resort.
     line: Option<String>,
-    step: Option<u32>,
-    status: LegStatus,
-    sequence: Option<u32>,
-    sip_code: Option<u16>,
-    duration_s: Option<u32>,
     at: i64,
 }
 
-/// What the column `dialer` says of a line.
-fn line(dialer: Option<&DialerId>, is_last_resort: bool) -> Option<String> {
-    match dialer {
-        Some(dialer) => Some(dialer.as_str().to_owned()),
-        None => is_last_resort.then(|| LAST_RESORT.to_owned()),
+impl LegChange {
+    fn new(report: LegReport, is_last_resort: bool, at: i64) -> Self {
+        let line = match &report.dialer {
+            Some(dialer) => Some(dialer.as_str().to_owned()),
+            None => is_last_resort.then(|| LAST_RESORT.to_owned()),
+        };
+        Self { report, line, at }
     }
 }
 
-pub(super) fn of_report(report: &LegReport, at: i64) -> LegChange {
-    LegChange {
-        leg: report.leg.clone(),
-        parent: report.parent.clone(),
-        line: line(report.dialer.as_ref(), report.is_last_resort()),
-        step: report.step,
-        status: report.status,
-        sequence: report.sequence,
-        sip_code: report.sip_code,
-        duration_s: report.duration_s,
-        at,
-    }
+pub(super) fn of_report(report: LegReport, at: i64) -> LegChange {
+    let is_last_resort = report.is_last_resort();
+    LegChange::new(report, is_last_resort, at)
 }
 
-pub(super) fn of_dial(call: &CallId, report: &DialReport, at: i64) -> Option<LegChange> {
-    Some(LegChange {
-        leg: report.leg.clone()?,
+pub(super) fn of_dial(call: &CallId, report: DialReport, at: i64) -> Option<LegChange> {
+    let report = LegReport {
+        leg: report.leg?,
         parent: Some(call.clone()),
-        line: line(report.dialer.as_ref(), true),
         step: Some(report.step),
+        dialer: report.dialer,
         status: LegStatus::Ended(report.end),
         sequence: None,
-        sip_code: report.sip_code,
         duration_s: report.duration_s,
-        at,
-    })
+        sip_code: report.sip_code,
+    };
+    Some(LegChange::new(report, true, at))
 }
 
 /// The caller's own leg, where the carrier's books tell its end.
@@ -128,17 +118,18 @@ pub(super) fn of_found(call: &CallId, found: Found, at: i64) -> Option<LegChange
     else {
         return None;
     };
-    Some(LegChange {
+    let report = LegReport {
         leg: call.clone(),
         parent: None,
-        line: None,
         step: None,
+        dialer: None,
         status: LegStatus::Ended(end),
         sequence: None,
-        sip_code: None,
         duration_s,
-        at: ended_at.map_or(at, Timestamp::as_millisecond),
-    })
+        sip_code: None,
+    };
+    let at = ended_at.map_or(at, Timestamp::as_millisecond);
+    Some(LegChange::new(report, false, at))
 }
 
 /// The words of a status, and how far along it is.
@@ -157,11 +148,11 @@ pub(super) fn report(
     call_row: i64,
     change: &LegChange,
 ) -> rusqlite::Result<()> {
-    let (status, rank, end_reason) = columns(change.status);
+    let (status, rank, end_reason) = columns(change.report.status);
     let at = |wanted: &str| (status == wanted).then_some(change.at);
-    let direction = match change.parent {
-        None => Direction::Inbound,
-        Some(_) => Direction::OutboundDial,
+    let direction = match change.report.parent {
+        None => LegDirection::Inbound,
+        Some(_) => LegDirection::OutboundDial,
     };
     let moved = connection
         .prepare_cached(
@@ -186,16 +177,16 @@ pub(super) fn report(
         )?
         .execute(params![
             call_row,
-            change.leg.as_str(),
-            change.parent.as_ref().map(CallId::as_str),
+            change.report.leg.as_str(),
+            change.report.parent.as_ref().map(CallId::as_str),
             direction.as_str(),
             change.line,
-            change.step,
+            change.report.step,
             status,
             end_reason.map(EndReason::as_str),
-            change.sequence,
-            change.sip_code,
-            change.duration_s,
+            change.report.sequence,
+            change.report.sip_code,
+            change.report.duration_s,
             at("ringing"),
             at("answered"),
             at("ended"),
@@ -217,113 +208,54 @@ fn complete(connection: &Connection, change: &LegChange) -> rusqlite::Result<()>
              WHERE sid = ?1 AND status = 'ended'",
         )?
         .execute(params![
-            change.leg.as_str(),
+            change.report.leg.as_str(),
             change.line,
-            change.step,
-            change.sequence,
-            change.sip_code,
-            change.duration_s,
+            change.report.step,
+            change.report.sequence,
+            change.report.sip_code,
+            change.report.duration_s,
             change.at,
         ])?;
     Ok(())
 }
 
 /// The legs of a call, in the order in which they were heard of.
-pub(super) fn of_call(
-    connection: &Connection,
-    call: &CallId,
-) -> Result<Vec<StoredLeg>, StoreError> {
-    connection
-        .prepare_cached(
-            "SELECT * FROM legs WHERE call_id = (SELECT id FROM calls WHERE sid = ?1) ORDER BY id",
-        )?
-        .query_map([call.as_str()], raw)?
-        .map(|raw| raw?.read())
-        .collect()
+pub(super) fn of_call(reader: &RowReader<'_>, call: &CallId) -> Result<Vec<StoredLeg>, StoreError> {
+    let which = "WHERE call_id = (SELECT id FROM calls WHERE sid = ?1) ORDER BY id";
+    reader.rows("legs", which, [call.as_str()], read)
 }
 
 /// The legs of the call in a row, in the order in which they were heard of.
-pub(super) fn of_row(connection: &Connection, row: i64) -> Result<Vec<StoredLeg>, StoreError> {
-    connection
-        .prepare_cached("SELECT * FROM legs WHERE call_id = ?1 ORDER BY id")?
-        .query_map([row], raw)?
-        .map(|raw| raw?.read())
-        .collect()
+pub(super) fn of_row(reader: &RowReader<'_>, row: i64) -> Result<Vec<StoredLeg>, StoreError> {
+    reader.rows("legs", "WHERE call_id = ?1 ORDER BY id", [row], read)
 }
 
-/// The columns as `SQLite` gives them.
-struct RawLeg {
-    row: i64,
-    sid: String,
-    parent_sid: Option<String>,
-    direction: String,
-    dialer: Option<String>,
-    step: Option<i64>,
-    status: String,
-    end_reason: Option<String>,
-    sequence: Option<i64>,
-    sip_code: Option<i64>,
-    duration_s: Option<i64>,
-    ringing_at: Option<i64>,
-    answered_at: Option<i64>,
-    ended_at: Option<i64>,
-    created_at: i64,
-}
-
-fn raw(row: &Row<'_>) -> rusqlite::Result<RawLeg> {
-    Ok(RawLeg {
-        row: row.get("id")?,
-        sid: row.get("sid")?,
-        parent_sid: row.get("parent_sid")?,
-        direction: row.get("direction")?,
-        dialer: row.get("dialer")?,
-        step: row.get("step")?,
-        status: row.get("status")?,
-        end_reason: row.get("end_reason")?,
-        sequence: row.get("sequence")?,
-        sip_code: row.get("sip_code")?,
-        duration_s: row.get("duration_s")?,
-        ringing_at: row.get("ringing_at")?,
-        answered_at: row.get("answered_at")?,
-        ended_at: row.get("ended_at")?,
-        created_at: row.get("created_at")?,
+fn read(row: &Columns<'_, '_>) -> Result<StoredLeg, StoreError> {
+    let (status, end): (String, Option<String>) = (row.get("status")?, row.get("end_reason")?);
+    let status = match (status.as_str(), end.as_deref()) {
+        ("initiated", None) => Some(LegStatus::Initiated),
+        ("ringing", None) => Some(LegStatus::Ringing),
+        ("answered", None) => Some(LegStatus::Answered),
+        ("ended", Some(reason)) => column::word(reason).map(LegStatus::Ended),
+        _ => None,
+    };
+    let call_id = |sid: String| CallId::parse(&sid).ok();
+    let small = |number: i64| u32::try_from(number).ok();
+    let line: Option<String> = row.get("dialer")?;
+    Ok(StoredLeg {
+        leg: row.valid(call_id(row.get("sid")?))?,
+        parent: row.optional("parent_sid", call_id)?,
+        direction: row.word("direction")?,
+        is_last_resort: line.as_deref() == Some(LAST_RESORT),
+        dialer: calls::dialer_of(line),
+        step: row.optional("step", small)?,
+        status: row.valid(status)?,
+        sequence: row.optional("sequence", small)?,
+        sip_code: row.optional("sip_code", |code: i64| u16::try_from(code).ok())?,
+        duration_s: row.optional("duration_s", small)?,
+        ringing_at: row.optional("ringing_at", column::time)?,
+        answered_at: row.optional("answered_at", column::time)?,
+        ended_at: row.optional("ended_at", column::time)?,
+        created_at: row.time("created_at")?,
     })
-}
-
-impl RawLeg {
-    fn read(self) -> Result<StoredLeg, StoreError> {
-        let row = self.row;
-        column::or_inconsistent(self.try_read(), "legs", row)
-    }
-
-    fn try_read(self) -> Option<StoredLeg> {
-        let status = match (self.status.as_str(), self.end_reason.as_deref()) {
-            ("initiated", None) => LegStatus::Initiated,
-            ("ringing", None) => LegStatus::Ringing,
-            ("answered", None) => LegStatus::Answered,
-            ("ended", Some(reason)) => LegStatus::Ended(column::word(reason)?),
-            _ => return None,
-        };
-        let call_id = |sid: String| CallId::parse(&sid).ok();
-        let small = |number: i64| u32::try_from(number).ok();
-        Some(StoredLeg {
-            leg: call_id(self.sid)?,
-            parent: column::optional(self.parent_sid, call_id)?,
-            direction: column::word(&self.direction)?,
-            is_last_resort: self.dialer.as_deref() == Some(LAST_RESORT),
-            dialer: self
-                .dialer
-                .filter(|name| name != LAST_RESORT)
-                .map(|name| DialerId::new(&name)),
-            step: column::optional(self.step, small)?,
-            status,
-            sequence: column::optional(self.sequence, small)?,
-            sip_code: column::optional(self.sip_code, |code| u16::try_from(code).ok())?,
-            duration_s: column::optional(self.duration_s, small)?,
-            ringing_at: column::optional(self.ringing_at, column::time)?,
-            answered_at: column::optional(self.answered_at, column::time)?,
-            ended_at: column::optional(self.ended_at, column::time)?,
-            created_at: column::time(self.created_at)?,
-        })
-    }
 }

@@ -4,16 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, MAIN_DB, TransactionBehavior};
 
-use super::migrations::{FIRST, MigrationStep, STEPS};
-use super::vault::Vault;
-use super::{OpenError, connection, key_check, open};
+use super::key_ring::KeyRing;
+use super::migrations::{FIRST, MigrationStep, STEPS, latest};
+use super::{OpenError, connection, file, key_check};
 use crate::clock::Clock;
 
-/// Pages copied at a time.
-const PAGES: i32 = 1_000;
 /// How long a migration waits for other programs that read.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -35,30 +32,33 @@ pub struct Migrated {
     pub backup: Option<PathBuf>,
 }
 
+impl Migrated {
+    fn without_copy(from: u32, to: u32) -> Self {
+        let backup = None;
+        Self { from, to, backup }
+    }
+}
+
 /// Where the database at `path` stands. Changes nothing.
 pub fn status(path: &Path) -> Result<MigrationStatus, OpenError> {
     status_with(path, STEPS)
 }
 
 /// Brings the database at `path` to the newest version; makes one where there is none.
-pub fn up(path: &Path, clock: &Clock, vault: &Vault) -> Result<Migrated, OpenError> {
-    let _lock = open::lock(path)?;
-    up_with(path, clock, vault, STEPS)
+pub fn up(path: &Path, clock: &Clock, key_ring: &KeyRing) -> Result<Migrated, OpenError> {
+    let _lock = file::lock(path)?;
+    up_with(path, clock, key_ring, STEPS)
 }
 
 /// Takes the database at `path` back to version `to`. What later steps added is lost, but for the backup beside it.
 pub fn down(path: &Path, to: u32, clock: &Clock) -> Result<Migrated, OpenError> {
-    let _lock = open::lock(path)?;
+    let _lock = file::lock(path)?;
     down_with(path, to, clock, STEPS)
 }
 
 /// The newest schema version that this program knows.
 pub fn newest() -> u32 {
     latest(STEPS)
-}
-
-pub(super) fn latest(steps: &[MigrationStep]) -> u32 {
-    steps.last().unwrap_or(&FIRST).version
 }
 
 /// Every step from nothing on.
@@ -70,8 +70,8 @@ pub(super) fn status_with(
     path: &Path,
     steps: &[MigrationStep],
 ) -> Result<MigrationStatus, OpenError> {
-    let current = if open::exists(path)? {
-        open::readable_version_at(path, steps)?
+    let current = if file::exists(path)? {
+        file::readable_version_at(path, steps)?
     } else {
         0
     };
@@ -89,18 +89,14 @@ pub(super) fn status_with(
 pub(super) fn up_with(
     path: &Path,
     clock: &Clock,
-    vault: &Vault,
+    key_ring: &KeyRing,
     steps: &[MigrationStep],
 ) -> Result<Migrated, OpenError> {
-    if open::exists(path)? {
-        return move_to(path, clock, steps, latest(steps), Some(vault));
+    if file::exists(path)? {
+        return move_to(path, clock, steps, latest(steps), Some(key_ring));
     }
-    open::create(path, steps, vault)?;
-    Ok(Migrated {
-        from: 0,
-        to: latest(steps),
-        backup: None,
-    })
+    create(path, steps, key_ring)?;
+    Ok(Migrated::without_copy(0, latest(steps)))
 }
 
 pub(super) fn down_with(
@@ -117,13 +113,24 @@ pub(super) fn down_with(
         });
     }
     if from == 0 {
-        return Ok(Migrated {
-            from,
-            to,
-            backup: None,
-        });
+        return Ok(Migrated::without_copy(from, to));
     }
     move_to(path, clock, steps, to, None)
+}
+
+/// Makes a new database with the whole schema. It appears under its name only when it is complete.
+fn create(path: &Path, steps: &[MigrationStep], key_ring: &KeyRing) -> Result<(), OpenError> {
+    let unfinished = file::beside(path, ".new");
+    for leftover in ["", "-wal", "-shm", "-journal"] {
+        file::remove(&file::beside(&unfinished, leftover))?;
+    }
+    file::new_file(&unfinished)?;
+    let mut fresh = Connection::open(&unfinished)?;
+    connection::set(&fresh, "auto_vacuum", "INCREMENTAL", "2")?;
+    fresh.pragma_update(None, "application_id", file::APPLICATION_ID)?;
+    run(&mut fresh, steps, 0, latest(steps), Some(key_ring))?;
+    fresh.close().map_err(|(_, error)| error)?;
+    file::appear(&unfinished, path)
 }
 
 /// Moves a database to version `to`; where that is newer, with the keys of the installation.
@@ -132,29 +139,25 @@ fn move_to(
     clock: &Clock,
     steps: &[MigrationStep],
     to: u32,
-    vault: Option<&Vault>,
+    key_ring: Option<&KeyRing>,
 ) -> Result<Migrated, OpenError> {
     // Look before anything is touched: a foreign or newer file stays as it is.
-    let from = open::version_at(path, steps)?;
-    if let Some(vault) = vault {
-        key_check::refuse_other(&connection::open_reader(path)?, path, vault)?;
+    let from = file::version_at(path, steps)?;
+    if let Some(key_ring) = key_ring {
+        key_check::refuse_other(&connection::open_reader(path)?, path, key_ring)?;
     }
     if from == to {
-        return Ok(Migrated {
-            from,
-            to,
-            backup: None,
-        });
+        return Ok(Migrated::without_copy(from, to));
     }
     let mut database = connection::open_writer(path, BUSY)?;
     // What a step takes away is to be gone.
     connection::set(&database, "secure_delete", "ON", "1")?;
-    let copy = open::beside(
+    let copy = file::beside(
         path,
         &format!(".v{from}.{}.bak", clock.now().as_millisecond()),
     );
     back_up(&database, &copy)?;
-    run(&mut database, steps, from, to, vault)?;
+    run(&mut database, steps, from, to, key_ring)?;
     database.close().map_err(|(_, error)| error)?;
     Ok(Migrated {
         from,
@@ -169,7 +172,7 @@ pub(super) fn run(
     steps: &[MigrationStep],
     from: u32,
     to: u32,
-    vault: Option<&Vault>,
+    key_ring: Option<&KeyRing>,
 ) -> Result<(), OpenError> {
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let up = from_nothing(steps).filter(|step| step.version > from && step.version <= to);
@@ -185,8 +188,8 @@ pub(super) fn run(
     if to == 0 {
         drop_all(&transaction)?;
     }
-    if let Some(vault) = vault {
-        key_check::write(&transaction, vault)?;
+    if let Some(key_ring) = key_ring {
+        key_check::write(&transaction, key_ring)?;
     }
     transaction.pragma_update(None, "user_version", to)?;
     transaction.commit()?;
@@ -210,30 +213,14 @@ fn drop_all(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Copies the database while it is open, checks the copy, and only then gives it its name.
 fn back_up(database: &Connection, to: &Path) -> Result<(), OpenError> {
-    let unfinished = open::beside(to, ".part");
-    open::new_file(&unfinished)?;
-    let mut copy = Connection::open(&unfinished)?;
-    copy_pages(database, &mut copy)?;
+    let unfinished = file::beside(to, ".part");
+    file::new_file(&unfinished)?;
+    database.backup(MAIN_DB, &unfinished, None)?;
+    let copy = Connection::open(&unfinished)?;
     let finding: String = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     copy.close().map_err(|(_, error)| error)?;
     if finding != "ok" {
         return Err(OpenError::BackupDamaged { finding });
     }
-    open::appear(&unfinished, to)
-}
-
-fn copy_pages(from: &Connection, to: &mut Connection) -> Result<(), OpenError> {
-    let backup = Backup::new(from, to)?;
-    loop {
-        match backup.step(PAGES)? {
-            StepResult::Done => return Ok(()),
-            StepResult::More => {}
-            // Nobody else writes, and the copy is ours alone: a lock here is no matter of waiting.
-            busy @ (StepResult::Busy | StepResult::Locked | _) => {
-                return Err(OpenError::Start(
-                    format!("the backup found the database locked: {busy:?}").into(),
-                ));
-            }
-        }
-    }
+    file::appear(&unfinished, to)
 }

@@ -26,3 +26,8 @@ pub(super) struct MigrationStep {
 
 /// Every step after the first version, in order.
 pub(super) const STEPS: &[MigrationStep] = &[];
+
+/// The newest schema version that this program knows.
+pub(super) fn latest(steps: &[MigrationStep]) -> u32 {
+    steps.last().unwrap_or(&FIRST).version
+}

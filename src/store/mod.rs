@@ -3,11 +3,9 @@
 //! The audit log is the truth; the other tables of calls are projections that change in the same transaction. What is
 //! acknowledged is on the disk (`synchronous=FULL`). SQL lives here and nowhere else, a file per table.
 
-mod account;
 mod alerting;
 mod answers;
 mod audit_records;
-mod ballast;
 mod batch;
 mod caller_records;
 mod callers;
@@ -16,40 +14,43 @@ mod checkpoints;
 mod column;
 mod connection;
 pub mod copy;
-mod desk;
 mod dialer_states;
 mod erase;
 mod error;
 mod examine;
+mod file;
+mod flush_watchdog;
 mod forgotten_calls;
 mod found;
 mod head_file;
 mod histogram;
 mod incidents;
-mod keeper;
 mod key_check;
+mod key_ring;
+mod ledger;
 mod legs;
+mod log_reader;
 pub mod migrate;
 mod migrations;
-mod notary;
-mod open;
 mod outbox;
 mod pages;
 mod profiles;
 mod prune;
 mod readers;
+mod reserve;
 mod rollups;
 mod rows;
 mod schema;
 mod sessions;
+mod signer;
 mod spool;
 mod spool_mark;
 mod submission;
 #[cfg(test)]
 mod tests;
-mod trail;
-mod vault;
 pub mod verify;
+mod work;
+mod write_queue;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -61,11 +62,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-pub use account::Balance;
 pub use alerting::IncidentWithMessages;
 pub use audit_records::{RawRecord, StoredRecord};
 pub use calls::{InProgress, StoredCall};
-pub use desk::Health;
 pub use erase::Erased;
 pub use error::{OpenError, StoreError};
 pub use examine::{Chain, Examination, Integrity, examine};
@@ -73,34 +72,37 @@ pub use forgotten_calls::Past;
 pub use head_file::{head_path, read_head};
 pub use histogram::Histogram;
 pub use incidents::StoredIncident;
-pub use legs::{Direction, StoredLeg};
-pub use notary::Notary;
+pub use key_ring::KeyRing;
+pub use ledger::RecordCounts;
+pub use legs::{LegDirection, StoredLeg};
+pub use log_reader::LogReader;
 pub use outbox::{Attempted, MessageState, StoredMessage};
 pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
 pub use prune::{KeptLonger, PruneError, PruneReport, Pruner};
-pub use rollups::{Figures, Handoffs, Share};
+pub use rollups::{Figures, GroupFigures, Handoffs};
 pub use sessions::StoredSession;
-pub use trail::Trail;
-pub use vault::Vault;
+pub use signer::CheckpointSigner;
+pub use write_queue::StoreHealth;
 
 use crate::audit::{
-    ChainLink, Event, HandoffIntended, Head, Kind, Proof, Record, Restored, RollbackAccepted,
-    ServiceState, SigningKeyNamed,
+    ChainLink, Event, HandoffIntended, Kind, Record, Restored, RollbackAccepted, ServiceState,
+    SignedTreeHead, SigningKeyNamed, SigningStatus,
 };
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::files;
-use crate::phone::{Caller, E164};
-use account::Account;
-use ballast::Ballast;
-use callers::Sealer;
-use desk::{Message, SpoolPlace, WriteQueue};
-use keeper::Keeper;
+use crate::phone::E164;
+use callers::Encryptor;
+use flush_watchdog::FlushWatchdog;
+use ledger::RecordLedger;
 use migrations::{MigrationStep, STEPS};
-use readers::{Reader, Readers};
+use readers::{Readers, RowReader};
+use reserve::Reserve;
 use sessions::SessionChange;
-use submission::{Effect, PreparedRecord, Submission, SubmissionOutcome, Work};
+use submission::{Submission, SubmissionOutcome};
+use work::{Effect, PreparedRecord, Work};
+use write_queue::{Message, SpoolPlace, WriteQueue};
 use writer::Writer;
 
 pub const MIB: u64 = 1024 * 1024;
@@ -119,28 +121,28 @@ pub struct Options {
     /// How large the spool is, in bytes; 0 for none. Never more than an eighth of its file system.
     pub spool_bytes: u64,
     /// How much room is kept on the disk for the day on which it is full, in bytes; 0 for none. Never more than an eighth of it.
-    pub ballast_bytes: u64,
+    pub reserve_bytes: u64,
     /// How long a commit may keep submitters waiting; after that, their records go to the spool.
     pub patience: Duration,
     /// How long a question waits for a free reader, and a reader for a lock.
     pub reader_patience: Duration,
     /// Makes personal data unreadable to whoever has the file alone.
-    pub vault: Vault,
+    pub key_ring: KeyRing,
 }
 
 impl Options {
-    pub fn new(path: impl Into<PathBuf>, clock: Clock, vault: Vault) -> Self {
+    pub fn new(path: impl Into<PathBuf>, clock: Clock, key_ring: KeyRing) -> Self {
         let path = path.into();
         Self {
-            spool: open::beside(&path, ".spool"),
+            spool: file::beside(&path, ".spool"),
             path,
             clock,
             backlog: 10_000,
             spool_bytes: 64 * MIB,
-            ballast_bytes: 64 * MIB,
+            reserve_bytes: 64 * MIB,
             patience: Duration::from_millis(250),
             reader_patience: Duration::from_millis(200),
-            vault,
+            key_ring,
         }
     }
 
@@ -166,7 +168,7 @@ pub struct Appended {
 
 /// Whether a call was seen for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opened {
+pub enum FirstWrite {
     /// It was; its records are written.
     First,
     /// It was not; nothing was written. [`Store::answer`] knows what the call was answered.
@@ -208,23 +210,23 @@ pub struct Counts {
 
 /// The store. Cheap to clone; all clones share one writer.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(Arc<StoreState>);
 
-struct Inner {
+struct StoreState {
     queue: mpsc::Sender<Message>,
     #[cfg(test)]
     faults: mpsc::Sender<writer::Commit>,
-    health: watch::Receiver<Health>,
-    account: Arc<Account>,
-    ballast: Ballast,
+    health: watch::Receiver<StoreHealth>,
+    ledger: Arc<RecordLedger>,
+    reserve: Reserve,
     wal: PathBuf,
     is_wal_missing: bool,
     commits: broadcast::Sender<Arc<[Committed]>>,
     readers: Readers,
     clock: Clock,
     path: PathBuf,
-    proof: watch::Sender<Proof>,
-    vault: Vault,
+    signing_status: watch::Sender<SigningStatus>,
+    key_ring: KeyRing,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -250,24 +252,24 @@ impl Store {
     }
 
     fn open_with(options: &Options, steps: &[MigrationStep]) -> Result<Self, OpenError> {
-        open::check_sqlite()?;
-        let ballast = Ballast::new(
-            open::beside(&options.path, ".ballast"),
-            options.ballast_bytes,
+        connection::check_sqlite()?;
+        let reserve = Reserve::new(
+            file::beside(&options.path, ".ballast"),
+            options.reserve_bytes,
         );
         // On a full disk, not even an open database can be read for the first time.
-        ballast.release_if_full();
-        let lock = open::lock(&options.path)?;
+        reserve.release_if_full();
+        let lock = file::lock(&options.path)?;
         let is_wal_missing = lock.is_log_missing;
-        migrate::up_with(&options.path, &options.clock, &options.vault, steps)?;
+        migrate::up_with(&options.path, &options.clock, &options.key_ring, steps)?;
         let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
-        key_check::write(&connection, &options.vault)?;
+        key_check::write(&connection, &options.key_ring)?;
         let readers = Readers::open(
             &options.path,
-            options.vault.clone(),
+            options.key_ring.clone(),
             options.reader_patience,
         )?;
-        ballast.restore();
+        reserve.restore();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -275,20 +277,20 @@ impl Store {
         let (queue, arrivals) = mpsc::channel(writer::QUEUE);
         #[cfg(test)]
         let (faults, faults_due) = mpsc::channel(8);
-        let (health, health_seen) = watch::channel(Health::default());
+        let (health, health_seen) = watch::channel(StoreHealth::default());
         let (commits, _) = broadcast::channel(COMMITS_BEHIND);
-        let account = Arc::<Account>::default();
+        let ledger = Arc::<RecordLedger>::default();
         let place = SpoolPlace {
             path: options.spool.clone(),
             wanted: options.spool_bytes,
-            vault: options.vault.clone(),
+            key_ring: options.key_ring.clone(),
             log_id: audit_records::log_id(&connection)?,
         };
-        let desk = Arc::new(Mutex::new(WriteQueue::new(
+        let write_queue = Arc::new(Mutex::new(WriteQueue::new(
             options.clock.clone(),
             arrivals,
             health,
-            Arc::clone(&account),
+            Arc::clone(&ledger),
             options.backlog,
             place,
             spool_mark::get(&connection)?,
@@ -297,11 +299,11 @@ impl Store {
             path: options.path.clone(),
             clock: options.clock.clone(),
             runtime,
-            desk: Arc::clone(&desk),
-            ballast: ballast.clone(),
+            write_queue: Arc::clone(&write_queue),
+            reserve: reserve.clone(),
             commits: commits.clone(),
             connection: Some(connection),
-            sealer: Sealer::new(options.vault.clone()),
+            encryptor: Encryptor::new(options.key_ring.clone()),
             #[cfg(test)]
             faults: faults_due,
             lock,
@@ -309,35 +311,35 @@ impl Store {
         };
         writer.drain();
         let (writes, writer_ended) = std::sync::mpsc::channel();
-        let keeper = Keeper {
-            desk,
-            ballast: ballast.clone(),
+        let flush_watchdog = FlushWatchdog {
+            write_queue,
+            reserve: reserve.clone(),
             clock: options.clock.clone(),
             patience: options.patience,
             writer: writer_ended,
         };
         let start = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let keeper = start("store-keeper")
-            .spawn(move || keeper.run())
+        let flush_watchdog = start("store-watchdog")
+            .spawn(move || flush_watchdog.run())
             .map_err(|error| OpenError::Start(error.into()))?;
         let thread = start("store-writer")
-            .spawn(move || writer.run(keeper, writes))
+            .spawn(move || writer.run(flush_watchdog, writes))
             .map_err(|error| OpenError::Start(error.into()))?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(StoreState {
             queue,
             #[cfg(test)]
             faults,
             health: health_seen,
-            account,
-            ballast,
+            ledger,
+            reserve,
             is_wal_missing,
-            wal: open::beside(&options.path, "-wal"),
+            wal: file::beside(&options.path, "-wal"),
             commits,
             readers,
             clock: options.clock.clone(),
             path: options.path.clone(),
-            proof: watch::Sender::default(),
-            vault: options.vault.clone(),
+            signing_status: watch::Sender::default(),
+            key_ring: options.key_ring.clone(),
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -354,7 +356,7 @@ impl Store {
     /// Writes the records of a call that begins, the first of them its `CallDecided`, unless the call is known already.
     ///
     /// After [`StoreError::Deferred`] the records are written in any case: whoever was told to go on has answered a caller.
-    pub async fn open_call(&self, records: Vec<Record>) -> Result<Opened, StoreError> {
+    pub async fn open_call(&self, records: Vec<Record>) -> Result<FirstWrite, StoreError> {
         let records = self.prepare(records)?;
         let begins = records
             .first()
@@ -363,12 +365,12 @@ impl Store {
         if !begins {
             let reason = "the first record of a call must be its decision, with its call id";
             // Dropping the submission puts its records into the log.
-            drop(Submission::new(work, Arc::clone(&self.0.account)));
+            drop(Submission::new(work, Arc::clone(&self.0.ledger)));
             return Err(StoreError::Rejected(reason.into()));
         }
         match self.submit(work).await? {
-            SubmissionOutcome::Written { .. } => Ok(Opened::First),
-            SubmissionOutcome::Repeat => Ok(Opened::Repeat),
+            SubmissionOutcome::Written { .. } => Ok(FirstWrite::First),
+            SubmissionOutcome::Repeat => Ok(FirstWrite::Repeat),
             SubmissionOutcome::Erased(_) => Err(StoreError::Closed),
         }
     }
@@ -376,28 +378,28 @@ impl Store {
     /// Keeps profiles for the next start.
     pub async fn save_profiles(&self, profiles: Vec<StoredProfile>) -> Result<(), StoreError> {
         let now = self.0.clock.now().as_millisecond();
-        self.submit(Work::SaveProfiles { profiles, now }).await?;
-        Ok(())
+        self.submit(Work::SaveProfiles { profiles, now })
+            .await
+            .map(drop)
     }
 
     /// Keeps a session for the next start.
     pub async fn keep_session(&self, session: StoredSession) -> Result<(), StoreError> {
         let change = SessionChange::Kept(session);
-        self.submit(Work::Session(change)).await?;
-        Ok(())
+        self.submit(Work::Session(change)).await.map(drop)
     }
 
     /// Notes that a session was used, if the writer has room for it now; nobody waits for it.
     pub fn note_session(&self, session: StoredSession) {
         let work = Work::Session(SessionChange::Kept(session));
-        let (submission, _) = Submission::new(work, Arc::clone(&self.0.account));
+        let (submission, _) = Submission::new(work, Arc::clone(&self.0.ledger));
         drop(self.0.queue.try_send(Message::Submit(submission)));
     }
 
     pub async fn end_session(&self, token_hash: [u8; 32]) -> Result<(), StoreError> {
         self.submit(Work::Session(SessionChange::Ended(token_hash)))
-            .await?;
-        Ok(())
+            .await
+            .map(drop)
     }
 
     /// Every session, the latest used first.
@@ -423,14 +425,12 @@ impl Store {
     }
 
     pub async fn delete_profile(&self, phone: E164) -> Result<(), StoreError> {
-        self.submit(Work::DeleteProfile(phone)).await?;
-        Ok(())
+        self.submit(Work::DeleteProfile(phone)).await.map(drop)
     }
 
     /// Makes one commit that changes nothing, as proof that the disk takes records.
     pub async fn beat(&self) -> Result<(), StoreError> {
-        self.submit(Work::Beat).await?;
-        Ok(())
+        self.submit(Work::Beat).await.map(drop)
     }
 
     /// Returns when somebody has looked at the writer's queue, whether or not the disk works.
@@ -445,12 +445,12 @@ impl Store {
     fn prepare(&self, records: Vec<Record>) -> Result<Vec<PreparedRecord>, StoreError> {
         records
             .into_iter()
-            .map(|record| submission::prepare(record, &self.0.vault))
+            .map(|record| work::prepare(record, &self.0.key_ring))
             .collect()
     }
 
     async fn submit(&self, work: Work) -> Result<SubmissionOutcome, StoreError> {
-        let (submission, verdict) = Submission::new(work, Arc::clone(&self.0.account));
+        let (submission, verdict) = Submission::new(work, Arc::clone(&self.0.ledger));
         self.0
             .queue
             .send(Message::Submit(submission))
@@ -526,27 +526,11 @@ impl Store {
 
     /// Calls in progress, by where they stand.
     pub async fn calls_in_progress_now(&self) -> Result<InProgress, StoreError> {
-        self.ask(|reader| Ok(calls::standings(reader)?)).await
+        self.ask(|reader| Ok(calls::in_progress_now(reader)?)).await
     }
 
     pub async fn recent_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
         self.ask(move |reader| calls::recent(reader, limit)).await
-    }
-
-    /// The calls of one caller, newest first. Finds them by a keyed hash; none where the number is withheld.
-    pub async fn calls_of(
-        &self,
-        caller: &Caller,
-        limit: u32,
-    ) -> Result<Vec<StoredCall>, StoreError> {
-        let Some(identity) = self.0.vault.identity(caller) else {
-            return Ok(Vec::new());
-        };
-        self.ask(move |reader| match callers::find(reader, identity)? {
-            Some(caller_row) => calls::of_caller(reader, caller_row, limit),
-            None => Ok(Vec::new()),
-        })
-        .await
     }
 
     /// The legs of a call, in the order in which they were heard of.
@@ -608,22 +592,17 @@ impl Store {
     }
 
     /// Where the audit log was signed last, and whether it can be signed.
-    pub fn proof(&self) -> Proof {
-        self.0.proof.borrow().clone()
+    pub fn signing_status(&self) -> SigningStatus {
+        self.0.signing_status.borrow().clone()
     }
 
-    /// Tells whoever waits for it; see [`Store::proof`].
-    pub fn proof_changes(&self) -> watch::Receiver<Proof> {
-        self.0.proof.subscribe()
-    }
-
-    fn tell_proof(&self, proof: Proof) {
-        self.0.proof.send_replace(proof);
+    fn publish_signing_status(&self, signing_status: SigningStatus) {
+        self.0.signing_status.send_replace(signing_status);
     }
 
     /// Gives up the head that is kept beside the database, or that is gone, for what the database holds: writes one anew, and records that. Gives
     /// the head that was given up; `None` where there was none to give up and nothing is signed.
-    pub async fn accept_rollback(&self) -> Result<Option<Head>, StoreError> {
+    pub async fn accept_rollback(&self) -> Result<Option<SignedTreeHead>, StoreError> {
         let path = head_path(self.path());
         let unreadable = |error: std::io::Error| StoreError::Unavailable(error.into());
         let signed = self.signed_head().await?;
@@ -666,7 +645,7 @@ impl Store {
     }
 
     /// The head that the newest checkpoint in the file signs; `None` where there is none that holds.
-    async fn signed_head(&self) -> Result<Option<Head>, StoreError> {
+    async fn signed_head(&self) -> Result<Option<SignedTreeHead>, StoreError> {
         let path = self.path().to_owned();
         let asked = tokio::task::spawn_blocking(move || verify::signed_head(&path)).await;
         let unavailable = |error: error::Source| StoreError::Unavailable(error);
@@ -680,11 +659,8 @@ impl Store {
     pub async fn last_record_at(&self) -> Result<Option<Timestamp>, StoreError> {
         self.ask(|reader| {
             let last = audit_records::head(reader)?;
-            let mut at = None;
-            found::each(reader, last.id, 1, |row| {
-                at = column::time(row.content.created_at);
-            })?;
-            Ok(at)
+            let at = found::first(reader, last.id, |row| column::time(row.content.created_at))?;
+            Ok(at.flatten())
         })
         .await
     }
@@ -721,14 +697,14 @@ impl Store {
         &self.0.clock
     }
 
-    fn vault(&self) -> &Vault {
-        &self.0.vault
+    fn key_ring(&self) -> &KeyRing {
+        &self.0.key_ring
     }
 
     /// What is wrong with rows that steer calls or grant rights: how many were found that are not what was written, and the first of them; `None`
     /// where every one that was read is.
     pub fn altered_rows(&self) -> Option<String> {
-        let (count, table, row) = self.0.vault.altered()?;
+        let (count, table, row) = self.0.key_ring.altered()?;
         let more = if count > 1 {
             format!(", and {} more", count - 1)
         } else {
@@ -772,7 +748,7 @@ impl Store {
 
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&RowReader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.0.readers.ask(question).await
     }
@@ -786,23 +762,23 @@ impl Store {
     /// The last backup that was made of it; `None` where none is known of. Asks the file system, which may hang.
     pub async fn last_backup(&self) -> Option<copy::Manifest> {
         let path = self.0.path.clone();
-        let vault = self.0.vault.clone();
-        let asked = tokio::task::spawn_blocking(move || copy::last_backup(&path, &vault));
+        let key_ring = self.0.key_ring.clone();
+        let asked = tokio::task::spawn_blocking(move || copy::last_backup(&path, &key_ring));
         asked.await.ok().flatten()
     }
 
     /// How the writer is doing.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> StoreHealth {
         self.current(self.0.health.borrow().clone())
     }
 
-    fn current(&self, health: Health) -> Health {
-        let balance = self.0.account.balance();
-        Health {
+    fn current(&self, health: StoreHealth) -> StoreHealth {
+        let counts = self.0.ledger.counts();
+        StoreHealth {
             running: !self.0.queue.is_closed(),
-            lost: balance.lost,
-            balance,
-            ballast_missing: self.0.ballast.is_missing(),
+            lost: counts.lost,
+            counts,
+            reserve_missing: self.0.reserve.is_missing(),
             wal_missing: self.0.is_wal_missing,
             wal_bytes: std::fs::metadata(&self.0.wal).map_or(0, |file| file.len()),
             ..health
@@ -810,7 +786,7 @@ impl Store {
     }
 
     /// Waits until `is_so` of the writer's health; gives the health then. Ends at once when the writer has.
-    pub async fn health_when(&self, mut is_so: impl FnMut(&Health) -> bool) -> Health {
+    pub async fn health_when(&self, mut is_so: impl FnMut(&StoreHealth) -> bool) -> StoreHealth {
         let mut seen = self.0.health.clone();
         match seen
             .wait_for(|health| is_so(&self.current(health.clone())))
@@ -849,7 +825,10 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn read_all(reader: &Reader<'_>, records: Vec<RawRecord>) -> Result<Vec<StoredRecord>, StoreError> {
+fn read_all(
+    reader: &RowReader<'_>,
+    records: Vec<RawRecord>,
+) -> Result<Vec<StoredRecord>, StoreError> {
     records
         .into_iter()
         .map(|record| record.read(reader))

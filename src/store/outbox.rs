@@ -1,11 +1,12 @@
 //! Table `outbox_messages`: what is to be sent, to whom, and what became of it. A message is written with the record that is its occasion.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Params, Row, params};
+use rusqlite::{Connection, Params, params};
 
-use super::readers::Reader;
+use super::column::{self, Columns};
+use super::readers::RowReader;
 use super::rows::Written;
-use super::{StoreError, column, incidents};
+use super::{StoreError, incidents};
 use crate::alert::{Channel, Notice, Occasion, Recipient};
 
 /// More messages than this do not wait: what comes later is dead at once, and says so.
@@ -190,54 +191,42 @@ fn believed(
 
 /// The messages of one way that wait, oldest first.
 pub(super) fn waiting(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     channel: Channel,
     limit: u32,
 ) -> Result<Vec<StoredMessage>, StoreError> {
     // The receiver of the webhook is the one without an address.
     let which = match channel {
-        Channel::Webhook => "state = 'waiting' AND recipient = 'webhook' ORDER BY id",
-        Channel::Email => "state = 'waiting' AND recipient <> 'webhook' ORDER BY id",
+        Channel::Webhook => "WHERE state = 'waiting' AND recipient = 'webhook' ORDER BY id",
+        Channel::Email => "WHERE state = 'waiting' AND recipient <> 'webhook' ORDER BY id",
     };
-    list(reader, which, [], limit)
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    reader.first_rows(limit, TABLE, which, [], read)
 }
 
 /// The messages of one notice.
 pub(super) fn of_notice(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     notice: &str,
 ) -> Result<Vec<StoredMessage>, StoreError> {
-    list(reader, "notice = ?1 ORDER BY id", [notice], u32::MAX)
+    reader.rows(TABLE, "WHERE notice = ?1 ORDER BY id", [notice], read)
 }
 
 /// The messages of one incident, oldest first.
-pub(super) fn of_incident(reader: &Reader<'_>, row: i64) -> Result<Vec<StoredMessage>, StoreError> {
-    list(reader, "incident_id = ?1 ORDER BY id", [row], 200)
+pub(super) fn of_incident(
+    reader: &RowReader<'_>,
+    row: i64,
+) -> Result<Vec<StoredMessage>, StoreError> {
+    reader.first_rows(
+        200,
+        TABLE,
+        "WHERE incident_id = ?1 ORDER BY id",
+        [row],
+        read,
+    )
 }
 
 const TABLE: &str = "outbox_messages";
-
-/// The first messages, without rows that are not what was written.
-fn list(
-    reader: &Reader<'_>,
-    which: &str,
-    wanted: impl Params,
-    limit: u32,
-) -> Result<Vec<StoredMessage>, StoreError> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let mut statement =
-        reader.prepare_cached(&format!("SELECT * FROM outbox_messages WHERE {which}"))?;
-    let mut rows = statement.query(wanted)?;
-    let mut messages = Vec::new();
-    while messages.len() < limit
-        && let Some(row) = rows.next()?
-    {
-        if reader.believes(TABLE, row)? {
-            messages.push(raw(row)?.read()?);
-        }
-    }
-    Ok(messages)
-}
 
 /// How many messages wait, and how many are dead.
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
@@ -249,54 +238,18 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-struct RawMessage {
-    row: i64,
-    notice: String,
-    occasion: String,
-    recipient: String,
-    detail: String,
-    state: String,
-    attempts: u32,
-    last_error: Option<String>,
-    sent_at: Option<i64>,
-    created_at: i64,
-    incident: Option<i64>,
-}
-
-fn raw(row: &Row<'_>) -> rusqlite::Result<RawMessage> {
-    Ok(RawMessage {
-        row: row.get("id")?,
+fn read(row: &Columns<'_, '_>) -> Result<StoredMessage, StoreError> {
+    let recipient: String = row.get("recipient")?;
+    Ok(StoredMessage {
         notice: row.get("notice")?,
-        occasion: row.get("occasion")?,
-        recipient: row.get("recipient")?,
+        occasion: row.word("occasion")?,
+        recipient: row.valid(Recipient::parse(&recipient))?,
         detail: row.get("detail")?,
-        state: row.get("state")?,
+        state: row.word("state")?,
         attempts: row.get("attempts")?,
         last_error: row.get("last_error")?,
-        sent_at: row.get("sent_at")?,
-        created_at: row.get("created_at")?,
+        sent_at: row.optional("sent_at", column::time)?,
+        created_at: row.time("created_at")?,
         incident: row.get("incident_id")?,
     })
-}
-
-impl RawMessage {
-    fn read(self) -> Result<StoredMessage, StoreError> {
-        let row = self.row;
-        column::or_inconsistent(self.try_read(), "outbox_messages", row)
-    }
-
-    fn try_read(self) -> Option<StoredMessage> {
-        Some(StoredMessage {
-            notice: self.notice,
-            occasion: column::word(&self.occasion)?,
-            recipient: Recipient::parse(&self.recipient)?,
-            detail: self.detail,
-            state: column::word(&self.state)?,
-            attempts: self.attempts,
-            last_error: self.last_error,
-            sent_at: column::optional(self.sent_at, column::time)?,
-            created_at: column::time(self.created_at)?,
-            incident: self.incident,
-        })
-    }
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::audit_records::{self, RARE, RawRecord, StoredRecord};
 use super::calls::{self, StoredCall};
 use super::legs::{self, StoredLeg};
-use super::readers::Reader;
+use super::readers::RowReader;
 use super::{StoreError, caller_records, callers, incidents, read_all};
 use crate::audit::{Kind, Severity, severity};
 use crate::call::{CallId, Disposition, Status};
@@ -92,7 +92,7 @@ pub struct Rows<T, P> {
 
 /// A page of calls, each with its legs.
 pub(super) fn calls(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     asked: &CallsAsked,
     part: Part<CallPlace>,
 ) -> Result<Rows<(StoredCall, Vec<StoredLeg>), CallPlace>, StoreError> {
@@ -408,7 +408,7 @@ impl RecordsAsked {
 
 /// A page of audit records; the place of one is its id.
 pub(super) fn records(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     asked: &RecordsAsked,
     part: Part<i64>,
 ) -> Result<Rows<StoredRecord, i64>, StoreError> {
@@ -450,7 +450,7 @@ pub(super) fn records(
 }
 
 fn records_of_all(
-    reader: &Reader<'_>,
+    reader: &RowReader<'_>,
     asked: &RecordsAsked,
     part: Part<i64>,
     before: i64,

@@ -1,12 +1,13 @@
 //! Table `profiles`: what Braze last said of a caller. Not part of the audit log; it only warms the cache after a restart.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::readers::Reader;
-use super::vault::{Identity, SealError, Vault};
-use super::{StoreError, column};
+use super::StoreError;
+use super::column::{self, Columns};
+use super::key_ring::{CipherError, Identity, KeyRing};
+use super::readers::RowReader;
 use crate::lead::LeadScore;
 use crate::phone::{Caller, E164};
 use crate::routing::Profile;
@@ -26,39 +27,41 @@ pub struct StoredProfile {
 
 /// What of a profile identifies a person, as it is sealed.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Sealed {
+pub(super) struct ProfileIdentity {
     phone: E164,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     external_id: Option<String>,
 }
 
-impl Sealed {
+impl ProfileIdentity {
     pub(super) fn new(phone: E164, external_id: Option<String>) -> Self {
         Self { phone, external_id }
     }
 
     /// As it is stored, and the person whose it is.
-    pub(super) fn seal(&self, vault: &Vault) -> Result<(Identity, Vec<u8>), SealError> {
-        let identity = identity(vault, &self.phone);
-        let json = serde_json::to_vec(self).map_err(|_| SealError)?;
-        Ok((identity, vault.seal_profile(identity, &json)?))
+    pub(super) fn seal(&self, key_ring: &KeyRing) -> Result<(Identity, Vec<u8>), CipherError> {
+        let identity = identity(key_ring, &self.phone);
+        let json = serde_json::to_vec(self).map_err(|_| CipherError)?;
+        Ok((identity, key_ring.seal_profile(identity, &json)?))
     }
 }
 
-fn identity(vault: &Vault, phone: &E164) -> Identity {
+fn identity(key_ring: &KeyRing, phone: &E164) -> Identity {
     let caller = Caller::Number(phone.clone());
-    vault.identity(&caller).unwrap_or_else(|| vault.nobody())
+    key_ring
+        .identity(&caller)
+        .unwrap_or_else(|| key_ring.nobody())
 }
 
 /// Keeps a profile, unless a later answer is kept already.
 pub(super) fn save(
     connection: &Connection,
-    vault: &Vault,
+    key_ring: &KeyRing,
     stored: &StoredProfile,
     now: i64,
 ) -> rusqlite::Result<()> {
-    let (identity, sealed) = Sealed::new(stored.phone.clone(), stored.external_id.clone())
-        .seal(vault)
+    let (identity, sealed) = ProfileIdentity::new(stored.phone.clone(), stored.external_id.clone())
+        .seal(key_ring)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let profile = stored.profile.as_ref();
     connection
@@ -84,74 +87,46 @@ pub(super) fn save(
     Ok(())
 }
 
-pub(super) fn delete(connection: &Connection, vault: &Vault, phone: &E164) -> rusqlite::Result<()> {
+pub(super) fn delete(
+    connection: &Connection,
+    key_ring: &KeyRing,
+    phone: &E164,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM profiles WHERE identity_hash = ?1")?
-        .execute([identity(vault, phone).0])?;
+        .execute([identity(key_ring, phone).0])?;
     Ok(())
 }
 
 /// The profiles, newest answer first.
-pub(super) fn newest(reader: &Reader<'_>, limit: u32) -> Result<Vec<StoredProfile>, StoreError> {
-    reader
-        .prepare_cached("SELECT * FROM profiles ORDER BY fetched_at DESC, id DESC LIMIT ?1")?
-        .query_map([limit], raw)?
-        .map(|raw| raw?.read(reader.vault()))
-        .collect()
+pub(super) fn newest(reader: &RowReader<'_>, limit: u32) -> Result<Vec<StoredProfile>, StoreError> {
+    let which = "ORDER BY fetched_at DESC, id DESC LIMIT ?1";
+    reader.rows("profiles", which, [limit], |row| {
+        read(reader.key_ring(), row)
+    })
 }
 
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM profiles", [], |row| row.get(0))
 }
 
-/// The columns as `SQLite` gives them.
-struct RawProfile {
-    row: i64,
-    identity: [u8; 32],
-    personal: Vec<u8>,
-    score: Option<f64>,
-    tier: Option<String>,
-    known: bool,
-    fetched_at: i64,
-    changed_at: Option<i64>,
-}
-
-fn raw(row: &Row<'_>) -> rusqlite::Result<RawProfile> {
-    Ok(RawProfile {
-        row: row.get("id")?,
-        identity: row.get("identity_hash")?,
-        personal: row.get("personal")?,
-        score: row.get("score")?,
-        tier: row.get("tier")?,
-        known: row.get("known")?,
-        fetched_at: row.get("fetched_at")?,
-        changed_at: row.get("changed_at")?,
+fn read(key_ring: &KeyRing, row: &Columns<'_, '_>) -> Result<StoredProfile, StoreError> {
+    let identity = Identity(row.get("identity_hash")?);
+    let sealed: Vec<u8> = row.get("personal")?;
+    let opened = key_ring.open_profile(identity, &sealed).ok();
+    let opened = opened.and_then(|json| serde_json::from_slice(&json).ok());
+    let ProfileIdentity { phone, external_id } = row.valid(opened)?;
+    let score = row.optional("score", LeadScore::new)?;
+    let profile = match (row.get("known")?, score, row.get("tier")?) {
+        (true, score, tier) => Some(Some(Profile { score, tier })),
+        (false, None, None) => Some(None),
+        (false, _, _) => None,
+    };
+    Ok(StoredProfile {
+        phone,
+        external_id,
+        profile: row.valid(profile)?,
+        fetched_at: row.time("fetched_at")?,
+        changed_at: row.optional("changed_at", column::time)?,
     })
-}
-
-impl RawProfile {
-    fn read(self, vault: &Vault) -> Result<StoredProfile, StoreError> {
-        let row = self.row;
-        column::or_inconsistent(self.try_read(vault), "profiles", row)
-    }
-
-    fn try_read(self, vault: &Vault) -> Option<StoredProfile> {
-        let json = vault
-            .open_profile(Identity(self.identity), &self.personal)
-            .ok()?;
-        let Sealed { phone, external_id } = serde_json::from_slice(&json).ok()?;
-        let score = column::optional(self.score, LeadScore::new)?;
-        let profile = match (self.known, score, self.tier) {
-            (true, score, tier) => Some(Profile { score, tier }),
-            (false, None, None) => None,
-            (false, _, _) => return None,
-        };
-        Some(StoredProfile {
-            phone,
-            external_id,
-            profile,
-            fetched_at: column::time(self.fetched_at)?,
-            changed_at: column::optional(self.changed_at, column::time)?,
-        })
-    }
 }

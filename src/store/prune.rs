@@ -1,6 +1,6 @@
 //! Deletes what is older than the policy says, from the oldest on, in slices that nobody feels.
 //!
-//! A slice is one transaction: it signs a cut over all records up to its last one, moves the gate there and deletes them, so
+//! A slice is one transaction: it signs a pruning checkpoint over all records up to its last one, moves the gate there and deletes them, so
 //! that the rest verifies at any moment. What is deleted was read back and recomputed first.
 
 use std::collections::BTreeMap;
@@ -11,32 +11,29 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::submission::Work;
+use super::found::{self, Walk};
+use super::work::{Slice, Work};
 use super::{
-    Notary, Store, StoreError, audit_records, callers, calls, checkpoints, connection, found,
+    CheckpointSigner, Store, StoreError, audit_records, callers, calls, checkpoints, column,
+    connection,
 };
 use crate::audit::{
-    ChainLink, Event, Frontier, Hash, Kind, ProofState, Pruned, Record, SigningKeyNamed,
+    ChainLink, CompactRange, Event, FoundRow, Hash, Kind, Pruned, Record, SigningKeyNamed,
+    SigningState,
 };
 
 /// Records of one run: a run is announced by one record, and what it deletes is read back before.
-const RUN: usize = 20_000;
-/// Records between two places where a slice may end.
-const STEP: usize = 25;
-/// The most steps of one slice.
-const MAX_STEPS: u32 = 40;
-/// What a slice may take; more, and the next one is smaller.
-const SLICE: Duration = Duration::from_millis(1);
+const RUN: u32 = 20_000;
+/// Records of one slice beside calls, ended calls or callers, and free pages: few enough that a commit takes about a millisecond.
+const RECORDS: u32 = 50;
+const CALLS: u32 = 10;
+const PAGES: u32 = 8;
+/// So many times wider are slices where nobody routes calls.
+const ALONE: u32 = 20;
 /// Records read back at a time.
 const PAGE: u32 = 1_000;
-/// The most ended calls, or callers, of one slice.
-const MAX_CALLS: u32 = 20;
 /// A caller's row says on which day they were last seen, and records of different calls are written a little out of order.
 const CALLER_MARGIN_MS: i64 = 2 * 86_400_000;
-/// The most pages given back to the file system in one slice.
-const MAX_PAGES: u32 = 8;
-/// The same where nobody routes calls.
-const MAX_PAGES_ALONE: u32 = 1_000;
 /// Free pages that stay for records to come.
 const SPARE_PAGES: i64 = 1_024;
 /// Between two looks whether the writer has nothing to do.
@@ -51,7 +48,7 @@ const REST: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct Pruner {
     store: Store,
-    notary: Notary,
+    signer: CheckpointSigner,
     retention: Arc<AtomicU64>,
     is_alone: bool,
     /// A time without any record that a start would note, in milliseconds.
@@ -103,46 +100,26 @@ pub enum PruneError {
     Store(#[from] StoreError),
 }
 
-/// A slice, as the writer gets it.
-#[derive(Debug)]
-pub(super) struct Slice {
-    through: ChainLink,
-    note: String,
-    frontier: Vec<u8>,
-}
-
-/// How much one slice does: more while slices are short, less as soon as one is long.
-struct Width {
-    now: u32,
-    least: u32,
-    most: u32,
-}
-
-impl Width {
-    fn learn(&mut self, took: Duration) {
-        self.now = if took > SLICE {
-            (self.now / 2).max(self.least)
-        } else {
-            (self.now * 2).min(self.most)
-        };
-    }
-}
-
 /// What a run is to delete.
 struct PrunePlan {
-    /// Where slices may end, in order.
-    steps: Vec<(ChainLink, Frontier)>,
+    /// Where each slice ends.
+    slices: Vec<Walk>,
     pruned: Pruned,
     /// The newest naming of the key is among them.
     has_key: bool,
 }
 
 impl Pruner {
-    /// Prunes the store that the notary signs. `is_alone`: nobody routes calls, so there is nobody to wait for.
-    pub fn new(store: Store, notary: Notary, retention: Duration, is_alone: bool) -> Self {
+    /// Prunes the store that `signer` signs. `is_alone`: nobody routes calls, so there is nobody to wait for.
+    pub fn new(
+        store: Store,
+        signer: CheckpointSigner,
+        retention: Duration,
+        is_alone: bool,
+    ) -> Self {
         let pruner = Self {
             store,
-            notary,
+            signer,
             retention: Arc::default(),
             is_alone,
             silence: 0,
@@ -183,7 +160,7 @@ impl Pruner {
         mut tell: impl FnMut(u64),
     ) -> Result<PruneReport, PruneError> {
         let cutoff = self.cutoff(age).await?;
-        let first = self.cut().await?.id;
+        let first = self.pruning().await?.id;
         let (due, last) = self.count_due(first, cutoff.before, &mut tell).await?;
         let counts = self.store.counts().await?;
         let oldest = self.time_after(last).await?;
@@ -244,7 +221,7 @@ impl Pruner {
         mut tell: impl FnMut(u64),
     ) -> Result<PruneReport, PruneError> {
         let before = self.cutoff(age).await?.before;
-        let first = self.cut().await?.id;
+        let first = self.pruning().await?.id;
         let mut interruptions = 0;
         loop {
             match self.go_on(before, first, &mut tell).await {
@@ -279,25 +256,24 @@ impl Pruner {
     ) -> Result<PruneReport, PruneError> {
         loop {
             // What is deleted was signed, and the log is sound.
-            self.notary.sign(false).await;
-            if self.store.proof().state != ProofState::Sound {
+            self.signer.sign(false).await;
+            if self.store.signing_status().state != SigningState::Sound {
                 return Err(PruneError::NotSound);
             }
-            let cut = self.store.ask(|reader| Ok(stored_cut(reader)?)).await?;
-            let Some((link, frontier)) = cut else {
-                return Err(PruneError::NotSound);
+            let pruning = self.store.ask(|reader| Ok(stored_pruning(reader)?)).await?;
+            let walk = pruning.ok_or(PruneError::NotSound)?;
+            let Some(plan) = self.plan(walk, before).await? else {
+                break;
             };
-            let plan = self.plan(link, frontier, before).await?;
-            let Some(plan) = plan else { break };
             self.carry_out(plan, |through| tell(n_between(first, through)))
                 .await?;
         }
         self.forget_calls(before).await?;
         self.forget_callers(before - CALLER_MARGIN_MS).await?;
         self.give_back().await?;
-        let last = self.cut().await?.id;
+        let last = self.pruning().await?.id;
         if last > first {
-            self.notary.sign(true).await;
+            self.signer.sign(true).await;
         }
         let counts = self.store.counts().await?;
         let oldest = counts.oldest_record.unwrap_or(1) - 1;
@@ -326,41 +302,32 @@ impl Pruner {
         })
     }
 
-    async fn cut(&self) -> Result<ChainLink, StoreError> {
-        let cut = self
+    async fn pruning(&self) -> Result<ChainLink, StoreError> {
+        let pruning = self
             .store
-            .ask(|reader| Ok(checkpoints::cut(reader)?))
+            .ask(|reader| Ok(checkpoints::pruning(reader)?))
             .await?;
         Ok(ChainLink {
-            id: cut.through_id,
-            hash: cut.through_hash.try_into().unwrap_or_default(),
+            id: pruning.through_id,
+            hash: pruning.through_hash.try_into().unwrap_or_default(),
         })
     }
 
     async fn time_after(&self, id: i64) -> Result<Option<Timestamp>, StoreError> {
-        self.store
-            .ask(move |reader| {
-                let mut at = None;
-                found::each(reader, id + 1, 1, |row| {
-                    at = Timestamp::from_millisecond(row.content.created_at).ok();
-                })?;
-                Ok(at)
-            })
-            .await
+        let read = |row: &FoundRow<'_>| column::time(row.content.created_at);
+        let first = self
+            .store
+            .ask(move |reader| Ok(found::first(reader, id + 1, read)?));
+        Ok(first.await?.flatten())
     }
 
     /// Reads back what is due, at most a run of it.
-    async fn plan(
-        &self,
-        link: ChainLink,
-        frontier: Frontier,
-        before: i64,
-    ) -> Result<Option<PrunePlan>, PruneError> {
+    async fn plan(&self, walk: Walk, before: i64) -> Result<Option<PrunePlan>, PruneError> {
         let mut reading = Reading {
-            link,
-            frontier,
+            walk,
             before,
-            steps: Vec::new(),
+            width: self.width(RECORDS),
+            slices: Vec::new(),
             count: 0,
             kinds: BTreeMap::new(),
             end: None,
@@ -370,13 +337,12 @@ impl Pruner {
                 .store
                 .ask(move |reader| Ok(reading.page(reader)?))
                 .await?;
-            self.breathe().await;
+            self.rest(WAIT).await;
         }
-        if reading.end == Some(End::Wrong) {
+        if reading.end == Some(ReadingEnd::Wrong) {
             return Err(PruneError::NotSound);
         }
-        reading.close();
-        let Some((last, _)) = reading.steps.last() else {
+        let Some(last) = reading.slices.last().map(|walk| walk.link) else {
             return Ok(None);
         };
         let pruned = Pruned {
@@ -389,7 +355,7 @@ impl Pruner {
         let newest_key = self.store.newest_of(Kind::SigningKeyNamed).await?;
         Ok(Some(PrunePlan {
             has_key: newest_key.is_some_and(|id| id <= last.id),
-            steps: reading.steps,
+            slices: reading.slices,
             pruned,
         }))
     }
@@ -400,17 +366,14 @@ impl Pruner {
         mut tell: impl FnMut(i64),
     ) -> Result<(), PruneError> {
         self.announce(&plan).await?;
-        let mut steps = plan.steps.into_iter();
-        let mut width = self.width(MAX_STEPS);
-        while let Some((through, frontier)) = steps.by_ref().take(width.now as usize).last() {
-            let size = frontier.size();
+        for Walk { link, range } in plan.slices {
             let slice = Slice {
-                through,
-                note: self.notary.sign_cut(size, &frontier),
-                frontier: frontier.to_bytes(),
+                through: link,
+                note: self.signer.sign_pruning(&range),
+                range: range.to_bytes(),
             };
-            width.learn(self.slice(Work::Prune(slice)).await?);
-            tell(through.id);
+            self.slice(Work::Prune(slice)).await?;
+            tell(link.id);
         }
         Ok(())
     }
@@ -421,10 +384,10 @@ impl Pruner {
         let mut records = vec![Record::of_service(now, Event::Pruned(plan.pruned.clone()))];
         if plan.has_key {
             let named = SigningKeyNamed {
-                key: self.notary.public_key().to_line(),
+                key: self.signer.public_key().to_line(),
                 previous: None,
                 endorsement: None,
-                vouch: Some(self.notary.vouch()),
+                vouch: Some(self.signer.vouch()),
             };
             records.push(Record::of_service(now, Event::SigningKeyNamed(named)));
         }
@@ -433,9 +396,8 @@ impl Pruner {
 
     /// Ended calls of which no record is left.
     async fn forget_calls(&self, before: i64) -> Result<(), PruneError> {
-        let mut width = self.width(MAX_CALLS);
+        let n = self.width(CALLS);
         loop {
-            let n = width.now;
             let due = self
                 .store
                 .ask(move |reader| Ok(calls::due(reader, before, n)?))
@@ -445,15 +407,14 @@ impl Pruner {
             }
             let now = self.store.clock().now().as_millisecond();
             let forget = Work::ForgetCalls { rows: due, now };
-            width.learn(self.slice(forget).await?);
+            self.slice(forget).await?;
         }
     }
 
     /// Callers of whom no record is left.
     async fn forget_callers(&self, before: i64) -> Result<(), PruneError> {
-        let mut width = self.width(MAX_CALLS);
+        let n = self.width(CALLS);
         loop {
-            let n = width.now;
             let rows = self
                 .store
                 .ask(move |reader| Ok(callers::due(reader, before, n)?))
@@ -461,54 +422,43 @@ impl Pruner {
             if rows.is_empty() {
                 return Ok(());
             }
-            width.learn(self.slice(Work::ForgetCallers { rows, before }).await?);
+            self.slice(Work::ForgetCallers { rows, before }).await?;
         }
     }
 
     /// Gives free pages back to the file system, but for some that are needed again soon.
     async fn give_back(&self) -> Result<(), PruneError> {
-        let mut width = self.width(if self.is_alone {
-            MAX_PAGES_ALONE
-        } else {
-            MAX_PAGES
-        });
-        loop {
-            let free = self
-                .store
-                .ask(|reader| Ok(connection::free_pages(reader)?))
-                .await?;
-            if free <= SPARE_PAGES {
-                return Ok(());
-            }
-            width.learn(self.slice(Work::GiveBack(width.now)).await?);
-            let left = self
-                .store
-                .ask(|reader| Ok(connection::free_pages(reader)?))
-                .await?;
+        let mut free = self.free_pages().await?;
+        while free > SPARE_PAGES {
+            self.slice(Work::GiveBack(self.width(PAGES))).await?;
+            let left = self.free_pages().await?;
             if left >= free {
-                return Ok(());
+                break;
             }
+            free = left;
         }
+        Ok(())
     }
 
-    /// Slices that grow from one to `most`; where nobody routes calls, all of them are that wide.
-    fn width(&self, most: u32) -> Width {
-        let least = if self.is_alone { most } else { 1 };
-        Width {
-            now: least,
-            least,
-            most,
-        }
+    async fn free_pages(&self) -> Result<i64, StoreError> {
+        self.store
+            .ask(|reader| Ok(connection::free_pages(reader)?))
+            .await
     }
 
-    /// Lets the writer do a little in a quiet moment, and leaves it to others after that. Gives how long it took.
-    async fn slice(&self, work: Work) -> Result<Duration, StoreError> {
+    /// How much one slice does, of which it does so much beside calls.
+    fn width(&self, beside_calls: u32) -> u32 {
+        beside_calls * if self.is_alone { ALONE } else { 1 }
+    }
+
+    /// Lets the writer do a little in a quiet moment, and leaves it to others for nine times as long.
+    async fn slice(&self, work: Work) -> Result<(), StoreError> {
         self.quiet().await;
         let started = self.store.clock().instant();
         self.store.submit(work).await?;
         let took = self.store.clock().instant().duration_since(started);
-        self.rest(took).await;
-        Ok(took)
+        self.rest(took * 9).await;
+        Ok(())
     }
 
     /// Waits until the writer has nothing to do, for half a second at most.
@@ -524,22 +474,15 @@ impl Pruner {
         }
     }
 
-    /// Leaves the writer to others for nine times as long as the slice took it.
-    async fn rest(&self, took: Duration) {
+    async fn rest(&self, pause: Duration) {
         if !self.is_alone {
-            self.store.clock().wait((took * 9).max(WAIT)).await;
-        }
-    }
-
-    async fn breathe(&self) {
-        if !self.is_alone {
-            self.store.clock().wait(WAIT).await;
+            self.store.clock().wait(pause.max(WAIT)).await;
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum ReadingEnd {
     /// What follows is young enough to stay.
     Young,
     /// What follows is not what was written.
@@ -548,49 +491,40 @@ enum End {
 
 /// Reading back what is due.
 struct Reading {
-    link: ChainLink,
-    frontier: Frontier,
+    walk: Walk,
     before: i64,
-    steps: Vec<(ChainLink, Frontier)>,
-    count: usize,
+    width: u32,
+    slices: Vec<Walk>,
+    count: u32,
     kinds: BTreeMap<String, u64>,
-    end: Option<End>,
+    end: Option<ReadingEnd>,
 }
 
 impl Reading {
     fn page(mut self, reader: &Connection) -> rusqlite::Result<Self> {
-        let count = found::each(reader, self.link.id + 1, PAGE, |row| {
-            if self.end.is_some() || self.count >= RUN {
-                return;
-            }
-            if row.content.created_at >= self.before {
-                self.end = Some(End::Young);
-                return;
-            }
-            let Some(link) = row.follows(&self.link) else {
-                self.end = Some(End::Wrong);
-                return;
+        let until = self.count + PAGE;
+        while self.end.is_none() && self.count < until {
+            let walked = self.walk.page(reader, self.width, |row| {
+                let is_due = row.content.created_at < self.before;
+                if is_due {
+                    let kind = String::from_utf8_lossy(row.content.kind).into_owned();
+                    *self.kinds.entry(kind).or_default() += 1;
+                }
+                is_due
+            })?;
+            let Ok(count) = walked else {
+                self.end = Some(ReadingEnd::Wrong);
+                break;
             };
-            self.link = link;
-            self.frontier.append(&link.hash);
-            let kind = String::from_utf8_lossy(row.content.kind).into_owned();
-            *self.kinds.entry(kind).or_default() += 1;
-            self.count += 1;
-            if self.count.is_multiple_of(STEP) {
-                self.steps.push((self.link, self.frontier.clone()));
+            if count > 0 {
+                self.count += count;
+                self.slices.push(self.walk.clone());
             }
-        })?;
-        if count < PAGE && self.end.is_none() {
-            self.end = Some(End::Young);
+            if count < self.width {
+                self.end = Some(ReadingEnd::Young);
+            }
         }
         Ok(self)
-    }
-
-    fn close(&mut self) {
-        let is_open = !self.count.is_multiple_of(STEP);
-        if is_open {
-            self.steps.push((self.link, self.frontier.clone()));
-        }
     }
 }
 
@@ -600,20 +534,20 @@ fn n_between(first: i64, last: i64) -> u64 {
 }
 
 /// The place up to which the log is pruned, with its tree; `None` where they contradict each other.
-fn stored_cut(reader: &Connection) -> rusqlite::Result<Option<(ChainLink, Frontier)>> {
-    let cut = checkpoints::cut(reader)?;
-    let hash: Option<Hash> = cut.through_hash.as_slice().try_into().ok();
-    let frontier = match (&cut.signed, u64::try_from(cut.through_id)) {
-        (Some((_, bytes)), Ok(size)) => Frontier::from_bytes(size, bytes),
-        (None, Ok(0)) => Some(Frontier::default()),
+fn stored_pruning(reader: &Connection) -> rusqlite::Result<Option<Walk>> {
+    let pruning = checkpoints::pruning(reader)?;
+    let hash: Option<Hash> = pruning.through_hash.as_slice().try_into().ok();
+    let range = match (&pruning.signed, u64::try_from(pruning.through_id)) {
+        (Some((_, bytes)), Ok(size)) => CompactRange::from_bytes(size, bytes),
+        (None, Ok(0)) => Some(CompactRange::default()),
         (None | Some(_), _) => None,
     };
-    Ok(hash.zip(frontier).map(|(hash, frontier)| {
+    Ok(hash.zip(range).map(|(hash, range)| {
         let link = ChainLink {
-            id: cut.through_id,
+            id: pruning.through_id,
             hash,
         };
-        (link, frontier)
+        Walk { link, range }
     }))
 }
 
@@ -639,7 +573,7 @@ pub(super) fn delete(connection: &Connection, slice: &Slice) -> rusqlite::Result
     let Slice {
         through,
         note,
-        frontier,
+        range,
     } = slice;
     connection
         .prepare_cached("UPDATE prune_gate SET through_id = ?1, through_hash = ?2")?
@@ -649,7 +583,7 @@ pub(super) fn delete(connection: &Connection, slice: &Slice) -> rusqlite::Result
             "INSERT INTO audit_cuts (id, note, frontier) VALUES (1, ?1, ?2)
              ON CONFLICT (id) DO UPDATE SET note = excluded.note, frontier = excluded.frontier",
         )?
-        .execute(params![note, frontier])?;
+        .execute(params![note, range])?;
     connection
         .prepare_cached("DELETE FROM audit_records WHERE id <= ?1")?
         .execute([through.id])?;

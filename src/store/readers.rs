@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Params};
 
-use super::vault::{self, Purpose, Vault};
-use super::{OpenError, StoreError, callers, connection, rows};
+use super::column::Columns;
+use super::key_ring::{self, KeyRing, Purpose, SaltBytes};
+use super::{OpenError, StoreError, connection, rows};
 use crate::audit::Personal;
 
 /// How many questions are answered at the same time.
@@ -20,44 +21,83 @@ const START: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Readers {
     pool: r2d2::Pool<SqliteConnectionManager>,
-    vault: Vault,
+    key_ring: KeyRing,
 }
 
 /// A connection that reads, and the keys to what is sealed.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub(super) struct RowReader<'a> {
     connection: &'a Connection,
-    vault: &'a Vault,
+    key_ring: &'a KeyRing,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(connection: &'a Connection, vault: &'a Vault) -> Self {
-        Self { connection, vault }
+impl<'a> RowReader<'a> {
+    pub(super) fn new(connection: &'a Connection, key_ring: &'a KeyRing) -> Self {
+        Self {
+            connection,
+            key_ring,
+        }
     }
 
-    pub(super) fn vault(&self) -> &'a Vault {
-        self.vault
+    pub(super) fn key_ring(&self) -> &'a KeyRing {
+        self.key_ring
     }
 
-    /// Whether a row of a table that steers calls or grants rights is the one that was written; see [`rows::believes`].
-    pub(super) fn believes(&self, table: &'static str, row: &Row<'_>) -> rusqlite::Result<bool> {
-        rows::believes(self.vault, table, row)
+    /// The rows of a table that `which` asks for. One that steers calls or grants rights and is not what was written is left out.
+    pub(super) fn rows<T>(
+        &self,
+        table: &'static str,
+        which: &str,
+        wanted: impl Params,
+        read: impl FnMut(&Columns<'_, '_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.first_rows(usize::MAX, table, which, wanted, read)
+    }
+
+    /// The first `limit` of them.
+    pub(super) fn first_rows<T>(
+        &self,
+        limit: usize,
+        table: &'static str,
+        which: &str,
+        wanted: impl Params,
+        mut read: impl FnMut(&Columns<'_, '_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.prepare_cached(&format!("SELECT * FROM {table} {which}"))?;
+        let mut rows = statement.query(wanted)?;
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            if !rows::TABLES.contains(&table) || rows::believes(self.key_ring, table, row)? {
+                found.push(read(&Columns::new(table, row)?)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Opens personal data as it is stored. What belonged to somebody who was erased reads as [`Personal::erased`]; `None` where
     /// the bytes cannot be true.
     pub(super) fn personal(&self, bytes: &[u8], purpose: Purpose<'_>) -> Option<Personal> {
-        let (caller_row, sealed) = vault::sealed_for(bytes)?;
-        let Some(salt) = callers::salt(self.connection, caller_row).ok()? else {
+        let (caller_row, sealed) = key_ring::sealed_for(bytes)?;
+        let Some(salt) = salt(self.connection, caller_row).ok()? else {
             return Some(Personal::erased());
         };
-        let key = self.vault.caller_key(&salt);
-        let json = Vault::open(&key, caller_row, purpose, sealed).ok()?;
+        let key = self.key_ring.caller_key(&salt);
+        let json = KeyRing::open(&key, caller_row, purpose, sealed).ok()?;
         serde_json::from_slice(&json).ok()
     }
 }
 
-impl Deref for Reader<'_> {
+/// The salt of a caller; `None` where the caller was erased.
+fn salt(connection: &Connection, row: i64) -> rusqlite::Result<Option<SaltBytes>> {
+    connection
+        .prepare_cached("SELECT salt FROM callers WHERE id = ?1")?
+        .query_row([row], |row| row.get(0))
+        .optional()
+}
+
+impl Deref for RowReader<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
@@ -67,7 +107,11 @@ impl Deref for Reader<'_> {
 
 impl Readers {
     /// Opens the readers of an existing database. `patience` is how long a question waits for one of them.
-    pub(super) fn open(path: &Path, vault: Vault, patience: Duration) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        path: &Path,
+        key_ring: KeyRing,
+        patience: Duration,
+    ) -> Result<Self, OpenError> {
         let manager = SqliteConnectionManager::file(path)
             .with_flags(connection::reader_flags())
             .with_init(connection::prepare_reader);
@@ -79,20 +123,20 @@ impl Readers {
         // Opening is slow on a busy disk; only here may it take its time. All are held at once, so that all are open.
         let opened: Result<Vec<_>, _> = (0..READERS).map(|_| pool.get_timeout(START)).collect();
         drop(opened.map_err(|error| OpenError::Start(error.into()))?);
-        Ok(Self { pool, vault })
+        Ok(Self { pool, key_ring })
     }
 
     /// Asks a question on one of the readers.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&RowReader<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Self { pool, vault } = self.clone();
+        let Self { pool, key_ring } = self.clone();
         tokio::task::spawn_blocking(move || {
             let connection = pool
                 .get()
                 .map_err(|error| StoreError::Unavailable(error.into()))?;
-            question(&Reader::new(&connection, &vault))
+            question(&RowReader::new(&connection, &key_ring))
         })
         .await
         .map_err(|error| StoreError::Unavailable(error.into()))?

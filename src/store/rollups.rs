@@ -51,10 +51,10 @@ pub struct Figures {
     pub failures: BTreeMap<String, i64>,
     /// Calls by tier; the empty name is none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub tiers: BTreeMap<String, Share>,
+    pub tiers: BTreeMap<String, GroupFigures>,
     /// Calls by the dialer that was dialled last.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub dialers: BTreeMap<String, Share>,
+    pub dialers: BTreeMap<String, GroupFigures>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub handoffs: BTreeMap<String, Handoffs>,
     /// How look-ups were answered: `hit`, `stale`, `miss`.
@@ -68,7 +68,7 @@ pub struct Figures {
 /// Calls of one dialer or tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Share {
+pub struct GroupFigures {
     pub calls: i64,
     /// Those that an agent answered.
     #[serde(skip_serializing_if = "is_zero")]
@@ -149,7 +149,7 @@ impl Figures {
             *self.dispositions.entry(disposition.clone()).or_default() += times;
         }
         let answered = flag(call.is_answered());
-        let share = |share: &mut Share| {
+        let share = |share: &mut GroupFigures| {
             share.calls += times;
             share.answered += answered;
             share.failed += failed;
@@ -233,8 +233,10 @@ impl Figures {
     fn tidy(&mut self) {
         self.dispositions.retain(|_, count| *count != 0);
         self.failures.retain(|_, count| *count != 0);
-        self.tiers.retain(|_, share| *share != Share::default());
-        self.dialers.retain(|_, share| *share != Share::default());
+        self.tiers
+            .retain(|_, share| *share != GroupFigures::default());
+        self.dialers
+            .retain(|_, share| *share != GroupFigures::default());
     }
 }
 
@@ -355,9 +357,7 @@ fn put(
         return Ok(true);
     };
     // What cannot be read was not written by us; its figures begin anew.
-    let mut figures: Figures = serde_json::from_str(&text).unwrap_or_else(|_| Figures {
-        ..Figures::default()
-    });
+    let mut figures: Figures = serde_json::from_str(&text).unwrap_or_default();
     figures.add(added);
     figures.tidy();
     connection

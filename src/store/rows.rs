@@ -12,7 +12,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 use subtle::ConstantTimeEq;
 
-use super::vault::Vault;
+use super::key_ring::KeyRing;
 
 /// The tables whose rows carry a MAC.
 pub(super) const TABLES: [&str; 5] = [
@@ -29,7 +29,7 @@ const PAGE: u32 = 1_000;
 
 /// The rows that a batch has written so far; they are signed in the end.
 pub(super) struct Written {
-    vault: Vault,
+    key_ring: KeyRing,
     rows: Arc<Mutex<Noted>>,
 }
 
@@ -42,7 +42,7 @@ struct Noted {
 
 impl Written {
     /// Notes from now on what is written over this connection.
-    pub(super) fn watch(connection: &Connection, vault: &Vault) -> rusqlite::Result<Self> {
+    pub(super) fn watch(connection: &Connection, key_ring: &KeyRing) -> rusqlite::Result<Self> {
         let rows = Arc::<Mutex<Noted>>::default();
         let noted = Arc::clone(&rows);
         connection.update_hook(Some(move |action, _: &str, table: &str, row| {
@@ -62,7 +62,7 @@ impl Written {
             }
         }))?;
         Ok(Self {
-            vault: vault.clone(),
+            key_ring: key_ring.clone(),
             rows,
         })
     }
@@ -74,7 +74,7 @@ impl Written {
         if noted.refused.contains(&(table, id)) {
             return Ok(false);
         }
-        if noted.written.contains(&(table, id)) || believes(&self.vault, table, row)? {
+        if noted.written.contains(&(table, id)) || believes(&self.key_ring, table, row)? {
             return Ok(true);
         }
         noted.refused.insert((table, id));
@@ -88,7 +88,7 @@ impl Written {
         for (table, id) in noted.written.difference(&noted.refused) {
             let mac = connection
                 .prepare_cached(&format!("SELECT * FROM {table} WHERE id = ?1"))?
-                .query_row([*id], |row| mac(&self.vault, table, row))?;
+                .query_row([*id], |row| mac(&self.key_ring, table, row))?;
             connection
                 .prepare_cached(&format!("UPDATE {table} SET {MAC} = ?2 WHERE id = ?1"))?
                 .execute(params![id, mac])?;
@@ -99,24 +99,24 @@ impl Written {
 
 /// Whether a row is the one that was written; all its columns must have been asked for (`SELECT *`). Where it is not, that is told.
 pub(super) fn believes(
-    vault: &Vault,
+    key_ring: &KeyRing,
     table: &'static str,
     row: &Row<'_>,
 ) -> rusqlite::Result<bool> {
-    let holds = holds(vault, table, row)?;
+    let holds = holds(key_ring, table, row)?;
     if !holds {
-        vault.tell_altered(table, row.get("id")?);
+        key_ring.tell_altered(table, row.get("id")?);
     }
     Ok(holds)
 }
 
-fn holds(vault: &Vault, table: &str, row: &Row<'_>) -> rusqlite::Result<bool> {
+fn holds(key_ring: &KeyRing, table: &str, row: &Row<'_>) -> rusqlite::Result<bool> {
     let kept = row.get_ref(MAC)?.as_bytes().unwrap_or_default();
-    Ok(mac(vault, table, row)?.ct_eq(kept).into())
+    Ok(mac(key_ring, table, row)?.ct_eq(kept).into())
 }
 
-fn mac(vault: &Vault, table: &str, row: &Row<'_>) -> rusqlite::Result<[u8; 32]> {
-    let mut context = vault.row_context();
+fn mac(key_ring: &KeyRing, table: &str, row: &Row<'_>) -> rusqlite::Result<[u8; 32]> {
+    let mut context = key_ring.row_context();
     context.update(table.as_bytes());
     let columns = row.as_ref();
     for n in 0..columns.column_count() {
@@ -135,13 +135,13 @@ fn mac(vault: &Vault, table: &str, row: &Row<'_>) -> rusqlite::Result<[u8; 32]> 
         context.update(&(bytes.len() as u64).to_be_bytes());
         context.update(bytes);
     }
-    Ok(Vault::row_mac(context))
+    Ok(KeyRing::row_mac(context))
 }
 
 /// Every row whose MAC does not hold, by table and number, at most `limit` of them.
 pub(super) fn altered(
     connection: &Connection,
-    vault: &Vault,
+    key_ring: &KeyRing,
     limit: usize,
 ) -> rusqlite::Result<Vec<(&'static str, i64)>> {
     let mut found = Vec::new();
@@ -154,7 +154,7 @@ pub(super) fn altered(
             let mut count = 0;
             while let Some(row) = rows.next()? {
                 let id: i64 = row.get("id")?;
-                if !holds(vault, table, row)? {
+                if !holds(key_ring, table, row)? {
                     found.push((table, id));
                     if found.len() >= limit {
                         return Ok(found);

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::readers::Reader;
+use super::StoreError;
+use super::readers::RowReader;
 use super::rows::Written;
-use super::{StoreError, column};
 
 /// A session as the database knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,26 +75,19 @@ fn is_planted(
 }
 
 /// Every session, the latest used first. One that was planted, or that begins in the future, is none.
-pub(super) fn all(reader: &Reader<'_>, now: Timestamp) -> Result<Vec<StoredSession>, StoreError> {
-    let mut statement =
-        reader.prepare_cached("SELECT * FROM sessions ORDER BY updated_at DESC, id")?;
-    let mut rows = statement.query([])?;
-    let mut sessions = Vec::new();
-    while let Some(row) = rows.next()? {
-        if !reader.believes("sessions", row)? {
-            continue;
-        }
-        let (created_at, used_at) = (row.get("created_at")?, row.get("updated_at")?);
-        let times = column::time(created_at).zip(column::time(used_at));
-        let (created_at, used_at) = column::or_inconsistent(times, "sessions", row.get("id")?)?;
-        if created_at <= now && used_at <= now {
-            sessions.push(StoredSession {
-                token_hash: row.get("token_hash")?,
-                key_hash: row.get("key_hash")?,
-                created_at,
-                used_at,
-            });
-        }
-    }
+pub(super) fn all(
+    reader: &RowReader<'_>,
+    now: Timestamp,
+) -> Result<Vec<StoredSession>, StoreError> {
+    let which = "ORDER BY updated_at DESC, id";
+    let mut sessions = reader.rows("sessions", which, [], |row| {
+        Ok(StoredSession {
+            token_hash: row.get("token_hash")?,
+            key_hash: row.get("key_hash")?,
+            created_at: row.time("created_at")?,
+            used_at: row.time("updated_at")?,
+        })
+    })?;
+    sessions.retain(|session| session.created_at <= now && session.used_at <= now);
     Ok(sessions)
 }

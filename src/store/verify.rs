@@ -1,7 +1,7 @@
 //! Verifies an audit log from its file alone: read-only, without a configuration, also beside a running server.
 //!
 //! Rows are read in pages, each in a transaction of its own, so that no reader stands in the way of the write-ahead log. What is
-//! wrong is said by [`Examiner`]; here is what surrounds it: checkpoints, the cut, keys, the head beside the file, an anchor.
+//! wrong is said by [`ChainVerifier`]; here is what surrounds it: checkpoints, the pruning checkpoint, keys, the head beside the file, an anchor.
 
 mod pages;
 mod report;
@@ -14,18 +14,18 @@ use std::thread;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::checkpoints::{self, StoredCut};
+use super::checkpoints::{self, PruningCheckpoint};
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::vault::Vault;
 use super::{
-    OpenError, audit_records, column, connection, found, head_file, key_check, open, rows, schema,
+    OpenError, audit_records, column, connection, file, found, head_file, key_check, rows, schema,
 };
 use crate::audit::{
-    BadNote, Examiner, FindingKind, Findings, Frontier, Hash, Head, PublicKey, SigningKeyNamed,
-    Start, Statement, Subject,
+    BadNote, ChainVerifier, CompactRange, FindingKind, Findings, Hash, NoteSubject, PublicKey,
+    SignedTreeHead, SigningKeyNamed, Start, Statement,
 };
-use pages::{Batch, Pages};
-pub use report::Report;
+use pages::{Pages, RowBatch};
+pub use report::VerifyReport;
 
 /// Batches that are read ahead.
 const AHEAD: usize = 4;
@@ -40,7 +40,7 @@ pub struct Against {
     /// the one can write the other.
     pub key_beside: Option<PublicKey>,
     /// A head that was kept elsewhere.
-    pub anchor: Option<Head>,
+    pub anchor: Option<SignedTreeHead>,
     /// What is known of the installation that the file belongs to; `None` for a copy of which nothing is known.
     pub installation: Option<Installation>,
 }
@@ -66,7 +66,7 @@ impl Against {
 #[derive(Clone, Debug)]
 pub struct Installation {
     /// Its secret: rows that steer calls or grant rights must carry its MAC, and it must vouch for every key that the log names.
-    pub vault: Vault,
+    pub key_ring: KeyRing,
     /// No session begins after this.
     pub now: Timestamp,
     /// The file is the one that the installation works with, so that there must be a head beside it.
@@ -101,8 +101,7 @@ pub struct Verified {
 pub struct Verification {
     against: Against,
     pages: Option<Pages>,
-    batch: Batch,
-    examiner: Examiner,
+    verifier: ChainVerifier,
     evidence: Evidence,
     done: Verified,
     is_whole: bool,
@@ -115,15 +114,21 @@ struct Evidence {
     /// Checkpoints that hold by themselves: row, size, and the key that signed.
     signed: Vec<(i64, i64, PublicKey)>,
     checkpoints: usize,
-    cut: i64,
+    pruning: i64,
     /// Where the prune gate stood at first.
     gate: i64,
-    kept: Option<Head>,
+    kept: Option<SignedTreeHead>,
     /// What stands in the way of a head beside the file.
     kept_unreadable: Option<String>,
     remarks: Vec<String>,
     /// Whether the tables are there that are read here.
     is_readable: bool,
+}
+
+impl Evidence {
+    fn wrong(&mut self, kind: FindingKind, what: impl Into<String>) {
+        self.findings.add(kind, None, what);
+    }
 }
 
 /// Rows beside the log that are told one by one.
@@ -144,22 +149,21 @@ impl Verification {
         let looked = if evidence.is_readable {
             look(&connection, &against, &mut evidence)
         } else {
-            Ok((Examiner::new(nowhere(), Vec::new(), &[]), None, 0))
+            Ok((ChainVerifier::new(nowhere(), Vec::new(), &[]), None, 0))
         };
-        let (examiner, end, total) = match looked {
+        let (verifier, end, total) = match looked {
             Ok(looked) => looked,
             Err(error) if is_foreign(&error) => return Err(refused(error.into())),
             Err(error) => {
                 let what = format!("the file cannot be read as an audit log: {error}");
-                evidence.findings.add(FindingKind::Altered, None, what);
-                (Examiner::new(nowhere(), Vec::new(), &[]), None, 0)
+                evidence.wrong(FindingKind::Altered, what);
+                (ChainVerifier::new(nowhere(), Vec::new(), &[]), None, 0)
             }
         };
         Ok(Self {
             against,
             pages: end.map(|end| Pages::new(connection, end)),
-            batch: Batch::default(),
-            examiner,
+            verifier,
             evidence,
             done: Verified {
                 records: 0,
@@ -179,10 +183,9 @@ impl Verification {
         let Some(pages) = &mut self.pages else {
             return false;
         };
-        let more = pages.fill(&mut self.batch);
-        let batch = std::mem::take(&mut self.batch);
+        let batch = pages.read();
+        let more = pages.has_more();
         self.feed(&batch);
-        self.batch = batch;
         if !more {
             self.pages = None;
         }
@@ -190,34 +193,27 @@ impl Verification {
     }
 
     /// Verifies all of it as fast as the machine can: one thread reads, this one computes.
-    pub fn run(mut self, mut tell: impl FnMut(Verified)) -> Result<Report, VerifyError> {
+    pub fn run(mut self, mut tell: impl FnMut(Verified)) -> Result<VerifyReport, VerifyError> {
         let Some(mut pages) = self.pages.take() else {
             return Ok(self.finish());
         };
         let end = pages.end();
-        let (filled, arriving) = mpsc::sync_channel::<Batch>(AHEAD);
-        let (used, free) = mpsc::channel::<Batch>();
+        let (filled, arriving) = mpsc::sync_channel::<RowBatch>(AHEAD);
         let reading = thread::Builder::new()
             .name("verify-reader".to_owned())
-            .spawn(move || {
-                loop {
-                    let mut batch = free.try_recv().unwrap_or_default();
-                    let more = pages.fill(&mut batch);
-                    if filled.send(batch).is_err() || !more {
-                        return;
-                    }
-                }
-            })
+            .spawn(
+                move || {
+                    while filled.send(pages.read()).is_ok() && pages.has_more() {}
+                },
+            )
             .map_err(VerifyError::Thread)?;
         for batch in arriving {
             self.feed(&batch);
             tell(self.done);
-            // The reader may have ended: then nobody needs it any more.
-            drop(used.send(batch));
         }
         if reading.join().is_err() {
             self.is_whole = false;
-            self.examiner.unreadable(None, "the reader failed");
+            self.verifier.unreadable(None, "the reader failed");
         }
         self.look_beside(end);
         Ok(self.finish())
@@ -236,15 +232,13 @@ impl Verification {
         // Where the walk could not read all, that is known already.
         if let (Err(why), true) = (looked, self.is_whole) {
             let what = format!("what surrounds the records cannot be read: {why}");
-            self.evidence
-                .findings
-                .add(FindingKind::IndexDamaged, None, what);
+            self.evidence.wrong(FindingKind::IndexDamaged, what);
         }
     }
 
     /// Whether the walk came by every row.
     fn count(&mut self, connection: &Connection, end: i64) -> rusqlite::Result<()> {
-        let (count, behind, cut): (i64, i64, i64) = connection.query_row(
+        let (count, behind, pruning): (i64, i64, i64) = connection.query_row(
             "SELECT (SELECT coalesce(sum(1), 0) FROM audit_records NOT INDEXED),
                     (SELECT count(*) FROM audit_records NOT INDEXED WHERE id > ?1),
                     (SELECT through_id FROM prune_gate)",
@@ -254,7 +248,7 @@ impl Verification {
         let walked = i64::try_from(self.done.records).unwrap_or(i64::MAX);
         let counted = count - behind;
         // Where records were pruned meanwhile, there is nothing to compare.
-        let is_comparable = self.is_whole && cut == self.evidence.gate;
+        let is_comparable = self.is_whole && pruning == self.evidence.gate;
         if is_comparable && counted != walked {
             let kind = if counted > walked {
                 FindingKind::Inserted
@@ -263,7 +257,7 @@ impl Verification {
             };
             let what =
                 format!("{walked} records were found in their order, and there are {counted}");
-            self.evidence.findings.add(kind, None, what);
+            self.evidence.wrong(kind, what);
         }
         Ok(())
     }
@@ -277,9 +271,7 @@ impl Verification {
                 let what = format!(
                     "an index does not lead to all records, so that some are shown nowhere: {line}"
                 );
-                self.evidence
-                    .findings
-                    .add(FindingKind::IndexDamaged, None, what);
+                self.evidence.wrong(FindingKind::IndexDamaged, what);
                 return Ok(());
             }
         }
@@ -293,24 +285,20 @@ impl Verification {
             self.evidence.remarks.push(what.to_owned());
             return Ok(());
         };
-        let vault = &installation.vault;
-        if key_check::is_of_other(connection, vault)? {
+        let key_ring = &installation.key_ring;
+        if key_check::is_of_other(connection, key_ring)? {
             let what = "the database is sealed under another secret than the one at hand: its rows beside the log were not checked";
             if installation.is_in_place {
-                self.evidence
-                    .findings
-                    .add(FindingKind::ProjectionAltered, None, what);
+                self.evidence.wrong(FindingKind::ProjectionAltered, what);
             } else {
                 self.evidence.remarks.push(what.to_owned());
             }
             self.against.installation = None;
             return Ok(());
         }
-        for (table, row) in rows::altered(connection, vault, ALTERED)? {
+        for (table, row) in rows::altered(connection, key_ring, ALTERED)? {
             let what = format!("row {row} of {table} is not the one that was written");
-            self.evidence
-                .findings
-                .add(FindingKind::ProjectionAltered, None, what);
+            self.evidence.wrong(FindingKind::ProjectionAltered, what);
         }
         let now = installation.now.as_millisecond();
         let ahead: i64 = connection.query_row(
@@ -320,42 +308,40 @@ impl Verification {
         )?;
         if ahead > 0 {
             let what = format!("{ahead} sessions begin in the future");
-            self.evidence
-                .findings
-                .add(FindingKind::ProjectionAltered, None, what);
+            self.evidence.wrong(FindingKind::ProjectionAltered, what);
         }
         Ok(())
     }
 
-    fn feed(&mut self, batch: &Batch) {
-        if let Some(cut) = &batch.cut {
-            self.pruned_meanwhile(cut);
+    fn feed(&mut self, batch: &RowBatch) {
+        if let Some(pruning) = &batch.pruning {
+            self.pruned_meanwhile(pruning);
         }
-        for row in batch.rows() {
-            self.examiner.next_row(&row);
+        for row in &batch.rows {
+            self.verifier.next_row(&row.row());
             self.done.records += 1;
         }
-        if let Some(trouble) = &batch.trouble {
-            self.examiner.unreadable(trouble.before, &trouble.why);
-            self.is_whole &= trouble.before.is_some();
+        if let Some(unreadable) = &batch.unreadable {
+            self.verifier.unreadable(unreadable.before, &unreadable.why);
+            self.is_whole &= unreadable.before.is_some();
         }
     }
 
-    fn pruned_meanwhile(&mut self, cut: &StoredCut) {
-        if cut.through_id <= self.evidence.cut {
+    fn pruned_meanwhile(&mut self, pruning: &PruningCheckpoint) {
+        if pruning.through_id <= self.evidence.pruning {
             return;
         }
         let mut findings = Findings::default();
         let keys = self.evidence.signed.iter().map(|(_, _, key)| key.clone());
-        let start = examine_cut(cut, &keys.collect::<Vec<_>>(), &mut findings);
+        let start = examine_pruning(pruning, &keys.collect::<Vec<_>>(), &mut findings);
         if findings.is_empty() {
-            self.evidence.cut = start.place;
-            self.examiner.skip_to(start);
+            self.evidence.pruning = start.place;
+            self.verifier.skip_to(start);
         }
     }
 
-    pub fn finish(self) -> Report {
-        let walked = self.examiner.finish(self.is_whole);
+    pub fn finish(self) -> VerifyReport {
+        let walked = self.verifier.finish(self.is_whole);
         report::make(&self.against, self.evidence, &walked)
     }
 }
@@ -374,13 +360,8 @@ fn is_foreign(error: &rusqlite::Error) -> bool {
 
 /// Opens a database to read it. Where nobody has it open, nothing is written beside it either.
 fn open_file(path: &Path) -> Result<Connection, OpenError> {
-    if !open::exists(path)? {
-        return Err(OpenError::File {
-            path: path.to_owned(),
-            source: std::io::ErrorKind::NotFound.into(),
-        });
-    }
-    let is_open = open::beside(path, "-wal").exists();
+    file::must_exist(path)?;
+    let is_open = file::beside(path, "-wal").exists();
     let mut connection = if is_open {
         Connection::open_with_flags(path, connection::reader_flags())?
     } else {
@@ -398,13 +379,11 @@ fn examine_schema(
     path: &Path,
     evidence: &mut Evidence,
 ) -> Result<(), OpenError> {
-    let version = open::claimed_version(connection, path, STEPS)?;
+    let version = file::claimed_version(connection, path, STEPS)?;
     let differences = schema::differences(connection, version, STEPS)?;
     for difference in &differences {
         let what = format!("the schema is not what this program makes: {difference}");
-        evidence
-            .findings
-            .add(FindingKind::SchemaChanged, None, what);
+        evidence.wrong(FindingKind::SchemaChanged, what);
     }
     evidence.is_readable =
         differences.is_empty() || schema::is_readable(connection, version, STEPS)?;
@@ -431,7 +410,7 @@ fn look(
     connection: &Connection,
     against: &Against,
     evidence: &mut Evidence,
-) -> rusqlite::Result<(Examiner, Option<i64>, u64)> {
+) -> rusqlite::Result<(ChainVerifier, Option<i64>, u64)> {
     // Before the rows: a server that writes meanwhile must not seem to have fewer than it has told of.
     evidence.kept = match head_file::read_head(&head_file::head_path(&against.database)) {
         Ok(kept) => kept,
@@ -444,14 +423,14 @@ fn look(
     evidence.log_id = audit_records::log_id(&transaction)?;
     let (_, count) = audit_records::extent(&transaction)?;
     let last = audit_records::head(&transaction)?.id;
-    let cut = checkpoints::cut(&transaction)?;
-    evidence.gate = cut.through_id;
+    let pruning = checkpoints::pruning(&transaction)?;
+    evidence.gate = pruning.through_id;
     let keys = candidates(&transaction, against, evidence)?;
     let stored = checkpoints::all(&transaction)?;
     drop(transaction);
     evidence.checkpoints = stored.len();
-    let start = examine_cut(&cut, &keys, &mut evidence.findings);
-    evidence.cut = start.place;
+    let start = examine_pruning(&pruning, &keys, &mut evidence.findings);
+    evidence.pruning = start.place;
     let roots = examine_checkpoints(&stored, &start, &keys, evidence);
     let heads = [against.anchor.as_ref(), evidence.kept.as_ref()];
     let watched: Vec<i64> = heads
@@ -459,8 +438,8 @@ fn look(
         .flatten()
         .filter_map(|head| i64::try_from(head.records).ok())
         .collect();
-    let examiner = Examiner::new(start, roots, &watched);
-    Ok((examiner, Some(last), count.unsigned_abs()))
+    let verifier = ChainVerifier::new(start, roots, &watched);
+    Ok((verifier, Some(last), count.unsigned_abs()))
 }
 
 /// Every key that may have signed: the trusted one, and those that the log names.
@@ -487,9 +466,7 @@ fn candidates(
             key.log_id(),
             evidence.log_id
         );
-        evidence
-            .findings
-            .add(FindingKind::CheckpointInvalid, None, what);
+        evidence.wrong(FindingKind::CheckpointInvalid, what);
     }
     let mut seen = HashSet::new();
     keys.retain(|key| key.log_id() == evidence.log_id && seen.insert(key.to_line()));
@@ -509,26 +486,31 @@ fn opened(note: &str, keys: &[PublicKey]) -> Result<(Statement, PublicKey), BadN
     Err(why)
 }
 
-/// Where the rows begin, by the cut if there is one that holds.
-fn examine_cut(cut: &StoredCut, keys: &[PublicKey], findings: &mut Findings) -> Start {
+/// Where the rows begin, by the pruning checkpoint if there is one that holds.
+fn examine_pruning(
+    pruning: &PruningCheckpoint,
+    keys: &[PublicKey],
+    findings: &mut Findings,
+) -> Start {
     let genesis = Start {
         place: 0,
         hash: Some([0; 32]),
-        tree: Some(Frontier::default()),
+        tree: Some(CompactRange::default()),
     };
-    let stored_hash: Option<Hash> = cut.through_hash.as_slice().try_into().ok();
-    let mut bad = |what: String| findings.add(FindingKind::CheckpointInvalid, cut.through_id, what);
-    let Some((note, frontier)) = &cut.signed else {
-        if cut.through_id != 0 || stored_hash != Some([0; 32]) {
+    let stored_hash: Option<Hash> = pruning.through_hash.as_slice().try_into().ok();
+    let mut bad =
+        |what: String| findings.add(FindingKind::CheckpointInvalid, pruning.through_id, what);
+    let Some((note, range)) = &pruning.signed else {
+        if pruning.through_id != 0 || stored_hash != Some([0; 32]) {
             bad(format!(
                 "the prune gate stands at {}, and no signed cut vouches for that",
-                cut.through_id
+                pruning.through_id
             ));
         }
         return genesis;
     };
     let statement = match opened(note, keys) {
-        Ok((statement, _)) if statement.subject == Subject::Cut => statement,
+        Ok((statement, _)) if statement.subject == NoteSubject::Pruning => statement,
         Ok(_) => {
             bad("the cut is a note of another kind".to_owned());
             return genesis;
@@ -537,23 +519,23 @@ fn examine_cut(cut: &StoredCut, keys: &[PublicKey], findings: &mut Findings) -> 
             bad(format!("the cut does not hold: {why}"));
             // Whatever is there may be right all the same.
             return Start {
-                place: cut.through_id,
+                place: pruning.through_id,
                 hash: None,
                 tree: None,
             };
         }
     };
     let place = i64::try_from(statement.size).unwrap_or(i64::MAX);
-    let tree =
-        Frontier::from_bytes(statement.size, frontier).filter(|tree| tree.root() == statement.root);
+    let tree = CompactRange::from_bytes(statement.size, range)
+        .filter(|tree| tree.root() == statement.root);
     if tree.is_none() {
         bad("the tree of the cut does not have the root that was signed".to_owned());
     }
-    let is_gate = place == cut.through_id;
+    let is_gate = place == pruning.through_id;
     if !is_gate {
         bad(format!(
             "the prune gate stands at {}, and the signed cut at {place}",
-            cut.through_id
+            pruning.through_id
         ));
     }
     Start {
@@ -575,9 +557,7 @@ fn examine_checkpoints(
     let mut size = 0;
     let newest = stored.last().map(|row| row.id);
     let mut bad = |what: String| {
-        evidence
-            .findings
-            .add(FindingKind::CheckpointInvalid, None, what);
+        evidence.wrong(FindingKind::CheckpointInvalid, what);
     };
     for row in stored {
         let id = row.id;
@@ -589,7 +569,9 @@ fn examine_checkpoints(
         }
         expected = Some(id + 1);
         let (statement, key) = match opened(&row.note, keys) {
-            Ok((statement, key)) if statement.subject == Subject::Checkpoint => (statement, key),
+            Ok((statement, key)) if statement.subject == NoteSubject::Checkpoint => {
+                (statement, key)
+            }
             Ok(_) => {
                 bad(format!("checkpoint {id} is a note of another kind"));
                 continue;
@@ -611,9 +593,9 @@ fn examine_checkpoints(
         }
         size = row.size;
         let tree = row
-            .frontier
+            .range
             .as_deref()
-            .map(|bytes| Frontier::from_bytes(statement.size, bytes));
+            .map(|bytes| CompactRange::from_bytes(statement.size, bytes));
         let is_right = match tree {
             Some(tree) => tree.is_some_and(|tree| tree.root() == statement.root),
             None => Some(id) != newest,
@@ -631,20 +613,20 @@ fn examine_checkpoints(
 
 /// The end of a log as it was signed, and what came after it.
 #[derive(Clone, Debug)]
-pub struct SignedHead {
-    pub head: Head,
+pub struct LogEnd {
+    pub head: SignedTreeHead,
     pub unsigned: i64,
 }
 
 /// The head that the newest checkpoint in the file signs; `None` where there is none that holds.
-pub fn signed_head(database: &Path) -> Result<Option<SignedHead>, VerifyError> {
+pub fn signed_head(database: &Path) -> Result<Option<LogEnd>, VerifyError> {
     let refused = |source| VerifyError::Open {
         path: database.to_owned(),
         source,
     };
     let connection = open_file(database).map_err(refused)?;
-    open::version_of(&connection, database, STEPS).map_err(refused)?;
-    let read = || -> rusqlite::Result<Option<SignedHead>> {
+    file::version_of(&connection, database, STEPS).map_err(refused)?;
+    let read = || -> rusqlite::Result<Option<LogEnd>> {
         let transaction = connection.unchecked_transaction()?;
         let against = Against::nothing(database);
         let mut evidence = Evidence {
@@ -661,16 +643,15 @@ pub fn signed_head(database: &Path) -> Result<Option<SignedHead>, VerifyError> {
         let Ok(size) = i64::try_from(statement.size) else {
             return Ok(None);
         };
-        let (mut hash, mut at) = ([0; 32], None);
-        found::each(&transaction, size, 1, |row| {
-            if row.content.id == size && size > 0 {
-                hash = row.hash.try_into().unwrap_or_default();
-                at = column::time(row.content.created_at);
-            }
+        let found = found::first(&transaction, size, |row| {
+            let hash: Hash = row.hash.try_into().unwrap_or_default();
+            let is_it = row.content.id == size && size > 0;
+            is_it.then(|| (hash, column::time(row.content.created_at)))
         })?;
+        let (hash, at) = found.flatten().unwrap_or_default();
         let last = audit_records::head(&transaction)?;
-        Ok(Some(SignedHead {
-            head: Head::new(&key, &newest.note, statement.size, &hash, at),
+        Ok(Some(LogEnd {
+            head: SignedTreeHead::new(&key, &newest.note, statement.size, &hash, at),
             unsigned: (last.id - size).max(0),
         }))
     };

@@ -3,7 +3,7 @@
 //! It takes what is waiting, commits it in one transaction, tells the submitters, and looks again: no timer and no delay, so
 //! a lone submission waits for nobody and many share one commit.
 //!
-//! When the disk fails, what waits is set aside ([`WriteQueue::set_aside`]), submitters are told to go on ([`StoreError::Deferred`]), and the
+//! When the disk fails, what waits is spilled ([`WriteQueue::spill`]), submitters are told to go on ([`StoreError::Deferred`]), and the
 //! database is tried again every 100 ms. A failed COMMIT may have happened: the connection is closed and the number of the last submission
 //! read back from a new one before anything is tried again.
 
@@ -19,12 +19,12 @@ use tokio::sync::broadcast;
 #[cfg(test)]
 use tokio::sync::mpsc;
 
-use super::ballast::Ballast;
-use super::batch::{self, Done, Item, Trouble};
-use super::callers::Sealer;
-use super::desk::{self, Arrival, WriteQueue};
-use super::open::WriteLock;
+use super::batch::{self, BatchError, Done, Item};
+use super::callers::Encryptor;
+use super::file::WriteLock;
+use super::reserve::Reserve;
 use super::rollups::Added;
+use super::write_queue::{self, QueuePoll, WriteQueue};
 use super::{Committed, OpenError, StoreError, connection, spool_mark};
 use crate::clock::Clock;
 
@@ -54,12 +54,12 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) clock: Clock,
     pub(super) runtime: Runtime,
-    pub(super) desk: Arc<Mutex<WriteQueue>>,
-    pub(super) ballast: Ballast,
+    pub(super) write_queue: Arc<Mutex<WriteQueue>>,
+    pub(super) reserve: Reserve,
     /// Who wants to hear of commits.
     pub(super) commits: broadcast::Sender<Arc<[Committed]>>,
     pub(super) connection: Option<Connection>,
-    pub(super) sealer: Sealer,
+    pub(super) encryptor: Encryptor,
     /// The next commits fail as tests want them to.
     #[cfg(test)]
     pub(super) faults: mpsc::Receiver<Commit>,
@@ -96,41 +96,41 @@ impl Writer {
         self.faults.try_recv().unwrap_or(commit)
     }
 
-    /// Writes until it is told to end, or nobody is left to submit; then ends the keeper.
-    pub(super) fn run(mut self, keeper: JoinHandle<()>, writes: Sender<()>) {
+    /// Writes until it is told to end, or nobody is left to submit; then ends the flush watchdog.
+    pub(super) fn run(mut self, flush_watchdog: JoinHandle<()>, writes: Sender<()>) {
         while self.turn() {}
         drop(writes);
         // It has nothing left to do; that it ended by a panic has been said.
-        drop(keeper.join());
+        drop(flush_watchdog.join());
         self.finish();
     }
 
     /// Writes what the last run left in the spool, as far as the disk takes it.
     pub(super) fn drain(&mut self) {
-        while self.state.retry_at.is_none() && desk::at(&self.desk).is_draining() {
+        while self.state.retry_at.is_none() && write_queue::lock(&self.write_queue).is_draining() {
             self.attempt();
         }
     }
 
     /// Takes what waits and writes it; `false` when nothing will come any more.
     fn turn(&mut self) -> bool {
-        let mut desk = desk::at(&self.desk);
-        let pause = self.pause(desk.has_work());
-        match desk.receive(&self.runtime, pause) {
-            Arrival::End => return false,
-            Arrival::Nothing if !desk.wants_commit() => {
-                drop(desk);
+        let mut write_queue = write_queue::lock(&self.write_queue);
+        let pause = self.pause(write_queue.has_work());
+        match write_queue.receive(&self.runtime, pause) {
+            QueuePoll::End => return false,
+            QueuePoll::Nothing if !write_queue.wants_commit() => {
+                drop(write_queue);
                 self.checkpoint(CHECKPOINT_BUSY);
                 return true;
             }
-            Arrival::Some | Arrival::Nothing => {}
+            QueuePoll::Some | QueuePoll::Nothing => {}
         }
-        if desk.is_failing() {
-            desk.set_aside();
-            desk.publish();
+        if write_queue.is_failing() {
+            write_queue.spill();
+            write_queue.publish();
         }
-        let is_due = desk.wants_commit() && self.is_due();
-        drop(desk);
+        let is_due = write_queue.wants_commit() && self.is_due();
+        drop(write_queue);
         if is_due {
             self.attempt();
         }
@@ -154,9 +154,9 @@ impl Writer {
 
     /// Writes one batch; notes whether the disk works.
     fn attempt(&mut self) {
-        desk::at(&self.desk).in_hand_since = Some(self.clock.instant());
+        write_queue::lock(&self.write_queue).busy_since = Some(self.clock.instant());
         let written = self.write_batch();
-        desk::at(&self.desk).in_hand_since = None;
+        write_queue::lock(&self.write_queue).busy_since = None;
         match written {
             Ok(()) => self.recovered(),
             Err(error) => self.failed(&error),
@@ -167,7 +167,7 @@ impl Writer {
     fn write_batch(&mut self) -> Result<(), OpenError> {
         loop {
             self.connect()?;
-            let items = desk::at(&self.desk)
+            let items = write_queue::lock(&self.write_queue)
                 .items()
                 .map_err(|error| OpenError::Start(error.into()))?;
             let commit = self.commit();
@@ -180,7 +180,7 @@ impl Writer {
                 added.at(now).time("commit", took.as_secs_f64() * 1_000.0);
             }
             let started = self.clock.instant();
-            match batch::write(connection, &mut self.sealer, &items, added, commit) {
+            match batch::write(connection, &mut self.encryptor, &items, added, commit) {
                 Ok(done) => {
                     let ended = self.clock.instant();
                     let took = ended.saturating_duration_since(started);
@@ -189,17 +189,17 @@ impl Writer {
                     self.conclude(&items, done);
                     return Ok(());
                 }
-                Err(Trouble::Refused { index, source }) => {
+                Err(BatchError::Refused { index, source }) => {
                     if let Some(item) = items.get(index) {
                         let error = StoreError::Rejected(source.into());
-                        desk::at(&self.desk).refused(item, error);
+                        write_queue::lock(&self.write_queue).refused(item, error);
                     }
                 }
-                Err(Trouble::Failed(source)) => {
+                Err(BatchError::Failed(source)) => {
                     self.connection = None;
                     return Err(source.into());
                 }
-                Err(Trouble::InDoubt { done, source }) => {
+                Err(BatchError::InDoubt { done, source }) => {
                     self.connection = None;
                     self.state.doubt = Some(DoubtfulCommit {
                         items,
@@ -267,14 +267,14 @@ impl Writer {
         {
             tracing::warn!(event = "store.lock_unwritten", error = %error, "the lock file cannot be written; a lost -wal file would not be noticed");
         }
-        desk::at(&self.desk).committed(items, done);
+        write_queue::lock(&self.write_queue).committed(items, done);
     }
 
     fn recovered(&mut self) {
-        let mut desk = desk::at(&self.desk);
-        desk.recovered();
-        desk.publish();
-        drop(desk);
+        let mut write_queue = write_queue::lock(&self.write_queue);
+        write_queue.recovered();
+        write_queue.publish();
+        drop(write_queue);
         // The short wait for locks was for the time of failure only; a connection that cannot be told is opened anew.
         if self.state.retry_at.take().is_some()
             && let Some(connection) = &self.connection
@@ -285,12 +285,12 @@ impl Writer {
     }
 
     fn failed(&mut self, error: &OpenError) {
-        desk::at(&self.desk).failed(with_sources(error));
+        write_queue::lock(&self.write_queue).failed(with_sources(error));
         let is_full = matches!(error, OpenError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull));
         let has_made_room = if is_full {
-            self.ballast.release()
+            self.reserve.release()
         } else {
-            self.ballast.release_if_full()
+            self.reserve.release_if_full()
         };
         let pause = if has_made_room {
             Duration::ZERO
@@ -321,10 +321,10 @@ impl Writer {
     /// One last attempt at everything, then the files are left tidy. What the database does not take stays in the spool.
     fn finish(mut self) {
         self.state.retry_at = None;
-        while self.state.retry_at.is_none() && desk::at(&self.desk).has_work() {
+        while self.state.retry_at.is_none() && write_queue::lock(&self.write_queue).has_work() {
             self.attempt();
         }
-        desk::at(&self.desk).abandon();
+        write_queue::lock(&self.write_queue).abandon();
         self.checkpoint(connection::WRITER_BUSY);
         let closed = self.connection.take().map(Connection::close);
         if matches!(closed, Some(Ok(()))) {

@@ -5,12 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use switchboard::admin::{self, AskError, Refusal, Reply, Request};
+use switchboard::admin::{self, AskError, ControlRequest, Refusal, Reply};
 use tokio::task::spawn_blocking;
 
 use crate::world::World;
 
-async fn ask(database: PathBuf, request: Request) -> Result<serde_json::Value, AskError> {
+async fn ask(database: PathBuf, request: ControlRequest) -> Result<serde_json::Value, AskError> {
     let asked = move || admin::ask(&database, &request, |_| {});
     spawn_blocking(asked).await.unwrap()
 }
@@ -31,14 +31,14 @@ async fn say(database: PathBuf, line: &'static str) -> Reply {
 async fn a_command_reaches_the_running_server_and_nobody_else() {
     let mut world = World::new().await;
     let database = world.database();
-    let status = ask(database.clone(), Request::Status).await.unwrap();
+    let status = ask(database.clone(), ControlRequest::Status).await.unwrap();
     assert_eq!(status["pid"], std::process::id());
     assert_eq!(status["store"]["running"], true);
     let socket = std::fs::metadata(admin::socket_path(&database)).unwrap();
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
 
     world.stop().await;
-    let gone = ask(database, Request::Status).await;
+    let gone = ask(database, ControlRequest::Status).await;
     assert!(matches!(gone, Err(AskError::Nobody { .. })), "{gone:?}");
 }
 
@@ -59,9 +59,9 @@ async fn a_socket_that_a_killed_server_left_behind_is_in_nobodys_way() {
     let database = world.database();
     world.stop().await;
     drop(std::os::unix::net::UnixListener::bind(admin::socket_path(&database)).unwrap());
-    let gone = ask(database.clone(), Request::Status).await;
+    let gone = ask(database.clone(), ControlRequest::Status).await;
     assert!(matches!(gone, Err(AskError::Nobody { .. })), "{gone:?}");
 
     world.start().await;
-    assert!(ask(database, Request::Status).await.is_ok());
+    assert!(ask(database, ControlRequest::Status).await.is_ok());
 }

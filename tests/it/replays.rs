@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use switchboard::admin::{self, Request};
+use switchboard::admin::{self, ControlRequest};
 use switchboard::clock::Clock;
 use switchboard::simulator::twilio::CallResult;
 use switchboard::store::Past;
@@ -63,7 +63,7 @@ async fn erase(world: &World, caller: &str) {
     let asked = move || {
         admin::ask(
             &database,
-            &Request::Erase {
+            &ControlRequest::Erase {
                 caller,
                 dry_run: false,
             },

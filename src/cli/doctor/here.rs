@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Finding;
-use crate::admin::{self, Request};
+use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -27,7 +27,7 @@ const LARGE_WAL: u64 = 256 * 1024 * 1024;
 
 /// What the running server says of itself; `None` where none runs on this database.
 pub(super) fn server(config: &Config) -> Option<Result<Value, String>> {
-    match admin::ask(&config.storage.path, &Request::Status, |_| {}) {
+    match admin::ask(&config.storage.path, &ControlRequest::Status, |_| {}) {
         Ok(status) => Some(Ok(status)),
         Err(admin::AskError::Nobody { .. }) => None,
         Err(error) => Some(Err(format!("{:#}", anyhow::Error::from(error)))),
@@ -77,8 +77,8 @@ fn database(config: &Config) -> Vec<Finding> {
     let check = "database";
     let path = &config.storage.path;
     let _acting = Acting::as_owner_of_folder(path);
-    let vault = app::vault_of_existing(config).ok();
-    let found = match store::examine(path, vault.as_ref(), INTEGRITY, &Clock::system()) {
+    let key_ring = app::key_ring_of_existing(config).ok();
+    let found = match store::examine(path, key_ring.as_ref(), INTEGRITY, &Clock::system()) {
         Ok(Some(found)) => found,
         Ok(None) => {
             return vec![Finding::warning(

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{Finding, conclude};
-use crate::admin::{self, Request};
+use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::cli::{Exit, Global, output};
 use crate::config::Config;
@@ -134,7 +134,11 @@ fn explain(pasted: &Pasted, config: &Config) -> anyhow::Result<Finding> {
 /// What the running server has refused and looked into.
 fn refused_last(config: &Config, global: &Global) -> anyhow::Result<Exit> {
     let check = "signature";
-    let answer = admin::ask(&config.storage.path, &Request::RejectedWebhooks, |_| {});
+    let answer = admin::ask(
+        &config.storage.path,
+        &ControlRequest::RejectedWebhooks,
+        |_| {},
+    );
     let finding = match answer {
         Ok(document) => {
             let rejected = document.get("rejected").and_then(Value::as_array);

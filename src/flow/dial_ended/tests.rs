@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::alert::Rules;
-use crate::audit::{Answer, CallAnswered, CallDecided, Door, Personal, Stages};
+use crate::audit::{Answer, CallAnswered, CallDecided, Ingress, Personal, Stages};
 use crate::call::{CallId, Ringing};
 use crate::dialer::stand_in::sip_line;
 use crate::flow::{Telling, Waiting, Witness};
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
 use crate::routing::{CallFacts, Lookup, LookupUnavailable, Ruleset};
-use crate::store::{Options, Store, Vault};
+use crate::store::{KeyRing, Options, Store};
 use crate::twiml::CallbackUrls;
 use crate::twiml::answer::CallerIdPolicy;
 
@@ -60,10 +60,10 @@ fn policy() -> Policy {
 impl Bench {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let vault = Vault::new(b"a secret of thirty-two bytes or so");
+        let key_ring = KeyRing::new(b"a secret of thirty-two bytes or so");
         let path = home.path().join("switchboard.db");
         let clock = Clock::system();
-        let store = Store::open(&Options::new(path, clock.clone(), vault)).unwrap();
+        let store = Store::open(&Options::new(path, clock.clone(), key_ring)).unwrap();
         let fleet = Fleet::new(vec![sip_line("desk"), sip_line("floor")]);
         let recorder = Recorder::new(clock.clone(), store.clone());
         let witness = Witness::new(clock.clone(), Rules::default().window);
@@ -127,7 +127,7 @@ impl Bench {
         };
         let decided = CallDecided {
             request_id: "r".to_owned(),
-            door: Door::Twilio,
+            door: Ingress::Twilio,
             caller: String::new(),
             facts,
             lookup_exchange: None,

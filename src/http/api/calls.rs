@@ -26,7 +26,7 @@ use crate::flow::{EndTaken, JsonAnswer, JsonCall, JsonDoor};
 use crate::lead::{LeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{DialerId, Reason, RulesetVersion};
-use crate::store::{CallSearch, CallsAsked, Direction, StoredCall, StoredLeg};
+use crate::store::{CallSearch, CallsAsked, LegDirection, StoredCall, StoredLeg};
 
 /// A number, a SIP address: real ones are far shorter.
 const MAX_ADDRESS: usize = 256;
@@ -326,7 +326,7 @@ pub(in super::super) struct LegDocument {
     #[schema(value_type = Option<String>)]
     parent: Option<CallId>,
     /// Which way it was set up.
-    direction: Direction,
+    direction: LegDirection,
     /// The dialer that was dialled; null for the caller's own leg and that of the last resort.
     #[schema(value_type = Option<String>)]
     dialer: Option<DialerId>,

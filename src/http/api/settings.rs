@@ -242,7 +242,7 @@ impl Reads {
             records: counts.records,
             oldest: oldest.first().map(|record| record.at),
         };
-        let audit = self.store.proof().head.map(|head| AuditFacts {
+        let audit = self.store.signing_status().head.map(|head| AuditFacts {
             records: head.records,
             head: head.head,
         });

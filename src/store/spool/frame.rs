@@ -3,7 +3,8 @@
 //! `magic · length of the sealed bytes · CRC-32 of the rest · records · number · sealed bytes`, integers big-endian, padded with zeros to
 //! a multiple of 16 bytes. Whatever was cut short or changed does not read as a frame, and the next one is found behind it.
 
-use super::seal::{Broken, Seal};
+use super::seal::SpoolCipher;
+use crate::store::key_ring::CipherError;
 
 const MAGIC: &[u8; 4] = b"SPFR";
 const HEAD: usize = 24;
@@ -27,10 +28,10 @@ pub(super) fn write(
     number: i64,
     records: u32,
     text: &[u8],
-    seal: &Seal,
-) -> Result<(), Broken> {
+    seal: &SpoolCipher,
+) -> Result<(), CipherError> {
     let sealed = seal.seal(&place(records, number), text)?;
-    let length = u32::try_from(sealed.len()).map_err(|_| Broken)?;
+    let length = u32::try_from(sealed.len()).map_err(|_| CipherError)?;
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(&crc(records, number, &sealed).to_be_bytes());
@@ -74,7 +75,7 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
 }
 
 impl Frame<'_> {
-    pub(super) fn text(&self, seal: &Seal) -> Result<Vec<u8>, Broken> {
+    pub(super) fn text(&self, seal: &SpoolCipher) -> Result<Vec<u8>, CipherError> {
         seal.unseal(&place(self.records, self.number), self.sealed)
     }
 }

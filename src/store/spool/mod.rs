@@ -15,12 +15,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
-pub(super) use seal::Seal;
+pub(super) use seal::SpoolCipher;
 
 use super::StoreError;
-use super::ballast::{allocate, share};
-use super::open;
-use super::submission::PreparedRecord;
+use super::file;
+use super::key_ring::CipherError;
+use super::reserve::{allocate, share};
+use super::work::PreparedRecord;
 use crate::files;
 
 const MAGIC: &[u8; 8] = b"SWBSPOL1";
@@ -36,7 +37,7 @@ const SMALLEST: u64 = 64 * 1024;
 pub(super) struct Spool {
     path: PathBuf,
     file: File,
-    seal: Seal,
+    seal: SpoolCipher,
     capacity: u64,
     /// Where the first frame stands that was not drawn.
     cursor: u64,
@@ -56,12 +57,16 @@ struct SpoolContents {
     after: u64,
     number: i64,
     n: u32,
-    text: Result<Vec<u8>, seal::Broken>,
+    text: Result<Vec<u8>, CipherError>,
 }
 
 impl Spool {
     /// Opens the spool at `path`, or makes one of at most `wanted` bytes. Gives the number of the last submission in it, if any.
-    pub(super) fn open(path: &Path, wanted: u64, seal: Seal) -> io::Result<(Self, Option<i64>)> {
+    pub(super) fn open(
+        path: &Path,
+        wanted: u64,
+        seal: SpoolCipher,
+    ) -> io::Result<(Self, Option<i64>)> {
         let capacity = share(path, wanted)?;
         if capacity < SMALLEST {
             return Err(io::Error::other(
@@ -98,7 +103,7 @@ impl Spool {
             drop(fs::remove_file(&self.path));
         }
         self.capacity = capacity;
-        laid_out.and_then(|()| open::sync_folder(&self.path))
+        laid_out.and_then(|()| file::sync_folder(&self.path))
     }
 
     fn header(&self) -> Vec<u8> {
@@ -167,11 +172,11 @@ impl Spool {
             }
             let text = found
                 .text
-                .map_err(|broken| StoreError::Rejected(broken.into()));
+                .map_err(|error| StoreError::Rejected(error.into()));
             drawn.push(Drawn {
                 number: found.number,
                 n: found.n,
-                records: text.and_then(|text| text::read(&text, self.seal.vault())),
+                records: text.and_then(|text| text::read(&text, self.seal.key_ring())),
             });
         }
         Ok(drawn)
@@ -276,7 +281,7 @@ fn holds_frames(file: &File) -> io::Result<bool> {
 }
 
 /// A spool of another database or another secret is nothing we can read, and nothing we may destroy.
-fn put_aside_if_foreign(path: &Path, seal: &Seal) -> io::Result<()> {
+fn put_aside_if_foreign(path: &Path, seal: &SpoolCipher) -> io::Result<()> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -293,7 +298,7 @@ fn put_aside_if_foreign(path: &Path, seal: &Seal) -> io::Result<()> {
     if magic == MAGIC && mark == seal.mark() || !holds_frames(&file)? {
         return Ok(());
     }
-    let aside = open::beside(path, &format!(".{}", hex::encode(mark)));
+    let aside = file::beside(path, &format!(".{}", hex::encode(mark)));
     tracing::error!(
         event = "store.spool_foreign",
         moved_to = %aside.display(),

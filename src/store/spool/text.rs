@@ -1,5 +1,7 @@
 //! Records as text, to the spool and back.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -7,25 +9,18 @@ use serde_json::value::RawValue;
 use crate::audit::{Event, Kind, Record};
 use crate::call::CallId;
 use crate::store::StoreError;
-use crate::store::submission::{self, PreparedRecord};
-use crate::store::vault::Vault;
+use crate::store::key_ring::KeyRing;
+use crate::store::work::{self, PreparedRecord};
 
-#[derive(Serialize)]
-struct WrittenRecord<'r> {
+#[derive(Serialize, Deserialize)]
+struct SpooledRecord<'r> {
     created_at: i64,
-    kind: &'r str,
-    call_sid: Option<&'r str>,
+    kind: Cow<'r, str>,
+    call_sid: Option<Cow<'r, str>>,
+    #[serde(borrow)]
     personal: Option<&'r RawValue>,
+    #[serde(borrow)]
     detail: &'r RawValue,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    created_at: i64,
-    kind: String,
-    call_sid: Option<String>,
-    personal: Option<Box<RawValue>>,
-    detail: Box<RawValue>,
 }
 
 pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<Vec<u8>> {
@@ -33,10 +28,10 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
         .iter()
         .map(|record| {
             let personal = record.personal.as_ref().map(|personal| &personal.json[..]);
-            Ok(WrittenRecord {
+            Ok(SpooledRecord {
                 created_at: record.created_at,
-                kind: record.kind.as_str(),
-                call_sid: record.call.as_ref().map(CallId::as_str),
+                kind: record.kind.as_str().into(),
+                call_sid: record.call.as_ref().map(|call| call.as_str().into()),
                 personal: personal.map(serde_json::from_slice).transpose()?,
                 detail: serde_json::from_str(&record.detail)?,
             })
@@ -48,29 +43,28 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
 /// The records again, as if they had just been submitted; each says that it was spooled.
 pub(in crate::store) fn read(
     text: &[u8],
-    vault: &Vault,
+    key_ring: &KeyRing,
 ) -> Result<Vec<PreparedRecord>, StoreError> {
-    let read: Vec<Read> =
+    let read: Vec<SpooledRecord<'_>> =
         serde_json::from_slice(text).map_err(|error| StoreError::Rejected(error.into()))?;
     read.into_iter()
         .map(|read| {
             let record = read.record()?;
-            let mut prepared = submission::prepare(record, vault)?;
+            let mut prepared = work::prepare(record, key_ring)?;
             prepared.detail = marked(read.detail.get());
             Ok(prepared)
         })
         .collect()
 }
 
-impl Read {
+impl SpooledRecord<'_> {
     fn record(&self) -> Result<Record, StoreError> {
         let unknown = |what: &str| StoreError::Rejected(what.into());
         let unreadable = |error: serde_json::Error| StoreError::Rejected(error.into());
         let kind =
             Kind::from_name(&self.kind).ok_or_else(|| unknown("a kind of a later version"))?;
         let call_id = self.call_sid.as_deref().map(CallId::parse).transpose();
-        let personal = self.personal.as_deref();
-        let personal = personal.map(|raw| serde_json::from_str(raw.get()));
+        let personal = self.personal.map(|raw| serde_json::from_str(raw.get()));
         Ok(Record {
             at: Timestamp::from_millisecond(self.created_at)
                 .map_err(|_| unknown("a time beyond the calendar"))?,

@@ -5,7 +5,7 @@ use crate::call::Stamp;
 use crate::call::{DialReport, EndReason, LegReport, LegStatus};
 use crate::phone::E164;
 use crate::store::InProgress;
-use crate::store::{Direction, Opened, StoreError, StoredProfile};
+use crate::store::{FirstWrite, LegDirection, StoreError, StoredProfile};
 
 fn leg_report(leg: &str, parent: Option<&str>, status: LegStatus, sequence: u32) -> LegReport {
     LegReport {
@@ -45,11 +45,14 @@ async fn a_call_opened_twice_is_written_once() {
     let store = home.open();
     let call = call_id("CA1");
     let records = || vec![decided(&call, 0), intended(&call, 1)];
-    assert_eq!(store.open_call(records()).await.unwrap(), Opened::First);
-    assert_eq!(store.open_call(records()).await.unwrap(), Opened::Repeat);
+    assert_eq!(store.open_call(records()).await.unwrap(), FirstWrite::First);
+    assert_eq!(
+        store.open_call(records()).await.unwrap(),
+        FirstWrite::Repeat
+    );
     let many: Vec<_> = (0..50).map(|_| store.open_call(records())).collect();
     for opened in many {
-        assert_eq!(opened.await.unwrap(), Opened::Repeat);
+        assert_eq!(opened.await.unwrap(), FirstWrite::Repeat);
     }
     assert_eq!(verified(&store).await.len(), 2);
     assert_eq!(store.health().lost, 0);
@@ -71,7 +74,7 @@ async fn of_many_who_open_one_call_at_once_exactly_one_is_first() {
         });
     }
     let opened = tasks.join_all().await;
-    let first = opened.iter().filter(|opened| **opened == Opened::First);
+    let first = opened.iter().filter(|opened| **opened == FirstWrite::First);
     assert_eq!(first.count(), 1);
     assert_eq!(verified(&store).await.len(), 1);
     store.close().await;
@@ -164,13 +167,13 @@ async fn legs_move_forward_only_and_their_end_stays() {
     let legs = store.legs(&call).await.unwrap();
     assert_eq!(legs.len(), 2);
     assert_eq!(legs[0].status, LegStatus::Answered);
-    assert_eq!(legs[0].direction, Direction::OutboundDial);
+    assert_eq!(legs[0].direction, LegDirection::OutboundDial);
     assert_eq!(legs[0].dialer, Some(dialer("dialfire")));
     assert_eq!(
         (legs[0].answered_at, legs[0].ringing_at),
         (Some(at(30)), None)
     );
-    assert_eq!(legs[1].direction, Direction::Inbound);
+    assert_eq!(legs[1].direction, LegDirection::Inbound);
     store
         .append(vec![
             dial_ended(&call, EndReason::Busy, dialing(), 40),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rusqlite::Transaction;
 
 use super::*;
-use crate::store::{Opened, StoreError};
+use crate::store::{FirstWrite, StoreError};
 
 /// Somebody else holds the lock until this is dropped.
 fn held(home: &Home) -> Connection {
@@ -34,7 +34,7 @@ async fn a_failing_submission_harms_no_other_of_its_batch() {
                 .open_call(vec![decided(&call, n), intended(&call, n)])
                 .await;
             match opened {
-                Ok(Opened::First) => assert!(!is_bad),
+                Ok(FirstWrite::First) => assert!(!is_bad),
                 Err(StoreError::Rejected(_)) => assert!(is_bad),
                 other => panic!("{other:?}"),
             }
@@ -137,7 +137,7 @@ async fn beyond_the_bounds_records_are_refused_and_counted() {
         .health_when(|health| health.failing_since.is_none())
         .await;
     assert_eq!(verified(&store).await.len(), 2);
-    assert_eq!(store.health().balance.unaccounted(), 0);
+    assert_eq!(store.health().counts.unaccounted(), 0);
     store.close().await;
 }
 
@@ -217,7 +217,7 @@ async fn a_commit_that_happened_in_spite_of_its_error_is_not_repeated() {
     let call = call_id("CA1");
     assert_eq!(
         store.open_call(vec![decided(&call, 1)]).await.unwrap(),
-        Opened::First
+        FirstWrite::First
     );
     store.append(vec![service_record(2)]).await.unwrap();
     assert_eq!(verified(&store).await.len(), 3);

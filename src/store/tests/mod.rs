@@ -5,12 +5,12 @@ mod calls;
 mod chain;
 mod dialer_states;
 mod disk;
-mod notary;
 mod opening;
 mod planted;
 mod prune;
 mod rollups;
 mod schema;
+mod signer;
 mod speed;
 mod spool;
 mod tamper;
@@ -22,9 +22,9 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
-use super::{Options, RawRecord, Store, Vault};
+use super::{KeyRing, Options, RawRecord, Store};
 use crate::audit::{
-    Answer, CallAfter, CallAnswered, CallDecided, ChainLink, Door, Event, HandoffIntended,
+    Answer, CallAfter, CallAnswered, CallDecided, ChainLink, Event, HandoffIntended, Ingress,
     Personal, Record, Stages,
 };
 use crate::call::{CallId, CallState, Disposition, Status};
@@ -56,8 +56,8 @@ impl Home {
     fn options(&self) -> Options {
         Options {
             spool_bytes: 1024 * 1024,
-            ballast_bytes: 1024 * 1024,
-            ..Options::new(self.path(), Clock::manual(at(0)), vault()).unhurried()
+            reserve_bytes: 1024 * 1024,
+            ..Options::new(self.path(), Clock::manual(at(0)), key_ring()).unhurried()
         }
     }
 
@@ -97,8 +97,8 @@ fn intruder(path: &std::path::Path) -> Connection {
     connection
 }
 
-fn vault() -> Vault {
-    Vault::new(b"a secret of this test")
+fn key_ring() -> KeyRing {
+    KeyRing::new(b"a secret of this test")
 }
 
 fn at(ms: i64) -> Timestamp {
@@ -136,7 +136,7 @@ fn decided(call: &CallId, ms: i64) -> Record {
     };
     let event = Event::CallDecided(Box::new(CallDecided {
         request_id: "r1".into(),
-        door: Door::Twilio,
+        door: Ingress::Twilio,
         caller: "+*********50".into(),
         facts: CallFacts {
             at: at(ms),

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::store::migrations::STEPS;
-use crate::store::{OpenError, StoreError, connection, migrate};
+use crate::store::{OpenError, StoreError, connection, migrate, migrations};
 
 #[tokio::test]
 async fn a_new_database_is_for_its_owner_only() {
@@ -31,7 +31,7 @@ async fn a_second_store_on_the_same_file_is_refused() {
     assert!(in_use(&Store::open(&home.options()).unwrap_err()));
     let clock = Clock::manual(at(0));
     assert!(in_use(
-        &migrate::up(&home.path(), &clock, &vault()).unwrap_err()
+        &migrate::up(&home.path(), &clock, &key_ring()).unwrap_err()
     ));
     assert!(in_use(&migrate::down(&home.path(), 0, &clock).unwrap_err()));
     store.close().await;
@@ -54,7 +54,7 @@ async fn readers_cannot_write() {
 #[test]
 fn the_writer_has_the_settings_that_durability_needs() {
     let home = Home::new();
-    migrate::up(&home.path(), &Clock::manual(at(0)), &vault()).unwrap();
+    migrate::up(&home.path(), &Clock::manual(at(0)), &key_ring()).unwrap();
     let writer = connection::open_writer(&home.path(), connection::WRITER_BUSY).unwrap();
     let number = |pragma| {
         writer
@@ -82,7 +82,7 @@ fn the_writer_has_the_settings_that_durability_needs() {
 }
 
 fn newest_schema() -> i64 {
-    migrate::latest(STEPS).into()
+    migrations::latest(STEPS).into()
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn what_is_no_database_of_ours_is_refused_and_left_alone() {
         error
     };
     let newer = refusal(&|home| {
-        migrate::up(&home.path(), &Clock::manual(at(0)), &vault()).unwrap();
+        migrate::up(&home.path(), &Clock::manual(at(0)), &key_ring()).unwrap();
         home.stranger()
             .pragma_update(None, "user_version", 99)
             .unwrap();
@@ -141,7 +141,7 @@ fn what_is_no_database_of_ours_is_refused_and_left_alone() {
     });
     assert!(matches!(stray, OpenError::StrayLog { .. }));
     let home = Home::new();
-    let nowhere = Options::new(home.path().join("a/b"), Clock::manual(at(0)), vault());
+    let nowhere = Options::new(home.path().join("a/b"), Clock::manual(at(0)), key_ring());
     assert!(matches!(Store::open(&nowhere), Err(OpenError::File { .. })));
 }
 

@@ -3,10 +3,10 @@
 use rusqlite::types::Value;
 
 use super::*;
-use crate::audit::{Drained, FindingKind, Kind, PersistedState, ProofState, SigningKey};
+use crate::audit::{Drained, FindingKind, Kind, PersistedState, SigningKey, SigningState};
 use crate::store::copy::{self, CopyError};
-use crate::store::verify::{Against, Installation, Report, Verification};
-use crate::store::{Notary, OpenError, StoredSession, head_path, migrate, rows, schema};
+use crate::store::verify::{Against, Installation, Verification, VerifyReport};
+use crate::store::{CheckpointSigner, OpenError, StoredSession, head_path, migrate, rows, schema};
 
 const CALL: &str = "CA00000000000000000000000000000001";
 
@@ -26,7 +26,7 @@ fn session(byte: u8, ms: i64) -> StoredSession {
 /// A signed log of a call that was answered, with a session and a drained dialer.
 async fn served(home: &Home) {
     let store = home.open();
-    let notary = Notary::begin(&store, key(&store).await, &[]).await;
+    let signer = CheckpointSigner::begin(&store, key(&store).await, &[]).await;
     let call = call_id(CALL);
     store.open_call(vec![decided(&call, 0)]).await.unwrap();
     let drained = Event::HealthChanged {
@@ -50,14 +50,14 @@ async fn served(home: &Home) {
         .await
         .unwrap();
     store.keep_session(session(1, 0)).await.unwrap();
-    notary.sign(true).await;
+    signer.sign(true).await;
     store.close().await;
 }
 
 fn in_place(home: &Home) -> Against {
     Against {
         installation: Some(Installation {
-            vault: vault(),
+            key_ring: key_ring(),
             now: at(1_000),
             is_in_place: true,
             is_secret_elsewhere: true,
@@ -66,11 +66,11 @@ fn in_place(home: &Home) -> Against {
     }
 }
 
-fn verify(against: Against) -> Report {
+fn verify(against: Against) -> VerifyReport {
     Verification::open(against).unwrap().run(|_| {}).unwrap()
 }
 
-fn kinds(report: &Report) -> Vec<FindingKind> {
+fn kinds(report: &VerifyReport) -> Vec<FindingKind> {
     report.findings.iter().map(|found| found.kind).collect()
 }
 
@@ -78,7 +78,7 @@ fn restore(from: &Home, to: &Home) -> Result<copy::RestoreReport, CopyError> {
     copy::restore(
         &from.path(),
         &to.path(),
-        &vault(),
+        &key_ring(),
         true,
         at(0),
         &mut |_, _, _| {},
@@ -165,7 +165,7 @@ async fn whatever_is_added_to_the_schema_is_refused_but_bare_tables_of_other_pro
 #[test]
 fn a_change_that_only_white_space_hides_is_one() {
     let home = Home::new();
-    migrate::up(&home.path(), &Clock::manual(at(0)), &vault()).unwrap();
+    migrate::up(&home.path(), &Clock::manual(at(0)), &key_ring()).unwrap();
     let stranger = home.stranger();
     stranger
         .pragma_update(None, "writable_schema", "ON")
@@ -315,11 +315,11 @@ async fn no_session_comes_from_a_backup_or_from_the_future() {
         [FindingKind::ProjectionAltered]
     );
     let to = home.folder.path().join("copy.db");
-    let vault = vault();
+    let key_ring = key_ring();
     let manifest = copy::back_up(
         &home.path(),
         &to,
-        &vault,
+        &key_ring,
         || at(0),
         |_| {},
         &mut |_, _, _| {},
@@ -345,7 +345,14 @@ async fn no_session_comes_from_a_backup_or_from_the_future() {
         ..manifest
     };
     std::fs::write(&described, serde_json::to_vec(&forged).unwrap()).unwrap();
-    let refused = copy::restore(&to, &target.path(), &vault, true, at(1), &mut |_, _, _| {});
+    let refused = copy::restore(
+        &to,
+        &target.path(),
+        &key_ring,
+        true,
+        at(1),
+        &mut |_, _, _| {},
+    );
     let Err(CopyError::Damaged { finding, .. }) = refused else {
         panic!("{refused:?}");
     };
@@ -432,19 +439,19 @@ async fn a_head_that_is_gone_or_unreadable_is_a_finding_in_place_and_nothing_is_
         assert_eq!(kinds(&report), [FindingKind::HeadMissing], "{report:#?}");
         assert!(verify(Against::nothing(&home.path())).ok, "a copy has none");
         let store = home.open();
-        let notary = Notary::begin(&store, key(&store).await, &[]).await;
+        let signer = CheckpointSigner::begin(&store, key(&store).await, &[]).await;
         store.append(vec![service_record(1)]).await.unwrap();
-        notary.sign(true).await;
-        let state = store.proof().state;
+        signer.sign(true).await;
+        let state = store.signing_status().state;
         assert!(
-            matches!(state, ProofState::HeadMissing { records: 4 }),
+            matches!(state, SigningState::HeadMissing { records: 4 }),
             "{state:?}"
         );
         store.accept_rollback().await.unwrap().unwrap();
         store.close().await;
         let store = home.open();
-        Notary::begin(&store, key(&store).await, &[]).await;
-        assert_eq!(store.proof().state, ProofState::Sound);
+        CheckpointSigner::begin(&store, key(&store).await, &[]).await;
+        assert_eq!(store.signing_status().state, SigningState::Sound);
         store.close().await;
         assert!(verify(in_place(&home)).ok);
     }
@@ -464,8 +471,8 @@ async fn a_restore_without_a_head_writes_one_and_records_it() {
     let last = store.records(4, 9).await.unwrap();
     assert_eq!(last[0].kind, Kind::Restored);
     assert!(last[0].detail.contains("\"head_written\":true"));
-    Notary::begin(&store, key(&store).await, &[]).await;
-    assert_eq!(store.proof().state, ProofState::Sound);
+    CheckpointSigner::begin(&store, key(&store).await, &[]).await;
+    assert_eq!(store.signing_status().state, SigningState::Sound);
     store.close().await;
     assert!(verify(in_place(&target)).ok);
 }
@@ -515,10 +522,10 @@ async fn a_log_that_a_stranger_signed_anew_is_not_ours() {
             .any(|remark| remark.contains("no key is trusted"))
     );
     let store = home.open();
-    let notary = Notary::begin(&store, key(&store).await, &[]).await;
-    notary.sign(true).await;
-    let state = store.proof().state;
-    assert!(matches!(state, ProofState::Broken { .. }), "{state:?}");
+    let signer = CheckpointSigner::begin(&store, key(&store).await, &[]).await;
+    signer.sign(true).await;
+    let state = store.signing_status().state;
+    assert!(matches!(state, SigningState::Broken { .. }), "{state:?}");
     store.close().await;
 }
 
@@ -542,7 +549,7 @@ async fn a_hostile_file_is_refused_and_neither_hangs_nor_fills_the_memory() {
         assert!(Store::open(&home.options()).is_err(), "{sql}");
         assert!(restore(&home, &Home::new()).is_err(), "{sql}");
         assert!(
-            crate::store::Trail::open(&home.path(), vault()).is_err(),
+            crate::store::LogReader::open(&home.path(), key_ring()).is_err(),
             "{sql}"
         );
     }
@@ -571,7 +578,7 @@ async fn a_restored_database_and_its_manifest_have_modes_of_their_own() {
     copy::back_up(
         &home.path(),
         &to,
-        &vault(),
+        &key_ring(),
         || at(0),
         |_| {},
         &mut |_, _, _| {},
@@ -587,7 +594,7 @@ async fn a_restored_database_and_its_manifest_have_modes_of_their_own() {
     copy::restore(
         &to,
         &target.path(),
-        &vault(),
+        &key_ring(),
         true,
         at(0),
         &mut |_, _, _| {},

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::audit::{FindingKind, Kind, SigningKey};
-use crate::store::verify::{Against, Report, Verification};
-use crate::store::{Notary, PruneError, PruneReport, Pruner};
+use crate::store::verify::{Against, Verification, VerifyReport};
+use crate::store::{CheckpointSigner, PruneError, PruneReport, Pruner};
 
 const DAY_MS: i64 = 86_400_000;
 const RETENTION: Duration = Duration::from_hours(24 * 90);
@@ -13,8 +13,8 @@ const RETENTION: Duration = Duration::from_hours(24 * 90);
 async fn pruner(store: &Store) -> Pruner {
     let log_id = store.log_id().await.unwrap();
     let key = SigningKey::read(&log_id, &hex::encode([1; 32])).unwrap();
-    let notary = Notary::begin(store, key, &[]).await;
-    Pruner::new(store.clone(), notary, RETENTION, false)
+    let signer = CheckpointSigner::begin(store, key, &[]).await;
+    Pruner::new(store.clone(), signer, RETENTION, false)
 }
 
 /// A log that began two hundred days ago, and now is now.
@@ -43,7 +43,7 @@ async fn days(store: &Store, first: i64, last: i64) {
     }
 }
 
-fn verify(home: &Home) -> Report {
+fn verify(home: &Home) -> VerifyReport {
     let against = Against::nothing(&home.path());
     Verification::open(against).unwrap().run(|_| {}).unwrap()
 }

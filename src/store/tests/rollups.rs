@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::audit::{Attempt, Exchange};
 use crate::handoff::{Failure, FailureKind, Outcome};
-use crate::store::{Figures, Share};
+use crate::store::{Figures, GroupFigures};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -243,7 +243,11 @@ async fn the_figures_of_every_minute_are_those_of_its_calls_in_whatever_order_th
             .unwrap();
         assert!(failures >= late, "seed {seed}: {late} of {failures}");
         assert_eq!((all.answered_late, all.succeeded()), (late, succeeded));
-        let tiers: i64 = all.tiers.values().map(|share: &Share| share.calls).sum();
+        let tiers: i64 = all
+            .tiers
+            .values()
+            .map(|share: &GroupFigures| share.calls)
+            .sum();
         assert_eq!((failures, tiers), (all.failed, all.calls));
         store.close().await;
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::audit::Kind;
 use crate::store::migrate::{self, MigrationStatus};
 use crate::store::migrations::{MigrationStep, STEPS};
-use crate::store::{OpenError, audit_records, open};
+use crate::store::{OpenError, audit_records, file};
 
 const SCHEMA: &str = include_str!("../../../schema.sql");
 const LATEST: u32 = 1;
@@ -70,7 +70,7 @@ fn numbers(connection: &Connection) -> Vec<i64> {
 fn the_schema_file_is_the_sum_of_all_steps() {
     let (written, stepped) = (Home::new(), Home::new());
     written.stranger().execute_batch(SCHEMA).unwrap();
-    migrate::up(&stepped.path(), &clock(), &vault()).unwrap();
+    migrate::up(&stepped.path(), &clock(), &key_ring()).unwrap();
     assert_eq!(
         described(&written.stranger()),
         described(&stepped.stranger())
@@ -123,7 +123,7 @@ async fn an_older_database_is_copied_then_migrated_with_its_data() {
             .ends_with(&format!(".db.v{LATEST}.{START_MS}.bak"))
     );
     // The copy is a whole database of the older version, which this program opens.
-    let copy = Store::open(&Options::new(&backups[0], clock(), vault())).unwrap();
+    let copy = Store::open(&Options::new(&backups[0], clock(), key_ring())).unwrap();
     assert_eq!(verified(&copy).await.len(), 1);
     copy.close().await;
     // And the migrated one is none for a program that knows the steps before only.
@@ -141,7 +141,7 @@ async fn up_down_up_with_data_ends_where_it_began() {
     store.close().await;
     let first = described(&home.stranger());
     let steps = later();
-    migrate::up_with(&home.path(), &clock(), &vault(), &steps).unwrap();
+    migrate::up_with(&home.path(), &clock(), &key_ring(), &steps).unwrap();
     let back = migrate::down_with(&home.path(), LATEST, &Clock::manual(at(1)), &steps).unwrap();
     assert_eq!((back.from, back.to), (LATEST + 2, LATEST));
     assert!(back.backup.unwrap().exists());
@@ -156,7 +156,7 @@ async fn up_down_up_with_data_ends_where_it_began() {
         migrate::status(&home.path()).unwrap().pending.len(),
         STEPS.len() + 1
     );
-    let again = migrate::up(&home.path(), &Clock::manual(at(3)), &vault()).unwrap();
+    let again = migrate::up(&home.path(), &Clock::manual(at(3)), &key_ring()).unwrap();
     assert_eq!((again.from, again.to), (0, LATEST));
     assert_eq!(described(&home.stranger()), first);
     let store = home.open();
@@ -167,7 +167,7 @@ async fn up_down_up_with_data_ends_where_it_began() {
 #[test]
 fn a_step_that_fails_leaves_the_database_as_it_was() {
     let home = Home::new();
-    migrate::up(&home.path(), &clock(), &vault()).unwrap();
+    migrate::up(&home.path(), &clock(), &key_ring()).unwrap();
     let first = described(&home.stranger());
     let mut steps = later();
     steps.push(MigrationStep {
@@ -176,7 +176,7 @@ fn a_step_that_fails_leaves_the_database_as_it_was() {
         up: "CREATE TABLE calls (id INTEGER PRIMARY KEY)",
         down: "",
     });
-    assert!(migrate::up_with(&home.path(), &clock(), &vault(), &steps).is_err());
+    assert!(migrate::up_with(&home.path(), &clock(), &key_ring(), &steps).is_err());
     assert_eq!(described(&home.stranger()), first);
     assert_eq!(migrate::status(&home.path()).unwrap().current, LATEST);
     assert_eq!(home.files(".bak").len(), 1);
@@ -186,8 +186,8 @@ fn a_step_that_fails_leaves_the_database_as_it_was() {
 fn there_is_no_way_down_to_a_version_above() {
     let home = Home::new();
     assert_eq!(migrate::status(&home.path()).unwrap().current, 0);
-    assert!(!open::exists(&home.path()).unwrap());
-    migrate::up(&home.path(), &clock(), &vault()).unwrap();
+    assert!(!file::exists(&home.path()).unwrap());
+    migrate::up(&home.path(), &clock(), &key_ring()).unwrap();
     let refused = migrate::down(&home.path(), LATEST + 1, &clock());
     assert!(matches!(
         refused,
@@ -252,7 +252,7 @@ fn every_kind_but_those_of_every_call_is_found_by_its_index() {
 #[test]
 fn a_record_is_written_without_building_a_table_for_it() {
     let home = Home::new();
-    migrate::up(&home.path(), &clock(), &vault()).unwrap();
+    migrate::up(&home.path(), &clock(), &key_ring()).unwrap();
     let database = home.stranger();
     let mut statement = database
         .prepare(

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use super::*;
 use crate::audit::Attempt;
 use crate::handoff::Outcome;
-use crate::store::Opened;
+use crate::store::FirstWrite;
 
 const PRODUCERS: u32 = 64;
 const LASTS: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ async fn calls_per_second_with_64_producers() {
                 let opened = store
                     .open_call(vec![decided(&call, 0), intended(&call, 1)])
                     .await;
-                assert_eq!(opened.unwrap(), Opened::First);
+                assert_eq!(opened.unwrap(), FirstWrite::First);
                 acks.record(u64::try_from((clock.instant() - sent).as_micros()).unwrap())
                     .unwrap();
                 let sent = clock.instant();

@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use super::*;
-use crate::store::{Balance, StoreError};
+use crate::store::{RecordCounts, StoreError};
 
 /// Somebody else holds the lock until this is dropped.
 fn held(home: &Home) -> Connection {
@@ -20,7 +20,7 @@ async fn spooled(store: &Store, records: Vec<Record>) {
 
 /// Waits until everything is in the database.
 async fn drained(store: &Store) {
-    let is_so = |health: &crate::store::Health| health.failing_since.is_none();
+    let is_so = |health: &crate::store::StoreHealth| health.failing_since.is_none();
     assert_eq!(store.health_when(is_so).await.backlog, 0);
 }
 
@@ -79,9 +79,9 @@ async fn what_the_spool_holds_when_the_process_ends_is_written_first_at_the_next
         store.answer(&call, "inbound").await.unwrap().as_deref(),
         Some("<Response/>")
     );
-    let Balance {
+    let RecordCounts {
         accepted, stored, ..
-    } = store.health().balance;
+    } = store.health().counts;
     assert_eq!((accepted, stored), (4, 4));
     store.close().await;
 }
@@ -166,18 +166,18 @@ async fn a_full_spool_leaves_memory_and_log_lines_and_order_is_kept() {
     for ms in 0..600 {
         spooled(&store, vec![service_record(ms)]).await;
     }
-    let Balance {
+    let RecordCounts {
         spooled, waiting, ..
-    } = store.health().balance;
+    } = store.health().counts;
     assert!(spooled > 100 && waiting > 100, "{spooled} and {waiting}");
     assert_eq!(spooled + waiting, 600);
     drop(lock);
     drained(&store).await;
     let records = verified(&store).await;
     assert_eq!(times(&records), (0..600).collect::<Vec<_>>());
-    let balance = store.health().balance;
+    let counts = store.health().counts;
     assert_eq!(
-        (balance.stored, balance.lost, balance.unaccounted()),
+        (counts.stored, counts.lost, counts.unaccounted()),
         (600, 0, 0)
     );
     store.close().await;
@@ -198,7 +198,7 @@ async fn the_spool_of_another_secret_is_put_aside_and_not_destroyed() {
         .execute("DELETE FROM key_checks", [])
         .unwrap();
     let other = Options {
-        vault: Vault::new(b"another"),
+        key_ring: KeyRing::new(b"another"),
         path: after.path(),
         spool: after.path().with_extension("db.spool"),
         ..home.options()
@@ -217,7 +217,7 @@ async fn without_a_spool_records_wait_in_memory() {
     assert!(store.health().spool_problem.is_some());
     let lock = held(&home);
     spooled(&store, vec![service_record(0)]).await;
-    assert_eq!(store.health().balance.waiting, 1);
+    assert_eq!(store.health().counts.waiting, 1);
     drop(lock);
     drained(&store).await;
     assert_eq!(verified(&store).await.len(), 1);
@@ -250,7 +250,7 @@ async fn a_commit_that_takes_too_long_keeps_nobody_waiting_and_is_not_repeated()
     drained(&store).await;
     store.append(vec![service_record(3)]).await.unwrap();
     assert_eq!(times(&verified(&store).await), [0, 1, 2, 3]);
-    assert_eq!(store.health().balance.unaccounted(), 0);
+    assert_eq!(store.health().counts.unaccounted(), 0);
     store.close().await;
     let store = after.open();
     assert_eq!(times(&verified(&store).await), [0, 1, 2]);
@@ -261,9 +261,9 @@ async fn a_commit_that_takes_too_long_keeps_nobody_waiting_and_is_not_repeated()
 async fn the_ballast_is_there_from_the_start() {
     let home = Home::new();
     let store = home.open();
-    let ballast = home.path().with_extension("db.ballast");
-    assert_eq!(std::fs::metadata(&ballast).unwrap().len(), 1024 * 1024);
-    assert!(!store.health().ballast_missing);
+    let reserve = home.path().with_extension("db.ballast");
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 1024 * 1024);
+    assert!(!store.health().reserve_missing);
     store.close().await;
 }
 
@@ -274,8 +274,8 @@ async fn every_record_is_somewhere_at_every_moment() {
     let watched = store.clone();
     let watch = tokio::task::spawn_blocking(move || {
         let mut n = 0;
-        while watched.health().balance.stored < 400 {
-            assert_eq!(watched.health().balance.unaccounted(), 0);
+        while watched.health().counts.stored < 400 {
+            assert_eq!(watched.health().counts.unaccounted(), 0);
             n += 1;
         }
         n

@@ -7,10 +7,12 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use super::*;
-use crate::audit::{FindingKind, Frontier, Head, PublicKey, SigningKey, Statement, Subject};
+use crate::audit::{
+    CompactRange, FindingKind, NoteSubject, PublicKey, SignedTreeHead, SigningKey, Statement,
+};
 use crate::store::connection;
-use crate::store::verify::{Against, Report, Verification};
-use crate::store::{Notary, head_path, read_head};
+use crate::store::verify::{Against, Verification, VerifyReport};
+use crate::store::{CheckpointSigner, head_path, read_head};
 
 const RECORDS: i64 = 1_000;
 /// Checkpoints stay over so many records each.
@@ -41,7 +43,7 @@ impl Log {
             let log_id = store.log_id().await.unwrap();
             SigningKey::read(&log_id, &hex::encode([1; 32])).unwrap()
         };
-        let notary = Notary::begin(&store, secret().await, &[]).await;
+        let signer = CheckpointSigner::begin(&store, secret().await, &[]).await;
         let secret = secret().await;
         // The first record names the key.
         let mut next = 2;
@@ -58,17 +60,17 @@ impl Log {
             next += i64::try_from(made.len()).unwrap();
             store.append(made).await.unwrap();
             if (next - 2) % EVERY < 4 {
-                notary.sign(true).await;
+                signer.sign(true).await;
             }
         }
-        notary.sign(true).await;
+        signer.sign(true).await;
         store.close().await;
         let log = Self {
             home,
-            key: notary.public_key().clone(),
+            key: signer.public_key().clone(),
             secret,
         };
-        drop((notary, store));
+        drop((signer, store));
         let report = log.verify();
         assert!(report.ok, "{report:?}");
         assert_eq!((report.last, report.signed), (records, records));
@@ -97,14 +99,14 @@ impl Log {
         }
     }
 
-    fn verify(&self) -> Report {
+    fn verify(&self) -> VerifyReport {
         Verification::open(self.against())
             .unwrap()
             .run(|_| {})
             .unwrap()
     }
 
-    fn verify_with(&self, anchor: Head) -> Report {
+    fn verify_with(&self, anchor: SignedTreeHead) -> VerifyReport {
         let against = Against {
             anchor: Some(anchor),
             ..self.against()
@@ -113,7 +115,7 @@ impl Log {
     }
 
     /// Does something to the file, verifies, and puts the file back.
-    fn after(&self, sql: &str) -> Report {
+    fn after(&self, sql: &str) -> VerifyReport {
         let before = std::fs::read(self.home.path()).unwrap();
         let stranger = self.home.intruder();
         stranger.execute_batch(sql).unwrap();
@@ -124,7 +126,7 @@ impl Log {
         report
     }
 
-    fn head(&self) -> Head {
+    fn head(&self) -> SignedTreeHead {
         read_head(&head_path(&self.home.path())).unwrap().unwrap()
     }
 }
@@ -136,7 +138,7 @@ fn randomness() -> TestRng {
 
 type Found = Vec<(FindingKind, Option<i64>)>;
 
-fn found(report: &Report) -> Found {
+fn found(report: &VerifyReport) -> Found {
     let list = report.findings.iter();
     list.map(|finding| (finding.kind, finding.record)).collect()
 }
@@ -394,16 +396,16 @@ pub(super) fn resign(path: &Path, key: &SigningKey) {
         .collect();
     let newest = rows.last().unwrap().0;
     for (id, size) in rows {
-        let mut frontier = Frontier::default();
+        let mut range = CompactRange::default();
         for hash in &hashes[..usize::try_from(size).unwrap()] {
-            frontier.append(hash);
+            range.append(hash);
         }
         let note = key.sign(&Statement {
-            subject: Subject::Checkpoint,
-            size: frontier.size(),
-            root: frontier.root(),
+            subject: NoteSubject::Checkpoint,
+            size: range.size(),
+            root: range.root(),
         });
-        let tree = (id == newest).then(|| frontier.to_bytes());
+        let tree = (id == newest).then(|| range.to_bytes());
         connection
             .execute(
                 "UPDATE audit_checkpoints SET note = ?2, frontier = ?3 WHERE id = ?1",
@@ -462,7 +464,7 @@ async fn a_log_that_was_computed_anew_fails_on_what_was_signed() {
                 .all(|(kind, _)| *kind == FindingKind::CheckpointInvalid),
         "{report:#?}"
     );
-    let kinds = |report: &Report| {
+    let kinds = |report: &VerifyReport| {
         found(report)
             .into_iter()
             .map(|(kind, _)| kind)
@@ -517,7 +519,7 @@ async fn an_older_file_and_another_log_contradict_the_anchor() {
     let log = Log::of(100).await;
     let older = std::fs::read(log.home.path()).unwrap();
     let store = log.home.open();
-    let notary = Notary::begin(
+    let signer = CheckpointSigner::begin(
         &store,
         SigningKey::read(log.key.log_id(), &hex::encode([1; 32])).unwrap(),
         &[],
@@ -527,9 +529,9 @@ async fn an_older_file_and_another_log_contradict_the_anchor() {
         .append(vec![service_record(1), service_record(2)])
         .await
         .unwrap();
-    notary.sign(true).await;
+    signer.sign(true).await;
     store.close().await;
-    drop((store, notary));
+    drop((store, signer));
     let anchor = log.head();
     assert_eq!(anchor.records, 102);
     assert!(log.verify_with(anchor.clone()).ok);
@@ -541,7 +543,7 @@ async fn an_older_file_and_another_log_contradict_the_anchor() {
         found(&log.verify_with(anchor.clone())),
         [(FindingKind::RolledBack, Some(101))]
     );
-    let forged = Head {
+    let forged = SignedTreeHead {
         note: anchor.note.replace("102", "100"),
         records: 100,
         ..anchor

@@ -1,9 +1,9 @@
-//! Rows in pages: read in one place, looked at in another, without an allocation per row.
+//! Rows in pages: read in one place, looked at in another.
 
 use rusqlite::Connection;
 
-use crate::audit::{FoundRow, RowContent};
-use crate::store::checkpoints::{self, StoredCut};
+use crate::audit::OwnedRow;
+use crate::store::checkpoints::{self, PruningCheckpoint};
 use crate::store::found;
 
 const PAGE: u32 = 4_096;
@@ -22,34 +22,19 @@ pub(super) struct Pages {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    bytes: Vec<u8>,
-    rows: Vec<Row>,
+pub(super) struct RowBatch {
+    pub(super) rows: Vec<OwnedRow>,
     /// What was pruned when the page was read.
-    pub(super) cut: Option<StoredCut>,
-    pub(super) trouble: Option<Trouble>,
+    pub(super) pruning: Option<PruningCheckpoint>,
+    pub(super) unreadable: Option<UnreadableRows>,
 }
 
 /// Rows that cannot be read.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct UnreadableRows {
     /// The next row that can be.
     pub(super) before: Option<i64>,
     pub(super) why: String,
-}
-
-#[derive(Debug)]
-struct Row {
-    id: i64,
-    created_at: i64,
-    is_typed: bool,
-    start: usize,
-    kind: usize,
-    call_sid: Option<usize>,
-    personal: Option<usize>,
-    detail: usize,
-    previous_hash: usize,
-    hash: usize,
 }
 
 impl Pages {
@@ -67,19 +52,24 @@ impl Pages {
         self.end
     }
 
-    /// Reads the next page; whether there may be another.
-    pub(super) fn fill(&mut self, batch: &mut Batch) -> bool {
-        batch.clear();
+    /// Whether there may be another page.
+    pub(super) fn has_more(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Reads the next page.
+    pub(super) fn read(&mut self) -> RowBatch {
+        let mut batch = RowBatch::default();
         let Some(first) = self.next.take() else {
-            return false;
+            return batch;
         };
         let end = self.end;
-        let last = match read(&self.connection, first, end, batch) {
+        let last = match read(&self.connection, first, end, &mut batch) {
             Ok(last) => last,
             Err(error) => {
-                let last = batch.rows.last().map(|row| row.id);
+                let last = batch.rows.last().map(OwnedRow::id);
                 let next = self.next_readable(last.unwrap_or(first));
-                batch.trouble = Some(Trouble {
+                batch.unreadable = Some(UnreadableRows {
                     before: next,
                     why: error.to_string(),
                 });
@@ -89,7 +79,7 @@ impl Pages {
         self.next = last
             .and_then(|last| last.checked_add(1))
             .filter(|next| *next <= end);
-        self.next.is_some()
+        batch
     }
 
     /// The first row after `last` that can be read, found in leaps of growing width.
@@ -100,13 +90,8 @@ impl Pages {
             if first > self.end {
                 return None;
             }
-            let mut next = None;
-            let found = found::each(&self.connection, first, 1, |row| {
-                next = Some(row.content.id);
-            });
-            if found.is_ok()
-                && let Some(next) = next
-            {
+            let next = found::first(&self.connection, first, |row| row.content.id);
+            if let Ok(Some(next)) = next {
                 return Some(next);
             }
         }
@@ -119,81 +104,19 @@ fn read(
     connection: &Connection,
     first: i64,
     end: i64,
-    batch: &mut Batch,
+    batch: &mut RowBatch,
 ) -> rusqlite::Result<Option<i64>> {
     let transaction = connection.unchecked_transaction()?;
-    batch.cut = Some(checkpoints::cut(&transaction)?);
+    batch.pruning = Some(checkpoints::pruning(&transaction)?);
+    let mut bytes = 0;
     found::each_while(&transaction, first, PAGE, |row| {
         let is_wanted = row.content.id <= end;
         if is_wanted {
-            batch.push(row);
+            let row = OwnedRow::of(row);
+            bytes += row.size();
+            batch.rows.push(row);
         }
-        is_wanted && batch.bytes.len() < PAGE_BYTES
+        is_wanted && bytes < PAGE_BYTES
     })?;
-    Ok(batch.rows.last().map(|row| row.id))
-}
-
-impl Batch {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.rows.clear();
-        self.cut = None;
-        self.trouble = None;
-    }
-
-    fn push(&mut self, row: &FoundRow<'_>) {
-        let start = self.bytes.len();
-        let content = &row.content;
-        let mut take = |bytes: &[u8]| {
-            self.bytes.extend_from_slice(bytes);
-            bytes.len()
-        };
-        let kind = take(content.kind);
-        let call_sid = content.call_sid.map(&mut take);
-        let personal = content.personal.map(&mut take);
-        let detail = take(content.detail);
-        let previous_hash = take(row.previous_hash);
-        let hash = take(row.hash);
-        self.rows.push(Row {
-            id: content.id,
-            created_at: content.created_at,
-            is_typed: row.is_typed,
-            start,
-            kind,
-            call_sid,
-            personal,
-            detail,
-            previous_hash,
-            hash,
-        });
-    }
-
-    /// The rows, as they were found.
-    pub(super) fn rows(&self) -> impl Iterator<Item = FoundRow<'_>> {
-        self.rows.iter().map(|row| {
-            let mut rest = self.bytes.get(row.start..).unwrap_or_default();
-            let mut take = |length: usize| {
-                let (bytes, after) = rest.split_at_checked(length).unwrap_or_default();
-                rest = after;
-                bytes
-            };
-            let kind = take(row.kind);
-            let call_sid = row.call_sid.map(&mut take);
-            let personal = row.personal.map(&mut take);
-            let detail = take(row.detail);
-            FoundRow {
-                content: RowContent {
-                    id: row.id,
-                    created_at: row.created_at,
-                    kind,
-                    call_sid,
-                    personal,
-                    detail,
-                },
-                previous_hash: take(row.previous_hash),
-                hash: take(row.hash),
-                is_typed: row.is_typed,
-            }
-        })
-    }
+    Ok(batch.rows.last().map(OwnedRow::id))
 }

@@ -4,15 +4,15 @@ use serde::Serialize;
 
 use super::{Against, Evidence};
 use crate::audit::{
-    Finding, FindingKind, Findings, Hash, Head, PublicKey, SigningKeyNamed, Walked,
+    FindingKind, Findings, Hash, LogFinding, PublicKey, SignedTreeHead, SigningKeyNamed, Walked,
 };
 
 /// The outcome of a verification: the document that the command prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     pub ok: bool,
     pub records: u64,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<LogFinding>,
     /// Findings beyond those that are listed.
     pub not_listed: u64,
     pub log_id: String,
@@ -32,13 +32,13 @@ pub struct Report {
     pub remarks: Vec<String>,
 }
 
-pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Report {
+pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> VerifyReport {
     let Evidence {
         log_id,
         findings: mut found,
         signed,
         checkpoints,
-        cut,
+        pruning,
         kept,
         kept_unreadable,
         mut remarks,
@@ -86,18 +86,16 @@ pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Re
     if walked.last > last_signed && found.is_empty() {
         remarks.push(format!(
             "the last {} records are not signed yet",
-            walked.last - last_signed.max(cut)
+            walked.last - last_signed.max(pruning)
         ));
     }
     if let Some(kept) = &kept {
-        let wanted = |size| hash_at(walked, size);
-        judge_head(kept, &log_id, cut, walked, wanted, Beside, &mut found);
+        judge_head(kept, &log_id, pruning, walked, Beside, &mut found);
     }
     if let Some(anchor) = &against.anchor {
         judge_anchor_signature(anchor, against, &timeline, &mut found);
-        let wanted = |size| hash_at(walked, size);
-        judge_head(anchor, &log_id, cut, walked, wanted, Elsewhere, &mut found);
-        if i64::try_from(anchor.records).is_ok_and(|records| records < cut) {
+        judge_head(anchor, &log_id, pruning, walked, Elsewhere, &mut found);
+        if i64::try_from(anchor.records).is_ok_and(|records| records < pruning) {
             remarks.push(format!(
                 "the anchor is about {} records, and all of them are pruned: it says nothing of those that are there",
                 anchor.records
@@ -105,7 +103,7 @@ pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> Re
         }
     }
     more += found.more();
-    Report {
+    VerifyReport {
         ok: found.is_empty(),
         records: walked.rows,
         not_listed: more,
@@ -135,7 +133,7 @@ fn judge_vouches(against: &Against, timeline: &[Named], found: &mut Findings) ->
     };
     let mut all = !timeline.is_empty();
     for named in timeline {
-        let vouch = installation.vault.vouch_for_key(&named.key.to_line());
+        let vouch = installation.key_ring.vouch_for_key(&named.key.to_line());
         if named.vouch.as_deref() != Some(&vouch) {
             all = false;
             let what = format!(
@@ -159,20 +157,20 @@ struct Named {
 
 fn timeline(walked: &Walked, found: &mut Findings) -> Vec<Named> {
     let mut timeline = Vec::new();
-    for told in &walked.keys {
-        let named: Option<SigningKeyNamed> = serde_json::from_str(&told.detail).ok();
+    for key_record in &walked.keys {
+        let named: Option<SigningKeyNamed> = serde_json::from_str(&key_record.detail).ok();
         let key = named
             .as_ref()
             .and_then(|named| PublicKey::from_line(&named.key));
         let Some((named, key)) = named.zip(key) else {
-            let what = format!("record {} names no key that can be read", told.record);
-            found.add(FindingKind::CheckpointInvalid, told.record, what);
+            let what = format!("record {} names no key that can be read", key_record.record);
+            found.add(FindingKind::CheckpointInvalid, key_record.record, what);
             continue;
         };
         let previous = named.previous.as_deref().and_then(PublicKey::from_line);
         let said = previous.as_ref().zip(named.endorsement.as_deref());
         timeline.push(Named {
-            record: told.record,
+            record: key_record.record,
             is_endorsed: said.is_some_and(|(previous, said)| previous.has_endorsed(&key, said)),
             key,
             previous,
@@ -281,11 +279,10 @@ use Kept::{Beside, Elsewhere};
 
 /// Whether the log goes on from a head that was kept.
 fn judge_head(
-    head: &Head,
+    head: &SignedTreeHead,
     log_id: &str,
-    cut: i64,
+    pruning: i64,
     walked: &Walked,
-    hash_at: impl Fn(i64) -> Option<Hash>,
     kept: Kept,
     found: &mut Findings,
 ) {
@@ -299,7 +296,7 @@ fn judge_head(
         return;
     }
     let records = i64::try_from(head.records).unwrap_or(i64::MAX);
-    if records < cut || records == 0 {
+    if records < pruning || records == 0 {
         return;
     }
     if records > walked.last {
@@ -316,7 +313,7 @@ fn judge_head(
     if found.about(records) || (kept == Beside && found.has(FindingKind::RolledBack)) {
         return;
     }
-    let there = hash_at(records);
+    let there = hash_at(walked, records);
     if there.is_some() && there != head.hash() {
         let what = match kept {
             Beside => format!(
@@ -330,7 +327,7 @@ fn judge_head(
 
 /// An anchor with a signature must be signed by a key that counts.
 fn judge_anchor_signature(
-    anchor: &Head,
+    anchor: &SignedTreeHead,
     against: &Against,
     timeline: &[Named],
     found: &mut Findings,

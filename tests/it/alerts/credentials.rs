@@ -524,7 +524,7 @@ async fn the_commands_retry_and_test_dialer_have_the_running_server_try_it() {
     );
     let database = world.database();
     let asked = tokio::task::spawn_blocking(move || {
-        let request = admin::Request::Retry {
+        let request = admin::ControlRequest::Retry {
             dialer: Some("zendesk".to_owned()),
         };
         admin::ask(&database, &request, |_| {})

@@ -5,10 +5,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::readers::Reader;
-use super::vault::Vault;
-use super::{OpenError, StoreError, StoredRecord, audit_records, connection, key_check, open};
+use super::readers::RowReader;
+use super::{OpenError, StoreError, StoredRecord, audit_records, connection, file, key_check};
 use crate::audit::Event;
 use crate::call::CallId;
 use crate::routing::{Ruleset, RulesetVersion};
@@ -18,7 +18,7 @@ const PAGE: u32 = 1_000;
 
 /// Some records of the log.
 #[derive(Debug)]
-pub struct Page {
+pub struct RecordPage {
     pub records: Vec<Result<StoredRecord, StoreError>>,
     /// The last of them; `None` where there are none: the log ends here.
     pub last_id: Option<i64>,
@@ -26,28 +26,26 @@ pub struct Page {
 
 /// The audit log of a database file. Blocks; meant for commands.
 #[derive(Debug)]
-pub struct Trail {
+pub struct LogReader {
     connection: Connection,
-    vault: Vault,
+    key_ring: KeyRing,
 }
 
-impl Trail {
+impl LogReader {
     /// Opens the log for reading. Refuses what is not there, not ours, newer than this program, or sealed under another secret.
-    pub fn open(path: &Path, vault: Vault) -> Result<Self, OpenError> {
-        if !open::exists(path)? {
-            return Err(OpenError::File {
-                path: path.to_owned(),
-                source: std::io::ErrorKind::NotFound.into(),
-            });
-        }
-        open::readable_version_at(path, STEPS)?;
+    pub fn open(path: &Path, key_ring: KeyRing) -> Result<Self, OpenError> {
+        file::must_exist(path)?;
+        file::readable_version_at(path, STEPS)?;
         let connection = connection::open_reader(path)?;
-        key_check::refuse_other(&connection, path, &vault)?;
-        Ok(Self { connection, vault })
+        key_check::refuse_other(&connection, path, &key_ring)?;
+        Ok(Self {
+            connection,
+            key_ring,
+        })
     }
 
-    fn reader(&self) -> Reader<'_> {
-        Reader::new(&self.connection, &self.vault)
+    fn reader(&self) -> RowReader<'_> {
+        RowReader::new(&self.connection, &self.key_ring)
     }
 
     /// The records of a call, in order.
@@ -71,9 +69,9 @@ impl Trail {
     }
 
     /// The next records after `after_id`, in order. Each is read by itself: one that cannot be true hides no other.
-    pub fn page_after(&self, after_id: i64) -> Result<Page, StoreError> {
+    pub fn page_after(&self, after_id: i64) -> Result<RecordPage, StoreError> {
         let records = audit_records::after(&self.connection, after_id, PAGE)?;
-        Ok(Page {
+        Ok(RecordPage {
             last_id: records.last().map(|record| record.id),
             records: records
                 .into_iter()

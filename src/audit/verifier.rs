@@ -5,12 +5,12 @@
 //! with the hash to which the next record commits where a record was changed, and compared with every root that was signed.
 
 use super::finding::missing;
-use super::{ChainLink, FindingKind, Findings, FoundRow, Frontier, Hash, Kind, RowContent};
+use super::{ChainLink, CompactRange, FindingKind, Findings, FoundRow, Hash, Kind, OwnedRow};
 
 /// Gaps that are remembered, for a row that was moved out of one and comes later.
 const GAPS: usize = 1_000;
 /// Rows that are remembered, for a gap that one was moved out of and that comes later.
-const STRAYS: usize = 100;
+const EARLY_ROWS: usize = 100;
 
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -19,33 +19,33 @@ pub struct Start {
     /// Its hash, where that is known.
     pub hash: Option<Hash>,
     /// The tree over all that is gone, where it is known.
-    pub tree: Option<Frontier>,
+    pub tree: Option<CompactRange>,
 }
 
 /// A row in which the log tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct KeyRecord {
     pub record: i64,
     pub detail: String,
 }
 
 /// Walks over rows. Memory does not grow with the log.
 #[derive(Debug)]
-pub struct Examiner {
+pub struct ChainVerifier {
     /// The place of the last record, and its hash where that is known.
     place: i64,
     hash: Option<Hash>,
     /// What the records' numbers are ahead of their places by.
     shift: i64,
-    /// The place where the records begin of which hash and tree come from a cut.
+    /// The place where the records begin of which hash and tree come from a pruning checkpoint.
     start: i64,
     /// A row that fits nowhere; the next one tells why.
-    doubt: Option<Doubt>,
+    misfit: Option<Misfit>,
     /// Where something was missing, and the link before it.
     gaps: Vec<(ChainLink, i64)>,
     /// Rows that stand before the log.
-    strays: Vec<Stray>,
-    tree: Option<Frontier>,
+    early_rows: Vec<OwnedRow>,
+    tree: Option<CompactRange>,
     /// The hash of the last record, which the tree takes in when the next one has said what it is.
     leaf: Option<Hash>,
     /// Roots that were signed, by size, and those that were not looked at yet.
@@ -55,7 +55,7 @@ pub struct Examiner {
     proven: i64,
     last_wrong: i64,
     watched: Vec<(i64, Option<Hash>)>,
-    keys: Vec<Told>,
+    keys: Vec<KeyRecord>,
     rows: u64,
     first_row: Option<i64>,
     findings: Findings,
@@ -63,7 +63,7 @@ pub struct Examiner {
 
 /// A row that fits nowhere.
 #[derive(Debug)]
-struct Doubt {
+struct Misfit {
     number: i64,
     /// Its own hash, as stored.
     hash: Option<Hash>,
@@ -71,53 +71,6 @@ struct Doubt {
     is_linked: bool,
     /// The record that it would come after, if it stood one place further on.
     behind: Option<Hash>,
-}
-
-/// A row that is kept for later.
-#[derive(Debug)]
-struct Stray {
-    id: i64,
-    created_at: i64,
-    kind: Vec<u8>,
-    call_sid: Option<Vec<u8>>,
-    personal: Option<Vec<u8>>,
-    detail: Vec<u8>,
-    previous_hash: Vec<u8>,
-    hash: Vec<u8>,
-    is_typed: bool,
-}
-
-impl Stray {
-    fn of(row: &FoundRow<'_>) -> Self {
-        let content = &row.content;
-        Self {
-            id: content.id,
-            created_at: content.created_at,
-            kind: content.kind.to_vec(),
-            call_sid: content.call_sid.map(<[u8]>::to_vec),
-            personal: content.personal.map(<[u8]>::to_vec),
-            detail: content.detail.to_vec(),
-            previous_hash: row.previous_hash.to_vec(),
-            hash: row.hash.to_vec(),
-            is_typed: row.is_typed,
-        }
-    }
-
-    fn row(&self) -> FoundRow<'_> {
-        FoundRow {
-            content: RowContent {
-                id: self.id,
-                created_at: self.created_at,
-                kind: &self.kind,
-                call_sid: self.call_sid.as_deref(),
-                personal: self.personal.as_deref(),
-                detail: &self.detail,
-            },
-            previous_hash: &self.previous_hash,
-            hash: &self.hash,
-            is_typed: self.is_typed,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -133,10 +86,10 @@ pub struct Walked {
     /// The hashes of the records that were to be watched, where they are there.
     pub watched: Vec<(i64, Option<Hash>)>,
     /// The keys that the log names, in order.
-    pub keys: Vec<Told>,
+    pub keys: Vec<KeyRecord>,
 }
 
-impl Examiner {
+impl ChainVerifier {
     /// A walk from `start`. `roots` are those that were signed; `watched` are places whose hashes are wanted in the end.
     pub fn new(start: Start, mut roots: Vec<(i64, Hash)>, watched: &[i64]) -> Self {
         roots.sort_unstable_by_key(|(size, _)| *size);
@@ -152,9 +105,9 @@ impl Examiner {
             hash: start.hash,
             shift: 0,
             start: start.place,
-            doubt: None,
+            misfit: None,
             gaps: Vec::new(),
-            strays: Vec::new(),
+            early_rows: Vec::new(),
             tree: start.tree,
             leaf: None,
             roots,
@@ -177,11 +130,11 @@ impl Examiner {
     pub fn next_row(&mut self, row: &FoundRow<'_>) {
         self.rows += 1;
         self.first_row.get_or_insert(row.content.id);
-        if let Some(doubt) = self.doubt.take() {
-            if self.were_swapped(&doubt, row) {
+        if let Some(misfit) = self.misfit.take() {
+            if self.were_swapped(&misfit, row) {
                 return;
             }
-            self.resolve(&doubt, Some(row));
+            self.resolve(&misfit, Some(row));
         }
         let place = row.content.id.saturating_sub(self.shift);
         match self.link() {
@@ -210,7 +163,7 @@ impl Examiner {
             }
             self.accept(next.id, next.hash, row);
         } else if place <= link.id {
-            self.stray(row);
+            self.early(row);
         } else if let Some((previous, hash)) = row.agrees_as(place) {
             if place > link.id + 1 {
                 self.gap(link, place, previous);
@@ -223,7 +176,7 @@ impl Examiner {
             self.wrong(FindingKind::Altered, place, what);
             self.accept(place, hash, row);
         } else if !self.was_moved(row) {
-            self.doubt = Some(Doubt {
+            self.misfit = Some(Misfit {
                 number: row.content.id,
                 hash: own_hash(row),
                 is_linked: row.previous_hash == link.hash,
@@ -258,16 +211,16 @@ impl Examiner {
         }
     }
 
-    /// Whether the row in doubt and the one after it stand in each other's place.
-    fn were_swapped(&mut self, doubt: &Doubt, row: &FoundRow<'_>) -> bool {
+    /// Whether the row that fits nowhere and the one after it stand in each other's place.
+    fn were_swapped(&mut self, misfit: &Misfit, row: &FoundRow<'_>) -> bool {
         let next = self
             .link()
             .and_then(|link| row.follows_as(&link, link.id + 1));
-        let Some((next, hash)) = next.zip(doubt.hash) else {
+        let Some((next, hash)) = next.zip(misfit.hash) else {
             return false;
         };
-        let is_in_place = doubt.number.saturating_sub(self.shift) == next.id;
-        if !is_in_place || doubt.behind != Some(next.hash) {
+        let is_in_place = misfit.number.saturating_sub(self.shift) == next.id;
+        if !is_in_place || misfit.behind != Some(next.hash) {
             return false;
         }
         for (place, hash) in [(next.id, next.hash), (next.id + 1, hash)] {
@@ -286,24 +239,24 @@ impl Examiner {
     }
 
     /// A row that fits nowhere: the row after it, or the end of the log, tells what it is.
-    fn resolve(&mut self, doubt: &Doubt, next: Option<&FoundRow<'_>>) {
-        let place = doubt.number.saturating_sub(self.shift);
+    fn resolve(&mut self, misfit: &Misfit, next: Option<&FoundRow<'_>>) {
+        let place = misfit.number.saturating_sub(self.shift);
         let link = self.link();
         let is_skipped = next
             .zip(link)
             .is_some_and(|(next, link)| next.follows_as(&link, link.id + 1).is_some());
         if let Some(next) = next.filter(|_| is_skipped) {
             self.inserted(
-                doubt.number,
+                misfit.number,
                 "was never written: the record before it is followed by the one after it",
             );
             self.shift = next.content.id.saturating_sub(self.place + 1);
             return;
         }
         let is_signed = self.roots.last().is_some_and(|(size, _)| *size >= place);
-        if next.is_none() && !is_signed && !doubt.is_linked {
+        if next.is_none() && !is_signed && !misfit.is_linked {
             self.inserted(
-                doubt.number,
+                misfit.number,
                 "was never written: it does not follow on the record before it",
             );
             return;
@@ -316,7 +269,7 @@ impl Examiner {
                 missing(self.place + 1, place - 1),
             );
         }
-        self.altered(doubt.number, doubt.hash);
+        self.altered(misfit.number, misfit.hash);
     }
 
     /// A row was changed. Its hash is what the next record says it was.
@@ -333,10 +286,10 @@ impl Examiner {
         self.leaf = hash;
     }
 
-    fn stray(&mut self, row: &FoundRow<'_>) {
+    fn early(&mut self, row: &FoundRow<'_>) {
         self.inserted(row.content.id, "stands before the first record of the log");
-        if self.strays.len() < STRAYS {
-            self.strays.push(Stray::of(row));
+        if self.early_rows.len() < EARLY_ROWS {
+            self.early_rows.push(OwnedRow::of(row));
         }
     }
 
@@ -351,12 +304,12 @@ impl Examiner {
     fn gap(&mut self, link: &ChainLink, place: i64, previous: Hash) {
         let (first, last) = (link.id + 1, place - 1);
         self.wrong(FindingKind::Missing, first, missing(first, last));
-        let mut strays = self.strays.iter();
-        let stray = strays.position(|stray| stray.row().follows_as(link, first).is_some());
-        if let Some(stray) = stray {
-            let stray = self.strays.swap_remove(stray);
-            self.findings.no_longer_inserted(stray.id);
-            self.findings.moved(first, last, stray.id);
+        let mut early_rows = self.early_rows.iter();
+        let early = early_rows.position(|early| early.row().follows_as(link, first).is_some());
+        if let Some(early) = early {
+            let early = self.early_rows.swap_remove(early);
+            self.findings.no_longer_inserted(early.id());
+            self.findings.moved(first, last, early.id());
         } else if self.gaps.len() < GAPS {
             self.gaps.push((*link, last));
         }
@@ -409,7 +362,7 @@ impl Examiner {
         self.leaf = Some(hash);
         self.watch(place, hash);
         if row.content.kind == Kind::SigningKeyNamed.as_str().as_bytes() {
-            self.keys.push(Told {
+            self.keys.push(KeyRecord {
                 record: place,
                 detail: String::from_utf8_lossy(row.content.detail).into_owned(),
             });
@@ -466,14 +419,14 @@ impl Examiner {
             self.hash = start.hash;
             self.tree = start.tree;
             self.leaf = None;
-            self.doubt = None;
+            self.misfit = None;
         }
     }
 
     /// The rows after the last one cannot be read, up to the one of number `before`.
     pub fn unreadable(&mut self, before: Option<i64>, why: &str) {
-        if let Some(doubt) = self.doubt.take() {
-            self.resolve(&doubt, None);
+        if let Some(misfit) = self.misfit.take() {
+            self.resolve(&misfit, None);
         }
         let first = self.place + 1;
         self.wrong(
@@ -490,8 +443,8 @@ impl Examiner {
 
     /// The end of the rows. `is_whole`: there is nothing behind them that could not be read.
     pub fn finish(mut self, is_whole: bool) -> Walked {
-        if let Some(doubt) = self.doubt.take() {
-            self.resolve(&doubt, None);
+        if let Some(misfit) = self.misfit.take() {
+            self.resolve(&misfit, None);
         }
         self.grow();
         if let Some((signed, _)) = self.roots.last().copied()

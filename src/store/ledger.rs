@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Counts records. All clones of the store and its writer share one.
 #[derive(Debug, Default)]
-pub(super) struct Account(Mutex<Balance>);
+pub(super) struct RecordLedger(Mutex<RecordCounts>);
 
 /// Records, by where they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Balance {
+pub struct RecordCounts {
     /// Accepted since the start of the process, with those that the spool held then.
     pub accepted: u64,
     /// Of these, in the database: counted by how far the log grew.
@@ -24,7 +24,7 @@ pub struct Balance {
     pub lost: u64,
 }
 
-impl Balance {
+impl RecordCounts {
     /// Records that are nowhere. Anything but 0 is a defect.
     pub fn unaccounted(&self) -> i128 {
         let known = [
@@ -38,17 +38,17 @@ impl Balance {
     }
 }
 
-impl Account {
-    pub(super) fn balance(&self) -> Balance {
+impl RecordLedger {
+    pub(super) fn counts(&self) -> RecordCounts {
         *self.lock()
     }
 
-    /// Changes the balance in one step, so that nobody sees a record twice or nowhere.
-    pub(super) fn book(&self, change: impl FnOnce(&mut Balance)) {
+    /// Changes the counts in one step, so that nobody sees a record twice or nowhere.
+    pub(super) fn change(&self, change: impl FnOnce(&mut RecordCounts)) {
         change(&mut self.lock());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Balance> {
+    fn lock(&self) -> MutexGuard<'_, RecordCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,16 +2,17 @@
 
 use super::*;
 use crate::audit::{
-    Frontier, Kind, ProofState, PublicKey, SigningKey, SigningKeyNamed, Statement, Subject,
+    CompactRange, Kind, NoteSubject, PublicKey, SigningKey, SigningKeyNamed, SigningState,
+    Statement,
 };
-use crate::store::{Notary, head_path, read_head};
+use crate::store::{CheckpointSigner, head_path, read_head};
 
 async fn key(store: &Store, seed: u8) -> SigningKey {
     SigningKey::read(&store.log_id().await.unwrap(), &hex::encode([seed; 32])).unwrap()
 }
 
-async fn begin(store: &Store) -> Notary {
-    Notary::begin(store, key(store, 1).await, &[]).await
+async fn begin(store: &Store) -> CheckpointSigner {
+    CheckpointSigner::begin(store, key(store, 1).await, &[]).await
 }
 
 /// The checkpoints in the file, as another program reads them.
@@ -27,11 +28,11 @@ fn checkpoints(home: &Home) -> Vec<(i64, i64, String, bool)> {
 }
 
 async fn root(store: &Store) -> [u8; 32] {
-    let mut frontier = Frontier::default();
+    let mut range = CompactRange::default();
     for record in verified(store).await {
-        frontier.append(&record.hash);
+        range.append(&record.hash);
     }
-    frontier.root()
+    range.root()
 }
 
 fn newest(home: &Home, key: &PublicKey) -> Statement {
@@ -47,35 +48,35 @@ fn tamper(home: &Home, sql: &str) {
 async fn what_was_written_is_signed_with_the_root_over_it() {
     let home = Home::new();
     let store = home.open();
-    let notary = begin(&store).await;
+    let signer = begin(&store).await;
     assert_eq!(
-        newest(&home, notary.public_key()).size,
+        newest(&home, signer.public_key()).size,
         1,
         "the key is named first"
     );
     for n in 2..=20 {
         store.append(vec![service_record(n)]).await.unwrap();
-        notary.sign(false).await;
+        signer.sign(false).await;
     }
-    let statement = newest(&home, notary.public_key());
+    let statement = newest(&home, signer.public_key());
     let expected = Statement {
-        subject: Subject::Checkpoint,
+        subject: NoteSubject::Checkpoint,
         size: 20,
         root: root(&store).await,
     };
     assert_eq!(statement, expected);
-    let proof = store.proof();
-    assert_eq!(proof.state, ProofState::Sound);
-    let head = proof.head.unwrap();
+    let signing_status = store.signing_status();
+    assert_eq!(signing_status.state, SigningState::Sound);
+    let head = signing_status.head.unwrap();
     assert_eq!(head.records, 20);
     assert_eq!(head.hash().unwrap(), store.head().await.unwrap().hash);
     assert_eq!(head.at, Some(at(20)));
-    assert_eq!(head.statement(notary.public_key()), Some(expected));
+    assert_eq!(head.statement(signer.public_key()), Some(expected));
     // The newest row was signed again and again; only it carries the tree.
     assert_eq!(checkpoints(&home).len(), 1);
-    notary.sign(true).await;
+    signer.sign(true).await;
     store.append(vec![service_record(21)]).await.unwrap();
-    notary.sign(true).await;
+    signer.sign(true).await;
     let kept = checkpoints(&home);
     assert_eq!(
         kept.iter()
@@ -84,7 +85,7 @@ async fn what_was_written_is_signed_with_the_root_over_it() {
         [(1, 20, false), (2, 21, true)]
     );
     let head = read_head(&head_path(&home.path())).unwrap().unwrap();
-    assert_eq!(Some(head), store.proof().head);
+    assert_eq!(Some(head), store.signing_status().head);
     store.close().await;
 }
 
@@ -93,13 +94,13 @@ async fn a_restart_goes_on_where_the_last_run_signed() {
     let home = Home::new();
     for run in 1..=3 {
         let store = home.open();
-        let notary = begin(&store).await;
+        let signer = begin(&store).await;
         store
             .append(vec![service_record(1), service_record(2)])
             .await
             .unwrap();
-        notary.sign(true).await;
-        let statement = newest(&home, notary.public_key());
+        signer.sign(true).await;
+        let statement = newest(&home, signer.public_key());
         assert_eq!(
             (statement.size, statement.root),
             (1 + 2 * run, root(&store).await)
@@ -127,23 +128,23 @@ async fn what_changed_between_writing_and_signing_is_not_signed() {
     ] {
         let home = Home::new();
         let store = home.open();
-        let notary = begin(&store).await;
+        let signer = begin(&store).await;
         store
             .append(vec![service_record(1), service_record(2)])
             .await
             .unwrap();
         tamper(&home, sql);
-        notary.sign(true).await;
-        let state = store.proof().state;
+        signer.sign(true).await;
+        let state = store.signing_status().state;
         assert!(
-            matches!(state, ProofState::Broken { record: Some(at), .. } if at == record),
+            matches!(state, SigningState::Broken { record: Some(at), .. } if at == record),
             "{sql}: {state:?}"
         );
-        assert_eq!(newest(&home, notary.public_key()).size, 1);
+        assert_eq!(newest(&home, signer.public_key()).size, 1);
         // Records are taken all the same, and still nothing is signed.
         store.append(vec![service_record(3)]).await.unwrap();
-        notary.sign(true).await;
-        assert_eq!(newest(&home, notary.public_key()).size, 1);
+        signer.sign(true).await;
+        assert_eq!(newest(&home, signer.public_key()).size, 1);
         store.close().await;
     }
 }
@@ -160,23 +161,23 @@ async fn what_was_signed_and_is_gone_or_changed_is_noticed_at_the_next_start() {
     ] {
         let home = Home::new();
         let store = home.open();
-        let notary = begin(&store).await;
+        let signer = begin(&store).await;
         store
             .append(vec![service_record(1), service_record(2)])
             .await
             .unwrap();
-        notary.sign(true).await;
+        signer.sign(true).await;
         store.close().await;
         std::fs::remove_file(head_path(&home.path())).unwrap();
         tamper(&home, sql);
         let before = checkpoints(&home);
         let store = home.open();
-        let notary = begin(&store).await;
+        let signer = begin(&store).await;
         store.append(vec![service_record(3)]).await.unwrap();
-        notary.sign(true).await;
-        let state = store.proof().state;
+        signer.sign(true).await;
+        let state = store.signing_status().state;
         assert!(
-            matches!(state, ProofState::Broken { .. }),
+            matches!(state, SigningState::Broken { .. }),
             "{sql}: {state:?}"
         );
         assert_eq!(checkpoints(&home), before, "{sql}");
@@ -188,34 +189,34 @@ async fn what_was_signed_and_is_gone_or_changed_is_noticed_at_the_next_start() {
 async fn an_older_database_put_back_is_not_signed() {
     let home = Home::new();
     let store = home.open();
-    let notary = begin(&store).await;
+    let signer = begin(&store).await;
     store.append(vec![service_record(1)]).await.unwrap();
-    notary.sign(true).await;
+    signer.sign(true).await;
     store.close().await;
     let old = std::fs::read(home.path()).unwrap();
     let store = home.open();
-    let notary = begin(&store).await;
+    let signer = begin(&store).await;
     store.append(vec![service_record(2)]).await.unwrap();
-    notary.sign(true).await;
+    signer.sign(true).await;
     store.close().await;
     std::fs::write(home.path(), old).unwrap();
     let store = home.open();
-    let notary = begin(&store).await;
-    let state = store.proof().state;
+    let signer = begin(&store).await;
+    let state = store.signing_status().state;
     assert!(
-        matches!(&state, ProofState::RolledBack { known, found: 2 } if known.records == 3),
+        matches!(&state, SigningState::RolledBack { known, found: 2 } if known.records == 3),
         "{state:?}"
     );
     // Another record in the place of the lost one does not hide it.
     store.append(vec![service_record(7)]).await.unwrap();
-    notary.sign(true).await;
-    assert_eq!(newest(&home, notary.public_key()).size, 2);
+    signer.sign(true).await;
+    assert_eq!(newest(&home, signer.public_key()).size, 2);
     store.close().await;
     let store = home.open();
     begin(&store).await;
-    let state = store.proof().state;
+    let state = store.signing_status().state;
     assert!(
-        matches!(state, ProofState::RolledBack { found: 3, .. }),
+        matches!(state, SigningState::RolledBack { found: 3, .. }),
         "{state:?}"
     );
     store.close().await;
@@ -241,18 +242,18 @@ async fn another_key_is_named_by_the_one_before_where_that_is_at_hand() {
     };
     let line = first.public().to_line();
     assert_eq!(named(&store).await.previous, None);
-    let notary = Notary::begin(&store, key(&store, 2).await, &[first]).await;
+    let signer = CheckpointSigner::begin(&store, key(&store, 2).await, &[first]).await;
     let said = named(&store).await;
     assert_eq!(said.previous.as_deref(), Some(line.as_str()));
     assert_eq!(said.key, second.public().to_line());
     let before = PublicKey::from_line(&line).unwrap();
     assert!(before.has_endorsed(second.public(), said.endorsement.as_deref().unwrap()));
-    assert_eq!(newest(&home, notary.public_key()).size, 2);
-    let notary = Notary::begin(&store, third, &[]).await;
+    assert_eq!(newest(&home, signer.public_key()).size, 2);
+    let signer = CheckpointSigner::begin(&store, third, &[]).await;
     let said = named(&store).await;
     assert_eq!(said.previous, Some(second.public().to_line()));
     assert_eq!(said.endorsement, None);
-    assert_eq!(newest(&home, notary.public_key()).size, 3);
+    assert_eq!(newest(&home, signer.public_key()).size, 3);
     store.close().await;
 }
 
@@ -264,10 +265,10 @@ async fn a_log_of_an_older_schema_is_signed_from_its_first_record_on() {
         .append((0..2_500).map(service_record).collect())
         .await
         .unwrap();
-    let notary = begin(&store).await;
+    let signer = begin(&store).await;
     // The start does not wait for all of it.
-    notary.sign(true).await;
-    let statement = newest(&home, notary.public_key());
+    signer.sign(true).await;
+    let statement = newest(&home, signer.public_key());
     assert_eq!(
         (statement.size, statement.root),
         (2_501, root(&store).await)

@@ -1,4 +1,4 @@
-//! What waits to be written, and where: the state that the writer and the keeper share.
+//! What waits to be written, and where: the state that the writer and the flush watchdog share.
 //!
 //! A submission takes the first of these that has room: the database; the spool; memory, with a copy in the log lines; the log lines only.
 //! Order is kept: what is in the spool comes before what is in memory.
@@ -13,12 +13,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::account::{Account, Balance};
 use super::batch::{Done, Item};
-use super::spool::{Seal, Spool};
-use super::submission::{self, Submission, SubmissionOutcome, Work};
-use super::vault::Vault;
-use super::{StoreError, open};
+use super::key_ring::KeyRing;
+use super::ledger::{RecordCounts, RecordLedger};
+use super::spool::{Spool, SpoolCipher};
+use super::submission::{self, Submission, SubmissionOutcome};
+use super::work::Work;
+use super::{StoreError, file};
 use crate::clock::Clock;
 
 /// The most submissions of one transaction.
@@ -30,7 +31,7 @@ const SPOOL_REST: Duration = Duration::from_secs(2);
 
 /// How the writer is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct StoreHealth {
     /// False when the writer has ended: nothing is written any more.
     pub running: bool,
     /// Records that wait for the database to take them, in the spool and in memory; 0 while it takes them as they come.
@@ -46,24 +47,24 @@ pub struct Health {
     /// Records that never reached the database and are in the log lines only.
     pub lost: u64,
     /// Every accepted record, by where it is.
-    pub balance: Balance,
+    pub counts: RecordCounts,
     /// Why there is no spool; `None` while there is one.
     pub spool_problem: Option<String>,
     /// Whether the disk's reserve was given up because the disk was full, and is not made again yet.
-    pub ballast_missing: bool,
+    pub reserve_missing: bool,
     /// Whether the last run was cut off and its write-ahead log was gone at the start of this one: what it held is lost.
     pub wal_missing: bool,
     /// Size of the write-ahead log in bytes. It grows while a reader holds on to an old state.
     pub wal_bytes: u64,
 }
 
-impl Health {
+impl StoreHealth {
     /// Why somebody must look after the store; `None` while all is well.
     pub fn problem(&self) -> Option<String> {
         if !self.running {
             return Some("the writer of the database has ended".to_owned());
         }
-        let unaccounted = self.balance.unaccounted();
+        let unaccounted = self.counts.unaccounted();
         if unaccounted != 0 {
             return Some(format!(
                 "{unaccounted} records are neither in the database nor in the spool, in memory or in the log"
@@ -85,7 +86,7 @@ pub(super) enum Message {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(super) enum QueuePoll {
     Some,
     /// Nothing, in the time given.
     Nothing,
@@ -97,15 +98,15 @@ pub(super) struct SpoolPlace {
     pub(super) path: PathBuf,
     /// In bytes; 0 for none.
     pub(super) wanted: u64,
-    pub(super) vault: Vault,
+    pub(super) key_ring: KeyRing,
     pub(super) log_id: String,
 }
 
 pub(super) struct WriteQueue {
     pub(super) clock: Clock,
     arrivals: mpsc::Receiver<Message>,
-    health: watch::Sender<Health>,
-    account: Arc<Account>,
+    health: watch::Sender<StoreHealth>,
+    ledger: Arc<RecordLedger>,
     place: SpoolPlace,
     spool: Option<Spool>,
     /// It could not be written: until when it is not tried again.
@@ -123,7 +124,7 @@ pub(super) struct WriteQueue {
     /// The number of the last submission that is in the database.
     through: i64,
     /// Since when the writer has been busy with the database.
-    pub(super) in_hand_since: Option<Instant>,
+    pub(super) busy_since: Option<Instant>,
     /// Whether the database takes nothing now.
     is_failing: bool,
     /// Whether it took nothing for a while, and not all that waited is in it yet.
@@ -137,27 +138,27 @@ struct QueueEntry {
     is_logged: bool,
 }
 
-/// The desk, to work at.
-pub(super) fn at(desk: &Mutex<WriteQueue>) -> MutexGuard<'_, WriteQueue> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
+/// The queue, for one thread at a time.
+pub(super) fn lock(write_queue: &Mutex<WriteQueue>) -> MutexGuard<'_, WriteQueue> {
+    write_queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl WriteQueue {
-    /// An empty desk, with whatever the spool holds. `through` is the number of the last submission in the database.
+    /// An empty queue, with whatever the spool holds. `through` is the number of the last submission in the database.
     pub(super) fn new(
         clock: Clock,
         arrivals: mpsc::Receiver<Message>,
-        health: watch::Sender<Health>,
-        account: Arc<Account>,
+        health: watch::Sender<StoreHealth>,
+        ledger: Arc<RecordLedger>,
         backlog: usize,
         place: SpoolPlace,
         through: i64,
     ) -> Self {
-        let mut desk = Self {
+        let mut write_queue = Self {
             clock,
             arrivals,
             health,
-            account,
+            ledger,
             place,
             spool: None,
             spool_rests_until: None,
@@ -167,12 +168,12 @@ impl WriteQueue {
             backlog,
             last_number: through,
             through,
-            in_hand_since: None,
+            busy_since: None,
             is_failing: false,
             is_behind: false,
         };
-        desk.open_spool();
-        desk
+        write_queue.open_spool();
+        write_queue
     }
 
     /// Opens or makes the spool where there is none.
@@ -183,19 +184,19 @@ impl WriteQueue {
         let SpoolPlace {
             path,
             wanted,
-            vault,
+            key_ring,
             log_id,
         } = &self.place;
-        let opened = Seal::new(vault, log_id)
+        let opened = SpoolCipher::new(key_ring, log_id)
             .map_err(std::io::Error::other)
             .and_then(|seal| Spool::open(path, *wanted, seal))
             .and_then(|(spool, last)| Ok((spool.count(self.through)?, spool, last)));
         let problem = match opened {
             Ok((n, spool, last)) => {
                 self.last_number = self.last_number.max(last.unwrap_or(0));
-                self.account.book(|balance| {
-                    balance.accepted += n;
-                    balance.spooled += n;
+                self.ledger.change(|counts| {
+                    counts.accepted += n;
+                    counts.spooled += n;
                 });
                 if n > 0 {
                     tracing::warn!(
@@ -224,7 +225,7 @@ impl WriteQueue {
     }
 
     /// Waits for arrivals and admits them; without `pause`, for as long as it takes.
-    pub(super) fn receive(&mut self, runtime: &Runtime, pause: Option<Duration>) -> Arrival {
+    pub(super) fn receive(&mut self, runtime: &Runtime, pause: Option<Duration>) -> QueuePoll {
         let mut arrived = Vec::new();
         let arrivals = &mut self.arrivals;
         let count = runtime.block_on(async {
@@ -238,9 +239,9 @@ impl WriteQueue {
             self.take_in(message);
         }
         match count {
-            Some(0) => Arrival::End,
-            Some(_) => Arrival::Some,
-            None => Arrival::Nothing,
+            Some(0) => QueuePoll::End,
+            Some(_) => QueuePoll::Some,
+            None => QueuePoll::Nothing,
         }
     }
 
@@ -291,7 +292,7 @@ impl WriteQueue {
     }
 
     /// Puts what is in memory into the spool, in order, as far as there is room, and tells everybody to go on.
-    pub(super) fn set_aside(&mut self) {
+    pub(super) fn spill(&mut self) {
         self.refuse_what_cannot_be_spooled();
         let n = self.append();
         for entry in self.pending.drain(..n) {
@@ -350,7 +351,7 @@ impl WriteQueue {
             }));
         } else {
             // Their turn is far off.
-            self.set_aside();
+            self.spill();
         }
         if items.is_empty() {
             self.tidy();
@@ -401,7 +402,7 @@ impl WriteQueue {
         if self.unreadable < UNREADABLE {
             return;
         }
-        let aside = open::beside(&self.place.path, ".unreadable");
+        let aside = file::beside(&self.place.path, ".unreadable");
         let moved = std::fs::rename(&self.place.path, &aside);
         tracing::error!(event = "store.spool_given_up", path = %aside.display(), moved = moved.is_ok(), "the spool is put aside; what was in it is not in the database");
         self.spool = None;
@@ -409,16 +410,16 @@ impl WriteQueue {
     }
 
     fn lose(&self, n: u64) {
-        self.account.book(|balance| {
-            balance.spooled = balance.spooled.saturating_sub(n);
-            balance.lost += n;
+        self.ledger.change(|counts| {
+            counts.spooled = counts.spooled.saturating_sub(n);
+            counts.lost += n;
         });
     }
 
     /// What the spool should still hold, and does not, was in a damaged place.
     fn lose_the_rest(&self) {
         let n_window: usize = self.window.iter().map(Item::n).sum();
-        let left = self.account.balance().spooled;
+        let left = self.ledger.counts().spooled;
         self.lose(left.saturating_sub(n_window as u64));
     }
 
@@ -464,25 +465,25 @@ impl WriteQueue {
             }
         }
         // In one step, so that no record is ever seen twice or nowhere.
-        self.account.book(|balance| {
-            balance.accepted += acts;
-            balance.stored += stored;
-            balance.repeated += repeated;
-            balance.waiting -= waited;
-            balance.spooled = balance.spooled.saturating_sub(spooled);
+        self.ledger.change(|counts| {
+            counts.accepted += acts;
+            counts.stored += stored;
+            counts.repeated += repeated;
+            counts.waiting -= waited;
+            counts.spooled = counts.spooled.saturating_sub(spooled);
         });
         for (submission, outcome) in told {
             submission.committed(outcome);
         }
         for item in again {
-            // Set aside while the commit took its time: whoever submitted it has answered the caller since, and that is recorded.
+            // Spilled while the commit took its time: whoever submitted it has answered the caller since, and that is recorded.
             self.admit_again(item);
         }
         self.tidy();
     }
 
     fn admit_again(&mut self, item: &Item) {
-        let again = Submission::of_nobody(Arc::clone(&item.work), Arc::clone(&self.account));
+        let again = Submission::of_nobody(Arc::clone(&item.work), Arc::clone(&self.ledger));
         self.take_in(Message::Submit(again));
     }
 
@@ -507,7 +508,7 @@ impl WriteQueue {
             submission::log_lost(item.work.records());
             self.lose(item.n() as u64);
         }
-        // Else it was set aside meanwhile: its turn comes again out of the spool.
+        // Else it was spilled meanwhile: its turn comes again out of the spool.
     }
 
     /// Empties a spool that is in the database.
@@ -526,11 +527,11 @@ impl WriteQueue {
 
     /// The database takes records again.
     pub(super) fn recovered(&mut self) {
-        self.in_hand_since = None;
+        self.busy_since = None;
         if std::mem::replace(&mut self.is_failing, false) {
-            let Balance {
+            let RecordCounts {
                 spooled, waiting, ..
-            } = self.account.balance();
+            } = self.ledger.counts();
             tracing::info!(
                 event = "store.recovered",
                 spooled,
@@ -547,7 +548,7 @@ impl WriteQueue {
         }
     }
 
-    /// The database does not take records: all that waits is set aside.
+    /// The database does not take records: all that waits is spilled.
     pub(super) fn failed(&mut self, text: String) {
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::error!(
@@ -564,7 +565,7 @@ impl WriteQueue {
             health.last_error = Some(text);
         });
         // Told after, so that whoever asks for the health then sees why.
-        self.set_aside();
+        self.spill();
         self.publish();
     }
 
@@ -574,9 +575,9 @@ impl WriteQueue {
     }
 
     pub(super) fn publish(&self) {
-        let Balance {
+        let RecordCounts {
             spooled, waiting, ..
-        } = self.account.balance();
+        } = self.ledger.counts();
         let waiting = if self.is_behind { spooled + waiting } else { 0 };
         self.health.send_if_modified(|health| {
             let is_news = health.backlog != waiting;
@@ -587,7 +588,7 @@ impl WriteQueue {
 
     /// What is left in memory goes to the log.
     pub(super) fn abandon(&mut self) {
-        self.set_aside();
+        self.spill();
         self.pending.clear();
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Identity(pub(super) [u8; 32]);
 
 /// The keys of an installation. Cheap to clone; shows nothing of itself.
 #[derive(Clone)]
-pub struct Vault(Arc<DerivedKeys>);
+pub struct KeyRing(Arc<DerivedKeys>);
 
 struct DerivedKeys {
     secret: zeroize::Zeroizing<Vec<u8>>,
@@ -51,9 +51,9 @@ struct DerivedKeys {
 /// Something cannot be sealed or opened. Says no more, so that nothing is learned from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot be sealed or opened")]
-pub(super) struct SealError;
+pub(super) struct CipherError;
 
-impl From<ring::error::Unspecified> for SealError {
+impl From<ring::error::Unspecified> for CipherError {
     fn from(_: ring::error::Unspecified) -> Self {
         Self
     }
@@ -94,21 +94,22 @@ pub(super) fn sealed_for(bytes: &[u8]) -> Option<(i64, &[u8])> {
 }
 
 /// HKDF-SHA256 (RFC 5869) for one block of 32 bytes: extract, then expand.
-fn derive(secret: &[u8], salt: &[u8], use_of_it: &[u8]) -> KeyBytes {
+pub(super) fn derive(secret: &[u8], salt: &[u8], info: &[&[u8]]) -> KeyBytes {
     let extracted = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, salt), secret);
     let mut expansion =
         hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref()));
-    expansion.update(DOMAIN);
-    expansion.update(use_of_it);
+    for part in info {
+        expansion.update(part);
+    }
     expansion.update(&[1]);
     array(expansion.sign().as_ref())
 }
 
-impl Vault {
+impl KeyRing {
     /// The keys that follow from the installation's secret.
     pub fn new(secret: &[u8]) -> Self {
-        let key = |use_of_it| derive(secret, DOMAIN, use_of_it);
-        let hmac_key = |use_of_it| hmac::Key::new(hmac::HMAC_SHA256, &key(use_of_it));
+        let key = |use_of_it: &[u8]| derive(secret, DOMAIN, &[DOMAIN, use_of_it]);
+        let hmac_key = |use_of_it: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, &key(use_of_it));
         Self(Arc::new(DerivedKeys {
             secret: zeroize::Zeroizing::new(secret.to_vec()),
             identities: hmac_key(b"/identities"),
@@ -217,7 +218,7 @@ impl Vault {
         Identity(array(hmac::sign(&self.0.identities, b"nobody").as_ref()))
     }
 
-    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], SealError> {
+    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], CipherError> {
         let mut bytes = [0; N];
         self.0.random.fill(&mut bytes)?;
         Ok(bytes)
@@ -225,7 +226,7 @@ impl Vault {
 
     /// The key of a caller.
     pub(super) fn caller_key(&self, salt: &SaltBytes) -> KeyBytes {
-        derive(&self.0.secret, salt, b"/caller")
+        derive(&self.0.secret, salt, &[DOMAIN, b"/caller"])
     }
 
     /// Seals under a caller's key.
@@ -235,16 +236,12 @@ impl Vault {
         caller_row: i64,
         purpose: Purpose<'_>,
         clear: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
+    ) -> Result<Vec<u8>, CipherError> {
         let mut sealed = Vec::with_capacity(1 + ROW_LEN + NONCE_LEN + clear.len() + 16);
         sealed.push(VERSION);
         sealed.extend_from_slice(&caller_row.to_be_bytes());
-        self.seal_into(
-            &mut sealed,
-            key,
-            &purpose.associated_data(caller_row),
-            clear,
-        )?;
+        let associated_data = purpose.associated_data(caller_row);
+        self.seal_into(&mut sealed, &cipher(key)?, &associated_data, clear)?;
         Ok(sealed)
     }
 
@@ -254,8 +251,8 @@ impl Vault {
         caller_row: i64,
         purpose: Purpose<'_>,
         sealed: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
-        open(key, &purpose.associated_data(caller_row), sealed)
+    ) -> Result<Vec<u8>, CipherError> {
+        unseal(&cipher(key)?, &purpose.associated_data(caller_row), sealed)
     }
 
     /// Seals what is kept of a profile. It goes with its row, so that it needs no key of its own.
@@ -263,9 +260,9 @@ impl Vault {
         &self,
         identity: Identity,
         clear: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
+    ) -> Result<Vec<u8>, CipherError> {
         let mut sealed = Vec::with_capacity(NONCE_LEN + clear.len() + 16);
-        self.seal_into(&mut sealed, &self.0.profiles, &identity.0, clear)?;
+        self.seal_into(&mut sealed, &cipher(&self.0.profiles)?, &identity.0, clear)?;
         Ok(sealed)
     }
 
@@ -274,23 +271,24 @@ impl Vault {
         &self,
         identity: Identity,
         sealed: &[u8],
-    ) -> Result<Vec<u8>, SealError> {
-        open(&self.0.profiles, &identity.0, sealed)
+    ) -> Result<Vec<u8>, CipherError> {
+        unseal(&cipher(&self.0.profiles)?, &identity.0, sealed)
     }
 
-    fn seal_into(
+    /// Appends nonce, ciphertext and tag.
+    pub(super) fn seal_into(
         &self,
         sealed: &mut Vec<u8>,
-        key: &KeyBytes,
+        key: &LessSafeKey,
         associated_data: &[u8],
         clear: &[u8],
-    ) -> Result<(), SealError> {
+    ) -> Result<(), CipherError> {
         let nonce: [u8; NONCE_LEN] = self.random()?;
         sealed.extend_from_slice(&nonce);
         let start = sealed.len();
         sealed.extend_from_slice(clear);
         let text = sealed.get_mut(start..).unwrap_or_default();
-        let tag = cipher(key)?.seal_in_place_separate_tag(
+        let tag = key.seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(associated_data),
             text,
@@ -300,10 +298,15 @@ impl Vault {
     }
 }
 
-fn open(key: &KeyBytes, associated_data: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-    let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(SealError)?;
+/// Opens what [`KeyRing::seal_into`] appended.
+pub(super) fn unseal(
+    key: &LessSafeKey,
+    associated_data: &[u8],
+    sealed: &[u8],
+) -> Result<Vec<u8>, CipherError> {
+    let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CipherError)?;
     let mut text = ciphertext.to_vec();
-    let n = cipher(key)?
+    let n = key
         .open_in_place(
             Nonce::assume_unique_for_key(*nonce),
             Aad::from(associated_data),
@@ -314,7 +317,7 @@ fn open(key: &KeyBytes, associated_data: &[u8], sealed: &[u8]) -> Result<Vec<u8>
     Ok(text)
 }
 
-fn cipher(key: &KeyBytes) -> Result<LessSafeKey, SealError> {
+fn cipher(key: &KeyBytes) -> Result<LessSafeKey, CipherError> {
     Ok(LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, key)?))
 }
 
@@ -322,9 +325,9 @@ fn array(bytes: &[u8]) -> [u8; 32] {
     bytes.try_into().unwrap_or_default()
 }
 
-impl std::fmt::Debug for Vault {
+impl std::fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Vault(…)")
+        f.write_str("KeyRing(…)")
     }
 }
 
@@ -340,16 +343,16 @@ mod tests {
 
     #[test]
     fn what_is_sealed_opens_with_the_same_key_for_the_same_purpose_only() {
-        let vault = Vault::new(b"secret");
-        let key = vault.caller_key(&[7; 32]);
-        let bytes = vault.seal(&key, 9, PURPOSE, b"+4930123456").unwrap();
+        let key_ring = KeyRing::new(b"secret");
+        let key = key_ring.caller_key(&[7; 32]);
+        let bytes = key_ring.seal(&key, 9, PURPOSE, b"+4930123456").unwrap();
         assert_eq!(bytes.len(), 1 + 8 + 12 + 11 + 16);
         let (row, sealed) = sealed_for(&bytes).unwrap();
         assert_eq!(row, 9);
-        let open = |vault: &Vault, salt: u8, row, purpose| {
-            Vault::open(&vault.caller_key(&[salt; 32]), row, purpose, sealed)
+        let open = |key_ring: &KeyRing, salt: u8, row, purpose| {
+            KeyRing::open(&key_ring.caller_key(&[salt; 32]), row, purpose, sealed)
         };
-        assert_eq!(open(&vault, 7, 9, PURPOSE).unwrap(), b"+4930123456");
+        assert_eq!(open(&key_ring, 7, 9, PURPOSE).unwrap(), b"+4930123456");
         let others = [
             Purpose {
                 kind: "call_answered",
@@ -369,32 +372,35 @@ mod tests {
             },
         ];
         for other in others {
-            assert_eq!(open(&vault, 7, 9, other), Err(SealError), "{other:?}");
+            assert_eq!(open(&key_ring, 7, 9, other), Err(CipherError), "{other:?}");
         }
-        assert_eq!(open(&vault, 8, 9, PURPOSE), Err(SealError));
-        assert_eq!(open(&vault, 7, 8, PURPOSE), Err(SealError));
-        assert_eq!(open(&Vault::new(b"Secret"), 7, 9, PURPOSE), Err(SealError));
+        assert_eq!(open(&key_ring, 8, 9, PURPOSE), Err(CipherError));
+        assert_eq!(open(&key_ring, 7, 8, PURPOSE), Err(CipherError));
+        assert_eq!(
+            open(&KeyRing::new(b"Secret"), 7, 9, PURPOSE),
+            Err(CipherError)
+        );
     }
 
     #[test]
     fn every_byte_of_a_sealed_value_counts_and_no_two_are_the_same() {
-        let vault = Vault::new(b"secret");
-        let key = vault.caller_key(&[7; 32]);
-        let bytes = vault.seal(&key, 9, PURPOSE, b"text").unwrap();
-        assert_ne!(bytes, vault.seal(&key, 9, PURPOSE, b"text").unwrap());
+        let key_ring = KeyRing::new(b"secret");
+        let key = key_ring.caller_key(&[7; 32]);
+        let bytes = key_ring.seal(&key, 9, PURPOSE, b"text").unwrap();
+        assert_ne!(bytes, key_ring.seal(&key, 9, PURPOSE, b"text").unwrap());
         for n in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[n] ^= 1;
             let opened = match sealed_for(&changed) {
-                Some((caller_row, sealed)) => Vault::open(&key, caller_row, PURPOSE, sealed),
-                None => Err(SealError),
+                Some((caller_row, sealed)) => KeyRing::open(&key, caller_row, PURPOSE, sealed),
+                None => Err(CipherError),
             };
-            assert_eq!(opened, Err(SealError), "byte {n}");
+            assert_eq!(opened, Err(CipherError), "byte {n}");
             let cut = &bytes[..n];
             if let Some((caller_row, sealed)) = sealed_for(cut) {
                 assert_eq!(
-                    Vault::open(&key, caller_row, PURPOSE, sealed),
-                    Err(SealError)
+                    KeyRing::open(&key, caller_row, PURPOSE, sealed),
+                    Err(CipherError)
                 );
             }
         }
@@ -405,21 +411,21 @@ mod tests {
 
     #[test]
     fn a_person_is_the_same_however_the_number_arrives_and_another_under_another_secret() {
-        let vault = Vault::new(b"secret");
-        let of = |vault: &Vault, from: &str| vault.identity(&Caller::classify(from));
-        let number = of(&vault, "+4915112345650");
+        let key_ring = KeyRing::new(b"secret");
+        let of = |key_ring: &KeyRing, from: &str| key_ring.identity(&Caller::classify(from));
+        let number = of(&key_ring, "+4915112345650");
         assert!(number.is_some());
-        assert_eq!(number, of(&vault, "sip:+4915112345650@pbx.example.com"));
+        assert_eq!(number, of(&key_ring, "sip:+4915112345650@pbx.example.com"));
         assert_eq!(
-            of(&vault, "sip:Alice@pbx.example.com"),
-            of(&vault, "sip:alice@pbx.example.com")
+            of(&key_ring, "sip:Alice@pbx.example.com"),
+            of(&key_ring, "sip:alice@pbx.example.com")
         );
         for other in ["+4915112345651", "client:alice", "015112345650"] {
-            assert_ne!(number, of(&vault, other), "{other}");
+            assert_ne!(number, of(&key_ring, other), "{other}");
         }
-        assert_eq!(of(&vault, "anonymous"), None);
-        assert_ne!(number, of(&Vault::new(b"Secret"), "+4915112345650"));
-        assert_ne!(number, Some(vault.nobody()));
+        assert_eq!(of(&key_ring, "anonymous"), None);
+        assert_ne!(number, of(&KeyRing::new(b"Secret"), "+4915112345650"));
+        assert_ne!(number, Some(key_ring.nobody()));
     }
 
     #[test]
@@ -432,16 +438,16 @@ mod tests {
             .unwrap()
             .fill(&mut expected)
             .unwrap();
-        assert_eq!(Vault::new(b"secret").caller_key(&[7; 32]), expected);
-        assert_ne!(Vault::new(b"Secret").caller_key(&[7; 32]), expected);
+        assert_eq!(KeyRing::new(b"secret").caller_key(&[7; 32]), expected);
+        assert_ne!(KeyRing::new(b"Secret").caller_key(&[7; 32]), expected);
     }
 
     #[test]
     fn a_profile_opens_for_its_own_person_only() {
-        let vault = Vault::new(b"secret");
+        let key_ring = KeyRing::new(b"secret");
         let (one, other) = (Identity([1; 32]), Identity([2; 32]));
-        let sealed = vault.seal_profile(one, b"customer-1").unwrap();
-        assert_eq!(vault.open_profile(one, &sealed).unwrap(), b"customer-1");
-        assert_eq!(vault.open_profile(other, &sealed), Err(SealError));
+        let sealed = key_ring.seal_profile(one, b"customer-1").unwrap();
+        assert_eq!(key_ring.open_profile(one, &sealed).unwrap(), b"customer-1");
+        assert_eq!(key_ring.open_profile(other, &sealed), Err(CipherError));
     }
 }

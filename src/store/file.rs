@@ -1,25 +1,23 @@
-//! From a path to a database that may be written: the checks, the lock, the first creation.
+//! The file of a database: what lies there, its lock, its schema version, and the files beside it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode};
 use rustix::fs::OFlags;
 
-use super::migrations::MigrationStep;
-use super::vault::Vault;
-use super::{OpenError, connection, migrate, schema};
+use super::migrations::{self, MigrationStep};
+use super::{OpenError, connection, schema};
 use crate::files;
+pub(super) use crate::files::beside;
 
 /// `application_id` of our databases: "SWBD".
 pub(super) const APPLICATION_ID: i32 = 0x5357_4244;
 /// Schema versions that were used before version 1 was made anew. None of them was released.
 const DEVELOPMENT: RangeInclusive<u32> = 2..=8;
-/// The first `SQLite` without the WAL-reset defect.
-const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// What the lock file holds while commits may lie in the write-ahead log only.
 const IN_USE: &[u8] = b"in use\n";
@@ -67,24 +65,11 @@ pub(super) fn lock(path: &Path) -> Result<WriteLock, OpenError> {
     let file =
         files::open_or_create(&lock, files::PRIVATE, OFlags::empty()).map_err(file_error(&lock))?;
     match file.try_lock() {
-        Ok(()) => {
-            WriteLock::lock(path, file).map_err(|source| OpenError::File { path: lock, source })
-        }
+        Ok(()) => WriteLock::lock(path, file).map_err(file_error(&lock)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
             path: path.to_owned(),
         }),
-        Err(TryLockError::Error(source)) => Err(OpenError::File { path: lock, source }),
-    }
-}
-
-/// Refuses an `SQLite` library that may corrupt the file.
-pub(super) fn check_sqlite() -> Result<(), OpenError> {
-    if rusqlite::version_number() >= OLDEST_SQLITE {
-        Ok(())
-    } else {
-        Err(OpenError::OldSqlite {
-            found: rusqlite::version(),
-        })
+        Err(TryLockError::Error(error)) => Err(file_error(&lock)(error)),
     }
 }
 
@@ -108,11 +93,16 @@ pub(super) fn exists(path: &Path) -> Result<bool, OpenError> {
             }
             Ok(false)
         }
-        Err(source) => Err(OpenError::File {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(error) => Err(file_error(path)(error)),
     }
+}
+
+/// Refuses a path at which there is no database.
+pub(super) fn must_exist(path: &Path) -> Result<(), OpenError> {
+    if exists(path)? {
+        return Ok(());
+    }
+    Err(file_error(path)(io::ErrorKind::NotFound.into()))
 }
 
 /// As [`version_of`], on a connection of its own that changes nothing.
@@ -164,7 +154,7 @@ pub(super) fn claimed_version(
         });
     }
     let found = read("user_version")?;
-    let known = migrate::latest(steps);
+    let known = migrations::latest(steps);
     match u32::try_from(found) {
         Ok(version) if version <= known => Ok(version),
         Ok(found) if DEVELOPMENT.contains(&found) && !has_macs(connection)? => {
@@ -199,21 +189,6 @@ fn unreadable(error: rusqlite::Error, path: &Path) -> OpenError {
     error.into()
 }
 
-/// Makes a new database with the whole schema. It appears under its name only when it is complete.
-pub(super) fn create(path: &Path, steps: &[MigrationStep], vault: &Vault) -> Result<(), OpenError> {
-    let unfinished = beside(path, ".new");
-    for leftover in ["", "-wal", "-shm", "-journal"] {
-        remove(&beside(&unfinished, leftover))?;
-    }
-    new_file(&unfinished)?;
-    let mut fresh = Connection::open(&unfinished)?;
-    connection::set(&fresh, "auto_vacuum", "INCREMENTAL", "2")?;
-    fresh.pragma_update(None, "application_id", APPLICATION_ID)?;
-    migrate::run(&mut fresh, steps, 0, migrate::latest(steps), Some(vault))?;
-    fresh.close().map_err(|(_, error)| error)?;
-    appear(&unfinished, path)
-}
-
 /// Gives a finished file its name, so that it survives a power cut.
 pub(super) fn appear(unfinished: &Path, path: &Path) -> Result<(), OpenError> {
     files::rename(unfinished, path).map_err(file_error(path))
@@ -231,18 +206,12 @@ pub(super) fn new_file(path: &Path) -> Result<(), OpenError> {
         .map_err(file_error(path))
 }
 
-fn remove(path: &Path) -> Result<(), OpenError> {
+pub(super) fn remove(path: &Path) -> Result<(), OpenError> {
     files::remove(path).map_err(file_error(path))
 }
 
-/// The path with `suffix` at its end.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-fn file_error(path: &Path) -> impl Fn(io::Error) -> OpenError {
+/// What goes wrong with the file at `path`.
+pub(super) fn file_error(path: &Path) -> impl Fn(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::File {
         path: path.clone(),

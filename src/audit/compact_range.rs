@@ -1,6 +1,6 @@
 //! The Merkle tree of RFC 6962 over the records' hashes, kept as its right edge only.
 //!
-//! A leaf is the SHA-256 of a zero byte and a record's hash; a node that of a one byte and its two children. The *frontier*
+//! A leaf is the SHA-256 of a zero byte and a record's hash; a node that of a one byte and its two children. The *compact range*
 //! of a log of so many records is the list of the roots of its perfect subtrees, largest first: one per bit that is set in
 //! the size. It is all that is needed to go on, and to say the root.
 
@@ -14,13 +14,13 @@ const HASH_BYTES: usize = 32;
 
 /// The right edge of the tree over the first records of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frontier {
+pub struct CompactRange {
     size: u64,
     /// Roots of perfect subtrees, largest first.
     roots: Vec<Hash>,
 }
 
-impl Default for Frontier {
+impl Default for CompactRange {
     fn default() -> Self {
         Self {
             size: 0,
@@ -29,7 +29,7 @@ impl Default for Frontier {
     }
 }
 
-impl Frontier {
+impl CompactRange {
     /// How many records it covers.
     pub fn size(&self) -> u64 {
         self.size
@@ -63,17 +63,17 @@ impl Frontier {
         self.roots.concat()
     }
 
-    /// Reads what [`Frontier::to_bytes`] gave for a log of `size` records; `None` where it cannot be that.
+    /// Reads what [`CompactRange::to_bytes`] gave for a log of `size` records; `None` where it cannot be that.
     pub fn from_bytes(size: u64, bytes: &[u8]) -> Option<Self> {
         let (roots, rest) = bytes.as_chunks::<HASH_BYTES>();
         let wanted = usize::try_from(size.count_ones()).ok()?;
         (rest.is_empty() && roots.len() == wanted).then(|| {
-            let mut frontier = Self {
+            let mut range = Self {
                 size,
                 ..Self::default()
             };
-            frontier.roots.extend_from_slice(roots);
-            frontier
+            range.roots.extend_from_slice(roots);
+            range
         })
     }
 }
@@ -144,7 +144,7 @@ mod tests {
             assert_eq!(defined(&leaves), hex_hash(root), "{} leaves", leaves.len());
         }
         assert_eq!(
-            Frontier::default().root(),
+            CompactRange::default().root(),
             hex_hash("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
         );
     }
@@ -153,30 +153,33 @@ mod tests {
         #![proptest_config(crate::property::seeded())]
 
         #[test]
-        fn the_frontier_says_the_root_of_the_definition(records in prop::collection::vec(any::<Hash>(), 0..200)) {
-            let mut frontier = Frontier::default();
+        fn the_range_says_the_root_of_the_definition(records in prop::collection::vec(any::<Hash>(), 0..200)) {
+            let mut range = CompactRange::default();
             let mut leaves = Vec::new();
             for record in &records {
-                frontier.append(record);
+                range.append(record);
                 leaves.push(leaf(record));
-                prop_assert_eq!(frontier.root(), defined(&leaves));
+                prop_assert_eq!(range.root(), defined(&leaves));
             }
-            let read = Frontier::from_bytes(frontier.size(), &frontier.to_bytes());
-            prop_assert_eq!(read, Some(frontier));
+            let read = CompactRange::from_bytes(range.size(), &range.to_bytes());
+            prop_assert_eq!(read, Some(range));
         }
     }
 
     #[test]
-    fn what_is_no_frontier_of_that_size_is_refused() {
-        let mut frontier = Frontier::default();
+    fn what_is_no_range_of_that_size_is_refused() {
+        let mut range = CompactRange::default();
         for n in 0..5 {
-            frontier.append(&[n; 32]);
+            range.append(&[n; 32]);
         }
-        let bytes = frontier.to_bytes();
+        let bytes = range.to_bytes();
         assert_eq!(bytes.len(), 64);
-        assert_eq!(Frontier::from_bytes(4, &bytes), None);
-        assert_eq!(Frontier::from_bytes(5, &bytes[..63]), None);
-        assert_eq!(Frontier::from_bytes(5, &[&bytes[..], &[7]].concat()), None);
-        assert!(Frontier::from_bytes(6, &bytes).is_some_and(|other| other != frontier));
+        assert_eq!(CompactRange::from_bytes(4, &bytes), None);
+        assert_eq!(CompactRange::from_bytes(5, &bytes[..63]), None);
+        assert_eq!(
+            CompactRange::from_bytes(5, &[&bytes[..], &[7]].concat()),
+            None
+        );
+        assert!(CompactRange::from_bytes(6, &bytes).is_some_and(|other| other != range));
     }
 }

@@ -16,23 +16,23 @@ const FULL: u64 = 1024 * 1024;
 /// No reserve takes more than this part of its file system.
 const LARGEST_SHARE: u64 = 8;
 
-/// The ballast. Cheap to clone.
+/// The reserve file. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Ballast(Arc<BallastState>);
+pub(super) struct Reserve(Arc<ReserveState>);
 
 #[derive(Debug)]
-struct BallastState {
+struct ReserveState {
     path: PathBuf,
     /// What was asked for, in bytes; 0 for none.
     wanted: u64,
     is_held: AtomicBool,
 }
 
-impl Ballast {
-    /// The ballast at `path`, as it lies there.
+impl Reserve {
+    /// The reserve file at `path`, as it lies there.
     pub(super) fn new(path: PathBuf, wanted: u64) -> Self {
         let is_held = fs::metadata(&path).is_ok_and(|file| file.len() > 0);
-        Self(Arc::new(BallastState {
+        Self(Arc::new(ReserveState {
             path,
             wanted,
             is_held: AtomicBool::new(is_held),

@@ -12,12 +12,13 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::checkpoints::{self, NewCheckpoint};
-use super::readers::Reader;
-use super::submission::Work;
-use super::{Store, StoreError, audit_records, column, found, head_file};
+use super::found::{self, Walk};
+use super::readers::RowReader;
+use super::work::Work;
+use super::{Store, StoreError, audit_records, column, head_file};
 use crate::audit::{
-    BadNote, ChainLink, Event, Frontier, Head, Kind, Proof, ProofState, PublicKey, Record,
-    SigningKey, SigningKeyNamed, Statement, Subject,
+    BadNote, ChainLink, CompactRange, Event, Kind, NoteSubject, PublicKey, Record, SignedTreeHead,
+    SigningKey, SigningKeyNamed, SigningState, SigningStatus, Statement,
 };
 
 /// Records read back at a time.
@@ -31,10 +32,10 @@ const HEAD_EVERY: Duration = Duration::from_secs(10);
 
 /// Signs the log of a store. Cheap to clone; all clones share one place in the log.
 #[derive(Clone, Debug)]
-pub struct Notary(Arc<Inner>);
+pub struct CheckpointSigner(Arc<SignerState>);
 
 #[derive(Debug)]
-struct Inner {
+struct SignerState {
     store: Store,
     key: SigningKey,
     head_path: PathBuf,
@@ -55,10 +56,9 @@ struct ReadProgress {
 
 #[derive(Clone, Debug)]
 struct SignedPlace {
-    link: ChainLink,
+    walk: Walk,
     /// When the record there happened.
     at: Option<Timestamp>,
-    frontier: Frontier,
 }
 
 /// Why something is not signed.
@@ -85,26 +85,26 @@ fn broken(record: impl Into<Option<i64>>, what: impl Into<String>) -> Unsigned {
     }
 }
 
-impl Notary {
+impl CheckpointSigner {
     /// Takes the log up where the last run left it, names the key in it where it is a new one, and signs. `former` are keys
-    /// that may have signed before. Never fails: what cannot be signed now is told by [`Store::proof`].
+    /// that may have signed before. Never fails: what cannot be signed now is told by [`Store::signing_status`].
     pub async fn begin(store: &Store, key: SigningKey, former: &[SigningKey]) -> Self {
-        let notary = Self(Arc::new(Inner {
+        let signer = Self(Arc::new(SignerState {
             store: store.clone(),
             head_path: head_file::head_path(store.path()),
             key,
             work: Mutex::default(),
         }));
-        if notary.find_place().await && notary.name_key(former).await.is_ok() {
+        if signer.find_place().await && signer.name_key(former).await.is_ok() {
             // A log that was never signed is long to read: calls do not wait for that.
-            if timeout(AT_START, notary.sign(true)).await.is_err() {
+            if timeout(AT_START, signer.sign(true)).await.is_err() {
                 tracing::info!(
                     event = "audit.unsigned",
                     "the log is read back before it is signed; calls do not wait for that"
                 );
             }
         }
-        notary
+        signer
     }
 
     /// The key by which its signatures are known.
@@ -116,23 +116,23 @@ impl Notary {
     pub(super) fn vouch(&self) -> String {
         self.0
             .store
-            .vault()
+            .key_ring()
             .vouch_for_key(&self.public_key().to_line())
     }
 
-    /// Signs a cut: so many records, which are about to be deleted, had this root.
-    pub fn sign_cut(&self, size: u64, frontier: &Frontier) -> String {
+    /// Signs a pruning checkpoint: the records that are about to be deleted had this root.
+    pub fn sign_pruning(&self, range: &CompactRange) -> String {
         self.0.key.sign(&Statement {
-            subject: Subject::Cut,
-            size,
-            root: frontier.root(),
+            subject: NoteSubject::Pruning,
+            size: range.size(),
+            root: range.root(),
         })
     }
 
     /// The log was found to contradict itself: nothing is signed any more until the next start.
     pub async fn give_up(&self, record: Option<i64>, what: &str) {
         self.0.work.lock().await.place = None;
-        self.publish(ProofState::Broken {
+        self.publish(SigningState::Broken {
             record,
             what: what.to_owned(),
         });
@@ -140,7 +140,9 @@ impl Notary {
 
     /// Looks for the place where the last run left off; whether the log may be signed from there.
     async fn find_place(&self) -> bool {
-        if let Some(state) = self.rolled_back().await {
+        let kept = self.kept_head().await;
+        let is_kept = kept.is_some();
+        if let Some(state) = self.rolled_back(kept).await {
             self.publish(state);
             return false;
         }
@@ -151,8 +153,8 @@ impl Notary {
             .ask(move |reader| Ok(resume(reader, &key)))
             .await
         {
-            Ok(Ok((_, Some(records)))) if !self.has_head().await => {
-                self.publish(ProofState::HeadMissing { records });
+            Ok(Ok((_, Some(records)))) if !is_kept => {
+                self.publish(SigningState::HeadMissing { records });
                 false
             }
             Ok(Ok((place, signed))) => {
@@ -173,13 +175,8 @@ impl Notary {
     }
 
     /// Whether the head kept beside the database says more than the database does.
-    async fn rolled_back(&self) -> Option<ProofState> {
-        let path = self.0.head_path.clone();
-        let kept = match tokio::task::spawn_blocking(move || head_file::read_head(&path)).await {
-            Ok(Ok(kept)) => kept?,
-            // As good as none.
-            Ok(Err(_)) | Err(_) => return None,
-        };
+    async fn rolled_back(&self, kept: Option<SignedTreeHead>) -> Option<SigningState> {
+        let kept = kept?;
         let asked = kept.clone();
         let compared = self.0.store.ask(move |reader| {
             let last = audit_records::head(reader)?;
@@ -188,23 +185,19 @@ impl Notary {
             Ok((u64::try_from(last.id).unwrap_or_default(), there))
         });
         match compared.await {
-            Ok((found, false)) => Some(ProofState::RolledBack { known: kept, found }),
+            Ok((found, false)) => Some(SigningState::RolledBack { known: kept, found }),
             Ok((_, true)) | Err(_) => None,
         }
     }
 
-    /// Whether there is a head beside the database that can be read.
-    async fn has_head(&self) -> bool {
+    /// The head beside the database; `None` where there is none that can be read.
+    async fn kept_head(&self) -> Option<SignedTreeHead> {
         let path = self.0.head_path.clone();
         let read = tokio::task::spawn_blocking(move || head_file::read_head(&path)).await;
-        match read {
-            Ok(Ok(head)) => head.is_some(),
-            Ok(Err(error)) => {
-                tracing::error!(event = "audit.head_unreadable", path = %self.0.head_path.display(), error = %error, "the head kept beside the database cannot be read");
-                false
-            }
-            Err(_) => false,
-        }
+        read.ok()?.unwrap_or_else(|error| {
+            tracing::error!(event = "audit.head_unreadable", path = %self.0.head_path.display(), error = %error, "the head kept beside the database cannot be read");
+            None
+        })
     }
 
     /// Writes into the log which key signs from here on, where the log does not say so.
@@ -264,7 +257,7 @@ impl Notary {
 
     /// What was found wrong once stays wrong until the next start; a disk that did not answer may answer now.
     fn may_look_again(&self) -> bool {
-        self.0.store.proof().state == ProofState::Unknown
+        self.0.store.signing_status().state == SigningState::Unknown
     }
 
     async fn advance_and_sign(&self, work: &mut ReadProgress, keep: bool) -> Result<(), Unsigned> {
@@ -282,7 +275,7 @@ impl Notary {
                 break;
             }
         }
-        let size = place.frontier.size();
+        let size = place.walk.range.size();
         if work.signed == Some(size) {
             self.tell_sound(&place, work).await;
             return Ok(());
@@ -293,19 +286,25 @@ impl Notary {
                 .kept_at
                 .is_none_or(|at| now.duration_since(at) >= KEEP_EVERY);
         let note = self.0.key.sign(&Statement {
-            subject: Subject::Checkpoint,
+            subject: NoteSubject::Checkpoint,
             size,
-            root: place.frontier.root(),
+            root: place.walk.range.root(),
         });
-        let head = Head::new(self.public_key(), &note, size, &place.link.hash, place.at);
+        let head = SignedTreeHead::new(
+            self.public_key(),
+            &note,
+            size,
+            &place.walk.link.hash,
+            place.at,
+        );
         if work.signed.is_none() {
             // A signed log is never without a head beside it, also after a power cut between the two.
             self.keep_head(head.clone()).await;
         }
         let written = store.submit(Work::Checkpoint(NewCheckpoint {
-            size: place.link.id,
+            size: place.walk.link.id,
             note: note.clone(),
-            frontier: place.frontier.to_bytes(),
+            range: place.walk.range.to_bytes(),
             is_kept,
         }));
         written.await?;
@@ -321,8 +320,8 @@ impl Notary {
             work.head_at = Some(now);
             self.keep_head(head.clone()).await;
         }
-        self.0.store.tell_proof(Proof {
-            state: ProofState::Sound,
+        self.0.store.publish_signing_status(SigningStatus {
+            state: SigningState::Sound,
             head: Some(head),
         });
         Ok(())
@@ -330,31 +329,31 @@ impl Notary {
 
     /// Nothing is new: the head of the last run is the head of this one.
     async fn tell_sound(&self, place: &SignedPlace, work: &mut ReadProgress) {
-        let proof = self.0.store.proof();
-        if proof.state == ProofState::Sound && proof.head.is_some() {
+        let signing_status = self.0.store.signing_status();
+        if signing_status.state == SigningState::Sound && signing_status.head.is_some() {
             return;
         }
         let newest = self.0.store.ask(|reader| Ok(checkpoints::newest(reader)?));
         let Ok(Some(newest)) = newest.await else {
             return;
         };
-        let size = place.frontier.size();
-        let head = Head::new(
+        let size = place.walk.range.size();
+        let head = SignedTreeHead::new(
             self.public_key(),
             &newest.note,
             size,
-            &place.link.hash,
+            &place.walk.link.hash,
             place.at,
         );
         work.head_at = Some(self.0.store.clock().instant());
         self.keep_head(head.clone()).await;
-        self.0.store.tell_proof(Proof {
-            state: ProofState::Sound,
+        self.0.store.publish_signing_status(SigningStatus {
+            state: SigningState::Sound,
             head: Some(head),
         });
     }
 
-    async fn keep_head(&self, head: Head) {
+    async fn keep_head(&self, head: SignedTreeHead) {
         let path = self.0.head_path.clone();
         let written = tokio::task::spawn_blocking(move || head_file::write_head(&path, &head));
         let error = match written.await {
@@ -365,30 +364,32 @@ impl Notary {
         tracing::warn!(event = "audit.head_not_kept", error, path = %self.0.head_path.display(), "the head of the log could not be kept beside the database");
     }
 
-    fn publish(&self, state: ProofState) {
+    fn publish(&self, state: SigningState) {
         match &state {
-            ProofState::RolledBack { known, found } => tracing::error!(
+            SigningState::RolledBack { known, found } => tracing::error!(
                 event = "audit.rolled_back",
                 known = known.records,
                 known_head = known.head,
                 found,
                 "the database is not the one that the head beside it tells of; calls go on, nothing is signed"
             ),
-            ProofState::Broken { record, what } => tracing::error!(
+            SigningState::Broken { record, what } => tracing::error!(
                 event = "audit.broken",
                 record,
                 what,
                 "the audit log contradicts itself; calls go on, nothing is signed"
             ),
-            ProofState::HeadMissing { records } => tracing::error!(
+            SigningState::HeadMissing { records } => tracing::error!(
                 event = "audit.head_missing",
                 records,
                 "the log is signed, and the head beside the database is gone: it may be an older database; calls go on, nothing is signed until `audit accept-rollback`"
             ),
-            ProofState::Unknown | ProofState::Sound => {}
+            SigningState::Unknown | SigningState::Sound => {}
         }
-        let head = self.0.store.proof().head;
-        self.0.store.tell_proof(Proof { state, head });
+        let head = self.0.store.signing_status().head;
+        self.0
+            .store
+            .publish_signing_status(SigningStatus { state, head });
     }
 
     fn report(&self, trouble: &Unsigned) {
@@ -396,7 +397,7 @@ impl Notary {
             Unsigned::Store(error) => {
                 tracing::warn!(event = "audit.unsigned", error = %error, "the log is signed later");
             }
-            Unsigned::Broken { record, what } => self.publish(ProofState::Broken {
+            Unsigned::Broken { record, what } => self.publish(SigningState::Broken {
                 record: *record,
                 what: what.clone(),
             }),
@@ -405,41 +406,39 @@ impl Notary {
 }
 
 /// Whether the log has the record that a head names.
-fn has(reader: &Connection, head: &Head) -> Result<bool, StoreError> {
+fn has(reader: &Connection, head: &SignedTreeHead) -> Result<bool, StoreError> {
     let Ok(id) = i64::try_from(head.records) else {
         return Ok(false);
     };
     if id == 0 {
         return Ok(true);
     }
-    let cut = checkpoints::cut(reader)?;
-    if id < cut.through_id {
+    let pruning = checkpoints::pruning(reader)?;
+    if id < pruning.through_id {
         return Ok(true);
     }
     let wanted = head.hash();
-    if id == cut.through_id {
-        return Ok(wanted.is_some_and(|hash| hash.as_slice() == cut.through_hash));
+    if id == pruning.through_id {
+        return Ok(wanted.is_some_and(|hash| hash.as_slice() == pruning.through_hash));
     }
-    let mut there = false;
-    found::each(reader, id, 1, |row| {
-        there = row.content.id == id && wanted.is_some_and(|hash| row.hash == hash);
-    })?;
-    Ok(there)
+    let there = found::first(reader, id, |row| {
+        row.content.id == id && wanted.is_some_and(|hash| row.hash == hash)
+    });
+    Ok(there?.unwrap_or(false))
 }
 
 /// The place that the newest checkpoint tells of, and how many records it covers. Where another key signed it, the installation's secret must have
 /// vouched for that key: a log that a stranger signed anew is none of ours.
-fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u64>), Unsigned> {
-    let cut = checkpoints::cut(reader)?;
+fn resume(reader: &RowReader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u64>), Unsigned> {
+    let pruning = checkpoints::pruning(reader)?;
     let named = audit_records::last_of_kind(reader, Kind::SigningKeyNamed)?;
     let Some(newest) = checkpoints::newest(reader)? else {
-        if named.is_some() || cut.through_id != 0 {
+        if named.is_some() || pruning.through_id != 0 {
             return Err(broken(None, "the signed checkpoints of this log are gone"));
         }
         let place = SignedPlace {
-            link: ChainLink::GENESIS,
+            walk: Walk::new(),
             at: None,
-            frontier: Frontier::default(),
         };
         return Ok((place, None));
     };
@@ -448,7 +447,7 @@ fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u
         Err(BadNote::OtherKey) => {
             let former = named
                 .and_then(|named| serde_json::from_str::<SigningKeyNamed>(&named.detail).ok())
-                .filter(|named| named.vouch == Some(reader.vault().vouch_for_key(&named.key)))
+                .filter(|named| named.vouch == Some(reader.key_ring().vouch_for_key(&named.key)))
                 .and_then(|named| PublicKey::from_line(&named.key));
             let former = former.ok_or_else(|| bad(BadNote::OtherKey.to_string()))?;
             former.open(&newest.note)
@@ -456,19 +455,21 @@ fn resume(reader: &Reader<'_>, key: &PublicKey) -> Result<(SignedPlace, Option<u
         opened => opened,
     };
     let statement = statement.map_err(|error| bad(error.to_string()))?;
-    let frontier = newest
-        .frontier
+    let range = newest
+        .range
         .as_deref()
-        .and_then(|bytes| Frontier::from_bytes(statement.size, bytes))
-        .filter(|frontier| frontier.root() == statement.root);
-    let frontier =
-        frontier.ok_or_else(|| bad("its tree does not have the root that was signed".into()))?;
-    if statement.subject != Subject::Checkpoint || u64::try_from(newest.size) != Ok(statement.size)
+        .and_then(|bytes| CompactRange::from_bytes(statement.size, bytes))
+        .filter(|range| range.root() == statement.root);
+    let range =
+        range.ok_or_else(|| bad("its tree does not have the root that was signed".into()))?;
+    if statement.subject != NoteSubject::Checkpoint
+        || u64::try_from(newest.size) != Ok(statement.size)
     {
         return Err(bad("it is another than its row says".into()));
     }
     let (link, at) = record_at(reader, newest.size)?;
-    let place = SignedPlace { link, at, frontier };
+    let walk = Walk { link, range };
+    let place = SignedPlace { walk, at };
     Ok((place, Some(statement.size)))
 }
 
@@ -477,14 +478,11 @@ fn record_at(reader: &Connection, id: i64) -> Result<(ChainLink, Option<Timestam
     if id == 0 {
         return Ok((ChainLink::GENESIS, None));
     }
-    let mut link = None;
-    found::each(reader, id, 1, |row| {
-        if row.content.id == id {
-            let hash = row.agrees_with_itself().map(|(_, hash)| hash);
-            link = Some((hash, column::time(row.content.created_at)));
-        }
+    let link = found::first(reader, id, |row| {
+        let hash = row.agrees_with_itself().map(|(_, hash)| hash);
+        (row.content.id == id).then(|| (hash, column::time(row.content.created_at)))
     })?;
-    match link {
+    match link.flatten() {
         Some((Some(hash), at)) => Ok((ChainLink { id, hash }, at)),
         Some((None, _)) => Err(broken(id, format!("record {id} was altered"))),
         None => {
@@ -501,31 +499,15 @@ fn record_at(reader: &Connection, id: i64) -> Result<(ChainLink, Option<Timestam
 }
 
 /// Reads a page of what comes after a place and recomputes it; whether there may be more.
-fn advance(reader: &Connection, place: SignedPlace) -> Result<(SignedPlace, bool), Unsigned> {
-    let mut place = place;
-    let mut wrong = None;
-    let first = place.link.id + 1;
-    let count = found::each(reader, first, PAGE, |row| {
-        if wrong.is_some() {
-            return;
-        }
-        match row.follows(&place.link) {
-            Some(link) => {
-                place.frontier.append(&link.hash);
-                place.link = link;
-                place.at = column::time(row.content.created_at);
-            }
-            None => wrong = Some(row.content.id),
-        }
+fn advance(reader: &Connection, mut place: SignedPlace) -> Result<(SignedPlace, bool), Unsigned> {
+    let walked = place.walk.page(reader, PAGE, |row| {
+        place.at = column::time(row.content.created_at);
+        true
     })?;
-    match wrong {
-        Some(id) => Err(broken(
-            id,
-            format!(
-                "record {id} is not what was written after record {}",
-                place.link.id
-            ),
-        )),
-        None => Ok((place, count == PAGE)),
-    }
+    let count = walked.map_err(|id| {
+        let last = place.walk.link.id;
+        let what = format!("record {id} is not what was written after record {last}");
+        broken(id, what)
+    })?;
+    Ok((place, count == PAGE))
 }

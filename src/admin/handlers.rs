@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Progress, Refusal, Request, Retried};
+use super::{ControlRequest, Progress, Refusal, Retried};
 use crate::braze::Braze;
 use crate::flow::{Claims, Drains, Reloads, Retries};
 use crate::phone::Caller;
@@ -34,11 +34,11 @@ pub struct ControlHandlers {
 
 /// Who is at the other end of the socket, as the system says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker {
+pub struct ControlPeer {
     pub uid: u32,
 }
 
-impl Asker {
+impl ControlPeer {
     /// As records name them. Only root is believed who became root.
     fn name(self, is_systemd: bool, sudo_user: Option<&str>) -> String {
         if is_systemd {
@@ -74,27 +74,27 @@ impl ControlHandlers {
     /// Does it and gives the document that the command prints. `progress` may be full or closed: what nobody reads is left out.
     pub(super) async fn perform(
         &self,
-        request: Request,
-        asker: &Asker,
+        request: ControlRequest,
+        peer: &ControlPeer,
         progress: &mpsc::Sender<Progress>,
     ) -> Result<serde_json::Value, Refusal> {
         match request {
-            Request::Status => self.status().await,
-            Request::Reload { systemd, sudo_user } => {
-                self.reload(asker.name(systemd, sudo_user.as_deref())).await
+            ControlRequest::Status => self.status().await,
+            ControlRequest::Reload { systemd, sudo_user } => {
+                self.reload(peer.name(systemd, sudo_user.as_deref())).await
             }
-            Request::Dialers => {
+            ControlRequest::Dialers => {
                 let views = self.drains.views();
                 serde_json::to_value(views).map_err(|error| Refusal::failed(error.to_string()))
             }
-            Request::RejectedWebhooks => Ok(self.rejected_webhooks()),
-            Request::Prune {
+            ControlRequest::RejectedWebhooks => Ok(self.rejected_webhooks()),
+            ControlRequest::Prune {
                 older_than_ms,
                 dry_run,
             } => self.prune(older_than_ms, dry_run, progress).await,
-            Request::Erase { caller, dry_run } => self.erase(&caller, dry_run).await,
-            Request::Retry { dialer } => self.retry(dialer).await,
-            Request::RecordExport { exported } => {
+            ControlRequest::Erase { caller, dry_run } => self.erase(&caller, dry_run).await,
+            ControlRequest::Retry { dialer } => self.retry(dialer).await,
+            ControlRequest::RecordExport { exported } => {
                 let recorded = self.store.record_export(exported).await;
                 recorded.map_err(|error| Refusal::failed(format!("{error:#}")))?;
                 Ok(serde_json::Value::Null)
@@ -233,13 +233,13 @@ impl ControlHandlers {
                 "failing_since": health.failing_since,
                 "last_error": health.last_error,
                 "last_commit": health.last_commit,
-                "accepted": health.balance.accepted,
-                "stored": health.balance.stored,
-                "spooled": health.balance.spooled,
-                "waiting": health.balance.waiting,
-                "lost": health.balance.lost,
+                "accepted": health.counts.accepted,
+                "stored": health.counts.stored,
+                "spooled": health.counts.spooled,
+                "waiting": health.counts.waiting,
+                "lost": health.counts.lost,
                 "spool_problem": health.spool_problem,
-                "ballast_missing": health.ballast_missing,
+                "ballast_missing": health.reserve_missing,
                 "wal_missing": health.wal_missing,
                 "wal_bytes": health.wal_bytes,
                 "records": counts.records,

@@ -11,8 +11,8 @@ use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
 use switchboard::http::auth::DrawnKey;
 use switchboard::phone::E164;
-use switchboard::simulator::faults::{Fault, Route};
-use switchboard::simulator::twilio::{Call, LineBehaviour};
+use switchboard_simulator::faults::{Fault, Route};
+use switchboard_simulator::twilio::{Call, LineBehaviour};
 use tokio::task::JoinSet;
 
 use crate::world::{
@@ -1259,7 +1259,7 @@ async fn customers_are_looked_up_and_forgotten() {
 #[tokio::test]
 async fn what_braze_calls_a_person_is_hidden_unless_asked_for_which_is_written_down() {
     let api = Api::new().await;
-    let profile = switchboard::simulator::braze::Profile::new("+491700000055")
+    let profile = switchboard_simulator::braze::Profile::new("+491700000055")
         .with("lead_score", 55)
         .with_field("external_id", "customer-00017");
     api.world.outside.braze.add(profile);

@@ -10,11 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::Kind;
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
-use switchboard::simulator::braze::Profile;
-use switchboard::simulator::chance::Chance;
-use switchboard::simulator::faults::{Fault, Garbage};
-use switchboard::simulator::requests::{Request, Requests};
-use switchboard::simulator::twilio::{
+use switchboard_simulator::braze::Profile;
+use switchboard_simulator::chance::Chance;
+use switchboard_simulator::faults::{Fault, Garbage};
+use switchboard_simulator::requests::{Request, Requests};
+use switchboard_simulator::twilio::{
     Call, CallResult, Disorder, Duplicate, LineBehaviour, Outcome,
 };
 use switchboard::store::StoredCall;

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::Kind;
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
-use switchboard::simulator::faults::{Fault, Garbage};
-use switchboard::simulator::made_up;
-use switchboard::simulator::twilio::{Call, CallResult, LineBehaviour};
+use switchboard_simulator::faults::{Fault, Garbage};
+use switchboard_simulator::made_up;
+use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour};
 use switchboard::store::StoredCall;
 use switchboard::twilio::CannotAsk;
 

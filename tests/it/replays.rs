@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use switchboard::admin::{self, Request};
 use switchboard::clock::Clock;
-use switchboard::simulator::twilio::CallResult;
+use switchboard_simulator::twilio::CallResult;
 use switchboard::store::Past;
 
 use crate::world::{CALLED, COLD, HOT, Settings, World, id};

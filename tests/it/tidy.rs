@@ -81,7 +81,6 @@ const SHELL: &[(&str, &[&str])] = &[
             "twilio",
         ],
     ),
-    ("simulator", &["phone", "clock"]),
 ];
 const CLIENT: &[&str] = &["core", "clock", "outbound"];
 
@@ -148,13 +147,13 @@ const BANS: &[Ban] = &[
     },
     Ban {
         within: &[],
-        except: &["twiml/write.rs", "simulator/"],
+        except: &["twiml/write.rs"],
         words: &["quick_xml"],
         instead: "only twiml/write.rs writes XML: build a VoiceResponse",
     },
     Ban {
         within: &[],
-        except: &["simulator/", "lifecycle.rs", "clock.rs"],
+        except: &["lifecycle.rs", "clock.rs"],
         words: &["sleep("],
         instead: "wait with Lifecycle::pause, which ends at shutdown, with Clock::wait inside a call, or with a timeout around what is awaited",
     },
@@ -421,10 +420,7 @@ fn one_place_starts_tasks() {
 #[test]
 fn a_function_is_named_for_what_it_does() {
     let sources = product().unwrap();
-    for source in sources
-        .iter()
-        .filter(|it| !it.path.starts_with("simulator/"))
-    {
+    for source in &sources {
         for vague in ["note", "tell", "keep", "take", "words"] {
             let lines = lines_with(&source.code, &format!("fn {vague}("));
             assert!(
@@ -432,6 +428,21 @@ fn a_function_is_named_for_what_it_does() {
                 "{}:{lines:?}: {vague} says nothing",
                 source.path
             );
+        }
+    }
+}
+
+#[test]
+fn the_stand_ins_share_nothing_with_the_product() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(root.join("crates/simulator/Cargo.toml")).unwrap();
+    assert!(
+        !manifest.contains("path = ") && !manifest.contains("switchboard ="),
+        "what the simulator shares with the product can hide one mistake in both"
+    );
+    for (path, text) in read("crates/simulator/src").unwrap() {
+        for elsewhere in ["include!", "include_str!", "#[path"] {
+            assert!(!text.contains(elsewhere), "{path}: {elsewhere}");
         }
     }
 }
@@ -538,11 +549,6 @@ fn imports_against_the_direction_are_found() {
         "store/mod.rs",
         "use crate::config::Storage;",
         "`store` must not use `config`",
-    );
-    check(
-        "simulator/twilio/mod.rs",
-        "use crate::twiml::Verb;",
-        "`simulator` must not use `twiml`",
     );
     check(
         "http/api/calls.rs",

@@ -11,9 +11,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use crate::simulator::World;
-use crate::simulator::faults::Fault;
-use crate::simulator::smtp::{SmtpFault, Stage};
+use switchboard_simulator::World;
+use switchboard_simulator::faults::Fault;
+use switchboard_simulator::smtp::{SmtpFault, Stage};
 
 const SLOW: Duration = Duration::from_secs(10);
 

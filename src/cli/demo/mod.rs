@@ -18,11 +18,11 @@ use crate::clock::Clock;
 use crate::config;
 use crate::http::{DemoDoor, OneTimeLink};
 use crate::lifecycle::{Lifecycle, Signal, Signals};
-use crate::simulator::World;
-use crate::simulator::callers::Callers;
-use crate::simulator::chance::Chance;
-use crate::simulator::made_up;
-use crate::simulator::twilio::{Call, CallResult};
+use switchboard_simulator::World;
+use switchboard_simulator::callers::Callers;
+use switchboard_simulator::chance::Chance;
+use switchboard_simulator::made_up;
+use switchboard_simulator::twilio::{Call, CallResult};
 use crate::telemetry;
 
 use faults::{OpenFault, Switches};

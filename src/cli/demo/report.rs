@@ -11,7 +11,7 @@ use super::super::{Exit, output};
 use crate::audit::Kind;
 use crate::call::CallId;
 use crate::phone::Caller;
-use crate::simulator::twilio::{CallResult, Outcome};
+use switchboard_simulator::twilio::{CallResult, Outcome};
 use crate::store::{Store, StoredCall};
 
 /// A call that has ended, from both sides.

@@ -10,10 +10,10 @@ use anyhow::Context;
 use super::super::Global;
 use crate::config::{self, Config};
 use crate::http::auth::DrawnKey;
-use crate::simulator::World;
-use crate::simulator::chance::Chance;
-use crate::simulator::made_up;
-use crate::simulator::twilio::LineBehaviour;
+use switchboard_simulator::World;
+use switchboard_simulator::chance::Chance;
+use switchboard_simulator::made_up;
+use switchboard_simulator::twilio::LineBehaviour;
 use crate::telemetry;
 
 /// Where the stand-in of Braze keeps the score.

@@ -7,7 +7,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use switchboard::clock::Clock;
 use switchboard::http::auth::DrawnKey;
-use switchboard::simulator::twilio::Call;
+use switchboard_simulator::twilio::Call;
 
 use super::serve::{PATIENCE, Served};
 use super::{Place, Ran};

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 use switchboard::audit::Kind;
-use switchboard::simulator::made_up;
+use switchboard_simulator::made_up;
 use switchboard::store::StoredRecord;
 
 use super::{check, header_value, is_good_twiml, records};

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use reqwest::header::CONTENT_TYPE;
+use tokio::time::Instant;
 
 use super::call::WebhookExchange;
 use super::fields::Fields;
 use super::signature;
 use super::twiml::Refused;
 use super::{Settings, Twilio};
-use crate::clock::Clock;
-use crate::simulator::client::HARD_LIMIT;
-use crate::simulator::form::{self, Spaces};
+use crate::client::HARD_LIMIT;
+use crate::form::{self, Spaces};
 
 pub(super) struct Webhook {
     /// Under the public URL; may carry overrides behind `#`.
@@ -42,15 +42,14 @@ pub(super) struct Attempt {
 impl Twilio {
     /// Sends it, as often as the overrides allow.
     pub(super) async fn send(&self, settings: &Settings, webhook: &Webhook) -> Reply {
-        let clock = Clock::system();
-        let started = clock.instant();
+        let started = Instant::now();
         let overrides = Overrides::of(&webhook.url);
         let mut attempts = 0;
         let outcome = loop {
             attempts += 1;
             let left = overrides
                 .total
-                .saturating_sub(clock.instant().saturating_duration_since(started));
+                .saturating_sub(started.elapsed());
             let limit = overrides.read.min(left);
             let outcome = self.attempt(settings, webhook, limit).await;
             if attempts > overrides.retries || left.is_zero() || !overrides.repeats(&outcome) {
@@ -62,7 +61,7 @@ impl Twilio {
             fields: webhook.fields.clone(),
             status: None,
             body: String::new(),
-            elapsed: clock.instant().saturating_duration_since(started),
+            elapsed: started.elapsed(),
             attempts,
             error: None,
         };

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::call::{Call, CallResult, Duplicate, LineBehaviour, Outcome};
 use super::callbacks::Callbacks;
 use super::fields::{self, Fields, Leg};
@@ -11,9 +13,8 @@ use super::signature::without_fragment;
 use super::twiml::{self, Document, Element, Refused};
 use super::webhook::{Reply, Webhook};
 use super::{Settings, Twilio, token};
-use crate::clock::Clock;
-use crate::simulator::chance::Chance;
-use crate::simulator::form::Spaces;
+use crate::chance::Chance;
+use crate::form::Spaces;
 
 /// More documents than this in one call are an endless loop.
 const MOST_DOCUMENTS: u32 = 500;
@@ -67,7 +68,7 @@ impl Run {
             direction: "inbound",
             status: "ringing",
             duration_s: None,
-            started_at: Clock::system().now(),
+            started_at: Timestamp::now(),
             ended_at: None,
         };
         twilio.state().ledger.open(&call_sid, entry);
@@ -400,7 +401,7 @@ impl Run {
 
 /// What every status callback carries, whatever its event.
 pub(super) fn add_event(fields: &mut Fields) {
-    let now = rfc2822(Clock::system().now());
+    let now = rfc2822(Timestamp::now());
     fields::push(fields, "Timestamp", &now);
     fields::push(fields, "CallbackSource", "call-progress-events");
 }

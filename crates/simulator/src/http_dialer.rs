@@ -121,7 +121,7 @@ impl HttpDialer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::testing::{client, in_background};
+    use crate::testing::{client, in_background};
 
     #[tokio::test]
     async fn calls_are_counted_by_request_and_health_can_fail() {

@@ -151,9 +151,9 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::faults::Fault;
-    use crate::simulator::testing::{client, in_background};
-    use crate::simulator::twilio::{Call, Outcome};
+    use crate::faults::Fault;
+    use crate::testing::{client, in_background};
+    use crate::twilio::{Call, Outcome};
 
     #[tokio::test]
     async fn everything_listens_and_stops_when_the_future_is_dropped() {

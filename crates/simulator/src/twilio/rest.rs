@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Settings, Twilio};
-use crate::clock::Clock;
-use crate::simulator::http_server::Answer;
-use crate::simulator::requests::Request;
+use crate::http_server::Answer;
+use crate::requests::Request;
 
 /// The oldest calls are forgotten beyond this many.
 const KEPT: usize = 100_000;
@@ -56,7 +55,7 @@ impl Ledger {
         if let Some(entry) = self.calls.get_mut(sid) {
             entry.status = status;
             entry.duration_s = Some(duration_s);
-            entry.ended_at = Some(Clock::system().now());
+            entry.ended_at = Some(Timestamp::now());
         }
     }
 }

@@ -22,12 +22,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::faults::{Fault, Faults};
 use super::port::{self, Open, Port};
 use super::requests::{Request, Requests};
-use crate::clock::Clock;
 
 /// No API that is imitated here takes a longer body.
 const LONGEST_BODY: usize = 1024 * 1024;
@@ -144,7 +143,7 @@ impl HttpServer {
                 .collect(),
             // A copy: the bytes as they came hold on to the whole buffer of their connection, for as long as the request is kept.
             body: Bytes::copy_from_slice(&body.to_bytes()),
-            at: Clock::system().instant(),
+            at: Instant::now().into_std(),
             fault: fault.clone(),
             status: None,
         });
@@ -439,8 +438,8 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::simulator::faults::{Garbage, Route};
-    use crate::simulator::testing::{client, in_background};
+    use crate::faults::{Garbage, Route};
+    use crate::testing::{client, in_background};
 
     const SOON: Duration = Duration::from_millis(150);
 

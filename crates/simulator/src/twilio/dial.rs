@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::call::{DialledLeg, LegStatus, LineBehaviour, Outcome};
 use super::fields::{self, Fields, Leg};
 use super::rest::Entry;
 use super::run::{Next, Run, add_end_of_leg, add_event, resolve};
 use super::twiml::Element;
-use crate::clock::Clock;
-use crate::phone::Caller;
-use crate::simulator::chance::Chance;
-use crate::simulator::form;
+use crate::chance::Chance;
+use crate::form;
+use crate::number;
 
 /// Twilio lets a line ring so much longer than it is told.
 const RING_BUFFER: Duration = Duration::from_secs(5);
@@ -88,7 +89,7 @@ impl Run {
     fn caller_id(&mut self, dial: &Element) -> String {
         let from_sip = self.call.from.starts_with("sip:");
         let Some(wanted) = dial.attribute("callerId") else {
-            let shown = matches!(Caller::classify(&self.call.from), Caller::Number(_));
+            let shown = number::is_shown(&self.call.from);
             if !shown && !from_sip {
                 let text = "13247: <Dial> without callerId for a caller without a usable number";
                 self.result.violations.push(text.to_owned());
@@ -320,7 +321,7 @@ impl Run {
             direction: "outbound-dial",
             status: "ringing",
             duration_s: None,
-            started_at: Clock::system().now(),
+            started_at: Timestamp::now(),
             ended_at: None,
         };
         self.twilio.state().ledger.open(&line.sid, entry);

@@ -68,7 +68,7 @@ fn hmac_sha1_base64(key: &[u8], message: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::form;
+    use crate::form;
 
     type Pairs<'a> = &'a [(&'a str, &'a str)];
 

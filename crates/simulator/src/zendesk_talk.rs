@@ -279,8 +279,8 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::simulator::faults::Fault;
-    use crate::simulator::testing::{client, in_background};
+    use crate::faults::Fault;
+    use crate::testing::{client, in_background};
 
     const EMAIL: &str = "router@acme.example";
     const TOKEN: &str = "made-up";

@@ -293,8 +293,8 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::simulator::faults::{Fault, Route};
-    use crate::simulator::testing::{client, in_background};
+    use crate::faults::{Fault, Route};
+    use crate::testing::{client, in_background};
 
     fn start() -> (Dialfire, JoinSet<()>) {
         let account = Account {

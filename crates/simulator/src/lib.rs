@@ -1,8 +1,8 @@
 //! Stand-ins for the outside world, over real sockets: Twilio, Braze, Dialfire, Zendesk Talk, any HTTP dialer, a mail
 //! server, and people who call.
 //!
-//! They serve `switchboard demo` and the integration tests. Of the product they use nothing but [`crate::phone`] and
-//! [`crate::clock`]: own signatures, own forms, own reading of `TwiML`, so that one mistake cannot hide in both.
+//! They serve `switchboard demo` and the integration tests. They share nothing with the product: own signatures, own forms,
+//! own reading of `TwiML`, so that one mistake cannot hide in both.
 //!
 //! Every stand-in is a handle that is cheap to clone, and a future that serves until it is dropped. What goes wrong is
 //! scripted through [`faults`]; what was asked is kept in [`requests`] and, for dialers, in [`handoffs`].
@@ -17,6 +17,7 @@ mod form;
 pub mod handoffs;
 pub mod http_dialer;
 mod http_server;
+mod number;
 mod port;
 pub mod requests;
 pub mod smtp;

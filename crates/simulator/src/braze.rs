@@ -5,12 +5,12 @@ use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::faults::Faults;
 use super::http_server::{Answer, HttpServer};
 use super::requests::{Request, Requests};
-use crate::clock::Clock;
 
 /// What may stand in `fields_to_export`.
 const FIELDS: [&str; 33] = [
@@ -237,7 +237,7 @@ impl Braze {
         if let Some(refused) = state.check_key(request) {
             return refused;
         }
-        let now_ms = Clock::system().now().as_millisecond();
+        let now_ms = Timestamp::now().as_millisecond();
         let (limited, headers) = state.count(now_ms);
         let answer = if limited {
             Answer::json(429, &json!({ "message": "Rate limit exceeded" }))
@@ -386,8 +386,8 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
-    use crate::simulator::faults::Fault;
-    use crate::simulator::testing::{client, in_background};
+    use crate::faults::Fault;
+    use crate::testing::{client, in_background};
 
     const KEY: &str = "11111111-made-up";
 

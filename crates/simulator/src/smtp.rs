@@ -700,7 +700,7 @@ fn path_of(rest: &str, keyword: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::testing::in_background;
+    use crate::testing::in_background;
 
     /// Sends the lines and gives back the first code of each answer.
     async fn talk(smtp: &Smtp, lines: &[&str]) -> io::Result<Vec<String>> {

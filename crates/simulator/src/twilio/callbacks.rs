@@ -6,8 +6,8 @@ use super::call::{CallResult, WebhookExchange};
 use super::fields::Fields;
 use super::webhook::{Reply, Webhook};
 use super::{Settings, Twilio, token, twiml};
-use crate::simulator::chance::Chance;
-use crate::simulator::form::Spaces;
+use crate::chance::Chance;
+use crate::form::Spaces;
 
 /// Probabilities, drawn from the stand-in's seed for each status callback.
 ///

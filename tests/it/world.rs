@@ -9,16 +9,14 @@ use switchboard::call::CallId;
 use switchboard::clock::Clock;
 use switchboard::config;
 use switchboard::lifecycle::{Lifecycle, Signals};
+use switchboard::store::{StoredCall, StoredRecord};
 use switchboard_simulator::requests::Requests;
 use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour};
 use switchboard_simulator::{World as Outside, made_up};
-use switchboard::store::{StoredCall, StoredRecord};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub(crate) use switchboard_simulator::made_up::{
-    CALLED, DIALFIRE_LINE, LAST_RESORT, ZENDESK_LINE,
-};
+pub(crate) use switchboard_simulator::made_up::{CALLED, DIALFIRE_LINE, LAST_RESORT, ZENDESK_LINE};
 
 /// A caller whom Braze does not know.
 pub(crate) const STRANGER: &str = "+491700000001";

@@ -8,40 +8,9 @@ use super::braze::{Braze, Profile};
 use super::chance::Chance;
 use super::number::WITHHELD;
 
-/// Shares of the callers; they are weights and need not add up to 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Mix {
-    /// A lead with a high score.
-    pub hot: f64,
-    /// A lead with a middling score.
-    pub warm: f64,
-    /// A lead with a low score.
-    pub cold: f64,
-    /// A profile without a usable score: none, null, a word.
-    pub unscored: f64,
-    /// A number that Braze does not know.
-    pub unknown: f64,
-    /// A hidden number, as keypad digits or as a word.
-    pub withheld: f64,
-    pub sip: f64,
-    /// A number without its country code.
-    pub national: f64,
-}
-
-impl Default for Mix {
-    fn default() -> Self {
-        Self {
-            hot: 0.18,
-            warm: 0.32,
-            cold: 0.28,
-            unscored: 0.03,
-            unknown: 0.12,
-            withheld: 0.04,
-            sip: 0.02,
-            national: 0.01,
-        }
-    }
-}
+/// Shares of the callers: leads with a high, a middling and a low score, profiles without a usable one, numbers that Braze does not know,
+/// hidden numbers, SIP addresses, numbers without their country code.
+const MIX: [f64; 8] = [0.18, 0.32, 0.28, 0.03, 0.12, 0.04, 0.02, 0.01];
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Person {
@@ -63,7 +32,6 @@ const RETURNING: f64 = 0.35;
 #[derive(Clone, Debug)]
 pub struct Callers {
     chance: Chance,
-    mix: Mix,
     score_attribute: String,
     known: Vec<Person>,
 }
@@ -73,16 +41,9 @@ impl Callers {
     pub fn seeded(seed: u64) -> Self {
         Self {
             chance: Chance::seeded(seed),
-            mix: Mix::default(),
             score_attribute: "lead_score".to_owned(),
             known: Vec::new(),
         }
-    }
-
-    #[must_use]
-    pub fn mix(mut self, mix: Mix) -> Self {
-        self.mix = mix;
-        self
     }
 
     /// With the score in another attribute.
@@ -102,21 +63,9 @@ impl Callers {
     }
 
     pub fn draw(&mut self) -> Person {
-        let mix = self.mix;
-        let weights = [
-            mix.hot,
-            mix.warm,
-            mix.cold,
-            mix.unscored,
-            mix.unknown,
-            mix.withheld,
-            mix.sip,
-            mix.national,
-        ];
-        let total: f64 = weights.iter().map(|weight| weight.max(0.0)).sum();
-        let mut left = self.chance.fraction() * total;
-        let kind = weights.iter().position(|weight| {
-            left -= weight.max(0.0);
+        let mut left = self.chance.fraction();
+        let kind = MIX.iter().position(|share| {
+            left -= share;
             left < 0.0
         });
         match kind {
@@ -262,18 +211,9 @@ mod tests {
             score.and_then(number_of).is_some_and(|score| score >= 80)
         });
         assert!(near(hot, 0.18), "{hot}");
-        assert!(near(
-            share(|p| WITHHELD.contains(&p.from.as_str())),
-            0.04
-        ));
-        assert!(near(
-            share(|p| p.from.starts_with("sip:")),
-            0.02
-        ));
-        assert!(near(
-            share(|p| p.from.starts_with('0')),
-            0.01
-        ));
+        assert!(near(share(|p| WITHHELD.contains(&p.from.as_str())), 0.04));
+        assert!(near(share(|p| p.from.starts_with("sip:")), 0.02));
+        assert!(near(share(|p| p.from.starts_with('0')), 0.01));
         let mut numbers: Vec<_> = people.iter().map(|person| &person.from).collect();
         numbers.sort();
         numbers.dedup();

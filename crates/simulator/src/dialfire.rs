@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::chance::Chance;
 use super::faults::Faults;
 use super::form;
-use super::handoffs::{Effect, Handoffs};
+use super::handoffs::Handoffs;
 use super::http_server::{Answer, HttpServer};
 use super::requests::{Request, Requests};
 
@@ -55,7 +55,6 @@ struct State {
     contacts: HashMap<String, Contact>,
     id_of_reference: HashMap<String, String>,
     oldest_first: VecDeque<String>,
-    line_stats: Value,
     chance: Chance,
 }
 
@@ -73,7 +72,6 @@ impl Dialfire {
                 contacts: HashMap::new(),
                 id_of_reference: HashMap::new(),
                 oldest_first: VecDeque::new(),
-                line_stats: json!([{ "id": "line-1", "agents": 4, "waiting": 0 }]),
                 chance: Chance::seeded(0xD1A1),
             })),
         };
@@ -106,21 +104,6 @@ impl Dialfire {
         self.state().find(reference).cloned()
     }
 
-    /// How many contacts there are.
-    pub fn n_contacts(&self) -> usize {
-        self.state().contacts.len()
-    }
-
-    /// Changes the campaign's token; the old one is refused from now on.
-    pub fn set_campaign_token(&self, token: &str) {
-        token.clone_into(&mut self.state().account.campaign_token);
-    }
-
-    /// Sets what `lines/stats` answers; its true shape is not known.
-    pub fn set_line_stats(&self, stats: Value) {
-        self.state().line_stats = stats;
-    }
-
     fn answer(&self, request: &Request) -> Answer {
         let path: Vec<String> = request
             .path()
@@ -151,8 +134,9 @@ impl Dialfire {
                     None => not_found(),
                 }
             }
+            // The true shape is not known.
             ("GET", ["api", "tenants", _, "lines", "stats"]) => {
-                Answer::json(200, &state.line_stats)
+                Answer::json(200, &json!([{ "id": "line-1", "agents": 4, "waiting": 0 }]))
             }
             _ => not_found(),
         }
@@ -191,7 +175,7 @@ impl Dialfire {
                 n_updates: 0,
             },
         );
-        self.handoffs.accept(&id, Effect::Created, request, None);
+        self.handoffs.accept(&id, request, None);
         answer
     }
 
@@ -205,8 +189,7 @@ impl Dialfire {
         contact.n_updates += 1;
         contact.fields.extend(changes);
         let id = contact.id.clone();
-        self.handoffs
-            .accept(&id, Effect::Updated, request, Some(reference));
+        self.handoffs.accept(&id, request, Some(reference));
         Answer::json(200, &json!({}))
     }
 
@@ -352,7 +335,6 @@ mod tests {
         assert_eq!(contact.n_updates, 1);
         assert_eq!(dialfire.handoffs().count_of("cr/1"), 2);
         assert_eq!(dialfire.handoffs().count_of(CALL), 2);
-        assert_eq!(dialfire.n_contacts(), 1);
     }
 
     #[tokio::test]
@@ -402,6 +384,6 @@ mod tests {
                 .is_err()
         );
         assert!(dialfire.contact("cr-2").is_some());
-        assert_eq!(dialfire.handoffs().of(CALL)[0].effect, Effect::Created);
+        assert_eq!(dialfire.handoffs().count_of(CALL), 1);
     }
 }

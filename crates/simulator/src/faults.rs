@@ -38,8 +38,6 @@ pub enum Fault {
     RefuseConnections,
     /// A 200 with a JSON text of at least this many bytes; the request takes no effect.
     HugeBody(usize),
-    /// The true answer, which promises to keep the connection; then the connection is closed.
-    CloseAfterAnswer,
     /// A 307 to this URL; the request takes no effect.
     Redirect(String),
 }
@@ -248,7 +246,7 @@ impl Faults {
     }
 
     /// The fault for this request, if any.
-    pub(super) fn take(&self, method: &str, path: &str) -> Option<Fault> {
+    pub(super) fn next(&self, method: &str, path: &str) -> Option<Fault> {
         let mut script = self.script();
         let once = script.once.iter().position(|(route, fault)| {
             *fault != Fault::RefuseConnections && route.matches(method, path)
@@ -272,7 +270,7 @@ impl Faults {
     }
 
     /// Whether the connection just accepted is to be closed at once.
-    pub(super) fn take_refusal(&self) -> bool {
+    pub(super) fn is_refused_once(&self) -> bool {
         let mut script = self.script();
         let index = script
             .once

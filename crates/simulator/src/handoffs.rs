@@ -11,22 +11,12 @@ use super::requests::Request;
 /// The oldest are forgotten beyond this many.
 const KEPT: usize = 200_000;
 
-/// What the dialer did on accepting a handoff.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// A contact, ticket or call came into being.
-    Created,
-    /// One that existed was changed.
-    Updated,
-}
-
 #[derive(Clone, Debug)]
 pub struct Handoff {
     /// What the dialer calls it: contact id, ticket id, …
     pub id: String,
     /// The references in the request: `$ref`, `external_id`, `request_id`, and every `CallSid`.
     pub references: Vec<String>,
-    pub effect: Effect,
     pub at: Instant,
 }
 
@@ -61,7 +51,7 @@ impl Handoffs {
         self.kept().len()
     }
 
-    pub(super) fn accept(&self, id: &str, effect: Effect, request: &Request, also: Option<&str>) {
+    pub(super) fn accept(&self, id: &str, request: &Request, also: Option<&str>) {
         let mut references: Vec<String> = also.map(str::to_owned).into_iter().collect();
         if let Some(body) = request.json() {
             collect(&body, None, &mut references);
@@ -72,7 +62,6 @@ impl Handoffs {
         kept.push_back(Handoff {
             id: id.to_owned(),
             references,
-            effect,
             at: request.at,
         });
         if kept.len() > KEPT {

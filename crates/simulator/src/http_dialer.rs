@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::json;
 
 use super::faults::Faults;
-use super::handoffs::{Effect, Handoffs};
+use super::handoffs::Handoffs;
 use super::http_server::{Answer, HttpServer};
 use super::requests::{Request, Requests};
 
@@ -26,7 +26,6 @@ pub struct HttpDialer {
 #[derive(Debug, Default)]
 struct State {
     required: Option<(String, String)>,
-    ill: bool,
     n_calls: u64,
     keys: HashMap<String, u32>,
 }
@@ -82,11 +81,6 @@ impl HttpDialer {
         self.state().required = Some((name.to_ascii_lowercase(), value.to_owned()));
     }
 
-    /// Whether the health address answers 200 or 503.
-    pub fn set_healthy(&self, healthy: bool) {
-        self.state().ill = !healthy;
-    }
-
     fn answer(&self, request: &Request) -> Answer {
         let mut state = self.state();
         if let Some((name, value)) = &state.required
@@ -95,7 +89,6 @@ impl HttpDialer {
             return Answer::json(401, &json!({ "error": "unauthorized" }));
         }
         match (request.method.as_str(), request.path()) {
-            ("GET", "/health") if state.ill => Answer::json(503, &json!({ "status": "down" })),
             ("GET", "/health") => Answer::json(200, &json!({ "status": "ok" })),
             ("POST", "/calls") => {
                 if !request.json().is_some_and(|body| body.is_object()) {
@@ -106,7 +99,7 @@ impl HttpDialer {
                     *state.keys.entry(key.to_owned()).or_default() += 1;
                 }
                 let id = format!("call-{}", state.n_calls);
-                self.handoffs.accept(&id, Effect::Created, request, None);
+                self.handoffs.accept(&id, request, None);
                 Answer::json(202, &json!({ "id": id, "accepted": true }))
             }
             _ => Answer::json(404, &json!({ "error": "not found" })),
@@ -124,7 +117,7 @@ mod tests {
     use crate::testing::{client, in_background};
 
     #[tokio::test]
-    async fn calls_are_counted_by_request_and_health_can_fail() {
+    async fn calls_are_counted_by_request() {
         let (dialer, serve) = HttpDialer::bind("127.0.0.1:0").unwrap();
         let _running = in_background(serve);
         dialer.require_header("X-API-Key", "made-up");
@@ -147,7 +140,5 @@ mod tests {
             answer.unwrap().status().as_u16()
         };
         assert_eq!(health().await, 200);
-        dialer.set_healthy(false);
-        assert_eq!(health().await, 503);
     }
 }

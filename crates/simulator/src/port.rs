@@ -1,14 +1,16 @@
 //! A listening port that can refuse connections for a while and come back under the same number.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 const BACKLOG: u32 = 1024;
 
@@ -71,12 +73,34 @@ impl Port {
         }
     }
 
-    /// Tells each connection when refusing begins.
-    pub(super) fn watch_refusing(&self) -> watch::Receiver<bool> {
-        self.refusing.subscribe()
+    /// Serves connections until dropped, each by the future that `answer` makes of it, which says how it is to end. The port closes with the
+    /// future: whoever connects afterwards is refused, not kept waiting.
+    pub(super) fn serve<A, C>(
+        self: &Arc<Self>,
+        answer: A,
+    ) -> impl Future<Output = ()> + Send + 'static + use<A, C>
+    where
+        A: Fn(TcpStream) -> C + Send + 'static,
+        C: Future<Output = End> + Send + 'static,
+    {
+        let open = Open(Arc::clone(self));
+        async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    stream = open.0.accept() => {
+                        let refusing = open.0.refusing.subscribe();
+                        if let Ok(twin) = twin_of(&stream) {
+                            connections.spawn(drive(twin, refusing, answer(stream)));
+                        }
+                    }
+                    Some(_ended) = connections.join_next() => {}
+                }
+            }
+        }
     }
 
-    pub(super) async fn accept(&self) -> TcpStream {
+    async fn accept(&self) -> TcpStream {
         loop {
             let accepted = poll_fn(|context| {
                 let mut slot = self.slot();
@@ -115,19 +139,7 @@ fn socket_on(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Closes the port when the future that serves it is dropped: whoever connects afterwards is refused, not kept waiting.
-#[derive(Debug)]
-pub(super) struct Open(Arc<Port>);
-
-impl Open {
-    pub(super) fn new(port: &Arc<Port>) -> Self {
-        Self(Arc::clone(port))
-    }
-
-    pub(super) fn port(&self) -> &Port {
-        &self.0
-    }
-}
+struct Open(Arc<Port>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -136,18 +148,32 @@ impl Drop for Open {
     }
 }
 
-/// Ends a connection with a TCP reset instead of an orderly close.
-pub(super) fn reset(stream: TcpStream) {
-    if let Err(error) = stream.set_zero_linger() {
-        tracing::debug!(%error, "a stand-in closes a connection that it wanted to reset");
-    }
-    drop(stream);
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Orderly,
+    /// With a TCP reset.
+    Reset,
 }
 
-/// Returns once the port refuses connections.
-pub(super) async fn refusing(watch: &mut watch::Receiver<bool>) {
-    if watch.wait_for(|refusing| *refusing).await.is_err() {
-        std::future::pending::<()>().await;
+/// A second handle of the same socket, to end it whoever owns the first.
+fn twin_of(stream: &TcpStream) -> io::Result<TcpStream> {
+    TcpStream::from_std(stream.as_fd().try_clone_to_owned()?.into())
+}
+
+async fn drive(
+    twin: TcpStream,
+    mut refusing: watch::Receiver<bool>,
+    connection: impl Future<Output = End>,
+) {
+    let end = tokio::select! {
+        end = connection => end,
+        _ = refusing.wait_for(|refusing| *refusing) => End::Reset,
+    };
+    if end == End::Reset
+        && let Err(error) = twin.set_zero_linger()
+    {
+        tracing::debug!(%error, "a stand-in closes a connection that it wanted to reset");
     }
 }
 

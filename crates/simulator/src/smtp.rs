@@ -4,23 +4,17 @@ use std::collections::{HashMap, VecDeque};
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::{
-    AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf,
-};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use super::port::{self, Open, Port};
+use super::port::{End, Port};
 
 /// A longer line ends the connection.
 const LONGEST_LINE: u64 = 4_096;
@@ -204,18 +198,7 @@ impl Smtp {
             delivered: watch::Sender::new(0),
         }));
         let server = smtp.clone();
-        let open = Open::new(&smtp.0.port);
-        let serve = async move {
-            let mut connections = JoinSet::new();
-            loop {
-                tokio::select! {
-                    stream = open.port().accept() => {
-                        connections.spawn(connection(server.clone(), stream));
-                    }
-                    Some(_ended) = connections.join_next() => {}
-                }
-            }
-        };
+        let serve = (smtp.0.port).serve(move |stream| connection(server.clone(), stream));
         Ok((smtp, serve))
     }
 
@@ -294,7 +277,7 @@ impl Smtp {
         self.0.port.refuse(false);
     }
 
-    fn take(&self, at: Stage) -> Option<SmtpFault> {
+    fn fault_at(&self, at: Stage) -> Option<SmtpFault> {
         let mut state = self.state();
         let index = state.once.iter().position(|fault| fault.stage() == at);
         index
@@ -308,7 +291,7 @@ impl Smtp {
             })
     }
 
-    fn keep(&self, message: Message) {
+    fn deliver(&self, message: Message) {
         let mut state = self.state();
         state.messages.push_back(message);
         if state.messages.len() > KEPT {
@@ -333,28 +316,19 @@ impl Smtp {
     }
 }
 
-async fn connection(smtp: Smtp, stream: TcpStream) {
+async fn connection(smtp: Smtp, stream: TcpStream) -> End {
     smtp.state().n_connections += 1;
-    let mut refusing = smtp.0.port.watch_refusing();
-    let mut dialogue = Dialogue {
-        stream: BufReader::new(Wire::Plain(stream)),
+    let dialogue = Dialogue {
+        stream: BufReader::new(Box::new(stream)),
         smtp,
         is_secure: false,
         user: None,
         from: None,
         to: Vec::new(),
     };
-    let end = tokio::select! {
-        end = dialogue.hold() => end,
-        () = port::refusing(&mut refusing) => Err(Stop::Reset),
-    };
-    match end {
-        Err(Stop::Reset) => {
-            if let Some(stream) = dialogue.stream.into_inner().into_tcp() {
-                port::reset(stream);
-            }
-        }
-        Ok(()) | Err(Stop::Gone) => {}
+    match dialogue.hold().await {
+        Err(Stop::Reset) => End::Reset,
+        Ok(()) | Err(Stop::Gone) => End::Orderly,
     }
 }
 
@@ -371,70 +345,13 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// What the dialogue is held over.
-enum Wire {
-    Plain(TcpStream),
-    Secure(Box<TlsStream<TcpStream>>),
-    /// Between the two, or after a failed handshake.
-    Gone,
-}
+/// What a dialogue is held over, with TLS or without.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl Wire {
-    fn into_tcp(self) -> Option<TcpStream> {
-        match self {
-            Self::Plain(stream) => Some(stream),
-            Self::Secure(stream) => Some(stream.into_inner().0),
-            Self::Gone => None,
-        }
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Gone => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Secure(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Gone => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Gone => Poll::Ready(Ok(())),
-        }
-    }
-}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 struct Dialogue {
-    stream: BufReader<Wire>,
+    stream: BufReader<Box<dyn Wire>>,
     smtp: Smtp,
     is_secure: bool,
     user: Option<String>,
@@ -443,7 +360,7 @@ struct Dialogue {
 }
 
 impl Dialogue {
-    async fn hold(&mut self) -> Result<(), Stop> {
+    async fn hold(mut self) -> Result<(), Stop> {
         if self.tls_from() == Some(TlsFrom::FirstByte) {
             self.secure().await?;
         }
@@ -494,12 +411,11 @@ impl Dialogue {
 
     async fn secure(&mut self) -> Result<(), Stop> {
         let acceptor = self.smtp.state().tls.clone().map(|(acceptor, _)| acceptor);
-        let wire = std::mem::replace(&mut self.stream, BufReader::new(Wire::Gone)).into_inner();
-        let (Some(acceptor), Wire::Plain(stream)) = (acceptor, wire) else {
-            return Err(Stop::Gone);
-        };
-        let stream = acceptor.accept(stream).await?;
-        self.stream = BufReader::new(Wire::Secure(Box::new(stream)));
+        let acceptor = acceptor.ok_or(Stop::Gone)?;
+        let nothing: Box<dyn Wire> = Box::new(tokio::io::empty());
+        let stream = std::mem::replace(&mut self.stream, BufReader::new(nothing));
+        let stream = acceptor.accept(stream.into_inner()).await?;
+        self.stream = BufReader::new(Box::new(stream));
         self.is_secure = true;
         Ok(())
     }
@@ -637,7 +553,7 @@ impl Dialogue {
         if !self.is_well(Stage::Message).await? {
             return Ok(());
         }
-        self.smtp.keep(message);
+        self.smtp.deliver(message);
         if self.is_well(Stage::Kept).await? {
             self.say("250 2.0.0 Ok: queued").await?;
         }
@@ -646,7 +562,7 @@ impl Dialogue {
 
     /// False where a fault has answered in place of the server.
     async fn is_well(&mut self, stage: Stage) -> Result<bool, Stop> {
-        match self.smtp.take(stage) {
+        match self.smtp.fault_at(stage) {
             None => Ok(true),
             Some(SmtpFault::Hang(_)) => pending().await,
             Some(SmtpFault::Reset(_) | SmtpFault::RefuseConnections) => Err(Stop::Reset),

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -126,15 +125,6 @@ impl World {
                 .trim_end_matches('/')
                 .clone_into(&mut settings.public_url);
         });
-    }
-
-    /// Lets the services take as long as the real ones are known or supposed to; without this they answer at once.
-    pub fn set_usual_latencies(&self) {
-        let ms = Duration::from_millis;
-        self.braze.faults().set_latency(ms(40), ms(350));
-        self.dialfire.faults().set_latency(ms(20), ms(120));
-        self.zendesk.faults().set_latency(ms(40), ms(200));
-        self.http_dialer.faults().set_latency(ms(10), ms(60));
     }
 
     /// Makes every HTTP service and the mail server well again.

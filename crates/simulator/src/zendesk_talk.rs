@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::faults::Faults;
-use super::handoffs::{Effect, Handoffs};
+use super::handoffs::Handoffs;
 use super::http_server::{Answer, HttpServer};
 use super::requests::{Request, Requests};
 
@@ -36,9 +36,6 @@ struct State {
     tickets: VecDeque<(u64, Value)>,
     keys: HashMap<String, Remembered>,
     keys_oldest_first: VecDeque<String>,
-    agents_online: u32,
-    calls_waiting: u32,
-    activity: Option<Value>,
 }
 
 #[derive(Debug)]
@@ -64,9 +61,6 @@ impl ZendeskTalk {
                 tickets: VecDeque::new(),
                 keys: HashMap::new(),
                 keys_oldest_first: VecDeque::new(),
-                agents_online: 5,
-                calls_waiting: 0,
-                activity: None,
             })),
         };
         let service = zendesk.clone();
@@ -105,21 +99,6 @@ impl ZendeskTalk {
         self.state().tickets.len()
     }
 
-    /// Sets how many agents are online.
-    pub fn set_agents_online(&self, agents: u32) {
-        self.state().agents_online = agents;
-    }
-
-    /// Sets how many callers wait in the queue.
-    pub fn set_calls_waiting(&self, calls: u32) {
-        self.state().calls_waiting = calls;
-    }
-
-    /// Answers `current_queue_activity` with this object instead of the usual one: older accounts lack keys.
-    pub fn set_queue_activity(&self, activity: Option<Value>) {
-        self.state().activity = activity;
-    }
-
     /// Changes the credentials; the old ones are refused from now on.
     pub fn set_credentials(&self, email: &str, token: &str) {
         self.state().authorization = basic(email, token);
@@ -133,7 +112,7 @@ impl ZendeskTalk {
             match (request.method.as_str(), path) {
                 ("POST", "/api/v2/tickets") => self.ticket_with_key(&mut state, request),
                 ("GET", "/api/v2/channels/voice/stats/current_queue_activity") => {
-                    Answer::json(200, &json!({ "current_queue_activity": state.activity() }))
+                    Answer::json(200, &queue_activity())
                 }
                 ("GET", "/api/v2/channels/voice/lines") => Answer::json(200, &lines()),
                 _ => Answer::json(
@@ -191,8 +170,7 @@ impl ZendeskTalk {
         if state.tickets.len() > KEPT {
             state.tickets.pop_front();
         }
-        self.handoffs
-            .accept(&id.to_string(), Effect::Created, request, None);
+        self.handoffs.accept(&id.to_string(), request, None);
         let mut created = ticket.clone();
         if let Some(created) = created.as_object_mut() {
             created.insert("id".to_owned(), json!(id));
@@ -209,20 +187,6 @@ impl ZendeskTalk {
 }
 
 impl State {
-    fn activity(&self) -> Value {
-        self.activity.clone().unwrap_or_else(|| {
-            json!({
-                "agents_online": self.agents_online,
-                "ai_agent_calls": 0,
-                "average_wait_time": 12,
-                "callbacks_waiting": 0,
-                "calls_waiting": self.calls_waiting,
-                "embeddable_callbacks_waiting": 0,
-                "longest_wait_time": 30,
-            })
-        })
-    }
-
     fn remember(&mut self, key: &str, request: &Request, answer: &Answer) {
         let remembered = Remembered {
             body: request.body.clone(),
@@ -250,6 +214,13 @@ fn has_comment(ticket: &Value) -> bool {
     .into_iter()
     .flatten()
     .any(|text| !text.trim().is_empty())
+}
+
+fn queue_activity() -> Value {
+    json!({ "current_queue_activity": {
+        "agents_online": 5, "ai_agent_calls": 0, "average_wait_time": 12, "callbacks_waiting": 0, "calls_waiting": 0,
+        "embeddable_callbacks_waiting": 0, "longest_wait_time": 30,
+    }})
 }
 
 fn lines() -> Value {
@@ -357,10 +328,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_queue_shows_the_figures_that_were_set() {
+    async fn the_queue_shows_its_figures() {
         let (zendesk, _running) = start();
-        zendesk.set_agents_online(0);
-        zendesk.set_calls_waiting(21);
         let get = async |path: &str| {
             let url = format!("{}/api/v2/channels/voice/{path}", zendesk.url());
             let request = client().get(url);
@@ -369,10 +338,8 @@ mod tests {
         };
         let path = "stats/current_queue_activity?phone_number_ids=1";
         let activity = &get(path).await["current_queue_activity"];
-        assert_eq!(activity["agents_online"], 0);
-        assert_eq!(activity["calls_waiting"], 21);
-        zendesk.set_queue_activity(Some(json!({})));
-        assert_eq!(get(path).await, json!({ "current_queue_activity": {} }));
+        assert_eq!(activity["agents_online"], 5);
+        assert_eq!(activity["calls_waiting"], 0);
         assert_eq!(get("lines?minimal_mode=true").await["count"], 1);
     }
 }

@@ -18,12 +18,12 @@ use crate::clock::Clock;
 use crate::config;
 use crate::http::{DemoDoor, OneTimeLink};
 use crate::lifecycle::{Lifecycle, Signal, Signals};
+use crate::telemetry;
 use switchboard_simulator::World;
 use switchboard_simulator::callers::Callers;
 use switchboard_simulator::chance::Chance;
 use switchboard_simulator::made_up;
 use switchboard_simulator::twilio::{Call, CallResult};
-use crate::telemetry;
 
 use faults::{OpenFault, Switches};
 use report::{Report, Seen};

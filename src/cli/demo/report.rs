@@ -11,8 +11,8 @@ use super::super::{Exit, output};
 use crate::audit::Kind;
 use crate::call::CallId;
 use crate::phone::Caller;
-use switchboard_simulator::twilio::{CallResult, Outcome};
 use crate::store::{Store, StoredCall};
+use switchboard_simulator::twilio::{CallResult, Outcome};
 
 /// A call that has ended, from both sides.
 #[derive(Clone, Debug)]

@@ -10,11 +10,11 @@ use anyhow::Context;
 use super::super::Global;
 use crate::config::{self, Config};
 use crate::http::auth::DrawnKey;
+use crate::telemetry;
 use switchboard_simulator::World;
 use switchboard_simulator::chance::Chance;
 use switchboard_simulator::made_up;
 use switchboard_simulator::twilio::LineBehaviour;
-use crate::telemetry;
 
 /// Where the stand-in of Braze keeps the score.
 pub(super) const SCORE_ATTRIBUTE: &str = "lead_score";

@@ -21,8 +21,6 @@ pub struct Call {
     pub duplicate: Duplicate,
     /// The call's id, where a test wants to know it beforehand.
     pub call_sid: Option<String>,
-    /// Fields added to every webhook of the caller's leg: `SipHeader_X-Queue`, `ForwardedFrom`, …
-    pub extra_fields: Vec<(String, String)>,
 }
 
 impl Call {
@@ -36,7 +34,6 @@ impl Call {
             hang_up: CancellationToken::new(),
             duplicate: Duplicate::Never,
             call_sid: None,
-            extra_fields: Vec::new(),
         }
     }
 

@@ -235,8 +235,6 @@ impl Run {
             };
             let status = by_itself.unwrap_or(if answered {
                 LegStatus::Canceled
-            } else if caller_left {
-                self.settings.unverified.hung_up_while_ringing
             } else {
                 LegStatus::NoAnswer
             });
@@ -288,7 +286,7 @@ impl Run {
                 Next::Verb
             };
         };
-        if caller_left && !self.settings.unverified.action_after_hang_up {
+        if caller_left && !self.settings.action_after_hang_up {
             return Next::End(Outcome::CallerHungUp);
         }
         let extra = outcome_fields(ended.as_ref());

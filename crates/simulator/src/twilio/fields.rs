@@ -65,7 +65,6 @@ pub(super) fn add_inbound(fields: &mut Fields, call: &Call, call_token: &str) {
         let token = format!("%7B%22parentCallInfoToken%22%3A%22{call_token}%22%7D");
         push(fields, "CallToken", &token);
     }
-    fields.extend(call.extra_fields.iter().cloned());
 }
 
 pub(super) fn push(fields: &mut Fields, name: &str, value: &str) {

@@ -12,7 +12,6 @@ mod signature;
 mod twiml;
 mod webhook;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +33,9 @@ use super::form::Spaces;
 use super::http_server::HttpServer;
 use super::requests::Requests;
 
+/// Where a call is announced.
+const VOICE_PATH: &str = "/webhooks/twilio";
+
 /// How the account and its number are set up.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -45,8 +47,6 @@ pub struct Settings {
     pub account_sid: String,
     /// Signs webhooks and opens the REST API.
     pub auth_token: String,
-    /// Where a call is announced.
-    pub voice_path: String,
     /// Where Twilio goes when that fails; without one the caller hears an error message.
     pub fallback_path: Option<String>,
     /// Where the end of a call is reported.
@@ -57,29 +57,9 @@ pub struct Settings {
     pub time_scale: f64,
     /// What goes wrong with status callbacks.
     pub disorder: Disorder,
-    /// What is not known for certain of the real Twilio.
-    pub unverified: Unverified,
-}
-
-/// Behaviour that no public source settles; tests should pass both ways.
-#[derive(Clone, Copy, Debug)]
-pub struct Unverified {
-    /// Whether the action URL is requested after the caller has hung up; its answer has no effect then.
+    /// Whether the action URL is requested after the caller has hung up; its answer has no effect then. No public source settles this:
+    /// tests should pass both ways.
     pub action_after_hang_up: bool,
-    /// The `DialCallStatus` of a line that was ringing when the caller hung up.
-    pub hung_up_while_ringing: LegStatus,
-    /// Whether a failing action or redirect goes to the fallback URL as a failing first webhook does.
-    pub fallback_after_first: bool,
-}
-
-impl Default for Unverified {
-    fn default() -> Self {
-        Self {
-            action_after_hang_up: true,
-            hung_up_while_ringing: LegStatus::NoAnswer,
-            fallback_after_first: true,
-        }
-    }
 }
 
 impl Settings {
@@ -90,13 +70,12 @@ impl Settings {
             public_url: public_url.trim_end_matches('/').to_owned(),
             account_sid: account_sid.to_owned(),
             auth_token: auth_token.to_owned(),
-            voice_path: "/webhooks/twilio".to_owned(),
             fallback_path: Some("/webhooks/twilio/fallback".to_owned()),
             status_path: Some("/webhooks/twilio/status".to_owned()),
             own_numbers: Vec::new(),
             time_scale: 0.0,
             disorder: Disorder::default(),
-            unverified: Unverified::default(),
+            action_after_hang_up: true,
         }
     }
 
@@ -144,7 +123,7 @@ pub struct Twilio {
 #[derive(Debug)]
 struct State {
     settings: Settings,
-    lines: Vec<(String, VecDeque<LineBehaviour>)>,
+    lines: Vec<(String, LineBehaviour)>,
     chance: Chance,
     ledger: Ledger,
 }
@@ -198,20 +177,9 @@ impl Twilio {
 
     /// Says what lines do whose number or SIP address begins with `prefix`; the longest prefix wins.
     pub fn set_line(&self, prefix: &str, behaviour: LineBehaviour) {
-        self.set_line_sequence(prefix, [behaviour]);
-    }
-
-    /// As [`Twilio::set_line`], one behaviour per dialling; the last one stays.
-    pub fn set_line_sequence(
-        &self,
-        prefix: &str,
-        behaviours: impl IntoIterator<Item = LineBehaviour>,
-    ) {
         let mut state = self.state();
         state.lines.retain(|(known, _)| known != prefix);
-        state
-            .lines
-            .push((prefix.to_owned(), behaviours.into_iter().collect()));
+        state.lines.push((prefix.to_owned(), behaviour));
     }
 
     /// Makes a whole call and tells what became of it.
@@ -278,19 +246,12 @@ impl Twilio {
 
     /// What the line at this address does this time.
     fn behaviour_of(&self, address: &str) -> LineBehaviour {
-        let mut state = self.state();
-        state
-            .lines
-            .iter_mut()
+        let state = self.state();
+        let lines = state.lines.iter();
+        lines
             .filter(|(prefix, _)| address.starts_with(prefix.as_str()))
             .max_by_key(|(prefix, _)| prefix.len())
-            .and_then(|(_, sequence)| {
-                if sequence.len() > 1 {
-                    sequence.pop_front()
-                } else {
-                    sequence.front().cloned()
-                }
-            })
+            .map(|(_, behaviour)| behaviour.clone())
             .unwrap_or_else(|| LineBehaviour::answer(Duration::from_mins(1)))
     }
 

@@ -12,7 +12,7 @@ use super::rest::{Entry, rfc2822};
 use super::signature::without_fragment;
 use super::twiml::{self, Document, Element, Refused};
 use super::webhook::{Reply, Webhook};
-use super::{Settings, Twilio, token};
+use super::{Settings, Twilio, VOICE_PATH, token};
 use crate::chance::Chance;
 use crate::form::Spaces;
 
@@ -74,7 +74,7 @@ impl Run {
         twilio.state().ledger.open(&call_sid, entry);
         Self {
             callbacks: Callbacks::new(twilio.clone(), settings.clone()),
-            current_url: settings.public(&settings.voice_path),
+            current_url: settings.public(VOICE_PATH),
             call_token: chance.hex(16),
             lines: std::mem::take(&mut call.lines).into(),
             twilio: twilio.clone(),
@@ -131,7 +131,7 @@ impl Run {
 
     fn first_webhook(&mut self) -> Webhook {
         Webhook {
-            url: self.settings.public(&self.settings.voice_path),
+            url: self.settings.public(VOICE_PATH),
             fields: self.caller_fields("ringing"),
             spaces: Spaces::Plus,
             token: token(&mut self.chance),
@@ -151,7 +151,7 @@ impl Run {
             self.twilio.send(&self.settings, first).await
         };
         self.result.first_answer = reply.exchange.elapsed;
-        let next = self.take(first, reply, true).await;
+        let next = self.follow(first, reply).await;
         if self.call.duplicate == Duplicate::AfterAnswer {
             self.repeat(first).await;
         }
@@ -164,7 +164,7 @@ impl Run {
             .result
             .steps
             .iter()
-            .find(|step| step.path == self.settings.voice_path)
+            .find(|step| step.path == VOICE_PATH)
             .map(|step| step.body.clone())
             .unwrap_or_default();
         self.compare(&body, again);
@@ -183,8 +183,7 @@ impl Run {
     pub(super) async fn request(&mut self, url: &str, status: &str, extra: Fields) -> Next {
         let webhook = self.follow_up(url, status, extra);
         let reply = self.twilio.send(&self.settings, &webhook).await;
-        let may_fall_back = self.settings.unverified.fallback_after_first;
-        self.take(&webhook, reply, may_fall_back).await
+        self.follow(&webhook, reply).await
     }
 
     /// The webhook to an address that stands in the current document.
@@ -200,7 +199,7 @@ impl Run {
     }
 
     /// Reads a reply; where it cannot be executed, the fallback URL has the next word.
-    async fn take(&mut self, webhook: &Webhook, reply: Reply, may_fall_back: bool) -> Next {
+    async fn follow(&mut self, webhook: &Webhook, reply: Reply) -> Next {
         let refused = match self.read(reply) {
             Ok(document) => {
                 without_fragment(&webhook.url).clone_into(&mut self.current_url);
@@ -208,8 +207,7 @@ impl Run {
             }
             Err(refused) => refused,
         };
-        let path = self.settings.fallback_path.clone();
-        let Some(path) = path.filter(|_| may_fall_back) else {
+        let Some(path) = self.settings.fallback_path.clone() else {
             return Next::End(Outcome::ErrorMessage);
         };
         let mut fields = webhook.fields.clone();

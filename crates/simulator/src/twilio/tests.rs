@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use tokio::task::JoinSet;
 
@@ -463,7 +463,7 @@ async fn a_caller_who_hangs_up_after_the_talk_has_talked() {
     assert_eq!(action.field("DialCallStatus"), Some("completed"));
     assert_eq!(action.field("DialCallDuration"), Some("30"));
     bench.twilio.configure(|settings| {
-        settings.unverified.action_after_hang_up = false;
+        settings.action_after_hang_up = false;
     });
     let result = bench.twilio.call(call).await;
     assert!(result.steps_to("/webhooks/twilio/dial").is_empty());

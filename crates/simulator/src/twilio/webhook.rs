@@ -47,9 +47,7 @@ impl Twilio {
         let mut attempts = 0;
         let outcome = loop {
             attempts += 1;
-            let left = overrides
-                .total
-                .saturating_sub(started.elapsed());
+            let left = overrides.total.saturating_sub(started.elapsed());
             let limit = overrides.read.min(left);
             let outcome = self.attempt(settings, webhook, limit).await;
             if attempts > overrides.retries || left.is_zero() || !overrides.repeats(&outcome) {

@@ -14,6 +14,7 @@ mod metrics;
 mod page;
 mod reads;
 mod reveal;
+mod rules;
 mod session;
 mod settings;
 mod trace;
@@ -72,6 +73,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(settings::current))
         .routes(routes!(settings::changes))
         .routes(routes!(settings::reload))
+        .routes(routes!(rules::rules))
         .routes(routes!(explain::explain))
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))

@@ -1,7 +1,7 @@
 //! The dashboard's pages: one shell for all of them, which its scripts fill, and the page to sign in, which needs no scripts.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use askama::Template;
@@ -27,19 +27,22 @@ use crate::audit::Kind;
 use crate::call::Disposition;
 use crate::twilio::{self, Form, SourceAddress};
 
-/// The pages that the shell's scripts know.
-const PAGES: [&str; 6] = [
-    "/",
-    "/logs",
-    "/logs/{call_id}",
-    "/dialers",
-    "/alerts",
-    "/settings",
-];
+/// The addresses of the pages, from the list that their scripts have.
+static PAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let list = assets::text("js/pages.js");
+    let address = |line: &str| {
+        Some(
+            line.split_once("{ path: \"")?
+                .1
+                .split_once('"')?
+                .0
+                .to_owned(),
+        )
+    };
+    list.lines().filter_map(address).collect()
+});
 /// Answers to strangers that are made at the same time.
 const STRANGERS: usize = 8;
-/// Where somebody may be led after signing in, beside `/`: these and what lies below.
-const LEADS: [&str; 5] = ["/logs", "/dialers", "/alerts", "/settings", "/docs"];
 /// The largest form to sign in; a key has 47 characters.
 const FORM_LIMIT: usize = 4 * 1_024;
 /// A form is read within this time, or not at all.
@@ -94,7 +97,7 @@ pub(super) struct OptionalDemo(pub(super) Option<DemoDoor>);
 pub(super) fn router(docs: Router<SharedParts>) -> Router<SharedParts> {
     let limit = ConcurrencyLimit::new(STRANGERS);
     PAGES
-        .into_iter()
+        .iter()
         .fold(docs, |router, path| router.route(path, get(page)))
         .route("/login", get(login))
         .route("/assets/{*path}", get(assets::file))
@@ -381,7 +384,8 @@ fn local(next: Option<&str>) -> &str {
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let path = next.split(['?', '#']).next().unwrap_or_default();
-    let is_ours = LEADS.iter().any(|lead| {
+    let pages = PAGES.iter().map(String::as_str).filter(|page| *page != "/");
+    let is_ours = pages.chain(["/docs"]).any(|lead| {
         path.strip_prefix(lead)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
@@ -472,6 +476,13 @@ mod tests {
         }
         assert_eq!(local(None), "/");
         assert_eq!(local(Some(&format!("/logs?q={}", "a".repeat(2_000)))), "/");
+    }
+
+    #[test]
+    fn every_page_of_the_list_is_served() {
+        let names = assets::text("js/pages.js").matches("open: ").count();
+        assert_eq!((PAGES.len(), PAGES[0].as_str()), (names, "/"), "{PAGES:?}");
+        assert!(PAGES.contains(&"/logs/{call_id}".to_owned()), "{PAGES:?}");
     }
 
     #[test]

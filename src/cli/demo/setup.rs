@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::super::Global;
 use crate::config::{self, Config};
-use crate::http::auth::DrawnKey;
+use crate::http::keys::DrawnKey;
 use crate::telemetry;
 use switchboard_simulator::World;
 use switchboard_simulator::chance::Chance;

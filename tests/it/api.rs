@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use switchboard::audit::{Event, Kind, Record};
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
+use switchboard::http::keys::DrawnKey;
 use switchboard::phone::E164;
 use switchboard_simulator::faults::{Fault, Route};
 use switchboard_simulator::twilio::{Call, LineBehaviour};

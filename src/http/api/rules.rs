@@ -6,8 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::auth::Viewer;
-use super::data;
-use super::page::Data;
+use super::page::{Data, data};
 use crate::flow::Policies;
 use crate::lead::LeadScore;
 use crate::routing::Ruleset;

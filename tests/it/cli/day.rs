@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
+use switchboard::http::keys::DrawnKey;
 use switchboard_simulator::braze::Profile;
 use switchboard_simulator::faults::{Fault, Garbage, Route};
 use switchboard_simulator::made_up;

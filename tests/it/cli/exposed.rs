@@ -5,7 +5,7 @@ use std::fs;
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use switchboard::http::auth::DrawnKey;
+use switchboard::http::keys::DrawnKey;
 use switchboard_simulator::faults::{Fault, Garbage, Route};
 use switchboard_simulator::made_up;
 use switchboard_simulator::smtp::{SmtpFault, Stage};

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
+use switchboard::http::keys::DrawnKey;
 use switchboard_simulator::faults::Fault;
 use switchboard_simulator::twilio::Call;
 

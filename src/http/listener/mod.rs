@@ -16,108 +16,37 @@ use axum::http::{Request, Response};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+pub use answer::PeerAddr;
 pub use body::body_timed_out;
+pub use limits::Limits;
 pub use request_id::RequestId;
 
-use crate::http::tls::{Certificates, is_challenge};
 use crate::lifecycle::Lifecycle;
 use admission::{Admitted, ConnectionAdmission};
 use answer::ConnectionService;
 use framing::WatchedStream;
 use progress::ConnectionProgress;
 use timeouts::Timeouts;
+use tls::{Certificates, is_challenge};
 
 mod admission;
 mod answer;
 mod body;
 mod descriptors;
 mod framing;
+mod limits;
 mod progress;
 mod request_id;
 mod timeouts;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;
-
-/// The address of the other end of the connection, as request extension. Behind a proxy it is the proxy's: see
-/// [`client_address`](crate::http::client_address::client_address).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
-
-/// Whether the connection is encrypted up to this process, as request extension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tls(pub bool);
-
-/// How much, and for how long, the other side may keep us waiting.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Connections in all; one more waits a moment for somebody to leave, and is closed. 10,000 idle ones take about 42 MiB. Lowered to what the limit of
-    /// open files allows.
-    pub connections: usize,
-    /// Connections of one IPv4 address or one IPv6 /64, which is what one customer of a provider has.
-    pub connections_per_address: usize,
-    /// Networks whose connections are not counted per address: this machine, and the proxies in front of us.
-    pub uncapped: Vec<IpNet>,
-    /// From this share of `connections` on, waiting clients get the `_when_crowded` times, and those who come are closed unless they ask for
-    /// something below `/webhooks/`.
-    pub crowded_at_percent: usize,
-    /// For a whole TLS handshake; when crowded, it and the head together have `head_when_crowded`.
-    pub handshake: Duration,
-    /// For a whole request head; on a new connection from its start, later from the first byte.
-    pub head: Duration,
-    /// The same when crowded or draining: Twilio sends its head in one piece, so a second is plenty.
-    pub head_when_crowded: Duration,
-    /// For the next request to begin on a connection that has been answered. Twilio keeps connections open.
-    pub idle: Duration,
-    pub idle_when_crowded: Duration,
-    /// For a whole request body, from the end of the head: a webhook has 2 s in all.
-    pub body: Duration,
-    /// For taking a whole answer, from the first byte that has to wait, beside what its size gives; of an answer without an end, for taking all
-    /// that there is to tell.
-    pub answer: Duration,
-    /// So many bytes of an answer give one second more.
-    pub answer_bytes_a_second: u64,
-    /// The same when crowded, whatever its size.
-    pub answer_when_crowded: Duration,
-    /// Size of a request head, and of the connection's buffer; hyper takes no less than 8 KiB.
-    pub head_bytes: usize,
-    /// Header lines of a request.
-    pub headers: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            connections_per_address: 256,
-            uncapped: vec![
-                IpNet::V4(ipnet::Ipv4Net::new_assert([127, 0, 0, 0].into(), 8)),
-                IpNet::V6(ipnet::Ipv6Net::new_assert(
-                    std::net::Ipv6Addr::LOCALHOST,
-                    128,
-                )),
-            ],
-            crowded_at_percent: 80,
-            handshake: Duration::from_secs(5),
-            head: Duration::from_secs(5),
-            head_when_crowded: Duration::from_secs(1),
-            idle: Duration::from_secs(30),
-            idle_when_crowded: Duration::from_secs(1),
-            body: Duration::from_secs(2),
-            answer: Duration::from_secs(30),
-            answer_bytes_a_second: 64 * 1024,
-            answer_when_crowded: Duration::from_secs(1),
-            head_bytes: 16 * 1024,
-            headers: 64,
-        }
-    }
-}
 
 /// How long the accept loop rests when the system gives it no connection (no descriptor left, no memory).
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
@@ -144,9 +73,9 @@ impl<S> App for S where
 
 /// A bound listener that does not answer yet.
 #[derive(Debug)]
-pub struct Server(TcpListener);
+pub struct BoundListener(TcpListener);
 
-impl Server {
+impl BoundListener {
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         TcpListener::bind(address).await.map(Self)
     }
@@ -220,13 +149,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// The other end of a connection, and when it connected.
-struct Accepted {
-    peer: PeerAddr,
-    tls: Tls,
-    came_at: tokio::time::Instant,
-}
-
 struct Listener {
     limits: Limits,
     tls: Option<Arc<Certificates>>,
@@ -288,12 +210,7 @@ impl Listener {
         drop(stream.set_nodelay(true));
         let came_at = timeouts::now();
         let Some(certificates) = &self.tls else {
-            let accepted = Accepted {
-                peer: PeerAddr(peer),
-                tls: Tls(false),
-                came_at,
-            };
-            return self.serve_connection(stream, accepted, admitted, app).await;
+            return (self.serve_connection(stream, peer, came_at, admitted, app)).await;
         };
         let handshake = certificates.acceptor().accept(stream);
         let too_late = async {
@@ -307,12 +224,7 @@ impl Listener {
         let failed = match shaken {
             Some(Ok(stream)) if is_challenge(&stream) => return,
             Some(Ok(stream)) => {
-                let accepted = Accepted {
-                    peer: PeerAddr(peer),
-                    tls: Tls(true),
-                    came_at,
-                };
-                return self.serve_connection(stream, accepted, admitted, app).await;
+                return (self.serve_connection(stream, peer, came_at, admitted, app)).await;
             }
             Some(Err(_)) => "refused",
             None => "timed_out",
@@ -324,17 +236,17 @@ impl Listener {
     async fn serve_connection<I, S>(
         &self,
         stream: I,
-        accepted: Accepted,
+        peer: SocketAddr,
+        came_at: tokio::time::Instant,
         admitted: Admitted,
         app: S,
     ) where
         I: AsyncRead + AsyncWrite + Unpin,
         S: App,
     {
-        let Accepted { peer, tls, came_at } = accepted;
         let progress = Arc::new(ConnectionProgress::default());
         let body = self.limits.body;
-        let service = ConnectionService::new(peer, tls, body, &admitted, progress.clone());
+        let service = ConnectionService::new(PeerAddr(peer), body, &admitted, progress.clone());
         let watched = TokioIo::new(WatchedStream::new(stream, progress.clone()));
         let service = &service;
         let answer = service_fn(move |request| service.answer(app.clone(), request));

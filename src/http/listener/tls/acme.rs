@@ -74,14 +74,14 @@ pub enum AcmeError {
 
 /// The certificate of an authority, or none yet.
 #[derive(Debug)]
-pub(super) struct Acme {
+pub(super) struct AcmeCertificates {
     settings: AcmeSettings,
     resolver: Arc<Resolver>,
     config: Arc<ServerConfig>,
     leaf: ArcSwapOption<Leaf>,
 }
 
-impl Acme {
+impl AcmeCertificates {
     /// Makes the cache, and takes the certificate in it into use where there is one.
     pub(super) fn open(settings: AcmeSettings) -> Result<Self, AcmeError> {
         make_private(&settings.cache)?;
@@ -361,7 +361,7 @@ mod tests {
     async fn a_kept_certificate_is_served_at_once_and_renewed_after_two_thirds_of_its_life() {
         let directory = tempfile::tempdir().unwrap();
         let cache = directory.path().join("acme");
-        let acme = Acme::open(settings(&cache)).unwrap();
+        let acme = AcmeCertificates::open(settings(&cache)).unwrap();
         assert!(acme.leaf().is_none());
         assert_eq!(acme.due_in(at("2026-01-01T00:00:00Z")), Duration::ZERO);
         let mode = fs::metadata(&cache).unwrap().permissions().mode();
@@ -377,7 +377,7 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        let acme = Acme::open(settings(&cache)).unwrap();
+        let acme = AcmeCertificates::open(settings(&cache)).unwrap();
         assert_eq!(acme.leaf().unwrap().names, ["calls.test"]);
         let left = acme.due_in(at("2026-02-01T00:00:00Z"));
         assert_eq!(left, Duration::from_hours(24 * 29), "on the 2nd of March");
@@ -387,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn a_certificate_for_other_names_or_of_another_authority_is_not_enough() {
         let directory = tempfile::tempdir().unwrap();
-        let acme = Acme::open(settings(directory.path())).unwrap();
+        let acme = AcmeCertificates::open(settings(directory.path())).unwrap();
         acme.install(pem("other.test").as_bytes(), "it").unwrap();
         assert_eq!(acme.due_in(at("2026-01-02T00:00:00Z")), Duration::ZERO);
         let other = AcmeSettings {
@@ -401,7 +401,7 @@ mod tests {
     #[tokio::test]
     async fn a_directory_that_cannot_be_asked_is_named() {
         let directory = tempfile::tempdir().unwrap();
-        let acme = Acme::open(settings(directory.path())).unwrap();
+        let acme = AcmeCertificates::open(settings(directory.path())).unwrap();
         let error = acme.order().await.unwrap_err().to_string();
         assert!(
             error.contains("https://127.0.0.1:1/dir gives no certificate"),
@@ -413,7 +413,7 @@ mod tests {
             ca: Some(junk),
             ..settings(directory.path())
         };
-        let error = Acme::open(settings).unwrap_err();
+        let error = AcmeCertificates::open(settings).unwrap_err();
         assert!(matches!(error, AcmeError::Authority { .. }), "{error}");
     }
 

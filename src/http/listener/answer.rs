@@ -1,6 +1,7 @@
 //! What every request gets and every answer carries, whatever the handler does.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,9 +23,13 @@ use super::admission::Admitted;
 use super::body::BoundedBody;
 use super::progress::ConnectionProgress;
 use super::request_id::{self, RequestId};
-use super::{PeerAddr, Tls};
 use crate::clock::Clock;
 use crate::lifecycle::caught;
+
+/// The address of the other end of the connection, as request extension. Behind a proxy it is the proxy's: see
+/// [`client_address`](crate::http::client_address::client_address).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// What the last fifth of the connections is kept for.
@@ -35,7 +40,6 @@ const PIECE: usize = 64 * 1024;
 /// One connection, as its requests see it.
 pub(super) struct ConnectionService<'c> {
     peer: PeerAddr,
-    tls: Tls,
     body_limit: Duration,
     admitted: &'c Admitted,
     progress: Arc<ConnectionProgress>,
@@ -44,14 +48,12 @@ pub(super) struct ConnectionService<'c> {
 impl<'c> ConnectionService<'c> {
     pub(super) fn new(
         peer: PeerAddr,
-        tls: Tls,
         body_limit: Duration,
         admitted: &'c Admitted,
         progress: Arc<ConnectionProgress>,
     ) -> Self {
         Self {
             peer,
-            tls,
             body_limit,
             admitted,
             progress,
@@ -132,7 +134,6 @@ impl<'c> ConnectionService<'c> {
         });
         let extensions = request.extensions_mut();
         extensions.insert(self.peer);
-        extensions.insert(self.tls);
         extensions.insert(id);
         request
     }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::Limits;
+use super::limits::Limits;
 use crate::http::client_address::is_in;
 
 pub(super) struct ConnectionAdmission {

@@ -9,8 +9,8 @@ use hyper::server::conn::http1;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Limits;
 use super::admission::Admitted;
+use super::limits::Limits;
 use super::progress::{Awaiting, ConnectionProgress};
 use crate::clock::Clock;
 

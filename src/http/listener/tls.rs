@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 pub use acme::{AcmeError, AcmeSettings};
 pub use files::CertificateError;
 
-use acme::Acme;
+use acme::AcmeCertificates;
 use files::CertificateFiles;
 use leaf::Leaf;
 
@@ -37,7 +37,7 @@ pub struct Certificates {
 #[derive(Debug)]
 enum CertificateSource {
     Files(CertificateFiles),
-    Acme(Acme),
+    Acme(AcmeCertificates),
 }
 
 /// How it stands with the certificate.
@@ -80,7 +80,9 @@ impl Certificates {
 
     /// Takes certificates from an authority; [`look_after`](Self::look_after) orders them. Serves the one that is kept, where there is one.
     pub fn from_authority(settings: AcmeSettings) -> Result<Self, AcmeError> {
-        Ok(Self::of(CertificateSource::Acme(Acme::open(settings)?)))
+        Ok(Self::of(CertificateSource::Acme(AcmeCertificates::open(
+            settings,
+        )?)))
     }
 
     fn of(source: CertificateSource) -> Self {

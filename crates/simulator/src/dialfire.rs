@@ -33,12 +33,8 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contact {
     pub id: String,
-    /// The task in which it was created.
-    pub task: String,
     /// Its fields, `$ref` and `$phone` among them.
     pub fields: Map<String, Value>,
-    /// How often it was updated.
-    pub n_updates: u32,
 }
 
 /// The stand-in. Cheap to clone.
@@ -170,9 +166,7 @@ impl Dialfire {
             reference,
             Contact {
                 id: id.clone(),
-                task: task.to_owned(),
                 fields,
-                n_updates: 0,
             },
         );
         self.handoffs.accept(&id, request, None);
@@ -186,7 +180,6 @@ impl Dialfire {
         let Some(contact) = state.find_mut(reference) else {
             return not_found();
         };
-        contact.n_updates += 1;
         contact.fields.extend(changes);
         let id = contact.id.clone();
         self.handoffs.accept(&id, request, Some(reference));
@@ -332,7 +325,6 @@ mod tests {
         assert_eq!(status, 200);
         let contact = dialfire.contact("cr/1").unwrap();
         assert_eq!(contact.fields["lead_score"], "91");
-        assert_eq!(contact.n_updates, 1);
         assert_eq!(dialfire.handoffs().count_of("cr/1"), 2);
         assert_eq!(dialfire.handoffs().count_of(CALL), 2);
     }

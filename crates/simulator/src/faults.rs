@@ -187,13 +187,6 @@ impl Faults {
         self.script().once.push_back((route, fault));
     }
 
-    /// The next `n` requests fail like this.
-    pub fn times(&self, n: usize, fault: &Fault) {
-        for _ in 0..n {
-            self.once(fault.clone());
-        }
-    }
-
     /// Every request fails like this until [`Faults::clear`].
     pub fn standing(&self, fault: Fault) {
         self.standing_on(Route::default(), fault);
@@ -225,11 +218,6 @@ impl Faults {
         script.once.clear();
         script.standing.clear();
         self.port.refuse(false);
-    }
-
-    /// How many one-shot faults still wait for their request.
-    pub fn pending(&self) -> usize {
-        self.script().once.len()
     }
 
     fn stand(&self, route: Route, fault: Fault, probability: f64) {

@@ -55,10 +55,6 @@ impl HttpDialer {
         format!("{}/calls", self.url())
     }
 
-    pub fn health_url(&self) -> String {
-        format!("{}/health", self.url())
-    }
-
     pub fn faults(&self) -> &Faults {
         &self.server.faults
     }
@@ -135,7 +131,7 @@ mod tests {
         assert_eq!(dialer.handoffs().count_of("r1"), 2);
         assert_eq!(dialer.n_with_key("i1"), 2);
         let health = async || {
-            let request = client().get(dialer.health_url());
+            let request = client().get(format!("{}/health", dialer.url()));
             let answer = request.header("x-api-key", "made-up").send().await;
             answer.unwrap().status().as_u16()
         };

@@ -169,7 +169,6 @@ struct State {
     messages: VecDeque<Message>,
     once: VecDeque<SmtpFault>,
     standing: Vec<SmtpFault>,
-    n_connections: u64,
     refused: HashMap<String, u16>,
     tls: Option<(TlsAcceptor, TlsFrom)>,
 }
@@ -248,11 +247,6 @@ impl Smtp {
         }
     }
 
-    /// How many connections were accepted so far.
-    pub fn n_connections(&self) -> u64 {
-        self.state().n_connections
-    }
-
     /// The next dialogue that comes to the fault's stage fails like this.
     pub fn once(&self, fault: SmtpFault) {
         self.state().once.push_back(fault);
@@ -317,7 +311,6 @@ impl Smtp {
 }
 
 async fn connection(smtp: Smtp, stream: TcpStream) -> End {
-    smtp.state().n_connections += 1;
     let dialogue = Dialogue {
         stream: BufReader::new(Box::new(stream)),
         smtp,

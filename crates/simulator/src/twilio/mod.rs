@@ -187,11 +187,6 @@ impl Twilio {
         run::Run::new(self, call).finish().await
     }
 
-    /// The signature over any URL and fields with the account's token.
-    pub fn sign(&self, url: &str, fields: &[(String, String)]) -> String {
-        signature::sign(&self.state().settings.auth_token, url, fields)
-    }
-
     /// Sends one signed webhook, whatever its fields, once.
     pub async fn post(
         &self,
@@ -251,8 +246,10 @@ impl Twilio {
         lines
             .filter(|(prefix, _)| address.starts_with(prefix.as_str()))
             .max_by_key(|(prefix, _)| prefix.len())
-            .map(|(_, behaviour)| behaviour.clone())
-            .unwrap_or_else(|| LineBehaviour::answer(Duration::from_mins(1)))
+            .map_or_else(
+                || LineBehaviour::answer(Duration::from_mins(1)),
+                |(_, behaviour)| behaviour.clone(),
+            )
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

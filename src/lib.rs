@@ -33,7 +33,6 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod notify;
 pub mod outbound;
-pub mod simulator;
 pub mod store;
 pub mod telemetry;
 pub mod twilio;

@@ -1,5 +1,4 @@
-// The frame: navigation, routes, shortcuts. A page is a function of `main` and the route and returns
-// the functions that close it.
+// The frame: navigation, routes, shortcuts.
 
 import "./elements.js";
 import { h, keep, ours, show, text, within } from "./dom.js";
@@ -12,24 +11,13 @@ import { failed, say, stage, toast } from "./ui.js";
 import { alerts as activeAlerts } from "./state.js";
 import { viewer } from "./viewer.js";
 import { demoBar } from "./demo.js";
-import { live } from "./live.js";
-import { logs } from "./logs.js";
-import { trace } from "./trace.js";
-import { dialers } from "./dialers.js";
-import { alerts } from "./alerts.js";
-import { settings } from "./settings.js";
+import { PAGES } from "./pages.js";
 
-const PAGES = [
-	{ path: "/", name: "Live", icon: "live", key: "l", open: live },
-	{ path: "/logs", name: "Logs", icon: "logs", key: "o", open: logs },
-	{ path: "/dialers", name: "Dialers", icon: "dialers", key: "d", open: dialers },
-	{ path: "/alerts", name: "Alerts", icon: "alerts", key: "a", open: alerts },
-	{ path: "/settings", name: "Settings", icon: "settings", key: "s", open: settings },
-];
+const NAMED = PAGES.filter((page) => page.name);
 
 const main = h("main", { id: "main", tabindex: "-1" });
 const badge = h("span.badge", { hidden: true });
-const links = PAGES.map((page) =>
+const links = NAMED.map((page) =>
 	h("a", { href: page.path }, icon(page.icon), h("span", page.name), page.path === "/alerts" && badge),
 );
 
@@ -127,9 +115,10 @@ let shown = "";
 
 function find(path) {
 	const trimmed = path.length > 1 ? path.replace(/\/+$/, "") : path;
-	const one = /^\/logs\/([^/]+)$/.exec(trimmed);
-	if (one) return { ...PAGES[1], open: trace, call: decodeURIComponent(one[1]) };
-	return PAGES.find((page) => page.path === trimmed);
+	const page = PAGES.find(({ path }) => path === trimmed);
+	const [, above, call] = /^(.+\/)([^/]+)$/.exec(trimmed) ?? [];
+	const one = PAGES.findIndex(({ path }) => path === `${above}{call_id}`);
+	return page ?? (one > 0 && { ...PAGES[one - 1], open: PAGES[one].open, call: decodeURIComponent(call) });
 }
 
 /** Opens the page of the address. */
@@ -138,7 +127,7 @@ function route({ focus = true } = {}) {
 	close.forEach((end) => end());
 	close = [];
 	links.forEach((link, i) => {
-		if (page && PAGES[i].path === page.path) link.setAttribute("aria-current", "page");
+		if (page && NAMED[i].path === page.path) link.setAttribute("aria-current", "page");
 		else link.removeAttribute("aria-current");
 	});
 	shown = location.pathname;
@@ -208,7 +197,7 @@ addEventListener(
 );
 
 frame();
-shortcuts(PAGES, go);
+shortcuts(NAMED, go);
 activeAlerts.watch((open) => {
 	badge.hidden = !open?.length;
 	text(badge, open?.length ?? "");

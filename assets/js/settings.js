@@ -40,35 +40,26 @@ function shown(value) {
 }
 
 /** Rules and tiers as sentences, in the order in which they are tried. */
-function rules({ settings }) {
-	const find = (pattern) => settings.map(({ key, value }) => [pattern.exec(key), value]).filter(([found]) => found);
-	const tiers = find(/^routing\.tiers\.(.+)\.min_score$/);
-	const list = [];
-	for (const [[, place, name], value] of find(/^routing\.rules\[(\d+)\]\.(\w+)$/))
-		(list[place] ??= {})[name] = [value].flat();
+function rules({ data: { tiers, rules, default_order: others } }) {
 	return [
 		h("h3", "Tiers"),
 		h(
 			"p.row.wrap",
-			tiers.map(([[, name], least]) => chip(`${name}: score ${least} and more`, "accent")),
+			tiers.map(({ name, min_score: least }) => chip(`${name}: score ${least} and more`, "accent")),
 		),
 		h("h3", "Rules, the first that matches wins"),
 		h(
 			"ol.steps",
-			list.map((rule) =>
+			rules.map(({ name, when, dialers }) =>
 				h(
 					"li",
 					icon("fork"),
-					h("strong", rule.name),
-					rule.tier ? `: callers of tier ${rule.tier.join(" or ")}` : ": all callers",
-					` go to ${rule.dialers.join(", then ")}.`,
+					h("strong", name),
+					when.tier ? `: callers of tier ${when.tier.join(" or ")}` : ": all callers",
+					` go to ${dialers.join(", then ")}.`,
 				),
 			),
-			h(
-				"li",
-				icon("arrow"),
-				`Everybody else goes to ${find(/^routing\.default_dialer$/)[0]?.[1]} first, then to the others.`,
-			),
+			h("li", icon("arrow"), `Everybody else goes to ${others[0]} first, then to the others.`),
 		),
 	];
 }
@@ -297,7 +288,7 @@ export function settings(main) {
 		};
 		await Promise.all([
 			drawPending().catch(() => show(pending)),
-			fill(rulesBox, async () => (await asked).data, rules),
+			fill(rulesBox, () => get("/routing/rules"), rules),
 			fill(
 				factsBox,
 				async () => ({ ...(await asked).data, pruned: (await get("/logs?kind=pruned&page_size=1")).data[0]?.at }),

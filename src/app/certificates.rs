@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::clock::Clock;
 use crate::config::{Acme, Config};
 use crate::flow::Incidents;
-use crate::http::tls::{AcmeSettings, Certificates};
+use crate::http::listener::tls::{AcmeSettings, Certificates};
 use crate::lifecycle::Lifecycle;
 
 /// The certificate of a configuration; `None` where it is served without TLS.

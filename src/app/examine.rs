@@ -12,7 +12,9 @@ use reqwest::tls::TlsInfo;
 use super::settings;
 use crate::alert::{Occasion, Tested};
 use crate::config::{Acme, Config, PublicUrl, Tls};
-use crate::http::tls::{CertificateError, CertificateState, Certificates, kept, read_leaf};
+use crate::http::listener::tls::{
+    CertificateError, CertificateState, Certificates, kept, read_leaf,
+};
 use crate::notify::{Email, Letter, Surroundings};
 use crate::twilio::Verifier;
 

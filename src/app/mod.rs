@@ -38,12 +38,12 @@ use crate::flow::{
     Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
     Recorder, Reloads, Retries, StatusReports, Waiting, Witness, record_health,
 };
-use crate::http::auth::Keys;
-use crate::http::server::{Limits, Server};
-use crate::http::tls::{CertificateState, Certificates};
+use crate::http::keys::Keys;
+use crate::http::listener::tls::{CertificateState, Certificates};
+use crate::http::listener::{BoundListener, Limits};
 use crate::http::{
-    Customers, Events, Overload, Parts, ProfilePush, Reads, Refusals, Sessions, ShownSettings,
-    Sources, router,
+    Customers, EventSources, Events, Overload, ProfilePush, Reads, RefusalLog, RouterParts,
+    Sessions, ShownSettings, router,
 };
 use crate::jobs;
 use crate::jobs::deliver::{Delivery, Senders};
@@ -101,7 +101,7 @@ pub struct Running {
     pub signer: CheckpointSigner,
     /// Deletes what is past retention.
     pub pruner: Pruner,
-    parts: Parts,
+    parts: RouterParts,
     braze: Braze,
     key_ring: KeyRing,
     senders: Senders,
@@ -390,18 +390,18 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
 async fn listen(
     config: &Config,
     given: Option<TcpListener>,
-) -> Result<(Server, SocketAddr), StartError> {
+) -> Result<(BoundListener, SocketAddr), StartError> {
     let configured = config.server.listen;
     let refused = |source| StartError::Listen {
         address: configured,
         source,
     };
     let Some(given) = given else {
-        let server = Server::bind(configured).await.map_err(refused)?;
+        let server = BoundListener::bind(configured).await.map_err(refused)?;
         let address = server.local_addr().map_err(refused)?;
         return Ok((server, address));
     };
-    let server = Server::from_listener(given).map_err(refused)?;
+    let server = BoundListener::from_listener(given).map_err(refused)?;
     let address = server.local_addr().map_err(refused)?;
     let is_private = address.ip().to_canonical().is_loopback();
     let has_guard = config.server.speaks_tls()
@@ -444,9 +444,9 @@ fn say_started(
 }
 
 /// Takes up the sessions of before, and starts telling of changes.
-async fn watch_changes(lifecycle: &Lifecycle, parts: &Parts, store: &Store) {
+async fn watch_changes(lifecycle: &Lifecycle, parts: &RouterParts, store: &Store) {
     parts.sessions.restore().await;
-    let sources = Sources {
+    let sources = EventSources {
         store: store.clone(),
         reads: parts.reads.clone(),
         drains: parts.drains.clone(),
@@ -518,7 +518,13 @@ fn say_whether_calls_can_be_looked_up(rest: &Rest) {
     }
 }
 
-fn reaper(config: &Config, clock: &Clock, store: &Store, parts: &Parts, rest: &Rest) -> Reaper {
+fn reaper(
+    config: &Config,
+    clock: &Clock,
+    store: &Store,
+    parts: &RouterParts,
+    rest: &Rest,
+) -> Reaper {
     let reaps = Reaps {
         clock: clock.clone(),
         claims: parts.status_reports.claims.clone(),
@@ -537,7 +543,7 @@ fn parts(
     braze: &Braze,
     fleet: &Fleet,
     metrics: Option<PrometheusHandle>,
-) -> anyhow::Result<Parts> {
+) -> anyhow::Result<RouterParts> {
     let telling = settings::telling(config);
     let witness = Witness::new(clock.clone(), telling.rules.window);
     let recorder = Recorder::new(clock.clone(), store.clone()).seen_by(witness.clone());
@@ -556,7 +562,7 @@ fn parts(
         telling,
     );
     let keys = Keys::new(settings::keys(config));
-    Ok(Parts {
+    Ok(RouterParts {
         clock: clock.clone(),
         edge: Edge::new(settings::edge(config)?, clock.clone()),
         policies: policies.clone(),
@@ -612,7 +618,7 @@ fn parts(
             secret: Arc::new(ArcSwapOption::from_pointee(settings::push_secret(config))),
         },
         sessions: sessions(config, &keys, store, clock),
-        refusals: Refusals::new(clock.clone(), recorder.clone()),
+        refusals: RefusalLog::new(clock.clone(), recorder.clone()),
         keys,
         events: Events::new(clock),
         // The machine's own lateness is measured on the machine's own clock.

@@ -17,7 +17,7 @@ use crate::config::{CallerId, Config};
 use crate::files;
 use crate::flow::{Policy, Telling};
 use crate::http::Site;
-use crate::http::auth::ApiKey;
+use crate::http::keys::ApiKey;
 use crate::jobs::deliver::Ways;
 use crate::jobs::reap::Silence;
 use crate::notify::{Email, Mailer, Webhook};

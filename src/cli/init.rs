@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Exit, Global, output};
 use crate::config;
-use crate::http::auth::{DrawnKey, Role};
+use crate::http::keys::{DrawnKey, Role};
 use answers::{Answers, Unanswered};
 use place::Place;
 

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Exit, Global, output};
-use crate::http::auth::{DrawnKey, Role};
+use crate::http::keys::{DrawnKey, Role};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

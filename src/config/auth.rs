@@ -1,7 +1,7 @@
 //! `[[auth.keys]]`: who may use the API and the dashboard.
 
 use super::{Fault, Section};
-use crate::http::auth::{KeyHash, Role};
+use crate::http::keys::{KeyHash, Role};
 
 /// Who may use the API and the dashboard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

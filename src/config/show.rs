@@ -18,7 +18,7 @@ use super::{
 use crate::alert::Rules;
 use crate::braze::Settings as Braze;
 use crate::dialer::{Api, DialfireApi, HttpApi, Settings as Dialer, Tenant, ZendeskTalkApi};
-use crate::http::auth::Role;
+use crate::http::keys::Role;
 use crate::lead::{TierName, Tiers};
 use crate::notify::{Email, Smtp, WebhookSettings};
 use crate::phone::{E164, Region};

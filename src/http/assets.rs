@@ -46,6 +46,12 @@ fn embedded(path: &str) -> Option<StaticFile> {
     Some(StaticFile::new(&kind, bytes))
 }
 
+/// The text of a file of the dashboard; empty where there is no such file.
+pub(super) fn text(path: &str) -> String {
+    let bytes = Embedded::get(path).map(|file| file.data);
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+}
+
 /// One file of the dashboard.
 pub(super) async fn file(Path(path): Path<String>, headers: HeaderMap) -> Response {
     let answer = if cfg!(debug_assertions) {

@@ -11,7 +11,7 @@ use axum::routing::get;
 use utoipa_swagger_ui::Config;
 
 use super::assets::StaticFile;
-use super::router::SharedParts;
+use super::parts::SharedParts;
 
 /// Scripts and styles of our own only; the interface draws its icons from data.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \

@@ -139,6 +139,23 @@ impl ApiError {
         Self::new(ErrorKind::NotFound, message)
     }
 
+    /// More is asked at the same time than is answered.
+    pub(super) fn busy() -> Self {
+        let message = "Too many requests at the same time; try again in a moment.";
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
+    /// The framework cannot read the request.
+    pub(super) fn unreadable() -> Self {
+        let message = "The request cannot be read: check its path and its query.";
+        Self::new(ErrorKind::Validation, message)
+    }
+
+    /// A defect of ours.
+    pub(super) fn internal() -> Self {
+        Self::new(ErrorKind::Internal, "The request could not be answered.")
+    }
+
     /// The database does not answer; why stays inside.
     pub(super) fn store(cause: impl Error + Send + Sync + 'static) -> Self {
         let error = Self::new(

@@ -1,7 +1,7 @@
 //! The dashboard's pages: one shell for all of them, which its scripts fill, and the page to sign in, which needs no scripts.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use askama::Template;
@@ -13,33 +13,36 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde::Deserialize;
-use subtle::ConstantTimeEq;
 
-use super::api::{self, Reads};
+use super::api::{Reads, log_in};
 use super::assets;
-use super::auth::Holder;
+use super::demo_door::OptionalDemo;
+use super::keys::Holder;
 use super::limit::{ConcurrencyLimit, limited};
+use super::parts::SharedParts;
 use super::refusals::RefusedRequest;
-use super::router::SharedParts;
 use super::sessions::Sessions;
 use super::site::Site;
 use crate::audit::Kind;
 use crate::call::Disposition;
 use crate::twilio::{self, Form, SourceAddress};
 
-/// The pages that the shell's scripts know.
-const PAGES: [&str; 6] = [
-    "/",
-    "/logs",
-    "/logs/{call_id}",
-    "/dialers",
-    "/alerts",
-    "/settings",
-];
+/// The addresses of the pages, from the list that their scripts have.
+static PAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let list = assets::text("js/pages.js");
+    let address = |line: &str| {
+        Some(
+            line.split_once("{ path: \"")?
+                .1
+                .split_once('"')?
+                .0
+                .to_owned(),
+        )
+    };
+    list.lines().filter_map(address).collect()
+});
 /// Answers to strangers that are made at the same time.
 const STRANGERS: usize = 8;
-/// Where somebody may be led after signing in, beside `/`: these and what lies below.
-const LEADS: [&str; 5] = ["/logs", "/dialers", "/alerts", "/settings", "/docs"];
 /// The largest form to sign in; a key has 47 characters.
 const FORM_LIMIT: usize = 4 * 1_024;
 /// A form is read within this time, or not at all.
@@ -47,54 +50,12 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(2);
 /// A longer address is forgotten.
 const LONGEST_NEXT: usize = 1_024;
 
-/// What the demo adds to the pages.
-#[derive(Clone, Debug)]
-pub struct DemoDoor {
-    /// Routes of its own, for admins.
-    pub routes: Router,
-    /// The link that opens the dashboard once.
-    pub link: OneTimeLink,
-}
-
-/// A secret that stands for a key, once. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct OneTimeLink(Arc<Mutex<Option<Exchanged>>>);
-
-struct Exchanged {
-    secret: String,
-    key: String,
-}
-
-impl std::fmt::Debug for Exchanged {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Exchanged(…)")
-    }
-}
-
-impl OneTimeLink {
-    pub fn new(secret: String, key: String) -> Self {
-        Self(Arc::new(Mutex::new(Some(Exchanged { secret, key }))))
-    }
-
-    fn exchange(&self, secret: &str) -> Option<String> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = kept
-            .as_ref()
-            .is_some_and(|kept| kept.secret.as_bytes().ct_eq(secret.as_bytes()).into());
-        is_it.then(|| kept.take()).flatten().map(|kept| kept.key)
-    }
-}
-
-/// The demo's door, where this is the demo.
-#[derive(Clone, Debug)]
-pub(super) struct OptionalDemo(pub(super) Option<DemoDoor>);
-
 /// What strangers may ask for: pages, their files, and `docs`, the descriptions of the API. None of it costs more than bytes that are there,
 /// and so many at a time are answered.
 pub(super) fn router(docs: Router<SharedParts>) -> Router<SharedParts> {
     let limit = ConcurrencyLimit::new(STRANGERS);
     PAGES
-        .into_iter()
+        .iter()
         .fold(docs, |router, path| router.route(path, get(page)))
         .route("/login", get(login))
         .route("/assets/{*path}", get(assets::file))
@@ -337,7 +298,7 @@ impl SignIn {
         source: Option<Extension<SourceAddress>>,
         next: &str,
     ) -> Response {
-        match api::log_in(&self.sessions, &self.reads, key, source).await {
+        match log_in(&self.sessions, &self.reads, key, source).await {
             Ok(cookie) => {
                 let mut response = see(&self.sessions.site().path(next));
                 response.headers_mut().insert(header::SET_COOKIE, cookie);
@@ -381,7 +342,8 @@ fn local(next: Option<&str>) -> &str {
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let path = next.split(['?', '#']).next().unwrap_or_default();
-    let is_ours = LEADS.iter().any(|lead| {
+    let pages = PAGES.iter().map(String::as_str).filter(|page| *page != "/");
+    let is_ours = pages.chain(["/docs"]).any(|lead| {
         path.strip_prefix(lead)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
@@ -475,18 +437,17 @@ mod tests {
     }
 
     #[test]
+    fn every_page_of_the_list_is_served() {
+        let names = assets::text("js/pages.js").matches("open: ").count();
+        assert_eq!((PAGES.len(), PAGES[0].as_str()), (names, "/"), "{PAGES:?}");
+        assert!(PAGES.contains(&"/logs/{call_id}".to_owned()), "{PAGES:?}");
+    }
+
+    #[test]
     fn the_page_asked_for_is_remembered() {
         let login = |asked: &str| to_login(&asked.parse().unwrap());
         assert_eq!(login("/"), "/login");
         assert_eq!(login("/dialers?x=1"), "/login?next=%2Fdialers%3Fx%3D1");
-    }
-
-    #[test]
-    fn a_link_opens_once_and_for_its_secret_alone() {
-        let link = OneTimeLink::new("secret".to_owned(), "swb_key".to_owned());
-        assert_eq!(link.exchange("other"), None);
-        assert_eq!(link.exchange("secret").as_deref(), Some("swb_key"));
-        assert_eq!(link.exchange("secret"), None);
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl RefusedRequest {
 
 /// Counts who was refused. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Refusals(Arc<RefusalsState>);
+pub struct RefusalLog(Arc<RefusalsState>);
 
 #[derive(Debug)]
 struct RefusalsState {
@@ -170,7 +170,7 @@ impl RefusalCounts {
     }
 }
 
-impl Refusals {
+impl RefusalLog {
     pub fn new(clock: Clock, recorder: Recorder) -> Self {
         Self(Arc::new(RefusalsState {
             clock,

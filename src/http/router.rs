@@ -16,144 +16,27 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::api::{self, Customers, Reads, ShownSettings};
-use super::auth::{Admin, Keys};
+use super::api;
+use super::auth::Admin;
 use super::client_address::client_address;
 use super::cors;
 use super::docs;
-use super::events::Events;
+use super::keys::Keys;
 use super::limit::{ConcurrencyLimit, limited};
+use super::listener::PeerAddr;
 use super::openapi;
-use super::overload::Overload;
-use super::pages::{self, DemoDoor, OptionalDemo};
-use super::profile_push::{self, ProfilePush};
+use super::pages;
+use super::parts::{RouterParts, SharedParts};
+use super::profile_push;
 use super::ready;
-use super::refusals::{Refusals, RefusedRequest};
-use super::server::PeerAddr;
+use super::refusals::{RefusalLog, RefusedRequest};
 use super::sessions::Sessions;
 use super::voice::{self, Genuine, Safety};
-use crate::clock::Clock;
-use crate::dialer::Fleet;
-use crate::flow::{
-    Canary, DialEnds, Drains, Holds, Inbound, Incidents, JsonDoor, Policies, Recorder, Reloads,
-    Retries, StatusReports,
-};
 use crate::lifecycle::Lifecycle;
-use crate::twilio::{Edge, SIGNATURE, SourceAddress};
+use crate::twilio::{SIGNATURE, SourceAddress};
 
 /// Requests of monitoring at the same time.
 const PROBES: usize = 8;
-
-/// Everything the routes are made of. Handlers take the parts that they use, never the whole.
-#[derive(Clone, Debug)]
-pub struct Parts {
-    pub clock: Clock,
-    pub edge: Edge,
-    pub policies: Policies,
-    pub recorder: Recorder,
-    pub inbound: Inbound,
-    /// Answers the end of a dial.
-    pub dial_ends: DialEnds,
-    pub holds: Holds,
-    /// Takes note of status callbacks.
-    pub status_reports: StatusReports,
-    pub profile_push: ProfilePush,
-    /// Who may use the API.
-    pub keys: Keys,
-    pub sessions: Sessions,
-    pub refusals: Refusals,
-    /// Tells of changes as they happen.
-    pub events: Events,
-    /// Turns fresh calls away when there are too many.
-    pub overload: Overload,
-    /// Takes dialers out and puts them back.
-    pub drains: Drains,
-    pub retries: Retries,
-    /// Knows whether calls can be decided and recorded.
-    pub canary: Canary,
-    pub reloads: Reloads,
-    pub reads: Reads,
-    /// Looks numbers up for people.
-    pub customers: Customers,
-    /// What the configuration in force says.
-    pub settings: ShownSettings,
-    /// Starts work that has to end.
-    pub lifecycle: Lifecycle,
-    /// Serves the description of the API.
-    pub docs: bool,
-    /// Origins whose pages may use the API with a key.
-    pub cors_origins: Arc<[String]>,
-    /// Networks whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Arc<[IpNet]>,
-    /// Renders the metrics; `None` where another part of the process owns them.
-    pub metrics: Option<PrometheusHandle>,
-    /// What the demo adds; `None` outside of it.
-    pub demo: Option<DemoDoor>,
-}
-
-/// All parts behind one pointer, so that a request costs one reference count.
-pub(super) type SharedParts = Arc<Parts>;
-
-/// Lets handlers extract parts with `State`.
-macro_rules! extract {
-    ($($part:ty: $($field:ident).+;)*) => {
-        $(impl FromRef<SharedParts> for $part {
-            fn from_ref(parts: &SharedParts) -> Self {
-                parts.$($field).+.clone()
-            }
-        })*
-    };
-}
-
-extract! {
-    Inbound: inbound;
-    DialEnds: dial_ends;
-    Holds: holds;
-    StatusReports: status_reports;
-    ProfilePush: profile_push;
-    Keys: keys;
-    Overload: overload;
-    Reads: reads;
-    Sessions: sessions;
-    Events: events;
-    Lifecycle: lifecycle;
-    Customers: customers;
-    ShownSettings: settings;
-    Policies: policies;
-    Fleet: drains.fleet;
-    Incidents: holds.incidents;
-    Drains: drains;
-    Retries: retries;
-    Reloads: reloads;
-    Canary: canary;
-}
-
-impl FromRef<SharedParts> for JsonDoor {
-    fn from_ref(parts: &SharedParts) -> Self {
-        Self {
-            inbound: parts.inbound.clone(),
-        }
-    }
-}
-
-impl FromRef<SharedParts> for OptionalDemo {
-    fn from_ref(parts: &SharedParts) -> Self {
-        Self(parts.demo.clone())
-    }
-}
-
-impl FromRef<SharedParts> for Safety {
-    fn from_ref(parts: &SharedParts) -> Self {
-        Self {
-            clock: parts.clock.clone(),
-            edge: parts.edge.clone(),
-            policies: parts.policies.clone(),
-            recorder: parts.recorder.clone(),
-            incidents: parts.holds.incidents.clone(),
-            lifecycle: parts.lifecycle.clone(),
-        }
-    }
-}
 
 /// The description of the API, as `OpenAPI` 3.1.
 pub fn document() -> serde_json::Value {
@@ -162,7 +45,7 @@ pub fn document() -> serde_json::Value {
 }
 
 /// The router of the appliance.
-pub fn router(parts: Parts) -> Router {
+pub fn router(parts: RouterParts) -> Router {
     let parts = Arc::new(parts);
     let safety = Safety::from_ref(&parts);
     let outer = OuterLayer {
@@ -324,7 +207,7 @@ async fn answer_stray_webhook(
 #[derive(Clone, Debug)]
 struct OuterLayer {
     proxies: Arc<[IpNet]>,
-    refusals: Refusals,
+    refusals: RefusalLog,
     sessions: Sessions,
 }
 

@@ -18,8 +18,8 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::auth::{self, Holder, KeyHash, Keys};
 use super::error::{ApiError, ErrorKind};
+use super::keys::{self, Holder, KeyHash, Keys};
 use super::limit::ConcurrencyLimit;
 use super::refusals::{RefusedRequest, network};
 use super::site::Site;
@@ -178,7 +178,7 @@ impl Sessions {
 
     /// Who asks: by a key where one is sent, else by a session.
     fn authenticate(&self, headers: &HeaderMap) -> Result<Holder, ApiError> {
-        if headers.contains_key(auth::HEADER) || !self.has_cookie(headers) {
+        if headers.contains_key(keys::HEADER) || !self.has_cookie(headers) {
             return self.0.keys.authenticate(headers);
         }
         self.holder(headers).ok_or_else(|| {
@@ -193,7 +193,7 @@ impl Sessions {
 
     /// Whether who asked with these headers may still see. To look is no use of a session.
     pub(super) fn may_still_see(&self, headers: &HeaderMap) -> bool {
-        if headers.contains_key(auth::HEADER) {
+        if headers.contains_key(keys::HEADER) {
             return self.0.keys.known(headers).is_some();
         }
         let Some(token) = self.token(headers) else {
@@ -211,7 +211,7 @@ impl Sessions {
     pub(super) fn asks(&self, request: &Parts) -> Result<Holder, ApiError> {
         let headers = &request.headers;
         let holder = self.authenticate(headers)?;
-        let by_session = !headers.contains_key(auth::HEADER);
+        let by_session = !headers.contains_key(keys::HEADER);
         if by_session && !request.method.is_safe() && self.site().is_own(headers) != Some(true) {
             return Err(other_site(Some(holder.name)));
         }
@@ -428,7 +428,7 @@ mod tests {
 
     use axum::http::HeaderName;
 
-    use super::super::auth::{ApiKey, DrawnKey, Role};
+    use super::super::keys::{ApiKey, DrawnKey, Role};
     use super::*;
     use crate::store::{KeyRing, Options};
 

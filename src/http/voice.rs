@@ -7,8 +7,8 @@ use axum::{Extension, http::StatusCode};
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
+use super::listener::RequestId;
 use super::overload::{Overload, WebhookInFlight};
-use super::server::RequestId;
 use crate::audit::{Event, Record};
 use crate::call::CallId;
 use crate::clock::Clock;

@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use switchboard::clock::Clock;
-use switchboard::simulator::smtp::{Message, SmtpFault, Stage, TlsFrom};
+use switchboard_simulator::smtp::{Message, SmtpFault, Stage, TlsFrom};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -121,7 +121,7 @@ impl Office {
 
     /// Both dialers' lines are busy: the call comes to goodbye, and counts as failed.
     async fn failing_call(&self) -> String {
-        let busy = switchboard::simulator::twilio::LineBehaviour::Busy;
+        let busy = switchboard_simulator::twilio::LineBehaviour::Busy;
         self.world.outside.twilio.set_line("", busy);
         self.world.call(HOT).await.call_sid
     }

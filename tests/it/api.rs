@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use switchboard::audit::{Event, Kind, Record};
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
+use switchboard::http::keys::DrawnKey;
 use switchboard::phone::E164;
-use switchboard::simulator::faults::{Fault, Route};
-use switchboard::simulator::twilio::{Call, LineBehaviour};
+use switchboard_simulator::faults::{Fault, Route};
+use switchboard_simulator::twilio::{Call, LineBehaviour};
 use tokio::task::JoinSet;
 
 use crate::world::{
@@ -145,7 +145,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 29] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 30] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -222,6 +222,7 @@ const ROUTES: [(&str, &str, &str, &str, u16); 29] = [
         200,
     ),
     ("POST", "/settings/reload", "/settings/reload", "admin", 409),
+    ("GET", "/routing/rules", "/routing/rules", "viewer", 200),
     (
         "POST",
         "/routing/explain",
@@ -1259,7 +1260,7 @@ async fn customers_are_looked_up_and_forgotten() {
 #[tokio::test]
 async fn what_braze_calls_a_person_is_hidden_unless_asked_for_which_is_written_down() {
     let api = Api::new().await;
-    let profile = switchboard::simulator::braze::Profile::new("+491700000055")
+    let profile = switchboard_simulator::braze::Profile::new("+491700000055")
         .with("lead_score", 55)
         .with_field("external_id", "customer-00017");
     api.world.outside.braze.add(profile);
@@ -1306,6 +1307,27 @@ async fn people_who_look_up_leave_braze_to_callers() {
     assert!(asked < 10, "{asked} requests");
     let call = api.world.call(HOT).await;
     assert_eq!(dialled(&call), [DIALFIRE_LINE], "its score was asked for");
+}
+
+#[tokio::test]
+async fn the_rules_in_force_are_shown_in_the_order_in_which_they_are_tried() {
+    let api = Api::new().await;
+    let answer = api.ask(Method::GET, "/routing/rules", Some(&api.viewer), None);
+    let rules = answer.await.json()["data"].clone();
+    let in_force = api.get("/settings").await.json()["data"]["ruleset"].clone();
+    let expected = json!({
+        "version": in_force,
+        "tiers": [
+            { "name": "hot", "min_score": 80 },
+            { "name": "warm", "min_score": 40 },
+            { "name": "cold", "min_score": 0 },
+        ],
+        "rules": [
+            { "name": "sales floor", "when": { "tier": ["hot", "warm"] }, "dialers": ["dialfire", "zendesk"] },
+        ],
+        "default_order": ["zendesk", "dialfire"],
+    });
+    assert_eq!(rules, expected);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATI
 use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
+use switchboard::http::keys::DrawnKey;
 
 use crate::world::{HOT, Settings, World};
 

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use switchboard::simulator::{World as Outside, made_up};
+use switchboard_simulator::{World as Outside, made_up};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 

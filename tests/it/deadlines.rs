@@ -6,8 +6,8 @@
 #![expect(clippy::indexing_slicing, reason = "helpers of tests")]
 
 use switchboard::audit::Kind;
-use switchboard::simulator::faults::Fault;
-use switchboard::simulator::twilio::CallResult;
+use switchboard_simulator::faults::Fault;
+use switchboard_simulator::twilio::CallResult;
 
 use crate::world::{DIALFIRE_LINE, HOT, Settings, World, ZENDESK_LINE, dialled};
 

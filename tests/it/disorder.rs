@@ -10,14 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::Kind;
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
-use switchboard::simulator::braze::Profile;
-use switchboard::simulator::chance::Chance;
-use switchboard::simulator::faults::{Fault, Garbage};
-use switchboard::simulator::requests::{Request, Requests};
-use switchboard::simulator::twilio::{
+use switchboard::store::StoredCall;
+use switchboard_simulator::braze::Profile;
+use switchboard_simulator::chance::Chance;
+use switchboard_simulator::faults::{Fault, Garbage};
+use switchboard_simulator::requests::{Request, Requests};
+use switchboard_simulator::twilio::{
     Call, CallResult, Disorder, Duplicate, LineBehaviour, Outcome,
 };
-use switchboard::store::StoredCall;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -70,7 +70,7 @@ async fn check(n_calls: usize, seed: u64) {
     // The other reading of what Twilio does when a caller hangs up: only callbacks tell of it. None of them crosses another, so that it
     // can be said what was told first.
     world.outside.twilio.configure(|settings| {
-        settings.unverified.action_after_hang_up = false;
+        settings.action_after_hang_up = false;
         settings.disorder.concurrent = 0.0;
     });
     results.extend(make(&world, second.to_vec()).await);

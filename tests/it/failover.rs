@@ -7,8 +7,8 @@ use switchboard::call::Disposition;
 use switchboard::clock::Clock;
 use switchboard::phone::E164;
 use switchboard::routing::DialerId;
-use switchboard::simulator::faults::{Fault, Faults, Route};
-use switchboard::simulator::twilio::{CallResult, LineBehaviour};
+use switchboard_simulator::faults::{Fault, Faults, Route};
+use switchboard_simulator::twilio::{CallResult, LineBehaviour};
 
 use crate::world::{COLD, DIALFIRE_LINE, HOT, LAST_RESORT, Settings, World, ZENDESK_LINE, dialled};
 

@@ -12,8 +12,8 @@ use switchboard::audit::{Event, Kind};
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
 use switchboard::routing::DialerId;
-use switchboard::simulator::faults::{Fault, Route};
 use switchboard::store::{StoredCall, StoredRecord};
+use switchboard_simulator::faults::{Fault, Route};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 

@@ -2,8 +2,8 @@
 
 use switchboard::audit::Kind;
 use switchboard::call::{Disposition, Status};
-use switchboard::simulator::faults::Fault;
-use switchboard::simulator::twilio::{Call, Duplicate, LineBehaviour, Outcome};
+use switchboard_simulator::faults::Fault;
+use switchboard_simulator::twilio::{Call, Duplicate, LineBehaviour, Outcome};
 
 use crate::world::{
     CALLED, COLD, DIALFIRE_LINE, HOT, LAST_RESORT, STRANGER, Settings, World, ZENDESK_LINE, dialled,

@@ -8,9 +8,9 @@ use rusqlite::Connection;
 use switchboard::audit::Kind;
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
-use switchboard::simulator::faults::{Fault, Route};
-use switchboard::simulator::twilio::{Call, CallResult, LineBehaviour, Outcome};
 use switchboard::store::StoredCall;
+use switchboard_simulator::faults::{Fault, Route};
+use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour, Outcome};
 use tokio::time::timeout;
 
 use crate::world::{

@@ -10,8 +10,8 @@ use std::time::Duration;
 use switchboard::audit::Kind;
 use switchboard::call::{Disposition, Status};
 use switchboard::routing::Reason;
-use switchboard::simulator::faults::{Fault, Faults, Route};
-use switchboard::simulator::twilio::{Call, LineBehaviour};
+use switchboard_simulator::faults::{Fault, Faults, Route};
+use switchboard_simulator::twilio::{Call, LineBehaviour};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 

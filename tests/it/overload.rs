@@ -1,8 +1,8 @@
 //! More calls than the machine can take: each is answered, some of them without a look-up.
 
 use switchboard::audit::Kind;
-use switchboard::simulator::faults::Fault;
-use switchboard::simulator::twilio::{Call, CallResult};
+use switchboard_simulator::faults::Fault;
+use switchboard_simulator::twilio::{Call, CallResult};
 use tokio::task::JoinSet;
 
 use crate::world::{

@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::Kind;
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
-use switchboard::simulator::faults::{Fault, Garbage};
-use switchboard::simulator::made_up;
-use switchboard::simulator::twilio::{Call, CallResult, LineBehaviour};
 use switchboard::store::StoredCall;
 use switchboard::twilio::CannotAsk;
+use switchboard_simulator::faults::{Fault, Garbage};
+use switchboard_simulator::made_up;
+use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour};
 
 use crate::world::{CALLED, HOT, LAST_RESORT, STRANGER, Settings, World, id};
 
@@ -45,7 +45,7 @@ async fn round(world: &World) -> i64 {
 fn lose_every_callback(world: &World) {
     world.outside.twilio.configure(|settings| {
         settings.disorder.lose = 1.0;
-        settings.unverified.action_after_hang_up = false;
+        settings.action_after_hang_up = false;
     });
 }
 
@@ -97,7 +97,7 @@ async fn a_call_that_was_bridged_counts_as_answered() {
     let (world, clock) = world().await;
     world.outside.twilio.configure(|settings| {
         settings.status_path = None;
-        settings.unverified.action_after_hang_up = false;
+        settings.action_after_hang_up = false;
     });
     world.outside.twilio.set_line(
         "",

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use switchboard::admin::{self, ControlRequest};
 use switchboard::clock::Clock;
-use switchboard::simulator::twilio::CallResult;
 use switchboard::store::Past;
+use switchboard_simulator::twilio::CallResult;
 
 use crate::world::{CALLED, COLD, HOT, Settings, World, id};
 

@@ -8,7 +8,7 @@ use switchboard::clock::Clock;
 use switchboard::dialer::DialerStatus;
 use switchboard::flow::{Recorder, record_health};
 use switchboard::routing::{BreakerView, DialerId};
-use switchboard::simulator::faults::{Fault, Route};
+use switchboard_simulator::faults::{Fault, Route};
 
 use crate::world::{HOT, STRANGER, Settings, World, ZENDESK_LINE, dialled};
 

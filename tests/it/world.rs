@@ -9,16 +9,14 @@ use switchboard::call::CallId;
 use switchboard::clock::Clock;
 use switchboard::config;
 use switchboard::lifecycle::{Lifecycle, Signals};
-use switchboard::simulator::requests::Requests;
-use switchboard::simulator::twilio::{Call, CallResult, LineBehaviour};
-use switchboard::simulator::{World as Outside, made_up};
 use switchboard::store::{StoredCall, StoredRecord};
+use switchboard_simulator::requests::Requests;
+use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour};
+use switchboard_simulator::{World as Outside, made_up};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub(crate) use switchboard::simulator::made_up::{
-    CALLED, DIALFIRE_LINE, LAST_RESORT, ZENDESK_LINE,
-};
+pub(crate) use switchboard_simulator::made_up::{CALLED, DIALFIRE_LINE, LAST_RESORT, ZENDESK_LINE};
 
 /// A caller whom Braze does not know.
 pub(crate) const STRANGER: &str = "+491700000001";
@@ -359,7 +357,7 @@ pub(crate) fn everything_outside(seed: u64) -> (Outside, JoinSet<()>) {
     let mut tasks = JoinSet::new();
     tasks.spawn(serve);
     let score = |phone, score: i64| {
-        switchboard::simulator::braze::Profile::new(phone).with("lead_score", score)
+        switchboard_simulator::braze::Profile::new(phone).with("lead_score", score)
     };
     outside.braze.add(score(HOT, 90));
     outside.braze.add(score(COLD, 10));

@@ -11,9 +11,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use crate::simulator::World;
-use crate::simulator::faults::Fault;
-use crate::simulator::smtp::{SmtpFault, Stage};
+use switchboard_simulator::World;
+use switchboard_simulator::faults::Fault;
+use switchboard_simulator::smtp::{SmtpFault, Stage};
 
 const SLOW: Duration = Duration::from_secs(10);
 
@@ -82,7 +82,7 @@ pub(super) struct Switches {
 }
 
 #[derive(Debug, Serialize)]
-struct Shown {
+struct SwitchDocument {
     name: OpenFault,
     label: &'static str,
     about: &'static str,
@@ -133,14 +133,16 @@ impl Switches {
         }
     }
 
-    fn shown(&self) -> Vec<Shown> {
+    fn shown(&self) -> Vec<SwitchDocument> {
         let set = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let shown = SWITCHES.into_iter().map(|(name, label, about)| Shown {
-            name,
-            label,
-            about,
-            open: parts(name).iter().all(|part| set.contains(part)),
-        });
+        let shown = SWITCHES
+            .into_iter()
+            .map(|(name, label, about)| SwitchDocument {
+                name,
+                label,
+                about,
+                open: parts(name).iter().all(|part| set.contains(part)),
+            });
         shown.collect()
     }
 

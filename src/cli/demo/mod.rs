@@ -18,15 +18,15 @@ use crate::clock::Clock;
 use crate::config;
 use crate::http::{DemoDoor, OneTimeLink};
 use crate::lifecycle::{Lifecycle, Signal, Signals};
-use crate::simulator::World;
-use crate::simulator::callers::Callers;
-use crate::simulator::chance::Chance;
-use crate::simulator::made_up;
-use crate::simulator::twilio::{Call, CallResult};
 use crate::telemetry;
+use switchboard_simulator::World;
+use switchboard_simulator::callers::Callers;
+use switchboard_simulator::chance::Chance;
+use switchboard_simulator::made_up;
+use switchboard_simulator::twilio::{Call, CallResult};
 
 use faults::{OpenFault, Switches};
-use report::{Report, Seen};
+use report::{DemoCall, DemoReport};
 
 /// How long people wait, in phone time: longer than the demo's `max_hold` takes, so that nobody's patience ends a hold.
 const PATIENCE: Duration = Duration::from_mins(30);
@@ -157,7 +157,7 @@ fn greet(arguments: &Arguments, setup: &setup::Setup, running: &Running, seed: u
 }
 
 /// Prints until the last result has come, then lets the process end.
-async fn finish(report: impl Future<Output = Report>, lifecycle: &Lifecycle) -> Report {
+async fn finish(report: impl Future<Output = DemoReport>, lifecycle: &Lifecycle) -> DemoReport {
     let report = report.await;
     lifecycle.stop();
     report
@@ -168,10 +168,10 @@ async fn print_results(
     json: bool,
     running: Running,
     mut results: mpsc::Receiver<CallResult>,
-) -> Report {
-    let mut report = Report::default();
+) -> DemoReport {
+    let mut report = DemoReport::default();
     while let Some(result) = results.recv().await {
-        let seen = Seen::of(&running.store, result).await;
+        let seen = DemoCall::of(&running.store, result).await;
         if !json {
             output::line(&seen.line(Clock::system().now()));
         }

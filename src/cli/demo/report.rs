@@ -11,18 +11,18 @@ use super::super::{Exit, output};
 use crate::audit::Kind;
 use crate::call::CallId;
 use crate::phone::Caller;
-use crate::simulator::twilio::{CallResult, Outcome};
 use crate::store::{Store, StoredCall};
+use switchboard_simulator::twilio::{CallResult, Outcome};
 
 /// A call that has ended, from both sides.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct DemoCall {
     result: CallResult,
     stored: Option<StoredCall>,
     n_decisions: usize,
 }
 
-impl Seen {
+impl DemoCall {
     /// What the store holds of the call, beside what the caller saw.
     pub(super) async fn of(store: &Store, result: CallResult) -> Self {
         let (mut stored, mut n_decisions) = (None, 0);
@@ -115,7 +115,7 @@ impl Seen {
 
 /// What all calls of a run came to. Counts them, and keeps none: a demo may run for days.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Report {
+pub(super) struct DemoReport {
     calls: usize,
     well: usize,
     valid: usize,
@@ -131,7 +131,7 @@ pub(super) struct Report {
 const VIOLATIONS: usize = 100;
 
 #[derive(Debug, Serialize)]
-struct Summary<'a> {
+struct DemoSummary<'a> {
     ok: bool,
     calls: usize,
     answered_with_valid_twiml: usize,
@@ -150,8 +150,8 @@ struct Quantiles {
     max: u128,
 }
 
-impl Report {
-    pub(super) fn add(&mut self, seen: &Seen) {
+impl DemoReport {
+    pub(super) fn add(&mut self, seen: &DemoCall) {
         let violations = &seen.result.violations;
         self.calls += 1;
         self.well += usize::from(seen.is_well());
@@ -177,8 +177,8 @@ impl Report {
         Ok(if summary.ok { Exit::Done } else { Exit::Failed })
     }
 
-    fn summary<'a>(&'a self, database: &'a Path) -> Summary<'a> {
-        Summary {
+    fn summary<'a>(&'a self, database: &'a Path) -> DemoSummary<'a> {
+        DemoSummary {
             ok: self.well == self.calls,
             calls: self.calls,
             answered_with_valid_twiml: self.valid,
@@ -207,7 +207,7 @@ impl Report {
     }
 }
 
-fn print(summary: &Summary<'_>) {
+fn print(summary: &DemoSummary<'_>) {
     let verdict = if summary.ok {
         "all well"
     } else {

@@ -9,12 +9,12 @@ use anyhow::Context;
 
 use super::super::Global;
 use crate::config::{self, Config};
-use crate::http::auth::DrawnKey;
-use crate::simulator::World;
-use crate::simulator::chance::Chance;
-use crate::simulator::made_up;
-use crate::simulator::twilio::LineBehaviour;
+use crate::http::keys::DrawnKey;
 use crate::telemetry;
+use switchboard_simulator::World;
+use switchboard_simulator::chance::Chance;
+use switchboard_simulator::made_up;
+use switchboard_simulator::twilio::LineBehaviour;
 
 /// Where the stand-in of Braze keeps the score.
 pub(super) const SCORE_ATTRIBUTE: &str = "lead_score";

@@ -289,7 +289,7 @@ fn certificate(config: &Config) -> Vec<Finding> {
 
 fn expiry(
     check: &str,
-    state: &crate::http::tls::CertificateState,
+    state: &crate::http::listener::tls::CertificateState,
     now: jiff::Timestamp,
 ) -> Finding {
     let names = state.names.join(", ");

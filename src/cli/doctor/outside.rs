@@ -167,7 +167,7 @@ async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Fin
 
 fn shown_certificate(
     config: &Config,
-    shown: &crate::http::tls::CertificateState,
+    shown: &crate::http::listener::tls::CertificateState,
     host: &str,
 ) -> Finding {
     let check = "public certificate";

@@ -14,13 +14,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::{ApiError, ErrorDocument, ErrorKind};
+use super::super::listener::RequestId;
 use super::super::overload::Overload;
-use super::super::server::RequestId;
 use super::body::JsonObject;
 use super::fields::{self, CheckedFields, one_of};
-use super::page::{Data, List, PageParams, PageRequest};
-use super::reveal::Reveal;
-use super::{Reads, data, document};
+use super::page::{Data, List, PageParams, PageRequest, data, document};
+use super::reads::Reads;
+use super::reveal::{Numbers, Reveal};
 use crate::call::{CallId, Disposition, EndReason, LegStatus, ReportedOutcome, Status};
 use crate::flow::{EndTaken, JsonAnswer, JsonCall, JsonDoor};
 use crate::lead::{LeadScore, TierName};
@@ -386,14 +386,6 @@ impl CallDocument {
             routing_ms: stored.routing_ms,
         }
     }
-}
-
-/// How numbers of people are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Numbers {
-    /// All but the last two digits hidden.
-    Masked,
-    Full,
 }
 
 impl LegDocument {

@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::{ApiError, ErrorDocument, ErrorKind};
-use super::super::server::RequestId;
+use super::super::listener::RequestId;
 use super::fields::{self, CheckedFields};
-use super::page::Data;
+use super::page::{Data, data};
+use super::reads::Reads;
 use super::reveal::Reveal;
-use super::{Reads, data};
 use crate::audit::Access;
 use crate::braze::Braze;
 use crate::clock::Clock;

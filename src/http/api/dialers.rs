@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::ApiError;
-use super::metrics::{LatencyPercentiles, Window};
-use super::page::{Data, List};
-use super::{Reads, data, metrics, page};
+use super::metrics::{LatencyPercentiles, Window, rate};
+use super::page::{Data, List, data, whole};
+use super::reads::Reads;
 use crate::audit::ServiceState;
 use crate::dialer::{DialerStatus, TestReport};
 use crate::flow::{Drains, Retries};
@@ -112,7 +112,7 @@ impl DialerDocument {
                 .map(|refused| RefusedCredentials::new(refused, dialer.time_of(refused.next_try))),
             drained: drained.and_then(|drained| serde_json::to_value(drained).ok()),
             handoffs: asked,
-            success_rate: metrics::rate(accepted, asked),
+            success_rate: rate(accepted, asked),
             latency: LatencyPercentiles::of(handoffs.map(|handoffs| &handoffs.took)),
         }
     }
@@ -165,7 +165,7 @@ pub(super) async fn all(
     State(drains): State<Drains>,
     State(reads): State<Reads>,
 ) -> Result<Response, ApiError> {
-    Ok(page::whole(every(&drains, &reads).await?))
+    Ok(whole(every(&drains, &reads).await?))
 }
 
 /// How every dialer is: the same as `/dialers`.
@@ -180,7 +180,7 @@ pub(super) async fn status(
     State(drains): State<Drains>,
     State(reads): State<Reads>,
 ) -> Result<Response, ApiError> {
-    Ok(page::whole(every(&drains, &reads).await?))
+    Ok(whole(every(&drains, &reads).await?))
 }
 
 async fn every(drains: &Drains, reads: &Reads) -> Result<Vec<DialerDocument>, ApiError> {

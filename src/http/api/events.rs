@@ -19,13 +19,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::Viewer;
 use super::super::error::{ApiError, ErrorKind};
-use super::super::events::{Events, Subscription};
+use super::super::event_hub::{Events, Subscription};
 use super::super::sessions::Sessions;
-use super::Reads;
 use super::alerts::IncidentDocument;
-use super::calls::{CallDocument, Numbers};
+use super::calls::CallDocument;
 use super::dialers::DialerDocument;
-use super::logs::RecordDocument;
+use super::reads::Reads;
+use super::record::RecordDocument;
+use super::reveal::Numbers;
 use super::settings::{InstallationDocument, ShownSettings};
 use crate::call::CallId;
 use crate::flow::Drains;

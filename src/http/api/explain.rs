@@ -10,13 +10,14 @@ use utoipa::ToSchema;
 
 use super::super::auth::Viewer;
 use super::super::error::ApiError;
-use super::super::server::RequestId;
+use super::super::listener::RequestId;
 use super::body::JsonObject;
 use super::calls::called;
+use super::customers::Customers;
 use super::fields::CheckedFields;
-use super::page::Data;
+use super::page::{Data, data};
+use super::reads::Reads;
 use super::trace::steps;
-use super::{Customers, Reads, data};
 use crate::audit::Access;
 use crate::deadline::Deadline;
 use crate::dialer::Fleet;

@@ -121,7 +121,7 @@ impl CheckedFields {
     /// Fails where anything is wrong with the fields that were read.
     pub(super) fn verdict(self) -> Result<(), ApiError> {
         if self.is_ambiguous {
-            return Err(super::unreadable());
+            return Err(ApiError::unreadable());
         }
         if self.is_right() {
             return Ok(());

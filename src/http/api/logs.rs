@@ -6,23 +6,21 @@
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::super::auth::Viewer;
 use super::super::error::ApiError;
-use super::calls::{CallDocument, Numbers, search};
+use super::calls::{CallDocument, search};
 use super::fields::CheckedFields;
-use super::page::{Data, List, PageParams, PageRequest};
+use super::page::{Data, List, PageParams, PageRequest, data};
+use super::reads::Reads;
+use super::record::RecordDocument;
+use super::reveal::Numbers;
 use super::trace::CallTrace;
-use super::{Reads, data};
-use crate::audit::{Kind, Severity, severity};
+use crate::audit::{Kind, Severity};
 use crate::call::CallId;
 use crate::flow::Policies;
-use crate::phone::Caller;
-use crate::store::{CallSearch, RecordsAsked, StoredRecord};
+use crate::store::{CallSearch, RecordsAsked};
 
 /// Which records. Without a field, records are not filtered by it.
 #[derive(IntoParams)]
@@ -65,61 +63,6 @@ fn kinds() -> utoipa::openapi::schema::Object {
         .schema_type(utoipa::openapi::schema::Type::String)
         .enum_values(Some(Kind::ALL.iter().map(|kind| kind.as_str())))
         .build()
-}
-
-/// One audit record.
-#[derive(Serialize, ToSchema)]
-#[schema(as = LogRecord)]
-pub(in super::super) struct RecordDocument {
-    /// Its place in the audit log, from 1, without gaps.
-    id: i64,
-    /// When it was made.
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-    /// What kind of record it is.
-    #[schema(example = "call_decided")]
-    kind: &'static str,
-    /// How much it matters.
-    severity: Severity,
-    /// The call it belongs to.
-    #[schema(value_type = Option<String>)]
-    call_id: Option<CallId>,
-    /// The caller, masked, where the record names one.
-    caller: Option<String>,
-    /// What happened: a document that depends on the kind. Secrets and personal data are not in it.
-    #[schema(value_type = Object)]
-    detail: Value,
-    /// Its hash in the audit chain, in hexadecimal digits.
-    hash: String,
-}
-
-impl RecordDocument {
-    pub(in super::super) fn new(record: StoredRecord) -> Self {
-        let mut detail: Value = serde_json::from_str(&record.detail).unwrap_or(Value::Null);
-        if let (Kind::ConfigChanged, Value::Object(fields)) = (record.kind, &mut detail) {
-            // The whole configuration with its paths, for the comparison at the next start.
-            fields.remove("in_force");
-        }
-        let caller = record.personal.as_ref().and_then(|p| p.caller.as_deref());
-        Self {
-            id: record.id,
-            at: record.at,
-            kind: record.kind.as_str(),
-            severity: severity(record.kind, &record.detail),
-            caller: caller.map(|caller| Caller::classify(caller).masked()),
-            call_id: record.call_id,
-            detail,
-            hash: hex::encode(record.hash),
-        }
-    }
-}
-
-impl RecordDocument {
-    /// A text of its payload; empty where there is none of that name.
-    pub(in super::super) fn field(&self, name: &str) -> String {
-        let text = self.detail.get(name).and_then(Value::as_str);
-        text.unwrap_or_default().to_owned()
-    }
 }
 
 fn records_asked(fields: &mut CheckedFields) -> RecordsAsked {

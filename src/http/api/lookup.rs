@@ -7,9 +7,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
-use super::data;
 use super::dialers::RefusedCredentials;
-use super::page::Data;
+use super::page::{Data, data};
 use crate::braze::LookupStatus;
 use crate::clock::Clock;
 use crate::flow::Retries;

@@ -15,8 +15,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::auth::Viewer;
 use super::super::error::ApiError;
 use super::fields::CheckedFields;
-use super::page::Data;
-use super::{Reads, data};
+use super::page::{Data, data};
+use super::reads::Reads;
 use crate::call::Disposition;
 use crate::store::{Figures, Histogram, InProgress};
 

@@ -13,17 +13,18 @@ mod lookup;
 mod metrics;
 mod page;
 mod reads;
+mod record;
 mod reveal;
+mod rules;
 mod session;
 mod settings;
 mod trace;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json, Router};
-use serde::Serialize;
+use axum::{Extension, Router};
 use tokio::sync::oneshot;
 use tower_http::compression::CompressionLayer;
 use tracing::{Instrument, Span};
@@ -33,8 +34,8 @@ use utoipa_axum::routes;
 
 use super::error::{ApiError, ErrorKind, FailedRequest};
 use super::limit::ConcurrencyLimit;
-use super::router::SharedParts;
-use super::server::RequestId;
+use super::listener::RequestId;
+use super::parts::SharedParts;
 use super::sessions::Sessions;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
@@ -44,8 +45,6 @@ pub(super) use metrics::Window;
 pub use reads::Reads;
 pub(super) use session::log_in;
 pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
-
-use page::Data;
 
 /// Requests at the same time; a dashboard with its pages open makes a handful.
 const PERMITS: usize = 16;
@@ -72,6 +71,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(settings::current))
         .routes(routes!(settings::changes))
         .routes(routes!(settings::reload))
+        .routes(routes!(rules::rules))
         .routes(routes!(explain::explain))
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
@@ -95,17 +95,6 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
     (routes, description)
 }
 
-/// The answer with one thing.
-fn data<T: Serialize>(data: T) -> Response {
-    Json(Data { data }).into_response()
-}
-
-/// A document that is JSON already.
-fn document(status: StatusCode, text: String) -> Response {
-    let json = HeaderValue::from_static("application/json");
-    (status, [(header::CONTENT_TYPE, json)], text).into_response()
-}
-
 /// Lets so many requests at a time pass: what pages and exports ask must never be felt by a caller. A permit is acquired only with a right to
 /// ask and once the whole body is here, so that a slow client keeps nobody out.
 async fn authorized_and_limited(
@@ -124,15 +113,8 @@ async fn authorized_and_limited(
     };
     match limit.acquire().await {
         Some(_permit) => next.run(Request::from_parts(parts, body.into())).await,
-        None => busy().into_response(),
+        None => ApiError::busy().into_response(),
     }
-}
-
-fn busy() -> ApiError {
-    ApiError::new(
-        ErrorKind::Unavailable,
-        "Too many requests at the same time; try again in a moment.",
-    )
 }
 
 /// Does the work of a request to its end, even where nobody waits for it any more: a call that is being routed is recorded, and a permit
@@ -156,7 +138,7 @@ async fn answer(
     let mut response = match answer.await {
         Ok(response) => shaped(response, &request_id.0),
         // It panicked, which was told and counted, or the process is being aborted.
-        Err(_) => failed_inside().respond(&request_id.0),
+        Err(_) => ApiError::internal().respond(&request_id.0),
     };
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let took = clock.instant().saturating_duration_since(started);
@@ -187,23 +169,12 @@ fn word_of(method: &Method) -> &'static str {
     }
 }
 
-fn unreadable() -> ApiError {
-    ApiError::new(
-        ErrorKind::Validation,
-        "The request cannot be read: check its path and its query.",
-    )
-}
-
-fn failed_inside() -> ApiError {
-    ApiError::new(ErrorKind::Internal, "The request could not be answered.")
-}
-
 /// A failure in its shape: ours by its own words, a rejection of the framework by its status. `Allow` stays.
 fn shaped(response: Response, request_id: &str) -> Response {
     let error = match response.extensions().get().and_then(FailedRequest::error) {
         Some(error) => error,
-        None if response.status().is_client_error() => unreadable(),
-        None if response.status().is_server_error() => failed_inside(),
+        None if response.status().is_client_error() => ApiError::unreadable(),
+        None if response.status().is_server_error() => ApiError::internal(),
         None => return response,
     };
     let mut shaped = error.respond(request_id);

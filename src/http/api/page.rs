@@ -1,6 +1,7 @@
 //! Lists: which part is asked for, and the envelope it comes in.
 
 use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -27,6 +28,17 @@ pub(super) struct PageParams {
     /// Goes on where another page ended: its `next_cursor`.
     #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
+}
+
+/// The answer with one thing.
+pub(super) fn data<T: Serialize>(data: T) -> Response {
+    Json(Data { data }).into_response()
+}
+
+/// A document that is JSON already.
+pub(super) fn document(status: StatusCode, text: String) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, json)], text).into_response()
 }
 
 /// Which part of a list.

@@ -103,7 +103,7 @@ impl Reads {
         question: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, ApiError> {
         let Some(_permit) = self.limit.acquire().await else {
-            return Err(super::busy());
+            return Err(ApiError::busy());
         };
         question.await.map_err(ApiError::store)
     }

@@ -2,12 +2,11 @@
 
 use utoipa::IntoParams;
 
-use super::calls::Numbers;
 use super::reads::Reads;
 use crate::audit::{Access, Event, Record};
-use crate::http::auth::Holder;
 use crate::http::error::ApiError;
-use crate::http::server::RequestId;
+use crate::http::keys::Holder;
+use crate::http::listener::RequestId;
 use crate::store::StoreError;
 
 /// `?reveal=true`, for the document.
@@ -17,6 +16,14 @@ use crate::store::StoreError;
 pub(super) struct Reveal {
     /// Shows numbers of people in full. It is written down who asked.
     reveal: Option<bool>,
+}
+
+/// How numbers of people are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Numbers {
+    /// All but the last two digits hidden.
+    Masked,
+    Full,
 }
 
 impl Reads {

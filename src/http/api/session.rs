@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::super::refusals::RefusedRequest;
 use super::super::sessions::{self, NoSession, Sessions};
-use super::Reads;
 use super::body::JsonObject;
+use super::reads::Reads;
 use crate::audit::Access;
 use crate::twilio::SourceAddress;
 
@@ -96,9 +96,9 @@ pub(in super::super) async fn log_in(
             "The key is not known, and there were too many wrong ones from this network; wait a few seconds.",
             RefusedRequest::because("too_many"),
         )),
-        Err(NoSession::Busy) => Err(super::busy()),
+        Err(NoSession::Busy) => Err(ApiError::busy()),
         Err(NoSession::Store(error)) => Err(ApiError::store(error)),
-        Err(NoSession::NoRandom) => Err(super::failed_inside()),
+        Err(NoSession::NoRandom) => Err(ApiError::internal()),
     }
 }
 

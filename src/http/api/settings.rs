@@ -13,12 +13,12 @@ use utoipa::ToSchema;
 use super::super::auth::{Admin, Viewer};
 use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::fields::CheckedFields;
-use super::logs::RecordDocument;
-use super::page::{Data, List, PageParams, PageRequest};
-use super::{Reads, data};
+use super::page::{Data, List, PageParams, PageRequest, data};
+use super::reads::Reads;
+use super::record::RecordDocument;
 use crate::audit::Kind;
 use crate::flow::{Applied, NoReload, Reloads};
-use crate::http::tls::{CertificateState, Certificates};
+use crate::http::listener::tls::{CertificateState, Certificates};
 use crate::store::RecordsAsked;
 
 /// One key of the configuration.

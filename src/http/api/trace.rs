@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::calls::CallDocument;
-use super::logs::RecordDocument;
+use super::record::RecordDocument;
 use crate::audit::{Attempt, CallAnswered, CallDecided, Event, Exchange};
 use crate::call::CallId;
 use crate::lead::LeadScore;

@@ -10,9 +10,9 @@ use switchboard::admin;
 use switchboard::clock::Clock;
 use switchboard::handoff::{Failure, FailureKind, Outcome};
 use switchboard::routing::DialerId;
-use switchboard::simulator::faults::{Fault, Faults, Route};
-use switchboard::simulator::requests::{Request, Requests};
-use switchboard::simulator::smtp::Message;
+use switchboard_simulator::faults::{Fault, Faults, Route};
+use switchboard_simulator::requests::{Request, Requests};
+use switchboard_simulator::smtp::Message;
 
 use super::{Office, Server};
 use crate::world::{COLD, HOT, STRANGER, Settings, World};

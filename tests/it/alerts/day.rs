@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use switchboard::audit::Kind;
 use switchboard::clock::Clock;
-use switchboard::simulator::smtp::{Message, SmtpFault};
-use switchboard::simulator::twilio::LineBehaviour;
+use switchboard_simulator::smtp::{Message, SmtpFault};
+use switchboard_simulator::twilio::LineBehaviour;
 
 use super::{Office, Server};
 use crate::world::{COLD, HOT, STRANGER, Settings};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use switchboard::clock::Clock;
-use switchboard::simulator::smtp::{Message, SmtpFault};
+use switchboard_simulator::smtp::{Message, SmtpFault};
 use tokio::time::timeout;
 
 use super::{Office, Server, all_sent, messages_when};

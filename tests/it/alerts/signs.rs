@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 use switchboard::clock::Clock;
-use switchboard::simulator::faults::{Fault, Route};
-use switchboard::simulator::made_up;
-use switchboard::simulator::smtp::Message;
-use switchboard::simulator::twilio::{Call, LineBehaviour};
+use switchboard_simulator::faults::{Fault, Route};
+use switchboard_simulator::made_up;
+use switchboard_simulator::smtp::Message;
+use switchboard_simulator::twilio::{Call, LineBehaviour};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 

@@ -6,8 +6,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use sha2::Sha256;
 use switchboard::clock::Clock;
-use switchboard::simulator::faults::{Fault, Route};
-use switchboard::simulator::requests::Request;
+use switchboard_simulator::faults::{Fault, Route};
+use switchboard_simulator::requests::Request;
 use tokio::time::timeout;
 
 use super::{Office, Server, all_sent, messages_when};

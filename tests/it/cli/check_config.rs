@@ -157,7 +157,7 @@ async fn a_secret_in_a_file_is_taken_from_its_owner_only_and_found_beside_the_co
     let place = Place::new();
     let plain = format!(
         "auth_token = \"{}\"",
-        switchboard::simulator::made_up::AUTH_TOKEN
+        switchboard_simulator::made_up::AUTH_TOKEN
     );
     place.reconfigure(&plain, "auth_token = { file = \"token\" }");
     let ran = place.run(&["check-config"]).await.exits(78);
@@ -166,7 +166,7 @@ async fn a_secret_in_a_file_is_taken_from_its_owner_only_and_found_beside_the_co
         "{}",
         ran.stderr
     );
-    let token = switchboard::simulator::made_up::AUTH_TOKEN;
+    let token = switchboard_simulator::made_up::AUTH_TOKEN;
     std::fs::write(place.path("token"), format!("{token}\n")).unwrap();
     place.set_mode("token", 0o600);
     let document = place.run(&["check-config", "--json"]).await.exits(0).json();
@@ -188,9 +188,9 @@ async fn a_misplaced_secret_is_not_shown_by_whatever_is_said_of_it() {
     let place = Place::new();
     let token = format!(
         "auth_token = \"{}\"",
-        switchboard::simulator::made_up::AUTH_TOKEN
+        switchboard_simulator::made_up::AUTH_TOKEN
     );
-    let secret = switchboard::simulator::made_up::AUTH_TOKEN;
+    let secret = switchboard_simulator::made_up::AUTH_TOKEN;
     let valid = place.text();
     for broken in [
         format!("auth_tokem = \"{secret}\""),

@@ -1,7 +1,7 @@
 //! The other commands that end by themselves.
 
 use serde_json::json;
-use switchboard::simulator::faults::Fault;
+use switchboard_simulator::faults::Fault;
 
 use super::{Place, Ran};
 

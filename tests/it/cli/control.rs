@@ -6,8 +6,8 @@ use std::process::Stdio;
 use reqwest::Client;
 use serde_json::{Value, json};
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
-use switchboard::simulator::twilio::Call;
+use switchboard::http::keys::DrawnKey;
+use switchboard_simulator::twilio::Call;
 
 use super::serve::{PATIENCE, Served};
 use super::{Place, Ran};

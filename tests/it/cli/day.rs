@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
-use switchboard::simulator::braze::Profile;
-use switchboard::simulator::faults::{Fault, Garbage, Route};
-use switchboard::simulator::made_up;
-use switchboard::simulator::smtp::{SmtpFault, Stage};
-use switchboard::simulator::twilio::{Call, CallResult, Duplicate, LineBehaviour};
+use switchboard::http::keys::DrawnKey;
+use switchboard_simulator::braze::Profile;
+use switchboard_simulator::faults::{Fault, Garbage, Route};
+use switchboard_simulator::made_up;
+use switchboard_simulator::smtp::{SmtpFault, Stage};
+use switchboard_simulator::twilio::{Call, CallResult, Duplicate, LineBehaviour};
 use tokio::task::JoinSet;
 
 use super::Place;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use switchboard::simulator::made_up;
+use switchboard_simulator::made_up;
 
 use super::Place;
 use super::serve::Served;
@@ -24,7 +24,7 @@ async fn damage_and_openness_are_found_offline() {
     place
         .outside
         .twilio
-        .call(switchboard::simulator::twilio::Call::new(HOT, CALLED))
+        .call(switchboard_simulator::twilio::Call::new(HOT, CALLED))
         .await;
     let beside = place
         .run(&["doctor", "--offline", "--json"])

@@ -5,11 +5,11 @@ use std::fs;
 
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use switchboard::http::auth::DrawnKey;
-use switchboard::simulator::faults::{Fault, Garbage, Route};
-use switchboard::simulator::made_up;
-use switchboard::simulator::smtp::{SmtpFault, Stage};
-use switchboard::simulator::twilio::Call;
+use switchboard::http::keys::DrawnKey;
+use switchboard_simulator::faults::{Fault, Garbage, Route};
+use switchboard_simulator::made_up;
+use switchboard_simulator::smtp::{SmtpFault, Stage};
+use switchboard_simulator::twilio::Call;
 use tokio::task::JoinSet;
 
 use super::serve::Served;
@@ -242,7 +242,7 @@ async fn things_happen(exposed: &mut Exposed) -> String {
     };
     outside.braze.faults().once(echo(401, made_up::BRAZE_KEY));
     let handoffs = Route::method("POST");
-    let refuse = |faults: &switchboard::simulator::faults::Faults, secret| {
+    let refuse = |faults: &switchboard_simulator::faults::Faults, secret| {
         faults.standing_on(handoffs.clone(), echo(422, secret));
     };
     refuse(outside.dialfire.faults(), made_up::CAMPAIGN_TOKEN);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use switchboard::clock::Clock;
-use switchboard::simulator::made_up;
-use switchboard::simulator::twilio::Call;
+use switchboard_simulator::made_up;
+use switchboard_simulator::twilio::Call;
 
 use super::Place;
 use super::serve::PATIENCE;

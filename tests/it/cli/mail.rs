@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use switchboard::clock::Clock;
-use switchboard::simulator::smtp::{SmtpFault, Stage};
-use switchboard::simulator::twilio::{Call, LineBehaviour};
+use switchboard_simulator::smtp::{SmtpFault, Stage};
+use switchboard_simulator::twilio::{Call, LineBehaviour};
 use tokio::time::timeout;
 
 use super::Place;

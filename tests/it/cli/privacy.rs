@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
-use switchboard::simulator::faults::Fault;
-use switchboard::simulator::twilio::Call;
+use switchboard::http::keys::DrawnKey;
+use switchboard_simulator::faults::Fault;
+use switchboard_simulator::twilio::Call;
 
 use super::Place;
 use super::serve::Served;

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use switchboard::simulator::faults::Fault;
-use switchboard::simulator::made_up;
+use switchboard_simulator::faults::Fault;
+use switchboard_simulator::made_up;
 use tokio::sync::watch;
 
 use super::{Place, assert_no_secret};
@@ -137,7 +137,7 @@ async fn a_served_call_is_routed_logged_and_counted_without_naming_anybody() {
     let result = place
         .outside
         .twilio
-        .call(switchboard::simulator::twilio::Call::new(HOT, CALLED))
+        .call(switchboard_simulator::twilio::Call::new(HOT, CALLED))
         .await;
     assert_eq!(result.violations, Vec::<String>::new());
     assert_eq!(dialled(&result), [DIALFIRE_LINE]);
@@ -195,7 +195,7 @@ async fn a_reload_takes_a_valid_file_and_refuses_an_invalid_one() {
     let place = Place::new();
     let mut served = Served::start(&place).await;
     let call = || async {
-        let call = switchboard::simulator::twilio::Call::new(HOT, CALLED);
+        let call = switchboard_simulator::twilio::Call::new(HOT, CALLED);
         let result = place.outside.twilio.call(call).await;
         assert_eq!(result.violations, Vec::<String>::new());
         dialled(&result)
@@ -391,7 +391,7 @@ async fn secrets_stay_out_of_the_most_talkative_log() {
     let place = Place::new();
     place.reconfigure("[storage]", "[logging]\nlevel = \"trace\"\n[storage]");
     let mut served = Served::start(&place).await;
-    let call = switchboard::simulator::twilio::Call::new(HOT, CALLED);
+    let call = switchboard_simulator::twilio::Call::new(HOT, CALLED);
     let result = place.outside.twilio.call(call).await;
     assert_eq!(result.violations, Vec::<String>::new());
     served.event("call.received", 1).await;

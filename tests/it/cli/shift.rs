@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use switchboard::clock::Clock;
-use switchboard::simulator::made_up;
+use switchboard_simulator::made_up;
 
 use super::Place;
 use super::serve::PATIENCE;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use switchboard::audit::Kind;
 use switchboard::call::CallId;
-use switchboard::simulator::made_up;
+use switchboard_simulator::made_up;
 
 use super::{check, header_value, is_good_twiml};
 use crate::wire::{Parrot, Reply, Request, about};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use switchboard::audit::Kind;
 use switchboard::clock::Clock;
-use switchboard::simulator::made_up;
+use switchboard_simulator::made_up;
 
 use crate::wire::{Request, encoded, exchange, sign};
 use crate::world::{DIALFIRE_LINE, World, ZENDESK_LINE};

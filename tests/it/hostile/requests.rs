@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use proptest::prelude::*;
 use switchboard::audit::Kind;
-use switchboard::simulator::made_up;
 use switchboard::store::StoredRecord;
+use switchboard_simulator::made_up;
 
 use super::{check, header_value, is_good_twiml, records};
 use crate::wire::{Request, about};

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use switchboard::call::CallId;
-use switchboard::simulator::made_up;
+use switchboard_simulator::made_up;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -249,7 +249,7 @@ async fn who_hangs_up_before_the_answer_still_has_the_call_recorded_once() {
         .outside
         .braze
         .faults()
-        .standing(switchboard::simulator::faults::Fault::Delay(delay));
+        .standing(switchboard_simulator::faults::Fault::Delay(delay));
     let mut stream = TcpStream::connect(world.running().address).await.unwrap();
     let whole = Request::signed("/webhooks/twilio", BODY).to_bytes();
     stream.write_all(&whole).await.unwrap();
@@ -271,7 +271,7 @@ async fn who_closes_their_side_after_the_request_gets_the_answer() {
         .outside
         .braze
         .faults()
-        .standing(switchboard::simulator::faults::Fault::Delay(delay));
+        .standing(switchboard_simulator::faults::Fault::Delay(delay));
     for request in [
         Request::signed("/webhooks/twilio", BODY).without("Connection"),
         Request::new("GET", "/health").without("Connection"),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use switchboard::audit::{Access, Event};
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
+use switchboard::http::keys::DrawnKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use switchboard::audit::Kind;
 use switchboard::clock::Clock;
-use switchboard::simulator::faults::Fault;
-use switchboard::simulator::made_up;
+use switchboard_simulator::faults::Fault;
+use switchboard_simulator::made_up;
 
 use super::records;
 use crate::wire::{Request, about, encoded, sign};

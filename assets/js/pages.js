@@ -1,0 +1,19 @@
+// The pages of the dashboard, in the order of the navigation; the server serves the addresses that stand here. A page
+// without a name belongs to the one above it. It is a function of `main` and the route and returns the functions that
+// close it.
+
+import { live } from "./live.js";
+import { logs } from "./logs.js";
+import { trace } from "./trace.js";
+import { dialers } from "./dialers.js";
+import { alerts } from "./alerts.js";
+import { settings } from "./settings.js";
+
+export const PAGES = [
+	{ path: "/", name: "Live", icon: "live", key: "l", open: live },
+	{ path: "/logs", name: "Logs", icon: "logs", key: "o", open: logs },
+	{ path: "/logs/{call_id}", open: trace },
+	{ path: "/dialers", name: "Dialers", icon: "dialers", key: "d", open: dialers },
+	{ path: "/alerts", name: "Alerts", icon: "alerts", key: "a", open: alerts },
+	{ path: "/settings", name: "Settings", icon: "settings", key: "s", open: settings },
+];

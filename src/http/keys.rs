@@ -1,0 +1,270 @@
+//! API keys: who holds which, and what they may do.
+//!
+//! A key is 256 random bits, so a plain SHA-256 of it is enough to keep (nobody can try them all), and there is nothing to slow down.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::http::{HeaderMap, HeaderName};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use super::error::{ApiError, ErrorKind};
+use super::refusals::RefusedRequest;
+
+/// Where a key is sent.
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-api-key");
+/// What every key begins with, so that people and secret scanners know one when they see it.
+const PREFIX: &str = "swb_";
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Viewer,
+    Admin,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    fn of(key: &[u8]) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// A hash that was kept.
+    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    pub fn to_hex(self) -> String {
+        hex::encode(self.0)
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash(…)")
+    }
+}
+
+/// A key that was just drawn; the only time that it is known.
+pub struct DrawnKey {
+    pub key: String,
+    /// What is kept of it.
+    pub hash: KeyHash,
+}
+
+impl DrawnKey {
+    /// Draws a key. Fails where the system gives no random bytes.
+    pub fn draw() -> Result<Self, getrandom::Error> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random)?;
+        let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
+        let hash = KeyHash::of(key.as_bytes());
+        Ok(Self { key, hash })
+    }
+}
+
+impl fmt::Debug for DrawnKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DrawnKey(…)")
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// Who holds it; stands in the audit trail.
+    pub name: Arc<str>,
+    pub role: Role,
+    /// What is kept of it.
+    pub hash: KeyHash,
+}
+
+/// All configured keys, replaceable as a whole. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Keys(Arc<ArcSwap<Vec<ApiKey>>>);
+
+impl Keys {
+    pub fn new(keys: Vec<ApiKey>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(keys)))
+    }
+
+    /// Puts other keys into force; a key that is gone opens nothing from now on.
+    pub fn replace(&self, keys: Vec<ApiKey>) {
+        self.0.store(Arc::new(keys));
+    }
+
+    /// Who holds `key`. Every configured key is compared in full, so that the time it takes says nothing.
+    pub(super) fn holder(&self, key: &[u8]) -> Option<(Holder, KeyHash)> {
+        let hash = KeyHash::of(key);
+        self.holder_of(hash).map(|holder| (holder, hash))
+    }
+
+    /// Who asks, if anybody known does. Nothing is counted.
+    pub(super) fn known(&self, headers: &HeaderMap) -> Option<Holder> {
+        let mut given = headers.get_all(HEADER).iter();
+        let key = given.next().filter(|_| given.next().is_none())?;
+        self.holder(key.as_bytes()).map(|(holder, _)| holder)
+    }
+
+    /// Who holds the key with this hash.
+    pub(super) fn holder_of(&self, hash: KeyHash) -> Option<Holder> {
+        let keys = self.0.load();
+        let mut found = u64::MAX;
+        for (place, known) in (0_u64..).zip(keys.iter()) {
+            let same: Choice = known.hash.0.ct_eq(&hash.0);
+            found.conditional_assign(&place, same);
+        }
+        let known = keys.get(usize::try_from(found).ok()?)?;
+        Some(Holder {
+            name: Arc::clone(&known.name),
+            role: known.role,
+        })
+    }
+
+    /// Who asks, by the key in the headers.
+    pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<Holder, ApiError> {
+        let mut given = headers.get_all(HEADER).iter();
+        let (reason, message) = match (given.next(), given.next()) {
+            (None, _) => {
+                metrics::counter!("switchboard_auth_failures_total", "reason" => "missing")
+                    .increment(1);
+                let message = "This needs an API key in the header X-API-Key, or a session.";
+                return Err(ApiError::new(ErrorKind::Authentication, message));
+            }
+            (Some(key), None) => match self.holder(key.as_bytes()) {
+                Some((holder, _)) => return Ok(holder),
+                None => ("unknown", "The API key is not known."),
+            },
+            (Some(_), Some(_)) => ("several", "The request has more than one X-API-Key."),
+        };
+        let refused = RefusedRequest::because(reason);
+        Err(ApiError::refused(
+            ErrorKind::Authentication,
+            message,
+            refused,
+        ))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    /// The name of the key; stands in the audit trail.
+    pub(super) name: Arc<str>,
+    pub(super) role: Role,
+}
+
+impl Holder {
+    pub(super) fn with_role(self, wanted: Role) -> Result<Self, ApiError> {
+        if self.role >= wanted {
+            return Ok(self);
+        }
+        let message = format!(
+            "This takes a key with the role {}; {} is a key of a {}.",
+            wanted.as_str(),
+            self.name,
+            self.role.as_str()
+        );
+        let refused = RefusedRequest {
+            reason: "role",
+            key: Some(self.name),
+        };
+        Err(ApiError::refused(ErrorKind::Permission, message, refused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(drawn: &[(&str, Role, &DrawnKey)]) -> Vec<ApiKey> {
+        let key = |&(name, role, drawn): &(&str, Role, &DrawnKey)| ApiKey {
+            name: name.into(),
+            role,
+            hash: KeyHash::from_hex(&drawn.hash.to_hex()).unwrap(),
+        };
+        drawn.iter().map(key).collect()
+    }
+
+    fn headers(given: &[&str]) -> HeaderMap {
+        let given = given.iter().map(|key| (HEADER, key.parse().unwrap()));
+        given.collect()
+    }
+
+    #[test]
+    fn a_key_has_256_random_bits_and_says_what_it_is() {
+        let (one, other) = (DrawnKey::draw().unwrap(), DrawnKey::draw().unwrap());
+        assert!(one.key.starts_with("swb_"));
+        assert_eq!(one.key.len(), 4 + 43);
+        assert_ne!(one.key, other.key);
+        assert_eq!(one.hash, KeyHash::of(one.key.as_bytes()));
+        assert_eq!(format!("{one:?} {:?}", one.hash), "DrawnKey(…) KeyHash(…)");
+    }
+
+    #[test]
+    fn a_key_opens_for_its_holder_until_it_is_replaced() {
+        let [first, last, foreign] = [(); 3].map(|()| DrawnKey::draw().unwrap());
+        let keys_in_force = Keys::new(keys(&[
+            ("ops", Role::Admin, &first),
+            ("desk", Role::Viewer, &last),
+        ]));
+        let name = |given: &[&str]| {
+            let holder = keys_in_force.authenticate(&headers(given)).ok()?;
+            Some(holder.name.to_string())
+        };
+        assert_eq!(name(&[&first.key]).as_deref(), Some("ops"));
+        assert_eq!(name(&[&last.key]).as_deref(), Some("desk"));
+        let longer = format!("{}x", first.key);
+        let hash = first.hash.to_hex();
+        for wrong in ["", &foreign.key, &longer, &first.key[..20], &hash] {
+            assert_eq!(name(&[wrong]), None, "{wrong}");
+        }
+        assert_eq!(name(&[]), None);
+        assert_eq!(name(&[&first.key, &first.key]), None);
+        keys_in_force.replace(keys(&[("new", Role::Admin, &foreign)]));
+        assert_eq!(name(&[&first.key]), None);
+        assert_eq!(name(&[&foreign.key]).as_deref(), Some("new"));
+        keys_in_force.replace(Vec::new());
+        assert_eq!(name(&[&foreign.key]), None);
+    }
+
+    #[test]
+    fn an_admin_may_what_a_viewer_may_and_not_the_other_way_round() {
+        let cases = [
+            (Role::Admin, Role::Admin, true),
+            (Role::Admin, Role::Viewer, true),
+            (Role::Viewer, Role::Viewer, true),
+            (Role::Viewer, Role::Admin, false),
+        ];
+        for (role, wanted, may) in cases {
+            let holder = Holder {
+                name: "ops".into(),
+                role,
+            };
+            assert_eq!(holder.with_role(wanted).is_ok(), may, "{role:?} {wanted:?}");
+        }
+    }
+}

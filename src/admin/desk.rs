@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{Progress, Refusal, Request, Retried};
 use crate::braze::Braze;
-use crate::flow::{Claims, Drains, Reloads, Retries};
+use crate::flow::{Drains, IdempotencyLocks, Reloads, Retries};
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
 use crate::routing::DialerId;
@@ -24,7 +24,7 @@ pub struct ControlHandlers {
     pub pruner: Pruner,
     pub braze: Braze,
     /// Remembers calls that go on.
-    pub claims: Claims,
+    pub locks: IdempotencyLocks,
     pub retries: Retries,
     /// Has the configuration read again.
     pub reloads: Reloads,
@@ -130,7 +130,7 @@ impl ControlHandlers {
             return told(self.store.known_of(&caller).await);
         }
         let forget = async || {
-            self.claims.forget_caller(&caller);
+            self.locks.forget_caller(&caller);
             if let Some(number) = caller.number() {
                 self.braze.invalidate(number).await;
             }

@@ -35,8 +35,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
-    Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
-    Recorder, Reloads, Retries, StatusReports, Waiting, Witness, record_health,
+    Calls, Canary, Drains, IdempotencyLocks, Inbound, Incidents, Policies, Reconciliation,
+    Recorder, Reloads, Retries, Waiting, Witness, record_health,
 };
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
@@ -171,12 +171,12 @@ pub async fn start_with(
     say_whether_calls_can_be_looked_up(&rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
-    let Holds {
+    let Calls {
         policies,
         waiting,
         incidents,
         ..
-    } = &parts.holds;
+    } = &parts.inbound.calls;
     jobs::held::restore(&store, policies, waiting, incidents, clock).await;
     let rendering = Rendering::of(config, vault.secret());
     write_first_records(config, clock, &store, &rendering).await?;
@@ -225,7 +225,12 @@ pub async fn start_with(
         clock.clone(),
     );
     lifecycle.spawn("prune", pruning);
-    certificates::start(lifecycle, tls.clone(), &parts.holds.incidents, clock);
+    certificates::start(
+        lifecycle,
+        tls.clone(),
+        &parts.inbound.calls.incidents,
+        clock,
+    );
     admin::start(lifecycle, &config.storage.path, running.control_handlers());
     let canary = parts.canary.clone();
     let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
@@ -248,7 +253,7 @@ impl Running {
             edge: self.parts.edge.clone(),
             pruner: self.pruner.clone(),
             braze: self.braze.clone(),
-            claims: self.parts.status_reports.claims.clone(),
+            locks: self.parts.inbound.calls.locks.clone(),
             retries: self.parts.retries.clone(),
             reloads: self.parts.reloads.clone(),
             drains: self.parts.drains.clone(),
@@ -282,7 +287,7 @@ impl Running {
         self.parts.keys.replace(keys);
         self.parts.sessions.move_to(settings::site(config));
         self.senders.replace(ways);
-        let incidents = &self.parts.holds.incidents;
+        let incidents = &self.parts.inbound.calls.incidents;
         incidents.reconfigure(settings::telling(config));
         if is_other {
             let loaded = Event::RulesetLoaded(config.ruleset.clone());
@@ -304,13 +309,13 @@ impl Running {
     fn read_certificate_again(&self) {
         if let Some(certificates) = &self.certificates {
             certificates.look_at_files(self.clock.now());
-            certificates::report(certificates, &self.parts.holds.incidents);
+            certificates::report(certificates, &self.parts.inbound.calls.incidents);
         }
     }
 
     /// The incidents of this process.
     pub fn incidents(&self) -> &Incidents {
-        &self.parts.holds.incidents
+        &self.parts.inbound.calls.incidents
     }
 
     /// How many calls got the safe answer because there were too many, since the start.
@@ -322,8 +327,13 @@ impl Running {
     pub async fn close(self) {
         let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped {});
         self.parts.recorder.append_one(stopped).await;
-        self.parts.holds.incidents.announce_rest().await;
-        self.parts.holds.incidents.persist(&self.store).await;
+        self.parts.inbound.calls.incidents.announce_rest().await;
+        self.parts
+            .inbound
+            .calls
+            .incidents
+            .persist(&self.store)
+            .await;
         jobs::profiles::persist(&self.store, &self.braze).await;
         self.notary.sign(true).await;
         self.store.close().await;
@@ -370,7 +380,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     lifecycle.spawn("overload", watch);
     let delivery = Delivery {
         store: store.clone(),
-        incidents: parts.holds.incidents.clone(),
+        incidents: parts.inbound.calls.incidents.clone(),
         senders: senders.clone(),
         clock: clock.clone(),
     };
@@ -519,10 +529,8 @@ fn say_whether_calls_can_be_looked_up(rest: &Rest) {
 }
 
 fn reaper(config: &Config, clock: &Clock, store: &Store, parts: &Parts, rest: &Rest) -> Reaper {
-    let reaps = Reaps {
-        clock: clock.clone(),
-        claims: parts.status_reports.claims.clone(),
-        recorder: parts.recorder.clone(),
+    let reaps = Reconciliation {
+        calls: parts.inbound.calls.clone(),
         rest: rest.clone(),
     };
     let silence = settings::silence(config);
@@ -543,8 +551,6 @@ fn parts(
     let recorder = Recorder::new(clock.clone(), store.clone()).seen_by(witness.clone());
     let policies = Policies::new(settings::policy(config));
     let policies_in_force = policies.clone();
-    let claims = Claims::new(clock.clone(), store.clone());
-    let hand_off = HandOff::new(clock.clone(), fleet.clone(), recorder.clone());
     let waiting = Waiting::default();
     let waiting_line = waiting.clone();
     let incidents = Incidents::new(
@@ -555,6 +561,15 @@ fn parts(
         witness,
         telling,
     );
+    let calls = Calls {
+        clock: clock.clone(),
+        policies: policies.clone(),
+        locks: IdempotencyLocks::new(clock.clone(), store.clone()),
+        fleet: fleet.clone(),
+        waiting,
+        incidents: incidents.clone(),
+        recorder: recorder.clone(),
+    };
     let keys = Keys::new(settings::keys(config));
     Ok(Parts {
         clock: clock.clone(),
@@ -562,34 +577,8 @@ fn parts(
         policies: policies.clone(),
         recorder: recorder.clone(),
         inbound: Inbound {
-            clock: clock.clone(),
-            policies: policies.clone(),
-            claims: claims.clone(),
-            gather: Gather::new(clock.clone(), braze.clone(), fleet.clone(), waiting.clone()),
-            hand_off: hand_off.clone(),
-            fleet: fleet.clone(),
-            waiting: waiting.clone(),
-            incidents: incidents.clone(),
-            recorder: recorder.clone(),
-        },
-        dial_ends: DialEnds {
-            clock: clock.clone(),
-            policies: policies.clone(),
-            claims: claims.clone(),
-            hand_off: hand_off.clone(),
-            fleet: fleet.clone(),
-            incidents: incidents.clone(),
-            recorder: recorder.clone(),
-        },
-        holds: Holds {
-            clock: clock.clone(),
-            policies: policies.clone(),
-            claims: claims.clone(),
-            hand_off,
-            fleet: fleet.clone(),
-            waiting: waiting.clone(),
-            incidents: incidents.clone(),
-            recorder: recorder.clone(),
+            calls,
+            braze: braze.clone(),
         },
         retries: Retries {
             clock: clock.clone(),
@@ -597,12 +586,6 @@ fn parts(
             braze: braze.clone(),
             rest: rest(config, clock)?,
             incidents,
-            recorder: recorder.clone(),
-        },
-        status_reports: StatusReports {
-            clock: clock.clone(),
-            claims,
-            waiting,
             recorder: recorder.clone(),
         },
         profile_push: ProfilePush {

@@ -218,7 +218,7 @@ impl Running {
         }
         in_force.loaded = rendering;
         self.parts.reloads.set_refused(None);
-        self.parts.holds.incidents.reload_refused(None);
+        self.parts.inbound.calls.incidents.reload_refused(None);
         Ok(applied)
     }
 
@@ -269,7 +269,7 @@ impl Running {
             problems,
         };
         self.parts.reloads.set_refused(Some(refused.clone()));
-        let incidents = &self.parts.holds.incidents;
+        let incidents = &self.parts.inbound.calls.incidents;
         incidents.reload_refused(Some(lines.join("; ")));
         let event = Event::ConfigRefused {
             by: by.to_owned(),

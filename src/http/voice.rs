@@ -11,8 +11,7 @@ use super::overload::{Overload, WebhookInFlight};
 use super::server::RequestId;
 use crate::audit::{Event, Record};
 use crate::call::CallId;
-use crate::clock::Clock;
-use crate::flow::{DialEnds, Holds, Inbound, Incidents, Policies, Recorder, StatusReports};
+use crate::flow::{Calls, Inbound};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{
     DialEnded, Direction, Edge, FallbackCall, Flaw, HeldCall, IncomingCall, StatusReport, Webhook,
@@ -41,18 +40,15 @@ const STATUS: &str = "/webhooks/twilio/status";
 /// What the endpoints need when a webhook cannot be used.
 #[derive(Clone, Debug)]
 pub(super) struct Safety {
-    pub(super) clock: Clock,
     pub(super) edge: Edge,
-    pub(super) policies: Policies,
-    pub(super) recorder: Recorder,
-    pub(super) incidents: Incidents,
+    pub(super) calls: Calls,
     pub(super) lifecycle: Lifecycle,
 }
 
 impl Safety {
     /// The answer when nothing is known; no I/O in the way.
     pub(super) fn answer(&self, call: &FallbackCall) -> Twiml {
-        let policy = self.policies.current();
+        let policy = self.calls.policies.current();
         Twiml(
             policy
                 .safe_answer(call.caller.as_ref(), call.called.as_deref())
@@ -62,7 +58,13 @@ impl Safety {
 
     /// The answer when not even the webhook is at hand.
     pub(super) fn blind_answer(&self) -> Twiml {
-        Twiml(self.policies.current().safe_answer(None, None).to_xml())
+        Twiml(
+            self.calls
+                .policies
+                .current()
+                .safe_answer(None, None)
+                .to_xml(),
+        )
     }
 
     /// Does the work of a webhook to its end, even where Twilio has hung up meanwhile: a handoff that was begun is finished and recorded.
@@ -93,7 +95,7 @@ impl Safety {
     /// signature can make many of these.
     fn malformed(&self, path: &str, flaw: Flaw, call: &FallbackCall) -> Twiml {
         self.edge.count_malformed(path, flaw);
-        self.incidents.malformed(flaw.as_str());
+        self.calls.incidents.malformed(flaw.as_str());
         if path == STATUS {
             Twiml(answer::nothing().to_xml())
         } else {
@@ -138,6 +140,7 @@ pub(super) async fn inbound(
     let Some(in_hand) = overload.admit() else {
         let call = FallbackCall::read(&webhook);
         safety
+            .calls
             .incidents
             .undecided(call.call_id.as_ref(), "overload");
         return safety.answer(&call);
@@ -149,7 +152,7 @@ pub(super) async fn inbound(
 }
 
 pub(super) async fn dial(
-    State(dial_ends): State<DialEnds>,
+    State(calls): State<Calls>,
     State(safety): State<Safety>,
     State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
@@ -159,7 +162,7 @@ pub(super) async fn dial(
     match DialEnded::read(&webhook) {
         Ok(ended) => {
             name_call(&ended.call_id);
-            let work = async move { dial_ends.answer(ended, &request_id.0).await };
+            let work = async move { calls.dial_ended(ended, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
         Err(flaw) => safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook)),
@@ -168,7 +171,7 @@ pub(super) async fn dial(
 
 /// A caller who waits asks again.
 pub(super) async fn hold(
-    State(holds): State<Holds>,
+    State(calls): State<Calls>,
     State(safety): State<Safety>,
     State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
@@ -178,7 +181,7 @@ pub(super) async fn hold(
     match HeldCall::read(&webhook) {
         Ok(held) => {
             name_call(&held.call_id);
-            let work = async move { holds.answer(held, &request_id.0).await };
+            let work = async move { calls.held(held, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
         Err(flaw) => safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook)),
@@ -187,7 +190,7 @@ pub(super) async fn hold(
 
 /// A leg made progress, or the number's call is over. Twilio wants an empty document, whatever we make of it.
 pub(super) async fn status(
-    State(status_reports): State<StatusReports>,
+    State(calls): State<Calls>,
     State(safety): State<Safety>,
     State(overload): State<Overload>,
     Genuine(webhook): Genuine,
@@ -196,7 +199,7 @@ pub(super) async fn status(
     match StatusReport::read(&webhook) {
         Ok(status) => {
             name_call(&status.call_id);
-            status_reports.report(status).await;
+            calls.leg_reported(status).await;
         }
         Err(flaw) => {
             return safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook));
@@ -210,7 +213,10 @@ pub(super) async fn fallback(State(safety): State<Safety>, Genuine(webhook): Gen
     let call = FallbackCall::read(&webhook);
     metrics::counter!("switchboard_fallback_requests_total").increment(1);
     let code = call.error_code.as_deref().unwrap_or("without a code");
-    safety.incidents.fell_back(call.call_id.as_ref(), code);
+    safety
+        .calls
+        .incidents
+        .fell_back(call.call_id.as_ref(), code);
     tracing::error!(
         event = "call.on_fallback",
         call_sid = call.call_id.as_ref().map_or("", CallId::as_str),
@@ -238,13 +244,16 @@ pub(super) async fn unknown_path(State(safety): State<Safety>, Genuine(webhook):
         reason,
         "Twilio asks at a path where nothing is served: the caller gets the safe answer"
     );
-    safety.incidents.undecided(Some(&call.call_id), reason);
+    safety
+        .calls
+        .incidents
+        .undecided(Some(&call.call_id), reason);
     let event = Event::WebhookUnusable {
         path: webhook.path,
         reason: reason.to_owned(),
     };
-    let record = Record::of_service(safety.clock.now(), event);
-    safety.recorder.append_one(record).await;
+    let record = Record::of_service(safety.calls.clock.now(), event);
+    safety.calls.recorder.append_one(record).await;
     safety.answer(&caller)
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::call::CallId;
 use crate::clock::Clock;
-use crate::flow::{Looked, Reaps};
+use crate::flow::{Reconciled, Reconciliation};
 use crate::lifecycle::Lifecycle;
 use crate::resilience::Backoff;
 use crate::store::Store;
@@ -33,7 +33,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 #[derive(Clone, Debug)]
 pub struct Reaper {
     store: Store,
-    reaps: Reaps,
+    reaps: Reconciliation,
     clock: Clock,
     /// In milliseconds; a reload may change both.
     reconcile_after: Arc<AtomicU64>,
@@ -63,7 +63,7 @@ pub struct Round {
 
 impl Reaper {
     /// A reaper that begins now: calls older than this are looked up at once.
-    pub fn new(store: Store, reaps: Reaps, clock: Clock, silence: Silence) -> Self {
+    pub fn new(store: Store, reaps: Reconciliation, clock: Clock, silence: Silence) -> Self {
         let memory = Memory::starting(clock.instant(), clock.now());
         let reaper = Self {
             store,
@@ -103,7 +103,7 @@ impl Reaper {
         match self.store.silent_calls(Timestamp::MAX, MOST_CALLS).await {
             Ok(in_progress) => {
                 let now = self.clock.instant();
-                let heard = |call: &CallId| self.reaps.claims.heard(call);
+                let heard = |call: &CallId| self.reaps.calls.locks.heard(call);
                 let (brought, in_progress): (Vec<_>, Vec<_>) = in_progress
                     .into_iter()
                     .partition(|(call, _)| call.is_of_json_door());
@@ -115,7 +115,7 @@ impl Reaper {
                     // Nobody but whoever brought it knows of its end, and they have not said.
                     if silence >= of_api {
                         let looked = self.reaps.give_up(&call, last_news).await;
-                        round.closed += usize::from(matches!(looked, Looked::Closed(_)));
+                        round.closed += usize::from(matches!(looked, Reconciled::Closed(_)));
                     }
                 }
                 for (call, last_news) in memory.due(in_progress, heard, now, patience) {
@@ -145,29 +145,29 @@ impl Reaper {
             memory.tried(call, now);
             // Only what this process has waited for counts: the wall clock may have been set.
             let is_silent = memory.waited_for(call, now) >= patience;
-            self.reaps.look(call, last_news, is_silent).await
+            self.reaps.reconcile(call, last_news, is_silent).await
         } else {
-            Looked::AskLater { retry_after: None }
+            Reconciled::AskLater { retry_after: None }
         };
         let now = self.clock.instant();
-        if may_ask && looked != Looked::CannotAsk {
+        if may_ask && looked != Reconciled::CannotAsk {
             round.asked += 1;
             memory
                 .pace
                 .learn(&looked, now, getrandom::u64().unwrap_or(0));
         }
-        let is_hopeless = looked == Looked::CannotAsk || memory.pace.is_failing(now, patience);
+        let is_hopeless = looked == Reconciled::CannotAsk || memory.pace.is_failing(now, patience);
         if is_hopeless && memory.silence(call, last_news, now) >= GIVE_UP_AFTER {
             looked = self.reaps.give_up(call, last_news).await;
         }
         match looked {
-            Looked::Closed(_) => {
+            Reconciled::Closed(_) => {
                 round.closed += 1;
                 memory.answered(call, now);
             }
-            Looked::StillGoing => memory.answered(call, now),
-            Looked::Unclear => memory.unclear(call, now),
-            Looked::Left | Looked::CannotAsk | Looked::AskLater { .. } => {}
+            Reconciled::StillGoing => memory.answered(call, now),
+            Reconciled::Unclear => memory.unclear(call, now),
+            Reconciled::Left | Reconciled::CannotAsk | Reconciled::AskLater { .. } => {}
         }
     }
 
@@ -300,8 +300,8 @@ struct Pace {
 }
 
 impl Pace {
-    fn learn(&mut self, looked: &Looked, now: Instant, random: u64) {
-        let Looked::AskLater { retry_after } = looked else {
+    fn learn(&mut self, looked: &Reconciled, now: Instant, random: u64) {
+        let Reconciled::AskLater { retry_after } = looked else {
             *self = Self::default();
             return;
         };
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn rests_double_unless_twilio_asks_for_more_and_end_with_an_answer() {
-        let later = |seconds: Option<u64>| Looked::AskLater {
+        let later = |seconds: Option<u64>| Reconciled::AskLater {
             retry_after: seconds.map(Duration::from_secs),
         };
         // (what Twilio asks for, the rest in seconds)
@@ -440,7 +440,7 @@ mod tests {
         }
         assert!(!pace.is_failing(at(299), PATIENCE));
         assert!(pace.is_failing(at(300), PATIENCE));
-        pace.learn(&Looked::StillGoing, at(300), 0);
+        pace.learn(&Reconciled::StillGoing, at(300), 0);
         assert_eq!(pace, Pace::default());
     }
 }

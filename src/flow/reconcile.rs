@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::claim::Claims;
-use super::record::{Recorder, call_after};
+use super::answering::Calls;
+use super::record::call_after;
 use crate::audit::{CallAfter, Event, Record};
 use crate::call::{CallId, Disposition, Found};
-use crate::clock::Clock;
 use crate::store::StoredCall;
 use crate::twilio::{CallFate, NoAnswer, Rest};
 
@@ -17,18 +16,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Closes calls whose end was never reported. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Reaps {
-    pub clock: Clock,
-    /// Who works on which call.
-    pub claims: Claims,
-    pub recorder: Recorder,
+pub struct Reconciliation {
+    pub calls: Calls,
     /// Knows what became of a call.
     pub rest: Rest,
 }
 
-/// What a look at a call came to.
+/// What asking for a call came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Looked {
+pub enum Reconciled {
     /// It was over, and is closed now.
     Closed(Found),
     /// Twilio says that it goes on.
@@ -46,15 +42,20 @@ pub enum Looked {
     Unclear,
 }
 
-impl Reaps {
+impl Reconciliation {
     /// Asks for a call that was last heard of at `last_news`, and closes it where it is over. A call that Twilio does not know is over
-    /// only if `absence_counts`: its books are a little late.
-    pub async fn look(&self, call: &CallId, last_news: Timestamp, absence_counts: bool) -> Looked {
-        // Not in hand while Twilio is asked: a webhook of this call, should one come after all, does not wait for that.
+    /// only if `absence_counts`: it hears of a call a little late.
+    pub async fn reconcile(
+        &self,
+        call: &CallId,
+        last_news: Timestamp,
+        absence_counts: bool,
+    ) -> Reconciled {
+        // Not locked while Twilio is asked: a webhook of this call, should one come after all, does not wait for that.
         let found = match self.rest.call(call).await {
-            Ok(CallFate::StillGoing) => return Looked::StillGoing,
+            Ok(CallFate::StillGoing) => return Reconciled::StillGoing,
             Ok(CallFate::NotFound) if absence_counts => Found::NotFound,
-            Ok(CallFate::NotFound) => return Looked::Unclear,
+            Ok(CallFate::NotFound) => return Reconciled::Unclear,
             Ok(CallFate::Ended {
                 end,
                 duration_s,
@@ -64,40 +65,41 @@ impl Reaps {
                 duration_s,
                 at,
             },
-            Err(NoAnswer::CannotAsk(_)) => return Looked::CannotAsk,
+            Err(NoAnswer::CannotAsk(_)) => return Reconciled::CannotAsk,
             Err(NoAnswer::Later { retry_after, why }) => {
                 tracing::warn!(
                     event = "reap.unanswered",
                     why,
                     "Twilio cannot be asked for calls whose end was not reported; asked again later"
                 );
-                return Looked::AskLater { retry_after };
+                return Reconciled::AskLater { retry_after };
             }
             Err(NoAnswer::Unclear { why }) => {
                 tracing::warn!(event = "reap.unclear", call_sid = %call, why, "Twilio's answer does not tell what became of a call");
-                return Looked::Unclear;
+                return Reconciled::Unclear;
             }
         };
         self.close(call, last_news, found).await
     }
 
     /// Closes a call of which nothing can be known any more.
-    pub async fn give_up(&self, call: &CallId, last_news: Timestamp) -> Looked {
+    pub async fn give_up(&self, call: &CallId, last_news: Timestamp) -> Reconciled {
         self.close(call, last_news, Found::Unasked).await
     }
 
-    async fn close(&self, call: &CallId, last_news: Timestamp, found: Found) -> Looked {
-        let _in_hand = self.claims.take_in_hand(call).await;
-        let Some(stored) = self.claims.call(call).await else {
-            return Looked::Left;
+    async fn close(&self, call: &CallId, last_news: Timestamp, found: Found) -> Reconciled {
+        let calls = &self.calls;
+        let _lock = calls.locks.lock(call).await;
+        let Some(stored) = calls.locks.call(call).await else {
+            return Reconciled::Left;
         };
         if stored.updated_at != last_news {
-            return Looked::Left;
+            return Reconciled::Left;
         }
         let Ok(state) = stored.state.clone().reconciled(&found) else {
-            return Looked::Left;
+            return Reconciled::Left;
         };
-        let now = self.clock.now();
+        let now = calls.clock.now();
         let ended_at = ended_at(&stored, found, now);
         let after = call_after(&stored, &state, stored.reason, ended_at, None);
         announce(call, found, &after);
@@ -107,9 +109,9 @@ impl Reaps {
             after: Box::new(after),
         };
         let record = Record::of_call(now, call, reaped);
-        let recorded = self.recorder.append(vec![record], PATIENCE).await;
-        self.claims.update(recorded, known, None);
-        Looked::Closed(found)
+        let recorded = calls.recorder.append(vec![record], PATIENCE).await;
+        calls.locks.update(recorded, known, None);
+        Reconciled::Closed(found)
     }
 }
 

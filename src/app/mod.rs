@@ -281,7 +281,7 @@ impl Running {
             .profile_push
             .secret
             .store(settings::push_secret(config).map(Arc::new));
-        let is_other = self.policies.current().version != policy.version;
+        let is_other = self.policies.current().ruleset.version() != policy.ruleset.version();
         self.policies.replace(policy);
         self.read_certificate_again();
         self.parts.keys.replace(keys);

@@ -102,8 +102,7 @@ pub(super) fn policy(config: &Config) -> Policy {
     let routing = &config.routing;
     let default = config.dialer(&config.ruleset.default_dialer);
     Policy {
-        version: config.ruleset.version(),
-        ruleset: config.ruleset.clone(),
+        ruleset: config.ruleset.clone().into(),
         budget: routing.budget,
         last_resort: routing.last_resort_number.clone(),
         max_hold: routing.max_hold,

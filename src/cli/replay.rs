@@ -15,7 +15,7 @@ use crate::audit::{CallDecided, Event, Kind};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::config;
-use crate::routing::{self, Ruleset, RulesetVersion};
+use crate::routing::{self, RulesInForce, RulesetVersion};
 use crate::store::{StoreError, StoredRecord, Trail};
 
 #[derive(Debug, clap::Args)]
@@ -135,7 +135,7 @@ fn unreadable(path: &Path, error: crate::store::OpenError) -> Exit {
 
 struct Replay {
     trail: Trail,
-    rulesets: HashMap<RulesetVersion, Option<Ruleset>>,
+    rulesets: HashMap<RulesetVersion, Option<RulesInForce>>,
     report: ReplayReport,
 }
 
@@ -205,7 +205,7 @@ impl Replay {
         let version = &decided.decision.ruleset;
         if !self.rulesets.contains_key(version) {
             let found = self.trail.ruleset_before(id, version)?;
-            self.rulesets.insert(version.clone(), found);
+            self.rulesets.insert(version.clone(), found.map(Into::into));
         }
         let Some(Some(ruleset)) = self.rulesets.get(version) else {
             let version = Value::from(version.as_str());

@@ -128,10 +128,10 @@ impl Calls {
                 }
                 None => all_failed(state, Disposition::Failed),
             },
-            AfterDial::NextDialers { dialers } => {
+            AfterDial::NextDialers { dialers: mut plan } => {
                 // Those that were tripped or taken out since the decision are left out.
                 let views = self.fleet.views(self.clock.instant());
-                let plan = routing::eligible(dialers, &views);
+                plan.retain(|dialer| routing::admissible(dialer, &views).is_ok());
                 let class = (stored.tier.as_ref(), stored.score);
                 let payload = call.payload(class, &policy.ruleset, &answering.request_id);
                 let handed = self.hand_off(answering, &plan, payload).await?;

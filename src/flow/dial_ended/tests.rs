@@ -42,8 +42,7 @@ fn ruleset() -> Ruleset {
 
 fn policy() -> Policy {
     Policy {
-        version: ruleset().version(),
-        ruleset: ruleset(),
+        ruleset: ruleset().into(),
         budget: Duration::from_secs(2),
         last_resort: Some(E164::parse(LAST_RESORT).unwrap()),
         max_hold: Duration::from_mins(2),
@@ -113,7 +112,7 @@ impl Bench {
             },
             dialers: Vec::new(),
         };
-        let decision = routing::decide(&ruleset(), &facts);
+        let decision = routing::decide(&ruleset().into(), &facts);
         let personal = Personal {
             caller: Some(CALLER.to_owned()),
             ..Personal::default()

@@ -180,7 +180,8 @@ impl Line {
                 pause = pause.min(wait.max(SHORTEST_PAUSE));
             }
         }
-        let plan = routing::eligible(wanted.to_vec(), &views);
+        let may = |dialer: &&DialerId| routing::admissible(dialer, &views).is_ok();
+        let plan: Vec<DialerId> = wanted.iter().filter(may).cloned().collect();
         if plan.is_empty() {
             return Turn { plan, views, pause };
         }

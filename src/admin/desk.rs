@@ -11,7 +11,7 @@ use crate::phone::Caller;
 use crate::resilience::TriedBy;
 use crate::routing::DialerId;
 use crate::store::{Erased, PruneError, Pruner, Store, StoreError};
-use crate::twilio::{Edge, Rejected};
+use crate::twilio::{Edge, RefusedWebhook};
 
 /// Does what is asked. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -250,7 +250,7 @@ impl ControlHandlers {
 }
 
 /// A refused webhook without a value of any field.
-fn shown(rejected: &Rejected) -> serde_json::Value {
+fn shown(rejected: &RefusedWebhook) -> serde_json::Value {
     let diagnosis = rejected.diagnosis.as_ref();
     serde_json::json!({
         "at": rejected.at,

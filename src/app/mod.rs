@@ -47,7 +47,7 @@ use crate::http::{
 };
 use crate::jobs;
 use crate::jobs::deliver::{Delivery, Senders};
-use crate::jobs::reap::Reaper;
+use crate::jobs::reconcile::Reconciler;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, Notary, OpenError, Pruner, Store, StoreError, Vault};
 use crate::twilio::{Edge, Rest};
@@ -96,7 +96,7 @@ pub struct Running {
     /// The dialers and the state of each.
     pub fleet: Fleet,
     /// Closes calls whose end was never reported.
-    pub reaper: Reaper,
+    pub reconciler: Reconciler,
     pub rest: Rest,
     pub notary: Notary,
     /// Deletes what is past retention.
@@ -183,14 +183,14 @@ pub async fn start_with(
     for change in changes {
         record_health(&parts.recorder, clock, change).await;
     }
-    let reaper = reaper(config, clock, &store, &parts, &rest);
+    let reconciler = reconciler(config, clock, &store, &parts, &rest);
 
     let running = Running {
         address,
         store: store.clone(),
         policies: parts.policies.clone(),
         fleet: fleet.clone(),
-        reaper: reaper.clone(),
+        reconciler: reconciler.clone(),
         rest,
         notary: notary.clone(),
         pruner: Pruner::new(
@@ -212,7 +212,7 @@ pub async fn start_with(
         certificates: tls.clone(),
     };
     start_jobs(lifecycle, &running);
-    lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
+    lifecycle.spawn("reap", jobs::reconcile::run(lifecycle.clone(), reconciler));
     let database = config.storage.path.clone();
     let verifying = jobs::reverify::run(lifecycle.clone(), notary.clone(), database);
     lifecycle.spawn("reverify", verifying);
@@ -273,7 +273,7 @@ impl Running {
             .reconfigure(settings::rest(config))
             .context("cannot use [twilio]")?;
         say_whether_calls_can_be_looked_up(&self.rest);
-        self.reaper.reconfigure(settings::silence(config));
+        self.reconciler.reconfigure(settings::silence(config));
         self.pruner.set_retention(config.storage.retention);
         let changes = self.fleet.replace(dialers);
         self.parts.edge.replace(edge);
@@ -528,13 +528,19 @@ fn say_whether_calls_can_be_looked_up(rest: &Rest) {
     }
 }
 
-fn reaper(config: &Config, clock: &Clock, store: &Store, parts: &Parts, rest: &Rest) -> Reaper {
-    let reaps = Reconciliation {
+fn reconciler(
+    config: &Config,
+    clock: &Clock,
+    store: &Store,
+    parts: &Parts,
+    rest: &Rest,
+) -> Reconciler {
+    let reconciliation = Reconciliation {
         calls: parts.inbound.calls.clone(),
         rest: rest.clone(),
     };
     let silence = settings::silence(config);
-    Reaper::new(store.clone(), reaps, clock.clone(), silence)
+    Reconciler::new(store.clone(), reconciliation, clock.clone(), silence)
 }
 
 fn parts(

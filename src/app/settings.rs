@@ -19,7 +19,7 @@ use crate::flow::{Policy, Telling};
 use crate::http::Site;
 use crate::http::auth::ApiKey;
 use crate::jobs::deliver::Ways;
-use crate::jobs::reap::Silence;
+use crate::jobs::reconcile::Silence;
 use crate::notify::{Email, Mailer, Webhook};
 use crate::outbound::{self, Connections, Make};
 use crate::secret::Secret;

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call_answer::{CallAnswer, Voice};
-use super::inbound_call::InboundCall;
 use super::incidents::Incidents;
-use super::locks::{ARRIVAL, CallLock, IdempotencyLocks, Repeated};
+use super::locks::{CallLock, IdempotencyLocks};
 use super::policy::{Policies, Policy};
-use super::record::{PendingWrites, Recorder, call_after};
+use super::record::{ARRIVAL, PendingWrites, Recorder, Repeated, call_after};
 use super::stopwatch::Stopwatch;
 use super::waiting::Waiting;
 use crate::audit::{CallAnswered, Event, Personal, Record};
-use crate::call::CallId;
+use crate::call::{CallId, InboundCall};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::store::StoredCall;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::hand_off::HandoffResult;
-use super::inbound_call::InboundCall;
+use super::handoff_result::HandoffResult;
 use super::policy::Policy;
 use super::stopwatch::stamp;
 use crate::audit::Answer;
-use crate::call::{CallState, Disposition};
+use crate::call::{CallState, Disposition, InboundCall};
 use crate::clock::Clock;
 use crate::dialer::{self, Dialer, Fleet};
 use crate::handoff::Certainty;
@@ -40,7 +39,7 @@ impl CallAnswer {
     }
 }
 
-/// Renders answers as TwiML.
+/// Renders the answers to one call as TwiML.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Voice<'a> {
     pub(super) policy: &'a Policy,

@@ -4,8 +4,6 @@
 //! call is `dialing` until then, or until it is closed as `unknown`; it never counts as on the line, and it is never held or failed over:
 //! where no dialer takes it, the last-resort number is named, or nothing.
 
-mod render;
-
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -14,14 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::answering::Calls;
 use super::inbound::Inbound;
-use super::inbound_call::InboundCall;
-use super::locks::Repeated;
-use super::record::reported;
+use super::record::{Repeated, reported};
 use crate::audit::Event;
-use crate::call::{CallId, ReportedOutcome};
+use crate::call::{CallId, InboundCall, ReportedOutcome};
 use crate::phone::Caller;
-
-pub(super) use render::render;
 
 /// How long reading and recording the report of an end may take each.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,7 +49,7 @@ pub enum ApiAnswer {
 /// What the report of an end came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReported {
-    /// Now or before.
+    /// Now, or by a report before this one.
     Recorded,
     /// Another outcome was reported before.
     Contradicts(ReportedOutcome),
@@ -118,7 +112,7 @@ impl Calls {
         outcome: ReportedOutcome,
         talked_s: u32,
     ) -> EndReported {
-        if !call_id.is_of_json_door() {
+        if !call_id.is_of_calls_api() {
             return EndReported::NotOurs;
         }
         let _lock = self.locks.lock(call_id).await;

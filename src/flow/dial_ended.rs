@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use super::answering::{Answering, Calls};
 use super::call_answer::CallAnswer;
-use super::inbound_call::InboundCall;
-use super::locks::Repeated;
-use super::record::{call_after, reported};
+use super::record::{Repeated, call_after, reported};
 use crate::audit::{Event, Record};
-use crate::call::{AfterDial, CallState, DialReport, Disposition, EndReason, Status};
+use crate::call::{AfterDial, CallState, DialReport, Disposition, EndReason, InboundCall, Status};
 use crate::handoff::Certainty;
 use crate::routing::{self, Reason};
 use crate::store::StoredCall;
@@ -32,21 +30,16 @@ impl Calls {
     ) -> Result<String, Repeated> {
         let report = ended.report;
         let step = format!("dial-{}", report.step);
-        let mut answering = self.begin(&ended.call_id, step, request_id).await?;
+        let mut answering = self.begin(&ended.call.call_id, step, request_id).await?;
         let somebody_waits = somebody_waits(&report);
         let stored = if somebody_waits {
-            self.locks.call(&ended.call_id).await
+            self.locks.call(&ended.call.call_id).await
         } else {
             let patience = answering.policy.budget;
-            self.locks.call_within(&ended.call_id, patience).await
+            self.locks.call_within(&ended.call.call_id, patience).await
         };
         let Some(stored) = stored else {
-            let call = InboundCall {
-                call_id: ended.call_id,
-                caller: ended.caller,
-                called: ended.called,
-            };
-            let safe = self.answer_to_unknown_call(&answering.policy, &call, somebody_waits);
+            let safe = self.answer_to_unknown_call(&answering.policy, &ended.call, somebody_waits);
             return Ok(if somebody_waits {
                 safe
             } else {

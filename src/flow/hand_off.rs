@@ -3,51 +3,17 @@
 use std::time::{Duration, Instant};
 
 use super::answering::{Answering, Calls};
-use super::locks::Repeated;
+use super::handoff_result::{HandoffResult, HandoffTarget};
+use super::record::Repeated;
 use crate::audit::{Attempt, Event, HandoffIntended, Record};
-use crate::dialer::{Dialer, Fleet, HandedOff, Note};
-use crate::handoff::{Candidate, Certainty, Failure, FailureKind, Next, Outcome, Run};
-use crate::routing::{DialerId, Reason};
+use crate::dialer::{HandedOff, Note};
+use crate::handoff::{Candidate, Failure, FailureKind, Next, Outcome, Run};
+use crate::routing::DialerId;
 
 /// How long an intent may take to reach the disk before the request leaves anyway.
 const INTENT_PATIENCE: Duration = Duration::from_millis(100);
 /// A request is not sent with less time than this.
 const MIN_REQUEST: Duration = Duration::from_millis(10);
-
-#[derive(Debug, Default)]
-pub(super) struct HandoffResult {
-    /// Whose line rings; `None` where no dialer takes the call.
-    pub(super) target: Option<HandoffTarget>,
-    /// How many requests were sent.
-    n_requests: usize,
-    /// The dialers that did not take the call, with the last failure of each.
-    pub(super) refusals: Vec<(DialerId, Failure)>,
-}
-
-#[derive(Debug)]
-pub(super) struct HandoffTarget {
-    pub(super) dialer: DialerId,
-    pub(super) certainty: Certainty,
-    /// What the dialer calls the handoff.
-    pub(super) reference: Option<String>,
-}
-
-impl HandoffResult {
-    /// The dialer whose line rings, where it is still configured.
-    pub(super) fn dialer(&self, fleet: &Fleet) -> Option<(Dialer, &HandoffTarget)> {
-        let target = self.target.as_ref()?;
-        Some((fleet.get(&target.dialer)?, target))
-    }
-
-    /// Why the call goes where it goes when no dialer takes it: those that were asked refused, or else what was decided.
-    pub(super) fn reason_or(&self, decided: Reason) -> Reason {
-        if self.n_requests > 0 {
-            Reason::AllDialersRefused
-        } else {
-            decided
-        }
-    }
-}
 
 impl Calls {
     /// Asks the dialers of `plan` in order until one takes the call.

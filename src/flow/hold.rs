@@ -2,9 +2,8 @@
 
 use super::answering::{Answering, Calls};
 use super::call_answer::CallAnswer;
-use super::inbound_call::InboundCall;
-use super::locks::Repeated;
-use crate::call::{Disposition, Stamp};
+use super::record::Repeated;
+use crate::call::{Disposition, InboundCall, Stamp};
 use crate::routing::DialerId;
 use crate::store::StoredCall;
 use crate::twilio::HeldCall;
@@ -19,15 +18,11 @@ impl Calls {
 
     async fn answer_held(&self, held: HeldCall, request_id: &str) -> Result<String, Repeated> {
         let step = format!("hold-{}", held.round);
-        let mut answering = self.begin(&held.call_id, step, request_id).await?;
-        let Some(stored) = self.locks.call(&held.call_id).await else {
-            self.waiting.leave(&held.call_id);
-            let call = InboundCall {
-                call_id: held.call_id,
-                caller: held.caller,
-                called: held.called,
-            };
-            return Ok(self.answer_to_unknown_call(&answering.policy, &call, !held.caller_gone));
+        let mut answering = self.begin(&held.call.call_id, step, request_id).await?;
+        let Some(stored) = self.locks.call(&held.call.call_id).await else {
+            self.waiting.leave(&held.call.call_id);
+            let somebody_waits = !held.caller_gone;
+            return Ok(self.answer_to_unknown_call(&answering.policy, &held.call, somebody_waits));
         };
         let Some((since, _)) = stored.state.waiting().filter(|(_, n)| *n == held.round) else {
             tracing::info!(
@@ -51,7 +46,7 @@ impl Calls {
         self.conclude(answering, &call, stored, answer, None).await
     }
 
-    /// Asks the dialers whose turn it is; where there are none, that costs nothing.
+    /// Asks the dialers that this caller may ask now; where there are none, that costs nothing.
     async fn try_plan(
         &self,
         answering: &mut Answering,
@@ -62,21 +57,21 @@ impl Calls {
     ) -> Result<CallAnswer, Repeated> {
         let now = answering.stopwatch.now();
         let views = self.fleet.views(now);
-        let turn = self
+        let slot = self
             .waiting
-            .take_turn(&call.call_id, since, wanted, views, now);
+            .next_slot(&call.call_id, since, wanted, views, now);
         let class = (stored.tier.as_ref(), stored.score);
         let payload = call.payload(class, &answering.policy.ruleset, &answering.request_id);
-        let handed = self.hand_off(answering, &turn.plan, payload).await?;
+        let handed = self.hand_off(answering, &slot.plan, payload).await?;
         let rule = stored.rule.as_deref();
         self.incidents
-            .learn(&call.call_id, (rule, wanted), &turn.views, &handed);
+            .learn(&call.call_id, (rule, wanted), &slot.views, &handed);
         let state = stored.state.clone();
         let state = match handed.target {
-            Some(_) => state.replanned(turn.plan),
+            Some(_) => state.replanned(slot.plan),
             None => state,
         };
-        let voice = self.voice(&answering.policy, call, turn.pause);
+        let voice = self.voice(&answering.policy, call, slot.pause);
         Ok(voice.after_handoff(handed, state, stored.reason))
     }
 }

@@ -6,41 +6,33 @@
 use std::sync::Arc;
 
 use super::answering::Calls;
+use super::api_document;
 use super::call_answer::CallAnswer;
-use super::calls_api;
-use super::hand_off::HandoffResult;
-use super::inbound_call::InboundCall;
-use super::locks::Repeated;
+use super::handoff_result::HandoffResult;
 use super::policy::Policy;
+use super::record::Repeated;
 use super::stopwatch::Stopwatch;
 use crate::audit::{CallDecided, Door, Event, Exchange, Record};
 use crate::braze::Braze;
-use crate::call::CallState;
+use crate::call::{CallState, InboundCall};
 use crate::deadline::Deadline;
 use crate::lead::TierName;
 use crate::phone::Caller;
 use crate::routing::{self, CallFacts, Decision, DialerId, Lookup};
 use crate::store::StoredCall;
-use crate::twilio::IncomingCall;
 use crate::twiml::answer::HOLD_PAUSE;
 
 /// Answers calls that arrive. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbound {
     pub calls: Calls,
-    /// Knows who calls.
     pub braze: Braze,
 }
 
 impl Inbound {
     /// Answers a call of Twilio's with TwiML. Infallible: whatever breaks, the caller is put through or told so.
-    pub async fn answer(&self, call: IncomingCall, request_id: &str) -> String {
+    pub async fn answer(&self, call: InboundCall, request_id: &str) -> String {
         let policy = self.calls.policies.current();
-        let call = InboundCall {
-            call_id: call.call_id,
-            caller: call.caller,
-            called: call.called,
-        };
         let answered = self.route(&call, policy, request_id).await;
         answered.unwrap_or_else(Repeated::into_twiml)
     }
@@ -88,7 +80,7 @@ impl Inbound {
         let decided = self.decided(call, request_id, facts, exchange, &decision);
         answering.pending.records.push(decided);
         let plan = &decision.plan.dialers;
-        calls.waiting.pass(plan);
+        calls.waiting.bypass(plan);
         let class = (decision.tier.as_ref(), decision.score);
         let payload = call.payload(class, &policy.ruleset, request_id);
         let handed = calls.hand_off(&mut answering, plan, payload).await?;
@@ -174,7 +166,7 @@ impl Inbound {
             }
             Door::Api => {
                 let fleet = &self.calls.fleet;
-                calls_api::render(call, policy, fleet, decision, &handed, state, routing_ms)
+                api_document::render(call, policy, fleet, decision, &handed, state, routing_ms)
             }
         }
     }

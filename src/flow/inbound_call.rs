@@ -1,21 +1,11 @@
-//! Who calls whom: what every answer to a webhook of a call, and every dialer that is asked, has to know.
+//! What a dialer is told of a call, and what of it identifies somebody.
 
 use crate::audit::{Door, Personal};
-use crate::call::CallId;
+use crate::call::InboundCall;
 use crate::dialer::Note;
 use crate::lead::{LeadScore, TierName};
-use crate::phone::Caller;
 use crate::routing::Ruleset;
 use crate::store::StoredCall;
-
-/// A call, from either ingress, as it arrived.
-#[derive(Clone, Debug)]
-pub(super) struct InboundCall {
-    pub(super) call_id: CallId,
-    pub(super) caller: Caller,
-    /// The number of ours that was called, as received.
-    pub(super) called: Option<String>,
-}
 
 impl InboundCall {
     /// The call as it arrived, of one that the store holds.
@@ -28,7 +18,7 @@ impl InboundCall {
     }
 
     pub(super) fn ingress(&self) -> Door {
-        if self.call_id.is_of_json_door() {
+        if self.call_id.is_of_calls_api() {
             Door::Api
         } else {
             Door::Twilio

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
-use super::hand_off::{HandoffResult, HandoffTarget};
+use super::handoff_result::{HandoffResult, HandoffTarget};
 use super::record::{Recorded, Recorder};
 use super::waiting::Waiting;
 use super::why_not::{Ails, ails};

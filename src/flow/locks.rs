@@ -8,12 +8,11 @@ use jiff::SignedDuration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::live_calls::LiveCalls;
-use super::record::Recorded;
+use super::record::{Recorded, Repeated};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::phone::Caller;
 use crate::store::{Past, Store, StoredCall, StoredLeg};
-use crate::twiml::answer;
 
 /// How long the store may take to say what it knows of a later webhook's call. Such a webhook has its whole budget for it: nobody is looked
 /// up, and taking a repeat for a first sight would hand the call off twice.
@@ -25,9 +24,6 @@ const REPEATS: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long the store may take to say whether a call that arrives has been here before.
 const ARRIVAL_PATIENCE: Duration = Duration::from_millis(50);
-
-/// The step name of a call's first answer.
-pub(super) const ARRIVAL: &str = "inbound";
 
 /// Answers kept in memory: those of the last moments, when Twilio may repeat a webhook.
 const RECENT: usize = 4_096;
@@ -48,24 +44,6 @@ pub struct IdempotencyLocks {
 struct Recent {
     order: VecDeque<CallId>,
     answers: HashMap<CallId, String>,
-}
-
-/// Why a webhook is not answered anew.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Repeated {
-    /// It was answered before, with these bytes.
-    Answered(String),
-    /// Its call is past: nobody is on the line who could hear an answer, and nothing is done.
-    Past,
-}
-
-impl Repeated {
-    pub(super) fn into_twiml(self) -> String {
-        match self {
-            Self::Answered(body) => body,
-            Self::Past => answer::nothing().to_xml(),
-        }
-    }
 }
 
 /// The call is locked until this is dropped.
@@ -94,7 +72,7 @@ impl IdempotencyLocks {
         match self.past(call_id, ARRIVAL_PATIENCE).await {
             Past::No => {}
             // Whoever brought the call is told the same for as long as it is known.
-            Past::Over if call_id.is_of_json_door() => {}
+            Past::Over if call_id.is_of_calls_api() => {}
             past @ (Past::Over | Past::Erased | Past::Forgotten) => return Err(replayed(past)),
         }
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);

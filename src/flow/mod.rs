@@ -4,12 +4,14 @@
 //! step gets only what the one before returned, and nothing goes back.
 
 mod answering;
+mod api_document;
 mod call_answer;
 mod calls_api;
 mod canary;
 mod dial_ended;
 mod drains;
 mod hand_off;
+mod handoff_result;
 mod hold;
 mod inbound;
 mod inbound_call;
@@ -29,7 +31,7 @@ mod witness;
 
 pub use answering::Calls;
 pub use calls_api::{ApiAnswer, ApiCall, EndReported, Unroutable};
-pub use canary::{BEAT_EVERY, Canary, Check};
+pub use canary::{BEAT_EVERY, Canary, SelfCheck};
 pub use drains::Drains;
 pub use inbound::Inbound;
 pub use incidents::{Incidents, Telling};
@@ -37,7 +39,7 @@ pub use locks::IdempotencyLocks;
 pub use policy::{Policies, Policy};
 pub use reconcile::{Reconciled, Reconciliation};
 pub use record::Recorder;
-pub use reloads::{Applied, NoReload, Refused, ReloadProblem, ReloadRequest, Reloads};
+pub use reloads::{Applied, NoReload, RefusedReload, ReloadProblem, ReloadRequest, Reloads};
 pub use retries::{Retries, record_health};
 pub use waiting::Waiting;
 pub use witness::Witness;

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::answering::Calls;
 use super::record::call_after;
 use crate::audit::{CallAfter, Event, Record};
-use crate::call::{CallId, Disposition, Found};
+use crate::call::{CallId, CarrierAnswer, Disposition};
 use crate::store::StoredCall;
-use crate::twilio::{CallFate, NoAnswer, Rest};
+use crate::twilio::{NoAnswer, Rest};
 
 /// Nobody waits for this record.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ pub struct Reconciliation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reconciled {
     /// It was over, and is closed now.
-    Closed(Found),
+    Closed(CarrierAnswer),
     /// Twilio says that it goes on.
     StillGoing,
     /// There was news of it meanwhile, or the store could not give it back; it stays as it is.
@@ -52,19 +52,10 @@ impl Reconciliation {
         absence_counts: bool,
     ) -> Reconciled {
         // Not locked while Twilio is asked: a webhook of this call, should one come after all, does not wait for that.
-        let found = match self.rest.call(call).await {
-            Ok(CallFate::StillGoing) => return Reconciled::StillGoing,
-            Ok(CallFate::NotFound) if absence_counts => Found::NotFound,
-            Ok(CallFate::NotFound) => return Reconciled::Unclear,
-            Ok(CallFate::Ended {
-                end,
-                duration_s,
-                at,
-            }) => Found::Ended {
-                end,
-                duration_s,
-                at,
-            },
+        let answer = match self.rest.call(call).await {
+            Ok(None) => return Reconciled::StillGoing,
+            Ok(Some(CarrierAnswer::NotFound)) if !absence_counts => return Reconciled::Unclear,
+            Ok(Some(answer)) => answer,
             Err(NoAnswer::CannotAsk(_)) => return Reconciled::CannotAsk,
             Err(NoAnswer::Later { retry_after, why }) => {
                 tracing::warn!(
@@ -79,15 +70,20 @@ impl Reconciliation {
                 return Reconciled::Unclear;
             }
         };
-        self.close(call, last_news, found).await
+        self.close(call, last_news, answer).await
     }
 
     /// Closes a call of which nothing can be known any more.
     pub async fn give_up(&self, call: &CallId, last_news: Timestamp) -> Reconciled {
-        self.close(call, last_news, Found::Unasked).await
+        self.close(call, last_news, CarrierAnswer::Unasked).await
     }
 
-    async fn close(&self, call: &CallId, last_news: Timestamp, found: Found) -> Reconciled {
+    async fn close(
+        &self,
+        call: &CallId,
+        last_news: Timestamp,
+        answer: CarrierAnswer,
+    ) -> Reconciled {
         let calls = &self.calls;
         let _lock = calls.locks.lock(call).await;
         let Some(stored) = calls.locks.call(call).await else {
@@ -96,31 +92,31 @@ impl Reconciliation {
         if stored.updated_at != last_news {
             return Reconciled::Left;
         }
-        let Ok(state) = stored.state.clone().reconciled(&found) else {
+        let Ok(state) = stored.state.clone().reconciled(&answer) else {
             return Reconciled::Left;
         };
         let now = calls.clock.now();
-        let ended_at = ended_at(&stored, found, now);
+        let ended_at = ended_at(&stored, answer, now);
         let after = call_after(&stored, &state, stored.reason, ended_at, None);
-        announce(call, found, &after);
+        announce(call, answer, &after);
         let known = stored.moved_on(&after, now);
         let reaped = Event::CallReaped {
-            found,
+            found: answer,
             after: Box::new(after),
         };
         let record = Record::of_call(now, call, reaped);
         let recorded = calls.recorder.append(vec![record], PATIENCE).await;
         calls.locks.update(recorded, known, None);
-        Reconciled::Closed(found)
+        Reconciled::Closed(answer)
     }
 }
 
-fn announce(call: &CallId, found: Found, after: &CallAfter) {
-    metrics::counter!("switchboard_calls_reaped_total", "found" => found.as_str()).increment(1);
+fn announce(call: &CallId, answer: CarrierAnswer, after: &CallAfter) {
+    metrics::counter!("switchboard_calls_reaped_total", "found" => answer.as_str()).increment(1);
     tracing::info!(
         event = "call.reaped",
         call_sid = %call,
-        found = found.as_str(),
+        found = answer.as_str(),
         disposition = after.disposition.map(Disposition::as_str),
         "a call whose end was not reported is closed"
     );
@@ -128,12 +124,12 @@ fn announce(call: &CallId, found: Found, after: &CallAfter) {
 
 /// When it ended, as Twilio says; else the last that was heard of it, so that a call found hours later does not count as one that has
 /// just ended.
-fn ended_at(stored: &StoredCall, found: Found, now: Timestamp) -> Timestamp {
-    match found {
-        Found::Ended { at, .. } => at
+fn ended_at(stored: &StoredCall, answer: CarrierAnswer, now: Timestamp) -> Timestamp {
+    match answer {
+        CarrierAnswer::Ended { at, .. } => at
             .unwrap_or(now)
             .min(now)
             .max(stored.answered_at.unwrap_or(stored.started_at)),
-        Found::NotFound | Found::Unasked => stored.updated_at,
+        CarrierAnswer::NotFound | CarrierAnswer::Unasked => stored.updated_at,
     }
 }

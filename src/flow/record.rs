@@ -4,18 +4,39 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::locks::{ARRIVAL, Repeated};
 use super::witness::{Seen, Witness};
 use crate::audit::{CallAfter, Event, Record};
 use crate::call::{CallId, CallState, Disposition, Status};
 use crate::clock::Clock;
 use crate::routing::Reason;
 use crate::store::{Opened, Store, StoreError, StoredCall};
+use crate::twiml::answer;
 
 /// How long a record is waited for that no caller depends on.
 const NOTE_PATIENCE: Duration = Duration::from_millis(100);
 /// How long the store may take to give back what a call was answered before.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(400);
+
+/// The step name of a call's first answer.
+pub(super) const ARRIVAL: &str = "inbound";
+
+/// Why a webhook is not answered anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Repeated {
+    /// It was answered before, with these bytes.
+    Answered(String),
+    /// Its call is past: nobody is on the line who could hear an answer, and nothing is done.
+    Past,
+}
+
+impl Repeated {
+    pub(super) fn into_twiml(self) -> String {
+        match self {
+            Self::Answered(body) => body,
+            Self::Past => answer::nothing().to_xml(),
+        }
+    }
+}
 
 /// The records of one webhook that are not written yet.
 #[derive(Debug, Default)]

@@ -10,12 +10,11 @@ use tracing::{Instrument, Span};
 use super::overload::{Overload, WebhookInFlight};
 use super::server::RequestId;
 use crate::audit::{Event, Record};
-use crate::call::CallId;
+use crate::call::{CallId, InboundCall};
 use crate::flow::{Calls, Inbound};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{
-    DialEnded, Direction, Edge, FallbackCall, Flaw, HeldCall, IncomingCall, StatusReport, Webhook,
-    WebhookRefusal,
+    DialEnded, Edge, FallbackCall, Flaw, HeldCall, SignedWebhook, StatusReport, WebhookRefusal,
 };
 use crate::twiml::answer;
 
@@ -70,7 +69,7 @@ impl Safety {
     /// Does the work of a webhook to its end, even where Twilio has hung up meanwhile: a handoff that was begun is finished and recorded.
     async fn to_the_end(
         &self,
-        webhook: &Webhook,
+        webhook: &SignedWebhook,
         in_hand: WebhookInFlight,
         work: impl Future<Output = String> + Send + 'static,
     ) -> Twiml {
@@ -105,7 +104,7 @@ impl Safety {
 }
 
 /// A webhook that is signed and fits together; any other is answered before its endpoint sees it.
-pub(super) struct Genuine(Webhook);
+pub(super) struct Genuine(SignedWebhook);
 
 impl<S> FromRequest<S> for Genuine
 where
@@ -116,7 +115,7 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let safety = Safety::from_ref(state);
-        match Webhook::admit(request, &safety.edge).await {
+        match SignedWebhook::admit(request, &safety.edge).await {
             Ok(webhook) => Ok(Self(webhook)),
             Err(WebhookRefusal::Rejected(reason)) => Err(reason.into_response()),
             Err(WebhookRefusal::Malformed(webhook)) => {
@@ -145,7 +144,7 @@ pub(super) async fn inbound(
             .undecided(call.call_id.as_ref(), "overload");
         return safety.answer(&call);
     };
-    let call = IncomingCall::read(&webhook);
+    let call = InboundCall::of_webhook(&webhook);
     name_call(&call.call_id);
     let work = async move { inbound.answer(call, &request_id.0).await };
     safety.to_the_end(&webhook, in_hand, work).await
@@ -161,7 +160,7 @@ pub(super) async fn dial(
     let in_hand = overload.carry();
     match DialEnded::read(&webhook) {
         Ok(ended) => {
-            name_call(&ended.call_id);
+            name_call(&ended.call.call_id);
             let work = async move { calls.dial_ended(ended, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
@@ -180,7 +179,7 @@ pub(super) async fn hold(
     let in_hand = overload.carry();
     match HeldCall::read(&webhook) {
         Ok(held) => {
-            name_call(&held.call_id);
+            name_call(&held.call.call_id);
             let work = async move { calls.held(held, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
@@ -229,11 +228,9 @@ pub(super) async fn fallback(State(safety): State<Safety>, Genuine(webhook): Gen
 /// A path that does not exist, asked for by who signs: most likely a slip of the pen in Twilio's console. A caller who waits for an answer
 /// gets the safe one; it is a call for which nothing was decided.
 pub(super) async fn unknown_path(State(safety): State<Safety>, Genuine(webhook): Genuine) -> Twiml {
-    let call = IncomingCall::read(&webhook);
-    name_call(&call.call_id);
-    let waits = call.direction != Direction::OutboundDial && !call.progress.is_over();
+    name_call(&webhook.call_id);
     let caller = FallbackCall::read(&webhook);
-    if !waits {
+    if !webhook.is_waited_for() {
         return safety.malformed(&webhook.path, Flaw::UnknownPath, &caller);
     }
     let reason = Flaw::UnknownPath.as_str();
@@ -247,7 +244,7 @@ pub(super) async fn unknown_path(State(safety): State<Safety>, Genuine(webhook):
     safety
         .calls
         .incidents
-        .undecided(Some(&call.call_id), reason);
+        .undecided(Some(&webhook.call_id), reason);
     let event = Event::WebhookUnusable {
         path: webhook.path,
         reason: reason.to_owned(),

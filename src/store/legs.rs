@@ -8,7 +8,9 @@ use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, column};
-use crate::call::{CallId, DialReport, EndReason, Found, LAST_RESORT, LegReport, LegStatus};
+use crate::call::{
+    CallId, CarrierAnswer, DialReport, EndReason, LAST_RESORT, LegReport, LegStatus,
+};
 use crate::routing::DialerId;
 
 /// Which way a leg was set up.
@@ -119,8 +121,8 @@ pub(super) fn of_dial(call: &CallId, report: &DialReport, at: i64) -> Option<Leg
 }
 
 /// The caller's own leg, where the carrier's books tell its end.
-pub(super) fn of_found(call: &CallId, found: Found, at: i64) -> Option<LegChange> {
-    let Found::Ended {
+pub(super) fn of_found(call: &CallId, found: CarrierAnswer, at: i64) -> Option<LegChange> {
+    let CarrierAnswer::Ended {
         end,
         duration_s,
         at: ended_at,

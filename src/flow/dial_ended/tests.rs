@@ -160,9 +160,11 @@ impl Bench {
         caller_gone: bool,
     ) -> String {
         let ended = DialEnded {
-            call_id: self.call.clone(),
-            caller: Caller::classify(CALLER),
-            called: None,
+            call: InboundCall {
+                call_id: self.call.clone(),
+                caller: Caller::classify(CALLER),
+                called: None,
+            },
             report: DialReport {
                 step,
                 dialer: dialer.map(DialerId::new),

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::call_answer::{CallAnswer, recordable};
+use super::handoff_result::HandoffResult;
+use super::policy::Policy;
 use crate::audit::Answer;
-use crate::call::{CallId, CallState, Disposition};
+use crate::call::{CallId, CallState, Disposition, InboundCall};
 use crate::dialer::Fleet;
-use crate::flow::call_answer::{CallAnswer, recordable};
-use crate::flow::hand_off::HandoffResult;
-use crate::flow::inbound_call::InboundCall;
-use crate::flow::policy::Policy;
 use crate::handoff::Certainty;
 use crate::lead::{LeadScore, TierName};
 use crate::routing::{Decision, DialerId};
@@ -43,7 +42,7 @@ struct ConnectDocument {
 }
 
 /// The dialer that took the call, else the last resort, else nothing.
-pub(in crate::flow) fn render(
+pub(super) fn render(
     call: &InboundCall,
     policy: &Policy,
     fleet: &Fleet,

@@ -11,8 +11,9 @@ use crate::clock::Clock;
 use crate::dialer::{self, Dialer, Fleet};
 use crate::handoff::Certainty;
 use crate::phone::Caller;
-use crate::routing::Reason;
-use crate::twiml::answer::{self, ConnectTo, LastResort};
+use crate::routing::{DialerId, Reason};
+use crate::twiml::Connect;
+use crate::twiml::answer::{self, ConnectTo};
 
 /// The hold message is spoken in the first round and in every sixth after it: about every 30 s. Between, there is silence.
 const ROUNDS_PER_MESSAGE: u32 = 6;
@@ -60,21 +61,17 @@ impl Voice<'_> {
         state: CallState,
         reason: Reason,
     ) -> CallAnswer {
-        let policy = self.policy;
-        let ring_timeout = policy.ringing.next(state.rung());
+        let ring_timeout = self.policy.ringing.next(state.rung());
         let state = state.dialing(dialer.id(), reference);
-        let response = answer::connect(&ConnectTo {
-            connect: dialer.connect(),
-            caller: &self.call.caller,
-            called: self.call.called.as_deref(),
-            caller_id: &policy.caller_id,
-            ring_timeout,
-            action_url: &policy.urls.dial(state.step(), dialer.id()),
-            status_url: &policy.urls.status(state.step(), dialer.id()),
-            sip_headers: &dialer.sip_headers(state.reference()),
-        });
+        let headers = dialer.sip_headers(state.reference());
         CallAnswer {
-            body: response.to_xml(),
+            body: self.ring(
+                dialer.connect(),
+                ring_timeout,
+                state.step(),
+                Some(dialer.id()),
+                &headers,
+            ),
             answer: Answer::Connect {
                 dialer: dialer.id().clone(),
                 certainty,
@@ -144,21 +141,34 @@ impl Voice<'_> {
             };
         };
         let state = state.dialing_last_resort(number);
-        let response = answer::last_resort(&LastResort {
-            number,
-            caller,
-            called,
-            caller_id: &policy.caller_id,
-            ring_timeout: policy.ringing.each,
-            action_url: &policy.urls.last_resort_dial(state.step()),
-            status_url: &policy.urls.last_resort_status(state.step()),
-        });
+        let line = Connect::Number(number.clone());
         CallAnswer {
-            body: response.to_xml(),
+            body: self.ring(&line, policy.ringing.each, state.step(), None, &[]),
             answer: Answer::LastResort,
             state,
             reason,
         }
+    }
+
+    fn ring(
+        &self,
+        connect: &Connect,
+        ring_timeout: Duration,
+        step: u32,
+        dialer: Option<&DialerId>,
+        sip_headers: &[(&str, String)],
+    ) -> String {
+        let response = answer::connect(&ConnectTo {
+            connect,
+            caller: &self.call.caller,
+            called: self.call.called.as_deref(),
+            caller_id: &self.policy.caller_id,
+            ring_timeout,
+            action_url: &self.policy.urls.dial(step, dialer),
+            status_url: &self.policy.urls.status(step, dialer),
+            sip_headers,
+        });
+        response.to_xml()
     }
 }
 

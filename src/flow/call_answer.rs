@@ -84,7 +84,7 @@ impl Voice<'_> {
     /// What a handoff came to. Where no dialer takes the call, the caller waits for as long as the policy has patience.
     pub(super) fn after_handoff(
         &self,
-        handed: HandoffResult,
+        handed: &HandoffResult,
         state: CallState,
         reason: Reason,
     ) -> CallAnswer {

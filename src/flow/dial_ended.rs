@@ -60,14 +60,13 @@ impl Calls {
         }
         let talked_s = report.duration_s;
         let (now, call) = (self.clock.now(), InboundCall::of_stored(&stored));
-        let moved = call_after(&stored, &state, stored.reason, now, talked_s);
-        let after_dial = Box::new(moved);
-        let dial_ended = Event::DialEnded {
+        let moved = Box::new(call_after(&stored, &state, stored.reason, now, talked_s));
+        let event = Event::DialEnded {
             report,
-            after: after_dial,
+            after: moved,
         };
-        let record = Record::of_call(now, &call.call_id, dial_ended);
-        answering.pending.records.push(record);
+        let dial_ended = Record::of_call(now, &call.call_id, event);
+        answering.pending.records.push(dial_ended);
 
         let answer = self
             .next(&mut answering, &call, &stored, state, after)
@@ -129,7 +128,7 @@ impl Calls {
                 let payload = call.payload(class, &policy.ruleset, &answering.request_id);
                 let handed = self.hand_off(answering, &plan, payload).await?;
                 if handed.target.is_some() {
-                    voice.after_handoff(handed, state, stored.reason)
+                    voice.after_handoff(&handed, state, stored.reason)
                 } else {
                     all_failed(state, Disposition::Failed)
                 }

@@ -72,6 +72,6 @@ impl Calls {
             None => state,
         };
         let voice = self.voice(&answering.policy, call, slot.pause);
-        Ok(voice.after_handoff(handed, state, stored.reason))
+        Ok(voice.after_handoff(&handed, state, stored.reason))
     }
 }

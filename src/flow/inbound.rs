@@ -91,7 +91,7 @@ impl Inbound {
             .learn(&call.call_id, (rule, &wanted), &views, &handed);
 
         let routing_ms = u64::try_from(answering.stopwatch.elapsed().as_millis()).ok();
-        let answer = self.render(call, &policy, &decision, handed, routing_ms);
+        let answer = self.render(call, &policy, &decision, &handed, routing_ms);
         let now = answering.stopwatch.now();
         calls
             .waiting
@@ -155,7 +155,7 @@ impl Inbound {
         call: &InboundCall,
         policy: &Policy,
         decision: &Decision,
-        handed: HandoffResult,
+        handed: &HandoffResult,
         routing_ms: Option<u64>,
     ) -> CallAnswer {
         let state = CallState::routing(decision.plan.dialers.clone());
@@ -166,7 +166,7 @@ impl Inbound {
             }
             Door::Api => {
                 let fleet = &self.calls.fleet;
-                api_document::render(call, policy, fleet, decision, &handed, state, routing_ms)
+                api_document::render(call, policy, fleet, decision, handed, state, routing_ms)
             }
         }
     }

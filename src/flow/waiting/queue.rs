@@ -135,7 +135,7 @@ impl WaitQueue {
         }
     }
 
-    /// A slow_start limits those who wait, and those who would pass them; where nobody waits, it limits nobody.
+    /// A slow start limits those who wait, and those who would bypass them; where no caller waits, it limits none.
     pub(super) fn seen_by_arrival(
         &mut self,
         mut views: Vec<DialerView>,

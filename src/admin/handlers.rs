@@ -6,12 +6,12 @@ use tokio::sync::mpsc;
 
 use super::{ControlRequest, Progress, Refusal, Retried};
 use crate::braze::Braze;
-use crate::flow::{Claims, Drains, Reloads, Retries};
+use crate::flow::{Drains, IdempotencyLocks, Reloads, Retries};
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
 use crate::routing::DialerId;
 use crate::store::{Erased, PruneError, Pruner, Store, StoreError};
-use crate::twilio::{Edge, Rejected};
+use crate::twilio::{Edge, RefusedWebhook};
 
 /// Does what is asked. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct ControlHandlers {
     pub pruner: Pruner,
     pub braze: Braze,
     /// Remembers calls that go on.
-    pub claims: Claims,
+    pub locks: IdempotencyLocks,
     pub retries: Retries,
     /// Has the configuration read again.
     pub reloads: Reloads,
@@ -130,7 +130,7 @@ impl ControlHandlers {
             return told(self.store.known_of(&caller).await);
         }
         let forget = async || {
-            self.claims.forget_caller(&caller);
+            self.locks.forget_caller(&caller);
             if let Some(number) = caller.number() {
                 self.braze.invalidate(number).await;
             }
@@ -250,7 +250,7 @@ impl ControlHandlers {
 }
 
 /// A refused webhook without a value of any field.
-fn shown(rejected: &Rejected) -> serde_json::Value {
+fn shown(rejected: &RefusedWebhook) -> serde_json::Value {
     let diagnosis = rejected.diagnosis.as_ref();
     serde_json::json!({
         "at": rejected.at,

@@ -35,8 +35,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
-    Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
-    Recorder, Reloads, Retries, StatusReports, Waiting, Witness, record_health,
+    Calls, Canary, Drains, IdempotencyLocks, Inbound, Incidents, Policies, Reconciliation,
+    Recorder, Reloads, Retries, Waiting, Witness, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::tls::{CertificateState, Certificates};
@@ -47,7 +47,7 @@ use crate::http::{
 };
 use crate::jobs;
 use crate::jobs::deliver::{Delivery, Senders};
-use crate::jobs::reap::Reaper;
+use crate::jobs::reconcile::Reconciler;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, CheckpointSigner, KeyRing, OpenError, Pruner, Store, StoreError};
 use crate::twilio::{Edge, Rest};
@@ -96,7 +96,7 @@ pub struct Running {
     /// The dialers and the state of each.
     pub fleet: Fleet,
     /// Closes calls whose end was never reported.
-    pub reaper: Reaper,
+    pub reconciler: Reconciler,
     pub rest: Rest,
     pub signer: CheckpointSigner,
     /// Deletes what is past retention.
@@ -171,26 +171,26 @@ pub async fn start_with(
     say_whether_calls_can_be_looked_up(&rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
-    let Holds {
+    let Calls {
         policies,
         waiting,
         incidents,
         ..
-    } = &parts.holds;
+    } = &parts.inbound.calls;
     jobs::held::restore(&store, policies, waiting, incidents, clock).await;
     let rendering = Rendering::of(config, key_ring.secret());
     write_first_records(config, clock, &store, &rendering).await?;
     for change in changes {
         record_health(&parts.recorder, clock, change).await;
     }
-    let reaper = reaper(config, clock, &store, &parts, &rest);
+    let reconciler = reconciler(config, clock, &store, &parts, &rest);
 
     let running = Running {
         address,
         store: store.clone(),
         policies: parts.policies.clone(),
         fleet: fleet.clone(),
-        reaper: reaper.clone(),
+        reconciler: reconciler.clone(),
         rest,
         signer: signer.clone(),
         pruner: Pruner::new(
@@ -212,7 +212,7 @@ pub async fn start_with(
         certificates: tls.clone(),
     };
     start_jobs(lifecycle, &running);
-    lifecycle.spawn("reap", jobs::reap::run(lifecycle.clone(), reaper));
+    lifecycle.spawn("reap", jobs::reconcile::run(lifecycle.clone(), reconciler));
     let database = config.storage.path.clone();
     let verifying = jobs::reverify::run(lifecycle.clone(), signer.clone(), database);
     lifecycle.spawn("reverify", verifying);
@@ -225,7 +225,12 @@ pub async fn start_with(
         clock.clone(),
     );
     lifecycle.spawn("prune", pruning);
-    certificates::start(lifecycle, tls.clone(), &parts.holds.incidents, clock);
+    certificates::start(
+        lifecycle,
+        tls.clone(),
+        &parts.inbound.calls.incidents,
+        clock,
+    );
     admin::start(lifecycle, &config.storage.path, running.control_handlers());
     let canary = parts.canary.clone();
     let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
@@ -248,7 +253,7 @@ impl Running {
             edge: self.parts.edge.clone(),
             pruner: self.pruner.clone(),
             braze: self.braze.clone(),
-            claims: self.parts.status_reports.claims.clone(),
+            locks: self.parts.inbound.calls.locks.clone(),
             retries: self.parts.retries.clone(),
             reloads: self.parts.reloads.clone(),
             drains: self.parts.drains.clone(),
@@ -268,7 +273,7 @@ impl Running {
             .reconfigure(settings::rest(config))
             .context("cannot use [twilio]")?;
         say_whether_calls_can_be_looked_up(&self.rest);
-        self.reaper.reconfigure(settings::silence(config));
+        self.reconciler.reconfigure(settings::silence(config));
         self.pruner.set_retention(config.storage.retention);
         let changes = self.fleet.replace(dialers);
         self.parts.edge.replace(edge);
@@ -276,13 +281,13 @@ impl Running {
             .profile_push
             .secret
             .store(settings::push_secret(config).map(Arc::new));
-        let is_other = self.policies.current().version != policy.version;
+        let is_other = self.policies.current().ruleset.version() != policy.ruleset.version();
         self.policies.replace(policy);
         self.read_certificate_again();
         self.parts.keys.replace(keys);
         self.parts.sessions.move_to(settings::site(config));
         self.senders.replace(ways);
-        let incidents = &self.parts.holds.incidents;
+        let incidents = &self.parts.inbound.calls.incidents;
         incidents.reconfigure(settings::telling(config));
         if is_other {
             let loaded = Event::RulesetLoaded(config.ruleset.clone());
@@ -304,13 +309,13 @@ impl Running {
     fn read_certificate_again(&self) {
         if let Some(certificates) = &self.certificates {
             certificates.look_at_files(self.clock.now());
-            certificates::report(certificates, &self.parts.holds.incidents);
+            certificates::report(certificates, &self.parts.inbound.calls.incidents);
         }
     }
 
     /// The incidents of this process.
     pub fn incidents(&self) -> &Incidents {
-        &self.parts.holds.incidents
+        &self.parts.inbound.calls.incidents
     }
 
     /// How many calls got the safe answer because there were too many, since the start.
@@ -322,8 +327,13 @@ impl Running {
     pub async fn close(self) {
         let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped {});
         self.parts.recorder.append_one(stopped).await;
-        self.parts.holds.incidents.announce_rest().await;
-        self.parts.holds.incidents.persist(&self.store).await;
+        self.parts.inbound.calls.incidents.announce_rest().await;
+        self.parts
+            .inbound
+            .calls
+            .incidents
+            .persist(&self.store)
+            .await;
         jobs::profiles::persist(&self.store, &self.braze).await;
         self.signer.sign(true).await;
         self.store.close().await;
@@ -370,7 +380,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     lifecycle.spawn("overload", watch);
     let delivery = Delivery {
         store: store.clone(),
-        incidents: parts.holds.incidents.clone(),
+        incidents: parts.inbound.calls.incidents.clone(),
         senders: senders.clone(),
         clock: clock.clone(),
     };
@@ -518,21 +528,19 @@ fn say_whether_calls_can_be_looked_up(rest: &Rest) {
     }
 }
 
-fn reaper(
+fn reconciler(
     config: &Config,
     clock: &Clock,
     store: &Store,
     parts: &RouterParts,
     rest: &Rest,
-) -> Reaper {
-    let reaps = Reaps {
-        clock: clock.clone(),
-        claims: parts.status_reports.claims.clone(),
-        recorder: parts.recorder.clone(),
+) -> Reconciler {
+    let reconciliation = Reconciliation {
+        calls: parts.inbound.calls.clone(),
         rest: rest.clone(),
     };
     let silence = settings::silence(config);
-    Reaper::new(store.clone(), reaps, clock.clone(), silence)
+    Reconciler::new(store.clone(), reconciliation, clock.clone(), silence)
 }
 
 fn parts(
@@ -549,8 +557,6 @@ fn parts(
     let recorder = Recorder::new(clock.clone(), store.clone()).seen_by(witness.clone());
     let policies = Policies::new(settings::policy(config));
     let policies_in_force = policies.clone();
-    let claims = Claims::new(clock.clone(), store.clone());
-    let hand_off = HandOff::new(clock.clone(), fleet.clone(), recorder.clone());
     let waiting = Waiting::default();
     let waiting_line = waiting.clone();
     let incidents = Incidents::new(
@@ -561,6 +567,15 @@ fn parts(
         witness,
         telling,
     );
+    let calls = Calls {
+        clock: clock.clone(),
+        policies: policies.clone(),
+        locks: IdempotencyLocks::new(clock.clone(), store.clone()),
+        fleet: fleet.clone(),
+        waiting,
+        incidents: incidents.clone(),
+        recorder: recorder.clone(),
+    };
     let keys = Keys::new(settings::keys(config));
     Ok(RouterParts {
         clock: clock.clone(),
@@ -568,34 +583,8 @@ fn parts(
         policies: policies.clone(),
         recorder: recorder.clone(),
         inbound: Inbound {
-            clock: clock.clone(),
-            policies: policies.clone(),
-            claims: claims.clone(),
-            gather: Gather::new(clock.clone(), braze.clone(), fleet.clone(), waiting.clone()),
-            hand_off: hand_off.clone(),
-            fleet: fleet.clone(),
-            waiting: waiting.clone(),
-            incidents: incidents.clone(),
-            recorder: recorder.clone(),
-        },
-        dial_ends: DialEnds {
-            clock: clock.clone(),
-            policies: policies.clone(),
-            claims: claims.clone(),
-            hand_off: hand_off.clone(),
-            fleet: fleet.clone(),
-            incidents: incidents.clone(),
-            recorder: recorder.clone(),
-        },
-        holds: Holds {
-            clock: clock.clone(),
-            policies: policies.clone(),
-            claims: claims.clone(),
-            hand_off,
-            fleet: fleet.clone(),
-            waiting: waiting.clone(),
-            incidents: incidents.clone(),
-            recorder: recorder.clone(),
+            calls,
+            braze: braze.clone(),
         },
         retries: Retries {
             clock: clock.clone(),
@@ -603,12 +592,6 @@ fn parts(
             braze: braze.clone(),
             rest: rest(config, clock)?,
             incidents,
-            recorder: recorder.clone(),
-        },
-        status_reports: StatusReports {
-            clock: clock.clone(),
-            claims,
-            waiting,
             recorder: recorder.clone(),
         },
         profile_push: ProfilePush {

@@ -12,7 +12,7 @@ use super::shown;
 use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint, Record};
 use crate::config::{self, Config, Problem, ShownValue};
 use crate::files;
-use crate::flow::{Applied, Refused, ReloadProblem, ReloadRequest};
+use crate::flow::{Applied, RefusedReload, ReloadProblem, ReloadRequest};
 use crate::http::Setting;
 use crate::jobs::systemd;
 use crate::lifecycle::Lifecycle;
@@ -218,12 +218,12 @@ impl Running {
         }
         in_force.loaded = rendering;
         self.parts.reloads.set_refused(None);
-        self.parts.holds.incidents.reload_refused(None);
+        self.parts.inbound.calls.incidents.reload_refused(None);
         Ok(applied)
     }
 
     /// A valid file replaces what is in force; an invalid one is refused, and the old one stays.
-    async fn reload_from(&self, path: &Path, by: &str) -> Result<Applied, Refused> {
+    async fn reload_from(&self, path: &Path, by: &str) -> Result<Applied, RefusedReload> {
         let problems = match config::load(path) {
             Ok(loaded) => match self.reload(&loaded.config, by).await {
                 Ok(applied) => {
@@ -249,7 +249,7 @@ impl Running {
         Err(self.refuse(problems, path, by).await)
     }
 
-    async fn refuse(&self, problems: Vec<ReloadProblem>, path: &Path, by: &str) -> Refused {
+    async fn refuse(&self, problems: Vec<ReloadProblem>, path: &Path, by: &str) -> RefusedReload {
         metrics::counter!("switchboard_config_reload_failures_total").increment(1);
         let lines: Vec<String> = problems
             .iter()
@@ -263,13 +263,13 @@ impl Running {
                 "the new configuration is refused; the old one stays"
             );
         }
-        let refused = Refused {
+        let refused = RefusedReload {
             at: self.clock.now(),
             by: by.to_owned(),
             problems,
         };
         self.parts.reloads.set_refused(Some(refused.clone()));
-        let incidents = &self.parts.holds.incidents;
+        let incidents = &self.parts.inbound.calls.incidents;
         incidents.reload_refused(Some(lines.join("; ")));
         let event = Event::ConfigRefused {
             by: by.to_owned(),

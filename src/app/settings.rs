@@ -19,7 +19,7 @@ use crate::flow::{Policy, Telling};
 use crate::http::Site;
 use crate::http::keys::ApiKey;
 use crate::jobs::deliver::Ways;
-use crate::jobs::reap::Silence;
+use crate::jobs::reconcile::Silence;
 use crate::notify::{Email, Mailer, Webhook};
 use crate::outbound::{self, Connections, Make};
 use crate::secret::Secret;
@@ -102,8 +102,7 @@ pub(super) fn policy(config: &Config) -> Policy {
     let routing = &config.routing;
     let default = config.dialer(&config.ruleset.default_dialer);
     Policy {
-        version: config.ruleset.version(),
-        ruleset: config.ruleset.clone(),
+        ruleset: config.ruleset.clone().into(),
         budget: routing.budget,
         last_resort: routing.last_resort_number.clone(),
         max_hold: routing.max_hold,

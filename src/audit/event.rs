@@ -12,7 +12,7 @@ use super::{
 };
 use crate::alert::{Notice, Occasion, Summary, Tested};
 use crate::call::{
-    CallId, CallState, DialReport, Disposition, Found, LegReport, ReportedOutcome, Status,
+    CallId, CallState, CarrierAnswer, DialReport, Disposition, LegReport, ReportedOutcome, Status,
 };
 use crate::handoff::{Certainty, Outcome};
 use crate::phone::{Caller, ERASED};
@@ -141,7 +141,7 @@ pub enum Event {
     /// A call whose end nobody reported was looked up and closed.
     CallReaped {
         /// What is known of its end.
-        found: Found,
+        found: CarrierAnswer,
         after: Box<CallAfter>,
     },
     /// Whoever brought a call through the JSON door says how it ended.

@@ -96,7 +96,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::call::{EndReason, Found, ReportedOutcome};
+    use crate::call::{CarrierAnswer, EndReason, ReportedOutcome};
 
     #[test]
     fn names_are_those_of_the_json() {
@@ -119,7 +119,7 @@ mod tests {
         for end in [EndReason::Completed, EndReason::NoAnswer] {
             assert_eq!(json!(end), end.as_str());
         }
-        for found in [Found::NotFound, Found::Unasked] {
+        for found in [CarrierAnswer::NotFound, CarrierAnswer::Unasked] {
             assert_eq!(json!(found)["is"], found.as_str());
         }
     }

@@ -85,7 +85,7 @@ pub(super) struct Reports {
     /// The service ended the call itself, and it counts so.
     #[serde(skip_serializing_if = "Option::is_none")]
     closed: Option<Disposition>,
-    /// What the asker of the JSON door said.
+    /// What the client of the Calls API reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<ReportedOutcome>,
 }
@@ -99,7 +99,7 @@ impl Reports {
         *self == Self::default()
     }
 
-    /// What the asker of the JSON door said, or was told: that nobody takes the call.
+    /// What the client of the Calls API reported, or was answered: that no dialer takes the call.
     pub(super) fn outcome(self) -> Option<ReportedOutcome> {
         let nobody = self.closed.map(|_| ReportedOutcome::Failed);
         self.outcome.or(nobody)
@@ -154,7 +154,7 @@ impl Reports {
         }
     }
 
-    /// The first outcome that an asker reports stands.
+    /// The first outcome that a client reports stands.
     pub(super) fn with_outcome(self, outcome: ReportedOutcome) -> Self {
         Self {
             outcome: self.outcome.or(Some(outcome)),

@@ -1,62 +1,16 @@
 //! What the next webhook of a call needs to know, and how webhooks move it on.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::reports::{Reports, Talk};
 use super::{
-    DialReport, Disposition, EndReason, Found, LegReport, LegStatus, ReportedOutcome, Stamp, Status,
+    CarrierAnswer, DialReport, Disposition, EndReason, LegReport, LegStatus, ReportedOutcome,
+    Stamp, Status,
 };
 use crate::phone::E164;
 use crate::routing::DialerId;
-
-/// Identifies a call: Twilio's CallSid of the caller's leg, or an id of ours for the JSON door. Also names a leg.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct CallId(Arc<str>);
-
-/// The text cannot name a call: 1 to 64 characters of `[A-Za-z0-9_-]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a call id: 1 to 64 characters of A-Z a-z 0-9 _ -")]
-pub struct NotCallId;
-
-impl CallId {
-    /// Takes any id that fits a URL; Twilio's are `CA` and 32 hexadecimal digits, but only their safety matters here.
-    pub fn parse(text: &str) -> Result<Self, NotCallId> {
-        let safe = text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if safe && (1..=64).contains(&text.len()) {
-            Ok(Self(text.into()))
-        } else {
-            Err(NotCallId)
-        }
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the call came through the JSON door: whoever brought it has it on their line.
-    pub fn is_of_json_door(&self) -> bool {
-        self.0.starts_with("api-") || self.0.starts_with("apih-")
-    }
-}
-
-impl fmt::Debug for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for CallId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
@@ -229,7 +183,7 @@ impl CallState {
         Duration::from_millis(self.rung_ms)
     }
 
-    /// The outcome that the asker of the JSON door reported; `failed` where the asker was told that nobody takes the call.
+    /// The outcome that the client of the Calls API reported; `failed` where it was answered that no dialer takes the call.
     pub fn outcome(&self) -> Option<ReportedOutcome> {
         self.reports.outcome()
     }
@@ -337,7 +291,7 @@ impl CallState {
         }
     }
 
-    /// The asker of the JSON door says how the call ended. The first outcome stands.
+    /// The client of the Calls API reports how the call ended. The first outcome stands.
     pub fn outcome_reported(self, outcome: ReportedOutcome) -> Self {
         Self {
             phase: CallPhase::Ended,
@@ -453,13 +407,13 @@ impl CallState {
         }
     }
 
-    /// Nobody told how the call ended, so it was looked up. What the carrier's books say counts as if it had been told; where they
-    /// say nothing, all that is sure is whom the call reached last.
-    pub fn reconciled(self, found: &Found) -> Result<Self, InvalidTransition> {
-        match (self.phase, found) {
+    /// The end of the call was not reported, so the carrier was asked. Its answer counts as a report; where it says nothing, all that is sure
+    /// is whom the call reached last.
+    pub fn reconciled(self, answer: &CarrierAnswer) -> Result<Self, InvalidTransition> {
+        match (self.phase, answer) {
             (CallPhase::Ended, _) => Err(self.refuses("an end looked up later")),
-            (_, Found::Ended { .. }) => Ok(self.caller_gone()),
-            (_, Found::NotFound | Found::Unasked) => Ok(Self {
+            (_, CarrierAnswer::Ended { .. }) => Ok(self.caller_gone()),
+            (_, CarrierAnswer::NotFound | CarrierAnswer::Unasked) => Ok(Self {
                 phase: CallPhase::Ended,
                 ..self
             }),

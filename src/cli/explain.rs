@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         lookup,
         dialers: dialers(&loaded.config),
     };
-    let decision = routing::decide(&loaded.config.ruleset, &facts);
+    let decision = routing::decide(&loaded.config.ruleset.clone().into(), &facts);
     if global.json {
         output::document(&explanation(arguments, &decision))?;
     } else {

@@ -14,7 +14,7 @@ use super::{Exit, Global, as_owner, load, output};
 use crate::app;
 use crate::audit::{CallDecided, Event, Kind};
 use crate::call::CallId;
-use crate::routing::{self, Ruleset, RulesetVersion};
+use crate::routing::{self, RulesInForce, RulesetVersion};
 use crate::store::{LogReader, StoreError, StoredRecord};
 
 #[derive(Debug, clap::Args)]
@@ -82,7 +82,7 @@ fn cannot_read(path: &Path) -> String {
 
 struct Replay {
     log: LogReader,
-    rulesets: HashMap<RulesetVersion, Option<Ruleset>>,
+    rulesets: HashMap<RulesetVersion, Option<RulesInForce>>,
     report: ReplayReport,
 }
 
@@ -152,7 +152,7 @@ impl Replay {
         let version = &decided.decision.ruleset;
         if !self.rulesets.contains_key(version) {
             let found = self.log.ruleset_before(id, version)?;
-            self.rulesets.insert(version.clone(), found);
+            self.rulesets.insert(version.clone(), found.map(Into::into));
         }
         let Some(Some(ruleset)) = self.rulesets.get(version) else {
             let version = Value::from(version.as_str());

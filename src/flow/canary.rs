@@ -10,10 +10,9 @@ use tokio::time::timeout;
 
 use super::Policies;
 use crate::clock::Clock;
-use crate::lead::Tier;
+use crate::phone::Caller;
 use crate::routing::{
-    Availability, BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup, Profile, Ruleset,
-    Source, decide,
+    Availability, BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup, Ruleset, decide,
 };
 use crate::store::Store;
 
@@ -53,7 +52,7 @@ struct LastSuccess {
 
 /// One thing that has to work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub struct SelfCheck {
     pub name: &'static str,
     /// It worked within the last ten seconds, and nothing says otherwise since.
     pub ok: bool,
@@ -98,12 +97,14 @@ impl Canary {
         self.set(|seen| &mut seen.commit, committed);
     }
 
-    /// A decision by the rules in force, for an unknown caller and for one of every tier, all dialers being well.
+    /// A decision by the rules in force, for a caller without a tier and for one of every tier, all dialers being well.
     fn decide(&self) -> Result<(), String> {
         let policy = self.0.policies.current();
         let at = self.0.clock.now();
-        let callers = policy.ruleset.tiers.iter().map(of_tier);
-        for lookup in std::iter::once(UNKNOWN).chain(callers) {
+        let tiers = policy.ruleset.tiers.iter();
+        let scores = tiers.map(|tier| Some(tier.min_score));
+        for score in std::iter::once(None).chain(scores) {
+            let lookup = Lookup::supposed(&Caller::Withheld, score);
             let facts = facts(&policy.ruleset, at, lookup);
             judge(&decide(&policy.ruleset, &facts))?;
         }
@@ -133,7 +134,7 @@ impl Canary {
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn checks(&self) -> Vec<Check> {
+    pub fn checks(&self) -> Vec<SelfCheck> {
         let now = self.0.clock.instant();
         let mut seen = self.seen().clone();
         if let Some(since) = self.0.store.health().failing_since {
@@ -165,33 +166,16 @@ impl LastSuccess {
             .is_some_and(|(_, at)| now.saturating_duration_since(at) <= FRESH)
     }
 
-    fn check(self, name: &'static str, now: Instant) -> Check {
+    fn check(self, name: &'static str, now: Instant) -> SelfCheck {
         let is_fresh = self.is_fresh(now);
         let stale = || format!("nothing good for more than {} s", FRESH.as_secs());
         let fault = self.fault.or_else(|| (!is_fresh).then(stale));
-        Check {
+        SelfCheck {
             name,
             ok: fault.is_none(),
             last_good: self.good.map(|(at, _)| at),
             fault,
         }
-    }
-}
-
-const UNKNOWN: Lookup = Lookup::Unknown {
-    source: Source::Fetched,
-    age_ms: 0,
-};
-
-fn of_tier(tier: &Tier) -> Lookup {
-    Lookup::Known {
-        profile: Profile {
-            score: None,
-            tier: Some(tier.name.as_str().to_owned()),
-        },
-        source: Source::Fetched,
-        age_ms: 0,
-        because: None,
     }
 }
 

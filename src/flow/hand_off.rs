@@ -2,162 +2,83 @@
 
 use std::time::{Duration, Instant};
 
-use super::record::{Recorded, Recorder};
-use super::stopwatch::Stopwatch;
+use super::answering::{Answering, Calls};
+use super::handoff_result::{HandoffResult, HandoffTarget};
+use super::record::Repeated;
 use crate::audit::{Attempt, Event, HandoffIntended, Record};
-use crate::call::CallId;
-use crate::clock::Clock;
-use crate::dialer::{Dialer, Fleet, HandedOff, Note};
-use crate::handoff::{Candidate, Certainty, Failure, FailureKind, Next, Outcome, Run};
-use crate::routing::{DialerId, Reason};
+use crate::dialer::{HandedOff, Note};
+use crate::handoff::{Candidate, Failure, FailureKind, Next, Outcome, Run};
+use crate::routing::DialerId;
 
 /// How long an intent may take to reach the disk before the request leaves anyway.
 const INTENT_PATIENCE: Duration = Duration::from_millis(100);
 /// A request is not sent with less time than this.
 const MIN_REQUEST: Duration = Duration::from_millis(10);
 
-/// Tells dialers about calls. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct HandOff {
-    clock: Clock,
-    fleet: Fleet,
-    recorder: Recorder,
-}
-
-/// What a handoff came to, and the records that are not written yet.
-#[derive(Debug)]
-pub(super) struct Handed {
-    pub(super) result: HandoffResult,
-    pub(super) unwritten: Vec<Record>,
-    /// How many requests were sent.
-    pub(super) n_requests: usize,
-    /// The dialers that did not take the call, with the last word of each.
-    pub(super) refusals: Vec<(DialerId, Failure)>,
-    /// Whether the call is in the ledger by now.
-    pub(super) opening: Opening,
-    /// The store failed or was late when the call was opened.
-    pub(super) unclaimed: bool,
-}
-
-impl Handed {
-    fn nobody_yet(opening: Opening, unwritten: Vec<Record>) -> Self {
-        Self {
-            result: HandoffResult::GiveUp,
-            unwritten,
-            n_requests: 0,
-            refusals: Vec::new(),
-            opening,
-            unclaimed: false,
-        }
-    }
-
-    fn connect(self, dialer: DialerId, certainty: Certainty, reference: Option<String>) -> Self {
-        Self {
-            result: HandoffResult::Connect {
-                dialer,
-                certainty,
-                reference,
-            },
-            ..self
-        }
-    }
-
-    fn repeat(self) -> Self {
-        Self {
-            result: HandoffResult::Repeat,
-            ..self
-        }
-    }
-}
-
-impl Handed {
-    /// Why the call goes where it goes when nobody has taken it: those who were asked refused, or else what was decided.
-    pub(super) fn reason_or(&self, decided: Reason) -> Reason {
-        if self.n_requests > 0 {
-            Reason::AllDialersRefused
-        } else {
-            decided
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum HandoffResult {
-    /// Connect the call to this dialer.
-    Connect {
-        dialer: DialerId,
-        certainty: Certainty,
-        reference: Option<String>,
-    },
-    GiveUp,
-    /// The ledger knows this call: somebody else has answered it.
-    Repeat,
-}
-
-/// How the first commit of a handoff treats the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opening {
-    /// The ledger does not know it: the first record opens the call.
-    NewCall,
-    /// The call is in the ledger.
-    KnownCall,
-}
-
-impl HandOff {
-    /// Hands off to `fleet`, recording with `recorder`.
-    pub fn new(clock: Clock, fleet: Fleet, recorder: Recorder) -> Self {
-        Self {
-            clock,
-            fleet,
-            recorder,
-        }
-    }
-
-    /// Asks the dialers of `plan` in order until one takes the call. `unwritten` are the records that come before.
-    pub(super) async fn run(
+impl Calls {
+    /// Asks the dialers of `plan` in order until one takes the call.
+    pub(super) async fn hand_off(
         &self,
+        answering: &mut Answering,
         plan: &[DialerId],
-        note: &Note,
-        stopwatch: &Stopwatch,
-        opening: Opening,
-        unwritten: Vec<Record>,
-    ) -> Handed {
+        payload: Note,
+    ) -> Result<HandoffResult, Repeated> {
+        let started = answering.stopwatch.now();
+        let result = self.ask_in_order(answering, plan, payload).await;
+        answering.stopwatch.handoff_took(started);
+        result
+    }
+
+    async fn ask_in_order(
+        &self,
+        answering: &mut Answering,
+        plan: &[DialerId],
+        mut payload: Note,
+    ) -> Result<HandoffResult, Repeated> {
         let candidates = plan.iter().filter_map(|dialer| self.candidate(dialer));
         let mut run = Run::new(candidates.collect());
-        let mut handed = Handed::nobody_yet(opening, unwritten);
-        let mut next = run.start(stopwatch.remaining());
+        let mut result = HandoffResult::default();
+        let mut next = run.start(answering.stopwatch.remaining());
         loop {
-            let (dialer, attempt, after, share) = match next {
+            let (dialer, after, share) = match next {
                 Next::Send {
                     dialer,
                     attempt,
                     after,
                     timeout,
-                } => (dialer, attempt, after, timeout),
+                } => {
+                    payload.attempt = attempt;
+                    (dialer, after, timeout)
+                }
                 Next::Connect {
                     dialer,
                     certainty,
                     reference,
-                } => return handed.connect(dialer, certainty, reference),
-                Next::GiveUp => return handed,
+                } => {
+                    result.target = Some(HandoffTarget {
+                        dialer,
+                        certainty,
+                        reference,
+                    });
+                    return Ok(result);
+                }
+                Next::GiveUp => return Ok(result),
             };
-            let ends_at = stopwatch.now() + after + share;
+            let ends_at = answering.stopwatch.now() + after + share;
             if !after.is_zero() {
                 self.clock.wait(after).await;
             }
-            let intent = self.intent(&note.call_id, &dialer, attempt, share);
-            if self.commit_intent(&mut handed, intent, stopwatch).await == Recorded::Repeat {
-                return handed.repeat();
-            }
-            let handed_off = self.ask(&dialer, note, attempt, ends_at).await;
-            handed.n_requests += usize::from(!handed_off.exchanges.is_empty());
+            self.write_intent(answering, &dialer, &payload, share)
+                .await?;
+            let handed_off = self.ask(&dialer, &payload, ends_at).await;
+            result.n_requests += usize::from(!handed_off.exchanges.is_empty());
             if let Some(failure) = handed_off.outcome.failure() {
-                handed.refusals.retain(|(who, _)| *who != dialer);
-                handed.refusals.push((dialer.clone(), failure));
+                result.refusals.retain(|(known, _)| *known != dialer);
+                result.refusals.push((dialer.clone(), failure));
             }
-            next = run.next(&handed_off.outcome, stopwatch.remaining());
-            let concluded = self.concluded(note, dialer, attempt, handed_off);
-            handed.unwritten.extend(concluded);
+            next = run.next(&handed_off.outcome, answering.stopwatch.remaining());
+            let concluded = self.concluded(dialer, &payload, handed_off);
+            answering.pending.records.extend(concluded);
         }
     }
 
@@ -173,54 +94,40 @@ impl HandOff {
         })
     }
 
-    fn intent(&self, call_id: &CallId, dialer: &DialerId, attempt: u8, share: Duration) -> Record {
-        let timeout_ms = u64::try_from(share.as_millis()).unwrap_or(u64::MAX);
-        let intended = HandoffIntended {
-            dialer: dialer.clone(),
-            attempt,
-            timeout_ms,
-        };
-        Record::of_call(self.clock.now(), call_id, Event::HandoffIntended(intended))
-    }
-
     /// The intent is on disk before the request leaves; only a store that fails or is late is not waited for.
-    async fn commit_intent(
+    async fn write_intent(
         &self,
-        handed: &mut Handed,
-        intent: Record,
-        stopwatch: &Stopwatch,
-    ) -> Recorded {
-        let mut records = std::mem::take(&mut handed.unwritten);
-        records.push(intent);
-        let patience = INTENT_PATIENCE.min(stopwatch.remaining());
-        let opening = std::mem::replace(&mut handed.opening, Opening::KnownCall);
-        let recorded = self.recorder.record(opening, records, patience).await;
-        handed.unclaimed |= opening == Opening::NewCall && recorded == Recorded::Late;
-        recorded
+        answering: &mut Answering,
+        dialer: &DialerId,
+        payload: &Note,
+        share: Duration,
+    ) -> Result<(), Repeated> {
+        let intended = Event::HandoffIntended(HandoffIntended {
+            dialer: dialer.clone(),
+            attempt: payload.attempt,
+            timeout_ms: u64::try_from(share.as_millis()).unwrap_or(u64::MAX),
+        });
+        let intent = Record::of_call(self.clock.now(), &payload.call_id, intended);
+        answering.pending.records.push(intent);
+        let patience = INTENT_PATIENCE.min(answering.stopwatch.remaining());
+        self.recorder
+            .flush(&mut answering.pending, patience)
+            .await?;
+        Ok(())
     }
 
-    async fn ask(
-        &self,
-        dialer: &DialerId,
-        note: &Note,
-        attempt: u8,
-        ends_at: Instant,
-    ) -> HandedOff {
+    async fn ask(&self, id: &DialerId, payload: &Note, ends_at: Instant) -> HandedOff {
         let now = self.clock.instant();
         let timeout = ends_at.saturating_duration_since(now);
         if timeout < MIN_REQUEST {
-            let failure = Failure::of(FailureKind::NoTime);
             return HandedOff::not_sent(Outcome::Retryable {
-                failure,
+                failure: Failure::of(FailureKind::NoTime),
                 retry_after_ms: None,
             });
         }
-        let admitted = self
-            .fleet
-            .get(dialer)
-            .filter(|_| self.fleet.admit(dialer, now));
+        let admitted = self.fleet.get(id).filter(|_| self.fleet.admit(id, now));
         let Some(dialer) = admitted else {
-            let kind = if self.fleet.limits_requests(dialer) {
+            let kind = if self.fleet.limits_requests(id) {
                 FailureKind::RateLimited
             } else {
                 FailureKind::BreakerOpen
@@ -229,54 +136,38 @@ impl HandOff {
                 failure: Failure::of(kind),
             });
         };
-        self.send(
-            &dialer,
-            &Note {
-                attempt,
-                ..note.clone()
-            },
-            timeout,
-        )
-        .await
-    }
-
-    async fn send(&self, dialer: &Dialer, note: &Note, timeout: Duration) -> HandedOff {
-        let handed_off = dialer.hand_off(note, timeout).await;
+        let handed_off = dialer.hand_off(payload, timeout).await;
         if let Some(failure) = handed_off.outcome.failure() {
-            tracing::warn!(event = "handoff.failed", dialer = %dialer.id(), attempt = note.attempt, reason = %failure, "the dialer did not take the call");
+            tracing::warn!(event = "handoff.failed", dialer = %id, attempt = payload.attempt, reason = %failure, "the dialer did not take the call");
         }
         handed_off
     }
 
+    /// The outcome of an attempt, and how it changed the dialer's health.
     fn concluded(
         &self,
-        note: &Note,
         dialer: DialerId,
-        attempt: u8,
+        payload: &Note,
         handed_off: HandedOff,
-    ) -> Vec<Record> {
+    ) -> impl Iterator<Item = Record> + use<> {
         let now = self.clock.now();
-        let shown = handed_off.shown_outcome(&note.caller);
+        let shown = handed_off.shown_outcome(&payload.caller);
         let HandedOff { outcome, exchanges } = handed_off;
-        let change = match outcome.failure() {
-            Some(Failure {
-                kind: FailureKind::BreakerOpen | FailureKind::NoTime,
-                ..
-            }) => None,
-            Some(_) | None => self.fleet.report(&dialer, &outcome, self.clock.instant()),
-        };
-        let attempt = Attempt {
+        let was_asked = !matches!(
+            outcome.failure().map(|failure| failure.kind),
+            Some(FailureKind::BreakerOpen | FailureKind::NoTime)
+        );
+        let change = was_asked
+            .then(|| self.fleet.report(&dialer, &outcome, self.clock.instant()))
+            .flatten();
+        let attempt = Event::HandoffConcluded(Box::new(Attempt {
             dialer,
-            attempt,
+            attempt: payload.attempt,
             outcome: shown,
             exchanges,
-        };
-        let mut records = vec![Record::of_call(
-            now,
-            &note.call_id,
-            Event::HandoffConcluded(Box::new(attempt)),
-        )];
-        records.extend(change.map(|change| Record::of_service(now, change.into_event())));
-        records
+        }));
+        let concluded = Record::of_call(now, &payload.call_id, attempt);
+        let changed = change.map(|change| Record::of_service(now, change.into_event()));
+        std::iter::once(concluded).chain(changed)
     }
 }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 
-use super::hand_off::{Handed, HandoffResult};
+use super::handoff_result::{HandoffResult, HandoffTarget};
 use super::record::{Recorded, Recorder};
 use super::waiting::Waiting;
 use super::why_not::{Ails, ails};
@@ -310,17 +310,17 @@ impl Incidents {
         call_id: &CallId,
         (rule, wanted): (Option<&str>, &[DialerId]),
         views: &[DialerView],
-        handed: &Handed,
+        handed: &HandoffResult,
     ) {
-        match &handed.result {
-            HandoffResult::Connect {
+        match &handed.target {
+            Some(HandoffTarget {
                 dialer,
                 certainty: Certainty::Confirmed,
                 ..
-            } => self.recovered(dialer),
-            HandoffResult::GiveUp => self.nobody_took(call_id, (rule, wanted), views, handed),
-            // An unconfirmed dialer proves nothing; a repeat was learned from before.
-            HandoffResult::Connect { .. } | HandoffResult::Repeat => {}
+            }) => self.recovered(dialer),
+            None => self.nobody_took(call_id, (rule, wanted), views, handed),
+            // An unconfirmed dialer proves nothing.
+            Some(_) => {}
         }
     }
 
@@ -384,7 +384,7 @@ impl Incidents {
         call_id: &CallId,
         (rule, wanted): (Option<&str>, &[DialerId]),
         views: &[DialerView],
-        handed: &Handed,
+        handed: &HandoffResult,
     ) {
         let others = views
             .iter()

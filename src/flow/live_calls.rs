@@ -160,7 +160,7 @@ pub(super) mod tests {
             },
             dialers: Vec::new(),
         };
-        let decision = routing::decide(&ruleset, &facts);
+        let decision = routing::decide(&ruleset.into(), &facts);
         let personal = Personal {
             caller: Some(CALLER.to_owned()),
             ..Personal::default()

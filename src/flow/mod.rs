@@ -1,23 +1,25 @@
 //! The straight lines of a call, and the only place where two clients meet.
 //!
-//! A telephony webhook is these steps in this order: claim → gather → decide → hand off → record → answer. Later webhooks skip some. Each
+//! A telephony webhook is these steps in this order: lock → gather → decide → hand off → record → answer. Later webhooks skip some. Each
 //! step gets only what the one before returned, and nothing goes back.
 
+mod answering;
+mod api_document;
+mod call_answer;
+mod calls_api;
 mod canary;
-mod claim;
 mod dial_ended;
 mod drains;
-mod gather;
 mod hand_off;
+mod handoff_result;
 mod hold;
 mod inbound;
+mod inbound_call;
 mod incidents;
-mod json_door;
-mod last_words;
 mod live_calls;
-mod note;
+mod locks;
 mod policy;
-mod reap;
+mod reconcile;
 mod record;
 mod reloads;
 mod retries;
@@ -27,21 +29,17 @@ mod waiting;
 mod why_not;
 mod witness;
 
-pub use canary::{BEAT_EVERY, Canary, Check};
-pub use claim::Claims;
-pub use dial_ended::DialEnds;
+pub use answering::Calls;
+pub use calls_api::{ApiAnswer, ApiCall, EndReported, Unroutable};
+pub use canary::{BEAT_EVERY, Canary, SelfCheck};
 pub use drains::Drains;
-pub use gather::Gather;
-pub use hand_off::HandOff;
-pub use hold::Holds;
 pub use inbound::Inbound;
 pub use incidents::{Incidents, Telling};
-pub use json_door::{EndTaken, JsonAnswer, JsonCall, JsonDoor, Nobody};
+pub use locks::IdempotencyLocks;
 pub use policy::{Policies, Policy};
-pub use reap::{Looked, Reaps};
+pub use reconcile::{Reconciled, Reconciliation};
 pub use record::Recorder;
-pub use reloads::{Applied, NoReload, Refused, ReloadProblem, ReloadRequest, Reloads};
+pub use reloads::{Applied, NoReload, RefusedReload, ReloadProblem, ReloadRequest, Reloads};
 pub use retries::{Retries, record_health};
-pub use status::StatusReports;
 pub use waiting::Waiting;
 pub use witness::Witness;

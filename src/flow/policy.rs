@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::call::Ringing;
 use crate::phone::{Caller, E164};
-use crate::routing::{Ruleset, RulesetVersion};
+use crate::routing::RulesInForce;
 use crate::twiml::answer::{self, CallerIdPolicy, Safe};
 use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
 
@@ -15,8 +15,7 @@ use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Tiers, rules and the default.
-    pub ruleset: Ruleset,
-    pub version: RulesetVersion,
+    pub ruleset: RulesInForce,
     pub budget: Duration,
     /// Dialled when no dialer is left.
     pub last_resort: Option<E164>,

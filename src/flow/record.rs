@@ -4,16 +4,59 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::hand_off::Opening;
 use super::witness::{Seen, Witness};
 use crate::audit::{CallAfter, Event, Record};
-use crate::call::{CallState, Disposition, Status};
+use crate::call::{CallId, CallState, Disposition, Status};
 use crate::clock::Clock;
 use crate::routing::Reason;
 use crate::store::{FirstWrite, Store, StoreError, StoredCall};
+use crate::twiml::answer;
 
 /// How long a record is waited for that no caller depends on.
 const NOTE_PATIENCE: Duration = Duration::from_millis(100);
+/// How long the store may take to give back what a call was answered before.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(400);
+
+/// The step name of a call's first answer.
+pub(super) const ARRIVAL: &str = "inbound";
+
+/// Why a webhook is not answered anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Repeated {
+    /// It was answered before, with these bytes.
+    Answered(String),
+    /// Its call is past: nobody is on the line who could hear an answer, and nothing is done.
+    Past,
+}
+
+impl Repeated {
+    pub(super) fn into_twiml(self) -> String {
+        match self {
+            Self::Answered(body) => body,
+            Self::Past => answer::nothing().to_xml(),
+        }
+    }
+}
+
+/// The records of one webhook that are not written yet.
+#[derive(Debug, Default)]
+pub(super) struct PendingWrites {
+    pub(super) records: Vec<Record>,
+    /// The first write opens this call; `None`: the call is in the log.
+    opens: Option<CallId>,
+    /// The store failed or was late when the call was opened.
+    pub(super) unclaimed: bool,
+}
+
+impl PendingWrites {
+    /// The first write opens the call.
+    pub(super) fn opening(call_id: &CallId) -> Self {
+        Self {
+            opens: Some(call_id.clone()),
+            ..Self::default()
+        }
+    }
+}
 
 /// Hands records to the store and bounds the wait. A record that is late stays with the store, which writes it when it can.
 #[derive(Clone, Debug)]
@@ -38,31 +81,34 @@ impl Recorder {
         self
     }
 
-    /// Records what happened to a call, opening it where the ledger does not know it.
-    pub(super) async fn record(
+    /// Writes what is pending. A call that is to be opened and is in the log already was answered before, unless the process ended too early:
+    /// then it goes on as if it were new, under the same idempotency keys.
+    pub(super) async fn flush(
         &self,
-        opening: Opening,
-        records: Vec<Record>,
+        pending: &mut PendingWrites,
         patience: Duration,
-    ) -> Recorded {
-        match opening {
-            Opening::NewCall => {
-                let seen = Witness::read(&records);
-                let recorded = match self
-                    .clock
-                    .timeout(patience, self.store.open_call(records))
-                    .await
-                {
-                    Ok(Ok(FirstWrite::First)) => Recorded::OnDisk,
-                    Ok(Ok(FirstWrite::Repeat)) => return Recorded::Repeat,
-                    Ok(Err(error)) => late(Some(&error)),
-                    Err(_) => late(None),
+    ) -> Result<Recorded, Repeated> {
+        let records = std::mem::take(&mut pending.records);
+        let Some(call_id) = pending.opens.take() else {
+            return Ok(self.append(records, patience).await);
+        };
+        let seen = Witness::read(&records);
+        let opened = self.store.open_call(records.clone());
+        let recorded = match self.clock.timeout(patience, opened).await {
+            Ok(Ok(FirstWrite::First)) => Recorded::OnDisk,
+            Ok(Ok(FirstWrite::Repeat)) => {
+                let known = self.store.answer(&call_id, ARRIVAL);
+                return match self.clock.timeout(ANSWER_PATIENCE, known).await {
+                    Ok(Ok(Some(body))) => Err(Repeated::Answered(body)),
+                    Ok(Ok(None) | Err(_)) | Err(_) => Ok(self.append(records, patience).await),
                 };
-                self.count(seen);
-                recorded
             }
-            Opening::KnownCall => self.append(records, patience).await,
-        }
+            Ok(Err(error)) => late(Some(&error)),
+            Err(_) => late(None),
+        };
+        pending.unclaimed = recorded == Recorded::Late;
+        self.count(seen);
+        Ok(recorded)
     }
 
     /// Records something that no caller waits for.
@@ -70,7 +116,7 @@ impl Recorder {
         self.append(vec![record], NOTE_PATIENCE).await;
     }
 
-    /// Records what happened to a call.
+    /// Records what happened to a call that is in the log.
     pub(super) async fn append(&self, records: Vec<Record>, patience: Duration) -> Recorded {
         self.count(Witness::read(&records));
         match self
@@ -95,8 +141,6 @@ impl Recorder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recorded {
     OnDisk,
-    /// The call was to be opened and is in the ledger already; nothing was written.
-    Repeat,
     /// It is not on disk yet: the store keeps it and writes it when it can.
     Late,
 }

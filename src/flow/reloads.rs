@@ -20,7 +20,7 @@ pub struct Reloads(Arc<ReloadState>);
 #[derive(Debug, Default)]
 struct ReloadState {
     queue: OnceLock<mpsc::Sender<ReloadRequest>>,
-    refused: Mutex<Option<Refused>>,
+    refused: Mutex<Option<RefusedReload>>,
 }
 
 /// One request, for the task that reads the configuration.
@@ -29,7 +29,7 @@ pub struct ReloadRequest {
     /// Who asks: `SIGHUP`, `systemctl`, `key ` and the name of an API key, or `user ` and the name of a user of this machine.
     pub by: String,
     /// Takes the answer; nobody may be waiting for it any more.
-    pub answer: oneshot::Sender<Result<Applied, Refused>>,
+    pub answer: oneshot::Sender<Result<Applied, RefusedReload>>,
 }
 
 /// What a reload changed.
@@ -48,7 +48,7 @@ pub struct Applied {
 
 /// The configuration was refused; the old one is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refused {
+pub struct RefusedReload {
     pub at: Timestamp,
     pub by: String,
     /// Everything that is wrong; without secrets.
@@ -102,7 +102,10 @@ impl Reloads {
     }
 
     /// Has the configuration and its secrets read again, as `SIGHUP` does; waits for what came of it.
-    pub async fn ask(&self, by: impl Into<String>) -> Result<Result<Applied, Refused>, NoReload> {
+    pub async fn ask(
+        &self,
+        by: impl Into<String>,
+    ) -> Result<Result<Applied, RefusedReload>, NoReload> {
         let queue = self.0.queue.get().ok_or(NoReload::NoFile)?;
         let (answer, answered) = oneshot::channel();
         let request = ReloadRequest {
@@ -114,16 +117,16 @@ impl Reloads {
     }
 
     /// The last attempt, where it was refused; `None` again once a reload succeeds.
-    pub fn refused(&self) -> Option<Refused> {
+    pub fn refused(&self) -> Option<RefusedReload> {
         self.last().clone()
     }
 
     /// Keeps what came of the last attempt.
-    pub fn set_refused(&self, refused: Option<Refused>) {
+    pub fn set_refused(&self, refused: Option<RefusedReload>) {
         *self.last() = refused;
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Refused>> {
+    fn last(&self) -> MutexGuard<'_, Option<RefusedReload>> {
         self.0
             .refused
             .lock()

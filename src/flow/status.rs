@@ -2,41 +2,28 @@
 
 use std::time::Duration;
 
-use super::claim::Claims;
-use super::record::{Recorder, reported};
-use super::waiting::Waiting;
+use super::answering::Calls;
+use super::record::reported;
 use crate::audit::Event;
 use crate::call::{LegReport, LegStatus, Status};
-use crate::clock::Clock;
 use crate::store::StoredLeg;
 use crate::twilio::StatusReport;
 
 /// A status callback is not waited for by a caller, but Twilio's patience ends at 15 s.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Takes note of status callbacks. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct StatusReports {
-    pub clock: Clock,
-    /// Who works on which call.
-    pub claims: Claims,
-    /// Who waits for a dialer.
-    pub waiting: Waiting,
-    pub recorder: Recorder,
-}
-
-impl StatusReports {
+impl Calls {
     /// Moves the call on. A report that says nothing new changes nothing, and so does one of an unknown call.
-    pub async fn report(&self, status: StatusReport) {
-        let _in_hand = self.claims.take_in_hand(&status.call_id).await;
-        let stored = self.claims.call_within(&status.call_id, PATIENCE).await;
+    pub async fn leg_reported(&self, status: StatusReport) {
+        let _lock = self.locks.lock(&status.call_id).await;
+        let stored = self.locks.call_within(&status.call_id, PATIENCE).await;
         let Some(stored) = stored else {
             metrics::counter!("switchboard_unknown_calls_total").increment(1);
             return;
         };
         let report = status.report;
         let state = stored.state.clone().leg_reported(&report);
-        let legs = self.claims.legs(&status.call_id).await;
+        let legs = self.locks.legs(&status.call_id).await;
         if state == stored.state && is_known(&legs, &report) {
             return;
         }
@@ -50,7 +37,7 @@ impl StatusReports {
         let event = |after| Event::LegReported { report, after };
         let (records, known) = reported(stored, &state, now, talked_s, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
-        self.claims.update(recorded, known, None);
+        self.locks.update(recorded, known, None);
     }
 }
 

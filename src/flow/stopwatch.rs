@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use crate::audit::Stages;
 use crate::call::Stamp;
 use crate::clock::Clock;
@@ -37,11 +35,6 @@ impl Stopwatch {
 
     pub(super) fn now(&self) -> Instant {
         self.clock.instant()
-    }
-
-    /// The wall-clock time, for records.
-    pub(super) fn time(&self) -> Timestamp {
-        self.clock.now()
     }
 
     pub(super) fn remaining(&self) -> Duration {

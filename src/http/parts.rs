@@ -18,8 +18,7 @@ use super::voice::Safety;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::flow::{
-    Canary, DialEnds, Drains, Holds, Inbound, Incidents, JsonDoor, Policies, Recorder, Reloads,
-    Retries, StatusReports,
+    Calls, Canary, Drains, Inbound, Incidents, Policies, Recorder, Reloads, Retries,
 };
 use crate::lifecycle::Lifecycle;
 use crate::twilio::Edge;
@@ -32,11 +31,6 @@ pub struct RouterParts {
     pub policies: Policies,
     pub recorder: Recorder,
     pub inbound: Inbound,
-    /// Answers the end of a dial.
-    pub dial_ends: DialEnds,
-    pub holds: Holds,
-    /// Takes note of status callbacks.
-    pub status_reports: StatusReports,
     pub profile_push: ProfilePush,
     /// Who may use the API.
     pub keys: Keys,
@@ -87,9 +81,7 @@ macro_rules! extract {
 
 extract! {
     Inbound: inbound;
-    DialEnds: dial_ends;
-    Holds: holds;
-    StatusReports: status_reports;
+    Calls: inbound.calls;
     ProfilePush: profile_push;
     Keys: keys;
     Overload: overload;
@@ -101,19 +93,11 @@ extract! {
     ShownSettings: settings;
     Policies: policies;
     Fleet: drains.fleet;
-    Incidents: holds.incidents;
+    Incidents: inbound.calls.incidents;
     Drains: drains;
     Retries: retries;
     Reloads: reloads;
     Canary: canary;
-}
-
-impl FromRef<SharedParts> for JsonDoor {
-    fn from_ref(parts: &SharedParts) -> Self {
-        Self {
-            inbound: parts.inbound.clone(),
-        }
-    }
 }
 
 impl FromRef<SharedParts> for OptionalDemo {
@@ -125,11 +109,8 @@ impl FromRef<SharedParts> for OptionalDemo {
 impl FromRef<SharedParts> for Safety {
     fn from_ref(parts: &SharedParts) -> Self {
         Self {
-            clock: parts.clock.clone(),
             edge: parts.edge.clone(),
-            policies: parts.policies.clone(),
-            recorder: parts.recorder.clone(),
-            incidents: parts.holds.incidents.clone(),
+            calls: parts.inbound.calls.clone(),
             lifecycle: parts.lifecycle.clone(),
         }
     }

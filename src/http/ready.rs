@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::flow::{Canary, Check};
+use crate::flow::{Canary, SelfCheck};
 use crate::lifecycle::Lifecycle;
 
 #[derive(Serialize)]
 struct ReadyDocument {
     ready: bool,
     status: &'static str,
-    checks: Vec<Check>,
+    checks: Vec<SelfCheck>,
 }
 
 /// 200 while calls can be decided and recorded; 503 otherwise, and while the process finishes what is in hand.

@@ -10,13 +10,11 @@ use tracing::{Instrument, Span};
 use super::listener::RequestId;
 use super::overload::{Overload, WebhookInFlight};
 use crate::audit::{Event, Record};
-use crate::call::CallId;
-use crate::clock::Clock;
-use crate::flow::{DialEnds, Holds, Inbound, Incidents, Policies, Recorder, StatusReports};
+use crate::call::{CallId, InboundCall};
+use crate::flow::{Calls, Inbound};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{
-    DialEnded, Direction, Edge, FallbackCall, Flaw, HeldCall, IncomingCall, StatusReport, Webhook,
-    WebhookRefusal,
+    DialEnded, Edge, FallbackCall, Flaw, HeldCall, SignedWebhook, StatusReport, WebhookRefusal,
 };
 use crate::twiml::answer;
 
@@ -41,18 +39,15 @@ const STATUS: &str = "/webhooks/twilio/status";
 /// What the endpoints need when a webhook cannot be used.
 #[derive(Clone, Debug)]
 pub(super) struct Safety {
-    pub(super) clock: Clock,
     pub(super) edge: Edge,
-    pub(super) policies: Policies,
-    pub(super) recorder: Recorder,
-    pub(super) incidents: Incidents,
+    pub(super) calls: Calls,
     pub(super) lifecycle: Lifecycle,
 }
 
 impl Safety {
     /// The answer when nothing is known; no I/O in the way.
     pub(super) fn answer(&self, call: &FallbackCall) -> Twiml {
-        let policy = self.policies.current();
+        let policy = self.calls.policies.current();
         Twiml(
             policy
                 .safe_answer(call.caller.as_ref(), call.called.as_deref())
@@ -62,13 +57,19 @@ impl Safety {
 
     /// The answer when not even the webhook is at hand.
     pub(super) fn blind_answer(&self) -> Twiml {
-        Twiml(self.policies.current().safe_answer(None, None).to_xml())
+        Twiml(
+            self.calls
+                .policies
+                .current()
+                .safe_answer(None, None)
+                .to_xml(),
+        )
     }
 
     /// Does the work of a webhook to its end, even where Twilio has hung up meanwhile: a handoff that was begun is finished and recorded.
     async fn to_the_end(
         &self,
-        webhook: &Webhook,
+        webhook: &SignedWebhook,
         in_hand: WebhookInFlight,
         work: impl Future<Output = String> + Send + 'static,
     ) -> Twiml {
@@ -93,7 +94,7 @@ impl Safety {
     /// signature can make many of these.
     fn malformed(&self, path: &str, flaw: Flaw, call: &FallbackCall) -> Twiml {
         self.edge.count_malformed(path, flaw);
-        self.incidents.malformed(flaw.as_str());
+        self.calls.incidents.malformed(flaw.as_str());
         if path == STATUS {
             Twiml(answer::nothing().to_xml())
         } else {
@@ -103,7 +104,7 @@ impl Safety {
 }
 
 /// A webhook that is signed and fits together; any other is answered before its endpoint sees it.
-pub(super) struct Genuine(Webhook);
+pub(super) struct Genuine(SignedWebhook);
 
 impl<S> FromRequest<S> for Genuine
 where
@@ -114,7 +115,7 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let safety = Safety::from_ref(state);
-        match Webhook::admit(request, &safety.edge).await {
+        match SignedWebhook::admit(request, &safety.edge).await {
             Ok(webhook) => Ok(Self(webhook)),
             Err(WebhookRefusal::Rejected(reason)) => Err(reason.into_response()),
             Err(WebhookRefusal::Malformed(webhook)) => {
@@ -138,18 +139,19 @@ pub(super) async fn inbound(
     let Some(in_hand) = overload.admit() else {
         let call = FallbackCall::read(&webhook);
         safety
+            .calls
             .incidents
             .undecided(call.call_id.as_ref(), "overload");
         return safety.answer(&call);
     };
-    let call = IncomingCall::read(&webhook);
+    let call = InboundCall::of_webhook(&webhook);
     name_call(&call.call_id);
     let work = async move { inbound.answer(call, &request_id.0).await };
     safety.to_the_end(&webhook, in_hand, work).await
 }
 
 pub(super) async fn dial(
-    State(dial_ends): State<DialEnds>,
+    State(calls): State<Calls>,
     State(safety): State<Safety>,
     State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
@@ -158,8 +160,8 @@ pub(super) async fn dial(
     let in_hand = overload.carry();
     match DialEnded::read(&webhook) {
         Ok(ended) => {
-            name_call(&ended.call_id);
-            let work = async move { dial_ends.answer(ended, &request_id.0).await };
+            name_call(&ended.call.call_id);
+            let work = async move { calls.dial_ended(ended, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
         Err(flaw) => safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook)),
@@ -168,7 +170,7 @@ pub(super) async fn dial(
 
 /// A caller who waits asks again.
 pub(super) async fn hold(
-    State(holds): State<Holds>,
+    State(calls): State<Calls>,
     State(safety): State<Safety>,
     State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
@@ -177,8 +179,8 @@ pub(super) async fn hold(
     let in_hand = overload.carry();
     match HeldCall::read(&webhook) {
         Ok(held) => {
-            name_call(&held.call_id);
-            let work = async move { holds.answer(held, &request_id.0).await };
+            name_call(&held.call.call_id);
+            let work = async move { calls.held(held, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
         Err(flaw) => safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook)),
@@ -187,7 +189,7 @@ pub(super) async fn hold(
 
 /// A leg made progress, or the number's call is over. Twilio wants an empty document, whatever we make of it.
 pub(super) async fn status(
-    State(status_reports): State<StatusReports>,
+    State(calls): State<Calls>,
     State(safety): State<Safety>,
     State(overload): State<Overload>,
     Genuine(webhook): Genuine,
@@ -196,7 +198,7 @@ pub(super) async fn status(
     match StatusReport::read(&webhook) {
         Ok(status) => {
             name_call(&status.call_id);
-            status_reports.report(status).await;
+            calls.leg_reported(status).await;
         }
         Err(flaw) => {
             return safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook));
@@ -210,7 +212,10 @@ pub(super) async fn fallback(State(safety): State<Safety>, Genuine(webhook): Gen
     let call = FallbackCall::read(&webhook);
     metrics::counter!("switchboard_fallback_requests_total").increment(1);
     let code = call.error_code.as_deref().unwrap_or("without a code");
-    safety.incidents.fell_back(call.call_id.as_ref(), code);
+    safety
+        .calls
+        .incidents
+        .fell_back(call.call_id.as_ref(), code);
     tracing::error!(
         event = "call.on_fallback",
         call_sid = call.call_id.as_ref().map_or("", CallId::as_str),
@@ -223,11 +228,9 @@ pub(super) async fn fallback(State(safety): State<Safety>, Genuine(webhook): Gen
 /// A path that does not exist, asked for by who signs: most likely a slip of the pen in Twilio's console. A caller who waits for an answer
 /// gets the safe one; it is a call for which nothing was decided.
 pub(super) async fn unknown_path(State(safety): State<Safety>, Genuine(webhook): Genuine) -> Twiml {
-    let call = IncomingCall::read(&webhook);
-    name_call(&call.call_id);
-    let waits = call.direction != Direction::OutboundDial && !call.progress.is_over();
+    name_call(&webhook.call_id);
     let caller = FallbackCall::read(&webhook);
-    if !waits {
+    if !webhook.is_waited_for() {
         return safety.malformed(&webhook.path, Flaw::UnknownPath, &caller);
     }
     let reason = Flaw::UnknownPath.as_str();
@@ -238,13 +241,16 @@ pub(super) async fn unknown_path(State(safety): State<Safety>, Genuine(webhook):
         reason,
         "Twilio asks at a path where nothing is served: the caller gets the safe answer"
     );
-    safety.incidents.undecided(Some(&call.call_id), reason);
+    safety
+        .calls
+        .incidents
+        .undecided(Some(&webhook.call_id), reason);
     let event = Event::WebhookUnusable {
         path: webhook.path,
         reason: reason.to_owned(),
     };
-    let record = Record::of_service(safety.clock.now(), event);
-    safety.recorder.append_one(record).await;
+    let record = Record::of_service(safety.calls.clock.now(), event);
+    safety.calls.recorder.append_one(record).await;
     safety.answer(&caller)
 }
 

@@ -1,6 +1,6 @@
 //! The canary beats as long as the process lives; the first good beat makes it ready.
 
-use crate::flow::{BEAT_EVERY, Canary, Check};
+use crate::flow::{BEAT_EVERY, Canary, SelfCheck};
 use crate::lifecycle::Lifecycle;
 
 /// Beats for the first time, and goes on beating.
@@ -28,7 +28,7 @@ async fn run(lifecycle: Lifecycle, canary: Canary) {
     }
 }
 
-fn say(checks: &[Check]) {
+fn say(checks: &[SelfCheck]) {
     let faults = checks.iter().filter_map(|check| check.fault.as_deref());
     let faults = faults.collect::<Vec<_>>().join("; ");
     if faults.is_empty() {

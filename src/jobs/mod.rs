@@ -9,7 +9,7 @@ pub mod interrupted;
 mod probe;
 pub mod profiles;
 pub mod prune;
-pub mod reap;
+pub mod reconcile;
 pub mod reverify;
 pub mod ruleset;
 mod summary;

@@ -7,14 +7,15 @@ use crate::audit::{Event, Record};
 use crate::clock::Clock;
 use crate::flow::{Policies, Recorder};
 use crate::lifecycle::Lifecycle;
+use crate::routing::Ruleset;
 
 const EVERY: Duration = Duration::from_hours(24);
 
 /// Records it until the process is asked to stop.
 pub async fn run(lifecycle: Lifecycle, policies: Policies, recorder: Recorder, clock: Clock) {
     while lifecycle.pause(EVERY).await {
-        let ruleset = policies.current().ruleset.clone();
-        let record = Record::of_service(clock.now(), Event::RulesetLoaded(ruleset));
+        let loaded = Event::RulesetLoaded(Ruleset::clone(&policies.current().ruleset));
+        let record = Record::of_service(clock.now(), loaded);
         recorder.append_one(record).await;
     }
 }

@@ -1,27 +1,27 @@
 //! The smallest change that would have put a dialer into the plan.
 
-use super::decide::{CallerClass, verdict};
-use super::{DialerId, Lookup, Ruleset, Verdict};
+use super::class::{CallerClass, verdict};
+use super::{DialerId, Lookup, RuleVerdict, Ruleset};
 use crate::lead::{LeadScore, Tier};
 
-/// The smallest change of the caller's standing that leads to a rule (or the default) that names `dialer`, in words.
+/// The smallest change of the caller's class that leads to a rule (or the default) that names `dialer`, in words.
 pub(super) fn change_to_be_named(
     ruleset: &Ruleset,
     lookup: &Lookup,
-    standing: &CallerClass,
+    class: &CallerClass,
     dialer: &DialerId,
 ) -> String {
-    let has = has_words(lookup, standing);
+    let has = has_words(lookup, class);
     let nearest = ruleset
         .tiers
         .iter()
         .filter(|tier| {
-            Some(&tier.name) != standing.tier.as_ref() && names(ruleset, Some(tier), dialer)
+            Some(&tier.name) != class.tier.as_ref() && names(ruleset, Some(tier), dialer)
         })
-        .min_by(|a, b| gap(ruleset, standing.score, a).total_cmp(&gap(ruleset, standing.score, b)));
+        .min_by(|a, b| gap(ruleset, class.score, a).total_cmp(&gap(ruleset, class.score, b)));
     if let Some(tier) = nearest {
-        return match standing.score {
-            Some(score) if score >= tier.min_score && standing.named.is_none() => {
+        return match class.score {
+            Some(score) if score >= tier.min_score && class.named.is_none() => {
                 let above = next_above(ruleset, tier)
                     .map_or_else(String::new, |next| format!(" below {next}"));
                 format!("{has}; {} is{above}", tier.name)
@@ -29,14 +29,14 @@ pub(super) fn change_to_be_named(
             Some(_) | None => format!("{has}; {} starts at {}", tier.name, tier.min_score),
         };
     }
-    if standing.tier.is_some() && names(ruleset, None, dialer) {
+    if class.tier.is_some() && names(ruleset, None, dialer) {
         return format!("{has}; a caller without a tier would go there");
     }
     "no rule names it".to_owned()
 }
 
-fn has_words(lookup: &Lookup, standing: &CallerClass) -> String {
-    match (&standing.named, standing.score, lookup) {
+fn has_words(lookup: &Lookup, class: &CallerClass) -> String {
+    match (&class.named, class.score, lookup) {
         (Some(named), _, _) => format!("tier {named}"),
         (None, Some(score), _) => format!("score {score}"),
         (None, None, Lookup::Known { .. }) => "no score".to_owned(),
@@ -53,7 +53,7 @@ fn names(ruleset: &Ruleset, tier: Option<&Tier>, dialer: &DialerId) -> bool {
     match ruleset
         .rules
         .iter()
-        .find(|rule| verdict(rule, name) == Verdict::Matched)
+        .find(|rule| verdict(rule, name) == RuleVerdict::Matched)
     {
         Some(rule) => rule.dialers.contains(dialer),
         None => true,

@@ -1,77 +1,40 @@
 //! The decision itself.
 
 use super::change::change_to_be_named;
-use super::eligibility::ineligible;
+use super::class::{CallerClass, verdict};
 use super::{
     BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup, Reason, RoutePlan, Rule,
-    Ruleset, SkipReason, Skipped, Step, Trace, Verdict,
+    RuleVerdict, RulesInForce, Ruleset, SkipReason, Skipped, Step, Trace, admissible,
 };
-use crate::lead::{LeadScore, TierName};
 
 /// Decides who takes a call. Total: every rule set decides every call, at worst with an empty plan that says why.
-pub fn decide(ruleset: &Ruleset, facts: &CallFacts) -> Decision {
+pub fn decide(ruleset: &RulesInForce, facts: &CallFacts) -> Decision {
     let mut trace = Trace(vec![Step::Lookup {
         lookup: facts.lookup.clone(),
     }]);
-    let standing = standing(ruleset, &facts.lookup);
+    let class = CallerClass::of(&ruleset.tiers, &facts.lookup);
     if matches!(facts.lookup, Lookup::Known { .. }) {
         trace.0.push(Step::Tier {
-            tier: standing.tier.clone(),
-            score: standing.score,
-            named: standing.named.clone(),
+            tier: class.tier.clone(),
+            score: class.score,
+            named: class.named.clone(),
         });
     }
 
-    let (rule, mut reason) = match_rule(ruleset, &facts.lookup, &standing, &mut trace);
+    let (rule, mut reason) = match_rule(ruleset, &facts.lookup, &class, &mut trace);
     let wanted = rule.map_or_else(|| ruleset.default_order(), |rule| rule.dialers.clone());
-    let plan = plan(ruleset, facts, &standing, &wanted, &mut trace);
+    let plan = plan(ruleset, facts, &class, &wanted, &mut trace);
     if plan.dialers.is_empty() {
         reason = Reason::NoDialerAvailable;
     }
     Decision {
-        tier: standing.tier,
-        score: standing.score,
+        tier: class.tier,
+        score: class.score,
         rule: rule.map(|rule| rule.name.clone()),
         reason,
         plan,
         trace,
-        ruleset: ruleset.version(),
-    }
-}
-
-/// Where the caller stands: score and class.
-#[derive(Clone, Debug, Default)]
-pub(super) struct CallerClass {
-    pub(super) score: Option<LeadScore>,
-    pub(super) tier: Option<TierName>,
-    /// The class as Braze names it, where that name decided.
-    pub(super) named: Option<String>,
-}
-
-/// A named tier wins over the thresholds, where the rule set knows the name.
-fn standing(ruleset: &Ruleset, lookup: &Lookup) -> CallerClass {
-    let Lookup::Known { profile, .. } = lookup else {
-        return CallerClass::default();
-    };
-    let named = profile
-        .tier
-        .as_deref()
-        .and_then(|name| Some((name, ruleset.tiers.named(name)?)));
-    if let Some((name, tier)) = named {
-        return CallerClass {
-            score: profile.score,
-            tier: Some(tier.name.clone()),
-            named: Some(name.to_owned()),
-        };
-    }
-    let tier = profile
-        .score
-        .and_then(|score| ruleset.tiers.of_score(score))
-        .map(|tier| tier.name.clone());
-    CallerClass {
-        score: profile.score,
-        tier,
-        named: None,
+        ruleset: ruleset.version().clone(),
     }
 }
 
@@ -79,7 +42,7 @@ fn standing(ruleset: &Ruleset, lookup: &Lookup) -> CallerClass {
 fn match_rule<'a>(
     ruleset: &'a Ruleset,
     lookup: &Lookup,
-    standing: &CallerClass,
+    class: &CallerClass,
     trace: &mut Trace,
 ) -> (Option<&'a Rule>, Reason) {
     let without_rule = match lookup {
@@ -89,8 +52,8 @@ fn match_rule<'a>(
         Lookup::Unavailable { .. } => Reason::LookupUnavailable,
     };
     for rule in &ruleset.rules {
-        let verdict = verdict(rule, standing.tier.as_ref());
-        let matched = verdict == Verdict::Matched;
+        let verdict = verdict(rule, class.tier.as_ref());
+        let matched = verdict == RuleVerdict::Matched;
         trace.0.push(Step::Rule {
             name: rule.name.clone(),
             verdict,
@@ -106,52 +69,32 @@ fn match_rule<'a>(
     (None, without_rule)
 }
 
-pub(super) fn verdict(rule: &Rule, tier: Option<&TierName>) -> Verdict {
-    if rule.tiers.is_empty() || tier.is_some_and(|tier| rule.tiers.contains(tier)) {
-        return Verdict::Matched;
-    }
-    let wants = rule
-        .tiers
-        .iter()
-        .map(TierName::as_str)
-        .collect::<Vec<_>>()
-        .join(" or ");
-    let has = tier.map_or_else(
-        || "the caller has no tier".to_owned(),
-        |tier| format!("tier is {tier}"),
-    );
-    Verdict::NotMatched {
-        why: format!("{has}; the rule wants {wants}"),
-    }
-}
-
 fn plan(
     ruleset: &Ruleset,
     facts: &CallFacts,
-    standing: &CallerClass,
+    class: &CallerClass,
     wanted: &[DialerId],
     trace: &mut Trace,
 ) -> RoutePlan {
     let mut plan = RoutePlan::default();
     for dialer in wanted {
-        let view = facts.dialers.iter().find(|view| view.dialer == *dialer);
-        match view.and_then(ineligible) {
-            None => {
+        match admissible(dialer, &facts.dialers) {
+            Ok(()) => {
                 plan.dialers.push(dialer.clone());
-                let is_open =
-                    |view: &DialerView| view.line_only && view.breaker == BreakerView::Open;
+                let rings_only = |view: &DialerView| {
+                    view.dialer == *dialer && view.line_only && view.breaker == BreakerView::Open
+                };
                 trace.0.push(Step::Planned {
                     dialer: dialer.clone(),
                     order: plan.dialers.len(),
-                    line_only: view.is_some_and(is_open),
+                    line_only: facts.dialers.iter().any(rings_only),
                 });
             }
-            Some(no) => {
-                let change = no.change.to_owned();
+            Err(no) => {
                 plan.skipped.push(Skipped {
                     dialer: dialer.clone(),
                     reason: no.reason,
-                    change,
+                    change: no.change.to_owned(),
                 });
                 trace.0.push(Step::Skipped {
                     dialer: dialer.clone(),
@@ -166,7 +109,7 @@ fn plan(
         .iter()
         .filter(|dialer| !wanted.contains(dialer))
     {
-        let change = change_to_be_named(ruleset, &facts.lookup, standing, dialer);
+        let change = change_to_be_named(ruleset, &facts.lookup, class, dialer);
         let reason = SkipReason::NotInRule;
         trace.0.push(Step::Skipped {
             dialer: dialer.clone(),
@@ -190,7 +133,11 @@ mod tests {
         Availability, Difference, LookupSkipped, LookupUnavailable, Profile, Source, replay,
     };
     use super::*;
-    use crate::lead::{Tier, Tiers};
+    use crate::lead::{LeadScore, Tier, TierName, Tiers};
+
+    fn decide(ruleset: &Ruleset, facts: &CallFacts) -> Decision {
+        super::decide(&ruleset.clone().into(), facts)
+    }
 
     fn ruleset() -> Ruleset {
         let tier = |name: &str, min: f64| Tier {
@@ -500,14 +447,14 @@ mod tests {
             reason: LookupSkipped::Withheld,
         });
         let mut recorded = decide(&rules, &facts);
-        assert_eq!(replay(&rules, &facts, &recorded), []);
+        assert_eq!(replay(&rules.clone().into(), &facts, &recorded), []);
         recorded.reason = Reason::UnknownCaller;
         let expected = Difference {
             field: "reason".to_owned(),
             then: serde_json::json!("unknown_caller"),
             now: serde_json::json!("lookup_skipped"),
         };
-        assert_eq!(replay(&rules, &facts, &recorded), [expected]);
+        assert_eq!(replay(&rules.clone().into(), &facts, &recorded), [expected]);
         let lookup = recorded.trace.lookup();
         assert_eq!(lookup, Some(&facts.lookup));
     }

@@ -1,6 +1,8 @@
 //! Whether a dialer may take a call now, and if not, why.
 
-use super::{Availability, BreakerView, DialerId, DialerView, SkipReason};
+use serde::{Deserialize, Serialize};
+
+use super::{Availability, BreakerView, DialerId, DialerView};
 
 /// What a dialer can take now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,51 +12,70 @@ pub enum Intake {
     Calls,
 }
 
-/// Why a dialer cannot take a call now: the reason, the detail, and what would have to change.
-pub(super) struct Ineligible {
-    pub(super) reason: SkipReason,
-    pub(super) detail: String,
-    pub(super) change: &'static str,
+/// Why a dialer does not take a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum SkipReason {
+    /// The rule that matched does not name it.
+    NotInRule,
+    Drained,
+    /// Its circuit breaker is open.
+    BreakerOpen,
+    /// It says it cannot take calls.
+    Unavailable,
+    /// It has just recovered, and others who wait for it come first.
+    CallersFirst,
 }
 
-/// Those of `dialers` that may take a call now, in the same order.
-pub fn eligible(dialers: Vec<DialerId>, views: &[DialerView]) -> Vec<DialerId> {
-    let out = |dialer: &DialerId| {
-        views
-            .iter()
-            .any(|view| view.dialer == *dialer && ineligible(view).is_some())
+impl SkipReason {
+    /// The stable name, as in exports.
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
+}
+
+/// Why a dialer may not take a call now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Inadmissible {
+    pub reason: SkipReason,
+    /// With the figures, where there are any.
+    pub detail: String,
+    /// What would have to change.
+    pub change: &'static str,
+}
+
+/// Whether a dialer may take a call now, as the call sees the dialers: the one question of arrival, hold and failover. A dialer of which
+/// nothing is known may.
+pub fn admissible(dialer: &DialerId, views: &[DialerView]) -> Result<(), Inadmissible> {
+    let view = views.iter().find(|view| view.dialer == *dialer);
+    view.map_or(Ok(()), is_admissible)
+}
+
+fn is_admissible(view: &DialerView) -> Result<(), Inadmissible> {
+    let no = |reason, detail: &str, change| {
+        Err(Inadmissible {
+            reason,
+            detail: detail.to_owned(),
+            change,
+        })
     };
-    dialers.into_iter().filter(|dialer| !out(dialer)).collect()
-}
-
-/// `None` where the dialer may take the call.
-pub(super) fn ineligible(view: &DialerView) -> Option<Ineligible> {
     if view.drained {
-        return Some(Ineligible {
-            reason: SkipReason::Drained,
-            detail: "taken out by hand".to_owned(),
-            change: "resume it",
-        });
+        return no(SkipReason::Drained, "taken out by hand", "resume it");
     }
     if view.breaker == BreakerView::Open && !view.line_only {
-        return Some(Ineligible {
-            reason: SkipReason::BreakerOpen,
-            detail: "its requests fail".to_owned(),
-            change: "its next probe succeeds",
-        });
+        let change = "its next probe succeeds";
+        return no(SkipReason::BreakerOpen, "its requests fail", change);
     }
     if let Availability::Unavailable { why } = &view.availability {
-        return Some(Ineligible {
-            reason: SkipReason::Unavailable,
-            detail: why.clone(),
-            change: "it reports that it can take calls",
-        });
+        let change = "it reports that it can take calls";
+        return no(SkipReason::Unavailable, why, change);
     }
-    view.callers_first.map(|n| Ineligible {
-        reason: SkipReason::CallersFirst,
-        detail: format!("it has just recovered; {n} who wait for it come first"),
-        change: "their turn is over",
-    })
+    if let Some(n) = view.callers_first {
+        let detail = format!("it has just recovered; {n} who wait for it come first");
+        return no(SkipReason::CallersFirst, &detail, "their turn is over");
+    }
+    Ok(())
 }
 
 /// What the dialer itself can take now, whoever calls.
@@ -63,16 +84,16 @@ pub fn intake(view: &DialerView) -> Intake {
         callers_first: None,
         ..view.clone()
     };
-    match (ineligible(&anybody), view.breaker) {
-        (Some(_), _) => Intake::Nothing,
-        (None, BreakerView::HalfOpen) if !view.line_only => Intake::OneTrial,
-        (None, _) => Intake::Calls,
+    match (is_admissible(&anybody), view.breaker) {
+        (Err(_), _) => Intake::Nothing,
+        (Ok(()), BreakerView::HalfOpen) if !view.line_only => Intake::OneTrial,
+        (Ok(()), _) => Intake::Calls,
     }
 }
 
 /// Why a dialer cannot take a call now, in words; `None` where it can.
 pub fn why_not(view: &DialerView) -> Option<String> {
-    let no = ineligible(view)?;
+    let no = is_admissible(view).err()?;
     let reason = no.reason.as_str().replace('_', " ");
     Some(format!("{reason} ({})", no.detail))
 }
@@ -127,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_take_calls_keep_their_order_and_the_others_say_why_they_do_not() {
+    fn a_dialer_that_takes_no_calls_says_why_and_one_that_is_not_known_may() {
         let ids = |names: &[&str]| {
             names
                 .iter()
@@ -140,8 +161,14 @@ mod tests {
             ..view(BreakerView::Closed)
         };
         let views = [view(BreakerView::Closed), second.clone()];
-        let kept = eligible(ids(&["third", "second", "first"]), &views);
-        assert_eq!(kept, ids(&["third", "first"]));
+        let may = |dialer: &DialerId| admissible(dialer, &views).is_ok();
+        assert_eq!(
+            ids(&["third", "second", "first"])
+                .iter()
+                .map(may)
+                .collect::<Vec<_>>(),
+            [true, false, true]
+        );
         assert_eq!(
             why_not(&second).as_deref(),
             Some("drained (taken out by hand)")

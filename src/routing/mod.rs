@@ -1,7 +1,9 @@
 //! Which dialer takes a call, and why: a pure function of a rule set and recorded facts.
 
 mod change;
+mod class;
 mod decide;
+mod dialer_id;
 mod eligibility;
 mod facts;
 mod plan;
@@ -10,12 +12,13 @@ mod ruleset;
 mod trace;
 
 pub use decide::decide;
-pub use eligibility::{Intake, eligible, intake, why_not};
+pub use dialer_id::DialerId;
+pub use eligibility::{Inadmissible, Intake, SkipReason, admissible, intake, why_not};
 pub use facts::{
     Availability, BreakerView, CallFacts, DialerView, Lookup, LookupSkipped, LookupUnavailable,
     Profile, Source,
 };
-pub use plan::{Decision, DialerId, RoutePlan, SkipReason, Skipped};
+pub use plan::{Decision, RoutePlan, Skipped};
 pub use replay::{Difference, replay};
-pub use ruleset::{Rule, Ruleset, RulesetVersion};
-pub use trace::{Reason, Step, Trace, Verdict};
+pub use ruleset::{Rule, RulesInForce, Ruleset, RulesetVersion};
+pub use trace::{Reason, RuleVerdict, Step, Trace};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{CallFacts, Decision, Ruleset, decide};
+use super::{CallFacts, Decision, RulesInForce, decide};
 
 /// A field in which a decision comes out otherwise than it was recorded.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Difference {
 }
 
 /// Decides again from the recorded facts and compares with what was recorded, field by field.
-pub fn replay(ruleset: &Ruleset, facts: &CallFacts, recorded: &Decision) -> Vec<Difference> {
+pub fn replay(ruleset: &RulesInForce, facts: &CallFacts, recorded: &Decision) -> Vec<Difference> {
     let again = decide(ruleset, facts);
     if again == *recorded {
         return Vec::new();

@@ -1,6 +1,7 @@
 //! The rule set: tiers, ordered rules, and a default that makes it total.
 
 use std::fmt;
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -73,5 +74,33 @@ impl Ruleset {
             .chain(others)
             .cloned()
             .collect()
+    }
+}
+
+/// A rule set in force. Its version is computed once, and not for every call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulesInForce {
+    ruleset: Ruleset,
+    version: RulesetVersion,
+}
+
+impl RulesInForce {
+    pub fn version(&self) -> &RulesetVersion {
+        &self.version
+    }
+}
+
+impl From<Ruleset> for RulesInForce {
+    fn from(ruleset: Ruleset) -> Self {
+        let version = ruleset.version();
+        Self { ruleset, version }
+    }
+}
+
+impl Deref for RulesInForce {
+    type Target = Ruleset;
+
+    fn deref(&self) -> &Ruleset {
+        &self.ruleset
     }
 }

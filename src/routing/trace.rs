@@ -84,7 +84,7 @@ pub enum Step {
         named: Option<String>,
     },
     /// What one rule said of the call.
-    Rule { name: String, verdict: Verdict },
+    Rule { name: String, verdict: RuleVerdict },
     /// No rule matched: the default plan.
     DefaultRule { dialer: DialerId, reason: Reason },
     /// A dialer takes its place in the plan.
@@ -108,7 +108,7 @@ pub enum Step {
 /// What a rule said of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
-pub enum Verdict {
+pub enum RuleVerdict {
     /// It matches: its dialers take the call.
     Matched,
     /// It does not, and why.
@@ -169,11 +169,11 @@ impl Step {
             } => format!("The tier is {tier}."),
             Self::Rule {
                 name,
-                verdict: Verdict::Matched,
+                verdict: RuleVerdict::Matched,
             } => format!("Rule {name:?} matches."),
             Self::Rule {
                 name,
-                verdict: Verdict::NotMatched { why },
+                verdict: RuleVerdict::NotMatched { why },
             } => format!("Rule {name:?} does not match: {why}."),
             Self::DefaultRule { dialer, reason } => {
                 format!(

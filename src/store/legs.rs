@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::column::{self, Columns};
 use super::readers::RowReader;
 use super::{StoreError, calls};
-use crate::call::{CallId, DialReport, EndReason, Found, LAST_RESORT, LegReport, LegStatus};
+use crate::call::{
+    CallId, CarrierAnswer, DialReport, EndReason, LAST_RESORT, LegReport, LegStatus,
+};
 use crate::routing::DialerId;
 
 /// Which way a leg was set up.
@@ -109,8 +111,8 @@ pub(super) fn of_dial(call: &CallId, report: DialReport, at: i64) -> Option<LegC
 }
 
 /// The caller's own leg, where the carrier's books tell its end.
-pub(super) fn of_found(call: &CallId, found: Found, at: i64) -> Option<LegChange> {
-    let Found::Ended {
+pub(super) fn of_found(call: &CallId, found: CarrierAnswer, at: i64) -> Option<LegChange> {
+    let CarrierAnswer::Ended {
         end,
         duration_s,
         at: ended_at,

@@ -1,9 +1,10 @@
 //! Reading a request body without trusting its sender: bounded in size and in time.
 
+use std::error::Error;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
 
 /// Why a body was not read.
@@ -23,43 +24,19 @@ pub enum BodyError {
 pub async fn collect<B>(body: B, limit: usize, within: Duration) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let declared = body.size_hint().lower();
     if usize::try_from(declared).map_or(true, |declared| declared > limit) {
         return Err(BodyError::TooLarge);
     }
-    tokio::time::timeout(within, collect_frames(body, limit))
-        .await
-        .map_err(|_| BodyError::TimedOut)?
-}
-
-async fn collect_frames<B>(body: B, limit: usize) -> Result<Bytes, BodyError>
-where
-    B: Body<Data = Bytes>,
-{
-    let mut body = std::pin::pin!(body);
-    let mut first: Option<Bytes> = None;
-    let mut collected = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        // Trailers are not part of the body.
-        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
-            continue;
-        };
-        let held = first.as_ref().map_or(collected.len(), Bytes::len);
-        if data.len() > limit.saturating_sub(held) {
-            return Err(BodyError::TooLarge);
-        }
-        if held == 0 {
-            // Nearly every webhook fits one frame, and need not be copied.
-            first = Some(data);
-            continue;
-        }
-        if let Some(first) = first.take() {
-            collected.extend_from_slice(&first);
-        }
-        collected.extend_from_slice(&data);
+    let collected = Limited::new(body, limit).collect();
+    match tokio::time::timeout(within, collected).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+        Err(_) => Err(BodyError::TimedOut),
     }
-    Ok(first.unwrap_or_else(|| collected.freeze()))
 }
 
 #[cfg(test)]

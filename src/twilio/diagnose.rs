@@ -12,9 +12,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::signature::{
-    Algorithm, BodyKind, Key, KeyUsed, SignatureError, SignedRequest, Verifier, sorted_fields,
+    Algorithm, BodyKind, KeyUsed, SignatureError, SignedRequest, SigningKey, Verifier,
+    sorted_fields,
 };
-use super::signed_url::{HTTP, HTTPS, PublicUrl, candidates, split_query};
+use super::signed_url::{HTTP, HTTPS, SignedBase, split_query};
 
 /// At most so many parameter names are kept, each cut to as many characters.
 const MAX_NAMES: usize = 64;
@@ -156,10 +157,10 @@ impl Search<'_> {
 
     /// The URL as expected, under a key that was not asked for.
     fn other_keys(&self) -> Option<Vec<Deviation>> {
-        let matches = |key: &Key| {
-            [Algorithm::Sha1, Algorithm::Sha256]
-                .iter()
-                .any(|algorithm| self.key_matches(key, *algorithm, &self.fields))
+        let matches = |key: &SigningKey| {
+            let (url, target) = (&self.verifier.url, self.request.path_and_query);
+            let mut algorithms = [Algorithm::Sha1, Algorithm::Sha256].into_iter();
+            algorithms.any(|of| self.key_matches(key, of, url, target, &self.fields))
         };
         for (place, token) in self.verifier.auth_tokens.iter().enumerate() {
             if matches(token) {
@@ -229,7 +230,7 @@ impl Search<'_> {
     /// At this base, the path and query as received, then the usual accidents with them.
     fn other_targets(
         &self,
-        base: &PublicUrl,
+        base: &SignedBase,
         target: &str,
         known: &[Deviation],
     ) -> Option<Vec<Deviation>> {
@@ -238,7 +239,7 @@ impl Search<'_> {
             Some(shorter) => (Cow::Borrowed(shorter), Deviation::SlashRemoved),
             None => (Cow::Owned(format!("{path}/")), Deviation::SlashAdded),
         };
-        let unprefixed = PublicUrl {
+        let unprefixed = SignedBase {
             prefix: String::new(),
             ..base.clone()
         };
@@ -258,23 +259,25 @@ impl Search<'_> {
         None
     }
 
-    fn key_matches(&self, key: &Key, algorithm: Algorithm, fields: &[u8]) -> bool {
-        let url = &self.verifier.url;
-        candidates(url, &url.authorities(), self.request.path_and_query)
-            .any(|url| key.signed(algorithm, &url, fields, self.signature))
-    }
-
-    fn any_key_matches(&self, base: &PublicUrl, target: &str, fields: &[u8]) -> bool {
+    fn any_key_matches(&self, base: &SignedBase, target: &str, fields: &[u8]) -> bool {
         let tokens = self.verifier.auth_tokens.iter();
         let shared = self.verifier.shared_keys.iter();
         let mut keys = tokens
             .map(|token| (token, Algorithm::Sha1))
             .chain(shared.map(|(_, key)| (key, Algorithm::Sha256)));
-        let authorities = base.authorities();
-        keys.any(|(key, algorithm)| {
-            candidates(base, &authorities, target)
-                .any(|url| key.signed(algorithm, &url, fields, self.signature))
-        })
+        keys.any(|(key, algorithm)| self.key_matches(key, algorithm, base, target, fields))
+    }
+
+    fn key_matches(
+        &self,
+        key: &SigningKey,
+        algorithm: Algorithm,
+        base: &SignedBase,
+        target: &str,
+        fields: &[u8],
+    ) -> bool {
+        let mut urls = base.candidates(target);
+        urls.any(|url| key.signed(algorithm, &url, fields, self.signature))
     }
 }
 

@@ -58,7 +58,7 @@ impl EdgeSettings {
 /// Why a webhook was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Reason {
+pub enum RefusalReason {
     /// Its source is not on the list.
     Source,
     /// Its body is too large.
@@ -74,8 +74,7 @@ pub enum Reason {
     Account,
 }
 
-impl Reason {
-    /// All of them, in the order of [`EdgeCounts`].
+impl RefusalReason {
     const ALL: &'static [Self] = Self::VARIANTS;
 
     /// The stable name, as in metrics and log lines.
@@ -84,20 +83,11 @@ impl Reason {
     }
 }
 
-/// How many webhooks came through, and how many did not, since the start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EdgeCounts {
-    pub accepted: u64,
-    /// Admitted under an `AuthToken` that is not the first of the list: Twilio still signs with an old one.
-    pub accepted_with_old_token: u64,
-    pub refused: Vec<(Reason, u64)>,
-}
-
 /// A refused webhook, as far as it was looked into. Holds no value of any field.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
+pub struct RefusedWebhook {
     pub at: Timestamp,
-    pub reason: Reason,
+    pub reason: RefusalReason,
     pub source: Option<IpAddr>,
     /// The path that was asked for, cut, without its query.
     pub path: String,
@@ -118,13 +108,11 @@ struct EdgeState {
 
 #[derive(Debug, Default)]
 struct EdgeRecord {
-    accepted: u64,
-    accepted_with_old_token: u64,
-    tallies: [RefusalTally; Reason::ALL.len()],
+    tallies: [RefusalTally; RefusalReason::ALL.len()],
     malformed: RefusalTally,
     many_fields: Option<TokenBucket>,
-    rejected: VecDeque<Rejected>,
-    explained: Option<Rejected>,
+    rejected: VecDeque<RefusedWebhook>,
+    explained: Option<RefusedWebhook>,
 }
 
 /// Counts one reason, and says which of its events is worth a line.
@@ -170,36 +158,20 @@ impl Edge {
         self.0.settings.load_full()
     }
 
-    /// What was counted so far.
-    pub fn counts(&self) -> EdgeCounts {
-        let record = self.record();
-        EdgeCounts {
-            accepted: record.accepted,
-            accepted_with_old_token: record.accepted_with_old_token,
-            refused: Reason::ALL
-                .iter()
-                .copied()
-                .zip(record.tallies.iter().map(|tally| tally.total))
-                .collect(),
-        }
+    #[cfg(test)]
+    pub(super) fn n_refused(&self, reason: RefusalReason) -> u64 {
+        let place = RefusalReason::ALL.iter().position(|known| *known == reason);
+        self.record().tallies[place.unwrap()].total
     }
 
     /// The last refused webhooks that were looked into, the oldest first.
-    pub fn rejected(&self) -> Vec<Rejected> {
+    pub fn rejected(&self) -> Vec<RefusedWebhook> {
         self.record().rejected.iter().cloned().collect()
     }
 
     /// The last one whose signature could be explained. Kept apart, so that a flood of forgeries cannot push it out.
-    pub fn explained(&self) -> Option<Rejected> {
+    pub fn explained(&self) -> Option<RefusedWebhook> {
         self.record().explained.clone()
-    }
-
-    pub(super) fn accept(&self, with_old_token: bool) {
-        let mut record = self.record();
-        record.accepted = record.accepted.saturating_add(1);
-        if with_old_token {
-            record.accepted_with_old_token = record.accepted_with_old_token.saturating_add(1);
-        }
     }
 
     /// Whether a request with more fields than any webhook has may be looked through: fifteen may, and then one in a second.
@@ -230,7 +202,7 @@ impl Edge {
     /// Counts a refused webhook; if its turn has come, looks into it with `diagnose`, remembers and logs it.
     pub(super) fn refuse(
         &self,
-        reason: Reason,
+        reason: RefusalReason,
         source: Option<IpAddr>,
         path: &str,
         diagnose: impl FnOnce() -> Option<Diagnosis>,
@@ -238,11 +210,11 @@ impl Edge {
         metrics::counter!("switchboard_webhooks_rejected_total", "reason" => reason.as_str())
             .increment(1);
         let now = self.0.clock.instant();
-        let place = Reason::ALL.iter().position(|known| *known == reason);
+        let place = RefusalReason::ALL.iter().position(|known| *known == reason);
         let due = place.and_then(|place| self.record().tallies.get_mut(place)?.count(now));
         let Some(suppressed) = due else { return };
         // The lock is free while the diagnosis is made.
-        let rejected = Rejected {
+        let rejected = RefusedWebhook {
             at: self.0.clock.now(),
             reason,
             source,
@@ -253,7 +225,7 @@ impl Edge {
         self.remember(rejected);
     }
 
-    fn remember(&self, rejected: Rejected) {
+    fn remember(&self, rejected: RefusedWebhook) {
         let mut record = self.record();
         let explained = rejected
             .diagnosis
@@ -280,18 +252,11 @@ fn shown(path: &str) -> String {
     path.chars().take(200).map(plain).collect()
 }
 
-fn log(rejected: &Rejected, suppressed: u64) {
-    let why = rejected
-        .diagnosis
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+fn log(rejected: &RefusedWebhook, suppressed: u64) {
+    let diagnosis = rejected.diagnosis.as_ref();
+    let why = diagnosis.map(ToString::to_string).unwrap_or_default();
     // By name only: a report says that Twilio signs before it adds some of them, and this is how that would show.
-    let parameters = rejected
-        .diagnosis
-        .as_ref()
-        .map(|diagnosis| diagnosis.parameters.join(" "))
-        .unwrap_or_default();
+    let parameters = diagnosis.map(|diagnosis| diagnosis.parameters.join(" "));
     tracing::warn!(
         event = "webhook.rejected",
         reason = rejected.reason.as_str(),
@@ -299,7 +264,7 @@ fn log(rejected: &Rejected, suppressed: u64) {
         path = rejected.path,
         suppressed,
         why,
-        parameters,
+        parameters = parameters.unwrap_or_default(),
         "a webhook was refused"
     );
 }

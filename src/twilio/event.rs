@@ -5,78 +5,28 @@
 
 use std::borrow::Cow;
 
-use super::extract::{Malformed, Webhook};
+use super::extract::{Malformed, SignedWebhook};
 use super::form::Form;
 use super::structure::Flaw;
-use crate::call::{CallId, DialReport, EndReason, LegReport, LegStatus};
-use crate::phone::{Caller, E164};
+use crate::call::{CallId, DialReport, EndReason, InboundCall, LegReport, LegStatus};
+use crate::phone::Caller;
 use crate::routing::DialerId;
 
 /// A value is read up to this many characters; real ones are far shorter.
 const MAX_VALUE: usize = 256;
 
-/// The direction of a leg, as Twilio says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    Inbound,
-    /// Made by the REST API.
-    OutboundApi,
-    OutboundDial,
-    /// Not said, or a value of its own.
-    Other,
-}
-
-/// How far the caller's leg has come, as Twilio says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallProgress {
-    /// Under way: set up, ringing or answered.
-    Under(LegStatus),
-    /// Not said, or a value of its own.
-    Unsaid,
-}
-
-impl CallProgress {
-    /// Whether the caller has hung up.
-    pub fn is_over(self) -> bool {
-        matches!(self, Self::Under(LegStatus::Ended(_)))
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IncomingCall {
-    pub call_id: CallId,
-    /// The account that owns the number.
-    pub account_sid: Option<String>,
-    pub caller: Caller,
-    /// What was called, as received: a number, or a SIP address.
-    pub called: Option<String>,
-    /// Which way the call goes.
-    pub direction: Direction,
-    /// How far it has come.
-    pub progress: CallProgress,
-    /// `StirVerstat`: how far the caller's number can be believed. Compare exactly; its values are prefixes of each other.
-    pub stir: Option<String>,
-    /// Who forwarded the call to us, as the carrier writes it.
-    pub forwarded_from: Option<String>,
-}
-
+/// A `<Dial>` of the call has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialEnded {
-    pub call_id: CallId,
-    pub caller: Caller,
-    /// What was called, as received.
-    pub called: Option<String>,
+    pub call: InboundCall,
     pub report: DialReport,
 }
 
 /// A caller on hold asks again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldCall {
-    pub call_id: CallId,
-    pub caller: Caller,
-    /// What was called, as received.
-    pub called: Option<String>,
-    /// Which round of holding this is; from our own query, 0 if it does not say.
+    pub call: InboundCall,
+    /// Which round of holding this is; from our own query.
     pub round: u32,
     /// The caller has hung up.
     pub caller_gone: bool,
@@ -101,40 +51,33 @@ pub struct FallbackCall {
     pub called: Option<String>,
     /// What went wrong, in Twilio's numbers: 11200 and others.
     pub error_code: Option<String>,
-    /// Which URL could not be used.
-    pub error_url: Option<String>,
 }
 
-impl IncomingCall {
-    /// Reads the webhook of a new call.
-    pub fn read(webhook: &Webhook) -> Self {
+impl InboundCall {
+    /// Reads who calls whom, as every webhook of the caller's leg says.
+    pub fn of_webhook(webhook: &SignedWebhook) -> Self {
         let form = &webhook.form;
         Self {
             call_id: webhook.call_id.clone(),
-            account_sid: value(form, "AccountSid"),
-            caller: caller(form),
+            caller: Caller::classify(&value(form, "From").unwrap_or_default()),
             called: called(form),
-            direction: direction(form),
-            progress: progress(form),
-            stir: value(form, "StirVerstat"),
-            forwarded_from: value(form, "ForwardedFrom"),
         }
     }
+}
 
-    /// The called number, where it is one.
-    pub fn called_number(&self) -> Option<E164> {
-        self.called.as_deref().and_then(|c| E164::parse(c).ok())
+impl SignedWebhook {
+    /// Whether a caller may be waiting for the answer: it is no leg that we dialled, and it is not over.
+    pub fn is_waited_for(&self) -> bool {
+        self.form.text("Direction").as_deref() != Some("outbound-dial") && !is_over(&self.form)
     }
 }
 
 impl DialEnded {
     /// Reads an action request of `<Dial>`.
-    pub fn read(webhook: &Webhook) -> Result<Self, Flaw> {
+    pub fn read(webhook: &SignedWebhook) -> Result<Self, Flaw> {
         let form = &webhook.form;
         Ok(Self {
-            call_id: webhook.call_id.clone(),
-            caller: caller(form),
-            called: called(form),
+            call: InboundCall::of_webhook(webhook),
             report: DialReport {
                 step: ours(&webhook.query, "step")?.ok_or(Flaw::StepMissing)?,
                 dialer: dialer(&webhook.query)?,
@@ -142,7 +85,7 @@ impl DialEnded {
                 leg: call_id_of(form, "DialCallSid"),
                 duration_s: number(form, "DialCallDuration"),
                 sip_code: number(form, "DialSipResponseCode"),
-                caller_gone: progress(form).is_over(),
+                caller_gone: is_over(form),
             },
         })
     }
@@ -150,27 +93,23 @@ impl DialEnded {
 
 impl HeldCall {
     /// Reads the request that a hold answer redirects to.
-    pub fn read(webhook: &Webhook) -> Result<Self, Flaw> {
+    pub fn read(webhook: &SignedWebhook) -> Result<Self, Flaw> {
         let form = &webhook.form;
         Ok(Self {
-            call_id: webhook.call_id.clone(),
-            caller: caller(form),
-            called: called(form),
+            call: InboundCall::of_webhook(webhook),
             round: ours(&webhook.query, "n")?.ok_or(Flaw::StepMissing)?,
-            caller_gone: progress(form).is_over(),
+            caller_gone: is_over(form),
         })
     }
 }
 
 impl StatusReport {
     /// Reads a status callback. Those of the number itself have no step.
-    pub fn read(webhook: &Webhook) -> Result<Self, Flaw> {
+    pub fn read(webhook: &SignedWebhook) -> Result<Self, Flaw> {
         let form = &webhook.form;
         let leg = webhook.call_id.clone();
         let parent = call_id_of(form, "ParentCallSid").filter(|parent| *parent != leg);
-        let CallProgress::Under(status) = progress(form) else {
-            return Err(Flaw::StatusMissing);
-        };
+        let status = leg_status(form).ok_or(Flaw::StatusMissing)?;
         Ok(Self {
             call_id: parent.clone().unwrap_or_else(|| leg.clone()),
             report: LegReport {
@@ -190,7 +129,7 @@ impl StatusReport {
 
 impl FallbackCall {
     /// Reads a request to the fallback URL.
-    pub fn read(webhook: &Webhook) -> Self {
+    pub fn read(webhook: &SignedWebhook) -> Self {
         Self {
             call_id: Some(webhook.call_id.clone()),
             ..Self::of_form(&webhook.form)
@@ -210,17 +149,12 @@ impl FallbackCall {
                 .map(|text| Caller::classify(&text)),
             called: called(form),
             error_code: value(form, "ErrorCode"),
-            error_url: value(form, "ErrorUrl"),
         }
     }
 }
 
 fn call_id_of(form: &Form, name: &str) -> Option<CallId> {
     form.text(name).and_then(|text| CallId::parse(&text).ok())
-}
-
-fn caller(form: &Form) -> Caller {
-    Caller::classify(&value(form, "From").unwrap_or_default())
 }
 
 fn called(form: &Form) -> Option<String> {
@@ -268,27 +202,19 @@ fn only<'q>(query: &'q Form, name: &str) -> Result<Option<Cow<'q, str>>, Flaw> {
     Ok(query.text(name))
 }
 
-fn direction(form: &Form) -> Direction {
-    match form.text("Direction").as_deref() {
-        Some("inbound") => Direction::Inbound,
-        Some("outbound-api") => Direction::OutboundApi,
-        Some("outbound-dial") => Direction::OutboundDial,
-        Some(_) | None => Direction::Other,
+/// How far the caller's leg has come; `None` where it is not said, or in a word that is new to us.
+fn leg_status(form: &Form) -> Option<LegStatus> {
+    match &*form.text("CallStatus")? {
+        "queued" | "initiated" => Some(LegStatus::Initiated),
+        "ringing" => Some(LegStatus::Ringing),
+        "in-progress" | "answered" => Some(LegStatus::Answered),
+        other => end_reason(other).map(LegStatus::Ended),
     }
 }
 
-fn progress(form: &Form) -> CallProgress {
-    let status = match form.text("CallStatus").as_deref() {
-        Some("queued" | "initiated") => LegStatus::Initiated,
-        Some("ringing") => LegStatus::Ringing,
-        Some("in-progress" | "answered") => LegStatus::Answered,
-        Some(other) => match end_reason(other) {
-            Some(end) => LegStatus::Ended(end),
-            None => return CallProgress::Unsaid,
-        },
-        None => return CallProgress::Unsaid,
-    };
-    CallProgress::Under(status)
+/// Whether the caller has hung up.
+fn is_over(form: &Form) -> bool {
+    matches!(leg_status(form), Some(LegStatus::Ended(_)))
 }
 
 /// How a dial ended. A value that is new to us counts as failed, so that the next dialer is rung, unless the two were connected.
@@ -326,9 +252,9 @@ mod tests {
     const DIAL: &str = "DialCallStatus=no-answer&Direction=inbound&DialCallSid=CA00000000000000000000000000000002&CallSid=CA00000000000000000000000000000001&To=%2B18005551212&CallStatus=in-progress&From=%2B14155550100&DialBridged=false";
     const COMPLETED: &str = "Direction=outbound-dial&SequenceNumber=3&To=%2B551135550100&CallSid=CA00000000000000000000000000000002&ParentCallSid=CA00000000000000000000000000000001&CallStatus=completed&Duration=1&From=%2B12125550100&CallDuration=49";
 
-    fn webhook(query: &str, form: &str) -> Webhook {
+    fn webhook(query: &str, form: &str) -> SignedWebhook {
         let form = Form::parse(form.as_bytes());
-        Webhook {
+        SignedWebhook {
             path: "/webhooks/twilio".to_owned(),
             call_id: id(&form.text("CallSid").unwrap()),
             query: Form::parse(query.as_bytes()),
@@ -346,43 +272,29 @@ mod tests {
 
     #[test]
     fn a_call_arrives() {
-        let call = IncomingCall::read(&webhook("", INBOUND));
+        let call = InboundCall::of_webhook(&webhook("", INBOUND));
         assert_eq!(
             call,
-            IncomingCall {
+            InboundCall {
                 call_id: id(CALL),
-                account_sid: Some("AC00000000000000000000000000000001".to_owned()),
                 caller: Caller::classify("+14155550100"),
                 called: Some("+18005551212".to_owned()),
-                direction: Direction::Inbound,
-                progress: CallProgress::Under(LegStatus::Ringing),
-                stir: Some("TN-Validation-Passed-A".to_owned()),
-                forwarded_from: None,
             }
         );
-        assert_eq!(call.called_number(), E164::parse("+18005551212").ok());
-        let least = format!("CallSid={CALL}&ForwardedFrom=&From=%2B266696687");
-        let least = IncomingCall::read(&webhook("", &least));
-        assert_eq!(least.caller, Caller::Withheld);
-        assert_eq!(
-            (
-                least.called,
-                least.stir,
-                least.forwarded_from,
-                least.progress
-            ),
-            (None, None, None, CallProgress::Unsaid)
-        );
+        let least = webhook("", &format!("CallSid={CALL}&From=%2B266696687"));
+        let call = InboundCall::of_webhook(&least);
+        assert_eq!((call.caller, call.called), (Caller::Withheld, None));
+        assert!(least.is_waited_for());
         let long = format!("CallSid={CALL}&From={}", "x".repeat(5_000));
-        let long = IncomingCall::read(&webhook("", &long));
+        let long = InboundCall::of_webhook(&webhook("", &long));
         assert_eq!(long.caller.as_text().len(), MAX_VALUE);
     }
 
     #[test]
     fn a_dial_has_ended() {
         let ended = DialEnded::read(&webhook("step=2&dialer=dialfire", DIAL)).unwrap();
-        assert_eq!(ended.call_id, id(CALL));
-        assert_eq!(ended.caller, Caller::classify("+14155550100"));
+        assert_eq!(ended.call.call_id, id(CALL));
+        assert_eq!(ended.call.caller, Caller::classify("+14155550100"));
         assert_eq!(
             ended.report,
             DialReport {
@@ -544,15 +456,9 @@ mod tests {
         let held = format!("CallSid={CALL}&CallStatus=completed");
         let held = HeldCall::read(&webhook("n=3", &held)).unwrap();
         assert_eq!((held.round, held.caller_gone), (3, true));
-        let fallback = format!(
-            "CallSid={CALL}&From=%2B14155550100&ErrorCode=11200&ErrorUrl=https%3A%2F%2Frouter.example.com%2Ftwilio%2Fvoice"
-        );
+        let fallback = format!("CallSid={CALL}&From=%2B14155550100&ErrorCode=11200");
         let fallback = FallbackCall::read(&webhook("", &fallback));
         assert_eq!(fallback.call_id, Some(id(CALL)));
         assert_eq!(fallback.error_code.as_deref(), Some("11200"));
-        assert_eq!(
-            fallback.error_url.as_deref(),
-            Some("https://router.example.com/twilio/voice")
-        );
     }
 }

@@ -15,10 +15,10 @@ use bytes::Bytes;
 
 use super::body::{BodyError, collect};
 use super::diagnose::Hosts;
-use super::edge::{Edge, EdgeSettings, Reason};
+use super::edge::{Edge, EdgeSettings, RefusalReason};
 use super::form::Form;
-use super::signature::{BodyKind, KeyUsed, SignatureError, SignedRequest};
-use super::structure::{Flaw, MAX_FIELDS, Parts, count_fields};
+use super::signature::{BodyKind, SignedRequest};
+use super::structure::{Flaw, MAX_FIELDS, SignedParts, count_fields};
 use crate::call::CallId;
 
 /// The largest body of a webhook; real ones have about 1 KiB.
@@ -38,7 +38,7 @@ pub struct SourceAddress(pub IpAddr);
 
 /// A webhook that Twilio signed, and whose structure is what the signed text alone says.
 #[derive(Debug, Clone)]
-pub struct Webhook {
+pub struct SignedWebhook {
     pub path: String,
     /// `CallSid`: the leg that it is about.
     pub call_id: CallId,
@@ -63,12 +63,12 @@ pub struct Malformed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookRefusal {
     /// It is not believed. The answer is the same whatever the reason behind its status.
-    Rejected(Reason),
+    Rejected(RefusalReason),
     /// Twilio signed it, and it does not fit together.
     Malformed(Box<Malformed>),
 }
 
-impl IntoResponse for Reason {
+impl IntoResponse for RefusalReason {
     fn into_response(self) -> Response {
         let (status, text) = match self {
             Self::Source | Self::Signature | Self::Account | Self::TooManyFields => {
@@ -82,7 +82,7 @@ impl IntoResponse for Reason {
     }
 }
 
-impl Webhook {
+impl SignedWebhook {
     /// Reads a request and lets it in if Twilio signed it and it fits together.
     pub async fn admit(request: Request, edge: &Edge) -> Result<Self, WebhookRefusal> {
         let settings = edge.settings();
@@ -96,7 +96,7 @@ impl Webhook {
             WebhookRefusal::Rejected(reason)
         };
         if !settings.admits(source) {
-            return Err(refuse(Reason::Source));
+            return Err(refuse(RefusalReason::Source));
         }
         let body = if has_form_in_query(&parts.method) {
             Bytes::new()
@@ -113,7 +113,7 @@ impl Webhook {
         };
         // To look through so many fields is work that a stranger could ask for.
         if received.has_too_many_fields() && !edge.spares_time_for_many_fields() {
-            return Err(refuse(Reason::TooManyFields));
+            return Err(refuse(RefusalReason::TooManyFields));
         }
         received.admit(edge, &settings, source)
     }
@@ -124,11 +124,11 @@ fn has_form_in_query(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 
-fn reason_of(error: BodyError) -> Reason {
+fn reason_of(error: BodyError) -> RefusalReason {
     match error {
-        BodyError::TooLarge => Reason::TooLarge,
-        BodyError::TimedOut => Reason::TimedOut,
-        BodyError::Broken => Reason::Broken,
+        BodyError::TooLarge => RefusalReason::TooLarge,
+        BodyError::TimedOut => RefusalReason::TimedOut,
+        BodyError::Broken => RefusalReason::Broken,
     }
 }
 
@@ -146,31 +146,24 @@ impl Received<'_> {
         edge: &Edge,
         settings: &EdgeSettings,
         source: Option<IpAddr>,
-    ) -> Result<Webhook, WebhookRefusal> {
+    ) -> Result<SignedWebhook, WebhookRefusal> {
         let form = match BodyKind::of(self.content_type(), self.body) {
             BodyKind::Form => Form::parse(self.body),
             BodyKind::Json | BodyKind::Other => Form::default(),
         };
         if settings.verify_signature {
-            match self.verify(settings, &form) {
-                Ok(key) => edge.accept(matches!(key, KeyUsed::AuthToken(place) if place > 0)),
-                Err(error) => {
-                    edge.refuse(Reason::Signature, source, self.uri.path(), || {
-                        let diagnose = || {
-                            let request = self.signed(&form);
-                            settings.verifier.diagnose(&request, &self.hosts(), error)
-                        };
-                        (!self.has_too_many_fields()).then(diagnose)
-                    });
-                    return Err(WebhookRefusal::Rejected(Reason::Signature));
-                }
+            let request = self.signed(&form);
+            if let Err(error) = settings.verifier.verify(&request) {
+                edge.refuse(RefusalReason::Signature, source, self.uri.path(), || {
+                    let diagnose = || settings.verifier.diagnose(&request, &self.hosts(), error);
+                    (!self.has_too_many_fields()).then(diagnose)
+                });
+                return Err(WebhookRefusal::Rejected(RefusalReason::Signature));
             }
-        } else {
-            edge.accept(false);
         }
         let query = Form::parse(self.query());
         let body = (!has_form_in_query(self.method)).then_some(&form);
-        let parts = Parts {
+        let parts = SignedParts {
             target: self.target(),
             query: &query,
             body,
@@ -178,14 +171,14 @@ impl Received<'_> {
         let path = self.uri.path();
         let named = match parts.account_sid() {
             Ok(account) if !settings.owns(account) => {
-                edge.refuse(Reason::Account, source, path, || None);
-                return Err(WebhookRefusal::Rejected(Reason::Account));
+                edge.refuse(RefusalReason::Account, source, path, || None);
+                return Err(WebhookRefusal::Rejected(RefusalReason::Account));
             }
             named => named.and_then(|_| parts.call()),
         };
         let (path, form) = (path.to_owned(), body.unwrap_or(&query).clone());
         match named {
-            Ok(call_id) => Ok(Webhook {
+            Ok(call_id) => Ok(SignedWebhook {
                 path,
                 call_id,
                 query,
@@ -212,10 +205,6 @@ impl Received<'_> {
         self.uri
             .path_and_query()
             .map_or("/", |target| target.as_str())
-    }
-
-    fn verify(&self, settings: &EdgeSettings, form: &Form) -> Result<KeyUsed, SignatureError> {
-        settings.verifier.verify(&self.signed(form))
     }
 
     fn signed<'a>(&'a self, form: &'a Form) -> SignedRequest<'a> {
@@ -267,7 +256,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::twilio::{Deviation, EdgeCounts, Verifier, VerifierSettings};
+    use crate::twilio::{Deviation, Verifier, VerifierSettings};
 
     const PUBLIC: &str = "https://calls.example.com";
     const CALL: &str = "CA00000000000000000000000000000001";
@@ -321,7 +310,7 @@ mod tests {
 
     /// What a handler sees, as text, or what a stranger does.
     async fn send(edge: &Edge, request: Request) -> (u16, String) {
-        let reason = match Webhook::admit(request, edge).await {
+        let reason = match SignedWebhook::admit(request, edge).await {
             Ok(webhook) => {
                 let step = webhook.query.text("step");
                 let seen = format!(
@@ -344,19 +333,10 @@ mod tests {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
-    fn refused(edge: &Edge, reason: Reason) -> u64 {
-        let EdgeCounts { refused, .. } = edge.counts();
-        refused
-            .iter()
-            .find(|(known, _)| *known == reason)
-            .unwrap()
-            .1
-    }
-
     /// Sends chunks without saying how many, then ends, breaks or hangs.
-    struct Chunked(Vec<Bytes>, End);
+    struct Chunked(Vec<Bytes>, BodyEnd);
 
-    enum End {
+    enum BodyEnd {
         Hangs,
         Breaks,
     }
@@ -371,8 +351,8 @@ mod tests {
         ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
             match (self.0.pop(), &self.1) {
                 (Some(chunk), _) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
-                (None, End::Hangs) => Poll::Pending,
-                (None, End::Breaks) => {
+                (None, BodyEnd::Hangs) => Poll::Pending,
+                (None, BodyEnd::Breaks) => {
                     Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
                 }
             }
@@ -402,7 +382,6 @@ mod tests {
             .unwrap();
         let expected = format!("/webhooks/twilio step 7 call {other} source None");
         assert_eq!(send(&edge, request).await, (200, expected));
-        assert_eq!(edge.counts().accepted, 2);
         assert_eq!(edge.rejected(), []);
     }
 
@@ -455,7 +434,7 @@ mod tests {
         for request in requests {
             assert_eq!(send(&edge, request).await, (403, "forbidden\n".to_owned()));
         }
-        assert_eq!(refused(&edge, Reason::Signature), 6);
+        assert_eq!(edge.n_refused(RefusalReason::Signature), 6);
         let json = Request::post("/w")
             .header("Content-Type", "application/json")
             .header("X-Twilio-Signature", real)
@@ -473,7 +452,10 @@ mod tests {
             send(&edge, post("/w", &explained, BODY)).await;
         }
         assert_eq!(
-            (refused(&edge, Reason::Signature), edge.rejected().len()),
+            (
+                edge.n_refused(RefusalReason::Signature),
+                edge.rejected().len()
+            ),
             (201, 1)
         );
         assert_eq!(edge.explained(), None);
@@ -484,7 +466,10 @@ mod tests {
             send(&edge, post("/w", "AAAA", BODY)).await;
         }
         assert_eq!(
-            (refused(&edge, Reason::Signature), edge.rejected().len()),
+            (
+                edge.n_refused(RefusalReason::Signature),
+                edge.rejected().len()
+            ),
             (242, 32)
         );
         let explained = edge.explained().unwrap();
@@ -506,19 +491,19 @@ mod tests {
         let chunks =
             |n: usize, end| Body::new(Chunked(vec![Bytes::from(vec![b'a'; 1_024]); n], end));
         assert_eq!(
-            send(&edge, post("/w", "AAAA", chunks(65, End::Hangs)))
+            send(&edge, post("/w", "AAAA", chunks(65, BodyEnd::Hangs)))
                 .await
                 .0,
             413
         );
         assert_eq!(
-            send(&edge, post("/w", "AAAA", chunks(64, End::Hangs)))
+            send(&edge, post("/w", "AAAA", chunks(64, BodyEnd::Hangs)))
                 .await
                 .0,
             408
         );
         assert_eq!(
-            send(&edge, post("/w", "AAAA", chunks(3, End::Breaks)))
+            send(&edge, post("/w", "AAAA", chunks(3, BodyEnd::Breaks)))
                 .await
                 .0,
             400
@@ -527,8 +512,12 @@ mod tests {
         let largest = format!("{BODY}&a={value}");
         let signature = sign("token", &format!("{PUBLIC}/w{FIELDS}a{value}"));
         assert_eq!(send(&edge, post("/w", &signature, largest)).await.0, 200);
-        let refused =
-            [Reason::TooLarge, Reason::TimedOut, Reason::Broken].map(|r| refused(&edge, r));
+        let refused = [
+            RefusalReason::TooLarge,
+            RefusalReason::TimedOut,
+            RefusalReason::Broken,
+        ]
+        .map(|reason| edge.n_refused(reason));
         assert_eq!(refused, [2, 1, 1]);
     }
 
@@ -554,7 +543,7 @@ mod tests {
             }
             assert_eq!(send(&edge, request).await.0, status, "{source:?}");
         }
-        assert_eq!(refused(&edge, Reason::Source), 2);
+        assert_eq!(edge.n_refused(RefusalReason::Source), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -569,11 +558,11 @@ mod tests {
             assert_eq!(send(&edge, post("/w", "AAAA", many(16_000))).await.0, 403);
         }
         // Fifteen at once, the first signed one among them.
-        assert_eq!(refused(&edge, Reason::Signature), 14);
-        assert_eq!(refused(&edge, Reason::TooManyFields), 186);
+        assert_eq!(edge.n_refused(RefusalReason::Signature), 14);
+        assert_eq!(edge.n_refused(RefusalReason::TooManyFields), 186);
         let target = format!("/w?{}", "a&".repeat(201));
         assert_eq!(send(&edge, post(&target, "AAAA", BODY)).await.0, 403);
-        assert_eq!(refused(&edge, Reason::TooManyFields), 187);
+        assert_eq!(edge.n_refused(RefusalReason::TooManyFields), 187);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(
             send(&edge, post("/w", &signature, many(16_000))).await,
@@ -589,7 +578,6 @@ mod tests {
         assert_eq!(send(&edge, genuine()).await.0, 403);
         edge.replace(settings(&[], &["new", "token"]));
         assert_eq!(send(&edge, genuine()).await.0, 200);
-        assert_eq!(edge.counts().accepted_with_old_token, 1);
         edge.replace(EdgeSettings {
             verify_signature: false,
             ..settings(&[], &["new"])
@@ -601,10 +589,16 @@ mod tests {
 
     #[test]
     fn every_refusal_has_a_status_of_its_own_kind() {
-        let status = |reason: Reason| reason.into_response().status().as_u16();
-        assert_eq!(status(Reason::Source), status(Reason::Signature));
-        assert_eq!(status(Reason::Account), status(Reason::Signature));
-        assert_eq!(Reason::Broken.as_str(), "broken");
+        let status = |reason: RefusalReason| reason.into_response().status().as_u16();
+        assert_eq!(
+            status(RefusalReason::Source),
+            status(RefusalReason::Signature)
+        );
+        assert_eq!(
+            status(RefusalReason::Account),
+            status(RefusalReason::Signature)
+        );
+        assert_eq!(RefusalReason::Broken.as_str(), "broken");
     }
 
     proptest! {

@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 
 use super::NumberSettings;
 use super::event::end_reason;
-use crate::call::{CallId, EndReason};
+use super::structure::is_sid;
+use crate::call::{CallId, CarrierAnswer};
 use crate::clock::Clock;
 use crate::outbound::{self, Again, Connections, Content, Unreadable};
 use crate::resilience::{Refusals, Refused, TriedBy};
@@ -68,21 +69,6 @@ impl fmt::Debug for Credentials {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("api_base must be an http or https address with a host")]
 pub struct UnusableBase;
-
-/// What Twilio says of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallFate {
-    /// It is queued, rings, or is in progress.
-    StillGoing,
-    Ended {
-        end: EndReason,
-        /// How long it lasted, in seconds.
-        duration_s: Option<u32>,
-        at: Option<Timestamp>,
-    },
-    /// Twilio has no such call.
-    NotFound,
-}
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -278,9 +264,10 @@ impl Rest {
         Some(refused)
     }
 
-    /// Asks what became of a call.
-    pub async fn call(&self, call: &CallId) -> Result<CallFate, NoAnswer> {
-        if !is_of_twilio(call) {
+    /// Asks what became of a call; `None`: it is queued, rings, or is in progress.
+    pub async fn call(&self, call: &CallId) -> Result<Option<CarrierAnswer>, NoAnswer> {
+        // Twilio's ids are no others.
+        if !is_sid(call.as_str().as_bytes()) {
             return Err(CannotAsk::ForeignCall.into());
         }
         let active = self.active.load_full();
@@ -404,7 +391,7 @@ impl WholeAnswer {
         }
     }
 
-    fn fate(&self, call: &CallId) -> Result<CallFate, NoAnswer> {
+    fn fate(&self, call: &CallId) -> Result<Option<CarrierAnswer>, NoAnswer> {
         let code = self
             .json
             .as_ref()
@@ -412,23 +399,23 @@ impl WholeAnswer {
         match (self.status, &self.json) {
             (200, Some(json)) => fate(json, call),
             // A 404 of a proxy, or of a wrong address, says nothing of the call.
-            (404, _) if code == Some(NOT_FOUND) => Ok(CallFate::NotFound),
+            (404, _) if code == Some(NOT_FOUND) => Ok(Some(CarrierAnswer::NotFound)),
             (400..=499, Some(_)) if code.is_some() && !matches!(self.status, 408 | 425 | 429) => {
                 let why = format!("Twilio refuses the question ({})", self.status);
                 Err(NoAnswer::Unclear { why })
             }
             (429, _) => Err(later(self.retry_after, "Twilio limits our requests (429)")),
             (200, None) => Err(later(None, "an answer that is not Twilio's")),
-            (status, _) => Err(later(
-                self.retry_after,
-                format!("Twilio's REST API fails ({status})"),
-            )),
+            (status, _) => {
+                let why = format!("Twilio's REST API fails ({status})");
+                Err(later(self.retry_after, why))
+            }
         }
     }
 }
 
 /// Reads a call. Every field may be null; a status that is not known yet decides nothing.
-fn fate(json: &Value, call: &CallId) -> Result<CallFate, NoAnswer> {
+fn fate(json: &Value, call: &CallId) -> Result<Option<CarrierAnswer>, NoAnswer> {
     let text = |key: &str| json.get(key).and_then(Value::as_str);
     if text("sid").is_some_and(|sid| sid != call.as_str()) {
         let why = "the answer is about another call".to_owned();
@@ -436,7 +423,7 @@ fn fate(json: &Value, call: &CallId) -> Result<CallFate, NoAnswer> {
     }
     let status = text("status").unwrap_or_default();
     if matches!(status, "queued" | "initiated" | "ringing" | "in-progress") {
-        return Ok(CallFate::StillGoing);
+        return Ok(None);
     }
     let Some(end) = end_reason(status) else {
         let why = "the call has a status that is not known here".to_owned();
@@ -448,18 +435,11 @@ fn fate(json: &Value, call: &CallId) -> Result<CallFate, NoAnswer> {
         Some(value) => value.as_u64().and_then(|n| u32::try_from(n).ok()),
         None => None,
     };
-    Ok(CallFate::Ended {
+    Ok(Some(CarrierAnswer::Ended {
         end,
         duration_s,
         at: text("end_time").and_then(time),
-    })
-}
-
-/// Twilio's ids of calls: `CA` and 32 hexadecimal digits.
-fn is_of_twilio(call: &CallId) -> bool {
-    call.as_str()
-        .strip_prefix("CA")
-        .is_some_and(|digits| digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+    }))
 }
 
 fn later(retry_after: Option<Duration>, why: impl Into<String>) -> NoAnswer {
@@ -494,6 +474,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::call::EndReason;
 
     const SID: &str = "CA00000000000000000000000000000001";
 
@@ -501,7 +482,7 @@ mod tests {
         CallId::parse(SID).unwrap()
     }
 
-    fn answer(status: u16, json: Option<Value>) -> Result<CallFate, NoAnswer> {
+    fn answer(status: u16, json: Option<Value>) -> Result<Option<CarrierAnswer>, NoAnswer> {
         let answer = WholeAnswer {
             status,
             retry_after: None,
@@ -520,22 +501,18 @@ mod tests {
 
     #[test]
     fn a_call_is_read_whatever_is_null_or_new() {
-        let ended = |end, duration_s, at| CallFate::Ended {
-            end,
-            duration_s,
-            at,
+        let ended = |end, duration_s, at| {
+            Some(CarrierAnswer::Ended {
+                end,
+                duration_s,
+                at,
+            })
         };
         let at = Timestamp::from_second(1_477_965_553).unwrap();
         let cases = [
-            (json!({"status": "queued"}), Some(CallFate::StillGoing)),
-            (
-                json!({"status": "ringing", "duration": ""}),
-                Some(CallFate::StillGoing),
-            ),
-            (
-                json!({"status": "in-progress", "sid": SID}),
-                Some(CallFate::StillGoing),
-            ),
+            (json!({"status": "queued"}), Some(None)),
+            (json!({"status": "ringing", "duration": ""}), Some(None)),
+            (json!({"status": "in-progress", "sid": SID}), Some(None)),
             (
                 json!({"status": "completed", "duration": "47", "end_time": "Tue, 01 Nov 2016 01:59:13 +0000"}),
                 Some(ended(EndReason::Completed, Some(47), Some(at))),
@@ -578,7 +555,7 @@ mod tests {
     #[test]
     fn only_twilios_own_404_says_that_there_is_no_such_call() {
         let body = |code: u64| Some(json!({"code": code, "message": "…", "status": 404}));
-        assert_eq!(answer(404, body(20_404)), Ok(CallFate::NotFound));
+        assert_eq!(answer(404, body(20_404)), Ok(Some(CarrierAnswer::NotFound)));
         let is_later = |answer| matches!(answer, Err(NoAnswer::Later { .. }));
         assert!(is_later(answer(404, None)));
         assert!(is_later(answer(404, Some(json!({"error": "no route"})))));
@@ -670,9 +647,9 @@ mod tests {
 
     #[test]
     fn calls_of_other_doors_are_not_asked_for() {
-        assert!(is_of_twilio(&call()));
+        assert!(is_sid(call().as_str().as_bytes()));
         for id in ["CA1", "api-7f", "CAzz000000000000000000000000000001"] {
-            assert!(!is_of_twilio(&CallId::parse(id).unwrap()), "{id}");
+            assert!(!is_sid(id.as_bytes()), "{id}");
         }
     }
 }

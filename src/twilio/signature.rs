@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::form::Form;
-use super::signed_url::{PublicUrl, UrlCandidate, candidates, split_query};
+use super::signed_url::{SignedBase, split_query};
 
 /// What a [`Verifier`] is made of.
 pub struct VerifierSettings {
@@ -38,15 +38,7 @@ impl fmt::Debug for VerifierSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifierSettings")
             .field("public_url", &self.public_url)
-            .field("auth_tokens", &self.auth_tokens.len())
-            .field("shared_keys", &self.shared_keys)
-            .finish()
-    }
-}
-
-impl fmt::Debug for SharedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SharedKey({})", self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,28 +114,26 @@ pub enum SignatureError {
 /// Checks signatures. Holds the keys, and forgets them when dropped.
 #[derive(Debug)]
 pub struct Verifier {
-    pub(super) url: PublicUrl,
-    authorities: [String; 2],
-    pub(super) auth_tokens: Vec<Key>,
-    pub(super) shared_keys: Vec<(String, Key)>,
+    pub(super) url: SignedBase,
+    pub(super) auth_tokens: Vec<SigningKey>,
+    pub(super) shared_keys: Vec<(String, SigningKey)>,
 }
 
 impl Verifier {
     /// Takes the settings, and refuses those under which the check would be void.
     pub fn new(settings: VerifierSettings) -> Result<Self, UnusableSettings> {
-        let url = PublicUrl::parse(&settings.public_url).ok_or(UnusableSettings::PublicUrl)?;
+        let url = SignedBase::parse(&settings.public_url).ok_or(UnusableSettings::PublicUrl)?;
         let auth_tokens = settings
             .auth_tokens
             .into_iter()
-            .map(Key::new)
+            .map(SigningKey::new)
             .collect::<Result<_, _>>()?;
         let shared_keys = settings
             .shared_keys
             .into_iter()
-            .map(|shared| Ok((shared.id, Key::new(shared.secret)?)))
+            .map(|shared| Ok((shared.id, SigningKey::new(shared.secret)?)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            authorities: url.authorities(),
             url,
             auth_tokens,
             shared_keys,
@@ -159,44 +149,34 @@ impl Verifier {
                 .map_err(|_| SignatureError::Malformed)?,
         };
         let suffix = signed_suffix(request)?;
-        let matches = |key: &Key, algorithm: Algorithm| {
-            candidates(&self.url, &self.authorities, request.path_and_query)
-                .any(|url| key.signed(algorithm, &url, &suffix, &signature))
+        let matches = |key: &SigningKey, algorithm| {
+            let mut urls = self.url.candidates(request.path_and_query);
+            urls.any(|url| key.signed(algorithm, &url, &suffix, &signature))
         };
-        match SignatureSettings::parse(request.settings)? {
-            SignatureSettings {
-                key: None,
-                algorithm: Algorithm::Sha1,
-            } if self.auth_tokens.is_empty() => Err(SignatureError::NoKey),
-            SignatureSettings {
-                key: None,
-                algorithm: Algorithm::Sha1,
-            } => self
-                .auth_tokens
-                .iter()
-                .position(|token| matches(token, Algorithm::Sha1))
-                .map(KeyUsed::AuthToken)
-                .ok_or(SignatureError::Mismatch),
-            SignatureSettings { key: None, .. } => Err(SignatureError::Algorithm),
-            SignatureSettings {
-                key: Some(id),
-                algorithm,
-            } => {
-                let (id, key) = self
-                    .shared_keys
-                    .iter()
-                    .find(|(known, _)| known == id)
-                    .ok_or(SignatureError::UnknownKey)?;
-                if algorithm != Algorithm::Sha256 {
-                    return Err(SignatureError::Algorithm);
-                }
-                if matches(key, algorithm) {
-                    Ok(KeyUsed::SharedKey(id.clone()))
-                } else {
-                    Err(SignatureError::Mismatch)
-                }
+        let SignatureSettings { key, algorithm } = SignatureSettings::parse(request.settings)?;
+        let Some(id) = key else {
+            if algorithm != Algorithm::Sha1 {
+                return Err(SignatureError::Algorithm);
             }
+            if self.auth_tokens.is_empty() {
+                return Err(SignatureError::NoKey);
+            }
+            let mut tokens = self.auth_tokens.iter();
+            return tokens
+                .position(|token| matches(token, algorithm))
+                .map(KeyUsed::AuthToken)
+                .ok_or(SignatureError::Mismatch);
+        };
+        let mut shared = self.shared_keys.iter();
+        let (id, key) = shared
+            .find(|(known, _)| known == id)
+            .ok_or(SignatureError::UnknownKey)?;
+        if algorithm != Algorithm::Sha256 {
+            return Err(SignatureError::Algorithm);
         }
+        matches(key, algorithm)
+            .then(|| KeyUsed::SharedKey(id.clone()))
+            .ok_or(SignatureError::Mismatch)
     }
 }
 
@@ -308,9 +288,9 @@ impl<'a> SignatureSettings<'a> {
 }
 
 /// A secret that signs; wiped when dropped, never shown.
-pub(super) struct Key(Zeroizing<Box<[u8]>>);
+pub(super) struct SigningKey(Zeroizing<Box<[u8]>>);
 
-impl Key {
+impl SigningKey {
     fn new(secret: Box<[u8]>) -> Result<Self, UnusableSettings> {
         if secret.is_empty() {
             return Err(UnusableSettings::EmptyKey);
@@ -330,7 +310,7 @@ impl Key {
     pub(super) fn signed(
         &self,
         algorithm: Algorithm,
-        url: &UrlCandidate<'_>,
+        url: &str,
         suffix: &[u8],
         signature: &[u8],
     ) -> bool {
@@ -340,19 +320,12 @@ impl Key {
         }
     }
 
-    fn signed_with<M: Mac + KeyInit>(
-        &self,
-        url: &UrlCandidate<'_>,
-        suffix: &[u8],
-        signature: &[u8],
-    ) -> bool {
+    fn signed_with<M: Mac + KeyInit>(&self, url: &str, suffix: &[u8], signature: &[u8]) -> bool {
         // An HMAC takes a key of any length, so this never fails; if it did, nothing would match.
         let Ok(mut mac) = <M as KeyInit>::new_from_slice(&self.0) else {
             return false;
         };
-        for piece in url.pieces() {
-            mac.update(piece.as_bytes());
-        }
+        mac.update(url.as_bytes());
         mac.update(suffix);
         mac.finalize()
             .into_bytes()
@@ -362,8 +335,8 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(…)")
+        f.write_str("SigningKey(…)")
     }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 /// The configured public URL, taken apart once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PublicUrl {
+pub(super) struct SignedBase {
     /// As typed, with its `://`.
     pub(super) scheme: String,
     /// As typed, in brackets where it is an IPv6 address; without userinfo, which Twilio never signs.
@@ -18,30 +18,7 @@ pub(super) struct PublicUrl {
     pub(super) prefix: String,
 }
 
-/// One candidate, in pieces: the string that was signed is their concatenation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UrlCandidate<'a> {
-    pub(super) scheme: &'a str,
-    pub(super) authority: &'a str,
-    pub(super) prefix: &'a str,
-    pub(super) path: &'a str,
-    /// With its `?`, or empty.
-    pub(super) query: Cow<'a, str>,
-}
-
-impl UrlCandidate<'_> {
-    pub(super) fn pieces(&self) -> [&str; 5] {
-        [
-            self.scheme,
-            self.authority,
-            self.prefix,
-            self.path,
-            &self.query,
-        ]
-    }
-}
-
-impl PublicUrl {
+impl SignedBase {
     /// Takes `https://host[:port][/prefix]` apart. `None` where there is no scheme or no host.
     pub(super) fn parse(url: &str) -> Option<Self> {
         let url = url.split(['#', '?']).next().unwrap_or(url);
@@ -86,7 +63,7 @@ impl PublicUrl {
     }
 
     /// Host and port as configured, then the other way round: without the port, or with the scheme's own.
-    pub(super) fn authorities(&self) -> [String; 2] {
+    fn authorities(&self) -> [String; 2] {
         let port = match &self.port {
             Some(port) => port,
             None if self.scheme.eq_ignore_ascii_case(HTTP) => "80",
@@ -99,9 +76,23 @@ impl PublicUrl {
         }
     }
 
+    /// Every URL that may have been signed for a request target, most likely first, each once.
+    pub(super) fn candidates(&self, target: &str) -> impl Iterator<Item = String> {
+        let (path, query) = split_query(target);
+        let authorities = self.authorities();
+        query_spellings(query).flat_map(move |query| {
+            let authorities = authorities.clone();
+            self.prefixes(path).flat_map(move |prefix| {
+                let (scheme, query) = (&self.scheme, query.clone());
+                let url = move |authority| format!("{scheme}{authority}{prefix}{path}{query}");
+                authorities.clone().into_iter().map(url)
+            })
+        })
+    }
+
     /// The prefixes that may stand before the path as received. Behind a proxy that strips the prefix it has to be put back; a path that
     /// still carries it is complete.
-    pub(super) fn prefixes(&self, path: &str) -> impl Iterator<Item = &str> {
+    fn prefixes(&self, path: &str) -> impl Iterator<Item = &str> {
         let carries = !self.prefix.is_empty()
             && path
                 .strip_prefix(&self.prefix)
@@ -114,27 +105,6 @@ impl PublicUrl {
 pub(super) const HTTPS: &str = "https://";
 /// The scheme of a URL that does not.
 pub(super) const HTTP: &str = "http://";
-
-/// Every URL that may have been signed for a request target, most likely first, each once.
-pub(super) fn candidates<'a>(
-    base: &'a PublicUrl,
-    authorities: &'a [String; 2],
-    target: &'a str,
-) -> impl Iterator<Item = UrlCandidate<'a>> {
-    let (path, query) = split_query(target);
-    query_spellings(query).flat_map(move |query| {
-        base.prefixes(path).flat_map(move |prefix| {
-            let query = query.clone();
-            authorities.iter().map(move |authority| UrlCandidate {
-                scheme: &base.scheme,
-                authority,
-                prefix,
-                path,
-                query: query.clone(),
-            })
-        })
-    })
-}
 
 /// Splits a request target into its path and its query, the query with its `?`. A fragment is never sent; if one is, it is not signed.
 pub(super) fn split_query(target: &str) -> (&str, &str) {
@@ -229,11 +199,8 @@ mod tests {
     use super::*;
 
     fn urls(public_url: &str, target: &str) -> Vec<String> {
-        let base = PublicUrl::parse(public_url).unwrap();
-        let authorities = base.authorities();
-        candidates(&base, &authorities, target)
-            .map(|candidate| candidate.pieces().concat())
-            .collect()
+        let base = SignedBase::parse(public_url).unwrap();
+        base.candidates(target).collect()
     }
 
     #[test]
@@ -365,10 +332,10 @@ mod tests {
             "ftp://a.example",
             "://a",
         ] {
-            assert_eq!(PublicUrl::parse(url), None, "{url}");
+            assert_eq!(SignedBase::parse(url), None, "{url}");
         }
         assert_eq!(
-            PublicUrl::parse("HTTPS://a.example").unwrap().scheme,
+            SignedBase::parse("HTTPS://a.example").unwrap().scheme,
             "HTTPS://"
         );
     }

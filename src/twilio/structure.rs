@@ -70,7 +70,7 @@ impl Flaw {
 
 /// The parts of a signed webhook.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parts<'a> {
+pub(super) struct SignedParts<'a> {
     /// Path and query as received.
     pub(super) target: &'a str,
     pub(super) query: &'a Form,
@@ -78,7 +78,7 @@ pub(super) struct Parts<'a> {
     pub(super) body: Option<&'a Form>,
 }
 
-impl Parts<'_> {
+impl SignedParts<'_> {
     /// The account whose webhook it is.
     pub(super) fn account_sid(&self) -> Result<&[u8], Flaw> {
         match *self.values("AccountSid").as_slice() {
@@ -166,7 +166,8 @@ fn first_named(text: &[u8]) -> Option<&[u8]> {
         })
 }
 
-fn is_sid(value: &[u8]) -> bool {
+/// Whether this is an id of a call at Twilio.
+pub(super) fn is_sid(value: &[u8]) -> bool {
     value.strip_prefix(b"CA").is_some_and(|digits| {
         digits.len() == SID_LENGTH - 2 && digits.iter().all(u8::is_ascii_hexdigit)
     })

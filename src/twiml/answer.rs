@@ -39,21 +39,6 @@ pub struct ConnectTo<'a> {
     pub sip_headers: &'a [(&'a str, String)],
 }
 
-/// The last-resort number, to connect the caller to when nothing else is left.
-#[derive(Clone, Copy, Debug)]
-pub struct LastResort<'a> {
-    pub number: &'a E164,
-    pub caller: &'a Caller,
-    /// What was called, as received.
-    pub called: Option<&'a str>,
-    pub caller_id: &'a CallerIdPolicy,
-    pub ring_timeout: Duration,
-    /// Where the end of the dial is reported.
-    pub action_url: &'a str,
-    /// Where the leg reports its progress.
-    pub status_url: &'a str,
-}
-
 /// All that a safe answer may use: configuration, and as much of the call as could be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Safe<'a> {
@@ -71,7 +56,7 @@ pub struct Safe<'a> {
     pub language: &'a str,
 }
 
-/// Connects the caller to a dialer's line.
+/// Connects the caller to a line: a dialer's, or the last resort.
 pub fn connect(to: &ConnectTo<'_>) -> VoiceResponse {
     let shown = shown_number(to.caller_id, Some(to.caller), to.called, to.connect);
     let dial = Dial::new(noun(to.connect, to.sip_headers), to.ring_timeout)
@@ -79,20 +64,6 @@ pub fn connect(to: &ConnectTo<'_>) -> VoiceResponse {
         .action(to.action_url)
         .status_callback(to.status_url);
     VoiceResponse::of([Verb::Dial(dial)])
-}
-
-/// Connects the caller to the last-resort number.
-pub fn last_resort(to: &LastResort<'_>) -> VoiceResponse {
-    connect(&ConnectTo {
-        connect: &Connect::Number(to.number.clone()),
-        caller: to.caller,
-        called: to.called,
-        caller_id: to.caller_id,
-        ring_timeout: to.ring_timeout,
-        action_url: to.action_url,
-        status_url: to.status_url,
-        sip_headers: &[],
-    })
 }
 
 /// Says goodbye, and ends the call.
@@ -113,11 +84,6 @@ pub fn hold(message: &str, language: &str, pause: Duration, redirect_url: &str) 
 /// Does nothing. The answer to a status callback, and to a dial whose caller has hung up; it ends a call that has nothing else to do.
 pub fn nothing() -> VoiceResponse {
     VoiceResponse::default()
-}
-
-/// Ends the call, as after a conversation.
-pub fn hangup() -> VoiceResponse {
-    VoiceResponse::of([Verb::Hangup])
 }
 
 /// Whether a phone can ring for this caller: without a number to show, Twilio fails the leg at once. Of a caller who is not known, it shows
@@ -235,8 +201,8 @@ mod tests {
             called,
             caller_id: policy,
             ring_timeout: Duration::from_secs(20),
-            action_url: &urls.dial(1, &dialer),
-            status_url: &urls.status(1, &dialer),
+            action_url: &urls.dial(1, Some(&dialer)),
+            status_url: &urls.status(1, Some(&dialer)),
             sip_headers: &[
                 ("X-Call-Sid", "CA1".to_owned()),
                 ("X-Tier", "hot & new".to_owned()),
@@ -362,14 +328,15 @@ mod tests {
     #[test]
     fn the_last_resort_reports_back_like_a_dialer() {
         let urls = CallbackUrls::new("https://calls.example.com");
-        let answer = last_resort(&LastResort {
-            number: &number("+4930777777"),
+        let answer = connect(&ConnectTo {
+            connect: &Connect::Number(number("+4930777777")),
             caller: &Caller::Withheld,
             called: Some("+18005551212"),
             caller_id: &CALLER,
             ring_timeout: Duration::from_millis(20_001),
-            action_url: &urls.last_resort_dial(3),
-            status_url: &urls.last_resort_status(3),
+            action_url: &urls.dial(3, None),
+            status_url: &urls.status(3, None),
+            sip_headers: &[],
         });
         assert_eq!(
             answer.to_xml(),
@@ -390,7 +357,6 @@ mod tests {
         let hold_url = "https://calls.example.com/webhooks/twilio/hold?n=2";
         let cases = [
             (nothing(), "<Response/>"),
-            (hangup(), "<Response><Hangup/></Response>"),
             (
                 goodbye("Auf Wiederhören & <danke>", "de-DE"),
                 r#"<Response><Say language="de-DE">Auf Wiederhören &amp; &lt;danke&gt;</Say><Hangup/></Response>"#,

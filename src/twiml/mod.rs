@@ -11,7 +11,4 @@ mod write;
 
 pub use connect::{Connect, NotConnect};
 pub use urls::CallbackUrls;
-pub use verb::{
-    Dial, Noun, Pause, Play, Redirect, Reject, RejectReason, Say, SipUri, StatusCallback, Verb,
-    VoiceResponse,
-};
+pub use verb::{Dial, Noun, Pause, Redirect, Say, SipUri, Verb, VoiceResponse};

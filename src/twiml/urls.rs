@@ -36,24 +36,14 @@ impl CallbackUrls {
         format!("{}/status", self.base)
     }
 
-    /// Where the end of a dial is reported.
-    pub fn dial(&self, step: u32, dialer: &DialerId) -> String {
-        self.step("dial", step, Some(dialer))
+    /// Where the end of a dial is reported; `None` for the last resort.
+    pub fn dial(&self, step: u32, dialer: Option<&DialerId>) -> String {
+        self.step("dial", step, dialer)
     }
 
-    /// Where the legs of a dial report their progress.
-    pub fn status(&self, step: u32, dialer: &DialerId) -> String {
-        self.step("status", step, Some(dialer))
-    }
-
-    /// Where the end of the dial of the last resort is reported.
-    pub fn last_resort_dial(&self, step: u32) -> String {
-        self.step("dial", step, None)
-    }
-
-    /// Where the leg of the last resort reports its progress.
-    pub fn last_resort_status(&self, step: u32) -> String {
-        self.step("status", step, None)
+    /// Where the legs of a dial report their progress; `None` for the last resort.
+    pub fn status(&self, step: u32, dialer: Option<&DialerId>) -> String {
+        self.step("status", step, dialer)
     }
 
     /// Where a caller on hold asks again, in round `n`.
@@ -86,22 +76,22 @@ mod tests {
         assert_eq!(urls.fallback(), format!("{base}/fallback"));
         assert_eq!(urls.number_status(), format!("{base}/status"));
         assert_eq!(
-            urls.dial(1, &dialer),
+            urls.dial(1, Some(&dialer)),
             format!("{base}/dial?dialer=dialfire&step=1")
         );
         assert_eq!(
-            urls.status(2, &dialer),
+            urls.status(2, Some(&dialer)),
             format!("{base}/status?dialer=dialfire&step=2")
         );
-        assert_eq!(urls.last_resort_dial(3), format!("{base}/dial?step=3"));
-        assert_eq!(urls.last_resort_status(3), format!("{base}/status?step=3"));
+        assert_eq!(urls.dial(3, None), format!("{base}/dial?step=3"));
+        assert_eq!(urls.status(3, None), format!("{base}/status?step=3"));
         assert_eq!(urls.hold(4), format!("{base}/hold?n=4"));
         assert_eq!(
-            urls.dial(1, &DialerId::new("a&b")),
+            urls.dial(1, Some(&DialerId::new("a&b"))),
             format!("{base}/dial?step=1")
         );
         assert_eq!(
-            urls.dial(1, &DialerId::new("a-b_C9")),
+            urls.dial(1, Some(&DialerId::new("a-b_C9"))),
             format!("{base}/dial?dialer=a-b_C9&step=1")
         );
         assert_eq!(

@@ -40,13 +40,10 @@ impl VoiceResponse {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
     Say(Say),
-    Play(Play),
     Pause(Pause),
     Dial(Dial),
     /// Asks another URL for the next answer.
     Redirect(Redirect),
-    /// Refuses the call, unanswered and unbilled; only as the first verb.
-    Reject(Reject),
     Hangup,
 }
 
@@ -64,19 +61,6 @@ impl Say {
             text,
             language: clean(language, 35),
         })
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Play {
-    pub(super) url: String,
-}
-
-impl Play {
-    pub fn new(url: &str) -> Self {
-        Self {
-            url: clean(url, MAX_URL),
-        }
     }
 }
 
@@ -109,19 +93,6 @@ impl Redirect {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reject {
-    pub reason: RejectReason,
-}
-
-/// What a refused caller hears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RejectReason {
-    /// That the number is not in service.
-    Rejected,
-    Busy,
-}
-
 /// Connects the caller to one line. The caller goes on ringing until it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
@@ -129,7 +100,8 @@ pub struct Dial {
     pub(super) timeout_s: u64,
     pub(super) caller_id: Option<E164>,
     pub(super) action: Option<String>,
-    pub(super) status_callback: Option<StatusCallback>,
+    /// Stands on the noun: on `<Dial>` itself, Twilio ignores it with a warning.
+    pub(super) status_callback: Option<String>,
 }
 
 impl Dial {
@@ -161,9 +133,7 @@ impl Dial {
     /// Reports every step of the leg to this URL.
     #[must_use]
     pub fn status_callback(mut self, url: &str) -> Self {
-        self.status_callback = Some(StatusCallback {
-            url: clean(url, MAX_URL),
-        });
+        self.status_callback = Some(clean(url, MAX_URL));
         self
     }
 }
@@ -172,17 +142,6 @@ impl Dial {
 pub enum Noun {
     Number(E164),
     Sip(SipUri),
-}
-
-/// Where a leg reports its progress. It stands on the noun: on `<Dial>` itself, Twilio ignores it with a warning.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusCallback {
-    pub(super) url: String,
-}
-
-impl StatusCallback {
-    /// Every event there is. Without the list, Twilio reports the end only.
-    pub(super) const EVENTS: &'static str = "initiated ringing answered completed";
 }
 
 /// A SIP address with headers for the one who is called.

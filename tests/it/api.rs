@@ -856,13 +856,13 @@ async fn a_call_from_elsewhere_whose_end_nobody_tells_is_unknown_until_somebody_
     .await;
     api.route(HOT, "one").await;
     let pass = |seconds| clock.advance(Duration::from_secs(seconds));
-    let reaper = &api.world.running().reaper;
+    let reconciler = &api.world.running().reconciler;
     pass(599);
-    assert_eq!(reaper.round().await.active, Some(0));
+    assert_eq!(reconciler.round().await.active, Some(0));
     assert_eq!(api.shown("api-one").await["status"], "dialing");
     assert_eq!(api.get("/calls/active").await.json()["total"], 0);
     pass(1);
-    reaper.round().await;
+    reconciler.round().await;
     let shown = api.shown("api-one").await;
     assert_eq!(
         (&shown["status"], &shown["disposition"]),

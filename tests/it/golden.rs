@@ -10,8 +10,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use switchboard::clock::Clock;
 use switchboard::http::auth::DrawnKey;
-use switchboard::simulator::faults::{Fault, Route};
-use switchboard::simulator::twilio::{Call, CallResult, LineBehaviour};
+use switchboard_simulator::faults::{Fault, Route};
+use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour};
 
 use crate::world::{CALLED, COLD, DIALFIRE_LINE, HOT, LAST_RESORT, STRANGER, Settings, World};
 

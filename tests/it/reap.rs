@@ -38,7 +38,7 @@ fn pass(clock: &Clock, time: SignedDuration) {
 /// One round; says how many calls are in progress afterwards. The job has its own rounds beside, so that tests count what Twilio was
 /// asked in all.
 async fn round(world: &World) -> i64 {
-    world.running().reaper.round().await.active.unwrap()
+    world.running().reconciler.round().await.active.unwrap()
 }
 
 /// No status callback arrives, and no action request after the caller has gone.

@@ -786,7 +786,7 @@ fn things_in_the_wrong_place_are_found() {
         "a handler asks nobody outside",
     );
     check(
-        "flow/gather.rs",
+        "flow/inbound.rs",
         "use axum::Json;",
         "a flow takes and returns values",
     );

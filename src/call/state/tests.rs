@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::*;
+use crate::call::{CallId, NotCallId};
 
 const EACH: Duration = Duration::from_secs(20);
 const LAST_RESORT: &str = "+493011111179";
@@ -88,7 +89,7 @@ fn an_id_of_a_call_is_safe_in_a_url_and_says_whose_line_the_call_is_on() {
     for id in ["CA1", "api-x_Y-1", "apih-0", long.as_str()] {
         let parsed = CallId::parse(id).unwrap();
         assert_eq!(
-            (parsed.as_str(), parsed.is_of_json_door()),
+            (parsed.as_str(), parsed.is_of_calls_api()),
             (id, id.starts_with("api"))
         );
         assert_eq!(format!("{parsed} {parsed:?}"), format!("{id} {id}"));
@@ -358,7 +359,7 @@ fn an_answered_leg_bridges_and_the_callers_own_leg_ends_the_call() {
 
 #[test]
 fn a_call_that_was_looked_up_counts_by_where_it_was_last_seen() {
-    let ended = |end| Found::Ended {
+    let ended = |end| CarrierAnswer::Ended {
         end,
         duration_s: Some(50),
         at: None,
@@ -370,28 +371,36 @@ fn a_call_that_was_looked_up_counts_by_where_it_was_last_seen() {
     let talked = ringing().leg_reported(&leg(LegStatus::Ended(EndReason::Completed), true, 1));
     let cases = [
         (&routing, completed, Disposition::Abandoned),
-        (&routing, Found::NotFound, Disposition::Unknown),
+        (&routing, CarrierAnswer::NotFound, Disposition::Unknown),
         (&held, completed, Disposition::Abandoned),
-        (&held, Found::Unasked, Disposition::Unknown),
+        (&held, CarrierAnswer::Unasked, Disposition::Unknown),
         (&ringing(), completed, Disposition::Abandoned),
         (
             &ringing(),
             ended(EndReason::Canceled),
             Disposition::Abandoned,
         ),
-        (&ringing(), Found::NotFound, Disposition::Unknown),
+        (&ringing(), CarrierAnswer::NotFound, Disposition::Unknown),
         (&bridged, completed, Disposition::Answered),
         (&bridged, ended(EndReason::Failed), Disposition::Answered),
-        (&bridged, Found::Unasked, Disposition::Unknown),
-        (&talked, Found::Unasked, Disposition::Answered),
+        (&bridged, CarrierAnswer::Unasked, Disposition::Unknown),
+        (&talked, CarrierAnswer::Unasked, Disposition::Answered),
         (&at_last_resort(), completed, Disposition::LastResort),
-        (&at_last_resort(), Found::NotFound, Disposition::LastResort),
-        (&at_last_resort(), Found::Unasked, Disposition::LastResort),
+        (
+            &at_last_resort(),
+            CarrierAnswer::NotFound,
+            Disposition::LastResort,
+        ),
+        (
+            &at_last_resort(),
+            CarrierAnswer::Unasked,
+            Disposition::LastResort,
+        ),
     ];
     for (state, found, expected) in cases {
         let over = state.clone().reconciled(&found).unwrap();
         assert_eq!(over.disposition(), Some(expected), "{state:?} {found:?}");
-        for later in [completed, Found::NotFound, Found::Unasked] {
+        for later in [completed, CarrierAnswer::NotFound, CarrierAnswer::Unasked] {
             assert!(over.clone().reconciled(&later).is_err(), "over is over");
         }
     }
@@ -431,7 +440,7 @@ fn an_outcome_that_an_asker_reports_counts_and_the_first_one_stands() {
             (ringing(), at_dialer),
             (at_last_resort(), at_the_last_resort),
         ] {
-            let unknown = state.clone().reconciled(&Found::Unasked).unwrap();
+            let unknown = state.clone().reconciled(&CarrierAnswer::Unasked).unwrap();
             for before in [state, unknown] {
                 let over = before.outcome_reported(outcome);
                 assert_eq!(over.disposition(), Some(expected), "{outcome:?}");
@@ -451,7 +460,7 @@ fn an_outcome_that_an_asker_reports_counts_and_the_first_one_stands() {
 enum News {
     Leg(LegReport),
     Dial(DialReport),
-    Found(Found),
+    Carrier(CarrierAnswer),
 }
 
 impl News {
@@ -464,7 +473,7 @@ impl News {
                 Ok((moved, AfterDial::Over)) => moved,
                 Ok(_) | Err(_) => state,
             },
-            Self::Found(found) => state.clone().reconciled(found).unwrap_or(state),
+            Self::Carrier(found) => state.clone().reconciled(found).unwrap_or(state),
         }
     }
 }
@@ -507,7 +516,7 @@ fn stories() -> Vec<(&'static str, CallState, Vec<News>, Disposition)> {
         ended(EndReason::Completed),
         dial(EndReason::Completed, false),
     ];
-    let books = News::Found(Found::Ended {
+    let books = News::Carrier(CarrierAnswer::Ended {
         end: EndReason::Completed,
         duration_s: None,
         at: None,
@@ -547,7 +556,7 @@ fn stories() -> Vec<(&'static str, CallState, Vec<News>, Disposition)> {
         (
             "a talk that the books do not know",
             ringing(),
-            story([talk.clone(), vec![News::Found(Found::NotFound)]].concat()),
+            story([talk.clone(), vec![News::Carrier(CarrierAnswer::NotFound)]].concat()),
             Disposition::Answered,
         ),
         (

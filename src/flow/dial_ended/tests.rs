@@ -4,11 +4,15 @@ use super::*;
 use crate::alert::Rules;
 use crate::audit::{Answer, CallAnswered, CallDecided, Ingress, Personal, Stages};
 use crate::call::{CallId, Ringing};
+use crate::clock::Clock;
+use crate::dialer::Fleet;
 use crate::dialer::stand_in::sip_line;
-use crate::flow::{Telling, Waiting, Witness};
+use crate::flow::{
+    IdempotencyLocks, Incidents, Policies, Policy, Recorder, Telling, Waiting, Witness,
+};
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
-use crate::routing::{CallFacts, Lookup, LookupUnavailable, Ruleset};
+use crate::routing::{CallFacts, DialerId, Lookup, LookupUnavailable, Ruleset};
 use crate::store::{KeyRing, Options, Store};
 use crate::twiml::CallbackUrls;
 use crate::twiml::answer::CallerIdPolicy;
@@ -19,7 +23,7 @@ const TICKET: &str = "4711";
 const EMPTY: &str = "<Response/>";
 
 struct Bench {
-    ends: DialEnds,
+    calls: Calls,
     store: Store,
     policy: Policy,
     witness: Witness,
@@ -38,8 +42,7 @@ fn ruleset() -> Ruleset {
 
 fn policy() -> Policy {
     Policy {
-        version: ruleset().version(),
-        ruleset: ruleset(),
+        ruleset: ruleset().into(),
         budget: Duration::from_secs(2),
         last_resort: Some(E164::parse(LAST_RESORT).unwrap()),
         max_hold: Duration::from_mins(2),
@@ -72,24 +75,25 @@ impl Bench {
             recipients: Vec::new(),
             daily: None,
         };
-        let ends = DialEnds {
+        let waiting = Waiting::default();
+        let calls = Calls {
             clock: clock.clone(),
             policies: Policies::new(policy()),
-            claims: Claims::new(clock.clone(), store.clone()),
-            hand_off: HandOff::new(clock.clone(), fleet.clone(), recorder.clone()),
+            locks: IdempotencyLocks::new(clock.clone(), store.clone()),
             incidents: Incidents::new(
                 clock,
                 fleet.clone(),
-                Waiting::default(),
+                waiting.clone(),
                 recorder.clone(),
                 witness.clone(),
                 telling,
             ),
             fleet,
+            waiting,
             recorder,
         };
         Self {
-            ends,
+            calls,
             store,
             policy: policy(),
             witness,
@@ -100,7 +104,7 @@ impl Bench {
 
     /// The call stands so in the store.
     async fn stands(&self, change: impl FnOnce(CallState) -> CallState) {
-        let now = self.ends.clock.now();
+        let now = self.calls.clock.now();
         let facts = CallFacts {
             at: now,
             lookup: Lookup::Unavailable {
@@ -108,7 +112,7 @@ impl Bench {
             },
             dialers: Vec::new(),
         };
-        let decision = routing::decide(&ruleset(), &facts);
+        let decision = routing::decide(&ruleset().into(), &facts);
         let personal = Personal {
             caller: Some(CALLER.to_owned()),
             ..Personal::default()
@@ -156,9 +160,11 @@ impl Bench {
         caller_gone: bool,
     ) -> String {
         let ended = DialEnded {
-            call_id: self.call.clone(),
-            caller: Caller::classify(CALLER),
-            called: None,
+            call: InboundCall {
+                call_id: self.call.clone(),
+                caller: Caller::classify(CALLER),
+                called: None,
+            },
             report: DialReport {
                 step,
                 dialer: dialer.map(DialerId::new),
@@ -169,16 +175,16 @@ impl Bench {
                 caller_gone,
             },
         };
-        self.ends.answer(ended, "r").await
+        self.calls.dial_ended(ended, "r").await
     }
 
     async fn state(&self) -> CallState {
-        self.ends.claims.call(&self.call).await.unwrap().state
+        self.calls.locks.call(&self.call).await.unwrap().state
     }
 
     /// Calls for which nothing could be decided.
     fn n_failed(&self) -> u64 {
-        let now = self.ends.clock.instant();
+        let now = self.calls.clock.instant();
         self.witness.traffic().share(now).failed
     }
 }
@@ -204,7 +210,7 @@ async fn a_line_is_rung_again_with_the_reference_of_its_handoff() {
 async fn a_line_that_is_no_dialers_any_more_is_not_rung_again() {
     let bench = Bench::new();
     bench.stands(desk_rings).await;
-    bench.ends.fleet.replace(vec![sip_line("floor")]);
+    bench.calls.fleet.replace(vec![sip_line("floor")]);
     let answer = bench.ended(1, Some("desk"), EndReason::Busy).await;
     assert!(answer.contains(LAST_RESORT), "{answer}");
     assert_eq!(bench.state().await.last_resort(), Some("+**********79"));
@@ -251,7 +257,7 @@ async fn without_a_last_resort_the_last_leg_says_how_the_call_counts() {
     ];
     for (end, expected) in cases {
         let bench = Bench::new();
-        bench.ends.policies.replace(Policy {
+        bench.calls.policies.replace(Policy {
             last_resort: None,
             ..bench.policy.clone()
         });
@@ -261,7 +267,7 @@ async fn without_a_last_resort_the_last_leg_says_how_the_call_counts() {
             .await;
         let answer = bench.ended(2, Some("floor"), end).await;
         assert!(answer.contains("Please call again."), "{answer}");
-        let known = bench.ends.claims.call(&bench.call).await.unwrap();
+        let known = bench.calls.locks.call(&bench.call).await.unwrap();
         assert_eq!(known.disposition, Some(expected), "{end:?}");
     }
 }
@@ -274,7 +280,7 @@ async fn what_is_told_late_of_a_dial_gets_an_empty_answer_and_counts() {
         .await;
     let answer = bench.ended(1, Some("desk"), EndReason::Completed).await;
     assert!(answer.ends_with(EMPTY), "{answer}");
-    let known = bench.ends.claims.call(&bench.call).await.unwrap();
+    let known = bench.calls.locks.call(&bench.call).await.unwrap();
     assert_eq!(
         (known.status, known.disposition),
         (Status::Ended, Some(Disposition::Answered))

@@ -22,7 +22,7 @@ use super::page::{Data, List, PageParams, PageRequest, data, document};
 use super::reads::Reads;
 use super::reveal::{Numbers, Reveal};
 use crate::call::{CallId, Disposition, EndReason, LegStatus, ReportedOutcome, Status};
-use crate::flow::{EndTaken, JsonAnswer, JsonCall, JsonDoor};
+use crate::flow::{ApiAnswer, ApiCall, Calls, EndReported, Inbound};
 use crate::lead::{LeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{DialerId, Reason, RulesetVersion};
@@ -102,7 +102,7 @@ pub(super) struct RoutedCall {
 )]
 pub(super) async fn route(
     _: Admin,
-    State(door): State<JsonDoor>,
+    State(inbound): State<Inbound>,
     State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
     body: JsonObject,
@@ -116,21 +116,21 @@ pub(super) async fn route(
     if let Some(call_id) = call.call_id() {
         tracing::Span::current().record("call_sid", call_id.as_str());
     }
-    match door.answer(call, &request_id.0).await {
-        JsonAnswer::Connect(call) => {
+    match inbound.answer_api(call, &request_id.0).await {
+        ApiAnswer::Connect(call) => {
             let text = format!("{{\"data\":{call}}}");
             Ok(document(StatusCode::CREATED, text))
         }
-        JsonAnswer::Nobody(nobody) => Err(unavailable(
+        ApiAnswer::NoDialer(call) => Err(unavailable(
             "No dialer can take the call, and no last-resort number is configured.",
         )
-        .with("call_id", nobody.call_id)
-        .with("reason", nobody.reason)),
-        JsonAnswer::Past => Err(ApiError::new(
+        .with("call_id", call.call_id)
+        .with("reason", call.reason)),
+        ApiAnswer::Past => Err(ApiError::new(
             ErrorKind::Conflict,
             "A call of this external_id was routed before, and its answer is not kept any more.",
         )),
-        JsonAnswer::NotNow => Err(unavailable(
+        ApiAnswer::NotNow => Err(unavailable(
             "The answer of this call cannot be had now; ask again with the same external_id.",
         )),
     }
@@ -140,14 +140,14 @@ fn unavailable(message: &'static str) -> ApiError {
     ApiError::new(ErrorKind::Unavailable, message)
 }
 
-fn read(body: &JsonObject) -> Result<JsonCall, ApiError> {
+fn read(body: &JsonObject) -> Result<ApiCall, ApiError> {
     let mut fields = CheckedFields::default();
     let external_id = fields.check("external_id", body.text("external_id", MAX_EXTERNAL_ID));
     let from = body.text("caller", MAX_ADDRESS).and_then(caller);
     let to = body.text("called", MAX_ADDRESS).and_then(called);
     let (from, to) = (fields.check("caller", from), fields.check("called", to));
     match (external_id, from, to) {
-        (Some(external_id), Some(caller), Some(called)) => Ok(JsonCall {
+        (Some(external_id), Some(caller), Some(called)) => Ok(ApiCall {
             external_id: external_id.to_owned(),
             caller,
             called: called.to_owned(),
@@ -193,7 +193,7 @@ pub(super) struct CallEnd {
 )]
 pub(super) async fn ended(
     _: Admin,
-    State(door): State<JsonDoor>,
+    State(calls): State<Calls>,
     State(reads): State<Reads>,
     Path(call_id): Path<String>,
     body: JsonObject,
@@ -203,18 +203,18 @@ pub(super) async fn ended(
     let call_id = CallId::parse(&call_id).map_err(|_| unknown())?;
     reads.call(&call_id).await?.ok_or_else(unknown)?;
     tracing::Span::current().record("call_sid", call_id.as_str());
-    match door.end(&call_id, outcome, talked_s).await {
-        EndTaken::Noted => Ok(StatusCode::NO_CONTENT),
-        EndTaken::Contradicts(known) => Err(ApiError::new(
+    match calls.end_reported(&call_id, outcome, talked_s).await {
+        EndReported::Recorded => Ok(StatusCode::NO_CONTENT),
+        EndReported::Contradicts(known) => Err(ApiError::new(
             ErrorKind::Conflict,
             "Another outcome of this call is known already, and stands.",
         )
         .with("outcome", known.as_str())),
-        EndTaken::NotOurs => Err(ApiError::new(
+        EndReported::NotOurs => Err(ApiError::new(
             ErrorKind::Conflict,
             "This call came by Twilio, which reports its end.",
         )),
-        EndTaken::NotNow => Err(unavailable("The end cannot be noted now; report it again.")),
+        EndReported::NotNow => Err(unavailable("The end cannot be noted now; report it again.")),
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::auth::Viewer;
 use super::page::{Data, data};
 use crate::flow::Policies;
 use crate::lead::LeadScore;
-use crate::routing::Ruleset;
+use crate::routing::RulesInForce;
 
 /// The rule set in force: the first rule that matches wins, and after the last comes the default order.
 #[derive(Serialize, ToSchema)]
@@ -61,14 +61,11 @@ struct ConditionsDocument {
 )]
 pub(super) async fn rules(_: Viewer, State(policies): State<Policies>) -> Response {
     let policy = policies.current();
-    data(RulesDocument::of(
-        &policy.ruleset,
-        policy.version.to_string(),
-    ))
+    data(RulesDocument::of(&policy.ruleset))
 }
 
 impl RulesDocument {
-    fn of(ruleset: &Ruleset, version: String) -> Self {
+    fn of(ruleset: &RulesInForce) -> Self {
         let tiers = ruleset.tiers.iter().map(|tier| TierDocument {
             name: tier.name.to_string(),
             min_score: tier.min_score,
@@ -81,7 +78,7 @@ impl RulesDocument {
             dialers: texts(&rule.dialers),
         });
         Self {
-            version,
+            version: ruleset.version().to_string(),
             tiers: tiers.collect(),
             rules: rules.collect(),
             default_order: texts(&ruleset.default_order()),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::audit::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState};
-use crate::call::{EndReason, Found};
+use crate::call::{CarrierAnswer, EndReason};
 
 fn open(cause: OpenCause, until: Option<Timestamp>) -> PersistedState {
     PersistedState {
@@ -157,7 +157,7 @@ async fn a_reaped_call_is_over_with_its_leg_and_no_longer_silent() {
         found,
         after: Box::new(over()),
     };
-    let ended = Found::Ended {
+    let ended = CarrierAnswer::Ended {
         end: EndReason::Completed,
         duration_s: Some(42),
         at: Some(at(400)),
@@ -166,7 +166,7 @@ async fn a_reaped_call_is_over_with_its_leg_and_no_longer_silent() {
     store
         .append(vec![
             Record::of_call(at(900), &second, reaped(ended)),
-            Record::of_call(at(900), &third, reaped(Found::NotFound)),
+            Record::of_call(at(900), &third, reaped(CarrierAnswer::NotFound)),
         ])
         .await
         .unwrap();

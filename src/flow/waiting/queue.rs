@@ -1,4 +1,4 @@
-//! The line itself: a value that takes `now`.
+//! The queue itself: a value that takes `now`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Callers in order of arrival, and how much each dialer may be given of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line {
+pub(super) struct WaitQueue {
     callers: BTreeMap<Place, Waiter>,
     places: HashMap<CallId, Place>,
-    ramps: HashMap<DialerId, Ramp>,
+    slow_starts: HashMap<DialerId, Ramp>,
     n_entered: u64,
     swept: Option<Instant>,
 }
@@ -41,7 +41,7 @@ struct Waiter {
 
 /// What a caller who waits gets when they ask again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::flow) struct Turn {
+pub(in crate::flow) struct QueueSlot {
     /// The dialers to ask, in order; empty where it is not this caller's turn, or where no dialer takes calls.
     pub(in crate::flow) plan: Vec<DialerId>,
     /// The dialers as this caller sees them.
@@ -50,7 +50,7 @@ pub(in crate::flow) struct Turn {
     pub(in crate::flow) pause: Duration,
 }
 
-impl Line {
+impl WaitQueue {
     pub(super) fn len(&self) -> usize {
         self.callers.len()
     }
@@ -69,8 +69,8 @@ impl Line {
 
     pub(super) fn observe(&mut self, views: &[DialerView], now: Instant) {
         for view in views {
-            let ramp = self.ramps.entry(view.dialer.clone()).or_default();
-            ramp.observe(routing::intake(view), now);
+            let slow_start = self.slow_starts.entry(view.dialer.clone()).or_default();
+            slow_start.observe(routing::intake(view), now);
         }
         let due = |swept: Instant| now.saturating_duration_since(swept) >= SWEEP_EVERY;
         if self.swept.is_none_or(due) {
@@ -125,7 +125,7 @@ impl Line {
     ) {
         self.enter(call_id, since, wanted, now);
         for dialer in wanted {
-            self.ramps.insert(dialer.clone(), Ramp::shut());
+            self.slow_starts.insert(dialer.clone(), Ramp::shut());
         }
     }
 
@@ -135,7 +135,7 @@ impl Line {
         }
     }
 
-    /// A ramp limits those who wait, and those who would pass them; where nobody waits, it limits nobody.
+    /// A slow start limits those who wait, and those who would bypass them; where no caller waits, it limits none.
     pub(super) fn seen_by_arrival(
         &mut self,
         mut views: Vec<DialerView>,
@@ -153,20 +153,20 @@ impl Line {
         views
     }
 
-    pub(super) fn pass(&mut self, plan: &[DialerId]) {
+    pub(super) fn bypass(&mut self, plan: &[DialerId]) {
         if !self.callers.is_empty() {
             self.admit(plan);
         }
     }
 
-    pub(super) fn take_turn(
+    pub(super) fn next_slot(
         &mut self,
         call_id: &CallId,
         since: Stamp,
         wanted: &[DialerId],
         mut views: Vec<DialerView>,
         now: Instant,
-    ) -> Turn {
+    ) -> QueueSlot {
         self.observe(&views, now);
         self.enter(call_id, since, wanted, now);
         let place = self.places.get(call_id).copied();
@@ -180,22 +180,23 @@ impl Line {
                 pause = pause.min(wait.max(SHORTEST_PAUSE));
             }
         }
-        let plan = routing::eligible(wanted.to_vec(), &views);
+        let may = |dialer: &&DialerId| routing::admissible(dialer, &views).is_ok();
+        let plan: Vec<DialerId> = wanted.iter().filter(may).cloned().collect();
         if plan.is_empty() {
-            return Turn { plan, views, pause };
+            return QueueSlot { plan, views, pause };
         }
         self.admit(&plan);
         if let Some(waiter) = place.and_then(|place| self.callers.get_mut(&place)) {
             waiter.asking = true;
         }
-        Turn {
+        QueueSlot {
             plan,
             views,
             pause: HOLD_PAUSE,
         }
     }
 
-    /// How many wait for a dialer before this place, or before the end of the line, and how long that takes. `None` where the dialer takes
+    /// How many wait for a dialer before this place, or before the end of the queue, and how long that takes. `None` where the dialer takes
     /// no call at all, or limits nobody.
     fn wait(
         &self,
@@ -203,9 +204,12 @@ impl Line {
         place: Option<Place>,
         now: Instant,
     ) -> Option<(u64, Duration)> {
-        let ramp = self.ramps.get(dialer).filter(|ramp| !ramp.is_open())?;
+        let slow_start = self
+            .slow_starts
+            .get(dialer)
+            .filter(|slow_start| !slow_start.is_open())?;
         // Nobody is counted while the dialer is down: that would be work for nothing, and for every caller.
-        ramp.wait(0, now)?;
+        slow_start.wait(0, now)?;
         let is_before = |other: &Place| place.is_none_or(|place| *other < place);
         let before = self
             .callers
@@ -215,14 +219,14 @@ impl Line {
             .filter(|(_, waiter)| !waiter.asking && waiter.wanted.contains(dialer))
             .count();
         let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
-        Some((ahead, ramp.wait(ahead, now)?))
+        Some((ahead, slow_start.wait(ahead, now)?))
     }
 
     /// A plan is asked from its beginning, but who of it takes the call is not known yet: it counts at each.
     fn admit(&mut self, plan: &[DialerId]) {
         for dialer in plan {
-            if let Some(ramp) = self.ramps.get_mut(dialer) {
-                ramp.admit();
+            if let Some(slow_start) = self.slow_starts.get_mut(dialer) {
+                slow_start.admit();
             }
         }
     }
@@ -238,9 +242,9 @@ mod tests {
 
     const ZERO: Duration = Duration::ZERO;
 
-    /// A line at which dialers `a` and `b` are waited for, and a time that passes by hand.
+    /// A queue at which dialers `a` and `b` are waited for, and a time that passes by hand.
     struct Scene {
-        line: Line,
+        queue: WaitQueue,
         now: Instant,
         a: BreakerView,
         b: BreakerView,
@@ -250,7 +254,7 @@ mod tests {
         /// Both dialers are down, and so many callers wait for both.
         fn down(n_callers: u32) -> Self {
             let mut scene = Self {
-                line: Line::default(),
+                queue: WaitQueue::default(),
                 now: Instant::now(),
                 a: BreakerView::Open,
                 b: BreakerView::Open,
@@ -273,29 +277,29 @@ mod tests {
             vec![view("a", self.a), view("b", self.b)]
         }
 
-        fn turn(&mut self, n: u32) -> Turn {
+        fn slot(&mut self, n: u32) -> QueueSlot {
             let views = self.views();
             let (call_id, since, wanted) = (call(n), arrival(n), wanted());
-            self.line
-                .take_turn(&call_id, since, &wanted, views, self.now)
+            self.queue
+                .next_slot(&call_id, since, &wanted, views, self.now)
         }
 
         /// The first dialer that caller `n` may ask.
         fn ask(&mut self, n: u32) -> Option<String> {
-            self.turn(n).plan.first().map(ToString::to_string)
+            self.slot(n).plan.first().map(ToString::to_string)
         }
 
         /// Caller `n` asks, and a dialer takes the call.
         fn served(&mut self, n: u32) -> bool {
             let may = self.ask(n).is_some();
             if may {
-                self.line.leave(&call(n));
+                self.queue.leave(&call(n));
             }
             may
         }
 
         fn arrival_sees(&mut self) -> Vec<Option<u64>> {
-            let views = self.line.seen_by_arrival(self.views(), self.now);
+            let views = self.queue.seen_by_arrival(self.views(), self.now);
             views.iter().map(|view| view.callers_first).collect()
         }
 
@@ -336,7 +340,7 @@ mod tests {
         let mut served = Vec::new();
         for _ in 0..3 {
             for n in (0..7).rev() {
-                if scene.line.contains(&call(n)) && scene.served(n) {
+                if scene.queue.contains(&call(n)) && scene.served(n) {
                     served.push(n);
                 }
             }
@@ -349,7 +353,7 @@ mod tests {
     fn whoever_has_to_wait_is_told_when_to_come_back() {
         let mut scene = Scene::down(200);
         scene.a = BreakerView::Closed;
-        let seconds = |scene: &mut Scene, n| scene.turn(n).pause.as_secs();
+        let seconds = |scene: &mut Scene, n| scene.slot(n).pause.as_secs();
         assert_eq!(seconds(&mut scene, 1), 1);
         assert_eq!(seconds(&mut scene, 3), 2);
         assert_eq!(seconds(&mut scene, 15), 4);
@@ -381,7 +385,7 @@ mod tests {
     fn callers_wait_only_behind_those_who_want_the_same_dialer() {
         let mut scene = Scene::down(0);
         let only_b = [DialerId::new("b")];
-        scene.line.enter(&call(0), arrival(0), &only_b, scene.now);
+        scene.queue.enter(&call(0), arrival(0), &only_b, scene.now);
         assert_eq!(scene.ask(1), None);
         scene.a = BreakerView::Closed;
         assert_eq!(scene.ask(1).as_deref(), Some("a"));
@@ -392,7 +396,9 @@ mod tests {
         let mut scene = Scene::down(2);
         scene.a = BreakerView::Closed;
         assert!(scene.ask(0).is_some());
-        scene.line.enter(&call(0), arrival(0), &wanted(), scene.now);
+        scene
+            .queue
+            .enter(&call(0), arrival(0), &wanted(), scene.now);
         scene.a = BreakerView::Open;
         assert_eq!(scene.ask(0), None);
         scene.a = BreakerView::Closed;
@@ -407,8 +413,8 @@ mod tests {
             scene.pass_time(Duration::from_secs(5));
             assert_eq!(scene.ask(1), None);
         }
-        assert!(!scene.line.contains(&call(0)));
-        assert_eq!(scene.line.len(), 1);
+        assert!(!scene.queue.contains(&call(0)));
+        assert_eq!(scene.queue.len(), 1);
         scene.a = BreakerView::Closed;
         assert!(scene.served(1));
     }
@@ -420,11 +426,11 @@ mod tests {
         scene.b = BreakerView::Closed;
         for n in [2, 0, 1] {
             let (call_id, since) = (call(n), arrival(n));
-            scene.line.restore(&call_id, since, &wanted(), scene.now);
+            scene.queue.restore(&call_id, since, &wanted(), scene.now);
         }
         assert_eq!(scene.ask(1), None);
         assert!(scene.served(0));
-        assert_eq!(scene.turn(2).pause, Duration::from_secs(1));
+        assert_eq!(scene.slot(2).pause, Duration::from_secs(1));
     }
 
     #[test]
@@ -432,15 +438,17 @@ mod tests {
         let mut scene = Scene::down(0);
         let most = u32::try_from(MOST).unwrap();
         for n in 0..=most {
-            scene.line.enter(&call(n), arrival(n), &wanted(), scene.now);
+            scene
+                .queue
+                .enter(&call(n), arrival(n), &wanted(), scene.now);
         }
-        assert_eq!(scene.line.len(), MOST);
+        assert_eq!(scene.queue.len(), MOST);
         assert_eq!(scene.ask(most), None);
         scene.a = BreakerView::Closed;
         assert_eq!(scene.ask(most), None);
         assert!(scene.ask(0).is_some());
         scene.pass_time(Duration::from_secs(10));
-        assert!(scene.ask(most).is_some(), "the ramp is over");
+        assert!(scene.ask(most).is_some(), "the slow_start is over");
         assert_eq!(scene.arrival_sees(), [None, None]);
     }
 
@@ -448,11 +456,11 @@ mod tests {
     fn callers_who_leave_make_room() {
         let mut scene = Scene::down(3);
         for n in [0, 1] {
-            scene.line.leave(&call(n));
-            scene.line.leave(&call(n));
+            scene.queue.leave(&call(n));
+            scene.queue.leave(&call(n));
         }
         scene.a = BreakerView::HalfOpen;
-        let turn = scene.turn(2);
+        let turn = scene.slot(2);
         assert_eq!(turn.plan, [DialerId::new("a")]);
         assert_ne!(turn.pause, ZERO);
     }
@@ -462,15 +470,17 @@ mod tests {
         let mut scene = Scene::down(0);
         for n in [7, 3] {
             let call_id = call(n);
-            scene.line.enter(&call_id, arrival(1), &wanted(), scene.now);
+            scene
+                .queue
+                .enter(&call_id, arrival(1), &wanted(), scene.now);
         }
         scene.a = BreakerView::HalfOpen;
         let mut ask = |n| {
             let views = scene.views();
             let (call_id, wanted) = (call(n), wanted());
             let turn = scene
-                .line
-                .take_turn(&call_id, arrival(1), &wanted, views, scene.now);
+                .queue
+                .next_slot(&call_id, arrival(1), &wanted, views, scene.now);
             turn.plan
         };
         assert_eq!(ask(3), []);

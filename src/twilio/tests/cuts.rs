@@ -10,11 +10,12 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha1::Sha1;
 
-use super::extract::{Received, WebhookRefusal};
-use super::{
-    DialEnded, Edge, EdgeSettings, FallbackCall, Flaw, HeldCall, IncomingCall, StatusReport,
-    Verifier, VerifierSettings, Webhook,
+use super::super::extract::{Received, WebhookRefusal};
+use super::super::{
+    DialEnded, Edge, EdgeSettings, FallbackCall, Flaw, HeldCall, SignedWebhook, StatusReport,
+    Verifier, VerifierSettings,
 };
+use crate::call::InboundCall;
 use crate::clock::Clock;
 
 const PUBLIC: &str = "https://calls.example.com";
@@ -73,15 +74,15 @@ impl Captured {
     }
 }
 
-/// The appliance's door, with the signature of one webhook.
-struct Door {
+/// The appliance, with the signature of one webhook.
+struct CutAppliance {
     edge: Edge,
     headers: HeaderMap,
     text: String,
     step: Step,
 }
 
-impl Door {
+impl CutAppliance {
     fn with(captured: &Captured) -> Self {
         let verifier = Verifier::new(VerifierSettings {
             public_url: PUBLIC.to_owned(),
@@ -102,15 +103,15 @@ impl Door {
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert("content-type", form);
         headers.insert("x-twilio-signature", signature.parse().unwrap());
-        let mut door = Self {
+        let mut appliance = Self {
             edge: Edge::new(settings, Clock::stopped(Timestamp::UNIX_EPOCH)),
             headers,
             text,
             step: ("", String::new()),
         };
-        let genuine = door.send(&captured.method, &captured.target, &captured.fields);
-        door.step = genuine.unwrap().unwrap();
-        door
+        let genuine = appliance.send(&captured.method, &captured.target, &captured.fields);
+        appliance.step = genuine.unwrap().unwrap();
+        appliance
     }
 
     /// What becomes of a request with that signature; `None` where no client could send it, or its signature is not good for it.
@@ -198,18 +199,21 @@ fn cut<'t>(text: &'t str, marks: &[usize]) -> (&'t str, Vec<(&'t str, &'t str)>)
     (&text[..marks[0]], fields.collect())
 }
 
-fn step(webhook: &Webhook) -> Result<Step, Flaw> {
+fn step(webhook: &SignedWebhook) -> Result<Step, Flaw> {
     let path = webhook.path.strip_prefix("/webhooks/twilio");
     Ok(match path {
-        Some("" | "/") => ("inbound", IncomingCall::read(webhook).call_id.to_string()),
+        Some("" | "/") => (
+            "inbound",
+            InboundCall::of_webhook(webhook).call_id.to_string(),
+        ),
         Some("/dial") => {
             let ended = DialEnded::read(webhook)?;
-            let (call, step, dialer) = (ended.call_id, ended.report.step, ended.report.dialer);
+            let (call, step, dialer) = (ended.call.call_id, ended.report.step, ended.report.dialer);
             ("dial", format!("{call} {step} {dialer:?}"))
         }
         Some("/hold") => {
             let held = HeldCall::read(webhook)?;
-            ("hold", format!("{} {}", held.call_id, held.round))
+            ("hold", format!("{} {}", held.call.call_id, held.round))
         }
         // A report of a leg that is known starts nothing, whatever it says.
         Some("/status") => (
@@ -328,11 +332,11 @@ fn single_moves(
 #[test]
 fn every_single_move_of_a_boundary_leaves_the_webhook_what_it_is() {
     for captured in short().into_iter().chain(whole()) {
-        let door = Door::with(&captured);
+        let appliance = CutAppliance::with(&captured);
         let mut signed = 0;
-        single_moves(&captured.marks(), 0, door.text.len(), |_, marks| {
+        single_moves(&captured.marks(), 0, appliance.text.len(), |_, marks| {
             marks.sort_unstable();
-            signed += u32::from(door.try_cut(marks));
+            signed += u32::from(appliance.try_cut(marks));
         });
         assert!(signed > 5, "{}: {signed}", captured.target);
     }
@@ -341,28 +345,28 @@ fn every_single_move_of_a_boundary_leaves_the_webhook_what_it_is() {
 #[test]
 fn a_field_more_at_any_place_and_any_field_less_leave_the_webhook_what_it_is() {
     for captured in short() {
-        let door = Door::with(&captured);
+        let appliance = CutAppliance::with(&captured);
         let marks = captured.marks();
-        for at in 0..=door.text.len() {
-            for end in at..=door.text.len() {
+        for at in 0..=appliance.text.len() {
+            for end in at..=appliance.text.len() {
                 let mut more = [&*marks, &[at, end]].concat();
                 more.sort_unstable();
-                door.try_cut(&more);
+                appliance.try_cut(&more);
             }
         }
         for idx in 1..marks.len() {
-            door.try_cut(&[&marks[..idx - 1], &marks[idx + 1..]].concat());
+            appliance.try_cut(&[&marks[..idx - 1], &marks[idx + 1..]].concat());
         }
     }
 }
 
 fn double_moves(captured: &Captured) {
-    let door = Door::with(captured);
+    let appliance = CutAppliance::with(captured);
     let mut signed = 0;
-    single_moves(&captured.marks(), 0, door.text.len(), |idx, once| {
-        single_moves(once, idx + 1, door.text.len(), |_, marks| {
+    single_moves(&captured.marks(), 0, appliance.text.len(), |idx, once| {
+        single_moves(once, idx + 1, appliance.text.len(), |_, marks| {
             marks.sort_unstable();
-            signed += u32::from(door.try_cut(marks));
+            signed += u32::from(appliance.try_cut(marks));
         });
     });
     assert!(signed > 100, "{}: {signed}", captured.target);
@@ -374,7 +378,7 @@ fn every_double_move_of_a_boundary_leaves_the_webhook_what_it_is() {
 }
 
 #[test]
-#[ignore = "takes a minute in a debug build: cargo test --release --lib twilio::cuts -- --ignored"]
+#[ignore = "takes a minute in a debug build: cargo test --release --lib cuts -- --ignored"]
 fn every_double_move_of_a_boundary_leaves_every_short_webhook_what_it_is() {
     for captured in short() {
         double_moves(&captured);
@@ -397,12 +401,12 @@ impl Seeded {
 /// Of `n` cuts, how many had a good signature.
 fn seeded_cuts(n: usize) -> usize {
     let captured: Vec<_> = short().into_iter().chain(whole()).collect();
-    let doors: Vec<_> = captured.iter().map(Door::with).collect();
+    let appliances: Vec<_> = captured.iter().map(CutAppliance::with).collect();
     let mut seeded = Seeded(20_261_130);
     let mut signed = 0;
     for turn in 0..n {
-        let which = turn % doors.len();
-        let (door, length) = (&doors[which], doors[which].text.len());
+        let which = turn % appliances.len();
+        let (appliance, length) = (&appliances[which], appliances[which].text.len());
         let mut marks = captured[which].marks();
         for _ in 0..=seeded.below(6) {
             match seeded.below(4) {
@@ -418,7 +422,7 @@ fn seeded_cuts(n: usize) -> usize {
             }
             marks.sort_unstable();
         }
-        signed += usize::from(door.try_cut(&marks));
+        signed += usize::from(appliance.try_cut(&marks));
     }
     signed
 }
@@ -430,7 +434,7 @@ fn ten_thousand_seeded_cuts_leave_the_webhook_what_it_is() {
 }
 
 #[test]
-#[ignore = "takes a minute in a debug build: cargo test --release --lib twilio::cuts -- --ignored"]
+#[ignore = "takes a minute in a debug build: cargo test --release --lib cuts -- --ignored"]
 fn a_million_seeded_cuts_leave_the_webhook_what_it_is() {
     let signed = seeded_cuts(1_000_000);
     assert!(signed > 10_000, "{signed}");

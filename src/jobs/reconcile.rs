@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::call::CallId;
 use crate::clock::Clock;
-use crate::flow::{Looked, Reaps};
+use crate::flow::{Reconciled, Reconciliation};
 use crate::lifecycle::Lifecycle;
 use crate::resilience::Backoff;
 use crate::store::Store;
@@ -31,9 +31,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 
 /// Looks after calls without news. Cheap to clone; all clones share what is known of the calls.
 #[derive(Clone, Debug)]
-pub struct Reaper {
+pub struct Reconciler {
     store: Store,
-    reaps: Reaps,
+    reconciliation: Reconciliation,
     clock: Clock,
     /// In milliseconds; a reload may change both.
     reconcile_after: Arc<AtomicU64>,
@@ -48,7 +48,7 @@ pub struct Reaper {
 pub struct Silence {
     /// Calls of the carrier's: then it is asked for them.
     pub carrier: Duration,
-    /// Calls of the JSON door: then they are closed.
+    /// Calls of the Calls API: then they are closed.
     pub api: Duration,
 }
 
@@ -61,21 +61,26 @@ pub struct Round {
     pub active: Option<i64>,
 }
 
-impl Reaper {
-    /// A reaper that begins now: calls older than this are looked up at once.
-    pub fn new(store: Store, reaps: Reaps, clock: Clock, silence: Silence) -> Self {
+impl Reconciler {
+    /// A reconciler that begins now: calls older than this are looked up at once.
+    pub fn new(
+        store: Store,
+        reconciliation: Reconciliation,
+        clock: Clock,
+        silence: Silence,
+    ) -> Self {
         let memory = Memory::starting(clock.instant(), clock.now());
-        let reaper = Self {
+        let reconciler = Self {
             store,
-            reaps,
+            reconciliation,
             clock,
             reconcile_after: Arc::default(),
             api_calls_end_after: Arc::default(),
             is_reconfigured: Arc::default(),
             memory: Arc::new(Mutex::new(memory)),
         };
-        reaper.set_silence(silence);
-        reaper
+        reconciler.set_silence(silence);
+        reconciler
     }
 
     /// Takes another configuration, from the next round on.
@@ -103,10 +108,10 @@ impl Reaper {
         match self.store.silent_calls(Timestamp::MAX, MOST_CALLS).await {
             Ok(in_progress) => {
                 let now = self.clock.instant();
-                let heard = |call: &CallId| self.reaps.claims.heard(call);
+                let heard = |call: &CallId| self.reconciliation.calls.locks.heard(call);
                 let (brought, in_progress): (Vec<_>, Vec<_>) = in_progress
                     .into_iter()
-                    .partition(|(call, _)| call.is_of_json_door());
+                    .partition(|(call, _)| call.is_of_calls_api());
                 for (call, last_news) in brought {
                     let silence = heard(&call).map_or_else(
                         || memory.silence(&call, last_news, now),
@@ -114,8 +119,8 @@ impl Reaper {
                     );
                     // Nobody but whoever brought it knows of its end, and they have not said.
                     if silence >= of_api {
-                        let looked = self.reaps.give_up(&call, last_news).await;
-                        round.closed += usize::from(matches!(looked, Looked::Closed(_)));
+                        let reconciled = self.reconciliation.give_up(&call, last_news).await;
+                        round.closed += usize::from(matches!(reconciled, Reconciled::Closed(_)));
                     }
                 }
                 for (call, last_news) in memory.due(in_progress, heard, now, patience) {
@@ -141,33 +146,36 @@ impl Reaper {
     ) {
         let now = self.clock.instant();
         let may_ask = round.asked < MOST_REQUESTS && !memory.pace.is_resting(now);
-        let mut looked = if may_ask {
+        let mut reconciled = if may_ask {
             memory.tried(call, now);
             // Only what this process has waited for counts: the wall clock may have been set.
             let is_silent = memory.waited_for(call, now) >= patience;
-            self.reaps.look(call, last_news, is_silent).await
+            self.reconciliation
+                .reconcile(call, last_news, is_silent)
+                .await
         } else {
-            Looked::AskLater { retry_after: None }
+            Reconciled::AskLater { retry_after: None }
         };
         let now = self.clock.instant();
-        if may_ask && looked != Looked::CannotAsk {
+        if may_ask && reconciled != Reconciled::CannotAsk {
             round.asked += 1;
             memory
                 .pace
-                .learn(&looked, now, getrandom::u64().unwrap_or(0));
+                .learn(&reconciled, now, getrandom::u64().unwrap_or(0));
         }
-        let is_hopeless = looked == Looked::CannotAsk || memory.pace.is_failing(now, patience);
+        let is_hopeless =
+            reconciled == Reconciled::CannotAsk || memory.pace.is_failing(now, patience);
         if is_hopeless && memory.silence(call, last_news, now) >= GIVE_UP_AFTER {
-            looked = self.reaps.give_up(call, last_news).await;
+            reconciled = self.reconciliation.give_up(call, last_news).await;
         }
-        match looked {
-            Looked::Closed(_) => {
+        match reconciled {
+            Reconciled::Closed(_) => {
                 round.closed += 1;
                 memory.answered(call, now);
             }
-            Looked::StillGoing => memory.answered(call, now),
-            Looked::Unclear => memory.unclear(call, now),
-            Looked::Left | Looked::CannotAsk | Looked::AskLater { .. } => {}
+            Reconciled::StillGoing => memory.answered(call, now),
+            Reconciled::Unclear => memory.unclear(call, now),
+            Reconciled::Left | Reconciled::CannotAsk | Reconciled::AskLater { .. } => {}
         }
     }
 
@@ -183,11 +191,11 @@ impl Reaper {
 }
 
 /// Runs rounds until the process is asked to stop.
-pub async fn run(lifecycle: Lifecycle, reaper: Reaper) {
+pub async fn run(lifecycle: Lifecycle, reconciler: Reconciler) {
     let draining = lifecycle.draining();
     loop {
         // What a round that is cut off has asked to be written is written all the same.
-        draining.run_until_cancelled(reaper.round()).await;
+        draining.run_until_cancelled(reconciler.round()).await;
         if !lifecycle.pause(TICK).await {
             return;
         }
@@ -300,8 +308,8 @@ struct Pace {
 }
 
 impl Pace {
-    fn learn(&mut self, looked: &Looked, now: Instant, random: u64) {
-        let Looked::AskLater { retry_after } = looked else {
+    fn learn(&mut self, reconciled: &Reconciled, now: Instant, random: u64) {
+        let Reconciled::AskLater { retry_after } = reconciled else {
             *self = Self::default();
             return;
         };
@@ -421,7 +429,7 @@ mod tests {
 
     #[test]
     fn rests_double_unless_twilio_asks_for_more_and_end_with_an_answer() {
-        let later = |seconds: Option<u64>| Looked::AskLater {
+        let later = |seconds: Option<u64>| Reconciled::AskLater {
             retry_after: seconds.map(Duration::from_secs),
         };
         // (what Twilio asks for, the rest in seconds)
@@ -440,7 +448,7 @@ mod tests {
         }
         assert!(!pace.is_failing(at(299), PATIENCE));
         assert!(pace.is_failing(at(300), PATIENCE));
-        pace.learn(&Looked::StillGoing, at(300), 0);
+        pace.learn(&Reconciled::StillGoing, at(300), 0);
         assert_eq!(pace, Pace::default());
     }
 }

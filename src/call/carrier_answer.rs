@@ -1,15 +1,15 @@
-//! What asking for a call came to that was not heard of any more.
+//! What the carrier says of a call whose end was never reported.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::EndReason;
 
-/// What is known in the end of a call whose end was never reported.
+/// What is known in the end of such a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case", tag = "is")]
 #[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Found {
+pub enum CarrierAnswer {
     /// The carrier says that the caller's leg has ended.
     Ended {
         end: EndReason,
@@ -26,7 +26,7 @@ pub enum Found {
     Unasked,
 }
 
-impl Found {
+impl CarrierAnswer {
     /// The stable name, as in metrics.
     pub const fn as_str(self) -> &'static str {
         self.into_str()

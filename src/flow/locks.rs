@@ -1,4 +1,4 @@
-//! First sight of a webhook by exactly one worker, or the answer given before.
+//! One webhook of a call at a time, and the same answer to a webhook that comes again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::live_calls::LiveCalls;
-use super::record::Recorded;
+use super::record::{Recorded, Repeated};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::phone::Caller;
@@ -28,13 +28,13 @@ const ARRIVAL_PATIENCE: Duration = Duration::from_millis(50);
 /// Answers kept in memory: those of the last moments, when Twilio may repeat a webhook.
 const RECENT: usize = 4_096;
 
-/// Who may work on which call. Webhooks of one call are handled one after another, so that a repeat finds the answer of the first and no
-/// update is lost. Cheap to clone.
+/// The locks of calls: webhooks of one call are handled one after another, so that a repeat finds the answer of the first and no update is
+/// lost. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Claims {
+pub struct IdempotencyLocks {
     clock: Clock,
     store: Store,
-    in_hand: Arc<Mutex<HashMap<CallId, Arc<AsyncMutex<()>>>>>,
+    locked: Arc<Mutex<HashMap<CallId, Arc<AsyncMutex<()>>>>>,
     recent: Arc<Mutex<Recent>>,
     live: Arc<Mutex<LiveCalls>>,
 }
@@ -46,52 +46,39 @@ struct Recent {
     answers: HashMap<CallId, String>,
 }
 
-/// What a claim came to.
+/// The call is locked until this is dropped.
 #[derive(Debug)]
-pub(super) enum Claim {
-    /// It was answered before, with these bytes.
-    Answered(String),
-    /// Its call is past: nobody is on the line who could hear an answer, and nothing is done.
-    Past,
-    /// It is ours to answer, as far as is known: the commit that opens the call decides.
-    Ours(InHand),
-}
-
-/// The call is in hand until this is dropped.
-#[derive(Debug)]
-pub(super) struct InHand {
-    claims: Claims,
+pub(super) struct CallLock {
+    locks: IdempotencyLocks,
     call_id: CallId,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Claims {
-    /// Claims against the answers in `store`.
+impl IdempotencyLocks {
     pub fn new(clock: Clock, store: Store) -> Self {
         Self {
             clock,
             store,
-            in_hand: Arc::default(),
+            locked: Arc::default(),
             recent: Arc::default(),
             live: Arc::default(),
         }
     }
 
-    /// Claims the arrival of a call: waits until no other webhook of it is in hand, then says whether it is past, or was answered a moment
-    /// ago. The ledger is asked before anybody is looked up: what is replayed long after is to leave no trace of its caller. An older answer
-    /// of a call that goes on is found when the call is opened.
-    pub(super) async fn claim_arrival(&self, call_id: &CallId) -> Claim {
-        let in_hand = self.take_in_hand(call_id).await;
+    /// Locks a call that arrives, unless it is past or was answered a moment ago. The store is asked before anybody is looked up: what is
+    /// replayed long after is to leave no trace of its caller. An older answer of a call that goes on is found when the call is opened.
+    pub(super) async fn lock_arrival(&self, call_id: &CallId) -> Result<CallLock, Repeated> {
+        let lock = self.lock(call_id).await;
         match self.past(call_id, ARRIVAL_PATIENCE).await {
             Past::No => {}
             // Whoever brought the call is told the same for as long as it is known.
-            Past::Over if call_id.is_of_json_door() => {}
-            past @ (Past::Over | Past::Erased | Past::Forgotten) => return replayed(past),
+            Past::Over if call_id.is_of_calls_api() => {}
+            past @ (Past::Over | Past::Erased | Past::Forgotten) => return Err(replayed(past)),
         }
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         match recent.answers.get(call_id) {
-            Some(body) => Claim::Answered(body.clone()),
-            None => Claim::Ours(in_hand),
+            Some(body) => Err(Repeated::Answered(body.clone())),
+            None => Ok(lock),
         }
     }
 
@@ -112,41 +99,37 @@ impl Claims {
         }
     }
 
-    /// Claims a later webhook of a call: waits until no other is in hand, then asks whether `step` was answered before: the memory where
-    /// the answer is not on disk yet, else the ledger. A ledger that cannot say counts as "no"; the log line says so.
-    pub(super) async fn claim(&self, call_id: &CallId, step: &str) -> Claim {
-        let in_hand = self.take_in_hand(call_id).await;
+    /// Locks a call, unless this step of it was answered before: in memory where the answer is not on disk yet, else in the store. A store
+    /// that cannot say counts as "no"; the log line says so.
+    pub(super) async fn lock_step(
+        &self,
+        call_id: &CallId,
+        step: &str,
+    ) -> Result<CallLock, Repeated> {
+        let lock = self.lock(call_id).await;
         if let Some(body) = self.live().unwritten(call_id, step) {
-            return Claim::Answered(body);
+            return Err(Repeated::Answered(body));
         }
-        match self
-            .clock
-            .timeout(PATIENCE, self.store.answer(call_id, step))
-            .await
-        {
-            Ok(Ok(Some(body))) => {
-                return match self.past(call_id, PATIENCE).await {
-                    Past::No => Claim::Answered(body),
-                    past @ (Past::Over | Past::Erased | Past::Forgotten) => replayed(past),
+        let answer = self.store.answer(call_id, step);
+        let why = match self.clock.timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => {
+                return match (self.past(call_id, PATIENCE).await, answer) {
+                    (Past::No, Some(body)) => Err(Repeated::Answered(body)),
+                    (past @ Past::Forgotten, _) | (past @ (Past::Over | Past::Erased), Some(_)) => {
+                        Err(replayed(past))
+                    }
+                    (Past::No | Past::Over | Past::Erased, None) => Ok(lock),
                 };
             }
-            Ok(Ok(None)) => {
-                let past = self.past(call_id, PATIENCE).await;
-                if past == Past::Forgotten {
-                    return replayed(past);
-                }
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(event = "call.unclaimed", error = %error, "the store cannot say whether this webhook was answered before");
-            }
-            Err(_) => {
-                tracing::warn!(
-                    event = "call.unclaimed",
-                    "the store takes too long to say whether this webhook was answered before"
-                );
-            }
-        }
-        Claim::Ours(in_hand)
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it takes too long".to_owned(),
+        };
+        tracing::warn!(
+            event = "call.unclaimed",
+            error = why,
+            "the store cannot say whether this webhook was answered before"
+        );
+        Ok(lock)
     }
 
     /// What is left of the call, and what that means for a webhook of it. A store that cannot say in time counts as "it is new".
@@ -161,22 +144,13 @@ impl Claims {
         }
     }
 
-    /// The answer that the store holds for a step, if it says so in time.
-    pub(super) async fn answer(&self, call_id: &CallId, step: &str) -> Option<String> {
-        self.clock
-            .timeout(PATIENCE, self.store.answer(call_id, step))
-            .await
-            .ok()?
-            .ok()?
-    }
-
     /// The call as it stands: from memory where its last record is not on disk yet, or where the store cannot give it back; else as the
     /// store holds it. `None` where neither knows it.
     pub(super) async fn call(&self, call_id: &CallId) -> Option<StoredCall> {
         self.call_within(call_id, PATIENCE).await
     }
 
-    /// As [`Claims::call`], for those whom no caller waits for: what they report would be lost.
+    /// As [`IdempotencyLocks::call`], for those whom no caller waits for: what they report would be lost.
     pub(super) async fn call_within(
         &self,
         call_id: &CallId,
@@ -214,8 +188,8 @@ impl Claims {
         }
     }
 
-    /// Notes to what the call has come, what became of the record that says so, and what its webhook was answered, by its step. While the
-    /// record is late, what the store holds of the call is not the whole truth.
+    /// Remembers the call after a record, what became of that record, and what the webhook was answered, by its step. While the record is
+    /// late, what the store holds of the call is not the whole truth.
     pub(super) fn update(
         &self,
         recorded: Recorded,
@@ -242,45 +216,45 @@ impl Claims {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until no other webhook of this call is in hand.
-    pub(super) async fn take_in_hand(&self, call_id: &CallId) -> InHand {
+    /// Waits until no other webhook of this call is handled.
+    pub(super) async fn lock(&self, call_id: &CallId) -> CallLock {
         let lock = {
-            let mut in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(in_hand.entry(call_id.clone()).or_default())
+            let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(locked.entry(call_id.clone()).or_default())
         };
         let guard = lock.lock_owned().await;
-        InHand {
-            claims: self.clone(),
+        CallLock {
+            locks: self.clone(),
             call_id: call_id.clone(),
             guard: Some(guard),
         }
     }
 }
 
-fn replayed(past: Past) -> Claim {
+fn replayed(past: Past) -> Repeated {
     metrics::counter!("switchboard_webhooks_replayed_total").increment(1);
     tracing::warn!(
         event = "call.replayed",
         past = ?past,
         "a webhook of a call that is past: nothing is done"
     );
-    Claim::Past
+    Repeated::Past
 }
 
-impl Drop for InHand {
+impl Drop for CallLock {
     fn drop(&mut self) {
-        let mut in_hand = self
-            .claims
-            .in_hand
+        let mut locked = self
+            .locks
+            .locked
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         drop(self.guard.take());
         // The map's own reference is the only one left: nobody waits for this call.
-        if in_hand
+        if locked
             .get(&self.call_id)
             .is_some_and(|lock| Arc::strong_count(lock) == 1)
         {
-            in_hand.remove(&self.call_id);
+            locked.remove(&self.call_id);
         }
     }
 }
@@ -294,49 +268,49 @@ mod tests {
         CallId::parse(&format!("CA{n:032x}")).unwrap()
     }
 
-    fn claims() -> (Claims, tempfile::TempDir) {
+    fn locks() -> (IdempotencyLocks, tempfile::TempDir) {
         let home = tempfile::tempdir().unwrap();
         let key_ring = KeyRing::new(b"a secret of thirty-two bytes or so");
         let path = home.path().join("switchboard.db");
         let store = Store::open(&Options::new(path, Clock::system(), key_ring)).unwrap();
-        (Claims::new(Clock::system(), store), home)
+        (IdempotencyLocks::new(Clock::system(), store), home)
     }
 
-    fn answered(claim: Claim) -> Option<String> {
-        match claim {
-            Claim::Answered(body) => Some(body),
-            Claim::Past | Claim::Ours(_) => None,
+    fn answered(locked: Result<CallLock, Repeated>) -> Option<String> {
+        match locked {
+            Err(Repeated::Answered(body)) => Some(body),
+            Err(Repeated::Past) | Ok(_) => None,
         }
     }
 
     #[tokio::test]
     async fn an_arrival_gets_the_answer_of_a_moment_ago_and_no_more_than_4096_are_remembered() {
-        let (claims, _home) = claims();
+        let (locks, _home) = locks();
         for n in 0..=RECENT {
-            claims.remember(&id(n), &format!("<{n}/>"));
+            locks.remember(&id(n), &format!("<{n}/>"));
         }
-        assert_eq!(answered(claims.claim_arrival(&id(0)).await), None);
-        let first_left = answered(claims.claim_arrival(&id(1)).await);
+        assert_eq!(answered(locks.lock_arrival(&id(0)).await), None);
+        let first_left = answered(locks.lock_arrival(&id(1)).await);
         assert_eq!(first_left.as_deref(), Some("<1/>"));
-        let last = answered(claims.claim_arrival(&id(RECENT)).await);
+        let last = answered(locks.lock_arrival(&id(RECENT)).await);
         assert_eq!(last, Some(format!("<{RECENT}/>")));
-        let recent = claims.recent.lock().unwrap();
+        let recent = locks.recent.lock().unwrap();
         assert_eq!((recent.answers.len(), recent.order.len()), (RECENT, RECENT));
     }
 
     #[tokio::test]
-    async fn webhooks_of_one_call_are_in_hand_one_after_another_and_leave_no_lock_behind() {
-        let (claims, _home) = claims();
+    async fn webhooks_of_one_call_are_handled_one_after_another_and_leave_no_lock_behind() {
+        let (locks, _home) = locks();
         let call = id(1);
-        let first = claims.take_in_hand(&call).await;
-        let mut second = Box::pin(claims.take_in_hand(&call));
+        let first = locks.lock(&call).await;
+        let mut second = Box::pin(locks.lock(&call));
         assert!(futures_util::poll!(&mut second).is_pending());
-        let other = claims.take_in_hand(&id(2)).await;
-        assert_eq!(claims.in_hand.lock().unwrap().len(), 2);
+        let other = locks.lock(&id(2)).await;
+        assert_eq!(locks.locked.lock().unwrap().len(), 2);
         drop(first);
         let second = second.await;
-        assert_eq!(claims.in_hand.lock().unwrap().len(), 2, "still in hand");
+        assert_eq!(locks.locked.lock().unwrap().len(), 2, "still locked");
         drop((second, other));
-        assert!(claims.in_hand.lock().unwrap().is_empty());
+        assert!(locks.locked.lock().unwrap().is_empty());
     }
 }

@@ -1,0 +1,170 @@
+//! The steps that every answer to a webhook of a call has in common: lock the call → hand off → record → answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::call_answer::{CallAnswer, Voice};
+use super::incidents::Incidents;
+use super::locks::{CallLock, IdempotencyLocks};
+use super::policy::{Policies, Policy};
+use super::record::{ARRIVAL, PendingWrites, Recorder, Repeated, call_after};
+use super::stopwatch::Stopwatch;
+use super::waiting::Waiting;
+use crate::audit::{CallAnswered, Event, Personal, Record};
+use crate::call::{CallId, InboundCall};
+use crate::clock::Clock;
+use crate::dialer::Fleet;
+use crate::store::StoredCall;
+
+/// What webhooks of calls are answered with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Calls {
+    pub clock: Clock,
+    pub policies: Policies,
+    /// Which webhook of a call is answered, and which was answered before.
+    pub locks: IdempotencyLocks,
+    pub fleet: Fleet,
+    /// Who waits for a dialer.
+    pub waiting: Waiting,
+    pub incidents: Incidents,
+    pub recorder: Recorder,
+}
+
+/// The answer to one webhook, while it is made.
+#[derive(Debug)]
+pub(super) struct Answering {
+    pub(super) policy: Arc<Policy>,
+    pub(super) request_id: String,
+    pub(super) stopwatch: Stopwatch,
+    pub(super) pending: PendingWrites,
+    /// The name of this answer among those of the call.
+    step: String,
+    _lock: CallLock,
+}
+
+impl Calls {
+    /// Begins to answer the first webhook of a call.
+    pub(super) async fn begin_arrival(
+        &self,
+        policy: Arc<Policy>,
+        call_id: &CallId,
+        request_id: &str,
+    ) -> Result<Answering, Repeated> {
+        let stopwatch = Stopwatch::starting(&self.clock, policy.budget);
+        Ok(Answering {
+            policy,
+            request_id: request_id.to_owned(),
+            stopwatch,
+            pending: PendingWrites::opening(call_id),
+            step: ARRIVAL.to_owned(),
+            _lock: self.locks.lock_arrival(call_id).await?,
+        })
+    }
+
+    /// Begins to answer a later webhook of a call.
+    pub(super) async fn begin(
+        &self,
+        call_id: &CallId,
+        step: String,
+        request_id: &str,
+    ) -> Result<Answering, Repeated> {
+        let policy = self.policies.current();
+        let stopwatch = Stopwatch::starting(&self.clock, policy.budget);
+        let lock = self.locks.lock_step(call_id, &step).await?;
+        Ok(Answering {
+            policy,
+            request_id: request_id.to_owned(),
+            stopwatch,
+            pending: PendingWrites::default(),
+            step,
+            _lock: lock,
+        })
+    }
+
+    /// Records the answer, with the bytes that go out, and gives these: a repeat gets the same. `talked_s` is for how long caller and agent
+    /// talked, in seconds, where that is over.
+    pub(super) async fn conclude(
+        &self,
+        mut answering: Answering,
+        call: &InboundCall,
+        stored: StoredCall,
+        answer: CallAnswer,
+        talked_s: Option<u32>,
+    ) -> Result<String, Repeated> {
+        let CallAnswer {
+            body,
+            answer,
+            state,
+            reason,
+        } = answer;
+        let (step, stopwatch) = (answering.step, answering.stopwatch);
+        let now = self.clock.now();
+        let after = call_after(&stored, &state, reason, now, talked_s);
+        let known = stored.moved_on(&after, now);
+        let answered = CallAnswered {
+            request_id: answering.request_id,
+            step: step.clone(),
+            answer,
+            stages: stopwatch.stages(),
+            within_budget: stopwatch.within_budget(),
+            unclaimed: answering.pending.unclaimed,
+            after,
+        };
+        let personal = Personal {
+            caller: Some(call.caller.as_text().to_owned()),
+            body: Some(body.clone()),
+            ..Personal::default()
+        };
+        answering.pending.records.push(Record {
+            personal: Some(personal),
+            ..Record::of_call(now, &call.call_id, Event::CallAnswered(Box::new(answered)))
+        });
+        let patience = stopwatch.for_the_record();
+        let recorded = self
+            .recorder
+            .flush(&mut answering.pending, patience)
+            .await?;
+        self.locks.update(recorded, known, Some((&step, &body)));
+        if step == ARRIVAL {
+            self.locks.remember(&call.call_id, &body);
+        }
+        Ok(body)
+    }
+
+    /// Renders answers to this call; a caller who is held asks again after `pause`.
+    pub(super) fn voice<'a>(
+        &'a self,
+        policy: &'a Policy,
+        call: &'a InboundCall,
+        pause: Duration,
+    ) -> Voice<'a> {
+        Voice {
+            policy,
+            fleet: &self.fleet,
+            call,
+            pause,
+            clock: &self.clock,
+        }
+    }
+
+    /// The safe answer, where the store does not hold the call of a webhook, or cannot give it back.
+    pub(super) fn answer_to_unknown_call(
+        &self,
+        policy: &Policy,
+        call: &InboundCall,
+        somebody_waits: bool,
+    ) -> String {
+        metrics::counter!("switchboard_unknown_calls_total").increment(1);
+        if somebody_waits {
+            tracing::warn!(
+                event = "call.unknown",
+                "a caller waits whose call the store does not hold: safe answer"
+            );
+            self.incidents
+                .undecided(Some(&call.call_id), "call_unknown");
+        }
+        policy
+            .safe_answer(Some(&call.caller), call.called.as_deref())
+            .to_xml()
+    }
+}

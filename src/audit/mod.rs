@@ -15,6 +15,7 @@ mod standing;
 mod tree;
 mod upkeep;
 
+pub use crate::resilience::OpenCause;
 pub use access::Access;
 pub use chain::{ChainLink, Hash, RecordContent, RowContent};
 pub use event::{
@@ -28,6 +29,6 @@ pub use found::FoundRow;
 pub use head::{Head, Proof, ProofState};
 pub use note::{BadNote, NoKey, PublicKey, SigningKey, Statement, Subject, signature_of};
 pub use severity::{Severity, severity};
-pub use standing::{Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState};
+pub use standing::{Drained, Fingerprint, OpenCircuit, PersistedState, ServiceState};
 pub use tree::Frontier;
 pub use upkeep::{CallerErased, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed};

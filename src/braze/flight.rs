@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::gate::{Asker, Gate};
+use super::admission::{Admission, LookupPurpose};
 use crate::audit::Exchange;
 use crate::phone::E164;
 use crate::routing::{LookupUnavailable, Profile};
@@ -62,13 +62,13 @@ impl Flight {
     }
 }
 
-/// The gate and all requests under way, behind one lock, so that nobody passes the gate for a number that is asked already.
+/// The admission and all requests under way, behind one lock, so that no request is admitted for a number that is asked already.
 #[derive(Debug)]
 pub(super) struct Desk(Mutex<Open>);
 
 #[derive(Debug)]
 pub(super) struct Open {
-    pub(super) gate: Gate,
+    pub(super) admission: Admission,
     flights: HashMap<E164, Arc<Flight>>,
 }
 
@@ -81,9 +81,9 @@ pub(super) enum Boarding {
 }
 
 impl Desk {
-    pub(super) fn new(gate: Gate) -> Self {
+    pub(super) fn new(admission: Admission) -> Self {
         Self(Mutex::new(Open {
-            gate,
+            admission,
             flights: HashMap::new(),
         }))
     }
@@ -96,13 +96,13 @@ impl Desk {
         self: &Arc<Self>,
         phone: &E164,
         now: Instant,
-        purpose: Asker,
+        purpose: LookupPurpose,
     ) -> Result<Boarding, LookupUnavailable> {
         let mut open = self.open();
         if let Some(flight) = open.flights.get(phone) {
             return Ok(Boarding::Joined(Arc::clone(flight)));
         }
-        open.gate.admit(now, purpose)?;
+        open.admission.admit(now, purpose)?;
         let flight = Arc::new(Flight {
             stage: watch::Sender::new(FlightStage::UnderWay),
             superseded: AtomicBool::new(false),
@@ -159,7 +159,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.is_used {
-            self.desk.open().gate.breaker.abandoned();
+            self.desk.open().admission.abandoned();
             self.leave();
             self.flight.stage.send_replace(FlightStage::Abandoned);
         }

@@ -16,22 +16,18 @@ use tokio::sync::{Mutex, MutexGuard, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use super::admission::{Admission, BreakerChange, LookupPurpose, LookupStatus};
 use super::cache::{CachedProfile, Entry, Freshness, Known, Profiles, Stats};
 use super::client::{self, ProbeReport};
 use super::flight::{Boarding, Desk, Flight, Landing, ProfileAnswer, Ticket};
-use super::gate::{Asker, Gate};
 use super::push::Push;
 use super::settings::{Active, Settings, SettingsError};
-use crate::audit::{self, Exchange, OpenCause, OpenCircuit, ProfileAction, ServiceState};
+use crate::audit::{self, Exchange, ProfileAction, ServiceState};
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::outbound::Connections;
 use crate::phone::{Caller, E164};
-use crate::resilience::{
-    BreakerState, Cause, LONGEST_PAUSE, Refusals, Refused, Transition, TriedBy, TripReason,
-    state_name,
-};
-use crate::routing::{BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
+use crate::routing::{Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
 
 /// So many requests wait for the worker.
 const QUEUE: usize = 256;
@@ -54,20 +50,6 @@ pub struct LookedUp {
     pub external_id: Option<String>,
 }
 
-/// How it stands with Braze.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LookupStatus {
-    /// Whether it would be asked now.
-    pub breaker: BreakerView,
-    /// Whether its circuit is open, a trial that is due included.
-    pub is_open: bool,
-    /// Since when it is open, where that is known.
-    pub since: Option<Instant>,
-    pub why: Option<String>,
-    /// The key, where it refuses it.
-    pub refused: Option<Refused>,
-}
-
 /// Looks callers up in Braze. Cheap to clone.
 #[derive(Clone)]
 pub struct Braze(Arc<BrazeInner>);
@@ -88,7 +70,7 @@ struct BrazeInner {
 impl Braze {
     /// Takes connections with redirects off; timeouts are kept here.
     pub fn new(settings: Settings, http: Connections, clock: Clock) -> Result<Self, SettingsError> {
-        let gate = Gate::new(clock.instant(), &settings);
+        let admission = Admission::new(clock.instant(), &settings);
         let active = Arc::new(ArcSwap::from_pointee(Active::try_new(settings)?));
         let (queue, queued) = mpsc::channel(QUEUE);
         Ok(Self(Arc::new(BrazeInner {
@@ -96,7 +78,7 @@ impl Braze {
             clock,
             profiles: Profiles::new(&active),
             active,
-            desk: Arc::new(Desk::new(gate)),
+            desk: Arc::new(Desk::new(admission)),
             queue,
             queued: Mutex::new(queued),
             is_working: AtomicBool::new(false),
@@ -106,15 +88,22 @@ impl Braze {
 
     /// Asks what Braze knows of a caller. Infallible: whatever goes wrong is part of the answer.
     pub async fn look_up(&self, caller: &Caller, deadline: Deadline) -> LookedUp {
-        self.look_up_for(caller, deadline, Asker::Caller).await
+        self.look_up_for(caller, deadline, LookupPurpose::Caller)
+            .await
     }
 
     /// The same for a person at a screen, who takes only what callers leave of the requests that Braze allows.
     pub async fn look_up_for_person(&self, caller: &Caller, deadline: Deadline) -> LookedUp {
-        self.look_up_for(caller, deadline, Asker::Person).await
+        self.look_up_for(caller, deadline, LookupPurpose::Person)
+            .await
     }
 
-    async fn look_up_for(&self, caller: &Caller, deadline: Deadline, asks: Asker) -> LookedUp {
+    async fn look_up_for(
+        &self,
+        caller: &Caller,
+        deadline: Deadline,
+        asks: LookupPurpose,
+    ) -> LookedUp {
         let asked_at = self.0.clock.instant();
         let looked_up = match question(caller) {
             Ok(phone) => self.0.answer(phone, deadline, asked_at, asks).await,
@@ -179,7 +168,7 @@ impl Braze {
         self.0
             .desk
             .open()
-            .gate
+            .admission
             .reconfigure(now, &next.settings, new_key);
         self.0.active.store(Arc::new(next));
         if new_question {
@@ -195,107 +184,50 @@ impl Braze {
         // Set once, at start; a second restore keeps the first.
         let secret = self.0.secret.get_or_init(|| secret.to_vec().into());
         let Some(left) = left else { return };
-        let from = if left.state == state_name(BreakerView::Closed) {
-            BreakerView::Closed
-        } else {
-            BreakerView::Open
-        };
         let refused = left.standing.open.as_ref().filter(|o| o.cause.is_refused());
-        let breaker = &mut self.0.desk.open().gate.breaker;
+        let (now, wall) = (self.0.clock.instant(), self.0.clock.now());
+        let admission = &mut self.0.desk.open().admission;
         match refused {
             Some(open) if open.credentials == self.0.active.load().fingerprint(secret) => {
-                let (now, wall) = (self.0.clock.instant(), self.0.clock.now());
-                let lasts = |time| Duration::try_from(time).unwrap_or_default();
-                let gone = lasts(wall.duration_since(open.since));
-                let rest = open.until.map(|until| lasts(until.duration_since(wall)));
-                let rest = rest.unwrap_or_default().min(LONGEST_PAUSE);
-                breaker.restore_unauthorized(
-                    now.checked_sub(gone).unwrap_or(now),
-                    Refusals::restored(open.refusals, now),
-                    now + rest,
-                );
+                admission.restore(open, open.elapsed_and_rest(wall), now);
             }
-            Some(_) => breaker.restore_closed(from, Cause::Reset),
-            None => breaker.restore_closed(from, Cause::Restarted),
+            _ if left.state != "closed" => admission.restore_closed(refused.is_some()),
+            _ => {}
         }
     }
 
     /// What of the breaker's state has to outlive the process: a failure may be over by then, refused credentials are not.
     pub fn standing(&self) -> audit::PersistedState {
-        let (state, refused) = self.breaker();
-        let (BreakerState::Open { since, .. }, Some((refusals, next_try))) = (state, refused)
-        else {
-            return audit::PersistedState::default();
-        };
         let secret = self.0.secret.get().map_or(&[][..], |secret| secret);
+        let credentials = self.0.active.load().fingerprint(secret);
+        let admission = &self.0.desk.open().admission;
         audit::PersistedState {
             drained: None,
-            open: Some(OpenCircuit {
-                cause: OpenCause::RefusedRequest,
-                why: Cause::Tripped(TripReason::Unauthorized).to_string(),
-                since: self.0.clock.time_of(since),
-                until: Some(self.0.clock.time_of(next_try)),
-                refusals,
-                credentials: self.0.active.load().fingerprint(secret),
-            }),
+            open: admission.refused_key(&self.0.clock, credentials),
         }
     }
 
     /// How it stands with Braze, for people.
     pub fn status(&self) -> LookupStatus {
-        let (state, refused) = self.breaker();
-        let (since, why) = match state {
-            BreakerState::Open { since, reason } => {
-                (Some(since), Some(Cause::Tripped(reason).to_string()))
-            }
-            BreakerState::HalfOpen { .. } => (None, Some(Cause::TrialDue.to_string())),
-            BreakerState::Closed => (None, None),
-        };
-        LookupStatus {
-            breaker: self.breaker_view(),
-            is_open: state != BreakerState::Closed,
-            since,
-            why: why.clone(),
-            refused: refused.map(|(count, next_try)| Refused {
-                credential: "the API key (braze.api_key)".to_owned(),
-                why: why.unwrap_or_default(),
-                count,
-                next_try,
-                tried_by: TriedBy::Probe,
-            }),
-        }
-    }
-
-    fn breaker(&self) -> (BreakerState, Option<(u32, Instant)>) {
-        let breaker = &self.0.desk.open().gate.breaker;
-        (breaker.state(), breaker.refused())
-    }
-
-    /// Whether Braze would be asked now.
-    pub fn breaker_view(&self) -> BreakerView {
         let now = self.0.clock.instant();
-        self.0.desk.open().gate.breaker.view(now)
-    }
-
-    pub fn breaker_state(&self) -> BreakerState {
-        self.0.desk.open().gate.breaker.state()
+        self.0.desk.open().admission.status(now)
     }
 
     /// The breaker's changes since the last call, for the audit record; bounded.
-    pub fn take_transitions(&self) -> Vec<Transition> {
-        self.0.desk.open().gate.breaker.take_transitions()
+    pub fn take_changes(&self) -> Vec<BreakerChange> {
+        self.0.desk.open().admission.take_changes()
     }
 
     /// Whether Braze is to be probed now, once a minute where nobody else asks, and when a refused key is to be tried: [`Braze::probe`] has to follow.
     pub fn take_probe(&self) -> bool {
         let now = self.0.clock.instant();
-        self.0.desk.open().gate.take_probe(now)
+        self.0.desk.open().admission.take_probe(now)
     }
 
     /// Whether a refused key is there to be tried now, because somebody asks for it: [`Braze::probe`] has to follow.
     pub fn take_try_now(&self) -> bool {
         let now = self.0.clock.instant();
-        self.0.desk.open().gate.take_try_now(now)
+        self.0.desk.open().admission.take_try_now(now)
     }
 
     /// Asks Braze for nobody, whatever breaker and limiter say, and lets them learn from the answer. A success closes the breaker.
@@ -304,15 +236,8 @@ impl Braze {
         let active = inner.active.load_full();
         let reply = client::probe(&inner.http, &active, &inner.clock).await;
         let now = inner.clock.instant();
-        let is_of_now = !active.authenticates_differently(&inner.active.load());
-        if is_of_now {
-            let (before, after) = {
-                let gate = &mut inner.desk.open().gate;
-                let before = gate.breaker.view(now);
-                gate.report_probe(now, &reply);
-                (before, gate.breaker.state())
-            };
-            log_change(before, after, reply.exchange.error.as_deref());
+        if !active.authenticates_differently(&inner.active.load()) {
+            inner.desk.open().admission.report_probe(now, &reply);
         }
         ProbeReport::of(reply)
     }
@@ -388,7 +313,7 @@ impl BrazeInner {
         phone: &E164,
         deadline: Deadline,
         now: Instant,
-        asks: Asker,
+        asks: LookupPurpose,
     ) -> LookedUp {
         let active = self.active.load_full();
         let entry = self.profiles.get(phone).await;
@@ -414,7 +339,7 @@ impl BrazeInner {
         if !self.is_working.load(Ordering::Acquire) {
             return None;
         }
-        match self.desk.board(phone, now, Asker::Refresh) {
+        match self.desk.board(phone, now, LookupPurpose::Refresh) {
             Ok(Boarding::Joined(_)) => None,
             Ok(Boarding::Leads(ticket)) => {
                 drop(self.queue.try_send(ticket));
@@ -430,7 +355,7 @@ impl BrazeInner {
         active: &Active,
         asked_at: Instant,
         share: Duration,
-        asks: Asker,
+        asks: LookupPurpose,
     ) -> LookedUp {
         if share.is_zero() {
             let reason = LookupUnavailable::NoBudget;
@@ -457,7 +382,7 @@ impl BrazeInner {
         phone: &E164,
         asked_at: Instant,
         share: Duration,
-        asks: Asker,
+        asks: LookupPurpose,
     ) -> Result<LookedUp, (LookupUnavailable, Option<Exchange>)> {
         for _ in 0..MAX_BOARDINGS {
             let now = self.clock.instant();
@@ -540,13 +465,7 @@ impl BrazeInner {
         let active = self.active.load_full();
         let reply = client::export(&self.http, &active, &self.clock, &ticket.phone, timeout).await;
         let now = self.clock.instant();
-        let (before, after) = {
-            let gate = &mut self.desk.open().gate;
-            let before = gate.breaker.view(now);
-            gate.report(now, &reply);
-            (before, gate.breaker.state())
-        };
-        log_change(before, after, reply.exchange.error.as_deref());
+        self.desk.open().admission.report(now, &reply);
         let outcome = reply.outcome.map(|exported| match exported.best {
             Some(user) => ProfileAnswer {
                 profile: Some(user.profile),
@@ -745,35 +664,6 @@ fn landing_within(wait: Duration) -> Duration {
 
 fn age_of(fetched_at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(fetched_at)).unwrap_or(Duration::ZERO)
-}
-
-fn log_change(before: BreakerView, after: BreakerState, error: Option<&str>) {
-    match (before, after) {
-        (_, BreakerState::Open { reason, .. }) if before != BreakerView::Open => {
-            if reason == TripReason::Unauthorized {
-                tracing::error!(
-                    event = "lookup.unauthorized",
-                    error,
-                    "Braze refuses the key; callers go to the default dialer until a further try is accepted"
-                );
-            } else {
-                tracing::warn!(
-                    event = "lookup.opened",
-                    ?reason,
-                    error,
-                    "Braze is left alone for a while"
-                );
-            }
-        }
-        (BreakerView::Open | BreakerView::HalfOpen, BreakerState::Closed) => {
-            tracing::info!(
-                event = "lookup.closed",
-                from = state_name(before),
-                "Braze answers again"
-            );
-        }
-        _ => {}
-    }
 }
 
 fn outcome_name(lookup: &Lookup) -> &'static str {

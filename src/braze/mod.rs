@@ -1,13 +1,13 @@
 //! What Braze knows of a caller: one bounded question per number, answered from the cache wherever that will do.
 //!
-//! `lookup` is the straight line of a look-up, `flight` the requests under way, `gate` decides whether Braze may be asked
+//! `lookup` is the straight line of a look-up, `flight` the requests under way, `admission` decides whether Braze may be asked
 //! now, `cache` holds what it said, `client` sends one request, `wire` reads the answer, and `push` takes the changes that
 //! Braze reports by itself.
 
+mod admission;
 mod cache;
 mod client;
 mod flight;
-mod gate;
 mod lookup;
 mod push;
 mod settings;
@@ -19,8 +19,9 @@ mod stand_in;
 #[cfg(test)]
 mod tests;
 
+pub use admission::{BreakerChange, LookupStatus};
 pub use cache::{CachedProfile, Stats};
 pub use client::ProbeReport;
-pub use lookup::{Braze, LookedUp, LookupStatus};
+pub use lookup::{Braze, LookedUp};
 pub use push::{Push, PushError, authorized};
 pub use settings::{Settings, SettingsError};

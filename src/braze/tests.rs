@@ -15,7 +15,6 @@ use crate::deadline::Deadline;
 use crate::lead::LeadScore;
 use crate::outbound::Connections;
 use crate::phone::{Caller, E164, Region};
-use crate::resilience::{Cause, TripReason};
 use crate::routing::{BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
 use crate::secret::Secret;
 
@@ -280,10 +279,10 @@ async fn a_refused_key_is_never_shown_and_opens_the_breaker_until_it_is_accepted
         Some(LookupUnavailable::Unauthorized)
     );
     assert_eq!(stand_in.n_requests(), 2, "nobody is asked for again");
-    let changes = braze.take_transitions();
-    let causes: Vec<_> = changes.iter().map(|change| change.cause).collect();
-    let tripped = Cause::Tripped(TripReason::Unauthorized);
-    assert_eq!(causes, [tripped, Cause::StillRefused]);
+    let changes = braze.take_changes();
+    let causes: Vec<_> = changes.into_iter().map(|change| change.cause).collect();
+    let refused = "the credentials were refused";
+    assert_eq!(causes, [refused, "the credentials are still refused"]);
     let told = braze.status().refused.unwrap();
     assert_eq!(told.credential, "the API key (braze.api_key)");
     assert!(told.is_confirmed());
@@ -291,7 +290,7 @@ async fn a_refused_key_is_never_shown_and_opens_the_breaker_until_it_is_accepted
     stand_in.now_does(Act::Say(answer(200, "", HOT)));
     assert!(!braze.take_probe(), "it is not time yet");
     braze.reconfigure(settings(&stand_in.url)).unwrap();
-    assert_eq!(braze.breaker_view(), BreakerView::Open);
+    assert_eq!(braze.status().breaker, BreakerView::Open);
     assert!(braze.take_probe(), "the same key was read again");
     assert!(!braze.take_try_now(), "one request per try");
     assert!(braze.probe().await.ok);

@@ -4,7 +4,6 @@
 //! decided by [`crate::handoff::Run`], whether to send at all by [`Fleet`]. Everything handed out for the record is redacted where it is made:
 //! a body is written twice, once with the caller's number and once without.
 
-mod circuit;
 mod client;
 mod departure;
 mod dialfire;

@@ -9,7 +9,6 @@ use crate::clock::Clock;
 use crate::dialer::{
     Dialer, DialerStatus, Fleet, Health, HealthChange, PROBE_TIMEOUT, Probe, ProbeTurn, TestReport,
 };
-use crate::resilience::state_name;
 use crate::routing::DialerId;
 use crate::twilio::Rest;
 
@@ -106,13 +105,15 @@ impl Retries {
 
     /// Writes down how Braze has changed its state. `by`: who had it tried, where somebody did.
     pub async fn record_braze(&self, by: Option<&str>) {
-        for change in self.braze.take_transitions() {
-            let cause = change.cause.to_string();
+        for change in self.braze.take_changes() {
             self.record(HealthChange {
                 service: "braze".to_owned(),
-                from: state_name(change.from),
-                to: state_name(change.to),
-                cause: by.map_or_else(|| cause.clone(), |by| format!("tried by {by}: {cause}")),
+                from: change.from,
+                to: change.to,
+                cause: match by {
+                    Some(by) => format!("tried by {by}: {}", change.cause),
+                    None => change.cause,
+                },
                 standing: self.braze.standing(),
             })
             .await;

@@ -31,7 +31,7 @@ pub struct Refusals {
 
 /// Credentials that a service refuses, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct CredentialRefusal {
     /// Which credential, and under which key of the configuration.
     pub credential: String,
     pub why: String,
@@ -42,7 +42,7 @@ pub struct Refused {
     pub tried_by: TriedBy,
 }
 
-impl Refused {
+impl CredentialRefusal {
     /// Whether a further try was refused as well: it is no hiccup, and somebody has to look.
     pub fn is_confirmed(&self) -> bool {
         self.count > 1
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_refusal_is_confirmed_by_the_first_further_try() {
         let is_confirmed = |count| {
-            let refused = Refused {
+            let refused = CredentialRefusal {
                 credential: String::new(),
                 why: String::new(),
                 count,

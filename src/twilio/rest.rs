@@ -21,7 +21,7 @@ use super::event::end_reason;
 use crate::call::{CallId, EndReason};
 use crate::clock::Clock;
 use crate::outbound::{self, Again, Connections, Content, Unreadable};
-use crate::resilience::{Refusals, Refused, TriedBy};
+use crate::resilience::{CredentialRefusal, Refusals, TriedBy};
 
 /// What one request may take in all: connection, head and body.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -262,13 +262,13 @@ impl Rest {
     }
 
     /// The credentials, where Twilio refuses them; the inner `None`: it takes them, or there are none. `None` where nobody has asked yet.
-    pub fn refused(&self) -> Option<Option<Refused>> {
+    pub fn refused(&self) -> Option<Option<CredentialRefusal>> {
         let active = self.active.load();
         let taken = *active.taken();
         if !taken.is_known && !active.settings.credentials.is_empty() {
             return None;
         }
-        let refused = (taken.refusals.count() > 0).then(|| Refused {
+        let refused = (taken.refusals.count() > 0).then(|| CredentialRefusal {
             credential: "auth token or API key (twilio.auth_token, twilio.api_key_sid)".to_owned(),
             why: format!("unauthorized ({})", taken.status),
             count: taken.refusals.count(),

@@ -16,10 +16,18 @@ const CORE: &[(&str, &[&str])] = &[
     ("handoff", &["routing", "lead", "phone", "deadline"]),
     ("call", &["handoff", "routing", "lead", "phone"]),
     ("twiml", &["call", "handoff", "routing", "lead", "phone"]),
-    ("alert", &["call", "resilience", "routing", "phone"]),
+    ("alert", &["call", "routing", "phone"]),
     (
         "audit",
-        &["alert", "call", "handoff", "routing", "lead", "phone"],
+        &[
+            "alert",
+            "call",
+            "handoff",
+            "resilience",
+            "routing",
+            "lead",
+            "phone",
+        ],
     ),
 ];
 

@@ -15,7 +15,7 @@ use super::{Reads, data, metrics, page};
 use crate::audit::ServiceState;
 use crate::dialer::{DialerStatus, TestReport};
 use crate::flow::{Drains, Retries};
-use crate::resilience::{Refused, TriedBy};
+use crate::resilience::{CredentialRefusal, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId};
 use crate::store::Figures;
 
@@ -135,7 +135,7 @@ pub(super) struct RefusedCredentials {
 }
 
 impl RefusedCredentials {
-    pub(super) fn new(refused: &Refused, next_try_at: Timestamp) -> Self {
+    pub(super) fn new(refused: &CredentialRefusal, next_try_at: Timestamp) -> Self {
         Self {
             credential: refused.credential.clone(),
             reason: refused.why.clone(),

@@ -1,27 +1,25 @@
 //! A look-up: cache, then one request, never longer than the caller's share of the budget, and never an error.
 //!
-//! Requests run in [`Braze::refresh_worker`], which the app supervises, and not in the future of whoever asked first: a
-//! caller who hangs up, or whose share is short, takes neither the others' answer nor the cache's with them, and every
-//! request reports to the breaker. Where no worker runs (a command, a test) or its queue is full, the first who asks
-//! sends the request themselves; if they leave, another takes over.
+//! Requests run in [`Braze::refresh_worker`], which the app supervises, and not in the future of the leader: a caller who
+//! hangs up, or whose share is short, takes neither the followers' answer nor the cache's with them, and every request
+//! reports to the breaker. Where no worker runs (a command, a test) or its queue is full, the leader sends the request;
+//! if it leaves, a follower leads.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Mutex, MutexGuard, mpsc};
-use tokio::task::JoinSet;
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::admission::{Admission, BreakerChange, LookupPurpose, LookupStatus};
 use super::cache::{CachedProfile, Entry, Freshness, Known, Profiles, Stats};
 use super::client::{self, ProbeReport};
-use super::flight::{Boarding, Desk, Flight, Landing, ProfileAnswer, Ticket};
 use super::push::Push;
 use super::settings::{Active, Settings, SettingsError};
+use super::single_flight::{FlightRole, ProfileAnswer, SingleFlight};
+use super::worker::WorkerQueue;
 use crate::audit::{self, Exchange, ProfileAction, ServiceState};
 use crate::clock::Clock;
 use crate::deadline::Deadline;
@@ -29,17 +27,8 @@ use crate::outbound::Connections;
 use crate::phone::{Caller, E164};
 use crate::routing::{Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
 
-/// So many requests wait for the worker.
-const QUEUE: usize = 256;
-/// So many requests are under way in the worker.
-const MAX_UNDER_WAY: usize = 512;
-/// A request ends so much before the longest wait for it, so that those who wait get its end and not merely silence.
-const LANDING_TIME: Duration = Duration::from_millis(5);
-/// How often one look-up starts over because a request was given up by somebody else.
-const MAX_BOARDINGS: u32 = 3;
-/// A push from further in the future than this has a wrong clock; it counts as sent then.
-const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-
+/// How often one look-up starts over because a request was given up by its leader.
+const MAX_ATTEMPTS: u32 = 3;
 #[derive(Clone, Debug, PartialEq)]
 pub struct LookedUp {
     /// The fact the decision uses.
@@ -54,15 +43,13 @@ pub struct LookedUp {
 #[derive(Clone)]
 pub struct Braze(Arc<BrazeInner>);
 
-struct BrazeInner {
-    http: Connections,
-    clock: Clock,
-    active: Arc<ArcSwap<Active>>,
-    profiles: Profiles,
-    desk: Arc<Desk>,
-    queue: mpsc::Sender<Ticket>,
-    queued: Mutex<mpsc::Receiver<Ticket>>,
-    is_working: AtomicBool,
+pub(super) struct BrazeInner {
+    pub(super) http: Connections,
+    pub(super) clock: Clock,
+    pub(super) active: Arc<ArcSwap<Active>>,
+    pub(super) profiles: Profiles,
+    pub(super) requests: Arc<SingleFlight>,
+    pub(super) queue: WorkerQueue,
     /// Keys the fingerprint of the credentials; set where states are kept.
     secret: OnceLock<Zeroizing<Vec<u8>>>,
 }
@@ -72,16 +59,13 @@ impl Braze {
     pub fn new(settings: Settings, http: Connections, clock: Clock) -> Result<Self, SettingsError> {
         let admission = Admission::new(clock.instant(), &settings);
         let active = Arc::new(ArcSwap::from_pointee(Active::try_new(settings)?));
-        let (queue, queued) = mpsc::channel(QUEUE);
         Ok(Self(Arc::new(BrazeInner {
             http,
             clock,
             profiles: Profiles::new(&active),
             active,
-            desk: Arc::new(Desk::new(admission)),
-            queue,
-            queued: Mutex::new(queued),
-            is_working: AtomicBool::new(false),
+            requests: Arc::new(SingleFlight::new(admission)),
+            queue: WorkerQueue::new(),
             secret: OnceLock::new(),
         })))
     }
@@ -105,7 +89,7 @@ impl Braze {
         asks: LookupPurpose,
     ) -> LookedUp {
         let asked_at = self.0.clock.instant();
-        let looked_up = match question(caller) {
+        let looked_up = match number_of(caller) {
             Ok(phone) => self.0.answer(phone, deadline, asked_at, asks).await,
             Err(reason) => LookedUp::without(Lookup::Skipped { reason }, None),
         };
@@ -129,7 +113,7 @@ impl Braze {
 
     /// Forgets a number, also in what is persisted next.
     pub async fn invalidate(&self, phone: &E164) {
-        self.0.desk.supersede(phone);
+        self.0.requests.supersede(phone);
         self.0.profiles.remove(phone).await;
     }
 
@@ -166,13 +150,13 @@ impl Braze {
         let new_question = next.asks_differently(&before);
         let now = self.0.clock.instant();
         self.0
-            .desk
-            .open()
+            .requests
+            .lock()
             .admission
             .reconfigure(now, &next.settings, new_key);
         self.0.active.store(Arc::new(next));
         if new_question {
-            self.0.desk.supersede_all();
+            self.0.requests.supersede_all();
             self.0.profiles.clear();
         }
         Ok(())
@@ -186,7 +170,7 @@ impl Braze {
         let Some(left) = left else { return };
         let refused = left.standing.open.as_ref().filter(|o| o.cause.is_refused());
         let (now, wall) = (self.0.clock.instant(), self.0.clock.now());
-        let admission = &mut self.0.desk.open().admission;
+        let admission = &mut self.0.requests.lock().admission;
         match refused {
             Some(open) if open.credentials == self.0.active.load().fingerprint(secret) => {
                 admission.restore(open, open.elapsed_and_rest(wall), now);
@@ -200,7 +184,7 @@ impl Braze {
     pub fn standing(&self) -> audit::PersistedState {
         let secret = self.0.secret.get().map_or(&[][..], |secret| secret);
         let credentials = self.0.active.load().fingerprint(secret);
-        let admission = &self.0.desk.open().admission;
+        let admission = &self.0.requests.lock().admission;
         audit::PersistedState {
             drained: None,
             open: admission.refused_key(&self.0.clock, credentials),
@@ -210,24 +194,24 @@ impl Braze {
     /// How it stands with Braze, for people.
     pub fn status(&self) -> LookupStatus {
         let now = self.0.clock.instant();
-        self.0.desk.open().admission.status(now)
+        self.0.requests.lock().admission.status(now)
     }
 
     /// The breaker's changes since the last call, for the audit record; bounded.
     pub fn take_changes(&self) -> Vec<BreakerChange> {
-        self.0.desk.open().admission.take_changes()
+        self.0.requests.lock().admission.take_changes()
     }
 
     /// Whether Braze is to be probed now, once a minute where nobody else asks, and when a refused key is to be tried: [`Braze::probe`] has to follow.
     pub fn take_probe(&self) -> bool {
         let now = self.0.clock.instant();
-        self.0.desk.open().admission.take_probe(now)
+        self.0.requests.lock().admission.take_probe(now)
     }
 
     /// Whether a refused key is there to be tried now, because somebody asks for it: [`Braze::probe`] has to follow.
     pub fn take_try_now(&self) -> bool {
         let now = self.0.clock.instant();
-        self.0.desk.open().admission.take_try_now(now)
+        self.0.requests.lock().admission.take_try_now(now)
     }
 
     /// Asks Braze for nobody, whatever breaker and limiter say, and lets them learn from the answer. A success closes the breaker.
@@ -237,7 +221,7 @@ impl Braze {
         let reply = client::probe(&inner.http, &active, &inner.clock).await;
         let now = inner.clock.instant();
         if !active.authenticates_differently(&inner.active.load()) {
-            inner.desk.open().admission.report_probe(now, &reply);
+            inner.requests.lock().admission.report_probe(now, &reply);
         }
         ProbeReport::of(reply)
     }
@@ -336,13 +320,13 @@ impl BrazeInner {
 
     /// Has a stale entry refreshed. Says why where Braze cannot be asked; a full queue is none: the next caller tries again.
     fn refresh_behind(self: &Arc<Self>, phone: &E164, now: Instant) -> Option<LookupUnavailable> {
-        if !self.is_working.load(Ordering::Acquire) {
+        if !self.queue.is_working() {
             return None;
         }
-        match self.desk.board(phone, now, LookupPurpose::Refresh) {
-            Ok(Boarding::Joined(_)) => None,
-            Ok(Boarding::Leads(ticket)) => {
-                drop(self.queue.try_send(ticket));
+        match self.requests.join(phone, now, LookupPurpose::Refresh) {
+            Ok(FlightRole::Follows(_)) => None,
+            Ok(FlightRole::Leads(leader)) => {
+                drop(self.queue.push(leader));
                 None
             }
             Err(reason) => Some(reason),
@@ -384,32 +368,32 @@ impl BrazeInner {
         share: Duration,
         asks: LookupPurpose,
     ) -> Result<LookedUp, (LookupUnavailable, Option<Exchange>)> {
-        for _ in 0..MAX_BOARDINGS {
+        for _ in 0..MAX_ATTEMPTS {
             let now = self.clock.instant();
-            let boarding = self
-                .desk
-                .board(phone, now, asks)
+            let role = self
+                .requests
+                .join(phone, now, asks)
                 .map_err(|reason| (reason, None))?;
-            let flight = match boarding {
-                Boarding::Joined(flight) => flight,
-                Boarding::Leads(ticket) => {
-                    // Somebody else's request may have landed between our look at the cache and here.
+            let follower = match role {
+                FlightRole::Follows(follower) => follower,
+                FlightRole::Leads(leader) => {
+                    // Another request may have ended between our look at the cache and here.
                     if let Some(looked_up) = self.usable(phone, None).await {
                         return Ok(looked_up);
                     }
                     let left = share.saturating_sub(self.since(asked_at));
-                    self.send_off(ticket, left).await
+                    self.send(leader, left).await
                 }
             };
-            let Some(landing) = flight.landed().await else {
+            let Some(result) = follower.result().await else {
                 continue;
             };
-            let exchange = Some(landing.exchange.clone());
-            let answer = match &landing.outcome {
+            let exchange = Some(result.exchange.clone());
+            let answer = match &result.outcome {
                 Ok(answer) => answer,
                 Err(reason) => return Err((*reason, exchange)),
             };
-            let newer = if flight.is_superseded() {
+            let newer = if follower.is_superseded() {
                 self.usable(phone, None).await
             } else {
                 None
@@ -421,95 +405,6 @@ impl BrazeInner {
         Err((LookupUnavailable::Connect, None))
     }
 
-    /// Gives the request to the worker, or sends it here where none takes it.
-    async fn send_off(self: &Arc<Self>, ticket: Ticket, left: Duration) -> Arc<Flight> {
-        let flight = Arc::clone(&ticket.flight);
-        let refused = if self.is_working.load(Ordering::Acquire) {
-            self.queue.try_send(ticket).err()
-        } else {
-            Some(mpsc::error::TrySendError::Closed(ticket))
-        };
-        if let Some(
-            mpsc::error::TrySendError::Full(ticket) | mpsc::error::TrySendError::Closed(ticket),
-        ) = refused
-        {
-            self.fly(ticket, landing_within(left)).await;
-        }
-        flight
-    }
-
-    async fn work(self: Arc<Self>) {
-        let mut shift = Shift::begin(&self).await;
-        let mut under_way = JoinSet::new();
-        loop {
-            tokio::select! {
-                Some(ticket) = shift.queued.recv(), if under_way.len() < MAX_UNDER_WAY => {
-                    let inner = Arc::clone(&self);
-                    under_way.spawn(async move {
-                        let timeout = landing_within(inner.active.load().settings.timeout);
-                        let left = timeout.saturating_sub(inner.since(ticket.asked_at));
-                        inner.fly(ticket, left).await;
-                    });
-                }
-                Some(ended) = under_way.join_next() => {
-                    if ended.is_err_and(|error| error.is_panic()) {
-                        tracing::error!(event = "lookup.panicked", "a look-up ended by a panic; those who waited for it asked again");
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends one request, learns from it, and tells all who wait.
-    async fn fly(&self, ticket: Ticket, timeout: Duration) {
-        let active = self.active.load_full();
-        let reply = client::export(&self.http, &active, &self.clock, &ticket.phone, timeout).await;
-        let now = self.clock.instant();
-        self.desk.open().admission.report(now, &reply);
-        let outcome = reply.outcome.map(|exported| match exported.best {
-            Some(user) => ProfileAnswer {
-                profile: Some(user.profile),
-                external_id: user.external_id,
-            },
-            None => ProfileAnswer::default(),
-        });
-        match &outcome {
-            Ok(answer) => self.store(&ticket, answer, now).await,
-            Err(reason) => tracing::debug!(
-                event = "lookup.failed",
-                phone = %ticket.phone.masked(),
-                ?reason,
-                status = reply.exchange.status,
-                duration_ms = reply.exchange.elapsed_ms,
-                "Braze was asked and did not answer"
-            ),
-        }
-        ticket.land(Landing {
-            outcome,
-            exchange: reply.exchange,
-        });
-    }
-
-    async fn store(&self, ticket: &Ticket, answer: &ProfileAnswer, now: Instant) {
-        let fetched_at = self.clock.now();
-        let known = match &answer.profile {
-            Some(profile) => Known::Profile(profile.clone()),
-            None => Known::Nobody,
-        };
-        self.profiles
-            .put(&ticket.phone, |present| {
-                (!ticket.flight.is_superseded()).then(|| Entry {
-                    known,
-                    external_id: answer.external_id.clone(),
-                    fetched_at,
-                    changed_at: present.and_then(|entry| entry.changed_at),
-                    entered_at: now,
-                    age_before: Duration::ZERO,
-                })
-            })
-            .await;
-    }
-
     async fn usable(&self, phone: &E164, because: Option<LookupUnavailable>) -> Option<LookedUp> {
         let entry = self.profiles.get(phone).await?;
         let now = self.clock.instant();
@@ -519,75 +414,6 @@ impl BrazeInner {
             Freshness::Spent => return None,
         };
         Some(LookedUp::of_entry(&entry, source, now, because))
-    }
-
-    async fn apply_push(&self, push: Push) -> ProfileAction {
-        let now = self.clock.now();
-        let entered_at = self.clock.instant();
-        let sent_at = push
-            .sent_at
-            .map(|at| at.min(now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(now)));
-        let region = self.active.load().settings.region;
-        let Ok(phone) = E164::read(&push.phone, region) else {
-            return self
-                .drop_profiles_of(push.external_id.as_deref(), sent_at)
-                .await;
-        };
-        let drops = push.profile.score.is_none() && push.profile.tier.is_none();
-        let mut is_outdated = false;
-        let newest = |present: Option<&Entry>| present.and_then(|entry| entry.changed_at);
-        let desk = &self.desk;
-        let phone = &phone;
-        self.profiles
-            .put(phone, |present| {
-                is_outdated = sent_at.is_some_and(|at| newest(present).is_some_and(|n| at < n));
-                if is_outdated {
-                    return None;
-                }
-                // A request that lands from here on must not overwrite the push.
-                desk.supersede(phone);
-                let known_as = present.and_then(|entry| entry.external_id.clone());
-                Some(Entry {
-                    known: if drops {
-                        Known::Dropped
-                    } else {
-                        Known::Profile(push.profile.clone())
-                    },
-                    external_id: push.external_id.clone().or(known_as),
-                    fetched_at: now,
-                    changed_at: sent_at.or(newest(present)),
-                    entered_at,
-                    age_before: Duration::ZERO,
-                })
-            })
-            .await;
-        match (is_outdated, drops) {
-            (true, _) => ProfileAction::Outdated,
-            (false, true) => ProfileAction::Dropped,
-            (false, false) => ProfileAction::Replaced,
-        }
-    }
-
-    /// Whose profile it was that changed cannot be read: what is remembered under the same id is out of date, and goes.
-    async fn drop_profiles_of(
-        &self,
-        external_id: Option<&str>,
-        sent_at: Option<Timestamp>,
-    ) -> ProfileAction {
-        let mut action = ProfileAction::Unreadable;
-        let Some(external_id) = external_id else {
-            return action;
-        };
-        for (phone, changed_at) in self.profiles.of_external_id(external_id) {
-            if sent_at.is_some_and(|at| changed_at.is_some_and(|newest| at < newest)) {
-                action = ProfileAction::Outdated;
-                continue;
-            }
-            self.desk.supersede(&phone);
-            self.profiles.remove(&phone).await;
-            action = ProfileAction::Dropped;
-        }
-        action
     }
 
     async fn warm(&self, profile: CachedProfile) {
@@ -613,37 +439,13 @@ impl BrazeInner {
         }
     }
 
-    fn since(&self, start: Instant) -> Duration {
+    pub(super) fn since(&self, start: Instant) -> Duration {
         self.clock.instant().saturating_duration_since(start)
     }
 }
 
-/// The worker at work. When it stops, what still waits in the queue is given up, so that those who wait can help themselves.
-struct Shift<'a> {
-    queued: MutexGuard<'a, mpsc::Receiver<Ticket>>,
-    is_working: &'a AtomicBool,
-}
-
-impl<'a> Shift<'a> {
-    async fn begin(inner: &'a BrazeInner) -> Self {
-        let queued = inner.queued.lock().await;
-        inner.is_working.store(true, Ordering::Release);
-        Self {
-            queued,
-            is_working: &inner.is_working,
-        }
-    }
-}
-
-impl Drop for Shift<'_> {
-    fn drop(&mut self) {
-        self.is_working.store(false, Ordering::Release);
-        while self.queued.try_recv().is_ok() {}
-    }
-}
-
 /// The number to ask for, or why there is none.
-fn question(caller: &Caller) -> Result<&E164, LookupSkipped> {
+fn number_of(caller: &Caller) -> Result<&E164, LookupSkipped> {
     match caller {
         Caller::Number(number)
         | Caller::Sip {
@@ -656,10 +458,6 @@ fn question(caller: &Caller) -> Result<&E164, LookupSkipped> {
         Caller::Sip { number: None, .. } => Err(LookupSkipped::SipUser),
         Caller::Unreadable(_) => Err(LookupSkipped::Unreadable),
     }
-}
-
-fn landing_within(wait: Duration) -> Duration {
-    wait.saturating_sub(LANDING_TIME.min(wait / 10))
 }
 
 fn age_of(fetched_at: Timestamp, now: Timestamp) -> Duration {

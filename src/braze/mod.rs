@@ -1,18 +1,19 @@
 //! What Braze knows of a caller: one bounded question per number, answered from the cache wherever that will do.
 //!
-//! `lookup` is the straight line of a look-up, `flight` the requests under way, `admission` decides whether Braze may be asked
+//! `lookup` is the straight line of a look-up, `single_flight` the requests under way, `worker` sends them, `admission` decides whether Braze may be asked
 //! now, `cache` holds what it said, `client` sends one request, `wire` reads the answer, and `push` takes the changes that
 //! Braze reports by itself.
 
 mod admission;
 mod cache;
 mod client;
-mod flight;
 mod lookup;
 mod push;
 mod settings;
 mod sieve;
+mod single_flight;
 mod wire;
+mod worker;
 
 #[cfg(test)]
 mod stand_in;

@@ -12,22 +12,21 @@ mod consistency;
 mod context;
 mod dialers;
 mod duration;
-mod http_dialer;
 mod logging;
-mod nearest;
+pub(crate) mod nearest;
 mod pem;
-mod problem;
+pub(crate) mod problem;
 mod reader;
 mod routing;
 mod secret;
-mod section;
+pub(crate) mod section;
 mod server;
 mod show;
 mod storage;
 mod syntax;
-mod twilio;
-mod url;
-mod value;
+pub(crate) mod twilio;
+pub(crate) mod url;
+pub(crate) mod value;
 
 #[cfg(test)]
 mod example;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Dialer, Health, Kind, Probe};
+use super::{Dialer, Health, Probe};
 use crate::audit::{Drained, Event, OpenCircuit, PersistedState, ServiceState};
 use crate::handoff::{FailureKind, Outcome};
 use crate::resilience::{Breaker, BreakerPolicy, CredentialRefusal, HealthSignal, TriedBy};
@@ -531,8 +531,7 @@ fn signal_of(outcome: &Outcome, open_for: Duration) -> HealthSignal {
     }
 }
 
-/// A health URL that answers anything but 2xx says that the dialer is not well; from an API it may be a question it does not know. Who is not told
-/// the credentials of requests cannot refuse them.
+/// An address that is not sent the credentials of requests cannot refuse them.
 fn signal_of_probe(probe: &Probe, dialer: &Dialer) -> HealthSignal {
     let Health::Failing { failure, why } = &probe.health else {
         return match probe.health {
@@ -549,7 +548,9 @@ fn signal_of_probe(probe: &Probe, dialer: &Dialer) -> HealthSignal {
         | FailureKind::Timeout
         | FailureKind::Reset
         | FailureKind::ServerError => HealthSignal::Failing(why.clone()),
-        FailureKind::Rejected if dialer.kind() == Kind::Http => HealthSignal::Failing(why.clone()),
+        FailureKind::Rejected if dialer.fails_where_rejected() => {
+            HealthSignal::Failing(why.clone())
+        }
         FailureKind::Rejected
         | FailureKind::Malformed
         | FailureKind::RateLimited

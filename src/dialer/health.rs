@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Dialer;
 use super::client::DialerReply;
-use super::{Adapter, Dialer};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, DialerId};
 
@@ -103,41 +103,25 @@ impl Dialer {
     /// Asks the dialer how it is, without side effects.
     pub async fn probe(&self, timeout: Duration) -> Probe {
         let link = &self.0.link;
-        let deadline = link.now() + timeout;
-        match &self.0.adapter {
-            Adapter::Dialfire(adapter) => adapter.probe(link, deadline).await,
-            Adapter::ZendeskTalk(adapter) => adapter.probe(link, deadline).await,
-            Adapter::Http(adapter) => adapter.probe(link, deadline).await,
-        }
+        self.0.adapter.probe(link, link.now() + timeout).await
     }
 
     /// Whether [`Dialer::try_credentials`] can find out whether the credentials of handoffs are accepted.
     pub fn probes_credentials(&self) -> bool {
-        match &self.0.adapter {
-            Adapter::Dialfire(_) | Adapter::ZendeskTalk(_) => true,
-            Adapter::Http(adapter) => adapter.sends_credentials_to_health_url(),
-        }
+        self.0.adapter.probes_credentials()
     }
 
     /// Asks with the credentials of handoffs, and once.
     pub async fn try_credentials(&self, timeout: Duration) -> Probe {
         let link = &self.0.link;
         let deadline = link.now() + timeout;
-        match &self.0.adapter {
-            Adapter::Dialfire(adapter) => adapter.probe_campaign(link, deadline).await,
-            Adapter::ZendeskTalk(adapter) => adapter.probe(link, deadline).await,
-            Adapter::Http(adapter) => adapter.probe(link, deadline).await,
-        }
+        self.0.adapter.try_credentials(link, deadline).await
     }
 
     /// Tests the dialer for a person: no call is placed and nothing is written.
     pub async fn test(&self) -> TestReport {
         let link = &self.0.link;
-        let (mut checks, probe) = match &self.0.adapter {
-            Adapter::Dialfire(adapter) => adapter.test(link, TEST_TIMEOUT).await,
-            Adapter::ZendeskTalk(adapter) => adapter.test(link, TEST_TIMEOUT).await,
-            Adapter::Http(adapter) => adapter.test(link, TEST_TIMEOUT).await,
-        };
+        let (mut checks, probe) = self.0.adapter.test(link, TEST_TIMEOUT).await;
         checks.push(availability_check(&probe));
         checks.extend(
             probe

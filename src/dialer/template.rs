@@ -1,6 +1,6 @@
 //! Body values with placeholders: `Lead {score} ({tier})`.
 
-use super::Note;
+use super::HandoffPayload;
 use super::settings::InvalidSettings;
 use crate::phone::{Caller, E164};
 
@@ -32,7 +32,7 @@ const PLACES: [(&str, Placeholder); 6] = [
 ];
 
 /// What the values of a body may hold, each between braces.
-pub fn placeholders() -> impl Iterator<Item = &'static str> {
+pub(super) fn placeholders() -> impl Iterator<Item = &'static str> {
     PLACES.iter().map(|(word, _)| *word)
 }
 
@@ -66,22 +66,22 @@ impl Template {
     }
 
     /// The value for a call. What is not known is empty.
-    pub(super) fn fill(&self, note: &Note) -> String {
+    pub(super) fn fill(&self, payload: &HandoffPayload) -> String {
         self.render(|piece| match piece {
             Piece::Text(text) => text.clone(),
-            Piece::Placeholder(Placeholder::Caller) => caller_text(note).to_owned(),
-            Piece::Placeholder(Placeholder::Called) => called_text(note),
-            Piece::Placeholder(place) => place.impersonal(note),
+            Piece::Placeholder(Placeholder::Caller) => caller_text(payload).to_owned(),
+            Piece::Placeholder(Placeholder::Called) => called_text(payload),
+            Piece::Placeholder(place) => place.impersonal(payload),
         })
     }
 
     /// The value as it may be recorded: numbers masked, and fixed text left out, because it may be a key.
-    pub(super) fn fill_shown(&self, note: &Note) -> String {
+    pub(super) fn fill_shown(&self, payload: &HandoffPayload) -> String {
         self.render(|piece| match piece {
             Piece::Text(_) => "…".to_owned(),
-            Piece::Placeholder(Placeholder::Caller) => crate::phone::mask(caller_text(note)),
-            Piece::Placeholder(Placeholder::Called) => crate::phone::mask(&called_text(note)),
-            Piece::Placeholder(place) => place.impersonal(note),
+            Piece::Placeholder(Placeholder::Caller) => crate::phone::mask(caller_text(payload)),
+            Piece::Placeholder(Placeholder::Called) => crate::phone::mask(&called_text(payload)),
+            Piece::Placeholder(place) => place.impersonal(payload),
         })
     }
 
@@ -91,29 +91,29 @@ impl Template {
 }
 
 impl Placeholder {
-    fn impersonal(self, note: &Note) -> String {
+    fn impersonal(self, payload: &HandoffPayload) -> String {
         match self {
-            Self::Score => note.score.map(|s| s.to_string()).unwrap_or_default(),
-            Self::Tier => note
+            Self::Score => payload.score.map(|s| s.to_string()).unwrap_or_default(),
+            Self::Tier => payload
                 .tier
                 .as_ref()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
-            Self::CallSid => note.call_id.to_string(),
-            Self::RequestId => note.request_id.clone(),
+            Self::CallSid => payload.call_id.to_string(),
+            Self::RequestId => payload.request_id.clone(),
             Self::Caller | Self::Called => String::new(),
         }
     }
 }
 
 /// The caller's number; empty where there is none. What a phone sends in its place is free text, and no dialer expects that.
-fn caller_text(note: &Note) -> &str {
-    note.caller.number().map_or("", E164::as_str)
+fn caller_text(payload: &HandoffPayload) -> &str {
+    payload.caller.number().map_or("", E164::as_str)
 }
 
 /// The same for the number of ours that was called.
-fn called_text(note: &Note) -> String {
-    let called = note.called.as_deref().map(Caller::classify);
+fn called_text(payload: &HandoffPayload) -> String {
+    let called = payload.called.as_deref().map(Caller::classify);
     let number = called.as_ref().and_then(Caller::number);
     number.map_or_else(String::new, |number| number.as_str().to_owned())
 }

@@ -7,7 +7,7 @@ use super::stopwatch::Stopwatch;
 use crate::audit::{Attempt, Event, HandoffIntended, Record};
 use crate::call::CallId;
 use crate::clock::Clock;
-use crate::dialer::{Dialer, Fleet, HandedOff, Note};
+use crate::dialer::{Dialer, Fleet, HandedOff, HandoffPayload};
 use crate::handoff::{Candidate, Certainty, Failure, FailureKind, Next, Outcome, Run};
 use crate::routing::{DialerId, Reason};
 
@@ -117,7 +117,7 @@ impl HandOff {
     pub(super) async fn run(
         &self,
         plan: &[DialerId],
-        note: &Note,
+        note: &HandoffPayload,
         stopwatch: &Stopwatch,
         opening: Opening,
         unwritten: Vec<Record>,
@@ -202,7 +202,7 @@ impl HandOff {
     async fn ask(
         &self,
         dialer: &DialerId,
-        note: &Note,
+        note: &HandoffPayload,
         attempt: u8,
         ends_at: Instant,
     ) -> HandedOff {
@@ -231,7 +231,7 @@ impl HandOff {
         };
         self.send(
             &dialer,
-            &Note {
+            &HandoffPayload {
                 attempt,
                 ..note.clone()
             },
@@ -240,7 +240,7 @@ impl HandOff {
         .await
     }
 
-    async fn send(&self, dialer: &Dialer, note: &Note, timeout: Duration) -> HandedOff {
+    async fn send(&self, dialer: &Dialer, note: &HandoffPayload, timeout: Duration) -> HandedOff {
         let handed_off = dialer.hand_off(note, timeout).await;
         if let Some(failure) = handed_off.outcome.failure() {
             tracing::warn!(event = "handoff.failed", dialer = %dialer.id(), attempt = note.attempt, reason = %failure, "the dialer did not take the call");
@@ -250,7 +250,7 @@ impl HandOff {
 
     fn concluded(
         &self,
-        note: &Note,
+        note: &HandoffPayload,
         dialer: DialerId,
         attempt: u8,
         handed_off: HandedOff,

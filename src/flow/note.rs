@@ -2,7 +2,7 @@
 
 use super::inbound::Arrival;
 use crate::call::CallId;
-use crate::dialer::Note;
+use crate::dialer::HandoffPayload;
 use crate::lead::{LeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{Decision, Ruleset};
@@ -14,7 +14,7 @@ pub(super) fn of_decision(
     decision: &Decision,
     ruleset: &Ruleset,
     request_id: &str,
-) -> Note {
+) -> HandoffPayload {
     let standing = (decision.tier.as_ref(), decision.score);
     payload(
         &call.call_id,
@@ -32,7 +32,7 @@ pub(super) fn of_stored(
     caller: &Caller,
     ruleset: &Ruleset,
     request_id: &str,
-) -> Note {
+) -> HandoffPayload {
     let standing = (stored.tier.as_ref(), stored.score);
     payload(
         &stored.id,
@@ -51,9 +51,9 @@ fn payload(
     (tier, score): (Option<&TierName>, Option<LeadScore>),
     ruleset: &Ruleset,
     request_id: &str,
-) -> Note {
+) -> HandoffPayload {
     let highest = ruleset.tiers.iter().next().map(|tier| &tier.name);
-    Note {
+    HandoffPayload {
         call_id: call_id.clone(),
         request_id: request_id.to_owned(),
         caller: caller.clone(),

@@ -41,7 +41,8 @@ const SHELL: &[(&str, &[&str])] = &[
     ("config", &["core", "braze", "dialer", "http", "notify"]),
     ("twilio", CLIENT),
     ("braze", CLIENT),
-    ("dialer", CLIENT),
+    // A kind of dialer reads its own section.
+    ("dialer", &["core", "clock", "outbound", "config"]),
     ("store", &["core", "clock", "files"]),
     ("notify", CLIENT),
     (

@@ -183,7 +183,7 @@ fn refused_credentials_are_tried_at_once_after_a_reload_a_resume_or_a_good_test(
     let fleet = refused_now();
     let mut api = zendesk_api("http://localhost");
     api.token = Secret::new("another");
-    let other = dialer_of(Api::ZendeskTalk(api));
+    let other = dialer_of(Api::new(api));
     assert_eq!(fleet.proven(&other, "ops"), None, "other credentials");
     let change = fleet.proven(&zendesk("http://localhost"), "ops").unwrap();
     assert_eq!(
@@ -200,7 +200,7 @@ fn refused_credentials_are_tried_at_once_after_a_reload_a_resume_or_a_good_test(
 fn where_no_probe_uses_the_credentials_the_next_call_tries_them() {
     let mut api = http_api("http://localhost");
     api.health_url = Some("http://elsewhere/health".to_owned());
-    let (fleet, now) = (Fleet::new(vec![dialer_of(Api::Http(api))]), Instant::now());
+    let (fleet, now) = (Fleet::new(vec![dialer_of(Api::new(api))]), Instant::now());
     // Who is not told the credentials cannot refuse them: it is not well.
     let shut_out = failing(FailureKind::Unauthorized);
     assert_eq!(fleet.report_probe(&id(), &shut_out, now), None);
@@ -324,9 +324,9 @@ fn a_drained_dialer_takes_nothing_until_it_is_put_back() {
 fn a_reload_takes_the_new_order_and_keeps_what_is_known() {
     let now = Instant::now();
     let base = "http://localhost";
-    let a = || named("a", Api::Dialfire(dialfire_api(base)));
-    let b = || named("b", Api::ZendeskTalk(zendesk_api(base)));
-    let c = || named("c", Api::Http(http_api(base)));
+    let a = || named("a", Api::new(dialfire_api(base)));
+    let b = || named("b", Api::new(zendesk_api(base)));
+    let c = || named("c", Api::new(http_api(base)));
     let fleet = Fleet::new(vec![a(), b()]);
     for _ in 0..5 {
         fleet.report(&DialerId::new("a"), &unknown(FailureKind::Reset), now);
@@ -347,7 +347,7 @@ fn a_reload_takes_the_new_order_and_keeps_what_is_known() {
     );
     assert!(fleet.get(&DialerId::new("b")).is_none());
     assert!(!fleet.admit(&DialerId::new("b"), now));
-    let other_kind = named("a", Api::Http(http_api(base)));
+    let other_kind = named("a", Api::new(http_api(base)));
     let changes = fleet.replace(vec![other_kind]);
     assert_eq!((changes[0].from, changes[0].to), ("open", "closed"));
 }
@@ -388,7 +388,7 @@ fn kept(change: HealthChange) -> Vec<ServiceState> {
 fn with_token(token: &str) -> Fleet {
     let mut api = zendesk_api("http://localhost");
     api.token = Secret::new(token);
-    Fleet::new(vec![dialer_of(Api::ZendeskTalk(api))])
+    Fleet::new(vec![dialer_of(Api::new(api))])
 }
 
 #[test]

@@ -15,7 +15,7 @@ const QUEUE: &str = r#"{"current_queue_activity":{"agents_online":2,"calls_waiti
 fn with_tenant(base: &str) -> Dialer {
     let mut api = dialfire_api(base);
     api.tenant = Some(tenant());
-    dialer_of(Api::Dialfire(api))
+    dialer_of(Api::new(api))
 }
 
 async fn failure_of(dialer: &Dialer) -> Failure {
@@ -86,7 +86,7 @@ async fn refused_credentials_are_tried_by_one_request_that_uses_them() {
     for health_url in [None, Some("http://127.0.0.1:1/health".to_owned())] {
         let mut api = http_api(&peer.base);
         api.health_url = health_url;
-        assert!(!dialer_of(Api::Http(api)).probes_credentials());
+        assert!(!dialer_of(Api::new(api)).probes_credentials());
     }
 }
 
@@ -139,7 +139,7 @@ async fn keys_do_not_go_to_another_host() {
     let peer = StandIn::answering(200, "").await;
     let mut api = http_api("http://127.0.0.1:1");
     api.health_url = Some(format!("{}/health", peer.base));
-    let probe = dialer_of(Api::Http(api)).probe(PATIENCE).await;
+    let probe = dialer_of(Api::new(api)).probe(PATIENCE).await;
     assert_eq!(probe.health, Health::Healthy);
     assert_eq!(peer.seen()[0].header("x-api-key"), None);
 }
@@ -148,7 +148,7 @@ async fn keys_do_not_go_to_another_host() {
 async fn without_a_health_url_nothing_is_claimed() {
     let mut api = http_api("http://127.0.0.1:1");
     api.health_url = None;
-    let dialer = dialer_of(Api::Http(api));
+    let dialer = dialer_of(Api::new(api));
     let probe = dialer.probe(PATIENCE).await;
     let why = "no health_url configured".to_owned();
     assert_eq!(probe.health, Health::Unknown { why });
@@ -246,6 +246,6 @@ async fn a_url_that_only_stores_a_record_is_pointed_out() {
     let peer = StandIn::answering(200, "").await;
     let mut api = http_api(&peer.base);
     api.url = "https://acme.zendesk.com/api/v2/calls.json".to_owned();
-    let report = dialer_of(Api::Http(api)).test().await;
+    let report = dialer_of(Api::new(api)).test().await;
     assert!(!check(&report, "url").ok);
 }

@@ -97,7 +97,7 @@ impl DialerDocument {
         };
         Self {
             name: dialer.id().clone(),
-            kind: dialer.kind().as_str(),
+            kind: dialer.kind(),
             connect: serde_json::to_value(dialer.connect()).unwrap_or_default(),
             timeout_ms: ms(dialer.timeout()),
             probe_every_ms: ms(dialer.probe_every()),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::client::BrazeReply;
-use super::settings::Settings;
+use super::settings::BrazeSettings;
 use crate::audit::{Fingerprint, OpenCause, OpenCircuit};
 use crate::clock::Clock;
 use crate::resilience::{
@@ -65,7 +65,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(now: Instant, settings: &Settings) -> Self {
+    pub(super) fn new(now: Instant, settings: &BrazeSettings) -> Self {
         Self {
             breaker: Breaker::new(policy(settings)),
             bucket: TokenBucket::new(now, settings.requests_per_minute),
@@ -206,7 +206,12 @@ impl Admission {
         }
     }
 
-    pub(super) fn reconfigure(&mut self, now: Instant, settings: &Settings, has_new_key: bool) {
+    pub(super) fn reconfigure(
+        &mut self,
+        now: Instant,
+        settings: &BrazeSettings,
+        has_new_key: bool,
+    ) {
         self.bucket.set_rate(now, settings.requests_per_minute);
         self.change(RECONFIGURED, |breaker| {
             breaker.set_policy(policy(settings));
@@ -347,7 +352,7 @@ impl Admission {
     }
 }
 
-fn policy(settings: &Settings) -> BreakerPolicy {
+fn policy(settings: &BrazeSettings) -> BreakerPolicy {
     BreakerPolicy {
         open_for: settings.open_for,
         trial_lease: settings.timeout * 2,

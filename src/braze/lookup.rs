@@ -1,9 +1,8 @@
 //! A look-up: cache, then one request, never longer than the caller's share of the budget, and never an error.
 //!
-//! Requests run in [`Braze::refresh_worker`], which the app supervises, and not in the future of the leader: a caller who
-//! hangs up, or whose share is short, takes neither the followers' answer nor the cache's with them, and every request
-//! reports to the breaker. Where no worker runs (a command, a test) or its queue is full, the leader sends the request;
-//! if it leaves, a follower leads.
+//! Requests run in tasks that the app supervises, and not in the future of the leader: a caller who hangs up, or whose
+//! share is short, takes neither the followers' answer nor the cache's with them, and every request reports to the
+//! breaker. Where nothing starts tasks (a command, a test), the leader sends the request; if it leaves, a follower leads.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -17,9 +16,9 @@ use super::admission::{Admission, BreakerChange, LookupPurpose, LookupStatus};
 use super::cache::{CachedProfile, Entry, Freshness, Known, Profiles, Stats};
 use super::client::{self, ProbeReport};
 use super::push::Push;
-use super::settings::{Active, Settings, SettingsError};
+use super::request::Spawn;
+use super::settings::{Active, BrazeSettings, SettingsError};
 use super::single_flight::{FlightRole, ProfileAnswer, SingleFlight};
-use super::worker::WorkerQueue;
 use crate::audit::{self, Exchange, ProfileAction, ServiceState};
 use crate::clock::Clock;
 use crate::deadline::Deadline;
@@ -49,14 +48,19 @@ pub(super) struct BrazeInner {
     pub(super) active: Arc<ArcSwap<Active>>,
     pub(super) profiles: Profiles,
     pub(super) requests: Arc<SingleFlight>,
-    pub(super) queue: WorkerQueue,
+    /// Set where the app supervises tasks.
+    pub(super) spawn: OnceLock<Spawn>,
     /// Keys the fingerprint of the credentials; set where states are kept.
     secret: OnceLock<Zeroizing<Vec<u8>>>,
 }
 
 impl Braze {
     /// Takes connections with redirects off; timeouts are kept here.
-    pub fn new(settings: Settings, http: Connections, clock: Clock) -> Result<Self, SettingsError> {
+    pub fn new(
+        settings: BrazeSettings,
+        http: Connections,
+        clock: Clock,
+    ) -> Result<Self, SettingsError> {
         let admission = Admission::new(clock.instant(), &settings);
         let active = Arc::new(ArcSwap::from_pointee(Active::try_new(settings)?));
         Ok(Self(Arc::new(BrazeInner {
@@ -65,7 +69,7 @@ impl Braze {
             profiles: Profiles::new(&active),
             active,
             requests: Arc::new(SingleFlight::new(admission)),
-            queue: WorkerQueue::new(),
+            spawn: OnceLock::new(),
             secret: OnceLock::new(),
         })))
     }
@@ -100,10 +104,10 @@ impl Braze {
         looked_up
     }
 
-    /// Sends the requests of look-ups and refreshes. Runs until it is dropped; what is under way then is given up.
-    pub fn refresh_worker(&self) -> impl Future<Output = ()> + Send + use<> {
-        let inner = Arc::clone(&self.0);
-        async move { inner.work().await }
+    /// Has look-ups and refreshes sent in tasks that `spawn` starts.
+    pub fn send_in_tasks(&self, spawn: Spawn) {
+        // Set once, at start; a second one is not needed.
+        drop(self.0.spawn.set(spawn));
     }
 
     /// Takes a change that Braze reported.
@@ -121,7 +125,7 @@ impl Braze {
     pub async fn cached(&self, phone: &E164) -> Option<CachedProfile> {
         let active = self.0.active.load_full();
         let now = self.0.clock.instant();
-        self.0.profiles.shown(phone, now, &active.settings).await
+        self.0.profiles.cached(phone, now, &active.settings).await
     }
 
     /// How the cache has served since the start.
@@ -143,7 +147,7 @@ impl Braze {
 
     /// Takes new settings. A new key or host closes a breaker that refused credentials had opened, and the same ones are tried at once; another
     /// host or other attributes empty the cache, whose answers were to another question.
-    pub fn reconfigure(&self, settings: Settings) -> Result<(), SettingsError> {
+    pub fn reconfigure(&self, settings: BrazeSettings) -> Result<(), SettingsError> {
         let next = Active::try_new(settings)?;
         let before = self.0.active.load_full();
         let new_key = next.authenticates_differently(&before);
@@ -181,7 +185,7 @@ impl Braze {
     }
 
     /// What of the breaker's state has to outlive the process: a failure may be over by then, refused credentials are not.
-    pub fn standing(&self) -> audit::PersistedState {
+    pub fn persisted_state(&self) -> audit::PersistedState {
         let secret = self.0.secret.get().map_or(&[][..], |secret| secret);
         let credentials = self.0.active.load().fingerprint(secret);
         let admission = &self.0.requests.lock().admission;
@@ -301,11 +305,11 @@ impl BrazeInner {
     ) -> LookedUp {
         let active = self.active.load_full();
         let entry = self.profiles.get(phone).await;
-        let standing = entry
+        let freshness = entry
             .as_ref()
-            .map_or(Freshness::Spent, |e| e.standing(now, &active.settings));
-        self.profiles.count(standing);
-        match (standing, entry) {
+            .map_or(Freshness::Spent, |e| e.freshness(now, &active.settings));
+        self.profiles.count(freshness);
+        match (freshness, entry) {
             (Freshness::Fresh, Some(entry)) => LookedUp::of_entry(&entry, Source::Fresh, now, None),
             (Freshness::Stale, Some(entry)) => {
                 let because = self.refresh_behind(phone, now);
@@ -318,15 +322,13 @@ impl BrazeInner {
         }
     }
 
-    /// Has a stale entry refreshed. Says why where Braze cannot be asked; a full queue is none: the next caller tries again.
+    /// Has a stale entry refreshed. Says why where Braze cannot be asked.
     fn refresh_behind(self: &Arc<Self>, phone: &E164, now: Instant) -> Option<LookupUnavailable> {
-        if !self.queue.is_working() {
-            return None;
-        }
+        let spawn = self.spawn.get()?;
         match self.requests.join(phone, now, LookupPurpose::Refresh) {
             Ok(FlightRole::Follows(_)) => None,
             Ok(FlightRole::Leads(leader)) => {
-                drop(self.queue.push(leader));
+                self.send_by(spawn, leader);
                 None
             }
             Err(reason) => Some(reason),
@@ -408,7 +410,7 @@ impl BrazeInner {
     async fn usable(&self, phone: &E164, because: Option<LookupUnavailable>) -> Option<LookedUp> {
         let entry = self.profiles.get(phone).await?;
         let now = self.clock.instant();
-        let source = match entry.standing(now, &self.active.load().settings) {
+        let source = match entry.freshness(now, &self.active.load().settings) {
             Freshness::Fresh => Source::Fresh,
             Freshness::Stale => Source::Stale,
             Freshness::Spent => return None,
@@ -434,7 +436,7 @@ impl BrazeInner {
             entered_at: now,
             age_before: age_of(profile.fetched_at, self.clock.now()),
         };
-        if entry.standing(now, &self.active.load().settings) != Freshness::Spent {
+        if entry.freshness(now, &self.active.load().settings) != Freshness::Spent {
             self.profiles.warm(&profile.phone, entry).await;
         }
     }
@@ -473,17 +475,6 @@ fn outcome_name(lookup: &Lookup) -> &'static str {
         },
         Lookup::Unknown { .. } => "unknown",
         Lookup::Skipped { .. } => "skipped",
-        Lookup::Unavailable { reason } => match reason {
-            LookupUnavailable::Timeout => "timeout",
-            LookupUnavailable::RateLimited => "rate_limited",
-            LookupUnavailable::LimiterEmpty => "limiter_empty",
-            LookupUnavailable::BreakerOpen => "breaker_open",
-            LookupUnavailable::Unauthorized => "unauthorized",
-            LookupUnavailable::Rejected => "rejected",
-            LookupUnavailable::ServerError => "server_error",
-            LookupUnavailable::Connect => "connect",
-            LookupUnavailable::Malformed => "malformed",
-            LookupUnavailable::NoBudget => "no_budget",
-        },
+        Lookup::Unavailable { reason } => reason.into(),
     }
 }

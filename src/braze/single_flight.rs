@@ -1,6 +1,6 @@
 //! AdmittedRequests under way, at most one per number: whoever asks first leads, the others follow and wait for the result.
 //!
-//! A leader that is dropped without a result (its worker stopped, its caller hung up) says so to all who follow, gives a breaker's trial back and makes
+//! A leader that is dropped without a result (its task was aborted, its caller hung up) says so to all who follow, gives a breaker's trial back and makes
 //! room for the next.
 
 use std::collections::HashMap;
@@ -98,7 +98,6 @@ impl SingleFlight {
             .insert(phone.clone(), Arc::clone(&follower));
         Ok(FlightRole::Leads(Leader {
             phone: phone.clone(),
-            asked_at: now,
             follower,
             result: sender,
             requests: Arc::clone(self),
@@ -124,7 +123,6 @@ impl SingleFlight {
 #[derive(Debug)]
 pub(super) struct Leader {
     pub(super) phone: E164,
-    pub(super) asked_at: Instant,
     pub(super) follower: Arc<Follower>,
     result: watch::Sender<Option<Arc<LookupResult>>>,
     requests: Arc<SingleFlight>,

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::{Fault, Section, Value};
 use crate::call::LAST_RESORT;
-use crate::dialer::{KINDS, Settings};
+use crate::dialer::{DialerSettings, KINDS};
 use crate::routing::DialerId;
 
 /// The dialers as they were read.
 pub(super) struct DialersSection {
     /// Every name of the file, also of a dialer with something wrong in it, so that no rule seems to miss it.
     pub(super) names: Vec<String>,
-    pub(super) dialers: Vec<Settings>,
+    pub(super) dialers: Vec<DialerSettings>,
 }
 
 impl DialersSection {
@@ -53,7 +53,7 @@ impl DialersSection {
     }
 }
 
-fn read(section: &mut Section<'_>, name: &str) -> Option<Settings> {
+fn read(section: &mut Section<'_>, name: &str) -> Option<DialerSettings> {
     let read_api = section.required("kind", |value| value.one_of(&KINDS));
     let connect = section.required("connect", Value::connect);
     let second = Duration::from_secs(1);
@@ -65,7 +65,7 @@ fn read(section: &mut Section<'_>, name: &str) -> Option<Settings> {
             None
         }
     };
-    Some(Settings {
+    Some(DialerSettings {
         id: DialerId::new(name),
         timeout: section.or("timeout", Duration::from_millis(700), |value| {
             value.duration(Duration::from_millis(50)..=Duration::from_secs(10))

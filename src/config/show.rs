@@ -16,8 +16,8 @@ use super::{
     Storage, Tls, Twilio, duration,
 };
 use crate::alert::Rules;
-use crate::braze::Settings as Braze;
-use crate::dialer::{Api, SettingValue, Settings as Dialer};
+use crate::braze::BrazeSettings as Braze;
+use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
 use crate::http::auth::Role;
 use crate::lead::{TierName, Tiers};
 use crate::notify::{Email, Smtp, WebhookSettings};

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::client::Link;
 use super::settings::InvalidSettings;
-use super::{Check, HandedOff, HandoffPayload, Probe, dialfire, http, zendesk_talk};
+use super::{DialerCheck, HandedOff, HandoffPayload, Probe, dialfire, http, zendesk_talk};
 use crate::config::section::Section;
 use crate::handoff::Repeat;
 use crate::routing::DialerId;
@@ -122,5 +122,5 @@ pub(super) trait Adapter: Send + Sync {
     }
 
     /// Tests the dialer for a person: no call is placed and nothing is written.
-    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<Check>, Probe);
+    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<DialerCheck>, Probe);
 }

@@ -13,8 +13,10 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::adapter::{Adapter, AdapterSection, Api, SettingValue};
-use super::client::{DialerReply, Link, Request, reference, shown_reference};
-use super::health::{Check, Health, Probe, failing, reachability_and_credentials, said};
+use super::client::{DialerReply, DialerRequest, Link, masked_reference, reference};
+use super::health::{
+    DialerCheck, Probe, ProbeHealth, described, failing, reachability_and_credentials,
+};
 use super::settings::{InvalidSettings, endpoint, parse_url, path_part, secret_header};
 use super::{HandedOff, HandoffPayload};
 use crate::audit::Exchange;
@@ -115,7 +117,27 @@ impl AdapterSection for DialfireApi {
     }
 
     fn adapter(&self, secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings> {
-        Ok(Box::new(Dialfire::new(self, secret)?))
+        let base = parse_url("base_url", &self.base_url)?;
+        let lines = match &self.tenant {
+            None => None,
+            Some(tenant) => {
+                let id = path_part("tenant", &tenant.id)?;
+                Some(LineStatistics {
+                    url: endpoint(&base, &["api", "tenants", &id, "lines", "stats"]),
+                    headers: headers("tenant_token", tenant.token.expose())?,
+                })
+            }
+        };
+        Ok(Box::new(Dialfire {
+            campaign: path_part("campaign", &self.campaign)?,
+            task: path_part("task", &self.task)?,
+            headers: headers("token", self.token.expose())?,
+            lines,
+            pseudonyms: Hmac::new_from_slice(secret).map_err(|_| {
+                InvalidSettings::new("secret", "cannot serve as the key of a pseudonym")
+            })?,
+            base,
+        }))
     }
 }
 
@@ -135,31 +157,7 @@ struct LineStatistics {
 }
 
 impl Dialfire {
-    fn new(api: &DialfireApi, secret: &[u8]) -> Result<Self, InvalidSettings> {
-        let base = parse_url("base_url", &api.base_url)?;
-        let lines = match &api.tenant {
-            None => None,
-            Some(tenant) => {
-                let id = path_part("tenant", &tenant.id)?;
-                Some(LineStatistics {
-                    url: endpoint(&base, &["api", "tenants", &id, "lines", "stats"]),
-                    headers: headers("tenant_token", tenant.token.expose())?,
-                })
-            }
-        };
-        Ok(Self {
-            campaign: path_part("campaign", &api.campaign)?,
-            task: path_part("task", &api.task)?,
-            headers: headers("token", api.token.expose())?,
-            lines,
-            pseudonyms: Hmac::new_from_slice(secret).map_err(|_| {
-                InvalidSettings::new("secret", "cannot serve as the key of a pseudonym")
-            })?,
-            base,
-        })
-    }
-
-    fn create(&self, payload: &HandoffPayload) -> Request {
+    fn create(&self, payload: &HandoffPayload) -> DialerRequest {
         let mut fields = news(payload);
         fields.insert("$ref".to_owned(), self.pseudonym(payload).into());
         fields.insert("source".to_owned(), "switchboard".into());
@@ -168,7 +166,7 @@ impl Dialfire {
             fields.insert("$phone".to_owned(), number.as_str().into());
             shown.insert("$phone".to_owned(), number.masked().into());
         }
-        Request::post(
+        DialerRequest::post(
             self.in_campaign(&["tasks", &self.task, "contacts", "create"]),
             self.headers.clone(),
             &Value::Object(fields),
@@ -177,9 +175,9 @@ impl Dialfire {
         .repeatable()
     }
 
-    fn update(&self, payload: &HandoffPayload) -> Request {
+    fn update(&self, payload: &HandoffPayload) -> DialerRequest {
         let body = Value::Object(news(payload));
-        Request::post(
+        DialerRequest::post(
             self.in_campaign(&["contacts", &self.pseudonym(payload), "update"]),
             self.headers.clone(),
             &body,
@@ -211,7 +209,7 @@ impl Dialfire {
     async fn probe_campaign(&self, link: &Link, deadline: Instant) -> Probe {
         let reply = link
             .ask(
-                Request::get(self.in_campaign(&[]), self.headers.clone()),
+                DialerRequest::get(self.in_campaign(&[]), self.headers.clone()),
                 deadline,
             )
             .await;
@@ -222,19 +220,19 @@ impl Dialfire {
         }
     }
 
-    fn task_check(&self, reply: &DialerReply) -> Check {
+    fn task_check(&self, reply: &DialerReply) -> DialerCheck {
         let task = &self.task;
         let Ok(answer) = reply.success() else {
-            return Check::failed(
+            return DialerCheck::failed(
                 "task",
                 format!(
                     "the campaign's tasks cannot be read ({}): check `campaign`",
-                    said(reply)
+                    described(reply)
                 ),
             );
         };
         let Some(Value::Array(tasks)) = answer.json() else {
-            return Check::failed(
+            return DialerCheck::failed(
                 "task",
                 "the campaign's tasks came in a form that cannot be read: check `base_url`",
             );
@@ -244,9 +242,9 @@ impl Dialfire {
             .filter_map(|task| task.pointer("/data/name")?.as_str())
             .collect();
         if names.contains(&task.as_str()) {
-            Check::passed("task", format!("the campaign has the task `{task}`"))
+            DialerCheck::passed("task", format!("the campaign has the task `{task}`"))
         } else {
-            Check::failed(
+            DialerCheck::failed(
                 "task",
                 format!(
                     "the campaign has no task `{task}`; it has {}. Set `task` to one of them",
@@ -287,7 +285,7 @@ impl Adapter for Dialfire {
             match reply.success() {
                 Ok(answer) => {
                     return Probe {
-                        health: Health::Healthy,
+                        health: ProbeHealth::Healthy,
                         availability: answer
                             .json()
                             .map_or(Availability::Unknown, |stats| availability(&stats)),
@@ -305,9 +303,9 @@ impl Adapter for Dialfire {
         self.probe_campaign(link, deadline).await
     }
 
-    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<Check>, Probe) {
+    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<DialerCheck>, Probe) {
         let probe = self.probe(link, link.now() + timeout).await;
-        let tasks = Request::get(self.in_campaign(&["tasks", ""]), self.headers.clone());
+        let tasks = DialerRequest::get(self.in_campaign(&["tasks", ""]), self.headers.clone());
         let reply = link.ask(tasks, link.now() + timeout).await;
         let mut checks = reachability_and_credentials(
             &reply,
@@ -316,12 +314,12 @@ impl Adapter for Dialfire {
         if let Some(lines) = &self.lines {
             let stats = link.ask(lines.request(), link.now() + timeout).await;
             checks.push(match stats.success() {
-                Ok(_) => Check::passed("lines", "line statistics can be read"),
-                Err(_) => Check::failed(
+                Ok(_) => DialerCheck::passed("lines", "line statistics can be read"),
+                Err(_) => DialerCheck::failed(
                     "lines",
                     format!(
                         "line statistics cannot be read ({}): check `tenant` and `tenant_token`, or leave both out",
-                        said(&stats)
+                        described(&stats)
                     ),
                 ),
             });
@@ -334,8 +332,8 @@ impl Adapter for Dialfire {
 }
 
 impl LineStatistics {
-    fn request(&self) -> Request {
-        Request::get(self.url.clone(), self.headers.clone())
+    fn request(&self) -> DialerRequest {
+        DialerRequest::get(self.url.clone(), self.headers.clone())
     }
 }
 
@@ -384,7 +382,7 @@ fn conclude(reply: DialerReply, payload: &HandoffPayload) -> (Outcome, Exchange)
     let reference = contact_id(&contact);
     let shown = reference
         .as_deref()
-        .map(|id| json!({ "$id": shown_reference(id, &payload.caller) }));
+        .map(|id| json!({ "$id": masked_reference(id, &payload.caller) }));
     (Outcome::Accepted { reference }, reply.exchange(shown, None))
 }
 

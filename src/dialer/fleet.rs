@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::{Dialer, Health, Probe};
+use super::{Dialer, Probe, ProbeHealth};
 use crate::audit::{Drained, Event, OpenCircuit, PersistedState, ServiceState};
 use crate::handoff::{FailureKind, Outcome};
 use crate::resilience::{Breaker, BreakerPolicy, CredentialRefusal, HealthSignal, TriedBy};
@@ -18,7 +18,7 @@ use crate::routing::{Availability, BreakerView, DialerId, DialerView};
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A trial that is not heard of for so long after its timeout is lost.
 const TRIAL_GRACE: Duration = Duration::from_secs(1);
-/// What a dialer said of its availability is forgotten after so many probes that never came.
+/// What a dialer says of its availability is forgotten after so many probes that never came.
 const PROBES_UNTIL_FORGOTTEN: u32 = 4;
 
 /// All configured dialers. Cheap to clone; every clone sees the same state.
@@ -29,12 +29,12 @@ pub struct Fleet(Arc<Mutex<Vec<Member>>>);
 struct Member {
     dialer: Dialer,
     drained: Option<Drained>,
-    said: Option<Said>,
+    stated: Option<StatedAvailability>,
     breaker: Breaker,
 }
 
 #[derive(Clone, Debug)]
-struct Said {
+struct StatedAvailability {
     availability: Availability,
     at: Instant,
 }
@@ -129,7 +129,7 @@ impl Fleet {
         .unwrap_or(false)
     }
 
-    /// Whether it limits our requests and is otherwise well: its line can ring without the note.
+    /// Whether it limits our requests and is otherwise well: its line can ring without the handoff.
     pub fn limits_requests(&self, id: &DialerId) -> bool {
         self.with(id, |member| member.breaker.limits_requests())
             .unwrap_or(false)
@@ -146,7 +146,7 @@ impl Fleet {
 
     /// Learns from the outcome of a request.
     pub fn report(&self, id: &DialerId, outcome: &Outcome, now: Instant) -> Option<HealthChange> {
-        let cause = words_of(outcome);
+        let cause = cause_of(outcome);
         self.change(id, &cause, |member| {
             let signal = signal_of(outcome, member.dialer.settings().open_for);
             member.breaker.request_ended(signal, now);
@@ -154,7 +154,7 @@ impl Fleet {
     }
 
     pub fn report_probe(&self, id: &DialerId, probe: &Probe, now: Instant) -> Option<HealthChange> {
-        self.change(id, &words_of_probe(probe), |member| {
+        self.change(id, &cause_of_probe(probe), |member| {
             let signal = signal_of_probe(probe, &member.dialer);
             member.breaker.probe_ended(signal, now);
             member.keep_availability(probe, now);
@@ -184,7 +184,7 @@ impl Fleet {
         by: Option<&str>,
         now: Instant,
     ) -> Option<HealthChange> {
-        let found = words_of_probe(probe);
+        let found = cause_of_probe(probe);
         let cause = by.map_or_else(|| found.clone(), |by| format!("tried by {by}: {found}"));
         self.change(dialer.id(), &cause, |member| {
             if member.dialer.fingerprint() == dialer.fingerprint() {
@@ -239,7 +239,7 @@ impl Fleet {
             let member = match place.map(|i| before.swap_remove(i)) {
                 None => Member::new(dialer),
                 Some(known) => {
-                    let from = known.told();
+                    let from = known.announced();
                     let member = known.with_settings_of(dialer);
                     changes.extend(member.changed_from(from, "its settings changed"));
                     member
@@ -252,7 +252,7 @@ impl Fleet {
     }
 
     /// Takes up what an earlier run left. A drained dialer stays drained; an open circuit stays open for the rest of its time and
-    /// then lets one trial through; refused credentials are tried when that run would have tried them. What a dialer said of its availability
+    /// then lets one trial through; refused credentials are tried when that run would have tried them. What a dialer says of its availability
     /// is old by now. The changes that come of this are those in which the state differs from the one that was recorded.
     pub fn restore(
         &self,
@@ -291,7 +291,7 @@ impl Fleet {
         act: impl FnOnce(&mut Member),
     ) -> Option<HealthChange> {
         self.with(id, |member| {
-            let from = member.told();
+            let from = member.announced();
             act(member);
             let change = member.changed_from(from, cause);
             if change.is_some() {
@@ -309,7 +309,7 @@ impl Member {
         Self {
             dialer,
             drained: None,
-            said: None,
+            stated: None,
             breaker,
         }
     }
@@ -344,10 +344,10 @@ impl Member {
 
     fn availability(&self, now: Instant) -> Availability {
         let lasts = self.dialer.probe_every() * PROBES_UNTIL_FORGOTTEN;
-        self.said
+        self.stated
             .as_ref()
-            .filter(|said| now.saturating_duration_since(said.at) <= lasts)
-            .map_or(Availability::Unknown, |said| said.availability.clone())
+            .filter(|stated| now.saturating_duration_since(stated.at) <= lasts)
+            .map_or(Availability::Unknown, |stated| stated.availability.clone())
     }
 
     fn status(&self, now: Instant) -> DialerStatus {
@@ -373,7 +373,7 @@ impl Member {
     }
 
     fn keep_availability(&mut self, probe: &Probe, now: Instant) {
-        self.said = Some(Said {
+        self.stated = Some(StatedAvailability {
             availability: probe.availability.clone(),
             at: now,
         });
@@ -382,9 +382,9 @@ impl Member {
     /// The state to announce, in one word.
     fn state(&self) -> &'static str {
         let unavailable = self
-            .said
+            .stated
             .as_ref()
-            .is_some_and(|said| matches!(said.availability, Availability::Unavailable { .. }));
+            .is_some_and(|stated| matches!(stated.availability, Availability::Unavailable { .. }));
         if self.drained.is_some() {
             "drained"
         } else if self.breaker.opened().is_some() {
@@ -397,15 +397,15 @@ impl Member {
     }
 
     /// What is worth a record when it changes.
-    fn told(&self) -> Told {
-        Told {
+    fn announced(&self) -> AnnouncedState {
+        AnnouncedState {
             word: self.state(),
             refusals: self.breaker.refused().map(|(_, count)| count),
         }
     }
 
-    fn changed_from(&self, from: Told, cause: &str) -> Option<HealthChange> {
-        let to = self.told();
+    fn changed_from(&self, from: AnnouncedState, cause: &str) -> Option<HealthChange> {
+        let to = self.announced();
         (from != to).then(|| self.change(from.word, cause))
     }
 
@@ -415,11 +415,11 @@ impl Member {
             from,
             to: self.state(),
             cause: cause.to_owned(),
-            standing: self.standing(),
+            standing: self.persisted_state(),
         }
     }
 
-    fn standing(&self) -> PersistedState {
+    fn persisted_state(&self) -> PersistedState {
         let at = |instant| self.dialer.clock().time_of(instant);
         PersistedState {
             drained: self.drained.clone(),
@@ -464,7 +464,7 @@ impl Member {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct AnnouncedState {
     word: &'static str,
     refusals: Option<u32>,
 }
@@ -491,15 +491,15 @@ fn word(state: &str) -> &'static str {
         .unwrap_or("closed")
 }
 
-fn words_of_probe(probe: &Probe) -> String {
+fn cause_of_probe(probe: &Probe) -> String {
     match (&probe.health, &probe.availability) {
-        (Health::Failing { why, .. } | Health::Unknown { why }, _)
-        | (Health::Healthy, Availability::Unavailable { why }) => why.clone(),
-        (Health::Healthy, _) => "the probe succeeded".to_owned(),
+        (ProbeHealth::Failing { why, .. } | ProbeHealth::Unknown { why }, _)
+        | (ProbeHealth::Healthy, Availability::Unavailable { why }) => why.clone(),
+        (ProbeHealth::Healthy, _) => "the probe succeeded".to_owned(),
     }
 }
 
-fn words_of(outcome: &Outcome) -> String {
+fn cause_of(outcome: &Outcome) -> String {
     outcome
         .failure()
         .map_or_else(|| "a handoff succeeded".to_owned(), |f| f.to_string())
@@ -533,10 +533,10 @@ fn signal_of(outcome: &Outcome, open_for: Duration) -> HealthSignal {
 
 /// An address that is not sent the credentials of requests cannot refuse them.
 fn signal_of_probe(probe: &Probe, dialer: &Dialer) -> HealthSignal {
-    let Health::Failing { failure, why } = &probe.health else {
+    let ProbeHealth::Failing { failure, why } = &probe.health else {
         return match probe.health {
-            Health::Healthy => HealthSignal::Healthy,
-            Health::Unknown { .. } | Health::Failing { .. } => HealthSignal::Unknown,
+            ProbeHealth::Healthy => HealthSignal::Healthy,
+            ProbeHealth::Unknown { .. } | ProbeHealth::Failing { .. } => HealthSignal::Unknown,
         };
     };
     match failure.kind {

@@ -11,10 +11,10 @@ use reqwest::header::{
 use serde_json::{Value, json};
 
 use super::adapter::{Adapter, AdapterSection, Api, SettingValue};
-use super::client::{DialerReply, Link, Request, reference, shown_reference};
-use super::health::{Check, Health, Probe, failing, reachability_and_credentials};
+use super::client::{DialerReply, DialerRequest, Link, masked_reference, reference};
+use super::health::{DialerCheck, Probe, ProbeHealth, failing, reachability_and_credentials};
 use super::settings::{InvalidSettings, parse_url, secret_header};
-use super::template::{Template, placeholders};
+use super::template::{BodyTemplate, placeholders};
 use super::{HandedOff, HandoffPayload};
 use crate::config::nearest::nearest;
 use crate::config::problem::Fault;
@@ -183,31 +183,18 @@ impl AdapterSection for HttpApi {
     }
 
     fn adapter(&self, _secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings> {
-        Ok(Box::new(HttpDialer::new(self)?))
-    }
-}
-
-struct HttpDialer {
-    url: Url,
-    headers: HeaderMap,
-    body: Vec<(String, Template)>,
-    health: Option<(Url, HeaderMap)>,
-}
-
-impl HttpDialer {
-    fn new(api: &HttpApi) -> Result<Self, InvalidSettings> {
-        let url = parse_url("url", &api.url)?;
+        let url = parse_url("url", &self.url)?;
         let mut headers = HeaderMap::from_iter([
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (ACCEPT, HeaderValue::from_static("application/json")),
         ]);
-        for (name, value) in &api.headers {
+        for (name, value) in &self.headers {
             headers.insert(
                 header_name(name)?,
                 secret_header("headers", value.expose())?,
             );
         }
-        let health = match &api.health_url {
+        let health = match &self.health_url {
             None => None,
             Some(text) => {
                 let health_url = parse_url("health_url", text)?;
@@ -217,24 +204,31 @@ impl HttpDialer {
                 ))
             }
         };
-        let mut body = Vec::new();
-        for (key, value) in &api.body {
-            body.push((key.clone(), Template::parse(value)?));
-        }
-        Ok(Self {
+        let body = self.body.iter();
+        let body = body.map(|(key, value)| (key.clone(), BodyTemplate::parse(value)));
+        Ok(Box::new(HttpDialer {
             url,
             headers,
-            body,
+            body: body.collect(),
             health,
-        })
+        }))
     }
+}
 
-    fn request(&self, payload: &HandoffPayload) -> Request {
+struct HttpDialer {
+    url: Url,
+    headers: HeaderMap,
+    body: Vec<(String, BodyTemplate)>,
+    health: Option<(Url, HeaderMap)>,
+}
+
+impl HttpDialer {
+    fn request(&self, payload: &HandoffPayload) -> DialerRequest {
         let mut headers = self.headers.clone();
         if let Ok(key) = HeaderValue::from_str(payload.call_id.as_str()) {
             headers.entry("idempotency-key").or_insert(key);
         }
-        let body = |fill: fn(&Template, &HandoffPayload) -> String| {
+        let body = |fill: fn(&BodyTemplate, &HandoffPayload) -> String| {
             let fields = self.body.iter();
             Value::Object(
                 fields
@@ -242,17 +236,17 @@ impl HttpDialer {
                     .collect(),
             )
         };
-        Request::post(
+        DialerRequest::post(
             self.url.clone(),
             headers,
-            &body(Template::fill),
-            body(Template::fill_shown),
+            &body(BodyTemplate::fill),
+            body(BodyTemplate::fill_redacted),
         )
     }
 
     async fn ask_health(&self, link: &Link, deadline: Instant) -> Option<DialerReply> {
         let (url, headers) = self.health.clone()?;
-        Some(link.ask(Request::get(url, headers), deadline).await)
+        Some(link.ask(DialerRequest::get(url, headers), deadline).await)
     }
 }
 
@@ -286,7 +280,7 @@ impl Adapter for HttpDialer {
         let shown = match &outcome {
             Outcome::Accepted {
                 reference: Some(id),
-            } => Some(json!({ "reference": shown_reference(id, &payload.caller) })),
+            } => Some(json!({ "reference": masked_reference(id, &payload.caller) })),
             Outcome::Accepted { reference: None }
             | Outcome::Refused { .. }
             | Outcome::Retryable { .. }
@@ -306,7 +300,7 @@ impl Adapter for HttpDialer {
     async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
         match self.ask_health(link, deadline).await {
             None => Probe {
-                health: Health::Unknown {
+                health: ProbeHealth::Unknown {
                     why: "no health_url configured".to_owned(),
                 },
                 availability: Availability::Unknown,
@@ -316,10 +310,10 @@ impl Adapter for HttpDialer {
         }
     }
 
-    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<Check>, Probe) {
+    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<DialerCheck>, Probe) {
         let (mut checks, probe) = match self.ask_health(link, link.now() + timeout).await {
             None => (
-                vec![Check::failed(
+                vec![DialerCheck::failed(
                     "reachability",
                     "no health_url configured: nothing can be tested without placing a call. Set `health_url` to an address that answers 2xx while the dialer is well",
                 )],
@@ -331,7 +325,7 @@ impl Adapter for HttpDialer {
             ),
         };
         if only_stores_a_record(&self.url) {
-            checks.push(Check::failed(
+            checks.push(DialerCheck::failed(
                 "url",
                 "this Zendesk endpoint stores the record of a call and rings nobody: use `kind = \"zendesk_talk\"`",
             ));

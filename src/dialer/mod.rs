@@ -6,11 +6,11 @@
 
 mod adapter;
 mod client;
-mod departure;
 mod dialfire;
 mod fleet;
 mod health;
 mod http;
+mod sent_flag;
 mod settings;
 #[cfg(test)]
 pub(crate) mod stand_in;
@@ -42,8 +42,8 @@ pub use crate::audit::Drained;
 pub(crate) use adapter::KINDS;
 pub use adapter::{Api, SettingValue};
 pub use fleet::{DialerStatus, Fleet, HealthChange, PROBE_TIMEOUT, ProbeTurn};
-pub use health::{Check, Health, Probe, TestReport};
-pub use settings::{InvalidSettings, Settings};
+pub use health::{DialerCheck, Probe, ProbeHealth, TestReport};
+pub use settings::{DialerSettings, InvalidSettings};
 
 /// What a dialer is told about a call.
 #[derive(Clone, Debug)]
@@ -78,12 +78,12 @@ pub fn names_caller(reference: &str, caller: &Caller) -> bool {
 
 impl HandedOff {
     /// The outcome as it may be recorded.
-    pub fn shown_outcome(&self, caller: &Caller) -> Outcome {
+    pub fn recorded_outcome(&self, caller: &Caller) -> Outcome {
         match &self.outcome {
             Outcome::Accepted {
                 reference: Some(id),
             } => Outcome::Accepted {
-                reference: Some(client::shown_reference(id, caller)),
+                reference: Some(client::masked_reference(id, caller)),
             },
             other @ (Outcome::Accepted { .. }
             | Outcome::Refused { .. }
@@ -103,10 +103,10 @@ impl HandedOff {
 
 /// One configured dialer. Cheap to clone.
 #[derive(Clone)]
-pub struct Dialer(Arc<Inner>);
+pub struct Dialer(Arc<DialerInner>);
 
-struct Inner {
-    settings: Settings,
+struct DialerInner {
+    settings: DialerSettings,
     link: Link,
     adapter: Box<dyn Adapter>,
     fingerprint: Fingerprint,
@@ -116,7 +116,7 @@ impl Dialer {
     /// Makes a dialer from its settings. `connections` must not follow redirects; `installation_secret` keys the pseudonyms under
     /// which callers are known at a dialer, so that it has to stay the same over restarts.
     pub fn new(
-        settings: Settings,
+        settings: DialerSettings,
         connections: Connections,
         clock: Clock,
         installation_secret: &[u8],
@@ -125,7 +125,7 @@ impl Dialer {
         let link = Link::new(connections, clock, settings.id.as_str());
         let fingerprint =
             Fingerprint::of(installation_secret, settings.api.section().credentials());
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(DialerInner {
             settings,
             link,
             adapter,
@@ -212,7 +212,7 @@ impl Dialer {
         self.0.adapter.fails_where_rejected()
     }
 
-    fn settings(&self) -> &Settings {
+    fn settings(&self) -> &DialerSettings {
         &self.0.settings
     }
 }

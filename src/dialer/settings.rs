@@ -11,7 +11,7 @@ use crate::twiml::Connect;
 
 /// `[dialers.*]`: one platform with agents that can take a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct DialerSettings {
     /// Its key under `[dialers]`, 1 to 32 of `A-Z a-z 0-9 _ -`.
     pub id: DialerId,
     /// Where its inbound line rings.
@@ -26,7 +26,7 @@ pub struct Settings {
     pub api: Api,
 }
 
-/// Settings from which no dialer can be made. Says which key, and never what a secret holds.
+/// DialerSettings from which no dialer can be made. Says which key, and never what a secret holds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
 pub struct InvalidSettings {
@@ -97,7 +97,7 @@ pub(super) fn secret_header(
 }
 
 /// A URL as it may be shown: without userinfo, query and fragment.
-pub(super) fn shown_url(url: &Url) -> String {
+pub(super) fn redacted_url(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);

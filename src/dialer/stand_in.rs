@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::dialfire::{DialfireApi, Tenant};
 use super::http::HttpApi;
 use super::zendesk_talk::ZendeskTalkApi;
-use super::{Api, Dialer, HandedOff, HandoffPayload, Settings};
+use super::{Api, Dialer, DialerSettings, HandedOff, HandoffPayload};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::lead::{LeadScore, TierName};
@@ -269,7 +269,7 @@ pub(super) fn dialer_of(api: Api) -> Dialer {
 }
 
 pub(super) fn dialer_over(connections: Connections, clock: Clock, api: Api) -> Dialer {
-    let settings = Settings {
+    let settings = DialerSettings {
         id: DialerId::new("first"),
         connect: Connect::parse("+4930555555").unwrap(),
         timeout: Duration::from_millis(700),
@@ -282,7 +282,7 @@ pub(super) fn dialer_over(connections: Connections, clock: Clock, api: Api) -> D
 
 /// A help desk of this name behind a SIP line: nobody answers its API.
 pub(crate) fn sip_line(name: &str) -> Dialer {
-    let settings = Settings {
+    let settings = DialerSettings {
         id: DialerId::new(name),
         connect: Connect::parse(&format!("sip:{name}@acme.sip.twilio.com")).unwrap(),
         timeout: Duration::from_millis(50),

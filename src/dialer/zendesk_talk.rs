@@ -15,10 +15,11 @@ use zeroize::Zeroizing;
 
 use super::adapter::{Adapter, AdapterSection, Api, SettingValue};
 use super::client::{
-    DialerAnswer, DialerReply, Link, Request, malformed, reference, retryable, shown_reference,
+    DialerAnswer, DialerReply, DialerRequest, Link, malformed, masked_reference, reference,
+    retryable,
 };
 use super::health::{
-    Check, Health, Probe, failing, reachability_and_credentials, said, unreadable,
+    DialerCheck, Probe, ProbeHealth, described, failing, reachability_and_credentials, unreadable,
 };
 use super::http::warn_of_call_records;
 use super::settings::{InvalidSettings, endpoint, parse_url, secret_header};
@@ -147,7 +148,24 @@ impl AdapterSection for ZendeskTalkApi {
     }
 
     fn adapter(&self, _secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings> {
-        Ok(Box::new(ZendeskTalk::new(self)?))
+        if self.email.is_empty() || self.email.contains(':') {
+            return Err(InvalidSettings::new(
+                "email",
+                "write the e-mail address of the agent to whom the token belongs",
+            ));
+        }
+        let pair = Zeroizing::new(format!("{}/token:{}", self.email, self.token.expose()));
+        let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+        Ok(Box::new(ZendeskTalk {
+            base: parse_url("base_url", &self.base_url)?,
+            headers: HeaderMap::from_iter([
+                (AUTHORIZATION, secret_header("token", &basic)?),
+                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (ACCEPT, HeaderValue::from_static("application/json")),
+            ]),
+            min_agents: self.min_agents,
+            max_waiting: self.max_waiting,
+        }))
     }
 }
 
@@ -159,34 +177,13 @@ struct ZendeskTalk {
 }
 
 impl ZendeskTalk {
-    fn new(api: &ZendeskTalkApi) -> Result<Self, InvalidSettings> {
-        if api.email.is_empty() || api.email.contains(':') {
-            return Err(InvalidSettings::new(
-                "email",
-                "write the e-mail address of the agent to whom the token belongs",
-            ));
-        }
-        let pair = Zeroizing::new(format!("{}/token:{}", api.email, api.token.expose()));
-        let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        Ok(Self {
-            base: parse_url("base_url", &api.base_url)?,
-            headers: HeaderMap::from_iter([
-                (AUTHORIZATION, secret_header("token", &basic)?),
-                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-                (ACCEPT, HeaderValue::from_static("application/json")),
-            ]),
-            min_agents: api.min_agents,
-            max_waiting: api.max_waiting,
-        })
-    }
-
-    fn create_ticket(&self, payload: &HandoffPayload) -> Request {
+    fn create_ticket(&self, payload: &HandoffPayload) -> DialerRequest {
         let mut headers = self.headers.clone();
         if let Ok(key) = HeaderValue::from_str(&format!("sb-{}-zd", payload.call_id)) {
             headers.insert("idempotency-key", key);
         }
         let number = payload.caller.number();
-        Request::post(
+        DialerRequest::post(
             endpoint(&self.base, &["api", "v2", "tickets"]),
             headers,
             &ticket(payload, number.map(|n| n.as_str().to_owned())),
@@ -255,7 +252,7 @@ impl Adapter for ZendeskTalk {
     async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
         let url = self.voice(&["stats", "current_queue_activity"]);
         let reply = link
-            .ask(Request::get(url, self.headers.clone()), deadline)
+            .ask(DialerRequest::get(url, self.headers.clone()), deadline)
             .await;
         let Ok(answer) = reply.success() else {
             return failing(&reply, "queue activity");
@@ -265,7 +262,7 @@ impl Adapter for ZendeskTalk {
             .and_then(|mut json| json.get_mut("current_queue_activity").map(Value::take));
         match activity {
             Some(Value::Object(activity)) => Probe {
-                health: Health::Healthy,
+                health: ProbeHealth::Healthy,
                 availability: self.availability(&activity),
                 latency: Some(reply.elapsed),
             },
@@ -273,12 +270,12 @@ impl Adapter for ZendeskTalk {
         }
     }
 
-    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<Check>, Probe) {
+    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<DialerCheck>, Probe) {
         let mut url = self.voice(&["lines"]);
         url.set_query(Some("minimal_mode=true"));
         let reply = link
             .ask(
-                Request::get(url, self.headers.clone()),
+                DialerRequest::get(url, self.headers.clone()),
                 link.now() + timeout,
             )
             .await;
@@ -416,7 +413,7 @@ fn shown(answer: &DialerAnswer, outcome: &Outcome, payload: &HandoffPayload) -> 
         reference: Some(id),
     } = outcome
     {
-        let id = shown_reference(id, &payload.caller);
+        let id = masked_reference(id, &payload.caller);
         shown.insert("ticket_id".to_owned(), json!(id));
     }
     let lookup = answer
@@ -442,13 +439,13 @@ fn shown(answer: &DialerAnswer, outcome: &Outcome, payload: &HandoffPayload) -> 
     (!shown.is_empty()).then_some(Value::Object(shown))
 }
 
-fn lines_check(reply: &DialerReply) -> Check {
+fn lines_check(reply: &DialerReply) -> DialerCheck {
     let Ok(answer) = reply.success() else {
-        return Check::failed(
+        return DialerCheck::failed(
             "lines",
             format!(
                 "the Talk lines cannot be read ({}): check `subdomain`, and that Talk is on for this account",
-                said(reply)
+                described(reply)
             ),
         );
     };
@@ -458,12 +455,12 @@ fn lines_check(reply: &DialerReply) -> Check {
         .and_then(|json| json.get("lines"))
         .and_then(Value::as_array);
     match lines.map(Vec::len) {
-        None => Check::failed(
+        None => DialerCheck::failed(
             "lines",
             "the answer is not a list of Talk lines: check `subdomain` or `base_url`",
         ),
-        Some(0) => Check::passed("lines", "Talk is on; it lists no lines"),
-        Some(n) => Check::passed(
+        Some(0) => DialerCheck::passed("lines", "Talk is on; it lists no lines"),
+        Some(n) => DialerCheck::passed(
             "lines",
             format!("Talk is on, with {}", count(n as u64, "line")),
         ),

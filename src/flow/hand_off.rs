@@ -256,7 +256,7 @@ impl HandOff {
         handed_off: HandedOff,
     ) -> Vec<Record> {
         let now = self.clock.now();
-        let shown = handed_off.shown_outcome(&note.caller);
+        let shown = handed_off.recorded_outcome(&note.caller);
         let HandedOff { outcome, exchanges } = handed_off;
         let change = match outcome.failure() {
             Some(Failure {

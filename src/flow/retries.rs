@@ -7,7 +7,8 @@ use crate::audit::Record;
 use crate::braze::{self, Braze};
 use crate::clock::Clock;
 use crate::dialer::{
-    Dialer, DialerStatus, Fleet, Health, HealthChange, PROBE_TIMEOUT, Probe, ProbeTurn, TestReport,
+    Dialer, DialerStatus, Fleet, HealthChange, PROBE_TIMEOUT, Probe, ProbeHealth, ProbeTurn,
+    TestReport,
 };
 use crate::routing::DialerId;
 use crate::twilio::Rest;
@@ -73,7 +74,7 @@ impl Retries {
         if let Some(change) = change {
             self.record(change).await;
         }
-        if probe.health == Health::Healthy {
+        if probe.health == ProbeHealth::Healthy {
             self.incidents.probed_well(dialer.id());
         }
     }
@@ -114,7 +115,7 @@ impl Retries {
                     Some(by) => format!("tried by {by}: {}", change.cause),
                     None => change.cause,
                 },
-                standing: self.braze.standing(),
+                standing: self.braze.persisted_state(),
             })
             .await;
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::window::FailureWindow;
-use super::{LONGEST_PAUSE, Refusals, TriedBy};
+use super::{LONGEST_PAUSE, RefusalCount, TriedBy};
 use crate::routing::BreakerView;
 
 /// So many failures in a row open the circuit.
@@ -106,7 +106,7 @@ pub struct Breaker {
     failed_probes: u32,
     window: FailureWindow,
     opened: Option<OpenState>,
-    refusals: Refusals,
+    refusals: RefusalCount,
 }
 
 impl Breaker {
@@ -117,7 +117,7 @@ impl Breaker {
             failed_probes: 0,
             window: FailureWindow::default(),
             opened: None,
-            refusals: Refusals::default(),
+            refusals: RefusalCount::default(),
         }
     }
 
@@ -166,7 +166,7 @@ impl Breaker {
             self.policy.open_for.max(MAX_BACK_OFF)
         };
         self.open(now, rest.min(longest), cause, why);
-        self.refusals = Refusals::restored(refusals, now);
+        self.refusals = RefusalCount::restored(refusals, now);
         if let Some(opened) = &mut self.opened {
             opened.since = now.checked_sub(elapsed).unwrap_or(now);
             opened.tripped_at = opened.since;

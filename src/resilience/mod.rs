@@ -13,4 +13,4 @@ pub use breaker::{
 };
 pub use bucket::TokenBucket;
 pub use ramp::Ramp;
-pub use refusals::{CredentialRefusal, LONGEST_PAUSE, Refusals, TriedBy};
+pub use refusals::{CredentialRefusal, LONGEST_PAUSE, RefusalCount, TriedBy};

@@ -21,7 +21,7 @@ use super::event::end_reason;
 use crate::call::{CallId, EndReason};
 use crate::clock::Clock;
 use crate::outbound::{self, Again, Connections, Content, Unreadable};
-use crate::resilience::{CredentialRefusal, Refusals, TriedBy};
+use crate::resilience::{CredentialRefusal, RefusalCount, TriedBy};
 
 /// What one request may take in all: connection, head and body.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -138,7 +138,7 @@ struct RestCredentials {
 struct Taken {
     /// How far down the list the refusals have come.
     n_refused: usize,
-    refusals: Refusals,
+    refusals: RefusalCount,
     /// When all of them are tried again, where all were refused.
     next_try: Option<Instant>,
     is_known: bool,

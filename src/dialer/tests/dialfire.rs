@@ -4,7 +4,7 @@ use crate::dialer::stand_in::{
     PATIENCE, StandIn, TOKEN, all_kinds, answer, dialer_of, dialfire, dialfire_api, hand_off,
     payload,
 };
-use crate::dialer::{Api, Dialer, Settings};
+use crate::dialer::{Api, Dialer, DialerSettings};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::phone::Caller;
 
@@ -198,7 +198,7 @@ fn settings_that_cannot_work_are_refused_without_showing_secrets() {
         let mut api = dialfire_api("https://api.dialfire.com");
         change(&mut api);
         let [known, ..] = all_kinds("http://127.0.0.1:1");
-        let settings = Settings {
+        let settings = DialerSettings {
             api: Api::new(api),
             ..known.settings().clone()
         };

@@ -9,7 +9,9 @@ use crate::clock::Clock;
 use crate::dialer::stand_in::{
     client, dialer_of, dialfire_api, http, http_api, zendesk, zendesk_api,
 };
-use crate::dialer::{Api, Dialer, Fleet, Health, HealthChange, Probe, ProbeTurn, Settings};
+use crate::dialer::{
+    Api, Dialer, DialerSettings, Fleet, HealthChange, Probe, ProbeHealth, ProbeTurn,
+};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, BreakerView, DialerId};
 use crate::secret::Secret;
@@ -21,7 +23,7 @@ fn id() -> DialerId {
 }
 
 fn named(name: &str, api: Api) -> Dialer {
-    let settings = Settings {
+    let settings = DialerSettings {
         id: DialerId::new(name),
         api,
         ..zendesk("http://localhost").settings().clone()
@@ -49,7 +51,7 @@ fn refused(kind: FailureKind, status: u16) -> Outcome {
 
 fn probe(availability: Availability) -> Probe {
     Probe {
-        health: Health::Healthy,
+        health: ProbeHealth::Healthy,
         availability,
         latency: Some(Duration::from_millis(3)),
     }
@@ -57,7 +59,7 @@ fn probe(availability: Availability) -> Probe {
 
 fn failing(kind: FailureKind) -> Probe {
     Probe {
-        health: Health::Failing {
+        health: ProbeHealth::Failing {
             failure: Failure::of(kind),
             why: "it hangs".to_owned(),
         },

@@ -3,7 +3,7 @@ use serde_json::json;
 use crate::dialer::stand_in::{
     Act, NUMBER, PATIENCE, StandIn, TOKEN, all_kinds, dialer_of, hand_off, http, http_api, payload,
 };
-use crate::dialer::{Api, Dialer, Settings};
+use crate::dialer::{Api, Dialer, DialerSettings};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::lead::TierName;
 use crate::phone::Caller;
@@ -120,7 +120,7 @@ fn settings_that_cannot_work_are_refused() {
         let mut api = http_api("https://dialer.example");
         change(&mut api);
         let [_, _, known] = all_kinds("http://127.0.0.1:1");
-        let settings = Settings {
+        let settings = DialerSettings {
             api: Api::new(api),
             ..known.settings().clone()
         };
@@ -132,10 +132,6 @@ fn settings_that_cannot_work_are_refused() {
     check(
         |api| api.health_url = Some("/health".to_owned()),
         "health_url",
-    );
-    check(
-        |api| api.body = vec![("a".to_owned(), "{phone}".to_owned())],
-        "body",
     );
     check(
         |api| api.headers = vec![("Content-Length".to_owned(), Secret::new("1"))],

@@ -1,4 +1,4 @@
-//! What a kind of dialer has to be able to do. A new kind is a file beside this one and a line in [`KINDS`].
+//! What a kind of dialer has to be able to do. A new kind is a file beside this one and a line in [`super::KINDS`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,21 +8,10 @@ use async_trait::async_trait;
 
 use super::client::Link;
 use super::settings::InvalidSettings;
-use super::{DialerCheck, HandedOff, HandoffPayload, Probe, dialfire, http, zendesk_talk};
-use crate::config::section::Section;
+use super::{DialerCheck, HandedOff, HandoffPayload, Probe};
 use crate::handoff::Repeat;
 use crate::routing::DialerId;
 use crate::secret::Secret;
-
-/// Reads what a section of the configuration holds beside the keys that every dialer has.
-pub(crate) type ReadSection = fn(&mut Section<'_>) -> Option<Api>;
-
-/// Every kind: its name, as under `kind`, and how its section is read.
-pub(crate) const KINDS: [(&str, ReadSection); 3] = [
-    (dialfire::KIND, dialfire::read),
-    (zendesk_talk::KIND, zendesk_talk::read),
-    (http::KIND, http::read),
-];
 
 /// The part of `[dialers.*]` that only one kind has.
 pub(super) trait AdapterSection: Send + Sync {

@@ -423,7 +423,7 @@ pub(super) fn masked_reference(id: &str, caller: &Caller) -> String {
 }
 
 /// Whether a reference holds the caller's digits, so that it must not be recorded.
-pub(super) fn names_caller(id: &str, caller: &Caller) -> bool {
+pub fn names_caller(id: &str, caller: &Caller) -> bool {
     let text = match caller.number() {
         Some(number) => number.as_str(),
         None => caller.as_text(),

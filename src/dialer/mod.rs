@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use crate::audit::{Exchange, Fingerprint};
 use crate::call::CallId;
 use crate::clock::Clock;
+use crate::config::section::Section;
 use crate::handoff::{Outcome, Repeat};
 use crate::lead::{LeadScore, TierName};
 use crate::outbound::Connections;
@@ -39,11 +40,21 @@ use adapter::Adapter;
 use client::Link;
 
 pub use crate::audit::Drained;
-pub(crate) use adapter::KINDS;
 pub use adapter::{Api, SettingValue};
+pub use client::names_caller;
 pub use fleet::{DialerStatus, Fleet, HealthChange, PROBE_TIMEOUT, ProbeTurn};
 pub use health::{DialerCheck, Probe, ProbeHealth, TestReport};
 pub use settings::{DialerSettings, InvalidSettings};
+
+/// Reads what a section of the configuration holds beside the keys that every dialer has.
+pub(crate) type ReadSection = fn(&mut Section<'_>) -> Option<Api>;
+
+/// Every kind: its name, as under `kind`, and how its section is read.
+pub(crate) const KINDS: [(&str, ReadSection); 3] = [
+    (dialfire::KIND, dialfire::read),
+    (zendesk_talk::KIND, zendesk_talk::read),
+    (http::KIND, http::read),
+];
 
 /// What a dialer is told about a call.
 #[derive(Clone, Debug)]
@@ -69,11 +80,6 @@ pub struct HandedOff {
     pub outcome: Outcome,
     /// Every request of the attempt, redacted.
     pub exchanges: Vec<Exchange>,
-}
-
-/// Whether what a dialer calls a handoff holds the digits of the caller, so that no record may hold it.
-pub fn names_caller(reference: &str, caller: &Caller) -> bool {
-    client::names_caller(reference, caller)
 }
 
 impl HandedOff {

@@ -15,6 +15,7 @@ mod severity;
 mod upkeep;
 mod verifier;
 
+pub use crate::resilience::OpenCause;
 pub use access::Access;
 pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
@@ -27,9 +28,7 @@ pub use finding::{FindingKind, Findings, LogFinding};
 pub use found::{FoundRow, OwnedRow};
 pub use head::{SignedTreeHead, SigningState, SigningStatus};
 pub use note::{BadNote, NoKey, NoteSubject, PublicKey, SigningKey, Statement, signature_of};
-pub use persisted_state::{
-    Drained, Fingerprint, OpenCause, OpenCircuit, PersistedState, ServiceState,
-};
+pub use persisted_state::{Drained, Fingerprint, OpenCircuit, PersistedState, ServiceState};
 pub use severity::{Severity, severity};
 pub use upkeep::{CallerErased, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed};
 pub use verifier::{ChainVerifier, KeyRecord, Start, Walked};

@@ -3,11 +3,14 @@
 //! Times are wall-clock times, since a monotonic clock means nothing to the next process.
 
 use std::fmt;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+
+use crate::resilience::OpenCause;
 
 /// Names what is hashed, and the version of the serialisation.
 const DOMAIN: &[u8] = b"switchboard/credentials/v1\n";
@@ -54,41 +57,24 @@ pub struct OpenCircuit {
     pub credentials: Fingerprint,
 }
 
+impl OpenCircuit {
+    /// For how long it was open at a time, and how long it was to stay so from then on.
+    pub fn elapsed_and_rest(&self, wall: Timestamp) -> (Duration, Duration) {
+        let lasts = |time| Duration::try_from(time).unwrap_or_default();
+        let rest = self.until.map(|until| lasts(until.duration_since(wall)));
+        (
+            lasts(wall.duration_since(self.since)),
+            rest.unwrap_or_default(),
+        )
+    }
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature that serde wants"
 )]
 fn is_zero(n: &u32) -> bool {
     *n == 0
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", const_into_str)]
-pub enum OpenCause {
-    Failing,
-    /// The service failed and asked to be left alone.
-    HeldOff,
-    /// It limits our requests (429) and is otherwise well.
-    RateLimited,
-    /// It refused the credentials of a request.
-    RefusedRequest,
-    /// It refused the credentials of a probe.
-    RefusedProbe,
-}
-
-impl OpenCause {
-    /// The stable name, as in the database.
-    pub const fn as_str(self) -> &'static str {
-        self.into_str()
-    }
-
-    pub fn is_refused(self) -> bool {
-        match self {
-            Self::RefusedRequest | Self::RefusedProbe => true,
-            Self::Failing | Self::HeldOff | Self::RateLimited => false,
-        }
-    }
 }
 
 /// Tells credentials apart without holding them: a keyed hash, of no use to whoever lacks the installation's secret.

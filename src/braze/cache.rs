@@ -15,7 +15,7 @@ use moka::Expiry;
 use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 
-use super::settings::{Active, Settings};
+use super::settings::{Active, BrazeSettings};
 use crate::lead::LeadScore;
 use crate::phone::E164;
 use crate::routing::Profile;
@@ -104,7 +104,7 @@ impl Entry {
         self.age_before + now.saturating_duration_since(self.entered_at)
     }
 
-    pub(super) fn standing(&self, now: Instant, settings: &Settings) -> Freshness {
+    pub(super) fn freshness(&self, now: Instant, settings: &BrazeSettings) -> Freshness {
         let age = self.age(now);
         match self.known {
             Known::Profile(_) if age <= settings.cache_ttl => Freshness::Fresh,
@@ -115,7 +115,7 @@ impl Entry {
     }
 
     /// How long it is kept from entry on.
-    fn lifetime(&self, settings: &Settings) -> Duration {
+    fn lifetime(&self, settings: &BrazeSettings) -> Duration {
         let whole = match self.known {
             Known::Profile(_) | Known::Dropped => settings.cache_ttl.max(settings.stale_for),
             Known::Nobody => settings.negative_ttl,
@@ -123,7 +123,7 @@ impl Entry {
         whole.saturating_sub(self.age_before)
     }
 
-    fn shown(&self, phone: &E164) -> CachedProfile {
+    fn to_cached(&self, phone: &E164) -> CachedProfile {
         let (profile, known) = match &self.known {
             Known::Profile(profile) => (profile.clone(), true),
             Known::Nobody => (Profile::default(), false),
@@ -185,8 +185,8 @@ impl Profiles {
         self.cache.get(phone).await
     }
 
-    pub(super) fn count(&self, standing: Freshness) {
-        let counter = match standing {
+    pub(super) fn count(&self, freshness: Freshness) {
+        let counter = match freshness {
             Freshness::Fresh => &self.hits,
             Freshness::Stale => &self.stale,
             Freshness::Spent => &self.misses,
@@ -204,14 +204,14 @@ impl Profiles {
     }
 
     /// What is remembered of a number, where it may be used.
-    pub(super) async fn shown(
+    pub(super) async fn cached(
         &self,
         phone: &E164,
         now: Instant,
-        settings: &Settings,
+        settings: &BrazeSettings,
     ) -> Option<CachedProfile> {
         let entry = self.get(phone).await?;
-        (entry.standing(now, settings) != Freshness::Spent).then(|| entry.shown(phone))
+        (entry.freshness(now, settings) != Freshness::Spent).then(|| entry.to_cached(phone))
     }
 
     /// Puts what `make` makes of the present entry, one number at a time; `None` leaves it. Says whether it was put.
@@ -226,7 +226,7 @@ impl Profiles {
             .and_compute_with(|present| {
                 let present = present.map(moka::Entry::into_value);
                 let op = make(present.as_deref()).map_or(Op::Nop, |entry| {
-                    self.mark_changed(entry.shown(phone));
+                    self.mark_changed(entry.to_cached(phone));
                     Op::Put(Arc::new(entry))
                 });
                 std::future::ready(op)

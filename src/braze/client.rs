@@ -11,8 +11,8 @@ use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, Head
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::field_filter::FieldFilter;
 use super::settings::Active;
-use super::sieve::Sieve;
 use super::wire::{self, Attributes, ProfileExport, Question};
 use crate::audit::Exchange;
 use crate::clock::Clock;
@@ -23,17 +23,17 @@ use crate::routing::LookupUnavailable;
 /// No answer is read beyond this. A profile has a few kilobytes, or as many hundreds where its attributes are objects, and several profiles
 /// may share a number.
 const MAX_BODY: usize = 4 * 1024 * 1024;
-/// However long Braze wants to be left alone, it is asked again after this.
+/// A longer Retry-After is cut to this.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
-/// An error in words is cut to so many characters.
-const MAX_WORDS: usize = 300;
+/// A longer error is cut.
+const MAX_MESSAGE: usize = 300;
 
 /// What became of one request.
 #[derive(Clone, Debug)]
 pub(super) struct BrazeReply<T> {
     pub(super) outcome: Result<T, LookupUnavailable>,
     pub(super) rate: RateLimit,
-    /// Braze wants to be left alone for so long.
+    /// Its Retry-After.
     pub(super) pause: Option<Duration>,
     pub(super) exchange: Exchange,
 }
@@ -61,10 +61,10 @@ pub struct ProbeReport {
     pub exchange: Exchange,
 }
 
-/// An answer that is no answer, and why in words.
+/// Why an answer is no answer.
 struct Failed {
     reason: LookupUnavailable,
-    words: String,
+    message: String,
 }
 
 struct ReceivedBody {
@@ -80,7 +80,7 @@ pub(super) async fn export(
     phone: &E164,
     timeout: Duration,
 ) -> BrazeReply<ProfileExport> {
-    let asked = clock.instant();
+    let started = clock.instant();
     let question = Question::by_phone(phone.as_str());
     let received = send(http, active, clock, &question, timeout).await;
     let wanted = wanted(active);
@@ -101,7 +101,7 @@ pub(super) async fn export(
     let form = ExchangeForm {
         active,
         request,
-        elapsed: since(clock, asked),
+        elapsed: since(clock, started),
         now: clock.now(),
     };
     form.reply(received, read, shown)
@@ -109,21 +109,21 @@ pub(super) async fn export(
 
 /// Asks for nobody, to learn whether Braze can be asked.
 pub(super) async fn probe(http: &Connections, active: &Active, clock: &Clock) -> BrazeReply<()> {
-    let asked = clock.instant();
+    let started = clock.instant();
     let question = Question::for_probe();
     let received = send(http, active, clock, &question, active.settings.timeout).await;
     let read = |body: &[u8]| {
         if wire::is_success(body) {
             Ok(())
         } else {
-            let words = "an answer, but not one of Braze's";
-            Err(Failed::new(LookupUnavailable::Malformed, words))
+            let message = "an answer, but not one of Braze's";
+            Err(Failed::new(LookupUnavailable::Malformed, message))
         }
     };
     let form = ExchangeForm {
         active,
         request: question.to_value(),
-        elapsed: since(clock, asked),
+        elapsed: since(clock, started),
         now: clock.now(),
     };
     form.reply(received, read, |()| json!({ "message": "success" }))
@@ -152,7 +152,7 @@ pub(super) fn unanswered(active: &Active, phone: &E164, waited: Duration) -> Exc
     Exchange {
         service: "braze".to_owned(),
         method: "POST".to_owned(),
-        url: active.shown.clone(),
+        url: active.recorded_url.clone(),
         status: None,
         error: Some(within(waited)),
         elapsed_ms: waited.as_secs_f64() * 1_000.0,
@@ -195,7 +195,7 @@ async fn send(
     let body = clock.timeout(timeout, whole).await.unwrap_or_else(|_| {
         Err(Failed {
             reason: LookupUnavailable::Timeout,
-            words: within(timeout),
+            message: within(timeout),
         })
     });
     let is_transport = |failed: &Failed| {
@@ -213,7 +213,7 @@ async fn send(
 }
 
 fn classify(status: StatusCode) -> Result<(), Failed> {
-    let (reason, words) = match status.as_u16() {
+    let (reason, message) = match status.as_u16() {
         202 => (
             LookupUnavailable::ServerError,
             "Braze is in maintenance (202)",
@@ -239,23 +239,23 @@ fn classify(status: StatusCode) -> Result<(), Failed> {
         400..=499 => (LookupUnavailable::Rejected, "Braze refuses the request"),
         _ => (LookupUnavailable::Malformed, "an answer that is no answer"),
     };
-    Err(Failed::new(reason, words))
+    Err(Failed::new(reason, message))
 }
 
 async fn read_body(response: Response, wanted: Attributes<'_>) -> Result<Vec<u8>, Failed> {
     let mut content = Content::of(response, MAX_BODY);
-    let mut sieve = Sieve::new(wanted);
+    let mut filter = FieldFilter::new(wanted);
     while let Some(piece) = content.next().await.map_err(Failed::of_content)? {
-        sieve.feed(&piece);
+        filter.feed(&piece);
     }
-    Ok(sieve.finish())
+    Ok(filter.finish())
 }
 
 impl Failed {
-    fn new(reason: LookupUnavailable, words: &str) -> Self {
+    fn new(reason: LookupUnavailable, message: &str) -> Self {
         Self {
             reason,
-            words: words.to_owned(),
+            message: message.to_owned(),
         }
     }
 
@@ -276,21 +276,21 @@ impl Failed {
             } else {
                 LookupUnavailable::Connect
             },
-            words: chain(&error.without_url()),
+            message: chain(&error.without_url()),
         }
     }
 }
 
 /// An error and its sources. Transport errors hold no header and, without the URL, nothing of ours.
 fn chain(error: &dyn Error) -> String {
-    let mut words = error.to_string();
+    let mut message = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
+        message.push_str(": ");
+        message.push_str(&error.to_string());
         source = error.source();
     }
-    words.chars().take(MAX_WORDS).collect()
+    message.chars().take(MAX_MESSAGE).collect()
 }
 
 /// What is the same for every exchange.
@@ -330,9 +330,9 @@ impl ExchangeForm<'_> {
         let exchange = Exchange {
             service: "braze".to_owned(),
             method: "POST".to_owned(),
-            url: self.active.shown.clone(),
+            url: self.active.recorded_url.clone(),
             status: status.map(|status| status.as_u16()),
-            error: outcome.as_ref().err().map(|failed| failed.words.clone()),
+            error: outcome.as_ref().err().map(|failed| failed.message.clone()),
             elapsed_ms: self.elapsed.as_secs_f64() * 1_000.0,
             request: Some(self.request),
             response,
@@ -371,7 +371,7 @@ fn number<N: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<N> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// How long Braze wants to be left alone: what it says itself, else until its limit is reset.
+/// How long to back off: what Braze says itself, else until its limit is reset.
 fn pause(
     status: StatusCode,
     headers: &HeaderMap,
@@ -379,13 +379,13 @@ fn pause(
     now: Timestamp,
 ) -> Option<Duration> {
     let until = |unix: i64| Duration::from_secs(u64::try_from(unix - now.as_second()).unwrap_or(0));
-    let asked = || {
+    let retry_after = || {
         let of_braze = || number(headers, "x-ratelimit-retry-after").map(Duration::from_secs);
         outbound::retry_after(headers, now).or_else(of_braze)
     };
     let pause = match status {
-        StatusCode::TOO_MANY_REQUESTS => asked().or_else(|| rate.reset.map(until)),
-        StatusCode::SERVICE_UNAVAILABLE => asked(),
+        StatusCode::TOO_MANY_REQUESTS => retry_after().or_else(|| rate.reset.map(until)),
+        StatusCode::SERVICE_UNAVAILABLE => retry_after(),
         _ => None,
     };
     pause.map(|pause| pause.min(MAX_PAUSE))

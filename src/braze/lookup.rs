@@ -1,49 +1,33 @@
 //! A look-up: cache, then one request, never longer than the caller's share of the budget, and never an error.
 //!
-//! Requests run in [`Braze::refresh_worker`], which the app supervises, and not in the future of whoever asked first: a
-//! caller who hangs up, or whose share is short, takes neither the others' answer nor the cache's with them, and every
-//! request reports to the breaker. Where no worker runs (a command, a test) or its queue is full, the first who asks
-//! sends the request themselves; if they leave, another takes over.
+//! Requests run in tasks that the app supervises, and not in the future of the leader: a caller who hangs up, or whose
+//! share is short, takes neither the followers' answer nor the cache's with them, and every request reports to the
+//! breaker. Where nothing starts tasks (a command, a test), the leader sends the request; if it leaves, a follower leads.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Mutex, MutexGuard, mpsc};
-use tokio::task::JoinSet;
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use super::admission::{Admission, BreakerChange, LookupPurpose, LookupStatus};
 use super::cache::{CachedProfile, Entry, Freshness, Known, Profiles, Stats};
 use super::client::{self, ProbeReport};
-use super::flight::{Boarding, Desk, Flight, Landing, ProfileAnswer, Ticket};
-use super::gate::{Asker, Gate};
 use super::push::Push;
-use super::settings::{Active, Settings, SettingsError};
-use crate::audit::{self, Exchange, OpenCause, OpenCircuit, ProfileAction, ServiceState};
+use super::request::Spawn;
+use super::settings::{Active, BrazeSettings, SettingsError};
+use super::single_flight::{FlightRole, ProfileAnswer, SingleFlight};
+use crate::audit::{self, Exchange, ProfileAction, ServiceState};
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::outbound::Connections;
 use crate::phone::{Caller, E164};
-use crate::resilience::{
-    BreakerState, Cause, LONGEST_PAUSE, Refusals, Refused, Transition, TriedBy, TripReason,
-    state_name,
-};
-use crate::routing::{BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
+use crate::routing::{Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
 
-/// So many requests wait for the worker.
-const QUEUE: usize = 256;
-/// So many requests are under way in the worker.
-const MAX_UNDER_WAY: usize = 512;
-/// A request ends so much before the longest wait for it, so that those who wait get its end and not merely silence.
-const LANDING_TIME: Duration = Duration::from_millis(5);
-/// How often one look-up starts over because a request was given up by somebody else.
-const MAX_BOARDINGS: u32 = 3;
-/// A push from further in the future than this has a wrong clock; it counts as sent then.
-const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-
+/// How often one look-up starts over because a request was given up by its leader.
+const MAX_ATTEMPTS: u32 = 3;
 #[derive(Clone, Debug, PartialEq)]
 pub struct LookedUp {
     /// The fact the decision uses.
@@ -54,69 +38,62 @@ pub struct LookedUp {
     pub external_id: Option<String>,
 }
 
-/// How it stands with Braze.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LookupStatus {
-    /// Whether it would be asked now.
-    pub breaker: BreakerView,
-    /// Whether its circuit is open, a trial that is due included.
-    pub is_open: bool,
-    /// Since when it is open, where that is known.
-    pub since: Option<Instant>,
-    pub why: Option<String>,
-    /// The key, where it refuses it.
-    pub refused: Option<Refused>,
-}
-
 /// Looks callers up in Braze. Cheap to clone.
 #[derive(Clone)]
 pub struct Braze(Arc<BrazeInner>);
 
-struct BrazeInner {
-    http: Connections,
-    clock: Clock,
-    active: Arc<ArcSwap<Active>>,
-    profiles: Profiles,
-    desk: Arc<Desk>,
-    queue: mpsc::Sender<Ticket>,
-    queued: Mutex<mpsc::Receiver<Ticket>>,
-    is_working: AtomicBool,
+pub(super) struct BrazeInner {
+    pub(super) http: Connections,
+    pub(super) clock: Clock,
+    pub(super) active: Arc<ArcSwap<Active>>,
+    pub(super) profiles: Profiles,
+    pub(super) requests: Arc<SingleFlight>,
+    /// Set where the app supervises tasks.
+    pub(super) spawn: OnceLock<Spawn>,
     /// Keys the fingerprint of the credentials; set where states are kept.
     secret: OnceLock<Zeroizing<Vec<u8>>>,
 }
 
 impl Braze {
     /// Takes connections with redirects off; timeouts are kept here.
-    pub fn new(settings: Settings, http: Connections, clock: Clock) -> Result<Self, SettingsError> {
-        let gate = Gate::new(clock.instant(), &settings);
+    pub fn new(
+        settings: BrazeSettings,
+        http: Connections,
+        clock: Clock,
+    ) -> Result<Self, SettingsError> {
+        let admission = Admission::new(clock.instant(), &settings);
         let active = Arc::new(ArcSwap::from_pointee(Active::try_new(settings)?));
-        let (queue, queued) = mpsc::channel(QUEUE);
         Ok(Self(Arc::new(BrazeInner {
             http,
             clock,
             profiles: Profiles::new(&active),
             active,
-            desk: Arc::new(Desk::new(gate)),
-            queue,
-            queued: Mutex::new(queued),
-            is_working: AtomicBool::new(false),
+            requests: Arc::new(SingleFlight::new(admission)),
+            spawn: OnceLock::new(),
             secret: OnceLock::new(),
         })))
     }
 
     /// Asks what Braze knows of a caller. Infallible: whatever goes wrong is part of the answer.
     pub async fn look_up(&self, caller: &Caller, deadline: Deadline) -> LookedUp {
-        self.look_up_for(caller, deadline, Asker::Caller).await
+        self.look_up_for(caller, deadline, LookupPurpose::Caller)
+            .await
     }
 
     /// The same for a person at a screen, who takes only what callers leave of the requests that Braze allows.
     pub async fn look_up_for_person(&self, caller: &Caller, deadline: Deadline) -> LookedUp {
-        self.look_up_for(caller, deadline, Asker::Person).await
+        self.look_up_for(caller, deadline, LookupPurpose::Person)
+            .await
     }
 
-    async fn look_up_for(&self, caller: &Caller, deadline: Deadline, asks: Asker) -> LookedUp {
+    async fn look_up_for(
+        &self,
+        caller: &Caller,
+        deadline: Deadline,
+        asks: LookupPurpose,
+    ) -> LookedUp {
         let asked_at = self.0.clock.instant();
-        let looked_up = match question(caller) {
+        let looked_up = match number_of(caller) {
             Ok(phone) => self.0.answer(phone, deadline, asked_at, asks).await,
             Err(reason) => LookedUp::without(Lookup::Skipped { reason }, None),
         };
@@ -127,10 +104,10 @@ impl Braze {
         looked_up
     }
 
-    /// Sends the requests of look-ups and refreshes. Runs until it is dropped; what is under way then is given up.
-    pub fn refresh_worker(&self) -> impl Future<Output = ()> + Send + use<> {
-        let inner = Arc::clone(&self.0);
-        async move { inner.work().await }
+    /// Has look-ups and refreshes sent in tasks that `spawn` starts.
+    pub fn send_in_tasks(&self, spawn: Spawn) {
+        // Set once, at start; a second one is not needed.
+        drop(self.0.spawn.set(spawn));
     }
 
     /// Takes a change that Braze reported.
@@ -140,7 +117,7 @@ impl Braze {
 
     /// Forgets a number, also in what is persisted next.
     pub async fn invalidate(&self, phone: &E164) {
-        self.0.desk.supersede(phone);
+        self.0.requests.supersede(phone);
         self.0.profiles.remove(phone).await;
     }
 
@@ -148,7 +125,7 @@ impl Braze {
     pub async fn cached(&self, phone: &E164) -> Option<CachedProfile> {
         let active = self.0.active.load_full();
         let now = self.0.clock.instant();
-        self.0.profiles.shown(phone, now, &active.settings).await
+        self.0.profiles.cached(phone, now, &active.settings).await
     }
 
     /// How the cache has served since the start.
@@ -170,20 +147,20 @@ impl Braze {
 
     /// Takes new settings. A new key or host closes a breaker that refused credentials had opened, and the same ones are tried at once; another
     /// host or other attributes empty the cache, whose answers were to another question.
-    pub fn reconfigure(&self, settings: Settings) -> Result<(), SettingsError> {
+    pub fn reconfigure(&self, settings: BrazeSettings) -> Result<(), SettingsError> {
         let next = Active::try_new(settings)?;
         let before = self.0.active.load_full();
         let new_key = next.authenticates_differently(&before);
         let new_question = next.asks_differently(&before);
         let now = self.0.clock.instant();
         self.0
-            .desk
-            .open()
-            .gate
+            .requests
+            .lock()
+            .admission
             .reconfigure(now, &next.settings, new_key);
         self.0.active.store(Arc::new(next));
         if new_question {
-            self.0.desk.supersede_all();
+            self.0.requests.supersede_all();
             self.0.profiles.clear();
         }
         Ok(())
@@ -195,107 +172,50 @@ impl Braze {
         // Set once, at start; a second restore keeps the first.
         let secret = self.0.secret.get_or_init(|| secret.to_vec().into());
         let Some(left) = left else { return };
-        let from = if left.state == state_name(BreakerView::Closed) {
-            BreakerView::Closed
-        } else {
-            BreakerView::Open
-        };
         let refused = left.standing.open.as_ref().filter(|o| o.cause.is_refused());
-        let breaker = &mut self.0.desk.open().gate.breaker;
+        let (now, wall) = (self.0.clock.instant(), self.0.clock.now());
+        let admission = &mut self.0.requests.lock().admission;
         match refused {
             Some(open) if open.credentials == self.0.active.load().fingerprint(secret) => {
-                let (now, wall) = (self.0.clock.instant(), self.0.clock.now());
-                let lasts = |time| Duration::try_from(time).unwrap_or_default();
-                let gone = lasts(wall.duration_since(open.since));
-                let rest = open.until.map(|until| lasts(until.duration_since(wall)));
-                let rest = rest.unwrap_or_default().min(LONGEST_PAUSE);
-                breaker.restore_unauthorized(
-                    now.checked_sub(gone).unwrap_or(now),
-                    Refusals::restored(open.refusals, now),
-                    now + rest,
-                );
+                admission.restore(open, open.elapsed_and_rest(wall), now);
             }
-            Some(_) => breaker.restore_closed(from, Cause::Reset),
-            None => breaker.restore_closed(from, Cause::Restarted),
+            _ if left.state != "closed" => admission.restore_closed(refused.is_some()),
+            _ => {}
         }
     }
 
     /// What of the breaker's state has to outlive the process: a failure may be over by then, refused credentials are not.
-    pub fn standing(&self) -> audit::PersistedState {
-        let (state, refused) = self.breaker();
-        let (BreakerState::Open { since, .. }, Some((refusals, next_try))) = (state, refused)
-        else {
-            return audit::PersistedState::default();
-        };
+    pub fn persisted_state(&self) -> audit::PersistedState {
         let secret = self.0.secret.get().map_or(&[][..], |secret| secret);
+        let credentials = self.0.active.load().fingerprint(secret);
+        let admission = &self.0.requests.lock().admission;
         audit::PersistedState {
             drained: None,
-            open: Some(OpenCircuit {
-                cause: OpenCause::RefusedRequest,
-                why: Cause::Tripped(TripReason::Unauthorized).to_string(),
-                since: self.0.clock.time_of(since),
-                until: Some(self.0.clock.time_of(next_try)),
-                refusals,
-                credentials: self.0.active.load().fingerprint(secret),
-            }),
+            open: admission.refused_key(&self.0.clock, credentials),
         }
     }
 
     /// How it stands with Braze, for people.
     pub fn status(&self) -> LookupStatus {
-        let (state, refused) = self.breaker();
-        let (since, why) = match state {
-            BreakerState::Open { since, reason } => {
-                (Some(since), Some(Cause::Tripped(reason).to_string()))
-            }
-            BreakerState::HalfOpen { .. } => (None, Some(Cause::TrialDue.to_string())),
-            BreakerState::Closed => (None, None),
-        };
-        LookupStatus {
-            breaker: self.breaker_view(),
-            is_open: state != BreakerState::Closed,
-            since,
-            why: why.clone(),
-            refused: refused.map(|(count, next_try)| Refused {
-                credential: "the API key (braze.api_key)".to_owned(),
-                why: why.unwrap_or_default(),
-                count,
-                next_try,
-                tried_by: TriedBy::Probe,
-            }),
-        }
-    }
-
-    fn breaker(&self) -> (BreakerState, Option<(u32, Instant)>) {
-        let breaker = &self.0.desk.open().gate.breaker;
-        (breaker.state(), breaker.refused())
-    }
-
-    /// Whether Braze would be asked now.
-    pub fn breaker_view(&self) -> BreakerView {
         let now = self.0.clock.instant();
-        self.0.desk.open().gate.breaker.view(now)
-    }
-
-    pub fn breaker_state(&self) -> BreakerState {
-        self.0.desk.open().gate.breaker.state()
+        self.0.requests.lock().admission.status(now)
     }
 
     /// The breaker's changes since the last call, for the audit record; bounded.
-    pub fn take_transitions(&self) -> Vec<Transition> {
-        self.0.desk.open().gate.breaker.take_transitions()
+    pub fn take_changes(&self) -> Vec<BreakerChange> {
+        self.0.requests.lock().admission.take_changes()
     }
 
     /// Whether Braze is to be probed now, once a minute where nobody else asks, and when a refused key is to be tried: [`Braze::probe`] has to follow.
     pub fn take_probe(&self) -> bool {
         let now = self.0.clock.instant();
-        self.0.desk.open().gate.take_probe(now)
+        self.0.requests.lock().admission.take_probe(now)
     }
 
     /// Whether a refused key is there to be tried now, because somebody asks for it: [`Braze::probe`] has to follow.
     pub fn take_try_now(&self) -> bool {
         let now = self.0.clock.instant();
-        self.0.desk.open().gate.take_try_now(now)
+        self.0.requests.lock().admission.take_try_now(now)
     }
 
     /// Asks Braze for nobody, whatever breaker and limiter say, and lets them learn from the answer. A success closes the breaker.
@@ -304,15 +224,8 @@ impl Braze {
         let active = inner.active.load_full();
         let reply = client::probe(&inner.http, &active, &inner.clock).await;
         let now = inner.clock.instant();
-        let is_of_now = !active.authenticates_differently(&inner.active.load());
-        if is_of_now {
-            let (before, after) = {
-                let gate = &mut inner.desk.open().gate;
-                let before = gate.breaker.view(now);
-                gate.report_probe(now, &reply);
-                (before, gate.breaker.state())
-            };
-            log_change(before, after, reply.exchange.error.as_deref());
+        if !active.authenticates_differently(&inner.active.load()) {
+            inner.requests.lock().admission.report_probe(now, &reply);
         }
         ProbeReport::of(reply)
     }
@@ -388,15 +301,15 @@ impl BrazeInner {
         phone: &E164,
         deadline: Deadline,
         now: Instant,
-        asks: Asker,
+        asks: LookupPurpose,
     ) -> LookedUp {
         let active = self.active.load_full();
         let entry = self.profiles.get(phone).await;
-        let standing = entry
+        let freshness = entry
             .as_ref()
-            .map_or(Freshness::Spent, |e| e.standing(now, &active.settings));
-        self.profiles.count(standing);
-        match (standing, entry) {
+            .map_or(Freshness::Spent, |e| e.freshness(now, &active.settings));
+        self.profiles.count(freshness);
+        match (freshness, entry) {
             (Freshness::Fresh, Some(entry)) => LookedUp::of_entry(&entry, Source::Fresh, now, None),
             (Freshness::Stale, Some(entry)) => {
                 let because = self.refresh_behind(phone, now);
@@ -409,15 +322,13 @@ impl BrazeInner {
         }
     }
 
-    /// Has a stale entry refreshed. Says why where Braze cannot be asked; a full queue is none: the next caller tries again.
+    /// Has a stale entry refreshed. Says why where Braze cannot be asked.
     fn refresh_behind(self: &Arc<Self>, phone: &E164, now: Instant) -> Option<LookupUnavailable> {
-        if !self.is_working.load(Ordering::Acquire) {
-            return None;
-        }
-        match self.desk.board(phone, now, Asker::Refresh) {
-            Ok(Boarding::Joined(_)) => None,
-            Ok(Boarding::Leads(ticket)) => {
-                drop(self.queue.try_send(ticket));
+        let spawn = self.spawn.get()?;
+        match self.requests.join(phone, now, LookupPurpose::Refresh) {
+            Ok(FlightRole::Follows(_)) => None,
+            Ok(FlightRole::Leads(leader)) => {
+                self.send_by(spawn, leader);
                 None
             }
             Err(reason) => Some(reason),
@@ -430,7 +341,7 @@ impl BrazeInner {
         active: &Active,
         asked_at: Instant,
         share: Duration,
-        asks: Asker,
+        asks: LookupPurpose,
     ) -> LookedUp {
         if share.is_zero() {
             let reason = LookupUnavailable::NoBudget;
@@ -457,34 +368,34 @@ impl BrazeInner {
         phone: &E164,
         asked_at: Instant,
         share: Duration,
-        asks: Asker,
+        asks: LookupPurpose,
     ) -> Result<LookedUp, (LookupUnavailable, Option<Exchange>)> {
-        for _ in 0..MAX_BOARDINGS {
+        for _ in 0..MAX_ATTEMPTS {
             let now = self.clock.instant();
-            let boarding = self
-                .desk
-                .board(phone, now, asks)
+            let role = self
+                .requests
+                .join(phone, now, asks)
                 .map_err(|reason| (reason, None))?;
-            let flight = match boarding {
-                Boarding::Joined(flight) => flight,
-                Boarding::Leads(ticket) => {
-                    // Somebody else's request may have landed between our look at the cache and here.
+            let follower = match role {
+                FlightRole::Follows(follower) => follower,
+                FlightRole::Leads(leader) => {
+                    // Another request may have ended between our look at the cache and here.
                     if let Some(looked_up) = self.usable(phone, None).await {
                         return Ok(looked_up);
                     }
                     let left = share.saturating_sub(self.since(asked_at));
-                    self.send_off(ticket, left).await
+                    self.send(leader, left).await
                 }
             };
-            let Some(landing) = flight.landed().await else {
+            let Some(result) = follower.result().await else {
                 continue;
             };
-            let exchange = Some(landing.exchange.clone());
-            let answer = match &landing.outcome {
+            let exchange = Some(result.exchange.clone());
+            let answer = match &result.outcome {
                 Ok(answer) => answer,
                 Err(reason) => return Err((*reason, exchange)),
             };
-            let newer = if flight.is_superseded() {
+            let newer = if follower.is_superseded() {
                 self.usable(phone, None).await
             } else {
                 None
@@ -496,179 +407,15 @@ impl BrazeInner {
         Err((LookupUnavailable::Connect, None))
     }
 
-    /// Gives the request to the worker, or sends it here where none takes it.
-    async fn send_off(self: &Arc<Self>, ticket: Ticket, left: Duration) -> Arc<Flight> {
-        let flight = Arc::clone(&ticket.flight);
-        let refused = if self.is_working.load(Ordering::Acquire) {
-            self.queue.try_send(ticket).err()
-        } else {
-            Some(mpsc::error::TrySendError::Closed(ticket))
-        };
-        if let Some(
-            mpsc::error::TrySendError::Full(ticket) | mpsc::error::TrySendError::Closed(ticket),
-        ) = refused
-        {
-            self.fly(ticket, landing_within(left)).await;
-        }
-        flight
-    }
-
-    async fn work(self: Arc<Self>) {
-        let mut shift = Shift::begin(&self).await;
-        let mut under_way = JoinSet::new();
-        loop {
-            tokio::select! {
-                Some(ticket) = shift.queued.recv(), if under_way.len() < MAX_UNDER_WAY => {
-                    let inner = Arc::clone(&self);
-                    under_way.spawn(async move {
-                        let timeout = landing_within(inner.active.load().settings.timeout);
-                        let left = timeout.saturating_sub(inner.since(ticket.asked_at));
-                        inner.fly(ticket, left).await;
-                    });
-                }
-                Some(ended) = under_way.join_next() => {
-                    if ended.is_err_and(|error| error.is_panic()) {
-                        tracing::error!(event = "lookup.panicked", "a look-up ended by a panic; those who waited for it asked again");
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends one request, learns from it, and tells all who wait.
-    async fn fly(&self, ticket: Ticket, timeout: Duration) {
-        let active = self.active.load_full();
-        let reply = client::export(&self.http, &active, &self.clock, &ticket.phone, timeout).await;
-        let now = self.clock.instant();
-        let (before, after) = {
-            let gate = &mut self.desk.open().gate;
-            let before = gate.breaker.view(now);
-            gate.report(now, &reply);
-            (before, gate.breaker.state())
-        };
-        log_change(before, after, reply.exchange.error.as_deref());
-        let outcome = reply.outcome.map(|exported| match exported.best {
-            Some(user) => ProfileAnswer {
-                profile: Some(user.profile),
-                external_id: user.external_id,
-            },
-            None => ProfileAnswer::default(),
-        });
-        match &outcome {
-            Ok(answer) => self.store(&ticket, answer, now).await,
-            Err(reason) => tracing::debug!(
-                event = "lookup.failed",
-                phone = %ticket.phone.masked(),
-                ?reason,
-                status = reply.exchange.status,
-                duration_ms = reply.exchange.elapsed_ms,
-                "Braze was asked and did not answer"
-            ),
-        }
-        ticket.land(Landing {
-            outcome,
-            exchange: reply.exchange,
-        });
-    }
-
-    async fn store(&self, ticket: &Ticket, answer: &ProfileAnswer, now: Instant) {
-        let fetched_at = self.clock.now();
-        let known = match &answer.profile {
-            Some(profile) => Known::Profile(profile.clone()),
-            None => Known::Nobody,
-        };
-        self.profiles
-            .put(&ticket.phone, |present| {
-                (!ticket.flight.is_superseded()).then(|| Entry {
-                    known,
-                    external_id: answer.external_id.clone(),
-                    fetched_at,
-                    changed_at: present.and_then(|entry| entry.changed_at),
-                    entered_at: now,
-                    age_before: Duration::ZERO,
-                })
-            })
-            .await;
-    }
-
     async fn usable(&self, phone: &E164, because: Option<LookupUnavailable>) -> Option<LookedUp> {
         let entry = self.profiles.get(phone).await?;
         let now = self.clock.instant();
-        let source = match entry.standing(now, &self.active.load().settings) {
+        let source = match entry.freshness(now, &self.active.load().settings) {
             Freshness::Fresh => Source::Fresh,
             Freshness::Stale => Source::Stale,
             Freshness::Spent => return None,
         };
         Some(LookedUp::of_entry(&entry, source, now, because))
-    }
-
-    async fn apply_push(&self, push: Push) -> ProfileAction {
-        let now = self.clock.now();
-        let entered_at = self.clock.instant();
-        let sent_at = push
-            .sent_at
-            .map(|at| at.min(now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(now)));
-        let region = self.active.load().settings.region;
-        let Ok(phone) = E164::read(&push.phone, region) else {
-            return self
-                .drop_profiles_of(push.external_id.as_deref(), sent_at)
-                .await;
-        };
-        let drops = push.profile.score.is_none() && push.profile.tier.is_none();
-        let mut is_outdated = false;
-        let newest = |present: Option<&Entry>| present.and_then(|entry| entry.changed_at);
-        let desk = &self.desk;
-        let phone = &phone;
-        self.profiles
-            .put(phone, |present| {
-                is_outdated = sent_at.is_some_and(|at| newest(present).is_some_and(|n| at < n));
-                if is_outdated {
-                    return None;
-                }
-                // A request that lands from here on must not overwrite the push.
-                desk.supersede(phone);
-                let known_as = present.and_then(|entry| entry.external_id.clone());
-                Some(Entry {
-                    known: if drops {
-                        Known::Dropped
-                    } else {
-                        Known::Profile(push.profile.clone())
-                    },
-                    external_id: push.external_id.clone().or(known_as),
-                    fetched_at: now,
-                    changed_at: sent_at.or(newest(present)),
-                    entered_at,
-                    age_before: Duration::ZERO,
-                })
-            })
-            .await;
-        match (is_outdated, drops) {
-            (true, _) => ProfileAction::Outdated,
-            (false, true) => ProfileAction::Dropped,
-            (false, false) => ProfileAction::Replaced,
-        }
-    }
-
-    /// Whose profile it was that changed cannot be read: what is remembered under the same id is out of date, and goes.
-    async fn drop_profiles_of(
-        &self,
-        external_id: Option<&str>,
-        sent_at: Option<Timestamp>,
-    ) -> ProfileAction {
-        let mut action = ProfileAction::Unreadable;
-        let Some(external_id) = external_id else {
-            return action;
-        };
-        for (phone, changed_at) in self.profiles.of_external_id(external_id) {
-            if sent_at.is_some_and(|at| changed_at.is_some_and(|newest| at < newest)) {
-                action = ProfileAction::Outdated;
-                continue;
-            }
-            self.desk.supersede(&phone);
-            self.profiles.remove(&phone).await;
-            action = ProfileAction::Dropped;
-        }
-        action
     }
 
     async fn warm(&self, profile: CachedProfile) {
@@ -689,42 +436,18 @@ impl BrazeInner {
             entered_at: now,
             age_before: age_of(profile.fetched_at, self.clock.now()),
         };
-        if entry.standing(now, &self.active.load().settings) != Freshness::Spent {
+        if entry.freshness(now, &self.active.load().settings) != Freshness::Spent {
             self.profiles.warm(&profile.phone, entry).await;
         }
     }
 
-    fn since(&self, start: Instant) -> Duration {
+    pub(super) fn since(&self, start: Instant) -> Duration {
         self.clock.instant().saturating_duration_since(start)
     }
 }
 
-/// The worker at work. When it stops, what still waits in the queue is given up, so that those who wait can help themselves.
-struct Shift<'a> {
-    queued: MutexGuard<'a, mpsc::Receiver<Ticket>>,
-    is_working: &'a AtomicBool,
-}
-
-impl<'a> Shift<'a> {
-    async fn begin(inner: &'a BrazeInner) -> Self {
-        let queued = inner.queued.lock().await;
-        inner.is_working.store(true, Ordering::Release);
-        Self {
-            queued,
-            is_working: &inner.is_working,
-        }
-    }
-}
-
-impl Drop for Shift<'_> {
-    fn drop(&mut self) {
-        self.is_working.store(false, Ordering::Release);
-        while self.queued.try_recv().is_ok() {}
-    }
-}
-
 /// The number to ask for, or why there is none.
-fn question(caller: &Caller) -> Result<&E164, LookupSkipped> {
+fn number_of(caller: &Caller) -> Result<&E164, LookupSkipped> {
     match caller {
         Caller::Number(number)
         | Caller::Sip {
@@ -739,41 +462,8 @@ fn question(caller: &Caller) -> Result<&E164, LookupSkipped> {
     }
 }
 
-fn landing_within(wait: Duration) -> Duration {
-    wait.saturating_sub(LANDING_TIME.min(wait / 10))
-}
-
 fn age_of(fetched_at: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(fetched_at)).unwrap_or(Duration::ZERO)
-}
-
-fn log_change(before: BreakerView, after: BreakerState, error: Option<&str>) {
-    match (before, after) {
-        (_, BreakerState::Open { reason, .. }) if before != BreakerView::Open => {
-            if reason == TripReason::Unauthorized {
-                tracing::error!(
-                    event = "lookup.unauthorized",
-                    error,
-                    "Braze refuses the key; callers go to the default dialer until a further try is accepted"
-                );
-            } else {
-                tracing::warn!(
-                    event = "lookup.opened",
-                    ?reason,
-                    error,
-                    "Braze is left alone for a while"
-                );
-            }
-        }
-        (BreakerView::Open | BreakerView::HalfOpen, BreakerState::Closed) => {
-            tracing::info!(
-                event = "lookup.closed",
-                from = state_name(before),
-                "Braze answers again"
-            );
-        }
-        _ => {}
-    }
 }
 
 fn outcome_name(lookup: &Lookup) -> &'static str {
@@ -785,17 +475,6 @@ fn outcome_name(lookup: &Lookup) -> &'static str {
         },
         Lookup::Unknown { .. } => "unknown",
         Lookup::Skipped { .. } => "skipped",
-        Lookup::Unavailable { reason } => match reason {
-            LookupUnavailable::Timeout => "timeout",
-            LookupUnavailable::RateLimited => "rate_limited",
-            LookupUnavailable::LimiterEmpty => "limiter_empty",
-            LookupUnavailable::BreakerOpen => "breaker_open",
-            LookupUnavailable::Unauthorized => "unauthorized",
-            LookupUnavailable::Rejected => "rejected",
-            LookupUnavailable::ServerError => "server_error",
-            LookupUnavailable::Connect => "connect",
-            LookupUnavailable::Malformed => "malformed",
-            LookupUnavailable::NoBudget => "no_budget",
-        },
+        Lookup::Unavailable { reason } => reason.into(),
     }
 }

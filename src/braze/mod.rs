@@ -1,17 +1,18 @@
 //! What Braze knows of a caller: one bounded question per number, answered from the cache wherever that will do.
 //!
-//! `lookup` is the straight line of a look-up, `flight` the requests under way, `gate` decides whether Braze may be asked
-//! now, `cache` holds what it said, `client` sends one request, `wire` reads the answer, and `push` takes the changes that
-//! Braze reports by itself.
+//! `lookup` is the straight line of a look-up, `single_flight` the requests under way, each of which `request` sends where
+//! `admission` lets it. `client` speaks HTTP, `field_filter` and `wire` read the answer, `cache` remembers it, and `push`
+//! takes the changes that Braze reports by itself.
 
+mod admission;
 mod cache;
 mod client;
-mod flight;
-mod gate;
+mod field_filter;
 mod lookup;
 mod push;
+mod request;
 mod settings;
-mod sieve;
+mod single_flight;
 mod wire;
 
 #[cfg(test)]
@@ -19,8 +20,10 @@ mod stand_in;
 #[cfg(test)]
 mod tests;
 
+pub use admission::{BreakerChange, LookupStatus};
 pub use cache::{CachedProfile, Stats};
 pub use client::ProbeReport;
-pub use lookup::{Braze, LookedUp, LookupStatus};
+pub use lookup::{Braze, LookedUp};
 pub use push::{Push, PushError, authorized};
-pub use settings::{Settings, SettingsError};
+pub use request::Spawn;
+pub use settings::{BrazeSettings, SettingsError};

@@ -2,14 +2,21 @@
 //! loose types. Braze does not repeat what is refused, so that only a body is that says of nobody that they changed.
 
 use std::fmt;
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::cache::{Entry, Known};
+use super::lookup::BrazeInner;
 use super::wire::{self, Object};
-use crate::phone;
+use crate::audit::ProfileAction;
+use crate::phone::{self, E164};
 use crate::routing::Profile;
+
+/// A push from further in the future than this has a wrong clock; it counts as sent then.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 #[derive(Clone, PartialEq)]
 pub struct Push {
@@ -51,6 +58,77 @@ impl Push {
             },
             sent_at: wire::text(&object, "sent_at").and_then(|at| sent_at(&at)),
         })
+    }
+}
+
+impl BrazeInner {
+    pub(super) async fn apply_push(&self, push: Push) -> ProfileAction {
+        let now = self.clock.now();
+        let entered_at = self.clock.instant();
+        let sent_at = push
+            .sent_at
+            .map(|at| at.min(now.saturating_add(MAX_CLOCK_SKEW).unwrap_or(now)));
+        let region = self.active.load().settings.region;
+        let Ok(phone) = E164::read(&push.phone, region) else {
+            return self
+                .drop_profiles_of(push.external_id.as_deref(), sent_at)
+                .await;
+        };
+        let drops = push.profile.score.is_none() && push.profile.tier.is_none();
+        let mut is_outdated = false;
+        let newest = |present: Option<&Entry>| present.and_then(|entry| entry.changed_at);
+        let requests = &self.requests;
+        let phone = &phone;
+        self.profiles
+            .put(phone, |present| {
+                is_outdated = sent_at.is_some_and(|at| newest(present).is_some_and(|n| at < n));
+                if is_outdated {
+                    return None;
+                }
+                // A request that ends from here on must not overwrite the push.
+                requests.supersede(phone);
+                let known_as = present.and_then(|entry| entry.external_id.clone());
+                Some(Entry {
+                    known: if drops {
+                        Known::Dropped
+                    } else {
+                        Known::Profile(push.profile.clone())
+                    },
+                    external_id: push.external_id.clone().or(known_as),
+                    fetched_at: now,
+                    changed_at: sent_at.or(newest(present)),
+                    entered_at,
+                    age_before: Duration::ZERO,
+                })
+            })
+            .await;
+        match (is_outdated, drops) {
+            (true, _) => ProfileAction::Outdated,
+            (false, true) => ProfileAction::Dropped,
+            (false, false) => ProfileAction::Replaced,
+        }
+    }
+
+    /// Whose profile it was that changed cannot be read: what is remembered under the same id is out of date, and goes.
+    async fn drop_profiles_of(
+        &self,
+        external_id: Option<&str>,
+        sent_at: Option<Timestamp>,
+    ) -> ProfileAction {
+        let mut action = ProfileAction::Unreadable;
+        let Some(external_id) = external_id else {
+            return action;
+        };
+        for (phone, changed_at) in self.profiles.of_external_id(external_id) {
+            if sent_at.is_some_and(|at| changed_at.is_some_and(|newest| at < newest)) {
+                action = ProfileAction::Outdated;
+                continue;
+            }
+            self.requests.supersede(&phone);
+            self.profiles.remove(&phone).await;
+            action = ProfileAction::Dropped;
+        }
+        action
     }
 }
 

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 
 /// `[braze]`: where lead scores come from, and how long they are believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct BrazeSettings {
     /// The REST endpoint of the Braze instance, like `https://rest.fra-01.braze.eu`.
     pub base_url: String,
     /// The REST API key; needs `users.export.ids`.
@@ -53,18 +53,18 @@ pub enum SettingsError {
     ApiKey,
 }
 
-/// Settings, and what is derived from them once.
+/// The settings, and what is derived from them once.
 #[derive(Debug)]
 pub(super) struct Active {
-    pub(super) settings: Settings,
+    pub(super) settings: BrazeSettings,
     pub(super) endpoint: Url,
     /// The endpoint as it may be shown: without userinfo and query.
-    pub(super) shown: String,
+    pub(super) recorded_url: String,
     pub(super) authorization: HeaderValue,
 }
 
 impl Active {
-    pub(super) fn try_new(settings: Settings) -> Result<Self, SettingsError> {
+    pub(super) fn try_new(settings: BrazeSettings) -> Result<Self, SettingsError> {
         let mut endpoint = Url::parse(&settings.base_url).map_err(|_| SettingsError::BaseUrl)?;
         if !matches!(endpoint.scheme(), "http" | "https") || !endpoint.has_host() {
             return Err(SettingsError::BaseUrl);
@@ -73,8 +73,8 @@ impl Active {
         endpoint.set_path(&path);
         endpoint.set_query(None);
         endpoint.set_fragment(None);
-        let mut shown = endpoint.clone();
-        if shown.set_username("").is_err() || shown.set_password(None).is_err() {
+        let mut recorded_url = endpoint.clone();
+        if recorded_url.set_username("").is_err() || recorded_url.set_password(None).is_err() {
             return Err(SettingsError::BaseUrl);
         }
         let key = settings.api_key.expose().trim();
@@ -87,7 +87,7 @@ impl Active {
         authorization.set_sensitive(true);
         Ok(Self {
             endpoint,
-            shown: shown.into(),
+            recorded_url: recorded_url.into(),
             authorization,
             settings,
         })
@@ -129,7 +129,7 @@ mod tests {
         settings.api_key = Secret::new("very-secret\n");
         let active = Active::try_new(settings).unwrap();
         assert_eq!(
-            active.shown,
+            active.recorded_url,
             "https://rest.example.com/base/users/export/ids"
         );
         assert!(!format!("{active:?}").contains("very-secret"));

@@ -15,7 +15,6 @@ use crate::deadline::Deadline;
 use crate::lead::LeadScore;
 use crate::outbound::Connections;
 use crate::phone::{Caller, E164, Region};
-use crate::resilience::{Cause, TripReason};
 use crate::routing::{BreakerView, Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
 use crate::secret::Secret;
 
@@ -23,8 +22,8 @@ const KEY: &str = "11111111-very-secret";
 const HOT: &str = r#"{"users":[{"external_id":"c1","custom_attributes":{"lead_score":"87"}}],"message":"success"}"#;
 const NOBODY: &str = r#"{"users":[],"message":"success"}"#;
 
-pub(super) fn settings(base_url: &str) -> Settings {
-    Settings {
+pub(super) fn settings(base_url: &str) -> BrazeSettings {
+    BrazeSettings {
         base_url: base_url.to_owned(),
         api_key: Secret::new(KEY),
         timeout: Duration::from_millis(1_500),
@@ -41,14 +40,14 @@ pub(super) fn settings(base_url: &str) -> Settings {
     }
 }
 
-fn braze_with(settings: Settings) -> Braze {
+fn braze_with(settings: BrazeSettings) -> Braze {
     braze_by(&Clock::system(), settings, || ())
 }
 
 /// Whenever new connections are prepared, `prepared` is called.
 fn braze_by(
     clock: &Clock,
-    settings: Settings,
+    settings: BrazeSettings,
     prepared: impl Fn() + Send + Sync + 'static,
 ) -> Braze {
     // Installed once per process; later attempts are refused, which is as good.
@@ -67,6 +66,11 @@ fn braze_by(
 
 fn braze(stand_in: &StandIn) -> Braze {
     braze_with(settings(&stand_in.url))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has no lifecycle")]
+fn start_tasks(braze: &Braze) {
+    braze.send_in_tasks(Box::new(|request| drop(tokio::spawn(request))));
 }
 
 fn number(i: u32) -> E164 {
@@ -280,10 +284,10 @@ async fn a_refused_key_is_never_shown_and_opens_the_breaker_until_it_is_accepted
         Some(LookupUnavailable::Unauthorized)
     );
     assert_eq!(stand_in.n_requests(), 2, "nobody is asked for again");
-    let changes = braze.take_transitions();
-    let causes: Vec<_> = changes.iter().map(|change| change.cause).collect();
-    let tripped = Cause::Tripped(TripReason::Unauthorized);
-    assert_eq!(causes, [tripped, Cause::StillRefused]);
+    let changes = braze.take_changes();
+    let causes: Vec<_> = changes.into_iter().map(|change| change.cause).collect();
+    let refused = "the credentials were refused";
+    assert_eq!(causes, [refused, "the credentials are still refused"]);
     let told = braze.status().refused.unwrap();
     assert_eq!(told.credential, "the API key (braze.api_key)");
     assert!(told.is_confirmed());
@@ -291,7 +295,7 @@ async fn a_refused_key_is_never_shown_and_opens_the_breaker_until_it_is_accepted
     stand_in.now_does(Act::Say(answer(200, "", HOT)));
     assert!(!braze.take_probe(), "it is not time yet");
     braze.reconfigure(settings(&stand_in.url)).unwrap();
-    assert_eq!(braze.breaker_view(), BreakerView::Open);
+    assert_eq!(braze.status().breaker, BreakerView::Open);
     assert!(braze.take_probe(), "the same key was read again");
     assert!(!braze.take_try_now(), "one request per try");
     assert!(braze.probe().await.ok);
@@ -362,15 +366,13 @@ async fn after_a_429_nothing_is_sent_until_braze_allows_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_callers_of_one_number_share_one_request() {
-    for has_worker in [true, false] {
+    for has_tasks in [true, false] {
         let gate = Arc::new(Semaphore::new(0));
         let act = Act::SayWhenLet(Arc::clone(&gate), answer(201, "", HOT));
         let stand_in = StandIn::start(act).await;
         let braze = braze(&stand_in);
-        let mut tasks = JoinSet::new();
-        if has_worker {
-            tasks.spawn(braze.refresh_worker());
-            tokio::task::yield_now().await;
+        if has_tasks {
+            start_tasks(&braze);
         }
         let mut callers = JoinSet::new();
         for _ in 0..100 {
@@ -384,7 +386,7 @@ async fn a_hundred_callers_of_one_number_share_one_request() {
             };
             assert_eq!(profile, hot());
         }
-        assert_eq!(stand_in.n_requests(), 1, "worker: {has_worker}");
+        assert_eq!(stand_in.n_requests(), 1, "tasks: {has_tasks}");
     }
 }
 
@@ -393,9 +395,7 @@ async fn a_caller_who_hangs_up_leaves_the_answer_to_the_cache() {
     let gate = Arc::new(Semaphore::new(0));
     let stand_in = StandIn::start(Act::SayWhenLet(Arc::clone(&gate), answer(201, "", HOT))).await;
     let braze = braze(&stand_in);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(braze.refresh_worker());
-    tokio::task::yield_now().await;
+    start_tasks(&braze);
     let impatient = braze.look_up(&caller(0), within(50)).await;
     assert_eq!(why(&impatient), Some(LookupUnavailable::Timeout));
     gate.add_permits(1);
@@ -405,7 +405,7 @@ async fn a_caller_who_hangs_up_leaves_the_answer_to_the_cache() {
 }
 
 #[tokio::test]
-async fn without_a_worker_the_next_caller_takes_over() {
+async fn without_tasks_the_next_caller_takes_over() {
     let stand_in = StandIn::start(Act::Hang).await;
     let braze = braze(&stand_in);
     {
@@ -422,9 +422,7 @@ async fn a_stale_profile_is_served_at_once_and_refreshed_behind() {
     let gate = Arc::new(Semaphore::new(0));
     let stand_in = StandIn::start(Act::SayWhenLet(Arc::clone(&gate), answer(201, "", HOT))).await;
     let braze = braze(&stand_in);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(braze.refresh_worker());
-    tokio::task::yield_now().await;
+    start_tasks(&braze);
     braze
         .warm(vec![remembered(0, Duration::from_hours(2))])
         .await;
@@ -454,9 +452,7 @@ async fn a_stale_profile_is_served_at_once_and_refreshed_behind() {
 async fn a_stale_profile_says_why_it_cannot_be_refreshed() {
     let stand_in = StandIn::saying(401, "").await;
     let braze = braze(&stand_in);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(braze.refresh_worker());
-    tokio::task::yield_now().await;
+    start_tasks(&braze);
     braze
         .warm(vec![remembered(0, Duration::from_hours(2))])
         .await;

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::url;
 use super::{Fault, Section, Value};
-use crate::braze::Settings;
+use crate::braze::BrazeSettings;
 
 /// A look-up never takes longer: 1500 ms.
 const MAX_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// No look-up can be done faster: 50 ms.
 pub(super) const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 
-pub(super) fn read(section: &mut Section<'_>) -> Option<Settings> {
+pub(super) fn read(section: &mut Section<'_>) -> Option<BrazeSettings> {
     const WEEK: Duration = Duration::from_hours(24 * 7);
     const MONTH: Duration = Duration::from_hours(24 * 31);
     let second = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Settings> {
             Fault::new("is the same attribute as score_attribute"),
         );
     }
-    Some(Settings {
+    Some(BrazeSettings {
         timeout: section.or("timeout", MAX_TIMEOUT, |value| {
             value.duration(MIN_TIMEOUT..=MAX_TIMEOUT)
         }),

@@ -53,7 +53,7 @@ pub(super) fn check_signatures(reader: &Reader<'_>, server: &Server, twilio: &Tw
 }
 
 /// The look-up leaves the handoff and the answer their reserves. A timeout that the file does not name is fitted.
-pub(super) fn fit_lookup(reader: &Reader<'_>, braze: &mut braze::Settings, routing: &Routing) {
+pub(super) fn fit_lookup(reader: &Reader<'_>, braze: &mut braze::BrazeSettings, routing: &Routing) {
     let share = routing
         .budget
         .saturating_sub(HANDOFF_RESERVE + ANSWER_RESERVE);
@@ -232,7 +232,7 @@ pub(super) fn check_ringing(reader: &Reader<'_>, twilio: &Twilio, longest_plan: 
 pub(super) fn check_dialer_timeouts(
     reader: &Reader<'_>,
     routing: &Routing,
-    dialers: &[dialer::Settings],
+    dialers: &[dialer::DialerSettings],
 ) {
     let most = routing.budget.saturating_sub(ANSWER_RESERVE);
     for dialer in dialers.iter().filter(|dialer| dialer.timeout > most) {
@@ -253,9 +253,9 @@ pub(super) fn check_shown_number(
     reader: &Reader<'_>,
     twilio: &Twilio,
     routing: &Routing,
-    dialers: &[dialer::Settings],
+    dialers: &[dialer::DialerSettings],
 ) {
-    let is_phone = |dialer: &dialer::Settings| matches!(dialer.connect, Connect::Number(_));
+    let is_phone = |dialer: &dialer::DialerSettings| matches!(dialer.connect, Connect::Number(_));
     let rings_phones = routing.last_resort_number.is_some() || dialers.iter().any(is_phone);
     if rings_phones && twilio.number.is_none() && twilio.caller_id == CallerId::Caller {
         reader.warn_at(

@@ -12,22 +12,21 @@ mod consistency;
 mod context;
 mod dialers;
 mod duration;
-mod http_dialer;
 mod logging;
-mod nearest;
+pub(crate) mod nearest;
 mod pem;
-mod problem;
+pub(crate) mod problem;
 mod reader;
 mod routing;
 mod secret;
-mod section;
+pub(crate) mod section;
 mod server;
 mod show;
 mod storage;
 mod syntax;
-mod twilio;
-mod url;
-mod value;
+pub(crate) mod twilio;
+pub(crate) mod url;
+pub(crate) mod value;
 
 #[cfg(test)]
 mod example;
@@ -69,11 +68,11 @@ pub struct Config {
     pub server: Server,
     pub storage: Storage,
     pub twilio: Twilio,
-    pub braze: crate::braze::Settings,
+    pub braze: crate::braze::BrazeSettings,
     /// `[routing]` without tiers and rules, which are in `ruleset`.
     pub routing: Routing,
     /// `[dialers.*]`, in the order of the file; at least one.
-    pub dialers: Vec<crate::dialer::Settings>,
+    pub dialers: Vec<crate::dialer::DialerSettings>,
     pub alerts: Alerts,
     pub auth: Auth,
     pub logging: Logging,
@@ -85,7 +84,7 @@ pub struct Config {
 
 impl Config {
     /// The dialer of that name.
-    pub fn dialer(&self, name: &DialerId) -> Option<&crate::dialer::Settings> {
+    pub fn dialer(&self, name: &DialerId) -> Option<&crate::dialer::DialerSettings> {
         self.dialers.iter().find(|dialer| dialer.id == *name)
     }
 }
@@ -247,7 +246,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     let (server, routing, dialers) = (server?, routing?, dialers?.dialers);
     let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.id.clone()).collect());
     Some(Config {
-        braze: crate::braze::Settings {
+        braze: crate::braze::BrazeSettings {
             region: server.region,
             ..braze?
         },

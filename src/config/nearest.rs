@@ -1,7 +1,7 @@
 //! The known word that is nearest to a misspelt one.
 
 /// The nearest of `known`, if one is near enough to be what was meant.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = plain(word);
     let tolerance = match word.chars().count() {
         0..=1 => return None,

@@ -93,13 +93,13 @@ impl fmt::Display for Problem {
 
 /// What is wrong with a value: the rest of a sentence that starts with the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     pub(super) message: String,
     pub(super) hint: Option<String>,
 }
 
 impl Fault {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             hint: None,
@@ -108,7 +108,7 @@ impl Fault {
 
     /// Adds what to do about it.
     #[must_use]
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -21,7 +21,7 @@ impl Value<'_> {
     }
 
     /// A secret that travels in an HTTP header or a login: one line, no blanks around it.
-    pub(super) fn token(&self) -> Result<Secret, Fault> {
+    pub(crate) fn token(&self) -> Result<Secret, Fault> {
         self.checked(refuse_unsendable)
     }
 

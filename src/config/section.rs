@@ -11,7 +11,7 @@ use super::reader::{KnownKey, Reader, join, span_of_entry};
 use super::value::Value;
 
 /// One table that is being read. Every method that takes a key makes it known.
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     reader: &'a Reader<'a>,
     path: String,
     table: &'a DeTable<'a>,
@@ -47,7 +47,7 @@ impl<'a> Section<'a> {
     }
 
     /// Whether the file holds the key.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.table.contains_key(name)
     }
 
@@ -62,7 +62,7 @@ impl<'a> Section<'a> {
 
     /// A key that must be there. `None` where it is missing or wrong, which is then recorded.
     /// Unwrap it after every other key is read: what a `?` leaves out is neither checked nor known.
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&Value<'a>) -> Result<T, Fault>,
@@ -77,7 +77,7 @@ impl<'a> Section<'a> {
     }
 
     /// A key that may be left out. `None` also where it is wrong, which is then recorded.
-    pub(super) fn optional<T>(
+    pub(crate) fn optional<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&Value<'a>) -> Result<T, Fault>,
@@ -86,7 +86,7 @@ impl<'a> Section<'a> {
     }
 
     /// A key that may be left out for `default`.
-    pub(super) fn or<T>(
+    pub(crate) fn or<T>(
         &mut self,
         name: &'static str,
         default: T,
@@ -167,7 +167,7 @@ impl<'a> Section<'a> {
     }
 
     /// Records an error at the value of a key of this section, or at the section.
-    pub(super) fn error(&self, name: &str, fault: Fault) {
+    pub(crate) fn error(&self, name: &str, fault: Fault) {
         self.reader
             .record(Severity::Error, self.key(name), self.span_at(name), fault);
     }

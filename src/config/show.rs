@@ -16,8 +16,8 @@ use super::{
     Storage, Tls, Twilio, duration,
 };
 use crate::alert::Rules;
-use crate::braze::Settings as Braze;
-use crate::dialer::{Api, DialfireApi, HttpApi, Settings as Dialer, Tenant, ZendeskTalkApi};
+use crate::braze::BrazeSettings as Braze;
+use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
 use crate::http::keys::Role;
 use crate::lead::{TierName, Tiers};
 use crate::notify::{Email, Smtp, WebhookSettings};
@@ -171,9 +171,6 @@ show_sections! {
     }
     Rule { name, tiers as "tier", dialers }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
-    DialfireApi { base_url, campaign, task, token, tenant as "" }
-    Tenant { id as "tenant", token as "tenant_token" }
-    ZendeskTalkApi { base_url, email, token, min_agents, max_waiting }
     Alerts { rules as "", daily_summary, time_zone, email, webhook }
     Rules {
         failure_percent as "failure_rate_percent", window, min_calls, repeat_every, braze_failure_percent,
@@ -242,29 +239,15 @@ impl Show for Vec<Dialer> {
 
 impl Show for Api {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
-        plain(&join(key, "kind"), self.kind().as_str(), list);
-        match self {
-            Self::Dialfire(api) => api.show(key, list),
-            Self::ZendeskTalk(api) => api.show(key, list),
-            Self::Http(api) => api.show(key, list),
+        plain(&join(key, "kind"), self.kind(), list);
+        for (name, value) in self.entries() {
+            let key = join(key, &name);
+            match value {
+                SettingValue::Plain(text) => plain(&key, text, list),
+                SettingValue::Address(url) => address(&key, &url, list),
+                SettingValue::Secret(value) => value.show(&key, list),
+            }
         }
-    }
-}
-
-impl Show for HttpApi {
-    fn show(&self, key: &str, list: &mut Vec<Shown>) {
-        let Self {
-            url,
-            health_url,
-            headers,
-            body,
-        } = self;
-        address(&join(key, "url"), url, list);
-        if let Some(url) = health_url {
-            address(&join(key, "health_url"), url, list);
-        }
-        headers.show(&join(key, "headers"), list);
-        body.show(&join(key, "body"), list);
     }
 }
 

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::context::Permissions;
 use super::{CallerId, Config, Context, Loaded, Problem, Severity, check, find, load, parse};
-use crate::dialer::Api;
+use crate::dialer::SettingValue;
 use crate::notify::SmtpSecurity;
 use crate::routing::DialerId;
 
@@ -657,9 +657,12 @@ fn mail_servers_and_zendesk_addresses_are_understood() {
         let section = format!(
             "[dialers.z]\nkind = \"zendesk_talk\"\nconnect = \"sip:a@b\"\nemail = \"a@b.c\"\ntoken = {{ env = \"TWILIO\" }}\n{line}"
         );
-        match loaded(&with_end(&section)).config.dialers[1].api.clone() {
-            Api::ZendeskTalk(zendesk) => zendesk.base_url,
-            Api::Dialfire(_) | Api::Http(_) => unreachable!(),
+        let config = loaded(&with_end(&section)).config;
+        let entries = config.dialers[1].api.entries().into_iter();
+        let mut base_urls = entries.filter(|(key, _)| key == "base_url");
+        match base_urls.next().unwrap().1 {
+            SettingValue::Plain(url) => url,
+            other => panic!("{other:?}"),
         }
     };
     assert_eq!(zendesk("subdomain = \"acme\""), "https://acme.zendesk.com");
@@ -884,13 +887,17 @@ fn debug_output_of_the_configuration_holds_no_secret() {
         assert!(!shown.contains("marker"), "{shown}");
     }
     assert!(format!("{config:?}").contains("Secret(…)"));
-    let Api::Http(http) = &config.dialers[0].api else {
-        unreachable!()
-    };
-    let names: Vec<&str> = http.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let entries = config.dialers[0].api.entries().into_iter();
+    let headers: Vec<_> = entries
+        .filter_map(|(key, value)| match (key.strip_prefix("headers."), value) {
+            (Some(name), SettingValue::Secret(value)) => Some((name.to_owned(), value)),
+            _ => None,
+        })
+        .collect();
+    let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["Authorization", "X-Key", "Accept"]);
-    assert_eq!(http.headers[0].1.expose(), "marker-header");
-    assert_eq!(http.headers[2].1.expose(), "text/plain");
+    assert_eq!(headers[0].1.expose(), "marker-header");
+    assert_eq!(headers[2].1.expose(), "text/plain");
 }
 
 #[cfg(unix)]

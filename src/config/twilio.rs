@@ -104,7 +104,7 @@ fn shared_key(section: &mut Section<'_>) -> Option<(String, Secret)> {
 }
 
 /// Records what is missing where only one of two keys is there.
-pub(super) fn refuse_half_a_pair(section: &Section<'_>, one: &str, other: &str) {
+pub(crate) fn refuse_half_a_pair(section: &Section<'_>, one: &str, other: &str) {
     for (present, missing) in [(one, other), (other, one)] {
         if section.has(present) && !section.has(missing) {
             section.error(

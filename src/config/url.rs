@@ -79,18 +79,18 @@ impl fmt::Display for PublicUrl {
 }
 
 /// The parts of a URL that the rules look at.
-pub(super) struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     pub(super) scheme: &'a str,
     pub(super) host: &'a str,
     pub(super) port: Option<u16>,
-    pub(super) path: &'a str,
+    pub(crate) path: &'a str,
     path_start: usize,
     has_query: bool,
 }
 
 impl<'a> Parts<'a> {
     /// Splits `http://…` or `https://…`. Messages never repeat the text, which may hold a password.
-    pub(super) fn split(text: &'a str) -> Result<Self, Fault> {
+    pub(crate) fn split(text: &'a str) -> Result<Self, Fault> {
         Self::split_scheme(text, &["https", "http"])
     }
 

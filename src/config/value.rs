@@ -18,7 +18,7 @@ use crate::phone::E164;
 use crate::twiml::Connect;
 
 /// One value with its place in the file.
-pub(super) struct Value<'a> {
+pub(crate) struct Value<'a> {
     reader: &'a Reader<'a>,
     key: String,
     item: &'a Spanned<DeValue<'a>>,
@@ -89,7 +89,7 @@ impl<'a> Value<'a> {
     }
 
     /// Records what somebody should look at.
-    pub(super) fn warn(&self, fault: Fault) {
+    pub(crate) fn warn(&self, fault: Fault) {
         self.reader.record(
             Severity::Warning,
             self.key.clone(),
@@ -114,7 +114,7 @@ impl<'a> Value<'a> {
     }
 
     /// The kind of value, with its article.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self.item.get_ref() {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "a number",
@@ -126,7 +126,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(super) fn as_text(&self) -> Option<&'a str> {
+    pub(crate) fn as_text(&self) -> Option<&'a str> {
         self.item.get_ref().as_str()
     }
 
@@ -147,7 +147,7 @@ impl<'a> Value<'a> {
     }
 
     /// Any text but blank text.
-    pub(super) fn text(&self) -> Result<String, Fault> {
+    pub(crate) fn text(&self) -> Result<String, Fault> {
         let text = self.as_text().ok_or_else(|| self.must_be("a string"))?;
         if text.trim().is_empty() {
             return Err(Fault::new("is empty"));
@@ -173,7 +173,7 @@ impl<'a> Value<'a> {
     }
 
     /// Text that `accepts`; `what` completes "must be …".
-    pub(super) fn text_like(
+    pub(crate) fn text_like(
         &self,
         what: &str,
         accepts: impl Fn(&str) -> bool,
@@ -196,7 +196,7 @@ impl<'a> Value<'a> {
         })
     }
 
-    pub(super) fn integer<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
+    pub(crate) fn integer<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
         &self,
         range: RangeInclusive<T>,
     ) -> Result<T, Fault> {
@@ -292,7 +292,7 @@ impl<'a> Value<'a> {
     }
 
     /// The address of an API: https, or http on a loopback host; without query, and without a slash at its end.
-    pub(super) fn base_url(&self) -> Result<String, Fault> {
+    pub(crate) fn base_url(&self) -> Result<String, Fault> {
         let text = self.text()?;
         let parts = url::Parts::split(&text)?;
         parts.refuse_query()?;
@@ -301,13 +301,13 @@ impl<'a> Value<'a> {
     }
 
     /// The whole address of one request: https, or http on a loopback host.
-    pub(super) fn request_url(&self) -> Result<String, Fault> {
+    pub(crate) fn request_url(&self) -> Result<String, Fault> {
         let text = self.text()?;
         url::Parts::split(&text)?.refuse_plain_http()?;
         Ok(text)
     }
 
-    pub(super) fn mail_address(&self) -> Result<String, Fault> {
+    pub(crate) fn mail_address(&self) -> Result<String, Fault> {
         self.text_like("a mail address like ops@example.com", |text| {
             text.split_once('@').is_some_and(|(user, host)| {
                 !user.is_empty()
@@ -359,7 +359,7 @@ impl<'a> Value<'a> {
     }
 
     /// A table whose names the file chooses, in the order of the file; values with something wrong are left out.
-    pub(super) fn map<T>(
+    pub(crate) fn map<T>(
         &self,
         read: impl Fn(&str, &Value<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<(String, T)>, Fault> {

@@ -19,8 +19,8 @@ use reqwest::header::{ACCEPT_ENCODING, HeaderMap};
 use reqwest::{Method, Response, Url};
 use serde_json::Value;
 
-use super::departure::Departure;
-use super::settings::shown_url;
+use super::sent_flag::SentFlag;
+use super::settings::redacted_url;
 use crate::audit::Exchange;
 use crate::clock::Clock;
 use crate::handoff::{Failure, FailureKind, Outcome};
@@ -31,7 +31,7 @@ use crate::phone::{self, Caller};
 const MAX_ANSWER: usize = 256 * 1024;
 /// A refusal is clear from its status. Its body is read for the record only, and must not cost the caller time.
 const REFUSAL_BODY_GRACE: Duration = Duration::from_millis(100);
-const MAX_WORDS: usize = 200;
+const MAX_MESSAGE: usize = 200;
 /// Fewer digits tell nobody from another.
 const SHORTEST_IDENTITY: usize = 5;
 
@@ -43,7 +43,7 @@ pub(super) struct Link {
 }
 
 /// A request, and what of it may be recorded.
-pub(super) struct Request {
+pub(super) struct DialerRequest {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
@@ -53,7 +53,7 @@ pub(super) struct Request {
     is_repeatable: bool,
 }
 
-impl Request {
+impl DialerRequest {
     pub(super) fn get(url: Url, headers: HeaderMap) -> Self {
         Self {
             method: Method::GET,
@@ -87,7 +87,7 @@ impl Request {
 }
 
 pub(super) struct DialerReply {
-    pub(super) answer: Result<DialerAnswer, Trouble>,
+    pub(super) answer: Result<DialerAnswer, TransportError>,
     pub(super) elapsed: Duration,
     exchange: Exchange,
     at: Timestamp,
@@ -96,20 +96,20 @@ pub(super) struct DialerReply {
 pub(super) struct DialerAnswer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
-    body: Result<Bytes, Trouble>,
+    body: Result<Bytes, TransportError>,
 }
 
 /// Why there is no answer, or not the whole of it.
-pub(super) struct Trouble {
+pub(super) struct TransportError {
     kind: FailureKind,
-    words: String,
+    message: String,
 }
 
-impl Trouble {
-    fn new(kind: FailureKind, words: impl Into<String>) -> Self {
+impl TransportError {
+    fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            words: words.into(),
+            message: message.into(),
         }
     }
 
@@ -157,12 +157,12 @@ impl Link {
     }
 
     /// Sends a request and reads its answer, head and body, until `deadline` at the latest.
-    pub(super) async fn ask(&self, request: Request, deadline: Instant) -> DialerReply {
+    pub(super) async fn ask(&self, request: DialerRequest, deadline: Instant) -> DialerReply {
         let started = self.now();
         let mut exchange = Exchange {
             service: self.service.clone(),
             method: request.method.to_string(),
-            url: shown_url(&request.url),
+            url: redacted_url(&request.url),
             status: None,
             error: None,
             elapsed_ms: 0.0,
@@ -171,7 +171,7 @@ impl Link {
         };
         let answer = match self.head(request, deadline).await {
             Ok(response) => Ok(self.read(response, deadline).await),
-            Err(trouble) => Err(trouble),
+            Err(error) => Err(error),
         };
         let elapsed = self.now().duration_since(started);
         exchange.elapsed_ms = elapsed.as_secs_f64() * 1_000.0;
@@ -180,7 +180,7 @@ impl Link {
                 exchange.status = Some(answer.status);
                 exchange.error = answer.text();
             }
-            Err(trouble) => exchange.error = Some(trouble.words.clone()),
+            Err(error) => exchange.error = Some(error.message.clone()),
         }
         DialerReply {
             answer,
@@ -190,15 +190,19 @@ impl Link {
         }
     }
 
-    async fn head(&self, request: Request, deadline: Instant) -> Result<Response, Trouble> {
+    async fn head(
+        &self,
+        request: DialerRequest,
+        deadline: Instant,
+    ) -> Result<Response, TransportError> {
         let remaining = deadline.saturating_duration_since(self.now());
         if remaining.is_zero() {
-            return Err(Trouble::new(
+            return Err(TransportError::new(
                 FailureKind::Connect,
                 "no time was left to send it",
             ));
         }
-        let departure = Departure::default();
+        let sent_flag = SentFlag::default();
         let builder = |client: &reqwest::Client| {
             let builder = client
                 .request(request.method.clone(), request.url.clone())
@@ -206,33 +210,33 @@ impl Link {
                 .headers(request.headers.clone());
             match &request.body {
                 None => builder,
-                Some(bytes) => builder.body(reqwest::Body::wrap(departure.watch(bytes.clone()))),
+                Some(bytes) => builder.body(reqwest::Body::wrap(sent_flag.wrap(bytes.clone()))),
             }
         };
-        let has_left = || departure.has_left();
+        let is_sent = || sent_flag.is_sent();
         let again = if request.is_repeatable {
             Again::Always
         } else {
-            Again::Unless(&has_left)
+            Again::Unless(&is_sent)
         };
         let sent = self.connections.send(builder, again);
         let result = self.clock.timeout(remaining, sent).await;
         // A request without a body asks for nothing that could take effect; it counts as sent unless the connection failed.
-        let has_left = departure.close() || request.body.is_none();
-        let trouble = match result {
+        let is_sent = sent_flag.close() || request.body.is_none();
+        let error = match result {
             Ok(Ok(response)) => {
                 self.connections.answered(response.status().as_u16());
                 return Ok(response);
             }
-            Ok(Err(error)) => trouble_of(error, has_left),
-            Err(_) if has_left => Trouble::new(FailureKind::Timeout, "no answer in time"),
-            Err(_) => Trouble::new(
+            Ok(Err(error)) => transport_error(error, is_sent),
+            Err(_) if is_sent => TransportError::new(FailureKind::Timeout, "no answer in time"),
+            Err(_) => TransportError::new(
                 FailureKind::Connect,
                 "no connection in time; nothing was sent",
             ),
         };
         self.connections.failed();
-        Err(trouble)
+        Err(error)
     }
 
     async fn read(&self, response: Response, deadline: Instant) -> DialerAnswer {
@@ -245,16 +249,16 @@ impl Link {
         let whole = Content::of(response, MAX_ANSWER).whole();
         let body = match self.clock.timeout(remaining, whole).await {
             Ok(Ok(body)) => Ok(body.into()),
-            Ok(Err(Unreadable::Transport(error))) => Err(trouble_of(error, true)),
-            Ok(Err(unreadable @ (Unreadable::TooLong(_) | Unreadable::Packed))) => {
-                Err(Trouble::new(FailureKind::Malformed, unreadable.to_string()))
-            }
-            Err(_) => Err(Trouble::new(
+            Ok(Err(Unreadable::Transport(error))) => Err(transport_error(error, true)),
+            Ok(Err(unreadable @ (Unreadable::TooLong(_) | Unreadable::Packed))) => Err(
+                TransportError::new(FailureKind::Malformed, unreadable.to_string()),
+            ),
+            Err(_) => Err(TransportError::new(
                 FailureKind::Timeout,
                 "the answer did not end in time",
             )),
         };
-        if matches!(&body, Err(trouble) if trouble.kind != FailureKind::Malformed) {
+        if matches!(&body, Err(error) if error.kind != FailureKind::Malformed) {
             self.connections.failed();
         }
         DialerAnswer {
@@ -265,24 +269,24 @@ impl Link {
     }
 }
 
-fn trouble_of(error: reqwest::Error, has_left: bool) -> Trouble {
+fn transport_error(error: reqwest::Error, is_sent: bool) -> TransportError {
     let error = error.without_url();
-    if error.is_connect() || !has_left {
-        return Trouble::new(
+    if error.is_connect() || !is_sent {
+        return TransportError::new(
             FailureKind::Connect,
             format!("no connection: {}", innermost(&error)),
         );
     }
     if error.is_timeout() {
-        return Trouble::new(FailureKind::Timeout, "no answer in time");
+        return TransportError::new(FailureKind::Timeout, "no answer in time");
     }
     if is_no_http(&error) {
-        return Trouble::new(
+        return TransportError::new(
             FailureKind::Malformed,
             format!("the answer is no HTTP: {}", innermost(&error)),
         );
     }
-    Trouble::new(
+    TransportError::new(
         FailureKind::Reset,
         format!("the connection broke: {}", innermost(&error)),
     )
@@ -307,7 +311,7 @@ fn innermost(error: &reqwest::Error) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string().chars().take(MAX_WORDS).collect()
+    innermost.to_string().chars().take(MAX_MESSAGE).collect()
 }
 
 impl DialerAnswer {
@@ -315,7 +319,7 @@ impl DialerAnswer {
     pub(super) fn content(&self) -> Result<&[u8], Outcome> {
         match &self.body {
             Ok(bytes) => Ok(bytes),
-            Err(trouble) => Err(trouble.outcome(Some(self.status))),
+            Err(error) => Err(error.outcome(Some(self.status))),
         }
     }
 
@@ -333,17 +337,14 @@ impl DialerAnswer {
             .as_ref()
             .err()
             .filter(|_| is_success)
-            .map(|trouble| trouble.words.clone())
+            .map(|error| error.message.clone())
     }
 }
 
 impl DialerReply {
     /// A 2xx answer; anything else as the outcome it means.
     pub(super) fn success(&self) -> Result<&DialerAnswer, Outcome> {
-        let answer = self
-            .answer
-            .as_ref()
-            .map_err(|trouble| trouble.outcome(None))?;
+        let answer = self.answer.as_ref().map_err(|error| error.outcome(None))?;
         let fails = |kind| Failure::with_status(kind, answer.status);
         let retry_after = || outbound::retry_after(&answer.headers, self.at);
         Err(match answer.status {
@@ -364,7 +365,7 @@ impl DialerReply {
         self.answer.as_ref().ok().map(|answer| answer.status)
     }
 
-    /// Why no answer came, in words.
+    /// Why no answer came.
     pub(super) fn text(&self) -> Option<&str> {
         self.exchange.error.as_deref()
     }
@@ -413,7 +414,7 @@ pub(super) fn reference(id: &Value) -> Option<String> {
 
 /// A reference as it may be recorded: one that holds the caller's digits, by chance or because the dialer repeats what it was sent, is
 /// masked.
-pub(super) fn shown_reference(id: &str, caller: &Caller) -> String {
+pub(super) fn masked_reference(id: &str, caller: &Caller) -> String {
     if names_caller(id, caller) {
         phone::mask(id)
     } else {
@@ -422,7 +423,7 @@ pub(super) fn shown_reference(id: &str, caller: &Caller) -> String {
 }
 
 /// Whether a reference holds the caller's digits, so that it must not be recorded.
-pub(super) fn names_caller(id: &str, caller: &Caller) -> bool {
+pub fn names_caller(id: &str, caller: &Caller) -> bool {
     let text = match caller.number() {
         Some(number) => number.as_str(),
         None => caller.as_text(),

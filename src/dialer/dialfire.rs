@@ -5,23 +5,143 @@
 
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Url;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::client::{DialerReply, Link, Request, reference, shown_reference};
-use super::health::{Check, Health, Probe, failing, reachability_and_credentials, said};
-use super::settings::{
-    DialfireApi, InvalidSettings, endpoint, parse_url, path_part, secret_header,
+use super::adapter::{Adapter, AdapterSection, Api, SettingValue};
+use super::client::{DialerReply, DialerRequest, Link, masked_reference, reference};
+use super::health::{
+    DialerCheck, Probe, ProbeHealth, described, failing, reachability_and_credentials,
 };
-use super::{HandedOff, Note};
+use super::settings::{InvalidSettings, endpoint, parse_url, path_part, secret_header};
+use super::{HandedOff, HandoffPayload};
 use crate::audit::Exchange;
+use crate::config::section::Section;
+use crate::config::twilio::refuse_half_a_pair;
+use crate::config::value::Value as ConfigValue;
 use crate::handoff::{Failure, FailureKind, Outcome};
-use crate::routing::Availability;
+use crate::routing::{Availability, DialerId};
+use crate::secret::Secret;
 
-pub(super) struct Dialfire {
+pub(super) const KIND: &str = "dialfire";
+
+pub(super) struct DialfireApi {
+    pub(super) base_url: String,
+    /// The id of the campaign, 16 letters and digits.
+    pub(super) campaign: String,
+    /// The task (stage) that new contacts enter.
+    pub(super) task: String,
+    pub(super) token: Secret,
+    /// The tenant, where line statistics are the health probe. Default: none.
+    pub(super) tenant: Option<Tenant>,
+}
+
+pub(super) struct Tenant {
+    pub(super) id: String,
+    /// The tenant token; another one than the campaign's.
+    pub(super) token: Secret,
+}
+
+pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
+    let campaign = section.required("campaign", |value| {
+        value.text_like("a campaign id of Dialfire like AB12CD34EF56GH78", |text| {
+            (8..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
+    });
+    let task = section.required("task", |value| {
+        value.text_like(
+            "the name of a task, which has no blanks and no / ? # %",
+            is_path_segment,
+        )
+    });
+    let token = section.required("token", ConfigValue::token);
+    let tenant = section.optional("tenant", |value| {
+        value.text_like("a tenant id of Dialfire like 0a1b2c3d", |text| {
+            text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
+    });
+    let tenant_token = section.optional("tenant_token", ConfigValue::token);
+    refuse_half_a_pair(section, "tenant", "tenant_token");
+    Some(Api::new(DialfireApi {
+        base_url: section.or(
+            "base_url",
+            "https://api.dialfire.com".to_owned(),
+            ConfigValue::base_url,
+        ),
+        tenant: tenant
+            .zip(tenant_token)
+            .map(|(id, token)| Tenant { id, token }),
+        campaign: campaign?,
+        task: task?,
+        token: token?,
+    }))
+}
+
+fn is_path_segment(text: &str) -> bool {
+    text.chars()
+        .all(|c| !c.is_whitespace() && !c.is_control() && !"/?#%\\".contains(c))
+}
+
+impl AdapterSection for DialfireApi {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn entries(&self) -> Vec<(String, SettingValue)> {
+        let plain = |key: &str, text: &str| (key.to_owned(), SettingValue::Plain(text.to_owned()));
+        let secret =
+            |key: &str, value: &Secret| (key.to_owned(), SettingValue::Secret(value.clone()));
+        let mut entries = vec![
+            plain("base_url", &self.base_url),
+            plain("campaign", &self.campaign),
+            plain("task", &self.task),
+            secret("token", &self.token),
+        ];
+        if let Some(tenant) = &self.tenant {
+            entries.push(plain("tenant", &tenant.id));
+            entries.push(secret("tenant_token", &tenant.token));
+        }
+        entries
+    }
+
+    fn credentials(&self) -> Vec<&str> {
+        let mut parts = vec![KIND, &self.base_url, &self.campaign, self.token.expose()];
+        if let Some(tenant) = &self.tenant {
+            parts.extend([tenant.id.as_str(), tenant.token.expose()]);
+        }
+        parts
+    }
+
+    fn adapter(&self, secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings> {
+        let base = parse_url("base_url", &self.base_url)?;
+        let lines = match &self.tenant {
+            None => None,
+            Some(tenant) => {
+                let id = path_part("tenant", &tenant.id)?;
+                Some(LineStatistics {
+                    url: endpoint(&base, &["api", "tenants", &id, "lines", "stats"]),
+                    headers: headers("tenant_token", tenant.token.expose())?,
+                })
+            }
+        };
+        Ok(Box::new(Dialfire {
+            campaign: path_part("campaign", &self.campaign)?,
+            task: path_part("task", &self.task)?,
+            headers: headers("token", self.token.expose())?,
+            lines,
+            pseudonyms: Hmac::new_from_slice(secret).map_err(|_| {
+                InvalidSettings::new("secret", "cannot serve as the key of a pseudonym")
+            })?,
+            base,
+        }))
+    }
+}
+
+struct Dialfire {
     base: Url,
     campaign: String,
     task: String,
@@ -37,52 +157,16 @@ struct LineStatistics {
 }
 
 impl Dialfire {
-    pub(super) fn new(api: &DialfireApi, secret: &[u8]) -> Result<Self, InvalidSettings> {
-        let base = parse_url("base_url", &api.base_url)?;
-        let lines = match &api.tenant {
-            None => None,
-            Some(tenant) => {
-                let id = path_part("tenant", &tenant.id)?;
-                Some(LineStatistics {
-                    url: endpoint(&base, &["api", "tenants", &id, "lines", "stats"]),
-                    headers: headers("tenant_token", tenant.token.expose())?,
-                })
-            }
-        };
-        Ok(Self {
-            campaign: path_part("campaign", &api.campaign)?,
-            task: path_part("task", &api.task)?,
-            headers: headers("token", api.token.expose())?,
-            lines,
-            pseudonyms: Hmac::new_from_slice(secret).map_err(|_| {
-                InvalidSettings::new("secret", "cannot serve as the key of a pseudonym")
-            })?,
-            base,
-        })
-    }
-
-    pub(super) async fn hand_off(&self, link: &Link, note: &Note, deadline: Instant) -> HandedOff {
-        let created = link.ask(self.create(note), deadline).await;
-        if created.status() != Some(409) {
-            let (outcome, exchange) = conclude(created, note);
-            return handed(outcome, vec![exchange]);
-        }
-        let conflict = created.exchange(None, Some("the contact exists already"));
-        let updated = link.ask(self.update(note), deadline).await;
-        let (outcome, exchange) = conclude(updated, note);
-        handed(outcome, vec![conflict, exchange])
-    }
-
-    fn create(&self, note: &Note) -> Request {
-        let mut fields = news(note);
-        fields.insert("$ref".to_owned(), self.pseudonym(note).into());
+    fn create(&self, payload: &HandoffPayload) -> DialerRequest {
+        let mut fields = news(payload);
+        fields.insert("$ref".to_owned(), self.pseudonym(payload).into());
         fields.insert("source".to_owned(), "switchboard".into());
         let mut shown = fields.clone();
-        if let Some(number) = note.caller.number() {
+        if let Some(number) = payload.caller.number() {
             fields.insert("$phone".to_owned(), number.as_str().into());
             shown.insert("$phone".to_owned(), number.masked().into());
         }
-        Request::post(
+        DialerRequest::post(
             self.in_campaign(&["tasks", &self.task, "contacts", "create"]),
             self.headers.clone(),
             &Value::Object(fields),
@@ -91,10 +175,10 @@ impl Dialfire {
         .repeatable()
     }
 
-    fn update(&self, note: &Note) -> Request {
-        let body = Value::Object(news(note));
-        Request::post(
-            self.in_campaign(&["contacts", &self.pseudonym(note), "update"]),
+    fn update(&self, payload: &HandoffPayload) -> DialerRequest {
+        let body = Value::Object(news(payload));
+        DialerRequest::post(
+            self.in_campaign(&["contacts", &self.pseudonym(payload), "update"]),
             self.headers.clone(),
             &body,
             body.clone(),
@@ -109,10 +193,10 @@ impl Dialfire {
 
     /// The same for every call of one caller, and no way back to the number without the installation's secret. A caller
     /// without a number is somebody else with every call.
-    fn pseudonym(&self, note: &Note) -> String {
-        let (domain, text) = match note.caller.number() {
+    fn pseudonym(&self, payload: &HandoffPayload) -> String {
+        let (domain, text) = match payload.caller.number() {
             Some(number) => ("caller\0", number.as_str()),
-            None => ("call\0", note.call_id.as_str()),
+            None => ("call\0", payload.call_id.as_str()),
         };
         let mut mac = self.pseudonyms.clone();
         mac.update(domain.as_bytes());
@@ -121,14 +205,87 @@ impl Dialfire {
         format!("sb-{}", digest.get(..32).unwrap_or(&digest))
     }
 
+    /// Asks for the campaign with the token of handoffs.
+    async fn probe_campaign(&self, link: &Link, deadline: Instant) -> Probe {
+        let reply = link
+            .ask(
+                DialerRequest::get(self.in_campaign(&[]), self.headers.clone()),
+                deadline,
+            )
+            .await;
+        // The body holds tokens of the campaign; it is never looked at.
+        match reply.success() {
+            Ok(_) => Probe::healthy(reply.elapsed),
+            Err(_) => failing(&reply, "the campaign"),
+        }
+    }
+
+    fn task_check(&self, reply: &DialerReply) -> DialerCheck {
+        let task = &self.task;
+        let Ok(answer) = reply.success() else {
+            return DialerCheck::failed(
+                "task",
+                format!(
+                    "the campaign's tasks cannot be read ({}): check `campaign`",
+                    described(reply)
+                ),
+            );
+        };
+        let Some(Value::Array(tasks)) = answer.json() else {
+            return DialerCheck::failed(
+                "task",
+                "the campaign's tasks came in a form that cannot be read: check `base_url`",
+            );
+        };
+        let names: Vec<&str> = tasks
+            .iter()
+            .filter_map(|task| task.pointer("/data/name")?.as_str())
+            .collect();
+        if names.contains(&task.as_str()) {
+            DialerCheck::passed("task", format!("the campaign has the task `{task}`"))
+        } else {
+            DialerCheck::failed(
+                "task",
+                format!(
+                    "the campaign has no task `{task}`; it has {}. Set `task` to one of them",
+                    list(&names)
+                ),
+            )
+        }
+    }
+}
+
+#[async_trait]
+impl Adapter for Dialfire {
+    fn credential(&self, dialer: &DialerId) -> String {
+        format!("the campaign token (dialers.{dialer}.token)")
+    }
+
+    async fn hand_off(
+        &self,
+        link: &Link,
+        payload: &HandoffPayload,
+        deadline: Instant,
+    ) -> HandedOff {
+        let created = link.ask(self.create(payload), deadline).await;
+        if created.status() != Some(409) {
+            let (outcome, exchange) = conclude(created, payload);
+            return handed(outcome, vec![exchange]);
+        }
+        let conflict = created.exchange(None, Some("the contact exists already"));
+        let updated = link.ask(self.update(payload), deadline).await;
+        let (outcome, exchange) = conclude(updated, payload);
+        handed(outcome, vec![conflict, exchange])
+    }
+
     /// Line statistics are not in the vendor's own tool; where they are refused, the campaign itself has the last word on health.
-    pub(super) async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
+    async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
         if let Some(lines) = &self.lines {
             let reply = link.ask(lines.request(), deadline).await;
             match reply.success() {
                 Ok(answer) => {
                     return Probe {
-                        health: Health::Healthy,
+                        health: ProbeHealth::Healthy,
                         availability: answer
                             .json()
                             .map_or(Availability::Unknown, |stats| availability(&stats)),
@@ -142,24 +299,13 @@ impl Dialfire {
         self.probe_campaign(link, deadline).await
     }
 
-    /// Asks for the campaign with the token of handoffs.
-    pub(super) async fn probe_campaign(&self, link: &Link, deadline: Instant) -> Probe {
-        let reply = link
-            .ask(
-                Request::get(self.in_campaign(&[]), self.headers.clone()),
-                deadline,
-            )
-            .await;
-        // The body holds tokens of the campaign; it is never looked at.
-        match reply.success() {
-            Ok(_) => Probe::healthy(reply.elapsed),
-            Err(_) => failing(&reply, "the campaign"),
-        }
+    async fn try_credentials(&self, link: &Link, deadline: Instant) -> Probe {
+        self.probe_campaign(link, deadline).await
     }
 
-    pub(super) async fn test(&self, link: &Link, timeout: Duration) -> (Vec<Check>, Probe) {
+    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<DialerCheck>, Probe) {
         let probe = self.probe(link, link.now() + timeout).await;
-        let tasks = Request::get(self.in_campaign(&["tasks", ""]), self.headers.clone());
+        let tasks = DialerRequest::get(self.in_campaign(&["tasks", ""]), self.headers.clone());
         let reply = link.ask(tasks, link.now() + timeout).await;
         let mut checks = reachability_and_credentials(
             &reply,
@@ -168,12 +314,12 @@ impl Dialfire {
         if let Some(lines) = &self.lines {
             let stats = link.ask(lines.request(), link.now() + timeout).await;
             checks.push(match stats.success() {
-                Ok(_) => Check::passed("lines", "line statistics can be read"),
-                Err(_) => Check::failed(
+                Ok(_) => DialerCheck::passed("lines", "line statistics can be read"),
+                Err(_) => DialerCheck::failed(
                     "lines",
                     format!(
                         "line statistics cannot be read ({}): check `tenant` and `tenant_token`, or leave both out",
-                        said(&stats)
+                        described(&stats)
                     ),
                 ),
             });
@@ -183,45 +329,11 @@ impl Dialfire {
         }
         (checks, probe)
     }
-
-    fn task_check(&self, reply: &DialerReply) -> Check {
-        let task = &self.task;
-        let Ok(answer) = reply.success() else {
-            return Check::failed(
-                "task",
-                format!(
-                    "the campaign's tasks cannot be read ({}): check `campaign`",
-                    said(reply)
-                ),
-            );
-        };
-        let Some(Value::Array(tasks)) = answer.json() else {
-            return Check::failed(
-                "task",
-                "the campaign's tasks came in a form that cannot be read: check `base_url`",
-            );
-        };
-        let names: Vec<&str> = tasks
-            .iter()
-            .filter_map(|task| task.pointer("/data/name")?.as_str())
-            .collect();
-        if names.contains(&task.as_str()) {
-            Check::passed("task", format!("the campaign has the task `{task}`"))
-        } else {
-            Check::failed(
-                "task",
-                format!(
-                    "the campaign has no task `{task}`; it has {}. Set `task` to one of them",
-                    list(&names)
-                ),
-            )
-        }
-    }
 }
 
 impl LineStatistics {
-    fn request(&self) -> Request {
-        Request::get(self.url.clone(), self.headers.clone())
+    fn request(&self) -> DialerRequest {
+        DialerRequest::get(self.url.clone(), self.headers.clone())
     }
 }
 
@@ -238,22 +350,22 @@ fn headers(key: &'static str, token: &str) -> Result<HeaderMap, InvalidSettings>
 }
 
 /// What is new with this call, for a new contact as for a known one.
-fn news(note: &Note) -> Map<String, Value> {
+fn news(payload: &HandoffPayload) -> Map<String, Value> {
     let mut fields = Map::new();
-    if let Some(score) = note.score {
+    if let Some(score) = payload.score {
         fields.insert("lead_score".to_owned(), json!(score));
     }
-    if let Some(tier) = &note.tier {
+    if let Some(tier) = &payload.tier {
         fields.insert("tier".to_owned(), json!(tier));
     }
-    fields.insert("router_call_sid".to_owned(), json!(note.call_id));
-    fields.insert("request_id".to_owned(), json!(note.request_id));
+    fields.insert("router_call_sid".to_owned(), json!(payload.call_id));
+    fields.insert("request_id".to_owned(), json!(payload.request_id));
     fields
 }
 
 /// A good status is a success, whatever is in the answer: an update does not return the contact, and a create need not. Only JSON that says
 /// an error refuses.
-fn conclude(reply: DialerReply, note: &Note) -> (Outcome, Exchange) {
+fn conclude(reply: DialerReply, payload: &HandoffPayload) -> (Outcome, Exchange) {
     let (status, answer) = match reply.success() {
         Ok(answer) => (answer.status, answer.json()),
         Err(outcome) => return (outcome, reply.exchange(None, None)),
@@ -270,7 +382,7 @@ fn conclude(reply: DialerReply, note: &Note) -> (Outcome, Exchange) {
     let reference = contact_id(&contact);
     let shown = reference
         .as_deref()
-        .map(|id| json!({ "$id": shown_reference(id, &note.caller) }));
+        .map(|id| json!({ "$id": masked_reference(id, &payload.caller) }));
     (Outcome::Accepted { reference }, reply.exchange(shown, None))
 }
 

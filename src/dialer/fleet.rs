@@ -8,18 +8,17 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::circuit::{Circuit, MAX_HOLD, Sign, Terms};
-use super::{Dialer, Health, Kind, Probe};
+use super::{Dialer, Probe, ProbeHealth};
 use crate::audit::{Drained, Event, OpenCircuit, PersistedState, ServiceState};
 use crate::handoff::{FailureKind, Outcome};
-use crate::resilience::{LONGEST_PAUSE, Refusals, Refused, TriedBy};
+use crate::resilience::{Breaker, BreakerPolicy, CredentialRefusal, HealthSignal, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId, DialerView};
 
 /// The longest a probe may take (Zendesk Talk and Dialfire: "timeout 2 s").
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A trial that is not heard of for so long after its timeout is lost.
 const TRIAL_GRACE: Duration = Duration::from_secs(1);
-/// What a dialer said of its availability is forgotten after so many probes that never came.
+/// What a dialer says of its availability is forgotten after so many probes that never came.
 const PROBES_UNTIL_FORGOTTEN: u32 = 4;
 
 /// All configured dialers. Cheap to clone; every clone sees the same state.
@@ -30,12 +29,12 @@ pub struct Fleet(Arc<Mutex<Vec<Member>>>);
 struct Member {
     dialer: Dialer,
     drained: Option<Drained>,
-    said: Option<Said>,
-    circuit: Circuit,
+    stated: Option<StatedAvailability>,
+    breaker: Breaker,
 }
 
 #[derive(Clone, Debug)]
-struct Said {
+struct StatedAvailability {
     availability: Availability,
     at: Instant,
 }
@@ -75,7 +74,7 @@ pub struct DialerStatus {
     /// For how long its circuit has been open, and why.
     pub open_for: Option<(Duration, String)>,
     /// The credentials, where it refuses them.
-    pub refused: Option<Refused>,
+    pub refused: Option<CredentialRefusal>,
 }
 
 /// What a dialer is to be asked now by whoever probes.
@@ -125,41 +124,39 @@ impl Fleet {
     /// Whether a request may be sent to it now. Takes the one trial of a half-open circuit: [`Fleet::report`] has to follow.
     pub fn admit(&self, id: &DialerId, now: Instant) -> bool {
         self.with(id, |member| {
-            let lease = member.dialer.timeout() + TRIAL_GRACE;
-            member.drained.is_none() && member.circuit.admit(now, lease)
+            member.drained.is_none() && member.breaker.admit(now)
         })
         .unwrap_or(false)
     }
 
-    /// Whether it limits our requests and is otherwise well: its line can ring without the note.
+    /// Whether it limits our requests and is otherwise well: its line can ring without the handoff.
     pub fn limits_requests(&self, id: &DialerId) -> bool {
-        self.with(id, |member| member.circuit.limits_requests())
+        self.with(id, |member| member.breaker.limits_requests())
             .unwrap_or(false)
     }
 
     /// Whether it limits our requests and none may be sent now, not even on trial.
     pub fn may_not_be_asked(&self, id: &DialerId, now: Instant) -> bool {
         self.with(id, |member| {
-            let circuit = &member.circuit;
-            circuit.limits_requests() && circuit.view(now) == BreakerView::Open
+            let breaker = &member.breaker;
+            breaker.limits_requests() && breaker.view(now) == BreakerView::Open
         })
         .unwrap_or(false)
     }
 
     /// Learns from the outcome of a request.
     pub fn report(&self, id: &DialerId, outcome: &Outcome, now: Instant) -> Option<HealthChange> {
-        let cause = words_of(outcome);
+        let cause = cause_of(outcome);
         self.change(id, &cause, |member| {
-            let terms = member.terms();
-            let sign = sign_of(outcome, terms.open_for);
-            member.circuit.request_ended(sign, now, terms);
+            let signal = signal_of(outcome, member.dialer.settings().open_for);
+            member.breaker.request_ended(signal, now);
         })
     }
 
     pub fn report_probe(&self, id: &DialerId, probe: &Probe, now: Instant) -> Option<HealthChange> {
-        self.change(id, &words_of_probe(probe), |member| {
-            let (sign, terms) = (sign_of_probe(probe, &member.dialer), member.terms());
-            member.circuit.probe_ended(sign, now, terms);
+        self.change(id, &cause_of_probe(probe), |member| {
+            let signal = signal_of_probe(probe, &member.dialer);
+            member.breaker.probe_ended(signal, now);
             member.keep_availability(probe, now);
         })
     }
@@ -167,11 +164,10 @@ impl Fleet {
     /// What to ask a dialer now. Takes the try of refused credentials where there is one to take.
     pub fn probe_turn(&self, id: &DialerId, now: Instant) -> ProbeTurn {
         self.with(id, |member| {
-            if member.circuit.refused().is_none() {
+            if member.breaker.refused().is_none() {
                 return ProbeTurn::AtItsPace;
             }
-            let lease = PROBE_TIMEOUT + TRIAL_GRACE;
-            if member.circuit.take_try(now, lease) {
+            if member.breaker.take_try(now) {
                 ProbeTurn::Try
             } else {
                 ProbeTurn::Pause
@@ -188,12 +184,11 @@ impl Fleet {
         by: Option<&str>,
         now: Instant,
     ) -> Option<HealthChange> {
-        let found = words_of_probe(probe);
+        let found = cause_of_probe(probe);
         let cause = by.map_or_else(|| found.clone(), |by| format!("tried by {by}: {found}"));
         self.change(dialer.id(), &cause, |member| {
             if member.dialer.fingerprint() == dialer.fingerprint() {
-                let (sign, terms) = (sign_of_probe(probe, dialer), member.terms());
-                member.circuit.tried(sign, now, terms);
+                member.breaker.tried(signal_of_probe(probe, dialer), now);
                 member.keep_availability(probe, now);
             }
         })
@@ -201,14 +196,14 @@ impl Fleet {
 
     /// Lets refused credentials be tried now.
     pub fn try_now(&self, id: &DialerId, now: Instant) {
-        self.with(id, |member| member.circuit.try_now(now));
+        self.with(id, |member| member.breaker.try_now(now));
     }
 
     /// A test, made by somebody, has found the credentials of this dialer accepted.
     pub fn proven(&self, dialer: &Dialer, by: &str) -> Option<HealthChange> {
         self.change(dialer.id(), &format!("tested by {by}"), |member| {
             if member.dialer.fingerprint() == dialer.fingerprint() {
-                member.circuit.proven();
+                member.breaker.proven();
             }
         })
     }
@@ -228,7 +223,7 @@ impl Fleet {
         self.change(id, &format!("put back by {by}"), |member| {
             member.drained = None;
             let now = member.dialer.clock().instant();
-            member.circuit.try_now(now);
+            member.breaker.try_now(now);
         })
     }
 
@@ -244,7 +239,7 @@ impl Fleet {
             let member = match place.map(|i| before.swap_remove(i)) {
                 None => Member::new(dialer),
                 Some(known) => {
-                    let from = known.told();
+                    let from = known.announced();
                     let member = known.with_settings_of(dialer);
                     changes.extend(member.changed_from(from, "its settings changed"));
                     member
@@ -257,7 +252,7 @@ impl Fleet {
     }
 
     /// Takes up what an earlier run left. A drained dialer stays drained; an open circuit stays open for the rest of its time and
-    /// then lets one trial through; refused credentials are tried when that run would have tried them. What a dialer said of its availability
+    /// then lets one trial through; refused credentials are tried when that run would have tried them. What a dialer says of its availability
     /// is old by now. The changes that come of this are those in which the state differs from the one that was recorded.
     pub fn restore(
         &self,
@@ -296,7 +291,7 @@ impl Fleet {
         act: impl FnOnce(&mut Member),
     ) -> Option<HealthChange> {
         self.with(id, |member| {
-            let from = member.told();
+            let from = member.announced();
             act(member);
             let change = member.changed_from(from, cause);
             if change.is_some() {
@@ -310,11 +305,12 @@ impl Fleet {
 
 impl Member {
     fn new(dialer: Dialer) -> Self {
+        let breaker = Breaker::new(policy(&dialer));
         Self {
             dialer,
             drained: None,
-            said: None,
-            circuit: Circuit::default(),
+            stated: None,
+            breaker,
         }
     }
 
@@ -326,10 +322,11 @@ impl Member {
             };
         }
         if self.dialer.settings().api == dialer.settings().api {
-            self.circuit.try_now(dialer.clock().instant());
+            self.breaker.try_now(dialer.clock().instant());
         } else {
-            self.circuit.credentials_changed();
+            self.breaker.credentials_changed();
         }
+        self.breaker.set_policy(policy(&dialer));
         self.dialer = dialer;
         self
     }
@@ -338,19 +335,19 @@ impl Member {
         DialerView {
             dialer: self.dialer.id().clone(),
             drained: self.drained.is_some(),
-            breaker: self.circuit.view(now),
+            breaker: self.breaker.view(now),
             availability: self.availability(now),
             callers_first: None,
-            line_only: self.circuit.limits_requests(),
+            line_only: self.breaker.limits_requests(),
         }
     }
 
     fn availability(&self, now: Instant) -> Availability {
         let lasts = self.dialer.probe_every() * PROBES_UNTIL_FORGOTTEN;
-        self.said
+        self.stated
             .as_ref()
-            .filter(|said| now.saturating_duration_since(said.at) <= lasts)
-            .map_or(Availability::Unknown, |said| said.availability.clone())
+            .filter(|stated| now.saturating_duration_since(stated.at) <= lasts)
+            .map_or(Availability::Unknown, |stated| stated.availability.clone())
     }
 
     fn status(&self, now: Instant) -> DialerStatus {
@@ -358,34 +355,25 @@ impl Member {
             dialer: self.dialer.clone(),
             view: self.view(now),
             drained: self.drained.clone(),
-            open_for: self.circuit.opened().map(|opened| {
+            open_for: self.breaker.opened().map(|opened| {
                 let open_for = now.saturating_duration_since(opened.since);
                 (open_for, opened.why.clone())
             }),
-            refused: self.circuit.refused().map(|(opened, count)| Refused {
-                credential: self.dialer.credential(),
-                why: opened.why.clone(),
-                count,
-                next_try: opened.until,
-                tried_by: opened.tried_by,
-            }),
-        }
-    }
-
-    fn terms(&self) -> Terms {
-        let tried_by = if self.dialer.probes_credentials() {
-            TriedBy::Probe
-        } else {
-            TriedBy::Request
-        };
-        Terms {
-            open_for: self.dialer.settings().open_for,
-            tried_by,
+            refused: self
+                .breaker
+                .refused()
+                .map(|(opened, count)| CredentialRefusal {
+                    credential: self.dialer.credential(),
+                    why: opened.why.clone(),
+                    count,
+                    next_try: opened.until,
+                    tried_by: opened.tried_by,
+                }),
         }
     }
 
     fn keep_availability(&mut self, probe: &Probe, now: Instant) {
-        self.said = Some(Said {
+        self.stated = Some(StatedAvailability {
             availability: probe.availability.clone(),
             at: now,
         });
@@ -394,12 +382,12 @@ impl Member {
     /// The state to announce, in one word.
     fn state(&self) -> &'static str {
         let unavailable = self
-            .said
+            .stated
             .as_ref()
-            .is_some_and(|said| matches!(said.availability, Availability::Unavailable { .. }));
+            .is_some_and(|stated| matches!(stated.availability, Availability::Unavailable { .. }));
         if self.drained.is_some() {
             "drained"
-        } else if self.circuit.opened().is_some() {
+        } else if self.breaker.opened().is_some() {
             "open"
         } else if unavailable {
             "unavailable"
@@ -409,15 +397,15 @@ impl Member {
     }
 
     /// What is worth a record when it changes.
-    fn told(&self) -> Told {
-        Told {
+    fn announced(&self) -> AnnouncedState {
+        AnnouncedState {
             word: self.state(),
-            refusals: self.circuit.refused().map(|(_, count)| count),
+            refusals: self.breaker.refused().map(|(_, count)| count),
         }
     }
 
-    fn changed_from(&self, from: Told, cause: &str) -> Option<HealthChange> {
-        let to = self.told();
+    fn changed_from(&self, from: AnnouncedState, cause: &str) -> Option<HealthChange> {
+        let to = self.announced();
         (from != to).then(|| self.change(from.word, cause))
     }
 
@@ -427,20 +415,20 @@ impl Member {
             from,
             to: self.state(),
             cause: cause.to_owned(),
-            standing: self.standing(),
+            standing: self.persisted_state(),
         }
     }
 
-    fn standing(&self) -> PersistedState {
+    fn persisted_state(&self) -> PersistedState {
         let at = |instant| self.dialer.clock().time_of(instant);
         PersistedState {
             drained: self.drained.clone(),
-            open: self.circuit.opened().map(|opened| OpenCircuit {
+            open: self.breaker.opened().map(|opened| OpenCircuit {
                 cause: opened.cause,
                 why: opened.why.clone(),
                 since: at(opened.since),
                 until: Some(at(opened.until)),
-                refusals: self.circuit.refused().map_or(0, |(_, count)| count),
+                refusals: self.breaker.refused().map_or(0, |(_, count)| count),
                 credentials: self.dialer.fingerprint().clone(),
             }),
         }
@@ -459,7 +447,9 @@ impl Member {
             if open.cause.is_refused() && open.credentials != *self.dialer.fingerprint() {
                 cause = "its credentials changed";
             } else {
-                self.circuit = restored(open, now, wall, self.terms());
+                let times = open.elapsed_and_rest(wall);
+                let cause = (open.cause, open.why.clone());
+                self.breaker.restore(cause, times, open.refusals, now);
             }
         }
         let from = word(&left.state);
@@ -467,34 +457,31 @@ impl Member {
     }
 
     fn show(&self) {
-        let open = f64::from(u8::from(self.circuit.opened().is_some()));
+        let open = f64::from(u8::from(self.breaker.opened().is_some()));
         metrics::gauge!("switchboard_dialer_breaker_open", "dialer" => self.dialer.id().to_string())
             .set(open);
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct AnnouncedState {
     word: &'static str,
     refusals: Option<u32>,
 }
 
-/// A wall clock that was set in between must not keep a circuit open for longer than it could have been.
-fn restored(open: &OpenCircuit, now: Instant, wall: Timestamp, terms: Terms) -> Circuit {
-    let gone = Duration::try_from(wall.duration_since(open.since)).unwrap_or_default();
-    let since = now.checked_sub(gone).unwrap_or(now);
-    let (longest, tried_by) = if open.cause.is_refused() {
-        (LONGEST_PAUSE, terms.tried_by)
-    } else {
-        (terms.open_for.max(MAX_HOLD), TriedBy::Request)
-    };
-    let rest = open.until.map(|until| until.duration_since(wall));
-    let rest = rest.map_or(Duration::ZERO, |rest| {
-        Duration::try_from(rest).unwrap_or_default()
-    });
-    let cause = (open.cause, open.why.clone());
-    let refusals = Refusals::restored(open.refusals, now);
-    Circuit::restored(cause, since, now + rest.min(longest), tried_by, refusals)
+fn policy(dialer: &Dialer) -> BreakerPolicy {
+    BreakerPolicy {
+        open_for: dialer.settings().open_for,
+        trial_lease: dialer.timeout() + TRIAL_GRACE,
+        try_lease: PROBE_TIMEOUT + TRIAL_GRACE,
+        tried_by: if dialer.probes_credentials() {
+            TriedBy::Probe
+        } else {
+            TriedBy::Request
+        },
+        opens_by_share: false,
+        probes_apart: true,
+    }
 }
 
 fn word(state: &str) -> &'static str {
@@ -504,68 +491,71 @@ fn word(state: &str) -> &'static str {
         .unwrap_or("closed")
 }
 
-fn words_of_probe(probe: &Probe) -> String {
+fn cause_of_probe(probe: &Probe) -> String {
     match (&probe.health, &probe.availability) {
-        (Health::Failing { why, .. } | Health::Unknown { why }, _)
-        | (Health::Healthy, Availability::Unavailable { why }) => why.clone(),
-        (Health::Healthy, _) => "the probe succeeded".to_owned(),
+        (ProbeHealth::Failing { why, .. } | ProbeHealth::Unknown { why }, _)
+        | (ProbeHealth::Healthy, Availability::Unavailable { why }) => why.clone(),
+        (ProbeHealth::Healthy, _) => "the probe succeeded".to_owned(),
     }
 }
 
-fn words_of(outcome: &Outcome) -> String {
+fn cause_of(outcome: &Outcome) -> String {
     outcome
         .failure()
         .map_or_else(|| "a handoff succeeded".to_owned(), |f| f.to_string())
 }
 
-/// A dialer that answers is alive, even where it refuses this request; one that asks for patience is left alone. A failing one has to ask for more than it
-/// gets anyway once its failures are counted: a single 503 that wants a second of peace must not take it out.
-fn sign_of(outcome: &Outcome, open_for: Duration) -> Sign {
+/// A dialer that answers is healthy, even where it refuses this request. The Retry-After of a failing one counts where it is longer than a circuit stays
+/// open anyway: a single 503 with a second must not take it out.
+fn signal_of(outcome: &Outcome, open_for: Duration) -> HealthSignal {
     let Some(failure) = outcome.failure() else {
-        return Sign::Alive;
+        return HealthSignal::Healthy;
     };
     let why = failure.to_string();
-    let wish = outcome.retry_after().unwrap_or_default();
+    let after = outcome.retry_after().unwrap_or_default();
     match failure.kind {
-        FailureKind::Unauthorized => Sign::Unauthorized(why),
-        FailureKind::RateLimited if !wish.is_zero() => Sign::Limit(wish, why),
-        FailureKind::ServerError if failure.is_of_one_request() => Sign::Alive,
-        FailureKind::ServerError if wish > open_for => Sign::HoldOff(wish, why),
+        FailureKind::Unauthorized => HealthSignal::Unauthorized(why),
+        FailureKind::RateLimited if !after.is_zero() => HealthSignal::RateLimited(after, why),
+        FailureKind::ServerError if failure.is_of_one_request() => HealthSignal::Healthy,
+        FailureKind::ServerError if after > open_for => HealthSignal::BackOff(after, why),
         FailureKind::Connect
         | FailureKind::Timeout
         | FailureKind::Reset
-        | FailureKind::ServerError => Sign::Dead(why),
-        FailureKind::Rejected => Sign::Alive,
+        | FailureKind::ServerError => HealthSignal::Failing(why),
+        FailureKind::Rejected => HealthSignal::Healthy,
         FailureKind::RateLimited
         | FailureKind::Malformed
         | FailureKind::BreakerOpen
         | FailureKind::NoTime
-        | FailureKind::Interrupted => Sign::Nothing,
+        | FailureKind::Interrupted => HealthSignal::Unknown,
     }
 }
 
-/// A health URL that answers anything but 2xx says that the dialer is not well; from an API it may be a question it does not know. Who is not told
-/// the credentials of requests cannot refuse them.
-fn sign_of_probe(probe: &Probe, dialer: &Dialer) -> Sign {
-    let Health::Failing { failure, why } = &probe.health else {
+/// An address that is not sent the credentials of requests cannot refuse them.
+fn signal_of_probe(probe: &Probe, dialer: &Dialer) -> HealthSignal {
+    let ProbeHealth::Failing { failure, why } = &probe.health else {
         return match probe.health {
-            Health::Healthy => Sign::Alive,
-            Health::Unknown { .. } | Health::Failing { .. } => Sign::Nothing,
+            ProbeHealth::Healthy => HealthSignal::Healthy,
+            ProbeHealth::Unknown { .. } | ProbeHealth::Failing { .. } => HealthSignal::Unknown,
         };
     };
     match failure.kind {
-        FailureKind::Unauthorized if dialer.probes_credentials() => Sign::Unauthorized(why.clone()),
+        FailureKind::Unauthorized if dialer.probes_credentials() => {
+            HealthSignal::Unauthorized(why.clone())
+        }
         FailureKind::Unauthorized
         | FailureKind::Connect
         | FailureKind::Timeout
         | FailureKind::Reset
-        | FailureKind::ServerError => Sign::Dead(why.clone()),
-        FailureKind::Rejected if dialer.kind() == Kind::Http => Sign::Dead(why.clone()),
+        | FailureKind::ServerError => HealthSignal::Failing(why.clone()),
+        FailureKind::Rejected if dialer.fails_where_rejected() => {
+            HealthSignal::Failing(why.clone())
+        }
         FailureKind::Rejected
         | FailureKind::Malformed
         | FailureKind::RateLimited
         | FailureKind::BreakerOpen
         | FailureKind::NoTime
-        | FailureKind::Interrupted => Sign::Nothing,
+        | FailureKind::Interrupted => HealthSignal::Unknown,
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::Dialer;
 use super::client::DialerReply;
-use super::{Adapter, Dialer};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, DialerId};
 
@@ -16,7 +16,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Whether the dialer's API works.
-    pub health: Health,
+    pub health: ProbeHealth,
     /// Whether the dialer says it can take calls.
     pub availability: Availability,
     /// How long the answer took, where one came.
@@ -25,7 +25,7 @@ pub struct Probe {
 
 /// Whether a dialer's API works.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
+pub enum ProbeHealth {
     /// It answers as it should.
     Healthy,
     /// There is nothing to ask.
@@ -59,19 +59,19 @@ pub struct TestReport {
     /// `available`, `unavailable` or `unknown`.
     pub availability: &'static str,
     /// What was looked at, in order.
-    pub checks: Vec<Check>,
+    pub checks: Vec<DialerCheck>,
 }
 
 /// One thing that was tested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = DialerCheck)]
-pub struct Check {
+pub struct DialerCheck {
     pub name: &'static str,
     pub ok: bool,
     pub message: String,
 }
 
-impl Check {
+impl DialerCheck {
     pub(super) fn passed(name: &'static str, message: impl Into<String>) -> Self {
         Self {
             name,
@@ -92,7 +92,7 @@ impl Check {
 impl Probe {
     pub(super) fn healthy(latency: Duration) -> Self {
         Self {
-            health: Health::Healthy,
+            health: ProbeHealth::Healthy,
             availability: Availability::Unknown,
             latency: Some(latency),
         }
@@ -103,41 +103,25 @@ impl Dialer {
     /// Asks the dialer how it is, without side effects.
     pub async fn probe(&self, timeout: Duration) -> Probe {
         let link = &self.0.link;
-        let deadline = link.now() + timeout;
-        match &self.0.adapter {
-            Adapter::Dialfire(adapter) => adapter.probe(link, deadline).await,
-            Adapter::ZendeskTalk(adapter) => adapter.probe(link, deadline).await,
-            Adapter::Http(adapter) => adapter.probe(link, deadline).await,
-        }
+        self.0.adapter.probe(link, link.now() + timeout).await
     }
 
     /// Whether [`Dialer::try_credentials`] can find out whether the credentials of handoffs are accepted.
     pub fn probes_credentials(&self) -> bool {
-        match &self.0.adapter {
-            Adapter::Dialfire(_) | Adapter::ZendeskTalk(_) => true,
-            Adapter::Http(adapter) => adapter.sends_credentials_to_health_url(),
-        }
+        self.0.adapter.probes_credentials()
     }
 
     /// Asks with the credentials of handoffs, and once.
     pub async fn try_credentials(&self, timeout: Duration) -> Probe {
         let link = &self.0.link;
         let deadline = link.now() + timeout;
-        match &self.0.adapter {
-            Adapter::Dialfire(adapter) => adapter.probe_campaign(link, deadline).await,
-            Adapter::ZendeskTalk(adapter) => adapter.probe(link, deadline).await,
-            Adapter::Http(adapter) => adapter.probe(link, deadline).await,
-        }
+        self.0.adapter.try_credentials(link, deadline).await
     }
 
     /// Tests the dialer for a person: no call is placed and nothing is written.
     pub async fn test(&self) -> TestReport {
         let link = &self.0.link;
-        let (mut checks, probe) = match &self.0.adapter {
-            Adapter::Dialfire(adapter) => adapter.test(link, TEST_TIMEOUT).await,
-            Adapter::ZendeskTalk(adapter) => adapter.test(link, TEST_TIMEOUT).await,
-            Adapter::Http(adapter) => adapter.test(link, TEST_TIMEOUT).await,
-        };
+        let (mut checks, probe) = self.0.adapter.test(link, TEST_TIMEOUT).await;
         checks.push(availability_check(&probe));
         checks.extend(
             probe
@@ -162,9 +146,9 @@ pub(super) fn failing(reply: &DialerReply, what: &str) -> Probe {
         .and_then(|outcome| outcome.failure())
         .unwrap_or_else(|| Failure::of(FailureKind::Malformed));
     Probe {
-        health: Health::Failing {
+        health: ProbeHealth::Failing {
             failure,
-            why: format!("{what}: {}", said(reply)),
+            why: format!("{what}: {}", described(reply)),
         },
         availability: Availability::Unknown,
         latency: reply.status().map(|_| reply.elapsed),
@@ -175,7 +159,7 @@ pub(super) fn failing(reply: &DialerReply, what: &str) -> Probe {
 pub(super) fn unreadable(reply: &DialerReply, what: &str) -> Probe {
     let kind = FailureKind::Malformed;
     Probe {
-        health: Health::Failing {
+        health: ProbeHealth::Failing {
             failure: reply.status().map_or(Failure::of(kind), |status| {
                 Failure::with_status(kind, status)
             }),
@@ -186,7 +170,7 @@ pub(super) fn unreadable(reply: &DialerReply, what: &str) -> Probe {
 }
 
 /// What came back, in a few words.
-pub(super) fn said(reply: &DialerReply) -> String {
+pub(super) fn described(reply: &DialerReply) -> String {
     match (reply.status(), reply.text()) {
         (Some(status), None) => format!("answer {status}"),
         (Some(status), Some(words)) => format!("answer {status}, {words}"),
@@ -195,66 +179,66 @@ pub(super) fn said(reply: &DialerReply) -> String {
 }
 
 /// The first two things to look at, from one answer. `advice` says what to do about refused credentials.
-pub(super) fn reachability_and_credentials(reply: &DialerReply, advice: &str) -> Vec<Check> {
+pub(super) fn reachability_and_credentials(reply: &DialerReply, advice: &str) -> Vec<DialerCheck> {
     let Some(status) = reply.status() else {
         return vec![
-            Check::failed(
+            DialerCheck::failed(
                 "reachability",
                 format!(
                     "{}: check the address, DNS, the firewall and the certificate",
-                    said(reply)
+                    described(reply)
                 ),
             ),
-            Check::failed("credentials", "not tested, because there was no answer"),
+            DialerCheck::failed("credentials", "not tested, because there was no answer"),
         ];
     };
     let reachability = match reply.success() {
-        Err(Outcome::Retryable { .. }) => Check::failed(
+        Err(Outcome::Retryable { .. }) => DialerCheck::failed(
             "reachability",
             format!("it answers, but with {status}: try again later, or ask its operator"),
         ),
         Err(Outcome::Refused { failure }) if failure.kind == FailureKind::Rejected => {
-            Check::failed(
+            DialerCheck::failed(
                 "reachability",
-                format!("{}: check the address", said(reply)),
+                format!("{}: check the address", described(reply)),
             )
         }
-        Ok(_) | Err(_) => Check::passed(
+        Ok(_) | Err(_) => DialerCheck::passed(
             "reachability",
             format!("answered in {} ms", ms(reply.elapsed)),
         ),
     };
     let credentials = match status {
-        401 | 403 => Check::failed("credentials", format!("refused with {status}: {advice}")),
-        200..=299 => Check::passed("credentials", "accepted"),
-        _ => Check::failed("credentials", format!("not tested: {}", said(reply))),
+        401 | 403 => DialerCheck::failed("credentials", format!("refused with {status}: {advice}")),
+        200..=299 => DialerCheck::passed("credentials", "accepted"),
+        _ => DialerCheck::failed("credentials", format!("not tested: {}", described(reply))),
     };
     vec![reachability, credentials]
 }
 
 /// A dialer without agents is in order: calls go elsewhere until one comes. Only a question that failed is a fault.
-fn availability_check(probe: &Probe) -> Check {
+fn availability_check(probe: &Probe) -> DialerCheck {
     match (&probe.health, &probe.availability) {
-        (Health::Failing { why, .. }, _) => {
-            Check::failed("availability", format!("cannot be read: {why}"))
+        (ProbeHealth::Failing { why, .. }, _) => {
+            DialerCheck::failed("availability", format!("cannot be read: {why}"))
         }
-        (_, Availability::Available) => Check::passed("availability", "it can take calls"),
-        (_, Availability::Unavailable { why }) => Check::passed(
+        (_, Availability::Available) => DialerCheck::passed("availability", "it can take calls"),
+        (_, Availability::Unavailable { why }) => DialerCheck::passed(
             "availability",
             format!("it takes no calls now: {why}; calls go elsewhere until then"),
         ),
         (_, Availability::Unknown) => {
-            Check::passed("availability", "it does not say; counted as available")
+            DialerCheck::passed("availability", "it does not say; counted as available")
         }
     }
 }
 
-fn latency_check(latency: Duration, timeout: Duration) -> Check {
+fn latency_check(latency: Duration, timeout: Duration) -> DialerCheck {
     let (took, allowed) = (ms(latency), ms(timeout));
     if latency <= timeout {
-        Check::passed("latency", format!("{took} ms, {allowed} ms allowed"))
+        DialerCheck::passed("latency", format!("{took} ms, {allowed} ms allowed"))
     } else {
-        Check::failed(
+        DialerCheck::failed(
             "latency",
             format!(
                 "{took} ms, {allowed} ms allowed: handoffs will time out. Raise `timeout`, or find out what is slow"

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use reqwest::Url;
 use reqwest::header::{
     ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -9,38 +10,191 @@ use reqwest::header::{
 };
 use serde_json::{Value, json};
 
-use super::client::{DialerReply, Link, Request, reference, shown_reference};
-use super::health::{Check, Health, Probe, failing, reachability_and_credentials};
-use super::settings::{HttpApi, InvalidSettings, parse_url, secret_header};
-use super::template::Template;
-use super::{HandedOff, Note};
-use crate::handoff::Outcome;
-use crate::routing::Availability;
+use super::adapter::{Adapter, AdapterSection, Api, SettingValue};
+use super::client::{DialerReply, DialerRequest, Link, masked_reference, reference};
+use super::health::{DialerCheck, Probe, ProbeHealth, failing, reachability_and_credentials};
+use super::settings::{InvalidSettings, parse_url, secret_header};
+use super::template::{BodyTemplate, placeholders};
+use super::{HandedOff, HandoffPayload};
+use crate::config::nearest::nearest;
+use crate::config::problem::Fault;
+use crate::config::section::Section;
+use crate::config::url;
+use crate::config::value::Value as ConfigValue;
+use crate::handoff::{Outcome, Repeat};
+use crate::routing::{Availability, DialerId};
+use crate::secret::Secret;
+
+pub(super) const KIND: &str = "http";
 
 /// Where a dialer may say what it calls the handoff.
 const REFERENCE_KEYS: [&str; 3] = ["id", "reference", "call_id"];
 
-pub(super) struct HttpDialer {
-    url: Url,
-    headers: HeaderMap,
-    body: Vec<(String, Template)>,
-    health: Option<(Url, HeaderMap)>,
+/// How to reach any other dialer.
+pub(super) struct HttpApi {
+    pub(super) url: String,
+    /// What answers 2xx to a GET while the dialer is well. Default: none; no probe is made.
+    pub(super) health_url: Option<String>,
+    /// Extra headers, in the order of the file; they win over those the adapter sets. Default: none.
+    pub(super) headers: Vec<(String, Secret)>,
+    /// The flat JSON body, in the order of the file: keys, and values that may hold the placeholders of [`placeholders`].
+    /// Default: caller, score, tier, `CallSid` and request id.
+    pub(super) body: Vec<(String, String)>,
 }
 
-impl HttpDialer {
-    pub(super) fn new(api: &HttpApi) -> Result<Self, InvalidSettings> {
-        let url = parse_url("url", &api.url)?;
+pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
+    let url = section.required("url", |value| {
+        let url = value.request_url()?;
+        warn_of_call_records(value, &url)?;
+        Ok(url)
+    });
+    Some(Api::new(HttpApi {
+        health_url: section.optional("health_url", ConfigValue::request_url),
+        headers: section.or("headers", Vec::new(), |value| value.map(header)),
+        body: section.or("body", default_body(), |value| {
+            value.map(|_, value| template(value))
+        }),
+        url: url?,
+    }))
+}
+
+/// Warns of the address that people take for the one that places calls.
+pub(super) fn warn_of_call_records(value: &ConfigValue<'_>, url: &str) -> Result<(), Fault> {
+    let path = url::Parts::split(url)?.path.trim_end_matches('/');
+    let path = path.strip_suffix(".json").unwrap_or(path);
+    if path.ends_with("/api/v2/calls") {
+        value.warn(
+            Fault::new(
+                "ends in /api/v2/calls, which only stores a record of a call and rings nobody",
+            )
+            .hint("use kind = \"zendesk_talk\", which opens a ticket and connects the call"),
+        );
+    }
+    Ok(())
+}
+
+/// Headers that every request has anyway.
+const OURS: [&str; 5] = [
+    "content-length",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "transfer-encoding",
+];
+
+/// A header; a value in plain text is judged as a secret where the name says that it is one.
+fn header(name: &str, value: &ConfigValue<'_>) -> Result<Secret, Fault> {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(is_token) {
+        return Err(Fault::new("is not a name for a header"));
+    }
+    let lower = name.to_ascii_lowercase();
+    if OURS.contains(&lower.as_str()) {
+        return Err(Fault::new("is a header that switchboard sets itself").hint("leave it out"));
+    }
+    let names_secret = [
+        "auth",
+        "cookie",
+        "key",
+        "pass",
+        "secret",
+        "token",
+        "credential",
+    ]
+    .iter()
+    .any(|word| lower.contains(word));
+    if value.as_text().is_none() || names_secret {
+        return value.token();
+    }
+    value
+        .text_like("visible ASCII characters", |text| {
+            text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+        })
+        .map(Secret::new)
+}
+
+/// Text with placeholders; what stands between braces must be one of them.
+fn template(value: &ConfigValue<'_>) -> Result<String, Fault> {
+    let text = value.as_text().ok_or_else(|| {
+        Fault::new(format!("must be a string, not {}", value.kind()))
+            .hint("the body is a flat JSON object of strings")
+    })?;
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('{') {
+        let Some((name, tail)) = after.split_once('}') else {
+            return Err(Fault::new("holds { without }"));
+        };
+        if !placeholders().any(|known| known == name) {
+            let known = || placeholders().collect::<Vec<_>>().join("}, {");
+            let hint = nearest(name.trim(), placeholders()).map_or_else(
+                || format!("the placeholders are {{{}}}", known()),
+                |near| format!("did you mean {{{near}}}?"),
+            );
+            return Err(
+                Fault::new(format!("holds {{{name}}}, which is not a placeholder")).hint(hint),
+            );
+        }
+        rest = tail;
+    }
+    Ok(text.to_owned())
+}
+
+fn default_body() -> Vec<(String, String)> {
+    [
+        ("phone_number", "{caller}"),
+        ("lead_score", "{score}"),
+        ("tier", "{tier}"),
+        ("call_sid", "{call_sid}"),
+        ("request_id", "{request_id}"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+impl AdapterSection for HttpApi {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn entries(&self) -> Vec<(String, SettingValue)> {
+        let address = |url: &String| SettingValue::Address(url.clone());
+        let mut entries = vec![("url".to_owned(), address(&self.url))];
+        let health_url = self.health_url.iter();
+        entries.extend(health_url.map(|url| ("health_url".to_owned(), address(url))));
+        for (name, value) in &self.headers {
+            entries.push((
+                format!("headers.{name}"),
+                SettingValue::Secret(value.clone()),
+            ));
+        }
+        for (name, value) in &self.body {
+            entries.push((format!("body.{name}"), SettingValue::Plain(value.clone())));
+        }
+        entries
+    }
+
+    fn credentials(&self) -> Vec<&str> {
+        let health_url = self.health_url.as_deref().unwrap_or_default();
+        let headers = self.headers.iter();
+        [KIND, &self.url, health_url]
+            .into_iter()
+            .chain(headers.flat_map(|(name, value)| [name.as_str(), value.expose()]))
+            .collect()
+    }
+
+    fn adapter(&self, _secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings> {
+        let url = parse_url("url", &self.url)?;
         let mut headers = HeaderMap::from_iter([
             (CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (ACCEPT, HeaderValue::from_static("application/json")),
         ]);
-        for (name, value) in &api.headers {
+        for (name, value) in &self.headers {
             headers.insert(
                 header_name(name)?,
                 secret_header("headers", value.expose())?,
             );
         }
-        let health = match &api.health_url {
+        let health = match &self.health_url {
             None => None,
             Some(text) => {
                 let health_url = parse_url("health_url", text)?;
@@ -50,20 +204,73 @@ impl HttpDialer {
                 ))
             }
         };
-        let mut body = Vec::new();
-        for (key, value) in &api.body {
-            body.push((key.clone(), Template::parse(value)?));
-        }
-        Ok(Self {
+        let body = self.body.iter();
+        let body = body.map(|(key, value)| (key.clone(), BodyTemplate::parse(value)));
+        Ok(Box::new(HttpDialer {
             url,
             headers,
-            body,
+            body: body.collect(),
             health,
-        })
+        }))
+    }
+}
+
+struct HttpDialer {
+    url: Url,
+    headers: HeaderMap,
+    body: Vec<(String, BodyTemplate)>,
+    health: Option<(Url, HeaderMap)>,
+}
+
+impl HttpDialer {
+    fn request(&self, payload: &HandoffPayload) -> DialerRequest {
+        let mut headers = self.headers.clone();
+        if let Ok(key) = HeaderValue::from_str(payload.call_id.as_str()) {
+            headers.entry("idempotency-key").or_insert(key);
+        }
+        let body = |fill: fn(&BodyTemplate, &HandoffPayload) -> String| {
+            let fields = self.body.iter();
+            Value::Object(
+                fields
+                    .map(|(key, value)| (key.clone(), fill(value, payload).into()))
+                    .collect(),
+            )
+        };
+        DialerRequest::post(
+            self.url.clone(),
+            headers,
+            &body(BodyTemplate::fill),
+            body(BodyTemplate::fill_redacted),
+        )
     }
 
-    pub(super) async fn hand_off(&self, link: &Link, note: &Note, deadline: Instant) -> HandedOff {
-        let reply = link.ask(self.request(note), deadline).await;
+    async fn ask_health(&self, link: &Link, deadline: Instant) -> Option<DialerReply> {
+        let (url, headers) = self.health.clone()?;
+        Some(link.ask(DialerRequest::get(url, headers), deadline).await)
+    }
+}
+
+#[async_trait]
+impl Adapter for HttpDialer {
+    fn credential(&self, dialer: &DialerId) -> String {
+        format!("the headers (dialers.{dialer}.headers)")
+    }
+
+    fn repeat(&self) -> Repeat {
+        Repeat::UnlessSent
+    }
+
+    fn fails_where_rejected(&self) -> bool {
+        true
+    }
+
+    async fn hand_off(
+        &self,
+        link: &Link,
+        payload: &HandoffPayload,
+        deadline: Instant,
+    ) -> HandedOff {
+        let reply = link.ask(self.request(payload), deadline).await;
         let outcome = match reply.success() {
             Err(outcome) => outcome,
             Ok(answer) => Outcome::Accepted {
@@ -73,7 +280,7 @@ impl HttpDialer {
         let shown = match &outcome {
             Outcome::Accepted {
                 reference: Some(id),
-            } => Some(json!({ "reference": shown_reference(id, &note.caller) })),
+            } => Some(json!({ "reference": masked_reference(id, &payload.caller) })),
             Outcome::Accepted { reference: None }
             | Outcome::Refused { .. }
             | Outcome::Retryable { .. }
@@ -85,36 +292,15 @@ impl HttpDialer {
         }
     }
 
-    fn request(&self, note: &Note) -> Request {
-        let mut headers = self.headers.clone();
-        if let Ok(key) = HeaderValue::from_str(note.call_id.as_str()) {
-            headers.entry("idempotency-key").or_insert(key);
-        }
-        let body = |fill: fn(&Template, &Note) -> String| {
-            let fields = self.body.iter();
-            Value::Object(
-                fields
-                    .map(|(key, value)| (key.clone(), fill(value, note).into()))
-                    .collect(),
-            )
-        };
-        Request::post(
-            self.url.clone(),
-            headers,
-            &body(Template::fill),
-            body(Template::fill_shown),
-        )
-    }
-
-    pub(super) fn sends_credentials_to_health_url(&self) -> bool {
+    fn probes_credentials(&self) -> bool {
         let health = self.health.as_ref();
         health.is_some_and(|(url, _)| url.origin() == self.url.origin())
     }
 
-    pub(super) async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
+    async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
         match self.ask_health(link, deadline).await {
             None => Probe {
-                health: Health::Unknown {
+                health: ProbeHealth::Unknown {
                     why: "no health_url configured".to_owned(),
                 },
                 availability: Availability::Unknown,
@@ -124,15 +310,10 @@ impl HttpDialer {
         }
     }
 
-    async fn ask_health(&self, link: &Link, deadline: Instant) -> Option<DialerReply> {
-        let (url, headers) = self.health.clone()?;
-        Some(link.ask(Request::get(url, headers), deadline).await)
-    }
-
-    pub(super) async fn test(&self, link: &Link, timeout: Duration) -> (Vec<Check>, Probe) {
+    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<DialerCheck>, Probe) {
         let (mut checks, probe) = match self.ask_health(link, link.now() + timeout).await {
             None => (
-                vec![Check::failed(
+                vec![DialerCheck::failed(
                     "reachability",
                     "no health_url configured: nothing can be tested without placing a call. Set `health_url` to an address that answers 2xx while the dialer is well",
                 )],
@@ -144,7 +325,7 @@ impl HttpDialer {
             ),
         };
         if only_stores_a_record(&self.url) {
-            checks.push(Check::failed(
+            checks.push(DialerCheck::failed(
                 "url",
                 "this Zendesk endpoint stores the record of a call and rings nobody: use `kind = \"zendesk_talk\"`",
             ));

@@ -4,13 +4,13 @@
 //! decided by [`crate::handoff::Run`], whether to send at all by [`Fleet`]. Everything handed out for the record is redacted where it is made:
 //! a body is written twice, once with the caller's number and once without.
 
-mod circuit;
+mod adapter;
 mod client;
-mod departure;
 mod dialfire;
 mod fleet;
 mod health;
 mod http;
+mod sent_flag;
 mod settings;
 #[cfg(test)]
 pub(crate) mod stand_in;
@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use crate::audit::{Exchange, Fingerprint};
 use crate::call::CallId;
 use crate::clock::Clock;
+use crate::config::section::Section;
 use crate::handoff::{Outcome, Repeat};
 use crate::lead::{LeadScore, TierName};
 use crate::outbound::Connections;
@@ -35,22 +36,29 @@ use crate::phone::Caller;
 use crate::routing::DialerId;
 use crate::twiml::Connect;
 
+use adapter::Adapter;
 use client::Link;
-use dialfire::Dialfire;
-use http::HttpDialer;
-use zendesk_talk::ZendeskTalk;
 
 pub use crate::audit::Drained;
+pub use adapter::{Api, SettingValue};
+pub use client::names_caller;
 pub use fleet::{DialerStatus, Fleet, HealthChange, PROBE_TIMEOUT, ProbeTurn};
-pub use health::{Check, Health, Probe, TestReport};
-pub use settings::{
-    Api, DialfireApi, HttpApi, InvalidSettings, Kind, Settings, Tenant, ZendeskTalkApi,
-};
-pub use template::placeholders;
+pub use health::{DialerCheck, Probe, ProbeHealth, TestReport};
+pub use settings::{DialerSettings, InvalidSettings};
+
+/// Reads what a section of the configuration holds beside the keys that every dialer has.
+pub(crate) type ReadSection = fn(&mut Section<'_>) -> Option<Api>;
+
+/// Every kind: its name, as under `kind`, and how its section is read.
+pub(crate) const KINDS: [(&str, ReadSection); 3] = [
+    (dialfire::KIND, dialfire::read),
+    (zendesk_talk::KIND, zendesk_talk::read),
+    (http::KIND, http::read),
+];
 
 /// What a dialer is told about a call.
 #[derive(Clone, Debug)]
-pub struct Note {
+pub struct HandoffPayload {
     pub call_id: CallId,
     /// The request that brought the call; the same for every attempt.
     pub request_id: String,
@@ -74,19 +82,14 @@ pub struct HandedOff {
     pub exchanges: Vec<Exchange>,
 }
 
-/// Whether what a dialer calls a handoff holds the digits of the caller, so that no record may hold it.
-pub fn names_caller(reference: &str, caller: &Caller) -> bool {
-    client::names_caller(reference, caller)
-}
-
 impl HandedOff {
     /// The outcome as it may be recorded.
-    pub fn shown_outcome(&self, caller: &Caller) -> Outcome {
+    pub fn recorded_outcome(&self, caller: &Caller) -> Outcome {
         match &self.outcome {
             Outcome::Accepted {
                 reference: Some(id),
             } => Outcome::Accepted {
-                reference: Some(client::shown_reference(id, caller)),
+                reference: Some(client::masked_reference(id, caller)),
             },
             other @ (Outcome::Accepted { .. }
             | Outcome::Refused { .. }
@@ -106,38 +109,29 @@ impl HandedOff {
 
 /// One configured dialer. Cheap to clone.
 #[derive(Clone)]
-pub struct Dialer(Arc<Inner>);
+pub struct Dialer(Arc<DialerInner>);
 
-struct Inner {
-    settings: Settings,
+struct DialerInner {
+    settings: DialerSettings,
     link: Link,
-    adapter: Adapter,
+    adapter: Box<dyn Adapter>,
     fingerprint: Fingerprint,
-}
-
-enum Adapter {
-    Dialfire(Dialfire),
-    ZendeskTalk(ZendeskTalk),
-    Http(HttpDialer),
 }
 
 impl Dialer {
     /// Makes a dialer from its settings. `connections` must not follow redirects; `installation_secret` keys the pseudonyms under
     /// which callers are known at a dialer, so that it has to stay the same over restarts.
     pub fn new(
-        settings: Settings,
+        settings: DialerSettings,
         connections: Connections,
         clock: Clock,
         installation_secret: &[u8],
     ) -> Result<Self, InvalidSettings> {
-        let adapter = match &settings.api {
-            Api::Dialfire(api) => Adapter::Dialfire(Dialfire::new(api, installation_secret)?),
-            Api::ZendeskTalk(api) => Adapter::ZendeskTalk(ZendeskTalk::new(api)?),
-            Api::Http(api) => Adapter::Http(HttpDialer::new(api)?),
-        };
+        let adapter = settings.api.section().adapter(installation_secret)?;
         let link = Link::new(connections, clock, settings.id.as_str());
-        let fingerprint = Fingerprint::of(installation_secret, settings.api.credentials());
-        Ok(Self(Arc::new(Inner {
+        let fingerprint =
+            Fingerprint::of(installation_secret, settings.api.section().credentials());
+        Ok(Self(Arc::new(DialerInner {
             settings,
             link,
             adapter,
@@ -165,48 +159,29 @@ impl Dialer {
 
     /// Which credential its handoffs use, and under which keys of the configuration it stands.
     pub fn credential(&self) -> String {
-        let id = self.id();
-        match self.kind() {
-            Kind::Dialfire => format!("the campaign token (dialers.{id}.token)"),
-            Kind::ZendeskTalk => {
-                format!("e-mail and API token (dialers.{id}.email, dialers.{id}.token)")
-            }
-            Kind::Http => format!("the headers (dialers.{id}.headers)"),
-        }
+        self.0.adapter.credential(self.id())
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> &'static str {
         self.0.settings.api.kind()
     }
 
     /// When a request to it may be repeated.
     pub fn repeat(&self) -> Repeat {
-        match self.kind() {
-            Kind::Dialfire | Kind::ZendeskTalk => Repeat::Idempotent,
-            Kind::Http => Repeat::UnlessSent,
-        }
+        self.0.adapter.repeat()
     }
 
     /// Headers for a SIP leg that tie it to the handoff which the dialer calls `reference`.
     pub fn sip_headers(&self, reference: Option<&str>) -> Vec<(&'static str, String)> {
-        match (self.kind(), reference) {
-            (Kind::ZendeskTalk, Some(ticket)) => {
-                vec![(zendesk_talk::TICKET_HEADER, ticket.to_owned())]
-            }
-            (Kind::ZendeskTalk | Kind::Dialfire | Kind::Http, _) => Vec::new(),
-        }
+        reference.map_or_else(Vec::new, |reference| self.0.adapter.sip_headers(reference))
     }
 
     /// Tells the dialer about a call, once. All requests of the attempt together end within `timeout`, answer bodies included.
-    pub async fn hand_off(&self, note: &Note, timeout: Duration) -> HandedOff {
+    pub async fn hand_off(&self, payload: &HandoffPayload, timeout: Duration) -> HandedOff {
         let link = &self.0.link;
         let started = link.now();
         let deadline = started + timeout;
-        let handed = match &self.0.adapter {
-            Adapter::Dialfire(adapter) => adapter.hand_off(link, note, deadline).await,
-            Adapter::ZendeskTalk(adapter) => adapter.hand_off(link, note, deadline).await,
-            Adapter::Http(adapter) => adapter.hand_off(link, note, deadline).await,
-        };
+        let handed = self.0.adapter.hand_off(link, payload, deadline).await;
         self.measure(&handed.outcome, link.now().duration_since(started));
         handed
     }
@@ -239,13 +214,17 @@ impl Dialer {
         &self.0.fingerprint
     }
 
-    fn settings(&self) -> &Settings {
+    fn fails_where_rejected(&self) -> bool {
+        self.0.adapter.fails_where_rejected()
+    }
+
+    fn settings(&self) -> &DialerSettings {
         &self.0.settings
     }
 }
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Dialer({}, {})", self.id(), self.kind().as_str())
+        write!(f, "Dialer({}, {})", self.id(), self.kind())
     }
 }

@@ -9,7 +9,10 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Api, Dialer, DialfireApi, HandedOff, HttpApi, Note, Settings, Tenant, ZendeskTalkApi};
+use super::dialfire::{DialfireApi, Tenant};
+use super::http::HttpApi;
+use super::zendesk_talk::ZendeskTalkApi;
+use super::{Api, Dialer, DialerSettings, HandedOff, HandoffPayload};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::lead::{LeadScore, TierName};
@@ -224,8 +227,8 @@ async fn read(stream: &mut TcpStream) -> Option<Seen> {
     })
 }
 
-pub(super) fn payload() -> Note {
-    Note {
+pub(super) fn payload() -> HandoffPayload {
+    HandoffPayload {
         call_id: CallId::parse("CA0f11").unwrap(),
         request_id: "01J8".to_owned(),
         caller: Caller::classify(NUMBER),
@@ -266,7 +269,7 @@ pub(super) fn dialer_of(api: Api) -> Dialer {
 }
 
 pub(super) fn dialer_over(connections: Connections, clock: Clock, api: Api) -> Dialer {
-    let settings = Settings {
+    let settings = DialerSettings {
         id: DialerId::new("first"),
         connect: Connect::parse("+4930555555").unwrap(),
         timeout: Duration::from_millis(700),
@@ -279,13 +282,13 @@ pub(super) fn dialer_over(connections: Connections, clock: Clock, api: Api) -> D
 
 /// A help desk of this name behind a SIP line: nobody answers its API.
 pub(crate) fn sip_line(name: &str) -> Dialer {
-    let settings = Settings {
+    let settings = DialerSettings {
         id: DialerId::new(name),
         connect: Connect::parse(&format!("sip:{name}@acme.sip.twilio.com")).unwrap(),
         timeout: Duration::from_millis(50),
         probe_every: Duration::from_secs(15),
         open_for: Duration::from_secs(15),
-        api: Api::ZendeskTalk(zendesk_api("http://127.0.0.1:9")),
+        api: Api::new(zendesk_api("http://127.0.0.1:9")),
     };
     Dialer::new(settings, client(), Clock::system(), KEY).unwrap()
 }
@@ -308,7 +311,7 @@ pub(super) fn tenant() -> Tenant {
 }
 
 pub(super) fn dialfire(base: &str) -> Dialer {
-    dialer_of(Api::Dialfire(dialfire_api(base)))
+    dialer_of(Api::new(dialfire_api(base)))
 }
 
 pub(super) fn zendesk_api(base: &str) -> ZendeskTalkApi {
@@ -322,7 +325,7 @@ pub(super) fn zendesk_api(base: &str) -> ZendeskTalkApi {
 }
 
 pub(super) fn zendesk(base: &str) -> Dialer {
-    dialer_of(Api::ZendeskTalk(zendesk_api(base)))
+    dialer_of(Api::new(zendesk_api(base)))
 }
 
 pub(super) fn http_api(base: &str) -> HttpApi {
@@ -344,7 +347,7 @@ pub(super) fn http_api(base: &str) -> HttpApi {
 }
 
 pub(super) fn http(base: &str) -> Dialer {
-    dialer_of(Api::Http(http_api(base)))
+    dialer_of(Api::new(http_api(base)))
 }
 
 pub(super) fn all_kinds(base: &str) -> [Dialer; 3] {

@@ -1,11 +1,10 @@
 //! Body values with placeholders: `Lead {score} ({tier})`.
 
-use super::Note;
-use super::settings::InvalidSettings;
+use super::HandoffPayload;
 use crate::phone::{Caller, E164};
 
 /// A value of a body, split at its placeholders once, so that what is put in is never read again.
-pub(super) struct Template(Vec<Piece>);
+pub(super) struct BodyTemplate(Vec<Piece>);
 
 enum Piece {
     Text(String),
@@ -32,56 +31,54 @@ const PLACES: [(&str, Placeholder); 6] = [
 ];
 
 /// What the values of a body may hold, each between braces.
-pub fn placeholders() -> impl Iterator<Item = &'static str> {
+pub(super) fn placeholders() -> impl Iterator<Item = &'static str> {
     PLACES.iter().map(|(word, _)| *word)
 }
 
-impl Template {
-    /// Reads a value. A word in braces has to be a known placeholder; any other brace is a brace.
-    pub(super) fn parse(value: &str) -> Result<Self, InvalidSettings> {
+impl BodyTemplate {
+    /// Reads a value. Braces that hold no placeholder are text.
+    pub(super) fn parse(value: &str) -> Self {
         let mut pieces = Vec::new();
         let mut text = String::new();
         let mut rest = value;
         while let Some((before, after)) = rest.split_once('{') {
             text.push_str(before);
-            match after.split_once('}') {
-                Some((word, behind)) if is_word(word) => {
-                    if !text.is_empty() {
-                        pieces.push(Piece::Text(std::mem::take(&mut text)));
-                    }
-                    pieces.push(Piece::Placeholder(place(word)?));
-                    rest = behind;
+            let place = |(word, behind)| Some((place(word)?, behind));
+            if let Some((place, behind)) = after.split_once('}').and_then(place) {
+                if !text.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut text)));
                 }
-                Some(_) | None => {
-                    text.push('{');
-                    rest = after;
-                }
+                pieces.push(Piece::Placeholder(place));
+                rest = behind;
+            } else {
+                text.push('{');
+                rest = after;
             }
         }
         text.push_str(rest);
         if !text.is_empty() {
             pieces.push(Piece::Text(text));
         }
-        Ok(Self(pieces))
+        Self(pieces)
     }
 
     /// The value for a call. What is not known is empty.
-    pub(super) fn fill(&self, note: &Note) -> String {
+    pub(super) fn fill(&self, payload: &HandoffPayload) -> String {
         self.render(|piece| match piece {
             Piece::Text(text) => text.clone(),
-            Piece::Placeholder(Placeholder::Caller) => caller_text(note).to_owned(),
-            Piece::Placeholder(Placeholder::Called) => called_text(note),
-            Piece::Placeholder(place) => place.impersonal(note),
+            Piece::Placeholder(Placeholder::Caller) => caller_text(payload).to_owned(),
+            Piece::Placeholder(Placeholder::Called) => called_text(payload),
+            Piece::Placeholder(place) => place.impersonal(payload),
         })
     }
 
     /// The value as it may be recorded: numbers masked, and fixed text left out, because it may be a key.
-    pub(super) fn fill_shown(&self, note: &Note) -> String {
+    pub(super) fn fill_redacted(&self, payload: &HandoffPayload) -> String {
         self.render(|piece| match piece {
             Piece::Text(_) => "…".to_owned(),
-            Piece::Placeholder(Placeholder::Caller) => crate::phone::mask(caller_text(note)),
-            Piece::Placeholder(Placeholder::Called) => crate::phone::mask(&called_text(note)),
-            Piece::Placeholder(place) => place.impersonal(note),
+            Piece::Placeholder(Placeholder::Caller) => crate::phone::mask(caller_text(payload)),
+            Piece::Placeholder(Placeholder::Called) => crate::phone::mask(&called_text(payload)),
+            Piece::Placeholder(place) => place.impersonal(payload),
         })
     }
 
@@ -91,49 +88,36 @@ impl Template {
 }
 
 impl Placeholder {
-    fn impersonal(self, note: &Note) -> String {
+    fn impersonal(self, payload: &HandoffPayload) -> String {
         match self {
-            Self::Score => note.score.map(|s| s.to_string()).unwrap_or_default(),
-            Self::Tier => note
+            Self::Score => payload.score.map(|s| s.to_string()).unwrap_or_default(),
+            Self::Tier => payload
                 .tier
                 .as_ref()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
-            Self::CallSid => note.call_id.to_string(),
-            Self::RequestId => note.request_id.clone(),
+            Self::CallSid => payload.call_id.to_string(),
+            Self::RequestId => payload.request_id.clone(),
             Self::Caller | Self::Called => String::new(),
         }
     }
 }
 
 /// The caller's number; empty where there is none. What a phone sends in its place is free text, and no dialer expects that.
-fn caller_text(note: &Note) -> &str {
-    note.caller.number().map_or("", E164::as_str)
+fn caller_text(payload: &HandoffPayload) -> &str {
+    payload.caller.number().map_or("", E164::as_str)
 }
 
 /// The same for the number of ours that was called.
-fn called_text(note: &Note) -> String {
-    let called = note.called.as_deref().map(Caller::classify);
+fn called_text(payload: &HandoffPayload) -> String {
+    let called = payload.called.as_deref().map(Caller::classify);
     let number = called.as_ref().and_then(Caller::number);
     number.map_or_else(String::new, |number| number.as_str().to_owned())
 }
 
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-}
-
-fn place(word: &str) -> Result<Placeholder, InvalidSettings> {
+fn place(word: &str) -> Option<Placeholder> {
     let known = PLACES.iter().find(|(name, _)| *name == word);
-    known.map(|(_, place)| *place).ok_or_else(|| {
-        let names: Vec<String> = placeholders().map(|n| format!("{{{n}}}")).collect();
-        InvalidSettings::new(
-            "body",
-            format!(
-                "{{{word}}} is no placeholder; there are {}",
-                names.join(" ")
-            ),
-        )
-    })
+    known.map(|(_, place)| *place)
 }
 
 #[cfg(test)]
@@ -142,17 +126,20 @@ mod tests {
     use super::*;
 
     fn fill(value: &str) -> String {
-        Template::parse(value).unwrap().fill(&payload())
+        BodyTemplate::parse(value).fill(&payload())
     }
 
     #[test]
     fn placeholders_are_filled_once_and_other_braces_stay() {
         assert_eq!(fill("{caller}"), "+4930123450");
         assert_eq!(fill("Lead {score} ({tier})"), "Lead 87 (hot)");
-        assert_eq!(fill("{ {} {{score}} {1} }{"), "{ {} {87} {1} }{");
+        assert_eq!(
+            fill("{ {} {{score}} {1} {phone} }{"),
+            "{ {} {87} {1} {phone} }{"
+        );
         let mut odd = payload();
         odd.request_id = "{caller}".to_owned();
-        let value = Template::parse("{request_id}").unwrap();
+        let value = BodyTemplate::parse("{request_id}");
         assert_eq!(value.fill(&odd), "{caller}");
     }
 
@@ -163,14 +150,14 @@ mod tests {
         odd.called = None;
         odd.score = None;
         odd.tier = None;
-        let value = Template::parse("{caller}{called}{score}{tier}").unwrap();
+        let value = BodyTemplate::parse("{caller}{called}{score}{tier}");
         assert_eq!(value.fill(&odd), "");
-        assert_eq!(value.fill_shown(&odd), "");
+        assert_eq!(value.fill_redacted(&odd), "");
     }
 
     #[test]
     fn caller_and_called_are_numbers_or_empty_whatever_the_phone_says() {
-        let value = Template::parse("[{caller}|{called}]").unwrap();
+        let value = BodyTemplate::parse("[{caller}|{called}]");
         for (text, number) in [
             ("+4930123450", "+4930123450"),
             ("sip:+4930123450@pbx.example.com", "+4930123450"),
@@ -186,7 +173,7 @@ mod tests {
             odd.caller = Caller::classify(text);
             odd.called = Some(text.to_owned());
             assert_eq!(value.fill(&odd), format!("[{number}|{number}]"), "{text:?}");
-            let shown = value.fill_shown(&odd);
+            let shown = value.fill_redacted(&odd);
             assert!(
                 !shown.contains("alice") && !shown.contains("12345"),
                 "{shown}"
@@ -196,14 +183,10 @@ mod tests {
 
     #[test]
     fn the_shown_value_has_no_number_and_no_fixed_text() {
-        let value = Template::parse("key-4711 {caller} {called} {tier}").unwrap();
-        assert_eq!(value.fill_shown(&payload()), "…+********50…+********99…hot");
-    }
-
-    #[test]
-    fn an_unknown_placeholder_is_refused_with_the_known_ones() {
-        let error = Template::parse("{phone}").err().unwrap().to_string();
-        assert!(error.contains("{phone} is no placeholder"), "{error}");
-        assert!(error.contains("{caller}"), "{error}");
+        let value = BodyTemplate::parse("key-4711 {caller} {called} {tier}");
+        assert_eq!(
+            value.fill_redacted(&payload()),
+            "…+********50…+********99…hot"
+        );
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
@@ -12,20 +13,29 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use super::adapter::{Adapter, AdapterSection, Api, SettingValue};
 use super::client::{
-    DialerAnswer, DialerReply, Link, Request, malformed, reference, retryable, shown_reference,
+    DialerAnswer, DialerReply, DialerRequest, Link, malformed, masked_reference, reference,
+    retryable,
 };
 use super::health::{
-    Check, Health, Probe, failing, reachability_and_credentials, said, unreadable,
+    DialerCheck, Probe, ProbeHealth, described, failing, reachability_and_credentials, unreadable,
 };
-use super::settings::{InvalidSettings, ZendeskTalkApi, endpoint, parse_url, secret_header};
-use super::{HandedOff, Note};
+use super::http::warn_of_call_records;
+use super::settings::{InvalidSettings, endpoint, parse_url, secret_header};
+use super::{HandedOff, HandoffPayload};
 use crate::audit::Exchange;
+use crate::config::problem::Fault;
+use crate::config::section::Section;
+use crate::config::value::Value as ConfigValue;
 use crate::handoff::{Failure, FailureKind, Outcome};
-use crate::routing::Availability;
+use crate::routing::{Availability, DialerId};
+use crate::secret::Secret;
+
+pub(super) const KIND: &str = "zendesk_talk";
 
 /// The SIP header that ties a call to its ticket.
-pub(super) const TICKET_HEADER: &str = "X-Zendesk-Ticket-Id";
+const TICKET_HEADER: &str = "X-Zendesk-Ticket-Id";
 /// The channel of a ticket: an incoming phone call.
 const VIA_PHONE_CALL_INCOMING: u32 = 34;
 /// A 409 is the first request still at work.
@@ -60,7 +70,106 @@ const FIELD_NAMES: [&str; 11] = [
     "via_id",
 ];
 
-pub(super) struct ZendeskTalk {
+/// How to reach Zendesk Talk.
+pub(super) struct ZendeskTalkApi {
+    pub(super) base_url: String,
+    /// The agent as whom the token acts.
+    pub(super) email: String,
+    pub(super) token: Secret,
+    /// Fewer agents online than this, and it takes no calls. Default: 1.
+    pub(super) min_agents: u64,
+    /// More callers waiting than this, and it takes no calls. Default: 20.
+    pub(super) max_waiting: u64,
+}
+
+pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
+    let subdomain = section.optional("subdomain", subdomain);
+    let base_url = section.optional("base_url", |value| {
+        let url = value.base_url()?;
+        warn_of_call_records(value, &url)?;
+        Ok(url)
+    });
+    if !section.has("subdomain") && !section.has("base_url") {
+        section.error(
+            "subdomain",
+            Fault::new("is missing")
+                .hint("write subdomain = \"acme\" for https://acme.zendesk.com"),
+        );
+    }
+    let email = section.required("email", |value| {
+        if value.as_text().is_some_and(|text| text.ends_with("/token")) {
+            return Err(
+                Fault::new("must be the mail address alone").hint("leave /token out; it is added")
+            );
+        }
+        value.mail_address()
+    });
+    let token = section.required("token", ConfigValue::token);
+    let from_subdomain = subdomain.map(|name| format!("https://{name}.zendesk.com"));
+    Some(Api::new(ZendeskTalkApi {
+        min_agents: section.or("min_agents", 1, |value| value.integer(0..=100_000)),
+        max_waiting: section.or("max_waiting", 20, |value| value.integer(0..=100_000)),
+        base_url: base_url.or(from_subdomain)?,
+        email: email?,
+        token: token?,
+    }))
+}
+
+fn subdomain(value: &ConfigValue<'_>) -> Result<String, Fault> {
+    let text = value.text()?;
+    let is_label = text.len() <= 63 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if is_label {
+        return Ok(text);
+    }
+    Err(Fault::new("must be one word of letters, digits and -")
+        .hint("write only what stands before .zendesk.com; for another host use base_url"))
+}
+
+impl AdapterSection for ZendeskTalkApi {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn entries(&self) -> Vec<(String, SettingValue)> {
+        let plain = |text: String| SettingValue::Plain(text);
+        [
+            ("base_url", plain(self.base_url.clone())),
+            ("email", plain(self.email.clone())),
+            ("token", SettingValue::Secret(self.token.clone())),
+            ("min_agents", plain(self.min_agents.to_string())),
+            ("max_waiting", plain(self.max_waiting.to_string())),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .to_vec()
+    }
+
+    fn credentials(&self) -> Vec<&str> {
+        vec![KIND, &self.base_url, &self.email, self.token.expose()]
+    }
+
+    fn adapter(&self, _secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings> {
+        if self.email.is_empty() || self.email.contains(':') {
+            return Err(InvalidSettings::new(
+                "email",
+                "write the e-mail address of the agent to whom the token belongs",
+            ));
+        }
+        let pair = Zeroizing::new(format!("{}/token:{}", self.email, self.token.expose()));
+        let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+        Ok(Box::new(ZendeskTalk {
+            base: parse_url("base_url", &self.base_url)?,
+            headers: HeaderMap::from_iter([
+                (AUTHORIZATION, secret_header("token", &basic)?),
+                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (ACCEPT, HeaderValue::from_static("application/json")),
+            ]),
+            min_agents: self.min_agents,
+            max_waiting: self.max_waiting,
+        }))
+    }
+}
+
+struct ZendeskTalk {
     base: Url,
     headers: HeaderMap,
     min_agents: u64,
@@ -68,47 +177,17 @@ pub(super) struct ZendeskTalk {
 }
 
 impl ZendeskTalk {
-    pub(super) fn new(api: &ZendeskTalkApi) -> Result<Self, InvalidSettings> {
-        if api.email.is_empty() || api.email.contains(':') {
-            return Err(InvalidSettings::new(
-                "email",
-                "write the e-mail address of the agent to whom the token belongs",
-            ));
-        }
-        let pair = Zeroizing::new(format!("{}/token:{}", api.email, api.token.expose()));
-        let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-        Ok(Self {
-            base: parse_url("base_url", &api.base_url)?,
-            headers: HeaderMap::from_iter([
-                (AUTHORIZATION, secret_header("token", &basic)?),
-                (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-                (ACCEPT, HeaderValue::from_static("application/json")),
-            ]),
-            min_agents: api.min_agents,
-            max_waiting: api.max_waiting,
-        })
-    }
-
-    pub(super) async fn hand_off(&self, link: &Link, note: &Note, deadline: Instant) -> HandedOff {
-        let reply = link.ask(self.create_ticket(note), deadline).await;
-        let (outcome, exchange) = conclude(reply, note);
-        HandedOff {
-            outcome,
-            exchanges: vec![exchange],
-        }
-    }
-
-    fn create_ticket(&self, note: &Note) -> Request {
+    fn create_ticket(&self, payload: &HandoffPayload) -> DialerRequest {
         let mut headers = self.headers.clone();
-        if let Ok(key) = HeaderValue::from_str(&format!("sb-{}-zd", note.call_id)) {
+        if let Ok(key) = HeaderValue::from_str(&format!("sb-{}-zd", payload.call_id)) {
             headers.insert("idempotency-key", key);
         }
-        let number = note.caller.number();
-        Request::post(
+        let number = payload.caller.number();
+        DialerRequest::post(
             endpoint(&self.base, &["api", "v2", "tickets"]),
             headers,
-            &ticket(note, number.map(|n| n.as_str().to_owned())),
-            ticket(note, number.map(crate::phone::E164::masked)),
+            &ticket(payload, number.map(|n| n.as_str().to_owned())),
+            ticket(payload, number.map(crate::phone::E164::masked)),
         )
         .repeatable()
     }
@@ -116,27 +195,6 @@ impl ZendeskTalk {
     fn voice(&self, rest: &[&str]) -> Url {
         let voice = ["api", "v2", "channels", "voice"];
         endpoint(&self.base, &[&voice[..], rest].concat())
-    }
-
-    pub(super) async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
-        let url = self.voice(&["stats", "current_queue_activity"]);
-        let reply = link
-            .ask(Request::get(url, self.headers.clone()), deadline)
-            .await;
-        let Ok(answer) = reply.success() else {
-            return failing(&reply, "queue activity");
-        };
-        let activity = answer
-            .json()
-            .and_then(|mut json| json.get_mut("current_queue_activity").map(Value::take));
-        match activity {
-            Some(Value::Object(activity)) => Probe {
-                health: Health::Healthy,
-                availability: self.availability(&activity),
-                latency: Some(reply.elapsed),
-            },
-            Some(_) | None => unreadable(&reply, "queue activity"),
-        }
     }
 
     /// Older accounts lack some figures. One that is there and too bad is enough; one that is missing proves nothing.
@@ -165,13 +223,59 @@ impl ZendeskTalk {
             _ => Availability::Unknown,
         }
     }
+}
 
-    pub(super) async fn test(&self, link: &Link, timeout: Duration) -> (Vec<Check>, Probe) {
+#[async_trait]
+impl Adapter for ZendeskTalk {
+    fn credential(&self, dialer: &DialerId) -> String {
+        format!("e-mail and API token (dialers.{dialer}.email, dialers.{dialer}.token)")
+    }
+
+    fn sip_headers(&self, reference: &str) -> Vec<(&'static str, String)> {
+        vec![(TICKET_HEADER, reference.to_owned())]
+    }
+
+    async fn hand_off(
+        &self,
+        link: &Link,
+        payload: &HandoffPayload,
+        deadline: Instant,
+    ) -> HandedOff {
+        let reply = link.ask(self.create_ticket(payload), deadline).await;
+        let (outcome, exchange) = conclude(reply, payload);
+        HandedOff {
+            outcome,
+            exchanges: vec![exchange],
+        }
+    }
+
+    async fn probe(&self, link: &Link, deadline: Instant) -> Probe {
+        let url = self.voice(&["stats", "current_queue_activity"]);
+        let reply = link
+            .ask(DialerRequest::get(url, self.headers.clone()), deadline)
+            .await;
+        let Ok(answer) = reply.success() else {
+            return failing(&reply, "queue activity");
+        };
+        let activity = answer
+            .json()
+            .and_then(|mut json| json.get_mut("current_queue_activity").map(Value::take));
+        match activity {
+            Some(Value::Object(activity)) => Probe {
+                health: ProbeHealth::Healthy,
+                availability: self.availability(&activity),
+                latency: Some(reply.elapsed),
+            },
+            Some(_) | None => unreadable(&reply, "queue activity"),
+        }
+    }
+
+    async fn test(&self, link: &Link, timeout: Duration) -> (Vec<DialerCheck>, Probe) {
         let mut url = self.voice(&["lines"]);
         url.set_query(Some("minimal_mode=true"));
         let reply = link
             .ask(
-                Request::get(url, self.headers.clone()),
+                DialerRequest::get(url, self.headers.clone()),
                 link.now() + timeout,
             )
             .await;
@@ -189,15 +293,15 @@ impl ZendeskTalk {
 
 /// The ticket of a call, with the caller's number as given: the real one to send, a masked one to record. Nothing in it may change
 /// between two attempts, not even where a restart or a round of holding lies between them: the call's id, but no request's.
-fn ticket(note: &Note, phone: Option<String>) -> Value {
-    let tier = note.tier.as_ref().map(ToString::to_string);
+fn ticket(payload: &HandoffPayload, phone: Option<String>) -> Value {
+    let tier = payload.tier.as_ref().map(ToString::to_string);
     let mut tags = vec!["switchboard".to_owned()];
     tags.extend(tier.as_deref().map(tag));
     let subject = match &tier {
         Some(tier) => format!("Inbound call, tier {tier}"),
         None => "Inbound call".to_owned(),
     };
-    let lead = match (note.score, &tier) {
+    let lead = match (payload.score, &tier) {
         (Some(score), Some(tier)) => format!("Lead score {score} (tier {tier})."),
         (Some(score), None) => format!("Lead score {score}."),
         (None, Some(tier)) => format!("Tier {tier}, no lead score."),
@@ -205,12 +309,12 @@ fn ticket(note: &Note, phone: Option<String>) -> Value {
     };
     let mut ticket = json!({
         "via_id": VIA_PHONE_CALL_INCOMING,
-        "external_id": note.call_id,
+        "external_id": payload.call_id,
         "subject": subject,
-        "priority": if note.urgent { "urgent" } else { "normal" },
+        "priority": if payload.urgent { "urgent" } else { "normal" },
         "tags": tags,
         "comment": {
-            "body": format!("{lead} Call {}.", note.call_id),
+            "body": format!("{lead} Call {}.", payload.call_id),
             "public": false,
         },
     });
@@ -251,7 +355,7 @@ fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-fn conclude(reply: DialerReply, note: &Note) -> (Outcome, Exchange) {
+fn conclude(reply: DialerReply, payload: &HandoffPayload) -> (Outcome, Exchange) {
     let outcome = reply
         .success()
         .and_then(ticket_id)
@@ -259,7 +363,7 @@ fn conclude(reply: DialerReply, note: &Note) -> (Outcome, Exchange) {
             reference: Some(id),
         });
     let shown = match &reply.answer {
-        Ok(answer) => shown(answer, &outcome, note),
+        Ok(answer) => shown(answer, &outcome, payload),
         Err(_) => None,
     };
     let is_2xx = reply.success().is_ok();
@@ -303,13 +407,13 @@ fn soften(outcome: Outcome) -> Outcome {
 }
 
 /// Ids, the verdict on the idempotency key, and known names of errors and fields; nothing else.
-fn shown(answer: &DialerAnswer, outcome: &Outcome, note: &Note) -> Option<Value> {
+fn shown(answer: &DialerAnswer, outcome: &Outcome, payload: &HandoffPayload) -> Option<Value> {
     let mut shown = Map::new();
     if let Outcome::Accepted {
         reference: Some(id),
     } = outcome
     {
-        let id = shown_reference(id, &note.caller);
+        let id = masked_reference(id, &payload.caller);
         shown.insert("ticket_id".to_owned(), json!(id));
     }
     let lookup = answer
@@ -335,13 +439,13 @@ fn shown(answer: &DialerAnswer, outcome: &Outcome, note: &Note) -> Option<Value>
     (!shown.is_empty()).then_some(Value::Object(shown))
 }
 
-fn lines_check(reply: &DialerReply) -> Check {
+fn lines_check(reply: &DialerReply) -> DialerCheck {
     let Ok(answer) = reply.success() else {
-        return Check::failed(
+        return DialerCheck::failed(
             "lines",
             format!(
                 "the Talk lines cannot be read ({}): check `subdomain`, and that Talk is on for this account",
-                said(reply)
+                described(reply)
             ),
         );
     };
@@ -351,12 +455,12 @@ fn lines_check(reply: &DialerReply) -> Check {
         .and_then(|json| json.get("lines"))
         .and_then(Value::as_array);
     match lines.map(Vec::len) {
-        None => Check::failed(
+        None => DialerCheck::failed(
             "lines",
             "the answer is not a list of Talk lines: check `subdomain` or `base_url`",
         ),
-        Some(0) => Check::passed("lines", "Talk is on; it lists no lines"),
-        Some(n) => Check::passed(
+        Some(0) => DialerCheck::passed("lines", "Talk is on; it lists no lines"),
+        Some(n) => DialerCheck::passed(
             "lines",
             format!("Talk is on, with {}", count(n as u64, "line")),
         ),

@@ -6,7 +6,7 @@ use super::answering::{Answering, Calls};
 use super::handoff_result::{HandoffResult, HandoffTarget};
 use super::record::Repeated;
 use crate::audit::{Attempt, Event, HandoffIntended, Record};
-use crate::dialer::{HandedOff, Note};
+use crate::dialer::{HandedOff, HandoffPayload};
 use crate::handoff::{Candidate, Failure, FailureKind, Next, Outcome, Run};
 use crate::routing::DialerId;
 
@@ -21,7 +21,7 @@ impl Calls {
         &self,
         answering: &mut Answering,
         plan: &[DialerId],
-        payload: Note,
+        payload: HandoffPayload,
     ) -> Result<HandoffResult, Repeated> {
         let started = answering.stopwatch.now();
         let result = self.ask_in_order(answering, plan, payload).await;
@@ -33,7 +33,7 @@ impl Calls {
         &self,
         answering: &mut Answering,
         plan: &[DialerId],
-        mut payload: Note,
+        mut payload: HandoffPayload,
     ) -> Result<HandoffResult, Repeated> {
         let candidates = plan.iter().filter_map(|dialer| self.candidate(dialer));
         let mut run = Run::new(candidates.collect());
@@ -99,7 +99,7 @@ impl Calls {
         &self,
         answering: &mut Answering,
         dialer: &DialerId,
-        payload: &Note,
+        payload: &HandoffPayload,
         share: Duration,
     ) -> Result<(), Repeated> {
         let intended = Event::HandoffIntended(HandoffIntended {
@@ -116,7 +116,7 @@ impl Calls {
         Ok(())
     }
 
-    async fn ask(&self, id: &DialerId, payload: &Note, ends_at: Instant) -> HandedOff {
+    async fn ask(&self, id: &DialerId, payload: &HandoffPayload, ends_at: Instant) -> HandedOff {
         let now = self.clock.instant();
         let timeout = ends_at.saturating_duration_since(now);
         if timeout < MIN_REQUEST {
@@ -147,11 +147,11 @@ impl Calls {
     fn concluded(
         &self,
         dialer: DialerId,
-        payload: &Note,
+        payload: &HandoffPayload,
         handed_off: HandedOff,
     ) -> impl Iterator<Item = Record> + use<> {
         let now = self.clock.now();
-        let shown = handed_off.shown_outcome(&payload.caller);
+        let shown = handed_off.recorded_outcome(&payload.caller);
         let HandedOff { outcome, exchanges } = handed_off;
         let was_asked = !matches!(
             outcome.failure().map(|failure| failure.kind),

@@ -26,7 +26,7 @@ use crate::call::CallId;
 use crate::clock::Clock;
 use crate::dialer::{DialerStatus, Fleet};
 use crate::handoff::{Certainty, Failure};
-use crate::resilience::Refused;
+use crate::resilience::CredentialRefusal;
 use crate::routing::{self, BreakerView, DialerId, DialerView, Intake, LookupUnavailable};
 use crate::store::{MessageState, Store, StoreError, StoredMessage};
 
@@ -332,7 +332,7 @@ impl Incidents {
         self.waiting.observe(&views, now);
         // Credentials that were refused once may be accepted in a moment; the first caller whom nobody takes makes it news all the same.
         let is_down = |status: &DialerStatus| {
-            let is_tried_first = |refused: &Refused| !refused.is_confirmed();
+            let is_tried_first = |refused: &CredentialRefusal| !refused.is_confirmed();
             status.view.breaker != BreakerView::Closed
                 && !status.view.line_only
                 && !status.refused.as_ref().is_some_and(is_tried_first)
@@ -597,11 +597,11 @@ impl Incidents {
 }
 
 /// What is found of credentials: refused once may be over in a moment, so nobody is told before a further try was refused as well.
-pub(super) fn of_credentials(service: &str, refused: Option<&Refused>) -> Finding {
+pub(super) fn of_credentials(service: &str, refused: Option<&CredentialRefusal>) -> Finding {
     let Some(refused) = refused else {
         return Finding::Well;
     };
-    let Refused {
+    let CredentialRefusal {
         credential, why, ..
     } = refused;
     let cause = format!("{service} refuses {credential}: {why}");

@@ -7,9 +7,9 @@ use crate::audit::Record;
 use crate::braze::{self, Braze};
 use crate::clock::Clock;
 use crate::dialer::{
-    Dialer, DialerStatus, Fleet, Health, HealthChange, PROBE_TIMEOUT, Probe, ProbeTurn, TestReport,
+    Dialer, DialerStatus, Fleet, HealthChange, PROBE_TIMEOUT, Probe, ProbeHealth, ProbeTurn,
+    TestReport,
 };
-use crate::resilience::state_name;
 use crate::routing::DialerId;
 use crate::twilio::Rest;
 
@@ -74,7 +74,7 @@ impl Retries {
         if let Some(change) = change {
             self.record(change).await;
         }
-        if probe.health == Health::Healthy {
+        if probe.health == ProbeHealth::Healthy {
             self.incidents.probed_well(dialer.id());
         }
     }
@@ -106,14 +106,16 @@ impl Retries {
 
     /// Writes down how Braze has changed its state. `by`: who had it tried, where somebody did.
     pub async fn record_braze(&self, by: Option<&str>) {
-        for change in self.braze.take_transitions() {
-            let cause = change.cause.to_string();
+        for change in self.braze.take_changes() {
             self.record(HealthChange {
                 service: "braze".to_owned(),
-                from: state_name(change.from),
-                to: state_name(change.to),
-                cause: by.map_or_else(|| cause.clone(), |by| format!("tried by {by}: {cause}")),
-                standing: self.braze.standing(),
+                from: change.from,
+                to: change.to,
+                cause: match by {
+                    Some(by) => format!("tried by {by}: {}", change.cause),
+                    None => change.cause,
+                },
+                standing: self.braze.persisted_state(),
             })
             .await;
         }

@@ -40,10 +40,10 @@ pub(super) async fn push(
     let Some(secret) = push.secret.load_full() else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let given = headers
+    let authorization = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    if !braze::authorized(given, &secret) {
+    if !braze::authorized(authorization, &secret) {
         metrics::counter!("switchboard_webhooks_rejected_total", "reason" => "braze_secret")
             .increment(1);
         let refused = (StatusCode::UNAUTHORIZED, "unauthorized\n").into_response();

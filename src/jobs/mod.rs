@@ -47,12 +47,11 @@ pub fn start(lifecycle: &Lifecycle, delivery: &Delivery, retries: &Retries) {
         announcing.announce_until(draining.cancelled()).await;
     });
     deliver::start(lifecycle, delivery);
-    let draining = lifecycle.draining();
     let braze = &retries.braze;
-    let worker = braze.clone();
-    lifecycle.spawn("braze-refresh", async move {
-        draining.run_until_cancelled(worker.refresh_worker()).await;
-    });
+    let starts = lifecycle.clone();
+    braze.send_in_tasks(Box::new(move |request| {
+        starts.spawn_transient("lookup", request);
+    }));
     lifecycle.spawn(
         "profiles",
         profiles::run(lifecycle.clone(), store.clone(), braze.clone()),

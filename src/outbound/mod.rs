@@ -51,9 +51,9 @@ pub type Make = Arc<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
 
 /// The connections to one service. Clones share them.
 #[derive(Clone)]
-pub struct Connections(Arc<Inner>);
+pub struct Connections(Arc<SharedConnections>);
 
-struct Inner {
+struct SharedConnections {
     make: Make,
     clock: Clock,
     current: Mutex<Generation>,
@@ -80,7 +80,7 @@ impl Connections {
     /// Connections by `make`. An error where that cannot make a client.
     pub fn new(make: Make, clock: Clock) -> reqwest::Result<Self> {
         let current = Generation::new(&make, &clock)?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(SharedConnections {
             make,
             clock,
             current: Mutex::new(current),

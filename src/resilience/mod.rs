@@ -9,10 +9,8 @@ mod window;
 
 pub use backoff::{Backoff, NotBackoff};
 pub use breaker::{
-    Admission, Breaker, BreakerPolicy, BreakerState, Cause, FailureClass, Transition, TripReason,
-    state_name,
+    Breaker, BreakerPolicy, FAILURES_TO_OPEN, HealthSignal, MAX_BACK_OFF, OpenCause, OpenState,
 };
 pub use bucket::TokenBucket;
 pub use ramp::Ramp;
-pub use refusals::{LONGEST_PAUSE, Refusals, Refused, TriedBy};
-pub use window::{SuccessWindow, WindowCounts};
+pub use refusals::{CredentialRefusal, LONGEST_PAUSE, RefusalCount, TriedBy};

@@ -24,14 +24,14 @@ pub enum TriedBy {
 
 /// How often in a row credentials were refused. The default: never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusals {
+pub struct RefusalCount {
     count: u32,
     last: Option<Instant>,
 }
 
 /// Credentials that a service refuses, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct CredentialRefusal {
     /// Which credential, and under which key of the configuration.
     pub credential: String,
     pub why: String,
@@ -42,14 +42,14 @@ pub struct Refused {
     pub tried_by: TriedBy,
 }
 
-impl Refused {
+impl CredentialRefusal {
     /// Whether a further try was refused as well: it is no hiccup, and somebody has to look.
     pub fn is_confirmed(&self) -> bool {
         self.count > 1
     }
 }
 
-impl Refusals {
+impl RefusalCount {
     /// As an earlier run left it.
     pub fn restored(count: u32, last: Instant) -> Self {
         Self {
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn tries_come_after_30_seconds_1_2_4_and_then_every_5_minutes() {
         let now = Instant::now();
-        let mut refusals = Refusals::default();
+        let mut refusals = RefusalCount::default();
         let mut pauses = vec![refusals.begin(now).as_secs()];
         pauses.extend((0..5).map(|_| refusals.again(now).as_secs()));
         assert_eq!(pauses, [30, 60, 120, 240, 300, 300]);
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_refusal_soon_after_a_recovery_goes_on_counting_and_one_much_later_begins_anew() {
         let now = Instant::now();
-        let mut refusals = Refusals::default();
+        let mut refusals = RefusalCount::default();
         refusals.begin(now);
         assert_eq!(refusals.begin(now + APART).as_secs(), 60);
         let later = now + APART * 2 + Duration::from_secs(1);
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_refusal_is_confirmed_by_the_first_further_try() {
         let is_confirmed = |count| {
-            let refused = Refused {
+            let refused = CredentialRefusal {
                 credential: String::new(),
                 why: String::new(),
                 count,

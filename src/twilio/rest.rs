@@ -22,7 +22,7 @@ use super::structure::is_sid;
 use crate::call::{CallId, CarrierAnswer};
 use crate::clock::Clock;
 use crate::outbound::{self, Again, Connections, Content, Unreadable};
-use crate::resilience::{Refusals, Refused, TriedBy};
+use crate::resilience::{CredentialRefusal, RefusalCount, TriedBy};
 
 /// What one request may take in all: connection, head and body.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,7 +124,7 @@ struct RestCredentials {
 struct Taken {
     /// How far down the list the refusals have come.
     n_refused: usize,
-    refusals: Refusals,
+    refusals: RefusalCount,
     /// When all of them are tried again, where all were refused.
     next_try: Option<Instant>,
     is_known: bool,
@@ -248,13 +248,13 @@ impl Rest {
     }
 
     /// The credentials, where Twilio refuses them; the inner `None`: it takes them, or there are none. `None` where nobody has asked yet.
-    pub fn refused(&self) -> Option<Option<Refused>> {
+    pub fn refused(&self) -> Option<Option<CredentialRefusal>> {
         let active = self.active.load();
         let taken = *active.taken();
         if !taken.is_known && !active.settings.credentials.is_empty() {
             return None;
         }
-        let refused = (taken.refusals.count() > 0).then(|| Refused {
+        let refused = (taken.refusals.count() > 0).then(|| CredentialRefusal {
             credential: "auth token or API key (twilio.auth_token, twilio.api_key_sid)".to_owned(),
             why: format!("unauthorized ({})", taken.status),
             count: taken.refusals.count(),

@@ -17,10 +17,18 @@ const CORE: &[(&str, &[&str])] = &[
     ("handoff", &["routing", "lead", "phone", "deadline"]),
     ("call", &["handoff", "routing", "lead", "phone"]),
     ("twiml", &["call", "handoff", "routing", "lead", "phone"]),
-    ("alert", &["call", "resilience", "routing", "phone"]),
+    ("alert", &["call", "routing", "phone"]),
     (
         "audit",
-        &["alert", "call", "handoff", "routing", "lead", "phone"],
+        &[
+            "alert",
+            "call",
+            "handoff",
+            "resilience",
+            "routing",
+            "lead",
+            "phone",
+        ],
     ),
 ];
 
@@ -34,7 +42,8 @@ const SHELL: &[(&str, &[&str])] = &[
     ("config", &["core", "braze", "dialer", "http", "notify"]),
     ("twilio", CLIENT),
     ("braze", CLIENT),
-    ("dialer", CLIENT),
+    // A kind of dialer reads its own section.
+    ("dialer", &["core", "clock", "outbound", "config"]),
     ("store", &["core", "clock", "files"]),
     ("notify", CLIENT),
     (

@@ -4,7 +4,7 @@ use crate::dialer::stand_in::{
     PATIENCE, StandIn, TOKEN, all_kinds, answer, dialer_of, dialfire, dialfire_api, hand_off,
     payload,
 };
-use crate::dialer::{Api, Dialer, Settings};
+use crate::dialer::{Api, Dialer, DialerSettings};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::phone::Caller;
 
@@ -185,7 +185,7 @@ async fn path_parts_are_encoded() {
     let peer = StandIn::answering(200, "{}").await;
     let mut api = dialfire_api(&format!("{}/proxy/", peer.base));
     api.task = "hot leads/ä?".to_owned();
-    hand_off(&dialer_of(Api::Dialfire(api)), PATIENCE).await;
+    hand_off(&dialer_of(Api::new(api)), PATIENCE).await;
     assert_eq!(
         peer.seen()[0].line,
         "POST /proxy/api/campaigns/AB12CD34EF56GH78/tasks/hot%20leads%2F%C3%A4%3F/contacts/create HTTP/1.1"
@@ -194,12 +194,12 @@ async fn path_parts_are_encoded() {
 
 #[test]
 fn settings_that_cannot_work_are_refused_without_showing_secrets() {
-    let check = |change: fn(&mut crate::dialer::DialfireApi), key: &str| {
+    let check = |change: fn(&mut crate::dialer::dialfire::DialfireApi), key: &str| {
         let mut api = dialfire_api("https://api.dialfire.com");
         change(&mut api);
         let [known, ..] = all_kinds("http://127.0.0.1:1");
-        let settings = Settings {
-            api: Api::Dialfire(api),
+        let settings = DialerSettings {
+            api: Api::new(api),
             ..known.settings().clone()
         };
         let client = crate::dialer::stand_in::client();

@@ -146,7 +146,7 @@ async fn after_a_failure_a_dialer_is_asked_over_new_connections() {
         let connections = connections(&clock, move || {
             counted.fetch_add(1, Ordering::SeqCst);
         });
-        let api = Api::Dialfire(dialfire_api(&peer.base));
+        let api = Api::new(dialfire_api(&peer.base));
         let dialer = dialer_over(connections, clock.clone(), api);
         clock.advance(Duration::from_secs(1));
         hand_off(&dialer, PATIENCE).await;
@@ -164,7 +164,7 @@ async fn a_kept_connection_that_is_reset_costs_no_retry_where_a_repeat_is_known(
         for _ in 0..2 {
             let handed = hand_off(dialer, PATIENCE).await;
             assert_eq!(handed.exchanges.len(), 1);
-            if peer.seen().len() == 1 || dialer.kind() != crate::dialer::Kind::Http {
+            if peer.seen().len() == 1 || dialer.kind() != "http" {
                 assert!(
                     matches!(handed.outcome, Outcome::Accepted { .. }),
                     "{handed:?}"
@@ -173,11 +173,7 @@ async fn a_kept_connection_that_is_reset_costs_no_retry_where_a_repeat_is_known(
                 assert_eq!(handed.outcome, unknown(FailureKind::Reset, None));
             }
         }
-        let expected = if dialer.kind() == crate::dialer::Kind::Http {
-            2
-        } else {
-            3
-        };
+        let expected = if dialer.kind() == "http" { 2 } else { 3 };
         assert_eq!(peer.seen().len(), expected, "{dialer:?}");
         let probed = dialer.probe(PATIENCE).await;
         assert!(probed.latency.is_some(), "{probed:?}");

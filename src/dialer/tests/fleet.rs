@@ -9,7 +9,9 @@ use crate::clock::Clock;
 use crate::dialer::stand_in::{
     client, dialer_of, dialfire_api, http, http_api, zendesk, zendesk_api,
 };
-use crate::dialer::{Api, Dialer, Fleet, Health, HealthChange, Probe, ProbeTurn, Settings};
+use crate::dialer::{
+    Api, Dialer, DialerSettings, Fleet, HealthChange, Probe, ProbeHealth, ProbeTurn,
+};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, BreakerView, DialerId};
 use crate::secret::Secret;
@@ -21,7 +23,7 @@ fn id() -> DialerId {
 }
 
 fn named(name: &str, api: Api) -> Dialer {
-    let settings = Settings {
+    let settings = DialerSettings {
         id: DialerId::new(name),
         api,
         ..zendesk("http://localhost").settings().clone()
@@ -49,7 +51,7 @@ fn refused(kind: FailureKind, status: u16) -> Outcome {
 
 fn probe(availability: Availability) -> Probe {
     Probe {
-        health: Health::Healthy,
+        health: ProbeHealth::Healthy,
         availability,
         latency: Some(Duration::from_millis(3)),
     }
@@ -57,7 +59,7 @@ fn probe(availability: Availability) -> Probe {
 
 fn failing(kind: FailureKind) -> Probe {
     Probe {
-        health: Health::Failing {
+        health: ProbeHealth::Failing {
             failure: Failure::of(kind),
             why: "it hangs".to_owned(),
         },
@@ -183,7 +185,7 @@ fn refused_credentials_are_tried_at_once_after_a_reload_a_resume_or_a_good_test(
     let fleet = refused_now();
     let mut api = zendesk_api("http://localhost");
     api.token = Secret::new("another");
-    let other = dialer_of(Api::ZendeskTalk(api));
+    let other = dialer_of(Api::new(api));
     assert_eq!(fleet.proven(&other, "ops"), None, "other credentials");
     let change = fleet.proven(&zendesk("http://localhost"), "ops").unwrap();
     assert_eq!(
@@ -200,7 +202,7 @@ fn refused_credentials_are_tried_at_once_after_a_reload_a_resume_or_a_good_test(
 fn where_no_probe_uses_the_credentials_the_next_call_tries_them() {
     let mut api = http_api("http://localhost");
     api.health_url = Some("http://elsewhere/health".to_owned());
-    let (fleet, now) = (Fleet::new(vec![dialer_of(Api::Http(api))]), Instant::now());
+    let (fleet, now) = (Fleet::new(vec![dialer_of(Api::new(api))]), Instant::now());
     // Who is not told the credentials cannot refuse them: it is not well.
     let shut_out = failing(FailureKind::Unauthorized);
     assert_eq!(fleet.report_probe(&id(), &shut_out, now), None);
@@ -324,9 +326,9 @@ fn a_drained_dialer_takes_nothing_until_it_is_put_back() {
 fn a_reload_takes_the_new_order_and_keeps_what_is_known() {
     let now = Instant::now();
     let base = "http://localhost";
-    let a = || named("a", Api::Dialfire(dialfire_api(base)));
-    let b = || named("b", Api::ZendeskTalk(zendesk_api(base)));
-    let c = || named("c", Api::Http(http_api(base)));
+    let a = || named("a", Api::new(dialfire_api(base)));
+    let b = || named("b", Api::new(zendesk_api(base)));
+    let c = || named("c", Api::new(http_api(base)));
     let fleet = Fleet::new(vec![a(), b()]);
     for _ in 0..5 {
         fleet.report(&DialerId::new("a"), &unknown(FailureKind::Reset), now);
@@ -347,7 +349,7 @@ fn a_reload_takes_the_new_order_and_keeps_what_is_known() {
     );
     assert!(fleet.get(&DialerId::new("b")).is_none());
     assert!(!fleet.admit(&DialerId::new("b"), now));
-    let other_kind = named("a", Api::Http(http_api(base)));
+    let other_kind = named("a", Api::new(http_api(base)));
     let changes = fleet.replace(vec![other_kind]);
     assert_eq!((changes[0].from, changes[0].to), ("open", "closed"));
 }
@@ -388,7 +390,7 @@ fn kept(change: HealthChange) -> Vec<ServiceState> {
 fn with_token(token: &str) -> Fleet {
     let mut api = zendesk_api("http://localhost");
     api.token = Secret::new(token);
-    Fleet::new(vec![dialer_of(Api::ZendeskTalk(api))])
+    Fleet::new(vec![dialer_of(Api::new(api))])
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::dialer::stand_in::{
     Act, PATIENCE, StandIn, TOKEN, all_kinds, answer, assert_clean, dialer_of, dialfire,
     dialfire_api, http, http_api, tenant, zendesk,
 };
-use crate::dialer::{Api, Dialer, Health, TestReport};
+use crate::dialer::{Api, Dialer, ProbeHealth, TestReport};
 use crate::handoff::{Failure, FailureKind};
 use crate::routing::Availability;
 
@@ -15,7 +15,7 @@ const QUEUE: &str = r#"{"current_queue_activity":{"agents_online":2,"calls_waiti
 fn with_tenant(base: &str) -> Dialer {
     let mut api = dialfire_api(base);
     api.tenant = Some(tenant());
-    dialer_of(Api::Dialfire(api))
+    dialer_of(Api::new(api))
 }
 
 async fn failure_of(dialer: &Dialer) -> Failure {
@@ -23,12 +23,12 @@ async fn failure_of(dialer: &Dialer) -> Failure {
     assert_clean(&format!("{probe:?}"));
     assert_eq!(probe.availability, Availability::Unknown);
     match probe.health {
-        Health::Failing { failure, .. } => failure,
-        other @ (Health::Healthy | Health::Unknown { .. }) => panic!("{other:?}"),
+        ProbeHealth::Failing { failure, .. } => failure,
+        other @ (ProbeHealth::Healthy | ProbeHealth::Unknown { .. }) => panic!("{other:?}"),
     }
 }
 
-fn check<'a>(report: &'a TestReport, name: &str) -> &'a crate::dialer::Check {
+fn check<'a>(report: &'a TestReport, name: &str) -> &'a crate::dialer::DialerCheck {
     assert_clean(&serde_json::to_string(report).unwrap());
     let found = report.checks.iter().find(|c| c.name == name);
     found.unwrap_or_else(|| panic!("no {name} in {report:?}"))
@@ -39,7 +39,7 @@ async fn a_probe_asks_each_kind_its_own_question() {
     let peer = StandIn::answering(200, QUEUE).await;
     for dialer in all_kinds(&peer.base) {
         let probe = dialer.probe(PATIENCE).await;
-        assert_eq!(probe.health, Health::Healthy);
+        assert_eq!(probe.health, ProbeHealth::Healthy);
         assert!(probe.latency.is_some());
     }
     with_tenant(&peer.base).probe(PATIENCE).await;
@@ -68,7 +68,7 @@ async fn refused_credentials_are_tried_by_one_request_that_uses_them() {
     for dialer in [with_tenant(&peer.base), zendesk, http] {
         assert!(dialer.probes_credentials());
         let probe = dialer.try_credentials(PATIENCE).await;
-        assert_eq!(probe.health, Health::Healthy);
+        assert_eq!(probe.health, ProbeHealth::Healthy);
     }
     let seen = peer.seen();
     let lines: Vec<_> = seen.iter().map(|s| s.line.as_str()).collect();
@@ -86,7 +86,7 @@ async fn refused_credentials_are_tried_by_one_request_that_uses_them() {
     for health_url in [None, Some("http://127.0.0.1:1/health".to_owned())] {
         let mut api = http_api(&peer.base);
         api.health_url = health_url;
-        assert!(!dialer_of(Api::Http(api)).probes_credentials());
+        assert!(!dialer_of(Api::new(api)).probes_credentials());
     }
 }
 
@@ -108,7 +108,7 @@ async fn queue_figures_become_availability() {
 async fn refused_line_statistics_leave_the_word_to_the_campaign() {
     let peer = StandIn::start([answer(404, "404 - Not Found"), answer(200, "{}")]).await;
     let probe = with_tenant(&peer.base).probe(PATIENCE).await;
-    assert_eq!(probe.health, Health::Healthy);
+    assert_eq!(probe.health, ProbeHealth::Healthy);
     assert_eq!(peer.seen().len(), 2);
     let peer = StandIn::answering(403, "403 - Forbidden").await;
     let failure = failure_of(&with_tenant(&peer.base)).await;
@@ -139,8 +139,8 @@ async fn keys_do_not_go_to_another_host() {
     let peer = StandIn::answering(200, "").await;
     let mut api = http_api("http://127.0.0.1:1");
     api.health_url = Some(format!("{}/health", peer.base));
-    let probe = dialer_of(Api::Http(api)).probe(PATIENCE).await;
-    assert_eq!(probe.health, Health::Healthy);
+    let probe = dialer_of(Api::new(api)).probe(PATIENCE).await;
+    assert_eq!(probe.health, ProbeHealth::Healthy);
     assert_eq!(peer.seen()[0].header("x-api-key"), None);
 }
 
@@ -148,10 +148,10 @@ async fn keys_do_not_go_to_another_host() {
 async fn without_a_health_url_nothing_is_claimed() {
     let mut api = http_api("http://127.0.0.1:1");
     api.health_url = None;
-    let dialer = dialer_of(Api::Http(api));
+    let dialer = dialer_of(Api::new(api));
     let probe = dialer.probe(PATIENCE).await;
     let why = "no health_url configured".to_owned();
-    assert_eq!(probe.health, Health::Unknown { why });
+    assert_eq!(probe.health, ProbeHealth::Unknown { why });
     let report = dialer.test().await;
     assert!(!report.ok);
     assert_eq!((report.latency_ms, report.availability), (None, "unknown"));
@@ -246,6 +246,6 @@ async fn a_url_that_only_stores_a_record_is_pointed_out() {
     let peer = StandIn::answering(200, "").await;
     let mut api = http_api(&peer.base);
     api.url = "https://acme.zendesk.com/api/v2/calls.json".to_owned();
-    let report = dialer_of(Api::Http(api)).test().await;
+    let report = dialer_of(Api::new(api)).test().await;
     assert!(!check(&report, "url").ok);
 }

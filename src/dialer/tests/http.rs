@@ -3,7 +3,7 @@ use serde_json::json;
 use crate::dialer::stand_in::{
     Act, NUMBER, PATIENCE, StandIn, TOKEN, all_kinds, dialer_of, hand_off, http, http_api, payload,
 };
-use crate::dialer::{Api, Dialer, Settings};
+use crate::dialer::{Api, Dialer, DialerSettings};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::lead::TierName;
 use crate::phone::Caller;
@@ -92,7 +92,7 @@ async fn configured_headers_win() {
     ] {
         api.headers.push((name.to_owned(), Secret::new(value)));
     }
-    hand_off(&dialer_of(Api::Http(api)), PATIENCE).await;
+    hand_off(&dialer_of(Api::new(api)), PATIENCE).await;
     let seen = peer.seen();
     assert_eq!(
         seen[0].header("content-type"),
@@ -116,12 +116,12 @@ async fn a_redirect_is_not_followed() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let check = |change: fn(&mut crate::dialer::HttpApi), key: &str| {
+    let check = |change: fn(&mut crate::dialer::http::HttpApi), key: &str| {
         let mut api = http_api("https://dialer.example");
         change(&mut api);
         let [_, _, known] = all_kinds("http://127.0.0.1:1");
-        let settings = Settings {
-            api: Api::Http(api),
+        let settings = DialerSettings {
+            api: Api::new(api),
             ..known.settings().clone()
         };
         let client = crate::dialer::stand_in::client();
@@ -132,10 +132,6 @@ fn settings_that_cannot_work_are_refused() {
     check(
         |api| api.health_url = Some("/health".to_owned()),
         "health_url",
-    );
-    check(
-        |api| api.body = vec![("a".to_owned(), "{phone}".to_owned())],
-        "body",
     );
     check(
         |api| api.headers = vec![("Content-Length".to_owned(), Secret::new("1"))],

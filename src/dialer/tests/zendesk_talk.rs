@@ -153,7 +153,7 @@ async fn a_ticket_whose_number_holds_the_callers_digits_is_a_ticket_and_is_hidde
         let handed = zendesk(&peer.base).hand_off(&note, PATIENCE).await;
         let reference = Some("9123451".to_owned());
         assert_eq!(handed.outcome, Outcome::Accepted { reference });
-        let shown = serde_json::to_string(&handed.shown_outcome(&note.caller)).unwrap();
+        let shown = serde_json::to_string(&handed.recorded_outcome(&note.caller)).unwrap();
         let recorded = serde_json::to_string(&handed.exchanges).unwrap();
         for text in [shown, recorded] {
             assert!(

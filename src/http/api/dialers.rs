@@ -15,7 +15,7 @@ use super::reads::Reads;
 use crate::audit::ServiceState;
 use crate::dialer::{DialerStatus, TestReport};
 use crate::flow::{Drains, Retries};
-use crate::resilience::{Refused, TriedBy};
+use crate::resilience::{CredentialRefusal, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId};
 use crate::store::Figures;
 
@@ -97,7 +97,7 @@ impl DialerDocument {
         };
         Self {
             name: dialer.id().clone(),
-            kind: dialer.kind().as_str(),
+            kind: dialer.kind(),
             connect: serde_json::to_value(dialer.connect()).unwrap_or_default(),
             timeout_ms: ms(dialer.timeout()),
             probe_every_ms: ms(dialer.probe_every()),
@@ -135,7 +135,7 @@ pub(super) struct RefusedCredentials {
 }
 
 impl RefusedCredentials {
-    pub(super) fn new(refused: &Refused, next_try_at: Timestamp) -> Self {
+    pub(super) fn new(refused: &CredentialRefusal, next_try_at: Timestamp) -> Self {
         Self {
             credential: refused.credential.clone(),
             reason: refused.why.clone(),

@@ -11,7 +11,7 @@ use super::wire::Attributes;
 /// A wanted scalar or key that is longer is of no use.
 const LONGEST: usize = 8 * 1024;
 
-pub(super) struct Sieve<'a> {
+pub(super) struct FieldFilter<'a> {
     wanted: Attributes<'a>,
     /// What is left so far.
     kept: Vec<u8>,
@@ -69,7 +69,7 @@ enum Interest {
     Container(Level),
 }
 
-impl<'a> Sieve<'a> {
+impl<'a> FieldFilter<'a> {
     pub(super) fn new(wanted: Attributes<'a>) -> Self {
         Self {
             wanted,
@@ -294,10 +294,10 @@ mod tests {
     };
 
     fn sieved(body: &[u8], piece: usize) -> Vec<u8> {
-        let mut sieve = Sieve::new(WANTED);
+        let mut filter = FieldFilter::new(WANTED);
         body.chunks(piece.max(1))
-            .for_each(|piece| sieve.feed(piece));
-        sieve.finish()
+            .for_each(|piece| filter.feed(piece));
+        filter.finish()
     }
 
     #[test]

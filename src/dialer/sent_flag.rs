@@ -1,6 +1,6 @@
 //! Whether a request may have left.
 //!
-//! A timeout says nothing about that, and "sent" decides whether a request may be repeated at all. So the body keeps watch: the
+//! A timeout says nothing about that, and "sent" decides whether a request may be repeated at all. So the body sets a flag: the
 //! connection takes it only when it writes the request, and a request that was given up can no longer be taken.
 
 use std::pin::Pin;
@@ -12,46 +12,46 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 const WAITING: u8 = 0;
-const LEFT: u8 = 1;
+const SENT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
-/// Watches one request, however often its bytes are offered to a connection.
+/// Of one request, however often its bytes are offered to a connection.
 #[derive(Clone, Default)]
-pub(super) struct Departure(Arc<AtomicU8>);
+pub(super) struct SentFlag(Arc<AtomicU8>);
 
-impl Departure {
+impl SentFlag {
     /// Wraps the bytes to send; they must not be empty, because an empty body is never asked for.
-    pub(super) fn watch(&self, bytes: Bytes) -> Watched {
-        Watched {
+    pub(super) fn wrap(&self, bytes: Bytes) -> FlaggedBody {
+        FlaggedBody {
             bytes: Some(bytes),
-            departure: self.clone(),
+            sent_flag: self.clone(),
         }
     }
 
-    /// Ends the watch. True where the request may have left; otherwise it never will.
+    /// Gives the request up. True where the request may have left; otherwise it never will.
     pub(super) fn close(&self) -> bool {
         self.0
             .compare_exchange(WAITING, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst)
             .is_err()
     }
 
-    pub(super) fn has_left(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == LEFT
+    pub(super) fn is_sent(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == SENT
     }
 
     /// Fails where it was given up.
-    fn leaves(&self) -> bool {
-        let leaves = |state| (state != GIVEN_UP).then_some(LEFT);
+    fn set(&self) -> bool {
+        let sent = |state| (state != GIVEN_UP).then_some(SENT);
         self.0
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, leaves)
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, sent)
             .is_ok()
     }
 }
 
-/// A body that notes when it is taken.
-pub(super) struct Watched {
+/// A body that sets the flag when it is taken.
+pub(super) struct FlaggedBody {
     bytes: Option<Bytes>,
-    departure: Departure,
+    sent_flag: SentFlag,
 }
 
 /// The request was given up before its body was taken.
@@ -59,7 +59,7 @@ pub(super) struct Watched {
 #[error("given up before it was sent")]
 pub(super) struct GivenUp;
 
-impl Body for Watched {
+impl Body for FlaggedBody {
     type Data = Bytes;
     type Error = GivenUp;
 
@@ -70,7 +70,7 @@ impl Body for Watched {
         let Some(bytes) = self.bytes.take() else {
             return Poll::Ready(None);
         };
-        Poll::Ready(Some(if self.departure.leaves() {
+        Poll::Ready(Some(if self.sent_flag.set() {
             Ok(Frame::data(bytes))
         } else {
             Err(GivenUp)
@@ -94,18 +94,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_was_taken_may_have_left() {
-        let departure = Departure::default();
-        let body = departure.watch(Bytes::from_static(b"x"));
+        let sent_flag = SentFlag::default();
+        let body = sent_flag.wrap(Bytes::from_static(b"x"));
         assert_eq!(body.size_hint().exact(), Some(1));
         body.collect().await.unwrap();
-        assert!(departure.close());
+        assert!(sent_flag.close());
     }
 
     #[tokio::test]
     async fn a_request_that_was_given_up_never_leaves() {
-        let departure = Departure::default();
-        let body = departure.watch(Bytes::from_static(b"x"));
-        assert!(!departure.close());
+        let sent_flag = SentFlag::default();
+        let body = sent_flag.wrap(Bytes::from_static(b"x"));
+        assert!(!sent_flag.close());
         assert!(body.collect().await.is_err());
     }
 }

@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Exported;
-use crate::files::beside;
 
 pub use client::{AskError, ask};
 pub use handlers::{ControlHandlers, ControlPeer};
@@ -138,5 +137,7 @@ impl Refusal {
 
 /// Where the server of a database listens.
 pub fn socket_path(database: &Path) -> PathBuf {
-    beside(database, ".sock")
+    let mut path = database.as_os_str().to_owned();
+    path.push(".sock");
+    path.into()
 }

@@ -14,7 +14,6 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::{ControlHandlers, ControlPeer, ControlRequest, Refusal, Reply, socket_path};
-use crate::files;
 use crate::lifecycle::Lifecycle;
 
 /// Clients at the same time.
@@ -52,8 +51,10 @@ impl ControlServer {
     /// rights it is to have.
     pub fn bind(database: &Path) -> io::Result<Self> {
         let path = socket_path(database);
-        let unfinished = files::beside(&path, ".new");
-        files::remove(&unfinished)?;
+        let mut unfinished = path.clone().into_os_string();
+        unfinished.push(".new");
+        let unfinished = PathBuf::from(unfinished);
+        remove(&unfinished)?;
         let listener = UnixListener::bind(&unfinished)?;
         fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
         fs::rename(&unfinished, &path)?;
@@ -88,9 +89,16 @@ impl ControlServer {
 
 impl Drop for ControlServer {
     fn drop(&mut self) {
-        if let Err(error) = files::remove(&self.path) {
+        if let Err(error) = remove(&self.path) {
             tracing::debug!(event = "admin.socket_left", error = %error, "the admin socket could not be removed");
         }
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -72,12 +72,11 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
 fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
     let anchor = arguments.anchor.as_deref().map(read_anchor).transpose()?;
     let given = arguments.public_key.as_deref().map(read_key).transpose()?;
-    let (database, config) = match &arguments.at.database {
-        Some(database) => (database.clone(), None),
-        None => {
-            let config = load(global)?.config;
-            (config.storage.path.clone(), Some(config))
-        }
+    let (database, config) = if let Some(database) = &arguments.at.database {
+        (database.clone(), None)
+    } else {
+        let config = load(global)?.config;
+        (config.storage.path.clone(), Some(config))
     };
     let _acting = as_owner(&database)?;
     let installation = match &config {

@@ -2,7 +2,7 @@
 
 use crate::audit::{Ingress, Personal};
 use crate::call::InboundCall;
-use crate::dialer::Note;
+use crate::dialer::HandoffPayload;
 use crate::lead::{LeadScore, TierName};
 use crate::routing::Ruleset;
 use crate::store::StoredCall;
@@ -40,9 +40,9 @@ impl InboundCall {
         (tier, score): (Option<&TierName>, Option<LeadScore>),
         ruleset: &Ruleset,
         request_id: &str,
-    ) -> Note {
+    ) -> HandoffPayload {
         let highest = ruleset.tiers.iter().next().map(|tier| &tier.name);
-        Note {
+        HandoffPayload {
             call_id: self.call_id.clone(),
             request_id: request_id.to_owned(),
             caller: self.caller.clone(),

@@ -556,9 +556,8 @@ fn examine_checkpoints(
     let mut expected = (start.place == 0).then_some(1);
     let mut size = 0;
     let newest = stored.last().map(|row| row.id);
-    let mut bad = |what: String| {
-        evidence.wrong(FindingKind::CheckpointInvalid, what);
-    };
+    let findings = &mut evidence.findings;
+    let mut bad = |what: String| findings.add(FindingKind::CheckpointInvalid, None, what);
     for row in stored {
         let id = row.id;
         if expected.is_some_and(|expected| expected != id) {

@@ -152,7 +152,6 @@ fn try_prepare(record: Record, key_ring: &KeyRing) -> serde_json::Result<Prepare
     })
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "most events change nothing")]
 fn effect(
     event: Event,
     at: Timestamp,

@@ -1,6 +1,7 @@
 //! Telling people: messages as mail and as signed JSON, and the wording of both.
 
 mod day;
+mod layout;
 mod letter;
 mod mail;
 mod webhook;

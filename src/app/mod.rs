@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -29,14 +30,15 @@ pub use reload::say_warnings;
 use reload::{InForce, Rendering, changed_at_start};
 use tokio::sync::Mutex;
 
+use crate::alerts::{self, CallObserver, Channels, Delivery, Incidents};
 use crate::audit::{Event, Record};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
-    Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Incidents, Policies, Reaps,
-    Recorder, Reloads, Retries, StatusReports, Waiting, Witness, record_health,
+    Canary, Claims, DialEnds, Drains, Gather, HandOff, Holds, Inbound, Policies, Reaps, Recorder,
+    Reloads, Retries, StatusReports, Waiting, record_health,
 };
 use crate::http::auth::Keys;
 use crate::http::server::{Limits, Server};
@@ -46,7 +48,6 @@ use crate::http::{
     Sources, router,
 };
 use crate::jobs;
-use crate::jobs::deliver::{Delivery, Senders};
 use crate::jobs::reap::Reaper;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, Notary, OpenError, Pruner, Store, StoreError, Vault};
@@ -104,7 +105,7 @@ pub struct Running {
     parts: Parts,
     braze: Braze,
     vault: Vault,
-    senders: Senders,
+    channels: Arc<ArcSwap<Channels>>,
     clock: Clock,
     in_force: Arc<Mutex<InForce>>,
     certificates: Option<Arc<Certificates>>,
@@ -167,7 +168,7 @@ pub async fn start_with(
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
     let rest = parts.retries.rest.clone();
-    let senders = Senders::new(settings::senders(config, clock)?);
+    let channels = Arc::new(ArcSwap::from_pointee(settings::channels(config, clock)?));
     say_whether_calls_can_be_looked_up(&rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
@@ -202,7 +203,7 @@ pub async fn start_with(
         parts: parts.clone(),
         braze: braze.clone(),
         vault,
-        senders: senders.clone(),
+        channels: channels.clone(),
         clock: clock.clone(),
         in_force: Arc::new(Mutex::new(InForce::new(
             rendering,
@@ -260,7 +261,7 @@ impl Running {
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
         let keys = settings::keys(config);
-        let ways = settings::senders(config, &self.clock)?;
+        let channels = settings::channels(config, &self.clock)?;
         self.braze
             .reconfigure(config.braze.clone())
             .context("cannot use [braze]")?;
@@ -281,9 +282,9 @@ impl Running {
         self.read_certificate_again();
         self.parts.keys.replace(keys);
         self.parts.sessions.move_to(settings::site(config));
-        self.senders.replace(ways);
+        self.channels.store(Arc::new(channels));
         let incidents = &self.parts.holds.incidents;
-        incidents.reconfigure(settings::telling(config));
+        incidents.reconfigure(settings::alert_policy(config));
         if is_other {
             let loaded = Event::RulesetLoaded(config.ruleset.clone());
             let record = Record::of_service(self.clock.now(), loaded);
@@ -360,7 +361,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
         parts,
         clock,
         store,
-        senders,
+        channels,
         ..
     } = running;
     let watch = parts
@@ -370,11 +371,12 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     lifecycle.spawn("overload", watch);
     let delivery = Delivery {
         store: store.clone(),
-        incidents: parts.holds.incidents.clone(),
-        senders: senders.clone(),
+        outbox: parts.holds.incidents.outbox().clone(),
+        channels: channels.clone(),
         clock: clock.clone(),
     };
-    jobs::start(lifecycle, &delivery, &parts.retries);
+    alerts::start(lifecycle, &delivery, &parts.retries);
+    jobs::start(lifecycle, store, &parts.retries);
     lifecycle.spawn(
         "ruleset",
         jobs::ruleset::run(
@@ -538,9 +540,9 @@ fn parts(
     fleet: &Fleet,
     metrics: Option<PrometheusHandle>,
 ) -> anyhow::Result<Parts> {
-    let telling = settings::telling(config);
-    let witness = Witness::new(clock.clone(), telling.rules.window);
-    let recorder = Recorder::new(clock.clone(), store.clone()).seen_by(witness.clone());
+    let alert_policy = settings::alert_policy(config);
+    let observer = CallObserver::new(clock.clone(), alert_policy.rules.window);
+    let recorder = Recorder::new(clock.clone(), store.clone()).observed_by(observer.clone());
     let policies = Policies::new(settings::policy(config));
     let policies_in_force = policies.clone();
     let claims = Claims::new(clock.clone(), store.clone());
@@ -552,8 +554,8 @@ fn parts(
         fleet.clone(),
         waiting.clone(),
         recorder.clone(),
-        witness,
-        telling,
+        observer,
+        alert_policy,
     );
     let keys = Keys::new(settings::keys(config));
     Ok(Parts {

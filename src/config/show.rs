@@ -15,12 +15,11 @@ use super::{
     Acme, Alerts, Auth, CallerId, Config, Format, Key, Logging, PublicUrl, Routing, Server,
     Storage, Tls, Twilio, duration,
 };
-use crate::alert::Rules;
+use crate::alerts::{AlertRules, Email, Smtp, WebhookSettings};
 use crate::braze::Settings as Braze;
 use crate::dialer::{Api, DialfireApi, HttpApi, Settings as Dialer, Tenant, ZendeskTalkApi};
 use crate::http::auth::Role;
 use crate::lead::{TierName, Tiers};
-use crate::notify::{Email, Smtp, WebhookSettings};
 use crate::phone::{E164, Region};
 use crate::routing::{DialerId, Rule, Ruleset};
 use crate::secret::Secret;
@@ -175,7 +174,7 @@ show_sections! {
     Tenant { id as "tenant", token as "tenant_token" }
     ZendeskTalkApi { base_url, email, token, min_agents, max_waiting }
     Alerts { rules as "", daily_summary, time_zone, email, webhook }
-    Rules {
+    AlertRules {
         failure_percent as "failure_rate_percent", window, min_calls, repeat_every, braze_failure_percent,
         braze_min_failures, dialer_failure_percent, min_requests
     }

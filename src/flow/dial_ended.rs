@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::claim::{Claim, Claims};
 use super::hand_off::{HandOff, Handed, HandoffResult};
-use super::incidents::Incidents;
 use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
 use super::record::{Recorder, call_after, reported};
 use super::stopwatch::{Stopwatch, stamp};
+use crate::alerts::Incidents;
 use crate::audit::{Event, Record};
 use crate::call::{AfterDial, CallState, DialReport, Disposition, EndReason, Status};
 use crate::clock::Clock;

@@ -26,13 +26,13 @@ pub struct HandOff {
 
 /// What a handoff came to, and the records that are not written yet.
 #[derive(Debug)]
-pub(super) struct Handed {
-    pub(super) result: HandoffResult,
+pub(crate) struct Handed {
+    pub(crate) result: HandoffResult,
     pub(super) unwritten: Vec<Record>,
     /// How many requests were sent.
     pub(super) n_requests: usize,
     /// The dialers that did not take the call, with the last word of each.
-    pub(super) refusals: Vec<(DialerId, Failure)>,
+    pub(crate) refusals: Vec<(DialerId, Failure)>,
     /// Whether the call is in the ledger by now.
     pub(super) opening: Opening,
     /// The store failed or was late when the call was opened.
@@ -82,7 +82,7 @@ impl Handed {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum HandoffResult {
+pub(crate) enum HandoffResult {
     /// Connect the call to this dialer.
     Connect {
         dialer: DialerId,

@@ -2,13 +2,13 @@
 
 use super::claim::{Claim, Claims};
 use super::hand_off::{HandOff, Handed, HandoffResult, Opening};
-use super::incidents::Incidents;
 use super::last_words::{LastWords, Parties};
 use super::note;
 use super::policy::{Policies, Policy};
 use super::record::{Recorder, call_after};
 use super::stopwatch::{Stopwatch, stamp};
 use super::waiting::{Turn, Waiting};
+use crate::alerts::Incidents;
 use crate::audit::Record;
 use crate::call::Disposition;
 use crate::clock::Clock;

@@ -6,7 +6,6 @@
 use super::claim::{Claim, Claims};
 use super::gather::{Gather, Gathered};
 use super::hand_off::{HandOff, Handed, HandoffResult, Opening};
-use super::incidents::Incidents;
 use super::json_door;
 use super::last_words::{LastWords, Parties};
 use super::note;
@@ -14,6 +13,7 @@ use super::policy::{Policies, Policy};
 use super::record::{Recorded, Recorder};
 use super::stopwatch::{Stopwatch, stamp};
 use super::waiting::Waiting;
+use crate::alerts::Incidents;
 use crate::audit::{CallAfter, CallDecided, Door, Event, Personal, Record};
 use crate::call::{CallId, CallState};
 use crate::clock::Clock;

@@ -11,7 +11,6 @@ mod gather;
 mod hand_off;
 mod hold;
 mod inbound;
-mod incidents;
 mod json_door;
 mod last_words;
 mod live_calls;
@@ -25,7 +24,6 @@ mod status;
 mod stopwatch;
 mod waiting;
 mod why_not;
-mod witness;
 
 pub use canary::{BEAT_EVERY, Canary, Check};
 pub use claim::Claims;
@@ -33,15 +31,19 @@ pub use dial_ended::DialEnds;
 pub use drains::Drains;
 pub use gather::Gather;
 pub use hand_off::HandOff;
+pub(crate) use hand_off::{Handed, HandoffResult};
 pub use hold::Holds;
 pub use inbound::Inbound;
-pub use incidents::{Incidents, Telling};
 pub use json_door::{EndTaken, JsonAnswer, JsonCall, JsonDoor, Nobody};
 pub use policy::{Policies, Policy};
 pub use reap::{Looked, Reaps};
+pub(crate) use record::Recorded;
 pub use record::Recorder;
 pub use reloads::{Applied, NoReload, Refused, ReloadProblem, ReloadRequest, Reloads};
 pub use retries::{Retries, record_health};
 pub use status::StatusReports;
 pub use waiting::Waiting;
-pub use witness::Witness;
+pub(crate) use why_not::{Ails, ails};
+
+#[cfg(test)]
+pub(crate) use live_calls::tests::call as stored_call;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::hand_off::Opening;
-use super::witness::{Seen, Witness};
+use crate::alerts::{CallObservation, CallObserver};
 use crate::audit::{CallAfter, Event, Record};
 use crate::call::{CallState, Disposition, Status};
 use crate::clock::Clock;
@@ -20,7 +20,7 @@ const NOTE_PATIENCE: Duration = Duration::from_millis(100);
 pub struct Recorder {
     clock: Clock,
     store: Store,
-    witness: Option<Witness>,
+    observer: Option<CallObserver>,
 }
 
 impl Recorder {
@@ -28,13 +28,13 @@ impl Recorder {
         Self {
             clock,
             store,
-            witness: None,
+            observer: None,
         }
     }
 
-    /// Has `witness` count what is recorded from now on, on disk or not.
-    pub fn seen_by(mut self, witness: Witness) -> Self {
-        self.witness = Some(witness);
+    /// Has `observer` count what is recorded from now on, on disk or not.
+    pub fn observed_by(mut self, observer: CallObserver) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -47,7 +47,7 @@ impl Recorder {
     ) -> Recorded {
         match opening {
             Opening::NewCall => {
-                let seen = Witness::read(&records);
+                let observed = CallObserver::read(&records);
                 let recorded = match self
                     .clock
                     .timeout(patience, self.store.open_call(records))
@@ -58,7 +58,7 @@ impl Recorder {
                     Ok(Err(error)) => late(Some(&error)),
                     Err(_) => late(None),
                 };
-                self.count(seen);
+                self.count(observed);
                 recorded
             }
             Opening::KnownCall => self.append(records, patience).await,
@@ -71,8 +71,8 @@ impl Recorder {
     }
 
     /// Records what happened to a call.
-    pub(super) async fn append(&self, records: Vec<Record>, patience: Duration) -> Recorded {
-        self.count(Witness::read(&records));
+    pub(crate) async fn append(&self, records: Vec<Record>, patience: Duration) -> Recorded {
+        self.count(CallObserver::read(&records));
         match self
             .clock
             .timeout(patience, self.store.append(records))
@@ -84,16 +84,16 @@ impl Recorder {
         }
     }
 
-    fn count(&self, seen: Vec<Seen>) {
-        if let Some(witness) = &self.witness {
-            witness.count(seen);
+    fn count(&self, observed: Vec<CallObservation>) {
+        if let Some(observer) = &self.observer {
+            observer.count(observed);
         }
     }
 }
 
 /// What became of a record within the time that was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Recorded {
+pub(crate) enum Recorded {
     OnDisk,
     /// The call was to be opened and is in the ledger already; nothing was written.
     Repeat,

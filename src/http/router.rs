@@ -32,11 +32,12 @@ use super::refusals::{Refusals, RefusedRequest};
 use super::server::PeerAddr;
 use super::sessions::Sessions;
 use super::voice::{self, Genuine, Safety};
+use crate::alerts::Incidents;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::flow::{
-    Canary, DialEnds, Drains, Holds, Inbound, Incidents, JsonDoor, Policies, Recorder, Reloads,
-    Retries, StatusReports,
+    Canary, DialEnds, Drains, Holds, Inbound, JsonDoor, Policies, Recorder, Reloads, Retries,
+    StatusReports,
 };
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{Edge, SIGNATURE, SourceAddress};

@@ -9,10 +9,11 @@ use tracing::{Instrument, Span};
 
 use super::overload::{Overload, WebhookInFlight};
 use super::server::RequestId;
+use crate::alerts::Incidents;
 use crate::audit::{Event, Record};
 use crate::call::CallId;
 use crate::clock::Clock;
-use crate::flow::{DialEnds, Holds, Inbound, Incidents, Policies, Recorder, StatusReports};
+use crate::flow::{DialEnds, Holds, Inbound, Policies, Recorder, StatusReports};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{
     DialEnded, Direction, Edge, FallbackCall, Flaw, HeldCall, IncomingCall, StatusReport, Webhook,

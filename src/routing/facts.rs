@@ -132,8 +132,9 @@ pub enum LookupSkipped {
 }
 
 /// Why a look-up gave no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum LookupUnavailable {
     /// No answer within the look-up's share of the budget.
     Timeout,

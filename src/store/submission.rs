@@ -16,7 +16,7 @@ use super::rollups::Measured;
 use super::sessions::SessionChange;
 use super::vault::{Identity, Purpose, Vault};
 use super::{StoreError, answers, calls, legs};
-use crate::alert::{Notice, Occasion};
+use crate::alerts::{EventType, Notification};
 use crate::audit::{CallerErased, Event, Kind, Record, ServiceState};
 use crate::call::CallId;
 use crate::phone::E164;
@@ -366,35 +366,39 @@ fn effect(record: &Record, at: i64) -> serde_json::Result<Effect> {
     reason = "most events are about a call, or change nothing"
 )]
 fn of_service(event: &Event) -> serde_json::Result<Option<Effect>> {
-    let of_incident = |occasion, notice: &Notice, detail| {
+    let of_incident = |occasion, notice: &Notification, detail| {
         let about = About::Incident(Box::new(notice.clone()));
         to_tell(occasion, about, detail)
     };
     let detail = || event.detail_json();
     Ok(match event {
         Event::ServiceStarted { .. } => Some(Effect::Started),
-        Event::IncidentOpened(notice) => Some(of_incident(Occasion::Opened, notice, detail()?)),
-        Event::IncidentReminded(notice) => Some(of_incident(Occasion::Reminded, notice, detail()?)),
-        Event::IncidentResolved(notice) => Some(of_incident(Occasion::Resolved, notice, detail()?)),
+        Event::IncidentOpened(notice) => Some(of_incident(EventType::Opened, notice, detail()?)),
+        Event::IncidentReminded(notice) => {
+            Some(of_incident(EventType::Reminded, notice, detail()?))
+        }
+        Event::IncidentResolved(notice) => {
+            Some(of_incident(EventType::Resolved, notice, detail()?))
+        }
         Event::AlertTested(tested) => {
             let about = About::Nothing {
                 id: tested.id.clone(),
                 tell: tested.tell.clone(),
             };
-            Some(to_tell(Occasion::Tested, about, detail()?))
+            Some(to_tell(EventType::Tested, about, detail()?))
         }
         Event::DaySummed(summary) => {
             let about = About::Nothing {
                 id: summary.id.clone(),
                 tell: summary.tell.clone(),
             };
-            Some(to_tell(Occasion::Summary, about, detail()?))
+            Some(to_tell(EventType::Summary, about, detail()?))
         }
         _ => None,
     })
 }
 
-fn to_tell(occasion: Occasion, about: About, detail: String) -> Effect {
+fn to_tell(occasion: EventType, about: About, detail: String) -> Effect {
     Effect::Tell(Box::new(ToSend {
         occasion,
         about,

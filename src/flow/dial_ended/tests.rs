@@ -1,11 +1,11 @@
 //! What follows on the end of a dial, with a store on disk and nobody to talk to.
 
 use super::*;
-use crate::alert::Rules;
+use crate::alerts::{AlertPolicy, AlertRules, CallObserver};
 use crate::audit::{Answer, CallAnswered, CallDecided, Door, Personal, Stages};
 use crate::call::{CallId, Ringing};
 use crate::dialer::stand_in::sip_line;
-use crate::flow::{Telling, Waiting, Witness};
+use crate::flow::Waiting;
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
 use crate::routing::{CallFacts, Lookup, LookupUnavailable, Ruleset};
@@ -22,7 +22,7 @@ struct Bench {
     ends: DialEnds,
     store: Store,
     policy: Policy,
-    witness: Witness,
+    observer: CallObserver,
     call: CallId,
     _home: tempfile::TempDir,
 }
@@ -66,9 +66,9 @@ impl Bench {
         let store = Store::open(&Options::new(path, clock.clone(), vault)).unwrap();
         let fleet = Fleet::new(vec![sip_line("desk"), sip_line("floor")]);
         let recorder = Recorder::new(clock.clone(), store.clone());
-        let witness = Witness::new(clock.clone(), Rules::default().window);
-        let telling = Telling {
-            rules: Rules::default(),
+        let observer = CallObserver::new(clock.clone(), AlertRules::default().window);
+        let alert_policy = AlertPolicy {
+            rules: AlertRules::default(),
             recipients: Vec::new(),
             daily: None,
         };
@@ -82,8 +82,8 @@ impl Bench {
                 fleet.clone(),
                 Waiting::default(),
                 recorder.clone(),
-                witness.clone(),
-                telling,
+                observer.clone(),
+                alert_policy,
             ),
             fleet,
             recorder,
@@ -92,7 +92,7 @@ impl Bench {
             ends,
             store,
             policy: policy(),
-            witness,
+            observer,
             call: CallId::parse("CA00000000000000000000000000000001").unwrap(),
             _home: home,
         }
@@ -179,7 +179,7 @@ impl Bench {
     /// Calls for which nothing could be decided.
     fn n_failed(&self) -> u64 {
         let now = self.ends.clock.instant();
-        self.witness.traffic().share(now).failed
+        self.observer.counters().calls_rate(now).failed
     }
 }
 

@@ -7,12 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use jiff::Timestamp;
-use switchboard::alert::{
-    ChangeLine, DayShare, IncidentKind, IncidentLine, Notice, Occasion, Percentiles, Summary,
-    Tested,
+use switchboard::alerts::{
+    AffectedCall, ChangeLine, DailySummary, DayShare, EventType, IncidentKind, IncidentLine,
+    MessageContext, Notification, Percentiles, RenderedMessage, TestNotification,
 };
 use switchboard::call::CallId;
-use switchboard::notify::{AffectedCall, Letter, Surroundings};
 
 const HOSTILE: &str =
     "<img src=x onerror=\"alert('1')\"> & &amp; &#60; {{ secret }} \u{202e}Ärger\r\n\r\n<b>\t ";
@@ -21,13 +20,13 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn around() -> Surroundings {
+fn around() -> MessageContext {
     let call = |id: &str, caller: &str, fate: &str| AffectedCall {
         id: id.to_owned(),
         caller: caller.to_owned(),
         fate: fate.to_owned(),
     };
-    Surroundings {
+    MessageContext {
         public_url: "https://calls.example.com/base?a=1&b='2'".to_owned(),
         calls: vec![
             call("CA1", "+********07", "last resort"),
@@ -38,15 +37,15 @@ fn around() -> Surroundings {
     }
 }
 
-fn bare() -> Surroundings {
-    Surroundings {
+fn bare() -> MessageContext {
+    MessageContext {
         public_url: "https://calls.example.com".to_owned(),
-        ..Surroundings::default()
+        ..MessageContext::default()
     }
 }
 
-fn notice(kind: IncidentKind, occasion: Occasion, subject: &str, cause: &str) -> Notice {
-    Notice {
+fn notice(kind: IncidentKind, occasion: EventType, subject: &str, cause: &str) -> Notification {
+    Notification {
         id: format!("{kind}-1-{}", occasion.as_str()),
         incident: format!("{kind}-1"),
         kind,
@@ -54,7 +53,7 @@ fn notice(kind: IncidentKind, occasion: Occasion, subject: &str, cause: &str) ->
         cause: cause.to_owned(),
         dialers: Vec::new(),
         since: Some(at("2026-11-20T10:00:00Z")),
-        lasted_ms: (occasion != Occasion::Opened).then_some(12_345_678),
+        lasted_ms: (occasion != EventType::Opened).then_some(12_345_678),
         calls: 0,
         call_ids: Vec::new(),
         reasons: [].into(),
@@ -64,9 +63,9 @@ fn notice(kind: IncidentKind, occasion: Occasion, subject: &str, cause: &str) ->
 }
 
 /// An incident that has affected so many calls.
-fn affecting(n: u64, notice: Notice) -> Notice {
+fn affecting(n: u64, notice: Notification) -> Notification {
     let ids = (1..=n).map(|n| CallId::parse(&format!("CA{n}")).unwrap());
-    Notice {
+    Notification {
         calls: n,
         call_ids: ids.collect(),
         reasons: [
@@ -80,7 +79,7 @@ fn affecting(n: u64, notice: Notice) -> Notice {
     }
 }
 
-fn day() -> Summary {
+fn day() -> DailySummary {
     let share = |calls, answered, failed| DayShare {
         calls,
         answered,
@@ -101,7 +100,7 @@ fn day() -> Summary {
         keys: keys.iter().map(|&key| key.to_owned()).collect(),
     };
     let hostile = || HOSTILE.to_owned();
-    Summary {
+    DailySummary {
         id: "summary-2026-07-15".to_owned(),
         from: at("2026-07-14T05:00:00Z"),
         to: at("2026-07-15T05:00:00Z"),
@@ -158,12 +157,13 @@ fn day() -> Summary {
 /// What each file holds.
 fn mails() -> BTreeMap<String, String> {
     let mut mails: BTreeMap<String, String> = BTreeMap::new();
-    let mut add = |file: &str, occasion, detail: String, around: &Surroundings| {
-        let letter = Letter::compose(occasion, &detail, at("2026-11-20T13:25:45.678Z"), around);
+    let mut add = |file: &str, occasion, detail: String, around: &MessageContext| {
+        let letter =
+            RenderedMessage::compose(occasion, &detail, at("2026-11-20T13:25:45.678Z"), around);
         *mails.entry(file.to_owned()).or_default() += &written(&letter.unwrap());
     };
-    let json = |notice: &Notice| serde_json::to_string(notice).unwrap();
-    let occasions = [Occasion::Opened, Occasion::Reminded, Occasion::Resolved];
+    let json = |notice: &Notification| serde_json::to_string(notice).unwrap();
+    let occasions = [EventType::Opened, EventType::Reminded, EventType::Resolved];
     for &kind in IncidentKind::ALL {
         for occasion in occasions {
             let plain = notice(kind, occasion, "", "something is wrong");
@@ -180,43 +180,43 @@ fn mails() -> BTreeMap<String, String> {
     let long = "ß€😀 ".repeat(100);
     let many = affecting(
         60,
-        notice(IncidentKind::AllDialersDown, Occasion::Opened, "", &long),
+        notice(IncidentKind::AllDialersDown, EventType::Opened, "", &long),
     );
-    add("many", Occasion::Opened, json(&many), &around());
-    let one = Notice {
+    add("many", EventType::Opened, json(&many), &around());
+    let one = Notification {
         since: None,
         ..affecting(
             1,
-            notice(IncidentKind::OnFallback, Occasion::Resolved, "", ""),
+            notice(IncidentKind::OnFallback, EventType::Resolved, "", ""),
         )
     };
-    add("one", Occasion::Resolved, json(&one), &bare());
+    add("one", EventType::Resolved, json(&one), &bare());
 
     let tested = |by: &str| {
-        let tested = Tested {
+        let tested = TestNotification {
             id: "test-1".to_owned(),
             by: by.to_owned(),
             tell: Vec::new(),
         };
         serde_json::to_string(&tested).unwrap()
     };
-    add("test", Occasion::Tested, tested("key ops"), &bare());
-    add("test", Occasion::Tested, tested(HOSTILE), &around());
+    add("test", EventType::Tested, tested("key ops"), &bare());
+    add("test", EventType::Tested, tested(HOSTILE), &around());
 
-    let summed = |day: &Summary| serde_json::to_string(day).unwrap();
-    add("day", Occasion::Summary, summed(&day()), &around());
-    let quiet = Summary {
+    let summed = |day: &DailySummary| serde_json::to_string(day).unwrap();
+    add("day", EventType::Summary, summed(&day()), &around());
+    let quiet = DailySummary {
         id: "summary-2026-07-15".to_owned(),
         zone: "Nowhere/Else".to_owned(),
-        ..Summary::default()
+        ..DailySummary::default()
     };
-    add("day", Occasion::Summary, summed(&quiet), &bare());
+    add("day", EventType::Summary, summed(&quiet), &bare());
     mails
 }
 
-fn written(letter: &Letter) -> String {
-    let Letter {
-        notice,
+fn written(letter: &RenderedMessage) -> String {
+    let RenderedMessage {
+        id,
         follows,
         subject,
         text,
@@ -225,7 +225,7 @@ fn written(letter: &Letter) -> String {
     } = letter;
     let json = serde_json::to_string_pretty(json).unwrap();
     format!(
-        "=== {notice}\nfollows: {follows:?}\nsubject: {subject:?}\n--- text\n{text}--- html\n{html}--- json\n{json}\n"
+        "=== {id}\nfollows: {follows:?}\nsubject: {subject:?}\n--- text\n{text}--- html\n{html}--- json\n{json}\n"
     )
 }
 

@@ -1,23 +1,25 @@
-//! Delivery: what waits in the outbox is sent, again and again, until it is taken or refused for good. One task for each way, so that a mail
+//! Delivery: what waits in the outbox is sent, again and again, until it is taken or refused for good. One task for each channel, so that a mail
 //! server that hangs does not hold up the webhook.
 //!
 //! A message is taken at least once, and marked then. Between the two lies a moment in which the process may die: the message is then sent
 //! again under the same Message-ID, by which mail systems know it. Nothing marked as sent is sent again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
-use crate::alert::{Channel, Notice, Occasion, Recipient};
+use super::channels::{Channels, NotTaken};
+use super::message::{AffectedCall, MessageContext, RenderedMessage};
+use super::notification::{EventType, Notification};
+use super::outbox::Outbox;
+use super::policy::{Channel, Recipient};
 use crate::audit::Head;
 use crate::call::CallId;
 use crate::clock::Clock;
-use crate::flow::Incidents;
 use crate::lifecycle::Lifecycle;
-use crate::notify::{AffectedCall, Letter, Mailer, NotTaken, Surroundings, Webhook};
 use crate::phone::Caller;
 use crate::store::{Attempted, MessageState, Store, StoredMessage};
 
@@ -35,47 +37,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const IDLE_LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Messages that are worked on at a time.
 const TAKEN: u32 = 200;
-/// Notices whose fate is remembered, so that nothing is sent twice while it cannot be marked.
+/// Messages whose fate is remembered, so that nothing is sent twice while it cannot be marked.
 const REMEMBERED: usize = 10_000;
 /// How long a call may be looked up for.
 const CALL_PATIENCE: Duration = Duration::from_millis(500);
 /// Calls that a message describes.
 const CALLS_DESCRIBED: usize = 10;
 
-/// The ways of telling that are configured. Cheap to clone; all clones change together.
-#[derive(Clone, Debug, Default)]
-pub struct Senders(Arc<ArcSwap<Ways>>);
-
-/// The ways of telling, and what messages link to.
-#[derive(Clone, Debug, Default)]
-pub struct Ways {
-    /// Mail, where it is configured.
-    pub mailer: Option<Mailer>,
-    /// The webhook, where it is configured.
-    pub webhook: Option<Webhook>,
-    pub public_url: String,
-}
-
-impl Senders {
-    pub fn new(ways: Ways) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(ways)))
-    }
-
-    /// Other ways, from now on.
-    pub fn replace(&self, ways: Ways) {
-        self.0.store(Arc::new(ways));
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub store: Store,
-    pub incidents: Incidents,
-    pub senders: Senders,
+    pub outbox: Outbox,
+    pub channels: Arc<ArcSwap<Channels>>,
     pub clock: Clock,
 }
 
-/// Starts one task for each way.
+/// Starts one task for each channel.
 pub(super) fn start(lifecycle: &Lifecycle, delivery: &Delivery) {
     for (name, channel) in [
         ("deliver-mail", Channel::Email),
@@ -115,7 +92,7 @@ impl DeliveryRound {
     }
 
     async fn run(mut self, lifecycle: Lifecycle) {
-        let mut news = self.delivery.incidents.news();
+        let mut news = self.delivery.outbox.news();
         let draining = lifecycle.draining();
         loop {
             news.borrow_and_update();
@@ -132,24 +109,23 @@ impl DeliveryRound {
     /// Sends what is due; whether something still waits.
     async fn deliver(&mut self) -> bool {
         self.mark().await;
-        let messages = self.due().await;
-        let mut waiting = messages.waits;
-        for batch in by_notice(messages.due) {
+        let (due, mut waiting) = self.due().await;
+        for batch in by_notification(due) {
             waiting |= self.send(batch).await;
             self.mark().await;
         }
         waiting || !self.unmarked.is_empty()
     }
 
-    async fn due(&mut self) -> Due {
+    /// The messages whose time has come, and whether others wait for theirs.
+    async fn due(&mut self) -> (Vec<StoredMessage>, bool) {
         let Delivery {
             store,
-            incidents,
+            outbox,
             clock,
             ..
         } = &self.delivery;
-        self.in_memory
-            .extend(incidents.take_unwritten(self.channel));
+        self.in_memory.extend(outbox.take_unwritten(self.channel));
         let stored = store.waiting_messages(self.channel, TAKEN).await;
         let mut messages = stored.unwrap_or_else(|error| {
             tracing::error!(event = "alert.outbox_unread", error = %error, "the outbox cannot be read");
@@ -168,41 +144,32 @@ impl DeliveryRound {
             let tried = self.tried.get(&key(message));
             tried.is_none_or(|(_, again)| now >= *again)
         });
-        Due {
-            waits: messages.len() < n,
-            due: messages,
-        }
+        let others_wait = messages.len() < n;
+        (messages, others_wait)
     }
 
-    /// Sends one notice to all who wait for it; whether somebody still does.
+    /// Sends one notification to all who wait for it; whether somebody still does.
     async fn send(&mut self, messages: Vec<StoredMessage>) -> bool {
         let Some(first) = messages.first() else {
             return false;
         };
-        let ways = self.delivery.senders.0.load_full();
-        let around = self.surroundings(&ways, first).await;
-        let letter = Letter::compose(first.occasion, &first.detail, first.created_at, &around);
-        let Some(letter) = letter else {
-            let cannot = NotTaken {
-                message: "the message cannot be read".to_owned(),
-                for_good: true,
-                answered: false,
-                retry_after: None,
-            };
-            return self.settle(&messages, &Err(cannot));
+        let channels = self.delivery.channels.load_full();
+        let context = self.context(&channels, first).await;
+        let (event_type, detail, at) = (first.occasion, &first.detail, first.created_at);
+        let Some(rendered) = RenderedMessage::compose(event_type, detail, at, &context) else {
+            let unreadable = NotTaken::for_good("the message cannot be read");
+            return self.settle(&messages, &Err(unreadable));
         };
-        let together = self.attempt(&ways, &letter, &messages).await;
-        let is_worth_parting =
-            matches!(&together, Err(not_taken) if not_taken.answered) && messages.len() > 1;
-        if !is_worth_parting {
+        let together = self.attempt(&channels, &rendered, &messages).await;
+        let is_answered = matches!(&together, Err(not_taken) if not_taken.answered);
+        if !is_answered || messages.len() == 1 {
             return self.settle(&messages, &together);
         }
         // One of them is refused, and the server does not say which: each gets a message of their own.
         let mut waiting = false;
-        for message in &messages {
-            let alone = std::slice::from_ref(message);
-            let result = self.attempt(&ways, &letter, alone).await;
-            waiting |= self.settle(alone, &result);
+        for message in messages.chunks(1) {
+            let result = self.attempt(&channels, &rendered, message).await;
+            waiting |= self.settle(message, &result);
             self.mark().await;
         }
         waiting
@@ -210,20 +177,15 @@ impl DeliveryRound {
 
     async fn attempt(
         &mut self,
-        ways: &Ways,
-        letter: &Letter,
+        channels: &Channels,
+        rendered: &RenderedMessage,
         messages: &[StoredMessage],
     ) -> Result<(), NotTaken> {
-        let not_configured = || NotTaken {
-            message: "this way is not configured any more".to_owned(),
-            for_good: true,
-            answered: false,
-            retry_after: None,
-        };
+        let not_configured = || NotTaken::for_good("this way is not configured any more");
         let now = self.delivery.clock.now();
         match self.channel {
             Channel::Email => {
-                let mailer = ways.mailer.as_ref().ok_or_else(not_configured)?;
+                let mailer = channels.mailer.as_ref().ok_or_else(not_configured)?;
                 let to: Vec<String> = messages
                     .iter()
                     .filter_map(|message| match &message.recipient {
@@ -232,11 +194,11 @@ impl DeliveryRound {
                     })
                     .collect();
                 let at = messages.first().map_or(now, |message| message.created_at);
-                mailer.send(letter, &to, self.log_id().await, at).await
+                mailer.send(rendered, &to, self.log_id().await, at).await
             }
             Channel::Webhook => {
-                let webhook = ways.webhook.as_ref().ok_or_else(not_configured)?;
-                webhook.send(letter, now).await
+                let webhook = channels.webhook.as_ref().ok_or_else(not_configured)?;
+                webhook.send(rendered, now).await
             }
         }
     }
@@ -261,7 +223,7 @@ impl DeliveryRound {
             };
             metrics::counter!("switchboard_notifications_total", "channel" => channel, "state" => state.as_str())
                 .increment(1);
-            say(message, state, attempts, error.as_deref());
+            log_attempt(message, state, attempts, error.as_deref());
             if state == MessageState::Waiting {
                 waits = true;
                 let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1).min(16));
@@ -312,17 +274,17 @@ impl DeliveryRound {
         self.log_id.as_deref().unwrap_or("unknown")
     }
 
-    async fn surroundings(&self, ways: &Ways, message: &StoredMessage) -> Surroundings {
+    async fn context(&self, channels: &Channels, message: &StoredMessage) -> MessageContext {
         let mut calls = Vec::new();
-        if matches!(message.occasion, Occasion::Opened | Occasion::Reminded)
-            && let Ok(notice) = serde_json::from_str::<Notice>(&message.detail)
+        if matches!(message.occasion, EventType::Opened | EventType::Reminded)
+            && let Ok(notification) = serde_json::from_str::<Notification>(&message.detail)
         {
-            for id in notice.call_ids.iter().take(CALLS_DESCRIBED) {
+            for id in notification.call_ids.iter().take(CALLS_DESCRIBED) {
                 calls.extend(self.describe(id).await);
             }
         }
-        Surroundings {
-            public_url: ways.public_url.clone(),
+        MessageContext {
+            public_url: channels.public_url.clone(),
             calls,
             audit_head: self.delivery.store.proof().head.map(|head| {
                 let Head {
@@ -351,36 +313,27 @@ impl DeliveryRound {
     }
 }
 
-struct Due {
-    due: Vec<StoredMessage>,
-    /// Others wait for their time.
-    waits: bool,
-}
-
 fn key(message: &StoredMessage) -> Key {
     (message.notice.clone(), message.recipient.clone())
 }
 
-/// The messages of each notice together, in order of their first.
-fn by_notice(messages: Vec<StoredMessage>) -> Vec<Vec<StoredMessage>> {
-    let mut order = Vec::new();
-    let mut batches: BTreeMap<String, Vec<StoredMessage>> = BTreeMap::new();
+/// The messages of each notification together, in order of their first.
+fn by_notification(messages: Vec<StoredMessage>) -> Vec<Vec<StoredMessage>> {
+    let mut batches: Vec<Vec<StoredMessage>> = Vec::new();
     for message in messages {
-        if !batches.contains_key(&message.notice) {
-            order.push(message.notice.clone());
+        let same = batches.iter_mut().find(|batch| {
+            let first = batch.first();
+            first.is_some_and(|first| first.notice == message.notice)
+        });
+        match same {
+            Some(batch) => batch.push(message),
+            None => batches.push(vec![message]),
         }
-        batches
-            .entry(message.notice.clone())
-            .or_default()
-            .push(message);
     }
-    order
-        .iter()
-        .filter_map(|notice| batches.remove(notice))
-        .collect()
+    batches
 }
 
-fn say(message: &StoredMessage, state: MessageState, attempts: u32, error: Option<&str>) {
+fn log_attempt(message: &StoredMessage, state: MessageState, attempts: u32, error: Option<&str>) {
     let channel = message.recipient.channel().as_str();
     let notice = message.notice.as_str();
     match state {

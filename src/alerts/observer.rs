@@ -1,12 +1,12 @@
-//! Who sees what calls come to, as it is recorded: the figures that alerts are decided by. It sees records before the disk does, so that a
-//! database that fails blinds nobody.
+//! The call observer: reads from records what calls come to, and counts it. It reads records before they are on disk, so that
+//! alerts do not depend on the database.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::alert::Traffic;
+use super::counters::CallCounters;
 use crate::audit::{Answer, CallAfter, Event, Record};
 use crate::call::{CallId, CallState};
 use crate::clock::Clock;
@@ -16,20 +16,20 @@ use crate::store::StoredCall;
 
 /// Counts what calls come to. Cheap to clone; all clones count together.
 #[derive(Clone, Debug)]
-pub struct Witness {
+pub struct CallObserver {
     clock: Clock,
-    traffic: Arc<Mutex<Traffic>>,
+    counters: Arc<Mutex<CallCounters>>,
 }
 
 /// What a record says of a call.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Seen {
+pub struct CallObservation {
     call_id: CallId,
-    what: What,
+    what: Observed,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum What {
+enum Observed {
     Arrived,
     LookedUp(Option<&'static str>),
     HandedOff(DialerId, Option<&'static str>),
@@ -41,45 +41,47 @@ enum What {
     Well,
 }
 
-impl Witness {
+impl CallObserver {
     pub fn new(clock: Clock, window: Duration) -> Self {
         Self {
             clock,
-            traffic: Arc::new(Mutex::new(Traffic::new(window))),
+            counters: Arc::new(Mutex::new(CallCounters::new(window))),
         }
     }
 
     /// What the records say that are about to be written.
-    pub(super) fn read(records: &[Record]) -> Vec<Seen> {
-        let mut seen = Vec::new();
+    pub fn read(records: &[Record]) -> Vec<CallObservation> {
+        let mut observations = Vec::new();
         for record in records {
             if let Some(call_id) = &record.call_id {
                 let what = read_event(&record.event);
-                seen.extend(what.into_iter().map(|what| Seen {
+                observations.extend(what.into_iter().map(|what| CallObservation {
                     call_id: call_id.clone(),
                     what,
                 }));
             }
         }
-        seen
+        observations
     }
 
-    pub(super) fn count(&self, seen: Vec<Seen>) {
-        if seen.is_empty() {
+    pub fn count(&self, observations: Vec<CallObservation>) {
+        if observations.is_empty() {
             return;
         }
         let now = self.clock.instant();
-        let mut traffic = self.traffic();
-        for Seen { call_id, what } in seen {
+        let mut counters = self.counters();
+        for CallObservation { call_id, what } in observations {
             match what {
-                What::Arrived => traffic.arrived(&call_id, now),
-                What::LookedUp(failed) => traffic.looked_up(&call_id, failed, now),
-                What::HandedOff(dialer, failed) => {
-                    traffic.handed_off(&dialer, &call_id, failed, now);
+                Observed::Arrived => counters.arrived(&call_id, now),
+                Observed::LookedUp(failed) => counters.looked_up(Some(&call_id), failed, now),
+                Observed::HandedOff(dialer, failed) => {
+                    counters.handed_off(&dialer, &call_id, failed, now);
                 }
-                What::Answered { within_budget } => traffic.answered(&call_id, within_budget, now),
-                What::Failed(reason) => traffic.failed(&call_id, reason, now),
-                What::Well => traffic.well_after_all(&call_id, now),
+                Observed::Answered { within_budget } => {
+                    counters.answered(&call_id, within_budget, now)
+                }
+                Observed::Failed(reason) => counters.failed(&call_id, reason, now),
+                Observed::Well => counters.well_after_all(&call_id, now),
             }
         }
     }
@@ -92,11 +94,11 @@ impl Witness {
             let age = age(then);
             (age < window).then(|| now.checked_sub(age)).flatten()
         };
-        let mut traffic = self.traffic();
+        let mut counters = self.counters();
         let mut failures = Vec::new();
         for call in calls {
             if let Some(arrived) = instant_of(call.started_at) {
-                traffic.arrived(&call.id, arrived);
+                counters.arrived(&call.id, arrived);
             }
             if let Some(reason) = failure(&call.state, call.reason) {
                 failures.push((call, reason));
@@ -106,15 +108,15 @@ impl Witness {
         for (call, reason) in failures {
             let failed = call.ended_at.unwrap_or(call.updated_at);
             match instant_of(failed) {
-                Some(failed) => traffic.failed(&call.id, reason, failed),
-                None => traffic.known_failed(&call.id),
+                Some(failed) => counters.failed(&call.id, reason, failed),
+                None => counters.known_failed(&call.id),
             }
         }
     }
 
-    pub(super) fn traffic(&self) -> MutexGuard<'_, Traffic> {
+    pub(crate) fn counters(&self) -> MutexGuard<'_, CallCounters> {
         // Nothing under this lock leaves the figures half-changed.
-        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,12 +124,11 @@ impl Witness {
     clippy::wildcard_enum_match_arm,
     reason = "most events say nothing of a call's success"
 )]
-fn read_event(event: &Event) -> Vec<What> {
+fn read_event(event: &Event) -> Vec<Observed> {
     match event {
         Event::CallDecided(decided) => {
-            let mut what = vec![What::Arrived];
-            what.extend(asked_braze(&decided.facts.lookup).map(What::LookedUp));
-            what
+            let looked_up = asked_braze(&decided.facts.lookup).map(Observed::LookedUp);
+            [Observed::Arrived].into_iter().chain(looked_up).collect()
         }
         Event::HandoffConcluded(attempt) => {
             let failed = attempt.outcome.failure().map(|failure| failure.kind);
@@ -136,12 +137,12 @@ fn read_event(event: &Event) -> Vec<What> {
                 return Vec::new();
             }
             let failed = failed.map(FailureKind::as_str);
-            vec![What::HandedOff(attempt.dialer.clone(), failed)]
+            vec![Observed::HandedOff(attempt.dialer.clone(), failed)]
         }
         Event::CallAnswered(answered) => {
             let mut what = Vec::new();
             if answered.step == "inbound" || !answered.within_budget {
-                what.push(What::Answered {
+                what.push(Observed::Answered {
                     within_budget: answered.within_budget,
                 });
             }
@@ -150,15 +151,17 @@ fn read_event(event: &Event) -> Vec<What> {
                 Answer::Goodbye => Some(answered.after.reason.of_failure("goodbye")),
                 Answer::Connect { .. } | Answer::Hold | Answer::Nothing => ended(&answered.after),
             };
-            what.extend(failed.map(What::Failed));
+            what.extend(failed.map(Observed::Failed));
             what
         }
         Event::DialEnded { after, .. }
         | Event::LegReported { after, .. }
         | Event::CallReaped { after, .. }
-        | Event::CallEnded { after, .. } => ended(after).map(What::Failed).into_iter().collect(),
+        | Event::CallEnded { after, .. } => {
+            ended(after).map(Observed::Failed).into_iter().collect()
+        }
         Event::CallCorrected { after, .. } => {
-            vec![ended(after).map_or(What::Well, What::Failed)]
+            vec![ended(after).map_or(Observed::Well, Observed::Failed)]
         }
         _ => Vec::new(),
     }
@@ -195,7 +198,7 @@ fn asked_braze(lookup: &Lookup) -> Option<Option<&'static str>> {
             because: Some(reason),
             ..
         }
-        | Lookup::Unavailable { reason } => Some(Some(why(*reason))),
+        | Lookup::Unavailable { reason } => Some(Some((*reason).into())),
         Lookup::Known {
             source: Source::Fetched,
             ..
@@ -208,34 +211,19 @@ fn asked_braze(lookup: &Lookup) -> Option<Option<&'static str>> {
     }
 }
 
-pub(super) fn why(reason: LookupUnavailable) -> &'static str {
-    match reason {
-        LookupUnavailable::Timeout => "timeout",
-        LookupUnavailable::RateLimited => "rate_limited",
-        LookupUnavailable::LimiterEmpty => "limiter_empty",
-        LookupUnavailable::BreakerOpen => "breaker_open",
-        LookupUnavailable::Unauthorized => "unauthorized",
-        LookupUnavailable::Rejected => "rejected",
-        LookupUnavailable::ServerError => "server_error",
-        LookupUnavailable::Connect => "connect",
-        LookupUnavailable::Malformed => "malformed",
-        LookupUnavailable::NoBudget => "no_budget",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::SignedDuration;
 
     use super::*;
     use crate::call::Disposition;
-    use crate::flow::live_calls::tests::call;
+    use crate::flow::stored_call;
 
     #[test]
     fn a_call_that_failed_before_the_restart_counts_once_and_after_the_window_not_at_all() {
         let clock = Clock::stopped("2026-11-26T12:00:00Z".parse().unwrap());
         let ended = |n: usize, minutes_ago: i64| {
-            let call = call(n);
+            let call = stored_call(n);
             let at = clock.now() - SignedDuration::from_mins(minutes_ago);
             let state = call.state.clone().ended(Disposition::Goodbye);
             StoredCall {
@@ -246,20 +234,20 @@ mod tests {
                 ..call
             }
         };
-        let witness = Witness::new(clock.clone(), Duration::from_mins(5));
+        let observer = CallObserver::new(clock.clone(), Duration::from_mins(5));
         let calls = [ended(1, 1), ended(2, 20)];
-        witness.restore(&calls, Duration::from_mins(5));
-        let share = || {
-            let share = witness.traffic().share(clock.instant());
-            (share.failed, share.total)
+        observer.restore(&calls, Duration::from_mins(5));
+        let rate = || {
+            let rate = observer.counters().calls_rate(clock.instant());
+            (rate.failed, rate.total)
         };
-        assert_eq!(share(), (1, 1));
-        // What is told of them late tells nothing new.
-        let told_again = calls.map(|call| Seen {
+        assert_eq!(rate(), (1, 1));
+        // What is reported of them late is counted already.
+        let reported_again = calls.map(|call| CallObservation {
             call_id: call.id,
-            what: What::Failed("goodbye"),
+            what: Observed::Failed("goodbye"),
         });
-        witness.count(told_again.into());
-        assert_eq!(share(), (1, 1));
+        observer.count(reported_again.into());
+        assert_eq!(rate(), (1, 1));
     }
 }

@@ -66,13 +66,13 @@ pub enum IncidentKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Severity {
+pub enum IncidentSeverity {
     /// Callers or records are harmed now.
     Critical,
     Warning,
 }
 
-impl Severity {
+impl IncidentSeverity {
     pub const fn as_str(self) -> &'static str {
         self.into_str()
     }
@@ -162,84 +162,49 @@ impl IncidentKind {
         }
     }
 
-    pub fn severity(self) -> Severity {
-        match self {
-            Self::RoutingFailureRate
-            | Self::AllDialersDown
-            | Self::CallersWaiting
-            | Self::AuditStoreFailing
-            | Self::AuditDamaged
-            | Self::OnFallback => Severity::Critical,
-            Self::BrazeFailureRate
-            | Self::DialerFailureRate
-            | Self::DialerDown
-            | Self::CredentialsRefused
-            | Self::BudgetOverrun
-            | Self::DiskNearlyFull
-            | Self::WalTooLarge
-            | Self::CertificateExpiring
-            | Self::ConfigReloadRefused
-            | Self::NoCalls
-            | Self::Restarting
-            | Self::WebhooksMalformed => Severity::Warning,
-        }
+    pub fn severity(self) -> IncidentSeverity {
+        self.terms().0
     }
 
     /// How long it has to be bad without a break before it opens.
     pub(super) fn patience(self) -> Duration {
-        match self {
-            // Time for all dialers to be down, which is told instead.
-            Self::DialerDown | Self::DialerFailureRate => Duration::from_secs(5),
-            // A lock that somebody holds for a moment is no news.
-            Self::AuditStoreFailing => Duration::from_secs(2),
-            Self::RoutingFailureRate
-            | Self::BrazeFailureRate
-            | Self::CredentialsRefused
-            | Self::AllDialersDown
-            | Self::CallersWaiting
-            | Self::BudgetOverrun
-            | Self::AuditDamaged
-            | Self::DiskNearlyFull
-            | Self::WalTooLarge
-            | Self::CertificateExpiring
-            | Self::ConfigReloadRefused
-            | Self::NoCalls
-            | Self::Restarting
-            | Self::OnFallback
-            | Self::WebhooksMalformed => Duration::ZERO,
-        }
+        Duration::from_secs(self.terms().1)
     }
 
     /// How long it has to be well without a break before it is resolved: what comes and goes is one incident.
     pub(super) fn calm(self) -> Duration {
+        Duration::from_secs(self.terms().2)
+    }
+
+    /// How pressing it is; for how many seconds it has to be bad, and well again.
+    fn terms(self) -> (IncidentSeverity, u64, u64) {
+        use IncidentSeverity::{Critical, Warning};
         match self {
-            Self::RoutingFailureRate
-            | Self::BrazeFailureRate
-            | Self::DialerFailureRate
-            | Self::DialerDown
-            | Self::CallersWaiting
+            Self::RoutingFailureRate | Self::CallersWaiting => (Critical, 0, 60),
+            Self::AllDialersDown | Self::AuditDamaged | Self::OnFallback => (Critical, 0, 0),
+            // A lock that somebody holds for a moment is no news.
+            Self::AuditStoreFailing => (Critical, 2, 30),
+            // Time for all dialers to be down, which is an incident of its own.
+            Self::DialerDown | Self::DialerFailureRate => (Warning, 5, 60),
+            Self::BrazeFailureRate
             | Self::CredentialsRefused
             | Self::BudgetOverrun
             | Self::DiskNearlyFull
-            | Self::WalTooLarge => Duration::from_mins(1),
-            Self::AuditStoreFailing => Duration::from_secs(30),
-            Self::AllDialersDown
-            | Self::AuditDamaged
-            | Self::CertificateExpiring
+            | Self::WalTooLarge => (Warning, 0, 60),
+            Self::CertificateExpiring
             | Self::ConfigReloadRefused
             | Self::NoCalls
             | Self::Restarting
-            | Self::OnFallback
-            | Self::WebhooksMalformed => Duration::ZERO,
+            | Self::WebhooksMalformed => (Warning, 0, 0),
         }
     }
 
-    /// Whether calls tell of it, and not the look that is taken every half second.
-    pub(super) fn is_told_by_calls(self) -> bool {
+    /// Whether calls open it, and not the evaluation of every half second.
+    pub(super) fn is_opened_by_calls(self) -> bool {
         matches!(self, Self::AllDialersDown | Self::CallersWaiting)
     }
 
-    /// Whether nothing is told of it while all dialers are down: that says it already.
+    /// Whether nobody is notified of it while all dialers are down: that says it already.
     pub(super) fn is_part_of_all_down(self) -> bool {
         matches!(
             self,
@@ -251,6 +216,44 @@ impl IncidentKind {
 impl fmt::Display for IncidentKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What an incident is about: its kind, and the dialer or the rule where it is about one. Of each, one is open at most.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Topic {
+    pub kind: IncidentKind,
+    /// The name of the dialer, of another service or of the rule, or nothing; of waiting callers, nothing is the default plan.
+    pub subject: String,
+}
+
+impl Topic {
+    /// A kind that there is one of.
+    pub fn of(kind: IncidentKind) -> Self {
+        Self::about(kind, "")
+    }
+
+    /// A kind of which each subject has its own.
+    pub fn about(kind: IncidentKind, subject: &str) -> Self {
+        Self {
+            kind,
+            subject: subject.to_owned(),
+        }
+    }
+
+    /// What it is about, in a few words.
+    pub fn title(&self) -> String {
+        match (self.kind, self.subject.as_str()) {
+            (IncidentKind::CallersWaiting, "") => "callers of the default plan wait".to_owned(),
+            (IncidentKind::CallersWaiting, rule) => format!("callers of \"{rule}\" wait"),
+            (kind, "") => kind.title().to_owned(),
+            (IncidentKind::DialerDown, dialer) => format!("{dialer} is down"),
+            (IncidentKind::DialerFailureRate, dialer) => format!("handoffs to {dialer} fail"),
+            (IncidentKind::CredentialsRefused, service) => {
+                format!("{service} refuses our credentials")
+            }
+            (kind, _) => kind.title().to_owned(),
+        }
     }
 }
 
@@ -266,7 +269,7 @@ mod tests {
             let json = serde_json::to_string(&kind).unwrap();
             assert_eq!(json, format!("\"{kind}\""));
         }
-        for severity in [Severity::Critical, Severity::Warning] {
+        for severity in [IncidentSeverity::Critical, IncidentSeverity::Warning] {
             let json = serde_json::to_string(&severity).unwrap();
             assert_eq!(json, format!("\"{}\"", severity.as_str()));
         }

@@ -1,36 +1,38 @@
-//! Patterns of traffic, second by second, and the notices that they make.
+//! Patterns of traffic, second by second, and the notifications that they make.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::alert::tests::{call, instant};
-use crate::alert::{Rules, Signs, Traffic, findings};
+use crate::alerts::counters::CallCounters;
+use crate::alerts::counters::tests::{call, instant};
+use crate::alerts::policy::AlertRules;
+use crate::alerts::signals::{HealthSignals, evaluate};
 
-/// A world of one board, looked at every second. The wall clock may be set apart from the monotonic one.
+/// A world of one tracker, looked at every second. The wall clock may be set apart from the monotonic one.
 struct Bench {
-    rules: Rules,
-    traffic: Traffic,
-    board: Board,
-    signs: Signs,
+    rules: AlertRules,
+    counters: CallCounters,
+    tracker: IncidentTracker,
+    signals: HealthSignals,
     second: u64,
     wall_offset: i64,
     n_calls: u64,
-    told: Vec<(u64, Occasion, Notice)>,
+    told: Vec<(u64, EventType, Notification)>,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self::with(Rules::default())
+        Self::with(AlertRules::default())
     }
 
-    fn with(rules: Rules) -> Self {
+    fn with(rules: AlertRules) -> Self {
         Self {
-            traffic: Traffic::new(rules.window),
-            board: Board::new(rules.repeat_every),
+            counters: CallCounters::new(rules.window),
+            tracker: IncidentTracker::new(rules.repeat_every),
             rules,
-            signs: Signs::default(),
+            signals: HealthSignals::default(),
             second: 0,
             wall_offset: 0,
             n_calls: 0,
@@ -50,10 +52,10 @@ impl Bench {
         let id = call(self.n_calls);
         self.n_calls += 1;
         let now = instant(self.second);
-        self.traffic.arrived(&id, now);
-        self.traffic.answered(&id, true, now);
+        self.counters.arrived(&id, now);
+        self.counters.answered(&id, true, now);
         if fails {
-            self.traffic.failed(&id, "last_resort", now);
+            self.counters.failed(&id, "last_resort", now);
         }
     }
 
@@ -64,12 +66,18 @@ impl Bench {
 
     fn look(&mut self) {
         let now = self.moment();
-        let found = findings(&self.signs, &self.traffic, &self.rules, now.instant, now.at);
-        let told = self.board.judge(found, now);
+        let found = evaluate(
+            &self.signals,
+            &self.counters,
+            &self.rules,
+            now.instant,
+            now.at,
+        );
+        let told = self.tracker.evaluate(found, now);
         let second = self.second;
         self.told.extend(
             told.into_iter()
-                .map(|(occasion, notice)| (second, occasion, notice)),
+                .map(|(event_type, notification)| (second, event_type, notification)),
         );
     }
 
@@ -83,20 +91,25 @@ impl Bench {
     }
 
     fn told(&self) -> Vec<(u64, &'static str, &'static str)> {
-        let plain = |(second, occasion, notice): &(u64, Occasion, Notice)| {
-            (*second, notice.kind.as_str(), occasion.as_str())
+        let plain = |(second, event_type, notification): &(u64, EventType, Notification)| {
+            (*second, notification.kind.as_str(), event_type.as_str())
         };
         self.told.iter().map(plain).collect()
     }
 
     /// The process ends, is away for so long, and starts on what it had stored. The monotonic clock begins anew, which the seconds stand for.
     fn restart(&mut self, away: u64) {
-        let standing: Vec<IncidentStatus> = self.board.standing().cloned().collect();
+        let status: Vec<IncidentStatus> = self
+            .tracker
+            .open
+            .values()
+            .map(|it| it.status.clone())
+            .collect();
         self.second += away;
         let now = self.moment();
-        self.board = Board::new(self.rules.repeat_every);
-        for standing in standing {
-            self.board.restore(standing, now);
+        self.tracker = IncidentTracker::new(self.rules.repeat_every);
+        for status in status {
+            self.tracker.restore(status, now);
         }
     }
 }
@@ -144,9 +157,9 @@ fn the_rule_is_taken_literally() {
 
 #[test]
 fn a_small_sample_opens_nothing_and_resolves_nothing() {
-    let mut bench = Bench::with(Rules {
+    let mut bench = Bench::with(AlertRules {
         min_calls: 10,
-        ..Rules::default()
+        ..AlertRules::default()
     });
     bench.calls(9, 9);
     bench.until(10);
@@ -184,9 +197,9 @@ fn a_burst_is_one_incident_and_counts_its_calls() {
 
 #[test]
 fn flapping_around_the_limit_is_one_incident() {
-    let mut bench = Bench::with(Rules {
+    let mut bench = Bench::with(AlertRules {
         window: Duration::from_secs(10),
-        ..Rules::default()
+        ..AlertRules::default()
     });
     // Bad for 10 s, well for 30 s, again and again: never well for a minute.
     for round in 0..20 {
@@ -227,13 +240,13 @@ fn somebody_is_reminded_while_it_stays_open() {
 fn a_day_of_failure_of_everything_stays_bounded() {
     let mut bench = Bench::new();
     let dialers = ["a", "b"].map(DialerId::new);
-    bench.signs.dialers = dialers
+    bench.signals.dialers = dialers
         .iter()
         .map(|d| (d.clone(), Some("503".to_owned())))
         .collect();
-    bench.signs.store = Some(Some("disk full".to_owned()));
+    bench.signals.store = Some(Some("disk full".to_owned()));
     let all_down = Topic::of(IncidentKind::AllDialersDown);
-    let struck = bench.board.strike(
+    let struck = bench.tracker.open(
         all_down,
         "both".into(),
         &dialers,
@@ -315,7 +328,7 @@ fn a_dialer_that_is_down_is_told_after_five_seconds_and_not_while_all_are() {
     let mut bench = Bench::new();
     let (a, b) = (DialerId::new("a"), DialerId::new("b"));
     let down = |why: &str| Some(why.to_owned());
-    bench.signs.dialers = vec![(a.clone(), down("503")), (b.clone(), None)];
+    bench.signals.dialers = vec![(a.clone(), down("503")), (b.clone(), None)];
     bench.until(4);
     assert_eq!(bench.told(), []);
     bench.until(20);
@@ -324,7 +337,7 @@ fn a_dialer_that_is_down_is_told_after_five_seconds_and_not_while_all_are() {
 
     let topic = Topic::of(IncidentKind::AllDialersDown);
     let now = bench.moment();
-    let struck = bench.board.strike(
+    let struck = bench.tracker.open(
         topic,
         "both".into(),
         &[a.clone(), b.clone()],
@@ -332,7 +345,7 @@ fn a_dialer_that_is_down_is_told_after_five_seconds_and_not_while_all_are() {
         now,
     );
     assert!(struck.is_some());
-    bench.signs.dialers = vec![(a.clone(), down("503")), (b.clone(), down("timeout"))];
+    bench.signals.dialers = vec![(a.clone(), down("503")), (b.clone(), down("timeout"))];
     bench.until(4_000);
     let told = bench.told();
     assert_eq!(
@@ -343,8 +356,8 @@ fn a_dialer_that_is_down_is_told_after_five_seconds_and_not_while_all_are() {
 
     // The first comes back; the other stays down, and now that is news.
     let now = bench.moment();
-    assert_eq!(bench.board.recovered(&a, now).len(), 1);
-    bench.signs.dialers = vec![(a, None), (b, down("timeout"))];
+    assert_eq!(bench.tracker.recovered(&a, now).len(), 1);
+    bench.signals.dialers = vec![(a, None), (b, down("timeout"))];
     bench.until(4_200);
     let told = bench.told();
     assert_eq!(
@@ -362,9 +375,9 @@ fn a_dialer_that_comes_and_goes_is_one_incident() {
     let mut bench = Bench::new();
     let a = DialerId::new("a");
     for round in 0..10 {
-        bench.signs.dialers = vec![(a.clone(), Some("503".to_owned()))];
+        bench.signals.dialers = vec![(a.clone(), Some("503".to_owned()))];
         bench.until(round * 60 + 30);
-        bench.signs.dialers = vec![(a.clone(), None)];
+        bench.signals.dialers = vec![(a.clone(), None)];
         bench.until(round * 60 + 60);
     }
     bench.until(1_000);
@@ -380,9 +393,9 @@ fn a_dialer_that_comes_and_goes_is_one_incident() {
 #[test]
 fn a_dialer_that_is_not_configured_any_more_is_resolved() {
     let mut bench = Bench::new();
-    bench.signs.dialers = vec![(DialerId::new("a"), Some("503".to_owned()))];
+    bench.signals.dialers = vec![(DialerId::new("a"), Some("503".to_owned()))];
     bench.until(10);
-    bench.signs.dialers.clear();
+    bench.signals.dialers.clear();
     bench.until(100);
     assert_eq!(bench.told().last(), Some(&(70, "dialer_down", "resolved")));
 }
@@ -392,11 +405,11 @@ fn braze_is_told_of_above_five_percent_and_from_three_failures_on_however_few_as
     let mut bench = Bench::new();
     let braze = |bench: &mut Bench, n: u64, failed: Option<&str>| {
         let now = instant(bench.second);
-        bench.traffic.looked_up(&call(n), failed, now);
+        bench.counters.looked_up(Some(&call(n)), failed, now);
     };
     braze(&mut bench, 0, Some("timeout"));
     // A probe counts as well.
-    bench.traffic.probed_braze(Some("timeout"), instant(0));
+    bench.counters.looked_up(None, Some("timeout"), instant(0));
     bench.until(10);
     assert_eq!(bench.told(), []);
     braze(&mut bench, 1, Some("server_error"));
@@ -424,26 +437,26 @@ fn handoffs_have_a_limit_and_a_sample_of_their_own() {
     let a = DialerId::new("a");
     for n in 0..9 {
         bench
-            .traffic
+            .counters
             .handed_off(&a, &call(n), Some("server_error"), instant(0));
     }
     bench.until(10);
     assert_eq!(bench.told(), []);
-    bench.traffic.handed_off(&a, &call(9), None, instant(10));
+    bench.counters.handed_off(&a, &call(9), None, instant(10));
     bench.until(20);
     assert_eq!(bench.told(), [(15, "dialer_failure_rate", "opened")]);
     assert_eq!(bench.told[0].2.subject, "a");
 }
 
-fn refused(bench: &mut Bench, finding: Finding) {
-    bench.signs.dialers = vec![(DialerId::new("a"), Some("unauthorized (401)".to_owned()))];
-    bench.signs.credentials = vec![("a".to_owned(), finding)];
+fn refused(bench: &mut Bench, evaluation: Evaluation) {
+    bench.signals.dialers = vec![(DialerId::new("a"), Some("unauthorized (401)".to_owned()))];
+    bench.signals.credentials = vec![("a".to_owned(), evaluation)];
 }
 
 #[test]
 fn refused_credentials_open_in_silence_and_are_told_when_a_further_try_is_refused() {
     let mut bench = Bench::new();
-    refused(&mut bench, Finding::Quiet("refused".into()));
+    refused(&mut bench, Evaluation::Quiet("refused".into()));
     bench.until(20);
     assert_eq!(bench.told(), [(0, "credentials_refused", "opened")]);
     assert!(bench.told[0].2.quiet);
@@ -455,39 +468,39 @@ fn refused_credentials_open_in_silence_and_are_told_when_a_further_try_is_refuse
         1,
         "nobody is reminded of what was not told"
     );
-    refused(&mut bench, Finding::Bad("refused twice".into()));
+    refused(&mut bench, Evaluation::Bad("refused twice".into()));
     bench.restart(1);
     bench.until(10_002);
-    let (second, occasion, notice) = bench.told[1].clone();
+    let (second, event_type, notification) = bench.told[1].clone();
     assert_eq!(
-        (second, occasion, notice.quiet),
-        (10_001, Occasion::Opened, false)
+        (second, event_type, notification.quiet),
+        (10_001, EventType::Opened, false)
     );
-    assert_eq!(notice.incident, bench.told[0].2.incident);
+    assert_eq!(notification.incident, bench.told[0].2.incident);
     assert_eq!(
-        (notice.cause.as_str(), notice.subject.as_str()),
+        (notification.cause.as_str(), notification.subject.as_str()),
         ("refused twice", "a")
     );
-    assert_eq!(notice.title(), "a refuses our credentials");
+    assert_eq!(notification.title(), "a refuses our credentials");
     bench.until(10_001 + 3_600);
-    assert_eq!(bench.told[2].1, Occasion::Reminded);
-    refused(&mut bench, Finding::Well);
-    bench.signs.dialers = vec![(DialerId::new("a"), None)];
+    assert_eq!(bench.told[2].1, EventType::Reminded);
+    refused(&mut bench, Evaluation::Well);
+    bench.signals.dialers = vec![(DialerId::new("a"), None)];
     bench.until(13_800);
     assert_eq!(bench.told.len(), 4);
     assert_eq!(
         (bench.told[3].1, bench.told[3].2.quiet),
-        (Occasion::Resolved, false)
+        (EventType::Resolved, false)
     );
 }
 
 #[test]
 fn refused_credentials_that_are_accepted_at_the_next_try_are_told_to_nobody() {
     let mut bench = Bench::new();
-    refused(&mut bench, Finding::Quiet("refused".into()));
+    refused(&mut bench, Evaluation::Quiet("refused".into()));
     bench.until(30);
-    refused(&mut bench, Finding::Well);
-    bench.signs.dialers = vec![(DialerId::new("a"), None)];
+    refused(&mut bench, Evaluation::Well);
+    bench.signals.dialers = vec![(DialerId::new("a"), None)];
     bench.until(200);
     assert_eq!(
         bench.told(),
@@ -496,15 +509,20 @@ fn refused_credentials_that_are_accepted_at_the_next_try_are_told_to_nobody() {
             (30, "credentials_refused", "resolved")
         ]
     );
-    assert!(bench.told.iter().all(|(_, _, notice)| notice.quiet));
+    assert!(
+        bench
+            .told
+            .iter()
+            .all(|(_, _, notification)| notification.quiet)
+    );
 }
 
 #[test]
 fn a_dialer_that_is_down_and_then_refuses_credentials_is_not_resolved_by_that() {
     let mut bench = Bench::new();
-    bench.signs.dialers = vec![(DialerId::new("a"), Some("timeout".to_owned()))];
+    bench.signals.dialers = vec![(DialerId::new("a"), Some("timeout".to_owned()))];
     bench.until(10);
-    refused(&mut bench, Finding::Bad("refused".into()));
+    refused(&mut bench, Evaluation::Bad("refused".into()));
     bench.until(1_000);
     assert_eq!(
         bench.told(),
@@ -516,7 +534,7 @@ fn a_dialer_that_is_down_and_then_refuses_credentials_is_not_resolved_by_that() 
 }
 
 /// Makes a sign bad, or well.
-type Turn = fn(&mut Signs, bool, Timestamp);
+type Turn = fn(&mut HealthSignals, bool, Timestamp);
 
 #[test]
 fn every_sign_opens_its_incident_and_resolves_it() {
@@ -530,7 +548,7 @@ fn every_sign_opens_its_incident_and_resolves_it() {
         }),
         ("disk_nearly_full", |s, bad, _| {
             let free = if bad { 1 } else { 1 << 40 };
-            s.disk = Some(crate::alert::DiskRoom {
+            s.disk = Some(crate::alerts::signals::DiskRoom {
                 free,
                 total: 1 << 41,
             });
@@ -555,9 +573,9 @@ fn every_sign_opens_its_incident_and_resolves_it() {
     for (kind, turn) in cases {
         let mut bench = Bench::new();
         bench.until(5);
-        turn(&mut bench.signs, true, at);
+        turn(&mut bench.signals, true, at);
         bench.until(10);
-        turn(&mut bench.signs, false, at);
+        turn(&mut bench.signals, false, at);
         bench.until(100);
         let told: Vec<_> = bench.told().into_iter().map(|(_, k, o)| (k, o)).collect();
         assert_eq!(told, [(kind, "opened"), (kind, "resolved")]);
@@ -567,7 +585,9 @@ fn every_sign_opens_its_incident_and_resolves_it() {
 #[test]
 fn requests_to_the_fallback_url_open_at_once_and_end_with_the_window() {
     let mut bench = Bench::new();
-    bench.traffic.fell_back(Some(&call(1)), "11200", instant(0));
+    bench
+        .counters
+        .fell_back(Some(&call(1)), "11200", instant(0));
     bench.until(400);
     assert_eq!(
         bench.told(),
@@ -581,10 +601,10 @@ fn requests_to_the_fallback_url_open_at_once_and_end_with_the_window() {
 #[test]
 fn malformed_webhooks_open_when_they_repeat_and_are_no_failed_calls() {
     let mut bench = Bench::new();
-    bench.traffic.malformed("field_name", instant(0));
+    bench.counters.malformed("field_name", instant(0));
     bench.until(20);
     assert_eq!(bench.told(), []);
-    bench.traffic.malformed("call_sid_odd", instant(20));
+    bench.counters.malformed("call_sid_odd", instant(20));
     bench.until(400);
     assert_eq!(
         bench.told(),
@@ -593,8 +613,8 @@ fn malformed_webhooks_open_when_they_repeat_and_are_no_failed_calls() {
             (320, "webhooks_malformed", "resolved")
         ]
     );
-    let share = bench.traffic.share(instant(21));
-    assert_eq!((share.failed, share.total), (0, 0));
+    let rate = bench.counters.calls_rate(instant(21));
+    assert_eq!((rate.failed, rate.total), (0, 0));
 }
 
 #[test]
@@ -619,28 +639,30 @@ fn struck(bench: &mut Bench, topic: Topic, dialers: &[&str]) {
     let now = bench.moment();
     let affected = (1, vec![call(0)]);
     let told = bench
-        .board
-        .strike(topic, String::new(), &dialers, affected, now);
+        .tracker
+        .open(topic, String::new(), &dialers, affected, now);
     assert!(told.is_some());
 }
 
 #[test]
 fn calls_are_added_to_what_is_open_and_only_what_has_changed_is_given() {
     let mut bench = Bench::new();
-    let topic = Topic::of_waiting(Some("hot"));
+    let topic = Topic::about(IncidentKind::CallersWaiting, "hot");
     struck(&mut bench, topic.clone(), &["dialfire"]);
-    assert_eq!(bench.board.take_changed(), []);
+    assert_eq!(bench.tracker.take_changed(), []);
     for n in 1..600 {
-        bench.board.affect(&topic, &call(n));
+        bench.tracker.affect(&topic, &call(n));
     }
-    bench.board.affect(&Topic::of_waiting(None), &call(600));
-    let changed = bench.board.take_changed();
+    bench
+        .tracker
+        .affect(&Topic::of(IncidentKind::CallersWaiting), &call(600));
+    let changed = bench.tracker.take_changed();
     let counts: Vec<_> = changed
         .iter()
         .map(|s| (s.calls, s.call_ids.len()))
         .collect();
     assert_eq!(counts, [(600, CALLS_NAMED)]);
-    assert_eq!(bench.board.take_changed(), []);
+    assert_eq!(bench.tracker.take_changed(), []);
 }
 
 #[test]
@@ -648,57 +670,87 @@ fn failures_that_are_counted_already_are_no_change() {
     let mut bench = Bench::new();
     bench.calls(1, 1);
     bench.look();
-    assert_eq!(bench.board.take_changed(), []);
+    assert_eq!(bench.tracker.take_changed(), []);
     bench.look();
-    assert_eq!(bench.board.take_changed(), []);
+    assert_eq!(bench.tracker.take_changed(), []);
     bench.calls(1, 1);
     bench.look();
-    assert_eq!(bench.board.take_changed().len(), 1);
+    assert_eq!(bench.tracker.take_changed().len(), 1);
 }
 
 #[test]
 fn incidents_are_counted_by_kind() {
     let mut bench = Bench::new();
-    struck(&mut bench, Topic::of_waiting(None), &["dialfire"]);
-    struck(&mut bench, Topic::of_waiting(Some("hot")), &["dialfire"]);
+    struck(
+        &mut bench,
+        Topic::of(IncidentKind::CallersWaiting),
+        &["dialfire"],
+    );
+    struck(
+        &mut bench,
+        Topic::about(IncidentKind::CallersWaiting, "hot"),
+        &["dialfire"],
+    );
     let counts = [
         IncidentKind::CallersWaiting,
         IncidentKind::AllDialersDown,
         IncidentKind::DialerDown,
     ]
-    .map(|kind| bench.board.count_open(kind));
+    .map(|kind| bench.tracker.count_open(kind));
     assert_eq!(counts, [2, 0, 0]);
 }
 
 #[test]
 fn a_dialer_that_recovers_resolves_what_calls_told_of_it_and_nothing_else() {
     let mut bench = Bench::new();
-    struck(&mut bench, Topic::of_waiting(Some("hot")), &["dialfire"]);
-    struck(&mut bench, Topic::of_waiting(None), &["zendesk"]);
+    struck(
+        &mut bench,
+        Topic::about(IncidentKind::CallersWaiting, "hot"),
+        &["dialfire"],
+    );
+    struck(
+        &mut bench,
+        Topic::of(IncidentKind::CallersWaiting),
+        &["zendesk"],
+    );
     let id = DialerId::new("dialfire");
     struck(
         &mut bench,
-        Topic::of_dialer(IncidentKind::DialerDown, &id),
+        Topic::about(IncidentKind::DialerDown, id.as_str()),
         &["dialfire"],
     );
     let now = bench.moment();
-    let told = bench.board.recovered(&id, now);
+    let told = bench.tracker.recovered(&id, now);
     let told: Vec<_> = told
         .iter()
-        .map(|(occasion, notice)| (*occasion, notice.kind, notice.subject.as_str()))
+        .map(|(event_type, notification)| {
+            (
+                *event_type,
+                notification.kind,
+                notification.subject.as_str(),
+            )
+        })
         .collect();
     assert_eq!(
         told,
-        [(Occasion::Resolved, IncidentKind::CallersWaiting, "hot")]
+        [(EventType::Resolved, IncidentKind::CallersWaiting, "hot")]
     );
-    assert_eq!(bench.board.standing().count(), 2);
+    assert_eq!(bench.tracker.open.values().count(), 2);
 }
 
 #[test]
 fn callers_who_have_gone_are_no_incident_after_a_minute_without_a_break() {
     let mut bench = Bench::new();
-    struck(&mut bench, Topic::of_waiting(Some("hot")), &["dialfire"]);
-    struck(&mut bench, Topic::of_waiting(None), &["zendesk"]);
+    struck(
+        &mut bench,
+        Topic::about(IncidentKind::CallersWaiting, "hot"),
+        &["dialfire"],
+    );
+    struck(
+        &mut bench,
+        Topic::of(IncidentKind::CallersWaiting),
+        &["zendesk"],
+    );
     struck(
         &mut bench,
         Topic::of(IncidentKind::AllDialersDown),
@@ -710,9 +762,9 @@ fn callers_who_have_gone_are_no_incident_after_a_minute_without_a_break() {
     let mut gone = |second: u64, dialer| {
         bench.second = second;
         let now = bench.moment();
-        let told = bench.board.deserted(nobody_for(dialer), now);
+        let told = bench.tracker.deserted(nobody_for(dialer), now);
         told.into_iter()
-            .map(|(occasion, notice)| (occasion.as_str(), notice.subject))
+            .map(|(event_type, notification)| (event_type.as_str(), notification.subject))
             .collect::<Vec<_>>()
     };
     for (second, dialer) in [
@@ -725,13 +777,13 @@ fn callers_who_have_gone_are_no_incident_after_a_minute_without_a_break() {
         assert_eq!(gone(second, dialer), [], "{second}");
     }
     assert_eq!(gone(121, "dialfire"), [("resolved", "hot".to_owned())]);
-    assert_eq!(bench.board.standing().count(), 2);
+    assert_eq!(bench.tracker.open.values().count(), 2);
 }
 
 #[test]
 fn another_interval_counts_from_the_next_reminder_on() {
     let mut bench = Bench::new();
-    bench.board.set_repeat_every(Duration::from_mins(1));
+    bench.tracker.set_repeat_every(Duration::from_mins(1));
     bench.call(true);
     bench.until(150);
     assert_eq!(

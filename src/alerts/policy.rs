@@ -1,8 +1,119 @@
-//! When a day is over, by the clock on the wall of those who read of it.
+//! When incidents open, who is notified of them, and when the summary of a day is made.
+
+use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// When incidents open, and who is notified.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AlertPolicy {
+    pub rules: AlertRules,
+    pub recipients: Vec<Recipient>,
+    /// When the summary of a day is made, where it is.
+    pub daily: Option<Daily>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertRules {
+    /// The share of routing failures, in percent of the calls of the window, above which an incident opens; 0 to 100.
+    /// Default: 5.
+    pub failure_percent: f64,
+    /// The time that is looked back on; 10 s to 1 d. Default: 5 m.
+    pub window: Duration,
+    /// Fewer calls in the window open no incident. Default: 1.
+    pub min_calls: u64,
+    /// How often a reminder is sent while an incident stays open; 1 m to 7 d. Default: 1 h.
+    pub repeat_every: Duration,
+    /// The share of look-ups at Braze that fail, in percent, above which an incident opens; 0 to 100. Default: 5.
+    pub braze_failure_percent: f64,
+    /// Fewer look-ups that fail in the window open no incident. Default: 3.
+    pub braze_min_failures: u64,
+    /// The share of handoffs to one dialer that fail, in percent, above which an incident opens; 0 to 100. Default: 20.
+    pub dialer_failure_percent: f64,
+    /// Fewer requests to a dialer in the window open no incident. Default: 10.
+    pub min_requests: u64,
+}
+
+impl Default for AlertRules {
+    fn default() -> Self {
+        Self {
+            failure_percent: 5.0,
+            window: Duration::from_mins(5),
+            min_calls: 1,
+            repeat_every: Duration::from_hours(1),
+            braze_failure_percent: 5.0,
+            braze_min_failures: 3,
+            dialer_failure_percent: 20.0,
+            min_requests: 10,
+        }
+    }
+}
+
+/// Who is notified: one mail address, or the receiver of the webhook.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Recipient {
+    Email(String),
+    Webhook,
+}
+
+impl Recipient {
+    /// The channel that leads there.
+    pub fn channel(&self) -> Channel {
+        match self {
+            Self::Email(_) => Channel::Email,
+            Self::Webhook => Channel::Webhook,
+        }
+    }
+
+    /// Reads what [`fmt::Display`] has written.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            Some(("email", address)) if !address.is_empty() => Some(Self::Email(address.into())),
+            None if text == "webhook" => Some(Self::Webhook),
+            Some(_) | None => None,
+        }
+    }
+}
+
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Email(address) => write!(f, "email:{address}"),
+            Self::Webhook => f.write_str("webhook"),
+        }
+    }
+}
+
+impl Serialize for Recipient {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Recipient {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a recipient"))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum Channel {
+    Email,
+    Webhook,
+}
+
+impl Channel {
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
+}
 
 /// When the summary of a day is made.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +159,19 @@ impl Daily {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recipient_is_read_as_it_was_written() {
+        for recipient in [
+            Recipient::Email("ops@example.com".into()),
+            Recipient::Webhook,
+        ] {
+            assert_eq!(Recipient::parse(&recipient.to_string()), Some(recipient));
+        }
+        for wrong in ["", "email:", "fax:1", "webhook:", "ops@example.com"] {
+            assert_eq!(Recipient::parse(wrong), None, "{wrong}");
+        }
+    }
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

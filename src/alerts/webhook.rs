@@ -7,7 +7,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
 
-use super::{Letter, NotTaken, chain};
+use super::channels::{NotTaken, chain};
+use super::message::RenderedMessage;
 use crate::outbound::{Again, Connections, retry_after};
 use crate::secret::Secret;
 
@@ -32,18 +33,18 @@ impl fmt::Debug for WebhookSettings {
 
 /// Sends messages as JSON. The path of its URL may be a secret, and is not shown.
 #[derive(Clone)]
-pub struct Webhook {
+pub struct WebhookSender {
     settings: WebhookSettings,
     connections: Connections,
 }
 
-impl fmt::Debug for Webhook {
+impl fmt::Debug for WebhookSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Webhook(…)")
+        f.write_str("WebhookSender(…)")
     }
 }
 
-impl Webhook {
+impl WebhookSender {
     pub fn new(settings: WebhookSettings, connections: Connections) -> Self {
         Self {
             settings,
@@ -51,16 +52,16 @@ impl Webhook {
         }
     }
 
-    pub async fn send(&self, letter: &Letter, now: Timestamp) -> Result<(), NotTaken> {
-        let body = letter.json.to_string();
+    pub async fn send(&self, message: &RenderedMessage, now: Timestamp) -> Result<(), NotTaken> {
+        let body = message.json.to_string();
         let signature = sign(self.settings.secret.expose().as_bytes(), now, &body);
         let request = |client: &reqwest::Client| {
             client
                 .post(&self.settings.url)
                 .timeout(ATTEMPT)
                 .header("content-type", "application/json")
-                .header("x-switchboard-notice", &letter.notice)
-                .header("idempotency-key", &letter.notice)
+                .header("x-switchboard-notice", &message.id)
+                .header("idempotency-key", &message.id)
                 .header("x-switchboard-signature", &signature)
                 .body(body.clone())
         };

@@ -1,13 +1,15 @@
-//! What is looked at, and what counts as bad: from signs and rules to findings.
+//! What is looked at, and what counts as bad: the evaluation of signals and counters by the rules.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::board::{Finding, Symptom, Topic};
-use super::tally::{Share, Tally};
-use super::{IncidentKind, Traffic};
+use super::counters::{CallCounters, FailureRate, RollingCounter};
+use super::kinds::{IncidentKind, Topic};
+use super::policy::AlertRules;
+use super::tracker::{Evaluation, TopicEvaluation};
+use crate::resilience::Refused;
 use crate::routing::DialerId;
 
 /// Free room below which the disk is nearly full: one part in so many, within the bounds below.
@@ -24,42 +26,6 @@ const CERTIFICATE_DAYS: i64 = 14;
 /// So many starts in an hour are too many.
 const STARTS_PER_HOUR: u32 = 5;
 
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rules {
-    /// The share of routing failures, in percent of the calls of the window, above which an incident opens; 0 to 100.
-    /// Default: 5.
-    pub failure_percent: f64,
-    /// The time that is looked back on; 10 s to 1 d. Default: 5 m.
-    pub window: Duration,
-    /// Fewer calls in the window open no incident. Default: 1.
-    pub min_calls: u64,
-    /// How often a reminder is sent while an incident stays open; 1 m to 7 d. Default: 1 h.
-    pub repeat_every: Duration,
-    /// The share of look-ups at Braze that fail, in percent, above which an incident opens; 0 to 100. Default: 5.
-    pub braze_failure_percent: f64,
-    /// Fewer look-ups that fail in the window open no incident. Default: 3.
-    pub braze_min_failures: u64,
-    /// The share of handoffs to one dialer that fail, in percent, above which an incident opens; 0 to 100. Default: 20.
-    pub dialer_failure_percent: f64,
-    /// Fewer requests to a dialer in the window open no incident. Default: 10.
-    pub min_requests: u64,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            failure_percent: 5.0,
-            window: Duration::from_mins(5),
-            min_calls: 1,
-            repeat_every: Duration::from_hours(1),
-            braze_failure_percent: 5.0,
-            braze_min_failures: 3,
-            dialer_failure_percent: 20.0,
-            min_requests: 10,
-        }
-    }
-}
-
 /// The room on a disk, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskRoom {
@@ -68,17 +34,17 @@ pub struct DiskRoom {
     pub total: u64,
 }
 
-/// How everything is beside the traffic. `None` where it is not known: then nothing opens and nothing is resolved.
+/// How everything is beside the calls. `None` where it is not known: then nothing opens and nothing is resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Signs {
+pub struct HealthSignals {
     /// Every dialer, and why its circuit is open, where it is.
     pub dialers: Vec<(DialerId, Option<String>)>,
     /// Why the database takes no records; the inner `None`: it does.
     pub store: Option<Option<String>>,
     /// Why the audit log does not verify; the inner `None`: it does.
     pub audit: Option<Option<String>>,
-    /// What is found of the credentials of each service. What is wrong may be over in a moment, see [`Finding::Quiet`].
-    pub credentials: Vec<(String, Finding)>,
+    /// What is found of the credentials of each service. What is wrong may be over in a moment, see [`Evaluation::Quiet`].
+    pub credentials: Vec<(String, Evaluation)>,
     /// The disk of the database.
     pub disk: Option<DiskRoom>,
     /// Size of the write-ahead log, in bytes.
@@ -95,143 +61,161 @@ pub struct Signs {
     pub starts: Option<u32>,
 }
 
-impl Signs {
+impl HealthSignals {
     fn refuses_credentials(&self, service: &str) -> bool {
-        self.credentials.iter().any(|(of, finding)| {
-            of == service && matches!(finding, Finding::Quiet(_) | Finding::Bad(_))
+        self.credentials.iter().any(|(of, evaluation)| {
+            of == service && matches!(evaluation, Evaluation::Quiet(_) | Evaluation::Bad(_))
         })
     }
 }
 
-/// What traffic and signs say of every topic.
-pub fn findings<'t>(
-    signs: &Signs,
-    traffic: &'t Traffic,
-    rules: &Rules,
+/// Credentials that are refused once may be accepted in a moment: nobody is notified before a further try was refused as well.
+pub fn of_credentials(service: &str, refused: Option<&Refused>) -> Evaluation {
+    let Some(refused) = refused else {
+        return Evaluation::Well;
+    };
+    let Refused {
+        credential, why, ..
+    } = refused;
+    let cause = format!("{service} refuses {credential}: {why}");
+    if refused.is_confirmed() {
+        Evaluation::Bad(cause)
+    } else {
+        Evaluation::Quiet(cause)
+    }
+}
+
+/// What counters and signals say of every topic.
+pub fn evaluate<'t>(
+    signals: &HealthSignals,
+    counters: &'t CallCounters,
+    rules: &AlertRules,
     now: Instant,
     at: Timestamp,
-) -> Vec<Symptom<'t>> {
-    let mut found = rates(traffic, rules, now);
-    found.extend(signs.dialers.iter().map(|(dialer, down)| {
-        let topic = Topic::of_dialer(IncidentKind::DialerDown, dialer);
+) -> Vec<TopicEvaluation<'t>> {
+    let mut found = rates(counters, rules, now);
+    found.extend(signals.dialers.iter().map(|(dialer, down)| {
+        let topic = Topic::about(IncidentKind::DialerDown, dialer.as_str());
         // Refused credentials are an incident of their own.
-        let finding = if signs.refuses_credentials(dialer.as_str()) {
-            Finding::Unclear
+        let evaluation = if signals.refuses_credentials(dialer.as_str()) {
+            Evaluation::Unclear
         } else {
             bad_where(down.clone())
         };
-        Symptom::plain(topic, finding)
+        TopicEvaluation::plain(topic, evaluation)
     }));
-    found.extend(signs.credentials.iter().map(|(service, finding)| {
-        let topic = Topic::of_service(IncidentKind::CredentialsRefused, service);
-        Symptom::plain(topic, finding.clone())
+    found.extend(signals.credentials.iter().map(|(service, evaluation)| {
+        let topic = Topic::about(IncidentKind::CredentialsRefused, service);
+        TopicEvaluation::plain(topic, evaluation.clone())
     }));
-    let mut say = |kind, finding| found.push(Symptom::plain(Topic::of(kind), finding));
-    say(
+    let mut add =
+        |kind, evaluation| found.push(TopicEvaluation::plain(Topic::of(kind), evaluation));
+    add(
         IncidentKind::AuditStoreFailing,
-        known(signs.store.clone(), bad_where),
+        known(signals.store.clone(), bad_where),
     );
-    say(
+    add(
         IncidentKind::AuditDamaged,
-        known(signs.audit.clone(), bad_where),
+        known(signals.audit.clone(), bad_where),
     );
-    say(IncidentKind::DiskNearlyFull, known(signs.disk, disk));
-    say(IncidentKind::WalTooLarge, known(signs.wal_bytes, wal));
-    say(
+    add(IncidentKind::DiskNearlyFull, known(signals.disk, disk));
+    add(IncidentKind::WalTooLarge, known(signals.wal_bytes, wal));
+    add(
         IncidentKind::CertificateExpiring,
-        match &signs.certificate_refused {
-            Some(why) => Finding::Bad(format!("there is no new certificate: {why}")),
-            None => known(signs.certificate_ends, |ends| certificate(ends, at)),
+        match &signals.certificate_refused {
+            Some(why) => Evaluation::Bad(format!("there is no new certificate: {why}")),
+            None => known(signals.certificate_ends, |ends| certificate(ends, at)),
         },
     );
-    say(
+    add(
         IncidentKind::ConfigReloadRefused,
-        bad_where(signs.reload_refused.clone()),
+        bad_where(signals.reload_refused.clone()),
     );
-    say(IncidentKind::NoCalls, known(signs.quiet.clone(), bad_where));
-    say(IncidentKind::Restarting, known(signs.starts, restarts));
+    add(
+        IncidentKind::NoCalls,
+        known(signals.quiet.clone(), bad_where),
+    );
+    add(IncidentKind::Restarting, known(signals.starts, restarts));
     found
 }
 
-fn rates<'t>(traffic: &'t Traffic, rules: &Rules, now: Instant) -> Vec<Symptom<'t>> {
+fn rates<'t>(
+    counters: &'t CallCounters,
+    rules: &AlertRules,
+    now: Instant,
+) -> Vec<TopicEvaluation<'t>> {
     let window = rules.window;
-    let rate = |topic, tally: &'t Tally, (what, did), percent, least| {
-        let finding = rate(tally.share(now), (what, did), percent, least, window);
-        Symptom::counted(topic, finding, tally, now)
+    let rate = |topic, counter: &'t RollingCounter, (what, did), percent, least| {
+        let evaluation = rate(counter.rate(now), (what, did), percent, least, window);
+        TopicEvaluation::counted(topic, evaluation, counter, now)
     };
-    let of_at_least = |total| Share { total, failed: 0 };
+    let of_at_least = |total| FailureRate { total, failed: 0 };
     let mut found = vec![
         rate(
             Topic::of(IncidentKind::RoutingFailureRate),
-            &traffic.calls,
+            &counters.calls,
             ("calls", "failed"),
             rules.failure_percent,
             of_at_least(rules.min_calls),
         ),
         rate(
             Topic::of(IncidentKind::BudgetOverrun),
-            &traffic.overruns,
+            &counters.overruns,
             ("calls", "were answered after the budget"),
             rules.failure_percent,
             of_at_least(rules.min_calls),
         ),
         rate(
             Topic::of(IncidentKind::BrazeFailureRate),
-            &traffic.lookups,
+            &counters.lookups,
             ("look-ups", "failed"),
             rules.braze_failure_percent,
-            Share {
+            FailureRate {
                 total: 0,
                 failed: rules.braze_min_failures,
             },
         ),
     ];
-    found.extend(traffic.handoffs.iter().map(|(dialer, tally)| {
+    found.extend(counters.handoffs.iter().map(|(dialer, counter)| {
         rate(
-            Topic::of_dialer(IncidentKind::DialerFailureRate, dialer),
-            tally,
+            Topic::about(IncidentKind::DialerFailureRate, dialer.as_str()),
+            counter,
             ("handoffs", "failed"),
             rules.dialer_failure_percent,
             of_at_least(rules.min_requests),
         )
     }));
-    let n = traffic.fallbacks.share(now).failed;
-    let finding = if n == 0 {
-        Finding::Well
-    } else {
-        let cause = format!(
+    let fallbacks = match counters.fallbacks.rate(now).failed {
+        0 => Evaluation::Well,
+        n => Evaluation::Bad(format!(
             "Twilio called the fallback URL {n} times in the last {}",
             length(window)
-        );
-        Finding::Bad(cause)
+        )),
     };
-    found.push(Symptom::counted(
-        Topic::of(IncidentKind::OnFallback),
-        finding,
-        &traffic.fallbacks,
+    let topic = Topic::of(IncidentKind::OnFallback);
+    found.push(TopicEvaluation::counted(
+        topic,
+        fallbacks,
+        &counters.fallbacks,
         now,
     ));
+    let malformed = malformed(&counters.malformed, now, window);
     let topic = Topic::of(IncidentKind::WebhooksMalformed);
-    found.push(Symptom::plain(
-        topic,
-        malformed(&traffic.malformed, now, window),
-    ));
+    found.push(TopicEvaluation::plain(topic, malformed));
     found
 }
 
 /// One may be a slip; from the second on, somebody should look.
-fn malformed(tally: &Tally, now: Instant, window: Duration) -> Finding {
-    let n = tally.share(now).failed;
-    if n < 2 {
-        return if n == 0 {
-            Finding::Well
-        } else {
-            Finding::Unclear
-        };
+fn malformed(counter: &RollingCounter, now: Instant, window: Duration) -> Evaluation {
+    let n = counter.rate(now).failed;
+    match n {
+        0 => return Evaluation::Well,
+        1 => return Evaluation::Unclear,
+        _ => {}
     }
-    let lately = tally.failures().filter(|one| tally.holds(one.at, now));
+    let lately = counter.failures().filter(|one| counter.holds(one.at, now));
     let causes: BTreeSet<&str> = lately.map(|one| one.reason.as_str()).collect();
-    Finding::Bad(format!(
+    Evaluation::Bad(format!(
         "{n} signed webhooks of the last {} did not fit together ({})",
         length(window),
         causes.into_iter().collect::<Vec<_>>().join(", ")
@@ -239,24 +223,24 @@ fn malformed(tally: &Tally, now: Instant, window: Duration) -> Finding {
 }
 
 fn rate(
-    share: Share,
+    rate: FailureRate,
     (what, did): (&str, &str),
     percent: f64,
-    least: Share,
+    least: FailureRate,
     window: Duration,
-) -> Finding {
-    if !share.exceeds(percent) {
-        return Finding::Well;
+) -> Evaluation {
+    if !rate.exceeds(percent) {
+        return Evaluation::Well;
     }
-    if share.total < least.total || share.failed < least.failed {
-        return Finding::Unclear;
+    if rate.total < least.total || rate.failed < least.failed {
+        return Evaluation::Unclear;
     }
-    Finding::Bad(format!(
+    Evaluation::Bad(format!(
         "{} % of the {what} of the last {} {did} ({} of {}); the limit is {percent} %",
-        rounded(share.percent()),
+        rounded(rate.percent()),
         length(window),
-        share.failed,
-        share.total
+        rate.failed,
+        rate.total
     ))
 }
 
@@ -285,59 +269,59 @@ pub fn length(duration: Duration) -> String {
     }
 }
 
-fn bad_where(why: Option<String>) -> Finding {
-    why.map_or(Finding::Well, Finding::Bad)
+fn bad_where(why: Option<String>) -> Evaluation {
+    why.map_or(Evaluation::Well, Evaluation::Bad)
 }
 
-fn known<T>(sign: Option<T>, judge: impl FnOnce(T) -> Finding) -> Finding {
-    sign.map_or(Finding::Unclear, judge)
+fn known<T>(signal: Option<T>, evaluate: impl FnOnce(T) -> Evaluation) -> Evaluation {
+    signal.map_or(Evaluation::Unclear, evaluate)
 }
 
-fn disk(room: DiskRoom) -> Finding {
+fn disk(room: DiskRoom) -> Evaluation {
     let limit = (room.total / DISK_FREE_PART).clamp(DISK_FREE_LEAST, DISK_FREE_ENOUGH);
     if room.free < limit {
         let mib = |bytes: u64| bytes / (1024 * 1024);
         let (free, total, limit) = (mib(room.free), mib(room.total), mib(limit));
-        Finding::Bad(format!(
+        Evaluation::Bad(format!(
             "{free} MiB of {total} MiB are free; less than {limit} MiB is too little"
         ))
     } else if room.free < limit + limit / 5 {
-        Finding::Unclear
+        Evaluation::Unclear
     } else {
-        Finding::Well
+        Evaluation::Well
     }
 }
 
-fn wal(bytes: u64) -> Finding {
+fn wal(bytes: u64) -> Evaluation {
     if bytes >= WAL_LARGE {
-        Finding::Bad(format!(
+        Evaluation::Bad(format!(
             "the write-ahead log has {} MiB: a reader keeps it from being emptied",
             bytes / (1024 * 1024)
         ))
     } else if bytes > WAL_WELL {
-        Finding::Unclear
+        Evaluation::Unclear
     } else {
-        Finding::Well
+        Evaluation::Well
     }
 }
 
-fn certificate(ends: Timestamp, at: Timestamp) -> Finding {
+fn certificate(ends: Timestamp, at: Timestamp) -> Evaluation {
     let left = ends.duration_since(at);
     if left >= SignedDuration::from_hours(24 * CERTIFICATE_DAYS) {
-        return Finding::Well;
+        return Evaluation::Well;
     }
     let day = ends.strftime("%Y-%m-%d %H:%M UTC");
-    Finding::Bad(match Duration::try_from(left) {
+    Evaluation::Bad(match Duration::try_from(left) {
         Ok(left) => format!("the certificate ends in {} ({day})", length(left)),
         Err(_) => format!("the certificate ended ({day})"),
     })
 }
 
-fn restarts(starts: u32) -> Finding {
+fn restarts(starts: u32) -> Evaluation {
     if starts >= STARTS_PER_HOUR {
-        Finding::Bad(format!("the process started {starts} times in an hour"))
+        Evaluation::Bad(format!("the process started {starts} times in an hour"))
     } else {
-        Finding::Well
+        Evaluation::Well
     }
 }
 
@@ -364,7 +348,7 @@ mod tests {
     #[test]
     fn a_disk_is_nearly_full_by_its_size() {
         const GIB: u64 = 1024 * 1024 * 1024;
-        let is_bad = |free, total| matches!(disk(DiskRoom { free, total }), Finding::Bad(_));
+        let is_bad = |free, total| matches!(disk(DiskRoom { free, total }), Evaluation::Bad(_));
         assert!(is_bad(GIB - 1, 20 * GIB) && !is_bad(GIB + 1, 20 * GIB));
         assert!(is_bad(4 * GIB, 1_000 * GIB) && !is_bad(6 * GIB, 1_000 * GIB));
         assert!(is_bad(200 * 1024 * 1024, GIB) && !is_bad(400 * 1024 * 1024, GIB));
@@ -372,7 +356,7 @@ mod tests {
             free: GIB + GIB / 10,
             total: 20 * GIB,
         });
-        assert_eq!(unclear, Finding::Unclear);
+        assert_eq!(unclear, Evaluation::Unclear);
     }
 
     #[test]
@@ -387,41 +371,41 @@ mod tests {
         // 5 % of a disk, and at least 256 MiB and at most 5 GiB.
         assert_eq!(
             of(499, 10_000),
-            Finding::Bad(
+            Evaluation::Bad(
                 "499 MiB of 10000 MiB are free; less than 500 MiB is too little".to_owned()
             )
         );
-        assert_eq!(of(500, 10_000), Finding::Unclear);
-        assert_eq!(of(599, 10_000), Finding::Unclear);
-        assert_eq!(of(600, 10_000), Finding::Well);
-        assert!(matches!(of(255, 1_000), Finding::Bad(_)));
-        assert_eq!(of(256, 1_000), Finding::Unclear);
-        assert!(matches!(of(5_119, 1_000_000), Finding::Bad(_)));
-        assert_eq!(of(5_120, 1_000_000), Finding::Unclear);
-        assert_eq!(wal(128 * MIB), Finding::Well);
-        assert_eq!(wal(128 * MIB + 1), Finding::Unclear);
-        assert_eq!(wal(256 * MIB - 1), Finding::Unclear);
-        assert!(matches!(wal(256 * MIB), Finding::Bad(why) if why.contains("has 256 MiB")));
+        assert_eq!(of(500, 10_000), Evaluation::Unclear);
+        assert_eq!(of(599, 10_000), Evaluation::Unclear);
+        assert_eq!(of(600, 10_000), Evaluation::Well);
+        assert!(matches!(of(255, 1_000), Evaluation::Bad(_)));
+        assert_eq!(of(256, 1_000), Evaluation::Unclear);
+        assert!(matches!(of(5_119, 1_000_000), Evaluation::Bad(_)));
+        assert_eq!(of(5_120, 1_000_000), Evaluation::Unclear);
+        assert_eq!(wal(128 * MIB), Evaluation::Well);
+        assert_eq!(wal(128 * MIB + 1), Evaluation::Unclear);
+        assert_eq!(wal(256 * MIB - 1), Evaluation::Unclear);
+        assert!(matches!(wal(256 * MIB), Evaluation::Bad(why) if why.contains("has 256 MiB")));
     }
 
     #[test]
     fn credentials_are_refused_by_the_service_of_which_it_is_found() {
-        let found = |finding| Signs {
-            credentials: vec![("dialfire".to_owned(), finding)],
-            ..Signs::default()
+        let found = |evaluation| HealthSignals {
+            credentials: vec![("dialfire".to_owned(), evaluation)],
+            ..HealthSignals::default()
         };
-        let refused = found(Finding::Quiet(String::new()));
+        let refused = found(Evaluation::Quiet(String::new()));
         assert!(refused.refuses_credentials("dialfire"));
         assert!(!refused.refuses_credentials("zendesk"));
-        assert!(!found(Finding::Well).refuses_credentials("dialfire"));
+        assert!(!found(Evaluation::Well).refuses_credentials("dialfire"));
     }
 
     #[test]
     fn a_certificate_is_told_of_two_weeks_before_it_ends() {
         let at = Timestamp::from_second(1_790_000_000).unwrap();
         let ends_in = |hours| certificate(at + SignedDuration::from_hours(hours), at);
-        assert_eq!(ends_in(14 * 24), Finding::Well);
-        assert!(matches!(ends_in(13 * 24), Finding::Bad(why) if why.contains("in 13 d")));
-        assert!(matches!(ends_in(-1), Finding::Bad(why) if why.contains("ended")));
+        assert_eq!(ends_in(14 * 24), Evaluation::Well);
+        assert!(matches!(ends_in(13 * 24), Evaluation::Bad(why) if why.contains("in 13 d")));
+        assert!(matches!(ends_in(-1), Evaluation::Bad(why) if why.contains("ended")));
     }
 }

@@ -17,7 +17,8 @@ use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParame
 use lettre::{Address, Message};
 use tokio::time::timeout;
 
-use super::{Letter, NotTaken, chain};
+use super::channels::{NotTaken, chain};
+use super::message::RenderedMessage;
 use crate::secret::Secret;
 
 /// How long connecting may take.
@@ -128,17 +129,14 @@ impl Mailer {
     /// Sends one message to these recipients, all or none. `unique` makes its Message-ID unlike those of other installations.
     pub async fn send(
         &self,
-        letter: &Letter,
+        rendered: &RenderedMessage,
         to: &[String],
         unique: &str,
         at: Timestamp,
     ) -> Result<(), NotTaken> {
         let message = self
-            .message(letter, to, unique, at)
-            .map_err(|error| NotTaken {
-                for_good: true,
-                ..NotTaken::for_now(error)
-            })?;
+            .message(rendered, to, unique, at)
+            .map_err(NotTaken::for_good)?;
         // Step by step: what an answer means depends on what it answers.
         let conversation = async {
             let mut connection = self.connect().await?;
@@ -249,26 +247,26 @@ impl Mailer {
 
     fn message(
         &self,
-        letter: &Letter,
+        rendered: &RenderedMessage,
         to: &[String],
         unique: &str,
         at: Timestamp,
     ) -> Result<Message, String> {
         let domain = self.from.email.domain();
-        let id = |notice: &str| format!("<{notice}.{unique}@{domain}>");
+        let id = |notification: &str| format!("<{notification}.{unique}@{domain}>");
         let mut builder = Message::builder()
             .from(self.from.clone())
-            .message_id(Some(id(&letter.notice)))
+            .message_id(Some(id(&rendered.id)))
             .date(system_time(at))
-            .subject(letter.subject.clone())
+            .subject(rendered.subject.clone())
             .header(AutoSubmitted);
         for address in to {
             builder = builder.to(mailbox(address).map_err(|error| chain(&error))?);
         }
-        if let Some(follows) = &letter.follows {
+        if let Some(follows) = &rendered.follows {
             builder = builder.in_reply_to(id(follows)).references(id(follows));
         }
-        let body = MultiPart::alternative_plain_html(letter.text.clone(), letter.html.clone());
+        let body = MultiPart::alternative_plain_html(rendered.text.clone(), rendered.html.clone());
         builder.multipart(body).map_err(|error| chain(&error))
     }
 }

@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::day;
-use super::layout::{Paragraph, html, text};
-use crate::alert::{IncidentKind, Notice, Occasion, Tested, length};
+use super::kinds::IncidentKind;
+use super::notification::{EventType, Notification, TestNotification};
+use super::signals::length;
+use super::templates::{Paragraph, html, text};
 
 /// Characters of a title in the subject of a mail.
 const SUBJECT_LENGTH: usize = 160;
@@ -16,9 +18,9 @@ const CALLS_LISTED: usize = 10;
 /// Calls that are named in the message to the webhook.
 const CALLS_NAMED: usize = 50;
 
-/// What surrounds a notice when it is sent.
+/// What surrounds a notification when it is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct MessageContext {
     pub public_url: String,
     /// What is known of the affected calls.
     pub calls: Vec<AffectedCall>,
@@ -38,10 +40,10 @@ pub struct AffectedCall {
 
 /// A message, ready to be sent.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Letter {
-    /// Names the notice: the same however often it is sent.
-    pub notice: String,
-    /// Names the notice that it follows on, where there is one.
+pub struct RenderedMessage {
+    /// Names the notification: the same however often it is sent.
+    pub id: String,
+    /// Names the notification that it follows on, where there is one.
     pub follows: Option<String>,
     pub subject: String,
     /// The whole message as text.
@@ -51,8 +53,8 @@ pub struct Letter {
 }
 
 /// What a message says, before it is laid out.
-pub(super) struct Content {
-    /// Names the notice.
+pub(super) struct MessageContent {
+    /// Names the notification.
     pub(super) id: String,
     pub(super) follows: Option<String>,
     pub(super) subject: String,
@@ -61,45 +63,45 @@ pub(super) struct Content {
     pub(super) json: Value,
 }
 
-impl Letter {
+impl RenderedMessage {
     /// The message of a stored payload. `None` where it cannot be read.
     pub fn compose(
-        occasion: Occasion,
+        event_type: EventType,
         detail: &str,
         at: Timestamp,
-        around: &Surroundings,
+        context: &MessageContext,
     ) -> Option<Self> {
-        let content = match occasion {
-            Occasion::Opened | Occasion::Reminded | Occasion::Resolved => {
-                of_incident(occasion, &serde_json::from_str(detail).ok()?, at, around)
+        let content = match event_type {
+            EventType::Opened | EventType::Reminded | EventType::Resolved => {
+                of_incident(event_type, &serde_json::from_str(detail).ok()?, at, context)
             }
-            Occasion::Tested => of_test(serde_json::from_str(detail).ok()?, at, around),
-            Occasion::Summary => day::content(serde_json::from_str(detail).ok()?, around),
+            EventType::Tested => of_test(serde_json::from_str(detail).ok()?, at, context),
+            EventType::Summary => day::content(serde_json::from_str(detail).ok()?, context),
         };
-        let Content {
+        let MessageContent {
             id,
             follows,
             subject,
             mut parts,
             mut json,
         } = content;
-        let head = around.audit_head.clone();
+        let head = context.audit_head.clone();
         parts.extend(head.map(|head| Paragraph::Facts(vec![("Audit head", head)])));
         let text = text(&parts);
         for (key, value) in [
             ("version", json!(1)),
             ("notice", json!(id)),
-            ("occasion", json!(occasion)),
+            ("occasion", json!(event_type)),
             ("at", json!(at)),
             ("title", json!(subject)),
             ("text", json!(text)),
-            ("audit_head", json!(around.audit_head)),
+            ("audit_head", json!(context.audit_head)),
         ] {
             json[key] = value;
         }
         Some(Self {
             html: html(&subject, &parts),
-            notice: id,
+            id,
             follows,
             subject,
             text,
@@ -109,49 +111,52 @@ impl Letter {
 }
 
 fn of_incident(
-    occasion: Occasion,
-    notice: &Notice,
+    event_type: EventType,
+    notification: &Notification,
     at: Timestamp,
-    around: &Surroundings,
-) -> Content {
-    let incident = notice.incident.clone();
-    let opened = notice.since.unwrap_or(at);
-    let lasted = length(Duration::from_millis(notice.lasted_ms.unwrap_or_default()));
-    let calls = n_calls(notice.calls);
-    let is_resolved = occasion == Occasion::Resolved;
-    let title = match notice.kind {
+    context: &MessageContext,
+) -> MessageContent {
+    let incident = notification.incident.clone();
+    let opened = notification.since.unwrap_or(at);
+    let lasted = length(Duration::from_millis(
+        notification.lasted_ms.unwrap_or_default(),
+    ));
+    let calls = n_calls(notification.calls);
+    let is_resolved = event_type == EventType::Resolved;
+    let title = match notification.kind {
         // Who waits, and for whom: that much stands in the subject.
         IncidentKind::AllDialersDown | IncidentKind::CallersWaiting if !is_resolved => {
-            cut(&format!("{}: {}", notice.title(), notice.cause))
+            cut(&format!("{}: {}", notification.title(), notification.cause))
         }
-        _ => notice.title(),
+        _ => notification.title(),
     };
-    let (subject, first) = match occasion {
-        Occasion::Resolved => (
+    let (subject, first) = match event_type {
+        EventType::Resolved => (
             format!("Resolved: {title}"),
             format!("It is over. It lasted {lasted} and affected {calls}."),
         ),
-        Occasion::Reminded => (
+        EventType::Reminded => (
             format!("Still open: {title}"),
             format!("It has been open for {lasted} and has affected {calls}."),
         ),
-        Occasion::Opened | Occasion::Tested | Occasion::Summary => {
-            (capital(&title), format!("{}.", capital(&notice.cause)))
-        }
+        EventType::Opened | EventType::Tested | EventType::Summary => (
+            capital(&title),
+            format!("{}.", capital(&notification.cause)),
+        ),
     };
     let mut facts = Vec::new();
-    if occasion != Occasion::Opened {
-        facts.push(("Why it opened", notice.cause.clone()));
+    if event_type != EventType::Opened {
+        facts.push(("Why it opened", notification.cause.clone()));
     }
     facts.push(("Opened", utc(opened)));
     if is_resolved {
         facts.push(("Resolved", utc(at)));
         facts.push(("Lasted", lasted));
     }
-    facts.push(("Calls affected", notice.calls.to_string()));
+    facts.push(("Calls affected", notification.calls.to_string()));
     facts.push(("Incident", incident.clone()));
     let mut parts = vec![Paragraph::Line(first), Paragraph::Facts(facts)];
-    let reasons = notice.ranked();
+    let reasons = notification.ranked();
     let lines = reasons
         .iter()
         .map(|(reason, n)| format!("{n} × {}", reason.replace('_', " ")));
@@ -159,33 +164,33 @@ fn of_incident(
         "Reasons, most frequent first",
         lines.collect(),
     ));
-    let calls = call_links(notice, around);
+    let calls = call_links(notification, context);
     if !calls.is_empty() {
         parts.push(Paragraph::Links("Calls", calls.clone()));
     }
     if !is_resolved {
-        parts.push(Paragraph::Line(notice.kind.advice().to_owned()));
+        parts.push(Paragraph::Line(notification.kind.advice().to_owned()));
     }
-    let alerts = format!("{}/alerts", around.public_url);
-    let all_calls = format!("{}/logs?incident={incident}", around.public_url);
+    let alerts = format!("{}/alerts", context.public_url);
+    let all_calls = format!("{}/logs?incident={incident}", context.public_url);
     let mut dashboard = vec![("Alerts".to_owned(), alerts.clone())];
-    if notice.calls > 0 {
+    if notification.calls > 0 {
         dashboard.insert(0, ("All of these calls".to_owned(), all_calls.clone()));
     }
     parts.push(Paragraph::Links("Dashboard", dashboard));
     let json = json!({
-        "severity": notice.kind.severity(),
+        "severity": notification.kind.severity(),
         "dedup_key": incident,
         "incident": {
             "id": incident,
-            "kind": notice.kind,
-            "subject": notice.subject,
-            "cause": notice.cause,
+            "kind": notification.kind,
+            "subject": notification.subject,
+            "cause": notification.cause,
             "opened_at": opened,
             "resolved_at": is_resolved.then_some(at),
-            "lasted_ms": notice.lasted_ms,
-            "calls": notice.calls,
-            "call_ids": notice.call_ids.iter().take(CALLS_NAMED).collect::<Vec<_>>(),
+            "lasted_ms": notification.lasted_ms,
+            "calls": notification.calls,
+            "call_ids": notification.call_ids.iter().take(CALLS_NAMED).collect::<Vec<_>>(),
             "reasons": reasons
                 .iter()
                 .map(|(reason, calls)| json!({ "reason": reason, "calls": calls }))
@@ -197,45 +202,45 @@ fn of_incident(
             "calls": calls.iter().map(|(_, url)| url).collect::<Vec<_>>(),
         },
     });
-    let first = format!("{incident}-{}", Occasion::Opened.as_str());
-    Content {
-        id: notice.id.clone(),
-        follows: (occasion != Occasion::Opened).then_some(first),
+    let first = format!("{incident}-{}", EventType::Opened.as_str());
+    MessageContent {
+        id: notification.id.clone(),
+        follows: (event_type != EventType::Opened).then_some(first),
         subject: format!("[Switchboard] {subject}"),
         parts,
         json,
     }
 }
 
-fn of_test(tested: Tested, at: Timestamp, around: &Surroundings) -> Content {
+fn of_test(test: TestNotification, at: Timestamp, context: &MessageContext) -> MessageContent {
     let what = "This is a test: messages about incidents arrive like this one.";
-    Content {
-        id: tested.id,
+    MessageContent {
+        id: test.id,
         follows: None,
         subject: "[Switchboard] Test message".to_owned(),
-        json: json!({ "by": tested.by }),
+        json: json!({ "by": test.by }),
         parts: vec![
             Paragraph::Line(what.to_owned()),
             Paragraph::Facts(vec![
-                ("Sent by", tested.by),
+                ("Sent by", test.by),
                 ("At", utc(at)),
-                ("Dashboard", around.public_url.clone()),
+                ("Dashboard", context.public_url.clone()),
             ]),
         ],
     }
 }
 
 /// The affected calls, each with its page on the dashboard.
-fn call_links(notice: &Notice, around: &Surroundings) -> Vec<(String, String)> {
+fn call_links(notification: &Notification, context: &MessageContext) -> Vec<(String, String)> {
     let link = |id: &str| {
-        let known = around.calls.iter().find(|call| call.id == id);
+        let known = context.calls.iter().find(|call| call.id == id);
         let about = known.map_or_else(String::new, |call| {
             format!(" {} {}", call.caller, call.fate)
         });
-        let url = format!("{}/logs/{id}", around.public_url);
+        let url = format!("{}/logs/{id}", context.public_url);
         (format!("{id}{}", about.trim_end()), url)
     };
-    let ids = notice.call_ids.iter().take(CALLS_LISTED);
+    let ids = notification.call_ids.iter().take(CALLS_LISTED);
     ids.map(|id| link(id.as_str())).collect()
 }
 
@@ -272,8 +277,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_makes_no_message() {
-        let around = Surroundings::default();
-        let composed = Letter::compose(Occasion::Opened, "{}", Timestamp::UNIX_EPOCH, &around);
+        let context = MessageContext::default();
+        let composed =
+            RenderedMessage::compose(EventType::Opened, "{}", Timestamp::UNIX_EPOCH, &context);
         assert_eq!(composed, None);
     }
 }

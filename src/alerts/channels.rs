@@ -1,16 +1,17 @@
-//! Telling people: messages as mail and as signed JSON, and the wording of both.
-
-mod day;
-mod layout;
-mod letter;
-mod mail;
-mod webhook;
+//! The channels by which messages leave, and why one was not taken.
 
 use std::time::Duration;
 
-pub use letter::{AffectedCall, Letter, Surroundings};
-pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
-pub use webhook::{Webhook, WebhookSettings};
+use super::mail::Mailer;
+use super::webhook::WebhookSender;
+
+/// The channels that are configured, and what messages link to.
+#[derive(Clone, Debug, Default)]
+pub struct Channels {
+    pub mailer: Option<Mailer>,
+    pub webhook: Option<WebhookSender>,
+    pub public_url: String,
+}
 
 /// Why a message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +27,7 @@ pub struct NotTaken {
 }
 
 impl NotTaken {
-    fn for_now(message: impl Into<String>) -> Self {
+    pub(super) fn for_now(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             for_good: false,
@@ -34,10 +35,17 @@ impl NotTaken {
             retry_after: None,
         }
     }
+
+    pub(super) fn for_good(message: impl Into<String>) -> Self {
+        Self {
+            for_good: true,
+            ..Self::for_now(message)
+        }
+    }
 }
 
 /// An error and what caused it, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -78,7 +78,14 @@ pub(super) fn html(subject: &str, paragraphs: &[Paragraph]) -> String {
         paragraphs,
     };
     // Characters that are escaped by number are escaped by name, the ampersand last: it begins all others.
-    [("&#60;", "&lt;"), ("&#62;", "&gt;"), ("&#34;", "&quot;"), ("&#38;", "&amp;")]
-        .into_iter()
-        .fold(page.to_string(), |html, (number, name)| html.replace(number, name))
+    [
+        ("&#60;", "&lt;"),
+        ("&#62;", "&gt;"),
+        ("&#34;", "&quot;"),
+        ("&#38;", "&amp;"),
+    ]
+    .into_iter()
+    .fold(page.to_string(), |html, (number, name)| {
+        html.replace(number, name)
+    })
 }

@@ -1,14 +1,15 @@
-//! Looking whether something is wrong, every half second: what the traffic says, and how everything else is.
+//! Gathers the health signals every half second, and has incidents evaluated by them.
 
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 
-use crate::alert::{DiskRoom, Signs, length};
+use super::incidents::Incidents;
+use super::signals::{DiskRoom, HealthSignals, length};
 use crate::audit::{Proof, ProofState};
 use crate::clock::Clock;
-use crate::flow::{Incidents, Retries};
+use crate::flow::Retries;
 use crate::lifecycle::Lifecycle;
 use crate::store::{Balance, Store};
 
@@ -25,47 +26,47 @@ const QUIET: Duration = Duration::from_hours(1);
 /// On so many of the last seven days somebody has to have called in this hour.
 const DAYS_WITH_CALLS: u32 = 2;
 
-/// Looks until the process is asked to stop.
+/// Watches until the process is asked to stop.
 pub(super) async fn run(lifecycle: Lifecycle, store: Store, retries: Retries) {
-    let mut look = Look {
+    let mut watch = HealthWatch {
         quiet_since: retries.clock.instant(),
         store,
         incidents: retries.incidents.clone(),
         clock: retries.clock.clone(),
         retries,
-        signs: Signs::default(),
+        signals: HealthSignals::default(),
         sizes_at: None,
         counts_at: None,
     };
     loop {
-        look.look().await;
+        watch.evaluate().await;
         if !lifecycle.pause(TICK).await {
             return;
         }
     }
 }
 
-struct Look {
+struct HealthWatch {
     store: Store,
     incidents: Incidents,
     clock: Clock,
     retries: Retries,
-    signs: Signs,
+    signals: HealthSignals,
     sizes_at: Option<Instant>,
     counts_at: Option<Instant>,
     /// The start, or the last call.
     quiet_since: Instant,
 }
 
-impl Look {
-    async fn look(&mut self) {
+impl HealthWatch {
+    async fn evaluate(&mut self) {
         let now = self.clock.instant();
-        self.signs.store = Some(self.store.health().problem());
+        self.signals.store = Some(self.store.health().problem());
         if let Some(damage) = damage(&self.store.proof()) {
-            self.signs.audit = Some(damage);
+            self.signals.audit = Some(damage);
         }
         if let altered @ Some(_) = self.store.altered_rows() {
-            self.signs.audit = Some(altered);
+            self.signals.audit = Some(altered);
         }
         if is_due(&mut self.sizes_at, SIZES_EVERY, now) {
             self.measure().await;
@@ -77,21 +78,22 @@ impl Look {
             && arrived > self.quiet_since
         {
             self.quiet_since = arrived;
-            self.signs.quiet = Some(None);
+            self.signals.quiet = Some(None);
         }
-        self.signs.credentials = self.retries.credentials();
-        self.incidents.look(self.signs.clone(), &self.store).await;
+        self.signals.credentials = self.retries.credentials();
+        let signals = self.signals.clone();
+        self.incidents.evaluate(signals, &self.store).await;
     }
 
     #[expect(clippy::cast_precision_loss, reason = "bytes and counts as gauges")]
     async fn measure(&mut self) {
         let room = timeout(SIZES_PATIENCE, self.store.disk_room()).await;
-        self.signs.disk = room.ok().flatten();
-        self.signs.wal_bytes = self.store.wal_bytes();
-        if let Some(DiskRoom { free, .. }) = self.signs.disk {
+        self.signals.disk = room.ok().flatten();
+        self.signals.wal_bytes = self.store.wal_bytes();
+        if let Some(DiskRoom { free, .. }) = self.signals.disk {
             metrics::gauge!("switchboard_disk_free_bytes").set(free as f64);
         }
-        if let Some(bytes) = self.signs.wal_bytes {
+        if let Some(bytes) = self.signals.wal_bytes {
             metrics::gauge!("switchboard_wal_bytes").set(bytes as f64);
         }
         let Balance {
@@ -112,13 +114,13 @@ impl Look {
 
     async fn count(&mut self, now: Instant, at: Timestamp) {
         let an_hour_ago = at.checked_sub(SignedDuration::from_hours(1)).unwrap_or(at);
-        self.signs.starts = self.store.starts_between(an_hour_ago, at).await.ok();
+        self.signals.starts = self.store.starts_between(an_hour_ago, at).await.ok();
         let quiet_for = now.saturating_duration_since(self.quiet_since);
         if quiet_for < QUIET {
-            self.signs.quiet = Some(None);
+            self.signals.quiet = Some(None);
             return;
         }
-        self.signs.quiet = match self.store.same_hour_of_other_days(at).await {
+        self.signals.quiet = match self.store.same_hour_of_other_days(at).await {
             Ok((days, a_week_back)) => {
                 let is_odd = days >= DAYS_WITH_CALLS && a_week_back != Some(false);
                 Some(is_odd.then(|| {

@@ -1,7 +1,7 @@
 //! The summary of a day, made when the day is over: once, however often the process starts.
 //!
-//! That a day was told of is known by the messages in the outbox, which are written with the record and name the day. So a process that was down at
-//! the time tells of the day that ended last as soon as it runs, and a clock that is set back tells of no day twice.
+//! That the summary of a day was sent is known by the messages in the outbox, which are written with the record and name the day. So a process that was down at
+//! the time sends that of the day that ended last as soon as it runs, and a clock that is set back sends none twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use crate::alert::{ChangeLine, Daily, Day, DayShare, IncidentLine, LINES, Percentiles, Summary};
+use super::incidents::Incidents;
+use super::notification::{ChangeLine, DailySummary, DayShare, IncidentLine, LINES, Percentiles};
+use super::policy::{Daily, Day};
 use crate::audit::{Event, Kind};
 use crate::call::Disposition;
-use crate::clock::Clock;
-use crate::flow::Incidents;
 use crate::lifecycle::Lifecycle;
 use crate::store::{Figures, Histogram, Part, RecordsAsked, Store, StoreError};
 
@@ -26,8 +26,8 @@ const INCIDENTS: u32 = 500;
 const HOUR_MS: i64 = 3_600_000;
 
 /// Makes summaries until the process is asked to stop.
-pub(super) async fn run(lifecycle: Lifecycle, store: Store, incidents: Incidents, clock: Clock) {
-    let mut told: Option<Date> = None;
+pub(super) async fn run(lifecycle: Lifecycle, store: Store, incidents: Incidents) {
+    let mut last: Option<Date> = None;
     let mut pause = LOOK;
     while lifecycle.pause(pause).await {
         pause = LOOK;
@@ -35,13 +35,13 @@ pub(super) async fn run(lifecycle: Lifecycle, store: Store, incidents: Incidents
             continue;
         };
         let Some(day) = daily
-            .last_day(clock.now())
-            .filter(|day| told != Some(day.date))
+            .last_day(incidents.clock().now())
+            .filter(|day| last != Some(day.date))
         else {
             continue;
         };
         match send(&store, &incidents, &daily, day).await {
-            Ok(()) => told = Some(day.date),
+            Ok(()) => last = Some(day.date),
             Err(error) => {
                 pause = AGAIN;
                 tracing::warn!(
@@ -54,7 +54,7 @@ pub(super) async fn run(lifecycle: Lifecycle, store: Store, incidents: Incidents
     }
 }
 
-/// Tells of a day, unless that was done, or the log begins after it.
+/// Sends the summary of a day, unless that was done, or the log begins after it.
 async fn send(
     store: &Store,
     incidents: &Incidents,
@@ -62,9 +62,9 @@ async fn send(
     day: Day,
 ) -> Result<(), StoreError> {
     let id = format!("summary-{}", day.date);
-    let was_told = !store.messages_of(&id).await?.is_empty();
+    let was_sent = !store.messages_of(&id).await?.is_empty();
     let first = store.records(0, 1).await?;
-    if was_told || first.first().is_none_or(|first| first.at >= day.to) {
+    if was_sent || first.first().is_none_or(|first| first.at >= day.to) {
         return Ok(());
     }
     let summary = sum_up(store, id, daily, day).await?;
@@ -72,7 +72,12 @@ async fn send(
     Ok(())
 }
 
-async fn sum_up(store: &Store, id: String, daily: &Daily, day: Day) -> Result<Summary, StoreError> {
+async fn sum_up(
+    store: &Store,
+    id: String,
+    daily: &Daily,
+    day: Day,
+) -> Result<DailySummary, StoreError> {
     let [from, to] = [day.from, day.to].map(Timestamp::as_millisecond);
     let mut figures = Figures::default();
     for step in store.figures(from, to, HOUR_MS).await?.values() {
@@ -84,7 +89,7 @@ async fn sum_up(store: &Store, id: String, daily: &Daily, day: Day) -> Result<Su
         let counts = of.iter().map(|(name, n)| (name.clone(), count(*n)));
         counts.collect::<BTreeMap<_, _>>()
     };
-    Ok(Summary {
+    Ok(DailySummary {
         id,
         from: day.from,
         to: day.to,
@@ -122,17 +127,17 @@ async fn incidents_of(store: &Store, day: Day) -> Result<(Vec<IncidentLine>, u64
     };
     let found = store.incidents(false, newest).await?.rows;
     let of_day = found.into_iter().filter(|(incident, _)| {
-        incident.standing.since < day.to && incident.resolved_at.is_none_or(|at| at >= day.from)
+        incident.status.since < day.to && incident.resolved_at.is_none_or(|at| at >= day.from)
     });
     let mut lines: Vec<IncidentLine> = of_day
         .map(|(incident, _)| IncidentLine {
-            incident: incident.standing.id,
-            kind: incident.standing.topic.kind,
-            subject: incident.standing.topic.subject,
-            cause: incident.standing.cause,
-            opened_at: incident.standing.since,
+            incident: incident.status.id,
+            kind: incident.status.topic.kind,
+            subject: incident.status.topic.subject,
+            cause: incident.status.cause,
+            opened_at: incident.status.since,
             lasted_ms: incident.lasted_ms,
-            calls: incident.standing.calls,
+            calls: incident.status.calls,
         })
         .collect();
     let n = u64::try_from(lines.len()).unwrap_or(u64::MAX);

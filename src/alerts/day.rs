@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::layout::Paragraph;
-use super::letter::{Content, Surroundings, n_calls};
-use crate::alert::{ChangeLine, DayShare, IncidentLine, Percentiles, Summary, length};
+use super::message::{MessageContent, MessageContext, n_calls};
+use super::notification::{ChangeLine, DailySummary, DayShare, IncidentLine, Percentiles};
+use super::signals::length;
+use super::templates::Paragraph;
 
 /// Keys of a change that are named; the rest is counted.
 const KEYS_NAMED: usize = 8;
 
-pub(super) fn content(mut summary: Summary, around: &Surroundings) -> Content {
+pub(super) fn content(mut summary: DailySummary, context: &MessageContext) -> MessageContent {
     summary.tell.clear();
     let zone = TimeZone::get(&summary.zone).unwrap_or(TimeZone::UTC);
     let local = |at: Timestamp| {
@@ -23,7 +24,7 @@ pub(super) fn content(mut summary: Summary, around: &Surroundings) -> Content {
     };
     let (from, to) = (local(summary.from), local(summary.to));
     let calls = n_calls(summary.calls);
-    let Summary {
+    let DailySummary {
         answered,
         failed,
         abandoned,
@@ -31,8 +32,8 @@ pub(super) fn content(mut summary: Summary, around: &Surroundings) -> Content {
     } = summary;
     let of_ended = share_of(failed, summary.succeeded + failed);
     let (url, alerts) = (
-        format!("{}/", around.public_url),
-        format!("{}/alerts", around.public_url),
+        format!("{}/", context.public_url),
+        format!("{}/alerts", context.public_url),
     );
     let opening = [
         Paragraph::Line(format!(
@@ -80,7 +81,7 @@ pub(super) fn content(mut summary: Summary, around: &Surroundings) -> Content {
     let lists = lists
         .into_iter()
         .filter_map(|(title, items)| Paragraph::list(title, items));
-    Content {
+    MessageContent {
         id: summary.id.clone(),
         follows: None,
         subject: format!("[Switchboard] Day to {to}: {calls}, {failed} failed"),

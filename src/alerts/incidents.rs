@@ -51,7 +51,7 @@ pub struct Incidents {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<IncidentState>,
     policy: ArcSwap<AlertPolicy>,
     /// Notifications on their way to the outbox, in the order in which the tracker gave them.
     queue: mpsc::Sender<(EventType, Notification)>,
@@ -59,7 +59,7 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct State {
+struct IncidentState {
     tracker: IncidentTracker,
     /// What others have reported of certificate and configuration.
     reported: HealthSignals,
@@ -78,7 +78,7 @@ impl Incidents {
         show_paused(false);
         let (queue, queued) = mpsc::channel(QUEUE);
         observer.counters().set_window(policy.rules.window);
-        let state = State {
+        let state = IncidentState {
             tracker: IncidentTracker::new(policy.rules.repeat_every),
             reported: HealthSignals::default(),
             all_down_since: None,
@@ -204,14 +204,14 @@ impl Incidents {
             counters
                 .keep_dialers(|dialer| signals.dialers.iter().any(|(known, _)| known == dialer));
             let mut state = self.state();
-            let State {
+            let IncidentState {
                 tracker, reported, ..
             } = &mut *state;
             signals.reload_refused.clone_from(&reported.reload_refused);
             signals.certificate_ends = reported.certificate_ends;
             let refused = &reported.certificate_refused;
             signals.certificate_refused.clone_from(refused);
-            let found = signals::evaluate(&signals, &counters, &policy.rules, now.instant, now.at);
+            let found = signals::evaluate(&signals, &counters, &policy.rules, now);
             self.enqueue(tracker.evaluate(found, now));
             tracker.take_changed()
         };
@@ -312,7 +312,7 @@ impl Incidents {
         let uptime = self.clock.uptime();
         let is_deserted = |wanted: &[DialerId]| self.waiting.who_waits(Some(wanted), uptime).0 == 0;
         let mut state = self.state();
-        let State {
+        let IncidentState {
             tracker,
             all_down_since,
             ..
@@ -505,7 +505,7 @@ impl Incidents {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, IncidentState> {
         // Nothing under this lock leaves a value half-changed.
         let state = &self.shared.state;
         state.lock().unwrap_or_else(PoisonError::into_inner)

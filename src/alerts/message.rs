@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::day;
-use super::kinds::IncidentKind;
 use super::notification::{EventType, Notification, TestNotification};
 use super::signals::length;
 use super::templates::{Paragraph, html, text};
@@ -54,7 +53,6 @@ pub struct RenderedMessage {
 
 /// What a message says, before it is laid out.
 pub(super) struct MessageContent {
-    /// Names the notification.
     pub(super) id: String,
     pub(super) follows: Option<String>,
     pub(super) subject: String,
@@ -83,21 +81,22 @@ impl RenderedMessage {
             follows,
             subject,
             mut parts,
-            mut json,
+            json: of_its_kind,
         } = content;
         let head = context.audit_head.clone();
         parts.extend(head.map(|head| Paragraph::Facts(vec![("Audit head", head)])));
         let text = text(&parts);
-        for (key, value) in [
-            ("version", json!(1)),
-            ("notice", json!(id)),
-            ("occasion", json!(event_type)),
-            ("at", json!(at)),
-            ("title", json!(subject)),
-            ("text", json!(text)),
-            ("audit_head", json!(context.audit_head)),
-        ] {
-            json[key] = value;
+        let mut json = json!({
+            "version": 1,
+            "notice": id,
+            "occasion": event_type,
+            "at": at,
+            "title": subject,
+            "text": text,
+            "audit_head": context.audit_head,
+        });
+        if let (Some(json), Value::Object(of_its_kind)) = (json.as_object_mut(), of_its_kind) {
+            json.extend(of_its_kind);
         }
         Some(Self {
             html: html(&subject, &parts),
@@ -123,12 +122,11 @@ fn of_incident(
     ));
     let calls = n_calls(notification.calls);
     let is_resolved = event_type == EventType::Resolved;
-    let title = match notification.kind {
+    let title = if notification.kind.is_opened_by_calls() && !is_resolved {
         // Who waits, and for whom: that much stands in the subject.
-        IncidentKind::AllDialersDown | IncidentKind::CallersWaiting if !is_resolved => {
-            cut(&format!("{}: {}", notification.title(), notification.cause))
-        }
-        _ => notification.title(),
+        cut(&format!("{}: {}", notification.title(), notification.cause))
+    } else {
+        notification.title()
     };
     let (subject, first) = match event_type {
         EventType::Resolved => (

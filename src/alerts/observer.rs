@@ -78,7 +78,7 @@ impl CallObserver {
                     counters.handed_off(&dialer, &call_id, failed, now);
                 }
                 Observed::Answered { within_budget } => {
-                    counters.answered(&call_id, within_budget, now)
+                    counters.answered(&call_id, within_budget, now);
                 }
                 Observed::Failed(reason) => counters.failed(&call_id, reason, now),
                 Observed::Well => counters.well_after_all(&call_id, now),

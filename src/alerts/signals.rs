@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::counters::{CallCounters, FailureRate, RollingCounter};
 use super::kinds::{IncidentKind, Topic};
 use super::policy::AlertRules;
-use super::tracker::{Evaluation, TopicEvaluation};
+use super::tracker::{Evaluation, Moment, TopicEvaluation};
 use crate::resilience::Refused;
 use crate::routing::DialerId;
 
@@ -90,10 +90,9 @@ pub fn evaluate<'t>(
     signals: &HealthSignals,
     counters: &'t CallCounters,
     rules: &AlertRules,
-    now: Instant,
-    at: Timestamp,
+    now: Moment,
 ) -> Vec<TopicEvaluation<'t>> {
-    let mut found = rates(counters, rules, now);
+    let mut found = rates(counters, rules, now.instant);
     found.extend(signals.dialers.iter().map(|(dialer, down)| {
         let topic = Topic::about(IncidentKind::DialerDown, dialer.as_str());
         // Refused credentials are an incident of their own.
@@ -124,7 +123,7 @@ pub fn evaluate<'t>(
         IncidentKind::CertificateExpiring,
         match &signals.certificate_refused {
             Some(why) => Evaluation::Bad(format!("there is no new certificate: {why}")),
-            None => known(signals.certificate_ends, |ends| certificate(ends, at)),
+            None => known(signals.certificate_ends, |ends| certificate(ends, now.at)),
         },
     );
     add(
@@ -147,7 +146,11 @@ fn rates<'t>(
     let window = rules.window;
     let rate = |topic, counter: &'t RollingCounter, (what, did), percent, least| {
         let evaluation = rate(counter.rate(now), (what, did), percent, least, window);
-        TopicEvaluation::counted(topic, evaluation, counter, now)
+        TopicEvaluation {
+            topic,
+            evaluation,
+            counter: Some(counter),
+        }
     };
     let of_at_least = |total| FailureRate { total, failed: 0 };
     let mut found = vec![
@@ -192,13 +195,11 @@ fn rates<'t>(
             length(window)
         )),
     };
-    let topic = Topic::of(IncidentKind::OnFallback);
-    found.push(TopicEvaluation::counted(
-        topic,
-        fallbacks,
-        &counters.fallbacks,
-        now,
-    ));
+    found.push(TopicEvaluation {
+        topic: Topic::of(IncidentKind::OnFallback),
+        evaluation: fallbacks,
+        counter: Some(&counters.fallbacks),
+    });
     let malformed = malformed(&counters.malformed, now, window);
     let topic = Topic::of(IncidentKind::WebhooksMalformed);
     found.push(TopicEvaluation::plain(topic, malformed));

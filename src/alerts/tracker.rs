@@ -34,36 +34,21 @@ pub enum Evaluation {
     Bad(String),
 }
 
-/// What is found of a topic, and the calls it affects.
+/// What is found of a topic, and the counter of the calls it affects, where it affects any.
 #[derive(Debug)]
 pub struct TopicEvaluation<'t> {
-    topic: Topic,
-    evaluation: Evaluation,
-    counted: Option<(&'t RollingCounter, u64)>,
+    pub topic: Topic,
+    pub evaluation: Evaluation,
+    pub counter: Option<&'t RollingCounter>,
 }
 
-impl<'t> TopicEvaluation<'t> {
+impl TopicEvaluation<'_> {
     /// An evaluation that is not about calls.
     pub fn plain(topic: Topic, evaluation: Evaluation) -> Self {
         Self {
             topic,
             evaluation,
-            counted: None,
-        }
-    }
-
-    /// An evaluation of the calls of a counter.
-    pub fn counted(
-        topic: Topic,
-        evaluation: Evaluation,
-        counter: &'t RollingCounter,
-        now: Instant,
-    ) -> Self {
-        let failed = counter.rate(now).failed;
-        Self {
-            topic,
-            evaluation,
-            counted: Some((counter, failed)),
+            counter: None,
         }
     }
 }
@@ -213,10 +198,10 @@ impl IncidentTracker {
         let TopicEvaluation {
             topic,
             evaluation,
-            counted,
+            counter,
         } = found;
         if let Some(incident) = self.open.get_mut(&topic) {
-            if let Some((counter, _)) = counted {
+            if let Some(counter) = counter {
                 incident.count(counter);
             }
             return match evaluation {
@@ -261,7 +246,8 @@ impl IncidentTracker {
         self.bad_since.remove(&topic);
         let mut incident = Incident::new(topic, cause, self.repeat_every, now);
         incident.status.notified_at = (!is_quiet).then_some(now.at);
-        if let Some((counter, failed)) = counted {
+        if let Some(counter) = counter {
+            let failed = counter.rate(now.instant).failed;
             incident.counted = Some(counter.failed_ever().saturating_sub(failed));
             incident.count(counter);
         }

@@ -66,13 +66,7 @@ impl Bench {
 
     fn look(&mut self) {
         let now = self.moment();
-        let found = evaluate(
-            &self.signals,
-            &self.counters,
-            &self.rules,
-            now.instant,
-            now.at,
-        );
+        let found = evaluate(&self.signals, &self.counters, &self.rules, now);
         let told = self.tracker.evaluate(found, now);
         let second = self.second;
         self.told.extend(

@@ -5,7 +5,6 @@
 //! second half is the shell around it. Dependencies point inwards: the shell uses the core, never the other way round,
 //! and the clients (`twilio`, `braze`, `dialer`, `store`) do not know each other; they share the connections of `outbound`, and meet in `flow`.
 
-pub mod alert;
 pub mod audit;
 pub mod call;
 pub mod deadline;
@@ -20,6 +19,7 @@ pub mod secret;
 pub mod twiml;
 
 pub mod admin;
+pub mod alerts;
 pub mod app;
 pub mod braze;
 pub mod cli;
@@ -31,7 +31,6 @@ pub mod flow;
 pub mod http;
 pub mod jobs;
 pub mod lifecycle;
-pub mod notify;
 pub mod outbound;
 pub mod store;
 pub mod telemetry;

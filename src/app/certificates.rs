@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::alerts::Incidents;
 use crate::clock::Clock;
 use crate::config::{Acme, Config};
-use crate::flow::Incidents;
 use crate::http::listener::tls::{AcmeSettings, Certificates};
 use crate::lifecycle::Lifecycle;
 

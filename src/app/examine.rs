@@ -10,12 +10,9 @@ use reqwest::header::DATE;
 use reqwest::tls::TlsInfo;
 
 use super::settings;
-use crate::alert::{Occasion, Tested};
+use crate::alerts::{Email, EventType, MessageContext, RenderedMessage, TestNotification};
 use crate::config::{Acme, Config, PublicUrl, Tls};
-use crate::http::listener::tls::{
-    CertificateError, CertificateState, Certificates, kept, read_leaf,
-};
-use crate::notify::{Email, Letter, Surroundings};
+use crate::http::listener::tls::{CertificateError, CertificateState, Certificates, kept, read_leaf};
 use crate::twilio::Verifier;
 
 /// How long an answer is waited for.
@@ -121,20 +118,20 @@ pub async fn send_test_mail(
     email: &Email,
     now: Timestamp,
 ) -> anyhow::Result<Result<(), String>> {
-    let tested = Tested {
+    let tested = TestNotification {
         id: format!("doctor-{}", now.as_millisecond()),
         by: "switchboard doctor".to_owned(),
         tell: Vec::new(),
     };
     let detail = serde_json::to_string(&tested)?;
-    let around = Surroundings {
+    let context = MessageContext {
         public_url: config.server.public_url.as_str().to_owned(),
-        ..Surroundings::default()
+        ..MessageContext::default()
     };
-    let letter = Letter::compose(Occasion::Tested, &detail, now, &around)
+    let message = RenderedMessage::compose(EventType::Tested, &detail, now, &context)
         .context("the test mail cannot be composed")?;
     let mailer = settings::mailer(email)?;
-    let sent = mailer.send(&letter, &email.to, "doctor", now).await;
+    let sent = mailer.send(&message, &email.to, "doctor", now).await;
     Ok(sent.map_err(|error| error.to_string()))
 }
 

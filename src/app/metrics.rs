@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::alert::IncidentKind;
+use crate::alerts::IncidentKind;
 use crate::call::Disposition;
 use crate::lifecycle::Lifecycle;
 use crate::routing::DialerId;

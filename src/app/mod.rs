@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -29,14 +30,15 @@ pub use reload::say_warnings;
 use reload::{InForce, Rendering, changed_at_start};
 use tokio::sync::Mutex;
 
+use crate::alerts::{self, CallObserver, Channels, Delivery, Incidents};
 use crate::audit::{Event, Record};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Dialer, Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, Drains, IdempotencyLocks, Inbound, Incidents, Policies, Reconciliation,
-    Recorder, Reloads, Retries, Waiting, Witness, record_health,
+    Calls, Canary, Drains, IdempotencyLocks, Inbound, Policies, Reconciliation, Recorder, Reloads,
+    Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::tls::{CertificateState, Certificates};
@@ -46,7 +48,6 @@ use crate::http::{
     Sessions, ShownSettings, router,
 };
 use crate::jobs;
-use crate::jobs::deliver::{Delivery, Senders};
 use crate::jobs::reconcile::Reconciler;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, CheckpointSigner, KeyRing, OpenError, Pruner, Store, StoreError};
@@ -104,7 +105,7 @@ pub struct Running {
     parts: RouterParts,
     braze: Braze,
     key_ring: KeyRing,
-    senders: Senders,
+    channels: Arc<ArcSwap<Channels>>,
     clock: Clock,
     in_force: Arc<Mutex<InForce>>,
     certificates: Option<Arc<Certificates>>,
@@ -167,7 +168,7 @@ pub async fn start_with(
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
     let rest = parts.retries.rest.clone();
-    let senders = Senders::new(settings::senders(config, clock)?);
+    let channels = Arc::new(ArcSwap::from_pointee(settings::channels(config, clock)?));
     say_whether_calls_can_be_looked_up(&rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
@@ -202,7 +203,7 @@ pub async fn start_with(
         parts: parts.clone(),
         braze: braze.clone(),
         key_ring,
-        senders: senders.clone(),
+        channels: channels.clone(),
         clock: clock.clone(),
         in_force: Arc::new(Mutex::new(InForce::new(
             rendering,
@@ -265,7 +266,7 @@ impl Running {
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
         let keys = settings::keys(config);
-        let ways = settings::senders(config, &self.clock)?;
+        let channels = settings::channels(config, &self.clock)?;
         self.braze
             .reconfigure(config.braze.clone())
             .context("cannot use [braze]")?;
@@ -286,9 +287,9 @@ impl Running {
         self.read_certificate_again();
         self.parts.keys.replace(keys);
         self.parts.sessions.move_to(settings::site(config));
-        self.senders.replace(ways);
+        self.channels.store(Arc::new(channels));
         let incidents = &self.parts.inbound.calls.incidents;
-        incidents.reconfigure(settings::telling(config));
+        incidents.reconfigure(settings::alert_policy(config));
         if is_other {
             let loaded = Event::RulesetLoaded(config.ruleset.clone());
             let record = Record::of_service(self.clock.now(), loaded);
@@ -370,7 +371,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
         parts,
         clock,
         store,
-        senders,
+        channels,
         ..
     } = running;
     let watch = parts
@@ -380,11 +381,12 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     lifecycle.spawn("overload", watch);
     let delivery = Delivery {
         store: store.clone(),
-        incidents: parts.inbound.calls.incidents.clone(),
-        senders: senders.clone(),
+        outbox: parts.inbound.calls.incidents.outbox().clone(),
+        channels: channels.clone(),
         clock: clock.clone(),
     };
-    jobs::start(lifecycle, &delivery, &parts.retries);
+    alerts::start(lifecycle, &delivery, &parts.retries);
+    jobs::start(lifecycle, store, &parts.retries);
     lifecycle.spawn(
         "ruleset",
         jobs::ruleset::run(
@@ -552,9 +554,9 @@ fn parts(
     fleet: &Fleet,
     metrics: Option<PrometheusHandle>,
 ) -> anyhow::Result<RouterParts> {
-    let telling = settings::telling(config);
-    let witness = Witness::new(clock.clone(), telling.rules.window);
-    let recorder = Recorder::new(clock.clone(), store.clone()).seen_by(witness.clone());
+    let alert_policy = settings::alert_policy(config);
+    let observer = CallObserver::new(clock.clone(), alert_policy.rules.window);
+    let recorder = Recorder::new(clock.clone(), store.clone()).observed_by(observer.clone());
     let policies = Policies::new(settings::policy(config));
     let policies_in_force = policies.clone();
     let waiting = Waiting::default();
@@ -564,8 +566,8 @@ fn parts(
         fleet.clone(),
         waiting.clone(),
         recorder.clone(),
-        witness,
-        telling,
+        observer,
+        alert_policy,
     );
     let calls = Calls {
         clock: clock.clone(),
@@ -604,8 +606,7 @@ fn parts(
         refusals: RefusalLog::new(clock.clone(), recorder.clone()),
         keys,
         events: Events::new(clock),
-        // The machine's own lateness is measured on the machine's own clock.
-        overload: Overload::new(Clock::system(), config.server.calls_in_hand),
+        overload: Overload::new(clock.of_timers(), config.server.calls_in_hand),
         // It tells of the machine's own time, too.
         canary: Canary::new(Clock::system(), policies_in_force, store.clone()),
         drains: Drains {

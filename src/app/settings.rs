@@ -10,17 +10,15 @@ use anyhow::Context;
 use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt;
 
-use crate::alert::{Daily, Recipient};
+use crate::alerts::{AlertPolicy, Channels, Daily, Email, Mailer, Recipient, WebhookSender};
 use crate::call::Ringing;
 use crate::clock::Clock;
 use crate::config::{CallerId, Config};
 use crate::files;
-use crate::flow::{Policy, Telling};
+use crate::flow::Policy;
 use crate::http::Site;
 use crate::http::keys::ApiKey;
-use crate::jobs::deliver::Ways;
 use crate::jobs::reconcile::Silence;
-use crate::notify::{Email, Mailer, Webhook};
 use crate::outbound::{self, Connections, Make};
 use crate::secret::Secret;
 use crate::twilio::{
@@ -202,12 +200,12 @@ pub(super) fn rest(config: &Config) -> RestSettings {
     }
 }
 
-/// When incidents open, and who is told.
-pub(super) fn telling(config: &Config) -> Telling {
+/// When incidents open, and who is notified.
+pub(super) fn alert_policy(config: &Config) -> AlertPolicy {
     let alerts = &config.alerts;
     let emails = alerts.email.iter().flat_map(|email| &email.to);
     let webhook = alerts.webhook.iter().map(|_| Recipient::Webhook);
-    Telling {
+    AlertPolicy {
         rules: alerts.rules.clone(),
         recipients: emails
             .map(|address| Recipient::Email(address.clone()))
@@ -220,15 +218,15 @@ pub(super) fn telling(config: &Config) -> Telling {
     }
 }
 
-/// The ways on which somebody is told.
-pub(super) fn senders(config: &Config, clock: &Clock) -> anyhow::Result<Ways> {
+/// The channels by which somebody is notified.
+pub(super) fn channels(config: &Config, clock: &Clock) -> anyhow::Result<Channels> {
     let webhook = config.alerts.webhook.as_ref().map(|webhook| {
-        anyhow::Ok(Webhook::new(
+        anyhow::Ok(WebhookSender::new(
             webhook.clone(),
             connections(beside_the_call()?, clock)?,
         ))
     });
-    Ok(Ways {
+    Ok(Channels {
         mailer: config.alerts.email.as_ref().map(mailer).transpose()?,
         webhook: webhook.transpose()?,
         public_url: config.server.public_url.as_str().to_owned(),

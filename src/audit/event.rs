@@ -10,7 +10,7 @@ use super::{
     Access, CallerErased, Exchange, Exported, PersistedState, Pruned, Restored, RollbackAccepted,
     SigningKeyNamed,
 };
-use crate::alert::{Notice, Occasion, Summary, Tested};
+use crate::alerts::{DailySummary, EventType, Notification, TestNotification};
 use crate::call::{
     CallId, CallState, CarrierAnswer, DialReport, Disposition, LegReport, ReportedOutcome, Status,
 };
@@ -189,14 +189,14 @@ pub enum Event {
         problems: Vec<String>,
     },
     /// Something is wrong that somebody has to be told of.
-    IncidentOpened(Box<Notice>),
+    IncidentOpened(Box<Notification>),
     /// It is still so, and somebody was told again.
-    IncidentReminded(Box<Notice>),
-    IncidentResolved(Box<Notice>),
+    IncidentReminded(Box<Notification>),
+    IncidentResolved(Box<Notification>),
     /// An admin sent a message to see whether it arrives.
-    AlertTested(Box<Tested>),
+    AlertTested(Box<TestNotification>),
     /// A day was summed up for those who are told of incidents.
-    DaySummed(Box<Summary>),
+    DaySummed(Box<DailySummary>),
     /// A key signs the log from here on.
     SigningKeyNamed(SigningKeyNamed),
     /// Records are about to be deleted.
@@ -218,13 +218,15 @@ pub enum Event {
 }
 
 impl Event {
-    /// The record of a notice.
-    pub fn told(occasion: Occasion, notice: Notice) -> Self {
-        let notice = Box::new(notice);
-        match occasion {
-            Occasion::Reminded => Self::IncidentReminded(notice),
-            Occasion::Resolved => Self::IncidentResolved(notice),
-            Occasion::Opened | Occasion::Tested | Occasion::Summary => Self::IncidentOpened(notice),
+    /// The record of a notification.
+    pub fn of_notification(event_type: EventType, notification: Notification) -> Self {
+        let notification = Box::new(notification);
+        match event_type {
+            EventType::Reminded => Self::IncidentReminded(notification),
+            EventType::Resolved => Self::IncidentResolved(notification),
+            EventType::Opened | EventType::Tested | EventType::Summary => {
+                Self::IncidentOpened(notification)
+            }
         }
     }
 }

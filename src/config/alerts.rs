@@ -9,13 +9,12 @@ use super::pem;
 use super::twilio::refuse_half_a_pair;
 use super::url;
 use super::{Fault, Section, Value};
-use crate::alert::Rules;
-use crate::notify::{Email, Smtp, SmtpSecurity, WebhookSettings};
+use crate::alerts::{AlertRules, Email, Smtp, SmtpSecurity, WebhookSettings};
 
 /// When an incident opens, and who is told. Without the section incidents are only shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alerts {
-    pub rules: Rules,
+    pub rules: AlertRules,
     /// When the summary of a day is sent, as a time of day in `time_zone`. Default: none is sent.
     pub daily_summary: Option<Time>,
     /// The time zone of `daily_summary`, and of the times in that message. Default: UTC.
@@ -28,7 +27,7 @@ pub struct Alerts {
 impl Default for Alerts {
     fn default() -> Self {
         Self {
-            rules: Rules::default(),
+            rules: AlertRules::default(),
             daily_summary: None,
             time_zone: TimeZone::UTC,
             email: None,
@@ -42,7 +41,7 @@ impl Alerts {
         let default = Self::default();
         let rules = default.rules;
         let count = |value: &Value<'_>| value.integer(1..=1_000_000);
-        let rules = Rules {
+        let rules = AlertRules {
             failure_percent: section.or("failure_rate_percent", rules.failure_percent, percent),
             window: section.or("window", rules.window, |value| {
                 value.duration(Duration::from_secs(10)..=Duration::from_hours(24))

@@ -15,12 +15,11 @@ use super::{
     Acme, Alerts, Auth, CallerId, Config, Format, Key, Logging, PublicUrl, Routing, Server,
     Storage, Tls, Twilio, duration,
 };
-use crate::alert::Rules;
+use crate::alerts::{AlertRules, Email, Smtp, WebhookSettings};
 use crate::braze::BrazeSettings as Braze;
 use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
 use crate::http::keys::Role;
 use crate::lead::{TierName, Tiers};
-use crate::notify::{Email, Smtp, WebhookSettings};
 use crate::phone::{E164, Region};
 use crate::routing::{DialerId, Rule, Ruleset};
 use crate::secret::Secret;
@@ -172,7 +171,7 @@ show_sections! {
     Rule { name, tiers as "tier", dialers }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
     Alerts { rules as "", daily_summary, time_zone, email, webhook }
-    Rules {
+    AlertRules {
         failure_percent as "failure_rate_percent", window, min_calls, repeat_every, braze_failure_percent,
         braze_min_failures, dialer_failure_percent, min_requests
     }

@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::context::Permissions;
 use super::{CallerId, Config, Context, Loaded, Problem, Severity, check, find, load, parse};
+use crate::alerts::SmtpSecurity;
 use crate::dialer::SettingValue;
-use crate::notify::SmtpSecurity;
 use crate::routing::DialerId;
 
 /// Only what is required, and a loopback listener. Every line is named by the tests below.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call_answer::{CallAnswer, Voice};
-use super::incidents::Incidents;
 use super::locks::{CallLock, IdempotencyLocks};
 use super::policy::{Policies, Policy};
 use super::record::{ARRIVAL, PendingWrites, Recorder, Repeated, call_after};
 use super::stopwatch::Stopwatch;
 use super::waiting::Waiting;
+use crate::alerts::Incidents;
 use crate::audit::{CallAnswered, Event, Personal, Record};
 use crate::call::{CallId, InboundCall};
 use crate::clock::Clock;

@@ -5,19 +5,19 @@ use crate::handoff::{Certainty, Failure};
 use crate::routing::{DialerId, Reason};
 
 #[derive(Debug, Default)]
-pub(super) struct HandoffResult {
+pub(crate) struct HandoffResult {
     /// Whose line rings; `None` where no dialer takes the call.
-    pub(super) target: Option<HandoffTarget>,
+    pub(crate) target: Option<HandoffTarget>,
     /// How many requests were sent.
     pub(super) n_requests: usize,
     /// The dialers that did not take the call, with the last failure of each.
-    pub(super) refusals: Vec<(DialerId, Failure)>,
+    pub(crate) refusals: Vec<(DialerId, Failure)>,
 }
 
 #[derive(Debug)]
-pub(super) struct HandoffTarget {
-    pub(super) dialer: DialerId,
-    pub(super) certainty: Certainty,
+pub(crate) struct HandoffTarget {
+    pub(crate) dialer: DialerId,
+    pub(crate) certainty: Certainty,
     /// What the dialer calls the handoff.
     pub(super) reference: Option<String>,
 }

@@ -146,7 +146,7 @@ pub(super) mod tests {
         CallId::parse(&format!("CA{n:032x}")).unwrap()
     }
 
-    pub(in crate::flow) fn call(n: usize) -> StoredCall {
+    pub(crate) fn call(n: usize) -> StoredCall {
         let ruleset = Ruleset {
             tiers: Tiers::new(Vec::new()),
             rules: Vec::new(),

@@ -15,7 +15,6 @@ mod handoff_result;
 mod hold;
 mod inbound;
 mod inbound_call;
-mod incidents;
 mod live_calls;
 mod locks;
 mod policy;
@@ -27,19 +26,22 @@ mod status;
 mod stopwatch;
 mod waiting;
 mod why_not;
-mod witness;
 
 pub use answering::Calls;
 pub use calls_api::{ApiAnswer, ApiCall, EndReported, Unroutable};
 pub use canary::{BEAT_EVERY, Canary, SelfCheck};
 pub use drains::Drains;
+pub(crate) use handoff_result::{HandoffResult, HandoffTarget};
 pub use inbound::Inbound;
-pub use incidents::{Incidents, Telling};
 pub use locks::IdempotencyLocks;
 pub use policy::{Policies, Policy};
 pub use reconcile::{Reconciled, Reconciliation};
+pub(crate) use record::Recorded;
 pub use record::Recorder;
 pub use reloads::{Applied, NoReload, RefusedReload, ReloadProblem, ReloadRequest, Reloads};
 pub use retries::{Retries, record_health};
 pub use waiting::Waiting;
-pub use witness::Witness;
+pub(crate) use why_not::{Ails, ails};
+
+#[cfg(test)]
+pub(crate) use live_calls::tests::call as stored_call;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::witness::{Seen, Witness};
+use crate::alerts::{CallObservation, CallObserver};
 use crate::audit::{CallAfter, Event, Record};
 use crate::call::{CallId, CallState, Disposition, Status};
 use crate::clock::Clock;
@@ -63,7 +63,7 @@ impl PendingWrites {
 pub struct Recorder {
     clock: Clock,
     store: Store,
-    witness: Option<Witness>,
+    observer: Option<CallObserver>,
 }
 
 impl Recorder {
@@ -71,13 +71,13 @@ impl Recorder {
         Self {
             clock,
             store,
-            witness: None,
+            observer: None,
         }
     }
 
-    /// Has `witness` count what is recorded from now on, on disk or not.
-    pub fn seen_by(mut self, witness: Witness) -> Self {
-        self.witness = Some(witness);
+    /// Has `observer` count what is recorded from now on, on disk or not.
+    pub fn observed_by(mut self, observer: CallObserver) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -92,7 +92,7 @@ impl Recorder {
         let Some(call_id) = pending.opens.take() else {
             return Ok(self.append(records, patience).await);
         };
-        let seen = Witness::read(&records);
+        let observed = CallObserver::read(&records);
         let opened = self.store.open_call(records.clone());
         let recorded = match self.clock.timeout(patience, opened).await {
             Ok(Ok(FirstWrite::First)) => Recorded::OnDisk,
@@ -107,7 +107,7 @@ impl Recorder {
             Err(_) => late(None),
         };
         pending.unclaimed = recorded == Recorded::Late;
-        self.count(seen);
+        self.count(observed);
         Ok(recorded)
     }
 
@@ -117,8 +117,8 @@ impl Recorder {
     }
 
     /// Records what happened to a call that is in the log.
-    pub(super) async fn append(&self, records: Vec<Record>, patience: Duration) -> Recorded {
-        self.count(Witness::read(&records));
+    pub(crate) async fn append(&self, records: Vec<Record>, patience: Duration) -> Recorded {
+        self.count(CallObserver::read(&records));
         match self
             .clock
             .timeout(patience, self.store.append(records))
@@ -130,16 +130,16 @@ impl Recorder {
         }
     }
 
-    fn count(&self, seen: Vec<Seen>) {
-        if let Some(witness) = &self.witness {
-            witness.count(seen);
+    fn count(&self, observed: Vec<CallObservation>) {
+        if let Some(observer) = &self.observer {
+            observer.count(observed);
         }
     }
 }
 
 /// What became of a record within the time that was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Recorded {
+pub(crate) enum Recorded {
     OnDisk,
     /// It is not on disk yet: the store keeps it and writes it when it can.
     Late,

@@ -1,8 +1,7 @@
 //! Trying refused credentials again: by themselves when it is time, and at once where somebody asks for it.
 
-use super::incidents::{Incidents, of_credentials};
 use super::record::Recorder;
-use crate::alert::Finding;
+use crate::alerts::{Evaluation, Incidents, of_credentials};
 use crate::audit::Record;
 use crate::braze::{self, Braze};
 use crate::clock::Clock;
@@ -96,9 +95,9 @@ impl Retries {
     }
 
     /// What is found of the credentials for Braze and Twilio. What was open before a start stays open until Twilio is asked again.
-    pub fn credentials(&self) -> Vec<(String, Finding)> {
+    pub fn credentials(&self) -> Vec<(String, Evaluation)> {
         let braze = of_credentials("braze", self.braze.status().refused.as_ref());
-        let twilio = self.rest.refused().map_or(Finding::Unclear, |refused| {
+        let twilio = self.rest.refused().map_or(Evaluation::Unclear, |refused| {
             of_credentials("twilio", refused.as_ref())
         });
         vec![("braze".to_owned(), braze), ("twilio".to_owned(), twilio)]

@@ -6,7 +6,7 @@ use crate::routing::{self, DialerView};
 
 /// What ails a dialer, as it is said of one and of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ails {
+pub(crate) struct Ails {
     one: String,
     several: String,
 }
@@ -20,7 +20,7 @@ impl Ails {
     }
 
     /// The sentence about these dialers.
-    pub(super) fn of(&self, names: &[&str]) -> String {
+    pub(crate) fn of(&self, names: &[&str]) -> String {
         match names {
             [] => String::new(),
             [one] => format!("{one} {}", self.one),
@@ -30,7 +30,7 @@ impl Ails {
 }
 
 /// What ails a dialer that has just refused a call so, or was not asked, being so.
-pub(super) fn ails(
+pub(crate) fn ails(
     status: Option<&DialerStatus>,
     view: Option<&DialerView>,
     refusal: Option<Failure>,

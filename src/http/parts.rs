@@ -15,10 +15,11 @@ use super::profile_push::ProfilePush;
 use super::refusals::RefusalLog;
 use super::sessions::Sessions;
 use super::voice::Safety;
+use crate::alerts::Incidents;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::flow::{
-    Calls, Canary, Drains, Inbound, Incidents, Policies, Recorder, Reloads, Retries,
+    Calls, Canary, Drains, Inbound, Policies, Recorder, Reloads, Retries,
 };
 use crate::lifecycle::Lifecycle;
 use crate::twilio::Edge;

@@ -1,7 +1,8 @@
 //! What a restart in the middle of an outage finds: callers who wait, and incidents that are open.
 
+use crate::alerts::Incidents;
 use crate::clock::Clock;
-use crate::flow::{Incidents, Policies, Waiting};
+use crate::flow::{Policies, Waiting};
 use crate::store::{Store, StoreError};
 
 /// Puts the callers who wait back in line, in order of arrival, and takes up the open incidents. What cannot be read is done without: whoever

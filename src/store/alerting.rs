@@ -11,7 +11,7 @@ use super::{
     Attempted, Part, Rows, Store, StoreError, StoredCall, StoredIncident, StoredMessage, calls,
     incidents, outbox,
 };
-use crate::alert::{Channel, DiskRoom, IncidentStatus};
+use crate::alerts::{Channel, DiskRoom, IncidentStatus};
 
 /// An incident with the messages that were sent about it.
 pub type IncidentWithMessages = (StoredIncident, Vec<StoredMessage>);
@@ -21,7 +21,7 @@ impl Store {
     pub async fn open_incidents(&self) -> Result<Vec<IncidentStatus>, StoreError> {
         self.ask(|reader| {
             let open = incidents::list(reader, true, None, 1_000, 0)?;
-            Ok(open.into_iter().rev().map(|one| one.standing).collect())
+            Ok(open.into_iter().rev().map(|one| one.status).collect())
         })
         .await
     }
@@ -96,11 +96,9 @@ impl Store {
     /// Keeps how many calls the open incidents affect.
     pub async fn count_incident_calls(
         &self,
-        standing: Vec<IncidentStatus>,
+        status: Vec<IncidentStatus>,
     ) -> Result<(), StoreError> {
-        let changes = standing
-            .into_iter()
-            .map(|s| AlertChange::Calls(Box::new(s)));
+        let changes = status.into_iter().map(|s| AlertChange::Calls(Box::new(s)));
         self.change_alerts(changes.collect()).await
     }
 
@@ -168,7 +166,7 @@ pub(super) fn change(
 ) -> rusqlite::Result<()> {
     for change in changes {
         match change {
-            AlertChange::Calls(standing) => incidents::count_calls(connection, standing, now)?,
+            AlertChange::Calls(status) => incidents::count_calls(connection, status, now)?,
             AlertChange::Attempted(attempted) => {
                 outbox::attempted(connection, written, attempted, now)?;
             }

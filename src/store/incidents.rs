@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::StoreError;
 use super::column::{self, Columns};
 use super::readers::RowReader;
-use crate::alert::{IncidentStatus, Notice, Topic};
+use crate::alerts::{IncidentStatus, Notification, Topic};
 
 /// Incidents that are kept, open ones not counted; the oldest go first.
 const KEPT: i64 = 10_000;
@@ -17,7 +17,7 @@ const KEPT: i64 = 10_000;
 pub struct StoredIncident {
     pub row: i64,
     /// What it is about, since when, and whom it affects.
-    pub standing: IncidentStatus,
+    pub status: IncidentStatus,
     /// When it was resolved; `None` while it is open.
     pub resolved_at: Option<Timestamp>,
     /// How long it was open, in milliseconds.
@@ -25,7 +25,11 @@ pub struct StoredIncident {
 }
 
 /// Writes an incident that opens; where it opened without a word, that somebody is told of it now. Does nothing where it is there.
-pub(super) fn open(connection: &Connection, notice: &Notice, at: i64) -> rusqlite::Result<()> {
+pub(super) fn open(
+    connection: &Connection,
+    notice: &Notification,
+    at: i64,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO incidents (name, kind, subject, cause, dialers, calls, call_sids, reasons, reminders,
@@ -56,7 +60,11 @@ pub(super) fn open(connection: &Connection, notice: &Notice, at: i64) -> rusqlit
 }
 
 /// Somebody was reminded of it.
-pub(super) fn remind(connection: &Connection, notice: &Notice, at: i64) -> rusqlite::Result<()> {
+pub(super) fn remind(
+    connection: &Connection,
+    notice: &Notification,
+    at: i64,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "UPDATE incidents SET reminders = reminders + 1, told_at = ?2, updated_at = ?2 WHERE name = ?1",
@@ -65,7 +73,11 @@ pub(super) fn remind(connection: &Connection, notice: &Notice, at: i64) -> rusql
     Ok(())
 }
 
-pub(super) fn resolve(connection: &Connection, notice: &Notice, at: i64) -> rusqlite::Result<()> {
+pub(super) fn resolve(
+    connection: &Connection,
+    notice: &Notification,
+    at: i64,
+) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "UPDATE incidents SET resolved_at = ?2, lasted_ms = ?3, calls = ?4, call_sids = ?5, reasons = ?6,
@@ -86,7 +98,7 @@ pub(super) fn resolve(connection: &Connection, notice: &Notice, at: i64) -> rusq
 /// The calls of an open incident, as they are counted now.
 pub(super) fn count_calls(
     connection: &Connection,
-    standing: &IncidentStatus,
+    status: &IncidentStatus,
     at: i64,
 ) -> rusqlite::Result<()> {
     connection
@@ -95,10 +107,10 @@ pub(super) fn count_calls(
              WHERE name = ?1 AND resolved_at IS NULL",
         )?
         .execute(params![
-            standing.id,
-            count(standing.calls),
-            json(&standing.call_ids)?,
-            json(&standing.reasons)?,
+            status.id,
+            count(status.calls),
+            json(&status.call_ids)?,
+            json(&status.reasons)?,
             at,
         ])?;
     Ok(())
@@ -173,7 +185,7 @@ fn read(row: &Columns<'_, '_>) -> Result<StoredIncident, StoreError> {
     let unsigned = |number: i64| u64::try_from(number).ok();
     Ok(StoredIncident {
         row: row.id(),
-        standing: IncidentStatus {
+        status: IncidentStatus {
             id: row.get("name")?,
             topic: Topic {
                 kind: row.word("kind")?,
@@ -186,7 +198,7 @@ fn read(row: &Columns<'_, '_>) -> Result<StoredIncident, StoreError> {
             call_ids: row.json("call_sids")?,
             reasons: row.json("reasons")?,
             reminders: row.get("reminders")?,
-            told_at: row.optional("told_at", column::time)?,
+            notified_at: row.optional("told_at", column::time)?,
         },
         resolved_at: row.optional("resolved_at", column::time)?,
         lasted_ms: row.optional("lasted_ms", unsigned)?,

@@ -7,7 +7,7 @@ use super::column::{self, Columns};
 use super::readers::RowReader;
 use super::rows::Written;
 use super::{StoreError, incidents};
-use crate::alert::{Channel, Notice, Occasion, Recipient};
+use crate::alerts::{Channel, Notification, EventType, Recipient};
 
 /// More messages than this do not wait: what comes later is dead at once, and says so.
 const WAITING: i64 = 1_000;
@@ -41,7 +41,7 @@ impl MessageState {
 pub struct StoredMessage {
     /// The notice: the same for all recipients, however often it is sent.
     pub notice: String,
-    pub occasion: Occasion,
+    pub occasion: EventType,
     pub recipient: Recipient,
     /// The payload of its record, as JSON.
     pub detail: String,
@@ -68,13 +68,13 @@ pub struct Attempted {
 
 /// What a record wants to have sent.
 pub(super) struct ToSend {
-    pub(super) occasion: Occasion,
+    pub(super) occasion: EventType,
     pub(super) about: About,
     pub(super) detail: String,
 }
 
 pub(super) enum About {
-    Incident(Box<Notice>),
+    Incident(Box<Notification>),
     /// None: a test, a summary.
     Nothing {
         id: String,
@@ -92,10 +92,10 @@ pub(super) fn announce(
     let (id, tell, incident) = match &told.about {
         About::Incident(notice) => {
             match told.occasion {
-                Occasion::Opened => incidents::open(connection, notice, at)?,
-                Occasion::Reminded => incidents::remind(connection, notice, at)?,
-                Occasion::Resolved => incidents::resolve(connection, notice, at)?,
-                Occasion::Tested | Occasion::Summary => {}
+                EventType::Opened => incidents::open(connection, notice, at)?,
+                EventType::Reminded => incidents::remind(connection, notice, at)?,
+                EventType::Resolved => incidents::resolve(connection, notice, at)?,
+                EventType::Tested | EventType::Summary => {}
             }
             let row = incidents::row_of(connection, &notice.incident)?;
             (&notice.id, &notice.tell, row)

@@ -12,7 +12,7 @@ use super::outbox::{About, Attempted, ToSend};
 use super::profiles::StoredProfile;
 use super::rollups::Measured;
 use super::sessions::SessionChange;
-use crate::alert::{IncidentStatus, Occasion};
+use crate::alerts::{IncidentStatus, EventType};
 use crate::audit::{CallAfter, CallAnswered, ChainLink, Event, Kind, Record, ServiceState};
 use crate::call::CallId;
 use crate::phone::E164;
@@ -190,21 +190,21 @@ fn effect(
             })));
         }
         (Event::IncidentOpened(notice), _) => {
-            return Ok(send(Occasion::Opened, About::Incident(notice)));
+            return Ok(send(EventType::Opened, About::Incident(notice)));
         }
         (Event::IncidentReminded(notice), _) => {
-            return Ok(send(Occasion::Reminded, About::Incident(notice)));
+            return Ok(send(EventType::Reminded, About::Incident(notice)));
         }
         (Event::IncidentResolved(notice), _) => {
-            return Ok(send(Occasion::Resolved, About::Incident(notice)));
+            return Ok(send(EventType::Resolved, About::Incident(notice)));
         }
         (Event::AlertTested(tested), _) => {
             let (id, tell) = (tested.id, tested.tell);
-            return Ok(send(Occasion::Tested, About::Nothing { id, tell }));
+            return Ok(send(EventType::Tested, About::Nothing { id, tell }));
         }
         (Event::DaySummed(summary), _) => {
             let (id, tell) = (summary.id, summary.tell);
-            return Ok(send(Occasion::Summary, About::Nothing { id, tell }));
+            return Ok(send(EventType::Summary, About::Nothing { id, tell }));
         }
         (Event::CallDecided(decided), Some(call)) => {
             let begun = NewCall::new(call.clone(), decided.decision, ms)?;

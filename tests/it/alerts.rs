@@ -2,6 +2,7 @@
 
 mod credentials;
 mod day;
+mod mails;
 mod outage;
 mod signs;
 mod webhook;

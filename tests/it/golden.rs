@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
+use switchboard::http::keys::DrawnKey;
 use switchboard_simulator::faults::{Fault, Route};
 use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour};
 
@@ -71,7 +71,7 @@ impl Morning {
     async fn call(&mut self, what: &str, n: u32, from: &str) -> CallResult {
         let call = Call::new(from, CALLED)
             .call_sid(&format!("CA{n:032x}"))
-            .patience(Duration::from_secs(60));
+            .patience(Duration::from_mins(1));
         let result = self.world.outside.twilio.call(call).await;
         writeln!(self.twiml, "# {what}").unwrap();
         for step in &result.steps {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use switchboard::alert::{IncidentKind, Notice};
+use switchboard::alerts::{IncidentKind, Notification};
 use switchboard::audit::{Event, Kind};
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
@@ -167,7 +167,7 @@ impl Scene {
         clippy::wildcard_enum_match_arm,
         reason = "the rest is about something else"
     )]
-    async fn incidents(&self) -> Vec<(Kind, Notice)> {
+    async fn incidents(&self) -> Vec<(Kind, Notification)> {
         let store = &self.world.running().store;
         let records = store.records(0, u32::MAX).await.unwrap();
         let notice = |record: &StoredRecord| match record.event().unwrap() {
@@ -185,7 +185,7 @@ impl Scene {
     }
 
     /// The same, once there are so many: they are written down beside the calls that opened and resolved them.
-    async fn incidents_when(&self, n: usize) -> Vec<(Kind, Notice)> {
+    async fn incidents_when(&self, n: usize) -> Vec<(Kind, Notification)> {
         let recorded = timeout(Duration::from_mins(3), async {
             let mut commits = self.world.running().store.watch_commits();
             loop {

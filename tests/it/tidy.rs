@@ -17,11 +17,11 @@ const CORE: &[(&str, &[&str])] = &[
     ("handoff", &["routing", "lead", "phone", "deadline"]),
     ("call", &["handoff", "routing", "lead", "phone"]),
     ("twiml", &["call", "handoff", "routing", "lead", "phone"]),
-    ("alert", &["call", "routing", "phone"]),
+    (ALERTS_CORE, &["call", "resilience", "routing", "phone"]),
     (
         "audit",
         &[
-            "alert",
+            "alerts",
             "call",
             "handoff",
             "resilience",
@@ -32,6 +32,17 @@ const CORE: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The pure half of `alerts/`, as a folder of its own.
+const ALERTS_CORE: &str = "alerts' core";
+const ALERTS_CORE_FILES: &[&str] = &[
+    "counters",
+    "kinds",
+    "notification",
+    "policy",
+    "signals",
+    "tracker",
+];
+
 /// The shell. `core` stands for all of the above.
 const SHELL: &[(&str, &[&str])] = &[
     ("clock", &[]),
@@ -39,36 +50,48 @@ const SHELL: &[(&str, &[&str])] = &[
     ("lifecycle", &["clock"]),
     ("outbound", &["clock"]),
     ("telemetry", &["clock"]),
-    ("config", &["core", "braze", "dialer", "http", "notify"]),
+    ("config", &["core", "alerts", "braze", "dialer", "http"]),
     ("twilio", CLIENT),
     ("braze", CLIENT),
     // A kind of dialer reads its own section.
     ("dialer", &["core", "clock", "outbound", "config"]),
-    ("store", &["core", "clock", "files"]),
-    ("notify", CLIENT),
+    ("store", &["core", "alerts", "clock", "files"]),
+    (
+        "alerts",
+        &[
+            "core",
+            "clock",
+            "lifecycle",
+            "outbound",
+            "dialer",
+            "store",
+            "flow",
+        ],
+    ),
     (
         "flow",
         &[
-            "core", "clock", "twilio", "braze", "dialer", "store", "notify",
+            "core", "alerts", "clock", "twilio", "braze", "dialer", "store",
         ],
     ),
     (
         "jobs",
         &[
             "core",
+            "alerts",
             "clock",
             "lifecycle",
             "flow",
             "braze",
             "dialer",
             "store",
-            "notify",
         ],
     ),
     (
         "http",
         &[
             "core",
+            "alerts",
             "clock",
             "files",
             "lifecycle",
@@ -118,7 +141,7 @@ const BANS: &[Ban] = &[
             "call",
             "twiml",
             "audit",
-            "alert",
+            ALERTS_CORE,
         ],
         except: &[],
         words: &[
@@ -197,11 +220,11 @@ impl Source {
 
     /// The top-level module it belongs to.
     fn module(&self) -> &str {
-        self.path
-            .split('/')
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches(".rs")
+        let module = self.path.split('/').next().unwrap_or_default();
+        if module == "alerts" && ALERTS_CORE_FILES.contains(&self.stem()) {
+            return ALERTS_CORE;
+        }
+        module.trim_end_matches(".rs")
     }
 
     fn stem(&self) -> &str {
@@ -693,6 +716,13 @@ fn an_impure_core_is_found() {
     check("call/state.rs", "tracing::info!(\"x\");", "`tracing::`");
     check("call/state.rs", "let operand::X = y; my_metrics::z();", "");
     check("flow/inbound.rs", "pub async fn answer() { x.await }", "");
+    check("alerts/tracker.rs", "tracing::info!(\"x\");", "`tracing::`");
+    check(
+        "alerts/signals.rs",
+        "use crate::clock::Clock;",
+        "must not use `clock`",
+    );
+    check("alerts/watch.rs", "use crate::clock::Clock; x.await", "");
 }
 
 #[test]

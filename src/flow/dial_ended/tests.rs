@@ -1,14 +1,14 @@
 //! What follows on the end of a dial, with a store on disk and nobody to talk to.
 
 use super::*;
-use crate::alert::Rules;
+use crate::alerts::{AlertPolicy, AlertRules, CallObserver, Incidents};
 use crate::audit::{Answer, CallAnswered, CallDecided, Ingress, Personal, Stages};
 use crate::call::{CallId, Ringing};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::dialer::stand_in::sip_line;
 use crate::flow::{
-    IdempotencyLocks, Incidents, Policies, Policy, Recorder, Telling, Waiting, Witness,
+    IdempotencyLocks, Policies, Policy, Recorder, Waiting,
 };
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
@@ -26,7 +26,7 @@ struct Bench {
     calls: Calls,
     store: Store,
     policy: Policy,
-    witness: Witness,
+    observer: CallObserver,
     call: CallId,
     _home: tempfile::TempDir,
 }
@@ -69,9 +69,9 @@ impl Bench {
         let store = Store::open(&Options::new(path, clock.clone(), key_ring)).unwrap();
         let fleet = Fleet::new(vec![sip_line("desk"), sip_line("floor")]);
         let recorder = Recorder::new(clock.clone(), store.clone());
-        let witness = Witness::new(clock.clone(), Rules::default().window);
-        let telling = Telling {
-            rules: Rules::default(),
+        let observer = CallObserver::new(clock.clone(), AlertRules::default().window);
+        let alert_policy = AlertPolicy {
+            rules: AlertRules::default(),
             recipients: Vec::new(),
             daily: None,
         };
@@ -85,8 +85,8 @@ impl Bench {
                 fleet.clone(),
                 waiting.clone(),
                 recorder.clone(),
-                witness.clone(),
-                telling,
+                observer.clone(),
+                alert_policy,
             ),
             fleet,
             waiting,
@@ -96,7 +96,7 @@ impl Bench {
             calls,
             store,
             policy: policy(),
-            witness,
+            observer,
             call: CallId::parse("CA00000000000000000000000000000001").unwrap(),
             _home: home,
         }
@@ -185,7 +185,7 @@ impl Bench {
     /// Calls for which nothing could be decided.
     fn n_failed(&self) -> u64 {
         let now = self.calls.clock.instant();
-        self.witness.traffic().share(now).failed
+        self.observer.counters().calls_rate(now).failed
     }
 }
 

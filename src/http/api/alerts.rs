@@ -14,9 +14,8 @@ use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::fields::CheckedFields;
 use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
-use crate::alert::IncidentKind;
+use crate::alerts::{IncidentKind, Incidents};
 use crate::clock::Clock;
-use crate::flow::Incidents;
 use crate::store::{IncidentWithMessages, StoredIncident, StoredMessage};
 
 /// Calls that are named with their incident.
@@ -104,17 +103,17 @@ impl IncidentDocument {
     pub(in super::super) fn new((incident, messages): IncidentWithMessages, reads: &Reads) -> Self {
         let now = reads.clock.now();
         let StoredIncident {
-            standing,
+            status,
             resolved_at,
             lasted_ms,
             ..
         } = incident;
-        let (waiting, longest_wait_ms) = match (standing.topic.kind, resolved_at) {
+        let (waiting, longest_wait_ms) = match (status.topic.kind, resolved_at) {
             (IncidentKind::AllDialersDown, None) => reads.who_waits(None),
-            (IncidentKind::CallersWaiting, None) => reads.who_waits(Some(&standing.dialers)),
+            (IncidentKind::CallersWaiting, None) => reads.who_waits(Some(&status.dialers)),
             _ => (None, None),
         };
-        let topic = standing.topic;
+        let topic = status.topic;
         let title = topic.title();
         let is_rule = topic.kind == IncidentKind::CallersWaiting;
         let subject = Some(topic.subject).filter(|subject| !subject.is_empty());
@@ -123,15 +122,15 @@ impl IncidentDocument {
         } else {
             (None, subject)
         };
-        let open_for = Duration::try_from(now.duration_since(standing.since)).unwrap_or_default();
+        let open_for = Duration::try_from(now.duration_since(status.since)).unwrap_or_default();
         let open_for = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
-        let reasons = standing.reasons.into_iter();
+        let reasons = status.reasons.into_iter();
         let mut reasons: Vec<IncidentReason> = reasons
             .map(|(reason, calls)| IncidentReason { reason, calls })
             .collect();
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.calls));
         Self {
-            id: standing.id,
+            id: status.id,
             kind: topic.kind.as_str(),
             severity: topic.kind.severity().as_str(),
             title,
@@ -144,14 +143,14 @@ impl IncidentDocument {
             } else {
                 "open"
             },
-            cause: standing.cause,
-            dialers: standing.dialers.iter().map(ToString::to_string).collect(),
-            opened_at: standing.since,
+            cause: status.cause,
+            dialers: status.dialers.iter().map(ToString::to_string).collect(),
+            opened_at: status.since,
             resolved_at,
             duration_ms: lasted_ms.unwrap_or(open_for),
-            reminders: standing.reminders,
-            calls: standing.calls,
-            call_ids: standing
+            reminders: status.reminders,
+            calls: status.calls,
+            call_ids: status
                 .call_ids
                 .iter()
                 .take(CALLS_SHOWN)

@@ -258,10 +258,10 @@ async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
 }
 
 async fn announce(store: &Store) {
-    let tested = crate::alert::Tested {
+    let tested = crate::alerts::TestNotification {
         id: "T1".into(),
         by: "ops".into(),
-        tell: vec![crate::alert::Recipient::parse("webhook").unwrap()],
+        tell: vec![crate::alerts::Recipient::parse("webhook").unwrap()],
     };
     let event = Event::AlertTested(Box::new(tested));
     store

@@ -1,0 +1,61 @@
+//! Alerts: what is wrong, who is notified of it, and by which message.
+//!
+//! The first half is pure. `counters` counts what calls come to, `signals` evaluates these counters and everything else that is looked at, and the
+//! `tracker` decides which incidents open, are reminded of and are resolved; `policy` says by which limits, and for whom. What comes out is a
+//! `notification`.
+//!
+//! The second half is the shell around it: the `observer` counts what is recorded, `watch` gathers the signals every half second, `incidents`
+//! holds the tracker, and the `outbox` writes notifications down. `deliver` sends them as `message`s through the `channels`; `summary` makes one of each day.
+
+pub mod counters;
+pub mod kinds;
+pub mod notification;
+pub mod policy;
+pub mod signals;
+pub mod tracker;
+
+mod channels;
+mod day;
+mod deliver;
+mod incidents;
+mod mail;
+mod message;
+mod observer;
+mod outbox;
+mod summary;
+mod templates;
+mod watch;
+mod webhook;
+
+pub use kinds::{IncidentKind, IncidentSeverity, Topic};
+pub use notification::{
+    ChangeLine, DailySummary, DayShare, EventType, IncidentLine, Notification, Percentiles,
+    TestNotification,
+};
+pub use policy::{AlertPolicy, AlertRules, Channel, Daily, Recipient};
+pub use signals::DiskRoom;
+pub(crate) use signals::of_credentials;
+pub use tracker::{Evaluation, IncidentStatus};
+
+pub use channels::{Channels, NotTaken};
+pub use deliver::Delivery;
+pub use incidents::Incidents;
+pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
+pub use message::{AffectedCall, MessageContext, RenderedMessage};
+pub use observer::{CallObservation, CallObserver};
+pub use webhook::{WebhookSender, WebhookSettings};
+
+use crate::flow::Retries;
+use crate::lifecycle::Lifecycle;
+
+/// Starts what watches, writes down, sums up and delivers.
+pub fn start(lifecycle: &Lifecycle, delivery: &Delivery, retries: &Retries) {
+    let (store, incidents) = (&delivery.store, &retries.incidents);
+    let watched = watch::run(lifecycle.clone(), store.clone(), retries.clone());
+    lifecycle.spawn("alert", watched);
+    let summed = summary::run(lifecycle.clone(), store.clone(), incidents.clone());
+    lifecycle.spawn("summary", summed);
+    let announced = incidents.clone().announce(lifecycle.clone());
+    lifecycle.spawn("announce", announced);
+    deliver::start(lifecycle, delivery);
+}

@@ -1,4 +1,4 @@
-//! AdmittedRequests under way, at most one per number: whoever asks first leads, the others follow and wait for the result.
+//! Requests under way, at most one per number: whoever asks first leads, the others follow and wait for the result.
 //!
 //! A leader that is dropped without a result (its task was aborted, its caller hung up) says so to all who follow, gives a breaker's trial back and makes
 //! room for the next.

@@ -58,13 +58,10 @@ fn read(section: &mut Section<'_>, name: &str) -> Option<DialerSettings> {
     let connect = section.required("connect", Value::connect);
     let second = Duration::from_secs(1);
     let hour = Duration::from_hours(1);
-    let api = match read_api {
-        Some(read_api) => read_api(section),
-        None => {
-            section.leave_unjudged();
-            None
-        }
-    };
+    if read_api.is_none() {
+        section.leave_unjudged();
+    }
+    let api = read_api.and_then(|read_api| read_api(section));
     Some(DialerSettings {
         id: DialerId::new(name),
         timeout: section.or("timeout", Duration::from_millis(700), |value| {

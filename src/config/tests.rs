@@ -662,7 +662,7 @@ fn mail_servers_and_zendesk_addresses_are_understood() {
         let mut base_urls = entries.filter(|(key, _)| key == "base_url");
         match base_urls.next().unwrap().1 {
             SettingValue::Plain(url) => url,
-            other => panic!("{other:?}"),
+            other @ (SettingValue::Address(_) | SettingValue::Secret(_)) => panic!("{other:?}"),
         }
     };
     assert_eq!(zendesk("subdomain = \"acme\""), "https://acme.zendesk.com");

@@ -26,7 +26,7 @@ pub struct DialerSettings {
     pub api: Api,
 }
 
-/// DialerSettings from which no dialer can be made. Says which key, and never what a secret holds.
+/// Settings from which no dialer can be made. Says which key, and never what a secret holds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
 pub struct InvalidSettings {

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::incidents::Incidents;
 use super::signals::{DiskRoom, HealthSignals, length};
-use crate::audit::{SigningStatus, SigningState};
+use crate::audit::{SigningState, SigningStatus};
 use crate::clock::Clock;
 use crate::flow::Retries;
 use crate::lifecycle::Lifecycle;

@@ -12,7 +12,9 @@ use reqwest::tls::TlsInfo;
 use super::settings;
 use crate::alerts::{Email, EventType, MessageContext, RenderedMessage, TestNotification};
 use crate::config::{Acme, Config, PublicUrl, Tls};
-use crate::http::listener::tls::{CertificateError, CertificateState, Certificates, kept, read_leaf};
+use crate::http::listener::tls::{
+    CertificateError, CertificateState, Certificates, kept, read_leaf,
+};
 use crate::twilio::Verifier;
 
 /// How long an answer is waited for.

@@ -12,7 +12,7 @@ use super::handoff_result::HandoffResult;
 use super::policy::Policy;
 use super::record::Repeated;
 use super::stopwatch::Stopwatch;
-use crate::audit::{CallDecided, Ingress, Event, Exchange, Record};
+use crate::audit::{CallDecided, Event, Exchange, Ingress, Record};
 use crate::braze::Braze;
 use crate::call::{CallState, InboundCall};
 use crate::deadline::Deadline;

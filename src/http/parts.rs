@@ -18,9 +18,7 @@ use super::voice::Safety;
 use crate::alerts::Incidents;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
-use crate::flow::{
-    Calls, Canary, Drains, Inbound, Policies, Recorder, Reloads, Retries,
-};
+use crate::flow::{Calls, Canary, Drains, Inbound, Policies, Recorder, Reloads, Retries};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::Edge;
 

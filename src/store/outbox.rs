@@ -7,7 +7,7 @@ use super::column::{self, Columns};
 use super::readers::RowReader;
 use super::rows::Written;
 use super::{StoreError, incidents};
-use crate::alerts::{Channel, Notification, EventType, Recipient};
+use crate::alerts::{Channel, EventType, Notification, Recipient};
 
 /// More messages than this do not wait: what comes later is dead at once, and says so.
 const WAITING: i64 = 1_000;

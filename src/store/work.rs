@@ -12,7 +12,7 @@ use super::outbox::{About, Attempted, ToSend};
 use super::profiles::StoredProfile;
 use super::rollups::Measured;
 use super::sessions::SessionChange;
-use crate::alerts::{IncidentStatus, EventType};
+use crate::alerts::{EventType, IncidentStatus};
 use crate::audit::{CallAfter, CallAnswered, ChainLink, Event, Kind, Record, ServiceState};
 use crate::call::CallId;
 use crate::phone::E164;

@@ -7,9 +7,7 @@ use crate::call::{CallId, Ringing};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::dialer::stand_in::sip_line;
-use crate::flow::{
-    IdempotencyLocks, Policies, Policy, Recorder, Waiting,
-};
+use crate::flow::{IdempotencyLocks, Policies, Policy, Recorder, Waiting};
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
 use crate::routing::{CallFacts, DialerId, Lookup, LookupUnavailable, Ruleset};

@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use zeroize::Zeroizing;
 
 use super::admission::{Admission, BreakerChange, LookupPurpose, LookupStatus};
 use super::cache::{CachedProfile, Entry, Freshness, Known, Profiles, Stats};
 use super::client::{self, ProbeReport};
 use super::push::Push;
-use super::request::Spawn;
+use super::request::{BrazeInner, Spawn};
 use super::settings::{Active, BrazeSettings, SettingsError};
 use super::single_flight::{FlightRole, ProfileAnswer, SingleFlight};
 use crate::audit::{self, Exchange, ProfileAction, ServiceState};
@@ -41,18 +40,6 @@ pub struct LookedUp {
 /// Looks callers up in Braze. Cheap to clone.
 #[derive(Clone)]
 pub struct Braze(Arc<BrazeInner>);
-
-pub(super) struct BrazeInner {
-    pub(super) http: Connections,
-    pub(super) clock: Clock,
-    pub(super) active: Arc<ArcSwap<Active>>,
-    pub(super) profiles: Profiles,
-    pub(super) requests: Arc<SingleFlight>,
-    /// Set where the app supervises tasks.
-    pub(super) spawn: OnceLock<Spawn>,
-    /// Keys the fingerprint of the credentials; set where states are kept.
-    secret: OnceLock<Zeroizing<Vec<u8>>>,
-}
 
 impl Braze {
     /// Takes connections with redirects off; timeouts are kept here.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::cache::{Entry, Known};
-use super::lookup::BrazeInner;
+use super::request::BrazeInner;
 use super::wire::{self, Object};
 use crate::audit::ProfileAction;
 use crate::phone::{self, E164};

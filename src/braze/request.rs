@@ -1,19 +1,37 @@
-//! Where requests are sent: in tasks of their own, which the app supervises, or by the leader, where nothing starts tasks.
+//! What look-ups and pushes share, and where requests are sent: in tasks of their own, which the app supervises, or by the leader, where nothing starts tasks.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::cache::{Entry, Known};
+use arc_swap::ArcSwap;
+use zeroize::Zeroizing;
+
+use super::cache::{Entry, Known, Profiles};
 use super::client;
-use super::lookup::BrazeInner;
-use super::single_flight::{Follower, Leader, LookupResult, ProfileAnswer};
+use super::settings::Active;
+use super::single_flight::{Follower, Leader, LookupResult, ProfileAnswer, SingleFlight};
+use crate::clock::Clock;
+use crate::outbound::Connections;
 
 /// A request ends so much before the longest wait for it, so that those who wait get its result and not merely silence.
 const RESULT_TIME: Duration = Duration::from_millis(5);
 
 /// Starts a task that no caller can end.
 pub type Spawn = Box<dyn Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
+
+/// What look-ups, pushes and requests share.
+pub(super) struct BrazeInner {
+    pub(super) http: Connections,
+    pub(super) clock: Clock,
+    pub(super) active: Arc<ArcSwap<Active>>,
+    pub(super) profiles: Profiles,
+    pub(super) requests: Arc<SingleFlight>,
+    /// Set where the app supervises tasks.
+    pub(super) spawn: OnceLock<Spawn>,
+    /// Keys the fingerprint of the credentials; set where states are kept.
+    pub(super) secret: OnceLock<Zeroizing<Vec<u8>>>,
+}
 
 impl BrazeInner {
     /// Sends the request in a task of its own, or here where nothing starts tasks.

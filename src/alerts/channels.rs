@@ -1,17 +1,6 @@
-//! The channels by which messages leave, and why one was not taken.
+//! What the channels have in common: why a message was not taken.
 
 use std::time::Duration;
-
-use super::mail::Mailer;
-use super::webhook::WebhookSender;
-
-/// The channels that are configured, and what messages link to.
-#[derive(Clone, Debug, Default)]
-pub struct Channels {
-    pub mailer: Option<Mailer>,
-    pub webhook: Option<WebhookSender>,
-    pub public_url: String,
-}
 
 /// Why a message was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

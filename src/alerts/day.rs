@@ -7,15 +7,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::message::{MessageContent, MessageContext, n_calls};
 use super::notification::{ChangeLine, DailySummary, DayShare, IncidentLine, Percentiles};
 use super::signals::length;
-use super::templates::Paragraph;
+use super::templates::{MessageContent, Paragraph, n_calls};
 
 /// Keys of a change that are named; the rest is counted.
 const KEYS_NAMED: usize = 8;
 
-pub(super) fn content(mut summary: DailySummary, context: &MessageContext) -> MessageContent {
+pub(super) fn content(mut summary: DailySummary, public_url: &str) -> MessageContent {
     summary.tell.clear();
     let zone = TimeZone::get(&summary.zone).unwrap_or(TimeZone::UTC);
     let local = |at: Timestamp| {
@@ -31,10 +30,7 @@ pub(super) fn content(mut summary: DailySummary, context: &MessageContext) -> Me
         ..
     } = summary;
     let of_ended = share_of(failed, summary.succeeded + failed);
-    let (url, alerts) = (
-        format!("{}/", context.public_url),
-        format!("{}/alerts", context.public_url),
-    );
+    let (url, alerts) = (format!("{public_url}/"), format!("{public_url}/alerts"));
     let opening = [
         Paragraph::Line(format!(
             "From {from} to {to}: {calls} arrived, {answered} answered, {failed} failed{of_ended}, {abandoned} hung up first."

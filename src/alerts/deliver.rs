@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
-use super::channels::{Channels, NotTaken};
+use super::channels::NotTaken;
+use super::mail::Mailer;
 use super::message::{AffectedCall, MessageContext, RenderedMessage};
 use super::notification::{EventType, Notification};
 use super::outbox::Outbox;
 use super::policy::{Channel, Recipient};
+use super::webhook::WebhookSender;
 use crate::audit::SignedTreeHead;
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -43,6 +45,14 @@ const REMEMBERED: usize = 10_000;
 const CALL_PATIENCE: Duration = Duration::from_millis(500);
 /// Calls that a message describes.
 const CALLS_DESCRIBED: usize = 10;
+
+/// The channels that are configured, and what messages link to.
+#[derive(Clone, Debug, Default)]
+pub struct Channels {
+    pub mailer: Option<Mailer>,
+    pub webhook: Option<WebhookSender>,
+    pub public_url: String,
+}
 
 #[derive(Clone, Debug)]
 pub struct Delivery {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::day;
 use super::notification::{EventType, Notification, TestNotification};
 use super::signals::length;
-use super::templates::{Paragraph, html, text};
+use super::templates::{MessageContent, Paragraph, html, n_calls, text};
 
 /// Characters of a title in the subject of a mail.
 const SUBJECT_LENGTH: usize = 160;
@@ -51,16 +51,6 @@ pub struct RenderedMessage {
     pub json: Value,
 }
 
-/// What a message says, before it is laid out.
-pub(super) struct MessageContent {
-    pub(super) id: String,
-    pub(super) follows: Option<String>,
-    pub(super) subject: String,
-    pub(super) parts: Vec<Paragraph>,
-    /// What its JSON says beside what every message has.
-    pub(super) json: Value,
-}
-
 impl RenderedMessage {
     /// The message of a stored payload. `None` where it cannot be read.
     pub fn compose(
@@ -74,7 +64,9 @@ impl RenderedMessage {
                 of_incident(event_type, &serde_json::from_str(detail).ok()?, at, context)
             }
             EventType::Tested => of_test(serde_json::from_str(detail).ok()?, at, context),
-            EventType::Summary => day::content(serde_json::from_str(detail).ok()?, context),
+            EventType::Summary => {
+                day::content(serde_json::from_str(detail).ok()?, &context.public_url)
+            }
         };
         let MessageContent {
             id,
@@ -240,14 +232,6 @@ fn call_links(notification: &Notification, context: &MessageContext) -> Vec<(Str
     };
     let ids = notification.call_ids.iter().take(CALLS_LISTED);
     ids.map(|id| link(id.as_str())).collect()
-}
-
-pub(super) fn n_calls(n: u64) -> String {
-    match n {
-        0 => "no call".to_owned(),
-        1 => "1 call".to_owned(),
-        n => format!("{n} calls"),
-    }
 }
 
 fn utc(at: Timestamp) -> String {

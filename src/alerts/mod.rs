@@ -37,8 +37,8 @@ pub use signals::DiskRoom;
 pub(crate) use signals::of_credentials;
 pub use tracker::{Evaluation, IncidentStatus};
 
-pub use channels::{Channels, NotTaken};
-pub use deliver::Delivery;
+pub use channels::NotTaken;
+pub use deliver::{Channels, Delivery};
 pub use incidents::Incidents;
 pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
 pub use message::{AffectedCall, MessageContext, RenderedMessage};

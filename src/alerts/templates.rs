@@ -1,6 +1,17 @@
-//! How a message is laid out, as text and as HTML.
+//! What a message says, and how it is laid out as text and as HTML.
 
 use askama::Template;
+use serde_json::Value;
+
+/// What a message says, before it is laid out.
+pub(super) struct MessageContent {
+    pub(super) id: String,
+    pub(super) follows: Option<String>,
+    pub(super) subject: String,
+    pub(super) parts: Vec<Paragraph>,
+    /// What its JSON says beside what every message has.
+    pub(super) json: Value,
+}
 
 pub(super) enum Paragraph {
     Line(String),
@@ -62,6 +73,14 @@ struct TextParagraph<'a> {
 struct HtmlPage<'a> {
     subject: &'a str,
     paragraphs: &'a [Paragraph],
+}
+
+pub(super) fn n_calls(n: u64) -> String {
+    match n {
+        0 => "no call".to_owned(),
+        1 => "1 call".to_owned(),
+        n => format!("{n} calls"),
+    }
 }
 
 pub(super) fn text(paragraphs: &[Paragraph]) -> String {

@@ -6,9 +6,10 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
 use super::pem;
-use super::twilio::refuse_half_a_pair;
+use super::problem::Fault;
+use super::section::Section;
 use super::url;
-use super::{Fault, Section, Value};
+use super::value::Value;
 use crate::alerts::{AlertRules, Email, Smtp, SmtpSecurity, WebhookSettings};
 
 /// When an incident opens, and who is told. Without the section incidents are only shown.
@@ -98,7 +99,7 @@ fn email(section: &mut Section<'_>) -> Option<Email> {
     let smtp = section.required("smtp", smtp);
     let username = section.optional("username", Value::text);
     let password = section.optional("password", Value::token);
-    refuse_half_a_pair(section, "username", "password");
+    section.refuse_half_a_pair("username", "password");
     let ca = section.optional("ca", Value::path);
     if let Some(ca) = &ca {
         pem::check_authorities(section, "ca", ca);

@@ -1,6 +1,7 @@
 //! `[[auth.keys]]`: who may use the API and the dashboard.
 
-use super::{Fault, Section};
+use super::problem::Fault;
+use super::section::Section;
 use crate::http::keys::{KeyHash, Role};
 
 /// Who may use the API and the dashboard.

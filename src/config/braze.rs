@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::problem::Fault;
+use super::section::Section;
 use super::url;
-use super::{Fault, Section, Value};
+use super::value::Value;
 use crate::braze::BrazeSettings;
 
 /// A look-up never takes longer: 1500 ms.

@@ -1,8 +1,8 @@
 //! Settings that contradict each other across sections.
 
-use super::Fault;
 use super::braze::MIN_TIMEOUT;
 use super::duration;
+use super::problem::Fault;
 use super::reader::Reader;
 use super::routing::{NamedRule, Routing, RoutingSection};
 use super::server::Server;

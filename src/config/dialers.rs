@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Fault, Section, Value};
+use super::problem::Fault;
+use super::section::Section;
+use super::value::Value;
 use crate::call::LAST_RESORT;
 use crate::dialer::{DialerSettings, KINDS};
 use crate::routing::DialerId;

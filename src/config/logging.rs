@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Fault, Section, Value};
+use super::problem::Fault;
+use super::section::Section;
+use super::value::Value;
 
 /// How loud, in what form, and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]

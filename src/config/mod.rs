@@ -24,7 +24,7 @@ mod server;
 mod show;
 mod storage;
 mod syntax;
-pub(crate) mod twilio;
+mod twilio;
 pub(crate) mod url;
 pub(crate) mod value;
 
@@ -53,14 +53,11 @@ pub use twilio::{CallerId, Twilio};
 pub use url::{NotPublicUrl, PublicUrl};
 
 use crate::routing::{DialerId, Ruleset};
-use crate::secret::Secret;
 use context::SecretFile;
 use dialers::DialersSection;
-use problem::Fault;
 use reader::{Known, Reader};
 use routing::RoutingSection;
 use section::Section;
-use value::Value;
 
 /// Everything that the file says. Secrets are read; `Debug` hides them.
 #[derive(Clone, Debug, PartialEq)]

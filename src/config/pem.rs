@@ -8,7 +8,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{Fault, Section};
+use super::problem::Fault;
+use super::section::Section;
 
 const HOW: &str = "the file must be PEM, with a block that begins -----BEGIN CERTIFICATE-----";
 const HOW_KEY: &str = "the file must be PEM, with a block that begins -----BEGIN PRIVATE KEY-----";

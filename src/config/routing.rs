@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Fault, Section, Value};
+use super::problem::Fault;
+use super::section::Section;
+use super::value::Value;
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
 use crate::routing::{DialerId, Rule, Ruleset};

@@ -6,7 +6,9 @@ use zeroize::Zeroizing;
 
 use super::context::{Permissions, SecretFile};
 use super::nearest::nearest;
-use super::{Fault, Secret, Value};
+use super::problem::Fault;
+use super::value::Value;
+use crate::secret::Secret;
 
 /// Stands in the file of a secret until somebody puts the secret there.
 pub const PLACEHOLDER_SECRET: &str = "REPLACE-ME";

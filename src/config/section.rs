@@ -166,6 +166,18 @@ impl<'a> Section<'a> {
         self.is_judged = false;
     }
 
+    /// Records what is missing where only one of two keys is there.
+    pub(crate) fn refuse_half_a_pair(&self, one: &str, other: &str) {
+        for (present, missing) in [(one, other), (other, one)] {
+            if self.has(present) && !self.has(missing) {
+                self.error(
+                    present,
+                    Fault::new(format!("needs {missing} beside it")).hint("set both or neither"),
+                );
+            }
+        }
+    }
+
     /// Records an error at the value of a key of this section, or at the section.
     pub(crate) fn error(&self, name: &str, fault: Fault) {
         self.reader

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::pem;
+use super::problem::Fault;
+use super::section::Section;
 use super::url::{self, PublicUrl};
-use super::{Fault, Section, Value};
+use super::value::Value;
 use crate::phone::Region;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Fault, Secret, Section, Value};
+use super::problem::Fault;
+use super::section::Section;
+use super::value::Value;
+use crate::secret::Secret;
 
 const DAY: Duration = Duration::from_hours(24);
 

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Fault, Secret, Section, Value};
+use super::problem::Fault;
+use super::section::Section;
+use super::value::Value;
 use crate::phone::E164;
+use crate::secret::Secret;
 
 /// Whose webhooks are believed, and how legs are dialed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +61,7 @@ impl Twilio {
         let ring_total = ring_total(section, ring_timeout);
         let api_key_sid = section.optional("api_key_sid", |value| sid(value, "SK"));
         let api_key_secret = section.optional("api_key_secret", Value::token);
-        refuse_half_a_pair(section, "api_key_sid", "api_key_secret");
+        section.refuse_half_a_pair("api_key_sid", "api_key_secret");
         refuse_same_ids(section, &shared_keys);
         judge_tokens(section, verify_signature);
         Some(Self {
@@ -101,18 +104,6 @@ fn shared_key(section: &mut Section<'_>) -> Option<(String, Secret)> {
     });
     let secret = section.required("secret", Value::token);
     Some((id?, secret?))
-}
-
-/// Records what is missing where only one of two keys is there.
-pub(crate) fn refuse_half_a_pair(section: &Section<'_>, one: &str, other: &str) {
-    for (present, missing) in [(one, other), (other, one)] {
-        if section.has(present) && !section.has(missing) {
-            section.error(
-                present,
-                Fault::new(format!("needs {missing} beside it")).hint("set both or neither"),
-            );
-        }
-    }
 }
 
 fn sid(value: &Value<'_>, prefix: &str) -> Result<String, Fault> {

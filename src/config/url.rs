@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::Fault;
+use super::problem::Fault;
 
 /// The address under which Twilio reaches this server, exactly as typed in the Twilio console, without a slash at its
 /// end. Case is kept, and a port only stands here where it was typed.

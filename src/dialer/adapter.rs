@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use super::attempt::{HandedOff, HandoffPayload};
 use super::client::Link;
+use super::health::{DialerCheck, Probe};
 use super::settings::InvalidSettings;
-use super::{DialerCheck, HandedOff, HandoffPayload, Probe};
 use crate::handoff::Repeat;
 use crate::routing::DialerId;
 use crate::secret::Secret;

@@ -13,15 +13,14 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::adapter::{Adapter, AdapterSection, Api, SettingValue};
+use super::attempt::{HandedOff, HandoffPayload};
 use super::client::{DialerReply, DialerRequest, Link, masked_reference, reference};
 use super::health::{
     DialerCheck, Probe, ProbeHealth, described, failing, reachability_and_credentials,
 };
 use super::settings::{InvalidSettings, endpoint, parse_url, path_part, secret_header};
-use super::{HandedOff, HandoffPayload};
 use crate::audit::Exchange;
 use crate::config::section::Section;
-use crate::config::twilio::refuse_half_a_pair;
 use crate::config::value::Value as ConfigValue;
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, DialerId};
@@ -65,7 +64,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
         })
     });
     let tenant_token = section.optional("tenant_token", ConfigValue::token);
-    refuse_half_a_pair(section, "tenant", "tenant_token");
+    section.refuse_half_a_pair("tenant", "tenant_token");
     Some(Api::new(DialfireApi {
         base_url: section.or(
             "base_url",

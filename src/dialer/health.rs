@@ -5,13 +5,12 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Dialer;
 use super::client::DialerReply;
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, DialerId};
 
 /// A person waits for a test: it may take longer than a call may.
-const TEST_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -39,6 +38,24 @@ pub enum ProbeHealth {
 }
 
 impl TestReport {
+    /// Adds to `checks` what the probe says of availability, and of the time that it took of the `allowed`.
+    pub(super) fn new(
+        dialer: DialerId,
+        allowed: Duration,
+        mut checks: Vec<DialerCheck>,
+        probe: &Probe,
+    ) -> Self {
+        checks.push(availability_check(probe));
+        checks.extend(probe.latency.map(|latency| latency_check(latency, allowed)));
+        Self {
+            dialer,
+            ok: checks.iter().all(|check| check.ok),
+            latency_ms: probe.latency.map(ms),
+            availability: word_of(&probe.availability),
+            checks,
+        }
+    }
+
     /// Whether the dialer was asked with its credentials and took them.
     pub fn accepts_credentials(&self) -> bool {
         self.checks
@@ -95,45 +112,6 @@ impl Probe {
             health: ProbeHealth::Healthy,
             availability: Availability::Unknown,
             latency: Some(latency),
-        }
-    }
-}
-
-impl Dialer {
-    /// Asks the dialer how it is, without side effects.
-    pub async fn probe(&self, timeout: Duration) -> Probe {
-        let link = &self.0.link;
-        self.0.adapter.probe(link, link.now() + timeout).await
-    }
-
-    /// Whether [`Dialer::try_credentials`] can find out whether the credentials of handoffs are accepted.
-    pub fn probes_credentials(&self) -> bool {
-        self.0.adapter.probes_credentials()
-    }
-
-    /// Asks with the credentials of handoffs, and once.
-    pub async fn try_credentials(&self, timeout: Duration) -> Probe {
-        let link = &self.0.link;
-        let deadline = link.now() + timeout;
-        self.0.adapter.try_credentials(link, deadline).await
-    }
-
-    /// Tests the dialer for a person: no call is placed and nothing is written.
-    pub async fn test(&self) -> TestReport {
-        let link = &self.0.link;
-        let (mut checks, probe) = self.0.adapter.test(link, TEST_TIMEOUT).await;
-        checks.push(availability_check(&probe));
-        checks.extend(
-            probe
-                .latency
-                .map(|latency| latency_check(latency, self.timeout())),
-        );
-        TestReport {
-            dialer: self.id().clone(),
-            ok: checks.iter().all(|check| check.ok),
-            latency_ms: probe.latency.map(ms),
-            availability: word_of(&probe.availability),
-            checks,
         }
     }
 }

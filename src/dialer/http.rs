@@ -11,11 +11,11 @@ use reqwest::header::{
 use serde_json::{Value, json};
 
 use super::adapter::{Adapter, AdapterSection, Api, SettingValue};
+use super::attempt::{HandedOff, HandoffPayload};
 use super::client::{DialerReply, DialerRequest, Link, masked_reference, reference};
 use super::health::{DialerCheck, Probe, ProbeHealth, failing, reachability_and_credentials};
 use super::settings::{InvalidSettings, parse_url, secret_header};
 use super::template::{BodyTemplate, placeholders};
-use super::{HandedOff, HandoffPayload};
 use crate::config::nearest::nearest;
 use crate::config::problem::Fault;
 use crate::config::section::Section;

@@ -5,6 +5,7 @@
 //! a body is written twice, once with the caller's number and once without.
 
 mod adapter;
+mod attempt;
 mod client;
 mod dialfire;
 mod fleet;
@@ -25,26 +26,25 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::audit::{Exchange, Fingerprint};
-use crate::call::CallId;
+use crate::audit::Fingerprint;
 use crate::clock::Clock;
 use crate::config::section::Section;
 use crate::handoff::{Outcome, Repeat};
-use crate::lead::{LeadScore, TierName};
 use crate::outbound::Connections;
-use crate::phone::Caller;
 use crate::routing::DialerId;
 use crate::twiml::Connect;
 
 use adapter::Adapter;
 use client::Link;
+use health::TEST_TIMEOUT;
 
 pub use crate::audit::Drained;
 pub use adapter::{Api, SettingValue};
+pub use attempt::{HandedOff, HandoffPayload};
 pub use client::names_caller;
 pub use fleet::{DialerStatus, Fleet, HealthChange, PROBE_TIMEOUT, ProbeTurn};
 pub use health::{DialerCheck, Probe, ProbeHealth, TestReport};
-pub use settings::{DialerSettings, InvalidSettings};
+pub use settings::InvalidSettings;
 
 /// Reads what a section of the configuration holds beside the keys that every dialer has.
 pub(crate) type ReadSection = fn(&mut Section<'_>) -> Option<Api>;
@@ -56,55 +56,21 @@ pub(crate) const KINDS: [(&str, ReadSection); 3] = [
     (http::KIND, http::read),
 ];
 
-/// What a dialer is told about a call.
-#[derive(Clone, Debug)]
-pub struct HandoffPayload {
-    pub call_id: CallId,
-    /// The request that brought the call; the same for every attempt.
-    pub request_id: String,
-    pub caller: Caller,
-    /// The number of ours that was called.
-    pub called: Option<String>,
-    pub tier: Option<TierName>,
-    pub score: Option<LeadScore>,
-    /// Whether the caller is of the highest tier.
-    pub urgent: bool,
-    /// 1, or 2 for the retry. Never part of a request: a repeat has to be the same bytes.
-    pub attempt: u8,
-}
-
-/// What became of one attempt to hand a call off.
-#[derive(Clone, Debug)]
-pub struct HandedOff {
-    /// What the dialer made of it.
-    pub outcome: Outcome,
-    /// Every request of the attempt, redacted.
-    pub exchanges: Vec<Exchange>,
-}
-
-impl HandedOff {
-    /// The outcome as it may be recorded.
-    pub fn recorded_outcome(&self, caller: &Caller) -> Outcome {
-        match &self.outcome {
-            Outcome::Accepted {
-                reference: Some(id),
-            } => Outcome::Accepted {
-                reference: Some(client::masked_reference(id, caller)),
-            },
-            other @ (Outcome::Accepted { .. }
-            | Outcome::Refused { .. }
-            | Outcome::Retryable { .. }
-            | Outcome::Unknown { .. }) => other.clone(),
-        }
-    }
-
-    /// An attempt that sent nothing.
-    pub fn not_sent(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            exchanges: Vec::new(),
-        }
-    }
+/// `[dialers.*]`: one platform with agents that can take a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialerSettings {
+    /// Its key under `[dialers]`, 1 to 32 of `A-Z a-z 0-9 _ -`.
+    pub id: DialerId,
+    /// Where its inbound line rings.
+    pub connect: Connect,
+    /// How long one handoff attempt may take; 50 ms to 10 s. Default: 700 ms.
+    pub timeout: Duration,
+    /// How often its health is probed; 1 s to 1 h. Default: 15 s.
+    pub probe_every: Duration,
+    /// How long its circuit breaker stays open before it lets one probe pass; 1 s to 1 h. Default: 15 s.
+    pub open_for: Duration,
+    /// Which API, and how to reach it.
+    pub api: Api,
 }
 
 /// One configured dialer. Cheap to clone.
@@ -184,6 +150,30 @@ impl Dialer {
         let handed = self.0.adapter.hand_off(link, payload, deadline).await;
         self.measure(&handed.outcome, link.now().duration_since(started));
         handed
+    }
+
+    /// Asks the dialer how it is, without side effects.
+    pub async fn probe(&self, timeout: Duration) -> Probe {
+        let link = &self.0.link;
+        self.0.adapter.probe(link, link.now() + timeout).await
+    }
+
+    /// Whether [`Dialer::try_credentials`] can find out whether the credentials of handoffs are accepted.
+    pub fn probes_credentials(&self) -> bool {
+        self.0.adapter.probes_credentials()
+    }
+
+    /// Asks with the credentials of handoffs, and once.
+    pub async fn try_credentials(&self, timeout: Duration) -> Probe {
+        let link = &self.0.link;
+        let deadline = link.now() + timeout;
+        self.0.adapter.try_credentials(link, deadline).await
+    }
+
+    /// Tests the dialer for a person: no call is placed and nothing is written.
+    pub async fn test(&self) -> TestReport {
+        let (checks, probe) = self.0.adapter.test(&self.0.link, TEST_TIMEOUT).await;
+        TestReport::new(self.id().clone(), self.timeout(), checks, &probe)
     }
 
     fn measure(&self, outcome: &Outcome, elapsed: Duration) {

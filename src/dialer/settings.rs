@@ -1,30 +1,7 @@
-//! What an adapter needs to know: `[dialers.*]` of the configuration.
-
-use std::time::Duration;
+//! Settings as an adapter uses them: addresses and headers, and why some are none.
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
-
-use super::adapter::Api;
-use crate::routing::DialerId;
-use crate::twiml::Connect;
-
-/// `[dialers.*]`: one platform with agents that can take a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DialerSettings {
-    /// Its key under `[dialers]`, 1 to 32 of `A-Z a-z 0-9 _ -`.
-    pub id: DialerId,
-    /// Where its inbound line rings.
-    pub connect: Connect,
-    /// How long one handoff attempt may take; 50 ms to 10 s. Default: 700 ms.
-    pub timeout: Duration,
-    /// How often its health is probed; 1 s to 1 h. Default: 15 s.
-    pub probe_every: Duration,
-    /// How long its circuit breaker stays open before it lets one probe pass; 1 s to 1 h. Default: 15 s.
-    pub open_for: Duration,
-    /// Which API, and how to reach it.
-    pub api: Api,
-}
 
 /// Settings from which no dialer can be made. Says which key, and never what a secret holds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Body values with placeholders: `Lead {score} ({tier})`.
 
-use super::HandoffPayload;
+use super::attempt::HandoffPayload;
 use crate::phone::{Caller, E164};
 
 /// A value of a body, split at its placeholders once, so that what is put in is never read again.

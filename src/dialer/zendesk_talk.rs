@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::adapter::{Adapter, AdapterSection, Api, SettingValue};
+use super::attempt::{HandedOff, HandoffPayload};
 use super::client::{
     DialerAnswer, DialerReply, DialerRequest, Link, malformed, masked_reference, reference,
     retryable,
@@ -23,7 +24,6 @@ use super::health::{
 };
 use super::http::warn_of_call_records;
 use super::settings::{InvalidSettings, endpoint, parse_url, secret_header};
-use super::{HandedOff, HandoffPayload};
 use crate::audit::Exchange;
 use crate::config::problem::Fault;
 use crate::config::section::Section;

@@ -114,8 +114,8 @@ fn telemetry_settings(config: &Config, global: &Global) -> telemetry::Settings {
     let logging = &config.logging;
     telemetry::Settings {
         format: match logging.format {
-            config::Format::Json => telemetry::Format::Json,
-            config::Format::Text => telemetry::Format::Text {
+            config::LogFormat::Json => telemetry::Format::Json,
+            config::LogFormat::Text => telemetry::Format::Text {
                 colors: global.colors(),
             },
         },

@@ -7,9 +7,8 @@ use jiff::tz::TimeZone;
 
 use super::pem;
 use super::problem::Fault;
-use super::section::Section;
+use super::section::{Section, TomlValue};
 use super::url;
-use super::value::Value;
 use crate::alerts::{AlertRules, Email, Smtp, SmtpSecurity, WebhookSettings};
 
 /// When an incident opens, and who is told. Without the section incidents are only shown.
@@ -41,7 +40,7 @@ impl Alerts {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let default = Self::default();
         let rules = default.rules;
-        let count = |value: &Value<'_>| value.integer(1..=1_000_000);
+        let count = |value: &TomlValue<'_>| value.integer(1..=1_000_000);
         let rules = AlertRules {
             failure_percent: section.or("failure_rate_percent", rules.failure_percent, percent),
             window: section.or("window", rules.window, |value| {
@@ -90,17 +89,17 @@ impl Alerts {
 
 fn email(section: &mut Section<'_>) -> Option<Email> {
     let to = section.required("to", |value| {
-        if value.as_array().is_some_and(|list| list.is_empty()) {
+        if value.is_empty_list() {
             return Err(Fault::new("is an empty list").hint("name at least one mail address"));
         }
-        value.one_or_list(Value::mail_address)
+        value.one_or_list(TomlValue::mail_address)
     });
-    let from = section.required("from", Value::mail_address);
+    let from = section.required("from", TomlValue::mail_address);
     let smtp = section.required("smtp", smtp);
-    let username = section.optional("username", Value::text);
-    let password = section.optional("password", Value::token);
+    let username = section.optional("username", TomlValue::text);
+    let password = section.optional("password", TomlValue::token);
     section.refuse_half_a_pair("username", "password");
-    let ca = section.optional("ca", Value::path);
+    let ca = section.optional("ca", TomlValue::path);
     if let Some(ca) = &ca {
         pem::check_authorities(section, "ca", ca);
     }
@@ -115,15 +114,15 @@ fn email(section: &mut Section<'_>) -> Option<Email> {
 }
 
 fn webhook(section: &mut Section<'_>) -> Option<WebhookSettings> {
-    let url = section.required("url", Value::request_url);
-    let secret = section.required("secret", Value::token);
+    let url = section.required("url", TomlValue::request_url);
+    let secret = section.required("secret", TomlValue::token);
     Some(WebhookSettings {
         url: url?,
         secret: secret?,
     })
 }
 
-fn percent(value: &Value<'_>) -> Result<f64, Fault> {
+fn percent(value: &TomlValue<'_>) -> Result<f64, Fault> {
     let percent = value.number()?;
     if (0.0..=100.0).contains(&percent) {
         Ok(percent)
@@ -132,7 +131,7 @@ fn percent(value: &Value<'_>) -> Result<f64, Fault> {
     }
 }
 
-fn time_of_day(value: &Value<'_>) -> Result<Time, Fault> {
+fn time_of_day(value: &TomlValue<'_>) -> Result<Time, Fault> {
     let text = value.text()?;
     let digits = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
     let parts = text.split_once(':');
@@ -144,7 +143,7 @@ fn time_of_day(value: &Value<'_>) -> Result<Time, Fault> {
         })
 }
 
-fn time_zone(value: &Value<'_>) -> Result<TimeZone, Fault> {
+fn time_zone(value: &TomlValue<'_>) -> Result<TimeZone, Fault> {
     let text = value.text()?;
     TimeZone::get(&text).map_err(|_| {
         Fault::new("is no time zone of the IANA database")
@@ -152,7 +151,7 @@ fn time_zone(value: &Value<'_>) -> Result<TimeZone, Fault> {
     })
 }
 
-fn smtp(value: &Value<'_>) -> Result<Smtp, Fault> {
+fn smtp(value: &TomlValue<'_>) -> Result<Smtp, Fault> {
     let text = value.text()?;
     let parts = url::Parts::split_scheme(&text, &["smtps", "smtp"])?;
     if !matches!(parts.path, "" | "/") {

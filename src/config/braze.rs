@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use super::problem::Fault;
-use super::section::Section;
+use super::section::{Section, TomlValue};
 use super::url;
-use super::value::Value;
 use crate::braze::BrazeSettings;
 
 /// A look-up never takes longer: 1500 ms.
@@ -18,9 +17,9 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<BrazeSettings> {
     const MONTH: Duration = Duration::from_hours(24 * 31);
     let second = Duration::from_secs(1);
     let base_url = section.required("base_url", base_url);
-    let api_key = section.required("api_key", Value::token);
-    let score_attribute = section.or("score_attribute", "lead_score".to_owned(), Value::text);
-    let tier_attribute = section.optional("tier_attribute", Value::text);
+    let api_key = section.required("api_key", TomlValue::token);
+    let score_attribute = section.or("score_attribute", "lead_score".to_owned(), TomlValue::text);
+    let tier_attribute = section.optional("tier_attribute", TomlValue::text);
     if tier_attribute.as_ref() == Some(&score_attribute) {
         section.error(
             "tier_attribute",
@@ -51,7 +50,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<BrazeSettings> {
         }),
         score_attribute,
         tier_attribute,
-        webhook_secret: section.optional("webhook_secret", Value::token),
+        webhook_secret: section.optional("webhook_secret", TomlValue::token),
         // Stands in [server].
         region: None,
         base_url: base_url?,
@@ -59,7 +58,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<BrazeSettings> {
     })
 }
 
-fn base_url(value: &Value<'_>) -> Result<String, Fault> {
+fn base_url(value: &TomlValue<'_>) -> Result<String, Fault> {
     let url = value.base_url()?;
     if url::Parts::split(&url)?.host.starts_with("dashboard") {
         value.warn(

@@ -142,13 +142,13 @@ impl fmt::Display for Permissions {
 }
 
 /// A file that holds a secret: one alone, or a configuration that may hold some.
-pub(super) struct SecretFile {
+pub(super) struct ConfidentialFile {
     pub(super) path: PathBuf,
     pub(super) text: Zeroizing<String>,
     pub(super) permissions: Permissions,
 }
 
-impl SecretFile {
+impl ConfidentialFile {
     /// Reads a file; the message of a failure is a predicate of the key that names the file.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let unreadable =

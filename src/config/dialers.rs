@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::problem::Fault;
-use super::section::Section;
-use super::value::Value;
+use super::section::{Section, TomlValue};
 use crate::call::LAST_RESORT;
 use crate::dialer::{DialerSettings, KINDS};
 use crate::routing::DialerId;
@@ -57,7 +56,7 @@ impl DialersSection {
 
 fn read(section: &mut Section<'_>, name: &str) -> Option<DialerSettings> {
     let read_api = section.required("kind", |value| value.one_of(&KINDS));
-    let connect = section.required("connect", Value::connect);
+    let connect = section.required("connect", TomlValue::connect);
     let second = Duration::from_secs(1);
     let hour = Duration::from_hours(1);
     if read_api.is_none() {

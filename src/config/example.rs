@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::Known;
-use super::{Config, Context, Outcome, Problem, read};
+use super::{Config, Context, ParsedFile, Problem, read};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -45,7 +45,7 @@ fn is_optional(known: &Known, section: &str, name: &str) -> bool {
 
 #[test]
 fn the_example_is_valid_and_earns_no_warning() {
-    let Outcome {
+    let ParsedFile {
         config, problems, ..
     } = read(EXAMPLE, &context());
     assert_eq!(problems, []);
@@ -54,7 +54,7 @@ fn the_example_is_valid_and_earns_no_warning() {
 
 #[test]
 fn every_setting_of_the_example_is_valid_when_switched_on() {
-    let Outcome { problems, .. } = read(&everything(), &context());
+    let ParsedFile { problems, .. } = read(&everything(), &context());
     let messages: Vec<&str> = problems
         .iter()
         .map(|problem: &Problem| problem.message.as_str())
@@ -68,7 +68,7 @@ fn every_setting_of_the_example_is_valid_when_switched_on() {
 #[test]
 fn every_known_key_stands_in_the_example() {
     let text = everything();
-    let Outcome { known, .. } = read(&text, &context());
+    let ParsedFile { known, .. } = read(&text, &context());
     let mut present = BTreeSet::new();
     let (mut section, mut seen) = (String::new(), Vec::new());
     for line in text.lines() {
@@ -110,7 +110,7 @@ fn every_known_key_stands_in_the_example() {
 
 #[test]
 fn every_default_of_the_example_is_the_default() {
-    let Outcome {
+    let ParsedFile {
         config: expected,
         known,
         ..
@@ -138,7 +138,7 @@ fn every_default_of_the_example_is_the_default() {
         }
     }
     assert!(bare.len() + 30 < EXAMPLE.lines().count());
-    let Outcome {
+    let ParsedFile {
         config, problems, ..
     } = read(&bare.join("\n"), &context());
     assert_eq!(problems, []);
@@ -163,7 +163,7 @@ fn a_damaged_example_is_refused_or_taken_but_always_answered() {
         let cut = format!("{}{}", &text[..start], &text[end..]);
         let filled = format!("{}\n[[=\"{}", &text[..start], &text[end..]);
         for damaged in [truncated, cut, filled] {
-            let Outcome { problems, .. } = read(&damaged, &context());
+            let ParsedFile { problems, .. } = read(&damaged, &context());
             let n_lines = damaged.split('\n').count();
             assert!(problems.iter().all(|problem| {
                 problem

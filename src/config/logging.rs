@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use super::problem::Fault;
-use super::section::Section;
-use super::value::Value;
+use super::section::{Section, TomlValue};
 
 /// How loud, in what form, and where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logging {
     /// The form of a line. Default: JSON.
-    pub format: Format,
+    pub format: LogFormat,
     /// The least severe level that is written, or a list like `info,switchboard::braze=debug`. Default: `info`.
     pub level: String,
     /// Where daily files are written, which are kept for 14 days. Default: none; lines go to stderr.
@@ -20,7 +19,7 @@ pub struct Logging {
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub enum LogFormat {
     /// One JSON object per line.
     Json,
     Text,
@@ -29,7 +28,7 @@ pub enum Format {
 impl Default for Logging {
     fn default() -> Self {
         Self {
-            format: Format::Json,
+            format: LogFormat::Json,
             level: "info".to_owned(),
             directory: None,
         }
@@ -41,15 +40,15 @@ impl Logging {
         let default = Self::default();
         Self {
             format: section.or("format", default.format, |value| {
-                value.one_of(&[("json", Format::Json), ("text", Format::Text)])
+                value.one_of(&[("json", LogFormat::Json), ("text", LogFormat::Text)])
             }),
             level: section.or("level", default.level, level),
-            directory: section.optional("directory", Value::path),
+            directory: section.optional("directory", TomlValue::path),
         }
     }
 }
 
-fn level(value: &Value<'_>) -> Result<String, Fault> {
+fn level(value: &TomlValue<'_>) -> Result<String, Fault> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let text = value.text()?;
     for directive in text.split(',') {

@@ -26,7 +26,6 @@ mod storage;
 mod syntax;
 mod twilio;
 pub(crate) mod url;
-pub(crate) mod value;
 
 #[cfg(test)]
 mod example;
@@ -42,8 +41,8 @@ pub use alerts::Alerts;
 pub use auth::{Auth, Key};
 pub use context::Context;
 pub use duration::parse as parse_duration;
-pub use logging::{Format, Logging};
-pub use problem::{Problem, Rejected, Severity};
+pub use logging::{LogFormat, Logging};
+pub use problem::{Problem, ProblemSeverity, Rejected};
 pub use routing::Routing;
 pub use secret::PLACEHOLDER_SECRET;
 pub use server::{Acme, Server, Tls};
@@ -53,7 +52,7 @@ pub use twilio::{CallerId, Twilio};
 pub use url::{NotPublicUrl, PublicUrl};
 
 use crate::routing::{DialerId, Ruleset};
-use context::SecretFile;
+use context::ConfidentialFile;
 use dialers::DialersSection;
 use reader::{Known, Reader};
 use routing::RoutingSection;
@@ -131,7 +130,7 @@ pub fn load_to_start(path: &Path) -> Result<Loaded, Rejected> {
 
 /// Reads and checks the text of a file.
 pub fn parse(text: &str, context: &Context) -> Result<Loaded, Rejected> {
-    let Outcome {
+    let ParsedFile {
         config, problems, ..
     } = read(text, context);
     match config {
@@ -144,11 +143,11 @@ pub fn parse(text: &str, context: &Context) -> Result<Loaded, Rejected> {
 }
 
 /// The file itself, and what its text is to be read against.
-fn open(path: &Path) -> Result<(SecretFile, Context), Rejected> {
+fn open(path: &Path) -> Result<(ConfidentialFile, Context), Rejected> {
     let refused = |message: String, hint: &str| Rejected {
         problems: vec![Problem::of_file(message, Some(hint.to_owned()))],
     };
-    let file = SecretFile::read(path).map_err(|message| {
+    let file = ConfidentialFile::read(path).map_err(|message| {
         refused(
             format!("the configuration {message}"),
             "name another file with --config, or write one with: switchboard init",
@@ -166,7 +165,7 @@ fn open(path: &Path) -> Result<(SecretFile, Context), Rejected> {
 }
 
 /// What came of reading a text.
-struct Outcome {
+struct ParsedFile {
     /// `None` where something is wrong that leaves a hole.
     config: Option<Config>,
     problems: Vec<Problem>,
@@ -177,11 +176,11 @@ struct Outcome {
     known: Known,
 }
 
-fn read(text: &str, context: &Context) -> Outcome {
+fn read(text: &str, context: &Context) -> ParsedFile {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut problems = syntax::problems(text, &errors);
     if syntax::is_broken(&errors) {
-        return Outcome {
+        return ParsedFile {
             config: None,
             problems,
             known: Known::new(),
@@ -194,7 +193,7 @@ fn read(text: &str, context: &Context) -> Outcome {
     let (found, known) = reader.finish();
     problems.extend(found);
     problems.sort_by_key(|problem| (problem.line, problem.column));
-    Outcome {
+    ParsedFile {
         config,
         problems,
         known,

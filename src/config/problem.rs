@@ -10,13 +10,13 @@ use super::nearest::nearest;
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Severity {
+pub enum ProblemSeverity {
     Error,
     /// The file is taken; somebody should look.
     Warning,
 }
 
-impl fmt::Display for Severity {
+impl fmt::Display for ProblemSeverity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Error => "error",
@@ -33,7 +33,7 @@ pub struct Problem {
     #[serde(rename = "check", serialize_with = "check")]
     pub key: String,
     /// Whether the file is refused for it.
-    pub severity: Severity,
+    pub severity: ProblemSeverity,
     /// What is wrong: one sentence without a full stop that reads alone.
     pub message: String,
     /// What to do about it.
@@ -52,7 +52,7 @@ impl Problem {
     /// A problem of the file as a whole.
     pub(super) fn of_file(message: String, hint: Option<String>) -> Self {
         Self {
-            severity: Severity::Error,
+            severity: ProblemSeverity::Error,
             key: String::new(),
             message,
             hint,
@@ -63,7 +63,7 @@ impl Problem {
 
     /// Whether the file is refused for it.
     pub fn is_error(&self) -> bool {
-        self.severity == Severity::Error
+        self.severity == ProblemSeverity::Error
     }
 
     /// The problem as one line that starts with the file, in the form that editors can jump to:

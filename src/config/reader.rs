@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::context::Context;
 use super::nearest::nearest;
-use super::problem::{Fault, Problem, Severity, position};
+use super::problem::{Fault, Problem, ProblemSeverity, position};
 
 /// One file that is being read.
 pub(super) struct Reader<'a> {
@@ -113,12 +113,20 @@ impl<'a> Reader<'a> {
             hint,
         };
         let key = join(&unknown.section, &unknown.name);
-        self.record(Severity::Error, key, Some(unknown.span.clone()), fault);
+        self.error(key, Some(unknown.span.clone()), fault);
     }
 
-    pub(super) fn record(
+    pub(super) fn error(&self, key: String, span: Option<Range<usize>>, fault: Fault) {
+        self.record(ProblemSeverity::Error, key, span, fault);
+    }
+
+    pub(super) fn warning(&self, key: String, span: Option<Range<usize>>, fault: Fault) {
+        self.record(ProblemSeverity::Warning, key, span, fault);
+    }
+
+    fn record(
         &self,
-        severity: Severity,
+        severity: ProblemSeverity,
         key: String,
         span: Option<Range<usize>>,
         fault: Fault,
@@ -136,12 +144,12 @@ impl<'a> Reader<'a> {
 
     /// Records an error at the value of `key`, or at what stands nearest above it.
     pub(super) fn error_at(&self, key: &str, fault: Fault) {
-        self.record(Severity::Error, key.to_owned(), self.span_of(key), fault);
+        self.error(key.to_owned(), self.span_of(key), fault);
     }
 
     /// Records a warning at the value of `key`, or at what stands nearest above it.
     pub(super) fn warn_at(&self, key: &str, fault: Fault) {
-        self.record(Severity::Warning, key.to_owned(), self.span_of(key), fault);
+        self.warning(key.to_owned(), self.span_of(key), fault);
     }
 
     /// Whether the file holds `section.name`.

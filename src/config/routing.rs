@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::problem::Fault;
-use super::section::Section;
-use super::value::Value;
+use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
 use crate::routing::{DialerId, Rule, Ruleset};
@@ -47,11 +46,11 @@ pub(super) struct NamedRule {
 
 impl RoutingSection {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let default_dialer = section.required("default_dialer", Value::text);
+        let default_dialer = section.required("default_dialer", TomlValue::text);
         let language = section.or("language", "de-DE".to_owned(), language);
         let (hold, goodbye) = default_messages(&language);
-        let hold_message = section.or("hold_message", hold.to_owned(), Value::spoken);
-        let goodbye_message = section.or("goodbye_message", goodbye.to_owned(), Value::spoken);
+        let hold_message = section.or("hold_message", hold.to_owned(), TomlValue::spoken);
+        let goodbye_message = section.or("goodbye_message", goodbye.to_owned(), TomlValue::spoken);
         if !speaks(&language, "de") && !speaks(&language, "en") {
             for name in ["hold_message", "goodbye_message"]
                 .into_iter()
@@ -80,7 +79,7 @@ impl RoutingSection {
                 budget: section.or("budget", Duration::from_secs(2), |value| {
                     value.duration(Duration::from_millis(500)..=Duration::from_secs(10))
                 }),
-                last_resort_number: section.optional("last_resort_number", Value::phone_number),
+                last_resort_number: section.optional("last_resort_number", TomlValue::phone_number),
                 api_calls_end_after: section.or(
                     "api_calls_end_after",
                     Duration::from_mins(30),
@@ -131,16 +130,16 @@ impl RoutingSection {
 
 impl NamedRule {
     fn read(section: &mut Section<'_>) -> Option<Self> {
-        let name = section.required("name", Value::text);
+        let name = section.required("name", TomlValue::text);
         let tiers = section.or("tier", Vec::new(), |value| {
-            if value.as_array().is_some_and(|list| list.is_empty()) {
+            if value.is_empty_list() {
                 return Err(Fault::new("is an empty list")
                     .hint("leave tier out for a rule that matches every caller"));
             }
             value.one_or_list(named)
         });
         let dialers = section.required("dialers", |value| {
-            if value.as_array().is_some_and(|list| list.is_empty()) {
+            if value.is_empty_list() {
                 return Err(
                     Fault::new("is an empty list, so the rule sends the call nowhere")
                         .hint("name at least one dialer"),
@@ -158,7 +157,7 @@ impl NamedRule {
 }
 
 /// A name with its dotted path.
-fn named(value: &Value<'_>) -> Result<(String, String), Fault> {
+fn named(value: &TomlValue<'_>) -> Result<(String, String), Fault> {
     Ok((value.key().to_owned(), value.text()?))
 }
 
@@ -177,7 +176,7 @@ fn read_tier(section: &mut Section<'_>) -> Option<Tier> {
     })
 }
 
-fn language(value: &Value<'_>) -> Result<String, Fault> {
+fn language(value: &TomlValue<'_>) -> Result<String, Fault> {
     value.text_like(
         "a language of Twilio's <Say>, like de-DE or en-US",
         |text| {

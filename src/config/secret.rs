@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::context::{Permissions, SecretFile};
+use super::context::{ConfidentialFile, Permissions};
 use super::nearest::nearest;
 use super::problem::Fault;
-use super::value::Value;
+use super::section::TomlValue;
 use crate::secret::Secret;
 
 /// Stands in the file of a secret until somebody puts the secret there.
@@ -16,7 +16,7 @@ pub const PLACEHOLDER_SECRET: &str = "REPLACE-ME";
 const FORMS: [&str; 3] = ["file", "env", "credential"];
 const HOW: &str = "write { file = \"/path\" }, { env = \"NAME\" } or { credential = \"name\" }";
 
-impl Value<'_> {
+impl TomlValue<'_> {
     /// A secret of any text, such as a key in several lines.
     pub(super) fn secret(&self) -> Result<Secret, Fault> {
         self.checked(|_| Ok(()))
@@ -138,22 +138,26 @@ impl Value<'_> {
                 "add LoadCredential={name}:/path to the unit; systemd sets the variable for the service only"
             )));
         };
-        let file = SecretFile::read(&PathBuf::from(directory).join(name));
+        let file = ConfidentialFile::read(&PathBuf::from(directory).join(name));
         // systemd shows the service's own access, an ACL, as group bits; they say nothing about the group.
         self.secret_of(file, Permissions::open_to_all_only, check)
     }
 
     fn read_file(&self, path: &Path, check: Check) -> Result<Secret, Fault> {
-        self.secret_of(SecretFile::read(path), |permissions| permissions, check)
+        self.secret_of(
+            ConfidentialFile::read(path),
+            |permissions| permissions,
+            check,
+        )
     }
 
     fn secret_of(
         &self,
-        file: Result<SecretFile, String>,
+        file: Result<ConfidentialFile, String>,
         judged: fn(Permissions) -> Permissions,
         check: Check,
     ) -> Result<Secret, Fault> {
-        let SecretFile {
+        let ConfidentialFile {
             path,
             text,
             permissions,

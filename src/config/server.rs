@@ -8,9 +8,8 @@ use ipnet::IpNet;
 
 use super::pem;
 use super::problem::Fault;
-use super::section::Section;
+use super::section::{Section, TomlValue};
 use super::url::{self, PublicUrl};
-use super::value::Value;
 use crate::phone::Region;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -75,8 +74,8 @@ impl Server {
     }
 
     pub(super) fn read(section: &mut Section<'_>, state_directory: &Path) -> Option<Self> {
-        let listen = section.required("listen", Value::socket_address);
-        let insecure_http = section.or("insecure_http", false, Value::boolean);
+        let listen = section.required("listen", TomlValue::socket_address);
+        let insecure_http = section.or("insecure_http", false, TomlValue::boolean);
         let public_url = section.required("public_url", |value| {
             let url = PublicUrl::parse(&value.text()?, insecure_http)?;
             if url.path_prefix().to_ascii_lowercase().contains("/webhooks/") {
@@ -87,7 +86,7 @@ impl Server {
             Ok(url)
         });
         let trusted_proxies = section.or("trusted_proxies", Vec::new(), |value| {
-            value.list(Value::network)
+            value.list(TomlValue::network)
         });
         if trusted_proxies
             .iter()
@@ -119,7 +118,7 @@ impl Server {
             tls,
             acme,
             insecure_http,
-            docs: section.or("docs", true, Value::boolean),
+            docs: section.or("docs", true, TomlValue::boolean),
             cors_origins: section.or("cors_origins", Vec::new(), |value| value.list(origin)),
             region: section.optional("region", region),
             calls_in_hand: section
@@ -130,7 +129,7 @@ impl Server {
             listen: listen?,
             public_url: public_url?,
         };
-        let has_proxy = section.has("trusted_proxies") && !section.is_empty_list("trusted_proxies");
+        let has_proxy = section.has_some("trusted_proxies");
         if server.listens_on_loopback()
             && !has_certificate
             && !has_proxy
@@ -159,8 +158,8 @@ impl Server {
 
 impl Tls {
     fn read(section: &mut Section<'_>) -> Option<Self> {
-        let certificate = section.required("certificate", Value::path);
-        let private_key = section.required("private_key", Value::path);
+        let certificate = section.required("certificate", TomlValue::path);
+        let private_key = section.required("private_key", TomlValue::path);
         let (certificate, private_key) = (certificate?, private_key?);
         pem::check_pair(section, &certificate, &private_key);
         Some(Self {
@@ -178,7 +177,7 @@ impl Acme {
     ) -> Option<Self> {
         let domains = section.required("domains", |value| {
             let domains = value.list(domain)?;
-            if value.as_array().is_some_and(|list| list.is_empty()) {
+            if value.is_empty_list() {
                 return Err(Fault::new("is empty").hint("name the host of public_url"));
             }
             Ok(domains)
@@ -190,12 +189,12 @@ impl Acme {
             }
             value.mail_address()
         });
-        let directory = section.or("directory", LETS_ENCRYPT.to_owned(), Value::request_url);
-        let ca = section.optional("ca", Value::path);
+        let directory = section.or("directory", LETS_ENCRYPT.to_owned(), TomlValue::request_url);
+        let ca = section.optional("ca", TomlValue::path);
         if let Some(ca) = &ca {
             pem::check_authorities(section, "ca", ca);
         }
-        let cache = section.or("cache", state_directory.join("acme"), Value::path);
+        let cache = section.or("cache", state_directory.join("acme"), TomlValue::path);
         if let (Some(domains), Some(url)) = (&domains, public_url)
             && !domains.is_empty()
             && !domains
@@ -222,7 +221,7 @@ impl Acme {
 }
 
 /// Scheme, host and port, as a browser sends it.
-fn origin(value: &Value<'_>) -> Result<String, Fault> {
+fn origin(value: &TomlValue<'_>) -> Result<String, Fault> {
     value.text_like(
         "an origin like https://wallboard.example.com, without a path",
         |text| {
@@ -237,7 +236,7 @@ fn origin(value: &Value<'_>) -> Result<String, Fault> {
     )
 }
 
-fn region(value: &Value<'_>) -> Result<Region, Fault> {
+fn region(value: &TomlValue<'_>) -> Result<Region, Fault> {
     Region::parse(&value.text()?).ok_or_else(|| {
         let known: Vec<_> = Region::names().collect();
         Fault::new("must be two capital letters for a region whose numbering plan is known")
@@ -245,7 +244,7 @@ fn region(value: &Value<'_>) -> Result<Region, Fault> {
     })
 }
 
-fn domain(value: &Value<'_>) -> Result<String, Fault> {
+fn domain(value: &TomlValue<'_>) -> Result<String, Fault> {
     value.text_like(
         "a host name like calls.example.com, without a wildcard",
         |text| {

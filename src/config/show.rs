@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::reader::join;
 use super::{
-    Acme, Alerts, Auth, CallerId, Config, Format, Key, Logging, PublicUrl, Routing, Server,
+    Acme, Alerts, Auth, CallerId, Config, Key, LogFormat, Logging, PublicUrl, Routing, Server,
     Storage, Tls, Twilio, duration,
 };
 use crate::alerts::{AlertRules, Email, Smtp, WebhookSettings};
@@ -118,9 +118,9 @@ show_values! {
         Connect::Number(number) => number.as_str(),
         Connect::Sip(address) => address,
     };
-    Format: |format| match format {
-        Format::Json => "json",
-        Format::Text => "text",
+    LogFormat: |format| match format {
+        LogFormat::Json => "json",
+        LogFormat::Text => "text",
     };
     // An address of IPv6 stands here without its brackets.
     Smtp: |server| server.to_string().replace(['[', ']'], "");

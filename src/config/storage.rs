@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::Fault;
-use super::section::Section;
-use super::value::Value;
+use super::section::{Section, TomlValue};
 use crate::secret::Secret;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -33,7 +32,7 @@ pub struct Storage {
 
 impl Storage {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let path = section.required("path", Value::path);
+        let path = section.required("path", TomlValue::path);
         Some(Self {
             retention: section.or("retention", MIN_RETENTION, |value| {
                 let retention = value.duration(Duration::ZERO..=DAY * 36_500)?;
@@ -43,11 +42,11 @@ impl Storage {
                 }
                 Ok(retention)
             }),
-            spool: section.optional("spool", Value::path),
+            spool: section.optional("spool", TomlValue::path),
             spool_mib: section.or("spool_mib", 64, |value| value.integer(0..=16_384)),
             ballast_mib: section.or("ballast_mib", 64, |value| value.integer(0..=16_384)),
-            secret: section.optional("secret", Value::secret),
-            signing_key: section.optional("signing_key", Value::secret),
+            secret: section.optional("secret", TomlValue::secret),
+            signing_key: section.optional("signing_key", TomlValue::secret),
             path: path?,
         })
     }

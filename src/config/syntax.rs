@@ -2,7 +2,7 @@
 
 use toml::de::Error;
 
-use super::problem::{Problem, Severity, position};
+use super::problem::{Problem, ProblemSeverity, position};
 
 /// How what is said of a key ends that stands twice.
 pub(super) const TWICE: &str = "stands here a second time";
@@ -24,7 +24,7 @@ pub(super) fn problems(text: &str, errors: &[Error]) -> Vec<Problem> {
         }
         let (key, message) = describe(text, error);
         problems.push(Problem {
-            severity: Severity::Error,
+            severity: ProblemSeverity::Error,
             key,
             message,
             hint: None,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::context::Permissions;
-use super::{CallerId, Config, Context, Loaded, Problem, Severity, check, find, load, parse};
+use super::{
+    CallerId, Config, Context, Loaded, Problem, ProblemSeverity, check, find, load, parse,
+};
 use crate::alerts::SmtpSecurity;
 use crate::dialer::SettingValue;
 use crate::routing::DialerId;
@@ -716,7 +718,7 @@ fn secrets_that_are_not_there_or_cannot_be_meant_are_refused() {
         );
         assert_eq!(
             (found[0].line, found[0].severity),
-            (Some(14), Severity::Error),
+            (Some(14), ProblemSeverity::Error),
             "{form}"
         );
     }
@@ -806,17 +808,17 @@ fn plain_secrets_are_warned_about_and_refused_in_a_file_that_everybody_can_read(
     for (mode, severity, message) in [
         (
             0o600,
-            Severity::Warning,
+            ProblemSeverity::Warning,
             "is a plain secret in the configuration file",
         ),
         (
             0o640,
-            Severity::Warning,
+            ProblemSeverity::Warning,
             "is a plain secret in the configuration file, which its group can read (mode 0640)",
         ),
         (
             0o644,
-            Severity::Error,
+            ProblemSeverity::Error,
             "is a plain secret in a file that everybody on this machine can read (mode 0644)",
         ),
     ] {
@@ -850,8 +852,8 @@ fn secret_files_are_read_beside_the_file_and_judged_by_their_mode() {
     write_file(&directory, "braze", "key\r\n", 0o440);
     for (mode, severity) in [
         (0o600, None),
-        (0o640, Some(Severity::Warning)),
-        (0o604, Some(Severity::Error)),
+        (0o640, Some(ProblemSeverity::Warning)),
+        (0o604, Some(ProblemSeverity::Error)),
     ] {
         let path = write_file(&directory, "twilio", "token\n", mode);
         let found = match parse(&text, &context) {

@@ -5,8 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::problem::Fault;
-use super::section::Section;
-use super::value::Value;
+use super::section::{Section, TomlValue};
 use crate::phone::E164;
 use crate::secret::Secret;
 
@@ -55,12 +54,12 @@ pub enum CallerId {
 impl Twilio {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let account_sid = section.required("account_sid", |value| sid(value, "AC"));
-        let verify_signature = section.or("verify_signature", true, Value::boolean);
+        let verify_signature = section.or("verify_signature", true, TomlValue::boolean);
         let shared_keys = section.tables("shared_keys", shared_key);
         let ring_timeout = section.or("ring_timeout", Duration::from_secs(20), ring_timeout);
         let ring_total = ring_total(section, ring_timeout);
         let api_key_sid = section.optional("api_key_sid", |value| sid(value, "SK"));
-        let api_key_secret = section.optional("api_key_secret", Value::token);
+        let api_key_secret = section.optional("api_key_secret", TomlValue::token);
         section.refuse_half_a_pair("api_key_sid", "api_key_secret");
         refuse_same_ids(section, &shared_keys);
         judge_tokens(section, verify_signature);
@@ -69,15 +68,15 @@ impl Twilio {
                 value.list(|value| sid(value, "AC"))
             }),
             auth_tokens: section.or("auth_token", Vec::new(), |value| {
-                value.one_or_list(Value::token)
+                value.one_or_list(TomlValue::token)
             }),
             verify_signature,
             shared_keys,
             allowed_networks: section.or("allowed_networks", Vec::new(), |value| {
-                value.list(Value::network)
+                value.list(TomlValue::network)
             }),
             caller_id: section.or("caller_id", CallerId::Caller, caller_id),
-            number: section.optional("number", Value::phone_number),
+            number: section.optional("number", TomlValue::phone_number),
             ring_timeout,
             ring_total,
             reconcile_after: section.or("reconcile_after", Duration::from_mins(5), |value| {
@@ -86,7 +85,7 @@ impl Twilio {
             api_base: section.or(
                 "api_base",
                 "https://api.twilio.com".to_owned(),
-                Value::base_url,
+                TomlValue::base_url,
             ),
             api_key_sid,
             api_key_secret,
@@ -102,11 +101,11 @@ fn shared_key(section: &mut Section<'_>) -> Option<(String, Secret)> {
                 .all(|c| c.is_ascii_graphic() && c != ',' && c != '=')
         })
     });
-    let secret = section.required("secret", Value::token);
+    let secret = section.required("secret", TomlValue::token);
     Some((id?, secret?))
 }
 
-fn sid(value: &Value<'_>, prefix: &str) -> Result<String, Fault> {
+fn sid(value: &TomlValue<'_>, prefix: &str) -> Result<String, Fault> {
     value.text_like(&format!("{prefix} and 32 hexadecimal digits"), |text| {
         text.strip_prefix(prefix).is_some_and(|digits| {
             digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit())
@@ -114,7 +113,7 @@ fn sid(value: &Value<'_>, prefix: &str) -> Result<String, Fault> {
     })
 }
 
-fn caller_id(value: &Value<'_>) -> Result<CallerId, Fault> {
+fn caller_id(value: &TomlValue<'_>) -> Result<CallerId, Fault> {
     let text = value.text()?;
     if text == "caller" {
         return Ok(CallerId::Caller);
@@ -144,7 +143,7 @@ fn ring_total(section: &mut Section<'_>, ring_timeout: Duration) -> Duration {
     total
 }
 
-fn ring_timeout(value: &Value<'_>) -> Result<Duration, Fault> {
+fn ring_timeout(value: &TomlValue<'_>) -> Result<Duration, Fault> {
     whole_seconds(value.duration(Duration::from_secs(5)..=Duration::from_mins(10))?)
 }
 
@@ -168,8 +167,8 @@ fn refuse_same_ids(section: &Section<'_>, keys: &[(String, Secret)]) {
 }
 
 fn judge_tokens(section: &Section<'_>, verify_signature: bool) {
-    let has_token = section.has("auth_token") && !section.is_empty_list("auth_token");
-    let has_shared_key = section.has("shared_keys") && !section.is_empty_list("shared_keys");
+    let has_token = section.has_some("auth_token");
+    let has_shared_key = section.has_some("shared_keys");
     if verify_signature && !has_token && !has_shared_key {
         section.error(
             "auth_token",

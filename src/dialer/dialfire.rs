@@ -20,8 +20,7 @@ use super::health::{
 };
 use super::settings::{InvalidSettings, endpoint, parse_url, path_part, secret_header};
 use crate::audit::Exchange;
-use crate::config::section::Section;
-use crate::config::value::Value as ConfigValue;
+use crate::config::section::{Section, TomlValue};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, DialerId};
 use crate::secret::Secret;
@@ -57,19 +56,19 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
             is_path_segment,
         )
     });
-    let token = section.required("token", ConfigValue::token);
+    let token = section.required("token", TomlValue::token);
     let tenant = section.optional("tenant", |value| {
         value.text_like("a tenant id of Dialfire like 0a1b2c3d", |text| {
             text.len() <= 32 && text.bytes().all(|b| b.is_ascii_alphanumeric())
         })
     });
-    let tenant_token = section.optional("tenant_token", ConfigValue::token);
+    let tenant_token = section.optional("tenant_token", TomlValue::token);
     section.refuse_half_a_pair("tenant", "tenant_token");
     Some(Api::new(DialfireApi {
         base_url: section.or(
             "base_url",
             "https://api.dialfire.com".to_owned(),
-            ConfigValue::base_url,
+            TomlValue::base_url,
         ),
         tenant: tenant
             .zip(tenant_token)

@@ -18,9 +18,8 @@ use super::settings::{InvalidSettings, parse_url, secret_header};
 use super::template::{BodyTemplate, placeholders};
 use crate::config::nearest::nearest;
 use crate::config::problem::Fault;
-use crate::config::section::Section;
+use crate::config::section::{Section, TomlValue};
 use crate::config::url;
-use crate::config::value::Value as ConfigValue;
 use crate::handoff::{Outcome, Repeat};
 use crate::routing::{Availability, DialerId};
 use crate::secret::Secret;
@@ -49,7 +48,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
         Ok(url)
     });
     Some(Api::new(HttpApi {
-        health_url: section.optional("health_url", ConfigValue::request_url),
+        health_url: section.optional("health_url", TomlValue::request_url),
         headers: section.or("headers", Vec::new(), |value| value.map(header)),
         body: section.or("body", default_body(), |value| {
             value.map(|_, value| template(value))
@@ -59,7 +58,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
 }
 
 /// Warns of the address that people take for the one that places calls.
-pub(super) fn warn_of_call_records(value: &ConfigValue<'_>, url: &str) -> Result<(), Fault> {
+pub(super) fn warn_of_call_records(value: &TomlValue<'_>, url: &str) -> Result<(), Fault> {
     let path = url::Parts::split(url)?.path.trim_end_matches('/');
     let path = path.strip_suffix(".json").unwrap_or(path);
     if path.ends_with("/api/v2/calls") {
@@ -83,7 +82,7 @@ const OURS: [&str; 5] = [
 ];
 
 /// A header; a value in plain text is judged as a secret where the name says that it is one.
-fn header(name: &str, value: &ConfigValue<'_>) -> Result<Secret, Fault> {
+fn header(name: &str, value: &TomlValue<'_>) -> Result<Secret, Fault> {
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.is_empty() || !name.chars().all(is_token) {
         return Err(Fault::new("is not a name for a header"));
@@ -114,7 +113,7 @@ fn header(name: &str, value: &ConfigValue<'_>) -> Result<Secret, Fault> {
 }
 
 /// Text with placeholders; what stands between braces must be one of them.
-fn template(value: &ConfigValue<'_>) -> Result<String, Fault> {
+fn template(value: &TomlValue<'_>) -> Result<String, Fault> {
     let text = value.as_text().ok_or_else(|| {
         Fault::new(format!("must be a string, not {}", value.kind()))
             .hint("the body is a flat JSON object of strings")

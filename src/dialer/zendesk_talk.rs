@@ -26,8 +26,7 @@ use super::http::warn_of_call_records;
 use super::settings::{InvalidSettings, endpoint, parse_url, secret_header};
 use crate::audit::Exchange;
 use crate::config::problem::Fault;
-use crate::config::section::Section;
-use crate::config::value::Value as ConfigValue;
+use crate::config::section::{Section, TomlValue};
 use crate::handoff::{Failure, FailureKind, Outcome};
 use crate::routing::{Availability, DialerId};
 use crate::secret::Secret;
@@ -104,7 +103,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
         }
         value.mail_address()
     });
-    let token = section.required("token", ConfigValue::token);
+    let token = section.required("token", TomlValue::token);
     let from_subdomain = subdomain.map(|name| format!("https://{name}.zendesk.com"));
     Some(Api::new(ZendeskTalkApi {
         min_agents: section.or("min_agents", 1, |value| value.integer(0..=100_000)),
@@ -115,7 +114,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
     }))
 }
 
-fn subdomain(value: &ConfigValue<'_>) -> Result<String, Fault> {
+fn subdomain(value: &TomlValue<'_>) -> Result<String, Fault> {
     let text = value.text()?;
     let is_label = text.len() <= 63 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if is_label {

@@ -17,7 +17,7 @@ use crate::twiml::Connect;
 
 /// The answer as it is stored and given.
 #[derive(Serialize)]
-struct CallDocument<'a> {
+struct AnswerDocument<'a> {
     call_id: &'a CallId,
     caller: String,
     called: Option<&'a str>,
@@ -80,7 +80,7 @@ pub(super) fn render(
         }
         (None, None) => (None, Answer::Nothing, state.ended(Disposition::Failed)),
     };
-    let document = CallDocument {
+    let document = AnswerDocument {
         call_id: &call.call_id,
         caller: call.caller.masked(),
         called: call.called.as_deref(),

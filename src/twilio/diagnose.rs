@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::signature::{
-    Algorithm, BodyKind, KeyUsed, SignatureError, SignedRequest, SigningKey, Verifier,
+    Algorithm, BodyKind, KeyUsed, SignatureError, SignatureKey, SignedRequest, Verifier,
     sorted_fields,
 };
 use super::signed_url::{HTTP, HTTPS, SignedBase, split_query};
@@ -157,7 +157,7 @@ impl Search<'_> {
 
     /// The URL as expected, under a key that was not asked for.
     fn other_keys(&self) -> Option<Vec<Deviation>> {
-        let matches = |key: &SigningKey| {
+        let matches = |key: &SignatureKey| {
             let (url, target) = (&self.verifier.url, self.request.path_and_query);
             let mut algorithms = [Algorithm::Sha1, Algorithm::Sha256].into_iter();
             algorithms.any(|of| self.key_matches(key, of, url, target, &self.fields))
@@ -270,7 +270,7 @@ impl Search<'_> {
 
     fn key_matches(
         &self,
-        key: &SigningKey,
+        key: &SignatureKey,
         algorithm: Algorithm,
         base: &SignedBase,
         target: &str,

@@ -115,8 +115,8 @@ pub enum SignatureError {
 #[derive(Debug)]
 pub struct Verifier {
     pub(super) url: SignedBase,
-    pub(super) auth_tokens: Vec<SigningKey>,
-    pub(super) shared_keys: Vec<(String, SigningKey)>,
+    pub(super) auth_tokens: Vec<SignatureKey>,
+    pub(super) shared_keys: Vec<(String, SignatureKey)>,
 }
 
 impl Verifier {
@@ -126,12 +126,12 @@ impl Verifier {
         let auth_tokens = settings
             .auth_tokens
             .into_iter()
-            .map(SigningKey::new)
+            .map(SignatureKey::new)
             .collect::<Result<_, _>>()?;
         let shared_keys = settings
             .shared_keys
             .into_iter()
-            .map(|shared| Ok((shared.id, SigningKey::new(shared.secret)?)))
+            .map(|shared| Ok((shared.id, SignatureKey::new(shared.secret)?)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             url,
@@ -149,7 +149,7 @@ impl Verifier {
                 .map_err(|_| SignatureError::Malformed)?,
         };
         let suffix = signed_suffix(request)?;
-        let matches = |key: &SigningKey, algorithm| {
+        let matches = |key: &SignatureKey, algorithm| {
             let mut urls = self.url.candidates(request.path_and_query);
             urls.any(|url| key.signed(algorithm, &url, &suffix, &signature))
         };
@@ -288,9 +288,9 @@ impl<'a> SignatureSettings<'a> {
 }
 
 /// A secret that signs; wiped when dropped, never shown.
-pub(super) struct SigningKey(Zeroizing<Box<[u8]>>);
+pub(super) struct SignatureKey(Zeroizing<Box<[u8]>>);
 
-impl SigningKey {
+impl SignatureKey {
     fn new(secret: Box<[u8]>) -> Result<Self, UnusableSettings> {
         if secret.is_empty() {
             return Err(UnusableSettings::EmptyKey);
@@ -335,8 +335,8 @@ impl SigningKey {
     }
 }
 
-impl fmt::Debug for SigningKey {
+impl fmt::Debug for SignatureKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SigningKey(…)")
+        f.write_str("SignatureKey(…)")
     }
 }

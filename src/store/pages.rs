@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::audit_records::{self, RARE, RawRecord, StoredRecord};
+use super::audit_records::{self, RARE, RawRecord, StoredRecord, read_all};
 use super::calls::{self, StoredCall};
+use super::error::StoreError;
 use super::legs::{self, StoredLeg};
 use super::readers::RowReader;
-use super::{StoreError, caller_records, callers, incidents, read_all};
+use super::{caller_records, callers, incidents};
 use crate::audit::{Kind, Severity, severity};
 use crate::call::{CallId, Disposition, Status};
 

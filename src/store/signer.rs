@@ -12,10 +12,12 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::checkpoints::{self, NewCheckpoint};
+use super::error::StoreError;
 use super::found::{self, Walk};
+use super::handle::Store;
 use super::readers::RowReader;
 use super::work::Work;
-use super::{Store, StoreError, audit_records, column, head_file};
+use super::{audit_records, column, head_file};
 use crate::audit::{
     BadNote, ChainLink, CompactRange, Event, Kind, NoteSubject, PublicKey, Record, SignedTreeHead,
     SigningKey, SigningKeyNamed, SigningState, SigningStatus, Statement,

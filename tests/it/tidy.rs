@@ -391,7 +391,6 @@ const WITH_CIRCLES: &[&str] = &[
     "cli",
     "config",
     "dialer",
-    "store",
     "telemetry",
 ];
 

@@ -105,7 +105,7 @@ impl Store {
     }
 
     async fn change_alerts(&self, changes: Vec<AlertChange>) -> Result<(), StoreError> {
-        let now = self.0.clock.now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         self.submit(Work::ChangeAlerts { changes, now })
             .await
             .map(drop)
@@ -149,7 +149,7 @@ impl Store {
 
     /// The room on the disk of the database. Asks the file system, which may hang.
     pub async fn disk_room(&self) -> Option<DiskRoom> {
-        let path = self.0.path.clone();
+        let path = self.path().to_owned();
         let asked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&path).ok());
         let found = asked.await.ok().flatten()?;
         Some(DiskRoom {

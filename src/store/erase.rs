@@ -47,16 +47,16 @@ pub struct Erased {
 impl Store {
     /// Forgets a caller, then empties the write-ahead log. `None` for a caller whose number is withheld: that is nobody in particular.
     pub async fn erase(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.0.key_ring.identity(caller) else {
+        let Some(identity) = self.key_ring().identity(caller) else {
             return Ok(None);
         };
-        let now = self.0.clock.now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         let SubmissionOutcome::Erased(found) = self.submit(Work::Erase { identity, now }).await?
         else {
             return Err(StoreError::Closed);
         };
-        let path = self.0.path.clone();
-        let clock = self.0.clock.clone();
+        let path = self.path().to_owned();
+        let clock = self.clock().clone();
         let unavailable = |error: tokio::task::JoinError| StoreError::Unavailable(error.into());
         let mut is_wal_empty = false;
         for _ in 0..CHECKPOINTS {
@@ -81,10 +81,10 @@ impl Store {
 
     /// What [`Store::erase`] would erase. Changes nothing.
     pub async fn known_of(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.0.key_ring.identity(caller) else {
+        let Some(identity) = self.key_ring().identity(caller) else {
             return Ok(None);
         };
-        let path = self.0.path.clone();
+        let path = self.path().to_owned();
         self.ask(move |reader| {
             let (profile, is_caller, calls, answers): (bool, bool, i64, i64) = reader.query_row(
                 "SELECT EXISTS (SELECT 1 FROM profiles WHERE identity_hash = ?1),
@@ -112,7 +112,7 @@ impl Store {
 
     /// Writes into the log that records left this machine with numbers in the clear.
     pub async fn record_export(&self, exported: Exported) -> Result<(), StoreError> {
-        let record = Record::of_service(self.0.clock.now(), Event::Exported(exported));
+        let record = Record::of_service(self.clock().now(), Event::Exported(exported));
         self.append(vec![record]).await.map(drop)
     }
 }

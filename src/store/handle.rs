@@ -53,21 +53,21 @@ const COMMITS_BEHIND: usize = 1_024;
 pub struct Store(pub(super) Arc<StoreState>);
 
 pub(super) struct StoreState {
-    pub(super) queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<Message>,
     #[cfg(test)]
     pub(super) faults: mpsc::Sender<writer::Commit>,
-    pub(super) health: watch::Receiver<StoreHealth>,
-    pub(super) ledger: Arc<RecordLedger>,
-    pub(super) reserve: Reserve,
+    health: watch::Receiver<StoreHealth>,
+    ledger: Arc<RecordLedger>,
+    reserve: Reserve,
     pub(super) wal: PathBuf,
-    pub(super) is_wal_missing: bool,
-    pub(super) commits: broadcast::Sender<Arc<[Committed]>>,
-    pub(super) readers: Readers,
-    pub(super) clock: Clock,
-    pub(super) path: PathBuf,
+    is_wal_missing: bool,
+    commits: broadcast::Sender<Arc<[Committed]>>,
+    readers: Readers,
+    clock: Clock,
+    path: PathBuf,
     pub(super) signing_status: watch::Sender<SigningStatus>,
-    pub(super) key_ring: KeyRing,
-    pub(super) thread: Mutex<Option<JoinHandle<()>>>,
+    key_ring: KeyRing,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Store {

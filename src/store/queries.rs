@@ -31,7 +31,7 @@ pub struct Counts {
 impl Store {
     /// Every session, the latest used first.
     pub async fn sessions(&self) -> Result<Vec<StoredSession>, StoreError> {
-        let now = self.0.clock.now();
+        let now = self.clock().now();
         self.ask(move |reader| sessions::all(reader, now)).await
     }
 
@@ -56,7 +56,7 @@ impl Store {
     /// What is left of a call, and what that means for a webhook of it. Its carrier repeats webhooks for `repeats` after its end.
     pub async fn past(&self, call: &CallId, repeats: SignedDuration) -> Result<Past, StoreError> {
         let call = call.clone();
-        let before = self.0.clock.now().as_millisecond();
+        let before = self.clock().now().as_millisecond();
         let before = before.saturating_sub(i64::try_from(repeats.as_millis()).unwrap_or(i64::MAX));
         self.ask(move |reader| Ok(forgotten_calls::past(reader, &call, before)?))
             .await

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::settings;
-use crate::audit::{PublicKey, SigningKey};
+use crate::audit::{LogSigningKey, PublicKey};
 use crate::config::Config;
 use crate::files::{self, beside};
 
@@ -16,16 +16,16 @@ pub fn public_key_path(database: &Path) -> PathBuf {
 }
 
 /// The key that signs, and one that may have signed before a key was configured.
-pub fn keys(config: &Config, log_id: &str) -> anyhow::Result<(SigningKey, Vec<SigningKey>)> {
+pub fn keys(config: &Config, log_id: &str) -> anyhow::Result<(LogSigningKey, Vec<LogSigningKey>)> {
     let path = beside(&config.storage.path, ".signing");
     if let Some(secret) = &config.storage.signing_key {
-        let key = SigningKey::read(log_id, secret.expose()).context("storage.signing_key")?;
+        let key = LogSigningKey::read(log_id, secret.expose()).context("storage.signing_key")?;
         let former = fs::read_to_string(&path).ok();
-        let former = former.and_then(|text| SigningKey::read(log_id, &text).ok());
+        let former = former.and_then(|text| LogSigningKey::read(log_id, &text).ok());
         return Ok((key, former.into_iter().collect()));
     }
     let text = settings::drawn_once(&path)?;
-    let key = SigningKey::read(log_id, &text).with_context(|| path.display().to_string())?;
+    let key = LogSigningKey::read(log_id, &text).with_context(|| path.display().to_string())?;
     Ok((key, Vec::new()))
 }
 

@@ -40,7 +40,7 @@ pub struct Statement {
 }
 
 /// The key that signs, which belongs to one log.
-pub struct SigningKey {
+pub struct LogSigningKey {
     pair: Ed25519KeyPair,
     public: PublicKey,
 }
@@ -71,7 +71,7 @@ pub enum BadNote {
     Signature,
 }
 
-impl SigningKey {
+impl LogSigningKey {
     /// The key that a text holds, for the log of that id: a seed in hexadecimal, or PKCS #8 in PEM.
     pub fn read(log_id: &str, text: &str) -> Result<Self, NoKey> {
         let text = text.trim();
@@ -111,9 +111,9 @@ impl SigningKey {
     }
 }
 
-impl std::fmt::Debug for SigningKey {
+impl std::fmt::Debug for LogSigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("SigningKey").field(&self.public).finish()
+        f.debug_tuple("LogSigningKey").field(&self.public).finish()
     }
 }
 
@@ -250,8 +250,8 @@ mod tests {
 
     const LOG: &str = "0123456789abcdef0123456789abcdef";
 
-    fn key(seed: u8) -> SigningKey {
-        SigningKey::read(LOG, &hex::encode([seed; 32])).unwrap()
+    fn key(seed: u8) -> LogSigningKey {
+        LogSigningKey::read(LOG, &hex::encode([seed; 32])).unwrap()
     }
 
     fn statement() -> Statement {
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn the_signature_is_ed25519() {
         let seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
-        let key = SigningKey::read(LOG, seed).unwrap();
+        let key = LogSigningKey::read(LOG, seed).unwrap();
         assert_eq!(
             hex::encode(key.public.key),
             "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -312,7 +312,7 @@ mod tests {
     fn another_key_and_another_log_are_told_apart() {
         let note = key(2).sign(&statement());
         assert_eq!(key(1).public().open(&note), Err(BadNote::OtherKey));
-        let other_log = SigningKey::read("ffff", &hex::encode([2; 32])).unwrap();
+        let other_log = LogSigningKey::read("ffff", &hex::encode([2; 32])).unwrap();
         assert_eq!(other_log.public().open(&note), Err(BadNote::Malformed));
     }
 
@@ -344,7 +344,7 @@ mod tests {
     fn a_key_in_pem_is_read_and_rubbish_is_not() {
         let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
         let seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
-        let read = |text: &str| SigningKey::read(LOG, text).map(|key| key.public.to_line());
+        let read = |text: &str| LogSigningKey::read(LOG, text).map(|key| key.public.to_line());
         assert_eq!(read(pem), read(seed));
         for text in ["", "00", &"0".repeat(63), "-----BEGIN PRIVATE KEY-----"] {
             assert_eq!(read(text), Err(NoKey), "{text:?}");

@@ -23,7 +23,8 @@ use super::Kind;
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Severity {
+#[schema(as = Severity)]
+pub enum RecordSeverity {
     /// As it should be.
     Info,
     /// Something went wrong and was recovered from.
@@ -32,7 +33,7 @@ pub enum Severity {
     Error,
 }
 
-impl Severity {
+impl RecordSeverity {
     /// All, from little to much.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
@@ -47,7 +48,7 @@ impl Severity {
     clippy::wildcard_enum_match_arm,
     reason = "a kind that nobody gave a severity is as it should be"
 )]
-pub fn severity(kind: Kind, detail: &str) -> Severity {
+pub fn severity(kind: Kind, detail: &str) -> RecordSeverity {
     let has = |part: &str| detail.contains(part);
     match kind {
         Kind::CallAnswered
@@ -55,31 +56,31 @@ pub fn severity(kind: Kind, detail: &str) -> Severity {
                 || has("\"answer\":{\"is\":\"last_resort\"}")
                 || has("\"answer\":{\"is\":\"goodbye\"}") =>
         {
-            Severity::Error
+            RecordSeverity::Error
         }
         Kind::CallAnswered
             if has("\"answer\":{\"is\":\"hold\"}")
                 || has("\"certainty\":\"unconfirmed\"")
                 || has("\"certainty\":\"unannounced\"") =>
         {
-            Severity::Warn
+            RecordSeverity::Warn
         }
-        Kind::CallDecided if has("\"outcome\":\"unavailable\"") => Severity::Warn,
-        Kind::HandoffConcluded if !has("\"outcome\":\"accepted\"") => Severity::Warn,
+        Kind::CallDecided if has("\"outcome\":\"unavailable\"") => RecordSeverity::Warn,
+        Kind::HandoffConcluded if !has("\"outcome\":\"accepted\"") => RecordSeverity::Warn,
         Kind::DialEnded
             if has("\"disposition\":\"failed\"")
                 || has("\"disposition\":\"busy\"")
                 || has("\"disposition\":\"no_answer\"") =>
         {
-            Severity::Error
+            RecordSeverity::Error
         }
         Kind::HealthChanged if has("\"to\":\"open\"") || has("\"to\":\"unavailable\"") => {
-            Severity::Warn
+            RecordSeverity::Warn
         }
-        Kind::Accessed if has("\"is\":\"refused\"") => Severity::Warn,
-        Kind::WebhookUnusable | Kind::CallReaped => Severity::Warn,
-        Kind::ConfigRefused | Kind::IncidentOpened => Severity::Error,
-        _ => Severity::Info,
+        Kind::Accessed if has("\"is\":\"refused\"") => RecordSeverity::Warn,
+        Kind::WebhookUnusable | Kind::CallReaped => RecordSeverity::Warn,
+        Kind::ConfigRefused | Kind::IncidentOpened => RecordSeverity::Error,
+        _ => RecordSeverity::Info,
     }
 }
 
@@ -96,34 +97,34 @@ mod tests {
         check(
             answered,
             r#"{"answer":{"is":"connect"},"within_budget":true}"#,
-            Severity::Info,
+            RecordSeverity::Info,
         );
         check(
             answered,
             r#"{"answer":{"is":"hold"},"within_budget":true}"#,
-            Severity::Warn,
+            RecordSeverity::Warn,
         );
         check(
             answered,
             r#"{"answer":{"is":"connect"},"within_budget":false}"#,
-            Severity::Error,
+            RecordSeverity::Error,
         );
         check(
             answered,
             r#"{"answer":{"is":"goodbye"},"within_budget":true}"#,
-            Severity::Error,
+            RecordSeverity::Error,
         );
         check(
             Kind::HandoffConcluded,
             r#"{"outcome":"accepted"}"#,
-            Severity::Info,
+            RecordSeverity::Info,
         );
         check(
             Kind::HandoffConcluded,
             r#"{"outcome":"refused"}"#,
-            Severity::Warn,
+            RecordSeverity::Warn,
         );
-        check(Kind::IncidentOpened, "{}", Severity::Error);
-        check(Kind::ServiceStarted, "{}", Severity::Info);
+        check(Kind::IncidentOpened, "{}", RecordSeverity::Error);
+        check(Kind::ServiceStarted, "{}", RecordSeverity::Info);
     }
 }

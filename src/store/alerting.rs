@@ -5,12 +5,14 @@ use std::fs;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::rows::Written;
+use super::calls::{self, StoredCall};
+use super::error::StoreError;
+use super::handle::Store;
+use super::incidents::{self, StoredIncident};
+use super::outbox::{self, Attempted, StoredMessage};
+use super::pages::{Part, Rows};
+use super::service_starts;
 use super::work::{AlertChange, Work};
-use super::{
-    Attempted, Part, Rows, Store, StoreError, StoredCall, StoredIncident, StoredMessage, calls,
-    incidents, outbox,
-};
 use crate::alerts::{Channel, DiskRoom, IncidentStatus};
 
 /// An incident with the messages that were sent about it.
@@ -103,7 +105,7 @@ impl Store {
     }
 
     async fn change_alerts(&self, changes: Vec<AlertChange>) -> Result<(), StoreError> {
-        let now = self.0.clock.now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         self.submit(Work::ChangeAlerts { changes, now })
             .await
             .map(drop)
@@ -113,7 +115,7 @@ impl Store {
     /// back, do not count.
     pub async fn starts_between(&self, from: Timestamp, to: Timestamp) -> Result<u32, StoreError> {
         let bounds = [from, to].map(Timestamp::as_millisecond);
-        self.ask(move |reader| Ok(starts_between(reader, bounds)?))
+        self.ask(move |reader| Ok(service_starts::between(reader, bounds)?))
             .await
     }
 
@@ -147,7 +149,7 @@ impl Store {
 
     /// The room on the disk of the database. Asks the file system, which may hang.
     pub async fn disk_room(&self) -> Option<DiskRoom> {
-        let path = self.0.path.clone();
+        let path = self.path().to_owned();
         let asked = tokio::task::spawn_blocking(move || rustix::fs::statvfs(&path).ok());
         let found = asked.await.ok().flatten()?;
         Some(DiskRoom {
@@ -155,43 +157,6 @@ impl Store {
             total: found.f_blocks.saturating_mul(found.f_frsize),
         })
     }
-}
-
-/// Writes changes that are no records.
-pub(super) fn change(
-    connection: &Connection,
-    written: &Written,
-    changes: &[AlertChange],
-    now: i64,
-) -> rusqlite::Result<()> {
-    for change in changes {
-        match change {
-            AlertChange::Calls(status) => incidents::count_calls(connection, status, now)?,
-            AlertChange::Attempted(attempted) => {
-                outbox::attempted(connection, written, attempted, now)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Notes that the process started.
-pub(super) fn started(connection: &Connection, at: i64) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO service_starts (created_at) VALUES (?1)")?
-        .execute([at])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM service_starts WHERE id <= (SELECT max(id) FROM service_starts) - 1000",
-        )?
-        .execute([])?;
-    Ok(())
-}
-
-fn starts_between(connection: &Connection, bounds: [i64; 2]) -> rusqlite::Result<u32> {
-    connection
-        .prepare_cached("SELECT count(*) FROM service_starts WHERE created_at BETWEEN ?1 AND ?2")?
-        .query_row(bounds, |row| row.get(0))
 }
 
 fn same_hour(connection: &Connection, now: Timestamp) -> rusqlite::Result<(u32, Option<bool>)> {

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::StoreError;
 use super::callers::EncryptedPersonal;
+use super::error::StoreError;
 use super::key_ring::Purpose;
 use super::readers::RowReader;
 use crate::audit::Kind;

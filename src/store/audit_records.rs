@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::callers::EncryptedPersonal;
+use super::column;
+use super::error::StoreError;
 use super::key_ring::Purpose;
 use super::readers::RowReader;
 use super::work::PreparedRecord;
-use super::{StoreError, column};
 use crate::audit::{ChainLink, Event, Hash, Kind, Personal, RowContent};
 use crate::call::CallId;
 
@@ -328,4 +329,14 @@ pub(super) fn raw(row: &Row<'_>) -> rusqlite::Result<RawRecord> {
         previous_hash: row.get(6)?,
         hash: row.get(7)?,
     })
+}
+
+pub(super) fn read_all(
+    reader: &RowReader<'_>,
+    records: Vec<RawRecord>,
+) -> Result<Vec<StoredRecord>, StoreError> {
+    records
+        .into_iter()
+        .map(|record| record.read(reader))
+        .collect()
 }

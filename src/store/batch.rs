@@ -7,14 +7,15 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::callers::{EncryptedPersonal, Encryptor};
 use super::calls::{Moved, NewCall};
+use super::committed::{Committed, EndedCall};
 use super::error::is_own_fault;
 use super::rollups::Added;
 use super::rows::Written;
 use super::submission::SubmissionOutcome;
-use super::work::{self, Effect, PreparedRecord, Work};
+use super::work::{self, AlertChange, Effect, PreparedRecord, Work};
 use super::{
-    Committed, EndedCall, alerting, audit_records, callers, calls, checkpoints, connection,
-    dialer_states, erase, forgotten_calls, outbox, profiles, prune, sessions, spool_mark,
+    audit_records, callers, calls, checkpoints, connection, dialer_states, forgotten_calls,
+    incidents, outbox, profiles, service_starts, sessions, spool_mark,
 };
 use crate::audit::{CallerErased, ChainLink, Event, Record};
 
@@ -179,7 +180,7 @@ impl BatchWriter<'_> {
             }
             Work::Erase { identity, now } => {
                 self.encryptor.forget();
-                let erased = erase::forget(self.connection, &self.written, *identity)?;
+                let erased = callers::erase(self.connection, &self.written, *identity)?;
                 if let Some(erased) = erased {
                     self.append(&[self.act(erased, *now)?])?;
                 }
@@ -189,9 +190,11 @@ impl BatchWriter<'_> {
             Work::Beat => connection::touch(self.connection)?,
             Work::Checkpoint(new) => checkpoints::write(self.connection, new)?,
             Work::ChangeAlerts { changes, now } => {
-                alerting::change(self.connection, &self.written, changes, *now)?;
+                for change in changes {
+                    self.change_alert(change, *now)?;
+                }
             }
-            Work::Prune(slice) => prune::delete(self.connection, slice)?,
+            Work::Prune(slice) => checkpoints::prune(self.connection, slice)?,
             Work::ForgetCalls { rows, now } => {
                 forgotten_calls::forget(self.connection, self.encryptor.key_ring(), rows, *now)?;
             }
@@ -205,6 +208,15 @@ impl BatchWriter<'_> {
             first_id,
             last_id: self.head.id,
         })
+    }
+
+    fn change_alert(&self, change: &AlertChange, now: i64) -> rusqlite::Result<()> {
+        match change {
+            AlertChange::Calls(status) => incidents::count_calls(self.connection, status, now),
+            AlertChange::Attempted(attempted) => {
+                outbox::attempted(self.connection, &self.written, attempted, now)
+            }
+        }
     }
 
     fn act(&self, erased: CallerErased, now: i64) -> rusqlite::Result<PreparedRecord> {
@@ -302,7 +314,7 @@ impl BatchWriter<'_> {
             (Effect::Health(state), _) => {
                 dialer_states::upsert(self.connection, &self.written, state)?;
             }
-            (Effect::Started, _) => alerting::started(self.connection, record.created_at)?,
+            (Effect::Started, _) => service_starts::started(self.connection, record.created_at)?,
             (Effect::Tell(told), _) => {
                 outbox::announce(self.connection, &self.written, told, record.created_at)?;
             }

@@ -7,9 +7,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::key_ring::{CipherError, Identity, KeyBytes, KeyRing, Purpose, SaltBytes};
 use super::readers::RowReader;
-use crate::audit::Personal;
+use super::rows::Written;
+use crate::audit::{CallerErased, Personal};
 use crate::phone::Caller;
 
+/// The index of so many callers is made anew with each erasure, so that no unused part of a page keeps the hash. Above, that would hold calls up.
+const FEW: i64 = 20_000;
 const DAY_MS: i64 = 86_400_000;
 /// So many callers' keys are kept at hand, twice.
 const GENERATION: usize = 16_384;
@@ -198,6 +201,72 @@ pub(super) fn forget(connection: &Connection, rows: &[i64], before: i64) -> rusq
         statement.execute([*row, before])?;
     }
     Ok(())
+}
+
+/// Destroys the salt of a person and whatever the projections hold of them; gives what there was. What is deleted is overwritten.
+pub(super) fn erase(
+    connection: &Connection,
+    written: &Written,
+    identity: Identity,
+) -> rusqlite::Result<Option<CallerErased>> {
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    let forgotten = erase_securely(connection, written, identity);
+    connection.pragma_update(None, "secure_delete", "FAST")?;
+    forgotten
+}
+
+fn erase_securely(
+    connection: &Connection,
+    written: &Written,
+    identity: Identity,
+) -> rusqlite::Result<Option<CallerErased>> {
+    let row: Option<i64> = find(connection, identity)?;
+    let profiles = connection.execute(
+        "DELETE FROM profiles WHERE identity_hash = ?1",
+        [identity.0],
+    )?;
+    let Some(row) = row else {
+        return Ok((profiles > 0).then_some(CallerErased {
+            calls: 0,
+            answers: 0,
+            profile: true,
+        }));
+    };
+    let answers = connection.execute(
+        "DELETE FROM answers WHERE call_id IN (SELECT id FROM calls WHERE caller_id = ?1)",
+        [row],
+    )?;
+    // A row that was planted loses what it holds of the person, and is not the better for it.
+    let mut statement = connection.prepare("SELECT * FROM calls WHERE caller_id = ?1")?;
+    let mut rows = statement.query([row])?;
+    while let Some(row) = rows.next()? {
+        written.believes("calls", row)?;
+    }
+    let calls = connection.execute(
+        "UPDATE calls SET personal = NULL, caller_id = NULL WHERE caller_id = ?1",
+        [row],
+    )?;
+    // In place and of the same length: wherever the rest of the page goes, it takes nothing of this row along.
+    connection.execute(
+        "UPDATE callers SET salt = zeroblob(32), identity_hash = randomblob(32) WHERE id = ?1",
+        [row],
+    )?;
+    connection.execute("DELETE FROM callers WHERE id = ?1", [row])?;
+    let more: Option<i64> = connection
+        .query_row(
+            "SELECT id FROM callers LIMIT 1 OFFSET ?1",
+            params![FEW],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if more.is_none() {
+        connection.execute_batch("REINDEX idx_callers_identity_hash")?;
+    }
+    Ok(Some(CallerErased {
+        calls: calls as u64,
+        answers: answers as u64,
+        profile: profiles > 0,
+    }))
 }
 
 /// The row of the person behind a caller as a carrier or a person writes it; `None` where nobody of that number has called.

@@ -5,12 +5,13 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::callers::EncryptedPersonal;
 use super::column::{self, Columns};
+use super::error::StoreError;
 use super::key_ring::Purpose;
 use super::legs::LegChange;
 use super::readers::RowReader;
 use super::rollups::Counted;
 use super::rows::Written;
-use super::{StoreError, answers, legs};
+use super::{answers, legs};
 use crate::audit::{CallAfter, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};
 use crate::lead::{LeadScore, TierName};
@@ -546,12 +547,6 @@ fn several(
     reader.rows(TABLE, which, wanted, |row| read(reader, row))
 }
 
-/// The dialer of a line; `None` for the last resort's.
-pub(super) fn dialer_of(line: Option<String>) -> Option<DialerId> {
-    let name = line.filter(|name| name != LAST_RESORT)?;
-    Some(DialerId::new(&name))
-}
-
 fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, StoreError> {
     let sid: String = row.get("sid")?;
     let purpose = purpose(&sid, row.get("created_at")?);
@@ -574,7 +569,7 @@ fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, Sto
         score: row.optional("score", LeadScore::new)?,
         rule: row.get("rule")?,
         ruleset: row.word("ruleset")?,
-        dialer: dialer_of(row.get("dialer")?),
+        dialer: legs::dialer_of(row.get("dialer")?),
         failed_over: row.get("failed_over")?,
         held: row.get("held")?,
         started_at: row.time("started_at")?,

@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::audit::ChainLink;
+
 /// A checkpoint to write down.
 #[derive(Clone, Debug)]
 pub(super) struct NewCheckpoint {
@@ -19,6 +21,14 @@ pub(super) struct StoredCheckpoint {
     pub(super) size: i64,
     pub(super) note: String,
     pub(super) range: Option<Vec<u8>>,
+}
+
+/// Records that are deleted together: all up to `through`, with a signed note over them.
+#[derive(Debug)]
+pub(super) struct Slice {
+    pub(super) through: ChainLink,
+    pub(super) note: String,
+    pub(super) range: Vec<u8>,
 }
 
 /// What was pruned, as it lies in the tables.
@@ -115,5 +125,33 @@ pub(super) fn write(connection: &Connection, new: &NewCheckpoint) -> rusqlite::R
                 .execute(params![id + 1, new.size, new.note, new.range])?;
         }
     }
+    Ok(())
+}
+
+/// Moves the gate and deletes everything up to it.
+pub(super) fn prune(connection: &Connection, slice: &Slice) -> rusqlite::Result<()> {
+    let Slice {
+        through,
+        note,
+        range,
+    } = slice;
+    connection
+        .prepare_cached("UPDATE prune_gate SET through_id = ?1, through_hash = ?2")?
+        .execute(params![through.id, through.hash])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_cuts (id, note, frontier) VALUES (1, ?1, ?2)
+             ON CONFLICT (id) DO UPDATE SET note = excluded.note, frontier = excluded.frontier",
+        )?
+        .execute(params![note, range])?;
+    connection
+        .prepare_cached("DELETE FROM audit_records WHERE id <= ?1")?
+        .execute([through.id])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM audit_checkpoints
+             WHERE size < ?1 AND id < (SELECT max(id) FROM audit_checkpoints)",
+        )?
+        .execute([through.id])?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use rusqlite::types::FromSql;
 use serde::de::value::{Error, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// A row of a table, read column by column: what cannot be true is [`StoreError::Inconsistent`].
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
-use super::OpenError;
+use super::error::OpenError;
 
 /// How long the writer waits for a lock before what it holds is deferred.
 pub(super) const WRITER_BUSY: Duration = Duration::from_millis(250);

@@ -14,10 +14,11 @@ use rusqlite::backup::{Backup, StepResult};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::error::OpenError;
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
 use super::verify::{Against, Installation, Verification, VerifyError, VerifyReport};
-use super::{OpenError, audit_records, connection, file, key_check};
+use super::{audit_records, connection, file, key_check};
 use crate::audit::FindingKind;
 use crate::files::{self, Acting};
 

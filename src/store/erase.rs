@@ -4,20 +4,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::key_ring::Identity;
-use super::rows::Written;
+use super::connection;
+use super::error::StoreError;
+use super::handle::Store;
 use super::submission::SubmissionOutcome;
 use super::work::Work;
-use super::{Store, StoreError, connection};
-use crate::audit::{CallerErased, Event, Exported, Record};
+use crate::audit::{Event, Exported, Record};
 use crate::files;
 use crate::phone::Caller;
 
-/// The index of so many callers is made anew with each erasure, so that no unused part of a page keeps the hash. Above, that would hold calls up.
-const FEW: i64 = 20_000;
 /// How long one attempt to empty the write-ahead log may hold the writer up.
 const CHECKPOINT_BUSY: Duration = Duration::from_millis(100);
 /// How often it is tried: readers may be in the way for a moment.
@@ -50,16 +47,16 @@ pub struct Erased {
 impl Store {
     /// Forgets a caller, then empties the write-ahead log. `None` for a caller whose number is withheld: that is nobody in particular.
     pub async fn erase(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.0.key_ring.identity(caller) else {
+        let Some(identity) = self.key_ring().identity(caller) else {
             return Ok(None);
         };
-        let now = self.0.clock.now().as_millisecond();
+        let now = self.clock().now().as_millisecond();
         let SubmissionOutcome::Erased(found) = self.submit(Work::Erase { identity, now }).await?
         else {
             return Err(StoreError::Closed);
         };
-        let path = self.0.path.clone();
-        let clock = self.0.clock.clone();
+        let path = self.path().to_owned();
+        let clock = self.clock().clone();
         let unavailable = |error: tokio::task::JoinError| StoreError::Unavailable(error.into());
         let mut is_wal_empty = false;
         for _ in 0..CHECKPOINTS {
@@ -84,10 +81,10 @@ impl Store {
 
     /// What [`Store::erase`] would erase. Changes nothing.
     pub async fn known_of(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.0.key_ring.identity(caller) else {
+        let Some(identity) = self.key_ring().identity(caller) else {
             return Ok(None);
         };
-        let path = self.0.path.clone();
+        let path = self.path().to_owned();
         self.ask(move |reader| {
             let (profile, is_caller, calls, answers): (bool, bool, i64, i64) = reader.query_row(
                 "SELECT EXISTS (SELECT 1 FROM profiles WHERE identity_hash = ?1),
@@ -115,7 +112,7 @@ impl Store {
 
     /// Writes into the log that records left this machine with numbers in the clear.
     pub async fn record_export(&self, exported: Exported) -> Result<(), StoreError> {
-        let record = Record::of_service(self.0.clock.now(), Event::Exported(exported));
+        let record = Record::of_service(self.clock().now(), Event::Exported(exported));
         self.append(vec![record]).await.map(drop)
     }
 }
@@ -146,70 +143,4 @@ fn copies(database: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
-}
-
-/// Destroys the salt of a person and whatever the projections hold of them; gives what there was. What is deleted is overwritten.
-pub(super) fn forget(
-    connection: &Connection,
-    written: &Written,
-    identity: Identity,
-) -> rusqlite::Result<Option<CallerErased>> {
-    connection.pragma_update(None, "secure_delete", "ON")?;
-    let forgotten = forget_securely(connection, written, identity);
-    connection.pragma_update(None, "secure_delete", "FAST")?;
-    forgotten
-}
-
-fn forget_securely(
-    connection: &Connection,
-    written: &Written,
-    identity: Identity,
-) -> rusqlite::Result<Option<CallerErased>> {
-    let row: Option<i64> = super::callers::find(connection, identity)?;
-    let profiles = connection.execute(
-        "DELETE FROM profiles WHERE identity_hash = ?1",
-        [identity.0],
-    )?;
-    let Some(row) = row else {
-        return Ok((profiles > 0).then_some(CallerErased {
-            calls: 0,
-            answers: 0,
-            profile: true,
-        }));
-    };
-    let answers = connection.execute(
-        "DELETE FROM answers WHERE call_id IN (SELECT id FROM calls WHERE caller_id = ?1)",
-        [row],
-    )?;
-    // A row that was planted loses what it holds of the person, and is not the better for it.
-    let mut statement = connection.prepare("SELECT * FROM calls WHERE caller_id = ?1")?;
-    let mut rows = statement.query([row])?;
-    while let Some(row) = rows.next()? {
-        written.believes("calls", row)?;
-    }
-    let calls = connection.execute(
-        "UPDATE calls SET personal = NULL, caller_id = NULL WHERE caller_id = ?1",
-        [row],
-    )?;
-    // In place and of the same length: wherever the rest of the page goes, it takes nothing of this row along.
-    connection.execute(
-        "UPDATE callers SET salt = zeroblob(32), identity_hash = randomblob(32) WHERE id = ?1",
-        [row],
-    )?;
-    connection.execute("DELETE FROM callers WHERE id = ?1", [row])?;
-    let more: Option<i64> = connection
-        .query_row(
-            "SELECT id FROM callers LIMIT 1 OFFSET ?1",
-            params![FEW],
-            |row| row.get(0),
-        )
-        .optional()?;
-    if more.is_none() {
-        connection.execute_batch("REINDEX idx_callers_identity_hash")?;
-    }
-    Ok(Some(CallerErased {
-        calls: calls as u64,
-        answers: answers as u64,
-        profile: profiles > 0,
-    }))
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::error::OpenError;
 use super::found::{self, Walk};
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
 use super::{
-    OpenError, audit_records, checkpoints, connection, file, head_file, key_check, migrate, rows,
-    schema,
+    audit_records, checkpoints, connection, file, head_file, key_check, migrate, rows, schema,
 };
 use crate::audit::ChainLink;
 use crate::clock::Clock;

@@ -9,8 +9,9 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode};
 use rustix::fs::OFlags;
 
+use super::error::OpenError;
 use super::migrations::{self, MigrationStep};
-use super::{OpenError, connection, schema};
+use super::{connection, schema};
 use crate::files;
 pub(super) use crate::files::beside;
 

@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
 use super::column::{self, Columns};
+use super::error::StoreError;
 use super::readers::RowReader;
 use crate::alerts::{IncidentStatus, Notification, Topic};
 

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::error::OpenError;
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::{OpenError, audit_records, connection, file};
+use super::{audit_records, connection, file};
 
 /// Whether the database at `path` is there and holds data sealed under some secret, which a new one could not read.
-pub(super) fn is_sealed(path: &Path) -> Result<bool, OpenError> {
+pub fn is_sealed(path: &Path) -> Result<bool, OpenError> {
     if !file::exists(path)? {
         return Ok(false);
     }

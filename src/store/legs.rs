@@ -8,8 +8,8 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::{self, Columns};
+use super::error::StoreError;
 use super::readers::RowReader;
-use super::{StoreError, calls};
 use crate::call::{
     CallId, CarrierAnswer, DialReport, EndReason, LAST_RESORT, LegReport, LegStatus,
 };
@@ -232,6 +232,12 @@ pub(super) fn of_row(reader: &RowReader<'_>, row: i64) -> Result<Vec<StoredLeg>,
     reader.rows("legs", "WHERE call_id = ?1 ORDER BY id", [row], read)
 }
 
+/// The dialer of a line; `None` for the last resort's.
+pub(super) fn dialer_of(line: Option<String>) -> Option<DialerId> {
+    let name = line.filter(|name| name != LAST_RESORT)?;
+    Some(DialerId::new(&name))
+}
+
 fn read(row: &Columns<'_, '_>) -> Result<StoredLeg, StoreError> {
     let (status, end): (String, Option<String>) = (row.get("status")?, row.get("end_reason")?);
     let status = match (status.as_str(), end.as_deref()) {
@@ -249,7 +255,7 @@ fn read(row: &Columns<'_, '_>) -> Result<StoredLeg, StoreError> {
         parent: row.optional("parent_sid", call_id)?,
         direction: row.word("direction")?,
         is_last_resort: line.as_deref() == Some(LAST_RESORT),
-        dialer: calls::dialer_of(line),
+        dialer: dialer_of(line),
         step: row.optional("step", small)?,
         status: row.valid(status)?,
         sequence: row.optional("sequence", small)?,

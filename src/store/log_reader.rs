@@ -5,10 +5,12 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::audit_records::{self, StoredRecord};
+use super::error::{OpenError, StoreError};
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
 use super::readers::RowReader;
-use super::{OpenError, StoreError, StoredRecord, audit_records, connection, file, key_check};
+use super::{connection, file, key_check};
 use crate::audit::Event;
 use crate::call::CallId;
 use crate::routing::{Ruleset, RulesetVersion};
@@ -50,7 +52,7 @@ impl LogReader {
 
     /// The records of a call, in order.
     pub fn of_call(&self, call: &CallId) -> Result<Vec<StoredRecord>, StoreError> {
-        super::read_all(
+        audit_records::read_all(
             &self.reader(),
             audit_records::of_call(&self.connection, call)?,
         )

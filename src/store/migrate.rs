@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, MAIN_DB, TransactionBehavior};
 
+use super::error::OpenError;
 use super::key_ring::KeyRing;
 use super::migrations::{FIRST, MigrationStep, STEPS, latest};
-use super::{OpenError, connection, file, key_check};
+use super::{connection, file, key_check};
 use crate::clock::Clock;
 
 /// How long a migration waits for other programs that read.

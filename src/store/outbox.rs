@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Params, params};
 
 use super::column::{self, Columns};
+use super::error::StoreError;
+use super::incidents;
 use super::readers::RowReader;
 use super::rows::Written;
-use super::{StoreError, incidents};
 use crate::alerts::{Channel, EventType, Notification, Recipient};
 
 /// More messages than this do not wait: what comes later is dead at once, and says so.

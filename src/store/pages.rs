@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::audit_records::{self, RARE, RawRecord, StoredRecord};
+use super::audit_records::{self, RARE, RawRecord, StoredRecord, read_all};
 use super::calls::{self, StoredCall};
+use super::error::StoreError;
 use super::legs::{self, StoredLeg};
 use super::readers::RowReader;
-use super::{StoreError, caller_records, callers, incidents, read_all};
-use crate::audit::{Kind, Severity, severity};
+use super::{caller_records, callers, incidents};
+use crate::audit::{Kind, RecordSeverity, severity};
 use crate::call::{CallId, Disposition, Status};
 
 /// Rows that one question looks at where no index serves its filters: few enough that it is quick even where all of them have to come from the
@@ -366,7 +367,7 @@ pub struct RecordsAsked {
     /// Of the newest calls of this caller.
     pub caller: Option<String>,
     pub kind: Option<Kind>,
-    pub severity: Option<Severity>,
+    pub severity: Option<RecordSeverity>,
     /// Made at or after this time.
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
 use super::column::{self, Columns};
+use super::error::StoreError;
 use super::key_ring::{CipherError, Identity, KeyRing};
 use super::readers::RowReader;
 use crate::lead::LeadScore;

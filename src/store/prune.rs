@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
+use super::checkpoints::{self, Slice};
+use super::error::StoreError;
 use super::found::{self, Walk};
-use super::work::{Slice, Work};
-use super::{
-    CheckpointSigner, Store, StoreError, audit_records, callers, calls, checkpoints, column,
-    connection,
-};
+use super::handle::Store;
+use super::signer::CheckpointSigner;
+use super::work::Work;
+use super::{audit_records, callers, calls, column, connection};
 use crate::audit::{
     ChainLink, CompactRange, Event, FoundRow, Hash, Kind, Pruned, Record, SigningKeyNamed,
     SigningState,
@@ -566,32 +567,4 @@ fn count_due(reader: &Connection, after: i64, before: i64) -> rusqlite::Result<(
         last = row.get(0)?;
     }
     Ok((count, last, count == 10_000))
-}
-
-/// Moves the gate and deletes everything up to it.
-pub(super) fn delete(connection: &Connection, slice: &Slice) -> rusqlite::Result<()> {
-    let Slice {
-        through,
-        note,
-        range,
-    } = slice;
-    connection
-        .prepare_cached("UPDATE prune_gate SET through_id = ?1, through_hash = ?2")?
-        .execute(params![through.id, through.hash])?;
-    connection
-        .prepare_cached(
-            "INSERT INTO audit_cuts (id, note, frontier) VALUES (1, ?1, ?2)
-             ON CONFLICT (id) DO UPDATE SET note = excluded.note, frontier = excluded.frontier",
-        )?
-        .execute(params![note, range])?;
-    connection
-        .prepare_cached("DELETE FROM audit_records WHERE id <= ?1")?
-        .execute([through.id])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM audit_checkpoints
-             WHERE size < ?1 AND id < (SELECT max(id) FROM audit_checkpoints)",
-        )?
-        .execute([through.id])?;
-    Ok(())
 }

@@ -8,8 +8,9 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OptionalExtension, Params};
 
 use super::column::Columns;
+use super::error::{OpenError, StoreError};
 use super::key_ring::{self, KeyRing, Purpose, SaltBytes};
-use super::{OpenError, StoreError, connection, rows};
+use super::{connection, rows};
 use crate::audit::Personal;
 
 /// How many questions are answered at the same time.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::error::StoreError;
 use super::histogram::Histogram;
 use crate::audit::{CallAnswered, CallDecided, Event, Record};
 use crate::call::Disposition;

@@ -12,13 +12,15 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::checkpoints::{self, NewCheckpoint};
+use super::error::StoreError;
 use super::found::{self, Walk};
+use super::handle::Store;
 use super::readers::RowReader;
 use super::work::Work;
-use super::{Store, StoreError, audit_records, column, head_file};
+use super::{audit_records, column, head_file};
 use crate::audit::{
-    BadNote, ChainLink, CompactRange, Event, Kind, NoteSubject, PublicKey, Record, SignedTreeHead,
-    SigningKey, SigningKeyNamed, SigningState, SigningStatus, Statement,
+    BadNote, ChainLink, CompactRange, Event, Kind, LogSigningKey, NoteSubject, PublicKey, Record,
+    SignedTreeHead, SigningKeyNamed, SigningState, SigningStatus, Statement,
 };
 
 /// Records read back at a time.
@@ -37,7 +39,7 @@ pub struct CheckpointSigner(Arc<SignerState>);
 #[derive(Debug)]
 struct SignerState {
     store: Store,
-    key: SigningKey,
+    key: LogSigningKey,
     head_path: PathBuf,
     work: Mutex<ReadProgress>,
 }
@@ -88,7 +90,7 @@ fn broken(record: impl Into<Option<i64>>, what: impl Into<String>) -> Unsigned {
 impl CheckpointSigner {
     /// Takes the log up where the last run left it, names the key in it where it is a new one, and signs. `former` are keys
     /// that may have signed before. Never fails: what cannot be signed now is told by [`Store::signing_status`].
-    pub async fn begin(store: &Store, key: SigningKey, former: &[SigningKey]) -> Self {
+    pub async fn begin(store: &Store, key: LogSigningKey, former: &[LogSigningKey]) -> Self {
         let signer = Self(Arc::new(SignerState {
             store: store.clone(),
             head_path: head_file::head_path(store.path()),
@@ -201,7 +203,7 @@ impl CheckpointSigner {
     }
 
     /// Writes into the log which key signs from here on, where the log does not say so.
-    async fn name_key(&self, former: &[SigningKey]) -> Result<(), StoreError> {
+    async fn name_key(&self, former: &[LogSigningKey]) -> Result<(), StoreError> {
         let named = self.0.store.last_signing_key().await?;
         let key = self.0.key.public();
         let vouch = Some(self.vouch());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::StoreError;
+use super::error::StoreError;
 use super::ledger::RecordLedger;
 use super::work::{PreparedRecord, Work};
 use crate::audit::CallerErased;

@@ -3,6 +3,7 @@
 //! Rows are read in pages, each in a transaction of its own, so that no reader stands in the way of the write-ahead log. What is
 //! wrong is said by [`ChainVerifier`]; here is what surrounds it: checkpoints, the pruning checkpoint, keys, the head beside the file, an anchor.
 
+mod evidence;
 mod pages;
 mod report;
 
@@ -11,69 +12,23 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
-use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::checkpoints::{self, PruningCheckpoint};
-use super::key_ring::KeyRing;
+use super::error::OpenError;
 use super::migrations::STEPS;
-use super::{
-    OpenError, audit_records, column, connection, file, found, head_file, key_check, rows, schema,
-};
+use super::{audit_records, column, connection, file, found, head_file, key_check, rows, schema};
 use crate::audit::{
     BadNote, ChainVerifier, CompactRange, FindingKind, Findings, Hash, NoteSubject, PublicKey,
     SignedTreeHead, SigningKeyNamed, Start, Statement,
 };
+use evidence::Evidence;
+pub use evidence::{Against, Installation};
 use pages::{Pages, RowBatch};
 pub use report::VerifyReport;
 
 /// Batches that are read ahead.
 const AHEAD: usize = 4;
-
-/// What is verified, and against what.
-#[derive(Clone, Debug)]
-pub struct Against {
-    pub database: PathBuf,
-    /// The key whose signatures count; without one, any that the log itself names.
-    pub key: Option<PublicKey>,
-    /// The key that lies beside the file. A log that contradicts it is wrong; one that agrees is none the better for it, since whoever can write
-    /// the one can write the other.
-    pub key_beside: Option<PublicKey>,
-    /// A head that was kept elsewhere.
-    pub anchor: Option<SignedTreeHead>,
-    /// What is known of the installation that the file belongs to; `None` for a copy of which nothing is known.
-    pub installation: Option<Installation>,
-}
-
-impl Against {
-    pub fn nothing(database: &Path) -> Self {
-        Self {
-            database: database.to_owned(),
-            key: None,
-            key_beside: None,
-            anchor: None,
-            installation: None,
-        }
-    }
-
-    /// The key that the log must agree with.
-    fn known_key(&self) -> Option<&PublicKey> {
-        self.key.as_ref().or(self.key_beside.as_ref())
-    }
-}
-
-/// An installation, to its own database or a copy of it.
-#[derive(Clone, Debug)]
-pub struct Installation {
-    /// Its secret: rows that steer calls or grant rights must carry its MAC, and it must vouch for every key that the log names.
-    pub key_ring: KeyRing,
-    /// No session begins after this.
-    pub now: Timestamp,
-    /// The file is the one that the installation works with, so that there must be a head beside it.
-    pub is_in_place: bool,
-    /// The secret lies elsewhere than the file, so that its word counts.
-    pub is_secret_elsewhere: bool,
-}
 
 /// Why there is nothing to verify.
 #[derive(Debug, thiserror::Error)]
@@ -105,30 +60,6 @@ pub struct Verification {
     evidence: Evidence,
     done: Verified,
     is_whole: bool,
-}
-
-#[derive(Debug, Default)]
-struct Evidence {
-    log_id: String,
-    findings: Findings,
-    /// Checkpoints that hold by themselves: row, size, and the key that signed.
-    signed: Vec<(i64, i64, PublicKey)>,
-    checkpoints: usize,
-    pruning: i64,
-    /// Where the prune gate stood at first.
-    gate: i64,
-    kept: Option<SignedTreeHead>,
-    /// What stands in the way of a head beside the file.
-    kept_unreadable: Option<String>,
-    remarks: Vec<String>,
-    /// Whether the tables are there that are read here.
-    is_readable: bool,
-}
-
-impl Evidence {
-    fn wrong(&mut self, kind: FindingKind, what: impl Into<String>) {
-        self.findings.add(kind, None, what);
-    }
 }
 
 /// Rows beside the log that are told one by one.

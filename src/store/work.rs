@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::StoreError;
 use super::callers::PlainPersonal;
 use super::calls::{CallChange, NewCall};
-use super::checkpoints::NewCheckpoint;
+use super::checkpoints::{NewCheckpoint, Slice};
+use super::error::StoreError;
 use super::key_ring::{Identity, KeyRing, Purpose};
 use super::legs::{self, LegChange};
 use super::outbox::{About, Attempted, ToSend};
@@ -13,7 +13,7 @@ use super::profiles::StoredProfile;
 use super::rollups::Measured;
 use super::sessions::SessionChange;
 use crate::alerts::{EventType, IncidentStatus};
-use crate::audit::{CallAfter, CallAnswered, ChainLink, Event, Kind, Record, ServiceState};
+use crate::audit::{CallAfter, CallAnswered, Event, Kind, Record, ServiceState};
 use crate::call::CallId;
 use crate::phone::E164;
 
@@ -113,14 +113,6 @@ pub(super) enum AlertChange {
     /// The calls of an open incident are so many now.
     Calls(Box<IncidentStatus>),
     Attempted(Attempted),
-}
-
-/// Records that are deleted together: all up to `through`, with a signed note over them.
-#[derive(Debug)]
-pub(super) struct Slice {
-    pub(super) through: ChainLink,
-    pub(super) note: String,
-    pub(super) range: Vec<u8>,
 }
 
 /// Serialises a record and works out what it changes.

@@ -14,12 +14,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::batch::{Done, Item};
+use super::error::StoreError;
+use super::file;
 use super::key_ring::KeyRing;
 use super::ledger::{RecordCounts, RecordLedger};
 use super::spool::{Spool, SpoolCipher};
 use super::submission::{self, Submission, SubmissionOutcome};
 use super::work::Work;
-use super::{StoreError, file};
 use crate::clock::Clock;
 
 /// The most submissions of one transaction.

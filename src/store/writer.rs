@@ -21,11 +21,13 @@ use tokio::sync::mpsc;
 
 use super::batch::{self, BatchError, Done, Item};
 use super::callers::Encryptor;
+use super::committed::Committed;
+use super::error::{OpenError, StoreError};
 use super::file::WriteLock;
 use super::reserve::Reserve;
 use super::rollups::Added;
 use super::write_queue::{self, QueuePoll, WriteQueue};
-use super::{Committed, OpenError, StoreError, connection, spool_mark};
+use super::{connection, spool_mark};
 use crate::clock::Clock;
 
 /// Submissions that may wait for the writer to look.

@@ -17,7 +17,7 @@ use super::reads::Reads;
 use super::record::RecordDocument;
 use super::reveal::Numbers;
 use super::trace::CallTrace;
-use crate::audit::{Kind, Severity};
+use crate::audit::{Kind, RecordSeverity};
 use crate::call::CallId;
 use crate::flow::Policies;
 use crate::store::{CallSearch, RecordsAsked};
@@ -42,7 +42,7 @@ pub(super) struct LogsParams {
     #[param(schema_with = kinds)]
     kind: Option<String>,
     /// Of this severity.
-    severity: Option<Severity>,
+    severity: Option<RecordSeverity>,
     /// Made at or after this time, ISO 8601.
     #[param(format = DateTime)]
     from: Option<String>,
@@ -71,7 +71,7 @@ fn records_asked(fields: &mut CheckedFields) -> RecordsAsked {
             CallId::parse(text).map_err(|_| "must be a call id".to_owned())
         }),
         kind: fields.one_of("kind", Kind::ALL, Kind::as_str),
-        severity: fields.one_of("severity", Severity::ALL, Severity::as_str),
+        severity: fields.one_of("severity", RecordSeverity::ALL, RecordSeverity::as_str),
         from: fields.time("from"),
         to: fields.time("to"),
         caller: None,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::audit::{Kind, Severity, severity};
+use crate::audit::{Kind, RecordSeverity, severity};
 use crate::call::CallId;
 use crate::phone::Caller;
 use crate::store::StoredRecord;
@@ -23,7 +23,7 @@ pub(in super::super) struct RecordDocument {
     #[schema(example = "call_decided")]
     kind: &'static str,
     /// How much it matters.
-    severity: Severity,
+    severity: RecordSeverity,
     /// The call it belongs to.
     #[schema(value_type = Option<String>)]
     call_id: Option<CallId>,

@@ -17,7 +17,7 @@ use rustix::fs::{FallocateFlags, OFlags, fallocate};
 
 pub(super) use seal::SpoolCipher;
 
-use super::StoreError;
+use super::error::StoreError;
 use super::file;
 use super::key_ring::CipherError;
 use super::reserve::{allocate, share};

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::audit::{Event, Kind, Record};
 use crate::call::CallId;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::key_ring::KeyRing;
 use crate::store::work::{self, PreparedRecord};
 

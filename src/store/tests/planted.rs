@@ -3,15 +3,15 @@
 use rusqlite::types::Value;
 
 use super::*;
-use crate::audit::{Drained, FindingKind, Kind, PersistedState, SigningKey, SigningState};
+use crate::audit::{Drained, FindingKind, Kind, LogSigningKey, PersistedState, SigningState};
 use crate::store::copy::{self, CopyError};
 use crate::store::verify::{Against, Installation, Verification, VerifyReport};
 use crate::store::{CheckpointSigner, OpenError, StoredSession, head_path, migrate, rows, schema};
 
 const CALL: &str = "CA00000000000000000000000000000001";
 
-async fn key(store: &Store) -> SigningKey {
-    SigningKey::read(&store.log_id().await.unwrap(), &hex::encode([1; 32])).unwrap()
+async fn key(store: &Store) -> LogSigningKey {
+    LogSigningKey::read(&store.log_id().await.unwrap(), &hex::encode([1; 32])).unwrap()
 }
 
 fn session(byte: u8, ms: i64) -> StoredSession {
@@ -484,7 +484,7 @@ async fn a_log_that_a_stranger_signed_anew_is_not_ours() {
     let log_id = home.open();
     let id = log_id.log_id().await.unwrap();
     log_id.close().await;
-    let other = SigningKey::read(&id, &hex::encode([9; 32])).unwrap();
+    let other = LogSigningKey::read(&id, &hex::encode([9; 32])).unwrap();
     let named = serde_json::json!({ "key": other.public().to_line() }).to_string();
     home.intruder()
         .execute("UPDATE audit_records SET detail = ?1 WHERE id = 1", [named])

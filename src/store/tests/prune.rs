@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::audit::{FindingKind, Kind, SigningKey};
+use crate::audit::{FindingKind, Kind, LogSigningKey};
 use crate::store::verify::{Against, Verification, VerifyReport};
 use crate::store::{CheckpointSigner, PruneError, PruneReport, Pruner};
 
@@ -12,7 +12,7 @@ const RETENTION: Duration = Duration::from_hours(24 * 90);
 
 async fn pruner(store: &Store) -> Pruner {
     let log_id = store.log_id().await.unwrap();
-    let key = SigningKey::read(&log_id, &hex::encode([1; 32])).unwrap();
+    let key = LogSigningKey::read(&log_id, &hex::encode([1; 32])).unwrap();
     let signer = CheckpointSigner::begin(store, key, &[]).await;
     Pruner::new(store.clone(), signer, RETENTION, false)
 }

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::audit::{
-    CompactRange, Kind, NoteSubject, PublicKey, SigningKey, SigningKeyNamed, SigningState,
+    CompactRange, Kind, LogSigningKey, NoteSubject, PublicKey, SigningKeyNamed, SigningState,
     Statement,
 };
 use crate::store::{CheckpointSigner, head_path, read_head};
 
-async fn key(store: &Store, seed: u8) -> SigningKey {
-    SigningKey::read(&store.log_id().await.unwrap(), &hex::encode([seed; 32])).unwrap()
+async fn key(store: &Store, seed: u8) -> LogSigningKey {
+    LogSigningKey::read(&store.log_id().await.unwrap(), &hex::encode([seed; 32])).unwrap()
 }
 
 async fn begin(store: &Store) -> CheckpointSigner {

@@ -8,7 +8,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use super::*;
 use crate::audit::{
-    CompactRange, FindingKind, NoteSubject, PublicKey, SignedTreeHead, SigningKey, Statement,
+    CompactRange, FindingKind, LogSigningKey, NoteSubject, PublicKey, SignedTreeHead, Statement,
 };
 use crate::store::connection;
 use crate::store::verify::{Against, Verification, VerifyReport};
@@ -32,7 +32,7 @@ const COLUMNS: [&str; 8] = [
 struct Log {
     home: Home,
     key: PublicKey,
-    secret: SigningKey,
+    secret: LogSigningKey,
 }
 
 impl Log {
@@ -41,7 +41,7 @@ impl Log {
         let store = home.open();
         let secret = || async {
             let log_id = store.log_id().await.unwrap();
-            SigningKey::read(&log_id, &hex::encode([1; 32])).unwrap()
+            LogSigningKey::read(&log_id, &hex::encode([1; 32])).unwrap()
         };
         let signer = CheckpointSigner::begin(&store, secret().await, &[]).await;
         let secret = secret().await;
@@ -379,7 +379,7 @@ pub(super) fn rehash(path: &Path, from: i64) {
 }
 
 /// Signs what is there with another key, as if it had never been otherwise.
-pub(super) fn resign(path: &Path, key: &SigningKey) {
+pub(super) fn resign(path: &Path, key: &LogSigningKey) {
     let connection = intruder(path);
     let hashes: Vec<[u8; 32]> = crate::store::audit_records::after(&connection, 0, 100_000)
         .unwrap()
@@ -451,7 +451,7 @@ async fn a_log_that_was_computed_anew_fails_on_what_was_signed() {
     assert_eq!(found(&log.verify()), [(FindingKind::Altered, Some(400))]);
 
     // Everything, with another key: it fails on the key that is trusted, and on the anchor.
-    let other = SigningKey::read(log.key.log_id(), &hex::encode([9; 32])).unwrap();
+    let other = LogSigningKey::read(log.key.log_id(), &hex::encode([9; 32])).unwrap();
     std::fs::write(&path, &whole).unwrap();
     change("UPDATE audit_records SET detail = '{}' WHERE id = 400");
     rehash(&path, 400);
@@ -521,7 +521,7 @@ async fn an_older_file_and_another_log_contradict_the_anchor() {
     let store = log.home.open();
     let signer = CheckpointSigner::begin(
         &store,
-        SigningKey::read(log.key.log_id(), &hex::encode([1; 32])).unwrap(),
+        LogSigningKey::read(log.key.log_id(), &hex::encode([1; 32])).unwrap(),
         &[],
     )
     .await;

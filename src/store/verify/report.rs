@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Against, Evidence};
+use super::evidence::{Against, Evidence};
 use crate::audit::{
     FindingKind, Findings, Hash, LogFinding, PublicKey, SignedTreeHead, SigningKeyNamed, Walked,
 };

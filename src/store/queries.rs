@@ -1,0 +1,201 @@
+//! What the store is asked: calls, records, profiles, sessions and figures.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::audit_records::{self, RawRecord, StoredRecord, read_all};
+use super::calls::{self, InProgress, StoredCall};
+use super::error::StoreError;
+use super::forgotten_calls::{self, Past};
+use super::handle::Store;
+use super::legs::{self, StoredLeg};
+use super::pages::{self, CallPlace, CallsAsked, Part, RecordsAsked, Rows};
+use super::profiles::{self, StoredProfile};
+use super::rollups::{self, Figures};
+use super::sessions::{self, StoredSession};
+use super::{answers, dialer_states};
+use crate::audit::{HandoffIntended, ServiceState};
+use crate::call::CallId;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    pub records: i64,
+    pub oldest_record: Option<i64>,
+    /// Calls since the database was made: their highest row.
+    pub calls: i64,
+    pub active_calls: i64,
+    pub profiles: i64,
+}
+
+impl Store {
+    /// Every session, the latest used first.
+    pub async fn sessions(&self) -> Result<Vec<StoredSession>, StoreError> {
+        let now = self.clock().now();
+        self.ask(move |reader| sessions::all(reader, now)).await
+    }
+
+    /// The figures from one time to another, in milliseconds since the Unix epoch and whole minutes, in steps of `step_ms`, by where they begin.
+    pub async fn figures(
+        &self,
+        from: i64,
+        to: i64,
+        step_ms: i64,
+    ) -> Result<BTreeMap<i64, Figures>, StoreError> {
+        self.ask(move |reader| rollups::between(reader, from, to, step_ms))
+            .await
+    }
+
+    /// What a step of a call was answered.
+    pub async fn answer(&self, call: &CallId, step: &str) -> Result<Option<String>, StoreError> {
+        let (call, step) = (call.clone(), step.to_owned());
+        self.ask(move |reader| answers::find(reader, &call, &step))
+            .await
+    }
+
+    /// What is left of a call, and what that means for a webhook of it. Its carrier repeats webhooks for `repeats` after its end.
+    pub async fn past(&self, call: &CallId, repeats: SignedDuration) -> Result<Past, StoreError> {
+        let call = call.clone();
+        let before = self.clock().now().as_millisecond();
+        let before = before.saturating_sub(i64::try_from(repeats.as_millis()).unwrap_or(i64::MAX));
+        self.ask(move |reader| Ok(forgotten_calls::past(reader, &call, before)?))
+            .await
+    }
+
+    pub async fn call(&self, call: &CallId) -> Result<Option<StoredCall>, StoreError> {
+        let call = call.clone();
+        self.ask(move |reader| calls::find(reader, &call)).await
+    }
+
+    /// The calls on hold, oldest first. At start: those who wait since before.
+    pub async fn calls_held(&self) -> Result<Vec<StoredCall>, StoreError> {
+        self.ask(calls::held).await
+    }
+
+    /// Calls in progress of which nothing was heard since `before`, longest silence first: each with the time of its last news.
+    pub async fn silent_calls(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+        self.ask(move |reader| calls::silent(reader, before, limit))
+            .await
+    }
+
+    /// Calls in progress, in the order of their arrival, each with its time.
+    pub async fn calls_in_progress(&self) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
+        self.ask(calls::in_progress).await
+    }
+
+    /// The last intents to hand off that nothing concludes, of calls that arrived at these times. Records after `through` do
+    /// not count.
+    pub async fn open_intents(
+        &self,
+        calls: Vec<(CallId, Timestamp)>,
+        through: i64,
+    ) -> Result<Vec<(CallId, HandoffIntended)>, StoreError> {
+        self.ask(move |reader| {
+            let mut open = Vec::new();
+            for (call, since) in calls {
+                let detail = audit_records::open_intent(reader, &call, since, through)?;
+                let intended = detail.and_then(|detail| serde_json::from_str(&detail).ok());
+                open.extend(intended.map(|intended| (call, intended)));
+            }
+            Ok(open)
+        })
+        .await
+    }
+
+    /// How many calls are in progress.
+    pub async fn count_active_calls(&self) -> Result<i64, StoreError> {
+        self.ask(|reader| Ok(calls::count_active(reader)?)).await
+    }
+
+    /// Calls in progress, by where they stand.
+    pub async fn calls_in_progress_now(&self) -> Result<InProgress, StoreError> {
+        self.ask(|reader| Ok(calls::in_progress_now(reader)?)).await
+    }
+
+    pub async fn recent_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
+        self.ask(move |reader| calls::recent(reader, limit)).await
+    }
+
+    /// The legs of a call, in the order in which they were heard of.
+    pub async fn legs(&self, call: &CallId) -> Result<Vec<StoredLeg>, StoreError> {
+        let call = call.clone();
+        self.ask(move |reader| legs::of_call(reader, &call)).await
+    }
+
+    /// The records of a call, in order.
+    pub async fn records_of_call(&self, call: &CallId) -> Result<Vec<StoredRecord>, StoreError> {
+        let call = call.clone();
+        self.ask(move |reader| read_all(reader, audit_records::of_call(reader, &call)?))
+            .await
+    }
+
+    /// The records after `after_id`, in order: a page.
+    pub async fn records(
+        &self,
+        after_id: i64,
+        limit: u32,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        self.ask(move |reader| read_all(reader, audit_records::after(reader, after_id, limit)?))
+            .await
+    }
+
+    /// As [`Store::records`], byte for byte, for a verifier.
+    pub async fn raw_records(
+        &self,
+        after_id: i64,
+        limit: u32,
+    ) -> Result<Vec<RawRecord>, StoreError> {
+        self.ask(move |reader| Ok(audit_records::after(reader, after_id, limit)?))
+            .await
+    }
+
+    /// A page of calls, newest first, each with its legs.
+    pub async fn calls_page(
+        &self,
+        asked: CallsAsked,
+        part: Part<CallPlace>,
+    ) -> Result<Rows<(StoredCall, Vec<StoredLeg>), CallPlace>, StoreError> {
+        self.ask(move |reader| pages::calls(reader, &asked, part))
+            .await
+    }
+
+    /// A page of audit records, newest first.
+    pub async fn records_page(
+        &self,
+        asked: RecordsAsked,
+        part: Part<i64>,
+    ) -> Result<Rows<StoredRecord, i64>, StoreError> {
+        self.ask(move |reader| pages::records(reader, &asked, part))
+            .await
+    }
+
+    /// The last recorded state of every dialer and of Braze.
+    pub async fn dialer_states(&self) -> Result<Vec<ServiceState>, StoreError> {
+        self.ask(dialer_states::all).await
+    }
+
+    /// The profiles, newest answer first.
+    pub async fn profiles(&self, limit: u32) -> Result<Vec<StoredProfile>, StoreError> {
+        self.ask(move |reader| profiles::newest(reader, limit))
+            .await
+    }
+
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        self.ask(|reader| {
+            let (oldest_record, records) = audit_records::extent(reader)?;
+            let (calls, active_calls) = calls::count(reader)?;
+            Ok(Counts {
+                records,
+                oldest_record,
+                calls,
+                active_calls,
+                profiles: profiles::count(reader)?,
+            })
+        })
+        .await
+    }
+}

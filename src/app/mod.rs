@@ -1,10 +1,12 @@
 //! The composition root: from a configuration to a running appliance. Nobody but the command line and the tests imports this.
 
 mod certificates;
+mod clients;
 mod examine;
 pub mod metrics;
 mod names;
-mod reload;
+mod rendering;
+mod running;
 mod secret;
 mod settings;
 mod shown;
@@ -20,28 +22,29 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::admin::{self, ControlHandlers};
+use crate::admin;
+pub use clients::{braze, dialers, dialers_without_callers, rest};
+use clients::{dialers_with, say_whether_calls_can_be_looked_up};
 pub use examine::{
     Reached, ask_mail_server, certificate_of_files, date_of, kept_certificate, reach,
     send_test_mail, verifier,
 };
 use names::file_name;
-pub use reload::say_warnings;
-use reload::{InForce, Rendering, changed_at_start};
+use rendering::{InForce, Rendering, changed_at_start};
+pub use running::{Running, say_warnings};
 use tokio::sync::Mutex;
 
-use crate::alerts::{self, CallObserver, Channels, Delivery, Incidents};
+use crate::alerts::{self, CallObserver, Delivery, Incidents};
 use crate::audit::{Event, Record};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::dialer::{Dialer, Fleet, HealthChange};
+use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
     Calls, Canary, Drains, IdempotencyLocks, Inbound, Policies, Reconciliation, Recorder, Reloads,
     Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
-use crate::http::listener::tls::{CertificateState, Certificates};
 use crate::http::listener::{BoundListener, Limits};
 use crate::http::{
     Customers, EventSources, Events, Overload, ProfilePush, Reads, RefusalLog, RouterParts,
@@ -87,28 +90,6 @@ pub enum StartError {
     },
     #[error(transparent)]
     Other(#[from] anyhow::Error),
-}
-
-#[derive(Clone, Debug)]
-pub struct Running {
-    pub address: SocketAddr,
-    pub store: Store,
-    pub policies: Policies,
-    /// The dialers and the state of each.
-    pub fleet: Fleet,
-    /// Closes calls whose end was never reported.
-    pub reconciler: Reconciler,
-    pub rest: Rest,
-    pub signer: CheckpointSigner,
-    /// Deletes what is past retention.
-    pub pruner: Pruner,
-    parts: RouterParts,
-    braze: Braze,
-    key_ring: KeyRing,
-    channels: Arc<ArcSwap<Channels>>,
-    clock: Clock,
-    in_force: Arc<Mutex<InForce>>,
-    certificates: Option<Arc<Certificates>>,
 }
 
 /// What a process gets from whoever starts it.
@@ -244,101 +225,6 @@ pub async fn start_with(
     jobs::systemd::start(lifecycle, canary.clone(), store);
     say_started(config, address, expires_at, file.as_deref());
     Ok(running)
-}
-
-impl Running {
-    /// What commands may ask of this process.
-    fn control_handlers(&self) -> ControlHandlers {
-        ControlHandlers {
-            store: self.store.clone(),
-            edge: self.parts.edge.clone(),
-            pruner: self.pruner.clone(),
-            braze: self.braze.clone(),
-            locks: self.parts.inbound.calls.locks.clone(),
-            retries: self.parts.retries.clone(),
-            reloads: self.parts.reloads.clone(),
-            drains: self.parts.drains.clone(),
-        }
-    }
-
-    async fn apply(&self, config: &Config) -> anyhow::Result<()> {
-        let dialers = dialers_with(config, &self.clock, self.key_ring.secret())?;
-        let edge = settings::edge(config)?;
-        let policy = settings::policy(config);
-        let keys = settings::keys(config);
-        let channels = settings::channels(config, &self.clock)?;
-        self.braze
-            .reconfigure(config.braze.clone())
-            .context("cannot use [braze]")?;
-        self.rest
-            .reconfigure(settings::rest(config))
-            .context("cannot use [twilio]")?;
-        say_whether_calls_can_be_looked_up(&self.rest);
-        self.reconciler.reconfigure(settings::silence(config));
-        self.pruner.set_retention(config.storage.retention);
-        let changes = self.fleet.replace(dialers);
-        self.parts.edge.replace(edge);
-        self.parts
-            .profile_push
-            .secret
-            .store(settings::push_secret(config).map(Arc::new));
-        let is_other = self.policies.current().ruleset.version() != policy.ruleset.version();
-        self.policies.replace(policy);
-        self.read_certificate_again();
-        self.parts.keys.replace(keys);
-        self.parts.sessions.move_to(settings::site(config));
-        self.channels.store(Arc::new(channels));
-        let incidents = &self.parts.inbound.calls.incidents;
-        incidents.reconfigure(settings::alert_policy(config));
-        if is_other {
-            let loaded = Event::RulesetLoaded(config.ruleset.clone());
-            let record = Record::of_service(self.clock.now(), loaded);
-            self.parts.recorder.append_one(record).await;
-        }
-        for change in changes {
-            record_health(&self.parts.recorder, &self.clock, change).await;
-        }
-        Ok(())
-    }
-
-    /// How it stands with the certificate; `None` where this process speaks no TLS.
-    pub fn certificate(&self) -> Option<CertificateState> {
-        self.certificates.as_ref().map(|of_tls| of_tls.state())
-    }
-
-    /// A certificate that cannot be used is no reason to refuse a configuration: it is told, and the old one stays.
-    fn read_certificate_again(&self) {
-        if let Some(certificates) = &self.certificates {
-            certificates.look_at_files(self.clock.now());
-            certificates::report(certificates, &self.parts.inbound.calls.incidents);
-        }
-    }
-
-    /// The incidents of this process.
-    pub fn incidents(&self) -> &Incidents {
-        &self.parts.inbound.calls.incidents
-    }
-
-    /// How many calls got the safe answer because there were too many, since the start.
-    pub fn calls_shed(&self) -> u64 {
-        self.parts.overload.n_shed()
-    }
-
-    /// Says goodbye to the store: the last record, a checkpoint, the file closed.
-    pub async fn close(self) {
-        let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped {});
-        self.parts.recorder.append_one(stopped).await;
-        self.parts.inbound.calls.incidents.announce_rest().await;
-        self.parts
-            .inbound
-            .calls
-            .incidents
-            .persist(&self.store)
-            .await;
-        jobs::profiles::persist(&self.store, &self.braze).await;
-        self.signer.sign(true).await;
-        self.store.close().await;
-    }
 }
 
 /// That the process came up, and by which rules.
@@ -520,16 +406,6 @@ async fn restore(
     fleet.restore(&left, clock.instant(), clock.now())
 }
 
-fn say_whether_calls_can_be_looked_up(rest: &Rest) {
-    if let Err(reason) = rest.can_ask() {
-        tracing::warn!(
-            event = "reap.cannot_ask",
-            reason = %reason,
-            "calls whose end is not reported cannot be looked up; they are closed as unknown after four hours"
-        );
-    }
-}
-
 fn reconciler(
     config: &Config,
     clock: &Clock,
@@ -641,48 +517,4 @@ fn limits(config: &Config) -> Limits {
     let mut limits = Limits::default();
     limits.uncapped.extend(&config.server.trusted_proxies);
     limits
-}
-
-/// The Braze client of a configuration.
-pub fn braze(config: &Config, clock: &Clock) -> anyhow::Result<Braze> {
-    Braze::new(
-        config.braze.clone(),
-        settings::connections(settings::call_path()?, clock)?,
-        clock.clone(),
-    )
-    .context("cannot use [braze]")
-}
-
-/// The client of Twilio's REST API; [`Rest::can_ask`] says whether the configuration lets it ask.
-pub fn rest(config: &Config, clock: &Clock) -> anyhow::Result<Rest> {
-    let connections = settings::connections(settings::beside_the_call()?, clock)?;
-    Rest::new(settings::rest(config), connections, clock.clone()).context("cannot use [twilio]")
-}
-
-/// The dialers of a configuration, in the order of the file.
-pub fn dialers(config: &Config, clock: &Clock) -> anyhow::Result<Vec<Dialer>> {
-    dialers_with(config, clock, key_ring(config)?.secret())
-}
-
-/// The same, to be tested and not to be given a call: the secret by which callers are known to them is not needed, and not made
-/// by whoever runs the test.
-pub fn dialers_without_callers(config: &Config, clock: &Clock) -> anyhow::Result<Vec<Dialer>> {
-    dialers_with(config, clock, &[])
-}
-
-fn dialers_with(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result<Vec<Dialer>> {
-    let make = settings::call_path()?;
-    config
-        .dialers
-        .iter()
-        .map(|dialer| {
-            Dialer::new(
-                dialer.clone(),
-                settings::connections(make.clone(), clock)?,
-                clock.clone(),
-                secret,
-            )
-            .with_context(|| format!("cannot use [dialers.{}]", dialer.id))
-        })
-        .collect()
 }

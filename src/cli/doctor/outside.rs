@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::app::{self, Reached};
 use crate::clock::Clock;
 use crate::config::Config;

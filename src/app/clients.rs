@@ -2,7 +2,6 @@
 
 use anyhow::Context;
 
-use super::secret::key_ring;
 use super::settings;
 use crate::braze::Braze;
 use crate::clock::Clock;
@@ -26,22 +25,9 @@ pub fn rest(config: &Config, clock: &Clock) -> anyhow::Result<Rest> {
     Rest::new(settings::rest(config), connections, clock.clone()).context("cannot use [twilio]")
 }
 
-/// The dialers of a configuration, in the order of the file.
-pub fn dialers(config: &Config, clock: &Clock) -> anyhow::Result<Vec<Dialer>> {
-    dialers_with(config, clock, key_ring(config)?.secret())
-}
-
-/// The same, to be tested and not to be given a call: the secret by which callers are known to them is not needed, and not made
-/// by whoever runs the test.
-pub fn dialers_without_callers(config: &Config, clock: &Clock) -> anyhow::Result<Vec<Dialer>> {
-    dialers_with(config, clock, &[])
-}
-
-pub(super) fn dialers_with(
-    config: &Config,
-    clock: &Clock,
-    secret: &[u8],
-) -> anyhow::Result<Vec<Dialer>> {
+/// The dialers of a configuration, in the order of the file. By `secret`, callers are known to them; it stays empty where they are tested and
+/// given no call.
+pub fn dialers(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result<Vec<Dialer>> {
     let make = settings::call_path()?;
     config
         .dialers

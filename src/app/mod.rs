@@ -23,8 +23,8 @@ use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::admin;
-pub use clients::{braze, dialers, dialers_without_callers, rest};
-use clients::{dialers_with, say_whether_calls_can_be_looked_up};
+use clients::say_whether_calls_can_be_looked_up;
+pub use clients::{braze, dialers, rest};
 pub use examine::{
     Reached, ask_mail_server, certificate_of_files, date_of, kept_certificate, reach,
     send_test_mail, verifier,
@@ -54,7 +54,7 @@ use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, CheckpointSigner, KeyRing, OpenError, Pruner, Store, StoreError};
-use crate::twilio::{Edge, Rest};
+use crate::twilio::Edge;
 
 pub use secret::{SecretError, key_ring, key_ring_beside, key_ring_of_existing};
 
@@ -143,14 +143,13 @@ pub async fn start_with(
     braze
         .warm(jobs::profiles::stored(&store, config.braze.cache_capacity).await)
         .await;
-    let fleet = Fleet::new(dialers_with(config, clock, key_ring.secret())?);
+    let fleet = Fleet::new(dialers(config, clock, key_ring.secret())?);
     let changes = restore(clock, &key_ring, &store, &braze, &fleet).await;
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
-    let rest = parts.retries.rest.clone();
     let channels = Arc::new(ArcSwap::from_pointee(settings::channels(config, clock)?));
-    say_whether_calls_can_be_looked_up(&rest);
+    say_whether_calls_can_be_looked_up(&parts.retries.rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
     let Calls {
@@ -165,15 +164,14 @@ pub async fn start_with(
     for change in changes {
         record_health(&parts.recorder, clock, change).await;
     }
-    let reconciler = reconciler(config, clock, &store, &parts, &rest);
+    let reconciler = reconciler(config, &store, &parts);
 
     let running = Running {
         address,
         store: store.clone(),
-        policies: parts.policies.clone(),
         fleet: fleet.clone(),
         reconciler: reconciler.clone(),
-        rest,
+        rest: parts.retries.rest.clone(),
         signer: signer.clone(),
         pruner: Pruner::new(
             store.clone(),
@@ -182,10 +180,8 @@ pub async fn start_with(
             false,
         ),
         parts: parts.clone(),
-        braze: braze.clone(),
         key_ring,
         channels: channels.clone(),
-        clock: clock.clone(),
         in_force: Arc::new(Mutex::new(InForce::new(
             rendering,
             shown::settings(config),
@@ -255,7 +251,6 @@ async fn write_first_records(
 fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     let Running {
         parts,
-        clock,
         store,
         channels,
         ..
@@ -269,7 +264,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
         store: store.clone(),
         outbox: parts.inbound.calls.incidents.outbox().clone(),
         channels: channels.clone(),
-        clock: clock.clone(),
+        clock: parts.clock.clone(),
     };
     alerts::start(lifecycle, &delivery, &parts.retries);
     jobs::start(lifecycle, store, &parts.retries);
@@ -279,7 +274,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
             lifecycle.clone(),
             parts.policies.clone(),
             parts.recorder.clone(),
-            clock.clone(),
+            parts.clock.clone(),
         ),
     );
 }
@@ -406,19 +401,13 @@ async fn restore(
     fleet.restore(&left, clock.instant(), clock.now())
 }
 
-fn reconciler(
-    config: &Config,
-    clock: &Clock,
-    store: &Store,
-    parts: &RouterParts,
-    rest: &Rest,
-) -> Reconciler {
+fn reconciler(config: &Config, store: &Store, parts: &RouterParts) -> Reconciler {
     let reconciliation = Reconciliation {
         calls: parts.inbound.calls.clone(),
-        rest: rest.clone(),
+        rest: parts.retries.rest.clone(),
     };
     let silence = settings::silence(config);
-    Reconciler::new(store.clone(), reconciliation, clock.clone(), silence)
+    Reconciler::new(store.clone(), reconciliation, parts.clock.clone(), silence)
 }
 
 fn parts(
@@ -434,7 +423,6 @@ fn parts(
     let observer = CallObserver::new(clock.clone(), alert_policy.rules.window);
     let recorder = Recorder::new(clock.clone(), store.clone()).observed_by(observer.clone());
     let policies = Policies::new(settings::policy(config));
-    let policies_in_force = policies.clone();
     let waiting = Waiting::default();
     let waiting_line = waiting.clone();
     let incidents = Incidents::new(
@@ -484,7 +472,7 @@ fn parts(
         events: Events::new(clock),
         overload: Overload::new(clock.of_timers(), config.server.calls_in_hand),
         // It tells of the machine's own time, too.
-        canary: Canary::new(Clock::system(), policies_in_force, store.clone()),
+        canary: Canary::new(Clock::system(), policies.clone(), store.clone()),
         drains: Drains {
             clock: clock.clone(),
             fleet: fleet.clone(),

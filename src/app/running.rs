@@ -9,18 +9,16 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::clients::{dialers_with, say_whether_calls_can_be_looked_up};
+use super::clients::{dialers, say_whether_calls_can_be_looked_up};
 use super::names::{file_name, without_folders};
 use super::rendering::{InForce, Rendering};
 use super::{certificates, settings, shown};
 use crate::admin::ControlHandlers;
 use crate::alerts::{Channels, Incidents};
 use crate::audit::{ConfigChanged, Event, Record};
-use crate::braze::Braze;
-use crate::clock::Clock;
 use crate::config::{self, Config, Problem};
 use crate::dialer::Fleet;
-use crate::flow::{Applied, Policies, RefusedReload, ReloadProblem, ReloadRequest, record_health};
+use crate::flow::{Applied, RefusedReload, ReloadProblem, ReloadRequest, record_health};
 use crate::http::RouterParts;
 use crate::http::listener::tls::{CertificateState, Certificates};
 use crate::jobs;
@@ -34,20 +32,17 @@ use crate::twilio::Rest;
 pub struct Running {
     pub address: SocketAddr,
     pub store: Store,
-    pub policies: Policies,
     /// The dialers and the state of each.
     pub fleet: Fleet,
     /// Closes calls whose end was never reported.
     pub reconciler: Reconciler,
     pub rest: Rest,
-    pub signer: CheckpointSigner,
+    pub(super) signer: CheckpointSigner,
     /// Deletes what is past retention.
     pub pruner: Pruner,
     pub(super) parts: RouterParts,
-    pub(super) braze: Braze,
     pub(super) key_ring: KeyRing,
     pub(super) channels: Arc<ArcSwap<Channels>>,
-    pub(super) clock: Clock,
     pub(super) in_force: Arc<Mutex<InForce>>,
     pub(super) certificates: Option<Arc<Certificates>>,
 }
@@ -59,7 +54,7 @@ impl Running {
             store: self.store.clone(),
             edge: self.parts.edge.clone(),
             pruner: self.pruner.clone(),
-            braze: self.braze.clone(),
+            braze: self.parts.inbound.braze.clone(),
             locks: self.parts.inbound.calls.locks.clone(),
             retries: self.parts.retries.clone(),
             reloads: self.parts.reloads.clone(),
@@ -84,7 +79,7 @@ impl Running {
 
     /// Says goodbye to the store: the last record, a checkpoint, the file closed.
     pub async fn close(self) {
-        let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped {});
+        let stopped = Record::of_service(self.parts.clock.now(), Event::ServiceStopped {});
         self.parts.recorder.append_one(stopped).await;
         self.parts.inbound.calls.incidents.announce_rest().await;
         self.parts
@@ -93,7 +88,7 @@ impl Running {
             .incidents
             .persist(&self.store)
             .await;
-        jobs::profiles::persist(&self.store, &self.braze).await;
+        jobs::profiles::persist(&self.store, &self.parts.inbound.braze).await;
         self.signer.sign(true).await;
         self.store.close().await;
     }
@@ -122,7 +117,7 @@ impl Running {
         };
         let shown = shown::document(
             config,
-            self.clock.now(),
+            self.parts.clock.now(),
             &in_force.started_settings,
             &applied.needs_restart,
         );
@@ -135,7 +130,7 @@ impl Running {
                 in_force: rendering.in_force(&in_force.started, &applied.needs_restart),
             };
             let event = Event::ConfigChanged(Box::new(changed));
-            let record = Record::of_service(self.clock.now(), event);
+            let record = Record::of_service(self.parts.clock.now(), event);
             self.parts.recorder.append_one(record).await;
             rendering.write(&in_force.database);
         }
@@ -160,12 +155,14 @@ impl Running {
     }
 
     async fn apply(&self, config: &Config) -> anyhow::Result<()> {
-        let dialers = dialers_with(config, &self.clock, self.key_ring.secret())?;
+        let dialers = dialers(config, &self.parts.clock, self.key_ring.secret())?;
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
         let keys = settings::keys(config);
-        let channels = settings::channels(config, &self.clock)?;
-        self.braze
+        let channels = settings::channels(config, &self.parts.clock)?;
+        self.parts
+            .inbound
+            .braze
             .reconfigure(config.braze.clone())
             .context("cannot use [braze]")?;
         self.rest
@@ -180,8 +177,8 @@ impl Running {
             .profile_push
             .secret
             .store(settings::push_secret(config).map(Arc::new));
-        let is_other = self.policies.current().ruleset.version() != policy.ruleset.version();
-        self.policies.replace(policy);
+        let is_other = self.parts.policies.current().ruleset.version() != policy.ruleset.version();
+        self.parts.policies.replace(policy);
         self.read_certificate_again();
         self.parts.keys.replace(keys);
         self.parts.sessions.move_to(settings::site(config));
@@ -190,11 +187,11 @@ impl Running {
         incidents.reconfigure(settings::alert_policy(config));
         if is_other {
             let loaded = Event::RulesetLoaded(config.ruleset.clone());
-            let record = Record::of_service(self.clock.now(), loaded);
+            let record = Record::of_service(self.parts.clock.now(), loaded);
             self.parts.recorder.append_one(record).await;
         }
         for change in changes {
-            record_health(&self.parts.recorder, &self.clock, change).await;
+            record_health(&self.parts.recorder, &self.parts.clock, change).await;
         }
         Ok(())
     }
@@ -202,7 +199,7 @@ impl Running {
     /// A certificate that cannot be used is no reason to refuse a configuration: it is told, and the old one stays.
     fn read_certificate_again(&self) {
         if let Some(certificates) = &self.certificates {
-            certificates.look_at_files(self.clock.now());
+            certificates.look_at_files(self.parts.clock.now());
             certificates::report(certificates, &self.parts.inbound.calls.incidents);
         }
     }
@@ -249,7 +246,7 @@ impl Running {
             );
         }
         let refused = RefusedReload {
-            at: self.clock.now(),
+            at: self.parts.clock.now(),
             by: by.to_owned(),
             problems,
         };

@@ -20,7 +20,7 @@ pub(super) struct TestDialerArguments {
 
 pub(super) fn run(arguments: &TestDialerArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
-    let dialers = app::dialers_without_callers(&loaded.config, &Clock::system())?;
+    let dialers = app::dialers(&loaded.config, &Clock::system(), &[])?;
     let wanted: Vec<_> = dialers
         .iter()
         .filter(|dialer| {

@@ -22,6 +22,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::clock::Clock;
 use files::Files;
+pub use lines::LineFormat;
 use lines::Lines;
 
 mod escape;
@@ -29,24 +30,11 @@ mod fields;
 mod files;
 mod lines;
 
-/// How a line is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
-    /// One JSON object per line.
-    #[default]
-    Json,
-    /// For people at a terminal.
-    Text {
-        /// Colored levels: for a terminal whose user did not set `NO_COLOR`.
-        colors: bool,
-    },
-}
-
 /// What is logged, how, and where to.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How a line is written.
-    pub format: Format,
+    pub format: LineFormat,
     /// A level, or directives such as `info,switchboard::flow=debug`.
     pub filter: String,
     /// Where daily files are kept; standard error otherwise.
@@ -56,7 +44,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            format: Format::Json,
+            format: LineFormat::Json,
             filter: "info".to_owned(),
             directory: None,
         }
@@ -130,7 +118,13 @@ impl Telemetry {
 pub fn start(settings: &Settings, clock: Clock) -> Result<Telemetry, TelemetryError> {
     let filter = parse_filter(&settings.filter)?;
     let (writer, telemetry) = match &settings.directory {
-        Some(directory) => detached(Files::open(directory, clock.clone())?),
+        Some(directory) => {
+            let files = Files::open(directory, clock.clone());
+            detached(files.map_err(|source| TelemetryError::Directory {
+                directory: directory.clone(),
+                source,
+            })?)
+        }
         None => detached(io::stderr()),
     };
     subscriber(settings.format, filter, clock, writer)
@@ -203,7 +197,7 @@ fn detached<W: Write + Send + 'static>(writer: W) -> (NonBlocking, Telemetry) {
 }
 
 fn subscriber(
-    format: Format,
+    format: LineFormat,
     filter: EnvFilter,
     clock: Clock,
     writer: NonBlocking,
@@ -250,7 +244,7 @@ mod tests {
         }
     }
 
-    fn logged(format: Format, filter: &str, say: impl FnOnce()) -> String {
+    fn logged(format: LineFormat, filter: &str, say: impl FnOnce()) -> String {
         let page = Page::default();
         let (writer, telemetry) = detached(page.clone());
         let clock = Clock::manual("2026-11-23T14:06:33.5Z".parse().unwrap());
@@ -262,7 +256,7 @@ mod tests {
     }
 
     fn json(say: impl FnOnce()) -> Vec<Value> {
-        logged(Format::Json, "debug", say)
+        logged(LineFormat::Json, "debug", say)
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
             .collect()
@@ -270,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_line_has_the_fields_of_the_contract_at_the_top() {
-        let line = logged(Format::Json, "info", || {
+        let line = logged(LineFormat::Json, "info", || {
             let request = info_span!(
                 "request",
                 request_id = "r1",
@@ -292,7 +286,7 @@ mod tests {
 
     #[test]
     fn each_key_appears_once_and_the_closest_wins() {
-        let lines = logged(Format::Json, "info", || {
+        let lines = logged(LineFormat::Json, "info", || {
             let _request = info_span!("request", request_id = "r1", dialer = "outer").entered();
             let _handoff = info_span!("handoff", dialer = "inner", leg = 1).entered();
             info!(leg = 2, level = "mine", "Said.");
@@ -329,7 +323,7 @@ mod tests {
         assert_eq!(lines[0]["caller"], nasty);
         assert_eq!(lines[0]["request_id"], nasty);
         assert_eq!(lines[0]["message"], nasty);
-        for format in [Format::Json, Format::Text { colors: false }] {
+        for format in [LineFormat::Json, LineFormat::Text { colors: false }] {
             let text = logged(format, "info", || {
                 let _span = info_span!("request", request_id = nasty).entered();
                 error!(caller = nasty, shown = ?nasty, "{nasty}");
@@ -348,12 +342,12 @@ mod tests {
             let _b = info_span!("b", e = %long, f = %long, g = %long, h = %long).entered();
             info!(i = %long, j = %long, k = %long, l = %"\0".repeat(9_000), event = "x", "{long}");
         };
-        let line = logged(Format::Json, "info", many);
+        let line = logged(LineFormat::Json, "info", many);
         assert!(line.len() < 17 * 1024, "{}", line.len());
         let line: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["event"], "x");
         assert!(line["message"].as_str().unwrap().ends_with('…'));
-        let text = logged(Format::Text { colors: false }, "info", many);
+        let text = logged(LineFormat::Text { colors: false }, "info", many);
         assert!(text.len() < 17 * 1024, "{}", text.len());
     }
 
@@ -396,22 +390,32 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_directory_is_named() {
+        let settings = Settings {
+            directory: Some("/dev/null/logs".into()),
+            ..Settings::default()
+        };
+        let error = start(&settings, Clock::system()).unwrap_err();
+        assert!(error.to_string().contains("/dev/null/logs"), "{error}");
+    }
+
+    #[test]
     fn text_is_for_people() {
         let say = || {
             let _request = info_span!("request", request_id = "r1").entered();
             info!(target: "switchboard::flow", event = "call.routed", dialer = "berlin 1", "Routed.");
         };
         assert_eq!(
-            logged(Format::Text { colors: false }, "info", say),
+            logged(LineFormat::Text { colors: false }, "info", say),
             "2026-11-23T14:06:33.500Z  INFO call.routed: Routed. request_id=r1 dialer=\"berlin 1\"\n"
         );
-        let colored = logged(Format::Text { colors: true }, "info", say);
+        let colored = logged(LineFormat::Text { colors: true }, "info", say);
         assert!(colored.contains("\u{1b}[32m INFO\u{1b}[0m"), "{colored:?}");
     }
 
     #[test]
     fn the_filter_is_followed_and_a_wrong_one_is_named() {
-        let said = logged(Format::Json, "warn,switchboard::loud=debug", || {
+        let said = logged(LineFormat::Json, "warn,switchboard::loud=debug", || {
             info!("unheard");
             debug!(target: "switchboard::loud", "heard");
         });
@@ -426,7 +430,7 @@ mod tests {
         let (writer, telemetry) = detached(pipe);
         let dropped = telemetry.dropped_lines();
         let filter = parse_filter("info").unwrap();
-        let subscriber = subscriber(Format::Json, filter, Clock::system(), writer);
+        let subscriber = subscriber(LineFormat::Json, filter, Clock::system(), writer);
         let clock = Clock::system();
         let started = clock.instant();
         tracing::subscriber::with_default(subscriber, || {
@@ -452,7 +456,7 @@ mod tests {
         let (writer, telemetry) = detached(full.unwrap());
         let dropped = telemetry.dropped_lines();
         let filter = parse_filter("info").unwrap();
-        let subscriber = subscriber(Format::Json, filter, Clock::system(), writer);
+        let subscriber = subscriber(LineFormat::Json, filter, Clock::system(), writer);
         tracing::subscriber::with_default(subscriber, || {
             for n in 0..100 {
                 info!(n, "Said.");

@@ -1,10 +1,12 @@
 //! The composition root: from a configuration to a running appliance. Nobody but the command line and the tests imports this.
 
 mod certificates;
+mod clients;
 mod examine;
 pub mod metrics;
 mod names;
-mod reload;
+mod rendering;
+mod running;
 mod secret;
 mod settings;
 mod shown;
@@ -20,28 +22,29 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::admin::{self, ControlHandlers};
+use crate::admin;
+use clients::say_whether_calls_can_be_looked_up;
+pub use clients::{braze, dialers, rest};
 pub use examine::{
     Reached, ask_mail_server, certificate_of_files, date_of, kept_certificate, reach,
     send_test_mail, verifier,
 };
 use names::file_name;
-pub use reload::say_warnings;
-use reload::{InForce, Rendering, changed_at_start};
+use rendering::{InForce, Rendering, changed_at_start};
+pub use running::{Running, say_warnings};
 use tokio::sync::Mutex;
 
-use crate::alerts::{self, CallObserver, Channels, Delivery, Incidents};
+use crate::alerts::{self, CallObserver, Delivery, Incidents};
 use crate::audit::{Event, Record};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::dialer::{Dialer, Fleet, HealthChange};
+use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
     Calls, Canary, Drains, IdempotencyLocks, Inbound, Policies, Reconciliation, Recorder, Reloads,
     Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
-use crate::http::listener::tls::{CertificateState, Certificates};
 use crate::http::listener::{BoundListener, Limits};
 use crate::http::{
     Customers, EventSources, Events, Overload, ProfilePush, Reads, RefusalLog, RouterParts,
@@ -51,7 +54,7 @@ use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
 use crate::lifecycle::Lifecycle;
 use crate::store::{self, CheckpointSigner, KeyRing, OpenError, Pruner, Store, StoreError};
-use crate::twilio::{Edge, Rest};
+use crate::twilio::Edge;
 
 pub use secret::{SecretError, key_ring, key_ring_beside, key_ring_of_existing};
 
@@ -87,28 +90,6 @@ pub enum StartError {
     },
     #[error(transparent)]
     Other(#[from] anyhow::Error),
-}
-
-#[derive(Clone, Debug)]
-pub struct Running {
-    pub address: SocketAddr,
-    pub store: Store,
-    pub policies: Policies,
-    /// The dialers and the state of each.
-    pub fleet: Fleet,
-    /// Closes calls whose end was never reported.
-    pub reconciler: Reconciler,
-    pub rest: Rest,
-    pub signer: CheckpointSigner,
-    /// Deletes what is past retention.
-    pub pruner: Pruner,
-    parts: RouterParts,
-    braze: Braze,
-    key_ring: KeyRing,
-    channels: Arc<ArcSwap<Channels>>,
-    clock: Clock,
-    in_force: Arc<Mutex<InForce>>,
-    certificates: Option<Arc<Certificates>>,
 }
 
 /// What a process gets from whoever starts it.
@@ -162,14 +143,13 @@ pub async fn start_with(
     braze
         .warm(jobs::profiles::stored(&store, config.braze.cache_capacity).await)
         .await;
-    let fleet = Fleet::new(dialers_with(config, clock, key_ring.secret())?);
+    let fleet = Fleet::new(dialers(config, clock, key_ring.secret())?);
     let changes = restore(clock, &key_ring, &store, &braze, &fleet).await;
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
-    let rest = parts.retries.rest.clone();
     let channels = Arc::new(ArcSwap::from_pointee(settings::channels(config, clock)?));
-    say_whether_calls_can_be_looked_up(&rest);
+    say_whether_calls_can_be_looked_up(&parts.retries.rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
     let Calls {
@@ -184,15 +164,14 @@ pub async fn start_with(
     for change in changes {
         record_health(&parts.recorder, clock, change).await;
     }
-    let reconciler = reconciler(config, clock, &store, &parts, &rest);
+    let reconciler = reconciler(config, &store, &parts);
 
     let running = Running {
         address,
         store: store.clone(),
-        policies: parts.policies.clone(),
         fleet: fleet.clone(),
         reconciler: reconciler.clone(),
-        rest,
+        rest: parts.retries.rest.clone(),
         signer: signer.clone(),
         pruner: Pruner::new(
             store.clone(),
@@ -201,10 +180,8 @@ pub async fn start_with(
             false,
         ),
         parts: parts.clone(),
-        braze: braze.clone(),
         key_ring,
         channels: channels.clone(),
-        clock: clock.clone(),
         in_force: Arc::new(Mutex::new(InForce::new(
             rendering,
             shown::settings(config),
@@ -246,101 +223,6 @@ pub async fn start_with(
     Ok(running)
 }
 
-impl Running {
-    /// What commands may ask of this process.
-    fn control_handlers(&self) -> ControlHandlers {
-        ControlHandlers {
-            store: self.store.clone(),
-            edge: self.parts.edge.clone(),
-            pruner: self.pruner.clone(),
-            braze: self.braze.clone(),
-            locks: self.parts.inbound.calls.locks.clone(),
-            retries: self.parts.retries.clone(),
-            reloads: self.parts.reloads.clone(),
-            drains: self.parts.drains.clone(),
-        }
-    }
-
-    async fn apply(&self, config: &Config) -> anyhow::Result<()> {
-        let dialers = dialers_with(config, &self.clock, self.key_ring.secret())?;
-        let edge = settings::edge(config)?;
-        let policy = settings::policy(config);
-        let keys = settings::keys(config);
-        let channels = settings::channels(config, &self.clock)?;
-        self.braze
-            .reconfigure(config.braze.clone())
-            .context("cannot use [braze]")?;
-        self.rest
-            .reconfigure(settings::rest(config))
-            .context("cannot use [twilio]")?;
-        say_whether_calls_can_be_looked_up(&self.rest);
-        self.reconciler.reconfigure(settings::silence(config));
-        self.pruner.set_retention(config.storage.retention);
-        let changes = self.fleet.replace(dialers);
-        self.parts.edge.replace(edge);
-        self.parts
-            .profile_push
-            .secret
-            .store(settings::push_secret(config).map(Arc::new));
-        let is_other = self.policies.current().ruleset.version() != policy.ruleset.version();
-        self.policies.replace(policy);
-        self.read_certificate_again();
-        self.parts.keys.replace(keys);
-        self.parts.sessions.move_to(settings::site(config));
-        self.channels.store(Arc::new(channels));
-        let incidents = &self.parts.inbound.calls.incidents;
-        incidents.reconfigure(settings::alert_policy(config));
-        if is_other {
-            let loaded = Event::RulesetLoaded(config.ruleset.clone());
-            let record = Record::of_service(self.clock.now(), loaded);
-            self.parts.recorder.append_one(record).await;
-        }
-        for change in changes {
-            record_health(&self.parts.recorder, &self.clock, change).await;
-        }
-        Ok(())
-    }
-
-    /// How it stands with the certificate; `None` where this process speaks no TLS.
-    pub fn certificate(&self) -> Option<CertificateState> {
-        self.certificates.as_ref().map(|of_tls| of_tls.state())
-    }
-
-    /// A certificate that cannot be used is no reason to refuse a configuration: it is told, and the old one stays.
-    fn read_certificate_again(&self) {
-        if let Some(certificates) = &self.certificates {
-            certificates.look_at_files(self.clock.now());
-            certificates::report(certificates, &self.parts.inbound.calls.incidents);
-        }
-    }
-
-    /// The incidents of this process.
-    pub fn incidents(&self) -> &Incidents {
-        &self.parts.inbound.calls.incidents
-    }
-
-    /// How many calls got the safe answer because there were too many, since the start.
-    pub fn calls_shed(&self) -> u64 {
-        self.parts.overload.n_shed()
-    }
-
-    /// Says goodbye to the store: the last record, a checkpoint, the file closed.
-    pub async fn close(self) {
-        let stopped = Record::of_service(self.clock.now(), Event::ServiceStopped {});
-        self.parts.recorder.append_one(stopped).await;
-        self.parts.inbound.calls.incidents.announce_rest().await;
-        self.parts
-            .inbound
-            .calls
-            .incidents
-            .persist(&self.store)
-            .await;
-        jobs::profiles::persist(&self.store, &self.braze).await;
-        self.signer.sign(true).await;
-        self.store.close().await;
-    }
-}
-
 /// That the process came up, and by which rules.
 async fn write_first_records(
     config: &Config,
@@ -369,7 +251,6 @@ async fn write_first_records(
 fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     let Running {
         parts,
-        clock,
         store,
         channels,
         ..
@@ -383,7 +264,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
         store: store.clone(),
         outbox: parts.inbound.calls.incidents.outbox().clone(),
         channels: channels.clone(),
-        clock: clock.clone(),
+        clock: parts.clock.clone(),
     };
     alerts::start(lifecycle, &delivery, &parts.retries);
     jobs::start(lifecycle, store, &parts.retries);
@@ -393,7 +274,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
             lifecycle.clone(),
             parts.policies.clone(),
             parts.recorder.clone(),
-            clock.clone(),
+            parts.clock.clone(),
         ),
     );
 }
@@ -520,29 +401,13 @@ async fn restore(
     fleet.restore(&left, clock.instant(), clock.now())
 }
 
-fn say_whether_calls_can_be_looked_up(rest: &Rest) {
-    if let Err(reason) = rest.can_ask() {
-        tracing::warn!(
-            event = "reap.cannot_ask",
-            reason = %reason,
-            "calls whose end is not reported cannot be looked up; they are closed as unknown after four hours"
-        );
-    }
-}
-
-fn reconciler(
-    config: &Config,
-    clock: &Clock,
-    store: &Store,
-    parts: &RouterParts,
-    rest: &Rest,
-) -> Reconciler {
+fn reconciler(config: &Config, store: &Store, parts: &RouterParts) -> Reconciler {
     let reconciliation = Reconciliation {
         calls: parts.inbound.calls.clone(),
-        rest: rest.clone(),
+        rest: parts.retries.rest.clone(),
     };
     let silence = settings::silence(config);
-    Reconciler::new(store.clone(), reconciliation, clock.clone(), silence)
+    Reconciler::new(store.clone(), reconciliation, parts.clock.clone(), silence)
 }
 
 fn parts(
@@ -558,7 +423,6 @@ fn parts(
     let observer = CallObserver::new(clock.clone(), alert_policy.rules.window);
     let recorder = Recorder::new(clock.clone(), store.clone()).observed_by(observer.clone());
     let policies = Policies::new(settings::policy(config));
-    let policies_in_force = policies.clone();
     let waiting = Waiting::default();
     let waiting_line = waiting.clone();
     let incidents = Incidents::new(
@@ -608,7 +472,7 @@ fn parts(
         events: Events::new(clock),
         overload: Overload::new(clock.of_timers(), config.server.calls_in_hand),
         // It tells of the machine's own time, too.
-        canary: Canary::new(Clock::system(), policies_in_force, store.clone()),
+        canary: Canary::new(Clock::system(), policies.clone(), store.clone()),
         drains: Drains {
             clock: clock.clone(),
             fleet: fleet.clone(),
@@ -641,48 +505,4 @@ fn limits(config: &Config) -> Limits {
     let mut limits = Limits::default();
     limits.uncapped.extend(&config.server.trusted_proxies);
     limits
-}
-
-/// The Braze client of a configuration.
-pub fn braze(config: &Config, clock: &Clock) -> anyhow::Result<Braze> {
-    Braze::new(
-        config.braze.clone(),
-        settings::connections(settings::call_path()?, clock)?,
-        clock.clone(),
-    )
-    .context("cannot use [braze]")
-}
-
-/// The client of Twilio's REST API; [`Rest::can_ask`] says whether the configuration lets it ask.
-pub fn rest(config: &Config, clock: &Clock) -> anyhow::Result<Rest> {
-    let connections = settings::connections(settings::beside_the_call()?, clock)?;
-    Rest::new(settings::rest(config), connections, clock.clone()).context("cannot use [twilio]")
-}
-
-/// The dialers of a configuration, in the order of the file.
-pub fn dialers(config: &Config, clock: &Clock) -> anyhow::Result<Vec<Dialer>> {
-    dialers_with(config, clock, key_ring(config)?.secret())
-}
-
-/// The same, to be tested and not to be given a call: the secret by which callers are known to them is not needed, and not made
-/// by whoever runs the test.
-pub fn dialers_without_callers(config: &Config, clock: &Clock) -> anyhow::Result<Vec<Dialer>> {
-    dialers_with(config, clock, &[])
-}
-
-fn dialers_with(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result<Vec<Dialer>> {
-    let make = settings::call_path()?;
-    config
-        .dialers
-        .iter()
-        .map(|dialer| {
-            Dialer::new(
-                dialer.clone(),
-                settings::connections(make.clone(), clock)?,
-                clock.clone(),
-                secret,
-            )
-            .with_context(|| format!("cannot use [dialers.{}]", dialer.id))
-        })
-        .collect()
 }

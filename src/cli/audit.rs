@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::frame::{Exit, Global, as_owner, load, runtime};
+use super::output;
 use super::progress::Bar;
-use super::{Exit, Global, as_owner, load, output};
 use crate::app::{self, SecretError, signing};
 use crate::audit::{PublicKey, SignedTreeHead};
 use crate::clock::Clock;
@@ -15,7 +16,7 @@ use crate::store::verify::{self, Against, Installation, Verification, VerifyRepo
 use crate::store::{self, OpenError, Options, Store};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct AuditArguments {
     #[command(subcommand)]
     command: AuditCommand,
 }
@@ -25,7 +26,7 @@ enum AuditCommand {
     /// Verify that no record was altered, removed or added since it was written
     Verify(Verify),
     /// Print the records as JSON lines or CSV
-    Export(super::export::Arguments),
+    Export(super::export::ExportArguments),
     /// Print the end of the log as it was signed; kept elsewhere, it is the anchor of a later verification
     Head(Where),
     /// After an older database was put back on purpose: go on from it
@@ -60,7 +61,7 @@ impl Where {
     }
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &AuditArguments, global: &Global) -> anyhow::Result<Exit> {
     match &arguments.command {
         AuditCommand::Verify(arguments) => run_verify(arguments, global),
         AuditCommand::Export(arguments) => super::export::run(arguments, global),
@@ -218,7 +219,7 @@ fn run_accept(global: &Global) -> anyhow::Result<Exit> {
     let key_ring = app::key_ring_of_existing(&config)?;
     let options = Options::new(&config.storage.path, Clock::system(), key_ring).unhurried();
     let store = Store::open(&options).map_err(not_opened)?;
-    let accepted = super::runtime()?.block_on(async {
+    let accepted = runtime()?.block_on(async {
         let accepted = store.accept_rollback().await;
         store.close().await;
         accepted

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::frame::{Exit, Global, as_owner, load, runtime};
+use super::output;
 use super::progress::Bar;
-use super::{Exit, Global, as_owner, load, output, runtime};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -12,13 +13,13 @@ use crate::store::copy::{self, CopyError, CopyPhase, RestoreReport};
 use crate::store::{KeyRing, OpenError};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Backup {
+pub(super) struct BackupArguments {
     /// Where to put it. What is there is replaced, when the new one has been verified
     file: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Restore {
+pub(super) struct RestoreArguments {
     /// The backup
     file: PathBuf,
     /// Replace the database that is there; it is kept beside the new one
@@ -26,7 +27,7 @@ pub(super) struct Restore {
     force: bool,
 }
 
-pub(super) fn run_backup(arguments: &Backup, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run_backup(arguments: &BackupArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
     let database = &loaded.config.storage.path;
     let clock = Clock::system();
@@ -65,7 +66,7 @@ pub(super) fn run_backup(arguments: &Backup, global: &Global) -> anyhow::Result<
     Ok(Exit::Done)
 }
 
-pub(super) fn run_restore(arguments: &Restore, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run_restore(arguments: &RestoreArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
     let key_ring = key_ring(&loaded.config)?;
     let mut progress = ProgressBars::new(global);

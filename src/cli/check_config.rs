@@ -1,6 +1,7 @@
 //! `switchboard check-config`: the whole file is parsed and validated; nothing is bound or opened.
 
-use super::{Exit, Global, output};
+use super::frame::{Exit, Global};
+use super::output;
 use crate::config;
 
 pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {

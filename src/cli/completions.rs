@@ -1,24 +1,20 @@
 //! `switchboard completions`: what a shell needs to complete our command line.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::{Shell, generate};
 
-use super::{Arguments as CommandLine, Exit, output};
+use super::frame::Exit;
+use super::output;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct CompletionsArguments {
     /// Which shell
     shell: Shell,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &CompletionsArguments, mut command: Command) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    generate(
-        arguments.shell,
-        &mut CommandLine::command(),
-        "switchboard",
-        &mut script,
-    );
+    generate(arguments.shell, &mut command, "switchboard", &mut script);
     output::text(&String::from_utf8(script)?);
     Ok(Exit::Done)
 }

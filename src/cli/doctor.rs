@@ -6,14 +6,13 @@ mod here;
 mod outside;
 mod signature;
 
-use serde::Serialize;
-
-use super::{Exit, Global, load, output, runtime};
-use finding::{Finding, Severity};
+use super::frame::{Exit, Global, load, runtime};
+use crate::config::Loaded;
+use finding::{Finding, conclude};
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub(super) struct Arguments {
+pub(super) struct DoctorArguments {
     /// Ask nobody outside this machine
     #[arg(long)]
     offline: bool,
@@ -27,20 +26,11 @@ pub(super) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Subject {
     /// Say why a webhook of Twilio's was refused: which URL, host, query or token its signature was made with
-    Signature(signature::Arguments),
+    Signature(signature::SignatureArguments),
 }
 
-#[derive(Debug, Serialize)]
-struct DoctorRun {
-    ok: bool,
-    findings: Vec<Finding>,
-}
-
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+pub(super) fn run(arguments: &DoctorArguments, global: &Global) -> anyhow::Result<Exit> {
+    let loaded = load(global)?;
     let config = &loaded.config;
     if let Some(Subject::Signature(arguments)) = &arguments.about {
         return signature::run(arguments, config, global);
@@ -58,7 +48,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     conclude(findings, global)
 }
 
-fn configuration(loaded: &crate::config::Loaded) -> Finding {
+fn configuration(loaded: &Loaded) -> Finding {
     let check = "configuration";
     match loaded.warnings.len() {
         0 => Finding::well(check, "every key can be used"),
@@ -68,40 +58,4 @@ fn configuration(loaded: &crate::config::Loaded) -> Finding {
             "`check-config` shows them with their lines",
         ),
     }
-}
-
-/// Prints the findings, and says how to end: what could only not be asked now is worth another try.
-fn conclude(findings: Vec<Finding>, global: &Global) -> anyhow::Result<Exit> {
-    let errors = || {
-        let graver = findings.iter();
-        graver.filter(|finding| finding.severity == Severity::Error)
-    };
-    let exit = if errors().next().is_none() {
-        Exit::Done
-    } else if errors().all(|finding| finding.is_temporary) {
-        Exit::TryAgain
-    } else {
-        Exit::Failed
-    };
-    if global.json {
-        output::document(&DoctorRun {
-            ok: exit == Exit::Done,
-            findings,
-        })?;
-    } else {
-        for finding in &findings {
-            finding.print();
-        }
-        let count = |severity| {
-            let found = findings.iter();
-            found.filter(|finding| finding.severity == severity).count()
-        };
-        output::line(&format!(
-            "{} checks: {} errors, {} warnings",
-            findings.len(),
-            count(Severity::Error),
-            count(Severity::Warning)
-        ));
-    }
-    Ok(exit)
 }

@@ -2,7 +2,8 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{Exit, Global, as_owner, load, offline, output, runtime};
+use super::frame::{Exit, Global, as_owner, load, runtime};
+use super::{offline, output};
 use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
@@ -10,7 +11,7 @@ use crate::phone::Caller;
 use crate::store::Erased;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct EraseArguments {
     /// The person: a number with its country code, or a SIP address as calls bring it
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     caller: String,
@@ -25,7 +26,7 @@ pub(super) struct Arguments {
 /// A national number has this many digits at least: fewer are the beginning of one.
 const DIGITS: usize = 6;
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &EraseArguments, global: &Global) -> anyhow::Result<Exit> {
     let caller = written_plainly(&arguments.caller);
     let mut is_national = false;
     match Caller::classify(&caller) {

@@ -6,7 +6,8 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::{Exit, Global, load, output, runtime};
+use super::frame::{Exit, Global, load, runtime};
+use super::output;
 use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
@@ -19,7 +20,7 @@ use crate::routing::{
 };
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ExplainArguments {
     /// The caller, as Twilio sends it: +4930123456, sip:user@host, anonymous
     #[arg(long, allow_hyphen_values = true, required_unless_present = "score")]
     from: Option<String>,
@@ -58,11 +59,8 @@ struct ExplainedStep<'a> {
     text: String,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Result<Exit> {
+    let loaded = load(global)?;
     let score = match arguments
         .score
         .as_deref()
@@ -168,7 +166,7 @@ fn ask_braze(config: &Config, caller: &Caller) -> anyhow::Result<Lookup> {
     })
 }
 
-fn explanation<'a>(arguments: &'a Arguments, decision: &'a Decision) -> Explanation<'a> {
+fn explanation<'a>(arguments: &'a ExplainArguments, decision: &'a Decision) -> Explanation<'a> {
     Explanation {
         caller: arguments.from.as_deref(),
         called: arguments.to.as_deref(),

@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::frame::{Exit, Global, as_owner, load, runtime};
 use super::progress::Bar;
-use super::{Exit, Global, as_owner, load, offline, output, runtime};
+use super::{offline, output};
 use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::audit::Exported;
@@ -18,7 +19,7 @@ use crate::phone::{Caller, ERASED};
 use crate::store::{LogReader, StoredRecord};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ExportArguments {
     /// JSON, a record a line; or comma-separated values
     #[arg(long, value_enum)]
     format: ExportFormat,
@@ -76,7 +77,7 @@ pub(super) fn call_id(text: &str) -> Result<CallId, String> {
     CallId::parse(text).map_err(|_| "this is no id of a call".to_owned())
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &ExportArguments, global: &Global) -> anyhow::Result<Exit> {
     if let (Some(since), Some(until)) = (arguments.since, arguments.until)
         && since >= until
     {
@@ -111,7 +112,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Writes into the log that numbers leave it. Where that cannot be, nothing is to be exported.
-fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<()> {
+fn record(arguments: &ExportArguments, config: &config::Config) -> anyhow::Result<()> {
     let exported = Exported {
         user: rustix::process::getuid().as_raw(),
         format: match arguments.format {
@@ -141,7 +142,7 @@ fn record(arguments: &Arguments, config: &config::Config) -> anyhow::Result<()> 
     }
 }
 
-fn write(arguments: &Arguments, global: &Global, log: &LogReader) -> anyhow::Result<()> {
+fn write(arguments: &ExportArguments, global: &Global, log: &LogReader) -> anyhow::Result<()> {
     let mut sink = Sink::new(arguments.format)?;
     if let Some(call) = &arguments.call {
         for record in log.of_call(call)? {
@@ -203,7 +204,7 @@ impl Sink {
         })
     }
 
-    fn write(&mut self, arguments: &Arguments, record: &StoredRecord) -> anyhow::Result<()> {
+    fn write(&mut self, arguments: &ExportArguments, record: &StoredRecord) -> anyhow::Result<()> {
         let is_wanted = arguments.since.is_none_or(|since| record.at >= since)
             && arguments.until.is_none_or(|until| record.at < until);
         if !is_wanted {

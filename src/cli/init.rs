@@ -10,98 +10,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{Exit, Global, output};
+use super::frame::{Exit, Global};
+use super::output;
 use crate::config;
 use crate::http::keys::{DrawnKey, Role};
+pub(super) use answers::InitArguments;
 use answers::{Answers, Unanswered};
-use place::Place;
+use place::InitPaths;
 
 /// The name of the key that is made for the dashboard.
 const KEY_NAME: &str = "ops";
-
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
-    /// Ask nothing: what is not given stays a placeholder, which is named at the end
-    #[arg(long)]
-    yes: bool,
-    /// Address of this server as it will be typed in the Twilio console, like <https://calls.example.com>
-    #[arg(long, value_name = "URL")]
-    public_url: Option<String>,
-    /// Address and port to listen on [default: 0.0.0.0:443 with a certificate, 127.0.0.1:8080 behind a proxy]
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-    /// Get a certificate from Let's Encrypt, which writes to this mail address
-    #[arg(long, value_name = "MAIL", conflicts_with = "certificate")]
-    acme_contact: Option<String>,
-    /// Certificate with its intermediates, PEM
-    #[arg(long, value_name = "FILE", requires = "private_key")]
-    certificate: Option<PathBuf>,
-    /// Private key of the certificate, PEM
-    #[arg(long, value_name = "FILE", requires = "certificate")]
-    private_key: Option<PathBuf>,
-    /// Database file [default: /var/lib/switchboard/switchboard.db for a configuration in /etc/switchboard, else beside it]
-    #[arg(long, value_name = "FILE")]
-    database: Option<PathBuf>,
-    /// Account SID from the Twilio console
-    #[arg(long, value_name = "SID")]
-    twilio_account_sid: Option<String>,
-    /// File with Twilio's auth token
-    #[arg(long, value_name = "FILE")]
-    twilio_auth_token: Option<PathBuf>,
-    /// REST endpoint of your Braze instance
-    #[arg(long, value_name = "URL")]
-    braze_url: Option<String>,
-    /// File with the Braze API key
-    #[arg(long, value_name = "FILE")]
-    braze_api_key: Option<PathBuf>,
-    /// Inbound line of Dialfire: a number or a sip: address
-    #[arg(long, value_name = "LINE")]
-    dialfire_connect: Option<String>,
-    /// Campaign of Dialfire
-    #[arg(long, value_name = "ID", requires = "dialfire_connect")]
-    dialfire_campaign: Option<String>,
-    /// Task of that campaign
-    #[arg(long, value_name = "NAME", requires = "dialfire_connect")]
-    dialfire_task: Option<String>,
-    /// File with the token of that campaign
-    #[arg(long, value_name = "FILE", requires = "dialfire_connect")]
-    dialfire_token: Option<PathBuf>,
-    /// Line of Zendesk Talk: a number or a sip: address
-    #[arg(long, value_name = "LINE")]
-    zendesk_connect: Option<String>,
-    /// What stands before .zendesk.com
-    #[arg(long, value_name = "NAME", requires = "zendesk_connect")]
-    zendesk_subdomain: Option<String>,
-    /// Agent that the API token of Zendesk acts as
-    #[arg(long, value_name = "MAIL", requires = "zendesk_connect")]
-    zendesk_email: Option<String>,
-    /// File with the API token of Zendesk
-    #[arg(long, value_name = "FILE", requires = "zendesk_connect")]
-    zendesk_api_token: Option<PathBuf>,
-    /// Number that is dialed when all else fails
-    #[arg(long, value_name = "NUMBER")]
-    last_resort: Option<String>,
-    /// Who is told of incidents; may be repeated
-    #[arg(long, value_name = "MAIL", requires = "smtp")]
-    alert_to: Vec<String>,
-    /// Sender of these mails
-    #[arg(long, value_name = "MAIL", requires = "alert_to")]
-    alert_from: Option<String>,
-    /// Mail server, like <smtps://mail.example.com:465>
-    #[arg(long, value_name = "URL", requires = "alert_to")]
-    smtp: Option<String>,
-    /// Login at the mail server
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires = "smtp",
-        requires = "smtp_password"
-    )]
-    smtp_username: Option<String>,
-    /// File with the password of that login
-    #[arg(long, value_name = "FILE", requires = "smtp_username")]
-    smtp_password: Option<PathBuf>,
-}
 
 #[derive(Serialize)]
 struct Made<'a> {
@@ -120,8 +38,8 @@ struct DrawnKeys<'a> {
     hash: String,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let place = Place::new(global.config.as_deref(), arguments.database.as_deref());
+pub(super) fn run(arguments: &InitArguments, global: &Global) -> anyhow::Result<Exit> {
+    let place = InitPaths::new(global.config.as_deref(), arguments.database.as_deref());
     if place.config.exists() {
         output::complain(&format!(
             "{} is there already and stays as it is; name another file with --config, or move it away",

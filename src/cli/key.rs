@@ -4,11 +4,12 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Exit, Global, output};
+use super::frame::{Exit, Global};
+use super::output;
 use crate::http::keys::{DrawnKey, Role};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct KeyArguments {
     #[command(subcommand)]
     command: KeyCommand,
 }
@@ -53,7 +54,7 @@ fn name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &KeyArguments, global: &Global) -> anyhow::Result<Exit> {
     let KeyCommand::New { name, role } = &arguments.command;
     let role = match role {
         Word::Admin => Role::Admin,

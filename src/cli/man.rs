@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use clap_mangen::Man;
 
-use super::{Arguments, Exit, output};
+use super::frame::Exit;
+use super::output;
 
 /// The day of this version.
 const DATE: &str = "2026-11-26";
@@ -60,13 +61,12 @@ NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS, CREDENTIALS_DIRECTORY
 As systemd sets them: readiness and signs of life, a given socket, secrets.
 ";
 
-pub(super) fn run() -> anyhow::Result<Exit> {
-    output::text(&page()?);
+pub(super) fn run(command: Command) -> anyhow::Result<Exit> {
+    output::text(&page(command)?);
     Ok(Exit::Done)
 }
 
-fn page() -> anyhow::Result<String> {
-    let mut command = Arguments::command();
+fn page(mut command: Command) -> anyhow::Result<String> {
     command.build();
     let man = Man::new(command.clone())
         .date(DATE)
@@ -147,11 +147,14 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
+    use super::super::CommandLine;
     use super::*;
 
     #[test]
     fn the_page_names_every_command_option_and_exit_code() {
-        let page = page().unwrap();
+        let page = page(CommandLine::command()).unwrap();
         assert!(
             page.starts_with(".ie \\n(.g") || page.contains(".TH"),
             "{page}"

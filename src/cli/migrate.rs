@@ -1,12 +1,13 @@
 //! `switchboard migrate`: the version of the database schema.
 
-use super::{Exit, Global, as_owner, load, output, serve};
+use super::frame::{Exit, Global, as_owner, load};
+use super::{output, serve};
 use crate::app::{self, SecretError};
 use crate::clock::Clock;
 use crate::store::{OpenError, migrate};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct MigrateArguments {
     #[command(subcommand)]
     action: Option<Action>,
 }
@@ -25,7 +26,7 @@ enum Action {
     },
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &MigrateArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
     let path = &loaded.config.storage.path;
     let _acting = as_owner(path)?;

@@ -1,6 +1,6 @@
 //! Commands that the running server does where there is one.
 
-use super::{Exit, output};
+use super::frame::Exit;
 use crate::admin::{AskError, RefusalCause};
 
 /// Says why the server did not do it, and how to end.
@@ -13,6 +13,5 @@ pub(super) fn refused(error: AskError) -> Exit {
         },
         AskError::Nobody { .. } | AskError::Broken { .. } => Exit::TryAgain,
     };
-    output::complain(&format!("{:#}", anyhow::Error::from(error)));
-    exit
+    exit.after(error)
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Global;
+use super::frame::Global;
 
 /// How far a command has come; nothing where nobody watches.
 pub(super) struct Bar(Option<ProgressBar>);

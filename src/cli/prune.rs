@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::audit::not_opened;
+use super::frame::{Exit, Global, as_owner, load, runtime};
+use super::output;
 use super::progress::Bar;
-use super::{Exit, Global, as_owner, load, output, runtime};
 use crate::admin::{self, AskError, ControlRequest};
 use crate::app::{self, signing};
 use crate::clock::Clock;
@@ -15,7 +16,7 @@ use crate::jobs;
 use crate::store::{CheckpointSigner, Options, PruneError, PruneReport, Pruner, Store};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct PruneArguments {
     /// Delete what is older than this; not less than `storage.retention`, which is the default
     #[arg(long, value_name = "DURATION", value_parser = age)]
     older_than: Option<Duration>,
@@ -28,7 +29,7 @@ fn age(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("must be a number with a unit, such as 90d")
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &PruneArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
     let config = &loaded.config;
     let least = config.storage.retention;
@@ -64,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
 }
 
 /// Nobody has the database: it is opened, signed and pruned here.
-fn alone(arguments: &Arguments, config: &Config, bar: &Bar) -> anyhow::Result<PruneReport> {
+fn alone(arguments: &PruneArguments, config: &Config, bar: &Bar) -> anyhow::Result<PruneReport> {
     let clock = Clock::system();
     let path = &config.storage.path;
     if !path.exists() {
@@ -84,7 +85,7 @@ fn alone(arguments: &Arguments, config: &Config, bar: &Bar) -> anyhow::Result<Pr
 
 async fn prune(
     store: &Store,
-    arguments: &Arguments,
+    arguments: &PruneArguments,
     config: &Config,
     bar: &Bar,
 ) -> anyhow::Result<PruneReport> {

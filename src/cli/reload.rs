@@ -5,14 +5,15 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Deserialize;
 
-use super::{Exit, Global, offline, output};
+use super::frame::{Exit, Global};
+use super::{offline, output};
 use crate::admin::{self, ControlRequest};
 use crate::audit::ConfigChange;
 use crate::config;
 use crate::flow::ReloadProblem;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ReloadArguments {
     /// Asked by the service manager: records name it
     #[arg(long, hide = true)]
     systemd: bool,
@@ -28,7 +29,7 @@ struct ReloadAnswer {
     problems: Vec<ReloadProblem>,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &ReloadArguments, global: &Global) -> anyhow::Result<Exit> {
     let path = config::find(global.config.as_deref());
     let Some(database) = config::database_of(&path) else {
         output::complain(&format!(
@@ -41,10 +42,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
         systemd: arguments.systemd,
         sudo_user: sudo_user(),
     };
-    let document = match admin::ask(&database, &request, |_| {}) {
-        Ok(document) => document,
-        Err(error) => return Ok(offline::refused(error)),
-    };
+    let document = admin::ask(&database, &request, |_| {}).map_err(offline::refused)?;
     let answer: ReloadAnswer =
         ReloadAnswer::deserialize(&document).context("the server's answer cannot be read")?;
     if global.json {

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::export::{call_id, moment};
-use super::{Exit, Global, as_owner, load, output};
+use super::frame::{Exit, Global, as_owner, load};
+use super::output;
 use crate::app;
 use crate::audit::{CallDecided, Event, Kind};
 use crate::call::CallId;
@@ -19,7 +20,7 @@ use crate::store::{LogReader, StoreError, StoredRecord};
 
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub(super) struct Arguments {
+pub(super) struct ReplayArguments {
     /// The call to decide again: its `CallSid`, or the id that the JSON door gave it
     #[arg(value_parser = call_id)]
     call: Option<CallId>,
@@ -46,7 +47,7 @@ struct Different {
     now: Value,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &ReplayArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
     let path = &loaded.config.storage.path;
     let _acting = as_owner(&loaded.config.storage.path)?;

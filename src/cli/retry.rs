@@ -2,13 +2,14 @@
 
 use anyhow::Context;
 
+use super::frame::{Exit, Global, load};
 use super::offline::refused;
-use super::{Exit, Global, load, output};
+use super::output;
 use crate::admin::{self, ControlRequest, Retried};
 
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub(super) struct Arguments {
+pub(super) struct RetryArguments {
     /// The dialer: its key under `[dialers]`
     dialer: Option<String>,
     /// Braze
@@ -16,21 +17,14 @@ pub(super) struct Arguments {
     braze: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+pub(super) fn run(arguments: &RetryArguments, global: &Global) -> anyhow::Result<Exit> {
+    let loaded = load(global)?;
     let request = ControlRequest::Retry {
         dialer: arguments.dialer.clone(),
     };
-    let answer = admin::ask(&loaded.config.storage.path, &request, |_| {});
-    let retried: Retried = match answer {
-        Ok(document) => {
-            serde_json::from_value(document).context("the server's answer cannot be read")?
-        }
-        Err(error) => return Ok(refused(error)),
-    };
+    let document = admin::ask(&loaded.config.storage.path, &request, |_| {}).map_err(refused)?;
+    let retried: Retried =
+        serde_json::from_value(document).context("the server's answer cannot be read")?;
     if global.json {
         output::document(&retried)?;
     } else {

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use anyhow::Context;
 use listenfd::ListenFd;
 
-use super::{Exit, Global, or_said, output, runtime};
+use super::frame::{Exit, Global, or_said, runtime};
 use crate::app::{self, Given, SecretError, StartError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -21,19 +21,10 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
         Signals::register()?
     };
     let path = config::find(global.config.as_deref());
-    let loaded = match or_said(&path, config::load_to_start(&path)) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
+    let loaded = or_said(&path, config::load_to_start(&path))?;
     let logs = telemetry::start(&telemetry_settings(&loaded.config, global), Clock::system())?;
     app::say_warnings(&loaded.warnings, &path);
-    let listener = match given_listener() {
-        Ok(listener) => listener,
-        Err(error) => {
-            output::complain(&format!("{error:#}"));
-            return Ok(Exit::Configuration);
-        }
-    };
+    let listener = given_listener().map_err(|error| Exit::Configuration.after(error))?;
     let given = Given {
         metrics: Some(app::metrics::install()?),
         listener,
@@ -44,10 +35,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
         let lifecycle = Lifecycle::default();
         app::metrics::watch_log_lines(&lifecycle, logs.dropped_lines());
         let started = app::start_with(&loaded.config, &Clock::system(), &lifecycle, given).await;
-        let running = match started {
-            Ok(running) => running,
-            Err(error) => return Ok(refuse(error)),
-        };
+        let running = started.map_err(refuse)?;
         running.serve_reloads(&lifecycle, path);
         let verdict = lifecycle.run_until_stopped(signals).await;
         running.close().await;
@@ -85,8 +73,7 @@ pub(super) fn refuse(error: StartError) -> Exit {
         StartError::Listen { .. } => Exit::TryAgain,
         StartError::Secret(_) | StartError::Other(_) => Exit::Failed,
     };
-    output::complain(&format!("{:#}", anyhow::Error::from(error)));
-    exit
+    exit.after(error)
 }
 
 /// Whether another database, a newer program, or another moment is needed.
@@ -114,8 +101,8 @@ fn telemetry_settings(config: &Config, global: &Global) -> telemetry::Settings {
     let logging = &config.logging;
     telemetry::Settings {
         format: match logging.format {
-            config::LogFormat::Json => telemetry::Format::Json,
-            config::LogFormat::Text => telemetry::Format::Text {
+            config::LogFormat::Json => telemetry::LineFormat::Json,
+            config::LogFormat::Text => telemetry::LineFormat::Text {
                 colors: global.colors(),
             },
         },

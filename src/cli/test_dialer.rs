@@ -1,6 +1,7 @@
 //! `switchboard test-dialer`: a real connectivity test, no call placed.
 
-use super::{Exit, Global, load, output, runtime};
+use super::frame::{Exit, Global, load, runtime};
+use super::output;
 use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
@@ -9,7 +10,7 @@ use crate::dialer::TestReport;
 
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub(super) struct Arguments {
+pub(super) struct TestDialerArguments {
     /// The dialer to test: its key under `[dialers]`
     name: Option<String>,
     /// Test every dialer
@@ -17,12 +18,9 @@ pub(super) struct Arguments {
     all: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = match load(global) {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
-    let dialers = app::dialers_without_callers(&loaded.config, &Clock::system())?;
+pub(super) fn run(arguments: &TestDialerArguments, global: &Global) -> anyhow::Result<Exit> {
+    let loaded = load(global)?;
+    let dialers = app::dialers(&loaded.config, &Clock::system(), &[])?;
     let wanted: Vec<_> = dialers
         .iter()
         .filter(|dialer| {

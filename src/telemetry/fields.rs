@@ -9,13 +9,13 @@ use super::escape::{json_string, write_infallibly};
 
 /// The value of a field.
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(super) enum FieldValue {
     /// Already as JSON writes it: a number, `true`, `false`, `null`.
     Literal(String),
     Text(String),
 }
 
-impl Value {
+impl FieldValue {
     pub(super) fn write_json(&self, out: &mut String) {
         match self {
             Self::Literal(literal) => out.push_str(literal),
@@ -26,21 +26,21 @@ impl Value {
 
 /// Fields in the order they were said; a field said again has its last value.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Vec<(&'static str, Value)>);
+pub(super) struct Fields(Vec<(&'static str, FieldValue)>);
 
 impl Fields {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(&'static str, Value)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(&'static str, FieldValue)> {
         self.0.iter()
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&FieldValue> {
         self.0
             .iter()
             .find(|(name, _)| *name == key)
             .map(|(_, value)| value)
     }
 
-    fn set(&mut self, field: &Field, value: Value) {
+    fn set(&mut self, field: &Field, value: FieldValue) {
         let key = field.name();
         match self.0.iter_mut().find(|(name, _)| *name == key) {
             Some((_, earlier)) => *earlier = value,
@@ -49,7 +49,7 @@ impl Fields {
     }
 
     fn set_literal(&mut self, field: &Field, literal: &impl ToString) {
-        self.set(field, Value::Literal(literal.to_string()));
+        self.set(field, FieldValue::Literal(literal.to_string()));
     }
 }
 
@@ -72,11 +72,11 @@ impl Visit for Fields {
 
     // Readers of JSON take numbers for 64-bit ones, at best.
     fn record_i128(&mut self, field: &Field, value: i128) {
-        self.set(field, Value::Text(value.to_string()));
+        self.set(field, FieldValue::Text(value.to_string()));
     }
 
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.set(field, Value::Text(value.to_string()));
+        self.set(field, FieldValue::Text(value.to_string()));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -84,7 +84,7 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, Value::Text(value.to_owned()));
+        self.set(field, FieldValue::Text(value.to_owned()));
     }
 
     fn record_error(&mut self, field: &Field, error: &(dyn Error + 'static)) {
@@ -94,10 +94,10 @@ impl Visit for Fields {
             write_infallibly(&mut text, format_args!(": {error}"));
             cause = error.source();
         }
-        self.set(field, Value::Text(text));
+        self.set(field, FieldValue::Text(text));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.set(field, Value::Text(format!("{value:?}")));
+        self.set(field, FieldValue::Text(format!("{value:?}")));
     }
 }

@@ -8,9 +8,8 @@ use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::Format;
 use super::escape::{json_string, plain, write_infallibly};
-use super::fields::{Fields, Value};
+use super::fields::{FieldValue, Fields};
 use crate::clock::Clock;
 
 /// Bytes of a line after which no further field is begun.
@@ -22,15 +21,28 @@ const RESERVED: [&str; 3] = ["timestamp", "level", "target"];
 /// Keys that come first, wherever they were said.
 const LEADING: [&str; 2] = ["event", "message"];
 
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineFormat {
+    /// One JSON object per line.
+    #[default]
+    Json,
+    /// For people at a terminal.
+    Text {
+        /// Colored levels: for a terminal whose user did not set `NO_COLOR`.
+        colors: bool,
+    },
+}
+
 /// Writes one line per event.
 pub(super) struct Lines {
-    format: Format,
+    format: LineFormat,
     clock: Clock,
     writer: NonBlocking,
 }
 
 impl Lines {
-    pub(super) fn new(format: Format, clock: Clock, writer: NonBlocking) -> Self {
+    pub(super) fn new(format: LineFormat, clock: Clock, writer: NonBlocking) -> Self {
         Self {
             format,
             clock,
@@ -69,8 +81,8 @@ where
             .map(|(key, value)| (*key, value))
             .chain(own.map(|(key, value)| (*key, value)));
         let line = match self.format {
-            Format::Json => self.json(event, &said, rest),
-            Format::Text { colors } => self.text(event, &said, rest, colors),
+            LineFormat::Json => self.json(event, &said, rest),
+            LineFormat::Text { colors } => self.text(event, &said, rest, colors),
         };
         // The buffer is lossy and counts what it drops; there is nobody to tell.
         drop(self.writer.clone().write_all(line.as_bytes()));
@@ -82,11 +94,11 @@ fn around<S>(
     event: &Event<'_>,
     context: &Context<'_, S>,
     said: &Fields,
-) -> Vec<(&'static str, Value)>
+) -> Vec<(&'static str, FieldValue)>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let mut found: Vec<(&'static str, Value)> = Vec::new();
+    let mut found: Vec<(&'static str, FieldValue)> = Vec::new();
     for span in context.event_scope(event).into_iter().flatten() {
         let extensions = span.extensions();
         let Some(fields) = extensions.get::<Fields>() else {
@@ -109,7 +121,7 @@ impl Lines {
         &self,
         event: &Event<'_>,
         said: &'f Fields,
-        rest: impl Iterator<Item = (&'static str, &'f Value)>,
+        rest: impl Iterator<Item = (&'static str, &'f FieldValue)>,
     ) -> String {
         let metadata = event.metadata();
         let mut line = String::with_capacity(512);
@@ -146,7 +158,7 @@ impl Lines {
         &self,
         event: &Event<'_>,
         said: &Fields,
-        rest: impl Iterator<Item = (&'static str, &'f Value)>,
+        rest: impl Iterator<Item = (&'static str, &'f FieldValue)>,
         colors: bool,
     ) -> String {
         let metadata = event.metadata();
@@ -161,10 +173,11 @@ impl Lines {
             format_args!("{:.3} {on}{:>5}{off} ", self.clock.now(), metadata.level()),
         );
         match said.get("event") {
-            Some(Value::Text(name) | Value::Literal(name)) => plain(name, &mut line),
+            Some(FieldValue::Text(name) | FieldValue::Literal(name)) => plain(name, &mut line),
             None => plain(metadata.target(), &mut line),
         }
-        if let Some(Value::Text(message) | Value::Literal(message)) = said.get("message") {
+        if let Some(FieldValue::Text(message) | FieldValue::Literal(message)) = said.get("message")
+        {
             line.push_str(": ");
             plain(message, &mut line);
         }
@@ -175,10 +188,10 @@ impl Lines {
             }
             write_infallibly(&mut line, format_args!(" {key}="));
             match value {
-                Value::Text(text) if text.is_empty() || text.contains([' ', '"', '=']) => {
+                FieldValue::Text(text) if text.is_empty() || text.contains([' ', '"', '=']) => {
                     json_string(text, &mut line);
                 }
-                Value::Text(text) | Value::Literal(text) => plain(text, &mut line),
+                FieldValue::Text(text) | FieldValue::Literal(text) => plain(text, &mut line),
             }
         }
         line.push('\n');

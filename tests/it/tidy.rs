@@ -383,9 +383,6 @@ fn problems(source: &Source) -> Vec<String> {
     problems
 }
 
-/// Rooms that still have circles between their files.
-const WITH_CIRCLES: &[&str] = &["app", "cli", "telemetry"];
-
 /// The module that a file is: `http/api/mod.rs` is `http::api`.
 fn module_of(path: &str) -> String {
     let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
@@ -581,12 +578,7 @@ fn the_code_keeps_the_firm_rules() {
 #[test]
 fn no_file_uses_what_uses_it() {
     let named = named_modules(&product().unwrap());
-    let mut found = circles(&named);
-    found.retain(|module| {
-        let room = module.split("::").next().unwrap_or_default();
-        !WITH_CIRCLES.contains(&room)
-    });
-    assert_eq!(found, Vec::<String>::new());
+    assert_eq!(circles(&named), Vec::<String>::new());
 }
 
 #[test]

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Exit, Global, output, runtime, serve};
+use super::frame::{Exit, Global, runtime};
+use super::{output, serve};
 use crate::app::{self, Running};
 use crate::clock::Clock;
 use crate::config;
@@ -34,7 +35,7 @@ const PATIENCE: Duration = Duration::from_mins(30);
 const RESULTS_WAITING: usize = 1_024;
 
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct DemoArguments {
     /// Where to listen; a loopback address
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -57,7 +58,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a number and a unit, like 30s or 10m".to_owned())
 }
 
-pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<Exit> {
     if !arguments.listen.ip().is_loopback() {
         output::complain("the demo listens on a loopback address only: its secrets are public");
         return Ok(Exit::Usage);
@@ -84,10 +85,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
             ..app::Given::default()
         };
         let started = app::start_with(&setup.config, &Clock::system(), &lifecycle, given).await;
-        let running = match started {
-            Ok(running) => running,
-            Err(error) => return Ok(serve::refuse(error)),
-        };
+        let running = started.map_err(serve::refuse)?;
         setup.furnish(&world, running.address);
         for fault in &arguments.open_faults {
             switches.set(*fault, true);
@@ -131,7 +129,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> anyhow::Result<Exit
     })
 }
 
-fn greet(arguments: &Arguments, setup: &setup::Setup, running: &Running, seed: u64) {
+fn greet(arguments: &DemoArguments, setup: &setup::Setup, running: &Running, seed: u64) {
     output::complain(&format!(
         "switchboard demo: listening on http://{}",
         running.address
@@ -191,7 +189,7 @@ struct Demo {
 
 impl Demo {
     /// Makes calls at random moments until the time is over or it is enough; every call is made to its end, and its result sent on.
-    async fn make_calls(self, arguments: Arguments, results: mpsc::Sender<CallResult>) {
+    async fn make_calls(self, arguments: DemoArguments, results: mpsc::Sender<CallResult>) {
         let mut callers = Callers::seeded(self.seed).score_attribute(setup::SCORE_ATTRIBUTE);
         let arrivals = callers.arrivals(f64::from(arguments.calls_per_minute));
         let clock = Clock::system();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::super::{Exit, output};
+use super::super::frame::Exit;
+use super::super::output;
 use crate::audit::Kind;
 use crate::call::CallId;
 use crate::phone::Caller;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::super::Global;
+use super::super::frame::Global;
 use crate::config::{self, Config};
 use crate::http::keys::DrawnKey;
 use crate::telemetry;
@@ -104,7 +104,7 @@ pub(super) fn telemetry(global: &Global) -> telemetry::Settings {
         _ => "trace",
     };
     telemetry::Settings {
-        format: telemetry::Format::Text {
+        format: telemetry::LineFormat::Text {
             colors: global.colors(),
         },
         filter: filter.to_owned(),

@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use super::output;
+use crate::cli::frame::{Exit, Global};
+use crate::cli::output;
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
 pub(super) struct Finding {
     pub(super) check: String,
-    pub(super) severity: Severity,
+    severity: FindingSeverity,
     pub(super) message: String,
     pub(super) hint: Option<String>,
     pub(super) line: Option<usize>,
@@ -20,13 +21,13 @@ pub(super) struct Finding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Severity {
+enum FindingSeverity {
     Ok,
     Warning,
     Error,
 }
 
-impl Severity {
+impl FindingSeverity {
     fn mark(self) -> &'static str {
         match self {
             Self::Ok => "ok     ",
@@ -40,7 +41,7 @@ impl Finding {
     pub(super) fn well(check: &str, message: impl Into<String>) -> Self {
         Self {
             check: check.to_owned(),
-            severity: Severity::Ok,
+            severity: FindingSeverity::Ok,
             message: message.into(),
             hint: None,
             line: None,
@@ -55,7 +56,7 @@ impl Finding {
         hint: impl Into<String>,
     ) -> Self {
         Self {
-            severity: Severity::Warning,
+            severity: FindingSeverity::Warning,
             hint: Some(hint.into()),
             ..Self::well(check, message)
         }
@@ -63,7 +64,7 @@ impl Finding {
 
     pub(super) fn error(check: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
-            severity: Severity::Error,
+            severity: FindingSeverity::Error,
             ..Self::warning(check, message, hint)
         }
     }
@@ -76,11 +77,53 @@ impl Finding {
         }
     }
 
-    pub(super) fn print(&self) {
+    fn print(&self) {
         let mark = self.severity.mark();
         output::line(&format!("{mark} {}: {}", self.check, self.message));
         if let Some(hint) = &self.hint {
             output::line(&format!("        {hint}"));
         }
     }
+}
+
+#[derive(Debug, Serialize)]
+struct DoctorRun {
+    ok: bool,
+    findings: Vec<Finding>,
+}
+
+/// Prints the findings, and says how to end: what could only not be asked now is worth another try.
+pub(super) fn conclude(findings: Vec<Finding>, global: &Global) -> anyhow::Result<Exit> {
+    let errors = || {
+        let graver = findings.iter();
+        graver.filter(|finding| finding.severity == FindingSeverity::Error)
+    };
+    let exit = if errors().next().is_none() {
+        Exit::Done
+    } else if errors().all(|finding| finding.is_temporary) {
+        Exit::TryAgain
+    } else {
+        Exit::Failed
+    };
+    if global.json {
+        output::document(&DoctorRun {
+            ok: exit == Exit::Done,
+            findings,
+        })?;
+    } else {
+        for finding in &findings {
+            finding.print();
+        }
+        let count = |severity| {
+            let found = findings.iter();
+            found.filter(|finding| finding.severity == severity).count()
+        };
+        output::line(&format!(
+            "{} checks: {} errors, {} warnings",
+            findings.len(),
+            count(FindingSeverity::Error),
+            count(FindingSeverity::Warning)
+        ));
+    }
+    Ok(exit)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Finding;
+use super::finding::Finding;
 use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;

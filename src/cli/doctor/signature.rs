@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{Finding, conclude};
+use super::finding::{Finding, conclude};
 use crate::admin::{self, ControlRequest};
 use crate::app;
-use crate::cli::{Exit, Global, output};
+use crate::cli::frame::{Exit, Global};
+use crate::cli::output;
 use crate::config::Config;
 use crate::twilio::{Form, Hosts, KeyUsed, Pasted, SignedRequest};
 
@@ -18,7 +19,7 @@ use crate::twilio::{Form, Hosts, KeyUsed, Pasted, SignedRequest};
 const LONGEST: u64 = 256 * 1024;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct SignatureArguments {
     /// A file with the request as Twilio's request inspector or a proxy's log shows it, `-` for standard input: the URL or request line,
     /// header lines, an empty line, then the body or one parameter a line. Without a file: what the running server refused last
     #[arg(value_name = "FILE")]
@@ -31,7 +32,11 @@ pub(super) struct Arguments {
     signature: Option<String>,
 }
 
-pub(super) fn run(arguments: &Arguments, config: &Config, global: &Global) -> anyhow::Result<Exit> {
+pub(super) fn run(
+    arguments: &SignatureArguments,
+    config: &Config,
+    global: &Global,
+) -> anyhow::Result<Exit> {
     let is_pasted = arguments.file.is_some() || arguments.url.is_some();
     if !is_pasted && (io::stdin().is_terminal() || !has_input()) {
         return refused_last(config, global);
@@ -59,7 +64,7 @@ pub(super) fn run(arguments: &Arguments, config: &Config, global: &Global) -> an
     conclude(vec![explain(&pasted, config)?], global)
 }
 
-fn read(arguments: &Arguments) -> io::Result<String> {
+fn read(arguments: &SignatureArguments) -> io::Result<String> {
     let mut text = String::new();
     match arguments.file.as_deref() {
         Some(path) if path.as_os_str() != "-" => {

@@ -1,16 +1,99 @@
 //! What is put into the configuration: given as options, asked for on a terminal, or a placeholder.
 
 use std::io::{self, BufRead, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::Arguments;
-use super::place::{Place, SecretFile};
+use super::place::{InitPaths, NewSecretFile};
 use super::template::Template;
 use crate::config::PLACEHOLDER_SECRET;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct InitArguments {
+    /// Ask nothing: what is not given stays a placeholder, which is named at the end
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Address of this server as it will be typed in the Twilio console, like <https://calls.example.com>
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Address and port to listen on [default: 0.0.0.0:443 with a certificate, 127.0.0.1:8080 behind a proxy]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Get a certificate from Let's Encrypt, which writes to this mail address
+    #[arg(long, value_name = "MAIL", conflicts_with = "certificate")]
+    acme_contact: Option<String>,
+    /// Certificate with its intermediates, PEM
+    #[arg(long, value_name = "FILE", requires = "private_key")]
+    certificate: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    private_key: Option<PathBuf>,
+    /// Database file [default: /var/lib/switchboard/switchboard.db for a configuration in /etc/switchboard, else beside it]
+    #[arg(long, value_name = "FILE")]
+    pub(super) database: Option<PathBuf>,
+    /// Account SID from the Twilio console
+    #[arg(long, value_name = "SID")]
+    twilio_account_sid: Option<String>,
+    /// File with Twilio's auth token
+    #[arg(long, value_name = "FILE")]
+    twilio_auth_token: Option<PathBuf>,
+    /// REST endpoint of your Braze instance
+    #[arg(long, value_name = "URL")]
+    braze_url: Option<String>,
+    /// File with the Braze API key
+    #[arg(long, value_name = "FILE")]
+    braze_api_key: Option<PathBuf>,
+    /// Inbound line of Dialfire: a number or a sip: address
+    #[arg(long, value_name = "LINE")]
+    dialfire_connect: Option<String>,
+    /// Campaign of Dialfire
+    #[arg(long, value_name = "ID", requires = "dialfire_connect")]
+    dialfire_campaign: Option<String>,
+    /// Task of that campaign
+    #[arg(long, value_name = "NAME", requires = "dialfire_connect")]
+    dialfire_task: Option<String>,
+    /// File with the token of that campaign
+    #[arg(long, value_name = "FILE", requires = "dialfire_connect")]
+    dialfire_token: Option<PathBuf>,
+    /// Line of Zendesk Talk: a number or a sip: address
+    #[arg(long, value_name = "LINE")]
+    zendesk_connect: Option<String>,
+    /// What stands before .zendesk.com
+    #[arg(long, value_name = "NAME", requires = "zendesk_connect")]
+    zendesk_subdomain: Option<String>,
+    /// Agent that the API token of Zendesk acts as
+    #[arg(long, value_name = "MAIL", requires = "zendesk_connect")]
+    zendesk_email: Option<String>,
+    /// File with the API token of Zendesk
+    #[arg(long, value_name = "FILE", requires = "zendesk_connect")]
+    zendesk_api_token: Option<PathBuf>,
+    /// Number that is dialed when all else fails
+    #[arg(long, value_name = "NUMBER")]
+    last_resort: Option<String>,
+    /// Who is told of incidents; may be repeated
+    #[arg(long, value_name = "MAIL", requires = "smtp")]
+    alert_to: Vec<String>,
+    /// Sender of these mails
+    #[arg(long, value_name = "MAIL", requires = "alert_to")]
+    alert_from: Option<String>,
+    /// Mail server, like <smtps://mail.example.com:465>
+    #[arg(long, value_name = "URL", requires = "alert_to")]
+    smtp: Option<String>,
+    /// Login at the mail server
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "smtp",
+        requires = "smtp_password"
+    )]
+    smtp_username: Option<String>,
+    /// File with the password of that login
+    #[arg(long, value_name = "FILE", requires = "smtp_username")]
+    smtp_password: Option<PathBuf>,
+}
 
 /// Why there are no answers.
 #[derive(Debug)]
@@ -28,7 +111,7 @@ impl From<anyhow::Error> for Unanswered {
 
 /// Everything that is put in. `None` is a placeholder, or a section that is off.
 pub(super) struct Answers {
-    given: Arguments,
+    given: InitArguments,
     secrets: Vec<AskedSecret>,
     has_dialfire: bool,
     has_zendesk: bool,
@@ -42,7 +125,7 @@ struct AskedSecret {
 }
 
 impl Answers {
-    pub(super) fn gather(arguments: &Arguments, may_ask: bool) -> Result<Self, Unanswered> {
+    pub(super) fn gather(arguments: &InitArguments, may_ask: bool) -> Result<Self, Unanswered> {
         let mut given = arguments.clone();
         if !may_ask && !arguments.yes {
             return Err(Unanswered::Nobody);
@@ -105,19 +188,19 @@ impl Answers {
     }
 
     /// The files of secrets: what is known, placeholders, and what is made up here.
-    pub(super) fn secrets(&self) -> Vec<SecretFile> {
-        let given = self.secrets.iter().map(|secret| SecretFile {
+    pub(super) fn secrets(&self) -> Vec<NewSecretFile> {
+        let given = self.secrets.iter().map(|secret| NewSecretFile {
             name: secret.file,
             text: secret
                 .text
                 .clone()
                 .unwrap_or_else(|| Zeroizing::new(PLACEHOLDER_SECRET.to_owned())),
         });
-        let mut files: Vec<SecretFile> = given.collect();
+        let mut files: Vec<NewSecretFile> = given.collect();
         let mut random = [0; 32];
         // Without random bytes the placeholder is refused by nobody, and says so in the list of what is to be done.
         let drawn = getrandom::fill(&mut random).map(|()| hex::encode(random));
-        files.push(SecretFile {
+        files.push(NewSecretFile {
             name: "braze_webhook",
             text: Zeroizing::new(drawn.unwrap_or_else(|_| PLACEHOLDER_SECRET.to_owned())),
         });
@@ -126,7 +209,7 @@ impl Answers {
 
     /// What is still to be replaced by hand.
     pub(super) fn to_do(&self) -> Vec<String> {
-        let Arguments {
+        let InitArguments {
             public_url,
             twilio_account_sid,
             braze_url,
@@ -177,7 +260,7 @@ impl Answers {
         open
     }
 
-    pub(super) fn write(&self, place: &Place, key_name: &str, key_hash: &str) -> String {
+    pub(super) fn write(&self, place: &InitPaths, key_name: &str, key_hash: &str) -> String {
         let given = &self.given;
         let mut template = Template::new();
         self.write_server(&mut template);
@@ -328,7 +411,7 @@ fn text_of(path: &Path) -> String {
 }
 
 /// Asks for what cannot be known and was not given. An empty answer leaves a placeholder.
-fn ask(given: &mut Arguments) -> anyhow::Result<()> {
+fn ask(given: &mut InitArguments) -> anyhow::Result<()> {
     question(
         &mut given.public_url,
         "Public URL of this server, as in the Twilio console (https://…)",

@@ -15,18 +15,18 @@ const SYSTEM_DATABASE: &str = "/var/lib/switchboard/switchboard.db";
 const USER: &str = "switchboard";
 
 /// One secret and the name of its file.
-pub(super) struct SecretFile {
+pub(super) struct NewSecretFile {
     pub(super) name: &'static str,
     pub(super) text: Zeroizing<String>,
 }
 
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct InitPaths {
     pub(super) config: PathBuf,
     pub(super) database: PathBuf,
 }
 
-impl Place {
+impl InitPaths {
     /// The file that is asked for; without one, that of the system for root, and one in this directory for everybody else.
     pub(super) fn new(config: Option<&Path>, database: Option<&Path>) -> Self {
         let is_root = rustix::process::geteuid().is_root();
@@ -59,7 +59,11 @@ impl Place {
     }
 
     /// Writes the secrets, then the configuration. A secret that is there already stays. Returns the files of secrets that were written.
-    pub(super) fn write(&self, text: &str, secrets: &[SecretFile]) -> anyhow::Result<Vec<PathBuf>> {
+    pub(super) fn write(
+        &self,
+        text: &str,
+        secrets: &[NewSecretFile],
+    ) -> anyhow::Result<Vec<PathBuf>> {
         let cannot = |path: &Path| format!("cannot write {}", path.display());
         let directory = self.secrets();
         DirBuilder::new()
@@ -143,10 +147,10 @@ mod tests {
 
     #[test]
     fn the_database_lies_beside_a_configuration_of_ones_own() {
-        let place = Place::new(Some(Path::new("/srv/calls/config.toml")), None);
+        let place = InitPaths::new(Some(Path::new("/srv/calls/config.toml")), None);
         assert_eq!(place.database, Path::new("switchboard.db"));
         assert_eq!(place.secrets(), Path::new("/srv/calls/secrets"));
-        let place = Place::new(Some(Path::new("/etc/switchboard/config.toml")), None);
+        let place = InitPaths::new(Some(Path::new("/etc/switchboard/config.toml")), None);
         assert_eq!(place.database, Path::new(SYSTEM_DATABASE));
     }
 }

@@ -1,21 +1,14 @@
-//! One path for every reload: a signal and an administrator's request end here. What comes of it is recorded, and told to whoever asked.
+//! A configuration as keys and values: what is different in another one, and what of it is in force.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tokio::sync::{mpsc, watch};
-
-use super::Running;
-use super::names::{self, file_name, without_folders};
-use super::shown;
-use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint, Record};
-use crate::config::{self, Config, Problem, ShownValue};
+use super::names;
+use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint};
+use crate::config::{self, Config, ShownValue};
 use crate::files;
-use crate::flow::{Applied, RefusedReload, ReloadProblem, ReloadRequest};
 use crate::http::Setting;
-use crate::jobs::systemd;
-use crate::lifecycle::Lifecycle;
 
 /// What a running process cannot change, as keys or the beginnings of keys.
 const AT_START_ONLY: [&str; 11] = [
@@ -54,7 +47,7 @@ impl Rendering {
     }
 
     /// What is different in `other`, by key.
-    fn changes_to(&self, other: &Self) -> Vec<ConfigChange> {
+    pub(super) fn changes_to(&self, other: &Self) -> Vec<ConfigChange> {
         let keys: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
         let changed = keys.into_iter().filter_map(|key| {
             let (from, to) = (self.0.get(key), other.0.get(key));
@@ -77,7 +70,7 @@ impl Rendering {
     }
 
     /// Keys that differ in `other` and take effect at a start only.
-    fn needs_restart(&self, other: &Self) -> Vec<String> {
+    pub(super) fn needs_restart(&self, other: &Self) -> Vec<String> {
         let changes = self.changes_to(other).into_iter();
         changes
             .map(|change| change.key)
@@ -90,7 +83,11 @@ impl Rendering {
     }
 
     /// What is in force of it in a process that was started with `started`, and with these keys waiting for a restart.
-    fn in_force(&self, started: &Self, needs_restart: &[String]) -> BTreeMap<String, String> {
+    pub(super) fn in_force(
+        &self,
+        started: &Self,
+        needs_restart: &[String],
+    ) -> BTreeMap<String, String> {
         let mut in_force = self.record();
         for key in needs_restart {
             match started.0.get(key) {
@@ -143,10 +140,10 @@ fn is_below(key: &str, section: &str) -> bool {
 /// The configuration that the process was started with, and the last one that it has taken.
 #[derive(Debug)]
 pub(super) struct InForce {
-    database: PathBuf,
-    started: Rendering,
-    started_settings: Vec<Setting>,
-    loaded: Rendering,
+    pub(super) database: PathBuf,
+    pub(super) started: Rendering,
+    pub(super) started_settings: Vec<Setting>,
+    pub(super) loaded: Rendering,
 }
 
 impl InForce {
@@ -157,173 +154,6 @@ impl InForce {
             loaded: started.clone(),
             started,
         }
-    }
-}
-
-impl Running {
-    /// Reads `path` again for whoever asks, and at SIGHUP, until the process is to stop.
-    pub fn serve_reloads(&self, lifecycle: &Lifecycle, path: PathBuf) {
-        if let Some(requests) = self.parts.reloads.requests() {
-            let running = self.clone();
-            // Heard from here on, and not only once the task runs: a signal may have come while everything was started.
-            let signals = lifecycle.reloads();
-            let reloads = run(lifecycle.clone(), running, requests, signals, path);
-            lifecycle.spawn("reload", reloads);
-        }
-    }
-
-    /// Puts another configuration into force: rules, dialers, secrets and texts. Calls in hand finish by what they started with.
-    pub async fn reload(&self, config: &Config, by: &str) -> anyhow::Result<Applied> {
-        // One at a time: what changed is told against what was in force before.
-        let mut in_force = self.in_force.lock().await;
-        let rendering = Rendering::of(config, self.key_ring.secret());
-        self.apply(config).await?;
-        let applied = Applied {
-            changes: in_force.loaded.changes_to(&rendering),
-            needs_restart: in_force.started.needs_restart(&rendering),
-            warnings: Vec::new(),
-        };
-        let shown = shown::document(
-            config,
-            self.clock.now(),
-            &in_force.started_settings,
-            &applied.needs_restart,
-        );
-        self.parts.settings.replace(shown);
-        if !applied.changes.is_empty() {
-            let changed = ConfigChanged {
-                by: by.to_owned(),
-                changes: applied.changes.clone(),
-                needs_restart: applied.needs_restart.clone(),
-                in_force: rendering.in_force(&in_force.started, &applied.needs_restart),
-            };
-            let event = Event::ConfigChanged(Box::new(changed));
-            let record = Record::of_service(self.clock.now(), event);
-            self.parts.recorder.append_one(record).await;
-            rendering.write(&in_force.database);
-        }
-        tracing::info!(
-            event = "config.reloaded",
-            by,
-            changes = applied.changes.len(),
-            ruleset = config.ruleset.version().as_str(),
-            "the configuration was read again and is in force"
-        );
-        if !applied.needs_restart.is_empty() {
-            tracing::warn!(
-                event = "config.needs_restart",
-                keys = applied.needs_restart.join(" "),
-                "what these keys say takes effect at the next start"
-            );
-        }
-        in_force.loaded = rendering;
-        self.parts.reloads.set_refused(None);
-        self.parts.inbound.calls.incidents.reload_refused(None);
-        Ok(applied)
-    }
-
-    /// A valid file replaces what is in force; an invalid one is refused, and the old one stays.
-    async fn reload_from(&self, path: &Path, by: &str) -> Result<Applied, RefusedReload> {
-        let problems = match config::load(path) {
-            Ok(loaded) => match self.reload(&loaded.config, by).await {
-                Ok(applied) => {
-                    say_warnings(&loaded.warnings, path);
-                    return Ok(Applied {
-                        warnings: loaded.warnings.iter().map(problem).collect(),
-                        ..applied
-                    });
-                }
-                Err(error) => vec![ReloadProblem {
-                    key: String::new(),
-                    message: without_folders(&format!("{error:#}")),
-                    hint: None,
-                    line: None,
-                    column: None,
-                }],
-            },
-            Err(rejected) => {
-                let errors = rejected.problems.iter().filter(|found| found.is_error());
-                errors.map(problem).collect()
-            }
-        };
-        Err(self.refuse(problems, path, by).await)
-    }
-
-    async fn refuse(&self, problems: Vec<ReloadProblem>, path: &Path, by: &str) -> RefusedReload {
-        metrics::counter!("switchboard_config_reload_failures_total").increment(1);
-        let lines: Vec<String> = problems
-            .iter()
-            .map(|found| found.render(file_name(path)))
-            .collect();
-        for line in &lines {
-            tracing::error!(
-                event = "config.refused",
-                by,
-                problem = line,
-                "the new configuration is refused; the old one stays"
-            );
-        }
-        let refused = RefusedReload {
-            at: self.clock.now(),
-            by: by.to_owned(),
-            problems,
-        };
-        self.parts.reloads.set_refused(Some(refused.clone()));
-        let incidents = &self.parts.inbound.calls.incidents;
-        incidents.reload_refused(Some(lines.join("; ")));
-        let event = Event::ConfigRefused {
-            by: by.to_owned(),
-            problems: lines,
-        };
-        let record = Record::of_service(refused.at, event);
-        self.parts.recorder.append_one(record).await;
-        refused
-    }
-}
-
-async fn run(
-    lifecycle: Lifecycle,
-    running: Running,
-    mut requests: mpsc::Receiver<ReloadRequest>,
-    mut signals: watch::Receiver<u64>,
-    path: PathBuf,
-) {
-    let draining = lifecycle.draining();
-    loop {
-        let request = tokio::select! {
-            () = draining.cancelled() => return,
-            request = requests.recv() => request,
-            _ = signals.changed() => None,
-        };
-        systemd::reloading();
-        let by = request.as_ref().map_or("SIGHUP", |request| &request.by);
-        let outcome = running.reload_from(&path, by).await;
-        systemd::reloaded();
-        if let Some(request) = request {
-            // Whoever asked may be gone; the record tells.
-            drop(request.answer.send(outcome));
-        }
-    }
-}
-
-/// What somebody should look at in the configuration in force, as log lines: they come at start and with every reload.
-pub fn say_warnings(warnings: &[Problem], path: &Path) {
-    for warning in warnings {
-        tracing::warn!(
-            event = "config.warning",
-            problem = without_folders(&warning.render(file_name(path))),
-            "the configuration is taken; this deserves a look"
-        );
-    }
-}
-
-fn problem(found: &Problem) -> ReloadProblem {
-    ReloadProblem {
-        key: found.key.clone(),
-        message: without_folders(&found.message),
-        hint: found.hint.as_deref().map(without_folders),
-        line: found.line,
-        column: found.column,
     }
 }
 

@@ -644,6 +644,28 @@ fn a_function_is_named_for_what_it_does() {
 }
 
 #[test]
+fn a_type_name_stands_for_one_thing() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in product().unwrap() {
+        for line in source.code.lines() {
+            let mut words = line
+                .split_whitespace()
+                .skip_while(|word| word.starts_with("pub"));
+            if matches!(words.next(), Some("struct" | "enum" | "trait")) {
+                let name = words.next().unwrap_or_default();
+                let end = name.find(|c: char| !c.is_alphanumeric());
+                let name = name.get(..end.unwrap_or(name.len())).unwrap_or_default();
+                let place = places.entry(name.to_owned()).or_default();
+                place.push(source.path.clone());
+            }
+        }
+    }
+    assert!(places.len() > 500, "only {} types found", places.len());
+    places.retain(|_, files| files.len() > 1);
+    assert!(places.is_empty(), "{places:?}");
+}
+
+#[test]
 fn the_stand_ins_share_nothing_with_the_product() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = std::fs::read_to_string(root.join("crates/simulator/Cargo.toml")).unwrap();

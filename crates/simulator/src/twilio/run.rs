@@ -172,8 +172,11 @@ impl Run {
 
     fn compare(&mut self, first: &str, again: Reply) {
         if again.exchange.body != first {
-            let path = &again.exchange.path;
-            let text = format!("{path}: the same webhook got another answer the second time");
+            let (path, second) = (&again.exchange.path, &again.exchange.body);
+            let error = &again.exchange.error;
+            let text = format!(
+                "{path}: the same webhook got another answer the second time: {first:?}, then {second:?} ({error:?})"
+            );
             self.result.violations.push(text);
         }
         self.result.steps.push(again.exchange);

@@ -21,8 +21,7 @@ use crate::world::{
 
 /// Rows at work at the same time.
 const AT_ONCE: usize = 6;
-/// What hangs is given up after so many times as long as in life, and what is well has as many times as long to answer. The budget has to
-/// end before the carrier's own 15 s.
+/// What hangs is given up after so many times as long as in life, and what is well has as many times as long to answer.
 const SLOWED: u32 = 5;
 /// The same where nothing hangs, so that the budget never ends.
 const SLOWED_WITHOUT_WAIT: u32 = 60;

@@ -130,6 +130,10 @@ impl World {
             &format!("http://{}", running.address),
             &self.settings.public_url,
         );
+        let times = self.settings.machine_is_faster;
+        self.outside
+            .twilio
+            .configure(|settings| settings.machine_is_faster = times);
         self.running = Some(running);
     }
 

@@ -55,6 +55,8 @@ pub struct Settings {
     pub own_numbers: Vec<String>,
     /// Real time per phone time: 1 is as slow as a phone, 0 waits for nothing.
     pub time_scale: f64,
+    /// Twilio waits so many times longer than in life, for an appliance whose clock is as many times slower.
+    pub machine_is_faster: u32,
     /// What goes wrong with status callbacks.
     pub disorder: Disorder,
     /// Whether the action URL is requested after the caller has hung up; its answer has no effect then. No public source settles this:
@@ -74,6 +76,7 @@ impl Settings {
             status_path: Some("/webhooks/twilio/status".to_owned()),
             own_numbers: Vec::new(),
             time_scale: 0.0,
+            machine_is_faster: 1,
             disorder: Disorder::default(),
             action_after_hang_up: true,
         }

@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::{Event, ProfileAction, Record};
 use switchboard::clock::Clock;
-use switchboard::http::auth::DrawnKey;
-use switchboard::store::{Options, Store, Vault};
+use switchboard::http::keys::DrawnKey;
+use switchboard::store::{KeyRing, Options, Store};
 use tokio::process::{Child, Command};
 
 use crate::program;
@@ -30,7 +30,11 @@ pub async fn seeded(folder: &Path, records: usize) -> anyhow::Result<(Timestamp,
     file.write(true).create_new(true).mode(0o600);
     let beside = folder.join(format!("{DATABASE}.secret"));
     file.open(beside)?.write_all(secret.as_bytes())?;
-    let mut options = Options::new(folder.join(DATABASE), clock, Vault::new(secret.as_bytes()));
+    let mut options = Options::new(
+        folder.join(DATABASE),
+        clock,
+        KeyRing::new(secret.as_bytes()),
+    );
     options.patience = Duration::from_secs(60);
     let store = Store::open(&options)?;
     let mut at = first;

@@ -232,9 +232,11 @@ fn erase_securely(
             profile: true,
         }));
     };
-    let answers = connection.execute(
-        "DELETE FROM answers WHERE call_id IN (SELECT id FROM calls WHERE caller_id = ?1)",
+    let answers: i64 = connection.query_row(
+        "SELECT count(*) FROM audit_records
+         WHERE call_id IN (SELECT id FROM calls WHERE caller_id = ?1) AND kind = 'call_answered'",
         [row],
+        |row| row.get(0),
     )?;
     // A row that was planted loses what it holds of the person, and is not the better for it.
     let mut statement = connection.prepare("SELECT * FROM calls WHERE caller_id = ?1")?;
@@ -264,7 +266,7 @@ fn erase_securely(
     }
     Ok(Some(CallerErased {
         calls: calls as u64,
-        answers: answers as u64,
+        answers: answers.unsigned_abs(),
         profile: profiles > 0,
     }))
 }

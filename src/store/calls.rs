@@ -7,11 +7,11 @@ use super::callers::EncryptedPersonal;
 use super::column::{self, Columns};
 use super::error::StoreError;
 use super::key_ring::Purpose;
+use super::legs;
 use super::legs::LegChange;
 use super::readers::RowReader;
 use super::rollups::Counted;
 use super::rows::Written;
-use super::{answers, legs};
 use crate::audit::{CallAfter, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};
 use crate::lead::{LeadScore, TierName};
@@ -107,10 +107,8 @@ pub(super) struct NewCall {
 
 /// What changes when a call moves on.
 pub(super) struct CallChange {
-    after: CallAfter,
+    after: Box<CallAfter>,
     state: String,
-    /// The step that was answered. The answer itself is in the record's personal data: it may name the caller.
-    answered: Option<String>,
     leg: Option<LegChange>,
     /// The answer that this tells of overran the budget.
     overran: bool,
@@ -154,28 +152,25 @@ impl NewCall {
 }
 
 impl CallChange {
+    /// `overran`: it tells of an answer that came after the budget had ended.
     pub(super) fn new(
-        after: CallAfter,
+        after: Box<CallAfter>,
         leg: Option<LegChange>,
+        overran: bool,
         at: i64,
     ) -> serde_json::Result<Self> {
         Ok(Self {
             state: serde_json::to_string(&after.state)?,
             after,
-            answered: None,
             leg,
-            overran: false,
+            overran,
             at,
         })
     }
 
-    /// The same, of the answer to a step; `overran` where that came after the budget had ended.
-    pub(super) fn answered(self, step: Option<String>, overran: bool) -> Self {
-        Self {
-            answered: step,
-            overran,
-            ..self
-        }
+    /// Where it leaves the call.
+    pub(super) fn after(&self) -> &CallAfter {
+        &self.after
     }
 
     /// Whose line was dialled last: a dialer's name, or that of the last resort.
@@ -245,14 +240,21 @@ pub(super) fn begin(
     Ok(written > 0)
 }
 
-/// Moves a call on, with the answer it was given and the leg that made progress; `None` where the call is unknown, or its row is not the one
+/// The row of a call.
+pub(super) fn row_of(connection: &Connection, sid: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM calls WHERE sid = ?1")?
+        .query_row([sid], |row| row.get(0))
+        .optional()
+}
+
+/// Moves a call on, with the leg that made progress; `None` where the call is unknown, or its row is not the one
 /// that was written.
 pub(super) fn change(
     connection: &Connection,
     written: &Written,
     call: &CallId,
     change: &CallChange,
-    sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<Option<Moved>> {
     let Some(found) = previous_row(connection, written, call)? else {
         return Ok(None);
@@ -267,9 +269,6 @@ pub(super) fn change(
     } else {
         move_on(connection, row, change)?;
         change.move_on(&mut after);
-    }
-    if let Some((step, sealed)) = change.answered.as_ref().zip(sealed) {
-        answers::insert(connection, row, step, sealed, change.at)?;
     }
     if let Some(leg) = &change.leg {
         legs::report(connection, row, leg)?;
@@ -508,12 +507,13 @@ pub(super) fn count_active(connection: &Connection) -> rusqlite::Result<i64> {
         .query_row([], |row| row.get(0))
 }
 
-/// The rows of ended calls of which nothing was heard since `before`, longest ago first.
+/// The rows of ended calls of which nothing was heard since `before` and no record is left, longest ago first.
 pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<i64>> {
     connection
         .prepare_cached(
             "SELECT id FROM calls
              WHERE started_at < ?1 AND status = 'ended' AND updated_at < ?1
+                 AND NOT EXISTS (SELECT 1 FROM audit_records WHERE call_id = calls.id)
              ORDER BY started_at LIMIT ?2",
         )?
         .query_map(params![before, limit], |row| row.get(0))?

@@ -24,7 +24,7 @@ from pathlib import Path
 
 PUBLIC_URL = "https://calls.example.com"
 AUTH_TOKEN = "0123456789abcdef0123456789abcdef"
-KINDS = ("call_decided", "handoff_intended", "handoff_concluded", "call_answered")
+KINDS = ("call_decided", "call_answered")
 START_PATIENCE_S = 60
 ANSWER_PATIENCE_S = 40
 
@@ -340,13 +340,11 @@ def records_of(database, sids):
     """The kinds of records of these calls, read beside whoever writes."""
     found = {sid: [] for sid in sids}
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30) as db:
-        days = [row[0] for row in db.execute("SELECT DISTINCT started_at / 86400000 FROM calls")]
         for sid in sids:
-            for day in days:
-                rows = db.execute(
-                    "SELECT kind FROM audit_records WHERE created_at / 86400000 = ? AND call_sid = ? ORDER BY id", (day, sid)
-                )
-                found[sid] += [row[0] for row in rows]
+            rows = db.execute(
+                "SELECT kind FROM audit_records WHERE call_id = (SELECT id FROM calls WHERE sid = ?) ORDER BY id", (sid,)
+            )
+            found[sid] = [row[0] for row in rows]
     db.close()
     return found
 

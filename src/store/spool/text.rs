@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::audit::{Event, Kind, Record};
+use crate::audit::{CallAfter, Event, Kind, Record};
 use crate::call::CallId;
 use crate::store::error::StoreError;
 use crate::store::key_ring::KeyRing;
-use crate::store::work::{self, PreparedRecord};
+use crate::store::work::{self, Effect, PreparedRecord};
 
 #[derive(Serialize, Deserialize)]
 struct SpooledRecord<'r> {
@@ -21,6 +21,9 @@ struct SpooledRecord<'r> {
     personal: Option<&'r RawValue>,
     #[serde(borrow)]
     detail: &'r RawValue,
+    /// Where it leaves its call: that is not in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<Cow<'r, CallAfter>>,
 }
 
 pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<Vec<u8>> {
@@ -34,6 +37,10 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
                 call_sid: record.call.as_ref().map(|call| call.as_str().into()),
                 personal: personal.map(serde_json::from_slice).transpose()?,
                 detail: serde_json::from_str(&record.detail)?,
+                after: match &record.effect {
+                    Effect::Change(change) => Some(Cow::Borrowed(change.after())),
+                    _ => None,
+                },
             })
         })
         .collect();
@@ -51,7 +58,9 @@ pub(in crate::store) fn read(
         .map(|read| {
             let record = read.record()?;
             let mut prepared = work::prepare(record, key_ring)?;
-            prepared.detail = marked(read.detail.get());
+            let spooled = SpooledMark { spooled: true };
+            prepared.detail = work::with_fields(read.detail.get(), &spooled)
+                .map_err(|error| StoreError::Rejected(error.into()))?;
             Ok(prepared)
         })
         .collect()
@@ -71,15 +80,13 @@ impl SpooledRecord<'_> {
             call_id: call_id.map_err(|_| unknown("no call id"))?,
             personal: personal.transpose().map_err(unreadable)?,
             event: Event::from_detail(kind, self.detail.get()).map_err(unreadable)?,
+            after: self.after.clone().map(Cow::into_owned).map(Box::new),
         })
     }
 }
 
-/// The detail with one more field: it was written to the database later than it happened, out of the spool.
-fn marked(detail: &str) -> String {
-    match detail.strip_suffix('}') {
-        Some("{") => r#"{"spooled":true}"#.to_owned(),
-        Some(fields) => format!(r#"{fields},"spooled":true}}"#),
-        None => detail.to_owned(),
-    }
+/// It was written to the database later than it happened, out of the spool.
+#[derive(Serialize)]
+struct SpooledMark {
+    spooled: bool,
 }

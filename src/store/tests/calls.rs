@@ -21,8 +21,7 @@ fn leg_report(leg: &str, parent: Option<&str>, status: LegStatus, sequence: u32)
 }
 
 fn reported(call: &CallId, report: LegReport, after: CallAfter, ms: i64) -> Record {
-    let after = Box::new(after);
-    Record::of_call(at(ms), call, Event::LegReported { report, after })
+    Record::of_call(at(ms), call, Event::LegReported { report }).leaving(after)
 }
 
 fn dial_ended(call: &CallId, end: EndReason, after: CallAfter, ms: i64) -> Record {
@@ -35,8 +34,7 @@ fn dial_ended(call: &CallId, end: EndReason, after: CallAfter, ms: i64) -> Recor
         sip_code: Some(486),
         caller_gone: false,
     };
-    let after = Box::new(after);
-    Record::of_call(at(ms), call, Event::DialEnded { report, after })
+    Record::of_call(at(ms), call, Event::DialEnded { report }).leaving(after)
 }
 
 #[tokio::test]

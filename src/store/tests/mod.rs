@@ -153,12 +153,13 @@ fn decided(call: &CallId, ms: i64) -> Record {
             trace: Trace::default(),
             ruleset: ruleset().version(),
         },
+        intended: None,
     }));
     Record {
         personal: Some(Personal {
             caller: Some("+4915112345650".into()),
             called: Some("+4930123456".into()),
-            body: None,
+            ..Personal::default()
         }),
         ..Record::of_call(at(ms), call, event)
     }
@@ -212,15 +213,16 @@ fn answered(call: &CallId, step: &str, body: &str, after: CallAfter, ms: i64) ->
         stages: Stages::default(),
         within_budget: true,
         unclaimed: false,
-        after,
+        attempt: None,
     }));
     Record {
         personal: Some(Personal {
             caller: Some("+4915112345650".into()),
             called: None,
             body: Some(body.into()),
+            step: Some(step.into()),
         }),
-        ..Record::of_call(at(ms), call, event)
+        ..Record::of_call(at(ms), call, event).leaving(after)
     }
 }
 

@@ -173,7 +173,6 @@ CREATE TABLE calls (
     answered_at INTEGER,
     ended_at INTEGER,
     routing_ms INTEGER,
-    plan TEXT NOT NULL,
     state TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,

@@ -132,7 +132,7 @@ mod tests {
     fn decide(ruleset: &Ruleset, facts: &CallFacts) -> Decision {
         let decision = super::decide(&ruleset.clone().into(), facts);
         let recorded = serde_json::to_string(&RecordedDecision::from(&decision)).unwrap();
-        let read: RecordedDecision = serde_json::from_str(&recorded).unwrap();
+        let read: RecordedDecision<'_> = serde_json::from_str(&recorded).unwrap();
         assert_eq!(read.restore(facts), decision, "{recorded}");
         decision
     }

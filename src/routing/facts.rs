@@ -51,8 +51,10 @@ pub enum Lookup {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// The lead score, where the profile has a readable one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<LeadScore>,
     /// The named tier, as Braze holds it, where one is configured and set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
 }
 

@@ -15,7 +15,7 @@ use super::rows::Written;
 use crate::audit::{CallAfter, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};
 use crate::lead::{LeadScore, TierName};
-use crate::routing::{Decision, DialerId, Reason, RoutePlan, RulesetVersion};
+use crate::routing::{Decision, DialerId, Reason, RulesetVersion};
 
 /// A call as the database knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +43,6 @@ pub struct StoredCall {
     pub ended_at: Option<Timestamp>,
     /// Arrival to answer of the first webhook, in milliseconds.
     pub routing_ms: Option<u64>,
-    /// What was decided: the dialers to ask, and those left out.
-    pub plan: RoutePlan,
     /// What the next webhook needs.
     pub state: CallState,
     /// When something last happened to it.
@@ -71,7 +69,6 @@ impl StoredCall {
             answered_at: None,
             ended_at: None,
             routing_ms: None,
-            plan: decision.plan.clone(),
             state: CallState::routing(decision.plan.dialers.clone()),
             updated_at: at,
         }
@@ -100,7 +97,6 @@ impl StoredCall {
 pub(super) struct NewCall {
     call: CallId,
     decision: Decision,
-    plan: String,
     state: String,
     at: i64,
 }
@@ -127,7 +123,6 @@ impl NewCall {
         let state = CallState::routing(decision.plan.dialers.clone());
         Ok(Self {
             call,
-            plan: serde_json::to_string(&decision.plan)?,
             state: serde_json::to_string(&state)?,
             decision,
             at,
@@ -219,8 +214,8 @@ pub(super) fn begin(
     let written = connection
         .prepare_cached(
             "INSERT INTO calls (sid, caller_id, personal, status, reason, tier, score, rule, ruleset,
-                 failed_over, held, started_at, plan, state, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?12, ?10, ?10)
+                 failed_over, held, started_at, state, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?10, ?10)
              ON CONFLICT (sid) DO NOTHING",
         )?
         .execute(params![
@@ -234,7 +229,6 @@ pub(super) fn begin(
             call.decision.rule,
             call.decision.ruleset.as_str(),
             call.at,
-            call.plan,
             call.state,
         ])?;
     Ok(written > 0)
@@ -576,7 +570,6 @@ fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, Sto
         answered_at: row.optional("answered_at", column::time)?,
         ended_at: row.optional("ended_at", column::time)?,
         routing_ms: row.optional("routing_ms", |ms: i64| u64::try_from(ms).ok())?,
-        plan: row.json("plan")?,
         state: row.json("state")?,
         updated_at: row.time("updated_at")?,
     })

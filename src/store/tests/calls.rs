@@ -107,7 +107,6 @@ async fn a_decision_makes_the_call() {
     assert_eq!(stored.ruleset, ruleset().version());
     assert_eq!(stored.personal.caller.as_deref(), Some("+4915112345650"));
     assert_eq!(stored.personal.called.as_deref(), Some("+4930123456"));
-    assert_eq!(stored.plan.dialers, [dialer("dialfire"), dialer("zendesk")]);
     assert_eq!(stored.state, routed());
     assert_eq!((stored.started_at, stored.updated_at), (at(5), at(5)));
     assert!(!format!("{stored:?}").contains("4915112345650"));

@@ -2,9 +2,7 @@
 
 use anyhow::Context;
 
-use super::frame::{Exit, Global, load};
-use super::offline::refused;
-use super::output;
+use super::frame::{Exit, Global, load, outln, refused};
 use crate::admin::{self, ControlRequest, Retried};
 
 #[derive(Debug, clap::Args)]
@@ -25,12 +23,8 @@ pub(super) fn run(arguments: &RetryArguments, global: &Global) -> anyhow::Result
     let document = admin::ask(&loaded.config.storage.path, &request, |_| {}).map_err(refused)?;
     let retried: Retried =
         serde_json::from_value(document).context("the server's answer cannot be read")?;
-    if global.json {
-        output::document(&retried)?;
-    } else {
-        print(&retried);
-    }
-    Ok(if retried.ok { Exit::Done } else { Exit::Failed })
+    global.print(&retried, print)?;
+    Ok(Exit::of_check(retried.ok))
 }
 
 fn print(retried: &Retried) {
@@ -39,13 +33,11 @@ fn print(retried: &Retried) {
         (Some(message), _) => {
             let next = retried.next_try_at.map(|at| at.to_string());
             let next = next.unwrap_or_default();
-            output::line(&format!(
-                "{service}: still refuses {message}; the next try is at {next}"
-            ));
+            outln!("{service}: still refuses {message}; the next try is at {next}");
         }
-        (None, true) => output::line(&format!("{service}: accepts its credentials again")),
-        (None, false) => output::line(&format!(
-            "{service}: its credentials are not refused; there is nothing to try"
-        )),
+        (None, true) => outln!("{service}: accepts its credentials again"),
+        (None, false) => {
+            outln!("{service}: its credentials are not refused; there is nothing to try")
+        }
     }
 }

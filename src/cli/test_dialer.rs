@@ -1,7 +1,6 @@
 //! `switchboard test-dialer`: a real connectivity test, no call placed.
 
-use super::frame::{Exit, Global, load, runtime};
-use super::output;
+use super::frame::{Exit, Global, errln, load, outln, runtime};
 use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
@@ -21,22 +20,17 @@ pub(super) struct TestDialerArguments {
 pub(super) fn run(arguments: &TestDialerArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
     let dialers = app::dialers(&loaded.config, &Clock::system(), &[])?;
-    let wanted: Vec<_> = dialers
-        .iter()
-        .filter(|dialer| {
-            arguments
-                .name
-                .as_deref()
-                .is_none_or(|name| dialer.id().as_str() == name)
-        })
-        .collect();
+    let name = arguments.name.as_deref();
+    let is_wanted = |id: &str| name.is_none_or(|name| id == name);
+    let wanted = dialers.iter().filter(|one| is_wanted(one.id().as_str()));
+    let wanted: Vec<_> = wanted.collect();
     if wanted.is_empty() {
         let known: Vec<_> = dialers.iter().map(|dialer| dialer.id().as_str()).collect();
-        let name = arguments.name.as_deref().unwrap_or_default();
-        output::complain(&format!(
+        let name = name.unwrap_or_default();
+        errln!(
             "no dialer is named {name:?}; the configuration has {}",
             known.join(", ")
-        ));
+        );
         return Ok(Exit::Usage);
     }
     let reports: Vec<TestReport> = runtime()?.block_on(async {
@@ -46,21 +40,12 @@ pub(super) fn run(arguments: &TestDialerArguments, global: &Global) -> anyhow::R
         }
         reports
     });
-    if global.json {
-        output::document(&reports)?;
-    } else {
-        for report in &reports {
-            print(report);
-        }
-    }
+    global.print(&reports, |reports| reports.iter().for_each(print))?;
     for report in reports.iter().filter(|report| report.ok) {
         have_it_tried(report, &loaded.config);
     }
-    Ok(if reports.iter().all(|report| report.ok) {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
+    let is_well = reports.iter().all(|report| report.ok);
+    Ok(Exit::of_check(is_well))
 }
 
 /// A server that runs here may know these credentials as refused: it finds out for itself, and does nothing where it does not. Without a server, or
@@ -77,9 +62,9 @@ fn print(report: &TestReport) {
     let latency = report
         .latency_ms
         .map_or_else(String::new, |ms| format!(", {ms} ms"));
-    output::line(&format!("{}: {verdict}{latency}", report.dialer));
+    outln!("{}: {verdict}{latency}", report.dialer);
     for check in &report.checks {
         let mark = if check.ok { "ok    " } else { "FAILED" };
-        output::line(&format!("  {mark} {}: {}", check.name, check.message));
+        outln!("  {mark} {}: {}", check.name, check.message);
     }
 }

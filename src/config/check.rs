@@ -105,7 +105,7 @@ fn hide_values(line: &str, problem: &Problem) -> String {
         SECRET_WORDS.iter().any(|word| text.contains(word))
     };
     // The first of two of the same name counts, so the second may hold anything.
-    let is_double = problem.message.ends_with(super::syntax::TWICE);
+    let is_double = problem.message.ends_with(super::problem::TWICE);
     let is_about_value = !problem.key.is_empty() && before.contains('=');
     let is_known = is_known_key(name) && !is_double;
     let n_pairs = line.matches('=').count();

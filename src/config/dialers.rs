@@ -57,8 +57,7 @@ impl DialersSection {
 fn read(section: &mut Section<'_>, name: &str) -> Option<DialerSettings> {
     let read_api = section.required("kind", |value| value.one_of(&KINDS));
     let connect = section.required("connect", TomlValue::connect);
-    let second = Duration::from_secs(1);
-    let hour = Duration::from_hours(1);
+    let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
     if read_api.is_none() {
         section.leave_unjudged();
     }
@@ -68,12 +67,8 @@ fn read(section: &mut Section<'_>, name: &str) -> Option<DialerSettings> {
         timeout: section.or("timeout", Duration::from_millis(700), |value| {
             value.duration(Duration::from_millis(50)..=Duration::from_secs(10))
         }),
-        probe_every: section.or("probe_every", Duration::from_secs(15), |value| {
-            value.duration(second..=hour)
-        }),
-        open_for: section.or("open_for", Duration::from_secs(15), |value| {
-            value.duration(second..=hour)
-        }),
+        probe_every: section.duration("probe_every", 15 * second, second..=hour),
+        open_for: section.duration("open_for", 15 * second, second..=hour),
         connect: connect?,
         api: api?,
     })

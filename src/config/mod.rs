@@ -13,7 +13,6 @@ mod context;
 mod dialers;
 mod duration;
 mod logging;
-pub(crate) mod nearest;
 mod pem;
 pub(crate) mod problem;
 mod reader;
@@ -23,12 +22,9 @@ pub(crate) mod section;
 mod server;
 mod show;
 mod storage;
-mod syntax;
 mod twilio;
 pub(crate) mod url;
 
-#[cfg(test)]
-mod example;
 #[cfg(test)]
 mod tests;
 
@@ -38,14 +34,14 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use alerts::Alerts;
-pub use auth::{Auth, Key};
+pub use auth::Auth;
 pub use context::Context;
 pub use duration::parse as parse_duration;
 pub use logging::{LogFormat, Logging};
 pub use problem::{Problem, ProblemSeverity, Rejected};
 pub use routing::Routing;
 pub use secret::PLACEHOLDER_SECRET;
-pub use server::{Acme, Server, Tls};
+pub use server::{Server, Tls};
 pub use show::{Shown, ShownValue, show};
 pub use storage::{MIN_RETENTION, Storage};
 pub use twilio::{CallerId, Twilio};
@@ -178,8 +174,8 @@ struct ParsedFile {
 
 fn read(text: &str, context: &Context) -> ParsedFile {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut problems = syntax::problems(text, &errors);
-    if syntax::is_broken(&errors) {
+    let mut problems = problem::problems_of_syntax(text, &errors);
+    if problem::is_broken(&errors) {
         return ParsedFile {
             config: None,
             problems,

@@ -12,8 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::context::Context;
-use super::nearest::nearest;
-use super::problem::{Fault, Problem, ProblemSeverity, position};
+use super::problem::{Fault, Problem, ProblemSeverity, nearest, position};
 
 /// One file that is being read.
 pub(super) struct Reader<'a> {

@@ -98,6 +98,25 @@ impl<'a> Section<'a> {
         self.optional(name, read).unwrap_or(default)
     }
 
+    /// A list that may be left out. Elements with something wrong are recorded and left out.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&TomlValue<'a>) -> Result<T, Fault>,
+    ) -> Vec<T> {
+        self.or(name, Vec::new(), |value| value.list(read))
+    }
+
+    /// A duration that may be left out for `default`.
+    pub(super) fn duration(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
+        self.or(name, default, |value| value.duration(range))
+    }
+
     /// A section that must be there.
     pub(super) fn required_section<T>(
         &mut self,
@@ -325,10 +344,6 @@ impl<'a> TomlValue<'a> {
 
     pub(crate) fn as_text(&self) -> Option<&'a str> {
         self.item.get_ref().as_str()
-    }
-
-    pub(super) fn is_empty_list(&self) -> bool {
-        self.as_array().is_some_and(|list| list.is_empty())
     }
 
     fn as_array(&self) -> Option<&'a DeArray<'a>> {
@@ -561,6 +576,19 @@ impl<'a> TomlValue<'a> {
         Ok(elements
             .filter_map(|(idx, item)| self.element(idx, item).read(&read))
             .collect())
+    }
+
+    /// Anything but an empty list, of which `fault` and `hint` say what is wrong.
+    pub(super) fn non_empty<T>(
+        &self,
+        fault: &str,
+        hint: &str,
+        read: impl FnOnce(&Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if self.as_array().is_some_and(|list| list.is_empty()) {
+            return Err(Fault::new(fault).hint(hint));
+        }
+        read(self)
     }
 
     /// One element, or a list of them.

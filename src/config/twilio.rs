@@ -64,17 +64,13 @@ impl Twilio {
         refuse_same_ids(section, &shared_keys);
         judge_tokens(section, verify_signature);
         Some(Self {
-            subaccounts: section.or("subaccounts", Vec::new(), |value| {
-                value.list(|value| sid(value, "AC"))
-            }),
+            subaccounts: section.list("subaccounts", |value| sid(value, "AC")),
             auth_tokens: section.or("auth_token", Vec::new(), |value| {
                 value.one_or_list(TomlValue::token)
             }),
             verify_signature,
             shared_keys,
-            allowed_networks: section.or("allowed_networks", Vec::new(), |value| {
-                value.list(TomlValue::network)
-            }),
+            allowed_networks: section.list("allowed_networks", TomlValue::network),
             caller_id: section.or("caller_id", CallerId::Caller, caller_id),
             number: section.optional("number", TomlValue::phone_number),
             ring_timeout,

@@ -178,11 +178,12 @@ pub async fn start_with(
         parts: parts.clone(),
         key_ring,
         channels: channels.clone(),
-        in_force: Arc::new(Mutex::new(InForce::new(
-            rendering,
-            shown::settings(config),
-            &config.storage.path,
-        ))),
+        in_force: Arc::new(Mutex::new(InForce {
+            database: config.storage.path.clone(),
+            started: rendering.clone(),
+            started_settings: shown::settings(config),
+            loaded: rendering,
+        })),
         certificates: tls.clone(),
     };
     start_jobs(lifecycle, &running);

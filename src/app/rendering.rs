@@ -146,17 +146,6 @@ pub(super) struct InForce {
     pub(super) loaded: Rendering,
 }
 
-impl InForce {
-    pub(super) fn new(started: Rendering, started_settings: Vec<Setting>, database: &Path) -> Self {
-        Self {
-            started_settings,
-            database: database.to_owned(),
-            loaded: started.clone(),
-            started,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

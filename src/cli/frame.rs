@@ -77,8 +77,9 @@ impl Global {
     }
 }
 
-/// How a command ended; becomes the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a command ended; becomes the exit code. As an error: what was wrong has been said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{self:?}")]
 pub(super) enum Exit {
     /// 0: done, or the check passed.
     Done,
@@ -91,15 +92,6 @@ pub(super) enum Exit {
     /// 78: the configuration is invalid (sysexits `EX_CONFIG`).
     Configuration,
 }
-
-/// What was wrong has been said.
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Debug::fmt(self, f)
-    }
-}
-
-impl std::error::Error for Exit {}
 
 impl Exit {
     /// Whether a check passed.

@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod configuration;
 mod demo;
+mod dialers;
 mod doctor;
 mod erase;
 mod explain;
@@ -15,9 +16,7 @@ mod migrate;
 mod prune;
 mod reference;
 mod replay;
-mod retry;
 mod serve;
-mod test_dialer;
 
 use std::process::ExitCode;
 
@@ -55,9 +54,9 @@ enum Command {
     /// Show or change the version of the database schema
     Migrate(migrate::MigrateArguments),
     /// Test the connection to a dialer; no call is placed
-    TestDialer(test_dialer::TestDialerArguments),
+    TestDialer(dialers::TestDialerArguments),
     /// Have the running server try credentials again that a service refused
-    Retry(retry::RetryArguments),
+    Retry(dialers::RetryArguments),
     /// What would happen to a caller, and why; no side effects
     Explain(explain::ExplainArguments),
     /// Have the running server read its configuration and secrets again
@@ -114,8 +113,8 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Restore(arguments) => backup::run_restore(arguments, global),
         Command::Erase(arguments) => erase::run(arguments, global),
         Command::Migrate(arguments) => migrate::run(arguments, global),
-        Command::TestDialer(arguments) => test_dialer::run(arguments, global),
-        Command::Retry(arguments) => retry::run(arguments, global),
+        Command::TestDialer(arguments) => dialers::test(arguments, global),
+        Command::Retry(arguments) => dialers::retry(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Reload(arguments) => configuration::reload(arguments, global),
         Command::Replay(arguments) => replay::run(arguments, global),

@@ -33,10 +33,9 @@ pub fn report(path: &Path) -> Report {
 
 impl Report {
     fn new(path: &Path, text: &str, outcome: Result<Loaded, Rejected>) -> Self {
-        let ok = outcome.is_ok();
-        let findings = match outcome {
-            Ok(loaded) => loaded.warnings,
-            Err(rejected) => rejected.problems,
+        let (ok, findings) = match outcome {
+            Ok(loaded) => (true, loaded.warnings),
+            Err(rejected) => (false, rejected.problems),
         };
         Self {
             ok,

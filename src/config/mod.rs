@@ -45,7 +45,7 @@ pub use server::{Server, Tls};
 pub use show::{Shown, ShownValue, show};
 pub use storage::{MIN_RETENTION, Storage};
 pub use twilio::{CallerId, Twilio};
-pub use url::{NotPublicUrl, PublicUrl};
+pub use url::PublicUrl;
 
 use crate::routing::{DialerId, Ruleset};
 use context::ConfidentialFile;

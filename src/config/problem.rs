@@ -6,21 +6,13 @@ use std::path::Path;
 use serde::{Serialize, Serializer};
 
 /// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum ProblemSeverity {
     Error,
     /// The file is taken; somebody should look.
     Warning,
-}
-
-impl fmt::Display for ProblemSeverity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        })
-    }
 }
 
 /// One thing that is wrong with a configuration file. Never holds the value of a secret.

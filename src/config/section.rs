@@ -220,12 +220,8 @@ impl<'a> Section<'a> {
 
     fn value_of(&self, name: &str, item: &'a Spanned<DeValue<'a>>) -> TomlValue<'a> {
         let entry = self.table.get_key_value(name);
-        TomlValue {
-            reader: self.reader,
-            key: self.key(name),
-            item,
-            name_span: entry.map(|(name, _)| name.span()).unwrap_or_default(),
-        }
+        let name_span = entry.map(|(name, _)| name.span()).unwrap_or_default();
+        TomlValue::new(self.reader, self.key(name), item, name_span)
     }
 
     fn span_at(&self, name: &str) -> Option<Range<usize>> {
@@ -269,6 +265,22 @@ pub(crate) struct TomlValue<'a> {
 }
 
 impl<'a> TomlValue<'a> {
+    fn new(
+        reader: &'a Reader<'a>,
+        key: String,
+        item: &'a Spanned<DeValue<'a>>,
+        name_span: Range<usize>,
+    ) -> Self {
+        let value = Self {
+            reader,
+            key,
+            item,
+            name_span,
+        };
+        reader.note_place(&value.key, value.span());
+        value
+    }
+
     /// The value of a key of this table.
     pub(super) fn child(&self, name: &str, item: &'a Spanned<DeValue<'a>>) -> TomlValue<'a> {
         self.inner(format!("{}.{name}", self.key), item)
@@ -280,12 +292,7 @@ impl<'a> TomlValue<'a> {
     }
 
     fn inner(&self, key: String, item: &'a Spanned<DeValue<'a>>) -> TomlValue<'a> {
-        TomlValue {
-            reader: self.reader,
-            key,
-            item,
-            name_span: item.span(),
-        }
+        TomlValue::new(self.reader, key, item, item.span())
     }
 
     pub(super) fn context(&self) -> &'a Context {

@@ -137,17 +137,13 @@ fn never_matches(rule: &NamedRule, earlier: &[NamedRule]) -> Option<String> {
 }
 
 /// Rules and the default name dialers that exist.
-pub(super) fn check_dialer_names(
-    reader: &Reader<'_>,
-    routing: &RoutingSection,
-    dialers: &[String],
-) {
+pub(super) fn check_dialer_names(reader: &Reader<'_>, routing: &RoutingSection, dialers: &[&str]) {
     let check = |path: &str, name: &str| {
-        if dialers.iter().any(|dialer| dialer == name) {
+        if dialers.contains(&name) {
             return;
         }
         let listed = || format!("the dialers are {}", dialers.join(", "));
-        let known = dialers.iter().map(String::as_str);
+        let known = dialers.iter().copied();
         reader.error_at(
             path,
             Fault::new(format!("is {name}, which is not a dialer")).nearest(name, known, listed),

@@ -49,7 +49,6 @@ pub use url::PublicUrl;
 
 use crate::routing::{DialerId, Ruleset};
 use context::ConfidentialFile;
-use dialers::DialersSection;
 use reader::{Known, Reader};
 use routing::RoutingSection;
 use section::Section;
@@ -206,7 +205,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     let twilio = root.required_section("twilio", Twilio::read);
     let mut braze = root.required_section("braze", braze::read);
     let routing = root.required_section("routing", RoutingSection::read);
-    let dialers = root.required_section("dialers", |section| Some(DialersSection::read(section)));
+    let dialers = root.required_section("dialers", |section| Some(dialers::read(section)));
     let alerts = root.optional_section("alerts", |section| Some(Alerts::read(section)));
     let auth = root.optional_section("auth", |section| Some(Auth::read(section)));
     let logging = root.optional_section("logging", |section| Some(Logging::read(section)));
@@ -224,18 +223,18 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         consistency::check_rules(reader, routing);
     }
     if let (Some(routing), Some(dialers)) = (&routing, &dialers) {
-        consistency::check_dialer_names(reader, routing, &dialers.names);
-        consistency::check_dialer_timeouts(reader, &routing.routing, &dialers.dialers);
+        // Also those of dialers with something wrong in them, so that no rule seems to miss one.
+        let names = root.names_in("dialers");
+        consistency::check_dialer_names(reader, routing, &names);
+        consistency::check_dialer_timeouts(reader, &routing.routing, dialers);
         if let Some(twilio) = &twilio {
-            consistency::check_shown_number(reader, twilio, &routing.routing, &dialers.dialers);
+            consistency::check_shown_number(reader, twilio, &routing.routing, dialers);
+            let of_rules = routing.rules.iter().map(|rule| rule.dialers.len());
+            let longest = of_rules.max().unwrap_or(0).max(dialers.len());
+            consistency::check_ringing(reader, twilio, longest);
         }
     }
-    if let (Some(routing), Some(twilio), Some(dialers)) = (&routing, &twilio, &dialers) {
-        let of_rules = routing.rules.iter().map(|rule| rule.dialers.len());
-        let longest = of_rules.max().unwrap_or(0).max(dialers.dialers.len());
-        consistency::check_ringing(reader, twilio, longest);
-    }
-    let (server, routing, dialers) = (server?, routing?, dialers?.dialers);
+    let (server, routing, dialers) = (server?, routing?, dialers?);
     let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.id.clone()).collect());
     Some(Config {
         braze: crate::braze::BrazeSettings {

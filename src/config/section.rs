@@ -167,13 +167,18 @@ impl<'a> Section<'a> {
     /// Every entry of this section under a name that the file chooses, in the order of the file.
     pub(super) fn entries(&mut self) -> Vec<(&'a str, TomlValue<'a>)> {
         self.is_judged = false;
-        let mut entries: Vec<_> = self.table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
-        let of_entry = |(name, item): (&'a Spanned<_>, &'a Spanned<_>)| {
-            let name: &'a str = Cow::as_ref(name.get_ref());
-            (name, self.value_of(name, item))
-        };
-        entries.into_iter().map(of_entry).collect()
+        let entries = in_order(self.table).into_iter();
+        entries
+            .map(|(name, item)| (name, self.value_of(name, item)))
+            .collect()
+    }
+
+    /// The names of the entries of a section below, in the order of the file.
+    pub(super) fn names_in(&self, name: &str) -> Vec<&'a str> {
+        let below = self.table.get(name).map(Spanned::get_ref);
+        let entries = below.and_then(DeValue::as_table).map(in_order);
+        let entries = entries.unwrap_or_default().into_iter();
+        entries.map(|(name, _)| name).collect()
     }
 
     /// Leaves the other keys of this section unjudged, where it is not known which keys it may have.
@@ -574,14 +579,14 @@ impl<'a> TomlValue<'a> {
     /// A list; elements with something wrong are recorded and left out.
     pub(super) fn list<T>(
         &self,
-        read: impl Fn(&TomlValue<'a>) -> Result<T, Fault>,
+        mut read: impl FnMut(&TomlValue<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
         let items = self
             .as_array()
             .ok_or_else(|| self.must_be("a list").hint("write [\"…\", \"…\"]"))?;
         let elements = items.iter().enumerate();
         Ok(elements
-            .filter_map(|(idx, item)| self.element(idx, item).read(&read))
+            .filter_map(|(idx, item)| self.element(idx, item).read(&mut read))
             .collect())
     }
 
@@ -601,7 +606,7 @@ impl<'a> TomlValue<'a> {
     /// One element, or a list of them.
     pub(super) fn one_or_list<T>(
         &self,
-        read: impl Fn(&TomlValue<'a>) -> Result<T, Fault>,
+        mut read: impl FnMut(&TomlValue<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
         if self.as_array().is_some() {
             self.list(read)
@@ -616,13 +621,20 @@ impl<'a> TomlValue<'a> {
         read: impl Fn(&str, &TomlValue<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<(String, T)>, Fault> {
         let table = self.as_table().ok_or_else(|| self.must_be("a table"))?;
-        let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
-        let pair = |(name, item): (&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
-            let name = name.get_ref().as_ref();
+        let pair = |(name, item): (&'a str, &'a Spanned<DeValue<'a>>)| {
             let value = self.child(name, item).read(|value| read(name, value))?;
             Some((name.to_owned(), value))
         };
-        Ok(entries.into_iter().filter_map(pair).collect())
+        Ok(in_order(table).into_iter().filter_map(pair).collect())
     }
+}
+
+/// The entries of a table, in the order of the file.
+fn in_order<'a>(table: &'a DeTable<'a>) -> Vec<(&'a str, &'a Spanned<DeValue<'a>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    let entries = entries.into_iter();
+    entries
+        .map(|(name, item)| (Cow::as_ref(name.get_ref()), item))
+        .collect()
 }

@@ -52,17 +52,11 @@ impl RoutingSection {
         let hold_message = section.or("hold_message", hold.to_owned(), TomlValue::spoken);
         let goodbye_message = section.or("goodbye_message", goodbye.to_owned(), TomlValue::spoken);
         if !speaks(&language, "de") && !speaks(&language, "en") {
-            for name in ["hold_message", "goodbye_message"]
-                .into_iter()
-                .filter(|name| !section.has(name))
-            {
-                section.warn(
-                    "language",
-                    Fault::new(format!(
-                        "is {language}, but the default of {name} is English"
-                    ))
-                    .hint(format!("write {name} in that language")),
-                );
+            let messages = ["hold_message", "goodbye_message"].into_iter();
+            for name in messages.filter(|name| !section.has(name)) {
+                let why = format!("is {language}, but the default of {name} is English");
+                let hint = format!("write {name} in that language");
+                section.warn("language", Fault::new(why).hint(hint));
             }
         }
         let tiers = section.tables("tiers", |section| {

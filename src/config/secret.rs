@@ -62,12 +62,8 @@ impl TomlValue<'_> {
         } else {
             String::new()
         };
-        self.warn(
-            Fault::new(format!(
-                "is a plain secret in the configuration file{readers}"
-            ))
-            .hint(HOW),
-        );
+        let why = format!("is a plain secret in the configuration file{readers}");
+        self.warn(Fault::new(why).hint(HOW));
         Ok(Secret::new(text))
     }
 
@@ -106,10 +102,9 @@ impl TomlValue<'_> {
 
     fn read_variable(&self, name: &str, check: Check) -> Result<Secret, Fault> {
         let Some(text) = self.context().variable(name) else {
-            return Err(Fault::new(format!(
-                "needs the environment variable {name}, which is not set"
-            ))
-            .hint("set it for the service, or keep the secret in a file"));
+            let why = format!("needs the environment variable {name}, which is not set");
+            let hint = "set it for the service, or keep the secret in a file";
+            return Err(Fault::new(why).hint(hint));
         };
         let text = Zeroizing::new(text);
         check(bare(&text))?;
@@ -150,19 +145,15 @@ impl TomlValue<'_> {
         })?;
         let path = path.display();
         let permissions = judged(permissions);
+        let exposed = |to: &str| {
+            let why = format!("is kept in {path}, which {to} can read (mode {permissions})");
+            Fault::new(why).hint(format!("chmod 0600 {path}"))
+        };
         if permissions.open_to_all() {
-            return Err(Fault::new(format!(
-                "is kept in {path}, which everybody on this machine can read (mode {permissions})"
-            ))
-            .hint(format!("chmod 0600 {path}")));
+            return Err(exposed("everybody on this machine"));
         }
         if permissions.open_to_group() {
-            self.warn(
-                Fault::new(format!(
-                    "is kept in {path}, which its group can read (mode {permissions})"
-                ))
-                .hint(format!("chmod 0600 {path}")),
-            );
+            self.warn(exposed("its group"));
         }
         let secret = bare(&text);
         if check(secret).is_err() {

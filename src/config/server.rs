@@ -73,13 +73,9 @@ impl Server {
         });
         let trusted_proxies = section.list("trusted_proxies", TomlValue::network);
         if trusted_proxies.iter().any(|of| of.prefix_len() == 0) {
-            section.warn(
-                "trusted_proxies",
-                Fault::new(
-                    "trusts every address, so anybody can claim any source in X-Forwarded-For",
-                )
-                .hint("name the addresses of your proxies"),
-            );
+            let why = "trusts every address, so anybody can claim any source in X-Forwarded-For";
+            let fault = Fault::new(why).hint("name the addresses of your proxies");
+            section.warn("trusted_proxies", fault);
         }
         let has_certificate = section.has("tls") || section.has("acme");
         let tls = section.optional_section("tls", Tls::read);
@@ -87,12 +83,10 @@ impl Server {
             read_acme(section, state_directory, public_url.as_ref())
         });
         if section.has("tls") && section.has("acme") {
-            section.error(
-                "acme",
-                Fault::new("cannot be used together with server.tls").hint(
-                    "keep [server.tls] for certificate files or [server.acme] for automatic ones",
-                ),
-            );
+            let hint =
+                "keep [server.tls] for certificate files or [server.acme] for automatic ones";
+            let fault = Fault::new("cannot be used together with server.tls");
+            section.error("acme", fault.hint(hint));
         }
         let server = Self {
             trusted_proxies,
@@ -116,22 +110,15 @@ impl Server {
             && !has_proxy
             && server.public_url.as_str().starts_with("https:")
         {
-            section.warn(
-                "public_url",
-                Fault::new(
-                    "needs a proxy in front of this loopback listener, and trusted_proxies names none: every request seems to come from this machine, which opens /metrics to all",
-                )
-                .hint("write trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]"),
-            );
+            let why = "needs a proxy in front of this loopback listener, and trusted_proxies names none: every request seems to come from this machine, which opens /metrics to all";
+            let hint = "write trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]";
+            section.warn("public_url", Fault::new(why).hint(hint));
         }
         let is_guarded = server.listens_on_loopback() || has_proxy;
         if !has_certificate && !is_guarded && !insecure_http {
-            section.error(
-                "listen",
-                Fault::new("would serve plain HTTP to other machines").hint(
-                    "add [server.tls] or [server.acme], listen on 127.0.0.1, name your proxy in trusted_proxies, or set insecure_http = true",
-                ),
-            );
+            let hint = "add [server.tls] or [server.acme], listen on 127.0.0.1, name your proxy in trusted_proxies, or set insecure_http = true";
+            let fault = Fault::new("would serve plain HTTP to other machines");
+            section.error("listen", fault.hint(hint));
         }
         Some(server)
     }

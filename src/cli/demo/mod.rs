@@ -94,18 +94,16 @@ pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<
 
         // The first signal ends the calls, and the appliance serves them to their end.
         let enough = lifecycle.draining().child_token();
-        let demo = Demo {
+        let (results, printed) = mpsc::channel(RESULTS_WAITING);
+        let callers = Callers::seeded(seed).score_attribute(setup::SCORE_ATTRIBUTE);
+        let calls = CallMaker {
             world,
             lifecycle: lifecycle.clone(),
             enough: enough.clone(),
-            seed,
+            results,
         };
-        let (results, printed) = mpsc::channel(RESULTS_WAITING);
-        lifecycle.spawn_transient(
-            "callers",
-            demo.clone().make_calls(arguments.clone(), results),
-        );
-        let report = print_results(global.json, running.clone(), printed);
+        lifecycle.spawn_transient("callers", calls.run(callers, arguments.clone()));
+        let report = print_results(global.json, &running, printed, &lifecycle);
         let verdict = async {
             if enough
                 .run_until_cancelled(stop(&mut signals))
@@ -122,7 +120,7 @@ pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<
             }
             lifecycle.run_until_stopped(signals).await
         };
-        let (report, _verdict) = tokio::join!(finish(report, &lifecycle), verdict);
+        let (report, _verdict) = tokio::join!(report, verdict);
         running.close().await;
         report.summarize(global, setup.database)
     })
@@ -153,18 +151,12 @@ fn greet(arguments: &DemoArguments, setup: &setup::Setup, running: &Running, see
     );
 }
 
-/// Prints until the last result has come, then lets the process end.
-async fn finish(report: impl Future<Output = DemoReport>, lifecycle: &Lifecycle) -> DemoReport {
-    let report = report.await;
-    lifecycle.stop();
-    report
-}
-
-/// Prints a line for every call that has ended.
+/// Prints a line for every call that has ended, until the last result has come; then lets the process end.
 async fn print_results(
     json: bool,
-    running: Running,
+    running: &Running,
     mut results: mpsc::Receiver<CallResult>,
+    lifecycle: &Lifecycle,
 ) -> DemoReport {
     let mut report = DemoReport::default();
     while let Some(result) = results.recv().await {
@@ -174,22 +166,21 @@ async fn print_results(
         }
         report.add(&seen);
     }
+    lifecycle.stop();
     report
 }
 
-#[derive(Clone, Debug)]
-struct Demo {
+struct CallMaker {
     world: World,
     lifecycle: Lifecycle,
     /// No more calls; who is on the line hangs up.
     enough: CancellationToken,
-    seed: u64,
+    results: mpsc::Sender<CallResult>,
 }
 
-impl Demo {
+impl CallMaker {
     /// Makes calls at random moments until the time is over or it is enough; every call is made to its end, and its result sent on.
-    async fn make_calls(self, arguments: DemoArguments, results: mpsc::Sender<CallResult>) {
-        let mut callers = Callers::seeded(self.seed).score_attribute(setup::SCORE_ATTRIBUTE);
+    async fn run(self, mut callers: Callers, arguments: DemoArguments) {
         let arrivals = callers.arrivals(f64::from(arguments.calls_per_minute));
         let clock = Clock::system();
         let started = clock.instant();
@@ -207,7 +198,7 @@ impl Demo {
             let call = Call::new(&person.from, made_up::CALLED)
                 .patience(PATIENCE)
                 .until(self.enough.clone());
-            let (world, results) = (self.world.clone(), results.clone());
+            let (world, results) = (self.world.clone(), self.results.clone());
             self.lifecycle.spawn_transient("call", async move {
                 let result = world.twilio.call(call).await;
                 // A printer that is gone needs no result.

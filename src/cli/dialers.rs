@@ -103,7 +103,7 @@ fn print_retried(retried: &Retried) {
         }
         (None, true) => outln!("{service}: accepts its credentials again"),
         (None, false) => {
-            outln!("{service}: its credentials are not refused; there is nothing to try")
+            outln!("{service}: its credentials are not refused; there is nothing to try");
         }
     }
 }

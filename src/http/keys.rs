@@ -73,7 +73,7 @@ impl fmt::Debug for KeyHash {
 /// A key that was just drawn; the only time that it is known.
 pub struct DrawnKey {
     pub key: String,
-    /// What is kept of it.
+    /// What is kept of it, as `switchboard key new` prints it in hexadecimal digits.
     pub hash: KeyHash,
 }
 
@@ -94,7 +94,7 @@ impl fmt::Debug for DrawnKey {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     /// Who holds it; stands in the audit trail.
     pub name: Arc<str>,

@@ -38,17 +38,17 @@ const FIRST_REST: Duration = Duration::from_mins(1);
 const LONGEST_REST: Duration = Duration::from_hours(6);
 
 /// What is asked of which authority.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcmeSettings {
-    /// The names of the certificate.
+    /// The host names of the certificate; at least one.
     pub domains: Vec<String>,
     /// The mail address that the authority writes to.
     pub contact: String,
-    /// The directory of the authority.
+    /// The directory of the authority. Default: Let's Encrypt.
     pub directory: String,
-    /// Trusted for the directory in place of the system's authorities: PEM.
+    /// Trusted for the directory in place of the system's authorities: PEM. Default: none.
     pub ca: Option<PathBuf>,
-    /// Where account and certificate are kept; made with mode 0700.
+    /// Where account and certificate are kept; made with mode 0700. Default: `acme` beside the database.
     pub cache: PathBuf,
 }
 

@@ -95,27 +95,19 @@ impl StaticFile {
             .filter(|bytes| !bytes.is_empty());
         // The same file in another coding is equal in meaning, not byte for byte.
         let weak = if gzip.is_some() { "W/" } else { "" };
-        let tag = HeaderValue::from_str(&format!("{weak}\"{}\"", self.tag));
-        let mut response = if knows(asked, &self.tag) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            let bytes = gzip.unwrap_or(&self.plain).clone();
-            let mut response = ([(header::CONTENT_TYPE, self.kind.clone())], bytes).into_response();
-            if gzip.is_some() {
-                let coding = HeaderValue::from_static("gzip");
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_ENCODING, coding);
-            }
-            response
-        };
-        let headers = response.headers_mut();
-        if let Ok(tag) = tag {
-            headers.insert(header::ETAG, tag);
+        let tag = format!("{weak}\"{}\"", self.tag);
+        let every = [
+            (header::ETAG, &*tag),
+            (header::CACHE_CONTROL, "no-cache"),
+            (header::VARY, "Accept-Encoding"),
+        ];
+        if knows(asked, &self.tag) {
+            return (StatusCode::NOT_MODIFIED, every).into_response();
         }
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        response
+        let kind = [(header::CONTENT_TYPE, self.kind.clone())];
+        let coding = gzip.map(|_| [(header::CONTENT_ENCODING, "gzip")]);
+        let bytes = gzip.unwrap_or(&self.plain).clone();
+        (kind, coding, every, bytes).into_response()
     }
 }
 

@@ -43,10 +43,6 @@ impl OneTimeLink {
     }
 }
 
-/// The demo's door, where this is the demo.
-#[derive(Clone, Debug)]
-pub(super) struct OptionalDemo(pub(super) Option<DemoDoor>);
-
 #[cfg(test)]
 mod tests {
     use super::*;

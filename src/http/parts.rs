@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::api::{Customers, Reads, ShownSettings};
-use super::demo_door::{DemoDoor, OptionalDemo};
+use super::demo_door::DemoDoor;
 use super::event_hub::Events;
 use super::keys::Keys;
 use super::overload::Overload;
@@ -97,12 +97,6 @@ extract! {
     Retries: retries;
     Reloads: reloads;
     Canary: canary;
-}
-
-impl FromRef<SharedParts> for OptionalDemo {
-    fn from_ref(parts: &SharedParts) -> Self {
-        Self(parts.demo.clone())
-    }
 }
 
 impl FromRef<SharedParts> for Safety {

@@ -6,19 +6,20 @@
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::{ApiError, ErrorDocument, ErrorKind};
+use super::super::keys::Holder;
 use super::super::listener::RequestId;
 use super::super::overload::Overload;
 use super::body::JsonObject;
 use super::fields::{self, CheckedFields, one_of};
-use super::page::{Data, List, PageParams, PageRequest, data, document};
+use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
 use super::reveal::{Numbers, Reveal};
 use crate::call::{CallId, Disposition, EndReason, LegStatus, ReportedOutcome, Status};
@@ -118,8 +119,9 @@ pub(super) async fn route(
     }
     match inbound.answer_api(call, &request_id.0).await {
         ApiAnswer::Connect(call) => {
+            let json = [(header::CONTENT_TYPE, "application/json")];
             let text = format!("{{\"data\":{call}}}");
-            Ok(document(StatusCode::CREATED, text))
+            Ok((StatusCode::CREATED, json, text).into_response())
         }
         ApiAnswer::NoDialer(call) => Err(unavailable(
             "No dialer can take the call, and no last-resort number is configured.",
@@ -223,31 +225,27 @@ fn read_end(body: &JsonObject) -> Result<(ReportedOutcome, u32), ApiError> {
     let outcome = body
         .text("outcome", MAX_EXTERNAL_ID)
         .and_then(|text| one_of(text, ReportedOutcome::ALL, ReportedOutcome::as_str));
-    let talked_s = if body.has("talked_s") {
-        // JSON may write a whole number with a point: 60.0.
-        let seconds = body.0.get("talked_s").and_then(serde_json::Value::as_f64);
-        let is_good = |seconds: &f64| {
-            seconds.fract() == 0.0 && (0.0..=f64::from(MAX_TALK_S)).contains(seconds)
-        };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "whole and within its bounds"
-        )]
-        seconds
-            .filter(is_good)
-            .map(|seconds| seconds as u32)
-            .ok_or_else(|| format!("must be a whole number of seconds, 0 to {MAX_TALK_S}"))
-    } else {
-        Ok(0)
+    let outcome = fields.check("outcome", outcome);
+    let talked_s = match body.0.get("talked_s") {
+        None | Some(serde_json::Value::Null) => Some(0),
+        Some(given) => fields.check("talked_s", seconds(given)),
     };
-    let (outcome, talked_s) = (
-        fields.check("outcome", outcome),
-        fields.check("talked_s", talked_s),
-    );
     outcome
         .zip(talked_s)
         .ok_or_else(|| fields.failure("The request cannot be read"))
+}
+
+/// JSON may write a whole number with a point: 60.0.
+fn seconds(given: &serde_json::Value) -> Result<u32, String> {
+    let is_good =
+        |seconds: &f64| seconds.fract() == 0.0 && (0.0..=f64::from(MAX_TALK_S)).contains(seconds);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole and within its bounds"
+    )]
+    let whole = given.as_f64().filter(is_good).map(|seconds| seconds as u32);
+    whole.ok_or_else(|| format!("must be a whole number of seconds, 0 to {MAX_TALK_S}"))
 }
 
 /// What was called, as it was typed: a number or a SIP address.
@@ -414,14 +412,6 @@ impl LegDocument {
     }
 }
 
-const STATUSES: [Status; 5] = [
-    Status::Routing,
-    Status::Held,
-    Status::Dialing,
-    Status::Bridged,
-    Status::Ended,
-];
-
 /// Which calls. Without a field, calls are not filtered by it.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -473,7 +463,7 @@ pub(super) struct CallsParams {
 
 fn calls_asked(fields: &mut CheckedFields) -> CallsAsked {
     CallsAsked {
-        status: fields.one_of("status", &STATUSES, Status::as_str),
+        status: fields.one_of("status", Status::ALL, Status::as_str),
         in_progress: false,
         disposition: fields.one_of("disposition", Disposition::ALL, Disposition::as_str),
         dialer: fields.read("dialer", |text| {
@@ -522,13 +512,7 @@ pub(super) async fn list(
     mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
     let asked = calls_asked(&mut fields);
-    let (page, reveal) = (PageRequest::read(&mut fields), fields.flag("reveal"));
-    fields.verdict()?;
-    let rows = reads.calls(asked, page.part()).await?;
-    let numbers = reads
-        .numbers(reveal, rows.rows.len(), "/calls", &holder, &request_id)
-        .await?;
-    Ok(page.list(rows, |(call, legs)| CallDocument::new(call, legs, numbers)))
+    page(&reads, fields, asked, "/calls", &holder, &request_id).await
 }
 
 /// Calls in progress, newest first.
@@ -543,18 +527,30 @@ pub(super) async fn active(
     Viewer(holder): Viewer,
     State(reads): State<Reads>,
     Extension(request_id): Extension<RequestId>,
-    mut fields: CheckedFields,
+    fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let (page, reveal) = (PageRequest::read(&mut fields), fields.flag("reveal"));
-    fields.verdict()?;
     let asked = CallsAsked {
         in_progress: true,
         ..CallsAsked::default()
     };
-    let rows = reads.calls(asked, page.part()).await?;
-    let route = "/calls/active";
+    page(&reads, fields, asked, "/calls/active", &holder, &request_id).await
+}
+
+async fn page(
+    reads: &Reads,
+    mut fields: CheckedFields,
+    asked: CallsAsked,
+    route: &'static str,
+    holder: &Holder,
+    request_id: &RequestId,
+) -> Result<Response, ApiError> {
+    let (page, reveal) = (PageRequest::read(&mut fields), fields.flag("reveal"));
+    fields.verdict()?;
+    let rows = reads
+        .ask(reads.store.calls_page(asked, page.part()))
+        .await?;
     let numbers = reads
-        .numbers(reveal, rows.rows.len(), route, &holder, &request_id)
+        .numbers(reveal, rows.rows.len(), route, holder, request_id)
         .await?;
     Ok(page.list(rows, |(call, legs)| CallDocument::new(call, legs, numbers)))
 }

@@ -102,18 +102,13 @@ pub(super) async fn one(
         Lookup::Unavailable {
             reason: LookupUnavailable::LimiterEmpty,
         } => {
-            return Err(ApiError::new(
-                ErrorKind::RateLimit,
-                "Braze is asked for callers first, and they leave no room now; try again in a moment.",
-            ));
+            let message = "Braze is asked for callers first, and they leave no room now; try again in a moment.";
+            return Err(ApiError::new(ErrorKind::RateLimit, message));
         }
         Lookup::Unavailable { reason } => {
             let reason = serde_json::to_value(reason).unwrap_or_default();
-            let error = ApiError::new(
-                ErrorKind::Integration,
-                "Braze does not answer, and nothing is remembered of the number; try again in a moment.",
-            );
-            return Err(error.with("reason", reason));
+            let message = "Braze does not answer, and nothing is remembered of the number; try again in a moment.";
+            return Err(ApiError::new(ErrorKind::Integration, message).with("reason", reason));
         }
         Lookup::Skipped { .. } => return Err(no_number()),
     };
@@ -170,11 +165,8 @@ pub(super) async fn forget(
         request_id: request_id.to_string(),
     };
     customers.braze.invalidate(&phone).await;
-    reads
-        .store
-        .delete_profile(phone)
-        .await
-        .map_err(ApiError::store)?;
+    let deleted = reads.store.delete_profile(phone).await;
+    deleted.map_err(ApiError::store)?;
     reads.record(forgotten).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -192,14 +184,9 @@ fn read(text: &str) -> Result<E164, ApiError> {
 }
 
 fn no_number() -> ApiError {
-    let error = ApiError::new(
-        ErrorKind::Validation,
-        "The path does not name a phone number.",
-    );
-    error.with(
-        "phone_number",
-        "must be a number with its country code, like +4930123456",
-    )
+    let wrong = "must be a number with its country code, like +4930123456";
+    let message = "The path does not name a phone number.";
+    ApiError::new(ErrorKind::Validation, message).with("phone_number", wrong)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
     reason = "the description of parameters expands to qualified names"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use axum::response::Response;
@@ -297,14 +297,7 @@ impl Metrics {
             by_dialer: by_dialer(&all),
             by_tier: by_tier(&all),
             by_reason: by_reason(&all),
-            by_outcome: all
-                .dispositions
-                .iter()
-                .map(|(disposition, calls)| OutcomeFigures {
-                    disposition: disposition.clone(),
-                    calls: *calls,
-                })
-                .collect(),
+            by_outcome: by_outcome(&all),
             latency: Latencies {
                 routing: stage("routing"),
                 lookup: stage("lookup"),
@@ -322,9 +315,7 @@ impl Metrics {
 }
 
 fn by_dialer(all: &Figures) -> Vec<DialerFigures> {
-    let mut names: Vec<&String> = all.dialers.keys().chain(all.handoffs.keys()).collect();
-    names.sort();
-    names.dedup();
+    let names: BTreeSet<&String> = all.dialers.keys().chain(all.handoffs.keys()).collect();
     let figures = names.into_iter().map(|dialer| {
         let share = all.dialers.get(dialer).copied().unwrap_or_default();
         let handoffs = all.handoffs.get(dialer);
@@ -352,15 +343,17 @@ fn by_tier(all: &Figures) -> Vec<TierFigures> {
 }
 
 fn by_reason(all: &Figures) -> Vec<ReasonFigures> {
-    let failures = all.failures.iter();
-    let mut ranked: Vec<_> = failures
-        .map(|(reason, calls)| ReasonFigures {
-            reason: reason.clone(),
-            calls: *calls,
-        })
-        .collect();
+    let failures = all.failures.clone().into_iter();
+    let ranked = failures.map(|(reason, calls)| ReasonFigures { reason, calls });
+    let mut ranked: Vec<_> = ranked.collect();
     ranked.sort_by_key(|figures| std::cmp::Reverse(figures.calls));
     ranked
+}
+
+fn by_outcome(all: &Figures) -> Vec<OutcomeFigures> {
+    let ended = all.dispositions.clone().into_iter();
+    let figures = ended.map(|(disposition, calls)| OutcomeFigures { disposition, calls });
+    figures.collect()
 }
 
 /// Every step, also those without a call.

@@ -6,16 +6,14 @@ mod calls;
 mod customers;
 mod dialers;
 mod events;
-mod explain;
 mod fields;
 mod logs;
-mod lookup;
 mod metrics;
 mod page;
 mod reads;
 mod record;
 mod reveal;
-mod rules;
+mod routing;
 mod session;
 mod settings;
 mod trace;
@@ -41,6 +39,7 @@ use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 
 pub use customers::Customers;
+pub(super) use dialers::Dialers;
 pub(super) use metrics::Window;
 pub use reads::Reads;
 pub(super) use session::log_in;
@@ -64,15 +63,15 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(dialers::resume))
         .routes(routes!(dialers::test))
         .routes(routes!(dialers::retry))
-        .routes(routes!(lookup::current))
-        .routes(routes!(lookup::retry))
+        .routes(routes!(dialers::lookup))
+        .routes(routes!(dialers::retry_lookup))
         .routes(routes!(logs::list))
         .routes(routes!(logs::of_call))
         .routes(routes!(settings::current))
         .routes(routes!(settings::changes))
         .routes(routes!(settings::reload))
-        .routes(routes!(rules::rules))
-        .routes(routes!(explain::explain))
+        .routes(routes!(routing::rules))
+        .routes(routes!(routing::explain))
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))

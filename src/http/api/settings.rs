@@ -213,40 +213,31 @@ pub(super) async fn current(
 
 impl InstallationDocument {
     pub(super) async fn now(settings: &ShownSettings, reads: &Reads) -> Result<Self, ApiError> {
-        let (database, audit) = reads.facts().await?;
+        let counts = reads.ask(reads.store.counts()).await?;
+        let oldest = match counts.oldest_record {
+            Some(id) => reads.ask(reads.store.records(id - 1, 1)).await?,
+            None => Vec::new(),
+        };
         let backup = reads.store.last_backup().await;
+        let head = reads.store.signing_status().head;
         Ok(Self {
             settings: settings.current(),
-            database,
+            database: DatabaseFacts {
+                bytes: reads.store.size_bytes(),
+                records: counts.records,
+                oldest: oldest.first().map(|record| record.at),
+            },
             backup: backup.map(|backup| BackupFacts {
                 created_at: backup.created_at,
                 bytes: backup.bytes,
                 records: backup.records,
                 sha256: backup.sha256,
             }),
-            audit,
+            audit: head.map(|head| AuditFacts {
+                records: head.records,
+                head: head.head,
+            }),
         })
-    }
-}
-
-impl Reads {
-    /// What the database holds, and where its log was signed last.
-    async fn facts(&self) -> Result<(DatabaseFacts, Option<AuditFacts>), ApiError> {
-        let counts = self.ask(self.store.counts()).await?;
-        let oldest = match counts.oldest_record {
-            Some(id) => self.ask(self.store.records(id - 1, 1)).await?,
-            None => Vec::new(),
-        };
-        let database = DatabaseFacts {
-            bytes: self.store.size_bytes(),
-            records: counts.records,
-            oldest: oldest.first().map(|record| record.at),
-        };
-        let audit = self.store.signing_status().head.map(|head| AuditFacts {
-            records: head.records,
-            head: head.head,
-        });
-        Ok((database, audit))
     }
 }
 
@@ -288,23 +279,22 @@ pub(super) async fn reload(
     Admin(holder): Admin,
     State(reloads): State<Reloads>,
 ) -> Result<Response, ApiError> {
-    match reloads.ask(format!("key {}", holder.name)).await {
-        Ok(Ok(applied)) => Ok(data(applied)),
+    let (kind, message) = match reloads.ask(format!("key {}", holder.name)).await {
+        Ok(Ok(applied)) => return Ok(data(applied)),
         Ok(Err(refused)) => {
             let problems = serde_json::to_value(&refused.problems).unwrap_or_default();
-            let error = ApiError::new(
-                ErrorKind::Validation,
-                "The configuration file is refused; the one before stays in force.",
-            );
-            Err(error.with("problems", problems))
+            let message = "The configuration file is refused; the one before stays in force.";
+            let error = ApiError::new(ErrorKind::Validation, message);
+            return Err(error.with("problems", problems));
         }
-        Err(NoReload::NoFile) => Err(ApiError::new(
+        Err(NoReload::NoFile) => (
             ErrorKind::Conflict,
             "This process was started without a configuration file.",
-        )),
-        Err(NoReload::Busy) => Err(ApiError::new(
+        ),
+        Err(NoReload::Busy) => (
             ErrorKind::Unavailable,
             "The configuration cannot be read again now; try again in a moment.",
-        )),
-    }
+        ),
+    };
+    Err(ApiError::new(kind, message))
 }

@@ -20,9 +20,8 @@ use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
 use super::admission::Admitted;
-use super::body::BoundedBody;
 use super::progress::ConnectionProgress;
-use super::request_id::{self, RequestId};
+use super::request::{BoundedBody, REQUEST_ID, RequestId};
 use crate::clock::Clock;
 use crate::lifecycle::caught;
 
@@ -39,27 +38,13 @@ const PIECE: usize = 64 * 1024;
 
 /// One connection, as its requests see it.
 pub(super) struct ConnectionService<'c> {
-    peer: PeerAddr,
-    body_limit: Duration,
-    admitted: &'c Admitted,
-    progress: Arc<ConnectionProgress>,
+    pub(super) peer: PeerAddr,
+    pub(super) body_limit: Duration,
+    pub(super) admitted: &'c Admitted,
+    pub(super) progress: Arc<ConnectionProgress>,
 }
 
-impl<'c> ConnectionService<'c> {
-    pub(super) fn new(
-        peer: PeerAddr,
-        body_limit: Duration,
-        admitted: &'c Admitted,
-        progress: Arc<ConnectionProgress>,
-    ) -> Self {
-        Self {
-            peer,
-            body_limit,
-            admitted,
-            progress,
-        }
-    }
-
+impl ConnectionService<'_> {
     /// Lets `app` answer a request; a panic of its own becomes a 500.
     pub(super) fn answer<S>(
         &self,
@@ -70,8 +55,8 @@ impl<'c> ConnectionService<'c> {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
         let in_hand = RequestInFlight::begin(&self.progress);
-        let id = RequestId::given(request.headers().get(request_id::HEADER))
-            .unwrap_or_else(RequestId::drawn);
+        let id =
+            RequestId::given(request.headers().get(REQUEST_ID)).unwrap_or_else(RequestId::drawn);
         // Where a chunked body ends only hyper knows, so the next head could not be checked: it gets a new connection.
         let is_last = request.headers().contains_key(TRANSFER_ENCODING);
         let flaw = if is_last && self.progress.has_length_and_encoding() {
@@ -107,7 +92,7 @@ impl<'c> ConnectionService<'c> {
             };
             harden(response.headers_mut());
             if let Some(value) = id.header_value() {
-                response.headers_mut().insert(request_id::HEADER, value);
+                response.headers_mut().insert(REQUEST_ID, value);
             }
             if is_last || is_crowded_out || flaw.is_some() || in_hand.0.is_closing() {
                 response.headers_mut().insert(CONNECTION, CLOSE);

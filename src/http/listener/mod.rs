@@ -22,9 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 pub use answer::PeerAddr;
-pub use body::body_timed_out;
 pub use limits::Limits;
-pub use request_id::RequestId;
+pub use request::RequestId;
 
 use crate::lifecycle::Lifecycle;
 use admission::{Admitted, ConnectionAdmission};
@@ -36,12 +35,10 @@ use tls::{Certificates, is_challenge};
 
 mod admission;
 mod answer;
-mod body;
-mod descriptors;
 mod framing;
 mod limits;
 mod progress;
-mod request_id;
+mod request;
 mod timeouts;
 pub mod tls;
 
@@ -123,7 +120,8 @@ impl BoundListener {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    listener.accept_failed(&error);
+                    listener.accept_failures.increment(1);
+                    tracing::debug!(event = "http.accept_failed", %error, "No connection could be accepted.");
                     lifecycle.pause(ACCEPT_BACKOFF).await;
                 }
             }
@@ -164,7 +162,7 @@ impl Listener {
         tls: Option<Arc<Certificates>>,
         draining: CancellationToken,
     ) -> Self {
-        let fitting = descriptors::fitting(limits.connections);
+        let fitting = limits::fitting(limits.connections);
         if fitting < limits.connections {
             tracing::warn!(
                 event = "http.connections_lowered",
@@ -190,11 +188,6 @@ impl Listener {
             draining,
             accept_failures: metrics::counter!("switchboard_accept_failures_total"),
         }
-    }
-
-    fn accept_failed(&self, error: &io::Error) {
-        self.accept_failures.increment(1);
-        tracing::debug!(event = "http.accept_failed", %error, "No connection could be accepted.");
     }
 
     async fn accept<S>(
@@ -245,13 +238,21 @@ impl Listener {
         S: App,
     {
         let progress = Arc::new(ConnectionProgress::default());
-        let body = self.limits.body;
-        let service = ConnectionService::new(PeerAddr(peer), body, &admitted, progress.clone());
+        let service = ConnectionService {
+            peer: PeerAddr(peer),
+            body_limit: self.limits.body,
+            admitted: &admitted,
+            progress: progress.clone(),
+        };
         let watched = TokioIo::new(WatchedStream::new(stream, progress.clone()));
         let service = &service;
         let answer = service_fn(move |request| service.answer(app.clone(), request));
         let connection = self.http.serve_connection(watched, answer);
-        let timeouts = Timeouts::new(&self.limits, &admitted, &progress);
+        let timeouts = Timeouts {
+            limits: &self.limits,
+            admitted: &admitted,
+            progress: &progress,
+        };
         timeouts.drive(connection, &self.draining, came_at).await;
     }
 }

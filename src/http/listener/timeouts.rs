@@ -34,24 +34,12 @@ where
 
 /// The limits as they apply to one connection.
 pub(super) struct Timeouts<'c> {
-    limits: &'c Limits,
-    admitted: &'c Admitted,
-    progress: &'c ConnectionProgress,
+    pub(super) limits: &'c Limits,
+    pub(super) admitted: &'c Admitted,
+    pub(super) progress: &'c ConnectionProgress,
 }
 
-impl<'c> Timeouts<'c> {
-    pub(super) fn new(
-        limits: &'c Limits,
-        admitted: &'c Admitted,
-        progress: &'c ConnectionProgress,
-    ) -> Self {
-        Self {
-            limits,
-            admitted,
-            progress,
-        }
-    }
-
+impl Timeouts<'_> {
     /// Drives the connection to its end, or to the end of our patience; what is returned early is dropped, and with it
     /// the socket.
     pub(super) async fn drive<C: Graceful>(

@@ -38,12 +38,17 @@ static FILES: LazyLock<HashMap<String, StaticFile>> = LazyLock::new(|| {
 
 fn embedded(path: &str) -> Option<StaticFile> {
     let file = Embedded::get(path)?;
-    let kind = with_charset(file.metadata.mimetype());
+    let mime = file.metadata.mimetype();
+    let charset = if mime.starts_with("text/") {
+        "; charset=utf-8"
+    } else {
+        ""
+    };
     let bytes = match file.data {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
     };
-    Some(StaticFile::new(&kind, bytes))
+    Some(StaticFile::new(&format!("{mime}{charset}"), bytes))
 }
 
 /// The text of a file of the dashboard; empty where there is no such file.
@@ -156,14 +161,6 @@ fn takes_gzip(asked: &HeaderMap) -> bool {
         let is_wanted = weight.is_none_or(|q| q.parse().is_ok_and(|q: f32| q > 0.0));
         coding.eq_ignore_ascii_case("gzip") && is_wanted
     })
-}
-
-fn with_charset(mime: &str) -> String {
-    if mime.starts_with("text/") {
-        format!("{mime}; charset=utf-8")
-    } else {
-        mime.to_owned()
-    }
 }
 
 #[cfg(test)]

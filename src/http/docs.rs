@@ -20,23 +20,7 @@ use super::parts::SharedParts;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const PAGE: &str = r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Switchboard API</title>
-<link rel="icon" type="image/png" href="docs/favicon-32x32.png">
-<link rel="stylesheet" href="docs/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<noscript>The description of the API is at <a href="openapi.json">openapi.json</a>.</noscript>
-<script src="docs/swagger-ui-bundle.js"></script>
-<script src="docs/start.js"></script>
-</body>
-</html>
-"#;
+const PAGE: &str = include_str!("../../templates/docs.html");
 
 /// Nothing is asked of other hosts: no validator, no remote definitions.
 const START: &str = "window.ui = SwaggerUIBundle({ url: 'openapi.json', dom_id: '#swagger-ui', deepLinking: false, validatorUrl: null, \
@@ -140,9 +124,14 @@ pub(super) fn complete(routes: OpenApi, root: &str) -> Value {
             .map(|(path, item)| (format!("/api/v1{path}"), item))
             .collect();
     }
-    let operations = document["paths"].as_object_mut().into_iter().flatten();
-    let operations = operations.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
-    for (_, operation) in operations {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = paths.flat_map(|(path, item)| {
+        let items = item.as_object_mut().into_iter().flatten();
+        items.map(move |(_, operation)| (path, operation))
+    });
+    for (path, operation) in operations {
+        // What it is about: `/api/v1/calls/active` about calls.
+        operation["tags"] = json!(path.split('/').skip(3).take(1).collect::<Vec<_>>());
         let Some(responses) = operation["responses"].as_object_mut() else {
             continue;
         };

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -79,12 +79,13 @@ struct ErrorBody {
     request_id: String,
 }
 
-#[derive(Debug)]
+/// A failure on its way out of a handler.
+#[derive(Clone, Debug)]
 pub(super) struct ApiError {
     kind: ErrorKind,
     message: Cow<'static, str>,
     details: Map<String, Value>,
-    cause: Option<Box<dyn Error + Send + Sync>>,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
     refused: Option<RefusedRequest>,
 }
 
@@ -148,7 +149,7 @@ impl ApiError {
             "The database does not answer; try again in a moment.",
         );
         Self {
-            cause: Some(Box::new(cause)),
+            cause: Some(Arc::new(cause)),
             ..error
         }
     }
@@ -170,7 +171,7 @@ impl ApiError {
         if let Some(cause) = &self.cause {
             tracing::error!(
                 event = "api.failed",
-                error = chain(cause.as_ref()),
+                error = chain(&**cause),
                 kind,
                 "a request of the API could not be answered"
             );
@@ -207,20 +208,10 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     texts.join(": ")
 }
 
-/// A failure on its way out of a handler; [`super::api`] turns it into the answer, because only there the request has its name.
-#[derive(Clone)]
-pub(super) struct FailedRequest(Arc<Mutex<Option<ApiError>>>);
-
-impl FailedRequest {
-    pub(super) fn error(&self) -> Option<ApiError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
+/// [`super::api`] turns it into the answer, because only there the request has its name.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (_, status) = self.kind.name_and_status();
-        let failed = FailedRequest(Arc::new(Mutex::new(Some(self))));
-        (status, Extension(failed), Body::empty()).into_response()
+        (status, Extension(self), Body::empty()).into_response()
     }
 }

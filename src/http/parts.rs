@@ -105,6 +105,7 @@ impl FromRef<SharedParts> for Safety {
             edge: parts.edge.clone(),
             calls: parts.inbound.calls.clone(),
             lifecycle: parts.lifecycle.clone(),
+            overload: parts.overload.clone(),
         }
     }
 }

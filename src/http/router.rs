@@ -12,7 +12,6 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use axum::{Extension, Router};
-use ipnet::IpNet;
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -26,8 +25,7 @@ use super::pages;
 use super::parts::{RouterParts, SharedParts};
 use super::probes;
 use super::profile_push;
-use super::refusals::{RefusalLog, RefusedRequest};
-use super::sessions::Sessions;
+use super::refusals::RefusedRequest;
 use super::voice::{self, Genuine, Safety};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::{SIGNATURE, SourceAddress};
@@ -42,11 +40,6 @@ pub fn document() -> serde_json::Value {
 pub fn router(parts: RouterParts) -> Router {
     let parts = Arc::new(parts);
     let safety = Safety::from_ref(&parts);
-    let outer = OuterLayer {
-        proxies: Arc::clone(&parts.trusted_proxies),
-        refusals: parts.refusals.clone(),
-        sessions: parts.sessions.clone(),
-    };
     let admins_only = middleware::from_fn_with_state(Arc::clone(&parts), admins_only);
     // What the demo adds, behind the same door as everything that changes things.
     let demo = parts.demo.clone().map_or_else(Router::new, |demo| {
@@ -96,7 +89,10 @@ pub fn router(parts: RouterParts) -> Router {
             Arc::clone(&parts),
             answer_stray_webhook,
         ))
-        .layer(middleware::from_fn_with_state(outer, outer_layer))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&parts),
+            outer_layer,
+        ))
         .with_state(parts)
 }
 
@@ -171,25 +167,17 @@ async fn answer_stray_webhook(
     }
 }
 
-/// What every request passes first and every answer last.
-#[derive(Clone, Debug)]
-struct OuterLayer {
-    proxies: Arc<[IpNet]>,
-    refusals: RefusalLog,
-    sessions: Sessions,
-}
-
 /// Works out where a request comes from, before anything else looks at it; counts refusals by that, and tells browsers to come back encrypted
 /// where that is how they come.
 async fn outer_layer(
-    State(outer): State<OuterLayer>,
+    State(parts): State<SharedParts>,
     mut request: Request,
     next: Next,
 ) -> Response {
     // Whoever listens to no peer address is on this machine; a source that nobody knows is none.
     let mut source = IpAddr::V4(Ipv4Addr::LOCALHOST);
     if let Some(PeerAddr(peer)) = request.extensions().get().copied() {
-        let known = client_address(peer.ip(), request.headers(), &outer.proxies);
+        let known = client_address(peer.ip(), request.headers(), &parts.trusted_proxies);
         source = known.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if let Some(source) = known {
             request.extensions_mut().insert(SourceAddress(source));
@@ -197,9 +185,9 @@ async fn outer_layer(
     }
     let mut response = next.run(request).await;
     if let Some(refused) = response.extensions_mut().remove::<RefusedRequest>() {
-        outer.refusals.count(source, &refused).await;
+        parts.refusals.count(source, &refused).await;
     }
-    if outer.sessions.site().is_secure {
+    if parts.sessions.site().is_secure {
         let year = HeaderValue::from_static("max-age=31536000");
         let headers = response.headers_mut();
         headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(year);

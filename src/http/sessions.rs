@@ -226,15 +226,12 @@ impl Sessions {
         if headers.contains_key(keys::HEADER) {
             return self.0.keys.known(headers).is_some();
         }
-        let Some(token) = self.token(headers) else {
-            return false;
-        };
         let now = self.0.clock.now();
-        let key = self.lock().get(&hash_of(&token)).and_then(|session| {
-            let goes_on = !session.is_over(now);
-            goes_on.then_some(session.key)
+        let session = self.token(headers).and_then(|token| {
+            let session = self.lock().get(&hash_of(&token))?.clone();
+            (!session.is_over(now)).then_some(session)
         });
-        key.is_some_and(|key| self.0.keys.holder_of(key).is_some())
+        session.is_some_and(|session| self.0.keys.holder_of(session.key).is_some())
     }
 
     /// The same for a request: a session changes things from our own pages only.

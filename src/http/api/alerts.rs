@@ -54,9 +54,7 @@ pub(in super::super) struct IncidentDocument {
     /// The dialers whose recovery resolves it.
     #[schema(value_type = Vec<String>)]
     dialers: Vec<DialerId>,
-    #[schema(value_type = String, format = DateTime)]
     opened_at: Timestamp,
-    #[schema(value_type = Option<String>, format = DateTime)]
     resolved_at: Option<Timestamp>,
     /// How long it was open, or has been so far.
     duration_ms: u64,
@@ -96,9 +94,7 @@ pub(in super::super) struct MessageDocument {
     attempts: u32,
     /// What went wrong last.
     error: Option<String>,
-    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    #[schema(value_type = Option<String>, format = DateTime)]
     sent_at: Option<Timestamp>,
 }
 
@@ -174,7 +170,6 @@ impl MessageDocument {
 #[utoipa::path(
     get,
     path = "/alerts/active",
-    tag = "alerts",
     params(PageParams),
     responses((status = 200, description = "A page of open incidents.", body = List<IncidentDocument>))
 )]
@@ -190,7 +185,6 @@ pub(super) async fn active(
 #[utoipa::path(
     get,
     path = "/alerts/history",
-    tag = "alerts",
     params(PageParams),
     responses((status = 200, description = "A page of incidents.", body = List<IncidentDocument>))
 )]
@@ -223,7 +217,6 @@ pub(in super::super) struct AlertTest {
 #[utoipa::path(
     post,
     path = "/alerts/test",
-    tag = "alerts",
     responses(
         (status = 200, description = "What became of the message.", body = Data<AlertTest>),
         (status = 409, description = "Nobody is told of incidents.", body = ErrorDocument),

@@ -1,8 +1,4 @@
 //! `/calls`: the door for calls that arrived elsewhere, and what became of every call.
-#![expect(
-    unused_qualifications,
-    reason = "the description of parameters expands to qualified names"
-)]
 
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -17,8 +13,7 @@ use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::super::keys::Holder;
 use super::super::listener::RequestId;
 use super::super::overload::Overload;
-use super::body::JsonObject;
-use super::fields::{self, CheckedFields, one_of};
+use super::fields::{self, CheckedFields, JsonObject, one_of};
 use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
 use super::reveal::{Numbers, Reveal};
@@ -93,7 +88,6 @@ pub(super) struct RoutedCall {
 #[utoipa::path(
     post,
     path = "/calls",
-    tag = "calls",
     request_body = NewCallRequest,
     responses(
         (status = 201, description = "Connect the call as `connect` says.", body = Data<RoutedCall>),
@@ -184,7 +178,6 @@ pub(super) struct CallEnd {
 #[utoipa::path(
     post,
     path = "/calls/{call_id}/ended",
-    tag = "calls",
     params(("call_id" = String, Path, description = "The id that `POST /calls` gave.", example = "api-pbx-4711")),
     request_body = CallEnd,
     responses(
@@ -299,13 +292,10 @@ pub(in super::super) struct CallDocument {
     /// It was on hold.
     held: bool,
     /// When it arrived.
-    #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
     /// When an agent answered.
-    #[schema(value_type = Option<String>, format = DateTime)]
     answered_at: Option<Timestamp>,
     /// When it ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
     /// Arrival to answer of the first webhook, in milliseconds.
     routing_ms: Option<u64>,
@@ -341,11 +331,8 @@ pub(in super::super) struct LegDocument {
     sip_code: Option<u16>,
     /// Seconds.
     duration_s: Option<u32>,
-    #[schema(value_type = Option<String>, format = DateTime)]
     ringing_at: Option<Timestamp>,
-    #[schema(value_type = Option<String>, format = DateTime)]
     answered_at: Option<Timestamp>,
-    #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
 }
 
@@ -501,7 +488,6 @@ pub(super) fn search(text: &str) -> Result<CallSearch, String> {
 #[utoipa::path(
     get,
     path = "/calls",
-    tag = "calls",
     params(CallsParams, PageParams, Reveal),
     responses((status = 200, description = "A page of calls.", body = List<CallDocument>))
 )]
@@ -519,7 +505,6 @@ pub(super) async fn list(
 #[utoipa::path(
     get,
     path = "/calls/active",
-    tag = "calls",
     params(PageParams, Reveal),
     responses((status = 200, description = "A page of the calls in progress.", body = List<CallDocument>))
 )]
@@ -559,7 +544,6 @@ async fn page(
 #[utoipa::path(
     get,
     path = "/calls/{call_id}",
-    tag = "calls",
     params(("call_id" = String, Path, description = "Twilio's CallSid, or the id that the JSON door gave.", example = "CA0123456789abcdef0123456789abcdef"), Reveal),
     responses((status = 200, description = "The call.", body = Data<CallDocument>))
 )]

@@ -59,7 +59,6 @@ pub(super) struct CustomerDocument {
     /// How old the answer is, in milliseconds.
     age_ms: u64,
     /// When Braze said so.
-    #[schema(value_type = Option<String>, format = DateTime)]
     fetched_at: Option<Timestamp>,
 }
 
@@ -67,7 +66,6 @@ pub(super) struct CustomerDocument {
 #[utoipa::path(
     get,
     path = "/customers/{phone_number}",
-    tag = "customers",
     params(("phone_number" = String, Path, description = "A number with its country code; `00`, spaces and dashes are understood.", pattern = "^\\+[1-9][0-9]{6,14}$", example = "+491700000090"), Reveal),
     responses(
         (status = 200, description = "What is known.", body = Data<CustomerDocument>),
@@ -147,7 +145,6 @@ pub(super) async fn one(
 #[utoipa::path(
     delete,
     path = "/customers/{phone_number}",
-    tag = "customers",
     params(("phone_number" = String, Path, description = "A number with its country code; `00`, spaces and dashes are understood.", pattern = "^\\+[1-9][0-9]{6,14}$", example = "+491700000090")),
     responses((status = 204, description = "It is forgotten."))
 )]

@@ -44,7 +44,6 @@ pub(in super::super) struct DialerDocument {
     /// Why it is as it is; null where nothing was ever wrong.
     reason: Option<String>,
     /// Since when it is as it is, where that is known.
-    #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// The credentials, where it refuses them; null where it does not.
     refused: Option<RefusedCredentials>,
@@ -125,7 +124,6 @@ struct RefusedCredentials {
     /// How often in a row.
     times: u32,
     /// When they are tried again.
-    #[schema(value_type = String, format = DateTime)]
     next_try_at: Timestamp,
     /// `probe`, or `call`: the next call after that time, where no probe uses them.
     tried_by: &'static str,
@@ -205,7 +203,6 @@ impl Dialers {
 #[utoipa::path(
     get,
     path = "/dialers",
-    tag = "dialers",
     responses((status = 200, description = "All dialers.", body = List<DialerDocument>))
 )]
 pub(super) async fn all(_: Viewer, State(dialers): State<Dialers>) -> Result<Response, ApiError> {
@@ -216,7 +213,6 @@ pub(super) async fn all(_: Viewer, State(dialers): State<Dialers>) -> Result<Res
 #[utoipa::path(
     get,
     path = "/dialers/status",
-    tag = "dialers",
     responses((status = 200, description = "All dialers.", body = List<DialerDocument>))
 )]
 pub(super) async fn status(
@@ -230,7 +226,6 @@ pub(super) async fn status(
 #[utoipa::path(
     get,
     path = "/dialers/{name}",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "The dialer.", body = Data<DialerDocument>))
 )]
@@ -247,7 +242,6 @@ pub(super) async fn one(
 #[utoipa::path(
     post,
     path = "/dialers/{name}/drain",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "It is out.", body = Data<DialerDocument>))
 )]
@@ -265,7 +259,6 @@ pub(super) async fn drain(
 #[utoipa::path(
     post,
     path = "/dialers/{name}/resume",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "It is back.", body = Data<DialerDocument>))
 )]
@@ -283,7 +276,6 @@ pub(super) async fn resume(
 #[utoipa::path(
     post,
     path = "/dialers/{name}/test",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "What was found, also where it is not well.", body = Data<TestReport>))
 )]
@@ -305,7 +297,6 @@ pub(super) async fn test(
 #[utoipa::path(
     post,
     path = "/dialers/{name}/retry",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "How it is afterwards.", body = Data<DialerDocument>))
 )]
@@ -331,7 +322,6 @@ pub(super) struct LookupDocument {
     /// Why it is open; null where it is not.
     reason: Option<String>,
     /// Since when, where that is known.
-    #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// The key, where it refuses it; null where it does not.
     refused: Option<RefusedCredentials>,
@@ -356,7 +346,6 @@ impl LookupDocument {
 #[utoipa::path(
     get,
     path = "/lookup",
-    tag = "lookup",
     operation_id = "current",
     responses((status = 200, description = "How it stands.", body = Data<LookupDocument>))
 )]
@@ -368,7 +357,6 @@ pub(super) async fn lookup(_: Viewer, State(retries): State<Retries>) -> Respons
 #[utoipa::path(
     post,
     path = "/lookup/retry",
-    tag = "lookup",
     operation_id = "retry",
     responses((status = 200, description = "How it stands afterwards.", body = Data<LookupDocument>))
 )]

@@ -1,8 +1,4 @@
 //! `/events`: what has changed, as it happens; and the objects that its events carry.
-#![expect(
-    unused_qualifications,
-    reason = "the description of parameters expands to qualified names"
-)]
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -87,7 +83,6 @@ enum EventName {
 #[utoipa::path(
     get,
     path = "/events",
-    tag = "events",
     params(GoesOn),
     responses((status = 200, description = "The stream of such events, until the client ends it, reads too slowly, or the process stops.", body = EventDocument, content_type = "text/event-stream"))
 )]

@@ -1,8 +1,4 @@
 //! `/calls/metrics`: the figures of a time, from the roll-ups of its minutes.
-#![expect(
-    unused_qualifications,
-    reason = "the description of parameters expands to qualified names"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +66,6 @@ pub(in super::super) struct Metrics {
     #[schema(example = "5m")]
     window: &'static str,
     /// The beginning of the first minute that is counted.
-    #[schema(value_type = String, format = DateTime)]
     from: Timestamp,
     calls: CallCounts,
     /// The share of successes among successes and routing failures, 0 to 1; null where there is neither. A success was answered by an agent,
@@ -104,7 +99,6 @@ struct CallCounts {
     /// Of these, on hold.
     on_hold: i64,
     /// When the first of those on hold arrived.
-    #[schema(value_type = Option<String>, format = DateTime)]
     on_hold_since: Option<Timestamp>,
     /// An agent talked to the caller.
     answered: i64,
@@ -194,7 +188,6 @@ struct CacheFigures {
 #[derive(Serialize, ToSchema)]
 struct Point {
     /// Where it begins.
-    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     calls: i64,
     failed: i64,
@@ -217,7 +210,6 @@ impl LatencyPercentiles {
 #[utoipa::path(
     get,
     path = "/calls/metrics",
-    tag = "calls",
     params(MetricsParams),
     responses((status = 200, description = "The figures.", body = Data<Metrics>))
 )]

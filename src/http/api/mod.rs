@@ -1,7 +1,10 @@
 //! `/api/v1`: the API for dashboards, scripts and other front doors. JSON in, JSON out, one shape for every failure.
+#![expect(
+    unused_qualifications,
+    reason = "the description of parameters expands to qualified names"
+)]
 
 mod alerts;
-mod body;
 mod calls;
 mod customers;
 mod dialers;
@@ -30,7 +33,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::{ApiError, ErrorKind, FailedRequest};
+use super::error::{ApiError, ErrorKind};
 use super::limit::ConcurrencyLimit;
 use super::listener::RequestId;
 use super::parts::SharedParts;
@@ -106,7 +109,7 @@ async fn authorized_and_limited(
     if let Err(refused) = sessions.asks(&parts) {
         return refused.into_response();
     }
-    let body = match body::whole(body).await {
+    let body = match fields::whole_body(body).await {
         Ok(body) => body,
         Err(refused) => return refused.into_response(),
     };
@@ -170,7 +173,7 @@ fn word_of(method: &Method) -> &'static str {
 
 /// A failure in its shape: ours by its own words, a rejection of the framework by its status. `Allow` stays.
 fn shaped(response: Response, request_id: &str) -> Response {
-    let error = match response.extensions().get().and_then(FailedRequest::error) {
+    let error = match response.extensions().get::<ApiError>().cloned() {
         Some(error) => error,
         None if response.status().is_client_error() => ApiError::unreadable(),
         None if response.status().is_server_error() => ApiError::internal(),

@@ -11,10 +11,9 @@ use utoipa::ToSchema;
 use super::super::auth::Viewer;
 use super::super::error::ApiError;
 use super::super::listener::RequestId;
-use super::body::JsonObject;
 use super::calls::called;
 use super::customers::Customers;
-use super::fields::CheckedFields;
+use super::fields::{CheckedFields, JsonObject};
 use super::page::{Data, data};
 use super::reads::Reads;
 use super::trace::steps;
@@ -76,7 +75,6 @@ struct ConditionsDocument {
 #[utoipa::path(
     get,
     path = "/routing/rules",
-    tag = "routing",
     responses((status = 200, description = "The rule set in force.", body = Data<RulesDocument>))
 )]
 pub(super) async fn rules(_: Viewer, State(policies): State<Policies>) -> Response {
@@ -174,7 +172,6 @@ struct Supposed {
 #[utoipa::path(
     post,
     path = "/routing/explain",
-    tag = "routing",
     request_body = ExplainRequest,
     responses((status = 200, description = "The decision and its chain.", body = Data<ExplanationDocument>))
 )]

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::super::sessions::{self, Begun, Sessions};
-use super::body::JsonObject;
+use super::fields::JsonObject;
 use super::reads::Reads;
 use crate::audit::Access;
 use crate::twilio::SourceAddress;
@@ -36,7 +36,6 @@ pub(super) struct LogIn {
 #[utoipa::path(
     post,
     path = "/session",
-    tag = "session",
     security(()),
     request_body = LogIn,
     responses(
@@ -87,7 +86,6 @@ pub(in super::super) async fn log_in(
 #[utoipa::path(
     delete,
     path = "/session",
-    tag = "session",
     security((), ("session" = [])),
     responses((status = 204, description = "The cookie is taken away."))
 )]

@@ -59,7 +59,6 @@ pub struct SettingsDocument {
     /// The version of the program.
     program: &'static str,
     /// When it came into force.
-    #[schema(value_type = String, format = DateTime)]
     loaded_at: Timestamp,
     /// Every key, in the order of the example file.
     settings: Vec<Setting>,
@@ -153,7 +152,6 @@ pub(super) struct DatabaseFacts {
     /// Audit records.
     records: i64,
     /// When the oldest of them was made.
-    #[schema(value_type = Option<String>, format = DateTime)]
     oldest: Option<Timestamp>,
 }
 
@@ -162,7 +160,6 @@ pub(super) struct DatabaseFacts {
 #[schema(as = Backup)]
 pub(super) struct BackupFacts {
     /// When it was complete.
-    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Its size.
     bytes: u64,
@@ -200,7 +197,6 @@ pub(in super::super) struct InstallationDocument {
 #[utoipa::path(
     get,
     path = "/settings",
-    tag = "settings",
     responses((status = 200, description = "The configuration.", body = Data<InstallationDocument>))
 )]
 pub(super) async fn current(
@@ -245,7 +241,6 @@ impl InstallationDocument {
 #[utoipa::path(
     get,
     path = "/settings/changes",
-    tag = "settings",
     params(PageParams),
     responses((status = 200, description = "A page of changes.", body = List<RecordDocument>))
 )]
@@ -268,7 +263,6 @@ pub(super) async fn changes(
 #[utoipa::path(
     post,
     path = "/settings/reload",
-    tag = "settings",
     responses(
         (status = 200, description = "What is different now.", body = Data<Applied>),
         (status = 400, description = "The file is refused; `details.problems` says everything that is wrong.", body = ErrorDocument),

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
     TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::admission::Admitted;
@@ -46,15 +48,13 @@ pub(super) struct ConnectionService<'c> {
 
 impl ConnectionService<'_> {
     /// Lets `app` answer a request; a panic of its own becomes a 500.
-    pub(super) fn answer<S>(
+    pub(super) fn answer(
         &self,
-        app: S,
+        app: Router,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<S>
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    {
-        let in_hand = RequestInFlight::begin(&self.progress);
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
+        self.progress.request_taken();
+        let in_hand = RequestInFlight(Arc::clone(&self.progress));
         let id =
             RequestId::given(request.headers().get(REQUEST_ID)).unwrap_or_else(RequestId::drawn);
         // Where a chunked body ends only hyper knows, so the next head could not be checked: it gets a new connection.
@@ -150,10 +150,7 @@ fn harden(headers: &mut HeaderMap) {
     }
 }
 
-async fn respond<S>(app: S, request: Request<Body>, id: &RequestId) -> Response<Body>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
+async fn respond(app: Router, request: Request<Body>, id: &RequestId) -> Response<Body> {
     match caught(async { app.oneshot(request).await }).await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
@@ -177,23 +174,12 @@ fn refusal(status: StatusCode, kind: &str, message: &str, id: &RequestId) -> Res
     let body = serde_json::json!({
         "error": { "type": kind, "message": message, "details": {}, "request_id": &*id.0 }
     });
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    let json = [(CONTENT_TYPE, "application/json")];
+    (status, json, body.to_string()).into_response()
 }
 
 /// Keeps a request in hand until its answer is sent or dropped.
 struct RequestInFlight(Arc<ConnectionProgress>);
-
-impl RequestInFlight {
-    fn begin(progress: &Arc<ConnectionProgress>) -> Self {
-        progress.request_taken();
-        Self(progress.clone())
-    }
-}
 
 impl Drop for RequestInFlight {
     fn drop(&mut self) {

@@ -5,21 +5,18 @@
 //! counted, in all and per address, and all of it stays outside the handlers: what they see is a request with its
 //! sender, its id, and a body that ends in time or in an error.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
 pub use answer::PeerAddr;
 pub use limits::Limits;
@@ -51,23 +48,6 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 /// Connections that may wait in the system's queue, by the default of tokio's listener.
 const BACKLOG: usize = 1_024;
 
-/// What is served: an `axum::Router`, or anything that answers like one.
-pub trait App:
-    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-    + Clone
-    + Send
-    + 'static
-{
-}
-
-impl<S> App for S where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + 'static
-{
-}
-
 /// A bound listener that does not answer yet.
 #[derive(Debug)]
 pub struct BoundListener(TcpListener);
@@ -89,15 +69,13 @@ impl BoundListener {
 
     /// Serves `app` until the process is to stop; connections that are still open then finish their requests as
     /// transient tasks of `lifecycle`.
-    pub async fn run<S>(
+    pub async fn run(
         self,
-        app: S,
+        app: Router,
         tls: Option<Arc<Certificates>>,
         limits: Limits,
         lifecycle: Lifecycle,
-    ) where
-        S: App,
-    {
+    ) {
         let draining = lifecycle.draining();
         let listener = Arc::new(Listener::new(limits, tls, draining.clone()));
         let admit = |(stream, peer): (TcpStream, SocketAddr)| {
@@ -190,15 +168,13 @@ impl Listener {
         }
     }
 
-    async fn accept<S>(
+    async fn accept(
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
         admitted: Admitted,
-        app: S,
-    ) where
-        S: App,
-    {
+        app: Router,
+    ) {
         // Fails only on a socket that is closed already, which the next read finds out.
         drop(stream.set_nodelay(true));
         let came_at = timeouts::now();
@@ -226,17 +202,14 @@ impl Listener {
             .increment(1);
     }
 
-    async fn serve_connection<I, S>(
+    async fn serve_connection(
         &self,
-        stream: I,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: SocketAddr,
         came_at: tokio::time::Instant,
         admitted: Admitted,
-        app: S,
-    ) where
-        I: AsyncRead + AsyncWrite + Unpin,
-        S: App,
-    {
+        app: Router,
+    ) {
         let progress = Arc::new(ConnectionProgress::default());
         let service = ConnectionService {
             peer: PeerAddr(peer),

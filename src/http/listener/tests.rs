@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Extension;
+use axum::http::Request;
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -47,7 +47,6 @@ pub struct CertificateState {
     /// The host names it is for; those that are asked for, where there is none yet.
     pub names: Vec<String>,
     /// When it expires; `None` where there is none yet.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
     /// Why the last attempt to replace it failed; `None` once one has succeeded.
     pub failure: Option<CertificateFailure>,
@@ -68,7 +67,6 @@ impl CertificateState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CertificateFailure {
     /// When it failed last.
-    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Why, in words.
     pub message: String,

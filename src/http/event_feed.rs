@@ -100,14 +100,14 @@ impl Changes {
                     self.missed = true;
                 }
             }
-            let is_told = [
-                Kind::HealthChanged,
-                Kind::IncidentOpened,
-                Kind::IncidentReminded,
-                Kind::IncidentResolved,
-                Kind::ConfigChanged,
-            ];
-            if is_told.contains(&one.kind) {
+            if matches!(
+                one.kind,
+                Kind::HealthChanged
+                    | Kind::IncidentOpened
+                    | Kind::IncidentReminded
+                    | Kind::IncidentResolved
+                    | Kind::ConfigChanged
+            ) {
                 self.records.insert(one.id, one.kind);
             }
         }

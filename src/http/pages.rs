@@ -156,13 +156,11 @@ async fn login(
     let (Some(once), Some(door)) = (once, &context.demo) else {
         return context.form(StatusCode::OK, next, "");
     };
-    match door.link.exchange(&once) {
-        Some(key) => context.begin(&key, next).await,
-        None => {
-            let wrong = "This link was used before; sign in with the key that the demo printed.";
-            context.form(StatusCode::OK, next, wrong)
-        }
-    }
+    let Some(key) = door.link.exchange(&once) else {
+        let wrong = "This link was used before; sign in with the key that the demo printed.";
+        return context.form(StatusCode::OK, next, wrong);
+    };
+    context.begin(&key, next).await
 }
 
 async fn sign_in(context: PageContext, headers: HeaderMap, body: Body) -> Response {

@@ -27,7 +27,7 @@ use super::probes;
 use super::profile_push;
 use super::refusals::RefusedRequest;
 use super::voice::{self, Genuine, Safety};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, panic_text};
 use crate::twilio::{SIGNATURE, SourceAddress};
 
 /// The description of the API, as `OpenAPI` 3.1.
@@ -113,10 +113,8 @@ async fn below(base: String, home: Router, mut request: Request) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     };
     *request.uri_mut() = path;
-    match home.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
+    let Ok(response) = home.oneshot(request).await;
+    response
 }
 
 /// Twilio asks by POST, or by GET where its console says so.
@@ -130,14 +128,9 @@ async fn admins_only(_: Admin, request: Request, next: Next) -> Response {
 
 /// A panic is a defect, but the caller hears something useful all the same. The panic hook counts it.
 fn safe_after_panic(safety: &Safety, panic: &(dyn Any + Send)) -> Response {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
     tracing::error!(
         event = "http.panic",
-        error = message,
+        error = panic_text(panic),
         "a handler panicked; the caller gets the safe answer"
     );
     safety.blind_answer().into_response()

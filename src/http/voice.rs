@@ -37,7 +37,7 @@ impl IntoResponse for Twiml {
 /// Where status callbacks go. Nobody listens to the answer.
 const STATUS: &str = "/webhooks/twilio/status";
 
-/// What the endpoints need when a webhook cannot be used.
+/// What the endpoints need, also when a webhook cannot be used.
 #[derive(Clone, Debug)]
 pub(super) struct Safety {
     pub(super) edge: Edge,

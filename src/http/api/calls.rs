@@ -194,11 +194,9 @@ pub(super) async fn ended(
     body: JsonObject,
 ) -> Result<StatusCode, ApiError> {
     let (outcome, talked_s) = read_end(&body)?;
-    let unknown = || ApiError::not_found("There is no such call.");
-    let call_id = CallId::parse(&call_id).map_err(|_| unknown())?;
-    reads.call(&call_id).await?.ok_or_else(unknown)?;
-    tracing::Span::current().record("call_sid", call_id.as_str());
-    match calls.end_reported(&call_id, outcome, talked_s).await {
+    let (StoredCall { id, .. }, _) = reads.known_call(&call_id).await?;
+    tracing::Span::current().record("call_sid", id.as_str());
+    match calls.end_reported(&id, outcome, talked_s).await {
         EndReported::Recorded => Ok(StatusCode::NO_CONTENT),
         EndReported::Contradicts(known) => Err(ApiError::new(
             ErrorKind::Conflict,
@@ -556,12 +554,7 @@ pub(super) async fn one(
 ) -> Result<Response, ApiError> {
     let reveal = fields.flag("reveal");
     fields.verdict()?;
-    let call = match CallId::parse(&call_id) {
-        Ok(call_id) => reads.call(&call_id).await?,
-        // What cannot be the id of a call is the id of none.
-        Err(_) => None,
-    };
-    let (call, legs) = call.ok_or_else(|| ApiError::not_found("There is no such call."))?;
+    let (call, legs) = reads.known_call(&call_id).await?;
     let route = "/calls/{call_id}";
     let numbers = reads
         .numbers(reveal, 1, route, &holder, &request_id)

@@ -41,6 +41,18 @@ impl Reads {
         }
     }
 
+    /// The call of this id, with its legs. What cannot be the id of a call is the id of none.
+    pub(super) async fn known_call(
+        &self,
+        id: &str,
+    ) -> Result<(StoredCall, Vec<StoredLeg>), ApiError> {
+        let call = match CallId::parse(id) {
+            Ok(id) => self.call(&id).await?,
+            Err(_) => None,
+        };
+        call.ok_or_else(|| ApiError::not_found("There is no such call."))
+    }
+
     /// One call with its legs.
     pub(in super::super) async fn call(
         &self,

@@ -53,8 +53,7 @@ impl ConnectionService<'_> {
         app: Router,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
-        self.progress.request_taken();
-        let in_hand = RequestInFlight(Arc::clone(&self.progress));
+        let in_hand = RequestInFlight::begin(&self.progress);
         let id =
             RequestId::given(request.headers().get(REQUEST_ID)).unwrap_or_else(RequestId::drawn);
         // Where a chunked body ends only hyper knows, so the next head could not be checked: it gets a new connection.
@@ -153,7 +152,6 @@ fn harden(headers: &mut HeaderMap) {
 async fn respond(app: Router, request: Request<Body>, id: &RequestId) -> Response<Body> {
     match caught(async { app.oneshot(request).await }).await {
         Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
         // The panic hook has told where and why, within the span of this request.
         Err(_) => {
             metrics::counter!("switchboard_task_panics_total", "task" => "request").increment(1);
@@ -180,6 +178,13 @@ fn refusal(status: StatusCode, kind: &str, message: &str, id: &RequestId) -> Res
 
 /// Keeps a request in hand until its answer is sent or dropped.
 struct RequestInFlight(Arc<ConnectionProgress>);
+
+impl RequestInFlight {
+    fn begin(progress: &Arc<ConnectionProgress>) -> Self {
+        progress.request_taken();
+        Self(progress.clone())
+    }
+}
 
 impl Drop for RequestInFlight {
     fn drop(&mut self) {

@@ -94,7 +94,7 @@ async fn panics() -> &'static str {
 /// Whether reading a body failed because the client was too slow: 408, as opposed to a broken body (400).
 fn body_timed_out(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.any(|error| error.is::<request::BodyTimedOut>())
+    causes.any(<dyn std::error::Error>::is::<request::BodyTimedOut>)
 }
 
 async fn echo(request: Request<Body>) -> (hyper::StatusCode, Vec<u8>) {

@@ -54,15 +54,15 @@ impl Timeouts<'_> {
                 is_draining = true;
                 self.progress.close();
             }
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(drop(ended));
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
             }
             // Who has just connected is about to ask, and is answered; hyper would close on him.
             if is_draining && !is_finishing && !self.progress.awaits_first_head() {
                 is_finishing = true;
                 connection.as_mut().graceful_shutdown();
-                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(drop(ended));
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
                 }
             }
             while crowded.as_mut().poll(cx).is_ready() {

@@ -129,13 +129,13 @@ impl FileStamp {
 
 fn read(certificate: &Path, private_key: &Path) -> Result<Serving, CertificateError> {
     let chain = read_chain(certificate)?;
-    let path = private_key.to_owned();
-    let key = PrivateKeyDer::from_pem_file(private_key).map_err(|source| match source {
-        pem::Error::NoItemsFound => CertificateError::Empty {
-            path,
-            kind: "private key",
-        },
-        source => CertificateError::Unreadable { path, source },
+    let key = PrivateKeyDer::from_pem_file(private_key).map_err(|source| {
+        let (path, kind) = (private_key.to_owned(), "private key");
+        if matches!(source, pem::Error::NoItemsFound) {
+            CertificateError::Empty { path, kind }
+        } else {
+            CertificateError::Unreadable { path, source }
+        }
     })?;
     let leaf = chain.first().and_then(|leaf| Leaf::read(leaf));
     let unusable = |source| CertificateError::Unusable {

@@ -208,7 +208,7 @@ pub async fn start_with(
     );
     admin::start(lifecycle, &config.storage.path, running.control_handlers());
     let canary = parts.canary.clone();
-    let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
+    let expires_at = tls.as_ref().and_then(|tls| tls.state().expires_at);
     watch_changes(lifecycle, &parts, &store).await;
     metrics::begin_calls(&config.ruleset.dialers);
     metrics::watch_backups(lifecycle, &store);

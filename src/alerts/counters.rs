@@ -113,9 +113,8 @@ impl RollingCounter {
 
     /// Takes back one that was counted as well at `at`: it failed later, and counts then.
     pub fn take_back(&mut self, at: Instant) {
-        let counted = self.buckets.iter_mut().rev().find(|b| b.started_at <= at);
-        if let Some(bucket) = counted {
-            bucket.rate.total = bucket.rate.total.saturating_sub(1);
+        if let Some(counted) = self.counted_at(at) {
+            counted.total = counted.total.saturating_sub(1);
         }
     }
 
@@ -127,14 +126,15 @@ impl RollingCounter {
         let Some(failure) = found.and_then(|idx| self.failures.remove(idx)) else {
             return;
         };
-        let counted = self
-            .buckets
-            .iter_mut()
-            .rev()
-            .find(|bucket| bucket.started_at <= failure.at);
-        if let Some(bucket) = counted {
-            bucket.rate.failed = bucket.rate.failed.saturating_sub(1);
+        if let Some(counted) = self.counted_at(failure.at) {
+            counted.failed = counted.failed.saturating_sub(1);
         }
+    }
+
+    fn counted_at(&mut self, at: Instant) -> Option<&mut FailureRate> {
+        let mut newest_first = self.buckets.iter_mut().rev();
+        let bucket = newest_first.find(|bucket| bucket.started_at <= at)?;
+        Some(&mut bucket.rate)
     }
 
     pub fn rate(&self, now: Instant) -> FailureRate {

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::time::timeout;
 
-use super::channels::NotTaken;
 use super::mail::Mailer;
-use super::message::{AffectedCall, MessageContext, RenderedMessage};
+use super::message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
 use super::notification::{EventType, Notification};
 use super::outbox::Outbox;
 use super::policy::{Channel, Recipient};

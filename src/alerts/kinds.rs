@@ -1,6 +1,5 @@
 //! What an incident can be about: a closed list, stable in exports.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use strum::VariantArray as _;
     Ord,
     Serialize,
     Deserialize,
+    strum::Display,
     strum::IntoStaticStr,
     strum::VariantArray,
 )]
@@ -210,12 +210,6 @@ impl IncidentKind {
             self,
             Self::DialerDown | Self::DialerFailureRate | Self::CallersWaiting
         )
-    }
-}
-
-impl fmt::Display for IncidentKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

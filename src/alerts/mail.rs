@@ -17,8 +17,7 @@ use lettre::transport::smtp::extension::{ClientId, MailBodyParameter, MailParame
 use lettre::{Address, Message};
 use tokio::time::timeout;
 
-use super::channels::{NotTaken, chain};
-use super::message::RenderedMessage;
+use super::message::{NotTaken, RenderedMessage, chain};
 use crate::secret::Secret;
 
 /// How long connecting may take.

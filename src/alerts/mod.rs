@@ -5,7 +5,7 @@
 //! `notification`.
 //!
 //! The second half is the shell around it: the `observer` counts what is recorded, `watch` gathers the signals every half second, `incidents`
-//! holds the tracker, and the `outbox` writes notifications down. `deliver` sends them as `message`s through the `channels`; `summary` makes one of each day.
+//! holds the tracker, and the `outbox` writes notifications down. `deliver` sends them as `message`s by `mail` and `webhook`; `summary` makes one of each day.
 
 pub mod counters;
 pub mod kinds;
@@ -14,7 +14,6 @@ pub mod policy;
 pub mod signals;
 pub mod tracker;
 
-mod channels;
 mod day;
 mod deliver;
 mod incidents;
@@ -37,11 +36,10 @@ pub use signals::DiskRoom;
 pub(crate) use signals::of_credentials;
 pub use tracker::{Evaluation, IncidentStatus};
 
-pub use channels::NotTaken;
 pub use deliver::{Channels, Delivery};
 pub use incidents::Incidents;
 pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
-pub use message::{AffectedCall, MessageContext, RenderedMessage};
+pub use message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
 pub use observer::{CallObservation, CallObserver};
 pub use webhook::{WebhookSender, WebhookSettings};
 

@@ -7,8 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
 use sha2::Sha256;
 
-use super::channels::{NotTaken, chain};
-use super::message::RenderedMessage;
+use super::message::{NotTaken, RenderedMessage, chain};
 use crate::outbound::{Again, Connections, retry_after};
 use crate::secret::Secret;
 

@@ -6,39 +6,28 @@ use anyhow::Context;
 
 use crate::alerts::Incidents;
 use crate::clock::Clock;
-use crate::config::{Acme, Config};
-use crate::http::listener::tls::{AcmeSettings, Certificates};
+use crate::config::{Config, Tls};
+use crate::http::listener::tls::{CertificateError, CertificateState, Certificates};
 use crate::lifecycle::Lifecycle;
 
 /// The certificate of a configuration; `None` where it is served without TLS.
 pub(super) fn of(config: &Config) -> anyhow::Result<Option<Certificates>> {
     let server = &config.server;
     if let Some(acme) = &server.acme {
-        let certificates = Certificates::from_authority(settings(acme));
+        let certificates = Certificates::from_authority(acme.clone());
         return certificates.map(Some).context("cannot use [server.acme]");
     }
-    let from_files = server
-        .tls
-        .as_ref()
-        .map(|tls| Certificates::load(&tls.certificate, &tls.private_key));
+    let from_files = server.tls.as_ref().map(of_files);
     from_files.transpose().context("cannot use [server.tls]")
 }
 
-pub(super) fn settings(acme: &Acme) -> AcmeSettings {
-    let Acme {
-        domains,
-        contact,
-        directory,
-        ca,
-        cache,
-    } = acme;
-    AcmeSettings {
-        domains: domains.clone(),
-        contact: contact.clone(),
-        directory: directory.clone(),
-        ca: ca.clone(),
-        cache: cache.clone(),
-    }
+fn of_files(tls: &Tls) -> Result<Certificates, CertificateError> {
+    Certificates::load(&tls.certificate, &tls.private_key)
+}
+
+/// The certificate that would be served from these files.
+pub fn certificate_of_files(tls: &Tls) -> Result<CertificateState, CertificateError> {
+    of_files(tls).map(|of_tls| of_tls.state())
 }
 
 /// Starts looking after it, where there is one.

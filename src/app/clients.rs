@@ -1,47 +1,113 @@
-//! The clients of a configuration: Braze, Twilio's REST API and the dialers.
+//! The clients of a configuration: Braze, Twilio's REST API, the dialers and the mail server, and how their connections are made.
+
+use std::fs;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context;
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
 
 use super::settings;
+use crate::alerts::{Channels, Email, Mailer, WebhookSender};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::Dialer;
+use crate::outbound::{self, Connections, Make};
 use crate::twilio::Rest;
+
+/// A connection that takes longer than this will not be worth the wait (Dialfire, Zendesk: "connect 500 ms").
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// As [`CONNECT_TIMEOUT`], where nobody waits.
+const REST_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections kept per host: as many as a burst needs.
+const IDLE_CONNECTIONS: usize = 256;
+/// Shorter than what servers and middleboxes commonly allow, so that a request seldom meets a connection that is being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Of all connections to services: the system's certificates take 50 ms to read in a debug build.
+static TLS: OnceLock<ClientConfig> = OnceLock::new();
+
+/// How connections are made for what a caller waits for.
+fn call_path() -> anyhow::Result<Make> {
+    make(CONNECT_TIMEOUT)
+}
+
+/// How connections are made to Twilio's REST API and the like: nobody waits for them, and they may be an ocean away.
+fn beside_the_call() -> anyhow::Result<Make> {
+    make(REST_CONNECT_TIMEOUT)
+}
+
+fn connections(make: Make, clock: &Clock) -> anyhow::Result<Connections> {
+    Connections::new(make, clock.clone()).context("cannot build the HTTP client")
+}
+
+/// The client that looks at the certificates of others.
+pub fn examining_client() -> anyhow::Result<reqwest::Client> {
+    let client = builder(REST_CONNECT_TIMEOUT).tls_info(true);
+    client.build().context("cannot build the HTTP client")
+}
+
+fn make(connect_timeout: Duration) -> anyhow::Result<Make> {
+    let tls = if let Some(tls) = TLS.get() {
+        tls
+    } else {
+        let tls = prepare_tls().context("cannot prepare TLS")?;
+        TLS.get_or_init(|| tls)
+    };
+    Ok(Arc::new(move || {
+        outbound::pinging(builder(connect_timeout))
+            .tls_backend_preconfigured(tls.clone())
+            .build()
+    }))
+}
+
+fn prepare_tls() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(BuilderVerifierExt::with_platform_verifier)?
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+/// No redirects, no proxies from the environment.
+fn builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
+    // A second installation is refused and changes nothing.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(connect_timeout)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+}
 
 /// The Braze client of a configuration.
 pub fn braze(config: &Config, clock: &Clock) -> anyhow::Result<Braze> {
-    Braze::new(
-        config.braze.clone(),
-        settings::connections(settings::call_path()?, clock)?,
-        clock.clone(),
-    )
-    .context("cannot use [braze]")
+    let connections = connections(call_path()?, clock)?;
+    Braze::new(config.braze.clone(), connections, clock.clone()).context("cannot use [braze]")
 }
 
 /// The client of Twilio's REST API; [`Rest::can_ask`] says whether the configuration lets it ask.
 pub fn rest(config: &Config, clock: &Clock) -> anyhow::Result<Rest> {
-    let connections = settings::connections(settings::beside_the_call()?, clock)?;
+    let connections = connections(beside_the_call()?, clock)?;
     Rest::new(settings::rest(config), connections, clock.clone()).context("cannot use [twilio]")
 }
 
 /// The dialers of a configuration, in the order of the file. By `secret`, callers are known to them; it stays empty where they are tested and
 /// given no call.
 pub fn dialers(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result<Vec<Dialer>> {
-    let make = settings::call_path()?;
-    config
-        .dialers
-        .iter()
-        .map(|dialer| {
-            Dialer::new(
-                dialer.clone(),
-                settings::connections(make.clone(), clock)?,
-                clock.clone(),
-                secret,
-            )
+    let make = call_path()?;
+    let dialers = config.dialers.iter().map(|dialer| {
+        let connections = connections(make.clone(), clock)?;
+        Dialer::new(dialer.clone(), connections, clock.clone(), secret)
             .with_context(|| format!("cannot use [dialers.{}]", dialer.id))
-        })
-        .collect()
+    });
+    dialers.collect()
 }
 
 pub(super) fn say_whether_calls_can_be_looked_up(rest: &Rest) {
@@ -52,4 +118,29 @@ pub(super) fn say_whether_calls_can_be_looked_up(rest: &Rest) {
             "calls whose end is not reported cannot be looked up; they are closed as unknown after four hours"
         );
     }
+}
+
+/// The client of the mail server.
+pub fn mailer(email: &Email) -> anyhow::Result<Mailer> {
+    // A second installation is refused and changes nothing.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let authorities = email
+        .ca
+        .as_ref()
+        .map(|path| fs::read(path).with_context(|| format!("cannot read {}", path.display())))
+        .transpose()?;
+    Mailer::new(email, authorities.as_deref()).context("cannot use [alerts.email]")
+}
+
+/// The channels by which somebody is notified.
+pub(super) fn channels(config: &Config, clock: &Clock) -> anyhow::Result<Channels> {
+    let webhook = config.alerts.webhook.as_ref().map(|webhook| {
+        let connections = connections(beside_the_call()?, clock)?;
+        anyhow::Ok(WebhookSender::new(webhook.clone(), connections))
+    });
+    Ok(Channels {
+        mailer: config.alerts.email.as_ref().map(mailer).transpose()?,
+        webhook: webhook.transpose()?,
+        public_url: config.server.public_url.as_str().to_owned(),
+    })
 }

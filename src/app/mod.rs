@@ -2,15 +2,12 @@
 
 mod certificates;
 mod clients;
-mod examine;
 pub mod metrics;
-mod names;
 mod rendering;
 mod running;
 mod secret;
 mod settings;
 mod shown;
-pub mod signing;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -23,15 +20,12 @@ use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::admin;
+pub use certificates::certificate_of_files;
 use clients::say_whether_calls_can_be_looked_up;
-pub use clients::{braze, dialers, rest};
-pub use examine::{
-    Reached, ask_mail_server, certificate_of_files, date_of, kept_certificate, reach,
-    send_test_mail, verifier,
-};
-use names::file_name;
+pub use clients::{braze, dialers, examining_client, mailer, rest};
 use rendering::{InForce, Rendering, changed_at_start};
 pub use running::{Running, say_warnings};
+pub use settings::edge;
 use tokio::sync::Mutex;
 
 use crate::alerts::{self, CallObserver, Delivery, Incidents};
@@ -56,7 +50,9 @@ use crate::lifecycle::Lifecycle;
 use crate::store::{self, CheckpointSigner, KeyRing, OpenError, Pruner, Store, StoreError};
 use crate::twilio::Edge;
 
-pub use secret::{SecretError, key_ring, key_ring_beside, key_ring_of_existing};
+pub use secret::{
+    SecretError, key_ring, key_ring_beside, key_ring_of_existing, public_key_path, signing_keys,
+};
 
 /// Why the appliance does not start.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +144,7 @@ pub async fn start_with(
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
-    let channels = Arc::new(ArcSwap::from_pointee(settings::channels(config, clock)?));
+    let channels = Arc::new(ArcSwap::from_pointee(clients::channels(config, clock)?));
     say_whether_calls_can_be_looked_up(&parts.retries.rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
@@ -182,11 +178,12 @@ pub async fn start_with(
         parts: parts.clone(),
         key_ring,
         channels: channels.clone(),
-        in_force: Arc::new(Mutex::new(InForce::new(
-            rendering,
-            shown::settings(config),
-            &config.storage.path,
-        ))),
+        in_force: Arc::new(Mutex::new(InForce {
+            database: config.storage.path.clone(),
+            started: rendering.clone(),
+            started_settings: shown::settings(config),
+            loaded: rendering,
+        })),
         certificates: tls.clone(),
     };
     start_jobs(lifecycle, &running);
@@ -211,7 +208,7 @@ pub async fn start_with(
     );
     admin::start(lifecycle, &config.storage.path, running.control_handlers());
     let canary = parts.canary.clone();
-    let expires_at = tls.as_ref().and_then(|tls| tls.expires_at());
+    let expires_at = tls.as_ref().and_then(|tls| tls.state().expires_at);
     watch_changes(lifecycle, &parts, &store).await;
     metrics::begin_calls(&config.ruleset.dialers);
     metrics::watch_backups(lifecycle, &store);
@@ -326,9 +323,9 @@ fn say_started(
         version = env!("CARGO_PKG_VERSION"),
         address = %address,
         public_url = config.server.public_url.as_str(),
-        database = %file_name(&config.storage.path).display(),
+        database = %shown::file_name(&config.storage.path).display(),
         schema = store::migrate::newest(),
-        config = file.map(|file| file_name(file).display().to_string()),
+        config = file.map(|file| shown::file_name(file).display().to_string()),
         tls_expires_at = expires_at.map(|at| at.to_string()),
         ruleset = config.ruleset.version().as_str(),
         dialers = config.dialers.len(),
@@ -379,8 +376,8 @@ fn open_store(options: store::Options) -> Result<Store, StartError> {
 
 async fn signer(config: &Config, store: &Store) -> anyhow::Result<CheckpointSigner> {
     let log_id = store.log_id().await.context("cannot read the database")?;
-    let (key, former) = signing::keys(config, &log_id)?;
-    signing::publish(config, key.public());
+    let (key, former) = signing_keys(config, &log_id)?;
+    secret::publish_key(config, key.public());
     Ok(CheckpointSigner::begin(store, key, &former).await)
 }
 
@@ -442,10 +439,10 @@ fn parts(
         incidents: incidents.clone(),
         recorder: recorder.clone(),
     };
-    let keys = Keys::new(settings::keys(config));
+    let keys = Keys::new(config.auth.keys.clone());
     Ok(RouterParts {
         clock: clock.clone(),
-        edge: Edge::new(settings::edge(config)?, clock.clone()),
+        edge: Edge::new(edge(config)?, clock.clone()),
         policies: policies.clone(),
         recorder: recorder.clone(),
         inbound: Inbound {

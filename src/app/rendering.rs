@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::names;
+use super::shown::shown_value;
 use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint};
 use crate::config::{self, Config, ShownValue};
 use crate::files;
@@ -57,7 +57,7 @@ impl Rendering {
                 .any(|value| value.starts_with(SECRET));
             let shown = |value: Option<&String>| {
                 let value = value.filter(|_| !is_secret);
-                value.cloned().map(names::shown)
+                value.cloned().map(shown_value)
             };
             (from != to).then(|| ConfigChange {
                 key: key.clone(),
@@ -144,17 +144,6 @@ pub(super) struct InForce {
     pub(super) started: Rendering,
     pub(super) started_settings: Vec<Setting>,
     pub(super) loaded: Rendering,
-}
-
-impl InForce {
-    pub(super) fn new(started: Rendering, started_settings: Vec<Setting>, database: &Path) -> Self {
-        Self {
-            started_settings,
-            database: database.to_owned(),
-            loaded: started.clone(),
-            started,
-        }
-    }
 }
 
 #[cfg(test)]

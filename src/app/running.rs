@@ -9,9 +9,9 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::clients::{dialers, say_whether_calls_can_be_looked_up};
-use super::names::{file_name, without_folders};
+use super::clients::{channels, dialers, say_whether_calls_can_be_looked_up};
 use super::rendering::{InForce, Rendering};
+use super::shown::{file_name, without_folders};
 use super::{certificates, settings, shown};
 use crate::admin::ControlHandlers;
 use crate::alerts::{Channels, Incidents};
@@ -158,8 +158,7 @@ impl Running {
         let dialers = dialers(config, &self.parts.clock, self.key_ring.secret())?;
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
-        let keys = settings::keys(config);
-        let channels = settings::channels(config, &self.parts.clock)?;
+        let channels = channels(config, &self.parts.clock)?;
         self.parts
             .inbound
             .braze
@@ -180,7 +179,7 @@ impl Running {
         let is_other = self.parts.policies.current().ruleset.version() != policy.ruleset.version();
         self.parts.policies.replace(policy);
         self.read_certificate_again();
-        self.parts.keys.replace(keys);
+        self.parts.keys.replace(config.auth.keys.clone());
         self.parts.sessions.move_to(settings::site(config));
         self.channels.store(Arc::new(channels));
         let incidents = &self.parts.inbound.calls.incidents;

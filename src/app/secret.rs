@@ -1,16 +1,18 @@
-//! The secret of this installation: configured, or in a file beside the database, made at the first start and readable by its owner only.
+//! The secret of this installation and the key that signs its audit log: configured, or in files beside the database, made at the first start and
+//! readable by their owner only.
 //!
-//! Callers' data in the database cannot be read without it, so a new one is never made where there is such data already.
+//! Callers' data in the database cannot be read without the secret, so a new one is never made where there is such data already.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::settings;
+use anyhow::Context;
 
+use crate::audit::{LogSigningKey, PublicKey};
 use crate::config::Config;
-use crate::files;
+use crate::files::{self, beside};
 use crate::store::{self, KeyRing, OpenError};
 
 const OTHERS: u32 = 0o007;
@@ -57,7 +59,7 @@ pub enum SecretError {
 /// The keys of this installation; makes its secret where nothing needs the one of before.
 pub fn key_ring(config: &Config) -> Result<KeyRing, SecretError> {
     key_ring_or(config, |path| {
-        settings::drawn_once(path).map_err(|error| SecretError::File {
+        drawn_once(path).map_err(|error| SecretError::File {
             path: path.to_owned(),
             source: io::Error::other(error),
         })
@@ -72,7 +74,7 @@ pub fn key_ring_of_existing(config: &Config) -> Result<KeyRing, SecretError> {
 
 /// The keys of the secret that lies beside a database, for a command without a configuration; `None` where there is none to read.
 pub fn key_ring_beside(database: &Path) -> Option<KeyRing> {
-    let text = files::read(&files::beside(database, ".secret"), LONGEST).ok()??;
+    let text = files::read(&beside(database, ".secret"), LONGEST).ok()??;
     let text = String::from_utf8(text).ok()?;
     Some(KeyRing::new(not_empty(&text, String::new).ok()?.as_bytes()))
 }
@@ -92,7 +94,7 @@ fn kept_beside(
     database: &Path,
     absent: impl FnOnce(&Path) -> Result<String, SecretError>,
 ) -> Result<String, SecretError> {
-    let path = files::beside(database, ".secret");
+    let path = beside(database, ".secret");
     let file_error = |source| SecretError::File {
         path: path.clone(),
         source,
@@ -128,4 +130,59 @@ fn not_empty(text: &str, place: impl FnOnce() -> String) -> Result<String, Secre
         "" => Err(SecretError::Empty { place: place() }),
         text => Ok(text.to_owned()),
     }
+}
+
+/// Where the public half of the key lies for whoever verifies.
+pub fn public_key_path(database: &Path) -> PathBuf {
+    beside(database, ".signing.pub")
+}
+
+/// The key that signs the audit log, configured or in a file beside the database, and one that may have signed before a key was configured.
+pub fn signing_keys(
+    config: &Config,
+    log_id: &str,
+) -> anyhow::Result<(LogSigningKey, Vec<LogSigningKey>)> {
+    let path = beside(&config.storage.path, ".signing");
+    if let Some(secret) = &config.storage.signing_key {
+        let key = LogSigningKey::read(log_id, secret.expose()).context("storage.signing_key")?;
+        let former = fs::read_to_string(&path).ok();
+        let former = former.and_then(|text| LogSigningKey::read(log_id, &text).ok());
+        return Ok((key, former.into_iter().collect()));
+    }
+    let text = drawn_once(&path)?;
+    let key = LogSigningKey::read(log_id, &text).with_context(|| path.display().to_string())?;
+    Ok((key, Vec::new()))
+}
+
+/// Lays the public half beside the database, where it is not. A disk that does not take it is no reason not to answer calls.
+pub(super) fn publish_key(config: &Config, key: &PublicKey) {
+    let path = public_key_path(&config.storage.path);
+    let line = format!("{}\n", key.to_line());
+    if fs::read_to_string(&path).is_ok_and(|found| found == line) {
+        return;
+    }
+    tracing::info!(
+        event = "audit.key",
+        public_key = line.trim(),
+        "this key signs the audit log; keep its public half where this machine cannot change it"
+    );
+    if let Err(error) = files::replace(&path, files::PUBLIC, line.as_bytes()) {
+        tracing::warn!(event = "audit.key_not_laid_out", path = %path.display(), error = %error, "the public key could not be written beside the database");
+    }
+}
+
+/// The secret that the file holds; a new one is drawn where there is no file, readable by its owner only.
+fn drawn_once(path: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(text) => return Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).context("the system gives no random bytes")?;
+    let secret = hex::encode(random);
+    let written = files::create(path, files::PRIVATE)
+        .and_then(|mut file| writeln!(file, "{secret}").and_then(|()| file.sync_all()));
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(secret)
 }

@@ -1,8 +1,9 @@
 //! The effective configuration for people: every key with its value and where that comes from. Secrets are not in it, and of files only the name.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
-use super::names;
 use crate::config::{self, Config, ShownValue};
 use crate::http::{Setting, SettingsDocument, SettingsKey};
 
@@ -31,7 +32,7 @@ pub(super) fn document(
         }
     }
     let keys = config.auth.keys.iter().map(|key| SettingsKey {
-        name: key.name.clone(),
+        name: key.name.to_string(),
         role: key.role.as_str(),
     });
     SettingsDocument::new(
@@ -49,7 +50,7 @@ pub(super) fn settings(config: &Config) -> Vec<Setting> {
         let line = origin(config, &shown.key);
         let value = match shown.value {
             ShownValue::Secret(_) => SECRET.to_owned(),
-            ShownValue::Plain(text) => names::shown(text),
+            ShownValue::Plain(text) => shown_value(text),
         };
         Setting {
             key: shown.key,
@@ -74,6 +75,29 @@ fn origin(config: &Config, key: &str) -> Option<usize> {
         }
         part = part.get(..part.rfind(['.', '['])?)?;
     }
+}
+
+/// The name of a file, without the folder it lies in.
+pub(super) fn file_name(path: &Path) -> &Path {
+    path.file_name().map_or(path, Path::new)
+}
+
+/// The value of a setting; of one that is a path, the name of the file.
+pub(super) fn shown_value(value: String) -> String {
+    if value.starts_with('/') {
+        file_name(Path::new(&value)).display().to_string()
+    } else {
+        value
+    }
+}
+
+/// The same text with only the last part of every absolute path in it. A path is a word that begins with a slash.
+pub(super) fn without_folders(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let name = word.trim_end_matches('/').rsplit('/').next();
+        name.filter(|_| word.starts_with('/')).unwrap_or(word)
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -148,5 +172,28 @@ mod tests {
             (&"".into(), &"7".into())
         );
         assert!(of("routing.budget")["pending"].is_null());
+    }
+
+    #[test]
+    fn of_a_path_only_the_name_is_left_and_nothing_else_changes() {
+        let check = |text: &str, expected: &str| assert_eq!(without_folders(text), expected);
+        check(
+            "/etc/switchboard/config.toml:12:3: error: a.b cannot be read from /run/keys/braze: no such file; chmod 0600 /run/keys/braze",
+            "config.toml:12:3: error: a.b cannot be read from braze: no such file; chmod 0600 braze",
+        );
+        check("/var/lib/switchboard/", "switchboard");
+        for same in [
+            "https://example.com/a/b",
+            "a/b and/or c",
+            "write { file = \"/path\" }",
+            "",
+        ] {
+            check(same, same);
+        }
+        assert_eq!(shown_value("/srv/some calls/log.db".to_owned()), "log.db");
+        assert_eq!(
+            shown_value("Bitte warten /gleich/".to_owned()),
+            "Bitte warten /gleich/"
+        );
     }
 }

@@ -15,6 +15,7 @@ use strum::VariantArray as _;
     Deserialize,
     utoipa::ToSchema,
     strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
@@ -32,6 +33,8 @@ pub enum Status {
 }
 
 impl Status {
+    pub const ALL: &[Self] = Self::VARIANTS;
+
     /// The stable name, as in the API and in exports.
     pub const fn as_str(self) -> &'static str {
         self.into_str()

@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::frame::{Exit, Global, as_owner, load, runtime};
-use super::output;
-use super::progress::Bar;
-use crate::app::{self, SecretError, signing};
+use super::frame::{Bar, Exit, Global, as_owner, errln, key_ring, load, outln, runtime};
+use crate::app;
 use crate::audit::{PublicKey, SignedTreeHead};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::store::verify::{self, Against, Installation, Verification, VerifyReport};
 use crate::store::{self, OpenError, Options, Store};
 
@@ -81,13 +78,15 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
     };
     let _acting = as_owner(&database)?;
     let installation = match &config {
-        Some(config) => {
-            let found = in_place(config).map_err(|error| Exit::Configuration.after(error));
-            Some(found?)
-        }
+        Some(config) => Some(Installation {
+            key_ring: key_ring(config)?,
+            now: Clock::system().now(),
+            is_in_place: true,
+            is_secret_elsewhere: config.storage.secret.is_some(),
+        }),
         None => beside(&database),
     };
-    let beside = signing::public_key_path(&database);
+    let beside = app::public_key_path(&database);
     let key_beside = beside.exists().then(|| read_key(&beside)).transpose()?;
     let against = Against {
         key: given.or_else(|| {
@@ -103,18 +102,8 @@ fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
     let bar = Bar::start(global, verification.progress().of, "records");
     let report = verification.run(|verified| bar.set(verified.records))?;
     bar.end();
-    print(&report, global)?;
-    Ok(if report.ok { Exit::Done } else { Exit::Failed })
-}
-
-/// The installation of a configuration, whose own database is verified.
-fn in_place(config: &Config) -> Result<Installation, SecretError> {
-    Ok(Installation {
-        key_ring: app::key_ring_of_existing(config)?,
-        now: Clock::system().now(),
-        is_in_place: true,
-        is_secret_elsewhere: config.storage.secret.is_some(),
-    })
+    global.print(&report, print)?;
+    Ok(Exit::of_check(report.ok))
 }
 
 /// The installation whose secret lies beside a copy, where that can be read. It tells of rows that are not what was written; its word for a key
@@ -145,31 +134,29 @@ fn read_anchor(path: &Path) -> anyhow::Result<SignedTreeHead> {
         .with_context(|| format!("there is no file {}", path.display()))
 }
 
-fn print(report: &VerifyReport, global: &Global) -> anyhow::Result<()> {
-    if global.json {
-        return output::document(report);
-    }
+fn print(report: &VerifyReport) {
     for finding in &report.findings {
-        let kind = serde_json::to_value(finding.kind)?;
+        let kind = serde_json::to_value(finding.kind).unwrap_or_default();
         let kind = kind.as_str().unwrap_or_default();
-        output::line(&format!("{kind}: {}", finding.message));
+        outln!("{kind}: {}", finding.message);
     }
     if report.not_listed > 0 {
-        output::line(&format!("and {} findings more", report.not_listed));
+        outln!("and {} findings more", report.not_listed);
     }
     for remark in &report.remarks {
-        output::complain(remark);
+        errln!("{remark}");
     }
     let verdict = if report.ok {
         "nothing is wrong"
     } else {
         "the log was tampered with, or is damaged"
     };
-    output::line(&format!(
+    outln!(
         "{} records of log {}, {} of them signed: {verdict}",
-        report.records, report.log_id, report.signed
-    ));
-    Ok(())
+        report.records,
+        report.log_id,
+        report.signed
+    );
 }
 
 fn run_head(at: &Where, global: &Global) -> anyhow::Result<Exit> {
@@ -177,30 +164,22 @@ fn run_head(at: &Where, global: &Global) -> anyhow::Result<Exit> {
     let _acting = as_owner(&database)?;
     let signed = verify::signed_head(&database).map_err(|error| Exit::Failed.after(error))?;
     let Some(signed) = signed else {
-        output::complain(
-            "nothing in this log is signed yet, or the newest checkpoint does not hold",
-        );
+        errln!("nothing in this log is signed yet, or the newest checkpoint does not hold");
         return Ok(Exit::Failed);
     };
     if signed.unsigned > 0 {
-        output::complain(&format!(
-            "{} records after it are not signed yet",
-            signed.unsigned
-        ));
+        errln!("{} records after it are not signed yet", signed.unsigned);
     }
-    if global.json {
-        output::document(&signed.head)?;
-        return Ok(Exit::Done);
-    }
-    let head = &signed.head;
-    output::line(&format!("log       {}", head.log_id));
-    output::line(&format!("records   {}", head.records));
-    output::line(&format!("head      {}", head.head));
-    if let Some(at) = head.at {
-        output::line(&format!("at        {at}"));
-    }
-    output::line(&format!("signature {}", head.signature));
-    output::line(&format!("key       {}", head.public_key));
+    global.print(&signed.head, |head| {
+        outln!("log       {}", head.log_id);
+        outln!("records   {}", head.records);
+        outln!("head      {}", head.head);
+        if let Some(at) = head.at {
+            outln!("at        {at}");
+        }
+        outln!("signature {}", head.signature);
+        outln!("key       {}", head.public_key);
+    })?;
     Ok(Exit::Done)
 }
 
@@ -225,11 +204,11 @@ fn run_accept(global: &Global) -> anyhow::Result<Exit> {
         accepted
     });
     match accepted.context("cannot accept")? {
-        Some(given_up) => output::line(&format!(
+        Some(given_up) => outln!(
             "the head of {} records is given up; the log goes on from what the database holds",
             given_up.records
-        )),
-        None => output::line("there is no head beside the database: nothing to accept"),
+        ),
+        None => outln!("there is no head beside the database: nothing to accept"),
     }
     Ok(Exit::Done)
 }

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::frame::{Exit, Global, as_owner, load, runtime};
-use super::output;
-use super::progress::Bar;
+use super::frame::{self, Bar, Exit, Global, as_owner, errln, load, outln, runtime};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -45,24 +43,20 @@ pub(super) fn run_backup(arguments: &BackupArguments, global: &Global) -> anyhow
     let manifest = made.map_err(refused)?;
     if let Err(error) = copy::record(database, &manifest) {
         let error = anyhow::Error::from(error);
-        output::complain(&format!(
-            "the server does not learn of this backup: {error:#}"
-        ));
+        errln!("the server does not learn of this backup: {error:#}");
     }
-    if global.json {
-        output::document(&manifest)?;
-    } else {
-        output::line(&format!(
+    global.print(&manifest, |manifest| {
+        outln!(
             "{}: {} records, {} bytes, SHA-256 {}",
             manifest.file.display(),
             manifest.records,
             manifest.bytes,
             manifest.sha256
-        ));
-        output::complain(
-            "callers' data in it can be read with the installation secret only: keep that in another place",
         );
-    }
+        errln!(
+            "callers' data in it can be read with the installation secret only: keep that in another place"
+        );
+    })?;
     Ok(Exit::Done)
 }
 
@@ -81,39 +75,28 @@ pub(super) fn run_restore(arguments: &RestoreArguments, global: &Global) -> anyh
     progress.end();
     let restored = restored.map_err(refused)?;
     for altered in &restored.altered {
-        output::complain(&format!(
-            "projection_altered: {altered}; it is not used, and `audit verify` names it"
-        ));
+        errln!("projection_altered: {altered}; it is not used, and `audit verify` names it");
     }
     if let Err(error) = record(&loaded.config, &restored) {
-        output::complain(&format!(
-            "that it was restored could not be recorded: {error:#}"
-        ));
+        errln!("that it was restored could not be recorded: {error:#}");
     }
     if let Some(kept) = &restored.kept {
-        output::complain(&format!(
-            "the database of before is kept as {}",
-            kept.display()
-        ));
-        output::complain(
-            "where it went on after the backup, the audit log says at the next start that it was rolled back: `audit accept-rollback` says that this was meant",
+        errln!("the database of before is kept as {}", kept.display());
+        errln!(
+            "where it went on after the backup, the audit log says at the next start that it was rolled back: `audit accept-rollback` says that this was meant"
         );
     }
-    if global.json {
-        output::document(&restored)?;
-    } else {
-        output::line(&format!(
-            "restored: {} records, schema {}",
-            restored.records, restored.schema
-        ));
-    }
+    global.print(&restored, |restored| {
+        let (records, schema) = (restored.records, restored.schema);
+        outln!("restored: {records} records, schema {schema}");
+    })?;
     Ok(Exit::Done)
 }
 
 /// The keys of the installation, as the owner of the database's folder reads them.
 fn key_ring(config: &Config) -> Result<KeyRing, Exit> {
     let _acting = as_owner(&config.storage.path)?;
-    app::key_ring_of_existing(config).map_err(|error| Exit::Configuration.after(error))
+    frame::key_ring(config)
 }
 
 /// Writes into the log that a backup was put in place, and the head beside it where there is none.

@@ -2,8 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use super::frame::{Exit, Global, as_owner, load, runtime};
-use super::{offline, output};
+use super::frame::{Exit, Global, as_owner, errln, load, outln, refused, runtime};
 use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
@@ -32,28 +31,28 @@ pub(super) fn run(arguments: &EraseArguments, global: &Global) -> anyhow::Result
     match Caller::classify(&caller) {
         Caller::Number(_) | Caller::Sip { .. } | Caller::Client(_) => {}
         Caller::National(digits) if digits.len() < DIGITS => {
-            output::complain("this is the beginning of a number: write it as +4930123456");
+            errln!("this is the beginning of a number: write it as +4930123456");
             return Ok(Exit::Usage);
         }
         Caller::National(_) => {
-            output::complain(
-                "the country code is not known: write the number as +4930123456; erased is what was recorded in exactly this form",
+            errln!(
+                "the country code is not known: write the number as +4930123456; erased is what was recorded in exactly this form"
             );
             is_national = true;
         }
         Caller::Withheld | Caller::Unreadable(_) => {
-            output::complain("this is no number: write it as +4930123456");
+            errln!("this is no number: write it as +4930123456");
             return Ok(Exit::Usage);
         }
     }
     let loaded = load(global)?;
     let path = &loaded.config.storage.path;
     if !path.exists() {
-        output::complain(&format!("there is no database at {}", path.display()));
+        errln!("there is no database at {}", path.display());
         return Ok(Exit::Failed);
     }
     if !arguments.dry_run && !arguments.yes && !is_meant(&caller) {
-        output::complain("nothing was erased");
+        errln!("nothing was erased");
         return Ok(Exit::Failed);
     }
     let request = ControlRequest::Erase {
@@ -78,26 +77,10 @@ pub(super) fn run(arguments: &EraseArguments, global: &Global) -> anyhow::Result
             })?;
             erased.unwrap_or_default()
         }
-        Err(error) => return Ok(offline::refused(error)),
+        Err(error) => return Ok(refused(error)),
     };
     advise(&erased);
-    if global.json {
-        output::document(&erased)?;
-    } else if erased.erased || erased.known {
-        output::line(&format!(
-            "{}: {} calls, {} answers{}",
-            if erased.erased {
-                "erased"
-            } else {
-                "would be erased"
-            },
-            erased.calls,
-            erased.answers,
-            if erased.profile { ", a profile" } else { "" }
-        ));
-    } else {
-        output::line("nothing was known of this caller");
-    }
+    global.print(&erased, print)?;
     if is_national && !erased.erased && !erased.known {
         // Whoever calls under the number with its country code is known all the same.
         return Ok(Exit::Failed);
@@ -109,15 +92,28 @@ pub(super) fn run(arguments: &EraseArguments, global: &Global) -> anyhow::Result
     })
 }
 
+fn print(erased: &Erased) {
+    if !erased.erased && !erased.known {
+        outln!("nothing was known of this caller");
+        return;
+    }
+    let verb = if erased.erased {
+        "erased"
+    } else {
+        "would be erased"
+    };
+    let profile = if erased.profile { ", a profile" } else { "" };
+    let (calls, answers) = (erased.calls, erased.answers);
+    outln!("{verb}: {calls} calls, {answers} answers{profile}");
+}
+
 /// Asks on a terminal; where nobody can be asked, it is meant.
 fn is_meant(caller: &str) -> bool {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return true;
     }
-    output::complain(&format!(
-        "everything that is known of {caller} will be unreadable for good; type `yes` to go on"
-    ));
+    errln!("everything that is known of {caller} will be unreadable for good; type `yes` to go on");
     let mut answer = String::new();
     stdin.read_line(&mut answer).is_ok() && answer.trim() == "yes"
 }
@@ -125,18 +121,18 @@ fn is_meant(caller: &str) -> bool {
 /// What is left to do by hand.
 fn advise(erased: &Erased) {
     if !erased.wal_emptied {
-        output::complain(
-            "another program reads the database for long, so that old pages stay in its write-ahead log: end that program, and erase again",
+        errln!(
+            "another program reads the database for long, so that old pages stay in its write-ahead log: end that program, and erase again"
         );
     }
     for copy in &erased.copies {
-        output::complain(&format!(
+        errln!(
             "{} is a copy from before a migration and still knows the callers of its time: delete it when it is not needed any more",
             copy.display()
-        ));
+        );
     }
     if erased.erased {
-        output::complain("backups that were made before still know this caller");
+        errln!("backups that were made before still know this caller");
     }
 }
 

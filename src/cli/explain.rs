@@ -6,8 +6,7 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::frame::{Exit, Global, load, runtime};
-use super::output;
+use super::frame::{Exit, Global, errln, load, outln, runtime};
 use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
@@ -16,7 +15,7 @@ use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
     self, Availability, BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup,
-    RulesetVersion, Skipped, Trace,
+    RulesetVersion, Skipped,
 };
 
 #[derive(Debug, clap::Args)]
@@ -59,17 +58,19 @@ struct ExplainedStep<'a> {
     text: String,
 }
 
+impl<'a> ExplainedStep<'a> {
+    fn of(step: &'a routing::Step) -> Self {
+        let text = step.sentence();
+        Self { step, text }
+    }
+}
+
 pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
-    let score = match arguments
-        .score
-        .as_deref()
-        .map(|text| (text, LeadScore::parse(text)))
-    {
+    let score = arguments.score.as_deref();
+    let score = match score.map(|text| (text, LeadScore::parse(text))) {
         Some((text, None)) => {
-            output::complain(&format!(
-                "--score {text} is no lead score: it {NotLeadScore}, like 72"
-            ));
+            errln!("--score {text} is no lead score: it {NotLeadScore}, like 72");
             return Ok(Exit::Usage);
         }
         Some((_, score)) => score,
@@ -80,9 +81,9 @@ pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Resu
         None => now,
         Some(text) => {
             let Some(at) = moment(text, now, &loaded.config.alerts.time_zone) else {
-                output::complain(&format!(
+                errln!(
                     "--at {text} is no time; write one like 19:00, \"tomorrow 19:00\" or 2026-11-26T19:00:00Z"
-                ));
+                );
                 return Ok(Exit::Usage);
             };
             at
@@ -96,8 +97,8 @@ pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Resu
         Lookup::supposed(&caller, score)
     };
     if !arguments.lookup && score.is_none() && caller.number().is_some() {
-        output::complain(
-            "supposing a caller that Braze does not know; --lookup asks Braze, --score N supposes a score",
+        errln!(
+            "supposing a caller that Braze does not know; --lookup asks Braze, --score N supposes a score"
         );
     }
     let facts = CallFacts {
@@ -106,11 +107,7 @@ pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Resu
         dialers: dialers(&loaded.config),
     };
     let decision = routing::decide(&loaded.config.ruleset.clone().into(), &facts);
-    if global.json {
-        output::document(&explanation(arguments, &decision))?;
-    } else {
-        print(&decision);
-    }
+    global.print(&explanation(arguments, &decision), |_| print(&decision))?;
     Ok(Exit::Done)
 }
 
@@ -121,8 +118,8 @@ fn dialers(config: &Config) -> Vec<DialerView> {
         .ok()
         .and_then(|document| serde_json::from_value::<Vec<DialerView>>(document).ok());
     if seen.is_none() {
-        output::complain(
-            "no running server was asked: all dialers are supposed to be well and to take calls",
+        errln!(
+            "no running server was asked: all dialers are supposed to be well and to take calls"
         );
     }
     let seen = seen.unwrap_or_default();
@@ -177,24 +174,13 @@ fn explanation<'a>(arguments: &'a ExplainArguments, decision: &'a Decision) -> E
         ruleset: &decision.ruleset,
         plan: &decision.plan.dialers,
         skipped: &decision.plan.skipped,
-        trace: steps(&decision.trace),
+        trace: decision.trace.0.iter().map(ExplainedStep::of).collect(),
     }
-}
-
-fn steps(trace: &Trace) -> Vec<ExplainedStep<'_>> {
-    trace
-        .0
-        .iter()
-        .map(|step| ExplainedStep {
-            step,
-            text: step.sentence(),
-        })
-        .collect()
 }
 
 fn print(decision: &Decision) {
     for sentence in decision.trace.sentences() {
-        output::line(&sentence);
+        outln!("{sentence}");
     }
     let plan: Vec<&str> = decision.plan.dialers.iter().map(DialerId::as_str).collect();
     let plan = if plan.is_empty() {
@@ -202,12 +188,12 @@ fn print(decision: &Decision) {
     } else {
         plan.join(", then ")
     };
-    output::line("");
-    output::line(&format!("Plan: {plan}."));
+    outln!("");
+    outln!("Plan: {plan}.");
     for skipped in &decision.plan.skipped {
-        output::line(&format!("Not {}: {}.", skipped.dialer, skipped.change));
+        outln!("Not {}: {}.", skipped.dialer, skipped.change);
     }
-    output::line(&format!("Rule set {}.", decision.ruleset));
+    outln!("Rule set {}.", decision.ruleset);
 }
 
 #[cfg(test)]

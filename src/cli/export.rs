@@ -6,9 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::frame::{Exit, Global, as_owner, load, runtime};
-use super::progress::Bar;
-use super::{offline, output};
+use super::frame::{Bar, Exit, Global, as_owner, errln, key_ring, load, refused, runtime};
 use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::audit::Exported;
@@ -81,8 +79,8 @@ pub(super) fn run(arguments: &ExportArguments, global: &Global) -> anyhow::Resul
     if let (Some(since), Some(until)) = (arguments.since, arguments.until)
         && since >= until
     {
-        output::complain(
-            "no record can be at or after --since and before --until: --since is not the earlier one",
+        errln!(
+            "no record can be at or after --since and before --until: --since is not the earlier one"
         );
         return Ok(Exit::Usage);
     }
@@ -90,8 +88,7 @@ pub(super) fn run(arguments: &ExportArguments, global: &Global) -> anyhow::Resul
     let path = &loaded.config.storage.path;
     // The socket tells the server who asks: that is asked as root.
     let acting = as_owner(path)?;
-    let key_ring = app::key_ring_of_existing(&loaded.config)
-        .map_err(|error| Exit::Configuration.after(error))?;
+    let key_ring = key_ring(&loaded.config)?;
     let log = LogReader::open(path, key_ring).map_err(|error| Exit::Failed.after(error))?;
     drop(acting);
     if arguments.reveal {
@@ -138,7 +135,7 @@ fn record(arguments: &ExportArguments, config: &config::Config) -> anyhow::Resul
             })?;
             Ok(())
         }
-        Err(error) => Err(offline::refused(error).into()),
+        Err(error) => Err(refused(error).into()),
     }
 }
 

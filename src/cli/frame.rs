@@ -1,12 +1,36 @@
-//! What every command has in common: the options before it, how it ends, and its way to the configuration.
+//! What every command has in common: the options before it, where its words go, how it ends, and its way to the configuration.
 
-use std::io::IsTerminal;
+use std::fmt::Arguments;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::output;
-use crate::config::{self, Loaded};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::admin::{AskError, RefusalCause};
+use crate::app;
+use crate::config::{self, Config, Loaded};
 use crate::files::Acting;
+use crate::store::KeyRing;
+
+/// Prints one line of a result to stdout. A reader that stops reading ends the command quietly.
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::cli::frame::write_line(std::io::stdout().lock(), format_args!($($text)*)) };
+}
+
+/// Prints one line that is no result to stderr.
+macro_rules! errln {
+    ($($text:tt)*) => { $crate::cli::frame::write_line(std::io::stderr().lock(), format_args!($($text)*)) };
+}
+
+pub(super) use {errln, outln};
+
+pub(super) fn write_line(mut to: impl Write, text: Arguments<'_>) {
+    if writeln!(to, "{text}").and_then(|()| to.flush()).is_err() {
+        // Nobody reads any more; the exit code still tells.
+    }
+}
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Global {
@@ -35,12 +59,27 @@ impl Global {
     )]
     pub(super) fn colors(&self) -> bool {
         let unwanted = std::env::var("NO_COLOR").is_ok_and(|value| !value.is_empty());
-        !self.no_color && !unwanted && std::io::stderr().is_terminal()
+        !self.no_color && !unwanted && io::stderr().is_terminal()
+    }
+
+    /// Prints a result: as one JSON document where that is wanted, else as `print` writes it for people.
+    pub(super) fn print<T: Serialize>(
+        &self,
+        result: &T,
+        print: impl FnOnce(&T),
+    ) -> anyhow::Result<()> {
+        if self.json {
+            outln!("{}", serde_json::to_string_pretty(result)?);
+        } else {
+            print(result);
+        }
+        Ok(())
     }
 }
 
-/// How a command ended; becomes the exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a command ended; becomes the exit code. As an error: what was wrong has been said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{self:?}")]
 pub(super) enum Exit {
     /// 0: done, or the check passed.
     Done,
@@ -54,19 +93,15 @@ pub(super) enum Exit {
     Configuration,
 }
 
-/// What was wrong has been said.
-impl std::fmt::Display for Exit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Debug::fmt(self, f)
-    }
-}
-
-impl std::error::Error for Exit {}
-
 impl Exit {
+    /// Whether a check passed.
+    pub(super) fn of_check(ok: bool) -> Self {
+        if ok { Self::Done } else { Self::Failed }
+    }
+
     /// Says what went wrong; the command ends so.
     pub(super) fn after(self, error: impl Into<anyhow::Error>) -> Self {
-        output::complain(&format!("{:#}", error.into()));
+        errln!("{:#}", error.into());
         self
     }
 }
@@ -88,7 +123,7 @@ pub(super) fn load(global: &Global) -> Result<Loaded, Exit> {
     let path = config::find(global.config.as_deref());
     let loaded = or_said(&path, config::load(&path))?;
     for warning in &loaded.warnings {
-        output::complain(&warning.render(&path));
+        errln!("{}", warning.render(&path));
     }
     Ok(loaded)
 }
@@ -96,10 +131,10 @@ pub(super) fn load(global: &Global) -> Result<Loaded, Exit> {
 /// Root works as the owner of the folder that the file at `path` lies in, as long as this is held.
 pub(super) fn as_owner(path: &Path) -> Result<Option<Acting>, Exit> {
     Acting::as_owner_of_folder(path).map_err(|error| {
-        output::complain(&format!(
+        errln!(
             "cannot work as the owner of the folder of {}: {error}",
             path.display()
-        ));
+        );
         Exit::Failed
     })
 }
@@ -111,10 +146,28 @@ pub(super) fn or_said(
 ) -> Result<Loaded, Exit> {
     loaded.map_err(|rejected| {
         for problem in &rejected.problems {
-            output::complain(&problem.render(path));
+            errln!("{}", problem.render(path));
         }
         Exit::Configuration
     })
+}
+
+/// The keys of an installation, for a command that only reads.
+pub(super) fn key_ring(config: &Config) -> Result<KeyRing, Exit> {
+    app::key_ring_of_existing(config).map_err(|error| Exit::Configuration.after(error))
+}
+
+/// Says why the running server did not do it, and how to end.
+pub(super) fn refused(error: AskError) -> Exit {
+    let exit = match &error {
+        AskError::Refused(refusal) => match refusal.cause {
+            RefusalCause::Request => Exit::Usage,
+            RefusalCause::Busy => Exit::TryAgain,
+            RefusalCause::Failed => Exit::Failed,
+        },
+        AskError::Nobody { .. } | AskError::Broken { .. } => Exit::TryAgain,
+    };
+    exit.after(error)
 }
 
 /// A runtime for commands that talk to the outside.
@@ -124,4 +177,42 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .max_blocking_threads(256)
         .enable_all()
         .build()?)
+}
+
+/// How far a command has come, where somebody watches: on a terminal, and not with `-q`.
+pub(super) struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    /// Begins at nothing of `total`.
+    pub(super) fn start(global: &Global, total: u64, unit: &'static str) -> Self {
+        if global.quiet > 0 || !io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let template =
+            format!("{{bar:40}} {{human_pos}} of {{human_len}} {unit}, {{per_sec}}, {{eta}} left");
+        let style = ProgressStyle::with_template(&template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar =
+            ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+        Self(Some(bar.with_style(style)))
+    }
+
+    pub(super) fn set(&self, done: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(done);
+        }
+    }
+
+    /// So much is to be done, as is known now.
+    pub(super) fn set_total(&self, total: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(total);
+        }
+    }
+
+    pub(super) fn end(self) {
+        if let Some(bar) = self.0 {
+            bar.finish_and_clear();
+        }
+    }
 }

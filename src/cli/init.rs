@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
-use super::frame::{Exit, Global};
-use super::output;
+use super::frame::{Exit, Global, errln, outln};
 use crate::config;
 use crate::http::keys::{DrawnKey, Role};
+use answers::Answers;
 pub(super) use answers::InitArguments;
-use answers::{Answers, Unanswered};
 use place::InitPaths;
 
 /// The name of the key that is made for the dashboard.
@@ -41,30 +40,25 @@ struct DrawnKeys<'a> {
 pub(super) fn run(arguments: &InitArguments, global: &Global) -> anyhow::Result<Exit> {
     let place = InitPaths::new(global.config.as_deref(), arguments.database.as_deref());
     if place.config.exists() {
-        output::complain(&format!(
+        errln!(
             "{} is there already and stays as it is; name another file with --config, or move it away",
             place.config.display()
-        ));
+        );
         return Ok(Exit::Failed);
     }
     let may_ask = !arguments.yes && io::stdin().is_terminal();
-    let answers = match Answers::gather(arguments, may_ask) {
-        Ok(answers) => answers,
-        Err(Unanswered::Nobody) => {
-            output::complain(
-                "there is no terminal to ask on: give --yes, and what is known as options",
-            );
-            return Ok(Exit::Usage);
-        }
-        Err(Unanswered::Failed(error)) => return Err(error),
-    };
+    if !may_ask && !arguments.yes {
+        errln!("there is no terminal to ask on: give --yes, and what is known as options");
+        return Ok(Exit::Usage);
+    }
+    let answers = Answers::gather(arguments, may_ask)?;
     let key = DrawnKey::draw().context("the system gives no random bytes")?;
     let text = answers.write(&place, KEY_NAME, &key.hash.to_hex());
     // Nothing is written that would be refused.
     let context = config::Context::in_directory(place.directory()).without_secrets();
     if let Err(rejected) = config::parse(&text, &context) {
         for problem in rejected.problems.iter().filter(|found| found.is_error()) {
-            output::complain(&format!("{}: {}", problem.key, problem.message));
+            errln!("{}: {}", problem.key, problem.message);
         }
         return Ok(Exit::Usage);
     }
@@ -80,30 +74,27 @@ pub(super) fn run(arguments: &InitArguments, global: &Global) -> anyhow::Result<
             hash: key.hash.to_hex(),
         },
     };
-    if global.json {
-        output::document(&made)?;
-    } else {
-        made.print();
-    }
+    global.print(&made, Made::print)?;
     Ok(Exit::Done)
 }
 
 impl Made<'_> {
     fn print(&self) {
-        output::complain(&format!("wrote {}", self.config.display()));
+        errln!("wrote {}", self.config.display());
         for secret in &self.secrets {
-            output::complain(&format!("wrote {}", secret.display()));
+            errln!("wrote {}", secret.display());
         }
-        output::line(&format!(
+        outln!(
             "Key {:?} for the dashboard and the API, shown only now: {}",
-            self.key.name, self.key.key
-        ));
+            self.key.name,
+            self.key.key
+        );
         for open in &self.to_do {
-            output::complain(&format!("still a placeholder: {open}"));
+            errln!("still a placeholder: {open}");
         }
-        output::complain(&format!(
+        errln!(
             "next: switchboard --config {0} check-config, switchboard --config {0} doctor, then start the service",
             self.config.display()
-        ));
+        );
     }
 }

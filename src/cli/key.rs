@@ -4,8 +4,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::frame::{Exit, Global};
-use super::output;
+use super::frame::{Exit, Global, outln};
 use crate::http::keys::{DrawnKey, Role};
 
 #[derive(Debug, clap::Args)]
@@ -67,21 +66,15 @@ pub(super) fn run(arguments: &KeyArguments, global: &Global) -> anyhow::Result<E
         key: &drawn.key,
         hash: &drawn.hash.to_hex(),
     };
-    if global.json {
-        output::document(&new)?;
-    } else {
-        output::line(&new.key_line());
-        output::line("");
-        output::line(&new.config_lines());
-    }
+    global.print(&new, |new| {
+        outln!("Key, shown only now: {}", new.key);
+        outln!("");
+        outln!("{}", new.config_lines());
+    })?;
     Ok(Exit::Done)
 }
 
 impl NewKey<'_> {
-    fn key_line(&self) -> String {
-        format!("Key, shown only now: {}", self.key)
-    }
-
     /// The lines for the configuration file; they hold nothing secret.
     fn config_lines(&self) -> String {
         let Self {

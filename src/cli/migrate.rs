@@ -1,7 +1,7 @@
 //! `switchboard migrate`: the version of the database schema.
 
-use super::frame::{Exit, Global, as_owner, load};
-use super::{output, serve};
+use super::frame::{Exit, Global, as_owner, errln, load, outln};
+use super::serve;
 use crate::app::{self, SecretError};
 use crate::clock::Clock;
 use crate::store::{OpenError, migrate};
@@ -39,28 +39,21 @@ pub(super) fn run(arguments: &MigrateArguments, global: &Global) -> anyhow::Resu
         }
         Action::Down { to } => migrate::down(path, to, &clock).map(Some),
     };
-    let backup = done
-        .as_ref()
-        .ok()
-        .and_then(|done| done.as_ref()?.backup.clone());
-    if let Some(backup) = backup {
-        output::complain(&format!(
-            "the database as it was is kept as {}",
-            backup.display()
-        ));
+    if let Ok(Some(migrated)) = &done
+        && let Some(backup) = &migrated.backup
+    {
+        errln!("the database as it was is kept as {}", backup.display());
     }
     let status = done.and_then(|_| migrate::status(path)).map_err(|error| {
         let exit = exit_of(&error);
         exit.after(anyhow::Error::from(error).context(path.display().to_string()))
     })?;
-    if global.json {
-        output::document(&status)?;
-    } else {
-        output::line(&format!("schema {} of {}", status.current, status.latest));
+    global.print(&status, |status| {
+        outln!("schema {} of {}", status.current, status.latest);
         for step in &status.pending {
-            output::line(&format!("pending: {step}"));
+            outln!("pending: {step}");
         }
-    }
+    })?;
     Ok(Exit::Done)
 }
 

@@ -2,9 +2,9 @@
 
 mod audit;
 mod backup;
-mod check_config;
-mod completions;
+mod configuration;
 mod demo;
+mod dialers;
 mod doctor;
 mod erase;
 mod explain;
@@ -12,24 +12,18 @@ mod export;
 mod frame;
 mod init;
 mod key;
-mod man;
 mod migrate;
-mod offline;
-mod output;
-mod progress;
 mod prune;
-mod reload;
+mod reference;
 mod replay;
-mod retry;
 mod serve;
-mod test_dialer;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-use frame::{Exit, Global};
+use frame::{Exit, Global, errln};
 
 /// Answers the phone for Twilio: looks the caller up in Braze, picks a dialer, records why, connects the call.
 #[derive(Debug, Parser)]
@@ -60,13 +54,13 @@ enum Command {
     /// Show or change the version of the database schema
     Migrate(migrate::MigrateArguments),
     /// Test the connection to a dialer; no call is placed
-    TestDialer(test_dialer::TestDialerArguments),
+    TestDialer(dialers::TestDialerArguments),
     /// Have the running server try credentials again that a service refused
-    Retry(retry::RetryArguments),
+    Retry(dialers::RetryArguments),
     /// What would happen to a caller, and why; no side effects
     Explain(explain::ExplainArguments),
     /// Have the running server read its configuration and secrets again
-    Reload(reload::ReloadArguments),
+    Reload(configuration::ReloadArguments),
     /// Execute recorded decisions again; any difference is an error
     Replay(replay::ReplayArguments),
     /// Write a first configuration, with generated keys
@@ -78,7 +72,7 @@ enum Command {
     /// Make API keys
     Key(key::KeyArguments),
     /// Print what a shell needs to complete this command line
-    Completions(completions::CompletionsArguments),
+    Completions(reference::CompletionsArguments),
     /// Print the manual page, as roff
     Man,
 }
@@ -102,7 +96,7 @@ fn keep_memory_private() {
     let kept = setrlimit(Resource::Core, none)
         .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
     if let Err(error) = kept {
-        output::complain(&format!("core dumps cannot be switched off: {error}"));
+        errln!("core dumps cannot be switched off: {error}");
     }
 }
 
@@ -113,30 +107,32 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
     match command {
         Command::Serve => serve::run(global),
         Command::Demo(arguments) => demo::run(arguments, global),
-        Command::CheckConfig => check_config::run(global),
+        Command::CheckConfig => configuration::check(global),
         Command::Doctor(arguments) => doctor::run(arguments, global),
         Command::Backup(arguments) => backup::run_backup(arguments, global),
         Command::Restore(arguments) => backup::run_restore(arguments, global),
         Command::Erase(arguments) => erase::run(arguments, global),
         Command::Migrate(arguments) => migrate::run(arguments, global),
-        Command::TestDialer(arguments) => test_dialer::run(arguments, global),
-        Command::Retry(arguments) => retry::run(arguments, global),
+        Command::TestDialer(arguments) => dialers::test(arguments, global),
+        Command::Retry(arguments) => dialers::retry(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
-        Command::Reload(arguments) => reload::run(arguments, global),
+        Command::Reload(arguments) => configuration::reload(arguments, global),
         Command::Replay(arguments) => replay::run(arguments, global),
         Command::Init(arguments) => init::run(arguments, global),
         Command::Prune(arguments) => prune::run(arguments, global),
         Command::Audit(arguments) => audit::run(arguments, global),
         Command::Key(arguments) => key::run(arguments, global),
-        Command::Completions(arguments) => completions::run(arguments, CommandLine::command()),
-        Command::Man => man::run(CommandLine::command()),
+        Command::Completions(arguments) => {
+            reference::completions(arguments, CommandLine::command())
+        }
+        Command::Man => reference::man(CommandLine::command()),
     }
 }
 
 /// Work of this command comes after everything else on the machine: a server may be answering calls beside it.
 fn yield_to_calls() {
     if let Err(error) = rustix::process::nice(19) {
-        output::complain(&format!("cannot give way to other processes: {error}"));
+        errln!("cannot give way to other processes: {error}");
     }
 }
 

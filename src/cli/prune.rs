@@ -5,11 +5,9 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::audit::not_opened;
-use super::frame::{Exit, Global, as_owner, load, runtime};
-use super::output;
-use super::progress::Bar;
+use super::frame::{Bar, Exit, Global, as_owner, errln, load, outln, runtime};
 use crate::admin::{self, AskError, ControlRequest};
-use crate::app::{self, signing};
+use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, parse_duration};
 use crate::jobs;
@@ -35,7 +33,7 @@ pub(super) fn run(arguments: &PruneArguments, global: &Global) -> anyhow::Result
     let least = config.storage.retention;
     if arguments.older_than.is_some_and(|age| age < least) {
         let error = PruneError::TooYoung { least };
-        output::complain(&error.to_string());
+        errln!("{}", error.to_string());
         return Ok(Exit::Usage);
     }
     let request = ControlRequest::Prune {
@@ -60,7 +58,7 @@ pub(super) fn run(arguments: &PruneArguments, global: &Global) -> anyhow::Result
         }
     };
     bar.end();
-    print(&report, arguments.dry_run, global)?;
+    global.print(&report, |report| print(report, arguments.dry_run))?;
     Ok(Exit::Done)
 }
 
@@ -69,7 +67,7 @@ fn alone(arguments: &PruneArguments, config: &Config, bar: &Bar) -> anyhow::Resu
     let clock = Clock::system();
     let path = &config.storage.path;
     if !path.exists() {
-        output::complain(&format!("there is no database {}", path.display()));
+        errln!("there is no database {}", path.display());
         return Err(Exit::Failed.into());
     }
     let _acting = as_owner(path)?;
@@ -95,7 +93,7 @@ async fn prune(
         // As a start does: what was written before looks older than it is.
         jobs::prune::note_silence(store, &clock).await;
     }
-    let (key, former) = signing::keys(config, &store.log_id().await?)?;
+    let (key, former) = app::signing_keys(config, &store.log_id().await?)?;
     let signer = CheckpointSigner::begin(store, key, &former).await;
     let pruner = Pruner::new(store.clone(), signer, config.storage.retention, true);
     let age = pruner.age(arguments.older_than)?;
@@ -107,10 +105,7 @@ async fn prune(
     Ok(pruner.run(age, |done| bar.set(done)).await?)
 }
 
-fn print(report: &PruneReport, is_dry: bool, global: &Global) -> anyhow::Result<()> {
-    if global.json {
-        return output::document(report);
-    }
+fn print(report: &PruneReport, is_dry: bool) {
     let PruneReport {
         deleted,
         kept,
@@ -122,15 +117,16 @@ fn print(report: &PruneReport, is_dry: bool, global: &Global) -> anyhow::Result<
     } else {
         "deleted"
     };
-    output::line(&format!("{deleted} records {verb}, {kept} kept"));
+    outln!("{deleted} records {verb}, {kept} kept");
     if let Some(oldest) = oldest {
-        output::line(&format!("the oldest of them is of {oldest}"));
+        outln!("the oldest of them is of {oldest}");
     }
     if let Some(longer) = kept_longer {
-        output::line(&format!(
+        outln!(
             "{} of them are past retention and stay until {} at least: {}",
-            longer.records, longer.until, longer.reason
-        ));
+            longer.records,
+            longer.until,
+            longer.reason
+        );
     }
-    Ok(())
 }

@@ -10,9 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::export::{call_id, moment};
-use super::frame::{Exit, Global, as_owner, load};
-use super::output;
-use crate::app;
+use super::frame::{Exit, Global, as_owner, errln, key_ring, load, outln};
 use crate::audit::{CallDecided, Event, Kind};
 use crate::call::CallId;
 use crate::routing::{self, RulesInForce, RulesetVersion};
@@ -50,31 +48,21 @@ struct Different {
 pub(super) fn run(arguments: &ReplayArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
     let path = &loaded.config.storage.path;
-    let _acting = as_owner(&loaded.config.storage.path)?;
-    let key_ring = app::key_ring_of_existing(&loaded.config)
-        .map_err(|error| Exit::Configuration.after(error))?;
-    let log = LogReader::open(path, key_ring);
+    let _acting = as_owner(path)?;
+    let log = LogReader::open(path, key_ring(&loaded.config)?);
     let mut replay = Replay::new(log.with_context(|| cannot_read(path))?);
     if let Some(call) = &arguments.call {
         replay.call(call).with_context(|| cannot_read(path))?;
         if replay.report.replayed == 0 {
-            output::complain(&format!("no decision of {call} is recorded"));
+            errln!("no decision of {call} is recorded");
             return Ok(Exit::Failed);
         }
     } else if let Some(since) = arguments.since {
         replay.all_since(since).with_context(|| cannot_read(path))?;
     }
     let report = replay.report;
-    if global.json {
-        output::document(&report)?;
-    } else {
-        print(&report);
-    }
-    Ok(if report.different.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
+    global.print(&report, print)?;
+    Ok(Exit::of_check(report.different.is_empty()))
 }
 
 fn cannot_read(path: &Path) -> String {
@@ -185,13 +173,17 @@ impl Replay {
 
 fn print(report: &ReplayReport) {
     for different in &report.different {
-        output::line(&format!(
+        outln!(
             "{}: {} was {}, is {}",
-            different.call_id, different.field, different.then, different.now
-        ));
+            different.call_id,
+            different.field,
+            different.then,
+            different.now
+        );
     }
-    output::line(&format!(
+    outln!(
         "{} decisions executed again, {} identical",
-        report.replayed, report.identical
-    ));
+        report.replayed,
+        report.identical
+    );
 }

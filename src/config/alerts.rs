@@ -36,6 +36,11 @@ impl Default for Alerts {
     }
 }
 
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+const MINUTE: Duration = Duration::from_mins(1);
+const DAY: Duration = Duration::from_hours(24);
+const WEEK: Duration = Duration::from_hours(24 * 7);
+
 impl Alerts {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let default = Self::default();
@@ -43,13 +48,9 @@ impl Alerts {
         let count = |value: &TomlValue<'_>| value.integer(1..=1_000_000);
         let rules = AlertRules {
             failure_percent: section.or("failure_rate_percent", rules.failure_percent, percent),
-            window: section.or("window", rules.window, |value| {
-                value.duration(Duration::from_secs(10)..=Duration::from_hours(24))
-            }),
+            window: section.duration("window", rules.window, TEN_SECONDS..=DAY),
             min_calls: section.or("min_calls", rules.min_calls, count),
-            repeat_every: section.or("repeat_every", rules.repeat_every, |value| {
-                value.duration(Duration::from_mins(1)..=Duration::from_hours(24 * 7))
-            }),
+            repeat_every: section.duration("repeat_every", rules.repeat_every, MINUTE..=WEEK),
             braze_failure_percent: section.or(
                 "braze_failure_percent",
                 rules.braze_failure_percent,
@@ -89,20 +90,17 @@ impl Alerts {
 
 fn email(section: &mut Section<'_>) -> Option<Email> {
     let to = section.required("to", |value| {
-        if value.is_empty_list() {
-            return Err(Fault::new("is an empty list").hint("name at least one mail address"));
-        }
-        value.one_or_list(TomlValue::mail_address)
+        let hint = "name at least one mail address";
+        value.non_empty("is an empty list", hint, |value| {
+            value.one_or_list(TomlValue::mail_address)
+        })
     });
     let from = section.required("from", TomlValue::mail_address);
     let smtp = section.required("smtp", smtp);
     let username = section.optional("username", TomlValue::text);
     let password = section.optional("password", TomlValue::token);
     section.refuse_half_a_pair("username", "password");
-    let ca = section.optional("ca", TomlValue::path);
-    if let Some(ca) = &ca {
-        pem::check_authorities(section, "ca", ca);
-    }
+    let ca = pem::authorities(section, "ca");
     Some(Email {
         to: to?,
         from: from?,
@@ -163,11 +161,8 @@ fn smtp(value: &TomlValue<'_>) -> Result<Smtp, Fault> {
         _ if url::is_loopback(parts.host) => SmtpSecurity::Loopback,
         _ => SmtpSecurity::StartTls,
     };
-    let default_port = if security == SmtpSecurity::Tls {
-        465
-    } else {
-        587
-    };
+    let is_tls = security == SmtpSecurity::Tls;
+    let default_port = if is_tls { 465 } else { 587 };
     Ok(Smtp {
         security,
         host: parts.host.to_owned(),

@@ -15,7 +15,7 @@ pub(super) const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 pub(super) fn read(section: &mut Section<'_>) -> Option<BrazeSettings> {
     const WEEK: Duration = Duration::from_hours(24 * 7);
     const MONTH: Duration = Duration::from_hours(24 * 31);
-    let second = Duration::from_secs(1);
+    let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
     let base_url = section.required("base_url", base_url);
     let api_key = section.required("api_key", TomlValue::token);
     let score_attribute = section.or("score_attribute", "lead_score".to_owned(), TomlValue::text);
@@ -27,27 +27,21 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<BrazeSettings> {
         );
     }
     Some(BrazeSettings {
-        timeout: section.or("timeout", MAX_TIMEOUT, |value| {
-            value.duration(MIN_TIMEOUT..=MAX_TIMEOUT)
-        }),
-        cache_ttl: section.or("cache_ttl", Duration::from_hours(1), |value| {
-            value.duration(second..=WEEK)
-        }),
-        stale_for: section.or("stale_for", Duration::from_hours(24), |value| {
-            value.duration(Duration::ZERO..=MONTH)
-        }),
-        negative_ttl: section.or("negative_ttl", Duration::from_mins(5), |value| {
-            value.duration(Duration::ZERO..=WEEK)
-        }),
+        timeout: section.duration("timeout", MAX_TIMEOUT, MIN_TIMEOUT..=MAX_TIMEOUT),
+        cache_ttl: section.duration("cache_ttl", hour, second..=WEEK),
+        stale_for: section.duration("stale_for", 24 * hour, Duration::ZERO..=MONTH),
+        negative_ttl: section.duration(
+            "negative_ttl",
+            Duration::from_mins(5),
+            Duration::ZERO..=WEEK,
+        ),
         cache_capacity: section.or("cache_capacity", 100_000, |value| {
             value.integer(1..=100_000_000)
         }),
         requests_per_minute: section.or("requests_per_minute", 200, |value| {
             value.integer(1..=1_000_000)
         }),
-        open_for: section.or("open_for", Duration::from_secs(15), |value| {
-            value.duration(second..=Duration::from_hours(1))
-        }),
+        open_for: section.duration("open_for", 15 * second, second..=hour),
         score_attribute,
         tier_attribute,
         webhook_secret: section.optional("webhook_secret", TomlValue::token),

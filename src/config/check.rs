@@ -33,10 +33,9 @@ pub fn report(path: &Path) -> Report {
 
 impl Report {
     fn new(path: &Path, text: &str, outcome: Result<Loaded, Rejected>) -> Self {
-        let ok = outcome.is_ok();
-        let findings = match outcome {
-            Ok(loaded) => loaded.warnings,
-            Err(rejected) => rejected.problems,
+        let (ok, findings) = match outcome {
+            Ok(loaded) => (true, loaded.warnings),
+            Err(rejected) => (false, rejected.problems),
         };
         Self {
             ok,
@@ -105,7 +104,7 @@ fn hide_values(line: &str, problem: &Problem) -> String {
         SECRET_WORDS.iter().any(|word| text.contains(word))
     };
     // The first of two of the same name counts, so the second may hold anything.
-    let is_double = problem.message.ends_with(super::syntax::TWICE);
+    let is_double = problem.message.ends_with(super::problem::TWICE);
     let is_about_value = !problem.key.is_empty() && before.contains('=');
     let is_known = is_known_key(name) && !is_double;
     let n_pairs = line.matches('=').count();

@@ -30,13 +30,9 @@ pub(super) fn warn_of_placeholders(reader: &Reader<'_>) {
     }
     for (key, placeholder) in PLACEHOLDERS {
         if reader.text_at(key) == Some(placeholder) {
-            reader.warn_at(
-                key,
-                Fault::new(format!(
-                    "is still {placeholder}, the placeholder of the example"
-                ))
-                .hint("put your own value in its place"),
-            );
+            let message = format!("is still {placeholder}, the placeholder of the example");
+            let hint = "put your own value in its place";
+            reader.warn_at(key, Fault::new(message).hint(hint));
         }
     }
 }
@@ -54,36 +50,27 @@ pub(super) fn check_signatures(reader: &Reader<'_>, server: &Server, twilio: &Tw
 
 /// The look-up leaves the handoff and the answer their reserves. A timeout that the file does not name is fitted.
 pub(super) fn fit_lookup(reader: &Reader<'_>, braze: &mut braze::BrazeSettings, routing: &Routing) {
-    let share = routing
-        .budget
-        .saturating_sub(HANDOFF_RESERVE + ANSWER_RESERVE);
+    let reserve = HANDOFF_RESERVE + ANSWER_RESERVE;
+    let share = routing.budget.saturating_sub(reserve);
     let budget = duration::render(routing.budget);
     if share < MIN_TIMEOUT {
-        reader.warn_at(
-            "routing.budget",
-            Fault::new(format!(
-                "of {budget} leaves no time to ask Braze, so every caller counts as unknown"
-            ))
-            .hint(format!(
-                "give it at least {}",
-                duration::render(HANDOFF_RESERVE + ANSWER_RESERVE + MIN_TIMEOUT)
-            )),
-        );
+        let message =
+            format!("of {budget} leaves no time to ask Braze, so every caller counts as unknown");
+        let least = duration::render(reserve + MIN_TIMEOUT);
+        let fault = Fault::new(message).hint(format!("give it at least {least}"));
+        reader.warn_at("routing.budget", fault);
     }
     let most = share.max(MIN_TIMEOUT);
     if braze.timeout <= most {
         return;
     }
-    if reader.holds("braze", "timeout") {
-        reader.error_at(
-            "braze.timeout",
-            Fault::new(format!(
-                "of {} does not fit into routing.budget of {budget}: handoff and answer need {} of it",
-                duration::render(braze.timeout),
-                duration::render(HANDOFF_RESERVE + ANSWER_RESERVE),
-            ))
-            .hint(format!("lower it to {}, or raise the budget", duration::render(most))),
+    if reader.holds("braze.timeout") {
+        let [timeout, reserve, most] = [braze.timeout, reserve, most].map(duration::render);
+        let message = format!(
+            "of {timeout} does not fit into routing.budget of {budget}: handoff and answer need {reserve} of it"
         );
+        let hint = format!("lower it to {most}, or raise the budget");
+        reader.error_at("braze.timeout", Fault::new(message).hint(hint));
     }
     braze.timeout = most;
 }
@@ -94,44 +81,29 @@ pub(super) fn check_tiers(reader: &Reader<'_>, routing: &RoutingSection) {
         let earlier = || routing.tiers.iter().take(idx).map(|(_, tier)| tier);
         let name = tier.name.as_str();
         if earlier().any(|other| other.name.as_str().eq_ignore_ascii_case(name)) {
-            reader.error_at(
-                &format!("{path}.name"),
-                Fault::new(format!("is {name}, which is a tier already"))
-                    .hint("names are compared without regard to case"),
-            );
+            let fault = Fault::new(format!("is {name}, which is a tier already"));
+            let fault = fault.hint("names are compared without regard to case");
+            reader.error_at(&format!("{path}.name"), fault);
         }
         if let Some(twin) = earlier().find(|other| other.min_score == tier.min_score) {
-            reader.error_at(
-                &format!("{path}.min_score"),
-                Fault::new(format!(
-                    "is {}, where tier {} starts too",
-                    tier.min_score, twin.name
-                ))
-                .hint("give every tier a min_score of its own"),
-            );
+            let (score, twin) = (tier.min_score, &twin.name);
+            let fault = Fault::new(format!("is {score}, where tier {twin} starts too"));
+            let fault = fault.hint("give every tier a min_score of its own");
+            reader.error_at(&format!("{path}.min_score"), fault);
         }
     }
 }
 
 /// Rules have names of their own, name tiers that exist, and can match.
 pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
-    let tiers: Vec<&str> = routing
-        .tiers
-        .iter()
-        .map(|(_, tier)| tier.name.as_str())
-        .collect();
+    let tiers = routing.tiers.iter().map(|(_, tier)| tier.name.as_str());
+    let tiers: Vec<&str> = tiers.collect();
     for (idx, rule) in routing.rules.iter().enumerate() {
-        if routing
-            .rules
-            .iter()
-            .take(idx)
-            .any(|earlier| earlier.name == rule.name)
-        {
-            reader.error_at(
-                &format!("{}.name", rule.path),
-                Fault::new(format!("is \"{}\", which is a rule already", rule.name))
-                    .hint("decisions are recorded under the name of their rule"),
-            );
+        let earlier = routing.rules.get(..idx).unwrap_or_default();
+        if earlier.iter().any(|other| other.name == rule.name) {
+            let fault = Fault::new(format!("is \"{}\", which is a rule already", rule.name));
+            let fault = fault.hint("decisions are recorded under the name of their rule");
+            reader.error_at(&format!("{}.name", rule.path), fault);
         }
         for (path, name) in &rule.tiers {
             if !tiers.iter().any(|tier| tier.eq_ignore_ascii_case(name)) {
@@ -139,23 +111,14 @@ pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
                     [] => "add [[routing.tiers]]".to_owned(),
                     tiers => format!("the tiers are {}", tiers.join(", ")),
                 };
-                reader.error_at(
-                    path,
-                    Fault::new(format!("is {name}, which is not a tier")).nearest(
-                        name,
-                        tiers.iter().copied(),
-                        listed,
-                    ),
-                );
+                let fault = Fault::new(format!("is {name}, which is not a tier"));
+                reader.error_at(path, fault.nearest(name, tiers.iter().copied(), listed));
             }
         }
-        let earlier = routing.rules.get(..idx).unwrap_or_default();
         if let Some(reason) = never_matches(rule, earlier) {
-            reader.warn_at(
-                &rule.path,
-                Fault::new(format!("(\"{}\") never matches: {reason}", rule.name))
-                    .hint("the first rule that matches wins; move this one up or take it out"),
-            );
+            let fault = Fault::new(format!("(\"{}\") never matches: {reason}", rule.name));
+            let hint = "the first rule that matches wins; move this one up or take it out";
+            reader.warn_at(&rule.path, fault.hint(hint));
         }
     }
 }
@@ -166,27 +129,21 @@ fn never_matches(rule: &NamedRule, earlier: &[NamedRule]) -> Option<String> {
         return Some(format!("\"{}\" above it takes every call", first.name));
     }
     let is_taken = |name: &str| {
-        earlier
-            .iter()
-            .flat_map(|rule| &rule.tiers)
-            .any(|(_, taken)| taken.eq_ignore_ascii_case(name))
+        let mut taken = earlier.iter().flat_map(|rule| &rule.tiers);
+        taken.any(|(_, taken)| taken.eq_ignore_ascii_case(name))
     };
     let all_taken = !rule.tiers.is_empty() && rule.tiers.iter().all(|(_, name)| is_taken(name));
     all_taken.then(|| "rules above it take all of its tiers".to_owned())
 }
 
 /// Rules and the default name dialers that exist.
-pub(super) fn check_dialer_names(
-    reader: &Reader<'_>,
-    routing: &RoutingSection,
-    dialers: &[String],
-) {
+pub(super) fn check_dialer_names(reader: &Reader<'_>, routing: &RoutingSection, dialers: &[&str]) {
     let check = |path: &str, name: &str| {
-        if dialers.iter().any(|dialer| dialer == name) {
+        if dialers.contains(&name) {
             return;
         }
         let listed = || format!("the dialers are {}", dialers.join(", "));
-        let known = dialers.iter().map(String::as_str);
+        let known = dialers.iter().copied();
         reader.error_at(
             path,
             Fault::new(format!("is {name}, which is not a dialer")).nearest(name, known, listed),
@@ -196,17 +153,10 @@ pub(super) fn check_dialer_names(
     for rule in &routing.rules {
         for (idx, (path, name)) in rule.dialers.iter().enumerate() {
             check(path, name);
-            if rule
-                .dialers
-                .iter()
-                .take(idx)
-                .any(|(_, earlier)| earlier == name)
-            {
-                reader.error_at(
-                    path,
-                    Fault::new(format!("is {name}, which the rule names already"))
-                        .hint("name every dialer once"),
-                );
+            let mut earlier = rule.dialers.iter().take(idx);
+            if earlier.any(|(_, earlier)| earlier == name) {
+                let fault = Fault::new(format!("is {name}, which the rule names already"));
+                reader.error_at(path, fault.hint("name every dialer once"));
             }
         }
     }
@@ -236,14 +186,11 @@ pub(super) fn check_dialer_timeouts(
 ) {
     let most = routing.budget.saturating_sub(ANSWER_RESERVE);
     for dialer in dialers.iter().filter(|dialer| dialer.timeout > most) {
-        let path = format!("dialers.{}.timeout", dialer.id);
+        let [timeout, budget] = [dialer.timeout, routing.budget].map(duration::render);
+        let message = format!("of {timeout} is never reached: routing.budget is {budget}");
         reader.warn_at(
-            &path,
-            Fault::new(format!(
-                "of {} is never reached: routing.budget is {}",
-                duration::render(dialer.timeout),
-                duration::render(routing.budget),
-            )),
+            &format!("dialers.{}.timeout", dialer.id),
+            Fault::new(message),
         );
     }
 }

@@ -151,32 +151,21 @@ pub(super) struct ConfidentialFile {
 impl ConfidentialFile {
     /// Reads a file; the message of a failure is a predicate of the key that names the file.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let unreadable =
-            |error: std::io::Error| format!("cannot be read from {}: {error}", path.display());
+        let refused =
+            |why: &dyn fmt::Display| format!("cannot be read from {}: {why}", path.display());
+        let unreadable = |error: std::io::Error| refused(&error);
         let file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.is_dir() {
-            return Err(format!(
-                "cannot be read from {}: it is a directory",
-                path.display()
-            ));
+            return Err(refused(&"it is a directory"));
         }
         let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-        file.take(LONGEST + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
+        let mut file = file.take(LONGEST + 1);
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > LONGEST {
-            return Err(format!(
-                "cannot be read from {}: it is larger than 1 MiB",
-                path.display()
-            ));
+            return Err(refused(&"it is larger than 1 MiB"));
         }
-        let text = std::str::from_utf8(&bytes).map_err(|_| {
-            format!(
-                "cannot be read from {}: it is no UTF-8 text",
-                path.display()
-            )
-        })?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| refused(&"it is no UTF-8 text"))?;
         Ok(Self {
             path: path.to_owned(),
             text: Zeroizing::new(text.to_owned()),

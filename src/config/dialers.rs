@@ -8,57 +8,39 @@ use crate::call::LAST_RESORT;
 use crate::dialer::{DialerSettings, KINDS};
 use crate::routing::DialerId;
 
-/// The dialers as they were read.
-pub(super) struct DialersSection {
-    /// Every name of the file, also of a dialer with something wrong in it, so that no rule seems to miss it.
-    pub(super) names: Vec<String>,
-    pub(super) dialers: Vec<DialerSettings>,
-}
-
-impl DialersSection {
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let entries = section.entries();
-        if entries.is_empty() {
-            section.error(
-                "",
-                Fault::new("holds no dialer").hint("add a section like [dialers.sales]"),
-            );
-        }
-        let mut names: Vec<String> = Vec::new();
-        let mut dialers = Vec::new();
-        for (name, value) in entries {
-            if !is_name(name) {
-                value.fail_at_name(
-                    Fault::new("is not a name for a dialer")
-                        .hint("use 1 to 32 letters, digits, _ and -"),
-                );
-            } else if name.eq_ignore_ascii_case("braze") {
-                value.fail_at_name(
-                    Fault::new("is what records call the look-up").hint("choose another name"),
-                );
-            } else if name.eq_ignore_ascii_case(LAST_RESORT) {
-                value.fail_at_name(
-                    Fault::new("is what records call the last-resort number")
-                        .hint("choose another name"),
-                );
-            } else if let Some(twin) = names.iter().find(|other| other.eq_ignore_ascii_case(name)) {
-                value.fail_at_name(
-                    Fault::new(format!("differs from dialers.{twin} in case only"))
-                        .hint("choose another name"),
-                );
-            }
-            names.push(name.to_owned());
-            dialers.extend(value.section(|section| read(section, name)));
-        }
-        Self { names, dialers }
+pub(super) fn read(section: &mut Section<'_>) -> Vec<DialerSettings> {
+    let entries = section.entries();
+    if entries.is_empty() {
+        let fault = Fault::new("holds no dialer");
+        section.error("", fault.hint("add a section like [dialers.sales]"));
     }
+    let mut names: Vec<&str> = Vec::new();
+    let mut dialers = Vec::new();
+    for (name, value) in entries {
+        let twin = names.iter().find(|other| other.eq_ignore_ascii_case(name));
+        let another = "choose another name";
+        if !is_name(name) {
+            let fault = Fault::new("is not a name for a dialer");
+            value.fail_at_name(fault.hint("use 1 to 32 letters, digits, _ and -"));
+        } else if name.eq_ignore_ascii_case("braze") {
+            value.fail_at_name(Fault::new("is what records call the look-up").hint(another));
+        } else if name.eq_ignore_ascii_case(LAST_RESORT) {
+            let fault = Fault::new("is what records call the last-resort number");
+            value.fail_at_name(fault.hint(another));
+        } else if let Some(twin) = twin {
+            let fault = Fault::new(format!("differs from dialers.{twin} in case only"));
+            value.fail_at_name(fault.hint(another));
+        }
+        names.push(name);
+        dialers.extend(value.section(|section| read_dialer(section, name)));
+    }
+    dialers
 }
 
-fn read(section: &mut Section<'_>, name: &str) -> Option<DialerSettings> {
+fn read_dialer(section: &mut Section<'_>, name: &str) -> Option<DialerSettings> {
     let read_api = section.required("kind", |value| value.one_of(&KINDS));
     let connect = section.required("connect", TomlValue::connect);
-    let second = Duration::from_secs(1);
-    let hour = Duration::from_hours(1);
+    let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
     if read_api.is_none() {
         section.leave_unjudged();
     }
@@ -68,12 +50,8 @@ fn read(section: &mut Section<'_>, name: &str) -> Option<DialerSettings> {
         timeout: section.or("timeout", Duration::from_millis(700), |value| {
             value.duration(Duration::from_millis(50)..=Duration::from_secs(10))
         }),
-        probe_every: section.or("probe_every", Duration::from_secs(15), |value| {
-            value.duration(second..=hour)
-        }),
-        open_for: section.or("open_for", Duration::from_secs(15), |value| {
-            value.duration(second..=hour)
-        }),
+        probe_every: section.duration("probe_every", 15 * second, second..=hour),
+        open_for: section.duration("open_for", 15 * second, second..=hour),
         connect: connect?,
         api: api?,
     })

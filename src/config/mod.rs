@@ -13,7 +13,6 @@ mod context;
 mod dialers;
 mod duration;
 mod logging;
-pub(crate) mod nearest;
 mod pem;
 pub(crate) mod problem;
 mod reader;
@@ -23,12 +22,9 @@ pub(crate) mod section;
 mod server;
 mod show;
 mod storage;
-mod syntax;
 mod twilio;
 pub(crate) mod url;
 
-#[cfg(test)]
-mod example;
 #[cfg(test)]
 mod tests;
 
@@ -38,22 +34,21 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use alerts::Alerts;
-pub use auth::{Auth, Key};
+pub use auth::Auth;
 pub use context::Context;
 pub use duration::parse as parse_duration;
 pub use logging::{LogFormat, Logging};
 pub use problem::{Problem, ProblemSeverity, Rejected};
 pub use routing::Routing;
 pub use secret::PLACEHOLDER_SECRET;
-pub use server::{Acme, Server, Tls};
+pub use server::{Server, Tls};
 pub use show::{Shown, ShownValue, show};
 pub use storage::{MIN_RETENTION, Storage};
 pub use twilio::{CallerId, Twilio};
-pub use url::{NotPublicUrl, PublicUrl};
+pub use url::PublicUrl;
 
 use crate::routing::{DialerId, Ruleset};
 use context::ConfidentialFile;
-use dialers::DialersSection;
 use reader::{Known, Reader};
 use routing::RoutingSection;
 use section::Section;
@@ -178,8 +173,8 @@ struct ParsedFile {
 
 fn read(text: &str, context: &Context) -> ParsedFile {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut problems = syntax::problems(text, &errors);
-    if syntax::is_broken(&errors) {
+    let mut problems = problem::problems_of_syntax(text, &errors);
+    if problem::is_broken(&errors) {
         return ParsedFile {
             config: None,
             problems,
@@ -210,7 +205,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     let twilio = root.required_section("twilio", Twilio::read);
     let mut braze = root.required_section("braze", braze::read);
     let routing = root.required_section("routing", RoutingSection::read);
-    let dialers = root.required_section("dialers", |section| Some(DialersSection::read(section)));
+    let dialers = root.required_section("dialers", |section| Some(dialers::read(section)));
     let alerts = root.optional_section("alerts", |section| Some(Alerts::read(section)));
     let auth = root.optional_section("auth", |section| Some(Auth::read(section)));
     let logging = root.optional_section("logging", |section| Some(Logging::read(section)));
@@ -228,18 +223,18 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         consistency::check_rules(reader, routing);
     }
     if let (Some(routing), Some(dialers)) = (&routing, &dialers) {
-        consistency::check_dialer_names(reader, routing, &dialers.names);
-        consistency::check_dialer_timeouts(reader, &routing.routing, &dialers.dialers);
+        // Also those of dialers with something wrong in them, so that no rule seems to miss one.
+        let names = root.names_in("dialers");
+        consistency::check_dialer_names(reader, routing, &names);
+        consistency::check_dialer_timeouts(reader, &routing.routing, dialers);
         if let Some(twilio) = &twilio {
-            consistency::check_shown_number(reader, twilio, &routing.routing, &dialers.dialers);
+            consistency::check_shown_number(reader, twilio, &routing.routing, dialers);
+            let of_rules = routing.rules.iter().map(|rule| rule.dialers.len());
+            let longest = of_rules.max().unwrap_or(0).max(dialers.len());
+            consistency::check_ringing(reader, twilio, longest);
         }
     }
-    if let (Some(routing), Some(twilio), Some(dialers)) = (&routing, &twilio, &dialers) {
-        let of_rules = routing.rules.iter().map(|rule| rule.dialers.len());
-        let longest = of_rules.max().unwrap_or(0).max(dialers.dialers.len());
-        consistency::check_ringing(reader, twilio, longest);
-    }
-    let (server, routing, dialers) = (server?, routing?, dialers?.dialers);
+    let (server, routing, dialers) = (server?, routing?, dialers?);
     let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.id.clone()).collect());
     Some(Config {
         braze: crate::braze::BrazeSettings {

@@ -1,6 +1,6 @@
 //! Certificates and keys that the file names: opened and read as a start would, so that what it would fail on is found before.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::ring;
@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::problem::Fault;
-use super::section::Section;
+use super::section::{Section, TomlValue};
 
 const HOW: &str = "the file must be PEM, with a block that begins -----BEGIN CERTIFICATE-----";
 const HOW_KEY: &str = "the file must be PEM, with a block that begins -----BEGIN PRIVATE KEY-----";
@@ -40,25 +40,20 @@ pub(super) fn check_pair(section: &Section<'_>, certificate: &Path, private_key:
     }
 }
 
-/// A file of authorities holds one that can be trusted.
-pub(super) fn check_authorities(section: &Section<'_>, name: &str, file: &Path) {
-    if !section.reader().context().opens_files {
-        return;
-    }
-    let trusted = chain(file).and_then(|chain| {
-        let (n, _) = RootCertStore::empty().add_parsable_certificates(chain);
-        if n == 0 {
-            return Err(Fault::new(format!(
-                "names {}, which holds no certificate of an authority",
-                file.display()
-            ))
-            .hint(HOW));
+/// The file of a key that may name authorities, of which it holds one that can be trusted.
+pub(super) fn authorities(section: &mut Section<'_>, name: &'static str) -> Option<PathBuf> {
+    let file = section.optional(name, TomlValue::path)?;
+    if section.reader().context().opens_files {
+        let trusted = chain(&file).and_then(|chain| {
+            let (n, _) = RootCertStore::empty().add_parsable_certificates(chain);
+            let none = || empty(&file, "certificate of an authority", HOW);
+            if n == 0 { Err(none()) } else { Ok(()) }
+        });
+        if let Err(fault) = trusted {
+            section.error(name, fault);
         }
-        Ok(())
-    });
-    if let Err(fault) = trusted {
-        section.error(name, fault);
     }
+    Some(file)
 }
 
 fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {

@@ -5,24 +5,14 @@ use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
-use super::nearest::nearest;
-
 /// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum ProblemSeverity {
     Error,
     /// The file is taken; somebody should look.
     Warning,
-}
-
-impl fmt::Display for ProblemSeverity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        })
-    }
 }
 
 /// One thing that is wrong with a configuration file. Never holds the value of a secret.
@@ -154,4 +144,91 @@ pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
     let line = before.matches('\n').count() + 1;
     let in_line = before.rsplit('\n').next().unwrap_or(before);
     (line, in_line.chars().count() + 1)
+}
+
+/// How what is said of a key ends that stands twice.
+pub(super) const TWICE: &str = "stands here a second time";
+const DUPLICATE: &str = "duplicate key";
+
+/// Whether the text cannot be read further. After a key that stands twice it can: the first of them counts.
+pub(super) fn is_broken(errors: &[toml::de::Error]) -> bool {
+    errors.iter().any(|error| error.message() != DUPLICATE)
+}
+
+/// The errors as problems, at most one per line: what follows in a line is mostly a consequence.
+pub(super) fn problems_of_syntax(text: &str, errors: &[toml::de::Error]) -> Vec<Problem> {
+    let mut problems: Vec<Problem> = Vec::new();
+    for error in errors {
+        let position = error.span().map(|span| position(text, span.start));
+        let line = position.map(|(line, _)| line);
+        if line.is_some() && problems.iter().any(|problem| problem.line == line) {
+            continue;
+        }
+        let (key, message) = describe(text, error);
+        problems.push(Problem {
+            severity: ProblemSeverity::Error,
+            key,
+            message,
+            hint: None,
+            line,
+            column: position.map(|(_, column)| column),
+        });
+    }
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    problems
+}
+
+fn describe(text: &str, error: &toml::de::Error) -> (String, String) {
+    if error.message() == DUPLICATE {
+        let name = error
+            .span()
+            .and_then(|span| text.get(span))
+            .unwrap_or("a key");
+        return (name.to_owned(), format!("{name} {TWICE}"));
+    }
+    (
+        String::new(),
+        format!("this is not TOML: {}", error.message()),
+    )
+}
+
+/// The nearest of `known`, if one is near enough to be what was meant.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = plain(word);
+    let tolerance = match word.chars().count() {
+        0..=1 => return None,
+        2..=4 => 1,
+        5..=8 => 2,
+        _ => 3,
+    };
+    known
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&word, &plain(candidate)), candidate))
+        .filter(|(distance, _)| *distance <= tolerance)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Case and the choice between `-` and `_` are no difference.
+fn plain(word: &str) -> String {
+    word.to_ascii_lowercase().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_near_words_are_suggested() {
+        let known = ["budget", "max_hold", "language", "to"];
+        for (word, expected) in [
+            ("budgt", Some("budget")),
+            ("max-hold", Some("max_hold")),
+            ("Language", Some("language")),
+            ("colour", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(word, known), expected, "{word}");
+        }
+    }
 }

@@ -12,8 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::context::Context;
-use super::nearest::nearest;
-use super::problem::{Fault, Problem, ProblemSeverity, position};
+use super::problem::{Fault, Problem, ProblemSeverity, nearest, position};
 
 /// One file that is being read.
 pub(super) struct Reader<'a> {
@@ -24,6 +23,8 @@ pub(super) struct Reader<'a> {
     unknown: RefCell<Vec<Unknown>>,
     known: RefCell<Known>,
     origins: RefCell<BTreeMap<String, usize>>,
+    /// Where every value stands that was looked at, by its dotted path.
+    places: RefCell<BTreeMap<String, Range<usize>>>,
 }
 
 /// The keys of every section that was read, by the path of the section.
@@ -53,6 +54,7 @@ impl<'a> Reader<'a> {
             unknown: RefCell::default(),
             known: RefCell::default(),
             origins: RefCell::default(),
+            places: RefCell::default(),
         }
     }
 
@@ -74,6 +76,11 @@ impl<'a> Reader<'a> {
         });
         self.unknown.borrow_mut().extend(unknown);
         self.known.borrow_mut().insert(path, known);
+    }
+
+    /// Takes note of where a value stands.
+    pub(super) fn note_place(&self, key: &str, span: Range<usize>) {
+        self.places.borrow_mut().insert(key.to_owned(), span);
     }
 
     /// Takes note of where the file sets a key.
@@ -152,13 +159,9 @@ impl<'a> Reader<'a> {
         self.warning(key.to_owned(), self.span_of(key), fault);
     }
 
-    /// Whether the file holds `section.name`.
-    pub(super) fn holds(&self, section: &str, name: &str) -> bool {
-        let table = self
-            .root
-            .get(section)
-            .and_then(|item| item.get_ref().as_table());
-        table.is_some_and(|table| table.contains_key(name))
+    /// Whether the file sets a key that was read.
+    pub(super) fn holds(&self, key: &str) -> bool {
+        self.places.borrow().contains_key(key)
     }
 
     /// The text that the file sets `key` to; of a key without an index.
@@ -172,32 +175,14 @@ impl<'a> Reader<'a> {
     }
 
     fn span_of(&self, key: &str) -> Option<Range<usize>> {
-        let mut table = self.root;
-        let mut found = None;
-        for part in key.split('.') {
-            let (name, idx) = match part.strip_suffix(']').and_then(|p| p.split_once('[')) {
-                Some((name, idx)) => (name, idx.parse::<usize>().ok()),
-                None => (part, None),
-            };
-            let Some((name, mut item)) = table.get_key_value(name) else {
-                break;
-            };
-            found = Some(span_of_entry(name, item));
-            if let Some(element) = idx.and_then(|idx| item.get_ref().as_array()?.get(idx)) {
-                found = Some(element.span());
-                item = element;
+        let places = self.places.borrow();
+        let mut part = key;
+        loop {
+            if let Some(span) = places.get(part) {
+                return Some(span.clone());
             }
-            match item.get_ref() {
-                DeValue::Table(inner) => table = inner,
-                DeValue::String(_)
-                | DeValue::Integer(_)
-                | DeValue::Float(_)
-                | DeValue::Boolean(_)
-                | DeValue::Datetime(_)
-                | DeValue::Array(_) => break,
-            }
+            part = part.get(..part.rfind(['.', '['])?)?;
         }
-        found
     }
 }
 

@@ -52,17 +52,11 @@ impl RoutingSection {
         let hold_message = section.or("hold_message", hold.to_owned(), TomlValue::spoken);
         let goodbye_message = section.or("goodbye_message", goodbye.to_owned(), TomlValue::spoken);
         if !speaks(&language, "de") && !speaks(&language, "en") {
-            for name in ["hold_message", "goodbye_message"]
-                .into_iter()
-                .filter(|name| !section.has(name))
-            {
-                section.warn(
-                    "language",
-                    Fault::new(format!(
-                        "is {language}, but the default of {name} is English"
-                    ))
-                    .hint(format!("write {name} in that language")),
-                );
+            let messages = ["hold_message", "goodbye_message"].into_iter();
+            for name in messages.filter(|name| !section.has(name)) {
+                let why = format!("is {language}, but the default of {name} is English");
+                let hint = format!("write {name} in that language");
+                section.warn("language", Fault::new(why).hint(hint));
             }
         }
         let tiers = section.tables("tiers", |section| {
@@ -101,17 +95,13 @@ impl RoutingSection {
     /// The rule set over the dialers, which are given in the order of the file.
     pub(super) fn ruleset(&self, dialers: Vec<DialerId>) -> Ruleset {
         let tiers = Tiers::new(self.tiers.iter().map(|(_, tier)| tier.clone()).collect());
+        let tier_name = |name: &str| {
+            let known = tiers.named(name).map(|tier| tier.name.clone());
+            known.unwrap_or_else(|| TierName::new(name))
+        };
         let rule = |rule: &NamedRule| Rule {
             name: rule.name.clone(),
-            tiers: rule
-                .tiers
-                .iter()
-                .map(|(_, name)| {
-                    tiers
-                        .named(name)
-                        .map_or_else(|| TierName::new(name), |tier| tier.name.clone())
-                })
-                .collect(),
+            tiers: rule.tiers.iter().map(|(_, name)| tier_name(name)).collect(),
             dialers: rule
                 .dialers
                 .iter()
@@ -132,20 +122,13 @@ impl NamedRule {
     fn read(section: &mut Section<'_>) -> Option<Self> {
         let name = section.required("name", TomlValue::text);
         let tiers = section.or("tier", Vec::new(), |value| {
-            if value.is_empty_list() {
-                return Err(Fault::new("is an empty list")
-                    .hint("leave tier out for a rule that matches every caller"));
-            }
-            value.one_or_list(named)
+            let hint = "leave tier out for a rule that matches every caller";
+            value.non_empty("is an empty list", hint, |value| value.one_or_list(named))
         });
         let dialers = section.required("dialers", |value| {
-            if value.is_empty_list() {
-                return Err(
-                    Fault::new("is an empty list, so the rule sends the call nowhere")
-                        .hint("name at least one dialer"),
-                );
-            }
-            value.one_or_list(named)
+            let fault = "is an empty list, so the rule sends the call nowhere";
+            let hint = "name at least one dialer";
+            value.non_empty(fault, hint, |value| value.one_or_list(named))
         });
         Some(Self {
             path: section.path().to_owned(),

@@ -1,12 +1,11 @@
 //! Secrets: where the file says they are.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
 use super::context::{ConfidentialFile, Permissions};
-use super::nearest::nearest;
-use super::problem::Fault;
+use super::problem::{Fault, nearest};
 use super::section::TomlValue;
 use crate::secret::Secret;
 
@@ -63,12 +62,8 @@ impl TomlValue<'_> {
         } else {
             String::new()
         };
-        self.warn(
-            Fault::new(format!(
-                "is a plain secret in the configuration file{readers}"
-            ))
-            .hint(HOW),
-        );
+        let why = format!("is a plain secret in the configuration file{readers}");
+        self.warn(Fault::new(why).hint(HOW));
         Ok(Secret::new(text))
     }
 
@@ -76,24 +71,13 @@ impl TomlValue<'_> {
         let Some(table) = self.as_table() else {
             return Err(Fault::new(format!("must be a secret, not {}", self.kind())).hint(HOW));
         };
-        let known = table.iter().find_map(|(name, value)| {
-            let form = FORMS
-                .iter()
-                .find(|form| **form == name.get_ref().as_ref())?;
-            Some((*form, value))
-        });
-        if let Some((unknown, _)) = table
-            .iter()
-            .find(|(name, _)| !FORMS.contains(&name.get_ref().as_ref()))
-        {
-            let unknown = unknown.get_ref();
-            let hint = nearest(unknown, FORMS).map_or_else(
-                || HOW.to_owned(),
-                |form| format!("did you mean {form}? {HOW}"),
-            );
-            return Err(
-                Fault::new(format!("says {unknown}, which is no form of a secret")).hint(hint),
-            );
+        let of = |form| Some((form, table.get(form)?));
+        let known = FORMS.into_iter().find_map(of);
+        let mut names = table.keys().map(|name| name.get_ref().as_ref());
+        if let Some(unknown) = names.find(|name| !FORMS.contains(name)) {
+            let near = nearest(unknown, FORMS).map(|form| format!("did you mean {form}? {HOW}"));
+            let fault = Fault::new(format!("says {unknown}, which is no form of a secret"));
+            return Err(fault.hint(near.unwrap_or_else(|| HOW.to_owned())));
         }
         if table.len() > 1 {
             return Err(Fault::new("names more than one place for the secret")
@@ -107,7 +91,10 @@ impl TomlValue<'_> {
             return Ok(Secret::new("not read"));
         }
         match form {
-            "file" => self.read_file(&self.context().resolve(&place), check),
+            "file" => {
+                let file = ConfidentialFile::read(&self.context().resolve(&place));
+                self.secret_of(file, |permissions| permissions, check)
+            }
             "env" => self.read_variable(&place, check),
             _ => self.read_credential(&place, check),
         }
@@ -115,10 +102,9 @@ impl TomlValue<'_> {
 
     fn read_variable(&self, name: &str, check: Check) -> Result<Secret, Fault> {
         let Some(text) = self.context().variable(name) else {
-            return Err(Fault::new(format!(
-                "needs the environment variable {name}, which is not set"
-            ))
-            .hint("set it for the service, or keep the secret in a file"));
+            let why = format!("needs the environment variable {name}, which is not set");
+            let hint = "set it for the service, or keep the secret in a file";
+            return Err(Fault::new(why).hint(hint));
         };
         let text = Zeroizing::new(text);
         check(bare(&text))?;
@@ -143,14 +129,6 @@ impl TomlValue<'_> {
         self.secret_of(file, Permissions::open_to_all_only, check)
     }
 
-    fn read_file(&self, path: &Path, check: Check) -> Result<Secret, Fault> {
-        self.secret_of(
-            ConfidentialFile::read(path),
-            |permissions| permissions,
-            check,
-        )
-    }
-
     fn secret_of(
         &self,
         file: Result<ConfidentialFile, String>,
@@ -167,19 +145,15 @@ impl TomlValue<'_> {
         })?;
         let path = path.display();
         let permissions = judged(permissions);
+        let exposed = |to: &str| {
+            let why = format!("is kept in {path}, which {to} can read (mode {permissions})");
+            Fault::new(why).hint(format!("chmod 0600 {path}"))
+        };
         if permissions.open_to_all() {
-            return Err(Fault::new(format!(
-                "is kept in {path}, which everybody on this machine can read (mode {permissions})"
-            ))
-            .hint(format!("chmod 0600 {path}")));
+            return Err(exposed("everybody on this machine"));
         }
         if permissions.open_to_group() {
-            self.warn(
-                Fault::new(format!(
-                    "is kept in {path}, which its group can read (mode {permissions})"
-                ))
-                .hint(format!("chmod 0600 {path}")),
-            );
+            self.warn(exposed("its group"));
         }
         let secret = bare(&text);
         if check(secret).is_err() {

@@ -98,6 +98,25 @@ impl<'a> Section<'a> {
         self.optional(name, read).unwrap_or(default)
     }
 
+    /// A list that may be left out. Elements with something wrong are recorded and left out.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&TomlValue<'a>) -> Result<T, Fault>,
+    ) -> Vec<T> {
+        self.or(name, Vec::new(), |value| value.list(read))
+    }
+
+    /// A duration that may be left out for `default`.
+    pub(super) fn duration(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
+        self.or(name, default, |value| value.duration(range))
+    }
+
     /// A section that must be there.
     pub(super) fn required_section<T>(
         &mut self,
@@ -148,13 +167,18 @@ impl<'a> Section<'a> {
     /// Every entry of this section under a name that the file chooses, in the order of the file.
     pub(super) fn entries(&mut self) -> Vec<(&'a str, TomlValue<'a>)> {
         self.is_judged = false;
-        let mut entries: Vec<_> = self.table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
-        let of_entry = |(name, item): (&'a Spanned<_>, &'a Spanned<_>)| {
-            let name: &'a str = Cow::as_ref(name.get_ref());
-            (name, self.value_of(name, item))
-        };
-        entries.into_iter().map(of_entry).collect()
+        let entries = in_order(self.table).into_iter();
+        entries
+            .map(|(name, item)| (name, self.value_of(name, item)))
+            .collect()
+    }
+
+    /// The names of the entries of a section below, in the order of the file.
+    pub(super) fn names_in(&self, name: &str) -> Vec<&'a str> {
+        let below = self.table.get(name).map(Spanned::get_ref);
+        let entries = below.and_then(DeValue::as_table).map(in_order);
+        let entries = entries.unwrap_or_default().into_iter();
+        entries.map(|(name, _)| name).collect()
     }
 
     /// Leaves the other keys of this section unjudged, where it is not known which keys it may have.
@@ -201,12 +225,8 @@ impl<'a> Section<'a> {
 
     fn value_of(&self, name: &str, item: &'a Spanned<DeValue<'a>>) -> TomlValue<'a> {
         let entry = self.table.get_key_value(name);
-        TomlValue {
-            reader: self.reader,
-            key: self.key(name),
-            item,
-            name_span: entry.map(|(name, _)| name.span()).unwrap_or_default(),
-        }
+        let name_span = entry.map(|(name, _)| name.span()).unwrap_or_default();
+        TomlValue::new(self.reader, self.key(name), item, name_span)
     }
 
     fn span_at(&self, name: &str) -> Option<Range<usize>> {
@@ -250,6 +270,22 @@ pub(crate) struct TomlValue<'a> {
 }
 
 impl<'a> TomlValue<'a> {
+    fn new(
+        reader: &'a Reader<'a>,
+        key: String,
+        item: &'a Spanned<DeValue<'a>>,
+        name_span: Range<usize>,
+    ) -> Self {
+        let value = Self {
+            reader,
+            key,
+            item,
+            name_span,
+        };
+        reader.note_place(&value.key, value.span());
+        value
+    }
+
     /// The value of a key of this table.
     pub(super) fn child(&self, name: &str, item: &'a Spanned<DeValue<'a>>) -> TomlValue<'a> {
         self.inner(format!("{}.{name}", self.key), item)
@@ -261,12 +297,7 @@ impl<'a> TomlValue<'a> {
     }
 
     fn inner(&self, key: String, item: &'a Spanned<DeValue<'a>>) -> TomlValue<'a> {
-        TomlValue {
-            reader: self.reader,
-            key,
-            item,
-            name_span: item.span(),
-        }
+        TomlValue::new(self.reader, key, item, item.span())
     }
 
     pub(super) fn context(&self) -> &'a Context {
@@ -325,10 +356,6 @@ impl<'a> TomlValue<'a> {
 
     pub(crate) fn as_text(&self) -> Option<&'a str> {
         self.item.get_ref().as_str()
-    }
-
-    pub(super) fn is_empty_list(&self) -> bool {
-        self.as_array().is_some_and(|list| list.is_empty())
     }
 
     fn as_array(&self) -> Option<&'a DeArray<'a>> {
@@ -552,21 +579,34 @@ impl<'a> TomlValue<'a> {
     /// A list; elements with something wrong are recorded and left out.
     pub(super) fn list<T>(
         &self,
-        read: impl Fn(&TomlValue<'a>) -> Result<T, Fault>,
+        mut read: impl FnMut(&TomlValue<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
         let items = self
             .as_array()
             .ok_or_else(|| self.must_be("a list").hint("write [\"…\", \"…\"]"))?;
         let elements = items.iter().enumerate();
         Ok(elements
-            .filter_map(|(idx, item)| self.element(idx, item).read(&read))
+            .filter_map(|(idx, item)| self.element(idx, item).read(&mut read))
             .collect())
+    }
+
+    /// Anything but an empty list, of which `fault` and `hint` say what is wrong.
+    pub(super) fn non_empty<T>(
+        &self,
+        fault: &str,
+        hint: &str,
+        read: impl FnOnce(&Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if self.as_array().is_some_and(|list| list.is_empty()) {
+            return Err(Fault::new(fault).hint(hint));
+        }
+        read(self)
     }
 
     /// One element, or a list of them.
     pub(super) fn one_or_list<T>(
         &self,
-        read: impl Fn(&TomlValue<'a>) -> Result<T, Fault>,
+        mut read: impl FnMut(&TomlValue<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
         if self.as_array().is_some() {
             self.list(read)
@@ -581,13 +621,20 @@ impl<'a> TomlValue<'a> {
         read: impl Fn(&str, &TomlValue<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<(String, T)>, Fault> {
         let table = self.as_table().ok_or_else(|| self.must_be("a table"))?;
-        let mut entries: Vec<_> = table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
-        let pair = |(name, item): (&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
-            let name = name.get_ref().as_ref();
+        let pair = |(name, item): (&'a str, &'a Spanned<DeValue<'a>>)| {
             let value = self.child(name, item).read(|value| read(name, value))?;
             Some((name.to_owned(), value))
         };
-        Ok(entries.into_iter().filter_map(pair).collect())
+        Ok(in_order(table).into_iter().filter_map(pair).collect())
     }
+}
+
+/// The entries of a table, in the order of the file.
+fn in_order<'a>(table: &'a DeTable<'a>) -> Vec<(&'a str, &'a Spanned<DeValue<'a>>)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    let entries = entries.into_iter();
+    entries
+        .map(|(name, item)| (Cow::as_ref(name.get_ref()), item))
+        .collect()
 }

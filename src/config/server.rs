@@ -10,6 +10,7 @@ use super::pem;
 use super::problem::Fault;
 use super::section::{Section, TomlValue};
 use super::url::{self, PublicUrl};
+use crate::http::listener::tls::AcmeSettings;
 use crate::phone::Region;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -26,7 +27,7 @@ pub struct Server {
     /// A certificate from files. At most one of `tls` and `acme` is set; neither means plain HTTP.
     pub tls: Option<Tls>,
     /// A certificate from an ACME authority.
-    pub acme: Option<Acme>,
+    pub acme: Option<AcmeSettings>,
     /// Allows plain HTTP on any address, without a proxy. Default: false.
     pub insecure_http: bool,
     /// Serves `/docs` and `/openapi.json`. Default: true.
@@ -45,21 +46,6 @@ pub struct Tls {
     /// The certificate and its intermediates, PEM.
     pub certificate: PathBuf,
     pub private_key: PathBuf,
-}
-
-/// A certificate from an ACME authority.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acme {
-    /// The host names of the certificate; at least one.
-    pub domains: Vec<String>,
-    /// The mail address that the authority writes to.
-    pub contact: String,
-    /// The directory of the authority. Default: Let's Encrypt.
-    pub directory: String,
-    /// Authorities to trust for the directory in place of those of the system, PEM. Default: none.
-    pub ca: Option<PathBuf>,
-    /// Where account and certificates are kept. Default: `acme` beside the database.
-    pub cache: PathBuf,
 }
 
 impl Server {
@@ -85,33 +71,22 @@ impl Server {
             }
             Ok(url)
         });
-        let trusted_proxies = section.or("trusted_proxies", Vec::new(), |value| {
-            value.list(TomlValue::network)
-        });
-        if trusted_proxies
-            .iter()
-            .any(|network| network.prefix_len() == 0)
-        {
-            section.warn(
-                "trusted_proxies",
-                Fault::new(
-                    "trusts every address, so anybody can claim any source in X-Forwarded-For",
-                )
-                .hint("name the addresses of your proxies"),
-            );
+        let trusted_proxies = section.list("trusted_proxies", TomlValue::network);
+        if trusted_proxies.iter().any(|of| of.prefix_len() == 0) {
+            let why = "trusts every address, so anybody can claim any source in X-Forwarded-For";
+            let fault = Fault::new(why).hint("name the addresses of your proxies");
+            section.warn("trusted_proxies", fault);
         }
         let has_certificate = section.has("tls") || section.has("acme");
         let tls = section.optional_section("tls", Tls::read);
         let acme = section.optional_section("acme", |section| {
-            Acme::read(section, state_directory, public_url.as_ref())
+            read_acme(section, state_directory, public_url.as_ref())
         });
         if section.has("tls") && section.has("acme") {
-            section.error(
-                "acme",
-                Fault::new("cannot be used together with server.tls").hint(
-                    "keep [server.tls] for certificate files or [server.acme] for automatic ones",
-                ),
-            );
+            let hint =
+                "keep [server.tls] for certificate files or [server.acme] for automatic ones";
+            let fault = Fault::new("cannot be used together with server.tls");
+            section.error("acme", fault.hint(hint));
         }
         let server = Self {
             trusted_proxies,
@@ -119,7 +94,7 @@ impl Server {
             acme,
             insecure_http,
             docs: section.or("docs", true, TomlValue::boolean),
-            cors_origins: section.or("cors_origins", Vec::new(), |value| value.list(origin)),
+            cors_origins: section.list("cors_origins", origin),
             region: section.optional("region", region),
             calls_in_hand: section
                 .optional("calls_in_hand", |value| {
@@ -135,22 +110,15 @@ impl Server {
             && !has_proxy
             && server.public_url.as_str().starts_with("https:")
         {
-            section.warn(
-                "public_url",
-                Fault::new(
-                    "needs a proxy in front of this loopback listener, and trusted_proxies names none: every request seems to come from this machine, which opens /metrics to all",
-                )
-                .hint("write trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]"),
-            );
+            let why = "needs a proxy in front of this loopback listener, and trusted_proxies names none: every request seems to come from this machine, which opens /metrics to all";
+            let hint = "write trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]";
+            section.warn("public_url", Fault::new(why).hint(hint));
         }
         let is_guarded = server.listens_on_loopback() || has_proxy;
         if !has_certificate && !is_guarded && !insecure_http {
-            section.error(
-                "listen",
-                Fault::new("would serve plain HTTP to other machines").hint(
-                    "add [server.tls] or [server.acme], listen on 127.0.0.1, name your proxy in trusted_proxies, or set insecure_http = true",
-                ),
-            );
+            let hint = "add [server.tls] or [server.acme], listen on 127.0.0.1, name your proxy in trusted_proxies, or set insecure_http = true";
+            let fault = Fault::new("would serve plain HTTP to other machines");
+            section.error("listen", fault.hint(hint));
         }
         Some(server)
     }
@@ -169,55 +137,44 @@ impl Tls {
     }
 }
 
-impl Acme {
-    fn read(
-        section: &mut Section<'_>,
-        state_directory: &Path,
-        public_url: Option<&PublicUrl>,
-    ) -> Option<Self> {
-        let domains = section.required("domains", |value| {
-            let domains = value.list(domain)?;
-            if value.is_empty_list() {
-                return Err(Fault::new("is empty").hint("name the host of public_url"));
-            }
-            Ok(domains)
-        });
-        let contact = section.required("contact", |value| {
-            let text = value.text()?;
-            if text.starts_with("mailto:") {
-                return Err(Fault::new("must be a mail address alone").hint("leave mailto: out"));
-            }
-            value.mail_address()
-        });
-        let directory = section.or("directory", LETS_ENCRYPT.to_owned(), TomlValue::request_url);
-        let ca = section.optional("ca", TomlValue::path);
-        if let Some(ca) = &ca {
-            pem::check_authorities(section, "ca", ca);
+fn read_acme(
+    section: &mut Section<'_>,
+    state_directory: &Path,
+    public_url: Option<&PublicUrl>,
+) -> Option<AcmeSettings> {
+    let domains = section.required("domains", |value| {
+        value.non_empty("is empty", "name the host of public_url", |value| {
+            value.list(domain)
+        })
+    });
+    let contact = section.required("contact", |value| {
+        let text = value.text()?;
+        if text.starts_with("mailto:") {
+            return Err(Fault::new("must be a mail address alone").hint("leave mailto: out"));
         }
-        let cache = section.or("cache", state_directory.join("acme"), TomlValue::path);
-        if let (Some(domains), Some(url)) = (&domains, public_url)
-            && !domains.is_empty()
-            && !domains
-                .iter()
-                .any(|domain| domain.eq_ignore_ascii_case(url.host()))
-        {
+        value.mail_address()
+    });
+    let directory = section.or("directory", LETS_ENCRYPT.to_owned(), TomlValue::request_url);
+    let ca = pem::authorities(section, "ca");
+    let cache = section.or("cache", state_directory.join("acme"), TomlValue::path);
+    if let (Some(domains), Some(url)) = (&domains, public_url) {
+        let host = url.host();
+        let is_host = |domain: &String| domain.eq_ignore_ascii_case(host);
+        if !domains.is_empty() && !domains.iter().any(is_host) {
             section.warn(
                 "domains",
-                Fault::new(format!(
-                    "does not hold {}, the host of public_url",
-                    url.host()
-                ))
-                .hint("Twilio refuses a certificate for another host"),
+                Fault::new(format!("does not hold {host}, the host of public_url"))
+                    .hint("Twilio refuses a certificate for another host"),
             );
         }
-        Some(Self {
-            domains: domains?,
-            contact: contact?,
-            directory,
-            ca,
-            cache,
-        })
     }
+    Some(AcmeSettings {
+        domains: domains?,
+        contact: contact?,
+        directory,
+        ca,
+        cache,
+    })
 }
 
 /// Scheme, host and port, as a browser sends it.

@@ -12,13 +12,14 @@ use jiff::tz::TimeZone;
 
 use super::reader::join;
 use super::{
-    Acme, Alerts, Auth, CallerId, Config, Key, LogFormat, Logging, PublicUrl, Routing, Server,
-    Storage, Tls, Twilio, duration,
+    Alerts, Auth, CallerId, Config, LogFormat, Logging, PublicUrl, Routing, Server, Storage, Tls,
+    Twilio, duration,
 };
 use crate::alerts::{AlertRules, Email, Smtp, WebhookSettings};
 use crate::braze::BrazeSettings as Braze;
 use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
-use crate::http::keys::Role;
+use crate::http::keys::{ApiKey, Role};
+use crate::http::listener::tls::AcmeSettings;
 use crate::lead::{TierName, Tiers};
 use crate::phone::{E164, Region};
 use crate::routing::{DialerId, Rule, Ruleset};
@@ -152,7 +153,7 @@ show_sections! {
         listen, public_url, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand
     }
     Tls { certificate, private_key }
-    Acme { domains, contact, directory, ca, cache }
+    AcmeSettings { domains, contact, directory, ca, cache }
     Storage { path, retention, spool, spool_mib, ballast_mib, secret, signing_key }
     Twilio {
         account_sid, subaccounts, auth_tokens as "auth_token", verify_signature, shared_keys, allowed_networks,
@@ -258,9 +259,9 @@ impl Show for WebhookSettings {
     }
 }
 
-impl Show for Vec<Key> {
+impl Show for Vec<ApiKey> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
-        for Key { name, role, hash } in self {
+        for ApiKey { name, role, hash } in self {
             role.show(&format!("{key}.{name}.role"), list);
             secret(&format!("{key}.{name}.hash"), &hash.to_hex(), list);
         }

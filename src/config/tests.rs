@@ -1,5 +1,7 @@
 //! Bad files and what is said of them.
 
+mod example;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

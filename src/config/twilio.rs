@@ -64,17 +64,13 @@ impl Twilio {
         refuse_same_ids(section, &shared_keys);
         judge_tokens(section, verify_signature);
         Some(Self {
-            subaccounts: section.or("subaccounts", Vec::new(), |value| {
-                value.list(|value| sid(value, "AC"))
-            }),
+            subaccounts: section.list("subaccounts", |value| sid(value, "AC")),
             auth_tokens: section.or("auth_token", Vec::new(), |value| {
                 value.one_or_list(TomlValue::token)
             }),
             verify_signature,
             shared_keys,
-            allowed_networks: section.or("allowed_networks", Vec::new(), |value| {
-                value.list(TomlValue::network)
-            }),
+            allowed_networks: section.list("allowed_networks", TomlValue::network),
             caller_id: section.or("caller_id", CallerId::Caller, caller_id),
             number: section.optional("number", TomlValue::phone_number),
             ring_timeout,
@@ -119,11 +115,9 @@ fn caller_id(value: &TomlValue<'_>) -> Result<CallerId, Fault> {
         return Ok(CallerId::Caller);
     }
     E164::parse(&text).map(CallerId::Number).map_err(|_| {
-        Fault::new("must be \"caller\" or a phone number like +4930123456").nearest(
-            &text,
-            ["caller"],
-            || "the number must be one of this Twilio account".to_owned(),
-        )
+        let hint = || "the number must be one of this Twilio account".to_owned();
+        let fault = Fault::new("must be \"caller\" or a phone number like +4930123456");
+        fault.nearest(&text, ["caller"], hint)
     })
 }
 
@@ -134,11 +128,8 @@ fn ring_total(section: &mut Section<'_>, ring_timeout: Duration) -> Duration {
         whole_seconds(value.duration(Duration::from_secs(5)..=Duration::from_hours(1))?)
     });
     if total < ring_timeout {
-        section.error(
-            "ring_total",
-            Fault::new("is shorter than ring_timeout, so that no line rings in full")
-                .hint("raise it, or lower ring_timeout"),
-        );
+        let fault = Fault::new("is shorter than ring_timeout, so that no line rings in full");
+        section.error("ring_total", fault.hint("raise it, or lower ring_timeout"));
     }
     total
 }
@@ -157,11 +148,9 @@ fn whole_seconds(timeout: Duration) -> Result<Duration, Fault> {
 fn refuse_same_ids(section: &Section<'_>, keys: &[(String, Secret)]) {
     for (idx, (id, _)) in keys.iter().enumerate() {
         if keys.iter().take(idx).any(|(earlier, _)| earlier == id) {
-            section.error(
-                "shared_keys",
-                Fault::new(format!("holds the id {id} twice"))
-                    .hint("Twilio gives every key an id of its own"),
-            );
+            let fault = Fault::new(format!("holds the id {id} twice"));
+            let hint = "Twilio gives every key an id of its own";
+            section.error("shared_keys", fault.hint(hint));
         }
     }
 }

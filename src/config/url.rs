@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use super::problem::Fault;
 
@@ -55,20 +54,6 @@ impl PublicUrl {
     /// The host as typed, without a port.
     pub fn host(&self) -> &str {
         Parts::split(&self.text).map_or("", |parts| parts.host)
-    }
-}
-
-/// The text is no public address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the public URL {0}")]
-pub struct NotPublicUrl(String);
-
-impl FromStr for PublicUrl {
-    type Err = NotPublicUrl;
-
-    /// Takes `http://` on any host too: whether plain HTTP is allowed is a question to the configuration.
-    fn from_str(text: &str) -> Result<Self, NotPublicUrl> {
-        Self::parse(text, true).map_err(|fault| NotPublicUrl(fault.message))
     }
 }
 
@@ -270,11 +255,6 @@ mod tests {
             assert_eq!(fault.message, message, "{typed}");
             assert!(!format!("{fault:?}").contains("marker"));
         }
-        assert!("http://calls.example.com".parse::<PublicUrl>().is_ok());
-        let refused = "calls".parse::<PublicUrl>().unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "the public URL must start with https:// or http://"
-        );
+        assert!(PublicUrl::parse("http://calls.example.com", true).is_ok());
     }
 }

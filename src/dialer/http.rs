@@ -16,8 +16,7 @@ use super::client::{DialerReply, DialerRequest, Link, masked_reference, referenc
 use super::health::{DialerCheck, Probe, ProbeHealth, failing, reachability_and_credentials};
 use super::settings::{InvalidSettings, parse_url, secret_header};
 use super::template::{BodyTemplate, placeholders};
-use crate::config::nearest::nearest;
-use crate::config::problem::Fault;
+use crate::config::problem::{Fault, nearest};
 use crate::config::section::{Section, TomlValue};
 use crate::config::url;
 use crate::handoff::{Outcome, Repeat};

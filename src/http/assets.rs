@@ -38,12 +38,17 @@ static FILES: LazyLock<HashMap<String, StaticFile>> = LazyLock::new(|| {
 
 fn embedded(path: &str) -> Option<StaticFile> {
     let file = Embedded::get(path)?;
-    let kind = with_charset(file.metadata.mimetype());
+    let mime = file.metadata.mimetype();
+    let charset = if mime.starts_with("text/") {
+        "; charset=utf-8"
+    } else {
+        ""
+    };
     let bytes = match file.data {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
     };
-    Some(StaticFile::new(&kind, bytes))
+    Some(StaticFile::new(&format!("{mime}{charset}"), bytes))
 }
 
 /// The text of a file of the dashboard; empty where there is no such file.
@@ -95,27 +100,19 @@ impl StaticFile {
             .filter(|bytes| !bytes.is_empty());
         // The same file in another coding is equal in meaning, not byte for byte.
         let weak = if gzip.is_some() { "W/" } else { "" };
-        let tag = HeaderValue::from_str(&format!("{weak}\"{}\"", self.tag));
-        let mut response = if knows(asked, &self.tag) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            let bytes = gzip.unwrap_or(&self.plain).clone();
-            let mut response = ([(header::CONTENT_TYPE, self.kind.clone())], bytes).into_response();
-            if gzip.is_some() {
-                let coding = HeaderValue::from_static("gzip");
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_ENCODING, coding);
-            }
-            response
-        };
-        let headers = response.headers_mut();
-        if let Ok(tag) = tag {
-            headers.insert(header::ETAG, tag);
+        let tag = format!("{weak}\"{}\"", self.tag);
+        let every = [
+            (header::ETAG, &*tag),
+            (header::CACHE_CONTROL, "no-cache"),
+            (header::VARY, "Accept-Encoding"),
+        ];
+        if knows(asked, &self.tag) {
+            return (StatusCode::NOT_MODIFIED, every).into_response();
         }
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        response
+        let kind = [(header::CONTENT_TYPE, self.kind.clone())];
+        let coding = gzip.map(|_| [(header::CONTENT_ENCODING, "gzip")]);
+        let bytes = gzip.unwrap_or(&self.plain).clone();
+        (kind, coding, every, bytes).into_response()
     }
 }
 
@@ -164,14 +161,6 @@ fn takes_gzip(asked: &HeaderMap) -> bool {
         let is_wanted = weight.is_none_or(|q| q.parse().is_ok_and(|q: f32| q > 0.0));
         coding.eq_ignore_ascii_case("gzip") && is_wanted
     })
-}
-
-fn with_charset(mime: &str) -> String {
-    if mime.starts_with("text/") {
-        format!("{mime}; charset=utf-8")
-    } else {
-        mime.to_owned()
-    }
 }
 
 #[cfg(test)]

@@ -15,28 +15,21 @@ pub(super) struct Viewer(pub(super) Holder);
 #[derive(Clone, Debug)]
 pub(super) struct Admin(pub(super) Holder);
 
-impl<S> FromRequestParts<S> for Viewer
-where
-    Sessions: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = ApiError;
+macro_rules! extract_with_role {
+    ($($extractor:ident)*) => {
+        $(impl<S> FromRequestParts<S> for $extractor
+        where
+            Sessions: FromRef<S>,
+            S: Send + Sync,
+        {
+            type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let holder = Sessions::from_ref(state).asks(parts)?;
-        holder.with_role(Role::Viewer).map(Self)
-    }
+            async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+                let holder = Sessions::from_ref(state).asks(parts)?;
+                holder.with_role(Role::$extractor).map(Self)
+            }
+        })*
+    };
 }
 
-impl<S> FromRequestParts<S> for Admin
-where
-    Sessions: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let holder = Sessions::from_ref(state).asks(parts)?;
-        holder.with_role(Role::Admin).map(Self)
-    }
-}
+extract_with_role! { Viewer Admin }

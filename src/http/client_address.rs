@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderMap;
 use ipnet::IpNet;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -20,16 +20,8 @@ pub fn client_address(
 ) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     let mut hop = peer;
-    let lines: Vec<&[u8]> = headers
-        .get_all(FORWARDED_FOR)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    let entries = lines
-        .iter()
-        .rev()
-        .flat_map(|line| line.rsplit(|byte| *byte == b','));
-    for entry in entries {
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+    for entry in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
         if !is_in(hop, trusted_proxies) {
             break;
         }
@@ -64,6 +56,8 @@ fn parse_hop(bytes: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[track_caller]

@@ -30,27 +30,22 @@ pub(super) async fn allow(
             .headers()
             .contains_key("access-control-request-method");
     let mut response = if asks {
-        let mut response = StatusCode::NO_CONTENT.into_response();
-        let headers = response.headers_mut();
-        headers.insert(
-            ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("GET, POST, DELETE"),
-        );
-        headers.insert(
-            ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("X-API-Key, Content-Type, X-Request-ID, Last-Event-ID"),
-        );
-        headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-        response
+        let allowed = [
+            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
+            (
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                "X-API-Key, Content-Type, X-Request-ID, Last-Event-ID",
+            ),
+            (ACCESS_CONTROL_MAX_AGE, "600"),
+        ];
+        (StatusCode::NO_CONTENT, allowed).into_response()
     } else {
         next.run(request).await
     };
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(
-        ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("X-Request-ID, Retry-After"),
-    );
+    let exposed = HeaderValue::from_static("X-Request-ID, Retry-After");
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     headers.append(VARY, HeaderValue::from_static("Origin"));
     response
 }

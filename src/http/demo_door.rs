@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use subtle::ConstantTimeEq;
+
+use crate::secret::Secret;
 
 /// What the demo adds to the pages.
 #[derive(Clone, Debug)]
@@ -16,36 +17,21 @@ pub struct DemoDoor {
 
 /// A secret that stands for a key, once. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct OneTimeLink(Arc<Mutex<Option<Exchanged>>>);
-
-struct Exchanged {
-    secret: String,
-    key: String,
-}
-
-impl std::fmt::Debug for Exchanged {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Exchanged(…)")
-    }
-}
+pub struct OneTimeLink(Arc<Mutex<Option<(Secret, Secret)>>>);
 
 impl OneTimeLink {
     pub fn new(secret: String, key: String) -> Self {
-        Self(Arc::new(Mutex::new(Some(Exchanged { secret, key }))))
+        let pair = (Secret::new(secret), Secret::new(key));
+        Self(Arc::new(Mutex::new(Some(pair))))
     }
 
     pub(super) fn exchange(&self, secret: &str) -> Option<String> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = kept
-            .as_ref()
-            .is_some_and(|kept| kept.secret.as_bytes().ct_eq(secret.as_bytes()).into());
-        is_it.then(|| kept.take()).flatten().map(|kept| kept.key)
+        let secret = Secret::new(secret);
+        let mut pair = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, key) = pair.take_if(|(known, _)| *known == secret)?;
+        Some(key.expose().to_owned())
     }
 }
-
-/// The demo's door, where this is the demo.
-#[derive(Clone, Debug)]
-pub(super) struct OptionalDemo(pub(super) Option<DemoDoor>);
 
 #[cfg(test)]
 mod tests {

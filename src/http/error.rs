@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -38,35 +39,19 @@ pub(super) enum ErrorKind {
 }
 
 impl ErrorKind {
-    fn as_str(self) -> &'static str {
+    fn name_and_status(self) -> (&'static str, StatusCode) {
         match self {
-            Self::Validation => "ValidationError",
-            Self::Authentication => "AuthenticationError",
-            Self::Permission => "PermissionError",
-            Self::NotFound => "NotFoundError",
-            Self::MethodNotAllowed => "MethodNotAllowed",
-            Self::Conflict => "ConflictError",
-            Self::PayloadTooLarge => "PayloadTooLarge",
-            Self::RateLimit => "RateLimitError",
-            Self::Integration => "IntegrationError",
-            Self::Internal => "InternalServerError",
-            Self::Unavailable => "Unavailable",
-        }
-    }
-
-    fn status(self) -> StatusCode {
-        match self {
-            Self::Validation => StatusCode::BAD_REQUEST,
-            Self::Authentication => StatusCode::UNAUTHORIZED,
-            Self::Permission => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict => StatusCode::CONFLICT,
-            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::RateLimit => StatusCode::TOO_MANY_REQUESTS,
-            Self::Integration => StatusCode::BAD_GATEWAY,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Validation => ("ValidationError", StatusCode::BAD_REQUEST),
+            Self::Authentication => ("AuthenticationError", StatusCode::UNAUTHORIZED),
+            Self::Permission => ("PermissionError", StatusCode::FORBIDDEN),
+            Self::NotFound => ("NotFoundError", StatusCode::NOT_FOUND),
+            Self::MethodNotAllowed => ("MethodNotAllowed", StatusCode::METHOD_NOT_ALLOWED),
+            Self::Conflict => ("ConflictError", StatusCode::CONFLICT),
+            Self::PayloadTooLarge => ("PayloadTooLarge", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::RateLimit => ("RateLimitError", StatusCode::TOO_MANY_REQUESTS),
+            Self::Integration => ("IntegrationError", StatusCode::BAD_GATEWAY),
+            Self::Internal => ("InternalServerError", StatusCode::INTERNAL_SERVER_ERROR),
+            Self::Unavailable => ("Unavailable", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 }
@@ -94,12 +79,13 @@ struct ErrorBody {
     request_id: String,
 }
 
-#[derive(Debug)]
+/// A failure on its way out of a handler.
+#[derive(Clone, Debug)]
 pub(super) struct ApiError {
     kind: ErrorKind,
     message: Cow<'static, str>,
     details: Map<String, Value>,
-    cause: Option<Box<dyn Error + Send + Sync>>,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
     refused: Option<RefusedRequest>,
 }
 
@@ -115,16 +101,16 @@ impl ApiError {
         }
     }
 
-    /// A failure that is counted, and written down for the source of the request.
+    /// A failure that is counted, and written down for the source of the request; with the key, where one is known.
     pub(super) fn refused(
         kind: ErrorKind,
         message: impl Into<Cow<'static, str>>,
-        refused: RefusedRequest,
+        reason: &'static str,
+        key: Option<Arc<str>>,
     ) -> Self {
-        metrics::counter!("switchboard_auth_failures_total", "reason" => refused.reason)
-            .increment(1);
+        metrics::counter!("switchboard_auth_failures_total", "reason" => reason).increment(1);
         Self {
-            refused: Some(refused),
+            refused: Some(RefusedRequest { reason, key }),
             ..Self::new(kind, message)
         }
     }
@@ -163,7 +149,7 @@ impl ApiError {
             "The database does not answer; try again in a moment.",
         );
         Self {
-            cause: Some(Box::new(cause)),
+            cause: Some(Arc::new(cause)),
             ..error
         }
     }
@@ -176,88 +162,56 @@ impl ApiError {
 
     /// Its status and its words, for a page.
     pub(super) fn status_and_message(&self) -> (StatusCode, &str) {
-        (self.kind.status(), &self.message)
+        (self.kind.name_and_status().1, &self.message)
     }
 
     /// The answer, which names the request; the cause goes to the log.
     pub(super) fn respond(self, request_id: &str) -> Response {
+        let (kind, status) = self.kind.name_and_status();
         if let Some(cause) = &self.cause {
             tracing::error!(
                 event = "api.failed",
-                error = chain(cause.as_ref()),
-                kind = self.kind.as_str(),
+                error = chain(&**cause),
+                kind,
                 "a request of the API could not be answered"
             );
         }
         let document = ErrorDocument {
             error: ErrorBody {
-                kind: self.kind.as_str(),
+                kind,
                 message: self.message.into_owned(),
                 details: self.details,
                 request_id: request_id.to_owned(),
             },
         };
-        let text = serde_json::to_string(&document).unwrap_or_default();
-        let mut response = Response::new(Body::from(text));
-        *response.status_mut() = self.kind.status();
+        let mut response = (status, Json(document)).into_response();
         if let Some(refused) = self.refused {
             response = refused.mark(response);
         }
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/json");
-        headers.insert(header::CONTENT_TYPE, json);
-        match self.kind {
-            ErrorKind::Authentication => {
-                let scheme = HeaderValue::from_static("ApiKey realm=\"switchboard\"");
-                headers.insert(header::WWW_AUTHENTICATE, scheme);
-            }
-            ErrorKind::RateLimit => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-            }
-            ErrorKind::Unavailable => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            ErrorKind::Validation
-            | ErrorKind::Permission
-            | ErrorKind::NotFound
-            | ErrorKind::MethodNotAllowed
-            | ErrorKind::Conflict
-            | ErrorKind::PayloadTooLarge
-            | ErrorKind::Integration
-            | ErrorKind::Internal => {}
+        let mut add = |name, value| headers.insert(name, HeaderValue::from_static(value));
+        if self.kind == ErrorKind::Authentication {
+            add(header::WWW_AUTHENTICATE, "ApiKey realm=\"switchboard\"");
+        } else if self.kind == ErrorKind::RateLimit {
+            add(header::RETRY_AFTER, "2");
+        } else if self.kind == ErrorKind::Unavailable {
+            add(header::RETRY_AFTER, "1");
         }
         response
     }
 }
 
 /// An error and what caused it, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
-/// A failure on its way out of a handler; [`super::api`] turns it into the answer, because only there the request has its name.
-#[derive(Clone)]
-pub(super) struct FailedRequest(Arc<Mutex<Option<ApiError>>>);
-
-impl FailedRequest {
-    pub(super) fn error(&self) -> Option<ApiError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
+/// [`super::api`] turns it into the answer, because only there the request has its name.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.kind.status();
-        let failed = FailedRequest(Arc::new(Mutex::new(Some(self))));
-        response.extensions_mut().insert(failed);
-        response
+        let (_, status) = self.kind.name_and_status();
+        (status, Extension(self), Body::empty()).into_response()
     }
 }

@@ -3,13 +3,12 @@
 //! Nothing here is waited for by a caller: the writer tells of a commit and goes on, and a commit that is missed becomes a `reset`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
-use super::api::{Reads, ShownSettings, Window};
+use super::api::{Dialers, Reads, ShownSettings, Window};
 use super::event_hub::Events;
 use crate::audit::Kind;
 use crate::call::CallId;
@@ -63,8 +62,9 @@ impl Events {
                 }
             };
             match draining.run_until_cancelled(wait).await {
-                None => return,
-                Some(Some(received)) => publisher.changes.receive(received),
+                None | Some(Some(Err(RecvError::Closed))) => return,
+                Some(Some(Err(RecvError::Lagged(_)))) => publisher.changes.missed = true,
+                Some(Some(Ok(committed))) => publisher.changes.add(&committed),
                 Some(None) => {}
             }
             if !lifecycle.pause(GATHER).await {
@@ -77,9 +77,6 @@ impl Events {
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
             }
-            if publisher.changes.is_closed {
-                return;
-            }
             publisher.publish().await;
         }
     }
@@ -91,18 +88,9 @@ struct Changes {
     calls: BTreeSet<CallId>,
     records: BTreeMap<i64, Kind>,
     missed: bool,
-    is_closed: bool,
 }
 
 impl Changes {
-    fn receive(&mut self, received: Result<Arc<[Committed]>, RecvError>) {
-        match received {
-            Ok(committed) => self.add(&committed),
-            Err(RecvError::Lagged(_)) => self.missed = true,
-            Err(RecvError::Closed) => self.is_closed = true,
-        }
-    }
-
     fn add(&mut self, committed: &[Committed]) {
         for one in committed {
             if let Some(call) = &one.call {
@@ -112,14 +100,14 @@ impl Changes {
                     self.missed = true;
                 }
             }
-            let is_told = [
-                Kind::HealthChanged,
-                Kind::IncidentOpened,
-                Kind::IncidentReminded,
-                Kind::IncidentResolved,
-                Kind::ConfigChanged,
-            ];
-            if is_told.contains(&one.kind) {
+            if matches!(
+                one.kind,
+                Kind::HealthChanged
+                    | Kind::IncidentOpened
+                    | Kind::IncidentReminded
+                    | Kind::IncidentResolved
+                    | Kind::ConfigChanged
+            ) {
                 self.records.insert(one.id, one.kind);
             }
         }
@@ -172,20 +160,24 @@ impl Publisher {
 
     async fn publish_record(&self, id: i64, kind: Kind) {
         let (events, sources) = (&self.events, &self.sources);
-        let Some(record) = sources.reads.record_document(id).await else {
+        let reads = &sources.reads;
+        let Some(record) = reads.record_document(id).await else {
             return;
         };
         if kind == Kind::HealthChanged {
-            let service = record.field("service");
-            let dialer = sources.reads.dialer_document(&sources.drains, &service);
-            events.publish_some("dialer", dialer.await);
+            // There is none for Braze.
+            let dialers = Dialers {
+                drains: sources.drains.clone(),
+                reads: reads.clone(),
+            };
+            let dialer = dialers.document(&record.field("service")).await;
+            events.publish_some("dialer", dialer);
         } else if kind == Kind::ConfigChanged {
-            let settings = sources.reads.settings_document(&sources.settings);
-            events.publish_some("settings", settings.await);
+            let settings = reads.settings_document(&sources.settings).await;
+            events.publish_some("settings", settings);
         } else {
-            let incident = record.field("incident");
-            let incident = sources.reads.incident_document(&incident);
-            events.publish_some("alert", incident.await);
+            let incident = reads.incident_document(&record.field("incident")).await;
+            events.publish_some("alert", incident);
         }
     }
 

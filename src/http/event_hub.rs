@@ -89,9 +89,7 @@ impl Events {
     /// Something was not told: who comes back later has to begin anew.
     pub(super) fn skip(&self) {
         let mut ring = self.ring();
-        if !ring.is_empty() {
-            ring.clear();
-        }
+        ring.clear();
         self.0.next.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -110,28 +108,24 @@ impl Events {
         let receiver = self.0.sender.subscribe();
         let ring = self.ring();
         let next = self.0.next.load(Ordering::Relaxed);
-        let missed: VecDeque<Arc<EventMessage>> = match last {
-            None => VecDeque::new(),
-            Some(last) => ring
-                .iter()
-                .filter(|message| message.id > last)
-                .cloned()
-                .collect(),
-        };
-        let first_kept = ring.front().map_or(next, |message| message.id);
-        // What was told after `last` is all there, or it is not.
-        let is_whole = last.is_none_or(|last| last < next && last.saturating_add(1) >= first_kept);
-        drop(ring);
         let sent = next.saturating_sub(1);
+        let first_kept = ring.front().map_or(next, |message| message.id);
         let mut opening = "retry: 2000\n\n".to_owned();
-        if !is_whole {
-            opening.push_str(&reset(sent, "what was missed is not kept any more"));
+        let mut missed = VecDeque::new();
+        match last {
+            None => {}
+            // What was told after `last` is all there, or it is not.
+            Some(last) if last < next && last.saturating_add(1) >= first_kept => {
+                missed.extend(ring.iter().filter(|message| message.id > last).cloned());
+            }
+            Some(_) => opening.push_str(&reset(sent, "what was missed is not kept any more")),
         }
+        drop(ring);
         Some(Subscription {
             receiver,
             seen: sent,
             opening: Some(opening),
-            missed: if is_whole { missed } else { VecDeque::new() },
+            missed,
             sent,
             beat: beat(),
             is_over: false,

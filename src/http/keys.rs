@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::error::{ApiError, ErrorKind};
-use super::refusals::RefusedRequest;
 
 /// Where a key is sent.
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -73,7 +72,7 @@ impl fmt::Debug for KeyHash {
 /// A key that was just drawn; the only time that it is known.
 pub struct DrawnKey {
     pub key: String,
-    /// What is kept of it.
+    /// What is kept of it, as `switchboard key new` prints it in hexadecimal digits.
     pub hash: KeyHash,
 }
 
@@ -94,7 +93,7 @@ impl fmt::Debug for DrawnKey {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     /// Who holds it; stands in the audit trail.
     pub name: Arc<str>,
@@ -147,26 +146,21 @@ impl Keys {
 
     /// Who asks, by the key in the headers.
     pub(super) fn authenticate(&self, headers: &HeaderMap) -> Result<Holder, ApiError> {
-        let mut given = headers.get_all(HEADER).iter();
-        let (reason, message) = match (given.next(), given.next()) {
-            (None, _) => {
+        if let Some(holder) = self.known(headers) {
+            return Ok(holder);
+        }
+        let kind = ErrorKind::Authentication;
+        let (reason, message) = match headers.get_all(HEADER).iter().count() {
+            0 => {
                 metrics::counter!("switchboard_auth_failures_total", "reason" => "missing")
                     .increment(1);
                 let message = "This needs an API key in the header X-API-Key, or a session.";
-                return Err(ApiError::new(ErrorKind::Authentication, message));
+                return Err(ApiError::new(kind, message));
             }
-            (Some(key), None) => match self.holder(key.as_bytes()) {
-                Some((holder, _)) => return Ok(holder),
-                None => ("unknown", "The API key is not known."),
-            },
-            (Some(_), Some(_)) => ("several", "The request has more than one X-API-Key."),
+            1 => ("unknown", "The API key is not known."),
+            _ => ("several", "The request has more than one X-API-Key."),
         };
-        let refused = RefusedRequest::because(reason);
-        Err(ApiError::refused(
-            ErrorKind::Authentication,
-            message,
-            refused,
-        ))
+        Err(ApiError::refused(kind, message, reason, None))
     }
 }
 
@@ -188,11 +182,13 @@ impl Holder {
             self.name,
             self.role.as_str()
         );
-        let refused = RefusedRequest {
-            reason: "role",
-            key: Some(self.name),
-        };
-        Err(ApiError::refused(ErrorKind::Permission, message, refused))
+        let key = Some(self.name);
+        Err(ApiError::refused(
+            ErrorKind::Permission,
+            message,
+            "role",
+            key,
+        ))
     }
 }
 

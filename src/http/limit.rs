@@ -25,13 +25,6 @@ struct Permits {
     shares: Shares<IpNet>,
 }
 
-/// Given back when dropped.
-#[derive(Debug)]
-pub(super) struct Permit {
-    _of_all: OwnedSemaphorePermit,
-    _of_share: Option<OwnedSemaphorePermit>,
-}
-
 impl ConcurrencyLimit {
     pub(super) fn new(permits: usize) -> Self {
         Self::shared(permits, permits)
@@ -45,22 +38,15 @@ impl ConcurrencyLimit {
         }))
     }
 
-    /// A permit; `None` where the wait would be too long.
-    pub(super) async fn acquire(&self) -> Option<Permit> {
-        Some(Permit {
-            _of_all: wait(Arc::clone(&self.0.all)).await?,
-            _of_share: None,
-        })
+    /// A permit, given back when dropped; `None` where the wait would be too long.
+    pub(super) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
+        wait(Arc::clone(&self.0.all)).await
     }
 
     /// The same, of what one network gets.
-    pub(super) async fn acquire_from(&self, network: IpNet) -> Option<Permit> {
+    pub(super) async fn acquire_from(&self, network: IpNet) -> Option<[OwnedSemaphorePermit; 2]> {
         let of_share = wait(self.0.shares.of(&network)).await?;
-        let permit = self.acquire().await?;
-        Some(Permit {
-            _of_share: Some(of_share),
-            ..permit
-        })
+        Some([of_share, self.acquire().await?])
     }
 }
 

@@ -1,12 +1,14 @@
 //! The dashboard's pages: one shell for all of them, which its scripts fill, and the page to sign in, which needs no scripts.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
@@ -16,13 +18,12 @@ use serde::Deserialize;
 
 use super::api::{Reads, log_in};
 use super::assets;
-use super::demo_door::OptionalDemo;
+use super::demo_door::DemoDoor;
 use super::keys::Holder;
 use super::limit::{ConcurrencyLimit, limited};
 use super::parts::SharedParts;
 use super::refusals::RefusedRequest;
 use super::sessions::Sessions;
-use super::site::Site;
 use crate::audit::Kind;
 use crate::call::Disposition;
 use crate::twilio::{self, Form, SourceAddress};
@@ -30,16 +31,10 @@ use crate::twilio::{self, Form, SourceAddress};
 /// The addresses of the pages, from the list that their scripts have.
 static PAGES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let list = assets::text("js/pages.js");
-    let address = |line: &str| {
-        Some(
-            line.split_once("{ path: \"")?
-                .1
-                .split_once('"')?
-                .0
-                .to_owned(),
-        )
-    };
-    list.lines().filter_map(address).collect()
+    let paths = list.split("{ path: \"").skip(1);
+    paths
+        .filter_map(|path| Some(path.split_once('"')?.0.to_owned()))
+        .collect()
 });
 /// Answers to strangers that are made at the same time.
 const STRANGERS: usize = 8;
@@ -66,26 +61,7 @@ pub(super) fn router(docs: Router<SharedParts>) -> Router<SharedParts> {
 
 /// The frame of every page. Everything else is made by scripts from what the API says.
 #[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<!doctype html>
-<html lang="en" data-user="{{ user }}" data-role="{{ role }}" data-version="{{ version }}" data-kinds="{{ kinds }}" data-ends="{{ ends }}"{% if demo %} data-demo="true"{% endif %}>
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Switchboard</title>
-<link rel="icon" href="{{ base }}/assets/favicon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="{{ base }}/assets/app.css">
-<script src="{{ base }}/assets/js/theme.js"></script>
-<script type="module" src="{{ base }}/assets/js/app.js"></script>
-</head>
-<body>
-<noscript><p>The dashboard is made by scripts, and this browser runs none. The same figures are in <a href="{{ base }}/docs">the API</a>.</p></noscript>
-</body>
-</html>
-"#
-)]
+#[template(path = "shell.html")]
 struct Shell<'a> {
     base: &'a str,
     user: &'a str,
@@ -100,43 +76,7 @@ struct Shell<'a> {
 
 /// What is shown without a session: the form to sign in, or that an address leads nowhere.
 #[derive(Template)]
-#[template(
-    ext = "html",
-    source = r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{{ title }} · Switchboard</title>
-<link rel="icon" href="{{ base }}/assets/favicon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="{{ base }}/assets/app.css">
-<script src="{{ base }}/assets/js/theme.js"></script>
-</head>
-<body>
-<main class="sign">
-{% if let Some(form) = form %}<form class="sign-card" method="post" action="{{ base }}/login">
-{% else %}<div class="sign-card">
-{% endif %}<p class="brand"><img src="{{ base }}/assets/favicon.svg" alt="" width="26" height="26">Switchboard</p>
-{% if let Some(form) = form %}<h1>Sign in</h1>
-{% if !form.wrong.is_empty() %}<p class="note" data-tone="bad" role="alert" id="wrong">{{ form.wrong }}</p>{% endif %}
-<input type="hidden" name="next" value="{{ form.next }}">
-<div class="field">
-<label for="key">API key</label>
-<input class="input" id="key" name="key" type="password" required maxlength="256" autocomplete="current-password" autofocus
- aria-describedby="hint{% if !form.wrong.is_empty() %} wrong{% endif %}"{% if !form.wrong.is_empty() %} aria-invalid="true"{% endif %}>
-<span class="hint" id="hint">{% if form.demo %}The demo printed one when it started.{% else %}An administrator makes one: switchboard key new{% endif %}</span>
-</div>
-<button class="btn primary" type="submit">Sign in</button>
-</form>
-{% else %}<h1>There is no such page</h1>
-<p><a href="{{ base }}/">Go to the live view</a></p>
-</div>
-{% endif %}</main>
-</body>
-</html>
-"#
-)]
+#[template(path = "signed_out.html")]
 struct SignedOutPage<'a> {
     base: &'a str,
     title: &'a str,
@@ -156,153 +96,110 @@ struct LoginQuery {
     once: Option<String>,
 }
 
-#[derive(Debug)]
-struct LoginForm {
-    key: String,
-    next: Option<String>,
+/// What the pages are made of.
+pub(super) struct PageContext {
+    sessions: Sessions,
+    reads: Reads,
+    demo: Option<DemoDoor>,
+    source: Option<Extension<SourceAddress>>,
 }
 
-impl LoginForm {
-    /// `None` where it is no form of ours.
-    fn read(body: &[u8]) -> Option<Self> {
-        let form = Form::parse(body);
-        let text = |name: &str| form.text(name).map(std::borrow::Cow::into_owned);
-        Some(Self {
-            key: text("key")?,
-            next: text("next"),
+impl FromRequestParts<SharedParts> for PageContext {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        request: &mut Parts,
+        parts: &SharedParts,
+    ) -> Result<Self, Infallible> {
+        Ok(Self {
+            sessions: parts.sessions.clone(),
+            reads: parts.reads.clone(),
+            demo: parts.demo.clone(),
+            source: request.extensions.get().copied().map(Extension),
         })
     }
 }
 
-async fn page(
-    State(sessions): State<Sessions>,
-    State(OptionalDemo(demo)): State<OptionalDemo>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
-    let site = sessions.site();
-    let Some(holder) = sessions.holder(&headers) else {
-        return see(&site.path(&to_login(&uri)));
-    };
-    shell(StatusCode::OK, &site, &holder, demo.is_some())
+async fn page(context: PageContext, headers: HeaderMap, uri: Uri) -> Response {
+    match context.sessions.holder(&headers) {
+        Some(holder) => context.shell(StatusCode::OK, &holder),
+        None => see(&context.sessions.site().path(&to_login(&uri))),
+    }
 }
 
 /// Whatever is no address of ours: a page that says so, to people.
-pub(super) async fn nowhere(
-    State(sessions): State<Sessions>,
-    State(OptionalDemo(demo)): State<OptionalDemo>,
-    method: Method,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn nowhere(context: PageContext, method: Method, headers: HeaderMap) -> Response {
     let accepted = headers.get(header::ACCEPT);
     let is_person =
         accepted.is_some_and(|types| types.as_bytes().windows(4).any(|of| of == b"html"));
     if !is_person || !matches!(method, Method::GET | Method::HEAD) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let site = sessions.site();
-    match sessions.holder(&headers) {
-        Some(holder) => shell(StatusCode::NOT_FOUND, &site, &holder, demo.is_some()),
-        None => rendered(
-            StatusCode::NOT_FOUND,
-            &SignedOutPage {
-                base: &site.base,
-                title: "Not found",
-                form: None,
-            },
-        ),
+    if let Some(holder) = context.sessions.holder(&headers) {
+        return context.shell(StatusCode::NOT_FOUND, &holder);
     }
-}
-
-fn shell(status: StatusCode, site: &Site, Holder { name, role }: &Holder, demo: bool) -> Response {
-    rendered(
-        status,
-        &Shell {
-            base: &site.base,
-            user: name,
-            role: role.as_str(),
-            version: env!("CARGO_PKG_VERSION"),
-            kinds: &names(Kind::ALL, Kind::as_str),
-            ends: &names(Disposition::ALL, Disposition::as_str),
-            demo,
-        },
-    )
+    let page = SignedOutPage {
+        base: &context.sessions.site().base,
+        title: "Not found",
+        form: None,
+    };
+    rendered(StatusCode::NOT_FOUND, &page)
 }
 
 /// The form; with the demo's link, a session at once.
 async fn login(
-    State(sessions): State<Sessions>,
-    State(reads): State<Reads>,
-    State(OptionalDemo(demo)): State<OptionalDemo>,
-    source: Option<Extension<SourceAddress>>,
+    context: PageContext,
     asked: Result<Query<LoginQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let LoginQuery { next, once } = asked.map(|Query(asked)| asked).unwrap_or_default();
-    let dialog = SignIn {
-        sessions,
-        reads,
-        is_demo: demo.is_some(),
-    };
     let next = local(next.as_deref());
-    if let (Some(once), Some(door)) = (once, &demo) {
-        let Some(key) = door.link.exchange(&once) else {
-            let wrong = "This link was used before; sign in with the key that the demo printed.";
-            return dialog.form(StatusCode::OK, next, wrong);
-        };
-        return dialog.begin(&key, source, next).await;
-    }
-    dialog.form(StatusCode::OK, next, "")
+    let (Some(once), Some(door)) = (once, &context.demo) else {
+        return context.form(StatusCode::OK, next, "");
+    };
+    let Some(key) = door.link.exchange(&once) else {
+        let wrong = "This link was used before; sign in with the key that the demo printed.";
+        return context.form(StatusCode::OK, next, wrong);
+    };
+    context.begin(&key, next).await
 }
 
-async fn sign_in(
-    State(sessions): State<Sessions>,
-    State(reads): State<Reads>,
-    State(OptionalDemo(demo)): State<OptionalDemo>,
-    source: Option<Extension<SourceAddress>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let dialog = SignIn {
-        sessions,
-        reads,
-        is_demo: demo.is_some(),
-    };
-    let form = match twilio::collect(body, FORM_LIMIT, FORM_TIMEOUT).await {
-        Ok(body) => LoginForm::read(&body),
-        Err(_) => None,
-    };
-    let Some(form) = form else {
+async fn sign_in(context: PageContext, headers: HeaderMap, body: Body) -> Response {
+    let body = twilio::collect(body, FORM_LIMIT, FORM_TIMEOUT).await;
+    let form = body.map(|body| Form::parse(&body)).unwrap_or_default();
+    let Some(key) = form.text("key") else {
         let wrong = "The form could not be read; try again.";
-        return dialog.form(StatusCode::BAD_REQUEST, "/", wrong);
+        return context.form(StatusCode::BAD_REQUEST, "/", wrong);
     };
-    let next = local(form.next.as_deref());
-    if dialog.sessions.site().is_own(&headers) == Some(false) {
+    let next = form.text("next");
+    let next = local(next.as_deref());
+    if context.sessions.site().is_own(&headers) == Some(false) {
         let wrong = "This form was sent from another site; sign in here.";
         let refused = RefusedRequest::because("other_site");
-        return refused.mark(dialog.form(StatusCode::FORBIDDEN, next, wrong));
+        return refused.mark(context.form(StatusCode::FORBIDDEN, next, wrong));
     }
-    dialog.begin(form.key.trim(), source, next).await
+    context.begin(key.trim(), next).await
 }
 
-struct SignIn {
-    sessions: Sessions,
-    reads: Reads,
-    is_demo: bool,
-}
+impl PageContext {
+    fn shell(&self, status: StatusCode, holder: &Holder) -> Response {
+        let page = Shell {
+            base: &self.sessions.site().base,
+            user: &holder.name,
+            role: holder.role.as_str(),
+            version: env!("CARGO_PKG_VERSION"),
+            kinds: &names(Kind::ALL, Kind::as_str),
+            ends: &names(Disposition::ALL, Disposition::as_str),
+            demo: self.demo.is_some(),
+        };
+        rendered(status, &page)
+    }
 
-impl SignIn {
     /// Begins a session and leads to the page asked for, or says what is wrong.
-    async fn begin(
-        &self,
-        key: &str,
-        source: Option<Extension<SourceAddress>>,
-        next: &str,
-    ) -> Response {
-        match log_in(&self.sessions, &self.reads, key, source).await {
+    async fn begin(&self, key: &str, next: &str) -> Response {
+        match log_in(&self.sessions, &self.reads, key, self.source).await {
             Ok(cookie) => {
-                let mut response = see(&self.sessions.site().path(next));
-                response.headers_mut().insert(header::SET_COOKIE, cookie);
-                response
+                let page = see(&self.sessions.site().path(next));
+                ([(header::SET_COOKIE, cookie)], page).into_response()
             }
             Err(error) => {
                 let (status, wrong) = error.status_and_message();
@@ -326,7 +223,7 @@ impl SignIn {
             form: Some(SignInForm {
                 next,
                 wrong,
-                demo: self.is_demo,
+                demo: self.demo.is_some(),
             }),
         };
         rendered(status, &page)
@@ -374,24 +271,24 @@ fn to_login(uri: &Uri) -> String {
 }
 
 fn see(address: &str) -> Response {
-    let mut response = StatusCode::SEE_OTHER.into_response();
-    let headers = response.headers_mut();
     let address = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
-    headers.insert(header::LOCATION, address);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    assets::guard(headers);
-    response
+    of_this_moment((StatusCode::SEE_OTHER, [(header::LOCATION, address)]))
 }
 
-/// A page made by the server; it names who is signed in, so nobody keeps it.
+/// A page made by the server.
 fn rendered(status: StatusCode, page: &impl Template) -> Response {
-    let mut response = match page.render() {
-        Ok(text) => (status, Html(text)).into_response(),
+    match page.render() {
+        Ok(text) => of_this_moment((status, Html(text))),
         Err(error) => {
             tracing::error!(event = "page.failed", error = %error, "a page could not be made");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            of_this_moment(StatusCode::INTERNAL_SERVER_ERROR)
         }
-    };
+    }
+}
+
+/// It depends on who is signed in, so nobody keeps it.
+fn of_this_moment(answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     assets::guard(headers);

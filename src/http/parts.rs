@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::api::{Customers, Reads, ShownSettings};
-use super::demo_door::{DemoDoor, OptionalDemo};
+use super::demo_door::DemoDoor;
 use super::event_hub::Events;
 use super::keys::Keys;
 use super::overload::Overload;
@@ -99,18 +99,13 @@ extract! {
     Canary: canary;
 }
 
-impl FromRef<SharedParts> for OptionalDemo {
-    fn from_ref(parts: &SharedParts) -> Self {
-        Self(parts.demo.clone())
-    }
-}
-
 impl FromRef<SharedParts> for Safety {
     fn from_ref(parts: &SharedParts) -> Self {
         Self {
             edge: parts.edge.clone(),
             calls: parts.inbound.calls.clone(),
             lifecycle: parts.lifecycle.clone(),
+            overload: parts.overload.clone(),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::audit::{Event, Record};
 use crate::braze::{self, Braze, Push};
 use crate::clock::Clock;
 use crate::flow::Recorder;
-use crate::twilio;
+use crate::twilio::{self, BodyError};
 
 /// The largest push; real ones have about 200 bytes.
 const BODY_LIMIT: usize = 16 * 1024;
@@ -51,14 +51,13 @@ pub(super) async fn push(
     }
     let body = match twilio::collect(body, BODY_LIMIT, BODY_TIMEOUT).await {
         Ok(body) => body,
-        Err(twilio::BodyError::TooLarge) => {
-            return (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n").into_response();
-        }
-        Err(twilio::BodyError::TimedOut) => {
-            return (StatusCode::REQUEST_TIMEOUT, "the body came too late\n").into_response();
-        }
-        Err(twilio::BodyError::Broken) => {
-            return (StatusCode::BAD_REQUEST, "the body broke off\n").into_response();
+        Err(error) => {
+            let refused = match error {
+                BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
+                BodyError::TimedOut => (StatusCode::REQUEST_TIMEOUT, "the body came too late\n"),
+                BodyError::Broken => (StatusCode::BAD_REQUEST, "the body broke off\n"),
+            };
+            return refused.into_response();
         }
     };
     match Push::parse(&body) {

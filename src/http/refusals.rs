@@ -132,18 +132,16 @@ impl RefusalCounts {
         let source = source.to_canonical();
         let network = network(source);
         let is_known = self.networks.contains_key(&network);
-        let mut is_new = false;
-        let (sum, whence) = if is_known || self.networks.len() < MOST {
-            let sum = self.networks.entry(network).or_insert_with(|| {
-                is_new = true;
-                Sum::new(now)
-            });
-            (sum, network.to_string())
+        let is_own = is_known || self.networks.len() < MOST;
+        let (sum, whence) = if is_own {
+            let sum = self.networks.entry(network);
+            (sum.or_insert_with(|| Sum::new(now)), network.to_string())
         } else {
             let sum = self.others.get_or_insert_with(|| Sum::new(now));
             (sum, OTHERS.to_owned())
         };
         sum.add(source, refused);
+        let is_new = is_own && !is_known;
         let is_due = is_new || now.saturating_duration_since(sum.told_at) >= SUMMED;
         is_due.then(|| sum.summed_up(&whence, now))
     }

@@ -5,14 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequest, Request, State};
+use axum::handler::Handler;
 use axum::http::header::STRICT_TRANSPORT_SECURITY;
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
-use ipnet::IpNet;
-use metrics_exporter_prometheus::PrometheusHandle;
+use axum::routing::{MethodRouter, post};
+use axum::{Extension, Router};
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -21,59 +20,39 @@ use super::auth::Admin;
 use super::client_address::client_address;
 use super::cors;
 use super::docs;
-use super::keys::Keys;
-use super::limit::{ConcurrencyLimit, limited};
 use super::listener::PeerAddr;
-use super::openapi;
 use super::pages;
 use super::parts::{RouterParts, SharedParts};
+use super::probes;
 use super::profile_push;
-use super::ready;
-use super::refusals::{RefusalLog, RefusedRequest};
-use super::sessions::Sessions;
+use super::refusals::RefusedRequest;
 use super::voice::{self, Genuine, Safety};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, panic_text};
 use crate::twilio::{SIGNATURE, SourceAddress};
-
-/// Requests of monitoring at the same time.
-const PROBES: usize = 8;
 
 /// The description of the API, as `OpenAPI` 3.1.
 pub fn document() -> serde_json::Value {
     let (_, description) = api::router(Lifecycle::default());
-    openapi::complete(description, "/")
+    docs::complete(description, "/")
 }
 
 /// The router of the appliance.
 pub fn router(parts: RouterParts) -> Router {
     let parts = Arc::new(parts);
     let safety = Safety::from_ref(&parts);
-    let outer = OuterLayer {
-        proxies: Arc::clone(&parts.trusted_proxies),
-        refusals: parts.refusals.clone(),
-        sessions: parts.sessions.clone(),
-    };
-    let demo = demo_routes(&parts);
+    let admins_only = middleware::from_fn_with_state(Arc::clone(&parts), admins_only);
+    // What the demo adds, behind the same door as everything that changes things.
+    let demo = parts.demo.clone().map_or_else(Router::new, |demo| {
+        demo.routes.route_layer(admins_only).with_state(())
+    });
     let twilio = Router::new()
-        .route("/webhooks/twilio", post(voice::inbound).get(voice::inbound))
-        .route(
-            "/webhooks/twilio/",
-            post(voice::inbound).get(voice::inbound),
-        )
-        .route("/webhooks/twilio/dial", post(voice::dial).get(voice::dial))
-        .route("/webhooks/twilio/hold", post(voice::hold).get(voice::hold))
-        .route(
-            "/webhooks/twilio/status",
-            post(voice::status).get(voice::status),
-        )
-        .route(
-            "/webhooks/twilio/fallback",
-            post(voice::fallback).get(voice::fallback),
-        )
-        .route(
-            "/webhooks/twilio/{*rest}",
-            get(voice::unknown_path).post(voice::unknown_path),
-        )
+        .route("/webhooks/twilio", both(voice::inbound))
+        .route("/webhooks/twilio/", both(voice::inbound))
+        .route("/webhooks/twilio/dial", both(voice::dial))
+        .route("/webhooks/twilio/hold", both(voice::hold))
+        .route("/webhooks/twilio/status", both(voice::status))
+        .route("/webhooks/twilio/fallback", both(voice::fallback))
+        .route("/webhooks/twilio/{*rest}", both(voice::unknown_path))
         .layer(CatchPanicLayer::custom(
             move |panic: Box<dyn Any + Send>| safe_after_panic(&safety, &*panic),
         ));
@@ -84,7 +63,7 @@ pub fn router(parts: RouterParts) -> Router {
         .layer(middleware::from_fn_with_state(origins, cors::allow));
     let base = parts.sessions.site().base.clone();
     let docs = if parts.docs {
-        docs::router(&openapi::complete(description, &format!("{base}/")))
+        docs::router(&docs::complete(description, &format!("{base}/")))
     } else {
         Router::new()
     };
@@ -95,7 +74,7 @@ pub fn router(parts: RouterParts) -> Router {
     let mut router = Router::new()
         .merge(twilio)
         .route("/webhooks/braze", post(profile_push::push))
-        .merge(probes(parts.metrics.clone()))
+        .merge(probes::router(parts.metrics.clone()))
         .merge(for_browsers.clone());
     router = if base.is_empty() {
         router.fallback(pages::nowhere)
@@ -110,7 +89,10 @@ pub fn router(parts: RouterParts) -> Router {
             Arc::clone(&parts),
             answer_stray_webhook,
         ))
-        .layer(middleware::from_fn_with_state(outer, outer_layer))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&parts),
+            outer_layer,
+        ))
         .with_state(parts)
 }
 
@@ -131,49 +113,24 @@ async fn below(base: String, home: Router, mut request: Request) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     };
     *request.uri_mut() = path;
-    match home.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
+    let Ok(response) = home.oneshot(request).await;
+    response
 }
 
-/// What the demo adds, behind the same door as everything that changes things.
-fn demo_routes(parts: &SharedParts) -> Router<SharedParts> {
-    let admins_only = middleware::from_fn_with_state(Arc::clone(parts), admins_only);
-    let door = parts.demo.clone();
-    door.map_or_else(Router::new, |door| {
-        door.routes.route_layer(admins_only).with_state(())
-    })
+/// Twilio asks by POST, or by GET where its console says so.
+fn both<H: Handler<T, SharedParts>, T: 'static>(webhook: H) -> MethodRouter<SharedParts> {
+    post(webhook.clone()).get(webhook)
 }
 
 async fn admins_only(_: Admin, request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-fn probes(metrics: Option<PrometheusHandle>) -> Router<SharedParts> {
-    let limit = ConcurrencyLimit::new(PROBES);
-    Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready::ready))
-        .route(
-            "/metrics",
-            get(move |State(keys): State<Keys>, request: Request| {
-                std::future::ready(render_metrics(metrics.as_ref(), &keys, &request))
-            }),
-        )
-        .route_layer(middleware::from_fn_with_state(limit, limited))
-}
-
 /// A panic is a defect, but the caller hears something useful all the same. The panic hook counts it.
 fn safe_after_panic(safety: &Safety, panic: &(dyn Any + Send)) -> Response {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
     tracing::error!(
         event = "http.panic",
-        error = message,
+        error = panic_text(panic),
         "a handler panicked; the caller gets the safe answer"
     );
     safety.blind_answer().into_response()
@@ -203,25 +160,17 @@ async fn answer_stray_webhook(
     }
 }
 
-/// What every request passes first and every answer last.
-#[derive(Clone, Debug)]
-struct OuterLayer {
-    proxies: Arc<[IpNet]>,
-    refusals: RefusalLog,
-    sessions: Sessions,
-}
-
 /// Works out where a request comes from, before anything else looks at it; counts refusals by that, and tells browsers to come back encrypted
 /// where that is how they come.
 async fn outer_layer(
-    State(outer): State<OuterLayer>,
+    State(parts): State<SharedParts>,
     mut request: Request,
     next: Next,
 ) -> Response {
     // Whoever listens to no peer address is on this machine; a source that nobody knows is none.
     let mut source = IpAddr::V4(Ipv4Addr::LOCALHOST);
     if let Some(PeerAddr(peer)) = request.extensions().get().copied() {
-        let known = client_address(peer.ip(), request.headers(), &outer.proxies);
+        let known = client_address(peer.ip(), request.headers(), &parts.trusted_proxies);
         source = known.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if let Some(source) = known {
             request.extensions_mut().insert(SourceAddress(source));
@@ -229,41 +178,12 @@ async fn outer_layer(
     }
     let mut response = next.run(request).await;
     if let Some(refused) = response.extensions_mut().remove::<RefusedRequest>() {
-        outer.refusals.count(source, &refused).await;
+        parts.refusals.count(source, &refused).await;
     }
-    if outer.sessions.site().is_secure {
+    if parts.sessions.site().is_secure {
         let year = HeaderValue::from_static("max-age=31536000");
         let headers = response.headers_mut();
         headers.entry(STRICT_TRANSPORT_SECURITY).or_insert(year);
     }
     response
-}
-
-/// The process is up. Nothing else is asked.
-async fn health() -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
-}
-
-/// Prometheus' text format, for this machine and for who has a key.
-fn render_metrics(handle: Option<&PrometheusHandle>, keys: &Keys, request: &Request) -> Response {
-    let source = request
-        .extensions()
-        .get::<SourceAddress>()
-        .map(|SourceAddress(address)| *address);
-    match (handle, source) {
-        (Some(handle), Some(source)) if is_loopback(source) => handle.render().into_response(),
-        (Some(handle), _) if keys.known(request.headers()).is_some() => {
-            handle.render().into_response()
-        }
-        (Some(_), _) => {
-            metrics::counter!("switchboard_auth_failures_total", "reason" => "metrics")
-                .increment(1);
-            RefusedRequest::because("metrics").mark(StatusCode::FORBIDDEN.into_response())
-        }
-        (None, _) => StatusCode::NOT_FOUND.into_response(),
-    }
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }

@@ -21,11 +21,10 @@ use sha2::{Digest, Sha256};
 use super::error::{ApiError, ErrorKind};
 use super::keys::{self, Holder, KeyHash, Keys};
 use super::limit::ConcurrencyLimit;
-use super::refusals::{RefusedRequest, network};
-use super::site::Site;
+use super::refusals::network;
 use crate::clock::Clock;
 use crate::resilience::TokenBucket;
-use crate::store::{Store, StoreError, StoredSession};
+use crate::store::{Store, StoredSession};
 
 /// A session that is not used for so long is over.
 const IDLE: SignedDuration = SignedDuration::from_hours(8);
@@ -55,6 +54,42 @@ pub(super) const SECURE_COOKIE: &str = "__Host-switchboard_session";
 
 /// SHA-256 of a session's secret.
 type TokenHash = [u8; 32];
+
+/// The public address, as browsers see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// Scheme, host and port as a browser sends them in `Origin`: in lower case, without the port of the scheme.
+    pub origin: String,
+    /// Whether browsers speak TLS, to us or to a proxy in front of us.
+    pub is_secure: bool,
+    /// What every path of ours begins with outside, like `/calls`, where a proxy takes that away; empty else.
+    pub base: String,
+}
+
+impl Site {
+    /// A path of ours, as a browser has to ask for it.
+    pub(super) fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Whether a request that changes something comes from our own pages: browsers say where from. `None` where nothing is said.
+    ///
+    /// A proxy may have written its own host into `Host`, so what counts is the public address; and the host that was asked, for who comes to
+    /// the listener itself.
+    pub(super) fn is_own(&self, headers: &HeaderMap) -> Option<bool> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(site) = text("sec-fetch-site") {
+            return Some(site == "same-origin");
+        }
+        let origin = text("origin")?;
+        if origin.eq_ignore_ascii_case(&self.origin) {
+            return Some(true);
+        }
+        let host = text("host")?;
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        Some(authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host)))
+    }
+}
 
 /// All sessions, and who tries to get one. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -112,6 +147,15 @@ impl Session {
     fn is_over(&self, now: Timestamp) -> bool {
         now.duration_since(self.used_at) > IDLE || now.duration_since(self.created_at) > LONGEST
     }
+
+    fn to_store(&self, token_hash: TokenHash) -> StoredSession {
+        StoredSession {
+            token_hash,
+            key_hash: self.key.bytes(),
+            created_at: self.created_at,
+            used_at: self.used_at,
+        }
+    }
 }
 
 /// A session that has just begun.
@@ -119,20 +163,6 @@ pub(super) struct Begun {
     /// What the browser is to keep.
     pub(super) cookie: HeaderValue,
     pub(super) holder: Holder,
-}
-
-/// Why there is no session.
-#[derive(Debug)]
-pub(super) enum NoSession {
-    Unknown,
-    /// No such key either, and too many of them from this network.
-    TooMany,
-    /// Too many log-ins at the same time.
-    Busy,
-    /// The database does not take it.
-    Store(StoreError),
-    /// The system gives no random bytes.
-    NoRandom,
 }
 
 impl Sessions {
@@ -196,15 +226,12 @@ impl Sessions {
         if headers.contains_key(keys::HEADER) {
             return self.0.keys.known(headers).is_some();
         }
-        let Some(token) = self.token(headers) else {
-            return false;
-        };
         let now = self.0.clock.now();
-        let key = self.lock().get(&hash_of(&token)).and_then(|session| {
-            let goes_on = !session.is_over(now);
-            goes_on.then_some(session.key)
+        let session = self.token(headers).and_then(|token| {
+            let session = self.lock().get(&hash_of(&token))?.clone();
+            (!session.is_over(now)).then_some(session)
         });
-        key.is_some_and(|key| self.0.keys.holder_of(key).is_some())
+        session.is_some_and(|session| self.0.keys.holder_of(session.key).is_some())
     }
 
     /// The same for a request: a session changes things from our own pages only.
@@ -219,39 +246,39 @@ impl Sessions {
     }
 
     /// Exchanges a key for a session. A right key always passes; wrong ones are told to wait where many come from the same network.
-    pub(super) async fn begin(&self, key: &str, source: IpAddr) -> Result<Begun, NoSession> {
+    pub(super) async fn begin(&self, key: &str, source: IpAddr) -> Result<Begun, ApiError> {
         let network = network(source);
         let instant = self.0.clock.instant();
-        let Some((holder, hash)) = self.0.keys.holder(key.as_bytes()) else {
-            return Err(if self.wrong().may_fail(network, instant) {
-                NoSession::Unknown
+        let Some((holder, key)) = self.0.keys.holder(key.as_bytes()) else {
+            let may_fail = self.wrong().may_fail(network, instant);
+            let (kind, message, reason) = if may_fail {
+                let message = "The key is not known.";
+                (ErrorKind::Authentication, message, "log_in")
             } else {
-                NoSession::TooMany
-            });
+                let message = "The key is not known, and there were too many wrong ones from this network; wait a few seconds.";
+                (ErrorKind::RateLimit, message, "too_many")
+            };
+            return Err(ApiError::refused(kind, message, reason, None));
         };
         self.wrong().forgive(network, instant);
         let Some(_permit) = self.0.log_ins.acquire_from(network).await else {
-            return Err(NoSession::Busy);
+            return Err(ApiError::busy());
         };
         let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(|_| NoSession::NoRandom)?;
+        getrandom::fill(&mut random).map_err(|_| ApiError::internal())?;
         let token = URL_SAFE_NO_PAD.encode(random);
-        let now = self.0.clock.now();
         let token_hash = hash_of(&token);
-        let stored = StoredSession {
-            token_hash,
-            key_hash: hash.bytes(),
+        let now = self.0.clock.now();
+        let session = Session {
+            key,
             created_at: now,
             used_at: now,
+            noted_at: now,
         };
-        self.0
-            .store
-            .keep_session(stored)
-            .await
-            .map_err(NoSession::Store)?;
-        let evicted = self.open(token_hash, hash, now);
-        for token_hash in evicted {
-            self.forget(token_hash).await;
+        let stored = self.0.store.keep_session(session.to_store(token_hash));
+        stored.await.map_err(ApiError::store)?;
+        for evicted in self.open(token_hash, session) {
+            self.forget(evicted).await;
         }
         Ok(Begun {
             cookie: self.cookie(&token, Some(LONGEST)),
@@ -259,28 +286,15 @@ impl Sessions {
         })
     }
 
-    /// Adds a session; gives those that had to go.
-    fn open(&self, token_hash: TokenHash, key: KeyHash, now: Timestamp) -> Vec<TokenHash> {
+    /// Adds a session that begins; gives those that had to go.
+    fn open(&self, token_hash: TokenHash, session: Session) -> Vec<TokenHash> {
         let mut open = self.lock();
-        let mut evicted: Vec<TokenHash> = open
-            .iter()
-            .filter(|(_, session)| session.is_over(now))
-            .map(|(hash, _)| *hash)
-            .collect();
-        for hash in &evicted {
-            open.remove(hash);
+        let over = open.extract_if(|_, known| known.is_over(session.created_at));
+        let mut evicted: Vec<TokenHash> = over.map(|(hash, _)| hash).collect();
+        if let Some(oldest) = oldest_in_the_way(&open, session.key) {
+            open.remove(&oldest);
+            evicted.push(oldest);
         }
-        let oldest = oldest_in_the_way(&open, key);
-        evicted.extend(oldest);
-        if let Some(hash) = oldest {
-            open.remove(&hash);
-        }
-        let session = Session {
-            key,
-            created_at: now,
-            used_at: now,
-            noted_at: now,
-        };
         open.insert(token_hash, session);
         evicted
     }
@@ -304,12 +318,7 @@ impl Sessions {
                 && now.duration_since(session.noted_at) >= NOTE_EVERY
             {
                 session.noted_at = now;
-                note = Some(StoredSession {
-                    token_hash,
-                    key_hash: session.key.bytes(),
-                    created_at: session.created_at,
-                    used_at: session.used_at,
-                });
+                note = Some(session.to_store(token_hash));
             }
             session.key
         };
@@ -410,15 +419,9 @@ fn hash_of(token: &str) -> TokenHash {
 
 /// What a session is told that is used from elsewhere. `key` is the one that it stands for, where one is known.
 pub(super) fn other_site(key: Option<Arc<str>>) -> ApiError {
-    let refused = RefusedRequest {
-        reason: "other_site",
-        key,
-    };
-    ApiError::refused(
-        ErrorKind::Permission,
-        "A session changes things from our own pages only; send a key in X-API-Key instead.",
-        refused,
-    )
+    let message =
+        "A session changes things from our own pages only; send a key in X-API-Key instead.";
+    ApiError::refused(ErrorKind::Permission, message, "other_site", key)
 }
 
 #[cfg(test)]
@@ -480,11 +483,12 @@ mod tests {
         }
 
         async fn wrong(&self, source: IpAddr) -> &'static str {
-            match self.sessions.begin("swb_wrong", source).await {
-                Err(NoSession::Unknown) => "unknown",
-                Err(NoSession::TooMany) => "too many",
-                Err(other) => panic!("{other:?}"),
-                Ok(_) => panic!("a wrong key opens"),
+            let begun = self.sessions.begin("swb_wrong", source).await;
+            let refused = begun.err().expect("a wrong key opens");
+            match refused.refusal().map(|refused| refused.reason) {
+                Some("log_in") => "unknown",
+                Some("too_many") => "too many",
+                other => panic!("{other:?}"),
             }
         }
 
@@ -551,7 +555,9 @@ mod tests {
         let enter = || desk.sessions.0.log_ins.acquire_from(network(HERE));
         let _held: [_; LOG_INS_OF_NETWORK] = [enter().await.unwrap(), enter().await.unwrap()];
         let begun = desk.sessions.begin(&desk.admin, HERE).await;
-        assert!(matches!(begun, Err(NoSession::Busy)));
+        let busy = ApiError::busy();
+        let refused = begun.err().unwrap();
+        assert_eq!(refused.status_and_message(), busy.status_and_message());
         let elsewhere = [198, 51, 100, 1].into();
         assert!(desk.sessions.begin(&desk.admin, elsewhere).await.is_ok());
     }
@@ -660,5 +666,47 @@ mod tests {
         assert!(desk.sessions.holder(&sent(both)).is_some());
         let unprefixed = format!("switchboard_session={token}");
         assert!(desk.sessions.holder(&sent(unprefixed)).is_none());
+    }
+
+    #[test]
+    fn the_public_address_and_the_listener_are_ours_and_nothing_else_is() {
+        let site = Site {
+            origin: "https://calls.example.com".to_owned(),
+            ..Site::default()
+        };
+        let own = |given: &[(&'static str, &str)]| {
+            let given = given
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            site.is_own(&given.collect())
+        };
+        let inner = ("host", "127.0.0.1:8080");
+        for ours in [
+            &[("sec-fetch-site", "same-origin")][..],
+            &[("origin", "https://calls.example.com"), inner],
+            &[("origin", "https://calls.example.com")],
+            &[("origin", "http://127.0.0.1:8080"), inner],
+        ] {
+            assert_eq!(own(ours), Some(true), "{ours:?}");
+        }
+        for foreign in [
+            &[
+                ("sec-fetch-site", "same-site"),
+                ("origin", "https://calls.example.com"),
+            ][..],
+            &[("sec-fetch-site", "cross-site")],
+            &[("sec-fetch-site", "none")],
+            &[("origin", "http://calls.example.com"), inner],
+            &[("origin", "https://calls.example.com.evil.example"), inner],
+            &[("origin", "https://calls.example.com:8443"), inner],
+            &[("origin", "null"), inner],
+            &[
+                ("origin", "https://evil.example"),
+                ("host", "calls.example.com"),
+            ],
+        ] {
+            assert_eq!(own(foreign), Some(false), "{foreign:?}");
+        }
+        assert_eq!(own(&[inner]), None);
     }
 }

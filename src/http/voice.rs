@@ -13,6 +13,7 @@ use crate::audit::{Event, Record};
 use crate::call::{CallId, InboundCall};
 use crate::flow::{Calls, Inbound};
 use crate::lifecycle::Lifecycle;
+use crate::phone::Caller;
 use crate::twilio::{
     DialEnded, Edge, FallbackCall, Flaw, HeldCall, SignedWebhook, StatusReport, WebhookRefusal,
 };
@@ -36,34 +37,29 @@ impl IntoResponse for Twiml {
 /// Where status callbacks go. Nobody listens to the answer.
 const STATUS: &str = "/webhooks/twilio/status";
 
-/// What the endpoints need when a webhook cannot be used.
+/// What the endpoints need, also when a webhook cannot be used.
 #[derive(Clone, Debug)]
 pub(super) struct Safety {
     pub(super) edge: Edge,
     pub(super) calls: Calls,
     pub(super) lifecycle: Lifecycle,
+    pub(super) overload: Overload,
 }
 
 impl Safety {
     /// The answer when nothing is known; no I/O in the way.
     pub(super) fn answer(&self, call: &FallbackCall) -> Twiml {
-        let policy = self.calls.policies.current();
-        Twiml(
-            policy
-                .safe_answer(call.caller.as_ref(), call.called.as_deref())
-                .to_xml(),
-        )
+        self.answer_to(call.caller.as_ref(), call.called.as_deref())
     }
 
     /// The answer when not even the webhook is at hand.
     pub(super) fn blind_answer(&self) -> Twiml {
-        Twiml(
-            self.calls
-                .policies
-                .current()
-                .safe_answer(None, None)
-                .to_xml(),
-        )
+        self.answer_to(None, None)
+    }
+
+    fn answer_to(&self, caller: Option<&Caller>, called: Option<&str>) -> Twiml {
+        let policy = self.calls.policies.current();
+        Twiml(policy.safe_answer(caller, called).to_xml())
     }
 
     /// Does the work of a webhook to its end, even where Twilio has hung up meanwhile: a handoff that was begun is finished and recorded.
@@ -88,6 +84,10 @@ impl Safety {
             // It panicked, or the process is being aborted.
             Err(_) => self.answer(&FallbackCall::read(webhook)),
         }
+    }
+
+    fn unusable(&self, webhook: &SignedWebhook, flaw: Flaw) -> Twiml {
+        self.malformed(&webhook.path, flaw, &FallbackCall::read(webhook))
     }
 
     /// A signed webhook that cannot be used gets the safe answer, and is counted. Nothing is decided, written or failed: whoever holds a
@@ -132,11 +132,10 @@ where
 pub(super) async fn inbound(
     State(inbound): State<Inbound>,
     State(safety): State<Safety>,
-    State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
     Genuine(webhook): Genuine,
 ) -> Twiml {
-    let Some(in_hand) = overload.admit() else {
+    let Some(in_hand) = safety.overload.admit() else {
         let call = FallbackCall::read(&webhook);
         safety
             .calls
@@ -151,59 +150,49 @@ pub(super) async fn inbound(
 }
 
 pub(super) async fn dial(
-    State(calls): State<Calls>,
     State(safety): State<Safety>,
-    State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
     Genuine(webhook): Genuine,
 ) -> Twiml {
-    let in_hand = overload.carry();
+    let in_hand = safety.overload.carry();
     match DialEnded::read(&webhook) {
         Ok(ended) => {
             name_call(&ended.call.call_id);
+            let calls = safety.calls.clone();
             let work = async move { calls.dial_ended(ended, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
-        Err(flaw) => safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook)),
+        Err(flaw) => safety.unusable(&webhook, flaw),
     }
 }
 
 /// A caller who waits asks again.
 pub(super) async fn hold(
-    State(calls): State<Calls>,
     State(safety): State<Safety>,
-    State(overload): State<Overload>,
     Extension(request_id): Extension<RequestId>,
     Genuine(webhook): Genuine,
 ) -> Twiml {
-    let in_hand = overload.carry();
+    let in_hand = safety.overload.carry();
     match HeldCall::read(&webhook) {
         Ok(held) => {
             name_call(&held.call.call_id);
+            let calls = safety.calls.clone();
             let work = async move { calls.held(held, &request_id.0).await };
             safety.to_the_end(&webhook, in_hand, work).await
         }
-        Err(flaw) => safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook)),
+        Err(flaw) => safety.unusable(&webhook, flaw),
     }
 }
 
 /// A leg made progress, or the number's call is over. Twilio wants an empty document, whatever we make of it.
-pub(super) async fn status(
-    State(calls): State<Calls>,
-    State(safety): State<Safety>,
-    State(overload): State<Overload>,
-    Genuine(webhook): Genuine,
-) -> Twiml {
-    let _in_hand = overload.carry();
-    match StatusReport::read(&webhook) {
-        Ok(status) => {
-            name_call(&status.call_id);
-            calls.leg_reported(status).await;
-        }
-        Err(flaw) => {
-            return safety.malformed(&webhook.path, flaw, &FallbackCall::read(&webhook));
-        }
-    }
+pub(super) async fn status(State(safety): State<Safety>, Genuine(webhook): Genuine) -> Twiml {
+    let _in_hand = safety.overload.carry();
+    let status = match StatusReport::read(&webhook) {
+        Ok(status) => status,
+        Err(flaw) => return safety.unusable(&webhook, flaw),
+    };
+    name_call(&status.call_id);
+    safety.calls.leg_reported(status).await;
     Twiml(answer::nothing().to_xml())
 }
 
@@ -231,7 +220,7 @@ pub(super) async fn unknown_path(State(safety): State<Safety>, Genuine(webhook):
     name_call(&webhook.call_id);
     let caller = FallbackCall::read(&webhook);
     if !webhook.is_waited_for() {
-        return safety.malformed(&webhook.path, Flaw::UnknownPath, &caller);
+        return safety.unusable(&webhook, Flaw::UnknownPath);
     }
     let reason = Flaw::UnknownPath.as_str();
     metrics::counter!("switchboard_webhooks_unusable_total", "reason" => reason).increment(1);

@@ -41,38 +41,25 @@ pub(super) enum OpenFault {
 const MAILS_SHOWN: usize = 20;
 
 /// The switches of the dashboard, in their order: the fault, its label, what it does.
-const SWITCHES: [(OpenFault, &str, &str); 6] = [
-    (
-        OpenFault::BrazeSlow,
-        "Braze slow",
-        "Braze answers after 10 s",
-    ),
-    (
-        OpenFault::BrazeDown,
-        "Braze down",
-        "Braze refuses connections",
-    ),
-    (
-        OpenFault::DialfireDown,
-        "Dialfire down",
-        "Dialfire answers 500",
-    ),
-    (
-        OpenFault::ZendeskDown,
-        "Zendesk down",
-        "Zendesk Talk answers 500",
-    ),
-    (
-        OpenFault::BothDown,
-        "Both dialers down",
-        "Dialfire and Zendesk Talk answer 500",
-    ),
-    (
-        OpenFault::MailHangs,
-        "Mail server hangs",
-        "The mail server never answers",
-    ),
-];
+const SWITCHES: [(OpenFault, &str, &str); 6] = {
+    use OpenFault::{BothDown, BrazeDown, BrazeSlow, DialfireDown, MailHangs, ZendeskDown};
+    [
+        (BrazeSlow, "Braze slow", "Braze answers after 10 s"),
+        (BrazeDown, "Braze down", "Braze refuses connections"),
+        (DialfireDown, "Dialfire down", "Dialfire answers 500"),
+        (ZendeskDown, "Zendesk down", "Zendesk Talk answers 500"),
+        (
+            BothDown,
+            "Both dialers down",
+            "Dialfire and Zendesk Talk answer 500",
+        ),
+        (
+            MailHangs,
+            "Mail server hangs",
+            "The mail server never answers",
+        ),
+    ]
+};
 
 /// What is broken now. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -106,7 +93,7 @@ impl Switches {
     /// Breaks one thing, or makes it well again.
     pub(super) fn set(&self, fault: OpenFault, open: bool) {
         let mut set = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for part in parts(fault) {
+        for part in parts(&fault) {
             if open {
                 set.insert(*part);
             } else {
@@ -141,7 +128,7 @@ impl Switches {
                 name,
                 label,
                 about,
-                open: parts(name).iter().all(|part| set.contains(part)),
+                open: parts(&name).iter().all(|part| set.contains(part)),
             });
         shown.collect()
     }
@@ -156,15 +143,15 @@ impl Switches {
 }
 
 /// The single faults that a fault consists of.
-fn parts(fault: OpenFault) -> &'static [OpenFault] {
+fn parts(fault: &OpenFault) -> &[OpenFault] {
     match fault {
-        OpenFault::BrazeSlow => &[OpenFault::BrazeSlow],
-        OpenFault::BrazeDown => &[OpenFault::BrazeDown],
-        OpenFault::DialfireDown => &[OpenFault::DialfireDown],
-        OpenFault::DialfireHangs => &[OpenFault::DialfireHangs],
-        OpenFault::ZendeskDown => &[OpenFault::ZendeskDown],
         OpenFault::BothDown => &[OpenFault::DialfireDown, OpenFault::ZendeskDown],
-        OpenFault::MailHangs => &[OpenFault::MailHangs],
+        OpenFault::BrazeSlow
+        | OpenFault::BrazeDown
+        | OpenFault::DialfireDown
+        | OpenFault::DialfireHangs
+        | OpenFault::ZendeskDown
+        | OpenFault::MailHangs => std::slice::from_ref(fault),
     }
 }
 

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{Exit, Global, runtime};
-use super::{output, serve};
+use super::frame::{Exit, Global, errln, outln, runtime};
+use super::serve;
 use crate::app::{self, Running};
 use crate::clock::Clock;
 use crate::config;
@@ -60,7 +60,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<Exit> {
     if !arguments.listen.ip().is_loopback() {
-        output::complain("the demo listens on a loopback address only: its secrets are public");
+        errln!("the demo listens on a loopback address only: its secrets are public");
         return Ok(Exit::Usage);
     }
     let _logs = telemetry::start(&setup::telemetry(global), Clock::system())?;
@@ -94,103 +94,93 @@ pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<
 
         // The first signal ends the calls, and the appliance serves them to their end.
         let enough = lifecycle.draining().child_token();
-        let demo = Demo {
+        let (results, printed) = mpsc::channel(RESULTS_WAITING);
+        let callers = Callers::seeded(seed).score_attribute(setup::SCORE_ATTRIBUTE);
+        let calls = CallMaker {
             world,
             lifecycle: lifecycle.clone(),
             enough: enough.clone(),
-            seed,
+            results,
         };
-        let (results, printed) = mpsc::channel(RESULTS_WAITING);
-        lifecycle.spawn_transient(
-            "callers",
-            demo.clone().make_calls(arguments.clone(), results),
-        );
-        let report = print_results(global.json, running.clone(), printed);
+        lifecycle.spawn_transient("callers", calls.run(callers, arguments.clone()));
+        let report = print_results(global.json, &running, printed, &lifecycle);
         let verdict = async {
-            let asked = async { while signals.next().await != Signal::Stop {} };
-            if enough.run_until_cancelled(asked).await.is_some() {
-                output::complain("callers hang up; once more ends it at once");
+            if enough
+                .run_until_cancelled(stop(&mut signals))
+                .await
+                .is_some()
+            {
+                errln!("callers hang up; once more ends it at once");
                 enough.cancel();
-                let again = async { while signals.next().await != Signal::Stop {} };
-                if lifecycle
-                    .draining()
-                    .run_until_cancelled(again)
-                    .await
-                    .is_some()
-                {
+                let draining = lifecycle.draining();
+                let again = draining.run_until_cancelled(stop(&mut signals));
+                if again.await.is_some() {
                     lifecycle.stop();
                 }
             }
             lifecycle.run_until_stopped(signals).await
         };
-        let (report, _verdict) = tokio::join!(finish(report, &lifecycle), verdict);
+        let (report, _verdict) = tokio::join!(report, verdict);
         running.close().await;
-        report.summarize(global.json, &setup.database)
+        report.summarize(global, setup.database)
     })
 }
 
+/// Waits until the process is asked to stop.
+async fn stop(signals: &mut Signals) {
+    while signals.next().await != Signal::Stop {}
+}
+
 fn greet(arguments: &DemoArguments, setup: &setup::Setup, running: &Running, seed: u64) {
-    output::complain(&format!(
-        "switchboard demo: listening on http://{}",
-        running.address
-    ));
-    output::complain(
-        "Twilio, Braze, Dialfire, Zendesk Talk and a mail server are stand-ins; nothing leaves this machine.",
+    errln!("switchboard demo: listening on http://{}", running.address);
+    errln!(
+        "Twilio, Braze, Dialfire, Zendesk Talk and a mail server are stand-ins; nothing leaves this machine."
     );
-    output::complain(&format!("dashboard: http://{}/", running.address));
-    output::complain(&format!(
+    errln!("dashboard: http://{}/", running.address);
+    errln!(
         "log in once: http://{}/login?once={}",
-        running.address, setup.once
-    ));
-    output::complain(&format!("API key: {}", setup.key));
-    output::complain(&format!(
-        "database {}, seed {seed}",
-        setup.database.display()
-    ));
-    output::complain(&format!(
+        running.address,
+        setup.once
+    );
+    errln!("API key: {}", setup.key);
+    errln!("database {}, seed {seed}", setup.database.display());
+    errln!(
         "{} calls a minute for {} s; on the phone, time runs 20 times faster; Ctrl-C ends it early\n",
         arguments.calls_per_minute,
         arguments.length.as_secs()
-    ));
+    );
 }
 
-/// Prints until the last result has come, then lets the process end.
-async fn finish(report: impl Future<Output = DemoReport>, lifecycle: &Lifecycle) -> DemoReport {
-    let report = report.await;
-    lifecycle.stop();
-    report
-}
-
-/// Prints a line for every call that has ended.
+/// Prints a line for every call that has ended, until the last result has come; then lets the process end.
 async fn print_results(
     json: bool,
-    running: Running,
+    running: &Running,
     mut results: mpsc::Receiver<CallResult>,
+    lifecycle: &Lifecycle,
 ) -> DemoReport {
     let mut report = DemoReport::default();
     while let Some(result) = results.recv().await {
         let seen = DemoCall::of(&running.store, result).await;
         if !json {
-            output::line(&seen.line(Clock::system().now()));
+            outln!("{}", seen.line(Clock::system().now()));
         }
         report.add(&seen);
     }
+    lifecycle.stop();
     report
 }
 
-#[derive(Clone, Debug)]
-struct Demo {
+struct CallMaker {
     world: World,
     lifecycle: Lifecycle,
     /// No more calls; who is on the line hangs up.
     enough: CancellationToken,
-    seed: u64,
+    results: mpsc::Sender<CallResult>,
 }
 
-impl Demo {
+impl CallMaker {
     /// Makes calls at random moments until the time is over or it is enough; every call is made to its end, and its result sent on.
-    async fn make_calls(self, arguments: DemoArguments, results: mpsc::Sender<CallResult>) {
-        let mut callers = Callers::seeded(self.seed).score_attribute(setup::SCORE_ATTRIBUTE);
+    async fn run(self, mut callers: Callers, arguments: DemoArguments) {
         let arrivals = callers.arrivals(f64::from(arguments.calls_per_minute));
         let clock = Clock::system();
         let started = clock.instant();
@@ -208,7 +198,7 @@ impl Demo {
             let call = Call::new(&person.from, made_up::CALLED)
                 .patience(PATIENCE)
                 .until(self.enough.clone());
-            let (world, results) = (self.world.clone(), results.clone());
+            let (world, results) = (self.world.clone(), self.results.clone());
             self.lifecycle.spawn_transient("call", async move {
                 let result = world.twilio.call(call).await;
                 // A printer that is gone needs no result.

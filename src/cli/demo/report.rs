@@ -1,14 +1,13 @@
 //! What the demo shows: a line for every call, and a summary that says whether every one was answered and recorded.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::super::frame::Exit;
-use super::super::output;
+use super::super::frame::{Exit, Global, outln};
 use crate::audit::Kind;
 use crate::call::CallId;
 use crate::phone::Caller;
@@ -115,36 +114,28 @@ impl DemoCall {
 }
 
 /// What all calls of a run came to. Counts them, and keeps none: a demo may run for days.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct DemoReport {
+    ok: bool,
     calls: usize,
-    well: usize,
-    valid: usize,
+    answered_with_valid_twiml: usize,
     decisions: usize,
     by_dialer: BTreeMap<String, usize>,
     by_disposition: BTreeMap<&'static str, usize>,
-    /// How many first answers took so many milliseconds.
-    first_answers: BTreeMap<u128, usize>,
+    first_answer_ms: Quantiles,
     violations: Vec<String>,
+    database: PathBuf,
+    #[serde(skip)]
+    well: usize,
+    /// How many first answers took so many milliseconds.
+    #[serde(skip)]
+    first_answers: BTreeMap<u128, usize>,
 }
 
 /// Violations that are told word by word.
 const VIOLATIONS: usize = 100;
 
-#[derive(Debug, Serialize)]
-struct DemoSummary<'a> {
-    ok: bool,
-    calls: usize,
-    answered_with_valid_twiml: usize,
-    decisions: usize,
-    by_dialer: &'a BTreeMap<String, usize>,
-    by_disposition: &'a BTreeMap<&'static str, usize>,
-    first_answer_ms: Quantiles,
-    violations: &'a [String],
-    database: &'a Path,
-}
-
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Quantiles {
     p50: u128,
     p95: u128,
@@ -156,7 +147,7 @@ impl DemoReport {
         let violations = &seen.result.violations;
         self.calls += 1;
         self.well += usize::from(seen.is_well());
-        self.valid += usize::from(violations.is_empty());
+        self.answered_with_valid_twiml += usize::from(violations.is_empty());
         self.decisions += seen.n_decisions;
         *self.by_dialer.entry(seen.dialer()).or_default() += 1;
         *self.by_disposition.entry(seen.disposition()).or_default() += 1;
@@ -168,32 +159,16 @@ impl DemoReport {
     }
 
     /// Prints the summary; fails unless every call was answered with valid TwiML and recorded once.
-    pub(super) fn summarize(&self, json: bool, database: &Path) -> anyhow::Result<Exit> {
-        let summary = self.summary(database);
-        if json {
-            output::document(&summary)?;
-        } else {
-            print(&summary);
-        }
-        Ok(if summary.ok { Exit::Done } else { Exit::Failed })
-    }
-
-    fn summary<'a>(&'a self, database: &'a Path) -> DemoSummary<'a> {
-        DemoSummary {
-            ok: self.well == self.calls,
-            calls: self.calls,
-            answered_with_valid_twiml: self.valid,
-            decisions: self.decisions,
-            by_dialer: &self.by_dialer,
-            by_disposition: &self.by_disposition,
-            first_answer_ms: Quantiles {
-                p50: self.first_answer(50),
-                p95: self.first_answer(95),
-                max: self.first_answer(100),
-            },
-            violations: &self.violations,
-            database,
-        }
+    pub(super) fn summarize(mut self, global: &Global, database: PathBuf) -> anyhow::Result<Exit> {
+        self.ok = self.well == self.calls;
+        self.database = database;
+        self.first_answer_ms = Quantiles {
+            p50: self.first_answer(50),
+            p95: self.first_answer(95),
+            max: self.first_answer(100),
+        };
+        global.print(&self, print)?;
+        Ok(Exit::of_check(self.ok))
     }
 
     /// Milliseconds within which so many per cent of the first answers came.
@@ -208,30 +183,30 @@ impl DemoReport {
     }
 }
 
-fn print(summary: &DemoSummary<'_>) {
-    let verdict = if summary.ok {
+fn print(summary: &DemoReport) {
+    let well = if summary.ok {
         "all well"
     } else {
         "NOT all well"
     };
-    let Quantiles { p50, p95, max } = summary.first_answer_ms;
-    output::line("");
-    output::line(&format!(
-        "{} calls, {} answered with valid TwiML, {} decisions on disk: {verdict}",
-        summary.calls, summary.answered_with_valid_twiml, summary.decisions
-    ));
-    output::line(&format!(
-        "first answer: p50 {p50} ms, p95 {p95} ms, max {max} ms"
-    ));
-    for (dialer, calls) in summary.by_dialer {
-        output::line(&format!("  {dialer:<20} {calls:>6}"));
+    let Quantiles { p50, p95, max } = &summary.first_answer_ms;
+    outln!("");
+    outln!(
+        "{} calls, {} answered with valid TwiML, {} decisions on disk: {well}",
+        summary.calls,
+        summary.answered_with_valid_twiml,
+        summary.decisions
+    );
+    outln!("first answer: p50 {p50} ms, p95 {p95} ms, max {max} ms");
+    for (dialer, calls) in &summary.by_dialer {
+        outln!("  {dialer:<20} {calls:>6}");
     }
-    output::line("ended as");
-    for (disposition, calls) in summary.by_disposition {
-        output::line(&format!("  {disposition:<20} {calls:>6}"));
+    outln!("ended as");
+    for (disposition, calls) in &summary.by_disposition {
+        outln!("  {disposition:<20} {calls:>6}");
     }
-    for violation in summary.violations {
-        output::line(&format!("violation: {violation}"));
+    for violation in &summary.violations {
+        outln!("violation: {violation}");
     }
-    output::line(&format!("database: {}", summary.database.display()));
+    outln!("database: {}", summary.database.display());
 }

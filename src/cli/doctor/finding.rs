@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::frame::{Exit, Global};
-use crate::cli::output;
+use crate::cli::frame::{Exit, Global, outln};
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
@@ -25,16 +24,6 @@ enum FindingSeverity {
     Ok,
     Warning,
     Error,
-}
-
-impl FindingSeverity {
-    fn mark(self) -> &'static str {
-        match self {
-            Self::Ok => "ok     ",
-            Self::Warning => "warning",
-            Self::Error => "ERROR  ",
-        }
-    }
 }
 
 impl Finding {
@@ -78,10 +67,14 @@ impl Finding {
     }
 
     fn print(&self) {
-        let mark = self.severity.mark();
-        output::line(&format!("{mark} {}: {}", self.check, self.message));
+        let mark = match self.severity {
+            FindingSeverity::Ok => "ok     ",
+            FindingSeverity::Warning => "warning",
+            FindingSeverity::Error => "ERROR  ",
+        };
+        outln!("{mark} {}: {}", self.check, self.message);
         if let Some(hint) = &self.hint {
-            output::line(&format!("        {hint}"));
+            outln!("        {hint}");
         }
     }
 }
@@ -94,36 +87,27 @@ struct DoctorRun {
 
 /// Prints the findings, and says how to end: what could only not be asked now is worth another try.
 pub(super) fn conclude(findings: Vec<Finding>, global: &Global) -> anyhow::Result<Exit> {
-    let errors = || {
-        let graver = findings.iter();
-        graver.filter(|finding| finding.severity == FindingSeverity::Error)
-    };
-    let exit = if errors().next().is_none() {
+    let of = |severity| findings.iter().filter(move |one| one.severity == severity);
+    let mut errors = of(FindingSeverity::Error).peekable();
+    let exit = if errors.peek().is_none() {
         Exit::Done
-    } else if errors().all(|finding| finding.is_temporary) {
+    } else if errors.all(|finding| finding.is_temporary) {
         Exit::TryAgain
     } else {
         Exit::Failed
     };
-    if global.json {
-        output::document(&DoctorRun {
-            ok: exit == Exit::Done,
-            findings,
-        })?;
-    } else {
-        for finding in &findings {
-            finding.print();
-        }
-        let count = |severity| {
-            let found = findings.iter();
-            found.filter(|finding| finding.severity == severity).count()
-        };
-        output::line(&format!(
-            "{} checks: {} errors, {} warnings",
-            findings.len(),
-            count(FindingSeverity::Error),
-            count(FindingSeverity::Warning)
-        ));
-    }
+    let (errors, warnings) = (
+        of(FindingSeverity::Error).count(),
+        of(FindingSeverity::Warning).count(),
+    );
+    let run = DoctorRun {
+        ok: exit == Exit::Done,
+        findings,
+    };
+    global.print(&run, |DoctorRun { findings, .. }| {
+        findings.iter().for_each(Finding::print);
+        let n = findings.len();
+        outln!("{n} checks: {errors} errors, {warnings} warnings");
+    })?;
     Ok(exit)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::finding::Finding;
@@ -13,7 +14,8 @@ use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::files::Acting;
+use crate::files::{Acting, beside};
+use crate::http::listener::tls::{CertificateState, kept};
 use crate::store::{self, Chain, Integrity};
 
 /// How long the integrity of the database is looked into.
@@ -121,22 +123,20 @@ fn database(config: &Config) -> Vec<Finding> {
             "stop the server, keep the file, restore the last backup with `restore`",
         ),
     });
-    let changed = found.schema_changes.iter().map(|what| {
+    findings.extend(found.schema_changes.iter().map(|what| {
         Finding::error(
             "database schema",
             format!("schema_changed: {what}"),
             "the database will not be opened: restore a backup, and keep the file as evidence",
         )
-    });
-    findings.extend(changed);
-    let altered = found.altered.iter().map(|what| {
+    }));
+    findings.extend(found.altered.iter().map(|what| {
         Finding::error(
             "database rows",
             format!("projection_altered: {what}"),
             "it is not used; `audit verify` names every such row; keep the file as evidence",
         )
-    });
-    findings.extend(altered);
+    }));
     if found.is_head_missing {
         findings.push(Finding::error(
             "audit head",
@@ -201,25 +201,15 @@ fn disk(config: &Config) -> Finding {
 
 /// Files that the server makes for itself beside the database; those that the configuration names were looked at with it.
 fn secrets(config: &Config) -> Vec<Finding> {
-    let beside = |suffix: &str| {
-        let mut path = config.storage.path.clone().into_os_string();
-        path.push(suffix);
-        PathBuf::from(path)
-    };
-    let mut files: Vec<PathBuf> = ["", "-wal", ".secret", ".signing"].map(beside).into();
-    files.extend(
-        config
-            .server
-            .tls
-            .as_ref()
-            .map(|tls| tls.private_key.clone()),
-    );
-    let mut findings: Vec<Finding> = files.iter().filter_map(|path| exposed(path)).collect();
+    let of_tls = config.server.tls.iter().map(|tls| tls.private_key.clone());
+    let files = ["", "-wal", ".secret", ".signing"]
+        .map(|suffix| beside(&config.storage.path, suffix))
+        .into_iter()
+        .chain(of_tls);
+    let mut findings: Vec<Finding> = files.filter_map(|path| exposed(&path)).collect();
     if findings.is_empty() {
-        findings.push(Finding::well(
-            "secrets",
-            "nobody else can read the database and the keys",
-        ));
+        let message = "nobody else can read the database and the keys";
+        findings.push(Finding::well("secrets", message));
     }
     findings
 }
@@ -258,50 +248,42 @@ fn synchronized() -> Finding {
 }
 
 /// The certificate that would be served.
-fn certificate(config: &Config) -> Vec<Finding> {
+fn certificate(config: &Config) -> Option<Finding> {
     let check = "certificate";
-    let now = Clock::system().now();
-    let Some(tls) = &config.server.tls else {
-        return config
-            .server
-            .acme
-            .as_ref()
-            .map(|acme| match app::kept_certificate(acme) {
-                Some(kept) => expiry(check, &kept, now),
-                None => Finding::warning(
-                    check,
-                    format!("there is none yet in {}", acme.cache.display()),
-                    "`serve` orders it; port 443 of the public address must lead to its listener",
-                ),
-            })
-            .into_iter()
-            .collect();
-    };
-    vec![match app::certificate_of_files(tls) {
-        Ok(state) => expiry(check, &state, now),
-        Err(error) => Finding::error(
-            check,
-            format!("{error:#}"),
-            "put a valid chain and its key at the paths under [server.tls]",
-        ),
-    }]
+    let server = &config.server;
+    Some(if let Some(tls) = &server.tls {
+        match app::certificate_of_files(tls) {
+            Ok(state) => expiry(check, &state),
+            Err(error) => Finding::error(
+                check,
+                format!("{error:#}"),
+                "put a valid chain and its key at the paths under [server.tls]",
+            ),
+        }
+    } else {
+        let acme = server.acme.as_ref()?;
+        match kept(acme) {
+            Some(kept) => expiry(check, &kept),
+            None => Finding::warning(
+                check,
+                format!("there is none yet in {}", acme.cache.display()),
+                "`serve` orders it; port 443 of the public address must lead to its listener",
+            ),
+        }
+    })
 }
 
-fn expiry(
-    check: &str,
-    state: &crate::http::listener::tls::CertificateState,
-    now: jiff::Timestamp,
-) -> Finding {
+fn expiry(check: &str, state: &CertificateState) -> Finding {
     let names = state.names.join(", ");
     let Some(at) = state.expires_at else {
         return Finding::warning(check, format!("for {names}, of unknown age"), "replace it");
     };
     let message = format!("for {names}, until {at}");
     let hint = "renew it; a running server takes new files by itself";
-    let left = at.duration_since(now);
+    let left = at.duration_since(Clock::system().now());
     if left.is_negative() {
         Finding::error(check, format!("{message}: it has expired"), hint)
-    } else if left < jiff::SignedDuration::from_hours(14 * 24) {
+    } else if left < SignedDuration::from_hours(14 * 24) {
         Finding::warning(check, message, hint)
     } else {
         Finding::well(check, message)

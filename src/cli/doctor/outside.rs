@@ -1,11 +1,22 @@
 //! What is asked of others: Twilio and its numbers, Braze, the dialers, the public address.
 
-use jiff::SignedDuration;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Response;
+use reqwest::header::DATE;
+use reqwest::tls::TlsInfo;
 
 use super::finding::Finding;
-use crate::app::{self, Reached};
+use crate::alerts::{
+    Email, EventType, MessageContext, NotTaken, RenderedMessage, TestNotification,
+};
+use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::http::listener::tls::{CertificateState, read_leaf};
 use crate::twilio::{NoAnswer, NumberSettings};
 use crate::twiml::CallbackUrls;
 
@@ -13,6 +24,8 @@ use crate::twiml::CallbackUrls;
 const OFF: SignedDuration = SignedDuration::from_secs(5);
 /// One further off than this makes certificates and sessions fail.
 const FAR_OFF: SignedDuration = SignedDuration::from_secs(60);
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn findings(config: &Config, is_running: bool) -> anyhow::Result<Vec<Finding>> {
     let clock = Clock::system();
@@ -53,7 +66,7 @@ async fn mail(config: &Config) -> anyhow::Result<Finding> {
         ));
     };
     let server = format!("{}:{}", email.smtp.host, email.smtp.port);
-    Ok(match app::ask_mail_server(email).await? {
+    Ok(match app::mailer(email)?.probe().await {
         Ok(()) => Finding::well(check, format!("{server} lets us in")),
         Err(why) => Finding::error(
             check,
@@ -75,8 +88,7 @@ pub(super) async fn test_mail(config: &Config) -> anyhow::Result<Finding> {
         ));
     };
     let to = email.to.join(", ");
-    let sent = app::send_test_mail(config, email, Clock::system().now()).await?;
-    Ok(match sent {
+    Ok(match send_test_mail(config, email).await? {
         Ok(()) => Finding::well(check, format!("the mail server has taken one to {to}")),
         Err(why) => Finding::error(
             check,
@@ -87,6 +99,25 @@ pub(super) async fn test_mail(config: &Config) -> anyhow::Result<Finding> {
     })
 }
 
+/// Sends it to all recipients, now and once; the outbox has no part in it.
+async fn send_test_mail(config: &Config, email: &Email) -> anyhow::Result<Result<(), NotTaken>> {
+    let now = Clock::system().now();
+    let tested = TestNotification {
+        id: format!("doctor-{}", now.as_millisecond()),
+        by: "switchboard doctor".to_owned(),
+        tell: Vec::new(),
+    };
+    let detail = serde_json::to_string(&tested)?;
+    let context = MessageContext {
+        public_url: config.server.public_url.as_str().to_owned(),
+        ..MessageContext::default()
+    };
+    let message = RenderedMessage::compose(EventType::Tested, &detail, now, &context)
+        .context("the test mail cannot be composed")?;
+    let mailer = app::mailer(email)?;
+    Ok(mailer.send(&message, &email.to, "doctor", now).await)
+}
+
 /// Compares this machine's clock with those of Twilio and Braze.
 async fn time(config: &Config, clock: &Clock) -> anyhow::Result<Finding> {
     let check = "clock";
@@ -95,7 +126,7 @@ async fn time(config: &Config, clock: &Clock) -> anyhow::Result<Finding> {
         ("Braze", &config.braze.base_url),
     ] {
         let before = clock.now();
-        let Some(theirs) = app::date_of(url).await? else {
+        let Some(theirs) = date_of(url).await? else {
             continue;
         };
         let after = clock.now();
@@ -121,6 +152,17 @@ async fn time(config: &Config, clock: &Clock) -> anyhow::Result<Finding> {
     ))
 }
 
+/// What the server at that address says the time is, where it says so.
+async fn date_of(url: &str) -> anyhow::Result<Option<Timestamp>> {
+    let asked = app::examining_client()?.get(url).send();
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    let header = answer
+        .ok()
+        .and_then(Result::ok)
+        .and_then(|answer| Some(answer.headers().get(DATE)?.to_str().ok()?.to_owned()));
+    Ok(header.and_then(|text| rfc2822::DateTimeParser::new().parse_timestamp(&text).ok()))
+}
+
 /// Whether the public address leads here, over TLS that Twilio accepts.
 async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Finding>> {
     let check = "public URL";
@@ -133,53 +175,78 @@ async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Fin
             Finding::warning(check, message, hint)
         }
     };
-    Ok(match app::reach(url).await? {
-        Reached::NoAddress { why } => vec![wrong(
+    if let Err(why) = tokio::net::lookup_host((url.host().trim_matches(['[', ']']), 443)).await {
+        return Ok(vec![wrong(
             format!("{} has no address: {why}", url.host()),
             "point its A or AAAA record to this machine",
-        )],
-        Reached::NoAnswer { why } => vec![
-            wrong(
+        )]);
+    }
+    let address = format!("{}/health", url.as_str().trim_end_matches('/'));
+    let client = app::examining_client()?;
+    let asked = async {
+        let answer = client.get(address).send().await;
+        Ok(health(answer.map_err(|error| describe(&error))?).await)
+    };
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    let answer = answer.unwrap_or_else(|_| Err(format!("nothing within {} s", PATIENCE.as_secs())));
+    let (version, certificate) = match answer {
+        Err(why) => {
+            let finding = wrong(
                 format!("{} gives no answer: {why}", url.as_str()),
                 "let port 443 through to the listener; the certificate must be of a public authority and for this name",
-            )
-            .for_now(),
-        ],
-        Reached::Other { status } => vec![wrong(
-            format!("{} answers {status}, but not as Switchboard", url.as_str()),
-            "the name or the proxy leads to another machine or path",
-        )],
-        Reached::Ours {
-            version,
-            certificate,
-        } => {
-            let mut findings = vec![Finding::well(
-                check,
-                format!("{} leads to Switchboard {version}", url.as_str()),
-            )];
-            if let Some(certificate) = certificate {
-                findings.push(shown_certificate(config, &certificate, url.host()));
-            }
-            findings
+            );
+            return Ok(vec![finding.for_now()]);
         }
-    })
+        Ok(Err(status)) => {
+            return Ok(vec![wrong(
+                format!("{} answers {status}, but not as Switchboard", url.as_str()),
+                "the name or the proxy leads to another machine or path",
+            )]);
+        }
+        Ok(Ok(ours)) => ours,
+    };
+    let mut findings = vec![Finding::well(
+        check,
+        format!("{} leads to Switchboard {version}", url.as_str()),
+    )];
+    let shown = certificate.map(|shown| shown_certificate(config, &shown, url.host()));
+    findings.extend(shown);
+    Ok(findings)
 }
 
-fn shown_certificate(
-    config: &Config,
-    shown: &crate::http::listener::tls::CertificateState,
-    host: &str,
-) -> Finding {
+/// The version of a Switchboard that answered, and the certificate that it shows over TLS; the status of anybody else.
+async fn health(answer: Response) -> Result<(String, Option<CertificateState>), u16> {
+    let status = answer.status().as_u16();
+    let certificate = answer
+        .extensions()
+        .get::<TlsInfo>()
+        .and_then(|info| read_leaf(info.peer_certificate()?));
+    let health: Option<serde_json::Value> = answer.json().await.ok();
+    let version = health.as_ref().and_then(|health| {
+        let is_ours = health.get("status")? == "ok";
+        health.get("version")?.as_str().filter(|_| is_ours)
+    });
+    let version = version.ok_or(status)?;
+    Ok((version.to_owned(), certificate))
+}
+
+fn describe(error: &reqwest::Error) -> String {
+    let mut source = std::error::Error::source(error);
+    let mut words = Vec::new();
+    while let Some(cause) = source {
+        words.push(cause.to_string());
+        source = cause.source();
+    }
+    let words = words.join(": ");
+    words.chars().take(300).collect()
+}
+
+fn shown_certificate(config: &Config, shown: &CertificateState, host: &str) -> Finding {
     let check = "public certificate";
-    let until = shown
-        .expires_at
-        .map(|at| at.to_string())
-        .unwrap_or_default();
-    let ours = config
-        .server
-        .tls
-        .as_ref()
-        .and_then(|tls| app::certificate_of_files(tls).ok());
+    let until = shown.expires_at.map(|at| at.to_string());
+    let until = until.unwrap_or_default();
+    let tls = config.server.tls.as_ref();
+    let ours = tls.and_then(|tls| app::certificate_of_files(tls).ok());
     match ours {
         Some(ours) if (ours.expires_at, &ours.names) != (shown.expires_at, &shown.names) => {
             Finding::warning(

@@ -10,8 +10,7 @@ use serde_json::Value;
 use super::finding::{Finding, conclude};
 use crate::admin::{self, ControlRequest};
 use crate::app;
-use crate::cli::frame::{Exit, Global};
-use crate::cli::output;
+use crate::cli::frame::{Exit, Global, errln};
 use crate::config::Config;
 use crate::twilio::{Form, Hosts, KeyUsed, Pasted, SignedRequest};
 
@@ -44,7 +43,7 @@ pub(super) fn run(
     let text = match read(arguments) {
         Ok(text) => text,
         Err(error) => {
-            output::complain(&format!("the request cannot be read: {error}"));
+            errln!("the request cannot be read: {error}");
             return Ok(Exit::Usage);
         }
     };
@@ -56,8 +55,8 @@ pub(super) fn run(
         signature.trim().clone_into(&mut pasted.signature);
     }
     if pasted.target.is_empty() || pasted.signature.is_empty() {
-        output::complain(
-            "a URL and an X-Twilio-Signature are needed: in the text, or with --url and --signature",
+        errln!(
+            "a URL and an X-Twilio-Signature are needed: in the text, or with --url and --signature"
         );
         return Ok(Exit::Usage);
     }
@@ -91,7 +90,7 @@ fn has_input() -> bool {
 
 fn explain(pasted: &Pasted, config: &Config) -> anyhow::Result<Finding> {
     let check = "signature";
-    let verifier = app::verifier(config)?;
+    let verifier = app::edge(config)?.verifier;
     let form = Form::parse(pasted.body.as_bytes());
     let request = SignedRequest {
         path_and_query: &pasted.target,
@@ -102,24 +101,15 @@ fn explain(pasted: &Pasted, config: &Config) -> anyhow::Result<Finding> {
         form: &form,
     };
     let error = match verifier.verify(&request) {
-        Ok(KeyUsed::AuthToken(0)) => {
-            return Ok(Finding::well(check, "the signature is right"));
-        }
-        Ok(KeyUsed::AuthToken(place)) => {
-            return Ok(Finding::warning(
-                check,
-                format!(
-                    "the signature is right, by token {} of auth_token",
-                    place + 1
-                ),
-                "Twilio still signs with an older token: promote the new one in the console",
-            ));
+        Ok(KeyUsed::AuthToken(0)) => return Ok(Finding::well(check, "the signature is right")),
+        Ok(KeyUsed::AuthToken(idx)) => {
+            let message = format!("the signature is right, by token {} of auth_token", idx + 1);
+            let hint = "Twilio still signs with an older token: promote the new one in the console";
+            return Ok(Finding::warning(check, message, hint));
         }
         Ok(KeyUsed::SharedKey(id)) => {
-            return Ok(Finding::well(
-                check,
-                format!("the signature is right, by the shared key {id}"),
-            ));
+            let message = format!("the signature is right, by the shared key {id}");
+            return Ok(Finding::well(check, message));
         }
         Err(error) => error,
     };
@@ -139,55 +129,35 @@ fn explain(pasted: &Pasted, config: &Config) -> anyhow::Result<Finding> {
 /// What the running server has refused and looked into.
 fn refused_last(config: &Config, global: &Global) -> anyhow::Result<Exit> {
     let check = "signature";
-    let answer = admin::ask(
-        &config.storage.path,
-        &ControlRequest::RejectedWebhooks,
-        |_| {},
-    );
-    let finding = match answer {
-        Ok(document) => {
-            let rejected = document.get("rejected").and_then(Value::as_array);
-            let rejected = rejected.cloned().unwrap_or_default();
-            if rejected.is_empty() {
-                vec![Finding::well(
-                    check,
-                    "the running server has refused nothing",
-                )]
-            } else {
-                let told = rejected.iter().map(|one| {
-                    let text = |key: &str| {
-                        let value = one.get(key).and_then(Value::as_str);
-                        value.unwrap_or_default().to_owned()
-                    };
-                    Finding::error(
-                        check,
-                        format!(
-                            "{} {} {}: {}",
-                            text("at"),
-                            text("path"),
-                            text("reason"),
-                            text("why")
-                        ),
-                        "paste a refused request to look closer: doctor signature FILE",
-                    )
-                });
-                told.collect()
+    let request = ControlRequest::RejectedWebhooks;
+    let findings = match admin::ask(&config.storage.path, &request, |_| {}) {
+        Ok(document) => match document.get("rejected").and_then(Value::as_array) {
+            Some(rejected) if !rejected.is_empty() => rejected
+                .iter()
+                .map(|one| {
+                    let text = |key: &str| one.get(key).and_then(Value::as_str).unwrap_or_default();
+                    let [at, path, reason, why] = ["at", "path", "reason", "why"].map(text);
+                    let message = format!("{at} {path} {reason}: {why}");
+                    let hint = "paste a refused request to look closer: doctor signature FILE";
+                    Finding::error(check, message, hint)
+                })
+                .collect(),
+            Some(_) | None => {
+                let message = "the running server has refused nothing";
+                vec![Finding::well(check, message)]
             }
-        }
+        },
         Err(admin::AskError::Nobody { .. }) => {
-            output::complain(
-                "no server runs here: give the request as a file or on standard input (see doctor signature --help)",
+            errln!(
+                "no server runs here: give the request as a file or on standard input (see doctor signature --help)"
             );
             return Ok(Exit::Usage);
         }
-        Err(error) => vec![
-            Finding::error(
-                check,
-                format!("{:#}", anyhow::Error::from(error)),
-                "run this as the user of the server or as root",
-            )
-            .for_now(),
-        ],
+        Err(error) => {
+            let why = format!("{:#}", anyhow::Error::from(error));
+            let hint = "run this as the user of the server or as root";
+            vec![Finding::error(check, why, hint).for_now()]
+        }
     };
-    conclude(finding, global)
+    conclude(findings, global)
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::place::{InitPaths, NewSecretFile};
+use super::place::InitPaths;
 use super::template::Template;
 use crate::config::PLACEHOLDER_SECRET;
 
@@ -95,20 +95,6 @@ pub(crate) struct InitArguments {
     smtp_password: Option<PathBuf>,
 }
 
-/// Why there are no answers.
-#[derive(Debug)]
-pub(super) enum Unanswered {
-    Nobody,
-    /// Asking, or reading a file, failed.
-    Failed(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Unanswered {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
 /// Everything that is put in. `None` is a placeholder, or a section that is off.
 pub(super) struct Answers {
     given: InitArguments,
@@ -125,11 +111,8 @@ struct AskedSecret {
 }
 
 impl Answers {
-    pub(super) fn gather(arguments: &InitArguments, may_ask: bool) -> Result<Self, Unanswered> {
+    pub(super) fn gather(arguments: &InitArguments, may_ask: bool) -> anyhow::Result<Self> {
         let mut given = arguments.clone();
-        if !may_ask && !arguments.yes {
-            return Err(Unanswered::Nobody);
-        }
         if may_ask {
             ask(&mut given)?;
         }
@@ -137,47 +120,33 @@ impl Answers {
         let neither = given.dialfire_connect.is_none() && given.zendesk_connect.is_none();
         let has_dialfire = neither || given.dialfire_connect.is_some();
         let has_zendesk = neither || given.zendesk_connect.is_some();
-        let wanted = [
-            (
-                true,
-                "twilio_auth_token",
-                "Twilio's auth token",
-                &given.twilio_auth_token,
-            ),
-            (
-                true,
-                "braze_api_key",
-                "the Braze API key",
-                &given.braze_api_key,
-            ),
-            (
-                has_dialfire,
-                "dialfire_token",
-                "the token of the Dialfire campaign",
-                &given.dialfire_token,
-            ),
-            (
-                has_zendesk,
+        let mut secrets = Vec::new();
+        let mut add = |file, about, path: &Option<PathBuf>| {
+            let text = secret(path.as_deref(), about, may_ask)?;
+            secrets.push(AskedSecret { file, about, text });
+            anyhow::Ok(())
+        };
+        let g = &given;
+        add(
+            "twilio_auth_token",
+            "Twilio's auth token",
+            &g.twilio_auth_token,
+        )?;
+        add("braze_api_key", "the Braze API key", &g.braze_api_key)?;
+        if has_dialfire {
+            let about = "the token of the Dialfire campaign";
+            add("dialfire_token", about, &g.dialfire_token)?;
+        }
+        if has_zendesk {
+            add(
                 "zendesk_token",
                 "the API token of Zendesk",
-                &given.zendesk_api_token,
-            ),
-            (
-                given.smtp_username.is_some(),
-                "smtp_password",
-                "the password of the mail server",
-                &given.smtp_password,
-            ),
-        ];
-        let mut secrets = Vec::new();
-        for (is_wanted, file, about, path) in wanted {
-            if is_wanted {
-                secrets.push(AskedSecret {
-                    file,
-                    about,
-                    text: secret(path.as_deref(), about, may_ask)?,
-                });
-            }
+                &g.zendesk_api_token,
+            )?;
+        }
+        if g.smtp_username.is_some() {
+            let about = "the password of the mail server";
+            add("smtp_password", about, &g.smtp_password)?;
         }
         Ok(Self {
             given,
@@ -187,111 +156,68 @@ impl Answers {
         })
     }
 
-    /// The files of secrets: what is known, placeholders, and what is made up here.
-    pub(super) fn secrets(&self) -> Vec<NewSecretFile> {
-        let given = self.secrets.iter().map(|secret| NewSecretFile {
-            name: secret.file,
-            text: secret
-                .text
-                .clone()
-                .unwrap_or_else(|| Zeroizing::new(PLACEHOLDER_SECRET.to_owned())),
-        });
-        let mut files: Vec<NewSecretFile> = given.collect();
+    /// The files of secrets by name: what is known, placeholders, and what is made up here.
+    pub(super) fn secrets(&self) -> Vec<(&'static str, Zeroizing<String>)> {
+        let placeholder = || Zeroizing::new(PLACEHOLDER_SECRET.to_owned());
         let mut random = [0; 32];
         // Without random bytes the placeholder is refused by nobody, and says so in the list of what is to be done.
-        let drawn = getrandom::fill(&mut random).map(|()| hex::encode(random));
-        files.push(NewSecretFile {
-            name: "braze_webhook",
-            text: Zeroizing::new(drawn.unwrap_or_else(|_| PLACEHOLDER_SECRET.to_owned())),
-        });
-        files
+        let drawn = getrandom::fill(&mut random).map(|()| Zeroizing::new(hex::encode(random)));
+        let drawn = drawn.unwrap_or_else(|_| placeholder());
+        self.secrets
+            .iter()
+            .map(|secret| (secret.file, secret.text.clone().unwrap_or_else(placeholder)))
+            .chain([("braze_webhook", drawn)])
+            .collect()
+    }
+
+    /// Keys whose value is put in as it was given, and whether a placeholder that has to be replaced stands there without one.
+    fn texts(&self) -> [(bool, &'static str, &Option<String>); 10] {
+        let (g, dialfire, zendesk) = (&self.given, self.has_dialfire, self.has_zendesk);
+        [
+            (true, "server.public_url", &g.public_url),
+            (true, "twilio.account_sid", &g.twilio_account_sid),
+            (true, "braze.base_url", &g.braze_url),
+            (dialfire, "dialers.dialfire.connect", &g.dialfire_connect),
+            (dialfire, "dialers.dialfire.campaign", &g.dialfire_campaign),
+            (dialfire, "dialers.dialfire.task", &g.dialfire_task),
+            (zendesk, "dialers.zendesk.connect", &g.zendesk_connect),
+            (zendesk, "dialers.zendesk.subdomain", &g.zendesk_subdomain),
+            (zendesk, "dialers.zendesk.email", &g.zendesk_email),
+            (false, "routing.last_resort_number", &g.last_resort),
+        ]
     }
 
     /// What is still to be replaced by hand.
     pub(super) fn to_do(&self) -> Vec<String> {
-        let InitArguments {
-            public_url,
-            twilio_account_sid,
-            braze_url,
-            dialfire_connect,
-            dialfire_campaign,
-            dialfire_task,
-            zendesk_connect,
-            zendesk_subdomain,
-            zendesk_email,
-            alert_to,
-            ..
-        } = &self.given;
-        let (dialfire, zendesk) = (self.has_dialfire, self.has_zendesk);
-        let keys = [
-            (true, public_url.is_some(), "server.public_url"),
-            (true, twilio_account_sid.is_some(), "twilio.account_sid"),
-            (true, braze_url.is_some(), "braze.base_url"),
-            (
-                dialfire,
-                dialfire_connect.is_some(),
-                "dialers.dialfire.connect",
-            ),
-            (
-                dialfire,
-                dialfire_campaign.is_some(),
-                "dialers.dialfire.campaign",
-            ),
-            (dialfire, dialfire_task.is_some(), "dialers.dialfire.task"),
-            (
-                zendesk,
-                zendesk_connect.is_some(),
-                "dialers.zendesk.connect",
-            ),
-            (
-                zendesk,
-                zendesk_subdomain.is_some(),
-                "dialers.zendesk.subdomain",
-            ),
-            (zendesk, zendesk_email.is_some(), "dialers.zendesk.email"),
-        ];
-        let open = keys.into_iter().filter(|(used, given, _)| *used && !given);
-        let mut open: Vec<String> = open.map(|(_, _, key)| key.to_owned()).collect();
+        let texts = self.texts().into_iter();
+        let open = texts.filter(|(has_placeholder, _, given)| *has_placeholder && given.is_none());
+        let mut open: Vec<String> = open.map(|(_, key, _)| key.to_owned()).collect();
         let secrets = self.secrets.iter().filter(|secret| secret.text.is_none());
         open.extend(secrets.map(|secret| format!("secrets/{}: {}", secret.file, secret.about)));
-        if alert_to.is_empty() {
+        if self.given.alert_to.is_empty() {
             open.push("alerts.email: nobody is told of incidents yet".to_owned());
         }
         open
     }
 
     pub(super) fn write(&self, place: &InitPaths, key_name: &str, key_hash: &str) -> String {
-        let given = &self.given;
         let mut template = Template::new();
         self.write_server(&mut template);
-        template.text("storage", "path", &text_of(&place.database));
-        put(
-            &mut template,
-            "twilio",
-            "account_sid",
-            given.twilio_account_sid.as_deref(),
-        );
-        put(
-            &mut template,
-            "braze",
-            "base_url",
-            given.braze_url.as_deref(),
-        );
+        template.text("storage.path", &text_of(&place.database));
+        for (_, key, given) in self.texts() {
+            if let Some(value) = given {
+                template.text(key, value);
+            }
+        }
         let webhook = "{ file = \"/etc/switchboard/secrets/braze_webhook\" }";
         // Nobody knows yet which numbers there are.
-        template.off_key("twilio", "number");
-        template.set("braze", "webhook_secret", webhook);
-        put(
-            &mut template,
-            "routing",
-            "last_resort_number",
-            given.last_resort.as_deref(),
-        );
-        self.write_dialers(&mut template);
+        template.off_key("twilio.number");
+        template.set("braze.webhook_secret", webhook);
+        self.choose_dialers(&mut template);
         self.write_alerts(&mut template);
-        template.text("auth.keys", "name", key_name);
-        template.text("auth.keys", "role", "admin");
-        template.text("auth.keys", "hash", key_hash);
+        template.text("auth.keys.name", key_name);
+        template.text("auth.keys.role", "admin");
+        template.text("auth.keys.hash", key_hash);
         template.secrets_in(&text_of(&place.secrets()));
         template.finish()
     }
@@ -304,40 +230,34 @@ impl Answers {
         } else {
             "127.0.0.1:8080"
         };
-        template.text("server", "listen", given.listen.as_deref().unwrap_or(usual));
-        put(
-            template,
-            "server",
-            "public_url",
-            given.public_url.as_deref(),
-        );
+        let listen = given.listen.as_deref().unwrap_or(usual);
+        template.text("server.listen", listen);
         if let Some((certificate, key)) = given.certificate.as_ref().zip(given.private_key.as_ref())
         {
             let whole = |path: &Path| {
                 text_of(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
             };
-            template.text("server.tls", "certificate", &whole(certificate));
-            template.text("server.tls", "private_key", &whole(key));
+            template.text("server.tls.certificate", &whole(certificate));
+            template.text("server.tls.private_key", &whole(key));
         }
         if let Some(contact) = &given.acme_contact {
             let url = given.public_url.as_deref().unwrap_or_default();
-            let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-            let host = host
-                .split(['/', ':'])
-                .next()
-                .filter(|host| !host.is_empty());
-            let host = host.unwrap_or("calls.example.com").to_owned();
+            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            let host = match rest.split(['/', ':']).next() {
+                None | Some("") => "calls.example.com".to_owned(),
+                Some(host) => host.to_owned(),
+            };
             let domains = toml::Value::Array(vec![toml::Value::String(host)]);
-            template.set("server.acme", "domains", &domains.to_string());
-            template.text("server.acme", "contact", contact);
+            template.set("server.acme.domains", &domains.to_string());
+            template.text("server.acme.contact", contact);
         }
     }
 
-    fn write_dialers(&self, template: &mut Template) {
-        let given = &self.given;
+    fn choose_dialers(&self, template: &mut Template) {
         let dialers = match (self.has_dialfire, self.has_zendesk) {
             (true, false) => {
                 template.off("dialers.zendesk");
+                template.text("routing.default_dialer", "dialfire");
                 "[\"dialfire\"]"
             }
             (false, true) => {
@@ -346,63 +266,28 @@ impl Answers {
             }
             (_, _) => "[\"dialfire\", \"zendesk\"]",
         };
-        template.set("routing.rules", "dialers", dialers);
-        if !self.has_zendesk {
-            template.text("routing", "default_dialer", "dialfire");
-        }
-        if let Some(connect) = &given.dialfire_connect {
-            let section = "dialers.dialfire";
-            template.text(section, "connect", connect);
-            put(
-                template,
-                section,
-                "campaign",
-                given.dialfire_campaign.as_deref(),
-            );
-            put(template, section, "task", given.dialfire_task.as_deref());
-        }
-        if let Some(connect) = &given.zendesk_connect {
-            let section = "dialers.zendesk";
-            template.text(section, "connect", connect);
-            put(
-                template,
-                section,
-                "subdomain",
-                given.zendesk_subdomain.as_deref(),
-            );
-            put(template, section, "email", given.zendesk_email.as_deref());
-        }
+        template.set("routing.rules.dialers", dialers);
     }
 
     fn write_alerts(&self, template: &mut Template) {
         let given = &self.given;
-        let section = "alerts.email";
         let Some(smtp) = given.smtp.as_ref().filter(|_| !given.alert_to.is_empty()) else {
             // A mail server that is not there would fail with every alert.
-            template.off(section);
+            template.off("alerts.email");
             return;
         };
         let to = given.alert_to.iter().cloned().map(toml::Value::String);
-        template.set(section, "to", &toml::Value::Array(to.collect()).to_string());
-        let first = given.alert_to.first();
-        put(
-            template,
-            section,
-            "from",
-            given.alert_from.as_deref().or(first.map(String::as_str)),
-        );
-        template.text(section, "smtp", smtp);
-        if let Some(user) = &given.smtp_username {
-            template.text(section, "username", user);
-            let password = "{ file = \"/etc/switchboard/secrets/smtp_password\" }";
-            template.set(section, "password", password);
+        let to = toml::Value::Array(to.collect());
+        template.set("alerts.email.to", &to.to_string());
+        if let Some(from) = given.alert_from.as_ref().or(given.alert_to.first()) {
+            template.text("alerts.email.from", from);
         }
-    }
-}
-
-fn put(template: &mut Template, section: &str, key: &str, value: Option<&str>) {
-    if let Some(value) = value {
-        template.text(section, key, value);
+        template.text("alerts.email.smtp", smtp);
+        if let Some(user) = &given.smtp_username {
+            template.text("alerts.email.username", user);
+            let password = "{ file = \"/etc/switchboard/secrets/smtp_password\" }";
+            template.set("alerts.email.password", password);
+        }
     }
 }
 
@@ -412,51 +297,38 @@ fn text_of(path: &Path) -> String {
 
 /// Asks for what cannot be known and was not given. An empty answer leaves a placeholder.
 fn ask(given: &mut InitArguments) -> anyhow::Result<()> {
-    question(
-        &mut given.public_url,
-        "Public URL of this server, as in the Twilio console (https://…)",
-    )?;
+    let text = "Public URL of this server, as in the Twilio console (https://…)";
+    question(&mut given.public_url, text)?;
     if given.acme_contact.is_none() && given.certificate.is_none() {
-        question(
-            &mut given.acme_contact,
-            "Mail address for a certificate of Let's Encrypt (empty: a proxy in front speaks TLS)",
-        )?;
+        let text =
+            "Mail address for a certificate of Let's Encrypt (empty: a proxy in front speaks TLS)";
+        question(&mut given.acme_contact, text)?;
     }
     question(&mut given.twilio_account_sid, "Twilio Account SID (AC…)")?;
-    question(
-        &mut given.braze_url,
-        "Braze REST endpoint (https://rest.….braze.eu)",
-    )?;
-    question(
-        &mut given.dialfire_connect,
-        "Inbound line of Dialfire (empty: no Dialfire)",
-    )?;
+    let text = "Braze REST endpoint (https://rest.….braze.eu)";
+    question(&mut given.braze_url, text)?;
+    let text = "Inbound line of Dialfire (empty: no Dialfire)";
+    question(&mut given.dialfire_connect, text)?;
     if given.dialfire_connect.is_some() {
         question(&mut given.dialfire_campaign, "Dialfire campaign")?;
         question(&mut given.dialfire_task, "Task of that campaign")?;
     }
-    question(
-        &mut given.zendesk_connect,
-        "Line of Zendesk Talk (empty: no Zendesk Talk)",
-    )?;
+    let text = "Line of Zendesk Talk (empty: no Zendesk Talk)";
+    question(&mut given.zendesk_connect, text)?;
     if given.zendesk_connect.is_some() {
         question(&mut given.zendesk_subdomain, "Zendesk subdomain")?;
         question(&mut given.zendesk_email, "Agent that the API token acts as")?;
     }
-    question(
-        &mut given.last_resort,
-        "Number to dial when all else fails (empty: none)",
-    )?;
+    let text = "Number to dial when all else fails (empty: none)";
+    question(&mut given.last_resort, text)?;
     if given.alert_to.is_empty() {
         let mut to = None;
         question(&mut to, "Who is told of incidents by mail (empty: nobody)")?;
         given.alert_to.extend(to);
     }
     if !given.alert_to.is_empty() {
-        question(
-            &mut given.smtp,
-            "Mail server (smtps://mail.example.com:465)",
-        )?;
+        let text = "Mail server (smtps://mail.example.com:465)";
+        question(&mut given.smtp, text)?;
     }
     Ok(())
 }

@@ -14,12 +14,6 @@ const SYSTEM_DATABASE: &str = "/var/lib/switchboard/switchboard.db";
 /// The user that the package makes.
 const USER: &str = "switchboard";
 
-/// One secret and the name of its file.
-pub(super) struct NewSecretFile {
-    pub(super) name: &'static str,
-    pub(super) text: Zeroizing<String>,
-}
-
 #[derive(Debug)]
 pub(super) struct InitPaths {
     pub(super) config: PathBuf,
@@ -58,11 +52,11 @@ impl InitPaths {
         self.directory().join("secrets")
     }
 
-    /// Writes the secrets, then the configuration. A secret that is there already stays. Returns the files of secrets that were written.
+    /// Writes the secrets by their names, then the configuration. A secret that is there already stays. Returns the files of secrets that were written.
     pub(super) fn write(
         &self,
         text: &str,
-        secrets: &[NewSecretFile],
+        secrets: &[(&str, Zeroizing<String>)],
     ) -> anyhow::Result<Vec<PathBuf>> {
         let cannot = |path: &Path| format!("cannot write {}", path.display());
         let directory = self.secrets();
@@ -77,8 +71,8 @@ impl InitPaths {
             Err(error) => return Err(error).with_context(|| cannot(&directory)),
         }
         let mut written = Vec::new();
-        for secret in secrets {
-            let path = directory.join(secret.name);
+        for (name, secret) in secrets {
+            let path = directory.join(name);
             let created = OpenOptions::new()
                 .write(true)
                 .create_new(true)
@@ -86,7 +80,7 @@ impl InitPaths {
                 .open(&path);
             match created {
                 Ok(mut file) => {
-                    writeln!(file, "{}", secret.text.trim_end()).with_context(|| cannot(&path))?;
+                    writeln!(file, "{}", secret.trim_end()).with_context(|| cannot(&path))?;
                     give_to_service(&path, true)?;
                     written.push(path);
                 }

@@ -16,60 +16,33 @@ impl Template {
     }
 
     /// Puts a text value in place.
-    pub(super) fn text(&mut self, section: &str, key: &str, value: &str) {
-        self.set(
-            section,
-            key,
-            &toml::Value::String(value.to_owned()).to_string(),
-        );
+    pub(super) fn text(&mut self, key: &str, value: &str) {
+        self.set(key, &toml::Value::String(value.to_owned()).to_string());
     }
 
     /// Puts a value, as TOML, in place, and switches its section on.
-    pub(super) fn set(&mut self, section: &str, key: &str, value: &str) {
-        let Some(start) = self.header(section) else {
-            return;
-        };
-        if let Some(header) = self.0.get_mut(start)
+    pub(super) fn set(&mut self, key: &str, value: &str) {
+        let (section, name) = key.rsplit_once('.').unwrap_or_default();
+        if let Some(header) = self.section(section).next()
             && let Some(on) = header.strip_prefix('#')
         {
             *header = on.to_owned();
         }
-        let found = self
-            .0
-            .iter_mut()
-            .skip(start + 1)
-            .take_while(|line| !is_header(line))
-            .find(|line| key_of(line) == Some(key));
-        if let Some(line) = found {
-            *line = format!("{key} = {value}");
+        if let Some(line) = self.line(key) {
+            *line = format!("{name} = {value}");
         }
     }
 
     pub(super) fn off(&mut self, section: &str) {
-        let Some(start) = self.header(section) else {
-            return;
-        };
-        let mut is_first = true;
-        for line in self.0.iter_mut().skip(start) {
-            if !is_first && is_header(line) {
-                return;
-            }
-            if (is_first || key_of(line).is_some()) && !line.starts_with('#') {
+        for (idx, line) in self.section(section).enumerate() {
+            if (idx == 0 || key_of(line).is_some()) && !line.starts_with('#') {
                 line.insert(0, '#');
             }
-            is_first = false;
         }
     }
 
-    pub(super) fn off_key(&mut self, section: &str, key: &str) {
-        let Some(start) = self.header(section) else {
-            return;
-        };
-        let lines = self.0.iter_mut().skip(start + 1);
-        let found = lines
-            .take_while(|line| !is_header(line))
-            .find(|line| key_of(line) == Some(key));
-        if let Some(line) = found.filter(|line| !line.starts_with('#')) {
+    pub(super) fn off_key(&mut self, key: &str) {
+        if let Some(line) = self.line(key).filter(|line| !line.starts_with('#')) {
             line.insert(0, '#');
         }
     }
@@ -89,12 +62,24 @@ impl Template {
         text
     }
 
-    fn header(&self, section: &str) -> Option<usize> {
-        let forms = [format!("[{section}]"), format!("[[{section}]]")];
-        self.0.iter().position(|line| {
+    /// The first section of this name, whether it is on or off: its header, and the lines up to the next one.
+    fn section(&mut self, name: &str) -> impl Iterator<Item = &mut String> {
+        let forms = [format!("[{name}]"), format!("[[{name}]]")];
+        let is_meant = move |line: &String| {
             let line = line.strip_prefix('#').unwrap_or(line);
             forms.iter().any(|form| form == line)
-        })
+        };
+        let start = self.0.iter().position(is_meant).unwrap_or(self.0.len());
+        let lines = self.0.iter_mut().skip(start).enumerate();
+        lines
+            .take_while(|(idx, line)| *idx == 0 || !is_header(line))
+            .map(|(_, line)| line)
+    }
+
+    fn line(&mut self, key: &str) -> Option<&mut String> {
+        let (section, name) = key.rsplit_once('.')?;
+        let mut lines = self.section(section).skip(1);
+        lines.find(|line| key_of(line) == Some(name))
     }
 }
 
@@ -116,11 +101,11 @@ mod tests {
     #[test]
     fn values_and_sections_are_switched_without_losing_a_comment() {
         let mut template = Template::new();
-        template.text("server", "listen", "0.0.0.0:443");
-        template.text("server.acme", "contact", "a\"b@example.com");
-        template.off_key("twilio", "number");
+        template.text("server.listen", "0.0.0.0:443");
+        template.text("server.acme.contact", "a\"b@example.com");
+        template.off_key("twilio.number");
         template.off("dialers.dialfire");
-        template.text("auth.keys", "name", "ops");
+        template.text("auth.keys.name", "ops");
         let text = template.finish();
         assert!(text.contains("\nlisten = \"0.0.0.0:443\"\n"), "{text}");
         assert!(text.contains("\n[server.acme]\n"), "{text}");

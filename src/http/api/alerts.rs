@@ -15,7 +15,8 @@ use super::fields::CheckedFields;
 use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
 use crate::alerts::{IncidentKind, Incidents};
-use crate::clock::Clock;
+use crate::call::CallId;
+use crate::routing::DialerId;
 use crate::store::{IncidentWithMessages, StoredIncident, StoredMessage};
 
 /// Calls that are named with their incident.
@@ -51,10 +52,9 @@ pub(in super::super) struct IncidentDocument {
     /// Why it opened.
     cause: String,
     /// The dialers whose recovery resolves it.
-    dialers: Vec<String>,
-    #[schema(value_type = String, format = DateTime)]
+    #[schema(value_type = Vec<String>)]
+    dialers: Vec<DialerId>,
     opened_at: Timestamp,
-    #[schema(value_type = Option<String>, format = DateTime)]
     resolved_at: Option<Timestamp>,
     /// How long it was open, or has been so far.
     duration_ms: u64,
@@ -63,7 +63,8 @@ pub(in super::super) struct IncidentDocument {
     /// How many calls it affects.
     calls: u64,
     /// The first 50 of them; `/calls?incident=` lists up to 500.
-    call_ids: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    call_ids: Vec<CallId>,
     /// Why these calls were affected, most frequent first.
     reasons: Vec<IncidentReason>,
     /// Who was told, and whether the message arrived.
@@ -93,9 +94,7 @@ pub(in super::super) struct MessageDocument {
     attempts: u32,
     /// What went wrong last.
     error: Option<String>,
-    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    #[schema(value_type = Option<String>, format = DateTime)]
     sent_at: Option<Timestamp>,
 }
 
@@ -113,11 +112,10 @@ impl IncidentDocument {
             (IncidentKind::CallersWaiting, None) => reads.who_waits(Some(&status.dialers)),
             _ => (None, None),
         };
-        let topic = status.topic;
-        let title = topic.title();
-        let is_rule = topic.kind == IncidentKind::CallersWaiting;
-        let subject = Some(topic.subject).filter(|subject| !subject.is_empty());
-        let (rule, dialer) = if is_rule {
+        let kind = status.topic.kind;
+        let title = status.topic.title();
+        let subject = Some(status.topic.subject).filter(|subject| !subject.is_empty());
+        let (rule, dialer) = if kind == IncidentKind::CallersWaiting {
             (subject, None)
         } else {
             (None, subject)
@@ -125,37 +123,28 @@ impl IncidentDocument {
         let open_for = Duration::try_from(now.duration_since(status.since)).unwrap_or_default();
         let open_for = u64::try_from(open_for.as_millis()).unwrap_or(u64::MAX);
         let reasons = status.reasons.into_iter();
-        let mut reasons: Vec<IncidentReason> = reasons
-            .map(|(reason, calls)| IncidentReason { reason, calls })
-            .collect();
+        let reasons = reasons.map(|(reason, calls)| IncidentReason { reason, calls });
+        let mut reasons: Vec<IncidentReason> = reasons.collect();
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.calls));
+        let call_ids = status.call_ids.into_iter().take(CALLS_SHOWN);
         Self {
             id: status.id,
-            kind: topic.kind.as_str(),
-            severity: topic.kind.severity().as_str(),
+            kind: kind.as_str(),
+            severity: kind.severity().as_str(),
             title,
             dialer,
             rule,
             waiting,
             longest_wait_ms,
-            status: if resolved_at.is_some() {
-                "resolved"
-            } else {
-                "open"
-            },
+            status: resolved_at.map_or("open", |_| "resolved"),
             cause: status.cause,
-            dialers: status.dialers.iter().map(ToString::to_string).collect(),
+            dialers: status.dialers,
             opened_at: status.since,
             resolved_at,
             duration_ms: lasted_ms.unwrap_or(open_for),
             reminders: status.reminders,
             calls: status.calls,
-            call_ids: status
-                .call_ids
-                .iter()
-                .take(CALLS_SHOWN)
-                .map(ToString::to_string)
-                .collect(),
+            call_ids: call_ids.collect(),
             reasons,
             messages: messages.into_iter().map(MessageDocument::new).collect(),
         }
@@ -181,7 +170,6 @@ impl MessageDocument {
 #[utoipa::path(
     get,
     path = "/alerts/active",
-    tag = "alerts",
     params(PageParams),
     responses((status = 200, description = "A page of open incidents.", body = List<IncidentDocument>))
 )]
@@ -197,7 +185,6 @@ pub(super) async fn active(
 #[utoipa::path(
     get,
     path = "/alerts/history",
-    tag = "alerts",
     params(PageParams),
     responses((status = 200, description = "A page of incidents.", body = List<IncidentDocument>))
 )]
@@ -212,7 +199,7 @@ pub(super) async fn history(
 async fn list(reads: &Reads, mut fields: CheckedFields, open: bool) -> Result<Response, ApiError> {
     let page = PageRequest::read(&mut fields);
     fields.verdict()?;
-    let rows = reads.incidents(open, page.part()).await?;
+    let rows = reads.ask(reads.store.incidents(open, page.part())).await?;
     Ok(page.list(rows, |incident| IncidentDocument::new(incident, reads)))
 }
 
@@ -230,7 +217,6 @@ pub(in super::super) struct AlertTest {
 #[utoipa::path(
     post,
     path = "/alerts/test",
-    tag = "alerts",
     responses(
         (status = 200, description = "What became of the message.", body = Data<AlertTest>),
         (status = 409, description = "Nobody is told of incidents.", body = ErrorDocument),
@@ -247,29 +233,24 @@ pub(super) async fn test(
             "Nobody is told of incidents: neither [alerts.email] nor [alerts.webhook] is configured.",
         ));
     };
-    let settled = timeout(TEST_PATIENCE, settled(&reads, incidents.clock(), &notice)).await;
-    let messages = match settled {
+    let messages = || reads.ask(reads.store.messages_of(&notice));
+    // Every message has been tried.
+    let settled = async {
+        loop {
+            let messages = messages().await?;
+            let is_tried = |message: &StoredMessage| message.attempts > 0;
+            if !messages.is_empty() && messages.iter().all(is_tried) {
+                return Ok(messages);
+            }
+            incidents.clock().wait(LOOK_EVERY).await;
+        }
+    };
+    let messages = match timeout(TEST_PATIENCE, settled).await {
         Ok(messages) => messages?,
-        Err(_) => reads.messages_of(&notice).await?,
+        Err(_) => messages().await?,
     };
     Ok(data(AlertTest {
-        notice,
         messages: messages.into_iter().map(MessageDocument::new).collect(),
+        notice,
     }))
-}
-
-/// Waits until every message has been tried.
-async fn settled(
-    reads: &Reads,
-    clock: &Clock,
-    notice: &str,
-) -> Result<Vec<StoredMessage>, ApiError> {
-    loop {
-        let messages = reads.messages_of(notice).await?;
-        let is_tried = |message: &StoredMessage| message.attempts > 0;
-        if !messages.is_empty() && messages.iter().all(is_tried) {
-            return Ok(messages);
-        }
-        clock.wait(LOOK_EVERY).await;
-    }
 }

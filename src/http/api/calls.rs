@@ -1,24 +1,20 @@
 //! `/calls`: the door for calls that arrived elsewhere, and what became of every call.
-#![expect(
-    unused_qualifications,
-    reason = "the description of parameters expands to qualified names"
-)]
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::{ApiError, ErrorDocument, ErrorKind};
+use super::super::keys::Holder;
 use super::super::listener::RequestId;
 use super::super::overload::Overload;
-use super::body::JsonObject;
-use super::fields::{self, CheckedFields, one_of};
-use super::page::{Data, List, PageParams, PageRequest, data, document};
+use super::fields::{self, CheckedFields, JsonObject, one_of};
+use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
 use super::reveal::{Numbers, Reveal};
 use crate::call::{CallId, Disposition, EndReason, LegStatus, ReportedOutcome, Status};
@@ -92,7 +88,6 @@ pub(super) struct RoutedCall {
 #[utoipa::path(
     post,
     path = "/calls",
-    tag = "calls",
     request_body = NewCallRequest,
     responses(
         (status = 201, description = "Connect the call as `connect` says.", body = Data<RoutedCall>),
@@ -118,8 +113,9 @@ pub(super) async fn route(
     }
     match inbound.answer_api(call, &request_id.0).await {
         ApiAnswer::Connect(call) => {
+            let json = [(header::CONTENT_TYPE, "application/json")];
             let text = format!("{{\"data\":{call}}}");
-            Ok(document(StatusCode::CREATED, text))
+            Ok((StatusCode::CREATED, json, text).into_response())
         }
         ApiAnswer::NoDialer(call) => Err(unavailable(
             "No dialer can take the call, and no last-resort number is configured.",
@@ -182,7 +178,6 @@ pub(super) struct CallEnd {
 #[utoipa::path(
     post,
     path = "/calls/{call_id}/ended",
-    tag = "calls",
     params(("call_id" = String, Path, description = "The id that `POST /calls` gave.", example = "api-pbx-4711")),
     request_body = CallEnd,
     responses(
@@ -199,11 +194,9 @@ pub(super) async fn ended(
     body: JsonObject,
 ) -> Result<StatusCode, ApiError> {
     let (outcome, talked_s) = read_end(&body)?;
-    let unknown = || ApiError::not_found("There is no such call.");
-    let call_id = CallId::parse(&call_id).map_err(|_| unknown())?;
-    reads.call(&call_id).await?.ok_or_else(unknown)?;
-    tracing::Span::current().record("call_sid", call_id.as_str());
-    match calls.end_reported(&call_id, outcome, talked_s).await {
+    let (StoredCall { id, .. }, _) = reads.known_call(&call_id).await?;
+    tracing::Span::current().record("call_sid", id.as_str());
+    match calls.end_reported(&id, outcome, talked_s).await {
         EndReported::Recorded => Ok(StatusCode::NO_CONTENT),
         EndReported::Contradicts(known) => Err(ApiError::new(
             ErrorKind::Conflict,
@@ -223,31 +216,27 @@ fn read_end(body: &JsonObject) -> Result<(ReportedOutcome, u32), ApiError> {
     let outcome = body
         .text("outcome", MAX_EXTERNAL_ID)
         .and_then(|text| one_of(text, ReportedOutcome::ALL, ReportedOutcome::as_str));
-    let talked_s = if body.has("talked_s") {
-        // JSON may write a whole number with a point: 60.0.
-        let seconds = body.0.get("talked_s").and_then(serde_json::Value::as_f64);
-        let is_good = |seconds: &f64| {
-            seconds.fract() == 0.0 && (0.0..=f64::from(MAX_TALK_S)).contains(seconds)
-        };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "whole and within its bounds"
-        )]
-        seconds
-            .filter(is_good)
-            .map(|seconds| seconds as u32)
-            .ok_or_else(|| format!("must be a whole number of seconds, 0 to {MAX_TALK_S}"))
-    } else {
-        Ok(0)
+    let outcome = fields.check("outcome", outcome);
+    let talked_s = match body.0.get("talked_s") {
+        None | Some(serde_json::Value::Null) => Some(0),
+        Some(given) => fields.check("talked_s", seconds(given)),
     };
-    let (outcome, talked_s) = (
-        fields.check("outcome", outcome),
-        fields.check("talked_s", talked_s),
-    );
     outcome
         .zip(talked_s)
         .ok_or_else(|| fields.failure("The request cannot be read"))
+}
+
+/// JSON may write a whole number with a point: 60.0.
+fn seconds(given: &serde_json::Value) -> Result<u32, String> {
+    let is_good =
+        |seconds: &f64| seconds.fract() == 0.0 && (0.0..=f64::from(MAX_TALK_S)).contains(seconds);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole and within its bounds"
+    )]
+    let whole = given.as_f64().filter(is_good).map(|seconds| seconds as u32);
+    whole.ok_or_else(|| format!("must be a whole number of seconds, 0 to {MAX_TALK_S}"))
 }
 
 /// What was called, as it was typed: a number or a SIP address.
@@ -301,13 +290,10 @@ pub(in super::super) struct CallDocument {
     /// It was on hold.
     held: bool,
     /// When it arrived.
-    #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
     /// When an agent answered.
-    #[schema(value_type = Option<String>, format = DateTime)]
     answered_at: Option<Timestamp>,
     /// When it ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
     /// Arrival to answer of the first webhook, in milliseconds.
     routing_ms: Option<u64>,
@@ -343,11 +329,8 @@ pub(in super::super) struct LegDocument {
     sip_code: Option<u16>,
     /// Seconds.
     duration_s: Option<u32>,
-    #[schema(value_type = Option<String>, format = DateTime)]
     ringing_at: Option<Timestamp>,
-    #[schema(value_type = Option<String>, format = DateTime)]
     answered_at: Option<Timestamp>,
-    #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
 }
 
@@ -414,14 +397,6 @@ impl LegDocument {
     }
 }
 
-const STATUSES: [Status; 5] = [
-    Status::Routing,
-    Status::Held,
-    Status::Dialing,
-    Status::Bridged,
-    Status::Ended,
-];
-
 /// Which calls. Without a field, calls are not filtered by it.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -473,7 +448,7 @@ pub(super) struct CallsParams {
 
 fn calls_asked(fields: &mut CheckedFields) -> CallsAsked {
     CallsAsked {
-        status: fields.one_of("status", &STATUSES, Status::as_str),
+        status: fields.one_of("status", Status::ALL, Status::as_str),
         in_progress: false,
         disposition: fields.one_of("disposition", Disposition::ALL, Disposition::as_str),
         dialer: fields.read("dialer", |text| {
@@ -511,7 +486,6 @@ pub(super) fn search(text: &str) -> Result<CallSearch, String> {
 #[utoipa::path(
     get,
     path = "/calls",
-    tag = "calls",
     params(CallsParams, PageParams, Reveal),
     responses((status = 200, description = "A page of calls.", body = List<CallDocument>))
 )]
@@ -522,20 +496,13 @@ pub(super) async fn list(
     mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
     let asked = calls_asked(&mut fields);
-    let (page, reveal) = (PageRequest::read(&mut fields), fields.flag("reveal"));
-    fields.verdict()?;
-    let rows = reads.calls(asked, page.part()).await?;
-    let numbers = reads
-        .numbers(reveal, rows.rows.len(), "/calls", &holder, &request_id)
-        .await?;
-    Ok(page.list(rows, |(call, legs)| CallDocument::new(call, legs, numbers)))
+    page(&reads, fields, asked, "/calls", &holder, &request_id).await
 }
 
 /// Calls in progress, newest first.
 #[utoipa::path(
     get,
     path = "/calls/active",
-    tag = "calls",
     params(PageParams, Reveal),
     responses((status = 200, description = "A page of the calls in progress.", body = List<CallDocument>))
 )]
@@ -543,18 +510,30 @@ pub(super) async fn active(
     Viewer(holder): Viewer,
     State(reads): State<Reads>,
     Extension(request_id): Extension<RequestId>,
-    mut fields: CheckedFields,
+    fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let (page, reveal) = (PageRequest::read(&mut fields), fields.flag("reveal"));
-    fields.verdict()?;
     let asked = CallsAsked {
         in_progress: true,
         ..CallsAsked::default()
     };
-    let rows = reads.calls(asked, page.part()).await?;
-    let route = "/calls/active";
+    page(&reads, fields, asked, "/calls/active", &holder, &request_id).await
+}
+
+async fn page(
+    reads: &Reads,
+    mut fields: CheckedFields,
+    asked: CallsAsked,
+    route: &'static str,
+    holder: &Holder,
+    request_id: &RequestId,
+) -> Result<Response, ApiError> {
+    let (page, reveal) = (PageRequest::read(&mut fields), fields.flag("reveal"));
+    fields.verdict()?;
+    let rows = reads
+        .ask(reads.store.calls_page(asked, page.part()))
+        .await?;
     let numbers = reads
-        .numbers(reveal, rows.rows.len(), route, &holder, &request_id)
+        .numbers(reveal, rows.rows.len(), route, holder, request_id)
         .await?;
     Ok(page.list(rows, |(call, legs)| CallDocument::new(call, legs, numbers)))
 }
@@ -563,7 +542,6 @@ pub(super) async fn active(
 #[utoipa::path(
     get,
     path = "/calls/{call_id}",
-    tag = "calls",
     params(("call_id" = String, Path, description = "Twilio's CallSid, or the id that the JSON door gave.", example = "CA0123456789abcdef0123456789abcdef"), Reveal),
     responses((status = 200, description = "The call.", body = Data<CallDocument>))
 )]
@@ -576,12 +554,7 @@ pub(super) async fn one(
 ) -> Result<Response, ApiError> {
     let reveal = fields.flag("reveal");
     fields.verdict()?;
-    let call = match CallId::parse(&call_id) {
-        Ok(call_id) => reads.call(&call_id).await?,
-        // What cannot be the id of a call is the id of none.
-        Err(_) => None,
-    };
-    let (call, legs) = call.ok_or_else(|| ApiError::not_found("There is no such call."))?;
+    let (call, legs) = reads.known_call(&call_id).await?;
     let route = "/calls/{call_id}";
     let numbers = reads
         .numbers(reveal, 1, route, &holder, &request_id)

@@ -59,7 +59,6 @@ pub(super) struct CustomerDocument {
     /// How old the answer is, in milliseconds.
     age_ms: u64,
     /// When Braze said so.
-    #[schema(value_type = Option<String>, format = DateTime)]
     fetched_at: Option<Timestamp>,
 }
 
@@ -67,7 +66,6 @@ pub(super) struct CustomerDocument {
 #[utoipa::path(
     get,
     path = "/customers/{phone_number}",
-    tag = "customers",
     params(("phone_number" = String, Path, description = "A number with its country code; `00`, spaces and dashes are understood.", pattern = "^\\+[1-9][0-9]{6,14}$", example = "+491700000090"), Reveal),
     responses(
         (status = 200, description = "What is known.", body = Data<CustomerDocument>),
@@ -102,18 +100,13 @@ pub(super) async fn one(
         Lookup::Unavailable {
             reason: LookupUnavailable::LimiterEmpty,
         } => {
-            return Err(ApiError::new(
-                ErrorKind::RateLimit,
-                "Braze is asked for callers first, and they leave no room now; try again in a moment.",
-            ));
+            let message = "Braze is asked for callers first, and they leave no room now; try again in a moment.";
+            return Err(ApiError::new(ErrorKind::RateLimit, message));
         }
         Lookup::Unavailable { reason } => {
             let reason = serde_json::to_value(reason).unwrap_or_default();
-            let error = ApiError::new(
-                ErrorKind::Integration,
-                "Braze does not answer, and nothing is remembered of the number; try again in a moment.",
-            );
-            return Err(error.with("reason", reason));
+            let message = "Braze does not answer, and nothing is remembered of the number; try again in a moment.";
+            return Err(ApiError::new(ErrorKind::Integration, message).with("reason", reason));
         }
         Lookup::Skipped { .. } => return Err(no_number()),
     };
@@ -152,7 +145,6 @@ pub(super) async fn one(
 #[utoipa::path(
     delete,
     path = "/customers/{phone_number}",
-    tag = "customers",
     params(("phone_number" = String, Path, description = "A number with its country code; `00`, spaces and dashes are understood.", pattern = "^\\+[1-9][0-9]{6,14}$", example = "+491700000090")),
     responses((status = 204, description = "It is forgotten."))
 )]
@@ -170,11 +162,8 @@ pub(super) async fn forget(
         request_id: request_id.to_string(),
     };
     customers.braze.invalidate(&phone).await;
-    reads
-        .store
-        .delete_profile(phone)
-        .await
-        .map_err(ApiError::store)?;
+    let deleted = reads.store.delete_profile(phone).await;
+    deleted.map_err(ApiError::store)?;
     reads.record(forgotten).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -192,14 +181,9 @@ fn read(text: &str) -> Result<E164, ApiError> {
 }
 
 fn no_number() -> ApiError {
-    let error = ApiError::new(
-        ErrorKind::Validation,
-        "The path does not name a phone number.",
-    );
-    error.with(
-        "phone_number",
-        "must be a number with its country code, like +4930123456",
-    )
+    let wrong = "must be a number with its country code, like +4930123456";
+    let message = "The path does not name a phone number.";
+    ApiError::new(ErrorKind::Validation, message).with("phone_number", wrong)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! `/dialers`: how each dialer is, and taking it out, putting it back, testing it by hand.
+//! `/dialers`: how each dialer is, and taking it out, putting it back, testing it by hand. `/lookup`: how it stands with Braze.
 
-use axum::extract::{Path, State};
+use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -9,10 +9,13 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
 use super::super::error::ApiError;
+use super::super::parts::SharedParts;
 use super::metrics::{LatencyPercentiles, Window, rate};
 use super::page::{Data, List, data, whole};
 use super::reads::Reads;
 use crate::audit::ServiceState;
+use crate::braze::LookupStatus;
+use crate::clock::Clock;
 use crate::dialer::{DialerStatus, TestReport};
 use crate::flow::{Drains, Retries};
 use crate::resilience::{CredentialRefusal, TriedBy};
@@ -41,7 +44,6 @@ pub(in super::super) struct DialerDocument {
     /// Why it is as it is; null where nothing was ever wrong.
     reason: Option<String>,
     /// Since when it is as it is, where that is known.
-    #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// The credentials, where it refuses them; null where it does not.
     refused: Option<RefusedCredentials>,
@@ -57,46 +59,42 @@ pub(in super::super) struct DialerDocument {
 }
 
 impl DialerDocument {
-    pub(in super::super) fn new(
+    fn new(
         status: &DialerStatus,
         states: &[ServiceState],
         figures: &Figures,
         now: Timestamp,
     ) -> Self {
-        let handoffs = figures.handoffs.get(status.dialer.id().as_str());
+        let dialer = &status.dialer;
+        let name = dialer.id();
+        let handoffs = figures.handoffs.get(name.as_str());
         let asked = handoffs.map_or(0, |handoffs| handoffs.asked);
         let accepted = asked - handoffs.map_or(0, |handoffs| handoffs.failed);
-        let dialer = &status.dialer;
-        let opened = status.open_for.as_ref();
-        let drained = status.drained.as_ref();
-        let recorded = states
-            .iter()
-            .find(|state| state.service == dialer.id().as_str());
+        let recorded = states.iter().find(|state| state.service == name.as_str());
         let (availability, why) = match &status.view.availability {
             Availability::Available => ("available", None),
             Availability::Unavailable { why } => ("unavailable", Some(why)),
             Availability::Unknown => ("unknown", None),
         };
-        let since = |word: &str| {
-            let same = recorded.filter(|state| state.state == word);
-            same.map(|state| state.changed_at)
-        };
-        let (state, reason, since) = if let Some(drained) = drained {
+        let recorded_as = |word: &str| recorded.filter(|state| state.state == word);
+        let (state, reason, since) = if let Some(drained) = &status.drained {
             let reason = format!("taken out by {}", drained.by);
             ("drained", Some(reason), Some(drained.since))
-        } else if let Some((open_for, why)) = opened {
+        } else if let Some((open_for, why)) = &status.open_for {
             let open_for = SignedDuration::try_from(*open_for).unwrap_or(SignedDuration::MAX);
-            let since = now.checked_sub(open_for).ok();
-            ("open", Some(why.clone()), since)
+            ("open", Some(why.clone()), now.checked_sub(open_for).ok())
         } else if let Some(why) = why {
-            ("unavailable", Some(why.clone()), since("unavailable"))
+            let since = recorded_as("unavailable").map(|state| state.changed_at);
+            ("unavailable", Some(why.clone()), since)
         } else {
-            let reason = recorded.filter(|state| state.state == "closed");
-            let reason = reason.map(|state| state.cause.clone());
-            ("closed", reason, since("closed"))
+            let closed = recorded_as("closed");
+            let reason = closed.map(|state| state.cause.clone());
+            ("closed", reason, closed.map(|state| state.changed_at))
         };
+        let refused = status.refused.as_ref();
+        let drained = status.drained.as_ref();
         Self {
-            name: dialer.id().clone(),
+            name: name.clone(),
             kind: dialer.kind(),
             connect: serde_json::to_value(dialer.connect()).unwrap_or_default(),
             timeout_ms: ms(dialer.timeout()),
@@ -106,9 +104,7 @@ impl DialerDocument {
             availability,
             reason,
             since,
-            refused: status
-                .refused
-                .as_ref()
+            refused: refused
                 .map(|refused| RefusedCredentials::new(refused, dialer.time_of(refused.next_try))),
             drained: drained.and_then(|drained| serde_json::to_value(drained).ok()),
             handoffs: asked,
@@ -120,7 +116,7 @@ impl DialerDocument {
 
 /// Credentials that a service refuses.
 #[derive(Serialize, ToSchema)]
-pub(super) struct RefusedCredentials {
+struct RefusedCredentials {
     /// Which, and under which keys of the configuration.
     credential: String,
     /// What the service said.
@@ -128,14 +124,13 @@ pub(super) struct RefusedCredentials {
     /// How often in a row.
     times: u32,
     /// When they are tried again.
-    #[schema(value_type = String, format = DateTime)]
     next_try_at: Timestamp,
     /// `probe`, or `call`: the next call after that time, where no probe uses them.
     tried_by: &'static str,
 }
 
 impl RefusedCredentials {
-    pub(super) fn new(refused: &CredentialRefusal, next_try_at: Timestamp) -> Self {
+    fn new(refused: &CredentialRefusal, next_try_at: Timestamp) -> Self {
         Self {
             credential: refused.credential.clone(),
             reason: refused.why.clone(),
@@ -153,118 +148,147 @@ fn ms(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Dialers as they are now. Cheap to clone.
+#[derive(Clone)]
+pub(in super::super) struct Dialers {
+    pub(in super::super) drains: Drains,
+    pub(in super::super) reads: Reads,
+}
+
+impl FromRef<SharedParts> for Dialers {
+    fn from_ref(parts: &SharedParts) -> Self {
+        Self {
+            drains: parts.drains.clone(),
+            reads: parts.reads.clone(),
+        }
+    }
+}
+
+impl Dialers {
+    async fn documents(&self, statuses: &[DialerStatus]) -> Result<Vec<DialerDocument>, ApiError> {
+        let states = self.reads.store.dialer_states();
+        let states = self.reads.ask(states).await?;
+        let figures = self.reads.figures(Window::HOUR).await?;
+        let now = self.drains.clock.now();
+        let shown = statuses
+            .iter()
+            .map(|status| DialerDocument::new(status, &states, &figures, now));
+        Ok(shown.collect())
+    }
+
+    /// The dialer of this name; `None` where there is none, or the database does not answer.
+    pub(in super::super) async fn document(&self, name: &str) -> Option<DialerDocument> {
+        let status = self.drains.status(&DialerId::new(name))?;
+        self.documents(&[status]).await.ok()?.pop()
+    }
+
+    async fn all(&self) -> Result<Response, ApiError> {
+        Ok(whole(self.documents(&self.drains.statuses()).await?))
+    }
+
+    async fn one(&self, name: &str, status: Option<DialerStatus>) -> Result<Response, ApiError> {
+        let status = status.ok_or_else(|| self.unknown(name))?;
+        let documents = self.documents(&[status]).await?;
+        Ok(data(documents.into_iter().next()))
+    }
+
+    fn unknown(&self, name: &str) -> ApiError {
+        let known = self.drains.statuses().into_iter();
+        let known: Vec<String> = known.map(|status| status.dialer.id().to_string()).collect();
+        ApiError::not_found(format!("There is no dialer named {name:?}.")).with("dialers", known)
+    }
+}
+
 /// Every dialer, in the order of the file.
 #[utoipa::path(
     get,
     path = "/dialers",
-    tag = "dialers",
     responses((status = 200, description = "All dialers.", body = List<DialerDocument>))
 )]
-pub(super) async fn all(
-    _: Viewer,
-    State(drains): State<Drains>,
-    State(reads): State<Reads>,
-) -> Result<Response, ApiError> {
-    Ok(whole(every(&drains, &reads).await?))
+pub(super) async fn all(_: Viewer, State(dialers): State<Dialers>) -> Result<Response, ApiError> {
+    dialers.all().await
 }
 
 /// How every dialer is: the same as `/dialers`.
 #[utoipa::path(
     get,
     path = "/dialers/status",
-    tag = "dialers",
     responses((status = 200, description = "All dialers.", body = List<DialerDocument>))
 )]
 pub(super) async fn status(
     _: Viewer,
-    State(drains): State<Drains>,
-    State(reads): State<Reads>,
+    State(dialers): State<Dialers>,
 ) -> Result<Response, ApiError> {
-    Ok(whole(every(&drains, &reads).await?))
-}
-
-async fn every(drains: &Drains, reads: &Reads) -> Result<Vec<DialerDocument>, ApiError> {
-    let states = reads.ask(reads.store.dialer_states()).await?;
-    let figures = reads.figures(Window::HOUR).await?;
-    let (statuses, now) = (drains.statuses(), drains.clock.now());
-    let shown = statuses
-        .iter()
-        .map(|status| DialerDocument::new(status, &states, &figures, now));
-    Ok(shown.collect())
+    dialers.all().await
 }
 
 /// One dialer.
 #[utoipa::path(
     get,
     path = "/dialers/{name}",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "The dialer.", body = Data<DialerDocument>))
 )]
 pub(super) async fn one(
     _: Viewer,
-    State(drains): State<Drains>,
-    State(reads): State<Reads>,
+    State(dialers): State<Dialers>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    shown(&drains, &reads, &name, drains.status(&DialerId::new(&name))).await
+    let status = dialers.drains.status(&DialerId::new(&name));
+    dialers.one(&name, status).await
 }
 
 /// Takes a dialer out: calls that it has already are not touched, no other reaches it.
 #[utoipa::path(
     post,
     path = "/dialers/{name}/drain",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "It is out.", body = Data<DialerDocument>))
 )]
 pub(super) async fn drain(
     Admin(holder): Admin,
-    State(drains): State<Drains>,
-    State(reads): State<Reads>,
+    State(dialers): State<Dialers>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    let status = drains.drain(&DialerId::new(&name), &holder.name).await;
-    shown(&drains, &reads, &name, status).await
+    let id = DialerId::new(&name);
+    let status = dialers.drains.drain(&id, &holder.name).await;
+    dialers.one(&name, status).await
 }
 
 /// Puts a dialer back.
 #[utoipa::path(
     post,
     path = "/dialers/{name}/resume",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "It is back.", body = Data<DialerDocument>))
 )]
 pub(super) async fn resume(
     Admin(holder): Admin,
-    State(drains): State<Drains>,
-    State(reads): State<Reads>,
+    State(dialers): State<Dialers>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    let status = drains.resume(&DialerId::new(&name), &holder.name).await;
-    shown(&drains, &reads, &name, status).await
+    let id = DialerId::new(&name);
+    let status = dialers.drains.resume(&id, &holder.name).await;
+    dialers.one(&name, status).await
 }
 
 /// Tests the connection to a dialer; no call is placed.
 #[utoipa::path(
     post,
     path = "/dialers/{name}/test",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "What was found, also where it is not well.", body = Data<TestReport>))
 )]
 pub(super) async fn test(
     Admin(holder): Admin,
-    State(drains): State<Drains>,
+    State(dialers): State<Dialers>,
     State(retries): State<Retries>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
-    let Some(status) = drains.status(&DialerId::new(&name)) else {
-        return Err(unknown(&drains, &name));
-    };
-    let report = status.dialer.test().await;
-    retries.tested(&status.dialer, &report, &holder.name).await;
+    let status = dialers.drains.status(&DialerId::new(&name));
+    let dialer = status.ok_or_else(|| dialers.unknown(&name))?.dialer;
+    let report = dialer.test().await;
+    retries.tested(&dialer, &report, &holder.name).await;
     Ok(data(report))
 }
 
@@ -273,50 +297,70 @@ pub(super) async fn test(
 #[utoipa::path(
     post,
     path = "/dialers/{name}/retry",
-    tag = "dialers",
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "How it is afterwards.", body = Data<DialerDocument>))
 )]
 pub(super) async fn retry(
     Admin(holder): Admin,
-    State(drains): State<Drains>,
+    State(dialers): State<Dialers>,
     State(retries): State<Retries>,
-    State(reads): State<Reads>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     let status = retries.dialer(&DialerId::new(&name), &holder.name).await;
-    shown(&drains, &reads, &name, status).await
+    dialers.one(&name, status).await
 }
 
-async fn shown(
-    drains: &Drains,
-    reads: &Reads,
-    name: &str,
-    status: Option<DialerStatus>,
-) -> Result<Response, ApiError> {
-    let Some(status) = status else {
-        return Err(unknown(drains, name));
-    };
-    Ok(data(document(&status, drains, reads).await?))
+/// How it stands with Braze.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Lookup)]
+pub(super) struct LookupDocument {
+    /// `braze`.
+    name: &'static str,
+    /// `closed` (well), or `open`: it is not asked for callers, but for a trial.
+    state: &'static str,
+    breaker: BreakerView,
+    /// Why it is open; null where it is not.
+    reason: Option<String>,
+    /// Since when, where that is known.
+    since: Option<Timestamp>,
+    /// The key, where it refuses it; null where it does not.
+    refused: Option<RefusedCredentials>,
 }
 
-/// A dialer as it is now.
-pub(super) async fn document(
-    status: &DialerStatus,
-    drains: &Drains,
-    reads: &Reads,
-) -> Result<DialerDocument, ApiError> {
-    let states = reads.ask(reads.store.dialer_states()).await?;
-    let figures = reads.figures(Window::HOUR).await?;
-    let now = drains.clock.now();
-    Ok(DialerDocument::new(status, &states, &figures, now))
+impl LookupDocument {
+    fn new(status: LookupStatus, clock: &Clock) -> Self {
+        let refused = status.refused.as_ref();
+        Self {
+            name: "braze",
+            state: if status.is_open { "open" } else { "closed" },
+            breaker: status.breaker,
+            since: status.since.map(|since| clock.time_of(since)),
+            refused: refused
+                .map(|refused| RefusedCredentials::new(refused, clock.time_of(refused.next_try))),
+            reason: status.why,
+        }
+    }
 }
 
-fn unknown(drains: &Drains, name: &str) -> ApiError {
-    let known: Vec<String> = drains
-        .statuses()
-        .iter()
-        .map(|status| status.dialer.id().to_string())
-        .collect();
-    ApiError::not_found(format!("There is no dialer named {name:?}.")).with("dialers", known)
+/// How it stands with Braze.
+#[utoipa::path(
+    get,
+    path = "/lookup",
+    operation_id = "current",
+    responses((status = 200, description = "How it stands.", body = Data<LookupDocument>))
+)]
+pub(super) async fn lookup(_: Viewer, State(retries): State<Retries>) -> Response {
+    data(LookupDocument::new(retries.braze.status(), &retries.clock))
+}
+
+/// Tries a key that Braze refuses at once, by one request. Where it is not refused, nothing is sent.
+#[utoipa::path(
+    post,
+    path = "/lookup/retry",
+    operation_id = "retry",
+    responses((status = 200, description = "How it stands afterwards.", body = Data<LookupDocument>))
+)]
+pub(super) async fn retry_lookup(Admin(holder): Admin, State(retries): State<Retries>) -> Response {
+    let status = retries.braze(&holder.name).await;
+    data(LookupDocument::new(status, &retries.clock))
 }

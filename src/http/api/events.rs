@@ -1,16 +1,12 @@
 //! `/events`: what has changed, as it happens; and the objects that its events carry.
-#![expect(
-    unused_qualifications,
-    reason = "the description of parameters expands to qualified names"
-)]
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
@@ -23,15 +19,12 @@ use super::super::event_hub::{Events, Subscription};
 use super::super::sessions::Sessions;
 use super::alerts::IncidentDocument;
 use super::calls::CallDocument;
-use super::dialers::DialerDocument;
 use super::reads::Reads;
 use super::record::RecordDocument;
 use super::reveal::Numbers;
 use super::settings::{InstallationDocument, ShownSettings};
 use crate::call::CallId;
-use crate::flow::Drains;
 use crate::lifecycle::Lifecycle;
-use crate::routing::DialerId;
 
 /// How often the right to a stream is checked again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -90,7 +83,6 @@ enum EventName {
 #[utoipa::path(
     get,
     path = "/events",
-    tag = "events",
     params(GoesOn),
     responses((status = 200, description = "The stream of such events, until the client ends it, reads too slowly, or the process stops.", body = EventDocument, content_type = "text/event-stream"))
 )]
@@ -101,20 +93,17 @@ pub(super) async fn stream(
     State(lifecycle): State<Lifecycle>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let last = match headers.get("last-event-id") {
-        None => None,
-        Some(id) => Some(
-            id.to_str()
-                .ok()
-                .filter(|text| text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(|| {
-                    let error =
-                        ApiError::new(ErrorKind::Validation, "Last-Event-ID cannot be read.");
-                    error.with("Last-Event-ID", "must be the id of an event")
-                })?,
-        ),
-    };
+    let last = headers.get("last-event-id").map(|id| {
+        let digits = id
+            .to_str()
+            .ok()
+            .filter(|text| text.len() <= 19 && text.bytes().all(|byte| byte.is_ascii_digit()));
+        digits.and_then(|text| text.parse().ok()).ok_or_else(|| {
+            let error = ApiError::new(ErrorKind::Validation, "Last-Event-ID cannot be read.");
+            error.with("Last-Event-ID", "must be the id of an event")
+        })
+    });
+    let last = last.transpose()?;
     let Some(subscription) = events.subscribe(last, &holder.name) else {
         return Err(ApiError::new(
             ErrorKind::Unavailable,
@@ -132,13 +121,10 @@ pub(super) async fn stream(
         let bytes = stream.next().await?;
         Some((Ok::<Bytes, Infallible>(bytes), stream))
     });
-    let mut response = Response::new(Body::from_stream(chunks));
-    let headers = response.headers_mut();
-    let kind = HeaderValue::from_static("text/event-stream");
-    headers.insert(header::CONTENT_TYPE, kind);
+    let kind = [(header::CONTENT_TYPE, "text/event-stream")];
     // Proxies that gather answers would hold events back.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    let as_they_come = [("x-accel-buffering", "no")];
+    Ok((kind, as_they_come, Body::from_stream(chunks)).into_response())
 }
 
 /// A subscription, and the right to it.
@@ -177,18 +163,8 @@ impl Reads {
         Some(CallDocument::new(call, legs, Numbers::Masked))
     }
 
-    /// `None` for Braze, too.
-    pub(in super::super) async fn dialer_document(
-        &self,
-        drains: &Drains,
-        name: &str,
-    ) -> Option<DialerDocument> {
-        let status = drains.status(&DialerId::new(name))?;
-        super::dialers::document(&status, drains, self).await.ok()
-    }
-
     pub(in super::super) async fn incident_document(&self, name: &str) -> Option<IncidentDocument> {
-        let found = self.incident(name).await.ok()??;
+        let found = self.ask(self.store.incident(name)).await.ok()??;
         Some(IncidentDocument::new(found, self))
     }
 

@@ -1,14 +1,24 @@
-//! Fields of a request, read one by one, so that the answer says what is wrong with each.
+//! Fields of a request, of its query or its body, read one by one, so that the answer says what is wrong with each.
 
 use std::convert::Infallible;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
+use bytes::Bytes;
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use crate::http::error::{ApiError, ErrorKind};
 use crate::phone::E164;
+use crate::twilio::{self, BodyError};
+
+/// The largest body; real ones have a few hundred bytes.
+const LIMIT: usize = 16 * 1024;
+/// A body is read within this time, or not at all.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The fields of a query, and what is wrong with those that were read; by default there is no query.
 #[derive(Debug, Default)]
@@ -162,6 +172,75 @@ pub(super) fn number(text: &str) -> Option<E164> {
         .or_else(|| plain.strip_prefix("00"))
         .unwrap_or(&plain);
     E164::parse(&format!("+{digits}")).ok()
+}
+
+/// A body that is a JSON object. What its fields have to be, the handler says.
+#[derive(Debug)]
+pub(super) struct JsonObject(pub(super) Map<String, Value>);
+
+impl<S: Send + Sync> FromRequest<S> for JsonObject {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
+        parse(&whole_body(request.into_body()).await?)
+    }
+}
+
+/// The whole of a body, bounded in size and time.
+pub(super) async fn whole_body(body: Body) -> Result<Bytes, ApiError> {
+    twilio::collect(body, LIMIT, TIMEOUT).await.map_err(refused)
+}
+
+fn refused(error: BodyError) -> ApiError {
+    let message = match error {
+        BodyError::TooLarge => {
+            let message =
+                "The body is larger than 16 KiB; send only the fields that are asked for.";
+            return ApiError::new(ErrorKind::PayloadTooLarge, message).with("limit_bytes", LIMIT);
+        }
+        BodyError::TimedOut => "The body did not arrive in time; send it in one piece.",
+        BodyError::Broken => "The body broke off; send it again.",
+    };
+    ApiError::new(ErrorKind::Validation, message)
+}
+
+fn parse(body: &[u8]) -> Result<JsonObject, ApiError> {
+    const WANTED: &str = "send a JSON object, such as {\"caller\": \"+4930123456\"}";
+    let wrong = |what| ApiError::new(ErrorKind::Validation, format!("{what}; {WANTED}."));
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(JsonObject(fields)),
+        Ok(_) => Err(wrong("The body is JSON, but no object")),
+        Err(error) => Err(wrong("The body is not valid JSON")
+            .with("line", error.line())
+            .with("column", error.column())),
+    }
+}
+
+impl JsonObject {
+    /// Whether a field is there and not null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// A field that has to be there, as text without white space at its ends. What is wrong with it, in words.
+    pub(super) fn text(&self, name: &str, max_chars: usize) -> Result<&str, String> {
+        let text = match self.0.get(name) {
+            None | Some(Value::Null) => return Err("is missing".to_owned()),
+            Some(Value::String(text)) => text.trim(),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                return Err("must be a string".to_owned());
+            }
+        };
+        if text.is_empty() {
+            Err("is empty".to_owned())
+        } else if text.chars().count() > max_chars {
+            Err(format!("is longer than {max_chars} characters"))
+        } else if text.contains(char::is_control) {
+            Err("contains control characters".to_owned())
+        } else {
+            Ok(text)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,6 @@
 //! `/calls/metrics`: the figures of a time, from the roll-ups of its minutes.
-#![expect(
-    unused_qualifications,
-    reason = "the description of parameters expands to qualified names"
-)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use axum::response::Response;
@@ -70,7 +66,6 @@ pub(in super::super) struct Metrics {
     #[schema(example = "5m")]
     window: &'static str,
     /// The beginning of the first minute that is counted.
-    #[schema(value_type = String, format = DateTime)]
     from: Timestamp,
     calls: CallCounts,
     /// The share of successes among successes and routing failures, 0 to 1; null where there is neither. A success was answered by an agent,
@@ -104,7 +99,6 @@ struct CallCounts {
     /// Of these, on hold.
     on_hold: i64,
     /// When the first of those on hold arrived.
-    #[schema(value_type = Option<String>, format = DateTime)]
     on_hold_since: Option<Timestamp>,
     /// An agent talked to the caller.
     answered: i64,
@@ -194,7 +188,6 @@ struct CacheFigures {
 #[derive(Serialize, ToSchema)]
 struct Point {
     /// Where it begins.
-    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     calls: i64,
     failed: i64,
@@ -217,7 +210,6 @@ impl LatencyPercentiles {
 #[utoipa::path(
     get,
     path = "/calls/metrics",
-    tag = "calls",
     params(MetricsParams),
     responses((status = 200, description = "The figures.", body = Data<Metrics>))
 )]
@@ -297,14 +289,7 @@ impl Metrics {
             by_dialer: by_dialer(&all),
             by_tier: by_tier(&all),
             by_reason: by_reason(&all),
-            by_outcome: all
-                .dispositions
-                .iter()
-                .map(|(disposition, calls)| OutcomeFigures {
-                    disposition: disposition.clone(),
-                    calls: *calls,
-                })
-                .collect(),
+            by_outcome: by_outcome(&all),
             latency: Latencies {
                 routing: stage("routing"),
                 lookup: stage("lookup"),
@@ -322,9 +307,7 @@ impl Metrics {
 }
 
 fn by_dialer(all: &Figures) -> Vec<DialerFigures> {
-    let mut names: Vec<&String> = all.dialers.keys().chain(all.handoffs.keys()).collect();
-    names.sort();
-    names.dedup();
+    let names: BTreeSet<&String> = all.dialers.keys().chain(all.handoffs.keys()).collect();
     let figures = names.into_iter().map(|dialer| {
         let share = all.dialers.get(dialer).copied().unwrap_or_default();
         let handoffs = all.handoffs.get(dialer);
@@ -352,15 +335,17 @@ fn by_tier(all: &Figures) -> Vec<TierFigures> {
 }
 
 fn by_reason(all: &Figures) -> Vec<ReasonFigures> {
-    let failures = all.failures.iter();
-    let mut ranked: Vec<_> = failures
-        .map(|(reason, calls)| ReasonFigures {
-            reason: reason.clone(),
-            calls: *calls,
-        })
-        .collect();
+    let failures = all.failures.clone().into_iter();
+    let ranked = failures.map(|(reason, calls)| ReasonFigures { reason, calls });
+    let mut ranked: Vec<_> = ranked.collect();
     ranked.sort_by_key(|figures| std::cmp::Reverse(figures.calls));
     ranked
+}
+
+fn by_outcome(all: &Figures) -> Vec<OutcomeFigures> {
+    let ended = all.dispositions.clone().into_iter();
+    let figures = ended.map(|(disposition, calls)| OutcomeFigures { disposition, calls });
+    figures.collect()
 }
 
 /// Every step, also those without a call.

@@ -1,21 +1,22 @@
 //! `/api/v1`: the API for dashboards, scripts and other front doors. JSON in, JSON out, one shape for every failure.
+#![expect(
+    unused_qualifications,
+    reason = "the description of parameters expands to qualified names"
+)]
 
 mod alerts;
-mod body;
 mod calls;
 mod customers;
 mod dialers;
 mod events;
-mod explain;
 mod fields;
 mod logs;
-mod lookup;
 mod metrics;
 mod page;
 mod reads;
 mod record;
 mod reveal;
-mod rules;
+mod routing;
 mod session;
 mod settings;
 mod trace;
@@ -32,7 +33,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::{ApiError, ErrorKind, FailedRequest};
+use super::error::{ApiError, ErrorKind};
 use super::limit::ConcurrencyLimit;
 use super::listener::RequestId;
 use super::parts::SharedParts;
@@ -41,6 +42,7 @@ use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
 
 pub use customers::Customers;
+pub(super) use dialers::Dialers;
 pub(super) use metrics::Window;
 pub use reads::Reads;
 pub(super) use session::log_in;
@@ -64,15 +66,15 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(dialers::resume))
         .routes(routes!(dialers::test))
         .routes(routes!(dialers::retry))
-        .routes(routes!(lookup::current))
-        .routes(routes!(lookup::retry))
+        .routes(routes!(dialers::lookup))
+        .routes(routes!(dialers::retry_lookup))
         .routes(routes!(logs::list))
         .routes(routes!(logs::of_call))
         .routes(routes!(settings::current))
         .routes(routes!(settings::changes))
         .routes(routes!(settings::reload))
-        .routes(routes!(rules::rules))
-        .routes(routes!(explain::explain))
+        .routes(routes!(routing::rules))
+        .routes(routes!(routing::explain))
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))
@@ -107,7 +109,7 @@ async fn authorized_and_limited(
     if let Err(refused) = sessions.asks(&parts) {
         return refused.into_response();
     }
-    let body = match body::whole(body).await {
+    let body = match fields::whole_body(body).await {
         Ok(body) => body,
         Err(refused) => return refused.into_response(),
     };
@@ -171,7 +173,7 @@ fn word_of(method: &Method) -> &'static str {
 
 /// A failure in its shape: ours by its own words, a rejection of the framework by its status. `Allow` stays.
 fn shaped(response: Response, request_id: &str) -> Response {
-    let error = match response.extensions().get().and_then(FailedRequest::error) {
+    let error = match response.extensions().get::<ApiError>().cloned() {
         Some(error) => error,
         None if response.status().is_client_error() => ApiError::unreadable(),
         None if response.status().is_server_error() => ApiError::internal(),

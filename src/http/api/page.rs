@@ -1,7 +1,6 @@
 //! Lists: which part is asked for, and the envelope it comes in.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -33,12 +32,6 @@ pub(super) struct PageParams {
 /// The answer with one thing.
 pub(super) fn data<T: Serialize>(data: T) -> Response {
     Json(Data { data }).into_response()
-}
-
-/// A document that is JSON already.
-pub(super) fn document(status: StatusCode, text: String) -> Response {
-    let json = HeaderValue::from_static("application/json");
-    (status, [(header::CONTENT_TYPE, json)], text).into_response()
 }
 
 /// Which part of a list.
@@ -76,20 +69,13 @@ impl Cursor for i64 {
 fn cursor(text: &str) -> Option<[i64; 2]> {
     let mut bytes = [0; 16];
     hex::decode_to_slice(text, &mut bytes).ok()?;
-    let number = u128::from_be_bytes(bytes);
-    let half = |number: u128| {
-        u64::try_from(number & u128::from(u64::MAX))
-            .ok()
-            .map(u64::cast_signed)
-    };
-    Some([half(number >> 64)?, half(number)?])
+    let (first, second) = bytes.split_first_chunk()?;
+    let second = second.first_chunk()?;
+    Some([*first, *second].map(i64::from_be_bytes))
 }
 
 fn cursor_text(numbers: [i64; 2]) -> String {
-    numbers
-        .iter()
-        .map(|number| hex::encode(number.to_be_bytes()))
-        .collect()
+    hex::encode(numbers.map(i64::to_be_bytes).concat())
 }
 
 impl<P: Cursor> PageRequest<P> {

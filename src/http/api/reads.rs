@@ -7,8 +7,7 @@ use crate::http::error::ApiError;
 use crate::http::limit::ConcurrencyLimit;
 use crate::routing::DialerId;
 use crate::store::{
-    CallPlace, CallsAsked, IncidentWithMessages, Part, RecordsAsked, Rows, Store, StoreError,
-    StoredCall, StoredLeg, StoredMessage, StoredRecord,
+    Part, RecordsAsked, Rows, Store, StoreError, StoredCall, StoredLeg, StoredRecord,
 };
 
 /// Questions at the same time; the store has four readers.
@@ -42,6 +41,18 @@ impl Reads {
         }
     }
 
+    /// The call of this id, with its legs. What cannot be the id of a call is the id of none.
+    pub(super) async fn known_call(
+        &self,
+        id: &str,
+    ) -> Result<(StoredCall, Vec<StoredLeg>), ApiError> {
+        let call = match CallId::parse(id) {
+            Ok(id) => self.call(&id).await?,
+            Err(_) => None,
+        };
+        call.ok_or_else(|| ApiError::not_found("There is no such call."))
+    }
+
     /// One call with its legs.
     pub(in super::super) async fn call(
         &self,
@@ -51,14 +62,6 @@ impl Reads {
         let Some(call) = call else { return Ok(None) };
         let legs = self.ask(self.store.legs(id)).await?;
         Ok(Some((call, legs)))
-    }
-
-    pub(super) async fn calls(
-        &self,
-        asked: CallsAsked,
-        part: Part<CallPlace>,
-    ) -> Result<Rows<(StoredCall, Vec<StoredLeg>), CallPlace>, ApiError> {
-        self.ask(self.store.calls_page(asked, part)).await
     }
 
     /// A page of audit records.
@@ -73,28 +76,6 @@ impl Reads {
     /// All records of a call, in order.
     pub(super) async fn records_of_call(&self, id: &CallId) -> Result<Vec<StoredRecord>, ApiError> {
         self.ask(self.store.records_of_call(id)).await
-    }
-
-    /// A page of incidents with their messages.
-    pub(super) async fn incidents(
-        &self,
-        open: bool,
-        part: Part<i64>,
-    ) -> Result<Rows<IncidentWithMessages, i64>, ApiError> {
-        self.ask(self.store.incidents(open, part)).await
-    }
-
-    /// The incident of this name with its messages.
-    pub(super) async fn incident(
-        &self,
-        name: &str,
-    ) -> Result<Option<IncidentWithMessages>, ApiError> {
-        self.ask(self.store.incident(name)).await
-    }
-
-    /// The messages of one notice.
-    pub(super) async fn messages_of(&self, notice: &str) -> Result<Vec<StoredMessage>, ApiError> {
-        self.ask(self.store.messages_of(notice)).await
     }
 
     /// Asks one question, in turn.

@@ -10,9 +10,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::error::{ApiError, ErrorDocument, ErrorKind};
-use super::super::refusals::RefusedRequest;
-use super::super::sessions::{self, NoSession, Sessions};
-use super::body::JsonObject;
+use super::super::sessions::{self, Begun, Sessions};
+use super::fields::JsonObject;
 use super::reads::Reads;
 use crate::audit::Access;
 use crate::twilio::SourceAddress;
@@ -37,7 +36,6 @@ pub(super) struct LogIn {
 #[utoipa::path(
     post,
     path = "/session",
-    tag = "session",
     security(()),
     request_body = LogIn,
     responses(
@@ -59,9 +57,7 @@ pub(super) async fn begin(
         ApiError::new(ErrorKind::Validation, "The key cannot be read.").with("key", what)
     })?;
     let cookie = log_in(&sessions, &reads, key, source).await?;
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    response.headers_mut().insert(header::SET_COOKIE, cookie);
-    Ok(response)
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
 /// Begins a session and writes it down; gives the cookie.
@@ -72,41 +68,24 @@ pub(in super::super) async fn log_in(
     source: Option<Extension<SourceAddress>>,
 ) -> Result<HeaderValue, ApiError> {
     let source = address(source);
-    match sessions.begin(key, source).await {
-        Ok(begun) => {
-            let access = Access::LoggedIn {
-                by: begun.holder.name.to_string(),
-                source: source.to_string(),
-            };
-            reads.record(access).await?;
-            tracing::info!(
-                event = "auth.logged_in",
-                key = &*begun.holder.name,
-                "a session begins"
-            );
-            Ok(begun.cookie)
-        }
-        Err(NoSession::Unknown) => Err(ApiError::refused(
-            ErrorKind::Authentication,
-            "The key is not known.",
-            RefusedRequest::because("log_in"),
-        )),
-        Err(NoSession::TooMany) => Err(ApiError::refused(
-            ErrorKind::RateLimit,
-            "The key is not known, and there were too many wrong ones from this network; wait a few seconds.",
-            RefusedRequest::because("too_many"),
-        )),
-        Err(NoSession::Busy) => Err(ApiError::busy()),
-        Err(NoSession::Store(error)) => Err(ApiError::store(error)),
-        Err(NoSession::NoRandom) => Err(ApiError::internal()),
-    }
+    let Begun { cookie, holder } = sessions.begin(key, source).await?;
+    let access = Access::LoggedIn {
+        by: holder.name.to_string(),
+        source: source.to_string(),
+    };
+    reads.record(access).await?;
+    tracing::info!(
+        event = "auth.logged_in",
+        key = &*holder.name,
+        "a session begins"
+    );
+    Ok(cookie)
 }
 
 /// Ends the session of the cookie. Without one there is nothing to end, which is no failure.
 #[utoipa::path(
     delete,
     path = "/session",
-    tag = "session",
     security((), ("session" = [])),
     responses((status = 204, description = "The cookie is taken away."))
 )]
@@ -126,14 +105,9 @@ pub(super) async fn end(
         };
         reads.record(access).await?;
     }
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::SET_COOKIE, sessions.cookie("", None));
-    headers.insert(
-        "clear-site-data",
-        HeaderValue::from_static("\"cache\", \"storage\""),
-    );
-    Ok(response)
+    let taken_away = [(header::SET_COOKIE, sessions.cookie("", None))];
+    let cleared = [("clear-site-data", "\"cache\", \"storage\"")];
+    Ok((StatusCode::NO_CONTENT, taken_away, cleared).into_response())
 }
 
 /// Those of whom nobody knows where they are share an address.

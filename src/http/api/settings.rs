@@ -59,7 +59,6 @@ pub struct SettingsDocument {
     /// The version of the program.
     program: &'static str,
     /// When it came into force.
-    #[schema(value_type = String, format = DateTime)]
     loaded_at: Timestamp,
     /// Every key, in the order of the example file.
     settings: Vec<Setting>,
@@ -153,7 +152,6 @@ pub(super) struct DatabaseFacts {
     /// Audit records.
     records: i64,
     /// When the oldest of them was made.
-    #[schema(value_type = Option<String>, format = DateTime)]
     oldest: Option<Timestamp>,
 }
 
@@ -162,7 +160,6 @@ pub(super) struct DatabaseFacts {
 #[schema(as = Backup)]
 pub(super) struct BackupFacts {
     /// When it was complete.
-    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Its size.
     bytes: u64,
@@ -200,7 +197,6 @@ pub(in super::super) struct InstallationDocument {
 #[utoipa::path(
     get,
     path = "/settings",
-    tag = "settings",
     responses((status = 200, description = "The configuration.", body = Data<InstallationDocument>))
 )]
 pub(super) async fn current(
@@ -213,40 +209,31 @@ pub(super) async fn current(
 
 impl InstallationDocument {
     pub(super) async fn now(settings: &ShownSettings, reads: &Reads) -> Result<Self, ApiError> {
-        let (database, audit) = reads.facts().await?;
+        let counts = reads.ask(reads.store.counts()).await?;
+        let oldest = match counts.oldest_record {
+            Some(id) => reads.ask(reads.store.records(id - 1, 1)).await?,
+            None => Vec::new(),
+        };
         let backup = reads.store.last_backup().await;
+        let head = reads.store.signing_status().head;
         Ok(Self {
             settings: settings.current(),
-            database,
+            database: DatabaseFacts {
+                bytes: reads.store.size_bytes(),
+                records: counts.records,
+                oldest: oldest.first().map(|record| record.at),
+            },
             backup: backup.map(|backup| BackupFacts {
                 created_at: backup.created_at,
                 bytes: backup.bytes,
                 records: backup.records,
                 sha256: backup.sha256,
             }),
-            audit,
+            audit: head.map(|head| AuditFacts {
+                records: head.records,
+                head: head.head,
+            }),
         })
-    }
-}
-
-impl Reads {
-    /// What the database holds, and where its log was signed last.
-    async fn facts(&self) -> Result<(DatabaseFacts, Option<AuditFacts>), ApiError> {
-        let counts = self.ask(self.store.counts()).await?;
-        let oldest = match counts.oldest_record {
-            Some(id) => self.ask(self.store.records(id - 1, 1)).await?,
-            None => Vec::new(),
-        };
-        let database = DatabaseFacts {
-            bytes: self.store.size_bytes(),
-            records: counts.records,
-            oldest: oldest.first().map(|record| record.at),
-        };
-        let audit = self.store.signing_status().head.map(|head| AuditFacts {
-            records: head.records,
-            head: head.head,
-        });
-        Ok((database, audit))
     }
 }
 
@@ -254,7 +241,6 @@ impl Reads {
 #[utoipa::path(
     get,
     path = "/settings/changes",
-    tag = "settings",
     params(PageParams),
     responses((status = 200, description = "A page of changes.", body = List<RecordDocument>))
 )]
@@ -277,7 +263,6 @@ pub(super) async fn changes(
 #[utoipa::path(
     post,
     path = "/settings/reload",
-    tag = "settings",
     responses(
         (status = 200, description = "What is different now.", body = Data<Applied>),
         (status = 400, description = "The file is refused; `details.problems` says everything that is wrong.", body = ErrorDocument),
@@ -288,23 +273,22 @@ pub(super) async fn reload(
     Admin(holder): Admin,
     State(reloads): State<Reloads>,
 ) -> Result<Response, ApiError> {
-    match reloads.ask(format!("key {}", holder.name)).await {
-        Ok(Ok(applied)) => Ok(data(applied)),
+    let (kind, message) = match reloads.ask(format!("key {}", holder.name)).await {
+        Ok(Ok(applied)) => return Ok(data(applied)),
         Ok(Err(refused)) => {
             let problems = serde_json::to_value(&refused.problems).unwrap_or_default();
-            let error = ApiError::new(
-                ErrorKind::Validation,
-                "The configuration file is refused; the one before stays in force.",
-            );
-            Err(error.with("problems", problems))
+            let message = "The configuration file is refused; the one before stays in force.";
+            let error = ApiError::new(ErrorKind::Validation, message);
+            return Err(error.with("problems", problems));
         }
-        Err(NoReload::NoFile) => Err(ApiError::new(
+        Err(NoReload::NoFile) => (
             ErrorKind::Conflict,
             "This process was started without a configuration file.",
-        )),
-        Err(NoReload::Busy) => Err(ApiError::new(
+        ),
+        Err(NoReload::Busy) => (
             ErrorKind::Unavailable,
             "The configuration cannot be read again now; try again in a moment.",
-        )),
-    }
+        ),
+    };
+    Err(ApiError::new(kind, message))
 }

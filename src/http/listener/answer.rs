@@ -7,22 +7,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
     TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::admission::Admitted;
-use super::body::BoundedBody;
 use super::progress::ConnectionProgress;
-use super::request_id::{self, RequestId};
+use super::request::{BoundedBody, REQUEST_ID, RequestId};
 use crate::clock::Clock;
 use crate::lifecycle::caught;
 
@@ -39,39 +40,22 @@ const PIECE: usize = 64 * 1024;
 
 /// One connection, as its requests see it.
 pub(super) struct ConnectionService<'c> {
-    peer: PeerAddr,
-    body_limit: Duration,
-    admitted: &'c Admitted,
-    progress: Arc<ConnectionProgress>,
+    pub(super) peer: PeerAddr,
+    pub(super) body_limit: Duration,
+    pub(super) admitted: &'c Admitted,
+    pub(super) progress: Arc<ConnectionProgress>,
 }
 
-impl<'c> ConnectionService<'c> {
-    pub(super) fn new(
-        peer: PeerAddr,
-        body_limit: Duration,
-        admitted: &'c Admitted,
-        progress: Arc<ConnectionProgress>,
-    ) -> Self {
-        Self {
-            peer,
-            body_limit,
-            admitted,
-            progress,
-        }
-    }
-
+impl ConnectionService<'_> {
     /// Lets `app` answer a request; a panic of its own becomes a 500.
-    pub(super) fn answer<S>(
+    pub(super) fn answer(
         &self,
-        app: S,
+        app: Router,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<S>
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> + use<> {
         let in_hand = RequestInFlight::begin(&self.progress);
-        let id = RequestId::given(request.headers().get(request_id::HEADER))
-            .unwrap_or_else(RequestId::drawn);
+        let id =
+            RequestId::given(request.headers().get(REQUEST_ID)).unwrap_or_else(RequestId::drawn);
         // Where a chunked body ends only hyper knows, so the next head could not be checked: it gets a new connection.
         let is_last = request.headers().contains_key(TRANSFER_ENCODING);
         let flaw = if is_last && self.progress.has_length_and_encoding() {
@@ -107,7 +91,7 @@ impl<'c> ConnectionService<'c> {
             };
             harden(response.headers_mut());
             if let Some(value) = id.header_value() {
-                response.headers_mut().insert(request_id::HEADER, value);
+                response.headers_mut().insert(REQUEST_ID, value);
             }
             if is_last || is_crowded_out || flaw.is_some() || in_hand.0.is_closing() {
                 response.headers_mut().insert(CONNECTION, CLOSE);
@@ -165,13 +149,9 @@ fn harden(headers: &mut HeaderMap) {
     }
 }
 
-async fn respond<S>(app: S, request: Request<Body>, id: &RequestId) -> Response<Body>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
+async fn respond(app: Router, request: Request<Body>, id: &RequestId) -> Response<Body> {
     match caught(async { app.oneshot(request).await }).await {
         Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
         // The panic hook has told where and why, within the span of this request.
         Err(_) => {
             metrics::counter!("switchboard_task_panics_total", "task" => "request").increment(1);
@@ -192,12 +172,8 @@ fn refusal(status: StatusCode, kind: &str, message: &str, id: &RequestId) -> Res
     let body = serde_json::json!({
         "error": { "type": kind, "message": message, "details": {}, "request_id": &*id.0 }
     });
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    let json = [(CONTENT_TYPE, "application/json")];
+    (status, json, body.to_string()).into_response()
 }
 
 /// Keeps a request in hand until its answer is sent or dropped.

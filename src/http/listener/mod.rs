@@ -5,26 +5,22 @@
 //! counted, in all and per address, and all of it stays outside the handlers: what they see is a request with its
 //! sender, its id, and a body that ends in time or in an error.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
 pub use answer::PeerAddr;
-pub use body::body_timed_out;
 pub use limits::Limits;
-pub use request_id::RequestId;
+pub use request::RequestId;
 
 use crate::lifecycle::Lifecycle;
 use admission::{Admitted, ConnectionAdmission};
@@ -36,12 +32,10 @@ use tls::{Certificates, is_challenge};
 
 mod admission;
 mod answer;
-mod body;
-mod descriptors;
 mod framing;
 mod limits;
 mod progress;
-mod request_id;
+mod request;
 mod timeouts;
 pub mod tls;
 
@@ -53,23 +47,6 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 
 /// Connections that may wait in the system's queue, by the default of tokio's listener.
 const BACKLOG: usize = 1_024;
-
-/// What is served: an `axum::Router`, or anything that answers like one.
-pub trait App:
-    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-    + Clone
-    + Send
-    + 'static
-{
-}
-
-impl<S> App for S where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + 'static
-{
-}
 
 /// A bound listener that does not answer yet.
 #[derive(Debug)]
@@ -92,15 +69,13 @@ impl BoundListener {
 
     /// Serves `app` until the process is to stop; connections that are still open then finish their requests as
     /// transient tasks of `lifecycle`.
-    pub async fn run<S>(
+    pub async fn run(
         self,
-        app: S,
+        app: Router,
         tls: Option<Arc<Certificates>>,
         limits: Limits,
         lifecycle: Lifecycle,
-    ) where
-        S: App,
-    {
+    ) {
         let draining = lifecycle.draining();
         let listener = Arc::new(Listener::new(limits, tls, draining.clone()));
         let admit = |(stream, peer): (TcpStream, SocketAddr)| {
@@ -123,7 +98,8 @@ impl BoundListener {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    listener.accept_failed(&error);
+                    listener.accept_failures.increment(1);
+                    tracing::debug!(event = "http.accept_failed", %error, "No connection could be accepted.");
                     lifecycle.pause(ACCEPT_BACKOFF).await;
                 }
             }
@@ -164,7 +140,7 @@ impl Listener {
         tls: Option<Arc<Certificates>>,
         draining: CancellationToken,
     ) -> Self {
-        let fitting = descriptors::fitting(limits.connections);
+        let fitting = limits::fitting(limits.connections);
         if fitting < limits.connections {
             tracing::warn!(
                 event = "http.connections_lowered",
@@ -192,20 +168,13 @@ impl Listener {
         }
     }
 
-    fn accept_failed(&self, error: &io::Error) {
-        self.accept_failures.increment(1);
-        tracing::debug!(event = "http.accept_failed", %error, "No connection could be accepted.");
-    }
-
-    async fn accept<S>(
+    async fn accept(
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
         admitted: Admitted,
-        app: S,
-    ) where
-        S: App,
-    {
+        app: Router,
+    ) {
         // Fails only on a socket that is closed already, which the next read finds out.
         drop(stream.set_nodelay(true));
         let came_at = timeouts::now();
@@ -233,25 +202,30 @@ impl Listener {
             .increment(1);
     }
 
-    async fn serve_connection<I, S>(
+    async fn serve_connection(
         &self,
-        stream: I,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: SocketAddr,
         came_at: tokio::time::Instant,
         admitted: Admitted,
-        app: S,
-    ) where
-        I: AsyncRead + AsyncWrite + Unpin,
-        S: App,
-    {
+        app: Router,
+    ) {
         let progress = Arc::new(ConnectionProgress::default());
-        let body = self.limits.body;
-        let service = ConnectionService::new(PeerAddr(peer), body, &admitted, progress.clone());
+        let service = ConnectionService {
+            peer: PeerAddr(peer),
+            body_limit: self.limits.body,
+            admitted: &admitted,
+            progress: progress.clone(),
+        };
         let watched = TokioIo::new(WatchedStream::new(stream, progress.clone()));
         let service = &service;
         let answer = service_fn(move |request| service.answer(app.clone(), request));
         let connection = self.http.serve_connection(watched, answer);
-        let timeouts = Timeouts::new(&self.limits, &admitted, &progress);
+        let timeouts = Timeouts {
+            limits: &self.limits,
+            admitted: &admitted,
+            progress: &progress,
+        };
         timeouts.drive(connection, &self.draining, came_at).await;
     }
 }

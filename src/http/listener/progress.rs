@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Written by the stream and the service of one connection, read by its timer. All of them are polled by one task, so
 /// the order of the writes is the order of the program.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ConnectionProgress {
-    head_open: AtomicBool,
+    /// No head is awaited. A client that connects owes us one.
+    between_heads: AtomicBool,
     heads: AtomicU64,
     length_and_encoding: AtomicBool,
     in_hand: AtomicUsize,
@@ -38,24 +39,6 @@ pub(super) enum Awaiting {
     Answer,
 }
 
-impl Default for ConnectionProgress {
-    fn default() -> Self {
-        Self {
-            // A client that connects owes us a head.
-            head_open: AtomicBool::new(true),
-            heads: AtomicU64::new(0),
-            length_and_encoding: AtomicBool::new(false),
-            in_hand: AtomicUsize::new(0),
-            answered: AtomicU64::new(0),
-            write_blocked: AtomicBool::new(false),
-            told_all: AtomicBool::new(false),
-            debts: AtomicU64::new(0),
-            owed: AtomicU64::new(0),
-            closing: AtomicBool::new(false),
-        }
-    }
-}
-
 impl ConnectionProgress {
     pub(super) fn awaiting(&self) -> Awaiting {
         if self.write_blocked.load(Relaxed) {
@@ -63,7 +46,7 @@ impl ConnectionProgress {
             Awaiting::Reader { debt }
         } else if self.in_hand.load(Relaxed) > 0 {
             Awaiting::Answer
-        } else if self.head_open.load(Relaxed) {
+        } else if !self.between_heads.load(Relaxed) {
             let after = self.heads.load(Relaxed);
             Awaiting::Head { after }
         } else {
@@ -92,11 +75,11 @@ impl ConnectionProgress {
     }
 
     pub(super) fn head_begun(&self) {
-        self.head_open.store(true, Relaxed);
+        self.between_heads.store(false, Relaxed);
     }
 
     pub(super) fn head_ended(&self) {
-        self.head_open.store(false, Relaxed);
+        self.between_heads.store(true, Relaxed);
         self.heads.fetch_add(1, Relaxed);
     }
 

@@ -1,65 +1,44 @@
 //! How long a connection may keep us waiting: one timer per connection, for whatever it waits for.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use axum::BoxError;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
+use hyper::service::HttpService;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Admitted;
+use super::answer::ResponseBody;
 use super::limits::Limits;
 use super::progress::{Awaiting, ConnectionProgress};
 use crate::clock::Clock;
 
-/// A connection that can be asked to end after the requests in hand.
-pub(super) trait Graceful: Future {
-    fn finish(self: Pin<&mut Self>);
-}
-
-impl<I, B, S> Graceful for http1::Connection<I, S>
-where
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    B: hyper::body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
 /// The limits as they apply to one connection.
 pub(super) struct Timeouts<'c> {
-    limits: &'c Limits,
-    admitted: &'c Admitted,
-    progress: &'c ConnectionProgress,
+    pub(super) limits: &'c Limits,
+    pub(super) admitted: &'c Admitted,
+    pub(super) progress: &'c ConnectionProgress,
 }
 
-impl<'c> Timeouts<'c> {
-    pub(super) fn new(
-        limits: &'c Limits,
-        admitted: &'c Admitted,
-        progress: &'c ConnectionProgress,
-    ) -> Self {
-        Self {
-            limits,
-            admitted,
-            progress,
-        }
-    }
-
+impl Timeouts<'_> {
     /// Drives the connection to its end, or to the end of our patience; what is returned early is dropped, and with it
     /// the socket.
-    pub(super) async fn drive<C: Graceful>(
+    pub(super) async fn drive<I, S>(
         &self,
-        connection: C,
+        connection: http1::Connection<I, S>,
         draining: &CancellationToken,
         came_at: Instant,
-    ) -> Option<C::Output> {
+    ) where
+        I: Read + Write + Unpin,
+        S: HttpService<Incoming, ResBody = ResponseBody>,
+        S::Error: Into<BoxError>,
+    {
         let mut connection = pin!(connection);
         let mut drained = pin!(draining.cancelled());
         let mut crowded = pin!(self.admitted.crowded());
@@ -75,15 +54,15 @@ impl<'c> Timeouts<'c> {
                 is_draining = true;
                 self.progress.close();
             }
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Some(ended));
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
             }
             // Who has just connected is about to ask, and is answered; hyper would close on him.
             if is_draining && !is_finishing && !self.progress.awaits_first_head() {
                 is_finishing = true;
-                connection.as_mut().finish();
-                if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                    return Poll::Ready(Some(ended));
+                connection.as_mut().graceful_shutdown();
+                if connection.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
                 }
             }
             while crowded.as_mut().poll(cx).is_ready() {
@@ -113,10 +92,9 @@ impl<'c> Timeouts<'c> {
             timer.as_mut().poll(cx).map(|()| {
                 metrics::counter!("switchboard_connections_timed_out_total", "awaiting" => what)
                     .increment(1);
-                None
             })
         })
-        .await
+        .await;
     }
 
     /// How long to wait for the client, and for what; our own answers have deadlines of their own.

@@ -16,13 +16,12 @@ use utoipa::ToSchema;
 pub use acme::{AcmeError, AcmeSettings};
 pub use files::CertificateError;
 
+use crate::http::error::chain;
 use acme::AcmeCertificates;
-use files::CertificateFiles;
-use leaf::Leaf;
+use files::{CertificateFiles, Leaf};
 
 mod acme;
 mod files;
-mod leaf;
 
 /// How often certificate files are looked at, and a certificate that is due soon.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -48,17 +47,26 @@ pub struct CertificateState {
     /// The host names it is for; those that are asked for, where there is none yet.
     pub names: Vec<String>,
     /// When it expires; `None` where there is none yet.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
     /// Why the last attempt to replace it failed; `None` once one has succeeded.
     pub failure: Option<CertificateFailure>,
+}
+
+impl CertificateState {
+    fn of(source: &'static str, leaf: Leaf) -> Self {
+        Self {
+            source,
+            names: leaf.names,
+            expires_at: Some(leaf.not_after),
+            failure: None,
+        }
+    }
 }
 
 /// An attempt to replace the certificate that failed. The old one is served meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CertificateFailure {
     /// When it failed last.
-    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// Why, in words.
     pub message: String,
@@ -72,17 +80,14 @@ impl Certificates {
     /// An expired certificate is served nevertheless at start, when there is nothing better: some callers' carriers
     /// get through, and its [`state`](Self::state) raises the alarm.
     pub fn load(certificate: &Path, private_key: &Path) -> Result<Self, CertificateError> {
-        Ok(Self::of(CertificateSource::Files(CertificateFiles::load(
-            certificate,
-            private_key,
-        )?)))
+        let files = CertificateFiles::load(certificate, private_key)?;
+        Ok(Self::of(CertificateSource::Files(files)))
     }
 
     /// Takes certificates from an authority; [`look_after`](Self::look_after) orders them. Serves the one that is kept, where there is one.
     pub fn from_authority(settings: AcmeSettings) -> Result<Self, AcmeError> {
-        Ok(Self::of(CertificateSource::Acme(AcmeCertificates::open(
-            settings,
-        )?)))
+        let acme = AcmeCertificates::open(settings)?;
+        Ok(Self::of(CertificateSource::Acme(acme)))
     }
 
     fn of(source: CertificateSource) -> Self {
@@ -92,19 +97,9 @@ impl Certificates {
         }
     }
 
-    /// Reads the files again. On error the certificate in use stays in use. Nothing to do where an authority gives it.
-    pub fn reload(&self, now: Timestamp) -> Result<(), CertificateError> {
-        match &self.source {
-            CertificateSource::Files(files) => self.noted(files.reload(now), now),
-            CertificateSource::Acme(_) => Ok(()),
-        }
-    }
-
-    /// Reads the files again if they are not the ones last tried. `Ok(true)`: a new certificate is in use.
-    ///
-    /// A broken replacement is reported once and tried again when a file changes: the two files are rarely replaced
-    /// in the same instant.
-    pub fn reload_if_changed(&self, now: Timestamp) -> Result<bool, CertificateError> {
+    /// Reads the files again if they are not the ones last tried. `Ok(true)`: a new certificate is in use. Nothing to do where an authority
+    /// gives it.
+    pub(super) fn reload_if_changed(&self, now: Timestamp) -> Result<bool, CertificateError> {
         match &self.source {
             CertificateSource::Files(files) => match files.reload_if_changed(now) {
                 Ok(false) => Ok(false),
@@ -119,7 +114,7 @@ impl Certificates {
         match self.reload_if_changed(now) {
             Ok(true) => tell_new(&self.state()),
             Ok(false) => {}
-            Err(error) => tell_failed(&with_sources(&error)),
+            Err(error) => tell_failed(&error),
         }
     }
 
@@ -143,12 +138,9 @@ impl Certificates {
                 Duration::ZERO
             }
             Err(error) => {
-                tell_failed(&with_sources(&error));
-                let attempts = self
-                    .failure()
-                    .as_ref()
-                    .map_or(1, |failure| failure.attempts);
-                acme::rest_after(attempts)
+                tell_failed(&error);
+                let failure = self.failure();
+                acme::rest_after(failure.as_ref().map_or(1, |failure| failure.attempts))
             }
         }
     }
@@ -167,11 +159,6 @@ impl Certificates {
         }
     }
 
-    /// When the certificate in use expires, if there is one and it says so readably.
-    pub fn expires_at(&self) -> Option<Timestamp> {
-        self.state().expires_at
-    }
-
     /// Accepts handshakes with the certificate of this moment.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(match &self.source {
@@ -181,7 +168,7 @@ impl Certificates {
     }
 
     /// Keeps why an attempt failed, and forgets it after a good one.
-    fn noted<T, E: std::error::Error>(
+    fn noted<T, E: std::error::Error + 'static>(
         &self,
         outcome: Result<T, E>,
         now: Timestamp,
@@ -193,7 +180,7 @@ impl Certificates {
                 metrics::counter!("switchboard_tls_certificate_failures_total").increment(1);
                 *failure = Some(CertificateFailure {
                     at: now,
-                    message: with_sources(error),
+                    message: chain(error),
                     attempts: failure.as_ref().map_or(0, |failure| failure.attempts) + 1,
                 });
             }
@@ -209,22 +196,12 @@ impl Certificates {
 
 /// What a certificate says of itself, in DER; `None` where it is none.
 pub fn read_leaf(der: &[u8]) -> Option<CertificateState> {
-    Leaf::read(der).map(|leaf| CertificateState {
-        source: "peer",
-        names: leaf.names,
-        expires_at: Some(leaf.not_after),
-        failure: None,
-    })
+    Leaf::read(der).map(|leaf| CertificateState::of("peer", leaf))
 }
 
 /// The certificate that was kept from the authority. Changes nothing.
 pub fn kept(settings: &AcmeSettings) -> Option<CertificateState> {
-    acme::kept(settings).map(|leaf| CertificateState {
-        source: "acme",
-        names: leaf.names,
-        expires_at: Some(leaf.not_after),
-        failure: None,
-    })
+    acme::kept(settings).map(|leaf| CertificateState::of("acme", leaf))
 }
 
 /// Whether a connection was only made to prove that a name is ours.
@@ -241,21 +218,10 @@ fn tell_new(state: &CertificateState) {
     );
 }
 
-fn tell_failed(error: &str) {
+fn tell_failed(error: &(dyn std::error::Error + 'static)) {
     tracing::error!(
         event = "tls.refused",
-        error,
+        error = chain(error),
         "there is no new certificate; the old one stays"
     );
-}
-
-/// An error and what caused it, as one line.
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -26,7 +26,7 @@ use rustls_acme::{
 use rustls_platform_verifier::BuilderVerifierExt;
 use sha2::{Digest, Sha256};
 
-use super::leaf::Leaf;
+use super::files::Leaf;
 use crate::files;
 
 /// The protocol of a challenge, which carries no requests.
@@ -38,17 +38,17 @@ const FIRST_REST: Duration = Duration::from_mins(1);
 const LONGEST_REST: Duration = Duration::from_hours(6);
 
 /// What is asked of which authority.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AcmeSettings {
-    /// The names of the certificate.
+    /// The host names of the certificate; at least one.
     pub domains: Vec<String>,
     /// The mail address that the authority writes to.
     pub contact: String,
-    /// The directory of the authority.
+    /// The directory of the authority. Default: Let's Encrypt.
     pub directory: String,
-    /// Trusted for the directory in place of the system's authorities: PEM.
+    /// Trusted for the directory in place of the system's authorities: PEM. Default: none.
     pub ca: Option<PathBuf>,
-    /// Where account and certificate are kept; made with mode 0700.
+    /// Where account and certificate are kept; made with mode 0700. Default: `acme` beside the database.
     pub cache: PathBuf,
 }
 
@@ -70,6 +70,13 @@ pub enum AcmeError {
     /// The authority refused, or could not be asked.
     #[error("{directory} gives no certificate: {why}")]
     Refused { directory: String, why: String },
+}
+
+impl AcmeError {
+    fn cache(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        Self::Cache { path, source }
+    }
 }
 
 /// The certificate of an authority, or none yet.
@@ -98,7 +105,7 @@ impl AcmeCertificates {
             settings,
         };
         let files = acme.files();
-        if let Some(pem) = files.read(&files.certificate)? {
+        if let Some(pem) = read(&files.certificate)? {
             // A broken file is replaced by a new certificate; nothing else depends on it.
             if let Err(error) = acme.install(&pem, &files.certificate.display().to_string()) {
                 tracing::warn!(event = "tls.acme_cache", error = %error, "the certificate in the cache is left aside");
@@ -126,8 +133,9 @@ impl AcmeCertificates {
             return Duration::ZERO;
         };
         let covers = |domain: &String| {
-            let mut names = leaf.names.iter();
-            names.any(|name| name.eq_ignore_ascii_case(domain))
+            leaf.names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(domain))
         };
         if !self.settings.domains.iter().all(covers) {
             return Duration::ZERO;
@@ -166,7 +174,7 @@ impl AcmeCertificates {
         let minutes = ORDER.as_secs() / 60;
         ordered.map_err(|_| refused(format!("no certificate after {minutes} minutes")))??;
         let files = self.files();
-        let pem = files.read(&files.certificate)?.unwrap_or_default();
+        let pem = read(&files.certificate)?.unwrap_or_default();
         self.install(&pem, "what came from the authority")
     }
 
@@ -244,10 +252,7 @@ fn make_private(directory: &Path) -> Result<(), AcmeError> {
         .recursive(true)
         .mode(0o700)
         .create(directory);
-    made.map_err(|source| AcmeError::Cache {
-        path: directory.to_owned(),
-        source,
-    })
+    made.map_err(|source| AcmeError::cache(directory, source))
 }
 
 /// The files of one authority: its account, and the certificate with its key. Another authority or other names have other files.
@@ -276,30 +281,23 @@ impl AcmeFiles {
             certificate: named("certificate", &of_certificate),
         }
     }
+}
 
-    #[expect(clippy::unused_self, reason = "beside `write`")]
-    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, AcmeError> {
-        match fs::read(path) {
-            Ok(content) => Ok(Some(content)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(AcmeError::Cache {
-                path: path.to_owned(),
-                source,
-            }),
-        }
+fn read(path: &Path) -> Result<Option<Vec<u8>>, AcmeError> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(AcmeError::cache(path, source)),
     }
+}
 
-    /// Whole or not at all, for its owner only.
-    async fn write(&self, path: &Path, content: &[u8]) -> Result<(), AcmeError> {
-        let (path, content) = (path.to_owned(), content.to_owned());
-        let write = {
-            let path = path.clone();
-            move || files::replace(&path, files::PRIVATE, &content)
-        };
-        let written = tokio::task::spawn_blocking(write).await;
-        let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
-        written.map_err(|source| AcmeError::Cache { path, source })
-    }
+/// Whole or not at all, for its owner only.
+async fn write(path: &Path, content: &[u8]) -> Result<(), AcmeError> {
+    let (to, content) = (path.to_owned(), content.to_owned());
+    let write = move || files::replace(&to, files::PRIVATE, &content);
+    let written = tokio::task::spawn_blocking(write).await;
+    let written = written.unwrap_or_else(|error| Err(io::Error::other(error)));
+    written.map_err(|source| AcmeError::cache(path, source))
 }
 
 /// A certificate is ordered when one is due, so none is offered from here.
@@ -312,7 +310,7 @@ impl CertCache for AcmeFiles {
     }
 
     async fn store_cert(&self, _: &[String], _: &str, pem: &[u8]) -> Result<(), AcmeError> {
-        self.write(&self.certificate, pem).await
+        write(&self.certificate, pem).await
     }
 }
 
@@ -321,11 +319,11 @@ impl AccountCache for AcmeFiles {
     type EA = AcmeError;
 
     async fn load_account(&self, _: &[String], _: &str) -> Result<Option<Vec<u8>>, AcmeError> {
-        self.read(&self.account)
+        read(&self.account)
     }
 
     async fn store_account(&self, _: &[String], _: &str, key: &[u8]) -> Result<(), AcmeError> {
-        self.write(&self.account, key).await
+        write(&self.account, key).await
     }
 }
 
@@ -368,8 +366,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700);
 
         let files = acme.files();
-        files
-            .write(&files.certificate, pem("calls.test").as_bytes())
+        write(&files.certificate, pem("calls.test").as_bytes())
             .await
             .unwrap();
         let mode = fs::metadata(&files.certificate)

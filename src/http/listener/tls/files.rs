@@ -12,8 +12,7 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-
-use super::leaf::Leaf;
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 /// Why a certificate cannot be served; the text names the file.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +69,6 @@ impl CertificateFiles {
             serving: ArcSwap::from_pointee(read(certificate, private_key)?),
             tried: Mutex::new(stamp),
         })
-    }
-
-    /// Reads the files again. On error the certificate in use stays in use.
-    pub(super) fn reload(&self, now: Timestamp) -> Result<(), CertificateError> {
-        let mut tried = self.tried();
-        *tried = FileStamp::of(&self.certificate, &self.private_key).ok();
-        self.replace(now)
     }
 
     /// Reads the files again if they are not the ones last tried. `Ok(true)`: a new certificate is in use.
@@ -138,16 +130,11 @@ impl FileStamp {
 fn read(certificate: &Path, private_key: &Path) -> Result<Serving, CertificateError> {
     let chain = read_chain(certificate)?;
     let key = PrivateKeyDer::from_pem_file(private_key).map_err(|source| {
+        let (path, kind) = (private_key.to_owned(), "private key");
         if matches!(source, pem::Error::NoItemsFound) {
-            CertificateError::Empty {
-                path: private_key.to_owned(),
-                kind: "private key",
-            }
+            CertificateError::Empty { path, kind }
         } else {
-            CertificateError::Unreadable {
-                path: private_key.to_owned(),
-                source,
-            }
+            CertificateError::Unreadable { path, source }
         }
     })?;
     let leaf = chain.first().and_then(|leaf| Leaf::read(leaf));
@@ -185,6 +172,40 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateEr
     Ok(chain)
 }
 
+/// The certificate that is shown to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leaf {
+    /// The host names it is for, as far as they are readable.
+    pub(super) names: Vec<String>,
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
+}
+
+impl Leaf {
+    /// Reads a DER certificate; nothing if it is not built as RFC 5280 says.
+    pub(super) fn read(certificate: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        let alternatives = certificate.subject_alternative_name().ok().flatten();
+        let names = alternatives
+            .iter()
+            .flat_map(|names| &names.value.general_names)
+            .filter_map(|name| {
+                if let GeneralName::DNSName(name) = name {
+                    Some((*name).to_owned())
+                } else {
+                    None
+                }
+            });
+        let time = |time: ASN1Time| Timestamp::from_second(time.timestamp()).ok();
+        let validity = certificate.validity();
+        Some(Self {
+            names: names.collect(),
+            not_before: time(validity.not_before)?,
+            not_after: time(validity.not_after)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +214,10 @@ mod tests {
     impl CertificateFiles {
         fn expires_at(&self) -> Option<Timestamp> {
             Some(self.leaf()?.not_after)
+        }
+
+        fn reload(&self, now: Timestamp) -> Result<(), CertificateError> {
+            self.replace(now)
         }
     }
 
@@ -304,5 +329,32 @@ mod tests {
         let (certificate, key) = issue(2020);
         files.write(&certificate, &key);
         assert!(files.load().unwrap().expires_at().unwrap() < now());
+    }
+
+    fn with_two_names() -> Vec<u8> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = vec!["a.test".to_owned(), "b.test".to_owned()];
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2061, 1, 1);
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn names_and_times_are_read() {
+        let leaf = Leaf::read(&with_two_names()).unwrap();
+        assert_eq!(leaf.names, ["a.test", "b.test"]);
+        assert_eq!(leaf.not_before, "2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(leaf.not_after, "2061-01-01T00:00:00Z".parse().unwrap());
+    }
+
+    #[test]
+    fn anything_that_is_no_certificate_says_nothing() {
+        let der = with_two_names();
+        for cut in 0..der.len() {
+            assert_eq!(Leaf::read(&der[..cut]), None, "cut at {cut}");
+        }
+        assert_eq!(Leaf::read(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), None);
     }
 }

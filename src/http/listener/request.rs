@@ -1,12 +1,18 @@
-//! The id that ties a request, its answer and its log lines together.
+//! What every request gets: an id that ties it, its answer and its log lines together, and a body that ends in time.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use axum::BoxError;
 use axum::http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
 
-/// The header that carries it, both ways.
-pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+/// The header that carries the id of a request, both ways.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX_LENGTH: usize = 64;
 
@@ -29,11 +35,7 @@ impl RequestId {
         if getrandom::fill(&mut bits).is_err() {
             return Self("no-random-bits".into());
         }
-        let mut digits = [0_u8; 32];
-        match hex::encode_to_slice(bits, &mut digits) {
-            Ok(()) => Self(String::from_utf8_lossy(&digits).into()),
-            Err(_) => Self(hex::encode(bits).into()),
-        }
+        Self(hex::encode(bits).into())
     }
 
     /// As the value of the response header.
@@ -45,6 +47,60 @@ impl RequestId {
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The body of a request did not arrive in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body did not arrive in time")]
+pub(super) struct BodyTimedOut;
+
+/// A body with one deadline for all of it. A timer per read would let a drip go on for ever.
+pub(super) struct BoundedBody {
+    body: Incoming,
+    deadline: Instant,
+    /// Made only once there is something to wait for: a webhook's body mostly comes with its head.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl BoundedBody {
+    pub(super) fn new(body: Incoming, deadline: Instant) -> Self {
+        Self {
+            body,
+            deadline,
+            timer: None,
+        }
+    }
+}
+
+impl HttpBody for BoundedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
+        }
+        let deadline = this.deadline;
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        timer
+            .as_mut()
+            .poll(cx)
+            .map(|()| Some(Err(BodyTimedOut.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

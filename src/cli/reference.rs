@@ -1,12 +1,12 @@
-//! `switchboard man`: the manual page, from the same declarations as `--help`.
+//! `switchboard completions` and `switchboard man`: from the same declarations as `--help`.
 
 use std::fmt::Write;
 
 use clap::{Arg, Command};
+use clap_complete::{Shell, generate};
 use clap_mangen::Man;
 
-use super::frame::Exit;
-use super::output;
+use super::frame::{Exit, outln};
 
 /// The day of this version.
 const DATE: &str = "2026-11-26";
@@ -61,8 +61,24 @@ NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS, CREDENTIALS_DIRECTORY
 As systemd sets them: readiness and signs of life, a given socket, secrets.
 ";
 
-pub(super) fn run(command: Command) -> anyhow::Result<Exit> {
-    output::text(&page(command)?);
+#[derive(Debug, clap::Args)]
+pub(super) struct CompletionsArguments {
+    /// Which shell
+    shell: Shell,
+}
+
+pub(super) fn completions(
+    arguments: &CompletionsArguments,
+    mut command: Command,
+) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    generate(arguments.shell, &mut command, "switchboard", &mut script);
+    outln!("{}", String::from_utf8(script)?.trim_end_matches('\n'));
+    Ok(Exit::Done)
+}
+
+pub(super) fn man(command: Command) -> anyhow::Result<Exit> {
+    outln!("{}", page(command)?.trim_end_matches('\n'));
     Ok(Exit::Done)
 }
 

@@ -1,12 +1,11 @@
-//! `switchboard reload`: the running server reads its configuration again; nothing is done without one.
+//! `switchboard check-config` and `switchboard reload`: the configuration file, read whole here or by the running server.
 
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Deserialize;
 
-use super::frame::{Exit, Global};
-use super::{offline, output};
+use super::frame::{Exit, Global, errln, outln, refused};
 use crate::admin::{self, ControlRequest};
 use crate::audit::ConfigChange;
 use crate::config;
@@ -29,32 +28,48 @@ struct ReloadAnswer {
     problems: Vec<ReloadProblem>,
 }
 
-pub(super) fn run(arguments: &ReloadArguments, global: &Global) -> anyhow::Result<Exit> {
+/// Everything is parsed and validated; nothing is bound or opened.
+pub(super) fn check(global: &Global) -> anyhow::Result<Exit> {
+    let path = config::find(global.config.as_deref());
+    let report = config::check::report(&path);
+    global.print(&report, |report| {
+        let text = report.to_text();
+        if !text.is_empty() {
+            errln!("{}", text.trim_end());
+        }
+        let verdict = if report.ok {
+            "is valid"
+        } else {
+            "is not valid"
+        };
+        outln!("{} {verdict}", path.display());
+    })?;
+    Ok(taken(report.ok))
+}
+
+fn taken(ok: bool) -> Exit {
+    if ok { Exit::Done } else { Exit::Configuration }
+}
+
+/// The running server reads its configuration again; nothing is done without one.
+pub(super) fn reload(arguments: &ReloadArguments, global: &Global) -> anyhow::Result<Exit> {
     let path = config::find(global.config.as_deref());
     let Some(database) = config::database_of(&path) else {
-        output::complain(&format!(
+        errln!(
             "{} does not say where the database is (storage.path), so no server is found; switchboard check-config says what is wrong",
             path.display()
-        ));
+        );
         return Ok(Exit::Configuration);
     };
     let request = ControlRequest::Reload {
         systemd: arguments.systemd,
         sudo_user: sudo_user(),
     };
-    let document = admin::ask(&database, &request, |_| {}).map_err(offline::refused)?;
+    let document = admin::ask(&database, &request, |_| {}).map_err(refused)?;
     let answer: ReloadAnswer =
         ReloadAnswer::deserialize(&document).context("the server's answer cannot be read")?;
-    if global.json {
-        output::document(&document)?;
-    } else {
-        print(&answer, &path);
-    }
-    Ok(if answer.ok {
-        Exit::Done
-    } else {
-        Exit::Configuration
-    })
+    global.print(&document, |_| print(&answer, &path))?;
+    Ok(taken(answer.ok))
 }
 
 #[expect(
@@ -68,12 +83,10 @@ fn sudo_user() -> Option<String> {
 fn print(answer: &ReloadAnswer, path: &Path) {
     let file = path.file_name().map_or(path, Path::new);
     for problem in answer.problems.iter().chain(&answer.warnings) {
-        output::complain(&problem.render(file));
+        errln!("{}", problem.render(file));
     }
     if !answer.ok {
-        output::complain(
-            "refused: nothing has changed, the configuration of before stays in force",
-        );
+        errln!("refused: nothing has changed, the configuration of before stays in force");
         return;
     }
     let changed = match answer.changes.len() {
@@ -81,14 +94,11 @@ fn print(answer: &ReloadAnswer, path: &Path) {
         1 => "1 key has changed".to_owned(),
         n => format!("{n} keys have changed"),
     };
-    output::line(&format!("the configuration was read again: {changed}"));
+    outln!("the configuration was read again: {changed}");
     for change in &answer.changes {
-        output::line(&format!("  {}", change.key));
+        outln!("  {}", change.key);
     }
     if !answer.needs_restart.is_empty() {
-        output::line(&format!(
-            "restart pending: {}",
-            answer.needs_restart.join(", ")
-        ));
+        outln!("restart pending: {}", answer.needs_restart.join(", "));
     }
 }

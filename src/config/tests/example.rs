@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reader::Known;
-use super::{Config, Context, ParsedFile, Problem, read};
+use super::super::reader::Known;
+use super::super::{Config, Context, ParsedFile, Problem, read};
 
-const EXAMPLE: &str = include_str!("../../config.example.toml");
+const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 fn context() -> Context {
     Context::in_directory("/etc/switchboard").without_secrets()

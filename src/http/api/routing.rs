@@ -1,4 +1,4 @@
-//! `/routing/explain`: what would happen to a caller, and why. No side effects.
+//! `/routing`: the rule set in force, and what would happen to a caller, and why. No side effects.
 
 use axum::Extension;
 use axum::extract::State;
@@ -11,19 +11,98 @@ use utoipa::ToSchema;
 use super::super::auth::Viewer;
 use super::super::error::ApiError;
 use super::super::listener::RequestId;
-use super::body::JsonObject;
 use super::calls::called;
 use super::customers::Customers;
-use super::fields::CheckedFields;
+use super::fields::{CheckedFields, JsonObject};
 use super::page::{Data, data};
 use super::reads::Reads;
 use super::trace::steps;
 use crate::audit::Access;
 use crate::deadline::Deadline;
 use crate::dialer::Fleet;
-use crate::lead::{LeadScore, NotLeadScore};
+use crate::flow::Policies;
+use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
-use crate::routing::{self, CallFacts, Lookup};
+use crate::routing::{self, CallFacts, DialerId, Lookup, RulesInForce, RulesetVersion};
+
+/// The rule set in force: the first rule that matches wins, and after the last comes the default order.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rules)]
+pub(super) struct RulesDocument {
+    /// Names this content, as calls carry it.
+    #[schema(value_type = String)]
+    version: RulesetVersion,
+    /// Highest score first.
+    tiers: Vec<TierDocument>,
+    /// In the order in which they are tried.
+    rules: Vec<RuleDocument>,
+    /// The dialers that are asked where no rule matches, in order.
+    #[schema(value_type = Vec<String>)]
+    default_order: Vec<DialerId>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Tier)]
+struct TierDocument {
+    #[schema(value_type = String)]
+    name: TierName,
+    /// The lowest score of the tier.
+    #[schema(value_type = f64)]
+    min_score: LeadScore,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rule)]
+struct RuleDocument {
+    name: String,
+    when: ConditionsDocument,
+    /// In the order in which they are asked.
+    #[schema(value_type = Vec<String>)]
+    dialers: Vec<DialerId>,
+}
+
+/// What a call must have. A condition that is absent does not restrict the rule; a rule without any takes every call.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Conditions)]
+struct ConditionsDocument {
+    /// One of these tiers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    tier: Vec<TierName>,
+}
+
+/// The rules by which calls are decided now.
+#[utoipa::path(
+    get,
+    path = "/routing/rules",
+    responses((status = 200, description = "The rule set in force.", body = Data<RulesDocument>))
+)]
+pub(super) async fn rules(_: Viewer, State(policies): State<Policies>) -> Response {
+    let policy = policies.current();
+    data(RulesDocument::of(&policy.ruleset))
+}
+
+impl RulesDocument {
+    fn of(ruleset: &RulesInForce) -> Self {
+        let tiers = ruleset.tiers.iter().map(|tier| TierDocument {
+            name: tier.name.clone(),
+            min_score: tier.min_score,
+        });
+        let rules = ruleset.rules.iter().map(|rule| RuleDocument {
+            name: rule.name.clone(),
+            when: ConditionsDocument {
+                tier: rule.tiers.clone(),
+            },
+            dialers: rule.dialers.clone(),
+        });
+        Self {
+            version: ruleset.version().clone(),
+            tiers: tiers.collect(),
+            rules: rules.collect(),
+            default_order: ruleset.default_order(),
+        }
+    }
+}
 
 /// What is to be explained.
 #[derive(Serialize, ToSchema)]
@@ -59,15 +138,18 @@ pub(super) struct ExplainRequest {
 pub(super) struct ExplanationDocument {
     /// The caller, masked; null where none was named.
     caller: Option<String>,
-    tier: Option<String>,
+    #[schema(value_type = Option<String>)]
+    tier: Option<TierName>,
     #[schema(value_type = Option<f64>)]
     score: Option<LeadScore>,
     /// The rule that matches; null for the default.
     rule: Option<String>,
     reason: routing::Reason,
-    ruleset: String,
+    #[schema(value_type = String)]
+    ruleset: RulesetVersion,
     /// The dialers that would be asked, in order.
-    plan: Vec<String>,
+    #[schema(value_type = Vec<String>)]
+    plan: Vec<DialerId>,
     /// The dialers left out, each with the smallest change that would put it into the plan.
     #[schema(value_type = Vec<Object>)]
     skipped: Value,
@@ -90,7 +172,6 @@ struct Supposed {
 #[utoipa::path(
     post,
     path = "/routing/explain",
-    tag = "routing",
     request_body = ExplainRequest,
     responses((status = 200, description = "The decision and its chain.", body = Data<ExplanationDocument>))
 )]
@@ -128,17 +209,12 @@ pub(super) async fn explain(
     let decision = routing::decide(&policy.ruleset, &facts);
     Ok(data(ExplanationDocument {
         caller: supposed.is_named.then(|| supposed.caller.masked()),
-        tier: decision.tier.as_ref().map(|tier| tier.as_str().to_owned()),
+        tier: decision.tier,
         score: decision.score,
-        rule: decision.rule.clone(),
+        rule: decision.rule,
         reason: decision.reason,
-        ruleset: decision.ruleset.to_string(),
-        plan: decision
-            .plan
-            .dialers
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        ruleset: decision.ruleset,
+        plan: decision.plan.dialers,
         skipped: serde_json::to_value(&decision.plan.skipped).unwrap_or_default(),
         trace: steps(&decision.trace),
     }))
@@ -176,15 +252,11 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
         Some(_) => Err("must be true or false".to_owned()),
     };
     let lookup = fields.check("lookup", lookup);
-    let at = if body.has("at") {
-        let at = body.text("at", 64).and_then(|text| {
-            text.parse()
-                .map_err(|_| "must be a time like 2026-11-26T12:00:00Z".to_owned())
-        });
-        fields.check("at", at)
-    } else {
-        None
-    };
+    let at = body.has("at").then(|| {
+        let parsed = body.text("at", 64).map(str::parse);
+        parsed?.map_err(|_| "must be a time like 2026-11-26T12:00:00Z".to_owned())
+    });
+    let at = at.and_then(|at| fields.check("at", at));
     match (from, lookup, fields.is_right()) {
         (Some(from), Some(lookup), true) => Ok(Supposed {
             caller: Caller::classify(from),

@@ -36,6 +36,7 @@ pub mod migrate;
 mod migrations;
 mod options;
 mod outbox;
+mod packed;
 mod pages;
 mod profiles;
 mod prune;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::audit::{CallAfter, Event, Kind, Record};
 use crate::call::CallId;
+use crate::store::callers::PlainPersonal;
 use crate::store::error::StoreError;
 use crate::store::key_ring::KeyRing;
 use crate::store::work::{self, Effect, PreparedRecord};
@@ -17,8 +18,7 @@ struct SpooledRecord<'r> {
     created_at: i64,
     kind: Cow<'r, str>,
     call_sid: Option<Cow<'r, str>>,
-    #[serde(borrow)]
-    personal: Option<&'r RawValue>,
+    personal: Option<Box<RawValue>>,
     #[serde(borrow)]
     detail: &'r RawValue,
     /// Where it leaves its call: that is not in the log.
@@ -30,12 +30,12 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
     let written: serde_json::Result<Vec<_>> = records
         .iter()
         .map(|record| {
-            let personal = record.personal.as_ref().map(|personal| &personal.json[..]);
+            let personal = record.personal.as_ref().map(PlainPersonal::json);
             Ok(SpooledRecord {
                 created_at: record.created_at,
                 kind: record.kind.as_str().into(),
                 call_sid: record.call.as_ref().map(|call| call.as_str().into()),
-                personal: personal.map(serde_json::from_slice).transpose()?,
+                personal: personal.transpose()?,
                 detail: serde_json::from_str(&record.detail)?,
                 after: match &record.effect {
                     Effect::Change(change) => Some(Cow::Borrowed(change.after())),
@@ -73,7 +73,8 @@ impl SpooledRecord<'_> {
         let kind =
             Kind::from_name(&self.kind).ok_or_else(|| unknown("a kind of a later version"))?;
         let call_id = self.call_sid.as_deref().map(CallId::parse).transpose();
-        let personal = self.personal.map(|raw| serde_json::from_str(raw.get()));
+        let personal = self.personal.as_ref();
+        let personal = personal.map(|raw| serde_json::from_str(raw.get()));
         Ok(Record {
             at: Timestamp::from_millisecond(self.created_at)
                 .map_err(|_| unknown("a time beyond the calendar"))?,

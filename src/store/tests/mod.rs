@@ -134,6 +134,28 @@ fn decided(call: &CallId, ms: i64) -> Record {
         age_ms: 0,
         because: None,
     };
+    let tier = Some(TierName::new("hot"));
+    let planned = |name, order| Step::Planned {
+        dialer: dialer(name),
+        order,
+        line_only: false,
+    };
+    let trace = vec![
+        Step::Lookup {
+            lookup: lookup.clone(),
+        },
+        Step::Tier {
+            tier: tier.clone(),
+            score,
+            named: None,
+        },
+        Step::Rule {
+            name: "hot leads".into(),
+            verdict: RuleVerdict::Matched,
+        },
+        planned("dialfire", 1),
+        planned("zendesk", 2),
+    ];
     let event = Event::CallDecided(Box::new(CallDecided {
         request_id: "r1".into(),
         door: Ingress::Twilio,
@@ -145,12 +167,12 @@ fn decided(call: &CallId, ms: i64) -> Record {
         },
         lookup_exchange: None,
         decision: Decision {
-            tier: Some(TierName::new("hot")),
+            tier,
             score,
             rule: Some("hot leads".into()),
             reason: Reason::RuleMatched,
             plan,
-            trace: Trace::default(),
+            trace: Trace(trace),
             ruleset: ruleset().version(),
         },
         intended: None,

@@ -150,9 +150,7 @@ fn print(report: &VerifyReport, global: &Global) -> anyhow::Result<()> {
         return output::document(report);
     }
     for finding in &report.findings {
-        let kind = serde_json::to_value(finding.kind)?;
-        let kind = kind.as_str().unwrap_or_default();
-        output::line(&format!("{kind}: {}", finding.message));
+        output::line(&format!("{}: {}", finding.kind, finding.message));
     }
     if report.not_listed > 0 {
         output::line(&format!("and {} findings more", report.not_listed));

@@ -155,15 +155,15 @@ def hash_anew(path, record):
             db.execute("UPDATE audit_records SET hash = ? WHERE id = ?", (own, record))
 
 
-def at_random(seed, n):
-    """Up to four things at once, near one another and near the end more often than elsewhere; half of the time behind what is signed."""
+def at_random(seed, n, n_signed):
+    """Up to four things at once, near one another: anywhere, at the end, or at the end of what is signed, which is often nothing."""
 
     def tamper(path):
         chance = random.Random(seed)
-        near = chance.choice([chance.randint(2, n), n - chance.randint(0, 8)])
+        near = chance.choice([chance.randint(2, n), n - chance.randint(0, 8), n_signed + chance.randint(-4, 4)])
         place = lambda: min(max(near + chance.randint(-3, 3), 1), n)
         with open_up(path) as db:
-            if chance.random() < 0.5:
+            if chance.random() < 0.3:
                 db.execute("DELETE FROM audit_checkpoints WHERE id = (SELECT max(id) FROM audit_checkpoints)")
             db.execute("UPDATE audit_records SET detail = detail || ' ' WHERE id = ?", (place(),))
             for _ in range(chance.randint(0, 3)):
@@ -190,6 +190,8 @@ def main():
     chance = random.Random(4)
     folder = tempfile.mkdtemp(prefix="audit-agreement-")
     victim = os.path.join(folder, "copy.db")
+    whole = os.path.join(folder, "whole.db")
+    copy(database, whole)
     copy(database, victim)
     with open_up(victim) as db:
         # What came after the last checkpoint may be cut off without a trace; this is about what was signed.
@@ -250,12 +252,15 @@ def main():
             kind = "checkpoint_invalid" if table == "audit_checkpoints" else "inserted" if column == "id" else "altered"
             cases.append(("flip", (table, column, chance.randint(1, rows), chance.randrange(1000), chance.randrange(8)), kind))
 
-    cases += [(f"at random {seed}", at_random(seed, n), ANY) for seed in range(100)]
+    # These have what came after the last checkpoint, too.
+    with open_up(whole) as db:
+        (n_whole,) = db.execute("SELECT max(id) FROM audit_records").fetchone()
+    cases += [(f"at random {seed}", at_random(seed, n_whole, n), ANY) for seed in range(100)]
 
     wrong = 0
     judgements = 0
     for name, what, expected in cases:
-        copy(base, victim)
+        copy(whole if expected == ANY else base, victim)
         done = True
         if callable(what):
             what(victim)

@@ -72,7 +72,7 @@ impl RowBuffer {
     }
 
     /// The rows, as they were found.
-    pub fn iter(&self) -> impl Iterator<Item = FoundRow<'_>> {
+    pub fn rows(&self) -> impl Iterator<Item = FoundRow<'_>> {
         let mut rest = self.bytes.as_slice();
         self.rows.iter().map(move |row| {
             let [kind, call_sid, personal, detail, previous_hash, hash] =

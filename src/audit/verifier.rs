@@ -25,7 +25,7 @@ pub struct KeyRecord {
 }
 
 /// What a walk came by.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Walked {
     pub findings: Findings,
     /// How many rows there were.
@@ -44,13 +44,13 @@ pub struct Walked {
 }
 
 /// Walks over rows. Memory does not grow with the log.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ChainVerifier {
     walked: Walked,
     /// Where the records begin.
     start: i64,
     /// Rows right before this one that share a finding.
-    run: Option<Run>,
+    misfits: Option<Misfits>,
     /// Roots that were signed and not looked at yet, by size, the largest first.
     roots: Vec<(i64, Hash)>,
     /// The size of the largest.
@@ -65,7 +65,7 @@ pub struct ChainVerifier {
 
 /// Rows one after another that share a finding.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct Misfits {
     kind: FindingKind,
     first: i64,
     last: i64,
@@ -96,22 +96,17 @@ impl ChainVerifier {
         roots.sort_unstable_by_key(|(size, _)| std::cmp::Reverse(*size));
         Self {
             walked: Walked {
-                findings: Findings::default(),
-                rows: 0,
-                first_row: None,
                 last: start.place,
                 head: start.hash,
                 tree: start.tree,
                 watched: watched.iter().map(|record| (*record, None)).collect(),
-                keys: Vec::new(),
+                ..Walked::default()
             },
             start: start.place,
-            run: None,
             signed: roots.first().map_or(0, |(size, _)| *size),
             roots,
             proven: start.place,
-            is_disproved: false,
-            is_blind: false,
+            ..Self::default()
         }
     }
 
@@ -122,7 +117,7 @@ impl ChainVerifier {
 
     /// Whether nothing is wrong so far.
     pub fn is_sound(&self) -> bool {
-        self.run.is_none() && self.walked.findings.is_empty()
+        self.misfits.is_none() && self.walked.findings.is_empty()
     }
 
     pub fn next_row(&mut self, row: &FoundRow<'_>) {
@@ -154,7 +149,7 @@ impl ChainVerifier {
 
     fn accept(&mut self, row: &FoundRow<'_>, previous: Hash, hash: Hash) {
         let number = row.content.id;
-        self.end_run(true);
+        self.end_misfits(true);
         if number > self.walked.last.saturating_add(1) {
             self.settle_last();
             self.missing_before(number);
@@ -194,7 +189,7 @@ impl ChainVerifier {
     fn missing_before(&mut self, number: i64) {
         let (first, last) = (self.walked.last.saturating_add(1), number - 1);
         if first <= last {
-            self.end_run(true);
+            self.end_misfits(true);
             let what = format!("{} missing", records(first, last));
             self.wrong(FindingKind::Missing, first, what);
         }
@@ -202,12 +197,12 @@ impl ChainVerifier {
 
     /// A row that does not belong where it stands: its finding is told with those of its neighbours.
     fn misfit(&mut self, kind: FindingKind, number: i64, is_linked: bool) {
-        if let Some(run) = self.run.as_mut().filter(|run| run.kind == kind) {
+        if let Some(run) = self.misfits.as_mut().filter(|run| run.kind == kind) {
             run.last = number;
             return;
         }
-        self.end_run(false);
-        self.run = Some(Run {
+        self.end_misfits(false);
+        self.misfits = Some(Misfits {
             kind,
             first: number,
             last: number,
@@ -216,8 +211,10 @@ impl ChainVerifier {
     }
 
     /// Tells of the rows before this one. Altered ones that no row that holds follows (`is_followed`) and no checkpoint covers were never written.
-    fn end_run(&mut self, is_followed: bool) {
-        let Some(run) = self.run.take() else { return };
+    fn end_misfits(&mut self, is_followed: bool) {
+        let Some(run) = self.misfits.take() else {
+            return;
+        };
         if run.kind == FindingKind::Inserted {
             self.inserted(run.first, run.last);
             return;
@@ -303,7 +300,7 @@ impl ChainVerifier {
     /// The records up to `start` were pruned meanwhile.
     pub fn skip_to(&mut self, start: Start) {
         if start.place > self.walked.last {
-            self.end_run(true);
+            self.end_misfits(true);
             self.start = start.place;
             self.walked.last = start.place;
             self.walked.head = start.hash;
@@ -316,7 +313,7 @@ impl ChainVerifier {
         if self.is_blind {
             return;
         }
-        self.end_run(false);
+        self.end_misfits(false);
         let first = self.walked.last.saturating_add(1);
         let what = format!("record {first} and what follows cannot be read: {why}");
         self.wrong(FindingKind::Altered, first, what);
@@ -327,7 +324,7 @@ impl ChainVerifier {
 
     /// The end of the rows.
     pub fn finish(mut self) -> Walked {
-        self.end_run(false);
+        self.end_misfits(false);
         self.settle_last();
         if self.signed > self.walked.last && !self.is_blind {
             let what = format!(

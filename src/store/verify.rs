@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::checkpoints::{self, PruningCheckpoint};
 use super::{audit_records, head_file};
-use crate::audit::{ChainVerifier, FindingKind, Findings, Start};
+use crate::audit::{ChainVerifier, FindingKind, Findings};
 use evidence::Evidence;
 pub use evidence::{Against, Installation};
 pub use open::VerifyError;
@@ -62,24 +62,20 @@ impl Verification {
         } else {
             Ok(None)
         };
-        let looked = looked.or_else(|error| {
-            if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
+        let looked = match looked {
+            Ok(looked) => looked,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
                 return Err(refused(error.into()));
             }
-            let what = format!("the file cannot be read as an audit log: {error}");
-            evidence.wrong(FindingKind::Altered, what);
-            Ok(None)
-        })?;
+            Err(error) => {
+                let what = format!("the file cannot be read as an audit log: {error}");
+                evidence.wrong(FindingKind::Altered, what);
+                None
+            }
+        };
         let (verifier, pages, of) = match looked {
             Some((verifier, last, of)) => (verifier, Some(Pages::new(connection, last)), of),
-            None => {
-                let nowhere = Start {
-                    place: 0,
-                    hash: None,
-                    tree: None,
-                };
-                (ChainVerifier::new(nowhere, Vec::new(), &[]), None, 0)
-            }
+            None => (ChainVerifier::default(), None, 0),
         };
         Ok(Self {
             against,
@@ -137,7 +133,7 @@ impl Verification {
         if let Some(pruning) = &batch.pruning {
             self.pruned_meanwhile(pruning);
         }
-        for row in batch.rows.iter() {
+        for row in batch.rows.rows() {
             self.verifier.next_row(&row);
         }
         if let Some(why) = &batch.unreadable {

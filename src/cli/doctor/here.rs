@@ -137,7 +137,14 @@ fn database(config: &Config) -> Vec<Finding> {
                 "audit head",
                 "it may be an older database that was put back: `audit verify --anchor` tells; `audit accept-rollback` says that it was meant",
             ),
-            _ => {
+            FindingKind::Altered
+            | FindingKind::Missing
+            | FindingKind::Inserted
+            | FindingKind::Truncated
+            | FindingKind::RolledBack
+            | FindingKind::AnchorMismatch
+            | FindingKind::CheckpointInvalid
+            | FindingKind::IndexDamaged => {
                 is_chain_sound = false;
                 (
                     "audit chain",

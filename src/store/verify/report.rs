@@ -240,9 +240,10 @@ fn judge_keys(
 /// Whether the log goes on from a head that was kept. `other` is what a log is that has another record in its place.
 fn judge_head(head: &SignedTreeHead, other: FindingKind, walked: &Walked, evidence: &mut Evidence) {
     let (log_id, found) = (&evidence.log_id, &mut evidence.findings);
-    let name = match other {
-        FindingKind::AnchorMismatch => "the anchor",
-        _ => "the head beside the database",
+    let name = if other == FindingKind::AnchorMismatch {
+        "the anchor"
+    } else {
+        "the head beside the database"
     };
     if head.log_id != *log_id {
         let what = format!("{name} is of log {}, and this is log {log_id}", head.log_id);

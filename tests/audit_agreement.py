@@ -25,6 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 COLUMNS = ["id", "created_at", "kind", "call_sid", "personal", "detail", "previous_hash", "hash"]
 LIST = ", ".join(COLUMNS)
 REST = ", ".join(COLUMNS[1:])
+ANY = "any"
 
 
 def judged(command):
@@ -138,11 +139,59 @@ def flip(db, table, column, row, at, bit):
     return True
 
 
+def hash_anew(path, record):
+    """A record gets the hash that its content has after the hash that it names."""
+    with open_up(path) as db:
+        db.text_factory = bytes
+        types = ", ".join(f"typeof({name})" for name in COLUMNS[1:])
+        columns = db.execute(f"SELECT {LIST}, {types} FROM audit_records WHERE id = ?", (record,)).fetchone()
+        if columns is None:
+            return
+        values = list(columns)
+        values[8:] = [name.decode() for name in values[8:]]
+        row = verify_audit.Row(values)
+        own = row.hash_after(row.previous, row.id)
+        if own is not None:
+            db.execute("UPDATE audit_records SET hash = ? WHERE id = ?", (own, record))
+
+
+def at_random(seed, n, n_signed):
+    """Up to four things at once, near one another: anywhere, at the end, or at the end of what is signed, which is often nothing."""
+
+    def tamper(path):
+        chance = random.Random(seed)
+        near = chance.choice([chance.randint(2, n), n - chance.randint(0, 8), n_signed + chance.randint(-4, 4)])
+        place = lambda: min(max(near + chance.randint(-3, 3), 1), n)
+        with open_up(path) as db:
+            if chance.random() < 0.3:
+                db.execute("DELETE FROM audit_checkpoints WHERE id = (SELECT max(id) FROM audit_checkpoints)")
+            db.execute("UPDATE audit_records SET detail = detail || ' ' WHERE id = ?", (place(),))
+            for _ in range(chance.randint(0, 3)):
+                one, other = place(), chance.choice([place(), n + chance.randint(1, 4), -chance.randint(0, 3)])
+                sql = chance.choice([
+                    f"DELETE FROM audit_records WHERE id = {one}",
+                    f"UPDATE audit_records SET detail = detail || ' ' WHERE id = {one}",
+                    f"UPDATE audit_records SET previous_hash = zeroblob(32) WHERE id = {one}",
+                    f"UPDATE audit_records SET hash = zeroblob(32) WHERE id = {one}",
+                    f"UPDATE OR IGNORE audit_records SET id = {other} WHERE id = {one}",
+                    f"INSERT OR IGNORE INTO audit_records ({LIST}) SELECT {other}, {REST} FROM audit_records WHERE id = {one}",
+                    f"UPDATE audit_records SET id = -1000 - id WHERE id > {one}; UPDATE audit_records SET id = -999 - id WHERE id < -1000",
+                    f"DELETE FROM audit_records WHERE id = {one}; UPDATE audit_records SET id = -1000 - id WHERE id > {one}; UPDATE audit_records SET id = -1001 - id WHERE id < -1000",
+                ])
+                db.executescript(sql)
+        for _ in range(chance.choice([0, 0, 1, 2])):
+            hash_anew(path, place())
+
+    return tamper
+
+
 def main():
     switchboard, database = sys.argv[1:]
     chance = random.Random(4)
     folder = tempfile.mkdtemp(prefix="audit-agreement-")
     victim = os.path.join(folder, "copy.db")
+    whole = os.path.join(folder, "whole.db")
+    copy(database, whole)
     copy(database, victim)
     with open_up(victim) as db:
         # What came after the last checkpoint may be cut off without a trace; this is about what was signed.
@@ -169,10 +218,10 @@ def main():
         ("delete all", "DELETE FROM audit_records", "truncated"),
         ("swap two", swap.format(half, half + 9), "altered"),
         ("swap neighbours", swap.format(half, half + 1), "altered"),
-        ("renumber one", f"UPDATE audit_records SET id = {n + 50} WHERE id = {half}", "altered"),
-        ("renumber one before the log", f"UPDATE audit_records SET id = -7 WHERE id = {half}", "altered"),
-        ("renumber the last", f"UPDATE audit_records SET id = {n + 50} WHERE id = {n}", "altered"),
-        ("renumber the rest", f"UPDATE audit_records SET id = id + {n + 1000} WHERE id > {half}", "altered"),
+        ("renumber one", f"UPDATE audit_records SET id = {n + 50} WHERE id = {half}", "inserted"),
+        ("renumber one before the log", f"UPDATE audit_records SET id = -7 WHERE id = {half}", "missing"),
+        ("renumber the last", f"UPDATE audit_records SET id = {n + 50} WHERE id = {n}", "truncated"),
+        ("renumber the rest", f"UPDATE audit_records SET id = id + {n + 1000} WHERE id > {half}", "truncated"),
         ("insert at the end", f"INSERT INTO audit_records ({LIST}) VALUES ({n + 1}, {junk})", "inserted"),
         ("insert before the first", f"INSERT INTO audit_records ({LIST}) VALUES (0, {junk})", "inserted"),
         ("insert before all numbers", f"INSERT INTO audit_records ({LIST}) SELECT -9223372036854775808, {REST} FROM audit_records WHERE id = {half}", "inserted"),
@@ -198,12 +247,20 @@ def main():
         ("audit_checkpoints", n_checkpoints, ["id", "size", "note", "frontier"], 30),
     ):
         for _ in range(count):
-            cases.append(("flip", (table, chance.choice(columns), chance.randint(1, rows), chance.randrange(1000), chance.randrange(8)), "altered" if table == "audit_records" else "checkpoint_invalid"))
+            column = chance.choice(columns)
+            # A record with another number was never written under that.
+            kind = "checkpoint_invalid" if table == "audit_checkpoints" else "inserted" if column == "id" else "altered"
+            cases.append(("flip", (table, column, chance.randint(1, rows), chance.randrange(1000), chance.randrange(8)), kind))
+
+    # These have what came after the last checkpoint, too.
+    with open_up(whole) as db:
+        (n_whole,) = db.execute("SELECT max(id) FROM audit_records").fetchone()
+    cases += [(f"at random {seed}", at_random(seed, n_whole, n), ANY) for seed in range(100)]
 
     wrong = 0
     judgements = 0
     for name, what, expected in cases:
-        copy(base, victim)
+        copy(whole if expected == ANY else base, victim)
         done = True
         if callable(what):
             what(victim)
@@ -215,12 +272,12 @@ def main():
                     db.executescript(what)
         if not done:
             continue
-        for extra in ([],) if name == "flip" else ([], ["--anchor", anchor]):
+        for extra in ([],) if name == "flip" or expected == ANY else ([], ["--anchor", anchor]):
             ours = judged([switchboard, "audit", "verify", "--json", "--database", victim, *extra])
             theirs = judged([sys.executable, os.path.join(HERE, "verify_audit.py"), victim, *extra])
             judgements += 1
             names = {kind for kind, _ in ours}
-            is_named = not names if expected is None else expected in names
+            is_named = bool(names) if expected == ANY else not names if expected is None else expected in names
             if ours != theirs or not is_named:
                 wrong += 1
                 print(f"{name} {what} {extra[:1]}: expected {expected}\n  switchboard  {ours}\n  verify_audit {theirs}")

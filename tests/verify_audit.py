@@ -70,20 +70,8 @@ class Row:
             field(2, self.detail),
         )
 
-    def follows(self, link, number):
-        """Is the record `number`, right behind `link`?"""
-        place, before = link
-        return (
-            number == place + 1
-            and self.previous == before
-            and self.own is not None
-            and self.own == self.hash_after(before, number)
-        )
-
-    def agrees(self, number):
-        if not self.typed:
-            return False
-        return self.own == self.hash_after(self.previous, number)
+    def holds(self):
+        return self.typed and self.own == self.hash_after(self.previous, self.id)
 
 
 # Section 3
@@ -277,7 +265,10 @@ class Verifier:
         if self.tree is None or self.tree.root() != root:
             bad("the frontier of the cut is wrong")
             self.tree = None
-        if through == size:
+        if not isinstance(through_hash, bytes) or len(through_hash) != 32:
+            bad("the gate holds no hash")
+            self.before = None
+        elif through == size:
             self.before = through_hash
         else:
             bad("the gate is not where the cut is")
@@ -315,23 +306,15 @@ class Verifier:
 
     # Section 7, 3 to 5
     def records(self):
-        self.place, self.link_hash = self.cut_size, self.before
-        self.ahead = 0
+        self.last, self.last_hash = self.cut_size, self.before
         self.count = 0
         self.naming = []
-        self.doubt = None
-        self.gaps = []
-        self.early = []
-        self.leaf = None
+        self.alike = None
         self.right_up_to = self.cut_size
-        self.wrong_at = self.cut_size
+        self.disproved = False
         self.roots = [(size, root) for size, root, _, _ in self.signed if size > self.cut_size]
-        self.wanted = {}
-        for head in (self.kept, self.anchor):
-            if head:
-                self.wanted[head["records"]] = None
-        if self.cut_size in self.wanted:
-            self.wanted[self.cut_size] = self.before
+        self.n_signed = max((size for size, _, _, _ in self.signed), default=0)
+        self.wanted = {head["records"]: None for head in (self.kept, self.anchor) if head}
         columns = "id, created_at, kind, call_sid, personal, detail, previous_hash, hash"
         types = ", ".join(f"typeof({name})" for name in columns.split(", ")[1:])
         readable = True
@@ -343,13 +326,12 @@ class Verifier:
                 self.row(Row(values))
         except sqlite3.DatabaseError as error:
             readable = False
-            self.wrong("altered", self.place + 1, f"cannot be read: {error}")
-        if self.doubt:
-            self.settle(None)
-        self.grow()
-        covered = max((size for size, _ in self.roots), default=0)
-        if readable and covered > self.place:
-            self.wrong("truncated", self.place + 1, f"{covered} records were signed, there are {self.place}")
+            self.close(False)
+            self.finding("altered", self.last + 1, f"cannot be read: {error}")
+        self.close(False)
+        self.settle_last()
+        if readable and self.n_signed > self.last:
+            self.finding("truncated", self.last + 1, f"{self.n_signed} records were signed, there are {self.last}")
         if readable:
             self.beside()
         if not self.n_checkpoints and self.count:
@@ -366,169 +348,94 @@ class Verifier:
                 self.finding("index_damaged", None, line.decode("utf-8", "replace"))
                 break
 
-    def wrong(self, kind, record, message):
-        self.wrong_at = max(self.wrong_at, record)
-        self.finding(kind, record, message)
-
     def row(self, row):
-        if self.doubt:
-            if self.swapped(row):
-                return
-            self.settle(row)
-        number = row.id - self.ahead
-        following = self.place + 1
-        if self.link_hash is None:
-            self.row_after_unknown(row, number)
+        following = self.last + 1
+        if row.id <= self.last:
+            self.unlike("inserted", row)
+        elif row.holds():
+            self.close(True)
+            if row.id > following:
+                self.settle_last()
+                self.missing(row)
+            elif self.last_hash not in (None, row.previous):
+                self.replaced()
+            self.settle(row.id - 1, row.previous)
+            self.last, self.last_hash = row.id, row.own
+            if row.kind == b"signing_key_named":
+                self.naming.append((row.id, row.detail))
+        elif row.id == following or row.id <= self.n_signed:
+            self.settle_last()
+            if row.id > following:
+                self.close(True)
+                self.missing(row)
+            self.unlike("altered", row)
+            self.last, self.last_hash = row.id, None
+        else:
+            self.unlike("inserted", row)
+
+    def unlike(self, kind, row):
+        """A row that is altered or inserted, which is told together with those right before it that are, too."""
+        if self.alike and self.alike["kind"] != kind:
+            self.close(False)
+        if not self.alike:
+            linked = self.last_hash is not None and row.previous == self.last_hash
+            self.alike = {"kind": kind, "from": row.id, "linked": linked}
+        self.alike["to"] = row.id
+
+    def close(self, followed):
+        """Tells of the altered or inserted rows right before this. Does a row that holds come right behind them?"""
+        alike, self.alike = self.alike, None
+        if not alike:
             return
-        link = (self.place, self.link_hash)
-        if row.follows(link, following):
-            if number != following:
-                self.wrong("altered", following, f"record {following} was given the number {row.id}")
-                self.ahead = row.id - following
-            self.accept(following, row)
-        elif number <= self.place:
-            self.passed(row)
-        elif row.agrees(number):
-            if number > following:
-                self.wrong("missing", following, f"{following} to {number - 1}")
-                self.gaps.append((link, number - 1))
-                for early in list(self.early):
-                    if early.follows(link, following) and self.stray(early):
-                        self.early.remove(early)
-                        self.findings = [
-                            finding
-                            for finding in self.findings
-                            if (finding["kind"], finding["record"]) != ("inserted", early.id)
-                        ]
-                        break
-                self.grow()
-                self.place = number - 1
-                self.note_hash(self.place, row.previous)
-                if following == number - 1:
-                    self.leaf = row.previous
-                else:
-                    self.leaf = self.tree = None
-            elif self.place == self.cut_size and self.place > 0:
-                self.finding("checkpoint_invalid", self.place, "the hash of the last pruned record")
-            else:
-                self.wrong("altered", max(self.place, 1), "was replaced: the next record names another")
-                if self.leaf is not None:
-                    self.leaf = row.previous
-                self.note_hash(self.place, row.previous)
-            self.accept(number, row)
-        elif number == following and row.own is not None and row.own == row.hash_after(self.link_hash, number):
-            self.wrong("altered", number, "its previous_hash")
-            self.accept(number, row)
-        elif not self.stray(row):
-            self.doubt = row
+        first, end = alike["from"], alike["to"]
+        if alike["kind"] == "inserted":
+            self.finding("inserted", first, f"{first} to {end}")
+            return
+        if not followed and end > self.n_signed and not (alike["linked"] and first > self.n_signed):
+            extra = max(first, self.n_signed + 1)
+            if extra > first:
+                self.altered(first, f"{first} to {extra - 1} are not what was written")
+            self.finding("inserted", extra, f"{extra} to {end}")
+            self.last = extra - 1
+            return
+        self.altered(first, f"{first} to {end} are not what was written")
 
-    def passed(self, row):
-        self.wrong("inserted", row.id, "a number that was passed")
-        self.early.append(row)
+    def altered(self, record, message):
+        self.disproved = True
+        self.finding("altered", record, message)
 
-    def row_after_unknown(self, row, number):
-        if number <= self.place:
-            self.passed(row)
-        elif row.agrees(number):
-            if number > self.place + 1:
-                self.tree = None
-                self.wrong("missing", self.place + 1, f"{self.place + 1} to {number - 1}")
-            elif self.place > self.cut_size or self.leaf is not None:
-                self.leaf = row.previous
-                self.note_hash(self.place, row.previous)
-            self.accept(number, row)
-        elif not self.stray(row):
+    def missing(self, row):
+        self.disproved = True
+        self.finding("missing", self.last + 1, f"{self.last + 1} to {row.id - 1}")
+
+    def replaced(self):
+        if self.last == self.cut_size and self.last > 0:
+            self.finding("checkpoint_invalid", self.last, "the hash of the last pruned record")
+        else:
+            self.altered(max(self.last, 1), "was replaced: the next record names another")
+
+    def settle_last(self):
+        if self.last_hash is not None:
+            self.settle(self.last, self.last_hash)
+
+    def settle(self, record, has):
+        """The hash of a record goes into the tree, whose root must be the one that was signed."""
+        if record in self.wanted:
+            self.wanted[record] = has
+        if self.tree is None or record <= self.tree.size:
+            return
+        if record > self.tree.size + 1:
             self.tree = None
-            self.altered(row)
-
-    def stray(self, row):
-        """A record from a gap, under another number."""
-        for at, (link, last) in enumerate(self.gaps):
-            if row.follows(link, link[0] + 1):
-                del self.gaps[at]
-                gone = link[0] + 1
-                for finding in self.findings:
-                    if finding["kind"] == "missing" and finding["record"] == gone:
-                        finding.update(kind="altered", message=f"was given the number {row.id}")
-                        if last > gone:
-                            self.finding("missing", gone + 1, f"{gone + 1} to {last}")
-                        break
-                return True
-        return False
-
-    def swapped(self, row):
-        """Two neighbours in each other's place."""
-        other = self.doubt
-        first = self.place + 1
-        if self.link_hash is None or not row.follows((self.place, self.link_hash), first):
-            return False
-        if other.id - self.ahead != first or not other.follows((first, row.own), first + 1):
-            return False
-        self.doubt = None
-        for number, has in ((first, row), (first + 1, other)):
-            self.wrong("altered", number, "was given the number of its neighbour")
-            self.grow()
-            self.place, self.link_hash, self.leaf = number, has.own, has.own
-            self.note_hash(number, has.own)
-        return True
-
-    def settle(self, following):
-        row, self.doubt = self.doubt, None
-        number = row.id - self.ahead
-        link = (self.place, self.link_hash)
-        if following is not None and self.link_hash is not None and following.follows(link, self.place + 1):
-            self.wrong("inserted", row.id, "the next row follows on the one before it")
-            self.ahead = following.id - (self.place + 1)
             return
-        covered = any(size >= number for size, _ in self.roots)
-        if following is None and not covered and row.previous != self.link_hash:
-            self.wrong("inserted", row.id, "follows on nothing")
-            return
-        if number > self.place + 1:
-            self.tree = None
-            self.wrong("missing", self.place + 1, f"{self.place + 1} to {number - 1}")
-        self.altered(row)
-
-    def altered(self, row):
-        number = row.id - self.ahead
-        self.wrong("altered", number, "is not what was written")
-        self.grow()
-        self.place = number
-        self.link_hash = None
-        self.leaf = row.own if isinstance(row.own, bytes) and len(row.own) == 32 else None
-
-    def accept(self, number, row):
-        self.grow()
-        self.place, self.link_hash, self.leaf = number, row.own, row.own
-        self.note_hash(number, row.own)
-        if row.kind == b"signing_key_named":
-            self.naming.append((number, row.detail))
-
-    def note_hash(self, place, value):
-        if place in self.wanted:
-            self.wanted[place] = value
-
-    def grow(self):
-        if self.tree is not None and self.leaf is not None:
-            self.tree.append(self.leaf)
-            self.leaf = None
-        while self.roots and self.roots[0][0] <= self.place and len(self.roots) > 0:
-            size, root = self.roots[0]
-            # The largest one is kept for the end of the log.
-            if len(self.roots) == 1:
-                if getattr(self, "compared", None) == size:
-                    break
-                self.compared = size
-            else:
-                self.roots.pop(0)
-            if self.tree is None or self.tree.size != size:
-                continue
+        self.tree.append(has)
+        for root in [root for size, root in self.roots if size == record]:
             if self.tree.root() == root:
-                self.right_up_to = size
+                self.right_up_to, self.disproved = record, False
                 continue
-            if self.wrong_at <= self.right_up_to:
-                self.wrong("altered", self.right_up_to + 1, f"up to {size}: not those that were signed")
+            if not self.disproved:
+                self.altered(self.right_up_to + 1, f"up to {record}: not those that were signed")
             self.tree = None
+            return
 
     # Section 7, 6
     def keys(self):
@@ -600,11 +507,11 @@ class Verifier:
         records = head["records"]
         if records < self.cut_size or records == 0:
             return
-        if records > self.place:
+        if records > self.last:
             if not self.found("truncated") and not self.found("rolled_back"):
-                self.finding("rolled_back", self.place + 1, f"{records} records are told of")
+                self.finding("rolled_back", self.last + 1, f"{records} records are told of")
             return
-        if self.about(records) or (other == "rolled_back" and self.found("rolled_back")):
+        if self.about(records):
             return
         there = self.wanted.get(records)
         if there is not None and there.hex() != head["head"]:

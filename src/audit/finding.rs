@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 /// The kinds of findings: a closed list, stable in what the command prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, strum::Display,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum FindingKind {
     /// A record is not what was written.
     Altered,
@@ -67,6 +70,14 @@ impl Findings {
         });
     }
 
+    /// Adds what was found elsewhere.
+    pub fn append(&mut self, other: Self) {
+        self.more += other.more;
+        for finding in other.list {
+            self.add(finding.kind, finding.record, finding.message);
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -77,8 +88,8 @@ impl Findings {
     }
 
     /// The list, in the order in which they were found.
-    pub fn list(&self) -> &[LogFinding] {
-        &self.list
+    pub fn into_list(self) -> Vec<LogFinding> {
+        self.list
     }
 
     /// Whether one of this kind is among them.
@@ -91,39 +102,5 @@ impl Findings {
         self.list
             .iter()
             .any(|finding| finding.record == Some(record))
-    }
-
-    /// A row that was thought to be inserted is a record that belongs elsewhere.
-    pub(super) fn no_longer_inserted(&mut self, number: i64) {
-        self.list.retain(|finding| {
-            finding.kind != FindingKind::Inserted || finding.record != Some(number)
-        });
-    }
-
-    /// A record that was thought to be missing stands elsewhere.
-    pub(super) fn moved(&mut self, record: i64, last_of_gap: i64, now_at: i64) {
-        let gap = self
-            .list
-            .iter_mut()
-            .find(|finding| finding.kind == FindingKind::Missing && finding.record == Some(record));
-        let Some(gap) = gap else { return };
-        gap.kind = FindingKind::Altered;
-        gap.message = format!("record {record} was given the number {now_at}");
-        if last_of_gap > record {
-            self.add(
-                FindingKind::Missing,
-                record + 1,
-                missing(record + 1, last_of_gap),
-            );
-        }
-    }
-}
-
-/// The words for records that are gone.
-pub(super) fn missing(first: i64, last: i64) -> String {
-    if first == last {
-        format!("record {first} is missing")
-    } else {
-        format!("records {first} to {last} are missing")
     }
 }

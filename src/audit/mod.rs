@@ -25,7 +25,7 @@ pub use event::{
 };
 pub use exchange::Exchange;
 pub use finding::{FindingKind, Findings, LogFinding};
-pub use found::{FoundRow, OwnedRow};
+pub use found::{FoundRow, RowBuffer};
 pub use head::{SignedTreeHead, SigningState, SigningStatus};
 pub use note::{BadNote, LogSigningKey, NoKey, NoteSubject, PublicKey, Statement, signature_of};
 pub use persisted_state::{Drained, Fingerprint, OpenCircuit, PersistedState, ServiceState};

@@ -136,9 +136,7 @@ fn read_anchor(path: &Path) -> anyhow::Result<SignedTreeHead> {
 
 fn print(report: &VerifyReport) {
     for finding in &report.findings {
-        let kind = serde_json::to_value(finding.kind).unwrap_or_default();
-        let kind = kind.as_str().unwrap_or_default();
-        outln!("{kind}: {}", finding.message);
+        outln!("{}: {}", finding.kind, finding.message);
     }
     if report.not_listed > 0 {
         outln!("and {} findings more", report.not_listed);

@@ -7,13 +7,13 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 
 use super::error::OpenError;
-use super::found::{self, Walk};
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
 use super::{
-    audit_records, checkpoints, connection, file, head_file, key_check, migrate, rows, schema,
+    audit_records, checkpoints, connection, file, found, head_file, key_check, migrate, rows,
+    schema,
 };
-use crate::audit::ChainLink;
+use crate::audit::{FindingKind, Findings, LogFinding, Start, Walked};
 use crate::clock::Clock;
 
 /// Records at the end of the chain that are checked.
@@ -26,16 +26,12 @@ const STEPS_BETWEEN: i32 = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examination {
     pub schema: migrate::MigrationStatus,
-    /// How it differs from what this program makes, in words.
-    pub schema_changes: Vec<String>,
     /// Whether the file is sound.
     pub integrity: Integrity,
-    /// Whether the last records hang together.
-    pub chain: Chain,
-    /// Rows that steer calls or grant rights and are not what was written, in words; those that were looked at.
-    pub altered: Vec<String>,
-    /// The log is signed, and there is no head beside it.
-    pub is_head_missing: bool,
+    /// What is wrong with the schema, rows that steer calls or grant rights, the head and the end of the log. What is not looked at in time is not told.
+    pub findings: Vec<LogFinding>,
+    /// Records at the end of the log that were looked at.
+    pub records: u64,
     /// Size of the database, in bytes.
     pub bytes: u64,
     /// Size of its write-ahead log, in bytes.
@@ -54,17 +50,6 @@ pub enum Integrity {
     Unfinished,
 }
 
-/// Whether the end of the audit chain holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chain {
-    /// It does, over so many records.
-    Holds { records: u32 },
-    Broken {
-        /// The first record that does not fit.
-        record: i64,
-    },
-}
-
 /// Looks at the database at `path`; `None` where there is none. The integrity check ends after `patience`.
 pub fn examine(
     path: &Path,
@@ -77,26 +62,30 @@ pub fn examine(
     }
     let status = migrate::status(path)?;
     let reader = connection::open_reader(path)?;
-    let schema_changes = schema::differences(&reader, status.current, STEPS)?;
-    let chain = if status.pending.is_empty() {
-        chain(&reader)?
-    } else {
-        // The columns of an older schema are not known here.
-        Chain::Holds { records: 0 }
-    };
-    let altered = match key_ring {
-        Some(key_ring) if status.pending.is_empty() => altered(&reader, key_ring, patience, clock)?,
-        Some(_) | None => Vec::new(),
-    };
-    let is_signed = status.pending.is_empty() && checkpoints::newest(&reader)?.is_some();
+    let mut findings = Findings::default();
+    for difference in schema::differences(&reader, status.current, STEPS)? {
+        findings.add(FindingKind::SchemaChanged, None, difference);
+    }
+    let mut records = 0;
+    // The columns of an older schema are not known here.
+    if status.pending.is_empty() {
+        if let Some(key_ring) = key_ring {
+            altered(&reader, key_ring, patience, clock, &mut findings)?;
+        }
+        if checkpoints::newest(&reader)?.is_some() && !head_file::head_path(path).exists() {
+            let what = "the log is signed, and there is no head beside the database";
+            findings.add(FindingKind::HeadMissing, None, what);
+        }
+        let tail = tail(&reader)?;
+        records = tail.rows;
+        findings.append(tail.findings);
+    }
     let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
     Ok(Some(Examination {
         schema: status,
-        schema_changes,
         integrity: integrity(&reader, patience, clock)?,
-        chain,
-        altered,
-        is_head_missing: is_signed && !head_file::head_path(path).exists(),
+        findings: findings.into_list(),
+        records,
         bytes: size(path),
         wal_bytes: size(&file::beside(path, "-wal")),
     }))
@@ -116,31 +105,30 @@ fn within<T>(
     Ok(found)
 }
 
-/// What is not looked at in the time that is given is not told.
 fn altered(
     reader: &Connection,
     key_ring: &KeyRing,
     patience: Duration,
     clock: &Clock,
-) -> Result<Vec<String>, OpenError> {
+    findings: &mut Findings,
+) -> Result<(), OpenError> {
     if key_check::is_of_other(reader, key_ring)? {
-        return Ok(vec![
-            "the database is sealed under another secret than the configuration names".to_owned(),
-        ]);
+        let what = "the database is sealed under another secret than the configuration names";
+        findings.add(FindingKind::ProjectionAltered, None, what);
+        return Ok(());
     }
     let found = within(reader, patience, clock, || {
         rows::altered(reader, key_ring, ALTERED)
     })?;
     match found {
-        Ok(found) => Ok(found
-            .into_iter()
-            .map(|(table, row)| format!("row {row} of {table} is not the one that was written"))
-            .collect()),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
-            Ok(Vec::new())
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {}
+        found => {
+            for what in found? {
+                findings.add(FindingKind::ProjectionAltered, None, what);
+            }
         }
-        Err(error) => Err(error.into()),
     }
+    Ok(())
 }
 
 fn integrity(
@@ -164,17 +152,15 @@ fn integrity(
     }
 }
 
-fn chain(reader: &Connection) -> Result<Chain, OpenError> {
+/// Walks over the last records.
+fn tail(reader: &Connection) -> Result<Walked, OpenError> {
     let head = audit_records::head(reader)?;
     let first = head.id.saturating_sub(i64::from(TAIL)) + 1;
-    let mut walk = Walk::new();
-    let before = found::first(reader, first, |row| ChainLink {
-        id: row.content.id - 1,
-        hash: row.previous_hash.try_into().unwrap_or_default(),
-    })?;
-    walk.link = before.unwrap_or(head);
-    Ok(match walk.page(reader, TAIL, |_| true)? {
-        Ok(records) => Chain::Holds { records },
-        Err(record) => Chain::Broken { record },
-    })
+    let before = found::first(reader, first, |row| row.content.id.saturating_sub(1))?;
+    let start = Start {
+        place: before.unwrap_or(head.id),
+        hash: None,
+        tree: None,
+    };
+    Ok(found::walk(reader, start, TAIL, |_| true)?)
 }

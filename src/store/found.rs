@@ -3,7 +3,9 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 
-use crate::audit::{ChainLink, CompactRange, FoundRow, RowContent};
+use crate::audit::{
+    ChainLink, ChainVerifier, CompactRange, FoundRow, LogFinding, RowContent, Start, Walked,
+};
 
 /// How far the log was read back and holds: the last record, and the tree over all up to there.
 #[derive(Clone, Debug)]
@@ -21,30 +23,44 @@ impl Walk {
         }
     }
 
-    /// Recomputes the next records, at most `limit` and as long as `wants` says so. Gives how many there were, or the number of one that is not what
-    /// was written after the one before.
+    /// Goes on over the next records, at most `limit` and as long as `wants` says so. Gives how many there were, or what is wrong with them.
     pub(super) fn page(
         &mut self,
         connection: &Connection,
         limit: u32,
-        mut wants: impl FnMut(&FoundRow<'_>) -> bool,
-    ) -> rusqlite::Result<Result<u32, i64>> {
-        let (mut count, mut wrong) = (0, None);
-        each_while(connection, self.link.id + 1, limit, |row| {
-            if !wants(row) {
-                return false;
-            }
-            let Some(link) = row.follows(&self.link) else {
-                wrong = Some(row.content.id);
-                return false;
-            };
-            self.link = link;
-            self.range.append(&link.hash);
-            count += 1;
-            true
-        })?;
-        Ok(wrong.map_or(Ok(count), Err))
+        wants: impl FnMut(&FoundRow<'_>) -> bool,
+    ) -> rusqlite::Result<Result<u32, LogFinding>> {
+        let start = Start {
+            place: self.link.id,
+            hash: Some(self.link.hash),
+            tree: Some(self.range.clone()),
+        };
+        let walked = walk(connection, start, limit, wants)?;
+        let count = u32::try_from(walked.rows).unwrap_or(limit);
+        Ok(walked.end().map(|(link, range)| {
+            *self = Self { link, range };
+            count
+        }))
     }
+}
+
+/// Walks over the records behind `start`, at most `limit`, as long as `wants` says so and nothing is wrong.
+pub(super) fn walk(
+    connection: &Connection,
+    start: Start,
+    limit: u32,
+    mut wants: impl FnMut(&FoundRow<'_>) -> bool,
+) -> rusqlite::Result<Walked> {
+    let first = start.place.saturating_add(1);
+    let mut verifier = ChainVerifier::new(start, Vec::new(), &[]);
+    each_while(connection, first, limit, |row| {
+        let is_wanted = wants(row);
+        if is_wanted {
+            verifier.next_row(row);
+        }
+        is_wanted && verifier.is_sound()
+    })?;
+    Ok(verifier.finish())
 }
 
 /// The first row from number `first` on, as `read` sees it.

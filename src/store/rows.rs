@@ -132,12 +132,12 @@ fn mac(key_ring: &KeyRing, table: &str, row: &Row<'_>) -> rusqlite::Result<[u8; 
     Ok(KeyRing::row_mac(context))
 }
 
-/// Every row whose MAC does not hold, by table and number, at most `limit` of them.
+/// Every row whose MAC does not hold, in words, at most `limit` of them.
 pub(super) fn altered(
     connection: &Connection,
     key_ring: &KeyRing,
     limit: usize,
-) -> rusqlite::Result<Vec<(&'static str, i64)>> {
+) -> rusqlite::Result<Vec<String>> {
     let mut found = Vec::new();
     for table in TABLES {
         let sql = format!("SELECT * FROM {table} WHERE id >= ?1 ORDER BY id LIMIT ?2");
@@ -149,7 +149,9 @@ pub(super) fn altered(
             while let Some(row) = rows.next()? {
                 let id: i64 = row.get("id")?;
                 if !holds(key_ring, table, row)? {
-                    found.push((table, id));
+                    found.push(format!(
+                        "row {id} of {table} is not the one that was written"
+                    ));
                     if found.len() >= limit {
                         return Ok(found);
                     }

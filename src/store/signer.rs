@@ -481,7 +481,7 @@ fn record_at(reader: &Connection, id: i64) -> Result<(ChainLink, Option<Timestam
         return Ok((ChainLink::GENESIS, None));
     }
     let link = found::first(reader, id, |row| {
-        let hash = row.agrees_with_itself().map(|(_, hash)| hash);
+        let hash = row.holds().map(|(_, hash)| hash);
         (row.content.id == id).then(|| (hash, column::time(row.content.created_at)))
     })?;
     match link.flatten() {
@@ -506,10 +506,6 @@ fn advance(reader: &Connection, mut place: SignedPlace) -> Result<(SignedPlace, 
         place.at = column::time(row.content.created_at);
         true
     })?;
-    let count = walked.map_err(|id| {
-        let last = place.walk.link.id;
-        let what = format!("record {id} is not what was written after record {last}");
-        broken(id, what)
-    })?;
+    let count = walked.map_err(|finding| broken(finding.record, finding.message))?;
     Ok((place, count == PAGE))
 }

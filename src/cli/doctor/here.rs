@@ -12,11 +12,12 @@ use serde_json::Value;
 use super::finding::Finding;
 use crate::admin::{self, ControlRequest};
 use crate::app;
+use crate::audit::FindingKind;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::{Acting, beside};
 use crate::http::listener::tls::{CertificateState, kept};
-use crate::store::{self, Chain, Integrity};
+use crate::store::{self, Integrity};
 
 /// How long the integrity of the database is looked into.
 const INTEGRITY: Duration = Duration::from_secs(10);
@@ -123,38 +124,45 @@ fn database(config: &Config) -> Vec<Finding> {
             "stop the server, keep the file, restore the last backup with `restore`",
         ),
     });
-    findings.extend(found.schema_changes.iter().map(|what| {
-        Finding::error(
-            "database schema",
-            format!("schema_changed: {what}"),
-            "the database will not be opened: restore a backup, and keep the file as evidence",
-        )
-    }));
-    findings.extend(found.altered.iter().map(|what| {
-        Finding::error(
-            "database rows",
-            format!("projection_altered: {what}"),
-            "it is not used; `audit verify` names every such row; keep the file as evidence",
-        )
-    }));
-    if found.is_head_missing {
-        findings.push(Finding::error(
-            "audit head",
-            "head_missing: the log is signed, and there is no head beside the database",
-            "it may be an older database that was put back: `audit verify --anchor` tells; `audit accept-rollback` says that it was meant",
+    let mut is_chain_sound = true;
+    for finding in &found.findings {
+        let (check, hint) = match finding.kind {
+            FindingKind::SchemaChanged => (
+                "database schema",
+                "the database will not be opened: restore a backup, and keep the file as evidence",
+            ),
+            FindingKind::ProjectionAltered => (
+                "database rows",
+                "it is not used; `audit verify` names every such row; keep the file as evidence",
+            ),
+            FindingKind::HeadMissing => (
+                "audit head",
+                "it may be an older database that was put back: `audit verify --anchor` tells; `audit accept-rollback` says that it was meant",
+            ),
+            FindingKind::Altered
+            | FindingKind::Missing
+            | FindingKind::Inserted
+            | FindingKind::Truncated
+            | FindingKind::RolledBack
+            | FindingKind::AnchorMismatch
+            | FindingKind::CheckpointInvalid
+            | FindingKind::IndexDamaged => {
+                is_chain_sound = false;
+                (
+                    "audit chain",
+                    "`audit verify` says what was altered; keep the file as evidence",
+                )
+            }
+        };
+        let what = format!("{}: {}", finding.kind, finding.message);
+        findings.push(Finding::error(check, what, hint));
+    }
+    if is_chain_sound {
+        findings.push(Finding::well(
+            "audit chain",
+            format!("the last {} records hang together", found.records),
         ));
     }
-    findings.push(match found.chain {
-        Chain::Holds { records } => Finding::well(
-            "audit chain",
-            format!("the last {records} records hang together"),
-        ),
-        Chain::Broken { record } => Finding::error(
-            "audit chain",
-            format!("record {record} does not follow on the one before it"),
-            "`audit verify` says what was altered; keep the file as evidence",
-        ),
-    });
     if found.wal_bytes > LARGE_WAL {
         findings.push(Finding::warning(
             "write-ahead log",

@@ -225,6 +225,10 @@ async fn a_cut_that_was_changed_is_found() {
             FindingKind::CheckpointInvalid,
         ),
         (
+            "UPDATE prune_gate SET through_hash = zeroblob(31)",
+            FindingKind::CheckpointInvalid,
+        ),
+        (
             "UPDATE audit_cuts SET frontier = zeroblob(length(frontier))",
             FindingKind::CheckpointInvalid,
         ),

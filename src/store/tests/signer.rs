@@ -124,7 +124,7 @@ async fn what_changed_between_writing_and_signing_is_not_signed() {
             "UPDATE audit_records SET hash = zeroblob(32) WHERE id = 3",
             3,
         ),
-        ("DELETE FROM audit_records WHERE id = 2", 3),
+        ("DELETE FROM audit_records WHERE id = 2", 2),
     ] {
         let home = Home::new();
         let store = home.open();

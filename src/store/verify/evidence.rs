@@ -33,6 +33,11 @@ impl Against {
         }
     }
 
+    pub(super) fn is_in_place(&self) -> bool {
+        let installation = self.installation.as_ref();
+        installation.is_some_and(|installation| installation.is_in_place)
+    }
+
     /// The key that the log must agree with.
     pub(super) fn known_key(&self) -> Option<&PublicKey> {
         self.key.as_ref().or(self.key_beside.as_ref())
@@ -66,8 +71,6 @@ pub(super) struct Evidence {
     /// What stands in the way of a head beside the file.
     pub(super) kept_unreadable: Option<String>,
     pub(super) remarks: Vec<String>,
-    /// Whether the tables are there that are read here.
-    pub(super) is_readable: bool,
 }
 
 impl Evidence {

@@ -2,16 +2,16 @@
 
 use rusqlite::Connection;
 
-use crate::audit::OwnedRow;
+use crate::audit::RowBuffer;
 use crate::store::checkpoints::{self, PruningCheckpoint};
 use crate::store::found;
 
 const PAGE: u32 = 4_096;
 /// Bytes of a page, and one row more.
 const PAGE_BYTES: usize = 16 * 1024 * 1024;
-/// Attempts to find rows behind some that cannot be read.
-const LEAPS: u32 = 62;
+const SHORTEST_LEAP: i64 = 2;
 
+/// All rows up to the last one, page by page.
 #[derive(Debug)]
 pub(super) struct Pages {
     connection: Connection,
@@ -19,22 +19,17 @@ pub(super) struct Pages {
     next: Option<i64>,
     /// The last row to read.
     end: i64,
+    /// How many numbers are passed over where rows cannot be read: twice as many each time.
+    leap: i64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct RowBatch {
-    pub(super) rows: Vec<OwnedRow>,
+    pub(super) rows: RowBuffer,
     /// What was pruned when the page was read.
     pub(super) pruning: Option<PruningCheckpoint>,
-    pub(super) unreadable: Option<UnreadableRows>,
-}
-
-/// Rows that cannot be read.
-#[derive(Debug)]
-pub(super) struct UnreadableRows {
-    /// The next row that can be.
-    pub(super) before: Option<i64>,
-    pub(super) why: String,
+    /// Why there are rows behind these that cannot be read.
+    pub(super) unreadable: Option<String>,
 }
 
 impl Pages {
@@ -44,6 +39,7 @@ impl Pages {
             connection,
             next: Some(i64::MIN),
             end,
+            leap: SHORTEST_LEAP,
         }
     }
 
@@ -52,71 +48,37 @@ impl Pages {
         self.end
     }
 
-    /// Whether there may be another page.
-    pub(super) fn has_more(&self) -> bool {
-        self.next.is_some()
-    }
-
-    /// Reads the next page.
-    pub(super) fn read(&mut self) -> RowBatch {
-        let mut batch = RowBatch::default();
-        let Some(first) = self.next.take() else {
-            return batch;
-        };
-        let end = self.end;
-        let last = match read(&self.connection, first, end, &mut batch) {
-            Ok(last) => last,
-            Err(error) => {
-                let last = batch.rows.last().map(OwnedRow::id);
-                let next = self.next_readable(last.unwrap_or(first));
-                batch.unreadable = Some(UnreadableRows {
-                    before: next,
-                    why: error.to_string(),
-                });
-                next.map(|next| next.saturating_sub(1))
+    /// One page in a transaction of its own.
+    fn read(&self, first: i64, batch: &mut RowBatch) -> rusqlite::Result<()> {
+        let transaction = self.connection.unchecked_transaction()?;
+        batch.pruning = Some(checkpoints::pruning(&transaction)?);
+        found::each_while(&transaction, first, PAGE, |row| {
+            let is_wanted = row.content.id <= self.end;
+            if is_wanted {
+                batch.rows.push(row);
             }
-        };
-        self.next = last
-            .and_then(|last| last.checked_add(1))
-            .filter(|next| *next <= end);
-        batch
-    }
-
-    /// The first row after `last` that can be read, found in leaps of growing width.
-    fn next_readable(&self, last: i64) -> Option<i64> {
-        let from = last.max(0);
-        for leap in 1..LEAPS {
-            let first = from.checked_add(1_i64.checked_shl(leap)?)?.checked_add(1)?;
-            if first > self.end {
-                return None;
-            }
-            let next = found::first(&self.connection, first, |row| row.content.id);
-            if let Ok(Some(next)) = next {
-                return Some(next);
-            }
-        }
-        None
+            is_wanted && batch.rows.size() < PAGE_BYTES
+        })
     }
 }
 
-/// One page in a transaction of its own; the number of the last row, `None` where there was none.
-fn read(
-    connection: &Connection,
-    first: i64,
-    end: i64,
-    batch: &mut RowBatch,
-) -> rusqlite::Result<Option<i64>> {
-    let transaction = connection.unchecked_transaction()?;
-    batch.pruning = Some(checkpoints::pruning(&transaction)?);
-    let mut bytes = 0;
-    found::each_while(&transaction, first, PAGE, |row| {
-        let is_wanted = row.content.id <= end;
-        if is_wanted {
-            let row = OwnedRow::of(row);
-            bytes += row.size();
-            batch.rows.push(row);
+impl Iterator for Pages {
+    type Item = RowBatch;
+
+    fn next(&mut self) -> Option<RowBatch> {
+        let first = self.next.take()?;
+        let mut batch = RowBatch::default();
+        let read = self.read(first, &mut batch);
+        let last = batch.rows.last_id();
+        if let Err(error) = read {
+            self.next = last.unwrap_or(first).max(0).checked_add(self.leap);
+            self.leap = self.leap.saturating_mul(2);
+            batch.unreadable = Some(error.to_string());
+        } else {
+            self.next = last.and_then(|last| last.checked_add(1));
+            self.leap = SHORTEST_LEAP;
         }
-        is_wanted && bytes < PAGE_BYTES
-    })?;
-    Ok(batch.rows.last().map(OwnedRow::id))
+        self.next = self.next.filter(|next| *next <= self.end);
+        Some(batch)
+    }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::evidence::{Against, Evidence};
 use crate::audit::{
-    FindingKind, Findings, Hash, LogFinding, PublicKey, SignedTreeHead, SigningKeyNamed, Walked,
+    FindingKind, Findings, LogFinding, PublicKey, SignedTreeHead, SigningKeyNamed, Walked,
 };
 
 /// The outcome of a verification: the document that the command prints.
@@ -32,98 +32,71 @@ pub struct VerifyReport {
     pub remarks: Vec<String>,
 }
 
-pub(super) fn make(against: &Against, evidence: Evidence, walked: &Walked) -> VerifyReport {
-    let Evidence {
-        log_id,
-        findings: mut found,
-        signed,
-        checkpoints,
-        pruning,
-        kept,
-        kept_unreadable,
-        mut remarks,
-        ..
-    } = evidence;
-    for finding in walked.findings.list() {
-        found.add(finding.kind, finding.record, finding.message.clone());
-    }
-    let mut more = walked.findings.more();
-    if checkpoints == 0 && walked.rows > 0 {
+pub(super) fn make(against: &Against, mut evidence: Evidence, mut walked: Walked) -> VerifyReport {
+    evidence
+        .findings
+        .append(std::mem::take(&mut walked.findings));
+    if evidence.checkpoints == 0 && walked.rows > 0 {
         let what = "there is no checkpoint: nothing signed vouches for these records";
-        found.add(FindingKind::CheckpointInvalid, None, what);
+        evidence.wrong(FindingKind::CheckpointInvalid, what);
     }
-    let timeline = timeline(walked, &mut found);
-    let is_vouched = judge_vouches(against, &timeline, &mut found);
-    let agrees = judge_keys(
-        against,
-        &signed,
-        &timeline,
-        is_vouched,
-        &mut found,
-        &mut remarks,
-    );
+    let timeline = timeline(&walked, &mut evidence.findings);
+    let is_vouched = judge_vouches(against, &timeline, &mut evidence.findings);
+    let agrees = judge_keys(against, &timeline, is_vouched, &mut evidence);
     let key_is_trusted = agrees && (against.key.is_some() || is_vouched);
     if !key_is_trusted && against.key.is_none() && against.key_beside.is_some() {
-        remarks.push("no key is trusted: the one beside the database vouches for nothing by itself, since whoever can write the database can have put it there; name one that was kept elsewhere".to_owned());
+        evidence.remarks.push("no key is trusted: the one beside the database vouches for nothing by itself, since whoever can write the database can have put it there; name one that was kept elsewhere".to_owned());
     }
-    match (&kept, kept_unreadable) {
-        (None, Some(why)) => {
-            let what = format!("the head beside the database cannot be read: {why}");
-            if is_in_place(against) {
-                found.add(FindingKind::HeadMissing, None, what);
-            } else {
-                remarks.push(what);
-            }
-        }
-        (None, None) if is_in_place(against) && checkpoints > 0 => {
-            let what = "the log is signed, and there is no head beside the database: it may be an older one that was put back";
-            found.add(FindingKind::HeadMissing, None, what);
-        }
-        (Some(_), _) | (None, None) => {}
-    }
-    let newest = signed.last();
-    let last_signed = newest.map_or(0, |(_, size, _)| *size);
-    if walked.last > last_signed && found.is_empty() {
-        remarks.push(format!(
+    judge_absent_head(against, &mut evidence);
+    let newest = evidence.signed.last();
+    let key = newest.map(|(_, _, key)| key.to_line());
+    let signed = newest.map_or(0, |(_, size, _)| *size);
+    if walked.last > signed && evidence.findings.is_empty() {
+        evidence.remarks.push(format!(
             "the last {} records are not signed yet",
-            walked.last - last_signed.max(pruning)
+            walked.last - signed.max(evidence.pruning)
         ));
     }
-    if let Some(kept) = &kept {
-        judge_head(kept, &log_id, pruning, walked, Beside, &mut found);
+    if let Some(kept) = evidence.kept.take() {
+        judge_head(&kept, FindingKind::RolledBack, &walked, &mut evidence);
     }
     if let Some(anchor) = &against.anchor {
-        judge_anchor_signature(anchor, against, &timeline, &mut found);
-        judge_head(anchor, &log_id, pruning, walked, Elsewhere, &mut found);
-        if i64::try_from(anchor.records).is_ok_and(|records| records < pruning) {
-            remarks.push(format!(
+        judge_anchor_signature(anchor, against, &timeline, &mut evidence.findings);
+        judge_head(anchor, FindingKind::AnchorMismatch, &walked, &mut evidence);
+        if i64::try_from(anchor.records).is_ok_and(|records| records < evidence.pruning) {
+            evidence.remarks.push(format!(
                 "the anchor is about {} records, and all of them are pruned: it says nothing of those that are there",
                 anchor.records
             ));
         }
     }
-    more += found.more();
     VerifyReport {
-        ok: found.is_empty(),
+        ok: evidence.findings.is_empty(),
         records: walked.rows,
-        not_listed: more,
-        log_id,
+        not_listed: evidence.findings.more(),
+        log_id: evidence.log_id,
         oldest: walked.first_row,
         last: walked.last,
         head: walked.head.map(hex::encode),
-        signed: last_signed,
-        key: newest.map(|(_, _, key)| key.to_line()),
+        signed,
+        key,
         key_is_trusted,
-        remarks,
-        findings: found.list().to_vec(),
+        remarks: evidence.remarks,
+        findings: evidence.findings.into_list(),
     }
 }
 
-fn is_in_place(against: &Against) -> bool {
-    against
-        .installation
-        .as_ref()
-        .is_some_and(|installation| installation.is_in_place)
+/// In place, a head must lie beside the log as soon as it is signed. A copy has none.
+fn judge_absent_head(against: &Against, evidence: &mut Evidence) {
+    let unreadable = evidence.kept_unreadable.take();
+    let unreadable =
+        unreadable.map(|why| format!("the head beside the database cannot be read: {why}"));
+    if !against.is_in_place() {
+        evidence.remarks.extend(unreadable);
+    } else if evidence.kept.is_none() && (unreadable.is_some() || evidence.checkpoints > 0) {
+        let what = unreadable.unwrap_or_else(|| "the log is signed, and there is no head beside the database: it may be an older one that was put back".to_owned());
+        evidence.wrong(FindingKind::HeadMissing, what);
+    }
 }
 
 /// Whether the installation's secret vouches for every key that the log names; whether that counts.
@@ -193,12 +166,12 @@ fn in_force(timeline: &[Named], size: i64) -> Option<&PublicKey> {
 /// Whether every checkpoint was signed by a key whose signature counts; whether that is known from elsewhere.
 fn judge_keys(
     against: &Against,
-    signed: &[(i64, i64, PublicKey)],
     timeline: &[Named],
     is_vouched: bool,
-    found: &mut Findings,
-    remarks: &mut Vec<String>,
+    evidence: &mut Evidence,
 ) -> bool {
+    let (signed, found) = (&evidence.signed, &mut evidence.findings);
+    let remarks = &mut evidence.remarks;
     for (id, size, key) in signed {
         if in_force(timeline, *size).is_some_and(|named| named != key) {
             let what = format!(
@@ -264,39 +237,21 @@ fn judge_keys(
     true
 }
 
-fn hash_at(walked: &Walked, size: i64) -> Option<Hash> {
-    let at = walked.watched.iter().find(|(place, _)| *place == size);
-    at.and_then(|(_, hash)| *hash)
-}
-
-/// Where a head was kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    Beside,
-    Elsewhere,
-}
-use Kept::{Beside, Elsewhere};
-
-/// Whether the log goes on from a head that was kept.
-fn judge_head(
-    head: &SignedTreeHead,
-    log_id: &str,
-    pruning: i64,
-    walked: &Walked,
-    kept: Kept,
-    found: &mut Findings,
-) {
-    let (name, other) = match kept {
-        Beside => ("the head beside the database", FindingKind::RolledBack),
-        Elsewhere => ("the anchor", FindingKind::AnchorMismatch),
+/// Whether the log goes on from a head that was kept. `other` is what a log is that has another record in its place.
+fn judge_head(head: &SignedTreeHead, other: FindingKind, walked: &Walked, evidence: &mut Evidence) {
+    let (log_id, found) = (&evidence.log_id, &mut evidence.findings);
+    let name = if other == FindingKind::AnchorMismatch {
+        "the anchor"
+    } else {
+        "the head beside the database"
     };
-    if head.log_id != log_id {
+    if head.log_id != *log_id {
         let what = format!("{name} is of log {}, and this is log {log_id}", head.log_id);
         found.add(other, None, what);
         return;
     }
     let records = i64::try_from(head.records).unwrap_or(i64::MAX);
-    if records < pruning || records == 0 {
+    if records < evidence.pruning || records == 0 {
         return;
     }
     if records > walked.last {
@@ -310,17 +265,15 @@ fn judge_head(
         }
         return;
     }
-    if found.about(records) || (kept == Beside && found.has(FindingKind::RolledBack)) {
+    if found.about(records) {
         return;
     }
-    let there = hash_at(walked, records);
+    let mut watched = walked.watched.iter();
+    let there = watched.find_map(|(record, hash)| hash.filter(|_| *record == records));
     if there.is_some() && there != head.hash() {
-        let what = match kept {
-            Beside => format!(
-                "record {records} is not the one that {name} tells of: the file is an older one that was written on"
-            ),
-            Elsewhere => format!("record {records} is not the one that {name} tells of"),
-        };
+        let what = format!(
+            "record {records} is not the one that {name} tells of: the log was rewritten, or the file is an older one that was written on"
+        );
         found.add(other, records, what);
     }
 }

@@ -47,7 +47,7 @@ CREATE TABLE audit_records (
     detail TEXT NOT NULL,
     previous_hash BLOB NOT NULL CHECK (length(previous_hash) = 32),
     hash BLOB NOT NULL CHECK (length(hash) = 32),
-    -- The row of its call, which is not hashed: it finds the records of a call, and `call_sid` says whose they are.
+    -- The row of its call: by it the records of a call are found.
     call_id INTEGER
 ) STRICT;
 

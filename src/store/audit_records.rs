@@ -17,7 +17,8 @@ use crate::call::CallId;
 pub(super) const RARE: &str = "kind <> 'call_decided' AND kind <> 'handoff_intended' AND kind <> 'handoff_concluded' AND kind <> 'call_answered' AND kind <> 'dial_ended' AND kind <> 'leg_reported'";
 /// No log names more keys.
 const KEYS: u32 = 10_000;
-const COLUMNS: &str = "id, created_at, kind, call_sid, personal, detail, previous_hash, hash";
+const COLUMNS: &str =
+    "id, created_at, kind, call_sid, personal, detail, previous_hash, hash, call_id";
 
 /// Whether calls make records of this kind in numbers, so that they are in no index by kind.
 pub(super) fn is_frequent(kind: Kind) -> bool {
@@ -33,6 +34,8 @@ pub struct RawRecord {
     pub created_at: i64,
     /// The name of its kind.
     pub kind: String,
+    /// The row of its call.
+    pub call_row: Option<i64>,
     /// The call it belongs to.
     pub call_sid: Option<String>,
     /// What identifies a person, sealed, as the bytes that are hashed.
@@ -66,6 +69,7 @@ impl RawRecord {
             id: self.id,
             created_at: self.created_at,
             kind: self.kind.as_bytes(),
+            call_id: self.call_row,
             call_sid: self.call_sid.as_ref().map(String::as_bytes),
             personal: self.personal.as_deref(),
             detail: self.detail.as_bytes(),
@@ -127,7 +131,7 @@ impl StoredRecord {
 
 /// Writes a record after `head` and gives the new head.
 ///
-/// `call_row` is the row of its call in `calls`, by which it is found; it is no part of what is hashed.
+/// `call_row` is the row of its call in `calls`, by which it is found.
 pub(super) fn append(
     connection: &Connection,
     head: ChainLink,
@@ -139,6 +143,7 @@ pub(super) fn append(
         id: head.id + 1,
         created_at: record.created_at,
         kind: record.kind.as_str().as_bytes(),
+        call_id: call_row,
         call_sid: record.call.as_ref().map(|call| call.as_str().as_bytes()),
         personal: sealed.map(|sealed| sealed.bytes.as_slice()),
         detail: record.detail.as_bytes(),
@@ -348,6 +353,7 @@ pub(super) fn raw(row: &Row<'_>) -> rusqlite::Result<RawRecord> {
         detail: row.get(5)?,
         previous_hash: row.get(6)?,
         hash: row.get(7)?,
+        call_row: row.get(8)?,
     })
 }
 

@@ -169,7 +169,7 @@ def enlarge(path, wanted, days):
     now = int(time.time() * 1000)
     begins = now - days * 86_400_000
     span = now - 3_600_000 - begins
-    domain, n, n_calls, previous = b"switchboard/audit-record/v1\n", 0, 0, bytes(32)
+    domain, n, n_calls, previous = b"switchboard/audit-record/v2\n", 0, 0, bytes(32)
     prepared = [
         (row, [(after, kind, personal, detail, field(2, kind.encode()), optional(3, personal) + field(2, detail.encode())) for after, kind, personal, detail in records])
         for row, records in calls
@@ -181,13 +181,13 @@ def enlarge(path, wanted, days):
             n_calls += 1
             # As random as those of Twilio.
             sid = "CA" + hashlib.md5(struct.pack(">Q", n_calls)).hexdigest()
-            sid_field = field(2, sid.encode())
+            call_fields = field(1, struct.pack(">q", last_call + n_calls)) + field(2, sid.encode())
             at = begins + span * n // wanted
             heads.append((row, sid, at))
             for after, kind, personal, detail, kind_field, tail in records:
                 n += 1
                 content = struct.pack(">BIqBIq", 1, 8, n, 1, 8, at + after)
-                digest = hashlib.sha256(domain + field(3, previous) + content + kind_field + sid_field + tail).digest()
+                digest = hashlib.sha256(domain + field(3, previous) + content + kind_field + call_fields + tail).digest()
                 rows.append((n, at + after, kind, sid, personal, detail, previous, digest, last_call + n_calls))
                 previous = digest
         db.execute("BEGIN")

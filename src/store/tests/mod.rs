@@ -32,7 +32,8 @@ use crate::clock::Clock;
 use crate::handoff::Certainty;
 use crate::lead::{LeadScore, TierName, Tiers};
 use crate::routing::{
-    CallFacts, Decision, DialerId, Lookup, Profile, Reason, RoutePlan, Ruleset, Source, Trace,
+    CallFacts, Decision, DialerId, Lookup, Profile, Reason, RoutePlan, RuleVerdict, Ruleset,
+    Source, Step, Trace,
 };
 
 const START_MS: i64 = 1_790_000_000_000;

@@ -355,13 +355,13 @@ FROM (
     UNION ALL
     SELECT
         audit_records.id, audit_records.created_at, audit_records.call_sid,
-        json_extract(audit_records.detail, '$.attempt'), each.value
+        coalesce(json_extract(audit_records.detail, '$.attempt'), 1), each.value
     FROM audit_records, json_each(audit_records.detail, '$.exchanges') AS each
     WHERE audit_records.kind = 'handoff_concluded'
     UNION ALL
     SELECT
         audit_records.id, audit_records.created_at, audit_records.call_sid,
-        json_extract(audit_records.detail, '$.attempt.attempt'), each.value
+        coalesce(json_extract(audit_records.detail, '$.attempt.attempt'), 1), each.value
     FROM audit_records, json_each(audit_records.detail, '$.attempt.exchanges') AS each
     WHERE audit_records.kind = 'call_answered'
 );

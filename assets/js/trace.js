@@ -180,7 +180,7 @@ function story({ kind, detail, at }, answers) {
 			];
 		}
 		case "call_answered": {
-			const { answer, stages, within_budget: within, step } = detail;
+			const { answer, stages, within_budget: within = true, step } = detail;
 			const certainty =
 				{ confirmed: "", unannounced: " unannounced: its line rings without the note" }[answer.certainty] ??
 				", although it has not confirmed";

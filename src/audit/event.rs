@@ -321,7 +321,8 @@ pub enum Ingress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandoffIntended {
     pub dialer: DialerId,
-    /// 1, or 2 for the one retry.
+    /// 1, or 2 for the one retry; left out of the record where it is 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u8,
     /// What it may spend, in milliseconds.
     pub timeout_ms: u64,
@@ -336,7 +337,8 @@ pub struct CallAnswered {
     pub step: String,
     pub answer: Answer,
     pub stages: Stages,
-    /// False where the answer left after the budget had ended.
+    /// False where the answer left after the budget had ended; left out of the record where it is true.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub within_budget: bool,
     /// True where the store failed or was late when the call was opened, so that this may be a second answer to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -350,12 +352,37 @@ pub struct CallAnswered {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     pub dialer: DialerId,
-    /// 1 for the first request of this handoff to this dialer, 2 for its one retry.
+    /// 1 for the first request of this handoff to this dialer, 2 for its one retry; left out of the record where it is 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u8,
     #[serde(flatten)]
     pub outcome: Outcome,
     /// The API exchanges it consisted of, redacted. More than one where a step follows on an answer (409, then update).
     pub exchanges: Vec<Exchange>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn first() -> u8 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+fn is_first(attempt: &u8) -> bool {
+    *attempt == 1
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 -- The whole schema: version 1, edited in place until a release. After that, changes are steps in src/store/migrations.rs, and a test
 -- proves that this file is what they add up to.
--- Times (`…_at`) are UTC milliseconds since the Unix epoch. `audit_records` is the truth; `calls`, `legs`,
--- `answers` and `dialer_states` are projections of it and carry the time of the record they come from.
+-- Times (`…_at`) are UTC milliseconds since the Unix epoch. `audit_records` is the truth; `calls`, `legs`
+-- and `dialer_states` are projections of it and carry the time of the record they come from.
 -- `mac`, where a table has it: the row as this program wrote it, under the installation's secret (src/store/rows.rs).
 
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -46,13 +46,13 @@ CREATE TABLE audit_records (
     personal BLOB,
     detail TEXT NOT NULL,
     previous_hash BLOB NOT NULL CHECK (length(previous_hash) = 32),
-    hash BLOB NOT NULL CHECK (length(hash) = 32)
+    hash BLOB NOT NULL CHECK (length(hash) = 32),
+    -- The row of its call: by it the records of a call are found.
+    call_id INTEGER
 ) STRICT;
 
--- By day (86,400,000 ms) first: inserts and prunes touch one edge of the index each, however random the ids of calls are.
-CREATE INDEX idx_audit_records_day_call_sid
-ON audit_records (created_at / 86400000, call_sid)
-WHERE call_sid IS NOT NULL;
+-- Calls are numbered as they arrive: inserts and prunes touch one edge of the index each, however random the ids of calls are.
+CREATE INDEX idx_audit_records_call_id ON audit_records (call_id) WHERE call_id IS NOT NULL;
 
 -- Records that calls do not make in numbers are found by their kind. A list of names would be built anew for every record written.
 CREATE INDEX idx_audit_records_kind_id_created_at
@@ -142,7 +142,7 @@ CREATE TABLE key_checks (
 ) STRICT;
 
 -- One row for each person who called, found by a keyed hash. Without the salt, nothing that was sealed for them is readable:
--- `personal` in `audit_records`, `calls` and `answers`.
+-- `personal` in `audit_records` and `calls`.
 CREATE TABLE callers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     identity_hash BLOB NOT NULL CHECK (length(identity_hash) = 32),
@@ -173,7 +173,6 @@ CREATE TABLE calls (
     answered_at INTEGER,
     ended_at INTEGER,
     routing_ms INTEGER,
-    plan TEXT NOT NULL,
     state TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -220,17 +219,6 @@ CREATE TABLE legs (
 ) STRICT;
 
 CREATE INDEX idx_legs_call_id ON legs (call_id);
-
--- The answer given to each webhook of a call, as its record has it sealed: a repeat of the webhook gets the same bytes.
-CREATE TABLE answers (
-    id INTEGER PRIMARY KEY,
-    call_id INTEGER NOT NULL REFERENCES calls (id) ON DELETE CASCADE,
-    step TEXT NOT NULL,
-    personal BLOB NOT NULL,
-    created_at INTEGER NOT NULL,
-    mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32),
-    UNIQUE (call_id, step)
-) STRICT;
 
 -- What Braze last said of a caller, so that a restart begins with a warm cache.
 CREATE TABLE profiles (
@@ -336,10 +324,10 @@ SELECT
     json_extract(detail, '$.decision.rule') AS rule,
     json_extract(detail, '$.decision.reason') AS reason,
     json_extract(detail, '$.decision.ruleset') AS ruleset,
-    json_extract(detail, '$.decision.plan.dialers') AS plan,
-    json_extract(detail, '$.decision.plan.skipped') AS skipped,
+    json_extract(detail, '$.decision.plan') AS plan,
+    json_extract(detail, '$.decision.skipped') AS skipped,
     json_extract(detail, '$.facts.lookup') AS lookup,
-    json_extract(detail, '$.decision.trace') AS trace
+    json_extract(detail, '$.decision.passed') AS passed_rules
 FROM audit_records
 WHERE kind = 'call_decided';
 
@@ -367,9 +355,15 @@ FROM (
     UNION ALL
     SELECT
         audit_records.id, audit_records.created_at, audit_records.call_sid,
-        json_extract(audit_records.detail, '$.attempt'), each.value
+        coalesce(json_extract(audit_records.detail, '$.attempt'), 1), each.value
     FROM audit_records, json_each(audit_records.detail, '$.exchanges') AS each
     WHERE audit_records.kind = 'handoff_concluded'
+    UNION ALL
+    SELECT
+        audit_records.id, audit_records.created_at, audit_records.call_sid,
+        coalesce(json_extract(audit_records.detail, '$.attempt.attempt'), 1), each.value
+    FROM audit_records, json_each(audit_records.detail, '$.attempt.exchanges') AS each
+    WHERE audit_records.kind = 'call_answered'
 );
 
 -- Every change of a dialer's state and of Braze's; `is_current` is 1 in the last one of each.

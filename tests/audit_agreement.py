@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-COLUMNS = ["id", "created_at", "kind", "call_sid", "personal", "detail", "previous_hash", "hash"]
+COLUMNS = ["id", "created_at", "kind", "call_sid", "personal", "detail", "previous_hash", "hash", "call_id"]
 LIST = ", ".join(COLUMNS)
 REST = ", ".join(COLUMNS[1:])
 ANY = "any"
@@ -73,7 +73,7 @@ def edit_schema(path, index, change):
 
 def leave_out_of_the_index(path):
     """The index of calls is made anew of other records, and then called what it was called."""
-    index = "idx_audit_records_day_call_sid"
+    index = "idx_audit_records_call_id"
     sql = edit_schema(path, index, lambda sql: sql + " AND kind <> 'call_answered'")
     db = sqlite3.connect(path, isolation_level=None)
     db.execute(f"REINDEX {index}")
@@ -99,7 +99,7 @@ def sign_anew(path):
         before = verify_audit.ZERO
         for columns in rows:
             values = list(columns)
-            values[8:] = [name.decode() for name in values[8:]]
+            values[9:] = [name.decode() for name in values[9:]]
             row = verify_audit.Row(values)
             own = row.hash_after(before, row.id)
             db.execute("UPDATE audit_records SET previous_hash = ?, hash = ? WHERE id = ?", (before, own, row.id))
@@ -148,7 +148,7 @@ def hash_anew(path, record):
         if columns is None:
             return
         values = list(columns)
-        values[8:] = [name.decode() for name in values[8:]]
+        values[9:] = [name.decode() for name in values[9:]]
         row = verify_audit.Row(values)
         own = row.hash_after(row.previous, row.id)
         if own is not None:
@@ -207,7 +207,7 @@ def main():
     half = n // 2
     swap = "UPDATE audit_records SET id = -1 WHERE id = {0}; UPDATE audit_records SET id = {0} WHERE id = {1}; UPDATE audit_records SET id = {1} WHERE id = -1"
     up = f"UPDATE audit_records SET id = -id WHERE id > {half}; UPDATE audit_records SET id = 1 - id WHERE id < 0; "
-    junk = "5, 'call_answered', NULL, NULL, '{{}}', zeroblob(32), zeroblob(32)".replace("{{}}", "{}")
+    junk = "5, 'call_answered', NULL, NULL, '{{}}', zeroblob(32), zeroblob(32), NULL".replace("{{}}", "{}")
     # What is done, and a name that both must give to it.
     cases = [
         ("nothing", "SELECT 1", None),

@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 ZERO = bytes(32)
-DOMAIN = b"switchboard/audit-record/v1\n"
+DOMAIN = b"switchboard/audit-record/v2\n"
 
 
 def sha256(*parts):
@@ -47,12 +47,13 @@ class Row:
     """A row as it lies in the file."""
 
     def __init__(self, columns):
-        (self.id, self.created_at, self.kind, self.call_sid, self.personal, self.detail, self.previous, self.own) = (
-            columns[0:8]
+        (self.id, self.created_at, self.kind, self.call_sid, self.personal, self.detail, self.previous, self.own, self.call_id) = (
+            columns[0:9]
         )
-        types = columns[8:]
+        types = columns[9:]
         wanted = [
             {"integer"}, {"text"}, {"text", "null"}, {"blob", "null"}, {"text"}, {"blob"}, {"blob"},
+            {"integer", "null"},
         ]
         self.typed = all(found in allowed for found, allowed in zip(types, wanted))
 
@@ -65,6 +66,7 @@ class Row:
             field(1, struct.pack(">q", number)),
             field(1, struct.pack(">q", self.created_at)),
             field(2, self.kind),
+            optional(1, self.call_id if self.call_id is None else struct.pack(">q", self.call_id)),
             optional(2, self.call_sid),
             optional(3, self.personal),
             field(2, self.detail),
@@ -155,7 +157,7 @@ class Key:
             return False
 
     def endorsed(self, other, endorsement):
-        message = f"switchboard/audit-key/v1\n{other.line}\n".encode()
+        message = f"switchboard/audit-key/v2\n{other.line}\n".encode()
         return isinstance(endorsement, str) and self.signed(message, unbase64(endorsement))
 
     def open(self, note):
@@ -315,14 +317,14 @@ class Verifier:
         self.roots = [(size, root) for size, root, _, _ in self.signed if size > self.cut_size]
         self.n_signed = max((size for size, _, _, _ in self.signed), default=0)
         self.wanted = {head["records"]: None for head in (self.kept, self.anchor) if head}
-        columns = "id, created_at, kind, call_sid, personal, detail, previous_hash, hash"
+        columns = "id, created_at, kind, call_sid, personal, detail, previous_hash, hash, call_id"
         types = ", ".join(f"typeof({name})" for name in columns.split(", ")[1:])
         readable = True
         try:
             for columns in self.db.execute(f"SELECT {columns}, {types} FROM audit_records ORDER BY id"):
                 self.count += 1
                 values = list(columns)
-                values[8:] = [name.decode() for name in values[8:]]
+                values[9:] = [name.decode() for name in values[9:]]
                 self.row(Row(values))
         except sqlite3.DatabaseError as error:
             readable = False

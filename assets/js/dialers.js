@@ -28,6 +28,21 @@ const refusal = ({ credential, times, next_try_at: next, tried_by: by }) =>
 		),
 	);
 
+/** The last requests that a dialer did not take: each has a record of its own, or stands in that of the answer. */
+async function failedRequests() {
+	const asked = [
+		"kind=handoff_concluded&severity=warn",
+		"kind=call_answered&severity=warn",
+		"kind=call_answered&severity=error",
+	];
+	const answers = await Promise.all(asked.map((one) => get(`/logs?${one}&page_size=20`)));
+	return answers
+		.flatMap(({ data }) => data)
+		.map((record) => (record.kind === "call_answered" ? { ...record, detail: record.detail.attempt ?? {} } : record))
+		.filter(({ detail }) => detail.outcome && detail.outcome !== "accepted")
+		.sort((one, other) => other.id - one.id);
+}
+
 /** Asks for a try of refused credentials, and says what came of it. */
 async function retry(path, name, changed) {
 	const { data } = await post(path);
@@ -272,8 +287,7 @@ export function dialers(main) {
 		try {
 			[list, braze] = (await Promise.all([get("/dialers"), get("/lookup")])).map((answer) => answer.data);
 			draw();
-			const failures = await get("/logs?kind=handoff_concluded&severity=warn&page_size=20");
-			errors = failures.data.filter((record) => record.detail?.outcome !== "accepted");
+			errors = await failedRequests();
 			draw();
 		} catch (error) {
 			if (!list.length) show(body, h("div.panel", failed(error, load)));

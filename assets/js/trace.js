@@ -143,6 +143,16 @@ const exchange = (one) =>
 
 const counted = (disposition) => `“${words.end(disposition).toLowerCase()}”`;
 
+/** What one record tells of: a decision may hold the first request to a dialer, an answer the last one. */
+function steps(record) {
+	const { intended, attempt } = record.detail;
+	if (record.kind === "call_decided" && intended)
+		return [record, { ...record, kind: "handoff_intended", detail: intended }];
+	if (record.kind === "call_answered" && attempt)
+		return [{ ...record, kind: "handoff_concluded", detail: attempt }, record];
+	return [record];
+}
+
 /** A record as an entry of the story: its mark, its sentence and what hangs below. */
 function story({ kind, detail, at }, answers) {
 	switch (kind) {
@@ -170,7 +180,7 @@ function story({ kind, detail, at }, answers) {
 			];
 		}
 		case "call_answered": {
-			const { answer, stages, within_budget: within, step } = detail;
+			const { answer, stages, within_budget: within = true, step } = detail;
 			const certainty =
 				{ confirmed: "", unannounced: " unannounced: its line rings without the note" }[answer.certainty] ??
 				", although it has not confirmed";
@@ -193,16 +203,16 @@ function story({ kind, detail, at }, answers) {
 			];
 		}
 		case "leg_reported": {
-			const { report, after } = detail;
+			const { report, status } = detail;
 			const leg = report.dialer ? `The line of ${report.dialer}` : words.party(detail, "The caller's leg");
-			return [[after.status === "bridged" ? "ok" : "", "dialers"], `${leg}: ${words.leg(report.status)}.`];
+			return [[status === "bridged" ? "ok" : "", "dialers"], `${leg}: ${words.leg(report.status)}.`];
 		}
 		case "dial_ended": {
-			const { report, after } = detail;
+			const { report, disposition } = detail;
 			const how = report.caller_gone ? "the caller hung up" : words.plain(report.end);
-			const counts = after.disposition ? `. The call counts as ${counted(after.disposition)}` : "";
+			const counts = disposition ? `. The call counts as ${counted(disposition)}` : "";
 			return [
-				[after.disposition === "answered" ? "ok" : "warn", "out"],
+				[disposition === "answered" ? "ok" : "warn", "out"],
 				`The dial of ${report.dialer ?? "the last resort"} ended: ${how}${counts}.`,
 			];
 		}
@@ -299,7 +309,7 @@ export function trace(main, { call: id, title }) {
 			h("tbody", (call.legs ?? []).map(legRow)),
 			"stacked",
 		);
-		const told = data.records.map((record) => {
+		const entries = data.records.flatMap(steps).map((record) => {
 			const [mark, said, ...below] = story(record, data.answers);
 			return entry(mark, moment(record.at), said, below);
 		});
@@ -328,7 +338,7 @@ export function trace(main, { call: id, title }) {
 			),
 			h(
 				"div.grid",
-				panel("What happened", { wide: "w7" }, h("ol.steps", told)),
+				panel("What happened", { wide: "w7" }, h("ol.steps", entries)),
 				h(
 					"div.stack.w5",
 					panel("Legs", { flush: true }, call.legs?.length ? legs : h("p.empty.slim", "No leg was reported yet.")),

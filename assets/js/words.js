@@ -24,7 +24,7 @@ const ENDS = {
 };
 export const end = (disposition) => of(ENDS, disposition);
 /** The dialers that a decision plans to ask, in order. */
-export const plan = ({ decision }) => (decision?.plan?.dialers ?? []).join(", then ");
+export const plan = ({ decision }) => (decision?.plan ?? []).join(", then ");
 /** A call that came through the API is on the line of whoever brought it. */
 export const isElsewhere = (call) => /^apih?-/.test(call.call_id);
 export const lineName = (name) => (name === "last_resort" ? "last resort" : name);
@@ -32,9 +32,9 @@ export const lineName = (name) => (name === "last_resort" ? "last resort" : name
 export const line = ({ dialer, last_resort: number }, nobody) =>
 	dialer ?? (number ? `last resort ${phone(number)}` : nobody);
 /** Who a report is about: a dialer's line, the last resort's, or the caller. */
-export const party = ({ report, after }, otherwise) =>
+export const party = ({ report, last_resort: number }, otherwise) =>
 	report.dialer ??
-	(report.parent && after.state?.last_resort ? `Last resort ${phone(after.state.last_resort)}` : otherwise);
+	(report.parent && number ? `Last resort ${phone(number)}` : otherwise);
 export const endTone = (disposition) =>
 	({ answered: "ok", failed: "bad", goodbye: "bad", last_resort: "bad", no_answer: "warn", busy: "warn" })[
 		disposition

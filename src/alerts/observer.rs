@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::counters::CallCounters;
-use crate::audit::{Answer, CallAfter, Event, Record};
+use crate::audit::{Answer, Attempt, CallAfter, Event, Record};
 use crate::call::{CallId, CallState};
 use crate::clock::Clock;
 use crate::handoff::FailureKind;
@@ -54,8 +54,10 @@ impl CallObserver {
         let mut observations = Vec::new();
         for record in records {
             if let Some(call_id) = &record.call_id {
-                let what = read_event(&record.event);
-                observations.extend(what.into_iter().map(|what| CallObservation {
+                let handed_off = record.event.attempt().and_then(handed_off);
+                let what = read_event(&record.event, record.after.as_deref());
+                let what = handed_off.into_iter().chain(what);
+                observations.extend(what.map(|what| CallObservation {
                     call_id: call_id.clone(),
                     what,
                 }));
@@ -124,20 +126,11 @@ impl CallObserver {
     clippy::wildcard_enum_match_arm,
     reason = "most events say nothing of a call's success"
 )]
-fn read_event(event: &Event) -> Vec<Observed> {
+fn read_event(event: &Event, after: Option<&CallAfter>) -> Vec<Observed> {
     match event {
         Event::CallDecided(decided) => {
             let looked_up = asked_braze(&decided.facts.lookup).map(Observed::LookedUp);
             [Observed::Arrived].into_iter().chain(looked_up).collect()
-        }
-        Event::HandoffConcluded(attempt) => {
-            let failed = attempt.outcome.failure().map(|failure| failure.kind);
-            // Refused credentials are an incident of their own.
-            if failed == Some(FailureKind::Unauthorized) {
-                return Vec::new();
-            }
-            let failed = failed.map(FailureKind::as_str);
-            vec![Observed::HandedOff(attempt.dialer.clone(), failed)]
         }
         Event::CallAnswered(answered) => {
             let mut what = Vec::new();
@@ -146,28 +139,31 @@ fn read_event(event: &Event) -> Vec<Observed> {
                     within_budget: answered.within_budget,
                 });
             }
+            let reason = after.map(|after| after.reason);
             let failed = match answered.answer {
-                Answer::LastResort => Some(answered.after.reason.of_failure("last_resort")),
-                Answer::Goodbye => Some(answered.after.reason.of_failure("goodbye")),
-                Answer::Connect { .. } | Answer::Hold | Answer::Nothing => ended(&answered.after),
+                Answer::LastResort => reason.map(|reason| reason.of_failure("last_resort")),
+                Answer::Goodbye => reason.map(|reason| reason.of_failure("goodbye")),
+                Answer::Connect { .. } | Answer::Hold | Answer::Nothing => ended(after),
             };
             what.extend(failed.map(Observed::Failed));
             what
         }
-        Event::DialEnded { after, .. }
-        | Event::LegReported { after, .. }
-        | Event::CallReaped { after, .. }
-        | Event::CallEnded { after, .. } => {
-            ended(after).map(Observed::Failed).into_iter().collect()
-        }
-        Event::CallCorrected { after, .. } => {
+        Event::CallCorrected { .. } => {
             vec![ended(after).map_or(Observed::Well, Observed::Failed)]
         }
-        _ => Vec::new(),
+        _ => ended(after).map(Observed::Failed).into_iter().collect(),
     }
 }
 
-fn ended(after: &CallAfter) -> Option<&'static str> {
+/// Whether the dialer that was asked took the call. Refused credentials are an incident of their own.
+fn handed_off(attempt: &Attempt) -> Option<Observed> {
+    let failed = attempt.outcome.failure().map(|failure| failure.kind);
+    (failed != Some(FailureKind::Unauthorized))
+        .then(|| Observed::HandedOff(attempt.dialer.clone(), failed.map(FailureKind::as_str)))
+}
+
+fn ended(after: Option<&CallAfter>) -> Option<&'static str> {
+    let after = after?;
     failure(&after.state, after.reason)
 }
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 pub type Hash = [u8; 32];
 
 /// Names what is hashed, and the version of the serialisation.
-const DOMAIN: &[u8] = b"switchboard/audit-record/v1\n";
+const DOMAIN: &[u8] = b"switchboard/audit-record/v2\n";
 
 const TYPE_NULL: u8 = 0;
 const TYPE_INTEGER: u8 = 1;
@@ -25,6 +25,8 @@ pub struct RowContent<'a> {
     pub created_at: i64,
     /// The stable name of its kind.
     pub kind: &'a [u8],
+    /// The number of the call it belongs to, in the order in which calls arrived.
+    pub call_id: Option<i64>,
     /// The call it belongs to.
     pub call_sid: Option<&'a [u8]>,
     /// What identifies a person.
@@ -42,6 +44,9 @@ impl RowContent<'_> {
         field(&mut hasher, TYPE_INTEGER, &self.id.to_be_bytes());
         field(&mut hasher, TYPE_INTEGER, &self.created_at.to_be_bytes());
         field(&mut hasher, TYPE_TEXT, self.kind);
+        let call_id = self.call_id.map(i64::to_be_bytes);
+        let call_id = call_id.as_ref().map(<[u8; 8]>::as_slice);
+        optional(&mut hasher, TYPE_INTEGER, call_id);
         optional(&mut hasher, TYPE_TEXT, self.call_sid);
         optional(&mut hasher, TYPE_BYTES, self.personal);
         field(&mut hasher, TYPE_TEXT, self.detail);
@@ -95,6 +100,7 @@ mod tests {
         id: 1,
         created_at: 1_790_000_000_000,
         kind: b"call_decided",
+        call_id: Some(7),
         call_sid: Some(b"CA1"),
         personal: None,
         detail: b"{}",
@@ -105,7 +111,7 @@ mod tests {
     fn the_serialisation_is_the_documented_one() {
         assert_eq!(
             hex::encode(ChainLink::GENESIS.append(&CONTENT).hash),
-            "73473f56750c3bbf5fad066120adc9edba527acbaffb531086721b88f609e93c"
+            "b9ce83f4930dee3ca24564f64d3d70e932a0dddecdbbbd25e9aa20bd4a99be94"
         );
     }
 
@@ -120,6 +126,14 @@ mod tests {
             },
             RowContent {
                 kind: b"call_answered",
+                ..CONTENT
+            },
+            RowContent {
+                call_id: None,
+                ..CONTENT
+            },
+            RowContent {
+                call_id: Some(8),
                 ..CONTENT
             },
             RowContent {

@@ -16,7 +16,7 @@ use crate::call::{
 };
 use crate::handoff::{Certainty, Outcome};
 use crate::phone::{Caller, ERASED};
-use crate::routing::{CallFacts, Decision, DialerId, Reason, Ruleset};
+use crate::routing::{CallFacts, Decision, DialerId, Reason, RecordedDecision, Ruleset};
 
 /// One record, before it has its place in the audit chain.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Record {
     /// What identifies a person, kept apart from everything else.
     pub personal: Option<Personal>,
     pub event: Event,
+    /// Where it leaves its call, for the projection. Of that, status and disposition stand in the log.
+    pub after: Option<Box<CallAfter>>,
 }
 
 impl Record {
@@ -37,6 +39,16 @@ impl Record {
             call_id: Some(call_id.clone()),
             personal: None,
             event,
+            after: None,
+        }
+    }
+
+    /// The same record, which leaves its call so.
+    #[must_use]
+    pub fn leaving(self, after: CallAfter) -> Self {
+        Self {
+            after: Some(Box::new(after)),
+            ..self
         }
     }
 
@@ -55,6 +67,7 @@ impl Record {
             call_id: None,
             personal: None,
             event,
+            after: None,
         }
     }
 }
@@ -70,6 +83,9 @@ pub struct Personal {
     /// The answer as given: it may name the caller, so that `caller` stands beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+    /// The step that was answered so: whoever writes to the file cannot make the answer to one step that to another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }
 
 impl Personal {
@@ -77,8 +93,7 @@ impl Personal {
     pub fn erased() -> Self {
         Self {
             caller: Some(ERASED.to_owned()),
-            called: None,
-            body: None,
+            ..Self::default()
         }
     }
 
@@ -131,32 +146,27 @@ pub enum Event {
     /// The `<Dial>` of a call has ended.
     DialEnded {
         report: DialReport,
-        after: Box<CallAfter>,
     },
     /// The carrier told the progress of a leg.
     LegReported {
         report: LegReport,
-        after: Box<CallAfter>,
     },
     /// A call whose end nobody reported was looked up and closed.
     CallReaped {
         /// What is known of its end.
         found: CarrierAnswer,
-        after: Box<CallAfter>,
     },
     /// Whoever brought a call through the JSON door says how it ended.
     CallEnded {
         outcome: ReportedOutcome,
         /// How long caller and agent talked, in seconds.
         talked_s: u32,
-        after: Box<CallAfter>,
     },
     /// What was reported late changes how a call counts that is over.
     CallCorrected {
         from: Disposition,
         /// How it counts by all that is known.
         to: Disposition,
-        after: Box<CallAfter>,
     },
     /// A webhook could not be tied to a call and was answered safely.
     WebhookUnusable {
@@ -218,6 +228,26 @@ pub enum Event {
 }
 
 impl Event {
+    /// The request to a dialer that is about to leave, in whichever record it stands.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other holds one")]
+    pub fn intended(&self) -> Option<&HandoffIntended> {
+        match self {
+            Self::CallDecided(decided) => decided.intended.as_ref(),
+            Self::HandoffIntended(intended) => Some(intended),
+            _ => None,
+        }
+    }
+
+    /// The request to a dialer that has ended, in whichever record it stands.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other holds one")]
+    pub fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Self::HandoffConcluded(attempt) => Some(attempt),
+            Self::CallAnswered(answered) => answered.attempt.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The record of a notification.
     pub fn of_notification(event_type: EventType, notification: Notification) -> Self {
         let notification = Box::new(notification);
@@ -233,6 +263,7 @@ impl Event {
 
 /// A call arrived, was looked up and decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "RecordedCall")]
 pub struct CallDecided {
     /// The request that brought it.
     pub request_id: String,
@@ -241,9 +272,41 @@ pub struct CallDecided {
     pub caller: String,
     pub facts: CallFacts,
     /// The look-up's API exchange, where one was made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lookup_exchange: Option<Exchange>,
+    #[serde(serialize_with = "Decision::record")]
     pub decision: Decision,
+    /// The request to the first dialer, which is about to leave; further ones have records of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intended: Option<HandoffIntended>,
+}
+
+/// [`CallDecided`] as it is recorded.
+#[derive(Deserialize)]
+struct RecordedCall {
+    request_id: String,
+    door: Ingress,
+    caller: String,
+    facts: CallFacts,
+    #[serde(default)]
+    lookup_exchange: Option<Exchange>,
+    decision: RecordedDecision<'static>,
+    #[serde(default)]
+    intended: Option<HandoffIntended>,
+}
+
+impl From<RecordedCall> for CallDecided {
+    fn from(recorded: RecordedCall) -> Self {
+        Self {
+            request_id: recorded.request_id,
+            door: recorded.door,
+            caller: recorded.caller,
+            decision: recorded.decision.restore(&recorded.facts),
+            facts: recorded.facts,
+            lookup_exchange: recorded.lookup_exchange,
+            intended: recorded.intended,
+        }
+    }
 }
 
 /// How a call came in.
@@ -258,7 +321,8 @@ pub enum Ingress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandoffIntended {
     pub dialer: DialerId,
-    /// 1, or 2 for the one retry.
+    /// 1, or 2 for the one retry; left out of the record where it is 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u8,
     /// What it may spend, in milliseconds.
     pub timeout_ms: u64,
@@ -273,24 +337,52 @@ pub struct CallAnswered {
     pub step: String,
     pub answer: Answer,
     pub stages: Stages,
-    /// False where the answer left after the budget had ended.
+    /// False where the answer left after the budget had ended; left out of the record where it is true.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub within_budget: bool,
     /// True where the store failed or was late when the call was opened, so that this may be a second answer to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unclaimed: bool,
-    pub after: CallAfter,
+    /// The last request to a dialer that was made for this answer; those before it have records of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
 }
 
 /// One request to a dialer, as it is recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     pub dialer: DialerId,
-    /// 1 for the first request of this handoff to this dialer, 2 for its one retry.
+    /// 1 for the first request of this handoff to this dialer, 2 for its one retry; left out of the record where it is 1.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u8,
     #[serde(flatten)]
     pub outcome: Outcome,
     /// The API exchanges it consisted of, redacted. More than one where a step follows on an answer (409, then update).
     pub exchanges: Vec<Exchange>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn first() -> u8 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+fn is_first(attempt: &u8) -> bool {
+    *attempt == 1
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,6 +35,7 @@ pub struct RowBuffer {
 struct BufferedRow {
     id: i64,
     created_at: i64,
+    call_id: Option<i64>,
     is_typed: bool,
     lengths: [Option<usize>; 6],
 }
@@ -56,6 +57,7 @@ impl RowBuffer {
         self.rows.push(BufferedRow {
             id: content.id,
             created_at: content.created_at,
+            call_id: content.call_id,
             is_typed: row.is_typed,
             lengths: parts.map(|part| part.map(<[u8]>::len)),
         });
@@ -86,6 +88,7 @@ impl RowBuffer {
                     id: row.id,
                     created_at: row.created_at,
                     kind: kind.unwrap_or_default(),
+                    call_id: row.call_id,
                     call_sid,
                     personal,
                     detail: detail.unwrap_or_default(),

@@ -63,12 +63,16 @@ pub struct DialReport {
     pub dialer: Option<DialerId>,
     pub end: EndReason,
     /// The child leg, where the carrier names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leg: Option<CallId>,
     /// Talk time in seconds, where there was any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<u32>,
     /// The final SIP answer, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sip_code: Option<u16>,
     /// The caller has hung up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub caller_gone: bool,
 }
 
@@ -78,18 +82,24 @@ pub struct LegReport {
     /// The leg. Equal to the call itself for the caller's own leg.
     pub leg: CallId,
     /// The caller's leg, where this is a child of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<CallId>,
     /// Which dial of the call made this leg; from the signed query of the callback URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u32>,
     /// The dialer that was dialled, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialer: Option<DialerId>,
     /// How far it has come.
     pub status: LegStatus,
     /// The carrier's count of events of this leg, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u32>,
     /// Duration in seconds, on the last event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<u32>,
     /// The final SIP answer, on the last event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sip_code: Option<u16>,
 }
 

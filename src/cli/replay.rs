@@ -92,9 +92,7 @@ impl Replay {
     }
 
     fn all_since(&mut self, since: Timestamp) -> Result<(), StoreError> {
-        let Some(mut last) = self.log.before_calls_since(since)? else {
-            return Ok(());
-        };
+        let mut last = self.log.before(since)?;
         loop {
             let page = self.log.page_after(last)?;
             let Some(end) = page.last_id else {
@@ -102,7 +100,7 @@ impl Replay {
             };
             last = end;
             for record in page.records {
-                // A record of the same stretch that is older was written late.
+                // What was written late stands among younger records.
                 if record.as_ref().is_ok_and(|record| record.at < since) {
                     continue;
                 }

@@ -108,16 +108,18 @@ impl Calls {
             stages: stopwatch.stages(),
             within_budget: stopwatch.within_budget(),
             unclaimed: answering.pending.unclaimed,
-            after,
+            attempt: answering.pending.last_attempt(),
         };
         let personal = Personal {
             caller: Some(call.caller.as_text().to_owned()),
             body: Some(body.clone()),
-            ..Personal::default()
+            step: Some(step.clone()),
+            called: None,
         };
+        let event = Event::CallAnswered(Box::new(answered));
         answering.pending.records.push(Record {
             personal: Some(personal),
-            ..Record::of_call(now, &call.call_id, Event::CallAnswered(Box::new(answered)))
+            ..Record::of_call(now, &call.call_id, event).leaving(after)
         });
         let patience = stopwatch.for_the_record();
         let recorded = self

@@ -126,11 +126,7 @@ impl Calls {
         }
         let state = stored.state.clone().outcome_reported(outcome);
         let talked = (outcome == ReportedOutcome::Answered).then_some(talked_s);
-        let event = |after| Event::CallEnded {
-            outcome,
-            talked_s,
-            after,
-        };
+        let event = Event::CallEnded { outcome, talked_s };
         let (records, known) = reported(stored, &state, self.clock.now(), talked, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
         self.locks.update(recorded, known, None);

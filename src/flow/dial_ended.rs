@@ -60,13 +60,9 @@ impl Calls {
         }
         let talked_s = report.duration_s;
         let (now, call) = (self.clock.now(), InboundCall::of_stored(&stored));
-        let moved = Box::new(call_after(&stored, &state, stored.reason, now, talked_s));
-        let event = Event::DialEnded {
-            report,
-            after: moved,
-        };
-        let dial_ended = Record::of_call(now, &call.call_id, event);
-        answering.pending.records.push(dial_ended);
+        let moved = call_after(&stored, &state, stored.reason, now, talked_s);
+        let dial_ended = Record::of_call(now, &call.call_id, Event::DialEnded { report });
+        answering.pending.records.push(dial_ended.leaving(moved));
 
         let answer = self
             .next(&mut answering, &call, &stored, state, after)
@@ -92,7 +88,7 @@ impl Calls {
             return;
         }
         let talked_s = report.duration_s;
-        let event = |after| Event::DialEnded { report, after };
+        let event = Event::DialEnded { report };
         let (records, known) = reported(stored, state, self.clock.now(), talked_s, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
         self.locks.update(recorded, known, None);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::answering::{Answering, Calls};
 use super::handoff_result::{HandoffResult, HandoffTarget};
 use super::record::Repeated;
-use crate::audit::{Attempt, Event, HandoffIntended, Record};
+use crate::audit::{Attempt, HandoffIntended, Record};
 use crate::dialer::{HandedOff, HandoffPayload};
 use crate::handoff::{Candidate, Failure, FailureKind, Next, Outcome, Run};
 use crate::routing::DialerId;
@@ -77,8 +77,7 @@ impl Calls {
                 result.refusals.push((dialer.clone(), failure));
             }
             next = run.next(&handed_off.outcome, answering.stopwatch.remaining());
-            let concluded = self.concluded(dialer, &payload, handed_off);
-            answering.pending.records.extend(concluded);
+            self.conclude_attempt(answering, dialer, &payload, handed_off);
         }
     }
 
@@ -102,13 +101,13 @@ impl Calls {
         payload: &HandoffPayload,
         share: Duration,
     ) -> Result<(), Repeated> {
-        let intended = Event::HandoffIntended(HandoffIntended {
+        let intended = HandoffIntended {
             dialer: dialer.clone(),
             attempt: payload.attempt,
             timeout_ms: u64::try_from(share.as_millis()).unwrap_or(u64::MAX),
-        });
-        let intent = Record::of_call(self.clock.now(), &payload.call_id, intended);
-        answering.pending.records.push(intent);
+        };
+        let (now, pending) = (self.clock.now(), &mut answering.pending);
+        pending.intend(now, &payload.call_id, intended);
         let patience = INTENT_PATIENCE.min(answering.stopwatch.remaining());
         self.recorder
             .flush(&mut answering.pending, patience)
@@ -144,12 +143,13 @@ impl Calls {
     }
 
     /// The outcome of an attempt, and how it changed the dialer's health.
-    fn concluded(
+    fn conclude_attempt(
         &self,
+        answering: &mut Answering,
         dialer: DialerId,
         payload: &HandoffPayload,
         handed_off: HandedOff,
-    ) -> impl Iterator<Item = Record> + use<> {
+    ) {
         let now = self.clock.now();
         let shown = handed_off.recorded_outcome(&payload.caller);
         let HandedOff { outcome, exchanges } = handed_off;
@@ -160,14 +160,17 @@ impl Calls {
         let change = was_asked
             .then(|| self.fleet.report(&dialer, &outcome, self.clock.instant()))
             .flatten();
-        let attempt = Event::HandoffConcluded(Box::new(Attempt {
-            dialer,
-            attempt: payload.attempt,
-            outcome: shown,
-            exchanges,
-        }));
-        let concluded = Record::of_call(now, &payload.call_id, attempt);
+        let pending = &mut answering.pending;
+        pending.conclude(
+            now,
+            Attempt {
+                dialer,
+                attempt: payload.attempt,
+                outcome: shown,
+                exchanges,
+            },
+        );
         let changed = change.map(|change| Record::of_service(now, change.into_event()));
-        std::iter::once(concluded).chain(changed)
+        pending.records.extend(changed);
     }
 }

@@ -142,6 +142,7 @@ impl Inbound {
             facts,
             lookup_exchange,
             decision: decision.clone(),
+            intended: None,
         };
         let event = Event::CallDecided(Box::new(decided));
         Record {

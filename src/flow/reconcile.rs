@@ -100,11 +100,8 @@ impl Reconciliation {
         let after = call_after(&stored, &state, stored.reason, ended_at, None);
         announce(call, answer, &after);
         let known = stored.moved_on(&after, now);
-        let reaped = Event::CallReaped {
-            found: answer,
-            after: Box::new(after),
-        };
-        let record = Record::of_call(now, call, reaped);
+        let reaped = Event::CallReaped { found: answer };
+        let record = Record::of_call(now, call, reaped).leaving(after);
         let recorded = calls.recorder.append(vec![record], PATIENCE).await;
         calls.locks.update(recorded, known, None);
         Reconciled::Closed(answer)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::alerts::{CallObservation, CallObserver};
-use crate::audit::{CallAfter, Event, Record};
+use crate::audit::{Attempt, CallAfter, Event, HandoffIntended, Record};
 use crate::call::{CallId, CallState, Disposition, Status};
 use crate::clock::Clock;
 use crate::routing::Reason;
@@ -42,6 +42,8 @@ impl Repeated {
 #[derive(Debug, Default)]
 pub(super) struct PendingWrites {
     pub(super) records: Vec<Record>,
+    /// The last request to a dialer, and when it ended: part of the answer's record, unless another request follows.
+    attempt: Option<(Timestamp, Attempt)>,
     /// The first write opens this call; `None`: the call is in the log.
     opens: Option<CallId>,
     /// The store failed or was late when the call was opened.
@@ -55,6 +57,35 @@ impl PendingWrites {
             opens: Some(call_id.clone()),
             ..Self::default()
         }
+    }
+
+    /// A request to a dialer is about to leave. The first one of a call stands in the record of its decision.
+    pub(super) fn intend(&mut self, at: Timestamp, call_id: &CallId, intended: HandoffIntended) {
+        if let Some((at, attempt)) = self.attempt.take() {
+            let concluded = Event::HandoffConcluded(Box::new(attempt));
+            self.records.push(Record::of_call(at, call_id, concluded));
+        }
+        if let [
+            Record {
+                event: Event::CallDecided(decided),
+                ..
+            },
+        ] = self.records.as_mut_slice()
+        {
+            decided.intended = Some(intended);
+        } else {
+            let intended = Event::HandoffIntended(intended);
+            self.records.push(Record::of_call(at, call_id, intended));
+        }
+    }
+
+    /// A request to a dialer has ended.
+    pub(super) fn conclude(&mut self, at: Timestamp, attempt: Attempt) {
+        self.attempt = Some((at, attempt));
+    }
+
+    pub(super) fn last_attempt(&mut self) -> Option<Attempt> {
+        self.attempt.take().map(|(_, attempt)| attempt)
     }
 }
 
@@ -203,10 +234,10 @@ pub(super) fn reported(
     state: &CallState,
     now: Timestamp,
     talked_s: Option<u32>,
-    event: impl FnOnce(Box<CallAfter>) -> Event,
+    event: Event,
 ) -> (Vec<Record>, StoredCall) {
     let after = call_after(&stored, state, stored.reason, now, talked_s);
-    let record = |event| Record::of_call(now, &stored.id, event);
+    let record = |event, after| Record::of_call(now, &stored.id, event).leaving(after);
     let records = match (stored.disposition, after.disposition) {
         (Some(from), Some(to)) if from != to => {
             metrics::counter!("switchboard_calls_corrected_total").increment(1);
@@ -218,13 +249,12 @@ pub(super) fn reported(
                 "what was reported late changes how the call counts"
             );
             let before = call_after(&stored, &stored.state, stored.reason, now, None);
-            let after = Box::new(after.clone());
             vec![
-                record(event(Box::new(before))),
-                record(Event::CallCorrected { from, to, after }),
+                record(event, before),
+                record(Event::CallCorrected { from, to }, after.clone()),
             ]
         }
-        _ => vec![record(event(Box::new(after.clone())))],
+        _ => vec![record(event, after.clone())],
     };
     (records, stored.moved_on(&after, now))
 }

@@ -34,7 +34,7 @@ impl Calls {
         // The length of the caller's own leg is that of waiting, ringing and talking together.
         let talked_s = report.duration_s.filter(|_| report.parent.is_some());
         let now = self.clock.now();
-        let event = |after| Event::LegReported { report, after };
+        let event = Event::LegReported { report };
         let (records, known) = reported(stored, &state, now, talked_s, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
         self.locks.update(recorded, known, None);

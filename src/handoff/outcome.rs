@@ -12,6 +12,7 @@ pub enum Outcome {
     /// The dialer has taken note of the call.
     Accepted {
         /// What the dialer calls it (a ticket or contact id), where it says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         reference: Option<String>,
     },
     /// The dialer will not take it; asking again changes nothing.

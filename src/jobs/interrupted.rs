@@ -39,7 +39,8 @@ async fn close(store: &Store, clock: &Clock, through: i64) {
         Err(error) => return unread(&error),
     };
     for calls in calls.chunks(PAGE) {
-        let open = match store.open_intents(calls.to_vec(), through).await {
+        let calls = calls.iter().map(|(call, _)| call.clone()).collect();
+        let open = match store.open_intents(calls, through).await {
             Ok(open) => open,
             Err(error) => return unread(&error),
         };

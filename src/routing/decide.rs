@@ -3,8 +3,8 @@
 use super::change::change_to_be_named;
 use super::class::{CallerClass, verdict};
 use super::{
-    BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup, Reason, RoutePlan, Rule,
-    RuleVerdict, RulesInForce, Ruleset, SkipReason, Skipped, Step, Trace, admissible,
+    CallFacts, Decision, DialerId, Lookup, Reason, RoutePlan, Rule, RuleVerdict, RulesInForce,
+    Ruleset, SkipReason, Skipped, Step, Trace, admissible,
 };
 
 /// Decides who takes a call. Total: every rule set decides every call, at worst with an empty plan that says why.
@@ -45,12 +45,7 @@ fn match_rule<'a>(
     class: &CallerClass,
     trace: &mut Trace,
 ) -> (Option<&'a Rule>, Reason) {
-    let without_rule = match lookup {
-        Lookup::Known { .. } => Reason::NoRuleMatched,
-        Lookup::Unknown { .. } => Reason::UnknownCaller,
-        Lookup::Skipped { .. } => Reason::LookupSkipped,
-        Lookup::Unavailable { .. } => Reason::LookupUnavailable,
-    };
+    let without_rule = Reason::without_rule(lookup);
     for rule in &ruleset.rules {
         let verdict = verdict(rule, class.tier.as_ref());
         let matched = verdict == RuleVerdict::Matched;
@@ -81,13 +76,10 @@ fn plan(
         match admissible(dialer, &facts.dialers) {
             Ok(()) => {
                 plan.dialers.push(dialer.clone());
-                let rings_only = |view: &DialerView| {
-                    view.dialer == *dialer && view.line_only && view.breaker == BreakerView::Open
-                };
                 trace.0.push(Step::Planned {
                     dialer: dialer.clone(),
                     order: plan.dialers.len(),
-                    line_only: facts.dialers.iter().any(rings_only),
+                    line_only: facts.rings_only(dialer),
                 });
             }
             Err(no) => {
@@ -130,13 +122,19 @@ mod tests {
     use jiff::Timestamp;
 
     use super::super::{
-        Availability, Difference, LookupSkipped, LookupUnavailable, Profile, Source, replay,
+        Availability, BreakerView, DialerView, Difference, LookupSkipped, LookupUnavailable,
+        Profile, RecordedDecision, Source, replay,
     };
     use super::*;
     use crate::lead::{LeadScore, Tier, TierName, Tiers};
 
+    /// Decides; what is recorded of it gives the whole decision back.
     fn decide(ruleset: &Ruleset, facts: &CallFacts) -> Decision {
-        super::decide(&ruleset.clone().into(), facts)
+        let decision = super::decide(&ruleset.clone().into(), facts);
+        let recorded = serde_json::to_string(&RecordedDecision::from(&decision)).unwrap();
+        let read: RecordedDecision<'_> = serde_json::from_str(&recorded).unwrap();
+        assert_eq!(read.restore(facts), decision, "{recorded}");
+        decision
     }
 
     fn ruleset() -> Ruleset {

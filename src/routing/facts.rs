@@ -51,8 +51,10 @@ pub enum Lookup {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// The lead score, where the profile has a readable one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<LeadScore>,
     /// The named tier, as Braze holds it, where one is configured and set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
 }
 
@@ -161,10 +163,13 @@ pub enum LookupUnavailable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DialerView {
     pub dialer: DialerId,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drained: bool,
     /// Whether requests to it succeed.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub breaker: BreakerView,
     /// Whether it says it can take calls.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub availability: Availability,
     /// It has just recovered and is not given everybody at once: so many callers who wait for it come before this one. `None` where it is
     /// this caller's turn.
@@ -175,11 +180,16 @@ pub struct DialerView {
     pub line_only: bool,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A circuit breaker as the decision sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerView {
     /// Healthy: calls pass.
+    #[default]
     Closed,
     /// Tripped: refused at once.
     Open,
@@ -188,7 +198,7 @@ pub enum BreakerView {
 }
 
 /// What a dialer says about taking calls.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Availability {
     Available,
@@ -197,6 +207,7 @@ pub enum Availability {
         why: String,
     },
     /// It does not say; counted as available.
+    #[default]
     Unknown,
 }
 

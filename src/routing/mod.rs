@@ -7,6 +7,7 @@ mod dialer_id;
 mod eligibility;
 mod facts;
 mod plan;
+mod recorded;
 mod replay;
 mod ruleset;
 mod trace;
@@ -19,6 +20,7 @@ pub use facts::{
     Profile, Source,
 };
 pub use plan::{Decision, RoutePlan, Skipped};
+pub use recorded::RecordedDecision;
 pub use replay::{Difference, replay};
 pub use ruleset::{Rule, RulesInForce, Ruleset, RulesetVersion};
 pub use trace::{Reason, RuleVerdict, Step, Trace};

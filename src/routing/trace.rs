@@ -42,6 +42,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Why a call goes to the default dialer.
+    pub(super) fn without_rule(lookup: &Lookup) -> Self {
+        match lookup {
+            Lookup::Known { .. } => Self::NoRuleMatched,
+            Lookup::Unknown { .. } => Self::UnknownCaller,
+            Lookup::Skipped { .. } => Self::LookupSkipped,
+            Lookup::Unavailable { .. } => Self::LookupUnavailable,
+        }
+    }
+
     /// The stable name, as in exports.
     pub const fn as_str(self) -> &'static str {
         self.into_str()
@@ -115,6 +125,7 @@ pub enum RuleVerdict {
     NotMatched {
         /// In words: `tier is cold; the rule wants hot or warm`.
         why: String,
+        wants: Vec<TierName>,
     },
 }
 
@@ -173,7 +184,7 @@ impl Step {
             } => format!("Rule {name:?} matches."),
             Self::Rule {
                 name,
-                verdict: RuleVerdict::NotMatched { why },
+                verdict: RuleVerdict::NotMatched { why, .. },
             } => format!("Rule {name:?} does not match: {why}."),
             Self::DefaultRule { dialer, reason } => {
                 format!(

@@ -4,22 +4,21 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::callers::EncryptedPersonal;
-use super::column;
 use super::error::StoreError;
 use super::key_ring::Purpose;
 use super::readers::RowReader;
 use super::work::PreparedRecord;
-use crate::audit::{ChainLink, Event, Hash, Kind, Personal, RowContent};
+use super::{calls, column};
+use crate::audit::{ChainLink, Event, HandoffIntended, Hash, Kind, Personal, RowContent};
 use crate::call::CallId;
 
-/// A day, by which the records of a call are found.
-const DAY_MS: i64 = 86_400_000;
 /// Records that calls do not make in numbers, as in the index `idx_audit_records_kind_id_created_at`, word for word. A list of names would make
 /// `SQLite` build a table of them for every record that is written.
 pub(super) const RARE: &str = "kind <> 'call_decided' AND kind <> 'handoff_intended' AND kind <> 'handoff_concluded' AND kind <> 'call_answered' AND kind <> 'dial_ended' AND kind <> 'leg_reported'";
 /// No log names more keys.
 const KEYS: u32 = 10_000;
-const COLUMNS: &str = "id, created_at, kind, call_sid, personal, detail, previous_hash, hash";
+const COLUMNS: &str =
+    "id, created_at, kind, call_sid, personal, detail, previous_hash, hash, call_id";
 
 /// Whether calls make records of this kind in numbers, so that they are in no index by kind.
 pub(super) fn is_frequent(kind: Kind) -> bool {
@@ -35,6 +34,8 @@ pub struct RawRecord {
     pub created_at: i64,
     /// The name of its kind.
     pub kind: String,
+    /// The row of its call.
+    pub call_row: Option<i64>,
     /// The call it belongs to.
     pub call_sid: Option<String>,
     /// What identifies a person, sealed, as the bytes that are hashed.
@@ -68,6 +69,7 @@ impl RawRecord {
             id: self.id,
             created_at: self.created_at,
             kind: self.kind.as_bytes(),
+            call_id: self.call_row,
             call_sid: self.call_sid.as_ref().map(String::as_bytes),
             personal: self.personal.as_deref(),
             detail: self.detail.as_bytes(),
@@ -128,16 +130,20 @@ impl StoredRecord {
 }
 
 /// Writes a record after `head` and gives the new head.
+///
+/// `call_row` is the row of its call in `calls`, by which it is found.
 pub(super) fn append(
     connection: &Connection,
     head: ChainLink,
     record: &PreparedRecord,
     sealed: Option<&EncryptedPersonal>,
+    call_row: Option<i64>,
 ) -> rusqlite::Result<ChainLink> {
     let content = RowContent {
         id: head.id + 1,
         created_at: record.created_at,
         kind: record.kind.as_str().as_bytes(),
+        call_id: call_row,
         call_sid: record.call.as_ref().map(|call| call.as_str().as_bytes()),
         personal: sealed.map(|sealed| sealed.bytes.as_slice()),
         detail: record.detail.as_bytes(),
@@ -146,8 +152,8 @@ pub(super) fn append(
     connection
         .prepare_cached(
             "INSERT INTO audit_records
-             (id, created_at, kind, call_sid, personal, detail, previous_hash, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             (id, created_at, kind, call_sid, personal, detail, previous_hash, hash, call_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             content.id,
@@ -158,6 +164,7 @@ pub(super) fn append(
             record.detail,
             head.hash,
             link.hash,
+            call_row,
         ])?;
     Ok(link)
 }
@@ -208,56 +215,74 @@ pub(super) fn at(connection: &Connection, id: i64) -> rusqlite::Result<Option<Ra
 
 /// The records of a call, in order.
 pub(super) fn of_call(connection: &Connection, call: &CallId) -> rusqlite::Result<Vec<RawRecord>> {
-    of_call_between(connection, call.as_str(), i64::MIN, i64::MAX)
+    match calls::row_of(connection, call.as_str())? {
+        Some(row) => of_row(connection, row),
+        None => Ok(Vec::new()),
+    }
 }
 
-/// The records of a call from one day to another, both included and counted from 1970, in order: one probe of the index per day
-/// that has records.
-pub(super) fn of_call_between(
-    connection: &Connection,
-    call_sid: &str,
-    first_day: i64,
-    last_day: i64,
-) -> rusqlite::Result<Vec<RawRecord>> {
+/// The records of the call in a row of `calls`, in order.
+pub(super) fn of_row(connection: &Connection, call_row: i64) -> rusqlite::Result<Vec<RawRecord>> {
     connection
         .prepare_cached(&format!(
-            "WITH RECURSIVE days (day) AS (
-                 SELECT min(created_at / 86400000) FROM audit_records
-                 WHERE created_at / 86400000 >= ?2 AND call_sid IS NOT NULL
-                 UNION ALL
-                 SELECT (
-                     SELECT min(created_at / 86400000) FROM audit_records
-                     WHERE created_at / 86400000 > days.day AND call_sid IS NOT NULL
-                 )
-                 FROM days WHERE days.day < ?3
-             )
-             SELECT {COLUMNS} FROM days CROSS JOIN audit_records
-             ON created_at / 86400000 = days.day AND call_sid = ?1 AND id > 0
-             WHERE days.day <= ?3
-             ORDER BY id"
+            "SELECT {COLUMNS} FROM audit_records WHERE call_id = ?1 AND id > 0 ORDER BY id"
         ))?
-        .query_map(params![call_sid, first_day, last_day], raw)?
+        .query_map([call_row], raw)?
         .collect()
 }
 
-/// The payload of a call's last intent to hand off, among the records up to `through`, where nothing concludes it. The call
-/// arrived at `since`.
+/// What a step of a call was answered: the first answer stands. None where that is not what was written.
+pub(super) fn answer(
+    reader: &RowReader<'_>,
+    call: &CallId,
+    step: &str,
+) -> Result<Option<String>, StoreError> {
+    #[derive(serde::Deserialize)]
+    struct Answered {
+        step: String,
+    }
+    for record in of_call(reader, call)? {
+        if record.kind != Kind::CallAnswered.as_str()
+            || record.call_sid.as_deref() != Some(call.as_str())
+        {
+            continue;
+        }
+        let answered: Option<Answered> = serde_json::from_str(&record.detail).ok();
+        if answered.is_none_or(|answered| answered.step != step) {
+            continue;
+        }
+        let sealed_step = Some(step.to_owned());
+        let personal = record.read(reader)?.personal;
+        return Ok(personal
+            .filter(|personal| personal.step == sealed_step)
+            .and_then(|personal| personal.body));
+    }
+    Ok(None)
+}
+
+/// A call's last intent to hand off, among the records up to `through`, where nothing concludes it.
 pub(super) fn open_intent(
     connection: &Connection,
     call: &CallId,
-    since: Timestamp,
     through: i64,
-) -> rusqlite::Result<Option<String>> {
-    let first_day = since.as_millisecond().div_euclid(DAY_MS);
-    let records = of_call_between(connection, call.as_str(), first_day, i64::MAX)?;
-    let [intended, concluded] = [Kind::HandoffIntended, Kind::HandoffConcluded].map(Kind::as_str);
+) -> rusqlite::Result<Option<HandoffIntended>> {
+    let intent = |record: RawRecord| {
+        let kind = Kind::from_name(&record.kind)?;
+        let event = Event::from_detail(kind, &record.detail).ok()?;
+        event.intended().cloned()
+    };
+    let says = [
+        Kind::CallDecided,
+        Kind::HandoffIntended,
+        Kind::HandoffConcluded,
+        Kind::CallAnswered,
+    ]
+    .map(Kind::as_str);
+    let records = of_call(connection, call)?.into_iter().rev();
     let last = records
-        .into_iter()
-        .rev()
-        .find(|record| record.id <= through && [intended, concluded].contains(&&*record.kind));
-    Ok(last
-        .filter(|record| record.kind == intended)
-        .map(|record| record.detail))
+        .filter(|record| record.id <= through)
+        .find(|record| says.contains(&&*record.kind));
+    Ok(last.and_then(intent))
 }
 
 /// The newest record of a kind that calls do not make in numbers.
@@ -328,6 +353,7 @@ pub(super) fn raw(row: &Row<'_>) -> rusqlite::Result<RawRecord> {
         detail: row.get(5)?,
         previous_hash: row.get(6)?,
         hash: row.get(7)?,
+        call_row: row.get(8)?,
     })
 }
 

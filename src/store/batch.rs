@@ -18,6 +18,7 @@ use super::{
     incidents, outbox, profiles, service_starts, sessions, spool_mark,
 };
 use crate::audit::{CallerErased, ChainLink, Event, Record};
+use crate::call::CallId;
 
 /// A submission on its way into the database.
 #[derive(Clone)]
@@ -99,6 +100,7 @@ fn try_write(
         unmatched: 0,
         added,
         committed: Vec::new(),
+        last_call: None,
     };
     let mut outcomes = Vec::new();
     for (index, item) in items.iter().enumerate() {
@@ -144,6 +146,8 @@ struct BatchWriter<'c> {
     unmatched: u64,
     added: Added,
     committed: Vec<Committed>,
+    /// The call whose row was asked for last.
+    last_call: Option<(CallId, i64)>,
 }
 
 impl BatchWriter<'_> {
@@ -270,10 +274,27 @@ impl BatchWriter<'_> {
     fn append(&mut self, records: &[PreparedRecord]) -> rusqlite::Result<()> {
         for record in records {
             let sealed = self.seal(record)?;
+            if let Effect::Begin(begun) = &record.effect {
+                // Does nothing where the call is there: it was decided twice.
+                self.begin_call(begun, sealed.as_ref())?;
+            }
             self.log(record, sealed.as_ref())?;
-            self.project(record, sealed.as_ref())?;
+            self.project(record)?;
         }
         Ok(())
+    }
+
+    /// The row of the call that a record belongs to. The records of a submission are of one call.
+    fn call_row(&mut self, call: Option<&CallId>) -> rusqlite::Result<Option<i64>> {
+        let Some(call) = call else { return Ok(None) };
+        if let Some((known, row)) = &self.last_call
+            && known == call
+        {
+            return Ok(Some(*row));
+        }
+        let row = calls::row_of(self.connection, call.as_str())?;
+        self.last_call = row.map(|row| (call.clone(), row));
+        Ok(row)
     }
 
     /// Writes a record at the end of the log, and counts what it measures.
@@ -282,7 +303,8 @@ impl BatchWriter<'_> {
         record: &PreparedRecord,
         sealed: Option<&EncryptedPersonal>,
     ) -> rusqlite::Result<()> {
-        self.head = audit_records::append(self.connection, self.head, record, sealed)?;
+        let call_row = self.call_row(record.call.as_ref())?;
+        self.head = audit_records::append(self.connection, self.head, record, sealed, call_row)?;
         if let Some(measured) = &record.measured {
             self.added.at(record.created_at).measure(measured);
         }
@@ -295,18 +317,10 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    fn project(
-        &mut self,
-        record: &PreparedRecord,
-        sealed: Option<&EncryptedPersonal>,
-    ) -> rusqlite::Result<()> {
+    fn project(&mut self, record: &PreparedRecord) -> rusqlite::Result<()> {
         match (&record.effect, &record.call) {
-            // Does nothing where the call is there: it was decided twice.
-            (Effect::Begin(begun), _) => {
-                self.begin_call(begun, sealed)?;
-            }
             (Effect::Change(change), Some(call)) => {
-                match calls::change(self.connection, &self.written, call, change, sealed)? {
+                match calls::change(self.connection, &self.written, call, change)? {
                     Some(moved) => self.recount(&moved),
                     None => self.unmatched += 1,
                 }
@@ -318,7 +332,7 @@ impl BatchWriter<'_> {
             (Effect::Tell(told), _) => {
                 outbox::announce(self.connection, &self.written, told, record.created_at)?;
             }
-            (Effect::Change(_), None) | (Effect::None, _) => {}
+            (Effect::Change(_), None) | (Effect::Begin(_) | Effect::None, _) => {}
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The audit records of a person's calls.
 //!
-//! No index leads from a person to their records, but one to their calls, and one from a call and a day to its records. So the newest calls are
-//! found first, and then the records of each on the days on which it was heard of. Both are bounded, whoever it is and however often they call.
+//! No index leads from a person to their records, but one to their calls, and one from a call to its records. So the newest calls are found first,
+//! and then the records of each. Both are bounded, whoever it is and however often they call.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -32,20 +32,10 @@ pub(super) fn newest(
     calls.truncate(CALLS);
     let mut records = Vec::new();
     for call in calls {
-        // What was written late may be of the day after.
-        let (first, last) = (call.first_day, call.last_day + 1);
-        let of_call = audit_records::of_call_between(reader, &call.sid, first, last)?;
-        records.extend(of_call);
+        records.extend(audit_records::of_row(reader, call)?);
     }
     records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
     Ok((records, is_whole))
-}
-
-/// A call and the days on which it was heard of.
-struct Call {
-    sid: String,
-    first_day: i64,
-    last_day: i64,
 }
 
 /// The row of the last call that arrived before `to`; rows are in the order in which calls arrive.
@@ -60,24 +50,14 @@ fn last_before(connection: &Connection, to: i64) -> rusqlite::Result<i64> {
     Ok(row.unwrap_or(0))
 }
 
-/// The newest calls of a person up to a row, one more than are wanted.
-fn calls_of(
-    connection: &Connection,
-    caller_row: i64,
-    last_row: i64,
-) -> rusqlite::Result<Vec<Call>> {
+/// The rows of a person's newest calls up to a row, one more than are wanted.
+fn calls_of(connection: &Connection, caller_row: i64, last_row: i64) -> rusqlite::Result<Vec<i64>> {
     let limit = i64::try_from(CALLS).unwrap_or(i64::MAX) + 1;
     connection
         .prepare_cached(
-            "SELECT sid, started_at / 86400000, updated_at / 86400000 FROM calls INDEXED BY idx_calls_caller_id
+            "SELECT id FROM calls INDEXED BY idx_calls_caller_id
              WHERE caller_id = ?1 AND id <= ?2 ORDER BY id DESC LIMIT ?3",
         )?
-        .query_map(params![caller_row, last_row, limit], |row| {
-            Ok(Call {
-                sid: row.get(0)?,
-                first_day: row.get(1)?,
-                last_day: row.get(2)?,
-            })
-        })?
+        .query_map(params![caller_row, last_row, limit], |row| row.get(0))?
         .collect()
 }

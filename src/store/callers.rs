@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::value::RawValue;
 
 use super::key_ring::{CipherError, Identity, KeyBytes, KeyRing, Purpose, SaltBytes};
+use super::packed;
 use super::readers::RowReader;
 use super::rows::Written;
 use crate::audit::{CallerErased, Personal};
@@ -27,8 +29,8 @@ pub(super) struct EncryptedPersonal {
 /// Personal data on its way to the writer.
 pub(super) struct PlainPersonal {
     pub(super) identity: Identity,
-    /// What is to be sealed.
-    pub(super) json: Vec<u8>,
+    /// What is to be sealed: JSON, packed.
+    pub(super) packed: Vec<u8>,
 }
 
 impl PlainPersonal {
@@ -36,8 +38,13 @@ impl PlainPersonal {
         let identity = key_ring.identity(&personal.caller());
         Ok(Self {
             identity: identity.unwrap_or_else(|| key_ring.nobody()),
-            json: serde_json::to_vec(personal)?,
+            packed: packed::pack(&serde_json::to_vec(personal)?),
         })
+    }
+
+    /// What is to be sealed, as it was before it was packed.
+    pub(super) fn json(&self) -> serde_json::Result<Box<RawValue>> {
+        serde_json::from_slice(&packed::unpack(&self.packed).unwrap_or_default())
     }
 }
 
@@ -85,7 +92,7 @@ impl Encryptor {
         let caller = self.caller(connection, unsealed.identity, purpose.created_at)?;
         let bytes = self
             .key_ring
-            .seal(&caller.key, caller.row, purpose, &unsealed.json)
+            .seal(&caller.key, caller.row, purpose, &unsealed.packed)
             .map_err(no_random)?;
         Ok(EncryptedPersonal {
             caller_row: caller.row,
@@ -232,9 +239,11 @@ fn erase_securely(
             profile: true,
         }));
     };
-    let answers = connection.execute(
-        "DELETE FROM answers WHERE call_id IN (SELECT id FROM calls WHERE caller_id = ?1)",
+    let answers: i64 = connection.query_row(
+        "SELECT count(*) FROM audit_records
+         WHERE call_id IN (SELECT id FROM calls WHERE caller_id = ?1) AND kind = 'call_answered'",
         [row],
+        |row| row.get(0),
     )?;
     // A row that was planted loses what it holds of the person, and is not the better for it.
     let mut statement = connection.prepare("SELECT * FROM calls WHERE caller_id = ?1")?;
@@ -264,7 +273,7 @@ fn erase_securely(
     }
     Ok(Some(CallerErased {
         calls: calls as u64,
-        answers: answers as u64,
+        answers: answers.unsigned_abs(),
         profile: profiles > 0,
     }))
 }

@@ -7,15 +7,15 @@ use super::callers::EncryptedPersonal;
 use super::column::{self, Columns};
 use super::error::StoreError;
 use super::key_ring::Purpose;
+use super::legs;
 use super::legs::LegChange;
 use super::readers::RowReader;
 use super::rollups::Counted;
 use super::rows::Written;
-use super::{answers, legs};
 use crate::audit::{CallAfter, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};
 use crate::lead::{LeadScore, TierName};
-use crate::routing::{Decision, DialerId, Reason, RoutePlan, RulesetVersion};
+use crate::routing::{Decision, DialerId, Reason, RulesetVersion};
 
 /// A call as the database knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +43,6 @@ pub struct StoredCall {
     pub ended_at: Option<Timestamp>,
     /// Arrival to answer of the first webhook, in milliseconds.
     pub routing_ms: Option<u64>,
-    /// What was decided: the dialers to ask, and those left out.
-    pub plan: RoutePlan,
     /// What the next webhook needs.
     pub state: CallState,
     /// When something last happened to it.
@@ -71,7 +69,6 @@ impl StoredCall {
             answered_at: None,
             ended_at: None,
             routing_ms: None,
-            plan: decision.plan.clone(),
             state: CallState::routing(decision.plan.dialers.clone()),
             updated_at: at,
         }
@@ -100,17 +97,14 @@ impl StoredCall {
 pub(super) struct NewCall {
     call: CallId,
     decision: Decision,
-    plan: String,
     state: String,
     at: i64,
 }
 
 /// What changes when a call moves on.
 pub(super) struct CallChange {
-    after: CallAfter,
+    after: Box<CallAfter>,
     state: String,
-    /// The step that was answered. The answer itself is in the record's personal data: it may name the caller.
-    answered: Option<String>,
     leg: Option<LegChange>,
     /// The answer that this tells of overran the budget.
     overran: bool,
@@ -129,7 +123,6 @@ impl NewCall {
         let state = CallState::routing(decision.plan.dialers.clone());
         Ok(Self {
             call,
-            plan: serde_json::to_string(&decision.plan)?,
             state: serde_json::to_string(&state)?,
             decision,
             at,
@@ -154,28 +147,25 @@ impl NewCall {
 }
 
 impl CallChange {
+    /// `overran`: it tells of an answer that came after the budget had ended.
     pub(super) fn new(
-        after: CallAfter,
+        after: Box<CallAfter>,
         leg: Option<LegChange>,
+        overran: bool,
         at: i64,
     ) -> serde_json::Result<Self> {
         Ok(Self {
             state: serde_json::to_string(&after.state)?,
             after,
-            answered: None,
             leg,
-            overran: false,
+            overran,
             at,
         })
     }
 
-    /// The same, of the answer to a step; `overran` where that came after the budget had ended.
-    pub(super) fn answered(self, step: Option<String>, overran: bool) -> Self {
-        Self {
-            answered: step,
-            overran,
-            ..self
-        }
+    /// Where it leaves the call.
+    pub(super) fn after(&self) -> &CallAfter {
+        &self.after
     }
 
     /// Whose line was dialled last: a dialer's name, or that of the last resort.
@@ -224,8 +214,8 @@ pub(super) fn begin(
     let written = connection
         .prepare_cached(
             "INSERT INTO calls (sid, caller_id, personal, status, reason, tier, score, rule, ruleset,
-                 failed_over, held, started_at, plan, state, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?12, ?10, ?10)
+                 failed_over, held, started_at, state, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?10, ?10)
              ON CONFLICT (sid) DO NOTHING",
         )?
         .execute(params![
@@ -239,20 +229,26 @@ pub(super) fn begin(
             call.decision.rule,
             call.decision.ruleset.as_str(),
             call.at,
-            call.plan,
             call.state,
         ])?;
     Ok(written > 0)
 }
 
-/// Moves a call on, with the answer it was given and the leg that made progress; `None` where the call is unknown, or its row is not the one
+/// The row of a call.
+pub(super) fn row_of(connection: &Connection, sid: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM calls WHERE sid = ?1")?
+        .query_row([sid], |row| row.get(0))
+        .optional()
+}
+
+/// Moves a call on, with the leg that made progress; `None` where the call is unknown, or its row is not the one
 /// that was written.
 pub(super) fn change(
     connection: &Connection,
     written: &Written,
     call: &CallId,
     change: &CallChange,
-    sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<Option<Moved>> {
     let Some(found) = previous_row(connection, written, call)? else {
         return Ok(None);
@@ -267,9 +263,6 @@ pub(super) fn change(
     } else {
         move_on(connection, row, change)?;
         change.move_on(&mut after);
-    }
-    if let Some((step, sealed)) = change.answered.as_ref().zip(sealed) {
-        answers::insert(connection, row, step, sealed, change.at)?;
     }
     if let Some(leg) = &change.leg {
         legs::report(connection, row, leg)?;
@@ -508,12 +501,13 @@ pub(super) fn count_active(connection: &Connection) -> rusqlite::Result<i64> {
         .query_row([], |row| row.get(0))
 }
 
-/// The rows of ended calls of which nothing was heard since `before`, longest ago first.
+/// The rows of ended calls of which nothing was heard since `before` and no record is left, longest ago first.
 pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<i64>> {
     connection
         .prepare_cached(
             "SELECT id FROM calls
              WHERE started_at < ?1 AND status = 'ended' AND updated_at < ?1
+                 AND NOT EXISTS (SELECT 1 FROM audit_records WHERE call_id = calls.id)
              ORDER BY started_at LIMIT ?2",
         )?
         .query_map(params![before, limit], |row| row.get(0))?
@@ -576,7 +570,6 @@ fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, Sto
         answered_at: row.optional("answered_at", column::time)?,
         ended_at: row.optional("ended_at", column::time)?,
         routing_ms: row.optional("routing_ms", |ms: i64| u64::try_from(ms).ok())?,
-        plan: row.json("plan")?,
         state: row.json("state")?,
         updated_at: row.time("updated_at")?,
     })

@@ -91,7 +91,7 @@ impl Store {
                         EXISTS (SELECT 1 FROM callers WHERE identity_hash = ?1),
                         (SELECT count(*) FROM calls
                          WHERE caller_id = (SELECT id FROM callers WHERE identity_hash = ?1)),
-                        (SELECT count(*) FROM answers WHERE call_id IN (
+                        (SELECT count(*) FROM audit_records WHERE kind = 'call_answered' AND call_id IN (
                              SELECT id FROM calls
                              WHERE caller_id = (SELECT id FROM callers WHERE identity_hash = ?1)))",
                 [identity.0],

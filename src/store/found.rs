@@ -85,7 +85,7 @@ pub(super) fn each_while(
     mut show: impl FnMut(&FoundRow<'_>) -> bool,
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash
+        "SELECT id, created_at, kind, call_sid, personal, detail, previous_hash, hash, call_id
          FROM audit_records WHERE id >= ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![first, limit])?;
@@ -118,15 +118,17 @@ fn found<'r>(row: &'r Row<'_>) -> rusqlite::Result<FoundRow<'r>> {
     let previous_hash = bytes(6, false)?;
     let hash = bytes(7, false)?;
     let created_at = row.get_ref(1)?.as_i64().ok();
+    let call_id = row.get_ref(8)?.as_i64_or_null();
     let content = RowContent {
         id: row.get(0)?,
         created_at: created_at.unwrap_or_default(),
         kind: kind.unwrap_or_default(),
+        call_id: call_id.as_ref().ok().copied().flatten(),
         call_sid,
         personal,
         detail: detail.unwrap_or_default(),
     };
-    is_typed &= created_at.is_some() && kind.is_some() && detail.is_some();
+    is_typed &= created_at.is_some() && call_id.is_ok() && kind.is_some() && detail.is_some();
     Ok(FoundRow {
         content,
         previous_hash: previous_hash.unwrap_or_default(),

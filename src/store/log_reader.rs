@@ -82,17 +82,6 @@ impl LogReader {
         })
     }
 
-    /// The record after which everything stands that calls did at or after `since`.
-    pub fn before_calls_since(&self, since: Timestamp) -> Result<Option<i64>, StoreError> {
-        let first: Option<i64> = self.connection.query_row(
-            "SELECT min(id) FROM audit_records
-             WHERE created_at / 86400000 >= ?1 / 86400000 AND call_sid IS NOT NULL AND created_at >= ?1",
-            [since.as_millisecond()],
-            |row| row.get(0),
-        )?;
-        Ok(first.map(|first| first - 1))
-    }
-
     /// The rule set of that version, from the last record at or before `id` that holds it. A running server records the rule set in
     /// force every day, so it is not far.
     pub fn ruleset_before(

@@ -4,7 +4,6 @@
 //! acknowledged is on the disk (`synchronous=FULL`). SQL lives here and nowhere else, a file per table.
 
 mod alerting;
-mod answers;
 mod audit_log;
 mod audit_records;
 mod batch;
@@ -37,6 +36,7 @@ pub mod migrate;
 mod migrations;
 mod options;
 mod outbox;
+mod packed;
 mod pages;
 mod profiles;
 mod prune;

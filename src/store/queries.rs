@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::audit_records::{self, RawRecord, StoredRecord, read_all};
 use super::calls::{self, InProgress, StoredCall};
+use super::dialer_states;
 use super::error::StoreError;
 use super::forgotten_calls::{self, Past};
 use super::handle::Store;
@@ -14,7 +15,6 @@ use super::pages::{self, CallPlace, CallsAsked, Part, RecordsAsked, Rows};
 use super::profiles::{self, StoredProfile};
 use super::rollups::{self, Figures};
 use super::sessions::{self, StoredSession};
-use super::{answers, dialer_states};
 use crate::audit::{HandoffIntended, ServiceState};
 use crate::call::CallId;
 
@@ -49,7 +49,7 @@ impl Store {
     /// What a step of a call was answered.
     pub async fn answer(&self, call: &CallId, step: &str) -> Result<Option<String>, StoreError> {
         let (call, step) = (call.clone(), step.to_owned());
-        self.ask(move |reader| answers::find(reader, &call, &step))
+        self.ask(move |reader| audit_records::answer(reader, &call, &step))
             .await
     }
 
@@ -87,18 +87,16 @@ impl Store {
         self.ask(calls::in_progress).await
     }
 
-    /// The last intents to hand off that nothing concludes, of calls that arrived at these times. Records after `through` do
-    /// not count.
+    /// The last intents to hand off of these calls that nothing concludes. Records after `through` do not count.
     pub async fn open_intents(
         &self,
-        calls: Vec<(CallId, Timestamp)>,
+        calls: Vec<CallId>,
         through: i64,
     ) -> Result<Vec<(CallId, HandoffIntended)>, StoreError> {
         self.ask(move |reader| {
             let mut open = Vec::new();
-            for (call, since) in calls {
-                let detail = audit_records::open_intent(reader, &call, since, through)?;
-                let intended = detail.and_then(|detail| serde_json::from_str(&detail).ok());
+            for call in calls {
+                let intended = audit_records::open_intent(reader, &call, through)?;
                 open.extend(intended.map(|intended| (call, intended)));
             }
             Ok(open)

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params};
 use super::column::Columns;
 use super::error::{OpenError, StoreError};
 use super::key_ring::{self, KeyRing, Purpose, SaltBytes};
-use super::{connection, rows};
+use super::{connection, packed, rows};
 use crate::audit::Personal;
 
 /// How many questions are answered at the same time.
@@ -85,8 +85,8 @@ impl<'a> RowReader<'a> {
             return Some(Personal::erased());
         };
         let key = self.key_ring.caller_key(&salt);
-        let json = KeyRing::open(&key, caller_row, purpose, sealed).ok()?;
-        serde_json::from_slice(&json).ok()
+        let packed = KeyRing::open(&key, caller_row, purpose, sealed).ok()?;
+        serde_json::from_slice(&packed::unpack(&packed)?).ok()
     }
 }
 

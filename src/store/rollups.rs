@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::histogram::Histogram;
-use crate::audit::{CallAnswered, CallDecided, Event, Record};
+use crate::audit::{Attempt, CallAnswered, CallDecided, Event, Record};
 use crate::call::Disposition;
 use crate::handoff::Outcome;
 use crate::routing::{Lookup, Reason, Source};
@@ -265,11 +265,7 @@ impl Measured {
             Event::CallDecided(decided) => Self::of_decision(decided),
             Event::CallAnswered(answered) => Self::of_answer(answered),
             Event::HandoffConcluded(attempt) => Some(Self {
-                handoff: Some((
-                    attempt.dialer.to_string(),
-                    matches!(attempt.outcome, Outcome::Accepted { .. }),
-                    attempt.exchanges.iter().map(|made| made.elapsed_ms).sum(),
-                )),
+                handoff: Some(measure_handoff(attempt)),
                 ..Self::default()
             }),
             _ => None,
@@ -297,15 +293,30 @@ impl Measured {
 
     fn of_answer(answered: &CallAnswered) -> Option<Self> {
         let stages = answered.stages;
-        (answered.step == FIRST_STEP).then(|| Self {
-            stages: vec![
+        let is_first = answered.step == FIRST_STEP;
+        let stages = is_first.then(|| {
+            vec![
                 ("routing", stages.total_ms),
                 ("lookup", stages.lookup_ms),
                 ("handoff", stages.handoff_ms),
-            ],
-            ..Self::default()
+            ]
+        });
+        let handoff = answered.attempt.as_ref().map(measure_handoff);
+        (is_first || handoff.is_some()).then(|| Self {
+            stages: stages.unwrap_or_default(),
+            handoff,
+            cache: None,
         })
     }
+}
+
+/// The dialer that was asked, whether it took the call, and how long that took, in milliseconds.
+fn measure_handoff(attempt: &Attempt) -> (String, bool, f64) {
+    (
+        attempt.dialer.to_string(),
+        matches!(attempt.outcome, Outcome::Accepted { .. }),
+        attempt.exchanges.iter().map(|made| made.elapsed_ms).sum(),
+    )
 }
 
 /// What a batch adds, by minute.

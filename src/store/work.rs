@@ -1,6 +1,7 @@
 //! What is written in one transaction: prepared outside the writer's thread, written as a whole or not at all.
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::callers::PlainPersonal;
 use super::calls::{CallChange, NewCall};
@@ -13,8 +14,8 @@ use super::profiles::StoredProfile;
 use super::rollups::Measured;
 use super::sessions::SessionChange;
 use crate::alerts::{EventType, IncidentStatus};
-use crate::audit::{CallAfter, CallAnswered, Event, Kind, Record, ServiceState};
-use crate::call::CallId;
+use crate::audit::{CallAfter, Event, Kind, Record, ServiceState};
+use crate::call::{CallId, Disposition, Status};
 use crate::phone::E164;
 
 /// A record with everything serialised.
@@ -122,20 +123,27 @@ pub(super) fn prepare(record: Record, key_ring: &KeyRing) -> Result<PreparedReco
 
 fn try_prepare(record: Record, key_ring: &KeyRing) -> serde_json::Result<PreparedRecord> {
     let measured = Measured::of(&record);
-    let detail = record.event.detail_json()?;
+    let mut detail = record.event.detail_json()?;
+    if let Some(after) = &record.after {
+        let status = CallStatus {
+            status: after.status,
+            disposition: after.disposition,
+            last_resort: after.state.last_resort(),
+        };
+        detail = with_fields(&detail, &status)?;
+    }
     let kind = record.event.kind();
     let personal = record.personal.as_ref();
     let unsealed = personal.map(|personal| PlainPersonal::new(personal, key_ring));
-    let has_body = personal.is_some_and(|personal| personal.body.is_some());
     Ok(PreparedRecord {
         created_at: record.at.as_millisecond(),
         kind,
         personal: unsealed.transpose()?,
         effect: effect(
             record.event,
+            record.after,
             record.at,
             record.call_id.as_ref(),
-            has_body,
             &detail,
         )?,
         call: record.call_id,
@@ -144,11 +152,32 @@ fn try_prepare(record: Record, key_ring: &KeyRing) -> serde_json::Result<Prepare
     })
 }
 
+/// How a record leaves its call, as the log has it.
+#[derive(Serialize)]
+struct CallStatus<'a> {
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disposition: Option<Disposition>,
+    /// The number, where the last resort was rung.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_resort: Option<&'a str>,
+}
+
+/// The payload of a record, with the fields of a document behind its own.
+pub(super) fn with_fields(detail: &str, fields: &impl Serialize) -> serde_json::Result<String> {
+    let fields = serde_json::to_string(fields)?;
+    Ok(match (detail.strip_suffix('}'), fields.strip_prefix('{')) {
+        (Some("{"), Some(_)) => fields,
+        (Some(own), Some(more)) => [own, ",", more].concat(),
+        _ => detail.to_owned(),
+    })
+}
+
 fn effect(
     event: Event,
+    after: Option<Box<CallAfter>>,
     at: Timestamp,
     call: Option<&CallId>,
-    has_body: bool,
     detail: &str,
 ) -> serde_json::Result<Effect> {
     let send = |occasion, about| {
@@ -160,8 +189,8 @@ fn effect(
         }))
     };
     let ms = at.as_millisecond();
-    let changed = |after: CallAfter, leg: Option<LegChange>| CallChange::new(after, leg, ms);
-    let change = match (event, call) {
+    let mut overran = false;
+    let leg: Option<LegChange> = match (event, call) {
         (Event::ServiceStarted { .. }, _) => return Ok(Effect::Started),
         (
             Event::HealthChanged {
@@ -202,28 +231,20 @@ fn effect(
             let begun = NewCall::new(call.clone(), decided.decision, ms)?;
             return Ok(Effect::Begin(Box::new(begun)));
         }
-        (Event::CallAnswered(answered), Some(_)) => {
-            let CallAnswered {
-                step,
-                within_budget,
-                after,
-                ..
-            } = *answered;
-            changed(after, None)?.answered(has_body.then_some(step), !within_budget)
+        (Event::CallAnswered(answered), _) => {
+            overran = !answered.within_budget;
+            None
         }
-        (Event::DialEnded { report, after }, Some(call)) => {
-            changed(*after, legs::of_dial(call, report, ms))?
-        }
-        (Event::LegReported { report, after }, Some(_)) => {
-            changed(*after, Some(legs::of_report(report, ms)))?
-        }
-        (Event::CallReaped { found, after }, Some(call)) => {
-            changed(*after, legs::of_found(call, found, ms))?
-        }
-        (Event::CallEnded { after, .. } | Event::CallCorrected { after, .. }, Some(_)) => {
-            changed(*after, None)?
-        }
-        _ => return Ok(Effect::None),
+        (Event::DialEnded { report }, Some(call)) => legs::of_dial(call, report, ms),
+        (Event::LegReported { report }, _) => Some(legs::of_report(report, ms)),
+        (Event::CallReaped { found }, Some(call)) => legs::of_found(call, found, ms),
+        _ => None,
     };
-    Ok(Effect::Change(Box::new(change)))
+    Ok(match after {
+        Some(after) => {
+            let change = CallChange::new(after, leg, overran, ms)?;
+            Effect::Change(Box::new(change))
+        }
+        None => Effect::None,
+    })
 }

@@ -5,6 +5,7 @@ an export, verification, calls beside pruning.
     cargo build --release
     python3 tests/faults/scale.py target/release/switchboard --records 10000000 --directory /var/tmp
     python3 tests/faults/scale.py target/release/switchboard --memory       # 100,000 profiles and 10,000 open calls instead
+    python3 tests/faults/scale.py target/release/switchboard --bytes 100000 # what a call writes and stores instead
 
 It records a few calls and repeats them with a valid chain, spread evenly over the days up to now. It needs about 1.5 KB of disk for each
 record. What it made is deleted, unless --state says where to keep it.
@@ -17,6 +18,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import sqlite3
 import statistics
 import struct
@@ -30,6 +32,8 @@ from pathlib import Path
 import world
 from world import Answers, Appliance, Caller, Outside, load
 
+# Longer than the quiet time after which the write-ahead log is emptied.
+IDLE_S = 6
 PUSH_SECRET = "made-up-push-secret"
 
 
@@ -160,11 +164,12 @@ def enlarge(path, wanted, days):
     new |= {"sid": "?2", "status": "'ended'", "disposition": "'answered'"}
     values = ", ".join(new.get(name, name) for name in columns)
     repeat = f"INSERT INTO calls ({', '.join(columns)}) SELECT {values} FROM calls WHERE id = ?1"
-    insert = "INSERT INTO audit_records (id, created_at, kind, call_sid, personal, detail, previous_hash, hash) VALUES (?,?,?,?,?,?,?,?)"
+    insert = "INSERT INTO audit_records (id, created_at, kind, call_sid, personal, detail, previous_hash, hash, call_id) VALUES (?,?,?,?,?,?,?,?,?)"
+    last_call = db.execute("SELECT max(id) FROM calls").fetchone()[0]
     now = int(time.time() * 1000)
     begins = now - days * 86_400_000
     span = now - 3_600_000 - begins
-    domain, n, n_calls, previous = b"switchboard/audit-record/v1\n", 0, 0, bytes(32)
+    domain, n, n_calls, previous = b"switchboard/audit-record/v2\n", 0, 0, bytes(32)
     prepared = [
         (row, [(after, kind, personal, detail, field(2, kind.encode()), optional(3, personal) + field(2, detail.encode())) for after, kind, personal, detail in records])
         for row, records in calls
@@ -176,14 +181,14 @@ def enlarge(path, wanted, days):
             n_calls += 1
             # As random as those of Twilio.
             sid = "CA" + hashlib.md5(struct.pack(">Q", n_calls)).hexdigest()
-            sid_field = field(2, sid.encode())
+            call_fields = field(1, struct.pack(">q", last_call + n_calls)) + field(2, sid.encode())
             at = begins + span * n // wanted
             heads.append((row, sid, at))
             for after, kind, personal, detail, kind_field, tail in records:
                 n += 1
                 content = struct.pack(">BIqBIq", 1, 8, n, 1, 8, at + after)
-                digest = hashlib.sha256(domain + field(3, previous) + content + kind_field + sid_field + tail).digest()
-                rows.append((n, at + after, kind, sid, personal, detail, previous, digest))
+                digest = hashlib.sha256(domain + field(3, previous) + content + kind_field + call_fields + tail).digest()
+                rows.append((n, at + after, kind, sid, personal, detail, previous, digest, last_call + n_calls))
                 previous = digest
         db.execute("BEGIN")
         db.executemany(insert, rows)
@@ -409,6 +414,45 @@ async def memory(args, outside):
         appliance.discard()
 
 
+async def bytes_of_calls(args, outside):
+    """What a call costs: bytes written to the disk as the system counts them, and bytes by which the file grows."""
+    for name, kind, goals in (("answered webhooks", Caller.call, (20.0, 2.0)), ("calls with all callbacks", Caller.whole, (None, 5.0))):
+        n = args.bytes if goals[0] else args.bytes // 4
+        with tempfile.TemporaryDirectory(prefix="switchboard-bytes-", dir=args.directory) as state:
+            appliance = Appliance(args.binary, outside, state)
+            await appliance.start()
+            await asyncio.sleep(IDLE_S)
+            before = written(appliance), os.path.getsize(appliance.database)
+            answers = Answers()
+
+            async def some(count):
+                line = Caller(appliance.port, answers)
+                for _ in range(count):
+                    await kind(line)
+                line.close()
+
+            started = time.monotonic()
+            await asyncio.gather(*(some(n // 64) for _ in range(64)))
+            took = time.monotonic() - started
+            # The write-ahead log is emptied when nobody calls.
+            await asyncio.sleep(IDLE_S)
+            after = written(appliance), os.path.getsize(appliance.database)
+            count = len(answers.twiml)
+            each = [(late - early) / count / 1_000 for early, late in zip(before, after)]
+            goal = f" (goal {goals[0]:g} and {goals[1]:g})" if goals[0] else f" (goal {goals[1]:g} stored)"
+            print(f"  bytes: {count} {name}, {count / took:.0f}/s, {len(answers.failed)} failed: {each[0]:.1f} KB written, {each[1]:.2f} KB stored each{goal}", flush=True)
+            if args.state:
+                shutil.copy(appliance.database, args.state)
+            appliance.stop()
+            appliance.discard()
+
+
+def written(appliance):
+    """Bytes that the process has had written to the disk."""
+    text = Path(f"/proc/{appliance.process.pid}/io").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("write_bytes"))
+
+
 async def push(port, numbers):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for n in numbers:
@@ -434,13 +478,14 @@ async def main():
     parser.add_argument("--make", action="store_true", help="only make it")
     parser.add_argument("--only", nargs="+", choices=["routes", "watched", "verify", "pruned"], help="some of the measurements")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--bytes", type=int, metavar="CALLS", help="count what so many calls write and store")
     args = parser.parse_args()
     args.binary = str(Path(args.binary).resolve())
     size = os.path.getsize(args.binary) / 1_048_576
     print(f" machine: {os.cpu_count()} processors, kernel {os.uname().release}; binary {size:.1f} MiB", flush=True)
     outside = Outside()
     port = await outside.start()
-    await (memory if args.memory else large)(args, port)
+    await (memory if args.memory else bytes_of_calls if args.bytes else large)(args, port)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::Kind;
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
-use switchboard::store::StoredCall;
+use switchboard::store::{StoredCall, StoredRecord};
 use switchboard_simulator::braze::Profile;
 use switchboard_simulator::chance::Chance;
 use switchboard_simulator::faults::{Fault, Garbage};
@@ -216,9 +216,8 @@ impl Ledger {
                 let Some(call_id) = &record.call_id else {
                     continue;
                 };
-                let detail = serde_json::from_str(&record.detail).unwrap();
-                let step = Step::of(record.kind, &detail);
-                steps.entry(call_id.clone()).or_default().extend(step);
+                let of_call = steps.entry(call_id.clone()).or_default();
+                of_call.extend(Step::of(record));
             }
         }
         let calls = store.recent_calls(u32::MAX).await.unwrap();
@@ -235,22 +234,23 @@ impl Ledger {
 }
 
 impl Step {
-    fn of(kind: Kind, detail: &serde_json::Value) -> Option<Self> {
-        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-        let dialer = text(&detail["dialer"]);
-        if let Some(after) = detail.get("after") {
-            Some(Self::After {
-                ended: after["status"] == "ended",
-                disposition: text(&after["disposition"]),
-                corrects: kind == Kind::CallCorrected,
-            })
-        } else if kind == Kind::HandoffIntended {
-            Some(Self::Intended { dialer: dialer? })
-        } else if kind == Kind::HandoffConcluded && detail["outcome"] == "accepted" {
-            Some(Self::Accepted { dialer: dialer? })
-        } else {
-            None
-        }
+    fn of(record: &StoredRecord) -> impl Iterator<Item = Self> + use<> {
+        let event = record.event().unwrap();
+        let intended = event.intended().map(|intended| Self::Intended {
+            dialer: intended.dialer.to_string(),
+        });
+        let attempt = event.attempt();
+        let accepted = attempt.filter(|attempt| attempt.outcome.failure().is_none());
+        let accepted = accepted.map(|attempt| Self::Accepted {
+            dialer: attempt.dialer.to_string(),
+        });
+        let detail: serde_json::Value = serde_json::from_str(&record.detail).unwrap();
+        let after = detail["status"].as_str().map(|status| Self::After {
+            ended: status == "ended",
+            disposition: detail["disposition"].as_str().map(str::to_owned),
+            corrects: record.kind == Kind::CallCorrected,
+        });
+        intended.into_iter().chain(accepted).chain(after)
     }
 }
 

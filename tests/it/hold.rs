@@ -422,7 +422,7 @@ async fn a_call_that_arrives_does_not_pass_those_who_wait() {
     let store = &scene.world.running().store;
     let records = store.records_of_call(&call_id(9)).await.unwrap();
     let decided: serde_json::Value = serde_json::from_str(&records[0].detail).unwrap();
-    let skipped = decided["decision"]["plan"]["skipped"].clone();
+    let skipped = decided["decision"]["skipped"].clone();
     assert_eq!(skipped[0]["reason"], "callers_first", "{skipped}");
     callers.play_until(60_000).await;
     assert_eq!(callers.order().len(), 4);

@@ -312,7 +312,7 @@ async fn play(row: &Row) -> Result<(), String> {
     };
     let result = world.outside.twilio.call(call).await;
     let answers = world.details(&result, Kind::CallAnswered).await;
-    if let Some(answer) = answers.iter().find(|a| a["within_budget"] != true) {
+    if let Some(answer) = answers.iter().find(|a| a["within_budget"] == false) {
         return Err(format!("late: {answer}"));
     }
     if !result.violations.is_empty() {

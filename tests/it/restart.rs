@@ -240,16 +240,15 @@ impl Ledger {
     /// What became of the handoff requests, in order: the dialer, the outcome, the kind of failure.
     fn outcomes(&self) -> Vec<(String, String, String)> {
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let concluded = |record: &&StoredRecord| record.kind == Kind::HandoffConcluded;
-        let records = self.records.iter().filter(concluded);
-        records
-            .map(|record| {
-                let detail: serde_json::Value = serde_json::from_str(&record.detail).unwrap();
-                (
+        let events = self.records.iter().map(|record| record.event().unwrap());
+        events
+            .filter_map(|event| {
+                let detail = serde_json::to_value(event.attempt()?).unwrap();
+                Some((
                     text(&detail["dialer"]),
                     text(&detail["outcome"]),
                     text(&detail["kind"]),
-                )
+                ))
             })
             .collect()
     }

@@ -61,7 +61,7 @@ async fn refused_credentials_are_tried_after_a_restart_by_the_time_that_was_set_
     assert_eq!(dialled(&result), [ZENDESK_LINE]);
     let decided = world.details(&result, Kind::CallDecided).await;
     assert_eq!(
-        decided[0]["decision"]["plan"]["skipped"][0]["reason"],
+        decided[0]["decision"]["skipped"][0]["reason"],
         "breaker_open"
     );
     let status = dialfire(&world);

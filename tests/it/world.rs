@@ -249,10 +249,16 @@ impl World {
     /// The details of a call's records of one kind.
     pub(crate) async fn details(&self, result: &CallResult, kind: Kind) -> Vec<serde_json::Value> {
         let records = self.records(result).await;
-        let of_kind = records.iter().filter(|record| record.kind == kind);
-        of_kind
-            .map(|record| serde_json::from_str(&record.detail).unwrap())
-            .collect()
+        let of_kind = records.iter().filter_map(|record| {
+            let event = record.event().unwrap();
+            match kind {
+                Kind::HandoffIntended => Some(serde_json::to_value(event.intended()?).unwrap()),
+                Kind::HandoffConcluded => Some(serde_json::to_value(event.attempt()?).unwrap()),
+                _ if record.kind == kind => Some(serde_json::from_str(&record.detail).unwrap()),
+                _ => None,
+            }
+        });
+        of_kind.collect()
     }
 }
 

@@ -125,8 +125,9 @@ impl Bench {
             stages: Stages::default(),
             within_budget: true,
             unclaimed: false,
-            after: call_after(&begun, &state, begun.reason, now, None),
+            attempt: None,
         };
+        let after = call_after(&begun, &state, begun.reason, now, None);
         let decided = CallDecided {
             request_id: "r".to_owned(),
             door: Ingress::Twilio,
@@ -134,6 +135,7 @@ impl Bench {
             facts,
             lookup_exchange: None,
             decision,
+            intended: None,
         };
         let record = |event| Record::of_call(now, &self.call, event);
         let records = vec![
@@ -141,7 +143,7 @@ impl Bench {
                 personal: Some(personal),
                 ..record(Event::CallDecided(Box::new(decided)))
             },
-            record(Event::CallAnswered(Box::new(answered))),
+            record(Event::CallAnswered(Box::new(answered))).leaving(after),
         ];
         self.store.open_call(records).await.unwrap();
     }

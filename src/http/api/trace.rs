@@ -62,7 +62,7 @@ struct TracedDecision {
     /// The decision chain, a step each: the step as data, and `text` as a sentence.
     #[schema(value_type = Vec<Object>)]
     trace: Vec<Value>,
-    /// All that was known.
+    /// All that was known. Of a dialer, what is as it should be is left out: in service, circuit closed, availability not told.
     #[schema(value_type = Object)]
     facts: Value,
 }
@@ -156,18 +156,18 @@ impl CallTrace {
         reason = "everything else is told by its record"
     )]
     fn add(&mut self, at: Timestamp, event: Event, budget: Duration, body: Option<String>) {
+        if let Some(attempt) = event.attempt() {
+            let exchanges = attempt.exchanges.iter().cloned();
+            self.exchanges
+                .extend(exchanges.map(|exchange| TracedExchange::new(at, exchange)));
+            self.handoffs.push(TracedHandoff::new(at, attempt));
+        }
         match event {
             Event::CallDecided(decided) => {
                 let exchange = decided.lookup_exchange.clone();
                 self.exchanges
                     .extend(exchange.map(|exchange| TracedExchange::new(at, exchange)));
                 self.decisions.push(TracedDecision::new(at, *decided));
-            }
-            Event::HandoffConcluded(attempt) => {
-                let exchanges = attempt.exchanges.iter().cloned();
-                self.exchanges
-                    .extend(exchanges.map(|exchange| TracedExchange::new(at, exchange)));
-                self.handoffs.push(TracedHandoff::new(at, &attempt));
             }
             Event::CallAnswered(answered) => {
                 self.answers

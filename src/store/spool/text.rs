@@ -6,34 +6,41 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::audit::{Event, Kind, Record};
+use crate::audit::{CallAfter, Event, Kind, Record};
 use crate::call::CallId;
+use crate::store::callers::PlainPersonal;
 use crate::store::error::StoreError;
 use crate::store::key_ring::KeyRing;
-use crate::store::work::{self, PreparedRecord};
+use crate::store::work::{self, Effect, PreparedRecord};
 
 #[derive(Serialize, Deserialize)]
 struct SpooledRecord<'r> {
     created_at: i64,
     kind: Cow<'r, str>,
     call_sid: Option<Cow<'r, str>>,
-    #[serde(borrow)]
-    personal: Option<&'r RawValue>,
+    personal: Option<Box<RawValue>>,
     #[serde(borrow)]
     detail: &'r RawValue,
+    /// Where it leaves its call: that is not in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<Cow<'r, CallAfter>>,
 }
 
 pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<Vec<u8>> {
     let written: serde_json::Result<Vec<_>> = records
         .iter()
         .map(|record| {
-            let personal = record.personal.as_ref().map(|personal| &personal.json[..]);
+            let personal = record.personal.as_ref().map(PlainPersonal::json);
             Ok(SpooledRecord {
                 created_at: record.created_at,
                 kind: record.kind.as_str().into(),
                 call_sid: record.call.as_ref().map(|call| call.as_str().into()),
-                personal: personal.map(serde_json::from_slice).transpose()?,
+                personal: personal.transpose()?,
                 detail: serde_json::from_str(&record.detail)?,
+                after: match &record.effect {
+                    Effect::Change(change) => Some(Cow::Borrowed(change.after())),
+                    _ => None,
+                },
             })
         })
         .collect();
@@ -51,7 +58,9 @@ pub(in crate::store) fn read(
         .map(|read| {
             let record = read.record()?;
             let mut prepared = work::prepare(record, key_ring)?;
-            prepared.detail = marked(read.detail.get());
+            let spooled = SpooledMark { spooled: true };
+            prepared.detail = work::with_fields(read.detail.get(), &spooled)
+                .map_err(|error| StoreError::Rejected(error.into()))?;
             Ok(prepared)
         })
         .collect()
@@ -64,22 +73,21 @@ impl SpooledRecord<'_> {
         let kind =
             Kind::from_name(&self.kind).ok_or_else(|| unknown("a kind of a later version"))?;
         let call_id = self.call_sid.as_deref().map(CallId::parse).transpose();
-        let personal = self.personal.map(|raw| serde_json::from_str(raw.get()));
+        let personal = self.personal.as_ref();
+        let personal = personal.map(|raw| serde_json::from_str(raw.get()));
         Ok(Record {
             at: Timestamp::from_millisecond(self.created_at)
                 .map_err(|_| unknown("a time beyond the calendar"))?,
             call_id: call_id.map_err(|_| unknown("no call id"))?,
             personal: personal.transpose().map_err(unreadable)?,
             event: Event::from_detail(kind, self.detail.get()).map_err(unreadable)?,
+            after: self.after.clone().map(Cow::into_owned).map(Box::new),
         })
     }
 }
 
-/// The detail with one more field: it was written to the database later than it happened, out of the spool.
-fn marked(detail: &str) -> String {
-    match detail.strip_suffix('}') {
-        Some("{") => r#"{"spooled":true}"#.to_owned(),
-        Some(fields) => format!(r#"{fields},"spooled":true}}"#),
-        None => detail.to_owned(),
-    }
+/// It was written to the database later than it happened, out of the spool.
+#[derive(Serialize)]
+struct SpooledMark {
+    spooled: bool,
 }

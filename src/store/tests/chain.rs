@@ -219,7 +219,7 @@ async fn an_open_intent_is_looked_for_up_to_the_end_that_was_asked_for() {
         .unwrap()
         .last_id;
     let open = async |through| {
-        let calls = vec![(call.clone(), at(0))];
+        let calls = vec![call.clone()];
         store.open_intents(calls, through).await.unwrap().len()
     };
     assert_eq!(open(intended_at - 1).await, 0, "it is behind the end");

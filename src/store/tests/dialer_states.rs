@@ -153,10 +153,7 @@ async fn a_reaped_call_is_over_with_its_leg_and_no_longer_silent() {
     assert_eq!(silent(300).await, two);
     assert_eq!(store.count_active_calls().await.unwrap(), 3);
 
-    let reaped = |found| Event::CallReaped {
-        found,
-        after: Box::new(over()),
-    };
+    let reaped = |found| Event::CallReaped { found };
     let ended = CarrierAnswer::Ended {
         end: EndReason::Completed,
         duration_s: Some(42),
@@ -165,8 +162,8 @@ async fn a_reaped_call_is_over_with_its_leg_and_no_longer_silent() {
     let (second, third) = (call_id("CA2"), call_id("CA3"));
     store
         .append(vec![
-            Record::of_call(at(900), &second, reaped(ended)),
-            Record::of_call(at(900), &third, reaped(CarrierAnswer::NotFound)),
+            Record::of_call(at(900), &second, reaped(ended)).leaving(over()),
+            Record::of_call(at(900), &third, reaped(CarrierAnswer::NotFound)).leaving(over()),
         ])
         .await
         .unwrap();

@@ -32,7 +32,8 @@ use crate::clock::Clock;
 use crate::handoff::Certainty;
 use crate::lead::{LeadScore, TierName, Tiers};
 use crate::routing::{
-    CallFacts, Decision, DialerId, Lookup, Profile, Reason, RoutePlan, Ruleset, Source, Trace,
+    CallFacts, Decision, DialerId, Lookup, Profile, Reason, RoutePlan, RuleVerdict, Ruleset,
+    Source, Step, Trace,
 };
 
 const START_MS: i64 = 1_790_000_000_000;
@@ -134,6 +135,28 @@ fn decided(call: &CallId, ms: i64) -> Record {
         age_ms: 0,
         because: None,
     };
+    let tier = Some(TierName::new("hot"));
+    let planned = |name, order| Step::Planned {
+        dialer: dialer(name),
+        order,
+        line_only: false,
+    };
+    let trace = vec![
+        Step::Lookup {
+            lookup: lookup.clone(),
+        },
+        Step::Tier {
+            tier: tier.clone(),
+            score,
+            named: None,
+        },
+        Step::Rule {
+            name: "hot leads".into(),
+            verdict: RuleVerdict::Matched,
+        },
+        planned("dialfire", 1),
+        planned("zendesk", 2),
+    ];
     let event = Event::CallDecided(Box::new(CallDecided {
         request_id: "r1".into(),
         door: Ingress::Twilio,
@@ -145,20 +168,21 @@ fn decided(call: &CallId, ms: i64) -> Record {
         },
         lookup_exchange: None,
         decision: Decision {
-            tier: Some(TierName::new("hot")),
+            tier,
             score,
             rule: Some("hot leads".into()),
             reason: Reason::RuleMatched,
             plan,
-            trace: Trace::default(),
+            trace: Trace(trace),
             ruleset: ruleset().version(),
         },
+        intended: None,
     }));
     Record {
         personal: Some(Personal {
             caller: Some("+4915112345650".into()),
             called: Some("+4930123456".into()),
-            body: None,
+            ..Personal::default()
         }),
         ..Record::of_call(at(ms), call, event)
     }
@@ -212,15 +236,16 @@ fn answered(call: &CallId, step: &str, body: &str, after: CallAfter, ms: i64) ->
         stages: Stages::default(),
         within_budget: true,
         unclaimed: false,
-        after,
+        attempt: None,
     }));
     Record {
         personal: Some(Personal {
             caller: Some("+4915112345650".into()),
             called: None,
             body: Some(body.into()),
+            step: Some(step.into()),
         }),
-        ..Record::of_call(at(ms), call, event)
+        ..Record::of_call(at(ms), call, event).leaving(after)
     }
 }
 

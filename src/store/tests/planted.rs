@@ -109,7 +109,7 @@ async fn what_is_as_it_was_written_is_believed_everywhere() {
 #[tokio::test]
 async fn whatever_is_added_to_the_schema_is_refused_but_bare_tables_of_other_programs() {
     let changes = [
-        "CREATE TRIGGER planted AFTER INSERT ON answers BEGIN DELETE FROM legs; END",
+        "CREATE TRIGGER planted AFTER INSERT ON calls BEGIN DELETE FROM legs; END",
         "CREATE VIEW planted AS SELECT 1",
         "CREATE INDEX planted ON legs (status)",
         "CREATE TABLE planted (a)",
@@ -119,7 +119,7 @@ async fn whatever_is_added_to_the_schema_is_refused_but_bare_tables_of_other_pro
         "CREATE TABLE _litestream_lock (id INTEGER); CREATE INDEX planted ON _litestream_lock (id)",
         "CREATE TABLE _litestream_lock (id INTEGER);
          CREATE TRIGGER planted AFTER INSERT ON _litestream_lock BEGIN DELETE FROM legs; END",
-        "ALTER TABLE answers ADD COLUMN planted TEXT",
+        "ALTER TABLE calls ADD COLUMN planted TEXT",
     ];
     for sql in changes {
         let home = Home::new();
@@ -238,11 +238,6 @@ async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
             );
             let store = home.open();
             let is_used = match table {
-                "answers" => store
-                    .answer(&call_id(CALL), "inbound")
-                    .await
-                    .unwrap()
-                    .is_some(),
                 "calls" => !store.recent_calls(9).await.unwrap().is_empty(),
                 "dialer_states" => !store.dialer_states().await.unwrap().is_empty(),
                 "outbox_messages" => !store.messages_of("T1").await.unwrap().is_empty(),
@@ -255,6 +250,29 @@ async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
         }
     }
     assert!(verify(in_place(&home)).ok);
+}
+
+#[tokio::test]
+async fn the_answer_to_one_step_is_not_made_that_to_another() {
+    let home = Home::new();
+    served(&home).await;
+    home.intruder()
+        .execute_batch(
+            "DROP TRIGGER audit_records_refuse_update;
+             UPDATE audit_records SET detail = json_set(detail, '$.step', 'dial-1') WHERE kind = 'call_answered';
+             CREATE TRIGGER audit_records_refuse_update
+BEFORE UPDATE ON audit_records
+BEGIN
+    SELECT RAISE(ABORT, 'audit_records is append-only');
+END;",
+        )
+        .unwrap();
+    let store = home.open();
+    let call = call_id(CALL);
+    for step in ["inbound", "dial-1"] {
+        assert_eq!(store.answer(&call, step).await.unwrap(), None, "{step}");
+    }
+    store.close().await;
 }
 
 async fn announce(store: &Store) {
@@ -365,7 +383,7 @@ async fn a_record_before_all_numbers_is_found_and_shown_to_nobody() {
     served(&home).await;
     home.intruder()
         .execute_batch(
-            "INSERT INTO audit_records SELECT -9223372036854775808, created_at, kind, call_sid, personal, detail, previous_hash, hash
+            "INSERT INTO audit_records SELECT -9223372036854775808, created_at, kind, call_sid, personal, detail, previous_hash, hash, call_id
              FROM audit_records WHERE kind = 'call_decided'",
         )
         .unwrap();
@@ -399,8 +417,8 @@ async fn an_index_that_leaves_a_call_out_is_found() {
         .unwrap();
     stranger
         .execute_batch(&format!(
-            "CREATE TABLE aside AS SELECT sql FROM sqlite_schema WHERE name = 'idx_audit_records_day_call_sid';
-             UPDATE sqlite_schema SET sql = sql || ' AND kind <> ''call_answered''' WHERE name = 'idx_audit_records_day_call_sid';
+            "CREATE TABLE aside AS SELECT sql FROM sqlite_schema WHERE name = 'idx_audit_records_call_id';
+             UPDATE sqlite_schema SET sql = sql || ' AND kind <> ''call_answered''' WHERE name = 'idx_audit_records_call_id';
              PRAGMA schema_version = {};",
             version + 5
         ))
@@ -408,14 +426,14 @@ async fn an_index_that_leaves_a_call_out_is_found() {
     drop(stranger);
     let stranger = home.intruder();
     stranger
-        .execute_batch("REINDEX idx_audit_records_day_call_sid")
+        .execute_batch("REINDEX idx_audit_records_call_id")
         .unwrap();
     stranger
         .pragma_update(None, "writable_schema", "ON")
         .unwrap();
     stranger
         .execute_batch(&format!(
-            "UPDATE sqlite_schema SET sql = (SELECT sql FROM aside) WHERE name = 'idx_audit_records_day_call_sid';
+            "UPDATE sqlite_schema SET sql = (SELECT sql FROM aside) WHERE name = 'idx_audit_records_call_id';
              DROP TABLE aside;
              PRAGMA schema_version = {};",
             version + 9

@@ -247,7 +247,7 @@ async fn a_cut_that_was_changed_is_found() {
             FindingKind::Missing,
         ),
         (
-            "INSERT INTO audit_records SELECT 3, created_at, kind, call_sid, personal, detail, previous_hash, hash FROM audit_records LIMIT 1",
+            "INSERT INTO audit_records SELECT 3, created_at, kind, call_sid, personal, detail, previous_hash, hash, call_id FROM audit_records LIMIT 1",
             FindingKind::Inserted,
         ),
     ] {

@@ -66,9 +66,9 @@ fn answered(call: &CallId, ms: i64, dice: &mut Dice) -> Record {
         },
         within_budget: dice.roll(5) > 0,
         unclaimed: false,
-        after,
+        attempt: None,
     }));
-    Record::of_call(at(ms), call, event)
+    Record::of_call(at(ms), call, event).leaving(after)
 }
 
 fn ended(call: &CallId, ms: i64, dice: &mut Dice) -> Record {
@@ -80,10 +80,10 @@ fn ended(call: &CallId, ms: i64, dice: &mut Dice) -> Record {
         Disposition::Unknown,
     ];
     let mut record = answered(call, ms, dice);
-    if let Event::CallAnswered(answered) = &mut record.event {
-        answered.after.status = Status::Ended;
-        answered.after.ended_at = Some(at(ms));
-        answered.after.disposition = ENDS.get(usize::try_from(dice.roll(5)).unwrap()).copied();
+    if let Some(after) = &mut record.after {
+        after.status = Status::Ended;
+        after.ended_at = Some(at(ms));
+        after.disposition = ENDS.get(usize::try_from(dice.roll(5)).unwrap()).copied();
     }
     record
 }

@@ -33,8 +33,7 @@ export const line = ({ dialer, last_resort: number }, nobody) =>
 	dialer ?? (number ? `last resort ${phone(number)}` : nobody);
 /** Who a report is about: a dialer's line, the last resort's, or the caller. */
 export const party = ({ report, last_resort: number }, otherwise) =>
-	report.dialer ??
-	(report.parent && number ? `Last resort ${phone(number)}` : otherwise);
+	report.dialer ?? (report.parent && number ? `Last resort ${phone(number)}` : otherwise);
 export const endTone = (disposition) =>
 	({ answered: "ok", failed: "bad", goodbye: "bad", last_resort: "bad", no_answer: "warn", busy: "warn" })[
 		disposition

@@ -53,6 +53,16 @@ pub(super) enum Effect {
     Tell(Box<ToSend>),
 }
 
+impl Effect {
+    /// Where it leaves its call, where it moves one on.
+    pub(super) fn after(&self) -> Option<&CallAfter> {
+        match self {
+            Self::Change(change) => Some(change.after()),
+            Self::None | Self::Begin(_) | Self::Health(_) | Self::Started | Self::Tell(_) => None,
+        }
+    }
+}
+
 /// What a submission asks for.
 pub(super) enum Work {
     /// Records, if the call of the first one is new.

@@ -245,9 +245,10 @@ impl Step {
             dialer: attempt.dialer.to_string(),
         });
         let detail: serde_json::Value = serde_json::from_str(&record.detail).unwrap();
-        let after = detail["status"].as_str().map(|status| Self::After {
+        let text = |name| detail.get(name).and_then(serde_json::Value::as_str);
+        let after = text("status").map(|status| Self::After {
             ended: status == "ended",
-            disposition: detail["disposition"].as_str().map(str::to_owned),
+            disposition: text("disposition").map(str::to_owned),
             corrects: record.kind == Kind::CallCorrected,
         });
         intended.into_iter().chain(accepted).chain(after)

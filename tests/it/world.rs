@@ -251,12 +251,13 @@ impl World {
         let records = self.records(result).await;
         let of_kind = records.iter().filter_map(|record| {
             let event = record.event().unwrap();
-            match kind {
-                Kind::HandoffIntended => Some(serde_json::to_value(event.intended()?).unwrap()),
-                Kind::HandoffConcluded => Some(serde_json::to_value(event.attempt()?).unwrap()),
-                _ if record.kind == kind => Some(serde_json::from_str(&record.detail).unwrap()),
-                _ => None,
+            if kind == Kind::HandoffIntended {
+                return Some(serde_json::to_value(event.intended()?).unwrap());
             }
+            if kind == Kind::HandoffConcluded {
+                return Some(serde_json::to_value(event.attempt()?).unwrap());
+            }
+            (record.kind == kind).then(|| serde_json::from_str(&record.detail).unwrap())
         });
         of_kind.collect()
     }

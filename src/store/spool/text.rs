@@ -11,7 +11,7 @@ use crate::call::CallId;
 use crate::store::callers::PlainPersonal;
 use crate::store::error::StoreError;
 use crate::store::key_ring::KeyRing;
-use crate::store::work::{self, Effect, PreparedRecord};
+use crate::store::work::{self, PreparedRecord};
 
 #[derive(Serialize, Deserialize)]
 struct SpooledRecord<'r> {
@@ -37,10 +37,7 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
                 call_sid: record.call.as_ref().map(|call| call.as_str().into()),
                 personal: personal.transpose()?,
                 detail: serde_json::from_str(&record.detail)?,
-                after: match &record.effect {
-                    Effect::Change(change) => Some(Cow::Borrowed(change.after())),
-                    _ => None,
-                },
+                after: record.effect.after().map(Cow::Borrowed),
             })
         })
         .collect();

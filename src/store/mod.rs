@@ -65,7 +65,7 @@ pub use calls::{InProgress, StoredCall};
 pub use committed::{Committed, EndedCall};
 pub use erase::Erased;
 pub use error::{OpenError, StoreError};
-pub use examine::{Examination, Integrity, examine};
+pub use examine::{Examination, Growth, Integrity, examine};
 pub use forgotten_calls::Past;
 pub use handle::{Appended, FirstWrite, Store};
 pub use head_file::{head_path, read_head};

@@ -26,6 +26,8 @@ pub struct Start {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     pub record: i64,
+    pub kind: Kind,
+    pub previous_hash: Vec<u8>,
     pub detail: String,
 }
 
@@ -85,7 +87,7 @@ pub struct Walked {
     pub head: Option<Hash>,
     /// The hashes of the records that were to be watched, where they are there.
     pub watched: Vec<(i64, Option<Hash>)>,
-    /// The keys that the log names, in order.
+    /// The keys that the log names, and the secrets that took it over, in order.
     pub keys: Vec<KeyRecord>,
 }
 
@@ -361,9 +363,15 @@ impl ChainVerifier {
         self.hash = Some(hash);
         self.leaf = Some(hash);
         self.watch(place, hash);
-        if row.content.kind == Kind::SigningKeyNamed.as_str().as_bytes() {
+        let kinds = [Kind::SigningKeyNamed, Kind::SecretRotated];
+        let kind = kinds
+            .into_iter()
+            .find(|kind| row.content.kind == kind.as_str().as_bytes());
+        if let Some(kind) = kind {
             self.keys.push(KeyRecord {
                 record: place,
+                kind,
+                previous_hash: row.previous_hash.to_vec(),
                 detail: String::from_utf8_lossy(row.content.detail).into_owned(),
             });
         }

@@ -9,6 +9,7 @@ pub mod profiles;
 pub mod prune;
 pub mod reconcile;
 pub mod reverify;
+pub mod rotate;
 pub mod ruleset;
 pub mod systemd;
 

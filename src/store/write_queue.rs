@@ -188,9 +188,9 @@ impl WriteQueue {
             key_ring,
             log_id,
         } = &self.place;
-        let opened = SpoolCipher::new(key_ring, log_id)
+        let opened = SpoolCipher::all(key_ring, log_id)
             .map_err(std::io::Error::other)
-            .and_then(|seal| Spool::open(path, *wanted, seal))
+            .and_then(|seals| Spool::open(path, *wanted, seals))
             .and_then(|(spool, last)| Ok((spool.count(self.through)?, spool, last)));
         let problem = match opened {
             Ok((n, spool, last)) => {

@@ -149,12 +149,9 @@ pub async fn start_with(
         current: keys_at_start.secret(),
         before,
     };
-    let fleet = Fleet::new(dialers(
-        config,
-        clock,
-        &store.reference_key(),
-        &secrets.current,
-    )?);
+    let reference_key = store.reference_key();
+    let dialers = dialers(config, clock, &reference_key, &secrets.current)?;
+    let fleet = Fleet::new(dialers);
     let changes = restore(clock, &secrets, &store, &braze, &fleet).await;
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
     parts.settings = parts.settings.with_certificates(tls.clone());
@@ -171,8 +168,9 @@ pub async fn start_with(
     } = &parts.inbound.calls;
     jobs::held::restore(&store, policies, waiting, incidents, clock).await;
     let rendering = Rendering::of(config, &secrets.current, &key_ring);
-    let former = secrets.before.as_ref();
-    let former = former.map(|former| Rendering::of(config, former, &key_ring));
+    let former = secrets
+        .before
+        .map(|former| Rendering::of(config, &former, &key_ring));
     write_first_records(config, clock, &store, &rendering, former.as_ref()).await?;
     for change in changes {
         record_health(&parts.recorder, clock, change).await;
@@ -183,7 +181,7 @@ pub async fn start_with(
         address,
         store: store.clone(),
         fleet: fleet.clone(),
-        reconciler: reconciler.clone(),
+        reconciler,
         rest: parts.retries.rest.clone(),
         signer: signer.clone(),
         pruner: Pruner::new(
@@ -206,20 +204,7 @@ pub async fn start_with(
         certificates: tls.clone(),
     };
     start_jobs(lifecycle, &running);
-    lifecycle.spawn("reap", jobs::reconcile::run(lifecycle.clone(), reconciler));
-    let database = config.storage.path.clone();
-    let verifying = jobs::reverify::run(lifecycle.clone(), signer.clone(), database);
-    lifecycle.spawn("reverify", verifying);
-    let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), signer, clock.clone());
-    lifecycle.spawn("checkpoint", signing);
-    let pruning = jobs::prune::run(
-        lifecycle.clone(),
-        running.pruner.clone(),
-        running.parts.recorder.clone(),
-        clock.clone(),
-    );
-    lifecycle.spawn("prune", pruning);
-    lifecycle.spawn("rotate", running.rotator.clone().run(lifecycle.clone()));
+    start_upkeep(lifecycle, &running, &config.storage.path);
     certificates::start(
         lifecycle,
         tls.clone(),
@@ -263,6 +248,31 @@ async fn write_first_records(
         }
         Err(error) => Err(error).context("cannot write the first record"),
     }
+}
+
+/// Starts what looks after the log and the calls that nobody ended.
+fn start_upkeep(lifecycle: &Lifecycle, running: &Running, database: &Path) {
+    let Running { store, signer, .. } = running;
+    let clock = &running.parts.clock;
+    let reconciling = jobs::reconcile::run(lifecycle.clone(), running.reconciler.clone());
+    lifecycle.spawn("reap", reconciling);
+    let verifying = jobs::reverify::run(lifecycle.clone(), signer.clone(), database.to_owned());
+    lifecycle.spawn("reverify", verifying);
+    let signing = jobs::checkpoint::run(
+        lifecycle.clone(),
+        store.clone(),
+        signer.clone(),
+        clock.clone(),
+    );
+    lifecycle.spawn("checkpoint", signing);
+    let pruning = jobs::prune::run(
+        lifecycle.clone(),
+        running.pruner.clone(),
+        running.parts.recorder.clone(),
+        clock.clone(),
+    );
+    lifecycle.spawn("prune", pruning);
+    lifecycle.spawn("rotate", running.rotator.clone().run(lifecycle.clone()));
 }
 
 /// Starts what every installation has running beside its calls.

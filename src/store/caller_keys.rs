@@ -14,7 +14,7 @@ pub(super) fn find(
         .prepare_cached("SELECT wrapped_by, wrapped_key FROM callers WHERE id = ?1")?
         .query_row([row], |found| Ok((found.get(0)?, found.get(1)?)))
         .optional()?;
-    Ok(found.map(|(by, wrapped)| key_ring.unwrap(&by, &wrapped, &purpose(row))))
+    Ok(found.map(|(by, wrapped)| key_ring.unwrap(by, &wrapped, &purpose(row))))
 }
 
 /// For what the key of a caller is wrapped.

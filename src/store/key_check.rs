@@ -49,6 +49,8 @@ pub(super) fn write(connection: &Connection, key_ring: &KeyRing) -> rusqlite::Re
     if kept(connection)?.is_empty() {
         add(connection, key_ring)?;
         lasting_keys::write(connection, key_ring)?;
+        // What is new knows no secret but this one.
+        key_ring.end_rotation();
     }
     Ok(())
 }

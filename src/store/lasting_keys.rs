@@ -62,7 +62,7 @@ fn unwrapped(
         .optional()?;
     Ok(found
         .ok_or(CipherError)
-        .and_then(|(by, wrapped)| key_ring.unwrap(&by, &wrapped, &purpose(name))))
+        .and_then(|(by, wrapped)| key_ring.unwrap(by, &wrapped, &purpose(name))))
 }
 
 fn purpose(name: &str) -> Vec<u8> {

@@ -38,7 +38,11 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
                 detail: serde_json::from_str(&record.detail)?,
                 after: match &record.effect {
                     Effect::Change(change) => Some(Cow::Borrowed(change.after())),
-                    _ => None,
+                    Effect::None
+                    | Effect::Begin(_)
+                    | Effect::Health(_)
+                    | Effect::Started
+                    | Effect::Tell(_) => None,
                 },
             })
         })

@@ -16,7 +16,6 @@ mod property;
 pub mod resilience;
 pub mod routing;
 pub mod secret;
-pub mod secret_file;
 pub mod twiml;
 
 pub mod admin;

@@ -7,11 +7,10 @@ use tokio::sync::mpsc;
 use super::{ControlRequest, Progress, Refusal, Retried};
 use crate::braze::Braze;
 use crate::flow::{Drains, IdempotencyLocks, Reloads, Retries};
-use crate::jobs::rotate::{RotationState, SecretRotator};
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
 use crate::routing::DialerId;
-use crate::store::{Erased, PruneError, Pruner, Store, StoreError};
+use crate::store::{Erased, PruneError, Pruner, RotationState, SecretRotator, Store, StoreError};
 use crate::twilio::{Edge, RefusedWebhook};
 
 /// Does what is asked. Cheap to clone.

@@ -47,9 +47,10 @@ use crate::http::{
 };
 use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
-use crate::jobs::rotate::SecretRotator;
 use crate::lifecycle::Lifecycle;
-use crate::store::{self, CheckpointSigner, KeyRing, OpenError, Pruner, Store, StoreError};
+use crate::store::{
+    self, CheckpointSigner, KeyRing, OpenError, Pruner, SecretRotator, Store, StoreError,
+};
 use crate::twilio::Edge;
 
 pub use secret::{
@@ -272,7 +273,10 @@ fn start_upkeep(lifecycle: &Lifecycle, running: &Running, database: &Path) {
         clock.clone(),
     );
     lifecycle.spawn("prune", pruning);
-    lifecycle.spawn("rotate", running.rotator.clone().run(lifecycle.clone()));
+    let (rotator, draining) = (running.rotator.clone(), lifecycle.draining());
+    lifecycle.spawn("rotate", async move {
+        draining.run_until_cancelled(rotator.run()).await;
+    });
 }
 
 /// Starts what every installation has running beside its calls.

@@ -23,10 +23,9 @@ use crate::http::RouterParts;
 use crate::http::listener::tls::{CertificateState, Certificates};
 use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
-use crate::jobs::rotate::SecretRotator;
 use crate::jobs::systemd;
 use crate::lifecycle::Lifecycle;
-use crate::store::{CheckpointSigner, KeyRing, Pruner, Store};
+use crate::store::{CheckpointSigner, KeyRing, Pruner, SecretRotator, Store};
 use crate::twilio::Rest;
 
 #[derive(Clone, Debug)]

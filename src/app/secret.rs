@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::audit::{LogSigningKey, PublicKey};
 use crate::config::Config;
 use crate::files::{self, beside};
-use crate::secret_file::{self, SecretFile};
+use crate::store::secret_file::{self, SecretFile};
 use crate::store::{self, KeyRing, OpenError};
 
 const OTHERS: u32 = 0o007;

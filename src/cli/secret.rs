@@ -8,8 +8,7 @@ use crate::admin::{self, AskError, ControlPeer, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::jobs::rotate::{RotateError, RotationReport, SecretRotator};
-use crate::store::{CheckpointSigner, Options, Store};
+use crate::store::{CheckpointSigner, Options, RotateError, RotationReport, SecretRotator, Store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SecretArguments {

@@ -9,7 +9,6 @@ pub mod profiles;
 pub mod prune;
 pub mod reconcile;
 pub mod reverify;
-pub mod rotate;
 pub mod ruleset;
 pub mod systemd;
 

@@ -130,3 +130,14 @@ pub(super) fn is_own_fault(error: &rusqlite::Error) -> bool {
         Some(ConstraintViolation | TooBig | TypeMismatch)
     )
 }
+
+/// An error and what caused it, as one line.
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,4 +1,4 @@
-//! Changes the installation's secret beside the calls, and goes on with what an earlier run began.
+//! The whole of changing the installation's secret: its file and the rows that are under it. Goes on with what an earlier run began.
 
 use std::io;
 use std::sync::Arc;
@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::lifecycle::Lifecycle;
-use crate::secret_file::SecretFile;
-use crate::store::{CheckpointSigner, Rotation, Store, StoreError};
+use super::error::{StoreError, with_sources};
+use super::handle::Store;
+use super::rotation::Rotation;
+use super::secret_file::SecretFile;
+use super::signer::CheckpointSigner;
+use crate::clock::Clock;
 
 /// After something stood in the way.
 const REST: Duration = Duration::from_secs(5);
@@ -70,6 +73,7 @@ pub struct SecretRotator(Arc<RotatorState>);
 
 #[derive(Debug)]
 struct RotatorState {
+    clock: Clock,
     rotation: Rotation,
     signer: CheckpointSigner,
     file: Option<SecretFile>,
@@ -87,6 +91,7 @@ impl SecretRotator {
         is_alone: bool,
     ) -> Self {
         Self(Arc::new(RotatorState {
+            clock: store.clock().clone(),
             rotation: Rotation::new(store, is_alone),
             signer,
             file,
@@ -175,7 +180,7 @@ impl SecretRotator {
     }
 
     /// Until it is done, or refused before anything was begun.
-    async fn work(&self, lifecycle: &Lifecycle, by: &str) {
+    async fn work(&self, by: &str) {
         let progress = &self.0.progress;
         loop {
             let rotated = self.rotate(by, |done, total| {
@@ -186,40 +191,34 @@ impl SecretRotator {
                     progress.send_replace(RotationState::Ended(report));
                     return;
                 }
-                Err(error) => anyhow::Error::from(error),
+                Err(error) => with_sources(&error),
             };
             if !self.is_unfinished() {
-                progress.send_replace(RotationState::Refused(format!("{error:#}")));
+                progress.send_replace(RotationState::Refused(error));
                 return;
             }
             tracing::warn!(
                 event = "secret.rotation_waits",
-                error = %format!("{error:#}"),
+                error,
                 "the secret is not changed yet; both are valid, and it is tried again"
             );
-            if !lifecycle.pause(REST).await {
-                return;
-            }
+            self.0.clock.wait(REST).await;
         }
     }
 
-    /// Changes the secret when asked to, until the process is to stop; first of all it ends what an earlier run began.
-    pub async fn run(self, lifecycle: Lifecycle) {
-        let draining = lifecycle.draining();
-        let working = async {
-            if self.is_unfinished() {
-                let begun = RotationState::UnderWay { done: 0, total: 0 };
-                self.0.progress.send_replace(begun);
-                self.work(&lifecycle, RESUMED).await;
-            }
-            loop {
-                self.0.wanted.notified().await;
-                let by = self.by().clone();
-                self.work(&lifecycle, &by).await;
-            }
-        };
-        // What a slice has begun, the writer ends; the next start goes on.
-        draining.run_until_cancelled(working).await;
+    /// Changes the secret when asked to; first of all it ends what an earlier run began. May be cut off: what a slice has begun, the writer
+    /// ends, and the next start goes on.
+    pub async fn run(self) {
+        if self.is_unfinished() {
+            let begun = RotationState::UnderWay { done: 0, total: 0 };
+            self.0.progress.send_replace(begun);
+            self.work(RESUMED).await;
+        }
+        loop {
+            self.0.wanted.notified().await;
+            let by = self.by().clone();
+            self.work(&by).await;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{ControlRequest, Progress, Refusal, Retried};
+use super::{ControlRequest, Progress, Refusal, RefusalCause, Retried};
 use crate::braze::Braze;
 use crate::flow::{Drains, IdempotencyLocks, Reloads, Retries};
 use crate::phone::Caller;
@@ -246,6 +246,12 @@ impl ControlHandlers {
                         .map_err(|error| Refusal::failed(error.to_string()));
                 }
                 RotationState::Refused(why) => return Err(Refusal::request(why)),
+                RotationState::Interrupted => {
+                    return Err(Refusal {
+                        cause: RefusalCause::Busy,
+                        message: "the server is stopping; a rotation that is under way goes on at its next start".to_owned(),
+                    });
+                }
                 RotationState::Idle => {}
             }
             if heard.changed().await.is_err() {

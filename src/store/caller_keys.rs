@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::key_ring::{CipherError, KeyBytes, KeyRing, SecretName, WrappedKey};
+use super::key_ring::{CipherError, KeyBytes, KeyRing};
 
 /// The key of a caller, if it can be unwrapped; `None` where the caller was erased.
 pub(super) fn find(
@@ -10,11 +10,12 @@ pub(super) fn find(
     key_ring: &KeyRing,
     row: i64,
 ) -> rusqlite::Result<Option<Result<KeyBytes, CipherError>>> {
-    let found: Option<(SecretName, WrappedKey)> = connection
+    let found: Option<(Vec<u8>, Vec<u8>)> = connection
         .prepare_cached("SELECT wrapped_by, wrapped_key FROM callers WHERE id = ?1")?
         .query_row([row], |found| Ok((found.get(0)?, found.get(1)?)))
         .optional()?;
-    Ok(found.map(|(by, wrapped)| key_ring.unwrap(by, &wrapped, &purpose(row))))
+    // Whatever somebody has written there, it keeps nobody from writing.
+    Ok(found.map(|(by, wrapped)| key_ring.unwrap(&by, &wrapped, &purpose(row))))
 }
 
 /// For what the key of a caller is wrapped.

@@ -445,12 +445,12 @@ impl KeyRing {
     /// Unwraps a key, if the secret is valid that has wrapped it.
     pub(super) fn unwrap(
         &self,
-        by: SecretName,
-        wrapped: &WrappedKey,
+        by: &[u8],
+        wrapped: &[u8],
         purpose: &[u8],
     ) -> Result<KeyBytes, CipherError> {
         let valid = self.valid();
-        let keys = valid.all().find(|keys| keys.name == by);
+        let keys = valid.all().find(|keys| keys.name == *by);
         let keys = keys.ok_or(CipherError)?;
         let data = [DOMAIN, b"/wrapped\0", purpose].concat();
         let key = unseal(&cipher(&keys.wraps)?, &data, wrapped)?;
@@ -534,7 +534,7 @@ impl KeyRing {
     }
 
     /// Whether it opens under the current secret.
-    pub(super) fn opens_profile_now(&self, identity: &[u8; 32], sealed: &[u8]) -> bool {
+    pub(super) fn opens_profile_now(&self, identity: &[u8], sealed: &[u8]) -> bool {
         let profiles = self.valid().current.profiles;
         cipher(&profiles).is_ok_and(|key| unseal(&key, identity, sealed).is_ok())
     }
@@ -644,17 +644,17 @@ mod tests {
     fn a_wrapped_key_takes_its_secret_and_its_purpose() {
         let key_ring = KeyRing::new(b"secret");
         let (by, wrapped) = key_ring.wrap(&[7; 32], b"one").unwrap();
-        assert_eq!(key_ring.unwrap(by, &wrapped, b"one").unwrap(), [7; 32]);
-        assert_eq!(key_ring.unwrap(by, &wrapped, b"two"), Err(CipherError));
+        assert_eq!(key_ring.unwrap(&by, &wrapped, b"one").unwrap(), [7; 32]);
+        assert_eq!(key_ring.unwrap(&by, &wrapped, b"two"), Err(CipherError));
         let other = KeyRing::new(b"Secret");
-        assert_eq!(other.unwrap(by, &wrapped, b"one"), Err(CipherError));
+        assert_eq!(other.unwrap(&by, &wrapped, b"one"), Err(CipherError));
         let by_other = other.name();
-        assert_eq!(other.unwrap(by_other, &wrapped, b"one"), Err(CipherError));
+        assert_eq!(other.unwrap(&by_other, &wrapped, b"one"), Err(CipherError));
         key_ring.rotate_to(b"Secret");
-        assert_eq!(key_ring.unwrap(by, &wrapped, b"one").unwrap(), [7; 32]);
+        assert_eq!(key_ring.unwrap(&by, &wrapped, b"one").unwrap(), [7; 32]);
         assert_eq!(key_ring.wrap(&[7; 32], b"one").unwrap().0, by_other);
         key_ring.end_rotation();
-        assert_eq!(key_ring.unwrap(by, &wrapped, b"one"), Err(CipherError));
+        assert_eq!(key_ring.unwrap(&by, &wrapped, b"one"), Err(CipherError));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::key_ring::{CipherError, KeyBytes, KeyRing, LastingKeys, SecretName, WrappedKey};
+use super::key_ring::{CipherError, KeyBytes, KeyRing, LastingKeys};
 
 const FORGOTTEN_CALLS: &str = "forgotten_calls";
 const REFERENCES: &str = "references";
@@ -53,7 +53,7 @@ fn unwrapped(
     key_ring: &KeyRing,
     name: &str,
 ) -> rusqlite::Result<Result<KeyBytes, CipherError>> {
-    let found: Option<(SecretName, WrappedKey)> = connection
+    let found: Option<(Vec<u8>, Vec<u8>)> = connection
         .query_row(
             "SELECT wrapped_by, wrapped_key FROM lasting_keys WHERE name = ?1",
             [name],
@@ -62,7 +62,7 @@ fn unwrapped(
         .optional()?;
     Ok(found
         .ok_or(CipherError)
-        .and_then(|(by, wrapped)| key_ring.unwrap(by, &wrapped, &purpose(name))))
+        .and_then(|(by, wrapped)| key_ring.unwrap(&by, &wrapped, &purpose(name))))
 }
 
 fn purpose(name: &str) -> Vec<u8> {

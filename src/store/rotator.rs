@@ -39,6 +39,8 @@ pub enum RotationState {
     Ended(RotationReport),
     /// Nothing was begun.
     Refused(String),
+    /// The process stops; the next one goes on.
+    Interrupted,
 }
 
 /// Why a secret was not changed, or not yet.
@@ -209,6 +211,7 @@ impl SecretRotator {
     /// Changes the secret when asked to; first of all it ends what an earlier run began. May be cut off: what a slice has begun, the writer
     /// ends, and the next start goes on.
     pub async fn run(self) {
+        let _interruption = Interruption(&self.0.progress);
         if self.is_unfinished() {
             let begun = RotationState::UnderWay { done: 0, total: 0 };
             self.0.progress.send_replace(begun);
@@ -219,6 +222,15 @@ impl SecretRotator {
             let by = self.by().clone();
             self.work(&by).await;
         }
+    }
+}
+
+/// Tells whoever waits for a rotation that nobody is at it any more.
+struct Interruption<'s>(&'s watch::Sender<RotationState>);
+
+impl Drop for Interruption<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(RotationState::Interrupted);
     }
 }
 

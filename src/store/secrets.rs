@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row};
 
 use super::callers;
-use super::key_ring::{KeyRing, SecretName};
+use super::key_ring::KeyRing;
 use super::rows::{self, Written};
 
 const CALLERS: &str = "callers";
@@ -86,11 +86,11 @@ pub(super) fn is_due(
     row: &Row<'_>,
 ) -> rusqlite::Result<bool> {
     match table {
-        CALLERS => Ok(row.get::<_, SecretName>("wrapped_by")? != key_ring.name()),
+        CALLERS => Ok(row.get_ref("wrapped_by")?.as_bytes()? != key_ring.name()),
         PROFILES => {
-            let (identity, sealed): ([u8; 32], Vec<u8>) =
-                (row.get("identity_hash")?, row.get("personal")?);
-            Ok(!key_ring.opens_profile_now(&identity, &sealed))
+            let identity = row.get_ref("identity_hash")?.as_bytes()?;
+            let sealed = row.get_ref("personal")?.as_bytes()?;
+            Ok(!key_ring.opens_profile_now(identity, sealed))
         }
         _ => rows::is_under_former(key_ring, table, row),
     }

@@ -108,7 +108,7 @@ impl Spool {
     }
 
     fn header(&self) -> Vec<u8> {
-        [MAGIC.as_slice(), self.seal.mark()].concat()
+        header(&self.seal)
     }
 
     /// Where the last whole frame ends. What was cut short behind it was never acknowledged.
@@ -162,8 +162,8 @@ impl Spool {
             return Ok(());
         }
         if let Some(seal) = self.seal.successor().map_err(io::Error::other)? {
+            self.file.write_all_at(&header(&seal), 0)?;
             self.seal = seal;
-            self.file.write_all_at(&self.header(), 0)?;
         }
         Ok(())
     }
@@ -285,6 +285,10 @@ impl Spool {
         bytes.truncate(filled);
         Ok(bytes)
     }
+}
+
+fn header(seal: &SpoolCipher) -> Vec<u8> {
+    [MAGIC.as_slice(), seal.mark()].concat()
 }
 
 fn holds_frames(file: &File) -> io::Result<bool> {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use rusqlite::Connection;
+use switchboard_simulator::faults::Fault;
 use switchboard_simulator::twilio::Call;
 
 use super::serve::Served;
@@ -29,6 +30,13 @@ fn count(place: &Place, kind: &str) -> i64 {
     database.query_row(sql, [kind], |row| row.get(0)).unwrap()
 }
 
+/// How many changes of a service's state are told in such words.
+fn told(place: &Place, like: &str) -> i64 {
+    let database = Connection::open(place.path("switchboard.db")).unwrap();
+    let sql = "SELECT count(*) FROM audit_records WHERE kind = 'health_changed' AND detail LIKE ?1";
+    database.query_row(sql, [like], |row| row.get(0)).unwrap()
+}
+
 async fn calls_known(place: &Place, caller: &str) -> i64 {
     let arguments = ["erase", "--caller", caller, "--dry-run", "--json"];
     let ran = place.run(&arguments).await.exits(0);
@@ -48,6 +56,10 @@ async fn the_secret_is_changed_beside_the_server_without_it_and_after_a_kill() {
     ring(&place, HOT).await;
     ring(&place, COLD).await;
     place.run(&["backup", "before.db"]).await.exits(0);
+    // A dialer refuses its credentials from here on: that has to be known again, too.
+    place.outside.zendesk.faults().standing(Fault::status(401));
+    ring(&place, COLD).await;
+    assert_eq!(told(&place, "%refused%"), 1);
     let first = secret(&place, "").unwrap();
 
     let ran = place.run(&["secret", "rotate", "--json"]).await.exits(0);
@@ -74,6 +86,8 @@ async fn the_secret_is_changed_beside_the_server_without_it_and_after_a_kill() {
     served.end().await;
     let served = Served::start(&place).await;
     assert_eq!(count(&place, "config_changed"), changed);
+    assert_eq!(told(&place, "%its credentials changed%"), 0);
+    assert_eq!(told(&place, "%refused%"), 1);
     assert_eq!(calls_known(&place, HOT).await, 3);
     served.signal("TERM");
     assert_eq!(served.end().await.0, Some(0));

@@ -180,7 +180,7 @@ fn outlook(config: &Config, found: &Examination) -> Option<Finding> {
         records_a_day,
         bytes_a_day,
     } = found.growth.filter(|growth| growth.bytes_a_day > 0)?;
-    let space = rustix::fs::statvfs(&directory(config)).ok()?;
+    let space = rustix::fs::statvfs(directory(config)).ok()?;
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     let days = config.storage.retention.as_secs() / 86_400;
     let in_the_end = bytes_a_day.saturating_mul(days).max(found.bytes);

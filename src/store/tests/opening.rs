@@ -191,7 +191,7 @@ async fn what_is_recorded_in_a_day_is_told_by_the_last_seven_days() {
     store.close().await;
     let growth = |ms| {
         let clock = Clock::stopped(at(ms));
-        let found = examine(&home.path(), None, Duration::from_secs(60), &clock);
+        let found = examine(&home.path(), None, Duration::from_mins(1), &clock);
         found.unwrap().unwrap().growth
     };
     let lately = growth(17 * DAY_MS).unwrap();

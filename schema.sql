@@ -135,18 +135,28 @@ CREATE TABLE audit_cuts (
     frontier BLOB NOT NULL
 ) STRICT;
 
--- Tells whether a secret is the one under which this database is sealed.
+-- Tells whether a secret is the one under which this database is sealed. Two rows while the secret is changed.
 CREATE TABLE key_checks (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    value BLOB NOT NULL CHECK (length(value) = 32)
+    id INTEGER PRIMARY KEY,
+    value BLOB NOT NULL UNIQUE CHECK (length(value) = 32)
 ) STRICT;
 
--- One row for each person who called, found by a keyed hash. Without the salt, nothing that was sealed for them is readable:
--- `personal` in `audit_records` and `calls`.
+-- Keys that stay when the secret changes, because what was made with them cannot be made again; `wrapped_by` names the secret.
+CREATE TABLE lasting_keys (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    wrapped_key BLOB NOT NULL CHECK (length(wrapped_key) = 60),
+    wrapped_by BLOB NOT NULL CHECK (length(wrapped_by) = 8)
+) STRICT;
+
+-- One row for each person who called, found by a keyed hash. Without the key, nothing that was sealed for them is readable:
+-- `personal` in `audit_records` and `calls`, and `who`, which is what is hashed. `wrapped_by` names the secret that wraps the key.
 CREATE TABLE callers (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     identity_hash BLOB NOT NULL CHECK (length(identity_hash) = 32),
-    salt BLOB NOT NULL CHECK (length(salt) = 32),
+    wrapped_key BLOB NOT NULL CHECK (length(wrapped_key) = 60),
+    wrapped_by BLOB NOT NULL CHECK (length(wrapped_by) = 8),
+    who BLOB NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT;

@@ -80,6 +80,7 @@ const KINDS = {
 	signing_key_named: "Signing key",
 	rollback_accepted: "Roll-back accepted",
 	caller_erased: "Caller erased",
+	secret_rotated: "Secret changed",
 	exported: "Records exported",
 	clock_stepped: "Clock stepped",
 };

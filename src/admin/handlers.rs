@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{ControlRequest, Progress, Refusal, Retried};
+use super::{ControlRequest, Progress, Refusal, RefusalCause, Retried};
 use crate::braze::Braze;
 use crate::flow::{Drains, IdempotencyLocks, Reloads, Retries};
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
 use crate::routing::DialerId;
-use crate::store::{Erased, PruneError, Pruner, Store, StoreError};
+use crate::store::{Erased, PruneError, Pruner, RotationState, SecretRotator, Store, StoreError};
 use crate::twilio::{Edge, RefusedWebhook};
 
 /// Does what is asked. Cheap to clone.
@@ -30,6 +30,8 @@ pub struct ControlHandlers {
     pub reloads: Reloads,
     /// Knows how the dialers are.
     pub drains: Drains,
+    /// Changes the installation's secret.
+    pub rotator: SecretRotator,
 }
 
 /// Who is at the other end of the socket, as the system says.
@@ -40,7 +42,7 @@ pub struct ControlPeer {
 
 impl ControlPeer {
     /// As records name them. Only root is believed who became root.
-    fn name(self, is_systemd: bool, sudo_user: Option<&str>) -> String {
+    pub fn name(self, is_systemd: bool, sudo_user: Option<&str>) -> String {
         if is_systemd {
             return "systemctl".to_owned();
         }
@@ -94,6 +96,10 @@ impl ControlHandlers {
             } => self.prune(older_than_ms, dry_run, progress).await,
             ControlRequest::Erase { caller, dry_run } => self.erase(&caller, dry_run).await,
             ControlRequest::Retry { dialer } => self.retry(dialer).await,
+            ControlRequest::RotateSecret { sudo_user } => {
+                let by = peer.name(false, sudo_user.as_deref());
+                self.rotate(by, progress).await
+            }
             ControlRequest::RecordExport { exported } => {
                 let recorded = self.store.record_export(exported).await;
                 recorded.map_err(|error| Refusal::failed(format!("{error:#}")))?;
@@ -218,6 +224,40 @@ impl ControlHandlers {
             self.pruner.run(age, tell).await.map_err(refused)?
         };
         serde_json::to_value(report).map_err(|error| Refusal::failed(error.to_string()))
+    }
+
+    /// Waits for the end of the rotation, which goes on without whoever asked.
+    async fn rotate(
+        &self,
+        by: String,
+        progress: &mpsc::Sender<Progress>,
+    ) -> Result<serde_json::Value, Refusal> {
+        let mut heard = self.rotator.ask(by);
+        loop {
+            let state = heard.borrow_and_update().clone();
+            match state {
+                RotationState::UnderWay { done, total } => {
+                    if progress.try_send(Progress { done, total }).is_err() {
+                        // Who does not read misses a step of the bar.
+                    }
+                }
+                RotationState::Ended(report) => {
+                    return serde_json::to_value(report)
+                        .map_err(|error| Refusal::failed(error.to_string()));
+                }
+                RotationState::Refused(why) => return Err(Refusal::request(why)),
+                RotationState::Interrupted => {
+                    return Err(Refusal {
+                        cause: RefusalCause::Busy,
+                        message: "the server is stopping; a rotation that is under way goes on at its next start".to_owned(),
+                    });
+                }
+                RotationState::Idle => {}
+            }
+            if heard.changed().await.is_err() {
+                return Err(Refusal::failed("the server is stopping"));
+            }
+        }
     }
 
     async fn status(&self) -> Result<serde_json::Value, Refusal> {

@@ -43,6 +43,11 @@ pub enum ControlRequest {
         older_than_ms: Option<u64>,
         dry_run: bool,
     },
+    /// Change the installation's secret, or tell how far that is.
+    RotateSecret {
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
     /// Write down that records are exported with numbers in the clear.
     RecordExport { exported: Exported },
     /// Forget a person: a number, or whatever else a carrier calls a caller.

@@ -98,14 +98,25 @@ pub fn rest(config: &Config, clock: &Clock) -> anyhow::Result<Rest> {
     Rest::new(settings::rest(config), connections, clock.clone()).context("cannot use [twilio]")
 }
 
-/// The dialers of a configuration, in the order of the file. By `secret`, callers are known to them; it stays empty where they are tested and
-/// given no call.
-pub fn dialers(config: &Config, clock: &Clock, secret: &[u8]) -> anyhow::Result<Vec<Dialer>> {
+/// The dialers of a configuration, in the order of the file. By `reference_key`, callers are known to them, and by `secret` their credentials are
+/// known again; both stay empty where they are tested and given no call.
+pub fn dialers(
+    config: &Config,
+    clock: &Clock,
+    reference_key: &[u8],
+    secret: &[u8],
+) -> anyhow::Result<Vec<Dialer>> {
     let make = call_path()?;
     let dialers = config.dialers.iter().map(|dialer| {
         let connections = connections(make.clone(), clock)?;
-        Dialer::new(dialer.clone(), connections, clock.clone(), secret)
-            .with_context(|| format!("cannot use [dialers.{}]", dialer.id))
+        Dialer::new(
+            dialer.clone(),
+            connections,
+            clock.clone(),
+            reference_key,
+            secret,
+        )
+        .with_context(|| format!("cannot use [dialers.{}]", dialer.id))
     });
     dialers.collect()
 }

@@ -27,9 +27,10 @@ use rendering::{InForce, Rendering, changed_at_start};
 pub use running::{Running, say_warnings};
 pub use settings::edge;
 use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
 use crate::alerts::{self, CallObserver, Delivery, Incidents};
-use crate::audit::{Event, Record};
+use crate::audit::{Event, Record, ServiceState};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -47,11 +48,14 @@ use crate::http::{
 use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
 use crate::lifecycle::Lifecycle;
-use crate::store::{self, CheckpointSigner, KeyRing, OpenError, Pruner, Store, StoreError};
+use crate::store::{
+    self, CheckpointSigner, KeyRing, OpenError, Pruner, SecretRotator, Store, StoreError,
+};
 use crate::twilio::Edge;
 
 pub use secret::{
-    SecretError, key_ring, key_ring_beside, key_ring_of_existing, public_key_path, signing_keys,
+    SecretError, key_ring, key_ring_beside, key_ring_of_existing, public_key_path, secret_file,
+    signing_keys,
 };
 
 /// Why the appliance does not start.
@@ -128,6 +132,7 @@ pub async fn start_with(
     } = given;
     let asking = jobs::systemd::extend_start(lifecycle, "opening the database");
     let key_ring = key_ring(config)?;
+    let before = key_ring.former_secret();
     let store = open_store(store_options(config, clock, key_ring.clone()))?;
     jobs::prune::note_silence(&store, clock).await;
     let signer = signer(config, &store).await?;
@@ -139,8 +144,16 @@ pub async fn start_with(
     braze
         .warm(jobs::profiles::stored(&store, config.braze.cache_capacity).await)
         .await;
-    let fleet = Fleet::new(dialers(config, clock, key_ring.secret())?);
-    let changes = restore(clock, &key_ring, &store, &braze, &fleet).await;
+    // Fingerprints are made under the secret of the start, as long as the process lives.
+    let keys_at_start = KeyRing::new(&key_ring.secret());
+    let secrets = StartSecrets {
+        current: keys_at_start.secret(),
+        before,
+    };
+    let reference_key = store.reference_key();
+    let dialers = dialers(config, clock, &reference_key, &secrets.current)?;
+    let fleet = Fleet::new(dialers);
+    let changes = restore(clock, &secrets, &store, &braze, &fleet).await;
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
@@ -155,8 +168,11 @@ pub async fn start_with(
         ..
     } = &parts.inbound.calls;
     jobs::held::restore(&store, policies, waiting, incidents, clock).await;
-    let rendering = Rendering::of(config, key_ring.secret());
-    write_first_records(config, clock, &store, &rendering).await?;
+    let rendering = Rendering::of(config, &secrets.current, &key_ring);
+    let former = secrets
+        .before
+        .map(|former| Rendering::of(config, &former, &key_ring));
+    write_first_records(config, clock, &store, &rendering, former.as_ref()).await?;
     for change in changes {
         record_health(&parts.recorder, clock, change).await;
     }
@@ -166,7 +182,7 @@ pub async fn start_with(
         address,
         store: store.clone(),
         fleet: fleet.clone(),
-        reconciler: reconciler.clone(),
+        reconciler,
         rest: parts.retries.rest.clone(),
         signer: signer.clone(),
         pruner: Pruner::new(
@@ -175,8 +191,10 @@ pub async fn start_with(
             config.storage.retention,
             false,
         ),
+        rotator: SecretRotator::new(store.clone(), signer.clone(), secret_file(config), false),
         parts: parts.clone(),
         key_ring,
+        keys_at_start,
         channels: channels.clone(),
         in_force: Arc::new(Mutex::new(InForce {
             database: config.storage.path.clone(),
@@ -187,19 +205,7 @@ pub async fn start_with(
         certificates: tls.clone(),
     };
     start_jobs(lifecycle, &running);
-    lifecycle.spawn("reap", jobs::reconcile::run(lifecycle.clone(), reconciler));
-    let database = config.storage.path.clone();
-    let verifying = jobs::reverify::run(lifecycle.clone(), signer.clone(), database);
-    lifecycle.spawn("reverify", verifying);
-    let signing = jobs::checkpoint::run(lifecycle.clone(), store.clone(), signer, clock.clone());
-    lifecycle.spawn("checkpoint", signing);
-    let pruning = jobs::prune::run(
-        lifecycle.clone(),
-        running.pruner.clone(),
-        running.parts.recorder.clone(),
-        clock.clone(),
-    );
-    lifecycle.spawn("prune", pruning);
+    start_upkeep(lifecycle, &running, &config.storage.path);
     certificates::start(
         lifecycle,
         tls.clone(),
@@ -226,13 +232,14 @@ async fn write_first_records(
     clock: &Clock,
     store: &Store,
     rendering: &Rendering,
+    former: Option<&Rendering>,
 ) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let mut started = vec![
         Record::of_service(clock.now(), Event::ServiceStarted { version }),
         Record::of_service(clock.now(), Event::RulesetLoaded(config.ruleset.clone())),
     ];
-    let changed = changed_at_start(&config.storage.path, rendering);
+    let changed = changed_at_start(&config.storage.path, rendering, former);
     started.extend(changed.map(|event| Record::of_service(clock.now(), event)));
     match store.append(started).await {
         // On a disk that takes nothing now, calls are answered all the same.
@@ -242,6 +249,34 @@ async fn write_first_records(
         }
         Err(error) => Err(error).context("cannot write the first record"),
     }
+}
+
+/// Starts what looks after the log and the calls that nobody ended.
+fn start_upkeep(lifecycle: &Lifecycle, running: &Running, database: &Path) {
+    let Running { store, signer, .. } = running;
+    let clock = &running.parts.clock;
+    let reconciling = jobs::reconcile::run(lifecycle.clone(), running.reconciler.clone());
+    lifecycle.spawn("reap", reconciling);
+    let verifying = jobs::reverify::run(lifecycle.clone(), signer.clone(), database.to_owned());
+    lifecycle.spawn("reverify", verifying);
+    let signing = jobs::checkpoint::run(
+        lifecycle.clone(),
+        store.clone(),
+        signer.clone(),
+        clock.clone(),
+    );
+    lifecycle.spawn("checkpoint", signing);
+    let pruning = jobs::prune::run(
+        lifecycle.clone(),
+        running.pruner.clone(),
+        running.parts.recorder.clone(),
+        clock.clone(),
+    );
+    lifecycle.spawn("prune", pruning);
+    let (rotator, draining) = (running.rotator.clone(), lifecycle.draining());
+    lifecycle.spawn("rotate", async move {
+        draining.run_until_cancelled(rotator.run()).await;
+    });
 }
 
 /// Starts what every installation has running beside its calls.
@@ -384,18 +419,56 @@ async fn signer(config: &Config, store: &Store) -> anyhow::Result<CheckpointSign
 /// Takes up what the last run recorded of the dialers and of Braze; what is different now is to be recorded.
 async fn restore(
     clock: &Clock,
-    key_ring: &KeyRing,
+    secrets: &StartSecrets,
     store: &Store,
     braze: &Braze,
     fleet: &Fleet,
 ) -> Vec<HealthChange> {
-    let left = store.dialer_states().await.unwrap_or_else(|error| {
+    let mut left = store.dialer_states().await.unwrap_or_else(|error| {
         tracing::error!(event = "health.unread", error = %error, "the state of the dialers cannot be read; all of them count as well");
         Vec::new()
     });
+    if let Some(before) = &secrets.before {
+        know_credentials_again(&mut left, before, &secrets.current, braze, fleet);
+    }
     let of_braze = left.iter().find(|state| state.service == "braze");
-    braze.restore(key_ring.secret(), of_braze);
+    braze.restore(&secrets.current, of_braze);
     fleet.restore(&left, clock.instant(), clock.now())
+}
+
+/// The secrets at the start of a process.
+struct StartSecrets {
+    current: Zeroizing<Vec<u8>>,
+    /// The one before, by which an earlier run may have known credentials.
+    before: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// Credentials that were refused, and noted under the secret before, are noted as they are known under the current one.
+fn know_credentials_again(
+    left: &mut [ServiceState],
+    before: &[u8],
+    current: &[u8],
+    braze: &Braze,
+    fleet: &Fleet,
+) {
+    for state in left {
+        let of = |secret: &[u8]| {
+            if state.service == "braze" {
+                return Some(braze.fingerprint(secret));
+            }
+            let dialers = fleet.dialers();
+            let dialer = dialers
+                .iter()
+                .find(|one| one.id().as_str() == state.service);
+            dialer.map(|dialer| dialer.fingerprint_under(secret))
+        };
+        let (known, now) = (of(before), of(current));
+        if let (Some(open), Some(now)) = (&mut state.standing.open, now)
+            && known.as_ref() == Some(&open.credentials)
+        {
+            open.credentials = now;
+        }
+    }
 }
 
 fn reconciler(config: &Config, store: &Store, parts: &RouterParts) -> Reconciler {

@@ -9,6 +9,7 @@ use crate::audit::{ConfigChange, ConfigChanged, Event, Fingerprint};
 use crate::config::{self, Config, ShownValue};
 use crate::files;
 use crate::http::Setting;
+use crate::store::KeyRing;
 
 /// What a running process cannot change, as keys or the beginnings of keys.
 const AT_START_ONLY: [&str; 11] = [
@@ -32,12 +33,16 @@ const SECRET: &str = "(secret) ";
 pub(super) struct Rendering(BTreeMap<String, String>);
 
 impl Rendering {
-    pub(super) fn of(config: &Config, secret: &[u8]) -> Self {
+    /// `secret` keys the fingerprints. The installation's own secret is known by being the one that `key_ring` is made of, so that a rotation
+    /// changes nothing here.
+    pub(super) fn of(config: &Config, secret: &[u8], key_ring: &KeyRing) -> Self {
         let values = config::show(config).into_iter().map(|shown| {
             let value = match shown.value {
                 ShownValue::Plain(text) => text,
                 ShownValue::Secret(hidden) => {
-                    let parts = ["configuration", shown.key.as_str(), hidden.expose()];
+                    let is_own = shown.key == "storage.secret" && key_ring.has_secret(&hidden);
+                    let hidden = if is_own { "" } else { hidden.expose() };
+                    let parts = ["configuration", shown.key.as_str(), hidden];
                     format!("{SECRET}{}", Fingerprint::of(secret, parts).as_str())
                 }
             };
@@ -76,6 +81,18 @@ impl Rendering {
             .map(|change| change.key)
             .filter(|key| AT_START_ONLY.iter().any(|begin| is_below(key, begin)))
             .collect()
+    }
+
+    /// As it would be under the secret of `current`, where `former` is the same configuration under the secret before.
+    fn under_current(mut self, former: &Self, current: &Self) -> Self {
+        for (key, value) in &mut self.0 {
+            if former.0.get(key) == Some(value)
+                && let Some(now) = current.0.get(key)
+            {
+                value.clone_from(now);
+            }
+        }
+        self
     }
 
     fn record(&self) -> BTreeMap<String, String> {
@@ -119,8 +136,16 @@ fn kept_beside(database: &Path) -> PathBuf {
 }
 
 /// What a start has to record of the configuration: that it is another one than in force last, or which one it is where that is not known.
-pub(super) fn changed_at_start(database: &Path, rendering: &Rendering) -> Option<Event> {
-    let before = Rendering::kept(database);
+/// `former` is what is in force now as it looks under the secret before, where there is one.
+pub(super) fn changed_at_start(
+    database: &Path,
+    rendering: &Rendering,
+    former: Option<&Rendering>,
+) -> Option<Event> {
+    let before = Rendering::kept(database).map(|before| match former {
+        Some(former) => before.under_current(former, rendering),
+        None => before,
+    });
     if before.as_ref() == Some(rendering) {
         return None;
     }
@@ -197,7 +222,7 @@ mod tests {
     fn a_start_tells_what_is_different_since_the_last_one() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("switchboard.db");
-        let told = |rendering: &Rendering| match changed_at_start(&database, rendering) {
+        let told = |rendering: &Rendering| match changed_at_start(&database, rendering, None) {
             Some(Event::ConfigChanged(changed)) => Some((changed.changes.len(), changed.in_force)),
             _ => None,
         };

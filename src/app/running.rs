@@ -25,7 +25,7 @@ use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
 use crate::jobs::systemd;
 use crate::lifecycle::Lifecycle;
-use crate::store::{CheckpointSigner, KeyRing, Pruner, Store};
+use crate::store::{CheckpointSigner, KeyRing, Pruner, SecretRotator, Store};
 use crate::twilio::Rest;
 
 #[derive(Clone, Debug)]
@@ -42,6 +42,10 @@ pub struct Running {
     pub pruner: Pruner,
     pub(super) parts: RouterParts,
     pub(super) key_ring: KeyRing,
+    /// The same as they were at the start: fingerprints are made under that secret as long as the process lives.
+    pub(super) keys_at_start: KeyRing,
+    /// Changes that secret.
+    pub(super) rotator: SecretRotator,
     pub(super) channels: Arc<ArcSwap<Channels>>,
     pub(super) in_force: Arc<Mutex<InForce>>,
     pub(super) certificates: Option<Arc<Certificates>>,
@@ -59,6 +63,7 @@ impl Running {
             retries: self.parts.retries.clone(),
             reloads: self.parts.reloads.clone(),
             drains: self.parts.drains.clone(),
+            rotator: self.rotator.clone(),
         }
     }
 
@@ -108,7 +113,7 @@ impl Running {
     pub async fn reload(&self, config: &Config, by: &str) -> anyhow::Result<Applied> {
         // One at a time: what changed is told against what was in force before.
         let mut in_force = self.in_force.lock().await;
-        let rendering = Rendering::of(config, self.key_ring.secret());
+        let rendering = Rendering::of(config, &self.keys_at_start.secret(), &self.key_ring);
         self.apply(config).await?;
         let applied = Applied {
             changes: in_force.loaded.changes_to(&rendering),
@@ -155,7 +160,12 @@ impl Running {
     }
 
     async fn apply(&self, config: &Config) -> anyhow::Result<()> {
-        let dialers = dialers(config, &self.parts.clock, self.key_ring.secret())?;
+        let dialers = dialers(
+            config,
+            &self.parts.clock,
+            &self.store.reference_key(),
+            &self.keys_at_start.secret(),
+        )?;
         let edge = settings::edge(config)?;
         let policy = settings::policy(config);
         let channels = channels(config, &self.parts.clock)?;

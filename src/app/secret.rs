@@ -9,10 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use zeroize::Zeroizing;
 
 use crate::audit::{LogSigningKey, PublicKey};
 use crate::config::Config;
 use crate::files::{self, beside};
+use crate::store::secret_file::{self, SecretFile};
 use crate::store::{self, KeyRing, OpenError};
 
 const OTHERS: u32 = 0o007;
@@ -76,18 +78,55 @@ pub fn key_ring_of_existing(config: &Config) -> Result<KeyRing, SecretError> {
 pub fn key_ring_beside(database: &Path) -> Option<KeyRing> {
     let text = files::read(&beside(database, ".secret"), LONGEST).ok()??;
     let text = String::from_utf8(text).ok()?;
-    Some(KeyRing::new(not_empty(&text, String::new).ok()?.as_bytes()))
+    let key_ring = KeyRing::new(not_empty(&text, String::new).ok()?.as_bytes());
+    if let Ok(Some(next)) = SecretFile::new(beside(database, ".secret")).next() {
+        key_ring.rotate_to(next.as_bytes());
+    }
+    Some(key_ring)
+}
+
+/// The file that holds the secret; `None` where it is kept in none that could be replaced.
+pub fn secret_file(config: &Config) -> Option<SecretFile> {
+    let storage = &config.storage;
+    let path = match &storage.secret {
+        None => Some(beside(&storage.path, ".secret")),
+        Some(_) => storage.secret_file.clone(),
+    };
+    path.map(SecretFile::new)
 }
 
 fn key_ring_or(
     config: &Config,
     absent: impl FnOnce(&Path) -> Result<String, SecretError>,
 ) -> Result<KeyRing, SecretError> {
+    let file = secret_file(config);
+    // The next one first: it may take the place of the other meanwhile.
+    let next = other_secret(file.as_ref(), SecretFile::next)?;
     let secret = match &config.storage.secret {
         Some(secret) => not_empty(secret.expose(), || "`[storage] secret`".to_owned())?,
         None => kept_beside(&config.storage.path, absent)?,
     };
-    Ok(KeyRing::new(secret.as_bytes()))
+    let key_ring = KeyRing::new(secret.as_bytes());
+    if let Some(next) = next {
+        key_ring.rotate_to(next.as_bytes());
+        return Ok(key_ring);
+    }
+    Ok(match other_secret(file.as_ref(), SecretFile::old)? {
+        Some(old) => key_ring.after(old.as_bytes()),
+        None => key_ring,
+    })
+}
+
+/// One of the secrets that may lie beside the present one.
+fn other_secret(
+    file: Option<&SecretFile>,
+    read: fn(&SecretFile) -> io::Result<Option<Zeroizing<String>>>,
+) -> Result<Option<Zeroizing<String>>, SecretError> {
+    let Some(file) = file else { return Ok(None) };
+    read(file).map_err(|source| SecretError::File {
+        path: file.path().to_owned(),
+        source,
+    })
 }
 
 fn kept_beside(
@@ -178,11 +217,9 @@ fn drawn_once(path: &Path) -> anyhow::Result<String> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).context("the system gives no random bytes")?;
-    let secret = hex::encode(random);
+    let secret = secret_file::draw().context("the system gives no random bytes")?;
     let written = files::create(path, files::PRIVATE)
-        .and_then(|mut file| writeln!(file, "{secret}").and_then(|()| file.sync_all()));
+        .and_then(|mut file| writeln!(file, "{}", *secret).and_then(|()| file.sync_all()));
     written.with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(secret)
+    Ok((*secret).clone())
 }

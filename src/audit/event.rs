@@ -8,7 +8,7 @@ use strum::VariantArray as _;
 
 use super::{
     Access, CallerErased, Exchange, Exported, PersistedState, Pruned, Restored, RollbackAccepted,
-    SigningKeyNamed,
+    SecretRotated, SigningKeyNamed,
 };
 use crate::alerts::{DailySummary, EventType, Notification, TestNotification};
 use crate::call::{
@@ -216,6 +216,8 @@ pub enum Event {
     /// A backup was put in place of the database.
     Restored(Restored),
     CallerErased(CallerErased),
+    /// Another secret protects callers' data from here on.
+    SecretRotated(SecretRotated),
     /// Records left this machine with numbers in the clear.
     Exported(Exported),
     /// The clock of the machine jumped; times before and after do not compare.

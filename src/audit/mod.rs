@@ -30,5 +30,7 @@ pub use head::{SignedTreeHead, SigningState, SigningStatus};
 pub use note::{BadNote, LogSigningKey, NoKey, NoteSubject, PublicKey, Statement, signature_of};
 pub use persisted_state::{Drained, Fingerprint, OpenCircuit, PersistedState, ServiceState};
 pub use severity::{RecordSeverity, severity};
-pub use upkeep::{CallerErased, Exported, Pruned, Restored, RollbackAccepted, SigningKeyNamed};
+pub use upkeep::{
+    CallerErased, Exported, Pruned, Restored, RollbackAccepted, SecretRotated, SigningKeyNamed,
+};
 pub use verifier::{ChainVerifier, KeyRecord, Start, Walked};

@@ -45,6 +45,15 @@ pub struct CallerErased {
     pub profile: bool,
 }
 
+/// The installation's secret is another one from here on: what is written is sealed and signed under it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretRotated {
+    /// Who asked for it.
+    pub by: String,
+    /// That the new secret vouches for the record before this one, by its hash, and so for all before that, in hexadecimal.
+    pub vouch: String,
+}
+
 /// Audit records left this machine with callers' numbers in the clear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exported {

@@ -21,6 +21,8 @@ pub struct Start {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     pub record: i64,
+    pub kind: Kind,
+    pub previous_hash: Hash,
     pub detail: String,
 }
 
@@ -39,7 +41,7 @@ pub struct Walked {
     pub tree: Option<CompactRange>,
     /// The hashes of the records that were to be watched, where they are known.
     pub watched: Vec<(i64, Option<Hash>)>,
-    /// The keys that the log names, in order.
+    /// The keys that the log names, and the secrets that took it over, in order.
     pub keys: Vec<KeyRecord>,
 }
 
@@ -159,9 +161,15 @@ impl ChainVerifier {
         self.settle(number - 1, previous);
         self.walked.last = number;
         self.walked.head = Some(hash);
-        if row.content.kind == Kind::SigningKeyNamed.as_str().as_bytes() {
+        let kinds = [Kind::SigningKeyNamed, Kind::SecretRotated];
+        let kind = kinds
+            .into_iter()
+            .find(|kind| row.content.kind == kind.as_str().as_bytes());
+        if let Some(kind) = kind {
             self.walked.keys.push(KeyRecord {
                 record: number,
+                kind,
+                previous_hash: previous,
                 detail: String::from_utf8_lossy(row.content.detail).into_owned(),
             });
         }

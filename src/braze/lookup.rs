@@ -153,6 +153,11 @@ impl Braze {
         Ok(())
     }
 
+    /// Tells its credentials from others, under a secret of the installation.
+    pub fn fingerprint(&self, secret: &[u8]) -> audit::Fingerprint {
+        self.0.active.load().fingerprint(secret)
+    }
+
     /// Takes up what an earlier run left: credentials that were refused are tried when that run would have tried them. `secret` keys the
     /// fingerprint by which the next run will know them.
     pub fn restore(&self, secret: &[u8], left: Option<&ServiceState>) {

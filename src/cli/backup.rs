@@ -116,7 +116,9 @@ fn record(config: &Config, restored: &RestoreReport) -> anyhow::Result<()> {
 fn refused(error: CopyError) -> Exit {
     let exit = match &error {
         CopyError::Open(OpenError::InUse { .. }) => Exit::TryAgain,
-        CopyError::Open(OpenError::WrongSecret { .. }) => Exit::Configuration,
+        CopyError::Open(OpenError::WrongSecret { .. } | OpenError::FormerSecret { .. }) => {
+            Exit::Configuration
+        }
         CopyError::Itself { .. } => Exit::Usage,
         CopyError::Open(_)
         | CopyError::Damaged { .. }

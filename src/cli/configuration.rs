@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Deserialize;
 
-use super::frame::{Exit, Global, errln, outln, refused};
+use super::frame::{Exit, Global, errln, outln, refused, sudo_user};
 use crate::admin::{self, ControlRequest};
 use crate::audit::ConfigChange;
 use crate::config;
@@ -70,14 +70,6 @@ pub(super) fn reload(arguments: &ReloadArguments, global: &Global) -> anyhow::Re
         ReloadAnswer::deserialize(&document).context("the server's answer cannot be read")?;
     global.print(&document, |_| print(&answer, &path))?;
     Ok(taken(answer.ok))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "who became root is no setting of the appliance"
-)]
-fn sudo_user() -> Option<String> {
-    std::env::var("SUDO_USER").ok()
 }
 
 fn print(answer: &ReloadAnswer, path: &Path) {

@@ -22,7 +22,7 @@ pub(super) struct TestDialerArguments {
 
 pub(super) fn test(arguments: &TestDialerArguments, global: &Global) -> anyhow::Result<Exit> {
     let loaded = load(global)?;
-    let dialers = app::dialers(&loaded.config, &Clock::system(), &[])?;
+    let dialers = app::dialers(&loaded.config, &Clock::system(), &[], &[])?;
     let name = arguments.name.as_deref();
     let is_wanted = |id: &str| name.is_none_or(|name| id == name);
     let wanted = dialers.iter().filter(|one| is_wanted(one.id().as_str()));

@@ -157,6 +157,15 @@ pub(super) fn key_ring(config: &Config) -> Result<KeyRing, Exit> {
     app::key_ring_of_existing(config).map_err(|error| Exit::Configuration.after(error))
 }
 
+/// Who became root to run this command.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "who became root is no setting of the appliance"
+)]
+pub(super) fn sudo_user() -> Option<String> {
+    std::env::var("SUDO_USER").ok()
+}
+
 /// Says why the running server did not do it, and how to end.
 pub(super) fn refused(error: AskError) -> Exit {
     let exit = match &error {

@@ -16,6 +16,7 @@ mod migrate;
 mod prune;
 mod reference;
 mod replay;
+mod secret;
 mod serve;
 
 use std::process::ExitCode;
@@ -71,6 +72,8 @@ enum Command {
     Prune(prune::PruneArguments),
     /// Make API keys
     Key(key::KeyArguments),
+    /// Change the secret under which callers' data is sealed; beside a running server, that server does it
+    Secret(secret::SecretArguments),
     /// Print what a shell needs to complete this command line
     Completions(reference::CompletionsArguments),
     /// Print the manual page, as roff
@@ -122,6 +125,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Prune(arguments) => prune::run(arguments, global),
         Command::Audit(arguments) => audit::run(arguments, global),
         Command::Key(arguments) => key::run(arguments, global),
+        Command::Secret(arguments) => secret::run(arguments, global),
         Command::Completions(arguments) => {
             reference::completions(arguments, CommandLine::command())
         }

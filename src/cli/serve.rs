@@ -84,7 +84,8 @@ pub(super) fn exit_of(error: &OpenError) -> Exit {
         | OpenError::SchemaChanged { .. }
         | OpenError::Foreign { .. }
         | OpenError::NotADatabase { .. }
-        | OpenError::WrongSecret { .. } => Exit::Configuration,
+        | OpenError::WrongSecret { .. }
+        | OpenError::FormerSecret { .. } => Exit::Configuration,
         OpenError::InUse { .. } => Exit::TryAgain,
         OpenError::NoSuchVersion { .. } => Exit::Usage,
         OpenError::StrayLog { .. }

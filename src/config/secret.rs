@@ -26,6 +26,13 @@ impl TomlValue<'_> {
         self.checked(refuse_unsendable)
     }
 
+    /// The file that a secret is kept in, where it says `{ file = … }`.
+    pub(super) fn file_of_secret(&self) -> Option<PathBuf> {
+        let value = self.as_table()?.get("file")?;
+        let place = self.child("file", value).text().ok()?;
+        Some(self.context().resolve(&place))
+    }
+
     fn checked(&self, check: Check) -> Result<Secret, Fault> {
         let secret = match self.as_text() {
             Some("") => Secret::new(""),

@@ -154,7 +154,7 @@ show_sections! {
     }
     Tls { certificate, private_key }
     AcmeSettings { domains, contact, directory, ca, cache }
-    Storage { path, retention, spool, spool_mib, ballast_mib, secret, signing_key }
+    Storage { path, retention, spool, spool_mib, ballast_mib, secret, signing_key; secret_file }
     Twilio {
         account_sid, subaccounts, auth_tokens as "auth_token", verify_signature, shared_keys, allowed_networks,
         caller_id, number, ring_timeout, ring_total, reconcile_after, api_base, api_key_sid, api_key_secret

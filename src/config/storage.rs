@@ -26,6 +26,8 @@ pub struct Storage {
     pub ballast_mib: u32,
     /// Protects callers' data in the database. Default: kept in `<path>.secret`, made at the first start.
     pub secret: Option<Secret>,
+    /// The file in which that is kept, where it is kept in one.
+    pub secret_file: Option<PathBuf>,
     /// Signs audit checkpoints. Default: kept in `<path>.signing`, made at the first start.
     pub signing_key: Option<Secret>,
 }
@@ -33,6 +35,10 @@ pub struct Storage {
 impl Storage {
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let path = section.required("path", TomlValue::path);
+        let secret = section.optional("secret", |value| {
+            Ok((value.secret()?, value.file_of_secret()))
+        });
+        let (secret, secret_file) = secret.unzip();
         Some(Self {
             retention: section.or("retention", MIN_RETENTION, |value| {
                 let retention = value.duration(Duration::ZERO..=DAY * 36_500)?;
@@ -45,7 +51,8 @@ impl Storage {
             spool: section.optional("spool", TomlValue::path),
             spool_mib: section.or("spool_mib", 64, |value| value.integer(0..=16_384)),
             ballast_mib: section.or("ballast_mib", 64, |value| value.integer(0..=16_384)),
-            secret: section.optional("secret", TomlValue::secret),
+            secret,
+            secret_file: secret_file.flatten(),
             signing_key: section.optional("signing_key", TomlValue::secret),
             path: path?,
         })

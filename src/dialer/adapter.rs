@@ -24,7 +24,7 @@ pub(super) trait AdapterSection: Send + Sync {
     /// Where requests go and what they authenticate with, in a fixed order.
     fn credentials(&self) -> Vec<&str>;
 
-    /// The adapter. `secret` keys the pseudonyms of callers.
+    /// The adapter. `secret` keys the pseudonyms of callers, for good.
     fn adapter(&self, secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings>;
 }
 

@@ -85,15 +85,17 @@ struct DialerInner {
 }
 
 impl Dialer {
-    /// Makes a dialer from its settings. `connections` must not follow redirects; `installation_secret` keys the pseudonyms under
-    /// which callers are known at a dialer, so that it has to stay the same over restarts.
+    /// Makes a dialer from its settings. `connections` must not follow redirects; `reference_key` keys the pseudonyms under
+    /// which callers are known at a dialer, so that it has to stay the same for good; `installation_secret` keys the fingerprint of the
+    /// credentials.
     pub fn new(
         settings: DialerSettings,
         connections: Connections,
         clock: Clock,
+        reference_key: &[u8],
         installation_secret: &[u8],
     ) -> Result<Self, InvalidSettings> {
-        let adapter = settings.api.section().adapter(installation_secret)?;
+        let adapter = settings.api.section().adapter(reference_key)?;
         let link = Link::new(connections, clock, settings.id.as_str());
         let fingerprint =
             Fingerprint::of(installation_secret, settings.api.section().credentials());
@@ -197,6 +199,12 @@ impl Dialer {
 
     fn clock(&self) -> &Clock {
         self.0.link.clock()
+    }
+
+    /// Tells its credentials from others, to whoever has another secret of the installation.
+    pub fn fingerprint_under(&self, installation_secret: &[u8]) -> Fingerprint {
+        let credentials = self.0.settings.api.section().credentials();
+        Fingerprint::of(installation_secret, credentials)
     }
 
     /// Tells its credentials from others.

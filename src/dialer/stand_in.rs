@@ -277,7 +277,7 @@ pub(super) fn dialer_over(connections: Connections, clock: Clock, api: Api) -> D
         open_for: Duration::from_secs(15),
         api,
     };
-    Dialer::new(settings, connections, clock, KEY).unwrap()
+    Dialer::new(settings, connections, clock, KEY, KEY).unwrap()
 }
 
 /// A help desk of this name behind a SIP line: nobody answers its API.
@@ -290,7 +290,7 @@ pub(crate) fn sip_line(name: &str) -> Dialer {
         open_for: Duration::from_secs(15),
         api: Api::new(zendesk_api("http://127.0.0.1:9")),
     };
-    Dialer::new(settings, client(), Clock::system(), KEY).unwrap()
+    Dialer::new(settings, client(), Clock::system(), KEY, KEY).unwrap()
 }
 
 pub(super) fn dialfire_api(base: &str) -> DialfireApi {

@@ -12,12 +12,13 @@ use super::error::is_own_fault;
 use super::rollups::Added;
 use super::rows::Written;
 use super::submission::SubmissionOutcome;
-use super::work::{self, AlertChange, Effect, PreparedRecord, Work};
+use super::work::{self, AlertChange, Effect, PreparedRecord, RotationStep, Work};
 use super::{
     audit_records, callers, calls, checkpoints, connection, dialer_states, forgotten_calls,
-    incidents, outbox, profiles, service_starts, sessions, spool_mark,
+    incidents, key_check, lasting_keys, outbox, profiles, secrets, service_starts, sessions,
+    spool_mark,
 };
-use crate::audit::{CallerErased, ChainLink, Event, Record};
+use crate::audit::{ChainLink, Event, Record, SecretRotated};
 use crate::call::CallId;
 
 /// A submission on its way into the database.
@@ -180,13 +181,15 @@ impl BatchWriter<'_> {
                 }
             }
             Work::DeleteProfile(phone) => {
-                profiles::delete(self.connection, self.encryptor.key_ring(), phone)?;
+                let who = profiles::who(phone);
+                profiles::delete(self.connection, self.encryptor.key_ring(), &who)?;
             }
-            Work::Erase { identity, now } => {
+            Work::Erase { who, now } => {
                 self.encryptor.forget();
-                let erased = callers::erase(self.connection, &self.written, *identity)?;
+                let key_ring = self.encryptor.key_ring();
+                let erased = callers::erase(self.connection, &self.written, key_ring, who)?;
                 if let Some(erased) = erased {
-                    self.append(&[self.act(erased, *now)?])?;
+                    self.append(&[own_record(Event::CallerErased(erased), *now)?])?;
                 }
                 return Ok(SubmissionOutcome::Erased(erased));
             }
@@ -207,6 +210,7 @@ impl BatchWriter<'_> {
                 callers::forget(self.connection, rows, *before)?;
             }
             Work::GiveBack(pages) => connection::give_back(self.connection, *pages)?,
+            Work::Rotate(step) => self.rotate(step)?,
         }
         Ok(SubmissionOutcome::Written {
             first_id,
@@ -223,11 +227,25 @@ impl BatchWriter<'_> {
         }
     }
 
-    fn act(&self, erased: CallerErased, now: i64) -> rusqlite::Result<PreparedRecord> {
-        let invalid = |error| rusqlite::Error::ToSqlConversionFailure(error);
-        let at = Timestamp::from_millisecond(now).map_err(|error| invalid(error.into()))?;
-        let record = Record::of_service(at, Event::CallerErased(erased));
-        work::prepare(record, self.encryptor.key_ring()).map_err(|error| invalid(error.into()))
+    fn rotate(&mut self, step: &RotationStep) -> rusqlite::Result<()> {
+        let key_ring = self.encryptor.key_ring().clone();
+        match step {
+            RotationStep::Begin { by, now } => {
+                if key_check::add(self.connection, &key_ring)? {
+                    lasting_keys::write(self.connection, &key_ring)?;
+                    let rotated = SecretRotated {
+                        by: by.clone(),
+                        vouch: secrets::vouch(&key_ring, &self.head.hash),
+                    };
+                    self.append(&[own_record(Event::SecretRotated(rotated), *now)?])?;
+                }
+            }
+            RotationStep::Rows { table, rows } => {
+                secrets::rotate_rows(self.connection, &self.written, &key_ring, table, rows)?;
+            }
+            RotationStep::End => key_check::keep_current(self.connection, &key_ring)?,
+        }
+        Ok(())
     }
 
     fn seal(&mut self, record: &PreparedRecord) -> rusqlite::Result<Option<EncryptedPersonal>> {
@@ -336,4 +354,11 @@ impl BatchWriter<'_> {
         }
         Ok(())
     }
+}
+
+/// A record of what a submission itself does.
+fn own_record(event: Event, now: i64) -> rusqlite::Result<PreparedRecord> {
+    let invalid = |error| rusqlite::Error::ToSqlConversionFailure(error);
+    let at = Timestamp::from_millisecond(now).map_err(|error| invalid(error.into()))?;
+    work::prepare(Record::of_service(at, event)).map_err(|error| invalid(error.into()))
 }

@@ -1,15 +1,15 @@
-//! Table `callers`: one row for each person who called, with the salt of their key. The row is found by a keyed hash and
-//! holds nothing readable; when it is deleted, everything sealed for that person is noise.
+//! Table `callers`: one row for each person who called, with their key, wrapped under the installation's secret. The row is found by a
+//! keyed hash and holds nothing readable; when it is deleted, everything sealed for that person is noise.
 
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::value::RawValue;
 
-use super::key_ring::{CipherError, Identity, KeyBytes, KeyRing, Purpose, SaltBytes};
-use super::packed;
+use super::key_ring::{self, CipherError, Identity, KeyBytes, KeyRing, Purpose};
 use super::readers::RowReader;
 use super::rows::Written;
+use super::{caller_keys, packed, profiles};
 use crate::audit::{CallerErased, Personal};
 use crate::phone::Caller;
 
@@ -28,16 +28,16 @@ pub(super) struct EncryptedPersonal {
 
 /// Personal data on its way to the writer.
 pub(super) struct PlainPersonal {
-    pub(super) identity: Identity,
+    /// What is hashed of the person: the hash is made by the writer, under the secret of that moment.
+    pub(super) who: Vec<u8>,
     /// What is to be sealed: JSON, packed.
     pub(super) packed: Vec<u8>,
 }
 
 impl PlainPersonal {
-    pub(super) fn new(personal: &Personal, key_ring: &KeyRing) -> serde_json::Result<Self> {
-        let identity = key_ring.identity(&personal.caller());
+    pub(super) fn new(personal: &Personal) -> serde_json::Result<Self> {
         Ok(Self {
-            identity: identity.unwrap_or_else(|| key_ring.nobody()),
+            who: key_ring::who_or_nobody(&personal.caller()),
             packed: packed::pack(&serde_json::to_vec(personal)?),
         })
     }
@@ -89,7 +89,7 @@ impl Encryptor {
         unsealed: &PlainPersonal,
         purpose: Purpose<'_>,
     ) -> rusqlite::Result<EncryptedPersonal> {
-        let caller = self.caller(connection, unsealed.identity, purpose.created_at)?;
+        let caller = self.caller(connection, &unsealed.who, purpose.created_at)?;
         let bytes = self
             .key_ring
             .seal(&caller.key, caller.row, purpose, &unsealed.packed)
@@ -103,9 +103,10 @@ impl Encryptor {
     fn caller(
         &mut self,
         connection: &Connection,
-        identity: Identity,
+        who: &[u8],
         at: i64,
     ) -> rusqlite::Result<KnownCaller> {
+        let identity = self.key_ring.identity_of(who);
         let day = at.div_euclid(DAY_MS);
         if let Some(known) = self.young.get(&identity)
             && known.day >= day
@@ -114,7 +115,7 @@ impl Encryptor {
         }
         let mut known = match self.old.get(&identity) {
             Some(known) => *known,
-            None => self.find_or_make(connection, identity, at)?,
+            None => self.find_or_make(connection, who, at)?,
         };
         if known.day < day {
             touch(connection, known.row, at)?;
@@ -130,40 +131,88 @@ impl Encryptor {
     fn find_or_make(
         &self,
         connection: &Connection,
-        identity: Identity,
+        who: &[u8],
         at: i64,
     ) -> rusqlite::Result<KnownCaller> {
-        let found = connection
-            .prepare_cached("SELECT id, salt, updated_at FROM callers WHERE identity_hash = ?1")?
-            .query_row([identity.0], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?))
-            })
-            .optional()?;
-        let (row, salt, seen): (i64, SaltBytes, i64) = match found {
-            Some(found) => found,
-            None => self.make(connection, identity, at)?,
-        };
-        Ok(KnownCaller {
-            row,
-            key: self.key_ring.caller_key(&salt),
-            day: seen.div_euclid(DAY_MS),
-        })
+        for identity in self.key_ring.identities_of(who) {
+            let found: Option<(i64, i64)> = connection
+                .prepare_cached("SELECT id, updated_at FROM callers WHERE identity_hash = ?1")?
+                .query_row([identity.0], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let Some((row, seen)) = found else { continue };
+            let key = caller_keys::find(connection, &self.key_ring, row)?;
+            if let Some(key) = key.and_then(Result::ok) {
+                return Ok(KnownCaller {
+                    row,
+                    key,
+                    day: seen.div_euclid(DAY_MS),
+                });
+            }
+            // Nothing is read with it any more. It stays in the way of nobody, and what was sealed for it stays as it is.
+            tracing::error!(
+                event = "store.caller_unreadable",
+                row,
+                "the key of a caller is not the one that was written: it is not used"
+            );
+            connection
+                .prepare_cached("UPDATE callers SET identity_hash = randomblob(32) WHERE id = ?1")?
+                .execute([row])?;
+        }
+        self.make(connection, who, at)
     }
 
-    fn make(
-        &self,
-        connection: &Connection,
-        identity: Identity,
-        at: i64,
-    ) -> rusqlite::Result<(i64, SaltBytes, i64)> {
-        let salt: SaltBytes = self.key_ring.random().map_err(no_random)?;
+    fn make(&self, connection: &Connection, who: &[u8], at: i64) -> rusqlite::Result<KnownCaller> {
         connection
             .prepare_cached(
-                "INSERT INTO callers (identity_hash, salt, created_at, updated_at) VALUES (?1, ?2, ?3, ?3)",
+                "INSERT INTO callers (identity_hash, wrapped_key, wrapped_by, who, created_at, updated_at)
+                 VALUES (?1, zeroblob(60), zeroblob(8), x'', ?2, ?2)",
             )?
-            .execute(params![identity.0, salt, at])?;
-        Ok((connection.last_insert_rowid(), salt, at))
+            .execute(params![self.key_ring.identity_of(who).0, at])?;
+        let row = connection.last_insert_rowid();
+        let key: KeyBytes = self.key_ring.random().map_err(no_random)?;
+        let sealed = self.key_ring.seal_who(&key, row, who).map_err(no_random)?;
+        let (by, wrapped) = self
+            .key_ring
+            .wrap(&key, &caller_keys::purpose(row))
+            .map_err(no_random)?;
+        connection
+            .prepare_cached(
+                "UPDATE callers SET wrapped_key = ?2, wrapped_by = ?3, who = ?4 WHERE id = ?1",
+            )?
+            .execute(params![row, wrapped, by, sealed])?;
+        Ok(KnownCaller {
+            row,
+            key,
+            day: at.div_euclid(DAY_MS),
+        })
     }
+}
+
+/// Wraps the key of a caller under the current secret, and hashes them under it. `false` where that cannot be, because the row is not
+/// what was written.
+pub(super) fn rotate(
+    connection: &Connection,
+    key_ring: &KeyRing,
+    row: i64,
+) -> rusqlite::Result<bool> {
+    let Some(Ok(key)) = caller_keys::find(connection, key_ring, row)? else {
+        return Ok(false);
+    };
+    let sealed: Vec<u8> = connection
+        .prepare_cached("SELECT who FROM callers WHERE id = ?1")?
+        .query_row([row], |found| found.get(0))?;
+    let Ok(who) = KeyRing::open_who(&key, row, &sealed) else {
+        return Ok(false);
+    };
+    let (by, wrapped) = key_ring
+        .wrap(&key, &caller_keys::purpose(row))
+        .map_err(no_random)?;
+    connection
+        .prepare_cached(
+            "UPDATE callers SET identity_hash = ?2, wrapped_key = ?3, wrapped_by = ?4 WHERE id = ?1",
+        )?
+        .execute(params![row, key_ring.identity_of(&who).0, wrapped, by])?;
+    Ok(true)
 }
 
 fn no_random(error: CipherError) -> rusqlite::Error {
@@ -179,11 +228,20 @@ fn touch(connection: &Connection, row: i64, at: i64) -> rusqlite::Result<()> {
 }
 
 /// The row of a person who called.
-pub(super) fn find(connection: &Connection, identity: Identity) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT id FROM callers WHERE identity_hash = ?1")?
-        .query_row([identity.0], |row| row.get(0))
-        .optional()
+pub(super) fn find(
+    connection: &Connection,
+    key_ring: &KeyRing,
+    who: &[u8],
+) -> rusqlite::Result<Option<i64>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM callers WHERE identity_hash = ?1")?;
+    for identity in key_ring.identities_of(who) {
+        let found = statement.query_row([identity.0], |row| row.get(0));
+        if let Some(row) = found.optional()? {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
 }
 
 /// Rows of callers who were not seen since `before` and of whom no call is left, longest ago first.
@@ -210,14 +268,15 @@ pub(super) fn forget(connection: &Connection, rows: &[i64], before: i64) -> rusq
     Ok(())
 }
 
-/// Destroys the salt of a person and whatever the projections hold of them; gives what there was. What is deleted is overwritten.
+/// Destroys the key of a person and whatever the projections hold of them; gives what there was. What is deleted is overwritten.
 pub(super) fn erase(
     connection: &Connection,
     written: &Written,
-    identity: Identity,
+    key_ring: &KeyRing,
+    who: &[u8],
 ) -> rusqlite::Result<Option<CallerErased>> {
     connection.pragma_update(None, "secure_delete", "ON")?;
-    let forgotten = erase_securely(connection, written, identity);
+    let forgotten = erase_securely(connection, written, key_ring, who);
     connection.pragma_update(None, "secure_delete", "FAST")?;
     forgotten
 }
@@ -225,13 +284,11 @@ pub(super) fn erase(
 fn erase_securely(
     connection: &Connection,
     written: &Written,
-    identity: Identity,
+    key_ring: &KeyRing,
+    who: &[u8],
 ) -> rusqlite::Result<Option<CallerErased>> {
-    let row: Option<i64> = find(connection, identity)?;
-    let profiles = connection.execute(
-        "DELETE FROM profiles WHERE identity_hash = ?1",
-        [identity.0],
-    )?;
+    let row: Option<i64> = find(connection, key_ring, who)?;
+    let profiles = profiles::delete(connection, key_ring, who)?;
     let Some(row) = row else {
         return Ok((profiles > 0).then_some(CallerErased {
             calls: 0,
@@ -257,7 +314,7 @@ fn erase_securely(
     )?;
     // In place and of the same length: wherever the rest of the page goes, it takes nothing of this row along.
     connection.execute(
-        "UPDATE callers SET salt = zeroblob(32), identity_hash = randomblob(32) WHERE id = ?1",
+        "UPDATE callers SET identity_hash = randomblob(32), wrapped_key = zeroblob(60), who = zeroblob(length(who)) WHERE id = ?1",
         [row],
     )?;
     connection.execute("DELETE FROM callers WHERE id = ?1", [row])?;
@@ -283,8 +340,8 @@ pub(super) fn find_by_number(
     reader: &RowReader<'_>,
     caller: &str,
 ) -> rusqlite::Result<Option<i64>> {
-    match reader.key_ring().identity(&Caller::classify(caller)) {
-        Some(identity) => find(reader, identity),
+    match key_ring::who(&Caller::classify(caller)) {
+        Some(who) => find(reader, reader.key_ring(), &who),
         None => Ok(None),
     }
 }

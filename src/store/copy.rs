@@ -30,6 +30,8 @@ const PAUSE: Duration = Duration::from_micros(200);
 const LOCKED: u32 = 1_000;
 /// More than any manifest is long.
 const MANIFEST_BYTES: u64 = 64 * 1024;
+/// What a manifest is vouched for as.
+const BACKUP: &str = "backup";
 /// Bytes hashed at a time.
 const CHUNK: usize = 1024 * 1024;
 
@@ -58,13 +60,20 @@ pub struct Manifest {
 impl Manifest {
     /// What the secret says of it.
     fn vouch(&self, key_ring: &KeyRing) -> String {
+        key_ring.vouch(BACKUP, &self.text())
+    }
+
+    fn is_vouched(&self, key_ring: &KeyRing) -> bool {
+        key_ring.has_vouched(BACKUP, &self.text(), &self.mac)
+    }
+
+    fn text(&self) -> Vec<u8> {
         let said = Self {
             mac: String::new(),
             ..self.clone()
         };
         // Nothing in it cannot be written.
-        let text = serde_json::to_vec(&said).unwrap_or_default();
-        key_ring.vouch("backup", &text)
+        serde_json::to_vec(&said).unwrap_or_default()
     }
 }
 
@@ -163,7 +172,16 @@ pub fn last_backup(database: &Path, key_ring: &KeyRing) -> Option<Manifest> {
     read_manifest(&noted_at(database))
         .ok()
         .flatten()
-        .filter(|manifest| manifest.mac == manifest.vouch(key_ring))
+        .filter(|manifest| manifest.is_vouched(key_ring))
+}
+
+/// Vouches for what is known of the last backup under the secret that is current now.
+pub(super) fn vouch_again(database: &Path, key_ring: &KeyRing) -> Result<(), CopyError> {
+    let Some(mut manifest) = last_backup(database, key_ring) else {
+        return Ok(());
+    };
+    manifest.mac = manifest.vouch(key_ring);
+    write_manifest(&noted_at(database), &manifest)
 }
 
 /// A manifest as it lies there, before anything of it is believed.
@@ -285,8 +303,11 @@ fn check(
         files::create(unfinished, files::PRIVATE).map_err(file::file_error(unfinished))?;
     io::copy(&mut source.file, &mut copy).map_err(file::file_error(from))?;
     let schema = file::version_at(unfinished, STEPS).map_err(|error| named(error, from))?;
+    let reader = connection::open_reader(unfinished)?;
+    key_check::refuse_other(&reader, from, key_ring)?;
+    drop(reader);
     if let Some(manifest) = &source.manifest {
-        if manifest.mac != manifest.vouch(key_ring) {
+        if !manifest.is_vouched(key_ring) {
             return Err(damaged(
                 "the manifest beside it is not one that this installation made",
             ));
@@ -295,9 +316,6 @@ fn check(
             return Err(damaged("it is not the file that its manifest describes"));
         }
     }
-    let reader = connection::open_reader(unfinished)?;
-    key_check::refuse_other(&reader, from, key_ring)?;
-    drop(reader);
     let installation = Installation {
         key_ring: key_ring.clone(),
         now,
@@ -346,7 +364,17 @@ fn refuse_own_files(database: &Path, other: &Path) -> Result<(), CopyError> {
     let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let other_whole = whole(other);
     let own = [
-        "", "-wal", "-shm", ".lock", ".secret", ".signing", ".spool", ".head", ".ballast",
+        "",
+        "-wal",
+        "-shm",
+        ".lock",
+        ".secret",
+        ".secret.next",
+        ".secret.old",
+        ".signing",
+        ".spool",
+        ".head",
+        ".ballast",
     ];
     if own
         .iter()

@@ -1,4 +1,4 @@
-//! Forgetting one person: their salt is destroyed, and with it the key to everything that was sealed for them. The audit log keeps the
+//! Forgetting one person: their key is destroyed, and with it the way to everything that was sealed for them. The audit log keeps the
 //! sealed bytes, which are noise from then on, so that it still verifies.
 
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::connection;
 use super::error::StoreError;
 use super::handle::Store;
 use super::submission::SubmissionOutcome;
 use super::work::Work;
+use super::{callers, connection, key_ring, profiles};
 use crate::audit::{Event, Exported, Record};
 use crate::files;
 use crate::phone::Caller;
@@ -47,27 +47,14 @@ pub struct Erased {
 impl Store {
     /// Forgets a caller, then empties the write-ahead log. `None` for a caller whose number is withheld: that is nobody in particular.
     pub async fn erase(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.key_ring().identity(caller) else {
+        let Some(who) = key_ring::who(caller) else {
             return Ok(None);
         };
         let now = self.clock().now().as_millisecond();
-        let SubmissionOutcome::Erased(found) = self.submit(Work::Erase { identity, now }).await?
-        else {
+        let SubmissionOutcome::Erased(found) = self.submit(Work::Erase { who, now }).await? else {
             return Err(StoreError::Closed);
         };
-        let path = self.path().to_owned();
-        let clock = self.clock().clone();
-        let unavailable = |error: tokio::task::JoinError| StoreError::Unavailable(error.into());
-        let mut is_wal_empty = false;
-        for _ in 0..CHECKPOINTS {
-            let path = path.clone();
-            let emptied = tokio::task::spawn_blocking(move || empty_wal(&path)).await;
-            is_wal_empty = emptied.map_err(unavailable)?;
-            if is_wal_empty {
-                break;
-            }
-            clock.wait(CHECKPOINT_BUSY).await;
-        }
+        let is_wal_empty = self.empty_wal().await?;
         Ok(Some(Erased {
             erased: found.is_some(),
             known: false,
@@ -75,31 +62,42 @@ impl Store {
             answers: found.map_or(0, |found| found.answers),
             profile: found.is_some_and(|found| found.profile),
             wal_emptied: is_wal_empty,
-            copies: copies(&path),
+            copies: copies(self.path()),
         }))
+    }
+
+    /// Empties the write-ahead log, so that nothing is left in it of what was overwritten. `false` where readers were in the way for too long.
+    pub(super) async fn empty_wal(&self) -> Result<bool, StoreError> {
+        for _ in 0..CHECKPOINTS {
+            let path = self.path().to_owned();
+            let emptied = tokio::task::spawn_blocking(move || empty_wal(&path)).await;
+            if emptied.map_err(|error| StoreError::Unavailable(error.into()))? {
+                return Ok(true);
+            }
+            self.clock().wait(CHECKPOINT_BUSY).await;
+        }
+        Ok(false)
     }
 
     /// What [`Store::erase`] would erase. Changes nothing.
     pub async fn known_of(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
-        let Some(identity) = self.key_ring().identity(caller) else {
+        let Some(who) = key_ring::who(caller) else {
             return Ok(None);
         };
         let path = self.path().to_owned();
         self.ask(move |reader| {
-            let (profile, is_caller, calls, answers): (bool, bool, i64, i64) = reader.query_row(
-                "SELECT EXISTS (SELECT 1 FROM profiles WHERE identity_hash = ?1),
-                        EXISTS (SELECT 1 FROM callers WHERE identity_hash = ?1),
-                        (SELECT count(*) FROM calls
-                         WHERE caller_id = (SELECT id FROM callers WHERE identity_hash = ?1)),
+            let caller = callers::find(reader, reader.key_ring(), &who)?;
+            let profile = profiles::has(reader, reader.key_ring(), &who)?;
+            let (calls, answers): (i64, i64) = reader.query_row(
+                "SELECT (SELECT count(*) FROM calls WHERE caller_id = ?1),
                         (SELECT count(*) FROM audit_records WHERE kind = 'call_answered' AND call_id IN (
-                             SELECT id FROM calls
-                             WHERE caller_id = (SELECT id FROM callers WHERE identity_hash = ?1)))",
-                [identity.0],
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+                             SELECT id FROM calls WHERE caller_id = ?1))",
+                [caller],
+                |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
             Ok(Some(Erased {
                 erased: false,
-                known: profile || is_caller,
+                known: profile || caller.is_some(),
                 calls: calls.unsigned_abs(),
                 answers: answers.unsigned_abs(),
                 profile,

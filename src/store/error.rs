@@ -79,6 +79,12 @@ pub enum OpenError {
          (`[storage] secret`, by default {path}.secret); without it no caller's data can be read"
     )]
     WrongSecret { path: PathBuf },
+    /// Callers' data in it is sealed under the secret of before the last rotation.
+    #[error(
+        "callers' data in {path} is sealed under the installation secret of before the last rotation, which lies beside the present one \
+         under a name that ends in .old: put the present one aside, and that one in its place"
+    )]
+    FormerSecret { path: PathBuf },
     /// There is no such schema version to go to.
     #[error("there is no schema version {asked}; known are 0 to {known}")]
     NoSuchVersion {
@@ -123,4 +129,15 @@ pub(super) fn is_own_fault(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code(),
         Some(ConstraintViolation | TooBig | TypeMismatch)
     )
+}
+
+/// An error and what caused it, as one line.
+pub(super) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

@@ -10,8 +10,8 @@ use super::error::OpenError;
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
 use super::{
-    audit_records, checkpoints, connection, file, found, head_file, key_check, migrate, rows,
-    schema,
+    audit_records, checkpoints, connection, file, found, head_file, key_check, migrate, pages,
+    rows, schema,
 };
 use crate::audit::{FindingKind, Findings, LogFinding, Start, Walked};
 use crate::clock::Clock;
@@ -20,6 +20,9 @@ use crate::clock::Clock;
 const TAIL: u32 = 1_000;
 /// Altered rows that are told.
 const ALTERED: usize = 10;
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 86_400_000;
+const WEEK_MS: i64 = 7 * 86_400_000;
 /// Steps of the database engine between two looks at the clock.
 const STEPS_BETWEEN: i32 = 100_000;
 
@@ -36,6 +39,16 @@ pub struct Examination {
     pub bytes: u64,
     /// Size of its write-ahead log, in bytes.
     pub wal_bytes: u64,
+    /// What was recorded lately; `None` where there is less than an hour of it.
+    pub growth: Option<Growth>,
+}
+
+/// What is recorded in a day, by the last seven days, or by the whole log where it is younger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    pub records_a_day: u64,
+    /// What these take in the file, with all that is kept beside them, by what the present ones take.
+    pub bytes_a_day: u64,
 }
 
 /// Whether a database is sound.
@@ -81,6 +94,11 @@ pub fn examine(
         findings.append(tail.findings);
     }
     let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+    let growth = if status.pending.is_empty() {
+        growth(&reader, size(path), clock.now().as_millisecond())?
+    } else {
+        None
+    };
     Ok(Some(Examination {
         schema: status,
         integrity: integrity(&reader, patience, clock)?,
@@ -88,6 +106,29 @@ pub fn examine(
         records,
         bytes: size(path),
         wal_bytes: size(&file::beside(path, "-wal")),
+        growth,
+    }))
+}
+
+fn growth(reader: &Connection, bytes: u64, now: i64) -> rusqlite::Result<Option<Growth>> {
+    let (oldest, count) = audit_records::extent(reader)?;
+    let oldest = oldest.and_then(|id| audit_records::at(reader, id).transpose());
+    let Some(oldest) = oldest.transpose()? else {
+        return Ok(None);
+    };
+    let since = oldest.created_at.max(now - WEEK_MS);
+    let span = u64::try_from(now - since).unwrap_or_default();
+    if span < HOUR_MS {
+        return Ok(None);
+    }
+    let end = oldest.id + count;
+    let lately = (end - pages::first_id_at(reader, since)?).clamp(0, count);
+    let [lately, count] = [lately, count].map(|n| u128::from(n.unsigned_abs()));
+    let a_day =
+        |n: u128| u64::try_from(n * u128::from(DAY_MS) / u128::from(span)).unwrap_or(u64::MAX);
+    Ok(Some(Growth {
+        records_a_day: a_day(lately),
+        bytes_a_day: a_day(lately * u128::from(bytes) / count.max(1)),
     }))
 }
 

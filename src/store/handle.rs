@@ -22,7 +22,7 @@ use super::submission::{Submission, SubmissionOutcome};
 use super::work::{self, Effect, PreparedRecord, Work};
 use super::write_queue::{Message, SpoolPlace, StoreHealth, WriteQueue};
 use super::writer::{self, Writer};
-use super::{audit_records, connection, copy, file, key_check, migrate, spool_mark};
+use super::{audit_records, connection, copy, file, key_check, lasting_keys, migrate, spool_mark};
 use crate::audit::{Record, SigningStatus};
 use crate::clock::Clock;
 use crate::phone::E164;
@@ -90,11 +90,8 @@ impl Store {
         migrate::up_with(&options.path, &options.clock, &options.key_ring, steps)?;
         let connection = connection::open_writer(&options.path, connection::WRITER_BUSY)?;
         key_check::write(&connection, &options.key_ring)?;
-        let readers = Readers::open(
-            &options.path,
-            options.key_ring.clone(),
-            options.reader_patience,
-        )?;
+        let key_ring = lasting_keys::read(&connection, &options.key_ring)?;
+        let readers = Readers::open(&options.path, key_ring.clone(), options.reader_patience)?;
         reserve.restore();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -109,7 +106,7 @@ impl Store {
         let place = SpoolPlace {
             path: options.spool.clone(),
             wanted: options.spool_bytes,
-            key_ring: options.key_ring.clone(),
+            key_ring: key_ring.clone(),
             log_id: audit_records::log_id(&connection)?,
         };
         let write_queue = Arc::new(Mutex::new(WriteQueue::new(
@@ -129,7 +126,7 @@ impl Store {
             reserve: reserve.clone(),
             commits: commits.clone(),
             connection: Some(connection),
-            encryptor: Encryptor::new(options.key_ring.clone()),
+            encryptor: Encryptor::new(key_ring.clone()),
             #[cfg(test)]
             faults: faults_due,
             lock,
@@ -165,7 +162,7 @@ impl Store {
             clock: options.clock.clone(),
             path: options.path.clone(),
             signing_status: watch::Sender::default(),
-            key_ring: options.key_ring.clone(),
+            key_ring,
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -173,7 +170,7 @@ impl Store {
     /// Writes records, all or none; returns when they are on the disk. Once queued they are written even if the caller
     /// stops waiting.
     pub async fn append(&self, records: Vec<Record>) -> Result<Appended, StoreError> {
-        match self.submit(Work::Append(self.prepare(records)?)).await? {
+        match self.submit(Work::Append(Self::prepare(records)?)).await? {
             SubmissionOutcome::Written { first_id, last_id } => Ok(Appended { first_id, last_id }),
             SubmissionOutcome::Repeat | SubmissionOutcome::Erased(_) => Err(StoreError::Closed),
         }
@@ -183,7 +180,7 @@ impl Store {
     ///
     /// After [`StoreError::Deferred`] the records are written in any case: whoever was told to go on has answered a caller.
     pub async fn open_call(&self, records: Vec<Record>) -> Result<FirstWrite, StoreError> {
-        let records = self.prepare(records)?;
+        let records = Self::prepare(records)?;
         let begins = records
             .first()
             .is_some_and(|record| matches!(record.effect, Effect::Begin(_)));
@@ -251,11 +248,8 @@ impl Store {
     }
 
     /// Serialises on the submitting side: the writer's thread only seals, hashes and writes.
-    fn prepare(&self, records: Vec<Record>) -> Result<Vec<PreparedRecord>, StoreError> {
-        records
-            .into_iter()
-            .map(|record| work::prepare(record, &self.0.key_ring))
-            .collect()
+    fn prepare(records: Vec<Record>) -> Result<Vec<PreparedRecord>, StoreError> {
+        records.into_iter().map(work::prepare).collect()
     }
 
     pub(super) async fn submit(&self, work: Work) -> Result<SubmissionOutcome, StoreError> {
@@ -283,6 +277,11 @@ impl Store {
 
     pub(super) fn key_ring(&self) -> &KeyRing {
         &self.0.key_ring
+    }
+
+    /// Under which callers are known to dialers: the same after the installation's secret was changed.
+    pub fn reference_key(&self) -> [u8; 32] {
+        self.0.key_ring.lasting().references
     }
 
     /// What is wrong with rows that steer calls or grant rights: how many were found that are not what was written, and the first of them; `None`

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::column::{self, Columns};
 use super::error::StoreError;
-use super::key_ring::{CipherError, Identity, KeyRing};
+use super::key_ring::{self, CipherError, Identity, KeyRing};
 use super::readers::RowReader;
 use crate::lead::LeadScore;
 use crate::phone::{Caller, E164};
@@ -40,17 +40,14 @@ impl ProfileIdentity {
 
     /// As it is stored, and the person whose it is.
     pub(super) fn seal(&self, key_ring: &KeyRing) -> Result<(Identity, Vec<u8>), CipherError> {
-        let identity = identity(key_ring, &self.phone);
+        let identity = key_ring.identity_of(&who(&self.phone));
         let json = serde_json::to_vec(self).map_err(|_| CipherError)?;
         Ok((identity, key_ring.seal_profile(identity, &json)?))
     }
 }
 
-fn identity(key_ring: &KeyRing, phone: &E164) -> Identity {
-    let caller = Caller::Number(phone.clone());
-    key_ring
-        .identity(&caller)
-        .unwrap_or_else(|| key_ring.nobody())
+pub(super) fn who(phone: &E164) -> Vec<u8> {
+    key_ring::who_or_nobody(&Caller::Number(phone.clone()))
 }
 
 /// Keeps a profile, unless a later answer is kept already.
@@ -87,15 +84,33 @@ pub(super) fn save(
     Ok(())
 }
 
+/// Deletes what is kept of a person; gives how many profiles there were.
 pub(super) fn delete(
     connection: &Connection,
     key_ring: &KeyRing,
-    phone: &E164,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM profiles WHERE identity_hash = ?1")?
-        .execute([identity(key_ring, phone).0])?;
-    Ok(())
+    who: &[u8],
+) -> rusqlite::Result<usize> {
+    let mut delete = connection.prepare_cached("DELETE FROM profiles WHERE identity_hash = ?1")?;
+    let mut count = 0;
+    for identity in key_ring.identities_of(who) {
+        count += delete.execute([identity.0])?;
+    }
+    Ok(count)
+}
+
+/// Whether a profile is kept of a person.
+pub(super) fn has(
+    connection: &Connection,
+    key_ring: &KeyRing,
+    who: &[u8],
+) -> rusqlite::Result<bool> {
+    let mut find = connection.prepare_cached("SELECT 1 FROM profiles WHERE identity_hash = ?1")?;
+    for identity in key_ring.identities_of(who) {
+        if find.exists([identity.0])? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The profiles, newest answer first.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
+use super::background::{Background, WAIT};
 use super::checkpoints::{self, Slice};
 use super::error::StoreError;
 use super::found::{self, Walk};
@@ -29,18 +30,12 @@ const RUN: u32 = 20_000;
 const RECORDS: u32 = 50;
 const CALLS: u32 = 10;
 const PAGES: u32 = 8;
-/// So many times wider are slices where nobody routes calls.
-const ALONE: u32 = 20;
 /// Records read back at a time.
 const PAGE: u32 = 1_000;
 /// A caller's row says on which day they were last seen, and records of different calls are written a little out of order.
 const CALLER_MARGIN_MS: i64 = 2 * 86_400_000;
 /// Free pages that stay for records to come.
 const SPARE_PAGES: i64 = 1_024;
-/// Between two looks whether the writer has nothing to do.
-const WAIT: Duration = Duration::from_millis(2);
-/// How long a slice waits for a quiet moment before it goes all the same.
-const PATIENCE: u32 = 250;
 /// So often a run rests because the database could not be asked or written, and how long each time.
 const INTERRUPTIONS: u32 = 20;
 const REST: Duration = Duration::from_millis(500);
@@ -51,7 +46,7 @@ pub struct Pruner {
     store: Store,
     signer: CheckpointSigner,
     retention: Arc<AtomicU64>,
-    is_alone: bool,
+    background: Background,
     /// A time without any record that a start would note, in milliseconds.
     silence: i64,
 }
@@ -119,10 +114,13 @@ impl Pruner {
         is_alone: bool,
     ) -> Self {
         let pruner = Self {
+            background: Background {
+                store: store.clone(),
+                is_alone,
+            },
             store,
             signer,
             retention: Arc::default(),
-            is_alone,
             silence: 0,
         };
         pruner.set_retention(retention);
@@ -327,7 +325,7 @@ impl Pruner {
         let mut reading = Reading {
             walk,
             before,
-            width: self.width(RECORDS),
+            width: self.background.width(RECORDS),
             slices: Vec::new(),
             count: 0,
             kinds: BTreeMap::new(),
@@ -338,7 +336,7 @@ impl Pruner {
                 .store
                 .ask(move |reader| Ok(reading.page(reader)?))
                 .await?;
-            self.rest(WAIT).await;
+            self.background.rest(WAIT).await;
         }
         if reading.end == Some(ReadingEnd::Wrong) {
             return Err(PruneError::NotSound);
@@ -373,7 +371,7 @@ impl Pruner {
                 note: self.signer.sign_pruning(&range),
                 range: range.to_bytes(),
             };
-            self.slice(Work::Prune(slice)).await?;
+            self.background.slice(Work::Prune(slice)).await?;
             tell(link.id);
         }
         Ok(())
@@ -397,7 +395,7 @@ impl Pruner {
 
     /// Ended calls of which no record is left.
     async fn forget_calls(&self, before: i64) -> Result<(), PruneError> {
-        let n = self.width(CALLS);
+        let n = self.background.width(CALLS);
         loop {
             let due = self
                 .store
@@ -408,13 +406,13 @@ impl Pruner {
             }
             let now = self.store.clock().now().as_millisecond();
             let forget = Work::ForgetCalls { rows: due, now };
-            self.slice(forget).await?;
+            self.background.slice(forget).await?;
         }
     }
 
     /// Callers of whom no record is left.
     async fn forget_callers(&self, before: i64) -> Result<(), PruneError> {
-        let n = self.width(CALLS);
+        let n = self.background.width(CALLS);
         loop {
             let rows = self
                 .store
@@ -423,7 +421,9 @@ impl Pruner {
             if rows.is_empty() {
                 return Ok(());
             }
-            self.slice(Work::ForgetCallers { rows, before }).await?;
+            self.background
+                .slice(Work::ForgetCallers { rows, before })
+                .await?;
         }
     }
 
@@ -431,7 +431,9 @@ impl Pruner {
     async fn give_back(&self) -> Result<(), PruneError> {
         let mut free = self.free_pages().await?;
         while free > SPARE_PAGES {
-            self.slice(Work::GiveBack(self.width(PAGES))).await?;
+            self.background
+                .slice(Work::GiveBack(self.background.width(PAGES)))
+                .await?;
             let left = self.free_pages().await?;
             if left >= free {
                 break;
@@ -445,40 +447,6 @@ impl Pruner {
         self.store
             .ask(|reader| Ok(connection::free_pages(reader)?))
             .await
-    }
-
-    /// How much one slice does, of which it does so much beside calls.
-    fn width(&self, beside_calls: u32) -> u32 {
-        beside_calls * if self.is_alone { ALONE } else { 1 }
-    }
-
-    /// Lets the writer do a little in a quiet moment, and leaves it to others for nine times as long.
-    async fn slice(&self, work: Work) -> Result<(), StoreError> {
-        self.quiet().await;
-        let started = self.store.clock().instant();
-        self.store.submit(work).await?;
-        let took = self.store.clock().instant().duration_since(started);
-        self.rest(took * 9).await;
-        Ok(())
-    }
-
-    /// Waits until the writer has nothing to do, for half a second at most.
-    async fn quiet(&self) {
-        if self.is_alone {
-            return;
-        }
-        for _ in 0..PATIENCE {
-            if self.store.is_idle() {
-                return;
-            }
-            self.store.clock().wait(WAIT).await;
-        }
-    }
-
-    async fn rest(&self, pause: Duration) {
-        if !self.is_alone {
-            self.store.clock().wait(pause.max(WAIT)).await;
-        }
     }
 }
 

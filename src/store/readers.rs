@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, OptionalExtension, Params};
+use rusqlite::{Connection, Params};
 
 use super::column::Columns;
 use super::error::{OpenError, StoreError};
-use super::key_ring::{self, KeyRing, Purpose, SaltBytes};
-use super::{connection, packed, rows};
+use super::key_ring::{self, KeyRing, Purpose};
+use super::{caller_keys, connection, packed, rows};
 use crate::audit::Personal;
 
 /// How many questions are answered at the same time.
@@ -81,21 +81,12 @@ impl<'a> RowReader<'a> {
     /// the bytes cannot be true.
     pub(super) fn personal(&self, bytes: &[u8], purpose: Purpose<'_>) -> Option<Personal> {
         let (caller_row, sealed) = key_ring::sealed_for(bytes)?;
-        let Some(salt) = salt(self.connection, caller_row).ok()? else {
+        let Some(key) = caller_keys::find(self.connection, self.key_ring, caller_row).ok()? else {
             return Some(Personal::erased());
         };
-        let key = self.key_ring.caller_key(&salt);
-        let packed = KeyRing::open(&key, caller_row, purpose, sealed).ok()?;
+        let packed = KeyRing::open(&key.ok()?, caller_row, purpose, sealed).ok()?;
         serde_json::from_slice(&packed::unpack(&packed)?).ok()
     }
-}
-
-/// The salt of a caller; `None` where the caller was erased.
-fn salt(connection: &Connection, row: i64) -> rusqlite::Result<Option<SaltBytes>> {
-    connection
-        .prepare_cached("SELECT salt FROM callers WHERE id = ?1")?
-        .query_row([row], |row| row.get(0))
-        .optional()
 }
 
 impl Deref for RowReader<'_> {

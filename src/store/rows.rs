@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ring::hmac;
 use rusqlite::hooks::Action;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
@@ -82,7 +83,7 @@ impl Written {
         for (table, id) in noted.written.difference(&noted.refused) {
             let mac = connection
                 .prepare_cached(&format!("SELECT * FROM {table} WHERE id = ?1"))?
-                .query_row([*id], |row| mac(&self.key_ring, table, row))?;
+                .query_row([*id], |row| current_mac(&self.key_ring, table, row))?;
             connection
                 .prepare_cached(&format!("UPDATE {table} SET {MAC} = ?2 WHERE id = ?1"))?
                 .execute(params![id, mac])?;
@@ -104,13 +105,34 @@ pub(super) fn believes(
     Ok(holds)
 }
 
+/// Under any secret that is valid.
 fn holds(key_ring: &KeyRing, table: &str, row: &Row<'_>) -> rusqlite::Result<bool> {
     let kept = row.get_ref(MAC)?.as_bytes().unwrap_or_default();
-    Ok(mac(key_ring, table, row)?.ct_eq(kept).into())
+    for context in key_ring.row_contexts() {
+        if mac(context, table, row)?.ct_eq(kept).into() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-fn mac(key_ring: &KeyRing, table: &str, row: &Row<'_>) -> rusqlite::Result<[u8; 32]> {
-    let mut context = key_ring.row_context();
+/// Whether a row is the one that was written, under the secret before the current one.
+pub(super) fn is_under_former(
+    key_ring: &KeyRing,
+    table: &str,
+    row: &Row<'_>,
+) -> rusqlite::Result<bool> {
+    Ok(holds(key_ring, table, row)? && {
+        let kept = row.get_ref(MAC)?.as_bytes().unwrap_or_default();
+        current_mac(key_ring, table, row)?.ct_ne(kept).into()
+    })
+}
+
+fn current_mac(key_ring: &KeyRing, table: &str, row: &Row<'_>) -> rusqlite::Result<[u8; 32]> {
+    mac(key_ring.row_context(), table, row)
+}
+
+fn mac(mut context: hmac::Context, table: &str, row: &Row<'_>) -> rusqlite::Result<[u8; 32]> {
     context.update(table.as_bytes());
     let columns = row.as_ref();
     for n in 0..columns.column_count() {

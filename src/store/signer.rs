@@ -109,6 +109,11 @@ impl CheckpointSigner {
         signer
     }
 
+    /// Names its key again where the secret that vouches for it is another now.
+    pub async fn vouch_again(&self) -> Result<(), StoreError> {
+        self.name_key(&[]).await
+    }
+
     /// The key by which its signatures are known.
     pub fn public_key(&self) -> &PublicKey {
         self.0.key.public()
@@ -217,7 +222,7 @@ impl CheckpointSigner {
         let endorser = former
             .iter()
             .find(|former| Some(former.public().to_line()) == previous);
-        if previous.is_some() && endorser.is_none() {
+        if previous.as_ref().is_some_and(|line| *line != key.to_line()) && endorser.is_none() {
             tracing::warn!(
                 event = "audit.key_not_endorsed",
                 key = key.to_line(),
@@ -449,7 +454,10 @@ fn resume(reader: &RowReader<'_>, key: &PublicKey) -> Result<(SignedPlace, Optio
         Err(BadNote::OtherKey) => {
             let former = named
                 .and_then(|named| serde_json::from_str::<SigningKeyNamed>(&named.detail).ok())
-                .filter(|named| named.vouch == Some(reader.key_ring().vouch_for_key(&named.key)))
+                .filter(|named| {
+                    let vouch = named.vouch.as_deref();
+                    reader.key_ring().has_vouched_for_key(&named.key, vouch)
+                })
                 .and_then(|named| PublicKey::from_line(&named.key));
             let former = former.ok_or_else(|| bad(BadNote::OtherKey.to_string()))?;
             former.open(&newest.note)

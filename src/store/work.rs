@@ -7,7 +7,7 @@ use super::callers::PlainPersonal;
 use super::calls::{CallChange, NewCall};
 use super::checkpoints::{NewCheckpoint, Slice};
 use super::error::StoreError;
-use super::key_ring::{Identity, KeyRing, Purpose};
+use super::key_ring::Purpose;
 use super::legs::{self, LegChange};
 use super::outbox::{About, Attempted, ToSend};
 use super::profiles::StoredProfile;
@@ -75,7 +75,8 @@ pub(super) enum Work {
     DeleteProfile(E164),
     /// A person to forget, at this time.
     Erase {
-        identity: Identity,
+        /// What is hashed of them.
+        who: Vec<u8>,
         now: i64,
     },
     /// A session that began, was used or ended.
@@ -101,6 +102,7 @@ pub(super) enum Work {
     },
     /// So many free pages go back to the file system.
     GiveBack(u32),
+    Rotate(RotationStep),
 }
 
 impl Work {
@@ -126,12 +128,22 @@ pub(super) enum AlertChange {
     Attempted(Attempted),
 }
 
-/// Serialises a record and works out what it changes.
-pub(super) fn prepare(record: Record, key_ring: &KeyRing) -> Result<PreparedRecord, StoreError> {
-    try_prepare(record, key_ring).map_err(|error| StoreError::Rejected(error.into()))
+/// A step of changing the installation's secret.
+pub(super) enum RotationStep {
+    /// Two secrets are valid from here on. Who asked for it, and when.
+    Begin { by: String, now: i64 },
+    /// Rows of a table that are under the former one.
+    Rows { table: &'static str, rows: Vec<i64> },
+    /// One is valid from here on.
+    End,
 }
 
-fn try_prepare(record: Record, key_ring: &KeyRing) -> serde_json::Result<PreparedRecord> {
+/// Serialises a record and works out what it changes.
+pub(super) fn prepare(record: Record) -> Result<PreparedRecord, StoreError> {
+    try_prepare(record).map_err(|error| StoreError::Rejected(error.into()))
+}
+
+fn try_prepare(record: Record) -> serde_json::Result<PreparedRecord> {
     let measured = Measured::of(&record);
     let mut detail = record.event.detail_json()?;
     if let Some(after) = &record.after {
@@ -144,7 +156,7 @@ fn try_prepare(record: Record, key_ring: &KeyRing) -> serde_json::Result<Prepare
     }
     let kind = record.event.kind();
     let personal = record.personal.as_ref();
-    let unsealed = personal.map(|personal| PlainPersonal::new(personal, key_ring));
+    let unsealed = personal.map(PlainPersonal::new);
     Ok(PreparedRecord {
         created_at: record.at.as_millisecond(),
         kind,

@@ -188,9 +188,9 @@ impl WriteQueue {
             key_ring,
             log_id,
         } = &self.place;
-        let opened = SpoolCipher::new(key_ring, log_id)
+        let opened = SpoolCipher::all(key_ring, log_id)
             .map_err(std::io::Error::other)
-            .and_then(|seal| Spool::open(path, *wanted, seal))
+            .and_then(|seals| Spool::open(path, *wanted, seals))
             .and_then(|(spool, last)| Ok((spool.count(self.through)?, spool, last)));
         let problem = match opened {
             Ok((n, spool, last)) => {
@@ -439,7 +439,12 @@ impl WriteQueue {
             self.through = self.through.max(item.number);
             let n = item.n() as u64;
             let is_repeat = match outcome {
-                SubmissionOutcome::Written { .. } => false,
+                SubmissionOutcome::Written { first_id, last_id } => {
+                    // What the writer itself had to record of the work.
+                    let written = u64::try_from(last_id + 1 - first_id).unwrap_or_default();
+                    acts += written.saturating_sub(n);
+                    false
+                }
                 SubmissionOutcome::Repeat => true,
                 SubmissionOutcome::Erased(erased) => {
                     // The act is recorded by the writer: only it knows what there was.

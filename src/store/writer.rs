@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::batch::{self, BatchError, Done, Item};
 use super::callers::Encryptor;
 use super::committed::Committed;
-use super::error::{OpenError, StoreError};
+use super::error::{OpenError, StoreError, with_sources};
 use super::file::WriteLock;
 use super::reserve::Reserve;
 use super::rollups::Added;
@@ -339,15 +339,4 @@ impl Writer {
 
 fn commit(transaction: Transaction<'_>) -> rusqlite::Result<()> {
     transaction.commit()
-}
-
-/// An error and what caused it, as one line.
-fn with_sources(error: &OpenError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -18,6 +18,7 @@ mod links;
 mod logs;
 mod mail;
 mod privacy;
+mod rotate;
 mod serve;
 mod shift;
 mod systemd;

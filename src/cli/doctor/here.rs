@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::{Acting, beside};
 use crate::http::listener::tls::{CertificateState, kept};
-use crate::store::{self, Integrity};
+use crate::store::{self, Examination, Growth, Integrity};
 
 /// How long the integrity of the database is looked into.
 const INTEGRITY: Duration = Duration::from_secs(10);
@@ -109,7 +109,7 @@ fn database(config: &Config) -> Vec<Finding> {
             "`serve` brings it up to date at its start, after a backup; so does `migrate up`",
         )
     }];
-    findings.push(match found.integrity {
+    findings.push(match &found.integrity {
         Integrity::Sound => Finding::well("database integrity", "the file is sound"),
         Integrity::Unfinished => Finding::well(
             "database integrity",
@@ -163,6 +163,7 @@ fn database(config: &Config) -> Vec<Finding> {
             format!("the last {} records hang together", found.records),
         ));
     }
+    findings.extend(outlook(config, &found));
     if found.wal_bytes > LARGE_WAL {
         findings.push(Finding::warning(
             "write-ahead log",
@@ -171,6 +172,39 @@ fn database(config: &Config) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// How far the database grows at the present rate, and whether the disk has room for that: after retention, as much goes as comes.
+fn outlook(config: &Config, found: &Examination) -> Option<Finding> {
+    let Growth {
+        records_a_day,
+        bytes_a_day,
+    } = found.growth.filter(|growth| growth.bytes_a_day > 0)?;
+    let space = rustix::fs::statvfs(directory(config)).ok()?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let days = config.storage.retention.as_secs() / 86_400;
+    let in_the_end = bytes_a_day.saturating_mul(days).max(found.bytes);
+    let rate = format!("{records_a_day} records and {} a day", bytes(bytes_a_day));
+    let check = "disk outlook";
+    Some(if in_the_end - found.bytes <= free {
+        let end = bytes(in_the_end);
+        Finding::well(
+            check,
+            format!("{rate}: at this rate the database has {end} after {days} days of retention"),
+        )
+    } else {
+        Finding::warning(
+            check,
+            format!(
+                "{rate}: at this rate the disk is full in {} days",
+                free / bytes_a_day
+            ),
+            format!(
+                "grow the file system to {} more, or shorten `[storage] retention` (90 days at least)",
+                bytes(in_the_end - found.bytes)
+            ),
+        )
+    })
 }
 
 /// The directory of the database, or of what will be one.

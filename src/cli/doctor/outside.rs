@@ -40,7 +40,7 @@ pub(super) async fn findings(config: &Config, is_running: bool) -> anyhow::Resul
         let hint = "check `base_url`, and that `api_key` has the permission users.export.ids";
         Finding::error("braze", probe.message, hint)
     });
-    for dialer in app::dialers(config, &clock, &[])? {
+    for dialer in app::dialers(config, &clock, &[], &[])? {
         let report = dialer.test().await;
         for check in report.checks {
             let name = format!("{} {}", report.dialer, check.name);

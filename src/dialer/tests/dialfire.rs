@@ -203,7 +203,8 @@ fn settings_that_cannot_work_are_refused_without_showing_secrets() {
             ..known.settings().clone()
         };
         let client = crate::dialer::stand_in::client();
-        let error = Dialer::new(settings, client, crate::clock::Clock::system(), b"k").unwrap_err();
+        let error =
+            Dialer::new(settings, client, crate::clock::Clock::system(), b"k", b"k").unwrap_err();
         assert_eq!(error.key, key);
         assert!(!error.to_string().contains("Marker"), "{error}");
     };

@@ -28,7 +28,7 @@ fn named(name: &str, api: Api) -> Dialer {
         api,
         ..zendesk("http://localhost").settings().clone()
     };
-    Dialer::new(settings, client(), Clock::system(), b"k").unwrap()
+    Dialer::new(settings, client(), Clock::system(), b"k", b"k").unwrap()
 }
 
 fn fleet() -> Fleet {

@@ -61,11 +61,12 @@ struct SpoolContents {
 }
 
 impl Spool {
-    /// Opens the spool at `path`, or makes one of at most `wanted` bytes. Gives the number of the last submission in it, if any.
+    /// Opens the spool at `path`, under whichever of the secrets it was written, or makes one of at most `wanted` bytes. Gives the number of
+    /// the last submission in it, if any.
     pub(super) fn open(
         path: &Path,
         wanted: u64,
-        seal: SpoolCipher,
+        seals: Vec<SpoolCipher>,
     ) -> io::Result<(Self, Option<i64>)> {
         let capacity = share(path, wanted)?;
         if capacity < SMALLEST {
@@ -73,7 +74,7 @@ impl Spool {
                 "it may take too little of its file system",
             ));
         }
-        put_aside_if_foreign(path, &seal)?;
+        let seal = put_aside_if_foreign(path, seals)?;
         let file = files::open_or_create(path, files::PRIVATE, OFlags::DSYNC)?;
         let mut spool = Self {
             path: path.to_owned(),
@@ -107,7 +108,7 @@ impl Spool {
     }
 
     fn header(&self) -> Vec<u8> {
-        [MAGIC.as_slice(), self.seal.mark()].concat()
+        header(&self.seal)
     }
 
     /// Where the last whole frame ends. What was cut short behind it was never acknowledged.
@@ -134,6 +135,7 @@ impl Spool {
         &mut self,
         submissions: impl Iterator<Item = (i64, &'r [PreparedRecord])>,
     ) -> io::Result<usize> {
+        self.follow_secret()?;
         let mut bytes = Vec::new();
         let mut n = 0;
         for (number, records) in submissions {
@@ -152,6 +154,18 @@ impl Spool {
             self.end += bytes.len() as u64;
         }
         Ok(n)
+    }
+
+    /// An empty spool goes on under the secret that is current now.
+    fn follow_secret(&mut self) -> io::Result<()> {
+        if self.end > DATA {
+            return Ok(());
+        }
+        if let Some(seal) = self.seal.successor().map_err(io::Error::other)? {
+            self.file.write_all_at(&header(&seal), 0)?;
+            self.seal = seal;
+        }
+        Ok(())
     }
 
     /// Reads up to `limit` submissions back, in order, without those up to number `through`.
@@ -176,7 +190,7 @@ impl Spool {
             drawn.push(Drawn {
                 number: found.number,
                 n: found.n,
-                records: text.and_then(|text| text::read(&text, self.seal.key_ring())),
+                records: text.and_then(|text| text::read(&text)),
             });
         }
         Ok(drawn)
@@ -273,6 +287,10 @@ impl Spool {
     }
 }
 
+fn header(seal: &SpoolCipher) -> Vec<u8> {
+    [MAGIC.as_slice(), seal.mark()].concat()
+}
+
 fn holds_frames(file: &File) -> io::Result<bool> {
     let mut bytes = vec![0; usize::try_from(LOOKAHEAD).unwrap_or_default()];
     let n = file.read_at(&mut bytes, DATA)?;
@@ -281,22 +299,28 @@ fn holds_frames(file: &File) -> io::Result<bool> {
 }
 
 /// A spool of another database or another secret is nothing we can read, and nothing we may destroy.
-fn put_aside_if_foreign(path: &Path, seal: &SpoolCipher) -> io::Result<()> {
+/// Gives the cipher of the one that is there, or else the first.
+fn put_aside_if_foreign(path: &Path, seals: Vec<SpoolCipher>) -> io::Result<SpoolCipher> {
+    let mut seals = seals.into_iter();
+    let current = seals.next().ok_or(io::ErrorKind::InvalidInput)?;
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(current),
         Err(error) => return Err(error),
     };
     let mut header = [0; MAGIC.len() + 32];
     match file.read_exact_at(&mut header, 0) {
         Ok(()) => {}
         // It was cut short while it was made.
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(current),
         Err(error) => return Err(error),
     }
     let (magic, mark) = header.split_at(MAGIC.len());
-    if magic == MAGIC && mark == seal.mark() || !holds_frames(&file)? {
-        return Ok(());
+    if magic == MAGIC && mark == current.mark() || !holds_frames(&file)? {
+        return Ok(current);
+    }
+    if let Some(former) = seals.find(|seal| magic == MAGIC && mark == seal.mark()) {
+        return Ok(former);
     }
     let aside = file::beside(path, &format!(".{}", hex::encode(mark)));
     tracing::error!(
@@ -304,5 +328,6 @@ fn put_aside_if_foreign(path: &Path, seal: &SpoolCipher) -> io::Result<()> {
         moved_to = %aside.display(),
         "the spool belongs to another database, or was written under another secret; it is put aside"
     );
-    fs::rename(path, aside)
+    fs::rename(path, aside)?;
+    Ok(current)
 }

@@ -2,31 +2,47 @@
 
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 
-use crate::store::key_ring::{self, CipherError, KeyRing};
+use crate::store::key_ring::{self, CipherError, KeyBytes, KeyRing};
 
-/// A key for one spool: made of the installation's secret and the name of the audit log.
+/// A key for one spool: made of a secret of the installation and the name of the audit log.
 pub(in crate::store) struct SpoolCipher {
     key: LessSafeKey,
     mark: [u8; 32],
     key_ring: KeyRing,
+    log_id: String,
+}
+
+fn derive(secret: &[u8], purpose: &[u8], log_id: &str) -> KeyBytes {
+    let info = [purpose, log_id.as_bytes()];
+    key_ring::derive(secret, b"switchboard/spool/v1", &info)
 }
 
 impl SpoolCipher {
-    pub(in crate::store) fn new(key_ring: &KeyRing, log_id: &str) -> Result<Self, CipherError> {
-        let derive = |purpose: &[u8]| {
-            let info = [purpose, log_id.as_bytes()];
-            key_ring::derive(key_ring.secret(), b"switchboard/spool/v1", &info)
-        };
-        Ok(Self {
-            key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derive(b"key"))?),
-            mark: derive(b"mark"),
-            key_ring: key_ring.clone(),
-        })
+    /// Of every secret that is valid, the current one first.
+    pub(in crate::store) fn all(
+        key_ring: &KeyRing,
+        log_id: &str,
+    ) -> Result<Vec<Self>, CipherError> {
+        let secrets = key_ring.secrets();
+        let ciphers = secrets.iter().map(|secret| {
+            let mark = derive(secret, b"mark", log_id);
+            let key = UnboundKey::new(&AES_256_GCM, &derive(secret, b"key", log_id))?;
+            Ok(Self {
+                key: LessSafeKey::new(key),
+                mark,
+                key_ring: key_ring.clone(),
+                log_id: log_id.to_owned(),
+            })
+        });
+        ciphers.collect()
     }
 
-    /// The keys of the installation, for what comes out of the spool.
-    pub(super) fn key_ring(&self) -> &KeyRing {
-        &self.key_ring
+    /// The one of the current secret, where this is another.
+    pub(super) fn successor(&self) -> Result<Option<Self>, CipherError> {
+        if derive(&self.key_ring.secret(), b"mark", &self.log_id) == self.mark {
+            return Ok(None);
+        }
+        Ok(Self::all(&self.key_ring, &self.log_id)?.into_iter().next())
     }
 
     /// Tells spools of different logs and secrets apart, and tells nothing of either.

@@ -10,7 +10,6 @@ use crate::audit::{CallAfter, Event, Kind, Record};
 use crate::call::CallId;
 use crate::store::callers::PlainPersonal;
 use crate::store::error::StoreError;
-use crate::store::key_ring::KeyRing;
 use crate::store::work::{self, PreparedRecord};
 
 #[derive(Serialize, Deserialize)]
@@ -45,16 +44,13 @@ pub(in crate::store) fn write(records: &[PreparedRecord]) -> serde_json::Result<
 }
 
 /// The records again, as if they had just been submitted; each says that it was spooled.
-pub(in crate::store) fn read(
-    text: &[u8],
-    key_ring: &KeyRing,
-) -> Result<Vec<PreparedRecord>, StoreError> {
+pub(in crate::store) fn read(text: &[u8]) -> Result<Vec<PreparedRecord>, StoreError> {
     let read: Vec<SpooledRecord<'_>> =
         serde_json::from_slice(text).map_err(|error| StoreError::Rejected(error.into()))?;
     read.into_iter()
         .map(|read| {
             let record = read.record()?;
-            let mut prepared = work::prepare(record, key_ring)?;
+            let mut prepared = work::prepare(record)?;
             let spooled = SpooledMark { spooled: true };
             prepared.detail = work::with_fields(read.detail.get(), &spooled)
                 .map_err(|error| StoreError::Rejected(error.into()))?;

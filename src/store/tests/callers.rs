@@ -23,10 +23,10 @@ fn holds(bytes: &[u8], text: &str) -> bool {
         .any(|found| found == text.as_bytes())
 }
 
-fn salts(home: &Home) -> Vec<(i64, Vec<u8>)> {
+fn wrapped_keys(home: &Home) -> Vec<(i64, Vec<u8>)> {
     let stranger = home.stranger();
     let mut statement = stranger
-        .prepare("SELECT id, salt FROM callers ORDER BY id")
+        .prepare("SELECT id, wrapped_key FROM callers ORDER BY id")
         .unwrap();
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
     rows.unwrap().map(Result::unwrap).collect()
@@ -119,7 +119,7 @@ async fn calls_are_found_by_number_however_it_reached_us() {
     let calls = calls_of(&store, CALLER, 1).await;
     assert_eq!(calls.len(), 1);
     // Two people, and one row for all who hide their number.
-    assert_eq!(salts(&home).len(), 3);
+    assert_eq!(wrapped_keys(&home).len(), 3);
     store.close().await;
 }
 
@@ -207,12 +207,12 @@ async fn the_records_of_all_calls_of_a_number_are_found_newest_first_and_older_o
 }
 
 #[tokio::test]
-async fn a_caller_whose_row_is_gone_reads_as_erased_and_gets_another_salt() {
+async fn a_caller_whose_row_is_gone_reads_as_erased_and_gets_another_key() {
     let home = Home::new();
     let store = home.open();
     ring(&store, "CA1", CALLER, 0).await;
     store.close().await;
-    let before = salts(&home);
+    let before = wrapped_keys(&home);
     let stranger = home.stranger();
     stranger.pragma_update(None, "foreign_keys", "ON").unwrap();
     stranger.execute("DELETE FROM callers", []).unwrap();
@@ -223,7 +223,7 @@ async fn a_caller_whose_row_is_gone_reads_as_erased_and_gets_another_salt() {
     }
     assert!(calls_of(&store, CALLER, 1).await.is_empty());
     ring(&store, "CA2", CALLER, 10).await;
-    let after = salts(&home);
+    let after = wrapped_keys(&home);
     assert_eq!(after.len(), 1);
     assert!(after[0].0 > before[0].0, "no row is used twice");
     assert_ne!(after[0].1, before[0].1);
@@ -245,7 +245,7 @@ async fn a_caller_made_in_a_transaction_that_failed_is_made_again() {
         .unwrap();
     let refused = store.open_call(vec![decided(&call_id("CA1"), 0)]).await;
     assert!(refused.is_err());
-    assert!(salts(&home).is_empty());
+    assert!(wrapped_keys(&home).is_empty());
     ring(&store, "CA2", CALLER, 1).await;
     let stored = store.call(&call_id("CA2")).await.unwrap().unwrap();
     assert_eq!(stored.personal.caller.as_deref(), Some(CALLER));
@@ -331,7 +331,7 @@ async fn an_erased_caller_is_noise_everywhere_and_the_chain_holds() {
     let row: (i64, Vec<u8>, Vec<u8>) = home
         .stranger()
         .query_row(
-            "SELECT callers.id, salt, identity_hash FROM callers JOIN calls ON caller_id = callers.id WHERE sid = 'CA1'",
+            "SELECT callers.id, wrapped_key, callers.identity_hash FROM callers JOIN calls ON caller_id = callers.id WHERE sid = 'CA1'",
             [],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
@@ -346,7 +346,7 @@ async fn an_erased_caller_is_noise_everywhere_and_the_chain_holds() {
         .unwrap();
     assert_eq!((erased.erased, erased.calls, erased.answers), (true, 2, 2));
     assert!(erased.profile && erased.wal_emptied, "{erased:?}");
-    assert!(!has(&home, &row.1), "the salt is still in a file");
+    assert!(!has(&home, &row.1), "the wrapped key is still in a file");
     assert!(!has(&home, &row.2), "the keyed hash is still in a file");
     assert!(store.profiles(10).await.unwrap().is_empty());
     assert!(calls_of(&store, CALLER, 10).await.is_empty());

@@ -9,6 +9,7 @@ mod opening;
 mod planted;
 mod prune;
 mod rollups;
+mod rotation;
 mod schema;
 mod signer;
 mod speed;

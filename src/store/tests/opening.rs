@@ -1,10 +1,11 @@
 //! What may be opened, and how.
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use super::*;
 use crate::store::migrations::STEPS;
-use crate::store::{OpenError, StoreError, connection, migrate, migrations};
+use crate::store::{OpenError, StoreError, connection, examine, migrate, migrations};
 
 #[tokio::test]
 async fn a_new_database_is_for_its_owner_only() {
@@ -175,4 +176,27 @@ async fn a_write_ahead_log_that_vanished_after_a_kill_is_missed() {
         assert!(!store.health().wal_missing);
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn what_is_recorded_in_a_day_is_told_by_the_last_seven_days() {
+    const HOUR_MS: i64 = 3_600_000;
+    const DAY_MS: i64 = 24 * HOUR_MS;
+    let home = Home::new();
+    let store = home.open();
+    let once_a_day = (0..10).map(|day| day * DAY_MS);
+    let ten_times = (0..70).map(|n| 10 * DAY_MS + n * DAY_MS / 10);
+    let records = once_a_day.chain(ten_times).map(service_record).collect();
+    store.append(records).await.unwrap();
+    store.close().await;
+    let growth = |ms| {
+        let clock = Clock::stopped(at(ms));
+        let found = examine(&home.path(), None, Duration::from_mins(1), &clock);
+        found.unwrap().unwrap().growth
+    };
+    let lately = growth(17 * DAY_MS).unwrap();
+    assert_eq!(lately.records_a_day, 10);
+    let bytes = std::fs::metadata(home.path()).unwrap().len();
+    assert_eq!(lately.bytes_a_day, 70 * bytes / 80 / 7);
+    assert_eq!(growth(HOUR_MS - 1), None, "less than an hour tells nothing");
 }

@@ -228,6 +228,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::RollbackAccepted
         | Kind::Restored
         | Kind::CallerErased
+        | Kind::SecretRotated
         | Kind::Exported
         | Kind::ClockStepped
         | Kind::Accessed => false,

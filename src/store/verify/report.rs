@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use super::evidence::{Against, Evidence};
 use crate::audit::{
-    FindingKind, Findings, LogFinding, PublicKey, SignedTreeHead, SigningKeyNamed, Walked,
+    FindingKind, Findings, KeyRecord, Kind, LogFinding, PublicKey, SecretRotated, SignedTreeHead,
+    SigningKeyNamed, Walked,
 };
+use crate::store::secrets;
 
 /// The outcome of a verification: the document that the command prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,7 +43,7 @@ pub(super) fn make(against: &Against, mut evidence: Evidence, mut walked: Walked
         evidence.wrong(FindingKind::CheckpointInvalid, what);
     }
     let timeline = timeline(&walked, &mut evidence.findings);
-    let is_vouched = judge_vouches(against, &timeline, &mut evidence.findings);
+    let is_vouched = judge_vouches(against, &timeline, &walked, &mut evidence.findings);
     let agrees = judge_keys(against, &timeline, is_vouched, &mut evidence);
     let key_is_trusted = agrees && (against.key.is_some() || is_vouched);
     if !key_is_trusted && against.key.is_none() && against.key_beside.is_some() {
@@ -99,15 +101,29 @@ fn judge_absent_head(against: &Against, evidence: &mut Evidence) {
     }
 }
 
-/// Whether the installation's secret vouches for every key that the log names; whether that counts.
-fn judge_vouches(against: &Against, timeline: &[Named], found: &mut Findings) -> bool {
+/// Whether the installation's secret vouches for every key that the log names; whether that counts. Where the secret took the log over from
+/// another, it vouches for all that came before.
+fn judge_vouches(
+    against: &Against,
+    timeline: &[Named],
+    walked: &Walked,
+    found: &mut Findings,
+) -> bool {
     let Some(installation) = &against.installation else {
         return false;
     };
+    let key_ring = &installation.key_ring;
+    let taken_over = walked.keys.iter().rev().find(|record| {
+        let rotated = serde_json::from_str::<SecretRotated>(&record.detail);
+        record.kind == Kind::SecretRotated
+            && rotated.is_ok_and(|rotated| {
+                secrets::has_vouched(key_ring, &record.previous_hash, &rotated.vouch)
+            })
+    });
+    let taken_over = taken_over.map_or(0, |record| record.record);
     let mut all = !timeline.is_empty();
-    for named in timeline {
-        let vouch = installation.key_ring.vouch_for_key(&named.key.to_line());
-        if named.vouch.as_deref() != Some(&vouch) {
+    for named in timeline.iter().filter(|named| named.record > taken_over) {
+        if !key_ring.has_vouched_for_key(&named.key.to_line(), named.vouch.as_deref()) {
             all = false;
             let what = format!(
                 "record {} names a key for which the installation's secret does not vouch: a stranger may have signed the log anew",
@@ -130,7 +146,8 @@ struct Named {
 
 fn timeline(walked: &Walked, found: &mut Findings) -> Vec<Named> {
     let mut timeline = Vec::new();
-    for key_record in &walked.keys {
+    let named = |record: &&KeyRecord| record.kind == Kind::SigningKeyNamed;
+    for key_record in walked.keys.iter().filter(named) {
         let named: Option<SigningKeyNamed> = serde_json::from_str(&key_record.detail).ok();
         let key = named
             .as_ref()

@@ -69,6 +69,9 @@ pub struct Exported {
     /// The call that was asked for; `None`: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
+    /// The person that was asked for, masked; `None`: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
 }
 
 /// A backup was put in place of the database; written as the first record after it.

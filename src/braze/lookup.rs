@@ -115,6 +115,17 @@ impl Braze {
         self.0.profiles.cached(phone, now, &active.settings).await
     }
 
+    /// Whether a look-up would ask Braze: the caller has a number, and nothing fresh is remembered of it.
+    pub async fn would_ask(&self, caller: &Caller) -> bool {
+        let Ok(phone) = number_of(caller) else {
+            return false;
+        };
+        let now = self.0.clock.instant();
+        let entry = self.0.profiles.get(phone).await;
+        let settings = &self.0.active.load().settings;
+        entry.is_none_or(|entry| entry.freshness(now, settings) != Freshness::Fresh)
+    }
+
     /// How the cache has served since the start.
     pub fn stats(&self) -> Stats {
         self.0.profiles.stats()

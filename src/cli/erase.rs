@@ -137,7 +137,7 @@ fn advise(erased: &Erased) {
 }
 
 /// A number as people write it, with blanks and brackets. Nothing is guessed: without its country code it stays as it is.
-fn written_plainly(text: &str) -> String {
+pub(super) fn written_plainly(text: &str) -> String {
     let text = text.trim();
     if text.starts_with('+') {
         text.chars()

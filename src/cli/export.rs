@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::erase::written_plainly;
 use super::frame::{Bar, Exit, Global, as_owner, errln, key_ring, load, refused, runtime};
 use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
@@ -30,6 +31,14 @@ pub(super) struct ExportArguments {
     /// Records of this call only
     #[arg(long, value_parser = call_id)]
     call: Option<CallId>,
+    /// Records of all calls of this person only: a number with its country code, or a SIP address as calls bring it
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        allow_hyphen_values = true,
+        conflicts_with = "call"
+    )]
+    caller: Option<String>,
     /// Show callers' numbers and what they were answered; that it was done is recorded
     #[arg(long)]
     reveal: bool,
@@ -84,6 +93,12 @@ pub(super) fn run(arguments: &ExportArguments, global: &Global) -> anyhow::Resul
         );
         return Ok(Exit::Usage);
     }
+    let caller = arguments.caller.as_deref().map(written_plainly);
+    let caller = caller.map(|caller| Caller::classify(&caller));
+    if let Some(Caller::Withheld | Caller::Unreadable(_)) = caller {
+        errln!("this is no number: write it as +4930123456");
+        return Ok(Exit::Usage);
+    }
     let loaded = load(global)?;
     let path = &loaded.config.storage.path;
     // The socket tells the server who asks: that is asked as root.
@@ -91,10 +106,23 @@ pub(super) fn run(arguments: &ExportArguments, global: &Global) -> anyhow::Resul
     let key_ring = key_ring(&loaded.config)?;
     let log = LogReader::open(path, key_ring).map_err(|error| Exit::Failed.after(error))?;
     drop(acting);
-    if arguments.reveal {
-        record(arguments, &loaded.config)?;
+    let calls = match &caller {
+        Some(caller) => log.calls_of(caller)?,
+        None => Vec::new(),
+    };
+    if let Some(caller) = caller.as_ref().filter(|_| calls.is_empty()) {
+        errln!("no call of {} is recorded", caller.masked());
+        return Ok(Exit::Failed);
     }
-    match write(arguments, global, &log) {
+    if arguments.reveal {
+        record(arguments, caller.as_ref(), &loaded.config)?;
+    }
+    let written = if caller.is_some() {
+        write_calls(arguments, &log, &calls)
+    } else {
+        write(arguments, global, &log)
+    };
+    match written {
         Ok(()) => Ok(Exit::Done),
         // Whoever read it has read enough.
         Err(error) if is_broken_pipe(&error) => Ok(Exit::Done),
@@ -109,7 +137,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Writes into the log that numbers leave it. Where that cannot be, nothing is to be exported.
-fn record(arguments: &ExportArguments, config: &config::Config) -> anyhow::Result<()> {
+fn record(
+    arguments: &ExportArguments,
+    caller: Option<&Caller>,
+    config: &config::Config,
+) -> anyhow::Result<()> {
     let exported = Exported {
         user: rustix::process::getuid().as_raw(),
         format: match arguments.format {
@@ -119,6 +151,7 @@ fn record(arguments: &ExportArguments, config: &config::Config) -> anyhow::Resul
         since: arguments.since,
         until: arguments.until,
         call: arguments.call.as_ref().map(|call| call.as_str().to_owned()),
+        caller: caller.map(Caller::masked),
     };
     let request = ControlRequest::RecordExport {
         exported: exported.clone(),
@@ -174,6 +207,17 @@ fn write(arguments: &ExportArguments, global: &Global, log: &LogReader) -> anyho
         }
     }
     bar.end();
+    sink.finish()
+}
+
+/// The records of calls, call after call.
+fn write_calls(arguments: &ExportArguments, log: &LogReader, calls: &[i64]) -> anyhow::Result<()> {
+    let mut sink = Sink::new(arguments.format)?;
+    for call in calls {
+        for record in log.of_row(*call)? {
+            sink.write(arguments, &record)?;
+        }
+    }
     sink.finish()
 }
 

@@ -48,6 +48,7 @@ impl Calls {
         &self,
         policy: Arc<Policy>,
         call_id: &CallId,
+        asks_braze: bool,
         request_id: &str,
     ) -> Result<Answering, Repeated> {
         let stopwatch = Stopwatch::starting(&self.clock, policy.budget);
@@ -57,7 +58,7 @@ impl Calls {
             stopwatch,
             pending: PendingWrites::opening(call_id),
             step: ARRIVAL.to_owned(),
-            _lock: self.locks.lock_arrival(call_id).await?,
+            _lock: self.locks.lock_arrival(call_id, asks_braze).await?,
         })
     }
 

@@ -62,8 +62,9 @@ impl Inbound {
         request_id: &str,
     ) -> Result<String, Repeated> {
         let calls = &self.calls;
+        let asks_braze = self.braze.would_ask(&call.caller).await;
         let mut answering = calls
-            .begin_arrival(policy.clone(), &call.call_id, request_id)
+            .begin_arrival(policy.clone(), &call.call_id, asks_braze, request_id)
             .await?;
         tracing::info!(
             event = "call.received",

@@ -4,11 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::live_calls::LiveCalls;
-use super::record::{Recorded, Repeated};
+use super::record::{Recorded, Repeated, past, refuse_replay, replayed};
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::phone::Caller;
@@ -17,10 +16,6 @@ use crate::store::{Past, Store, StoredCall, StoredLeg};
 /// How long the store may take to say what it knows of a later webhook's call. Such a webhook has its whole budget for it: nobody is looked
 /// up, and taking a repeat for a first sight would hand the call off twice.
 const PATIENCE: Duration = Duration::from_millis(400);
-
-/// How long after the end of its call a webhook is answered as before: Twilio gives a webhook up after 15 s. What comes later is no repeat of
-/// Twilio's.
-const REPEATS: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long the store may take to say whether a call that arrives has been here before.
 const ARRIVAL_PATIENCE: Duration = Duration::from_millis(50);
@@ -65,26 +60,33 @@ impl IdempotencyLocks {
         }
     }
 
-    /// Locks a call that arrives, unless it is past or was answered a moment ago. The store is asked before anybody is looked up: what is
-    /// replayed long after is to leave no trace of its caller. An older answer of a call that goes on is found when the call is opened.
-    pub(super) async fn lock_arrival(&self, call_id: &CallId) -> Result<CallLock, Repeated> {
+    /// Locks a call that arrives, unless it is past or was answered a moment ago. Where Braze would be asked about the caller (`asks_braze`), the
+    /// store is asked before: what is replayed long after is to leave no trace of its caller, and cost no request. All else is found when
+    /// the call is opened, before any dialer is asked: that it is past, and an older answer of a call that goes on.
+    pub(super) async fn lock_arrival(
+        &self,
+        call_id: &CallId,
+        asks_braze: bool,
+    ) -> Result<CallLock, Repeated> {
         let lock = self.lock(call_id).await;
-        match self.past(call_id, ARRIVAL_PATIENCE).await {
-            Past::No => {}
-            // Whoever brought the call is told the same for as long as it is known.
-            Past::Over if call_id.is_of_calls_api() => {}
-            past @ (Past::Over | Past::Erased | Past::Forgotten) => return Err(replayed(past)),
+        let answered = self.recent().answers.get(call_id).cloned();
+        if asks_braze || answered.is_some() {
+            let past = self.past(call_id, ARRIVAL_PATIENCE).await;
+            refuse_replay(call_id, past)?;
         }
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        match recent.answers.get(call_id) {
-            Some(body) => Err(Repeated::Answered(body.clone())),
+        match answered {
+            Some(body) => Err(Repeated::Answered(body)),
             None => Ok(lock),
         }
     }
 
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Remembers the answer to an arrival for as long as Twilio may repeat it.
     pub(super) fn remember(&self, call_id: &CallId, body: &str) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent();
         if recent
             .answers
             .insert(call_id.clone(), body.to_owned())
@@ -134,14 +136,7 @@ impl IdempotencyLocks {
 
     /// What is left of the call, and what that means for a webhook of it. A store that cannot say in time counts as "it is new".
     async fn past(&self, call_id: &CallId, patience: Duration) -> Past {
-        match self
-            .clock
-            .timeout(patience, self.store.past(call_id, REPEATS))
-            .await
-        {
-            Ok(Ok(past)) => past,
-            Ok(Err(_)) | Err(_) => Past::No,
-        }
+        past(&self.clock, &self.store, call_id, patience).await
     }
 
     /// The call as it stands: from memory where its last record is not on disk yet, or where the store cannot give it back; else as the
@@ -231,16 +226,6 @@ impl IdempotencyLocks {
     }
 }
 
-fn replayed(past: Past) -> Repeated {
-    metrics::counter!("switchboard_webhooks_replayed_total").increment(1);
-    tracing::warn!(
-        event = "call.replayed",
-        past = ?past,
-        "a webhook of a call that is past: nothing is done"
-    );
-    Repeated::Past
-}
-
 impl Drop for CallLock {
     fn drop(&mut self) {
         let mut locked = self
@@ -289,10 +274,10 @@ mod tests {
         for n in 0..=RECENT {
             locks.remember(&id(n), &format!("<{n}/>"));
         }
-        assert_eq!(answered(locks.lock_arrival(&id(0)).await), None);
-        let first_left = answered(locks.lock_arrival(&id(1)).await);
+        assert_eq!(answered(locks.lock_arrival(&id(0), true).await), None);
+        let first_left = answered(locks.lock_arrival(&id(1), true).await);
         assert_eq!(first_left.as_deref(), Some("<1/>"));
-        let last = answered(locks.lock_arrival(&id(RECENT)).await);
+        let last = answered(locks.lock_arrival(&id(RECENT), true).await);
         assert_eq!(last, Some(format!("<{RECENT}/>")));
         let recent = locks.recent.lock().unwrap();
         assert_eq!((recent.answers.len(), recent.order.len()), (RECENT, RECENT));

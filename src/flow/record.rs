@@ -9,13 +9,17 @@ use crate::audit::{Attempt, CallAfter, Event, HandoffIntended, Record};
 use crate::call::{CallId, CallState, Disposition, Status};
 use crate::clock::Clock;
 use crate::routing::Reason;
-use crate::store::{FirstWrite, Store, StoreError, StoredCall};
+use crate::store::{FirstWrite, Past, Store, StoreError, StoredCall};
 use crate::twiml::answer;
 
 /// How long a record is waited for that no caller depends on.
 const NOTE_PATIENCE: Duration = Duration::from_millis(100);
 /// How long the store may take to give back what a call was answered before.
 const ANSWER_PATIENCE: Duration = Duration::from_millis(400);
+
+/// How long after the end of its call a webhook is answered as before: Twilio gives a webhook up after 15 s. What comes later is no repeat of
+/// Twilio's.
+const REPEATS: SignedDuration = SignedDuration::from_secs(60);
 
 /// The step name of a call's first answer.
 pub(super) const ARRIVAL: &str = "inbound";
@@ -36,6 +40,38 @@ impl Repeated {
             Self::Past => answer::nothing().to_xml(),
         }
     }
+}
+
+/// What is left of a call, and what that means for a webhook of it. A store that cannot say in time counts as "it is new".
+pub(super) async fn past(
+    clock: &Clock,
+    store: &Store,
+    call_id: &CallId,
+    patience: Duration,
+) -> Past {
+    match clock.timeout(patience, store.past(call_id, REPEATS)).await {
+        Ok(Ok(past)) => past,
+        Ok(Err(_)) | Err(_) => Past::No,
+    }
+}
+
+/// Refuses the first webhook of a call that is past. Whoever brought a call through the API is told the same for as long as it is known.
+pub(super) fn refuse_replay(call_id: &CallId, past: Past) -> Result<(), Repeated> {
+    match past {
+        Past::No => Ok(()),
+        Past::Over if call_id.is_of_calls_api() => Ok(()),
+        Past::Over | Past::Erased | Past::Forgotten => Err(replayed(past)),
+    }
+}
+
+pub(super) fn replayed(past: Past) -> Repeated {
+    metrics::counter!("switchboard_webhooks_replayed_total").increment(1);
+    tracing::warn!(
+        event = "call.replayed",
+        past = ?past,
+        "a webhook of a call that is past: nothing is done"
+    );
+    Repeated::Past
 }
 
 /// The records of one webhook that are not written yet.
@@ -128,6 +164,8 @@ impl Recorder {
         let recorded = match self.clock.timeout(patience, opened).await {
             Ok(Ok(FirstWrite::First)) => Recorded::OnDisk,
             Ok(Ok(FirstWrite::Repeat)) => {
+                let past = past(&self.clock, &self.store, &call_id, ANSWER_PATIENCE).await;
+                refuse_replay(&call_id, past)?;
                 let known = self.store.answer(&call_id, ARRIVAL);
                 return match self.clock.timeout(ANSWER_PATIENCE, known).await {
                     Ok(Ok(Some(body))) => Err(Repeated::Answered(body)),

@@ -159,6 +159,10 @@ impl BatchWriter<'_> {
                 let Some((first, rest)) = records.split_first() else {
                     return Ok(SubmissionOutcome::Repeat);
                 };
+                // What is known leaves no trace of its caller.
+                if !item.deferred && self.is_known(first)? {
+                    return Ok(SubmissionOutcome::Repeat);
+                }
                 let sealed = self.seal(first)?;
                 let is_new = if let Effect::Begin(call) = &first.effect {
                     self.begin_call(call, sealed.as_ref())?
@@ -300,6 +304,16 @@ impl BatchWriter<'_> {
             self.project(record)?;
         }
         Ok(())
+    }
+
+    /// Whether a call is in the database, or was and is forgotten.
+    fn is_known(&mut self, first: &PreparedRecord) -> rusqlite::Result<bool> {
+        let Some(call) = &first.call else {
+            return Ok(false);
+        };
+        let key_ring = self.encryptor.key_ring();
+        Ok(calls::row_of(self.connection, call.as_str())?.is_some()
+            || forgotten_calls::is_forgotten(self.connection, key_ring, call)?)
     }
 
     /// The row of the call that a record belongs to. The records of a submission are of one call.

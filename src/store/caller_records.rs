@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::audit_records::{self, RawRecord};
 use super::callers;
 use super::readers::RowReader;
+use crate::phone::Caller;
 
 /// The newest calls of a person whose records are found; older ones are reached by asking for what was before some time.
 const CALLS: usize = 100;
@@ -36,6 +37,19 @@ pub(super) fn newest(
     }
     records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
     Ok((records, is_whole))
+}
+
+/// The rows of all calls of a person, in the order in which they came.
+pub(super) fn calls(reader: &RowReader<'_>, caller: &Caller) -> rusqlite::Result<Vec<i64>> {
+    let Some(caller_row) = callers::find_by_number(reader, caller.as_text())? else {
+        return Ok(Vec::new());
+    };
+    reader
+        .prepare_cached(
+            "SELECT id FROM calls INDEXED BY idx_calls_caller_id WHERE caller_id = ?1 ORDER BY id",
+        )?
+        .query_map([caller_row], |row| row.get(0))?
+        .collect()
 }
 
 /// The row of the last call that arrived before `to`; rows are in the order in which calls arrive.

@@ -67,6 +67,16 @@ fn thin_out(connection: &Connection, n: usize, now: i64) -> rusqlite::Result<()>
     Ok(())
 }
 
+pub(super) fn is_forgotten(
+    connection: &Connection,
+    key_ring: &KeyRing,
+    call: &CallId,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM forgotten_calls WHERE call_hash = ?1")?
+        .exists([key_ring.call_hash(call.as_str())])
+}
+
 /// What is left of a call that ended before `ended_before`, or of any other.
 pub(super) fn past(
     reader: &RowReader<'_>,
@@ -86,10 +96,7 @@ pub(super) fn past(
         Some((false, true)) => Past::Over,
         Some((false, false)) => Past::No,
         None => {
-            let is_forgotten = reader
-                .prepare_cached("SELECT 1 FROM forgotten_calls WHERE call_hash = ?1")?
-                .exists([reader.key_ring().call_hash(call.as_str())])?;
-            if is_forgotten {
+            if is_forgotten(reader, reader.key_ring(), call)? {
                 Past::Forgotten
             } else {
                 Past::No

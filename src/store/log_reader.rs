@@ -10,9 +10,10 @@ use super::error::{OpenError, StoreError};
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
 use super::readers::RowReader;
-use super::{connection, file, key_check};
+use super::{caller_records, connection, file, key_check};
 use crate::audit::Event;
 use crate::call::CallId;
+use crate::phone::Caller;
 use crate::routing::{Ruleset, RulesetVersion};
 
 /// Records that are read at a time: no question keeps its read transaction for longer.
@@ -55,6 +56,19 @@ impl LogReader {
         audit_records::read_all(
             &self.reader(),
             audit_records::of_call(&self.connection, call)?,
+        )
+    }
+
+    /// The rows of all calls of a person, in the order in which they came.
+    pub fn calls_of(&self, caller: &Caller) -> Result<Vec<i64>, StoreError> {
+        Ok(caller_records::calls(&self.reader(), caller)?)
+    }
+
+    /// The records of the call in a row, in order.
+    pub fn of_row(&self, call_row: i64) -> Result<Vec<StoredRecord>, StoreError> {
+        audit_records::read_all(
+            &self.reader(),
+            audit_records::of_row(&self.connection, call_row)?,
         )
     }
 

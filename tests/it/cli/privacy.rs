@@ -370,6 +370,16 @@ async fn an_export_masks_numbers_unless_it_is_to_reveal_them_and_says_who_is_era
             .starts_with("id,at,kind,call_id,caller,called,answer,detail,hash")
     );
     assert!(csv.stdout.contains(&format!(",'{HOT},")), "{}", csv.stdout);
+    let export = [
+        "audit", "export", "--format", "jsonl", "--reveal", "--caller",
+    ];
+    let of_caller = |caller: &'static str| [export.as_slice(), &[caller]].concat();
+    let theirs = place.run(&of_caller(HOT)).await.exits(0);
+    let n_records = theirs.stdout.lines().count();
+    assert!(n_records >= 2, "{}", theirs.stdout);
+    assert!(theirs.stdout.contains(HOT) && !theirs.stdout.contains(COLD));
+    place.run(&of_caller("+4930999999")).await.exits(1);
+    place.run(&of_caller("?")).await.exits(2);
     place.run(&["erase", "--caller", HOT]).await.exits(0);
     let after = place
         .run(&["audit", "export", "--format", "jsonl", "--reveal"])
@@ -378,6 +388,7 @@ async fn an_export_masks_numbers_unless_it_is_to_reveal_them_and_says_who_is_era
     assert!(after.stdout.contains("\"caller\":\"[erased]\""));
     assert!(after.stdout.contains(COLD) && !after.stdout.contains(HOT));
     assert!(after.stdout.contains("\"kind\":\"exported\""));
+    assert!(after.stdout.contains("\"caller\":\"+**********90\""));
     let none = place
         .run(&[
             "audit",

@@ -164,14 +164,9 @@ impl BatchWriter<'_> {
                     return Ok(SubmissionOutcome::Repeat);
                 }
                 let sealed = self.seal(first)?;
-                let is_new = if let Effect::Begin(call) = &first.effect {
-                    self.begin_call(call, sealed.as_ref())?
-                } else {
-                    true
-                };
-                // Whoever was told to go on has answered the caller: that happened, and is recorded.
-                if !is_new && !item.deferred {
-                    return Ok(SubmissionOutcome::Repeat);
+                // Whoever was told to go on has answered the caller: that happened, and is recorded, also of a call that is there.
+                if let Effect::Begin(call) = &first.effect {
+                    self.begin_call(call, sealed.as_ref())?;
                 }
                 self.log(first, sealed.as_ref())?;
                 self.append(rest)?;
@@ -207,6 +202,7 @@ impl BatchWriter<'_> {
             }
             Work::Prune(slice) => checkpoints::prune(self.connection, slice)?,
             Work::ForgetCalls { rows, now } => {
+                self.last_call = None;
                 forgotten_calls::forget(self.connection, self.encryptor.key_ring(), rows, *now)?;
             }
             Work::ForgetCallers { rows, before } => {
@@ -261,17 +257,16 @@ impl BatchWriter<'_> {
             .map(Some)
     }
 
-    /// Writes a call that begins and counts it; `false` where it is there already.
+    /// Writes a call that begins and counts it. Does nothing where it is there already.
     fn begin_call(
         &mut self,
         call: &NewCall,
         sealed: Option<&EncryptedPersonal>,
-    ) -> rusqlite::Result<bool> {
-        let is_new = calls::begin(self.connection, call, sealed)?;
-        if is_new {
+    ) -> rusqlite::Result<()> {
+        if calls::begin(self.connection, call, sealed)? {
             self.added.at(call.at()).count(&call.counted(), 1);
         }
-        Ok(is_new)
+        Ok(())
     }
 
     /// A call that moved on counts in the minute in which it arrived.

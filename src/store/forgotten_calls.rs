@@ -29,14 +29,18 @@ pub enum Past {
     Forgotten,
 }
 
-/// Deletes calls with their legs and answers, and keeps a hash of each.
+/// Deletes calls with their legs, and keeps a hash of each. One of which a record was written since it was found due stays: its number is that of
+/// the record, and must not become another call's.
 pub(super) fn forget(
     connection: &Connection,
     key_ring: &KeyRing,
     rows: &[i64],
     now: i64,
 ) -> rusqlite::Result<()> {
-    let mut find = connection.prepare_cached("SELECT sid FROM calls WHERE id = ?1")?;
+    let mut find = connection.prepare_cached(
+        "SELECT sid FROM calls WHERE id = ?1
+             AND NOT EXISTS (SELECT 1 FROM audit_records WHERE call_id = calls.id)",
+    )?;
     let mut keep = connection.prepare_cached(
         "INSERT INTO forgotten_calls (call_hash, created_at) VALUES (?1, ?2) ON CONFLICT (call_hash) DO NOTHING",
     )?;
@@ -45,8 +49,8 @@ pub(super) fn forget(
         let sid: Option<String> = find.query_row([row], |row| row.get(0)).optional()?;
         if let Some(sid) = sid {
             keep.execute(params![key_ring.call_hash(&sid), now])?;
+            delete.execute([row])?;
         }
-        delete.execute([row])?;
     }
     thin_out(connection, rows.len().saturating_mul(PACE), now)
 }

@@ -19,6 +19,7 @@ use super::work::{RotationStep, Work};
 const ROWS: u32 = 20;
 /// Rows looked at in one question.
 const PAGE: u32 = 1_000;
+
 /// A part of a way through a table.
 struct RotationPage {
     /// Rows that are under the former secret.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::audit::{FindingKind, Kind, LogSigningKey};
 use crate::store::verify::{Against, Verification, VerifyReport};
+use crate::store::work::Work;
 use crate::store::{CheckpointSigner, PruneError, PruneReport, Pruner};
 
 const DAY_MS: i64 = 86_400_000;
@@ -328,4 +329,20 @@ async fn a_database_that_takes_nothing_for_a_while_interrupts_a_run_and_does_not
     store.close().await;
     let left = verify(&home);
     assert!(left.ok, "{left:#?}");
+}
+
+#[tokio::test]
+async fn a_call_of_which_a_record_is_left_is_not_forgotten() {
+    let home = Home::new();
+    let store = home.open();
+    let call = call_id("CA1");
+    store.open_call(vec![decided(&call, 0)]).await.unwrap();
+    let rows = vec![1];
+    store
+        .submit(Work::ForgetCalls { rows, now: 0 })
+        .await
+        .unwrap();
+    assert!(store.call(&call).await.unwrap().is_some());
+    assert_eq!(store.records_of_call(&call).await.unwrap().len(), 1);
+    store.close().await;
 }

@@ -317,6 +317,14 @@ async fn a_call_that_was_forgotten_before_is_known_as_forgotten_after_it() {
     let home = Home::new();
     let store = home.open();
     ring(&store, "CA1", FIRST, 0).await;
+    // Its records have passed their time.
+    home.stranger()
+        .execute_batch(
+            "UPDATE prune_gate SET through_id = (SELECT max(id) FROM audit_records),
+                 through_hash = (SELECT hash FROM audit_records ORDER BY id DESC LIMIT 1);
+             DELETE FROM audit_records;",
+        )
+        .unwrap();
     let rows = vec![1];
     let now = START_MS;
     let forget = crate::store::work::Work::ForgetCalls { rows, now };

@@ -36,8 +36,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, Drains, IdempotencyLocks, Inbound, Policies, Reconciliation, Recorder, Reloads,
-    Retries, Waiting, record_health,
+    Calls, Canary, DialerLoads, Drains, IdempotencyLocks, Inbound, Policies, Reconciliation,
+    Recorder, Reloads, Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};
@@ -161,13 +161,7 @@ pub async fn start_with(
     say_whether_calls_can_be_looked_up(&parts.retries.rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
-    let Calls {
-        policies,
-        waiting,
-        incidents,
-        ..
-    } = &parts.inbound.calls;
-    jobs::held::restore(&store, policies, waiting, incidents, clock).await;
+    jobs::held::restore(&store, &parts.inbound.calls).await;
     let rendering = Rendering::of(config, &secrets.current, &key_ring);
     let former = secrets
         .before
@@ -509,6 +503,7 @@ fn parts(
         locks: IdempotencyLocks::new(clock.clone(), store.clone()),
         fleet: fleet.clone(),
         waiting,
+        loads: DialerLoads::new(clock.clone(), config.alerts.time_zone.clone()),
         incidents: incidents.clone(),
         recorder: recorder.clone(),
     };

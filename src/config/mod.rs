@@ -17,6 +17,7 @@ mod pem;
 pub(crate) mod problem;
 mod reader;
 mod routing;
+mod rules;
 mod secret;
 pub(crate) mod section;
 mod server;
@@ -239,6 +240,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     Some(Config {
         braze: crate::braze::BrazeSettings {
             region: server.region,
+            attributes: routing.attributes.clone(),
             ..braze?
         },
         server,

@@ -459,6 +459,18 @@ impl<'a> TomlValue<'a> {
             })
     }
 
+    /// Text, a number, or true or false, as text.
+    pub(super) fn as_plain_text(&self) -> Result<String, Fault> {
+        match self.item.get_ref() {
+            DeValue::String(_) => self.text(),
+            DeValue::Integer(_) | DeValue::Float(_) => Ok(self.number()?.to_string()),
+            DeValue::Boolean(truth) => Ok(truth.to_string()),
+            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                Err(self.must_be("text, a number, or true or false"))
+            }
+        }
+    }
+
     /// A number, whole or not.
     pub(super) fn number(&self) -> Result<f64, Fault> {
         let number = match self.item.get_ref() {
@@ -618,7 +630,7 @@ impl<'a> TomlValue<'a> {
     /// A table whose names the file chooses, in the order of the file; values with something wrong are left out.
     pub(crate) fn map<T>(
         &self,
-        read: impl Fn(&str, &TomlValue<'a>) -> Result<T, Fault>,
+        mut read: impl FnMut(&str, &TomlValue<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<(String, T)>, Fault> {
         let table = self.as_table().ok_or_else(|| self.must_be("a table"))?;
         let pair = |(name, item): (&'a str, &'a Spanned<DeValue<'a>>)| {

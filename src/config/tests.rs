@@ -610,8 +610,8 @@ fn dialers_keep_the_order_of_the_file_and_rules_the_spelling_of_tiers() {
     let names = |dialers: &[DialerId]| dialers.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(names(&ruleset.dialers), ["web", "zoe", "abe"]);
     assert_eq!(dialers[1].id.as_str(), "zoe");
-    assert_eq!(ruleset.rules[0].tiers[0].as_str(), "Hot");
-    assert_eq!(names(&ruleset.rules[0].dialers), ["zoe"]);
+    assert_eq!(ruleset.rules[0].when.tiers()[0].as_str(), "Hot");
+    assert_eq!(names(&ruleset.rules[0].dialers()), ["zoe"]);
 }
 
 #[test]

@@ -1,26 +1,40 @@
 //! Which dialer takes a call, and why: a pure function of a rule set and recorded facts.
 
+mod asked;
+mod asked_facts;
 mod change;
 mod class;
+mod condition;
 mod decide;
 mod dialer_id;
 mod eligibility;
 mod facts;
+mod limits;
+mod pattern;
 mod plan;
 mod recorded;
 mod replay;
+mod rule;
 mod ruleset;
 mod trace;
 
+pub use asked::{Asked, CallSource};
+pub use asked_facts::{AskedFacts, CallerKind, History, HoursState, LastAnswered};
+pub use condition::{CalledBefore, Condition, Conditions, NO_TIER, ScoreRange};
 pub use decide::decide;
 pub use dialer_id::DialerId;
-pub use eligibility::{Inadmissible, Intake, SkipReason, admissible, intake, why_not};
-pub use facts::{
-    Availability, BreakerView, CallFacts, DialerView, Lookup, LookupSkipped, LookupUnavailable,
-    Profile, Source,
+pub use eligibility::{
+    Inadmissible, Intake, SkipReason, admissible, all_closed, intake, why_nobody, why_not,
 };
+pub use facts::{
+    Availability, BreakerView, CallFacts, DialerView, Lookup, LookupOutcome, LookupSkipped,
+    LookupUnavailable, Profile, Source,
+};
+pub use limits::{DialerLoad, LimitPeriod, LimitUse, Limits};
+pub use pattern::NumberPattern;
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;
 pub use replay::{Difference, replay};
-pub use ruleset::{Rule, RulesInForce, Ruleset, RulesetVersion};
+pub use rule::{Action, Course, OrderStep, Rejection, Rule, Speech};
+pub use ruleset::{RulesInForce, Ruleset, RulesetVersion};
 pub use trace::{Reason, RuleVerdict, Step, Trace};

@@ -32,7 +32,7 @@ WARM_RATE = 100
 MOST_MIB = 256
 MOST_P99_S = 0.25
 # Memory counts as back where it is this near to what it was.
-NEAR_MIB = 10
+NEAR_MIB = 16
 # Its level is what it has once the caches of the database are full: when so many calls more take less than this.
 WARM_CALLS = 1_200
 LEVEL_MIB = 2

@@ -12,6 +12,7 @@ mod consistency;
 mod context;
 mod dialers;
 mod duration;
+mod hours;
 mod logging;
 mod pem;
 pub(crate) mod problem;

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
+use super::hours::read_hours;
 use super::problem::Fault;
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
-use crate::routing::{DialerId, Rule, Ruleset};
+use crate::routing::{self, DialerId, Hours, Rule, Ruleset};
 
 /// The budget of a call, and what callers hear when no dialer is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct Routing {
     pub goodbye_message: String,
     /// The language that messages are spoken in, as Twilio names it. Default: `de-DE`.
     pub language: String,
+    /// The zone of opening hours that name none. Default: that of `[alerts]`, else UTC.
+    pub time_zone: TimeZone,
 }
 
 /// The section as it was read, before its names are compared with those of the dialers.
@@ -34,6 +39,7 @@ pub(super) struct RoutingSection {
     /// Each with its dotted path.
     pub(super) tiers: Vec<(String, Tier)>,
     pub(super) rules: Vec<NamedRule>,
+    pub(super) hours: Vec<(String, Hours)>,
 }
 
 /// A rule whose tiers and dialers are still names, each with its dotted path.
@@ -68,6 +74,12 @@ impl RoutingSection {
             Some((section.path().to_owned(), tier))
         });
         let rules = section.tables("rules", NamedRule::read);
+        let of_alerts = section.reader().text_at("alerts.time_zone");
+        let default_zone = of_alerts
+            .and_then(routing::time_zone)
+            .unwrap_or(TimeZone::UTC);
+        let time_zone = section.or("time_zone", default_zone, TomlValue::time_zone);
+        let hours = read_hours(section, &time_zone);
         Some(Self {
             routing: Routing {
                 budget: section.or("budget", Duration::from_secs(2), |value| {
@@ -85,10 +97,12 @@ impl RoutingSection {
                 hold_message,
                 goodbye_message,
                 language,
+                time_zone,
             },
             default_dialer: default_dialer?,
             tiers,
             rules,
+            hours,
         })
     }
 
@@ -114,6 +128,7 @@ impl RoutingSection {
             rules,
             default_dialer: DialerId::new(&self.default_dialer),
             dialers,
+            hours: self.hours.iter().cloned().collect(),
         }
     }
 }

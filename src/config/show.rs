@@ -1,5 +1,6 @@
 //! The effective configuration as a list of keys and values, defaults included: for people to read and for a record of what changed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use jiff::civil::Time;
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 use super::reader::join;
@@ -22,7 +23,7 @@ use crate::http::keys::{ApiKey, Role};
 use crate::http::listener::tls::AcmeSettings;
 use crate::lead::{TierName, Tiers};
 use crate::phone::{E164, Region};
-use crate::routing::{DialerId, Rule, Ruleset};
+use crate::routing::{ClosedDays, DialerId, Hours, OpenHours, Rule, Ruleset, SpecialHours};
 use crate::secret::Secret;
 use crate::twiml::Connect;
 
@@ -111,6 +112,13 @@ show_values! {
     Vec<IpNet>: |values| listed(values);
     Vec<DialerId>: |values| listed(values);
     Vec<TierName>: |values| listed(values);
+    Vec<OpenHours>: |values| listed(values);
+    Vec<ClosedDays>: |values| listed(values);
+    Vec<SpecialHours>: |values| listed(values);
+    BTreeSet<Date>: |days| match (days.first(), days.last()) {
+        (Some(first), Some(last)) => format!("{} days, {first} to {last}", days.len()),
+        _ => String::new(),
+    };
     CallerId: |caller_id| match caller_id {
         CallerId::Caller => "caller",
         CallerId::Number(number) => number.as_str(),
@@ -164,11 +172,14 @@ show_sections! {
         score_attribute, tier_attribute, webhook_secret; region
     }
     Routing {
-        budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language
+        budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language,
+        time_zone
     }
     Ruleset {
-        default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", dialers
+        default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", hours as "routing.hours",
+        dialers
     }
+    Hours { time_zone, open, closed, special, holidays as "calendar" }
     Rule { name, tiers as "tier", dialers }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
     Alerts { rules as "", daily_summary, time_zone, email, webhook }
@@ -205,6 +216,14 @@ impl Show for Vec<Secret> {
 
 /// Values under names that the file chooses.
 impl<T: Show> Show for Vec<(String, T)> {
+    fn show(&self, key: &str, list: &mut Vec<Shown>) {
+        for (name, value) in self {
+            value.show(&join(key, name), list);
+        }
+    }
+}
+
+impl<T: Show> Show for BTreeMap<String, T> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         for (name, value) in self {
             value.show(&join(key, name), list);

@@ -152,6 +152,7 @@ pub(super) mod tests {
             rules: Vec::new(),
             default_dialer: DialerId::new("a"),
             dialers: vec![DialerId::new("a")],
+            hours: std::collections::BTreeMap::new(),
         };
         let facts = CallFacts {
             at: Timestamp::UNIX_EPOCH,

@@ -159,6 +159,7 @@ mod tests {
             ],
             default_dialer: DialerId::new("zendesk"),
             dialers: ["dialfire", "zendesk", "other"].map(DialerId::new).to_vec(),
+            hours: std::collections::BTreeMap::new(),
         }
     }
 

@@ -1,23 +1,29 @@
 //! Which dialer takes a call, and why: a pure function of a rule set and recorded facts.
 
+mod calendar;
 mod change;
 mod class;
 mod decide;
 mod dialer_id;
 mod eligibility;
 mod facts;
+mod hours;
 mod plan;
 mod recorded;
 mod replay;
 mod ruleset;
 mod trace;
 
+pub use calendar::{Holidays, holidays};
 pub use decide::decide;
 pub use dialer_id::DialerId;
 pub use eligibility::{Inadmissible, Intake, SkipReason, admissible, intake, why_not};
 pub use facts::{
     Availability, BreakerView, CallFacts, DialerView, Lookup, LookupSkipped, LookupUnavailable,
     Profile, Source,
+};
+pub use hours::{
+    ClosedDays, Hours, HoursInForce, HoursState, NotHours, OpenHours, SpecialHours, time_zone,
 };
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;

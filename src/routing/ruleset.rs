@@ -1,12 +1,13 @@
 //! The rule set: tiers, ordered rules, and a default that makes it total.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::DialerId;
+use super::{DialerId, Hours};
 use crate::lead::{TierName, Tiers};
 
 /// One rule: which tiers it wants, and which dialers then take the call.
@@ -30,6 +31,9 @@ pub struct Ruleset {
     pub default_dialer: DialerId,
     /// Every configured dialer, in the order of the file.
     pub dialers: Vec<DialerId>,
+    /// Named opening hours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hours: BTreeMap<String, Hours>,
 }
 
 /// Names one rule set by its content.

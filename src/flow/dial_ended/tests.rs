@@ -35,6 +35,7 @@ fn ruleset() -> Ruleset {
         rules: Vec::new(),
         default_dialer: DialerId::new("desk"),
         dialers: vec![DialerId::new("desk"), DialerId::new("floor")],
+        hours: std::collections::BTreeMap::new(),
     }
 }
 

@@ -121,6 +121,7 @@ fn ruleset() -> Ruleset {
         rules: Vec::new(),
         default_dialer: dialer("zendesk"),
         dialers: vec![dialer("dialfire"), dialer("zendesk")],
+        hours: std::collections::BTreeMap::new(),
     }
 }
 

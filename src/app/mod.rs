@@ -503,7 +503,7 @@ fn parts(
         locks: IdempotencyLocks::new(clock.clone(), store.clone()),
         fleet: fleet.clone(),
         waiting,
-        loads: DialerLoads::new(clock.clone(), config.alerts.time_zone.clone()),
+        loads: DialerLoads::new(clock.clone(), config.routing.time_zone.clone()),
         incidents: incidents.clone(),
         recorder: recorder.clone(),
     };

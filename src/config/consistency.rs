@@ -109,6 +109,11 @@ pub(super) fn check_tiers(reader: &Reader<'_>, routing: &RoutingSection) {
 pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
     let tiers = routing.tiers.iter().map(|(_, tier)| tier.name.as_str());
     let tiers: Vec<&str> = tiers.collect();
+    let hours: Vec<&str> = routing
+        .hours
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     let attributes: Vec<&str> = routing.attributes.iter().map(String::as_str).collect();
     for (idx, rule) in routing.rules.iter().enumerate() {
         let earlier = routing.rules.get(..idx).unwrap_or_default();
@@ -137,10 +142,42 @@ pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
             "attributes",
             &attributes,
         );
+        check_names(reader, &rule.hours, "hours", "hours", &hours);
         if let Some(reason) = never_matches(rule, earlier) {
             let fault = Fault::new(format!("(\"{name}\") never matches: {reason}"));
             let hint = "the first rule that matches wins; move this one up or take it out";
             reader.warn_at(&rule.path, fault.hint(hint));
+        }
+    }
+}
+
+/// Limits are those of dialers that exist, and name hours that exist.
+pub(super) fn check_limits(reader: &Reader<'_>, routing: &RoutingSection, dialers: &[&str]) {
+    let hours: Vec<&str> = routing
+        .hours
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    for limits in &routing.limits {
+        let (path, name) = &limits.dialer;
+        if !dialers.contains(&name.as_str()) {
+            let listed = || format!("the dialers are {}", dialers.join(", "));
+            let fault = Fault::new(format!("is for {name}, which is not a dialer"));
+            reader.error_at(path, fault.nearest(name, dialers.iter().copied(), listed));
+        }
+        check_names(reader, limits.hours.as_slice(), "hours", "hours", &hours);
+        let of = &limits.limits;
+        let all = [
+            of.max_active,
+            of.max_per_hour,
+            of.max_per_day,
+            of.max_per_month,
+        ];
+        if all.contains(&Some(0)) {
+            let fault = Fault::new(format!(
+                "({name}) takes no call: a limit of 0 keeps every call away"
+            ));
+            reader.warn_at(path, fault.hint("leave the limit out, or drain the dialer"));
         }
     }
 }

@@ -12,6 +12,7 @@ mod consistency;
 mod context;
 mod dialers;
 mod duration;
+mod hours;
 mod logging;
 mod pem;
 pub(crate) mod problem;
@@ -227,6 +228,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         // Also those of dialers with something wrong in them, so that no rule seems to miss one.
         let names = root.names_in("dialers");
         consistency::check_dialer_names(reader, routing, &names);
+        consistency::check_limits(reader, routing, &names);
         consistency::check_dialer_timeouts(reader, &routing.routing, dialers);
         if let Some(twilio) = &twilio {
             consistency::check_shown_number(reader, twilio, &routing.routing, dialers);

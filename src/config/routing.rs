@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
+use super::hours::read_hours;
 use super::problem::Fault;
 use super::rules::{NamedRule, NamedValue, language};
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
-use crate::routing::{Condition, DialerId, Limits, Rule, Ruleset};
+use crate::routing::{self, Condition, DialerId, Hours, Limits, Rule, Ruleset};
 
 /// The most that a limit of a dialer may be.
 const MOST_CALLS: u32 = 100_000_000;
@@ -36,6 +39,8 @@ pub struct Routing {
     pub closed_message: Option<String>,
     /// The number that such a caller is put through to. Default: none; the message is spoken.
     pub closed_number: Option<E164>,
+    /// The zone of opening hours that name none. Default: that of `[alerts]`, else UTC.
+    pub time_zone: TimeZone,
 }
 
 /// The section as it was read, before its names are compared with those of the dialers.
@@ -48,6 +53,7 @@ pub(super) struct RoutingSection {
     /// The Braze attributes that rules may ask for.
     pub(super) attributes: Vec<String>,
     pub(super) limits: Vec<NamedLimits>,
+    pub(super) hours: Vec<(String, Hours)>,
 }
 
 /// The limits of a dialer, with the path of its name, and the hours that they name.
@@ -93,6 +99,12 @@ impl RoutingSection {
             };
             Some(section.entries().into_iter().filter_map(read).collect())
         });
+        let of_alerts = section.reader().text_at("alerts.time_zone");
+        let default_zone = of_alerts
+            .and_then(routing::time_zone)
+            .unwrap_or(TimeZone::UTC);
+        let time_zone = section.or("time_zone", default_zone, TomlValue::time_zone);
+        let hours = read_hours(section, &time_zone);
         Some(Self {
             routing: Routing {
                 budget: section.or("budget", Duration::from_secs(2), |value| {
@@ -112,12 +124,14 @@ impl RoutingSection {
                 language,
                 closed_message: section.optional("closed_message", TomlValue::spoken),
                 closed_number: section.optional("closed_number", TomlValue::phone_number),
+                time_zone,
             },
             default_dialer: default_dialer?,
             tiers,
             rules,
             attributes,
             limits: limits.unwrap_or_default(),
+            hours,
         })
     }
 
@@ -148,6 +162,11 @@ impl RoutingSection {
             attributes: self.attributes.clone(),
             limits: limits
                 .map(|named| (DialerId::new(&named.dialer.1), named.limits.clone()))
+                .collect(),
+            hours: self
+                .hours
+                .iter()
+                .map(|(name, hours)| (name.as_str().into(), hours.clone()))
                 .collect(),
         }
     }

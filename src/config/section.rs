@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -15,6 +16,7 @@ use super::problem::Fault;
 use super::reader::{KnownKey, Reader, join, span_of_entry};
 use super::{duration, url};
 use crate::phone::E164;
+use crate::routing;
 use crate::twiml::Connect;
 
 /// One table that is being read. Every method that takes a key makes it known.
@@ -508,6 +510,14 @@ impl<'a> TomlValue<'a> {
             "must lie between {least} and {most}, not {}",
             duration::render(value)
         )))
+    }
+
+    /// The name of a time zone.
+    pub(super) fn time_zone(&self) -> Result<TimeZone, Fault> {
+        routing::time_zone(&self.text()?).ok_or_else(|| {
+            Fault::new("is no time zone of the IANA database")
+                .hint("write \"UTC\", \"Europe/Berlin\" or another name of it")
+        })
     }
 
     /// A phone number in E.164 form.

@@ -1,14 +1,15 @@
 //! The effective configuration as a list of keys and values, defaults included: for people to read and for a record of what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use jiff::civil::Time;
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
@@ -24,7 +25,9 @@ use crate::http::keys::{ApiKey, Role};
 use crate::http::listener::tls::AcmeSettings;
 use crate::lead::Tiers;
 use crate::phone::{E164, Region};
-use crate::routing::{Condition, DialerId, Limits, Rule, Ruleset};
+use crate::routing::{
+    ClosedDays, Condition, DialerId, Hours, Limits, OpenHours, Rule, Ruleset, SpecialHours,
+};
 use crate::secret::Secret;
 use crate::twiml::Connect;
 
@@ -112,6 +115,13 @@ show_values! {
     Vec<String>: |values| listed(values);
     Vec<IpNet>: |values| listed(values);
     Vec<DialerId>: |values| listed(values);
+    Vec<OpenHours>: |values| listed(values);
+    Vec<ClosedDays>: |values| listed(values);
+    Vec<SpecialHours>: |values| listed(values);
+    BTreeSet<Date>: |days| match (days.first(), days.last()) {
+        (Some(first), Some(last)) => format!("{} days, {first} to {last}", days.len()),
+        _ => String::new(),
+    };
     CallerId: |caller_id| match caller_id {
         CallerId::Caller => "caller",
         CallerId::Number(number) => number.as_str(),
@@ -166,12 +176,13 @@ show_sections! {
     }
     Routing {
         budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language,
-        closed_message, closed_number
+        time_zone, closed_message, closed_number
     }
     Ruleset {
-        default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", dialers,
-        attributes as "routing.attributes", limits as "routing.limits"
+        default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", hours as "routing.hours",
+        dialers, attributes as "routing.attributes", limits as "routing.limits"
     }
+    Hours { time_zone, open, closed, special, holidays as "calendar" }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
     Alerts { rules as "", daily_summary, time_zone, email, webhook }
     AlertRules {
@@ -207,6 +218,14 @@ impl Show for Vec<Secret> {
 
 /// Values under names that the file chooses.
 impl<T: Show> Show for Vec<(String, T)> {
+    fn show(&self, key: &str, list: &mut Vec<Shown>) {
+        for (name, value) in self {
+            value.show(&join(key, name), list);
+        }
+    }
+}
+
+impl Show for BTreeMap<Arc<str>, Hours> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         for (name, value) in self {
             value.show(&join(key, name), list);

@@ -128,7 +128,7 @@ impl Inbound {
         let Calls { clock, waiting, .. } = &self.calls;
         let ruleset = &policy.ruleset;
         let mut facts = CallFacts::new(clock.now(), Lookup::not_needed(), Vec::new());
-        facts.asked = ruleset.facts(&self.source(call));
+        facts.asked = ruleset.facts(&self.source(call), facts.at);
         let mut exchange = None;
         let look_up = async {
             if ruleset.needs_lookup(&facts) {

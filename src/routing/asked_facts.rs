@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{DialerId, NumberPattern};
+use super::{DialerId, HoursState, NumberPattern};
 use crate::phone::Caller;
 
 /// The facts that rules ask for by name. They say whether the caller is meant, and not who that is.
@@ -36,15 +35,6 @@ pub struct AskedFacts {
     /// For each rule with weighted steps, a number drawn evenly from all of `u32` for each step.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub draws: BTreeMap<Arc<str>, Vec<u32>>,
-}
-
-/// Whether something is open, and until when that stays so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HoursState {
-    pub is_open: bool,
-    /// When it changes next; `None` where that is not in sight.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
 }
 
 /// Who calls, by the kind of caller.

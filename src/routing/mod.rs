@@ -2,6 +2,7 @@
 
 mod asked;
 mod asked_facts;
+mod calendar;
 mod change;
 mod class;
 mod condition;
@@ -9,6 +10,7 @@ mod decide;
 mod dialer_id;
 mod eligibility;
 mod facts;
+mod hours;
 mod limits;
 mod pattern;
 mod plan;
@@ -19,7 +21,8 @@ mod ruleset;
 mod trace;
 
 pub use asked::{Asked, CallSource};
-pub use asked_facts::{AskedFacts, CallerKind, History, HoursState, LastAnswered};
+pub use asked_facts::{AskedFacts, CallerKind, History, LastAnswered};
+pub use calendar::{Holidays, holidays};
 pub use condition::{CalledBefore, Condition, Conditions, NO_TIER, ScoreRange};
 pub use decide::decide;
 pub use dialer_id::DialerId;
@@ -29,6 +32,9 @@ pub use eligibility::{
 pub use facts::{
     Availability, BreakerView, CallFacts, DialerView, Lookup, LookupOutcome, LookupSkipped,
     LookupUnavailable, Profile, Source,
+};
+pub use hours::{
+    ClosedDays, Hours, HoursInForce, HoursState, NotHours, OpenHours, SpecialHours, time_zone,
 };
 pub use limits::{DialerLoad, LimitPeriod, LimitUse, Limits};
 pub use pattern::NumberPattern;

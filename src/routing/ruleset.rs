@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::asked::{Asked, CallSource};
 use super::class::CallerClass;
-use super::{AskedFacts, CallFacts, DialerId, HoursState, Limits, Lookup, LookupSkipped, Rule};
+use super::{
+    AskedFacts, CallFacts, DialerId, Hours, HoursInForce, HoursState, Limits, Lookup,
+    LookupSkipped, Rule,
+};
 use crate::lead::Tiers;
 
 /// Everything a decision is made by. The first matching rule wins; after the last comes the default plan, so that every
@@ -30,6 +33,9 @@ pub struct Ruleset {
     pub attributes: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<DialerId, Limits>,
+    /// Named opening hours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hours: BTreeMap<Arc<str>, Hours>,
 }
 
 /// Names one rule set by its content.
@@ -65,6 +71,7 @@ impl Ruleset {
             dialers,
             attributes: Vec::new(),
             limits: BTreeMap::new(),
+            hours: BTreeMap::new(),
         }
     }
 
@@ -106,6 +113,7 @@ pub struct RulesInForce {
     ruleset: Ruleset,
     version: RulesetVersion,
     asked: Asked,
+    hours: BTreeMap<Arc<str>, HoursInForce>,
     /// The first rule that names each dialer.
     named_by: BTreeMap<DialerId, usize>,
 }
@@ -120,10 +128,14 @@ impl RulesInForce {
         &self.asked
     }
 
-    /// What the rules ask for by name, of one call.
-    pub fn facts(&self, source: &impl CallSource) -> AskedFacts {
+    /// What the rules ask for by name, of one call that comes at this time.
+    pub fn facts(&self, source: &impl CallSource, at: Timestamp) -> AskedFacts {
+        let hours = self.hours.iter();
         AskedFacts {
             lists: source.lists(),
+            hours: hours
+                .map(|(name, hours)| (name.clone(), hours.state(at)))
+                .collect(),
             ..self.asked.answers(source)
         }
     }
@@ -156,9 +168,8 @@ impl RulesInForce {
 
     /// The hours of a dialer at a time, where it has some.
     pub fn hours_of(&self, dialer: &DialerId, at: Timestamp) -> Option<HoursState> {
-        let _hours = self.limits.get(dialer)?.hours.as_ref()?;
-        let _at = at;
-        None
+        let name = self.limits.get(dialer)?.hours.as_ref()?;
+        Some(self.hours.get(name)?.state(at))
     }
 
     /// The rule that comes first among those that name this dialer.
@@ -187,6 +198,11 @@ impl From<Ruleset> for RulesInForce {
         Self {
             version: ruleset.version(),
             asked: Asked::by(&ruleset.rules),
+            hours: ruleset
+                .hours
+                .iter()
+                .map(|(name, hours)| (name.clone(), hours.clone().into()))
+                .collect(),
             named_by,
             ruleset,
         }

@@ -14,6 +14,8 @@ mod hours;
 mod limits;
 mod pattern;
 mod plan;
+#[cfg(test)]
+mod property;
 mod recorded;
 mod replay;
 mod rule;

@@ -262,14 +262,16 @@ def exports_of(switchboard, database, config, folder):
     ):
         made.append(os.path.join(folder, name))
         command = [switchboard, "--config", config, "audit", "export", "--format", "jsonl", "--proof", *which]
+        ran = subprocess.run(command, capture_output=True, check=False)
+        assert ran.returncode == 0, ran.stderr.decode()
         with open(made[-1], "wb") as file:
-            subprocess.run(command, stdout=file, check=True)
+            file.write(ran.stdout)
     return made
 
 
 def judge_exports(switchboard, key, exports, folder):
-    """How many judgements there were, and how many of them differ or miss the name."""
-    judgements, wrong = 0, 0
+    """How many judgements there were, how many of them differ or miss the name, and how many changes at random are found."""
+    judgements, wrong, at_random_found = 0, 0, 0
     victim = os.path.join(folder, "export.jsonl")
     for export in exports:
         with open(export, "rb") as file:
@@ -310,13 +312,14 @@ def judge_exports(switchboard, key, exports, folder):
                 # What each says of a file that is no export is its own.
                 ours, theirs = (each[:1] if isinstance(each, tuple) else each for each in (ours, theirs))
                 names = set() if isinstance(ours, tuple) else {kind for kind, _ in ours}
+                at_random_found += name.startswith("at random") and bool(names)
                 if expected == "checkpoint_invalid" and not extra:
                     expected = ANY
                 is_named = True if expected == ANY else not names if expected is None else expected in names
                 if ours != theirs or not is_named:
                     wrong += 1
                     print(f"{os.path.basename(export)}: {name} {extra[:1]}: expected {expected}\n  switchboard  {ours}\n  verify_audit {theirs}")
-    return judgements, wrong
+    return judgements, wrong, at_random_found
 
 
 def main():
@@ -418,11 +421,11 @@ def main():
                 wrong += 1
                 print(f"{name} {what} {extra[:1]}: expected {expected}\n  switchboard  {ours}\n  verify_audit {theirs}")
     exports = exports_of(switchboard, database, config, folder)
-    n_of_exports, wrong_of_exports = judge_exports(switchboard, database + ".signing.pub", exports, folder)
-    judgements, wrong = judgements + n_of_exports, wrong + wrong_of_exports
+    of_exports, wrong_of_exports, exports_found = judge_exports(switchboard, database + ".signing.pub", exports, folder)
     shutil.rmtree(folder)
     print(f"{judgements} judgements, {wrong} of them differ or miss the name; of 100 at random, {at_random_found} are found")
-    return 1 if wrong or at_random_found < 75 else 0
+    print(f"{of_exports} of exports, {wrong_of_exports} of them differ or miss the name; of 900 at random, {exports_found} are found")
+    return 1 if wrong or wrong_of_exports or at_random_found < 75 or exports_found < 750 else 0
 
 
 if __name__ == "__main__":

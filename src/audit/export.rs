@@ -712,8 +712,9 @@ mod tests {
                 let Some(mut verifier) = ExportVerifier::new(first.as_bytes(), key, None) else {
                     continue;
                 };
-                rest.iter()
-                    .for_each(|line| verifier.next_line(line.as_bytes()));
+                for line in rest {
+                    verifier.next_line(line.as_bytes());
+                }
                 let report = verifier.finish();
                 assert!(!report.ok, "line {n}, byte {at}: {}", lines[n]);
                 tried += 1;

@@ -13,6 +13,7 @@ mod frame;
 mod init;
 mod key;
 mod migrate;
+mod proof;
 mod prune;
 mod reference;
 mod replay;

@@ -18,6 +18,7 @@ mod links;
 mod logs;
 mod mail;
 mod privacy;
+mod proof;
 mod rotate;
 mod serve;
 mod shift;

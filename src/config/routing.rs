@@ -1,12 +1,14 @@
 //! `[routing]`: the budget, what callers hear, the tiers and the rules.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::lists::read_lists;
 use super::problem::Fault;
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
-use crate::routing::{DialerId, Rule, Ruleset};
+use crate::routing::{DialerId, ListDefinition, Rule, Ruleset};
 
 /// The budget of a call, and what callers hear when no dialer is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub(super) struct RoutingSection {
     /// Each with its dotted path.
     pub(super) tiers: Vec<(String, Tier)>,
     pub(super) rules: Vec<NamedRule>,
+    pub(super) lists: BTreeMap<String, ListDefinition>,
 }
 
 /// A rule whose tiers and dialers are still names, each with its dotted path.
@@ -68,6 +71,10 @@ impl RoutingSection {
             Some((section.path().to_owned(), tier))
         });
         let rules = section.tables("rules", NamedRule::read);
+        let lists = section.optional_section("lists", |section| {
+            // No rule can turn callers away yet.
+            Some(read_lists(section, |_| false))
+        });
         Some(Self {
             routing: Routing {
                 budget: section.or("budget", Duration::from_secs(2), |value| {
@@ -89,6 +96,7 @@ impl RoutingSection {
             default_dialer: default_dialer?,
             tiers,
             rules,
+            lists: lists.unwrap_or_default(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The effective configuration as a list of keys and values, defaults included: for people to read and for a record of what changed.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -22,7 +23,7 @@ use crate::http::keys::{ApiKey, Role};
 use crate::http::listener::tls::AcmeSettings;
 use crate::lead::{TierName, Tiers};
 use crate::phone::{E164, Region};
-use crate::routing::{DialerId, Rule, Ruleset};
+use crate::routing::{DialerId, ListDefinition, Rule, Ruleset};
 use crate::secret::Secret;
 use crate::twiml::Connect;
 
@@ -148,7 +149,7 @@ macro_rules! show_sections {
 }
 
 show_sections! {
-    Config { server, storage, twilio, braze, routing, ruleset as "", dialers, alerts, auth, logging; origins }
+    Config { server, storage, twilio, braze, routing, ruleset as "", lists as "routing.lists", dialers, alerts, auth, logging; origins }
     Server {
         listen, public_url, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand
     }
@@ -217,6 +218,22 @@ impl Show for Tiers {
         for tier in self {
             let key = format!("{key}.{}.min_score", tier.name);
             plain(&key, tier.min_score.value(), list);
+        }
+    }
+}
+
+/// That numbers are others is known by a digest, which is as good as the numbers to whoever tries them all.
+impl Show for BTreeMap<String, ListDefinition> {
+    fn show(&self, key: &str, list: &mut Vec<Shown>) {
+        for (name, definition) in self {
+            let key = join(key, name);
+            if !definition.numbers.is_empty() {
+                secret(&join(&key, "numbers"), &definition.numbers.digest(), list);
+            }
+            if let Some(file) = &definition.file {
+                let content = format!("{} {}", file.path.display(), file.numbers.digest());
+                secret(&join(&key, "file"), &content, list);
+            }
         }
     }
 }

@@ -115,7 +115,7 @@ impl Calls {
             caller: Some(call.caller.as_text().to_owned()),
             body: Some(body.clone()),
             step: Some(step.clone()),
-            called: None,
+            ..Personal::default()
         };
         let event = Event::CallAnswered(Box::new(answered));
         answering.pending.records.push(Record {

@@ -6,6 +6,7 @@ mod decide;
 mod dialer_id;
 mod eligibility;
 mod facts;
+mod lists;
 mod plan;
 mod recorded;
 mod replay;
@@ -18,6 +19,10 @@ pub use eligibility::{Inadmissible, Intake, SkipReason, admissible, intake, why_
 pub use facts::{
     Availability, BreakerView, CallFacts, DialerView, Lookup, LookupSkipped, LookupUnavailable,
     Profile, Source,
+};
+pub use lists::{
+    ListDefinition, ListEntry, ListFile, ListKey, ListSummary, ListedNumber, Lists, NotListed,
+    NumberHash, NumberSet,
 };
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;

@@ -26,7 +26,9 @@ use crate::flow::{Ails, HandoffResult, HandoffTarget, Recorder, Waiting, ails};
 use crate::handoff::{Certainty, Failure};
 use crate::lifecycle::Lifecycle;
 use crate::resilience::CredentialRefusal;
-use crate::routing::{self, BreakerView, DialerId, DialerView, Intake, LookupUnavailable};
+use crate::routing::{
+    self, BreakerView, DialerId, DialerView, Intake, LookupUnavailable, SkipReason,
+};
 use crate::store::{Store, StoreError};
 
 /// How long the store may take to count the calls of open incidents.
@@ -356,6 +358,14 @@ impl Incidents {
         views: &[DialerView],
         handed: &HandoffResult,
     ) {
+        // Whoever has as many calls as it may have works as it should: its callers wait in order, and that is no incident.
+        let is_full = matches!(
+            routing::why_nobody(wanted, views),
+            Some(SkipReason::Full | SkipReason::CapReached | SkipReason::CallersFirst)
+        );
+        if handed.refusals.is_empty() && is_full && views.iter().any(|view| view.room().is_some()) {
+            return;
+        }
         let others = views
             .iter()
             .filter(|view| !wanted.contains(&view.dialer) && routing::intake(view) == Intake::Calls)

@@ -143,7 +143,13 @@ fn read_event(event: &Event, after: Option<&CallAfter>) -> Vec<Observed> {
             let failed = match answered.answer {
                 Answer::LastResort => reason.map(|reason| reason.of_failure("last_resort")),
                 Answer::Goodbye => reason.map(|reason| reason.of_failure("goodbye")),
-                Answer::Connect { .. } | Answer::Hold | Answer::Nothing => ended(after),
+                Answer::Connect { .. }
+                | Answer::Hold
+                | Answer::Nothing
+                | Answer::Number
+                | Answer::Rejected { .. }
+                | Answer::Message
+                | Answer::Closed => ended(after),
             };
             what.extend(failed.map(Observed::Failed));
             what

@@ -36,8 +36,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, Drains, IdempotencyLocks, Inbound, ListEntries, Policies, Reconciliation,
-    Recorder, Reloads, Retries, Waiting, record_health,
+    Calls, Canary, DialerLoads, Drains, IdempotencyLocks, Inbound, ListEntries, Policies,
+    Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};
@@ -162,13 +162,7 @@ pub async fn start_with(
     say_whether_calls_can_be_looked_up(&parts.retries.rest);
 
     jobs::interrupted::start(lifecycle, &store, clock).await;
-    let Calls {
-        policies,
-        waiting,
-        incidents,
-        ..
-    } = &parts.inbound.calls;
-    jobs::held::restore(&store, policies, waiting, incidents, clock).await;
+    jobs::held::restore(&store, &parts.inbound.calls).await;
     let rendering = Rendering::of(config, &secrets.current, &key_ring);
     let former = secrets
         .before
@@ -506,18 +500,20 @@ fn parts(
         observer,
         alert_policy,
     );
+    let lists = ListEntries::new(clock.clone(), store.clone());
+    lists.lists.define(&config.lists);
     let calls = Calls {
         clock: clock.clone(),
         policies: policies.clone(),
         locks: IdempotencyLocks::new(clock.clone(), store.clone()),
         fleet: fleet.clone(),
         waiting,
+        lists: lists.lists.clone(),
+        loads: DialerLoads::new(clock.clone(), config.routing.time_zone.clone()),
         incidents: incidents.clone(),
         recorder: recorder.clone(),
     };
     let keys = Keys::new(config.auth.keys.clone());
-    let lists = ListEntries::new(clock.clone(), store.clone());
-    lists.lists.define(&config.lists);
     Ok(RouterParts {
         clock: clock.clone(),
         edge: Edge::new(edge(config)?, clock.clone()),

@@ -26,6 +26,8 @@ pub(super) fn policy(config: &Config) -> Policy {
         hold_message: routing.hold_message.clone(),
         goodbye_message: routing.goodbye_message.clone(),
         language: routing.language.clone(),
+        closed_message: routing.closed_message.clone(),
+        closed_number: routing.closed_number.clone(),
         caller_id: match &config.twilio.caller_id {
             CallerId::Caller => CallerIdPolicy::Caller {
                 ours: config.twilio.number.clone(),

@@ -16,7 +16,7 @@ use crate::call::{
 };
 use crate::handoff::{Certainty, Outcome};
 use crate::phone::{Caller, ERASED};
-use crate::routing::{CallFacts, Decision, DialerId, Reason, RecordedDecision, Ruleset};
+use crate::routing::{CallFacts, Decision, DialerId, Reason, RecordedDecision, Rejection, Ruleset};
 
 /// One record, before it has its place in the audit chain.
 #[derive(Clone, Debug, PartialEq)]
@@ -406,6 +406,14 @@ pub enum Answer {
     LastResort,
     /// A message is spoken and the call ends.
     Goodbye,
+    /// The number of the rule is dialled.
+    Number,
+    /// The call is refused without being answered.
+    Rejected { with: Rejection },
+    /// The message of the rule is spoken and the call ends.
+    Message,
+    /// All dialers are outside their hours: the caller is told so, or put through to the number for that.
+    Closed,
     /// Nothing more to do: the call is over.
     Nothing,
 }

@@ -16,7 +16,6 @@ use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 
 use super::settings::{Active, BrazeSettings};
-use crate::lead::LeadScore;
 use crate::phone::E164;
 use crate::routing::Profile;
 
@@ -29,8 +28,7 @@ pub struct CachedProfile {
     pub phone: E164,
     /// What Braze calls the caller.
     pub external_id: Option<String>,
-    pub score: Option<LeadScore>,
-    pub tier: Option<String>,
+    pub profile: Profile,
     /// Braze has a profile for the number.
     pub known: bool,
     /// When Braze said so; the Unix epoch where nothing is known (see [`CachedProfile::is_dropped`]).
@@ -49,8 +47,7 @@ impl CachedProfile {
         Self {
             phone,
             external_id: None,
-            score: None,
-            tier: None,
+            profile: Profile::default(),
             known: false,
             fetched_at: Timestamp::UNIX_EPOCH,
             changed_at: None,
@@ -78,6 +75,15 @@ pub(super) enum Known {
     Nobody,
     /// A push said that the profile has no routing fields any more.
     Dropped,
+}
+
+impl Known {
+    pub(super) fn profile(&self) -> Option<&Profile> {
+        match self {
+            Self::Profile(profile) => Some(profile),
+            Self::Nobody | Self::Dropped => None,
+        }
+    }
 }
 
 /// What is remembered of a number. Its age goes by the monotonic clock; what it was on entry is added.
@@ -132,8 +138,7 @@ impl Entry {
         CachedProfile {
             phone: phone.clone(),
             external_id: self.external_id.clone(),
-            score: profile.score,
-            tier: profile.tier,
+            profile,
             known,
             fetched_at: self.fetched_at,
             changed_at: self.changed_at,

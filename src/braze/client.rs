@@ -165,6 +165,7 @@ fn wanted(active: &Active) -> Attributes<'_> {
     Attributes {
         score: &active.settings.score_attribute,
         tier: active.settings.tier_attribute.as_deref(),
+        others: &active.settings.attributes,
     }
 }
 

@@ -192,9 +192,7 @@ impl<'a> FieldFilter<'a> {
             (Some(Level::Root), "message") | (Some(Level::User), "external_id" | "created_at") => {
                 Interest::Scalar
             }
-            (Some(Level::Attributes), key) if key == wanted.score || Some(key) == wanted.tier => {
-                Interest::Scalar
-            }
+            (Some(Level::Attributes), key) if wanted.has(key) => Interest::Scalar,
             _ => Interest::Nothing,
         }
     }
@@ -291,6 +289,7 @@ mod tests {
     const WANTED: Attributes<'static> = Attributes {
         score: "lead_score",
         tier: Some("lead_tier"),
+        others: &[],
     };
 
     fn sieved(body: &[u8], piece: usize) -> Vec<u8> {

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::outbound::Connections;
 use crate::phone::{Caller, E164};
-use crate::routing::{Lookup, LookupSkipped, LookupUnavailable, Profile, Source};
+use crate::routing::{Lookup, LookupSkipped, LookupUnavailable, Source};
 
 /// How often one look-up starts over because a request was given up by its leader.
 const MAX_ATTEMPTS: u32 = 3;
@@ -423,10 +423,7 @@ impl BrazeInner {
 
     async fn warm(&self, profile: CachedProfile) {
         let known = match (profile.known, profile.is_dropped()) {
-            (true, _) => Known::Profile(Profile {
-                score: profile.score,
-                tier: profile.tier,
-            }),
+            (true, _) => Known::Profile(profile.profile),
             (false, false) => Known::Nobody,
             (false, true) => return,
         };

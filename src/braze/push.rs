@@ -55,6 +55,7 @@ impl Push {
                 score: wire::score(&object, "lead_score"),
                 tier: wire::tier(&object, "lead_tier")
                     .or_else(|| wire::tier(&object, "lead_score_tier")),
+                ..Profile::default()
             },
             sent_at: wire::text(&object, "sent_at").and_then(|at| sent_at(&at)),
         })
@@ -74,7 +75,9 @@ impl BrazeInner {
                 .drop_profiles_of(push.external_id.as_deref(), sent_at)
                 .await;
         };
-        let drops = push.profile.score.is_none() && push.profile.tier.is_none();
+        // A push says nothing of other attributes: those that are known stay, and where none are, Braze is asked anew.
+        let asks_for_more = !self.active.load().settings.attributes.is_empty();
+        let mut drops = push.profile.score.is_none() && push.profile.tier.is_none();
         let mut is_outdated = false;
         let newest = |present: Option<&Entry>| present.and_then(|entry| entry.changed_at);
         let requests = &self.requests;
@@ -88,11 +91,18 @@ impl BrazeInner {
                 // A request that ends from here on must not overwrite the push.
                 requests.supersede(phone);
                 let known_as = present.and_then(|entry| entry.external_id.clone());
+                let known = present.and_then(|entry| entry.known.profile());
+                drops |= asks_for_more && known.is_none();
                 Some(Entry {
                     known: if drops {
                         Known::Dropped
                     } else {
-                        Known::Profile(push.profile.clone())
+                        Known::Profile(Profile {
+                            attributes: known
+                                .map(|known| known.attributes.clone())
+                                .unwrap_or_default(),
+                            ..push.profile.clone()
+                        })
                     },
                     external_id: push.external_id.clone().or(known_as),
                     fetched_at: now,

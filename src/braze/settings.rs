@@ -36,6 +36,8 @@ pub struct BrazeSettings {
     pub score_attribute: String,
     /// The custom attribute that names a tier; a name wins over the score. Default: none.
     pub tier_attribute: Option<String>,
+    /// `routing.attributes`: further custom attributes, which rules may ask for.
+    pub attributes: Vec<String>,
     /// What Braze sends to `POST /webhooks/braze`. Default: none, which turns that route off.
     pub webhook_secret: Option<Secret>,
     /// `server.region`: whose numbers those are that are pushed without a country code.
@@ -98,6 +100,7 @@ impl Active {
         self.endpoint != other.endpoint
             || self.settings.score_attribute != other.settings.score_attribute
             || self.settings.tier_attribute != other.settings.tier_attribute
+            || self.settings.attributes != other.settings.attributes
     }
 
     /// Tells address and key from others, under the installation's secret.

@@ -34,6 +34,7 @@ pub(super) fn settings(base_url: &str) -> BrazeSettings {
         requests_per_minute: 6_000,
         open_for: Duration::from_secs(15),
         score_attribute: "lead_score".to_owned(),
+        attributes: Vec::new(),
         tier_attribute: Some("lead_tier".to_owned()),
         webhook_secret: None,
         region: None,
@@ -93,7 +94,7 @@ async fn ask(braze: &Braze, i: u32) -> LookedUp {
 fn hot() -> Profile {
     Profile {
         score: LeadScore::new(87.0),
-        tier: None,
+        ..Profile::default()
     }
 }
 
@@ -116,8 +117,10 @@ fn remembered(i: u32, age: Duration) -> CachedProfile {
     CachedProfile {
         phone: number(i),
         external_id: Some("c1".to_owned()),
-        score: LeadScore::new(10.0),
-        tier: None,
+        profile: Profile {
+            score: LeadScore::new(10.0),
+            ..Profile::default()
+        },
         known: true,
         fetched_at: Clock::system().now() - age,
         changed_at: None,
@@ -445,7 +448,7 @@ async fn a_stale_profile_is_served_at_once_and_refreshed_behind() {
     assert_eq!(stand_in.n_requests(), 1);
     let changed = braze.drain_changed();
     assert_eq!(changed.len(), 1);
-    assert_eq!(changed[0].score, LeadScore::new(87.0));
+    assert_eq!(changed[0].profile.score, LeadScore::new(87.0));
 }
 
 #[tokio::test]
@@ -541,7 +544,7 @@ async fn a_push_replaces_drops_or_comes_too_late() {
     for (fields, action, score) in cases {
         assert_eq!(braze.apply_push(push(0, fields)).await, action, "{fields}");
         let cached = braze.cached(&number(0)).await;
-        let cached = cached.and_then(|profile| profile.score);
+        let cached = cached.and_then(|cached| cached.profile.score);
         assert_eq!(cached, score.and_then(LeadScore::new), "{fields}");
     }
     assert_eq!(source(&ask(&braze, 0).await), Source::Fresh);
@@ -569,7 +572,7 @@ async fn a_push_is_read_however_its_number_is_written() {
         assert_eq!(braze.apply_push(push).await, ProfileAction::Replaced);
         let cached = braze.cached(&E164::parse("+4915112345678").unwrap()).await;
         assert_eq!(
-            cached.unwrap().score,
+            cached.unwrap().profile.score,
             LeadScore::new(score.into()),
             "{phone}"
         );
@@ -745,7 +748,7 @@ async fn a_push_beats_the_answer_to_a_request_sent_before_it() {
         matches!(&looked_up.lookup, Lookup::Known { profile, .. } if profile.score == LeadScore::new(5.0))
     );
     let cached = braze.cached(&number(0)).await.unwrap();
-    assert_eq!(cached.score, LeadScore::new(5.0));
+    assert_eq!(cached.profile.score, LeadScore::new(5.0));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 //!
 //! Values that are not needed are skipped as raw text, never built, so that neither their types nor their depth matter.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::routing::Profile;
 
 /// An external id is at most so long; Braze allows 997 bytes.
 const MAX_EXTERNAL_ID: usize = 1_024;
-/// A tier's name is at most so long; whatever is longer is none.
+/// A tier's name or another attribute is at most so long; whatever is longer is none.
 const MAX_TIER: usize = 128;
 /// An unknown id that a probe asks for.
 const PROBE_ID: &str = "__callrouter_probe__";
@@ -66,6 +66,16 @@ impl Question {
 pub(super) struct Attributes<'a> {
     pub(super) score: &'a str,
     pub(super) tier: Option<&'a str>,
+    /// Those that rules may ask for.
+    pub(super) others: &'a [String],
+}
+
+impl Attributes<'_> {
+    pub(super) fn has(&self, name: &str) -> bool {
+        name == self.score
+            || Some(name) == self.tier
+            || self.others.iter().any(|other| other == name)
+    }
 }
 
 /// What Braze knows of a number.
@@ -128,6 +138,7 @@ impl User {
             profile: Profile {
                 score: score(&attributes, wanted.score),
                 tier: wanted.tier.and_then(|key| tier(&attributes, key)),
+                attributes: others(&attributes, wanted.others),
             },
         })
     }
@@ -163,6 +174,25 @@ pub(super) fn score(object: &Object<'_>, key: &str) -> Option<LeadScore> {
 /// The tier's name under that key: text, or a number as text.
 pub(super) fn tier(object: &Object<'_>, key: &str) -> Option<String> {
     text(object, key).filter(|tier| tier.len() <= MAX_TIER && !tier.chars().any(char::is_control))
+}
+
+/// The attributes of these names as text; those that are absent, or no scalars, are left out.
+fn others(object: &Object<'_>, names: &[String]) -> BTreeMap<String, String> {
+    let value = |name: &String| {
+        let value = match scalar(object.get(name)?)? {
+            Value::Bool(truth) => truth.to_string(),
+            Value::Null
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => text(object, name)?,
+        };
+        (value.len() <= MAX_TIER && !value.chars().any(char::is_control)).then_some(value)
+    };
+    let found = names
+        .iter()
+        .filter_map(|name| Some((name.clone(), value(name)?)));
+    found.collect()
 }
 
 /// The external id: text, or a number as text.
@@ -205,6 +235,7 @@ mod tests {
     const WANTED: Attributes<'static> = Attributes {
         score: "lead_score",
         tier: Some("lead_tier"),
+        others: &[],
     };
 
     fn read(body: &str) -> Result<ProfileExport, UnreadableProfile> {

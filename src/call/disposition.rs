@@ -74,6 +74,10 @@ pub enum Disposition {
     Goodbye,
     /// Its end was never reported.
     Unknown,
+    /// It came outside opening hours, and the caller was told so or put through to a number for that.
+    Closed,
+    /// A rule refused it.
+    Rejected,
 }
 
 impl Disposition {
@@ -89,7 +93,9 @@ impl Disposition {
     pub fn is_routing_failure(self) -> bool {
         match self {
             Self::NoAnswer | Self::Busy | Self::Failed | Self::LastResort | Self::Goodbye => true,
-            Self::Answered | Self::Abandoned | Self::Unknown => false,
+            Self::Answered | Self::Abandoned | Self::Unknown | Self::Closed | Self::Rejected => {
+                false
+            }
         }
     }
 }

@@ -43,6 +43,9 @@ impl EndReason {
 /// Stands for the last-resort number where the names of dialers stand; no dialer may have this name.
 pub const LAST_RESORT: &str = "last_resort";
 
+/// Stands for the number of a rule, or that of closed hours, where the names of dialers stand; no dialer may have this name.
+pub const RULE_NUMBER: &str = "rule_number";
+
 /// How far a leg has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -13,7 +13,7 @@ pub use call_id::{CallId, NotCallId};
 pub use carrier_answer::CarrierAnswer;
 pub use disposition::{Disposition, Status};
 pub use inbound_call::InboundCall;
-pub use leg::{DialReport, EndReason, LAST_RESORT, LegReport, LegStatus};
+pub use leg::{DialReport, EndReason, LAST_RESORT, LegReport, LegStatus, RULE_NUMBER};
 pub use reports::ReportedOutcome;
 pub use stamp::Stamp;
 pub use state::{AfterDial, CallState, InvalidTransition, Ringing, Target};

@@ -167,6 +167,9 @@ impl Reports {
         if let Some(outcome) = self.outcome {
             return outcome.counts_as(rang_last_resort);
         }
+        if self.closed == Some(Disposition::Closed) {
+            return Disposition::Closed;
+        }
         let is_over = self.dial_over || self.caller_gone || self.closed.is_some();
         let agent_talked = match self.dialer {
             Talk::Over => true,

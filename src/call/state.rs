@@ -22,6 +22,10 @@ pub enum Target {
         /// 1, or 2 when its line is rung once more.
         ring: u8,
     },
+    /// The number of the rule, or of closed hours.
+    Number {
+        closed: bool,
+    },
     LastResort,
 }
 
@@ -38,6 +42,9 @@ enum CallPhase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallState {
     plan: Vec<DialerId>,
+    /// The dialers in the order in which this call asks them, where that is not the order of its rule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    order: Vec<DialerId>,
     /// How many dials were started; names the current one in callback URLs.
     step: u32,
     phase: CallPhase,
@@ -113,6 +120,7 @@ impl CallState {
     pub fn routing(plan: Vec<DialerId>) -> Self {
         Self {
             plan,
+            order: Vec::new(),
             step: 0,
             phase: CallPhase::Routing,
             reference: None,
@@ -151,7 +159,7 @@ impl CallState {
                 ..
             } => self.plan.get(position),
             CallPhase::Dialing {
-                target: Target::LastResort,
+                target: Target::LastResort | Target::Number { .. },
                 ..
             }
             | CallPhase::Routing
@@ -196,7 +204,7 @@ impl CallState {
                 ..
             } => position > 0,
             CallPhase::Dialing {
-                target: Target::LastResort,
+                target: Target::LastResort | Target::Number { .. },
                 ..
             }
             | CallPhase::Routing
@@ -234,6 +242,35 @@ impl CallState {
             reference,
             ..self.dial(Target::Dialer { position, ring })
         }
+    }
+
+    /// The dialers in the order in which this call asks them, where that is not the order of its rule; else none.
+    pub fn order(&self) -> &[DialerId] {
+        &self.order
+    }
+
+    /// The same with an order of its own.
+    pub fn in_order(self, order: Vec<DialerId>) -> Self {
+        Self { order, ..self }
+    }
+
+    /// The number of the rule starts to ring, or with `closed` that of closed hours: then the call counts as `closed`, whoever answers.
+    pub fn dialing_number(self, closed: bool) -> Self {
+        let state = self.dial(Target::Number { closed });
+        let reports = if closed {
+            state.reports.closed(Disposition::Closed)
+        } else {
+            state.reports
+        };
+        Self { reports, ..state }
+    }
+
+    /// Whether the number of closed hours was the last to ring.
+    pub fn is_at_closed_number(&self) -> bool {
+        let CallPhase::Dialing { target, .. } = self.phase else {
+            return false;
+        };
+        target == Target::Number { closed: true }
     }
 
     /// The last-resort number starts to ring.
@@ -323,11 +360,8 @@ impl CallState {
             }
             CallPhase::Dialing { target, bridged } => (target, bridged),
         };
-        let Target::Dialer { position, ring } = target else {
-            return Ok((over(self), AfterDial::Over));
-        };
         let is_over = matches!(report.end, EndReason::Completed | EndReason::Canceled);
-        if is_over || bridged || report.caller_gone {
+        if is_over || bridged || report.caller_gone || target == Target::LastResort {
             return Ok((over(self), AfterDial::Over));
         }
         // The carrier measures how long it rang, and lets it ring for as long as it may. What is busy or cannot be reached does not ring.
@@ -343,7 +377,14 @@ impl CallState {
             reports,
             ..self
         };
-        let after = state.after_failed_leg(position, ring, report.end, ringing);
+        let after = match target {
+            Target::Dialer { position, ring } => {
+                state.after_failed_leg(position, ring, report.end, ringing)
+            }
+            Target::Number { .. } | Target::LastResort => {
+                AfterDial::PlanExhausted { last: report.end }
+            }
+        };
         Ok((state, after))
     }
 

@@ -14,8 +14,7 @@ use crate::config::Config;
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
-    self, Availability, BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup,
-    RulesetVersion, Skipped,
+    self, CallFacts, Decision, DialerId, DialerView, Lookup, RulesetVersion, Skipped,
 };
 
 #[derive(Debug, clap::Args)]
@@ -55,14 +54,7 @@ struct Explanation<'a> {
 struct ExplainedStep<'a> {
     #[serde(flatten)]
     step: &'a routing::Step,
-    text: String,
-}
-
-impl<'a> ExplainedStep<'a> {
-    fn of(step: &'a routing::Step) -> Self {
-        let text = step.sentence();
-        Self { step, text }
-    }
+    text: &'a str,
 }
 
 pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Result<Exit> {
@@ -101,13 +93,11 @@ pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Resu
             "supposing a caller that Braze does not know; --lookup asks Braze, --score N supposes a score"
         );
     }
-    let facts = CallFacts {
-        at,
-        lookup,
-        dialers: dialers(&loaded.config),
-    };
+    let facts = CallFacts::new(at, lookup, dialers(&loaded.config));
     let decision = routing::decide(&loaded.config.ruleset.clone().into(), &facts);
-    global.print(&explanation(arguments, &decision), |_| print(&decision))?;
+    let sentences = decision.sentences(&facts);
+    let shown = explanation(arguments, &decision, &sentences);
+    global.print(&shown, |_| print(&decision, &sentences))?;
     Ok(Exit::Done)
 }
 
@@ -125,14 +115,7 @@ fn dialers(config: &Config) -> Vec<DialerView> {
     let seen = seen.unwrap_or_default();
     let view = |dialer: &DialerId| {
         let view = seen.iter().find(|view| view.dialer == *dialer).cloned();
-        view.unwrap_or_else(|| DialerView {
-            dialer: dialer.clone(),
-            drained: false,
-            breaker: BreakerView::Closed,
-            availability: Availability::Unknown,
-            callers_first: None,
-            line_only: false,
-        })
+        view.unwrap_or_else(|| DialerView::well(dialer.clone()))
     };
     config.ruleset.dialers.iter().map(view).collect()
 }
@@ -163,7 +146,12 @@ fn ask_braze(config: &Config, caller: &Caller) -> anyhow::Result<Lookup> {
     })
 }
 
-fn explanation<'a>(arguments: &'a ExplainArguments, decision: &'a Decision) -> Explanation<'a> {
+fn explanation<'a>(
+    arguments: &'a ExplainArguments,
+    decision: &'a Decision,
+    sentences: &'a [String],
+) -> Explanation<'a> {
+    let steps = decision.trace.0.iter().zip(sentences);
     Explanation {
         caller: arguments.from.as_deref(),
         called: arguments.to.as_deref(),
@@ -174,12 +162,14 @@ fn explanation<'a>(arguments: &'a ExplainArguments, decision: &'a Decision) -> E
         ruleset: &decision.ruleset,
         plan: &decision.plan.dialers,
         skipped: &decision.plan.skipped,
-        trace: decision.trace.0.iter().map(ExplainedStep::of).collect(),
+        trace: steps
+            .map(|(step, text)| ExplainedStep { step, text })
+            .collect(),
     }
 }
 
-fn print(decision: &Decision) {
-    for sentence in decision.trace.sentences() {
+fn print(decision: &Decision, sentences: &[String]) {
+    for sentence in sentences {
         outln!("{sentence}");
     }
     let plan: Vec<&str> = decision.plan.dialers.iter().map(DialerId::as_str).collect();

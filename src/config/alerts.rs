@@ -17,7 +17,7 @@ pub struct Alerts {
     pub rules: AlertRules,
     /// When the summary of a day is sent, as a time of day in `time_zone`. Default: none is sent.
     pub daily_summary: Option<Time>,
-    /// The time zone of `daily_summary`, and of the times in that message. Default: UTC.
+    /// The time zone of `daily_summary` and of the times in that message, and the default of `[routing] time_zone`. Default: UTC.
     pub time_zone: TimeZone,
     pub email: Option<Email>,
     /// A signed JSON message. Default: none.
@@ -67,7 +67,7 @@ impl Alerts {
         let alerts = Self {
             rules,
             daily_summary: section.optional("daily_summary", time_of_day),
-            time_zone: section.or("time_zone", default.time_zone, time_zone),
+            time_zone: section.or("time_zone", default.time_zone, TomlValue::time_zone),
             email: section.optional_section("email", email),
             webhook: section.optional_section("webhook", webhook),
         };
@@ -77,7 +77,9 @@ impl Alerts {
                 Fault::new("names nobody to tell").hint("add [alerts.email] or [alerts.webhook]"),
             );
         }
-        if section.has("time_zone") && !section.has("daily_summary") {
+        let reader = section.reader();
+        let is_default = reader.holds("routing.hours") && !reader.holds("routing.time_zone");
+        if section.has("time_zone") && !section.has("daily_summary") && !is_default {
             section.warn(
                 "time_zone",
                 Fault::new("has no effect without daily_summary")
@@ -139,14 +141,6 @@ fn time_of_day(value: &TomlValue<'_>) -> Result<Time, Fault> {
         .ok_or_else(|| {
             Fault::new("must be a time of day").hint("write \"07:00\", from 00:00 to 23:59")
         })
-}
-
-fn time_zone(value: &TomlValue<'_>) -> Result<TimeZone, Fault> {
-    let text = value.text()?;
-    TimeZone::get(&text).map_err(|_| {
-        Fault::new("is no time zone of the IANA database")
-            .hint("write \"UTC\", \"Europe/Berlin\" or another name of it")
-    })
 }
 
 fn smtp(value: &TomlValue<'_>) -> Result<Smtp, Fault> {

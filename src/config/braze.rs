@@ -43,6 +43,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<BrazeSettings> {
         }),
         open_for: section.duration("open_for", 15 * second, second..=hour),
         score_attribute,
+        attributes: Vec::new(),
         tier_attribute,
         webhook_secret: section.optional("webhook_secret", TomlValue::token),
         // Stands in [server].

@@ -4,10 +4,12 @@ use super::braze::MIN_TIMEOUT;
 use super::duration;
 use super::problem::Fault;
 use super::reader::Reader;
-use super::routing::{NamedRule, Routing, RoutingSection};
+use super::routing::{Routing, RoutingSection};
+use super::rules::{NamedRule, NamedValue};
 use super::server::Server;
 use super::twilio::{CallerId, Twilio};
 use crate::deadline::{ANSWER_RESERVE, HANDOFF_RESERVE};
+use crate::routing::{Condition, NO_TIER};
 use crate::twiml::Connect;
 use crate::{braze, dialer};
 
@@ -80,6 +82,15 @@ pub(super) fn check_tiers(reader: &Reader<'_>, routing: &RoutingSection) {
     for (idx, (path, tier)) in routing.tiers.iter().enumerate() {
         let earlier = || routing.tiers.iter().take(idx).map(|(_, tier)| tier);
         let name = tier.name.as_str();
+        if name.eq_ignore_ascii_case(NO_TIER) {
+            let fault = Fault::new(format!(
+                "is {name}, which stands for callers without a tier"
+            ));
+            reader.error_at(
+                &format!("{path}.name"),
+                fault.hint("give the tier another name"),
+            );
+        }
         if earlier().any(|other| other.name.as_str().eq_ignore_ascii_case(name)) {
             let fault = Fault::new(format!("is {name}, which is a tier already"));
             let fault = fault.hint("names are compared without regard to case");
@@ -98,15 +109,25 @@ pub(super) fn check_tiers(reader: &Reader<'_>, routing: &RoutingSection) {
 pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
     let tiers = routing.tiers.iter().map(|(_, tier)| tier.name.as_str());
     let tiers: Vec<&str> = tiers.collect();
+    let hours: Vec<&str> = routing
+        .hours
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let lists: Vec<&str> = routing.lists.keys().map(String::as_str).collect();
+    let attributes: Vec<&str> = routing.attributes.iter().map(String::as_str).collect();
     for (idx, rule) in routing.rules.iter().enumerate() {
         let earlier = routing.rules.get(..idx).unwrap_or_default();
-        if earlier.iter().any(|other| other.name == rule.name) {
-            let fault = Fault::new(format!("is \"{}\", which is a rule already", rule.name));
+        let name = &rule.rule.name;
+        if earlier.iter().any(|other| other.rule.name == *name) {
+            let fault = Fault::new(format!("is \"{name}\", which is a rule already"));
             let fault = fault.hint("decisions are recorded under the name of their rule");
             reader.error_at(&format!("{}.name", rule.path), fault);
         }
+        let known = tiers.iter().copied().chain([NO_TIER]);
+        let known: Vec<&str> = known.collect();
         for (path, name) in &rule.tiers {
-            if !tiers.iter().any(|tier| tier.eq_ignore_ascii_case(name)) {
+            if !known.iter().any(|tier| tier.eq_ignore_ascii_case(name)) {
                 let listed = || match tiers.as_slice() {
                     [] => "add [[routing.tiers]]".to_owned(),
                     tiers => format!("the tiers are {}", tiers.join(", ")),
@@ -115,21 +136,82 @@ pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
                 reader.error_at(path, fault.nearest(name, tiers.iter().copied(), listed));
             }
         }
+        check_names(
+            reader,
+            &rule.attributes,
+            "an attribute",
+            "attributes",
+            &attributes,
+        );
+        check_names(reader, &rule.hours, "hours", "hours", &hours);
+        check_names(reader, &rule.lists, "a list", "lists", &lists);
         if let Some(reason) = never_matches(rule, earlier) {
-            let fault = Fault::new(format!("(\"{}\") never matches: {reason}", rule.name));
+            let fault = Fault::new(format!("(\"{name}\") never matches: {reason}"));
             let hint = "the first rule that matches wins; move this one up or take it out";
             reader.warn_at(&rule.path, fault.hint(hint));
         }
     }
 }
 
+/// Limits are those of dialers that exist, and name hours that exist.
+pub(super) fn check_limits(reader: &Reader<'_>, routing: &RoutingSection, dialers: &[&str]) {
+    let hours: Vec<&str> = routing
+        .hours
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    for limits in &routing.limits {
+        let (path, name) = &limits.dialer;
+        if !dialers.contains(&name.as_str()) {
+            let listed = || format!("the dialers are {}", dialers.join(", "));
+            let fault = Fault::new(format!("is for {name}, which is not a dialer"));
+            reader.error_at(path, fault.nearest(name, dialers.iter().copied(), listed));
+        }
+        check_names(reader, limits.hours.as_slice(), "hours", "hours", &hours);
+        let of = &limits.limits;
+        let all = [
+            of.max_active,
+            of.max_per_hour,
+            of.max_per_day,
+            of.max_per_month,
+        ];
+        if all.contains(&Some(0)) {
+            let fault = Fault::new(format!(
+                "({name}) takes no call: a limit of 0 keeps every call away"
+            ));
+            reader.warn_at(path, fault.hint("leave the limit out, or drain the dialer"));
+        }
+    }
+}
+
+/// Names of one kind stand for what exists. `all` are those that do, under `[routing] key`.
+fn check_names(reader: &Reader<'_>, named: &[NamedValue], what: &str, key: &str, all: &[&str]) {
+    for (path, name) in named
+        .iter()
+        .filter(|(_, name)| !all.contains(&name.as_str()))
+    {
+        let listed = || match all {
+            [] => format!("add it to routing.{key}"),
+            all => format!("routing.{key} has {}", all.join(", ")),
+        };
+        let fault = Fault::new(format!("is {name}, which is not {what} of [routing]"));
+        reader.error_at(path, fault.nearest(name, all.iter().copied(), listed));
+    }
+}
+
 /// Why a rule cannot match behind the earlier ones; `None` where it can.
 fn never_matches(rule: &NamedRule, earlier: &[NamedRule]) -> Option<String> {
-    if let Some(first) = earlier.iter().find(|earlier| earlier.tiers.is_empty()) {
-        return Some(format!("\"{}\" above it takes every call", first.name));
+    let takes_all = |earlier: &&NamedRule| earlier.rule.when.is_empty();
+    if let Some(first) = earlier.iter().find(takes_all) {
+        return Some(format!("\"{}\" above it takes every call", first.rule.name));
     }
+    let tiers_alone = |rule: &NamedRule| match rule.rule.when.0.as_slice() {
+        [only] => matches!(**only, Condition::Tier(_)),
+        _ => false,
+    };
     let is_taken = |name: &str| {
-        let mut taken = earlier.iter().flat_map(|rule| &rule.tiers);
+        let earlier = earlier.iter().filter(|rule| tiers_alone(rule));
+        let mut taken = earlier.flat_map(|rule| &rule.tiers);
         taken.any(|(_, taken)| taken.eq_ignore_ascii_case(name))
     };
     let all_taken = !rule.tiers.is_empty() && rule.tiers.iter().all(|(_, name)| is_taken(name));

@@ -6,9 +6,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-/// No secret and no configuration is longer; a larger file is a mistake.
+/// No secret, configuration or calendar is longer; a larger file is a mistake.
 const LONGEST: u64 = 1024 * 1024;
 
 /// What the text of a configuration file is read against.
@@ -16,23 +17,31 @@ const LONGEST: u64 = 1024 * 1024;
 pub struct Context {
     pub(super) directory: PathBuf,
     pub(super) config_permissions: Permissions,
-    pub(super) reads_secrets: bool,
+    /// Secrets, calendars and lists are read.
+    pub(super) reads_files: bool,
     /// Certificates and keys are opened.
     pub(super) opens_files: bool,
     /// Values that are those of the example file are told.
     pub(super) tells_placeholders: bool,
+    /// What divides the past from what is to come in opening hours.
+    pub(super) now: Timestamp,
     variables: Option<BTreeMap<String, String>>,
 }
 
 impl Context {
-    /// A file in `directory`: relative paths are relative to it, and the environment is that of this process.
+    /// A file in `directory`, read now: relative paths are relative to it, and the environment is that of this process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "which days of a calendar are to come is judged when the file is read"
+    )]
     pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
             config_permissions: Permissions::default(),
-            reads_secrets: true,
+            reads_files: true,
             opens_files: false,
             tells_placeholders: false,
+            now: Timestamp::now(),
             variables: None,
         }
     }
@@ -50,10 +59,17 @@ impl Context {
         self
     }
 
-    /// Does not read secrets: every reference becomes a placeholder. For checking a file on a machine without them.
+    /// Takes this moment in place of that of reading.
+    #[must_use]
+    pub fn at(mut self, now: Timestamp) -> Self {
+        self.now = now;
+        self
+    }
+
+    /// Does not read secrets, for which placeholders stand, nor calendars. For checking a file on a machine without them.
     #[must_use]
     pub fn without_secrets(mut self) -> Self {
-        self.reads_secrets = false;
+        self.reads_files = false;
         self
     }
 
@@ -151,25 +167,34 @@ pub(super) struct ConfidentialFile {
 impl ConfidentialFile {
     /// Reads a file; the message of a failure is a predicate of the key that names the file.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let refused =
-            |why: &dyn fmt::Display| format!("cannot be read from {}: {why}", path.display());
-        let unreadable = |error: std::io::Error| refused(&error);
-        let file = File::open(path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
-        if metadata.is_dir() {
-            return Err(refused(&"it is a directory"));
-        }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-        let mut file = file.take(LONGEST + 1);
-        file.read_to_end(&mut bytes).map_err(unreadable)?;
-        if bytes.len() as u64 > LONGEST {
-            return Err(refused(&"it is larger than 1 MiB"));
-        }
-        let text = std::str::from_utf8(&bytes).map_err(|_| refused(&"it is no UTF-8 text"))?;
+        let (bytes, permissions) = read_file(path)?;
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| unreadable(path, &"it is no UTF-8 text"))?;
         Ok(Self {
             path: path.to_owned(),
             text: Zeroizing::new(text.to_owned()),
-            permissions: Permissions::of_file(&metadata),
+            permissions,
         })
     }
+}
+
+/// Reads a file of at most 1 MiB; the message of a failure is a predicate of the key that names the file.
+pub(super) fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Permissions), String> {
+    let refused = |error: std::io::Error| unreadable(path, &error);
+    let file = File::open(path).map_err(refused)?;
+    let metadata = file.metadata().map_err(refused)?;
+    if metadata.is_dir() {
+        return Err(unreadable(path, &"it is a directory"));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+    let mut file = file.take(LONGEST + 1);
+    file.read_to_end(&mut bytes).map_err(refused)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(unreadable(path, &"it is larger than 1 MiB"));
+    }
+    Ok((bytes, Permissions::of_file(&metadata)))
+}
+
+fn unreadable(path: &Path, why: &dyn fmt::Display) -> String {
+    format!("cannot be read from {}: {why}", path.display())
 }

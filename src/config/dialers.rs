@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::problem::Fault;
 use super::section::{Section, TomlValue};
-use crate::call::LAST_RESORT;
+use crate::call::{LAST_RESORT, RULE_NUMBER};
 use crate::dialer::{DialerSettings, KINDS};
 use crate::routing::DialerId;
 
@@ -26,6 +26,9 @@ pub(super) fn read(section: &mut Section<'_>) -> Vec<DialerSettings> {
             value.fail_at_name(Fault::new("is what records call the look-up").hint(another));
         } else if name.eq_ignore_ascii_case(LAST_RESORT) {
             let fault = Fault::new("is what records call the last-resort number");
+            value.fail_at_name(fault.hint(another));
+        } else if name.eq_ignore_ascii_case(RULE_NUMBER) {
+            let fault = Fault::new("is what records call the number of a rule");
             value.fail_at_name(fault.hint(another));
         } else if let Some(twin) = twin {
             let fault = Fault::new(format!("differs from dialers.{twin} in case only"));

@@ -7,17 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::problem::Fault;
+use super::rules::NamedRule;
 use super::section::{Section, TomlValue};
-use crate::routing::{ListDefinition, ListFile, ListedNumber, NumberSet};
+use crate::routing::{Action, Condition, ListDefinition, ListFile, ListedNumber, NumberSet};
 
 /// Three million numbers, a line each.
 const LARGEST: u64 = 48 * 1024 * 1024;
 const HOW: &str = "write one number a line, like +4930123456, or the beginning of numbers, like +4930*; # begins a comment";
 
-/// Every list by its name. `blocks`: whether a rule turns away whoever is on a list of this name.
+/// Every list by its name. What the rules do with a call says whether a list blocks.
 pub(super) fn read_lists(
     section: &mut Section<'_>,
-    blocks: impl Fn(&str) -> bool,
+    rules: &[NamedRule],
 ) -> BTreeMap<String, ListDefinition> {
     let mut lists = BTreeMap::new();
     for (name, value) in section.entries() {
@@ -25,10 +26,22 @@ pub(super) fn read_lists(
             let fault = Fault::new("is not a name for a list");
             value.fail_at_name(fault.hint("use 1 to 64 letters, digits, _ and -"));
         }
-        let list = value.section(|section| Some(read_list(section, blocks(name))));
+        let list = value.section(|section| Some(read_list(section, blocks(rules, name))));
         lists.extend(list.map(|list| (name.to_owned(), list)));
     }
     lists
+}
+
+/// Whether a rule turns away whoever is on the list.
+fn blocks(rules: &[NamedRule], list: &str) -> bool {
+    let is_named = |condition: &Condition| match condition {
+        Condition::List(names) => names.iter().any(|name| &**name == list),
+        _ => false,
+    };
+    rules.iter().map(|named| &named.rule).any(|rule| {
+        let turns_away = matches!(rule.action, Action::Reject(_) | Action::Message(_));
+        turns_away && rule.when.0.iter().any(|condition| is_named(condition))
+    })
 }
 
 fn is_name(name: &str) -> bool {
@@ -52,7 +65,7 @@ fn read_list(section: &mut Section<'_>, blocks: bool) -> ListDefinition {
 
 fn read_file(value: &TomlValue<'_>) -> Result<ListFile, Fault> {
     let path = value.path()?;
-    let numbers = if value.context().reads_secrets {
+    let numbers = if value.context().reads_files {
         let numbers = numbers_of(&path)?;
         if numbers.is_empty() {
             let message = format!("names {}, which holds no number", path.display());
@@ -171,6 +184,52 @@ mod tests {
         assert!(file.numbers.names(&number("+49301234567")));
         assert!(!file.numbers.names(&number("+442071234567")));
         assert!(config.lists["blocked"].numbers.is_empty());
+        let recorded = serde_json::to_string(&config.ruleset).unwrap();
+        assert!(
+            recorded.contains(r#""lists":{"blocked":{"numbers":0},"vip":{"numbers":4}}"#),
+            "{recorded}"
+        );
+        assert!(!recorded.contains("4915112345678"), "{recorded}");
+    }
+
+    #[test]
+    fn a_list_blocks_where_a_rule_turns_its_callers_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let rule = |name: &str, when: &str, action: &str| {
+            format!("[[routing.rules]]\nname = \"{name}\"\nwhen = {{ {when} }}\n{action}\n")
+        };
+        let sections = [
+            rule("a", "list = [\"spam\", \"rude\"]", "reject = \"busy\""),
+            rule(
+                "b",
+                "list = \"gone\", lookup = \"known\"",
+                "message = \"No longer.\"",
+            ),
+            rule(
+                "c",
+                "not_list = \"vip\", lookup = \"unknown\"",
+                "reject = \"rejected\"",
+            ),
+            rule("d", "list = \"press\"", "dialers = [\"zendesk\"]"),
+            ["spam", "rude", "gone", "vip", "press", "idle"]
+                .map(|name| format!("[routing.lists.{name}]\n"))
+                .concat(),
+        ];
+        let (config, _) = read(folder.path(), &sections.concat()).unwrap();
+        let blocks = config.lists.iter().filter(|(_, list)| list.blocks);
+        let blocks: Vec<&str> = blocks.map(|(name, _)| name.as_str()).collect();
+        assert_eq!(blocks, ["gone", "rude", "spam"]);
+        let wrong = rule("e", "list = \"spams\"", "reject = \"busy\"");
+        let problems = read(folder.path(), &format!("{wrong}[routing.lists.spam]\n")).unwrap_err();
+        assert!(
+            problems.iter().any(|problem| {
+                problem
+                    .message
+                    .ends_with("is spams, which is not a list of [routing]")
+                    && problem.hint.as_deref() == Some("did you mean spam?")
+            }),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -12,12 +12,14 @@ mod consistency;
 mod context;
 mod dialers;
 mod duration;
+mod hours;
 mod lists;
 mod logging;
 mod pem;
 pub(crate) mod problem;
 mod reader;
 mod routing;
+mod rules;
 mod secret;
 pub(crate) mod section;
 mod server;
@@ -229,6 +231,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         // Also those of dialers with something wrong in them, so that no rule seems to miss one.
         let names = root.names_in("dialers");
         consistency::check_dialer_names(reader, routing, &names);
+        consistency::check_limits(reader, routing, &names);
         consistency::check_dialer_timeouts(reader, &routing.routing, dialers);
         if let Some(twilio) = &twilio {
             consistency::check_shown_number(reader, twilio, &routing.routing, dialers);
@@ -242,6 +245,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     Some(Config {
         braze: crate::braze::BrazeSettings {
             region: server.region,
+            attributes: routing.attributes.clone(),
             ..braze?
         },
         server,

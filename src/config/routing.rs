@@ -1,14 +1,24 @@
 //! `[routing]`: the budget, what callers hear, the tiers and the rules.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
+use super::hours::read_hours;
 use super::lists::read_lists;
 use super::problem::Fault;
+use super::rules::{NamedRule, NamedValue, language};
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
-use crate::routing::{DialerId, ListDefinition, Rule, Ruleset};
+use crate::routing::{self, Condition, DialerId, Hours, Limits, ListDefinition, Rule, Ruleset};
+
+/// The most that a limit of a dialer may be.
+const MOST_CALLS: u32 = 100_000_000;
+/// A name of Braze is at most so long.
+const LONGEST_ATTRIBUTE: usize = 255;
 
 /// The budget of a call, and what callers hear when no dialer is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +37,12 @@ pub struct Routing {
     pub goodbye_message: String,
     /// The language that messages are spoken in, as Twilio names it. Default: `de-DE`.
     pub language: String,
+    /// What a caller hears when all dialers of the plan are outside their hours. Default: `goodbye_message`.
+    pub closed_message: Option<String>,
+    /// The number that such a caller is put through to. Default: none; the message is spoken.
+    pub closed_number: Option<E164>,
+    /// The zone of opening hours that name none. Default: that of `[alerts]`, else UTC.
+    pub time_zone: TimeZone,
 }
 
 /// The section as it was read, before its names are compared with those of the dialers.
@@ -36,15 +52,18 @@ pub(super) struct RoutingSection {
     /// Each with its dotted path.
     pub(super) tiers: Vec<(String, Tier)>,
     pub(super) rules: Vec<NamedRule>,
+    /// The Braze attributes that rules may ask for.
+    pub(super) attributes: Vec<String>,
+    pub(super) limits: Vec<NamedLimits>,
+    pub(super) hours: Vec<(String, Hours)>,
     pub(super) lists: BTreeMap<String, ListDefinition>,
 }
 
-/// A rule whose tiers and dialers are still names, each with its dotted path.
-pub(super) struct NamedRule {
-    pub(super) path: String,
-    pub(super) name: String,
-    pub(super) tiers: Vec<(String, String)>,
-    pub(super) dialers: Vec<(String, String)>,
+/// The limits of a dialer, with the path of its name, and the hours that they name.
+pub(super) struct NamedLimits {
+    pub(super) dialer: NamedValue,
+    pub(super) hours: Option<NamedValue>,
+    pub(super) limits: Limits,
 }
 
 impl RoutingSection {
@@ -71,10 +90,25 @@ impl RoutingSection {
             Some((section.path().to_owned(), tier))
         });
         let rules = section.tables("rules", NamedRule::read);
-        let lists = section.optional_section("lists", |section| {
-            // No rule can turn callers away yet.
-            Some(read_lists(section, |_| false))
+        let attributes = section.list("attributes", |value| {
+            let what = "the name of a Braze attribute";
+            value.text_like(what, |text| {
+                text.len() <= LONGEST_ATTRIBUTE && !text.starts_with('$')
+            })
         });
+        let limits = section.optional_section("limits", |section| {
+            let read = |(name, value): (&str, TomlValue<'_>)| {
+                value.section(|section| Some(read_limits(name, section)))
+            };
+            Some(section.entries().into_iter().filter_map(read).collect())
+        });
+        let of_alerts = section.reader().text_at("alerts.time_zone");
+        let default_zone = of_alerts
+            .and_then(routing::time_zone)
+            .unwrap_or(TimeZone::UTC);
+        let time_zone = section.or("time_zone", default_zone, TomlValue::time_zone);
+        let hours = read_hours(section, &time_zone);
+        let lists = section.optional_section("lists", |section| Some(read_lists(section, &rules)));
         Some(Self {
             routing: Routing {
                 budget: section.or("budget", Duration::from_secs(2), |value| {
@@ -92,10 +126,16 @@ impl RoutingSection {
                 hold_message,
                 goodbye_message,
                 language,
+                closed_message: section.optional("closed_message", TomlValue::spoken),
+                closed_number: section.optional("closed_number", TomlValue::phone_number),
+                time_zone,
             },
             default_dialer: default_dialer?,
             tiers,
             rules,
+            attributes,
+            limits: limits.unwrap_or_default(),
+            hours,
             lists: lists.unwrap_or_default(),
         })
     }
@@ -107,49 +147,55 @@ impl RoutingSection {
             let known = tiers.named(name).map(|tier| tier.name.clone());
             known.unwrap_or_else(|| TierName::new(name))
         };
-        let rule = |rule: &NamedRule| Rule {
-            name: rule.name.clone(),
-            tiers: rule.tiers.iter().map(|(_, name)| tier_name(name)).collect(),
-            dialers: rule
-                .dialers
-                .iter()
-                .map(|(_, name)| DialerId::new(name))
-                .collect(),
+        // Names of tiers are compared without case; the rule set has them as they are defined.
+        let with_known_tiers = |named: &NamedRule| {
+            let mut rule = Rule::clone(&named.rule);
+            for condition in &mut rule.when.0 {
+                if let Condition::Tier(names) = &**condition {
+                    let names = names.iter().map(|name| tier_name(name.as_str()));
+                    *condition = Arc::new(Condition::Tier(names.collect()));
+                }
+            }
+            rule
         };
-        let rules = self.rules.iter().map(rule).collect();
+        let limits = self.limits.iter();
         Ruleset {
+            rules: self.rules.iter().map(with_known_tiers).collect(),
             tiers,
-            rules,
             default_dialer: DialerId::new(&self.default_dialer),
             dialers,
+            attributes: self.attributes.clone(),
+            limits: limits
+                .map(|named| (DialerId::new(&named.dialer.1), named.limits.clone()))
+                .collect(),
+            lists: self
+                .lists
+                .iter()
+                .map(|(name, list)| (name.clone(), list.summary()))
+                .collect(),
+            hours: self
+                .hours
+                .iter()
+                .map(|(name, hours)| (name.as_str().into(), hours.clone()))
+                .collect(),
         }
     }
 }
 
-impl NamedRule {
-    fn read(section: &mut Section<'_>) -> Option<Self> {
-        let name = section.required("name", TomlValue::text);
-        let tiers = section.or("tier", Vec::new(), |value| {
-            let hint = "leave tier out for a rule that matches every caller";
-            value.non_empty("is an empty list", hint, |value| value.one_or_list(named))
-        });
-        let dialers = section.required("dialers", |value| {
-            let fault = "is an empty list, so the rule sends the call nowhere";
-            let hint = "name at least one dialer";
-            value.non_empty(fault, hint, |value| value.one_or_list(named))
-        });
-        Some(Self {
-            path: section.path().to_owned(),
-            name: name?,
-            tiers,
-            dialers: dialers?,
-        })
+fn read_limits(name: &str, section: &mut Section<'_>) -> NamedLimits {
+    let most = |value: &TomlValue<'_>| value.integer(0..=MOST_CALLS);
+    let hours = section.optional("hours", |value| Ok((value.key().to_owned(), value.text()?)));
+    NamedLimits {
+        dialer: (section.path().to_owned(), name.to_owned()),
+        limits: Limits {
+            hours: hours.as_ref().map(|(_, name)| name.as_str().into()),
+            max_active: section.optional("max_active", most),
+            max_per_hour: section.optional("max_per_hour", most),
+            max_per_day: section.optional("max_per_day", most),
+            max_per_month: section.optional("max_per_month", most),
+        },
+        hours,
     }
-}
-
-/// A name with its dotted path.
-fn named(value: &TomlValue<'_>) -> Result<(String, String), Fault> {
-    Ok((value.key().to_owned(), value.text()?))
 }
 
 fn read_tier(section: &mut Section<'_>) -> Option<Tier> {
@@ -165,21 +211,6 @@ fn read_tier(section: &mut Section<'_>) -> Option<Tier> {
         name: TierName::new(&name?),
         min_score: min_score?,
     })
-}
-
-fn language(value: &TomlValue<'_>) -> Result<String, Fault> {
-    value.text_like(
-        "a language of Twilio's <Say>, like de-DE or en-US",
-        |text| {
-            let mut parts = text.split('-');
-            let first = parts.next().unwrap_or_default();
-            (2..=3).contains(&first.len())
-                && first.bytes().all(|b| b.is_ascii_lowercase())
-                && parts.all(|part| {
-                    (2..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric())
-                })
-        },
-    )
 }
 
 fn speaks(language: &str, wanted: &str) -> bool {

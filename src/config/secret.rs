@@ -94,7 +94,7 @@ impl TomlValue<'_> {
             return Err(Fault::new("does not say where the secret is").hint(HOW));
         };
         let place = self.child(form, value).text()?;
-        if !self.context().reads_secrets {
+        if !self.context().reads_files {
             return Ok(Secret::new("not read"));
         }
         match form {

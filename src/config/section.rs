@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -15,6 +16,7 @@ use super::problem::Fault;
 use super::reader::{KnownKey, Reader, join, span_of_entry};
 use super::{duration, url};
 use crate::phone::E164;
+use crate::routing;
 use crate::twiml::Connect;
 
 /// One table that is being read. Every method that takes a key makes it known.
@@ -459,6 +461,18 @@ impl<'a> TomlValue<'a> {
             })
     }
 
+    /// Text, a number, or true or false, as text.
+    pub(super) fn as_plain_text(&self) -> Result<String, Fault> {
+        match self.item.get_ref() {
+            DeValue::String(_) => self.text(),
+            DeValue::Integer(_) | DeValue::Float(_) => Ok(self.number()?.to_string()),
+            DeValue::Boolean(truth) => Ok(truth.to_string()),
+            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+                Err(self.must_be("text, a number, or true or false"))
+            }
+        }
+    }
+
     /// A number, whole or not.
     pub(super) fn number(&self) -> Result<f64, Fault> {
         let number = match self.item.get_ref() {
@@ -496,6 +510,14 @@ impl<'a> TomlValue<'a> {
             "must lie between {least} and {most}, not {}",
             duration::render(value)
         )))
+    }
+
+    /// The name of a time zone.
+    pub(super) fn time_zone(&self) -> Result<TimeZone, Fault> {
+        routing::time_zone(&self.text()?).ok_or_else(|| {
+            Fault::new("is no time zone of the IANA database")
+                .hint("write \"UTC\", \"Europe/Berlin\" or another name of it")
+        })
     }
 
     /// A phone number in E.164 form.
@@ -618,7 +640,7 @@ impl<'a> TomlValue<'a> {
     /// A table whose names the file chooses, in the order of the file; values with something wrong are left out.
     pub(crate) fn map<T>(
         &self,
-        read: impl Fn(&str, &TomlValue<'a>) -> Result<T, Fault>,
+        mut read: impl FnMut(&str, &TomlValue<'a>) -> Result<T, Fault>,
     ) -> Result<Vec<(String, T)>, Fault> {
         let table = self.as_table().ok_or_else(|| self.must_be("a table"))?;
         let pair = |(name, item): (&'a str, &'a Spanned<DeValue<'a>>)| {

@@ -1,15 +1,17 @@
 //! The effective configuration as a list of keys and values, defaults included: for people to read and for a record of what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use jiff::civil::Time;
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use super::reader::join;
 use super::{
@@ -21,9 +23,12 @@ use crate::braze::BrazeSettings as Braze;
 use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
 use crate::http::keys::{ApiKey, Role};
 use crate::http::listener::tls::AcmeSettings;
-use crate::lead::{TierName, Tiers};
+use crate::lead::Tiers;
 use crate::phone::{E164, Region};
-use crate::routing::{DialerId, ListDefinition, Rule, Ruleset};
+use crate::routing::{
+    ClosedDays, Condition, DialerId, Hours, Limits, ListDefinition, OpenHours, Rule, Ruleset,
+    SpecialHours,
+};
 use crate::secret::Secret;
 use crate::twiml::Connect;
 
@@ -111,7 +116,13 @@ show_values! {
     Vec<String>: |values| listed(values);
     Vec<IpNet>: |values| listed(values);
     Vec<DialerId>: |values| listed(values);
-    Vec<TierName>: |values| listed(values);
+    Vec<OpenHours>: |values| listed(values);
+    Vec<ClosedDays>: |values| listed(values);
+    Vec<SpecialHours>: |values| listed(values);
+    BTreeSet<Date>: |days| match (days.first(), days.last()) {
+        (Some(first), Some(last)) => format!("{} days, {first} to {last}", days.len()),
+        _ => String::new(),
+    };
     CallerId: |caller_id| match caller_id {
         CallerId::Caller => "caller",
         CallerId::Number(number) => number.as_str(),
@@ -162,15 +173,17 @@ show_sections! {
     }
     Braze {
         base_url, api_key, timeout, cache_ttl, stale_for, negative_ttl, cache_capacity, requests_per_minute, open_for,
-        score_attribute, tier_attribute, webhook_secret; region
+        score_attribute, tier_attribute, webhook_secret; region, attributes
     }
     Routing {
-        budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language
+        budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language,
+        time_zone, closed_message, closed_number
     }
     Ruleset {
-        default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", dialers
+        default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", hours as "routing.hours",
+        dialers, attributes as "routing.attributes", limits as "routing.limits"; lists
     }
-    Rule { name, tiers as "tier", dialers }
+    Hours { time_zone, open, closed, special, holidays as "calendar" }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
     Alerts { rules as "", daily_summary, time_zone, email, webhook }
     AlertRules {
@@ -213,6 +226,14 @@ impl<T: Show> Show for Vec<(String, T)> {
     }
 }
 
+impl Show for BTreeMap<Arc<str>, Hours> {
+    fn show(&self, key: &str, list: &mut Vec<Shown>) {
+        for (name, value) in self {
+            value.show(&join(key, name), list);
+        }
+    }
+}
+
 impl Show for Tiers {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         for tier in self {
@@ -241,8 +262,50 @@ impl Show for BTreeMap<String, ListDefinition> {
 impl Show for Vec<Rule> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         for (idx, rule) in self.iter().enumerate() {
-            rule.show(&format!("{key}[{idx}]"), list);
+            let key = format!("{key}[{idx}]");
+            let mut shown = serde_json::to_value(rule).unwrap_or_default();
+            // A tier alone may stand at the top of its rule, and is shown there.
+            if let ([only], Some(fields)) = (rule.when.0.as_slice(), shown.as_object_mut())
+                && let Condition::Tier(tiers) = &**only
+            {
+                fields.remove("when");
+                fields.insert(
+                    "tier".to_owned(),
+                    tiers.iter().map(|tier| tier.as_str()).collect(),
+                );
+            }
+            show_json(&key, &shown, list);
         }
+    }
+}
+
+impl Show for BTreeMap<DialerId, Limits> {
+    fn show(&self, key: &str, list: &mut Vec<Shown>) {
+        show_json(key, &serde_json::to_value(self).unwrap_or_default(), list);
+    }
+}
+
+/// Values under the names that a document has; lists of plain values in one line.
+fn show_json(key: &str, value: &Value, list: &mut Vec<Shown>) {
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), ToOwned::to_owned)
+    };
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                show_json(&join(key, name), value, list);
+            }
+        }
+        Value::Array(values) => {
+            plain(
+                key,
+                listed(&values.iter().map(text).collect::<Vec<_>>()),
+                list,
+            );
+        }
+        value => plain(key, text(value), list),
     }
 }
 

@@ -610,8 +610,8 @@ fn dialers_keep_the_order_of_the_file_and_rules_the_spelling_of_tiers() {
     let names = |dialers: &[DialerId]| dialers.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(names(&ruleset.dialers), ["web", "zoe", "abe"]);
     assert_eq!(dialers[1].id.as_str(), "zoe");
-    assert_eq!(ruleset.rules[0].tiers[0].as_str(), "Hot");
-    assert_eq!(names(&ruleset.rules[0].dialers), ["zoe"]);
+    assert_eq!(ruleset.rules[0].when.tiers()[0].as_str(), "Hot");
+    assert_eq!(names(&ruleset.rules[0].dialers()), ["zoe"]);
 }
 
 #[test]
@@ -873,6 +873,162 @@ fn secret_files_are_read_beside_the_file_and_judged_by_their_mode() {
             severity.map(|_| format!("chmod 0600 {}", path.display()))
         );
     }
+}
+
+fn read_at(moment: &str, text: &str, context: Context) -> Result<Loaded, super::Rejected> {
+    parse(text, &context.at(moment.parse().unwrap()))
+}
+
+/// What is said of opening hours on 1 December 2026.
+fn said_of_hours(lines: &str) -> Vec<String> {
+    let text = with_end(&format!("[routing.hours.office]\n{lines}"));
+    let problems = match read_at("2026-12-01T12:00:00Z", &text, context()) {
+        Ok(loaded) => loaded.warnings,
+        Err(rejected) => rejected.problems,
+    };
+    problems.iter().map(Problem::to_string).collect()
+}
+
+#[test]
+fn opening_hours_are_read_by_their_names() {
+    let hours = "[alerts]\ntime_zone = \"Europe/Berlin\"\nwebhook = { url = \"https://a.example\", secret = { env = \"TWILIO\" } }\n\
+                 [routing.hours.office]\nopen = [\"mon-fri 08:00-18:00\", \"sat 9:00-13:00\"]\nclosed = [\"2026-12-24..2026-12-26\"]\n\
+                 [routing.hours.night]\ntime_zone = \"UTC\"\nopen = \"fri-mon 22:00-06:00\"\nspecial = \"2026-12-23 08:00-14:00\"";
+    let Loaded { config, warnings } =
+        read_at("2026-12-01T12:00:00Z", &with_end(hours), context()).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(config.routing.time_zone.iana_name(), Some("Europe/Berlin"));
+    let recorded = serde_json::to_value(&config.ruleset.hours).unwrap();
+    assert_eq!(
+        recorded,
+        serde_json::json!({
+            "night": {"time_zone": "UTC", "open": ["fri-mon 22:00-06:00"], "special": ["2026-12-23 08:00-14:00"]},
+            "office": {
+                "time_zone": "Europe/Berlin",
+                "open": ["mon-fri 08:00-18:00", "sat 09:00-13:00"],
+                "closed": ["2026-12-24..2026-12-26"]
+            }
+        })
+    );
+    let Loaded { config, .. } = loaded(MINIMAL);
+    assert_eq!(config.routing.time_zone.iana_name(), Some("UTC"));
+    let bare = serde_json::to_value(&config.ruleset).unwrap();
+    assert_eq!(
+        bare.get("hours"),
+        None,
+        "rule sets without hours are what they were"
+    );
+    let of_routing = with_in("routing", "time_zone = \"Asia/Tokyo\"");
+    let of_routing = format!("{of_routing}[routing.hours.a]\nopen = \"mon 08:00-09:00\"\n");
+    let Loaded { config, .. } = loaded(&of_routing);
+    assert_eq!(
+        config.ruleset.hours["a"].time_zone.iana_name(),
+        Some("Asia/Tokyo")
+    );
+}
+
+#[test]
+fn what_is_wrong_with_opening_hours_is_said_where_it_stands() {
+    let open = "open = [\"mon-fri 08:00-18:00\"]\n";
+    for (lines, expected) in [
+        (
+            "open = [\"mon-fri 08:00-18:00\", \"mon-fir 08:00-18:00\"]".to_owned(),
+            "24:32: error: routing.hours.office.open[1] names \"fir\" as a day; the days are mon, tue, wed, thu, fri, sat, sun and daily",
+        ),
+        (
+            "open = \"mon-fri 8-18\"".to_owned(),
+            "24:8: error: routing.hours.office.open holds \"8-18\", which is no span of time; write \"08:00-18:00\", from 00:00 to 24:00",
+        ),
+        (
+            format!("{open}closed = [\"2026-12-26..2026-12-24\"]"),
+            "25:11: error: routing.hours.office.closed[0] ends before it begins; write \"2027-01-01\" or \"2026-12-24..2026-12-26\"",
+        ),
+        (
+            format!("{open}closed = [2026-12-26]"),
+            "25:11: error: routing.hours.office.closed[0] must be a string, not a date",
+        ),
+        (
+            format!("{open}special = [\"2026-12-23\"]"),
+            "25:12: error: routing.hours.office.special[0] names no times of day; write \"2026-12-23 08:00-14:00\"",
+        ),
+        (
+            format!("{open}time_zone = \"Europe/Bonn\""),
+            "25:13: error: routing.hours.office.time_zone is no time zone of the IANA database; write \"UTC\", \"Europe/Berlin\" or another name of it",
+        ),
+        (
+            format!("{open}opne = []"),
+            "25:1: error: routing.hours.office.opne is not a known key; did you mean open?",
+        ),
+        (
+            format!("{open}[routing.hours.\"a b\"]\n{open}"),
+            "25:16: error: routing.hours.a b is not a name for opening hours; use 1 to 64 letters, digits, _ and -",
+        ),
+        (
+            String::new(),
+            "23:1: warning: routing.hours.office does not open in the year to come; write open = [\"mon-fri 08:00-18:00\"]",
+        ),
+        (
+            "special = [\"2026-11-30 08:00-14:00\"]".to_owned(),
+            "23:1: warning: routing.hours.office does not open in the year to come; write open = [\"mon-fri 08:00-18:00\"]",
+        ),
+        (
+            "open = [\"mon-thu 00:00-24:00\", \"fri-sun 00:00-24:00\"]".to_owned(),
+            "23:1: warning: routing.hours.office is always open; name the hours at which it is closed, or leave it out of the rules",
+        ),
+    ] {
+        assert_eq!(said_of_hours(&lines), [expected], "{lines}");
+    }
+    let always = "open = \"daily 00:00-24:00\"\nclosed = \"2027-01-01\"";
+    assert_eq!(said_of_hours(always), Vec::<String>::new());
+}
+
+#[test]
+fn a_calendar_beside_the_file_closes_its_days() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("holidays.ics");
+    let text = with_end(
+        "[routing.hours.office]\nopen = \"mon-fri 08:00-18:00\"\ncalendar = \"holidays.ics\"",
+    );
+    let read = |moment: &str| {
+        let context = Context::in_directory(directory.path())
+            .with_variables([("TWILIO", "a"), ("BRAZE", "b")]);
+        read_at(moment, &text, context)
+    };
+    let said = |moment: &str| -> Vec<String> {
+        let problems = match read(moment) {
+            Ok(loaded) => loaded.warnings,
+            Err(rejected) => rejected.problems,
+        };
+        let shown = problems.iter().map(Problem::to_string);
+        shown
+            .map(|line| line.replace(path.to_str().unwrap(), "FILE"))
+            .collect()
+    };
+    const NOW: &str = "2026-12-01T12:00:00Z";
+    let missing = "25:12: error: routing.hours.office.calendar cannot be read from FILE: No such file or directory (os error 2)";
+    assert_eq!(said(NOW), [missing]);
+    fs::write(&path, "holidays").unwrap();
+    let none = "25:12: error: routing.hours.office.calendar is no iCalendar file: it does not begin with BEGIN:VCALENDAR";
+    assert_eq!(said(NOW), [none]);
+    fs::write(&path, vec![b' '; 1024 * 1024 + 1]).unwrap();
+    let large = "25:12: error: routing.hours.office.calendar cannot be read from FILE: it is larger than 1 MiB";
+    assert_eq!(said(NOW), [large]);
+    let event = "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nDTSTART;VALUE=DATE:20261225\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+    fs::write(&path, event).unwrap();
+    let Loaded { config, warnings } = read(NOW).unwrap();
+    assert_eq!(warnings, []);
+    let office = &config.ruleset.hours["office"];
+    assert_eq!(office.holidays, [jiff::civil::date(2026, 12, 25)].into());
+    let past = "25:12: warning: routing.hours.office.calendar has no whole-day event to come, so it closes no day; put the holidays to come into the file, or leave calendar out";
+    assert_eq!(said("2026-12-25T12:00:00Z"), Vec::<String>::new());
+    assert_eq!(said("2026-12-26T12:00:00Z"), [past]);
+    fs::write(
+        &path,
+        event.replace("END:VEVENT", "RRULE:FREQ=YEARLY;BYDAY=1MO\r\nEND:VEVENT"),
+    )
+    .unwrap();
+    let unread = "25:12: warning: routing.hours.office.calendar has the rule FREQ=YEARLY;BYDAY=1MO in line 4, which is not supported: of that event only 2026-12-25 is a closed day";
+    assert_eq!(said(NOW), [unread]);
 }
 
 #[test]

@@ -333,12 +333,11 @@ impl Member {
 
     fn view(&self, now: Instant) -> DialerView {
         DialerView {
-            dialer: self.dialer.id().clone(),
             drained: self.drained.is_some(),
             breaker: self.breaker.view(now),
             availability: self.availability(now),
-            callers_first: None,
             line_only: self.breaker.limits_requests(),
+            ..DialerView::well(self.dialer.id().clone())
         }
     }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call_answer::{CallAnswer, Voice};
+use super::dialer_loads::DialerLoads;
 use super::locks::{CallLock, IdempotencyLocks};
 use super::policy::{Policies, Policy};
-use super::record::{ARRIVAL, PendingWrites, Recorder, Repeated, call_after};
+use super::record::{ARRIVAL, PendingWrites, Recorded, Recorder, Repeated, call_after};
 use super::stopwatch::Stopwatch;
 use super::waiting::Waiting;
 use crate::alerts::Incidents;
@@ -14,6 +15,7 @@ use crate::audit::{CallAnswered, Event, Personal, Record};
 use crate::call::{CallId, InboundCall};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
+use crate::routing::{DialerView, Lists};
 use crate::store::StoredCall;
 
 /// What webhooks of calls are answered with. Cheap to clone.
@@ -26,6 +28,9 @@ pub struct Calls {
     pub fleet: Fleet,
     /// Who waits for a dialer.
     pub waiting: Waiting,
+    pub loads: DialerLoads,
+    /// Which callers are on which lists.
+    pub lists: Lists,
     pub incidents: Incidents,
     pub recorder: Recorder,
 }
@@ -127,22 +132,43 @@ impl Calls {
             .recorder
             .flush(&mut answering.pending, patience)
             .await?;
-        self.locks.update(recorded, known, Some((&step, &body)));
+        self.update(recorded, known, Some((&step, &body)));
         if step == ARRIVAL {
             self.locks.remember(&call.call_id, &body);
         }
         Ok(body)
     }
 
-    /// Renders answers to this call; a caller who is held asks again after `pause`.
+    /// Remembers the call after a record, as [`IdempotencyLocks::update`] does, and how many calls its dialer has.
+    pub(super) fn update(
+        &self,
+        recorded: Recorded,
+        call: StoredCall,
+        answer: Option<(&str, &str)>,
+    ) {
+        self.loads.follow(&call);
+        self.locks.update(recorded, call, answer);
+    }
+
+    /// The dialers as a call sees them, with their hours and limits.
+    pub fn views(&self, policy: &Policy) -> Vec<DialerView> {
+        let views = self.fleet.views(self.clock.instant());
+        self.loads
+            .seen_with_limits(views, &policy.ruleset, self.clock.now())
+    }
+
+    /// Renders answers to this call, whose rule has this name; a caller who is held asks again after `pause`.
     pub(super) fn voice<'a>(
         &'a self,
         policy: &'a Policy,
         call: &'a InboundCall,
+        rule: Option<&str>,
         pause: Duration,
     ) -> Voice<'a> {
         Voice {
             policy,
+            rule: policy.ruleset.rule(rule),
+            spoken: policy.spoken(rule),
             fleet: &self.fleet,
             call,
             pause,

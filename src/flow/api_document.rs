@@ -12,7 +12,8 @@ use crate::call::{CallId, CallState, Disposition, InboundCall};
 use crate::dialer::Fleet;
 use crate::handoff::Certainty;
 use crate::lead::{LeadScore, TierName};
-use crate::routing::{Decision, DialerId};
+use crate::phone::E164;
+use crate::routing::{Action, Course, Decision, DialerId, Rule};
 use crate::twiml::Connect;
 
 /// The answer as it is stored and given.
@@ -57,7 +58,18 @@ pub(super) fn render(
         Some(_) => decision.reason,
         None => handed.reason_or(decision.reason),
     };
+    let to_number = |number: &E164| ConnectDocument {
+        connect: Connect::Number(number.clone()),
+        headers: BTreeMap::new(),
+    };
+    let rule = policy.ruleset.rule(decision.rule.as_deref());
+    let course = decision.course;
     let (connect, answer, state) = match (target, &policy.last_resort) {
+        _ if course != Course::Dialers => {
+            let (number, answer, state) =
+                without_dialers(course, rule, policy.closed_number.as_ref(), state);
+            (number.map(to_number), answer, state)
+        }
         (Some((dialer, target)), _) => {
             let state = state.dialing(dialer.id(), target.reference.clone());
             let connect = ConnectDocument {
@@ -71,12 +83,8 @@ pub(super) fn render(
             (Some(connect), answer, recordable(state, &call.caller))
         }
         (None, Some(number)) => {
-            let connect = ConnectDocument {
-                connect: Connect::Number(number.clone()),
-                headers: BTreeMap::new(),
-            };
             let state = state.dialing_last_resort(number);
-            (Some(connect), Answer::LastResort, state)
+            (Some(to_number(number)), Answer::LastResort, state)
         }
         (None, None) => (None, Answer::Nothing, state.ended(Disposition::Failed)),
     };
@@ -101,5 +109,34 @@ pub(super) fn render(
         answer,
         state,
         reason,
+    }
+}
+
+/// The number to connect to where no dialer is asked, if there is one.
+fn without_dialers<'a>(
+    course: Course,
+    rule: Option<&'a Rule>,
+    closed_number: Option<&'a E164>,
+    state: CallState,
+) -> (Option<&'a E164>, Answer, CallState) {
+    match (course, rule.map(|rule| &rule.action), closed_number) {
+        (Course::Number, Some(Action::Number(number)), _) => {
+            (Some(number), Answer::Number, state.dialing_number(false))
+        }
+        (Course::Closed, _, Some(number)) => {
+            (Some(number), Answer::Closed, state.dialing_number(true))
+        }
+        (Course::Closed, _, None) => (None, Answer::Closed, state.ended(Disposition::Closed)),
+        (Course::Message, ..) if rule.is_some_and(Rule::is_for_closed_hours) => {
+            (None, Answer::Closed, state.ended(Disposition::Closed))
+        }
+        (Course::Reject { with }, ..) => (
+            None,
+            Answer::Rejected { with },
+            state.ended(Disposition::Rejected),
+        ),
+        (Course::Message | Course::Number | Course::Dialers, ..) => {
+            (None, Answer::Message, state.ended(Disposition::Rejected))
+        }
     }
 }

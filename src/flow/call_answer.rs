@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::handoff_result::HandoffResult;
-use super::policy::Policy;
+use super::policy::{Policy, Spoken};
 use super::stopwatch::stamp;
 use crate::audit::Answer;
-use crate::call::{CallState, Disposition, InboundCall};
+use crate::call::{CallState, Disposition, InboundCall, RULE_NUMBER};
 use crate::clock::Clock;
 use crate::dialer::{self, Dialer, Fleet};
 use crate::handoff::Certainty;
-use crate::phone::Caller;
-use crate::routing::{DialerId, Reason};
+use crate::phone::{Caller, E164};
+use crate::routing::{Action, Course, Reason, Rule};
 use crate::twiml::Connect;
 use crate::twiml::answer::{self, ConnectTo};
 
@@ -44,6 +44,8 @@ impl CallAnswer {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Voice<'a> {
     pub(super) policy: &'a Policy,
+    pub(super) rule: Option<&'a Rule>,
+    pub(super) spoken: Spoken<'a>,
     pub(super) fleet: &'a Fleet,
     pub(super) call: &'a InboundCall,
     /// After how long a caller who is held asks again.
@@ -69,7 +71,7 @@ impl Voice<'_> {
                 dialer.connect(),
                 ring_timeout,
                 state.step(),
-                Some(dialer.id()),
+                Some(dialer.id().as_str()),
                 &headers,
             ),
             answer: Answer::Connect {
@@ -105,17 +107,13 @@ impl Voice<'_> {
 
     /// No dialer can take the call now: the caller waits, and the plan is tried again.
     fn hold(&self, state: CallState, reason: Reason) -> CallAnswer {
-        let Policy {
-            hold_message,
-            language,
-            urls,
-            ..
-        } = self.policy;
+        let Spoken { hold, language, .. } = self.spoken;
         let round = state.waiting().map_or(1, |(_, round)| round);
         let is_silent = round % ROUNDS_PER_MESSAGE != 1;
-        let message = if is_silent { "" } else { hold_message };
+        let message = if is_silent { "" } else { hold };
         CallAnswer {
-            body: answer::hold(message, language, self.pause, &urls.hold(round)).to_xml(),
+            body: answer::hold(message, language, self.pause, &self.policy.urls.hold(round))
+                .to_xml(),
             answer: Answer::Hold,
             state,
             reason,
@@ -129,25 +127,97 @@ impl Voice<'_> {
         reason: Reason,
         otherwise: Disposition,
     ) -> CallAnswer {
-        let (policy, caller) = (self.policy, &self.call.caller);
-        let called = self.call.called.as_deref();
-        let rings = answer::can_ring_phones(&policy.caller_id, Some(caller), called);
-        let Some(number) = policy.last_resort.as_ref().filter(|_| rings) else {
-            return CallAnswer {
-                body: answer::goodbye(&policy.goodbye_message, &policy.language).to_xml(),
-                answer: Answer::Goodbye,
-                state: state.ended(otherwise),
-                reason,
-            };
+        let last_resort = self.policy.last_resort.as_ref();
+        let Some(number) = last_resort.filter(|_| self.can_ring_phones()) else {
+            let goodbye = self.spoken.goodbye;
+            return self.say(goodbye, Answer::Goodbye, state.ended(otherwise), reason);
         };
         let state = state.dialing_last_resort(number);
-        let line = Connect::Number(number.clone());
         CallAnswer {
-            body: self.ring(&line, policy.ringing.each, state.step(), None, &[]),
+            body: self.ring_number(number, &state, None),
             answer: Answer::LastResort,
             state,
             reason,
         }
+    }
+
+    /// What a call comes to for which no dialer is asked.
+    pub(super) fn without_dialers(
+        &self,
+        course: Course,
+        state: CallState,
+        reason: Reason,
+    ) -> CallAnswer {
+        match (course, self.rule.map(|rule| &rule.action)) {
+            (Course::Closed, _) => self.closed(state, reason),
+            (Course::Reject { with }, _) => CallAnswer {
+                body: answer::reject(with).to_xml(),
+                answer: Answer::Rejected { with },
+                state: state.ended(Disposition::Rejected),
+                reason,
+            },
+            (Course::Message, Some(Action::Message(message))) => {
+                let is_closed = self.rule.is_some_and(Rule::is_for_closed_hours);
+                let end = if is_closed {
+                    Disposition::Closed
+                } else {
+                    Disposition::Rejected
+                };
+                self.say(message, Answer::Message, state.ended(end), reason)
+            }
+            (Course::Number, Some(Action::Number(number))) if self.can_ring_phones() => {
+                let state = state.dialing_number(false);
+                CallAnswer {
+                    body: self.ring_number(number, &state, Some(RULE_NUMBER)),
+                    answer: Answer::Number,
+                    state,
+                    reason,
+                }
+            }
+            (Course::Number | Course::Message | Course::Dialers, _) => {
+                self.no_dialer_left(state, reason, Disposition::Failed)
+            }
+        }
+    }
+
+    /// All dialers are outside their hours: the number for that rings, or the caller is told so.
+    pub(super) fn closed(&self, state: CallState, reason: Reason) -> CallAnswer {
+        let number = self.policy.closed_number.as_ref();
+        let Some(number) = number.filter(|_| self.can_ring_phones()) else {
+            return self.closed_message(state, reason);
+        };
+        let state = state.dialing_number(true);
+        CallAnswer {
+            body: self.ring_number(number, &state, Some(RULE_NUMBER)),
+            answer: Answer::Closed,
+            state,
+            reason,
+        }
+    }
+
+    /// The caller hears that nobody is there at this hour.
+    pub(super) fn closed_message(&self, state: CallState, reason: Reason) -> CallAnswer {
+        let state = state.ended(Disposition::Closed);
+        self.say(self.spoken.closed, Answer::Closed, state, reason)
+    }
+
+    fn say(&self, message: &str, answer: Answer, state: CallState, reason: Reason) -> CallAnswer {
+        CallAnswer {
+            body: answer::goodbye(message, self.spoken.language).to_xml(),
+            answer,
+            state,
+            reason,
+        }
+    }
+
+    fn can_ring_phones(&self) -> bool {
+        let called = self.call.called.as_deref();
+        answer::can_ring_phones(&self.policy.caller_id, Some(&self.call.caller), called)
+    }
+
+    fn ring_number(&self, number: &E164, state: &CallState, line: Option<&str>) -> String {
+        let connect = Connect::Number(number.clone());
+        self.ring(&connect, self.policy.ringing.each, state.step(), line, &[])
     }
 
     fn ring(
@@ -155,7 +225,7 @@ impl Voice<'_> {
         connect: &Connect,
         ring_timeout: Duration,
         step: u32,
-        dialer: Option<&DialerId>,
+        line: Option<&str>,
         sip_headers: &[(&str, String)],
     ) -> String {
         let response = answer::connect(&ConnectTo {
@@ -164,8 +234,8 @@ impl Voice<'_> {
             called: self.call.called.as_deref(),
             caller_id: &self.policy.caller_id,
             ring_timeout,
-            action_url: &self.policy.urls.dial(step, dialer),
-            status_url: &self.policy.urls.status(step, dialer),
+            action_url: &self.policy.urls.dial(step, line),
+            status_url: &self.policy.urls.status(step, line),
             sip_headers,
         });
         response.to_xml()

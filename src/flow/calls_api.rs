@@ -129,7 +129,7 @@ impl Calls {
         let event = Event::CallEnded { outcome, talked_s };
         let (records, known) = reported(stored, &state, self.clock.now(), talked, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
-        self.locks.update(recorded, known, None);
+        self.update(recorded, known, None);
         EndReported::Recorded
     }
 }

@@ -11,9 +11,7 @@ use tokio::time::timeout;
 use super::Policies;
 use crate::clock::Clock;
 use crate::phone::Caller;
-use crate::routing::{
-    Availability, BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup, Ruleset, decide,
-};
+use crate::routing::{CallFacts, Course, Decision, DialerView, Lookup, Ruleset, decide};
 use crate::store::Store;
 
 /// From the start of one beat to the next. Longer than the quiet time after which the store empties its write-ahead log.
@@ -180,23 +178,12 @@ impl LastSuccess {
 }
 
 fn facts(ruleset: &Ruleset, at: Timestamp, lookup: Lookup) -> CallFacts {
-    let well = |dialer: &DialerId| DialerView {
-        dialer: dialer.clone(),
-        drained: false,
-        breaker: BreakerView::Closed,
-        availability: Availability::Available,
-        callers_first: None,
-        line_only: false,
-    };
-    CallFacts {
-        at,
-        lookup,
-        dialers: ruleset.dialers.iter().map(well).collect(),
-    }
+    let dialers = ruleset.dialers.iter().cloned();
+    CallFacts::new(at, lookup, dialers.map(DialerView::well).collect())
 }
 
 fn judge(decision: &Decision) -> Result<(), String> {
-    if decision.plan.dialers.is_empty() {
+    if decision.plan.dialers.is_empty() && decision.course == Course::Dialers {
         return Err(format!(
             "the rules leave a caller without a dialer although all are well (rule set {})",
             decision.ruleset

@@ -91,7 +91,7 @@ impl Calls {
         let event = Event::DialEnded { report };
         let (records, known) = reported(stored, state, self.clock.now(), talked_s, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
-        self.locks.update(recorded, known, None);
+        self.update(recorded, known, None);
     }
 
     async fn next(
@@ -103,7 +103,7 @@ impl Calls {
         after: AfterDial,
     ) -> Result<CallAnswer, Repeated> {
         let policy = answering.policy.clone();
-        let voice = self.voice(&policy, call, HOLD_PAUSE);
+        let voice = self.voice(&policy, call, stored.rule.as_deref(), HOLD_PAUSE);
         let all_failed =
             |state, otherwise| voice.no_dialer_left(state, Reason::AllLegsFailed, otherwise);
         Ok(match after {
@@ -118,7 +118,7 @@ impl Calls {
             },
             AfterDial::NextDialers { dialers: mut plan } => {
                 // Those that were tripped or taken out since the decision are left out.
-                let views = self.fleet.views(self.clock.instant());
+                let views = self.views(&policy);
                 plan.retain(|dialer| routing::admissible(dialer, &views).is_ok());
                 let class = (stored.tier.as_ref(), stored.score);
                 let payload = call.payload(class, &policy.ruleset, &answering.request_id);
@@ -128,6 +128,9 @@ impl Calls {
                 } else {
                     all_failed(state, Disposition::Failed)
                 }
+            }
+            AfterDial::PlanExhausted { .. } if state.is_at_closed_number() => {
+                voice.closed_message(state, stored.reason)
             }
             AfterDial::PlanExhausted { last } => all_failed(state, disposition_of(last)),
         })

@@ -4,10 +4,10 @@ use super::answering::{Answering, Calls};
 use super::call_answer::CallAnswer;
 use super::record::Repeated;
 use crate::call::{Disposition, InboundCall, Stamp};
-use crate::routing::DialerId;
+use crate::routing::{self, DialerId, Reason};
 use crate::store::StoredCall;
 use crate::twilio::HeldCall;
-use crate::twiml::answer;
+use crate::twiml::answer::{self, HOLD_PAUSE};
 
 impl Calls {
     /// Answers with the line of a dialer, more waiting, or the last resort. Infallible.
@@ -32,7 +32,7 @@ impl Calls {
             return Ok(answer::nothing().to_xml());
         };
         let call = InboundCall::of_stored(&stored);
-        let wanted = answering.policy.ruleset.order(stored.rule.as_deref());
+        let wanted = answering.policy.wanted(&stored);
         let answer = if held.caller_gone {
             let state = stored.state.clone().ended(Disposition::Abandoned);
             CallAnswer::nothing(state, stored.reason)
@@ -56,14 +56,18 @@ impl Calls {
         wanted: &[DialerId],
     ) -> Result<CallAnswer, Repeated> {
         let now = answering.stopwatch.now();
-        let views = self.fleet.views(now);
+        let views = self.views(&answering.policy);
+        let rule = stored.rule.as_deref();
+        if routing::all_closed(wanted, &views) {
+            let voice = self.voice(&answering.policy, call, rule, HOLD_PAUSE);
+            return Ok(voice.closed(stored.state.clone(), Reason::Closed));
+        }
         let slot = self
             .waiting
             .next_slot(&call.call_id, since, wanted, views, now);
         let class = (stored.tier.as_ref(), stored.score);
         let payload = call.payload(class, &answering.policy.ruleset, &answering.request_id);
         let handed = self.hand_off(answering, &slot.plan, payload).await?;
-        let rule = stored.rule.as_deref();
         self.incidents
             .learn(&call.call_id, (rule, wanted), &slot.views, &handed);
         let state = stored.state.clone();
@@ -71,7 +75,7 @@ impl Calls {
             Some(_) => state.replanned(slot.plan),
             None => state,
         };
-        let voice = self.voice(&answering.policy, call, slot.pause);
+        let voice = self.voice(&answering.policy, call, rule, slot.pause);
         Ok(voice.after_handoff(&handed, state, stored.reason))
     }
 }

@@ -4,10 +4,14 @@
 //! the same bytes.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::answering::Calls;
 use super::api_document;
 use super::call_answer::CallAnswer;
+use super::fact_source::FactSource;
 use super::handoff_result::HandoffResult;
 use super::policy::Policy;
 use super::record::Repeated;
@@ -17,10 +21,12 @@ use crate::braze::Braze;
 use crate::call::{CallState, InboundCall};
 use crate::deadline::Deadline;
 use crate::lead::TierName;
-use crate::phone::Caller;
-use crate::routing::{self, CallFacts, Decision, DialerId, Lookup};
+use crate::routing::{self, CallFacts, Course, Decision, DialerId, History, Lookup, RulesInForce};
 use crate::store::StoredCall;
 use crate::twiml::answer::HOLD_PAUSE;
+
+/// How long the store may take to give back the caller's calls before this one.
+const HISTORY_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Answers calls that arrive. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -73,26 +79,30 @@ impl Inbound {
         );
         let started = answering.stopwatch.now();
         let deadline = answering.stopwatch.deadline();
-        let (facts, exchange) = self.gather(&call.caller, deadline).await;
+        let (facts, exchange) = self.gather(call, &policy, deadline).await;
         answering.stopwatch.lookup_took(started);
         let decision = routing::decide(&policy.ruleset, &facts);
 
         let views = facts.dialers.clone();
+        let rule = decision.rule.as_deref();
+        let wanted = policy.ruleset.wanted(rule, &facts.asked);
         let decided = self.decided(call, request_id, facts, exchange, &decision);
         answering.pending.records.push(decided);
-        let plan = &decision.plan.dialers;
-        calls.waiting.bypass(plan);
-        let class = (decision.tier.as_ref(), decision.score);
-        let payload = call.payload(class, &policy.ruleset, request_id);
-        let handed = calls.hand_off(&mut answering, plan, payload).await?;
-        let rule = decision.rule.as_deref();
-        let wanted = policy.ruleset.order(rule);
-        calls
-            .incidents
-            .learn(&call.call_id, (rule, &wanted), &views, &handed);
+        let mut handed = HandoffResult::default();
+        if decision.course == Course::Dialers {
+            let plan = &decision.plan.dialers;
+            calls.waiting.bypass(plan);
+            let class = (decision.tier.as_ref(), decision.score);
+            let payload = call.payload(class, &policy.ruleset, request_id);
+            handed = calls.hand_off(&mut answering, plan, payload).await?;
+            calls
+                .incidents
+                .learn(&call.call_id, (rule, &wanted), &views, &handed);
+        }
 
         let routing_ms = u64::try_from(answering.stopwatch.elapsed().as_millis()).ok();
-        let answer = self.render(call, &policy, &decision, &handed, routing_ms);
+        let state = state_of(&decision, &policy, &wanted);
+        let answer = self.render(call, &policy, &decision, &handed, state, routing_ms);
         let now = answering.stopwatch.now();
         calls
             .waiting
@@ -111,21 +121,57 @@ impl Inbound {
     }
 
     /// All reads for one decision. Never fails: a look-up without an answer is a fact with a reason.
-    async fn gather(&self, caller: &Caller, deadline: Deadline) -> (CallFacts, Option<Exchange>) {
-        let Calls {
-            clock,
-            fleet,
-            waiting,
-            ..
-        } = &self.calls;
-        let looked_up = self.braze.look_up(caller, deadline).await;
-        let now = clock.instant();
-        let facts = CallFacts {
-            at: clock.now(),
-            lookup: looked_up.lookup,
-            dialers: waiting.seen_by_arrival(fleet.views(now), now),
+    async fn gather(
+        &self,
+        call: &InboundCall,
+        policy: &Policy,
+        deadline: Deadline,
+    ) -> (CallFacts, Option<Exchange>) {
+        let Calls { clock, waiting, .. } = &self.calls;
+        let ruleset = &policy.ruleset;
+        let mut facts = CallFacts::new(clock.now(), Lookup::not_needed(), Vec::new());
+        facts.asked = ruleset.facts(&self.source(call, facts.at), facts.at);
+        let mut exchange = None;
+        let look_up = async {
+            if ruleset.needs_lookup(&facts) {
+                Some(self.braze.look_up(&call.caller, deadline).await)
+            } else {
+                None
+            }
         };
-        (facts, looked_up.exchange)
+        let (looked_up, history) = tokio::join!(look_up, self.history(call, ruleset, deadline));
+        if let Some(looked_up) = looked_up {
+            facts.lookup = looked_up.lookup;
+            exchange = looked_up.exchange;
+        }
+        facts.asked.history = history;
+        facts.at = clock.now();
+        facts.dialers = waiting.seen_by_arrival(self.calls.views(policy), clock.instant());
+        (facts, exchange)
+    }
+
+    /// The caller's calls before this one, where a rule asks for them; `None` also where the store does not say so within the look-up's share.
+    async fn history(
+        &self,
+        call: &InboundCall,
+        ruleset: &RulesInForce,
+        deadline: Deadline,
+    ) -> Option<History> {
+        if !ruleset.asked().wants_history() {
+            return None;
+        }
+        let clock = &self.calls.clock;
+        let patience = deadline.lookup_share(clock.instant(), HISTORY_PATIENCE);
+        self.calls.locks.history(call, patience).await
+    }
+
+    fn source<'a>(&'a self, call: &'a InboundCall, at: Timestamp) -> FactSource<'a> {
+        FactSource {
+            call,
+            locks: &self.calls.locks,
+            lists: &self.calls.lists,
+            at,
+        }
     }
 
     fn decided(
@@ -158,13 +204,17 @@ impl Inbound {
         policy: &Policy,
         decision: &Decision,
         handed: &HandoffResult,
+        state: CallState,
         routing_ms: Option<u64>,
     ) -> CallAnswer {
-        let state = CallState::routing(decision.plan.dialers.clone());
         match call.ingress() {
             Ingress::Twilio => {
-                let voice = self.calls.voice(policy, call, HOLD_PAUSE);
-                voice.after_handoff(handed, state, decision.reason)
+                let rule = decision.rule.as_deref();
+                let voice = self.calls.voice(policy, call, rule, HOLD_PAUSE);
+                match decision.course {
+                    Course::Dialers => voice.after_handoff(handed, state, decision.reason),
+                    course => voice.without_dialers(course, state, decision.reason),
+                }
             }
             Ingress::Api => {
                 let fleet = &self.calls.fleet;
@@ -172,6 +222,15 @@ impl Inbound {
             }
         }
     }
+}
+
+/// A call that is decided. It carries the order of its dialers where that is not the one of its rule.
+fn state_of(decision: &Decision, policy: &Policy, wanted: &[DialerId]) -> CallState {
+    let state = CallState::routing(decision.plan.dialers.clone());
+    if policy.ruleset.order(decision.rule.as_deref()) == wanted {
+        return state;
+    }
+    state.in_order(wanted.to_vec())
 }
 
 fn report(answer: &CallAnswer, decision: &Decision, stopwatch: &Stopwatch) {

@@ -147,19 +147,11 @@ pub(super) mod tests {
     }
 
     pub(crate) fn call(n: usize) -> StoredCall {
-        let ruleset = Ruleset {
-            tiers: Tiers::new(Vec::new()),
-            rules: Vec::new(),
-            default_dialer: DialerId::new("a"),
-            dialers: vec![DialerId::new("a")],
+        let ruleset = Ruleset::of_rules(Tiers::default(), Vec::new(), &["a"]);
+        let lookup = Lookup::Unavailable {
+            reason: LookupUnavailable::Timeout,
         };
-        let facts = CallFacts {
-            at: Timestamp::UNIX_EPOCH,
-            lookup: Lookup::Unavailable {
-                reason: LookupUnavailable::Timeout,
-            },
-            dialers: Vec::new(),
-        };
+        let facts = CallFacts::new(Timestamp::UNIX_EPOCH, lookup, Vec::new());
         let decision = routing::decide(&ruleset.into(), &facts);
         let personal = Personal {
             caller: Some(CALLER.to_owned()),

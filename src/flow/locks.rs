@@ -8,9 +8,10 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::live_calls::LiveCalls;
 use super::record::{Recorded, Repeated, past, refuse_replay, replayed};
-use crate::call::CallId;
+use crate::call::{CallId, InboundCall};
 use crate::clock::Clock;
 use crate::phone::Caller;
+use crate::routing::History;
 use crate::store::{Past, Store, StoredCall, StoredLeg};
 
 /// How long the store may take to say what it knows of a later webhook's call. Such a webhook has its whole budget for it: nobody is looked
@@ -181,6 +182,26 @@ impl IdempotencyLocks {
             Ok(Ok(legs)) => legs,
             Ok(Err(_)) | Err(_) => Vec::new(),
         }
+    }
+
+    /// The caller's calls before this one, as far as the store keeps them and can say so in time.
+    pub(super) async fn history(&self, call: &InboundCall, patience: Duration) -> Option<History> {
+        let history = self.store.history(call);
+        match self.clock.timeout(patience, history).await {
+            Ok(Ok(history)) => history,
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(
+                    event = "call.history_unknown",
+                    "the store does not say whether the caller has called before: rules that ask do not match"
+                );
+                None
+            }
+        }
+    }
+
+    /// A number that follows from who calls and from `name`, the same one each time; `None` for a caller who hides that.
+    pub(super) fn hash_of(&self, caller: &Caller, name: &str) -> Option<u32> {
+        self.store.hash_of(caller, name)
     }
 
     /// Remembers the call after a record, what became of that record, and what the webhook was answered, by its step. While the record is

@@ -7,7 +7,8 @@ use arc_swap::ArcSwap;
 
 use crate::call::Ringing;
 use crate::phone::{Caller, E164};
-use crate::routing::RulesInForce;
+use crate::routing::{DialerId, RulesInForce, Speech};
+use crate::store::StoredCall;
 use crate::twiml::answer::{self, CallerIdPolicy, Safe};
 use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
 
@@ -27,6 +28,10 @@ pub struct Policy {
     pub goodbye_message: String,
     /// Language of spoken messages, as BCP 47: `de-DE`.
     pub language: String,
+    /// Spoken to a caller for whom all dialers are outside their hours; `goodbye_message` where there is none.
+    pub closed_message: Option<String>,
+    /// Where such a caller is put through to.
+    pub closed_number: Option<E164>,
     /// Which number the dialer sees.
     pub caller_id: CallerIdPolicy,
     pub ringing: Ringing,
@@ -48,6 +53,41 @@ impl Policy {
             goodbye: &self.goodbye_message,
             language: &self.language,
         })
+    }
+}
+
+/// What is said to the caller of one call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spoken<'a> {
+    pub(super) language: &'a str,
+    pub(super) hold: &'a str,
+    pub(super) goodbye: &'a str,
+    pub(super) closed: &'a str,
+}
+
+impl Policy {
+    /// What is said by the rule of this name, and else by `[routing]`.
+    pub(super) fn spoken(&self, rule: Option<&str>) -> Spoken<'_> {
+        let speech = self.ruleset.rule(rule).map(|rule| &rule.speech);
+        let own =
+            |of: fn(&Speech) -> &Option<String>| speech.and_then(|speech| of(speech).as_deref());
+        let goodbye = own(|speech| &speech.goodbye_message);
+        Spoken {
+            language: own(|speech| &speech.language).unwrap_or(&self.language),
+            hold: own(|speech| &speech.hold_message).unwrap_or(&self.hold_message),
+            goodbye: goodbye.unwrap_or(&self.goodbye_message),
+            closed: goodbye
+                .or(self.closed_message.as_deref())
+                .unwrap_or(&self.goodbye_message),
+        }
+    }
+
+    /// The dialers that a call wants, in the order in which it asks them.
+    pub fn wanted(&self, call: &StoredCall) -> Vec<DialerId> {
+        match call.state.order() {
+            [] => self.ruleset.order(call.rule.as_deref()),
+            order => order.to_vec(),
+        }
     }
 }
 

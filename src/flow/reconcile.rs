@@ -103,7 +103,7 @@ impl Reconciliation {
         let reaped = Event::CallReaped { found: answer };
         let record = Record::of_call(now, call, reaped).leaving(after);
         let recorded = calls.recorder.append(vec![record], PATIENCE).await;
-        calls.locks.update(recorded, known, None);
+        calls.update(recorded, known, None);
         Reconciled::Closed(answer)
     }
 }

@@ -37,7 +37,7 @@ impl Calls {
         let event = Event::LegReported { report };
         let (records, known) = reported(stored, &state, now, talked_s, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
-        self.locks.update(recorded, known, None);
+        self.update(recorded, known, None);
     }
 }
 

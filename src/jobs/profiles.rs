@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::braze::{Braze, CachedProfile};
 use crate::lifecycle::Lifecycle;
-use crate::routing::Profile;
 use crate::store::{Store, StoreError, StoredProfile};
 
 /// How often changed profiles are written down; a crash loses at most this much warmth, and nothing else.
@@ -57,12 +56,10 @@ fn report(written: Result<(), StoreError>) {
 
 fn cached(stored: StoredProfile) -> CachedProfile {
     let known = stored.profile.is_some();
-    let profile = stored.profile.unwrap_or_default();
     CachedProfile {
         phone: stored.phone,
         external_id: stored.external_id,
-        score: profile.score,
-        tier: profile.tier,
+        profile: stored.profile.unwrap_or_default(),
         known,
         fetched_at: stored.fetched_at,
         changed_at: stored.changed_at,
@@ -73,10 +70,7 @@ fn to_store(cached: CachedProfile) -> StoredProfile {
     StoredProfile {
         phone: cached.phone,
         external_id: cached.external_id,
-        profile: cached.known.then_some(Profile {
-            score: cached.score,
-            tier: cached.tier,
-        }),
+        profile: cached.known.then_some(cached.profile),
         fetched_at: cached.fetched_at,
         changed_at: cached.changed_at,
     }

@@ -19,6 +19,8 @@ use crate::store::Store;
 const TICK: Duration = Duration::from_secs(5);
 /// So many calls are asked for in one round, one after another: five requests a second at the most.
 const MOST_REQUESTS: usize = 25;
+/// A dialer that is full may wait for the end of a call that was never reported: its calls are asked for after so much silence.
+const OF_FULL_DIALERS: Duration = Duration::from_secs(30);
 /// So many silent calls are looked at in one round.
 const MOST_CALLS: u32 = 20_000;
 /// A call of which nothing can be learned is over after this: Twilio's own limit for a dial.
@@ -123,7 +125,19 @@ impl Reconciler {
                         round.closed += usize::from(matches!(reconciled, Reconciled::Closed(_)));
                     }
                 }
-                for (call, last_news) in memory.due(in_progress, heard, now, patience) {
+                let calls = &self.reconciliation.calls;
+                let pressing = calls
+                    .loads
+                    .oldest_of_full(&calls.policies.current().ruleset);
+                let patience_for = |call: &CallId| {
+                    if pressing.contains(call) {
+                        patience.min(OF_FULL_DIALERS)
+                    } else {
+                        patience
+                    }
+                };
+                for (call, last_news) in memory.due(in_progress, heard, now, patience_for) {
+                    let patience = patience_for(&call);
                     self.visit(&mut memory, &mut round, &call, last_news, patience)
                         .await;
                 }
@@ -241,7 +255,7 @@ impl Memory {
         in_progress: Vec<(CallId, Timestamp)>,
         heard: impl Fn(&CallId) -> Option<Instant>,
         now: Instant,
-        patience: Duration,
+        patience_for: impl Fn(&CallId) -> Duration,
     ) -> Vec<(CallId, Timestamp)> {
         let mut former = std::mem::take(&mut self.looks);
         let mut due = in_progress;
@@ -255,7 +269,7 @@ impl Memory {
             };
             self.looks.insert(call.clone(), look);
             let since = look.settled.max(look.heard);
-            since.is_none_or(|since| now.saturating_duration_since(since) >= patience)
+            since.is_none_or(|since| now.saturating_duration_since(since) >= patience_for(call))
         });
         due.sort_by_key(|(call, last_news)| {
             let tried = self.looks.get(call).and_then(|look| look.tried);
@@ -365,7 +379,7 @@ mod tests {
             let known = calls.iter().find(|(n, _)| id(*n) == *call);
             known.and_then(|(_, heard)| heard.map(at))
         };
-        let due = memory.due(in_progress, heard, at(now), PATIENCE);
+        let due = memory.due(in_progress, heard, at(now), |_| PATIENCE);
         due.into_iter().map(|(call, _)| call).collect()
     }
 
@@ -383,7 +397,9 @@ mod tests {
         let mut memory = starting();
         let mut is_due = |now| {
             let fresh = vec![(id(1), wall(7))];
-            !memory.due(fresh, |_| None, at(now), PATIENCE).is_empty()
+            !memory
+                .due(fresh, |_| None, at(now), |_| PATIENCE)
+                .is_empty()
         };
         assert_eq!([is_due(7), is_due(306), is_due(307)], [false, false, true]);
     }

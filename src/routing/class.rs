@@ -1,6 +1,6 @@
-//! The class of a caller, and what a rule says of it.
+//! The class of a caller.
 
-use super::{Lookup, Rule, RuleVerdict};
+use super::Lookup;
 use crate::lead::{LeadScore, TierName, Tiers};
 
 /// The class of a caller, and the score it came from.
@@ -33,25 +33,5 @@ impl CallerClass {
             tier: tier.map(|tier| tier.name.clone()),
             named: None,
         }
-    }
-}
-
-pub(super) fn verdict(rule: &Rule, tier: Option<&TierName>) -> RuleVerdict {
-    if rule.tiers.is_empty() || tier.is_some_and(|tier| rule.tiers.contains(tier)) {
-        return RuleVerdict::Matched;
-    }
-    not_matched(tier, &rule.tiers)
-}
-
-/// The verdict of a rule that wants other tiers than the caller's.
-pub(super) fn not_matched(tier: Option<&TierName>, wants: &[TierName]) -> RuleVerdict {
-    let has = tier.map_or_else(
-        || "the caller has no tier".to_owned(),
-        |tier| format!("tier is {tier}"),
-    );
-    let wanted: Vec<_> = wants.iter().map(TierName::as_str).collect();
-    RuleVerdict::NotMatched {
-        why: format!("{has}; the rule wants {}", wanted.join(" or ")),
-        wants: wants.to_vec(),
     }
 }

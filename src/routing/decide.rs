@@ -1,10 +1,11 @@
 //! The decision itself.
 
-use super::change::change_to_be_named;
-use super::class::{CallerClass, verdict};
+use super::change::Changes;
+use super::class::CallerClass;
+use super::rule::Order;
 use super::{
-    CallFacts, Decision, DialerId, Lookup, Reason, RoutePlan, Rule, RuleVerdict, RulesInForce,
-    Ruleset, SkipReason, Skipped, Step, Trace, admissible,
+    Action, CallFacts, Course, Decision, DialerId, Lookup, Reason, RoutePlan, Rule, RuleVerdict,
+    RulesInForce, SkipReason, Skipped, Step, Trace, admissible, all_closed,
 };
 
 /// Decides who takes a call. Total: every rule set decides every call, at worst with an empty plan that says why.
@@ -21,17 +22,24 @@ pub fn decide(ruleset: &RulesInForce, facts: &CallFacts) -> Decision {
         });
     }
 
-    let (rule, mut reason) = match_rule(ruleset, &facts.lookup, &class, &mut trace);
-    let wanted = rule.map_or_else(|| ruleset.default_order(), |rule| rule.dialers.clone());
-    let plan = plan(ruleset, facts, &class, &wanted, &mut trace);
-    if plan.dialers.is_empty() {
+    let (rule, mut reason) = match_rule(ruleset, facts, &class, &mut trace);
+    let order = order(ruleset, rule, facts, &mut trace);
+    let plan = plan(ruleset, facts, &class, &order.dialers, &mut trace);
+    let course = course(rule, facts, &order);
+    if course == Course::Closed {
+        reason = Reason::Closed;
+    } else if course == Course::Dialers && plan.dialers.is_empty() {
         reason = Reason::NoDialerAvailable;
+    }
+    if course != Course::Dialers {
+        trace.0.push(Step::Course { course });
     }
     Decision {
         tier: class.tier,
         score: class.score,
-        rule: rule.map(|rule| rule.name.clone()),
+        rule: rule.map(|rule| rule.name.to_string()),
         reason,
+        course,
         plan,
         trace,
         ruleset: ruleset.version().clone(),
@@ -40,23 +48,24 @@ pub fn decide(ruleset: &RulesInForce, facts: &CallFacts) -> Decision {
 
 /// The first matching rule, and the reason that goes with it. A failed look-up goes to the default dialer at once.
 fn match_rule<'a>(
-    ruleset: &'a Ruleset,
-    lookup: &Lookup,
+    ruleset: &'a RulesInForce,
+    facts: &CallFacts,
     class: &CallerClass,
     trace: &mut Trace,
 ) -> (Option<&'a Rule>, Reason) {
-    let without_rule = Reason::without_rule(lookup);
     for rule in &ruleset.rules {
-        let verdict = verdict(rule, class.tier.as_ref());
-        let matched = verdict == RuleVerdict::Matched;
-        trace.0.push(Step::Rule {
-            name: rule.name.clone(),
-            verdict,
+        let unmet = rule.when.first_unmet(&rule.name, facts, class).cloned();
+        let matched = unmet.is_none();
+        let verdict = unmet.map_or(RuleVerdict::Matched, |condition| RuleVerdict::NotMatched {
+            condition,
         });
+        let name = rule.name.clone();
+        trace.0.push(Step::Rule { name, verdict });
         if matched {
             return (Some(rule), Reason::RuleMatched);
         }
     }
+    let without_rule = Reason::without_rule(&facts.lookup);
     trace.0.push(Step::DefaultRule {
         dialer: ruleset.default_dialer.clone(),
         reason: without_rule,
@@ -64,8 +73,43 @@ fn match_rule<'a>(
     (None, without_rule)
 }
 
+/// The dialers that are wanted, in the order in which this call asks them.
+fn order(
+    ruleset: &RulesInForce,
+    rule: Option<&Rule>,
+    facts: &CallFacts,
+    trace: &mut Trace,
+) -> Order {
+    let Some(rule) = rule else {
+        return Order {
+            dialers: ruleset.default_order(),
+            ..Order::default()
+        };
+    };
+    let order = rule.order(&facts.asked);
+    let drawn = order.drawn.iter().cloned();
+    trace.0.extend(drawn.map(|dialer| Step::Drawn { dialer }));
+    let preferred = order.preferred.iter().cloned();
+    trace
+        .0
+        .extend(preferred.map(|dialer| Step::Preferred { dialer }));
+    order
+}
+
+fn course(rule: Option<&Rule>, facts: &CallFacts, order: &Order) -> Course {
+    match rule.map(|rule| &rule.action) {
+        Some(Action::Number(_)) => Course::Number,
+        Some(Action::Reject(with)) => Course::Reject { with: *with },
+        Some(Action::Message(_)) => Course::Message,
+        Some(Action::Dialers(_)) | None if all_closed(&order.dialers, &facts.dialers) => {
+            Course::Closed
+        }
+        Some(Action::Dialers(_)) | None => Course::Dialers,
+    }
+}
+
 fn plan(
-    ruleset: &Ruleset,
+    ruleset: &RulesInForce,
     facts: &CallFacts,
     class: &CallerClass,
     wanted: &[DialerId],
@@ -96,12 +140,17 @@ fn plan(
             }
         }
     }
-    for dialer in ruleset
+    let mut others = ruleset
         .dialers
         .iter()
         .filter(|dialer| !wanted.contains(dialer))
-    {
-        let change = change_to_be_named(ruleset, &facts.lookup, class, dialer);
+        .peekable();
+    if others.peek().is_none() {
+        return plan;
+    }
+    let changes = Changes::new(ruleset, facts, class);
+    for dialer in others {
+        let change = changes.to_be_named(dialer);
         let reason = SkipReason::NotInRule;
         trace.0.push(Step::Skipped {
             dialer: dialer.clone(),
@@ -123,7 +172,7 @@ mod tests {
 
     use super::super::{
         Availability, BreakerView, DialerView, Difference, LookupSkipped, LookupUnavailable,
-        Profile, RecordedDecision, Source, replay,
+        Profile, RecordedDecision, Ruleset, Source, replay,
     };
     use super::*;
     use crate::lead::{LeadScore, Tier, TierName, Tiers};
@@ -142,46 +191,32 @@ mod tests {
             name: TierName::new(name),
             min_score: LeadScore::new(min).unwrap(),
         };
-        let rule = |name: &str, tiers: &[&str], dialers: &[&str]| Rule {
-            name: name.to_owned(),
-            tiers: tiers.iter().map(|t| TierName::new(t)).collect(),
-            dialers: dialers.iter().map(|d| DialerId::new(d)).collect(),
-        };
+        let tiers = Tiers::new(vec![
+            tier("hot", 80.0),
+            tier("warm", 40.0),
+            tier("cold", 0.0),
+        ]);
+        let rules = vec![
+            Rule::of_tiers("hot", &["hot"], &["dialfire", "zendesk"]),
+            Rule::of_tiers("warm", &["warm"], &["zendesk"]),
+        ];
         Ruleset {
-            tiers: Tiers::new(vec![
-                tier("hot", 80.0),
-                tier("warm", 40.0),
-                tier("cold", 0.0),
-            ]),
-            rules: vec![
-                rule("hot", &["hot"], &["dialfire", "zendesk"]),
-                rule("warm", &["warm"], &["zendesk"]),
-            ],
             default_dialer: DialerId::new("zendesk"),
-            dialers: ["dialfire", "zendesk", "other"].map(DialerId::new).to_vec(),
+            ..Ruleset::of_rules(tiers, rules, &["dialfire", "zendesk", "other"])
         }
     }
 
     fn facts(lookup: Lookup) -> CallFacts {
-        let view = |name: &str| DialerView {
-            dialer: DialerId::new(name),
-            drained: false,
-            breaker: BreakerView::Closed,
-            availability: Availability::Unknown,
-            callers_first: None,
-            line_only: false,
-        };
-        CallFacts {
-            at: Timestamp::UNIX_EPOCH,
-            lookup,
-            dialers: ["dialfire", "zendesk", "other"].map(view).to_vec(),
-        }
+        let view = |name: &str| DialerView::well(DialerId::new(name));
+        let dialers = ["dialfire", "zendesk", "other"].map(view).to_vec();
+        CallFacts::new(Timestamp::UNIX_EPOCH, lookup, dialers)
     }
 
     fn known(score: Option<f64>, tier: Option<&str>) -> Lookup {
         let profile = Profile {
             score: score.and_then(LeadScore::new),
             tier: tier.map(str::to_owned),
+            ..Profile::default()
         };
         Lookup::Known {
             profile,
@@ -265,11 +300,7 @@ mod tests {
     #[test]
     fn a_rule_without_tiers_matches_whatever_came_of_the_look_up() {
         let mut ruleset = ruleset();
-        ruleset.rules.push(Rule {
-            name: "all".to_owned(),
-            tiers: Vec::new(),
-            dialers: vec![DialerId::new("other")],
-        });
+        ruleset.rules.push(Rule::of_tiers("all", &[], &["other"]));
         let skipped = Lookup::Skipped {
             reason: LookupSkipped::Withheld,
         };
@@ -290,8 +321,9 @@ mod tests {
 
     #[test]
     fn the_trace_numbers_the_dialers_from_one_in_the_order_in_which_they_are_asked() {
-        let decision = decide(&ruleset(), &facts(known(Some(3.0), None)));
-        let said = decision.trace.sentences();
+        let facts = facts(known(Some(3.0), None));
+        let decision = decide(&ruleset(), &facts);
+        let said = decision.sentences(&facts);
         let planned = &said[said.len() - 3..];
         assert_eq!(planned, ["1. zendesk", "2. dialfire", "3. other"]);
     }
@@ -303,7 +335,7 @@ mod tests {
         facts.dialers[0].line_only = true;
         let decision = decide(&ruleset(), &facts);
         assert_eq!(names(&decision.plan), ["dialfire", "zendesk"]);
-        let said = decision.trace.sentences().join(" ");
+        let said = decision.sentences(&facts).join(" ");
         assert!(
             said.contains("1. dialfire, unannounced: it limits"),
             "{said}"
@@ -342,11 +374,7 @@ mod tests {
         assert_eq!(change(known(Some(5.0), None), "other"), None);
         // Without a score the lowest class that leads there is the smallest change.
         let mut ruleset = ruleset();
-        ruleset.rules.push(Rule {
-            name: "rest".to_owned(),
-            tiers: Vec::new(),
-            dialers: vec![DialerId::new("other")],
-        });
+        ruleset.rules.push(Rule::of_tiers("rest", &[], &["other"]));
         let plan = decide(&ruleset, &facts(known(None, None))).plan;
         let zendesk = plan.skipped.iter().find(|s| s.dialer.as_str() == "zendesk");
         assert_eq!(
@@ -397,7 +425,7 @@ mod tests {
         facts.dialers[0].callers_first = Some(12);
         let decision = decide(&ruleset(), &facts);
         assert_eq!(names(&decision.plan), ["zendesk"]);
-        let said = decision.trace.sentences().join(" ");
+        let said = decision.sentences(&facts).join(" ");
         let expected = "dialfire is skipped: callers first (it has just recovered; 12 who wait for it come first).";
         assert!(said.contains(expected), "{said}");
         facts.dialers[0].breaker = BreakerView::Open;
@@ -423,7 +451,7 @@ mod tests {
     fn the_trace_reads_as_sentences() {
         let mut facts = facts(known(Some(72.0), None));
         facts.dialers[1].breaker = BreakerView::Open;
-        let sentences = decide(&ruleset(), &facts).trace.sentences();
+        let sentences = decide(&ruleset(), &facts).sentences(&facts);
         assert_eq!(
             sentences,
             [

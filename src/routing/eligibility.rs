@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Availability, BreakerView, DialerId, DialerView};
+use super::{Availability, BreakerView, DialerId, DialerView, LimitPeriod};
 
 /// What a dialer can take now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +19,18 @@ pub enum Intake {
 pub enum SkipReason {
     /// The rule that matched does not name it.
     NotInRule,
+    /// It is outside its hours.
+    Closed,
     Drained,
     /// Its circuit breaker is open.
     BreakerOpen,
     /// It says it cannot take calls.
     Unavailable,
-    /// It has just recovered, and others who wait for it come first.
+    /// It has as many calls of this hour, day or month as it may have.
+    CapReached,
+    /// It has as many calls in progress as it may have.
+    Full,
+    /// Others who wait for it come first.
     CallersFirst,
 }
 
@@ -60,6 +66,11 @@ fn is_admissible(view: &DialerView) -> Result<(), Inadmissible> {
             change,
         })
     };
+    if let Some(hours) = view.hours.filter(|hours| !hours.is_open) {
+        let until = hours.until;
+        let detail = until.map_or_else(String::new, |until| format!("it opens at {until}"));
+        return no(SkipReason::Closed, &detail, "its hours begin");
+    }
     if view.drained {
         return no(SkipReason::Drained, "taken out by hand", "resume it");
     }
@@ -71,17 +82,31 @@ fn is_admissible(view: &DialerView) -> Result<(), Inadmissible> {
         let change = "it reports that it can take calls";
         return no(SkipReason::Unavailable, why, change);
     }
+    if let Some(limit) = view.limits.iter().find(|limit| limit.is_reached()) {
+        let (reason, change) = match limit.period {
+            LimitPeriod::Active => (SkipReason::Full, "one of its calls ends"),
+            LimitPeriod::Hour => (SkipReason::CapReached, "the hour ends"),
+            LimitPeriod::Day => (SkipReason::CapReached, "the day ends"),
+            LimitPeriod::Month => (SkipReason::CapReached, "the month ends"),
+        };
+        return no(reason, &limit.words(), change);
+    }
     if let Some(n) = view.callers_first {
-        let detail = format!("it has just recovered; {n} who wait for it come first");
+        let why = match view.room() {
+            Some(room) => format!("it has room for {room}"),
+            None => "it has just recovered".to_owned(),
+        };
+        let detail = format!("{why}; {n} who wait for it come first");
         return no(SkipReason::CallersFirst, &detail, "their turn is over");
     }
     Ok(())
 }
 
-/// What the dialer itself can take now, whoever calls.
+/// What the dialer itself can take now, whoever calls and however many calls it has.
 pub fn intake(view: &DialerView) -> Intake {
     let anybody = DialerView {
         callers_first: None,
+        limits: Vec::new(),
         ..view.clone()
     };
     match (is_admissible(&anybody), view.breaker) {
@@ -89,6 +114,30 @@ pub fn intake(view: &DialerView) -> Intake {
         (Ok(()), BreakerView::HalfOpen) if !view.line_only => Intake::OneTrial,
         (Ok(()), _) => Intake::Calls,
     }
+}
+
+/// Why none of these dialers takes a call: those outside their hours are left out, and of the others failing counts before full before drained.
+/// `None` where one takes it, or where there is none.
+pub fn why_nobody(dialers: &[DialerId], views: &[DialerView]) -> Option<SkipReason> {
+    let rank = |reason: &SkipReason| match reason {
+        SkipReason::BreakerOpen => 6,
+        SkipReason::Unavailable => 5,
+        SkipReason::CapReached => 4,
+        SkipReason::Full => 3,
+        SkipReason::CallersFirst => 2,
+        SkipReason::Drained => 1,
+        SkipReason::Closed | SkipReason::NotInRule => 0,
+    };
+    let reasons = dialers
+        .iter()
+        .map(|dialer| Some(admissible(dialer, views).err()?.reason));
+    let reasons: Option<Vec<SkipReason>> = reasons.collect();
+    reasons?.into_iter().max_by_key(rank)
+}
+
+/// Whether all of these dialers are outside their hours: nobody waits for them then.
+pub fn all_closed(dialers: &[DialerId], views: &[DialerView]) -> bool {
+    why_nobody(dialers, views) == Some(SkipReason::Closed)
 }
 
 /// Why a dialer cannot take a call now, in words; `None` where it can.
@@ -100,16 +149,13 @@ pub fn why_not(view: &DialerView) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{HoursState, LimitUse};
     use super::*;
 
     fn view(breaker: BreakerView) -> DialerView {
         DialerView {
-            dialer: DialerId::new("first"),
-            drained: false,
             breaker,
-            availability: Availability::Unknown,
-            callers_first: None,
-            line_only: false,
+            ..DialerView::well(DialerId::new("first"))
         }
     }
 
@@ -173,5 +219,41 @@ mod tests {
             why_not(&second).as_deref(),
             Some("drained (taken out by hand)")
         );
+    }
+    #[test]
+    fn closed_comes_before_failing_and_a_cap_before_being_full() {
+        let limit = |period, used| LimitUse {
+            period,
+            used,
+            of: 40,
+        };
+        let reason = |view: &DialerView| {
+            let no = admissible(&view.dialer, std::slice::from_ref(view)).err();
+            no.map(|no| (no.reason.as_str(), no.detail))
+        };
+        let mut view = view(BreakerView::Open);
+        view.hours = Some(HoursState {
+            is_open: false,
+            until: "2026-12-01T07:00:00Z".parse().ok(),
+        });
+        view.limits = vec![limit(LimitPeriod::Active, 40), limit(LimitPeriod::Hour, 39)];
+        let closed = ("closed", "it opens at 2026-12-01T07:00:00Z".to_owned());
+        assert_eq!(reason(&view), Some(closed));
+        view.hours = Some(HoursState {
+            is_open: true,
+            until: None,
+        });
+        assert_eq!(
+            reason(&view).map(|(reason, _)| reason),
+            Some("breaker_open")
+        );
+        view.breaker = BreakerView::Closed;
+        let full = ("full", "40 of 40 calls in progress".to_owned());
+        assert_eq!(reason(&view), Some(full));
+        view.limits = vec![limit(LimitPeriod::Active, 39), limit(LimitPeriod::Hour, 40)];
+        let capped = ("cap_reached", "40 of 40 calls of this hour".to_owned());
+        assert_eq!(reason(&view), Some(capped));
+        view.limits[1].used = 38;
+        assert_eq!((reason(&view), view.room()), (None, Some(1)));
     }
 }

@@ -1,10 +1,12 @@
 //! All that is known when a call is decided. Facts are recorded with the decision, so that it can be executed again;
 //! they hold nothing that identifies a person.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::DialerId;
+use super::{AskedFacts, DialerId, HoursState, LimitUse};
 use crate::lead::LeadScore;
 use crate::phone::Caller;
 
@@ -17,6 +19,21 @@ pub struct CallFacts {
     pub lookup: Lookup,
     /// The state of every configured dialer, in the order of the file.
     pub dialers: Vec<DialerView>,
+    /// What the rules ask for by name.
+    #[serde(default, skip_serializing_if = "AskedFacts::is_empty")]
+    pub asked: AskedFacts,
+}
+
+impl CallFacts {
+    /// The facts of a call of which no rule asks anything by name.
+    pub fn new(at: Timestamp, lookup: Lookup, dialers: Vec<DialerView>) -> Self {
+        Self {
+            at,
+            lookup,
+            dialers,
+            asked: AskedFacts::default(),
+        }
+    }
 }
 
 /// A bounded question about the caller, and how it ended.
@@ -56,6 +73,38 @@ pub struct Profile {
     /// The named tier, as Braze holds it, where one is configured and set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
+    /// The custom attributes that rules may ask for, as text, by their names; those that the profile has.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// How a look-up ended, as a word.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum LookupOutcome {
+    Known,
+    Unknown,
+    Unavailable,
+    Skipped,
+}
+
+impl LookupOutcome {
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
+
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
 }
 
 /// Where an answer about the caller came from.
@@ -79,7 +128,7 @@ impl Lookup {
             (_, Some(score)) => Self::Known {
                 profile: Profile {
                     score: Some(score),
-                    tier: None,
+                    ..Profile::default()
                 },
                 source: Source::Supposed,
                 age_ms: 0,
@@ -101,6 +150,31 @@ impl Lookup {
             (Caller::Sip { number: None, .. }, None) => skipped(LookupSkipped::SipUser),
             (Caller::Unreadable(_), None) => skipped(LookupSkipped::Unreadable),
         }
+    }
+
+    pub fn outcome(&self) -> LookupOutcome {
+        match self {
+            Self::Known { .. } => LookupOutcome::Known,
+            Self::Unknown { .. } => LookupOutcome::Unknown,
+            Self::Skipped { .. } => LookupOutcome::Skipped,
+            Self::Unavailable { .. } => LookupOutcome::Unavailable,
+        }
+    }
+
+    /// What Braze says of the caller, where it knows the caller.
+    pub fn profile(&self) -> Option<&Profile> {
+        match self {
+            Self::Known { profile, .. } => Some(profile),
+            Self::Unknown { .. } | Self::Skipped { .. } | Self::Unavailable { .. } => None,
+        }
+    }
+
+    /// Whether it is known what class the caller has, and be it none.
+    pub(super) fn settles_class(&self) -> bool {
+        let unasked = Self::Skipped {
+            reason: LookupSkipped::NotNeeded,
+        };
+        !matches!(self, Self::Unavailable { .. }) && *self != unasked
     }
 
     /// Where the answer came from, in a word for log lines: `hit`, `stale`, `fetched`; `skipped` or `unavailable` where there is none.
@@ -131,6 +205,8 @@ pub enum LookupSkipped {
     SipUser,
     /// Nothing that can be read as a caller.
     Unreadable,
+    /// The rules decide without it.
+    NotNeeded,
 }
 
 /// Why a look-up gave no answer.
@@ -178,6 +254,34 @@ pub struct DialerView {
     /// Its circuit is open only because it limits our requests (429): it is not asked, and its line can ring without the note.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub line_only: bool,
+    /// Its opening hours, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<HoursState>,
+    /// How much of each of its limits is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitUse>,
+}
+
+impl DialerView {
+    /// A dialer that is in service and does not say whether it can take calls.
+    pub fn well(dialer: DialerId) -> Self {
+        Self {
+            dialer,
+            drained: false,
+            breaker: BreakerView::Closed,
+            availability: Availability::Unknown,
+            callers_first: None,
+            line_only: false,
+            hours: None,
+            limits: Vec::new(),
+        }
+    }
+
+    /// How many more calls its limits let it have; `None` where it has none.
+    pub fn room(&self) -> Option<u64> {
+        let room = |limit: &LimitUse| u64::from(limit.of.saturating_sub(limit.used));
+        self.limits.iter().map(room).min()
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DialerId, Reason, RulesetVersion, SkipReason, Trace};
+use super::class::CallerClass;
+use super::{CallFacts, Course, DialerId, Reason, RulesetVersion, SkipReason, Trace};
 use crate::lead::{LeadScore, TierName};
 
 /// What was decided, and how it came about.
@@ -16,9 +17,24 @@ pub struct Decision {
     pub rule: Option<String>,
     /// Why the call goes where it goes.
     pub reason: Reason,
+    #[serde(default, skip_serializing_if = "Course::is_to_dialers")]
+    pub course: Course,
     pub plan: RoutePlan,
     pub trace: Trace,
     pub ruleset: RulesetVersion,
+}
+
+impl Decision {
+    /// The decision chain as sentences, one a step; `facts` are those that it was made of.
+    pub fn sentences(&self, facts: &CallFacts) -> Vec<String> {
+        let class = CallerClass {
+            score: self.score,
+            tier: self.tier.clone(),
+            named: None,
+        };
+        let steps = self.trace.0.iter();
+        steps.map(|step| step.sentence(facts, &class)).collect()
+    }
 }
 
 /// The dialers to ask, in order, and those that were left out.

@@ -1,13 +1,13 @@
 //! A decision as it is recorded: once, as codes and values. What its facts say is left out, and sentences are made when it is shown.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::class::not_matched;
 use super::{
-    BreakerView, CallFacts, Decision, DialerId, DialerView, Lookup, Reason, RoutePlan, RuleVerdict,
-    RulesetVersion, SkipReason, Skipped, Step, Trace,
+    BreakerView, CallFacts, Condition, Course, Decision, DialerId, DialerView, Lookup, Reason,
+    RoutePlan, RuleVerdict, RulesetVersion, SkipReason, Skipped, Step, Trace,
 };
 use crate::lead::{LeadScore, TierName};
 
@@ -24,24 +24,32 @@ pub struct RecordedDecision<'d> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<Cow<'d, str>>,
     reason: Reason,
+    #[serde(default, skip_serializing_if = "Course::is_to_dialers")]
+    course: Course,
     ruleset: Cow<'d, RulesetVersion>,
     /// The rules that did not match before it, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    passed: Vec<PassedRule<'d>>,
+    passed: Vec<PassedRule>,
     /// The first dialer of the default, where no rule matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     default: Option<Cow<'d, DialerId>>,
+    /// Of each weighted step the dialer that was drawn first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    drawn: Vec<Cow<'d, DialerId>>,
+    /// The dialer that was put first for having talked to the caller last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preferred: Option<Cow<'d, DialerId>>,
     /// The dialers to ask, in order.
     plan: Cow<'d, [DialerId]>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     skipped: Vec<SkippedDialer<'d>>,
 }
 
-/// A rule that wants other tiers than the caller's.
+/// A rule that did not match, and the condition that did not hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct PassedRule<'d> {
-    rule: Cow<'d, str>,
-    wants: Cow<'d, [TierName]>,
+struct PassedRule {
+    rule: Arc<str>,
+    unmet: Arc<Condition>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,9 +73,12 @@ impl<'d> From<&'d Decision> for RecordedDecision<'d> {
             named: None,
             rule: decision.rule.as_deref().map(Cow::Borrowed),
             reason: decision.reason,
+            course: decision.course,
             ruleset: Cow::Borrowed(&decision.ruleset),
             passed: Vec::new(),
             default: None,
+            drawn: Vec::new(),
+            preferred: None,
             plan: Cow::Borrowed(&decision.plan.dialers),
             skipped: Vec::new(),
         };
@@ -78,12 +89,14 @@ impl<'d> From<&'d Decision> for RecordedDecision<'d> {
                 Step::Tier { named, .. } => recorded.named = named.as_deref().map(Cow::Borrowed),
                 Step::Rule {
                     name,
-                    verdict: RuleVerdict::NotMatched { wants, .. },
+                    verdict: RuleVerdict::NotMatched { condition },
                 } => recorded.passed.push(PassedRule {
-                    rule: Cow::Borrowed(name),
-                    wants: Cow::Borrowed(wants),
+                    rule: name.clone(),
+                    unmet: condition.clone(),
                 }),
                 Step::DefaultRule { dialer, .. } => recorded.default = Some(Cow::Borrowed(dialer)),
+                Step::Drawn { dialer } => recorded.drawn.push(Cow::Borrowed(dialer)),
+                Step::Preferred { dialer } => recorded.preferred = Some(Cow::Borrowed(dialer)),
                 Step::Planned { .. } => n_planned += 1,
                 Step::Skipped {
                     dialer,
@@ -100,6 +113,7 @@ impl<'d> From<&'d Decision> for RecordedDecision<'d> {
                     });
                 }
                 Step::Lookup { .. }
+                | Step::Course { .. }
                 | Step::Rule {
                     verdict: RuleVerdict::Matched,
                     ..
@@ -124,16 +138,16 @@ impl RecordedDecision<'_> {
                 named: self.named.map(Cow::into_owned),
             });
         }
-        for PassedRule { rule, wants } in self.passed {
+        for PassedRule { rule, unmet } in self.passed {
             trace.push(Step::Rule {
-                name: rule.into_owned(),
-                verdict: not_matched(tier.as_ref(), &wants),
+                name: rule,
+                verdict: RuleVerdict::NotMatched { condition: unmet },
             });
         }
         let rule = self.rule.map(Cow::into_owned);
         if let Some(name) = &rule {
             trace.push(Step::Rule {
-                name: name.clone(),
+                name: name.as_str().into(),
                 verdict: RuleVerdict::Matched,
             });
         }
@@ -143,6 +157,10 @@ impl RecordedDecision<'_> {
                 reason: Reason::without_rule(&facts.lookup),
             });
         }
+        let drawn = self.drawn.into_iter().map(Cow::into_owned);
+        trace.extend(drawn.map(|dialer| Step::Drawn { dialer }));
+        let preferred = self.preferred.map(Cow::into_owned);
+        trace.extend(preferred.map(|dialer| Step::Preferred { dialer }));
         let mut plan = RoutePlan::default();
         let mut skipped = self.skipped.into_iter().peekable();
         let dialers = self.plan.into_owned();
@@ -160,11 +178,17 @@ impl RecordedDecision<'_> {
             left_out.restore(&mut plan, &mut trace);
         }
         plan.dialers = dialers;
+        if self.course != Course::Dialers {
+            trace.push(Step::Course {
+                course: self.course,
+            });
+        }
         Decision {
             tier,
             score: self.score,
             rule,
             reason: self.reason,
+            course: self.course,
             plan,
             trace: Trace(trace),
             ruleset: self.ruleset.into_owned(),

@@ -1,10 +1,16 @@
 //! The decision chain as data, and as sentences.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DialerId, Lookup, LookupSkipped, LookupUnavailable, Profile, SkipReason, Source};
+use super::class::CallerClass;
+use super::condition::age_words;
+use super::{
+    CallFacts, Condition, Course, DialerId, Lookup, LookupSkipped, LookupUnavailable, Profile,
+    Rejection, SkipReason, Source,
+};
 use crate::lead::{LeadScore, TierName};
 
 /// Why a call went as it went: one code per call, stable in exports.
@@ -23,7 +29,6 @@ use crate::lead::{LeadScore, TierName};
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Reason {
-    /// A rule matched the caller's tier.
     RuleMatched,
     /// The caller is known, and no rule matched.
     NoRuleMatched,
@@ -33,7 +38,9 @@ pub enum Reason {
     LookupSkipped,
     /// Braze did not answer in time, or not usefully.
     LookupUnavailable,
-    /// Every dialer of the plan was taken out, tripped or unavailable.
+    /// All dialers of the plan are outside their hours.
+    Closed,
+    /// No dialer of the plan can take the call now.
     NoDialerAvailable,
     /// Every dialer of the plan refused the handoff.
     AllDialersRefused,
@@ -67,7 +74,8 @@ impl Reason {
             | Self::NoRuleMatched
             | Self::UnknownCaller
             | Self::LookupSkipped
-            | Self::LookupUnavailable => how,
+            | Self::LookupUnavailable
+            | Self::Closed => how,
         }
     }
 }
@@ -94,9 +102,16 @@ pub enum Step {
         named: Option<String>,
     },
     /// What one rule said of the call.
-    Rule { name: String, verdict: RuleVerdict },
+    Rule {
+        name: Arc<str>,
+        verdict: RuleVerdict,
+    },
     /// No rule matched: the default plan.
     DefaultRule { dialer: DialerId, reason: Reason },
+    /// The first of several dialers that are drawn by their weights.
+    Drawn { dialer: DialerId },
+    /// This dialer goes first: it talked to the caller last.
+    Preferred { dialer: DialerId },
     /// A dialer takes its place in the plan.
     Planned {
         dialer: DialerId,
@@ -113,19 +128,18 @@ pub enum Step {
         /// With the figures, where there are any.
         detail: String,
     },
+    /// No dialer is asked: what becomes of the call instead.
+    Course { course: Course },
 }
 
 /// What a rule said of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum RuleVerdict {
-    /// It matches: its dialers take the call.
     Matched,
-    /// It does not, and why.
+    /// This condition of it does not hold, the first of those.
     NotMatched {
-        /// In words: `tier is cold; the rule wants hot or warm`.
-        why: String,
-        wants: Vec<TierName>,
+        condition: Arc<Condition>,
     },
 }
 
@@ -137,20 +151,18 @@ impl Trace {
             Step::Tier { .. }
             | Step::Rule { .. }
             | Step::DefaultRule { .. }
+            | Step::Drawn { .. }
+            | Step::Preferred { .. }
             | Step::Planned { .. }
-            | Step::Skipped { .. } => None,
+            | Step::Skipped { .. }
+            | Step::Course { .. } => None,
         })
-    }
-
-    /// The decision chain as sentences, one a step.
-    pub fn sentences(&self) -> Vec<String> {
-        self.0.iter().map(Step::sentence).collect()
     }
 }
 
 impl Step {
     /// The step as one sentence for people.
-    pub fn sentence(&self) -> String {
+    pub(super) fn sentence(&self, facts: &CallFacts, class: &CallerClass) -> String {
         match self {
             Self::Lookup { lookup } => lookup_sentence(lookup),
             Self::Tier {
@@ -184,13 +196,27 @@ impl Step {
             } => format!("Rule {name:?} matches."),
             Self::Rule {
                 name,
-                verdict: RuleVerdict::NotMatched { why, .. },
-            } => format!("Rule {name:?} does not match: {why}."),
+                verdict: RuleVerdict::NotMatched { condition },
+            } => {
+                let why = condition.why_not(name, facts, class);
+                format!("Rule {name:?} does not match: {why}.")
+            }
             Self::DefaultRule { dialer, reason } => {
                 format!(
                     "The default applies ({}): {dialer} first.",
                     reason.as_str().replace('_', " ")
                 )
+            }
+            Self::Drawn { dialer } => {
+                format!("By lot, {dialer} goes first of those that share this place.")
+            }
+            Self::Preferred { dialer } => {
+                let history = facts.asked.history.as_ref();
+                let last = history.and_then(|history| history.last_answered.as_ref());
+                let age = last.map_or_else(String::new, |last| {
+                    format!(" {} ago", age_words(last.age_s))
+                });
+                format!("{dialer} goes first: it talked to this caller{age}.")
             }
             Self::Planned {
                 dialer,
@@ -217,6 +243,24 @@ impl Step {
                 }
                 text + "."
             }
+            Self::Course { course } => course_sentence(*course).to_owned(),
+        }
+    }
+}
+
+fn course_sentence(course: Course) -> &'static str {
+    match course {
+        Course::Dialers => "The dialers are asked in this order.",
+        Course::Number => "The call is put through to the number of the rule.",
+        Course::Reject {
+            with: Rejection::Busy,
+        } => "The call is refused: the caller hears the busy tone.",
+        Course::Reject {
+            with: Rejection::Rejected,
+        } => "The call is refused: the caller hears that the number is not in service.",
+        Course::Message => "The message of the rule is spoken, and the call ends.",
+        Course::Closed => {
+            "All dialers of the plan are outside their hours, and the caller is told so."
         }
     }
 }
@@ -282,6 +326,7 @@ fn skipped_words(reason: LookupSkipped) -> &'static str {
         LookupSkipped::Client => "the caller is an app user",
         LookupSkipped::SipUser => "the caller is a SIP user without a number",
         LookupSkipped::Unreadable => "the caller cannot be read as a number",
+        LookupSkipped::NotNeeded => "the rules decide without it",
     }
 }
 
@@ -308,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_look_up_is_told_with_its_age_and_every_reason_in_words_of_its_own() {
-        let told = |lookup: Lookup| Step::Lookup { lookup }.sentence();
+        let told = |lookup: Lookup| lookup_sentence(&lookup);
         let unknown = |source, age_ms| told(Lookup::Unknown { source, age_ms });
         assert_eq!(
             unknown(Source::Fresh, 61_999),
@@ -324,6 +369,7 @@ mod tests {
             LookupSkipped::Client,
             LookupSkipped::SipUser,
             LookupSkipped::Unreadable,
+            LookupSkipped::NotNeeded,
         ]
         .map(|reason| told(Lookup::Skipped { reason }));
         assert_eq!(skipped[0], "No look-up: the caller hides the number.");
@@ -342,7 +388,7 @@ mod tests {
         .map(|reason| told(Lookup::Unavailable { reason }));
         assert_eq!(unavailable[0], "Braze gave no answer: no answer in time.");
         let all: BTreeSet<&String> = skipped.iter().chain(&unavailable).collect();
-        assert_eq!(all.len(), 15);
+        assert_eq!(all.len(), 16);
     }
 
     #[test]

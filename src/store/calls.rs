@@ -15,7 +15,7 @@ use super::rows::Written;
 use crate::audit::{CallAfter, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};
 use crate::lead::{LeadScore, TierName};
-use crate::routing::{Decision, DialerId, Reason, RulesetVersion};
+use crate::routing::{Decision, DialerId, History, LastAnswered, Reason, RulesetVersion};
 
 /// A call as the database knows it.
 #[derive(Clone, Debug, PartialEq)]
@@ -437,6 +437,60 @@ fn with_times(
         let id = CallId::parse(&row.get::<String>("sid")?).ok();
         Ok((row.valid(id)?, row.time(time)?))
     })
+}
+
+/// The calls that dialers have now, each with its dialer and the time of its arrival.
+pub(super) fn at_dialers(
+    reader: &RowReader<'_>,
+) -> Result<Vec<(CallId, DialerId, Timestamp)>, StoreError> {
+    let which = "INDEXED BY idx_calls_status WHERE status <> 'ended' AND status IN ('dialing', 'bridged') AND dialer IS NOT NULL";
+    let found = several(reader, which, [])?;
+    let at_dialer = |call: StoredCall| {
+        let dialer = call.state.dialer()?.clone();
+        Some((call.id, dialer, call.started_at))
+    };
+    Ok(found.into_iter().filter_map(at_dialer).collect())
+}
+
+/// So many calls of a caller are looked through for the last one that was answered.
+const HISTORY: u32 = 100;
+
+/// What a caller's calls before `call` say, of those that are kept.
+pub(super) fn history(
+    reader: &RowReader<'_>,
+    who: &[u8],
+    call: &CallId,
+    now: Timestamp,
+) -> Result<History, StoreError> {
+    let mut history = History::default();
+    for identity in reader.key_ring().identities_of(who) {
+        let caller = "caller_id = (SELECT id FROM callers WHERE identity_hash = ?1) AND sid <> ?2";
+        let last = format!("WHERE {caller} ORDER BY id DESC LIMIT 1");
+        let answered = format!(
+            "WHERE id IN (SELECT id FROM calls WHERE {caller} ORDER BY id DESC LIMIT {HISTORY})
+             AND disposition = 'answered' AND dialer IS NOT NULL AND dialer <> '{LAST_RESORT}' ORDER BY id DESC LIMIT 1"
+        );
+        let age_s =
+            |at: Timestamp| u64::try_from(now.duration_since(at).as_secs()).unwrap_or_default();
+        let wanted = params![identity.0, call.as_str()];
+        for call in several(reader, &last, wanted)? {
+            let age = age_s(call.started_at);
+            history.called_before_s =
+                Some(history.called_before_s.map_or(age, |known| known.min(age)));
+        }
+        for call in several(reader, &answered, wanted)? {
+            let age_s = age_s(call.started_at);
+            if let Some(dialer) = call.dialer
+                && history
+                    .last_answered
+                    .as_ref()
+                    .is_none_or(|known| age_s < known.age_s)
+            {
+                history.last_answered = Some(LastAnswered { dialer, age_s });
+            }
+        }
+    }
+    Ok(history)
 }
 
 /// Calls in progress, and those that began after `since`, oldest first: the newest `limit` of them. Each of the two has its

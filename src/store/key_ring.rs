@@ -326,6 +326,21 @@ impl KeyRing {
         valid.all().map(|keys| keys.secret.clone()).collect()
     }
 
+    /// A number that follows from who calls and from `name`, the same one also after the secret was changed.
+    pub(super) fn hash_of(&self, who: &[u8], name: &str) -> u32 {
+        let mut context =
+            hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.lasting.references));
+        for part in [b"share\0".as_slice(), name.as_bytes(), b"\0", who] {
+            context.update(part);
+        }
+        let hash = context.sign();
+        hash.as_ref()
+            .first_chunk()
+            .copied()
+            .map(u32::from_be_bytes)
+            .unwrap_or_default()
+    }
+
     pub(super) fn lasting(&self) -> &LastingKeys {
         &self.lasting
     }

@@ -1,5 +1,7 @@
 //! Table `profiles`: what Braze last said of a caller. Not part of the audit log; it only warms the cache after a restart.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -31,11 +33,20 @@ pub(super) struct ProfileIdentity {
     phone: E164,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     external_id: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<String, String>,
 }
 
 impl ProfileIdentity {
-    pub(super) fn new(phone: E164, external_id: Option<String>) -> Self {
-        Self { phone, external_id }
+    pub(super) fn of(stored: &StoredProfile) -> Self {
+        let profile = stored.profile.as_ref();
+        Self {
+            phone: stored.phone.clone(),
+            external_id: stored.external_id.clone(),
+            attributes: profile
+                .map(|profile| profile.attributes.clone())
+                .unwrap_or_default(),
+        }
     }
 
     /// As it is stored, and the person whose it is.
@@ -57,7 +68,7 @@ pub(super) fn save(
     stored: &StoredProfile,
     now: i64,
 ) -> rusqlite::Result<()> {
-    let (identity, sealed) = ProfileIdentity::new(stored.phone.clone(), stored.external_id.clone())
+    let (identity, sealed) = ProfileIdentity::of(stored)
         .seal(key_ring)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let profile = stored.profile.as_ref();
@@ -130,10 +141,18 @@ fn read(key_ring: &KeyRing, row: &Columns<'_, '_>) -> Result<StoredProfile, Stor
     let sealed: Vec<u8> = row.get("personal")?;
     let opened = key_ring.open_profile(identity, &sealed).ok();
     let opened = opened.and_then(|json| serde_json::from_slice(&json).ok());
-    let ProfileIdentity { phone, external_id } = row.valid(opened)?;
+    let ProfileIdentity {
+        phone,
+        external_id,
+        attributes,
+    } = row.valid(opened)?;
     let score = row.optional("score", LeadScore::new)?;
     let profile = match (row.get("known")?, score, row.get("tier")?) {
-        (true, score, tier) => Some(Some(Profile { score, tier })),
+        (true, score, tier) => Some(Some(Profile {
+            score,
+            tier,
+            attributes,
+        })),
         (false, None, None) => Some(None),
         (false, _, _) => None,
     };

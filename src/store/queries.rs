@@ -10,6 +10,7 @@ use super::dialer_states;
 use super::error::StoreError;
 use super::forgotten_calls::{self, Past};
 use super::handle::Store;
+use super::key_ring;
 use super::legs::{self, StoredLeg};
 use super::list_entries::{self, StoredListEntry};
 use super::pages::{self, CallPlace, CallsAsked, Part, RecordsAsked, Rows};
@@ -17,8 +18,9 @@ use super::profiles::{self, StoredProfile};
 use super::rollups::{self, Figures};
 use super::sessions::{self, StoredSession};
 use crate::audit::{HandoffIntended, ServiceState};
-use crate::call::CallId;
-use crate::routing::ListEntry;
+use crate::call::{CallId, InboundCall};
+use crate::phone::Caller;
+use crate::routing::{DialerId, History, ListEntry};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
@@ -69,6 +71,22 @@ impl Store {
         self.ask(move |reader| calls::find(reader, &call)).await
     }
 
+    /// The calls of a caller before this one; `None` where the caller is nobody who can be told from others.
+    pub async fn history(&self, call: &InboundCall) -> Result<Option<History>, StoreError> {
+        let Some(who) = key_ring::who(&call.caller) else {
+            return Ok(None);
+        };
+        let (call, now) = (call.call_id.clone(), self.clock().now());
+        self.ask(move |reader| calls::history(reader, &who, &call, now).map(Some))
+            .await
+    }
+
+    /// A number that follows from who calls and from `name`, under a key of this installation: the same one for as long as it lasts. `None`
+    /// for a caller who is nobody who can be told from others.
+    pub fn hash_of(&self, caller: &Caller, name: &str) -> Option<u32> {
+        Some(self.key_ring().hash_of(&key_ring::who(caller)?, name))
+    }
+
     /// The calls on hold, oldest first. At start: those who wait since before.
     pub async fn calls_held(&self) -> Result<Vec<StoredCall>, StoreError> {
         self.ask(calls::held).await
@@ -104,6 +122,11 @@ impl Store {
             Ok(open)
         })
         .await
+    }
+
+    /// The calls that dialers have now, each with its dialer and the time of its arrival.
+    pub async fn calls_at_dialers(&self) -> Result<Vec<(CallId, DialerId, Timestamp)>, StoreError> {
+        self.ask(calls::at_dialers).await
     }
 
     /// How many calls are in progress.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::connect::Connect;
 use super::verb::{Dial, Noun, Pause, Redirect, Say, SipUri, Verb, VoiceResponse};
 use crate::phone::{Caller, E164};
+use crate::routing::Rejection;
 
 /// The silence between two questions of a caller on hold, where nothing says that it should be shorter.
 pub const HOLD_PAUSE: Duration = Duration::from_secs(5);
@@ -70,6 +71,11 @@ pub fn connect(to: &ConnectTo<'_>) -> VoiceResponse {
 pub fn goodbye(message: &str, language: &str) -> VoiceResponse {
     let say = Say::new(message, language).map(Verb::Say);
     VoiceResponse::of(say.into_iter().chain([Verb::Hangup]))
+}
+
+/// Refuses the call without answering it.
+pub fn reject(reason: Rejection) -> VoiceResponse {
+    VoiceResponse::of([Verb::Reject(reason)])
 }
 
 /// Keeps the caller in silence for `pause`, after a message if there is one, and then asks again.
@@ -172,7 +178,6 @@ fn number(text: Option<&str>) -> Option<E164> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::DialerId;
     use crate::twiml::CallbackUrls;
 
     const CALLER: CallerIdPolicy = CallerIdPolicy::Caller { ours: None };
@@ -194,15 +199,14 @@ mod tests {
         policy: &CallerIdPolicy,
     ) -> String {
         let urls = CallbackUrls::new("https://calls.example.com");
-        let dialer = DialerId::new("dialfire");
         super::connect(&ConnectTo {
             connect: &Connect::parse(connect).unwrap(),
             caller: &Caller::classify(from),
             called,
             caller_id: policy,
             ring_timeout: Duration::from_secs(20),
-            action_url: &urls.dial(1, Some(&dialer)),
-            status_url: &urls.status(1, Some(&dialer)),
+            action_url: &urls.dial(1, Some("dialfire")),
+            status_url: &urls.status(1, Some("dialfire")),
             sip_headers: &[
                 ("X-Call-Sid", "CA1".to_owned()),
                 ("X-Tier", "hot & new".to_owned()),

@@ -3,8 +3,6 @@
 //! The names of a query stand in alphabetical order, because Twilio may send them so and signs them as they were written. What the next step of a call needs to know travels in their query, which the signature covers, so that it survives a restart. Its values
 //! are of `[A-Za-z0-9_-]`: nothing that anybody on the way could escape differently.
 
-use crate::routing::DialerId;
-
 /// Builds absolute callback URLs on the public URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackUrls {
@@ -36,14 +34,14 @@ impl CallbackUrls {
         format!("{}/status", self.base)
     }
 
-    /// Where the end of a dial is reported; `None` for the last resort.
-    pub fn dial(&self, step: u32, dialer: Option<&DialerId>) -> String {
-        self.step("dial", step, dialer)
+    /// Where the end of a dial of a dialer's line is reported, or that of a rule's number; `None` for the last resort.
+    pub fn dial(&self, step: u32, line: Option<&str>) -> String {
+        self.step("dial", step, line)
     }
 
     /// Where the legs of a dial report their progress; `None` for the last resort.
-    pub fn status(&self, step: u32, dialer: Option<&DialerId>) -> String {
-        self.step("status", step, dialer)
+    pub fn status(&self, step: u32, line: Option<&str>) -> String {
+        self.step("status", step, line)
     }
 
     /// Where a caller on hold asks again, in round `n`.
@@ -51,13 +49,13 @@ impl CallbackUrls {
         format!("{}/hold?n={n}", self.base)
     }
 
-    fn step(&self, path: &str, step: u32, dialer: Option<&DialerId>) -> String {
+    fn step(&self, path: &str, step: u32, line: Option<&str>) -> String {
         let plain = |name: &&str| {
             name.bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
         };
         // The configuration admits no other names. One that came past it is left out rather than escaped.
-        let dialer = dialer.map(DialerId::as_str).filter(plain);
+        let dialer = line.filter(plain);
         let dialer = dialer.map_or_else(String::new, |name| format!("dialer={name}&"));
         format!("{}/{path}?{dialer}step={step}", self.base)
     }
@@ -70,28 +68,25 @@ mod tests {
     #[test]
     fn urls_are_absolute_and_carry_the_step() {
         let urls = CallbackUrls::new("https://Calls.example.com/sb/");
-        let dialer = DialerId::new("dialfire");
+        let dialer = "dialfire";
         let base = "https://Calls.example.com/sb/webhooks/twilio";
         assert_eq!(urls.inbound(), base);
         assert_eq!(urls.fallback(), format!("{base}/fallback"));
         assert_eq!(urls.number_status(), format!("{base}/status"));
         assert_eq!(
-            urls.dial(1, Some(&dialer)),
+            urls.dial(1, Some(dialer)),
             format!("{base}/dial?dialer=dialfire&step=1")
         );
         assert_eq!(
-            urls.status(2, Some(&dialer)),
+            urls.status(2, Some(dialer)),
             format!("{base}/status?dialer=dialfire&step=2")
         );
         assert_eq!(urls.dial(3, None), format!("{base}/dial?step=3"));
         assert_eq!(urls.status(3, None), format!("{base}/status?step=3"));
         assert_eq!(urls.hold(4), format!("{base}/hold?n=4"));
+        assert_eq!(urls.dial(1, Some("a&b")), format!("{base}/dial?step=1"));
         assert_eq!(
-            urls.dial(1, Some(&DialerId::new("a&b"))),
-            format!("{base}/dial?step=1")
-        );
-        assert_eq!(
-            urls.dial(1, Some(&DialerId::new("a-b_C9"))),
+            urls.dial(1, Some("a-b_C9")),
             format!("{base}/dial?dialer=a-b_C9&step=1")
         );
         assert_eq!(

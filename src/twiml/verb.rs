@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::phone::E164;
+use crate::routing::Rejection;
 
 /// A spoken text is cut to this many characters.
 pub(super) const MAX_SPOKEN: usize = 2_000;
@@ -45,6 +46,8 @@ pub enum Verb {
     /// Asks another URL for the next answer.
     Redirect(Redirect),
     Hangup,
+    /// Refuses the call without answering it.
+    Reject(Rejection),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

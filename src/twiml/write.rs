@@ -60,6 +60,12 @@ fn verb(xml: &mut Xml, verb: &Verb) -> io::Result<()> {
             xml.create_element("Hangup").write_empty()?;
             Ok(())
         }
+        Verb::Reject(reason) => {
+            xml.create_element("Reject")
+                .with_attribute(("reason", reason.as_str()))
+                .write_empty()?;
+            Ok(())
+        }
     }
 }
 

@@ -7,10 +7,10 @@ use crate::call::{CallId, Ringing};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::dialer::stand_in::sip_line;
-use crate::flow::{IdempotencyLocks, Policies, Policy, Recorder, Waiting};
+use crate::flow::{DialerLoads, IdempotencyLocks, Policies, Policy, Recorder, Waiting};
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
-use crate::routing::{CallFacts, DialerId, Lookup, LookupUnavailable, Ruleset};
+use crate::routing::{CallFacts, DialerId, Lists, Lookup, LookupUnavailable, Ruleset};
 use crate::store::{KeyRing, Options, Store};
 use crate::twiml::CallbackUrls;
 use crate::twiml::answer::CallerIdPolicy;
@@ -30,12 +30,7 @@ struct Bench {
 }
 
 fn ruleset() -> Ruleset {
-    Ruleset {
-        tiers: Tiers::new(Vec::new()),
-        rules: Vec::new(),
-        default_dialer: DialerId::new("desk"),
-        dialers: vec![DialerId::new("desk"), DialerId::new("floor")],
-    }
+    Ruleset::of_rules(Tiers::default(), Vec::new(), &["desk", "floor"])
 }
 
 fn policy() -> Policy {
@@ -47,6 +42,8 @@ fn policy() -> Policy {
         hold_message: String::new(),
         goodbye_message: "Please call again.".to_owned(),
         language: "en-GB".to_owned(),
+        closed_message: None,
+        closed_number: None,
         caller_id: CallerIdPolicy::Caller { ours: None },
         ringing: Ringing {
             each: Duration::from_secs(20),
@@ -88,6 +85,8 @@ impl Bench {
             ),
             fleet,
             waiting,
+            lists: Lists::new(store.list_key()),
+            loads: DialerLoads::new(Clock::system(), jiff::tz::TimeZone::UTC),
             recorder,
         };
         Self {
@@ -103,13 +102,10 @@ impl Bench {
     /// The call stands so in the store.
     async fn stands(&self, change: impl FnOnce(CallState) -> CallState) {
         let now = self.calls.clock.now();
-        let facts = CallFacts {
-            at: now,
-            lookup: Lookup::Unavailable {
-                reason: LookupUnavailable::Timeout,
-            },
-            dialers: Vec::new(),
+        let lookup = Lookup::Unavailable {
+            reason: LookupUnavailable::Timeout,
         };
+        let facts = CallFacts::new(now, lookup, Vec::new());
         let decision = routing::decide(&ruleset().into(), &facts);
         let personal = Personal {
             caller: Some(CALLER.to_owned()),

@@ -150,7 +150,23 @@ impl WaitQueue {
                 view.callers_first = Some(ahead);
             }
         }
+        self.keep_room_for_those_before(&mut views, None);
         views
+    }
+
+    /// Where a dialer has room for few more calls, those who wait come first, in their order.
+    fn keep_room_for_those_before(&self, views: &mut [DialerView], place: Option<Place>) {
+        for view in views {
+            if let Some(room) = view.room() {
+                let before = self
+                    .before(place)
+                    .filter(|waiter| waiter.wanted.contains(&view.dialer));
+                let ahead = u64::try_from(before.count()).unwrap_or(u64::MAX);
+                if ahead >= room {
+                    view.callers_first = view.callers_first.max(Some(ahead));
+                }
+            }
+        }
     }
 
     pub(super) fn bypass(&mut self, plan: &[DialerId]) {
@@ -180,6 +196,7 @@ impl WaitQueue {
                 pause = pause.min(wait.max(SHORTEST_PAUSE));
             }
         }
+        self.keep_room_for_those_before(&mut views, place);
         let may = |dialer: &&DialerId| routing::admissible(dialer, &views).is_ok();
         let plan: Vec<DialerId> = wanted.iter().filter(may).cloned().collect();
         if plan.is_empty() {
@@ -210,16 +227,21 @@ impl WaitQueue {
             .filter(|slow_start| !slow_start.is_open())?;
         // Nobody is counted while the dialer is down: that would be work for nothing, and for every caller.
         slow_start.wait(0, now)?;
-        let is_before = |other: &Place| place.is_none_or(|place| *other < place);
-        let before = self
-            .callers
-            .iter()
-            .take_while(|(other, _)| is_before(other));
-        let ahead = before
-            .filter(|(_, waiter)| !waiter.asking && waiter.wanted.contains(dialer))
+        let ahead = self
+            .before(place)
+            .filter(|waiter| !waiter.asking && waiter.wanted.contains(dialer))
             .count();
         let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);
         Some((ahead, slow_start.wait(ahead, now)?))
+    }
+
+    /// Those who wait before this place, or all of them.
+    fn before(&self, place: Option<Place>) -> impl Iterator<Item = &Waiter> {
+        let is_before = move |other: &Place| place.is_none_or(|place| *other < place);
+        let callers = self.callers.iter();
+        callers
+            .take_while(move |(other, _)| is_before(other))
+            .map(|(_, waiter)| waiter)
     }
 
     /// A plan is asked from its beginning, but who of it takes the call is not known yet: it counts at each.
@@ -238,7 +260,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::routing::{Availability, BreakerView};
+    use crate::routing::BreakerView;
 
     const ZERO: Duration = Duration::ZERO;
 
@@ -267,12 +289,8 @@ mod tests {
 
         fn views(&self) -> Vec<DialerView> {
             let view = |name: &str, breaker| DialerView {
-                dialer: DialerId::new(name),
-                drained: false,
                 breaker,
-                availability: Availability::Unknown,
-                callers_first: None,
-                line_only: false,
+                ..DialerView::well(DialerId::new(name))
             };
             vec![view("a", self.a), view("b", self.b)]
         }

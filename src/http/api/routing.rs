@@ -1,5 +1,7 @@
 //! `/routing`: the rule set in force, and what would happen to a caller, and why. No side effects.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
@@ -23,7 +25,9 @@ use crate::dialer::Fleet;
 use crate::flow::Policies;
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
-use crate::routing::{self, CallFacts, DialerId, Lookup, RulesInForce, RulesetVersion};
+use crate::routing::{
+    self, Action, CallFacts, Conditions, DialerId, Lookup, RulesInForce, RulesetVersion, Speech,
+};
 
 /// The rule set in force: the first rule that matches wins, and after the last comes the default order.
 #[derive(Serialize, ToSchema)]
@@ -54,21 +58,21 @@ struct TierDocument {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Rule)]
 struct RuleDocument {
-    name: String,
-    when: ConditionsDocument,
-    /// In the order in which they are asked.
-    #[schema(value_type = Vec<String>)]
-    dialers: Vec<DialerId>,
-}
-
-/// What a call must have. A condition that is absent does not restrict the rule; a rule without any takes every call.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Conditions)]
-struct ConditionsDocument {
-    /// One of these tiers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<String>)]
-    tier: Vec<TierName>,
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    /// What a call must have. A condition that is absent does not restrict the rule; a rule without any takes every call.
+    #[schema(value_type = Object)]
+    when: Conditions,
+    /// One of `dialers` (a name, or several with their weights, in the order in which they are asked), `number`, `reject`, `message`.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    action: Action,
+    /// Whoever talked to the caller last goes first, where that is at most so many seconds ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefer_last_answered_s: Option<u64>,
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    speech: Speech,
 }
 
 /// The rules by which calls are decided now.
@@ -90,10 +94,10 @@ impl RulesDocument {
         });
         let rules = ruleset.rules.iter().map(|rule| RuleDocument {
             name: rule.name.clone(),
-            when: ConditionsDocument {
-                tier: rule.tiers.clone(),
-            },
-            dialers: rule.dialers.clone(),
+            when: rule.when.clone(),
+            action: rule.action.clone(),
+            prefer_last_answered_s: rule.prefer_last_answered_s,
+            speech: rule.speech.clone(),
         });
         Self {
             version: ruleset.version().clone(),
@@ -201,12 +205,10 @@ pub(super) async fn explain(
     } else {
         Lookup::supposed(&supposed.caller, supposed.score)
     };
-    let facts = CallFacts {
-        at: supposed.at.unwrap_or_else(|| customers.clock.now()),
-        lookup,
-        dialers: fleet.views(now),
-    };
+    let at = supposed.at.unwrap_or_else(|| customers.clock.now());
+    let facts = CallFacts::new(at, lookup, fleet.views(now));
     let decision = routing::decide(&policy.ruleset, &facts);
+    let trace = steps(&decision, &facts);
     Ok(data(ExplanationDocument {
         caller: supposed.is_named.then(|| supposed.caller.masked()),
         tier: decision.tier,
@@ -216,7 +218,7 @@ pub(super) async fn explain(
         ruleset: decision.ruleset,
         plan: decision.plan.dialers,
         skipped: serde_json::to_value(&decision.plan.skipped).unwrap_or_default(),
-        trace: steps(&decision.trace),
+        trace,
     }))
 }
 

@@ -13,7 +13,7 @@ use crate::audit::{Attempt, CallAnswered, CallDecided, Event, Exchange};
 use crate::call::CallId;
 use crate::lead::LeadScore;
 use crate::phone::Caller;
-use crate::routing;
+use crate::routing::{CallFacts, Decision};
 use crate::store::StoredRecord;
 
 /// Digits of a number that may belong to a person.
@@ -201,11 +201,12 @@ fn document<T: Serialize>(value: &T) -> Value {
 }
 
 /// The steps of a decision as data, each with its sentence as `text`.
-pub(super) fn steps(trace: &routing::Trace) -> Vec<Value> {
-    let steps = trace.0.iter().map(|step| {
+pub(super) fn steps(decision: &Decision, facts: &CallFacts) -> Vec<Value> {
+    let sentences = decision.sentences(facts);
+    let steps = decision.trace.0.iter().zip(sentences).map(|(step, text)| {
         let mut shown = document(step);
         if let Value::Object(fields) = &mut shown {
-            fields.insert("text".to_owned(), step.sentence().into());
+            fields.insert("text".to_owned(), text.into());
         }
         shown
     });
@@ -231,7 +232,7 @@ impl TracedDecision {
                 .map(ToString::to_string)
                 .collect(),
             skipped: document(&decision.plan.skipped),
-            trace: steps(&decision.trace),
+            trace: steps(&decision, &decided.facts),
             facts: document(&decided.facts),
         }
     }

@@ -278,6 +278,7 @@ async fn profiles_are_kept_over_a_restart_newest_first() {
         profile: score.map(|score| Profile {
             score: LeadScore::new(score),
             tier: Some("hot".into()),
+            ..Profile::default()
         }),
         fetched_at: at(ms),
         changed_at: None,

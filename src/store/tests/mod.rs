@@ -34,8 +34,8 @@ use crate::clock::Clock;
 use crate::handoff::Certainty;
 use crate::lead::{LeadScore, TierName, Tiers};
 use crate::routing::{
-    CallFacts, Decision, DialerId, Lookup, Profile, Reason, RoutePlan, RuleVerdict, Ruleset,
-    Source, Step, Trace,
+    CallFacts, Course, Decision, DialerId, Lookup, Profile, Reason, RoutePlan, RuleVerdict,
+    Ruleset, Source, Step, Trace,
 };
 
 const START_MS: i64 = 1_790_000_000_000;
@@ -118,10 +118,8 @@ fn dialer(name: &str) -> DialerId {
 
 fn ruleset() -> Ruleset {
     Ruleset {
-        tiers: Tiers::default(),
-        rules: Vec::new(),
         default_dialer: dialer("zendesk"),
-        dialers: vec![dialer("dialfire"), dialer("zendesk")],
+        ..Ruleset::of_rules(Tiers::default(), Vec::new(), &["dialfire", "zendesk"])
     }
 }
 
@@ -132,7 +130,10 @@ fn decided(call: &CallId, ms: i64) -> Record {
     };
     let score = LeadScore::new(87.5);
     let lookup = Lookup::Known {
-        profile: Profile { score, tier: None },
+        profile: Profile {
+            score,
+            ..Profile::default()
+        },
         source: Source::Fetched,
         age_ms: 0,
         because: None,
@@ -163,17 +164,14 @@ fn decided(call: &CallId, ms: i64) -> Record {
         request_id: "r1".into(),
         door: Ingress::Twilio,
         caller: "+*********50".into(),
-        facts: CallFacts {
-            at: at(ms),
-            lookup,
-            dialers: Vec::new(),
-        },
+        facts: CallFacts::new(at(ms), lookup, Vec::new()),
         lookup_exchange: None,
         decision: Decision {
             tier,
             score,
             rule: Some("hot leads".into()),
             reason: Reason::RuleMatched,
+            course: Course::Dialers,
             plan,
             trace: Trace(trace),
             ruleset: ruleset().version(),

@@ -8,14 +8,21 @@ use super::Place;
 use super::serve::Served;
 use crate::world::{CALLED, COLD, HOT};
 
-/// A place with a list that has a file, and one of nobody.
+/// A place with a list that has a file, one of nobody, and one whose callers are turned away.
 fn with_lists() -> Place {
     let place = Place::new();
-    let lists =
-        "[routing.lists.vip]\nnumbers = [\"+44207*\"]\nfile = \"vip.txt\"\n[routing.lists.press]\n";
+    let lists = "[[routing.rules]]\nname = \"spam\"\nwhen = { list = \"spam\" }\nreject = \"busy\"\n\
+        [routing.lists.vip]\nnumbers = [\"+44207*\"]\nfile = \"vip.txt\"\n\
+        [routing.lists.press]\n[routing.lists.spam]\n";
     fs::write(place.path("vip.txt"), format!("{COLD} # a good one\n")).unwrap();
     place.configure(&format!("{}\n{lists}", place.text()));
     place
+}
+
+/// Whether the caller hears the busy tone.
+async fn is_rejected(place: &Place) -> bool {
+    let result = place.outside.twilio.call(Call::new(COLD, CALLED)).await;
+    result.steps[0].body.contains("<Reject")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +72,7 @@ async fn a_number_is_put_on_a_list_shown_and_taken_off_by_command() {
     assert_eq!(full["shown"][0]["number"], HOT, "{full}");
 
     for (arguments, code, words) in [
-        (&["list", "show", "vips"][..], 2, "it has press, vip"),
+        (&["list", "show", "vips"][..], 2, "it has press, spam, vip"),
         (&["list", "add", "vip", "030123"], 2, "E.164"),
         (
             &["list", "add", "vip", HOT, "--until", "2020-01-01T00:00:00Z"],
@@ -112,7 +119,12 @@ async fn a_person_who_is_erased_is_on_no_list_and_files_that_name_them_are_told(
         .await
         .exits(0);
     place.run(&["list", "add", "press", COLD]).await.exits(0);
-    place.outside.twilio.call(Call::new(COLD, CALLED)).await;
+    assert!(!is_rejected(&place).await);
+    place
+        .run(&["list", "add", "spam", COLD, "--why", "sells things"])
+        .await
+        .exits(0);
+    assert!(is_rejected(&place).await);
     let dry = ["erase", "--caller", COLD, "--dry-run", "--json"];
     let dry = place.run(&dry).await.exits(1).json();
     assert_eq!(
@@ -120,9 +132,11 @@ async fn a_person_who_is_erased_is_on_no_list_and_files_that_name_them_are_told(
         (&true.into(), &2.into()),
         "{dry}"
     );
+    assert_eq!(dry["blocks"], 1, "{dry}");
     let ran = place.run(&["erase", "--caller", COLD]).await.exits(1);
-    assert!(ran.stdout.contains("erased: 1 calls"), "{ran:?}");
-    assert!(ran.stdout.contains("2 entries of lists"), "{ran:?}");
+    assert!(ran.stdout.contains("erased: 2 calls"), "{ran:?}");
+    let on_lists = "2 entries of lists, 1 blocks that stay as keyed hashes";
+    assert!(ran.stdout.contains(on_lists), "{ran:?}");
     assert!(
         ran.stderr.contains("vip.txt still names this number"),
         "{ran:?}"
@@ -133,6 +147,22 @@ async fn a_person_who_is_erased_is_on_no_list_and_files_that_name_them_are_told(
         .exits(0)
         .json();
     assert_eq!(shown["entries"], 0, "{shown}");
+    let spam = place
+        .run(&["list", "show", "spam", "--reveal", "--json"])
+        .await
+        .exits(0)
+        .json();
+    let block = &spam["shown"][0];
+    assert!(
+        block["number"].is_null() && block["why"].is_null(),
+        "{spam}"
+    );
+    // Whoever rings is somebody new, and turned away as before, also after a restart.
+    assert!(is_rejected(&place).await);
+    served.signal("TERM");
+    assert_eq!(served.end().await.0, Some(0));
+    let served = Served::start(&place).await;
+    assert!(is_rejected(&place).await);
     fs::write(place.path("vip.txt"), "# nobody\n").unwrap();
     let again = place
         .run(&["erase", "--caller", COLD, "--json"])
@@ -147,7 +177,7 @@ async fn a_person_who_is_erased_is_on_no_list_and_files_that_name_them_are_told(
         let path = entry.unwrap().path();
         if path.is_file() && path.to_string_lossy().contains(".db") {
             let bytes = fs::read(&path).unwrap();
-            for text in [&COLD[1..], "the mayor"] {
+            for text in [&COLD[1..], "the mayor", "sells things"] {
                 let at = bytes
                     .windows(text.len())
                     .position(|part| part == text.as_bytes());

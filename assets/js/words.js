@@ -128,6 +128,7 @@ const KINDS = {
 	secret_rotated: "Secret changed",
 	exported: "Records exported",
 	clock_stepped: "Clock stepped",
+	list_changed: "List changed",
 };
 export const kind = (name) => KINDS[name] ?? capital(plain(name));
 

@@ -431,7 +431,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(told((1, s(61))), "a caller waits for 1 min 1 s");
-        assert_eq!(told((3, s(90))), "3 callers wait, the first of them for 1 min 30 s");
+        assert_eq!(
+            told((3, s(90))),
+            "3 callers wait, the first of them for 1 min 30 s"
+        );
     }
 
     #[test]

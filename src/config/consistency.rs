@@ -114,6 +114,7 @@ pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
+    let lists: Vec<&str> = routing.lists.keys().map(String::as_str).collect();
     let attributes: Vec<&str> = routing.attributes.iter().map(String::as_str).collect();
     for (idx, rule) in routing.rules.iter().enumerate() {
         let earlier = routing.rules.get(..idx).unwrap_or_default();
@@ -143,6 +144,7 @@ pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
             &attributes,
         );
         check_names(reader, &rule.hours, "hours", "hours", &hours);
+        check_names(reader, &rule.lists, "a list", "lists", &lists);
         if let Some(reason) = never_matches(rule, earlier) {
             let fault = Fault::new(format!("(\"{name}\") never matches: {reason}"));
             let hint = "the first rule that matches wins; move this one up or take it out";

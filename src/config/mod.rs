@@ -13,6 +13,7 @@ mod context;
 mod dialers;
 mod duration;
 mod hours;
+mod lists;
 mod logging;
 mod pem;
 pub(crate) mod problem;
@@ -49,7 +50,7 @@ pub use storage::{MIN_RETENTION, Storage};
 pub use twilio::{CallerId, Twilio};
 pub use url::PublicUrl;
 
-use crate::routing::{DialerId, Ruleset};
+use crate::routing::{DialerId, ListDefinition, Ruleset};
 use context::ConfidentialFile;
 use reader::{Known, Reader};
 use routing::RoutingSection;
@@ -71,6 +72,8 @@ pub struct Config {
     pub logging: Logging,
     /// Tiers, rules and dialers, as decisions are made by them.
     pub ruleset: Ruleset,
+    /// `[routing.lists.*]`, by name.
+    pub lists: BTreeMap<String, ListDefinition>,
     /// The line of every key that the file sets, by its whole name: `braze.timeout`, `auth.keys[0].name`. Everything else is a default.
     pub origins: BTreeMap<String, usize>,
 }
@@ -254,6 +257,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         auth: auth.unwrap_or_default(),
         logging: logging.unwrap_or_default(),
         ruleset,
+        lists: routing.lists,
         origins: BTreeMap::new(),
     })
 }

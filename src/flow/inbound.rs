@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::answering::Calls;
 use super::api_document;
 use super::call_answer::CallAnswer;
@@ -19,7 +21,9 @@ use crate::braze::Braze;
 use crate::call::{CallState, InboundCall};
 use crate::deadline::Deadline;
 use crate::lead::TierName;
-use crate::routing::{self, CallFacts, Course, Decision, DialerId, History, Lookup, RulesInForce};
+use crate::routing::{
+    self, CallFacts, Course, Decision, DialerId, History, Lookup, RulesInForce, SkipReason,
+};
 use crate::store::StoredCall;
 use crate::twiml::answer::HOLD_PAUSE;
 
@@ -128,7 +132,7 @@ impl Inbound {
         let Calls { clock, waiting, .. } = &self.calls;
         let ruleset = &policy.ruleset;
         let mut facts = CallFacts::new(clock.now(), Lookup::not_needed(), Vec::new());
-        facts.asked = ruleset.facts(&self.source(call), facts.at);
+        facts.asked = ruleset.facts(&self.source(call, facts.at), facts.at);
         let mut exchange = None;
         let look_up = async {
             if ruleset.needs_lookup(&facts) {
@@ -163,10 +167,12 @@ impl Inbound {
         self.calls.locks.history(call, patience).await
     }
 
-    fn source<'a>(&'a self, call: &'a InboundCall) -> FactSource<'a> {
+    fn source<'a>(&'a self, call: &'a InboundCall, at: Timestamp) -> FactSource<'a> {
         FactSource {
             call,
             locks: &self.calls.locks,
+            lists: &self.calls.lists,
+            at,
         }
     }
 

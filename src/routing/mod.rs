@@ -12,6 +12,7 @@ mod eligibility;
 mod facts;
 mod hours;
 mod limits;
+mod lists;
 mod pattern;
 mod plan;
 #[cfg(test)]
@@ -39,6 +40,10 @@ pub use hours::{
     ClosedDays, Hours, HoursInForce, HoursState, NotHours, OpenHours, SpecialHours, time_zone,
 };
 pub use limits::{DialerLoad, LimitPeriod, LimitUse, Limits};
+pub use lists::{
+    ListDefinition, ListEntry, ListFile, ListKey, ListSummary, ListedNumber, Lists, NotListed,
+    NumberHash, NumberSet,
+};
 pub use pattern::NumberPattern;
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;

@@ -15,6 +15,7 @@ mod exits;
 mod exposed;
 mod init;
 mod links;
+mod lists;
 mod logs;
 mod mail;
 mod privacy;

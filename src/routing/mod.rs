@@ -39,7 +39,7 @@ pub use facts::{
 pub use hours::{
     ClosedDays, Hours, HoursInForce, HoursState, NotHours, OpenHours, SpecialHours, time_zone,
 };
-pub use limits::{DialerLoad, LimitPeriod, LimitUse, Limits};
+pub use limits::{DialerLimits, DialerLoad, LimitPeriod, LimitUse};
 pub use lists::{
     ListDefinition, ListEntry, ListFile, ListKey, ListSummary, ListedNumber, Lists, NotListed,
     NumberHash, NumberSet,
@@ -48,6 +48,6 @@ pub use pattern::NumberPattern;
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;
 pub use replay::{Difference, replay};
-pub use rule::{Action, Course, OrderStep, Rejection, Rule, Speech};
+pub use rule::{Course, OrderStep, Rejection, Rule, RuleAction, Speech};
 pub use ruleset::{RulesInForce, Ruleset, RulesetVersion};
 pub use trace::{Reason, RuleVerdict, Step, Trace};

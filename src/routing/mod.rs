@@ -12,6 +12,7 @@ mod eligibility;
 mod facts;
 mod hours;
 mod limits;
+mod lint;
 mod pattern;
 mod plan;
 mod recorded;
@@ -37,6 +38,7 @@ pub use hours::{
     ClosedDays, Hours, HoursInForce, HoursState, NotHours, OpenHours, SpecialHours, time_zone,
 };
 pub use limits::{DialerLoad, LimitPeriod, LimitUse, Limits};
+pub use lint::{Reachability, WitnessCall, reachability};
 pub use pattern::NumberPattern;
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{ControlRequest, Progress, Refusal, RefusalCause, Retried};
 use crate::braze::Braze;
-use crate::flow::{Drains, IdempotencyLocks, Reloads, Retries};
+use crate::flow::{Calls, Drains, Reloads, Retries, SupposedCall};
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
 use crate::routing::DialerId;
@@ -23,8 +23,8 @@ pub struct ControlHandlers {
     /// Deletes what is past retention.
     pub pruner: Pruner,
     pub braze: Braze,
-    /// Remembers calls that go on.
-    pub locks: IdempotencyLocks,
+    /// Knows the calls that go on, and what decisions are made of.
+    pub calls: Calls,
     pub retries: Retries,
     /// Has the configuration read again.
     pub reloads: Reloads,
@@ -85,9 +85,14 @@ impl ControlHandlers {
             ControlRequest::Reload { systemd, sudo_user } => {
                 self.reload(peer.name(systemd, sudo_user.as_deref())).await
             }
-            ControlRequest::Dialers => {
-                let views = self.drains.views();
-                serde_json::to_value(views).map_err(|error| Refusal::failed(error.to_string()))
+            ControlRequest::Suppose { from, to, at } => {
+                let call = SupposedCall {
+                    caller: from.as_deref().map(Caller::classify),
+                    called: to,
+                    at,
+                };
+                let supposed = self.calls.suppose(&call).await;
+                serde_json::to_value(supposed).map_err(|error| Refusal::failed(error.to_string()))
             }
             ControlRequest::RejectedWebhooks => Ok(self.rejected_webhooks()),
             ControlRequest::Prune {
@@ -136,7 +141,7 @@ impl ControlHandlers {
             return told(self.store.known_of(&caller).await);
         }
         let forget = async || {
-            self.locks.forget_caller(&caller);
+            self.calls.locks.forget_caller(&caller);
             if let Some(number) = caller.number() {
                 self.braze.invalidate(number).await;
             }

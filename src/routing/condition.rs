@@ -386,3 +386,266 @@ impl<'de> Deserialize<'de> for Conditions {
         deserializer.deserialize_map(Table)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::{
+        AskedFacts, History, HoursState, Lookup, LookupUnavailable, Profile, Source,
+    };
+    use super::*;
+
+    const RULE: &str = "rule";
+
+    fn known(profile: Profile) -> Lookup {
+        Lookup::Known {
+            profile,
+            source: Source::Fetched,
+            age_ms: 0,
+            because: None,
+        }
+    }
+
+    /// A call of which everything is known.
+    fn facts() -> CallFacts {
+        let profile = Profile {
+            score: LeadScore::new(30.0),
+            tier: None,
+            attributes: [("plan".to_owned(), "Gold".to_owned())].into(),
+        };
+        let closed = HoursState {
+            is_open: false,
+            until: "2026-12-01T07:00:00Z".parse().ok(),
+        };
+        let open = HoursState {
+            is_open: true,
+            until: None,
+        };
+        let pattern = |text| NumberPattern::parse(text).unwrap();
+        CallFacts {
+            asked: AskedFacts {
+                called: vec![pattern("+4930*")],
+                caller: vec![pattern("+49*")],
+                caller_kind: Some(CallerKind::Number),
+                lists: vec!["vip".into()],
+                hours: [("office".into(), closed), ("hotline".into(), open)].into(),
+                history: Some(History {
+                    called_before_s: Some(7_200),
+                    last_answered: None,
+                }),
+                buckets: [(RULE.into(), 42)].into(),
+                draws: BTreeMap::new(),
+            },
+            ..CallFacts::new(Timestamp::UNIX_EPOCH, known(profile), Vec::new())
+        }
+    }
+
+    fn class() -> CallerClass {
+        CallerClass {
+            score: LeadScore::new(30.0),
+            tier: Some(TierName::new("warm")),
+            named: None,
+        }
+    }
+
+    fn names(text: &str) -> Vec<Arc<str>> {
+        text.split(' ').map(Arc::from).collect()
+    }
+
+    fn patterns(text: &str) -> Vec<NumberPattern> {
+        text.split(' ')
+            .map(|one| NumberPattern::parse(one).unwrap())
+            .collect()
+    }
+
+    fn tiers(text: &str) -> Condition {
+        Condition::Tier(text.split(' ').map(TierName::new).collect())
+    }
+
+    fn score(from: Option<f64>, below: Option<f64>) -> Condition {
+        let bound = |bound: Option<f64>| bound.and_then(LeadScore::new);
+        Condition::Score(ScoreRange {
+            from: bound(from),
+            below: bound(below),
+        })
+    }
+
+    fn plan(values: &[&str]) -> Condition {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        Condition::Attribute([("plan".to_owned(), values)].into())
+    }
+
+    #[test]
+    fn every_condition_holds_for_the_calls_that_it_asks_for_and_says_why_not_for_others() {
+        use Condition as C;
+        let cases = [
+            (
+                tiers("hot warm"),
+                tiers("hot none"),
+                "tier is warm; the rule wants hot or no tier",
+            ),
+            (
+                score(Some(30.0), Some(30.5)),
+                score(Some(20.0), Some(30.0)),
+                "score is 30; the rule wants 20 or more and less than 30",
+            ),
+            (
+                score(None, Some(31.0)),
+                score(Some(30.5), None),
+                "score is 30; the rule wants 30.5 or more",
+            ),
+            (
+                C::Lookup(vec![LookupOutcome::Known]),
+                C::Lookup(vec![LookupOutcome::Unknown, LookupOutcome::Skipped]),
+                "the look-up is known; the rule wants unknown or skipped",
+            ),
+            (
+                plan(&["gold"]),
+                plan(&["silver"]),
+                "plan is Gold; the rule wants silver",
+            ),
+            (
+                C::Called(patterns("+4930*")),
+                C::Called(patterns("+4940* +4941*")),
+                "another number was called; the rule wants +4940* or +4941*",
+            ),
+            (
+                C::Caller(patterns("+49*")),
+                C::Caller(patterns("+44*")),
+                "another number calls; the rule wants +44*",
+            ),
+            (
+                C::CallerKind(vec![CallerKind::Number]),
+                C::CallerKind(vec![CallerKind::Sip]),
+                "the kind of caller is number; the rule wants sip",
+            ),
+            (
+                C::Hours(names("office hotline")),
+                C::Hours(names("office")),
+                "office is closed until 2026-12-01T07:00:00Z; the rule wants office open",
+            ),
+            (
+                C::NotHours(names("office")),
+                C::NotHours(names("office hotline")),
+                "hotline is open; the rule wants it closed",
+            ),
+            (
+                C::List(names("vip")),
+                C::List(names("blocked")),
+                "the caller is not on it; the rule wants a caller on list blocked",
+            ),
+            (
+                C::NotList(names("blocked")),
+                C::NotList(names("vip")),
+                "the caller is on list vip; the rule wants nobody of it",
+            ),
+            (
+                C::CalledBeforeWithin(CalledBefore::Seconds(7_200)),
+                C::CalledBeforeWithin(CalledBefore::Seconds(7_199)),
+                "the last call was 2 h ago; the rule wants one within 1 h",
+            ),
+            (
+                C::CalledBeforeWithin(CalledBefore::Seconds(86_400)),
+                C::CalledBeforeWithin(CalledBefore::Never),
+                "the last call was 2 h ago; the rule wants somebody who never called",
+            ),
+            (
+                C::Share(43),
+                C::Share(42),
+                "the caller is number 42 of a hundred; the rule wants those below 42",
+            ),
+        ];
+        let (facts, class) = (facts(), class());
+        for (holds, fails, why) in cases {
+            assert_eq!(holds.check(RULE, &facts, &class), Check::Holds, "{holds:?}");
+            assert_eq!(fails.check(RULE, &facts, &class), Check::Fails, "{fails:?}");
+            assert_eq!(fails.why_not(RULE, &facts, &class), why);
+        }
+    }
+
+    #[test]
+    fn a_fact_that_is_not_known_meets_no_condition_and_is_said_to_be_unknown() {
+        use Condition as C;
+        let reason = LookupUnavailable::Timeout;
+        let facts = CallFacts::new(
+            Timestamp::UNIX_EPOCH,
+            Lookup::Unavailable { reason },
+            Vec::new(),
+        );
+        let nobody = CallerClass::default();
+        for (condition, why) in [
+            (
+                tiers("none"),
+                "the tier is not known; the rule wants no tier",
+            ),
+            (
+                score(Some(1.0), None),
+                "no score is known; the rule wants 1 or more",
+            ),
+            (plan(&["gold"]), "plan is not known; the rule wants gold"),
+            (
+                C::CallerKind(vec![CallerKind::Client]),
+                "the kind of caller is not known; the rule wants client",
+            ),
+            (
+                C::CalledBeforeWithin(CalledBefore::Never),
+                "whether the caller called before is not known; the rule wants somebody who never called",
+            ),
+            (
+                C::Share(100),
+                "the caller's place of a hundred is not known; the rule wants those below 100",
+            ),
+        ] {
+            assert_eq!(
+                condition.check(RULE, &facts, &nobody),
+                Check::NotKnown,
+                "{condition:?}"
+            );
+            assert_eq!(condition.why_not(RULE, &facts, &nobody), why);
+        }
+        let unknown = Lookup::Unknown {
+            source: Source::Fetched,
+            age_ms: 0,
+        };
+        let facts = CallFacts::new(Timestamp::UNIX_EPOCH, unknown, Vec::new());
+        assert_eq!(tiers("none").check(RULE, &facts, &nobody), Check::Holds);
+        let nothing = known(Profile::default());
+        let facts = CallFacts::new(Timestamp::UNIX_EPOCH, nothing, Vec::new());
+        assert_eq!(
+            plan(&["gold"]).why_not(RULE, &facts, &nobody),
+            "the caller has no plan; the rule wants gold"
+        );
+        assert_eq!(tiers("hot").check(RULE, &facts, &nobody), Check::Fails);
+    }
+
+    #[test]
+    fn conditions_are_written_as_one_table_and_read_back() {
+        let all = [
+            tiers("hot"),
+            score(Some(1.0), None),
+            plan(&["gold"]),
+            Condition::Share(5),
+        ];
+        let conditions = Conditions(all.into_iter().map(Arc::new).collect());
+        let json = serde_json::to_string(&conditions).unwrap();
+        assert_eq!(
+            json,
+            r#"{"tier":["hot"],"score":{"from":1},"attribute":{"plan":["gold"]},"share":5}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Conditions>(&json).unwrap(),
+            conditions
+        );
+        assert!(serde_json::from_str::<Conditions>(r#"{"moon":"full"}"#).is_err());
+    }
+
+    #[test]
+    fn lengths_of_time_are_told_in_their_largest_unit() {
+        let words = [7, 60, 3_599, 3_600, 86_399, 86_400, 2_592_000].map(age_words);
+        assert_eq!(
+            words,
+            ["7 s", "1 min", "59 min", "1 h", "23 h", "1 d", "30 d"]
+        );
+    }
+}

@@ -15,6 +15,8 @@ mod limits;
 mod lint;
 mod pattern;
 mod plan;
+#[cfg(test)]
+mod property;
 mod recorded;
 mod replay;
 mod rule;

@@ -34,6 +34,7 @@ mod replays;
 mod reports;
 mod restart;
 mod restored;
+mod rules;
 mod signature;
 mod tidy;
 mod wire;

@@ -18,6 +18,7 @@ mod pem;
 pub(crate) mod problem;
 mod reader;
 mod routing;
+mod rule_tests;
 mod rules;
 mod secret;
 pub(crate) mod section;
@@ -49,7 +50,7 @@ pub use storage::{MIN_RETENTION, Storage};
 pub use twilio::{CallerId, Twilio};
 pub use url::PublicUrl;
 
-use crate::routing::{DialerId, Ruleset};
+use crate::routing::{DialerId, RuleTest, Ruleset};
 use context::ConfidentialFile;
 use reader::{Known, Reader};
 use routing::RoutingSection;
@@ -71,6 +72,8 @@ pub struct Config {
     pub logging: Logging,
     /// Tiers, rules and dialers, as decisions are made by them.
     pub ruleset: Ruleset,
+    /// `[[routing.tests]]`, all of which come out as they expect.
+    pub rule_tests: Vec<RuleTest>,
     /// The line of every key that the file sets, by its whole name: `braze.timeout`, `auth.keys[0].name`. Everything else is a default.
     pub origins: BTreeMap<String, usize>,
 }
@@ -239,6 +242,15 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     }
     let (server, routing, dialers) = (server?, routing?, dialers?);
     let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.id.clone()).collect());
+    // What is wrong already makes more of itself here.
+    if !reader.has_errors() {
+        let named_tiers = braze
+            .as_ref()
+            .is_some_and(|braze| braze.tier_attribute.is_some());
+        let rules = ruleset.clone().into();
+        consistency::check_reachability(reader, &routing, &rules, named_tiers);
+        consistency::run_tests(reader, &routing, &rules);
+    }
     Some(Config {
         braze: crate::braze::BrazeSettings {
             region: server.region,
@@ -248,6 +260,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         server,
         storage: storage?,
         twilio: twilio?,
+        rule_tests: routing.tests.into_iter().map(|named| named.test).collect(),
         routing: routing.routing,
         dialers,
         alerts: alerts.unwrap_or_default(),

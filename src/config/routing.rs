@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::hours::read_hours;
 use super::problem::Fault;
+use super::rule_tests::NamedTest;
 use super::rules::{NamedRule, NamedValue, language};
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
@@ -54,6 +55,7 @@ pub(super) struct RoutingSection {
     pub(super) attributes: Vec<String>,
     pub(super) limits: Vec<NamedLimits>,
     pub(super) hours: Vec<(String, Hours)>,
+    pub(super) tests: Vec<NamedTest>,
 }
 
 /// The limits of a dialer, with the path of its name, and the hours that they name.
@@ -132,6 +134,7 @@ impl RoutingSection {
             attributes,
             limits: limits.unwrap_or_default(),
             hours,
+            tests: section.tables("tests", NamedTest::read),
         })
     }
 

@@ -159,7 +159,7 @@ macro_rules! show_sections {
 }
 
 show_sections! {
-    Config { server, storage, twilio, braze, routing, ruleset as "", dialers, alerts, auth, logging; origins }
+    Config { server, storage, twilio, braze, routing, ruleset as "", dialers, alerts, auth, logging; origins, rule_tests }
     Server {
         listen, public_url, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand
     }

@@ -60,7 +60,7 @@ pub fn reachability(rules: &RulesInForce, from: Timestamp, named_tiers: bool) ->
             let avoided: Vec<&Constraint> = avoids.iter().take(idx).collect();
             let name = rules.rules.get(idx).map(|rule| &*rule.name);
             match space.search(wants, &avoided) {
-                Search::Found(region) => {
+                SearchResult::Found(region) => {
                     let call = space.call(&region);
                     // A call that is decided otherwise proves nothing.
                     if decide(rules, &call.facts).rule.as_deref() == name {
@@ -69,13 +69,13 @@ pub fn reachability(rules: &RulesInForce, from: Timestamp, named_tiers: bool) ->
                         Reachability::NotSettled
                     }
                 }
-                Search::Empty => Reachability::Unreachable {
+                SearchResult::Empty => Reachability::Unreachable {
                     taken_by: taken_by(&space, wants, &avoided)
                         .into_iter()
                         .filter_map(|idx| Some(rules.rules.get(idx)?.name.clone()))
                         .collect(),
                 },
-                Search::GivenUp => Reachability::NotSettled,
+                SearchResult::GivenUp => Reachability::NotSettled,
             }
         })
         .collect()
@@ -88,7 +88,7 @@ fn taken_by(space: &CallSpace<'_>, wants: &[Constraint], above: &[&Constraint]) 
             .iter()
             .filter_map(|idx| above.get(*idx).copied())
             .collect();
-        matches!(space.search(wants, &avoided), Search::Empty)
+        matches!(space.search(wants, &avoided), SearchResult::Empty)
     };
     if is_empty(&[]) {
         return Vec::new();
@@ -157,10 +157,10 @@ type Restriction = (usize, CellSet);
 /// At least one of these holds; each is the restrictions that it takes all of.
 type Constraint = Vec<Vec<Restriction>>;
 /// What is left of each axis.
-type Region = Vec<CellSet>;
+type Remaining = Vec<CellSet>;
 
-enum Search {
-    Found(Region),
+enum SearchResult {
+    Found(Remaining),
     Empty,
     GivenUp,
 }
@@ -430,7 +430,7 @@ impl<'a> CallSpace<'a> {
         wants.iter().map(none_of).collect()
     }
 
-    fn search(&self, wants: &[Constraint], avoided: &[&Constraint]) -> Search {
+    fn search(&self, wants: &[Constraint], avoided: &[&Constraint]) -> SearchResult {
         let axes = 0..FIRST_NAMED + self.named.len();
         let everything = axes.map(|axis| CellSet::of(self.n_cells(axis), |_| true));
         let open = self.laws.iter().chain(wants).chain(avoided.iter().copied());
@@ -439,7 +439,7 @@ impl<'a> CallSpace<'a> {
     }
 
     /// The first call of a region.
-    fn call(&self, region: &Region) -> WitnessCall {
+    fn call(&self, region: &Remaining) -> WitnessCall {
         let mut facts = CallFacts::new(Timestamp::UNIX_EPOCH, Lookup::not_needed(), Vec::new());
         let cell = |axis: usize| region.get(axis).map_or(0, CellSet::first);
         for axis in 0..FIRST_NAMED + self.named.len() {
@@ -508,11 +508,11 @@ impl<'a> CallSpace<'a> {
 }
 
 /// Narrows a region until all constraints hold in all of it, or none of it is left.
-fn narrow(mut region: Region, mut open: Vec<&Constraint>, steps: &mut u32) -> Search {
+fn narrow(mut region: Remaining, mut open: Vec<&Constraint>, steps: &mut u32) -> SearchResult {
     let mut has_changed = true;
     while std::mem::take(&mut has_changed) {
         let Some(left) = steps.checked_sub(1) else {
-            return Search::GivenUp;
+            return SearchResult::GivenUp;
         };
         *steps = left;
         let mut is_empty = false;
@@ -533,7 +533,7 @@ fn narrow(mut region: Region, mut open: Vec<&Constraint>, steps: &mut u32) -> Se
             true
         });
         if is_empty {
-            return Search::Empty;
+            return SearchResult::Empty;
         }
     }
     let n_possible = |constraint: &Constraint| {
@@ -545,21 +545,21 @@ fn narrow(mut region: Region, mut open: Vec<&Constraint>, steps: &mut u32) -> Se
         .enumerate()
         .min_by_key(|(_, constraint)| n_possible(constraint));
     let Some((idx, constraint)) = fewest.map(|(idx, constraint)| (idx, *constraint)) else {
-        return Search::Found(region);
+        return SearchResult::Found(region);
     };
     open.swap_remove(idx);
     for alternative in constraint.iter().filter(|one| may_hold_in(one, &region)) {
         let mut narrower = region.clone();
         restrict(&mut narrower, alternative);
         match narrow(narrower, open.clone(), steps) {
-            Search::Empty => {}
-            found @ (Search::Found(_) | Search::GivenUp) => return found,
+            SearchResult::Empty => {}
+            found @ (SearchResult::Found(_) | SearchResult::GivenUp) => return found,
         }
     }
-    Search::Empty
+    SearchResult::Empty
 }
 
-fn holds_in(alternative: &[Restriction], region: &Region) -> bool {
+fn holds_in(alternative: &[Restriction], region: &Remaining) -> bool {
     let mut restrictions = alternative.iter();
     restrictions.all(|(axis, cells)| {
         region
@@ -568,12 +568,12 @@ fn holds_in(alternative: &[Restriction], region: &Region) -> bool {
     })
 }
 
-fn may_hold_in(alternative: &[Restriction], region: &Region) -> bool {
+fn may_hold_in(alternative: &[Restriction], region: &Remaining) -> bool {
     let mut restrictions = alternative.iter();
     restrictions.all(|(axis, cells)| region.get(*axis).is_some_and(|left| left.meets(cells)))
 }
 
-fn restrict(region: &mut Region, alternative: &[Restriction]) {
+fn restrict(region: &mut Remaining, alternative: &[Restriction]) {
     for (axis, cells) in alternative {
         if let Some(left) = region.get_mut(*axis) {
             *left = left.and(cells);

@@ -20,6 +20,7 @@ mod property;
 mod recorded;
 mod replay;
 mod rule;
+mod rule_test;
 mod ruleset;
 mod trace;
 
@@ -46,5 +47,6 @@ pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;
 pub use replay::{Difference, replay};
 pub use rule::{Action, Course, OrderStep, Rejection, Rule, Speech};
+pub use rule_test::{ExpectedCourse, GivenCall, GivenDialer, RuleTest};
 pub use ruleset::{RulesInForce, Ruleset, RulesetVersion};
 pub use trace::{Reason, RuleVerdict, Step, Trace};

@@ -1122,7 +1122,7 @@ fn the_file_says_what_becomes_of_calls_and_is_refused_where_it_does_not() {
         ),
     ] {
         let expected = format!(
-            "42:1: error: routing.tests[0] (\"t\") fails: the call comes to {failure}; {hint}"
+            "43:1: error: routing.tests[0] (\"t\") fails: the call comes to {failure}; {hint}"
         );
         assert_eq!(said(given, expect), [expected], "{given}");
     }

@@ -25,6 +25,7 @@ use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
 use crate::jobs::systemd;
 use crate::lifecycle::Lifecycle;
+use crate::routing::Lists;
 use crate::store::{CheckpointSigner, KeyRing, Pruner, SecretRotator, Store};
 use crate::twilio::Rest;
 
@@ -60,6 +61,7 @@ impl Running {
             pruner: self.pruner.clone(),
             braze: self.parts.inbound.braze.clone(),
             calls: self.parts.inbound.calls.clone(),
+            lists: self.parts.lists.clone(),
             retries: self.parts.retries.clone(),
             reloads: self.parts.reloads.clone(),
             drains: self.parts.drains.clone(),
@@ -75,6 +77,11 @@ impl Running {
     /// The incidents of this process.
     pub fn incidents(&self) -> &Incidents {
         &self.parts.inbound.calls.incidents
+    }
+
+    /// The lists of callers.
+    pub fn lists(&self) -> &Lists {
+        &self.parts.lists.lists
     }
 
     /// How many calls got the safe answer because there were too many, since the start.
@@ -187,6 +194,7 @@ impl Running {
             .secret
             .store(settings::push_secret(config).map(Arc::new));
         let is_other = self.parts.policies.current().ruleset.version() != policy.ruleset.version();
+        self.parts.lists.lists.define(&config.lists);
         self.parts.policies.replace(policy);
         self.read_certificate_again();
         self.parts.keys.replace(config.auth.keys.clone());
@@ -215,7 +223,11 @@ impl Running {
 
     /// A valid file replaces what is in force; an invalid one is refused, and the old one stays.
     async fn reload_from(&self, path: &Path, by: &str) -> Result<Applied, RefusedReload> {
-        let problems = match config::load(path) {
+        let file = path.to_owned();
+        // A list may have a million lines: no call waits for them to be read.
+        let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
+        let loaded = loaded.unwrap_or_else(|error| Err(config::Rejected::broken_off(&error)));
+        let problems = match loaded {
             Ok(loaded) => match self.reload(&loaded.config, by).await {
                 Ok(applied) => {
                     say_warnings(&loaded.warnings, path);

@@ -86,6 +86,9 @@ pub struct Personal {
     /// The step that was answered so: whoever writes to the file cannot make the answer to one step that to another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// Why the caller is on a list, as somebody wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 impl Personal {
@@ -227,6 +230,8 @@ pub enum Event {
     },
     /// Somebody logged in, tried to, or saw what is hidden otherwise.
     Accessed(Access),
+    /// A number was put on a list of callers or taken off it. Number and reason stand beside it, sealed.
+    ListChanged(ListChanged),
 }
 
 impl Event {
@@ -469,6 +474,29 @@ pub struct ConfigChange {
     /// It is a secret: that it changed is all there is to say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret: bool,
+}
+
+/// A number was put on a list of callers or taken off it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListChanged {
+    pub list: String,
+    /// Names the entry; says nothing of its number.
+    pub entry: String,
+    pub change: ListAction,
+    /// Who did it: the name of an API key, or `user ` and the name of a user of this machine.
+    pub by: String,
+    /// From then on the entry does not count any more; `None`: it has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// What became of an entry of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListAction {
+    /// It was added, or got another reason or end.
+    Added,
+    Removed,
 }
 
 /// What was done with a pushed profile.

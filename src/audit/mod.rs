@@ -6,6 +6,7 @@ mod compact_range;
 mod detail;
 mod event;
 mod exchange;
+mod export;
 mod finding;
 mod found;
 mod head;
@@ -21,9 +22,14 @@ pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
 pub use event::{
     Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Event,
-    HandoffIntended, Ingress, Kind, Personal, ProfileAction, Record, Stages,
+    HandoffIntended, Ingress, Kind, ListAction, ListChanged, Personal, ProfileAction, Record,
+    Stages,
 };
 pub use exchange::Exchange;
+pub use export::{
+    ExportEntry, ExportHead, ExportReport, ExportVerifier, ExportedRecord, OmittedRecords,
+    ShownPersonal,
+};
 pub use finding::{FindingKind, Findings, LogFinding};
 pub use found::{FoundRow, RowBuffer};
 pub use head::{SignedTreeHead, SigningState, SigningStatus};

@@ -115,6 +115,7 @@ pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
+    let lists: Vec<&str> = routing.lists.keys().map(String::as_str).collect();
     let attributes: Vec<&str> = routing.attributes.iter().map(String::as_str).collect();
     for (idx, rule) in routing.rules.iter().enumerate() {
         let earlier = routing.rules.get(..idx).unwrap_or_default();
@@ -144,6 +145,7 @@ pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
             &attributes,
         );
         check_names(reader, &rule.hours, "hours", "hours", &hours);
+        check_names(reader, &rule.lists, "a list", "lists", &lists);
     }
 }
 
@@ -300,6 +302,23 @@ pub(super) fn check_dialer_names(reader: &Reader<'_>, routing: &RoutingSection, 
     }
     let of_tests = routing.tests.iter().flat_map(|test| &test.dialers);
     of_tests.for_each(|(path, name)| check(path, name));
+}
+
+/// Tests give lists and attributes that rules can ask for.
+pub(super) fn check_tests(reader: &Reader<'_>, routing: &RoutingSection) {
+    let lists: Vec<&str> = routing.lists.keys().map(String::as_str).collect();
+    let attributes: Vec<&str> = routing.attributes.iter().map(String::as_str).collect();
+    for NamedTest { path, test, .. } in &routing.tests {
+        let named = |key: &str, name: &str| (format!("{path}.given.{key}"), name.to_owned());
+        let given = &test.given;
+        let of_lists: Vec<NamedValue> =
+            given.lists.iter().map(|name| named("list", name)).collect();
+        check_names(reader, &of_lists, "a list", "lists", &lists);
+        let profile = given.lookup.profile();
+        let names = profile.iter().flat_map(|profile| profile.attributes.keys());
+        let names: Vec<NamedValue> = names.map(|name| named("attribute", name)).collect();
+        check_names(reader, &names, "an attribute", "attributes", &attributes);
+    }
 }
 
 /// Every dialer of a plan can be rung in full.

@@ -13,6 +13,7 @@ mod context;
 mod dialers;
 mod duration;
 mod hours;
+mod lists;
 mod logging;
 mod pem;
 pub(crate) mod problem;
@@ -50,7 +51,7 @@ pub use storage::{MIN_RETENTION, Storage};
 pub use twilio::{CallerId, Twilio};
 pub use url::PublicUrl;
 
-use crate::routing::{DialerId, RuleTest, Ruleset};
+use crate::routing::{DialerId, ListDefinition, RuleTest, Ruleset};
 use context::ConfidentialFile;
 use reader::{Known, Reader};
 use routing::RoutingSection;
@@ -74,6 +75,8 @@ pub struct Config {
     pub ruleset: Ruleset,
     /// `[[routing.tests]]`, all of which come out as they expect.
     pub rule_tests: Vec<RuleTest>,
+    /// `[routing.lists.*]`, by name.
+    pub lists: BTreeMap<String, ListDefinition>,
     /// The line of every key that the file sets, by its whole name: `braze.timeout`, `auth.keys[0].name`. Everything else is a default.
     pub origins: BTreeMap<String, usize>,
 }
@@ -226,6 +229,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     if let Some(routing) = &routing {
         consistency::check_tiers(reader, routing);
         consistency::check_rules(reader, routing);
+        consistency::check_tests(reader, routing);
     }
     if let (Some(routing), Some(dialers)) = (&routing, &dialers) {
         // Also those of dialers with something wrong in them, so that no rule seems to miss one.
@@ -267,6 +271,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         auth: auth.unwrap_or_default(),
         logging: logging.unwrap_or_default(),
         ruleset,
+        lists: routing.lists,
         origins: BTreeMap::new(),
     })
 }

@@ -1,18 +1,20 @@
 //! `[routing]`: the budget, what callers hear, the tiers and the rules.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::hours::read_hours;
+use super::lists::read_lists;
 use super::problem::Fault;
 use super::rule_tests::NamedTest;
 use super::rules::{NamedRule, NamedValue, language};
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
-use crate::routing::{self, Condition, DialerId, Hours, Limits, Rule, Ruleset};
+use crate::routing::{self, Condition, DialerId, Hours, Limits, ListDefinition, Rule, Ruleset};
 
 /// The most that a limit of a dialer may be.
 const MOST_CALLS: u32 = 100_000_000;
@@ -56,6 +58,7 @@ pub(super) struct RoutingSection {
     pub(super) limits: Vec<NamedLimits>,
     pub(super) hours: Vec<(String, Hours)>,
     pub(super) tests: Vec<NamedTest>,
+    pub(super) lists: BTreeMap<String, ListDefinition>,
 }
 
 /// The limits of a dialer, with the path of its name, and the hours that they name.
@@ -107,6 +110,7 @@ impl RoutingSection {
             .unwrap_or(TimeZone::UTC);
         let time_zone = section.or("time_zone", default_zone, TomlValue::time_zone);
         let hours = read_hours(section, &time_zone);
+        let lists = section.optional_section("lists", |section| Some(read_lists(section, &rules)));
         Some(Self {
             routing: Routing {
                 budget: section.or("budget", Duration::from_secs(2), |value| {
@@ -135,6 +139,7 @@ impl RoutingSection {
             limits: limits.unwrap_or_default(),
             hours,
             tests: section.tables("tests", NamedTest::read),
+            lists: lists.unwrap_or_default(),
         })
     }
 
@@ -165,6 +170,11 @@ impl RoutingSection {
             attributes: self.attributes.clone(),
             limits: limits
                 .map(|named| (DialerId::new(&named.dialer.1), named.limits.clone()))
+                .collect(),
+            lists: self
+                .lists
+                .iter()
+                .map(|(name, list)| (name.clone(), list.summary()))
                 .collect(),
             hours: self
                 .hours

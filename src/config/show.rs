@@ -26,7 +26,8 @@ use crate::http::listener::tls::AcmeSettings;
 use crate::lead::Tiers;
 use crate::phone::{E164, Region};
 use crate::routing::{
-    ClosedDays, Condition, DialerId, Hours, Limits, OpenHours, Rule, Ruleset, SpecialHours,
+    ClosedDays, Condition, DialerId, Hours, Limits, ListDefinition, OpenHours, Rule, Ruleset,
+    SpecialHours,
 };
 use crate::secret::Secret;
 use crate::twiml::Connect;
@@ -159,7 +160,10 @@ macro_rules! show_sections {
 }
 
 show_sections! {
-    Config { server, storage, twilio, braze, routing, ruleset as "", dialers, alerts, auth, logging; origins, rule_tests }
+    Config {
+        server, storage, twilio, braze, routing, ruleset as "", lists as "routing.lists", dialers, alerts, auth, logging;
+        origins, rule_tests
+    }
     Server {
         listen, public_url, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand
     }
@@ -180,14 +184,14 @@ show_sections! {
     }
     Ruleset {
         default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", hours as "routing.hours",
-        dialers, attributes as "routing.attributes", limits as "routing.limits"
+        dialers, attributes as "routing.attributes", limits as "routing.limits"; lists
     }
     Hours { time_zone, open, closed, special, holidays as "calendar" }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
     Alerts { rules as "", daily_summary, time_zone, email, webhook }
     AlertRules {
         failure_percent as "failure_rate_percent", window, min_calls, repeat_every, braze_failure_percent,
-        braze_min_failures, dialer_failure_percent, min_requests
+        braze_min_failures, dialer_failure_percent, min_requests, waiting_longer_than
     }
     Email { to, from, smtp, username, password, ca }
     Auth { keys }
@@ -238,6 +242,22 @@ impl Show for Tiers {
         for tier in self {
             let key = format!("{key}.{}.min_score", tier.name);
             plain(&key, tier.min_score.value(), list);
+        }
+    }
+}
+
+/// That numbers are others is known by a digest, which is as good as the numbers to whoever tries them all.
+impl Show for BTreeMap<String, ListDefinition> {
+    fn show(&self, key: &str, list: &mut Vec<Shown>) {
+        for (name, definition) in self {
+            let key = join(key, name);
+            if !definition.numbers.is_empty() {
+                secret(&join(&key, "numbers"), &definition.numbers.digest(), list);
+            }
+            if let Some(file) = &definition.file {
+                let content = format!("{} {}", file.path.display(), file.numbers.digest());
+                secret(&join(&key, "file"), &content, list);
+            }
         }
     }
 }

@@ -984,6 +984,7 @@ fn what_is_wrong_with_opening_hours_is_said_where_it_stands() {
 
 #[test]
 fn a_calendar_beside_the_file_closes_its_days() {
+    const NOW: &str = "2026-12-01T12:00:00Z";
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("holidays.ics");
     let text = with_end(
@@ -1004,7 +1005,6 @@ fn a_calendar_beside_the_file_closes_its_days() {
             .map(|line| line.replace(path.to_str().unwrap(), "FILE"))
             .collect()
     };
-    const NOW: &str = "2026-12-01T12:00:00Z";
     let missing = "25:12: error: routing.hours.office.calendar cannot be read from FILE: No such file or directory (os error 2)";
     assert_eq!(said(NOW), [missing]);
     fs::write(&path, "holidays").unwrap();
@@ -1042,15 +1042,17 @@ fn with_rules(lines: &str) -> String {
     format!("{}{more}{lines}\n", with_in("routing", rules))
 }
 
+/// What is said of one test in the file.
+fn said_of_test(given: &str, expect: &str) -> Vec<String> {
+    let test =
+        format!("[[routing.tests]]\nname = \"t\"\ngiven = {{ {given} }}\nexpect = {{ {expect} }}");
+    let problems = problems(&with_rules(&test));
+    problems.iter().map(Problem::to_string).collect()
+}
+
 #[test]
 fn the_file_says_what_becomes_of_calls_and_is_refused_where_it_does_not() {
-    let said = |given: &str, expect: &str| -> Vec<String> {
-        let test = format!(
-            "[[routing.tests]]\nname = \"t\"\ngiven = {{ {given} }}\nexpect = {{ {expect} }}"
-        );
-        let problems = problems(&with_rules(&test));
-        problems.iter().map(Problem::to_string).collect()
-    };
+    let said = said_of_test;
     let night = "at = \"2026-12-01T22:00:00+01:00\"";
     for (given, expect) in [
         (
@@ -1082,7 +1084,7 @@ fn the_file_says_what_becomes_of_calls_and_is_refused_where_it_does_not() {
             "first = \"web\", reject = false",
         ),
         (
-            "lookup = \"unavailable\", draw = 99, list = \"vip\", called_before = \"3d\"",
+            "lookup = \"unavailable\", draw = 99, called_before = \"3d\"",
             "first = \"web\"",
         ),
         (
@@ -1126,6 +1128,11 @@ fn the_file_says_what_becomes_of_calls_and_is_refused_where_it_does_not() {
         );
         assert_eq!(said(given, expect), [expected], "{given}");
     }
+}
+
+#[test]
+fn what_a_test_of_the_file_cannot_mean_is_refused() {
+    let said = said_of_test;
     for (given, expect, problem) in [
         (
             "score = 85",
@@ -1161,6 +1168,16 @@ fn the_file_says_what_becomes_of_calls_and_is_refused_where_it_does_not() {
             "",
             "first = \"wbe\"",
             "routing.tests[0].expect.first is wbe, which is not a dialer; did you mean web?",
+        ),
+        (
+            "list = \"vip\"",
+            "reject = false",
+            "routing.tests[0].given.list is vip, which is not a list of [routing]; add it to routing.lists",
+        ),
+        (
+            "attribute = { paln = \"gold\" }",
+            "reject = false",
+            "routing.tests[0].given.attribute is paln, which is not an attribute of [routing]; did you mean plan?",
         ),
     ] {
         let found = said(given, expect);

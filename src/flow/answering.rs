@@ -15,7 +15,7 @@ use crate::audit::{CallAnswered, Event, Personal, Record};
 use crate::call::{CallId, InboundCall};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
-use crate::routing::DialerView;
+use crate::routing::{DialerView, Lists};
 use crate::store::StoredCall;
 
 /// What webhooks of calls are answered with. Cheap to clone.
@@ -29,6 +29,8 @@ pub struct Calls {
     /// Who waits for a dialer.
     pub waiting: Waiting,
     pub loads: DialerLoads,
+    /// Which callers are on which lists.
+    pub lists: Lists,
     pub incidents: Incidents,
     pub recorder: Recorder,
 }
@@ -118,7 +120,7 @@ impl Calls {
             caller: Some(call.caller.as_text().to_owned()),
             body: Some(body.clone()),
             step: Some(step.clone()),
-            called: None,
+            ..Personal::default()
         };
         let event = Event::CallAnswered(Box::new(answered));
         answering.pending.records.push(Record {

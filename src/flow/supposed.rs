@@ -93,6 +93,8 @@ impl Calls {
         let source = FactSource {
             call: &inbound,
             locks: &self.locks,
+            lists: &self.lists,
+            at: call.at,
         };
         let mut asked = rules.facts(&source, call.at);
         if rules.asked().wants_history() {

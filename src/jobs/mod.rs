@@ -4,6 +4,7 @@ pub mod canary;
 pub mod checkpoint;
 pub mod held;
 pub mod interrupted;
+pub mod lists;
 mod probe;
 pub mod profiles;
 pub mod prune;

@@ -13,6 +13,7 @@ mod facts;
 mod hours;
 mod limits;
 mod lint;
+mod lists;
 mod pattern;
 mod plan;
 #[cfg(test)]
@@ -42,6 +43,10 @@ pub use hours::{
 };
 pub use limits::{DialerLoad, LimitPeriod, LimitUse, Limits};
 pub use lint::{Reachability, WitnessCall, reachability};
+pub use lists::{
+    ListDefinition, ListEntry, ListFile, ListKey, ListSummary, ListedNumber, Lists, NotListed,
+    NumberHash, NumberSet,
+};
 pub use pattern::NumberPattern;
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;

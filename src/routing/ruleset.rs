@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::asked::{Asked, CallSource};
 use super::class::CallerClass;
 use super::{
-    AskedFacts, CallFacts, DialerId, Hours, HoursInForce, HoursState, Limits, Lookup,
+    AskedFacts, CallFacts, DialerId, Hours, HoursInForce, HoursState, Limits, ListSummary, Lookup,
     LookupSkipped, Rule,
 };
 use crate::lead::Tiers;
@@ -33,6 +33,9 @@ pub struct Ruleset {
     pub attributes: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<DialerId, Limits>,
+    /// The lists of callers, without their numbers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, ListSummary>,
     /// Named opening hours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hours: BTreeMap<Arc<str>, Hours>,
@@ -71,6 +74,7 @@ impl Ruleset {
             dialers,
             attributes: Vec::new(),
             limits: BTreeMap::new(),
+            lists: BTreeMap::new(),
             hours: BTreeMap::new(),
         }
     }

@@ -10,7 +10,7 @@ use crate::dialer::stand_in::sip_line;
 use crate::flow::{DialerLoads, IdempotencyLocks, Policies, Policy, Recorder, Waiting};
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
-use crate::routing::{CallFacts, DialerId, Lookup, LookupUnavailable, Ruleset};
+use crate::routing::{CallFacts, DialerId, Lists, Lookup, LookupUnavailable, Ruleset};
 use crate::store::{KeyRing, Options, Store};
 use crate::twiml::CallbackUrls;
 use crate::twiml::answer::CallerIdPolicy;
@@ -85,6 +85,7 @@ impl Bench {
             ),
             fleet,
             waiting,
+            lists: Lists::new(store.list_key()),
             loads: DialerLoads::new(Clock::system(), jiff::tz::TimeZone::UTC),
             recorder,
         };

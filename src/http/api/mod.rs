@@ -10,6 +10,7 @@ mod customers;
 mod dialers;
 mod events;
 mod fields;
+mod lists;
 mod logs;
 mod metrics;
 mod page;
@@ -75,6 +76,9 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(settings::reload))
         .routes(routes!(routing::rules))
         .routes(routes!(routing::explain))
+        .routes(routes!(lists::all))
+        .routes(routes!(lists::entries, lists::add))
+        .routes(routes!(lists::remove))
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))

@@ -14,6 +14,11 @@ fn number(text: &str) -> E164 {
     E164::parse(text).unwrap()
 }
 
+/// A number of somebody else each time.
+fn number_of(n: usize) -> String {
+    format!("+493000000{n}")
+}
+
 fn changed(list: &str, entry: &str, change: ListAction, until: Option<i64>) -> ListChanged {
     ListChanged {
         list: list.into(),
@@ -136,14 +141,7 @@ async fn a_page_of_entries_goes_on_where_the_one_before_ended() {
     let home = Home::new();
     let store = home.open();
     for n in 0..5 {
-        add(
-            &store,
-            "vip",
-            &format!("e{n}"),
-            &format!("+493000000{n}"),
-            "x",
-        )
-        .await;
+        add(&store, "vip", &format!("e{n}"), &number_of(n), "x").await;
     }
     let mut part = Part {
         after: None,
@@ -168,21 +166,15 @@ async fn a_page_of_entries_goes_on_where_the_one_before_ended() {
 async fn what_is_over_is_deleted_and_nothing_else() {
     let home = Home::new();
     let store = home.open();
-    for (entry, until) in [
+    let ends = [
         ("past", Some(-1)),
         ("now", Some(0)),
         ("later", Some(600_000)),
         ("never", None),
-    ] {
+    ];
+    for (n, (entry, until)) in ends.into_iter().enumerate() {
         let added = changed("vip", entry, ListAction::Added, until);
-        record(
-            &store,
-            &format!("+493000000{}", entry.len()),
-            "x",
-            added,
-            -10,
-        )
-        .await;
+        record(&store, &number_of(n), "x", added, -10).await;
     }
     store.expire_list_entries().await.unwrap();
     let left = store.list_entries().await.unwrap();

@@ -19,6 +19,7 @@ mod pem;
 pub(crate) mod problem;
 mod reader;
 mod routing;
+mod rule_tests;
 mod rules;
 mod secret;
 pub(crate) mod section;
@@ -50,7 +51,7 @@ pub use storage::{MIN_RETENTION, Storage};
 pub use twilio::{CallerId, Twilio};
 pub use url::PublicUrl;
 
-use crate::routing::{DialerId, ListDefinition, Ruleset};
+use crate::routing::{DialerId, ListDefinition, RuleTest, Ruleset};
 use context::ConfidentialFile;
 use reader::{Known, Reader};
 use routing::RoutingSection;
@@ -72,6 +73,8 @@ pub struct Config {
     pub logging: Logging,
     /// Tiers, rules and dialers, as decisions are made by them.
     pub ruleset: Ruleset,
+    /// `[[routing.tests]]`, all of which come out as they expect.
+    pub rule_tests: Vec<RuleTest>,
     /// `[routing.lists.*]`, by name.
     pub lists: BTreeMap<String, ListDefinition>,
     /// The line of every key that the file sets, by its whole name: `braze.timeout`, `auth.keys[0].name`. Everything else is a default.
@@ -226,6 +229,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     if let Some(routing) = &routing {
         consistency::check_tiers(reader, routing);
         consistency::check_rules(reader, routing);
+        consistency::check_tests(reader, routing);
     }
     if let (Some(routing), Some(dialers)) = (&routing, &dialers) {
         // Also those of dialers with something wrong in them, so that no rule seems to miss one.
@@ -242,6 +246,15 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     }
     let (server, routing, dialers) = (server?, routing?, dialers?);
     let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.id.clone()).collect());
+    // What is wrong already makes more of itself here.
+    if !reader.has_errors() {
+        let named_tiers = braze
+            .as_ref()
+            .is_some_and(|braze| braze.tier_attribute.is_some());
+        let rules = ruleset.clone().into();
+        consistency::check_reachability(reader, &routing, &rules, named_tiers);
+        consistency::run_tests(reader, &routing, &rules);
+    }
     Some(Config {
         braze: crate::braze::BrazeSettings {
             region: server.region,
@@ -251,6 +264,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         server,
         storage: storage?,
         twilio: twilio?,
+        rule_tests: routing.tests.into_iter().map(|named| named.test).collect(),
         routing: routing.routing,
         dialers,
         alerts: alerts.unwrap_or_default(),

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::hours::read_hours;
 use super::lists::read_lists;
 use super::problem::Fault;
+use super::rule_tests::NamedTest;
 use super::rules::{NamedRule, NamedValue, language};
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
@@ -58,6 +59,7 @@ pub(super) struct RoutingSection {
     pub(super) attributes: Vec<String>,
     pub(super) limits: Vec<NamedLimits>,
     pub(super) hours: Vec<(String, Hours)>,
+    pub(super) tests: Vec<NamedTest>,
     pub(super) lists: BTreeMap<String, ListDefinition>,
 }
 
@@ -138,6 +140,7 @@ impl RoutingSection {
             attributes,
             limits: limits.unwrap_or_default(),
             hours,
+            tests: section.tables("tests", NamedTest::read),
             lists: lists.unwrap_or_default(),
         })
     }

@@ -300,7 +300,7 @@ fn unmet_attribute<'a>(
 }
 
 /// Values of Braze are compared without case.
-fn is_same(one: &str, other: &str) -> bool {
+pub(super) fn is_same(one: &str, other: &str) -> bool {
     one == other || one.to_lowercase() == other.to_lowercase()
 }
 

@@ -160,10 +160,9 @@ impl Hours {
         let local = day.to_datetime(Time::midnight()).saturating_add(minutes);
         let offsets = self.time_zone.to_ambiguous_timestamp(local).offset();
         let offset = match (offsets, reading) {
-            (AmbiguousOffset::Unambiguous { offset }, _)
-            | (AmbiguousOffset::Fold { before: offset, .. }, Occurrence::First)
-            | (AmbiguousOffset::Fold { after: offset, .. }, Occurrence::Last)
-            | (AmbiguousOffset::Gap { after: offset, .. }, _) => offset,
+            (AmbiguousOffset::Unambiguous { offset }, _) => offset,
+            (AmbiguousOffset::Fold { before, .. }, Occurrence::First) => before,
+            (AmbiguousOffset::Fold { after, .. } | AmbiguousOffset::Gap { after, .. }, _) => after,
         };
         let beyond = if local.year() < 1970 {
             Timestamp::MIN
@@ -334,7 +333,7 @@ pub struct ClosedDays {
 }
 
 impl ClosedDays {
-    fn contains(&self, day: Date) -> bool {
+    fn contains(self, day: Date) -> bool {
         (self.first..=self.last).contains(&day)
     }
 }

@@ -297,7 +297,7 @@ impl Lists {
     }
 
     /// Takes up the entries of an earlier run.
-    pub fn restore(&self, entries: Vec<ListEntry>) {
+    pub fn restore(&self, entries: &[ListEntry]) {
         self.change(|known| known.extend(entries.iter().cloned()));
     }
 

@@ -12,6 +12,7 @@ mod eligibility;
 mod facts;
 mod hours;
 mod limits;
+mod lint;
 mod lists;
 mod pattern;
 mod plan;
@@ -20,6 +21,7 @@ mod property;
 mod recorded;
 mod replay;
 mod rule;
+mod rule_test;
 mod ruleset;
 mod trace;
 
@@ -40,6 +42,7 @@ pub use hours::{
     ClosedDays, Hours, HoursInForce, HoursState, NotHours, OpenHours, SpecialHours, time_zone,
 };
 pub use limits::{DialerLimits, DialerLoad, LimitPeriod, LimitUse};
+pub use lint::{Reachability, WitnessCall, reachability};
 pub use lists::{
     ListDefinition, ListEntry, ListFile, ListKey, ListSummary, ListedNumber, Lists, NotListed,
     NumberHash, NumberSet,
@@ -49,5 +52,6 @@ pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;
 pub use replay::{Difference, replay};
 pub use rule::{Course, OrderStep, Rejection, Rule, RuleAction, Speech};
+pub use rule_test::{ExpectedCourse, GivenCall, GivenDialer, RuleTest};
 pub use ruleset::{RulesInForce, Ruleset, RulesetVersion};
 pub use trace::{Reason, RuleVerdict, Step, Trace};

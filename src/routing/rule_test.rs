@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    RuleAction, BreakerView, CallFacts, CallSource, Course, Decision, DialerId, DialerView, History,
-    HoursState, LimitPeriod, LimitUse, Lookup, RulesInForce, decide,
+    BreakerView, CallFacts, CallSource, Course, Decision, DialerId, DialerView, History,
+    HoursState, LimitPeriod, LimitUse, Lookup, RuleAction, RulesInForce, decide,
 };
 use crate::phone::{Caller, E164};
 

@@ -171,7 +171,7 @@ async fn seventy_to_thirty() {
 #[tokio::test]
 async fn overflow_at_forty_calls() {
     let world = cooked("Overflow at forty calls").await;
-    let talk = LineBehaviour::answer(Duration::from_secs(3_600));
+    let talk = LineBehaviour::answer(Duration::from_hours(1));
     world.outside.twilio.set_line(DIALFIRE_LINE, talk);
     let hang_up = CancellationToken::new();
     let long = |n: u32| {

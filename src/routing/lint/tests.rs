@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 
 use super::super::{
-    RuleAction, CallSource, Conditions, DialerId, OrderStep, Ruleset, ScoreRange, Speech, time_zone,
+    CallSource, Conditions, DialerId, OrderStep, RuleAction, Ruleset, ScoreRange, Speech, time_zone,
 };
 use super::*;
 use crate::lead::{Tier, TierName, Tiers};

@@ -102,6 +102,7 @@ const KINDS = {
 	handoff_intended: "Handoff begins",
 	handoff_concluded: "Handoff ended",
 	call_answered: "Answer given",
+	missed_announced: "Call back announced",
 	dial_ended: "Dial ended",
 	leg_reported: "Leg progress",
 	call_reaped: "Call closed by look-up",

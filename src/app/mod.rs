@@ -36,8 +36,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, DialerLoads, Drains, IdempotencyLocks, Inbound, ListEntries, Policies,
-    Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
+    Calls, Canary, DialerLoads, Drains, IdempotencyLocks, Inbound, ListEntries, MissedCalls,
+    Policies, Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};
@@ -295,6 +295,8 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     };
     alerts::start(lifecycle, &delivery, &parts.retries);
     jobs::start(lifecycle, store, &parts.retries);
+    let announcing = jobs::missed::run(lifecycle.clone(), parts.inbound.calls.clone());
+    lifecycle.spawn("missed", announcing);
     let expiring = jobs::lists::run(lifecycle.clone(), parts.lists.clone());
     lifecycle.spawn("lists", expiring);
     lifecycle.spawn(
@@ -511,6 +513,7 @@ fn parts(
         lists: lists.lists.clone(),
         loads: DialerLoads::new(clock.clone(), config.routing.time_zone.clone()),
         incidents: incidents.clone(),
+        missed: MissedCalls::default(),
         recorder: recorder.clone(),
     };
     let keys = Keys::new(config.auth.keys.clone());

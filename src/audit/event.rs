@@ -159,6 +159,8 @@ pub enum Event {
         /// What is known of its end.
         found: CarrierAnswer,
     },
+    /// A dialer was told that a caller who reached nobody is to be called back.
+    MissedAnnounced(Box<MissedAnnounced>),
     /// Whoever brought a call through the JSON door says how it ended.
     CallEnded {
         outcome: ReportedOutcome,
@@ -366,6 +368,16 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// The API exchanges it consisted of, redacted. More than one where a step follows on an answer (409, then update).
     pub exchanges: Vec<Exchange>,
+}
+
+/// A dialer was told that a caller who reached nobody is to be called back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MissedAnnounced {
+    /// The task that it is for, where the dialer has tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    #[serde(flatten)]
+    pub attempt: Attempt,
 }
 
 fn yes() -> bool {

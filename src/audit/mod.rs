@@ -22,8 +22,8 @@ pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
 pub use event::{
     Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Event,
-    HandoffIntended, Ingress, Kind, ListAction, ListChanged, Personal, ProfileAction, Record,
-    Stages,
+    HandoffIntended, Ingress, Kind, ListAction, ListChanged, MissedAnnounced, Personal,
+    ProfileAction, Record, Stages,
 };
 pub use exchange::Exchange;
 pub use export::{

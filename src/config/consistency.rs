@@ -290,6 +290,9 @@ pub(super) fn check_dialer_names(reader: &Reader<'_>, routing: &RoutingSection, 
         );
     };
     check("routing.default_dialer", &routing.default_dialer);
+    if let Some(missed_to) = &routing.routing.missed_to {
+        check("routing.missed_to.dialer", missed_to.dialer.as_str());
+    }
     for rule in &routing.rules {
         for (idx, (path, name)) in rule.dialers.iter().enumerate() {
             check(path, name);

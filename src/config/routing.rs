@@ -15,7 +15,7 @@ use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
 use crate::routing::{
-    self, Condition, DialerId, DialerLimits, Hours, ListDefinition, Rule, Ruleset,
+    self, Condition, DialerId, DialerLimits, Hours, ListDefinition, MissedTo, Rule, Ruleset,
 };
 
 /// The most that a limit of a dialer may be.
@@ -44,6 +44,8 @@ pub struct Routing {
     pub closed_message: Option<String>,
     /// The number that such a caller is put through to. Default: none; the message is spoken.
     pub closed_number: Option<E164>,
+    /// Who is told of callers who reached nobody, and the task that this is for. Default: nobody.
+    pub missed_to: Option<MissedTo>,
     /// The zone of opening hours that name none. Default: that of `[alerts]`, else UTC.
     pub time_zone: TimeZone,
 }
@@ -132,6 +134,7 @@ impl RoutingSection {
                 language,
                 closed_message: section.optional("closed_message", TomlValue::spoken),
                 closed_number: section.optional("closed_number", TomlValue::phone_number),
+                missed_to: section.optional_section("missed_to", read_missed_to),
                 time_zone,
             },
             default_dialer: default_dialer?,
@@ -185,6 +188,20 @@ impl RoutingSection {
                 .collect(),
         }
     }
+}
+
+fn read_missed_to(section: &mut Section<'_>) -> Option<MissedTo> {
+    let dialer = section.required("dialer", TomlValue::text);
+    let task = section.optional("task", |value| {
+        value.text_like("the name of a task: letters, digits, _ and -", |text| {
+            text.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        })
+    });
+    Some(MissedTo {
+        dialer: DialerId::new(&dialer?),
+        task,
+    })
 }
 
 fn read_limits(name: &str, section: &mut Section<'_>) -> NamedLimits {

@@ -26,8 +26,8 @@ use crate::http::listener::tls::AcmeSettings;
 use crate::lead::{TierName, Tiers};
 use crate::phone::{E164, Region};
 use crate::routing::{
-    ClosedDays, Condition, DialerId, DialerLimits, Hours, ListDefinition, OpenHours, Rule, Ruleset,
-    SpecialHours,
+    ClosedDays, Condition, DialerId, DialerLimits, Hours, ListDefinition, MissedTo, OpenHours,
+    Rule, Ruleset, SpecialHours,
 };
 use crate::secret::Secret;
 use crate::twiml::Connect;
@@ -180,12 +180,13 @@ show_sections! {
     }
     Routing {
         budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language,
-        time_zone, closed_message, closed_number
+        time_zone, closed_message, closed_number, missed_to
     }
     Ruleset {
         default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", hours as "routing.hours",
         dialers, attributes as "routing.attributes", limits as "routing.limits"; lists
     }
+    MissedTo { dialer, task }
     Hours { time_zone, open, closed, special, holidays as "calendar" }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
     Alerts { rules as "", daily_summary, time_zone, email, webhook }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::call_answer::{CallAnswer, Voice};
 use super::dialer_loads::DialerLoads;
 use super::locks::{CallLock, IdempotencyLocks};
+use super::missed::MissedCalls;
 use super::policy::{Policies, Policy};
 use super::record::{ARRIVAL, PendingWrites, Recorded, Recorder, Repeated, call_after};
 use super::stopwatch::Stopwatch;
@@ -32,6 +33,8 @@ pub struct Calls {
     /// Which callers are on which lists.
     pub lists: Lists,
     pub incidents: Incidents,
+    /// Callers who reached nobody.
+    pub missed: MissedCalls,
     pub recorder: Recorder,
 }
 
@@ -147,6 +150,7 @@ impl Calls {
         answer: Option<(&str, &str)>,
     ) {
         self.loads.follow(&call);
+        self.missed.observe(&call);
         self.locks.update(recorded, call, answer);
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::live_calls::LiveCalls;
 use super::record::{Recorded, Repeated, past, refuse_replay, replayed};
+use crate::audit::Kind;
 use crate::call::{CallId, InboundCall};
 use crate::clock::Clock;
 use crate::phone::Caller;
@@ -195,6 +196,15 @@ impl IdempotencyLocks {
             "the store does not say whether the caller has called before: rules that ask do not match"
         );
         None
+    }
+
+    /// Whether a record of this kind is known of a call; a store that cannot say so in time counts as "yes".
+    pub(super) async fn has_record(&self, call_id: &CallId, kind: Kind) -> bool {
+        let records = self.store.records_of_call(call_id);
+        match self.clock.timeout(PATIENCE, records).await {
+            Ok(Ok(records)) => records.iter().any(|record| record.kind == kind),
+            Ok(Err(_)) | Err(_) => true,
+        }
     }
 
     /// A number that follows from who calls and from `name`, the same one each time; `None` for a caller who hides that.

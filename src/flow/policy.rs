@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::call::Ringing;
 use crate::phone::{Caller, E164};
-use crate::routing::{DialerId, RulesInForce, Speech};
+use crate::routing::{DialerId, MissedTo, RulesInForce, Speech};
 use crate::store::StoredCall;
 use crate::twiml::answer::{self, CallerIdPolicy, Safe};
 use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
@@ -32,6 +32,8 @@ pub struct Policy {
     pub closed_message: Option<String>,
     /// Where such a caller is put through to.
     pub closed_number: Option<E164>,
+    /// Who is told of callers who reached nobody.
+    pub missed_to: Option<MissedTo>,
     /// Which number the dialer sees.
     pub caller_id: CallerIdPolicy,
     pub ringing: Ringing,

@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod held;
 pub mod interrupted;
 pub mod lists;
+pub mod missed;
 mod probe;
 pub mod profiles;
 pub mod prune;

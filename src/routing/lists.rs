@@ -240,6 +240,14 @@ impl Lists {
     }
 
     /// The names of the lists that a caller is on, sorted. Allocates nothing for who is on none.
+    /// Whether the caller is on a list whose callers a rule turns away.
+    pub fn is_blocked(&self, caller: &Caller, at: Timestamp) -> bool {
+        let on = self.of(caller, at);
+        let definitions = self.definitions();
+        let blocks = |name: &Arc<str>| definitions.get(name).is_some_and(|list| list.blocks);
+        on.iter().any(blocks)
+    }
+
     pub fn of(&self, caller: &Caller, at: Timestamp) -> Vec<Arc<str>> {
         let Some(number) = caller.number() else {
             return Vec::new();

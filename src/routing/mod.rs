@@ -51,7 +51,7 @@ pub use pattern::NumberPattern;
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;
 pub use replay::{Difference, replay};
-pub use rule::{Course, OrderStep, Rejection, Rule, RuleAction, Speech};
+pub use rule::{Course, MissedTo, OrderStep, Rejection, Rule, RuleAction, Speech};
 pub use rule_test::{ExpectedCourse, GivenCall, GivenDialer, RuleTest};
 pub use ruleset::{RulesInForce, Ruleset, RulesetVersion};
 pub use trace::{Reason, RuleVerdict, Step, Trace};

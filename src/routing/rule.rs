@@ -103,6 +103,14 @@ pub struct Speech {
     pub goodbye_message: Option<String>,
 }
 
+/// Who is told of callers who reached nobody: `[routing] missed_to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissedTo {
+    pub dialer: DialerId,
+    /// Where the dialer has tasks, the one that they are for.
+    pub task: Option<String>,
+}
+
 /// The dialers of a rule in the order in which one call asks them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {

@@ -127,6 +127,28 @@ async fn blocking() {
 }
 
 #[tokio::test]
+async fn callers_outside_hours_are_called_back() {
+    let world = cooked("Callers outside hours are called back").await;
+    let result = world.call(HOT).await;
+    assert_eq!(result.heard, ["We are closed, and call you back tomorrow."]);
+    let announced = loop {
+        let announced = world.details(&result, Kind::MissedAnnounced).await;
+        if let [announced] = announced.as_slice() {
+            break announced.clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(announced["task"], "call_back");
+    assert_eq!(announced["outcome"], "accepted");
+    let url = announced["exchanges"][0]["url"].as_str().unwrap();
+    assert!(url.ends_with("/tasks/call_back/contacts/create"), "{url}");
+    assert_eq!(world.asked_dialfire(), 1);
+    world.call("anonymous").await;
+    world.call(HOT).await;
+    assert_eq!(world.asked_zendesk(), 0);
+}
+
+#[tokio::test]
 async fn a_holiday_calendar() {
     let at = |text: &str| text.parse().unwrap();
     let clock = Clock::manual(at("2026-12-24T10:59:00Z"));

@@ -92,6 +92,7 @@ fn every_known_key_stands_in_the_example() {
         // What inline tables hold stands in the line of their key; so does `when` where it is short.
         let inline = [
             "twilio.shared_keys",
+            "routing.missed_to",
             "routing.rules.when.",
             "routing.rules.prefer",
         ];

@@ -7,7 +7,9 @@ use crate::call::{CallId, Ringing};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::dialer::stand_in::sip_line;
-use crate::flow::{DialerLoads, IdempotencyLocks, Policies, Policy, Recorder, Waiting};
+use crate::flow::{
+    DialerLoads, IdempotencyLocks, MissedCalls, Policies, Policy, Recorder, Waiting,
+};
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
 use crate::routing::{CallFacts, DialerId, Lists, Lookup, LookupUnavailable, Ruleset};
@@ -44,6 +46,7 @@ fn policy() -> Policy {
         language: "en-GB".to_owned(),
         closed_message: None,
         closed_number: None,
+        missed_to: None,
         caller_id: CallerIdPolicy::Caller { ours: None },
         ringing: Ringing {
             each: Duration::from_secs(20),
@@ -87,6 +90,7 @@ impl Bench {
             waiting,
             lists: Lists::new(store.list_key()),
             loads: DialerLoads::new(Clock::system(), jiff::tz::TimeZone::UTC),
+            missed: MissedCalls::default(),
             recorder,
         };
         Self {

@@ -213,6 +213,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::CallReaped
         | Kind::CallEnded
         | Kind::CallCorrected
+        | Kind::MissedAnnounced
         | Kind::WebhookUnusable
         | Kind::ProfilePushed
         | Kind::HealthChanged

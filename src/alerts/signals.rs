@@ -426,15 +426,11 @@ mod tests {
         let limit = Some(s(60));
         assert_eq!(waiting((3, s(90)), None), Evaluation::Well);
         assert_eq!(waiting((3, s(60)), limit), Evaluation::Well);
-        let told = |waits| match waiting(waits, limit) {
-            Evaluation::Bad(why) => why,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(told((1, s(61))), "a caller waits for 1 min 1 s");
-        assert_eq!(
-            told((3, s(90))),
-            "3 callers wait, the first of them for 1 min 30 s"
-        );
+        let bad = |why: &str| Evaluation::Bad(why.to_owned());
+        let one = bad("a caller waits for 1 min 1 s");
+        assert_eq!(waiting((1, s(61)), limit), one);
+        let several = bad("3 callers wait, the first of them for 1 min 30 s");
+        assert_eq!(waiting((3, s(90)), limit), several);
     }
 
     #[test]

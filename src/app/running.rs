@@ -196,6 +196,8 @@ impl Running {
         let is_other = self.parts.policies.current().ruleset.version() != policy.ruleset.version();
         self.parts.lists.lists.define(&config.lists);
         self.parts.policies.replace(policy);
+        let zone = config.routing.time_zone.clone();
+        self.parts.inbound.calls.loads.set_zone(zone);
         self.read_certificate_again();
         self.parts.keys.replace(config.auth.keys.clone());
         self.parts.sessions.move_to(settings::site(config));

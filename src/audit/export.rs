@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ChainVerifier, CompactRange, FindingKind, Findings, FoundRow, Hash, LogFinding, NoteSubject,
-    PublicKey, RowContent, SignedTreeHead, SigningKeyNamed, Start,
+    ChainVerifier, CompactRange, FindingKind, Findings, FoundRow, Hash, NoteSubject, PublicKey,
+    RowContent, SignedTreeHead, SigningKeyNamed, Start, VerifyReport,
 };
 
 /// The form of the lines, by name and version.
@@ -76,13 +76,13 @@ pub struct ShownPersonal {
 }
 
 impl ExportHead {
-    pub fn new(note: String, public_key: String, contiguous: bool) -> Self {
+    pub fn new(end: &SignedTreeHead, contiguous: bool, endorsements: Vec<SigningKeyNamed>) -> Self {
         Self {
             format: FORMAT.to_owned(),
             contiguous,
-            note,
-            public_key,
-            endorsements: Vec::new(),
+            note: end.note.clone(),
+            public_key: end.public_key.clone(),
+            endorsements,
         }
     }
 
@@ -117,7 +117,7 @@ impl ExportHead {
 }
 
 impl OmittedRecords {
-    /// What stands for the records of the range.
+    /// What stands for the records of the range; `None` where there are none.
     pub fn new(range: &CompactRange) -> Option<Self> {
         let [begin, through] = [range.begin(), range.size()].map(i64::try_from);
         Some(Self {
@@ -125,6 +125,7 @@ impl OmittedRecords {
             through: through.ok()?,
             roots: range.roots().iter().map(hex::encode).collect(),
         })
+        .filter(|omitted| !omitted.roots.is_empty())
     }
 }
 
@@ -152,31 +153,6 @@ impl ExportedRecord {
     }
 }
 
-/// The outcome of a verification: the document that the command prints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ExportReport {
-    pub ok: bool,
-    /// How many records the file holds.
-    pub records: u64,
-    pub findings: Vec<LogFinding>,
-    /// Findings beyond those that are listed.
-    pub not_listed: u64,
-    pub log_id: Option<String>,
-    /// The numbers of the first record in the file, and of the last.
-    pub oldest: Option<i64>,
-    pub last: Option<i64>,
-    /// How many between them are left out.
-    pub omitted: u64,
-    /// How many records the checkpoint covers.
-    pub signed: Option<i64>,
-    /// The key that signed it.
-    pub key: Option<String>,
-    /// Whether that key is known from elsewhere than the file. Where it is not, whoever can rewrite the file could sign it too.
-    pub key_is_trusted: bool,
-    /// What is worth knowing and not wrong.
-    pub remarks: Vec<String>,
-}
-
 /// Verifies such a file, line by line. Memory does not grow with it.
 #[derive(Debug)]
 pub struct ExportVerifier {
@@ -189,7 +165,7 @@ pub struct ExportVerifier {
     findings: Findings,
     lines: u64,
     records: u64,
-    last: Option<i64>,
+    last: i64,
     /// Records that are left out behind one that is there: the first of them and the last.
     gap: Option<(i64, i64)>,
     omitted: u64,
@@ -248,7 +224,7 @@ impl ExportVerifier {
             findings,
             lines: 1,
             records: 0,
-            last: None,
+            last: 0,
             gap: None,
             omitted: 0,
             is_shown: false,
@@ -303,7 +279,7 @@ impl ExportVerifier {
             }
             self.omitted += first.abs_diff(last) + 1;
         }
-        self.last = self.last.max(Some(record.id));
+        self.last = self.last.max(record.id);
         self.chain.next_row(&FoundRow {
             content: RowContent {
                 id: record.id,
@@ -321,7 +297,7 @@ impl ExportVerifier {
         Some(())
     }
 
-    pub fn finish(mut self) -> ExportReport {
+    pub fn finish(mut self) -> VerifyReport {
         let walked = self.chain.finish();
         self.findings.append(walked.findings);
         let mut remarks = Vec::new();
@@ -356,20 +332,24 @@ impl ExportVerifier {
         if self.is_shown {
             remarks.push("numbers and answers that are shown beside what is sealed are not proven: only the installation can open that".to_owned());
         }
-        let ok = self.findings.is_empty();
-        let not_listed = self.findings.more();
+        if self.omitted > 0 {
+            let omitted = self.omitted;
+            remarks.push(format!(
+                "{omitted} records between the first and the last are left out"
+            ));
+        }
         let key = self.signed.as_ref().map(|(key, _)| key);
         let is_vouched = |trusted| key.is_some_and(|key| self.head.is_vouched_for_by(trusted, key));
-        ExportReport {
-            ok,
+        VerifyReport {
+            ok: self.findings.is_empty(),
             records: self.records,
+            not_listed: self.findings.more(),
             findings: self.findings.into_list(),
-            not_listed,
-            log_id: key.map(|key| key.log_id().to_owned()),
+            log_id: key.map_or_else(String::new, |key| key.log_id().to_owned()),
             oldest: walked.first_row,
             last: self.last,
-            omitted: self.omitted,
-            signed: self.signed.as_ref().map(|(_, size)| *size),
+            head: walked.head.map(hex::encode),
+            signed: self.signed.as_ref().map_or(0, |(_, size)| *size),
             key: key.map(PublicKey::to_line),
             key_is_trusted: self.trusted.as_ref().is_some_and(is_vouched),
             remarks,
@@ -452,12 +432,12 @@ mod tests {
             size: tree.size(),
             root: tree.root(),
         });
-        let head = ExportHead::new(note, signer.public().to_line(), contiguous);
+        let end = SignedTreeHead::new(signer.public(), &note, tree.size(), &[0; 32], None);
+        let head = ExportHead::new(&end, contiguous, Vec::new());
         let mut lines = vec![line(&ExportEntry::Export(head))];
         let mut omitted = CompactRange::default();
         let end = |omitted: &CompactRange, lines: &mut Vec<String>| {
-            if !omitted.roots().is_empty() {
-                let omitted = OmittedRecords::new(omitted).unwrap();
+            if let Some(omitted) = OmittedRecords::new(omitted) {
                 lines.push(line(&ExportEntry::Omitted(omitted)));
             }
         };
@@ -478,7 +458,7 @@ mod tests {
         lines: &[String],
         trusted: Option<&LogSigningKey>,
         anchor: Option<SignedTreeHead>,
-    ) -> ExportReport {
+    ) -> VerifyReport {
         let (first, rest) = lines.split_first().unwrap();
         let trusted = trusted.map(|key| key.public().clone());
         let mut verifier = ExportVerifier::new(first.as_bytes(), trusted, anchor).unwrap();
@@ -488,16 +468,25 @@ mod tests {
         verifier.finish()
     }
 
-    fn verify(lines: &[String]) -> ExportReport {
+    fn verify(lines: &[String]) -> VerifyReport {
         verify_with(lines, Some(&key(1)), None)
     }
 
     type Found = Vec<(FindingKind, Option<i64>)>;
 
-    fn found(report: &ExportReport) -> Found {
+    fn found(report: &VerifyReport) -> Found {
         assert_eq!(report.ok, report.findings.is_empty());
         let findings = report.findings.iter();
         findings.map(|found| (found.kind, found.record)).collect()
+    }
+
+    /// How many records are left out between others, as is remarked.
+    fn omitted(report: &VerifyReport) -> i64 {
+        let said = report.remarks.iter().find_map(|remark| {
+            let (n, _) = remark.split_once(" records between")?;
+            n.parse().ok()
+        });
+        said.unwrap_or(0)
     }
 
     #[test]
@@ -517,7 +506,7 @@ mod tests {
                 let report = verify(&export(&records, false, |id| id % step == 0));
                 assert_eq!(found(&report), [], "every {step} of {n}");
                 let between = (n / step - 1).max(0) * (step - 1);
-                assert_eq!(report.omitted, between.unsigned_abs());
+                assert_eq!(omitted(&report), between);
             }
         }
     }
@@ -613,7 +602,7 @@ mod tests {
     fn a_slice_that_leaves_none_out_must_leave_none_out() {
         let mut lines = export(&log(13), false, |id| [4, 5, 8, 9].contains(&id));
         let report = verify(&lines);
-        assert_eq!((found(&report), report.omitted), (Vec::new(), 2));
+        assert_eq!((found(&report), omitted(&report)), (Vec::new(), 2));
         lines[0] = lines[0].replace("\"contiguous\":false", "\"contiguous\":true");
         assert_eq!(found(&verify(&lines)), [(FindingKind::Missing, Some(6))]);
     }

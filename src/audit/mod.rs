@@ -27,10 +27,9 @@ pub use event::{
 };
 pub use exchange::Exchange;
 pub use export::{
-    ExportEntry, ExportHead, ExportReport, ExportVerifier, ExportedRecord, OmittedRecords,
-    ShownPersonal,
+    ExportEntry, ExportHead, ExportVerifier, ExportedRecord, OmittedRecords, ShownPersonal,
 };
-pub use finding::{FindingKind, Findings, LogFinding};
+pub use finding::{FindingKind, Findings, LogFinding, VerifyReport};
 pub use found::{FoundRow, RowBuffer};
 pub use head::{SignedTreeHead, SigningState, SigningStatus};
 pub use note::{BadNote, LogSigningKey, NoKey, NoteSubject, PublicKey, Statement, signature_of};

@@ -201,21 +201,15 @@ fn write_proof(
         None => calls,
     };
     let ms = Timestamp::as_millisecond;
-    let (since, until) = (arguments.since, arguments.until);
-    let selection = if let Some(calls) = calls {
-        Selection::Calls(
-            calls,
-            since.map_or(i64::MIN, ms)..until.map_or(i64::MAX, ms),
-        )
-    } else {
-        let (first, last) = log.span(since, until)?;
-        Selection::Span(first, last)
+    let since = arguments.since.map_or(i64::MIN, ms);
+    let made_at = since..arguments.until.map_or(i64::MAX, ms);
+    let selection = match calls {
+        Some(calls) => Selection::Calls(calls, made_at),
+        None => Selection::Span(log.span(&made_at)?),
     };
     if end.unsigned > 0 {
-        errln!(
-            "{} records at the end of the log are not signed yet",
-            end.unsigned
-        );
+        let unsigned = end.unsigned;
+        errln!("{unsigned} records at the end of the log are not signed yet");
     }
     proof::write(database, log, &end, &selection, arguments.reveal, global)
 }

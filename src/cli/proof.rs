@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use anyhow::Context;
 
-use super::frame::{Bar, Exit, Global, errln, outln};
+use super::frame::{Bar, Global};
 use crate::audit::{
-    ExportReport, ExportVerifier, Personal, PublicKey, RowContent, ShownPersonal, SignedTreeHead,
+    ExportVerifier, Personal, PublicKey, RowContent, ShownPersonal, SignedTreeHead, VerifyReport,
 };
 use crate::phone::{Caller, ERASED};
 use crate::store::LogReader;
@@ -19,16 +20,16 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 
 /// Which records are exported.
 pub(super) enum Selection {
-    /// All from a number to another.
-    Span(i64, i64),
+    /// All with these numbers.
+    Span(RangeInclusive<i64>),
     /// Those of calls, by their rows in order, that were made in a span of milliseconds.
-    Calls(Vec<i64>, std::ops::Range<i64>),
+    Calls(Vec<i64>, Range<i64>),
 }
 
 impl Selection {
     fn contains(&self, content: &RowContent<'_>) -> bool {
         match self {
-            Self::Span(first, last) => (*first..=*last).contains(&content.id),
+            Self::Span(numbers) => numbers.contains(&content.id),
             Self::Calls(calls, span) => {
                 content
                     .call_id
@@ -91,14 +92,11 @@ pub(super) fn verify(
     trusted: Option<PublicKey>,
     anchor: Option<SignedTreeHead>,
     global: &Global,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<VerifyReport> {
     let unreadable = || format!("cannot read {}", path.display());
     let file = File::open(path).with_context(unreadable)?;
-    let bar = Bar::start(
-        global,
-        file.metadata().map_or(0, |found| found.len()),
-        "bytes",
-    );
+    let size = file.metadata().map_or(0, |found| found.len());
+    let bar = Bar::start(global, size, "bytes");
     let (mut reader, mut line, mut done) = (BufReader::new(file), Vec::new(), 0);
     let mut next_line = |line: &mut Vec<u8>| {
         line.clear();
@@ -125,35 +123,5 @@ pub(super) fn verify(
         verifier.next_line(&line);
     }
     bar.end();
-    let report = verifier.finish();
-    global.print(&report, print)?;
-    Ok(Exit::of_check(report.ok))
-}
-
-fn print(report: &ExportReport) {
-    for finding in &report.findings {
-        outln!("{}: {}", finding.kind, finding.message);
-    }
-    if report.not_listed > 0 {
-        outln!("and {} findings more", report.not_listed);
-    }
-    for remark in &report.remarks {
-        errln!("{remark}");
-    }
-    let verdict = if report.ok {
-        "nothing is wrong"
-    } else {
-        "the file is not what was exported"
-    };
-    let between = match (report.oldest, report.last) {
-        (Some(first), Some(last)) => format!(", from {first} to {last}"),
-        _ => String::new(),
-    };
-    outln!(
-        "{} records{between}, {} between them left out, of the {} signed ones of log {}: {verdict}",
-        report.records,
-        report.omitted,
-        report.signed.unwrap_or(0),
-        report.log_id.as_deref().unwrap_or("-"),
-    );
+    Ok(verifier.finish())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::problem::Fault;
 use super::rules::NamedRule;
 use super::section::{Section, TomlValue};
-use crate::routing::{Action, Condition, ListDefinition, ListFile, ListedNumber, NumberSet};
+use crate::routing::{Condition, ListDefinition, ListFile, ListedNumber, NumberSet, RuleAction};
 
 /// Three million numbers, a line each.
 const LARGEST: u64 = 48 * 1024 * 1024;
@@ -34,12 +34,14 @@ pub(super) fn read_lists(
 
 /// Whether a rule turns away whoever is on the list.
 fn blocks(rules: &[NamedRule], list: &str) -> bool {
-    let is_named = |condition: &Condition| match condition {
-        Condition::List(names) => names.iter().any(|name| &**name == list),
-        _ => false,
+    let is_named = |condition: &Condition| {
+        let Condition::List(names) = condition else {
+            return false;
+        };
+        names.iter().any(|name| &**name == list)
     };
     rules.iter().map(|named| &named.rule).any(|rule| {
-        let turns_away = matches!(rule.action, Action::Reject(_) | Action::Message(_));
+        let turns_away = matches!(rule.action, RuleAction::Reject(_) | RuleAction::Message(_));
         turns_away && rule.when.0.iter().any(|condition| is_named(condition))
     })
 }

@@ -14,7 +14,9 @@ use super::rules::{NamedRule, NamedValue, language};
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
-use crate::routing::{self, Condition, DialerId, Hours, Limits, ListDefinition, Rule, Ruleset};
+use crate::routing::{
+    self, Condition, DialerId, DialerLimits, Hours, ListDefinition, Rule, Ruleset,
+};
 
 /// The most that a limit of a dialer may be.
 const MOST_CALLS: u32 = 100_000_000;
@@ -65,7 +67,7 @@ pub(super) struct RoutingSection {
 pub(super) struct NamedLimits {
     pub(super) dialer: NamedValue,
     pub(super) hours: Option<NamedValue>,
-    pub(super) limits: Limits,
+    pub(super) limits: DialerLimits,
 }
 
 impl RoutingSection {
@@ -190,7 +192,7 @@ fn read_limits(name: &str, section: &mut Section<'_>) -> NamedLimits {
     let hours = section.optional("hours", |value| Ok((value.key().to_owned(), value.text()?)));
     NamedLimits {
         dialer: (section.path().to_owned(), name.to_owned()),
-        limits: Limits {
+        limits: DialerLimits {
             hours: hours.as_ref().map(|(_, name)| name.as_str().into()),
             max_active: section.optional("max_active", most),
             max_per_hour: section.optional("max_per_hour", most),

@@ -8,8 +8,8 @@ use super::problem::Fault;
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::routing::{
-    Action, CalledBefore, CallerKind, Condition, Conditions, DialerId, LookupOutcome,
-    NumberPattern, OrderStep, Rejection, Rule, ScoreRange, Speech,
+    CalledBefore, CallerKind, Condition, Conditions, DialerId, LookupOutcome, NumberPattern,
+    OrderStep, Rejection, Rule, RuleAction, ScoreRange, Speech,
 };
 
 /// Digits of a caller's number that a rule may name: fewer than make a person.
@@ -92,7 +92,7 @@ impl NamedRule {
 }
 
 /// What becomes of the call: exactly one of four.
-fn read_action(section: &mut Section<'_>, named: &mut Vec<NamedValue>) -> Option<Action> {
+fn read_action(section: &mut Section<'_>, named: &mut Vec<NamedValue>) -> Option<RuleAction> {
     let dialers = section.optional("dialers", |value| {
         let fault = "is an empty list, so the rule sends the call nowhere";
         let hint = "name at least one dialer";
@@ -122,10 +122,10 @@ fn read_action(section: &mut Section<'_>, named: &mut Vec<NamedValue>) -> Option
         }
     }
     dialers
-        .map(Action::Dialers)
-        .or_else(|| number.map(Action::Number))
-        .or_else(|| reject.map(Action::Reject))
-        .or_else(|| message.map(Action::Message))
+        .map(RuleAction::Dialers)
+        .or_else(|| number.map(RuleAction::Number))
+        .or_else(|| reject.map(RuleAction::Reject))
+        .or_else(|| message.map(RuleAction::Message))
 }
 
 fn order_step(value: &TomlValue<'_>, named: &mut Vec<NamedValue>) -> Result<OrderStep, Fault> {

@@ -23,10 +23,10 @@ use crate::braze::BrazeSettings as Braze;
 use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
 use crate::http::keys::{ApiKey, Role};
 use crate::http::listener::tls::AcmeSettings;
-use crate::lead::Tiers;
+use crate::lead::{TierName, Tiers};
 use crate::phone::{E164, Region};
 use crate::routing::{
-    ClosedDays, Condition, DialerId, Hours, Limits, ListDefinition, OpenHours, Rule, Ruleset,
+    ClosedDays, Condition, DialerId, DialerLimits, Hours, ListDefinition, OpenHours, Rule, Ruleset,
     SpecialHours,
 };
 use crate::secret::Secret;
@@ -274,7 +274,7 @@ impl Show for Vec<Rule> {
                 fields.remove("when");
                 fields.insert(
                     "tier".to_owned(),
-                    tiers.iter().map(|tier| tier.as_str()).collect(),
+                    tiers.iter().map(TierName::as_str).collect(),
                 );
             }
             show_json(&key, &shown, list);
@@ -282,7 +282,7 @@ impl Show for Vec<Rule> {
     }
 }
 
-impl Show for BTreeMap<DialerId, Limits> {
+impl Show for BTreeMap<DialerId, DialerLimits> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         show_json(key, &serde_json::to_value(self).unwrap_or_default(), list);
     }
@@ -308,7 +308,9 @@ fn show_json(key: &str, value: &Value, list: &mut Vec<Shown>) {
                 list,
             );
         }
-        value => plain(key, text(value), list),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            plain(key, text(value), list);
+        }
     }
 }
 

@@ -213,9 +213,10 @@ impl Inbound {
             Ingress::Twilio => {
                 let rule = decision.rule.as_deref();
                 let voice = self.calls.voice(policy, call, rule, HOLD_PAUSE);
-                match decision.course {
-                    Course::Dialers => voice.after_handoff(handed, state, decision.reason),
-                    course => voice.without_dialers(course, state, decision.reason),
+                if decision.course == Course::Dialers {
+                    voice.after_handoff(handed, state, decision.reason)
+                } else {
+                    voice.without_dialers(decision.course, state, decision.reason)
                 }
             }
             Ingress::Api => {

@@ -187,16 +187,14 @@ impl IdempotencyLocks {
     /// The caller's calls before this one, as far as the store keeps them and can say so in time.
     pub(super) async fn history(&self, call: &InboundCall, patience: Duration) -> Option<History> {
         let history = self.store.history(call);
-        match self.clock.timeout(patience, history).await {
-            Ok(Ok(history)) => history,
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!(
-                    event = "call.history_unknown",
-                    "the store does not say whether the caller has called before: rules that ask do not match"
-                );
-                None
-            }
+        if let Ok(Ok(history)) = self.clock.timeout(patience, history).await {
+            return history;
         }
+        tracing::warn!(
+            event = "call.history_unknown",
+            "the store does not say whether the caller has called before: rules that ask do not match"
+        );
+        None
     }
 
     /// A number that follows from who calls and from `name`, the same one each time; `None` for a caller who hides that.

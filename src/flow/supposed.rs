@@ -1,5 +1,6 @@
 //! What a decision would know of a call that nobody makes, for those who ask what would become of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ impl SupposedCall {
     /// Nothing is known of a caller who is not named. No lot is drawn: of those that share a place, the heaviest comes first.
     fn seen(&self, asked: AskedFacts) -> AskedFacts {
         let asked = AskedFacts {
-            draws: Default::default(),
+            draws: BTreeMap::default(),
             ..asked
         };
         if self.caller.is_some() {
@@ -66,7 +67,7 @@ impl SupposedCall {
         }
         AskedFacts {
             caller_kind: None,
-            buckets: Default::default(),
+            buckets: BTreeMap::default(),
             history: None,
             ..asked
         }

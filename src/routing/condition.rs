@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::class::CallerClass;
-use super::{CallFacts, CallerKind, LookupOutcome, NumberPattern};
+use super::{CallFacts, CallerKind, Lookup, LookupOutcome, NumberPattern};
 use crate::lead::{LeadScore, TierName};
 
 /// Stands for "no tier" where tiers are named; no tier may be called so.
@@ -156,15 +156,9 @@ impl Condition {
             },
             Self::Score(range) => Check::known(class.score, |score| range.holds(score)),
             Self::Lookup(outcomes) => Check::of(outcomes.contains(&facts.lookup.outcome())),
-            Self::Attribute(wanted) => {
-                let known = facts.lookup.profile().map(|profile| &profile.attributes);
-                Check::known(known, |known| {
-                    wanted.iter().all(|(name, values)| {
-                        let value = known.get(name);
-                        value.is_some_and(|value| values.iter().any(|one| is_same(one, value)))
-                    })
-                })
-            }
+            Self::Attribute(wanted) => Check::known(facts.lookup.profile(), |_| {
+                unmet_attribute(wanted, &facts.lookup).is_none()
+            }),
             Self::Called(patterns) => {
                 Check::of(patterns.iter().any(|one| asked.called.contains(one)))
             }
@@ -194,131 +188,115 @@ impl Condition {
 
     /// Why it does not hold, in words: `tier is cold; the rule wants hot or warm`.
     pub(super) fn why_not(&self, rule: &str, facts: &CallFacts, class: &CallerClass) -> String {
-        let (has, wants) = self.words(rule, facts, class);
-        format!("{has}; the rule wants {wants}")
+        let (found, wanted) = (self.found(rule, facts, class), self.wanted(facts));
+        format!("{found}; the rule wants {wanted}")
     }
 
-    /// What the call has, and what is wanted.
-    fn words(&self, rule: &str, facts: &CallFacts, class: &CallerClass) -> (String, String) {
+    /// What the call has.
+    fn found(&self, rule: &str, facts: &CallFacts, class: &CallerClass) -> String {
         let asked = &facts.asked;
         match self {
-            Self::Tier(tiers) => {
-                let has = match &class.tier {
-                    Some(tier) => format!("tier is {tier}"),
-                    None if self.check(rule, facts, class) == Check::NotKnown => {
-                        "the tier is not known".to_owned()
-                    }
-                    None => "the caller has no tier".to_owned(),
+            Self::Tier(_) => match &class.tier {
+                Some(tier) => format!("tier is {tier}"),
+                None if self.check(rule, facts, class) == Check::NotKnown => {
+                    "the tier is not known".to_owned()
+                }
+                None => "the caller has no tier".to_owned(),
+            },
+            Self::Score(_) => class.score.map_or_else(
+                || "no score is known".to_owned(),
+                |score| format!("score is {score}"),
+            ),
+            Self::Lookup(_) => format!("the look-up is {}", facts.lookup.outcome().as_str()),
+            Self::Attribute(wanted) => {
+                let Some((name, _)) = unmet_attribute(wanted, &facts.lookup) else {
+                    return String::new();
                 };
-                (
-                    has,
-                    either(tiers, |tier| match tier.as_str() {
-                        NO_TIER => "no tier".to_owned(),
-                        name => name.to_owned(),
-                    }),
-                )
+                let profile = facts.lookup.profile();
+                match profile.map(|profile| profile.attributes.get(name)) {
+                    Some(Some(value)) => format!("{name} is {value}"),
+                    Some(None) => format!("the caller has no {name}"),
+                    None => format!("{name} is not known"),
+                }
             }
+            Self::Called(_) => "another number was called".to_owned(),
+            Self::Caller(_) => "another number calls".to_owned(),
+            Self::CallerKind(_) => {
+                let kind = asked.caller_kind.map_or("not known", CallerKind::as_str);
+                format!("the kind of caller is {kind}")
+            }
+            Self::Hours(names) => hours_words(names, asked, "closed"),
+            Self::NotHours(names) => {
+                let is_open =
+                    |name: &&Arc<str>| asked.hours.get(*name).is_some_and(|hours| hours.is_open);
+                let open: Vec<_> = names.iter().filter(is_open).cloned().collect();
+                hours_words(&open, asked, "open")
+            }
+            Self::List(_) => "the caller is not on it".to_owned(),
+            Self::NotList(names) => {
+                let on = names.iter().find(|name| asked.lists.contains(*name));
+                format!("the caller is on list {}", on.map_or("", |name| name))
+            }
+            Self::CalledBeforeWithin(_) => match &asked.history {
+                None => "whether the caller called before is not known".to_owned(),
+                Some(history) => history.called_before_s.map_or_else(
+                    || "the caller never called before".to_owned(),
+                    |age| format!("the last call was {} ago", age_words(age)),
+                ),
+            },
+            Self::Share(_) => asked.buckets.get(rule).map_or_else(
+                || "the caller's place of a hundred is not known".to_owned(),
+                |bucket| format!("the caller is number {bucket} of a hundred"),
+            ),
+        }
+    }
+
+    /// What a rule with this condition wants.
+    fn wanted(&self, facts: &CallFacts) -> String {
+        let name = |name: &Arc<str>| name.as_ref().to_owned();
+        match self {
+            Self::Tier(tiers) => either(tiers, |tier| match tier.as_str() {
+                NO_TIER => "no tier".to_owned(),
+                name => name.to_owned(),
+            }),
             Self::Score(ScoreRange { from, below }) => {
-                let has = class.score.map_or_else(
-                    || "no score is known".to_owned(),
-                    |score| format!("score is {score}"),
-                );
                 let bounds = [
                     from.map(|from| format!("{from} or more")),
                     below.map(|below| format!("less than {below}")),
                 ];
-                (
-                    has,
-                    bounds
-                        .into_iter()
-                        .flatten()
-                        .collect::<Vec<_>>()
-                        .join(" and "),
-                )
+                let bounds: Vec<String> = bounds.into_iter().flatten().collect();
+                bounds.join(" and ")
             }
-            Self::Lookup(outcomes) => (
-                format!("the look-up is {}", facts.lookup.outcome().as_str()),
-                either(outcomes, |outcome| outcome.as_str().to_owned()),
-            ),
-            Self::Attribute(wanted) => {
-                let profile = facts.lookup.profile();
-                let unmet = wanted.iter().find(|(name, values)| {
-                    let value = profile.and_then(|profile| profile.attributes.get(*name));
-                    !value.is_some_and(|value| values.iter().any(|one| is_same(one, value)))
-                });
-                let Some((name, values)) = unmet else {
-                    return (String::new(), String::new());
-                };
-                let has = match profile.map(|profile| profile.attributes.get(name)) {
-                    Some(Some(value)) => format!("{name} is {value}"),
-                    Some(None) => format!("the caller has no {name}"),
-                    None => format!("{name} is not known"),
-                };
-                (has, either(values, Clone::clone))
+            Self::Lookup(outcomes) => either(outcomes, |outcome| outcome.as_str().to_owned()),
+            Self::Attribute(wanted) => unmet_attribute(wanted, &facts.lookup)
+                .map_or_else(String::new, |(_, values)| either(values, Clone::clone)),
+            Self::Called(patterns) | Self::Caller(patterns) => {
+                either(patterns, ToString::to_string)
             }
-            Self::Called(patterns) => (
-                "another number was called".to_owned(),
-                either(patterns, ToString::to_string),
-            ),
-            Self::Caller(patterns) => (
-                "another number calls".to_owned(),
-                either(patterns, ToString::to_string),
-            ),
-            Self::CallerKind(kinds) => {
-                let kind = asked.caller_kind.map_or("not known", CallerKind::as_str);
-                (
-                    format!("the kind of caller is {kind}"),
-                    either(kinds, |kind| kind.as_str().to_owned()),
-                )
+            Self::CallerKind(kinds) => either(kinds, |kind| kind.as_str().to_owned()),
+            Self::Hours(names) => format!("{} open", either(names, name)),
+            Self::NotHours(_) => "it closed".to_owned(),
+            Self::List(names) => format!("a caller on list {}", either(names, name)),
+            Self::NotList(_) => "nobody of it".to_owned(),
+            Self::CalledBeforeWithin(CalledBefore::Never) => "somebody who never called".to_owned(),
+            Self::CalledBeforeWithin(CalledBefore::Seconds(most)) => {
+                format!("one within {}", age_words(*most))
             }
-            Self::Hours(names) => (
-                hours_words(names, asked, "closed"),
-                format!("{} open", either(names, |name| name.as_ref().to_owned())),
-            ),
-            Self::NotHours(names) => {
-                let open = names
-                    .iter()
-                    .filter(|name| asked.hours.get(*name).is_some_and(|hours| hours.is_open));
-                let open: Vec<_> = open.cloned().collect();
-                (hours_words(&open, asked, "open"), "it closed".to_owned())
-            }
-            Self::List(names) => (
-                "the caller is not on it".to_owned(),
-                format!(
-                    "a caller on list {}",
-                    either(names, |name| name.as_ref().to_owned())
-                ),
-            ),
-            Self::NotList(names) => {
-                let on = names.iter().find(|name| asked.lists.contains(*name));
-                (
-                    format!("the caller is on list {}", on.map_or("", |name| name)),
-                    "nobody of it".to_owned(),
-                )
-            }
-            Self::CalledBeforeWithin(when) => {
-                let has = match &asked.history {
-                    None => "whether the caller called before is not known".to_owned(),
-                    Some(history) => match history.called_before_s {
-                        None => "the caller never called before".to_owned(),
-                        Some(age) => format!("the last call was {} ago", age_words(age)),
-                    },
-                };
-                let wants = match when {
-                    CalledBefore::Never => "somebody who never called".to_owned(),
-                    CalledBefore::Seconds(most) => format!("one within {}", age_words(*most)),
-                };
-                (has, wants)
-            }
-            Self::Share(share) => {
-                let has = asked.buckets.get(rule).map_or_else(
-                    || "the caller's place of a hundred is not known".to_owned(),
-                    |bucket| format!("the caller is number {bucket} of a hundred"),
-                );
-                (has, format!("those below {share}"))
-            }
+            Self::Share(share) => format!("those below {share}"),
         }
     }
+}
+
+/// The first attribute that the caller does not have as it is wanted.
+fn unmet_attribute<'a>(
+    wanted: &'a BTreeMap<String, Vec<String>>,
+    lookup: &Lookup,
+) -> Option<(&'a String, &'a Vec<String>)> {
+    let known = lookup.profile().map(|profile| &profile.attributes);
+    wanted.iter().find(|(name, values)| {
+        let value = known.and_then(|known| known.get(*name));
+        !value.is_some_and(|value| values.iter().any(|one| is_same(one, value)))
+    })
 }
 
 /// Values of Braze are compared without case.
@@ -391,9 +369,7 @@ impl<'de> Deserialize<'de> for Conditions {
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::{
-        AskedFacts, History, HoursState, Lookup, LookupUnavailable, Profile, Source,
-    };
+    use super::super::{AskedFacts, History, HoursState, LookupUnavailable, Profile, Source};
     use super::*;
 
     const RULE: &str = "rule";

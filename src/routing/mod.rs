@@ -41,7 +41,7 @@ pub use facts::{
 pub use hours::{
     ClosedDays, Hours, HoursInForce, HoursState, NotHours, OpenHours, SpecialHours, time_zone,
 };
-pub use limits::{DialerLoad, LimitPeriod, LimitUse, Limits};
+pub use limits::{DialerLimits, DialerLoad, LimitPeriod, LimitUse};
 pub use lint::{Reachability, WitnessCall, reachability};
 pub use lists::{
     ListDefinition, ListEntry, ListFile, ListKey, ListSummary, ListedNumber, Lists, NotListed,
@@ -51,7 +51,7 @@ pub use pattern::NumberPattern;
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;
 pub use replay::{Difference, replay};
-pub use rule::{Action, Course, OrderStep, Rejection, Rule, Speech};
+pub use rule::{Course, OrderStep, Rejection, Rule, RuleAction, Speech};
 pub use rule_test::{ExpectedCourse, GivenCall, GivenDialer, RuleTest};
 pub use ruleset::{RulesInForce, Ruleset, RulesetVersion};
 pub use trace::{Reason, RuleVerdict, Step, Trace};

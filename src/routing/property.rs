@@ -88,20 +88,20 @@ fn condition(chance: &mut Chance) -> Condition {
     }
 }
 
-fn action(chance: &mut Chance) -> Action {
+fn action(chance: &mut Chance) -> RuleAction {
     let dialers = DIALERS.map(DialerId::new);
     match chance.below(8) {
-        0 => Action::Number(E164::parse("+493055555").unwrap()),
-        1 => Action::Reject(chance.pick(&[Rejection::Busy, Rejection::Rejected])),
-        2 => Action::Message("no".to_owned()),
+        0 => RuleAction::Number(E164::parse("+493055555").unwrap()),
+        1 => RuleAction::Reject(chance.pick(&[Rejection::Busy, Rejection::Rejected])),
+        2 => RuleAction::Message("no".to_owned()),
         3 => {
             let weights = dialers[..3]
                 .iter()
                 .map(|dialer| (dialer.clone(), u32::try_from(chance.below(100)).unwrap()));
             let drawn = OrderStep::Drawn(weights.collect());
-            Action::Dialers(vec![drawn, OrderStep::One(dialers[3].clone())])
+            RuleAction::Dialers(vec![drawn, OrderStep::One(dialers[3].clone())])
         }
-        _ => Action::Dialers(
+        _ => RuleAction::Dialers(
             chance
                 .some(&dialers)
                 .into_iter()
@@ -173,20 +173,20 @@ fn view(chance: &mut Chance, name: &str) -> DialerView {
         2 => {
             view.availability = Availability::Unavailable {
                 why: "0 agents".to_owned(),
-            }
+            };
         }
         3 => {
             view.hours = Some(HoursState {
                 is_open: false,
                 until: None,
-            })
+            });
         }
         4 => {
             view.limits = vec![LimitUse {
                 period: LimitPeriod::Active,
                 used: 3,
                 of: 3,
-            }]
+            }];
         }
         5 => view.callers_first = Some(2),
         _ => {}

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{
-    Action, BreakerView, CallFacts, CallSource, Course, Decision, DialerId, DialerView, History,
-    HoursState, LimitPeriod, LimitUse, Lookup, RulesInForce, decide,
+    BreakerView, CallFacts, CallSource, Course, Decision, DialerId, DialerView, History,
+    HoursState, LimitPeriod, LimitUse, Lookup, RuleAction, RulesInForce, decide,
 };
 use crate::phone::{Caller, E164};
 
@@ -193,8 +193,8 @@ impl ExpectedCourse {
 
 fn number_of<'a>(rules: &'a RulesInForce, decision: &Decision) -> Option<&'a E164> {
     match &rules.rule(decision.rule.as_deref())?.action {
-        Action::Number(number) => Some(number),
-        Action::Dialers(_) | Action::Reject(_) | Action::Message(_) => None,
+        RuleAction::Number(number) => Some(number),
+        RuleAction::Dialers(_) | RuleAction::Reject(_) | RuleAction::Message(_) => None,
     }
 }
 

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use super::asked::{Asked, CallSource};
 use super::class::CallerClass;
 use super::{
-    AskedFacts, CallFacts, DialerId, Hours, HoursInForce, HoursState, Limits, ListSummary, Lookup,
-    LookupSkipped, Rule,
+    AskedFacts, CallFacts, DialerId, DialerLimits, Hours, HoursInForce, HoursState, ListSummary,
+    Lookup, LookupSkipped, Rule,
 };
 use crate::lead::Tiers;
 
@@ -32,7 +32,7 @@ pub struct Ruleset {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<DialerId, Limits>,
+    pub limits: BTreeMap<DialerId, DialerLimits>,
     /// The lists of callers, without their numbers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lists: BTreeMap<String, ListSummary>,

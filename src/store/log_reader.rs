@@ -1,9 +1,10 @@
 //! The audit log of a database file, read by a command: no lock, no writer, also beside a running server.
 
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::audit_records::{self, StoredRecord};
 use super::error::{OpenError, StoreError};
@@ -89,39 +90,17 @@ impl LogReader {
         Ok(first - 1)
     }
 
-    /// The first record that was made at or after `since`, and the last that was made before `until`. What stands between them may be a little out of time.
-    pub fn span(
-        &self,
-        since: Option<Timestamp>,
-        until: Option<Timestamp>,
-    ) -> Result<(i64, i64), StoreError> {
-        let first = match since {
-            Some(since) => {
-                let behind = self.before(since)?;
-                self.connection
-                    .prepare_cached(
-                        "SELECT id FROM audit_records WHERE id > ?1 AND created_at >= ?2 ORDER BY id LIMIT 1",
-                    )?
-                    .query_row([behind, since.as_millisecond()], |row| row.get(0))
-                    .optional()?
-                    .unwrap_or(i64::MAX)
-            }
-            None => 1,
-        };
-        let last = match until.map(Timestamp::as_millisecond) {
-            Some(until) => {
-                let end = pages::first_id_at(&self.connection, until.saturating_add(DISORDER_MS))?;
-                self.connection
-                    .prepare_cached(
-                        "SELECT id FROM audit_records WHERE id < ?1 AND created_at < ?2 ORDER BY id DESC LIMIT 1",
-                    )?
-                    .query_row([end, until], |row| row.get(0))
-                    .optional()?
-                    .unwrap_or(0)
-            }
-            None => i64::MAX,
-        };
-        Ok((first, last))
+    /// The first record that was made in a span of milliseconds, and the last. What stands between them may be a little out of time.
+    pub fn span(&self, made_at: &Range<i64>) -> Result<RangeInclusive<i64>, StoreError> {
+        let first =
+            pages::first_id_at(&self.connection, made_at.start.saturating_sub(DISORDER_MS))?;
+        let end = pages::first_id_at(&self.connection, made_at.end.saturating_add(DISORDER_MS))?;
+        Ok(self.connection.query_row(
+            "SELECT coalesce((SELECT id FROM audit_records WHERE id >= ?1 AND created_at >= ?2 ORDER BY id LIMIT 1), ?5),
+                    coalesce((SELECT id FROM audit_records WHERE id < ?3 AND created_at < ?4 ORDER BY id DESC LIMIT 1), 0)",
+            params![first, made_at.start, end, made_at.end, i64::MAX],
+            |row| Ok(row.get(0)?..=row.get(1)?),
+        )?)
     }
 
     /// What is sealed in a record as it is stored; `None` where there is nothing, or it cannot be opened.

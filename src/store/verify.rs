@@ -18,13 +18,12 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::checkpoints::{self, PruningCheckpoint};
 use super::{audit_records, head_file};
-use crate::audit::{ChainVerifier, FindingKind, Findings};
+use crate::audit::{ChainVerifier, FindingKind, Findings, VerifyReport};
 use evidence::Evidence;
 pub use evidence::{Against, Installation};
 pub use open::VerifyError;
 use pages::{Pages, RowBatch};
 pub use proof::{ProofError, prove};
-pub use report::VerifyReport;
 pub use signed::{LogEnd, signed_head};
 
 /// Batches that are read ahead.

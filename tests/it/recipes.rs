@@ -7,7 +7,7 @@ use switchboard::call::Disposition;
 use switchboard::clock::Clock;
 use switchboard_simulator::braze::Profile;
 use switchboard_simulator::faults::Fault;
-use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour};
+use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour, Outcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{CALLED, DIALFIRE_LINE, HOT, STRANGER, Settings, World, ZENDESK_LINE, dialled};
@@ -91,6 +91,62 @@ async fn a_caller_goes_to_whoever_talked_to_them_last() {
 }
 
 #[tokio::test]
+async fn important_callers_to_their_last_dialer() {
+    let world = cooked("Important callers to their last dialer").await;
+    for from in ["+4915112345678", "+442071838750"] {
+        let result = world.call(from).await;
+        assert_eq!(dialled(&result), [ZENDESK_LINE], "{from}");
+        let stored = world.stored(&result).await;
+        assert_eq!(stored.rule.as_deref(), Some("important"), "{from}");
+    }
+    let from = "+4915112345678";
+    world.outside.zendesk.faults().standing(Fault::status(500));
+    assert_eq!(dialled(&world.call(from).await), [DIALFIRE_LINE]);
+    world.outside.zendesk.faults().clear();
+    assert_eq!(
+        dialled(&world.call(from).await),
+        [DIALFIRE_LINE],
+        "it talked to them last"
+    );
+    assert_eq!(
+        dialled(&world.call(HOT).await),
+        [DIALFIRE_LINE],
+        "on no list: the sales floor"
+    );
+}
+
+#[tokio::test]
+async fn blocking() {
+    let world = cooked("Blocking").await;
+    let result = world.call("+4917099999999").await;
+    assert_eq!(result.outcome, Outcome::Rejected);
+    let stored = world.stored(&result).await;
+    assert_eq!(stored.disposition, Some(Disposition::Rejected));
+    assert_eq!(world.outside.braze.requests().count(), 0);
+    assert_eq!(dialled(&world.call(HOT).await), [DIALFIRE_LINE]);
+}
+
+#[tokio::test]
+async fn a_holiday_calendar() {
+    let at = |text: &str| text.parse().unwrap();
+    let clock = Clock::manual(at("2026-12-24T10:59:00Z"));
+    let world = cooked_at("A holiday calendar", clock.clone()).await;
+    assert_eq!(dialled(&world.call(HOT).await), [DIALFIRE_LINE]);
+    for closed in [
+        "2026-12-24T11:00:00Z",
+        "2026-12-25T10:00:00Z",
+        "2026-12-27T10:00:00Z",
+    ] {
+        clock.set(at(closed));
+        let result = world.call(HOT).await;
+        let heard = ["We are closed. Please call again on a working day."];
+        assert_eq!(result.heard, heard, "{closed}");
+        let stored = world.stored(&result).await;
+        assert_eq!(stored.disposition, Some(Disposition::Closed), "{closed}");
+    }
+}
+
+#[tokio::test]
 async fn seventy_to_thirty() {
     let world = cooked("Seventy to thirty").await;
     for n in 10..20 {
@@ -115,7 +171,7 @@ async fn seventy_to_thirty() {
 #[tokio::test]
 async fn overflow_at_forty_calls() {
     let world = cooked("Overflow at forty calls").await;
-    let talk = LineBehaviour::answer(Duration::from_secs(3_600));
+    let talk = LineBehaviour::answer(Duration::from_hours(1));
     world.outside.twilio.set_line(DIALFIRE_LINE, talk);
     let hang_up = CancellationToken::new();
     let long = |n: u32| {

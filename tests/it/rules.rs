@@ -325,15 +325,15 @@ prefer = {{ last_answered_within = "1h" }}
 #[tokio::test]
 async fn a_dialer_with_as_many_calls_as_it_may_have_gets_no_more_until_one_ends() {
     let world = world(
-        r#"
+        "
 [routing.limits.dialfire]
 max_active = 1
-"#,
+",
     )
     .await;
     world.outside.twilio.set_line(
         DIALFIRE_LINE,
-        LineBehaviour::answer(Duration::from_secs(600)),
+        LineBehaviour::answer(Duration::from_mins(10)),
     );
     for from in ["+491700000091", "+491700000092"] {
         let profile = Profile::new(from).with("lead_score", 95);

@@ -25,7 +25,7 @@ use crate::flow::{Calls, Policies, SupposedCall};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
-    self, Action, Conditions, Course, DialerId, Lookup, RulesInForce, RulesetVersion, Speech,
+    self, Conditions, Course, DialerId, Lookup, RuleAction, RulesInForce, RulesetVersion, Speech,
 };
 
 /// The rule set in force: the first rule that matches wins, and after the last comes the default order.
@@ -65,7 +65,7 @@ struct RuleDocument {
     /// One of `dialers` (a name, or several with their weights, in the order in which they are asked), `number`, `reject`, `message`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    action: Action,
+    action: RuleAction,
     /// Whoever talked to the caller last goes first, where that is at most so many seconds ago.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefer_last_answered_s: Option<u64>,

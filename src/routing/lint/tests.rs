@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 
 use super::super::{
-    Action, CallSource, Conditions, DialerId, OrderStep, Ruleset, ScoreRange, Speech, time_zone,
+    CallSource, Conditions, DialerId, OrderStep, RuleAction, Ruleset, ScoreRange, Speech, time_zone,
 };
 use super::*;
 use crate::lead::{Tier, TierName, Tiers};
@@ -26,7 +26,7 @@ fn rule(name: &str, conditions: Vec<Condition>) -> Rule {
     Rule {
         name: name.into(),
         when: Conditions(conditions.into_iter().map(Arc::new).collect()),
-        action: Action::Dialers(vec![OrderStep::One(DialerId::new("a"))]),
+        action: RuleAction::Dialers(vec![OrderStep::One(DialerId::new("a"))]),
         prefer_last_answered_s: None,
         speech: Speech::default(),
     }

@@ -5,10 +5,10 @@ use rusqlite::types::Value;
 use super::*;
 use crate::audit::{
     Drained, FindingKind, Kind, ListAction, ListChanged, LogSigningKey, PersistedState,
-    SigningState,
+    SigningState, VerifyReport,
 };
 use crate::store::copy::{self, CopyError};
-use crate::store::verify::{Against, Installation, Verification, VerifyReport};
+use crate::store::verify::{Against, Installation, Verification};
 use crate::store::{CheckpointSigner, OpenError, StoredSession, head_path, migrate, rows, schema};
 
 const CALL: &str = "CA00000000000000000000000000000001";

@@ -1,9 +1,9 @@
 //! The installation's secret is changed while calls go on, and what an end in its midst leaves behind goes on.
 
 use super::*;
-use crate::audit::{LogSigningKey, SigningState};
+use crate::audit::{LogSigningKey, SigningState, VerifyReport};
 use crate::phone::{Caller, E164};
-use crate::store::verify::{Against, Installation, Verification, VerifyReport};
+use crate::store::verify::{Against, Installation, Verification};
 use crate::store::{
     CallSearch, CallsAsked, CheckpointSigner, LogReader, OpenError, Part, Past, Rotation,
     StoredProfile, StoredSession, rows,

@@ -54,14 +54,8 @@ pub fn prove<E: From<ProofError>>(
     let size = i64::try_from(end.head.records).unwrap_or(i64::MAX);
     let (begin, endorsements) = begin(&connection, database).map_err(ProofError::from)?;
     let mut tree = begin.ok_or(ProofError::Disproved(0))?;
-    write(&ExportEntry::Export(ExportHead {
-        endorsements,
-        ..ExportHead::new(
-            end.head.note.clone(),
-            end.head.public_key.clone(),
-            contiguous,
-        )
-    }))?;
+    let head = ExportHead::new(&end.head, contiguous, endorsements);
+    write(&ExportEntry::Export(head))?;
     let pruned = tree.size();
     let mut omitted = tree.clone();
     for batch in Pages::new(connection, size) {
@@ -86,7 +80,9 @@ pub fn prove<E: From<ProofError>>(
                 omitted.append(&hash);
                 continue;
             };
-            write_omitted(&omitted, &mut write)?;
+            if let Some(omitted) = OmittedRecords::new(&omitted) {
+                write(&ExportEntry::Omitted(omitted))?;
+            }
             let record = ExportedRecord::new(&row, shown).ok_or_else(|| disproved(&tree))?;
             write(&ExportEntry::Record(record))?;
             omitted = CompactRange::behind(tree.size());
@@ -97,7 +93,8 @@ pub fn prove<E: From<ProofError>>(
     if signed.is_none_or(|signed| signed.size != tree.size() || signed.root != tree.root()) {
         return Err(disproved(&tree).into());
     }
-    write_omitted(&omitted, &mut write)
+    let omitted = OmittedRecords::new(&omitted).map(ExportEntry::Omitted);
+    omitted.map_or(Ok(()), |omitted| write(&omitted))
 }
 
 /// The tree over what was pruned, if it holds, and the keys that the log names.
@@ -127,17 +124,4 @@ fn begin(
 
 fn disproved(tree: &CompactRange) -> ProofError {
     ProofError::Disproved(i64::try_from(tree.size()).unwrap_or(i64::MAX))
-}
-
-fn write_omitted<E>(
-    range: &CompactRange,
-    write: &mut impl FnMut(&ExportEntry) -> Result<(), E>,
-) -> Result<(), E> {
-    if range.roots().is_empty() {
-        return Ok(());
-    }
-    match OmittedRecords::new(range) {
-        Some(omitted) => write(&ExportEntry::Omitted(omitted)),
-        None => Ok(()),
-    }
 }

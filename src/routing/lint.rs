@@ -5,6 +5,7 @@
 //! cells and outside those of every rule above it. Whether there is such a call is searched by narrowing what is left of each
 //! axis, and by trying alternatives where that settles nothing: a search of all cells, and not a sample.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use crate::lead::LeadScore;
 
 /// After so many steps the search for one call is given up.
 const MOST_STEPS: u32 = 100_000;
+/// After so many for all rules together no more is searched, so that no file delays a start by more than some seconds.
+const MOST_STEPS_IN_ALL: u32 = 1_000_000;
 /// Opening hours are followed for so long: a year, and some days for what a year shifts.
 const HOURS_AHEAD: SignedDuration = SignedDuration::from_hours(370 * 24);
 /// No number has more digits; a plus sign comes on top.
@@ -184,6 +187,7 @@ struct CallSpace<'a> {
     named: Vec<NamedAxis>,
     /// What holds for every call.
     laws: Vec<Constraint>,
+    steps_left: Cell<u32>,
 }
 
 /// A kind of caller, and the patterns that the number matches.
@@ -279,6 +283,7 @@ impl<'a> CallSpace<'a> {
                 .collect(),
             named,
             laws: Vec::new(),
+            steps_left: Cell::new(MOST_STEPS_IN_ALL),
         };
         space.laws = space.laws();
         space
@@ -434,8 +439,12 @@ impl<'a> CallSpace<'a> {
         let axes = 0..FIRST_NAMED + self.named.len();
         let everything = axes.map(|axis| CellSet::of(self.n_cells(axis), |_| true));
         let open = self.laws.iter().chain(wants).chain(avoided.iter().copied());
-        let mut steps = MOST_STEPS;
-        narrow(everything.collect(), open.collect(), &mut steps)
+        let granted = self.steps_left.get().min(MOST_STEPS);
+        let mut steps = granted;
+        let result = narrow(everything.collect(), open.collect(), &mut steps);
+        self.steps_left
+            .set(self.steps_left.get() - (granted - steps));
+        result
     }
 
     /// The first call of a region.

@@ -12,8 +12,8 @@ use super::{
 use crate::audit::{Access, Event, Record};
 use crate::braze::Braze;
 use crate::flow::{
-    Drains, IdempotencyLocks, ListEntries, ListEntryDocument, ListError, NewListEntry, Reloads,
-    Retries,
+    Calls, Drains, ListEntries, ListEntryDocument, ListError, NewListEntry, Reloads, Retries,
+    SupposedCall,
 };
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
@@ -33,8 +33,8 @@ pub struct ControlHandlers {
     /// Deletes what is past retention.
     pub pruner: Pruner,
     pub braze: Braze,
-    /// Remembers calls that go on.
-    pub locks: IdempotencyLocks,
+    /// Knows the calls that go on, and what decisions are made of.
+    pub calls: Calls,
     /// Puts numbers on lists of callers and takes them off.
     pub lists: ListEntries,
     pub retries: Retries,
@@ -97,9 +97,14 @@ impl ControlHandlers {
             ControlRequest::Reload { systemd, sudo_user } => {
                 self.reload(peer.name(systemd, sudo_user.as_deref())).await
             }
-            ControlRequest::Dialers => {
-                let views = self.drains.views();
-                serde_json::to_value(views).map_err(|error| Refusal::failed(error.to_string()))
+            ControlRequest::Suppose { from, to, at } => {
+                let call = SupposedCall {
+                    caller: from.as_deref().map(Caller::classify),
+                    called: to,
+                    at,
+                };
+                let supposed = self.calls.suppose(&call).await;
+                serde_json::to_value(supposed).map_err(|error| Refusal::failed(error.to_string()))
             }
             ControlRequest::RejectedWebhooks => Ok(self.rejected_webhooks()),
             ControlRequest::Prune {
@@ -156,7 +161,7 @@ impl ControlHandlers {
             return told(self.lists.known_of(&caller).await);
         }
         let forget = async || {
-            self.locks.forget_caller(&caller);
+            self.calls.locks.forget_caller(&caller);
             if let Some(number) = caller.number() {
                 self.braze.invalidate(number).await;
             }

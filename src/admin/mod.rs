@@ -29,8 +29,14 @@ pub enum ControlRequest {
         /// Who became root to ask, as `sudo` says; believed from root only.
         sudo_user: Option<String>,
     },
-    /// How each dialer is now, for an explanation: what a decision would know of them.
-    Dialers,
+    /// What a decision would know of a call that is supposed to come, but for the look-up.
+    Suppose {
+        /// Who calls, as a carrier writes it; `None` where that is of no interest.
+        from: Option<String>,
+        /// What is called.
+        to: Option<String>,
+        at: Timestamp,
+    },
     /// Which process this is, and how its store is doing.
     Status,
     /// Which of Twilio's webhooks were refused last, and why.

@@ -60,7 +60,7 @@ impl Running {
             edge: self.parts.edge.clone(),
             pruner: self.pruner.clone(),
             braze: self.parts.inbound.braze.clone(),
-            locks: self.parts.inbound.calls.locks.clone(),
+            calls: self.parts.inbound.calls.clone(),
             lists: self.parts.lists.clone(),
             retries: self.parts.retries.clone(),
             reloads: self.parts.reloads.clone(),

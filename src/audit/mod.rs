@@ -6,6 +6,7 @@ mod compact_range;
 mod detail;
 mod event;
 mod exchange;
+mod export;
 mod finding;
 mod found;
 mod head;
@@ -25,6 +26,10 @@ pub use event::{
     Stages,
 };
 pub use exchange::Exchange;
+pub use export::{
+    ExportEntry, ExportHead, ExportReport, ExportVerifier, ExportedRecord, OmittedRecords,
+    ShownPersonal,
+};
 pub use finding::{FindingKind, Findings, LogFinding};
 pub use found::{FoundRow, RowBuffer};
 pub use head::{SignedTreeHead, SigningState, SigningStatus};

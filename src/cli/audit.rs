@@ -38,6 +38,9 @@ struct Verify {
     /// The public key whose signatures count [default: that of the anchor]. The one beside the database is compared with the log, and not trusted
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+    /// Verify what `audit export --proof` wrote, in place of a database; no configuration is read then
+    #[arg(long, value_name = "FILE", conflicts_with = "database")]
+    export: Option<PathBuf>,
     #[command(flatten)]
     at: Where,
 }
@@ -70,6 +73,9 @@ pub(super) fn run(arguments: &AuditArguments, global: &Global) -> anyhow::Result
 fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
     let anchor = arguments.anchor.as_deref().map(read_anchor).transpose()?;
     let given = arguments.public_key.as_deref().map(read_key).transpose()?;
+    if let Some(file) = &arguments.export {
+        return super::proof::verify(file, given, anchor, global);
+    }
     let (database, config) = if let Some(database) = &arguments.at.database {
         (database.clone(), None)
     } else {

@@ -14,6 +14,7 @@ mod init;
 mod key;
 mod lists;
 mod migrate;
+mod proof;
 mod prune;
 mod reference;
 mod replay;

@@ -34,9 +34,12 @@ pub(super) fn read_lists(
 
 /// Whether a rule turns away whoever is on the list.
 fn blocks(rules: &[NamedRule], list: &str) -> bool {
-    let is_named = |condition: &Condition| match condition {
-        Condition::List(names) => names.iter().any(|name| &**name == list),
-        _ => false,
+    let is_named = |condition: &Condition| {
+        if let Condition::List(names) = condition {
+            names.iter().any(|name| &**name == list)
+        } else {
+            false
+        }
     };
     rules.iter().map(|named| &named.rule).any(|rule| {
         let turns_away = matches!(rule.action, Action::Reject(_) | Action::Message(_));

@@ -188,7 +188,7 @@ show_sections! {
     Alerts { rules as "", daily_summary, time_zone, email, webhook }
     AlertRules {
         failure_percent as "failure_rate_percent", window, min_calls, repeat_every, braze_failure_percent,
-        braze_min_failures, dialer_failure_percent, min_requests
+        braze_min_failures, dialer_failure_percent, min_requests, waiting_longer_than
     }
     Email { to, from, smtp, username, password, ca }
     Auth { keys }

@@ -252,9 +252,9 @@ impl Loads {
         u32::try_from(n).unwrap_or(u32::MAX)
     }
 
-    fn load(&mut self, dialer: &DialerId, now: Periods) -> DialerLoad {
+    fn load(&self, dialer: &DialerId, now: Periods) -> DialerLoad {
         let active = self.n_active(dialer);
-        let Some(counts) = self.counts.get_mut(dialer) else {
+        let Some(mut counts) = self.counts.get(dialer).copied() else {
             return DialerLoad {
                 active,
                 ..DialerLoad::default()

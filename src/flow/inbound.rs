@@ -21,7 +21,9 @@ use crate::braze::Braze;
 use crate::call::{CallState, InboundCall};
 use crate::deadline::Deadline;
 use crate::lead::TierName;
-use crate::routing::{self, CallFacts, Course, Decision, DialerId, History, Lookup, RulesInForce};
+use crate::routing::{
+    self, CallFacts, Course, Decision, DialerId, History, Lookup, RulesInForce, SkipReason,
+};
 use crate::store::StoredCall;
 use crate::twiml::answer::HOLD_PAUSE;
 
@@ -235,6 +237,14 @@ fn state_of(decision: &Decision, policy: &Policy, wanted: &[DialerId]) -> CallSt
 
 fn report(answer: &CallAnswer, decision: &Decision, stopwatch: &Stopwatch) {
     let elapsed = stopwatch.elapsed();
+    let rule = decision.rule.clone().unwrap_or_default();
+    metrics::counter!("switchboard_rule_matches_total", "rule" => rule).increment(1);
+    for skipped in &decision.plan.skipped {
+        if skipped.reason != SkipReason::NotInRule {
+            let (dialer, reason) = (skipped.dialer.to_string(), skipped.reason.as_str());
+            metrics::counter!("switchboard_dialer_skipped_total", "dialer" => dialer, "reason" => reason).increment(1);
+        }
+    }
     metrics::histogram!("switchboard_routing_seconds").record(elapsed.as_secs_f64());
     if !stopwatch.within_budget() {
         metrics::counter!("switchboard_budget_overruns_total").increment(1);

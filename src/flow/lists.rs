@@ -110,7 +110,7 @@ impl ListEntries {
     /// Takes up what earlier runs have added.
     pub async fn restore(&self) {
         match self.store.list_entries().await {
-            Ok(entries) => self.lists.restore(entries),
+            Ok(entries) => self.lists.restore(&entries),
             Err(error) => {
                 tracing::error!(event = "lists.unread", error = %error, "the entries of lists cannot be read; only what the configuration names is on a list");
             }

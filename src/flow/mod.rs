@@ -27,6 +27,7 @@ mod reloads;
 mod retries;
 mod status;
 mod stopwatch;
+mod supposed;
 mod waiting;
 mod why_not;
 
@@ -45,6 +46,7 @@ pub(crate) use record::Recorded;
 pub use record::Recorder;
 pub use reloads::{Applied, NoReload, RefusedReload, ReloadProblem, ReloadRequest, Reloads};
 pub use retries::{Retries, record_health};
+pub use supposed::{SupposedCall, SupposedFacts};
 pub use waiting::Waiting;
 pub(crate) use why_not::{Ails, ails};
 

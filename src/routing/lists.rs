@@ -239,6 +239,13 @@ impl Lists {
         }))
     }
 
+    /// What the configuration names, for whoever has no entries to ask for.
+    pub fn of_definitions(lists: &BTreeMap<String, ListDefinition>) -> Self {
+        let known = Self::new(ListKey::new(&[0; 32]));
+        known.define(lists);
+        known
+    }
+
     /// The names of the lists that a caller is on, sorted. Allocates nothing for who is on none.
     pub fn of(&self, caller: &Caller, at: Timestamp) -> Vec<Arc<str>> {
         let Some(number) = caller.number() else {
@@ -297,7 +304,7 @@ impl Lists {
     }
 
     /// Takes up the entries of an earlier run.
-    pub fn restore(&self, entries: Vec<ListEntry>) {
+    pub fn restore(&self, entries: &[ListEntry]) {
         self.change(|known| known.extend(entries.iter().cloned()));
     }
 
@@ -523,6 +530,7 @@ mod tests {
     /// `cargo test --release --lib a_million -- --ignored --nocapture`
     #[test]
     #[ignore = "a measurement: prints how much memory and time a million numbers take"]
+    #[expect(clippy::print_stdout, reason = "a measurement")]
     fn a_million_numbers_are_small_and_found_quickly() {
         const N: u64 = 1_000_000;
         let listed = (0..N).map(|n| ListedNumber::Number(4_915_100_000_000 + n * 97));

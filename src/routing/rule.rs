@@ -168,7 +168,10 @@ impl Rule {
                 OrderStep::Drawn(weights) => {
                     let drawn = match draws.next() {
                         Some(draw) => draw_order(weights, *draw),
-                        None => step.heaviest_first(),
+                        None => {
+                            order.dialers.extend(step.heaviest_first());
+                            continue;
+                        }
                     };
                     order.drawn.extend(drawn.first().cloned());
                     order.dialers.extend(drawn);

@@ -7,6 +7,7 @@ mod beside;
 mod evidence;
 mod open;
 mod pages;
+mod proof;
 mod report;
 mod signed;
 
@@ -22,6 +23,7 @@ use evidence::Evidence;
 pub use evidence::{Against, Installation};
 pub use open::VerifyError;
 use pages::{Pages, RowBatch};
+pub use proof::{ProofError, prove};
 pub use report::VerifyReport;
 pub use signed::{LogEnd, signed_head};
 

@@ -19,6 +19,7 @@ mod lists;
 mod logs;
 mod mail;
 mod privacy;
+mod proof;
 mod rotate;
 mod serve;
 mod shift;

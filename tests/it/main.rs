@@ -29,6 +29,7 @@ mod panics;
 mod property;
 mod ready;
 mod reap;
+mod recipes;
 mod replay;
 mod replays;
 mod reports;

@@ -260,14 +260,17 @@ dialers = [{ dialfire = 1, zendesk = 0 }]
 "#,
     )
     .await;
-    let mut n_taken = 0;
     for n in 0..10 {
         let from = format!("+49170000010{n}");
-        let first = rule_of(&world, &from).await;
+        let result = world.call(&from).await;
+        let decided = world.details(&result, Kind::CallDecided).await;
+        let place = decided[0]["facts"]["asked"]["buckets"]["trial"]
+            .as_u64()
+            .unwrap();
+        let first = world.stored(&result).await.rule;
+        assert_eq!(first.is_some(), place < 50, "{from}");
         assert_eq!(rule_of(&world, &from).await, first, "{from}");
-        n_taken += usize::from(first.is_some());
     }
-    assert!((1..10).contains(&n_taken), "{n_taken} of 10");
     world
         .outside
         .twilio
@@ -293,11 +296,11 @@ max_active = 3
 max_per_hour = 2
 [[routing.rules]]
 name = "refused"
-when = {{ caller = "+49170000002*" }}
+when = {{ caller = "+4420*" }}
 reject = "rejected"
 [[routing.rules]]
 name = "number"
-when = {{ caller = "+49170000003*", hours = "always" }}
+when = {{ caller = "+4930*", hours = "always" }}
 number = "{SERVICE}"
 [[routing.rules]]
 name = "split"
@@ -307,14 +310,16 @@ prefer = {{ last_answered_within = "1h" }}
 "#
     ))
     .await;
-    for n in 10..45 {
-        world.call(&format!("+4917000000{n}")).await;
+    for n in 10..22 {
+        for prefix in ["+4420000000", "+4930000000", "+4917000000"] {
+            world.call(&format!("{prefix}{n}")).await;
+        }
     }
     world.call("anonymous").await;
     let output = world.command(&["--json", "replay", "--since", "1h"]).await;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["replayed"], 36, "{report}");
-    assert_eq!(report["identical"], 36, "{report}");
+    assert_eq!(report["replayed"], 37, "{report}");
+    assert_eq!(report["identical"], 37, "{report}");
 }
 
 #[tokio::test]

@@ -144,7 +144,7 @@ fn every_default_of_the_example_is_the_default() {
             (section.as_str(), name),
             ("server", Some("trusted_proxies"))
                 | ("twilio", Some("auth_token" | "number"))
-                | ("routing.rules[0]", Some("tier"))
+                | ("routing.rules[0]", Some("tier" | "dialers"))
                 | ("dialers.zendesk", Some("subdomain"))
         );
         if name.is_none_or(|name| is_choice || !is_optional(&known, &section, name)) {

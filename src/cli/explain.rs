@@ -15,7 +15,7 @@ use crate::flow::{SupposedCall, SupposedFacts};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
-    self, Course, Decision, DialerId, Lookup, RulesInForce, RulesetVersion, Skipped,
+    self, Course, Decision, DialerId, Lists, Lookup, RulesInForce, RulesetVersion, Skipped,
 };
 
 #[derive(Debug, clap::Args)]
@@ -131,7 +131,8 @@ fn supposed(
             called: arguments.to.clone(),
             at,
         };
-        SupposedFacts::alone(rules, &call)
+        let lists = Lists::of_definitions(&config.lists);
+        SupposedFacts::alone(rules, &lists, &call)
     })
 }
 

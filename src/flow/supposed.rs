@@ -11,7 +11,7 @@ use super::answering::Calls;
 use super::fact_source::FactSource;
 use crate::call::{CallId, InboundCall};
 use crate::phone::Caller;
-use crate::routing::{AskedFacts, CallFacts, CallSource, DialerView, Lookup, RulesInForce};
+use crate::routing::{AskedFacts, CallFacts, CallSource, DialerView, Lists, Lookup, RulesInForce};
 
 /// How long the store may take to say whether the caller has called before.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -35,12 +35,12 @@ pub struct SupposedFacts {
 
 impl SupposedFacts {
     /// With nobody to ask: all dialers are well and have no calls, and nobody has called before.
-    pub fn alone(rules: &RulesInForce, call: &SupposedCall) -> Self {
+    pub fn alone(rules: &RulesInForce, lists: &Lists, call: &SupposedCall) -> Self {
         let view = |dialer: &crate::routing::DialerId| DialerView {
             hours: rules.hours_of(dialer, call.at),
             ..DialerView::well(dialer.clone())
         };
-        let nobody = NobodyAsked(call);
+        let nobody = NobodyAsked { call, lists };
         Self {
             dialers: rules.dialers.iter().map(view).collect(),
             asked: call.seen(rules.facts(&nobody, call.at)),
@@ -84,7 +84,7 @@ impl Calls {
         let caller = call.caller.clone().unwrap_or(Caller::Withheld);
         // An id that no carrier gives: the caller's own calls all come before it.
         let Ok(call_id) = CallId::parse("supposed") else {
-            return SupposedFacts::alone(rules, call);
+            return SupposedFacts::alone(rules, &self.lists, call);
         };
         let inbound = InboundCall {
             call_id,
@@ -109,19 +109,22 @@ impl Calls {
 }
 
 /// Answers by the call alone.
-struct NobodyAsked<'a>(&'a SupposedCall);
+struct NobodyAsked<'a> {
+    call: &'a SupposedCall,
+    lists: &'a Lists,
+}
 
 impl CallSource for NobodyAsked<'_> {
     fn caller(&self) -> &Caller {
-        self.0.caller.as_ref().unwrap_or(&Caller::Withheld)
+        self.call.caller.as_ref().unwrap_or(&Caller::Withheld)
     }
 
     fn called(&self) -> Option<&str> {
-        self.0.called.as_deref()
+        self.call.called.as_deref()
     }
 
     fn lists(&self) -> Vec<Arc<str>> {
-        Vec::new()
+        self.lists.of(self.caller(), self.call.at)
     }
 
     fn bucket(&self, _: &str) -> u8 {

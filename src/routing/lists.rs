@@ -239,7 +239,13 @@ impl Lists {
         }))
     }
 
-    /// The names of the lists that a caller is on, sorted. Allocates nothing for who is on none.
+    /// What the configuration names, for whoever has no entries to ask for.
+    pub fn of_definitions(lists: &BTreeMap<String, ListDefinition>) -> Self {
+        let known = Self::new(ListKey::new(&[0; 32]));
+        known.define(lists);
+        known
+    }
+
     /// Whether the caller is on a list whose callers a rule turns away.
     pub fn is_blocked(&self, caller: &Caller, at: Timestamp) -> bool {
         let on = self.of(caller, at);
@@ -248,6 +254,7 @@ impl Lists {
         on.iter().any(blocks)
     }
 
+    /// The names of the lists that a caller is on, sorted. Allocates nothing for who is on none.
     pub fn of(&self, caller: &Caller, at: Timestamp) -> Vec<Arc<str>> {
         let Some(number) = caller.number() else {
             return Vec::new();

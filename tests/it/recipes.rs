@@ -281,3 +281,23 @@ fn every_recipe_is_run_by_a_test_of_its_name() {
         assert!(source.contains(&format!("async fn {test}()")), "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_are_turned_away_and_some_go_first() {
+    let world = cooked("Some are turned away, and some go first").await;
+    assert_eq!(dialled(&world.call(STRANGER).await), [DIALFIRE_LINE]);
+    assert_eq!(dialled(&world.call(HOT).await), [DIALFIRE_LINE]);
+    let add = ["list", "add", "blocked", HOT, "--why", "sells things"];
+    let ran = world.command(&add).await;
+    assert!(ran.status.success(), "{ran:?}");
+    let result = world.call(HOT).await;
+    assert!(result.steps[0].body.contains(r#"<Reject reason="busy"/>"#));
+    let stored = world.stored(&result).await;
+    assert_eq!(stored.rule.as_deref(), Some("turned away"));
+    assert_eq!(stored.disposition, Some(Disposition::Rejected));
+    let explained = world.command(&["explain", "--from", HOT, "--json"]).await;
+    let explained: serde_json::Value = serde_json::from_slice(&explained.stdout).unwrap();
+    assert_eq!(explained["rule"], "turned away");
+    world.command(&["list", "remove", "blocked", HOT]).await;
+    assert_eq!(dialled(&world.call(HOT).await), [DIALFIRE_LINE]);
+}

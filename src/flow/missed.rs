@@ -6,6 +6,7 @@ use super::answering::Calls;
 use super::missed_calls::is_missed;
 use crate::audit::{Attempt, Event, Kind, MissedAnnounced, Record};
 use crate::call::{CallId, InboundCall};
+use crate::handoff::Outcome;
 
 /// A request that failed is sent again after these times.
 const REPEATED_AFTER: [Duration; 3] = [
@@ -39,7 +40,7 @@ impl Calls {
         payload.task.clone_from(&to.task);
         let mut handed_off = dialer.hand_off(&payload, dialer.timeout()).await;
         for after in REPEATED_AFTER {
-            if handed_off.outcome.failure().is_none() {
+            if !matches!(handed_off.outcome, Outcome::Retryable { .. }) {
                 break;
             }
             self.clock.wait(after).await;

@@ -30,7 +30,7 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::alerts::{self, CallObserver, Delivery, Incidents};
-use crate::audit::{Event, Record, ServiceState};
+use crate::audit::{Event, Record, RulesetLoaded, ServiceState};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -229,9 +229,10 @@ async fn write_first_records(
     former: Option<&Rendering>,
 ) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
+    let ruleset = RulesetLoaded::new(config.ruleset.clone(), Some("start"));
     let mut started = vec![
         Record::of_service(clock.now(), Event::ServiceStarted { version }),
-        Record::of_service(clock.now(), Event::RulesetLoaded(config.ruleset.clone())),
+        Record::of_service(clock.now(), Event::RulesetLoaded(Box::new(ruleset))),
     ];
     let changed = changed_at_start(&config.storage.path, rendering, former);
     started.extend(changed.map(|event| Record::of_service(clock.now(), event)));

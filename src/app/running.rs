@@ -15,7 +15,7 @@ use super::shown::{file_name, without_folders};
 use super::{certificates, settings, shown};
 use crate::admin::ControlHandlers;
 use crate::alerts::{Channels, Incidents};
-use crate::audit::{ConfigChanged, Event, Record};
+use crate::audit::{ConfigChanged, Event, Record, RulesetLoaded};
 use crate::config::{self, Config, Problem};
 use crate::dialer::Fleet;
 use crate::flow::{Applied, RefusedReload, ReloadProblem, ReloadRequest, record_health};
@@ -114,7 +114,7 @@ impl Running {
         // One at a time: what changed is told against what was in force before.
         let mut in_force = self.in_force.lock().await;
         let rendering = Rendering::of(config, &self.keys_at_start.secret(), &self.key_ring);
-        self.apply(config).await?;
+        self.apply(config, by).await?;
         let applied = Applied {
             changes: in_force.loaded.changes_to(&rendering),
             needs_restart: in_force.started.needs_restart(&rendering),
@@ -159,7 +159,7 @@ impl Running {
         Ok(applied)
     }
 
-    async fn apply(&self, config: &Config) -> anyhow::Result<()> {
+    async fn apply(&self, config: &Config, by: &str) -> anyhow::Result<()> {
         let dialers = dialers(
             config,
             &self.parts.clock,
@@ -195,8 +195,9 @@ impl Running {
         let incidents = &self.parts.inbound.calls.incidents;
         incidents.reconfigure(settings::alert_policy(config));
         if is_other {
-            let loaded = Event::RulesetLoaded(config.ruleset.clone());
-            let record = Record::of_service(self.parts.clock.now(), loaded);
+            let loaded = RulesetLoaded::new(config.ruleset.clone(), Some(by));
+            let event = Event::RulesetLoaded(Box::new(loaded));
+            let record = Record::of_service(self.parts.clock.now(), event);
             self.parts.recorder.append_one(record).await;
         }
         for change in changes {

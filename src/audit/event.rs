@@ -16,7 +16,9 @@ use crate::call::{
 };
 use crate::handoff::{Certainty, Outcome};
 use crate::phone::{Caller, ERASED};
-use crate::routing::{CallFacts, Decision, DialerId, Reason, RecordedDecision, Rejection, Ruleset};
+use crate::routing::{
+    CallFacts, Decision, DialerId, Reason, RecordedDecision, Rejection, Ruleset, RulesetVersion,
+};
 
 /// One record, before it has its place in the audit chain.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,7 +136,7 @@ pub enum Event {
     /// The process went down in good order.
     ServiceStopped {},
     /// A rule set came into force; its content, so that its decisions can be executed again.
-    RulesetLoaded(Ruleset),
+    RulesetLoaded(Box<RulesetLoaded>),
     /// A call arrived, was looked up and decided.
     CallDecided(Box<CallDecided>),
     /// A request to a dialer is about to leave.
@@ -259,6 +261,28 @@ impl Event {
             EventType::Opened | EventType::Tested | EventType::Summary => {
                 Self::IncidentOpened(notification)
             }
+        }
+    }
+}
+
+/// A rule set that is in force, whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RulesetLoaded {
+    /// Names the content that follows.
+    pub version: RulesetVersion,
+    /// Who brought it into force, as in [`ConfigChanged::by`]; `None` in the record of each day, which says that it still is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(flatten)]
+    pub ruleset: Ruleset,
+}
+
+impl RulesetLoaded {
+    pub fn new(ruleset: Ruleset, by: Option<&str>) -> Self {
+        Self {
+            version: ruleset.version(),
+            by: by.map(ToOwned::to_owned),
+            ruleset,
         }
     }
 }

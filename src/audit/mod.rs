@@ -21,7 +21,7 @@ pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
 pub use event::{
     Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Event,
-    HandoffIntended, Ingress, Kind, Personal, ProfileAction, Record, Stages,
+    HandoffIntended, Ingress, Kind, Personal, ProfileAction, Record, RulesetLoaded, Stages,
 };
 pub use exchange::Exchange;
 pub use finding::{FindingKind, Findings, LogFinding};

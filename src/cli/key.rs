@@ -28,8 +28,10 @@ enum KeyCommand {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Word {
-    /// See and change
+    /// See and change everything
     Admin,
+    /// See, take dialers out and put them back, try credentials again, change entries of lists
+    Operator,
     /// See
     Viewer,
 }
@@ -57,6 +59,7 @@ pub(super) fn run(arguments: &KeyArguments, global: &Global) -> anyhow::Result<E
     let KeyCommand::New { name, role } = &arguments.command;
     let role = match role {
         Word::Admin => Role::Admin,
+        Word::Operator => Role::Operator,
         Word::Viewer => Role::Viewer,
     };
     let drawn = DrawnKey::draw().context("the system gives no random bytes")?;

@@ -40,7 +40,8 @@ fn read_key(section: &mut Section<'_>) -> Option<ApiKey> {
         })
     });
     let role = section.required("role", |value| {
-        value.one_of(&[("admin", Role::Admin), ("viewer", Role::Viewer)])
+        let roles = [Role::Admin, Role::Operator, Role::Viewer];
+        value.one_of(&roles.map(|role| (role.as_str(), role)))
     });
     let hash = section.required("hash", |value| {
         KeyHash::from_hex(&value.text()?).ok_or_else(|| {

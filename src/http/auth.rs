@@ -11,7 +11,11 @@ use super::sessions::Sessions;
 #[derive(Clone, Debug)]
 pub(super) struct Viewer(pub(super) Holder);
 
-/// The handler serves those who may change things, and knows who it is.
+/// The handler serves those who run the day, and knows who it is.
+#[derive(Clone, Debug)]
+pub(super) struct Operator(pub(super) Holder);
+
+/// The handler serves those who may change everything, and knows who it is.
 #[derive(Clone, Debug)]
 pub(super) struct Admin(pub(super) Holder);
 
@@ -32,4 +36,4 @@ macro_rules! extract_with_role {
     };
 }
 
-extract_with_role! { Viewer Admin }
+extract_with_role! { Viewer Operator Admin }

@@ -44,6 +44,12 @@ pub struct Ruleset {
 pub struct RulesetVersion(Arc<str>);
 
 impl RulesetVersion {
+    /// Reads a version; `None` where the text cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (text.len() == 12 && text.bytes().all(is_digit)).then(|| Self(text.into()))
+    }
+
     /// The version as text: the first 12 hexadecimal digits of a SHA-256.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::audit_records::{self, StoredRecord};
 use super::error::{OpenError, StoreError};
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
 use super::readers::RowReader;
+use super::rulesets::{self, RulesetPeriod};
 use super::{caller_records, connection, file, key_check};
-use crate::audit::Event;
 use crate::call::CallId;
 use crate::phone::Caller;
 use crate::routing::{Ruleset, RulesetVersion};
@@ -103,19 +103,11 @@ impl LogReader {
         id: i64,
         version: &RulesetVersion,
     ) -> Result<Option<Ruleset>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT detail FROM audit_records WHERE id <= ?1 AND kind = ?2 ORDER BY id DESC",
-        )?;
-        let kind = crate::audit::Kind::RulesetLoaded;
-        let mut rows = statement.query(params![id, kind.as_str()])?;
-        while let Some(row) = rows.next()? {
-            let detail: String = row.get(0)?;
-            if let Ok(Event::RulesetLoaded(ruleset)) = Event::from_detail(kind, &detail)
-                && ruleset.version() == *version
-            {
-                return Ok(Some(ruleset));
-            }
-        }
-        Ok(None)
+        rulesets::find(&self.connection, id, version)
+    }
+
+    /// Every time during which a rule set was in force, newest first, as far as the log reaches back.
+    pub fn ruleset_periods(&self) -> Result<Vec<RulesetPeriod>, StoreError> {
+        Ok(rulesets::periods(&self.connection)?.0)
     }
 }

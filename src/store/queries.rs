@@ -15,11 +15,12 @@ use super::legs::{self, StoredLeg};
 use super::pages::{self, CallPlace, CallsAsked, Part, RecordsAsked, Rows};
 use super::profiles::{self, StoredProfile};
 use super::rollups::{self, Figures};
+use super::rulesets::{self, RulesetPeriod};
 use super::sessions::{self, StoredSession};
 use crate::audit::{HandoffIntended, ServiceState};
 use crate::call::{CallId, InboundCall};
 use crate::phone::Caller;
-use crate::routing::{DialerId, History};
+use crate::routing::{DialerId, History, Ruleset, RulesetVersion};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
@@ -192,6 +193,21 @@ impl Store {
         part: Part<i64>,
     ) -> Result<Rows<StoredRecord, i64>, StoreError> {
         self.ask(move |reader| pages::records(reader, &asked, part))
+            .await
+    }
+
+    /// A page of the times during which rule sets were in force, newest first.
+    pub async fn ruleset_periods(
+        &self,
+        part: Part<i64>,
+    ) -> Result<Rows<RulesetPeriod, i64>, StoreError> {
+        self.ask(move |reader| Ok(rulesets::page(reader, part)?))
+            .await
+    }
+
+    /// The rule set of this version, where the log holds it.
+    pub async fn ruleset(&self, version: RulesetVersion) -> Result<Option<Ruleset>, StoreError> {
+        self.ask(move |reader| rulesets::find(reader, i64::MAX, &version))
             .await
     }
 

@@ -145,7 +145,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 30] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 33] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -223,6 +223,27 @@ const ROUTES: [(&str, &str, &str, &str, u16); 30] = [
     ),
     ("POST", "/settings/reload", "/settings/reload", "admin", 409),
     ("GET", "/routing/rules", "/routing/rules", "viewer", 200),
+    (
+        "GET",
+        "/routing/rulesets",
+        "/routing/rulesets",
+        "viewer",
+        200,
+    ),
+    (
+        "GET",
+        "/routing/rulesets/{version}",
+        "/routing/rulesets/000000000000",
+        "viewer",
+        404,
+    ),
+    (
+        "GET",
+        "/routing/rulesets/{a}/diff/{b}",
+        "/routing/rulesets/0/diff/0",
+        "viewer",
+        404,
+    ),
     (
         "POST",
         "/routing/explain",

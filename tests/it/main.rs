@@ -36,5 +36,6 @@ mod restart;
 mod restored;
 mod signature;
 mod tidy;
+mod versions;
 mod wire;
 mod world;

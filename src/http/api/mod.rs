@@ -17,6 +17,7 @@ mod reads;
 mod record;
 mod reveal;
 mod routing;
+mod rulesets;
 mod session;
 mod settings;
 mod trace;
@@ -75,6 +76,9 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(settings::reload))
         .routes(routes!(routing::rules))
         .routes(routes!(routing::explain))
+        .routes(routes!(rulesets::list))
+        .routes(routes!(rulesets::one))
+        .routes(routes!(rulesets::diff))
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))

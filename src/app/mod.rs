@@ -3,6 +3,7 @@
 mod certificates;
 mod clients;
 pub mod metrics;
+mod publish;
 mod rendering;
 mod running;
 mod secret;
@@ -36,7 +37,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, DialerLoads, Drains, IdempotencyLocks, Inbound, Policies, Reconciliation,
+    Calls, Canary, DialerLoads, Drafts, Drains, IdempotencyLocks, Inbound, Policies, Reconciliation,
     Recorder, Reloads, Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
@@ -195,6 +196,7 @@ pub async fn start_with(
             started: rendering.clone(),
             started_settings: shown::settings(config),
             loaded: rendering,
+            config: config.clone(),
         })),
         certificates: tls.clone(),
     };
@@ -295,6 +297,10 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     };
     alerts::start(lifecycle, &delivery, &parts.retries);
     jobs::start(lifecycle, store, &parts.retries);
+    let (drafts, draining) = (parts.inbound.drafts.clone(), lifecycle.draining());
+    lifecycle.spawn("drafts", async move {
+        draining.run_until_cancelled(drafts.run()).await;
+    });
     lifecycle.spawn(
         "ruleset",
         jobs::ruleset::run(
@@ -487,7 +493,8 @@ fn parts(
     let alert_policy = settings::alert_policy(config);
     let observer = CallObserver::new(clock.clone(), alert_policy.rules.window);
     let recorder = Recorder::new(clock.clone(), store.clone()).observed_by(observer.clone());
-    let policies = Policies::new(settings::policy(config));
+    let policy = settings::policy(config);
+    let policies = Policies::new(policy.with_draft(config.draft.clone(), None, clock.now()));
     let waiting = Waiting::default();
     let waiting_line = waiting.clone();
     let incidents = Incidents::new(
@@ -517,6 +524,7 @@ fn parts(
         inbound: Inbound {
             calls,
             braze: braze.clone(),
+            drafts: Drafts::new(recorder.clone()),
         },
         retries: Retries {
             clock: clock.clone(),

@@ -18,7 +18,9 @@ use crate::alerts::{Channels, Incidents};
 use crate::audit::{ConfigChanged, Event, Record, RulesetLoaded};
 use crate::config::{self, Config, Problem};
 use crate::dialer::Fleet;
-use crate::flow::{Applied, RefusedReload, ReloadProblem, ReloadRequest, record_health};
+use crate::flow::{
+    Applied, ConfigRequest, NotApplied, RefusedReload, ReloadProblem, ReloadRequest, record_health,
+};
 use crate::http::RouterParts;
 use crate::http::listener::tls::{CertificateState, Certificates};
 use crate::jobs;
@@ -119,6 +121,7 @@ impl Running {
             changes: in_force.loaded.changes_to(&rendering),
             needs_restart: in_force.started.needs_restart(&rendering),
             warnings: Vec::new(),
+            ruleset: config.ruleset.version().to_string(),
         };
         let shown = shown::document(
             config,
@@ -154,6 +157,7 @@ impl Running {
             );
         }
         in_force.loaded = rendering;
+        in_force.config = config.clone();
         self.parts.reloads.set_refused(None);
         self.parts.inbound.calls.incidents.reload_refused(None);
         Ok(applied)
@@ -172,7 +176,7 @@ impl Running {
         self.parts
             .inbound
             .braze
-            .reconfigure(config.braze.clone())
+            .reconfigure(settings::braze(config))
             .context("cannot use [braze]")?;
         self.rest
             .reconfigure(settings::rest(config))
@@ -186,7 +190,10 @@ impl Running {
             .profile_push
             .secret
             .store(settings::push_secret(config).map(Arc::new));
-        let is_other = self.parts.policies.current().ruleset.version() != policy.ruleset.version();
+        let current = self.parts.policies.current();
+        let is_other = current.ruleset.version() != policy.ruleset.version();
+        let (draft, now) = (config.draft.clone(), self.parts.clock.now());
+        let policy = policy.with_draft(draft, current.draft.as_ref(), now);
         self.parts.policies.replace(policy);
         self.read_certificate_again();
         self.parts.keys.replace(config.auth.keys.clone());
@@ -215,8 +222,12 @@ impl Running {
     }
 
     /// A valid file replaces what is in force; an invalid one is refused, and the old one stays.
-    async fn reload_from(&self, path: &Path, by: &str) -> Result<Applied, RefusedReload> {
-        let problems = match config::load(path) {
+    pub(super) async fn reload_from(
+        &self,
+        path: &Path,
+        by: &str,
+    ) -> Result<Applied, RefusedReload> {
+        let problems = match self.load(path).await {
             Ok(loaded) => match self.reload(&loaded.config, by).await {
                 Ok(applied) => {
                     say_warnings(&loaded.warnings, path);
@@ -231,12 +242,10 @@ impl Running {
                     hint: None,
                     line: None,
                     column: None,
+                    file: None,
                 }],
             },
-            Err(rejected) => {
-                let errors = rejected.problems.iter().filter(|found| found.is_error());
-                errors.map(problem).collect()
-            }
+            Err(rejected) => errors(&rejected),
         };
         Err(self.refuse(problems, path, by).await)
     }
@@ -281,6 +290,7 @@ async fn run(
     path: PathBuf,
 ) {
     let draining = lifecycle.draining();
+    running.restore_draft(&path).await;
     loop {
         let request = tokio::select! {
             () = draining.cancelled() => return,
@@ -289,7 +299,15 @@ async fn run(
         };
         systemd::reloading();
         let by = request.as_ref().map_or("SIGHUP", |request| &request.by);
-        let outcome = running.reload_from(&path, by).await;
+        let wanted = request.as_ref().map(|request| request.wanted.clone());
+        let outcome = match wanted.unwrap_or(ConfigRequest::Reload) {
+            ConfigRequest::Reload => {
+                let reloaded = running.reload_from(&path, by).await;
+                reloaded.map_err(NotApplied::Refused)
+            }
+            ConfigRequest::Publish(publication) => running.publish(&path, publication, by).await,
+            ConfigRequest::Draft(text) => running.change_draft(&path, text, by).await,
+        };
         systemd::reloaded();
         if let Some(request) = request {
             // Whoever asked may be gone; the record tells.
@@ -309,12 +327,19 @@ pub fn say_warnings(warnings: &[Problem], path: &Path) {
     }
 }
 
-fn problem(found: &Problem) -> ReloadProblem {
+/// The errors of a configuration that is refused.
+pub(super) fn errors(rejected: &config::Rejected) -> Vec<ReloadProblem> {
+    let errors = rejected.problems.iter().filter(|found| found.is_error());
+    errors.map(problem).collect()
+}
+
+pub(super) fn problem(found: &Problem) -> ReloadProblem {
     ReloadProblem {
         key: found.key.clone(),
         message: without_folders(&found.message),
         hint: found.hint.as_deref().map(without_folders),
         line: found.line,
         column: found.column,
+        file: found.file.as_deref().map(|path| file_name(path).display().to_string()),
     }
 }

@@ -229,6 +229,10 @@ pub enum Event {
     },
     /// Somebody logged in, tried to, or saw what is hidden otherwise.
     Accessed(Access),
+    /// A draft of the rules was saved or taken away. Its text stands beside it, sealed: it may name callers on lists and in tests.
+    DraftChanged(DraftChanged),
+    /// A call would have gone elsewhere by the draft.
+    DraftDiffers(Box<DraftDiffers>),
 }
 
 impl Event {
@@ -283,6 +287,57 @@ impl RulesetLoaded {
             version: ruleset.version(),
             by: by.map(ToOwned::to_owned),
             ruleset,
+        }
+    }
+}
+
+/// A draft of the rules was saved or taken away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DraftChanged {
+    /// Who did it, as in [`ConfigChanged::by`].
+    pub by: String,
+    /// The version of its rule set; `None` where there is no draft any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<RulesetVersion>,
+}
+
+/// A call would have gone elsewhere by the draft.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "RecordedDraft")]
+pub struct DraftDiffers {
+    /// The version of the draft.
+    pub version: RulesetVersion,
+    pub rule: Option<String>,
+    pub plan: Vec<DialerId>,
+    /// Those of the call, with the hours and limits of the draft.
+    pub facts: CallFacts,
+    #[serde(serialize_with = "Decision::record")]
+    pub decision: Decision,
+}
+
+/// [`DraftDiffers`] as it is recorded.
+#[derive(Deserialize)]
+struct RecordedDraft {
+    facts: CallFacts,
+    decision: RecordedDecision<'static>,
+}
+
+impl From<RecordedDraft> for DraftDiffers {
+    fn from(recorded: RecordedDraft) -> Self {
+        let decision = recorded.decision.restore(&recorded.facts);
+        Self::new(recorded.facts, decision)
+    }
+}
+
+impl DraftDiffers {
+    /// What the draft decided of these facts.
+    pub fn new(facts: CallFacts, decision: Decision) -> Self {
+        Self {
+            version: decision.ruleset.clone(),
+            rule: decision.rule.clone(),
+            plan: decision.plan.dialers.clone(),
+            facts,
+            decision,
         }
     }
 }

@@ -63,7 +63,7 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Have the running server read its configuration and secrets again
     Reload(configuration::ReloadArguments),
-    /// The versions of the rules: which were in force, what is in them, what differs
+    /// The versions of the rules: which were in force, what differs; publish others, go back
     Rules(rules::RulesArguments),
     /// Execute recorded decisions again; any difference is an error
     Replay(replay::ReplayArguments),

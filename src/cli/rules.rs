@@ -1,9 +1,14 @@
-//! `switchboard rules`: the versions of the rules, read from the log beside a running server or without one.
+//! `switchboard rules`: the versions of the rules, read from the log beside a running server or without one; and having that server publish them.
+
+use std::fs;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use serde::Serialize;
 
-use super::frame::{Exit, Global, as_owner, errln, key_ring, load, outln};
+use super::configuration;
+use super::frame::{Exit, Global, as_owner, errln, key_ring, load, outln, sudo_user};
+use crate::admin::ControlRequest;
 use crate::routing::{Ruleset, RulesetChange, RulesetVersion};
 use crate::store::LogReader;
 
@@ -32,6 +37,20 @@ enum RulesCommand {
         #[arg(value_parser = version)]
         b: RulesetVersion,
     },
+    /// Have the running server write a text into the file of `[routing]`, and bring it into force
+    Publish {
+        /// The whole new text of that file
+        file: PathBuf,
+        /// The version that it was started from: refused where other rules are in force
+        #[arg(long, value_parser = version)]
+        based_on: Option<RulesetVersion>,
+    },
+    /// Have the running server go back to a rule set that was in force before
+    Rollback {
+        /// Its version, as the history names it
+        #[arg(value_parser = version)]
+        version: RulesetVersion,
+    },
 }
 
 /// A rule set and its name.
@@ -58,6 +77,26 @@ pub(super) fn run(arguments: &RulesArguments, global: &Global) -> anyhow::Result
         RulesCommand::History => history(global),
         RulesCommand::Show { version } => show(version, global),
         RulesCommand::Diff { a, b } => diff(a, b, global),
+        RulesCommand::Publish { file, based_on } => {
+            let text = fs::read_to_string(file);
+            let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+            let request = ControlRequest::PublishRules {
+                text: Some(text),
+                version: None,
+                based_on: based_on.clone(),
+                sudo_user: sudo_user(),
+            };
+            configuration::publish(&request, global)
+        }
+        RulesCommand::Rollback { version } => {
+            let request = ControlRequest::PublishRules {
+                text: None,
+                version: Some(version.clone()),
+                based_on: None,
+                sudo_user: sudo_user(),
+            };
+            configuration::publish(&request, global)
+        }
     }
 }
 

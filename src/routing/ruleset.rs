@@ -88,6 +88,15 @@ impl Ruleset {
         RulesetVersion(hex::encode(digest.get(..6).unwrap_or_default()).into())
     }
 
+    /// Whether another one decides alike, whatever dialers there are besides those that rules name.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let with_same_dialers = Self {
+            dialers: other.dialers.clone(),
+            ..self.clone()
+        };
+        with_same_dialers == *other
+    }
+
     /// The rule of this name.
     pub fn rule(&self, name: Option<&str>) -> Option<&Rule> {
         let name = name?;
@@ -136,14 +145,26 @@ impl RulesInForce {
 
     /// What the rules ask for by name, of one call that comes at this time.
     pub fn facts(&self, source: &impl CallSource, at: Timestamp) -> AskedFacts {
-        let hours = self.hours.iter();
         AskedFacts {
             lists: source.lists(),
-            hours: hours
-                .map(|(name, hours)| (name.clone(), hours.state(at)))
-                .collect(),
+            hours: self.hours_at(at),
             ..self.asked.answers(source)
         }
+    }
+
+    /// The same rules, with what another rule set asks for by name asked as well.
+    #[must_use]
+    pub fn asking_also(mut self, other: &Self) -> Self {
+        self.asked = self.asked.with(&other.asked);
+        self
+    }
+
+    /// The state of each named hours.
+    pub fn hours_at(&self, at: Timestamp) -> BTreeMap<Arc<str>, HoursState> {
+        let hours = self.hours.iter();
+        hours
+            .map(|(name, hours)| (name.clone(), hours.state(at)))
+            .collect()
     }
 
     /// Whether Braze has to be asked before this call can be decided: not where a rule matches by other conditions alone, and none above it

@@ -17,7 +17,7 @@ use super::profiles::{self, StoredProfile};
 use super::rollups::{self, Figures};
 use super::rulesets::{self, RulesetPeriod};
 use super::sessions::{self, StoredSession};
-use crate::audit::{HandoffIntended, ServiceState};
+use crate::audit::{HandoffIntended, Kind, ServiceState};
 use crate::call::{CallId, InboundCall};
 use crate::phone::Caller;
 use crate::routing::{DialerId, History, Ruleset, RulesetVersion};
@@ -209,6 +209,16 @@ impl Store {
     pub async fn ruleset(&self, version: RulesetVersion) -> Result<Option<Ruleset>, StoreError> {
         self.ask(move |reader| rulesets::find(reader, i64::MAX, &version))
             .await
+    }
+
+    /// The text of the draft of the rules that was saved last; `None` where there is none, or its record is pruned.
+    pub async fn draft(&self) -> Result<Option<String>, StoreError> {
+        self.ask(|reader| {
+            let last = audit_records::last_of_kind(reader, Kind::DraftChanged)?;
+            let last = last.map(|record| record.read(reader)).transpose()?;
+            Ok(last.and_then(|record| record.personal?.body))
+        })
+        .await
     }
 
     /// The last recorded state of every dialer and of Braze.

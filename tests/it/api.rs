@@ -145,7 +145,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 33] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 37] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -243,6 +243,28 @@ const ROUTES: [(&str, &str, &str, &str, u16); 33] = [
         "/routing/rulesets/0/diff/0",
         "viewer",
         404,
+    ),
+    ("PUT", "/routing/draft", "/routing/draft", "operator", 409),
+    (
+        "DELETE",
+        "/routing/draft",
+        "/routing/draft",
+        "operator",
+        409,
+    ),
+    (
+        "GET",
+        "/routing/draft/differences",
+        "/routing/draft/differences",
+        "viewer",
+        404,
+    ),
+    (
+        "POST",
+        "/routing/publish",
+        "/routing/publish",
+        "admin",
+        400,
     ),
     (
         "POST",

@@ -231,7 +231,9 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::SecretRotated
         | Kind::Exported
         | Kind::ClockStepped
-        | Kind::Accessed => false,
+        | Kind::Accessed
+        | Kind::DraftChanged
+        | Kind::DraftDiffers => false,
     }
 }
 

@@ -1,0 +1,160 @@
+//! A draft of the rules: it decides every call that arrives beside the rules in force, and nothing comes of that but a record of what would
+//! have been different. It decides once the answer is given, in a task of its own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::dialer_loads::DialerLoads;
+use super::policy::Policy;
+use super::record::Recorder;
+use crate::audit::{DraftDiffers, Event, Record};
+use crate::call::CallId;
+use crate::routing::{
+    Action, CallFacts, Course, Decision, DialerId, HoursState, RulesInForce, Ruleset, decide,
+};
+
+/// Comparisons that may wait; a call that finds no place is not compared, and not counted.
+const WAITING: usize = 1_024;
+
+/// The state of each named hours of a draft.
+pub(super) type DraftHours = BTreeMap<Arc<str>, HoursState>;
+
+/// A draft, and what came of it so far.
+#[derive(Debug)]
+pub struct Draft {
+    pub rules: RulesInForce,
+    /// Since when it decides beside the rules in force.
+    pub since: Timestamp,
+    calls: AtomicU64,
+    different: AtomicU64,
+}
+
+/// How many calls a draft decided, and how many of them would have gone elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DraftCounts {
+    pub calls: u64,
+    pub different: u64,
+}
+
+/// A call that is decided, to be decided by the draft as well.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    pub(super) call_id: CallId,
+    pub(super) draft: Arc<Draft>,
+    /// As the draft sees them.
+    pub(super) facts: CallFacts,
+    pub(super) policy: Arc<Policy>,
+    /// By the rules in force.
+    pub(super) decision: Decision,
+}
+
+/// Compares calls. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Drafts {
+    recorder: Recorder,
+    queue: mpsc::Sender<Comparison>,
+    waiting: Arc<Mutex<Option<mpsc::Receiver<Comparison>>>>,
+}
+
+impl Draft {
+    pub(super) fn new(ruleset: Ruleset, since: Timestamp) -> Self {
+        Self {
+            rules: ruleset.into(),
+            since,
+            calls: AtomicU64::new(0),
+            different: AtomicU64::new(0),
+        }
+    }
+
+    pub fn counts(&self) -> DraftCounts {
+        DraftCounts {
+            calls: self.calls.load(Ordering::Relaxed),
+            different: self.different.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The facts of a call with the hours and limits of this draft.
+    pub(super) fn facts(
+        &self,
+        of_call: &CallFacts,
+        hours: DraftHours,
+        loads: &DialerLoads,
+    ) -> CallFacts {
+        let mut facts = of_call.with_hours(hours);
+        for view in &mut facts.dialers {
+            view.hours = None;
+            view.limits.clear();
+        }
+        facts.dialers = loads.seen_with_limits(facts.dialers, &self.rules, facts.at);
+        facts
+    }
+}
+
+impl Drafts {
+    pub fn new(recorder: Recorder) -> Self {
+        let (queue, waiting) = mpsc::channel(WAITING);
+        Self {
+            recorder,
+            queue,
+            waiting: Arc::new(Mutex::new(Some(waiting))),
+        }
+    }
+
+    pub(super) fn compare(&self, comparison: Comparison) {
+        if self.queue.try_send(comparison).is_err() {
+            tracing::debug!(
+                event = "draft.call_left_out",
+                "a call is not compared with the draft"
+            );
+        }
+    }
+
+    /// Compares what waits, until it is dropped. Only the first who runs it does so.
+    pub async fn run(&self) {
+        let waiting = self.waiting.lock();
+        let waiting = waiting.unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut waiting) = waiting else { return };
+        while let Some(comparison) = waiting.recv().await {
+            if let Some(record) = comparison.record() {
+                self.recorder.append_one(record).await;
+            }
+        }
+    }
+}
+
+impl Comparison {
+    /// Decides by the draft; the record of it where the call would have gone elsewhere.
+    fn record(self) -> Option<Record> {
+        let decision = decide(&self.draft.rules, &self.facts);
+        self.draft.calls.fetch_add(1, Ordering::Relaxed);
+        let live = destination(&self.decision, &self.policy.ruleset);
+        if destination(&decision, &self.draft.rules) == live {
+            return None;
+        }
+        self.draft.different.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("switchboard_draft_differences_total").increment(1);
+        let at = self.facts.at;
+        let differs = DraftDiffers::new(self.facts, decision);
+        let event = Event::DraftDiffers(Box::new(differs));
+        Some(Record::of_call(at, &self.call_id, event))
+    }
+}
+
+/// Where a call goes: the dialers in order, or what its rule does instead.
+fn destination<'a>(
+    decision: &'a Decision,
+    rules: &'a RulesInForce,
+) -> (Course, &'a [DialerId], Option<&'a Action>) {
+    let action = match decision.course {
+        Course::Dialers | Course::Closed => None,
+        Course::Number | Course::Reject { .. } | Course::Message => {
+            let rule = rules.rule(decision.rule.as_deref());
+            rule.map(|rule| &rule.action)
+        }
+    };
+    (decision.course, &decision.plan.dialers, action)
+}

@@ -98,7 +98,8 @@ impl ControlHandlers {
                 let rules = rules.ok_or_else(|| Refusal::request("there is nothing to publish"))?;
                 let publication = Publication { rules, based_on };
                 let by = peer.name(false, sudo_user.as_deref());
-                self.configure(by, ConfigRequest::Publish(publication)).await
+                self.configure(by, ConfigRequest::Publish(publication))
+                    .await
             }
             ControlRequest::Dialers => {
                 let views = self.drains.views();

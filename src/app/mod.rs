@@ -37,8 +37,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, DialerLoads, Drafts, Drains, IdempotencyLocks, Inbound, Policies, Reconciliation,
-    Recorder, Reloads, Retries, Waiting, record_health,
+    Calls, Canary, DialerLoads, Drafts, Drains, IdempotencyLocks, Inbound, Policies,
+    Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};

@@ -63,7 +63,12 @@ impl Running {
     }
 
     fn put_draft(&self, config: &Config) {
-        if let Err(error) = self.parts.inbound.braze.reconfigure(settings::braze(config)) {
+        if let Err(error) = self
+            .parts
+            .inbound
+            .braze
+            .reconfigure(settings::braze(config))
+        {
             tracing::error!(event = "draft.unasked", error = %error, "Braze is not asked for what the draft wants to know");
         }
         let current = self.parts.policies.current();
@@ -89,7 +94,12 @@ impl Running {
             let loaded = config::load_with_rules(path, Path::new(DRAFT), text);
             let loaded = loaded.map_err(|rejected| self.refused(&rejected, by))?;
             let of_draft = |found: &&config::Problem| found.file.is_some();
-            applied.warnings = loaded.warnings.iter().filter(of_draft).map(problem).collect();
+            applied.warnings = loaded
+                .warnings
+                .iter()
+                .filter(of_draft)
+                .map(problem)
+                .collect();
             applied.ruleset = loaded.config.ruleset.version().to_string();
             draft = Some(loaded.config.ruleset);
         }
@@ -140,7 +150,8 @@ impl Running {
             );
             return Err(NotApplied::Conflict(why));
         }
-        let is_on_disk = config::load(path).is_ok_and(|loaded| loaded.config.digest == config.digest);
+        let is_on_disk =
+            config::load(path).is_ok_and(|loaded| loaded.config.digest == config.digest);
         if !is_on_disk {
             return Err(NotApplied::Conflict(ON_DISK.to_owned()));
         }
@@ -150,7 +161,9 @@ impl Running {
         let present = fs::read_to_string(file).map_err(unwritable)?;
         let text = match publication.rules {
             NewRules::Text(text) => text,
-            NewRules::Version(version) => self.text_of(path, &config, &present, &version, by).await?,
+            NewRules::Version(version) => {
+                self.text_of(path, &config, &present, &version, by).await?
+            }
         };
         let checked = config::load_with_rules(path, file, &text);
         checked.map_err(|rejected| self.refused(&rejected, by))?;
@@ -192,8 +205,9 @@ impl Running {
         {
             return Ok(kept);
         }
-        let text = config::with_ruleset(present, &config.ruleset, &wanted)
-            .map_err(|error| conflict(format!("The file of [routing] cannot be edited: {error}.")))?;
+        let text = config::with_ruleset(present, &config.ruleset, &wanted).map_err(|error| {
+            conflict(format!("The file of [routing] cannot be edited: {error}."))
+        })?;
         let loaded = config::load_with_rules(path, file, &text);
         if !is_it(&loaded.map_err(|rejected| self.refused(&rejected, by))?) {
             let why = format!(

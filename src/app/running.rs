@@ -340,6 +340,9 @@ pub(super) fn problem(found: &Problem) -> ReloadProblem {
         hint: found.hint.as_deref().map(without_folders),
         line: found.line,
         column: found.column,
-        file: found.file.as_deref().map(|path| file_name(path).display().to_string()),
+        file: found
+            .file
+            .as_deref()
+            .map(|path| file_name(path).display().to_string()),
     }
 }

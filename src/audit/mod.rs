@@ -20,8 +20,9 @@ pub use access::Access;
 pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
 pub use event::{
-    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, DraftChanged, DraftDiffers, Event,
-    HandoffIntended, Ingress, Kind, Personal, ProfileAction, Record, RulesetLoaded, Stages,
+    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged,
+    DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, Kind, Personal, ProfileAction,
+    Record, RulesetLoaded, Stages,
 };
 pub use exchange::Exchange;
 pub use finding::{FindingKind, Findings, LogFinding};

@@ -41,7 +41,10 @@ impl Report {
         Self {
             ok,
             path: path.to_owned(),
-            excerpts: findings.iter().map(|found| excerpt_of(text, found)).collect(),
+            excerpts: findings
+                .iter()
+                .map(|found| excerpt_of(text, found))
+                .collect(),
             findings,
         }
     }

@@ -14,24 +14,34 @@ use crate::routing::{Rule, Ruleset};
 
 /// The text of `[routing]` that holds `before`, with `wanted` in its place. Opening hours keep the calendar that they name, and everything
 /// that is no part of a rule set stays.
-pub fn with_ruleset(
-    text: &str,
-    before: &Ruleset,
-    wanted: &Ruleset,
-) -> Result<String, TomlError> {
+pub fn with_ruleset(text: &str, before: &Ruleset, wanted: &Ruleset) -> Result<String, TomlError> {
     let mut document: DocumentMut = text.parse()?;
-    let section = document.entry("routing").or_insert(Item::Table(Table::new()));
+    let section = document
+        .entry("routing")
+        .or_insert(Item::Table(Table::new()));
     if let Some(routing) = section.as_table_mut() {
         routing.insert("default_dialer", value(wanted.default_dialer.as_str()));
         set(routing, "attributes", &json(&wanted.attributes));
         let tiers = |set: &Ruleset| set.tiers.iter().cloned().collect::<Vec<Tier>>();
         let name = |tier: &Tier| tier.name.to_string();
-        set_tables(routing, "tiers", (&tiers(before), &tiers(wanted)), name, json);
+        set_tables(
+            routing,
+            "tiers",
+            (&tiers(before), &tiers(wanted)),
+            name,
+            json,
+        );
         let name = |rule: &Rule| rule.name.to_string();
         set_tables(routing, "rules", (&before.rules, &wanted.rules), name, rule);
         let hours = ["time_zone", "open", "closed", "special"];
         set_named(routing, "hours", &before.hours, &wanted.hours, &hours);
-        let limits = ["hours", "max_active", "max_per_hour", "max_per_day", "max_per_month"];
+        let limits = [
+            "hours",
+            "max_active",
+            "max_per_hour",
+            "max_per_day",
+            "max_per_month",
+        ];
         set_named(routing, "limits", &before.limits, &wanted.limits, &limits);
     }
     Ok(document.to_string())
@@ -84,7 +94,9 @@ fn toml(json: &Json) -> Value {
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(list) => Value::Array(list.iter().map(toml).collect::<Array>()),
         Json::Object(fields) => {
-            let pairs = fields.iter().map(|(name, json)| (name.as_str(), toml(json)));
+            let pairs = fields
+                .iter()
+                .map(|(name, json)| (name.as_str(), toml(json)));
             Value::InlineTable(pairs.collect::<InlineTable>())
         }
     }
@@ -101,7 +113,9 @@ fn set_tables<T: PartialEq>(
     if before == wanted {
         return;
     }
-    let written = routing.remove(key).and_then(|item| item.into_array_of_tables().ok());
+    let written = routing
+        .remove(key)
+        .and_then(|item| item.into_array_of_tables().ok());
     let mut tables = ArrayOfTables::new();
     for one in wanted {
         let is_it = |table: &&Table| table.get("name").and_then(Item::as_str) == Some(&name(one));
@@ -144,7 +158,9 @@ fn set_named<N: Ord + Display, T: PartialEq + Serialize>(
     let mut parent = Table::new();
     parent.set_implicit(true);
     let all = routing.entry(key).or_insert(Item::Table(parent));
-    let Some(all) = all.as_table_like_mut() else { return };
+    let Some(all) = all.as_table_like_mut() else {
+        return;
+    };
     for name in before.keys().filter(|name| !wanted.contains_key(name)) {
         all.remove(&name.to_string());
     }
@@ -152,8 +168,12 @@ fn set_named<N: Ord + Display, T: PartialEq + Serialize>(
         if before.get(name) == Some(one) {
             continue;
         }
-        let item = all.entry(&name.to_string()).or_insert(Item::Table(Table::new()));
-        let Some(table) = item.as_table_like_mut() else { continue };
+        let item = all
+            .entry(&name.to_string())
+            .or_insert(Item::Table(Table::new()));
+        let Some(table) = item.as_table_like_mut() else {
+            continue;
+        };
         let json = json(one);
         for key in keys {
             set(table, key, json.get(*key).unwrap_or(&Json::Null));

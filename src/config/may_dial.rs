@@ -64,19 +64,31 @@ pub(super) fn check(reader: &Reader<'_>, routing: &RoutingSection, beginnings: O
     let single = single
         .into_iter()
         .filter_map(|(key, number)| Some((key.to_owned(), number.as_ref()?)));
-    let of_rules = routing.rules.iter().filter_map(|rule| match &rule.rule.action {
-        Action::Number(number) => Some((format!("{}.number", rule.path), number)),
-        Action::Dialers(_) | Action::Reject(_) | Action::Message(_) => None,
-    });
+    let of_rules = routing
+        .rules
+        .iter()
+        .filter_map(|rule| match &rule.rule.action {
+            Action::Number(number) => Some((format!("{}.number", rule.path), number)),
+            Action::Dialers(_) | Action::Reject(_) | Action::Message(_) => None,
+        });
     for (key, number) in single.chain(of_rules) {
-        if beginnings.iter().any(|begin| number.as_str().starts_with(begin.as_str())) {
+        if beginnings
+            .iter()
+            .any(|begin| number.as_str().starts_with(begin.as_str()))
+        {
             continue;
         }
         let fault = match beginnings {
             [] => Fault::new("is a number, and rules may dial none"),
-            some => Fault::new(format!("is none that rules may dial: those begin with {}", some.join(", "))),
+            some => Fault::new(format!(
+                "is none that rules may dial: those begin with {}",
+                some.join(", ")
+            )),
         };
-        let hint = format!("add {:?} to may_dial in [twilio] of the main file", number.country());
+        let hint = format!(
+            "add {:?} to may_dial in [twilio] of the main file",
+            number.country()
+        );
         reader.error_at(&key, fault.hint(hint));
     }
 }

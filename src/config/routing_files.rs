@@ -62,7 +62,10 @@ impl RoutingPaths {
             for name in section.names() {
                 if !own.contains(&name) {
                     let fault = Fault::new("cannot stand beside routing.file");
-                    section.error(name, fault.hint("that file holds all of [routing]: move it there"));
+                    section.error(
+                        name,
+                        fault.hint("that file holds all of [routing]: move it there"),
+                    );
                 }
             }
         }

@@ -144,12 +144,7 @@ impl Inbound {
     }
 
     /// All reads for one decision. Never fails: a look-up without an answer is a fact with a reason.
-    async fn gather(
-        &self,
-        call: &InboundCall,
-        policy: &Policy,
-        deadline: Deadline,
-    ) -> Gathered {
+    async fn gather(&self, call: &InboundCall, policy: &Policy, deadline: Deadline) -> Gathered {
         let Calls { clock, waiting, .. } = &self.calls;
         let ruleset = &policy.ruleset;
         let mut facts = CallFacts::new(clock.now(), Lookup::not_needed(), Vec::new());

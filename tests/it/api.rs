@@ -259,13 +259,7 @@ const ROUTES: [(&str, &str, &str, &str, u16); 37] = [
         "viewer",
         404,
     ),
-    (
-        "POST",
-        "/routing/publish",
-        "/routing/publish",
-        "admin",
-        400,
-    ),
+    ("POST", "/routing/publish", "/routing/publish", "admin", 400),
     (
         "POST",
         "/routing/explain",

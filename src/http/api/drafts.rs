@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::auth::{FreshAdmin, Operator, Viewer};
-use super::super::error::{ApiError, ErrorDocument, ErrorKind};
+use super::super::error::{ApiError, ErrorDocument};
 use super::fields::{CheckedFields, JsonObject};
 use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
@@ -279,7 +279,9 @@ pub(super) async fn publish(
     let publication = read(&JsonObject::parse(&body)?)?;
     let by = format!("key {}", holder.name);
     let applied = reloads.ask(by, ConfigRequest::Publish(publication)).await;
-    applied.map(data).map_err(|error| not_applied(error, REFUSED))
+    applied
+        .map(data)
+        .map_err(|error| not_applied(error, REFUSED))
 }
 
 fn read(body: &JsonObject) -> Result<Publication, ApiError> {

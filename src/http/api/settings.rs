@@ -276,7 +276,9 @@ pub(super) async fn reload(
     let by = format!("key {}", holder.name);
     let applied = reloads.ask(by, ConfigRequest::Reload).await;
     let message = "The configuration file is refused; the one before stays in force.";
-    applied.map(data).map_err(|error| not_applied(error, message))
+    applied
+        .map(data)
+        .map_err(|error| not_applied(error, message))
 }
 
 /// Why another configuration did not come into force; `refused` is said where something is wrong with it.

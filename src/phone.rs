@@ -51,7 +51,16 @@ impl E164 {
     pub fn country(&self) -> &str {
         /// The second digits, by the first, of the codes of two digits; the world's other codes but 1 and 7 have three.
         const OF_TWO: [&str; 10] = [
-            "", "", "07", "0123469", "01345678", "12345678", "0123456", "", "1246", "0123458",
+            "",
+            "",
+            "07",
+            "0123469",
+            "013456789",
+            "12345678",
+            "0123456",
+            "",
+            "1246",
+            "0123458",
         ];
         let digit = |n: usize| self.0.as_bytes().get(n).copied().unwrap_or_default();
         let of_two = OF_TWO.get(usize::from(digit(1).saturating_sub(b'0')));

@@ -324,12 +324,10 @@ fn read_routing(
             place.reader.and_then(|reader| {
                 Section::root(reader).read(|root| {
                     root.required_section("routing", |section| {
-                        for name in ["file", "draft"]
-                            .into_iter()
-                            .filter(|name| section.has(name))
-                        {
+                        for name in ["file", "draft"] {
                             let fault = Fault::new("is a key of the main file");
-                            section.error(name, fault.hint("take it out here"));
+                            let fault = fault.hint("take it out here");
+                            section.optional::<()>(name, |_| Err(fault));
                         }
                         RoutingSection::read(section, zone)
                     })

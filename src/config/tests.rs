@@ -1375,14 +1375,15 @@ fn no_rule_names_a_person() {
         )))
     };
     for when in ["caller = \"sip:max@*\"", "caller = \"+4915112345*\""] {
-        assert!(
-            rule(when)[0].contains("must be beginnings of numbers"),
-            "{when}"
-        );
+        let said = rule(when);
+        let is_it = |line: &String| line.contains("must be beginnings of numbers");
+        assert!(said.iter().any(is_it), "{said:?}");
     }
     let attributes = rule("attribute = { mobile = \"+4915112345678\" }");
     assert!(
-        attributes[0].contains("is a whole phone number; put numbers of people on a list"),
+        attributes
+            .iter()
+            .any(|line| line.contains("is a whole phone number; put numbers of people on a list")),
         "{attributes:?}"
     );
 }

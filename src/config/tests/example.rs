@@ -81,6 +81,11 @@ fn every_known_key_stands_in_the_example() {
             present.insert(format!("{section}.{name}"));
         }
     }
+    // They stand there, and are not switched on beside the rest of the section.
+    for name in ["file", "draft"] {
+        assert!(text.contains(&format!("\n#{name} = ")), "{name}");
+        present.insert(format!("routing.{name}"));
+    }
     let stands = |path: &str| {
         present.iter().any(|other| {
             other == path

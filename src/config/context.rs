@@ -86,7 +86,8 @@ impl Context {
     /// The same for a file that lies elsewhere: its relative paths are relative to its own directory.
     #[must_use]
     pub(super) fn of_file(mut self, path: &Path) -> Self {
-        self.directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        directory.clone_into(&mut self.directory);
         self
     }
 

@@ -1,44 +1,19 @@
-//! A draft of the rules: it decides every call that arrives beside the rules in force, and nothing comes of that but a record of what would
-//! have been different. It decides once the answer is given, in a task of its own.
+//! What a draft of the rules decides of the calls that arrive: nothing comes of it but a record of what would have been different. It decides
+//! once the answer is given, in a task of its own.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::dialer_loads::DialerLoads;
+use super::draft::Draft;
 use super::policy::Policy;
 use super::record::Recorder;
 use crate::audit::{DraftDiffers, Event, Record};
 use crate::call::CallId;
-use crate::routing::{
-    Action, CallFacts, Course, Decision, DialerId, HoursState, RulesInForce, Ruleset, decide,
-};
+use crate::routing::{Action, CallFacts, Course, Decision, DialerId, RulesInForce, decide};
 
 /// Comparisons that may wait; a call that finds no place is not compared, and not counted.
 const WAITING: usize = 1_024;
-
-/// The state of each named hours of a draft.
-pub(super) type DraftHours = BTreeMap<Arc<str>, HoursState>;
-
-/// A draft, and what came of it so far.
-#[derive(Debug)]
-pub struct Draft {
-    pub rules: RulesInForce,
-    /// Since when it decides beside the rules in force.
-    pub since: Timestamp,
-    calls: AtomicU64,
-    different: AtomicU64,
-}
-
-/// How many calls a draft decided, and how many of them would have gone elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DraftCounts {
-    pub calls: u64,
-    pub different: u64,
-}
 
 /// A call that is decided, to be decided by the draft as well.
 #[derive(Debug)]
@@ -58,40 +33,6 @@ pub struct Drafts {
     recorder: Recorder,
     queue: mpsc::Sender<Comparison>,
     waiting: Arc<Mutex<Option<mpsc::Receiver<Comparison>>>>,
-}
-
-impl Draft {
-    pub(super) fn new(ruleset: Ruleset, since: Timestamp) -> Self {
-        Self {
-            rules: ruleset.into(),
-            since,
-            calls: AtomicU64::new(0),
-            different: AtomicU64::new(0),
-        }
-    }
-
-    pub fn counts(&self) -> DraftCounts {
-        DraftCounts {
-            calls: self.calls.load(Ordering::Relaxed),
-            different: self.different.load(Ordering::Relaxed),
-        }
-    }
-
-    /// The facts of a call with the hours and limits of this draft.
-    pub(super) fn facts(
-        &self,
-        of_call: &CallFacts,
-        hours: DraftHours,
-        loads: &DialerLoads,
-    ) -> CallFacts {
-        let mut facts = of_call.with_hours(hours);
-        for view in &mut facts.dialers {
-            view.hours = None;
-            view.limits.clear();
-        }
-        facts.dialers = loads.seen_with_limits(facts.dialers, &self.rules, facts.at);
-        facts
-    }
 }
 
 impl Drafts {
@@ -130,13 +71,12 @@ impl Comparison {
     /// Decides by the draft; the record of it where the call would have gone elsewhere.
     fn record(self) -> Option<Record> {
         let decision = decide(&self.draft.rules, &self.facts);
-        self.draft.calls.fetch_add(1, Ordering::Relaxed);
         let live = destination(&self.decision, &self.policy.ruleset);
-        if destination(&decision, &self.draft.rules) == live {
+        let is_different = destination(&decision, &self.draft.rules) != live;
+        self.draft.count(is_different);
+        if !is_different {
             return None;
         }
-        self.draft.different.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!("switchboard_draft_differences_total").increment(1);
         let at = self.facts.at;
         let differs = DraftDiffers::new(self.facts, decision);
         let event = Event::DraftDiffers(Box::new(differs));

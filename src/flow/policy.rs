@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
-use super::drafts::Draft;
+use super::draft::Draft;
 use crate::call::Ringing;
 use crate::phone::{Caller, E164};
 use crate::routing::{DialerId, RulesInForce, Ruleset, Speech};

@@ -1,4 +1,5 @@
 //! The versions of the rules: which were in force, drafts beside them, publishing and going back.
+#![expect(clippy::indexing_slicing, reason = "helpers of tests")]
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

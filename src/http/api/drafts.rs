@@ -173,7 +173,7 @@ pub(super) async fn differences(
     for record in std::mem::take(&mut rows.rows) {
         found.push(reads.difference(record).await?);
     }
-    let page = page.document(rows, found);
+    let page = page.document(&rows, found);
     Ok(axum::Json(DifferencesDocument::new(draft, page)).into_response())
 }
 

@@ -114,11 +114,11 @@ impl<P: Cursor> PageRequest<P> {
         let mut rows = rows;
         let data = std::mem::take(&mut rows.rows);
         let data = data.into_iter().map(shown).collect();
-        Json(self.document(rows, data)).into_response()
+        Json(self.document(&rows, data)).into_response()
     }
 
     /// This page of a list, whose rows are shown so.
-    pub(super) fn document<T, R>(self, rows: Rows<T, P>, data: Vec<R>) -> List<R> {
+    pub(super) fn document<T, R>(self, rows: &Rows<T, P>, data: Vec<R>) -> List<R> {
         List {
             total: rows.total,
             total_is_exact: rows.total_is_exact,

@@ -1,7 +1,7 @@
 -- The whole schema: version 1, edited in place until a release. After that, changes are steps in src/store/migrations.rs, and a test
 -- proves that this file is what they add up to.
--- Times (`…_at`) are UTC milliseconds since the Unix epoch. `audit_records` is the truth; `calls`, `legs`
--- and `dialer_states` are projections of it and carry the time of the record they come from.
+-- Times (`…_at`) are UTC milliseconds since the Unix epoch. `audit_records` is the truth; `calls`, `legs`,
+-- `dialer_states` and `list_entries` are projections of it and carry the time of the record they come from.
 -- `mac`, where a table has it: the row as this program wrote it, under the installation's secret (src/store/rows.rs).
 
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -262,6 +262,26 @@ CREATE TABLE dialer_states (
     updated_at INTEGER NOT NULL,
     mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32)
 ) STRICT;
+
+-- Entries that were added to lists of callers while the program ran: a projection of `list_changed`. `personal` is that of the record.
+-- `identity_hash` is under a key that stays, so that a block is known by it when the caller was erased and `personal` is gone.
+CREATE TABLE list_entries (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE CHECK (name <> ''),
+    list TEXT NOT NULL CHECK (list <> ''),
+    identity_hash BLOB NOT NULL CHECK (length(identity_hash) = 16),
+    caller_id INTEGER REFERENCES callers (id) ON DELETE SET NULL,
+    personal BLOB,
+    added_by TEXT NOT NULL,
+    until_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32)
+) STRICT;
+
+CREATE UNIQUE INDEX idx_list_entries_identity_hash_list ON list_entries (identity_hash, list);
+
+CREATE INDEX idx_list_entries_caller_id ON list_entries (caller_id) WHERE caller_id IS NOT NULL;
 
 -- The number of the last submission of records that is in the database: what the spool holds up to it is here already.
 CREATE TABLE spool_mark (

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Tampers with a copy of an audit log in every way, and has both verifiers judge each copy: they must agree.
+"""Tampers with a copy of an audit log, and with exports of it, in every way, and has both verifiers judge each copy: they must agree.
 
-    audit_agreement.py SWITCHBOARD DATABASE
+    audit_agreement.py SWITCHBOARD DATABASE CONFIG
 
-DATABASE is a copy at rest, with its .signing.pub and .head beside it.
+DATABASE is a copy at rest, with its .signing.pub, .head and .secret beside it; CONFIG is a configuration that names it.
 """
 
 import base64
@@ -186,8 +186,144 @@ def at_random(seed, n, n_signed):
     return tamper
 
 
+def hashed_anew(line):
+    """A record with another content, and with the hash that it has then."""
+    document = json.loads(line)
+    record = document["record"]
+    record["detail"] = "{}"
+    columns = [record["id"], record["created_at"], record["kind"].encode(), record["call_sid"], record["personal"], b"{}"]
+    columns[3] = columns[3] and columns[3].encode()
+    columns[4] = columns[4] and base64.b64decode(columns[4])
+    types = ["integer", "text", "text" if columns[3] is not None else "null", "blob" if columns[4] is not None else "null"]
+    types += ["text", "blob", "blob", "integer" if record["call_id"] is not None else "null"]
+    previous = bytes.fromhex(record["previous_hash"])
+    row = verify_audit.Row([*columns, previous, b"", record["call_id"], *types])
+    record["hash"] = row.hash_after(previous, row.id).hex()
+    return json.dumps(document).encode() + b"\n"
+
+
+def signed_anew(head):
+    """The head under another key, over the same root."""
+    secret = Ed25519PrivateKey.from_private_bytes(bytes([9]) * 32)
+    raw = secret.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    document = json.loads(head)
+    body = document["export"]["note"].split("\n\n")[0] + "\n"
+    key = verify_audit.Key(body.split("\n")[0].removeprefix("switchboard-audit/"), raw)
+    signature = base64.b64encode(key.id + secret.sign(body.encode())).decode()
+    document["export"] |= {"note": f"{body}\n\u2014 {key.name} {signature}\n", "public_key": key.line}
+    return json.dumps(document).encode() + b"\n"
+
+
+def changed_at_random(lines, seed):
+    """Up to four lines are taken out, moved, doubled, exchanged, emptied, hashed anew, or lose a bit; the end may be cut."""
+    chance = random.Random(seed)
+    lines = list(lines)
+    for _ in range(chance.randint(1, 4)):
+        if len(lines) < 2:
+            break
+        one, other = chance.randrange(1, len(lines)), chance.randrange(1, len(lines))
+        what = chance.randrange(8)
+        if what == 0:
+            del lines[one]
+        elif what == 1:
+            lines.insert(other, lines.pop(one))
+        elif what == 2:
+            lines.insert(other, lines[one])
+        elif what == 3:
+            lines[one], lines[other] = lines[other], lines[one]
+        elif what == 4:
+            lines[one] = chance.choice([b"\n", b"{}\n", b'{"omitted":{"from":1,"through":9,"roots":[]}}\n', lines[one][:-9] + b"\n"])
+        elif what == 5 and lines[one].startswith(b'{"record"') and lines[one].endswith(b"}}\n"):
+            try:
+                lines[one] = hashed_anew(lines[one])
+            except (ValueError, KeyError, TypeError):
+                pass
+        elif what == 6:
+            at = chance.randrange(len(lines[one]))
+            lines[one] = lines[one][:at] + bytes([lines[one][at] ^ 1 << chance.randrange(7)]) + lines[one][at + 1 :]
+        elif chance.random() < 0.3:
+            lines[-1] = lines[-1][: chance.randrange(len(lines[-1]))]
+    return lines
+
+
+def exports_of(switchboard, database, config, folder):
+    """The whole log, a slice of its middle, and one call."""
+    db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    (n,) = db.execute("SELECT max(size) FROM audit_checkpoints").fetchone()
+    at = lambda record: db.execute(
+        "SELECT strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000.0, 'unixepoch') FROM audit_records WHERE id = ?", (record,)
+    ).fetchone()[0]
+    (sid,) = db.execute("SELECT call_sid FROM audit_records WHERE call_sid IS NOT NULL AND id > ? LIMIT 1", (n // 2,)).fetchone()
+    made = []
+    for name, which in (
+        ("whole", []),
+        ("slice", ["--since", at(n // 2), "--until", at(n // 2 + 30)]),
+        ("revealed call", ["--call", sid, "--reveal"]),
+    ):
+        made.append(os.path.join(folder, name))
+        command = [switchboard, "--config", config, "audit", "export", "--format", "jsonl", "--proof", *which]
+        ran = subprocess.run(command, capture_output=True, check=False)
+        assert ran.returncode == 0, ran.stderr.decode()
+        with open(made[-1], "wb") as file:
+            file.write(ran.stdout)
+    return made
+
+
+def judge_exports(switchboard, key, exports, folder):
+    """How many judgements there were, how many of them differ or miss the name, and how many changes at random are found."""
+    judgements, wrong, at_random_found = 0, 0, 0
+    victim = os.path.join(folder, "export.jsonl")
+    for export in exports:
+        with open(export, "rb") as file:
+            whole = file.readlines()
+        records = [n for n, line in enumerate(whole) if line.startswith(b'{"record"')]
+        one, last = records[len(records) // 2], records[-1]
+        edited = lambda n: [*whole[:n], whole[n].replace(b'"detail":"{', b'"detail":"{ '), *whole[n + 1 :]]
+        again = lambda n: [*whole[:n], hashed_anew(whole[n]), *whole[n + 1 :]]
+        without = [*whole[:one], *whole[one + 1 :]]
+        contiguous = b'"contiguous":true' in whole[0]
+        flipped = {b"true": b"false", b"false": b"true"}[b"true" if contiguous else b"false"]
+        other_head = whole[0].replace(b'"contiguous":' + (b"true" if contiguous else b"false"), b'"contiguous":' + flipped)
+        cases = [
+            ("nothing", whole, None),
+            ("alter one", edited(one), "altered"),
+            ("alter the last", edited(last), "altered"),
+            ("alter one with its hash", again(one), "altered"),
+            ("alter the last with its hash", again(last), "altered"),
+            ("leave one out", without, "missing"),
+            ("double one", [*whole[:one], whole[one], *whole[one:]], "inserted"),
+            ("swap neighbours", [*without[: one + 1], whole[one], *without[one + 1 :]], ANY),
+            ("cut the end off", whole[:one], "truncated"),
+            ("cut a line", [*whole[:one], whole[one][:50]], "truncated"),
+            ("empty a line", [*whole[:one], b"\n", *whole[one + 1 :]], "altered"),
+            ("a line behind the end", [*whole, whole[one]], "inserted"),
+            ("another key", [signed_anew(whole[0]), *whole[1:]], "checkpoint_invalid"),
+            ("another claim", [other_head, *whole[1:]], ANY),
+            ("no head", whole[1:], ANY),
+        ]
+        cases += [(f"at random {seed}", changed_at_random(whole, seed), ANY) for seed in range(150)]
+        for name, lines, expected in cases:
+            with open(victim, "wb") as file:
+                file.writelines(lines)
+            for extra in (["--public-key", key], []):
+                ours = judged([switchboard, "audit", "verify", "--json", "--export", victim, *extra])
+                theirs = judged([sys.executable, os.path.join(HERE, "verify_audit.py"), "--export", victim, *extra])
+                judgements += 1
+                # What each says of a file that is no export is its own.
+                ours, theirs = (each[:1] if isinstance(each, tuple) else each for each in (ours, theirs))
+                names = set() if isinstance(ours, tuple) else {kind for kind, _ in ours}
+                at_random_found += name.startswith("at random") and bool(names)
+                if expected == "checkpoint_invalid" and not extra:
+                    expected = ANY
+                is_named = True if expected == ANY else not names if expected is None else expected in names
+                if ours != theirs or not is_named:
+                    wrong += 1
+                    print(f"{os.path.basename(export)}: {name} {extra[:1]}: expected {expected}\n  switchboard  {ours}\n  verify_audit {theirs}")
+    return judgements, wrong, at_random_found
+
+
 def main():
-    switchboard, database = sys.argv[1:]
+    switchboard, database, config = sys.argv[1:]
     chance = random.Random(4)
     folder = tempfile.mkdtemp(prefix="audit-agreement-")
     victim = os.path.join(folder, "copy.db")
@@ -284,9 +420,12 @@ def main():
             if ours != theirs or not is_named:
                 wrong += 1
                 print(f"{name} {what} {extra[:1]}: expected {expected}\n  switchboard  {ours}\n  verify_audit {theirs}")
+    exports = exports_of(switchboard, database, config, folder)
+    of_exports, wrong_of_exports, exports_found = judge_exports(switchboard, database + ".signing.pub", exports, folder)
     shutil.rmtree(folder)
     print(f"{judgements} judgements, {wrong} of them differ or miss the name; of 100 at random, {at_random_found} are found")
-    return 1 if wrong or at_random_found < 75 else 0
+    print(f"{of_exports} of exports, {wrong_of_exports} of them differ or miss the name; of 900 at random, {exports_found} are found")
+    return 1 if wrong or wrong_of_exports or at_random_found < 75 or exports_found < 750 else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Standard library, and `cryptography` for Ed25519. Prints the same document as `s
 {ok, records, findings: [{kind, record, message}]}; ends with 0 if nothing is wrong, else with 1.
 
     verify_audit.py DATABASE [--public-key FILE] [--anchor FILE]
+    verify_audit.py --export FILE [--public-key FILE] [--anchor FILE]
 """
 
 import argparse
@@ -13,6 +14,7 @@ import binascii
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import struct
 import sys
@@ -157,7 +159,7 @@ class Key:
             return False
 
     def endorsed(self, other, endorsement):
-        message = f"switchboard/audit-key/v2\n{other.line}\n".encode()
+        message = f"switchboard/audit-key/v1\n{other.line}\n".encode()
         return isinstance(endorsement, str) and self.signed(message, unbase64(endorsement))
 
     def open(self, note):
@@ -520,9 +522,217 @@ class Verifier:
             self.finding(other, records, "another record stands there")
 
 
+# Section 8
+
+
+class NotAnExport(Exception):
+    pass
+
+
+def no_key_twice(pairs):
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
+def no_constant(text):
+    raise ValueError(text)
+
+
+def is_number(value):
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+
+
+def is_text_or_null(value):
+    return value is None or isinstance(value, str)
+
+
+def unhex(text):
+    if not isinstance(text, str) or not re.fullmatch("([0-9a-fA-F]{2})*", text):
+        raise ValueError("no hexadecimal")
+    return bytes.fromhex(text)
+
+
+class ExportVerifier(Verifier):
+    """The walk is that over a database. What a line holds that cannot be read raises ValueError."""
+
+    def verify(self):
+        self.tree, self.last, self.last_hash, self.cut_size = Tree(), 0, ZERO, 0
+        self.count, self.alike, self.disproved, self.right_up_to = 0, None, False, 0
+        self.naming, self.gap, self.blind = [], None, False
+        self.wanted = {self.anchor["records"]: None} if self.anchor else {}
+        with open(self.path, "rb") as file:
+            self.begin(file.readline())
+            for line in file:
+                try:
+                    self.line(self.parsed(line))
+                except ValueError:
+                    if line.endswith(b"\n"):
+                        self.unreadable()
+        self.close(False)
+        self.settle_last()
+        if self.n_signed > self.last and not self.blind:
+            self.finding("truncated", self.last + 1, f"{self.n_signed} records were signed, the file ends at {self.last}")
+        self.against_anchor()
+        return {"ok": not self.findings, "records": self.count, "findings": self.findings}
+
+    def parsed(self, line):
+        document = json.loads(line.decode(), object_pairs_hook=no_key_twice, parse_constant=no_constant)
+        if not isinstance(document, dict) or len(document) != 1:
+            raise ValueError("not one key")
+        ((name, body),) = document.items()
+        if not isinstance(body, dict):
+            raise ValueError("no object")
+        return name, body
+
+    def begin(self, line):
+        try:
+            name, head = self.parsed(line)
+        except ValueError as error:
+            raise NotAnExport from error
+        if name != "export" or head.get("format") != "switchboard-audit-export/v1":
+            raise NotAnExport
+        self.contiguous, note, line = (head.get(key) for key in ("contiguous", "note", "public_key"))
+        named = head.get("endorsements", [])
+        fits = isinstance(self.contiguous, bool) and isinstance(note, str) and isinstance(line, str)
+        if not fits or not isinstance(named, list) or not all(isinstance(each, dict) for each in named):
+            raise NotAnExport
+        key = Key.read(line)
+        opened = key.open(note) if key else None
+        self.known = [Key.read(each.get("key")) for each in named]
+        self.key, self.n_signed, self.roots = None, 0, []
+        if opened is None or opened[0]:
+            self.finding("checkpoint_invalid", None, "the checkpoint does not hold")
+        else:
+            self.key, (_, self.n_signed, root) = key, opened
+            self.roots = [(self.n_signed, root)]
+            if self.trusted and not self.vouched(named):
+                self.finding("checkpoint_invalid", None, "not signed by the trusted key")
+
+    def vouched(self, named):
+        current = self.trusted
+        for each in named:
+            if current == self.key:
+                return True
+            following = Key.read(each.get("key"))
+            if following and Key.read(each.get("previous")) == current and current.endorsed(following, each.get("endorsement")):
+                current = following
+        return current == self.key
+
+    def line(self, parsed):
+        name, body = parsed
+        if name == "omitted":
+            self.left_out(body)
+        elif name == "record":
+            self.record(body)
+        else:
+            raise ValueError(name)
+
+    def left_out(self, body):
+        first, last, roots = body.get("from"), body.get("through"), body.get("roots")
+        if not is_number(first) or not is_number(last) or not isinstance(roots, list):
+            raise ValueError("not what is left out")
+        roots = [unhex(root) for root in roots]
+        if any(len(root) != 32 for root in roots) or not self.last < first <= last:
+            raise ValueError("no such records")
+        if self.key and last > self.n_signed:
+            raise ValueError("not signed")
+        self.close(True)
+        self.settle_last()
+        if self.blind:
+            self.last, self.blind = first - 1, False
+        if first > self.last + 1:
+            self.disproved = True
+            self.finding("missing", self.last + 1, f"{self.last + 1} to {first - 1}")
+        self.last, self.last_hash = first - 1, None
+        if self.tree and self.tree.size == first - 1:
+            whole = self.tree
+            self.tree = None
+            for root in roots:
+                size = 1
+                while whole.size % (2 * size) == 0 and whole.size + 2 * size <= last:
+                    size *= 2
+                if whole.size + size > last:
+                    raise ValueError("too many roots")
+                # Beginning at a multiple of its size, it goes up as a leaf does.
+                index = whole.size // size
+                while index & 1:
+                    root = sha256(b"\x01", whole.entries.pop(), root)
+                    index >>= 1
+                whole.entries.append(root)
+                whole.size += size
+            if whole.size != last:
+                raise ValueError("too few roots")
+            self.tree = whole
+        else:
+            self.tree = None
+        self.last = last
+        self.compare(last)
+        if self.count == 0:
+            self.right_up_to = last
+        else:
+            self.gap = (self.gap[0] if self.gap else first, last)
+
+    def compare(self, record):
+        if self.tree and self.n_signed == record and self.roots and self.tree.root() != self.roots[0][1]:
+            if not self.disproved:
+                self.altered(self.right_up_to + 1, f"up to {record}: not those that were signed")
+            self.tree = None
+
+    def record(self, body):
+        columns = [body.get(name) for name in ("id", "created_at", "kind", "call_id", "call_sid", "personal", "detail")]
+        number, created_at, kind, call_id, call_sid, personal, detail = columns
+        previous, own = unhex(body.get("previous_hash")), unhex(body.get("hash"))
+        shown = body.get("shown", {})
+        well_typed = (
+            is_number(number) and is_number(created_at) and isinstance(kind, str) and isinstance(detail, str)
+            and (call_id is None or is_number(call_id)) and is_text_or_null(call_sid) and is_text_or_null(personal)
+            and isinstance(shown, dict) and all(is_text_or_null(shown.get(name)) for name in ("caller", "called", "answer"))
+        )
+        if not well_typed:
+            raise ValueError("no record")
+        if personal is not None:
+            personal = unbase64(personal)
+            if personal is None:
+                raise ValueError("no base64")
+        self.count += 1
+        if self.key and number > self.n_signed:
+            self.finding("inserted", number, "is not signed")
+            return
+        if self.blind:
+            self.last, self.blind = max(self.last, number - 1), False
+        if number > self.last and self.gap:
+            if self.contiguous:
+                self.finding("missing", self.gap[0], f"{self.gap[0]} to {self.gap[1]} are left out")
+            self.gap = None
+        types = ["integer", "text", "text" if call_sid is not None else "null", "blob" if personal is not None else "null",
+                 "text", "blob", "blob", "integer" if call_id is not None else "null"]
+        sid = None if call_sid is None else call_sid.encode()
+        self.row(Row([number, created_at, kind.encode(), sid, personal, detail.encode(), previous, own, call_id, *types]))
+
+    def unreadable(self):
+        if not self.blind:
+            self.close(False)
+            self.altered(self.last + 1, "a line cannot be read")
+            self.tree, self.last_hash, self.blind = None, None, True
+
+    def against_anchor(self):
+        if not self.anchor:
+            return
+        note, records = self.anchor.get("note", ""), self.anchor["records"]
+        keys = [key for key in (*self.known, self.key, self.trusted) if key]
+        if self.key and self.key.log_id != self.anchor["log_id"]:
+            self.finding("anchor_mismatch", None, "is of another log")
+        elif note and not any((opened := key.open(note)) and opened[1] == records for key in keys):
+            self.finding("anchor_mismatch", None, "the anchor is not signed by a key of this log")
+        elif self.wanted[records] not in (None, unhex(self.anchor["head"])) and not self.about(records):
+            self.finding("anchor_mismatch", records, "another record stands there")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("database")
+    parser.add_argument("database", nargs="?")
+    parser.add_argument("--export")
     parser.add_argument("--public-key")
     parser.add_argument("--anchor")
     arguments = parser.parse_args()
@@ -535,14 +745,24 @@ def main():
     elif anchor and anchor.get("public_key"):
         path = None
     else:
-        path = arguments.database + ".signing.pub"
+        # What lies beside an export is as good as the export.
+        path = arguments.database + ".signing.pub" if arguments.database else ""
     trusted = None
     if path is None:
         trusted = Key.read(anchor["public_key"])
     elif os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             trusted = Key.read(file.read())
-    document = Verifier(arguments.database, trusted, anchor).verify()
+    if (arguments.export is None) == (arguments.database is None):
+        parser.error("name a database or an export")
+    try:
+        if arguments.export:
+            document = ExportVerifier(arguments.export, trusted, anchor).verify()
+        else:
+            document = Verifier(arguments.database, trusted, anchor).verify()
+    except NotAnExport:
+        print(f"{arguments.export} is no export with proof", file=sys.stderr)
+        return 1
     print(json.dumps(document, indent=2))
     return 0 if document["ok"] else 1
 

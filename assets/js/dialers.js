@@ -68,7 +68,7 @@ function brazeCard(changed) {
 		{ class: "panel", "aria-labelledby": "lookup" },
 		h("header", h("span.swatch"), h("h2#lookup", "Braze"), state),
 		h("div.body.stack", why, refused),
-		viewer.isAdmin && foot,
+		viewer.isOperator && foot,
 	);
 	node.update = (braze) => {
 		const key = JSON.stringify(braze);
@@ -129,7 +129,7 @@ function card(first, changed) {
 			errors,
 			outcome,
 		),
-		viewer.isAdmin && h("div.card-foot", again, test, drain),
+		viewer.isOperator && h("div.card-foot", again, viewer.isAdmin && test, drain),
 	);
 
 	async function runTest() {

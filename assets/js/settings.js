@@ -50,13 +50,13 @@ function rules({ data: { tiers, rules, default_order: others } }) {
 		h("h3", "Rules, the first that matches wins"),
 		h(
 			"ol.steps",
-			rules.map(({ name, when, dialers }) =>
+			rules.map((rule) =>
 				h(
 					"li",
 					icon("fork"),
-					h("strong", name),
-					when.tier ? `: callers of tier ${when.tier.join(" or ")}` : ": all callers",
-					` go to ${dialers.join(", then ")}.`,
+					h("strong", rule.name),
+					`: ${Object.keys(rule.when).length ? `callers (${words.conditions(rule.when)})` : "all callers"} `,
+					`${words.action(rule)}.`,
 				),
 			),
 			h("li", icon("arrow"), `Everybody else goes to ${others[0]} first, then to the others.`),

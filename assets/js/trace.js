@@ -190,6 +190,10 @@ function story({ kind, detail, at }, answers) {
 					hold: "hold the caller",
 					last_resort: "dial the last-resort number",
 					goodbye: "say goodbye and hang up",
+					number: "dial the number of the rule",
+					rejected: "refuse the call",
+					message: "speak the message of the rule and hang up",
+					closed: "say that nobody is there at this hour, or dial the number for that",
 					nothing: "nothing more to do",
 				}[answer.is] ?? words.plain(answer.is);
 			const given = answers.find((one) => one.at === at && one.step === step)?.twiml;

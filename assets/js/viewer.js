@@ -5,6 +5,7 @@ export const viewer = {
 	name: user ?? "",
 	role: role ?? "viewer",
 	isAdmin: role === "admin",
+	isOperator: role === "admin" || role === "operator",
 	version: version ?? "",
 	demo: demo === "true",
 };

@@ -21,13 +21,15 @@ const ENDS = {
 	last_resort: "Last resort",
 	goodbye: "Held too long",
 	unknown: "End unknown",
+	closed: "Outside hours",
+	rejected: "Refused by a rule",
 };
 export const end = (disposition) => of(ENDS, disposition);
 /** The dialers that a decision plans to ask, in order. */
 export const plan = ({ decision }) => (decision?.plan ?? []).join(", then ");
 /** A call that came through the API is on the line of whoever brought it. */
 export const isElsewhere = (call) => /^apih?-/.test(call.call_id);
-export const lineName = (name) => (name === "last_resort" ? "last resort" : name);
+export const lineName = (name) => ({ last_resort: "last resort", rule_number: "number of the rule" })[name] ?? name;
 /** Whose line a call or a leg is at: a dialer's, or the last resort's with its number. */
 export const line = ({ dialer, last_resort: number }, nobody) =>
 	dialer ?? (number ? `last resort ${phone(number)}` : nobody);
@@ -46,17 +48,61 @@ const REASONS = {
 	lookup_skipped: "No number to look up",
 	lookup_unavailable: "Braze gave no answer in time",
 	no_dialer_available: "No dialer was available",
+	closed: "All dialers were outside their hours",
 	all_dialers_refused: "Every dialer refused the call",
 	all_legs_failed: "No line answered",
 	over_budget: "Answered after the budget",
 };
 export const reason = (name) => of(REASONS, name).replace(/^./, (c) => c.toUpperCase());
 
+const list = (values) => [values].flat().join(" or ");
+const CONDITIONS = {
+	tier: (tiers) => `tier ${list(tiers).replace("none", "none at all")}`,
+	score: ({ from, below }) =>
+		`score ${[from != null && `${from} or more`, below != null && `below ${below}`].filter(Boolean).join(" and ")}`,
+	lookup: (outcomes) => `look-up ${list(outcomes)}`,
+	attribute: (wanted) =>
+		Object.entries(wanted)
+			.map(([name, values]) => `${name} ${list(values)}`)
+			.join(" and "),
+	called: (numbers) => `called ${list(numbers)}`,
+	caller: (numbers) => `number ${list(numbers)}`,
+	caller_kind: (kinds) => `${list(kinds)} callers`,
+	hours: (names) => `while ${list(names)} is open`,
+	not_hours: (names) => `while ${list(names)} is closed`,
+	list: (names) => `on list ${list(names)}`,
+	not_list: (names) => `not on list ${list(names)}`,
+	called_before_within: (when) =>
+		when === "never" ? "who never called before" : `who called within ${Math.round(when.seconds / 60)} min`,
+	share: (share) => `${share} of 100`,
+};
+/** What a rule asks of a call. */
+export const conditions = (when) =>
+	Object.entries(when)
+		.map(([name, wanted]) => (CONDITIONS[name] ?? plain)(wanted))
+		.join(", ");
+const step = (dialers) =>
+	typeof dialers === "string"
+		? dialers
+		: Object.entries(dialers)
+				.map(([name, weight]) => `${name} (${weight})`)
+				.join(" or ");
+/** What becomes of a call that a rule takes. */
+export const action = ({ dialers, number, reject, message }) =>
+	dialers
+		? `go to ${dialers.map(step).join(", then ")}`
+		: number
+			? `go to ${number}`
+			: reject
+				? `are refused (${reject})`
+				: `hear “${message}”`;
+
 const KINDS = {
 	call_decided: "Call decided",
 	handoff_intended: "Handoff begins",
 	handoff_concluded: "Handoff ended",
 	call_answered: "Answer given",
+	missed_announced: "Call back announced",
 	dial_ended: "Dial ended",
 	leg_reported: "Leg progress",
 	call_reaped: "Call closed by look-up",
@@ -85,6 +131,7 @@ const KINDS = {
 	clock_stepped: "Clock stepped",
 	draft_changed: "Draft of the rules changed",
 	draft_differs: "Draft would send it elsewhere",
+	list_changed: "List changed",
 };
 export const kind = (name) => KINDS[name] ?? capital(plain(name));
 

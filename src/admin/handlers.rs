@@ -2,17 +2,25 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::{ControlRequest, Progress, Refusal, RefusalCause, Retried};
+use super::{
+    AddedEntry, ControlRequest, ListCommand, Progress, Refusal, RefusalCause, RemovedEntry,
+    Retried, ShownList,
+};
+use crate::audit::{Access, Event, Record};
 use crate::braze::Braze;
 use crate::flow::{
-    ConfigRequest, Drains, IdempotencyLocks, NewRules, NotApplied, Publication, Reloads, Retries,
+    Calls, ConfigRequest, Drains, ListEntries, ListEntryDocument, ListError, NewListEntry,
+    NewRules, NotApplied, Publication, Reloads, Retries, SupposedCall,
 };
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
 use crate::routing::DialerId;
-use crate::store::{Erased, PruneError, Pruner, RotationState, SecretRotator, Store, StoreError};
+use crate::store::{
+    Erased, Part, PruneError, Pruner, RotationState, SecretRotator, Store, StoreError,
+};
 use crate::twilio::{Edge, RefusedWebhook};
 
 /// Does what is asked. Cheap to clone.
@@ -25,8 +33,10 @@ pub struct ControlHandlers {
     /// Deletes what is past retention.
     pub pruner: Pruner,
     pub braze: Braze,
-    /// Remembers calls that go on.
-    pub locks: IdempotencyLocks,
+    /// Knows the calls that go on, and what decisions are made of.
+    pub calls: Calls,
+    /// Puts numbers on lists of callers and takes them off.
+    pub lists: ListEntries,
     pub retries: Retries,
     /// Has the configuration read again.
     pub reloads: Reloads,
@@ -101,9 +111,14 @@ impl ControlHandlers {
                 self.configure(by, ConfigRequest::Publish(publication))
                     .await
             }
-            ControlRequest::Dialers => {
-                let views = self.drains.views();
-                serde_json::to_value(views).map_err(|error| Refusal::failed(error.to_string()))
+            ControlRequest::Suppose { from, to, at } => {
+                let call = SupposedCall {
+                    caller: from.as_deref().map(Caller::classify),
+                    called: to,
+                    at,
+                };
+                let supposed = self.calls.suppose(&call).await;
+                serde_json::to_value(supposed).map_err(|error| Refusal::failed(error.to_string()))
             }
             ControlRequest::RejectedWebhooks => Ok(self.rejected_webhooks()),
             ControlRequest::Prune {
@@ -112,6 +127,14 @@ impl ControlHandlers {
             } => self.prune(older_than_ms, dry_run, progress).await,
             ControlRequest::Erase { caller, dry_run } => self.erase(&caller, dry_run).await,
             ControlRequest::Retry { dialer } => self.retry(dialer).await,
+            ControlRequest::List {
+                list,
+                action,
+                sudo_user,
+            } => {
+                let by = peer.name(false, sudo_user.as_deref());
+                self.list(&list, action, &by).await
+            }
             ControlRequest::RotateSecret { sudo_user } => {
                 let by = peer.name(false, sudo_user.as_deref());
                 self.rotate(by, progress).await
@@ -154,19 +177,95 @@ impl ControlHandlers {
     async fn erase(&self, caller: &str, dry_run: bool) -> Result<serde_json::Value, Refusal> {
         let caller = Caller::classify(caller);
         if dry_run {
-            return told(self.store.known_of(&caller).await);
+            return told(self.lists.known_of(&caller).await);
         }
         let forget = async || {
-            self.locks.forget_caller(&caller);
+            self.calls.locks.forget_caller(&caller);
             if let Some(number) = caller.number() {
                 self.braze.invalidate(number).await;
             }
         };
         forget().await;
-        let erased = self.store.erase(&caller).await;
+        let erased = self.lists.erase(&caller).await;
         // A look-up may have come in between.
         forget().await;
         told(erased)
+    }
+
+    async fn list(
+        &self,
+        list: &str,
+        action: ListCommand,
+        by: &str,
+    ) -> Result<serde_json::Value, Refusal> {
+        let lists = &self.lists;
+        let refused = |error: ListError| match error {
+            ListError::UnknownList => {
+                let known: Vec<_> = lists.all().into_iter().map(|list| list.name).collect();
+                let known = match known.as_slice() {
+                    [] => "it has none".to_owned(),
+                    known => format!("it has {}", known.join(", ")),
+                };
+                Refusal::request(format!("the server has no list {list:?}; {known}"))
+            }
+            ListError::UnknownEntry => Refusal::failed(format!(
+                "the number is no entry of {list}; what the configuration names is changed there"
+            )),
+            ListError::Store(error) => Refusal::failed(format!("{error:#}")),
+        };
+        match action {
+            ListCommand::Show { reveal } => {
+                let all = Part {
+                    after: None,
+                    skip: 0,
+                    size: u32::MAX,
+                };
+                let page = lists.page(list, all).await.map_err(refused)?;
+                if reveal {
+                    self.record_reveal(by, page.rows.len()).await?;
+                }
+                let shown = page.rows.into_iter();
+                let shown: Vec<_> = shown
+                    .map(|entry| ListEntryDocument::new(entry, reveal))
+                    .collect();
+                let mut known = lists.all().into_iter();
+                let known = known.find(|known| known.name == list);
+                let list = known.ok_or_else(|| refused(ListError::UnknownList))?;
+                document(&ShownList { list, shown })
+            }
+            ListCommand::Add { number, why, until } => {
+                let new = NewListEntry { number, why, until };
+                let (entry, is_new) = lists.add(list, new, by).await.map_err(refused)?;
+                document(&AddedEntry {
+                    list: list.to_owned(),
+                    entry: ListEntryDocument::new(entry, false),
+                    new: is_new,
+                })
+            }
+            ListCommand::Remove { number } => {
+                let removed = lists.remove_number(list, &number, by).await;
+                removed.map_err(refused)?;
+                document(&RemovedEntry {
+                    list: list.to_owned(),
+                    removed: true,
+                })
+            }
+        }
+    }
+
+    /// Nobody sees numbers unrecorded.
+    async fn record_reveal(&self, by: &str, entries: usize) -> Result<(), Refusal> {
+        let revealed = Event::Accessed(Access::NumbersRevealed {
+            by: by.to_owned(),
+            route: "switchboard list show".to_owned(),
+            calls: entries as u64,
+            request_id: String::new(),
+        });
+        let record = Record::of_service(self.lists.clock.now(), revealed);
+        let recorded = self.store.append(vec![record]).await;
+        recorded
+            .map(drop)
+            .map_err(|error| Refusal::failed(format!("{error:#}")))
     }
 
     async fn retry(&self, dialer: Option<String>) -> Result<serde_json::Value, Refusal> {
@@ -321,6 +420,10 @@ fn shown(rejected: &RefusedWebhook) -> serde_json::Value {
         "why": diagnosis.map(ToString::to_string),
         "parameters": diagnosis.map(|diagnosis| &diagnosis.parameters),
     })
+}
+
+fn document(printed: &impl Serialize) -> Result<serde_json::Value, Refusal> {
+    serde_json::to_value(printed).map_err(|error| Refusal::failed(error.to_string()))
 }
 
 /// The document of an erasure.

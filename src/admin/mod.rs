@@ -13,6 +13,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Exported;
+use crate::flow::{ListDocument, ListEntryDocument};
+use crate::phone::E164;
 use crate::routing::RulesetVersion;
 
 pub use client::{AskError, ask};
@@ -39,8 +41,14 @@ pub enum ControlRequest {
         /// Who became root to ask, as `sudo` says; believed from root only.
         sudo_user: Option<String>,
     },
-    /// How each dialer is now, for an explanation: what a decision would know of them.
-    Dialers,
+    /// What a decision would know of a call that is supposed to come, but for the look-up.
+    Suppose {
+        /// Who calls, as a carrier writes it; `None` where that is of no interest.
+        from: Option<String>,
+        /// What is called.
+        to: Option<String>,
+        at: Timestamp,
+    },
     /// Which process this is, and how its store is doing.
     Status,
     /// Which of Twilio's webhooks were refused last, and why.
@@ -62,6 +70,14 @@ pub enum ControlRequest {
     },
     /// Write down that records are exported with numbers in the clear.
     RecordExport { exported: Exported },
+    /// Show a list of callers, or change its entries.
+    List {
+        list: String,
+        #[serde(flatten)]
+        action: ListCommand,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
     /// Forget a person: a number, or whatever else a carrier calls a caller.
     Erase {
         /// The caller, as a carrier sends it.
@@ -70,6 +86,51 @@ pub enum ControlRequest {
         #[serde(default)]
         dry_run: bool,
     },
+}
+
+/// What is to be done with a list of callers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum ListCommand {
+    Show {
+        /// With its numbers in full, which is recorded.
+        reveal: bool,
+    },
+    Add {
+        number: E164,
+        why: Option<String>,
+        /// From then on it does not count any more.
+        until: Option<Timestamp>,
+    },
+    Remove {
+        number: E164,
+    },
+}
+
+/// A list with its entries: what `list show` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownList {
+    #[serde(flatten)]
+    pub list: ListDocument,
+    /// The newest first.
+    pub shown: Vec<ListEntryDocument>,
+}
+
+/// What `list add` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedEntry {
+    pub list: String,
+    #[serde(flatten)]
+    pub entry: ListEntryDocument,
+    /// Whether the number was not on the list before.
+    pub new: bool,
+}
+
+/// What `list remove` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedEntry {
+    pub list: String,
+    pub removed: bool,
 }
 
 /// How it stands with a service whose refused credentials were to be tried: what `retry` prints.

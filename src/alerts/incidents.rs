@@ -200,6 +200,7 @@ impl Incidents {
     pub(super) async fn evaluate(&self, mut signals: HealthSignals, store: &Store) {
         let now = self.moment();
         self.add_dialers(&mut signals, now.instant);
+        signals.waiting = self.waiting.who_waits(None, self.clock.uptime());
         let policy = self.shared.policy.load_full();
         let changed = {
             let mut counters = self.observer.counters();

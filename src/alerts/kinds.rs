@@ -38,6 +38,8 @@ pub enum IncidentKind {
     AllDialersDown,
     /// No dialer of a plan takes calls, though others may: the callers of that rule are held.
     CallersWaiting,
+    /// A caller on hold waits longer than `waiting_longer_than`.
+    WaitingLong,
     /// Too many answers leave after the budget has ended.
     BudgetOverrun,
     /// The database takes no records.
@@ -97,6 +99,7 @@ impl IncidentKind {
             Self::CredentialsRefused => "credentials are refused",
             Self::AllDialersDown => "no dialer takes calls",
             Self::CallersWaiting => "callers wait",
+            Self::WaitingLong => "callers wait long",
             Self::BudgetOverrun => "answers are late",
             Self::AuditStoreFailing => "the database takes no records",
             Self::AuditDamaged => "the audit log does not verify",
@@ -131,6 +134,9 @@ impl IncidentKind {
             }
             Self::CallersWaiting => {
                 "They are held, then put through to the last resort; everybody else is connected. The first of these dialers that takes a call ends this."
+            }
+            Self::WaitingLong => {
+                "They wait in order, and the first free place is theirs. Look at the limits of the dialers and at how many agents are there."
             }
             Self::BudgetOverrun => {
                 "Callers wait too long. Look at the stages of these calls on the dashboard."
@@ -185,6 +191,7 @@ impl IncidentKind {
             // A lock that somebody holds for a moment is no news.
             Self::AuditStoreFailing => (Critical, 2, 30),
             // Time for all dialers to be down, which is an incident of its own.
+            Self::WaitingLong => (Warning, 0, 30),
             Self::DialerDown | Self::DialerFailureRate => (Warning, 5, 60),
             Self::BrazeFailureRate
             | Self::CredentialsRefused

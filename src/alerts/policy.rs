@@ -36,6 +36,8 @@ pub struct AlertRules {
     pub dialer_failure_percent: f64,
     /// Fewer requests to a dialer in the window open no incident. Default: 10.
     pub min_requests: u64,
+    /// An incident opens where a caller on hold waits longer; up to 1 h. Default: none.
+    pub waiting_longer_than: Option<Duration>,
 }
 
 impl Default for AlertRules {
@@ -49,6 +51,7 @@ impl Default for AlertRules {
             braze_min_failures: 3,
             dialer_failure_percent: 20.0,
             min_requests: 10,
+            waiting_longer_than: None,
         }
     }
 }

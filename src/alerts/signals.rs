@@ -59,6 +59,8 @@ pub struct HealthSignals {
     pub quiet: Option<Option<String>>,
     /// How often the process started within the last hour.
     pub starts: Option<u32>,
+    /// How many callers are on hold, and how long the first of them has waited.
+    pub waiting: (usize, Duration),
 }
 
 impl HealthSignals {
@@ -135,6 +137,10 @@ pub fn evaluate<'t>(
         known(signals.quiet.clone(), bad_where),
     );
     add(IncidentKind::Restarting, known(signals.starts, restarts));
+    add(
+        IncidentKind::WaitingLong,
+        waiting(signals.waiting, rules.waiting_longer_than),
+    );
     found
 }
 
@@ -318,6 +324,19 @@ fn certificate(ends: Timestamp, at: Timestamp) -> Evaluation {
     })
 }
 
+fn waiting((n, longest): (usize, Duration), limit: Option<Duration>) -> Evaluation {
+    match (n, limit) {
+        (1, Some(limit)) if longest > limit => {
+            Evaluation::Bad(format!("a caller waits for {}", length(longest)))
+        }
+        (_, Some(limit)) if longest > limit => Evaluation::Bad(format!(
+            "{n} callers wait, the first of them for {}",
+            length(longest)
+        )),
+        (_, Some(_) | None) => Evaluation::Well,
+    }
+}
+
 fn restarts(starts: u32) -> Evaluation {
     if starts >= STARTS_PER_HOUR {
         Evaluation::Bad(format!("the process started {starts} times in an hour"))
@@ -399,6 +418,19 @@ mod tests {
         assert!(refused.refuses_credentials("dialfire"));
         assert!(!refused.refuses_credentials("zendesk"));
         assert!(!found(Evaluation::Well).refuses_credentials("dialfire"));
+    }
+
+    #[test]
+    fn callers_who_wait_long_are_told_of_where_somebody_wants_to_know() {
+        let s = Duration::from_secs;
+        let limit = Some(s(60));
+        assert_eq!(waiting((3, s(90)), None), Evaluation::Well);
+        assert_eq!(waiting((3, s(60)), limit), Evaluation::Well);
+        let bad = |why: &str| Evaluation::Bad(why.to_owned());
+        let one = bad("a caller waits for 1 min 1 s");
+        assert_eq!(waiting((1, s(61)), limit), one);
+        let several = bad("3 callers wait, the first of them for 1 min 30 s");
+        assert_eq!(waiting((3, s(90)), limit), several);
     }
 
     #[test]

@@ -146,6 +146,10 @@ fn describe() {
             "Webhooks without what they need, by reason; a caller got the safe answer.";
         describe_counter "switchboard_webhooks_malformed_total":
             "Signed webhooks that do not fit together, by cause; the caller got the safe answer.";
+        describe_counter "switchboard_rule_matches_total": "Calls by the rule that took them; the empty name is the default.";
+        describe_counter "switchboard_dialer_skipped_total":
+            "Dialers that a rule names and that were left out of a plan, by reason.";
+        describe_gauge "switchboard_dialer_active": "Calls in progress that were put through to a dialer.";
         describe_counter "switchboard_webhooks_repeated_total": "Webhooks that came again and got the same answer.";
         describe_counter "switchboard_budget_overruns_total": "Calls whose answer left after the budget had ended.";
         describe_counter "switchboard_records_late_total":

@@ -37,8 +37,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, DialerLoads, Drafts, Drains, IdempotencyLocks, Inbound, Policies,
-    Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
+    Calls, Canary, DialerLoads, Drafts, Drains, IdempotencyLocks, Inbound, ListEntries,
+    MissedCalls, Policies, Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};
@@ -158,6 +158,7 @@ pub async fn start_with(
     let mut parts = parts(config, clock, lifecycle, &store, &braze, &fleet, metrics)?;
     parts.settings = parts.settings.with_certificates(tls.clone());
     parts.demo = demo;
+    parts.lists.restore().await;
     let channels = Arc::new(ArcSwap::from_pointee(clients::channels(config, clock)?));
     say_whether_calls_can_be_looked_up(&parts.retries.rest);
 
@@ -301,6 +302,10 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     lifecycle.spawn("drafts", async move {
         draining.run_until_cancelled(drafts.run()).await;
     });
+    let announcing = jobs::missed::run(lifecycle.clone(), parts.inbound.calls.clone());
+    lifecycle.spawn("missed", announcing);
+    let expiring = jobs::lists::run(lifecycle.clone(), parts.lists.clone());
+    lifecycle.spawn("lists", expiring);
     lifecycle.spawn(
         "ruleset",
         jobs::ruleset::run(
@@ -505,14 +510,18 @@ fn parts(
         observer,
         alert_policy,
     );
+    let lists = ListEntries::new(clock.clone(), store.clone());
+    lists.lists.define(&config.lists);
     let calls = Calls {
         clock: clock.clone(),
         policies: policies.clone(),
         locks: IdempotencyLocks::new(clock.clone(), store.clone()),
         fleet: fleet.clone(),
         waiting,
+        lists: lists.lists.clone(),
         loads: DialerLoads::new(clock.clone(), config.routing.time_zone.clone()),
         incidents: incidents.clone(),
+        missed: MissedCalls::default(),
         recorder: recorder.clone(),
     };
     let keys = Keys::new(config.auth.keys.clone());
@@ -540,6 +549,7 @@ fn parts(
             recorder: recorder.clone(),
             secret: Arc::new(ArcSwapOption::from_pointee(settings::push_secret(config))),
         },
+        lists,
         sessions: sessions(config, &keys, store, clock),
         refusals: RefusalLog::new(clock.clone(), recorder.clone()),
         keys,

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::running::{Running, errors, problem};
+use super::running::{Running, errors, problem, read_apart};
 use super::settings;
 use crate::audit::{DraftChanged, Event, Personal, Record};
 use crate::config::{self, Config, Loaded, Rejected};
@@ -29,7 +29,8 @@ const OF_FILE: &str = "The configuration names a draft of its own, [routing] dra
 impl Running {
     /// The configuration on the disk, with the draft that is in the database where it names none itself.
     pub(super) async fn load(&self, path: &Path) -> Result<Loaded, Rejected> {
-        let mut loaded = config::load(path)?;
+        let file = path.to_owned();
+        let mut loaded = read_apart(move || config::load(&file)).await?;
         if loaded.config.routing.draft.is_none() {
             loaded.config.draft = self.saved_draft(path).await;
         }
@@ -42,7 +43,7 @@ impl Running {
             tracing::warn!(event = "draft.unread", error = %error, "the saved draft of the rules cannot be read");
             None
         })?;
-        match config::load_with_rules(path, Path::new(DRAFT), &text) {
+        match with_rules(path, Path::new(DRAFT), &text).await {
             Ok(loaded) => Some(loaded.config.ruleset),
             Err(rejected) => {
                 tracing::warn!(event = "draft.refused", error = %rejected, "the saved draft of the rules does not fit the configuration any more");
@@ -91,7 +92,7 @@ impl Running {
         let mut applied = Applied::default();
         let mut draft = None;
         if let Some(text) = &text {
-            let loaded = config::load_with_rules(path, Path::new(DRAFT), text);
+            let loaded = with_rules(path, Path::new(DRAFT), text).await;
             let loaded = loaded.map_err(|rejected| self.refused(&rejected, by))?;
             let of_draft = |found: &&config::Problem| found.file.is_some();
             applied.warnings = loaded
@@ -150,8 +151,9 @@ impl Running {
             );
             return Err(NotApplied::Conflict(why));
         }
-        let is_on_disk =
-            config::load(path).is_ok_and(|loaded| loaded.config.digest == config.digest);
+        let main = path.to_owned();
+        let on_disk = read_apart(move || config::load(&main)).await;
+        let is_on_disk = on_disk.is_ok_and(|loaded| loaded.config.digest == config.digest);
         if !is_on_disk {
             return Err(NotApplied::Conflict(ON_DISK.to_owned()));
         }
@@ -165,7 +167,7 @@ impl Running {
                 self.text_of(path, &config, &present, &version, by).await?
             }
         };
-        let checked = config::load_with_rules(path, file, &text);
+        let checked = with_rules(path, file, &text).await;
         checked.map_err(|rejected| self.refused(&rejected, by))?;
         let mode = fs::metadata(file).map_err(unwritable)?.permissions().mode() & 0o777;
         let write = |to: &Path, text: &str| files::replace(to, mode, text.as_bytes());
@@ -201,14 +203,16 @@ impl Running {
         let kept = fs::read_to_string(former(file)).ok();
         let is_it = |loaded: &Loaded| wanted.is_like(&loaded.config.ruleset);
         if let Some(kept) = kept
-            && config::load_with_rules(path, file, &kept).is_ok_and(|loaded| is_it(&loaded))
+            && with_rules(path, file, &kept)
+                .await
+                .is_ok_and(|loaded| is_it(&loaded))
         {
             return Ok(kept);
         }
         let text = config::with_ruleset(present, &config.ruleset, &wanted).map_err(|error| {
             conflict(format!("The file of [routing] cannot be edited: {error}."))
         })?;
-        let loaded = config::load_with_rules(path, file, &text);
+        let loaded = with_rules(path, file, &text).await;
         if !is_it(&loaded.map_err(|rejected| self.refused(&rejected, by))?) {
             let why = format!(
                 "Rule set {version} cannot be written again as it was, because what it took from other files (the days of a calendar) is different now: see switchboard rules show {version}."
@@ -217,6 +221,12 @@ impl Running {
         }
         Ok(text)
     }
+}
+
+/// The configuration on the disk with this text as that of the file of `[routing]`.
+async fn with_rules(path: &Path, name: &Path, text: &str) -> Result<Loaded, Rejected> {
+    let (path, name, text) = (path.to_owned(), name.to_owned(), text.to_owned());
+    read_apart(move || config::load_with_rules(&path, &name, &text)).await
 }
 
 /// Where the text of before lies.

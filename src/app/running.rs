@@ -27,6 +27,7 @@ use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
 use crate::jobs::systemd;
 use crate::lifecycle::Lifecycle;
+use crate::routing::Lists;
 use crate::store::{CheckpointSigner, KeyRing, Pruner, SecretRotator, Store};
 use crate::twilio::Rest;
 
@@ -61,7 +62,8 @@ impl Running {
             edge: self.parts.edge.clone(),
             pruner: self.pruner.clone(),
             braze: self.parts.inbound.braze.clone(),
-            locks: self.parts.inbound.calls.locks.clone(),
+            calls: self.parts.inbound.calls.clone(),
+            lists: self.parts.lists.clone(),
             retries: self.parts.retries.clone(),
             reloads: self.parts.reloads.clone(),
             drains: self.parts.drains.clone(),
@@ -77,6 +79,11 @@ impl Running {
     /// The incidents of this process.
     pub fn incidents(&self) -> &Incidents {
         &self.parts.inbound.calls.incidents
+    }
+
+    /// The lists of callers.
+    pub fn lists(&self) -> &Lists {
+        &self.parts.lists.lists
     }
 
     /// How many calls got the safe answer because there were too many, since the start.
@@ -194,7 +201,10 @@ impl Running {
         let is_other = current.ruleset.version() != policy.ruleset.version();
         let (draft, now) = (config.draft.clone(), self.parts.clock.now());
         let policy = policy.with_draft(draft, current.draft.as_ref(), now);
+        self.parts.lists.lists.define(&config.lists);
         self.parts.policies.replace(policy);
+        let zone = config.routing.time_zone.clone();
+        self.parts.inbound.calls.loads.set_zone(zone);
         self.read_certificate_again();
         self.parts.keys.replace(config.auth.keys.clone());
         self.parts.sessions.move_to(settings::site(config));
@@ -325,6 +335,14 @@ pub fn say_warnings(warnings: &[Problem], path: &Path) {
             "the configuration is taken; this deserves a look"
         );
     }
+}
+
+/// Reads a configuration on a thread of its own: a list may have a million lines, and no call waits for them.
+pub(super) async fn read_apart(
+    read: impl FnOnce() -> Result<config::Loaded, config::Rejected> + Send + 'static,
+) -> Result<config::Loaded, config::Rejected> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| Err(config::Rejected::broken_off(&error)))
 }
 
 /// The errors of a configuration that is refused.

@@ -30,6 +30,7 @@ pub(super) fn policy(config: &Config) -> Policy {
         language: routing.language.clone(),
         closed_message: routing.closed_message.clone(),
         closed_number: routing.closed_number.clone(),
+        missed_to: routing.missed_to.clone(),
         caller_id: match &config.twilio.caller_id {
             CallerId::Caller => CallerIdPolicy::Caller {
                 ours: config.twilio.number.clone(),

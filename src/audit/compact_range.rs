@@ -2,7 +2,8 @@
 //!
 //! A leaf is the SHA-256 of a zero byte and a record's hash; a node that of a one byte and its two children. The *compact range*
 //! of a log of so many records is the list of the roots of its perfect subtrees, largest first: one per bit that is set in
-//! the size. It is all that is needed to go on, and to say the root.
+//! the size. It is all that is needed to go on, and to say the root. A range may also begin behind some records: its roots are then what
+//! stands for the records that it covers where they are not shown.
 
 use sha2::{Digest, Sha256};
 
@@ -12,17 +13,20 @@ use super::Hash;
 const LEVELS: usize = 64;
 const HASH_BYTES: usize = 32;
 
-/// The right edge of the tree over the first records of a log.
+/// The right edge of the tree over the first records of a log, or what is in the tree of records behind some others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompactRange {
+    /// How many records stand before those that it covers.
+    begin: u64,
     size: u64,
-    /// Roots of perfect subtrees, largest first.
+    /// Roots of perfect subtrees, in the order of their records; from the first record on, that is largest first.
     roots: Vec<Hash>,
 }
 
 impl Default for CompactRange {
     fn default() -> Self {
         Self {
+            begin: 0,
             size: 0,
             roots: Vec::with_capacity(LEVELS),
         }
@@ -30,26 +34,62 @@ impl Default for CompactRange {
 }
 
 impl CompactRange {
-    /// How many records it covers.
+    /// A range that begins behind the first `begin` records, and covers none yet.
+    pub fn behind(begin: u64) -> Self {
+        Self {
+            begin,
+            size: begin,
+            ..Self::default()
+        }
+    }
+
+    /// How many records stand before those that it covers.
+    pub fn begin(&self) -> u64 {
+        self.begin
+    }
+
+    /// The number of the last record that it covers: how many these are, where it begins with the first.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Takes the hash of the next record in.
-    pub fn append(&mut self, record: &Hash) {
-        let mut root = leaf(record);
-        // Each bit that is set at the low end is a subtree as large as what has come together so far.
-        let mut size = self.size;
-        while size & 1 == 1 {
-            let Some(left) = self.roots.pop() else { break };
-            root = node(&left, &root);
-            size >>= 1;
-        }
-        self.roots.push(root);
-        self.size += 1;
+    /// The roots of the perfect subtrees over the records that it covers, in their order.
+    pub fn roots(&self) -> &[Hash] {
+        &self.roots
     }
 
-    /// The root of the tree; of no records, the SHA-256 of nothing.
+    /// Takes the hash of the next record in.
+    pub fn append(&mut self, record: &Hash) {
+        self.push(leaf(record), 0);
+    }
+
+    /// Takes in what stands for the next records, up to number `through`: the roots of their perfect subtrees, as a range
+    /// that begins here has them. `None` where there are more or fewer.
+    pub fn extend(mut self, through: u64, roots: &[Hash]) -> Option<Self> {
+        let mut roots = roots.iter();
+        while self.size < through {
+            let level = (through - self.size).ilog2();
+            self.push(*roots.next()?, level.min(self.size.trailing_zeros()));
+        }
+        roots.next().is_none().then_some(self)
+    }
+
+    /// Takes the root of a perfect subtree over the next `1 << level` records in.
+    fn push(&mut self, mut root: Hash, mut level: u32) {
+        let size = self.size + (1 << level);
+        // Each bit that is set at the low end is a subtree as large as what has come together so far.
+        let mut place = self.size >> level;
+        while place & 1 == 1 && (place - 1) << level >= self.begin {
+            let Some(left) = self.roots.pop() else { break };
+            root = node(&left, &root);
+            place >>= 1;
+            level += 1;
+        }
+        self.roots.push(root);
+        self.size = size;
+    }
+
+    /// The root of the tree over all records from the first on; of none, the SHA-256 of nothing.
     pub fn root(&self) -> Hash {
         let mut from_right = self.roots.iter().rev();
         let Some(last) = from_right.next() else {
@@ -163,6 +203,40 @@ mod tests {
             }
             let read = CompactRange::from_bytes(range.size(), &range.to_bytes());
             prop_assert_eq!(read, Some(range));
+        }
+    }
+
+    fn range_over(begin: usize, records: &[Hash]) -> CompactRange {
+        let mut range = CompactRange::behind(begin.try_into().unwrap());
+        for record in records {
+            range.append(record);
+        }
+        range
+    }
+
+    #[test]
+    fn what_stands_for_left_out_records_gives_the_same_tree_and_nothing_else_does() {
+        let records: Vec<Hash> = (0..40).map(|n| [n; 32]).collect();
+        let whole = range_over(0, &records);
+        for begin in 0..=records.len() {
+            for end in begin..=records.len() {
+                let omitted = range_over(begin, &records[begin..end]);
+                let tree = range_over(0, &records[..begin]);
+                let through = omitted.size();
+                let tree_after = tree.clone().extend(through, omitted.roots()).unwrap();
+                assert_eq!(tree_after, range_over(0, &records[..end]));
+                let rest = range_over(end, &records[end..]);
+                assert_eq!(
+                    tree_after.extend(whole.size(), rest.roots()).unwrap(),
+                    whole
+                );
+                let one_more = [omitted.roots(), &[[0; 32]]].concat();
+                assert_eq!(tree.clone().extend(through, &one_more), None);
+                if let Some((_, fewer)) = omitted.roots().split_last() {
+                    assert_eq!(tree.clone().extend(through, fewer), None);
+                    assert!(omitted.roots().len() <= 2 * 6);
+                }
+            }
         }
     }
 

@@ -88,6 +88,9 @@ pub struct Personal {
     /// The step that was answered so: whoever writes to the file cannot make the answer to one step that to another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// Why the caller is on a list, as somebody wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 impl Personal {
@@ -158,6 +161,8 @@ pub enum Event {
         /// What is known of its end.
         found: CarrierAnswer,
     },
+    /// A dialer was told that a caller who reached nobody is to be called back.
+    MissedAnnounced(Box<MissedAnnounced>),
     /// Whoever brought a call through the JSON door says how it ended.
     CallEnded {
         outcome: ReportedOutcome,
@@ -229,6 +234,8 @@ pub enum Event {
     },
     /// Somebody logged in, tried to, or saw what is hidden otherwise.
     Accessed(Access),
+    /// A number was put on a list of callers or taken off it. Number and reason stand beside it, sealed.
+    ListChanged(ListChanged),
     /// A draft of the rules was saved or taken away. Its text stands beside it, sealed: it may name callers on lists and in tests.
     DraftChanged(DraftChanged),
     /// A call would have gone elsewhere by the draft.
@@ -442,6 +449,16 @@ pub struct Attempt {
     pub exchanges: Vec<Exchange>,
 }
 
+/// A dialer was told that a caller who reached nobody is to be called back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MissedAnnounced {
+    /// The task that it is for, where the dialer has tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    #[serde(flatten)]
+    pub attempt: Attempt,
+}
+
 fn yes() -> bool {
     true
 }
@@ -548,6 +565,29 @@ pub struct ConfigChange {
     /// It is a secret: that it changed is all there is to say.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret: bool,
+}
+
+/// A number was put on a list of callers or taken off it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListChanged {
+    pub list: String,
+    /// Names the entry; says nothing of its number.
+    pub entry: String,
+    pub change: ListAction,
+    /// Who did it: the name of an API key, or `user ` and the name of a user of this machine.
+    pub by: String,
+    /// From then on the entry does not count any more; `None`: it has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// What became of an entry of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListAction {
+    /// It was added, or got another reason or end.
+    Added,
+    Removed,
 }
 
 /// What was done with a pushed profile.

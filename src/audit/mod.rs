@@ -6,6 +6,7 @@ mod compact_range;
 mod detail;
 mod event;
 mod exchange;
+mod export;
 mod finding;
 mod found;
 mod head;
@@ -21,11 +22,14 @@ pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
 pub use event::{
     Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged,
-    DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, Kind, Personal, ProfileAction,
-    Record, RulesetLoaded, Stages,
+    DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, Kind, ListAction, ListChanged,
+    MissedAnnounced, Personal, ProfileAction, Record, RulesetLoaded, Stages,
 };
 pub use exchange::Exchange;
-pub use finding::{FindingKind, Findings, LogFinding};
+pub use export::{
+    ExportEntry, ExportHead, ExportVerifier, ExportedRecord, OmittedRecords, ShownPersonal,
+};
+pub use finding::{FindingKind, Findings, LogFinding, VerifyReport};
 pub use found::{FoundRow, RowBuffer};
 pub use head::{SignedTreeHead, SigningState, SigningStatus};
 pub use note::{BadNote, LogSigningKey, NoKey, NoteSubject, PublicKey, Statement, signature_of};

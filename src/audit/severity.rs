@@ -66,7 +66,9 @@ pub fn severity(kind: Kind, detail: &str) -> RecordSeverity {
             RecordSeverity::Warn
         }
         Kind::CallDecided if has("\"outcome\":\"unavailable\"") => RecordSeverity::Warn,
-        Kind::HandoffConcluded if !has("\"outcome\":\"accepted\"") => RecordSeverity::Warn,
+        Kind::HandoffConcluded | Kind::MissedAnnounced if !has("\"outcome\":\"accepted\"") => {
+            RecordSeverity::Warn
+        }
         Kind::DialEnded
             if has("\"disposition\":\"failed\"")
                 || has("\"disposition\":\"busy\"")

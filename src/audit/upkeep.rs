@@ -35,7 +35,7 @@ pub struct Pruned {
 }
 
 /// A person was forgotten: what was sealed for them can be read by nobody any more. Who it was is not said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallerErased {
     /// How many calls of theirs were known.
     pub calls: u64,
@@ -43,6 +43,20 @@ pub struct CallerErased {
     pub answers: u64,
     /// Whether a profile was kept of them.
     pub profile: bool,
+    /// How many entries of lists were deleted.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub list_entries: u64,
+    /// How many blocks stay, each as a keyed hash without number and reason.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub blocks: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The installation's secret is another one from here on: what is written is sealed and signed under it.

@@ -117,6 +117,11 @@ impl ChainVerifier {
         self.walked.rows
     }
 
+    /// The last record that is accounted for.
+    pub fn last(&self) -> i64 {
+        self.walked.last
+    }
+
     /// Whether nothing is wrong so far.
     pub fn is_sound(&self) -> bool {
         self.misfits.is_none() && self.walked.findings.is_empty()
@@ -279,7 +284,15 @@ impl ChainVerifier {
             return;
         }
         tree.append(&hash);
+        self.compare_root(record);
+    }
+
+    /// Compares the root of the tree over the records up to this one, where one was signed.
+    fn compare_root(&mut self, record: i64) {
         while let Some((size, root)) = self.roots.pop_if(|(size, _)| *size <= record) {
+            let Some(tree) = &self.walked.tree else {
+                return;
+            };
             if size < record {
                 continue;
             }
@@ -314,6 +327,34 @@ impl ChainVerifier {
             self.walked.head = start.hash;
             self.walked.tree = start.tree;
         }
+    }
+
+    /// The records from `first` to `last` are left out, and `roots` are those of the perfect subtrees over them. `false` where that cannot be.
+    pub fn pass_over(&mut self, first: i64, last: i64, roots: &[Hash]) -> bool {
+        if first <= self.walked.last || last < first {
+            return false;
+        }
+        self.end_misfits(true);
+        self.settle_last();
+        if std::mem::take(&mut self.is_blind) {
+            self.walked.last = first - 1;
+        }
+        self.missing_before(first);
+        self.walked.last = first - 1;
+        self.walked.head = None;
+        let known = self.walked.tree.take();
+        if let Some(tree) = known.filter(|tree| tree.size() == self.walked.last.unsigned_abs()) {
+            self.walked.tree = tree.extend(last.unsigned_abs(), roots);
+            if self.walked.tree.is_none() {
+                return false;
+            }
+        }
+        self.walked.last = last;
+        self.compare_root(last);
+        if self.walked.rows == 0 {
+            self.proven = last;
+        }
+        true
     }
 
     /// The rows behind the last one cannot be read, up to the next one that comes, if one does.

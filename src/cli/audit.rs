@@ -7,9 +7,9 @@ use anyhow::Context;
 
 use super::frame::{Bar, Exit, Global, as_owner, errln, key_ring, load, outln, runtime};
 use crate::app;
-use crate::audit::{PublicKey, SignedTreeHead};
+use crate::audit::{PublicKey, SignedTreeHead, VerifyReport};
 use crate::clock::Clock;
-use crate::store::verify::{self, Against, Installation, Verification, VerifyReport};
+use crate::store::verify::{self, Against, Installation, Verification};
 use crate::store::{self, OpenError, Options, Store};
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,9 @@ struct Verify {
     /// The public key whose signatures count [default: that of the anchor]. The one beside the database is compared with the log, and not trusted
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
+    /// Verify what `audit export --proof` wrote, in place of a database; no configuration is read then
+    #[arg(long, value_name = "FILE", conflicts_with = "database")]
+    export: Option<PathBuf>,
     #[command(flatten)]
     at: Where,
 }
@@ -70,6 +73,11 @@ pub(super) fn run(arguments: &AuditArguments, global: &Global) -> anyhow::Result
 fn run_verify(arguments: &Verify, global: &Global) -> anyhow::Result<Exit> {
     let anchor = arguments.anchor.as_deref().map(read_anchor).transpose()?;
     let given = arguments.public_key.as_deref().map(read_key).transpose()?;
+    if let Some(file) = &arguments.export {
+        let report = super::proof::verify(file, given, anchor, global)?;
+        global.print(&report, print)?;
+        return Ok(Exit::of_check(report.ok));
+    }
     let (database, config) = if let Some(database) = &arguments.at.database {
         (database.clone(), None)
     } else {
@@ -147,10 +155,10 @@ fn print(report: &VerifyReport) {
     let verdict = if report.ok {
         "nothing is wrong"
     } else {
-        "the log was tampered with, or is damaged"
+        "it was tampered with, or is damaged"
     };
     outln!(
-        "{} records of log {}, {} of them signed: {verdict}",
+        "{} records of log {}, which is signed up to record {}: {verdict}",
         report.records,
         report.log_id,
         report.signed

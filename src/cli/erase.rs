@@ -1,5 +1,6 @@
 //! `switchboard erase`: forgets one person; the audit log still verifies.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
 use super::frame::{Exit, Global, as_owner, errln, load, outln, refused, runtime};
@@ -7,6 +8,7 @@ use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::phone::Caller;
+use crate::routing::ListDefinition;
 use crate::store::Erased;
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +61,7 @@ pub(super) fn run(arguments: &EraseArguments, global: &Global) -> anyhow::Result
         caller: caller.clone(),
         dry_run: arguments.dry_run,
     };
-    let erased = match admin::ask(path, &request, |_| {}) {
+    let mut erased: Erased = match admin::ask(path, &request, |_| {}) {
         Ok(document) => serde_json::from_value(document)?,
         Err(AskError::Nobody { .. }) => {
             let _acting = as_owner(path)?;
@@ -67,10 +69,13 @@ pub(super) fn run(arguments: &EraseArguments, global: &Global) -> anyhow::Result
                 app::store(&loaded.config, &Clock::system()).map_err(super::serve::refuse)?;
             let erased = runtime()?.block_on(async {
                 let caller = Caller::classify(&caller);
+                let lists = loaded.config.lists.iter();
+                let blocks = lists.filter(|(_, list)| list.blocks);
+                let blocks: Vec<_> = blocks.map(|(name, _)| name.clone()).collect();
                 let erased = if arguments.dry_run {
-                    store.known_of(&caller).await
+                    store.known_of(&caller, &blocks).await
                 } else {
-                    store.erase(&caller).await
+                    store.erase(&caller, &blocks).await
                 };
                 store.close().await;
                 erased
@@ -79,17 +84,34 @@ pub(super) fn run(arguments: &EraseArguments, global: &Global) -> anyhow::Result
         }
         Err(error) => return Ok(refused(error)),
     };
+    erased.named_in = named_in(&loaded.config.lists, &caller);
     advise(&erased);
     global.print(&erased, print)?;
     if is_national && !erased.erased && !erased.known {
         // Whoever calls under the number with its country code is known all the same.
         return Ok(Exit::Failed);
     }
-    Ok(if erased.wal_emptied {
-        Exit::Done
-    } else {
-        Exit::TryAgain
+    Ok(match (erased.wal_emptied, erased.named_in.is_empty()) {
+        (false, _) => Exit::TryAgain,
+        (true, is_whole) => Exit::of_check(is_whole),
     })
+}
+
+/// Where lists of the configuration name the number: Switchboard never writes there.
+fn named_in(lists: &BTreeMap<String, ListDefinition>, caller: &str) -> Vec<String> {
+    let caller = Caller::classify(caller);
+    let Some(number) = caller.number() else {
+        return Vec::new();
+    };
+    let mut places = Vec::new();
+    for (name, list) in lists {
+        if list.numbers.names(number) {
+            places.push(format!("routing.lists.{name}.numbers"));
+        }
+        let file = list.file.iter().filter(|file| file.numbers.names(number));
+        places.extend(file.map(|file| file.path.display().to_string()));
+    }
+    places
 }
 
 fn print(erased: &Erased) {
@@ -104,7 +126,13 @@ fn print(erased: &Erased) {
     };
     let profile = if erased.profile { ", a profile" } else { "" };
     let (calls, answers) = (erased.calls, erased.answers);
-    outln!("{verb}: {calls} calls, {answers} answers{profile}");
+    let count = |n: u64, what: &str| match n {
+        0 => String::new(),
+        n => format!(", {n} {what}"),
+    };
+    let entries = count(erased.list_entries, "entries of lists");
+    let blocks = count(erased.blocks, "blocks that stay as keyed hashes");
+    outln!("{verb}: {calls} calls, {answers} answers{profile}{entries}{blocks}");
 }
 
 /// Asks on a terminal; where nobody can be asked, it is meant.
@@ -124,6 +152,9 @@ fn advise(erased: &Erased) {
         errln!(
             "another program reads the database for long, so that old pages stay in its write-ahead log: end that program, and erase again"
         );
+    }
+    for place in &erased.named_in {
+        errln!("{place} still names this number: take it out there, and reload");
     }
     for copy in &erased.copies {
         errln!(

@@ -11,10 +11,11 @@ use crate::admin::{self, ControlRequest};
 use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::flow::{SupposedCall, SupposedFacts};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
-    self, CallFacts, Decision, DialerId, DialerView, Lookup, RulesetVersion, Skipped,
+    self, Course, Decision, DialerId, Lists, Lookup, RulesInForce, RulesetVersion, Skipped,
 };
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,7 @@ pub(super) struct ExplainArguments {
     /// Ask Braze for the score
     #[arg(long)]
     lookup: bool,
-    /// Suppose that the call comes at this time: 19:00, "tomorrow 19:00", "2026-11-26 19:00" (in the time zone of alerts), or ISO 8601
+    /// Suppose that the call comes at this time: 19:00, "tomorrow 19:00", "2026-11-26 19:00" (in the time zone of [routing]), or ISO 8601
     #[arg(long)]
     at: Option<String>,
 }
@@ -44,6 +45,8 @@ struct Explanation<'a> {
     score: Option<LeadScore>,
     rule: Option<&'a str>,
     reason: &'static str,
+    /// What becomes of the call: `dialers`, `number`, `reject`, `message`, `closed`.
+    course: &'a Course,
     ruleset: &'a RulesetVersion,
     plan: &'a [DialerId],
     skipped: &'a [Skipped],
@@ -72,7 +75,7 @@ pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Resu
     let at = match arguments.at.as_deref() {
         None => now,
         Some(text) => {
-            let Some(at) = moment(text, now, &loaded.config.alerts.time_zone) else {
+            let Some(at) = moment(text, now, &loaded.config.routing.time_zone) else {
                 errln!(
                     "--at {text} is no time; write one like 19:00, \"tomorrow 19:00\" or 2026-11-26T19:00:00Z"
                 );
@@ -93,31 +96,44 @@ pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Resu
             "supposing a caller that Braze does not know; --lookup asks Braze, --score N supposes a score"
         );
     }
-    let facts = CallFacts::new(at, lookup, dialers(&loaded.config));
-    let decision = routing::decide(&loaded.config.ruleset.clone().into(), &facts);
+    let rules: RulesInForce = loaded.config.ruleset.clone().into();
+    let facts = supposed(&loaded.config, &rules, arguments, at).with_lookup(at, lookup);
+    let decision = routing::decide(&rules, &facts);
     let sentences = decision.sentences(&facts);
     let shown = explanation(arguments, &decision, &sentences);
     global.print(&shown, |_| print(&decision, &sentences))?;
     Ok(Exit::Done)
 }
 
-/// The dialers as the running server sees them; where none runs, each is supposed to take calls, which is said.
-fn dialers(config: &Config) -> Vec<DialerView> {
-    let asked = admin::ask(&config.storage.path, &ControlRequest::Dialers, |_| {});
-    let seen = asked
+/// What the running server knows of such a call; where none runs, all dialers are supposed to be well and nobody to have called before, which is
+/// said.
+fn supposed(
+    config: &Config,
+    rules: &RulesInForce,
+    arguments: &ExplainArguments,
+    at: Timestamp,
+) -> SupposedFacts {
+    let request = ControlRequest::Suppose {
+        from: arguments.from.clone(),
+        to: arguments.to.clone(),
+        at,
+    };
+    let asked = admin::ask(&config.storage.path, &request, |_| {});
+    let known = asked
         .ok()
-        .and_then(|document| serde_json::from_value::<Vec<DialerView>>(document).ok());
-    if seen.is_none() {
+        .and_then(|document| serde_json::from_value(document).ok());
+    known.unwrap_or_else(|| {
         errln!(
             "no running server was asked: all dialers are supposed to be well and to take calls"
         );
-    }
-    let seen = seen.unwrap_or_default();
-    let view = |dialer: &DialerId| {
-        let view = seen.iter().find(|view| view.dialer == *dialer).cloned();
-        view.unwrap_or_else(|| DialerView::well(dialer.clone()))
-    };
-    config.ruleset.dialers.iter().map(view).collect()
+        let call = SupposedCall {
+            caller: arguments.from.as_deref().map(Caller::classify),
+            called: arguments.to.clone(),
+            at,
+        };
+        let lists = Lists::of_definitions(&config.lists);
+        SupposedFacts::alone(rules, &lists, &call)
+    })
 }
 
 /// A moment as people write it: `2026-11-26T12:00:00Z`, `2026-11-26 19:00`, `19:00`, `tomorrow 19:00`; without an offset, in `zone`.
@@ -159,6 +175,7 @@ fn explanation<'a>(
         score: decision.score,
         rule: decision.rule.as_deref(),
         reason: decision.reason.as_str(),
+        course: &decision.course,
         ruleset: &decision.ruleset,
         plan: &decision.plan.dialers,
         skipped: &decision.plan.skipped,
@@ -173,13 +190,15 @@ fn print(decision: &Decision, sentences: &[String]) {
         outln!("{sentence}");
     }
     let plan: Vec<&str> = decision.plan.dialers.iter().map(DialerId::as_str).collect();
-    let plan = if plan.is_empty() {
-        "nobody".to_owned()
-    } else {
-        plan.join(", then ")
-    };
     outln!("");
-    outln!("Plan: {plan}.");
+    if decision.course == Course::Dialers {
+        let plan = if plan.is_empty() {
+            "nobody".to_owned()
+        } else {
+            plan.join(", then ")
+        };
+        outln!("Plan: {plan}.");
+    }
     for skipped in &decision.plan.skipped {
         outln!("Not {}: {}.", skipped.dialer, skipped.change);
     }

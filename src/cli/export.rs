@@ -1,21 +1,24 @@
 //! `switchboard audit export`: the audit records as lines, for other programs. One page is in memory at a time.
 
 use std::io::{self, Write};
+use std::path::Path;
 
+use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::erase::written_plainly;
 use super::frame::{Bar, Exit, Global, as_owner, errln, key_ring, load, refused, runtime};
+use super::proof::{self, Selection};
 use crate::admin::{self, AskError, ControlRequest};
 use crate::app;
 use crate::audit::Exported;
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::config;
-use crate::phone::{Caller, ERASED};
-use crate::store::{LogReader, StoredRecord};
+use crate::phone::Caller;
+use crate::store::{LogReader, StoredRecord, verify};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArguments {
@@ -42,6 +45,9 @@ pub(super) struct ExportArguments {
     /// Show callers' numbers and what they were answered; that it was done is recorded
     #[arg(long)]
     reveal: bool,
+    /// Write each record as it is stored, with the proof that it is in the log under its signed end, for `audit verify --export`; what is not signed yet is left out
+    #[arg(long)]
+    proof: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -59,7 +65,7 @@ struct ExportLine<'r> {
     call_id: Option<&'r str>,
     caller: Option<String>,
     called: Option<String>,
-    answer: Option<&'r str>,
+    answer: Option<String>,
     detail: &'r RawValue,
     hash: String,
 }
@@ -99,6 +105,10 @@ pub(super) fn run(arguments: &ExportArguments, global: &Global) -> anyhow::Resul
         errln!("this is no number: write it as +4930123456");
         return Ok(Exit::Usage);
     }
+    if arguments.proof && matches!(arguments.format, ExportFormat::Csv) {
+        errln!("--proof goes with --format jsonl");
+        return Ok(Exit::Usage);
+    }
     let loaded = load(global)?;
     let path = &loaded.config.storage.path;
     // The socket tells the server who asks: that is asked as root.
@@ -117,7 +127,10 @@ pub(super) fn run(arguments: &ExportArguments, global: &Global) -> anyhow::Resul
     if arguments.reveal {
         record(arguments, caller.as_ref(), &loaded.config)?;
     }
-    let written = if caller.is_some() {
+    let written = if arguments.proof {
+        let calls = caller.is_some().then_some(calls);
+        write_proof(arguments, global, &log, path, calls)
+    } else if caller.is_some() {
         write_calls(arguments, &log, &calls)
     } else {
         write(arguments, global, &log)
@@ -170,6 +183,35 @@ fn record(
         }
         Err(error) => Err(refused(error).into()),
     }
+}
+
+/// Writes records with their proof; of these calls, where some are given.
+fn write_proof(
+    arguments: &ExportArguments,
+    global: &Global,
+    log: &LogReader,
+    database: &Path,
+    calls: Option<Vec<i64>>,
+) -> anyhow::Result<()> {
+    let _acting = as_owner(database)?;
+    let end = verify::signed_head(database)?
+        .context("nothing in this log is signed yet, so nothing can be proven")?;
+    let calls = match &arguments.call {
+        Some(call) => Some(log.row_of(call)?.into_iter().collect()),
+        None => calls,
+    };
+    let ms = Timestamp::as_millisecond;
+    let since = arguments.since.map_or(i64::MIN, ms);
+    let made_at = since..arguments.until.map_or(i64::MAX, ms);
+    let selection = match calls {
+        Some(calls) => Selection::Calls(calls, made_at),
+        None => Selection::Span(log.span(&made_at)?),
+    };
+    if end.unsigned > 0 {
+        let unsigned = end.unsigned;
+        errln!("{unsigned} records at the end of the log are not signed yet");
+    }
+    proof::write(database, log, &end, &selection, arguments.reveal, global)
 }
 
 fn write(arguments: &ExportArguments, global: &Global, log: &LogReader) -> anyhow::Result<()> {
@@ -252,27 +294,16 @@ impl Sink {
             return Ok(());
         }
         let personal = record.personal.as_ref();
-        let shown = |text: &String| {
-            if arguments.reveal || text == ERASED {
-                text.clone()
-            } else {
-                Caller::classify(text).masked()
-            }
-        };
+        let shown = personal.map(|personal| proof::shown(personal, arguments.reveal));
+        let shown = shown.unwrap_or_default();
         let line = ExportLine {
             id: record.id,
             at: record.at,
             kind: record.kind.as_str(),
             call_id: record.call_id.as_ref().map(CallId::as_str),
-            caller: personal
-                .and_then(|personal| personal.caller.as_ref())
-                .map(shown),
-            called: personal
-                .and_then(|personal| personal.called.as_ref())
-                .map(shown),
-            answer: personal
-                .filter(|_| arguments.reveal)
-                .and_then(|personal| personal.body.as_deref()),
+            caller: shown.caller,
+            called: shown.called,
+            answer: shown.answer,
             detail: serde_json::from_str(&record.detail)?,
             hash: hex::encode(record.hash),
         };
@@ -313,7 +344,7 @@ impl ExportLine<'_> {
             text(self.call_id),
             text(self.caller.as_deref()),
             text(self.called.as_deref()),
-            text(self.answer),
+            text(self.answer.as_deref()),
             inert(self.detail.get()),
             self.hash.clone(),
         ]

@@ -12,7 +12,9 @@ mod export;
 mod frame;
 mod init;
 mod key;
+mod lists;
 mod migrate;
+mod proof;
 mod prune;
 mod reference;
 mod replay;
@@ -59,6 +61,8 @@ enum Command {
     TestDialer(dialers::TestDialerArguments),
     /// Have the running server try credentials again that a service refused
     Retry(dialers::RetryArguments),
+    /// The lists of callers: show one, put a number on it, take one off; asks the running server
+    List(lists::ListArguments),
     /// What would happen to a caller, and why; no side effects
     Explain(explain::ExplainArguments),
     /// Have the running server read its configuration and secrets again
@@ -121,6 +125,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => dialers::test(arguments, global),
         Command::Retry(arguments) => dialers::retry(arguments, global),
+        Command::List(arguments) => lists::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Reload(arguments) => configuration::reload(arguments, global),
         Command::Rules(arguments) => rules::run(arguments, global),

@@ -63,6 +63,9 @@ impl Alerts {
                 percent,
             ),
             min_requests: section.or("min_requests", rules.min_requests, count),
+            waiting_longer_than: section.optional("waiting_longer_than", |value| {
+                value.duration(Duration::from_secs(1)..=Duration::from_hours(1))
+            }),
         };
         let alerts = Self {
             rules,

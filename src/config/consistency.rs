@@ -5,11 +5,12 @@ use super::duration;
 use super::problem::Fault;
 use super::reader::Reader;
 use super::routing::{Routing, RoutingSection};
-use super::rules::{NamedRule, NamedValue};
+use super::rule_tests::NamedTest;
+use super::rules::NamedValue;
 use super::server::Server;
 use super::twilio::{CallerId, Twilio};
 use crate::deadline::{ANSWER_RESERVE, HANDOFF_RESERVE};
-use crate::routing::{Condition, NO_TIER};
+use crate::routing::{self, DialerId, NO_TIER, Reachability, RulesInForce};
 use crate::twiml::Connect;
 use crate::{braze, dialer};
 
@@ -118,6 +119,7 @@ pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
+    let lists: Vec<&str> = routing.lists.keys().map(String::as_str).collect();
     let attributes: Vec<&str> = routing.attributes.iter().map(String::as_str).collect();
     for (idx, rule) in routing.rules.iter().enumerate() {
         let earlier = routing.rules.get(..idx).unwrap_or_default();
@@ -147,11 +149,7 @@ pub(super) fn check_rules(reader: &Reader<'_>, routing: &RoutingSection) {
             &attributes,
         );
         check_names(reader, &rule.hours, "hours", "hours", &hours);
-        if let Some(reason) = never_matches(rule, earlier) {
-            let fault = Fault::new(format!("(\"{name}\") never matches: {reason}"));
-            let hint = "the first rule that matches wins; move this one up or take it out";
-            reader.warn_at(&rule.path, fault.hint(hint));
-        }
+        check_names(reader, &rule.lists, "a list", "lists", &lists);
     }
 }
 
@@ -201,23 +199,85 @@ fn check_names(reader: &Reader<'_>, named: &[NamedValue], what: &str, key: &str,
     }
 }
 
-/// Why a rule cannot match behind the earlier ones; `None` where it can.
-fn never_matches(rule: &NamedRule, earlier: &[NamedRule]) -> Option<String> {
-    let takes_all = |earlier: &&NamedRule| earlier.rule.when.is_empty();
-    if let Some(first) = earlier.iter().find(takes_all) {
-        return Some(format!("\"{}\" above it takes every call", first.rule.name));
+/// Every rule can be reached, and every dialer by a rule or the default; callers outside all hours are told so.
+pub(super) fn check_reachability(
+    reader: &Reader<'_>,
+    routing: &RoutingSection,
+    rules: &RulesInForce,
+    named_tiers: bool,
+) {
+    const FEW: usize = 5;
+    let found = routing::reachability(rules, reader.context().now, named_tiers);
+    for (rule, found) in routing.rules.iter().zip(&found) {
+        let name = &rule.rule.name;
+        let fault = match found {
+            Reachability::Reachable(_) => continue,
+            Reachability::NotSettled => Fault::new(format!(
+                "(\"{name}\") may never match: whether a call comes to it is not settled in 100,000 steps"
+            ))
+            .hint("make it and the rules above it simpler, or write a test that comes to it"),
+            Reachability::Unreachable { taken_by } if taken_by.is_empty() => Fault::new(format!(
+                "(\"{name}\") never matches: its conditions contradict each other"
+            ))
+            .hint("a call has to meet all of them"),
+            Reachability::Unreachable { taken_by } => {
+                let few = taken_by.iter().take(FEW).map(|name| format!("\"{name}\""));
+                let more = match taken_by.len().saturating_sub(FEW) {
+                    0 => String::new(),
+                    n => format!(" and {n} more"),
+                };
+                let few = few.collect::<Vec<_>>().join(", ");
+                let take = if taken_by.len() == 1 { "takes" } else { "take" };
+                let why = format!("(\"{name}\") never matches: {few}{more} above it {take} all of its calls");
+                let hint = "the first rule that matches wins; move this one up or take it out";
+                Fault::new(why).hint(hint)
+            }
+        };
+        reader.warn_at(&rule.path, fault);
     }
-    let tiers_alone = |rule: &NamedRule| match rule.rule.when.0.as_slice() {
-        [only] => matches!(**only, Condition::Tier(_)),
-        _ => false,
+    let is_out = |found: &Reachability| matches!(found, Reachability::Unreachable { .. });
+    let reached: Vec<DialerId> = rules
+        .rules
+        .iter()
+        .zip(&found)
+        .filter(|(_, found)| !is_out(found))
+        .flat_map(|(rule, _)| rule.dialers())
+        .collect();
+    let is_reached =
+        |dialer: &DialerId| !found.last().is_some_and(is_out) || reached.contains(dialer);
+    for dialer in rules.dialers.iter().filter(|dialer| !is_reached(dialer)) {
+        let fault = Fault::new(
+            "gets no call: no rule that is reached names it, and the default is never reached",
+        );
+        let hint = "name it in a rule, or take it out";
+        reader.warn_at(&format!("dialers.{dialer}"), fault.hint(hint));
+    }
+    let has_hours = |dialer: &DialerId| {
+        rules
+            .limits
+            .get(dialer)
+            .is_some_and(|of| of.hours.is_some())
     };
-    let is_taken = |name: &str| {
-        let earlier = earlier.iter().filter(|rule| tiers_alone(rule));
-        let mut taken = earlier.flat_map(|rule| &rule.tiers);
-        taken.any(|(_, taken)| taken.eq_ignore_ascii_case(name))
-    };
-    let all_taken = !rule.tiers.is_empty() && rule.tiers.iter().all(|(_, name)| is_taken(name));
-    all_taken.then(|| "rules above it take all of its tiers".to_owned())
+    let answers =
+        routing.routing.closed_message.is_some() || routing.routing.closed_number.is_some();
+    if !answers && !rules.dialers.is_empty() && rules.dialers.iter().all(has_hours) {
+        let fault = Fault::new(
+            "give hours to all dialers: outside them callers hear goodbye_message alone",
+        );
+        let hint = "write closed_message or closed_number";
+        reader.warn_at("routing.limits", fault.hint(hint));
+    }
+}
+
+/// The file's own tests come out as they expect.
+pub(super) fn run_tests(reader: &Reader<'_>, routing: &RoutingSection, rules: &RulesInForce) {
+    for NamedTest { path, test, .. } in &routing.tests {
+        if let Some(failure) = test.failure(rules) {
+            let fault = Fault::new(format!("(\"{}\") {failure}", test.name));
+            let hint = "correct the rules or the test; switchboard explain shows how such a call is decided";
+            reader.error_at(path, fault.hint(hint));
+        }
+    }
 }
 
 /// Rules and the default name dialers that exist.
@@ -234,6 +294,9 @@ pub(super) fn check_dialer_names(reader: &Reader<'_>, routing: &RoutingSection, 
         );
     };
     check("routing.default_dialer", &routing.default_dialer);
+    if let Some(missed_to) = &routing.routing.missed_to {
+        check("routing.missed_to.dialer", missed_to.dialer.as_str());
+    }
     for rule in &routing.rules {
         for (idx, (path, name)) in rule.dialers.iter().enumerate() {
             check(path, name);
@@ -243,6 +306,25 @@ pub(super) fn check_dialer_names(reader: &Reader<'_>, routing: &RoutingSection, 
                 reader.error_at(path, fault.hint("name every dialer once"));
             }
         }
+    }
+    let of_tests = routing.tests.iter().flat_map(|test| &test.dialers);
+    of_tests.for_each(|(path, name)| check(path, name));
+}
+
+/// Tests give lists and attributes that rules can ask for.
+pub(super) fn check_tests(reader: &Reader<'_>, routing: &RoutingSection) {
+    let lists: Vec<&str> = routing.lists.keys().map(String::as_str).collect();
+    let attributes: Vec<&str> = routing.attributes.iter().map(String::as_str).collect();
+    for NamedTest { path, test, .. } in &routing.tests {
+        let named = |key: &str, name: &str| (format!("{path}.given.{key}"), name.to_owned());
+        let given = &test.given;
+        let of_lists: Vec<NamedValue> =
+            given.lists.iter().map(|name| named("list", name)).collect();
+        check_names(reader, &of_lists, "a list", "lists", &lists);
+        let profile = given.lookup.profile();
+        let names = profile.iter().flat_map(|profile| profile.attributes.keys());
+        let names: Vec<NamedValue> = names.map(|name| named("attribute", name)).collect();
+        check_names(reader, &names, "an attribute", "attributes", &attributes);
     }
 }
 

@@ -17,7 +17,7 @@ const LONGEST: u64 = 1024 * 1024;
 pub struct Context {
     pub(super) directory: PathBuf,
     pub(super) config_permissions: Permissions,
-    /// Secrets and calendars are read.
+    /// Secrets, calendars and lists are read.
     pub(super) reads_files: bool,
     /// Certificates and keys are opened.
     pub(super) opens_files: bool,

@@ -8,7 +8,7 @@ use super::problem::Fault;
 use super::reader::Reader;
 use super::routing::RoutingSection;
 use crate::phone::E164;
-use crate::routing::Action;
+use crate::routing::RuleAction;
 
 /// Keys of the main file that hold numbers which nobody dials: those of callers, and those of tests.
 const OF_OTHERS: [&str; 3] = ["lists", "tests", "when"];
@@ -68,8 +68,8 @@ pub(super) fn check(reader: &Reader<'_>, routing: &RoutingSection, beginnings: O
         .rules
         .iter()
         .filter_map(|rule| match &rule.rule.action {
-            Action::Number(number) => Some((format!("{}.number", rule.path), number)),
-            Action::Dialers(_) | Action::Reject(_) | Action::Message(_) => None,
+            RuleAction::Number(number) => Some((format!("{}.number", rule.path), number)),
+            RuleAction::Dialers(_) | RuleAction::Reject(_) | RuleAction::Message(_) => None,
         });
     for (key, number) in single.chain(of_rules) {
         if beginnings

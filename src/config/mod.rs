@@ -14,6 +14,7 @@ mod dialers;
 mod duration;
 mod edit;
 mod hours;
+mod lists;
 mod logging;
 mod may_dial;
 mod pem;
@@ -21,6 +22,7 @@ pub(crate) mod problem;
 mod reader;
 mod routing;
 mod routing_files;
+mod rule_tests;
 mod rules;
 mod secret;
 pub(crate) mod section;
@@ -55,7 +57,7 @@ pub use storage::{MIN_RETENTION, Storage};
 pub use twilio::{CallerId, Twilio};
 pub use url::PublicUrl;
 
-use crate::routing::{self as rules_of, DialerId, Ruleset};
+use crate::routing::{self as rules_of, DialerId, ListDefinition, RuleTest, Ruleset};
 use context::ConfidentialFile;
 use problem::Fault;
 use reader::{Known, Reader};
@@ -79,6 +81,10 @@ pub struct Config {
     pub logging: Logging,
     /// Tiers, rules and dialers, as decisions are made by them.
     pub ruleset: Ruleset,
+    /// `[[routing.tests]]`, all of which come out as they expect.
+    pub rule_tests: Vec<RuleTest>,
+    /// `[routing.lists.*]`, by name.
+    pub lists: BTreeMap<String, ListDefinition>,
     /// The line of every key that the file sets, by its whole name: `braze.timeout`, `auth.keys[0].name`. Everything else is a default.
     /// Of a key of `[routing]`, the line is that of the file that holds the section.
     pub origins: BTreeMap<String, usize>,
@@ -365,6 +371,7 @@ fn read_sections(root: &mut Section<'_>, place: Option<RoutingPlace<'_>>) -> Opt
     if let Some(routing) = &routing {
         consistency::check_tiers(of_rules, routing);
         consistency::check_rules(of_rules, routing);
+        consistency::check_tests(of_rules, routing);
     }
     if let (Some(routing), Some(dialers)) = (&routing, &dialers) {
         // Also those of dialers with something wrong in them, so that no rule seems to miss one.
@@ -384,6 +391,15 @@ fn read_sections(root: &mut Section<'_>, place: Option<RoutingPlace<'_>>) -> Opt
     }
     let (server, routing, dialers) = (server?, routing?, dialers?);
     let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.id.clone()).collect());
+    // What is wrong already makes more of itself here.
+    if !reader.has_errors() && !of_rules.has_errors() {
+        let named_tiers = braze
+            .as_ref()
+            .is_some_and(|braze| braze.tier_attribute.is_some());
+        let rules = ruleset.clone().into();
+        consistency::check_reachability(of_rules, &routing, &rules, named_tiers);
+        consistency::run_tests(of_rules, &routing, &rules);
+    }
     let routing_settings = Routing {
         file: paths.file,
         draft: paths.draft,
@@ -398,12 +414,14 @@ fn read_sections(root: &mut Section<'_>, place: Option<RoutingPlace<'_>>) -> Opt
         server,
         storage: storage?,
         twilio: twilio?,
+        rule_tests: routing.tests.into_iter().map(|named| named.test).collect(),
         routing: routing_settings,
         dialers,
         alerts: alerts.unwrap_or_default(),
         auth: auth.unwrap_or_default(),
         logging: logging.unwrap_or_default(),
         ruleset,
+        lists: routing.lists,
         origins: BTreeMap::new(),
         draft: None,
         digest: [0; 32],

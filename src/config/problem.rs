@@ -129,6 +129,17 @@ pub struct Rejected {
     pub problems: Vec<Problem>,
 }
 
+impl Rejected {
+    /// The file was not read to its end.
+    pub fn broken_off(why: &dyn fmt::Display) -> Self {
+        let message = format!("the configuration was not read: {why}");
+        let hint = Some("try it again".to_owned());
+        Self {
+            problems: vec![Problem::of_file(message, hint)],
+        }
+    }
+}
+
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the configuration is refused")?;

@@ -166,6 +166,11 @@ impl<'a> Reader<'a> {
         });
     }
 
+    /// Whether something was found for which the file is refused.
+    pub(super) fn has_errors(&self) -> bool {
+        self.problems.borrow().iter().any(Problem::is_error)
+    }
+
     /// Records an error at the value of `key`, or at what stands nearest above it.
     pub(super) fn error_at(&self, key: &str, fault: Fault) {
         self.error(key.to_owned(), self.span_of(key), fault);

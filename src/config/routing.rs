@@ -1,5 +1,6 @@
 //! `[routing]`: the budget, what callers hear, the tiers and the rules.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,16 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use super::hours::read_hours;
+use super::lists::read_lists;
 use super::problem::Fault;
+use super::rule_tests::NamedTest;
 use super::rules::{NamedRule, NamedValue, language};
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
-use crate::routing::{Condition, DialerId, Hours, Limits, Rule, Ruleset};
+use crate::routing::{
+    Condition, DialerId, DialerLimits, Hours, ListDefinition, MissedTo, Rule, Ruleset,
+};
 
 /// The most that a limit of a dialer may be.
 const MOST_CALLS: u32 = 100_000_000;
@@ -44,6 +49,8 @@ pub struct Routing {
     pub closed_message: Option<String>,
     /// The number that such a caller is put through to. Default: none; the message is spoken.
     pub closed_number: Option<E164>,
+    /// Who is told of callers who reached nobody, and the task that this is for. Default: nobody.
+    pub missed_to: Option<MissedTo>,
     /// The zone of opening hours that name none. Default: that of `[alerts]`, else UTC.
     pub time_zone: TimeZone,
 }
@@ -59,13 +66,15 @@ pub(super) struct RoutingSection {
     pub(super) attributes: Vec<String>,
     pub(super) limits: Vec<NamedLimits>,
     pub(super) hours: Vec<(String, Hours)>,
+    pub(super) tests: Vec<NamedTest>,
+    pub(super) lists: BTreeMap<String, ListDefinition>,
 }
 
 /// The limits of a dialer, with the path of its name, and the hours that they name.
 pub(super) struct NamedLimits {
     pub(super) dialer: NamedValue,
     pub(super) hours: Option<NamedValue>,
-    pub(super) limits: Limits,
+    pub(super) limits: DialerLimits,
 }
 
 impl RoutingSection {
@@ -107,6 +116,7 @@ impl RoutingSection {
         });
         let time_zone = section.or("time_zone", default_zone, TomlValue::time_zone);
         let hours = read_hours(section, &time_zone);
+        let lists = section.optional_section("lists", |section| Some(read_lists(section, &rules)));
         Some(Self {
             routing: Routing {
                 file: None,
@@ -128,6 +138,7 @@ impl RoutingSection {
                 language,
                 closed_message: section.optional("closed_message", TomlValue::spoken),
                 closed_number: section.optional("closed_number", TomlValue::phone_number),
+                missed_to: section.optional_section("missed_to", read_missed_to),
                 time_zone,
             },
             default_dialer: default_dialer?,
@@ -136,6 +147,8 @@ impl RoutingSection {
             attributes,
             limits: limits.unwrap_or_default(),
             hours,
+            tests: section.tables("tests", NamedTest::read),
+            lists: lists.unwrap_or_default(),
         })
     }
 
@@ -167,6 +180,11 @@ impl RoutingSection {
             limits: limits
                 .map(|named| (DialerId::new(&named.dialer.1), named.limits.clone()))
                 .collect(),
+            lists: self
+                .lists
+                .iter()
+                .map(|(name, list)| (name.clone(), list.summary()))
+                .collect(),
             hours: self
                 .hours
                 .iter()
@@ -176,12 +194,26 @@ impl RoutingSection {
     }
 }
 
+fn read_missed_to(section: &mut Section<'_>) -> Option<MissedTo> {
+    let dialer = section.required("dialer", TomlValue::text);
+    let task = section.optional("task", |value| {
+        value.text_like("the name of a task: letters, digits, _ and -", |text| {
+            text.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+        })
+    });
+    Some(MissedTo {
+        dialer: DialerId::new(&dialer?),
+        task,
+    })
+}
+
 fn read_limits(name: &str, section: &mut Section<'_>) -> NamedLimits {
     let most = |value: &TomlValue<'_>| value.integer(0..=MOST_CALLS);
     let hours = section.optional("hours", |value| Ok((value.key().to_owned(), value.text()?)));
     NamedLimits {
         dialer: (section.path().to_owned(), name.to_owned()),
-        limits: Limits {
+        limits: DialerLimits {
             hours: hours.as_ref().map(|(_, name)| name.as_str().into()),
             max_active: section.optional("max_active", most),
             max_per_hour: section.optional("max_per_hour", most),

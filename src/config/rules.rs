@@ -9,8 +9,8 @@ use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::E164;
 use crate::routing::{
-    Action, CalledBefore, CallerKind, Condition, Conditions, DialerId, LookupOutcome,
-    NumberPattern, OrderStep, Rejection, Rule, ScoreRange, Speech,
+    CalledBefore, CallerKind, Condition, Conditions, DialerId, LookupOutcome, NumberPattern,
+    OrderStep, Rejection, Rule, RuleAction, ScoreRange, Speech,
 };
 
 /// Digits of a caller's number that a rule may name: fewer than make a person.
@@ -49,17 +49,18 @@ impl NamedRule {
         let mut names = Names::default();
         let hint = "leave tier out for a rule that matches every caller";
         let tiers = section.optional("tier", |value| names_of(value, hint));
-        let when = section.optional_section("when", |when| Some(read_conditions(when, &mut names)));
+        let when = section.optional_section("when", |when| read_conditions(when, &mut names));
         if section.has("tier") && section.has("when") {
             let fault = Fault::new("cannot stand beside when");
             section.error("tier", fault.hint("write when = { tier = … } instead"));
         }
-        let conditions = match tiers {
-            Some(tiers) => {
+        let conditions = match (tiers, when) {
+            (Some(tiers), _) => {
                 names.tiers.clone_from(&tiers);
-                vec![Condition::Tier(tier_names(&tiers))]
+                Some(vec![Condition::Tier(tier_names(&tiers))])
             }
-            None => when.unwrap_or_default(),
+            (None, None) if section.has("tier") || section.has("when") => None,
+            (None, when) => Some(when.unwrap_or_default()),
         };
         let mut dialers = Vec::new();
         let action = read_action(section, &mut dialers);
@@ -77,7 +78,7 @@ impl NamedRule {
             path: section.path().to_owned(),
             rule: Rule {
                 name: name?.into(),
-                when: Conditions(conditions.into_iter().map(Arc::new).collect()),
+                when: Conditions(conditions?.into_iter().map(Arc::new).collect()),
                 action: action?,
                 prefer_last_answered_s: prefer.map(|within| within.as_secs()),
                 speech,
@@ -92,7 +93,7 @@ impl NamedRule {
 }
 
 /// What becomes of the call: exactly one of four.
-fn read_action(section: &mut Section<'_>, named: &mut Vec<NamedValue>) -> Option<Action> {
+fn read_action(section: &mut Section<'_>, named: &mut Vec<NamedValue>) -> Option<RuleAction> {
     let dialers = section.optional("dialers", |value| {
         let fault = "is an empty list, so the rule sends the call nowhere";
         let hint = "name at least one dialer";
@@ -122,10 +123,10 @@ fn read_action(section: &mut Section<'_>, named: &mut Vec<NamedValue>) -> Option
         }
     }
     dialers
-        .map(Action::Dialers)
-        .or_else(|| number.map(Action::Number))
-        .or_else(|| reject.map(Action::Reject))
-        .or_else(|| message.map(Action::Message))
+        .map(RuleAction::Dialers)
+        .or_else(|| number.map(RuleAction::Number))
+        .or_else(|| reject.map(RuleAction::Reject))
+        .or_else(|| message.map(RuleAction::Message))
 }
 
 fn order_step(value: &TomlValue<'_>, named: &mut Vec<NamedValue>) -> Result<OrderStep, Fault> {
@@ -147,8 +148,8 @@ fn order_step(value: &TomlValue<'_>, named: &mut Vec<NamedValue>) -> Result<Orde
     Ok(OrderStep::Drawn(weights.collect()))
 }
 
-/// The conditions, in one order whatever that of the file: the same rule has the same version.
-fn read_conditions(when: &mut Section<'_>, names: &mut Names) -> Vec<Condition> {
+/// The conditions, in one order whatever that of the file: the same rule has the same version. `None` where one of them cannot be read.
+fn read_conditions(when: &mut Section<'_>, names: &mut Names) -> Option<Vec<Condition>> {
     let hint = "leave the condition out";
     let named = |when: &mut Section<'_>, key: &'static str, into: &mut Vec<NamedValue>| {
         let read = when.optional(key, |value| names_of(value, hint));
@@ -199,26 +200,44 @@ fn read_conditions(when: &mut Section<'_>, names: &mut Names) -> Vec<Condition> 
     let called_before = when.optional("called_before_within", called_before);
     let never = when.optional("never", TomlValue::boolean) == Some(true);
     let share = when.optional("share", |value| value.integer(1..=100_u8));
-    [
-        tiers.map(|tiers| Condition::Tier(tier_names(&tiers))),
-        score.map(Condition::Score),
-        lookup.map(Condition::Lookup),
-        attribute.map(Condition::Attribute),
-        called.map(Condition::Called),
-        caller.map(Condition::Caller),
-        caller_kind.map(Condition::CallerKind),
-        hours.map(|names| Condition::Hours(plain(&names))),
-        not_hours.map(|names| Condition::NotHours(plain(&names))),
-        list.map(|names| Condition::List(plain(&names))),
-        not_list.map(|names| Condition::NotList(plain(&names))),
-        called_before
-            .or(never.then_some(CalledBefore::Never))
-            .map(Condition::CalledBeforeWithin),
-        share.map(Condition::Share),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let all = [
+        (
+            "tier",
+            tiers.map(|tiers| Condition::Tier(tier_names(&tiers))),
+        ),
+        ("score", score.map(Condition::Score)),
+        ("lookup", lookup.map(Condition::Lookup)),
+        ("attribute", attribute.map(Condition::Attribute)),
+        ("called", called.map(Condition::Called)),
+        ("caller", caller.map(Condition::Caller)),
+        ("caller_kind", caller_kind.map(Condition::CallerKind)),
+        ("hours", hours.map(|names| Condition::Hours(plain(&names)))),
+        (
+            "not_hours",
+            not_hours.map(|names| Condition::NotHours(plain(&names))),
+        ),
+        ("list", list.map(|names| Condition::List(plain(&names)))),
+        (
+            "not_list",
+            not_list.map(|names| Condition::NotList(plain(&names))),
+        ),
+        (
+            "called_before_within",
+            called_before
+                .or(never.then_some(CalledBefore::Never))
+                .map(Condition::CalledBeforeWithin),
+        ),
+        ("share", share.map(Condition::Share)),
+    ];
+    // Without a condition that cannot be read, the rule would match more than is meant.
+    let is_whole = all
+        .iter()
+        .all(|(name, condition)| condition.is_some() || !when.has(name));
+    is_whole.then(|| {
+        all.into_iter()
+            .filter_map(|(_, condition)| condition)
+            .collect()
+    })
 }
 
 fn read_score(section: &mut Section<'_>) -> Option<ScoreRange> {

@@ -23,10 +23,11 @@ use crate::braze::BrazeSettings as Braze;
 use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
 use crate::http::keys::{ApiKey, Role};
 use crate::http::listener::tls::AcmeSettings;
-use crate::lead::Tiers;
+use crate::lead::{TierName, Tiers};
 use crate::phone::{E164, Region};
 use crate::routing::{
-    ClosedDays, Condition, DialerId, Hours, Limits, OpenHours, Rule, Ruleset, SpecialHours,
+    ClosedDays, Condition, DialerId, DialerLimits, Hours, ListDefinition, MissedTo, OpenHours,
+    Rule, Ruleset, SpecialHours,
 };
 use crate::secret::Secret;
 use crate::twiml::Connect;
@@ -159,7 +160,10 @@ macro_rules! show_sections {
 }
 
 show_sections! {
-    Config { server, storage, twilio, braze, routing, ruleset as "", dialers, alerts, auth, logging; origins, draft, digest }
+    Config {
+        server, storage, twilio, braze, routing, ruleset as "", lists as "routing.lists", dialers, alerts, auth, logging;
+        origins, rule_tests, draft, digest
+    }
     Server {
         listen, public_url, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand, edit_rules
     }
@@ -176,18 +180,19 @@ show_sections! {
     }
     Routing {
         file, draft, budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language,
-        time_zone, closed_message, closed_number
+        time_zone, closed_message, closed_number, missed_to
     }
     Ruleset {
         default_dialer as "routing.default_dialer", tiers as "routing.tiers", rules as "routing.rules", hours as "routing.hours",
-        dialers, attributes as "routing.attributes", limits as "routing.limits"
+        dialers, attributes as "routing.attributes", limits as "routing.limits"; lists
     }
+    MissedTo { dialer, task }
     Hours { time_zone, open, closed, special, holidays as "calendar" }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
     Alerts { rules as "", daily_summary, time_zone, email, webhook }
     AlertRules {
         failure_percent as "failure_rate_percent", window, min_calls, repeat_every, braze_failure_percent,
-        braze_min_failures, dialer_failure_percent, min_requests
+        braze_min_failures, dialer_failure_percent, min_requests, waiting_longer_than
     }
     Email { to, from, smtp, username, password, ca }
     Auth { keys }
@@ -242,6 +247,22 @@ impl Show for Tiers {
     }
 }
 
+/// That numbers are others is known by a digest, which is as good as the numbers to whoever tries them all.
+impl Show for BTreeMap<String, ListDefinition> {
+    fn show(&self, key: &str, list: &mut Vec<Shown>) {
+        for (name, definition) in self {
+            let key = join(key, name);
+            if !definition.numbers.is_empty() {
+                secret(&join(&key, "numbers"), &definition.numbers.digest(), list);
+            }
+            if let Some(file) = &definition.file {
+                let content = format!("{} {}", file.path.display(), file.numbers.digest());
+                secret(&join(&key, "file"), &content, list);
+            }
+        }
+    }
+}
+
 impl Show for Vec<Rule> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         for (idx, rule) in self.iter().enumerate() {
@@ -254,7 +275,7 @@ impl Show for Vec<Rule> {
                 fields.remove("when");
                 fields.insert(
                     "tier".to_owned(),
-                    tiers.iter().map(|tier| tier.as_str()).collect(),
+                    tiers.iter().map(TierName::as_str).collect(),
                 );
             }
             show_json(&key, &shown, list);
@@ -262,7 +283,7 @@ impl Show for Vec<Rule> {
     }
 }
 
-impl Show for BTreeMap<DialerId, Limits> {
+impl Show for BTreeMap<DialerId, DialerLimits> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         show_json(key, &serde_json::to_value(self).unwrap_or_default(), list);
     }
@@ -288,7 +309,9 @@ fn show_json(key: &str, value: &Value, list: &mut Vec<Shown>) {
                 list,
             );
         }
-        value => plain(key, text(value), list),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            plain(key, text(value), list);
+        }
     }
 }
 

@@ -458,13 +458,13 @@ fn rules_and_tiers_that_contradict_each_other_are_named() {
             rule(
                 "[[routing.rules]]\nname = \"a\"\ndialers = [\"web\"]\n[[routing.rules]]\nname = \"b\"\ntier = \"hot\"\ndialers = [\"web\"]",
             ),
-            "32:1: warning: routing.rules[1] (\"b\") never matches: \"a\" above it takes every call; the first rule that matches wins; move this one up or take it out",
+            "32:1: warning: routing.rules[1] (\"b\") never matches: \"a\" above it takes all of its calls; the first rule that matches wins; move this one up or take it out",
         ),
         (
             rule(
                 "[[routing.rules]]\nname = \"a\"\ntier = [\"hot\", \"COLD\"]\ndialers = [\"web\"]\n[[routing.rules]]\nname = \"b\"\ntier = \"cold\"\ndialers = [\"web\"]",
             ),
-            "33:1: warning: routing.rules[1] (\"b\") never matches: rules above it take all of its tiers; the first rule that matches wins; move this one up or take it out",
+            "33:1: warning: routing.rules[1] (\"b\") never matches: \"a\" above it takes all of its calls; the first rule that matches wins; move this one up or take it out",
         ),
         (
             rule("[[routing.tiers]]\nname = \"HOT\"\nmin_score = 1"),
@@ -984,6 +984,7 @@ fn what_is_wrong_with_opening_hours_is_said_where_it_stands() {
 
 #[test]
 fn a_calendar_beside_the_file_closes_its_days() {
+    const NOW: &str = "2026-12-01T12:00:00Z";
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("holidays.ics");
     let text = with_end(
@@ -1004,7 +1005,6 @@ fn a_calendar_beside_the_file_closes_its_days() {
             .map(|line| line.replace(path.to_str().unwrap(), "FILE"))
             .collect()
     };
-    const NOW: &str = "2026-12-01T12:00:00Z";
     let missing = "25:12: error: routing.hours.office.calendar cannot be read from FILE: No such file or directory (os error 2)";
     assert_eq!(said(NOW), [missing]);
     fs::write(&path, "holidays").unwrap();
@@ -1029,6 +1029,223 @@ fn a_calendar_beside_the_file_closes_its_days() {
     .unwrap();
     let unread = "25:12: warning: routing.hours.office.calendar has the rule FREQ=YEARLY;BYDAY=1MO in line 4, which is not supported: of that event only 2026-12-25 is a closed day";
     assert_eq!(said(NOW), [unread]);
+}
+
+/// Two dialers, hours, and rules for a test or two.
+fn with_rules(lines: &str) -> String {
+    let rules = "tiers = [{ name = \"hot\", min_score = 80 }]\nattributes = [\"plan\"]";
+    let more = "[dialers.floor]\nkind = \"http\"\nconnect = \"sip:f@pbx.example\"\nurl = \"https://floor.example/calls\"\n\
+                [routing.hours.office]\nopen = \"mon-fri 08:00-18:00\"\n\
+                [[routing.rules]]\nname = \"night\"\nwhen = { not_hours = \"office\" }\nnumber = \"+493055555\"\n\
+                [[routing.rules]]\nname = \"hot\"\nwhen = { tier = \"hot\" }\ndialers = [\"floor\", \"web\"]\n\
+                [[routing.rules]]\nname = \"spam\"\nwhen = { caller = \"+882*\" }\nreject = \"busy\"\n";
+    format!("{}{more}{lines}\n", with_in("routing", rules))
+}
+
+/// What is said of one test in the file.
+fn said_of_test(given: &str, expect: &str) -> Vec<String> {
+    let test =
+        format!("[[routing.tests]]\nname = \"t\"\ngiven = {{ {given} }}\nexpect = {{ {expect} }}");
+    let problems = problems(&with_rules(&test));
+    problems.iter().map(Problem::to_string).collect()
+}
+
+#[test]
+fn the_file_says_what_becomes_of_calls_and_is_refused_where_it_does_not() {
+    let said = said_of_test;
+    let night = "at = \"2026-12-01T22:00:00+01:00\"";
+    for (given, expect) in [
+        (
+            "score = 85",
+            "rule = \"hot\", first = \"floor\", dialers = [\"floor\", \"web\"]",
+        ),
+        (
+            night,
+            "rule = \"night\", number = \"+493055555\", closed = false",
+        ),
+        (
+            "caller = \"+88212345678\"",
+            "rule = \"spam\", reject = true",
+        ),
+        (
+            "score = 85, dialers = { floor = \"down\" }",
+            "dialers = \"web\"",
+        ),
+        (
+            "score = 85, dialers = { floor = \"full\", web = \"closed\" }",
+            "dialers = []",
+        ),
+        (
+            "score = 85, dialers = { floor = \"closed\", web = \"closed\" }",
+            "closed = true",
+        ),
+        (
+            "caller_kind = \"withheld\"",
+            "first = \"web\", reject = false",
+        ),
+        (
+            "lookup = \"unavailable\", draw = 99, called_before = \"3d\"",
+            "first = \"web\"",
+        ),
+        (
+            "attribute = { plan = true }, called = \"+4930111\"",
+            "dialers = [\"web\", \"floor\"]",
+        ),
+    ] {
+        assert_eq!(said(given, expect), Vec::<String>::new(), "{given}");
+    }
+    let hint =
+        "correct the rules or the test; switchboard explain shows how such a call is decided";
+    for (given, expect, failure) in [
+        (
+            "score = 85",
+            "rule = \"night\"",
+            "rule \"hot\", dialers floor, web, and not to rule \"night\"",
+        ),
+        (
+            night,
+            "dialers = \"web\"",
+            "rule \"night\", number +493055555, and not to dialers web",
+        ),
+        (
+            "",
+            "first = \"floor\"",
+            "no rule, dialers web, floor, and not to floor first",
+        ),
+        (
+            "",
+            "reject = true",
+            "no rule, dialers web, floor, and not to a refusal",
+        ),
+        (
+            "caller = \"+88212345678\"",
+            "reject = false",
+            "rule \"spam\", a refusal, and not to anything but a refusal",
+        ),
+    ] {
+        let expected = format!(
+            "43:1: error: routing.tests[0] (\"t\") fails: the call comes to {failure}; {hint}"
+        );
+        assert_eq!(said(given, expect), [expected], "{given}");
+    }
+}
+
+#[test]
+fn what_a_test_of_the_file_cannot_mean_is_refused() {
+    let said = said_of_test;
+    for (given, expect, problem) in [
+        (
+            "score = 85",
+            "",
+            "routing.tests[0].expect expects nothing; write rule, dialers, first, number, reject or closed",
+        ),
+        (
+            "at = \"22:00\"",
+            "reject = false",
+            "routing.tests[0].given.at is no moment with its offset from UTC; write \"2026-12-01T22:00:00+01:00\"",
+        ),
+        (
+            "lookup = \"unknown\", score = 5",
+            "reject = false",
+            "routing.tests[0].given.lookup leaves nothing of the caller known; leave score and attribute out, or write known",
+        ),
+        (
+            "caller = \"+4930123456\", caller_kind = \"sip\"",
+            "reject = false",
+            "routing.tests[0].given.caller_kind is sip, and caller is number; leave one of the two out",
+        ),
+        (
+            "dialers = { flor = \"down\" }",
+            "reject = false",
+            "routing.tests[0].given.dialers.flor is flor, which is not a dialer; did you mean floor?",
+        ),
+        (
+            "dialers = { floor = \"dwon\" }",
+            "reject = false",
+            "routing.tests[0].given.dialers.floor must be one of down, full, closed; did you mean down?",
+        ),
+        (
+            "",
+            "first = \"wbe\"",
+            "routing.tests[0].expect.first is wbe, which is not a dialer; did you mean web?",
+        ),
+        (
+            "list = \"vip\"",
+            "reject = false",
+            "routing.tests[0].given.list is vip, which is not a list of [routing]; add it to routing.lists",
+        ),
+        (
+            "attribute = { paln = \"gold\" }",
+            "reject = false",
+            "routing.tests[0].given.attribute is paln, which is not an attribute of [routing]; did you mean plan?",
+        ),
+    ] {
+        let found = said(given, expect);
+        assert!(
+            found.len() == 1 && found[0].ends_with(&format!("error: {problem}")),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn rules_and_dialers_that_no_call_comes_to_are_named() {
+    let said = |lines: &str| -> Vec<String> {
+        let problems = problems(&with_rules(lines));
+        problems
+            .iter()
+            .map(|problem| problem.message.clone())
+            .collect()
+    };
+    let rule = |name: &str, when: &str, dialer: &str| {
+        format!(
+            "[[routing.rules]]\nname = \"{name}\"\nwhen = {{ {when} }}\ndialers = \"{dialer}\"\n"
+        )
+    };
+    assert_eq!(said(""), Vec::<String>::new());
+    assert_eq!(
+        said(&rule(
+            "odd",
+            "tier = \"hot\", score = { below = 10 }",
+            "web"
+        )),
+        ["routing.rules[3] (\"odd\") never matches: its conditions contradict each other"]
+    );
+    assert_eq!(
+        said(&rule(
+            "odd",
+            "score = { from = 90 }, hours = \"office\"",
+            "web"
+        )),
+        ["routing.rules[3] (\"odd\") never matches: \"hot\" above it takes all of its calls"]
+    );
+    assert_eq!(
+        said(&rule("odd", "score = { from = 90 }", "web")),
+        ["routing.rules[3] (\"odd\") never matches: \"hot\" above it takes all of its calls"]
+    );
+    let both = rule("cool", "score = { below = 85 }", "web")
+        + &rule("odd", "lookup = \"known\", score = { from = 0 }", "web");
+    assert_eq!(
+        said(&both),
+        [
+            "routing.rules[4] (\"odd\") never matches: \"hot\", \"cool\" above it take all of its calls"
+        ]
+    );
+    let third = "[dialers.third]\nkind = \"http\"\nconnect = \"sip:t@pbx.example\"\nurl = \"https://third.example/calls\"\n";
+    let all = "[[routing.rules]]\nname = \"rest\"\ndialers = \"web\"\n";
+    assert_eq!(
+        said(&format!("{third}{all}")),
+        [
+            "dialers.third gets no call: no rule that is reached names it, and the default is never reached"
+        ]
+    );
+    let limits = "[routing.limits]\nweb = { hours = \"office\" }\nfloor = { hours = \"office\" }";
+    assert_eq!(
+        said(limits),
+        [
+            "routing.limits give hours to all dialers: outside them callers hear goodbye_message alone"
+        ]
+    );
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub struct HandoffPayload {
     pub urgent: bool,
     /// 1, or 2 for the retry. Never part of a request: a repeat has to be the same bytes.
     pub attempt: u8,
+    /// Not the call itself, but that the caller is to be called back: the task that this is for, where the dialer has tasks.
+    pub task: Option<String>,
 }
 
 /// What became of one attempt to hand a call off.

@@ -159,13 +159,14 @@ impl Dialfire {
         let mut fields = news(payload);
         fields.insert("$ref".to_owned(), self.pseudonym(payload).into());
         fields.insert("source".to_owned(), "switchboard".into());
+        let task = payload.task.as_deref().unwrap_or(&self.task);
         let mut shown = fields.clone();
         if let Some(number) = payload.caller.number() {
             fields.insert("$phone".to_owned(), number.as_str().into());
             shown.insert("$phone".to_owned(), number.masked().into());
         }
         DialerRequest::post(
-            self.in_campaign(&["tasks", &self.task, "contacts", "create"]),
+            self.in_campaign(&["tasks", task, "contacts", "create"]),
             self.headers.clone(),
             &Value::Object(fields),
             Value::Object(shown),
@@ -193,6 +194,8 @@ impl Dialfire {
     /// without a number is somebody else with every call.
     fn pseudonym(&self, payload: &HandoffPayload) -> String {
         let (domain, text) = match payload.caller.number() {
+            // A contact of its own: one that is known stays in its task.
+            Some(number) if payload.task.is_some() => ("call back\0", number.as_str()),
             Some(number) => ("caller\0", number.as_str()),
             None => ("call\0", payload.call_id.as_str()),
         };

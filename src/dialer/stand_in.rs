@@ -237,6 +237,7 @@ pub(super) fn payload() -> HandoffPayload {
         score: LeadScore::new(87.0),
         urgent: true,
         attempt: 1,
+        task: None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::call_answer::{CallAnswer, Voice};
 use super::dialer_loads::DialerLoads;
 use super::locks::{CallLock, IdempotencyLocks};
+use super::missed::MissedCalls;
 use super::policy::{Policies, Policy};
 use super::record::{ARRIVAL, PendingWrites, Recorded, Recorder, Repeated, call_after};
 use super::stopwatch::Stopwatch;
@@ -15,7 +16,7 @@ use crate::audit::{CallAnswered, Event, Personal, Record};
 use crate::call::{CallId, InboundCall};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
-use crate::routing::DialerView;
+use crate::routing::{DialerView, Lists};
 use crate::store::StoredCall;
 
 /// What webhooks of calls are answered with. Cheap to clone.
@@ -29,7 +30,11 @@ pub struct Calls {
     /// Who waits for a dialer.
     pub waiting: Waiting,
     pub loads: DialerLoads,
+    /// Which callers are on which lists.
+    pub lists: Lists,
     pub incidents: Incidents,
+    /// Callers who reached nobody.
+    pub missed: MissedCalls,
     pub recorder: Recorder,
 }
 
@@ -118,7 +123,7 @@ impl Calls {
             caller: Some(call.caller.as_text().to_owned()),
             body: Some(body.clone()),
             step: Some(step.clone()),
-            called: None,
+            ..Personal::default()
         };
         let event = Event::CallAnswered(Box::new(answered));
         answering.pending.records.push(Record {
@@ -145,6 +150,7 @@ impl Calls {
         answer: Option<(&str, &str)>,
     ) {
         self.loads.follow(&call);
+        self.missed.observe(&call);
         self.locks.update(recorded, call, answer);
     }
 

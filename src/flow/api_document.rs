@@ -13,7 +13,7 @@ use crate::dialer::Fleet;
 use crate::handoff::Certainty;
 use crate::lead::{LeadScore, TierName};
 use crate::phone::E164;
-use crate::routing::{Action, Course, Decision, DialerId, Rule};
+use crate::routing::{Course, Decision, DialerId, Rule, RuleAction};
 use crate::twiml::Connect;
 
 /// The answer as it is stored and given.
@@ -120,7 +120,7 @@ fn without_dialers<'a>(
     state: CallState,
 ) -> (Option<&'a E164>, Answer, CallState) {
     match (course, rule.map(|rule| &rule.action), closed_number) {
-        (Course::Number, Some(Action::Number(number)), _) => {
+        (Course::Number, Some(RuleAction::Number(number)), _) => {
             (Some(number), Answer::Number, state.dialing_number(false))
         }
         (Course::Closed, _, Some(number)) => {

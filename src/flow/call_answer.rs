@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::dialer::{self, Dialer, Fleet};
 use crate::handoff::Certainty;
 use crate::phone::{Caller, E164};
-use crate::routing::{Action, Course, Reason, Rule};
+use crate::routing::{Course, Reason, Rule, RuleAction};
 use crate::twiml::Connect;
 use crate::twiml::answer::{self, ConnectTo};
 
@@ -156,7 +156,7 @@ impl Voice<'_> {
                 state: state.ended(Disposition::Rejected),
                 reason,
             },
-            (Course::Message, Some(Action::Message(message))) => {
+            (Course::Message, Some(RuleAction::Message(message))) => {
                 let is_closed = self.rule.is_some_and(Rule::is_for_closed_hours);
                 let end = if is_closed {
                     Disposition::Closed
@@ -165,7 +165,7 @@ impl Voice<'_> {
                 };
                 self.say(message, Answer::Message, state.ended(end), reason)
             }
-            (Course::Number, Some(Action::Number(number))) if self.can_ring_phones() => {
+            (Course::Number, Some(RuleAction::Number(number))) if self.can_ring_phones() => {
                 let state = state.dialing_number(false);
                 CallAnswer {
                     body: self.ring_number(number, &state, Some(RULE_NUMBER)),

@@ -30,7 +30,7 @@ struct Loads {
     /// Whose hours, days and months are counted.
     zone: TimeZone,
     active: HashMap<CallId, ActiveCall>,
-    counts: BTreeMap<DialerId, Counts>,
+    counts: BTreeMap<DialerId, PeriodCounts>,
 }
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ struct ActiveCall {
 
 /// Calls of a dialer in the hour, day and month that began then.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct PeriodCounts {
     hour: (Option<Timestamp>, u32),
     day: (Option<DateTime>, u32),
     month: (Option<DateTime>, u32),
@@ -81,7 +81,7 @@ impl Periods {
     }
 }
 
-impl Counts {
+impl PeriodCounts {
     /// Forgets what was counted in periods that are over.
     fn roll(&mut self, now: Periods) {
         if self.hour.0 != Some(now.hour) {
@@ -127,7 +127,7 @@ impl DialerLoads {
     }
 
     /// Takes up a call that an earlier run put through at `since`; it counts as active alone.
-    pub fn restore_active(&self, call: CallId, dialer: DialerId, since: Timestamp) {
+    pub fn restore_active(&self, call: CallId, dialer: &DialerId, since: Timestamp) {
         let age = Duration::try_from(self.clock.now().duration_since(since)).unwrap_or_default();
         let now = self.clock.instant();
         let since = now.checked_sub(age).unwrap_or(now);
@@ -139,7 +139,7 @@ impl DialerLoads {
                 since,
             },
         );
-        loads.show(&dialer);
+        loads.show(dialer);
     }
 
     /// Takes up how many calls a dialer had in the hour, day and month that now lies in.
@@ -252,9 +252,9 @@ impl Loads {
         u32::try_from(n).unwrap_or(u32::MAX)
     }
 
-    fn load(&mut self, dialer: &DialerId, now: Periods) -> DialerLoad {
+    fn load(&self, dialer: &DialerId, now: Periods) -> DialerLoad {
         let active = self.n_active(dialer);
-        let Some(counts) = self.counts.get_mut(dialer) else {
+        let Some(mut counts) = self.counts.get(dialer).copied() else {
             return DialerLoad {
                 active,
                 ..DialerLoad::default()

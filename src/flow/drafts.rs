@@ -10,7 +10,7 @@ use super::policy::Policy;
 use super::record::Recorder;
 use crate::audit::{DraftDiffers, Event, Record};
 use crate::call::CallId;
-use crate::routing::{Action, CallFacts, Course, Decision, DialerId, RulesInForce, decide};
+use crate::routing::{CallFacts, Course, Decision, DialerId, RuleAction, RulesInForce, decide};
 
 /// Comparisons that may wait; a call that finds no place is not compared, and not counted.
 const WAITING: usize = 1_024;
@@ -88,7 +88,7 @@ impl Comparison {
 fn destination<'a>(
     decision: &'a Decision,
     rules: &'a RulesInForce,
-) -> (Course, &'a [DialerId], Option<&'a Action>) {
+) -> (Course, &'a [DialerId], Option<&'a RuleAction>) {
     let action = match decision.course {
         Course::Dialers | Course::Closed => None,
         Course::Number | Course::Reject { .. } | Course::Message => {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::locks::IdempotencyLocks;
 use crate::call::InboundCall;
 use crate::phone::Caller;
-use crate::routing::CallSource;
+use crate::routing::{CallSource, Lists};
 
 /// How many places callers are divided among.
 const PLACES: u8 = 100;
@@ -13,6 +15,9 @@ const PLACES: u8 = 100;
 pub(super) struct FactSource<'a> {
     pub(super) call: &'a InboundCall,
     pub(super) locks: &'a IdempotencyLocks,
+    pub(super) lists: &'a Lists,
+    /// When it arrives.
+    pub(super) at: Timestamp,
 }
 
 impl CallSource for FactSource<'_> {
@@ -25,7 +30,7 @@ impl CallSource for FactSource<'_> {
     }
 
     fn lists(&self) -> Vec<Arc<str>> {
-        Vec::new()
+        self.lists.of(&self.call.caller, self.at)
     }
 
     /// Callers who hide who they are have a place by lot, another one with each call.

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::answering::Calls;
 use super::api_document;
 use super::call_answer::CallAnswer;
@@ -21,7 +23,9 @@ use crate::braze::Braze;
 use crate::call::{CallState, InboundCall};
 use crate::deadline::Deadline;
 use crate::lead::TierName;
-use crate::routing::{self, CallFacts, Course, Decision, DialerId, History, Lookup, RulesInForce};
+use crate::routing::{
+    self, CallFacts, Course, Decision, DialerId, History, Lookup, RulesInForce, SkipReason,
+};
 use crate::store::StoredCall;
 use crate::twiml::answer::HOLD_PAUSE;
 
@@ -149,7 +153,7 @@ impl Inbound {
         let Calls { clock, waiting, .. } = &self.calls;
         let ruleset = &policy.ruleset;
         let mut facts = CallFacts::new(clock.now(), Lookup::not_needed(), Vec::new());
-        facts.asked = ruleset.facts(&self.source(call), facts.at);
+        facts.asked = ruleset.facts(&self.source(call, facts.at), facts.at);
         let draft = policy.draft.as_ref();
         let draft = draft.map(|draft| (draft, draft.rules.hours_at(facts.at)));
         let draft_needs_lookup = |(draft, hours): &(&Arc<Draft>, DraftHours)| {
@@ -197,10 +201,12 @@ impl Inbound {
         self.calls.locks.history(call, patience).await
     }
 
-    fn source<'a>(&'a self, call: &'a InboundCall) -> FactSource<'a> {
+    fn source<'a>(&'a self, call: &'a InboundCall, at: Timestamp) -> FactSource<'a> {
         FactSource {
             call,
             locks: &self.calls.locks,
+            lists: &self.calls.lists,
+            at,
         }
     }
 
@@ -241,9 +247,10 @@ impl Inbound {
             Ingress::Twilio => {
                 let rule = decision.rule.as_deref();
                 let voice = self.calls.voice(policy, call, rule, HOLD_PAUSE);
-                match decision.course {
-                    Course::Dialers => voice.after_handoff(handed, state, decision.reason),
-                    course => voice.without_dialers(course, state, decision.reason),
+                if decision.course == Course::Dialers {
+                    voice.after_handoff(handed, state, decision.reason)
+                } else {
+                    voice.without_dialers(decision.course, state, decision.reason)
                 }
             }
             Ingress::Api => {
@@ -265,6 +272,14 @@ fn state_of(decision: &Decision, policy: &Policy, wanted: &[DialerId]) -> CallSt
 
 fn report(answer: &CallAnswer, decision: &Decision, stopwatch: &Stopwatch) {
     let elapsed = stopwatch.elapsed();
+    let rule = decision.rule.clone().unwrap_or_default();
+    metrics::counter!("switchboard_rule_matches_total", "rule" => rule).increment(1);
+    for skipped in &decision.plan.skipped {
+        if skipped.reason != SkipReason::NotInRule {
+            let (dialer, reason) = (skipped.dialer.to_string(), skipped.reason.as_str());
+            metrics::counter!("switchboard_dialer_skipped_total", "dialer" => dialer, "reason" => reason).increment(1);
+        }
+    }
     metrics::histogram!("switchboard_routing_seconds").record(elapsed.as_secs_f64());
     if !stopwatch.within_budget() {
         metrics::counter!("switchboard_budget_overruns_total").increment(1);

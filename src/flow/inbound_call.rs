@@ -51,6 +51,7 @@ impl InboundCall {
             score,
             urgent: tier.is_some() && tier == highest,
             attempt: 1,
+            task: None,
         }
     }
 }

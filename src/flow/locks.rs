@@ -8,6 +8,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::live_calls::LiveCalls;
 use super::record::{Recorded, Repeated, past, refuse_replay, replayed};
+use crate::audit::Kind;
 use crate::call::{CallId, InboundCall};
 use crate::clock::Clock;
 use crate::phone::Caller;
@@ -187,15 +188,22 @@ impl IdempotencyLocks {
     /// The caller's calls before this one, as far as the store keeps them and can say so in time.
     pub(super) async fn history(&self, call: &InboundCall, patience: Duration) -> Option<History> {
         let history = self.store.history(call);
-        match self.clock.timeout(patience, history).await {
-            Ok(Ok(history)) => history,
-            Ok(Err(_)) | Err(_) => {
-                tracing::warn!(
-                    event = "call.history_unknown",
-                    "the store does not say whether the caller has called before: rules that ask do not match"
-                );
-                None
-            }
+        if let Ok(Ok(history)) = self.clock.timeout(patience, history).await {
+            return history;
+        }
+        tracing::warn!(
+            event = "call.history_unknown",
+            "the store does not say whether the caller has called before: rules that ask do not match"
+        );
+        None
+    }
+
+    /// Whether a record of this kind is known of a call; a store that cannot say so in time counts as "yes".
+    pub(super) async fn has_record(&self, call_id: &CallId, kind: Kind) -> bool {
+        let records = self.store.records_of_call(call_id);
+        match self.clock.timeout(PATIENCE, records).await {
+            Ok(Ok(records)) => records.iter().any(|record| record.kind == kind),
+            Ok(Err(_)) | Err(_) => true,
         }
     }
 

@@ -19,8 +19,10 @@ mod handoff_result;
 mod hold;
 mod inbound;
 mod inbound_call;
+mod lists;
 mod live_calls;
 mod locks;
+mod missed;
 mod policy;
 mod reconcile;
 mod record;
@@ -28,6 +30,7 @@ mod reloads;
 mod retries;
 mod status;
 mod stopwatch;
+mod supposed;
 mod waiting;
 mod why_not;
 
@@ -40,7 +43,9 @@ pub use drafts::Drafts;
 pub use drains::Drains;
 pub(crate) use handoff_result::{HandoffResult, HandoffTarget};
 pub use inbound::Inbound;
+pub use lists::{ListDocument, ListEntries, ListEntryDocument, ListError, NewListEntry};
 pub use locks::IdempotencyLocks;
+pub use missed::MissedCalls;
 pub use policy::{Policies, Policy};
 pub use reconcile::{Reconciled, Reconciliation};
 pub(crate) use record::Recorded;
@@ -50,6 +55,7 @@ pub use reloads::{
     ReloadRequest, Reloads,
 };
 pub use retries::{Retries, record_health};
+pub use supposed::{SupposedCall, SupposedFacts};
 pub use waiting::Waiting;
 pub(crate) use why_not::{Ails, ails};
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::draft::Draft;
 use crate::call::Ringing;
 use crate::phone::{Caller, E164};
-use crate::routing::{DialerId, RulesInForce, Ruleset, Speech};
+use crate::routing::{DialerId, MissedTo, RulesInForce, Ruleset, Speech};
 use crate::store::StoredCall;
 use crate::twiml::answer::{self, CallerIdPolicy, Safe};
 use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
@@ -36,6 +36,8 @@ pub struct Policy {
     pub closed_message: Option<String>,
     /// Where such a caller is put through to.
     pub closed_number: Option<E164>,
+    /// Who is told of callers who reached nobody.
+    pub missed_to: Option<MissedTo>,
     /// Which number the dialer sees.
     pub caller_id: CallerIdPolicy,
     pub ringing: Ringing,

@@ -79,7 +79,7 @@ const FAILURES: [(&str, &str); 8] = [
     ("401", "No key and no session, or none that is known."),
     (
         "403",
-        "The key may not do this, or a session was used from another site.",
+        "The role of the key may not do this, or a session was used from another site.",
     ),
     ("404", "There is no such thing."),
     (
@@ -102,7 +102,8 @@ pub(super) fn complete(routes: OpenApi, root: &str) -> Value {
         "title": "Switchboard",
         "version": env!("CARGO_PKG_VERSION"),
         "description": "The operator's API. Numbers of people are masked unless `reveal=true`, which is written down. Times are ISO 8601 in UTC. \
-            Send a key as `X-API-Key`, or the cookie of a session.",
+            Send a key as `X-API-Key`, or the cookie of a session. A key has a role: `viewer` sees, `operator` also takes dialers out, puts them back, \
+            tries refused credentials again and changes entries of lists, `admin` does everything.",
         "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
     });
     document["servers"] = json!([{ "url": root }]);

@@ -18,7 +18,9 @@ use super::voice::Safety;
 use crate::alerts::Incidents;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
-use crate::flow::{Calls, Canary, Drains, Inbound, Policies, Recorder, Reloads, Retries};
+use crate::flow::{
+    Calls, Canary, Drains, Inbound, ListEntries, Policies, Recorder, Reloads, Retries,
+};
 use crate::lifecycle::Lifecycle;
 use crate::twilio::Edge;
 
@@ -42,6 +44,8 @@ pub struct RouterParts {
     /// Takes dialers out and puts them back.
     pub drains: Drains,
     pub retries: Retries,
+    /// Puts numbers on lists of callers and takes them off.
+    pub lists: ListEntries,
     /// Knows whether calls can be decided and recorded.
     pub canary: Canary,
     pub reloads: Reloads,
@@ -95,6 +99,7 @@ extract! {
     Incidents: inbound.calls.incidents;
     Drains: drains;
     Retries: retries;
+    ListEntries: lists;
     Reloads: reloads;
     Canary: canary;
 }

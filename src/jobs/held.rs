@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::flow::Calls;
-use crate::routing::DialerId;
+use crate::routing::{DialerId, DialerLimits};
 use crate::store::{Store, StoreError};
 
 const MINUTE_MS: i64 = 60_000;
@@ -45,14 +45,14 @@ async fn restore_line(store: &Store, calls: &Calls) -> Result<(), StoreError> {
 
 async fn restore_loads(store: &Store, calls: &Calls) -> Result<(), StoreError> {
     for (call, dialer, since) in store.calls_at_dialers().await? {
-        calls.loads.restore_active(call, dialer, since);
+        calls.loads.restore_active(call, &dialer, since);
     }
     let policy = calls.policies.current();
     if !policy
         .ruleset
         .limits
         .values()
-        .any(|limits| limits.counts_periods())
+        .any(DialerLimits::counts_periods)
     {
         return Ok(());
     }

@@ -4,6 +4,8 @@ pub mod canary;
 pub mod checkpoint;
 pub mod held;
 pub mod interrupted;
+pub mod lists;
+pub mod missed;
 mod probe;
 pub mod profiles;
 pub mod prune;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::audit::VerifyReport;
 use crate::lifecycle::Lifecycle;
 use crate::store::CheckpointSigner;
-use crate::store::verify::{Against, Verification, VerifyError, VerifyReport};
+use crate::store::verify::{Against, Verification, VerifyError};
 
 /// After the start: other things come first then.
 const FIRST: Duration = Duration::from_mins(10);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::condition::Condition;
 use super::{AskedFacts, CallerKind, NumberPattern, Rule};
-use crate::phone::Caller;
+use crate::phone::{Caller, E164};
 
 /// What a rule set asks for by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Asked {
     /// The answers for one call but its history, which takes a read; hours and lists are added by [`RulesInForce::facts`](super::RulesInForce::facts).
     pub(super) fn answers(&self, source: &impl CallSource) -> AskedFacts {
         let caller = source.caller();
-        let number = caller.number().map(|number| number.as_str());
+        let number = caller.number().map(E164::as_str);
         let matching = |patterns: &[NumberPattern], text: Option<&str>| {
             let matches = |pattern: &&NumberPattern| text.is_some_and(|text| pattern.matches(text));
             patterns.iter().filter(matches).cloned().collect()

@@ -1,11 +1,11 @@
 //! The smallest change that would have put a dialer into the plan.
 
 use super::class::CallerClass;
-use super::{Action, CallFacts, DialerId, Lookup, Rule, RulesInForce};
+use super::{CallFacts, DialerId, Lookup, Rule, RuleAction, RulesInForce};
 use crate::lead::{LeadScore, Tier};
 
 /// What a call of each other class would come to, found once for all dialers that are left out.
-pub(super) struct Changes<'a> {
+pub(super) struct ClassChanges<'a> {
     ruleset: &'a RulesInForce,
     facts: &'a CallFacts,
     class: &'a CallerClass,
@@ -14,7 +14,7 @@ pub(super) struct Changes<'a> {
     of_no_tier: Option<&'a Rule>,
 }
 
-impl<'a> Changes<'a> {
+impl<'a> ClassChanges<'a> {
     pub(super) fn new(
         ruleset: &'a RulesInForce,
         facts: &'a CallFacts,
@@ -118,7 +118,7 @@ fn has_words(lookup: &Lookup, class: &CallerClass) -> String {
 fn names(rule: Option<&Rule>, dialer: &DialerId) -> bool {
     match rule.map(|rule| &rule.action) {
         None => true,
-        Some(Action::Dialers(steps)) => steps.iter().any(|step| step.names(dialer)),
-        Some(Action::Number(_) | Action::Reject(_) | Action::Message(_)) => false,
+        Some(RuleAction::Dialers(steps)) => steps.iter().any(|step| step.names(dialer)),
+        Some(RuleAction::Number(_) | RuleAction::Reject(_) | RuleAction::Message(_)) => false,
     }
 }

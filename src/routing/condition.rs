@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::class::CallerClass;
-use super::{CallFacts, CallerKind, LookupOutcome, NumberPattern};
+use super::{CallFacts, CallerKind, Lookup, LookupOutcome, NumberPattern};
 use crate::lead::{LeadScore, TierName};
 
 /// Stands for "no tier" where tiers are named; no tier may be called so.
@@ -156,15 +156,9 @@ impl Condition {
             },
             Self::Score(range) => Check::known(class.score, |score| range.holds(score)),
             Self::Lookup(outcomes) => Check::of(outcomes.contains(&facts.lookup.outcome())),
-            Self::Attribute(wanted) => {
-                let known = facts.lookup.profile().map(|profile| &profile.attributes);
-                Check::known(known, |known| {
-                    wanted.iter().all(|(name, values)| {
-                        let value = known.get(name);
-                        value.is_some_and(|value| values.iter().any(|one| is_same(one, value)))
-                    })
-                })
-            }
+            Self::Attribute(wanted) => Check::known(facts.lookup.profile(), |_| {
+                unmet_attribute(wanted, &facts.lookup).is_none()
+            }),
             Self::Called(patterns) => {
                 Check::of(patterns.iter().any(|one| asked.called.contains(one)))
             }
@@ -194,135 +188,119 @@ impl Condition {
 
     /// Why it does not hold, in words: `tier is cold; the rule wants hot or warm`.
     pub(super) fn why_not(&self, rule: &str, facts: &CallFacts, class: &CallerClass) -> String {
-        let (has, wants) = self.words(rule, facts, class);
-        format!("{has}; the rule wants {wants}")
+        let (found, wanted) = (self.found(rule, facts, class), self.wanted(facts));
+        format!("{found}; the rule wants {wanted}")
     }
 
-    /// What the call has, and what is wanted.
-    fn words(&self, rule: &str, facts: &CallFacts, class: &CallerClass) -> (String, String) {
+    /// What the call has.
+    fn found(&self, rule: &str, facts: &CallFacts, class: &CallerClass) -> String {
         let asked = &facts.asked;
         match self {
-            Self::Tier(tiers) => {
-                let has = match &class.tier {
-                    Some(tier) => format!("tier is {tier}"),
-                    None if self.check(rule, facts, class) == Check::NotKnown => {
-                        "the tier is not known".to_owned()
-                    }
-                    None => "the caller has no tier".to_owned(),
+            Self::Tier(_) => match &class.tier {
+                Some(tier) => format!("tier is {tier}"),
+                None if self.check(rule, facts, class) == Check::NotKnown => {
+                    "the tier is not known".to_owned()
+                }
+                None => "the caller has no tier".to_owned(),
+            },
+            Self::Score(_) => class.score.map_or_else(
+                || "no score is known".to_owned(),
+                |score| format!("score is {score}"),
+            ),
+            Self::Lookup(_) => format!("the look-up is {}", facts.lookup.outcome().as_str()),
+            Self::Attribute(wanted) => {
+                let Some((name, _)) = unmet_attribute(wanted, &facts.lookup) else {
+                    return String::new();
                 };
-                (
-                    has,
-                    either(tiers, |tier| match tier.as_str() {
-                        NO_TIER => "no tier".to_owned(),
-                        name => name.to_owned(),
-                    }),
-                )
+                let profile = facts.lookup.profile();
+                match profile.map(|profile| profile.attributes.get(name)) {
+                    Some(Some(value)) => format!("{name} is {value}"),
+                    Some(None) => format!("the caller has no {name}"),
+                    None => format!("{name} is not known"),
+                }
             }
+            Self::Called(_) => "another number was called".to_owned(),
+            Self::Caller(_) => "another number calls".to_owned(),
+            Self::CallerKind(_) => {
+                let kind = asked.caller_kind.map_or("not known", CallerKind::as_str);
+                format!("the kind of caller is {kind}")
+            }
+            Self::Hours(names) => hours_words(names, asked, "closed"),
+            Self::NotHours(names) => {
+                let is_open =
+                    |name: &&Arc<str>| asked.hours.get(*name).is_some_and(|hours| hours.is_open);
+                let open: Vec<_> = names.iter().filter(is_open).cloned().collect();
+                hours_words(&open, asked, "open")
+            }
+            Self::List(_) => "the caller is not on it".to_owned(),
+            Self::NotList(names) => {
+                let on = names.iter().find(|name| asked.lists.contains(*name));
+                format!("the caller is on list {}", on.map_or("", |name| name))
+            }
+            Self::CalledBeforeWithin(_) => match &asked.history {
+                None => "whether the caller called before is not known".to_owned(),
+                Some(history) => history.called_before_s.map_or_else(
+                    || "the caller never called before".to_owned(),
+                    |age| format!("the last call was {} ago", age_words(age)),
+                ),
+            },
+            Self::Share(_) => asked.buckets.get(rule).map_or_else(
+                || "the caller's place of a hundred is not known".to_owned(),
+                |bucket| format!("the caller is number {bucket} of a hundred"),
+            ),
+        }
+    }
+
+    /// What a rule with this condition wants.
+    fn wanted(&self, facts: &CallFacts) -> String {
+        let name = |name: &Arc<str>| name.as_ref().to_owned();
+        match self {
+            Self::Tier(tiers) => either(tiers, |tier| match tier.as_str() {
+                NO_TIER => "no tier".to_owned(),
+                name => name.to_owned(),
+            }),
             Self::Score(ScoreRange { from, below }) => {
-                let has = class.score.map_or_else(
-                    || "no score is known".to_owned(),
-                    |score| format!("score is {score}"),
-                );
                 let bounds = [
                     from.map(|from| format!("{from} or more")),
                     below.map(|below| format!("less than {below}")),
                 ];
-                (
-                    has,
-                    bounds
-                        .into_iter()
-                        .flatten()
-                        .collect::<Vec<_>>()
-                        .join(" and "),
-                )
+                let bounds: Vec<String> = bounds.into_iter().flatten().collect();
+                bounds.join(" and ")
             }
-            Self::Lookup(outcomes) => (
-                format!("the look-up is {}", facts.lookup.outcome().as_str()),
-                either(outcomes, |outcome| outcome.as_str().to_owned()),
-            ),
-            Self::Attribute(wanted) => {
-                let profile = facts.lookup.profile();
-                let unmet = wanted.iter().find(|(name, values)| {
-                    let value = profile.and_then(|profile| profile.attributes.get(*name));
-                    !value.is_some_and(|value| values.iter().any(|one| is_same(one, value)))
-                });
-                let Some((name, values)) = unmet else {
-                    return (String::new(), String::new());
-                };
-                let has = match profile.map(|profile| profile.attributes.get(name)) {
-                    Some(Some(value)) => format!("{name} is {value}"),
-                    Some(None) => format!("the caller has no {name}"),
-                    None => format!("{name} is not known"),
-                };
-                (has, either(values, Clone::clone))
+            Self::Lookup(outcomes) => either(outcomes, |outcome| outcome.as_str().to_owned()),
+            Self::Attribute(wanted) => unmet_attribute(wanted, &facts.lookup)
+                .map_or_else(String::new, |(_, values)| either(values, Clone::clone)),
+            Self::Called(patterns) | Self::Caller(patterns) => {
+                either(patterns, ToString::to_string)
             }
-            Self::Called(patterns) => (
-                "another number was called".to_owned(),
-                either(patterns, ToString::to_string),
-            ),
-            Self::Caller(patterns) => (
-                "another number calls".to_owned(),
-                either(patterns, ToString::to_string),
-            ),
-            Self::CallerKind(kinds) => {
-                let kind = asked.caller_kind.map_or("not known", CallerKind::as_str);
-                (
-                    format!("the kind of caller is {kind}"),
-                    either(kinds, |kind| kind.as_str().to_owned()),
-                )
+            Self::CallerKind(kinds) => either(kinds, |kind| kind.as_str().to_owned()),
+            Self::Hours(names) => format!("{} open", either(names, name)),
+            Self::NotHours(_) => "it closed".to_owned(),
+            Self::List(names) => format!("a caller on list {}", either(names, name)),
+            Self::NotList(_) => "nobody of it".to_owned(),
+            Self::CalledBeforeWithin(CalledBefore::Never) => "somebody who never called".to_owned(),
+            Self::CalledBeforeWithin(CalledBefore::Seconds(most)) => {
+                format!("one within {}", age_words(*most))
             }
-            Self::Hours(names) => (
-                hours_words(names, asked, "closed"),
-                format!("{} open", either(names, |name| name.as_ref().to_owned())),
-            ),
-            Self::NotHours(names) => {
-                let open = names
-                    .iter()
-                    .filter(|name| asked.hours.get(*name).is_some_and(|hours| hours.is_open));
-                let open: Vec<_> = open.cloned().collect();
-                (hours_words(&open, asked, "open"), "it closed".to_owned())
-            }
-            Self::List(names) => (
-                "the caller is not on it".to_owned(),
-                format!(
-                    "a caller on list {}",
-                    either(names, |name| name.as_ref().to_owned())
-                ),
-            ),
-            Self::NotList(names) => {
-                let on = names.iter().find(|name| asked.lists.contains(*name));
-                (
-                    format!("the caller is on list {}", on.map_or("", |name| name)),
-                    "nobody of it".to_owned(),
-                )
-            }
-            Self::CalledBeforeWithin(when) => {
-                let has = match &asked.history {
-                    None => "whether the caller called before is not known".to_owned(),
-                    Some(history) => match history.called_before_s {
-                        None => "the caller never called before".to_owned(),
-                        Some(age) => format!("the last call was {} ago", age_words(age)),
-                    },
-                };
-                let wants = match when {
-                    CalledBefore::Never => "somebody who never called".to_owned(),
-                    CalledBefore::Seconds(most) => format!("one within {}", age_words(*most)),
-                };
-                (has, wants)
-            }
-            Self::Share(share) => {
-                let has = asked.buckets.get(rule).map_or_else(
-                    || "the caller's place of a hundred is not known".to_owned(),
-                    |bucket| format!("the caller is number {bucket} of a hundred"),
-                );
-                (has, format!("those below {share}"))
-            }
+            Self::Share(share) => format!("those below {share}"),
         }
     }
 }
 
+/// The first attribute that the caller does not have as it is wanted.
+fn unmet_attribute<'a>(
+    wanted: &'a BTreeMap<String, Vec<String>>,
+    lookup: &Lookup,
+) -> Option<(&'a String, &'a Vec<String>)> {
+    let known = lookup.profile().map(|profile| &profile.attributes);
+    wanted.iter().find(|(name, values)| {
+        let value = known.and_then(|known| known.get(*name));
+        !value.is_some_and(|value| values.iter().any(|one| is_same(one, value)))
+    })
+}
+
 /// Values of Braze are compared without case.
-fn is_same(one: &str, other: &str) -> bool {
+pub(super) fn is_same(one: &str, other: &str) -> bool {
     one == other || one.to_lowercase() == other.to_lowercase()
 }
 
@@ -384,5 +362,266 @@ impl<'de> Deserialize<'de> for Conditions {
             }
         }
         deserializer.deserialize_map(Table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::super::{AskedFacts, History, HoursState, LookupUnavailable, Profile, Source};
+    use super::*;
+
+    const RULE: &str = "rule";
+
+    fn known(profile: Profile) -> Lookup {
+        Lookup::Known {
+            profile,
+            source: Source::Fetched,
+            age_ms: 0,
+            because: None,
+        }
+    }
+
+    /// A call of which everything is known.
+    fn facts() -> CallFacts {
+        let profile = Profile {
+            score: LeadScore::new(30.0),
+            tier: None,
+            attributes: [("plan".to_owned(), "Gold".to_owned())].into(),
+        };
+        let closed = HoursState {
+            is_open: false,
+            until: "2026-12-01T07:00:00Z".parse().ok(),
+        };
+        let open = HoursState {
+            is_open: true,
+            until: None,
+        };
+        let pattern = |text| NumberPattern::parse(text).unwrap();
+        CallFacts {
+            asked: AskedFacts {
+                called: vec![pattern("+4930*")],
+                caller: vec![pattern("+49*")],
+                caller_kind: Some(CallerKind::Number),
+                lists: vec!["vip".into()],
+                hours: [("office".into(), closed), ("hotline".into(), open)].into(),
+                history: Some(History {
+                    called_before_s: Some(7_200),
+                    last_answered: None,
+                }),
+                buckets: [(RULE.into(), 42)].into(),
+                draws: BTreeMap::new(),
+            },
+            ..CallFacts::new(Timestamp::UNIX_EPOCH, known(profile), Vec::new())
+        }
+    }
+
+    fn class() -> CallerClass {
+        CallerClass {
+            score: LeadScore::new(30.0),
+            tier: Some(TierName::new("warm")),
+            named: None,
+        }
+    }
+
+    fn names(text: &str) -> Vec<Arc<str>> {
+        text.split(' ').map(Arc::from).collect()
+    }
+
+    fn patterns(text: &str) -> Vec<NumberPattern> {
+        text.split(' ')
+            .map(|one| NumberPattern::parse(one).unwrap())
+            .collect()
+    }
+
+    fn tiers(text: &str) -> Condition {
+        Condition::Tier(text.split(' ').map(TierName::new).collect())
+    }
+
+    fn score(from: Option<f64>, below: Option<f64>) -> Condition {
+        let bound = |bound: Option<f64>| bound.and_then(LeadScore::new);
+        Condition::Score(ScoreRange {
+            from: bound(from),
+            below: bound(below),
+        })
+    }
+
+    fn plan(values: &[&str]) -> Condition {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        Condition::Attribute([("plan".to_owned(), values)].into())
+    }
+
+    #[test]
+    fn every_condition_holds_for_the_calls_that_it_asks_for_and_says_why_not_for_others() {
+        use Condition as C;
+        let cases = [
+            (
+                tiers("hot warm"),
+                tiers("hot none"),
+                "tier is warm; the rule wants hot or no tier",
+            ),
+            (
+                score(Some(30.0), Some(30.5)),
+                score(Some(20.0), Some(30.0)),
+                "score is 30; the rule wants 20 or more and less than 30",
+            ),
+            (
+                score(None, Some(31.0)),
+                score(Some(30.5), None),
+                "score is 30; the rule wants 30.5 or more",
+            ),
+            (
+                C::Lookup(vec![LookupOutcome::Known]),
+                C::Lookup(vec![LookupOutcome::Unknown, LookupOutcome::Skipped]),
+                "the look-up is known; the rule wants unknown or skipped",
+            ),
+            (
+                plan(&["gold"]),
+                plan(&["silver"]),
+                "plan is Gold; the rule wants silver",
+            ),
+            (
+                C::Called(patterns("+4930*")),
+                C::Called(patterns("+4940* +4941*")),
+                "another number was called; the rule wants +4940* or +4941*",
+            ),
+            (
+                C::Caller(patterns("+49*")),
+                C::Caller(patterns("+44*")),
+                "another number calls; the rule wants +44*",
+            ),
+            (
+                C::CallerKind(vec![CallerKind::Number]),
+                C::CallerKind(vec![CallerKind::Sip]),
+                "the kind of caller is number; the rule wants sip",
+            ),
+            (
+                C::Hours(names("office hotline")),
+                C::Hours(names("office")),
+                "office is closed until 2026-12-01T07:00:00Z; the rule wants office open",
+            ),
+            (
+                C::NotHours(names("office")),
+                C::NotHours(names("office hotline")),
+                "hotline is open; the rule wants it closed",
+            ),
+            (
+                C::List(names("vip")),
+                C::List(names("blocked")),
+                "the caller is not on it; the rule wants a caller on list blocked",
+            ),
+            (
+                C::NotList(names("blocked")),
+                C::NotList(names("vip")),
+                "the caller is on list vip; the rule wants nobody of it",
+            ),
+            (
+                C::CalledBeforeWithin(CalledBefore::Seconds(7_200)),
+                C::CalledBeforeWithin(CalledBefore::Seconds(7_199)),
+                "the last call was 2 h ago; the rule wants one within 1 h",
+            ),
+            (
+                C::CalledBeforeWithin(CalledBefore::Seconds(86_400)),
+                C::CalledBeforeWithin(CalledBefore::Never),
+                "the last call was 2 h ago; the rule wants somebody who never called",
+            ),
+            (
+                C::Share(43),
+                C::Share(42),
+                "the caller is number 42 of a hundred; the rule wants those below 42",
+            ),
+        ];
+        let (facts, class) = (facts(), class());
+        for (holds, fails, why) in cases {
+            assert_eq!(holds.check(RULE, &facts, &class), Check::Holds, "{holds:?}");
+            assert_eq!(fails.check(RULE, &facts, &class), Check::Fails, "{fails:?}");
+            assert_eq!(fails.why_not(RULE, &facts, &class), why);
+        }
+    }
+
+    #[test]
+    fn a_fact_that_is_not_known_meets_no_condition_and_is_said_to_be_unknown() {
+        use Condition as C;
+        let reason = LookupUnavailable::Timeout;
+        let facts = CallFacts::new(
+            Timestamp::UNIX_EPOCH,
+            Lookup::Unavailable { reason },
+            Vec::new(),
+        );
+        let nobody = CallerClass::default();
+        for (condition, why) in [
+            (
+                tiers("none"),
+                "the tier is not known; the rule wants no tier",
+            ),
+            (
+                score(Some(1.0), None),
+                "no score is known; the rule wants 1 or more",
+            ),
+            (plan(&["gold"]), "plan is not known; the rule wants gold"),
+            (
+                C::CallerKind(vec![CallerKind::Client]),
+                "the kind of caller is not known; the rule wants client",
+            ),
+            (
+                C::CalledBeforeWithin(CalledBefore::Never),
+                "whether the caller called before is not known; the rule wants somebody who never called",
+            ),
+            (
+                C::Share(100),
+                "the caller's place of a hundred is not known; the rule wants those below 100",
+            ),
+        ] {
+            assert_eq!(
+                condition.check(RULE, &facts, &nobody),
+                Check::NotKnown,
+                "{condition:?}"
+            );
+            assert_eq!(condition.why_not(RULE, &facts, &nobody), why);
+        }
+        let unknown = Lookup::Unknown {
+            source: Source::Fetched,
+            age_ms: 0,
+        };
+        let facts = CallFacts::new(Timestamp::UNIX_EPOCH, unknown, Vec::new());
+        assert_eq!(tiers("none").check(RULE, &facts, &nobody), Check::Holds);
+        let nothing = known(Profile::default());
+        let facts = CallFacts::new(Timestamp::UNIX_EPOCH, nothing, Vec::new());
+        assert_eq!(
+            plan(&["gold"]).why_not(RULE, &facts, &nobody),
+            "the caller has no plan; the rule wants gold"
+        );
+        assert_eq!(tiers("hot").check(RULE, &facts, &nobody), Check::Fails);
+    }
+
+    #[test]
+    fn conditions_are_written_as_one_table_and_read_back() {
+        let all = [
+            tiers("hot"),
+            score(Some(1.0), None),
+            plan(&["gold"]),
+            Condition::Share(5),
+        ];
+        let conditions = Conditions(all.into_iter().map(Arc::new).collect());
+        let json = serde_json::to_string(&conditions).unwrap();
+        assert_eq!(
+            json,
+            r#"{"tier":["hot"],"score":{"from":1},"attribute":{"plan":["gold"]},"share":5}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Conditions>(&json).unwrap(),
+            conditions
+        );
+        assert!(serde_json::from_str::<Conditions>(r#"{"moon":"full"}"#).is_err());
+    }
+
+    #[test]
+    fn lengths_of_time_are_told_in_their_largest_unit() {
+        let words = [7, 60, 3_599, 3_600, 86_399, 86_400, 2_592_000].map(age_words);
+        assert_eq!(
+            words,
+            ["7 s", "1 min", "59 min", "1 h", "23 h", "1 d", "30 d"]
+        );
     }
 }

@@ -1,11 +1,11 @@
 //! The decision itself.
 
-use super::change::Changes;
+use super::change::ClassChanges;
 use super::class::CallerClass;
 use super::rule::Order;
 use super::{
-    Action, CallFacts, Course, Decision, DialerId, Lookup, Reason, RoutePlan, Rule, RuleVerdict,
-    RulesInForce, SkipReason, Skipped, Step, Trace, admissible, all_closed,
+    CallFacts, Course, Decision, DialerId, Lookup, Reason, RoutePlan, Rule, RuleAction,
+    RuleVerdict, RulesInForce, SkipReason, Skipped, Step, Trace, admissible, all_closed,
 };
 
 /// Decides who takes a call. Total: every rule set decides every call, at worst with an empty plan that says why.
@@ -98,13 +98,13 @@ fn order(
 
 fn course(rule: Option<&Rule>, facts: &CallFacts, order: &Order) -> Course {
     match rule.map(|rule| &rule.action) {
-        Some(Action::Number(_)) => Course::Number,
-        Some(Action::Reject(with)) => Course::Reject { with: *with },
-        Some(Action::Message(_)) => Course::Message,
-        Some(Action::Dialers(_)) | None if all_closed(&order.dialers, &facts.dialers) => {
+        Some(RuleAction::Number(_)) => Course::Number,
+        Some(RuleAction::Reject(with)) => Course::Reject { with: *with },
+        Some(RuleAction::Message(_)) => Course::Message,
+        Some(RuleAction::Dialers(_)) | None if all_closed(&order.dialers, &facts.dialers) => {
             Course::Closed
         }
-        Some(Action::Dialers(_)) | None => Course::Dialers,
+        Some(RuleAction::Dialers(_)) | None => Course::Dialers,
     }
 }
 
@@ -148,7 +148,7 @@ fn plan(
     if others.peek().is_none() {
         return plan;
     }
-    let changes = Changes::new(ruleset, facts, class);
+    let changes = ClassChanges::new(ruleset, facts, class);
     for dialer in others {
         let change = changes.to_be_named(dialer);
         let reason = SkipReason::NotInRule;

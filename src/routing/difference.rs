@@ -13,9 +13,9 @@ const LONGEST_VALUE: usize = 160;
 /// One difference between two rule sets.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RulesetChange {
-    /// `rule`, `tier`, `hours`, `limits`, `default_dialer`, `dialers` or `attributes`.
+    /// `rule`, `tier`, `hours`, `limits`, `list`, `default_dialer`, `dialers` or `attributes`.
     pub of: &'static str,
-    /// Of a rule, tier, hours or limits: which.
+    /// Of a rule, tier, hours, limits or list: which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub change: RulesetChangeKind,
@@ -50,11 +50,13 @@ impl Ruleset {
         let tiers = [self, other].map(|set| parts(&set.tiers));
         let hours = [self, other].map(|set| parts(&set.hours));
         let limits = [self, other].map(|set| parts(&set.limits));
+        let lists = [self, other].map(|set| parts(&set.lists));
         let mut changes = changes_of("rule", &rules);
         changes.extend(moves_of(&rules));
         changes.extend(changes_of("tier", &tiers));
         changes.extend(changes_of("hours", &hours));
         changes.extend(changes_of("limits", &limits));
+        changes.extend(changes_of("list", &lists));
         let single = |of: &'static str, [from, to]: [Value; 2]| {
             (from != to).then(|| RulesetChange {
                 of,
@@ -215,7 +217,7 @@ fn capital(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::lead::{LeadScore, Tier, TierName, Tiers};
-    use crate::routing::{DialerId, Limits, Rule};
+    use crate::routing::{DialerId, DialerLimits, Rule};
 
     fn ruleset(rules: &[(&str, &[&str])]) -> Ruleset {
         let rules = rules
@@ -237,9 +239,9 @@ mod tests {
             name: TierName::new("hot"),
             min_score: LeadScore::new(80.0).unwrap(),
         }]);
-        let limits = Limits {
+        let limits = DialerLimits {
             max_active: Some(3),
-            ..Limits::default()
+            ..DialerLimits::default()
         };
         to.limits.insert(DialerId::new("web"), limits);
         to.default_dialer = DialerId::new("desk");

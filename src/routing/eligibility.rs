@@ -89,7 +89,7 @@ fn is_admissible(view: &DialerView) -> Result<(), Inadmissible> {
             LimitPeriod::Day => (SkipReason::CapReached, "the day ends"),
             LimitPeriod::Month => (SkipReason::CapReached, "the month ends"),
         };
-        return no(reason, &limit.words(), change);
+        return no(reason, &limit.described(), change);
     }
     if let Some(n) = view.callers_first {
         let why = match view.room() {

@@ -50,8 +50,9 @@ pub fn time_zone(name: &str) -> Option<TimeZone> {
 /// one day, special hours win over closed days and the calendar, and those win over the week.
 ///
 /// Where the clocks change, a span begins when the clock first shows its beginning or a later time, and ends when the clock
-/// has shown its end for the last time: it is open whenever the clock shows a time within it. A time that is skipped
-/// moves to the end of the gap; of a time that occurs twice, the first is a beginning and the second an end. A span is lost only where all of it is skipped.
+/// last shows its end or an earlier one. So a time that is skipped moves to the end of the gap, and of a time that occurs
+/// twice the first is a beginning and the second an end: nobody who reads the clock can tell one from the other, and it is
+/// open whenever the clock shows a time within the span. A span is lost only where all of it is skipped.
 ///
 /// Serialized, this is part of the recorded rule set and of its version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +92,7 @@ pub struct HoursState {
 
 /// Which occurrence of a time counts where the clock shows it twice.
 #[derive(Clone, Copy)]
-enum Reading {
+enum Occurrence {
     First,
     Last,
 }
@@ -120,7 +121,7 @@ impl Hours {
                 Some(end) => open_until = Some(end.max(until)),
             }
         }
-        let horizon = self.instant(last, 0, Reading::First);
+        let horizon = self.instant(last, 0, Occurrence::First);
         HoursState {
             is_open: open_until.is_some(),
             until: open_until.filter(|end| *end < horizon),
@@ -131,8 +132,8 @@ impl Hours {
     fn stretches(&self, day: Date) -> Vec<(Timestamp, Timestamp)> {
         let spans = self.spans(day).into_iter().map(|span| {
             (
-                self.instant(day, span.from, Reading::First),
-                self.instant(day, span.to, Reading::Last),
+                self.instant(day, span.from, Occurrence::First),
+                self.instant(day, span.to, Occurrence::Last),
             )
         });
         spans.filter(|(from, until)| from < until).collect()
@@ -154,15 +155,14 @@ impl Hours {
     }
 
     /// When the clock shows a time, counted in minutes from the midnight at which `day` begins.
-    fn instant(&self, day: Date, minutes: u16, reading: Reading) -> Timestamp {
+    fn instant(&self, day: Date, minutes: u16, reading: Occurrence) -> Timestamp {
         let minutes = SignedDuration::from_mins(minutes.into());
         let local = day.to_datetime(Time::midnight()).saturating_add(minutes);
         let offsets = self.time_zone.to_ambiguous_timestamp(local).offset();
         let offset = match (offsets, reading) {
-            (AmbiguousOffset::Unambiguous { offset }, _)
-            | (AmbiguousOffset::Fold { before: offset, .. }, Reading::First)
-            | (AmbiguousOffset::Fold { after: offset, .. }, Reading::Last)
-            | (AmbiguousOffset::Gap { after: offset, .. }, _) => offset,
+            (AmbiguousOffset::Unambiguous { offset }, _) => offset,
+            (AmbiguousOffset::Fold { before, .. }, Occurrence::First) => before,
+            (AmbiguousOffset::Fold { after, .. } | AmbiguousOffset::Gap { after, .. }, _) => after,
         };
         let beyond = if local.year() < 1970 {
             Timestamp::MIN
@@ -209,7 +209,7 @@ impl HoursInForce {
         let tomorrow = || {
             let today = self.hours.time_zone.to_datetime(at).date();
             let tomorrow = today.saturating_add(1.day());
-            self.hours.instant(tomorrow, 0, Reading::First)
+            self.hours.instant(tomorrow, 0, Occurrence::First)
         };
         let to = state.until.unwrap_or_else(tomorrow);
         let known = KnownState {
@@ -333,7 +333,7 @@ pub struct ClosedDays {
 }
 
 impl ClosedDays {
-    fn contains(&self, day: Date) -> bool {
+    fn contains(self, day: Date) -> bool {
         (self.first..=self.last).contains(&day)
     }
 }

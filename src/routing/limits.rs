@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// `[routing.limits.NAME]`: what a dialer takes at most. An absent limit does not restrict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Limits {
+pub struct DialerLimits {
     /// It takes calls while these hours are open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hours: Option<Arc<str>>,
@@ -50,7 +50,7 @@ pub struct DialerLoad {
     pub month: u32,
 }
 
-impl Limits {
+impl DialerLimits {
     /// Whether it counts the calls of hours, days or months.
     pub fn counts_periods(&self) -> bool {
         let of_periods = [self.max_per_hour, self.max_per_day, self.max_per_month];
@@ -84,7 +84,7 @@ impl LimitUse {
     }
 
     /// `40 of 40 calls in progress`, `400 of 400 calls of this hour`.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn described(&self) -> String {
         let what = match self.period {
             LimitPeriod::Active => "in progress",
             LimitPeriod::Hour => "of this hour",

@@ -13,11 +13,16 @@ mod eligibility;
 mod facts;
 mod hours;
 mod limits;
+mod lint;
+mod lists;
 mod pattern;
 mod plan;
+#[cfg(test)]
+mod property;
 mod recorded;
 mod replay;
 mod rule;
+mod rule_test;
 mod ruleset;
 mod trace;
 
@@ -38,11 +43,17 @@ pub use facts::{
 pub use hours::{
     ClosedDays, Hours, HoursInForce, HoursState, NotHours, OpenHours, SpecialHours, time_zone,
 };
-pub use limits::{DialerLoad, LimitPeriod, LimitUse, Limits};
+pub use limits::{DialerLimits, DialerLoad, LimitPeriod, LimitUse};
+pub use lint::{Reachability, WitnessCall, reachability};
+pub use lists::{
+    ListDefinition, ListEntry, ListFile, ListKey, ListSummary, ListedNumber, Lists, NotListed,
+    NumberHash, NumberSet,
+};
 pub use pattern::NumberPattern;
 pub use plan::{Decision, RoutePlan, Skipped};
 pub use recorded::RecordedDecision;
 pub use replay::{Difference, replay};
-pub use rule::{Action, Course, OrderStep, Rejection, Rule, Speech};
+pub use rule::{Course, MissedTo, OrderStep, Rejection, Rule, RuleAction, Speech};
+pub use rule_test::{ExpectedCourse, GivenCall, GivenDialer, RuleTest};
 pub use ruleset::{RulesInForce, Ruleset, RulesetVersion};
 pub use trace::{Reason, RuleVerdict, Step, Trace};

@@ -16,7 +16,7 @@ pub struct Rule {
     #[serde(default, skip_serializing_if = "Conditions::is_empty")]
     pub when: Conditions,
     #[serde(flatten)]
-    pub action: Action,
+    pub action: RuleAction,
     /// Whoever talked to the caller last goes first, where that is at most so many seconds ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefer_last_answered_s: Option<u64>,
@@ -27,7 +27,7 @@ pub struct Rule {
 /// What becomes of a call that a rule takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub enum RuleAction {
     /// These dialers are asked, in order.
     Dialers(Vec<OrderStep>),
     /// It is put through to this number; where nobody answers there, to the last resort.
@@ -103,6 +103,14 @@ pub struct Speech {
     pub goodbye_message: Option<String>,
 }
 
+/// Who is told of callers who reached nobody: `[routing] missed_to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissedTo {
+    pub dialer: DialerId,
+    /// Where the dialer has tasks, the one that they are for.
+    pub task: Option<String>,
+}
+
 /// The dialers of a rule in the order in which one call asks them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
@@ -126,7 +134,7 @@ impl Rule {
         Self {
             name: name.into(),
             when: Conditions(tiers.into_iter().collect()),
-            action: Action::Dialers(dialers.collect()),
+            action: RuleAction::Dialers(dialers.collect()),
             prefer_last_answered_s: None,
             speech: Speech::default(),
         }
@@ -140,7 +148,7 @@ impl Rule {
 
     /// Every dialer that it names, in the order of the file; of a weighted step the heaviest first.
     pub fn dialers(&self) -> Vec<DialerId> {
-        let Action::Dialers(steps) = &self.action else {
+        let RuleAction::Dialers(steps) = &self.action else {
             return Vec::new();
         };
         steps.iter().flat_map(OrderStep::heaviest_first).collect()
@@ -148,7 +156,7 @@ impl Rule {
 
     /// How many weighted steps it has.
     pub(super) fn n_draws(&self) -> usize {
-        let Action::Dialers(steps) = &self.action else {
+        let RuleAction::Dialers(steps) = &self.action else {
             return 0;
         };
         let is_drawn = |step: &&OrderStep| matches!(step, OrderStep::Drawn(_));
@@ -158,7 +166,7 @@ impl Rule {
     /// Its dialers in the order in which this call asks them.
     pub(super) fn order(&self, asked: &AskedFacts) -> Order {
         let mut order = Order::default();
-        let Action::Dialers(steps) = &self.action else {
+        let RuleAction::Dialers(steps) = &self.action else {
             return order;
         };
         let mut draws = asked.draws.get(&self.name).into_iter().flatten();
@@ -166,12 +174,11 @@ impl Rule {
             match step {
                 OrderStep::One(dialer) => order.dialers.push(dialer.clone()),
                 OrderStep::Drawn(weights) => {
-                    let drawn = match draws.next() {
-                        Some(draw) => draw_order(weights, *draw),
-                        None => step.heaviest_first(),
-                    };
-                    order.drawn.extend(drawn.first().cloned());
-                    order.dialers.extend(drawn);
+                    let drawn = draws.next().map(|draw| draw_order(weights, *draw));
+                    let first = drawn.as_ref().and_then(|drawn| drawn.first());
+                    order.drawn.extend(first.cloned());
+                    let dialers = drawn.unwrap_or_else(|| step.heaviest_first());
+                    order.dialers.extend(dialers);
                 }
             }
         }
@@ -257,7 +264,7 @@ mod tests {
             OrderStep::One(DialerId::new("last")),
         ];
         Rule {
-            action: Action::Dialers(steps),
+            action: RuleAction::Dialers(steps),
             ..Rule::of_tiers("split", &[], &[])
         }
     }

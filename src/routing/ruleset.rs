@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use super::asked::{Asked, CallSource};
 use super::class::CallerClass;
 use super::{
-    AskedFacts, CallFacts, DialerId, Hours, HoursInForce, HoursState, Limits, Lookup,
-    LookupSkipped, Rule,
+    AskedFacts, CallFacts, DialerId, DialerLimits, Hours, HoursInForce, HoursState, ListSummary,
+    Lookup, LookupSkipped, Rule,
 };
 use crate::lead::Tiers;
 
@@ -32,7 +32,10 @@ pub struct Ruleset {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub limits: BTreeMap<DialerId, Limits>,
+    pub limits: BTreeMap<DialerId, DialerLimits>,
+    /// The lists of callers, without their numbers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, ListSummary>,
     /// Named opening hours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hours: BTreeMap<Arc<str>, Hours>,
@@ -77,6 +80,7 @@ impl Ruleset {
             dialers,
             attributes: Vec::new(),
             limits: BTreeMap::new(),
+            lists: BTreeMap::new(),
             hours: BTreeMap::new(),
         }
     }
@@ -88,13 +92,14 @@ impl Ruleset {
         RulesetVersion(hex::encode(digest.get(..6).unwrap_or_default()).into())
     }
 
-    /// Whether another one decides alike, whatever dialers there are besides those that rules name.
+    /// Whether another one decides alike, whatever dialers there are besides those that rules name, and whoever is on which list.
     pub fn is_like(&self, other: &Self) -> bool {
-        let with_same_dialers = Self {
+        let with_same_surroundings = Self {
             dialers: other.dialers.clone(),
+            lists: other.lists.clone(),
             ..self.clone()
         };
-        with_same_dialers == *other
+        with_same_surroundings == *other
     }
 
     /// The rule of this name.

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::callers::{EncryptedPersonal, Encryptor};
+use super::callers::{EncryptedPersonal, Encryptor, PlainPersonal};
 use super::calls::{Moved, NewCall};
 use super::committed::{Committed, EndedCall};
 use super::error::is_own_fault;
+use super::list_entries::SealedNumber;
 use super::rollups::Added;
 use super::rows::Written;
 use super::submission::SubmissionOutcome;
 use super::work::{self, AlertChange, Effect, PreparedRecord, RotationStep, Work};
 use super::{
     audit_records, callers, calls, checkpoints, connection, dialer_states, forgotten_calls,
-    incidents, key_check, lasting_keys, outbox, profiles, secrets, service_starts, sessions,
-    spool_mark,
+    incidents, key_check, lasting_keys, list_entries, outbox, profiles, secrets, service_starts,
+    sessions, spool_mark,
 };
 use crate::audit::{ChainLink, Event, Record, SecretRotated};
 use crate::call::CallId;
@@ -183,15 +184,16 @@ impl BatchWriter<'_> {
                 let who = profiles::who(phone);
                 profiles::delete(self.connection, self.encryptor.key_ring(), &who)?;
             }
-            Work::Erase { who, now } => {
+            Work::Erase { who, blocks, now } => {
                 self.encryptor.forget();
                 let key_ring = self.encryptor.key_ring();
-                let erased = callers::erase(self.connection, &self.written, key_ring, who)?;
+                let erased = callers::erase(self.connection, &self.written, key_ring, who, blocks)?;
                 if let Some(erased) = erased {
                     self.append(&[own_record(Event::CallerErased(erased), *now)?])?;
                 }
                 return Ok(SubmissionOutcome::Erased(erased));
             }
+            Work::ExpireListEntries(now) => list_entries::expire(self.connection, *now)?,
             Work::Session(change) => sessions::change(self.connection, &self.written, change)?,
             Work::Beat => connection::touch(self.connection)?,
             Work::Checkpoint(new) => checkpoints::write(self.connection, new)?,
@@ -296,7 +298,7 @@ impl BatchWriter<'_> {
                 self.begin_call(begun, sealed.as_ref())?;
             }
             self.log(record, sealed.as_ref())?;
-            self.project(record)?;
+            self.project(record, sealed.as_ref())?;
         }
         Ok(())
     }
@@ -344,7 +346,11 @@ impl BatchWriter<'_> {
         Ok(())
     }
 
-    fn project(&mut self, record: &PreparedRecord) -> rusqlite::Result<()> {
+    fn project(
+        &mut self,
+        record: &PreparedRecord,
+        sealed: Option<&EncryptedPersonal>,
+    ) -> rusqlite::Result<()> {
         match (&record.effect, &record.call) {
             (Effect::Change(change), Some(call)) => {
                 match calls::change(self.connection, &self.written, call, change)? {
@@ -358,6 +364,17 @@ impl BatchWriter<'_> {
             (Effect::Started, _) => service_starts::started(self.connection, record.created_at)?,
             (Effect::Tell(told), _) => {
                 outbox::announce(self.connection, &self.written, told, record.created_at)?;
+            }
+            (Effect::List(change), _) => {
+                let number = record.personal.as_ref().and_then(PlainPersonal::number);
+                let list_key = self.encryptor.key_ring().list_key();
+                let sealed = number.zip(sealed).map(|(number, sealed)| SealedNumber {
+                    hash: list_key.hash(&number),
+                    caller_row: sealed.caller_row,
+                    personal: &sealed.bytes,
+                });
+                let at = record.created_at;
+                list_entries::change(self.connection, &self.written, change, sealed, at)?;
             }
             (Effect::Change(_), None) | (Effect::Begin(_) | Effect::None, _) => {}
         }

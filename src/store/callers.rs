@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use super::key_ring::{self, CipherError, Identity, KeyBytes, KeyRing, Purpose};
 use super::readers::RowReader;
 use super::rows::Written;
-use super::{caller_keys, packed, profiles};
+use super::{caller_keys, list_entries, packed, profiles};
 use crate::audit::{CallerErased, Personal};
-use crate::phone::Caller;
+use crate::phone::{Caller, E164};
 
 /// The index of so many callers is made anew with each erasure, so that no unused part of a page keeps the hash. Above, that would hold calls up.
 const FEW: i64 = 20_000;
@@ -40,6 +40,11 @@ impl PlainPersonal {
             who: key_ring::who_or_nobody(&personal.caller()),
             packed: packed::pack(&serde_json::to_vec(personal)?),
         })
+    }
+
+    /// The number of the person, where that is known.
+    pub(super) fn number(&self) -> Option<E164> {
+        key_ring::number_of(&self.who)
     }
 
     /// What is to be sealed, as it was before it was packed.
@@ -244,12 +249,13 @@ pub(super) fn find(
     Ok(None)
 }
 
-/// Rows of callers who were not seen since `before` and of whom no call is left, longest ago first.
+/// Rows of callers who were not seen since `before`, of whom no call is left and who are on no list, longest ago first.
 pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<i64>> {
     connection
         .prepare_cached(
             "SELECT id FROM callers WHERE updated_at < ?1
              AND NOT EXISTS (SELECT 1 FROM calls WHERE caller_id = callers.id)
+             AND NOT EXISTS (SELECT 1 FROM list_entries WHERE caller_id = callers.id)
              ORDER BY updated_at LIMIT ?2",
         )?
         .query_map(params![before, limit], |row| row.get(0))?
@@ -260,7 +266,8 @@ pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite:
 pub(super) fn forget(connection: &Connection, rows: &[i64], before: i64) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
         "DELETE FROM callers WHERE id = ?1 AND updated_at < ?2
-         AND NOT EXISTS (SELECT 1 FROM calls WHERE caller_id = callers.id)",
+         AND NOT EXISTS (SELECT 1 FROM calls WHERE caller_id = callers.id)
+         AND NOT EXISTS (SELECT 1 FROM list_entries WHERE caller_id = callers.id)",
     )?;
     for row in rows {
         statement.execute([*row, before])?;
@@ -268,15 +275,17 @@ pub(super) fn forget(connection: &Connection, rows: &[i64], before: i64) -> rusq
     Ok(())
 }
 
-/// Destroys the key of a person and whatever the projections hold of them; gives what there was. What is deleted is overwritten.
+/// Destroys the key of a person and whatever the projections hold of them, but for a keyed hash on the lists that block; gives what there was.
+/// What is deleted is overwritten.
 pub(super) fn erase(
     connection: &Connection,
     written: &Written,
     key_ring: &KeyRing,
     who: &[u8],
+    blocks: &[String],
 ) -> rusqlite::Result<Option<CallerErased>> {
     connection.pragma_update(None, "secure_delete", "ON")?;
-    let forgotten = erase_securely(connection, written, key_ring, who);
+    let forgotten = erase_securely(connection, written, key_ring, who, blocks);
     connection.pragma_update(None, "secure_delete", "FAST")?;
     forgotten
 }
@@ -286,15 +295,15 @@ fn erase_securely(
     written: &Written,
     key_ring: &KeyRing,
     who: &[u8],
+    blocks: &[String],
 ) -> rusqlite::Result<Option<CallerErased>> {
     let row: Option<i64> = find(connection, key_ring, who)?;
-    let profiles = profiles::delete(connection, key_ring, who)?;
+    let erased = CallerErased {
+        profile: profiles::delete(connection, key_ring, who)? > 0,
+        ..list_entries::erase(connection, written, key_ring, who, blocks)?
+    };
     let Some(row) = row else {
-        return Ok((profiles > 0).then_some(CallerErased {
-            calls: 0,
-            answers: 0,
-            profile: true,
-        }));
+        return Ok((erased != CallerErased::default()).then_some(erased));
     };
     let answers: i64 = connection.query_row(
         "SELECT count(*) FROM audit_records
@@ -331,7 +340,7 @@ fn erase_securely(
     Ok(Some(CallerErased {
         calls: calls as u64,
         answers: answers.unsigned_abs(),
-        profile: profiles > 0,
+        ..erased
     }))
 }
 

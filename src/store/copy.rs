@@ -17,9 +17,9 @@ use sha2::{Digest, Sha256};
 use super::error::OpenError;
 use super::key_ring::KeyRing;
 use super::migrations::STEPS;
-use super::verify::{Against, Installation, Verification, VerifyError, VerifyReport};
+use super::verify::{Against, Installation, Verification, VerifyError};
 use super::{audit_records, connection, file, key_check};
-use crate::audit::FindingKind;
+use crate::audit::{FindingKind, VerifyReport};
 use crate::files::{self, Acting};
 
 /// Pages copied at a time.

@@ -10,8 +10,8 @@ use super::error::StoreError;
 use super::handle::Store;
 use super::submission::SubmissionOutcome;
 use super::work::Work;
-use super::{callers, connection, key_ring, profiles};
-use crate::audit::{Event, Exported, Record};
+use super::{callers, connection, key_ring, list_entries, profiles};
+use crate::audit::{CallerErased, Event, Exported, Record};
 use crate::files;
 use crate::phone::Caller;
 
@@ -38,31 +38,57 @@ pub struct Erased {
     pub answers: u64,
     /// Whether a profile was kept of them.
     pub profile: bool,
+    /// How many entries of lists were deleted.
+    #[serde(default)]
+    pub list_entries: u64,
+    /// How many blocks stay, each as a keyed hash without number and reason.
+    #[serde(default)]
+    pub blocks: u64,
+    /// Where the configuration, or a file of one of its lists, still names the number. That is for a person to change.
+    #[serde(default)]
+    pub named_in: Vec<String>,
     /// False where somebody who reads the database for long kept its write-ahead log from being emptied: its old pages go when that ends.
     pub wal_emptied: bool,
     /// Copies of the database beside it, from before migrations. They still know the person.
     pub copies: Vec<PathBuf>,
 }
 
+impl Erased {
+    fn of(found: CallerErased) -> Self {
+        Self {
+            calls: found.calls,
+            answers: found.answers,
+            profile: found.profile,
+            list_entries: found.list_entries,
+            blocks: found.blocks,
+            ..Self::default()
+        }
+    }
+}
+
 impl Store {
     /// Forgets a caller, then empties the write-ahead log. `None` for a caller whose number is withheld: that is nobody in particular.
-    pub async fn erase(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
+    /// `blocks`: the lists that turn callers away, of whose entries a keyed hash stays.
+    pub async fn erase(
+        &self,
+        caller: &Caller,
+        blocks: &[String],
+    ) -> Result<Option<Erased>, StoreError> {
         let Some(who) = key_ring::who(caller) else {
             return Ok(None);
         };
         let now = self.clock().now().as_millisecond();
-        let SubmissionOutcome::Erased(found) = self.submit(Work::Erase { who, now }).await? else {
+        let blocks = blocks.to_vec();
+        let work = Work::Erase { who, blocks, now };
+        let SubmissionOutcome::Erased(found) = self.submit(work).await? else {
             return Err(StoreError::Closed);
         };
         let is_wal_empty = self.empty_wal().await?;
         Ok(Some(Erased {
             erased: found.is_some(),
-            known: false,
-            calls: found.map_or(0, |found| found.calls),
-            answers: found.map_or(0, |found| found.answers),
-            profile: found.is_some_and(|found| found.profile),
             wal_emptied: is_wal_empty,
             copies: copies(self.path()),
+            ..Erased::of(found.unwrap_or_default())
         }))
     }
 
@@ -80,12 +106,17 @@ impl Store {
     }
 
     /// What [`Store::erase`] would erase. Changes nothing.
-    pub async fn known_of(&self, caller: &Caller) -> Result<Option<Erased>, StoreError> {
+    pub async fn known_of(
+        &self,
+        caller: &Caller,
+        blocks: &[String],
+    ) -> Result<Option<Erased>, StoreError> {
         let Some(who) = key_ring::who(caller) else {
             return Ok(None);
         };
-        let path = self.path().to_owned();
+        let (path, blocks) = (self.path().to_owned(), blocks.to_vec());
         self.ask(move |reader| {
+            let lists = list_entries::known_of(reader, &who, &blocks)?;
             let caller = callers::find(reader, reader.key_ring(), &who)?;
             let profile = profiles::has(reader, reader.key_ring(), &who)?;
             let (calls, answers): (i64, i64) = reader.query_row(
@@ -95,14 +126,17 @@ impl Store {
                 [caller],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
-            Ok(Some(Erased {
-                erased: false,
-                known: profile || caller.is_some(),
+            let known = CallerErased {
                 calls: calls.unsigned_abs(),
                 answers: answers.unsigned_abs(),
                 profile,
+                ..lists
+            };
+            Ok(Some(Erased {
+                known: caller.is_some() || known != CallerErased::default(),
                 wal_emptied: true,
                 copies: copies(&path),
+                ..Erased::of(known)
             }))
         })
         .await

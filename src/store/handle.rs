@@ -26,6 +26,7 @@ use super::{audit_records, connection, copy, file, key_check, lasting_keys, migr
 use crate::audit::{Record, SigningStatus};
 use crate::clock::Clock;
 use crate::phone::E164;
+use crate::routing::ListKey;
 
 /// Where records came to stand in the log. Without records, `last_id` is the one before `first_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,6 +235,12 @@ impl Store {
         self.submit(Work::DeleteProfile(phone)).await.map(drop)
     }
 
+    /// Deletes entries of lists that ended by now.
+    pub async fn expire_list_entries(&self) -> Result<(), StoreError> {
+        let now = self.0.clock.now().as_millisecond();
+        self.submit(Work::ExpireListEntries(now)).await.map(drop)
+    }
+
     /// Makes one commit that changes nothing, as proof that the disk takes records.
     pub async fn beat(&self) -> Result<(), StoreError> {
         self.submit(Work::Beat).await.map(drop)
@@ -282,6 +289,11 @@ impl Store {
     /// Under which callers are known to dialers: the same after the installation's secret was changed.
     pub fn reference_key(&self) -> [u8; 32] {
         self.0.key_ring.lasting().references
+    }
+
+    /// Under which numbers of entries of lists are hashed: the same after the installation's secret was changed.
+    pub fn list_key(&self) -> ListKey {
+        self.0.key_ring.list_key()
     }
 
     /// What is wrong with rows that steer calls or grant rights: how many were found that are not what was written, and the first of them; `None`

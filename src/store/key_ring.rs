@@ -18,7 +18,8 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::phone::Caller;
+use crate::phone::{Caller, E164};
+use crate::routing::ListKey;
 use crate::secret::Secret;
 
 /// Names every derivation, and its version.
@@ -76,6 +77,8 @@ pub(super) struct LastingKeys {
     pub(super) forgotten_calls: KeyBytes,
     /// Under which callers are known to dialers, for good.
     pub(super) references: KeyBytes,
+    /// Hashes numbers of entries of lists; of those that were erased, the numbers are gone.
+    pub(super) lists: KeyBytes,
 }
 
 struct DerivedKeys {
@@ -183,6 +186,12 @@ pub(super) fn who(caller: &Caller) -> Option<Vec<u8>> {
     }
 }
 
+/// The number in what is hashed of a person, where it is one.
+pub(super) fn number_of(who: &[u8]) -> Option<E164> {
+    let number = who.strip_prefix(b"number\0")?;
+    E164::parse(std::str::from_utf8(number).ok()?).ok()
+}
+
 /// The same, of everybody whose number is not known as well.
 pub(super) fn who_or_nobody(caller: &Caller) -> Vec<u8> {
     who(caller).unwrap_or_else(|| NOBODY.to_vec())
@@ -221,6 +230,7 @@ impl KeyRing {
             lasting: Arc::new(LastingKeys {
                 forgotten_calls: key(b"/forgotten calls"),
                 references: key(b"/references"),
+                lists: key(b"/lists"),
             }),
         }
     }
@@ -333,6 +343,11 @@ impl KeyRing {
 
     pub(super) fn lasting(&self) -> &LastingKeys {
         &self.lasting
+    }
+
+    /// Under which numbers of entries of lists are hashed.
+    pub(super) fn list_key(&self) -> ListKey {
+        ListKey::new(&self.lasting.lists)
     }
 
     /// The same, with the lasting keys that a database keeps.

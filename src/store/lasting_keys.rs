@@ -8,14 +8,20 @@ use super::key_ring::{CipherError, KeyBytes, KeyRing, LastingKeys};
 
 const FORGOTTEN_CALLS: &str = "forgotten_calls";
 const REFERENCES: &str = "references";
+const LISTS: &str = "lists";
 
 /// Notes them in a database, under the current secret.
 pub(super) fn write(connection: &Connection, key_ring: &KeyRing) -> rusqlite::Result<()> {
     let LastingKeys {
         forgotten_calls,
         references,
+        lists,
     } = key_ring.lasting();
-    for (name, key) in [(FORGOTTEN_CALLS, forgotten_calls), (REFERENCES, references)] {
+    for (name, key) in [
+        (FORGOTTEN_CALLS, forgotten_calls),
+        (REFERENCES, references),
+        (LISTS, lists),
+    ] {
         let (by, wrapped) = key_ring
             .wrap(key, &purpose(name))
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
@@ -34,6 +40,7 @@ pub(super) fn read(connection: &Connection, key_ring: &KeyRing) -> rusqlite::Res
     for (name, key) in [
         (FORGOTTEN_CALLS, &mut lasting.forgotten_calls),
         (REFERENCES, &mut lasting.references),
+        (LISTS, &mut lasting.lists),
     ] {
         match unwrapped(connection, key_ring, name)? {
             Ok(kept) => *key = kept,

@@ -1,17 +1,20 @@
 //! The audit log of a database file, read by a command: no lock, no writer, also beside a running server.
 
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::audit_records::{self, StoredRecord};
 use super::error::{OpenError, StoreError};
-use super::key_ring::KeyRing;
+use super::key_ring::{KeyRing, Purpose};
 use super::migrations::STEPS;
+use super::pages::{self, DISORDER_MS};
 use super::readers::RowReader;
 use super::rulesets::{self, RulesetPeriod};
-use super::{caller_records, connection, file, key_check};
+use super::{caller_records, calls, connection, file, key_check};
+use crate::audit::{Personal, RowContent};
 use crate::call::CallId;
 use crate::phone::Caller;
 use crate::routing::{Ruleset, RulesetVersion};
@@ -59,6 +62,11 @@ impl LogReader {
         )
     }
 
+    /// The row of a call, if it is known.
+    pub fn row_of(&self, call: &CallId) -> Result<Option<i64>, StoreError> {
+        Ok(calls::row_of(&self.connection, call.as_str())?)
+    }
+
     /// The rows of all calls of a person, in the order in which they came.
     pub fn calls_of(&self, caller: &Caller) -> Result<Vec<i64>, StoreError> {
         Ok(caller_records::calls(&self.reader(), caller)?)
@@ -79,9 +87,32 @@ impl LogReader {
 
     /// An id before everything that happened at or after `since`: not more than an hour's records before.
     pub fn before(&self, since: Timestamp) -> Result<i64, StoreError> {
-        let hour = 3_600_000;
-        let first = super::pages::first_id_at(&self.connection, since.as_millisecond() - hour)?;
+        let first = pages::first_id_at(&self.connection, since.as_millisecond() - DISORDER_MS)?;
         Ok(first - 1)
+    }
+
+    /// The first record that was made in a span of milliseconds, and the last. What stands between them may be a little out of time.
+    pub fn span(&self, made_at: &Range<i64>) -> Result<RangeInclusive<i64>, StoreError> {
+        let first =
+            pages::first_id_at(&self.connection, made_at.start.saturating_sub(DISORDER_MS))?;
+        let end = pages::first_id_at(&self.connection, made_at.end.saturating_add(DISORDER_MS))?;
+        Ok(self.connection.query_row(
+            "SELECT coalesce((SELECT id FROM audit_records WHERE id >= ?1 AND created_at >= ?2 ORDER BY id LIMIT 1), ?5),
+                    coalesce((SELECT id FROM audit_records WHERE id < ?3 AND created_at < ?4 ORDER BY id DESC LIMIT 1), 0)",
+            params![first, made_at.start, end, made_at.end, i64::MAX],
+            |row| Ok(row.get(0)?..=row.get(1)?),
+        )?)
+    }
+
+    /// What is sealed in a record as it is stored; `None` where there is nothing, or it cannot be opened.
+    pub fn personal(&self, content: &RowContent<'_>) -> Option<Personal> {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let purpose = Purpose {
+            kind: text(content.kind)?,
+            call: content.call_sid.and_then(text),
+            created_at: content.created_at,
+        };
+        self.reader().personal(content.personal?, purpose)
     }
 
     /// The next records after `after_id`, in order. Each is read by itself: one that cannot be true hides no other.

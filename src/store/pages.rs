@@ -33,7 +33,7 @@ const BY_CALLER: &str = "INDEXED BY idx_calls_caller_id";
 /// No caller has this row.
 const NO_ROW: i64 = 0;
 /// Records of different calls are written a little out of order; the disk may have failed in between.
-const DISORDER_MS: i64 = 3_600_000;
+pub(super) const DISORDER_MS: i64 = 3_600_000;
 
 /// Which calls are asked for. Empty fields do not filter.
 #[derive(Clone, Debug, Default)]

@@ -12,6 +12,7 @@ use super::forgotten_calls::{self, Past};
 use super::handle::Store;
 use super::key_ring;
 use super::legs::{self, StoredLeg};
+use super::list_entries::{self, StoredListEntry};
 use super::pages::{self, CallPlace, CallsAsked, Part, RecordsAsked, Rows};
 use super::profiles::{self, StoredProfile};
 use super::rollups::{self, Figures};
@@ -20,7 +21,7 @@ use super::sessions::{self, StoredSession};
 use crate::audit::{HandoffIntended, Kind, ServiceState};
 use crate::call::{CallId, InboundCall};
 use crate::phone::Caller;
-use crate::routing::{DialerId, History, Ruleset, RulesetVersion};
+use crate::routing::{DialerId, History, ListEntry, Ruleset, RulesetVersion};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
@@ -217,6 +218,46 @@ impl Store {
             let last = audit_records::last_of_kind(reader, Kind::DraftChanged)?;
             let last = last.map(|record| record.read(reader)).transpose()?;
             Ok(last.and_then(|record| record.personal?.body))
+        })
+        .await
+    }
+
+    /// Every entry of lists, as lists are asked for callers.
+    pub async fn list_entries(&self) -> Result<Vec<ListEntry>, StoreError> {
+        self.ask(list_entries::all).await
+    }
+
+    /// The entry of this name on a list.
+    pub async fn list_entry(
+        &self,
+        list: &str,
+        id: &str,
+    ) -> Result<Option<StoredListEntry>, StoreError> {
+        let (list, id) = (list.to_owned(), id.to_owned());
+        self.ask(move |reader| list_entries::find(reader, &list, &id))
+            .await
+    }
+
+    /// A page of the entries of a list, the newest first.
+    pub async fn list_page(
+        &self,
+        list: &str,
+        part: Part<i64>,
+    ) -> Result<Rows<StoredListEntry, i64>, StoreError> {
+        let list = list.to_owned();
+        self.ask(move |reader| {
+            let after = part.after.unwrap_or(i64::MAX);
+            let one_more = i64::from(part.size) + 1;
+            let mut rows = list_entries::before(reader, &list, after, part.skip, one_more)?;
+            let size = usize::try_from(part.size).unwrap_or(usize::MAX);
+            let has_more = rows.len() > size;
+            rows.truncate(size);
+            Ok(Rows {
+                next: rows.last().map(|(row, _)| *row).filter(|_| has_more),
+                rows: rows.into_iter().map(|(_, entry)| entry).collect(),
+                total: list_entries::count(reader, &list)?,
+                total_is_exact: true,
+            })
         })
         .await
     }

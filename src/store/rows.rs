@@ -16,7 +16,13 @@ use subtle::ConstantTimeEq;
 use super::key_ring::KeyRing;
 
 /// The tables whose rows carry a MAC.
-pub(super) const TABLES: [&str; 4] = ["calls", "dialer_states", "outbox_messages", "sessions"];
+pub(super) const TABLES: [&str; 5] = [
+    "calls",
+    "dialer_states",
+    "list_entries",
+    "outbox_messages",
+    "sessions",
+];
 /// The column that holds it.
 const MAC: &str = "mac";
 /// Rows checked in one read transaction.

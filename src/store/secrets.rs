@@ -9,11 +9,12 @@ use super::rows::{self, Written};
 const CALLERS: &str = "callers";
 const PROFILES: &str = "profiles";
 /// The tables that hold them.
-pub(super) const TABLES: [&str; 6] = [
+pub(super) const TABLES: [&str; 7] = [
     CALLERS,
     PROFILES,
     "calls",
     "dialer_states",
+    "list_entries",
     "outbox_messages",
     "sessions",
 ];

@@ -7,6 +7,7 @@ mod beside;
 mod evidence;
 mod open;
 mod pages;
+mod proof;
 mod report;
 mod signed;
 
@@ -17,12 +18,12 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::checkpoints::{self, PruningCheckpoint};
 use super::{audit_records, head_file};
-use crate::audit::{ChainVerifier, FindingKind, Findings};
+use crate::audit::{ChainVerifier, FindingKind, Findings, VerifyReport};
 use evidence::Evidence;
 pub use evidence::{Against, Installation};
 pub use open::VerifyError;
 use pages::{Pages, RowBatch};
-pub use report::VerifyReport;
+pub use proof::{ProofError, prove};
 pub use signed::{LogEnd, signed_head};
 
 /// Batches that are read ahead.

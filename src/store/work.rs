@@ -14,7 +14,7 @@ use super::profiles::StoredProfile;
 use super::rollups::Measured;
 use super::sessions::SessionChange;
 use crate::alerts::{EventType, IncidentStatus};
-use crate::audit::{CallAfter, Event, Kind, Record, ServiceState};
+use crate::audit::{CallAfter, Event, Kind, ListChanged, Record, ServiceState};
 use crate::call::{CallId, Disposition, Status};
 use crate::phone::E164;
 
@@ -51,6 +51,7 @@ pub(super) enum Effect {
     Started,
     /// Somebody has to be told, of an incident above all.
     Tell(Box<ToSend>),
+    List(Box<ListChanged>),
 }
 
 impl Effect {
@@ -58,7 +59,12 @@ impl Effect {
     pub(super) fn after(&self) -> Option<&CallAfter> {
         match self {
             Self::Change(change) => Some(change.after()),
-            Self::None | Self::Begin(_) | Self::Health(_) | Self::Started | Self::Tell(_) => None,
+            Self::None
+            | Self::Begin(_)
+            | Self::Health(_)
+            | Self::Started
+            | Self::Tell(_)
+            | Self::List(_) => None,
         }
     }
 }
@@ -77,8 +83,12 @@ pub(super) enum Work {
     Erase {
         /// What is hashed of them.
         who: Vec<u8>,
+        /// The lists that block: of their entries a keyed hash stays.
+        blocks: Vec<String>,
         now: i64,
     },
+    /// Entries of lists that ended by this time are to be deleted.
+    ExpireListEntries(i64),
     /// A session that began, was used or ended.
     Session(SessionChange),
     /// Nothing but a commit that reaches the disk.
@@ -249,6 +259,7 @@ fn effect(
             let (id, tell) = (summary.id, summary.tell);
             return Ok(send(EventType::Summary, About::Nothing { id, tell }));
         }
+        (Event::ListChanged(change), _) => return Ok(Effect::List(Box::new(change))),
         (Event::CallDecided(decided), Some(call)) => {
             let begun = NewCall::new(call.clone(), decided.decision, ms)?;
             return Ok(Effect::Begin(Box::new(begun)));

@@ -19,11 +19,12 @@ use crate::world::{
     CALLED, COLD, DIALFIRE_LINE, HOT, LAST_RESORT, STRANGER, Settings, World, ZENDESK_LINE, dialled,
 };
 
-/// The appliance with two keys, and a client of its API.
+/// The appliance with a key of each role, and a client of its API.
 struct Api {
     world: World,
     client: reqwest::Client,
     admin: String,
+    operator: String,
     viewer: String,
 }
 
@@ -91,8 +92,14 @@ impl Api {
     }
 
     async fn with(settings: Settings) -> Self {
-        let (admin, viewer) = (DrawnKey::draw().unwrap(), DrawnKey::draw().unwrap());
-        let sections = key_lines("ops", "admin", &admin) + &key_lines("desk", "viewer", &viewer);
+        let [admin, operator, viewer] = [(); 3].map(|()| DrawnKey::draw().unwrap());
+        let sections = [
+            key_lines("ops", "admin", &admin),
+            key_lines("shift", "operator", &operator),
+            key_lines("desk", "viewer", &viewer),
+            settings.sections.clone(),
+        ]
+        .concat();
         let world = World::with(Settings {
             sections,
             ..settings
@@ -103,6 +110,7 @@ impl Api {
             world,
             client,
             admin: admin.key,
+            operator: operator.key,
             viewer: viewer.key,
         }
     }
@@ -145,7 +153,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 37] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 41] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -185,14 +193,14 @@ const ROUTES: [(&str, &str, &str, &str, u16); 37] = [
         "POST",
         "/dialers/{name}/drain",
         "/dialers/zendesk/drain",
-        "admin",
+        "operator",
         200,
     ),
     (
         "POST",
         "/dialers/{name}/resume",
         "/dialers/zendesk/resume",
-        "admin",
+        "operator",
         200,
     ),
     (
@@ -206,11 +214,11 @@ const ROUTES: [(&str, &str, &str, &str, u16); 37] = [
         "POST",
         "/dialers/{name}/retry",
         "/dialers/zendesk/retry",
-        "admin",
+        "operator",
         200,
     ),
     ("GET", "/lookup", "/lookup", "viewer", 200),
-    ("POST", "/lookup/retry", "/lookup/retry", "admin", 200),
+    ("POST", "/lookup/retry", "/lookup/retry", "operator", 200),
     ("GET", "/logs", "/logs", "viewer", 200),
     ("GET", "/logs/{call_id}", "/logs/CA0", "viewer", 404),
     ("GET", "/settings", "/settings", "viewer", 200),
@@ -267,7 +275,39 @@ const ROUTES: [(&str, &str, &str, &str, u16); 37] = [
         "viewer",
         200,
     ),
+    ("GET", "/routing/lists", "/routing/lists", "viewer", 200),
+    (
+        "GET",
+        "/routing/lists/{name}/entries",
+        "/routing/lists/vip/entries",
+        "viewer",
+        404,
+    ),
+    (
+        "POST",
+        "/routing/lists/{name}/entries",
+        "/routing/lists/vip/entries",
+        "operator",
+        404,
+    ),
+    (
+        "DELETE",
+        "/routing/lists/{name}/entries/{id}",
+        "/routing/lists/vip/entries/0",
+        "operator",
+        404,
+    ),
 ];
+
+/// Whether a role may what takes another one.
+fn may(role: &str, wanted: &str) -> bool {
+    let size = |role| {
+        ["viewer", "operator", "admin"]
+            .iter()
+            .position(|one| *one == role)
+    };
+    size(role) >= size(wanted)
+}
 
 fn method(name: &str) -> Method {
     name.parse().unwrap()
@@ -275,7 +315,7 @@ fn method(name: &str) -> Method {
 
 /// A body that every route that takes one can read.
 fn body_for(method: &str) -> Option<String> {
-    let body = json!({ "caller": HOT, "called": CALLED, "external_id": "pbx-1", "from": HOT });
+    let body = json!({ "caller": HOT, "called": CALLED, "external_id": "pbx-1", "from": HOT, "number": HOT });
     (method == "POST").then(|| body.to_string())
 }
 
@@ -288,13 +328,14 @@ async fn every_route_is_closed_without_a_key_and_to_a_role_that_is_too_small() {
             // Logging in takes no key beforehand; a stream does not end by itself. Both have tests of their own.
             continue;
         }
-        let viewer_gets = if role == "viewer" { expected } else { 403 };
+        let gets = |who| if may(who, role) { expected } else { 403 };
         let cases = [
             ("no key", None, 401),
             ("a wrong key", Some(foreign.as_str()), 401),
             ("an empty key", Some(""), 401),
-            ("a viewer", Some(api.viewer.as_str()), viewer_gets),
-            ("an admin", Some(api.admin.as_str()), expected),
+            ("a viewer", Some(api.viewer.as_str()), gets("viewer")),
+            ("an operator", Some(&*api.operator), gets("operator")),
+            ("an admin", Some(api.admin.as_str()), gets("admin")),
         ];
         for (who, key, expected) in cases {
             let what = format!("{verb} {path} as {who}");
@@ -1361,6 +1402,112 @@ async fn the_rules_in_force_are_shown_in_the_order_in_which_they_are_tried() {
     assert_eq!(rules, expected);
 }
 
+/// A world with a list of one number and one beginning, and a list of nobody.
+async fn with_lists() -> Api {
+    let lists =
+        "[routing.lists.vip]\nnumbers = [\"+4930123456\", \"+44207*\"]\n[routing.lists.blocked]\n";
+    Api::with(Settings {
+        sections: lists.to_owned(),
+        ..Settings::default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_number_is_put_on_a_list_renewed_and_taken_off_and_nobody_sees_it_unrecorded() {
+    let mut api = with_lists().await;
+    let lists = api.get("/routing/lists").await.json();
+    let list = |name: &str, numbers: u32, entries: u32| json!({ "name": name, "numbers": numbers, "file": null, "entries": entries });
+    assert_eq!(
+        lists["data"],
+        json!([list("blocked", 0, 0), list("vip", 2, 0)])
+    );
+
+    let entries = "/routing/lists/vip/entries";
+    let add = |body: Value| Some(body.to_string());
+    let operator = api.operator.clone();
+    let post = |body| api.ask(Method::POST, entries, Some(&operator), add(body));
+    let added = post(json!({ "number": "+49 170 0000090", "why": "asked for it" })).await;
+    assert_eq!(added.status, StatusCode::CREATED, "{}", added.text);
+    let first = added.json()["data"].clone();
+    assert_eq!(first["number"], "+**********90");
+    assert_eq!(
+        (&first["by"], &first["why"]),
+        (&json!("shift"), &json!("asked for it"))
+    );
+    assert_eq!(first["until"], Value::Null);
+    let until = "2126-12-01T00:00:00Z";
+    let renewed = post(json!({ "number": HOT, "until": until })).await;
+    assert_eq!(renewed.status, StatusCode::OK, "{}", renewed.text);
+    let renewed = renewed.json()["data"].clone();
+    assert_eq!(
+        (&renewed["id"], &renewed["why"]),
+        (&first["id"], &Value::Null)
+    );
+    assert_eq!(renewed["until"], until);
+    assert_eq!(renewed["created_at"], first["created_at"]);
+
+    for (body, field) in [
+        (json!({}), "number"),
+        (json!({ "number": "0170" }), "number"),
+        (json!({ "number": HOT, "why": 7 }), "why"),
+        (json!({ "number": HOT, "why": "x".repeat(501) }), "why"),
+        (
+            json!({ "number": HOT, "until": "2020-12-01T00:00:00Z" }),
+            "until",
+        ),
+        (json!({ "number": HOT, "until": "soon" }), "until"),
+    ] {
+        let refused = post(body.clone()).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{body}");
+        let details = refused.json()["error"]["details"].clone();
+        assert!(details.get(field).is_some(), "{body}: {details}");
+    }
+
+    let page = api.get(entries).await;
+    assert!(!page.text.contains("1700000090"), "{}", page.text);
+    assert_eq!(page.json()["data"], json!([renewed]));
+    let full = api.get(&format!("{entries}?reveal=true")).await.json();
+    assert_eq!(full["data"][0]["number"], HOT);
+    let caller = |number: &str| switchboard::phone::Caller::classify(number);
+    let on = |api: &Api, number: &str| {
+        let now = Clock::system().now();
+        let lists = api.world.running().lists().of(&caller(number), now);
+        lists.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(on(&api, HOT), ["vip"]);
+    assert_eq!(on(&api, "+442071234567"), ["vip"]);
+    assert_eq!(on(&api, COLD), [""; 0]);
+
+    // What was added outlives a restart and a reload; the log says who did what, and never to whom.
+    api.world.stop().await;
+    api.world.start().await;
+    assert_eq!(on(&api, HOT), ["vip"]);
+    let id = first["id"].as_str().unwrap();
+    let path = format!("{entries}/{id}");
+    let remove = async |path: &str| {
+        api.ask(Method::DELETE, path, Some(&api.operator), None)
+            .await
+    };
+    assert_eq!(remove(&path).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(remove(&path).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(on(&api, HOT), [""; 0]);
+    let records = api.get("/logs?kind=list_changed").await;
+    assert!(!records.text.contains("1700000090"), "{}", records.text);
+    assert!(!records.text.contains("asked for it"), "{}", records.text);
+    let records = records.json()["data"].clone();
+    let changes: Vec<&Value> = (0..3).map(|n| &records[n]["detail"]["change"]).collect();
+    assert_eq!(changes, ["removed", "added", "added"]);
+    assert_eq!(records[0]["detail"]["entry"], first["id"]);
+    assert_eq!(records[0]["detail"]["by"], "shift");
+    assert_eq!(records[0]["caller"], "+**********90");
+    let seen = api.get("/logs?kind=accessed").await.json();
+    assert_eq!(
+        seen["data"][0]["detail"]["route"],
+        "/routing/lists/{name}/entries"
+    );
+}
+
 #[tokio::test]
 async fn settings_are_shown_with_their_sources_and_without_secrets() {
     let mut api = Api::new().await;
@@ -1498,12 +1645,12 @@ type Whence<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
 #[tokio::test]
 async fn a_session_may_what_its_key_may_and_changes_things_from_our_own_pages_only() {
     let api = Api::new().await;
-    let (admin, viewer) = (api.admin.clone(), api.viewer.clone());
     let address = api.world.running().address.to_string();
     let own = format!("http://{address}");
     let browsers = [
-        ("admin", Browser::log_in(&api, &admin).await),
-        ("viewer", Browser::log_in(&api, &viewer).await),
+        ("admin", Browser::log_in(&api, &api.admin).await),
+        ("operator", Browser::log_in(&api, &api.operator).await),
+        ("viewer", Browser::log_in(&api, &api.viewer).await),
     ];
     let origins: [Whence<'_>; 6] = [
         ("our page", &[("Sec-Fetch-Site", "same-origin")], true),
@@ -1530,9 +1677,8 @@ async fn a_session_may_what_its_key_may_and_changes_things_from_our_own_pages_on
         }
         for (who, browser) in &browsers {
             for (whence, headers, is_own) in &origins {
-                let may = role == "viewer" || *who == "admin";
                 let changes = verb != "GET";
-                let expected = if may && (!changes || *is_own) {
+                let expected = if may(who, role) && (!changes || *is_own) {
                     expected
                 } else {
                     403

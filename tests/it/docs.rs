@@ -195,6 +195,33 @@ fn every_command_and_flag_that_is_named_exists() {
     assert!(checked > 50, "only {checked} words were looked at");
 }
 
+/// Sections whose keys are names that somebody gives.
+const NAMED: [&str; 6] = [
+    "dialers",
+    "routing.limits",
+    "routing.hours",
+    "routing.lists",
+    "routing.rules.dialers",
+    "routing.rules.when.attribute",
+];
+
+/// The path with `*` in place of such names.
+fn without_names(path: &str) -> String {
+    let parts = path.split('.');
+    parts.fold(String::new(), |whole, part| {
+        let part = if NAMED.contains(&whole.as_str()) {
+            "*"
+        } else {
+            part
+        };
+        if whole.is_empty() {
+            part.to_owned()
+        } else {
+            format!("{whole}.{part}")
+        }
+    })
+}
+
 /// The paths of keys that a TOML document sets, with names of dialers and places in lists left out.
 fn keys_of(value: &toml::Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
@@ -206,12 +233,10 @@ fn keys_of(value: &toml::Value, path: &str, found: &mut BTreeSet<String>) {
                 if secret || free {
                     continue;
                 }
-                let inner = if path == "dialers" {
-                    "dialers.*".to_owned()
-                } else if path.is_empty() {
+                let inner = if path.is_empty() {
                     key.clone()
                 } else {
-                    format!("{path}.{key}")
+                    without_names(&format!("{path}.{key}"))
                 };
                 found.insert(inner.clone());
                 keys_of(value, &inner, found);
@@ -241,10 +266,7 @@ fn known_keys() -> BTreeSet<String> {
         };
         let line = line.trim();
         if let Some(name) = line.strip_prefix('[') {
-            name.trim_matches(['[', ']']).clone_into(&mut section);
-            if section.starts_with("dialers.") {
-                "dialers.*".clone_into(&mut section);
-            }
+            section = without_names(name.trim_matches(['[', ']']));
             let mut whole = String::new();
             for part in section.split('.') {
                 whole = if whole.is_empty() {
@@ -306,10 +328,7 @@ fn every_configuration_key_that_is_named_exists() {
             }
             for key in named {
                 checked += 1;
-                let in_dialer = key
-                    .strip_prefix("dialers.")
-                    .and_then(|rest| rest.split_once('.'));
-                let key = in_dialer.map_or(key.clone(), |(_, rest)| format!("dialers.*.{rest}"));
+                let key = without_names(&key);
                 if !known.contains(&key) {
                     wrong.push(format!("{}: {key}", name(&path)));
                 }

@@ -99,6 +99,7 @@ fn every_known_key_stands_in_the_example() {
         // What inline tables hold stands in the line of their key; so does `when` where it is short.
         let inline = [
             "twilio.shared_keys",
+            "routing.missed_to",
             "routing.rules.when.",
             "routing.rules.prefer",
         ];
@@ -151,7 +152,7 @@ fn every_default_of_the_example_is_the_default() {
             (section.as_str(), name),
             ("server", Some("trusted_proxies"))
                 | ("twilio", Some("auth_token" | "number"))
-                | ("routing.rules[0]", Some("tier"))
+                | ("routing.rules[0]", Some("tier" | "dialers"))
                 | ("dialers.zendesk", Some("subdomain"))
         );
         if name.is_none_or(|name| is_choice || !is_optional(&known, &section, name)) {

@@ -7,10 +7,12 @@ use crate::call::{CallId, Ringing};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::dialer::stand_in::sip_line;
-use crate::flow::{DialerLoads, IdempotencyLocks, Policies, Policy, Recorder, Waiting};
+use crate::flow::{
+    DialerLoads, IdempotencyLocks, MissedCalls, Policies, Policy, Recorder, Waiting,
+};
 use crate::lead::Tiers;
 use crate::phone::{Caller, E164};
-use crate::routing::{CallFacts, DialerId, Lookup, LookupUnavailable, Ruleset};
+use crate::routing::{CallFacts, DialerId, Lists, Lookup, LookupUnavailable, Ruleset};
 use crate::store::{KeyRing, Options, Store};
 use crate::twiml::CallbackUrls;
 use crate::twiml::answer::CallerIdPolicy;
@@ -45,6 +47,7 @@ fn policy() -> Policy {
         language: "en-GB".to_owned(),
         closed_message: None,
         closed_number: None,
+        missed_to: None,
         caller_id: CallerIdPolicy::Caller { ours: None },
         ringing: Ringing {
             each: Duration::from_secs(20),
@@ -86,7 +89,9 @@ impl Bench {
             ),
             fleet,
             waiting,
+            lists: Lists::new(store.list_key()),
             loads: DialerLoads::new(Clock::system(), jiff::tz::TimeZone::UTC),
+            missed: MissedCalls::default(),
             recorder,
         };
         Self {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::super::auth::{Admin, Viewer};
+use super::super::auth::{Admin, Operator, Viewer};
 use super::super::error::ApiError;
 use super::super::parts::SharedParts;
 use super::metrics::{LatencyPercentiles, Window, rate};
@@ -246,7 +246,7 @@ pub(super) async fn one(
     responses((status = 200, description = "It is out.", body = Data<DialerDocument>))
 )]
 pub(super) async fn drain(
-    Admin(holder): Admin,
+    Operator(holder): Operator,
     State(dialers): State<Dialers>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
@@ -263,7 +263,7 @@ pub(super) async fn drain(
     responses((status = 200, description = "It is back.", body = Data<DialerDocument>))
 )]
 pub(super) async fn resume(
-    Admin(holder): Admin,
+    Operator(holder): Operator,
     State(dialers): State<Dialers>,
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
@@ -301,7 +301,7 @@ pub(super) async fn test(
     responses((status = 200, description = "How it is afterwards.", body = Data<DialerDocument>))
 )]
 pub(super) async fn retry(
-    Admin(holder): Admin,
+    Operator(holder): Operator,
     State(dialers): State<Dialers>,
     State(retries): State<Retries>,
     Path(name): Path<String>,
@@ -360,7 +360,10 @@ pub(super) async fn lookup(_: Viewer, State(retries): State<Retries>) -> Respons
     operation_id = "retry",
     responses((status = 200, description = "How it stands afterwards.", body = Data<LookupDocument>))
 )]
-pub(super) async fn retry_lookup(Admin(holder): Admin, State(retries): State<Retries>) -> Response {
+pub(super) async fn retry_lookup(
+    Operator(holder): Operator,
+    State(retries): State<Retries>,
+) -> Response {
     let status = retries.braze(&holder.name).await;
     data(LookupDocument::new(status, &retries.clock))
 }

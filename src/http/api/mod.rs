@@ -11,6 +11,7 @@ mod dialers;
 mod drafts;
 mod events;
 mod fields;
+mod lists;
 mod logs;
 mod metrics;
 mod page;
@@ -95,6 +96,9 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(rulesets::list))
         .routes(routes!(rulesets::one))
         .routes(routes!(rulesets::diff))
+        .routes(routes!(lists::all))
+        .routes(routes!(lists::entries, lists::add))
+        .routes(routes!(lists::remove))
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))

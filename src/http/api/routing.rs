@@ -21,12 +21,11 @@ use super::reads::Reads;
 use super::trace::steps;
 use crate::audit::Access;
 use crate::deadline::Deadline;
-use crate::dialer::Fleet;
-use crate::flow::Policies;
+use crate::flow::{Calls, Policies, SupposedCall};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
-    self, Action, CallFacts, Conditions, DialerId, Lookup, RulesInForce, RulesetVersion, Speech,
+    self, Conditions, Course, DialerId, Lookup, RuleAction, RulesInForce, RulesetVersion, Speech,
 };
 
 /// The rule set in force: the first rule that matches wins, and after the last comes the default order.
@@ -66,7 +65,7 @@ struct RuleDocument {
     /// One of `dialers` (a name, or several with their weights, in the order in which they are asked), `number`, `reject`, `message`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    action: Action,
+    action: RuleAction,
     /// Whoever talked to the caller last goes first, where that is at most so many seconds ago.
     #[serde(skip_serializing_if = "Option::is_none")]
     prefer_last_answered_s: Option<u64>,
@@ -149,6 +148,9 @@ pub(super) struct ExplanationDocument {
     /// The rule that matches; null for the default.
     rule: Option<String>,
     reason: routing::Reason,
+    /// What becomes of the call: `{is: dialers|number|reject|message|closed}`.
+    #[schema(value_type = Object)]
+    course: Course,
     #[schema(value_type = String)]
     ruleset: RulesetVersion,
     /// The dialers that would be asked, in order.
@@ -167,6 +169,7 @@ struct Supposed {
     /// Somebody who hides the number, where only the score is of interest.
     caller: Caller,
     is_named: bool,
+    called: Option<String>,
     score: Option<LeadScore>,
     lookup: bool,
     at: Option<Timestamp>,
@@ -183,7 +186,7 @@ pub(super) async fn explain(
     Viewer(holder): Viewer,
     State(customers): State<Customers>,
     State(reads): State<Reads>,
-    State(fleet): State<Fleet>,
+    State(calls): State<Calls>,
     Extension(request_id): Extension<RequestId>,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
@@ -206,7 +209,12 @@ pub(super) async fn explain(
         Lookup::supposed(&supposed.caller, supposed.score)
     };
     let at = supposed.at.unwrap_or_else(|| customers.clock.now());
-    let facts = CallFacts::new(at, lookup, fleet.views(now));
+    let call = SupposedCall {
+        caller: supposed.is_named.then(|| supposed.caller.clone()),
+        called: supposed.called,
+        at,
+    };
+    let facts = calls.suppose(&call).await.with_lookup(at, lookup);
     let decision = routing::decide(&policy.ruleset, &facts);
     let trace = steps(&decision, &facts);
     Ok(data(ExplanationDocument {
@@ -215,6 +223,7 @@ pub(super) async fn explain(
         score: decision.score,
         rule: decision.rule,
         reason: decision.reason,
+        course: decision.course,
         ruleset: decision.ruleset,
         plan: decision.plan.dialers,
         skipped: serde_json::to_value(&decision.plan.skipped).unwrap_or_default(),
@@ -237,9 +246,10 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
             .ok_or_else(|| "must be a number like +4930123456, without spaces".to_owned())
     });
     let from = fields.check("from", from);
-    if body.has("to") {
-        fields.check("to", body.text("to", 256).and_then(called));
-    }
+    let to = body
+        .has("to")
+        .then(|| body.text("to", 256).and_then(called));
+    let to = to.and_then(|to| fields.check("to", to));
     let score = body.0.get("score").filter(|score| !score.is_null());
     let score = score.and_then(|score| {
         let score = score.as_f64().and_then(LeadScore::new);
@@ -263,6 +273,7 @@ fn read(body: &JsonObject) -> Result<Supposed, ApiError> {
         (Some(from), Some(lookup), true) => Ok(Supposed {
             caller: Caller::classify(from),
             is_named,
+            called: to.map(ToOwned::to_owned),
             score,
             lookup,
             at,

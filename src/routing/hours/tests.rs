@@ -1,4 +1,7 @@
+use std::collections::HashSet;
+
 use jiff::civil::{DateTime, date};
+use jiff::tz::Offset;
 use serde_json::json;
 
 use super::*;
@@ -272,7 +275,7 @@ fn a_skipped_time_moves_to_the_end_of_the_gap() {
 }
 
 #[test]
-fn a_time_that_occurs_twice_is_open_both_times() {
+fn of_a_time_that_occurs_twice_the_first_is_a_beginning_and_the_second_an_end() {
     // On 25 October 2026, 03:00 is 02:00 again: 02:30 is 00:30Z and 01:30Z.
     let early = hours("Europe/Berlin", &["sun 02:30-05:00"]);
     assert_state(
@@ -290,6 +293,8 @@ fn a_time_that_occurs_twice_is_open_both_times() {
     let late = hours("Europe/Berlin", &["sat 20:00-02:30"]);
     assert_state(&late, "2026-10-25T00:30Z", true, Some("2026-10-25T01:30Z"));
     assert_state(&late, "2026-10-25T01:30Z", false, Some("2026-10-31T20:00"));
+    let late = hours("Europe/Berlin", &["sat 20:00-02:00"]);
+    assert_state(&late, "2026-10-25T00:00Z", true, Some("2026-10-25T01:00Z"));
 }
 
 /// Numbers from a fixed seed.
@@ -329,7 +334,7 @@ fn hours_in_force_say_the_same_as_hours() {
 
 /// Walks a clock in quarters of an hour and holds what it shows against the hours.
 ///
-/// By definition it is open from when the clock first shows the beginning or a later time until it has last shown an earlier time than the end.
+/// By definition it is open from when the clock first shows the beginning or a later time until it last shows the end or an earlier one.
 fn check_around(hours: &Hours, from: Date, n_days: i64) {
     let name = hours.time_zone.iana_name().unwrap();
     let moment = |day: Date| {
@@ -356,21 +361,25 @@ fn check_around(hours: &Hours, from: Date, n_days: i64) {
             let local = |minutes: u16| midnight + SignedDuration::from_mins(minutes.into());
             let (begin, end) = (local(span.from), local(span.to));
             let first = clock.iter().position(|(_, shown)| *shown >= begin);
-            let last = clock.iter().rposition(|(_, shown)| *shown < end);
-            if let (Some(first), Some(last)) = (first, last) {
-                expected
-                    .iter_mut()
-                    .take(last + 1)
-                    .skip(first)
-                    .for_each(|open| *open = true);
-            }
+            let last = clock.iter().rposition(|(_, shown)| *shown <= end);
+            let (Some(first), Some(last)) = (first, last) else {
+                continue;
+            };
+            let is_end_shown = clock[last].1 == end;
+            let open = first..last + usize::from(!is_end_shown);
             // What the clock shows within a span is open, without exception.
-            for (idx, (at, shown)) in clock.iter().enumerate() {
+            for (idx, (at, shown)) in clock
+                .iter()
+                .enumerate()
+                .take(last + 1)
+                .skip(first.saturating_sub(8))
+            {
                 assert!(
-                    expected[idx] || !(begin..end).contains(shown),
+                    open.contains(&idx) || !(begin..end).contains(shown),
                     "{name} {at}"
                 );
             }
+            open.for_each(|idx| expected[idx] = true);
         }
     }
     let mut state = hours.state(clock[0].0);
@@ -389,41 +398,37 @@ fn check_around(hours: &Hours, from: Date, n_days: i64) {
 fn in_every_time_zone_for_ten_years_hours_neither_overlap_nor_vanish() {
     let mut draw = Draw(20_261_201);
     let (begin, end) = (at("UTC", "2026-01-01T00:00"), at("UTC", "2036-01-01T00:00"));
+    let mut seen = HashSet::new();
     let (mut n_zones, mut n_transitions) = (0, 0);
     for name in TIME_ZONES.available() {
         let zone = time_zone(name.as_str()).unwrap();
-        let mut time_of_day = || (draw.below(96) * 15, draw.below(95) * 15 + 15);
-        let spans: Vec<String> = (0..3)
+        let spans: Vec<String> = (0..2)
             .map(|_| {
-                let (from, length) = time_of_day();
-                ClockSpan {
-                    from,
-                    to: from + length,
-                }
-                .to_string()
+                let from = draw.below(96) * 15;
+                let to = from + draw.below(95) * 15 + 15;
+                ClockSpan { from, to }.to_string()
             })
             .collect();
-        let hours = Hours {
-            time_zone: zone.clone(),
-            open: vec![format!("daily {}", spans.join(" ")).parse().unwrap()],
-            closed: Vec::new(),
-            special: Vec::new(),
-            holidays: BTreeSet::new(),
-        };
-        let transitions = zone
+        let hours = hours(name.as_str(), &[&format!("daily {}", spans.join(" "))]);
+        let transitions: Vec<(Timestamp, Offset)> = zone
             .following(begin)
-            .take_while(|transition| transition.timestamp() < end);
-        for transition in transitions {
-            let day = zone.to_datetime(transition.timestamp()).date();
-            check_around(&hours, day.yesterday().unwrap(), 3);
-            n_transitions += 1;
-        }
+            .take_while(|transition| transition.timestamp() < end)
+            .map(|transition| (transition.timestamp(), transition.offset()))
+            .collect();
         let any = date(2026, 1, 1).saturating_add(i64::from(draw.below(3_650)).days());
-        check_around(&hours, any, 2);
+        check_around(&hours, any, 1);
         n_zones += 1;
+        // Zones whose clocks show the same in these years need one walk.
+        if seen.insert((zone.to_offset(begin), transitions.clone())) {
+            for (transition, _) in transitions {
+                let day = zone.to_datetime(transition).date();
+                check_around(&hours, day.yesterday().unwrap(), 3);
+                n_transitions += 1;
+            }
+        }
     }
     assert!(
-        n_zones > 400 && n_transitions > 2_000,
+        n_zones > 400 && n_transitions > 300,
         "{n_zones} {n_transitions}"
     );
 }

@@ -340,7 +340,7 @@ async fn an_erased_caller_is_noise_everywhere_and_the_chain_holds() {
     assert!(has(&home, &row.1) && has(&home, &row.2));
 
     let erased = store
-        .erase(&Caller::classify(CALLER))
+        .erase(&Caller::classify(CALLER), &[])
         .await
         .unwrap()
         .unwrap();
@@ -375,7 +375,7 @@ async fn an_erased_caller_is_noise_everywhere_and_the_chain_holds() {
     assert_eq!(store.health().counts.unaccounted(), 0);
 
     let again = store
-        .erase(&Caller::classify(CALLER))
+        .erase(&Caller::classify(CALLER), &[])
         .await
         .unwrap()
         .unwrap();
@@ -383,7 +383,7 @@ async fn an_erased_caller_is_noise_everywhere_and_the_chain_holds() {
     assert_eq!(verified(&store).await.len(), records.len());
     assert!(
         store
-            .erase(&Caller::classify("anonymous"))
+            .erase(&Caller::classify("anonymous"), &[])
             .await
             .unwrap()
             .is_none()
@@ -401,7 +401,7 @@ async fn a_call_whose_caller_was_erased_goes_on_without_a_number() {
     let home = Home::new();
     let store = home.open();
     ring(&store, "CA1", CALLER, 0).await;
-    store.erase(&Caller::classify(CALLER)).await.unwrap();
+    store.erase(&Caller::classify(CALLER), &[]).await.unwrap();
     let stored = store.call(&call_id("CA1")).await.unwrap().unwrap();
     assert_eq!(stored.personal.caller(), Caller::Withheld);
     let mut next = answered(&call_id("CA1"), "dial-1", "<Response/>", over(), 5);

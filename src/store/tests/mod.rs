@@ -5,6 +5,7 @@ mod calls;
 mod chain;
 mod dialer_states;
 mod disk;
+mod lists;
 mod opening;
 mod planted;
 mod prune;
@@ -240,9 +241,9 @@ fn answered(call: &CallId, step: &str, body: &str, after: CallAfter, ms: i64) ->
     Record {
         personal: Some(Personal {
             caller: Some("+4915112345650".into()),
-            called: None,
             body: Some(body.into()),
             step: Some(step.into()),
+            ..Personal::default()
         }),
         ..Record::of_call(at(ms), call, event).leaving(after)
     }

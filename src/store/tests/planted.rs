@@ -3,9 +3,12 @@
 use rusqlite::types::Value;
 
 use super::*;
-use crate::audit::{Drained, FindingKind, Kind, LogSigningKey, PersistedState, SigningState};
+use crate::audit::{
+    Drained, FindingKind, Kind, ListAction, ListChanged, LogSigningKey, PersistedState,
+    SigningState, VerifyReport,
+};
 use crate::store::copy::{self, CopyError};
-use crate::store::verify::{Against, Installation, Verification, VerifyReport};
+use crate::store::verify::{Against, Installation, Verification};
 use crate::store::{CheckpointSigner, OpenError, StoredSession, head_path, migrate, rows, schema};
 
 const CALL: &str = "CA00000000000000000000000000000001";
@@ -184,6 +187,24 @@ fn a_change_that_only_white_space_hides_is_one() {
     assert_eq!(differences, ["table calls is another"]);
 }
 
+async fn put_on_a_list(store: &Store) {
+    let added = Event::ListChanged(ListChanged {
+        list: "vip".into(),
+        entry: "e1".into(),
+        change: ListAction::Added,
+        by: "ops".into(),
+        until: None,
+    });
+    let record = Record {
+        personal: Some(Personal {
+            caller: Some("+4915112345650".into()),
+            ..Personal::default()
+        }),
+        ..Record::of_service(at(0), added)
+    };
+    store.append(vec![record]).await.unwrap();
+}
+
 /// Any change of any column of a row that steers calls or grants rights: the row is not used, is told, and is named.
 #[tokio::test]
 async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
@@ -191,6 +212,7 @@ async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
     served(&home).await;
     let store = home.open();
     announce(&store).await;
+    put_on_a_list(&store).await;
     store.close().await;
     for table in rows::TABLES {
         let columns: Vec<String> = {
@@ -240,6 +262,7 @@ async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
             let is_used = match table {
                 "calls" => !store.recent_calls(9).await.unwrap().is_empty(),
                 "dialer_states" => !store.dialer_states().await.unwrap().is_empty(),
+                "list_entries" => !store.list_entries().await.unwrap().is_empty(),
                 "outbox_messages" => !store.messages_of("T1").await.unwrap().is_empty(),
                 "sessions" => !store.sessions().await.unwrap().is_empty(),
                 other => panic!("{other} has no question here"),
@@ -310,7 +333,7 @@ async fn a_planted_row_is_not_made_good_by_what_is_written_to_it() {
     store.keep_session(session(1, 6)).await.unwrap();
     assert_eq!(store.sessions().await.unwrap(), []);
     let caller = crate::phone::Caller::classify("+4915112345650");
-    store.erase(&caller).await.unwrap();
+    store.erase(&caller, &[]).await.unwrap();
     store.close().await;
     let report = verify(in_place(&home));
     assert_eq!(

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::audit::{FindingKind, Kind, LogSigningKey};
-use crate::store::verify::{Against, Verification, VerifyReport};
+use crate::audit::{ExportVerifier, FindingKind, Kind, LogSigningKey, ShownPersonal, VerifyReport};
+use crate::store::verify::{Against, ProofError, Verification, prove, signed_head};
 use crate::store::work::Work;
 use crate::store::{CheckpointSigner, PruneError, PruneReport, Pruner};
 
@@ -345,4 +345,65 @@ async fn a_call_of_which_a_record_is_left_is_not_forgotten() {
     assert!(store.call(&call).await.unwrap().is_some());
     assert_eq!(store.records_of_call(&call).await.unwrap().len(), 1);
     store.close().await;
+}
+
+/// Exports the records with these numbers with their proof, and verifies that.
+fn prove_and_verify(
+    home: &Home,
+    numbers: std::ops::RangeInclusive<i64>,
+) -> Result<VerifyReport, ProofError> {
+    let end = signed_head(&home.path())?.unwrap();
+    let mut lines = Vec::new();
+    let select = |content: &crate::audit::RowContent<'_>| {
+        numbers.contains(&content.id).then(ShownPersonal::default)
+    };
+    prove(&home.path(), &end, true, select, |entry| {
+        lines.push(serde_json::to_string(entry).unwrap() + "\n");
+        Ok::<_, ProofError>(())
+    })?;
+    let (first, rest) = lines.split_first().unwrap();
+    let mut verifier = ExportVerifier::new(first.as_bytes(), None, None).unwrap();
+    for line in rest {
+        verifier.next_line(line.as_bytes());
+    }
+    Ok(verifier.finish())
+}
+
+#[tokio::test]
+async fn a_slice_of_a_pruned_log_verifies_by_itself() {
+    let home = Home::new();
+    let (_, store, pruner) = old_log(&home).await;
+    days(&store, -100, -80).await;
+    let deleted = i64::try_from(run(&pruner).await.deleted).unwrap();
+    assert!(deleted > 50);
+    store.close().await;
+    let last = verify(&home).last;
+    for numbers in [1..=last, deleted + 1..=deleted + 7, deleted + 20..=last] {
+        let report = prove_and_verify(&home, numbers.clone()).unwrap();
+        assert!(report.ok, "{numbers:?}: {report:#?}");
+        assert_eq!(report.signed, last);
+        let first = *numbers.start().max(&(deleted + 1));
+        assert_eq!((report.oldest, report.last), (Some(first), *numbers.end()));
+    }
+    // The store closes its readers a little later.
+    let stranger = home.intruder();
+    let change = |sql: &str| while stranger.execute_batch(sql).is_err() {};
+    let edited = deleted + 5;
+    change(&format!(
+        "UPDATE audit_records SET detail = '{{}}' WHERE id = {edited}"
+    ));
+    let report = prove_and_verify(&home, deleted + 1..=deleted + 7).unwrap();
+    assert_eq!(report.findings.len(), 1);
+    assert_eq!(
+        (report.findings[0].kind, report.findings[0].record),
+        (FindingKind::Altered, Some(edited))
+    );
+    change(&format!(
+        "UPDATE audit_records SET hash = zeroblob(32) WHERE id = {edited}"
+    ));
+    let refused = prove_and_verify(&home, 1..=1);
+    assert!(matches!(refused, Err(ProofError::Disproved(record)) if record == last));
+    change(&format!("DELETE FROM audit_records WHERE id = {edited}"));
+    let refused = prove_and_verify(&home, 1..=1);
+    assert!(matches!(refused, Err(ProofError::Disproved(record)) if record == edited - 1));
 }

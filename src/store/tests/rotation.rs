@@ -1,9 +1,9 @@
 //! The installation's secret is changed while calls go on, and what an end in its midst leaves behind goes on.
 
 use super::*;
-use crate::audit::{LogSigningKey, SigningState};
+use crate::audit::{LogSigningKey, SigningState, VerifyReport};
 use crate::phone::{Caller, E164};
-use crate::store::verify::{Against, Installation, Verification, VerifyReport};
+use crate::store::verify::{Against, Installation, Verification};
 use crate::store::{
     CallSearch, CallsAsked, CheckpointSigner, LogReader, OpenError, Part, Past, Rotation,
     StoredProfile, StoredSession, rows,
@@ -240,9 +240,9 @@ async fn the_secret_is_changed_while_calls_come_and_everything_is_known_again() 
     assert!(!report.ok, "the old secret says nothing of it any more");
 
     let store = open_with(&home, new_keys());
-    let known = store.known_of(&Caller::classify(FIRST)).await.unwrap();
+    let known = store.known_of(&Caller::classify(FIRST), &[]).await.unwrap();
     assert_eq!(known.unwrap().calls, 61);
-    let erased = store.erase(&Caller::classify(FIRST)).await.unwrap();
+    let erased = store.erase(&Caller::classify(FIRST), &[]).await.unwrap();
     let erased = erased.unwrap();
     assert!(erased.erased && erased.wal_emptied, "{erased:?}");
     assert!(calls_of(&store, FIRST).await.is_empty());
@@ -281,14 +281,20 @@ async fn a_rotation_that_is_cut_off_anywhere_goes_on_at_the_next_start() {
         assert_eq!(store.altered_rows(), None);
         ring(&store, "CAmidst", &number(59), 300).await;
         assert_eq!(calls_of(&store, &number(59)).await.len(), 2);
-        store.erase(&Caller::classify(&number(58))).await.unwrap();
+        store
+            .erase(&Caller::classify(&number(58)), &[])
+            .await
+            .unwrap();
         ring(&store, "CA58", &number(58), 300).await;
         store.close().await;
 
         let store = open_with(&home, both_keys());
         assert!(rotated(&store, usize::MAX).await);
         assert_eq!(calls_of(&store, &number(59)).await.len(), 2);
-        store.erase(&Caller::classify(&number(59))).await.unwrap();
+        store
+            .erase(&Caller::classify(&number(59)), &[])
+            .await
+            .unwrap();
         ring(&store, "CA59", &number(59), 400).await;
         let of_last = store.call(&call_id("CA59")).await.unwrap().unwrap();
         assert!(of_last.personal.is_erased(), "what was erased stays erased");

@@ -213,6 +213,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::CallReaped
         | Kind::CallEnded
         | Kind::CallCorrected
+        | Kind::MissedAnnounced
         | Kind::WebhookUnusable
         | Kind::ProfilePushed
         | Kind::HealthChanged
@@ -233,7 +234,8 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::ClockStepped
         | Kind::Accessed
         | Kind::DraftChanged
-        | Kind::DraftDiffers => false,
+        | Kind::DraftDiffers
+        | Kind::ListChanged => false,
     }
 }
 

@@ -9,9 +9,10 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use super::*;
 use crate::audit::{
     CompactRange, FindingKind, LogSigningKey, NoteSubject, PublicKey, SignedTreeHead, Statement,
+    VerifyReport,
 };
 use crate::store::connection;
-use crate::store::verify::{Against, Verification, VerifyReport};
+use crate::store::verify::{Against, Verification};
 use crate::store::{CheckpointSigner, head_path, read_head};
 
 const RECORDS: i64 = 1_000;

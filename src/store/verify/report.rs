@@ -1,38 +1,11 @@
 //! From what was found to what is told: whose signatures count, and what the heads kept elsewhere say.
 
-use serde::Serialize;
-
 use super::evidence::{Against, Evidence};
 use crate::audit::{
-    FindingKind, Findings, KeyRecord, Kind, LogFinding, PublicKey, SecretRotated, SignedTreeHead,
-    SigningKeyNamed, Walked,
+    FindingKind, Findings, KeyRecord, Kind, PublicKey, SecretRotated, SignedTreeHead,
+    SigningKeyNamed, VerifyReport, Walked,
 };
 use crate::store::secrets;
-
-/// The outcome of a verification: the document that the command prints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct VerifyReport {
-    pub ok: bool,
-    pub records: u64,
-    pub findings: Vec<LogFinding>,
-    /// Findings beyond those that are listed.
-    pub not_listed: u64,
-    pub log_id: String,
-    /// The number of the oldest record that is there.
-    pub oldest: Option<i64>,
-    /// How many records there were, from the first on.
-    pub last: i64,
-    /// The hash of the last one, in hexadecimal.
-    pub head: Option<String>,
-    /// How many of them the newest checkpoint covers.
-    pub signed: i64,
-    /// The key that signed it.
-    pub key: Option<String>,
-    /// Whether that key is known from elsewhere than the file. Where it is not, whoever can rewrite the file could sign it too.
-    pub key_is_trusted: bool,
-    /// What is worth knowing and not wrong.
-    pub remarks: Vec<String>,
-}
 
 pub(super) fn make(against: &Against, mut evidence: Evidence, mut walked: Walked) -> VerifyReport {
     evidence

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::configuration;
 use super::frame::{Exit, Global, as_owner, errln, key_ring, load, outln, sudo_user};
 use crate::admin::ControlRequest;
+use crate::audit::RulesetLoaded;
 use crate::routing::{Ruleset, RulesetChange, RulesetVersion};
 use crate::store::LogReader;
 
@@ -51,14 +52,6 @@ enum RulesCommand {
         #[arg(value_parser = version)]
         version: RulesetVersion,
     },
-}
-
-/// A rule set and its name.
-#[derive(Serialize)]
-struct ShownRuleset<'a> {
-    version: &'a RulesetVersion,
-    #[serde(flatten)]
-    ruleset: &'a Ruleset,
 }
 
 #[derive(Serialize)]
@@ -140,10 +133,7 @@ fn history(global: &Global) -> anyhow::Result<Exit> {
 
 fn show(version: &RulesetVersion, global: &Global) -> anyhow::Result<Exit> {
     let ruleset = with_log(global, |log| ruleset(log, version))?;
-    let shown = ShownRuleset {
-        version,
-        ruleset: &ruleset,
-    };
+    let shown = RulesetLoaded::new(ruleset, None);
     outln!("{}", serde_json::to_string_pretty(&shown)?);
     Ok(Exit::Done)
 }

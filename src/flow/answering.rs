@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::call_answer::{CallAnswer, Voice};
 use super::dialer_loads::DialerLoads;
 use super::locks::{CallLock, IdempotencyLocks};
-use super::missed::MissedCalls;
+use super::missed_calls::MissedCalls;
 use super::policy::{Policies, Policy};
 use super::record::{ARRIVAL, PendingWrites, Recorded, Recorder, Repeated, call_after};
 use super::stopwatch::Stopwatch;

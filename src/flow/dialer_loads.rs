@@ -18,6 +18,9 @@ use crate::store::StoredCall;
 /// A call whose end is not heard of for so long has ended: Twilio's own limit for a dial.
 const LONGEST_CALL: Duration = Duration::from_hours(4);
 
+/// How often such calls are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
 /// The loads of all dialers. Cheap to clone; every clone sees the same.
 #[derive(Clone, Debug)]
 pub struct DialerLoads {
@@ -30,7 +33,14 @@ struct Loads {
     /// Whose hours, days and months are counted.
     zone: TimeZone,
     active: HashMap<CallId, ActiveCall>,
-    counts: BTreeMap<DialerId, PeriodCounts>,
+    dialers: BTreeMap<DialerId, DialerCounts>,
+    swept: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct DialerCounts {
+    active: u32,
+    periods: PeriodCounts,
 }
 
 #[derive(Debug)]
@@ -107,7 +117,8 @@ impl DialerLoads {
         let loads = Loads {
             zone,
             active: HashMap::new(),
-            counts: BTreeMap::new(),
+            dialers: BTreeMap::new(),
+            swept: None,
         };
         Self {
             clock,
@@ -131,22 +142,14 @@ impl DialerLoads {
         let age = Duration::try_from(self.clock.now().duration_since(since)).unwrap_or_default();
         let now = self.clock.instant();
         let since = now.checked_sub(age).unwrap_or(now);
-        let mut loads = self.lock();
-        loads.active.insert(
-            call,
-            ActiveCall {
-                dialer: dialer.clone(),
-                since,
-            },
-        );
-        loads.show(dialer);
+        self.lock().enter(call, dialer, since);
     }
 
     /// Takes up how many calls a dialer had in the hour, day and month that now lies in.
     pub fn restore_counts(&self, dialer: DialerId, counts: [u32; 3]) {
         let now = self.periods();
         let mut loads = self.lock();
-        let counted = loads.counts.entry(dialer).or_default();
+        let counted = &mut loads.dialers.entry(dialer).or_default().periods;
         counted.roll(now);
         counted.add(counts);
     }
@@ -157,33 +160,18 @@ impl DialerLoads {
         let is_put_through = matches!(call.status, Status::Dialing | Status::Bridged);
         let at = call.state.dialer().filter(|_| is_put_through);
         let mut loads = self.lock();
-        let before = loads
-            .active
-            .get(&call.id)
-            .map(|active| active.dialer.clone());
-        if before.as_ref() == at {
+        if loads.active.get(&call.id).map(|active| &active.dialer) == at {
             return;
         }
-        match at {
-            Some(dialer) => {
-                let since = self.clock.instant();
-                let active = ActiveCall {
-                    dialer: dialer.clone(),
-                    since,
-                };
-                loads.active.insert(call.id.clone(), active);
-                let now = Periods::of(&self.clock.now().to_zoned(loads.zone.clone()));
-                let counts = loads.counts.entry(dialer.clone()).or_default();
-                counts.roll(now);
-                counts.add([1; 3]);
-                loads.show(dialer);
-            }
-            None => {
-                loads.active.remove(&call.id);
-            }
-        }
-        if let Some(before) = before {
-            loads.show(&before);
+        let now = self.clock.instant();
+        loads.sweep(now);
+        loads.leave(&call.id);
+        if let Some(dialer) = at {
+            loads.enter(call.id.clone(), dialer, now);
+            let now = Periods::of(&self.clock.now().to_zoned(loads.zone.clone()));
+            let counted = &mut loads.dialers.entry(dialer.clone()).or_default().periods;
+            counted.roll(now);
+            counted.add([1; 3]);
         }
     }
 
@@ -199,9 +187,7 @@ impl DialerLoads {
         }
         let now = self.clock.instant();
         let mut loads = self.lock();
-        loads
-            .active
-            .retain(|_, call| now.saturating_duration_since(call.since) < LONGEST_CALL);
+        loads.sweep(now);
         let periods = Periods::of(&at.to_zoned(loads.zone.clone()));
         for view in &mut views {
             if let Some(limits) = ruleset.limits.get(&view.dialer) {
@@ -227,6 +213,9 @@ impl DialerLoads {
             .keys()
             .filter(|dialer| is_full(dialer))
             .collect();
+        if full.is_empty() {
+            return Vec::new();
+        }
         let mut calls: Vec<_> = loads
             .active
             .iter()
@@ -243,34 +232,151 @@ impl DialerLoads {
 }
 
 impl Loads {
-    fn n_active(&self, dialer: &DialerId) -> u32 {
-        let n = self
+    fn enter(&mut self, call: CallId, dialer: &DialerId, since: Instant) {
+        self.leave(&call);
+        let dialer = dialer.clone();
+        self.dialers.entry(dialer.clone()).or_default().active += 1;
+        self.show(&dialer);
+        self.active.insert(call, ActiveCall { dialer, since });
+    }
+
+    fn leave(&mut self, call: &CallId) {
+        let Some(ActiveCall { dialer, .. }) = self.active.remove(call) else {
+            return;
+        };
+        if let Some(counts) = self.dialers.get_mut(&dialer) {
+            counts.active = counts.active.saturating_sub(1);
+        }
+        self.show(&dialer);
+    }
+
+    /// Lets go of calls that have ended long ago and of which nobody told.
+    fn sweep(&mut self, now: Instant) {
+        let is_due = |swept: Instant| now.saturating_duration_since(swept) >= SWEEP_EVERY;
+        if !self.swept.is_none_or(is_due) {
+            return;
+        }
+        self.swept = Some(now);
+        let over = self
             .active
-            .values()
-            .filter(|call| call.dialer == *dialer)
-            .count();
-        u32::try_from(n).unwrap_or(u32::MAX)
+            .iter()
+            .filter(|(_, call)| now.saturating_duration_since(call.since) >= LONGEST_CALL);
+        let over: Vec<CallId> = over.map(|(id, _)| id.clone()).collect();
+        for call in over {
+            self.leave(&call);
+        }
+    }
+
+    fn n_active(&self, dialer: &DialerId) -> u32 {
+        self.dialers.get(dialer).map_or(0, |counts| counts.active)
     }
 
     fn load(&self, dialer: &DialerId, now: Periods) -> DialerLoad {
-        let active = self.n_active(dialer);
-        let Some(mut counts) = self.counts.get(dialer).copied() else {
-            return DialerLoad {
-                active,
-                ..DialerLoad::default()
-            };
-        };
-        counts.roll(now);
+        let mut counts = self.dialers.get(dialer).copied().unwrap_or_default();
+        counts.periods.roll(now);
         DialerLoad {
-            active,
-            hour: counts.hour.1,
-            day: counts.day.1,
-            month: counts.month.1,
+            active: counts.active,
+            hour: counts.periods.hour.1,
+            day: counts.periods.day.1,
+            month: counts.periods.month.1,
         }
     }
 
     fn show(&self, dialer: &DialerId) {
         let name = dialer.as_str().to_owned();
         metrics::gauge!("switchboard_dialer_active", "dialer" => name).set(self.n_active(dialer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loads(at: &str) -> (DialerLoads, Clock) {
+        let clock = Clock::stopped(at.parse().unwrap());
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        (DialerLoads::new(clock.clone(), zone), clock)
+    }
+
+    fn load(loads: &DialerLoads) -> [u32; 4] {
+        let now = loads.periods();
+        let DialerLoad {
+            active,
+            hour,
+            day,
+            month,
+        } = loads.lock().load(&DialerId::new("a"), now);
+        [active, hour, day, month]
+    }
+
+    fn call(n: u32, dialer: Option<&str>) -> StoredCall {
+        let call = crate::flow::stored_call(n.try_into().unwrap());
+        let state = call.state.clone();
+        let state = match dialer {
+            Some(dialer) => state
+                .replanned(vec![DialerId::new(dialer)])
+                .dialing(&DialerId::new(dialer), None),
+            None => state.ended(crate::call::Disposition::Answered),
+        };
+        StoredCall {
+            status: state.status(),
+            state,
+            ..call
+        }
+    }
+
+    #[test]
+    fn a_call_counts_once_at_each_dialer_and_holds_its_place_until_it_ends_or_goes_on() {
+        let (loads, _) = loads("2026-12-01T12:00:00Z");
+        loads.follow(&call(1, Some("a")));
+        loads.follow(&call(1, Some("a")));
+        assert_eq!(
+            load(&loads),
+            [1, 1, 1, 1],
+            "one more ring is no further call"
+        );
+        loads.follow(&call(2, Some("a")));
+        loads.follow(&call(1, Some("b")));
+        assert_eq!(load(&loads), [1, 2, 2, 2]);
+        loads.follow(&call(2, None));
+        assert_eq!(load(&loads), [0, 2, 2, 2]);
+    }
+
+    #[test]
+    fn hours_days_and_months_are_those_of_the_zone() {
+        let (loads, clock) = loads("2026-11-30T22:30:00Z");
+        loads.follow(&call(1, Some("a")));
+        for (at, counts) in [
+            ("2026-11-30T22:59:59Z", [1, 1, 1, 1]),
+            ("2026-11-30T23:00:00Z", [1, 0, 0, 0]),
+        ] {
+            clock.set(at.parse().unwrap());
+            assert_eq!(load(&loads), counts, "{at}");
+        }
+        clock.set("2026-11-30T22:59:59Z".parse().unwrap());
+        loads.restore_counts(DialerId::new("a"), [1, 5, 9]);
+        assert_eq!(load(&loads), [1, 2, 6, 10]);
+    }
+
+    #[test]
+    fn a_call_of_which_nothing_is_heard_gives_its_place_back_after_four_hours() {
+        let (loads, clock) = loads("2026-12-01T12:00:00Z");
+        loads.follow(&call(1, Some("a")));
+        let id = call(2, None).id;
+        loads.restore_active(
+            id,
+            &DialerId::new("a"),
+            "2026-12-01T09:00:00Z".parse().unwrap(),
+        );
+        let n_active = |after: Duration| {
+            clock.advance(after);
+            let now = clock.instant();
+            let mut loads = loads.lock();
+            loads.sweep(now);
+            loads.n_active(&DialerId::new("a"))
+        };
+        assert_eq!(n_active(Duration::from_mins(59)), 2);
+        assert_eq!(n_active(Duration::from_mins(1)), 1);
+        assert_eq!(n_active(Duration::from_hours(3)), 0);
     }
 }

@@ -1,78 +1,19 @@
 //! Callers who reached nobody: a dialer is told once that they are to be called back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
-
 use super::answering::Calls;
+use super::missed_calls::is_missed;
 use crate::audit::{Attempt, Event, Kind, MissedAnnounced, Record};
-use crate::call::{CallId, Disposition, InboundCall, Status};
-use crate::store::StoredCall;
+use crate::call::{CallId, InboundCall};
+use crate::handoff::Outcome;
 
-/// Missed calls that may wait to be announced; what comes beyond is told in a log line.
-const QUEUE: usize = 4_096;
 /// A request that failed is sent again after these times.
 const REPEATED_AFTER: [Duration; 3] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
     Duration::from_mins(5),
 ];
-
-/// Calls that may have been missed, on their way to whoever announces them. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct MissedCalls {
-    queue: mpsc::Sender<CallId>,
-    queued: Arc<Mutex<mpsc::Receiver<CallId>>>,
-}
-
-impl Default for MissedCalls {
-    fn default() -> Self {
-        let (queue, queued) = mpsc::channel(QUEUE);
-        Self {
-            queue,
-            queued: Arc::new(Mutex::new(queued)),
-        }
-    }
-}
-
-impl MissedCalls {
-    /// A call has come to this.
-    pub(super) fn observe(&self, call: &StoredCall) {
-        if is_missed(call) && self.queue.try_send(call.id.clone()).is_err() {
-            tracing::error!(
-                event = "call.missed_unannounced",
-                call_sid = %call.id,
-                "too many missed calls wait to be announced; this one is not"
-            );
-        }
-    }
-
-    /// The next call to look at; `None` where there is none left.
-    pub async fn next(&self) -> Option<CallId> {
-        self.queued.lock().await.recv().await
-    }
-}
-
-/// Whether the caller reached nobody, and has a number to be called back at.
-fn is_missed(call: &StoredCall) -> bool {
-    let is_missed = matches!(
-        call.disposition,
-        Some(
-            Disposition::Closed
-                | Disposition::Abandoned
-                | Disposition::Goodbye
-                | Disposition::Failed
-                | Disposition::NoAnswer
-                | Disposition::Busy
-        )
-    );
-    call.status == Status::Ended
-        && is_missed
-        && call.answered_at.is_none()
-        && !call.personal.is_erased()
-        && call.personal.caller().number().is_some()
-}
 
 impl Calls {
     /// Tells the dialer of `missed_to` about a call that was missed, unless it was told or the caller is blocked.
@@ -99,7 +40,7 @@ impl Calls {
         payload.task.clone_from(&to.task);
         let mut handed_off = dialer.hand_off(&payload, dialer.timeout()).await;
         for after in REPEATED_AFTER {
-            if handed_off.outcome.failure().is_none() {
+            if !matches!(handed_off.outcome, Outcome::Retryable { .. }) {
                 break;
             }
             self.clock.wait(after).await;

@@ -273,3 +273,51 @@ fn ten_thousand_calls_against_two_hundred_rule_sets_come_out_the_same_again() {
         }
     }
 }
+
+/// `cargo test --release -p switchboard-core decisions_by_two_hundred_rules -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement: prints how long a decision takes"]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a measurement, and the core has no clock of its own"
+)]
+fn decisions_by_two_hundred_rules() {
+    let chance = &mut Chance(7);
+    let dialers: Vec<String> = (0..30).map(|n| format!("dialer-{n}")).collect();
+    let dialers: Vec<&str> = dialers.iter().map(String::as_str).collect();
+    let rules = (0..200).map(|n| {
+        let conditions = [condition(chance), condition(chance)].map(Arc::new);
+        let named = (0..3).map(|_| OrderStep::One(DialerId::new(&chance.pick(&dialers))));
+        Rule {
+            when: Conditions(conditions.into()),
+            action: RuleAction::Dialers(named.collect()),
+            ..Rule::of_tiers(&format!("rule {n}"), &[], &[])
+        }
+    });
+    let rules = rules.collect();
+    let ruleset = Ruleset::of_rules(ruleset(&mut Chance(1)).tiers, rules, &dialers);
+    let rules = RulesInForce::from(ruleset);
+    let mut calls: Vec<CallFacts> = (0..1_000).map(|_| facts(chance, &rules)).collect();
+    for call in &mut calls {
+        let views = dialers
+            .iter()
+            .map(|name| DialerView::well(DialerId::new(name)));
+        call.dialers = views.collect();
+        let state = |n: usize| HoursState {
+            is_open: n % 2 == 0,
+            until: None,
+        };
+        let hours = (0..50).map(|n| (format!("hours {n}").into(), state(n)));
+        call.asked.hours.extend(hours);
+    }
+    let mut took: Vec<u128> = Vec::new();
+    for call in calls.iter().cycle().take(20_000) {
+        let started = std::time::Instant::now();
+        std::hint::black_box(decide(&rules, call));
+        took.push(started.elapsed().as_nanos());
+    }
+    took.sort_unstable();
+    let [median, p99] = [took.len() / 2, took.len() * 99 / 100].map(|at| took[at] / 10 * 10);
+    println!("200 rules, 50 hours, 30 dialers: median {median} ns, 99th percentile {p99} ns");
+}

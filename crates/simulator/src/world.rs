@@ -34,6 +34,8 @@ pub mod made_up {
     pub const TENANT_TOKEN: &str = "made-up-tenant-token";
     /// The task that takes callers.
     pub const TASK: &str = "inbound_hot";
+    /// Where callers wait to be called back.
+    pub const CALL_BACK_TASK: &str = "call_back";
     pub const DIALFIRE_LINE: &str = "+4930111111";
     /// The agent whose token is used at Zendesk.
     pub const ZENDESK_EMAIL: &str = "router@acme.example";
@@ -76,7 +78,7 @@ impl World {
             campaign_token: made_up::CAMPAIGN_TOKEN.to_owned(),
             tenant: made_up::TENANT.to_owned(),
             tenant_token: made_up::TENANT_TOKEN.to_owned(),
-            tasks: vec![made_up::TASK.to_owned()],
+            tasks: vec![made_up::TASK.to_owned(), made_up::CALL_BACK_TASK.to_owned()],
         };
         let (twilio, serve_twilio) = Twilio::bind(ANY, settings, seed)?;
         let (braze, serve_braze) = Braze::bind(ANY, made_up::BRAZE_KEY)?;

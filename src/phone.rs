@@ -46,6 +46,31 @@ impl E164 {
     pub fn masked(&self) -> String {
         mask(&self.0)
     }
+
+    /// The number's beginning up to the end of its country code (ITU-T E.164, list of assigned codes): `+49`.
+    pub fn country(&self) -> &str {
+        /// The second digits, by the first, of the codes of two digits; the world's other codes but 1 and 7 have three.
+        const OF_TWO: [&str; 10] = [
+            "",
+            "",
+            "07",
+            "0123469",
+            "013456789",
+            "12345678",
+            "0123456",
+            "",
+            "1246",
+            "0123458",
+        ];
+        let digit = |n: usize| self.0.as_bytes().get(n).copied().unwrap_or_default();
+        let of_two = OF_TWO.get(usize::from(digit(1).saturating_sub(b'0')));
+        let n_digits = match digit(1) {
+            b'1' | b'7' => 1,
+            _ if of_two.is_some_and(|second| second.as_bytes().contains(&digit(2))) => 2,
+            _ => 3,
+        };
+        self.0.get(..=n_digits).unwrap_or(&self.0)
+    }
 }
 
 impl fmt::Debug for E164 {
@@ -348,6 +373,24 @@ mod tests {
             (mask("1+234"), mask(ERASED)),
             ("***34".to_owned(), ERASED.to_owned())
         );
+    }
+
+    #[test]
+    fn a_number_begins_with_the_code_of_its_country() {
+        for (number, country) in [
+            ("+493012345", "+49"),
+            ("+12125550100", "+1"),
+            ("+74951234567", "+7"),
+            ("+35312345678", "+353"),
+            ("+442071234567", "+44"),
+            ("+97112345678", "+971"),
+            ("+27111234567", "+27"),
+            ("+2211234567", "+221"),
+            ("+88213001234", "+882"),
+            ("+85212345678", "+852"),
+        ] {
+            assert_eq!(E164::parse(number).unwrap().country(), country);
+        }
     }
 
     #[test]

@@ -129,6 +129,8 @@ const KINDS = {
 	secret_rotated: "Secret changed",
 	exported: "Records exported",
 	clock_stepped: "Clock stepped",
+	draft_changed: "Draft of the rules changed",
+	draft_differs: "Draft would send it elsewhere",
 	list_changed: "List changed",
 };
 export const kind = (name) => KINDS[name] ?? capital(plain(name));

@@ -12,8 +12,8 @@ use super::{
 use crate::audit::{Access, Event, Record};
 use crate::braze::Braze;
 use crate::flow::{
-    Calls, Drains, ListEntries, ListEntryDocument, ListError, NewListEntry, Reloads, Retries,
-    SupposedCall,
+    Calls, ConfigRequest, Drains, ListEntries, ListEntryDocument, ListError, NewListEntry,
+    NewRules, NotApplied, Publication, Reloads, Retries, SupposedCall,
 };
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
@@ -95,7 +95,21 @@ impl ControlHandlers {
         match request {
             ControlRequest::Status => self.status().await,
             ControlRequest::Reload { systemd, sudo_user } => {
-                self.reload(peer.name(systemd, sudo_user.as_deref())).await
+                let by = peer.name(systemd, sudo_user.as_deref());
+                self.configure(by, ConfigRequest::Reload).await
+            }
+            ControlRequest::PublishRules {
+                text,
+                version,
+                based_on,
+                sudo_user,
+            } => {
+                let rules = text.map(NewRules::Text).or(version.map(NewRules::Version));
+                let rules = rules.ok_or_else(|| Refusal::request("there is nothing to publish"))?;
+                let publication = Publication { rules, based_on };
+                let by = peer.name(false, sudo_user.as_deref());
+                self.configure(by, ConfigRequest::Publish(publication))
+                    .await
             }
             ControlRequest::Suppose { from, to, at } => {
                 let call = SupposedCall {
@@ -133,24 +147,29 @@ impl ControlHandlers {
         }
     }
 
-    /// What came of it, whether the file was taken or not.
-    async fn reload(&self, by: String) -> Result<serde_json::Value, Refusal> {
-        let answered = self.reloads.ask(by).await;
-        let document = match answered.map_err(|error| Refusal::failed(error.to_string()))? {
+    /// What came of it, whether the configuration was taken or not.
+    async fn configure(
+        &self,
+        by: String,
+        wanted: ConfigRequest,
+    ) -> Result<serde_json::Value, Refusal> {
+        let document = match self.reloads.ask(by, wanted).await {
             Ok(applied) => serde_json::json!({
                 "ok": true,
                 "changes": applied.changes,
                 "needs_restart": applied.needs_restart,
                 "warnings": applied.warnings,
+                "ruleset": applied.ruleset,
                 "problems": [],
             }),
-            Err(refused) => serde_json::json!({
+            Err(NotApplied::Refused(refused)) => serde_json::json!({
                 "ok": false,
                 "changes": [],
                 "needs_restart": [],
                 "warnings": [],
                 "problems": refused.problems,
             }),
+            Err(error) => return Err(Refusal::failed(error.to_string())),
         };
         Ok(document)
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Exported;
 use crate::flow::{ListDocument, ListEntryDocument};
 use crate::phone::E164;
+use crate::routing::RulesetVersion;
 
 pub use client::{AskError, ask};
 pub use handlers::{ControlHandlers, ControlPeer};
@@ -26,6 +27,17 @@ pub enum ControlRequest {
     Reload {
         /// The service manager has it read.
         systemd: bool,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
+    /// Write other rules into the file of `[routing]` and bring them into force.
+    PublishRules {
+        /// The whole text of that file.
+        text: Option<String>,
+        /// Or a version that was in force before.
+        version: Option<RulesetVersion>,
+        /// The version that the text was started from.
+        based_on: Option<RulesetVersion>,
         /// Who became root to ask, as `sudo` says; believed from root only.
         sudo_user: Option<String>,
     },

@@ -18,8 +18,8 @@ use crate::lifecycle::Lifecycle;
 
 /// Clients at the same time.
 const CLIENTS: usize = 4;
-/// A request is one short line.
-const MAX_REQUEST: u64 = 16 * 1024;
+/// A request is one line; that with the text of rules is the longest.
+const MAX_REQUEST: u64 = 4 * 1024 * 1024;
 /// How long a client may take to send it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Progress that may wait for a slow client; what does not fit is left out.

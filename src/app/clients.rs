@@ -89,7 +89,7 @@ fn builder(connect_timeout: Duration) -> reqwest::ClientBuilder {
 /// The Braze client of a configuration.
 pub fn braze(config: &Config, clock: &Clock) -> anyhow::Result<Braze> {
     let connections = connections(call_path()?, clock)?;
-    Braze::new(config.braze.clone(), connections, clock.clone()).context("cannot use [braze]")
+    Braze::new(settings::braze(config), connections, clock.clone()).context("cannot use [braze]")
 }
 
 /// The client of Twilio's REST API; [`Rest::can_ask`] says whether the configuration lets it ask.

@@ -3,6 +3,7 @@
 mod certificates;
 mod clients;
 pub mod metrics;
+mod publish;
 mod rendering;
 mod running;
 mod secret;
@@ -30,14 +31,14 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::alerts::{self, CallObserver, Delivery, Incidents};
-use crate::audit::{Event, Record, ServiceState};
+use crate::audit::{Event, Record, RulesetLoaded, ServiceState};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, DialerLoads, Drains, IdempotencyLocks, Inbound, ListEntries, MissedCalls,
-    Policies, Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
+    Calls, Canary, DialerLoads, Drafts, Drains, IdempotencyLocks, Inbound, ListEntries,
+    MissedCalls, Policies, Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};
@@ -196,6 +197,7 @@ pub async fn start_with(
             started: rendering.clone(),
             started_settings: shown::settings(config),
             loaded: rendering,
+            config: config.clone(),
         })),
         certificates: tls.clone(),
     };
@@ -230,9 +232,10 @@ async fn write_first_records(
     former: Option<&Rendering>,
 ) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
+    let ruleset = RulesetLoaded::new(config.ruleset.clone(), Some("start"));
     let mut started = vec![
         Record::of_service(clock.now(), Event::ServiceStarted { version }),
-        Record::of_service(clock.now(), Event::RulesetLoaded(config.ruleset.clone())),
+        Record::of_service(clock.now(), Event::RulesetLoaded(Box::new(ruleset))),
     ];
     let changed = changed_at_start(&config.storage.path, rendering, former);
     started.extend(changed.map(|event| Record::of_service(clock.now(), event)));
@@ -295,6 +298,10 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     };
     alerts::start(lifecycle, &delivery, &parts.retries);
     jobs::start(lifecycle, store, &parts.retries);
+    let (drafts, draining) = (parts.inbound.drafts.clone(), lifecycle.draining());
+    lifecycle.spawn("drafts", async move {
+        draining.run_until_cancelled(drafts.run()).await;
+    });
     let announcing = jobs::missed::run(lifecycle.clone(), parts.inbound.calls.clone());
     lifecycle.spawn("missed", announcing);
     let expiring = jobs::lists::run(lifecycle.clone(), parts.lists.clone());
@@ -491,7 +498,8 @@ fn parts(
     let alert_policy = settings::alert_policy(config);
     let observer = CallObserver::new(clock.clone(), alert_policy.rules.window);
     let recorder = Recorder::new(clock.clone(), store.clone()).observed_by(observer.clone());
-    let policies = Policies::new(settings::policy(config));
+    let policy = settings::policy(config);
+    let policies = Policies::new(policy.with_draft(config.draft.clone(), None, clock.now()));
     let waiting = Waiting::default();
     let waiting_line = waiting.clone();
     let incidents = Incidents::new(
@@ -525,6 +533,7 @@ fn parts(
         inbound: Inbound {
             calls,
             braze: braze.clone(),
+            drafts: Drafts::new(recorder.clone()),
         },
         retries: Retries {
             clock: clock.clone(),

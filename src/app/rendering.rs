@@ -169,6 +169,7 @@ pub(super) struct InForce {
     pub(super) started: Rendering,
     pub(super) started_settings: Vec<Setting>,
     pub(super) loaded: Rendering,
+    pub(super) config: Config,
 }
 
 #[cfg(test)]

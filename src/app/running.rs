@@ -15,10 +15,12 @@ use super::shown::{file_name, without_folders};
 use super::{certificates, settings, shown};
 use crate::admin::ControlHandlers;
 use crate::alerts::{Channels, Incidents};
-use crate::audit::{ConfigChanged, Event, Record};
+use crate::audit::{ConfigChanged, Event, Record, RulesetLoaded};
 use crate::config::{self, Config, Problem};
 use crate::dialer::Fleet;
-use crate::flow::{Applied, RefusedReload, ReloadProblem, ReloadRequest, record_health};
+use crate::flow::{
+    Applied, ConfigRequest, NotApplied, RefusedReload, ReloadProblem, ReloadRequest, record_health,
+};
 use crate::http::RouterParts;
 use crate::http::listener::tls::{CertificateState, Certificates};
 use crate::jobs;
@@ -121,11 +123,12 @@ impl Running {
         // One at a time: what changed is told against what was in force before.
         let mut in_force = self.in_force.lock().await;
         let rendering = Rendering::of(config, &self.keys_at_start.secret(), &self.key_ring);
-        self.apply(config).await?;
+        self.apply(config, by).await?;
         let applied = Applied {
             changes: in_force.loaded.changes_to(&rendering),
             needs_restart: in_force.started.needs_restart(&rendering),
             warnings: Vec::new(),
+            ruleset: config.ruleset.version().to_string(),
         };
         let shown = shown::document(
             config,
@@ -161,12 +164,13 @@ impl Running {
             );
         }
         in_force.loaded = rendering;
+        in_force.config = config.clone();
         self.parts.reloads.set_refused(None);
         self.parts.inbound.calls.incidents.reload_refused(None);
         Ok(applied)
     }
 
-    async fn apply(&self, config: &Config) -> anyhow::Result<()> {
+    async fn apply(&self, config: &Config, by: &str) -> anyhow::Result<()> {
         let dialers = dialers(
             config,
             &self.parts.clock,
@@ -179,7 +183,7 @@ impl Running {
         self.parts
             .inbound
             .braze
-            .reconfigure(config.braze.clone())
+            .reconfigure(settings::braze(config))
             .context("cannot use [braze]")?;
         self.rest
             .reconfigure(settings::rest(config))
@@ -193,7 +197,10 @@ impl Running {
             .profile_push
             .secret
             .store(settings::push_secret(config).map(Arc::new));
-        let is_other = self.parts.policies.current().ruleset.version() != policy.ruleset.version();
+        let current = self.parts.policies.current();
+        let is_other = current.ruleset.version() != policy.ruleset.version();
+        let (draft, now) = (config.draft.clone(), self.parts.clock.now());
+        let policy = policy.with_draft(draft, current.draft.as_ref(), now);
         self.parts.lists.lists.define(&config.lists);
         self.parts.policies.replace(policy);
         let zone = config.routing.time_zone.clone();
@@ -205,8 +212,9 @@ impl Running {
         let incidents = &self.parts.inbound.calls.incidents;
         incidents.reconfigure(settings::alert_policy(config));
         if is_other {
-            let loaded = Event::RulesetLoaded(config.ruleset.clone());
-            let record = Record::of_service(self.parts.clock.now(), loaded);
+            let loaded = RulesetLoaded::new(config.ruleset.clone(), Some(by));
+            let event = Event::RulesetLoaded(Box::new(loaded));
+            let record = Record::of_service(self.parts.clock.now(), event);
             self.parts.recorder.append_one(record).await;
         }
         for change in changes {
@@ -224,12 +232,12 @@ impl Running {
     }
 
     /// A valid file replaces what is in force; an invalid one is refused, and the old one stays.
-    async fn reload_from(&self, path: &Path, by: &str) -> Result<Applied, RefusedReload> {
-        let file = path.to_owned();
-        // A list may have a million lines: no call waits for them to be read.
-        let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
-        let loaded = loaded.unwrap_or_else(|error| Err(config::Rejected::broken_off(&error)));
-        let problems = match loaded {
+    pub(super) async fn reload_from(
+        &self,
+        path: &Path,
+        by: &str,
+    ) -> Result<Applied, RefusedReload> {
+        let problems = match self.load(path).await {
             Ok(loaded) => match self.reload(&loaded.config, by).await {
                 Ok(applied) => {
                     say_warnings(&loaded.warnings, path);
@@ -244,12 +252,10 @@ impl Running {
                     hint: None,
                     line: None,
                     column: None,
+                    file: None,
                 }],
             },
-            Err(rejected) => {
-                let errors = rejected.problems.iter().filter(|found| found.is_error());
-                errors.map(problem).collect()
-            }
+            Err(rejected) => errors(&rejected),
         };
         Err(self.refuse(problems, path, by).await)
     }
@@ -294,6 +300,7 @@ async fn run(
     path: PathBuf,
 ) {
     let draining = lifecycle.draining();
+    running.restore_draft(&path).await;
     loop {
         let request = tokio::select! {
             () = draining.cancelled() => return,
@@ -302,7 +309,15 @@ async fn run(
         };
         systemd::reloading();
         let by = request.as_ref().map_or("SIGHUP", |request| &request.by);
-        let outcome = running.reload_from(&path, by).await;
+        let wanted = request.as_ref().map(|request| request.wanted.clone());
+        let outcome = match wanted.unwrap_or(ConfigRequest::Reload) {
+            ConfigRequest::Reload => {
+                let reloaded = running.reload_from(&path, by).await;
+                reloaded.map_err(NotApplied::Refused)
+            }
+            ConfigRequest::Publish(publication) => running.publish(&path, publication, by).await,
+            ConfigRequest::Draft(text) => running.change_draft(&path, text, by).await,
+        };
         systemd::reloaded();
         if let Some(request) = request {
             // Whoever asked may be gone; the record tells.
@@ -322,12 +337,30 @@ pub fn say_warnings(warnings: &[Problem], path: &Path) {
     }
 }
 
-fn problem(found: &Problem) -> ReloadProblem {
+/// Reads a configuration on a thread of its own: a list may have a million lines, and no call waits for them.
+pub(super) async fn read_apart(
+    read: impl FnOnce() -> Result<config::Loaded, config::Rejected> + Send + 'static,
+) -> Result<config::Loaded, config::Rejected> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| Err(config::Rejected::broken_off(&error)))
+}
+
+/// The errors of a configuration that is refused.
+pub(super) fn errors(rejected: &config::Rejected) -> Vec<ReloadProblem> {
+    let errors = rejected.problems.iter().filter(|found| found.is_error());
+    errors.map(problem).collect()
+}
+
+pub(super) fn problem(found: &Problem) -> ReloadProblem {
     ReloadProblem {
         key: found.key.clone(),
         message: without_folders(&found.message),
         hint: found.hint.as_deref().map(without_folders),
         line: found.line,
         column: found.column,
+        file: found
+            .file
+            .as_deref()
+            .map(|path| file_name(path).display().to_string()),
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::Context;
 
 use crate::alerts::{AlertPolicy, Daily, Recipient};
+use crate::braze::BrazeSettings;
 use crate::call::Ringing;
 use crate::config::{CallerId, Config};
 use crate::flow::Policy;
@@ -20,6 +21,7 @@ pub(super) fn policy(config: &Config) -> Policy {
     let default = config.dialer(&config.ruleset.default_dialer);
     Policy {
         ruleset: config.ruleset.clone().into(),
+        draft: None,
         budget: routing.budget,
         last_resort: routing.last_resort_number.clone(),
         max_hold: routing.max_hold,
@@ -43,6 +45,18 @@ pub(super) fn policy(config: &Config) -> Policy {
         urls: CallbackUrls::new(config.server.public_url.as_str()),
         default_connect: default.map(|dialer| dialer.connect.clone()),
     }
+}
+
+/// What Braze is asked: also for the attributes that only the draft asks for.
+pub(super) fn braze(config: &Config) -> BrazeSettings {
+    let mut settings = config.braze.clone();
+    let of_draft = config.draft.iter().flat_map(|draft| &draft.attributes);
+    for attribute in of_draft {
+        if !settings.attributes.contains(attribute) {
+            settings.attributes.push(attribute.clone());
+        }
+    }
+    settings
 }
 
 /// For how long calls may be silent.

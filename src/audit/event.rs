@@ -16,7 +16,9 @@ use crate::call::{
 };
 use crate::handoff::{Certainty, Outcome};
 use crate::phone::{Caller, ERASED};
-use crate::routing::{CallFacts, Decision, DialerId, Reason, RecordedDecision, Rejection, Ruleset};
+use crate::routing::{
+    CallFacts, Decision, DialerId, Reason, RecordedDecision, Rejection, Ruleset, RulesetVersion,
+};
 
 /// One record, before it has its place in the audit chain.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,7 +139,7 @@ pub enum Event {
     /// The process went down in good order.
     ServiceStopped {},
     /// A rule set came into force; its content, so that its decisions can be executed again.
-    RulesetLoaded(Ruleset),
+    RulesetLoaded(Box<RulesetLoaded>),
     /// A call arrived, was looked up and decided.
     CallDecided(Box<CallDecided>),
     /// A request to a dialer is about to leave.
@@ -234,6 +236,10 @@ pub enum Event {
     Accessed(Access),
     /// A number was put on a list of callers or taken off it. Number and reason stand beside it, sealed.
     ListChanged(ListChanged),
+    /// A draft of the rules was saved or taken away. Its text stands beside it, sealed: it may name callers on lists and in tests.
+    DraftChanged(DraftChanged),
+    /// A call would have gone elsewhere by the draft.
+    DraftDiffers(Box<DraftDiffers>),
 }
 
 impl Event {
@@ -266,6 +272,79 @@ impl Event {
             EventType::Opened | EventType::Tested | EventType::Summary => {
                 Self::IncidentOpened(notification)
             }
+        }
+    }
+}
+
+/// A rule set that is in force, whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RulesetLoaded {
+    /// Names the content that follows.
+    pub version: RulesetVersion,
+    /// Who brought it into force, as in [`ConfigChanged::by`]; `None` in the record of each day, which says that it still is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    #[serde(flatten)]
+    pub ruleset: Ruleset,
+}
+
+impl RulesetLoaded {
+    pub fn new(ruleset: Ruleset, by: Option<&str>) -> Self {
+        Self {
+            version: ruleset.version(),
+            by: by.map(ToOwned::to_owned),
+            ruleset,
+        }
+    }
+}
+
+/// A draft of the rules was saved or taken away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DraftChanged {
+    /// Who did it, as in [`ConfigChanged::by`].
+    pub by: String,
+    /// The version of its rule set; `None` where there is no draft any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<RulesetVersion>,
+}
+
+/// A call would have gone elsewhere by the draft.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "RecordedDraft")]
+pub struct DraftDiffers {
+    /// The version of the draft.
+    pub version: RulesetVersion,
+    pub rule: Option<String>,
+    pub plan: Vec<DialerId>,
+    /// Those of the call, with the hours and limits of the draft.
+    pub facts: CallFacts,
+    #[serde(serialize_with = "Decision::record")]
+    pub decision: Decision,
+}
+
+/// [`DraftDiffers`] as it is recorded.
+#[derive(Deserialize)]
+struct RecordedDraft {
+    facts: CallFacts,
+    decision: RecordedDecision<'static>,
+}
+
+impl From<RecordedDraft> for DraftDiffers {
+    fn from(recorded: RecordedDraft) -> Self {
+        let decision = recorded.decision.restore(&recorded.facts);
+        Self::new(recorded.facts, decision)
+    }
+}
+
+impl DraftDiffers {
+    /// What the draft decided of these facts.
+    pub fn new(facts: CallFacts, decision: Decision) -> Self {
+        Self {
+            version: decision.ruleset.clone(),
+            rule: decision.rule.clone(),
+            plan: decision.plan.dialers.clone(),
+            facts,
+            decision,
         }
     }
 }

@@ -21,9 +21,9 @@ pub use access::Access;
 pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
 pub use event::{
-    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged, Event,
-    HandoffIntended, Ingress, Kind, ListAction, ListChanged, MissedAnnounced, Personal,
-    ProfileAction, Record, Stages,
+    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged,
+    DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, Kind, ListAction, ListChanged,
+    MissedAnnounced, Personal, ProfileAction, Record, RulesetLoaded, Stages,
 };
 pub use exchange::Exchange;
 pub use export::{

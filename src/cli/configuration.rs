@@ -26,6 +26,9 @@ struct ReloadAnswer {
     needs_restart: Vec<String>,
     warnings: Vec<ReloadProblem>,
     problems: Vec<ReloadProblem>,
+    /// The version of the rules in force.
+    #[serde(default)]
+    ruleset: String,
 }
 
 /// Everything is parsed and validated; nothing is bound or opened.
@@ -53,6 +56,36 @@ fn taken(ok: bool) -> Exit {
 
 /// The running server reads its configuration again; nothing is done without one.
 pub(super) fn reload(arguments: &ReloadArguments, global: &Global) -> anyhow::Result<Exit> {
+    let request = ControlRequest::Reload {
+        systemd: arguments.systemd,
+        sudo_user: sudo_user(),
+    };
+    configure(&request, global, |answer| {
+        let changed = match answer.changes.len() {
+            0 => "nothing in it has changed".to_owned(),
+            1 => "1 key has changed".to_owned(),
+            n => format!("{n} keys have changed"),
+        };
+        outln!("the configuration was read again: {changed}");
+        for change in &answer.changes {
+            outln!("  {}", change.key);
+        }
+    })
+}
+
+/// The running server writes these rules and brings them into force.
+pub(super) fn publish(request: &ControlRequest, global: &Global) -> anyhow::Result<Exit> {
+    configure(request, global, |answer| {
+        outln!("the rules are in force: {}", answer.ruleset);
+    })
+}
+
+/// Has the running server change its configuration; `print` says what came of it where it was taken.
+fn configure(
+    request: &ControlRequest,
+    global: &Global,
+    print: impl FnOnce(&ReloadAnswer),
+) -> anyhow::Result<Exit> {
     let path = config::find(global.config.as_deref());
     let Some(database) = config::database_of(&path) else {
         errln!(
@@ -61,36 +94,22 @@ pub(super) fn reload(arguments: &ReloadArguments, global: &Global) -> anyhow::Re
         );
         return Ok(Exit::Configuration);
     };
-    let request = ControlRequest::Reload {
-        systemd: arguments.systemd,
-        sudo_user: sudo_user(),
-    };
-    let document = admin::ask(&database, &request, |_| {}).map_err(refused)?;
+    let document = admin::ask(&database, request, |_| {}).map_err(refused)?;
     let answer: ReloadAnswer =
         ReloadAnswer::deserialize(&document).context("the server's answer cannot be read")?;
-    global.print(&document, |_| print(&answer, &path))?;
+    global.print(&document, |_| {
+        let file = path.file_name().map_or(path.as_path(), Path::new);
+        for problem in answer.problems.iter().chain(&answer.warnings) {
+            errln!("{}", problem.render(file));
+        }
+        if !answer.ok {
+            errln!("refused: nothing has changed, the configuration of before stays in force");
+            return;
+        }
+        print(&answer);
+        if !answer.needs_restart.is_empty() {
+            outln!("restart pending: {}", answer.needs_restart.join(", "));
+        }
+    })?;
     Ok(taken(answer.ok))
-}
-
-fn print(answer: &ReloadAnswer, path: &Path) {
-    let file = path.file_name().map_or(path, Path::new);
-    for problem in answer.problems.iter().chain(&answer.warnings) {
-        errln!("{}", problem.render(file));
-    }
-    if !answer.ok {
-        errln!("refused: nothing has changed, the configuration of before stays in force");
-        return;
-    }
-    let changed = match answer.changes.len() {
-        0 => "nothing in it has changed".to_owned(),
-        1 => "1 key has changed".to_owned(),
-        n => format!("{n} keys have changed"),
-    };
-    outln!("the configuration was read again: {changed}");
-    for change in &answer.changes {
-        outln!("  {}", change.key);
-    }
-    if !answer.needs_restart.is_empty() {
-        outln!("restart pending: {}", answer.needs_restart.join(", "));
-    }
 }

@@ -18,6 +18,7 @@ mod proof;
 mod prune;
 mod reference;
 mod replay;
+mod rules;
 mod secret;
 mod serve;
 
@@ -66,6 +67,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Have the running server read its configuration and secrets again
     Reload(configuration::ReloadArguments),
+    /// The versions of the rules: which were in force, what differs; publish others, go back
+    Rules(rules::RulesArguments),
     /// Execute recorded decisions again; any difference is an error
     Replay(replay::ReplayArguments),
     /// Write a first configuration, with generated keys
@@ -125,6 +128,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::List(arguments) => lists::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Reload(arguments) => configuration::reload(arguments, global),
+        Command::Rules(arguments) => rules::run(arguments, global),
         Command::Replay(arguments) => replay::run(arguments, global),
         Command::Init(arguments) => init::run(arguments, global),
         Command::Prune(arguments) => prune::run(arguments, global),

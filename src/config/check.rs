@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::context::ConfidentialFile;
 use super::{Loaded, Problem, Rejected};
 
 /// Everything that `check-config` says; serializes to `{ok, findings: […]}`.
@@ -40,7 +41,10 @@ impl Report {
         Self {
             ok,
             path: path.to_owned(),
-            excerpts: findings.iter().map(|found| excerpt(text, found)).collect(),
+            excerpts: findings
+                .iter()
+                .map(|found| excerpt_of(text, found))
+                .collect(),
             findings,
         }
     }
@@ -54,6 +58,14 @@ impl Report {
             text.push_str(excerpt.as_deref().unwrap_or_default());
         }
         text
+    }
+}
+
+/// The line of a problem, in whichever file it stands; `text` is that of the main one.
+fn excerpt_of(text: &str, problem: &Problem) -> Option<String> {
+    match &problem.file {
+        None => excerpt(text, problem),
+        Some(path) => excerpt(&ConfidentialFile::read(path).ok()?.text, problem),
     }
 }
 

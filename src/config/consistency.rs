@@ -52,7 +52,11 @@ pub(super) fn check_signatures(reader: &Reader<'_>, server: &Server, twilio: &Tw
 }
 
 /// The look-up leaves the handoff and the answer their reserves. A timeout that the file does not name is fitted.
-pub(super) fn fit_lookup(reader: &Reader<'_>, braze: &mut braze::BrazeSettings, routing: &Routing) {
+pub(super) fn fit_lookup(
+    [reader, of_rules]: [&Reader<'_>; 2],
+    braze: &mut braze::BrazeSettings,
+    routing: &Routing,
+) {
     let reserve = HANDOFF_RESERVE + ANSWER_RESERVE;
     let share = routing.budget.saturating_sub(reserve);
     let budget = duration::render(routing.budget);
@@ -61,7 +65,7 @@ pub(super) fn fit_lookup(reader: &Reader<'_>, braze: &mut braze::BrazeSettings, 
             format!("of {budget} leaves no time to ask Braze, so every caller counts as unknown");
         let least = duration::render(reserve + MIN_TIMEOUT);
         let fault = Fault::new(message).hint(format!("give it at least {least}"));
-        reader.warn_at("routing.budget", fault);
+        of_rules.warn_at("routing.budget", fault);
     }
     let most = share.max(MIN_TIMEOUT);
     if braze.timeout <= most {

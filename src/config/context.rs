@@ -25,6 +25,8 @@ pub struct Context {
     pub(super) tells_placeholders: bool,
     /// What divides the past from what is to come in opening hours.
     pub(super) now: Timestamp,
+    /// A text to be read in place of what the main file says of `[routing]`, and the file that it is or may become.
+    pub(super) routing: Option<(PathBuf, String)>,
     variables: Option<BTreeMap<String, String>>,
 }
 
@@ -42,6 +44,7 @@ impl Context {
             opens_files: false,
             tells_placeholders: false,
             now: Timestamp::now(),
+            routing: None,
             variables: None,
         }
     }
@@ -70,6 +73,21 @@ impl Context {
     #[must_use]
     pub fn without_secrets(mut self) -> Self {
         self.reads_files = false;
+        self
+    }
+
+    /// Takes this text of the file at `path` in place of what the main file says of `[routing]`.
+    #[must_use]
+    pub(super) fn with_routing(mut self, path: &Path, text: &str) -> Self {
+        self.routing = Some((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// The same for a file that lies elsewhere: its relative paths are relative to its own directory.
+    #[must_use]
+    pub(super) fn of_file(mut self, path: &Path) -> Self {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        directory.clone_into(&mut self.directory);
         self
     }
 

@@ -12,13 +12,16 @@ mod consistency;
 mod context;
 mod dialers;
 mod duration;
+mod edit;
 mod hours;
 mod lists;
 mod logging;
+mod may_dial;
 mod pem;
 pub(crate) mod problem;
 mod reader;
 mod routing;
+mod routing_files;
 mod rule_tests;
 mod rules;
 mod secret;
@@ -35,12 +38,15 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
+use sha2::{Digest, Sha256};
 use toml::de::DeTable;
 
 pub use alerts::Alerts;
 pub use auth::Auth;
 pub use context::Context;
 pub use duration::parse as parse_duration;
+pub use edit::with_ruleset;
 pub use logging::{LogFormat, Logging};
 pub use problem::{Problem, ProblemSeverity, Rejected};
 pub use routing::Routing;
@@ -51,10 +57,12 @@ pub use storage::{MIN_RETENTION, Storage};
 pub use twilio::{CallerId, Twilio};
 pub use url::PublicUrl;
 
-use crate::routing::{DialerId, ListDefinition, RuleTest, Ruleset};
+use crate::routing::{self as rules_of, DialerId, ListDefinition, RuleTest, Ruleset};
 use context::ConfidentialFile;
+use problem::Fault;
 use reader::{Known, Reader};
 use routing::RoutingSection;
+use routing_files::{RoutingFile, RoutingPaths};
 use section::Section;
 
 /// Everything that the file says. Secrets are read; `Debug` hides them.
@@ -78,7 +86,12 @@ pub struct Config {
     /// `[routing.lists.*]`, by name.
     pub lists: BTreeMap<String, ListDefinition>,
     /// The line of every key that the file sets, by its whole name: `braze.timeout`, `auth.keys[0].name`. Everything else is a default.
+    /// Of a key of `[routing]`, the line is that of the file that holds the section.
     pub origins: BTreeMap<String, usize>,
+    /// The rule set of the draft that `[routing] draft` names, where nothing is wrong with it.
+    pub draft: Option<Ruleset>,
+    /// SHA-256 of the texts that it was read from: the main file, and that of `[routing]`.
+    pub digest: [u8; 32],
 }
 
 impl Config {
@@ -115,6 +128,14 @@ pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     parse(&file.text, &context)
 }
 
+/// The same with this text in place of what the file says of `[routing]`: rules that are to be published, or a draft. Its problems are
+/// those of the file `name`, beside the main one where `[routing]` has no file of its own.
+pub fn load_with_rules(path: &Path, name: &Path, text: &str) -> Result<Loaded, Rejected> {
+    let (file, context) = open(path)?;
+    let name = context.resolve(&name.to_string_lossy());
+    parse(&file.text, &context.with_routing(&name, text))
+}
+
 /// Where the database lies that the file names, even where something else in it is wrong: a running server is found by it.
 pub fn database_of(path: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(path).ok()?;
@@ -134,15 +155,59 @@ pub fn load_to_start(path: &Path) -> Result<Loaded, Rejected> {
 /// Reads and checks the text of a file.
 pub fn parse(text: &str, context: &Context) -> Result<Loaded, Rejected> {
     let ParsedFile {
-        config, problems, ..
+        config,
+        mut problems,
+        ..
     } = read(text, context);
     match config {
-        Some(config) if !problems.iter().any(Problem::is_error) => Ok(Loaded {
-            config,
-            warnings: problems,
-        }),
+        Some(mut config) if !problems.iter().any(Problem::is_error) => {
+            if let (Some(path), None) = (&config.routing.draft, &context.routing) {
+                let (draft, found) = read_draft(text, path, context, &config.origins);
+                config.draft = draft;
+                problems.extend(found);
+            }
+            Ok(Loaded {
+                config,
+                warnings: problems,
+            })
+        }
         Some(_) | None => Err(Rejected { problems }),
     }
+}
+
+/// The rule set of a draft, and what is wrong with it: as warnings, because a draft decides nothing, and calls are answered without it.
+fn read_draft(
+    text: &str,
+    path: &Path,
+    context: &Context,
+    origins: &BTreeMap<String, usize>,
+) -> (Option<Ruleset>, Vec<Problem>) {
+    let file = match ConfidentialFile::read(path) {
+        Ok(file) => file,
+        Err(unreadable) => {
+            let problem = Problem {
+                severity: ProblemSeverity::Warning,
+                key: "routing.draft".to_owned(),
+                line: origins.get("routing.draft").copied(),
+                column: Some(1),
+                ..Problem::of_file(format!("routing.draft {unreadable}"), None)
+            };
+            return (None, vec![problem]);
+        }
+    };
+    let ParsedFile {
+        config, problems, ..
+    } = read(text, &context.clone().with_routing(path, &file.text));
+    let own = problems
+        .into_iter()
+        .filter(|problem| problem.file.as_deref() == Some(path));
+    let mut own: Vec<Problem> = own.collect();
+    let is_sound = !own.iter().any(Problem::is_error);
+    for problem in &mut own {
+        problem.severity = ProblemSeverity::Warning;
+    }
+    let draft = config.map(|config| config.ruleset);
+    (draft.filter(|_| is_sound), own)
 }
 
 /// The file itself, and what its text is to be read against.
@@ -190,12 +255,43 @@ fn read(text: &str, context: &Context) -> ParsedFile {
         };
     }
     let reader = Reader::new(text, root.get_ref(), context);
-    let config = Section::root(&reader, root.get_ref()).read(read_sections);
-    let origins = reader.origins();
-    let config = config.map(|config| Config { origins, ..config });
-    let (found, known) = reader.finish();
+    let beside = RoutingFile::of(root.get_ref(), context);
+    let beside_text = beside.as_ref().and_then(|file| file.text.as_deref().ok());
+    let beside_text = beside_text.unwrap_or_default();
+    let (beside_root, errors) = DeTable::parse_recoverable(beside_text);
+    let beside_path = beside.as_ref().map_or(Path::new(""), |file| &file.path);
+    let beside_context = context.clone().of_file(beside_path);
+    let beside_reader =
+        Reader::new(beside_text, beside_root.get_ref(), &beside_context).of_file(beside_path);
+    let syntax = problem::problems_of_syntax(beside_text, &errors).into_iter();
+    problems.extend(syntax.map(|problem| Problem {
+        file: Some(beside_path.to_owned()),
+        ..problem
+    }));
+    let place = beside.as_ref().map(|file| RoutingPlace {
+        file,
+        reader: (file.text.is_ok() && !problem::is_broken(&errors)).then_some(&beside_reader),
+    });
+    let config = Section::root(&reader).read(|root| read_sections(root, place));
+    let mut origins = reader.origins();
+    origins.extend(beside_reader.origins());
+    let digest = Sha256::new()
+        .chain_update(Sha256::digest(text))
+        .chain_update(beside_text);
+    let config = config.map(|config| Config {
+        origins,
+        digest: digest.finalize().into(),
+        ..config
+    });
+    let (found, mut known) = reader.finish();
     problems.extend(found);
-    problems.sort_by_key(|problem| (problem.line, problem.column));
+    let (found, known_beside) = beside_reader.finish();
+    problems.extend(found);
+    known.extend(known_beside);
+    problems.sort_by(|a, b| {
+        let place = |problem: &Problem| (problem.file.clone(), problem.line, problem.column);
+        place(a).cmp(&place(b))
+    });
     ParsedFile {
         config,
         problems,
@@ -203,7 +299,52 @@ fn read(text: &str, context: &Context) -> ParsedFile {
     }
 }
 
-fn read_sections(root: &mut Section<'_>) -> Option<Config> {
+/// Where `[routing]` is read that stands in no main file.
+#[derive(Clone, Copy)]
+struct RoutingPlace<'a> {
+    file: &'a RoutingFile,
+    /// `None` where nothing of it can be read.
+    reader: Option<&'a Reader<'a>>,
+}
+
+/// Reads `[routing]` where it stands, and what the main file says of that.
+fn read_routing(
+    root: &mut Section<'_>,
+    place: Option<RoutingPlace<'_>>,
+) -> (Option<RoutingSection>, RoutingPaths) {
+    let of_alerts = root.reader().text_at("alerts.time_zone");
+    let zone = of_alerts
+        .and_then(rules_of::time_zone)
+        .unwrap_or(TimeZone::UTC);
+    let mut paths = RoutingPaths::default();
+    let routing = match place {
+        None => root.required_section("routing", |section| {
+            paths = RoutingPaths::read(section, None);
+            RoutingSection::read(section, zone)
+        }),
+        Some(place) => {
+            root.optional_section("routing", |section| {
+                paths = RoutingPaths::read_alone(section, place.file);
+                Some(())
+            });
+            place.reader.and_then(|reader| {
+                Section::root(reader).read(|root| {
+                    root.required_section("routing", |section| {
+                        for name in ["file", "draft"] {
+                            let fault = Fault::new("is a key of the main file");
+                            let fault = fault.hint("take it out here");
+                            section.optional::<()>(name, |_| Err(fault));
+                        }
+                        RoutingSection::read(section, zone)
+                    })
+                })
+            })
+        }
+    };
+    (routing, paths)
+}
+
+fn read_sections(root: &mut Section<'_>, place: Option<RoutingPlace<'_>>) -> Option<Config> {
     let storage = root.required_section("storage", Storage::read);
     let state_directory = storage
         .as_ref()
@@ -212,32 +353,36 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     let server = root.required_section("server", |section| Server::read(section, &state_directory));
     let twilio = root.required_section("twilio", Twilio::read);
     let mut braze = root.required_section("braze", braze::read);
-    let routing = root.required_section("routing", RoutingSection::read);
+    let (routing, paths) = read_routing(root, place);
     let dialers = root.required_section("dialers", |section| Some(dialers::read(section)));
     let alerts = root.optional_section("alerts", |section| Some(Alerts::read(section)));
     let auth = root.optional_section("auth", |section| Some(Auth::read(section)));
     let logging = root.optional_section("logging", |section| Some(Logging::read(section)));
 
     let reader = root.reader();
+    let of_rules = place.and_then(|place| place.reader).unwrap_or(reader);
     if let (Some(server), Some(twilio)) = (&server, &twilio) {
         consistency::check_signatures(reader, server, twilio);
     }
     consistency::warn_of_placeholders(reader);
     if let (Some(braze), Some(routing)) = (&mut braze, &routing) {
-        consistency::fit_lookup(reader, braze, &routing.routing);
+        consistency::fit_lookup([reader, of_rules], braze, &routing.routing);
     }
     if let Some(routing) = &routing {
-        consistency::check_tiers(reader, routing);
-        consistency::check_rules(reader, routing);
-        consistency::check_tests(reader, routing);
+        consistency::check_tiers(of_rules, routing);
+        consistency::check_rules(of_rules, routing);
+        consistency::check_tests(of_rules, routing);
     }
     if let (Some(routing), Some(dialers)) = (&routing, &dialers) {
         // Also those of dialers with something wrong in them, so that no rule seems to miss one.
         let names = root.names_in("dialers");
-        consistency::check_dialer_names(reader, routing, &names);
-        consistency::check_limits(reader, routing, &names);
+        consistency::check_dialer_names(of_rules, routing, &names);
+        consistency::check_limits(of_rules, routing, &names);
         consistency::check_dialer_timeouts(reader, &routing.routing, dialers);
         if let Some(twilio) = &twilio {
+            let is_beside = place.is_some();
+            let may_dial = may_dial::beginnings(twilio.may_dial.as_deref(), is_beside, reader);
+            may_dial::check(of_rules, routing, may_dial.as_deref());
             consistency::check_shown_number(reader, twilio, &routing.routing, dialers);
             let of_rules = routing.rules.iter().map(|rule| rule.dialers.len());
             let longest = of_rules.max().unwrap_or(0).max(dialers.len());
@@ -247,14 +392,19 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
     let (server, routing, dialers) = (server?, routing?, dialers?);
     let ruleset = routing.ruleset(dialers.iter().map(|dialer| dialer.id.clone()).collect());
     // What is wrong already makes more of itself here.
-    if !reader.has_errors() {
+    if !reader.has_errors() && !of_rules.has_errors() {
         let named_tiers = braze
             .as_ref()
             .is_some_and(|braze| braze.tier_attribute.is_some());
         let rules = ruleset.clone().into();
-        consistency::check_reachability(reader, &routing, &rules, named_tiers);
-        consistency::run_tests(reader, &routing, &rules);
+        consistency::check_reachability(of_rules, &routing, &rules, named_tiers);
+        consistency::run_tests(of_rules, &routing, &rules);
     }
+    let routing_settings = Routing {
+        file: paths.file,
+        draft: paths.draft,
+        ..routing.routing
+    };
     Some(Config {
         braze: crate::braze::BrazeSettings {
             region: server.region,
@@ -265,7 +415,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         storage: storage?,
         twilio: twilio?,
         rule_tests: routing.tests.into_iter().map(|named| named.test).collect(),
-        routing: routing.routing,
+        routing: routing_settings,
         dialers,
         alerts: alerts.unwrap_or_default(),
         auth: auth.unwrap_or_default(),
@@ -273,5 +423,7 @@ fn read_sections(root: &mut Section<'_>) -> Option<Config> {
         ruleset,
         lists: routing.lists,
         origins: BTreeMap::new(),
+        draft: None,
+        digest: [0; 32],
     })
 }

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration file, and where.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
@@ -32,6 +32,9 @@ pub struct Problem {
     pub line: Option<usize>,
     /// The column in characters, counted from 1.
     pub column: Option<usize>,
+    /// The file, where it is not the main one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 fn check<S: Serializer>(key: &str, serializer: S) -> Result<S::Ok, S::Error> {
@@ -48,6 +51,7 @@ impl Problem {
             hint,
             line: None,
             column: None,
+            file: None,
         }
     }
 
@@ -57,8 +61,9 @@ impl Problem {
     }
 
     /// The problem as one line that starts with the file, in the form that editors can jump to:
-    /// `config.toml:12:3: error: routing.budgt is not a known key; did you mean budget?`
+    /// `config.toml:12:3: error: routing.budgt is not a known key; did you mean budget?` `path` is the main file.
     pub fn render(&self, path: &Path) -> String {
+        let path = self.file.as_deref().unwrap_or(path);
         let gap = if self.line.is_some() { "" } else { " " };
         format!("{}:{gap}{self}", path.display())
     }
@@ -183,6 +188,7 @@ pub(super) fn problems_of_syntax(text: &str, errors: &[toml::de::Error]) -> Vec<
             hint: None,
             line,
             column: position.map(|(_, column)| column),
+            file: None,
         });
     }
     problems.sort_by_key(|problem| (problem.line, problem.column));

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -16,6 +17,8 @@ use super::problem::{Fault, Problem, ProblemSeverity, nearest, position};
 
 /// One file that is being read.
 pub(super) struct Reader<'a> {
+    /// `None` for the main file.
+    file: Option<&'a Path>,
     text: &'a str,
     root: &'a DeTable<'a>,
     context: &'a Context,
@@ -47,6 +50,7 @@ struct Unknown {
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, root: &'a DeTable<'a>, context: &'a Context) -> Self {
         Self {
+            file: None,
             text,
             root,
             context,
@@ -56,6 +60,18 @@ impl<'a> Reader<'a> {
             origins: RefCell::default(),
             places: RefCell::default(),
         }
+    }
+
+    /// The same for a file beside the main one.
+    pub(super) fn of_file(self, file: &'a Path) -> Self {
+        Self {
+            file: Some(file),
+            ..self
+        }
+    }
+
+    pub(super) fn root(&self) -> &'a DeTable<'a> {
+        self.root
     }
 
     pub(super) fn context(&self) -> &'a Context {
@@ -146,6 +162,7 @@ impl<'a> Reader<'a> {
             hint: fault.hint,
             line: position.map(|(line, _)| line),
             column: position.map(|(_, column)| column),
+            file: self.file.map(Path::to_owned),
         });
     }
 

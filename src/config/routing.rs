@@ -1,6 +1,7 @@
 //! `[routing]`: the budget, what callers hear, the tiers and the rules.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, Tier, TierName, Tiers};
 use crate::phone::E164;
 use crate::routing::{
-    self, Condition, DialerId, DialerLimits, Hours, ListDefinition, MissedTo, Rule, Ruleset,
+    Condition, DialerId, DialerLimits, Hours, ListDefinition, MissedTo, Rule, Ruleset,
 };
 
 /// The most that a limit of a dialer may be.
@@ -26,6 +27,10 @@ const LONGEST_ATTRIBUTE: usize = 255;
 /// The budget of a call, and what callers hear when no dialer is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routing {
+    /// The file that holds all of `[routing]`, which rules may be published into. Default: none; the main file holds it.
+    pub file: Option<PathBuf>,
+    /// A second document of `[routing]`, which decides beside the one in force. Default: none.
+    pub draft: Option<PathBuf>,
     /// How long after its webhook a call is answered at the latest; 500 ms to 10 s. Default: 2 s.
     pub budget: Duration,
     /// The number that is dialed when all else fails. Default: none; the caller hears `goodbye_message`.
@@ -73,7 +78,8 @@ pub(super) struct NamedLimits {
 }
 
 impl RoutingSection {
-    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+    /// Reads it; opening hours that name no time zone are in `default_zone` where the section names none either.
+    pub(super) fn read(section: &mut Section<'_>, default_zone: TimeZone) -> Option<Self> {
         let default_dialer = section.required("default_dialer", TomlValue::text);
         let language = section.or("language", "de-DE".to_owned(), language);
         let (hold, goodbye) = default_messages(&language);
@@ -108,15 +114,13 @@ impl RoutingSection {
             };
             Some(section.entries().into_iter().filter_map(read).collect())
         });
-        let of_alerts = section.reader().text_at("alerts.time_zone");
-        let default_zone = of_alerts
-            .and_then(routing::time_zone)
-            .unwrap_or(TimeZone::UTC);
         let time_zone = section.or("time_zone", default_zone, TomlValue::time_zone);
         let hours = read_hours(section, &time_zone);
         let lists = section.optional_section("lists", |section| Some(read_lists(section, &rules)));
         Some(Self {
             routing: Routing {
+                file: None,
+                draft: None,
                 budget: section.or("budget", Duration::from_secs(2), |value| {
                     value.duration(Duration::from_millis(500)..=Duration::from_secs(10))
                 }),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::problem::Fault;
 use super::section::{Section, TomlValue};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
+use crate::phone::E164;
 use crate::routing::{
     CalledBefore, CallerKind, Condition, Conditions, DialerId, LookupOutcome, NumberPattern,
     OrderStep, Rejection, Rule, RuleAction, ScoreRange, Speech,
@@ -174,7 +175,9 @@ fn read_conditions(when: &mut Section<'_>, names: &mut Names) -> Option<Vec<Cond
     let caller = when.optional("caller", |value| {
         let patterns = patterns_of(value, hint)?;
         let is_prefix = |pattern: &NumberPattern| {
-            pattern.is_prefix() && pattern.n_digits() <= MOST_CALLER_DIGITS
+            pattern.as_str().starts_with('+')
+                && pattern.is_prefix()
+                && pattern.n_digits() <= MOST_CALLER_DIGITS
         };
         if patterns.iter().all(is_prefix) {
             return Ok(patterns);
@@ -276,7 +279,14 @@ fn attributes_of(
     let wanted = value.map(|name, value| {
         let hint = format!("name the values of {name} that it matches");
         value.non_empty("is an empty list", &hint, |value| {
-            value.one_or_list(TomlValue::as_plain_text)
+            value.one_or_list(|value| {
+                let text = value.as_plain_text()?;
+                if E164::parse(&text).is_ok() {
+                    let hint = "put numbers of people on a list: no recorded rule set holds one";
+                    return Err(Fault::new("is a whole phone number").hint(hint));
+                }
+                Ok(text)
+            })
         })
     })?;
     let path = |name: &str| format!("{}.{name}", value.key());

@@ -31,11 +31,11 @@ pub(crate) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The file as a whole.
-    pub(super) fn root(reader: &'a Reader<'a>, table: &'a DeTable<'a>) -> Self {
+    pub(super) fn root(reader: &'a Reader<'a>) -> Self {
         Self {
             reader,
             path: String::new(),
-            table,
+            table: reader.root(),
             span: 0..0,
             known: Vec::new(),
             is_judged: true,
@@ -181,6 +181,12 @@ impl<'a> Section<'a> {
         let entries = below.and_then(DeValue::as_table).map(in_order);
         let entries = entries.unwrap_or_default().into_iter();
         entries.map(|(name, _)| name).collect()
+    }
+
+    /// The names of the keys that the file holds in this section.
+    pub(super) fn names(&self) -> Vec<&'a str> {
+        let names = in_order(self.table).into_iter();
+        names.map(|(name, _)| name).collect()
     }
 
     /// Leaves the other keys of this section unjudged, where it is not known which keys it may have.

@@ -38,6 +38,8 @@ pub struct Server {
     pub region: Option<Region>,
     /// Webhooks in hand from which on fresh calls get the safe answer at once. Default: 512 for each core. Read at the start only.
     pub calls_in_hand: Option<NonZeroUsize>,
+    /// Lets rules be published into the file of `[routing]`. Default: false.
+    pub edit_rules: bool,
 }
 
 /// A certificate from files, read again when they change.
@@ -101,6 +103,7 @@ impl Server {
                     value.integer(1..=1_000_000).map(NonZeroUsize::new)
                 })
                 .flatten(),
+            edit_rules: section.or("edit_rules", false, TomlValue::boolean),
             listen: listen?,
             public_url: public_url?,
         };

@@ -162,24 +162,24 @@ macro_rules! show_sections {
 show_sections! {
     Config {
         server, storage, twilio, braze, routing, ruleset as "", lists as "routing.lists", dialers, alerts, auth, logging;
-        origins, rule_tests
+        origins, rule_tests, draft, digest
     }
     Server {
-        listen, public_url, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand
+        listen, public_url, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand, edit_rules
     }
     Tls { certificate, private_key }
     AcmeSettings { domains, contact, directory, ca, cache }
     Storage { path, retention, spool, spool_mib, ballast_mib, secret, signing_key; secret_file }
     Twilio {
         account_sid, subaccounts, auth_tokens as "auth_token", verify_signature, shared_keys, allowed_networks,
-        caller_id, number, ring_timeout, ring_total, reconcile_after, api_base, api_key_sid, api_key_secret
+        caller_id, number, may_dial, ring_timeout, ring_total, reconcile_after, api_base, api_key_sid, api_key_secret
     }
     Braze {
         base_url, api_key, timeout, cache_ttl, stale_for, negative_ttl, cache_capacity, requests_per_minute, open_for,
         score_attribute, tier_attribute, webhook_secret; region, attributes
     }
     Routing {
-        budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language,
+        file, draft, budget, last_resort_number, api_calls_end_after, max_hold, hold_message, goodbye_message, language,
         time_zone, closed_message, closed_number, missed_to
     }
     Ruleset {

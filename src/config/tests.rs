@@ -1440,3 +1440,167 @@ fn a_phone_that_may_ring_for_callers_without_a_number_wants_one_of_ours_to_show(
     let Loaded { config, .. } = loaded(&ours("number = \"+4930654321\""));
     assert_eq!(config.twilio.number.unwrap().as_str(), "+4930654321");
 }
+
+/// The minimal file with `[routing]` in a file of this text, and what is said of both.
+fn with_rules_beside(routing: &str, beside: &str, text: &str) -> (TempDir, Vec<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("routing.toml"), text).unwrap();
+    let own = "[routing]\ndefault_dialer = \"web\"\n";
+    let main = with(
+        own,
+        &format!("[routing]\nfile = \"routing.toml\"\n{routing}\n"),
+    ) + beside;
+    let context = Context::in_directory(directory.path())
+        .with_variables([("TWILIO", "marker-twilio"), ("BRAZE", "marker-braze")]);
+    let problems = match parse(&main, &context) {
+        Ok(loaded) => loaded.warnings,
+        Err(rejected) => rejected.problems,
+    };
+    let name = format!("{}/", directory.path().display());
+    let rendered = problems
+        .iter()
+        .map(|problem| problem.render(Path::new("c.toml")).replace(&name, ""));
+    let rendered = rendered.collect();
+    (directory, rendered)
+}
+
+#[test]
+fn routing_is_read_from_a_file_of_its_own_and_its_problems_name_that_file() {
+    let sound =
+        "[routing]\ndefault_dialer = \"web\"\n[[routing.rules]]\nname = \"a\"\ndialers = \"web\"\n";
+    let said = |routing: &str, text: &str| with_rules_beside(routing, "", text).1;
+    assert_eq!(said("", sound), [""; 0]);
+    assert_eq!(
+        said("budget = \"1s\"", &sound.replace("dialers = \"web\"", "dialers = \"wbe\"")),
+        [
+            "c.toml:18:1: error: routing.budget cannot stand beside routing.file; that file holds all of [routing]: move it there",
+            "routing.toml:5:11: error: routing.rules[0].dialers is wbe, which is not a dialer; did you mean web?",
+        ]
+        .map(|line| line.replace("c.toml:18:1", "c.toml:18:10"))
+    );
+    let said_of_other = said("", &format!("{sound}[server]\nlisten = 1\n[routing.x]\n"));
+    assert_eq!(
+        said_of_other,
+        [
+            "routing.toml:6:2: error: server is not a known key",
+            "routing.toml:8:10: error: routing.x is not a known key",
+        ]
+    );
+    let broken = said("", "[routing\n");
+    assert_eq!(broken.len(), 1, "{broken:?}");
+    assert!(
+        broken[0].starts_with("routing.toml:1:9: error: this is not TOML"),
+        "{broken:?}"
+    );
+    let nested = said(
+        "",
+        &sound.replace("[routing]\n", "[routing]\nfile = \"x\"\n"),
+    );
+    assert_eq!(nested.len(), 1, "{nested:?}");
+    assert!(
+        nested[0].contains("routing.file is a key of the main file"),
+        "{nested:?}"
+    );
+    let gone = problems(&with(
+        "default_dialer = \"web\"",
+        "file = \"/nowhere/routing.toml\"",
+    ));
+    assert_eq!(gone.len(), 1, "{gone:?}");
+    assert!(
+        gone[0]
+            .message
+            .starts_with("routing.file cannot be read from /nowhere/routing.toml")
+    );
+}
+
+#[test]
+fn rules_of_another_file_dial_only_what_begins_as_the_main_file_says() {
+    let rule = |number: &str| {
+        format!("[routing]\ndefault_dialer = \"web\"\nlast_resort_number = \"{number}\"\n")
+    };
+    let said = |beside: &str, number: &str| with_rules_beside("", beside, &rule(number)).1;
+    let refused = said("", "+493012345");
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(refused[1].contains("routing.last_resort_number is a number, and rules may dial none"));
+    let desk =
+        "[dialers.desk]\nkind = \"http\"\nconnect = \"+493012345\"\nurl = \"https://d.example/\"\n";
+    let warned = |said: Vec<String>| said.iter().all(|line| line.contains("warning"));
+    assert!(warned(said(desk, "+4940123456")));
+    let abroad = said(desk, "+43123456789");
+    assert!(
+        abroad
+            .iter()
+            .any(|line| line
+                .contains("is none that rules may dial: those begin with +49; add \"+43\"")),
+        "{abroad:?}"
+    );
+    // What stands in the main file itself is what it says.
+    assert!(warned(rendered(&with_in(
+        "routing",
+        "last_resort_number = \"+43123456789\""
+    ))));
+    let written = with_in("twilio", "may_dial = [\"+49\"]");
+    let written = written.replace(
+        "[routing]\n",
+        "[routing]\nlast_resort_number = \"+43123456789\"\n",
+    );
+    assert!(!warned(rendered(&written)));
+}
+
+#[test]
+fn a_draft_is_read_beside_the_rules_and_a_mistake_in_it_is_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = Context::in_directory(directory.path())
+        .with_variables([("TWILIO", "marker-twilio"), ("BRAZE", "marker-braze")]);
+    let main = with_in("routing", "draft = \"draft.toml\"");
+    let read = |draft: &str| {
+        fs::write(directory.path().join("draft.toml"), draft).unwrap();
+        parse(&main, &context).unwrap()
+    };
+    let sound =
+        "[routing]\ndefault_dialer = \"web\"\n[[routing.rules]]\nname = \"a\"\ndialers = \"web\"\n";
+    let loaded = read(sound);
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.config.draft.unwrap().rules.len(), 1);
+    assert_eq!(loaded.config.ruleset.rules.len(), 0);
+    let loaded = read("[routing]\nbudgt = \"1s\"\n");
+    assert_eq!(loaded.config.draft, None);
+    let severities: Vec<_> = loaded
+        .warnings
+        .iter()
+        .map(|problem| problem.severity)
+        .collect();
+    assert_eq!(severities, [ProblemSeverity::Warning; 2]);
+    assert_eq!(
+        loaded.warnings[1].file,
+        Some(directory.path().join("draft.toml"))
+    );
+    fs::remove_file(directory.path().join("draft.toml")).unwrap();
+    let loaded = parse(&main, &context).unwrap();
+    assert!(
+        loaded.warnings[0]
+            .message
+            .starts_with("routing.draft cannot be read from")
+    );
+}
+
+#[test]
+fn no_rule_names_a_person() {
+    let rule = |when: &str| {
+        rendered(&with_end(&format!(
+            "[[routing.rules]]\nname = \"a\"\nwhen = {{ {when} }}\ndialers = \"web\""
+        )))
+    };
+    for when in ["caller = \"sip:max@*\"", "caller = \"+4915112345*\""] {
+        let said = rule(when);
+        let is_it = |line: &String| line.contains("must be beginnings of numbers");
+        assert!(said.iter().any(is_it), "{said:?}");
+    }
+    let attributes = rule("attribute = { mobile = \"+4915112345678\" }");
+    assert!(
+        attributes
+            .iter()
+            .any(|line| line.contains("is a whole phone number; put numbers of people on a list")),
+        "{attributes:?}"
+    );
+}

@@ -30,6 +30,8 @@ pub struct Twilio {
     pub caller_id: CallerId,
     /// A number of this account, shown to phones that ring for callers who have none that Twilio takes. Default: none.
     pub number: Option<E164>,
+    /// How the numbers begin that rules may dial. Default: with the country codes of the numbers in the main file.
+    pub may_dial: Option<Vec<String>>,
     /// How long a dialer rings; whole seconds, 5 s to 600 s. Default: 20 s.
     pub ring_timeout: Duration,
     /// How long the lines of one call ring, all together; whole seconds, `ring_timeout` to 1 h. Default: 60 s.
@@ -73,6 +75,7 @@ impl Twilio {
             allowed_networks: section.list("allowed_networks", TomlValue::network),
             caller_id: section.or("caller_id", CallerId::Caller, caller_id),
             number: section.optional("number", TomlValue::phone_number),
+            may_dial: section.optional("may_dial", |value| value.one_or_list(beginning)),
             ring_timeout,
             ring_total,
             reconcile_after: section.or("reconcile_after", Duration::from_mins(5), |value| {
@@ -88,6 +91,16 @@ impl Twilio {
             account_sid: account_sid?,
         })
     }
+}
+
+fn beginning(value: &TomlValue<'_>) -> Result<String, Fault> {
+    value.text_like("the beginning of numbers, like +49 or +4930", |text| {
+        text.strip_prefix('+').is_some_and(|digits| {
+            (1..=15).contains(&digits.len())
+                && !digits.starts_with('0')
+                && digits.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    })
 }
 
 fn shared_key(section: &mut Section<'_>) -> Option<(String, Secret)> {

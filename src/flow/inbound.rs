@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use super::answering::Calls;
 use super::api_document;
 use super::call_answer::CallAnswer;
+use super::draft::{Draft, DraftHours};
+use super::drafts::{Comparison, Drafts};
 use super::fact_source::FactSource;
 use super::handoff_result::HandoffResult;
 use super::policy::Policy;
@@ -35,6 +37,16 @@ const HISTORY_PATIENCE: Duration = Duration::from_millis(200);
 pub struct Inbound {
     pub calls: Calls,
     pub braze: Braze,
+    /// Compares what a draft decides.
+    pub drafts: Drafts,
+}
+
+/// All that is known of a call when it is decided.
+struct Gathered {
+    facts: CallFacts,
+    exchange: Option<Exchange>,
+    /// The draft that decides beside, and the facts as it sees them.
+    draft: Option<(Arc<Draft>, CallFacts)>,
 }
 
 impl Inbound {
@@ -81,7 +93,11 @@ impl Inbound {
         );
         let started = answering.stopwatch.now();
         let deadline = answering.stopwatch.deadline();
-        let (facts, exchange) = self.gather(call, &policy, deadline).await;
+        let Gathered {
+            facts,
+            exchange,
+            draft,
+        } = self.gather(call, &policy, deadline).await;
         answering.stopwatch.lookup_took(started);
         let decision = routing::decide(&policy.ruleset, &facts);
 
@@ -119,23 +135,33 @@ impl Inbound {
                 calls.clock.now(),
             )
         };
-        calls.conclude(answering, call, stored, answer, None).await
+        let answered = calls.conclude(answering, call, stored, answer, None).await;
+        if let Some((draft, facts)) = draft {
+            self.drafts.compare(Comparison {
+                call_id: call.call_id.clone(),
+                draft,
+                facts,
+                policy,
+                decision,
+            });
+        }
+        answered
     }
 
     /// All reads for one decision. Never fails: a look-up without an answer is a fact with a reason.
-    async fn gather(
-        &self,
-        call: &InboundCall,
-        policy: &Policy,
-        deadline: Deadline,
-    ) -> (CallFacts, Option<Exchange>) {
+    async fn gather(&self, call: &InboundCall, policy: &Policy, deadline: Deadline) -> Gathered {
         let Calls { clock, waiting, .. } = &self.calls;
         let ruleset = &policy.ruleset;
         let mut facts = CallFacts::new(clock.now(), Lookup::not_needed(), Vec::new());
         facts.asked = ruleset.facts(&self.source(call, facts.at), facts.at);
+        let draft = policy.draft.as_ref();
+        let draft = draft.map(|draft| (draft, draft.rules.hours_at(facts.at)));
+        let draft_needs_lookup = |(draft, hours): &(&Arc<Draft>, DraftHours)| {
+            draft.rules.needs_lookup(&facts.with_hours(hours.clone()))
+        };
         let mut exchange = None;
         let look_up = async {
-            if ruleset.needs_lookup(&facts) {
+            if ruleset.needs_lookup(&facts) || draft.as_ref().is_some_and(draft_needs_lookup) {
                 Some(self.braze.look_up(&call.caller, deadline).await)
             } else {
                 None
@@ -149,7 +175,15 @@ impl Inbound {
         facts.asked.history = history;
         facts.at = clock.now();
         facts.dialers = waiting.seen_by_arrival(self.calls.views(policy), clock.instant());
-        (facts, exchange)
+        let draft = draft.map(|(draft, hours)| {
+            let facts = draft.facts(&facts, hours, &self.calls.loads);
+            (Arc::clone(draft), facts)
+        });
+        Gathered {
+            facts,
+            exchange,
+            draft,
+        }
     }
 
     /// The caller's calls before this one, where a rule asks for them; `None` also where the store does not say so within the look-up's share.

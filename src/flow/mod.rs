@@ -10,6 +10,8 @@ mod calls_api;
 mod canary;
 mod dial_ended;
 mod dialer_loads;
+mod draft;
+mod drafts;
 mod drains;
 mod fact_source;
 mod hand_off;
@@ -37,6 +39,8 @@ pub use answering::Calls;
 pub use calls_api::{ApiAnswer, ApiCall, EndReported, Unroutable};
 pub use canary::{BEAT_EVERY, Canary, SelfCheck};
 pub use dialer_loads::DialerLoads;
+pub use draft::{Draft, DraftCounts};
+pub use drafts::Drafts;
 pub use drains::Drains;
 pub(crate) use handoff_result::{HandoffResult, HandoffTarget};
 pub use inbound::Inbound;
@@ -47,7 +51,10 @@ pub use policy::{Policies, Policy};
 pub use reconcile::{Reconciled, Reconciliation};
 pub(crate) use record::Recorded;
 pub use record::Recorder;
-pub use reloads::{Applied, NoReload, RefusedReload, ReloadProblem, ReloadRequest, Reloads};
+pub use reloads::{
+    Applied, ConfigRequest, NewRules, NotApplied, Publication, RefusedReload, ReloadProblem,
+    ReloadRequest, Reloads,
+};
 pub use retries::{Retries, record_health};
 pub use supposed::{SupposedCall, SupposedFacts};
 pub use waiting::Waiting;

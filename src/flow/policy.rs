@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 
+use super::draft::Draft;
 use crate::call::Ringing;
 use crate::phone::{Caller, E164};
-use crate::routing::{DialerId, MissedTo, RulesInForce, Speech};
+use crate::routing::{DialerId, MissedTo, RulesInForce, Ruleset, Speech};
 use crate::store::StoredCall;
 use crate::twiml::answer::{self, CallerIdPolicy, Safe};
 use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
@@ -17,6 +19,8 @@ use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
 pub struct Policy {
     /// Tiers, rules and the default.
     pub ruleset: RulesInForce,
+    /// Decides beside them, without effect.
+    pub draft: Option<Arc<Draft>>,
     pub budget: Duration,
     /// Dialled when no dialer is left.
     pub last_resort: Option<E164>,
@@ -43,6 +47,29 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The same with this draft beside its rules. `known` goes on counting where it is the same one.
+    #[must_use]
+    pub fn with_draft(
+        self,
+        draft: Option<Ruleset>,
+        known: Option<&Arc<Draft>>,
+        now: Timestamp,
+    ) -> Self {
+        let ruleset = RulesInForce::from(Ruleset::clone(&self.ruleset));
+        let draft = draft.map(|draft| {
+            let same = known.filter(|known| *known.rules.version() == draft.version());
+            same.map_or_else(|| Arc::new(Draft::new(draft, now)), Arc::clone)
+        });
+        Self {
+            ruleset: match &draft {
+                Some(draft) => ruleset.asking_also(&draft.rules),
+                None => ruleset,
+            },
+            draft,
+            ..self
+        }
+    }
+
     /// The answer when nothing is known: last-resort number, else the default dialer's line, else goodbye. No I/O in the way.
     pub fn safe_answer(&self, caller: Option<&Caller>, called: Option<&str>) -> VoiceResponse {
         answer::safe(&Safe {

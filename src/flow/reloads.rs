@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
 use crate::audit::ConfigChange;
+use crate::routing::RulesetVersion;
 
 /// Requests that may wait; the configuration is read once for each.
 const WAITING: usize = 8;
@@ -28,8 +29,55 @@ struct ReloadState {
 pub struct ReloadRequest {
     /// Who asks: `SIGHUP`, `systemctl`, `key ` and the name of an API key, or `user ` and the name of a user of this machine.
     pub by: String,
+    pub wanted: ConfigRequest,
     /// Takes the answer; nobody may be waiting for it any more.
-    pub answer: oneshot::Sender<Result<Applied, RefusedReload>>,
+    pub answer: oneshot::Sender<Result<Applied, NotApplied>>,
+}
+
+/// What is to be done with the configuration.
+#[derive(Clone, Debug)]
+pub enum ConfigRequest {
+    /// Its files are read again.
+    Reload,
+    /// Other rules are written into the file of `[routing]` and come into force.
+    Publish(Publication),
+    /// This text decides beside the rules in force; `None` takes the draft away.
+    Draft(Option<String>),
+}
+
+/// Rules to be published.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    pub rules: NewRules,
+    /// The version that they were started from; `None` where whoever publishes does not say.
+    pub based_on: Option<RulesetVersion>,
+}
+
+#[derive(Clone, Debug)]
+pub enum NewRules {
+    /// The whole text of the file of `[routing]`.
+    Text(String),
+    /// A version that was in force before.
+    Version(RulesetVersion),
+}
+
+/// Why nothing came of a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotApplied {
+    #[error("it is refused: see what is wrong with it")]
+    Refused(RefusedReload),
+    /// It does not fit how things stand; in words.
+    #[error("{0}")]
+    Conflict(String),
+    /// The configuration does not allow it; in words.
+    #[error("{0}")]
+    Forbidden(String),
+    /// This process reads no file: a demonstration.
+    #[error("this process was started without a configuration file")]
+    NoFile,
+    /// The process is stopping, or others wait already.
+    #[error("the configuration cannot be read again now")]
+    Busy,
 }
 
 /// What a reload changed.
@@ -44,6 +92,8 @@ pub struct Applied {
     /// What somebody should look at: `{key, message, hint, line, column}`.
     #[schema(value_type = Vec<Object>)]
     pub warnings: Vec<ReloadProblem>,
+    /// The version of the rule set in force; of the draft, where one was saved.
+    pub ruleset: String,
 }
 
 /// The configuration was refused; the old one is in force.
@@ -67,11 +117,15 @@ pub struct ReloadProblem {
     pub line: Option<usize>,
     /// The column, counted from 1.
     pub column: Option<usize>,
+    /// The name of the file, where it is not the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 impl ReloadProblem {
     /// One line that begins with the file, in the form that editors can jump to.
     pub fn render(&self, path: &Path) -> String {
+        let path = self.file.as_deref().map_or(path, Path::new);
         let mut line = format!("{}:", path.display());
         for position in [self.line, self.column].into_iter().flatten() {
             line = format!("{line}{position}:");
@@ -84,16 +138,6 @@ impl ReloadProblem {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoReload {
-    /// This process reads no file: a demonstration.
-    #[error("this process was started without a configuration file")]
-    NoFile,
-    /// The process is stopping, or others wait already.
-    #[error("the configuration cannot be read again now")]
-    Busy,
-}
-
 impl Reloads {
     /// The end at which requests arrive. Only the first who asks gets it.
     pub fn requests(&self) -> Option<mpsc::Receiver<ReloadRequest>> {
@@ -101,19 +145,21 @@ impl Reloads {
         self.0.queue.set(queue).ok().map(|()| requests)
     }
 
-    /// Has the configuration and its secrets read again, as `SIGHUP` does; waits for what came of it.
+    /// Asks for another configuration; waits for what came of it.
     pub async fn ask(
         &self,
         by: impl Into<String>,
-    ) -> Result<Result<Applied, RefusedReload>, NoReload> {
-        let queue = self.0.queue.get().ok_or(NoReload::NoFile)?;
+        wanted: ConfigRequest,
+    ) -> Result<Applied, NotApplied> {
+        let queue = self.0.queue.get().ok_or(NotApplied::NoFile)?;
         let (answer, answered) = oneshot::channel();
         let request = ReloadRequest {
             by: by.into(),
+            wanted,
             answer,
         };
-        queue.try_send(request).map_err(|_| NoReload::Busy)?;
-        answered.await.map_err(|_| NoReload::Busy)
+        queue.try_send(request).map_err(|_| NotApplied::Busy)?;
+        answered.await.map_err(|_| NotApplied::Busy)?
     }
 
     /// The last attempt, where it was refused; `None` again once a reload succeeds.

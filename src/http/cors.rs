@@ -31,7 +31,7 @@ pub(super) async fn allow(
             .contains_key("access-control-request-method");
     let mut response = if asks {
         let allowed = [
-            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE"),
+            (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE"),
             (
                 ACCESS_CONTROL_ALLOW_HEADERS,
                 "X-API-Key, Content-Type, X-Request-ID, Last-Event-ID",

@@ -30,6 +30,8 @@ use crate::store::{Store, StoredSession};
 const IDLE: SignedDuration = SignedDuration::from_hours(8);
 /// A session is over after so long, however much it is used.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// What takes a fresh sign-in takes one that is at most so old.
+const FRESH: SignedDuration = SignedDuration::from_mins(5);
 /// Use is noted in the database at most this often.
 const NOTE_EVERY: SignedDuration = SignedDuration::from_mins(1);
 /// Sessions at the same time. Of the key that has most of them, the one that was not used for longest makes room.
@@ -243,6 +245,19 @@ impl Sessions {
             return Err(other_site(Some(holder.name)));
         }
         Ok(holder)
+    }
+
+    /// Whether who asks has signed in a moment ago. A key is shown anew with each request.
+    pub(super) fn is_fresh(&self, headers: &HeaderMap) -> bool {
+        if headers.contains_key(keys::HEADER) {
+            return true;
+        }
+        let now = self.0.clock.now();
+        self.token(headers).is_some_and(|token| {
+            let open = self.lock();
+            let session = open.get(&hash_of(&token));
+            session.is_some_and(|session| now.duration_since(session.created_at) <= FRESH)
+        })
     }
 
     /// Exchanges a key for a session. A right key always passes; wrong ones are told to wait where many come from the same network.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::audit::{Event, Record};
+use crate::audit::{Event, Record, RulesetLoaded};
 use crate::clock::Clock;
 use crate::flow::{Policies, Recorder};
 use crate::lifecycle::Lifecycle;
@@ -14,7 +14,8 @@ const EVERY: Duration = Duration::from_hours(24);
 /// Records it until the process is asked to stop.
 pub async fn run(lifecycle: Lifecycle, policies: Policies, recorder: Recorder, clock: Clock) {
     while lifecycle.pause(EVERY).await {
-        let loaded = Event::RulesetLoaded(Ruleset::clone(&policies.current().ruleset));
+        let ruleset = Ruleset::clone(&policies.current().ruleset);
+        let loaded = Event::RulesetLoaded(Box::new(RulesetLoaded::new(ruleset, None)));
         let record = Record::of_service(clock.now(), loaded);
         recorder.append_one(record).await;
     }

@@ -2,6 +2,7 @@
 //! they hold nothing that identifies a person.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,14 @@ impl CallFacts {
             dialers,
             asked: AskedFacts::default(),
         }
+    }
+
+    /// The same where named hours are in these states.
+    #[must_use]
+    pub fn with_hours(&self, hours: BTreeMap<Arc<str>, HoursState>) -> Self {
+        let mut facts = self.clone();
+        facts.asked.hours = hours;
+        facts
     }
 }
 

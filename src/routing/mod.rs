@@ -8,6 +8,7 @@ mod class;
 mod condition;
 mod decide;
 mod dialer_id;
+mod difference;
 mod eligibility;
 mod facts;
 mod hours;
@@ -31,6 +32,7 @@ pub use calendar::{Holidays, holidays};
 pub use condition::{CalledBefore, Condition, Conditions, NO_TIER, ScoreRange};
 pub use decide::decide;
 pub use dialer_id::DialerId;
+pub use difference::{RulesetChange, RulesetChangeKind};
 pub use eligibility::{
     Inadmissible, Intake, SkipReason, admissible, all_closed, intake, why_nobody, why_not,
 };

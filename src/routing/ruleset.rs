@@ -47,6 +47,12 @@ pub struct Ruleset {
 pub struct RulesetVersion(Arc<str>);
 
 impl RulesetVersion {
+    /// Reads a version; `None` where the text cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (text.len() == 12 && text.bytes().all(is_digit)).then(|| Self(text.into()))
+    }
+
     /// The version as text: the first 12 hexadecimal digits of a SHA-256.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -84,6 +90,16 @@ impl Ruleset {
         let content = serde_json::to_vec(self).unwrap_or_default();
         let digest = Sha256::digest(&content);
         RulesetVersion(hex::encode(digest.get(..6).unwrap_or_default()).into())
+    }
+
+    /// Whether another one decides alike, whatever dialers there are besides those that rules name, and whoever is on which list.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let with_same_surroundings = Self {
+            dialers: other.dialers.clone(),
+            lists: other.lists.clone(),
+            ..self.clone()
+        };
+        with_same_surroundings == *other
     }
 
     /// The rule of this name.
@@ -134,14 +150,26 @@ impl RulesInForce {
 
     /// What the rules ask for by name, of one call that comes at this time.
     pub fn facts(&self, source: &impl CallSource, at: Timestamp) -> AskedFacts {
-        let hours = self.hours.iter();
         AskedFacts {
             lists: source.lists(),
-            hours: hours
-                .map(|(name, hours)| (name.clone(), hours.state(at)))
-                .collect(),
+            hours: self.hours_at(at),
             ..self.asked.answers(source)
         }
+    }
+
+    /// The same rules, with what another rule set asks for by name asked as well.
+    #[must_use]
+    pub fn asking_also(mut self, other: &Self) -> Self {
+        self.asked = self.asked.with(&other.asked);
+        self
+    }
+
+    /// The state of each named hours.
+    pub fn hours_at(&self, at: Timestamp) -> BTreeMap<Arc<str>, HoursState> {
+        let hours = self.hours.iter();
+        hours
+            .map(|(name, hours)| (name.clone(), hours.state(at)))
+            .collect()
     }
 
     /// Whether Braze has to be asked before this call can be decided: not where a rule matches by other conditions alone, and none above it

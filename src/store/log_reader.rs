@@ -12,8 +12,9 @@ use super::key_ring::{KeyRing, Purpose};
 use super::migrations::STEPS;
 use super::pages::{self, DISORDER_MS};
 use super::readers::RowReader;
+use super::rulesets::{self, RulesetPeriod};
 use super::{caller_records, calls, connection, file, key_check};
-use crate::audit::{Event, Personal, RowContent};
+use crate::audit::{Personal, RowContent};
 use crate::call::CallId;
 use crate::phone::Caller;
 use crate::routing::{Ruleset, RulesetVersion};
@@ -133,19 +134,11 @@ impl LogReader {
         id: i64,
         version: &RulesetVersion,
     ) -> Result<Option<Ruleset>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT detail FROM audit_records WHERE id <= ?1 AND kind = ?2 ORDER BY id DESC",
-        )?;
-        let kind = crate::audit::Kind::RulesetLoaded;
-        let mut rows = statement.query(params![id, kind.as_str()])?;
-        while let Some(row) = rows.next()? {
-            let detail: String = row.get(0)?;
-            if let Ok(Event::RulesetLoaded(ruleset)) = Event::from_detail(kind, &detail)
-                && ruleset.version() == *version
-            {
-                return Ok(Some(ruleset));
-            }
-        }
-        Ok(None)
+        rulesets::find(&self.connection, id, version)
+    }
+
+    /// Every time during which a rule set was in force, newest first, as far as the log reaches back.
+    pub fn ruleset_periods(&self) -> Result<Vec<RulesetPeriod>, StoreError> {
+        Ok(rulesets::periods(&self.connection)?.0)
     }
 }

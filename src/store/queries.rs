@@ -16,11 +16,12 @@ use super::list_entries::{self, StoredListEntry};
 use super::pages::{self, CallPlace, CallsAsked, Part, RecordsAsked, Rows};
 use super::profiles::{self, StoredProfile};
 use super::rollups::{self, Figures};
+use super::rulesets::{self, RulesetPeriod};
 use super::sessions::{self, StoredSession};
-use crate::audit::{HandoffIntended, ServiceState};
+use crate::audit::{HandoffIntended, Kind, ServiceState};
 use crate::call::{CallId, InboundCall};
 use crate::phone::Caller;
-use crate::routing::{DialerId, History, ListEntry};
+use crate::routing::{DialerId, History, ListEntry, Ruleset, RulesetVersion};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
@@ -194,6 +195,31 @@ impl Store {
     ) -> Result<Rows<StoredRecord, i64>, StoreError> {
         self.ask(move |reader| pages::records(reader, &asked, part))
             .await
+    }
+
+    /// A page of the times during which rule sets were in force, newest first.
+    pub async fn ruleset_periods(
+        &self,
+        part: Part<i64>,
+    ) -> Result<Rows<RulesetPeriod, i64>, StoreError> {
+        self.ask(move |reader| Ok(rulesets::page(reader, part)?))
+            .await
+    }
+
+    /// The rule set of this version, where the log holds it.
+    pub async fn ruleset(&self, version: RulesetVersion) -> Result<Option<Ruleset>, StoreError> {
+        self.ask(move |reader| rulesets::find(reader, i64::MAX, &version))
+            .await
+    }
+
+    /// The text of the draft of the rules that was saved last; `None` where there is none, or its record is pruned.
+    pub async fn draft(&self) -> Result<Option<String>, StoreError> {
+        self.ask(|reader| {
+            let last = audit_records::last_of_kind(reader, Kind::DraftChanged)?;
+            let last = last.map(|record| record.read(reader)).transpose()?;
+            Ok(last.and_then(|record| record.personal?.body))
+        })
+        .await
     }
 
     /// Every entry of lists, as lists are asked for callers.

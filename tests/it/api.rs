@@ -153,7 +153,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 34] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 41] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -231,6 +231,43 @@ const ROUTES: [(&str, &str, &str, &str, u16); 34] = [
     ),
     ("POST", "/settings/reload", "/settings/reload", "admin", 409),
     ("GET", "/routing/rules", "/routing/rules", "viewer", 200),
+    (
+        "GET",
+        "/routing/rulesets",
+        "/routing/rulesets",
+        "viewer",
+        200,
+    ),
+    (
+        "GET",
+        "/routing/rulesets/{version}",
+        "/routing/rulesets/000000000000",
+        "viewer",
+        404,
+    ),
+    (
+        "GET",
+        "/routing/rulesets/{a}/diff/{b}",
+        "/routing/rulesets/0/diff/0",
+        "viewer",
+        404,
+    ),
+    ("PUT", "/routing/draft", "/routing/draft", "operator", 409),
+    (
+        "DELETE",
+        "/routing/draft",
+        "/routing/draft",
+        "operator",
+        409,
+    ),
+    (
+        "GET",
+        "/routing/draft/differences",
+        "/routing/draft/differences",
+        "viewer",
+        404,
+    ),
+    ("POST", "/routing/publish", "/routing/publish", "admin", 400),
     (
         "POST",
         "/routing/explain",

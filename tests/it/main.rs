@@ -38,5 +38,6 @@ mod restored;
 mod rules;
 mod signature;
 mod tidy;
+mod versions;
 mod wire;
 mod world;

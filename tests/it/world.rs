@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) braze: String,
     /// Lines added under both dialers.
     pub(crate) dialers: String,
+    /// `[routing]` stands in `routing.toml`, with this text once it is written.
+    pub(crate) routing_file: bool,
     /// Sections added at the end; `MAIL_SERVER` stands for the address of the mail server, `HTTP_SERVER` for the URL of the HTTP dialer.
     pub(crate) sections: String,
 }
@@ -90,6 +92,7 @@ impl Default for Settings {
             braze: String::new(),
             // No probe interferes with what a test counts.
             dialers: "probe_every = \"1h\"".to_owned(),
+            routing_file: false,
             sections: String::new(),
         }
     }
@@ -118,7 +121,7 @@ impl World {
     /// Starts the appliance on its database.
     pub(crate) async fn start(&mut self) {
         let context = config::Context::in_directory(self.directory.path());
-        let text = self.settings.configuration(&self.outside);
+        let text = self.text();
         let config = config::parse(&text, &context).unwrap().config;
         self.lifecycle = Lifecycle::new(Duration::from_secs(5));
         let clock = self.settings.clock.clone();
@@ -151,7 +154,7 @@ impl World {
     pub(crate) async fn reload(&mut self, settings: Settings) {
         self.settings = settings;
         let context = config::Context::in_directory(self.directory.path());
-        let text = self.settings.configuration(&self.outside);
+        let text = self.text();
         let config = config::parse(&text, &context).unwrap().config;
         self.running().reload(&config, "a test").await.unwrap();
     }
@@ -171,6 +174,39 @@ impl World {
         assert_eq!(verdict, switchboard::lifecycle::Verdict::Clean);
     }
 
+    /// The text of the main file; of `[routing]` in a file of its own, that is written unless it is there.
+    fn text(&self) -> String {
+        let text = self.settings.configuration(&self.outside);
+        if !self.settings.routing_file {
+            return text;
+        }
+        let (before, rest) = text.split_once("[routing]\n").unwrap();
+        let (routing, after) = rest.split_once("[dialers.dialfire]").unwrap();
+        let file = self.file("routing.toml");
+        if !file.exists() {
+            std::fs::write(file, format!("[routing]\n{routing}")).unwrap();
+        }
+        format!("{before}[routing]\nfile = \"routing.toml\"\n\n[dialers.dialfire]{after}")
+    }
+
+    /// A file beside the database.
+    pub(crate) fn file(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes the configuration file.
+    pub(crate) fn write(&self) -> std::path::PathBuf {
+        let config = self.file("config.toml");
+        std::fs::write(&config, self.text()).unwrap();
+        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+        config
+    }
+
+    /// Reads the configuration file for whoever asks, as `serve` does.
+    pub(crate) fn serve_reloads(&self) {
+        self.running().serve_reloads(&self.lifecycle, self.write());
+    }
+
     /// The database file.
     pub(crate) fn database(&self) -> std::path::PathBuf {
         self.directory.path().join("switchboard.db")
@@ -178,10 +214,7 @@ impl World {
 
     /// Runs a command of the real binary on this database, beside the appliance where that runs.
     pub(crate) async fn command(&self, arguments: &[&str]) -> std::process::Output {
-        let text = self.settings.configuration(&self.outside);
-        let config = self.directory.path().join("config.toml");
-        std::fs::write(&config, text).unwrap();
-        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+        self.write();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_switchboard"));
         command
             .args(arguments)

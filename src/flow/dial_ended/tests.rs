@@ -38,6 +38,7 @@ fn ruleset() -> Ruleset {
 fn policy() -> Policy {
     Policy {
         ruleset: ruleset().into(),
+        draft: None,
         budget: Duration::from_secs(2),
         last_resort: Some(E164::parse(LAST_RESORT).unwrap()),
         max_hold: Duration::from_mins(2),

@@ -16,7 +16,7 @@ use crate::phone::E164;
 use crate::twilio::{self, BodyError};
 
 /// The largest body; real ones have a few hundred bytes.
-const LIMIT: usize = 16 * 1024;
+pub(super) const LIMIT: usize = 16 * 1024;
 /// A body is read within this time, or not at all.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -182,21 +182,24 @@ impl<S: Send + Sync> FromRequest<S> for JsonObject {
     type Rejection = ApiError;
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
-        parse(&whole_body(request.into_body()).await?)
+        Self::parse(&whole_body(request.into_body(), LIMIT).await?)
     }
 }
 
 /// The whole of a body, bounded in size and time.
-pub(super) async fn whole_body(body: Body) -> Result<Bytes, ApiError> {
-    twilio::collect(body, LIMIT, TIMEOUT).await.map_err(refused)
+pub(super) async fn whole_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let collected = twilio::collect(body, limit, TIMEOUT).await;
+    collected.map_err(|error| refused(error, limit))
 }
 
-fn refused(error: BodyError) -> ApiError {
+fn refused(error: BodyError, limit: usize) -> ApiError {
     let message = match error {
         BodyError::TooLarge => {
-            let message =
-                "The body is larger than 16 KiB; send only the fields that are asked for.";
-            return ApiError::new(ErrorKind::PayloadTooLarge, message).with("limit_bytes", LIMIT);
+            let message = format!(
+                "The body is larger than {} KiB; send only what is asked for.",
+                limit / 1024
+            );
+            return ApiError::new(ErrorKind::PayloadTooLarge, message).with("limit_bytes", limit);
         }
         BodyError::TimedOut => "The body did not arrive in time; send it in one piece.",
         BodyError::Broken => "The body broke off; send it again.",
@@ -204,19 +207,20 @@ fn refused(error: BodyError) -> ApiError {
     ApiError::new(ErrorKind::Validation, message)
 }
 
-fn parse(body: &[u8]) -> Result<JsonObject, ApiError> {
-    const WANTED: &str = "send a JSON object, such as {\"caller\": \"+4930123456\"}";
-    let wrong = |what| ApiError::new(ErrorKind::Validation, format!("{what}; {WANTED}."));
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => Ok(JsonObject(fields)),
-        Ok(_) => Err(wrong("The body is JSON, but no object")),
-        Err(error) => Err(wrong("The body is not valid JSON")
-            .with("line", error.line())
-            .with("column", error.column())),
-    }
-}
-
 impl JsonObject {
+    /// Reads a whole body.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        const WANTED: &str = "send a JSON object, such as {\"caller\": \"+4930123456\"}";
+        let wrong = |what| ApiError::new(ErrorKind::Validation, format!("{what}; {WANTED}."));
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(wrong("The body is JSON, but no object")),
+            Err(error) => Err(wrong("The body is not valid JSON")
+                .with("line", error.line())
+                .with("column", error.column())),
+        }
+    }
+
     /// Whether a field is there and not null.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| !value.is_null())

@@ -8,6 +8,7 @@ mod alerts;
 mod calls;
 mod customers;
 mod dialers;
+mod drafts;
 mod events;
 mod fields;
 mod lists;
@@ -18,6 +19,7 @@ mod reads;
 mod record;
 mod reveal;
 mod routing;
+mod rulesets;
 mod session;
 mod settings;
 mod trace;
@@ -54,6 +56,21 @@ const PERMITS: usize = 16;
 
 /// The routes below `/api/v1`, and what they say of themselves.
 pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
+    let bounds = Bounds {
+        requests: ConcurrencyLimit::new(PERMITS),
+        body: fields::LIMIT,
+    };
+    // What holds the text of rules is larger than what else is sent.
+    let texts = OpenApiRouter::new()
+        .routes(routes!(drafts::save, drafts::remove))
+        .routes(routes!(drafts::publish))
+        .route_layer(middleware::from_fn_with_state(
+            Bounds {
+                body: drafts::LARGEST,
+                ..bounds.clone()
+            },
+            authorized_and_limited,
+        ));
     let desk = OpenApiRouter::new()
         .routes(routes!(calls::list))
         .routes(routes!(calls::active))
@@ -76,6 +93,9 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(settings::reload))
         .routes(routes!(routing::rules))
         .routes(routes!(routing::explain))
+        .routes(routes!(rulesets::list))
+        .routes(routes!(rulesets::one))
+        .routes(routes!(rulesets::diff))
         .routes(routes!(lists::all))
         .routes(routes!(lists::entries, lists::add))
         .routes(routes!(lists::remove))
@@ -83,9 +103,10 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))
         .routes(routes!(events::stream))
+        .routes(routes!(drafts::differences))
         .route_layer(CompressionLayer::new())
         .route_layer(middleware::from_fn_with_state(
-            ConcurrencyLimit::new(PERMITS),
+            bounds,
             authorized_and_limited,
         ));
     // A call does not wait behind pages: it has the limit of calls. Who logs in has no key yet, and log-ins have a limit of their own.
@@ -93,7 +114,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(calls::route))
         .routes(routes!(calls::ended))
         .routes(routes!(session::begin, session::end));
-    let (routes, description) = desk.merge(doors).split_for_parts();
+    let (routes, description) = desk.merge(texts).merge(doors).split_for_parts();
     let routes = routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
@@ -101,10 +122,18 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
     (routes, description)
 }
 
+/// How much is answered at the same time, and how large a request may be.
+#[derive(Clone, Debug)]
+struct Bounds {
+    requests: ConcurrencyLimit,
+    /// Bytes of its body.
+    body: usize,
+}
+
 /// Lets so many requests at a time pass: what pages and exports ask must never be felt by a caller. A permit is acquired only with a right to
 /// ask and once the whole body is here, so that a slow client keeps nobody out.
 async fn authorized_and_limited(
-    State(limit): State<ConcurrencyLimit>,
+    State(bounds): State<Bounds>,
     Extension(sessions): Extension<Sessions>,
     request: Request,
     next: Next,
@@ -113,11 +142,11 @@ async fn authorized_and_limited(
     if let Err(refused) = sessions.asks(&parts) {
         return refused.into_response();
     }
-    let body = match fields::whole_body(body).await {
+    let body = match fields::whole_body(body, bounds.body).await {
         Ok(body) => body,
         Err(refused) => return refused.into_response(),
     };
-    match limit.acquire().await {
+    match bounds.requests.acquire().await {
         Some(_permit) => next.run(Request::from_parts(parts, body.into())).await,
         None => ApiError::busy().into_response(),
     }
@@ -168,6 +197,7 @@ fn word_of(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",
+        Method::PUT => "PUT",
         Method::DELETE => "DELETE",
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",

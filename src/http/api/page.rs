@@ -111,15 +111,22 @@ impl<P: Cursor> PageRequest<P> {
         rows: Rows<T, P>,
         shown: impl FnMut(T) -> R,
     ) -> Response {
-        Json(List {
+        let mut rows = rows;
+        let data = std::mem::take(&mut rows.rows);
+        let data = data.into_iter().map(shown).collect();
+        Json(self.document(&rows, data)).into_response()
+    }
+
+    /// This page of a list, whose rows are shown so.
+    pub(super) fn document<T, R>(self, rows: &Rows<T, P>, data: Vec<R>) -> List<R> {
+        List {
             total: rows.total,
             total_is_exact: rows.total_is_exact,
             page: self.number,
             page_size: self.size,
             next_cursor: rows.next.map(|place| cursor_text(place.numbers())),
-            data: rows.rows.into_iter().map(shown).collect(),
-        })
-        .into_response()
+            data,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
 use super::record::RecordDocument;
 use crate::audit::Kind;
-use crate::flow::{Applied, NoReload, Reloads};
+use crate::flow::{Applied, ConfigRequest, NotApplied, Reloads};
 use crate::http::listener::tls::{CertificateState, Certificates};
 use crate::store::RecordsAsked;
 
@@ -273,22 +273,30 @@ pub(super) async fn reload(
     Admin(holder): Admin,
     State(reloads): State<Reloads>,
 ) -> Result<Response, ApiError> {
-    let (kind, message) = match reloads.ask(format!("key {}", holder.name)).await {
-        Ok(Ok(applied)) => return Ok(data(applied)),
-        Ok(Err(refused)) => {
-            let problems = serde_json::to_value(&refused.problems).unwrap_or_default();
-            let message = "The configuration file is refused; the one before stays in force.";
-            let error = ApiError::new(ErrorKind::Validation, message);
-            return Err(error.with("problems", problems));
+    let by = format!("key {}", holder.name);
+    let applied = reloads.ask(by, ConfigRequest::Reload).await;
+    let message = "The configuration file is refused; the one before stays in force.";
+    applied
+        .map(data)
+        .map_err(|error| not_applied(error, message))
+}
+
+/// Why another configuration did not come into force; `refused` is said where something is wrong with it.
+pub(super) fn not_applied(error: NotApplied, refused: &'static str) -> ApiError {
+    match error {
+        NotApplied::Refused(why) => {
+            let problems = serde_json::to_value(&why.problems).unwrap_or_default();
+            ApiError::new(ErrorKind::Validation, refused).with("problems", problems)
         }
-        Err(NoReload::NoFile) => (
+        NotApplied::Conflict(why) => ApiError::new(ErrorKind::Conflict, why),
+        NotApplied::Forbidden(why) => ApiError::new(ErrorKind::Permission, why),
+        NotApplied::NoFile => ApiError::new(
             ErrorKind::Conflict,
             "This process was started without a configuration file.",
         ),
-        Err(NoReload::Busy) => (
+        NotApplied::Busy => ApiError::new(
             ErrorKind::Unavailable,
             "The configuration cannot be read again now; try again in a moment.",
         ),
-    };
-    Err(ApiError::new(kind, message))
+    }
 }

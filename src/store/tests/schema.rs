@@ -233,6 +233,8 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::Exported
         | Kind::ClockStepped
         | Kind::Accessed
+        | Kind::DraftChanged
+        | Kind::DraftDiffers
         | Kind::ListChanged => false,
     }
 }

@@ -398,6 +398,9 @@ async fn everything_is_asked_for(exposed: &mut Exposed, call: &str) {
             .replace("{call_id}", call)
             .replace("{name}", "dialfire")
             .replace("{id}", "9f86d081884c7d65")
+            .replace("{version}", "0123456789ab")
+            .replace("{a}", "0123456789ab")
+            .replace("{b}", "ba9876543210")
             .replace("{phone_number}", COLD);
         assert!(
             !filled.contains('{'),

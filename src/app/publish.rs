@@ -176,8 +176,12 @@ impl Running {
         match self.reload_from(path, by).await {
             Ok(applied) => Ok(applied),
             Err(refused) => {
-                if let Err(error) = write(file, &present) {
-                    tracing::error!(event = "rules.not_put_back", error = %error, "the rules that are refused stay in the file; those of before lie beside it");
+                match write(file, &present) {
+                    // With what was in force again, the incident of the refusal ends.
+                    Ok(()) => drop(self.reload_from(path, by).await),
+                    Err(error) => {
+                        tracing::error!(event = "rules.not_put_back", error = %error, "the rules that are refused stay in the file; those of before lie beside it");
+                    }
                 }
                 Err(NotApplied::Refused(refused))
             }

@@ -418,6 +418,18 @@ async fn rules_are_published_with_their_comments_and_taken_back() {
     );
     assert_eq!(office.rules(), text, "nothing is written");
 
+    // So it is where a test of the file's own fails.
+    let test = "[[routing.tests]]\nname = \"hot\"\ngiven = { score = 90 }\nexpect = { first = \"zendesk\" }\n";
+    let failing = format!("{text}\n{test}");
+    let (status, answer) = office
+        .publish(json!({ "text": failing, "based_on": second }))
+        .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    let problem = &answer["error"]["details"]["problems"][0];
+    let key = problem["key"].as_str().unwrap();
+    assert!(key.starts_with("routing.tests[0]"), "{answer}");
+    assert_eq!(office.rules(), text, "nothing is written");
+
     // The text of before lies beside the file.
     let (status, answer) = office
         .publish(json!({ "version": first, "based_on": second }))

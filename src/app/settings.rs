@@ -22,6 +22,8 @@ pub(super) fn policy(config: &Config) -> Policy {
     Policy {
         ruleset: config.ruleset.clone().into(),
         draft: None,
+        rule_tests: config.rule_tests.clone(),
+        lint: config.lint.clone(),
         budget: routing.budget,
         last_resort: routing.last_resort_number.clone(),
         max_hold: routing.max_hold,

@@ -50,7 +50,7 @@ pub(super) fn check(global: &Global) -> anyhow::Result<Exit> {
     Ok(taken(report.ok))
 }
 
-fn taken(ok: bool) -> Exit {
+pub(super) fn taken(ok: bool) -> Exit {
     if ok { Exit::Done } else { Exit::Configuration }
 }
 

@@ -1,7 +1,7 @@
 //! `switchboard rules`: the versions of the rules, read from the log beside a running server or without one; and having that server publish them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use super::configuration;
 use super::frame::{Exit, Global, as_owner, errln, key_ring, load, outln, sudo_user};
 use crate::admin::ControlRequest;
 use crate::audit::RulesetLoaded;
+use crate::config::{self, Loaded, Problem, Rejected};
 use crate::routing::{Ruleset, RulesetChange, RulesetVersion};
 use crate::store::LogReader;
 
@@ -21,6 +22,10 @@ pub(super) struct RulesArguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum RulesCommand {
+    /// What should be looked at in the rules of the configuration, or of a file that holds all of `[routing]`
+    Lint { file: Option<PathBuf> },
+    /// Run the tests of these rules
+    Test { file: Option<PathBuf> },
     /// Which rule sets were in force, newest first: since when, until when, and who brought them
     History,
     /// A rule set, whole, as JSON
@@ -67,6 +72,8 @@ fn version(text: &str) -> Result<RulesetVersion, &'static str> {
 
 pub(super) fn run(arguments: &RulesArguments, global: &Global) -> anyhow::Result<Exit> {
     match &arguments.command {
+        RulesCommand::Lint { file } => lint(file.as_deref(), global),
+        RulesCommand::Test { file } => test(file.as_deref(), global),
         RulesCommand::History => history(global),
         RulesCommand::Show { version } => show(version, global),
         RulesCommand::Diff { a, b } => diff(a, b, global),
@@ -91,6 +98,77 @@ pub(super) fn run(arguments: &RulesArguments, global: &Global) -> anyhow::Result
             configuration::publish(&request, global)
         }
     }
+}
+
+/// What is wrong with rules, and which tests of theirs were run.
+#[derive(Serialize)]
+struct RulesReport {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tests: Option<Vec<String>>,
+    findings: Vec<Problem>,
+}
+
+/// The rules of the configuration, or those of `file` in their place; the main file, and what is wrong with the rules.
+fn checked(
+    file: Option<&Path>,
+    global: &Global,
+) -> anyhow::Result<(PathBuf, Vec<String>, RulesReport)> {
+    let main = config::find(global.config.as_deref());
+    let loaded = match file {
+        None => config::load(&main),
+        Some(file) => {
+            let text = fs::read_to_string(file);
+            let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+            config::load_with_rules(&main, &std::path::absolute(file)?, &text)
+        }
+    };
+    let (ok, tests, problems) = match loaded {
+        Ok(Loaded { config, warnings }) => (true, config.rule_tests, warnings),
+        Err(Rejected { problems }) => (false, Vec::new(), problems),
+    };
+    let tests = tests.into_iter().map(|test| test.name).collect();
+    let is_told = |problem: &Problem| problem.is_of_rules() || problem.is_error();
+    let report = RulesReport {
+        ok,
+        tests: None,
+        findings: problems.into_iter().filter(is_told).collect(),
+    };
+    Ok((main, tests, report))
+}
+
+fn lint(file: Option<&Path>, global: &Global) -> anyhow::Result<Exit> {
+    let (main, _, report) = checked(file, global)?;
+    global.print(&report, |report| {
+        for problem in &report.findings {
+            outln!("{}", problem.render(&main));
+        }
+        if report.findings.is_empty() {
+            outln!("nothing to look at");
+        }
+    })?;
+    Ok(configuration::taken(report.ok))
+}
+
+fn test(file: Option<&Path>, global: &Global) -> anyhow::Result<Exit> {
+    let (main, tests, report) = checked(file, global)?;
+    let mut report = RulesReport {
+        tests: Some(tests),
+        ..report
+    };
+    report.findings.retain(Problem::is_error);
+    global.print(&report, |report| {
+        for name in report.tests.iter().flatten() {
+            outln!("ok      {name}");
+        }
+        for problem in &report.findings {
+            outln!("FAILED  {}", problem.render(&main));
+        }
+        if report.ok && report.tests.as_ref().is_none_or(Vec::is_empty) {
+            outln!("the rules have no tests: write [[routing.tests]]");
+        }
+    })?;
+    Ok(configuration::taken(report.ok))
 }
 
 fn with_log<T>(

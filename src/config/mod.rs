@@ -83,6 +83,8 @@ pub struct Config {
     pub ruleset: Ruleset,
     /// `[[routing.tests]]`, all of which come out as they expect.
     pub rule_tests: Vec<RuleTest>,
+    /// What somebody should look at in the rules, a sentence each.
+    pub lint: Vec<String>,
     /// `[routing.lists.*]`, by name.
     pub lists: BTreeMap<String, ListDefinition>,
     /// The line of every key that the file sets, by its whole name: `braze.timeout`, `auth.keys[0].name`. Everything else is a default.
@@ -166,6 +168,8 @@ pub fn parse(text: &str, context: &Context) -> Result<Loaded, Rejected> {
                 config.draft = draft;
                 problems.extend(found);
             }
+            let of_rules = problems.iter().filter(|problem| problem.is_of_rules());
+            config.lint = of_rules.map(|problem| problem.message.clone()).collect();
             Ok(Loaded {
                 config,
                 warnings: problems,
@@ -415,6 +419,7 @@ fn read_sections(root: &mut Section<'_>, place: Option<RoutingPlace<'_>>) -> Opt
         storage: storage?,
         twilio: twilio?,
         rule_tests: routing.tests.into_iter().map(|named| named.test).collect(),
+        lint: Vec::new(),
         routing: routing_settings,
         dialers,
         alerts: alerts.unwrap_or_default(),

@@ -55,6 +55,11 @@ impl Problem {
         }
     }
 
+    /// Whether it is about `[routing]`.
+    pub fn is_of_rules(&self) -> bool {
+        self.key == "routing" || self.key.starts_with("routing.")
+    }
+
     /// Whether the file is refused for it.
     pub fn is_error(&self) -> bool {
         self.severity == ProblemSeverity::Error

@@ -162,7 +162,7 @@ macro_rules! show_sections {
 show_sections! {
     Config {
         server, storage, twilio, braze, routing, ruleset as "", lists as "routing.lists", dialers, alerts, auth, logging;
-        origins, rule_tests, draft, digest
+        origins, rule_tests, lint, draft, digest
     }
     Server {
         listen, public_url, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand, edit_rules

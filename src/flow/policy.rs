@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::draft::Draft;
 use crate::call::Ringing;
 use crate::phone::{Caller, E164};
-use crate::routing::{DialerId, MissedTo, RulesInForce, Ruleset, Speech};
+use crate::routing::{DialerId, MissedTo, RuleTest, RulesInForce, Ruleset, Speech};
 use crate::store::StoredCall;
 use crate::twiml::answer::{self, CallerIdPolicy, Safe};
 use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
@@ -19,6 +19,10 @@ use crate::twiml::{CallbackUrls, Connect, VoiceResponse};
 pub struct Policy {
     /// Tiers, rules and the default.
     pub ruleset: RulesInForce,
+    /// What they are tested by.
+    pub rule_tests: Vec<RuleTest>,
+    /// What somebody should look at in them, a sentence each.
+    pub lint: Vec<String>,
     /// Decides beside them, without effect.
     pub draft: Option<Arc<Draft>>,
     pub budget: Duration,

@@ -288,7 +288,7 @@ fn decisions_by_two_hundred_rules() {
     let dialers: Vec<&str> = dialers.iter().map(String::as_str).collect();
     let rules = (0..200).map(|n| {
         let conditions = [condition(chance), condition(chance)].map(Arc::new);
-        let named = (0..3).map(|_| OrderStep::One(DialerId::new(&chance.pick(&dialers))));
+        let named = (0..3).map(|_| OrderStep::One(DialerId::new(chance.pick(&dialers))));
         Rule {
             when: Conditions(conditions.into()),
             action: RuleAction::Dialers(named.collect()),
@@ -305,7 +305,7 @@ fn decisions_by_two_hundred_rules() {
             .map(|name| DialerView::well(DialerId::new(name)));
         call.dialers = views.collect();
         let state = |n: usize| HoursState {
-            is_open: n % 2 == 0,
+            is_open: n.is_multiple_of(2),
             until: None,
         };
         let hours = (0..50).map(|n| (format!("hours {n}").into(), state(n)));

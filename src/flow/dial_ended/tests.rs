@@ -39,6 +39,8 @@ fn policy() -> Policy {
     Policy {
         ruleset: ruleset().into(),
         draft: None,
+        rule_tests: Vec::new(),
+        lint: Vec::new(),
         budget: Duration::from_secs(2),
         last_resort: Some(E164::parse(LAST_RESORT).unwrap()),
         max_hold: Duration::from_mins(2),

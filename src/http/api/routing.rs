@@ -21,11 +21,11 @@ use super::reads::Reads;
 use super::trace::steps;
 use crate::audit::Access;
 use crate::deadline::Deadline;
-use crate::flow::{Calls, Policies, SupposedCall};
+use crate::flow::{Calls, Policies, Policy, SupposedCall};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
-    self, Conditions, Course, DialerId, Lookup, RuleAction, RulesInForce, RulesetVersion, Speech,
+    self, Conditions, Course, DialerId, Lookup, RuleAction, RulesetVersion, Speech,
 };
 
 /// The rule set in force: the first rule that matches wins, and after the last comes the default order.
@@ -42,6 +42,19 @@ pub(super) struct RulesDocument {
     /// The dialers that are asked where no rule matches, in order.
     #[schema(value_type = Vec<String>)]
     default_order: Vec<DialerId>,
+    /// The tests of the file, with what came of them.
+    tests: Vec<RuleTestDocument>,
+    /// What somebody should look at, a sentence each.
+    lint: Vec<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = RuleTest)]
+struct RuleTestDocument {
+    name: String,
+    ok: bool,
+    /// What came instead, where it fails.
+    message: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -82,11 +95,20 @@ struct RuleDocument {
 )]
 pub(super) async fn rules(_: Viewer, State(policies): State<Policies>) -> Response {
     let policy = policies.current();
-    data(RulesDocument::of(&policy.ruleset))
+    data(RulesDocument::of(&policy))
 }
 
 impl RulesDocument {
-    fn of(ruleset: &RulesInForce) -> Self {
+    fn of(policy: &Policy) -> Self {
+        let ruleset = &policy.ruleset;
+        let tests = policy.rule_tests.iter().map(|test| {
+            let message = test.failure(ruleset);
+            RuleTestDocument {
+                name: test.name.clone(),
+                ok: message.is_none(),
+                message,
+            }
+        });
         let tiers = ruleset.tiers.iter().map(|tier| TierDocument {
             name: tier.name.clone(),
             min_score: tier.min_score,
@@ -103,6 +125,8 @@ impl RulesDocument {
             tiers: tiers.collect(),
             rules: rules.collect(),
             default_order: ruleset.default_order(),
+            tests: tests.collect(),
+            lint: policy.lint.clone(),
         }
     }
 }

@@ -390,13 +390,17 @@ async fn everything_is_asked_for(exposed: &mut Exposed, call: &str) {
     let document = switchboard::http::document();
     let keys = [exposed.admin.clone(), exposed.viewer.clone()];
     let good = json!({
-        "caller": COLD, "called": CALLED, "external_id": "walked", "from": COLD, "score": 50, "key": "swb_walked",
+        "caller": COLD, "called": CALLED, "external_id": "walked", "from": COLD, "score": 50, "key": "swb_walked", "number": COLD,
     });
     let mut n_routes = 0;
     for (pattern, item) in document["paths"].as_object().unwrap() {
         let filled = pattern
             .replace("{call_id}", call)
             .replace("{name}", "dialfire")
+            .replace("{id}", "9f86d081884c7d65")
+            .replace("{version}", "0123456789ab")
+            .replace("{a}", "0123456789ab")
+            .replace("{b}", "ba9876543210")
             .replace("{phone_number}", COLD);
         assert!(
             !filled.contains('{'),

@@ -1,6 +1,6 @@
 //! Rules of before, written into the text of today: what stays the same keeps its comments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use serde::Serialize;
@@ -12,6 +12,9 @@ use toml_edit::{
 use crate::lead::Tier;
 use crate::routing::{Rule, Ruleset};
 
+/// What opening hours take from a calendar.
+const HOLIDAYS: &str = "holidays";
+
 /// The text of `[routing]` that holds `before`, with `wanted` in its place. Opening hours keep the calendar that they name, and everything
 /// that is no part of a rule set stays.
 pub fn with_ruleset(text: &str, before: &Ruleset, wanted: &Ruleset) -> Result<String, TomlError> {
@@ -20,8 +23,12 @@ pub fn with_ruleset(text: &str, before: &Ruleset, wanted: &Ruleset) -> Result<St
         .entry("routing")
         .or_insert(Item::Table(Table::new()));
     if let Some(routing) = section.as_table_mut() {
-        routing.insert("default_dialer", value(wanted.default_dialer.as_str()));
-        set(routing, "attributes", &json(&wanted.attributes));
+        if before.default_dialer != wanted.default_dialer {
+            set(routing, "default_dialer", &json(&wanted.default_dialer));
+        }
+        if before.attributes != wanted.attributes {
+            set(routing, "attributes", &json(&wanted.attributes));
+        }
         let tiers = |set: &Ruleset| set.tiers.iter().cloned().collect::<Vec<Tier>>();
         let name = |tier: &Tier| tier.name.to_string();
         set_tables(
@@ -33,16 +40,8 @@ pub fn with_ruleset(text: &str, before: &Ruleset, wanted: &Ruleset) -> Result<St
         );
         let name = |rule: &Rule| rule.name.to_string();
         set_tables(routing, "rules", (&before.rules, &wanted.rules), name, rule);
-        let hours = ["time_zone", "open", "closed", "special"];
-        set_named(routing, "hours", &before.hours, &wanted.hours, &hours);
-        let limits = [
-            "hours",
-            "max_active",
-            "max_per_hour",
-            "max_per_day",
-            "max_per_month",
-        ];
-        set_named(routing, "limits", &before.limits, &wanted.limits, &limits);
+        set_named(routing, "hours", &before.hours, &wanted.hours);
+        set_named(routing, "limits", &before.limits, &wanted.limits);
     }
     Ok(document.to_string())
 }
@@ -78,6 +77,11 @@ fn rule(rule: &Rule) -> Json {
 fn set(table: &mut dyn toml_edit::TableLike, key: &str, json: &Json) {
     if json.is_null() || json.as_array().is_some_and(Vec::is_empty) {
         table.remove(key);
+    } else if let Some(Item::Value(written)) = table.get_mut(key) {
+        // The comment beside it stays.
+        let decor = written.decor().clone();
+        *written = toml(json);
+        *written.decor_mut() = decor;
     } else {
         table.insert(key, Item::Value(toml(json)));
     }
@@ -144,13 +148,12 @@ fn set_tables<T: PartialEq>(
     }
 }
 
-/// A table of tables: those that are different get the values of these keys, and keep all others.
+/// A table of tables: of those that are different, the keys that are get other values.
 fn set_named<N: Ord + Display, T: PartialEq + Serialize>(
     routing: &mut Table,
     key: &str,
     before: &BTreeMap<N, T>,
     wanted: &BTreeMap<N, T>,
-    keys: &[&str],
 ) {
     if before == wanted {
         return;
@@ -174,9 +177,15 @@ fn set_named<N: Ord + Display, T: PartialEq + Serialize>(
         let Some(table) = item.as_table_like_mut() else {
             continue;
         };
-        let json = json(one);
+        let [before, wanted] = [json(&before.get(name)), json(one)];
+        let keys = [&before, &wanted].into_iter().filter_map(Json::as_object);
+        let keys: BTreeSet<&String> = keys.flat_map(serde_json::Map::keys).collect();
         for key in keys {
-            set(table, key, json.get(*key).unwrap_or(&Json::Null));
+            let json = wanted.get(key).unwrap_or(&Json::Null);
+            // Days of a calendar stand in its own file.
+            if before.get(key) != Some(json) && key != HOLIDAYS {
+                set(table, key, json);
+            }
         }
     }
 }
@@ -188,5 +197,56 @@ fn forget_place(table: &mut Table) {
         if let Some(below) = item.as_table_mut() {
             forget_place(below);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Context, parse};
+    use super::*;
+
+    const MAIN: &str = include_str!("../../config.example.toml");
+
+    fn ruleset(routing: &str) -> Ruleset {
+        let context = Context::in_directory("/etc/switchboard").without_secrets();
+        let name = std::path::Path::new("/etc/switchboard/routing.toml");
+        let context = context.with_routing(name, routing);
+        parse(MAIN, &context).unwrap().config.ruleset
+    }
+
+    #[test]
+    fn what_is_the_same_keeps_its_comments() {
+        let before = "# Ours.\n[routing]\ndefault_dialer = \"zendesk\" # the small team\n\n\
+            [[routing.rules]] # first\nname = \"a\"\nwhen = { hours = \"office\" } # by day\ndialers = \"zendesk\"\n\n\
+            # Everybody else.\n[[routing.rules]]\nname = \"b\"\ndialers = [\"dialfire\"]\n\n\
+            [routing.hours.office]\n# Until spring.\nopen = \"mon-fri 08:00-18:00\" # as agreed\n\n\
+            [[routing.tests]] # kept\nname = \"t\"\ngiven = { score = 1, at = \"2026-12-06T12:00:00Z\" }\nexpect = { rule = \"b\" }\n";
+        let wanted = before
+            .replace(
+                "dialers = [\"dialfire\"]",
+                "dialers = [{ dialfire = 70, zendesk = 30 }]",
+            )
+            .replace("fri 08:00", "sat 09:00")
+            .replace("# the small team", "")
+            .replace(
+                "[[routing.tests]] # kept",
+                "[routing.limits.zendesk]\nmax_active = 4\n\n[[routing.tests]]",
+            );
+        let (from, to) = (ruleset(before), ruleset(&wanted));
+        let written = with_ruleset(before, &from, &to).unwrap();
+        assert_eq!(ruleset(&written), to, "{written}");
+        for kept in [
+            "# Ours.",
+            "# the small team",
+            "# first",
+            "# by day",
+            "# Everybody else.",
+            "# Until spring.",
+            "# as agreed",
+            "# kept",
+        ] {
+            assert!(written.contains(kept), "{kept}: {written}");
+        }
+        assert_eq!(with_ruleset(before, &from, &from).unwrap(), before);
     }
 }

@@ -29,6 +29,9 @@ struct AnswerDocument<'a> {
     reason: &'static str,
     dialer: Option<&'a DialerId>,
     certainty: Option<Certainty>,
+    /// What becomes of a call for which no dialer is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    course: Option<Course>,
     connect: Option<ConnectDocument>,
     plan: &'a [DialerId],
     routing_ms: Option<u64>,
@@ -99,6 +102,7 @@ pub(super) fn render(
         reason: reason.as_str(),
         dialer: state.dialer(),
         certainty,
+        course: Some(course).filter(|course| *course != Course::Dialers),
         connect,
         plan: &decision.plan.dialers,
         routing_ms,

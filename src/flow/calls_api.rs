@@ -36,7 +36,7 @@ pub struct ApiCall {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiAnswer {
-    /// Where to connect the call: a JSON document, the same bytes for the same call.
+    /// Where to connect the call, or what the rules want instead: a JSON document, the same bytes for the same call.
     Connect(String),
     /// No dialer can take the call, and there is no last resort. It is recorded, and answered so every time.
     NoDialer(Unroutable),
@@ -140,15 +140,23 @@ impl ApiAnswer {
         #[derive(Deserialize)]
         struct Glance {
             connect: Option<IgnoredAny>,
+            /// The rules want it so: there is nothing to wait for.
+            course: Option<IgnoredAny>,
             #[serde(flatten)]
             unroutable: Unroutable,
         }
         match serde_json::from_str::<Glance>(&document) {
-            Ok(Glance {
-                connect: Some(_), ..
-            }) => Self::Connect(document),
+            Ok(
+                Glance {
+                    connect: Some(_), ..
+                }
+                | Glance {
+                    course: Some(_), ..
+                },
+            ) => Self::Connect(document),
             Ok(Glance {
                 connect: None,
+                course: None,
                 unroutable,
             }) => Self::NoDialer(unroutable),
             Err(error) => {
@@ -201,6 +209,10 @@ mod tests {
         let connect = r#"{"call_id":"api-1","reason":"rule_matched","connect":{"kind":"number"}}"#;
         let answer = ApiAnswer::of_document(connect.to_owned());
         assert_eq!(answer, ApiAnswer::Connect(connect.to_owned()));
+        let closed =
+            r#"{"call_id":"api-1","reason":"closed","course":{"is":"closed"},"connect":null}"#;
+        let answer = ApiAnswer::of_document(closed.to_owned());
+        assert_eq!(answer, ApiAnswer::Connect(closed.to_owned()));
         let none = r#"{"call_id":"api-1","reason":"no_dialer_available","connect":null}"#;
         let expected = Unroutable {
             call_id: "api-1".to_owned(),

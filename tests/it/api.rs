@@ -1398,8 +1398,37 @@ async fn the_rules_in_force_are_shown_in_the_order_in_which_they_are_tried() {
             { "name": "sales floor", "when": { "tier": ["hot", "warm"] }, "dialers": ["dialfire", "zendesk"] },
         ],
         "default_order": ["zendesk", "dialfire"],
+        "tests": [],
+        "lint": [],
     });
     assert_eq!(rules, expected);
+}
+
+#[tokio::test]
+async fn the_tests_of_the_rules_and_what_should_be_looked_at_are_shown_with_them() {
+    let rules = r#"
+[[routing.rules]]
+name = "as the one after it"
+when = { tier = ["hot", "warm"] }
+dialers = ["zendesk"]
+[[routing.tests]]
+name = "a hot lead"
+given = { score = 85 }
+expect = { first = "zendesk" }
+"#;
+    let api = Api::with(Settings {
+        routing: rules.to_owned(),
+        ..Settings::default()
+    })
+    .await;
+    let rules = api.get("/routing/rules").await.json()["data"].clone();
+    let test = json!({ "name": "a hot lead", "ok": true, "message": null });
+    assert_eq!(rules["tests"], json!([test]));
+    let lint = rules["lint"].to_string();
+    assert!(
+        lint.contains("(\\\"sales floor\\\") never matches"),
+        "{lint}"
+    );
 }
 
 /// A world with a list of one number and one beginning, and a list of nobody.

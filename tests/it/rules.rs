@@ -5,7 +5,8 @@ use std::time::Duration;
 use switchboard::audit::Kind;
 use switchboard::call::Disposition;
 use switchboard_simulator::braze::Profile;
-use switchboard_simulator::twilio::{LineBehaviour, Outcome};
+use switchboard_simulator::twilio::{Call, LineBehaviour, Outcome};
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{
     CALLED, COLD, DIALFIRE_LINE, HOT, LAST_RESORT, STRANGER, Settings, World, ZENDESK_LINE, dialled,
@@ -21,6 +22,11 @@ async fn world(routing: &str) -> World {
         ..before
     })
     .await
+}
+
+/// A talk that ends when the caller hangs up, however slow the machine is.
+fn endless() -> LineBehaviour {
+    LineBehaviour::answer(Duration::from_hours(10_000))
 }
 
 async fn rule_of(world: &World, from: &str) -> Option<String> {
@@ -331,16 +337,14 @@ max_active = 1
 ",
     )
     .await;
-    world.outside.twilio.set_line(
-        DIALFIRE_LINE,
-        LineBehaviour::answer(Duration::from_mins(10)),
-    );
     for from in ["+491700000091", "+491700000092"] {
         let profile = Profile::new(from).with("lead_score", 95);
         world.outside.braze.add(profile);
     }
-    let hang_up = tokio_util::sync::CancellationToken::new();
-    let talk = switchboard_simulator::twilio::Call::new(HOT, CALLED).until(hang_up.clone());
+    let hang_up = CancellationToken::new();
+    let talk = Call::new(HOT, CALLED)
+        .lines([endless()])
+        .until(hang_up.clone());
     let (first, second) = tokio::join!(world.outside.twilio.call(talk), async {
         let store = &world.running().store;
         while store.calls_at_dialers().await.unwrap().is_empty() {
@@ -358,4 +362,64 @@ max_active = 1
     assert_eq!(skipped["detail"], "1 of 1 calls in progress");
     let third = world.call("+491700000092").await;
     assert_eq!(dialled(&third), [DIALFIRE_LINE], "the first call has ended");
+}
+
+#[tokio::test]
+async fn where_all_dialers_are_full_a_caller_waits_for_the_first_free_place_and_nobody_is_alarmed()
+{
+    let world = world(
+        "
+[routing.limits.dialfire]
+max_active = 1
+[routing.limits.zendesk]
+max_active = 1
+",
+    )
+    .await;
+    let callers = ["+491700000091", "+491700000092", "+491700000093"];
+    for from in callers {
+        world
+            .outside
+            .braze
+            .add(Profile::new(from).with("lead_score", 95));
+    }
+    let [first, second] = [(); 2].map(|()| CancellationToken::new());
+    let call = |from: &str| Call::new(from, CALLED).patience(Duration::from_hours(100));
+    let store = &world.running().store;
+    let third = async {
+        while store.calls_at_dialers().await.unwrap().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let freed = async {
+            while store.calls_held().await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            let open = store.open_incidents().await.unwrap();
+            assert!(open.is_empty(), "{open:?}");
+            first.cancel();
+        };
+        let (third, ()) = tokio::join!(world.outside.twilio.call(call(callers[2])), freed);
+        second.cancel();
+        third
+    };
+    let (one, two, third) = tokio::join!(
+        world
+            .outside
+            .twilio
+            .call(call(callers[0]).lines([endless()]).until(first.clone())),
+        world
+            .outside
+            .twilio
+            .call(call(callers[1]).lines([endless()]).until(second.clone())),
+        third,
+    );
+    let mut taken = [dialled(&one), dialled(&two)].concat();
+    taken.sort_unstable();
+    let mut lines = [DIALFIRE_LINE, ZENDESK_LINE];
+    lines.sort_unstable();
+    assert_eq!(taken, lines);
+    assert_eq!(dialled(&third), dialled(&one), "the place of the first one");
+    let stored = world.stored(&third).await;
+    assert!(stored.held);
+    assert_eq!(stored.disposition, Some(Disposition::Answered));
 }

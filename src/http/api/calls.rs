@@ -74,8 +74,11 @@ pub(super) struct RoutedCall {
     /// `confirmed`; `unconfirmed` where the dialer did not answer in time; `unannounced` where it refused this request, or limits our requests,
     /// and is otherwise well; null for the last resort.
     certainty: Option<String>,
-    /// Where to connect the call: `{kind, value, headers}`.
-    #[schema(value_type = Object)]
+    /// Where the rules ask no dialer: `{is: number|reject|message|closed}`; absent elsewhere.
+    #[schema(value_type = Option<Object>, required = false)]
+    course: serde_json::Value,
+    /// Where to connect the call: `{kind, value, headers}`; null where the rules want that it is not.
+    #[schema(value_type = Option<Object>)]
     connect: serde_json::Value,
     /// The dialers that were to be asked, in order.
     plan: Vec<String>,

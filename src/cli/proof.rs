@@ -86,7 +86,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Verifies a file that [`write`] wrote, line by line.
+/// Verifies a file that [`write()`] wrote, line by line.
 pub(super) fn verify(
     path: &Path,
     trusted: Option<PublicKey>,

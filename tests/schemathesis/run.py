@@ -79,6 +79,11 @@ numbers = {{ values = ["{caller}"] }}
 "path.name" = {{ dictionary = "dialers", probability = 0.5 }}
 "path.phone_number" = {{ dictionary = "numbers", probability = 0.5 }}
 "query.q" = {{ dictionary = "numbers", probability = 0.3 }}
+
+# What a schema cannot say is refused by 400 as well: that a text is rules, that a time is still to come.
+[[operations]]
+include-path = ["/api/v1/routing/draft", "/api/v1/routing/publish", "/api/v1/routing/lists/{{name}}/entries"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409"]
 """
 
 

@@ -10,9 +10,11 @@ use switchboard_simulator::faults::{Fault, Garbage, Route};
 use switchboard_simulator::made_up;
 use switchboard_simulator::smtp::{SmtpFault, Stage};
 use switchboard_simulator::twilio::Call;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::serve::Served;
+use super::serve::{PATIENCE, Served};
 use super::{Place, SECRETS};
 use crate::wire::{Request, about};
 use crate::world::{CALLED, COLD, HOT, PUSH_SECRET, STRANGER};
@@ -207,20 +209,19 @@ impl Exposed {
     }
 }
 
-/// Every event from the first on.
-fn watch(exposed: &Exposed) -> JoinSet<String> {
+/// Every event from the first on, as far as they have come.
+fn listen(exposed: &Exposed) -> (JoinSet<()>, watch::Receiver<String>) {
     let request = exposed.client.get(exposed.url("/api/v1/events"));
     let request = request.header("X-API-Key", &exposed.viewer);
-    let mut watching = JoinSet::new();
-    watching.spawn(async move {
+    let (said, heard) = watch::channel(String::new());
+    let mut listening = JoinSet::new();
+    listening.spawn(async move {
         let mut response = request.send().await.unwrap();
-        let mut text = String::new();
         while let Ok(Some(chunk)) = response.chunk().await {
-            text.push_str(&String::from_utf8_lossy(&chunk));
+            said.send_modify(|text| text.push_str(&String::from_utf8_lossy(&chunk)));
         }
-        text
     });
-    watching
+    (listening, heard)
 }
 
 /// Calls that go well and calls that do not, with secrets and numbers in what the services answer.
@@ -529,19 +530,20 @@ fn what_must_not_be_shown_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_and_no_line_of_the_log_shows_a_secret_a_number_a_query_or_a_path() {
     let mut exposed = Exposed::start().await;
-    let mut stream = watch(&exposed);
+    let (mut stream, mut events) = listen(&exposed);
     let call = things_happen(&mut exposed).await;
     things_go_wrong(&mut exposed).await;
     everything_is_asked_for(&mut exposed, &call).await;
-    // Incidents are found by looking, twice a second.
-    exposed.served.event("alert.opened", 1).await;
+    // Incidents are found by looking, twice a second, and the log has them before the stream.
+    for awaited in ["event: call\n", "event: alert\n"] {
+        let told = events.wait_for(|text| text.contains(awaited));
+        let told = timeout(PATIENCE, told).await.is_ok_and(|told| told.is_ok());
+        assert!(told, "no {awaited}: {}", *events.borrow());
+    }
     let folder = exposed.place.directory.path().to_str().unwrap().to_owned();
     exposed.served.signal("TERM");
-    let events = stream.join_next().await.unwrap().unwrap();
-    assert!(
-        events.contains("event: call\n") && events.contains("event: alert\n"),
-        "{events}"
-    );
+    stream.join_next().await.unwrap().unwrap();
+    let events = events.borrow().clone();
     exposed
         .heard
         .push(("the stream of events".to_owned(), events));

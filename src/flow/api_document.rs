@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::call_answer::{CallAnswer, recordable};
+use super::call_answer::{CallAnswer, recordable, without_dialers};
 use super::handoff_result::HandoffResult;
 use super::policy::Policy;
 use crate::audit::Answer;
@@ -13,7 +13,7 @@ use crate::dialer::Fleet;
 use crate::handoff::Certainty;
 use crate::lead::{LeadScore, TierName};
 use crate::phone::E164;
-use crate::routing::{Course, Decision, DialerId, Rule, RuleAction};
+use crate::routing::{Course, Decision, DialerId};
 use crate::twiml::Connect;
 
 /// The answer as it is stored and given.
@@ -113,34 +113,5 @@ pub(super) fn render(
         answer,
         state,
         reason,
-    }
-}
-
-/// The number to connect to where no dialer is asked, if there is one.
-fn without_dialers<'a>(
-    course: Course,
-    rule: Option<&'a Rule>,
-    closed_number: Option<&'a E164>,
-    state: CallState,
-) -> (Option<&'a E164>, Answer, CallState) {
-    match (course, rule.map(|rule| &rule.action), closed_number) {
-        (Course::Number, Some(RuleAction::Number(number)), _) => {
-            (Some(number), Answer::Number, state.dialing_number(false))
-        }
-        (Course::Closed, _, Some(number)) => {
-            (Some(number), Answer::Closed, state.dialing_number(true))
-        }
-        (Course::Closed, _, None) => (None, Answer::Closed, state.ended(Disposition::Closed)),
-        (Course::Message, ..) if rule.is_some_and(Rule::is_for_closed_hours) => {
-            (None, Answer::Closed, state.ended(Disposition::Closed))
-        }
-        (Course::Reject { with }, ..) => (
-            None,
-            Answer::Rejected { with },
-            state.ended(Disposition::Rejected),
-        ),
-        (Course::Message | Course::Number | Course::Dialers, ..) => {
-            (None, Answer::Message, state.ended(Disposition::Rejected))
-        }
     }
 }

@@ -148,51 +148,30 @@ impl Voice<'_> {
         state: CallState,
         reason: Reason,
     ) -> CallAnswer {
-        match (course, self.rule.map(|rule| &rule.action)) {
-            (Course::Closed, _) => self.closed(state, reason),
-            (Course::Reject { with }, _) => CallAnswer {
-                body: answer::reject(with).to_xml(),
-                answer: Answer::Rejected { with },
-                state: state.ended(Disposition::Rejected),
-                reason,
-            },
-            (Course::Message, Some(RuleAction::Message(message))) => {
-                let is_closed = self.rule.is_some_and(Rule::is_for_closed_hours);
-                let end = if is_closed {
-                    Disposition::Closed
-                } else {
-                    Disposition::Rejected
-                };
-                self.say(message, Answer::Message, state.ended(end), reason)
-            }
-            (Course::Number, Some(RuleAction::Number(number))) if self.can_ring_phones() => {
-                let state = state.dialing_number(false);
-                CallAnswer {
-                    body: self.ring_number(number, &state, Some(RULE_NUMBER)),
-                    answer: Answer::Number,
-                    state,
-                    reason,
-                }
-            }
-            (Course::Number | Course::Message | Course::Dialers, _) => {
-                self.no_dialer_left(state, reason, Disposition::Failed)
-            }
+        let can_ring = self.can_ring_phones();
+        if course == Course::Number && !can_ring {
+            return self.no_dialer_left(state, reason, Disposition::Failed);
+        }
+        let closed_number = self.policy.closed_number.as_ref().filter(|_| can_ring);
+        let (number, answer, state) = without_dialers(course, self.rule, closed_number, state);
+        let body = match (number, &answer, self.rule.map(|rule| &rule.action)) {
+            (Some(number), ..) => self.ring_number(number, &state, Some(RULE_NUMBER)),
+            (None, Answer::Rejected { with }, _) => answer::reject(*with).to_xml(),
+            (None, Answer::Closed, _) => self.goodbye(self.spoken.closed),
+            (None, Answer::Message, Some(RuleAction::Message(message))) => self.goodbye(message),
+            (None, ..) => self.goodbye(self.spoken.goodbye),
+        };
+        CallAnswer {
+            body,
+            answer,
+            state,
+            reason,
         }
     }
 
     /// All dialers are outside their hours: the number for that rings, or the caller is told so.
     pub(super) fn closed(&self, state: CallState, reason: Reason) -> CallAnswer {
-        let number = self.policy.closed_number.as_ref();
-        let Some(number) = number.filter(|_| self.can_ring_phones()) else {
-            return self.closed_message(state, reason);
-        };
-        let state = state.dialing_number(true);
-        CallAnswer {
-            body: self.ring_number(number, &state, Some(RULE_NUMBER)),
-            answer: Answer::Closed,
-            state,
-            reason,
-        }
+        self.without_dialers(Course::Closed, state, reason)
     }
 
     /// The caller hears that nobody is there at this hour.
@@ -201,9 +180,13 @@ impl Voice<'_> {
         self.say(self.spoken.closed, Answer::Closed, state, reason)
     }
 
+    fn goodbye(&self, message: &str) -> String {
+        answer::goodbye(message, self.spoken.language).to_xml()
+    }
+
     fn say(&self, message: &str, answer: Answer, state: CallState, reason: Reason) -> CallAnswer {
         CallAnswer {
-            body: answer::goodbye(message, self.spoken.language).to_xml(),
+            body: self.goodbye(message),
             answer,
             state,
             reason,
@@ -249,5 +232,39 @@ pub(super) fn recordable(state: CallState, caller: &Caller) -> CallState {
         state.without_reference()
     } else {
         state
+    }
+}
+
+/// What a call comes to for which no dialer is asked: the number that rings, if one does, and how the call goes on.
+pub(super) fn without_dialers<'a>(
+    course: Course,
+    rule: Option<&'a Rule>,
+    closed_number: Option<&'a E164>,
+    state: CallState,
+) -> (Option<&'a E164>, Answer, CallState) {
+    match (course, rule.map(|rule| &rule.action), closed_number) {
+        (Course::Number, Some(RuleAction::Number(number)), _) => {
+            (Some(number), Answer::Number, state.dialing_number(false))
+        }
+        (Course::Closed, _, Some(number)) => {
+            (Some(number), Answer::Closed, state.dialing_number(true))
+        }
+        (Course::Closed, _, None) => (None, Answer::Closed, state.ended(Disposition::Closed)),
+        (Course::Reject { with }, ..) => {
+            let answer = Answer::Rejected { with };
+            (None, answer, state.ended(Disposition::Rejected))
+        }
+        (Course::Message, ..) => {
+            let is_closed = rule.is_some_and(Rule::is_for_closed_hours);
+            let end = if is_closed {
+                Disposition::Closed
+            } else {
+                Disposition::Rejected
+            };
+            (None, Answer::Message, state.ended(end))
+        }
+        (Course::Number | Course::Dialers, ..) => {
+            (None, Answer::Nothing, state.ended(Disposition::Failed))
+        }
     }
 }

@@ -173,17 +173,17 @@ impl ListEntries {
         };
         let at = self.record(Some(personal), changed).await?;
         self.lists.insert(list, &new.number, &id, new.until);
+        // While the database takes nothing, the record waits and the entry counts: what was asked for is what holds.
         let stored = self.store.list_entry(list, &id).await.ok().flatten();
-        // While the database takes nothing, the record waits and the entry counts.
-        let entry = stored.unwrap_or_else(|| StoredListEntry {
+        let entry = StoredListEntry {
             id,
             list: list.to_owned(),
             number: Some(new.number),
             why: new.why,
             by: by.to_owned(),
             until: new.until,
-            created_at: at,
-        });
+            created_at: stored.map_or(at, |entry| entry.created_at),
+        };
         Ok((entry, is_new))
     }
 

@@ -192,8 +192,12 @@ impl ListEntries {
         let _changing = self.changing.lock().await;
         self.check(list)?;
         let entry = self.store.list_entry(list, id).await?;
-        let entry = entry.ok_or(ListError::UnknownEntry)?;
-        let personal = entry.number.map(|number| Personal {
+        // One whose record still waits for the database is known in memory alone.
+        if entry.is_none() && !self.lists.holds(list, id) {
+            return Err(ListError::UnknownEntry);
+        }
+        let number = entry.and_then(|entry| entry.number);
+        let personal = number.map(|number| Personal {
             caller: Some(number.as_str().to_owned()),
             ..Personal::default()
         });

@@ -330,6 +330,13 @@ impl Lists {
         });
     }
 
+    /// Whether an entry of this name is on a list.
+    pub fn holds(&self, list: &str, id: &str) -> bool {
+        let index = self.0.index.load();
+        let mut entries = index.entries.iter();
+        entries.any(|entry| &*entry.list == list && &*entry.id == id)
+    }
+
     pub fn remove(&self, list: &str, id: &str) {
         self.change(|known| known.retain(|entry| &*entry.list != list || &*entry.id != id));
     }

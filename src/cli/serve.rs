@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
     runtime.block_on(async {
         let lifecycle = Lifecycle::default();
         app::metrics::watch_log_lines(&lifecycle, logs.dropped_lines());
-        let started = app::start_with(&loaded.config, &Clock::system(), &lifecycle, given).await;
+        let started = app::start_with(&loaded.config, &clock(), &lifecycle, given).await;
         let running = started.map_err(refuse)?;
         running.serve_reloads(&lifecycle, path);
         let verdict = lifecycle.run_until_stopped(signals).await;
@@ -45,6 +45,17 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
             Verdict::Failed(_) => Exit::Failed,
         })
     })
+}
+
+/// The clock of the service. A debug build lets a test slow it by `$SWITCHBOARD_SLOWED`, so that a busy machine makes no call late.
+fn clock() -> Clock {
+    let clock = Clock::system();
+    if cfg!(debug_assertions)
+        && let Ok(times) = std::env::var("SWITCHBOARD_SLOWED")
+    {
+        return clock.slowed(times.parse().unwrap_or(1));
+    }
+    clock
 }
 
 /// The socket that the service manager keeps for us, where it does: between two runs it holds the callers, so that none is refused.

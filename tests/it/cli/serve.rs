@@ -17,6 +17,9 @@ use crate::world::{CALLED, DIALFIRE_LINE, HOT, ZENDESK_LINE, dialled};
 /// Nothing that is waited for here takes longer, even on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
+/// So many times slower than the machine the clock of a process runs: its budgets are as many times longer.
+const MACHINE_IS_FASTER: u32 = 20;
+
 /// The process, and what it has logged.
 pub(super) struct Served {
     child: Child,
@@ -32,8 +35,18 @@ impl Served {
     }
 
     /// The same, by a command that ends up as `serve`.
-    pub(super) async fn of(place: &Place, mut command: Command) -> Self {
+    pub(super) async fn of(place: &Place, command: Command) -> Self {
+        Self::slowed(place, command, MACHINE_IS_FASTER).await
+    }
+
+    /// The same in step with the machine, for a test in which somebody else goes by the time as well.
+    pub(super) async fn in_step(place: &Place) -> Self {
+        Self::slowed(place, place.command(&["serve"]), 1).await
+    }
+
+    async fn slowed(place: &Place, mut command: Command, times: u32) -> Self {
         let mut child = command
+            .env("SWITCHBOARD_SLOWED", times.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -58,6 +71,10 @@ impl Served {
         place
             .outside
             .connect(&format!("http://{}", served.address), made_up::PUBLIC_URL);
+        place
+            .outside
+            .twilio
+            .configure(|settings| settings.machine_is_faster = times);
         served
     }
 

@@ -15,6 +15,7 @@ use switchboard_simulator::faults::{Fault, Route};
 use switchboard_simulator::twilio::{Call, LineBehaviour};
 use tokio::task::JoinSet;
 
+use crate::locked::Lock;
 use crate::world::{
     CALLED, COLD, DIALFIRE_LINE, HOT, LAST_RESORT, STRANGER, Settings, World, ZENDESK_LINE, dialled,
 };
@@ -1440,6 +1441,36 @@ async fn with_lists() -> Api {
         ..Settings::default()
     })
     .await
+}
+
+#[tokio::test]
+async fn a_number_that_was_put_on_a_list_while_the_database_is_locked_counts_and_comes_off_again() {
+    let api = with_lists().await;
+    let entries = "/routing/lists/blocked/entries";
+    let body = json!({ "number": HOT, "why": "asked for it" });
+    let is_blocked = |api: &Api| {
+        let now = Clock::system().now();
+        let caller = switchboard::phone::Caller::classify(HOT);
+        !api.world.running().lists().of(&caller, now).is_empty()
+    };
+    let lock = Lock::on(&api.world);
+    let operator = Some(api.operator.as_str());
+    let added = api
+        .ask(Method::POST, entries, operator, Some(body.to_string()))
+        .await;
+    assert_eq!(added.status, StatusCode::CREATED, "{}", added.text);
+    assert!(is_blocked(&api));
+    let id = added.json()["data"]["id"].clone();
+    let path = format!("{entries}/{}", id.as_str().unwrap());
+    let removed = api.ask(Method::DELETE, &path, operator, None).await;
+    assert_eq!(removed.status, StatusCode::NO_CONTENT, "{}", removed.text);
+    assert!(!is_blocked(&api));
+    lock.release(&api.world).await;
+
+    assert_eq!(api.get(entries).await.json()["data"], json!([]));
+    let records = api.get("/logs?kind=list_changed").await.json();
+    let change = |n: usize| &records["data"][n]["detail"]["change"];
+    assert_eq!((change(0), change(1)), (&json!("removed"), &json!("added")));
 }
 
 #[tokio::test]

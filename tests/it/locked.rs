@@ -21,10 +21,10 @@ use crate::world::{
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Somebody else holds the database for writing until this is dropped.
-struct Lock(Connection);
+pub(crate) struct Lock(Connection);
 
 impl Lock {
-    fn on(world: &World) -> Self {
+    pub(crate) fn on(world: &World) -> Self {
         let stranger = Connection::open(world.database()).unwrap();
         stranger.busy_timeout(PATIENCE).unwrap();
         stranger.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -32,7 +32,7 @@ impl Lock {
     }
 
     /// The lock is gone, and all that waited is in the database.
-    async fn release(self, world: &World) {
+    pub(crate) async fn release(self, world: &World) {
         self.0.execute_batch("ROLLBACK").unwrap();
         drop(self.0);
         let store = &world.running().store;

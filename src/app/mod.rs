@@ -99,7 +99,7 @@ pub struct Given {
     pub metrics: Option<PrometheusHandle>,
     /// A socket that listens already; `None`: the address of the configuration is bound.
     pub listener: Option<TcpListener>,
-    /// Where the configuration came from.
+    /// Where the configuration came from, to be read again on request.
     pub file: Option<PathBuf>,
     pub demo: Option<crate::http::DemoDoor>,
 }
@@ -201,6 +201,9 @@ pub async fn start_with(
         })),
         certificates: tls.clone(),
     };
+    if let Some(file) = file.clone() {
+        running.serve_reloads(lifecycle, file);
+    }
     start_jobs(lifecycle, &running);
     start_upkeep(lifecycle, &running, &config.storage.path);
     certificates::start(

@@ -28,7 +28,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
     let given = Given {
         metrics: Some(app::metrics::install()?),
         listener,
-        file: Some(path.clone()),
+        file: Some(path),
         demo: None,
     };
     runtime.block_on(async {
@@ -36,7 +36,6 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
         app::metrics::watch_log_lines(&lifecycle, logs.dropped_lines());
         let started = app::start_with(&loaded.config, &clock(), &lifecycle, given).await;
         let running = started.map_err(refuse)?;
-        running.serve_reloads(&lifecycle, path);
         let verdict = lifecycle.run_until_stopped(signals).await;
         running.close().await;
         tracing::info!(event = "service.stopped", verdict = %verdict, "stopped");

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::draft::Draft;
@@ -14,6 +15,8 @@ use crate::routing::{CallFacts, Course, Decision, DialerId, RuleAction, RulesInF
 
 /// Comparisons that may wait; a call that finds no place is not compared, and not counted.
 const WAITING: usize = 1_024;
+/// Comparisons that are made and recorded together.
+const TOGETHER: usize = 64;
 
 /// A call that is decided, to be decided by the draft as well.
 #[derive(Debug)]
@@ -59,10 +62,11 @@ impl Drafts {
         let waiting = self.waiting.lock();
         let waiting = waiting.unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut waiting) = waiting else { return };
-        while let Some(comparison) = waiting.recv().await {
-            if let Some(record) = comparison.record() {
-                self.recorder.append_one(record).await;
-            }
+        let mut comparisons = Vec::new();
+        while waiting.recv_many(&mut comparisons, TOGETHER).await > 0 {
+            // Handed over one beside the other, they share a commit, and none fails with another.
+            let records = comparisons.drain(..).filter_map(Comparison::record);
+            join_all(records.map(|record| self.recorder.append_one(record))).await;
         }
     }
 }

@@ -113,6 +113,9 @@ class Outside:
         self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
         return self.server.sockets[0].getsockname()[1]
 
+    def score(self, phone):
+        return 90
+
     async def serve(self, reader, writer):
         try:
             while True:
@@ -121,7 +124,7 @@ class Outside:
                 if head.startswith(b"POST /users/export/ids"):
                     status = "201 Created"
                     phone = json.loads(body).get("phone", "")
-                    user = {"external_id": "x" + phone[1:], "phone": phone, "custom_attributes": {"lead_score": 90}}
+                    user = {"external_id": "x" + phone[1:], "phone": phone, "custom_attributes": {"lead_score": self.score(phone)}}
                     answer = {"users": [user], "message": "success"}
                 elif head.startswith(b"POST /calls"):
                     self.told.add(json.loads(body)["call_sid"])

@@ -187,6 +187,8 @@ async fn a_call_that_is_turned_away_or_cannot_be_read_is_a_failure() {
         Settings {
             server: "calls_in_hand = 1".to_owned(),
             routing: format!("last_resort_number = \"{LAST_RESORT}\""),
+            // The first call is in hand until it is let go.
+            machine_is_faster: 200,
             ..settings
         }
     })
@@ -208,6 +210,7 @@ async fn a_call_that_is_turned_away_or_cannot_be_read_is_a_failure() {
         text.contains("1 × overload") && text.contains(&shed.call_sid),
         "{text}"
     );
+    outside.braze.faults().standing(Fault::RefuseConnections);
     waiting.join_all().await;
     outside.braze.faults().clear();
 

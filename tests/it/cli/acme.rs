@@ -147,7 +147,7 @@ async fn a_certificate_is_obtained_served_renewed_and_outlives_its_authority() {
             authority.directory
         ),
     );
-    let mut served = Served::in_step(&place).await;
+    let mut served = Served::in_step(&place, place.command(&["serve"])).await;
     let first = served.event("tls.reloaded", 1).await;
     assert_eq!(first["names"], NAME);
     assert!(ask(&served, "/health").await.contains("ok"));
@@ -183,7 +183,7 @@ async fn a_certificate_is_obtained_served_renewed_and_outlives_its_authority() {
     assert_eq!(code, Some(0), "{lines:#?}");
 
     // The kept certificate is served by the next run although nobody can be asked.
-    let next = Served::in_step(&place).await;
+    let next = Served::in_step(&place, place.command(&["serve"])).await;
     assert!(ask(&next, "/health").await.contains("ok"));
     next.signal("TERM");
     assert_eq!(next.end().await.0, Some(0));

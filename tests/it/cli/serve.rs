@@ -20,6 +20,22 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 /// So many times slower than the machine the clock of a process runs: its budgets are as many times longer.
 const MACHINE_IS_FASTER: u32 = 20;
 
+/// Lets a process go by a slowed clock.
+pub(super) fn slowed(command: &mut Command) -> &mut Command {
+    command.env("SWITCHBOARD_SLOWED", MACHINE_IS_FASTER.to_string())
+}
+
+/// Tells the simulated Twilio where calls go, and that whoever answers goes by a slowed clock.
+pub(super) fn connect(place: &Place, address: SocketAddr) {
+    place
+        .outside
+        .connect(&format!("http://{address}"), made_up::PUBLIC_URL);
+    place
+        .outside
+        .twilio
+        .configure(|settings| settings.machine_is_faster = MACHINE_IS_FASTER);
+}
+
 /// The process, and what it has logged.
 pub(super) struct Served {
     child: Child,
@@ -35,18 +51,14 @@ impl Served {
     }
 
     /// The same, by a command that ends up as `serve`.
-    pub(super) async fn of(place: &Place, command: Command) -> Self {
-        Self::slowed(place, command, MACHINE_IS_FASTER).await
+    pub(super) async fn of(place: &Place, mut command: Command) -> Self {
+        slowed(&mut command);
+        Self::in_step(place, command).await
     }
 
     /// The same in step with the machine, for a test in which somebody else goes by the time as well.
-    pub(super) async fn in_step(place: &Place) -> Self {
-        Self::slowed(place, place.command(&["serve"]), 1).await
-    }
-
-    async fn slowed(place: &Place, mut command: Command, times: u32) -> Self {
+    pub(super) async fn in_step(place: &Place, mut command: Command) -> Self {
         let mut child = command
-            .env("SWITCHBOARD_SLOWED", times.to_string())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -68,13 +80,7 @@ impl Served {
         };
         let started = served.event("service.started", 1).await;
         served.address = started["address"].as_str().unwrap().parse().unwrap();
-        place
-            .outside
-            .connect(&format!("http://{}", served.address), made_up::PUBLIC_URL);
-        place
-            .outside
-            .twilio
-            .configure(|settings| settings.machine_is_faster = times);
+        connect(place, served.address);
         served
     }
 

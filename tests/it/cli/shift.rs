@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use switchboard::clock::Clock;
-use switchboard_simulator::made_up;
 
 use super::Place;
-use super::serve::PATIENCE;
+use super::serve::{PATIENCE, connect, slowed};
 use crate::wire::Request;
 
 /// A `serve` of which every byte is kept: what it writes to standard output and standard error, and its log files.
@@ -26,12 +25,9 @@ impl Shift {
     pub(super) async fn start(place: &Place, name: &str, logs: Option<&str>) -> Self {
         let outputs = ["out", "err"].map(|end| place.path(&format!("{name}.{end}")));
         let [stdout, stderr] = outputs.each_ref().map(|path| File::create(path).unwrap());
-        let child = place
-            .command(&["serve"])
-            .stdout(stdout)
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
+        let mut command = place.command(&["serve"]);
+        command.stdout(stdout).stderr(stderr);
+        let child = slowed(&mut command).spawn().unwrap();
         let mut shift = Self {
             child,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
@@ -40,9 +36,7 @@ impl Shift {
         };
         let started = shift.event("service.started", 1).await;
         shift.address = started["address"].as_str().unwrap().parse().unwrap();
-        place
-            .outside
-            .connect(&format!("http://{}", shift.address), made_up::PUBLIC_URL);
+        connect(place, shift.address);
         shift
     }
 

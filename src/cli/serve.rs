@@ -47,6 +47,10 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
 }
 
 /// The clock of the service. A debug build lets a test slow it by `$SWITCHBOARD_SLOWED`, so that a busy machine makes no call late.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no setting of anybody's installation"
+)]
 fn clock() -> Clock {
     let clock = Clock::system();
     if cfg!(debug_assertions)

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::flow::{SupposedCall, SupposedFacts};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
-use crate::phone::Caller;
+use crate::phone::{Caller, E164};
 use crate::routing::{
     self, Course, Decision, DialerId, Lists, Lookup, RulesInForce, RulesetVersion, Skipped,
 };
@@ -47,6 +47,8 @@ struct Explanation<'a> {
     reason: &'static str,
     /// What becomes of the call: `dialers`, `number`, `reject`, `message`, `closed`.
     course: &'a Course,
+    /// Where the rule puts the call through to a number: that number.
+    number: Option<&'a str>,
     ruleset: &'a RulesetVersion,
     plan: &'a [DialerId],
     skipped: &'a [Skipped],
@@ -100,8 +102,12 @@ pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Resu
     let facts = supposed(&loaded.config, &rules, arguments, at).with_lookup(at, lookup);
     let decision = routing::decide(&rules, &facts);
     let sentences = decision.sentences(&facts);
-    let shown = explanation(arguments, &decision, &sentences);
-    global.print(&shown, |_| print(&decision, &sentences))?;
+    let number = rules.number(decision.rule.as_deref());
+    let shown = Explanation {
+        number: number.map(E164::as_str),
+        ..explanation(arguments, &decision, &sentences)
+    };
+    global.print(&shown, |shown| print(&decision, &sentences, shown.number))?;
     Ok(Exit::Done)
 }
 
@@ -176,6 +182,7 @@ fn explanation<'a>(
         rule: decision.rule.as_deref(),
         reason: decision.reason.as_str(),
         course: &decision.course,
+        number: None,
         ruleset: &decision.ruleset,
         plan: &decision.plan.dialers,
         skipped: &decision.plan.skipped,
@@ -185,7 +192,7 @@ fn explanation<'a>(
     }
 }
 
-fn print(decision: &Decision, sentences: &[String]) {
+fn print(decision: &Decision, sentences: &[String], number: Option<&str>) {
     for sentence in sentences {
         outln!("{sentence}");
     }
@@ -198,6 +205,9 @@ fn print(decision: &Decision, sentences: &[String]) {
             plan.join(", then ")
         };
         outln!("Plan: {plan}.");
+    }
+    if let Some(number) = number {
+        outln!("Number: {number}.");
     }
     for skipped in &decision.plan.skipped {
         outln!("Not {}: {}.", skipped.dialer, skipped.change);

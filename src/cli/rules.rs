@@ -10,7 +10,7 @@ use super::configuration;
 use super::frame::{Exit, Global, as_owner, errln, key_ring, load, outln, sudo_user};
 use crate::admin::ControlRequest;
 use crate::audit::RulesetLoaded;
-use crate::config::{self, Loaded, Problem, Rejected};
+use crate::config::{self, Problem, Rejected};
 use crate::routing::{Ruleset, RulesetChange, RulesetVersion};
 use crate::store::LogReader;
 
@@ -124,7 +124,10 @@ fn checked(
         }
     };
     let (ok, tests, problems) = match loaded {
-        Ok(Loaded { config, warnings }) => (true, config.rule_tests, warnings),
+        Ok(loaded) => {
+            let found = loaded.warnings.into_iter().chain(loaded.information);
+            (true, loaded.config.rule_tests, found.collect())
+        }
         Err(Rejected { problems }) => (false, Vec::new(), problems),
     };
     let tests = tests.into_iter().map(|test| test.name).collect();

@@ -1,12 +1,14 @@
 //! Settings that contradict each other across sections.
 
+use std::collections::BTreeSet;
+
 use super::braze::MIN_TIMEOUT;
 use super::duration;
 use super::problem::Fault;
 use super::reader::Reader;
 use super::routing::{Routing, RoutingSection};
 use super::rule_tests::NamedTest;
-use super::rules::NamedValue;
+use super::rules::{NamedRule, NamedValue};
 use super::server::Server;
 use super::twilio::{CallerId, Twilio};
 use crate::deadline::{ANSWER_RESERVE, HANDOFF_RESERVE};
@@ -269,8 +271,27 @@ pub(super) fn check_reachability(
     }
 }
 
-/// The file's own tests come out as they expect.
+/// The file's own tests come out as they expect. Rules that none of them comes to, and lists that name nobody, are told.
 pub(super) fn run_tests(reader: &Reader<'_>, routing: &RoutingSection, rules: &RulesInForce) {
+    let decisions = routing.tests.iter().map(|named| named.test.decision(rules));
+    let tested: BTreeSet<String> = decisions.filter_map(|decision| decision.rule).collect();
+    for NamedRule { path, rule, .. } in &routing.rules {
+        if !tested.contains(&*rule.name) {
+            let fault = Fault::new(format!("(\"{}\") has no test", rule.name));
+            reader.inform_at(
+                path,
+                fault.hint("add [[routing.tests]] with a call that comes to it"),
+            );
+        }
+    }
+    for (name, list) in &routing.lists {
+        if list.summary().numbers == 0 {
+            let fault =
+                Fault::new("names nobody: only entries that are added while it runs are on it");
+            let hint = "switchboard list add adds one; numbers and file name people from the start";
+            reader.inform_at(&format!("routing.lists.{name}"), fault.hint(hint));
+        }
+    }
     for NamedTest { path, test, .. } in &routing.tests {
         if let Some(failure) = test.failure(rules) {
             let fault = Fault::new(format!("(\"{}\") {failure}", test.name));

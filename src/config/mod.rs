@@ -109,6 +109,8 @@ pub struct Loaded {
     pub config: Config,
     /// What somebody should look at, in the order of the file.
     pub warnings: Vec<Problem>,
+    /// What `rules lint` tells beside, in the order of the file.
+    pub information: Vec<Problem>,
 }
 
 /// Which file to load: the one given, or that of `$SWITCHBOARD_CONFIG`, whether it exists or not; otherwise
@@ -157,10 +159,11 @@ pub fn load_to_start(path: &Path) -> Result<Loaded, Rejected> {
 /// Reads and checks the text of a file.
 pub fn parse(text: &str, context: &Context) -> Result<Loaded, Rejected> {
     let ParsedFile {
-        config,
-        mut problems,
-        ..
+        config, problems, ..
     } = read(text, context);
+    let is_information = |found: &Problem| found.severity == ProblemSeverity::Information;
+    let (information, mut problems): (Vec<_>, Vec<_>) =
+        problems.into_iter().partition(is_information);
     match config {
         Some(mut config) if !problems.iter().any(Problem::is_error) => {
             if let (Some(path), None) = (&config.routing.draft, &context.routing) {
@@ -169,10 +172,12 @@ pub fn parse(text: &str, context: &Context) -> Result<Loaded, Rejected> {
                 problems.extend(found);
             }
             let of_rules = problems.iter().filter(|problem| problem.is_of_rules());
-            config.lint = of_rules.map(|problem| problem.message.clone()).collect();
+            let told = of_rules.chain(&information);
+            config.lint = told.map(|problem| problem.message.clone()).collect();
             Ok(Loaded {
                 config,
                 warnings: problems,
+                information,
             })
         }
         Some(_) | None => Err(Rejected { problems }),
@@ -204,7 +209,8 @@ fn read_draft(
     } = read(text, &context.clone().with_routing(path, &file.text));
     let own = problems
         .into_iter()
-        .filter(|problem| problem.file.as_deref() == Some(path));
+        .filter(|problem| problem.file.as_deref() == Some(path))
+        .filter(|problem| problem.severity != ProblemSeverity::Information);
     let mut own: Vec<Problem> = own.collect();
     let is_sound = !own.iter().any(Problem::is_error);
     for problem in &mut own {

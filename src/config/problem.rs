@@ -13,6 +13,8 @@ pub enum ProblemSeverity {
     Error,
     /// The file is taken; somebody should look.
     Warning,
+    /// Nothing is wrong; `rules lint` tells it.
+    Information,
 }
 
 /// One thing that is wrong with a configuration file. Never holds the value of a secret.

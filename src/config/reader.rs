@@ -176,6 +176,12 @@ impl<'a> Reader<'a> {
         self.error(key.to_owned(), self.span_of(key), fault);
     }
 
+    /// Records a piece of information at the value of `key`, or at what stands nearest above it.
+    pub(super) fn inform_at(&self, key: &str, fault: Fault) {
+        let severity = ProblemSeverity::Information;
+        self.record(severity, key.to_owned(), self.span_of(key), fault);
+    }
+
     /// Records a warning at the value of `key`, or at what stands nearest above it.
     pub(super) fn warn_at(&self, key: &str, fault: Fault) {
         self.warning(key.to_owned(), self.span_of(key), fault);

@@ -89,7 +89,9 @@ fn with_end(lines: &str) -> String {
 
 #[test]
 fn a_file_with_the_required_keys_alone_gets_the_documented_defaults() {
-    let Loaded { config, warnings } = loaded(MINIMAL);
+    let Loaded {
+        config, warnings, ..
+    } = loaded(MINIMAL);
     assert_eq!(warnings, []);
     assert_eq!(
         config.server.public_url.as_str(),
@@ -755,7 +757,9 @@ fn what_editors_put_around_a_secret_is_no_part_of_it_and_what_stands_in_it_is_re
     ] {
         write_file(&directory, "secret", around, 0o600);
         for form in forms {
-            let Loaded { config, warnings } = parse(&text(form), &context()).unwrap();
+            let Loaded {
+                config, warnings, ..
+            } = parse(&text(form), &context()).unwrap();
             assert_eq!(config.twilio.auth_tokens[0].expose(), "token", "{around:?}");
             assert_eq!(config.braze.api_key.expose(), "token", "{around:?}");
             assert_eq!(warnings, []);
@@ -800,7 +804,9 @@ fn plain_secrets_are_warned_about_and_refused_in_a_file_that_everybody_can_read(
         &text,
         &context().with_permissions(Permissions::of_mode(mode)),
     ) {
-        Ok(Loaded { config, warnings }) => {
+        Ok(Loaded {
+            config, warnings, ..
+        }) => {
             assert_eq!(config.twilio.auth_tokens[0].expose(), "marker-plain");
             assert_eq!(config.twilio.auth_tokens.len(), 2);
             warnings
@@ -859,7 +865,9 @@ fn secret_files_are_read_beside_the_file_and_judged_by_their_mode() {
     ] {
         let path = write_file(&directory, "twilio", "token\n", mode);
         let found = match parse(&text, &context) {
-            Ok(Loaded { config, warnings }) => {
+            Ok(Loaded {
+                config, warnings, ..
+            }) => {
                 assert_eq!(config.twilio.auth_tokens[0].expose(), "token");
                 assert_eq!(config.braze.api_key.expose(), "key");
                 warnings
@@ -894,8 +902,9 @@ fn opening_hours_are_read_by_their_names() {
     let hours = "[alerts]\ntime_zone = \"Europe/Berlin\"\nwebhook = { url = \"https://a.example\", secret = { env = \"TWILIO\" } }\n\
                  [routing.hours.office]\nopen = [\"mon-fri 08:00-18:00\", \"sat 9:00-13:00\"]\nclosed = [\"2026-12-24..2026-12-26\"]\n\
                  [routing.hours.night]\ntime_zone = \"UTC\"\nopen = \"fri-mon 22:00-06:00\"\nspecial = \"2026-12-23 08:00-14:00\"";
-    let Loaded { config, warnings } =
-        read_at("2026-12-01T12:00:00Z", &with_end(hours), context()).unwrap();
+    let Loaded {
+        config, warnings, ..
+    } = read_at("2026-12-01T12:00:00Z", &with_end(hours), context()).unwrap();
     assert_eq!(warnings, []);
     assert_eq!(config.routing.time_zone.iana_name(), Some("Europe/Berlin"));
     let recorded = serde_json::to_value(&config.ruleset.hours).unwrap();
@@ -1015,7 +1024,9 @@ fn a_calendar_beside_the_file_closes_its_days() {
     assert_eq!(said(NOW), [large]);
     let event = "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nDTSTART;VALUE=DATE:20261225\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
     fs::write(&path, event).unwrap();
-    let Loaded { config, warnings } = read(NOW).unwrap();
+    let Loaded {
+        config, warnings, ..
+    } = read(NOW).unwrap();
     assert_eq!(warnings, []);
     let office = &config.ruleset.hours["office"];
     assert_eq!(office.holidays, [jiff::civil::date(2026, 12, 25)].into());
@@ -1254,7 +1265,9 @@ fn debug_output_of_the_configuration_holds_no_secret() {
         "dialers.web",
         "headers = { Authorization = \"marker-header\", X-Key = { env = \"BRAZE\" }, Accept = \"text/plain\" }",
     );
-    let Loaded { config, warnings } = loaded(&text);
+    let Loaded {
+        config, warnings, ..
+    } = loaded(&text);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     for shown in [
         format!("{config:?}"),
@@ -1284,7 +1297,9 @@ fn a_file_is_loaded_with_its_own_permissions_and_directory() {
     let text =
         with("{ env = \"TWILIO\" }", "\"plain\"").replace("{ env = \"BRAZE\" }", "\"plain\"");
     let path = write_file(&directory, "config.toml", &text, 0o600);
-    let Loaded { config, warnings } = load(&path).unwrap();
+    let Loaded {
+        config, warnings, ..
+    } = load(&path).unwrap();
     assert_eq!(warnings.len(), 2);
     assert_eq!(config.storage.path, directory.path().join("switchboard.db"));
     write_file(&directory, "config.toml", &text, 0o644);
@@ -1582,6 +1597,34 @@ fn a_draft_is_read_beside_the_rules_and_a_mistake_in_it_is_a_warning() {
             .message
             .starts_with("routing.draft cannot be read from")
     );
+}
+
+#[test]
+fn rules_without_a_test_and_lists_without_a_number_are_told_by_lint_alone() {
+    let rule = |name: &str, list: &str| {
+        format!(
+            "[[routing.rules]]\nname = \"{name}\"\nwhen = {{ list = \"{list}\" }}\nreject = \"busy\"\n"
+        )
+    };
+    let text = with_end(&format!(
+        "[routing.lists.blocked]\n[routing.lists.vip]\nnumbers = [\"+44207*\"]\n{}{}\
+         [[routing.tests]]\nname = \"a spammer\"\ngiven = {{ list = \"blocked\" }}\nexpect = {{ reject = true }}\n",
+        rule("spam", "blocked"),
+        rule("friends", "vip"),
+    ));
+    let Loaded {
+        config,
+        warnings,
+        information,
+    } = loaded(&text);
+    assert_eq!(warnings, []);
+    let told: Vec<&str> = information.iter().map(|found| &*found.message).collect();
+    let expected = [
+        "routing.lists.blocked names nobody: only entries that are added while it runs are on it",
+        "routing.rules[1] (\"friends\") has no test",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(config.lint, expected);
 }
 
 #[test]

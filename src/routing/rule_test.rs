@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     BreakerView, CallFacts, CallSource, Course, Decision, DialerId, DialerView, History,
-    HoursState, LimitPeriod, LimitUse, Lookup, RuleAction, RulesInForce, decide,
+    HoursState, LimitPeriod, LimitUse, Lookup, RulesInForce, decide,
 };
 use crate::phone::{Caller, E164};
 
@@ -60,9 +60,14 @@ pub struct ExpectedCourse {
 }
 
 impl RuleTest {
+    /// What becomes of the call.
+    pub fn decision(&self, rules: &RulesInForce) -> Decision {
+        decide(rules, &self.given.facts(rules))
+    }
+
     /// What is wrong, as the rest of a sentence that begins with the test; `None` where it comes out as expected.
     pub fn failure(&self, rules: &RulesInForce) -> Option<String> {
-        let decision = decide(rules, &self.given.facts(rules));
+        let decision = self.decision(rules);
         let unmet = self.expect.unmet(rules, &decision);
         if unmet.is_empty() {
             return None;
@@ -172,7 +177,7 @@ impl ExpectedCourse {
             unmet.push(format!("{first} first"));
         }
         if let Some(number) = &self.number
-            && number_of(rules, decision) != Some(number)
+            && rules.number(decision.rule.as_deref()) != Some(number)
         {
             unmet.push(format!("number {}", number.as_str()));
         }
@@ -191,13 +196,6 @@ impl ExpectedCourse {
     }
 }
 
-fn number_of<'a>(rules: &'a RulesInForce, decision: &Decision) -> Option<&'a E164> {
-    match &rules.rule(decision.rule.as_deref())?.action {
-        RuleAction::Number(number) => Some(number),
-        RuleAction::Dialers(_) | RuleAction::Reject(_) | RuleAction::Message(_) => None,
-    }
-}
-
 /// `rule "night", number +493055555`.
 fn outcome(rules: &RulesInForce, decision: &Decision) -> String {
     let rule = match &decision.rule {
@@ -207,7 +205,8 @@ fn outcome(rules: &RulesInForce, decision: &Decision) -> String {
     let course = match decision.course {
         Course::Dialers => dialers_words(&decision.plan.dialers),
         Course::Number => {
-            let number = number_of(rules, decision).map_or("", E164::as_str);
+            let number = rules.number(decision.rule.as_deref());
+            let number = number.map_or("", E164::as_str);
             format!("number {number}")
         }
         Course::Reject { .. } => "a refusal".to_owned(),

@@ -13,9 +13,10 @@ use super::asked::{Asked, CallSource};
 use super::class::CallerClass;
 use super::{
     AskedFacts, CallFacts, DialerId, DialerLimits, Hours, HoursInForce, HoursState, ListSummary,
-    Lookup, LookupSkipped, Rule,
+    Lookup, LookupSkipped, Rule, RuleAction,
 };
 use crate::lead::Tiers;
+use crate::phone::E164;
 
 /// Everything a decision is made by. The first matching rule wins; after the last comes the default plan, so that every
 /// call gets a decision.
@@ -106,6 +107,14 @@ impl Ruleset {
     pub fn rule(&self, name: Option<&str>) -> Option<&Rule> {
         let name = name?;
         self.rules.iter().find(|rule| &*rule.name == name)
+    }
+
+    /// The number that the rule of this name puts calls through to, if it does.
+    pub fn number(&self, rule: Option<&str>) -> Option<&E164> {
+        match &self.rule(rule)?.action {
+            RuleAction::Number(number) => Some(number),
+            RuleAction::Dialers(_) | RuleAction::Reject(_) | RuleAction::Message(_) => None,
+        }
     }
 
     /// The dialers that the rule of this name wants, in the order of the file; those of the default plan where there is no such rule.

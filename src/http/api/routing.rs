@@ -175,6 +175,8 @@ pub(super) struct ExplanationDocument {
     /// What becomes of the call: `{is: dialers|number|reject|message|closed}`.
     #[schema(value_type = Object)]
     course: Course,
+    /// Where the rule puts the call through to a number: that number.
+    number: Option<String>,
     #[schema(value_type = String)]
     ruleset: RulesetVersion,
     /// The dialers that would be asked, in order.
@@ -241,7 +243,9 @@ pub(super) async fn explain(
     let facts = calls.suppose(&call).await.with_lookup(at, lookup);
     let decision = routing::decide(&policy.ruleset, &facts);
     let trace = steps(&decision, &facts);
+    let number = policy.ruleset.number(decision.rule.as_deref());
     Ok(data(ExplanationDocument {
+        number: number.map(|number| number.as_str().to_owned()),
         caller: supposed.is_named.then(|| supposed.caller.masked()),
         tier: decision.tier,
         score: decision.score,

@@ -107,7 +107,11 @@ pub(super) fn run(arguments: &ExplainArguments, global: &Global) -> anyhow::Resu
         number: number.map(E164::as_str),
         ..explanation(arguments, &decision, &sentences)
     };
-    global.print(&shown, |shown| print(&decision, &sentences, shown.number))?;
+    let zone = &loaded.config.routing.time_zone;
+    global.print(&shown, |shown| {
+        let local: Vec<String> = sentences.iter().map(|text| in_zone(text, zone)).collect();
+        print(&decision, &local, shown.number, zone);
+    })?;
     Ok(Exit::Done)
 }
 
@@ -192,7 +196,20 @@ fn explanation<'a>(
     }
 }
 
-fn print(decision: &Decision, sentences: &[String], number: Option<&str>) {
+/// The sentence with its times as they are read in `zone`.
+fn in_zone(sentence: &str, zone: &TimeZone) -> String {
+    let local = |word: &str| {
+        let time = word.trim_end_matches([' ', ';', '.', ',']);
+        let at: Option<Timestamp> = time.parse().ok();
+        match at.map(|at| at.to_zoned(zone.clone())) {
+            Some(at) => word.replacen(time, &at.strftime("%Y-%m-%d %H:%M %Z").to_string(), 1),
+            None => word.to_owned(),
+        }
+    };
+    sentence.split_inclusive(' ').map(local).collect()
+}
+
+fn print(decision: &Decision, sentences: &[String], number: Option<&str>, zone: &TimeZone) {
     for sentence in sentences {
         outln!("{sentence}");
     }
@@ -210,7 +227,8 @@ fn print(decision: &Decision, sentences: &[String], number: Option<&str>) {
         outln!("Number: {number}.");
     }
     for skipped in &decision.plan.skipped {
-        outln!("Not {}: {}.", skipped.dialer, skipped.change);
+        let change = in_zone(&skipped.change, zone);
+        outln!("Not {}: {change}.", skipped.dialer);
     }
     outln!("Rule set {}.", decision.ruleset);
 }
@@ -218,6 +236,19 @@ fn print(decision: &Decision, sentences: &[String], number: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_said_in_the_zone_of_the_floor() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let said = in_zone(
+            "office is open until 2026-12-02T17:00:00Z; at 3 it closes.",
+            &zone,
+        );
+        assert_eq!(
+            said,
+            "office is open until 2026-12-02 18:00 CET; at 3 it closes."
+        );
+    }
 
     #[test]
     fn moments_are_read_as_people_write_them_in_the_zone_of_the_floor() {

@@ -116,22 +116,26 @@ pub(super) fn run(arguments: &ExportArguments, global: &Global) -> anyhow::Resul
     let key_ring = key_ring(&loaded.config)?;
     let log = LogReader::open(path, key_ring).map_err(|error| Exit::Failed.after(error))?;
     drop(acting);
-    let calls = match &caller {
-        Some(caller) => log.calls_of(caller)?,
-        None => Vec::new(),
+    let theirs = match &caller {
+        Some(caller) => Some(RecordsOfPerson {
+            calls: log.calls_of(caller)?,
+            list_changes: log.list_changes_of(caller)?,
+        }),
+        None => None,
     };
-    if let Some(caller) = caller.as_ref().filter(|_| calls.is_empty()) {
-        errln!("no call of {} is recorded", caller.masked());
+    if let (Some(caller), Some(theirs)) = (&caller, &theirs)
+        && theirs.is_empty()
+    {
+        errln!("nothing of {} is recorded", caller.masked());
         return Ok(Exit::Failed);
     }
     if arguments.reveal {
         record(arguments, caller.as_ref(), &loaded.config)?;
     }
     let written = if arguments.proof {
-        let calls = caller.is_some().then_some(calls);
-        write_proof(arguments, global, &log, path, calls)
-    } else if caller.is_some() {
-        write_calls(arguments, &log, &calls)
+        write_proof(arguments, global, &log, path, theirs)
+    } else if let Some(theirs) = &theirs {
+        write_person(arguments, &log, theirs)
     } else {
         write(arguments, global, &log)
     };
@@ -185,26 +189,54 @@ fn record(
     }
 }
 
-/// Writes records with their proof; of these calls, where some are given.
+/// What the log holds of one person.
+struct RecordsOfPerson {
+    /// The rows of their calls, in order.
+    calls: Vec<i64>,
+    /// Their being put on lists and taken off them, in order.
+    list_changes: Vec<StoredRecord>,
+}
+
+impl RecordsOfPerson {
+    fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.list_changes.is_empty()
+    }
+}
+
+/// Writes records with their proof; of one person, where that is asked.
 fn write_proof(
     arguments: &ExportArguments,
     global: &Global,
     log: &LogReader,
     database: &Path,
-    calls: Option<Vec<i64>>,
+    person: Option<RecordsOfPerson>,
 ) -> anyhow::Result<()> {
     let _acting = as_owner(database)?;
     let end = verify::signed_head(database)?
         .context("nothing in this log is signed yet, so nothing can be proven")?;
-    let calls = match &arguments.call {
-        Some(call) => Some(log.row_of(call)?.into_iter().collect()),
-        None => calls,
+    let chosen = match (&arguments.call, person) {
+        (Some(call), _) => Some((log.row_of(call)?.into_iter().collect(), Vec::new())),
+        (
+            None,
+            Some(RecordsOfPerson {
+                calls,
+                list_changes,
+            }),
+        ) => {
+            let changes = list_changes.iter().map(|record| record.id);
+            Some((calls, changes.collect()))
+        }
+        (None, None) => None,
     };
     let ms = Timestamp::as_millisecond;
     let since = arguments.since.map_or(i64::MIN, ms);
     let made_at = since..arguments.until.map_or(i64::MAX, ms);
-    let selection = match calls {
-        Some(calls) => Selection::Calls(calls, made_at),
+    let selection = match chosen {
+        Some((calls, records)) => Selection::Chosen {
+            calls,
+            records,
+            made_at,
+        },
         None => Selection::Span(log.span(&made_at)?),
     };
     if end.unsigned > 0 {
@@ -252,13 +284,20 @@ fn write(arguments: &ExportArguments, global: &Global, log: &LogReader) -> anyho
     sink.finish()
 }
 
-/// The records of calls, call after call.
-fn write_calls(arguments: &ExportArguments, log: &LogReader, calls: &[i64]) -> anyhow::Result<()> {
+/// The records of a person's calls, call after call, and then those of lists.
+fn write_person(
+    arguments: &ExportArguments,
+    log: &LogReader,
+    person: &RecordsOfPerson,
+) -> anyhow::Result<()> {
     let mut sink = Sink::new(arguments.format)?;
-    for call in calls {
+    for call in &person.calls {
         for record in log.of_row(*call)? {
             sink.write(arguments, &record)?;
         }
+    }
+    for record in &person.list_changes {
+        sink.write(arguments, record)?;
     }
     sink.finish()
 }

@@ -22,19 +22,27 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 pub(super) enum Selection {
     /// All with these numbers.
     Span(RangeInclusive<i64>),
-    /// Those of calls, by their rows in order, that were made in a span of milliseconds.
-    Calls(Vec<i64>, Range<i64>),
+    /// Those of calls, by their rows in order, and others, by their numbers in order, that were made in a span of milliseconds.
+    Chosen {
+        calls: Vec<i64>,
+        records: Vec<i64>,
+        made_at: Range<i64>,
+    },
 }
 
 impl Selection {
     fn contains(&self, content: &RowContent<'_>) -> bool {
         match self {
             Self::Span(numbers) => numbers.contains(&content.id),
-            Self::Calls(calls, span) => {
-                content
-                    .call_id
-                    .is_some_and(|call| calls.binary_search(&call).is_ok())
-                    && span.contains(&content.created_at)
+            Self::Chosen {
+                calls,
+                records,
+                made_at,
+            } => {
+                let of_call = |call| calls.binary_search(&call).is_ok();
+                let is_chosen = content.call_id.is_some_and(of_call)
+                    || records.binary_search(&content.id).is_ok();
+                is_chosen && made_at.contains(&content.created_at)
             }
         }
     }

@@ -299,6 +299,17 @@ pub(super) fn last_of_kind(
         .optional()
 }
 
+/// All records of a kind that calls do not make in numbers, in order.
+pub(super) fn of_kind(connection: &Connection, kind: Kind) -> rusqlite::Result<Vec<RawRecord>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM audit_records INDEXED BY idx_audit_records_kind_id_created_at
+             WHERE {RARE} AND kind = ?1 ORDER BY id"
+        ))?
+        .query_map([kind.as_str()], raw)?
+        .collect()
+}
+
 /// By how many milliseconds the clock jumped, each time that the log still tells of.
 pub(super) fn clock_steps(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
     connection

@@ -14,7 +14,7 @@ use super::pages::{self, DISORDER_MS};
 use super::readers::RowReader;
 use super::rulesets::{self, RulesetPeriod};
 use super::{caller_records, calls, connection, file, key_check};
-use crate::audit::{Personal, RowContent};
+use crate::audit::{Kind, Personal, RowContent};
 use crate::call::CallId;
 use crate::phone::Caller;
 use crate::routing::{Ruleset, RulesetVersion};
@@ -70,6 +70,17 @@ impl LogReader {
     /// The rows of all calls of a person, in the order in which they came.
     pub fn calls_of(&self, caller: &Caller) -> Result<Vec<i64>, StoreError> {
         Ok(caller_records::calls(&self.reader(), caller)?)
+    }
+
+    /// The records of a person's being put on lists and taken off them, in order.
+    pub fn list_changes_of(&self, caller: &Caller) -> Result<Vec<StoredRecord>, StoreError> {
+        let changes = audit_records::of_kind(&self.connection, Kind::ListChanged)?;
+        let mut changes = audit_records::read_all(&self.reader(), changes)?;
+        changes.retain(|record| {
+            let personal = record.personal.as_ref();
+            personal.is_some_and(|personal| personal.caller.as_deref() == Some(caller.as_text()))
+        });
+        Ok(changes)
     }
 
     /// The records of the call in a row, in order.

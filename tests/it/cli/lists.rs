@@ -108,6 +108,22 @@ async fn a_number_is_put_on_a_list_shown_and_taken_off_by_command() {
         exported.contains("switchboard list show"),
         "who saw the numbers is recorded"
     );
+    // Somebody who never called is told what lists hold of them.
+    let theirs = [
+        "audit", "export", "--format", "jsonl", "--reveal", "--caller", HOT,
+    ];
+    let theirs = place.run(&theirs).await.exits(0).stdout;
+    assert_eq!(theirs.matches("\"list_changed\"").count(), 3, "{theirs}");
+    assert_eq!(theirs.lines().count(), 3, "{theirs}");
+    let proof = [
+        "audit", "export", "--format", "jsonl", "--proof", "--caller", HOT,
+    ];
+    let proof = place.run(&proof).await.exits(0).stdout;
+    assert_eq!(
+        proof.matches("\"kind\":\"list_changed\"").count(),
+        3,
+        "{proof}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

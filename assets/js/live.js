@@ -330,13 +330,16 @@ export function live(main, { query, replace }) {
 	}
 
 	function drawState() {
-		if (stream.state === "lost") {
+		const isLost = stream.state === "lost";
+		// What is not answered any more is not known.
+		if (isLost || (!open && state.dataset.state)) {
 			state.dataset.state = "lost";
 			show(mark, icon("clock"));
 			text(headline, "Not known");
 			show(since);
 			delete since.dataset.at;
-			text(why, `No connection since ${timeOf(stream.lostSince)}: what is below was so then.`);
+			const what = isLost ? `connection since ${timeOf(stream.lostSince)}` : `answer since ${timeOf(alerts.at)}`;
+			text(why, `No ${what}: what is below was so then.`);
 			return;
 		}
 		if (!dialers.length || !open || !onLine) return;

@@ -257,6 +257,12 @@ pub struct Tab {
 }
 
 impl Tab {
+    /// Runs a script before those of every page that is opened from now on.
+    pub async fn before_every_page(&self, script: &str) -> anyhow::Result<()> {
+        self.page.evaluate_on_new_document(script).await?;
+        Ok(())
+    }
+
     /// Opens an address and waits until it is there.
     pub async fn open(&self, url: &str) -> anyhow::Result<()> {
         self.page.goto(url).await?;

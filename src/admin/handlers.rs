@@ -127,6 +127,23 @@ impl ControlHandlers {
             } => self.prune(older_than_ms, dry_run, progress).await,
             ControlRequest::Erase { caller, dry_run } => self.erase(&caller, dry_run).await,
             ControlRequest::Retry { dialer } => self.retry(dialer).await,
+            ControlRequest::Drain {
+                dialer,
+                resume,
+                sudo_user,
+            } => {
+                let (id, by) = (
+                    DialerId::new(&dialer),
+                    peer.name(false, sudo_user.as_deref()),
+                );
+                let status = if resume {
+                    self.drains.resume(&id, &by).await
+                } else {
+                    self.drains.drain(&id, &by).await
+                };
+                let status = status.ok_or_else(|| self.unknown_dialer(&dialer))?;
+                Ok(serde_json::json!({ "dialer": dialer, "drained": status.drained }))
+            }
             ControlRequest::List {
                 list,
                 action,
@@ -268,6 +285,15 @@ impl ControlHandlers {
             .map_err(|error| Refusal::failed(format!("{error:#}")))
     }
 
+    fn unknown_dialer(&self, name: &str) -> Refusal {
+        let known = self.retries.fleet.dialers();
+        let known: Vec<_> = known.iter().map(|known| known.id().as_str()).collect();
+        Refusal::request(format!(
+            "no dialer is named {name:?}; the server has {}",
+            known.join(", ")
+        ))
+    }
+
     async fn retry(&self, dialer: Option<String>) -> Result<serde_json::Value, Refusal> {
         const BY: &str = "the command line";
         let retries = &self.retries;
@@ -282,12 +308,7 @@ impl ControlHandlers {
                 let before = statuses.into_iter().find(|one| *one.dialer.id() == id);
                 let after = retries.dialer(&id, BY).await;
                 let (Some(before), Some(after)) = (before, after) else {
-                    let known = retries.fleet.dialers();
-                    let known: Vec<_> = known.iter().map(|known| known.id().as_str()).collect();
-                    return Err(Refusal::request(format!(
-                        "no dialer is named {name:?}; the server has {}",
-                        known.join(", ")
-                    )));
+                    return Err(self.unknown_dialer(&name));
                 };
                 (name, before.refused, after.refused)
             }
@@ -384,9 +405,19 @@ impl ControlHandlers {
         let counts = self.store.counts().await;
         let counts = counts.map_err(|error| Refusal::failed(format!("{error:#}")))?;
         let health = self.store.health();
+        let dialers = self.drains.statuses().into_iter().map(|status| {
+            let open = status.open_for.map(|(_, why)| why);
+            serde_json::json!({
+                "dialer": status.dialer.id(),
+                "drained": status.drained,
+                "open": open,
+                "refused": status.refused.map(|refused| refused.credential),
+            })
+        });
         Ok(serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
+            "dialers": dialers.collect::<Vec<_>>(),
             "store": {
                 "running": health.running,
                 "backlog": health.backlog,

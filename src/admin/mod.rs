@@ -57,6 +57,13 @@ pub enum ControlRequest {
         /// Of which dialer; `None`: of Braze.
         dialer: Option<String>,
     },
+    /// Take a dialer out, or put it back.
+    Drain {
+        dialer: String,
+        resume: bool,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
     /// Delete records past retention, or say what would go.
     Prune {
         /// What is older than so many milliseconds; `None`: what the policy says.

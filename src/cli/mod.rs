@@ -21,6 +21,7 @@ mod replay;
 mod rules;
 mod secret;
 mod serve;
+mod status;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,12 @@ enum Command {
     TestDialer(dialers::TestDialerArguments),
     /// Have the running server try credentials again that a service refused
     Retry(dialers::RetryArguments),
+    /// Take a dialer out: calls that it has stay, no other reaches it; asks the running server
+    Drain(status::DrainArguments),
+    /// Put a dialer back that was taken out; asks the running server
+    Resume(status::DrainArguments),
+    /// How the running server and its dialers are
+    Status,
     /// The lists of callers: show one, put a number on it, take one off; asks the running server
     List(lists::ListArguments),
     /// What would happen to a caller, and why; no side effects
@@ -125,6 +132,9 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => dialers::test(arguments, global),
         Command::Retry(arguments) => dialers::retry(arguments, global),
+        Command::Drain(arguments) => status::drain(arguments, false, global),
+        Command::Resume(arguments) => status::drain(arguments, true, global),
+        Command::Status => status::run(global),
         Command::List(arguments) => lists::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Reload(arguments) => configuration::reload(arguments, global),

@@ -23,6 +23,15 @@ static UPTIME: LazyLock<(Instant, Duration)> = LazyLock::new(|| {
 pub struct Clock {
     source: TimeSource,
     slowed: Option<Slowed>,
+    late: Option<Late>,
+}
+
+/// A wall clock that is behind and catches up.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    since_ms: i64,
+    behind_ms: i64,
+    times: i64,
 }
 
 /// A clock that runs slower than the machine's.
@@ -70,6 +79,20 @@ impl Clock {
         }
     }
 
+    /// The same clock with its wall side `behind`, and so many times faster until it has caught up.
+    #[must_use]
+    pub fn catching_up(self, behind: Duration, times: u32) -> Self {
+        let late = Late {
+            since_ms: Self::machine_ms(),
+            behind_ms: i64::try_from(behind.as_millis()).unwrap_or(0),
+            times: i64::from(times),
+        };
+        Self {
+            late: Some(late),
+            ..self
+        }
+    }
+
     /// The clock by which timers run: as this one, but not moved by hand.
     pub fn of_timers(&self) -> Self {
         Self {
@@ -96,7 +119,7 @@ impl Clock {
         };
         Self {
             source: TimeSource::Manual(Arc::new(hands)),
-            slowed: None,
+            ..Self::default()
         }
     }
 
@@ -186,7 +209,11 @@ impl Clock {
     }
 
     fn running_ms(&self) -> i64 {
-        let now = Self::machine_ms();
+        let mut now = Self::machine_ms();
+        if let Some(late) = self.late {
+            let caught_up = (now - late.since_ms) * (late.times - 1);
+            now -= late.behind_ms.saturating_sub(caught_up).max(0);
+        }
         self.slowed.map_or(now, |slowed| {
             slowed.since_ms + (now - slowed.since_ms) / i64::from(slowed.times)
         })
@@ -236,6 +263,22 @@ mod tests {
             Clock::system().instant() - machine,
             Duration::from_secs(100)
         );
+    }
+
+    #[test]
+    fn a_late_clock_never_goes_back_and_is_on_time_in_the_end() {
+        let (behind, times) = (Duration::from_hours(2), 720_000);
+        let late = Clock::system().catching_up(behind, times);
+        let first = late.now();
+        assert!(Clock::system().now() >= first);
+        let mut before = first;
+        while before < Clock::system().now() {
+            let now = late.now();
+            assert!(now >= before && now <= Clock::system().now());
+            before = now;
+        }
+        let passed = before.duration_since(first);
+        assert!(passed.as_secs() > 3_600, "{passed:?}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::audit::{Access, Event, Record};
 use crate::braze::Braze;
+use crate::dialer::DialerStatus;
 use crate::flow::{
     Calls, ConfigRequest, Drains, ListEntries, ListEntryDocument, ListError, NewListEntry,
     NewRules, NotApplied, Publication, Reloads, Retries, SupposedCall,
@@ -132,17 +133,15 @@ impl ControlHandlers {
                 resume,
                 sudo_user,
             } => {
-                let (id, by) = (
-                    DialerId::new(&dialer),
-                    peer.name(false, sudo_user.as_deref()),
-                );
+                let by = peer.name(false, sudo_user.as_deref());
+                let id = DialerId::new(&dialer);
                 let status = if resume {
                     self.drains.resume(&id, &by).await
                 } else {
                     self.drains.drain(&id, &by).await
                 };
                 let status = status.ok_or_else(|| self.unknown_dialer(&dialer))?;
-                Ok(serde_json::json!({ "dialer": dialer, "drained": status.drained }))
+                Ok(dialer_state(&status))
             }
             ControlRequest::List {
                 list,
@@ -405,19 +404,11 @@ impl ControlHandlers {
         let counts = self.store.counts().await;
         let counts = counts.map_err(|error| Refusal::failed(format!("{error:#}")))?;
         let health = self.store.health();
-        let dialers = self.drains.statuses().into_iter().map(|status| {
-            let open = status.open_for.map(|(_, why)| why);
-            serde_json::json!({
-                "dialer": status.dialer.id(),
-                "drained": status.drained,
-                "open": open,
-                "refused": status.refused.map(|refused| refused.credential),
-            })
-        });
+        let dialers = self.drains.statuses();
         Ok(serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
-            "dialers": dialers.collect::<Vec<_>>(),
+            "dialers": dialers.iter().map(dialer_state).collect::<Vec<_>>(),
             "store": {
                 "running": health.running,
                 "backlog": health.backlog,
@@ -438,6 +429,15 @@ impl ControlHandlers {
             },
         }))
     }
+}
+
+/// Whether a dialer gets calls, and why not.
+fn dialer_state(status: &DialerStatus) -> serde_json::Value {
+    let out = status.drained.as_ref();
+    let out = out.map(|out| format!("taken out by {} since {}", out.by, out.since));
+    let open = status.open_for.as_ref().map(|(_, why)| why.clone());
+    let why = out.or(open);
+    serde_json::json!({ "dialer": status.dialer.id(), "in_use": why.is_none(), "why": why })
 }
 
 /// A refused webhook without a value of any field.

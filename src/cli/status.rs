@@ -31,53 +31,32 @@ pub(super) fn drain(
 pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
     let path = load(global)?.config.storage.path;
     let status = admin::ask(&path, &ControlRequest::Status, |_| {}).map_err(refused)?;
+    let (store, dialers) = (&status["store"], &status["dialers"]);
+    let dialers = dialers.as_array().map(Vec::as_slice).unwrap_or_default();
+    let since = text(&store["failing_since"]);
     global.print(&status, |status| {
-        let (store, text) = (&status["store"], |value: &Value| {
-            value.as_str().unwrap_or_default().to_owned()
-        });
-        let (version, pid, calls, records) = (
-            text(&status["version"]),
-            &status["pid"],
-            &store["active_calls"],
-            &store["records"],
-        );
+        let (version, pid) = (text(&status["version"]), &status["pid"]);
+        let (calls, records) = (&store["active_calls"], &store["records"]);
         outln!(
             "switchboard {version}, process {pid}: {calls} calls in progress, {records} records"
         );
-        if let Some(error) = store["last_error"]
-            .as_str()
-            .filter(|_| !store["failing_since"].is_null())
-        {
+        if !since.is_empty() {
             outln!(
-                "the database takes no records since {}: {error}",
-                text(&store["failing_since"])
+                "no records are stored since {since}: {}",
+                text(&store["last_error"])
             );
         }
-        status["dialers"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .for_each(print_dialer);
+        dialers.iter().for_each(print_dialer);
     })?;
-    let is_in_use = |dialer: &Value| dialer["drained"].is_null() && dialer["open"].is_null();
-    let mut dialers = status["dialers"].as_array().into_iter().flatten();
-    Ok(Exit::of_check(
-        status["store"]["failing_since"].is_null() && dialers.any(is_in_use),
-    ))
+    let is_in_use = dialers.iter().any(|dialer| dialer["in_use"] == true);
+    Ok(Exit::of_check(since.is_empty() && is_in_use))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 fn print_dialer(dialer: &Value) {
-    let word = |value: &Value| value.as_str().map(ToOwned::to_owned);
-    let drained = &dialer["drained"];
-    let state = word(&drained["by"])
-        .map(|by| {
-            format!(
-                "taken out by {by} since {}",
-                word(&drained["since"]).unwrap_or_default()
-            )
-        })
-        .or(word(&dialer["refused"]).map(|credential| format!("refuses {credential}")))
-        .or(word(&dialer["open"]).map(|why| format!("gets no calls: {why}")))
-        .unwrap_or_else(|| "in use".to_owned());
-    outln!("{}: {state}", word(&dialer["dialer"]).unwrap_or_default());
+    let why = dialer["why"].as_str().unwrap_or("in use");
+    outln!("{}: {why}", text(&dialer["dialer"]));
 }

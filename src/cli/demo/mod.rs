@@ -31,6 +31,9 @@ use report::{DemoCall, DemoReport};
 
 /// How long people wait, in phone time: longer than the demo's `max_hold` takes, so that nobody's patience ends a hold.
 const PATIENCE: Duration = Duration::from_mins(30);
+/// In the time that is made up, a second takes less than a millisecond; and so many people call in a minute.
+const HURRY: u32 = 1_200;
+const CALLS_BEFORE: u32 = 4;
 /// Results that may wait to be printed.
 const RESULTS_WAITING: usize = 1_024;
 
@@ -45,6 +48,9 @@ pub(super) struct DemoArguments {
     /// How long new calls come in: 30s, 10m
     #[arg(long = "for", default_value = "10m", value_parser = duration)]
     length: Duration,
+    /// How much is made up of the time before, so that no chart is empty: 2h, or 0s for nothing
+    #[arg(long, default_value = "2h", value_parser = duration)]
+    history: Duration,
     /// Break something from the start
     #[arg(long, value_enum, value_delimiter = ',')]
     open_faults: Vec<OpenFault>,
@@ -84,9 +90,15 @@ pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<
             }),
             ..app::Given::default()
         };
-        let started = app::start_with(&setup.config, &Clock::system(), &lifecycle, given).await;
+        let clock = Clock::system().catching_up(arguments.history, HURRY);
+        let started = app::start_with(&setup.config, &clock, &lifecycle, given).await;
         let running = started.map_err(serve::refuse)?;
         setup.furnish(&world, running.address);
+        tokio::select! {
+            () = live_through(arguments, seed, &world, &lifecycle) => {}
+            () = stop(&mut signals) => lifecycle.stop(),
+        }
+        setup::set_pace(&world, setup::TIME_SCALE);
         for fault in &arguments.open_faults {
             switches.set(*fault, true);
         }
@@ -124,6 +136,26 @@ pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<
         running.close().await;
         report.summarize(global, setup.database)
     })
+}
+
+/// Calls of the time before, by the same way as all that follow, while the clock catches up; waits until all of them are over.
+async fn live_through(arguments: &DemoArguments, seed: u64, world: &World, lifecycle: &Lifecycle) {
+    let before = DemoArguments {
+        calls_per_minute: CALLS_BEFORE * HURRY,
+        length: arguments.history / HURRY,
+        ..arguments.clone()
+    };
+    setup::set_pace(world, 1.0 / f64::from(HURRY));
+    let (results, mut ended) = mpsc::channel(RESULTS_WAITING);
+    let calls = CallMaker {
+        world: world.clone(),
+        lifecycle: lifecycle.clone(),
+        enough: lifecycle.draining().child_token(),
+        results,
+    };
+    let callers = Callers::seeded(!seed).score_attribute(setup::SCORE_ATTRIBUTE);
+    lifecycle.spawn_transient("history", calls.run(callers, before));
+    while ended.recv().await.is_some() {}
 }
 
 /// Waits until the process is asked to stop.

@@ -20,7 +20,7 @@ use switchboard_simulator::twilio::LineBehaviour;
 pub(super) const SCORE_ATTRIBUTE: &str = "lead_score";
 
 /// Real time per phone time: a talk of a minute takes three seconds.
-const TIME_SCALE: f64 = 0.05;
+pub(super) const TIME_SCALE: f64 = 0.05;
 
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
@@ -58,9 +58,6 @@ impl Setup {
             &format!("http://{address}"),
             self.config.server.public_url.as_str(),
         );
-        world
-            .twilio
-            .configure(|settings| settings.time_scale = TIME_SCALE);
         for line in [made_up::DIALFIRE_LINE, made_up::ZENDESK_LINE] {
             world.twilio.set_line(line, busy_line());
         }
@@ -76,6 +73,12 @@ impl Setup {
             .faults()
             .set_latency(Duration::from_millis(20), Duration::from_millis(120));
     }
+}
+
+/// How long a phone time takes.
+pub(super) fn set_pace(world: &World, time_scale: f64) {
+    let twilio = &world.twilio;
+    twilio.configure(|settings| settings.time_scale = time_scale);
 }
 
 /// A line as it is in a sales team: mostly answered, sometimes not.

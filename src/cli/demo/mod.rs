@@ -33,7 +33,7 @@ use report::{DemoCall, DemoReport};
 const PATIENCE: Duration = Duration::from_mins(30);
 /// In the time that is made up, a second takes less than a millisecond; and so many people call in a minute.
 const HURRY: u32 = 1_200;
-const CALLS_BEFORE: u32 = 4;
+const CALLS_BEFORE: u32 = 2;
 /// Results that may wait to be printed.
 const RESULTS_WAITING: usize = 1_024;
 
@@ -84,6 +84,7 @@ pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<
         let switches = Switches::new(world.clone());
         let given = app::Given {
             metrics: Some(metrics),
+            file: Some(setup.file.clone()),
             demo: Some(DemoDoor {
                 routes: switches.clone().routes(),
                 link: OneTimeLink::new(setup.once.clone(), setup.key.clone()),
@@ -94,11 +95,14 @@ pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<
         let started = app::start_with(&setup.config, &clock, &lifecycle, given).await;
         let running = started.map_err(serve::refuse)?;
         setup.furnish(&world, running.address);
+        if !arguments.history.is_zero() {
+            errln!("callers of the time before: a few seconds");
+        }
         tokio::select! {
             () = live_through(arguments, seed, &world, &lifecycle) => {}
             () = stop(&mut signals) => lifecycle.stop(),
         }
-        setup::set_pace(&world, setup::TIME_SCALE);
+        setup::slow_down(&world);
         for fault in &arguments.open_faults {
             switches.set(*fault, true);
         }
@@ -175,7 +179,7 @@ fn greet(arguments: &DemoArguments, setup: &setup::Setup, running: &Running, see
         setup.once
     );
     errln!("API key: {}", setup.key);
-    errln!("database {}, seed {seed}", setup.database.display());
+    errln!("configuration {}, seed {seed}", setup.file.display());
     errln!(
         "{} calls a minute for {} s; on the phone, time runs 20 times faster; Ctrl-C ends it early\n",
         arguments.calls_per_minute,

@@ -1,7 +1,8 @@
 //! The demo's configuration: a real one, read by the real reader, in a directory of its own.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,11 +21,13 @@ use switchboard_simulator::twilio::LineBehaviour;
 pub(super) const SCORE_ATTRIBUTE: &str = "lead_score";
 
 /// Real time per phone time: a talk of a minute takes three seconds.
-pub(super) const TIME_SCALE: f64 = 0.05;
+const TIME_SCALE: f64 = 0.05;
 
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) config: Config,
+    /// Where it stands, to be changed and read again.
+    pub(super) file: PathBuf,
     pub(super) database: PathBuf,
     /// An admin's key to the API and the dashboard.
     pub(super) key: String,
@@ -38,14 +41,18 @@ impl Setup {
         let directory = std::env::temp_dir().join(name);
         let created = std::fs::DirBuilder::new().mode(0o700).create(&directory);
         created.with_context(|| format!("cannot create {}", directory.display()))?;
-        let context = config::Context::in_directory(&directory);
+        let file = directory.join("config.toml");
         let draw = || DrawnKey::draw().context("cannot draw an API key");
         let (drawn, once) = (draw()?, draw()?);
-        let loaded = config::parse(&text(listen, world, &drawn.hash.to_hex()), &context)
-            .context("the demo's own configuration")?;
+        let text = text(listen, world, &drawn.hash.to_hex());
+        let mut written = std::fs::OpenOptions::new();
+        let written = written.write(true).create_new(true).mode(0o600).open(&file);
+        written.and_then(|mut written| written.write_all(text.as_bytes()))?;
+        let loaded = config::load(&file).context("the demo's own configuration")?;
         let database = loaded.config.storage.path.clone();
         Ok(Self {
             config: loaded.config,
+            file,
             database,
             key: drawn.key,
             once: once.key,
@@ -65,20 +72,25 @@ impl Setup {
             made_up::LAST_RESORT,
             LineBehaviour::answer(Duration::from_secs(20)),
         );
-        let (least, most) = (Duration::from_millis(5), Duration::from_millis(40));
-        world.dialfire.faults().set_latency(least, most);
-        world.zendesk.faults().set_latency(least, most);
-        world
-            .braze
-            .faults()
-            .set_latency(Duration::from_millis(20), Duration::from_millis(120));
     }
 }
 
-/// How long a phone time takes.
+/// How long a phone time takes, in which everybody outside answers at once.
 pub(super) fn set_pace(world: &World, time_scale: f64) {
     let twilio = &world.twilio;
     twilio.configure(|settings| settings.time_scale = time_scale);
+}
+
+/// From now on everybody outside takes their time.
+pub(super) fn slow_down(world: &World) {
+    set_pace(world, TIME_SCALE);
+    let (least, most) = (Duration::from_millis(5), Duration::from_millis(40));
+    world.dialfire.faults().set_latency(least, most);
+    world.zendesk.faults().set_latency(least, most);
+    world
+        .braze
+        .faults()
+        .set_latency(Duration::from_millis(20), Duration::from_millis(120));
 }
 
 /// A line as it is in a sales team: mostly answered, sometimes not.
@@ -136,7 +148,7 @@ api_base = "{twilio_url}"
 base_url = "{braze_url}"
 api_key = "{braze_key}"
 score_attribute = "{SCORE_ATTRIBUTE}"
-requests_per_minute = 2400
+requests_per_minute = 24000
 
 [routing]
 default_dialer = "zendesk"

@@ -11,7 +11,6 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::frame::{Exit, Global, errln, outln};
-use crate::config;
 use crate::http::keys::{DrawnKey, Role};
 use answers::Answers;
 pub(super) use answers::InitArguments;
@@ -51,14 +50,14 @@ pub(super) fn run(arguments: &InitArguments, global: &Global) -> anyhow::Result<
         errln!("there is no terminal to ask on: give --yes, and what is known as options");
         return Ok(Exit::Usage);
     }
-    let answers = Answers::gather(arguments, may_ask)?;
+    let answers = Answers::gather(arguments, &place, may_ask)?;
     let key = DrawnKey::draw().context("the system gives no random bytes")?;
     let text = answers.write(&place, KEY_NAME, &key.hash.to_hex());
     // Nothing is written that would be refused.
-    let context = config::Context::in_directory(place.directory()).without_secrets();
-    if let Err(rejected) = config::parse(&text, &context) {
-        for problem in rejected.problems.iter().filter(|found| found.is_error()) {
-            errln!("{}: {}", problem.key, problem.message);
+    let problems = answers.problems(&place);
+    if !problems.is_empty() {
+        for (key, message) in problems {
+            errln!("{key}: {message}");
         }
         return Ok(Exit::Usage);
     }

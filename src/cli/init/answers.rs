@@ -7,9 +7,10 @@ use anyhow::Context;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use super::super::frame::errln;
 use super::place::InitPaths;
 use super::template::Template;
-use crate::config::PLACEHOLDER_SECRET;
+use crate::config::{self, PLACEHOLDER_SECRET};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct InitArguments {
@@ -76,6 +77,9 @@ pub(crate) struct InitArguments {
     /// Who is told of incidents; may be repeated
     #[arg(long, value_name = "MAIL", requires = "smtp")]
     alert_to: Vec<String>,
+    /// The one who was typed on the terminal.
+    #[arg(skip)]
+    asked_to: Option<String>,
     /// Sender of these mails
     #[arg(long, value_name = "MAIL", requires = "alert_to")]
     alert_from: Option<String>,
@@ -111,49 +115,71 @@ struct AskedSecret {
 }
 
 impl Answers {
-    pub(super) fn gather(arguments: &InitArguments, may_ask: bool) -> anyhow::Result<Self> {
+    pub(super) fn gather(
+        arguments: &InitArguments,
+        place: &InitPaths,
+        may_ask: bool,
+    ) -> anyhow::Result<Self> {
         let mut given = arguments.clone();
         if may_ask {
-            ask(&mut given)?;
+            ask(&mut given, place, &mut prompt)?;
         }
+        let mut answers = Self::without_secrets(given);
+        answers.read_secrets(may_ask)?;
+        Ok(answers)
+    }
+
+    fn without_secrets(mut given: InitArguments) -> Self {
+        given.alert_to.extend(given.asked_to.take());
         // With neither, both stand as examples.
         let neither = given.dialfire_connect.is_none() && given.zendesk_connect.is_none();
         let has_dialfire = neither || given.dialfire_connect.is_some();
         let has_zendesk = neither || given.zendesk_connect.is_some();
-        let mut secrets = Vec::new();
-        let mut add = |file, about, path: &Option<PathBuf>| {
-            let text = secret(path.as_deref(), about, may_ask)?;
-            secrets.push(AskedSecret { file, about, text });
-            anyhow::Ok(())
-        };
-        let g = &given;
-        add(
-            "twilio_auth_token",
-            "Twilio's auth token",
-            &g.twilio_auth_token,
-        )?;
-        add("braze_api_key", "the Braze API key", &g.braze_api_key)?;
-        if has_dialfire {
-            let about = "the token of the Dialfire campaign";
-            add("dialfire_token", about, &g.dialfire_token)?;
+        Self {
+            given,
+            secrets: Vec::new(),
+            has_dialfire,
+            has_zendesk,
         }
-        if has_zendesk {
-            add(
-                "zendesk_token",
-                "the API token of Zendesk",
-                &g.zendesk_api_token,
-            )?;
+    }
+
+    fn read_secrets(&mut self, may_ask: bool) -> anyhow::Result<()> {
+        let g = &self.given;
+        let mut wanted = vec![
+            (
+                "twilio_auth_token",
+                "Twilio's auth token",
+                &g.twilio_auth_token,
+            ),
+            ("braze_api_key", "the Braze API key", &g.braze_api_key),
+        ];
+        if self.has_dialfire {
+            let about = "the token of the Dialfire campaign";
+            wanted.push(("dialfire_token", about, &g.dialfire_token));
+        }
+        if self.has_zendesk {
+            let about = "the API token of Zendesk";
+            wanted.push(("zendesk_token", about, &g.zendesk_api_token));
         }
         if g.smtp_username.is_some() {
             let about = "the password of the mail server";
-            add("smtp_password", about, &g.smtp_password)?;
+            wanted.push(("smtp_password", about, &g.smtp_password));
         }
-        Ok(Self {
-            given,
-            secrets,
-            has_dialfire,
-            has_zendesk,
-        })
+        for (file, about, path) in wanted {
+            let text = secret(path.as_deref(), about, may_ask)?;
+            self.secrets.push(AskedSecret { file, about, text });
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the configuration that these answers make, as key and message.
+    pub(super) fn problems(&self, place: &InitPaths) -> Vec<(String, String)> {
+        let text = self.write(place, "ops", &"0".repeat(64));
+        let context = config::Context::in_directory(place.directory()).without_secrets();
+        let rejected = config::parse(&text, &context).err();
+        let problems = rejected.into_iter().flat_map(|rejected| rejected.problems);
+        let errors = problems.filter(config::Problem::is_error);
+        errors.map(|error| (error.key, error.message)).collect()
     }
 
     /// The files of secrets by name: what is known, placeholders, and what is made up here.
@@ -295,48 +321,87 @@ fn text_of(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// Writes a question and gives what was typed.
+type Prompt<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<Zeroizing<String>>;
+
 /// Asks for what cannot be known and was not given. An empty answer leaves a placeholder.
-fn ask(given: &mut InitArguments) -> anyhow::Result<()> {
+fn ask(given: &mut InitArguments, place: &InitPaths, prompt: Prompt<'_>) -> anyhow::Result<()> {
+    let mut question =
+        |given: &mut InitArguments,
+         key,
+         text,
+         field: fn(&mut InitArguments) -> &mut Option<String>| {
+            while field(given).is_none() {
+                let line = prompt(text)?;
+                let Some(answer) = Some(line.trim()).filter(|line| !line.is_empty()) else {
+                    break;
+                };
+                *field(given) = Some(answer.to_owned());
+                let mut trial = given.clone();
+                let usual = || "smtps://mail.example.com:465".to_owned();
+                trial.smtp.get_or_insert_with(usual);
+                let mut problems = Answers::without_secrets(trial).problems(place).into_iter();
+                if let Some((key, message)) = problems.find(|(found, _)| found.starts_with(key)) {
+                    errln!("{key}: {message}");
+                    *field(given) = None;
+                }
+            }
+            anyhow::Ok(())
+        };
     let text = "Public URL of this server, as in the Twilio console (https://…)";
-    question(&mut given.public_url, text)?;
-    if given.acme_contact.is_none() && given.certificate.is_none() {
+    question(given, "server.public_url", text, |given| {
+        &mut given.public_url
+    })?;
+    if given.certificate.is_none() {
         let text =
             "Mail address for a certificate of Let's Encrypt (empty: a proxy in front speaks TLS)";
-        question(&mut given.acme_contact, text)?;
+        question(given, "server.acme", text, |given| &mut given.acme_contact)?;
     }
-    question(&mut given.twilio_account_sid, "Twilio Account SID (AC…)")?;
+    let text = "Twilio Account SID (AC…)";
+    question(given, "twilio.account_sid", text, |given| {
+        &mut given.twilio_account_sid
+    })?;
     let text = "Braze REST endpoint (https://rest.….braze.eu)";
-    question(&mut given.braze_url, text)?;
+    question(given, "braze.base_url", text, |given| &mut given.braze_url)?;
     let text = "Inbound line of Dialfire (empty: no Dialfire)";
-    question(&mut given.dialfire_connect, text)?;
+    question(given, "dialers.dialfire.connect", text, |given| {
+        &mut given.dialfire_connect
+    })?;
     if given.dialfire_connect.is_some() {
-        question(&mut given.dialfire_campaign, "Dialfire campaign")?;
-        question(&mut given.dialfire_task, "Task of that campaign")?;
+        let text = "Dialfire campaign";
+        question(given, "dialers.dialfire.campaign", text, |given| {
+            &mut given.dialfire_campaign
+        })?;
+        let text = "Task of that campaign";
+        question(given, "dialers.dialfire.task", text, |given| {
+            &mut given.dialfire_task
+        })?;
     }
     let text = "Line of Zendesk Talk (empty: no Zendesk Talk)";
-    question(&mut given.zendesk_connect, text)?;
+    question(given, "dialers.zendesk.connect", text, |given| {
+        &mut given.zendesk_connect
+    })?;
     if given.zendesk_connect.is_some() {
-        question(&mut given.zendesk_subdomain, "Zendesk subdomain")?;
-        question(&mut given.zendesk_email, "Agent that the API token acts as")?;
+        let text = "Zendesk subdomain";
+        question(given, "dialers.zendesk.subdomain", text, |given| {
+            &mut given.zendesk_subdomain
+        })?;
+        let text = "Agent that the API token acts as";
+        question(given, "dialers.zendesk.email", text, |given| {
+            &mut given.zendesk_email
+        })?;
     }
     let text = "Number to dial when all else fails (empty: none)";
-    question(&mut given.last_resort, text)?;
+    question(given, "routing.last_resort_number", text, |given| {
+        &mut given.last_resort
+    })?;
     if given.alert_to.is_empty() {
-        let mut to = None;
-        question(&mut to, "Who is told of incidents by mail (empty: nobody)")?;
-        given.alert_to.extend(to);
+        let text = "Who is told of incidents by mail (empty: nobody)";
+        question(given, "alerts.email.to", text, |given| &mut given.asked_to)?;
     }
-    if !given.alert_to.is_empty() {
+    if given.asked_to.is_some() || !given.alert_to.is_empty() {
         let text = "Mail server (smtps://mail.example.com:465)";
-        question(&mut given.smtp, text)?;
-    }
-    Ok(())
-}
-
-fn question(answer: &mut Option<String>, text: &str) -> anyhow::Result<()> {
-    if answer.is_none() {
-        let line = prompt(text)?;
-        *answer = Some(line.trim().to_owned()).filter(|line| !line.is_empty());
+        question(given, "alerts.email.smtp", text, |given| &mut given.smtp)?;
     }
     Ok(())
 }
@@ -382,4 +447,61 @@ fn unseen(about: &str) -> anyhow::Result<Zeroizing<String>> {
     // The line break was not shown either.
     drop(writeln!(io::stderr()));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        init: InitArguments,
+    }
+
+    #[test]
+    fn a_wrong_answer_is_asked_for_again_and_the_others_stay() {
+        let place = InitPaths::new(Some(Path::new("/nowhere/config.toml")), None);
+        let mut given = Line::parse_from(["init", "--last-resort", "+4930123456"]).init;
+        let typed = [
+            ("Public URL", "calls.acme.example"),
+            ("Public URL", "https://calls.acme.example"),
+            ("Mail address for a certificate", ""),
+            ("Twilio Account SID", "AC1"),
+            ("Twilio Account SID", "AC00000000000000000000000000000001"),
+            ("Braze", "https://rest.fra-01.braze.eu"),
+            ("Inbound line of Dialfire", "030 123"),
+            ("Inbound line of Dialfire", ""),
+            ("Line of Zendesk", "sip:sales@acme.sip.twilio.com"),
+            ("Zendesk subdomain", "acme"),
+            ("Agent", "nobody"),
+            ("Agent", "router@acme.example"),
+            ("Who is told", "ops"),
+            ("Who is told", "ops@acme.example"),
+            ("Mail server", "mail.acme.example"),
+            ("Mail server", "smtps://mail.acme.example:465"),
+        ];
+        let mut typed = typed.into_iter();
+        let mut prompt = |text: &str| {
+            let (question, answer) = typed.next().unwrap();
+            assert!(text.starts_with(question), "{text}, not {question}");
+            Ok(Zeroizing::new(format!("{answer}\n")))
+        };
+        ask(&mut given, &place, &mut prompt).unwrap();
+        assert_eq!(typed.next(), None);
+        let answers = Answers::without_secrets(given);
+        assert_eq!(answers.problems(&place), []);
+        let text = answers.write(&place, "ops", &"0".repeat(64));
+        for written in [
+            "https://calls.acme.example",
+            "ops@acme.example",
+            "smtps://mail.acme.example:465",
+            "router@acme.example",
+            "+4930123456",
+        ] {
+            assert!(text.contains(written), "{written}");
+        }
+    }
 }

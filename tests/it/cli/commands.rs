@@ -373,6 +373,8 @@ async fn the_demo_routes_calls_and_proves_it() {
             "demo",
             "--for",
             "3s",
+            "--history",
+            "0s",
             "--calls-per-minute",
             "200",
             "--listen",

@@ -348,6 +348,55 @@ async fn every_figure_of_the_contract_is_in_the_metrics_after_a_call() {
 }
 
 #[tokio::test]
+async fn a_dialer_is_taken_out_and_put_back_by_command_and_the_status_says_so() {
+    let (place, key) = with_key();
+    place.run(&["status"]).await.exits(75);
+    let served = Served::start(&place).await;
+    let base = format!("http://{}", served.address);
+    let dialers = asked(&base, &key, false, "/dialers").await["data"].clone();
+    let names: Vec<&str> = dialers
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    let first = names[0];
+
+    let status = place.run(&["status", "--json"]).await.exits(0).json();
+    assert_eq!(
+        status["dialers"][0],
+        json!({"dialer": first, "in_use": true, "why": null})
+    );
+    let out = place.run(&["drain", first]).await.exits(0);
+    assert!(
+        out.stdout
+            .starts_with(&format!("{first}: taken out by user ")),
+        "{out:?}"
+    );
+    let document = asked(&base, &key, false, &format!("/dialers/{first}")).await;
+    assert_eq!(document["data"]["state"], "drained", "{document}");
+    let unknown = place.run(&["drain", "nobody"]).await.exits(2);
+    assert!(unknown.stderr.contains(first), "{unknown:?}");
+    for name in &names[1..] {
+        place.run(&["drain", name]).await.exits(0);
+    }
+    let all_out = place.run(&["status"]).await.exits(1);
+    assert_eq!(
+        all_out.stdout.matches("taken out by user").count(),
+        names.len(),
+        "{all_out:?}"
+    );
+    let back = place.run(&["resume", first]).await.exits(0);
+    assert_eq!(back.stdout, format!("{first}: in use\n"));
+    place.run(&["status"]).await.exits(0);
+    let records = asked(&base, &key, false, "/logs?kind=health_changed").await;
+    assert!(
+        records.to_string().contains("put back by user"),
+        "{records}"
+    );
+}
+
+#[tokio::test]
 async fn the_demo_ends_clean_when_it_is_told_to_and_leaves_nobody_on_hold() {
     let place = Place::empty();
     let arguments = [
@@ -356,6 +405,8 @@ async fn the_demo_ends_clean_when_it_is_told_to_and_leaves_nobody_on_hold() {
         "127.0.0.1:0",
         "--for",
         "10m",
+        "--history",
+        "0s",
         "--calls-per-minute",
         "600",
         "--seed",

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::frame::{Exit, Global, load, outln, refused, sudo_user};
+use super::frame::{Exit, Global, or_said, outln, refused, sudo_user};
 use crate::admin::{self, ControlRequest};
+use crate::config;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DrainArguments {
@@ -21,16 +22,14 @@ pub(super) fn drain(
         resume,
         sudo_user: sudo_user(),
     };
-    let path = load(global)?.config.storage.path;
-    let dialer = admin::ask(&path, &request, |_| {}).map_err(refused)?;
+    let dialer = ask(&request, global)?;
     global.print(&dialer, print_dialer)?;
     Ok(Exit::Done)
 }
 
 /// Fails where the database takes no records, or no dialer is in use.
 pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
-    let path = load(global)?.config.storage.path;
-    let status = admin::ask(&path, &ControlRequest::Status, |_| {}).map_err(refused)?;
+    let status = ask(&ControlRequest::Status, global)?;
     let (store, dialers) = (&status["store"], &status["dialers"]);
     let dialers = dialers.as_array().map(Vec::as_slice).unwrap_or_default();
     let since = text(&store["failing_since"]);
@@ -50,6 +49,13 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
     })?;
     let is_in_use = dialers.iter().any(|dialer| dialer["in_use"] == true);
     Ok(Exit::of_check(since.is_empty() && is_in_use))
+}
+
+/// What the running server says. Its configuration is in force whatever there is to warn of.
+fn ask(request: &ControlRequest, global: &Global) -> Result<Value, Exit> {
+    let path = config::find(global.config.as_deref());
+    let loaded = or_said(&path, config::load(&path))?;
+    admin::ask(&loaded.config.storage.path, request, |_| {}).map_err(refused)
 }
 
 fn text(value: &Value) -> &str {

@@ -1,6 +1,10 @@
 //! The other commands that end by themselves.
 
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use switchboard::clock::Clock;
 use switchboard_simulator::faults::Fault;
 
 use super::{Place, Ran};
@@ -392,6 +396,43 @@ async fn the_demo_routes_calls_and_proves_it() {
     assert_eq!(summary["answered_with_valid_twiml"], calls);
     assert_eq!(summary["decisions"], calls);
     assert_eq!(summary["violations"], json!([]));
+}
+
+#[tokio::test]
+async fn the_past_of_a_demo_lies_behind_its_start_and_the_log_of_it_verifies() {
+    let place = Place::empty();
+    let arguments = "demo --for 1s --history 20m --listen 127.0.0.1:0 --seed 7 --json";
+    let before = Clock::system().now();
+    let ran = place.run(&arguments.split(' ').collect::<Vec<_>>()).await;
+    let summary = ran.exits(0).json();
+    let database = Path::new(summary["database"].as_str().unwrap());
+    let config = database.with_file_name("config.toml");
+    let config = config.to_str().unwrap();
+    let export = ["--config", config, "audit", "export", "--format", "jsonl"];
+    let lines = place.run(&export).await.exits(0).stdout;
+    let records = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let times: Vec<Timestamp> = records
+        .filter(|record| record["kind"] == "call_decided")
+        .map(|record| record["at"].as_str().unwrap().parse().unwrap())
+        .collect();
+    let earlier = before - SignedDuration::from_mins(2);
+    let n_before = times.iter().filter(|at| **at < earlier).count();
+    assert!(n_before > 10, "{times:?}");
+    assert!(
+        times
+            .iter()
+            .all(|at| *at > before - SignedDuration::from_mins(21))
+    );
+    assert!(times.is_sorted(), "{times:?}");
+    let verify = [
+        "audit",
+        "verify",
+        "--database",
+        summary["database"].as_str().unwrap(),
+    ];
+    place.run(&verify).await.exits(0);
 }
 
 #[tokio::test]

@@ -23,15 +23,8 @@ static UPTIME: LazyLock<(Instant, Duration)> = LazyLock::new(|| {
 pub struct Clock {
     source: TimeSource,
     slowed: Option<Slowed>,
-    late: Option<Late>,
-}
-
-/// A wall clock that is behind and catches up.
-#[derive(Clone, Copy, Debug)]
-struct Late {
-    since_ms: i64,
-    behind_ms: i64,
-    times: i64,
+    /// By how many milliseconds the wall side is late; whoever holds it lets it catch up.
+    late_ms: Option<Arc<AtomicI64>>,
 }
 
 /// A clock that runs slower than the machine's.
@@ -79,18 +72,11 @@ impl Clock {
         }
     }
 
-    /// The same clock with its wall side `behind`, and so many times faster until it has caught up.
+    /// The same clock, its wall side late by so many milliseconds; with none left, it is on time.
     #[must_use]
-    pub fn catching_up(self, behind: Duration, times: u32) -> Self {
-        let late = Late {
-            since_ms: Self::machine_ms(),
-            behind_ms: i64::try_from(behind.as_millis()).unwrap_or(0),
-            times: i64::from(times),
-        };
-        Self {
-            late: Some(late),
-            ..self
-        }
+    pub fn late(self, late_ms: Arc<AtomicI64>) -> Self {
+        let late_ms = Some(late_ms);
+        Self { late_ms, ..self }
     }
 
     /// The clock by which timers run: as this one, but not moved by hand.
@@ -210,9 +196,8 @@ impl Clock {
 
     fn running_ms(&self) -> i64 {
         let mut now = Self::machine_ms();
-        if let Some(late) = self.late {
-            let caught_up = (now - late.since_ms) * (late.times - 1);
-            now -= late.behind_ms.saturating_sub(caught_up).max(0);
+        if let Some(late_ms) = &self.late_ms {
+            now -= late_ms.load(Ordering::SeqCst).max(0);
         }
         self.slowed.map_or(now, |slowed| {
             slowed.since_ms + (now - slowed.since_ms) / i64::from(slowed.times)
@@ -266,19 +251,15 @@ mod tests {
     }
 
     #[test]
-    fn a_late_clock_never_goes_back_and_is_on_time_in_the_end() {
-        let (behind, times) = (Duration::from_hours(2), 720_000);
-        let late = Clock::system().catching_up(behind, times);
-        let first = late.now();
-        assert!(Clock::system().now() >= first);
-        let mut before = first;
-        while before < Clock::system().now() {
-            let now = late.now();
-            assert!(now >= before && now <= Clock::system().now());
-            before = now;
-        }
-        let passed = before.duration_since(first);
-        assert!(passed.as_secs() > 3_600, "{passed:?}");
+    fn a_late_clock_catches_up_and_never_runs_ahead() {
+        let late_ms = Arc::new(AtomicI64::new(7_200_000));
+        let clock = Clock::system().late(Arc::clone(&late_ms));
+        let by = |seconds| Clock::system().now() - jiff::SignedDuration::from_secs(seconds);
+        assert!(clock.now() <= by(7_200) && clock.now() > by(7_260));
+        late_ms.store(60_000, Ordering::SeqCst);
+        assert!(clock.now() <= by(60) && clock.now() > by(120));
+        late_ms.store(-5_000, Ordering::SeqCst);
+        assert!(clock.now() <= by(0) && clock.now() > by(60));
     }
 
     #[test]

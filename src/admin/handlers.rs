@@ -9,9 +9,8 @@ use super::{
     AddedEntry, ControlRequest, ListCommand, Progress, Refusal, RefusalCause, RemovedEntry,
     Retried, ShownList,
 };
-use crate::audit::{Access, Event, Record};
+use crate::audit::{Access, Drained, Event, Record};
 use crate::braze::Braze;
-use crate::dialer::DialerStatus;
 use crate::flow::{
     Calls, ConfigRequest, Drains, ListEntries, ListEntryDocument, ListError, NewListEntry,
     NewRules, NotApplied, Publication, Reloads, Retries, SupposedCall,
@@ -140,8 +139,8 @@ impl ControlHandlers {
                 } else {
                     self.drains.drain(&id, &by).await
                 };
-                let status = status.ok_or_else(|| self.unknown_dialer(&dialer))?;
-                Ok(dialer_state(&status))
+                status.ok_or_else(|| self.unknown_dialer(&dialer))?;
+                self.status().await
             }
             ControlRequest::List {
                 list,
@@ -404,11 +403,22 @@ impl ControlHandlers {
         let counts = self.store.counts().await;
         let counts = counts.map_err(|error| Refusal::failed(format!("{error:#}")))?;
         let health = self.store.health();
-        let dialers = self.drains.statuses();
+        let mut ok = false;
+        let dialers = self.drains.statuses().into_iter().map(|status| {
+            let out = |out: Drained| format!("taken out by {} since {}", out.by, out.since);
+            let why = status
+                .drained
+                .map(out)
+                .or(status.open_for.map(|(_, why)| why));
+            ok |= why.is_none();
+            serde_json::json!({ "dialer": status.dialer.id(), "why": why })
+        });
+        let dialers: Vec<_> = dialers.collect();
         Ok(serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
-            "dialers": dialers.iter().map(dialer_state).collect::<Vec<_>>(),
+            "ok": ok && health.failing_since.is_none(),
+            "dialers": dialers,
             "store": {
                 "running": health.running,
                 "backlog": health.backlog,
@@ -429,15 +439,6 @@ impl ControlHandlers {
             },
         }))
     }
-}
-
-/// Whether a dialer gets calls, and why not.
-fn dialer_state(status: &DialerStatus) -> serde_json::Value {
-    let out = status.drained.as_ref();
-    let out = out.map(|out| format!("taken out by {} since {}", out.by, out.since));
-    let open = status.open_for.as_ref().map(|(_, why)| why.clone());
-    let why = out.or(open);
-    serde_json::json!({ "dialer": status.dialer.id(), "in_use": why.is_none(), "why": why })
 }
 
 /// A refused webhook without a value of any field.

@@ -28,7 +28,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-use frame::{Exit, Global, errln};
+use crate::admin::ControlRequest;
+use frame::{Exit, Global, errln, sudo_user};
 
 /// Answers the phone for Twilio: looks the caller up in Braze, picks a dialer, records why, connects the call.
 #[derive(Debug, Parser)]
@@ -132,9 +133,15 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => dialers::test(arguments, global),
         Command::Retry(arguments) => dialers::retry(arguments, global),
-        Command::Drain(arguments) => status::drain(arguments, false, global),
-        Command::Resume(arguments) => status::drain(arguments, true, global),
-        Command::Status => status::run(global),
+        Command::Drain(arguments) | Command::Resume(arguments) => {
+            let request = ControlRequest::Drain {
+                dialer: arguments.dialer.clone(),
+                resume: matches!(command, Command::Resume(_)),
+                sudo_user: sudo_user(),
+            };
+            status::run(&request, global)
+        }
+        Command::Status => status::run(&ControlRequest::Status, global),
         Command::List(arguments) => lists::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Reload(arguments) => configuration::reload(arguments, global),

@@ -2,67 +2,47 @@
 
 use serde_json::Value;
 
-use super::frame::{Exit, Global, or_said, outln, refused, sudo_user};
+use super::frame::{Exit, Global, or_said, outln, refused};
 use crate::admin::{self, ControlRequest};
 use crate::config;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DrainArguments {
     /// The dialer: its key under `[dialers]`
-    dialer: String,
+    pub(super) dialer: String,
 }
 
-pub(super) fn drain(
-    arguments: &DrainArguments,
-    resume: bool,
-    global: &Global,
-) -> anyhow::Result<Exit> {
-    let request = ControlRequest::Drain {
-        dialer: arguments.dialer.clone(),
-        resume,
-        sudo_user: sudo_user(),
-    };
-    let dialer = ask(&request, global)?;
-    global.print(&dialer, print_dialer)?;
-    Ok(Exit::Done)
-}
-
-/// Fails where the database takes no records, or no dialer is in use.
-pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
-    let status = ask(&ControlRequest::Status, global)?;
-    let (store, dialers) = (&status["store"], &status["dialers"]);
-    let dialers = dialers.as_array().map(Vec::as_slice).unwrap_or_default();
-    let since = text(&store["failing_since"]);
-    global.print(&status, |status| {
-        let (version, pid) = (text(&status["version"]), &status["pid"]);
-        let (calls, records) = (&store["active_calls"], &store["records"]);
-        outln!(
-            "switchboard {version}, process {pid}: {calls} calls in progress, {records} records"
-        );
-        if !since.is_empty() {
-            outln!(
-                "no records are stored since {since}: {}",
-                text(&store["last_error"])
-            );
-        }
-        dialers.iter().for_each(print_dialer);
-    })?;
-    let is_in_use = dialers.iter().any(|dialer| dialer["in_use"] == true);
-    Ok(Exit::of_check(since.is_empty() && is_in_use))
-}
-
-/// What the running server says. Its configuration is in force whatever there is to warn of.
-fn ask(request: &ControlRequest, global: &Global) -> Result<Value, Exit> {
+/// Asks, and prints how it stands then. A `status` fails where no records are stored or no dialer is in use.
+pub(super) fn run(request: &ControlRequest, global: &Global) -> anyhow::Result<Exit> {
     let path = config::find(global.config.as_deref());
     let loaded = or_said(&path, config::load(&path))?;
-    admin::ask(&loaded.config.storage.path, request, |_| {}).map_err(refused)
+    let status = admin::ask(&loaded.config.storage.path, request, |_| {}).map_err(refused)?;
+    global.print(&status, print)?;
+    let is_well = status["ok"] == true || *request != ControlRequest::Status;
+    Ok(Exit::of_check(is_well))
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-fn print_dialer(dialer: &Value) {
-    let why = dialer["why"].as_str().unwrap_or("in use");
-    outln!("{}: {why}", text(&dialer["dialer"]));
+fn print(status: &Value) {
+    let (text, store) = (
+        |value: &Value| value.as_str().map(str::to_owned),
+        &status["store"],
+    );
+    let (version, calls) = (
+        text(&status["version"]).unwrap_or_default(),
+        &store["active_calls"],
+    );
+    outln!(
+        "switchboard {version}, process {}: {calls} calls in progress",
+        status["pid"]
+    );
+    if let Some(since) = text(&store["failing_since"]) {
+        outln!(
+            "no records are stored since {since}: {}",
+            store["last_error"]
+        );
+    }
+    for dialer in status["dialers"].as_array().into_iter().flatten() {
+        let why = text(&dialer["why"]).unwrap_or_else(|| "in use".to_owned());
+        outln!("{}: {why}", text(&dialer["dialer"]).unwrap_or_default());
+    }
 }

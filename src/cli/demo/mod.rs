@@ -5,6 +5,8 @@ mod report;
 mod setup;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -31,9 +33,8 @@ use report::{DemoCall, DemoReport};
 
 /// How long people wait, in phone time: longer than the demo's `max_hold` takes, so that nobody's patience ends a hold.
 const PATIENCE: Duration = Duration::from_mins(30);
-/// In the time that is made up, a second takes less than a millisecond; and so many people call in a minute.
-const HURRY: u32 = 1_200;
-const CALLS_BEFORE: u32 = 2;
+/// How many people call in a minute of the time before, where nobody is on the phone.
+const CALLS_BEFORE: f64 = 3.0;
 /// Results that may wait to be printed.
 const RESULTS_WAITING: usize = 1_024;
 
@@ -91,15 +92,14 @@ pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<
             }),
             ..app::Given::default()
         };
-        let clock = Clock::system().catching_up(arguments.history, HURRY);
+        let ms = i64::try_from(arguments.history.as_millis())?;
+        let late_ms = Arc::new(AtomicI64::new(ms));
+        let clock = Clock::system().late(Arc::clone(&late_ms));
         let started = app::start_with(&setup.config, &clock, &lifecycle, given).await;
         let running = started.map_err(serve::refuse)?;
         setup.furnish(&world, running.address);
-        if !arguments.history.is_zero() {
-            errln!("callers of the time before: a few seconds");
-        }
         tokio::select! {
-            () = live_through(arguments, seed, &world, &lifecycle) => {}
+            () = live_through(seed, &world, &late_ms) => {}
             () = stop(&mut signals) => lifecycle.stop(),
         }
         setup::slow_down(&world);
@@ -142,24 +142,28 @@ pub(super) fn run(arguments: &DemoArguments, global: &Global) -> anyhow::Result<
     })
 }
 
-/// Calls of the time before, by the same way as all that follow, while the clock catches up; waits until all of them are over.
-async fn live_through(arguments: &DemoArguments, seed: u64, world: &World, lifecycle: &Lifecycle) {
-    let before = DemoArguments {
-        calls_per_minute: CALLS_BEFORE * HURRY,
-        length: arguments.history / HURRY,
-        ..arguments.clone()
+/// Calls of the time before, one after another by the same way as all that follow: while somebody is on the phone, the clock catches up.
+async fn live_through(seed: u64, world: &World, late_ms: &Arc<AtomicI64>) {
+    let pace = |late_ms| {
+        world
+            .twilio
+            .configure(|settings| settings.late_ms = late_ms)
     };
-    setup::set_pace(world, 1.0 / f64::from(HURRY));
-    let (results, mut ended) = mpsc::channel(RESULTS_WAITING);
-    let calls = CallMaker {
-        world: world.clone(),
-        lifecycle: lifecycle.clone(),
-        enough: lifecycle.draining().child_token(),
-        results,
-    };
-    let callers = Callers::seeded(!seed).score_attribute(setup::SCORE_ATTRIBUTE);
-    lifecycle.spawn_transient("history", calls.run(callers, before));
-    while ended.recv().await.is_some() {}
+    pace(Some(Arc::clone(late_ms)));
+    let mut callers = Callers::seeded(!seed).score_attribute(setup::SCORE_ATTRIBUTE);
+    for gap in callers.arrivals(CALLS_BEFORE) {
+        let ms = i64::try_from(gap.as_millis()).unwrap_or(i64::MAX);
+        if late_ms.fetch_sub(ms, Ordering::SeqCst) <= ms {
+            break;
+        }
+        let person = callers.next(&world.braze);
+        world
+            .twilio
+            .call(Call::new(&person.from, made_up::CALLED))
+            .await;
+    }
+    late_ms.store(0, Ordering::SeqCst);
+    pace(None);
 }
 
 /// Waits until the process is asked to stop.

@@ -75,15 +75,11 @@ impl Setup {
     }
 }
 
-/// How long a phone time takes, in which everybody outside answers at once.
-pub(super) fn set_pace(world: &World, time_scale: f64) {
-    let twilio = &world.twilio;
-    twilio.configure(|settings| settings.time_scale = time_scale);
-}
-
 /// From now on everybody outside takes their time.
 pub(super) fn slow_down(world: &World) {
-    set_pace(world, TIME_SCALE);
+    world
+        .twilio
+        .configure(|settings| settings.time_scale = TIME_SCALE);
     let (least, most) = (Duration::from_millis(5), Duration::from_millis(40));
     world.dialfire.faults().set_latency(least, most);
     world.zendesk.faults().set_latency(least, most);

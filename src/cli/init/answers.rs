@@ -321,87 +321,74 @@ fn text_of(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Writes a question and gives what was typed.
-type Prompt<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<Zeroizing<String>>;
-
-/// Asks for what cannot be known and was not given. An empty answer leaves a placeholder.
-fn ask(given: &mut InitArguments, place: &InitPaths, prompt: Prompt<'_>) -> anyhow::Result<()> {
-    let mut question =
-        |given: &mut InitArguments,
-         key,
-         text,
-         field: fn(&mut InitArguments) -> &mut Option<String>| {
-            while field(given).is_none() {
-                let line = prompt(text)?;
-                let Some(answer) = Some(line.trim()).filter(|line| !line.is_empty()) else {
+/// Asks for what cannot be known and was not given. An empty answer leaves a placeholder, a wrong one is asked for again.
+fn ask(
+    given: &mut InitArguments,
+    place: &InitPaths,
+    prompt: &mut dyn FnMut(&str) -> anyhow::Result<Zeroizing<String>>,
+) -> anyhow::Result<()> {
+    let problems = |given: &InitArguments| {
+        let mut given = given.clone();
+        // An address is read beside a mail server only.
+        let server = || "smtps://mail.example.com:465".to_owned();
+        given.smtp.get_or_insert_with(server);
+        Answers::without_secrets(given).problems(place)
+    };
+    let before = problems(given);
+    macro_rules! question {
+        ($field:ident, $text:literal) => {
+            while given.$field.is_none() {
+                let answer = prompt($text)?;
+                if answer.trim().is_empty() {
                     break;
-                };
-                *field(given) = Some(answer.to_owned());
-                let mut trial = given.clone();
-                let usual = || "smtps://mail.example.com:465".to_owned();
-                trial.smtp.get_or_insert_with(usual);
-                let mut problems = Answers::without_secrets(trial).problems(place).into_iter();
-                if let Some((key, message)) = problems.find(|(found, _)| found.starts_with(key)) {
+                }
+                given.$field = Some(answer.trim().to_owned());
+                if let Some((key, message)) =
+                    problems(given).iter().find(|one| !before.contains(one))
+                {
                     errln!("{key}: {message}");
-                    *field(given) = None;
+                    given.$field = None;
                 }
             }
-            anyhow::Ok(())
         };
-    let text = "Public URL of this server, as in the Twilio console (https://…)";
-    question(given, "server.public_url", text, |given| {
-        &mut given.public_url
-    })?;
+    }
+    question!(
+        public_url,
+        "Public URL of this server, as in the Twilio console (https://…)"
+    );
     if given.certificate.is_none() {
-        let text =
-            "Mail address for a certificate of Let's Encrypt (empty: a proxy in front speaks TLS)";
-        question(given, "server.acme", text, |given| &mut given.acme_contact)?;
+        question!(
+            acme_contact,
+            "Mail address for a certificate of Let's Encrypt (empty: a proxy has one)"
+        );
     }
-    let text = "Twilio Account SID (AC…)";
-    question(given, "twilio.account_sid", text, |given| {
-        &mut given.twilio_account_sid
-    })?;
-    let text = "Braze REST endpoint (https://rest.….braze.eu)";
-    question(given, "braze.base_url", text, |given| &mut given.braze_url)?;
-    let text = "Inbound line of Dialfire (empty: no Dialfire)";
-    question(given, "dialers.dialfire.connect", text, |given| {
-        &mut given.dialfire_connect
-    })?;
+    question!(twilio_account_sid, "Twilio Account SID (AC…)");
+    question!(braze_url, "Braze REST endpoint (https://rest.….braze.eu)");
+    question!(
+        dialfire_connect,
+        "Inbound line of Dialfire (empty: no Dialfire)"
+    );
     if given.dialfire_connect.is_some() {
-        let text = "Dialfire campaign";
-        question(given, "dialers.dialfire.campaign", text, |given| {
-            &mut given.dialfire_campaign
-        })?;
-        let text = "Task of that campaign";
-        question(given, "dialers.dialfire.task", text, |given| {
-            &mut given.dialfire_task
-        })?;
+        question!(dialfire_campaign, "Dialfire campaign");
+        question!(dialfire_task, "Task of that campaign");
     }
-    let text = "Line of Zendesk Talk (empty: no Zendesk Talk)";
-    question(given, "dialers.zendesk.connect", text, |given| {
-        &mut given.zendesk_connect
-    })?;
+    question!(
+        zendesk_connect,
+        "Line of Zendesk Talk (empty: no Zendesk Talk)"
+    );
     if given.zendesk_connect.is_some() {
-        let text = "Zendesk subdomain";
-        question(given, "dialers.zendesk.subdomain", text, |given| {
-            &mut given.zendesk_subdomain
-        })?;
-        let text = "Agent that the API token acts as";
-        question(given, "dialers.zendesk.email", text, |given| {
-            &mut given.zendesk_email
-        })?;
+        question!(zendesk_subdomain, "Zendesk subdomain");
+        question!(zendesk_email, "Agent that the API token acts as");
     }
-    let text = "Number to dial when all else fails (empty: none)";
-    question(given, "routing.last_resort_number", text, |given| {
-        &mut given.last_resort
-    })?;
+    question!(
+        last_resort,
+        "Number to dial when all else fails (empty: none)"
+    );
     if given.alert_to.is_empty() {
-        let text = "Who is told of incidents by mail (empty: nobody)";
-        question(given, "alerts.email.to", text, |given| &mut given.asked_to)?;
+        question!(asked_to, "Who is told of incidents by mail (empty: nobody)");
     }
     if given.asked_to.is_some() || !given.alert_to.is_empty() {
-        let text = "Mail server (smtps://mail.example.com:465)";
-        question(given, "alerts.email.smtp", text, |given| &mut given.smtp)?;
+        question!(smtp, "Mail server (smtps://mail.example.com:465)");
     }
     Ok(())
 }

@@ -363,10 +363,7 @@ async fn a_dialer_is_taken_out_and_put_back_by_command_and_the_status_says_so() 
     let first = names[0];
 
     let status = place.run(&["status", "--json"]).await.exits(0).json();
-    assert_eq!(
-        status["dialers"][0],
-        json!({"dialer": first, "in_use": true, "why": null})
-    );
+    assert_eq!(status["dialers"][0], json!({"dialer": first, "why": null}));
     let out = place.run(&["drain", first]).await.exits(0);
     assert!(
         out.stdout
@@ -387,7 +384,10 @@ async fn a_dialer_is_taken_out_and_put_back_by_command_and_the_status_says_so() 
         "{all_out:?}"
     );
     let back = place.run(&["resume", first]).await.exits(0);
-    assert_eq!(back.stdout, format!("{first}: in use\n"));
+    assert!(
+        back.stdout.contains(&format!("{first}: in use\n")),
+        "{back:?}"
+    );
     place.run(&["status"]).await.exits(0);
     let records = asked(&base, &key, false, "/logs?kind=health_changed").await;
     assert!(

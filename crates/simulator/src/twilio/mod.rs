@@ -14,6 +14,7 @@ mod webhook;
 
 use std::future::Future;
 use std::io;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct Settings {
     pub own_numbers: Vec<String>,
     /// Real time per phone time: 1 is as slow as a phone, 0 waits for nothing.
     pub time_scale: f64,
+    /// Where phone time is taken from, in milliseconds, as it passes: for who makes up a past.
+    pub late_ms: Option<Arc<AtomicI64>>,
     /// Twilio waits so many times longer than in life, for an appliance whose clock is as many times slower.
     pub machine_is_faster: u32,
     /// What goes wrong with status callbacks.
@@ -76,6 +79,7 @@ impl Settings {
             status_path: Some("/webhooks/twilio/status".to_owned()),
             own_numbers: Vec::new(),
             time_scale: 0.0,
+            late_ms: None,
             machine_is_faster: 1,
             disorder: Disorder::default(),
             action_after_hang_up: true,

@@ -1,6 +1,7 @@
 //! One call from its first webhook to its last: documents are executed verb by verb, each leading to the next.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -353,6 +354,10 @@ impl Run {
     /// Lets phone time pass, at the scale that is set.
     pub(super) async fn pass(&mut self, phone: Duration) {
         self.result.phone_time += phone;
+        if let Some(late_ms) = &self.settings.late_ms {
+            let ms = i64::try_from(phone.as_millis()).unwrap_or(i64::MAX);
+            late_ms.fetch_sub(ms, Ordering::SeqCst);
+        }
         if self.settings.time_scale > 0.0 {
             let slept = tokio::time::sleep(phone.mul_f64(self.settings.time_scale));
             self.call.hang_up.run_until_cancelled(slept).await;

@@ -16,7 +16,7 @@ use super::message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
 use super::notification::{EventType, Notification};
 use super::outbox::Outbox;
 use super::policy::{Channel, Recipient};
-use super::post::{HeartbeatSettings, PostSender};
+use super::post::{self, HeartbeatSettings, PostSettings};
 use super::webhook::WebhookSender;
 use crate::audit::SignedTreeHead;
 use crate::call::CallId;
@@ -53,7 +53,7 @@ pub struct Channels {
     pub mailer: Option<Mailer>,
     pub webhook: Option<WebhookSender>,
     /// The channels that have a name.
-    pub named: Vec<PostSender>,
+    pub named: Vec<(PostSettings, Connections)>,
     pub heartbeat: Option<(HeartbeatSettings, Connections)>,
     pub public_url: String,
 }
@@ -228,12 +228,13 @@ impl DeliveryRound {
             }
             channel => {
                 let wanted = messages.first().map(|message| &message.recipient);
-                let sender = channels.named.iter().find(|sender| {
-                    let name = sender.name().to_owned();
-                    sender.kind() == channel && wanted == Some(&Recipient::Named(channel, name))
+                let mut named = channels.named.iter();
+                let named = named.find(|(settings, _)| {
+                    let name = settings.name.clone();
+                    settings.kind == channel && wanted == Some(&Recipient::Named(channel, name))
                 });
-                let sender = sender.ok_or_else(not_configured)?;
-                sender.send(rendered, &channels.public_url, now).await
+                let named = named.ok_or_else(not_configured)?;
+                post::send(named, rendered, &channels.public_url, now).await
             }
         }
     }

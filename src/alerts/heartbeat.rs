@@ -18,7 +18,7 @@ use crate::lifecycle::Lifecycle;
 /// How often it is looked whether one is due.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Sends heartbeats until the process is asked to stop. One that fails is counted, and logged where the one before did not.
+/// Sends heartbeats until the process is asked to stop. All are counted; one that fails is logged where the one before did not.
 pub(super) async fn run(
     lifecycle: Lifecycle,
     channels: Arc<ArcSwap<Channels>>,
@@ -45,14 +45,10 @@ pub(super) async fn run(
         };
         let outcome = if result.is_ok() { "taken" } else { "failed" };
         metrics::counter!("switchboard_heartbeats_total", "outcome" => outcome).increment(1);
-        match &result {
-            Err(why) if !fails => {
-                tracing::warn!(event = "heartbeat.failed", error = %why, "a heartbeat was not taken");
-            }
-            Ok(()) if fails => {
-                tracing::info!(event = "heartbeat.taken", "heartbeats are taken again");
-            }
-            Ok(()) | Err(_) => {}
+        if let Err(why) = &result
+            && !fails
+        {
+            tracing::warn!(event = "heartbeat.failed", error = %why, "a heartbeat was not taken");
         }
         fails = result.is_err();
     }

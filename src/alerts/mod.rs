@@ -43,7 +43,7 @@ pub use incidents::Incidents;
 pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
 pub use message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
 pub use observer::{CallObservation, CallObserver};
-pub use post::{HeartbeatSettings, PLACEHOLDERS, PostSender, PostSettings};
+pub use post::{HeartbeatSettings, PLACEHOLDERS, PostSettings};
 pub use webhook::{WebhookSender, WebhookSettings};
 
 use crate::flow::{Canary, Retries};

@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use super::settings;
-use crate::alerts::{Channels, Email, Mailer, PostSender, WebhookSender};
+use crate::alerts::{Channels, Email, Mailer, WebhookSender};
 use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -149,16 +149,11 @@ pub(super) fn channels(config: &Config, clock: &Clock) -> anyhow::Result<Channel
         let connections = connections(beside_the_call()?, clock)?;
         anyhow::Ok(WebhookSender::new(webhook.clone(), connections))
     });
-    let named = config.alerts.channels.iter().map(|channel| {
-        let url = reqwest::Url::parse(channel.url.expose())
-            .with_context(|| format!("cannot use [alerts.channels.{}]: its url", channel.name))?;
-        let connections = connections(beside_the_call()?, clock)?;
-        anyhow::Ok(PostSender::new(channel.clone(), url, connections))
-    });
-    let heartbeat = config.alerts.heartbeat.clone().map(|heartbeat| {
-        let connections = connections(beside_the_call()?, clock)?;
-        anyhow::Ok((heartbeat, connections))
-    });
+    let beside = || connections(beside_the_call()?, clock);
+    let named = config.alerts.channels.iter();
+    let named = named.map(|channel| anyhow::Ok((channel.clone(), beside()?)));
+    let heartbeat = config.alerts.heartbeat.clone();
+    let heartbeat = heartbeat.map(|heartbeat| anyhow::Ok((heartbeat, beside()?)));
     Ok(Channels {
         mailer: config.alerts.email.as_ref().map(mailer).transpose()?,
         webhook: webhook.transpose()?,

@@ -85,7 +85,7 @@ impl Alerts {
             email: section.optional_section("email", email),
             webhook: section.optional_section("webhook", webhook),
             channels: section
-                .optional_section("channels", |section| Some(channels(section)))
+                .optional_section("channels", channels)
                 .unwrap_or_default(),
             heartbeat: heartbeat(section),
         };
@@ -144,19 +144,16 @@ fn webhook(section: &mut Section<'_>) -> Option<WebhookSettings> {
     })
 }
 
-/// Where PagerDuty takes events in the United States.
-const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
-
-fn channels(section: &mut Section<'_>) -> Vec<PostSettings> {
-    let entries = section.entries().into_iter();
-    let channels = entries.filter_map(|(name, value)| {
+fn channels(section: &mut Section<'_>) -> Option<Vec<PostSettings>> {
+    let mut channels = Vec::new();
+    for (name, value) in section.entries() {
         if !is_name(name) {
             let fault = Fault::new("is not a name for a channel");
             value.fail_at_name(fault.hint("use 1 to 32 letters, digits, _ and -"));
         }
-        value.section(|section| channel(section, name))
-    });
-    channels.collect()
+        channels.extend(value.section(|section| channel(section, name)));
+    }
+    Some(channels)
 }
 
 fn channel(section: &mut Section<'_>, name: &str) -> Option<PostSettings> {
@@ -164,14 +161,13 @@ fn channel(section: &mut Section<'_>, name: &str) -> Option<PostSettings> {
         section.leave_unjudged();
         return None;
     };
-    let (mut url, mut routing_key) = (None, None);
-    let (mut headers, mut body) = (Vec::new(), Vec::new());
+    let mut url = Some(Secret::new("https://events.pagerduty.com/v2/enqueue"));
+    let (mut routing_key, mut headers, mut body) = (None, Vec::new(), Vec::new());
     if kind == Channel::Pagerduty {
-        let address = section.or("url", PAGERDUTY.to_owned(), TomlValue::request_url);
-        url = Some(Secret::new(address));
+        url = section.optional("url", TomlValue::secret_url).or(url);
         routing_key = Some(section.required("routing_key", TomlValue::token)?);
     } else {
-        url = section.required("url", TomlValue::secret_url).or(url);
+        url = section.required("url", TomlValue::secret_url);
     }
     if matches!(kind, Channel::Ntfy | Channel::Http) {
         headers = section.or("headers", headers, |value| {
@@ -184,20 +180,16 @@ fn channel(section: &mut Section<'_>, name: &str) -> Option<PostSettings> {
             value.map(|_, value| value.template(&PLACEHOLDERS))
         });
     }
-    note_path(section, "url");
+    section.note_origin_as("url", &section.key("host"));
     Some(PostSettings {
         name: name.to_owned(),
         kind,
+        host: url::Parts::origin(url.as_ref()?.expose()).to_owned(),
         url: url?,
         routing_key,
         headers,
         body,
     })
-}
-
-/// Of a secret address, what follows the host is shown as a key of its own.
-fn note_path(section: &Section<'_>, name: &str) {
-    section.note_origin_as(name, &format!("{}.path", section.key(name)));
 }
 
 fn heartbeat(section: &mut Section<'_>) -> Option<HeartbeatSettings> {
@@ -207,7 +199,6 @@ fn heartbeat(section: &mut Section<'_>) -> Option<HeartbeatSettings> {
         let fault = Fault::new("has no effect without heartbeat");
         section.warn("heartbeat_every", fault);
     }
-    note_path(section, "heartbeat");
     Some(HeartbeatSettings { url: url?, every })
 }
 

@@ -14,12 +14,13 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::reader::join;
-use super::url::Parts;
 use super::{
     Alerts, Auth, CallerId, Config, LogFormat, Logging, PublicUrl, Routing, Server, Storage, Tls,
     Twilio, duration,
 };
-use crate::alerts::{AlertRules, Email, HeartbeatSettings, PostSettings, Smtp, WebhookSettings};
+use crate::alerts::{
+    AlertRules, Channel, Email, HeartbeatSettings, PostSettings, Smtp, WebhookSettings,
+};
 use crate::braze::BrazeSettings as Braze;
 use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
 use crate::http::keys::{ApiKey, Role};
@@ -113,6 +114,7 @@ show_values! {
     Region: |region| region;
     E164: |number| number.as_str();
     DialerId: |dialer| dialer;
+    Channel: |kind| kind.as_str();
     Role: |role| role.as_str();
     Vec<String>: |values| listed(values);
     Vec<IpNet>: |values| listed(values);
@@ -191,6 +193,8 @@ show_sections! {
     Hours { time_zone, open, closed, special, holidays as "calendar" }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
     Alerts { rules as "", daily_summary, time_zone, email, webhook, channels, heartbeat as "" }
+    PostSettings { kind, host, url, routing_key, headers, body; name }
+    HeartbeatSettings { url as "heartbeat", every as "heartbeat_every" }
     AlertRules {
         failure_percent as "failure_rate_percent", window, min_calls, repeat_every, braze_failure_percent,
         braze_min_failures, dialer_failure_percent, min_requests, waiting_longer_than
@@ -349,27 +353,9 @@ impl Show for WebhookSettings {
 impl Show for Vec<PostSettings> {
     fn show(&self, key: &str, list: &mut Vec<Shown>) {
         for channel in self {
-            let key = join(key, &channel.name);
-            plain(&join(&key, "kind"), channel.kind.as_str(), list);
-            secret_address(&join(&key, "url"), &channel.url, list);
-            channel.routing_key.show(&join(&key, "routing_key"), list);
-            channel.headers.show(&join(&key, "headers"), list);
-            channel.body.show(&join(&key, "body"), list);
+            channel.show(&join(key, &channel.name), list);
         }
     }
-}
-
-impl Show for HeartbeatSettings {
-    fn show(&self, key: &str, list: &mut Vec<Shown>) {
-        secret_address(&join(key, "heartbeat"), &self.url, list);
-        self.every.show(&join(key, "heartbeat_every"), list);
-    }
-}
-
-/// An address whose path is a secret.
-fn secret_address(key: &str, url: &Secret, list: &mut Vec<Shown>) {
-    plain(key, Parts::origin(url.expose()), list);
-    url.show(&join(key, "path"), list);
 }
 
 impl Show for Vec<ApiKey> {

@@ -1,11 +1,11 @@
 //! Body values with placeholders: `Lead {score} ({tier})`.
 
 use super::attempt::HandoffPayload;
-use crate::outbound::{TemplatePiece, TextTemplate};
+use crate::outbound::{TemplatePiece, template_pieces};
 use crate::phone::{Caller, E164};
 
 /// A value of a body.
-pub(super) struct BodyTemplate(TextTemplate<Placeholder>);
+pub(super) struct BodyTemplate(Vec<TemplatePiece<Placeholder>>);
 
 #[derive(Clone, Copy)]
 enum Placeholder {
@@ -34,12 +34,12 @@ pub(super) fn placeholders() -> [&'static str; 6] {
 impl BodyTemplate {
     /// Reads a value. Braces that hold no placeholder are text.
     pub(super) fn parse(value: &str) -> Self {
-        Self(TextTemplate::parse(value, place))
+        Self(template_pieces(value, place))
     }
 
     /// The value for a call. What is not known is empty.
     pub(super) fn fill(&self, payload: &HandoffPayload) -> String {
-        self.0.render(|piece| match piece {
+        self.render(|piece| match piece {
             TemplatePiece::Text(text) => text.clone(),
             TemplatePiece::Placeholder(Placeholder::Caller) => caller_text(payload).to_owned(),
             TemplatePiece::Placeholder(Placeholder::Called) => called_text(payload),
@@ -49,7 +49,7 @@ impl BodyTemplate {
 
     /// The value as it may be recorded: numbers masked, and fixed text left out, because it may be a key.
     pub(super) fn fill_redacted(&self, payload: &HandoffPayload) -> String {
-        self.0.render(|piece| match piece {
+        self.render(|piece| match piece {
             TemplatePiece::Text(_) => "…".to_owned(),
             TemplatePiece::Placeholder(Placeholder::Caller) => {
                 crate::phone::mask(caller_text(payload))
@@ -59,6 +59,10 @@ impl BodyTemplate {
             }
             TemplatePiece::Placeholder(place) => place.impersonal(payload),
         })
+    }
+
+    fn render(&self, text_of: impl Fn(&TemplatePiece<Placeholder>) -> String) -> String {
+        self.0.iter().map(text_of).collect()
     }
 }
 

@@ -24,7 +24,7 @@ use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 
 pub use body::{ACCEPTED_CODINGS, Content, Unreadable};
 pub use retry_after::retry_after;
-pub use template::{TemplatePiece, TextTemplate};
+pub use template::{TemplatePiece, template_pieces};
 
 use crate::clock::Clock;
 

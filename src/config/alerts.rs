@@ -181,11 +181,20 @@ fn channel(section: &mut Section<'_>, name: &str) -> Option<PostSettings> {
         });
     }
     section.note_origin_as("url", &section.key("host"));
+    let url = url?;
+    let host = url::Parts::origin(url.expose()).to_owned();
+    if kind == Channel::Ntfy && url.expose().trim_end_matches('/') == host {
+        let fault = Fault::new("names no topic");
+        section.error(
+            "url",
+            fault.hint("it ends in the topic, like https://ntfy.example/topic"),
+        );
+    }
     Some(PostSettings {
         name: name.to_owned(),
         kind,
-        host: url::Parts::origin(url.as_ref()?.expose()).to_owned(),
-        url: url?,
+        host,
+        url,
         routing_key,
         headers,
         body,

@@ -50,6 +50,7 @@ fn context() -> Context {
             "HOOK",
             "https://hooks.example.com/marker-hook?sig=marker-sig",
         ),
+        ("NO_TOPIC", "https://ntfy.example/"),
         ("EMPTY", ""),
         ("TWO_LINES", "one\ntwo"),
     ])
@@ -418,6 +419,10 @@ fn settings_that_contradict_each_other_are_refused() {
         (
             with_end("[alerts.channels.room]\nkind = \"slack\"\nurl = { env = \"TWILIO\" }"),
             "25:7: error: alerts.channels.room.url must start with https:// or http://",
+        ),
+        (
+            with_end("[alerts.channels.phones]\nkind = \"ntfy\"\nurl = { env = \"NO_TOPIC\" }"),
+            "25:1: error: alerts.channels.phones.url names no topic; it ends in the topic, like https://ntfy.example/topic",
         ),
         (
             with_end(

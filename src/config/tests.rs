@@ -422,7 +422,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         (
             with_end("[alerts.channels.phones]\nkind = \"ntfy\"\nurl = { env = \"NO_TOPIC\" }"),
-            "25:1: error: alerts.channels.phones.url names no topic; it ends in the topic, like https://ntfy.example/topic",
+            "25:7: error: alerts.channels.phones.url names no topic; it ends in the topic, like https://ntfy.example/topic",
         ),
         (
             with_end(

@@ -14,10 +14,10 @@ import * as words from "./words.js";
 const messageLine = ({ occasion, channel, recipient, state, error }) =>
 	h(
 		"li.row.small",
-		{ title: error },
 		icon(channel === "email" ? "mail" : "send"),
 		`${words.plain(occasion)} to ${recipient}`,
 		chip(words.plain(state), { sent: "ok", dead: "bad" }[state] ?? "warn"),
+		error && h("span.muted", error),
 	);
 
 const callsOf = (n) => (n === 1 ? "1 call" : `${count(n)} calls`);

@@ -16,11 +16,13 @@ use super::message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
 use super::notification::{EventType, Notification};
 use super::outbox::Outbox;
 use super::policy::{Channel, Recipient};
+use super::post::{self, HeartbeatSettings, PostSettings};
 use super::webhook::WebhookSender;
 use crate::audit::SignedTreeHead;
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::lifecycle::Lifecycle;
+use crate::outbound::Connections;
 use crate::phone::Caller;
 use crate::store::{Attempted, MessageState, Store, StoredMessage};
 
@@ -50,6 +52,9 @@ const CALLS_DESCRIBED: usize = 10;
 pub struct Channels {
     pub mailer: Option<Mailer>,
     pub webhook: Option<WebhookSender>,
+    /// The channels that have a name.
+    pub named: Vec<(PostSettings, Connections)>,
+    pub heartbeat: Option<(HeartbeatSettings, Connections)>,
     pub public_url: String,
 }
 
@@ -66,6 +71,11 @@ pub(super) fn start(lifecycle: &Lifecycle, delivery: &Delivery) {
     for (name, channel) in [
         ("deliver-mail", Channel::Email),
         ("deliver-webhook", Channel::Webhook),
+        ("deliver-slack", Channel::Slack),
+        ("deliver-teams", Channel::Teams),
+        ("deliver-pagerduty", Channel::Pagerduty),
+        ("deliver-ntfy", Channel::Ntfy),
+        ("deliver-http", Channel::Http),
     ] {
         let round = DeliveryRound::new(delivery.clone(), channel);
         lifecycle.spawn(name, round.run(lifecycle.clone()));
@@ -149,9 +159,13 @@ impl DeliveryRound {
         messages.retain(|message| !self.settled.contains(&key(message)));
         let now = clock.instant();
         let n = messages.len();
+        // What is told of an incident arrives in order: a service that is told of the end first leaves it open for good.
+        let mut begun = HashSet::new();
+        let in_order = self.channel != Channel::Email;
         messages.retain(|message| {
+            let is_next = !in_order || begun.insert((message.recipient.clone(), message.incident));
             let tried = self.tried.get(&key(message));
-            tried.is_none_or(|(_, again)| now >= *again)
+            is_next && tried.is_none_or(|(_, again)| now >= *again)
         });
         let others_wait = messages.len() < n;
         (messages, others_wait)
@@ -169,10 +183,13 @@ impl DeliveryRound {
             let unreadable = NotTaken::for_good("the message cannot be read");
             return self.settle(&messages, &Err(unreadable));
         };
-        let together = self.attempt(&channels, &rendered, &messages).await;
-        let is_answered = matches!(&together, Err(not_taken) if not_taken.answered);
-        if !is_answered || messages.len() == 1 {
-            return self.settle(&messages, &together);
+        // Only a mail has several recipients.
+        if self.channel == Channel::Email {
+            let together = self.attempt(&channels, &rendered, &messages).await;
+            let is_answered = matches!(&together, Err(not_taken) if not_taken.answered);
+            if !is_answered || messages.len() == 1 {
+                return self.settle(&messages, &together);
+            }
         }
         // One of them is refused, and the server does not say which: each gets a message of their own.
         let mut waiting = false;
@@ -199,7 +216,7 @@ impl DeliveryRound {
                     .iter()
                     .filter_map(|message| match &message.recipient {
                         Recipient::Email(address) => Some(address.clone()),
-                        Recipient::Webhook => None,
+                        Recipient::Webhook | Recipient::Named(..) => None,
                     })
                     .collect();
                 let at = messages.first().map_or(now, |message| message.created_at);
@@ -208,6 +225,16 @@ impl DeliveryRound {
             Channel::Webhook => {
                 let webhook = channels.webhook.as_ref().ok_or_else(not_configured)?;
                 webhook.send(rendered, now).await
+            }
+            channel => {
+                let wanted = messages.first().map(|message| &message.recipient);
+                let mut named = channels.named.iter();
+                let named = named.find(|(settings, _)| {
+                    let name = settings.name.clone();
+                    settings.kind == channel && wanted == Some(&Recipient::Named(channel, name))
+                });
+                let named = named.ok_or_else(not_configured)?;
+                post::send(named, rendered, &channels.public_url, now).await
             }
         }
     }
@@ -359,7 +386,7 @@ fn log_attempt(message: &StoredMessage, state: MessageState, attempts: u32, erro
             channel,
             attempts,
             error,
-            "a message will not be delivered; look at the address and the mail server"
+            "a message will not be delivered; look at its address and at who refused it"
         ),
         MessageState::Waiting | MessageState::Superseded => tracing::warn!(
             event = "alert.delayed",

@@ -252,12 +252,13 @@ impl Incidents {
         policy
             .daily
             .clone()
-            .filter(|_| !policy.recipients.is_empty())
+            .filter(|_| policy.recipients.iter().any(|who| who.takes_summaries()))
     }
 
     /// Sends the summary of a day to everybody who is notified of incidents.
     pub(super) async fn summarize(&self, mut summary: DailySummary) {
-        let tell = self.shared.policy.load().recipients.clone();
+        let mut tell = self.shared.policy.load().recipients.clone();
+        tell.retain(|who| who.takes_summaries());
         summary.tell.clone_from(&tell);
         let id = summary.id.clone();
         tracing::info!(

@@ -5,7 +5,7 @@
 //! `notification`.
 //!
 //! The second half is the shell around it: the `observer` counts what is recorded, `watch` gathers the signals every half second, `incidents`
-//! holds the tracker, and the `outbox` writes notifications down. `deliver` sends them as `message`s by `mail` and `webhook`; `summary` makes one of each day.
+//! holds the tracker, and the `outbox` writes notifications down. `deliver` sends them as `message`s by `mail`, `webhook` and `post`; `summary` makes one of each day.
 
 pub mod counters;
 pub mod kinds;
@@ -16,11 +16,13 @@ pub mod tracker;
 
 mod day;
 mod deliver;
+mod heartbeat;
 mod incidents;
 mod mail;
 mod message;
 mod observer;
 mod outbox;
+mod post;
 mod summary;
 mod templates;
 mod watch;
@@ -41,13 +43,14 @@ pub use incidents::Incidents;
 pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
 pub use message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
 pub use observer::{CallObservation, CallObserver};
+pub use post::{HeartbeatSettings, PLACEHOLDERS, PostSettings};
 pub use webhook::{WebhookSender, WebhookSettings};
 
-use crate::flow::Retries;
+use crate::flow::{Canary, Retries};
 use crate::lifecycle::Lifecycle;
 
 /// Starts what watches, writes down, sums up and delivers.
-pub fn start(lifecycle: &Lifecycle, delivery: &Delivery, retries: &Retries) {
+pub fn start(lifecycle: &Lifecycle, delivery: &Delivery, retries: &Retries, canary: Canary) {
     let (store, incidents) = (&delivery.store, &retries.incidents);
     let watched = watch::run(lifecycle.clone(), store.clone(), retries.clone());
     lifecycle.spawn("alert", watched);
@@ -55,5 +58,8 @@ pub fn start(lifecycle: &Lifecycle, delivery: &Delivery, retries: &Retries) {
     lifecycle.spawn("summary", summed);
     let announced = incidents.clone().announce(lifecycle.clone());
     lifecycle.spawn("announce", announced);
+    let (channels, clock) = (delivery.channels.clone(), delivery.clock.clone());
+    let beating = heartbeat::run(lifecycle.clone(), channels, canary, clock);
+    lifecycle.spawn("heartbeat", beating);
     deliver::start(lifecycle, delivery);
 }

@@ -56,11 +56,12 @@ impl Default for AlertRules {
     }
 }
 
-/// Who is notified: one mail address, or the receiver of the webhook.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Who is notified: one mail address, the receiver of the webhook, or a channel that has a name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Recipient {
     Email(String),
     Webhook,
+    Named(Channel, String),
 }
 
 impl Recipient {
@@ -69,7 +70,13 @@ impl Recipient {
         match self {
             Self::Email(_) => Channel::Email,
             Self::Webhook => Channel::Webhook,
+            Self::Named(channel, _) => *channel,
         }
+    }
+
+    /// Whether the summary of a day is sent there: it is no reason to page somebody.
+    pub fn takes_summaries(&self) -> bool {
+        self.channel() != Channel::Pagerduty
     }
 
     /// Reads what [`fmt::Display`] has written.
@@ -77,6 +84,10 @@ impl Recipient {
         match text.split_once(':') {
             Some(("email", address)) if !address.is_empty() => Some(Self::Email(address.into())),
             None if text == "webhook" => Some(Self::Webhook),
+            Some((kind, name)) if !name.is_empty() => {
+                let (_, channel) = Channel::NAMED.iter().find(|(word, _)| *word == kind)?;
+                Some(Self::Named(*channel, name.into()))
+            }
             Some(_) | None => None,
         }
     }
@@ -87,6 +98,7 @@ impl fmt::Display for Recipient {
         match self {
             Self::Email(address) => write!(f, "email:{address}"),
             Self::Webhook => f.write_str("webhook"),
+            Self::Named(channel, name) => write!(f, "{}:{name}", channel.as_str()),
         }
     }
 }
@@ -110,9 +122,24 @@ impl<'de> Deserialize<'de> for Recipient {
 pub enum Channel {
     Email,
     Webhook,
+    Slack,
+    Teams,
+    Pagerduty,
+    Ntfy,
+    /// Any other service that takes one POST.
+    Http,
 }
 
 impl Channel {
+    /// The kinds of `[alerts.channels.*]`, each with its word.
+    pub const NAMED: [(&'static str, Self); 5] = [
+        ("slack", Self::Slack),
+        ("teams", Self::Teams),
+        ("pagerduty", Self::Pagerduty),
+        ("ntfy", Self::Ntfy),
+        ("http", Self::Http),
+    ];
+
     pub const fn as_str(self) -> &'static str {
         self.into_str()
     }
@@ -168,10 +195,20 @@ mod tests {
         for recipient in [
             Recipient::Email("ops@example.com".into()),
             Recipient::Webhook,
+            Recipient::Named(Channel::Slack, "ops".into()),
+            Recipient::Named(Channel::Http, "pager".into()),
         ] {
             assert_eq!(Recipient::parse(&recipient.to_string()), Some(recipient));
         }
-        for wrong in ["", "email:", "fax:1", "webhook:", "ops@example.com"] {
+        for wrong in [
+            "",
+            "email:",
+            "fax:1",
+            "webhook:",
+            "webhook:a",
+            "slack:",
+            "ops@example.com",
+        ] {
             assert_eq!(Recipient::parse(wrong), None, "{wrong}");
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
+use reqwest::{Client, RequestBuilder};
 use sha2::Sha256;
 
 use super::message::{NotTaken, RenderedMessage, chain};
@@ -54,35 +55,46 @@ impl WebhookSender {
     pub async fn send(&self, message: &RenderedMessage, now: Timestamp) -> Result<(), NotTaken> {
         let body = message.json.to_string();
         let signature = sign(self.settings.secret.expose().as_bytes(), now, &body);
-        let request = |client: &reqwest::Client| {
+        let request = |client: &Client| {
             client
                 .post(&self.settings.url)
-                .timeout(ATTEMPT)
                 .header("content-type", "application/json")
                 .header("x-switchboard-notice", &message.id)
                 .header("idempotency-key", &message.id)
                 .header("x-switchboard-signature", &signature)
                 .body(body.clone())
         };
-        let response = match self.connections.send(request, Again::Always).await {
-            Ok(response) => response,
-            Err(error) => {
-                self.connections.failed();
-                return Err(NotTaken::for_now(chain(&error.without_url())));
-            }
-        };
-        let status = response.status();
-        self.connections.answered(status.as_u16());
-        if status.is_success() {
-            return Ok(());
-        }
-        Err(NotTaken {
-            message: format!("the receiver answered {status}"),
-            for_good: REFUSED_FOR_GOOD.contains(&status.as_u16()),
-            answered: true,
-            retry_after: retry_after(response.headers(), now),
-        })
+        let is_final = |status| REFUSED_FOR_GOOD.contains(&status);
+        submit(&self.connections, request, now, is_final).await
     }
+}
+
+/// Sends one request, and reads off the status what became of it; `is_final` says which statuses refuse it for good.
+pub(super) async fn submit(
+    connections: &Connections,
+    request: impl Fn(&Client) -> RequestBuilder,
+    now: Timestamp,
+    is_final: impl Fn(u16) -> bool,
+) -> Result<(), NotTaken> {
+    let timed = |client: &Client| request(client).timeout(ATTEMPT);
+    let response = match connections.send(timed, Again::Always).await {
+        Ok(response) => response,
+        Err(error) => {
+            connections.failed();
+            return Err(NotTaken::for_now(chain(&error.without_url())));
+        }
+    };
+    let status = response.status();
+    connections.answered(status.as_u16());
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(NotTaken {
+        message: format!("the receiver answered {status}"),
+        for_good: is_final(status.as_u16()),
+        answered: true,
+        retry_after: retry_after(response.headers(), now),
+    })
 }
 
 fn sign(secret: &[u8], now: Timestamp, body: &str) -> String {

@@ -149,9 +149,16 @@ pub(super) fn channels(config: &Config, clock: &Clock) -> anyhow::Result<Channel
         let connections = connections(beside_the_call()?, clock)?;
         anyhow::Ok(WebhookSender::new(webhook.clone(), connections))
     });
+    let beside = || connections(beside_the_call()?, clock);
+    let named = config.alerts.channels.iter();
+    let named = named.map(|channel| anyhow::Ok((channel.clone(), beside()?)));
+    let heartbeat = config.alerts.heartbeat.clone();
+    let heartbeat = heartbeat.map(|heartbeat| anyhow::Ok((heartbeat, beside()?)));
     Ok(Channels {
         mailer: config.alerts.email.as_ref().map(mailer).transpose()?,
         webhook: webhook.transpose()?,
+        named: named.collect::<anyhow::Result<_>>()?,
+        heartbeat: heartbeat.transpose()?,
         public_url: config.server.public_url.as_str().to_owned(),
     })
 }

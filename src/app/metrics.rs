@@ -129,6 +129,7 @@ fn describe() {
         describe_counter "switchboard_incidents_total": "Incidents that opened, by kind.";
         describe_counter "switchboard_notifications_total":
             "Attempts to send a message, by channel and what became of it.";
+        describe_counter "switchboard_heartbeats_total": "Heartbeats that were sent, by what became of them.";
         describe_gauge "switchboard_outbox_messages": "Messages that wait, and those that will never arrive, by state.";
         describe_gauge "switchboard_disk_free_bytes" in Bytes: "What may still be written to the disk of the database.";
         describe_gauge "switchboard_backup_last_success_timestamp_seconds" in Seconds:

@@ -299,7 +299,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
         channels: channels.clone(),
         clock: parts.clock.clone(),
     };
-    alerts::start(lifecycle, &delivery, &parts.retries);
+    alerts::start(lifecycle, &delivery, &parts.retries, parts.canary.clone());
     jobs::start(lifecycle, store, &parts.retries);
     let (drafts, draining) = (parts.inbound.drafts.clone(), lifecycle.draining());
     lifecycle.spawn("drafts", async move {

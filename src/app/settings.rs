@@ -134,11 +134,14 @@ pub(super) fn alert_policy(config: &Config) -> AlertPolicy {
     let alerts = &config.alerts;
     let emails = alerts.email.iter().flat_map(|email| &email.to);
     let webhook = alerts.webhook.iter().map(|_| Recipient::Webhook);
+    let named = alerts.channels.iter();
+    let named = named.map(|channel| Recipient::Named(channel.kind, channel.name.clone()));
     AlertPolicy {
         rules: alerts.rules.clone(),
         recipients: emails
             .map(|address| Recipient::Email(address.clone()))
             .chain(webhook)
+            .chain(named)
             .collect(),
         daily: alerts.daily_summary.map(|at| Daily {
             at,

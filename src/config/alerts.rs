@@ -5,11 +5,16 @@ use std::time::Duration;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
+use super::dialers::is_name;
 use super::pem;
 use super::problem::Fault;
 use super::section::{Section, TomlValue};
 use super::url;
-use crate::alerts::{AlertRules, Email, Smtp, SmtpSecurity, WebhookSettings};
+use crate::alerts::{
+    AlertRules, Channel, Email, HeartbeatSettings, PLACEHOLDERS, PostSettings, Smtp, SmtpSecurity,
+    WebhookSettings,
+};
+use crate::secret::Secret;
 
 /// When an incident opens, and who is told. Without the section incidents are only shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +27,10 @@ pub struct Alerts {
     pub email: Option<Email>,
     /// A signed JSON message. Default: none.
     pub webhook: Option<WebhookSettings>,
+    /// Chat and paging services. Default: none.
+    pub channels: Vec<PostSettings>,
+    /// Default: none.
+    pub heartbeat: Option<HeartbeatSettings>,
 }
 
 impl Default for Alerts {
@@ -32,6 +41,8 @@ impl Default for Alerts {
             time_zone: TimeZone::UTC,
             email: None,
             webhook: None,
+            channels: Vec::new(),
+            heartbeat: None,
         }
     }
 }
@@ -73,11 +84,19 @@ impl Alerts {
             time_zone: section.or("time_zone", default.time_zone, TomlValue::time_zone),
             email: section.optional_section("email", email),
             webhook: section.optional_section("webhook", webhook),
+            channels: section
+                .optional_section("channels", channels)
+                .unwrap_or_default(),
+            heartbeat: heartbeat(section),
         };
-        if !section.has("email") && !section.has("webhook") {
+        if !["email", "webhook", "channels"]
+            .iter()
+            .any(|name| section.has(name))
+        {
             section.warn(
                 "",
-                Fault::new("names nobody to tell").hint("add [alerts.email] or [alerts.webhook]"),
+                Fault::new("names nobody to tell")
+                    .hint("add [alerts.email], [alerts.webhook] or a channel"),
             );
         }
         let reader = section.reader();
@@ -123,6 +142,73 @@ fn webhook(section: &mut Section<'_>) -> Option<WebhookSettings> {
         url: url?,
         secret: secret?,
     })
+}
+
+fn channels(section: &mut Section<'_>) -> Option<Vec<PostSettings>> {
+    let mut channels = Vec::new();
+    for (name, value) in section.entries() {
+        if !is_name(name) {
+            let fault = Fault::new("is not a name for a channel");
+            value.fail_at_name(fault.hint("use 1 to 32 letters, digits, _ and -"));
+        }
+        channels.extend(value.section(|section| channel(section, name)));
+    }
+    Some(channels)
+}
+
+fn channel(section: &mut Section<'_>, name: &str) -> Option<PostSettings> {
+    let Some(kind) = section.required("kind", |value| value.one_of(&Channel::NAMED)) else {
+        section.leave_unjudged();
+        return None;
+    };
+    let mut url = Some(Secret::new("https://events.pagerduty.com/v2/enqueue"));
+    let (mut routing_key, mut headers, mut body) = (None, Vec::new(), Vec::new());
+    if kind == Channel::Pagerduty {
+        url = section.optional("url", TomlValue::secret_url).or(url);
+        routing_key = Some(section.required("routing_key", TomlValue::token)?);
+    } else {
+        url = section.required("url", TomlValue::secret_url);
+    }
+    if matches!(kind, Channel::Ntfy | Channel::Http) {
+        headers = section.or("headers", headers, |value| {
+            value.map(|name, value| value.header(name))
+        });
+    }
+    if kind == Channel::Http {
+        let all = PLACEHOLDERS.map(|name| (name.to_owned(), format!("{{{name}}}")));
+        body = section.or("body", all.to_vec(), |value| {
+            value.map(|_, value| value.template(&PLACEHOLDERS))
+        });
+    }
+    section.note_origin_as("url", &section.key("host"));
+    let url = url?;
+    let host = url::Parts::origin(url.expose()).to_owned();
+    if kind == Channel::Ntfy && url.expose().trim_end_matches('/') == host {
+        let fault = Fault::new("names no topic");
+        section.error(
+            "url",
+            fault.hint("it ends in the topic, like https://ntfy.example/topic"),
+        );
+    }
+    Some(PostSettings {
+        name: name.to_owned(),
+        kind,
+        host,
+        url,
+        routing_key,
+        headers,
+        body,
+    })
+}
+
+fn heartbeat(section: &mut Section<'_>) -> Option<HeartbeatSettings> {
+    let url = section.optional("heartbeat", TomlValue::secret_url);
+    let every = section.duration("heartbeat_every", MINUTE, TEN_SECONDS..=DAY);
+    if section.has("heartbeat_every") && !section.has("heartbeat") {
+        let fault = Fault::new("has no effect without heartbeat");
+        section.warn("heartbeat_every", fault);
+    }
+    Some(HeartbeatSettings { url: url?, every })
 }
 
 fn percent(value: &TomlValue<'_>) -> Result<f64, Fault> {

@@ -60,7 +60,7 @@ fn read_dialer(section: &mut Section<'_>, name: &str) -> Option<DialerSettings> 
     })
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && name
             .bytes()

@@ -18,6 +18,7 @@ mod lists;
 mod logging;
 mod may_dial;
 mod pem;
+mod post;
 pub(crate) mod problem;
 mod reader;
 mod routing;

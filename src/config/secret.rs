@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::context::{ConfidentialFile, Permissions};
 use super::problem::{Fault, nearest};
 use super::section::TomlValue;
+use super::url;
 use crate::secret::Secret;
 
 /// Stands in the file of a secret until somebody puts the secret there.
@@ -24,6 +25,15 @@ impl TomlValue<'_> {
     /// A secret that travels in an HTTP header or a login: one line, no blanks around it.
     pub(crate) fn token(&self) -> Result<Secret, Fault> {
         self.checked(refuse_unsendable)
+    }
+
+    /// An address that is a secret: https, or http on a loopback host.
+    pub(super) fn secret_url(&self) -> Result<Secret, Fault> {
+        let url = self.token()?;
+        if self.context().reads_files {
+            url::Parts::split(url.expose())?.refuse_plain_http()?;
+        }
+        Ok(url)
     }
 
     /// The file that a secret is kept in, where it says `{ file = … }`.

@@ -18,7 +18,9 @@ use super::{
     Alerts, Auth, CallerId, Config, LogFormat, Logging, PublicUrl, Routing, Server, Storage, Tls,
     Twilio, duration,
 };
-use crate::alerts::{AlertRules, Email, Smtp, WebhookSettings};
+use crate::alerts::{
+    AlertRules, Channel, Email, HeartbeatSettings, PostSettings, Smtp, WebhookSettings,
+};
 use crate::braze::BrazeSettings as Braze;
 use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
 use crate::http::keys::{ApiKey, Role};
@@ -112,6 +114,7 @@ show_values! {
     Region: |region| region;
     E164: |number| number.as_str();
     DialerId: |dialer| dialer;
+    Channel: |kind| kind.as_str();
     Role: |role| role.as_str();
     Vec<String>: |values| listed(values);
     Vec<IpNet>: |values| listed(values);
@@ -189,7 +192,9 @@ show_sections! {
     MissedTo { dialer, task }
     Hours { time_zone, open, closed, special, holidays as "calendar" }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
-    Alerts { rules as "", daily_summary, time_zone, email, webhook }
+    Alerts { rules as "", daily_summary, time_zone, email, webhook, channels, heartbeat as "" }
+    PostSettings { kind, host, url, routing_key, headers, body; name }
+    HeartbeatSettings { url as "heartbeat", every as "heartbeat_every" }
     AlertRules {
         failure_percent as "failure_rate_percent", window, min_calls, repeat_every, braze_failure_percent,
         braze_min_failures, dialer_failure_percent, min_requests, waiting_longer_than
@@ -342,6 +347,14 @@ impl Show for WebhookSettings {
         // Chat services put their key into the path.
         secret(&join(key, "url"), &self.url, list);
         self.secret.show(&join(key, "secret"), list);
+    }
+}
+
+impl Show for Vec<PostSettings> {
+    fn show(&self, key: &str, list: &mut Vec<Shown>) {
+        for channel in self {
+            channel.show(&join(key, &channel.name), list);
+        }
     }
 }
 

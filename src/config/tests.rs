@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use super::context::Permissions;
 use super::{
-    CallerId, Config, Context, Loaded, Problem, ProblemSeverity, check, find, load, parse,
+    CallerId, Config, Context, Loaded, Problem, ProblemSeverity, ShownValue, check, find, load,
+    parse,
 };
 use crate::alerts::SmtpSecurity;
 use crate::dialer::SettingValue;
@@ -45,6 +46,11 @@ fn context() -> Context {
     Context::in_directory("/etc/switchboard").with_variables([
         ("TWILIO", "marker-twilio"),
         ("BRAZE", "marker-braze"),
+        (
+            "HOOK",
+            "https://hooks.example.com/marker-hook?sig=marker-sig",
+        ),
+        ("NO_TOPIC", "https://ntfy.example/"),
         ("EMPTY", ""),
         ("TWO_LINES", "one\ntwo"),
     ])
@@ -407,6 +413,30 @@ fn settings_that_contradict_each_other_are_refused() {
             "25:13: error: alerts.time_zone is no time zone of the IANA database; write \"UTC\", \"Europe/Berlin\" or another name of it",
         ),
         (
+            with_end("[alerts.channels.room]\nkind = \"slak\"\nurl = { env = \"TWILIO\" }"),
+            "24:8: error: alerts.channels.room.kind must be one of slack, teams, pagerduty, ntfy, http; did you mean slack?",
+        ),
+        (
+            with_end("[alerts.channels.room]\nkind = \"slack\"\nurl = { env = \"TWILIO\" }"),
+            "25:7: error: alerts.channels.room.url must start with https:// or http://",
+        ),
+        (
+            with_end("[alerts.channels.phones]\nkind = \"ntfy\"\nurl = { env = \"NO_TOPIC\" }"),
+            "25:7: error: alerts.channels.phones.url names no topic; it ends in the topic, like https://ntfy.example/topic",
+        ),
+        (
+            with_end(
+                "[alerts.channels.other]\nkind = \"http\"\nurl = { env = \"HOOK\" }\nbody = { a = \"{titel}\" }",
+            ),
+            "26:14: error: alerts.channels.other.body.a holds {titel}, which is not a placeholder; did you mean {title}?",
+        ),
+        (
+            with_end(
+                "[alerts]\nheartbeat_every = \"1m\"\n[alerts.channels.room]\nkind = \"slack\"\nurl = { env = \"HOOK\" }",
+            ),
+            "24:19: warning: alerts.heartbeat_every has no effect without heartbeat",
+        ),
+        (
             with_end(
                 "[alerts]\ntime_zone = \"Europe/Berlin\"\n[alerts.webhook]\nurl = \"https://a.example\"\nsecret = { env = \"TWILIO\" }",
             ),
@@ -633,6 +663,28 @@ fn the_summary_of_a_day_has_a_time_and_a_zone_and_is_off_by_itself() {
     let on = alerts("daily_summary = \"06:30\"\ntime_zone = \"Europe/Berlin\"");
     assert_eq!(on.daily_summary, Some(jiff::civil::time(6, 30, 0, 0)));
     assert_eq!(on.time_zone.iana_name(), Some("Europe/Berlin"));
+}
+
+#[test]
+fn of_a_channel_the_kind_and_the_host_are_shown_and_no_part_of_its_address_that_is_secret() {
+    let config = loaded(&with_end(
+        "[alerts]\nheartbeat = { env = \"HOOK\" }\n[alerts.channels.room]\nkind = \"slack\"\nurl = { env = \"HOOK\" }",
+    ))
+    .config;
+    let shown = super::show(&config);
+    let value = |key: &str| {
+        let found = shown.iter().find(|shown| shown.key == key);
+        found.map(|shown| shown.value.clone())
+    };
+    let plain = |text: &str| Some(ShownValue::Plain(text.to_owned()));
+    assert_eq!(value("alerts.channels.room.kind"), plain("slack"));
+    let host = plain("https://hooks.example.com");
+    assert_eq!(value("alerts.channels.room.host"), host);
+    for key in ["alerts.channels.room.url", "alerts.heartbeat"] {
+        assert!(matches!(value(key), Some(ShownValue::Secret(_))), "{key}");
+    }
+    assert_eq!(value("alerts.heartbeat_every"), plain("1m"));
+    assert!(!format!("{shown:?} {config:?}").contains("marker-"));
 }
 
 #[test]

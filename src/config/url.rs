@@ -115,6 +115,12 @@ impl<'a> Parts<'a> {
         })
     }
 
+    /// Scheme, host and port as they were typed: what of an address may be shown where the rest is a secret.
+    pub(super) fn origin(text: &'a str) -> &'a str {
+        let end = Self::split(text).map_or(0, |parts| parts.path_start);
+        text.get(..end).unwrap_or_default()
+    }
+
     pub(super) fn refuse_query(&self) -> Result<(), Fault> {
         if self.has_query {
             return Err(Fault::new("must not hold a query (?…)"));

@@ -16,7 +16,7 @@ use super::client::{DialerReply, DialerRequest, Link, masked_reference, referenc
 use super::health::{DialerCheck, Probe, ProbeHealth, failing, reachability_and_credentials};
 use super::settings::{InvalidSettings, parse_url, secret_header};
 use super::template::{BodyTemplate, placeholders};
-use crate::config::problem::{Fault, nearest};
+use crate::config::problem::Fault;
 use crate::config::section::{Section, TomlValue};
 use crate::config::url;
 use crate::handoff::{Outcome, Repeat};
@@ -48,9 +48,11 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Api> {
     });
     Some(Api::new(HttpApi {
         health_url: section.optional("health_url", TomlValue::request_url),
-        headers: section.or("headers", Vec::new(), |value| value.map(header)),
+        headers: section.or("headers", Vec::new(), |value| {
+            value.map(|name, value| value.header(name))
+        }),
         body: section.or("body", default_body(), |value| {
-            value.map(|_, value| template(value))
+            value.map(|_, value| value.template(&placeholders()))
         }),
         url: url?,
     }))
@@ -69,72 +71,6 @@ pub(super) fn warn_of_call_records(value: &TomlValue<'_>, url: &str) -> Result<(
         );
     }
     Ok(())
-}
-
-/// Headers that every request has anyway.
-const OURS: [&str; 5] = [
-    "content-length",
-    "content-type",
-    "host",
-    "idempotency-key",
-    "transfer-encoding",
-];
-
-/// A header; a value in plain text is judged as a secret where the name says that it is one.
-fn header(name: &str, value: &TomlValue<'_>) -> Result<Secret, Fault> {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.is_empty() || !name.chars().all(is_token) {
-        return Err(Fault::new("is not a name for a header"));
-    }
-    let lower = name.to_ascii_lowercase();
-    if OURS.contains(&lower.as_str()) {
-        return Err(Fault::new("is a header that switchboard sets itself").hint("leave it out"));
-    }
-    let names_secret = [
-        "auth",
-        "cookie",
-        "key",
-        "pass",
-        "secret",
-        "token",
-        "credential",
-    ]
-    .iter()
-    .any(|word| lower.contains(word));
-    if value.as_text().is_none() || names_secret {
-        return value.token();
-    }
-    value
-        .text_like("visible ASCII characters", |text| {
-            text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
-        })
-        .map(Secret::new)
-}
-
-/// Text with placeholders; what stands between braces must be one of them.
-fn template(value: &TomlValue<'_>) -> Result<String, Fault> {
-    let text = value.as_text().ok_or_else(|| {
-        Fault::new(format!("must be a string, not {}", value.kind()))
-            .hint("the body is a flat JSON object of strings")
-    })?;
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once('{') {
-        let Some((name, tail)) = after.split_once('}') else {
-            return Err(Fault::new("holds { without }"));
-        };
-        if !placeholders().any(|known| known == name) {
-            let known = || placeholders().collect::<Vec<_>>().join("}, {");
-            let hint = nearest(name.trim(), placeholders()).map_or_else(
-                || format!("the placeholders are {{{}}}", known()),
-                |near| format!("did you mean {{{near}}}?"),
-            );
-            return Err(
-                Fault::new(format!("holds {{{name}}}, which is not a placeholder")).hint(hint),
-            );
-        }
-        rest = tail;
-    }
-    Ok(text.to_owned())
 }
 
 fn default_body() -> Vec<(String, String)> {

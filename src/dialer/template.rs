@@ -1,15 +1,11 @@
 //! Body values with placeholders: `Lead {score} ({tier})`.
 
 use super::attempt::HandoffPayload;
+use crate::outbound::{TemplatePiece, template_pieces};
 use crate::phone::{Caller, E164};
 
-/// A value of a body, split at its placeholders once, so that what is put in is never read again.
-pub(super) struct BodyTemplate(Vec<Piece>);
-
-enum Piece {
-    Text(String),
-    Placeholder(Placeholder),
-}
+/// A value of a body.
+pub(super) struct BodyTemplate(Vec<TemplatePiece<Placeholder>>);
 
 #[derive(Clone, Copy)]
 enum Placeholder {
@@ -31,58 +27,41 @@ const PLACES: [(&str, Placeholder); 6] = [
 ];
 
 /// What the values of a body may hold, each between braces.
-pub(super) fn placeholders() -> impl Iterator<Item = &'static str> {
-    PLACES.iter().map(|(word, _)| *word)
+pub(super) fn placeholders() -> [&'static str; 6] {
+    PLACES.map(|(word, _)| word)
 }
 
 impl BodyTemplate {
     /// Reads a value. Braces that hold no placeholder are text.
     pub(super) fn parse(value: &str) -> Self {
-        let mut pieces = Vec::new();
-        let mut text = String::new();
-        let mut rest = value;
-        while let Some((before, after)) = rest.split_once('{') {
-            text.push_str(before);
-            let place = |(word, behind)| Some((place(word)?, behind));
-            if let Some((place, behind)) = after.split_once('}').and_then(place) {
-                if !text.is_empty() {
-                    pieces.push(Piece::Text(std::mem::take(&mut text)));
-                }
-                pieces.push(Piece::Placeholder(place));
-                rest = behind;
-            } else {
-                text.push('{');
-                rest = after;
-            }
-        }
-        text.push_str(rest);
-        if !text.is_empty() {
-            pieces.push(Piece::Text(text));
-        }
-        Self(pieces)
+        Self(template_pieces(value, place))
     }
 
     /// The value for a call. What is not known is empty.
     pub(super) fn fill(&self, payload: &HandoffPayload) -> String {
         self.render(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Placeholder(Placeholder::Caller) => caller_text(payload).to_owned(),
-            Piece::Placeholder(Placeholder::Called) => called_text(payload),
-            Piece::Placeholder(place) => place.impersonal(payload),
+            TemplatePiece::Text(text) => text.clone(),
+            TemplatePiece::Placeholder(Placeholder::Caller) => caller_text(payload).to_owned(),
+            TemplatePiece::Placeholder(Placeholder::Called) => called_text(payload),
+            TemplatePiece::Placeholder(place) => place.impersonal(payload),
         })
     }
 
     /// The value as it may be recorded: numbers masked, and fixed text left out, because it may be a key.
     pub(super) fn fill_redacted(&self, payload: &HandoffPayload) -> String {
         self.render(|piece| match piece {
-            Piece::Text(_) => "…".to_owned(),
-            Piece::Placeholder(Placeholder::Caller) => crate::phone::mask(caller_text(payload)),
-            Piece::Placeholder(Placeholder::Called) => crate::phone::mask(&called_text(payload)),
-            Piece::Placeholder(place) => place.impersonal(payload),
+            TemplatePiece::Text(_) => "…".to_owned(),
+            TemplatePiece::Placeholder(Placeholder::Caller) => {
+                crate::phone::mask(caller_text(payload))
+            }
+            TemplatePiece::Placeholder(Placeholder::Called) => {
+                crate::phone::mask(&called_text(payload))
+            }
+            TemplatePiece::Placeholder(place) => place.impersonal(payload),
         })
     }
 
-    fn render(&self, text_of: impl Fn(&Piece) -> String) -> String {
+    fn render(&self, text_of: impl Fn(&TemplatePiece<Placeholder>) -> String) -> String {
         self.0.iter().map(text_of).collect()
     }
 }

@@ -6,6 +6,7 @@
 
 mod body;
 mod retry_after;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 
 pub use body::{ACCEPTED_CODINGS, Content, Unreadable};
 pub use retry_after::retry_after;
+pub use template::{TemplatePiece, template_pieces};
 
 use crate::clock::Clock;
 

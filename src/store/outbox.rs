@@ -196,13 +196,10 @@ pub(super) fn waiting(
     channel: Channel,
     limit: u32,
 ) -> Result<Vec<StoredMessage>, StoreError> {
-    // The receiver of the webhook is the one without an address.
-    let which = match channel {
-        Channel::Webhook => "WHERE state = 'waiting' AND recipient = 'webhook' ORDER BY id",
-        Channel::Email => "WHERE state = 'waiting' AND recipient <> 'webhook' ORDER BY id",
-    };
+    let which =
+        "WHERE state = 'waiting' AND (recipient = ?1 OR recipient LIKE ?1 || ':%') ORDER BY id";
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    reader.first_rows(limit, TABLE, which, [], read)
+    reader.first_rows(limit, TABLE, which, [channel.as_str()], read)
 }
 
 /// The messages of one notice.

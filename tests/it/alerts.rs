@@ -1,5 +1,6 @@
 //! Alerts over real sockets: from a call that fails to a mail that a mail server has taken.
 
+mod channels;
 mod credentials;
 mod day;
 mod mails;

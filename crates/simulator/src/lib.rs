@@ -1,5 +1,5 @@
 //! Stand-ins for the outside world, over real sockets: Twilio, Braze, Dialfire, Zendesk Talk, any HTTP dialer, a mail
-//! server, and people who call.
+//! server, the services that alerts are sent to, and people who call.
 //!
 //! They serve `switchboard demo` and the integration tests. They share nothing with the product: own signatures, own forms,
 //! own reading of `TwiML`, so that one mistake cannot hide in both.
@@ -7,6 +7,7 @@
 //! Every stand-in is a handle that is cheap to clone, and a future that serves until it is dropped. What goes wrong is
 //! scripted through [`faults`]; what was asked is kept in [`requests`] and, for dialers, in [`handoffs`].
 
+pub mod alert_channels;
 pub mod braze;
 pub mod callers;
 pub mod chance;

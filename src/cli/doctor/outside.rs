@@ -11,7 +11,7 @@ use reqwest::tls::TlsInfo;
 
 use super::finding::Finding;
 use crate::alerts::{
-    Email, EventType, MessageContext, NotTaken, RenderedMessage, TestNotification,
+    Email, EventType, MessageContext, NotTaken, PostSettings, RenderedMessage, TestNotification,
 };
 use crate::app;
 use crate::clock::Clock;
@@ -33,6 +33,7 @@ pub(super) async fn findings(config: &Config, is_running: bool) -> anyhow::Resul
     findings.extend(public_url(config, is_running).await?);
     findings.extend(numbers(config, &clock, is_running).await?);
     findings.push(mail(config).await?);
+    findings.extend(channels(config).await?);
     let probe = app::braze(config, &clock)?.probe().await;
     findings.push(if probe.ok {
         Finding::well("braze", probe.message)
@@ -75,6 +76,25 @@ async fn mail(config: &Config) -> anyhow::Result<Finding> {
         )
         .for_now(),
     })
+}
+
+/// Whether the hosts of the channels answer. Whatever is sent to their addresses arrives, so that nothing is.
+async fn channels(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    let client = app::examining_client()?;
+    let mut findings = Vec::new();
+    for PostSettings { name, host, .. } in &config.alerts.channels {
+        let check = format!("channel {name}");
+        let asked = tokio::time::timeout(PATIENCE, client.head(host).send()).await;
+        findings.push(if matches!(asked, Ok(Ok(_))) {
+            let untried =
+                "whether it takes messages was not tried: the button on /alerts sends one";
+            Finding::well(&check, format!("{host} answers; {untried}"))
+        } else {
+            let hint = "let the connection through, or look at its url under [alerts.channels]";
+            Finding::error(&check, format!("{host} gives no answer"), hint).for_now()
+        });
+    }
+    Ok(findings)
 }
 
 /// Whether the mail server takes a mail to those who are told of incidents.

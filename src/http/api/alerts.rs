@@ -84,9 +84,9 @@ pub(in super::super) struct IncidentReason {
 pub(in super::super) struct MessageDocument {
     /// `opened`, `reminded`, `resolved` or `tested`.
     occasion: &'static str,
-    /// `email` or `webhook`.
+    /// `email`, `webhook`, or the kind of a channel: `slack`, `teams`, `pagerduty`, `ntfy` or `http`.
     channel: &'static str,
-    /// `email:` and an address, or `webhook`.
+    /// `email:` and an address, `webhook`, or the kind of a channel and its name, like `slack:ops`.
     recipient: String,
     /// `waiting`, `sent`, `dead` (refused for good, or tried for too long) or `superseded` (a later message says it all).
     state: &'static str,
@@ -230,7 +230,7 @@ pub(super) async fn test(
     let Some(notice) = incidents.test(&holder.name).await else {
         return Err(ApiError::new(
             ErrorKind::Conflict,
-            "Nobody is told of incidents: neither [alerts.email] nor [alerts.webhook] is configured.",
+            "Nobody is told of incidents: [alerts] names no mail, no webhook and no channel.",
         ));
     };
     let messages = || reads.ask(reads.store.messages_of(&notice));

@@ -21,11 +21,11 @@ use super::reads::Reads;
 use super::trace::steps;
 use crate::audit::Access;
 use crate::deadline::Deadline;
-use crate::flow::{Calls, Policies, Policy, SupposedCall};
+use crate::flow::{Calls, Policy, SupposedCall};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
-    self, Conditions, Course, DialerId, Lookup, RuleAction, RulesetVersion, Speech,
+    self, Conditions, Course, DialerId, Hours, Lookup, RuleAction, RulesetVersion, Speech,
 };
 
 /// The rule set in force: the first rule that matches wins, and after the last comes the default order.
@@ -42,10 +42,25 @@ pub(super) struct RulesDocument {
     /// The dialers that are asked where no rule matches, in order.
     #[schema(value_type = Vec<String>)]
     default_order: Vec<DialerId>,
+    /// Named opening hours, as they are now.
+    hours: Vec<HoursDocument>,
     /// The tests of the file, with what came of them.
     tests: Vec<RuleTestDocument>,
     /// What somebody should look at, a sentence each.
     lint: Vec<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpeningHours)]
+struct HoursDocument {
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    is_open: bool,
+    /// When that changes; null where it does not within 370 days.
+    until: Option<Timestamp>,
+    /// As the file has them: `time_zone`, `open`, `closed`, `special`, and `holidays` of the calendar.
+    #[schema(value_type = Object)]
+    week: Hours,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -93,13 +108,13 @@ struct RuleDocument {
     path = "/routing/rules",
     responses((status = 200, description = "The rule set in force.", body = Data<RulesDocument>))
 )]
-pub(super) async fn rules(_: Viewer, State(policies): State<Policies>) -> Response {
-    let policy = policies.current();
-    data(RulesDocument::of(&policy))
+pub(super) async fn rules(_: Viewer, State(customers): State<Customers>) -> Response {
+    let policy = customers.policies.current();
+    data(RulesDocument::of(&policy, customers.clock.now()))
 }
 
 impl RulesDocument {
-    fn of(policy: &Policy) -> Self {
+    fn of(policy: &Policy, now: Timestamp) -> Self {
         let ruleset = &policy.ruleset;
         let tests = policy.rule_tests.iter().map(|test| {
             let message = test.failure(ruleset);
@@ -120,7 +135,17 @@ impl RulesDocument {
             prefer_last_answered_s: rule.prefer_last_answered_s,
             speech: rule.speech.clone(),
         });
+        let hours = ruleset.hours.iter().map(|(name, hours)| {
+            let state = hours.state(now);
+            HoursDocument {
+                name: name.clone(),
+                is_open: state.is_open,
+                until: state.until,
+                week: hours.clone(),
+            }
+        });
         Self {
+            hours: hours.collect(),
             version: ruleset.version().clone(),
             tiers: tiers.collect(),
             rules: rules.collect(),

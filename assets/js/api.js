@@ -36,7 +36,8 @@ export const unattended = () => (Date.now() - touched > ATTENDED_MS ? { "x-unatt
 /** Asks the API and gives the whole document; `null` where there is none. */
 export async function call(path, { method = "GET", body, signal } = {}) {
 	const headers = { accept: "application/json", ...unattended() };
-	if (body !== undefined) headers["content-type"] = "application/json";
+	const isText = typeof body === "string";
+	if (body !== undefined) headers["content-type"] = isText ? "application/toml" : "application/json";
 	let response;
 	try {
 		const late = AbortSignal.timeout(PATIENCE_MS);
@@ -44,7 +45,7 @@ export async function call(path, { method = "GET", body, signal } = {}) {
 			method,
 			headers,
 			signal: signal ? AbortSignal.any([signal, late]) : late,
-			body: body === undefined ? undefined : JSON.stringify(body),
+			body: body === undefined || isText ? body : JSON.stringify(body),
 			credentials: "same-origin",
 		});
 	} catch (error) {

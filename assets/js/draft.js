@@ -1,0 +1,449 @@
+// A draft of the rules: edited as forms or text, compared on live calls, published; and what was in force before.
+
+import { ruleCards } from "./cards.js";
+import { call, callPath, get, post, signIn } from "./api.js";
+import { h, show } from "./dom.js";
+import { count } from "./format.js";
+import { icon } from "./icons.js";
+import { decisionList } from "./trace.js";
+import { busy, choices, confirm, dialog, empty, field, fill, moment, note, raw, select, table, toast } from "./ui.js";
+import { viewer } from "./viewer.js";
+
+const KEYS = ["name", "tier", "dialers"];
+
+/** The text as tables of rules and what stands between them; joined again it is the same. */
+function split(text) {
+	const parts = [{ lines: [] }];
+	for (const line of text.split("\n")) {
+		const last = parts.at(-1);
+		if (/^\s*\[\[\s*routing\.rules\s*\]\]/.test(line)) {
+			// A comment right above belongs to the rule.
+			const above = last.lines.length - (last.lines.findLastIndex((one) => !one.startsWith("#")) + 1);
+			parts.push({ isRule: true, lines: [...(above ? last.lines.splice(-above) : []), line] });
+		} else if (last.isRule && /^\s*\[\[?\s*routing\b(?!\.rules\.)/.test(line)) parts.push({ lines: [line] });
+		else last.lines.push(line);
+	}
+	return parts;
+}
+const join = (parts) => parts.flatMap(({ lines }) => lines).join("\n");
+
+const quoted = (value) => [...value.matchAll(/"((?:[^"\\]|\\.)*)"|'([^']*)'/g)].map(([, a, b]) => a ?? b);
+const toml = (value) => JSON.stringify(value);
+const parted = (said, by) =>
+	said
+		.split(by)
+		.map((one) => one.trim())
+		.filter(Boolean);
+
+/** What a form shows of a rule: keys on one line; everything else stays text. */
+function read({ lines }) {
+	const start = lines.findIndex((line) => /^\s*\[\[/.test(line));
+	const own = { top: lines.slice(0, start + 1), rest: [] };
+	let below = false;
+	for (const line of lines.slice(start + 1)) {
+		below ||= /^\s*\[/.test(line);
+		const [, key, value] = (!below && /^(\w+)\s*=\s*("[^"]*"|'[^']*'|\[.*\])\s*$/.exec(line)) || [];
+		if (!KEYS.includes(key)) own.rest.push(line);
+		else if (key === "dialers")
+			own.dialers = [...value.matchAll(/\{([^}]*)\}|"([^"]*)"|'([^']*)'/g)]
+				.map(
+					([, drawn, a, b]) =>
+						drawn
+							?.replace(/["'\s]/g, "")
+							.replaceAll("=", " ")
+							.replaceAll(",", " + ") ??
+						a ??
+						b,
+				)
+				.join(", ");
+		else own[key] = quoted(value).join(", ");
+	}
+	const stands = (key) => own.rest.some((line) => new RegExp(`^\\s*(\\[routing\\.rules\\.)?${key}\\b`).test(line));
+	own.shown = KEYS.filter((key) => !stands(key) && !(key === "tier" && stands("when")));
+	return own;
+}
+
+function write({ top, rest, shown, name, tier, dialers }) {
+	const step = (one) => {
+		if (!one.includes("+")) return toml(one);
+		const weights = parted(one, "+").map((each) => /^(\S+)\s*(\d*)$/.exec(each) ?? [each, each]);
+		return `{ ${weights.map(([, who, weight]) => `${toml(who)} = ${weight || 1}`).join(", ")} }`;
+	};
+	const said = {
+		name: name && toml(name).replaceAll("\\\\", "\\"),
+		tier: tier && `[${parted(tier, ",").map(toml).join(", ")}]`,
+		dialers: dialers && `[${parted(dialers, ",").map(step).join(", ")}]`,
+	};
+	const keys = shown.filter((key) => said[key]).map((key) => `${key} = ${said[key]}`);
+	return [...top, ...keys, ...rest];
+}
+
+/** The rules of `text` as forms; `changed` gets the text after each edit, `redraw` where rules were moved. */
+function forms(text, open, changed, redraw) {
+	const parts = split(text);
+	const own = parts.filter(({ isRule }) => isRule);
+	const move = (part, by) => {
+		const other = own[own.indexOf(part) + by];
+		[part.lines, other.lines] = [other.lines, part.lines];
+		redraw(join(parts), own.indexOf(other));
+	};
+	const add = () => {
+		const lines = ["[[routing.rules]]", 'name = "new rule"', ""];
+		const first = parts.findIndex(({ isRule }) => isRule);
+		if (first > 0 && parts[first - 1].lines.at(-1)?.trim()) lines.unshift("");
+		parts.splice(first < 0 ? parts.length : first, 0, { isRule: true, lines });
+		redraw(join(parts), 0);
+	};
+	const one = (part, i) => {
+		const rule = read(part);
+		const title = h("span", rule.name || "no name");
+		const edit = (key) => (event) => {
+			rule[key] = key === "rest" ? event.target.value.split("\n") : event.target.value.trim();
+			title.textContent = rule.name || "no name";
+			part.lines = write(rule);
+			changed(join(parts));
+		};
+		const input = (key, label, hint) =>
+			rule.shown.includes(key) &&
+			field(
+				label,
+				h("input.input", { value: rule[key] ?? "", name: key, autocomplete: "off", oninput: edit(key) }),
+				hint,
+			);
+		const act = (words, onclick, disabled = false) =>
+			h("button.btn", { onclick, disabled, "aria-label": `${words}: rule ${i + 1}, ${rule.name}` }, words);
+		return h(
+			"li",
+			h(
+				"details",
+				{ open: i === open },
+				h("summary", `${i + 1}. `, title),
+				h(
+					"div.stack",
+					h(
+						"div.fields",
+						input("name", "Name"),
+						input("tier", "Tiers", "hot, warm; none: without a tier; empty: every call"),
+						input("dialers", "Dialers, in order", "first, second; a 70 + b 30 is drawn"),
+					),
+					field(
+						"Everything else, as TOML",
+						h("textarea.input", {
+							rows: Math.min(8, rule.rest.length + 1),
+							value: rule.rest.join("\n"),
+							oninput: edit("rest"),
+						}),
+					),
+					h(
+						"div.row.wrap",
+						act("Earlier", () => move(part, -1), i === 0),
+						act("Later", () => move(part, 1), i === own.length - 1),
+						act("Delete", () => {
+							part.lines = [];
+							redraw(join(parts.filter((each) => each !== part)), -1);
+						}),
+					),
+				),
+			),
+		);
+	};
+	return [h("button.btn", { onclick: add }, "Add a rule"), h("ol.edits", own.map(one))];
+}
+
+/** Asks for other rules; what stands in the way is shown in `box`. */
+async function publish(body, box, problems) {
+	try {
+		await post("/routing/publish", body);
+		toast("ok", "The rules are in force.");
+		return true;
+	} catch (error) {
+		const stale = error.status === 403 && /sign-in/.test(error.message);
+		show(
+			box,
+			note(
+				"bad",
+				h("strong", error.message),
+				"warn",
+				problems?.(error.details.problems),
+				stale && h("p", "The draft stays. ", h("button.btn", { onclick: signIn }, "Sign in again")),
+			),
+		);
+		return false;
+	}
+}
+
+/** Where rules cannot be published from here: what to put where, and what to run. */
+const byHand = (text) => [
+	note(
+		"accent",
+		h(
+			"span",
+			"This server writes no rules: that takes edit_rules = true in [server] and a [routing] file. Put this into the " +
+				"configuration in place of [routing], and run: ",
+			h("code", "switchboard reload"),
+		),
+	),
+	h(
+		"button.btn",
+		{ onclick: () => navigator.clipboard?.writeText(text).then(() => toast("ok", "Copied.")) },
+		"Copy the text",
+	),
+	h("pre", { tabindex: "0", "aria-label": "Text of the rules" }, text),
+];
+
+function difference({ call_id: id, at, live, draft: other }) {
+	const side = (name, decided) => [
+		h("h3", name),
+		decided ? decisionList(decided.trace) : h("p.small", "The record of it is gone."),
+	];
+	const goes = (decided) => decided?.plan.join(", then ") || (decided?.course.is ?? "unknown");
+	return h(
+		"li",
+		icon("fork"),
+		moment(at),
+		id ? h("a", { href: callPath(id) }, `Call ${id.slice(-6)}`) : "A call",
+		` went to ${goes(live)}; by the draft: ${goes(other)}.`,
+		h("details", h("summary", "Both explanations"), side("In force", live), side("Draft", other)),
+	);
+}
+
+const changeList = (changes) =>
+	h(
+		"ul.checks",
+		changes.map(({ text }) => h("li", icon("arrow"), h("span", text))),
+	);
+
+export function draft({ isWritable, load }) {
+	const [figures, editor, outcome] = [h("div.stack"), h("div.stack"), h("div.stack", { "aria-live": "polite" })];
+	let [text, view, dirty, basedOn] = ["", "forms", false, ""];
+	const body = h("div.stack");
+	const area = h("textarea.input", { rows: 24, spellcheck: "false", oninput: () => edited(area.value) });
+	const edited = (now) => {
+		text = now;
+		dirty = true;
+	};
+	function draw(open = -1) {
+		area.value = text;
+		const redraw = (now, at) => {
+			edited(now);
+			draw(at);
+			body.querySelector("details[open] input")?.select();
+		};
+		show(body, view === "toml" ? field("Text of the rules", area) : forms(text, open, edited, redraw));
+	}
+	function toLine(line) {
+		view = "toml";
+		editor.querySelector("input[value=toml]").checked = true;
+		draw();
+		const from =
+			text
+				.split("\n")
+				.slice(0, line - 1)
+				.join("\n").length + (line > 1 ? 1 : 0);
+		area.focus();
+		area.setSelectionRange(from, (text.indexOf("\n", from) + 1 || text.length + 1) - 1);
+		area.scrollTop = (area.scrollHeight * (line - 3)) / text.split("\n").length;
+	}
+	const problems = (list) =>
+		list?.length > 0 &&
+		h(
+			"ul.checks",
+			list.map(({ line, message, hint }) =>
+				h(
+					"li",
+					line && h("button.btn.quiet", { onclick: () => toLine(line) }, `Line ${line}`),
+					h("span", message, hint && `; ${hint}`),
+				),
+			),
+		);
+	async function save() {
+		try {
+			const { data } = await call("/routing/draft", { method: "PUT", body: text });
+			dirty = false;
+			const now = (await get("/routing/draft")).data;
+			basedOn = now.based_on;
+			const isClean = data.warnings.length === 0;
+			show(
+				outcome,
+				note(
+					isClean ? "ok" : "warn",
+					h("strong", `Saved as draft ${data.version}; its tests pass. It decides beside the rules in force.`),
+					isClean ? "check" : "warn",
+					problems(data.warnings),
+					now.changes.length ? changeList(now.changes) : h("p", "It changes nothing yet."),
+				),
+			);
+			compare();
+			return now;
+		} catch (error) {
+			show(outcome, note("bad", h("strong", error.message), "warn", problems(error.details.problems)));
+			return null;
+		}
+	}
+	async function bring() {
+		const saved = await save();
+		if (!saved) return;
+		const words = saved.changes.map(({ text: said }) => said).join(" ") || "They change nothing.";
+		if (!(await confirm("Publish these rules?", `They take calls at once. ${words}`, "Publish"))) return;
+		if (!(await publish({ text, based_on: basedOn }, outcome, problems))) return;
+		delete editor.dataset.dirty;
+		await call("/routing/draft", { method: "DELETE" }).catch(() => null);
+		load();
+	}
+	const saving = h("button.btn.primary", { onclick: () => busy(saving, save) }, "Save and check");
+	const publishing = h("button.btn", { onclick: () => busy(publishing, bring) }, "Publish");
+	const start = h(
+		"button.btn",
+		{
+			onclick: () =>
+				busy(start, async () => {
+					({ text, based_on: basedOn } = (await get("/routing/draft")).data);
+					editor.dataset.dirty = "true";
+					start.hidden = true;
+					const views = choices(
+						"Edit as",
+						"draft-view",
+						[
+							["forms", "Forms"],
+							["toml", "TOML"],
+						],
+						view,
+						(to) => {
+							view = to;
+							draw();
+						},
+					);
+					const byText = h("div.stack");
+					const snippet = h("button.btn", { onclick: () => show(byText, byHand(text)) }, "How to publish");
+					draw();
+					const last = !isWritable
+						? snippet
+						: viewer.isAdmin
+							? publishing
+							: h("span.small.muted", "An admin publishes.");
+					show(editor, views, body, h("div.row.wrap", saving, last), outcome, byText);
+					views.querySelector("input:checked").focus();
+				}),
+		},
+		"Edit the draft",
+	);
+	const discard = h(
+		"button.btn",
+		{
+			onclick: async () => {
+				if (
+					!(await confirm("Discard the draft?", "Its text is gone; the rules in force stay.", "Discard", {
+						danger: true,
+					}))
+				)
+					return;
+				await busy(discard, async () => {
+					await call("/routing/draft", { method: "DELETE" });
+					delete editor.dataset.dirty;
+					load();
+				});
+			},
+		},
+		"Discard",
+	);
+	const compare = () =>
+		fill(
+			figures,
+			() =>
+				get("/routing/draft/differences?page_size=10").catch((error) => {
+					if (error.status === 404) return null;
+					throw error;
+				}),
+			(found) => {
+				discard.hidden = !found;
+				return found
+					? [
+							h(
+								"p",
+								`${count(found.different)} of ${count(found.calls)} calls since `,
+								moment(found.since),
+								" would have gone elsewhere.",
+							),
+							found.data.length > 0 && h("ol.steps", found.data.map(difference)),
+						]
+					: h(
+							"p.small.muted",
+							"There is no draft. One decides beside the rules in force, without effect, until it is published.",
+						);
+			},
+			2,
+		);
+	discard.hidden = true;
+	compare();
+	return [figures, viewer.isOperator && h("div.row.wrap", start, discard), editor];
+}
+
+/** Who brought which rules into force, when; what differs between two; the way back. */
+export function history([
+	{
+		rules: { version: now },
+		isWritable,
+		load,
+	},
+	{ data },
+]) {
+	const box = h("div.stack", { "aria-live": "polite" });
+	const see = async (version) => {
+		const { data: set } = await get(`/routing/rulesets/${version}`);
+		await dialog(
+			`Rules ${version}`,
+			(close) => [
+				h("div", ruleCards({ ...set, default_order: [set.default_dialer] }, { link: false })),
+				raw("The whole rule set", set),
+				h("div.actions", h("button.btn", { onclick: () => close() }, "Close")),
+			],
+			{ wide: true },
+		);
+	};
+	const back = async (version) => {
+		const { changes } = (await get(`/routing/rulesets/${now}/diff/${version}`)).data;
+		const words = changes.map(({ text }) => text).join(" ");
+		if (!(await confirm(`Go back to ${version}?`, `It takes calls at once. ${words}`, "Roll back"))) return;
+		if (await publish({ version, based_on: now }, box)) load();
+	};
+	const act = (words, version, work) =>
+		h(
+			"button.btn.quiet",
+			{ "aria-label": `${words} ${version}`, onclick: ({ currentTarget: one }) => busy(one, () => work(version)) },
+			words,
+		);
+	const row = ({ version, first_at: from, by, rules: n }) =>
+		h(
+			"tr",
+			h("th", { scope: "row", class: "mono" }, version),
+			h("td", { data: { label: "Since" } }, moment(from, "day")),
+			h("td", { data: { label: "By" } }, by ?? "–"),
+			h("td.num", { data: { label: "Rules" } }, n),
+			h(
+				"td",
+				act("Show", version, see),
+				version !== now && viewer.isAdmin && isWritable && act("Roll back to", version, back),
+			),
+		);
+	const names = [...new Set(data.map(({ version }) => version))];
+	const options = names.map((version) => [version, version === now ? `${version} (in force)` : version]);
+	const pick = () => null;
+	const [a, b] = [select(options, names[1] ?? now, pick), select(options, now, pick)];
+	const compare = h(
+		"button.btn",
+		{
+			onclick: () =>
+				busy(compare, async () => {
+					const { changes } = (await get(`/routing/rulesets/${a.value}/diff/${b.value}`)).data;
+					show(box, changes.length ? changeList(changes) : h("p.small", "They are the same."));
+				}),
+		},
+		"Compare",
+	);
+	if (!data.length) return empty("No history yet", "", "doc", true);
+	return [
+		table("Rule sets", ["Version", "Since", "By", "#Rules", ""], h("tbody", data.map(row)), "stacked"),
+		names.length > 1 && h("div.fields", field("From", a), field("To", b), compare),
+		box,
+	];
+}

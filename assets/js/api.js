@@ -9,6 +9,8 @@ export class ApiError extends Error {
 		this.type = error?.type ?? "Network";
 		this.details = error?.details ?? {};
 		this.requestId = error?.request_id;
+		/** The message with what is wrong with each field. */
+		this.whole = [this.message, ...Object.entries(this.details).map(([name, what]) => `${name} ${what}`)].join(" ");
 	}
 }
 

@@ -30,8 +30,6 @@ export function ruleCards({ tiers, rules, default_order: others }, { figures = [
 					`${words.action(rule)}.`,
 					rule.prefer_last_answered_s && " Whoever talked to them last goes first.",
 				),
-				(rule.hold_message || rule.goodbye_message || rule.language) &&
-					h("p.tiny.muted", `Speaks ${rule.language ?? "otherwise"}.`),
 			),
 			link && calls(rule),
 		);

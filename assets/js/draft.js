@@ -6,10 +6,11 @@ import { h, show } from "./dom.js";
 import { count } from "./format.js";
 import { icon } from "./icons.js";
 import { decisionList } from "./trace.js";
-import { busy, choices, confirm, dialog, empty, field, fill, moment, note, raw, select, table, toast } from "./ui.js";
+import { busy, choices, confirm, dialog, empty, field, fill, moment, note, select, table, toast } from "./ui.js";
 import { viewer } from "./viewer.js";
 
 const KEYS = ["name", "tier", "dialers"];
+const VIEWS = ["Forms", "TOML"].map((name) => [name, name]);
 
 /** The text as tables of rules and what stands between them; joined again it is the same. */
 function split(text) {
@@ -27,13 +28,14 @@ function split(text) {
 }
 const join = (parts) => parts.flatMap(({ lines }) => lines).join("\n");
 
-const quoted = (value) => [...value.matchAll(/"((?:[^"\\]|\\.)*)"|'([^']*)'/g)].map(([, a, b]) => a ?? b);
+const quoted = (value) => [...value.matchAll(/["']([^"']*)["']/g)].map(([, one]) => one);
 const toml = (value) => JSON.stringify(value);
-const parted = (said, by) =>
-	said
-		.split(by)
-		.map((one) => one.trim())
-		.filter(Boolean);
+const parted = (said, by) => said.split(by).filter(Boolean);
+const drawn = (pairs) =>
+	pairs
+		.replace(/["'\s]/g, "")
+		.replace(/=/g, " ")
+		.replace(/,/g, " + ");
 
 /** What a form shows of a rule: keys on one line; everything else stays text. */
 function read({ lines }) {
@@ -42,19 +44,11 @@ function read({ lines }) {
 	let below = false;
 	for (const line of lines.slice(start + 1)) {
 		below ||= /^\s*\[/.test(line);
-		const [, key, value] = (!below && /^(\w+)\s*=\s*("[^"]*"|'[^']*'|\[.*\])\s*$/.exec(line)) || [];
+		const [, key, value] = (!below && /^(\w+)\s*=\s*("[^"\\]*"|'[^']*'|\[[^\\]*\])\s*$/.exec(line)) || [];
 		if (!KEYS.includes(key)) own.rest.push(line);
 		else if (key === "dialers")
-			own.dialers = [...value.matchAll(/\{([^}]*)\}|"([^"]*)"|'([^']*)'/g)]
-				.map(
-					([, drawn, a, b]) =>
-						drawn
-							?.replace(/["'\s]/g, "")
-							.replaceAll("=", " ")
-							.replaceAll(",", " + ") ??
-						a ??
-						b,
-				)
+			own.dialers = [...value.matchAll(/\{([^}]*)\}|["']([^"']*)["']/g)]
+				.map(([, split, one]) => (split ? drawn(split) : one))
 				.join(", ");
 		else own[key] = quoted(value).join(", ");
 	}
@@ -66,13 +60,21 @@ function read({ lines }) {
 function write({ top, rest, shown, name, tier, dialers }) {
 	const step = (one) => {
 		if (!one.includes("+")) return toml(one);
-		const weights = parted(one, "+").map((each) => /^(\S+)\s*(\d*)$/.exec(each) ?? [each, each]);
-		return `{ ${weights.map(([, who, weight]) => `${toml(who)} = ${weight || 1}`).join(", ")} }`;
+		const weights = parted(one, /\s*\+\s*/).map((each) => each.split(/\s+/));
+		return `{ ${weights.map(([who, weight]) => `${toml(who)} = ${weight || 1}`).join(", ")} }`;
 	};
 	const said = {
-		name: name && toml(name).replaceAll("\\\\", "\\"),
-		tier: tier && `[${parted(tier, ",").map(toml).join(", ")}]`,
-		dialers: dialers && `[${parted(dialers, ",").map(step).join(", ")}]`,
+		name: name && toml(name),
+		tier:
+			tier &&
+			`[${parted(tier, /\s*,\s*/)
+				.map(toml)
+				.join(", ")}]`,
+		dialers:
+			dialers &&
+			`[${parted(dialers, /\s*,\s*/)
+				.map(step)
+				.join(", ")}]`,
 	};
 	const keys = shown.filter((key) => said[key]).map((key) => `${key} = ${said[key]}`);
 	return [...top, ...keys, ...rest];
@@ -96,10 +98,10 @@ function forms(text, open, changed, redraw) {
 	};
 	const one = (part, i) => {
 		const rule = read(part);
-		const title = h("span", rule.name || "no name");
+		const title = h("span", rule.name);
 		const edit = (key) => (event) => {
 			rule[key] = key === "rest" ? event.target.value.split("\n") : event.target.value.trim();
-			title.textContent = rule.name || "no name";
+			title.textContent = rule.name;
 			part.lines = write(rule);
 			changed(join(parts));
 		};
@@ -110,6 +112,8 @@ function forms(text, open, changed, redraw) {
 				h("input.input", { value: rule[key] ?? "", name: key, autocomplete: "off", oninput: edit(key) }),
 				hint,
 			);
+		const [rows, value] = [Math.min(8, rule.rest.length + 1), rule.rest.join("\n")];
+		const more = h("textarea.input", { rows, value, oninput: edit("rest") });
 		const act = (words, onclick, disabled = false) =>
 			h("button.btn", { onclick, disabled, "aria-label": `${words}: rule ${i + 1}, ${rule.name}` }, words);
 		return h(
@@ -126,22 +130,12 @@ function forms(text, open, changed, redraw) {
 						input("tier", "Tiers", "hot, warm; none: without a tier; empty: every call"),
 						input("dialers", "Dialers, in order", "first, second; a 70 + b 30 is drawn"),
 					),
-					field(
-						"Everything else, as TOML",
-						h("textarea.input", {
-							rows: Math.min(8, rule.rest.length + 1),
-							value: rule.rest.join("\n"),
-							oninput: edit("rest"),
-						}),
-					),
+					field("Everything else, as TOML", more),
 					h(
 						"div.row.wrap",
 						act("Earlier", () => move(part, -1), i === 0),
 						act("Later", () => move(part, 1), i === own.length - 1),
-						act("Delete", () => {
-							part.lines = [];
-							redraw(join(parts.filter((each) => each !== part)), -1);
-						}),
+						act("Delete", () => redraw(join(parts.filter((each) => each !== part)), -1)),
 					),
 				),
 			),
@@ -157,7 +151,6 @@ async function publish(body, box, problems) {
 		toast("ok", "The rules are in force.");
 		return true;
 	} catch (error) {
-		const stale = error.status === 403 && /sign-in/.test(error.message);
 		show(
 			box,
 			note(
@@ -165,7 +158,8 @@ async function publish(body, box, problems) {
 				h("strong", error.message),
 				"warn",
 				problems?.(error.details.problems),
-				stale && h("p", "The draft stays. ", h("button.btn", { onclick: signIn }, "Sign in again")),
+				/sign-in/.test(error.message) &&
+					h("p", "The draft stays. ", h("button.btn", { onclick: signIn }, "Sign in again")),
 			),
 		);
 		return false;
@@ -178,24 +172,15 @@ const byHand = (text) => [
 		"accent",
 		h(
 			"span",
-			"This server writes no rules: that takes edit_rules = true in [server] and a [routing] file. Put this into the " +
-				"configuration in place of [routing], and run: ",
+			"This server writes no rules: that takes [server] edit_rules and [routing] file. Put this in place of [routing], and run: ",
 			h("code", "switchboard reload"),
 		),
-	),
-	h(
-		"button.btn",
-		{ onclick: () => navigator.clipboard?.writeText(text).then(() => toast("ok", "Copied.")) },
-		"Copy the text",
 	),
 	h("pre", { tabindex: "0", "aria-label": "Text of the rules" }, text),
 ];
 
 function difference({ call_id: id, at, live, draft: other }) {
-	const side = (name, decided) => [
-		h("h3", name),
-		decided ? decisionList(decided.trace) : h("p.small", "The record of it is gone."),
-	];
+	const side = (name, decided) => [h("h3", name), decided ? decisionList(decided.trace) : "The record is gone."];
 	const goes = (decided) => decided?.plan.join(", then ") || (decided?.course.is ?? "unknown");
 	return h(
 		"li",
@@ -213,15 +198,13 @@ const changeList = (changes) =>
 		changes.map(({ text }) => h("li", icon("arrow"), h("span", text))),
 	);
 
-export function draft({ isWritable, load }) {
+export function draft({ rules, isWritable, load }) {
+	let hasDraft = Boolean(rules.draft);
 	const [figures, editor, outcome] = [h("div.stack"), h("div.stack"), h("div.stack", { "aria-live": "polite" })];
-	let [text, view, dirty, basedOn] = ["", "forms", false, ""];
+	let [text, view, basedOn] = ["", "Forms", ""];
 	const body = h("div.stack");
 	const area = h("textarea.input", { rows: 24, spellcheck: "false", oninput: () => edited(area.value) });
-	const edited = (now) => {
-		text = now;
-		dirty = true;
-	};
+	const edited = (now) => (text = now);
 	function draw(open = -1) {
 		area.value = text;
 		const redraw = (now, at) => {
@@ -229,17 +212,14 @@ export function draft({ isWritable, load }) {
 			draw(at);
 			body.querySelector("details[open] input")?.select();
 		};
-		show(body, view === "toml" ? field("Text of the rules", area) : forms(text, open, edited, redraw));
+		show(body, view === "TOML" ? field("Text of the rules", area) : forms(text, open, edited, redraw));
 	}
 	function toLine(line) {
-		view = "toml";
-		editor.querySelector("input[value=toml]").checked = true;
+		view = "TOML";
+		editor.querySelector("input[value=TOML]").checked = true;
 		draw();
-		const from =
-			text
-				.split("\n")
-				.slice(0, line - 1)
-				.join("\n").length + (line > 1 ? 1 : 0);
+		let from = 0;
+		for (let i = 1; i < line; i += 1) from = text.indexOf("\n", from) + 1;
 		area.focus();
 		area.setSelectionRange(from, (text.indexOf("\n", from) + 1 || text.length + 1) - 1);
 		area.scrollTop = (area.scrollHeight * (line - 3)) / text.split("\n").length;
@@ -259,20 +239,18 @@ export function draft({ isWritable, load }) {
 	async function save() {
 		try {
 			const { data } = await call("/routing/draft", { method: "PUT", body: text });
-			dirty = false;
 			const now = (await get("/routing/draft")).data;
-			basedOn = now.based_on;
-			const isClean = data.warnings.length === 0;
 			show(
 				outcome,
 				note(
-					isClean ? "ok" : "warn",
+					data.warnings.length ? "warn" : "ok",
 					h("strong", `Saved as draft ${data.version}; its tests pass. It decides beside the rules in force.`),
-					isClean ? "check" : "warn",
+					"flask",
 					problems(data.warnings),
 					now.changes.length ? changeList(now.changes) : h("p", "It changes nothing yet."),
 				),
 			);
+			hasDraft = true;
 			compare();
 			return now;
 		} catch (error) {
@@ -300,27 +278,15 @@ export function draft({ isWritable, load }) {
 					({ text, based_on: basedOn } = (await get("/routing/draft")).data);
 					editor.dataset.dirty = "true";
 					start.hidden = true;
-					const views = choices(
-						"Edit as",
-						"draft-view",
-						[
-							["forms", "Forms"],
-							["toml", "TOML"],
-						],
-						view,
-						(to) => {
-							view = to;
-							draw();
-						},
-					);
+					const views = choices("Edit as", "draft-view", VIEWS, view, (to) => {
+						view = to;
+						draw();
+					});
 					const byText = h("div.stack");
 					const snippet = h("button.btn", { onclick: () => show(byText, byHand(text)) }, "How to publish");
 					draw();
-					const last = !isWritable
-						? snippet
-						: viewer.isAdmin
-							? publishing
-							: h("span.small.muted", "An admin publishes.");
+					const publisher = viewer.isAdmin ? publishing : h("span.small.muted", "An admin publishes.");
+					const last = isWritable ? publisher : snippet;
 					show(editor, views, body, h("div.row.wrap", saving, last), outcome, byText);
 					views.querySelector("input:checked").focus();
 				}),
@@ -331,12 +297,7 @@ export function draft({ isWritable, load }) {
 		"button.btn",
 		{
 			onclick: async () => {
-				if (
-					!(await confirm("Discard the draft?", "Its text is gone; the rules in force stay.", "Discard", {
-						danger: true,
-					}))
-				)
-					return;
+				if (!(await confirm("Discard the draft?", "The rules in force stay.", "Discard", { danger: true }))) return;
 				await busy(discard, async () => {
 					await call("/routing/draft", { method: "DELETE" });
 					delete editor.dataset.dirty;
@@ -349,44 +310,26 @@ export function draft({ isWritable, load }) {
 	const compare = () =>
 		fill(
 			figures,
-			() =>
-				get("/routing/draft/differences?page_size=10").catch((error) => {
-					if (error.status === 404) return null;
-					throw error;
-				}),
+			() => (hasDraft ? get("/routing/draft/differences?page_size=10") : null),
 			(found) => {
-				discard.hidden = !found;
-				return found
-					? [
-							h(
-								"p",
-								`${count(found.different)} of ${count(found.calls)} calls since `,
-								moment(found.since),
-								" would have gone elsewhere.",
-							),
-							found.data.length > 0 && h("ol.steps", found.data.map(difference)),
-						]
-					: h(
-							"p.small.muted",
-							"There is no draft. One decides beside the rules in force, without effect, until it is published.",
-						);
+				discard.hidden = !hasDraft;
+				if (!found)
+					return h("p.small.muted", "There is no draft. One decides beside the rules in force, without effect.");
+				const said = `${count(found.different)} of ${count(found.calls)} calls since `;
+				return [
+					h("p", said, moment(found.since), " would have gone elsewhere."),
+					found.data.length > 0 && h("ol.steps", found.data.map(difference)),
+				];
 			},
 			2,
 		);
-	discard.hidden = true;
 	compare();
 	return [figures, viewer.isOperator && h("div.row.wrap", start, discard), editor];
 }
 
 /** Who brought which rules into force, when; what differs between two; the way back. */
-export function history([
-	{
-		rules: { version: now },
-		isWritable,
-		load,
-	},
-	{ data },
-]) {
+export function history([{ rules, isWritable, load }, { data }]) {
+	const now = rules.version;
 	const box = h("div.stack", { "aria-live": "polite" });
 	const see = async (version) => {
 		const { data: set } = await get(`/routing/rulesets/${version}`);
@@ -394,7 +337,6 @@ export function history([
 			`Rules ${version}`,
 			(close) => [
 				h("div", ruleCards({ ...set, default_order: [set.default_dialer] }, { link: false })),
-				raw("The whole rule set", set),
 				h("div.actions", h("button.btn", { onclick: () => close() }, "Close")),
 			],
 			{ wide: true },

@@ -50,10 +50,7 @@ function addForm(name, reload) {
 						number: number.value.replace(/[\s()/.-]/g, ""),
 						why: why.value.trim() || undefined,
 						until: until.value ? new Date(until.value).toISOString() : undefined,
-					}).catch((error) => {
-						const said = Object.entries(error.details ?? {}).map(([key, what]) => `${key} ${what}`);
-						throw new Error([error.message, ...said].join(" "));
-					});
+					}).catch(({ whole }) => Promise.reject(new Error(whole)));
 					toast("ok", `The number is on ${name}.`);
 					reload();
 				});
@@ -78,14 +75,12 @@ export function lists({ data }) {
 				(page) => entryTable(name, page.data, load),
 				2,
 			);
-		const word = { vip: "go first", blocked: "are turned away" }[name];
 		const details = h(
 			"details.group",
 			h(
 				"summary",
 				`${name}: ${count(numbers)} in the configuration${file ? ` and ${file}` : ""}, ${count(entries)} added`,
 			),
-			word && h("p.small.muted", `Callers on it ${word}, where a rule says so.`),
 			box,
 			viewer.isOperator && addForm(name, load),
 		);

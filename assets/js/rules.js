@@ -149,8 +149,7 @@ function explainForm(query) {
 				);
 			} catch (error) {
 				show(answer);
-				const details = Object.entries(error.details ?? {}).map(([name, what]) => `${name} ${what}`);
-				wrong.textContent = [error.message, ...details].join(" ");
+				wrong.textContent = error.whole ?? error.message;
 				(error.details?.from ? from : error.details ? score : at).focus();
 			}
 		});
@@ -187,7 +186,7 @@ export function rules(main, { query }) {
 		const context = async () => {
 			const values = await settings;
 			const isWritable = values["server.edit_rules"] === "true" && Boolean(values["routing.file"]);
-			return { rules: (await asked).data, isWritable, file: values["routing.file"], load };
+			return { rules: (await asked).data, isWritable, load };
 		};
 		const part = (box, draw) =>
 			fill(

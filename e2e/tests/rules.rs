@@ -167,7 +167,7 @@ async fn warm_leads_go_to_zendesk_from_now_on_and_a_score_is_asked_about_on_one_
     let before = clicks;
     click(&tab, &mut clicks, "Line ").await?;
     tab.until("getSelection().toString().includes('nobody') || document.activeElement.value?.slice(document.activeElement.selectionStart, document.activeElement.selectionEnd).includes('nobody')").await?;
-    tab.js("document.querySelector('input[value=forms]').click()")
+    tab.js("document.querySelector('input[value=Forms]').click()")
         .await?;
     tab.js("document.querySelectorAll('.edits details')[0].open = true")
         .await?;

@@ -42,6 +42,9 @@ pub(super) struct RulesDocument {
     /// The dialers that are asked where no rule matches, in order.
     #[schema(value_type = Vec<String>)]
     default_order: Vec<DialerId>,
+    /// The version of the draft that decides beside them; null where there is none.
+    #[schema(value_type = Option<String>)]
+    draft: Option<RulesetVersion>,
     /// Named opening hours, as they are now.
     hours: Vec<HoursDocument>,
     /// The tests of the file, with what came of them.
@@ -146,6 +149,10 @@ impl RulesDocument {
         });
         Self {
             hours: hours.collect(),
+            draft: policy
+                .draft
+                .as_ref()
+                .map(|draft| draft.rules.version().clone()),
             version: ruleset.version().clone(),
             tiers: tiers.collect(),
             rules: rules.collect(),

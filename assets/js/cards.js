@@ -5,7 +5,7 @@ import { count } from "./format.js";
 import { chip } from "./ui.js";
 import * as words from "./words.js";
 
-/** Rules as sentences, in the order in which they are tried; `figures` are those of a day, where there are some. */
+/** `figures` are those of a day, where there are some. */
 export function ruleCards({ tiers, rules, default_order: others }, { figures = [], end, link = true } = {}) {
 	const calls = ({ name }) => {
 		const figure = figures.find(({ rule }) => rule === name);

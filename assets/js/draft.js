@@ -1,4 +1,4 @@
-// A draft of the rules: edited as forms or text, compared on live calls, published; and what was in force before.
+// The draft of the rules: edited, compared, published; and what was in force before.
 
 import { ruleCards } from "./cards.js";
 import { call, callPath, get, post, signIn } from "./api.js";
@@ -6,7 +6,7 @@ import { h, show } from "./dom.js";
 import { count } from "./format.js";
 import { icon } from "./icons.js";
 import { decisionList } from "./trace.js";
-import { busy, choices, confirm, dialog, empty, field, fill, moment, note, select, table, toast } from "./ui.js";
+import { busy, choices, confirm, dialog, field, fill, moment, note, select, table, toast } from "./ui.js";
 import { viewer } from "./viewer.js";
 
 const KEYS = ["name", "tier", "dialers"];
@@ -37,7 +37,7 @@ const drawn = (pairs) =>
 		.replace(/=/g, " ")
 		.replace(/,/g, " + ");
 
-/** What a form shows of a rule: keys on one line; everything else stays text. */
+/** What a form shows of a rule; everything else stays text. */
 function read({ lines }) {
 	const start = lines.findIndex((line) => /^\s*\[\[/.test(line));
 	const own = { top: lines.slice(0, start + 1), rest: [] };
@@ -80,7 +80,7 @@ function write({ top, rest, shown, name, tier, dialers }) {
 	return [...top, ...keys, ...rest];
 }
 
-/** The rules of `text` as forms; `changed` gets the text after each edit, `redraw` where rules were moved. */
+/** `changed` gets the text after each edit, `redraw` where rules were moved. */
 function forms(text, open, changed, redraw) {
 	const parts = split(text);
 	const own = parts.filter(({ isRule }) => isRule);
@@ -90,10 +90,11 @@ function forms(text, open, changed, redraw) {
 		redraw(join(parts), own.indexOf(other));
 	};
 	const add = () => {
-		const lines = ["[[routing.rules]]", 'name = "new rule"', ""];
 		const first = parts.findIndex(({ isRule }) => isRule);
-		if (first > 0 && parts[first - 1].lines.at(-1)?.trim()) lines.unshift("");
-		parts.splice(first < 0 ? parts.length : first, 0, { isRule: true, lines });
+		parts.splice(first < 0 ? parts.length : first, 0, {
+			isRule: true,
+			lines: ["[[routing.rules]]", 'name = "new rule"', ""],
+		});
 		redraw(join(parts), 0);
 	};
 	const one = (part, i) => {
@@ -144,7 +145,6 @@ function forms(text, open, changed, redraw) {
 	return [h("button.btn", { onclick: add }, "Add a rule"), h("ol.edits", own.map(one))];
 }
 
-/** Asks for other rules; what stands in the way is shown in `box`. */
 async function publish(body, box, problems) {
 	try {
 		await post("/routing/publish", body);
@@ -166,13 +166,12 @@ async function publish(body, box, problems) {
 	}
 }
 
-/** Where rules cannot be published from here: what to put where, and what to run. */
 const byHand = (text) => [
 	note(
 		"accent",
 		h(
 			"span",
-			"This server writes no rules: that takes [server] edit_rules and [routing] file. Put this in place of [routing], and run: ",
+			"This server writes no rules: [server] edit_rules or [routing] file is off. Put this in place of [routing] and run ",
 			h("code", "switchboard reload"),
 		),
 	),
@@ -186,7 +185,7 @@ function difference({ call_id: id, at, live, draft: other }) {
 		"li",
 		icon("fork"),
 		moment(at),
-		id ? h("a", { href: callPath(id) }, `Call ${id.slice(-6)}`) : "A call",
+		h("a", { href: callPath(id) }, `Call ${id.slice(-6)}`),
 		` went to ${goes(live)}; by the draft: ${goes(other)}.`,
 		h("details", h("summary", "Both explanations"), side("In force", live), side("Draft", other)),
 	);
@@ -244,10 +243,10 @@ export function draft({ rules, isWritable, load }) {
 				outcome,
 				note(
 					data.warnings.length ? "warn" : "ok",
-					h("strong", `Saved as draft ${data.version}; its tests pass. It decides beside the rules in force.`),
+					h("strong", `Saved as draft ${data.version}; its tests pass.`),
 					"flask",
 					problems(data.warnings),
-					now.changes.length ? changeList(now.changes) : h("p", "It changes nothing yet."),
+					now.changes.length ? changeList(now.changes) : "It changes nothing yet.",
 				),
 			);
 			hasDraft = true;
@@ -261,7 +260,7 @@ export function draft({ rules, isWritable, load }) {
 	async function bring() {
 		const saved = await save();
 		if (!saved) return;
-		const words = saved.changes.map(({ text: said }) => said).join(" ") || "They change nothing.";
+		const words = saved.changes.map((change) => change.text).join(" ");
 		if (!(await confirm("Publish these rules?", `They take calls at once. ${words}`, "Publish"))) return;
 		if (!(await publish({ text, based_on: basedOn }, outcome, problems))) return;
 		delete editor.dataset.dirty;
@@ -270,43 +269,29 @@ export function draft({ rules, isWritable, load }) {
 	}
 	const saving = h("button.btn.primary", { onclick: () => busy(saving, save) }, "Save and check");
 	const publishing = h("button.btn", { onclick: () => busy(publishing, bring) }, "Publish");
-	const start = h(
-		"button.btn",
-		{
-			onclick: () =>
-				busy(start, async () => {
-					({ text, based_on: basedOn } = (await get("/routing/draft")).data);
-					editor.dataset.dirty = "true";
-					start.hidden = true;
-					const views = choices("Edit as", "draft-view", VIEWS, view, (to) => {
-						view = to;
-						draw();
-					});
-					const byText = h("div.stack");
-					const snippet = h("button.btn", { onclick: () => show(byText, byHand(text)) }, "How to publish");
-					draw();
-					const publisher = viewer.isAdmin ? publishing : h("span.small.muted", "An admin publishes.");
-					const last = isWritable ? publisher : snippet;
-					show(editor, views, body, h("div.row.wrap", saving, last), outcome, byText);
-					views.querySelector("input:checked").focus();
-				}),
-		},
-		"Edit the draft",
-	);
-	const discard = h(
-		"button.btn",
-		{
-			onclick: async () => {
-				if (!(await confirm("Discard the draft?", "The rules in force stay.", "Discard", { danger: true }))) return;
-				await busy(discard, async () => {
-					await call("/routing/draft", { method: "DELETE" });
-					delete editor.dataset.dirty;
-					load();
-				});
-			},
-		},
-		"Discard",
-	);
+	async function edit() {
+		({ text, based_on: basedOn } = (await get("/routing/draft")).data);
+		editor.dataset.dirty = "true";
+		start.hidden = true;
+		const views = choices("Edit as", "draft-view", VIEWS, view, (to) => {
+			view = to;
+			draw();
+		});
+		const byText = h("div.stack");
+		const snippet = h("button.btn", { onclick: () => show(byText, byHand(text)) }, "How to publish");
+		const publisher = viewer.isAdmin ? publishing : h("span.small.muted", "An admin publishes.");
+		draw();
+		show(editor, views, body, h("div.row.wrap", saving, isWritable ? publisher : snippet), outcome, byText);
+		views.querySelector("input:checked").focus();
+	}
+	async function remove() {
+		if (!(await confirm("Discard the draft?", "The rules in force stay.", "Discard", { danger: true }))) return;
+		await call("/routing/draft", { method: "DELETE" });
+		delete editor.dataset.dirty;
+		load();
+	}
+	const start = h("button.btn", { onclick: () => busy(start, edit) }, "Edit the draft");
+	const discard = h("button.btn", { onclick: () => busy(discard, remove) }, "Discard");
 	const compare = () =>
 		fill(
 			figures,
@@ -327,7 +312,6 @@ export function draft({ rules, isWritable, load }) {
 	return [figures, viewer.isOperator && h("div.row.wrap", start, discard), editor];
 }
 
-/** Who brought which rules into force, when; what differs between two; the way back. */
 export function history([{ rules, isWritable, load }, { data }]) {
 	const now = rules.version;
 	const box = h("div.stack", { "aria-live": "polite" });
@@ -368,9 +352,13 @@ export function history([{ rules, isWritable, load }, { data }]) {
 			),
 		);
 	const names = [...new Set(data.map(({ version }) => version))];
-	const options = names.map((version) => [version, version === now ? `${version} (in force)` : version]);
-	const pick = () => null;
-	const [a, b] = [select(options, names[1] ?? now, pick), select(options, now, pick)];
+	const [a, b] = [names[1], now].map((one) =>
+		select(
+			names.map((name) => [name, name]),
+			one,
+			() => null,
+		),
+	);
 	const compare = h(
 		"button.btn",
 		{
@@ -382,7 +370,6 @@ export function history([{ rules, isWritable, load }, { data }]) {
 		},
 		"Compare",
 	);
-	if (!data.length) return empty("No history yet", "", "doc", true);
 	return [
 		table("Rule sets", ["Version", "Since", "By", "#Rules", ""], h("tbody", data.map(row)), "stacked"),
 		names.length > 1 && h("div.fields", field("From", a), field("To", b), compare),

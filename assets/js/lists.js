@@ -1,4 +1,4 @@
-// Lists of callers: what is on them, and putting numbers there while the program runs.
+// Lists of callers, and putting numbers there.
 
 import { call, get, post } from "./api.js";
 import { h, show } from "./dom.js";
@@ -63,9 +63,8 @@ function addForm(name, reload) {
 	);
 }
 
-/** All lists, each opened by a click. */
 export function lists({ data }) {
-	if (!data.length) return empty("No lists", "Lists are defined in the rules: [routing.lists.vip]", "person", true);
+	if (!data.length) return empty("No lists", "Rules define them: [routing.lists.vip]", "person", true);
 	return data.map(({ name, numbers, entries, file }) => {
 		const box = h("div");
 		const load = () =>

@@ -1,4 +1,4 @@
-// Who takes which call: rules, hours, lists, tests; what would happen to a call; the draft beside them.
+// Who takes which call, and what would happen to one.
 
 import { get, post } from "./api.js";
 import { h, show } from "./dom.js";
@@ -13,7 +13,6 @@ import { decisionList } from "./trace.js";
 import { busy, chip, empty, field, fill, head, moment, note, panel, table } from "./ui.js";
 import { capital } from "./words.js";
 
-/** The values of `/settings`, by key. */
 async function settingsByKey() {
 	const { data } = await get("/settings");
 	return Object.fromEntries(data.settings.map(({ key, value }) => [key, value]));
@@ -21,7 +20,7 @@ async function settingsByKey() {
 
 const DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
-/** The spans of each day of the week, from texts like `mon-fri 08:00-12:00 13:00-18:00`. */
+/** The spans of each day, from `mon-fri 08:00-12:00 13:00-18:00`. */
 function weekOf(open) {
 	const week = DAYS.map(() => []);
 	for (const said of open) {
@@ -37,11 +36,8 @@ function weekOf(open) {
 }
 
 const hoursOf = ({ name, is_open: open, until, week }) => {
-	const special = [
-		...(week.special ?? []),
-		...(week.closed ?? []).map((days) => `${days.replace("..", " to ")} closed`),
-		...(week.holidays ?? []).map((day) => `${day} closed (calendar)`),
-	].sort();
+	const { special: other = [], closed = [], holidays = [] } = week;
+	const special = [...other, ...[...closed, ...holidays].map((days) => `${days.replace("..", " to ")} closed`)].sort();
 	return [
 		h("h3.row.wrap", h("span", name), chip(open ? "Open now" : "Closed now", open ? "ok" : "held")),
 		h(
@@ -64,9 +60,13 @@ const hoursOf = ({ name, is_open: open, until, week }) => {
 };
 
 function checks({ tests, lint, rules }) {
+	const to = (i) => (event) => {
+		event.preventDefault();
+		document.getElementById(`rule-${i}`)?.focus();
+	};
 	const about = (said) =>
-		rules.flatMap(({ name }, i) =>
-			said.includes(`"${name}"`) || said.includes(`rules[${i}]`) ? [" ", h("a", { href: `#rule-${i + 1}` }, name)] : [],
+		rules.map(
+			({ name }, i) => said.includes(`"${name}"`) && [" ", h("a", { href: "/rules", onclick: to(i + 1) }, name)],
 		);
 	const line = (ok, ...said) => h("li", icon(ok ? "check" : "warn"), h("span", ...said));
 	return tests.length + lint.length === 0
@@ -78,7 +78,7 @@ function checks({ tests, lint, rules }) {
 			);
 }
 
-/** A time as people write it ("19:00", "tomorrow 19:00", a date, ISO), in the zone of the rules, as ISO. */
+/** A time as people write it, in the zone of the rules, as ISO. */
 function momentOf(said, zone) {
 	if (/T.*(Z|[+-]\d\d:?\d\d)$/.test(said)) return new Date(said).toISOString();
 	const [, day, time] = /^(?:(today|tomorrow|\d{4}-\d\d-\d\d)[ T]+)?(\d\d?:\d\d)$/.exec(said) ?? [];
@@ -93,23 +93,24 @@ function momentOf(said, zone) {
 	return new Date(at).toISOString();
 }
 
+const FATES = {
+	number: "put through to the number of the rule",
+	reject: "refused",
+	message: "told the message of the rule",
+	closed: "told that nobody is there at this hour",
+};
+
 function outcome({ plan, course }) {
 	if (plan.length) return `This caller would go to ${plan.join(", then ")}.`;
-	const fate = {
-		number: `would be put through to ${phone(course.number ?? "a number")}`,
-		reject: "would be refused",
-		message: "would hear a message",
-		closed: "would hear that nobody is there at this hour",
-	}[course.is];
-	return fate ? `This caller ${fate}.` : "Nobody could take this caller now: they would be held.";
+	return `This caller would be ${FATES[course.is] ?? "held: nobody could take the call now"}.`;
 }
 
 function explainForm(query) {
 	const input = (name, more) => h("input.input", { name, autocomplete: "off", value: query.get(name) ?? "", ...more });
 	const score = input("score", { type: "number", step: "any", placeholder: "unknown" });
-	const to = input("to", { placeholder: "any of yours" });
+	const to = input("to");
 	const at = input("at", { placeholder: "now" });
-	const from = input("from", { placeholder: "nobody in particular" });
+	const from = input("from");
 	const look = h("input", { type: "checkbox", name: "lookup", onchange: () => (score.disabled = look.checked) });
 	const go = h("button.btn.primary", { type: "submit" }, "Explain");
 	const answer = h("div.stack", { "aria-live": "polite" });
@@ -150,7 +151,7 @@ function explainForm(query) {
 			} catch (error) {
 				show(answer);
 				wrong.textContent = error.whole ?? error.message;
-				(error.details?.from ? from : error.details ? score : at).focus();
+				(error.details?.from ? from : at).focus();
 			}
 		});
 	});
@@ -198,19 +199,16 @@ export function rules(main, { query }) {
 			fill(
 				cards,
 				async () => {
-					const day = await get("/calls/metrics?window=24h").catch(() => null);
-					const values = await settings.catch(() => ({}));
+					const [{ data }, day, values] = await Promise.all([asked, get("/calls/metrics?window=24h"), settings]);
 					const number = values["routing.last_resort_number"];
 					const end = `Where no dialer takes the call in time: ${number ? `dial ${phone(number)}` : "say goodbye"}.`;
-					return [(await asked).data, { figures: day?.data.rules, end }];
+					return ruleCards(data, { figures: day.data.rules, end });
 				},
-				([data, more]) => ruleCards(data, more),
+				(drawn) => drawn,
 			),
 			part(checked, checks),
 			part(hours, (data) =>
-				data.hours.length
-					? data.hours.map(hoursOf)
-					: empty("No opening hours", "Rules hold at any time.", "clock", true),
+				data.hours.length ? data.hours.map(hoursOf) : empty("No opening hours", "", "clock", true),
 			),
 			fill(listBox, () => get("/routing/lists"), lists),
 			fill(historyBox, async () => [await context(), await get("/routing/rulesets?page_size=50")], history),

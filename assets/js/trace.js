@@ -242,7 +242,6 @@ function story({ kind, detail, at }, answers) {
 	}
 }
 
-/** The same call by the rules of today. */
 const again = ({ score, called, started_at: at }) => {
 	const to = /^(\+\d+|sip:\S+)$/.test(called ?? "") ? called : null;
 	return `/rules${query({ score, to, at: at && new Date(at).toISOString() })}`;

@@ -138,7 +138,7 @@ async fn warm_leads_go_to_zendesk_from_now_on_and_a_score_is_asked_about_on_one_
     fill(&tab, "#explain [name=at]", "2126-11-26 19:00").await?;
     tab.press("Enter").await?;
     tab.until(
-        "document.querySelector('#explain .note')?.textContent.includes('would hear a message')",
+        "document.querySelector('#explain .note')?.textContent.includes('told the message')",
     )
     .await?;
     ensure!(

@@ -371,7 +371,7 @@ export function history([{ rules, isWritable, load }, { data }]) {
 		"Compare",
 	);
 	return [
-		table("Rule sets", ["Version", "Since", "By", "#Rules", ""], h("tbody", data.map(row)), "stacked"),
+		table("Rule sets", ["Version", "Since", "By", "#Rules", "Actions"], h("tbody", data.map(row)), "stacked"),
 		names.length > 1 && h("div.fields", field("From", a), field("To", b), compare),
 		box,
 	];

@@ -31,7 +31,7 @@ function entryTable(name, rows, reload) {
 			h("td", { data: { label: "By" } }, entry.by),
 			h("td", viewer.isOperator && remove(entry)),
 		);
-	return table(`Entries of ${name}`, ["Number", "Why", "Until", "By", ""], h("tbody", rows.map(row)), "stacked");
+	return table(`Entries of ${name}`, ["Number", "Why", "Until", "By", "Actions"], h("tbody", rows.map(row)), "stacked");
 }
 
 function addForm(name, reload) {

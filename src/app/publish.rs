@@ -125,9 +125,7 @@ impl Running {
     /// What somebody who edits the rules begins with: the draft, else what is in force.
     pub(super) async fn rules_text(&self, path: &Path) -> Result<Applied, NotApplied> {
         let routing = self.in_force.lock().await.config.routing.clone();
-        let unread = |error: &dyn Display| {
-            NotApplied::Conflict(format!("The text of the rules cannot be read: {error}."))
-        };
+        let unread = |error: &dyn Display| NotApplied::Conflict(format!("Unreadable: {error}."));
         let saved = match &routing.draft {
             None => self.store.draft().await.map_err(|error| unread(&error))?,
             Some(_) => None,

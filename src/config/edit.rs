@@ -56,7 +56,6 @@ pub fn rules_alone(text: &str) -> Result<String, TomlError> {
     Ok(document.to_string().trim_start().to_owned())
 }
 
-/// Takes away what stands above tables.
 struct Bare;
 
 impl VisitMut for Bare {

@@ -25,7 +25,8 @@ use crate::flow::{Calls, Policy, SupposedCall};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
-    self, Conditions, Course, DialerId, Hours, Lookup, RuleAction, RulesetVersion, Speech,
+    self, Conditions, Course, DialerId, Hours, HoursState, Lookup, RuleAction, RulesetVersion,
+    Speech,
 };
 
 /// The rule set in force: the first rule that matches wins, and after the last comes the default order.
@@ -58,9 +59,10 @@ pub(super) struct RulesDocument {
 struct HoursDocument {
     #[schema(value_type = String)]
     name: Arc<str>,
-    is_open: bool,
-    /// When that changes; null where it does not within 370 days.
-    until: Option<Timestamp>,
+    /// `is_open`, and `until` where that changes within 370 days.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    state: HoursState,
     /// As the file has them: `time_zone`, `open`, `closed`, `special`, and `holidays` of the calendar.
     #[schema(value_type = Object)]
     week: Hours,
@@ -138,21 +140,15 @@ impl RulesDocument {
             prefer_last_answered_s: rule.prefer_last_answered_s,
             speech: rule.speech.clone(),
         });
-        let hours = ruleset.hours.iter().map(|(name, hours)| {
-            let state = hours.state(now);
-            HoursDocument {
-                name: name.clone(),
-                is_open: state.is_open,
-                until: state.until,
-                week: hours.clone(),
-            }
+        let hours = ruleset.hours.iter().map(|(name, hours)| HoursDocument {
+            name: name.clone(),
+            state: hours.state(now),
+            week: hours.clone(),
         });
+        let draft = policy.draft.as_ref().map(|draft| draft.rules.version());
         Self {
             hours: hours.collect(),
-            draft: policy
-                .draft
-                .as_ref()
-                .map(|draft| draft.rules.version().clone()),
+            draft: draft.cloned(),
             version: ruleset.version().clone(),
             tiers: tiers.collect(),
             rules: rules.collect(),

@@ -122,7 +122,6 @@ impl Running {
         Ok(applied)
     }
 
-    /// What somebody who edits the rules begins with: the draft, else what is in force.
     pub(super) async fn rules_text(&self, path: &Path) -> Result<Applied, NotApplied> {
         let routing = self.in_force.lock().await.config.routing.clone();
         let unread = |error: &dyn Display| NotApplied::Conflict(format!("Unreadable: {error}."));

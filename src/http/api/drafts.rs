@@ -98,10 +98,8 @@ pub(super) struct TextDocument {
     /// The version in force, from which whoever publishes starts.
     #[schema(value_type = String)]
     based_on: RulesetVersion,
-    /// The version of the draft; null where there is none.
     #[schema(value_type = Option<String>)]
     draft: Option<RulesetVersion>,
-    /// What the draft changes.
     changes: Vec<RulesetChange>,
 }
 

@@ -43,10 +43,8 @@ pub(super) struct RulesDocument {
     /// The dialers that are asked where no rule matches, in order.
     #[schema(value_type = Vec<String>)]
     default_order: Vec<DialerId>,
-    /// The version of the draft that decides beside them; null where there is none.
     #[schema(value_type = Option<String>)]
     draft: Option<RulesetVersion>,
-    /// Named opening hours, as they are now.
     hours: Vec<HoursDocument>,
     /// The tests of the file, with what came of them.
     tests: Vec<RuleTestDocument>,
@@ -63,7 +61,6 @@ struct HoursDocument {
     #[serde(flatten)]
     #[schema(value_type = Object)]
     state: HoursState,
-    /// As the file has them: `time_zone`, `open`, `closed`, `special`, and `holidays` of the calendar.
     #[schema(value_type = Object)]
     week: Hours,
 }

@@ -9,6 +9,8 @@ export class ApiError extends Error {
 		this.type = error?.type ?? "Network";
 		this.details = error?.details ?? {};
 		this.requestId = error?.request_id;
+		/** The message with what is wrong with each field. */
+		this.whole = [this.message, ...Object.entries(this.details).map(([name, what]) => `${name} ${what}`)].join(" ");
 	}
 }
 
@@ -36,7 +38,8 @@ export const unattended = () => (Date.now() - touched > ATTENDED_MS ? { "x-unatt
 /** Asks the API and gives the whole document; `null` where there is none. */
 export async function call(path, { method = "GET", body, signal } = {}) {
 	const headers = { accept: "application/json", ...unattended() };
-	if (body !== undefined) headers["content-type"] = "application/json";
+	const isText = typeof body === "string";
+	if (body !== undefined) headers["content-type"] = isText ? "application/toml" : "application/json";
 	let response;
 	try {
 		const late = AbortSignal.timeout(PATIENCE_MS);
@@ -44,7 +47,7 @@ export async function call(path, { method = "GET", body, signal } = {}) {
 			method,
 			headers,
 			signal: signal ? AbortSignal.any([signal, late]) : late,
-			body: body === undefined ? undefined : JSON.stringify(body),
+			body: body === undefined || isText ? body : JSON.stringify(body),
 			credentials: "same-origin",
 		});
 	} catch (error) {

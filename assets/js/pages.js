@@ -6,6 +6,7 @@ import { live } from "./live.js";
 import { logs } from "./logs.js";
 import { trace } from "./trace.js";
 import { dialers } from "./dialers.js";
+import { rules } from "./rules.js";
 import { alerts } from "./alerts.js";
 import { settings } from "./settings.js";
 
@@ -14,6 +15,7 @@ export const PAGES = [
 	{ path: "/logs", name: "Logs", icon: "logs", key: "o", open: logs },
 	{ path: "/logs/{call_id}", open: trace },
 	{ path: "/dialers", name: "Dialers", icon: "dialers", key: "d", open: dialers },
+	{ path: "/rules", name: "Rules", icon: "fork", key: "u", open: rules },
 	{ path: "/alerts", name: "Alerts", icon: "alerts", key: "a", open: alerts },
 	{ path: "/settings", name: "Settings", icon: "settings", key: "s", open: settings },
 ];

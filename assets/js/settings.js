@@ -1,4 +1,4 @@
-// What is in force, from where, changed by whom; the rule set in words, and what it would do with a caller.
+// What is in force, from where, changed by whom.
 
 import { get, post } from "./api.js";
 import { h, show } from "./dom.js";
@@ -7,23 +7,7 @@ import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
 import { summary } from "./logs.js";
 import { hear } from "./stream.js";
-import { decisionList } from "./trace.js";
-import {
-	busy,
-	chip,
-	confirm,
-	empty,
-	field,
-	fill,
-	head,
-	moment,
-	note,
-	pageButton,
-	pair,
-	panel,
-	table,
-	toast,
-} from "./ui.js";
+import { busy, confirm, empty, fill, head, moment, note, pageButton, pair, panel, table, toast } from "./ui.js";
 import { viewer } from "./viewer.js";
 import * as words from "./words.js";
 
@@ -37,31 +21,6 @@ function shown(value) {
 		: typeof value === "object"
 			? JSON.stringify(value)
 			: String(value);
-}
-
-/** Rules and tiers as sentences, in the order in which they are tried. */
-function rules({ data: { tiers, rules, default_order: others } }) {
-	return [
-		h("h3", "Tiers"),
-		h(
-			"p.row.wrap",
-			tiers.map(({ name, min_score: least }) => chip(`${name}: score ${least} and more`, "accent")),
-		),
-		h("h3", "Rules, the first that matches wins"),
-		h(
-			"ol.steps",
-			rules.map((rule) =>
-				h(
-					"li",
-					icon("fork"),
-					h("strong", rule.name),
-					`: ${Object.keys(rule.when).length ? `callers (${words.conditions(rule.when)})` : "all callers"} `,
-					`${words.action(rule)}.`,
-				),
-			),
-			h("li", icon("arrow"), `Everybody else goes to ${others[0]} first, then to the others.`),
-		),
-	];
 }
 
 function settingsTable({ settings }) {
@@ -112,7 +71,7 @@ function facts({
 	const rows = [
 		["Version", program],
 		["Settings", h("span", mono(version), ", since ", moment(loaded))],
-		["Rule set", mono(ruleset)],
+		["Rule set", h("a", { href: "/rules" }, mono(ruleset))],
 		["Database", bytes(db.bytes)],
 		["Records", count(db.records)],
 		["Oldest record", full(db.oldest)],
@@ -138,72 +97,8 @@ function facts({
 	);
 }
 
-function explainForm() {
-	const from = h("input.input", { name: "from", autocomplete: "off", placeholder: "+49 170 0000000", value: "" });
-	const score = h("input.input", { name: "score", type: "number", step: "any", placeholder: "unknown" });
-	const look = h("input", { type: "checkbox", name: "lookup", onchange: () => (score.disabled = look.checked) });
-	const go = h("button.btn.primary", { type: "submit" }, "Explain");
-	const answer = h("div", { "aria-live": "polite" });
-	const wrong = h("p.wrong.small", { role: "alert" });
-	const form = h(
-		"form.stack",
-		{ id: "explain", novalidate: true },
-		h(
-			"div.explain",
-			field("Caller's number", from),
-			field("Lead score", score),
-			h("label.switch.on-good", look, "Ask Braze"),
-			go,
-		),
-		wrong,
-		answer,
-	);
-	/** Where only a score is of interest, nobody in particular calls. */
-	const asked = () => {
-		const number = from.value.replace(/[\s()/.]/g, "");
-		return number || !score.value || look.checked ? { from: number } : {};
-	};
-	form.addEventListener("submit", (event) => {
-		event.preventDefault();
-		wrong.textContent = "";
-		from.removeAttribute("aria-invalid");
-		busy(go, async () => {
-			try {
-				const { data } = await post("/routing/explain", {
-					...asked(),
-					...(look.checked ? { lookup: true } : score.value ? { score: Number(score.value) } : {}),
-				});
-				show(
-					answer,
-					note(
-						"accent",
-						h(
-							"strong",
-							data.plan.length
-								? `This caller would go to ${data.plan.join(", then ")}.`
-								: "Nobody could take this caller now: they would be held.",
-						),
-						"fork",
-					),
-					decisionList(data.trace),
-					data.skipped.map((one) => h("p.small.muted", `${one.dialer} would be asked: ${one.change}.`)),
-				);
-			} catch (error) {
-				show(answer);
-				from.setAttribute("aria-invalid", "true");
-				wrong.textContent = [
-					error.message,
-					...Object.entries(error.details).map(([name, what]) => `${name} ${what}`),
-				].join(" ");
-				from.focus();
-			}
-		});
-	});
-	return form;
-}
-
 export function settings(main) {
-	const [rulesBox, tableBox, factsBox, changesBox] = [h("div.stack"), h("div"), h("div"), h("div")];
+	const [tableBox, factsBox, changesBox] = [h("div"), h("div"), h("div")];
 	const reload = pageButton("Reload", "reload", () =>
 		busy(reload, async () => {
 			if (
@@ -262,12 +157,7 @@ export function settings(main) {
 		h("div.stack", outcome, pending),
 		h(
 			"div.grid",
-			h(
-				"div.stack.w7",
-				panel("What would happen to a caller?", {}, explainForm()),
-				panel("Rules", {}, rulesBox),
-				panel("Configuration in force", {}, tableBox),
-			),
+			h("div.stack.w7", panel("Configuration in force", {}, tableBox)),
 			h("div.stack.w5", panel("This installation", {}, factsBox), panel("Changes", {}, changesBox)),
 		),
 	);
@@ -288,7 +178,6 @@ export function settings(main) {
 		};
 		await Promise.all([
 			drawPending().catch(() => show(pending)),
-			fill(rulesBox, () => get("/routing/rules"), rules),
 			fill(
 				factsBox,
 				async () => ({ ...(await asked).data, pruned: (await get("/logs?kind=pruned&page_size=1")).data[0]?.at }),

@@ -1,6 +1,6 @@
 // One call from arrival to end: in words, against the budget, with the raw records one click away.
 
-import { callPath, get } from "./api.js";
+import { callPath, get, query } from "./api.js";
 import { h, show, throttle } from "./dom.js";
 import { ms, phone } from "./format.js";
 import { icon } from "./icons.js";
@@ -242,6 +242,11 @@ function story({ kind, detail, at }, answers) {
 	}
 }
 
+const again = ({ score, called, started_at: at }) => {
+	const to = /^(\+\d+|sip:\S+)$/.test(called ?? "") ? called : null;
+	return `/rules${query({ score, to, at: at && new Date(at).toISOString() })}`;
+};
+
 export function trace(main, { call: id, title }) {
 	let reveal = false;
 	let shown = false;
@@ -338,6 +343,7 @@ export function trace(main, { call: id, title }) {
 					{ wide: "w5" },
 					decision ? decisionList(decision.trace) : h("p.small.muted", "It is not decided yet."),
 					skipped.map((one) => h("p.small.muted", `${one.dialer} would be asked: ${one.change}.`)),
+					h("a", { class: "small", href: again(call) }, "Explain again with today's rules"),
 				),
 			),
 			h(

@@ -76,7 +76,7 @@ impl Served {
         Self::with(folder, path, ONE_DIALER).await
     }
 
-    /// The same with other rules and dialers.
+    /// The same with other rules and dialers. Rules that stand in `routing.toml` in the folder may be published.
     pub async fn with(folder: &Path, path: &str, routing: &str) -> anyhow::Result<Self> {
         let drawn = DrawnKey::draw()?;
         // A port that was free a moment ago.
@@ -84,7 +84,16 @@ impl Served {
             .local_addr()?
             .port();
         let config = folder.join("config.toml");
-        std::fs::write(&config, text(port, path, routing, &drawn.hash.to_hex()))?;
+        std::fs::write(
+            &config,
+            text(
+                port,
+                path,
+                routing,
+                &drawn.hash.to_hex(),
+                folder.join("routing.toml").exists(),
+            ),
+        )?;
         // It holds secrets; the program refuses one that everybody can read.
         std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600))?;
         let child = Command::new(program()?)
@@ -202,13 +211,14 @@ url = "http://127.0.0.1:9/calls"
 health_url = "http://127.0.0.1:9/health"
 "#;
 
-fn text(port: u16, path: &str, routing: &str, key_hash: &str) -> String {
+fn text(port: u16, path: &str, routing: &str, key_hash: &str, edit_rules: bool) -> String {
     let ops = long_name("ops", 64);
     format!(
         r#"
 [server]
 listen = "127.0.0.1:{port}"
 public_url = "http://127.0.0.1:{port}{path}"
+edit_rules = {edit_rules}
 [storage]
 path = "{DATABASE}"
 [twilio]

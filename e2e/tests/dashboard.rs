@@ -8,11 +8,12 @@ use anyhow::{Context as _, bail, ensure};
 use switchboard_e2e::seed::{Served, long_names, seeded, willing_dialer};
 use switchboard_e2e::{Chromium, Demo, PATIENCE, Tab};
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "/",
     "/logs",
     "/logs?view=records",
     "/dialers",
+    "/rules",
     "/alerts",
     "/settings",
 ];
@@ -270,25 +271,22 @@ async fn everything_is_done_by_the_keyboard_alone() -> anyhow::Result<()> {
 
     // Explain.
     tab.press("g").await?;
-    tab.press("s").await?;
+    tab.press("u").await?;
     tab.until("document.querySelector('#explain')").await?;
-    tab.tab_to("el.name === 'from'").await?;
-    tab.write("+49 170 1234567").await?;
-    tab.press("Tab").await?;
+    tab.tab_to("el.name === 'score'").await?;
     tab.write("85").await?;
     tab.press("Enter").await?;
     tab.until(
         "document.querySelector('#explain .note')?.textContent.includes('dialfire, then zendesk')",
     )
     .await?;
-    tab.tab_to("el.name === 'from'").await?;
-    tab.js("document.querySelector('[name=from]').value = document.querySelector('[name=score]').value = ''")
-        .await?;
+    tab.tab_to("el.name === 'at'").await?;
+    tab.write("yesterday").await?;
     tab.press("Enter").await?;
-    tab.until("document.querySelector('[name=from]').getAttribute('aria-invalid') === 'true'")
-        .await?;
-    // The refusal of the empty form is a 400, which the browser notes.
-    tab.complaints().await?;
+    tab.until(
+        "document.querySelector('#explain .wrong').textContent.startsWith('Write a time like')",
+    )
+    .await?;
 
     // The test message.
     tab.js("document.activeElement.blur()").await?;

@@ -1,5 +1,6 @@
 //! Drafts of the rules, and rules that are published: written into the file of `[routing]` and in force by the path of every reload.
 
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,26 @@ impl Running {
         in_force.config.draft = draft;
         self.put_draft(&in_force.config);
         Ok(applied)
+    }
+
+    pub(super) async fn rules_text(&self, path: &Path) -> Result<Applied, NotApplied> {
+        let routing = self.in_force.lock().await.config.routing.clone();
+        let unread = |error: &dyn Display| NotApplied::Conflict(format!("Unreadable: {error}."));
+        let saved = match &routing.draft {
+            None => self.store.draft().await.map_err(|error| unread(&error))?,
+            Some(_) => None,
+        };
+        let apart = routing.draft.or(routing.file);
+        let read = |file: &Path| fs::read_to_string(file).map_err(|error| unread(&error));
+        let text = match (saved, apart) {
+            (Some(text), _) => text,
+            (None, Some(file)) => read(&file)?,
+            (None, None) => config::rules_alone(&read(path)?).map_err(|error| unread(&error))?,
+        };
+        Ok(Applied {
+            text,
+            ..Applied::default()
+        })
     }
 
     fn refused(&self, rejected: &Rejected, by: &str) -> NotApplied {

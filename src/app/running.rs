@@ -129,6 +129,7 @@ impl Running {
             needs_restart: in_force.started.needs_restart(&rendering),
             warnings: Vec::new(),
             ruleset: config.ruleset.version().to_string(),
+            text: String::new(),
         };
         let shown = shown::document(
             config,
@@ -317,6 +318,7 @@ async fn run(
             }
             ConfigRequest::Publish(publication) => running.publish(&path, publication, by).await,
             ConfigRequest::Draft(text) => running.change_draft(&path, text, by).await,
+            ConfigRequest::Text => running.rules_text(&path).await,
         };
         systemd::reloaded();
         if let Some(request) = request {

@@ -5,6 +5,7 @@ use std::fmt::Display;
 
 use serde::Serialize;
 use serde_json::Value as Json;
+use toml_edit::visit_mut::{self, VisitMut};
 use toml_edit::{
     Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TomlError, Value, value,
 };
@@ -44,6 +45,24 @@ pub fn with_ruleset(text: &str, before: &Ruleset, wanted: &Ruleset) -> Result<St
         set_named(routing, "limits", &before.limits, &wanted.limits);
     }
     Ok(document.to_string())
+}
+
+/// `[routing]` of a whole configuration and nothing else of it, without the comments above its tables: they may be another section's.
+pub fn rules_alone(text: &str) -> Result<String, TomlError> {
+    let mut document: DocumentMut = text.parse()?;
+    document.retain(|name, _| name == "routing");
+    document.set_trailing("");
+    Bare.visit_document_mut(&mut document);
+    Ok(document.to_string().trim_start().to_owned())
+}
+
+struct Bare;
+
+impl VisitMut for Bare {
+    fn visit_table_mut(&mut self, table: &mut Table) {
+        table.decor_mut().clear();
+        visit_mut::visit_table_mut(self, table);
+    }
 }
 
 fn json<T: Serialize + ?Sized>(value: &T) -> Json {

@@ -47,7 +47,7 @@ pub use alerts::Alerts;
 pub use auth::Auth;
 pub use context::Context;
 pub use duration::parse as parse_duration;
-pub use edit::with_ruleset;
+pub use edit::{rules_alone, with_ruleset};
 pub use logging::{LogFormat, Logging};
 pub use problem::{Problem, ProblemSeverity, Rejected};
 pub use routing::Routing;

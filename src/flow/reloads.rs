@@ -43,6 +43,8 @@ pub enum ConfigRequest {
     Publish(Publication),
     /// This text decides beside the rules in force; `None` takes the draft away.
     Draft(Option<String>),
+    /// Nothing is to change; the text is wanted that somebody who edits the rules begins with.
+    Text,
 }
 
 /// Rules to be published.
@@ -94,6 +96,9 @@ pub struct Applied {
     pub warnings: Vec<ReloadProblem>,
     /// The version of the rule set in force; of the draft, where one was saved.
     pub ruleset: String,
+    /// The text of the rules, where that was asked for. It may name callers.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// The configuration was refused; the old one is in force.

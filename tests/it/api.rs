@@ -253,6 +253,7 @@ const ROUTES: [(&str, &str, &str, &str, u16); 41] = [
         "viewer",
         404,
     ),
+    ("GET", "/routing/draft", "/routing/draft", "operator", 409),
     ("PUT", "/routing/draft", "/routing/draft", "operator", 409),
     (
         "DELETE",

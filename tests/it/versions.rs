@@ -268,6 +268,14 @@ async fn a_draft_that_is_the_same_sends_no_call_elsewhere_and_another_one_says_w
     assert_eq!(differs[0]["version"], found["version"]);
     assert_eq!(differs[0]["rule"], "sales floor");
 
+    let path = "/routing/draft";
+    let asked = office.ask(Method::GET, path, &office.operator, String::new());
+    let (status, read) = asked.await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(read["data"]["text"].as_str().unwrap().contains("[routing]"));
+    assert_eq!(read["data"]["draft"], found["version"]);
+    assert_ne!(read["data"]["changes"], serde_json::json!([]));
+
     let (status, _) = office
         .ask(
             Method::DELETE,

@@ -1,5 +1,6 @@
 //! `/routing/draft` and `/routing/publish`: rules that decide beside those in force, and rules that come into force.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::super::auth::{FreshAdmin, Operator, Viewer};
 use super::super::error::{ApiError, ErrorDocument};
+use super::super::listener::RequestId;
 use super::fields::{CheckedFields, JsonObject};
 use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
@@ -21,7 +23,9 @@ use crate::call::CallId;
 use crate::flow::{
     Applied, ConfigRequest, Draft, NewRules, Policies, Publication, ReloadProblem, Reloads,
 };
-use crate::routing::{CallFacts, Course, Decision, DialerId, Reason, RulesetVersion};
+use crate::routing::{
+    CallFacts, Course, Decision, DialerId, Reason, RulesetChange, RulesetVersion,
+};
 use crate::store::{RecordsAsked, StoredRecord};
 
 /// The largest text of rules, with what stands around it.
@@ -83,6 +87,50 @@ pub(super) async fn remove(
     let removed = reloads.ask(by, ConfigRequest::Draft(None)).await;
     removed.map_err(|error| not_applied(error, REFUSED))?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// What somebody who edits the rules begins with.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RulesText)]
+pub(super) struct TextDocument {
+    /// `[routing]` as TOML: that of the draft, else what is in force.
+    text: String,
+    /// The version in force, from which whoever publishes starts.
+    #[schema(value_type = String)]
+    based_on: RulesetVersion,
+    #[schema(value_type = Option<String>)]
+    draft: Option<RulesetVersion>,
+    changes: Vec<RulesetChange>,
+}
+
+/// The text of the draft, or of the rules in force where there is none. It may name callers, so it is written down who reads it.
+#[utoipa::path(
+    get,
+    path = "/routing/draft",
+    responses(
+        (status = 200, description = "The text, and how the draft differs from what is in force.", body = Data<TextDocument>),
+        (status = 409, description = "This process was started without a file, or the file cannot be read.", body = ErrorDocument),
+    )
+)]
+pub(super) async fn text(
+    Operator(holder): Operator,
+    State(reads): State<Reads>,
+    State(policies): State<Policies>,
+    State(reloads): State<Reloads>,
+    Extension(request_id): Extension<RequestId>,
+) -> Result<Response, ApiError> {
+    let read = reloads.ask(format!("key {}", holder.name), ConfigRequest::Text);
+    let read = read.await.map_err(|error| not_applied(error, REFUSED))?;
+    let route = "/routing/draft";
+    reads.numbers(true, 0, route, &holder, &request_id).await?;
+    let policy = policies.current();
+    let draft = policy.draft.as_ref().map(|draft| &draft.rules);
+    Ok(data(TextDocument {
+        text: read.text,
+        based_on: policy.ruleset.version().clone(),
+        draft: draft.map(|draft| draft.version().clone()),
+        changes: draft.map_or_else(Vec::new, |draft| policy.ruleset.changes_to(draft)),
+    }))
 }
 
 /// A call that would have gone elsewhere by the draft.

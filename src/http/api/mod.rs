@@ -62,7 +62,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
     };
     // What holds the text of rules is larger than what else is sent.
     let texts = OpenApiRouter::new()
-        .routes(routes!(drafts::save, drafts::remove))
+        .routes(routes!(drafts::text, drafts::save, drafts::remove))
         .routes(routes!(drafts::publish))
         .route_layer(middleware::from_fn_with_state(
             Bounds {

@@ -21,11 +21,12 @@ use super::reads::Reads;
 use super::trace::steps;
 use crate::audit::Access;
 use crate::deadline::Deadline;
-use crate::flow::{Calls, Policies, Policy, SupposedCall};
+use crate::flow::{Calls, Policy, SupposedCall};
 use crate::lead::{LeadScore, NotLeadScore, TierName};
 use crate::phone::Caller;
 use crate::routing::{
-    self, Conditions, Course, DialerId, Lookup, RuleAction, RulesetVersion, Speech,
+    self, Conditions, Course, DialerId, Hours, HoursState, Lookup, RuleAction, RulesetVersion,
+    Speech,
 };
 
 /// The rule set in force: the first rule that matches wins, and after the last comes the default order.
@@ -42,10 +43,26 @@ pub(super) struct RulesDocument {
     /// The dialers that are asked where no rule matches, in order.
     #[schema(value_type = Vec<String>)]
     default_order: Vec<DialerId>,
+    #[schema(value_type = Option<String>)]
+    draft: Option<RulesetVersion>,
+    hours: Vec<HoursDocument>,
     /// The tests of the file, with what came of them.
     tests: Vec<RuleTestDocument>,
     /// What somebody should look at, a sentence each.
     lint: Vec<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpeningHours)]
+struct HoursDocument {
+    #[schema(value_type = String)]
+    name: Arc<str>,
+    /// `is_open`, and `until` where that changes within 370 days.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    state: HoursState,
+    #[schema(value_type = Object)]
+    week: Hours,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -93,13 +110,13 @@ struct RuleDocument {
     path = "/routing/rules",
     responses((status = 200, description = "The rule set in force.", body = Data<RulesDocument>))
 )]
-pub(super) async fn rules(_: Viewer, State(policies): State<Policies>) -> Response {
-    let policy = policies.current();
-    data(RulesDocument::of(&policy))
+pub(super) async fn rules(_: Viewer, State(customers): State<Customers>) -> Response {
+    let policy = customers.policies.current();
+    data(RulesDocument::of(&policy, customers.clock.now()))
 }
 
 impl RulesDocument {
-    fn of(policy: &Policy) -> Self {
+    fn of(policy: &Policy, now: Timestamp) -> Self {
         let ruleset = &policy.ruleset;
         let tests = policy.rule_tests.iter().map(|test| {
             let message = test.failure(ruleset);
@@ -120,7 +137,15 @@ impl RulesDocument {
             prefer_last_answered_s: rule.prefer_last_answered_s,
             speech: rule.speech.clone(),
         });
+        let hours = ruleset.hours.iter().map(|(name, hours)| HoursDocument {
+            name: name.clone(),
+            state: hours.state(now),
+            week: hours.clone(),
+        });
+        let draft = policy.draft.as_ref().map(|draft| draft.rules.version());
         Self {
+            hours: hours.collect(),
+            draft: draft.cloned(),
             version: ruleset.version().clone(),
             tiers: tiers.collect(),
             rules: rules.collect(),

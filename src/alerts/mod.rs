@@ -9,6 +9,7 @@
 
 pub mod counters;
 pub mod kinds;
+pub mod mutes;
 pub mod notification;
 pub mod policy;
 pub mod signals;
@@ -21,6 +22,7 @@ mod mail;
 mod message;
 mod observer;
 mod outbox;
+mod quiet;
 mod summary;
 mod templates;
 mod watch;
@@ -34,8 +36,9 @@ pub use notification::{
 pub use policy::{AlertPolicy, AlertRules, Channel, Daily, Recipient};
 pub use signals::DiskRoom;
 pub(crate) use signals::of_credentials;
-pub use tracker::{Evaluation, IncidentStatus};
+pub use tracker::{Evaluation, IncidentStatus, LiveIncident};
 
+pub use mutes::{Acknowledgement, LONGEST_MUTE, Mute, MuteError, NewMute, MutedBy};
 pub use deliver::{Channels, Delivery};
 pub use incidents::Incidents;
 pub use mail::{Email, Mailer, Smtp, SmtpSecurity};

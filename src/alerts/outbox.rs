@@ -1,7 +1,7 @@
 //! Writing notifications down. The record is the announcement: its messages are written in the same transaction, and sent from there. Where the
 //! database takes no records, the messages wait in memory as well, and are sent all the same.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use crate::store::{MessageState, StoredMessage};
 
 /// How long a notification's record is waited for before its messages are sent from memory.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Incidents that are over, of which that is remembered, so that nothing older is sent.
+const OVER: usize = 1_000;
 /// Messages that wait in memory while the database takes no records.
 const IN_MEMORY: usize = 1_000;
 
@@ -25,8 +27,27 @@ pub struct Outbox {
     clock: Clock,
     recorder: Recorder,
     unwritten: Arc<Mutex<VecDeque<StoredMessage>>>,
+    untold: Arc<Mutex<Untold>>,
     /// Counts notifications that were written: delivery looks again.
     news: Arc<watch::Sender<u64>>,
+}
+
+/// Incidents of which nothing is to be said now.
+#[derive(Debug, Default)]
+struct Untold {
+    /// They are muted, or nothing is wrong any more though they are open.
+    held: HashSet<String>,
+    over: VecDeque<String>,
+}
+
+/// What is to become of a message that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MessageFate {
+    Send,
+    /// Not now.
+    Hold,
+    /// Never: what it says is over.
+    Drop,
 }
 
 impl Outbox {
@@ -35,6 +56,7 @@ impl Outbox {
             clock,
             recorder,
             unwritten: Arc::default(),
+            untold: Arc::default(),
             news: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -53,6 +75,36 @@ impl Outbox {
         taken.into()
     }
 
+    /// Of these open incidents, nothing is said for now.
+    pub(super) fn hold(&self, held: HashSet<String>) {
+        self.untold().held = held;
+    }
+
+    /// What is to become of a message now: nobody is told of a failure that is over.
+    pub(super) fn fate(&self, message: &StoredMessage) -> MessageFate {
+        let what = format!("-{}", message.occasion.as_str());
+        let incident = message.notice.rsplit_once(what.as_str());
+        match (message.occasion, incident) {
+            (EventType::Opened | EventType::Reminded, Some((incident, _))) => {
+                let untold = self.untold();
+                if untold.over.iter().any(|known| known == incident) {
+                    MessageFate::Drop
+                } else if untold.held.contains(incident) {
+                    MessageFate::Hold
+                } else {
+                    MessageFate::Send
+                }
+            }
+            _ => MessageFate::Send,
+        }
+    }
+
+    /// Records what makes no message.
+    pub(super) async fn record(&self, event: Event) {
+        let record = Record::of_service(self.clock.now(), event);
+        self.recorder.append_one(record).await;
+    }
+
     /// Records `event`, and with it a message for everybody in `tell`.
     pub(super) async fn write(
         &self,
@@ -61,6 +113,12 @@ impl Outbox {
         tell: Vec<Recipient>,
         event: Event,
     ) {
+        if let Some(incident) = id.strip_suffix("-resolved") {
+            let mut untold = self.untold();
+            untold.over.push_back(incident.to_owned());
+            let surplus = untold.over.len().saturating_sub(OVER);
+            untold.over.drain(..surplus);
+        }
         let now = self.clock.now();
         let detail = event.detail_json();
         let record = Record::of_service(now, event);
@@ -85,6 +143,11 @@ impl Outbox {
             unwritten.drain(..surplus);
         }
         self.news.send_modify(|n| *n += 1);
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Untold> {
+        // Nothing under this lock leaves it half-changed.
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unwritten(&self) -> MutexGuard<'_, VecDeque<StoredMessage>> {

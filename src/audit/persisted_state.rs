@@ -36,10 +36,35 @@ impl PersistedState {
 }
 
 /// Who took a dialer out, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = TakenOut)]
 pub struct Drained {
     pub by: String,
     pub since: Timestamp,
+    /// Why, as somebody wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Then it comes back by itself; without it, somebody puts it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+impl Drained {
+    /// Without a reason and an end.
+    pub fn new(by: &str, since: Timestamp) -> Self {
+        Self {
+            by: by.to_owned(),
+            since,
+            reason: None,
+            until: None,
+        }
+    }
+
+    /// Who and why, in words.
+    pub fn cause(&self) -> String {
+        let reason = self.reason.as_ref().map(|reason| format!(": {reason}"));
+        format!("taken out by {}{}", self.by, reason.unwrap_or_default())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,8 +180,9 @@ mod tests {
     fn a_standing_is_read_as_it_was_written_and_missing_parts_mean_nothing_to_remember() {
         let standing = PersistedState {
             drained: Some(Drained {
-                by: "ops".to_owned(),
-                since: Timestamp::UNIX_EPOCH,
+                reason: Some("maintenance".to_owned()),
+                until: Some(Timestamp::UNIX_EPOCH),
+                ..Drained::new("ops", Timestamp::UNIX_EPOCH)
             }),
             open: Some(OpenCircuit {
                 cause: OpenCause::RefusedProbe,

@@ -1,7 +1,7 @@
 //! Taking dialers out by hand and putting them back.
 
 use super::record::Recorder;
-use crate::audit::Record;
+use crate::audit::{Drained, Record};
 use crate::clock::Clock;
 use crate::dialer::{DialerStatus, Fleet, HealthChange};
 use crate::routing::{DialerId, DialerView};
@@ -16,10 +16,22 @@ pub struct Drains {
 
 impl Drains {
     /// Takes a dialer out: calls that it has already are not touched, no other reaches it. `None` where there is no such dialer.
-    pub async fn drain(&self, dialer: &DialerId, by: &str) -> Option<DialerStatus> {
-        let change = self.fleet.drain(dialer, by, self.clock.now());
+    pub async fn drain(&self, dialer: &DialerId, out: Drained) -> Option<DialerStatus> {
+        let change = self.fleet.drain(dialer, out);
         self.changed(change).await;
         self.status(dialer)
+    }
+
+    /// Puts back what was taken out until now.
+    pub async fn resume_due(&self) {
+        let now = self.clock.now();
+        for status in self.statuses() {
+            let out = status.drained.as_ref();
+            if let Some(out) = out.filter(|out| out.until.is_some_and(|until| until <= now)) {
+                let by = format!("the end that {} had set", out.by);
+                self.resume(status.dialer.id(), &by).await;
+            }
+        }
     }
 
     /// Puts a dialer back. `None` where there is no such dialer.

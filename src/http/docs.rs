@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
+use super::api;
 use super::assets::StaticFile;
 use super::parts::SharedParts;
 
@@ -117,6 +118,9 @@ pub(super) fn complete(routes: OpenApi, root: &str) -> Value {
         "required": ["score", "lookup"],
         "properties": { "score": { "type": "number" }, "lookup": { "const": true } },
     });
+    api::constrain(&mut document["components"]["schemas"]);
+    // What is taken out may have neither reason nor end.
+    document["paths"]["/dialers/{name}/drain"]["post"]["requestBody"]["required"] = json!(false);
     let error =
         json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
     if let Some(paths) = document["paths"].as_object_mut() {

@@ -221,6 +221,23 @@ impl JsonObject {
         }
     }
 
+    /// Fails where a field is none of these, or null.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
+        let is_wrong = |(name, value): &(&String, &Value)| {
+            value.is_null() || !known.contains(&name.as_str())
+        };
+        let Some((name, value)) = self.0.iter().find(is_wrong) else {
+            return Ok(());
+        };
+        let wrong = if value.is_null() {
+            "must not be null: leave it out".to_owned()
+        } else {
+            format!("is not known here; known are {}", known.join(", "))
+        };
+        let message = format!("The field {name:?} {wrong}.");
+        Err(ApiError::new(ErrorKind::Validation, message))
+    }
+
     /// Whether a field is there and not null.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| !value.is_null())

@@ -14,6 +14,7 @@ mod fields;
 mod lists;
 mod logs;
 mod metrics;
+mod mutes;
 mod page;
 mod reads;
 mod record;
@@ -47,6 +48,7 @@ use crate::lifecycle::Lifecycle;
 pub use customers::Customers;
 pub(super) use dialers::Dialers;
 pub(super) use metrics::Window;
+pub(super) use mutes::constrain;
 pub use reads::Reads;
 pub(super) use session::log_in;
 pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
@@ -102,6 +104,10 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))
+        .routes(routes!(alerts::one))
+        .routes(routes!(alerts::acknowledge))
+        .routes(routes!(mutes::list, mutes::add))
+        .routes(routes!(mutes::remove))
         .routes(routes!(events::stream))
         .routes(routes!(drafts::differences))
         .route_layer(CompressionLayer::new())

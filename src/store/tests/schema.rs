@@ -222,6 +222,9 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::IncidentOpened
         | Kind::IncidentReminded
         | Kind::IncidentResolved
+        | Kind::IncidentAcknowledged
+        | Kind::AlertsMuted
+        | Kind::MuteEnded
         | Kind::AlertTested
         | Kind::DaySummed
         | Kind::SigningKeyNamed

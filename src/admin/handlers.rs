@@ -135,6 +135,18 @@ impl ControlHandlers {
                 let by = peer.name(false, sudo_user.as_deref());
                 self.list(&list, action, &by).await
             }
+            ControlRequest::Drain {
+                dialer,
+                action,
+                sudo_user,
+            } => {
+                let by = peer.name(false, sudo_user.as_deref());
+                self.drain(&dialer, action, &by).await
+            }
+            ControlRequest::Mute { action, sudo_user } => {
+                let by = peer.name(false, sudo_user.as_deref());
+                self.mute(action, &by).await
+            }
             ControlRequest::RotateSecret { sudo_user } => {
                 let by = peer.name(false, sudo_user.as_deref());
                 self.rotate(by, progress).await
@@ -422,7 +434,7 @@ fn shown(rejected: &RefusedWebhook) -> serde_json::Value {
     })
 }
 
-fn document(printed: &impl Serialize) -> Result<serde_json::Value, Refusal> {
+pub(super) fn document(printed: &impl Serialize) -> Result<serde_json::Value, Refusal> {
     serde_json::to_value(printed).map_err(|error| Refusal::failed(error.to_string()))
 }
 

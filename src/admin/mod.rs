@@ -5,6 +5,7 @@
 
 mod client;
 mod handlers;
+mod quiet;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Exported;
+use crate::alerts::{Mute, NewMute};
+use crate::audit::{Drained, Exported};
 use crate::flow::{ListDocument, ListEntryDocument};
 use crate::phone::E164;
 use crate::routing::RulesetVersion;
@@ -78,6 +80,19 @@ pub enum ControlRequest {
         /// Who became root to ask, as `sudo` says; believed from root only.
         sudo_user: Option<String>,
     },
+    /// Take a dialer out, or put it back.
+    Drain {
+        dialer: String,
+        action: DrainCommand,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
+    /// Have nobody told of some incidents for a while.
+    Mute {
+        action: MuteCommand,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
     /// Forget a person: a number, or whatever else a carrier calls a caller.
     Erase {
         /// The caller, as a carrier sends it.
@@ -105,6 +120,43 @@ pub enum ListCommand {
     Remove {
         number: E164,
     },
+}
+
+/// What is to be done with a dialer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DrainCommand {
+    Out {
+        reason: Option<String>,
+        /// Then it comes back by itself.
+        until: Option<Timestamp>,
+    },
+    Back,
+}
+
+/// What is to be done with mutes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MuteCommand {
+    Begin(NewMute),
+    List,
+    End(String),
+}
+
+/// How it stands with a dialer: what `drain` and `resume` print.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainedDialer {
+    pub dialer: String,
+    /// `None`: it is in use.
+    pub drained: Option<Drained>,
+    /// No other dialer takes calls: callers are held.
+    pub is_last: bool,
+}
+
+/// What `mute` prints: what is in force and planned afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MutesInForce {
+    pub mutes: Vec<Mute>,
 }
 
 /// A list with its entries: what `list show` prints.

@@ -222,7 +222,8 @@ impl Incidents {
             self.enqueue(tracker.evaluate(found, now));
             let is_untold = |live: &LiveIncident| live.muted.is_some() || live.recovered.is_some();
             let untold = tracker.live().filter(|(_, live)| is_untold(live));
-            self.outbox.hold(untold.map(|(id, _)| id.to_owned()).collect());
+            self.outbox
+                .hold(untold.map(|(id, _)| id.to_owned()).collect());
             tracker.take_changed()
         };
         store_changed(changed, store).await;

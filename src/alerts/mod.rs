@@ -38,11 +38,11 @@ pub use signals::DiskRoom;
 pub(crate) use signals::of_credentials;
 pub use tracker::{Evaluation, IncidentStatus, LiveIncident};
 
-pub use mutes::{Acknowledgement, LONGEST_MUTE, Mute, MuteError, NewMute, MutedBy};
 pub use deliver::{Channels, Delivery};
 pub use incidents::Incidents;
 pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
 pub use message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
+pub use mutes::{Acknowledgement, LONGEST_MUTE, Mute, MuteError, MutedBy, NewMute};
 pub use observer::{CallObservation, CallObserver};
 pub use webhook::{WebhookSender, WebhookSettings};
 

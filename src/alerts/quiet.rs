@@ -31,7 +31,12 @@ impl Incidents {
             kept.map(|kept| *kept == acknowledgement)
         };
         if is_first == Some(true) {
-            tracing::info!(event = "alert.acknowledged", incident = id, by, "somebody works on an incident");
+            tracing::info!(
+                event = "alert.acknowledged",
+                incident = id,
+                by,
+                "somebody works on an incident"
+            );
             let (incident, by) = (id.to_owned(), acknowledgement.by);
             let event = Event::IncidentAcknowledged { incident, by };
             self.outbox().record(event).await;
@@ -61,7 +66,9 @@ impl Incidents {
             made
         };
         tracing::warn!(event = "alert.muted", mute = made.id, by, until = %made.until, "alerts are muted");
-        self.outbox().record(Event::AlertsMuted(Box::new(made.clone()))).await;
+        self.outbox()
+            .record(Event::AlertsMuted(Box::new(made.clone())))
+            .await;
         Ok(made)
     }
 

@@ -316,7 +316,8 @@ impl IncidentTracker {
         };
         let lately = |at: Instant| now.instant.saturating_duration_since(at) < LATELY;
         let last_failure = counter.and_then(RollingCounter::last_failure);
-        let is_over = topic.kind.is_part_of_all_down() && last_failure.is_some_and(|at| !lately(at));
+        let is_over =
+            topic.kind.is_part_of_all_down() && last_failure.is_some_and(|at| !lately(at));
         if topic.kind.is_part_of_all_down()
             && self.is_open(&Topic::of(IncidentKind::AllDialersDown))
         {

@@ -16,6 +16,7 @@ mod lists;
 mod migrate;
 mod proof;
 mod prune;
+mod quiet;
 mod reference;
 mod replay;
 mod rules;
@@ -61,6 +62,12 @@ enum Command {
     TestDialer(dialers::TestDialerArguments),
     /// Have the running server try credentials again that a service refused
     Retry(dialers::RetryArguments),
+    /// Have the running server take a dialer out: it gets no new calls
+    Drain(quiet::DrainArguments),
+    /// Have the running server put a dialer back
+    Resume(quiet::ResumeArguments),
+    /// Have the running server tell nobody of incidents for a while
+    Mute(quiet::MuteArguments),
     /// The lists of callers: show one, put a number on it, take one off; asks the running server
     List(lists::ListArguments),
     /// What would happen to a caller, and why; no side effects
@@ -125,6 +132,9 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => dialers::test(arguments, global),
         Command::Retry(arguments) => dialers::retry(arguments, global),
+        Command::Drain(arguments) => quiet::drain(arguments, global),
+        Command::Resume(arguments) => quiet::resume(arguments, global),
+        Command::Mute(arguments) => quiet::mute(arguments, global),
         Command::List(arguments) => lists::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Reload(arguments) => configuration::reload(arguments, global),

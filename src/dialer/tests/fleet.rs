@@ -309,12 +309,17 @@ fn a_404_of_a_health_url_counts_but_not_one_of_an_api() {
 #[test]
 fn a_drained_dialer_takes_nothing_until_it_is_put_back() {
     let (fleet, now) = (fleet(), Instant::now());
-    let change = fleet.drain(&id(), Drained::new("ops", Timestamp::UNIX_EPOCH)).unwrap();
+    let change = fleet
+        .drain(&id(), Drained::new("ops", Timestamp::UNIX_EPOCH))
+        .unwrap();
     assert_eq!((change.from, change.to), ("closed", "drained"));
     assert_eq!(change.cause, "taken out by ops");
     assert!(fleet.views(now)[0].drained);
     assert!(!fleet.admit(&id(), now));
-    assert_eq!(fleet.drain(&id(), Drained::new("other", Timestamp::UNIX_EPOCH)), None);
+    assert_eq!(
+        fleet.drain(&id(), Drained::new("other", Timestamp::UNIX_EPOCH)),
+        None
+    );
     fleet.replace(vec![zendesk("http://localhost")]);
     let status = &fleet.statuses(now)[0];
     assert_eq!(status.drained.as_ref().unwrap().by, "ops");

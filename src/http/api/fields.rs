@@ -223,9 +223,8 @@ impl JsonObject {
 
     /// Fails where a field is none of these, or null.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
-        let is_wrong = |(name, value): &(&String, &Value)| {
-            value.is_null() || !known.contains(&name.as_str())
-        };
+        let is_wrong =
+            |(name, value): &(&String, &Value)| value.is_null() || !known.contains(&name.as_str());
         let Some((name, value)) = self.0.iter().find(is_wrong) else {
             return Ok(());
         };

@@ -50,19 +50,34 @@ pub(super) struct MuteRequest {
     #[schema(nullable = false, example = "dialer_down")]
     kind: Option<String>,
     /// Incidents about this dialer only.
-    #[schema(nullable = false, min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_-]+$", example = "dialfire")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "dialfire"
+    )]
     dialer: Option<String>,
     /// When it begins, now or within 30 days: a planned window. Without it, now.
     #[schema(nullable = false, format = DateTime, min_length = 20, max_length = 64)]
     from: Option<String>,
     /// How long: up to 24 hours.
-    #[schema(nullable = false, pattern = "^([1-9]|1[0-9]|2[0-4])h$|^[1-9][0-9]{0,2}m$|^1d$", example = "1h")]
+    #[schema(
+        nullable = false,
+        pattern = "^([1-9]|1[0-9]|2[0-4])h$|^[1-9][0-9]{0,2}m$|^1d$",
+        example = "1h"
+    )]
     r#for: Option<String>,
     /// When it ends, at most 24 hours after it began.
     #[schema(nullable = false, format = DateTime, min_length = 20, max_length = 64)]
     until: Option<String>,
     /// Why. Everybody who may see incidents reads it.
-    #[schema(min_length = 1, max_length = 200, pattern = "^[ -~]*[!-~][ -~]*$", example = "the carrier works on its lines")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[ -~]*[!-~][ -~]*$",
+        example = "the carrier works on its lines"
+    )]
     reason: String,
 }
 
@@ -141,7 +156,13 @@ pub(super) async fn remove(
 #[schema(as = TakeOut)]
 pub(super) struct TakeOutRequest {
     /// Why. Everybody who may see dialers reads it.
-    #[schema(nullable = false, min_length = 1, max_length = 200, pattern = "^[ -~]*[!-~][ -~]*$", example = "new firmware")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 200,
+        pattern = "^[ -~]*[!-~][ -~]*$",
+        example = "new firmware"
+    )]
     reason: Option<String>,
     /// How long; then it comes back by itself.
     #[schema(nullable = false, pattern = "^[1-9][0-9]{0,2}[mhd]$", example = "2h")]
@@ -191,7 +212,10 @@ fn end(
     let length = length.and_then(|length| fields.check("for", length));
     let until = moment(body, "until").and_then(|until| fields.check("until", until));
     if length.is_some() && until.is_some() {
-        fields.check::<()>("until", Err("stands beside `for`: send one of them".to_owned()));
+        fields.check::<()>(
+            "until",
+            Err("stands beside `for`: send one of them".to_owned()),
+        );
     }
     (length, until)
 }
@@ -206,7 +230,10 @@ fn moment(body: &JsonObject, name: &str) -> Option<Result<Timestamp, String>> {
 fn length(text: &str) -> Option<SignedDuration> {
     let unit = text.strip_suffix(['m', 'h', 'd'])?;
     let is_plain = (1..=3).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_digit());
-    let number: i64 = unit.parse().ok().filter(|_| is_plain && !unit.starts_with('0'))?;
+    let number: i64 = unit
+        .parse()
+        .ok()
+        .filter(|_| is_plain && !unit.starts_with('0'))?;
     Some(match text.as_bytes().last() {
         Some(b'm') => SignedDuration::from_mins(number),
         Some(b'h') => SignedDuration::from_hours(number),

@@ -137,15 +137,19 @@ impl ControlHandlers {
             }
             ControlRequest::Drain {
                 dialer,
-                action,
+                out,
                 sudo_user,
             } => {
                 let by = peer.name(false, sudo_user.as_deref());
-                self.drain(&dialer, action, &by).await
+                self.drain(dialer, out, &by).await
             }
-            ControlRequest::Mute { action, sudo_user } => {
+            ControlRequest::Mute {
+                new,
+                end,
+                sudo_user,
+            } => {
                 let by = peer.name(false, sudo_user.as_deref());
-                self.mute(action, &by).await
+                self.mute(new, end, &by).await
             }
             ControlRequest::RotateSecret { sudo_user } => {
                 let by = peer.name(false, sudo_user.as_deref());

@@ -13,9 +13,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::alerts::{Mute, NewMute};
 use crate::audit::{Drained, Exported};
-use crate::flow::{ListDocument, ListEntryDocument};
+use crate::flow::{ListDocument, ListEntryDocument, TakeOut};
 use crate::phone::E164;
 use crate::routing::RulesetVersion;
 
@@ -83,13 +82,17 @@ pub enum ControlRequest {
     /// Take a dialer out, or put it back.
     Drain {
         dialer: String,
-        action: DrainCommand,
+        /// Why and how long, as the API reads it; `None`: it is put back.
+        out: Option<TakeOut>,
         /// Who became root to ask, as `sudo` says; believed from root only.
         sudo_user: Option<String>,
     },
-    /// Have nobody told of some incidents for a while.
+    /// Have nobody told of some incidents for a while, or show what is muted.
     Mute {
-        action: MuteCommand,
+        /// What, as the API reads it.
+        new: Option<serde_json::Value>,
+        /// The name of a mute that is to be ended.
+        end: Option<String>,
         /// Who became root to ask, as `sudo` says; believed from root only.
         sudo_user: Option<String>,
     },
@@ -122,41 +125,14 @@ pub enum ListCommand {
     },
 }
 
-/// What is to be done with a dialer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DrainCommand {
-    Out {
-        reason: Option<String>,
-        /// Then it comes back by itself.
-        until: Option<Timestamp>,
-    },
-    Back,
-}
-
-/// What is to be done with mutes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MuteCommand {
-    Begin(NewMute),
-    List,
-    End(String),
-}
-
 /// How it stands with a dialer: what `drain` and `resume` print.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainedDialer {
     pub dialer: String,
     /// `None`: it is in use.
     pub drained: Option<Drained>,
-    /// No other dialer takes calls: callers are held.
-    pub is_last: bool,
-}
-
-/// What `mute` prints: what is in force and planned afterwards.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MutesInForce {
-    pub mutes: Vec<Mute>,
+    /// No dialer takes calls any more: callers are held.
+    pub callers_held: bool,
 }
 
 /// A list with its entries: what `list show` prints.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::mail::Mailer;
 use super::message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
 use super::notification::{EventType, Notification};
-use super::outbox::{MessageFate, Outbox};
+use super::outbox::Outbox;
 use super::policy::{Channel, Recipient};
 use super::webhook::WebhookSender;
 use crate::audit::SignedTreeHead;
@@ -145,39 +145,20 @@ impl DeliveryRound {
         self.in_memory.retain(|message| {
             !known.contains(&key(message)) && !self.settled.contains(&key(message))
         });
+        self.in_memory.retain(|message| !outbox.is_untold(message));
         messages.extend(self.in_memory.iter().cloned());
         messages.retain(|message| !self.settled.contains(&key(message)));
         let now = clock.instant();
         let n = messages.len();
-        let outbox = outbox.clone();
-        messages.retain(|message| match outbox.fate(message) {
-            MessageFate::Send => true,
-            MessageFate::Hold => false,
-            MessageFate::Drop => {
-                self.drop_stale(message);
-                false
-            }
-        });
         messages.retain(|message| {
+            if outbox.is_untold(message) {
+                return false;
+            }
             let tried = self.tried.get(&key(message));
             tried.is_none_or(|(_, again)| now >= *again)
         });
         let others_wait = messages.len() < n;
         (messages, others_wait)
-    }
-
-    /// What it says is over, and was before it could leave.
-    fn drop_stale(&mut self, message: &StoredMessage) {
-        let key = key(message);
-        self.tried.remove(&key);
-        self.settled.insert(key);
-        self.unmarked.push(Attempted {
-            notice: message.notice.clone(),
-            recipient: message.recipient.clone(),
-            state: MessageState::Superseded,
-            attempts: message.attempts,
-            error: None,
-        });
     }
 
     /// Sends one notification to all who wait for it; whether somebody still does.

@@ -13,13 +13,13 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::counters::CallCounters;
 use super::kinds::{IncidentKind, Topic};
-use super::mutes::MutedBy;
+use super::mutes::Drained;
 use super::notification::{DailySummary, EventType, Notification, TestNotification};
 use super::observer::CallObserver;
 use super::outbox::Outbox;
 use super::policy::{AlertPolicy, Daily};
 use super::signals::{self, HealthSignals};
-use super::tracker::{IncidentStatus, IncidentTracker, LiveIncident, Moment};
+use super::tracker::{IncidentStatus, IncidentTracker, Moment};
 use crate::audit::Event;
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -46,7 +46,7 @@ const ALL_DOWN_AFTER: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub struct Incidents {
     clock: Clock,
-    fleet: Fleet,
+    pub(super) fleet: Fleet,
     waiting: Waiting,
     observer: CallObserver,
     outbox: Outbox,
@@ -220,10 +220,10 @@ impl Incidents {
             let found = signals::evaluate(&signals, &counters, &policy.rules, now);
             tracker.set_taken_out(taken_out);
             self.enqueue(tracker.evaluate(found, now));
-            let is_untold = |live: &LiveIncident| live.muted.is_some() || live.recovered.is_some();
-            let untold = tracker.live().filter(|(_, live)| is_untold(live));
-            self.outbox
-                .hold(untold.map(|(id, _)| id.to_owned()).collect());
+            let open = tracker.open_ones();
+            let untold = open.filter(|(one, recovered)| one.muted.is_some() || recovered.is_some());
+            let untold = untold.map(|(one, _)| one.id.clone());
+            self.outbox.hold(untold.collect());
             tracker.take_changed()
         };
         store_changed(changed, store).await;
@@ -494,17 +494,11 @@ impl Incidents {
 
     /// Adds every dialer, why its circuit is open, where it is, and what is found of its credentials. One that limits our requests is well: its line
     /// rings. Of one that is out by hand, nothing is found.
-    fn add_dialers(&self, signals: &mut HealthSignals, now: Instant) -> HashMap<String, MutedBy> {
+    fn add_dialers(&self, signals: &mut HealthSignals, now: Instant) -> HashMap<String, Drained> {
         let mut taken_out = HashMap::new();
         for status in self.fleet.statuses(now) {
             if let Some(out) = &status.drained {
-                let silence = MutedBy {
-                    mute: None,
-                    by: out.by.clone(),
-                    reason: out.reason.clone(),
-                    until: out.until,
-                };
-                taken_out.insert(status.dialer.id().to_string(), silence);
+                taken_out.insert(status.dialer.id().to_string(), out.clone());
             }
             let is_in_service = status.drained.is_none();
             let is_down = is_in_service && !status.view.line_only;

@@ -36,13 +36,13 @@ pub use notification::{
 pub use policy::{AlertPolicy, AlertRules, Channel, Daily, Recipient};
 pub use signals::DiskRoom;
 pub(crate) use signals::of_credentials;
-pub use tracker::{Evaluation, IncidentStatus, LiveIncident};
+pub use tracker::{Evaluation, IncidentStatus};
 
 pub use deliver::{Channels, Delivery};
 pub use incidents::Incidents;
 pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
 pub use message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
-pub use mutes::{Acknowledgement, LONGEST_MUTE, Mute, MuteError, MutedBy, NewMute};
+pub use mutes::{Acknowledgement, Drained, Mute, NewMute};
 pub use observer::{CallObservation, CallObserver};
 pub use webhook::{WebhookSender, WebhookSettings};
 

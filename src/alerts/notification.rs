@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::kinds::{IncidentKind, Topic};
-use super::mutes::MutedBy;
+use super::mutes::Drained;
 use super::policy::Recipient;
 use crate::call::CallId;
 use crate::routing::DialerId;
@@ -67,7 +67,7 @@ pub struct Notification {
     pub quiet: bool,
     /// Why nobody is notified now, though somebody would be otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub muted: Option<MutedBy>,
+    pub muted: Option<Drained>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tell: Vec<Recipient>,
 }

@@ -40,16 +40,6 @@ struct Untold {
     over: VecDeque<String>,
 }
 
-/// What is to become of a message that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MessageFate {
-    Send,
-    /// Not now.
-    Hold,
-    /// Never: what it says is over.
-    Drop,
-}
-
 impl Outbox {
     pub(super) fn new(clock: Clock, recorder: Recorder) -> Self {
         Self {
@@ -80,23 +70,17 @@ impl Outbox {
         self.untold().held = held;
     }
 
-    /// What is to become of a message now: nobody is told of a failure that is over.
-    pub(super) fn fate(&self, message: &StoredMessage) -> MessageFate {
+    /// Whether a message says of a failure what is over, or what nobody is told now.
+    pub(super) fn is_untold(&self, message: &StoredMessage) -> bool {
+        if !matches!(message.occasion, EventType::Opened | EventType::Reminded) {
+            return false;
+        }
         let what = format!("-{}", message.occasion.as_str());
         let incident = message.notice.rsplit_once(what.as_str());
-        match (message.occasion, incident) {
-            (EventType::Opened | EventType::Reminded, Some((incident, _))) => {
-                let untold = self.untold();
-                if untold.over.iter().any(|known| known == incident) {
-                    MessageFate::Drop
-                } else if untold.held.contains(incident) {
-                    MessageFate::Hold
-                } else {
-                    MessageFate::Send
-                }
-            }
-            _ => MessageFate::Send,
-        }
+        let untold = self.untold();
+        incident.is_some_and(|(name, _)| {
+            untold.held.contains(name) || untold.over.iter().any(|over| over == name)
+        })
     }
 
     /// Records what makes no message.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::counters::RollingCounter;
 use super::kinds::{IncidentKind, Topic};
-use super::mutes::{Acknowledgement, Mute, MutedBy};
+use super::mutes::{Acknowledgement, Drained, Mute};
 use super::notification::{CALLS_NAMED, EventType, Notification};
 use crate::call::CallId;
 use crate::routing::DialerId;
@@ -78,16 +78,7 @@ pub struct IncidentStatus {
     /// Who works on it.
     pub acknowledged: Option<Acknowledgement>,
     /// Why nobody is notified now; of one that is over, why nobody was.
-    pub muted: Option<MutedBy>,
-}
-
-/// How an open incident is at the moment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LiveIncident {
-    pub acknowledged: Option<Acknowledgement>,
-    pub muted: Option<MutedBy>,
-    /// Since when nothing is wrong any more, and when it is resolved if that stays so.
-    pub recovered: Option<(Instant, Instant)>,
+    pub muted: Option<Drained>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,7 +103,7 @@ pub struct IncidentTracker {
     bad_since: HashMap<Topic, Instant>,
     mutes: Vec<Mute>,
     /// The dialers that are out by hand, and what that means for their incidents.
-    taken_out: HashMap<String, MutedBy>,
+    taken_out: HashMap<String, Drained>,
 }
 
 impl IncidentTracker {
@@ -158,44 +149,31 @@ impl IncidentTracker {
     }
 
     /// The mutes that are in force or planned.
-    pub fn mutes(&self) -> &[Mute] {
-        &self.mutes
-    }
-
-    /// Other mutes, from now on.
-    pub fn set_mutes(&mut self, mutes: Vec<Mute>) {
-        self.mutes = mutes;
+    pub fn mutes(&mut self, at: Timestamp) -> &mut Vec<Mute> {
+        self.mutes.retain(|mute| mute.until > at);
+        &mut self.mutes
     }
 
     /// Which dialers are out by hand, from now on.
-    pub fn set_taken_out(&mut self, taken_out: HashMap<String, MutedBy>) {
+    pub fn set_taken_out(&mut self, taken_out: HashMap<String, Drained>) {
         self.taken_out = taken_out;
     }
 
-    /// Nobody is reminded of it any more. Gives who works on it; `None` where it is not open.
-    pub fn acknowledge(&mut self, id: &str, by: Acknowledgement) -> Option<&Acknowledgement> {
+    /// Nobody is reminded of it any more; who said so first is kept. Whether that is new; `None` where it is not open.
+    pub fn acknowledge(&mut self, id: &str, by: Acknowledgement) -> Option<bool> {
         let mut open = self.open.values_mut();
         let incident = open.find(|incident| incident.status.id == id)?;
-        Some(incident.status.acknowledged.get_or_insert(by))
+        let is_new = incident.status.acknowledged.is_none();
+        incident.status.acknowledged.get_or_insert(by);
+        Some(is_new)
     }
 
-    /// How the open incidents are, each with its name.
-    pub fn live(&self) -> impl Iterator<Item = (&str, LiveIncident)> {
+    /// The open incidents; of one of which nothing is wrong any more, since when, and when it is resolved if that stays so.
+    pub fn open_ones(&self) -> impl Iterator<Item = (&IncidentStatus, Option<(Instant, Instant)>)> {
         self.open.values().map(|incident| {
-            let IncidentStatus {
-                id,
-                topic,
-                acknowledged,
-                muted,
-                ..
-            } = &incident.status;
-            let recovered = incident.well_since;
-            let live = LiveIncident {
-                acknowledged: acknowledged.clone(),
-                muted: muted.clone(),
-                recovered: recovered.map(|since| (since, since + topic.kind.calm())),
-            };
-            (id.as_str(), live)
+            let calm = incident.status.topic.kind.calm();
+            let recovered = incident.well_since.map(|since| (since, since + calm));
+            (&incident.status, recovered)
         })
     }
 
@@ -226,7 +204,6 @@ impl IncidentTracker {
         now: Moment,
     ) -> Vec<(EventType, Notification)> {
         let mut notifications = Vec::new();
-        self.mutes.retain(|mute| mute.until > now.at);
         for incident in self.open.values_mut() {
             let silence = silence(&self.mutes, &self.taken_out, &incident.status.topic, now.at);
             incident.status.muted = silence;
@@ -301,8 +278,8 @@ impl IncidentTracker {
                     if incident.is_bad && calm < topic.kind.calm() {
                         return None;
                     }
-                    let incident = self.open.remove(&topic)?;
-                    Some(incident.resolved(now))
+                    let mut incident = self.open.remove(&topic)?;
+                    Some(incident.resolved(&self.mutes, now))
                 }
             };
         }
@@ -402,12 +379,8 @@ impl IncidentTracker {
         now: Moment,
     ) -> Vec<(EventType, Notification)> {
         let over = self.open.extract_if(.., is_over);
-        let (mutes, out) = (&self.mutes, &self.taken_out);
-        over.map(|(topic, mut incident)| {
-            incident.status.muted = silence(mutes, out, &topic, now.at);
-            incident.resolved(now)
-        })
-        .collect()
+        over.map(|(_, mut incident)| incident.resolved(&self.mutes, now))
+            .collect()
     }
 
     fn opened(&mut self, mut incident: Incident, now: Moment) -> (EventType, Notification) {
@@ -425,19 +398,13 @@ impl IncidentTracker {
 /// Why nobody is told of this topic now.
 fn silence(
     mutes: &[Mute],
-    taken_out: &HashMap<String, MutedBy>,
+    taken_out: &HashMap<String, Drained>,
     topic: &Topic,
     at: Timestamp,
-) -> Option<MutedBy> {
-    if let Some(mute) = mutes.iter().find(|mute| mute.silences(topic, at)) {
-        return Some(MutedBy {
-            mute: Some(mute.id.clone()),
-            by: mute.by.clone(),
-            reason: Some(mute.reason.clone()),
-            until: Some(mute.until),
-        });
-    }
-    taken_out.get(topic.dialer()?).cloned()
+) -> Option<Drained> {
+    let mute = mutes.iter().find(|mute| mute.silences(topic, at));
+    let out = || taken_out.get(topic.dialer()?).cloned();
+    mute.map(Mute::as_drained).or_else(out)
 }
 
 impl Incident {
@@ -502,10 +469,13 @@ impl Incident {
         }
     }
 
-    /// Who was told of it before its dialer was taken out is told of its end; not who muted it.
-    fn resolved(mut self, now: Moment) -> (EventType, Notification) {
+    /// Who was told of it before its dialer was taken out is told of its end; not so where it is muted.
+    fn resolved(&mut self, mutes: &[Mute], now: Moment) -> (EventType, Notification) {
         if self.status.notified_at.is_some() {
-            self.status.muted = self.status.muted.filter(|why| why.mute.is_some());
+            let mute = mutes
+                .iter()
+                .find(|mute| mute.silences(&self.status.topic, now.at));
+            self.status.muted = mute.map(Mute::as_drained);
         }
         self.notification(EventType::Resolved, now)
     }

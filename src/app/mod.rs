@@ -309,8 +309,12 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     lifecycle.spawn("missed", announcing);
     let expiring = jobs::lists::run(lifecycle.clone(), parts.lists.clone());
     lifecycle.spawn("lists", expiring);
-    let resuming = jobs::drains::run(lifecycle.clone(), parts.drains.clone());
-    lifecycle.spawn("drains", resuming);
+    let (life, drains) = (lifecycle.clone(), parts.drains.clone());
+    lifecycle.spawn("drains", async move {
+        while life.pause(std::time::Duration::from_secs(1)).await {
+            drains.resume_due().await;
+        }
+    });
     lifecycle.spawn(
         "ruleset",
         jobs::ruleset::run(

@@ -215,13 +215,8 @@ pub enum Event {
         incident: String,
         by: String,
     },
-    /// Nobody is to be told of some incidents for a while.
+    /// Nobody is to be told of some incidents for a while, or a mute was ended before its time.
     AlertsMuted(Box<Mute>),
-    /// A mute was ended before its time.
-    MuteEnded {
-        mute: String,
-        by: String,
-    },
     /// An admin sent a message to see whether it arrives.
     AlertTested(Box<TestNotification>),
     /// A day was summed up for those who are told of incidents.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::alerts::Drained;
 use crate::resilience::OpenCause;
 
 /// Names what is hashed, and the version of the serialisation.
@@ -32,38 +33,6 @@ impl PersistedState {
     /// Nothing to remember: in use, and its circuit closed.
     pub fn is_clean(&self) -> bool {
         self.drained.is_none() && self.open.is_none()
-    }
-}
-
-/// Who took a dialer out, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(as = TakenOut)]
-pub struct Drained {
-    pub by: String,
-    pub since: Timestamp,
-    /// Why, as somebody wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Then it comes back by itself; without it, somebody puts it back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
-}
-
-impl Drained {
-    /// Without a reason and an end.
-    pub fn new(by: &str, since: Timestamp) -> Self {
-        Self {
-            by: by.to_owned(),
-            since,
-            reason: None,
-            until: None,
-        }
-    }
-
-    /// Who and why, in words.
-    pub fn cause(&self) -> String {
-        let reason = self.reason.as_ref().map(|reason| format!(": {reason}"));
-        format!("taken out by {}{}", self.by, reason.unwrap_or_default())
     }
 }
 

@@ -65,7 +65,10 @@ enum Command {
     /// Have the running server take a dialer out: it gets no new calls
     Drain(quiet::DrainArguments),
     /// Have the running server put a dialer back
-    Resume(quiet::ResumeArguments),
+    Resume {
+        /// The dialer: its key under `[dialers]`
+        dialer: String,
+    },
     /// Have the running server tell nobody of incidents for a while
     Mute(quiet::MuteArguments),
     /// The lists of callers: show one, put a number on it, take one off; asks the running server
@@ -133,7 +136,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::TestDialer(arguments) => dialers::test(arguments, global),
         Command::Retry(arguments) => dialers::retry(arguments, global),
         Command::Drain(arguments) => quiet::drain(arguments, global),
-        Command::Resume(arguments) => quiet::resume(arguments, global),
+        Command::Resume { dialer } => quiet::resume(dialer, global),
         Command::Mute(arguments) => quiet::mute(arguments, global),
         Command::List(arguments) => lists::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
-use super::api;
 use super::assets::StaticFile;
 use super::parts::SharedParts;
+use crate::alerts::IncidentKind;
 
 /// Scripts and styles of our own only; the interface draws its icons from data.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
@@ -118,8 +118,12 @@ pub(super) fn complete(routes: OpenApi, root: &str) -> Value {
         "required": ["score", "lookup"],
         "properties": { "score": { "type": "number" }, "lookup": { "const": true } },
     });
-    api::constrain(&mut document["components"]["schemas"]);
-    // What is taken out may have neither reason nor end.
+    let kinds = IncidentKind::ALL.iter().filter(|kind| kind.may_be_muted());
+    let kinds: Vec<&str> = kinds.map(|kind| kind.as_str()).collect();
+    document["components"]["schemas"]["NewMute"]["properties"]["kind"]["enum"] = json!(kinds);
+    document["components"]["schemas"]["NewMute"]["oneOf"] =
+        json!([{ "required": ["for"] }, { "required": ["until"] }]);
+    document["components"]["schemas"]["TakeOut"]["not"] = json!({ "required": ["for", "until"] });
     document["paths"]["/dialers/{name}/drain"]["post"]["requestBody"]["required"] = json!(false);
     let error =
         json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });

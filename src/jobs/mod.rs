@@ -2,7 +2,6 @@
 
 pub mod canary;
 pub mod checkpoint;
-pub mod drains;
 pub mod held;
 pub mod interrupted;
 pub mod lists;

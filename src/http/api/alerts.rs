@@ -14,7 +14,7 @@ use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::fields::CheckedFields;
 use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
-use crate::alerts::{Acknowledgement, IncidentKind, Incidents, LiveIncident, MutedBy};
+use crate::alerts::{Acknowledgement, Drained, IncidentKind, Incidents};
 use crate::call::CallId;
 use crate::routing::DialerId;
 use crate::store::{IncidentWithMessages, StoredIncident, StoredMessage};
@@ -70,7 +70,7 @@ pub(in super::super) struct IncidentDocument {
     /// Who works on it, and since when; nobody is reminded of it meanwhile.
     acknowledged: Option<Acknowledgement>,
     /// Why nobody is told of it now; of one that is over, why nobody was.
-    muted: Option<MutedBy>,
+    muted: Option<Drained>,
     /// Since when nothing is wrong any more, of one that is open still.
     recovered_at: Option<Timestamp>,
     /// When it is resolved, where that stays so.
@@ -137,12 +137,12 @@ impl IncidentDocument {
         let mut reasons: Vec<IncidentReason> = reasons.collect();
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.calls));
         let call_ids = status.call_ids.into_iter().take(CALLS_SHOWN);
-        let live = reads.incidents.live(&status.id).unwrap_or(LiveIncident {
-            acknowledged: status.acknowledged,
-            muted: status.muted,
-            recovered: None,
-        });
-        let recovered = live.recovered.filter(|_| resolved_at.is_none());
+        // What is newer than the database knows.
+        let live = reads.incidents.open_one(&status.id);
+        let (muted, acknowledged, recovered) = match live.filter(|_| resolved_at.is_none()) {
+            Some((live, recovered)) => (live.muted, live.acknowledged, recovered),
+            None => (status.muted, status.acknowledged, None),
+        };
         Self {
             id: status.id,
             kind: kind.as_str(),
@@ -162,8 +162,8 @@ impl IncidentDocument {
             calls: status.calls,
             call_ids: call_ids.collect(),
             reasons,
-            acknowledged: live.acknowledged,
-            muted: live.muted,
+            acknowledged,
+            muted,
             recovered_at: recovered.map(|(since, _)| reads.clock.time_of(since)),
             closes_at: recovered.map(|(_, closes)| reads.clock.time_of(closes)),
             advice: kind.advice(),
@@ -230,9 +230,13 @@ pub(super) async fn one(
     State(reads): State<Reads>,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let found = reads.ask(reads.store.incident(&id)).await?;
+    named(&reads, &id).await
+}
+
+async fn named(reads: &Reads, id: &str) -> Result<Response, ApiError> {
+    let found = reads.ask(reads.store.incident(id)).await?;
     let found = found.ok_or_else(|| ApiError::not_found("There is no such incident."))?;
-    Ok(data(IncidentDocument::new(found, &reads)))
+    Ok(data(IncidentDocument::new(found, reads)))
 }
 
 /// Says that somebody works on an open incident: nobody is reminded of it any more, and its end is told. Who said so first is kept.
@@ -251,14 +255,10 @@ pub(super) async fn acknowledge(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let is_open = reads.incidents.acknowledge(&id, &holder.name).await;
-    let found = reads.ask(reads.store.incident(&id)).await?;
-    let found = found.ok_or_else(|| ApiError::not_found("There is no such incident."))?;
-    if is_open {
-        Ok(data(IncidentDocument::new(found, &reads)))
-    } else {
-        let message = "The incident is over: there is nothing to work on.";
-        Err(ApiError::new(ErrorKind::Conflict, message))
-    }
+    let incident = named(&reads, &id).await?;
+    let message = "The incident is over: there is nothing to work on.";
+    let is_over = || ApiError::new(ErrorKind::Conflict, message);
+    is_open.then_some(incident).ok_or_else(is_over)
 }
 
 async fn list(reads: &Reads, mut fields: CheckedFields, open: bool) -> Result<Response, ApiError> {

@@ -9,17 +9,17 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Operator, Viewer};
-use super::super::error::ApiError;
+use super::super::error::{ApiError, ErrorKind};
 use super::super::parts::SharedParts;
+use super::fields::JsonObject;
 use super::metrics::{LatencyPercentiles, Window, rate};
-use super::mutes::{self, TakeOutRequest};
 use super::page::{Data, List, data, whole};
 use super::reads::Reads;
 use crate::audit::{Drained, ServiceState};
 use crate::braze::LookupStatus;
 use crate::clock::Clock;
 use crate::dialer::{DialerStatus, TestReport};
-use crate::flow::{Drains, Retries};
+use crate::flow::{Drains, Retries, TakeOut};
 use crate::resilience::{CredentialRefusal, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId};
 use crate::store::Figures;
@@ -191,7 +191,7 @@ impl Dialers {
         Ok(data(documents.into_iter().next()))
     }
 
-    pub(super) fn unknown(&self, name: &str) -> ApiError {
+    fn unknown(&self, name: &str) -> ApiError {
         let known = self.drains.statuses().into_iter();
         let known: Vec<String> = known.map(|status| status.dialer.id().to_string()).collect();
         ApiError::not_found(format!("There is no dialer named {name:?}.")).with("dialers", known)
@@ -242,7 +242,7 @@ pub(super) async fn one(
 #[utoipa::path(
     post,
     path = "/dialers/{name}/drain",
-    request_body = TakeOutRequest,
+    request_body = TakeOut,
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "It is out.", body = Data<DialerDocument>))
 )]
@@ -252,14 +252,15 @@ pub(super) async fn drain(
     Path(name): Path<String>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let now = dialers.drains.clock.now();
-    let (reason, until) = mutes::take_out(&body, now)?;
-    let out = Drained {
-        reason,
-        until,
-        ..Drained::new(&holder.name, now)
+    let out = if body.is_empty() {
+        TakeOut::default()
+    } else {
+        JsonObject::parse(&body)?.read()?
     };
-    let status = dialers.drains.drain(&DialerId::new(&name), out).await;
+    let id = DialerId::new(&name);
+    let status = dialers.drains.drain(&id, out, &holder.name).await;
+    let status = status
+        .map_err(|why| ApiError::new(ErrorKind::Validation, format!("Not taken out: {why}.")))?;
     dialers.one(&name, status).await
 }
 

@@ -9,6 +9,7 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::http::error::{ApiError, ErrorKind};
@@ -221,20 +222,13 @@ impl JsonObject {
         }
     }
 
-    /// Fails where a field is none of these, or null.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
-        let is_wrong =
-            |(name, value): &(&String, &Value)| value.is_null() || !known.contains(&name.as_str());
-        let Some((name, value)) = self.0.iter().find(is_wrong) else {
-            return Ok(());
-        };
-        let wrong = if value.is_null() {
-            "must not be null: leave it out".to_owned()
-        } else {
-            format!("is not known here; known are {}", known.join(", "))
-        };
-        let message = format!("The field {name:?} {wrong}.");
-        Err(ApiError::new(ErrorKind::Validation, message))
+    /// What its fields say, none of which is null or unknown.
+    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
+        let wrong = |why: String| ApiError::new(ErrorKind::Validation, format!("The body: {why}."));
+        if let Some((name, _)) = self.0.iter().find(|(_, value)| value.is_null()) {
+            return Err(wrong(format!("`{name}` is null; leave it out")));
+        }
+        serde_json::from_value(Value::Object(self.0)).map_err(|error| wrong(error.to_string()))
     }
 
     /// Whether a field is there and not null.

@@ -48,7 +48,6 @@ use crate::lifecycle::Lifecycle;
 pub use customers::Customers;
 pub(super) use dialers::Dialers;
 pub(super) use metrics::Window;
-pub(super) use mutes::constrain;
 pub use reads::Reads;
 pub(super) use session::log_in;
 pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
@@ -106,7 +105,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(alerts::test))
         .routes(routes!(alerts::one))
         .routes(routes!(alerts::acknowledge))
-        .routes(routes!(mutes::list, mutes::add))
+        .routes(routes!(mutes::all, mutes::add))
         .routes(routes!(mutes::remove))
         .routes(routes!(events::stream))
         .routes(routes!(drafts::differences))

@@ -224,7 +224,6 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::IncidentResolved
         | Kind::IncidentAcknowledged
         | Kind::AlertsMuted
-        | Kind::MuteEnded
         | Kind::AlertTested
         | Kind::DaySummed
         | Kind::SigningKeyNamed

@@ -7,6 +7,7 @@ import { logs } from "./logs.js";
 import { trace } from "./trace.js";
 import { dialers } from "./dialers.js";
 import { alerts } from "./alerts.js";
+import { incident } from "./incident.js";
 import { settings } from "./settings.js";
 
 export const PAGES = [
@@ -15,5 +16,6 @@ export const PAGES = [
 	{ path: "/logs/{call_id}", open: trace },
 	{ path: "/dialers", name: "Dialers", icon: "dialers", key: "d", open: dialers },
 	{ path: "/alerts", name: "Alerts", icon: "alerts", key: "a", open: alerts },
+	{ path: "/alerts/{incident}", one: "Incident", open: incident },
 	{ path: "/settings", name: "Settings", icon: "settings", key: "s", open: settings },
 ];

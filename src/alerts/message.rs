@@ -115,8 +115,16 @@ fn of_incident(
     let calls = n_calls(notification.calls);
     let is_resolved = event_type == EventType::Resolved;
     let title = if notification.kind.is_opened_by_calls() && !is_resolved {
-        // Who waits, and for whom: that much stands in the subject.
-        cut(&format!("{}: {}", notification.title(), notification.cause))
+        // Who waits, how many, and for whom: that much stands in the subject.
+        let many = match (event_type, notification.calls) {
+            (EventType::Opened, n @ 1..) => format!(" ({n})"),
+            _ => String::new(),
+        };
+        cut(&format!(
+            "{}{many}. {}",
+            notification.title(),
+            notification.cause
+        ))
     } else {
         notification.title()
     };

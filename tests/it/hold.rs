@@ -807,7 +807,7 @@ async fn callers_of_a_rule_whose_dialers_are_down_wait_while_everybody_else_is_c
     assert_eq!(opened.title(), "callers of \"sales floor\" wait");
     assert_eq!(
         opened.cause,
-        "dialfire and zendesk answer HTTP 503; 1 other dialer takes calls"
+        "dialfire and zendesk answer HTTP 503. Everybody else is connected"
     );
     assert_eq!((opened.since, opened.calls), (Some(scene.clock.now()), 1));
 

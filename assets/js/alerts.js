@@ -1,6 +1,6 @@
 // Incidents, open and past: what, why, which calls, which messages; and the test message.
 
-import { callPath, get, post, query } from "./api.js";
+import { get, post, query } from "./api.js";
 import { h, keyed, show, throttle } from "./dom.js";
 import { count, timeOf } from "./format.js";
 import { icon } from "./icons.js";
@@ -23,7 +23,7 @@ const messageLine = ({ occasion, channel, recipient, state, error }) =>
 	);
 
 function incidentRow(incident) {
-	const { opened_at: from, resolved_at: to, call_ids: ids, reasons, messages } = incident;
+	const { opened_at: from, resolved_at: to, reasons, messages } = incident;
 	return h(
 		"tr",
 		h("td", stateChip(incident)),
@@ -52,7 +52,6 @@ function incidentRow(incident) {
 			incident.calls > 0
 				? h("a", { href: `/logs${query({ incident: incident.id })}` }, callsOf(incident.calls))
 				: h("span.muted", "none"),
-			ids.slice(0, 3).map((id) => [" ", h("a.tiny.mono", { href: callPath(id) }, `…${id.slice(-6)}`)]),
 		),
 		h(
 			"td",

@@ -20,14 +20,12 @@ export const stateChip = ({ status, recovered_at: well }) =>
 			? chip("Recovered", "warn", "clock")
 			: chip("Open", "bad", "warn");
 
-/** Lines about who works on it, who muted it, and when it closes. */
 export const notesOf = ({ acknowledged, muted, status, recovered_at: well, closes_at: closes }) => [
 	well && ["Recovered ", moment(well, "ago"), ", closes at ", moment(closes), "."],
 	acknowledged && ["Acknowledged by ", acknowledged.by, " at ", moment(acknowledged.at), "."],
 	muted && [status === "open" ? "Nobody is told, " : "Nobody was told, ", quietBy(muted), "."],
 ];
 
-/** The button by which somebody says that they work on it. */
 export function acknowledgeButton({ id, title, status, acknowledged }, changed) {
 	if (status !== "open" || acknowledged || !viewer.isOperator) return false;
 	const button = pageButton("Acknowledge", "check", () =>
@@ -47,7 +45,6 @@ const told = (message) =>
 		h("td", { data: { label: "Message" } }, words.capital(words.plain(message.occasion))),
 		h("th", { scope: "row", data: { label: "To" } }, message.recipient.replace("email:", "")),
 		h("td", { data: { label: "State" } }, messageState(message), message.error && h("p.small.muted", message.error)),
-		h("td.num", { data: { label: "Tries" } }, count(message.attempts)),
 	);
 
 function draw(main, incident, changed) {
@@ -79,7 +76,6 @@ function draw(main, incident, changed) {
 						pair("Opened", moment(from, "full")),
 						to && pair("Resolved", moment(to, "full")),
 						pair("Lasted", h("sb-clock", { since: from, until: to, as: "lasting" })),
-						incident.reminders > 0 && pair("Reminders", count(incident.reminders)),
 						about.length > 0 &&
 							pair(
 								"Dialers",
@@ -113,7 +109,7 @@ function draw(main, incident, changed) {
 				"Who was told",
 				{ flush: true },
 				messages.length
-					? table("Messages sent", ["At", "Message", "To", "State", "#Tries"], h("tbody", messages.map(told)), "stacked")
+					? table("Messages sent", ["At", "Message", "To", "State"], h("tbody", messages.map(told)), "stacked")
 					: empty("Nobody was told", "", "mail", true),
 			),
 		),

@@ -7,13 +7,11 @@ import { busy, dialog, field, moment, note, pageButton, select, toast } from "./
 const LENGTHS = [
 	["30m", "30 minutes"],
 	["1h", "1 hour"],
-	["2h", "2 hours"],
 	["4h", "4 hours"],
-	["12h", "12 hours"],
 	["24h", "24 hours"],
 ];
 
-/** A dialog with fields; resolves with what was sent, once the server has taken it. */
+/** A dialog; resolves with the answer to what it sends. */
 const question = (title, yes, fields, send) =>
 	dialog(title, (close) => {
 		const submit = h("button.btn.primary", { type: "submit" }, yes);
@@ -34,7 +32,7 @@ const reasonField = (required) => h("input.input", { name: "reason", maxlength: 
 const timeField = (name) => h("input.input", { type: "datetime-local", name });
 const iso = (input) => (input.value ? new Date(input.value).toISOString() : undefined);
 
-/** Asks for reason and end, and takes a dialer out; resolves with how it is then. `all` are all dialers. */
+/** Takes a dialer out; resolves with how it is then. `all` are all dialers. */
 export async function takeOut({ name, state }, all) {
 	const isLast = state === "closed" && !all.some((one) => one.name !== name && one.state === "closed");
 	const [reason, until] = [reasonField(false), timeField("until")];
@@ -63,7 +61,7 @@ export async function takeOut({ name, state }, all) {
 	return answer?.data;
 }
 
-/** Asks what to mute, and how long; resolves with the mute. `kinds` are pairs of name and words. */
+/** Mutes alerts; `kinds` are pairs of name and words. */
 export async function mute(kinds = [], chosen = "") {
 	const dialers = (await get("/dialers")).data.map(({ name }) => [`dialer ${name}`, `About ${name}`]);
 	const what = select(
@@ -97,7 +95,6 @@ export async function mute(kinds = [], chosen = "") {
 	return answer?.data;
 }
 
-/** The button that asks what to mute. */
 export function muteButton(done = () => {}, kinds = () => []) {
 	const button = pageButton("Mute", "pause", () =>
 		busy(button, async () => {
@@ -115,7 +112,6 @@ export const quietBy = ({ by, reason, until }) => [
 	reason && `: ${reason}`,
 ];
 
-/** Mutes that are in force or planned, each with its end. */
 export const muteList = (mutes, isOperator, changed) =>
 	h(
 		"ul.checks",

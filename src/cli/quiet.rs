@@ -108,6 +108,9 @@ pub(super) fn mute(arguments: &MuteArguments, global: &Global) -> anyhow::Result
     };
     let mutes: Vec<Mute> = ask(&request, global)?;
     global.print(&mutes, |mutes| {
+        if mutes.is_empty() {
+            outln!("nothing is muted");
+        }
         for mute in mutes {
             let kind = mute.kind.map_or("all incidents", IncidentKind::as_str);
             let dialer = mute

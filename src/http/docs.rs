@@ -104,7 +104,7 @@ pub(super) fn complete(routes: OpenApi, root: &str) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "description": "The operator's API. Numbers of people are masked unless `reveal=true`, which is written down. Times are ISO 8601 in UTC. \
             Send a key as `X-API-Key`, or the cookie of a session. A key has a role: `viewer` sees, `operator` also takes dialers out, puts them back, \
-            tries refused credentials again and changes entries of lists, `admin` does everything.",
+            tries refused credentials again, acknowledges incidents, mutes alerts and changes entries of lists, `admin` does everything.",
         "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
     });
     document["servers"] = json!([{ "url": root }]);

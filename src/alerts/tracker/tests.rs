@@ -789,3 +789,54 @@ fn another_interval_counts_from_the_next_reminder_on() {
         ]
     );
 }
+
+#[test]
+fn who_works_on_an_incident_is_not_reminded_and_is_told_of_its_end() {
+    let mut bench = Bench::new();
+    bench.signals.reload_refused = Some("line 3".to_owned());
+    bench.until(3_700);
+    let kind = "config_reload_refused";
+    assert_eq!(
+        bench.told(),
+        [(0, kind, "opened"), (3_600, kind, "reminded")]
+    );
+    let id = bench.told[0].2.incident.clone();
+    let by = || Acknowledgement {
+        by: "ops".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    };
+    assert_eq!(bench.tracker.acknowledge(&id, by()), Some(true));
+    assert_eq!(bench.tracker.acknowledge(&id, by()), Some(false));
+    assert_eq!(bench.tracker.acknowledge("other", by()), None);
+    bench.until(20_000);
+    // The next process knows it, too.
+    bench.restart(10);
+    bench.until(30_000);
+    assert_eq!(bench.told().len(), 2);
+    bench.signals.reload_refused = None;
+    bench.until(30_002);
+    assert_eq!(bench.told()[2], (30_000, kind, "resolved"));
+}
+
+#[test]
+fn of_a_dialer_that_was_taken_out_on_purpose_nobody_is_told() {
+    let mut bench = Bench::new();
+    let a = DialerId::new("a");
+    let out = Drained::new("ops", Timestamp::UNIX_EPOCH);
+    bench.tracker.set_taken_out([("a".to_owned(), out)].into());
+    bench.signals.dialers = vec![(a, Some("503".to_owned()))];
+    bench.until(100);
+    assert!(
+        bench.told.iter().all(|(_, _, told)| told.quiet),
+        "{:?}",
+        bench.told
+    );
+    assert_eq!(bench.told[0].2.muted.as_ref().unwrap().by, "ops");
+    bench.tracker.set_taken_out([].into());
+    bench.until(101);
+    let (second, event_type, told) = bench.told.last().unwrap();
+    assert_eq!(
+        (*second, *event_type, told.quiet),
+        (101, EventType::Opened, false)
+    );
+}

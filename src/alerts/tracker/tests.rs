@@ -837,6 +837,6 @@ fn of_a_dialer_that_was_taken_out_on_purpose_nobody_is_told() {
     let (second, event_type, told) = bench.told.last().unwrap();
     assert_eq!(
         (*second, *event_type, told.quiet),
-        (101, EventType::Opened, false)
+        (100, EventType::Opened, false)
     );
 }

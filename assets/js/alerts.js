@@ -3,8 +3,7 @@
 import { get, post, query } from "./api.js";
 import { h, keyed, show, throttle } from "./dom.js";
 import { count, timeOf } from "./format.js";
-import { icon } from "./icons.js";
-import { acknowledgeButton, callsOf, incidentPath, messageState, notesOf, stateChip } from "./incident.js";
+import { acknowledgeButton, callsOf, incidentPath, messageLine, notesOf, stateChip } from "./incident.js";
 import { onShortcut } from "./keys.js";
 import { muteButton, muteList } from "./quiet.js";
 import { alerts as active } from "./state.js";
@@ -13,17 +12,8 @@ import { busy, empty, failed, ghosts, head, moment, note, pageButton, panel, tab
 import { viewer } from "./viewer.js";
 import * as words from "./words.js";
 
-const messageLine = ({ occasion, channel, recipient, state, error }) =>
-	h(
-		"li.row.small",
-		{ title: error },
-		icon(channel === "email" ? "mail" : "send"),
-		`${words.plain(occasion)} to ${recipient}`,
-		messageState({ state }),
-	);
-
 function incidentRow(incident) {
-	const { opened_at: from, resolved_at: to, reasons, messages } = incident;
+	const { opened_at: from, resolved_at: to, messages } = incident;
 	return h(
 		"tr",
 		h("td", stateChip(incident)),
@@ -32,14 +22,6 @@ function incidentRow(incident) {
 			{ scope: "row" },
 			h("a", { href: incidentPath(incident.id) }, words.capital(incident.title)),
 			h("p.small.muted", incident.cause),
-			reasons.length > 0 &&
-				h(
-					"p.small.muted",
-					reasons
-						.slice(0, 3)
-						.map((one) => `${words.reason(one.reason)}: ${count(one.calls)}`)
-						.join(" · "),
-				),
 			notesOf(incident).map((line) => line && h("p.small.muted", line)),
 			!to && h("p.small.muted", incident.advice),
 			acknowledgeButton(incident, () => active.refresh()),
@@ -56,7 +38,12 @@ function incidentRow(incident) {
 		h(
 			"td",
 			{ data: { label: "Messages" } },
-			messages.length ? h("ul.checks", messages.map(messageLine)) : h("span.muted", "nobody was told"),
+			messages.length
+				? h(
+						"ul.checks",
+						messages.map((one) => messageLine(one)),
+					)
+				: h("span.muted", "nobody was told"),
 		),
 	);
 }
@@ -68,16 +55,11 @@ export function alerts(main) {
 	const [openBox, pastBox, outcome] = [h("div", ghosts(2)), h("div", ghosts(4)), h("div", { "aria-live": "polite" })];
 	const openBody = h("tbody");
 	const test = pageButton("Send a test message", "mail", () => busy(test, sendTest));
-	const kinds = new Map();
 	const muted = panel("Muted", {});
 	muted.hidden = true;
-	const mute = muteButton(
-		() => loadMutes(),
-		() => [...kinds],
-	);
 	show(
 		main,
-		head("Alerts", viewer.isOperator && mute, viewer.isAdmin && test),
+		head("Alerts", viewer.isOperator && muteButton(() => loadMutes()), viewer.isAdmin && test),
 		h(
 			"div.stack",
 			outcome,
@@ -93,7 +75,15 @@ export function alerts(main) {
 		const said = well ? "The test message was handed over." : "A test message was not taken yet; it is sent again.";
 		show(
 			outcome,
-			note(well ? "ok" : "warn", h("strong", said), well ? "check" : "warn", h("ul.checks", messages.map(messageLine))),
+			note(
+				well ? "ok" : "warn",
+				h("strong", said),
+				well ? "check" : "warn",
+				h(
+					"ul.checks",
+					messages.map((one) => messageLine(one)),
+				),
+			),
 		);
 		toast(well ? "ok" : "bad", said);
 	}
@@ -141,7 +131,6 @@ export function alerts(main) {
 		try {
 			loadMutes().catch(() => {});
 			const { data } = await get("/alerts/history?page_size=50");
-			for (const { kind, title } of data) kinds.set(kind, words.capital(title));
 			const past = data.filter((incident) => incident.resolved_at);
 			show(
 				pastBox,

@@ -3,10 +3,11 @@
 import { callPath, get, post, query } from "./api.js";
 import { h, show, throttle } from "./dom.js";
 import { count } from "./format.js";
+import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
-import { mute, quietBy } from "./quiet.js";
+import { muteButton, quietBy } from "./quiet.js";
 import { hear } from "./stream.js";
-import { busy, chip, empty, failed, ghosts, head, moment, note, pageButton, pair, panel, table } from "./ui.js";
+import { busy, chip, failed, ghosts, head, moment, note, pageButton, pair, panel } from "./ui.js";
 import { viewer } from "./viewer.js";
 import * as words from "./words.js";
 
@@ -29,37 +30,35 @@ export const notesOf = ({ acknowledged, muted, status, recovered_at: well, close
 export function acknowledgeButton({ id, title, status, acknowledged }, changed) {
 	if (status !== "open" || acknowledged || !viewer.isOperator) return false;
 	const button = pageButton("Acknowledge", "check", () =>
-		busy(button, async () => changed((await post(`/alerts/${encodeURIComponent(id)}/acknowledge`)).data)),
+		busy(button, async () => changed((await post(`${incidentPath(id)}/acknowledge`)).data)),
 	);
 	button.setAttribute("aria-label", `Acknowledge: ${title}`);
 	return button;
 }
 
-export const messageState = ({ state }) =>
-	chip(words.plain(state), { sent: "ok", dead: "bad", superseded: "" }[state] ?? "warn");
-
-const told = (message) =>
+/** A message; with `at` also when, and what went wrong. */
+export const messageLine = ({ occasion, channel, recipient, state, error, ...times }, at) =>
 	h(
-		"tr",
-		h("td.nowrap", { data: { label: "At" } }, moment(message.sent_at ?? message.created_at)),
-		h("td", { data: { label: "Message" } }, words.capital(words.plain(message.occasion))),
-		h("th", { scope: "row", data: { label: "To" } }, message.recipient.replace("email:", "")),
-		h("td", { data: { label: "State" } }, messageState(message), message.error && h("p.small.muted", message.error)),
+		"li.row.wrap.small",
+		{ title: error },
+		icon(channel === "email" ? "mail" : "send"),
+		at && moment(times.sent_at ?? times.created_at),
+		`${words.plain(occasion)} to ${recipient}`,
+		chip(words.plain(state), { sent: "ok", dead: "bad", superseded: "" }[state] ?? "warn"),
+		at && error && h("span.muted", error),
 	);
 
 function draw(main, incident, changed) {
 	const { id, opened_at: from, resolved_at: to, call_ids: ids, reasons, messages } = incident;
-	const quiet = pageButton("Mute this kind", "pause", () =>
-		busy(quiet, async () => {
-			const { kind, title } = incident;
-			if (await mute([[kind, words.capital(title)]], `kind ${kind}`)) changed();
-		}),
-	);
 	const isOpen = incident.status === "open";
 	const about = incident.dialers.length || !incident.dialer ? incident.dialers : [incident.dialer];
 	show(
 		main,
-		head(words.capital(incident.title), acknowledgeButton(incident, changed), isOpen && viewer.isOperator && quiet),
+		head(
+			words.capital(incident.title),
+			acknowledgeButton(incident, changed),
+			isOpen && viewer.isOperator && muteButton(changed, incident),
+		),
 		h(
 			"div.stack",
 			panel(
@@ -82,7 +81,6 @@ function draw(main, incident, changed) {
 								about.map((name, i) => [i ? ", " : "", h("a", { href: "/dialers" }, name)]),
 							),
 						incident.rule && pair("Rule", h("a", { href: "/settings" }, incident.rule)),
-						pair("Id", h("span.mono.small", id)),
 					),
 				),
 			),
@@ -99,18 +97,21 @@ function draw(main, incident, changed) {
 									reasons.map((one) => `${words.reason(one.reason)}: ${count(one.calls)}`).join(" · "),
 								),
 							h(
-								"ul.row.wrap.plain",
-								ids.map((call) => h("li", h("a.tiny.mono", { href: callPath(call) }, `…${call.slice(-8)}`))),
+								"p.row.wrap",
+								ids.map((call) => h("a.tiny.mono", { href: callPath(call) }, `…${call.slice(-8)}`)),
 							),
 						)
-					: empty("No call", "No caller was affected.", "check", true),
+					: h("p.small.muted", "No caller."),
 			),
 			panel(
 				"Who was told",
-				{ flush: true },
+				{},
 				messages.length
-					? table("Messages sent", ["At", "Message", "To", "State"], h("tbody", messages.map(told)), "stacked")
-					: empty("Nobody was told", "", "mail", true),
+					? h(
+							"ul.checks",
+							messages.map((one) => messageLine(one, true)),
+						)
+					: h("p.small.muted", "Nobody."),
 			),
 		),
 	);

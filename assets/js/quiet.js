@@ -15,14 +15,14 @@ const LENGTHS = [
 const question = (title, yes, fields, send) =>
 	dialog(title, (close) => {
 		const submit = h("button.btn.primary", { type: "submit" }, yes);
-		const sent = async (event) => {
+		const onsubmit = async (event) => {
 			event.preventDefault();
 			const answer = await busy(submit, send);
 			if (answer) close(answer);
 		};
 		return h(
 			"form.stack",
-			{ onsubmit: sent },
+			{ onsubmit },
 			fields,
 			h("div.actions", h("button.btn", { onclick: () => close() }, "Cancel"), submit),
 		);
@@ -61,13 +61,11 @@ export async function takeOut({ name, state }, all) {
 	return answer?.data;
 }
 
-/** Mutes alerts; `kinds` are pairs of name and words. */
-export async function mute(kinds = [], chosen = "") {
+/** Mutes alerts; `of` is an incident whose kind is meant. */
+async function mute(of) {
 	const dialers = (await get("/dialers")).data.map(({ name }) => [`dialer ${name}`, `About ${name}`]);
-	const what = select(
-		[["", "All but those about the audit log"], ...kinds.map(([kind, words]) => [`kind ${kind}`, words]), ...dialers],
-		chosen,
-	);
+	const kind = of ? [[`kind ${of.kind}`, of.kind.replaceAll("_", " ")]] : [];
+	const what = select([...kind, ["", "All but those about the audit log"], ...dialers]);
 	const [reason, length] = [reasonField(true), select(LENGTHS, "1h")];
 	const [from, until] = [timeField("from"), timeField("until")];
 	const answer = await question(
@@ -95,13 +93,8 @@ export async function mute(kinds = [], chosen = "") {
 	return answer?.data;
 }
 
-export function muteButton(done = () => {}, kinds = () => []) {
-	const button = pageButton("Mute", "pause", () =>
-		busy(button, async () => {
-			const made = await mute(kinds());
-			if (made) done(made);
-		}),
-	);
+export function muteButton(done = () => {}, of) {
+	const button = pageButton("Mute", "pause", () => busy(button, async () => (await mute(of)) && done()));
 	return button;
 }
 

@@ -220,10 +220,10 @@ impl Incidents {
             let found = signals::evaluate(&signals, &counters, &policy.rules, now);
             tracker.set_taken_out(taken_out);
             self.enqueue(tracker.evaluate(found, now));
-            let open = tracker.open_ones();
-            let untold = open.filter(|(one, recovered)| one.muted.is_some() || recovered.is_some());
-            let untold = untold.map(|(one, _)| one.id.clone());
-            self.outbox.hold(untold.collect());
+            for (one, recovered) in tracker.open_ones() {
+                let is_untold = one.muted.is_some() || recovered.is_some();
+                self.outbox.hold(&one.id, is_untold);
+            }
             tracker.take_changed()
         };
         store_changed(changed, store).await;

@@ -16,8 +16,6 @@ use crate::store::{MessageState, StoredMessage};
 
 /// How long a notification's record is waited for before its messages are sent from memory.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Incidents that are over, of which that is remembered, so that nothing older is sent.
-const OVER: usize = 1_000;
 /// Messages that wait in memory while the database takes no records.
 const IN_MEMORY: usize = 1_000;
 
@@ -27,17 +25,10 @@ pub struct Outbox {
     clock: Clock,
     recorder: Recorder,
     unwritten: Arc<Mutex<VecDeque<StoredMessage>>>,
-    untold: Arc<Mutex<Untold>>,
+    /// Incidents of which nothing is to be said: they are over, muted, or nothing is wrong any more though they are open.
+    untold: Arc<Mutex<HashSet<String>>>,
     /// Counts notifications that were written: delivery looks again.
     news: Arc<watch::Sender<u64>>,
-}
-
-/// Incidents of which nothing is to be said now.
-#[derive(Debug, Default)]
-struct Untold {
-    /// They are muted, or nothing is wrong any more though they are open.
-    held: HashSet<String>,
-    over: VecDeque<String>,
 }
 
 impl Outbox {
@@ -65,9 +56,14 @@ impl Outbox {
         taken.into()
     }
 
-    /// Of these open incidents, nothing is said for now.
-    pub(super) fn hold(&self, held: HashSet<String>) {
-        self.untold().held = held;
+    /// Whether nothing is to be said of an incident from now on.
+    pub(super) fn hold(&self, incident: &str, is_untold: bool) {
+        let mut untold = self.untold();
+        if is_untold {
+            untold.insert(incident.to_owned());
+        } else {
+            untold.remove(incident);
+        }
     }
 
     /// Whether a message says of a failure what is over, or what nobody is told now.
@@ -77,10 +73,7 @@ impl Outbox {
         }
         let what = format!("-{}", message.occasion.as_str());
         let incident = message.notice.rsplit_once(what.as_str());
-        let untold = self.untold();
-        incident.is_some_and(|(name, _)| {
-            untold.held.contains(name) || untold.over.iter().any(|over| over == name)
-        })
+        incident.is_some_and(|(name, _)| self.untold().contains(name))
     }
 
     /// Records what makes no message.
@@ -98,10 +91,7 @@ impl Outbox {
         event: Event,
     ) {
         if let Some(incident) = id.strip_suffix("-resolved") {
-            let mut untold = self.untold();
-            untold.over.push_back(incident.to_owned());
-            let surplus = untold.over.len().saturating_sub(OVER);
-            untold.over.drain(..surplus);
+            self.hold(incident, true);
         }
         let now = self.clock.now();
         let detail = event.detail_json();
@@ -129,8 +119,7 @@ impl Outbox {
         self.news.send_modify(|n| *n += 1);
     }
 
-    fn untold(&self) -> MutexGuard<'_, Untold> {
-        // Nothing under this lock leaves it half-changed.
+    fn untold(&self) -> MutexGuard<'_, HashSet<String>> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -304,7 +304,7 @@ impl IncidentTracker {
         }
         let since = *self.bad_since.entry(topic.clone()).or_insert(now.instant);
         let bad_for = now.instant.saturating_duration_since(since);
-        if bad_for < topic.kind.patience() || now.instant < since || is_over {
+        if bad_for < topic.kind.patience() || is_over {
             return None;
         }
         self.bad_since.remove(&topic);

@@ -27,7 +27,7 @@ pub struct TakeOut {
     #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = "^[ -~]*[!-~][ -~]*$", example = "new firmware")]
     pub reason: Option<String>,
     /// How long; then it comes back by itself.
-    #[schema(value_type = String, required = false, pattern = "^[1-9][0-9]{0,2}[mhd]$", example = "2h")]
+    #[schema(value_type = String, required = false, pattern = "^[1-9][0-9]{0,2}[mh]$", example = "2h")]
     pub r#for: Option<String>,
     /// When it comes back by itself, in the future.
     #[schema(value_type = String, required = false, format = DateTime, min_length = 20)]

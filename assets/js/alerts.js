@@ -2,7 +2,7 @@
 
 import { get, post, query } from "./api.js";
 import { h, keyed, show, throttle } from "./dom.js";
-import { count, timeOf } from "./format.js";
+import { timeOf } from "./format.js";
 import { acknowledgeButton, callsOf, incidentPath, messageLine, notesOf, stateChip } from "./incident.js";
 import { onShortcut } from "./keys.js";
 import { muteButton, muteList } from "./quiet.js";

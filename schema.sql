@@ -252,6 +252,8 @@ CREATE TABLE dialer_states (
     cause TEXT NOT NULL,
     drained_by TEXT,
     drained_at INTEGER,
+    drained_reason TEXT,
+    drained_until INTEGER,
     open_cause TEXT CHECK (open_cause IN ('failing', 'held_off', 'rate_limited', 'refused_request', 'refused_probe')),
     open_why TEXT,
     opened_at INTEGER,
@@ -307,6 +309,9 @@ CREATE TABLE incidents (
     told_at INTEGER,
     resolved_at INTEGER,
     lasted_ms INTEGER,
+    muted TEXT,
+    acknowledged_by TEXT,
+    acknowledged_at INTEGER,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT;

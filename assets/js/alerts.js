@@ -1,47 +1,30 @@
 // Incidents, open and past: what, why, which calls, which messages; and the test message.
 
-import { callPath, get, post, query } from "./api.js";
+import { get, post, query } from "./api.js";
 import { h, keyed, show, throttle } from "./dom.js";
-import { count, timeOf } from "./format.js";
-import { icon } from "./icons.js";
+import { timeOf } from "./format.js";
+import { acknowledgeButton, callsOf, incidentPath, messageLine, notesOf, stateChip } from "./incident.js";
 import { onShortcut } from "./keys.js";
+import { muteButton, muteList } from "./quiet.js";
 import { alerts as active } from "./state.js";
 import { hear, stream } from "./stream.js";
-import { busy, chip, empty, failed, ghosts, head, moment, note, pageButton, panel, table, toast } from "./ui.js";
+import { busy, empty, failed, ghosts, head, moment, note, pageButton, panel, table, toast } from "./ui.js";
 import { viewer } from "./viewer.js";
 import * as words from "./words.js";
 
-const messageLine = ({ occasion, channel, recipient, state, error }) =>
-	h(
-		"li.row.small",
-		icon(channel === "email" ? "mail" : "send"),
-		`${words.plain(occasion)} to ${recipient}`,
-		chip(words.plain(state), { sent: "ok", dead: "bad" }[state] ?? "warn"),
-		error && h("span.muted", error),
-	);
-
-const callsOf = (n) => (n === 1 ? "1 call" : `${count(n)} calls`);
-
 function incidentRow(incident) {
-	const { opened_at: from, resolved_at: to, call_ids: ids, reasons, messages } = incident;
-	const isOver = incident.status === "resolved";
+	const { opened_at: from, resolved_at: to, messages } = incident;
 	return h(
 		"tr",
-		h("td", isOver ? chip("Resolved", "ok", "check") : chip("Open", "bad", "warn")),
+		h("td", stateChip(incident)),
 		h(
 			"th.what",
 			{ scope: "row" },
-			incident.title,
-			incident.dialer && `: ${incident.dialer}`,
+			h("a", { href: incidentPath(incident.id) }, words.capital(incident.title)),
 			h("p.small.muted", incident.cause),
-			reasons.length > 0 &&
-				h(
-					"p.small.muted",
-					reasons
-						.slice(0, 3)
-						.map((one) => `${words.reason(one.reason)}: ${count(one.calls)}`)
-						.join(" · "),
-				),
+			notesOf(incident).map((line) => line && h("p.small.muted", line)),
+			!to && h("p.small.muted", incident.advice),
+			acknowledgeButton(incident, () => active.refresh()),
 		),
 		h("td.nowrap", { data: { label: "Opened" } }, moment(from)),
 		h("td.nowrap", { data: { label: "Lasted" } }, h("sb-clock", { since: from, until: to, as: "lasting" })),
@@ -49,35 +32,38 @@ function incidentRow(incident) {
 			"td",
 			{ data: { label: "Calls affected" } },
 			incident.calls > 0
-				? h(
-						"a",
-						{ href: `/logs${query({ incident: incident.id })}`, "aria-label": `The ${incident.calls} calls affected` },
-						callsOf(incident.calls),
-					)
+				? h("a", { href: `/logs${query({ incident: incident.id })}` }, callsOf(incident.calls))
 				: h("span.muted", "none"),
-			ids.slice(0, 3).map((id) => [" ", h("a.tiny.mono", { href: callPath(id) }, `…${id.slice(-6)}`)]),
 		),
 		h(
 			"td",
 			{ data: { label: "Messages" } },
-			messages.length ? h("ul.checks", messages.map(messageLine)) : h("span.muted", "nobody was told"),
+			messages.length
+				? h(
+						"ul.checks",
+						messages.map((one) => messageLine(one)),
+					)
+				: h("span.muted", "nobody was told"),
 		),
 	);
 }
 
 const incidents = (label, body) =>
-	table(label, ["State", "What", "Opened", "Lasted", "Calls affected", "Messages"], body, "stacked");
+	table(`${label}, in rows`, ["State", "What", "Opened", "Lasted", "Calls affected", "Messages"], body, "stacked");
 
 export function alerts(main) {
 	const [openBox, pastBox, outcome] = [h("div", ghosts(2)), h("div", ghosts(4)), h("div", { "aria-live": "polite" })];
 	const openBody = h("tbody");
 	const test = pageButton("Send a test message", "mail", () => busy(test, sendTest));
+	const muted = panel("Muted", {});
+	muted.hidden = true;
 	show(
 		main,
-		head("Alerts", viewer.isAdmin && test),
+		head("Alerts", viewer.isOperator && muteButton(() => loadMutes()), viewer.isAdmin && test),
 		h(
 			"div.stack",
 			outcome,
+			muted,
 			panel("Open now", { flush: true }, openBox),
 			panel("Past incidents", { flush: true }, pastBox),
 		),
@@ -89,7 +75,15 @@ export function alerts(main) {
 		const said = well ? "The test message was handed over." : "A test message was not taken yet; it is sent again.";
 		show(
 			outcome,
-			note(well ? "ok" : "warn", h("strong", said), well ? "check" : "warn", h("ul.checks", messages.map(messageLine))),
+			note(
+				well ? "ok" : "warn",
+				h("strong", said),
+				well ? "check" : "warn",
+				h(
+					"ul.checks",
+					messages.map((one) => messageLine(one)),
+				),
+			),
 		);
 		toast(well ? "ok" : "bad", said);
 	}
@@ -126,8 +120,16 @@ export function alerts(main) {
 		keyed(openBody, open, JSON.stringify, incidentRow);
 	});
 
+	async function loadMutes() {
+		const mutes = (await get("/alerts/mutes")).data;
+		muted.hidden = mutes.length === 0;
+		show(muted.lastElementChild, muteList(mutes, viewer.isOperator, loadMutes));
+		active.refresh();
+	}
+
 	async function load() {
 		try {
+			loadMutes().catch(() => {});
 			const { data } = await get("/alerts/history?page_size=50");
 			const past = data.filter((incident) => incident.resolved_at);
 			show(
@@ -143,5 +145,13 @@ export function alerts(main) {
 
 	const soon = throttle(load, 2_000);
 	load();
-	return [unwatch, hear(["alert", "reset", "poll"], soon), soon.cancel, onShortcut({ r: load })];
+	// That one recovered is no event.
+	const watch = setInterval(active.refresh, 5_000);
+	return [
+		() => clearInterval(watch),
+		unwatch,
+		hear(["alert", "reset", "poll"], soon),
+		soon.cancel,
+		onShortcut({ r: load }),
+	];
 }

@@ -117,8 +117,10 @@ function find(path) {
 	const trimmed = path.length > 1 ? path.replace(/\/+$/, "") : path;
 	const page = PAGES.find(({ path }) => path === trimmed);
 	const [, above, call] = /^(.+\/)([^/]+)$/.exec(trimmed) ?? [];
-	const one = PAGES.findIndex(({ path }) => path === `${above}{call_id}`);
-	return page ?? (one > 0 && { ...PAGES[one - 1], open: PAGES[one].open, call: decodeURIComponent(call) });
+	const one = PAGES.findIndex(({ path }) => path.startsWith(`${above}{`));
+	return (
+		page ?? (one > 0 && { ...PAGES[one - 1], ...PAGES[one], path: PAGES[one - 1].path, call: decodeURIComponent(call) })
+	);
 }
 
 /** Opens the page of the address. */
@@ -140,7 +142,7 @@ function route({ focus = true } = {}) {
 			h("p", h("a", { href: "/" }, "Go to the live view")),
 		);
 	} else {
-		title(page.call ? `Call ${page.call}` : page.name);
+		title(page.call ? `${page.one ?? "Call"} ${page.call}` : page.name);
 		try {
 			close = page.open(main, { call: page.call, query: new URLSearchParams(location.search), title, replace });
 		} catch (error) {

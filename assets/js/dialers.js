@@ -6,6 +6,7 @@ import { attr, h, keyed, show, text, throttle } from "./dom.js";
 import { count, ms, percent } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
+import { quietBy, takeOut } from "./quiet.js";
 import { hear } from "./stream.js";
 import { busy, chip, confirm, empty, failed, ghosts, head, moment, note, pageButton, pair, say, toast } from "./ui.js";
 import { viewer } from "./viewer.js";
@@ -96,7 +97,7 @@ function brazeCard(changed) {
 }
 
 /** A dialer's card, changed in place so that focus and outcomes stay. */
-function card(first, changed) {
+function card(first, changed, all) {
 	let now = first;
 	const id = `dialer-${first.name}`;
 	const [state, why, facts, outcome, errors, refused] = [
@@ -155,18 +156,14 @@ function card(first, changed) {
 	}
 
 	async function toggle() {
-		const out = now.state !== "drained";
-		const yes = out
-			? await confirm(
-					`Take ${now.name} out?`,
-					"It gets no new calls until it is put back. Calls that it has go on.",
-					"Take out",
-					{ danger: true },
-				)
-			: await confirm(`Put ${now.name} back?`, "It gets new calls from the next one on.", "Put back");
-		if (!yes) return;
-		const { data } = await post(`/dialers/${encodeURIComponent(now.name)}/${out ? "drain" : "resume"}`);
-		toast("ok", out ? `${now.name} is taken out: it gets no new calls.` : `${now.name} is back.`);
+		if (now.state !== "drained") {
+			const out = await takeOut(now, all());
+			if (out) changed(out);
+			return;
+		}
+		if (!(await confirm(`Put ${now.name} back?`, "It gets new calls from the next one on.", "Put back"))) return;
+		const { data } = await post(`/dialers/${encodeURIComponent(now.name)}/resume`);
+		toast("ok", `${now.name} is back.`);
 		changed(data);
 	}
 
@@ -180,9 +177,12 @@ function card(first, changed) {
 			: dialer.state === "closed"
 				? "It answers and takes calls"
 				: label;
-		if (why.dataset.key !== reason + dialer.since) {
-			why.dataset.key = reason + dialer.since;
-			show(why, reason, dialer.since ? [", since ", moment(dialer.since)] : "", ".");
+		const { drained } = dialer;
+		const whyKey = JSON.stringify([reason, dialer.since, drained]);
+		if (why.dataset.key !== whyKey) {
+			why.dataset.key = whyKey;
+			const since = dialer.since ? [", since ", moment(dialer.since)] : "";
+			show(why, drained ? ["Taken out ", quietBy(drained)] : reason, since, ".");
 		}
 		const refusedKey = JSON.stringify(dialer.refused);
 		if (refused.dataset.key !== refusedKey) {
@@ -269,7 +269,7 @@ export function dialers(main) {
 			cards,
 			all,
 			(one) => one.name,
-			(one) => (one.name === "the look-up" ? brazeCard(changedBraze) : card(one, replace)),
+			(one) => (one.name === "the look-up" ? brazeCard(changedBraze) : card(one, replace, () => list)),
 		);
 	}
 

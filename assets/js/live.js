@@ -6,9 +6,11 @@ import { attr, h, keep, keyed, recall, show, text, throttle } from "./dom.js";
 import { count, lasting, ms, phone, running, timeOf } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
+import { muteButton, takeOut } from "./quiet.js";
 import { alerts } from "./state.js";
 import { hear, stream } from "./stream.js";
 import { chip, choices, empty, failed, head, moment, panel, table } from "./ui.js";
+import { viewer } from "./viewer.js";
 import * as words from "./words.js";
 
 const WINDOWS = [
@@ -177,7 +179,7 @@ export function live(main, { query, replace }) {
 			panel("Failures by reason", { wide: "w4" }, byReason.node),
 		),
 	);
-	show(main, head("Live", windows), h("div.stack", state, body));
+	show(main, head("Live", windows, viewer.isOperator && muteButton()), h("div.stack", state, body));
 	figures.hold.hidden = true;
 	for (const figure of Object.values(figures)) figure.draw("–", "", "");
 	trendNone.hidden = true;
@@ -292,6 +294,17 @@ export function live(main, { query, replace }) {
 			(row) => row.id,
 			(row) => {
 				const [stateBox, below] = [h("span"), h("p.why.cut")];
+				const out = h(
+					"button.btn.quiet.small",
+					{
+						"aria-label": `Take out ${row.name}`,
+						onclick: async () => {
+							const of = dialers.find((one) => one.name === row.name);
+							if (of && (await takeOut(of, dialers))) dialersSoon();
+						},
+					},
+					"Take out",
+				);
 				const node = h(
 					"li",
 					h(
@@ -299,11 +312,12 @@ export function live(main, { query, replace }) {
 						h("span.swatch", { data: row.id === "braze" ? {} : { c: colorOf(row.name) } }),
 						h("strong", row.name),
 					),
-					stateBox,
+					h("span.row", viewer.isOperator && row.id !== "braze" && out, stateBox),
 					below,
 				);
 				node.update = (now) => {
 					const kind = now.state ?? "closed";
+					out.hidden = kind === "drained";
 					const label = now.id === "braze" && kind === "closed" ? "Answering" : words.dialerState(kind);
 					if (stateBox.textContent !== label)
 						show(stateBox, chip(label, words.dialerTone(kind), words.dialerIcon(kind)));
@@ -326,7 +340,7 @@ export function live(main, { query, replace }) {
 	/** Who waits, how many they are and how long the first of them has waited. */
 	function waitingWords({ title, waiting, longest_wait_ms: longest }) {
 		const who = title.charAt(0).toUpperCase() + title.slice(1);
-		return waiting ? `${who} (${count(waiting)} on hold, longest ${lasting(longest)})` : who;
+		return waiting ? `${who} (${count(waiting)}, longest ${running(longest)})` : who;
 	}
 
 	function drawState() {
@@ -359,18 +373,15 @@ export function live(main, { query, replace }) {
 				: "Routing, but degraded";
 		text(headline, told ? waitingWords(told) : { degraded, routing: "Routing" }[kind]);
 		const reasons = [];
-		if (onLine.on_hold)
+		if (onLine.on_hold && !told)
 			reasons.push([
 				onLine.on_hold_since,
 				`On hold ${count(onLine.on_hold)}, longest ${running(Date.now() - Date.parse(onLine.on_hold_since))}`,
 			]);
 		if (told) reasons.push([told.opened_at, told.cause]);
 		else
-			for (const dialer of bad)
-				reasons.push([
-					dialer.since,
-					`${dialer.name}: ${words.dialerState(dialer.state).toLowerCase()}${dialer.reason ? `, ${dialer.reason}` : ""}`,
-				]);
+			for (const [ails, those] of Map.groupBy(bad, words.ails))
+				reasons.push([those[0].since, `${words.all(those.map(({ name }) => name))}: ${ails}`]);
 		for (const incident of open)
 			if (incident !== told) reasons.push([incident.opened_at, `${incident.title}: ${incident.cause}`]);
 		// "since" is the time of what is told.

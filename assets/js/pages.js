@@ -8,6 +8,7 @@ import { trace } from "./trace.js";
 import { dialers } from "./dialers.js";
 import { rules } from "./rules.js";
 import { alerts } from "./alerts.js";
+import { incident } from "./incident.js";
 import { settings } from "./settings.js";
 
 export const PAGES = [
@@ -17,5 +18,6 @@ export const PAGES = [
 	{ path: "/dialers", name: "Dialers", icon: "dialers", key: "d", open: dialers },
 	{ path: "/rules", name: "Rules", icon: "fork", key: "u", open: rules },
 	{ path: "/alerts", name: "Alerts", icon: "alerts", key: "a", open: alerts },
+	{ path: "/alerts/{incident}", one: "Incident", open: incident },
 	{ path: "/settings", name: "Settings", icon: "settings", key: "s", open: settings },
 ];

@@ -113,6 +113,8 @@ const KINDS = {
 	health_changed: "Health changed",
 	incident_opened: "Incident opened",
 	incident_resolved: "Incident resolved",
+	incident_acknowledged: "Incident acknowledged",
+	alerts_muted: "Alerts muted",
 	service_started: "Service started",
 	service_stopped: "Service stopped",
 	ruleset_loaded: "Rule set in force",
@@ -170,6 +172,15 @@ export const dialerTone = (state) =>
 	({ closed: "ok", open: "bad", drained: "held", unavailable: "warn", half_open: "warn" })[state] ?? "";
 export const dialerIcon = (state) =>
 	({ closed: "check", open: "cross", drained: "pause", unavailable: "warn", half_open: "warn" })[state] ?? "info";
+/** What ails a dialer, in words. */
+export function ails({ state, reason }) {
+	const [, kind, status] = /^(\w+)(?: \((\d+)\))?$/.exec(reason ?? "") ?? [];
+	if (kind === "server_error" && status) return `HTTP ${status}`;
+	return FAILURES[kind] ?? (reason || dialerState(state).toLowerCase());
+}
+/** Names in a row: a, b and c. */
+export const all = (names) =>
+	names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : String(names[0] ?? "");
 const BREAKERS = { closed: "closed", open: "open", half_open: "half-open" };
 export const breaker = (state) => of(BREAKERS, state);
 

@@ -127,21 +127,6 @@ impl ControlHandlers {
             } => self.prune(older_than_ms, dry_run, progress).await,
             ControlRequest::Erase { caller, dry_run } => self.erase(&caller, dry_run).await,
             ControlRequest::Retry { dialer } => self.retry(dialer).await,
-            ControlRequest::Drain {
-                dialer,
-                resume,
-                sudo_user,
-            } => {
-                let by = peer.name(false, sudo_user.as_deref());
-                let id = DialerId::new(&dialer);
-                let status = if resume {
-                    self.drains.resume(&id, &by).await
-                } else {
-                    self.drains.drain(&id, &by).await
-                };
-                status.ok_or_else(|| self.unknown_dialer(&dialer))?;
-                self.status().await
-            }
             ControlRequest::List {
                 list,
                 action,
@@ -149,6 +134,22 @@ impl ControlHandlers {
             } => {
                 let by = peer.name(false, sudo_user.as_deref());
                 self.list(&list, action, &by).await
+            }
+            ControlRequest::Drain {
+                dialer,
+                out,
+                sudo_user,
+            } => {
+                let by = peer.name(false, sudo_user.as_deref());
+                self.drain(dialer, out, &by).await
+            }
+            ControlRequest::Mute {
+                new,
+                end,
+                sudo_user,
+            } => {
+                let by = peer.name(false, sudo_user.as_deref());
+                self.mute(new, end, &by).await
             }
             ControlRequest::RotateSecret { sudo_user } => {
                 let by = peer.name(false, sudo_user.as_deref());
@@ -283,7 +284,7 @@ impl ControlHandlers {
             .map_err(|error| Refusal::failed(format!("{error:#}")))
     }
 
-    fn unknown_dialer(&self, name: &str) -> Refusal {
+    pub(super) fn unknown_dialer(&self, name: &str) -> Refusal {
         let known = self.retries.fleet.dialers();
         let known: Vec<_> = known.iter().map(|known| known.id().as_str()).collect();
         Refusal::request(format!(
@@ -405,7 +406,7 @@ impl ControlHandlers {
         let health = self.store.health();
         let mut ok = false;
         let dialers = self.drains.statuses().into_iter().map(|status| {
-            let out = |out: Drained| format!("taken out by {} since {}", out.by, out.since);
+            let out = |out: Drained| format!("{} since {}", out.cause(), out.since);
             let why = status
                 .drained
                 .map(out)
@@ -454,7 +455,7 @@ fn shown(rejected: &RefusedWebhook) -> serde_json::Value {
     })
 }
 
-fn document(printed: &impl Serialize) -> Result<serde_json::Value, Refusal> {
+pub(super) fn document(printed: &impl Serialize) -> Result<serde_json::Value, Refusal> {
     serde_json::to_value(printed).map_err(|error| Refusal::failed(error.to_string()))
 }
 

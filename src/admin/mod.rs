@@ -5,6 +5,7 @@
 
 mod client;
 mod handlers;
+mod quiet;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::Exported;
-use crate::flow::{ListDocument, ListEntryDocument};
+use crate::audit::{Drained, Exported};
+use crate::flow::{ListDocument, ListEntryDocument, TakeOut};
 use crate::phone::E164;
 use crate::routing::RulesetVersion;
 
@@ -57,13 +58,6 @@ pub enum ControlRequest {
         /// Of which dialer; `None`: of Braze.
         dialer: Option<String>,
     },
-    /// Take a dialer out, or put it back.
-    Drain {
-        dialer: String,
-        resume: bool,
-        /// Who became root to ask, as `sudo` says; believed from root only.
-        sudo_user: Option<String>,
-    },
     /// Delete records past retention, or say what would go.
     Prune {
         /// What is older than so many milliseconds; `None`: what the policy says.
@@ -82,6 +76,23 @@ pub enum ControlRequest {
         list: String,
         #[serde(flatten)]
         action: ListCommand,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
+    /// Take a dialer out, or put it back.
+    Drain {
+        dialer: String,
+        /// Why and how long, as the API reads it; `None`: it is put back.
+        out: Option<TakeOut>,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
+    /// Have nobody told of some incidents for a while, or show what is muted.
+    Mute {
+        /// What, as the API reads it.
+        new: Option<serde_json::Value>,
+        /// The name of a mute that is to be ended.
+        end: Option<String>,
         /// Who became root to ask, as `sudo` says; believed from root only.
         sudo_user: Option<String>,
     },
@@ -112,6 +123,16 @@ pub enum ListCommand {
     Remove {
         number: E164,
     },
+}
+
+/// How it stands with a dialer: what `drain` and `resume` print.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainedDialer {
+    pub dialer: String,
+    /// `None`: it is in use.
+    pub drained: Option<Drained>,
+    /// No dialer takes calls any more: callers are held.
+    pub callers_held: bool,
 }
 
 /// A list with its entries: what `list show` prints.

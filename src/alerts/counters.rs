@@ -158,6 +158,11 @@ impl RollingCounter {
         self.failures.iter()
     }
 
+    /// When it last failed, as far as is remembered.
+    pub fn last_failure(&self) -> Option<Instant> {
+        self.failures.back().map(|failure| failure.at)
+    }
+
     /// Whether what happened then is in the window.
     pub fn holds(&self, at: Instant, now: Instant) -> bool {
         now.saturating_duration_since(at) < self.window

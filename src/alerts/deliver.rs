@@ -155,6 +155,7 @@ impl DeliveryRound {
         self.in_memory.retain(|message| {
             !known.contains(&key(message)) && !self.settled.contains(&key(message))
         });
+        self.in_memory.retain(|message| !outbox.is_untold(message));
         messages.extend(self.in_memory.iter().cloned());
         messages.retain(|message| !self.settled.contains(&key(message)));
         let now = clock.instant();
@@ -163,6 +164,9 @@ impl DeliveryRound {
         let mut begun = HashSet::new();
         let in_order = self.channel != Channel::Email;
         messages.retain(|message| {
+            if outbox.is_untold(message) {
+                return false;
+            }
             let is_next = !in_order || begun.insert((message.recipient.clone(), message.incident));
             let tried = self.tried.get(&key(message));
             is_next && tried.is_none_or(|(_, again)| now >= *again)

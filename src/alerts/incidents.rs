@@ -3,6 +3,7 @@
 //! What opens or resolves is decided at once, in memory; the notification goes through a bounded channel to one task that writes it to the outbox. So
 //! no caller waits for the record of an incident.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::counters::CallCounters;
 use super::kinds::{IncidentKind, Topic};
+use super::mutes::Drained;
 use super::notification::{DailySummary, EventType, Notification, TestNotification};
 use super::observer::CallObserver;
 use super::outbox::Outbox;
@@ -44,7 +46,7 @@ const ALL_DOWN_AFTER: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub struct Incidents {
     clock: Clock,
-    fleet: Fleet,
+    pub(super) fleet: Fleet,
     waiting: Waiting,
     observer: CallObserver,
     outbox: Outbox,
@@ -61,8 +63,8 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct IncidentState {
-    tracker: IncidentTracker,
+pub(super) struct IncidentState {
+    pub(super) tracker: IncidentTracker,
     /// What others have reported of certificate and configuration.
     reported: HealthSignals,
     all_down_since: Option<Instant>,
@@ -127,6 +129,7 @@ impl Incidents {
             }
             show_paused(tracker.is_open(&all_dialers_down()));
         }
+        self.restore_mutes(store).await?;
         let window = self.shared.policy.load().rules.window;
         let hour = SignedDuration::from_hours(1);
         let back = SignedDuration::try_from(window).unwrap_or(hour).max(hour);
@@ -199,7 +202,7 @@ impl Incidents {
     /// added.
     pub(super) async fn evaluate(&self, mut signals: HealthSignals, store: &Store) {
         let now = self.moment();
-        self.add_dialers(&mut signals, now.instant);
+        let taken_out = self.add_dialers(&mut signals, now.instant);
         signals.waiting = self.waiting.who_waits(None, self.clock.uptime());
         let policy = self.shared.policy.load_full();
         let changed = {
@@ -215,7 +218,12 @@ impl Incidents {
             let refused = &reported.certificate_refused;
             signals.certificate_refused.clone_from(refused);
             let found = signals::evaluate(&signals, &counters, &policy.rules, now);
+            tracker.set_taken_out(taken_out);
             self.enqueue(tracker.evaluate(found, now));
+            for (one, recovered) in tracker.open_ones() {
+                let is_untold = one.muted.is_some() || recovered.is_some();
+                self.outbox.hold(&one.id, is_untold);
+            }
             tracker.take_changed()
         };
         store_changed(changed, store).await;
@@ -399,12 +407,11 @@ impl Incidents {
             return;
         }
         let calls = (affected, vec![call_id.clone()]);
-        let who_works = match others {
-            0 => String::new(),
-            1 => "; 1 other dialer takes calls".to_owned(),
-            n => format!("; {n} other dialers take calls"),
+        let of_others = match others {
+            0 => "",
+            _ => ". Everybody else is connected",
         };
-        let cause = self.cause(&dialers, views, &handed.refusals) + &who_works;
+        let cause = self.cause(&dialers, views, &handed.refusals) + of_others;
         self.enqueue(tracker.open(topic, cause, &dialers, calls, self.moment()));
     }
 
@@ -476,7 +483,7 @@ impl Incidents {
             show_paused(event_type == EventType::Opened);
         }
         log(event_type, &notification);
-        if !notification.quiet {
+        if !notification.quiet && notification.muted.is_none() {
             let policy = self.shared.policy.load();
             notification.tell.clone_from(&policy.recipients);
         }
@@ -488,8 +495,12 @@ impl Incidents {
 
     /// Adds every dialer, why its circuit is open, where it is, and what is found of its credentials. One that limits our requests is well: its line
     /// rings. Of one that is out by hand, nothing is found.
-    fn add_dialers(&self, signals: &mut HealthSignals, now: Instant) {
+    fn add_dialers(&self, signals: &mut HealthSignals, now: Instant) -> HashMap<String, Drained> {
+        let mut taken_out = HashMap::new();
         for status in self.fleet.statuses(now) {
+            if let Some(out) = &status.drained {
+                taken_out.insert(status.dialer.id().to_string(), out.clone());
+            }
             let is_in_service = status.drained.is_none();
             let is_down = is_in_service && !status.view.line_only;
             let down = status.open_for.filter(|_| is_down).map(|(_, why)| why);
@@ -499,6 +510,7 @@ impl Incidents {
             signals.credentials.push((dialer.to_string(), evaluation));
             signals.dialers.push((dialer.clone(), down));
         }
+        taken_out
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a handful")]
@@ -510,14 +522,14 @@ impl Incidents {
         }
     }
 
-    fn moment(&self) -> Moment {
+    pub(super) fn moment(&self) -> Moment {
         Moment {
             instant: self.clock.instant(),
             at: self.clock.now(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, IncidentState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, IncidentState> {
         // Nothing under this lock leaves a value half-changed.
         let state = &self.shared.state;
         state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -62,6 +62,8 @@ pub enum IncidentKind {
     OnFallback,
     /// Signed webhooks come that do not fit together.
     WebhooksMalformed,
+    /// The last backup was made days ago.
+    BackupOld,
 }
 
 /// How pressing an incident is.
@@ -111,6 +113,7 @@ impl IncidentKind {
             Self::Restarting => "the service starts again and again",
             Self::OnFallback => "Twilio cannot use our answers",
             Self::WebhooksMalformed => "signed webhooks do not fit together",
+            Self::BackupOld => "the last backup is old",
         }
     }
 
@@ -162,6 +165,9 @@ impl IncidentKind {
             Self::OnFallback => {
                 "Twilio reached us for the fallback only. Check the webhook URL, the certificate and the signature."
             }
+            Self::BackupOld => {
+                "Look at `systemctl status switchboard-backup.timer` and at the room on the disk; `switchboard backup` makes one now."
+            }
             Self::WebhooksMalformed => {
                 "Their callers get the safe answer. Check the URLs in Twilio's console; where they are right, somebody sends captured webhooks anew."
             }
@@ -202,8 +208,14 @@ impl IncidentKind {
             | Self::ConfigReloadRefused
             | Self::NoCalls
             | Self::Restarting
+            | Self::BackupOld
             | Self::WebhooksMalformed => (Warning, 0, 0),
         }
+    }
+
+    /// Nobody keeps it from being told that records are not written, or not as they were.
+    pub fn may_be_muted(self) -> bool {
+        !matches!(self, Self::AuditDamaged | Self::AuditStoreFailing)
     }
 
     /// Whether calls open it, and not the evaluation of every half second.
@@ -240,6 +252,17 @@ impl Topic {
             kind,
             subject: subject.to_owned(),
         }
+    }
+
+    /// The dialer it is about, where it is about one. Callers who wait are about people.
+    pub fn dialer(&self) -> Option<&str> {
+        let is_about = matches!(
+            self.kind,
+            IncidentKind::DialerDown
+                | IncidentKind::DialerFailureRate
+                | IncidentKind::CredentialsRefused
+        );
+        is_about.then_some(self.subject.as_str())
     }
 
     /// What it is about, in a few words.

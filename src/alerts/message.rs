@@ -115,8 +115,16 @@ fn of_incident(
     let calls = n_calls(notification.calls);
     let is_resolved = event_type == EventType::Resolved;
     let title = if notification.kind.is_opened_by_calls() && !is_resolved {
-        // Who waits, and for whom: that much stands in the subject.
-        cut(&format!("{}: {}", notification.title(), notification.cause))
+        // Who waits, how many, and for whom: that much stands in the subject.
+        let many = match (event_type, notification.calls) {
+            (EventType::Opened, n @ 1..) => format!(" ({n})"),
+            _ => String::new(),
+        };
+        cut(&format!(
+            "{}{many}. {}",
+            notification.title(),
+            notification.cause
+        ))
     } else {
         notification.title()
     };
@@ -161,9 +169,10 @@ fn of_incident(
     if !is_resolved {
         parts.push(Paragraph::Line(notification.kind.advice().to_owned()));
     }
-    let alerts = format!("{}/alerts", context.public_url);
-    let all_calls = format!("{}/logs?incident={incident}", context.public_url);
-    let mut dashboard = vec![("Alerts".to_owned(), alerts.clone())];
+    let name = encoded(&incident);
+    let alerts = format!("{}/alerts/{name}", context.public_url);
+    let all_calls = format!("{}/logs?incident={name}", context.public_url);
+    let mut dashboard = vec![("This incident".to_owned(), alerts.clone())];
     if notification.calls > 0 {
         dashboard.insert(0, ("All of these calls".to_owned(), all_calls.clone()));
     }
@@ -232,6 +241,16 @@ fn call_links(notification: &Notification, context: &MessageContext) -> Vec<(Str
     };
     let ids = notification.call_ids.iter().take(CALLS_LISTED);
     ids.map(|id| link(id.as_str())).collect()
+}
+
+/// The name of an incident in an address: it may name a rule.
+fn encoded(name: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'-' | b'_' | b'.' => char::from(byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    name.bytes().map(byte).collect()
 }
 
 fn utc(at: Timestamp) -> String {

@@ -9,6 +9,7 @@
 
 pub mod counters;
 pub mod kinds;
+pub mod mutes;
 pub mod notification;
 pub mod policy;
 pub mod signals;
@@ -23,6 +24,7 @@ mod message;
 mod observer;
 mod outbox;
 mod post;
+mod quiet;
 mod summary;
 mod templates;
 mod watch;
@@ -42,6 +44,7 @@ pub use deliver::{Channels, Delivery};
 pub use incidents::Incidents;
 pub use mail::{Email, Mailer, Smtp, SmtpSecurity};
 pub use message::{AffectedCall, MessageContext, NotTaken, RenderedMessage};
+pub use mutes::{Acknowledgement, Drained, Mute, NewMute};
 pub use observer::{CallObservation, CallObserver};
 pub use post::{HeartbeatSettings, PLACEHOLDERS, PostSettings};
 pub use webhook::{WebhookSender, WebhookSettings};

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::kinds::{IncidentKind, Topic};
+use super::mutes::Drained;
 use super::policy::Recipient;
 use crate::call::CallId;
 use crate::routing::DialerId;
@@ -64,6 +65,9 @@ pub struct Notification {
     /// Nobody is notified of it, at least not yet: it may be over before anybody has to be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+    /// Why nobody is notified now, though somebody would be otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muted: Option<Drained>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tell: Vec<Recipient>,
 }

@@ -1,7 +1,7 @@
 //! Writing notifications down. The record is the announcement: its messages are written in the same transaction, and sent from there. Where the
 //! database takes no records, the messages wait in memory as well, and are sent all the same.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Outbox {
     clock: Clock,
     recorder: Recorder,
     unwritten: Arc<Mutex<VecDeque<StoredMessage>>>,
+    /// Incidents of which nothing is to be said: they are over, muted, or nothing is wrong any more though they are open.
+    untold: Arc<Mutex<HashSet<String>>>,
     /// Counts notifications that were written: delivery looks again.
     news: Arc<watch::Sender<u64>>,
 }
@@ -35,6 +37,7 @@ impl Outbox {
             clock,
             recorder,
             unwritten: Arc::default(),
+            untold: Arc::default(),
             news: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -53,6 +56,32 @@ impl Outbox {
         taken.into()
     }
 
+    /// Whether nothing is to be said of an incident from now on.
+    pub(super) fn hold(&self, incident: &str, is_untold: bool) {
+        let mut untold = self.untold();
+        if is_untold {
+            untold.insert(incident.to_owned());
+        } else {
+            untold.remove(incident);
+        }
+    }
+
+    /// Whether a message says of a failure what is over, or what nobody is told now.
+    pub(super) fn is_untold(&self, message: &StoredMessage) -> bool {
+        if !matches!(message.occasion, EventType::Opened | EventType::Reminded) {
+            return false;
+        }
+        let what = format!("-{}", message.occasion.as_str());
+        let incident = message.notice.rsplit_once(what.as_str());
+        incident.is_some_and(|(name, _)| self.untold().contains(name))
+    }
+
+    /// Records what makes no message.
+    pub(super) async fn record(&self, event: Event) {
+        let record = Record::of_service(self.clock.now(), event);
+        self.recorder.append_one(record).await;
+    }
+
     /// Records `event`, and with it a message for everybody in `tell`.
     pub(super) async fn write(
         &self,
@@ -61,6 +90,9 @@ impl Outbox {
         tell: Vec<Recipient>,
         event: Event,
     ) {
+        if let Some(incident) = id.strip_suffix("-resolved") {
+            self.hold(incident, true);
+        }
         let now = self.clock.now();
         let detail = event.detail_json();
         let record = Record::of_service(now, event);
@@ -85,6 +117,10 @@ impl Outbox {
             unwritten.drain(..surplus);
         }
         self.news.send_modify(|n| *n += 1);
+    }
+
+    fn untold(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unwritten(&self) -> MutexGuard<'_, VecDeque<StoredMessage>> {

@@ -23,6 +23,8 @@ const WAL_LARGE: u64 = 256 * 1024 * 1024;
 const WAL_WELL: u64 = 128 * 1024 * 1024;
 /// A certificate that ends sooner should have been renewed.
 const CERTIFICATE_DAYS: i64 = 14;
+/// A backup is made every night.
+const BACKUP_DAYS: i64 = 2;
 /// So many starts in an hour are too many.
 const STARTS_PER_HOUR: u32 = 5;
 
@@ -57,6 +59,8 @@ pub struct HealthSignals {
     pub reload_refused: Option<String>,
     /// Why somebody should have called; the inner `None`: somebody has, or nobody had to.
     pub quiet: Option<Option<String>>,
+    /// When the last backup was made that is known of.
+    pub backup: Option<Timestamp>,
     /// How often the process started within the last hour.
     pub starts: Option<u32>,
     /// How many callers are on hold, and how long the first of them has waited.
@@ -135,6 +139,10 @@ pub fn evaluate<'t>(
     add(
         IncidentKind::NoCalls,
         known(signals.quiet.clone(), bad_where),
+    );
+    add(
+        IncidentKind::BackupOld,
+        known(signals.backup, |made| backup(made, now.at)),
     );
     add(IncidentKind::Restarting, known(signals.starts, restarts));
     add(
@@ -324,6 +332,16 @@ fn certificate(ends: Timestamp, at: Timestamp) -> Evaluation {
     })
 }
 
+fn backup(made: Timestamp, at: Timestamp) -> Evaluation {
+    let age = at.duration_since(made);
+    if age <= SignedDuration::from_hours(24 * BACKUP_DAYS) {
+        return Evaluation::Well;
+    }
+    let day = made.strftime("%Y-%m-%d %H:%M UTC");
+    let age = length(Duration::try_from(age).unwrap_or_default());
+    Evaluation::Bad(format!("the last backup was made {age} ago ({day})"))
+}
+
 fn waiting((n, longest): (usize, Duration), limit: Option<Duration>) -> Evaluation {
     match (n, limit) {
         (1, Some(limit)) if longest > limit => {
@@ -418,6 +436,14 @@ mod tests {
         assert!(refused.refuses_credentials("dialfire"));
         assert!(!refused.refuses_credentials("zendesk"));
         assert!(!found(Evaluation::Well).refuses_credentials("dialfire"));
+    }
+
+    #[test]
+    fn a_backup_is_old_after_two_days() {
+        let at = Timestamp::from_second(1_790_000_000).unwrap();
+        let made = |hours| backup(at - SignedDuration::from_hours(hours), at);
+        assert_eq!(made(48), Evaluation::Well);
+        assert!(matches!(made(49), Evaluation::Bad(why) if why.contains("2 d 1 h ago")));
     }
 
     #[test]

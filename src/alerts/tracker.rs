@@ -9,12 +9,17 @@ use jiff::Timestamp;
 
 use super::counters::RollingCounter;
 use super::kinds::{IncidentKind, Topic};
+use super::mutes::{Acknowledgement, Drained, Mute};
 use super::notification::{CALLS_NAMED, EventType, Notification};
 use crate::call::CallId;
 use crate::routing::DialerId;
 
 /// Reasons that are counted apart in one incident.
 const REASONS: usize = 20;
+/// An incident of failures opens while there are some: what failed longer ago is over.
+const LATELY: Duration = Duration::from_secs(30);
+/// Once dialers take calls again, the others have so long before somebody is told of them: their circuits need a trial to close.
+const AFTER_ALL_DOWN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -70,6 +75,10 @@ pub struct IncidentStatus {
     pub reminders: u32,
     /// When somebody was last notified; `None` where nobody was.
     pub notified_at: Option<Timestamp>,
+    /// Who works on it.
+    pub acknowledged: Option<Acknowledgement>,
+    /// Why nobody is notified now; of one that is over, why nobody was.
+    pub muted: Option<Drained>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +89,8 @@ struct Incident {
     seen_from: Instant,
     remind_at: Instant,
     well_since: Option<Instant>,
+    /// Somebody would be notified of it, unless it is muted.
+    is_bad: bool,
     /// Failures up to this one are counted. `None` after a restart: those of before are, whatever their number is now.
     counted: Option<u64>,
     is_changed: bool,
@@ -90,6 +101,9 @@ pub struct IncidentTracker {
     repeat_every: Duration,
     open: BTreeMap<Topic, Incident>,
     bad_since: HashMap<Topic, Instant>,
+    mutes: Vec<Mute>,
+    /// The dialers that are out by hand, and what that means for their incidents.
+    taken_out: HashMap<String, Drained>,
 }
 
 impl IncidentTracker {
@@ -98,6 +112,8 @@ impl IncidentTracker {
             repeat_every,
             open: BTreeMap::new(),
             bad_since: HashMap::new(),
+            mutes: Vec::new(),
+            taken_out: HashMap::new(),
         }
     }
 
@@ -119,6 +135,7 @@ impl IncidentTracker {
             seen_from: now.instant,
             remind_at: now.instant + until_reminded,
             well_since: None,
+            is_bad: status.topic.kind.is_opened_by_calls() || status.notified_at.is_some(),
             counted: None,
             is_changed: false,
             status,
@@ -129,6 +146,35 @@ impl IncidentTracker {
     /// Whether an incident of this topic is open.
     pub fn is_open(&self, topic: &Topic) -> bool {
         self.open.contains_key(topic)
+    }
+
+    /// The mutes that are in force or planned.
+    pub fn mutes(&mut self, at: Timestamp) -> &mut Vec<Mute> {
+        self.mutes.retain(|mute| mute.until > at);
+        &mut self.mutes
+    }
+
+    /// Which dialers are out by hand, from now on.
+    pub fn set_taken_out(&mut self, taken_out: HashMap<String, Drained>) {
+        self.taken_out = taken_out;
+    }
+
+    /// Nobody is reminded of it any more; who said so first is kept. Whether that is new; `None` where it is not open.
+    pub fn acknowledge(&mut self, id: &str, by: Acknowledgement) -> Option<bool> {
+        let mut open = self.open.values_mut();
+        let incident = open.find(|incident| incident.status.id == id)?;
+        let is_new = incident.status.acknowledged.is_none();
+        incident.status.acknowledged.get_or_insert(by);
+        Some(is_new)
+    }
+
+    /// The open incidents; of one of which nothing is wrong any more, since when, and when it is resolved if that stays so.
+    pub fn open_ones(&self) -> impl Iterator<Item = (&IncidentStatus, Option<(Instant, Instant)>)> {
+        self.open.values().map(|incident| {
+            let calm = incident.status.topic.kind.calm();
+            let recovered = incident.well_since.map(|since| (since, since + calm));
+            (&incident.status, recovered)
+        })
     }
 
     /// How many are open of each kind that has any.
@@ -158,6 +204,10 @@ impl IncidentTracker {
         now: Moment,
     ) -> Vec<(EventType, Notification)> {
         let mut notifications = Vec::new();
+        for incident in self.open.values_mut() {
+            let silence = silence(&self.mutes, &self.taken_out, &incident.status.topic, now.at);
+            incident.status.muted = silence;
+        }
         let gone: Vec<Topic> = self
             .open
             .keys()
@@ -176,15 +226,22 @@ impl IncidentTracker {
         let is_all_down = self.is_open(&Topic::of(IncidentKind::AllDialersDown));
         let repeat_every = self.repeat_every;
         let due = self.open.values_mut().filter(|incident| {
-            now.instant >= incident.remind_at
+            let status = &incident.status;
+            let is_due = match status.notified_at {
+                Some(_) => now.instant >= incident.remind_at && status.acknowledged.is_none(),
+                None => incident.is_bad,
+            };
+            is_due
                 && incident.well_since.is_none()
-                && incident.status.notified_at.is_some()
-                && !(is_all_down && incident.status.topic.kind.is_part_of_all_down())
+                && status.muted.is_none()
+                && !(is_all_down && status.topic.kind.is_part_of_all_down())
         });
         notifications.extend(due.map(|incident| {
             incident.remind_at = now.instant + repeat_every;
+            if incident.status.notified_at.replace(now.at).is_none() {
+                return incident.notification(EventType::Opened, now);
+            }
             incident.status.reminders += 1;
-            incident.status.notified_at = Some(now.at);
             incident.notification(EventType::Reminded, now)
         }));
         notifications
@@ -208,9 +265,8 @@ impl IncidentTracker {
                 Evaluation::Bad(cause) if incident.status.notified_at.is_none() => {
                     incident.well_since = None;
                     incident.status.cause = cause;
-                    incident.status.notified_at = Some(now.at);
-                    incident.remind_at = now.instant + self.repeat_every;
-                    Some(incident.notification(EventType::Opened, now))
+                    incident.is_bad = true;
+                    None
                 }
                 Evaluation::Bad(_) | Evaluation::Quiet(_) | Evaluation::Unclear => {
                     incident.well_since = None;
@@ -219,12 +275,11 @@ impl IncidentTracker {
                 Evaluation::Well => {
                     let since = *incident.well_since.get_or_insert(now.instant);
                     let calm = now.instant.saturating_duration_since(since);
-                    let is_notified = incident.status.notified_at.is_some();
-                    if is_notified && calm < topic.kind.calm() {
+                    if incident.is_bad && calm < topic.kind.calm() {
                         return None;
                     }
-                    let incident = self.open.remove(&topic)?;
-                    Some(incident.notification(EventType::Resolved, now))
+                    let mut incident = self.open.remove(&topic)?;
+                    Some(incident.resolved(&self.mutes, now))
                 }
             };
         }
@@ -236,16 +291,25 @@ impl IncidentTracker {
                 return None;
             }
         };
+        let lately = |at: Instant| now.instant.saturating_duration_since(at) < LATELY;
+        let last_failure = counter.and_then(RollingCounter::last_failure);
+        let is_over =
+            topic.kind.is_part_of_all_down() && last_failure.is_some_and(|at| !lately(at));
+        if topic.kind.is_part_of_all_down()
+            && self.is_open(&Topic::of(IncidentKind::AllDialersDown))
+        {
+            // Of what was down with all the others, nothing is said that is over in a moment.
+            self.bad_since.insert(topic, now.instant + AFTER_ALL_DOWN);
+            return None;
+        }
         let since = *self.bad_since.entry(topic.clone()).or_insert(now.instant);
         let bad_for = now.instant.saturating_duration_since(since);
-        let is_covered = topic.kind.is_part_of_all_down()
-            && self.is_open(&Topic::of(IncidentKind::AllDialersDown));
-        if bad_for < topic.kind.patience() || is_covered {
+        if bad_for < topic.kind.patience() || is_over {
             return None;
         }
         self.bad_since.remove(&topic);
         let mut incident = Incident::new(topic, cause, self.repeat_every, now);
-        incident.status.notified_at = (!is_quiet).then_some(now.at);
+        incident.is_bad = !is_quiet;
         if let Some(counter) = counter {
             let failed = counter.rate(now.instant).failed;
             incident.counted = Some(counter.failed_ever().saturating_sub(failed));
@@ -315,16 +379,32 @@ impl IncidentTracker {
         now: Moment,
     ) -> Vec<(EventType, Notification)> {
         let over = self.open.extract_if(.., is_over);
-        over.map(|(_, incident)| incident.notification(EventType::Resolved, now))
+        over.map(|(_, mut incident)| incident.resolved(&self.mutes, now))
             .collect()
     }
 
     fn opened(&mut self, mut incident: Incident, now: Moment) -> (EventType, Notification) {
         incident.is_changed = false;
+        let topic = &incident.status.topic;
+        incident.status.muted = silence(&self.mutes, &self.taken_out, topic, now.at);
+        let is_told = incident.is_bad && incident.status.muted.is_none();
+        incident.status.notified_at = is_told.then_some(now.at);
         let opened = incident.notification(EventType::Opened, now);
         self.open.insert(incident.status.topic.clone(), incident);
         opened
     }
+}
+
+/// Why nobody is told of this topic now.
+fn silence(
+    mutes: &[Mute],
+    taken_out: &HashMap<String, Drained>,
+    topic: &Topic,
+    at: Timestamp,
+) -> Option<Drained> {
+    let mute = mutes.iter().find(|mute| mute.silences(topic, at));
+    let out = || taken_out.get(topic.dialer()?).cloned();
+    mute.map(Mute::as_drained).or_else(out)
 }
 
 impl Incident {
@@ -347,12 +427,15 @@ impl Incident {
                 call_ids: Vec::new(),
                 reasons: BTreeMap::new(),
                 reminders: 0,
-                notified_at: Some(now.at),
+                notified_at: None,
+                acknowledged: None,
+                muted: None,
             },
             lasted: Duration::ZERO,
             seen_from: now.instant,
             remind_at: now.instant + repeat_every,
             well_since: None,
+            is_bad: true,
             counted: Some(0),
             is_changed: false,
         }
@@ -386,6 +469,17 @@ impl Incident {
         }
     }
 
+    /// Who was told of it before its dialer was taken out is told of its end; not so where it is muted.
+    fn resolved(&mut self, mutes: &[Mute], now: Moment) -> (EventType, Notification) {
+        if self.status.notified_at.is_some() {
+            let mute = mutes
+                .iter()
+                .find(|mute| mute.silences(&self.status.topic, now.at));
+            self.status.muted = mute.map(Mute::as_drained);
+        }
+        self.notification(EventType::Resolved, now)
+    }
+
     fn notification(&self, event_type: EventType, now: Moment) -> (EventType, Notification) {
         let IncidentStatus {
             id,
@@ -398,6 +492,8 @@ impl Incident {
             reasons,
             reminders,
             notified_at,
+            acknowledged: _,
+            muted,
         } = self.status.clone();
         let lasted = self.lasted + now.instant.saturating_duration_since(self.seen_from);
         let lasted_ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
@@ -419,6 +515,7 @@ impl Incident {
             call_ids,
             reasons,
             quiet: notified_at.is_none(),
+            muted,
             tell: Vec::new(),
         };
         (event_type, notification)

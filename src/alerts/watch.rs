@@ -115,6 +115,8 @@ impl HealthWatch {
     async fn count(&mut self, now: Instant, at: Timestamp) {
         let an_hour_ago = at.checked_sub(SignedDuration::from_hours(1)).unwrap_or(at);
         self.signals.starts = self.store.starts_between(an_hour_ago, at).await.ok();
+        let backup = timeout(SIZES_PATIENCE, self.store.last_backup()).await;
+        self.signals.backup = backup.ok().flatten().map(|backup| backup.created_at);
         let quiet_for = now.saturating_duration_since(self.quiet_since);
         if quiet_for < QUIET {
             self.signals.quiet = Some(None);

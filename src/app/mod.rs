@@ -309,6 +309,12 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     lifecycle.spawn("missed", announcing);
     let expiring = jobs::lists::run(lifecycle.clone(), parts.lists.clone());
     lifecycle.spawn("lists", expiring);
+    let (life, drains) = (lifecycle.clone(), parts.drains.clone());
+    lifecycle.spawn("drains", async move {
+        while life.pause(std::time::Duration::from_secs(1)).await {
+            drains.resume_due().await;
+        }
+    });
     lifecycle.spawn(
         "ruleset",
         jobs::ruleset::run(
@@ -513,6 +519,7 @@ fn parts(
         observer,
         alert_policy,
     );
+    let of_reads = incidents.clone();
     let lists = ListEntries::new(clock.clone(), store.clone());
     lists.lists.define(&config.lists);
     let calls = Calls {
@@ -572,7 +579,7 @@ fn parts(
             policies: policies.clone(),
         },
         settings: ShownSettings::new(shown::document(config, clock.now(), &[], &[])),
-        reads: Reads::new(store.clone(), clock.clone(), waiting_line),
+        reads: Reads::new(store.clone(), clock.clone(), waiting_line, of_reads),
         lifecycle: lifecycle.clone(),
         docs: config.server.docs,
         cors_origins: config.server.cors_origins.clone().into(),

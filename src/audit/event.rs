@@ -10,7 +10,7 @@ use super::{
     Access, CallerErased, Exchange, Exported, PersistedState, Pruned, Restored, RollbackAccepted,
     SecretRotated, SigningKeyNamed,
 };
-use crate::alerts::{DailySummary, EventType, Notification, TestNotification};
+use crate::alerts::{DailySummary, EventType, Mute, Notification, TestNotification};
 use crate::call::{
     CallId, CallState, CarrierAnswer, DialReport, Disposition, LegReport, ReportedOutcome, Status,
 };
@@ -210,6 +210,13 @@ pub enum Event {
     /// It is still so, and somebody was told again.
     IncidentReminded(Box<Notification>),
     IncidentResolved(Box<Notification>),
+    /// Somebody works on it: nobody is reminded of it any more.
+    IncidentAcknowledged {
+        incident: String,
+        by: String,
+    },
+    /// Nobody is to be told of some incidents for a while, or a mute was ended before its time.
+    AlertsMuted(Box<Mute>),
     /// An admin sent a message to see whether it arrives.
     AlertTested(Box<TestNotification>),
     /// A day was summed up for those who are told of incidents.

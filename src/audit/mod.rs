@@ -16,6 +16,7 @@ mod severity;
 mod upkeep;
 mod verifier;
 
+pub use crate::alerts::Drained;
 pub use crate::resilience::OpenCause;
 pub use access::Access;
 pub use chain::{ChainLink, Hash, RowContent};
@@ -33,7 +34,7 @@ pub use finding::{FindingKind, Findings, LogFinding, VerifyReport};
 pub use found::{FoundRow, RowBuffer};
 pub use head::{SignedTreeHead, SigningState, SigningStatus};
 pub use note::{BadNote, LogSigningKey, NoKey, NoteSubject, PublicKey, Statement, signature_of};
-pub use persisted_state::{Drained, Fingerprint, OpenCircuit, PersistedState, ServiceState};
+pub use persisted_state::{Fingerprint, OpenCircuit, PersistedState, ServiceState};
 pub use severity::{RecordSeverity, severity};
 pub use upkeep::{
     CallerErased, Exported, Pruned, Restored, RollbackAccepted, SecretRotated, SigningKeyNamed,

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::alerts::Drained;
 use crate::resilience::OpenCause;
 
 /// Names what is hashed, and the version of the serialisation.
@@ -33,13 +34,6 @@ impl PersistedState {
     pub fn is_clean(&self) -> bool {
         self.drained.is_none() && self.open.is_none()
     }
-}
-
-/// Who took a dialer out, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drained {
-    pub by: String,
-    pub since: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,8 +149,9 @@ mod tests {
     fn a_standing_is_read_as_it_was_written_and_missing_parts_mean_nothing_to_remember() {
         let standing = PersistedState {
             drained: Some(Drained {
-                by: "ops".to_owned(),
-                since: Timestamp::UNIX_EPOCH,
+                reason: Some("maintenance".to_owned()),
+                until: Some(Timestamp::UNIX_EPOCH),
+                ..Drained::new("ops", Timestamp::UNIX_EPOCH)
             }),
             open: Some(OpenCircuit {
                 cause: OpenCause::RefusedProbe,

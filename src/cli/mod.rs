@@ -16,6 +16,7 @@ mod lists;
 mod migrate;
 mod proof;
 mod prune;
+mod quiet;
 mod reference;
 mod replay;
 mod rules;
@@ -28,8 +29,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-use crate::admin::ControlRequest;
-use frame::{Exit, Global, errln, sudo_user};
+use frame::{Exit, Global, errln};
 
 /// Answers the phone for Twilio: looks the caller up in Braze, picks a dialer, records why, connects the call.
 #[derive(Debug, Parser)]
@@ -63,10 +63,15 @@ enum Command {
     TestDialer(dialers::TestDialerArguments),
     /// Have the running server try credentials again that a service refused
     Retry(dialers::RetryArguments),
-    /// Take a dialer out: calls that it has stay, no other reaches it; asks the running server
-    Drain(status::DrainArguments),
-    /// Put a dialer back that was taken out; asks the running server
-    Resume(status::DrainArguments),
+    /// Have the running server take a dialer out: it gets no new calls
+    Drain(quiet::DrainArguments),
+    /// Have the running server put a dialer back
+    Resume {
+        /// The dialer: its key under `[dialers]`
+        dialer: String,
+    },
+    /// Have the running server tell nobody of incidents for a while
+    Mute(quiet::MuteArguments),
     /// How the running server and its dialers are
     Status,
     /// The lists of callers: show one, put a number on it, take one off; asks the running server
@@ -133,15 +138,10 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Migrate(arguments) => migrate::run(arguments, global),
         Command::TestDialer(arguments) => dialers::test(arguments, global),
         Command::Retry(arguments) => dialers::retry(arguments, global),
-        Command::Drain(arguments) | Command::Resume(arguments) => {
-            let request = ControlRequest::Drain {
-                dialer: arguments.dialer.clone(),
-                resume: matches!(command, Command::Resume(_)),
-                sudo_user: sudo_user(),
-            };
-            status::run(&request, global)
-        }
-        Command::Status => status::run(&ControlRequest::Status, global),
+        Command::Drain(arguments) => quiet::drain(arguments, global),
+        Command::Resume { dialer } => quiet::resume(dialer, global),
+        Command::Mute(arguments) => quiet::mute(arguments, global),
+        Command::Status => status::run(global),
         Command::List(arguments) => lists::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Reload(arguments) => configuration::reload(arguments, global),

@@ -208,12 +208,17 @@ impl Fleet {
         })
     }
 
-    /// Takes a dialer out by hand. Calls that it has already are not touched.
-    pub fn drain(&self, id: &DialerId, by: &str, at: Timestamp) -> Option<HealthChange> {
-        self.change(id, &format!("taken out by {by}"), |member| {
-            member.drained.get_or_insert(Drained {
-                by: by.to_owned(),
-                since: at,
+    /// Takes a dialer out by hand. Calls that it has already are not touched. One that is out gets the reason and the end that are given now,
+    /// where any is.
+    pub fn drain(&self, id: &DialerId, out: Drained) -> Option<HealthChange> {
+        self.change(id, &out.cause(), |member| {
+            let says_more = out.reason.is_some() || out.until.is_some();
+            member.drained = Some(match member.drained.take() {
+                Some(known) if says_more => Drained {
+                    since: known.since,
+                    ..out.clone()
+                },
+                known => known.unwrap_or_else(|| out.clone()),
             });
         })
     }
@@ -399,6 +404,7 @@ impl Member {
     fn announced(&self) -> AnnouncedState {
         AnnouncedState {
             word: self.state(),
+            drained: self.drained.clone(),
             refusals: self.breaker.refused().map(|(_, count)| count),
         }
     }
@@ -462,9 +468,10 @@ impl Member {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct AnnouncedState {
     word: &'static str,
+    drained: Option<Drained>,
     refusals: Option<u32>,
 }
 

@@ -41,7 +41,7 @@ pub use canary::{BEAT_EVERY, Canary, SelfCheck};
 pub use dialer_loads::DialerLoads;
 pub use draft::{Draft, DraftCounts};
 pub use drafts::Drafts;
-pub use drains::Drains;
+pub use drains::{Drains, TakeOut};
 pub(crate) use handoff_result::{HandoffResult, HandoffTarget};
 pub use inbound::Inbound;
 pub use lists::{ListDocument, ListEntries, ListEntryDocument, ListError, NewListEntry};

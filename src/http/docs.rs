@@ -15,6 +15,7 @@ use utoipa_swagger_ui::Config;
 
 use super::assets::StaticFile;
 use super::parts::SharedParts;
+use crate::alerts::IncidentKind;
 
 /// Scripts and styles of our own only; the interface draws its icons from data.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
@@ -103,7 +104,7 @@ pub(super) fn complete(routes: OpenApi, root: &str) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "description": "The operator's API. Numbers of people are masked unless `reveal=true`, which is written down. Times are ISO 8601 in UTC. \
             Send a key as `X-API-Key`, or the cookie of a session. A key has a role: `viewer` sees, `operator` also takes dialers out, puts them back, \
-            tries refused credentials again and changes entries of lists, `admin` does everything.",
+            tries refused credentials again, acknowledges incidents, mutes alerts and changes entries of lists, `admin` does everything.",
         "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
     });
     document["servers"] = json!([{ "url": root }]);
@@ -117,6 +118,13 @@ pub(super) fn complete(routes: OpenApi, root: &str) -> Value {
         "required": ["score", "lookup"],
         "properties": { "score": { "type": "number" }, "lookup": { "const": true } },
     });
+    let kinds = IncidentKind::ALL.iter().filter(|kind| kind.may_be_muted());
+    let kinds: Vec<&str> = kinds.map(|kind| kind.as_str()).collect();
+    document["components"]["schemas"]["NewMute"]["properties"]["kind"]["enum"] = json!(kinds);
+    document["components"]["schemas"]["NewMute"]["oneOf"] =
+        json!([{ "required": ["for"] }, { "required": ["until"] }]);
+    document["components"]["schemas"]["TakeOut"]["not"] = json!({ "required": ["for", "until"] });
+    document["paths"]["/dialers/{name}/drain"]["post"]["requestBody"]["required"] = json!(false);
     let error =
         json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } });
     if let Some(paths) = document["paths"].as_object_mut() {

@@ -106,6 +106,7 @@ impl Changes {
                     | Kind::IncidentOpened
                     | Kind::IncidentReminded
                     | Kind::IncidentResolved
+                    | Kind::IncidentAcknowledged
                     | Kind::ConfigChanged
             ) {
                 self.records.insert(one.id, one.kind);

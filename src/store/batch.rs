@@ -376,6 +376,9 @@ impl BatchWriter<'_> {
                 let at = record.created_at;
                 list_entries::change(self.connection, &self.written, change, sealed, at)?;
             }
+            (Effect::Acknowledge { incident, by }, _) => {
+                incidents::acknowledge(self.connection, incident, by, record.created_at)?;
+            }
             (Effect::Change(_), None) | (Effect::Begin(_) | Effect::None, _) => {}
         }
         Ok(())

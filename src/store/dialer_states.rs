@@ -31,12 +31,13 @@ pub(super) fn upsert(
     let (drained, open) = (drained.as_ref(), open.as_ref());
     connection
         .prepare_cached(
-            "INSERT INTO dialer_states (service, state, cause, drained_by, drained_at, open_cause, open_why, opened_at,
-                 open_until, open_refusals, credentials, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?12)
+            "INSERT INTO dialer_states (service, state, cause, drained_by, drained_at, drained_reason, drained_until, open_cause,
+                 open_why, opened_at, open_until, open_refusals, credentials, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?14)
              ON CONFLICT (service) DO UPDATE SET
                  state = excluded.state, cause = excluded.cause,
                  drained_by = excluded.drained_by, drained_at = excluded.drained_at,
+                 drained_reason = excluded.drained_reason, drained_until = excluded.drained_until,
                  open_cause = excluded.open_cause, open_why = excluded.open_why, opened_at = excluded.opened_at,
                  open_until = excluded.open_until, open_refusals = excluded.open_refusals,
                  credentials = excluded.credentials,
@@ -49,6 +50,10 @@ pub(super) fn upsert(
             change.cause,
             drained.map(|drained| drained.by.as_str()),
             drained.map(|drained| drained.since.as_millisecond()),
+            drained.and_then(|drained| drained.reason.as_deref()),
+            drained
+                .and_then(|drained| drained.until)
+                .map(Timestamp::as_millisecond),
             open.map(|open| open.cause.as_str()),
             open.map(|open| open.why.as_str()),
             open.map(|open| open.since.as_millisecond()),
@@ -72,7 +77,12 @@ fn read(row: &Columns<'_, '_>) -> Result<ServiceState, StoreError> {
         row.get("drained_by")?,
         row.optional("drained_at", column::time)?,
     ) {
-        (Some(by), Some(since)) => Some(Some(Drained { by, since })),
+        (Some(by), Some(since)) => Some(Some(Drained {
+            by,
+            since,
+            reason: row.get("drained_reason")?,
+            until: row.optional("drained_until", column::time)?,
+        })),
         (None, None) => Some(None),
         (Some(_), None) | (None, Some(_)) => None,
     };

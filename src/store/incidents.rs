@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::column::{self, Columns};
 use super::error::StoreError;
 use super::readers::RowReader;
-use crate::alerts::{IncidentStatus, Notification, Topic};
+use crate::alerts::{Acknowledgement, IncidentStatus, Notification, Topic};
 
 /// Incidents that are kept, open ones not counted; the oldest go first.
 const KEPT: i64 = 10_000;
@@ -33,10 +33,10 @@ pub(super) fn open(
     connection
         .prepare_cached(
             "INSERT INTO incidents (name, kind, subject, cause, dialers, calls, call_sids, reasons, reminders,
-                 opened_at, told_at, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?9, ?9)
+                 opened_at, told_at, muted, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?11, ?9, ?9)
              ON CONFLICT (name) DO UPDATE SET
-                 cause = excluded.cause, told_at = excluded.told_at, updated_at = excluded.updated_at
+                 cause = excluded.cause, told_at = excluded.told_at, muted = excluded.muted, updated_at = excluded.updated_at
              WHERE incidents.told_at IS NULL",
         )?
         .execute(params![
@@ -50,6 +50,7 @@ pub(super) fn open(
             json(&notice.reasons)?,
             at,
             (!notice.quiet).then_some(at),
+            notice.muted.as_ref().map(json).transpose()?,
         ])?;
     connection
         .prepare_cached(
@@ -81,7 +82,7 @@ pub(super) fn resolve(
     connection
         .prepare_cached(
             "UPDATE incidents SET resolved_at = ?2, lasted_ms = ?3, calls = ?4, call_sids = ?5, reasons = ?6,
-                 updated_at = ?2
+                 muted = coalesce(?7, muted), updated_at = ?2
              WHERE name = ?1",
         )?
         .execute(params![
@@ -91,7 +92,24 @@ pub(super) fn resolve(
             count(notice.calls),
             json(&notice.call_ids)?,
             json(&notice.reasons)?,
+            notice.muted.as_ref().map(json).transpose()?,
         ])?;
+    Ok(())
+}
+
+/// Somebody works on it; who did so first is kept.
+pub(super) fn acknowledge(
+    connection: &Connection,
+    name: &str,
+    by: &str,
+    at: i64,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE incidents SET acknowledged_by = ?2, acknowledged_at = ?3, updated_at = ?3
+             WHERE name = ?1 AND acknowledged_at IS NULL",
+        )?
+        .execute(params![name, by, at])?;
     Ok(())
 }
 
@@ -183,6 +201,8 @@ fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
 
 fn read(row: &Columns<'_, '_>) -> Result<StoredIncident, StoreError> {
     let unsigned = |number: i64| u64::try_from(number).ok();
+    let by: Option<String> = row.get("acknowledged_by")?;
+    let at = row.optional("acknowledged_at", column::time)?;
     Ok(StoredIncident {
         row: row.id(),
         status: IncidentStatus {
@@ -199,6 +219,8 @@ fn read(row: &Columns<'_, '_>) -> Result<StoredIncident, StoreError> {
             reasons: row.json("reasons")?,
             reminders: row.get("reminders")?,
             notified_at: row.optional("told_at", column::time)?,
+            acknowledged: by.zip(at).map(|(by, at)| Acknowledgement { by, at }),
+            muted: row.optional("muted", |text: String| serde_json::from_str(&text).ok())?,
         },
         resolved_at: row.optional("resolved_at", column::time)?,
         lasted_ms: row.optional("lasted_ms", unsigned)?,

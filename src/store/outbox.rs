@@ -103,17 +103,16 @@ pub(super) fn announce(
         }
         About::Nothing { id, tell } => (id, tell, None),
     };
+    if let (EventType::Resolved, Some(incident)) = (told.occasion, incident) {
+        // Nobody is told of a failure that is over.
+        let which = "incident_id = ?1 AND state = 'waiting'";
+        supersede(connection, written, which, params![incident], at)?;
+    }
     for recipient in tell {
         let recipient = recipient.to_string();
         if let Some(incident) = incident {
             let which = "incident_id = ?1 AND recipient = ?2 AND occasion = 'reminded' AND state = 'waiting'";
-            for row in believed(connection, written, which, params![incident, recipient])? {
-                connection
-                    .prepare_cached(
-                        "UPDATE outbox_messages SET state = 'superseded', updated_at = ?2 WHERE id = ?1",
-                    )?
-                    .execute([row, at])?;
-            }
+            supersede(connection, written, which, params![incident, recipient], at)?;
         }
         connection
             .prepare_cached(
@@ -144,6 +143,23 @@ pub(super) fn announce(
     Ok(())
 }
 
+fn supersede(
+    connection: &Connection,
+    written: &Written,
+    which: &str,
+    wanted: impl Params,
+    at: i64,
+) -> rusqlite::Result<()> {
+    for row in believed(connection, written, which, wanted)? {
+        connection
+            .prepare_cached(
+                "UPDATE outbox_messages SET state = 'superseded', updated_at = ?2 WHERE id = ?1",
+            )?
+            .execute([row, at])?;
+    }
+    Ok(())
+}
+
 /// Writes what became of an attempt. A message that is sent stays sent.
 pub(super) fn attempted(
     connection: &Connection,
@@ -151,7 +167,12 @@ pub(super) fn attempted(
     attempted: &Attempted,
     at: i64,
 ) -> rusqlite::Result<()> {
-    let which = "notice = ?1 AND recipient = ?2 AND state = 'waiting'";
+    // One that left while its incident ended was sent all the same.
+    let which = if attempted.state == MessageState::Sent {
+        "notice = ?1 AND recipient = ?2 AND state IN ('waiting', 'superseded')"
+    } else {
+        "notice = ?1 AND recipient = ?2 AND state = 'waiting'"
+    };
     let recipient = attempted.recipient.to_string();
     for row in believed(connection, written, which, [&attempted.notice, &recipient])? {
         connection

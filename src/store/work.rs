@@ -52,6 +52,11 @@ pub(super) enum Effect {
     /// Somebody has to be told, of an incident above all.
     Tell(Box<ToSend>),
     List(Box<ListChanged>),
+    /// An incident is acknowledged by somebody.
+    Acknowledge {
+        incident: String,
+        by: String,
+    },
 }
 
 impl Effect {
@@ -64,7 +69,8 @@ impl Effect {
             | Self::Health(_)
             | Self::Started
             | Self::Tell(_)
-            | Self::List(_) => None,
+            | Self::List(_)
+            | Self::Acknowledge { .. } => None,
         }
     }
 }
@@ -258,6 +264,9 @@ fn effect(
         (Event::DaySummed(summary), _) => {
             let (id, tell) = (summary.id, summary.tell);
             return Ok(send(EventType::Summary, About::Nothing { id, tell }));
+        }
+        (Event::IncidentAcknowledged { incident, by }, _) => {
+            return Ok(Effect::Acknowledge { incident, by });
         }
         (Event::ListChanged(change), _) => return Ok(Effect::List(Box::new(change))),
         (Event::CallDecided(decided), Some(call)) => {

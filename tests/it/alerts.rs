@@ -5,6 +5,7 @@ mod credentials;
 mod day;
 mod mails;
 mod outage;
+mod quiet;
 mod signs;
 mod webhook;
 

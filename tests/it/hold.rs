@@ -445,7 +445,10 @@ async fn calls_that_arrive_use_up_the_ramp_of_a_dialer_that_has_just_recovered()
     let running = scene.world.running();
     let dialers = ["dialfire", "zendesk"].map(DialerId::new);
     for dialer in &dialers {
-        running.fleet.drain(dialer, "ops", scene.clock.now());
+        running.fleet.drain(
+            dialer,
+            switchboard::audit::Drained::new("ops", scene.clock.now()),
+        );
     }
     assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
     for dialer in &dialers {
@@ -744,13 +747,17 @@ async fn a_held_call_that_another_dialer_takes_goes_on_by_the_plan_of_that_momen
     let fleet = scene.world.running().fleet.clone();
     let now = scene.clock.now();
     let zendesk = DialerId::new("zendesk");
-    fleet.drain(&zendesk, "ops", now).unwrap();
+    fleet
+        .drain(&zendesk, switchboard::audit::Drained::new("ops", now))
+        .unwrap();
     scene.break_both();
     // The plan of the arrival is Dialfire alone, which refuses.
     assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
     fleet.resume(&zendesk, "ops").unwrap();
     let dialfire = DialerId::new("dialfire");
-    fleet.drain(&dialfire, "ops", now).unwrap();
+    fleet
+        .drain(&dialfire, switchboard::audit::Drained::new("ops", now))
+        .unwrap();
     scene.repair_both();
     scene.clock.advance(Duration::from_secs(20));
     let heard = scene.post(0, "/webhooks/twilio/hold?n=1").await;
@@ -800,7 +807,7 @@ async fn callers_of_a_rule_whose_dialers_are_down_wait_while_everybody_else_is_c
     assert_eq!(opened.title(), "callers of \"sales floor\" wait");
     assert_eq!(
         opened.cause,
-        "dialfire and zendesk answer HTTP 503; 1 other dialer takes calls"
+        "dialfire and zendesk answer HTTP 503. Everybody else is connected"
     );
     assert_eq!((opened.since, opened.calls), (Some(scene.clock.now()), 1));
 
@@ -824,7 +831,12 @@ async fn dialers_that_were_taken_out_by_hand_are_told_as_such_and_are_not_down()
     let fleet = scene.world.running().fleet.clone();
     let dialers = ["dialfire", "zendesk"].map(DialerId::new);
     for dialer in &dialers {
-        fleet.drain(dialer, "ops", scene.clock.now()).unwrap();
+        fleet
+            .drain(
+                dialer,
+                switchboard::audit::Drained::new("ops", scene.clock.now()),
+            )
+            .unwrap();
     }
     let incidents = scene.world.running().incidents();
     for _ in 0..5 {

@@ -110,7 +110,10 @@ async fn a_drained_dialer_stays_drained_until_it_is_put_back() {
     let id = DialerId::new("dialfire");
     let running = world.running();
     let recorder = Recorder::new(Clock::system(), running.store.clone());
-    let drained = running.fleet.drain(&id, "ops", clock.now()).unwrap();
+    let drained = running
+        .fleet
+        .drain(&id, switchboard::audit::Drained::new("ops", clock.now()))
+        .unwrap();
     record_health(&recorder, &clock, drained).await;
     let since = clock.now();
     restart_after(&mut world, &clock, SignedDuration::from_hours(1)).await;

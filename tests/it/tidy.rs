@@ -37,6 +37,7 @@ const ALERTS_CORE: &str = "alerts' core";
 const ALERTS_CORE_FILES: &[&str] = &[
     "counters",
     "kinds",
+    "mutes",
     "notification",
     "policy",
     "signals",

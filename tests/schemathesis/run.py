@@ -82,7 +82,7 @@ numbers = {{ values = ["{caller}"] }}
 
 # What a schema cannot say is refused by 400 as well: that a text is rules, that a time is still to come.
 [[operations]]
-include-path = ["/api/v1/routing/draft", "/api/v1/routing/publish", "/api/v1/routing/lists/{{name}}/entries"]
+include-path = ["/api/v1/routing/draft", "/api/v1/routing/publish", "/api/v1/routing/lists/{{name}}/entries", "/api/v1/alerts/mutes", "/api/v1/dialers/{{name}}/drain"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409"]
 """
 

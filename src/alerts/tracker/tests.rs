@@ -348,7 +348,7 @@ fn a_dialer_that_is_down_is_told_after_five_seconds_and_not_while_all_are() {
         "no word of single ones"
     );
 
-    // The first comes back; the other stays down, and now that is news.
+    // The first comes back; the other stays down, and once it had the time for a trial, that is news.
     let now = bench.moment();
     assert_eq!(bench.tracker.recovered(&a, now).len(), 1);
     bench.signals.dialers = vec![(a, None), (b, down("timeout"))];
@@ -357,7 +357,7 @@ fn a_dialer_that_is_down_is_told_after_five_seconds_and_not_while_all_are() {
     assert_eq!(
         &told[2..],
         [
-            (4_001, "dialer_down", "opened"),
+            (4_036, "dialer_down", "opened"),
             (4_061, "dialer_down", "resolved")
         ]
         .map(|(s, k, o)| (s - 1, k, o))
@@ -787,5 +787,56 @@ fn another_interval_counts_from_the_next_reminder_on() {
             (60, RATE, "reminded"),
             (120, RATE, "reminded")
         ]
+    );
+}
+
+#[test]
+fn who_works_on_an_incident_is_not_reminded_and_is_told_of_its_end() {
+    let mut bench = Bench::new();
+    bench.signals.reload_refused = Some("line 3".to_owned());
+    bench.until(3_700);
+    let kind = "config_reload_refused";
+    assert_eq!(
+        bench.told(),
+        [(0, kind, "opened"), (3_600, kind, "reminded")]
+    );
+    let id = bench.told[0].2.incident.clone();
+    let by = || Acknowledgement {
+        by: "ops".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    };
+    assert_eq!(bench.tracker.acknowledge(&id, by()), Some(true));
+    assert_eq!(bench.tracker.acknowledge(&id, by()), Some(false));
+    assert_eq!(bench.tracker.acknowledge("other", by()), None);
+    bench.until(20_000);
+    // The next process knows it, too.
+    bench.restart(10);
+    bench.until(30_000);
+    assert_eq!(bench.told().len(), 2);
+    bench.signals.reload_refused = None;
+    bench.until(30_002);
+    assert_eq!(bench.told()[2], (30_000, kind, "resolved"));
+}
+
+#[test]
+fn of_a_dialer_that_was_taken_out_on_purpose_nobody_is_told() {
+    let mut bench = Bench::new();
+    let a = DialerId::new("a");
+    let out = Drained::new("ops", Timestamp::UNIX_EPOCH);
+    bench.tracker.set_taken_out([("a".to_owned(), out)].into());
+    bench.signals.dialers = vec![(a, Some("503".to_owned()))];
+    bench.until(100);
+    assert!(
+        bench.told.iter().all(|(_, _, told)| told.quiet),
+        "{:?}",
+        bench.told
+    );
+    assert_eq!(bench.told[0].2.muted.as_ref().unwrap().by, "ops");
+    bench.tracker.set_taken_out([].into());
+    bench.until(101);
+    let (second, event_type, told) = bench.told.last().unwrap();
+    assert_eq!(
+        (*second, *event_type, told.quiet),
+        (100, EventType::Opened, false)
     );
 }

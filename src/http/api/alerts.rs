@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::super::auth::{Admin, Viewer};
+use super::super::auth::{Admin, Operator, Viewer};
 use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::fields::CheckedFields;
 use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
-use crate::alerts::{IncidentKind, Incidents};
+use crate::alerts::{Acknowledgement, Drained, IncidentKind, Incidents};
 use crate::call::CallId;
 use crate::routing::DialerId;
 use crate::store::{IncidentWithMessages, StoredIncident, StoredMessage};
@@ -67,6 +67,16 @@ pub(in super::super) struct IncidentDocument {
     call_ids: Vec<CallId>,
     /// Why these calls were affected, most frequent first.
     reasons: Vec<IncidentReason>,
+    /// Who works on it, and since when; nobody is reminded of it meanwhile.
+    acknowledged: Option<Acknowledgement>,
+    /// Why nobody is told of it now; of one that is over, why nobody was.
+    muted: Option<Drained>,
+    /// Since when nothing is wrong any more, of one that is open still.
+    recovered_at: Option<Timestamp>,
+    /// When it is resolved, where that stays so.
+    closes_at: Option<Timestamp>,
+    /// What to do about it.
+    advice: &'static str,
     /// Who was told, and whether the message arrived.
     messages: Vec<MessageDocument>,
 }
@@ -127,6 +137,12 @@ impl IncidentDocument {
         let mut reasons: Vec<IncidentReason> = reasons.collect();
         reasons.sort_by_key(|reason| std::cmp::Reverse(reason.calls));
         let call_ids = status.call_ids.into_iter().take(CALLS_SHOWN);
+        // What is newer than the database knows.
+        let live = reads.incidents.open_one(&status.id);
+        let (muted, acknowledged, recovered) = match live.filter(|_| resolved_at.is_none()) {
+            Some((live, recovered)) => (live.muted, live.acknowledged, recovered),
+            None => (status.muted, status.acknowledged, None),
+        };
         Self {
             id: status.id,
             kind: kind.as_str(),
@@ -146,6 +162,11 @@ impl IncidentDocument {
             calls: status.calls,
             call_ids: call_ids.collect(),
             reasons,
+            acknowledged,
+            muted,
+            recovered_at: recovered.map(|(since, _)| reads.clock.time_of(since)),
+            closes_at: recovered.map(|(_, closes)| reads.clock.time_of(closes)),
+            advice: kind.advice(),
             messages: messages.into_iter().map(MessageDocument::new).collect(),
         }
     }
@@ -194,6 +215,50 @@ pub(super) async fn history(
     fields: CheckedFields,
 ) -> Result<Response, ApiError> {
     list(&reads, fields, false).await
+}
+
+/// One incident.
+#[utoipa::path(
+    get,
+    path = "/alerts/{id}",
+    operation_id = "incident",
+    params(("id" = String, Path, description = "The incident's id.", example = "all_dialers_down-1790000000000")),
+    responses((status = 200, description = "The incident.", body = Data<IncidentDocument>))
+)]
+pub(super) async fn one(
+    _: Viewer,
+    State(reads): State<Reads>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    named(&reads, &id).await
+}
+
+async fn named(reads: &Reads, id: &str) -> Result<Response, ApiError> {
+    let found = reads.ask(reads.store.incident(id)).await?;
+    let found = found.ok_or_else(|| ApiError::not_found("There is no such incident."))?;
+    Ok(data(IncidentDocument::new(found, reads)))
+}
+
+/// Says that somebody works on an open incident: nobody is reminded of it any more, and its end is told. Who said so first is kept.
+#[utoipa::path(
+    post,
+    path = "/alerts/{id}/acknowledge",
+    params(("id" = String, Path, description = "The incident's id.", example = "all_dialers_down-1790000000000")),
+    responses(
+        (status = 200, description = "It is acknowledged.", body = Data<IncidentDocument>),
+        (status = 409, description = "It is over.", body = ErrorDocument),
+    )
+)]
+pub(super) async fn acknowledge(
+    Operator(holder): Operator,
+    State(reads): State<Reads>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let is_open = reads.incidents.acknowledge(&id, &holder.name).await;
+    let incident = named(&reads, &id).await?;
+    let message = "The incident is over: there is nothing to work on.";
+    let is_over = || ApiError::new(ErrorKind::Conflict, message);
+    is_open.then_some(incident).ok_or_else(is_over)
 }
 
 async fn list(reads: &Reads, mut fields: CheckedFields, open: bool) -> Result<Response, ApiError> {

@@ -1,5 +1,6 @@
 //! `/dialers`: how each dialer is, and taking it out, putting it back, testing it by hand. `/lookup`: how it stands with Braze.
 
+use axum::body::Bytes;
 use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
@@ -8,16 +9,17 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Operator, Viewer};
-use super::super::error::ApiError;
+use super::super::error::{ApiError, ErrorKind};
 use super::super::parts::SharedParts;
+use super::fields::JsonObject;
 use super::metrics::{LatencyPercentiles, Window, rate};
 use super::page::{Data, List, data, whole};
 use super::reads::Reads;
-use crate::audit::ServiceState;
+use crate::audit::{Drained, ServiceState};
 use crate::braze::LookupStatus;
 use crate::clock::Clock;
 use crate::dialer::{DialerStatus, TestReport};
-use crate::flow::{Drains, Retries};
+use crate::flow::{Drains, Retries, TakeOut};
 use crate::resilience::{CredentialRefusal, TriedBy};
 use crate::routing::{Availability, BreakerView, DialerId};
 use crate::store::Figures;
@@ -47,9 +49,8 @@ pub(in super::super) struct DialerDocument {
     since: Option<Timestamp>,
     /// The credentials, where it refuses them; null where it does not.
     refused: Option<RefusedCredentials>,
-    /// Who took it out, and when: `{by, since}`.
-    #[schema(value_type = Option<Object>)]
-    drained: Option<Value>,
+    /// Who took it out and why, since when, and when it comes back by itself; null where it is in use.
+    drained: Option<Drained>,
     /// Requests to it in the last hour.
     handoffs: i64,
     /// Those that it accepted, 0 to 1; null where there was none.
@@ -78,8 +79,7 @@ impl DialerDocument {
         };
         let recorded_as = |word: &str| recorded.filter(|state| state.state == word);
         let (state, reason, since) = if let Some(drained) = &status.drained {
-            let reason = format!("taken out by {}", drained.by);
-            ("drained", Some(reason), Some(drained.since))
+            ("drained", Some(drained.cause()), Some(drained.since))
         } else if let Some((open_for, why)) = &status.open_for {
             let open_for = SignedDuration::try_from(*open_for).unwrap_or(SignedDuration::MAX);
             ("open", Some(why.clone()), now.checked_sub(open_for).ok())
@@ -92,7 +92,6 @@ impl DialerDocument {
             ("closed", reason, closed.map(|state| state.changed_at))
         };
         let refused = status.refused.as_ref();
-        let drained = status.drained.as_ref();
         Self {
             name: name.clone(),
             kind: dialer.kind(),
@@ -106,7 +105,7 @@ impl DialerDocument {
             since,
             refused: refused
                 .map(|refused| RefusedCredentials::new(refused, dialer.time_of(refused.next_try))),
-            drained: drained.and_then(|drained| serde_json::to_value(drained).ok()),
+            drained: status.drained.clone(),
             handoffs: asked,
             success_rate: rate(accepted, asked),
             latency: LatencyPercentiles::of(handoffs.map(|handoffs| &handoffs.took)),
@@ -238,10 +237,12 @@ pub(super) async fn one(
     dialers.one(&name, status).await
 }
 
-/// Takes a dialer out: calls that it has already are not touched, no other reaches it.
+/// Takes a dialer out: calls that it has already are not touched, no other reaches it. The body may be left out; with an end, the dialer comes
+/// back by itself. One that is out gets the reason and the end of this request.
 #[utoipa::path(
     post,
     path = "/dialers/{name}/drain",
+    request_body = TakeOut,
     params(("name" = String, Path, description = "The dialer's name in the configuration.", example = "dialfire")),
     responses((status = 200, description = "It is out.", body = Data<DialerDocument>))
 )]
@@ -249,9 +250,17 @@ pub(super) async fn drain(
     Operator(holder): Operator,
     State(dialers): State<Dialers>,
     Path(name): Path<String>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
+    let out = if body.is_empty() {
+        TakeOut::default()
+    } else {
+        JsonObject::parse(&body)?.read()?
+    };
     let id = DialerId::new(&name);
-    let status = dialers.drains.drain(&id, &holder.name).await;
+    let status = dialers.drains.drain(&id, out, &holder.name).await;
+    let status = status
+        .map_err(|why| ApiError::new(ErrorKind::Validation, format!("Not taken out: {why}.")))?;
     dialers.one(&name, status).await
 }
 

@@ -9,6 +9,7 @@ use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::http::error::{ApiError, ErrorKind};
@@ -219,6 +220,15 @@ impl JsonObject {
                 .with("line", error.line())
                 .with("column", error.column())),
         }
+    }
+
+    /// What its fields say, none of which is null or unknown.
+    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, ApiError> {
+        let wrong = |why: String| ApiError::new(ErrorKind::Validation, format!("The body: {why}."));
+        if let Some((name, _)) = self.0.iter().find(|(_, value)| value.is_null()) {
+            return Err(wrong(format!("`{name}` is null; leave it out")));
+        }
+        serde_json::from_value(Value::Object(self.0)).map_err(|error| wrong(error.to_string()))
     }
 
     /// Whether a field is there and not null.

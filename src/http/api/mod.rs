@@ -14,6 +14,7 @@ mod fields;
 mod lists;
 mod logs;
 mod metrics;
+mod mutes;
 mod page;
 mod reads;
 mod record;
@@ -102,6 +103,10 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))
+        .routes(routes!(alerts::one))
+        .routes(routes!(alerts::acknowledge))
+        .routes(routes!(mutes::all, mutes::add))
+        .routes(routes!(mutes::remove))
         .routes(routes!(events::stream))
         .routes(routes!(drafts::differences))
         .route_layer(CompressionLayer::new())

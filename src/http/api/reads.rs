@@ -1,5 +1,6 @@
 //! What the API asks the database: few questions at a time, so that the readers of the call path are never all taken.
 
+use crate::alerts::Incidents;
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::flow::Waiting;
@@ -19,6 +20,7 @@ pub struct Reads {
     pub(super) store: Store,
     pub(super) clock: Clock,
     waiting: Waiting,
+    pub(super) incidents: Incidents,
     limit: ConcurrencyLimit,
 }
 
@@ -32,11 +34,12 @@ impl Reads {
         )
     }
 
-    pub fn new(store: Store, clock: Clock, waiting: Waiting) -> Self {
+    pub fn new(store: Store, clock: Clock, waiting: Waiting, incidents: Incidents) -> Self {
         Self {
             store,
             clock,
             waiting,
+            incidents,
             limit: ConcurrencyLimit::new(PERMITS),
         }
     }

@@ -21,8 +21,9 @@ fn open(cause: OpenCause, until: Option<Timestamp>) -> PersistedState {
 fn out() -> PersistedState {
     PersistedState {
         drained: Some(Drained {
-            by: "ops".into(),
-            since: at(7),
+            reason: Some("new firmware".into()),
+            until: Some(at(9)),
+            ..Drained::new("ops", at(7))
         }),
         ..open(OpenCause::RefusedRequest, None)
     }

@@ -38,10 +38,7 @@ async fn served(home: &Home) {
         to: "drained".into(),
         cause: "ops".into(),
         standing: PersistedState {
-            drained: Some(Drained {
-                by: "ops".into(),
-                since: at(0),
-            }),
+            drained: Some(Drained::new("ops", at(0))),
             open: None,
         },
     };

@@ -222,6 +222,8 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::IncidentOpened
         | Kind::IncidentReminded
         | Kind::IncidentResolved
+        | Kind::IncidentAcknowledged
+        | Kind::AlertsMuted
         | Kind::AlertTested
         | Kind::DaySummed
         | Kind::SigningKeyNamed

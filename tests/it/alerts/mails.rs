@@ -58,6 +58,7 @@ fn notice(kind: IncidentKind, occasion: EventType, subject: &str, cause: &str) -
         call_ids: Vec::new(),
         reasons: [].into(),
         quiet: false,
+        muted: None,
         tell: Vec::new(),
     }
 }

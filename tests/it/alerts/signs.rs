@@ -340,7 +340,7 @@ async fn who_waits_and_for_whom_stands_in_the_subject_of_the_mail_and_on_the_pag
     let mails = office.mails(1).await;
     assert_eq!(
         mails[0].subject(),
-        "[Switchboard] Callers of \"sales floor\" wait: dialfire and zendesk answer HTTP 500; 1 other dialer takes calls"
+        "[Switchboard] Callers of \"sales floor\" wait (1). dialfire and zendesk answer HTTP 500. Everybody else is connected"
     );
     office
         .world

@@ -10,12 +10,14 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Operator, Viewer};
 use super::super::error::ApiError;
+use super::super::keys::Holder;
 use super::super::listener::RequestId;
 use super::fields::{self, CheckedFields, JsonObject};
 use super::page::{Data, List, PageParams, PageRequest, data, whole};
 use super::reads::Reads;
 use super::reveal::{Numbers, Reveal};
 use crate::flow::{ListDocument, ListEntries, ListEntryDocument, ListError, NewListEntry};
+use crate::phone::E164;
 
 const MAX_NUMBER: usize = 64;
 const MAX_WHY: usize = 500;
@@ -88,6 +90,18 @@ pub(super) struct NewEntryRequest {
     until: Option<String>,
 }
 
+/// Why a caller is put on a list, and until when.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListEntryDetails)]
+pub(super) struct EntryDetails {
+    /// Why they are put there. Everybody who may see calls reads it.
+    #[schema(min_length = 1, max_length = 500, pattern = "^[ -~]*[!-~][ -~]*$")]
+    why: Option<String>,
+    /// From then on it does not count any more, and is deleted: ISO 8601, in the future. Without it, the entry has no end.
+    #[schema(value_type = Option<String>, format = DateTime, min_length = 20, max_length = 64, example = "2126-11-26T12:00:00Z")]
+    until: Option<String>,
+}
+
 /// Puts a number on a list; it counts from the next call on.
 ///
 /// A number that is there already gets the reason and the end of this request: so a block is renewed without a moment in which it is lifted.
@@ -109,7 +123,17 @@ pub(super) async fn add(
     body: JsonObject,
 ) -> Result<Response, ApiError> {
     let new = read(&body, lists.clock.now())?;
-    let (entry, is_new) = lists.add(&name, new, &holder.name).await.map_err(refused)?;
+    put(&lists, &name, new, &holder).await
+}
+
+/// Puts a number on a list and says so.
+pub(super) async fn put(
+    lists: &ListEntries,
+    name: &str,
+    new: NewListEntry,
+    holder: &Holder,
+) -> Result<Response, ApiError> {
+    let (entry, is_new) = lists.add(name, new, &holder.name).await.map_err(refused)?;
     let status = if is_new {
         StatusCode::CREATED
     } else {
@@ -126,6 +150,24 @@ fn read(body: &JsonObject, now: Timestamp) -> Result<NewListEntry, ApiError> {
         fields::number(text).ok_or_else(|| wrong.to_owned())
     });
     let number = fields.check("number", number);
+    read_entry(body, fields, number, now)
+}
+
+/// The rest of an entry, of a number that is known.
+pub(super) fn read_details(
+    body: &JsonObject,
+    number: E164,
+    now: Timestamp,
+) -> Result<NewListEntry, ApiError> {
+    read_entry(body, CheckedFields::default(), Some(number), now)
+}
+
+fn read_entry(
+    body: &JsonObject,
+    mut fields: CheckedFields,
+    number: Option<E164>,
+    now: Timestamp,
+) -> Result<NewListEntry, ApiError> {
     let why = body.has("why").then(|| body.text("why", MAX_WHY));
     let why = why.and_then(|why| fields.check("why", why));
     let until = body.has("until").then(|| {

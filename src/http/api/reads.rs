@@ -1,5 +1,6 @@
 //! What the API asks the database: few questions at a time, so that the readers of the call path are never all taken.
 
+use super::call_filters::DigitSearches;
 use crate::call::CallId;
 use crate::clock::Clock;
 use crate::flow::Waiting;
@@ -20,6 +21,9 @@ pub struct Reads {
     pub(super) clock: Clock,
     waiting: Waiting,
     limit: ConcurrencyLimit,
+    pub(super) searches: DigitSearches,
+    /// Walks through the whole log are one at a time.
+    pub(super) walks: ConcurrencyLimit,
 }
 
 impl Reads {
@@ -38,6 +42,8 @@ impl Reads {
             clock,
             waiting,
             limit: ConcurrencyLimit::new(PERMITS),
+            searches: DigitSearches::default(),
+            walks: ConcurrencyLimit::new(1),
         }
     }
 

@@ -9,7 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::audit_records::{self, RARE, RawRecord, StoredRecord, read_all};
-use super::call_filter::{CallFilter, FAILURE};
+use super::call_filter::{CallFilter, Digits, FAILURE};
 use super::calls::{self, StoredCall};
 use super::error::StoreError;
 use super::legs::{self, StoredLeg};
@@ -54,6 +54,17 @@ pub struct CallsAsked {
     /// A number or a part of a call id.
     pub search: Option<CallSearch>,
     pub filter: CallFilter,
+}
+
+impl CallsAsked {
+    /// Looks for a caller's whole number by the index of callers, unless something else is searched for.
+    pub fn search_whole(&mut self) {
+        let whole = self.filter.caller.as_ref().and_then(Digits::whole);
+        if let Some(number) = whole.filter(|_| self.search.is_none()) {
+            self.search = Some(CallSearch::Caller(number));
+            self.filter.caller = None;
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::super::listener::RequestId;
 use super::fields::CheckedFields;
 use super::reads::Reads;
 use crate::audit::Access;
-use crate::store::{CallFilter, CallSearch, CallsAsked, Digits};
+use crate::store::{CallFilter, CallsAsked, Digits};
 
 /// Different digits that one key may ask for in a minute: ten questions a digit would give a number away.
 const SEARCHES: usize = 30;
@@ -53,9 +53,9 @@ pub(super) struct FilterParams {
     caller_id: Option<String>,
 }
 
-fn one_of<const N: usize>(names: [&'static str; N]) -> Object {
+fn one_of(names: &'static str) -> Object {
     let text = ObjectBuilder::new().schema_type(Type::String);
-    text.enum_values(Some(names)).build()
+    text.enum_values(Some(names.split(' '))).build()
 }
 
 fn outcomes() -> Object {
@@ -66,16 +66,12 @@ fn failures() -> Object {
     one_of(CallFilter::FAILURES)
 }
 
-/// Reads the filters. A caller's whole number goes by the index of callers, unless something else is searched for.
+/// Reads the filters.
 pub(super) fn read(fields: &mut CheckedFields, asked: &mut CallsAsked) {
-    for name in CallFilter::NAMES {
+    for name in CallFilter::NAMES.split(' ') {
         fields.read(name, |text| asked.filter.set(name, text));
     }
-    let whole = asked.filter.caller.as_ref().and_then(Digits::whole);
-    if let Some(number) = whole.filter(|_| asked.search.is_none()) {
-        asked.search = Some(CallSearch::Caller(number));
-        asked.filter.caller = None;
-    }
+    asked.search_whole();
 }
 
 /// Who searched for which digits in the last minute.

@@ -8,17 +8,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::auth::{Admin, Operator, Viewer};
+use super::super::auth::{Admin, Viewer};
 use super::super::error::ApiError;
 use super::super::listener::RequestId;
 use super::customers::{Customers, tier_of};
-use super::fields::{CheckedFields, JsonObject};
-use super::lists;
+use super::fields::CheckedFields;
 use super::page::{Data, data};
 use super::reads::Reads;
 use super::reveal::{Numbers, Reveal};
 use crate::audit::Access;
-use crate::flow::{Calls, ListEntries, ListEntryDocument};
+use crate::flow::{Calls, ListEntries};
 use crate::lead::{LeadScore, TierName};
 use crate::phone::Caller;
 use crate::store::{CallFilter, CallerCalls};
@@ -39,9 +38,13 @@ pub(super) struct CallerDocument {
     /// The dialer that last answered them.
     last_dialer: Option<String>,
     lists: Vec<CallerListDocument>,
-    /// What is remembered of what Braze said; null where nothing is.
-    #[schema(nullable)]
-    profile: Option<CachedProfileDocument>,
+    /// The lead score that Braze said last, as far as it is remembered; and the class by the rules in force.
+    #[schema(value_type = Option<f64>)]
+    score: Option<LeadScore>,
+    #[schema(value_type = Option<String>)]
+    tier: Option<TierName>,
+    /// When Braze said so; null where nothing is remembered.
+    fetched_at: Option<Timestamp>,
 }
 
 /// A list that a caller is on.
@@ -55,23 +58,9 @@ struct CallerListDocument {
     until: Option<Timestamp>,
 }
 
-/// A profile as it is remembered.
-#[derive(Serialize, ToSchema)]
-#[schema(as = RememberedProfile)]
-struct CachedProfileDocument {
-    /// False where Braze has no profile for the number.
-    known: bool,
-    #[schema(value_type = Option<f64>)]
-    score: Option<LeadScore>,
-    /// The class by the rules in force.
-    #[schema(value_type = Option<String>)]
-    tier: Option<TierName>,
-    fetched_at: Timestamp,
-}
-
 impl Reads {
     /// Who is meant by an id, and what their calls come to.
-    async fn caller_of(&self, id: &str) -> Result<(Caller, CallerCalls), ApiError> {
+    pub(super) async fn caller_of(&self, id: &str) -> Result<(Caller, CallerCalls), ApiError> {
         let mut filter = CallFilter::default();
         let row = filter.set("caller_id", id).ok().and(filter.caller_row);
         let found = self.ask(self.store.caller(row.unwrap_or_default())).await?;
@@ -104,6 +93,7 @@ pub(super) async fn one(
         None => None,
     };
     let cached = cached.filter(|cached| !cached.is_dropped());
+    let profile = cached.as_ref().map(|cached| &cached.profile);
     let policy = customers.policies.current();
     let on = entries.lists.of(&caller, reads.clock.now());
     let lists = on.iter().map(|name| {
@@ -134,43 +124,10 @@ pub(super) async fn one(
             .and_then(|ms| Timestamp::from_millisecond(ms).ok()),
         last_dialer: calls.last_dialer,
         lists,
-        profile: cached.map(|cached| CachedProfileDocument {
-            known: cached.known,
-            score: cached.profile.score,
-            tier: tier_of(&policy.ruleset.tiers, Some(&cached.profile)),
-            fetched_at: cached.fetched_at,
-        }),
+        score: profile.and_then(|profile| profile.score),
+        tier: tier_of(&policy.ruleset.tiers, profile),
+        fetched_at: cached.as_ref().map(|cached| cached.fetched_at),
     }))
-}
-
-/// Puts a caller on a list, without anybody seeing the number; it counts from the next call on.
-#[utoipa::path(
-    post,
-    path = "/callers/{id}/lists/{name}",
-    operation_id = "list_caller",
-    params(
-        ("id" = String, Path, description = "The `caller_id` of a call.", pattern = "^[1-9][0-9]{0,17}$", example = "17"),
-        ("name" = String, Path, description = "The list's name in the configuration.", example = "vip"),
-    ),
-    request_body = lists::EntryDetails,
-    responses(
-        (status = 201, description = "They are on the list.", body = Data<ListEntryDocument>),
-        (status = 200, description = "They were on the list; the entry has another reason and end.", body = Data<ListEntryDocument>),
-    )
-)]
-pub(super) async fn list(
-    Operator(holder): Operator,
-    State(entries): State<ListEntries>,
-    State(reads): State<Reads>,
-    Path((id, name)): Path<(String, String)>,
-    body: JsonObject,
-) -> Result<Response, ApiError> {
-    let (caller, _) = reads.caller_of(&id).await?;
-    let number = caller.number().cloned();
-    let number = number
-        .ok_or_else(|| ApiError::not_found("This caller has no number that a list could hold."))?;
-    let new = lists::read_details(&body, number, entries.clock.now())?;
-    lists::put(&entries, &name, new, &holder).await
 }
 
 /// Erases a person: their key is destroyed, and with it everything that was sealed for them. It is written down who did it. There is no way back.

@@ -10,14 +10,12 @@ use utoipa::ToSchema;
 
 use super::super::auth::{Operator, Viewer};
 use super::super::error::ApiError;
-use super::super::keys::Holder;
 use super::super::listener::RequestId;
 use super::fields::{self, CheckedFields, JsonObject};
 use super::page::{Data, List, PageParams, PageRequest, data, whole};
 use super::reads::Reads;
 use super::reveal::{Numbers, Reveal};
 use crate::flow::{ListDocument, ListEntries, ListEntryDocument, ListError, NewListEntry};
-use crate::phone::E164;
 
 const MAX_NUMBER: usize = 64;
 const MAX_WHY: usize = 500;
@@ -74,27 +72,16 @@ pub(super) async fn entries(
 #[derive(Serialize, ToSchema)]
 #[schema(as = NewListEntry)]
 pub(super) struct NewEntryRequest {
-    /// A number with its country code; `00`, spaces and dashes are understood.
+    /// A number with its country code; `00`, spaces and dashes are understood. Or `caller:` and the `caller_id` of a call, of who is put there without
+    /// that anybody sees the number.
     #[schema(
         min_length = 1,
         max_length = 64,
-        pattern = "^\\+[1-9][0-9]{6,14}$",
+        pattern = "^(\\+[1-9][0-9]{6,14}|caller:[1-9][0-9]{0,17})$",
         example = "+491700000090"
     )]
     number: String,
     /// Why it is put there. Everybody who may see calls reads it.
-    #[schema(min_length = 1, max_length = 500, pattern = "^[ -~]*[!-~][ -~]*$")]
-    why: Option<String>,
-    /// From then on it does not count any more, and is deleted: ISO 8601, in the future. Without it, the entry has no end.
-    #[schema(value_type = Option<String>, format = DateTime, min_length = 20, max_length = 64, example = "2126-11-26T12:00:00Z")]
-    until: Option<String>,
-}
-
-/// Why a caller is put on a list, and until when.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ListEntryDetails)]
-pub(super) struct EntryDetails {
-    /// Why they are put there. Everybody who may see calls reads it.
     #[schema(min_length = 1, max_length = 500, pattern = "^[ -~]*[!-~][ -~]*$")]
     why: Option<String>,
     /// From then on it does not count any more, and is deleted: ISO 8601, in the future. Without it, the entry has no end.
@@ -119,21 +106,20 @@ pub(super) struct EntryDetails {
 pub(super) async fn add(
     Operator(holder): Operator,
     State(lists): State<ListEntries>,
+    State(reads): State<Reads>,
     Path(name): Path<String>,
-    body: JsonObject,
+    mut body: JsonObject,
 ) -> Result<Response, ApiError> {
+    let id = body
+        .text("number", MAX_NUMBER)
+        .ok()
+        .and_then(|text| text.strip_prefix("caller:"));
+    if let Some(id) = id {
+        let (caller, _) = reads.caller_of(id).await?;
+        body.0.insert("number".to_owned(), caller.as_text().into());
+    }
     let new = read(&body, lists.clock.now())?;
-    put(&lists, &name, new, &holder).await
-}
-
-/// Puts a number on a list and says so.
-pub(super) async fn put(
-    lists: &ListEntries,
-    name: &str,
-    new: NewListEntry,
-    holder: &Holder,
-) -> Result<Response, ApiError> {
-    let (entry, is_new) = lists.add(name, new, &holder.name).await.map_err(refused)?;
+    let (entry, is_new) = lists.add(&name, new, &holder.name).await.map_err(refused)?;
     let status = if is_new {
         StatusCode::CREATED
     } else {
@@ -150,24 +136,6 @@ fn read(body: &JsonObject, now: Timestamp) -> Result<NewListEntry, ApiError> {
         fields::number(text).ok_or_else(|| wrong.to_owned())
     });
     let number = fields.check("number", number);
-    read_entry(body, fields, number, now)
-}
-
-/// The rest of an entry, of a number that is known.
-pub(super) fn read_details(
-    body: &JsonObject,
-    number: E164,
-    now: Timestamp,
-) -> Result<NewListEntry, ApiError> {
-    read_entry(body, CheckedFields::default(), Some(number), now)
-}
-
-fn read_entry(
-    body: &JsonObject,
-    mut fields: CheckedFields,
-    number: Option<E164>,
-    now: Timestamp,
-) -> Result<NewListEntry, ApiError> {
     let why = body.has("why").then(|| body.text("why", MAX_WHY));
     let why = why.and_then(|why| fields.check("why", why));
     let until = body.has("until").then(|| {

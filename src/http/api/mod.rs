@@ -80,7 +80,6 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(metrics::metrics))
         .routes(routes!(calls::one))
         .routes(routes!(callers::one, callers::erase))
-        .routes(routes!(callers::list))
         .routes(routes!(customers::one, customers::forget))
         .routes(routes!(dialers::all))
         .routes(routes!(dialers::status))

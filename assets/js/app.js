@@ -117,8 +117,9 @@ function find(path) {
 	const trimmed = path.length > 1 ? path.replace(/\/+$/, "") : path;
 	const page = PAGES.find(({ path }) => path === trimmed);
 	const [, above, call] = /^(.+\/)([^/]+)$/.exec(trimmed) ?? [];
-	const one = PAGES.findIndex(({ path }) => path === `${above}{call_id}`);
-	return page ?? (one > 0 && { ...PAGES[one - 1], open: PAGES[one].open, call: decodeURIComponent(call) });
+	const one = PAGES.findIndex(({ path }) => path !== above && path.replace(/\{\w+\}$/, "") === above);
+	const parent = PAGES.slice(0, one).findLast(({ name }) => name);
+	return page ?? (one > 0 && { ...parent, open: PAGES[one].open, call: decodeURIComponent(call) });
 }
 
 /** Opens the page of the address. */

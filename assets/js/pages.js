@@ -5,6 +5,7 @@
 import { live } from "./live.js";
 import { logs } from "./logs.js";
 import { trace } from "./trace.js";
+import { caller } from "./caller.js";
 import { dialers } from "./dialers.js";
 import { alerts } from "./alerts.js";
 import { settings } from "./settings.js";
@@ -13,6 +14,7 @@ export const PAGES = [
 	{ path: "/", name: "Live", icon: "live", key: "l", open: live },
 	{ path: "/logs", name: "Logs", icon: "logs", key: "o", open: logs },
 	{ path: "/logs/{call_id}", open: trace },
+	{ path: "/callers/{id}", open: caller },
 	{ path: "/dialers", name: "Dialers", icon: "dialers", key: "d", open: dialers },
 	{ path: "/alerts", name: "Alerts", icon: "alerts", key: "a", open: alerts },
 	{ path: "/settings", name: "Settings", icon: "settings", key: "s", open: settings },

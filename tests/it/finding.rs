@@ -128,6 +128,8 @@ async fn every_filter_finds_the_calls_that_it_fits_and_no_others() {
         .world
         .command(&["calls", "outcome=failed", "--json"])
         .await;
+    let said = String::from_utf8_lossy(&shown.stderr);
+    assert!(shown.status.success(), "{said}");
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(shown[0]["call_id"], calls[4].1, "{shown}");
     assert_eq!(shown.as_array().unwrap().len(), 1);
@@ -253,7 +255,7 @@ async fn a_caller_is_shown_listed_and_erased_without_a_number_in_an_address() {
     let shown = api.get(&path).await;
     assert!(!shown.text.contains(&HOT[1..]), "{}", shown.text);
     let caller = shown.json()["data"].clone();
-    let expected = json!({ "caller": "+**********90", "calls": 2, "answered": 1, "last_dialer": "dialfire", "lists": [], "score": 90.0, "tier": "hot" });
+    let expected = json!({ "caller": "+**********90", "calls": 2, "answered": 1, "last_dialer": "dialfire", "lists": [], "score": 90, "tier": "hot" });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&caller[name], value, "{name}: {caller}");
     }

@@ -27,11 +27,10 @@ import { chipColumn, linkColumn, textColumn, timeColumn } from "./vlog.js";
 import * as words from "./words.js";
 
 const SPANS = { "15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000 };
+/** Filters that are folded away unless they are set. */
+const RARE = "failure rule called slower_than failed_over held status".split(" ");
 const PARTS = {
-	calls:
-		"q caller called outcome failure disposition status dialer tier rule failed_over held slower_than incident caller_id".split(
-			" ",
-		),
+	calls: [..."q caller outcome disposition dialer tier incident caller_id".split(" "), ...RARE],
 	records: ["q", "kind", "severity"],
 };
 const EXPORT_MOST = 100_000;
@@ -207,8 +206,7 @@ export function logs(main, { query: asked, replace }) {
 		"aria-label": "Filter the log",
 		onsubmit: (event) => event.preventDefault(),
 	});
-	const rare = ["failure", "rule", "called", "slower_than", "failed_over", "held", "status"];
-	if (rare.some((name) => filter[name])) filters.classList.remove("shut");
+	if (RARE.some((name) => filter[name])) filters.classList.remove("shut");
 	const state = h("div", { hidden: true });
 	const box = h(
 		"section.panel",

@@ -10,7 +10,7 @@ use crate::store::{CallFilter, CallsAsked, Digits, LogReader, Part, StoredCall};
 pub(super) struct CallsArguments {
     /// Which calls, as the API filters them, like outcome=failed or rule="sales floor"; also dialer=NAME and tier=NAME. Of a caller: the last two
     /// digits or the whole number
-    #[arg(value_name = "FILTER=VALUE", allow_hyphen_values = true)]
+    #[arg(value_name = "FILTER=VALUE")]
     filters: Vec<String>,
     /// Calls that arrived at or after this: an age like 24h, or a time like 2026-11-01T00:00:00Z
     #[arg(long, value_parser = moment)]

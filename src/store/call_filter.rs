@@ -6,7 +6,6 @@ use rusqlite::{Row, params_from_iter};
 use super::callers;
 use super::calls;
 use super::error::StoreError;
-use super::pages::CallPlace;
 use super::readers::RowReader;
 use crate::phone::Caller;
 
@@ -131,8 +130,8 @@ impl CallFilter {
         }))
     }
 
-    /// The places of the rows that `sql` gives and whose numbers are those that are asked for: `most` of them after `skip`. The columns are those
-    /// of a place, the id of the call, the time of its row and what is sealed.
+    /// Arrival and number of the rows that `sql` gives and whose numbers are those that are asked for: `most` of them after `skip`. The columns are
+    /// these two, the id of the call, the time of its row and what is sealed.
     pub(super) fn opened(
         &self,
         reader: &RowReader<'_>,
@@ -140,7 +139,7 @@ impl CallFilter {
         values: Vec<Value>,
         skip: usize,
         most: usize,
-    ) -> Result<Vec<CallPlace>, StoreError> {
+    ) -> Result<Vec<(i64, i64)>, StoreError> {
         let mut statement = reader.prepare_cached(sql)?;
         let mut rows = statement.query(params_from_iter(values))?;
         let mut found = Vec::new();
@@ -148,10 +147,7 @@ impl CallFilter {
             && let Some(row) = rows.next()?
         {
             if self.has_numbers(reader, row)? {
-                found.push(CallPlace {
-                    started_at: row.get(0)?,
-                    row: row.get(1)?,
-                });
+                found.push((row.get(0)?, row.get(1)?));
             }
         }
         Ok(found.split_off(skip.min(found.len())))

@@ -305,7 +305,9 @@ impl Candidates {
                  FROM ({rows}) AS tried WHERE {conditions}"
             );
             let (skip, most) = (as_size(part.skip), as_size(part.size) + 1);
-            return asked.opened(reader, &sql, values, skip, most);
+            let found = asked.opened(reader, &sql, values, skip, most)?.into_iter();
+            let place = |(started_at, row)| CallPlace { started_at, row };
+            return Ok(found.map(place).collect());
         }
         values.push(Value::Integer(i64::from(part.size) + 1));
         values.push(Value::Integer(i64::from(part.skip)));

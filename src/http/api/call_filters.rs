@@ -7,12 +7,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::ObjectBuilder;
 use utoipa::openapi::schema::{Object, Type};
 
-use super::super::error::{ApiError, ErrorKind};
-use super::super::keys::{Holder, Role};
-use super::super::listener::RequestId;
 use super::fields::CheckedFields;
-use super::reads::Reads;
-use crate::audit::Access;
 use crate::store::{CallFilter, CallsAsked, Digits};
 
 /// Different digits that one key may ask for in a minute: ten questions a digit would give a number away.
@@ -80,7 +75,7 @@ pub(super) struct DigitSearches(Arc<Mutex<Vec<(Instant, Arc<str>, Digits)>>>);
 
 impl DigitSearches {
     /// Whether the digits are new to the key in this minute; `None` where it has asked for too many.
-    fn is_new(&self, by: &Arc<str>, digits: &Digits, now: Instant) -> Option<bool> {
+    pub(super) fn is_new(&self, by: &Arc<str>, digits: &Digits, now: Instant) -> Option<bool> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(at, ..)| now.saturating_duration_since(*at) < MINUTE);
         let own = all.iter().filter(|(_, who, _)| who == by);
@@ -92,34 +87,5 @@ impl DigitSearches {
         }
         all.push((now, Arc::clone(by), digits.clone()));
         Some(true)
-    }
-}
-
-impl Reads {
-    /// Lets an operator search by more digits of a caller than everybody sees, once that is written down.
-    pub(super) async fn search_digits(
-        &self,
-        filter: &CallFilter,
-        holder: &Holder,
-        request_id: &RequestId,
-    ) -> Result<(), ApiError> {
-        let telling = filter.caller.as_ref();
-        let Some(digits) = telling.filter(|digits| digits.is_telling()) else {
-            return Ok(());
-        };
-        let Holder { name, .. } = holder.clone().with_role(Role::Operator)?;
-        let is_new = self.searches.is_new(&name, digits, self.clock.instant());
-        let is_new = is_new.ok_or_else(|| {
-            let message = "A key searches for 30 different ends of numbers a minute at most; try again in a minute.";
-            ApiError::new(ErrorKind::RateLimit, message)
-        })?;
-        if is_new {
-            let searched = Access::NumbersSearched {
-                by: name.to_string(),
-                request_id: request_id.to_string(),
-            };
-            self.record_first(searched).await?;
-        }
-        Ok(())
     }
 }

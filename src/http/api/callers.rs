@@ -9,7 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::auth::{Admin, Viewer};
-use super::super::error::ApiError;
+use super::super::error::{ApiError, ErrorKind};
+use super::super::keys::{Holder, Role};
 use super::super::listener::RequestId;
 use super::customers::{Customers, tier_of};
 use super::fields::CheckedFields;
@@ -59,6 +60,33 @@ struct CallerListDocument {
 }
 
 impl Reads {
+    /// Lets an operator search by more digits of a caller than everybody sees, once that is written down.
+    pub(super) async fn search_digits(
+        &self,
+        filter: &CallFilter,
+        holder: &Holder,
+        request_id: &RequestId,
+    ) -> Result<(), ApiError> {
+        let telling = filter.caller.as_ref();
+        let Some(digits) = telling.filter(|digits| digits.is_telling()) else {
+            return Ok(());
+        };
+        let Holder { name, .. } = holder.clone().with_role(Role::Operator)?;
+        let is_new = self.searches.is_new(&name, digits, self.clock.instant());
+        let is_new = is_new.ok_or_else(|| {
+            let message = "A key searches for 30 different ends of numbers a minute at most; try again in a minute.";
+            ApiError::new(ErrorKind::RateLimit, message)
+        })?;
+        if is_new {
+            let searched = Access::NumbersSearched {
+                by: name.to_string(),
+                request_id: request_id.to_string(),
+            };
+            self.record_first(searched).await?;
+        }
+        Ok(())
+    }
+
     /// Who is meant by an id, and what their calls come to.
     pub(super) async fn caller_of(&self, id: &str) -> Result<(Caller, CallerCalls), ApiError> {
         let mut filter = CallFilter::default();

@@ -182,7 +182,11 @@ export function live(main, { query, replace }) {
 			"div.grid.even",
 			panel("Latency against the budget", { wide: "w5" }, latencies.node),
 			panel("By tier", { wide: "w3" }, byTier.node),
-			panel("Failures by reason", { wide: "w4" }, byReason.node),
+			panel(
+				"Failures by reason",
+				{ wide: "w4", tools: h("a.small", { href: "/logs?span=24h&outcome=unreached" }, "Callers to call back") },
+				byReason.node,
+			),
 		),
 	);
 	show(main, head("Live", windows), h("div.stack", state, body));
@@ -218,7 +222,6 @@ export function live(main, { query, replace }) {
 			[
 				...(failure === null ? [] : [[each(failure).join(" ")]]),
 				[`${count(all.held)} were held`, rowsOf({ held: true })],
-				["to call back", rowsOf({ outcome: "unreached" })],
 			],
 			failure > 0.05 ? "bad" : all.failed ? "warn" : null,
 			rowsOf({ outcome: "failed" }),

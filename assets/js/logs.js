@@ -504,7 +504,7 @@ export function logs(main, { query: asked, replace }) {
 						[
 							field(
 								"Failed because",
-								select(any("Any reason", words.FAILURES, words.reason), filter.failure, set("failure")),
+								select(any("Any reason", words.ROUTING_FAILURES, words.reason), filter.failure, set("failure")),
 							),
 							field("Way", way),
 							field("Stage", select(any("Any stage", words.STATUSES, words.stage), filter.status, set("status"))),

@@ -43,7 +43,7 @@ export const endTone = (disposition) =>
 	] ?? "";
 
 /** Why calls fail, as figures count it. */
-export const FAILURES =
+export const ROUTING_FAILURES =
 	"no_dialer_available all_dialers_refused all_legs_failed over_budget no_answer busy failed last_resort goodbye".split(
 		" ",
 	);

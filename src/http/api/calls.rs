@@ -500,7 +500,10 @@ pub(super) fn search(text: &str) -> Result<CallSearch, String> {
     get,
     path = "/calls",
     params(CallsParams, FilterParams, PageParams, Reveal),
-    responses((status = 200, description = "A page of calls.", body = List<CallDocument>))
+    responses(
+        (status = 200, description = "A page of calls.", body = List<CallDocument>),
+        (status = 429, description = "This key has searched for 30 ends of numbers within a minute.", body = ErrorDocument),
+    )
 )]
 pub(super) async fn list(
     Viewer(holder): Viewer,

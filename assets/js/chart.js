@@ -155,8 +155,8 @@ export class Trend {
 		let drawing = false;
 		rates.forEach((rate, i) => {
 			// Where there were no calls, there is a gap; a point by itself is a dot.
-			if (rate !== null)
-				path += `${drawing ? "L" : "M"}${(this.#x(i) + step / 2).toFixed(1)} ${rateY(rate).toFixed(1)}${drawing ? "" : "h.1"}`;
+			const at = `${(this.#x(i) + step / 2).toFixed(1)} ${rateY(rate ?? 0).toFixed(1)}`;
+			if (rate !== null) path += drawing ? `L${at}` : `M${at}h.1`;
 			drawing = rate !== null;
 		});
 		if (!this.#lines.firstChild) this.#lines.append(s("path", { class: "rate" }), s("text", { x: 0, class: "low" }));

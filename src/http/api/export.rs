@@ -51,13 +51,12 @@ pub(super) async fn slice(
     let made_at = from.map_or(i64::MIN, ms)..to.map_or(i64::MAX, ms);
     let permit = reads.walks.acquire().await.ok_or_else(ApiError::busy)?;
     let pieces = reads.store.slice(made_at, permit).await;
-    let pieces = pieces.map_err(ApiError::store)?.ok_or_else(|| {
+    let mut pieces = pieces.map_err(ApiError::store)?.ok_or_else(|| {
         let message = "Nothing in the log is signed yet; try again in a moment.";
         ApiError::new(ErrorKind::Conflict, message)
     })?;
-    let body = stream::unfold(pieces, |mut pieces| async move {
-        Some((pieces.recv().await?, pieces))
-    });
+    // It may be polled behind its end, by what compresses it.
+    let body = stream::poll_fn(move |context| pieces.poll_recv(context));
     let headers = [
         (header::CONTENT_TYPE, "application/x-ndjson"),
         (

@@ -127,10 +127,10 @@ async fn the_tasks_of_an_operator_take_as_many_clicks_as_they_may() -> anyhow::R
     open(&demo, &tab, "/logs?span=24h").await?;
     tab.until("document.querySelector('sb-log tbody a.row-link')?.getAttribute('href')")
         .await?;
+    // Read and clicked at once: calls go on meanwhile, and rows move.
+    let row = "document.querySelectorAll('sb-log tbody a.row-link')[3]";
     let left = tab
-        .text("document.querySelectorAll('sb-log tbody a.row-link')[3].getAttribute('href')")
-        .await?;
-    tab.js("document.querySelectorAll('sb-log tbody a.row-link')[3].click()")
+        .text(&format!("(() => {{ const row = {row}; const href = row.getAttribute('href'); row.click(); return href; }})()"))
         .await?;
     tab.at(&left).await?;
     tab.js("history.back()").await?;

@@ -118,9 +118,8 @@ function find(path) {
 	const page = PAGES.find(({ path }) => path === trimmed);
 	const [, above, call] = /^(.+\/)([^/]+)$/.exec(trimmed) ?? [];
 	const one = PAGES.findIndex(({ path }) => path.startsWith(`${above}{`));
-	return (
-		page ?? (one > 0 && { ...PAGES[one - 1], ...PAGES[one], path: PAGES[one - 1].path, call: decodeURIComponent(call) })
-	);
+	const { path: named } = PAGES.slice(0, one).findLast(({ name }) => name) ?? {};
+	return page ?? (one > 0 && { ...PAGES[one], path: named, call: decodeURIComponent(call) });
 }
 
 /** Opens the page of the address. */

@@ -10,7 +10,7 @@ const TOP = 10;
 function niceTop(value) {
 	if (value <= 4) return 4;
 	const power = 10 ** Math.floor(Math.log10(value));
-	return [1, 2, 2.5, 4, 5, 8, 10].map((step) => step * power).find((step) => step >= value) ?? value;
+	return [2, 4, 6, 8, 10].map((step) => step * power).find((step) => step >= value) ?? value;
 }
 
 /**
@@ -154,9 +154,10 @@ export class Trend {
 		let path = "";
 		let drawing = false;
 		rates.forEach((rate, i) => {
-			if (rate === null) return;
-			path += `${drawing ? "L" : "M"}${(this.#x(i) + step / 2).toFixed(1)} ${rateY(rate).toFixed(1)}`;
-			drawing = true;
+			// Where there were no calls, there is a gap; a point by itself is a dot.
+			const at = `${(this.#x(i) + step / 2).toFixed(1)} ${rateY(rate ?? 0).toFixed(1)}`;
+			if (rate !== null) path += drawing ? `L${at}` : `M${at}h.1`;
+			drawing = rate !== null;
 		});
 		if (!this.#lines.firstChild) this.#lines.append(s("path", { class: "rate" }), s("text", { x: 0, class: "low" }));
 		attr(this.#lines.firstChild, "d", path || "M0 0");
@@ -292,7 +293,7 @@ export class Bars {
 			(row) => row.name,
 			(row) => {
 				const [name, bar, over, share, value] = [
-					h("span.cut"),
+					h(row.href ? "a.cut" : "span.cut"),
 					h("div", { class: row.tone === "bad" ? "fill bad" : "fill", data: row.color ? { c: row.color } : {} }),
 					h("div.over"),
 					h("span"),
@@ -307,6 +308,7 @@ export class Bars {
 				);
 				node.update = (now) => {
 					text(name, now.words ?? now.name);
+					if (now.href) attr(name, "href", now.href);
 					text(value, count(now.value));
 					text(share, percent(now.share, 0));
 					bar.style.transform = `scaleX(${now.share})`;

@@ -9,6 +9,7 @@ import { onShortcut } from "./keys.js";
 import { quietBy, takeOut } from "./quiet.js";
 import { hear } from "./stream.js";
 import { busy, chip, confirm, empty, failed, ghosts, head, moment, note, pageButton, pair, say, toast } from "./ui.js";
+import { dayFigures } from "./figures.js";
 import { viewer } from "./viewer.js";
 import * as words from "./words.js";
 
@@ -250,6 +251,7 @@ export function dialers(main) {
 	let errors = [];
 	let braze = null;
 	const cards = h("div.cards");
+	const figures = dayFigures();
 	const body = h("div", h("div.panel", h("div.body", ghosts(5))));
 	show(main, head("Dialers", h("sb-connection")), body);
 
@@ -258,7 +260,7 @@ export function dialers(main) {
 			show(body, h("div.panel", empty("No dialers", "The configuration names none.", "dialers")));
 			return;
 		}
-		if (!cards.isConnected) show(body, cards);
+		if (!cards.isConnected) show(body, cards, figures.node);
 		const filled = list.map((dialer) => ({
 			...dialer,
 			errors: errors.filter((record) => record.detail.dialer === dialer.name).slice(0, 3),
@@ -287,6 +289,7 @@ export function dialers(main) {
 		try {
 			[list, braze] = (await Promise.all([get("/dialers"), get("/lookup")])).map((answer) => answer.data);
 			draw();
+			figures.load();
 			errors = await failedRequests();
 			draw();
 		} catch (error) {

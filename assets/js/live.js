@@ -1,6 +1,6 @@
 // The live view: is it working, who is on the line, where calls went, what fails.
 
-import { callPath, get } from "./api.js";
+import { callPath, get, query as asQuery } from "./api.js";
 import { Bars, Latencies, Trend } from "./chart.js";
 import { attr, h, keep, keyed, recall, show, text, throttle } from "./dom.js";
 import { count, lasting, ms, phone, running, timeOf } from "./format.js";
@@ -37,13 +37,21 @@ export function colorOf(name) {
 
 /** One figure: changed in place, of a width that does not depend on its value. */
 function kpi(name) {
-	const [value, sub] = [h("dd.fig"), h("dd.sub")];
-	const node = h("div.kpi", h("dt", name), value, sub);
-	node.draw = (figure, unit, below, tone) => {
+	const [value, sub] = [h("a.figure"), h("dd.sub")];
+	const node = h("div.kpi", h("dt", name), h("dd.fig", value), sub);
+	/** `below` is text, or pairs of a text and the address of the rows behind it. */
+	node.draw = (figure, unit, below, tone, href) => {
+		attr(value, "href", href);
+		attr(value, "aria-label", href && `${figure}${unit} ${name}`);
 		if (!value.firstChild) value.append("", h("small"));
 		if (value.firstChild.data !== figure) value.firstChild.data = figure;
 		text(value.lastChild, unit);
-		text(sub, below);
+		const key = JSON.stringify(below);
+		if (sub.dataset.key !== key) {
+			sub.dataset.key = key;
+			const part = ([words, href], i) => [i > 0 && ", ", href ? h("a", { href }, words) : words];
+			show(sub, typeof below === "string" ? below : below.map(part));
+		}
 		attr(node, "data-tone", tone);
 	};
 	return node;
@@ -176,13 +184,20 @@ export function live(main, { query, replace }) {
 			"div.grid.even",
 			panel("Latency against the budget", { wide: "w5" }, latencies.node),
 			panel("By tier", { wide: "w3" }, byTier.node),
-			panel("Failures by reason", { wide: "w4" }, byReason.node),
+			panel(
+				"Failures by reason",
+				{ wide: "w4", tools: h("a.small", { href: "/logs?span=24h&outcome=unreached" }, "Callers to call back") },
+				byReason.node,
+			),
 		),
 	);
 	show(main, head("Live", windows, viewer.isOperator && muteButton()), h("div.stack", state, body));
 	figures.hold.hidden = true;
 	for (const figure of Object.values(figures)) figure.draw("–", "", "");
 	trendNone.hidden = true;
+
+	/** The calls behind a figure of the window. */
+	const rowsOf = (filter) => `/logs${asQuery({ from: metrics.from, ...filter })}`;
 
 	function drawFigures() {
 		if (!metrics) return;
@@ -192,8 +207,11 @@ export function live(main, { query, replace }) {
 		const { p95_ms: p95, p99_ms: p99 } = latency.routing;
 		const minutes = LENGTH_MS[window_] / 60_000;
 		const asked = cache.hit + cache.stale + cache.miss;
-		figures.calls.draw(count(all.total), "", `${(all.total / minutes).toFixed(1)} a minute`);
-		figures.success.draw(...each(success), `${count(all.answered)} answered, ${count(all.abandoned)} hung up`);
+		figures.calls.draw(count(all.total), "", `${(all.total / minutes).toFixed(1)} a minute`, null, rowsOf({}));
+		figures.success.draw(...each(success), [
+			[`${count(all.answered)} answered`, rowsOf({ outcome: "answered" })],
+			[`${count(all.abandoned)} hung up`, rowsOf({ outcome: "abandoned" })],
+		]);
 		figures.p95.draw(
 			p95 === null ? "–" : count(Math.round(p95)),
 			p95 === null ? "" : "ms",
@@ -203,8 +221,12 @@ export function live(main, { query, replace }) {
 		figures.failed.draw(
 			count(all.failed),
 			"",
-			failure === null ? `${count(all.held)} were held` : `${each(failure).join(" ")}, ${count(all.held)} were held`,
+			[
+				...(failure === null ? [] : [[each(failure).join(" ")]]),
+				[`${count(all.held)} were held`, rowsOf({ held: true })],
+			],
 			failure > 0.05 ? "bad" : all.failed ? "warn" : null,
+			rowsOf({ outcome: "failed" }),
 		);
 		figures.cache.draw(
 			...each(asked ? (cache.hit + cache.stale) / asked : null, 0),
@@ -216,6 +238,7 @@ export function live(main, { query, replace }) {
 		byDialer.draw(
 			metrics.by_dialer.map((row) => ({
 				name: row.dialer,
+				href: rowsOf({ dialer: row.dialer }),
 				words: words.lineName(row.dialer),
 				value: row.calls,
 				failed: row.failed,
@@ -223,11 +246,18 @@ export function live(main, { query, replace }) {
 			})),
 		);
 		byTier.draw(
-			metrics.by_tier.map((row) => ({ name: row.tier ?? "no tier", value: row.calls, failed: row.failed, color: "5" })),
+			metrics.by_tier.map((row) => ({
+				name: row.tier ?? "no tier",
+				href: rowsOf({ tier: row.tier ?? "none" }),
+				value: row.calls,
+				failed: row.failed,
+				color: "5",
+			})),
 		);
 		byReason.draw(
 			metrics.by_reason.map((row) => ({
 				name: row.reason,
+				href: rowsOf({ failure: row.reason }),
 				words: words.reason(row.reason),
 				value: row.calls,
 				tone: "bad",
@@ -279,6 +309,7 @@ export function live(main, { query, replace }) {
 				"",
 				`longest ${running(Date.now() - Date.parse(from))}`,
 				waitsLong() ? "warn" : null,
+				"/logs?status=held",
 			);
 		drawState();
 	}

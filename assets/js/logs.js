@@ -27,8 +27,10 @@ import { chipColumn, linkColumn, textColumn, timeColumn } from "./vlog.js";
 import * as words from "./words.js";
 
 const SPANS = { "15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000 };
+/** Filters that are folded away unless they are set. */
+const RARE = "failure rule called slower_than failed_over held status".split(" ");
 const PARTS = {
-	calls: ["q", "status", "dialer", "tier", "disposition", "incident"],
+	calls: [..."q caller outcome disposition dialer tier incident caller_id".split(" "), ...RARE],
 	records: ["q", "kind", "severity"],
 };
 const EXPORT_MOST = 100_000;
@@ -110,6 +112,12 @@ export function summary({ kind, detail = {} }) {
 			return `${words.end(detail.from)}, corrected to ${words.end(detail.to).toLowerCase()}`;
 		case "accessed":
 			return accessed(detail);
+		case "list_changed":
+			return `${detail.by} ${detail.change === "added" ? "put a number on" : "took a number off"} ${detail.list}`;
+		case "config_changed":
+			return `${detail.by ?? "Somebody"} changed the configuration`;
+		case "caller_erased":
+			return `A caller was erased: ${count(detail.calls)} calls`;
 		default:
 			return Object.entries(detail)
 				.filter(([, value]) => typeof value !== "object")
@@ -120,8 +128,15 @@ export function summary({ kind, detail = {} }) {
 }
 
 /** Who came, or tried to. */
-function accessed({ is, by, source, route, calls }) {
+function accessed({ is, by, source, route, calls, phone: number }) {
 	const from = source ? ` from ${source}` : "";
+	const done = {
+		numbers_searched: "searched for callers by more than two digits",
+		customer_shown: "looked a caller up in Braze",
+		customer_forgotten: "had a caller's profile forgotten",
+		caller_erased: "erased a caller",
+	};
+	if (done[is]) return `${by} ${done[is]}${number ? `, ${phone(number)}` : ""}`;
 	if (is === "refused") return `Somebody without a key was refused${from}`;
 	if (is === "numbers_revealed") return `${by} saw numbers in full: ${count(calls)} calls at ${route}`;
 	return `${by ?? "Somebody"} ${{ logged_in: "signed in", logged_out: "signed out" }[is] ?? words.plain(is)}${from}`;
@@ -191,6 +206,7 @@ export function logs(main, { query: asked, replace }) {
 		"aria-label": "Filter the log",
 		onsubmit: (event) => event.preventDefault(),
 	});
+	if (RARE.some((name) => filter[name])) filters.classList.remove("shut");
 	const state = h("div", { hidden: true });
 	const box = h(
 		"section.panel",
@@ -220,7 +236,8 @@ export function logs(main, { query: asked, replace }) {
 	});
 	const exportButton = pageButton("CSV", "download", () => busy(exportButton, () => exportAs("csv")));
 	const exportLines = pageButton("JSON lines", "download", () => busy(exportLines, () => exportAs("jsonl")));
-	show(main, head("Logs", revealSwitch, exportButton, exportLines, views), box);
+	const proof = h("a.btn", { download: "audit.jsonl" }, icon("download"), "With proof");
+	show(main, head("Logs", revealSwitch, exportButton, exportLines, proof, views), box);
 	log.style.setProperty("--log-height", "max(20rem, calc(100vh - 17.5rem))");
 
 	function bounds() {
@@ -232,7 +249,6 @@ export function logs(main, { query: asked, replace }) {
 	function parameters() {
 		const { from, to } = bounds();
 		const own = Object.fromEntries(PARTS[view].map((name) => [name, filter[name]]));
-		if (own.status === "active") own.status = "";
 		return { ...own, from, to, ...(reveal ? { reveal: "true" } : {}) };
 	}
 
@@ -242,22 +258,26 @@ export function logs(main, { query: asked, replace }) {
 		return { from: [from, limits.from].filter(Boolean).sort().at(-1), to: [to, limits.to].filter(Boolean).sort()[0] };
 	};
 
+	async function ask({ cursor, from, to, size, signal }) {
+		const path = view === "calls" ? "/calls" : "/logs";
+		const asked = { ...parameters(), ...within({ from, to }), cursor, page_size: size };
+		const answer = await get(`${path}${query(asked)}`, { signal });
+		const { data: rows, next_cursor: next, total, total_is_exact: exact } = answer;
+		return { rows, next: next ?? null, total, exact: exact !== false };
+	}
+
 	const source = {
 		get label() {
 			return view === "calls" ? "Calls, newest first" : "Audit records, newest first";
 		},
-		async load({ cursor, from, to, size, signal }) {
-			const path = view === "calls" ? "/calls" : "/logs";
-			const answer = await get(
-				`${path}${query({ ...parameters(), ...within({ from, to }), cursor, page_size: size })}`,
-				{ signal },
-			);
-			return {
-				rows: answer.data,
-				next: answer.next_cursor ?? null,
-				total: answer.total,
-				exact: answer.total_is_exact !== false,
-			};
+		/** One question looks at some rows only: it is asked on until a row is found. */
+		async load(wanted) {
+			let page = await ask(wanted);
+			for (let pages = 1; !page.rows.length && page.next; pages += 1) {
+				text(where, `Searching, ${count(pages * 2_000)} ${view} looked through`);
+				page = await ask({ ...wanted, cursor: page.next });
+			}
+			return page;
 		},
 		at: (row) => row.started_at ?? row.at,
 		key: (row) => (view === "calls" ? row.call_id : row.id),
@@ -295,8 +315,9 @@ export function logs(main, { query: asked, replace }) {
 		state.hidden = true;
 		log.hidden = false;
 		replace(address());
+		attr(proof, "href", `/api/v1/logs/export${query(bounds())}`);
 		await log.open(view === "calls" ? CALLS : RECORDS, source);
-		if (at) await log.jump(Date.parse(at));
+		if (at) await log.jump(Date.parse(at) + 1);
 	}
 
 	async function jumpTo(time) {
@@ -337,6 +358,9 @@ export function logs(main, { query: asked, replace }) {
 
 	log.addEventListener("click", (event) => {
 		const link = event.target.closest("a");
+		const row = link?.closest("tr").row;
+		// Back leads to this row again.
+		if (row) history.replaceState({ at: source.at(row), row: link.getAttribute("href") }, "");
 		const id = link && new URLSearchParams(link.search).get("record");
 		if (!id || event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
 		event.preventDefault();
@@ -360,15 +384,72 @@ export function logs(main, { query: asked, replace }) {
 		const search = h("input.input", {
 			type: "search",
 			id: "search",
-			value: filter.q,
+			value: filter.q || filter.caller,
 			autocomplete: "off",
 			spellcheck: "false",
-			placeholder: "+49 30 … or CA…",
-			oninput: () => {
-				filter.q = search.value.replace(/[\s()/.]/g, "");
+			placeholder: view === "calls" ? "90, 0170 …, +49 … or CA…" : "+49 30 … or CA…",
+			onchange: () => find(true),
+			oninput: () => find(false),
+		});
+		/** More than two last digits are looked for once the field is left: that is written down. */
+		function find(sure) {
+			const plain = search.value.replace(/[\s()/.]/g, "");
+			const digits = plain.replaceAll("-", "");
+			const isNumber = /^\+?\d+$/.test(digits);
+			const byDigits = view === "calls" && isNumber;
+			if (byDigits && digits.length > 2 && !sure) return;
+			const [q, caller] = byDigits ? ["", digits.length > 1 ? digits : ""] : [isNumber ? digits : plain, ""];
+			if (q === filter.q && caller === filter.caller) return;
+			Object.assign(filter, { q, caller });
+			soon();
+		}
+		const typed = (name, more) =>
+			h("input.input", {
+				value: filter[name],
+				...more,
+				onchange: ({ target }) => set(name)(target.value.trim().replace(name === "called" ? /[\s()/.-]/g : "", "")),
+			});
+		const outcomes = select(
+			[
+				["", "Any outcome"],
+				["=failed", "Failed (any)"],
+				["=unreached", "To call back"],
+				...lists.ends.map((name) => [name, words.end(name)]),
+			],
+			filter.disposition || (/^(failed|unreached)$/.test(filter.outcome) ? `=${filter.outcome}` : filter.outcome),
+			(value) => {
+				filter.outcome = value.startsWith("=") ? value.slice(1) : "";
+				set("disposition")(value.startsWith("=") ? "" : value);
+			},
+		);
+		const way = select(
+			[
+				["", "Any way"],
+				["held", "Was held"],
+				["failed_over", "Failed over"],
+			],
+			["held", "failed_over"].find((name) => filter[name] === "true") ?? "",
+			(value) => {
+				Object.assign(filter, { held: "", failed_over: "" });
+				if (value) filter[value] = "true";
 				soon();
 			},
-		});
+		);
+		const only = (name, label) =>
+			filter[name] &&
+			h(
+				"button.btn.incident",
+				{
+					"aria-label": `${label} ${filter[name]}: show all calls`,
+					onclick: () => {
+						filter[name] = "";
+						drawFilters();
+						reopen();
+					},
+				},
+				icon("cross"),
+				h("span.cut", `${label} ${filter[name]}`),
+			);
 		const time = select(
 			[
 				["", "Any time"],
@@ -397,45 +478,40 @@ export function logs(main, { query: asked, replace }) {
 		const custom = Boolean(filter.from || filter.to);
 		show(
 			filters,
-			field(view === "calls" ? "Number or call id" : "Number, call id", search),
-			view === "calls" &&
-				filter.incident &&
-				h(
-					"button.btn.incident",
-					{
-						"aria-label": "All calls, not only those of this incident",
-						onclick: () => {
-							filter.incident = "";
-							drawFilters();
-							reopen();
-						},
-					},
-					icon("cross"),
-					h("span.cut", `Incident ${filter.incident}`),
-				),
-			h("button.btn.narrow-only", { onclick: () => filters.classList.toggle("shut") }, "More filters"),
+			field(view === "calls" ? "Number, last digits or call id" : "Number, call id", search),
+			view === "calls" && [only("incident", "Incident"), only("caller_id", "Caller")],
+			h(
+				"button.btn",
+				{
+					class: view === "calls" ? "btn" : "btn narrow-only",
+					"aria-expanded": String(!filters.classList.contains("shut")),
+					onclick: ({ currentTarget: button }) =>
+						attr(button, "aria-expanded", String(!filters.classList.toggle("shut"))),
+				},
+				"More filters",
+			),
 			field("Time", time),
 			custom && field("From", edge("from")),
 			custom && field("To", edge("to")),
 			view === "calls"
 				? [
-						field("Outcome", select(any("Any outcome", lists.ends, words.end), filter.disposition, set("disposition"))),
+						field("Outcome", outcomes),
 						field(
 							"Dialer",
 							select(any("Any dialer", [...dialers, "last_resort"], words.lineName), filter.dialer, set("dialer")),
 						),
-						field("Tier", select(any("Any tier", tiers), filter.tier, set("tier"))),
-						field(
-							"Stage",
-							select(
-								[
-									["", "Any stage"],
-									...["routing", "held", "dialing", "bridged", "ended"].map((name) => [name, words.stage(name)]),
-								],
-								filter.status,
-								set("status"),
+						field("Tier", select(any("Any tier", [...tiers, "none"]), filter.tier, set("tier"))),
+						[
+							field(
+								"Failed because",
+								select(any("Any reason", words.ROUTING_FAILURES, words.reason), filter.failure, set("failure")),
 							),
-						),
+							field("Way", way),
+							field("Stage", select(any("Any stage", words.STATUSES, words.stage), filter.status, set("status"))),
+							field("Rule", typed("rule", { placeholder: "Name, or (default)" })),
+							field("Called number", typed("called", { placeholder: "Last digits" })),
+							field("Routed in more than, ms", typed("slower_than", { type: "number", min: "0", max: "600000" })),
+						].map((one) => (one.classList.add("rare"), one)),
 					]
 				: [
 						field("Kind", select(any("Any kind", lists.kinds, words.kind), filter.kind, set("kind"))),
@@ -494,7 +570,7 @@ export function logs(main, { query: asked, replace }) {
 			return;
 		}
 		try {
-			const page = await source.load({ size: 50 });
+			const page = await ask({ size: 50 });
 			if (log.atTop) log.prepend(page.rows);
 		} catch {
 			// The next event asks again.
@@ -521,7 +597,11 @@ export function logs(main, { query: asked, replace }) {
 		},
 		() => {},
 	);
-	reopen().then(() => wanted.record && openRecord(wanted.record));
+	const back = history.state?.row && history.state;
+	reopen({ at: back?.at }).then(() => {
+		if (back) log.focusOn(back.row);
+		if (wanted.record) openRecord(wanted.record);
+	});
 	if (wanted.focus === "search") queueMicrotask(() => setTimeout(() => filters.querySelector("#search").focus()));
 
 	return ends;

@@ -5,6 +5,7 @@
 import { live } from "./live.js";
 import { logs } from "./logs.js";
 import { trace } from "./trace.js";
+import { caller } from "./caller.js";
 import { dialers } from "./dialers.js";
 import { rules } from "./rules.js";
 import { alerts } from "./alerts.js";
@@ -15,6 +16,7 @@ export const PAGES = [
 	{ path: "/", name: "Live", icon: "live", key: "l", open: live },
 	{ path: "/logs", name: "Logs", icon: "logs", key: "o", open: logs },
 	{ path: "/logs/{call_id}", open: trace },
+	{ path: "/callers/{id}", open: caller },
 	{ path: "/dialers", name: "Dialers", icon: "dialers", key: "d", open: dialers },
 	{ path: "/rules", name: "Rules", icon: "fork", key: "u", open: rules },
 	{ path: "/alerts", name: "Alerts", icon: "alerts", key: "a", open: alerts },

@@ -2,7 +2,7 @@
 
 import { callPath, get, query } from "./api.js";
 import { h, show, throttle } from "./dom.js";
-import { ms, phone } from "./format.js";
+import { ms, phone, running } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
 import { summary } from "./logs.js";
@@ -153,6 +153,18 @@ function steps(record) {
 	return [record];
 }
 
+/** Records in groups: answers that hold the caller and follow each other are one. */
+function folded(records) {
+	const groups = [];
+	const holds = ({ kind, detail }) => kind === "call_answered" && detail.answer.is === "hold";
+	for (const record of records) {
+		const group = groups.at(-1);
+		if (group && holds(record) && holds(group[0])) group.push(record);
+		else groups.push([record]);
+	}
+	return groups;
+}
+
 /** A record as an entry of the story: its mark, its sentence and what hangs below. */
 function story({ kind, detail, at }, answers) {
 	switch (kind) {
@@ -290,13 +302,16 @@ export function trace(main, { call: id, title }) {
 					call.held && chip("was held", "held"),
 				),
 			),
-			fact("Caller", phone(call.caller)),
+			fact(
+				"Caller",
+				call.caller_id ? h("a", { href: `/callers/${call.caller_id}` }, phone(call.caller)) : phone(call.caller),
+			),
 			fact("Called", phone(call.called)),
 			fact("Arrived", moment(call.started_at, "day")),
 			fact("Length", h("sb-clock", { since: call.started_at, until: call.ended_at })),
 			fact("Tier", call.tier ? `${call.tier}${Number.isFinite(call.score) ? `, score ${call.score}` : ""}` : "none"),
 			fact("Dialer", words.line(call, "nobody")),
-			fact("Rule", call.rule ?? "the default"),
+			fact("Rule", h("a", { href: `/logs${query({ rule: call.rule ?? "(default)" })}` }, call.rule ?? "the default")),
 			fact("Routed in", ms(call.routing_ms ?? NaN)),
 			fact("Why", words.reason(call.reason)),
 		);
@@ -318,9 +333,20 @@ export function trace(main, { call: id, title }) {
 			h("tbody", (call.legs ?? []).map(legRow)),
 			"stacked",
 		);
-		const entries = data.records.flatMap(steps).map((record) => {
+		const told = (record) => {
 			const [mark, said, ...below] = story(record, data.answers);
 			return entry(mark, moment(record.at), said, below);
+		};
+		const entries = folded(data.records.flatMap(steps)).map((records) => {
+			const [first, last] = [records[0], records.at(-1)];
+			if (records.length === 1) return told(first);
+			const long = running(Date.parse(last.at) - Date.parse(first.at));
+			return entry(
+				["warn", "clock"],
+				moment(first.at),
+				`Held ${long}, asked ${records.length} times.`,
+				h("details", h("summary", "Every time"), h("ol.steps", records.map(told))),
+			);
 		});
 		const skipped = decision?.skipped?.filter((one) => one.change) ?? [];
 		show(

@@ -126,6 +126,12 @@ class Log extends HTMLElement {
 			?.focus({ preventScroll: true });
 	}
 
+	/** Puts the focus on the row with this address, where it is in view. */
+	focusOn(href) {
+		const links = this.#nodes.map((node) => node.querySelector("a"));
+		links.find((link) => link?.getAttribute("href") === href)?.focus({ preventScroll: true });
+	}
+
 	#key(event) {
 		const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
 		if (!by || event.target.tagName !== "A") return;
@@ -202,6 +208,7 @@ class Log extends HTMLElement {
 			const row = this.#row(node.index);
 			if (!row && missing < 0) missing = node.index;
 			node.classList.toggle("wait", !row);
+			node.row = row;
 			if (row) for (const cell of node.cells) cell.firstChild.update(row);
 		});
 		const here = this.#segments.find((one) => this.#holds(one, first));

@@ -8,6 +8,7 @@ const of = (table, name) => table[name] ?? plain(name);
 export const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 const STAGES = { routing: "Being routed", held: "On hold", dialing: "Ringing", bridged: "Talking", ended: "Ended" };
+export const STATUSES = Object.keys(STAGES);
 export const stage = (status) => of(STAGES, status);
 export const stageTone = (status) =>
 	({ routing: "accent", held: "held", dialing: "warn", bridged: "ok" })[status] ?? "";
@@ -41,6 +42,11 @@ export const endTone = (disposition) =>
 		disposition
 	] ?? "";
 
+/** Why calls fail, as figures count it. */
+export const ROUTING_FAILURES =
+	"no_dialer_available all_dialers_refused all_legs_failed over_budget no_answer busy failed last_resort goodbye".split(
+		" ",
+	);
 const REASONS = {
 	rule_matched: "A rule matched",
 	no_rule_matched: "No rule matched",

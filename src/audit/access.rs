@@ -41,6 +41,10 @@ pub enum Access {
         calls: u64,
         request_id: String,
     },
+    /// Calls were searched for by more digits of a caller's number than its masked form shows.
+    NumbersSearched { by: String, request_id: String },
+    /// A person was erased.
+    CallerErased { by: String, request_id: String },
     /// What Braze knows of a number was shown.
     CustomerShown {
         by: String,

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod calls;
 mod configuration;
 mod demo;
 mod dialers;
@@ -76,6 +77,8 @@ enum Command {
     Status,
     /// The lists of callers: show one, put a number on it, take one off; asks the running server
     List(lists::ListArguments),
+    /// Which calls came lately, and what became of them; changes nothing
+    Calls(calls::CallsArguments),
     /// What would happen to a caller, and why; no side effects
     Explain(explain::ExplainArguments),
     /// Have the running server read its configuration and secrets again
@@ -143,6 +146,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Mute(arguments) => quiet::mute(arguments, global),
         Command::Status => status::run(global),
         Command::List(arguments) => lists::run(arguments, global),
+        Command::Calls(arguments) => calls::run(arguments, global),
         Command::Explain(arguments) => explain::run(arguments, global),
         Command::Reload(arguments) => configuration::reload(arguments, global),
         Command::Rules(arguments) => rules::run(arguments, global),

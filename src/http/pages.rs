@@ -241,6 +241,7 @@ fn local(next: Option<&str>) -> &str {
     let path = next.split(['?', '#']).next().unwrap_or_default();
     let pages = PAGES.iter().map(String::as_str).filter(|page| *page != "/");
     let is_ours = pages.chain(["/docs"]).any(|lead| {
+        let lead = lead.split("/{").next().unwrap_or(lead);
         path.strip_prefix(lead)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
@@ -312,6 +313,7 @@ mod tests {
             "/logs?view=records&q=%2B49",
             "/logs/CA0123",
             "/settings#rules",
+            "/callers/17",
         ] {
             assert_eq!(local(Some(ours)), ours);
         }

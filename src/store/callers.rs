@@ -249,6 +249,18 @@ pub(super) fn find(
     Ok(None)
 }
 
+/// Who is in a row; `None` where nobody is, or nobody in particular, or the row is not what was written.
+pub(super) fn at_row(reader: &RowReader<'_>, row: i64) -> rusqlite::Result<Option<Caller>> {
+    let Some(Ok(key)) = caller_keys::find(reader, reader.key_ring(), row)? else {
+        return Ok(None);
+    };
+    let sealed: Vec<u8> = reader
+        .prepare_cached("SELECT who FROM callers WHERE id = ?1")?
+        .query_row([row], |found| found.get(0))?;
+    let who = KeyRing::open_who(&key, row, &sealed).ok();
+    Ok(who.and_then(|who| key_ring::caller_of(&who)))
+}
+
 /// Rows of callers who were not seen since `before`, of whom no call is left and who are on no list, longest ago first.
 pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<i64>> {
     connection

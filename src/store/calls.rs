@@ -23,6 +23,8 @@ pub struct StoredCall {
     pub id: CallId,
     /// The caller and the number called, as received; no body. [`Personal::erased`] where the caller was erased.
     pub personal: Personal,
+    /// The row of the caller, once it is written; `None` where the caller was erased.
+    pub caller_row: Option<i64>,
     pub status: Status,
     /// How it counts; set exactly when it has ended.
     pub disposition: Option<Disposition>,
@@ -55,6 +57,7 @@ impl StoredCall {
         Self {
             id,
             personal,
+            caller_row: None,
             status: Status::Routing,
             disposition: None,
             reason: decision.reason,
@@ -610,6 +613,7 @@ fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, Sto
     Ok(StoredCall {
         id: row.valid(CallId::parse(&sid).ok())?,
         personal,
+        caller_row: row.get("caller_id")?,
         status,
         disposition,
         reason: row.word("reason")?,

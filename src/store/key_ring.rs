@@ -192,6 +192,14 @@ pub(super) fn number_of(who: &[u8]) -> Option<E164> {
     E164::parse(std::str::from_utf8(number).ok()?).ok()
 }
 
+/// The caller in what is hashed of a person; `None` for nobody in particular.
+pub(super) fn caller_of(who: &[u8]) -> Option<Caller> {
+    let text = who
+        .strip_prefix(b"number\0")
+        .or_else(|| who.strip_prefix(b"other\0"))?;
+    Some(Caller::classify(std::str::from_utf8(text).ok()?))
+}
+
 /// The same, of everybody whose number is not known as well.
 pub(super) fn who_or_nobody(caller: &Caller) -> Vec<u8> {
     who(caller).unwrap_or_else(|| NOBODY.to_vec())

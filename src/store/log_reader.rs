@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use super::audit_records::{self, StoredRecord};
+use super::calls::StoredCall;
 use super::error::{OpenError, StoreError};
 use super::key_ring::{KeyRing, Purpose};
+use super::legs::StoredLeg;
 use super::migrations::STEPS;
-use super::pages::{self, DISORDER_MS};
+use super::pages::{self, CallPlace, CallsAsked, DISORDER_MS, Part, Rows};
 use super::readers::RowReader;
 use super::rulesets::{self, RulesetPeriod};
 use super::{caller_records, calls, connection, file, key_check};
@@ -65,6 +67,15 @@ impl LogReader {
     /// The row of a call, if it is known.
     pub fn row_of(&self, call: &CallId) -> Result<Option<i64>, StoreError> {
         Ok(calls::row_of(&self.connection, call.as_str())?)
+    }
+
+    /// A page of calls, newest first, each with its legs.
+    pub fn calls_page(
+        &self,
+        asked: &CallsAsked,
+        part: Part<CallPlace>,
+    ) -> Result<Rows<(StoredCall, Vec<StoredLeg>), CallPlace>, StoreError> {
+        pages::calls(&self.reader(), asked, part)
     }
 
     /// The rows of all calls of a person, in the order in which they came.

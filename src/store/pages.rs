@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::audit_records::{self, RARE, RawRecord, StoredRecord, read_all};
+use super::call_filter::{CallFilter, Digits, FAILURE};
 use super::calls::{self, StoredCall};
 use super::error::StoreError;
 use super::legs::{self, StoredLeg};
@@ -52,6 +53,18 @@ pub struct CallsAsked {
     pub incident: Option<String>,
     /// A number or a part of a call id.
     pub search: Option<CallSearch>,
+    pub filter: CallFilter,
+}
+
+impl CallsAsked {
+    /// Looks for a caller's whole number by the index of callers, unless something else is searched for.
+    pub fn search_whole(&mut self) {
+        let whole = self.filter.caller.as_ref().and_then(Digits::whole);
+        if let Some(number) = whole.filter(|_| self.search.is_none()) {
+            self.search = Some(CallSearch::Caller(number));
+            self.filter.caller = None;
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +118,7 @@ pub(super) fn calls(
     if let Some(incident) = &asked.incident {
         candidates.only(&incidents::calls_of(reader, incident)?);
     }
-    let mut found = candidates.find(reader, part)?;
+    let mut found = candidates.find(reader, part, &asked.filter)?;
     let size = as_size(part.size);
     let next = if found.len() > size {
         found.truncate(size);
@@ -121,7 +134,12 @@ pub(super) fn calls(
             rows.push((call, legs));
         }
     }
-    let (total, total_is_exact) = candidates.count(reader)?;
+    let (total, total_is_exact) = if candidates.is_sealed {
+        let is_all = next.is_none() && part.after.is_none() && part.skip == 0;
+        (i64::try_from(rows.len()).unwrap_or(i64::MAX), is_all)
+    } else {
+        candidates.count(reader)?
+    };
     Ok(Rows {
         rows,
         next,
@@ -138,6 +156,8 @@ struct Candidates {
     filter: Vec<(&'static str, Value)>,
     /// Which index gives the rows, where the planner should not choose.
     index: &'static str,
+    /// Rows have to be opened as well to be tried.
+    is_sealed: bool,
 }
 
 impl Candidates {
@@ -172,7 +192,7 @@ impl Candidates {
             filter.push(("dialer = ?", text(dialer)));
         }
         if let Some(tier) = &asked.tier {
-            filter.push(("tier = ?", text(tier)));
+            filter.push(("coalesce(tier, 'none') = ?", text(tier)));
         }
         match &asked.search {
             None => {}
@@ -194,10 +214,16 @@ impl Candidates {
                 place.push(("sid < ?", text(&after_prefix(prefix))));
             }
         }
+        if let Some(row) = asked.filter.caller_row {
+            index = BY_CALLER;
+            range.push(("caller_id = ?", Value::Integer(row)));
+        }
+        filter.extend(asked.filter.conditions.iter().cloned());
         Self {
             range,
             filter,
             index,
+            is_sealed: asked.filter.is_sealed(),
         }
     }
 
@@ -247,7 +273,7 @@ impl Candidates {
 
     /// Few calls are in progress; of all others only some are tried.
     fn is_scan(&self) -> bool {
-        self.index != BY_STATUS && !self.filter.is_empty()
+        self.index != BY_STATUS && (self.is_sealed || !self.filter.is_empty())
     }
 
     /// The index gives rows in the order of their numbers, which is that of arrival as well.
@@ -267,19 +293,28 @@ impl Candidates {
     /// The places of one page, and one more where there is one.
     fn find(
         &self,
-        connection: &Connection,
+        reader: &RowReader<'_>,
         part: Part<CallPlace>,
+        asked: &CallFilter,
     ) -> Result<Vec<CallPlace>, StoreError> {
-        let (rows, values) = self.rows(
-            "id, started_at, sid, status, disposition, dialer, tier",
-            part.after,
-        );
+        let (rows, values) = self.rows(&columns(), part.after);
         let (conditions, mut values) = self.filtered(values);
+        if self.is_sealed {
+            let sql = format!(
+                "SELECT started_at, id, sid, created_at, (SELECT personal FROM calls WHERE id = tried.id)
+                 FROM ({rows}) AS tried WHERE {conditions}"
+            );
+            let (skip, most) = (as_size(part.skip), as_size(part.size) + 1);
+            let found = asked.opened(reader, &sql, values, skip, most)?.into_iter();
+            let place = |(started_at, row)| CallPlace { started_at, row };
+            return Ok(found.map(place).collect());
+        }
         values.push(Value::Integer(i64::from(part.size) + 1));
         values.push(Value::Integer(i64::from(part.skip)));
-        let sql =
-            format!("SELECT started_at, id FROM ({rows}) WHERE {conditions} LIMIT ? OFFSET ?");
-        let mut statement = connection.prepare_cached(&sql)?;
+        let sql = format!(
+            "SELECT started_at, id FROM ({rows}) AS tried WHERE {conditions} LIMIT ? OFFSET ?"
+        );
+        let mut statement = reader.prepare_cached(&sql)?;
         let found = statement.query_map(params_from_iter(values), |row| {
             Ok(CallPlace {
                 started_at: row.get(0)?,
@@ -319,13 +354,10 @@ impl Candidates {
         if self.range.is_empty() && self.filter.is_empty() {
             return count_all(connection);
         }
-        let (rows, values) = self.rows(
-            "id, started_at, sid, status, disposition, dialer, tier",
-            None,
-        );
+        let (rows, values) = self.rows(&columns(), None);
         let (conditions, values) = self.filtered(values);
         let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM ({rows}) WHERE {conditions} LIMIT {COUNTED})"
+            "SELECT count(*) FROM (SELECT 1 FROM ({rows}) AS tried WHERE {conditions} LIMIT {COUNTED})"
         );
         let count: i64 = connection
             .prepare_cached(&sql)?
@@ -337,6 +369,14 @@ impl Candidates {
         };
         Ok((count, is_exact))
     }
+}
+
+/// What a filter looks at.
+fn columns() -> String {
+    format!(
+        "id, started_at, created_at, sid, status, disposition, dialer, tier, rule, reason, failed_over, held, routing_ms, answered_at, caller_id,
+         {FAILURE} AS failure"
+    )
 }
 
 /// Rows are numbered without gaps but for what was pruned: where there are many, their numbers tell how many.

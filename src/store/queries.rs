@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::audit_records::{self, RawRecord, StoredRecord, read_all};
+use super::call_filter::{self, CallerCalls};
 use super::calls::{self, InProgress, StoredCall};
 use super::dialer_states;
 use super::error::StoreError;
@@ -184,6 +185,12 @@ impl Store {
         part: Part<CallPlace>,
     ) -> Result<Rows<(StoredCall, Vec<StoredLeg>), CallPlace>, StoreError> {
         self.ask(move |reader| pages::calls(reader, &asked, part))
+            .await
+    }
+
+    /// Who is in this row of callers, with what their calls come to; `None` where nobody is.
+    pub async fn caller(&self, row: i64) -> Result<Option<(Caller, CallerCalls)>, StoreError> {
+        self.ask(move |reader| call_filter::caller(reader, row))
             .await
     }
 

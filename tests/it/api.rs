@@ -21,23 +21,23 @@ use crate::world::{
 };
 
 /// The appliance with a key of each role, and a client of its API.
-struct Api {
-    world: World,
+pub(crate) struct Api {
+    pub(crate) world: World,
     client: reqwest::Client,
-    admin: String,
-    operator: String,
-    viewer: String,
+    pub(crate) admin: String,
+    pub(crate) operator: String,
+    pub(crate) viewer: String,
 }
 
 /// What came back.
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: reqwest::header::HeaderMap,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
 
@@ -88,11 +88,11 @@ fn key_lines(name: &str, role: &str, key: &DrawnKey) -> String {
 }
 
 impl Api {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Settings::default()).await
     }
 
-    async fn with(settings: Settings) -> Self {
+    pub(crate) async fn with(settings: Settings) -> Self {
         let [admin, operator, viewer] = [(); 3].map(|()| DrawnKey::draw().unwrap());
         let sections = [
             key_lines("ops", "admin", &admin),
@@ -116,7 +116,7 @@ impl Api {
         }
     }
 
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         method: Method,
         path: &str,
@@ -139,7 +139,7 @@ impl Api {
         }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, Some(&self.viewer), None).await
     }
 
@@ -147,14 +147,14 @@ impl Api {
         self.ask(Method::POST, path, Some(&self.admin), body).await
     }
 
-    async fn route(&self, caller: &str, external_id: &str) -> Answer {
+    pub(crate) async fn route(&self, caller: &str, external_id: &str) -> Answer {
         let body = json!({ "caller": caller, "called": CALLED, "external_id": external_id });
         self.post("/calls", Some(body.to_string())).await
     }
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 47] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 50] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -183,6 +183,8 @@ const ROUTES: [(&str, &str, &str, &str, u16); 47] = [
     ("POST", "/session", "/session", "nobody", 400),
     ("DELETE", "/session", "/session", "nobody", 204),
     ("GET", "/calls/{call_id}", "/calls/CA0", "viewer", 404),
+    ("GET", "/callers/{id}", "/callers/0", "viewer", 404),
+    ("DELETE", "/callers/{id}", "/callers/0", "admin", 404),
     (
         "POST",
         "/calls/{call_id}/ended",
@@ -239,6 +241,7 @@ const ROUTES: [(&str, &str, &str, &str, u16); 47] = [
     ("POST", "/lookup/retry", "/lookup/retry", "operator", 200),
     ("GET", "/logs", "/logs", "viewer", 200),
     ("GET", "/logs/{call_id}", "/logs/CA0", "viewer", 404),
+    ("GET", "/logs/export", "/logs/export?to=x", "viewer", 400),
     ("GET", "/settings", "/settings", "viewer", 200),
     (
         "GET",

@@ -17,6 +17,7 @@ mod deadlines;
 mod disorder;
 mod docs;
 mod failover;
+mod finding;
 mod golden;
 mod hold;
 mod hostile;

@@ -13,6 +13,7 @@ use super::super::error::{ApiError, ErrorDocument, ErrorKind};
 use super::super::keys::Holder;
 use super::super::listener::RequestId;
 use super::super::overload::Overload;
+use super::call_filters::{self, FilterParams};
 use super::fields::{self, CheckedFields, JsonObject, one_of};
 use super::page::{Data, List, PageParams, PageRequest, data};
 use super::reads::Reads;
@@ -262,6 +263,9 @@ pub(in super::super) struct CallDocument {
     /// The caller: a masked number, or what kind of caller.
     #[schema(example = "+**********90")]
     caller: Option<String>,
+    /// Names the caller, as in `/callers/{id}`; says nothing of the number. Null where the number is withheld or was erased.
+    #[schema(example = "17")]
+    caller_id: Option<String>,
     /// The number of ours that was called.
     called: Option<String>,
     /// Where it stands.
@@ -346,6 +350,8 @@ impl CallDocument {
             })
         };
         let last_resort = stored.state.last_resort().map(str::to_owned);
+        let is_somebody = !matches!(stored.personal.caller(), Caller::Withheld);
+        let caller_row = stored.caller_row.filter(|_| is_somebody);
         let leg = |leg: StoredLeg| {
             let number = last_resort.clone().filter(|_| leg.is_last_resort);
             LegDocument::new(leg, number)
@@ -354,6 +360,7 @@ impl CallDocument {
             legs: legs.into_iter().map(leg).collect(),
             call_id: stored.id,
             caller: number(stored.personal.caller),
+            caller_id: caller_row.map(|row| row.to_string()),
             called: number(stored.personal.called),
             status: stored.status,
             disposition: stored.disposition,
@@ -417,7 +424,7 @@ pub(super) struct CallsParams {
         example = "dialfire"
     )]
     dialer: Option<String>,
-    /// The caller's lead-score class.
+    /// The caller's lead-score class; `none` for those without.
     #[param(
         min_length = 1,
         max_length = 64,
@@ -452,7 +459,6 @@ pub(super) struct CallsParams {
 fn calls_asked(fields: &mut CheckedFields) -> CallsAsked {
     CallsAsked {
         status: fields.one_of("status", Status::ALL, Status::as_str),
-        in_progress: false,
         disposition: fields.one_of("disposition", Disposition::ALL, Disposition::as_str),
         dialer: fields.read("dialer", |text| {
             CallId::parse(text)
@@ -469,6 +475,7 @@ fn calls_asked(fields: &mut CheckedFields) -> CallsAsked {
             is_one.then(|| text.to_owned()).ok_or_else(wrong)
         }),
         search: fields.read("q", search),
+        ..CallsAsked::default()
     }
 }
 
@@ -486,11 +493,17 @@ pub(super) fn search(text: &str) -> Result<CallSearch, String> {
 /// Calls, newest first.
 ///
 /// A filter that fits few calls is tried on 2,000 at a time: the page may then be short, and its `next_cursor` goes on.
+///
+/// More than the last two digits of a caller's number are asked for by operators, are written down, and are 30 different ones a minute at most. A
+/// whole number with its `+` is found by an index, and whoever has it needs no other right.
 #[utoipa::path(
     get,
     path = "/calls",
-    params(CallsParams, PageParams, Reveal),
-    responses((status = 200, description = "A page of calls.", body = List<CallDocument>))
+    params(CallsParams, FilterParams, PageParams, Reveal),
+    responses(
+        (status = 200, description = "A page of calls.", body = List<CallDocument>),
+        (status = 429, description = "This key has searched for 30 ends of numbers within a minute.", body = ErrorDocument),
+    )
 )]
 pub(super) async fn list(
     Viewer(holder): Viewer,
@@ -498,7 +511,13 @@ pub(super) async fn list(
     Extension(request_id): Extension<RequestId>,
     mut fields: CheckedFields,
 ) -> Result<Response, ApiError> {
-    let asked = calls_asked(&mut fields);
+    let mut asked = calls_asked(&mut fields);
+    call_filters::read(&mut fields, &mut asked);
+    if fields.is_right() {
+        reads
+            .search_digits(&asked.filter, &holder, &request_id)
+            .await?;
+    }
     page(&reads, fields, asked, "/calls", &holder, &request_id).await
 }
 

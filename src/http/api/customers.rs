@@ -20,9 +20,9 @@ use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::deadline::Deadline;
 use crate::flow::Policies;
-use crate::lead::{LeadScore, Tier, TierName};
+use crate::lead::{LeadScore, TierName, Tiers};
 use crate::phone::{Caller, E164};
-use crate::routing::{Lookup, LookupUnavailable, Source};
+use crate::routing::{Lookup, LookupUnavailable, Profile, Source};
 
 /// Looks numbers up for people. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -113,10 +113,7 @@ pub(super) async fn one(
     let tiers = &policy.ruleset.tiers;
     let score = profile.as_ref().and_then(|profile| profile.score);
     let named = profile.as_ref().and_then(|profile| profile.tier.clone());
-    let tier: Option<&Tier> = named
-        .as_deref()
-        .and_then(|name| tiers.named(name))
-        .or_else(|| score.and_then(|score| tiers.of_score(score)));
+    let tier = tier_of(tiers, profile.as_ref());
     // Nobody sees a person unrecorded.
     let shown = Access::CustomerShown {
         by: holder.name.to_string(),
@@ -131,7 +128,7 @@ pub(super) async fn one(
         known: profile.is_some(),
         external_id: external_id.map(|id| if reveal { id } else { masked(&id) }),
         score,
-        tier: tier.map(|tier| tier.name.clone()),
+        tier,
         named_tier: named,
         source,
         age_ms,
@@ -166,6 +163,13 @@ pub(super) async fn forget(
     deleted.map_err(ApiError::store)?;
     reads.record(forgotten).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The class of a profile: as Braze names it, else by its score.
+pub(super) fn tier_of(tiers: &Tiers, profile: Option<&Profile>) -> Option<TierName> {
+    let named = profile.and_then(|profile| tiers.named(profile.tier.as_deref()?));
+    let tier = named.or_else(|| tiers.of_score(profile?.score?));
+    tier.map(|tier| tier.name.clone())
 }
 
 /// An id with all but its last two characters hidden; a short one is hidden whole.

@@ -72,11 +72,12 @@ pub(super) async fn entries(
 #[derive(Serialize, ToSchema)]
 #[schema(as = NewListEntry)]
 pub(super) struct NewEntryRequest {
-    /// A number with its country code; `00`, spaces and dashes are understood.
+    /// A number with its country code; `00`, spaces and dashes are understood. Or `caller:` and the `caller_id` of a call, of who is put there without
+    /// that anybody sees the number.
     #[schema(
         min_length = 1,
         max_length = 64,
-        pattern = "^\\+[1-9][0-9]{6,14}$",
+        pattern = "^(\\+[1-9][0-9]{6,14}|caller:[1-9][0-9]{0,17})$",
         example = "+491700000090"
     )]
     number: String,
@@ -105,9 +106,18 @@ pub(super) struct NewEntryRequest {
 pub(super) async fn add(
     Operator(holder): Operator,
     State(lists): State<ListEntries>,
+    State(reads): State<Reads>,
     Path(name): Path<String>,
-    body: JsonObject,
+    mut body: JsonObject,
 ) -> Result<Response, ApiError> {
+    let id = body
+        .text("number", MAX_NUMBER)
+        .ok()
+        .and_then(|text| text.strip_prefix("caller:"));
+    if let Some(id) = id {
+        let (caller, _) = reads.caller_of(id).await?;
+        body.0.insert("number".to_owned(), caller.as_text().into());
+    }
     let new = read(&body, lists.clock.now())?;
     let (entry, is_new) = lists.add(&name, new, &holder.name).await.map_err(refused)?;
     let status = if is_new {

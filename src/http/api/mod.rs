@@ -5,11 +5,14 @@
 )]
 
 mod alerts;
+mod call_filters;
+mod callers;
 mod calls;
 mod customers;
 mod dialers;
 mod drafts;
 mod events;
+mod export;
 mod fields;
 mod lists;
 mod logs;
@@ -77,6 +80,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(calls::active))
         .routes(routes!(metrics::metrics))
         .routes(routes!(calls::one))
+        .routes(routes!(callers::one, callers::erase))
         .routes(routes!(customers::one, customers::forget))
         .routes(routes!(dialers::all))
         .routes(routes!(dialers::status))
@@ -89,6 +93,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(dialers::retry_lookup))
         .routes(routes!(logs::list))
         .routes(routes!(logs::of_call))
+        .routes(routes!(export::slice))
         .routes(routes!(settings::current))
         .routes(routes!(settings::changes))
         .routes(routes!(settings::reload))

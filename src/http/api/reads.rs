@@ -1,5 +1,6 @@
 //! What the API asks the database: few questions at a time, so that the readers of the call path are never all taken.
 
+use super::call_filters::DigitSearches;
 use crate::alerts::Incidents;
 use crate::call::CallId;
 use crate::clock::Clock;
@@ -22,6 +23,9 @@ pub struct Reads {
     waiting: Waiting,
     pub(super) incidents: Incidents,
     limit: ConcurrencyLimit,
+    pub(super) searches: DigitSearches,
+    /// Walks through the whole log are one at a time.
+    pub(super) walks: ConcurrencyLimit,
 }
 
 impl Reads {
@@ -41,6 +45,8 @@ impl Reads {
             waiting,
             incidents,
             limit: ConcurrencyLimit::new(PERMITS),
+            searches: DigitSearches::default(),
+            walks: ConcurrencyLimit::new(1),
         }
     }
 

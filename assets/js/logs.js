@@ -120,9 +120,10 @@ export function summary({ kind, detail = {} }) {
 }
 
 /** Who came, or tried to. */
-function accessed({ is, by, source, route, calls }) {
+function accessed({ is, by, source, route, calls, keys, why }) {
 	const from = source ? ` from ${source}` : "";
-	if (is === "refused") return `Somebody without a key was refused${from}`;
+	if (is === "refused") return `${keys?.join(", ") || "Somebody without a key"} was refused${from}`;
+	if (is === "session_ended") return `${by} is signed out: ${why}`;
 	if (is === "numbers_revealed") return `${by} saw numbers in full: ${count(calls)} calls at ${route}`;
 	return `${by ?? "Somebody"} ${{ logged_in: "signed in", logged_out: "signed out" }[is] ?? words.plain(is)}${from}`;
 }

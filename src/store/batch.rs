@@ -15,9 +15,9 @@ use super::rows::Written;
 use super::submission::SubmissionOutcome;
 use super::work::{self, AlertChange, Effect, PreparedRecord, RotationStep, Work};
 use super::{
-    audit_records, callers, calls, checkpoints, connection, dialer_states, forgotten_calls,
-    incidents, key_check, lasting_keys, list_entries, outbox, profiles, secrets, service_starts,
-    sessions, spool_mark,
+    api_keys, audit_records, callers, calls, checkpoints, connection, dialer_states,
+    forgotten_calls, incidents, key_check, lasting_keys, list_entries, outbox, profiles, secrets,
+    service_starts, sessions, spool_mark,
 };
 use crate::audit::{ChainLink, Event, Record, SecretRotated};
 use crate::call::CallId;
@@ -375,6 +375,9 @@ impl BatchWriter<'_> {
                 });
                 let at = record.created_at;
                 list_entries::change(self.connection, &self.written, change, sealed, at)?;
+            }
+            (Effect::Key(change), _) => {
+                api_keys::change(self.connection, change, record.created_at)?;
             }
             (Effect::Change(_), None) | (Effect::Begin(_) | Effect::None, _) => {}
         }

@@ -14,7 +14,7 @@ use super::profiles::StoredProfile;
 use super::rollups::Measured;
 use super::sessions::SessionChange;
 use crate::alerts::{EventType, IncidentStatus};
-use crate::audit::{CallAfter, Event, Kind, ListChanged, Record, ServiceState};
+use crate::audit::{CallAfter, Event, KeyChanged, Kind, ListChanged, Record, ServiceState};
 use crate::call::{CallId, Disposition, Status};
 use crate::phone::E164;
 
@@ -52,6 +52,7 @@ pub(super) enum Effect {
     /// Somebody has to be told, of an incident above all.
     Tell(Box<ToSend>),
     List(Box<ListChanged>),
+    Key(Box<KeyChanged>),
 }
 
 impl Effect {
@@ -64,7 +65,8 @@ impl Effect {
             | Self::Health(_)
             | Self::Started
             | Self::Tell(_)
-            | Self::List(_) => None,
+            | Self::List(_)
+            | Self::Key(_) => None,
         }
     }
 }
@@ -260,6 +262,7 @@ fn effect(
             return Ok(send(EventType::Summary, About::Nothing { id, tell }));
         }
         (Event::ListChanged(change), _) => return Ok(Effect::List(Box::new(change))),
+        (Event::KeyChanged(change), _) => return Ok(Effect::Key(Box::new(change))),
         (Event::CallDecided(decided), Some(call)) => {
             let begun = NewCall::new(call.clone(), decided.decision, ms)?;
             return Ok(Effect::Begin(Box::new(begun)));

@@ -50,8 +50,12 @@ const SHELL: &[(&str, &[&str])] = &[
     ("lifecycle", &["clock"]),
     ("outbound", &["clock"]),
     ("telemetry", &["clock"]),
-    ("config", &["core", "alerts", "braze", "dialer", "http"]),
+    (
+        "config",
+        &["core", "alerts", "braze", "dialer", "http", "oidc"],
+    ),
     ("twilio", CLIENT),
+    ("oidc", CLIENT),
     ("braze", CLIENT),
     // A kind of dialer reads its own section.
     ("dialer", &["core", "clock", "outbound", "config"]),
@@ -97,6 +101,7 @@ const SHELL: &[(&str, &[&str])] = &[
             "lifecycle",
             "flow",
             "twilio",
+            "oidc",
             "braze",
             "dialer",
             "store",

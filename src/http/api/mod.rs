@@ -11,6 +11,7 @@ mod dialers;
 mod drafts;
 mod events;
 mod fields;
+mod keys;
 mod lists;
 mod logs;
 mod metrics;
@@ -18,6 +19,7 @@ mod page;
 mod reads;
 mod record;
 mod reveal;
+mod reveals;
 mod routing;
 mod rulesets;
 mod session;
@@ -48,7 +50,7 @@ pub use customers::Customers;
 pub(super) use dialers::Dialers;
 pub(super) use metrics::Window;
 pub use reads::Reads;
-pub(super) use session::log_in;
+pub(super) use session::{address, log_in, record_log_in};
 pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
 
 /// Requests at the same time; a dashboard with its pages open makes a handful.
@@ -99,6 +101,9 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(lists::all))
         .routes(routes!(lists::entries, lists::add))
         .routes(routes!(lists::remove))
+        .routes(routes!(keys::all, keys::make))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(reveals::all))
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))

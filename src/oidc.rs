@@ -408,7 +408,9 @@ fn of_tokens(error: RequestTokenError<OidcError, TokenError>) -> OidcError {
             refused(said)
         }
         RequestTokenError::Request(error) => error,
-        other => unavailable(causes(&other)),
+        other @ (RequestTokenError::ServerResponse(_)
+        | RequestTokenError::Parse(..)
+        | RequestTokenError::Other(_)) => unavailable(causes(&other)),
     }
 }
 

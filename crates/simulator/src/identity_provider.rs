@@ -1,4 +1,4 @@
-//! A stand-in for an OpenID provider: it signs what a test says of a person.
+//! A stand-in for an `OpenID` provider: it signs what a test says of a person.
 
 use std::future::Future;
 use std::io;

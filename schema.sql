@@ -1,7 +1,7 @@
 -- The whole schema: version 1, edited in place until a release. After that, changes are steps in src/store/migrations.rs, and a test
 -- proves that this file is what they add up to.
 -- Times (`…_at`) are UTC milliseconds since the Unix epoch. `audit_records` is the truth; `calls`, `legs`,
--- `dialer_states` and `list_entries` are projections of it and carry the time of the record they come from.
+-- `dialer_states`, `list_entries` and `api_keys` are projections of it and carry the time of the record they come from.
 -- `mac`, where a table has it: the row as this program wrote it, under the installation's secret (src/store/rows.rs).
 
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -284,6 +284,18 @@ CREATE TABLE list_entries (
 CREATE UNIQUE INDEX idx_list_entries_identity_hash_list ON list_entries (identity_hash, list);
 
 CREATE INDEX idx_list_entries_caller_id ON list_entries (caller_id) WHERE caller_id IS NOT NULL;
+
+-- API keys that were made while the program ran: a projection of `key_changed`. Of a key there is a hash only.
+CREATE TABLE api_keys (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE CHECK (name <> ''),
+    role TEXT NOT NULL,
+    key_hash BLOB NOT NULL UNIQUE CHECK (length(key_hash) = 32),
+    made_by TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32)
+) STRICT;
 
 -- The number of the last submission of records that is in the database: what the spool holds up to it is here already.
 CREATE TABLE spool_mark (

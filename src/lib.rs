@@ -31,6 +31,7 @@ pub mod flow;
 pub mod http;
 pub mod jobs;
 pub mod lifecycle;
+pub mod oidc;
 pub mod outbound;
 pub mod store;
 pub mod telemetry;

@@ -128,7 +128,7 @@ export function summary({ kind, detail = {} }) {
 }
 
 /** Who came, or tried to. */
-function accessed({ is, by, source, route, calls, phone: number }) {
+function accessed({ is, by, source, route, calls, phone: number, keys, why }) {
 	const from = source ? ` from ${source}` : "";
 	const done = {
 		numbers_searched: "searched for callers by more than two digits",
@@ -137,7 +137,8 @@ function accessed({ is, by, source, route, calls, phone: number }) {
 		caller_erased: "erased a caller",
 	};
 	if (done[is]) return `${by} ${done[is]}${number ? `, ${phone(number)}` : ""}`;
-	if (is === "refused") return `Somebody without a key was refused${from}`;
+	if (is === "refused") return `${keys?.join(", ") || "Somebody without a key"} was refused${from}`;
+	if (is === "session_ended") return `${by} is signed out: ${why}`;
 	if (is === "numbers_revealed") return `${by} saw numbers in full: ${count(calls)} calls at ${route}`;
 	return `${by ?? "Somebody"} ${{ logged_in: "signed in", logged_out: "signed out" }[is] ?? words.plain(is)}${from}`;
 }

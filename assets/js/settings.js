@@ -6,6 +6,7 @@ import { bytes, count } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
 import { summary } from "./logs.js";
+import { keysPanel, revealsPanel } from "./people.js";
 import { hear } from "./stream.js";
 import { busy, confirm, empty, fill, head, moment, note, pageButton, pair, panel, table, toast } from "./ui.js";
 import { viewer } from "./viewer.js";
@@ -54,18 +55,7 @@ function settingsTable({ settings }) {
 	);
 }
 
-function facts({
-	program,
-	version,
-	loaded_at: loaded,
-	ruleset,
-	keys,
-	database: db,
-	audit,
-	certificate,
-	backup,
-	pruned,
-}) {
+function facts({ program, version, loaded_at: loaded, ruleset, database: db, audit, certificate, backup, pruned }) {
 	const full = (at) => at && moment(at, "full");
 	const mono = (value) => h("span.mono", { title: value }, value.length > 24 ? `${value.slice(0, 24)}…` : value);
 	const rows = [
@@ -89,7 +79,6 @@ function facts({
 					)
 				: "none: plain HTTP",
 		],
-		["API keys", keys.map((key) => `${key.name} (${key.role})`).join(", ")],
 	];
 	return h(
 		"dl.kv",
@@ -158,7 +147,13 @@ export function settings(main) {
 		h(
 			"div.grid",
 			h("div.stack.w7", panel("Configuration in force", {}, tableBox)),
-			h("div.stack.w5", panel("This installation", {}, factsBox), panel("Changes", {}, changesBox)),
+			h(
+				"div.stack.w5",
+				panel("This installation", {}, factsBox),
+				keysPanel(),
+				revealsPanel(),
+				panel("Changes", {}, changesBox),
+			),
 		),
 	);
 

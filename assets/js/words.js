@@ -140,6 +140,7 @@ const KINDS = {
 	draft_changed: "Draft of the rules changed",
 	draft_differs: "Draft would send it elsewhere",
 	list_changed: "List changed",
+	key_changed: "Key made or revoked",
 };
 export const kind = (name) => KINDS[name] ?? capital(plain(name));
 

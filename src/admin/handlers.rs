@@ -12,8 +12,8 @@ use super::{
 use crate::audit::{Access, Drained, Event, Record};
 use crate::braze::Braze;
 use crate::flow::{
-    Calls, ConfigRequest, Drains, ListEntries, ListEntryDocument, ListError, NewListEntry,
-    NewRules, NotApplied, Publication, Reloads, Retries, SupposedCall,
+    Calls, ConfigRequest, Drains, ListEntries, ListEntryDocument, ListError, MadeKeys,
+    NewListEntry, NewRules, NotApplied, Publication, Reloads, Retries, SupposedCall,
 };
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
@@ -37,6 +37,8 @@ pub struct ControlHandlers {
     pub calls: Calls,
     /// Puts numbers on lists of callers and takes them off.
     pub lists: ListEntries,
+    /// Keys that were made while the process runs.
+    pub keys: MadeKeys,
     pub retries: Retries,
     /// Has the configuration read again.
     pub reloads: Reloads,
@@ -151,6 +153,10 @@ impl ControlHandlers {
                 let by = peer.name(false, sudo_user.as_deref());
                 self.mute(new, end, &by).await
             }
+            ControlRequest::Keys { revoke, sudo_user } => {
+                let by = peer.name(false, sudo_user.as_deref());
+                self.keys(revoke.as_deref(), &by).await
+            }
             ControlRequest::RotateSecret { sudo_user } => {
                 let by = peer.name(false, sudo_user.as_deref());
                 self.rotate(by, progress).await
@@ -206,6 +212,19 @@ impl ControlHandlers {
         // A look-up may have come in between.
         forget().await;
         told(erased)
+    }
+
+    async fn keys(&self, revoke: Option<&str>, by: &str) -> Result<serde_json::Value, Refusal> {
+        if let Some(wanted) = revoke {
+            let revoked = self.keys.revoke(wanted, by).await;
+            if !revoked.map_err(|error| Refusal::failed(error.to_string()))? {
+                let message = format!(
+                    "{wanted} is no key that was made while the server ran; take one of the configuration out of it, and reload"
+                );
+                return Err(Refusal::request(message));
+            }
+        }
+        document(&self.keys.documents())
     }
 
     async fn list(

@@ -96,6 +96,13 @@ pub enum ControlRequest {
         /// Who became root to ask, as `sudo` says; believed from root only.
         sudo_user: Option<String>,
     },
+    /// The keys that were made while the process runs.
+    Keys {
+        /// The name of the one to revoke first.
+        revoke: Option<String>,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
+    },
     /// Forget a person: a number, or whatever else a carrier calls a caller.
     Erase {
         /// The caller, as a carrier sends it.

@@ -1,11 +1,14 @@
 //! The clients of a configuration: Braze, Twilio's REST API, the dialers and the mail server, and how their connections are made.
 
 use std::fs;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 
 use super::settings;
@@ -14,6 +17,7 @@ use crate::braze::Braze;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::Dialer;
+use crate::oidc::OidcProvider;
 use crate::outbound::{self, Connections, Make};
 use crate::twilio::Rest;
 
@@ -49,6 +53,38 @@ pub fn examining_client() -> anyhow::Result<reqwest::Client> {
     client.build().context("cannot build the HTTP client")
 }
 
+/// Where people sign in; `None` where with keys only.
+pub(super) fn oidc(config: &Config, clock: &Clock) -> anyhow::Result<Option<OidcProvider>> {
+    let Some(settings) = &config.auth.oidc else {
+        return Ok(None);
+    };
+    let make = match &settings.ca {
+        None => beside_the_call()?,
+        Some(path) => {
+            let tls = trusting(path).with_context(|| format!("cannot use {}", path.display()))?;
+            making(REST_CONNECT_TIMEOUT, tls)
+        }
+    };
+    let connections = connections(make, clock)?;
+    Ok(Some(OidcProvider::new(
+        settings.clone(),
+        connections,
+        clock.clone(),
+    )))
+}
+
+/// Trusts the authorities of a file and no others.
+fn trusting(authorities: &Path) -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let read = CertificateDer::pem_file_iter(authorities)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)?;
+    roots.add_parsable_certificates(read);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(tls.with_root_certificates(roots).with_no_client_auth())
+}
+
 fn make(connect_timeout: Duration) -> anyhow::Result<Make> {
     let tls = if let Some(tls) = TLS.get() {
         tls
@@ -56,11 +92,15 @@ fn make(connect_timeout: Duration) -> anyhow::Result<Make> {
         let tls = prepare_tls().context("cannot prepare TLS")?;
         TLS.get_or_init(|| tls)
     };
-    Ok(Arc::new(move || {
+    Ok(making(connect_timeout, tls.clone()))
+}
+
+fn making(connect_timeout: Duration, tls: ClientConfig) -> Make {
+    Arc::new(move || {
         outbound::pinging(builder(connect_timeout))
             .tls_backend_preconfigured(tls.clone())
             .build()
-    }))
+    })
 }
 
 fn prepare_tls() -> Result<ClientConfig, rustls::Error> {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::admin;
@@ -37,14 +37,14 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, DialerLoads, Drafts, Drains, IdempotencyLocks, Inbound, ListEntries,
+    Calls, Canary, DialerLoads, Drafts, Drains, IdempotencyLocks, Inbound, ListEntries, MadeKeys,
     MissedCalls, Policies, Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};
 use crate::http::{
-    Customers, EventSources, Events, Overload, ProfilePush, Reads, RefusalLog, RouterParts,
-    Sessions, ShownSettings, router,
+    CONFIRM_EVERY, Customers, EventSources, Events, Overload, People, ProfilePush, Reads,
+    RefusalLog, RouterParts, Sessions, ShownSettings, router,
 };
 use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
@@ -102,6 +102,8 @@ pub struct Given {
     /// Where the configuration came from, to be read again on request.
     pub file: Option<PathBuf>,
     pub demo: Option<crate::http::DemoDoor>,
+    /// How often a test has the provider asked what people may do.
+    pub confirm_every: Option<SignedDuration>,
 }
 
 /// As [`start_with`], on an address of its own.
@@ -130,7 +132,9 @@ pub async fn start_with(
         listener,
         file,
         demo,
+        confirm_every,
     } = given;
+    let confirm_every = confirm_every.unwrap_or(CONFIRM_EVERY);
     let asking = jobs::systemd::extend_start(lifecycle, "opening the database");
     let key_ring = key_ring(config)?;
     let before = key_ring.former_secret();
@@ -215,7 +219,7 @@ pub async fn start_with(
     admin::start(lifecycle, &config.storage.path, running.control_handlers());
     let canary = parts.canary.clone();
     let expires_at = tls.as_ref().and_then(|tls| tls.state().expires_at);
-    watch_changes(lifecycle, &parts, &store).await;
+    watch_changes(lifecycle, &parts, &store, confirm_every).await;
     metrics::begin_calls(&config.ruleset.dialers);
     metrics::watch_backups(lifecycle, &store);
     let serving = server.run(router(parts), tls, limits(config), lifecycle.clone());
@@ -384,8 +388,21 @@ fn say_started(
 }
 
 /// Takes up the sessions of before, and starts telling of changes.
-async fn watch_changes(lifecycle: &Lifecycle, parts: &RouterParts, store: &Store) {
+async fn watch_changes(
+    lifecycle: &Lifecycle,
+    parts: &RouterParts,
+    store: &Store,
+    confirm_every: SignedDuration,
+) {
+    parts.made_keys.restore().await;
     parts.sessions.restore().await;
+    let (people, until) = (parts.people.clone(), lifecycle.clone());
+    let draining = lifecycle.draining();
+    lifecycle.spawn("people", async move {
+        draining
+            .run_until_cancelled(people.run(until, confirm_every))
+            .await;
+    });
     let sources = EventSources {
         store: store.clone(),
         reads: parts.reads.clone(),
@@ -534,7 +551,11 @@ fn parts(
         missed: MissedCalls::default(),
         recorder: recorder.clone(),
     };
-    let keys = Keys::new(config.auth.keys.clone());
+    let made_keys = MadeKeys::new(clock.clone(), store.clone());
+    let keys = Keys::new(config.auth.keys.clone()).with_made(made_keys.clone());
+    let sessions = sessions(config, &keys, store, clock);
+    let people = People::new(sessions.clone(), recorder.clone(), clock.clone());
+    people.replace(clients::oidc(config, clock)?);
     Ok(RouterParts {
         clock: clock.clone(),
         edge: Edge::new(edge(config)?, clock.clone()),
@@ -560,7 +581,9 @@ fn parts(
             secret: Arc::new(ArcSwapOption::from_pointee(settings::push_secret(config))),
         },
         lists,
-        sessions: sessions(config, &keys, store, clock),
+        sessions,
+        people,
+        made_keys,
         refusals: RefusalLog::new(clock.clone(), recorder.clone()),
         keys,
         events: Events::new(clock),

@@ -9,7 +9,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc, watch};
 
-use super::clients::{channels, dialers, say_whether_calls_can_be_looked_up};
+use super::clients::{channels, dialers, oidc, say_whether_calls_can_be_looked_up};
 use super::rendering::{InForce, Rendering};
 use super::shown::{file_name, without_folders};
 use super::{certificates, settings, shown};
@@ -64,6 +64,7 @@ impl Running {
             braze: self.parts.inbound.braze.clone(),
             calls: self.parts.inbound.calls.clone(),
             lists: self.parts.lists.clone(),
+            keys: self.parts.made_keys.clone(),
             retries: self.parts.retries.clone(),
             reloads: self.parts.reloads.clone(),
             drains: self.parts.drains.clone(),
@@ -179,6 +180,7 @@ impl Running {
             &self.keys_at_start.secret(),
         )?;
         let edge = settings::edge(config)?;
+        let provider = oidc(config, &self.parts.clock)?;
         let policy = settings::policy(config);
         let channels = channels(config, &self.parts.clock)?;
         self.parts
@@ -209,6 +211,7 @@ impl Running {
         self.read_certificate_again();
         self.parts.keys.replace(config.auth.keys.clone());
         self.parts.sessions.move_to(settings::site(config));
+        self.parts.people.replace(provider);
         self.channels.store(Arc::new(channels));
         let incidents = &self.parts.inbound.calls.incidents;
         incidents.reconfigure(settings::alert_policy(config));

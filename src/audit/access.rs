@@ -4,11 +4,41 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One such use. Keys stand here by their names.
+/// What somebody may do: each role may what those before it may.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// See.
+    Viewer,
+    /// Run the day: take dialers out and put them back, try credentials again, change entries of lists.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+}
+
+/// One such use. Keys stand here by their names, people who signed in at the provider by name and subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Access {
-    /// A key was exchanged for a session.
+    /// A key was exchanged for a session, or somebody came from the provider.
     LoggedIn {
         by: String,
         /// The address it came from.
@@ -32,6 +62,8 @@ pub enum Access {
         /// The address it came from.
         source: String,
     },
+    /// The session of somebody whom the provider does not know any more, or who has no role any more, was ended.
+    SessionEnded { by: String, why: String },
     /// Numbers of callers were shown in full.
     NumbersRevealed {
         by: String,

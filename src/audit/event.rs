@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use strum::VariantArray as _;
 
 use super::{
-    Access, CallerErased, Exchange, Exported, PersistedState, Pruned, Restored, RollbackAccepted,
-    SecretRotated, SigningKeyNamed,
+    Access, CallerErased, Exchange, Exported, PersistedState, Pruned, Restored, Role,
+    RollbackAccepted, SecretRotated, SigningKeyNamed,
 };
 use crate::alerts::{DailySummary, EventType, Mute, Notification, TestNotification};
 use crate::call::{
@@ -168,6 +168,9 @@ pub enum Event {
         outcome: ReportedOutcome,
         /// How long caller and agent talked, in seconds.
         talked_s: u32,
+        /// Who says so: the name of a key, or of a person.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        by: String,
     },
     /// What was reported late changes how a call counts that is over.
     CallCorrected {
@@ -243,6 +246,8 @@ pub enum Event {
     Accessed(Access),
     /// A number was put on a list of callers or taken off it. Number and reason stand beside it, sealed.
     ListChanged(ListChanged),
+    /// A key was made or revoked while the program ran.
+    KeyChanged(KeyChanged),
     /// A draft of the rules was saved or taken away. Its text stands beside it, sealed: it may name callers on lists and in tests.
     DraftChanged(DraftChanged),
     /// A call would have gone elsewhere by the draft.
@@ -595,6 +600,26 @@ pub enum ListAction {
     /// It was added, or got another reason or end.
     Added,
     Removed,
+}
+
+/// A key was made or revoked while the program ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyChanged {
+    /// Who holds it.
+    pub name: String,
+    pub role: Role,
+    pub change: KeyAction,
+    /// Who did it, as in [`ListChanged::by`].
+    pub by: String,
+    /// SHA-256 of the key, which has 256 random bits, in hexadecimal digits.
+    pub hash: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyAction {
+    Made,
+    Revoked,
 }
 
 /// What was done with a pushed profile.

@@ -18,13 +18,14 @@ mod verifier;
 
 pub use crate::alerts::Drained;
 pub use crate::resilience::OpenCause;
-pub use access::Access;
+pub use access::{Access, Role};
 pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
 pub use event::{
     Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged,
-    DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, Kind, ListAction, ListChanged,
-    MissedAnnounced, Personal, ProfileAction, Record, RulesetLoaded, Stages,
+    DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, KeyAction, KeyChanged, Kind,
+    ListAction, ListChanged, MissedAnnounced, Personal, ProfileAction, Record, RulesetLoaded,
+    Stages,
 };
 pub use exchange::Exchange;
 pub use export::{

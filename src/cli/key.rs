@@ -1,10 +1,12 @@
-//! `switchboard key new`: makes an API key.
+//! `switchboard key`: makes an API key for the configuration, lists keys, revokes those that were made while the server runs.
 
 use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::frame::{Exit, Global, outln};
+use super::frame::{Exit, Global, load, outln, refused, sudo_user};
+use crate::admin::{self, ControlRequest};
+use crate::flow::KeyDocument;
 use crate::http::keys::{DrawnKey, Role};
 
 #[derive(Debug, clap::Args)]
@@ -23,6 +25,13 @@ enum KeyCommand {
         /// What it may do
         #[arg(long)]
         role: Word,
+    },
+    /// List the keys: those of the configuration, and those that were made while the server runs
+    List,
+    /// Revoke a key that was made while the server runs; its sessions end
+    Revoke {
+        /// Who holds it
+        name: String,
     },
 }
 
@@ -56,7 +65,11 @@ fn name(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) fn run(arguments: &KeyArguments, global: &Global) -> anyhow::Result<Exit> {
-    let KeyCommand::New { name, role } = &arguments.command;
+    let (name, role) = match &arguments.command {
+        KeyCommand::New { name, role } => (name, role),
+        KeyCommand::List => return list(None, global),
+        KeyCommand::Revoke { name } => return list(Some(name), global),
+    };
     let role = match role {
         Word::Admin => Role::Admin,
         Word::Operator => Role::Operator,
@@ -73,6 +86,36 @@ pub(super) fn run(arguments: &KeyArguments, global: &Global) -> anyhow::Result<E
         outln!("Key, shown only now: {}", new.key);
         outln!("");
         outln!("{}", new.config_lines());
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Lists the keys that are left, after one was revoked where that is asked for. The running server knows those that were made.
+fn list(revoke: Option<&str>, global: &Global) -> anyhow::Result<Exit> {
+    let config = load(global)?.config;
+    let request = ControlRequest::Keys {
+        revoke: revoke.map(ToOwned::to_owned),
+        sudo_user: sudo_user(),
+    };
+    let made = admin::ask(&config.storage.path, &request, |_| {}).map_err(refused)?;
+    let made: Vec<KeyDocument> =
+        serde_json::from_value(made).context("the server's answer cannot be read")?;
+    let of_file = config.auth.keys.iter().map(|key| KeyDocument {
+        id: None,
+        name: key.name.to_string(),
+        role: key.role,
+        by: None,
+        created_at: None,
+        used_at: None,
+    });
+    let keys: Vec<KeyDocument> = of_file.chain(made).collect();
+    global.print(&keys, |keys| {
+        for key in keys {
+            let by = key.by.as_ref().map(|by| format!(", made by {by}"));
+            let used = key.used_at.map(|at| format!(", last used {at}"));
+            let (by, used) = (by.unwrap_or_default(), used.unwrap_or_default());
+            outln!("{}: {}{by}{used}", key.name, key.role.as_str());
+        }
     })?;
     Ok(Exit::Done)
 }

@@ -1,8 +1,10 @@
 //! `switchboard serve`: the appliance.
 
 use std::net::TcpListener;
+use std::str::FromStr;
 
 use anyhow::Context;
+use jiff::SignedDuration;
 use listenfd::ListenFd;
 
 use super::frame::{Exit, Global, or_said, runtime};
@@ -30,6 +32,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
         listener,
         file: Some(path),
         demo: None,
+        confirm_every: of_test("SWITCHBOARD_CONFIRM_EVERY").map(SignedDuration::from_secs),
     };
     runtime.block_on(async {
         let lifecycle = Lifecycle::default();
@@ -47,18 +50,21 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
 }
 
 /// The clock of the service. A debug build lets a test slow it by `$SWITCHBOARD_SLOWED`, so that a busy machine makes no call late.
+fn clock() -> Clock {
+    match of_test("SWITCHBOARD_SLOWED") {
+        Some(times) => Clock::system().slowed(times),
+        None => Clock::system(),
+    }
+}
+
+/// What a test says to a debug build.
 #[expect(
     clippy::disallowed_methods,
     reason = "no setting of anybody's installation"
 )]
-fn clock() -> Clock {
-    let clock = Clock::system();
-    if cfg!(debug_assertions)
-        && let Ok(times) = std::env::var("SWITCHBOARD_SLOWED")
-    {
-        return clock.slowed(times.parse().unwrap_or(1));
-    }
-    clock
+fn of_test<T: FromStr>(name: &str) -> Option<T> {
+    let said = cfg!(debug_assertions).then(|| std::env::var(name).ok());
+    said.flatten()?.parse().ok()
 }
 
 /// The socket that the service manager keeps for us, where it does: between two runs it holds the callers, so that none is refused.

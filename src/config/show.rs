@@ -26,6 +26,7 @@ use crate::dialer::{Api, DialerSettings as Dialer, SettingValue};
 use crate::http::keys::{ApiKey, Role};
 use crate::http::listener::tls::AcmeSettings;
 use crate::lead::{TierName, Tiers};
+use crate::oidc::{OidcRoles, OidcSettings};
 use crate::phone::{E164, Region};
 use crate::routing::{
     ClosedDays, Condition, DialerId, DialerLimits, Hours, ListDefinition, MissedTo, OpenHours,
@@ -200,7 +201,9 @@ show_sections! {
         braze_min_failures, dialer_failure_percent, min_requests, waiting_longer_than
     }
     Email { to, from, smtp, username, password, ca }
-    Auth { keys }
+    Auth { keys, oidc }
+    OidcSettings { issuer, client_id, client_secret, scopes, name_claim, role_claim, roles, ca }
+    OidcRoles { admin, operator, viewer }
     Logging { format, level, directory }
 }
 

@@ -111,6 +111,7 @@ impl Calls {
         call_id: &CallId,
         outcome: ReportedOutcome,
         talked_s: u32,
+        by: &str,
     ) -> EndReported {
         if !call_id.is_of_calls_api() {
             return EndReported::NotOurs;
@@ -126,7 +127,12 @@ impl Calls {
         }
         let state = stored.state.clone().outcome_reported(outcome);
         let talked = (outcome == ReportedOutcome::Answered).then_some(talked_s);
-        let event = Event::CallEnded { outcome, talked_s };
+        let by = by.to_owned();
+        let event = Event::CallEnded {
+            outcome,
+            talked_s,
+            by,
+        };
         let (records, known) = reported(stored, &state, self.clock.now(), talked, event);
         let recorded = self.recorder.append(records, PATIENCE).await;
         self.update(recorded, known, None);

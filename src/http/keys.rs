@@ -11,40 +11,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use tokio::sync::watch;
 
 use super::error::{ApiError, ErrorKind};
+pub use crate::audit::Role;
+use crate::flow::{KeyDocument, MadeKeys};
 
 /// Where a key is sent.
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-api-key");
 /// What every key begins with, so that people and secret scanners know one when they see it.
 const PREFIX: &str = "swb_";
 
-/// What a key may do: each role may what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// See.
-    Viewer,
-    /// Run the day: take dialers out and put them back, try credentials again, change entries of lists.
-    Operator,
-    /// Everything.
-    Admin,
-}
-
-impl Role {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    fn of(key: &[u8]) -> Self {
+    pub(super) fn of(key: &[u8]) -> Self {
         Self(Sha256::digest(key).into())
     }
 
@@ -107,24 +89,78 @@ pub struct ApiKey {
     pub hash: KeyHash,
 }
 
-/// All configured keys, replaceable as a whole. Cheap to clone.
+/// The keys of the configuration, replaceable as a whole, and those that were made while the process runs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Keys(Arc<ArcSwap<Vec<ApiKey>>>);
+pub struct Keys {
+    configured: Arc<ArcSwap<Vec<ApiKey>>>,
+    made: Option<MadeKeys>,
+    changed: watch::Sender<()>,
+}
 
 impl Keys {
     pub fn new(keys: Vec<ApiKey>) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(keys)))
+        Self {
+            configured: Arc::new(ArcSwap::from_pointee(keys)),
+            made: None,
+            changed: watch::Sender::new(()),
+        }
     }
 
-    /// Puts other keys into force; a key that is gone opens nothing from now on.
+    #[must_use]
+    pub fn with_made(self, made: MadeKeys) -> Self {
+        Self {
+            changed: made.changed().clone(),
+            made: Some(made),
+            ..self
+        }
+    }
+
+    /// Puts other keys of the configuration into force; one that is gone opens nothing from now on.
     pub fn replace(&self, keys: Vec<ApiKey>) {
-        self.0.store(Arc::new(keys));
+        self.configured.store(Arc::new(keys));
+        self.say_changed();
     }
 
-    /// Who holds `key`. Every configured key is compared in full, so that the time it takes says nothing.
+    /// Somebody lost a right: open streams ask anew.
+    pub(super) fn say_changed(&self) {
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    pub(super) fn has_in_file(&self, name: &str) -> bool {
+        self.configured.load().iter().any(|key| *key.name == *name)
+    }
+
+    /// All keys, those of the configuration first.
+    pub(super) fn documents(&self) -> Vec<KeyDocument> {
+        let made = self.made.as_ref();
+        let of_file = self.configured.load();
+        let of_file = of_file.iter().map(|key| KeyDocument {
+            id: None,
+            name: key.name.to_string(),
+            role: key.role,
+            by: None,
+            created_at: None,
+            used_at: made.and_then(|made| made.used_at(&key.hash.0)),
+        });
+        of_file
+            .chain(made.into_iter().flat_map(MadeKeys::documents))
+            .collect()
+    }
+
+    /// Who holds `key`, which is used.
     pub(super) fn holder(&self, key: &[u8]) -> Option<(Holder, KeyHash)> {
         let hash = KeyHash::of(key);
-        self.holder_of(hash).map(|holder| (holder, hash))
+        let holder = self.holder_of(hash)?;
+        self.used(hash);
+        Some((holder, hash))
+    }
+
+    pub(super) fn used(&self, hash: KeyHash) {
+        self.made.iter().for_each(|made| made.used(hash.0));
     }
 
     /// Who asks, if anybody known does. Nothing is counted.
@@ -134,18 +170,24 @@ impl Keys {
         self.holder(key.as_bytes()).map(|(holder, _)| holder)
     }
 
-    /// Who holds the key with this hash.
+    /// Who holds the key with this hash. Every key is compared in full, so that the time it takes says nothing.
     pub(super) fn holder_of(&self, hash: KeyHash) -> Option<Holder> {
-        let keys = self.0.load();
+        let configured = self.configured.load();
+        let made = self.made.as_ref().map(MadeKeys::all).unwrap_or_default();
+        let of_file = configured
+            .iter()
+            .map(|key| (&key.name, key.role, key.hash.0));
+        let made = made.iter().map(|key| (&key.name, key.role, key.hash));
+        let known: Vec<_> = of_file.chain(made).collect();
         let mut found = u64::MAX;
-        for (place, known) in (0_u64..).zip(keys.iter()) {
-            let same: Choice = known.hash.0.ct_eq(&hash.0);
+        for (place, (_, _, known)) in (0_u64..).zip(&known) {
+            let same: Choice = known.ct_eq(&hash.0);
             found.conditional_assign(&place, same);
         }
-        let known = keys.get(usize::try_from(found).ok()?)?;
+        let (name, role, _) = known.get(usize::try_from(found).ok()?)?;
         Some(Holder {
-            name: Arc::clone(&known.name),
-            role: known.role,
+            name: Arc::clone(name),
+            role: *role,
         })
     }
 
@@ -171,18 +213,27 @@ impl Keys {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holder {
-    /// The name of the key; stands in the audit trail.
+    /// The name of the key, or of a person, with their subject at the provider; stands in the audit trail.
     pub(super) name: Arc<str>,
     pub(super) role: Role,
 }
 
 impl Holder {
+    /// As records of the configuration name who asked for a change.
+    pub(super) fn as_asking(&self) -> String {
+        if self.name.contains("(oidc ") {
+            self.name.to_string()
+        } else {
+            format!("key {}", self.name)
+        }
+    }
+
     pub(super) fn with_role(self, wanted: Role) -> Result<Self, ApiError> {
         if self.role >= wanted {
             return Ok(self);
         }
         let message = format!(
-            "This takes a key with the role {}; {} is a key with the role {}.",
+            "This takes the role {}; {} has the role {}.",
             wanted.as_str(),
             self.name,
             self.role.as_str()

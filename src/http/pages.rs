@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -16,12 +17,14 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use serde::Deserialize;
 
-use super::api::{Reads, log_in};
+use super::api::{Reads, address, log_in};
 use super::assets;
 use super::demo_door::DemoDoor;
+use super::error::ApiError;
 use super::keys::Holder;
 use super::limit::{ConcurrencyLimit, limited};
 use super::parts::SharedParts;
+use super::people::People;
 use super::refusals::RefusedRequest;
 use super::sessions::Sessions;
 use crate::audit::Kind;
@@ -87,19 +90,22 @@ struct SignInForm<'a> {
     next: &'a str,
     wrong: &'a str,
     demo: bool,
+    /// Where people sign in besides; empty where with keys only.
+    provider: &'a str,
 }
 
 /// What the address of the page to sign in says.
 #[derive(Debug, Default, Deserialize)]
-struct LoginQuery {
-    next: Option<String>,
+pub(super) struct LoginQuery {
+    pub(super) next: Option<String>,
     once: Option<String>,
 }
 
 /// What the pages are made of.
 pub(super) struct PageContext {
-    sessions: Sessions,
-    reads: Reads,
+    pub(super) sessions: Sessions,
+    pub(super) people: People,
+    pub(super) reads: Reads,
     demo: Option<DemoDoor>,
     source: Option<Extension<SourceAddress>>,
 }
@@ -113,6 +119,7 @@ impl FromRequestParts<SharedParts> for PageContext {
     ) -> Result<Self, Infallible> {
         Ok(Self {
             sessions: parts.sessions.clone(),
+            people: parts.people.clone(),
             reads: parts.reads.clone(),
             demo: parts.demo.clone(),
             source: request.extensions.get().copied().map(Extension),
@@ -196,20 +203,27 @@ impl PageContext {
 
     /// Begins a session and leads to the page asked for, or says what is wrong.
     async fn begin(&self, key: &str, next: &str) -> Response {
-        match log_in(&self.sessions, &self.reads, key, self.source).await {
+        match log_in(&self.sessions, &self.reads, key, self.source()).await {
             Ok(cookie) => {
                 let page = see(&self.sessions.site().path(next));
                 ([(header::SET_COOKIE, cookie)], page).into_response()
             }
-            Err(error) => {
-                let (status, wrong) = error.status_and_message();
-                let response = self.form(status, next, wrong);
-                match error.refusal() {
-                    Some(refused) => refused.clone().mark(response),
-                    None => response,
-                }
-            }
+            Err(error) => self.failed(next, &error),
         }
+    }
+
+    /// The form, with what is wrong.
+    pub(super) fn failed(&self, next: &str, error: &ApiError) -> Response {
+        let (status, wrong) = error.status_and_message();
+        let response = self.form(status, next, wrong);
+        match error.refusal() {
+            Some(refused) => refused.clone().mark(response),
+            None => response,
+        }
+    }
+
+    pub(super) fn source(&self) -> IpAddr {
+        address(self.source)
     }
 
     fn form(&self, status: StatusCode, next: &str, wrong: &str) -> Response {
@@ -224,6 +238,7 @@ impl PageContext {
                 next,
                 wrong,
                 demo: self.demo.is_some(),
+                provider: &self.people.provider_name().unwrap_or_default(),
             }),
         };
         rendered(status, &page)
@@ -231,7 +246,7 @@ impl PageContext {
 }
 
 /// A page of ours that was asked for; `/` for everything else, so that nobody is led elsewhere.
-fn local(next: Option<&str>) -> &str {
+pub(super) fn local(next: Option<&str>) -> &str {
     let Some(next) = next.filter(|next| next.len() <= LONGEST_NEXT) else {
         return "/";
     };
@@ -271,13 +286,13 @@ fn to_login(uri: &Uri) -> String {
     address
 }
 
-fn see(address: &str) -> Response {
+pub(super) fn see(address: &str) -> Response {
     let address = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
     of_this_moment((StatusCode::SEE_OTHER, [(header::LOCATION, address)]))
 }
 
 /// A page made by the server.
-fn rendered(status: StatusCode, page: &impl Template) -> Response {
+pub(super) fn rendered(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => of_this_moment((status, Html(text))),
         Err(error) => {
@@ -358,6 +373,7 @@ mod tests {
                 next: "/logs?a=\"><script>",
                 wrong: "<b>no</b>",
                 demo: false,
+                provider: "login.example.com",
             }),
         };
         let text = page.render().unwrap();

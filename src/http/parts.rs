@@ -11,6 +11,7 @@ use super::demo_door::DemoDoor;
 use super::event_hub::Events;
 use super::keys::Keys;
 use super::overload::Overload;
+use super::people::People;
 use super::profile_push::ProfilePush;
 use super::refusals::RefusalLog;
 use super::sessions::Sessions;
@@ -19,7 +20,7 @@ use crate::alerts::Incidents;
 use crate::clock::Clock;
 use crate::dialer::Fleet;
 use crate::flow::{
-    Calls, Canary, Drains, Inbound, ListEntries, Policies, Recorder, Reloads, Retries,
+    Calls, Canary, Drains, Inbound, ListEntries, MadeKeys, Policies, Recorder, Reloads, Retries,
 };
 use crate::lifecycle::Lifecycle;
 use crate::twilio::Edge;
@@ -35,7 +36,11 @@ pub struct RouterParts {
     pub profile_push: ProfilePush,
     /// Who may use the API.
     pub keys: Keys,
+    /// Those of them that are made while the process runs.
+    pub made_keys: MadeKeys,
     pub sessions: Sessions,
+    /// Where people sign in besides.
+    pub people: People,
     pub refusals: RefusalLog,
     /// Tells of changes as they happen.
     pub events: Events,
@@ -87,6 +92,7 @@ extract! {
     Calls: inbound.calls;
     ProfilePush: profile_push;
     Keys: keys;
+    MadeKeys: made_keys;
     Overload: overload;
     Reads: reads;
     Sessions: sessions;

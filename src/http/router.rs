@@ -26,6 +26,7 @@ use super::parts::{RouterParts, SharedParts};
 use super::probes;
 use super::profile_push;
 use super::refusals::RefusedRequest;
+use super::sign_in;
 use super::voice::{self, Genuine, Safety};
 use crate::lifecycle::{Lifecycle, panic_text};
 use crate::twilio::{SIGNATURE, SourceAddress};
@@ -70,6 +71,7 @@ pub fn router(parts: RouterParts) -> Router {
     let for_browsers = Router::new()
         .nest("/api/v1", api)
         .merge(pages::router(docs))
+        .merge(sign_in::router())
         .merge(demo);
     let mut router = Router::new()
         .merge(twilio)

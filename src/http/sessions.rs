@@ -2,6 +2,9 @@
 //!
 //! A session is 256 random bits that only the browser holds; SHA-256 of them is kept, in memory and in the database, so that it outlives a
 //! restart. It stands for the key it came from: it may what that key may now, and ends when the key is taken away.
+//!
+//! The session of a person who signed in at the provider is in memory alone, and so are the tokens by which the provider is asked again: after a
+//! restart, signing in is one click.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -17,12 +20,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use super::error::{ApiError, ErrorKind};
 use super::keys::{self, Holder, KeyHash, Keys};
 use super::limit::ConcurrencyLimit;
 use super::refusals::network;
 use crate::clock::Clock;
+use crate::oidc::OidcIdentity;
 use crate::resilience::TokenBucket;
 use crate::store::{Store, StoredSession};
 
@@ -30,6 +35,10 @@ use crate::store::{Store, StoredSession};
 const IDLE: SignedDuration = SignedDuration::from_hours(8);
 /// A session is over after so long, however much it is used.
 const LONGEST: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// The same of a person who signed in at the provider, …
+const LONGEST_OF_PERSON: SignedDuration = SignedDuration::from_hours(12);
+/// … whose session is over as well where the provider has not confirmed them for so long.
+const UNCONFIRMED: SignedDuration = SignedDuration::from_hours(1);
 /// What takes a fresh sign-in takes one that is at most so old.
 const FRESH: SignedDuration = SignedDuration::from_mins(5);
 /// Use is noted in the database at most this often.
@@ -54,8 +63,12 @@ pub(super) const COOKIE: &str = "switchboard_session";
 /// Its name under TLS: a browser takes it from this host alone, and only encrypted.
 pub(super) const SECURE_COOKIE: &str = "__Host-switchboard_session";
 
+/// A cookie's name, and its name under TLS.
+pub(super) type CookieNames = [&'static str; 2];
+const COOKIES: CookieNames = [COOKIE, SECURE_COOKIE];
+
 /// SHA-256 of a session's secret.
-type TokenHash = [u8; 32];
+pub(super) type TokenHash = [u8; 32];
 
 /// The public address, as browsers see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,7 +152,9 @@ impl WrongKeys {
 
 #[derive(Clone, Debug)]
 struct Session {
+    /// Of a person, the hash of their subject.
     key: KeyHash,
+    person: Option<Arc<KnownPerson>>,
     created_at: Timestamp,
     used_at: Timestamp,
     noted_at: Timestamp,
@@ -147,7 +162,20 @@ struct Session {
 
 impl Session {
     fn is_over(&self, now: Timestamp) -> bool {
-        now.duration_since(self.used_at) > IDLE || now.duration_since(self.created_at) > LONGEST
+        let (longest, confirmed_at) = match &self.person {
+            Some(person) => (LONGEST_OF_PERSON, person.confirmed_at),
+            None => (LONGEST, now),
+        };
+        now.duration_since(self.used_at) > IDLE
+            || now.duration_since(self.created_at) > longest
+            || now.duration_since(confirmed_at) > UNCONFIRMED
+    }
+
+    fn holder(&self, keys: &Keys) -> Option<Holder> {
+        match &self.person {
+            Some(person) => Some(person.holder.clone()),
+            None => keys.holder_of(self.key),
+        }
     }
 
     fn to_store(&self, token_hash: TokenHash) -> StoredSession {
@@ -158,6 +186,15 @@ impl Session {
             used_at: self.used_at,
         }
     }
+}
+
+/// Somebody who signed in at the provider.
+#[derive(Clone, Debug)]
+pub(super) struct KnownPerson {
+    pub(super) holder: Holder,
+    pub(super) identity: OidcIdentity,
+    /// When the provider last said so.
+    pub(super) confirmed_at: Timestamp,
 }
 
 /// A session that has just begun.
@@ -199,6 +236,7 @@ impl Sessions {
         let open = stored.into_iter().filter_map(|stored| {
             let session = Session {
                 key: KeyHash::from_bytes(stored.key_hash),
+                person: None,
                 created_at: stored.created_at,
                 used_at: stored.used_at,
                 noted_at: stored.used_at,
@@ -233,7 +271,12 @@ impl Sessions {
             let session = self.lock().get(&hash_of(&token))?.clone();
             (!session.is_over(now)).then_some(session)
         });
-        session.is_some_and(|session| self.0.keys.holder_of(session.key).is_some())
+        session.is_some_and(|session| session.holder(&self.0.keys).is_some())
+    }
+
+    /// Says when somebody lost a right.
+    pub(super) fn rights(&self) -> watch::Receiver<()> {
+        self.0.keys.changes()
     }
 
     /// The same for a request: a session changes things from our own pages only.
@@ -279,6 +322,22 @@ impl Sessions {
         let Some(_permit) = self.0.log_ins.acquire_from(network).await else {
             return Err(ApiError::busy());
         };
+        self.enter(key, None, holder).await
+    }
+
+    /// Begins the session of a person whom the provider vouches for.
+    pub(super) async fn begin_person(&self, person: KnownPerson) -> Result<Begun, ApiError> {
+        let holder = person.holder.clone();
+        let key = KeyHash::of(person.identity.subject.as_bytes());
+        self.enter(key, Some(Arc::new(person)), holder).await
+    }
+
+    async fn enter(
+        &self,
+        key: KeyHash,
+        person: Option<Arc<KnownPerson>>,
+        holder: Holder,
+    ) -> Result<Begun, ApiError> {
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(|_| ApiError::internal())?;
         let token = URL_SAFE_NO_PAD.encode(random);
@@ -286,17 +345,22 @@ impl Sessions {
         let now = self.0.clock.now();
         let session = Session {
             key,
+            person,
             created_at: now,
             used_at: now,
             noted_at: now,
         };
-        let stored = self.0.store.keep_session(session.to_store(token_hash));
-        stored.await.map_err(ApiError::store)?;
+        let mut longest = LONGEST_OF_PERSON;
+        if session.person.is_none() {
+            longest = LONGEST;
+            let stored = self.0.store.keep_session(session.to_store(token_hash));
+            stored.await.map_err(ApiError::store)?;
+        }
         for evicted in self.open(token_hash, session) {
             self.forget(evicted).await;
         }
         Ok(Begun {
-            cookie: self.cookie(&token, Some(LONGEST)),
+            cookie: self.cookie(&token, Some(longest)),
             holder,
         })
     }
@@ -319,7 +383,7 @@ impl Sessions {
         let token_hash = hash_of(&self.token(headers)?);
         let now = self.0.clock.now();
         let mut note = None;
-        let key = {
+        let session = {
             let mut open = self.lock();
             let session = open.get_mut(&token_hash)?;
             if session.is_over(now) {
@@ -335,20 +399,51 @@ impl Sessions {
                 session.noted_at = now;
                 note = Some(session.to_store(token_hash));
             }
-            session.key
+            session.clone()
         };
-        if let Some(stored) = note {
+        if let Some(stored) = note.filter(|_| session.person.is_none()) {
+            self.0.keys.used(session.key);
             self.0.store.note_session(stored);
         }
-        self.0.keys.holder_of(key)
+        session.holder(&self.0.keys)
     }
 
     /// Ends the session whose cookie is in `headers`; says whose it was.
     pub(super) async fn end(&self, headers: &HeaderMap) -> Option<Holder> {
         let token_hash = hash_of(&self.token(headers)?);
         let session = self.lock().remove(&token_hash)?;
+        self.0.keys.say_changed();
         self.forget(token_hash).await;
-        self.0.keys.holder_of(session.key)
+        session.holder(&self.0.keys)
+    }
+
+    /// The sessions of people whom the provider did not confirm since then.
+    pub(super) fn unconfirmed(&self, since: Timestamp) -> Vec<(TokenHash, Arc<KnownPerson>)> {
+        let open = self.lock();
+        let people = open.iter().filter_map(|(token_hash, session)| {
+            let person = session.person.as_ref()?;
+            (person.confirmed_at <= since).then(|| (*token_hash, Arc::clone(person)))
+        });
+        people.collect()
+    }
+
+    /// What the provider says of the person of a session now; `None` ends it.
+    pub(super) fn confirm(&self, token_hash: TokenHash, person: Option<KnownPerson>) {
+        let mut open = self.lock();
+        match (open.get_mut(&token_hash), person) {
+            (Some(session), Some(person)) => session.person = Some(Arc::new(person)),
+            (_, None) => {
+                open.remove(&token_hash);
+                self.0.keys.say_changed();
+            }
+            (None, Some(_)) => {}
+        }
+    }
+
+    /// Ends the sessions of everybody who signed in at the provider.
+    pub(super) fn end_people(&self) {
+        self.lock().retain(|_, session| session.person.is_none());
+        self.0.keys.say_changed();
     }
 
     async fn forget(&self, token_hash: TokenHash) {
@@ -359,7 +454,11 @@ impl Sessions {
 
     /// The session's secret from the cookies of a request. Under TLS only the name counts that a browser takes from this host alone.
     fn token(&self, headers: &HeaderMap) -> Option<String> {
-        let wanted = self.cookie_name();
+        self.read_cookie(headers, COOKIES)
+    }
+
+    pub(super) fn read_cookie(&self, headers: &HeaderMap, names: CookieNames) -> Option<String> {
+        let wanted = self.cookie_name(names);
         let cookies = headers.get_all(header::COOKIE).iter();
         let cookies = cookies.filter_map(|line| line.to_str().ok());
         let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| {
@@ -374,20 +473,30 @@ impl Sessions {
         self.token(headers).is_some()
     }
 
-    fn cookie_name(&self) -> &'static str {
+    fn cookie_name(&self, [plain, secure]: CookieNames) -> &'static str {
         if self.0.site.load().is_secure {
-            SECURE_COOKIE
+            secure
         } else {
-            COOKIE
+            plain
         }
     }
 
     /// The cookie of a session; without an age it takes the cookie away.
     pub(super) fn cookie(&self, token: &str, age: Option<SignedDuration>) -> HeaderValue {
-        let cookie = Cookie::build((self.cookie_name(), token.to_owned()))
+        self.write_cookie(COOKIES, token, age, SameSite::Strict)
+    }
+
+    pub(super) fn write_cookie(
+        &self,
+        names: CookieNames,
+        value: &str,
+        age: Option<SignedDuration>,
+        same_site: SameSite,
+    ) -> HeaderValue {
+        let cookie = Cookie::build((self.cookie_name(names), value.to_owned()))
             .path("/")
             .http_only(true)
-            .same_site(SameSite::Strict)
+            .same_site(same_site)
             .secure(self.0.site.load().is_secure)
             .build();
         let age = age.map_or(0, |age| age.as_secs());
@@ -533,6 +642,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_person_is_out_after_twelve_hours_or_an_hour_without_the_provider() {
+        let desk = desk();
+        let enter = async || {
+            let person = KnownPerson {
+                holder: Holder {
+                    name: "Ada (oidc 1)".into(),
+                    role: Role::Admin,
+                },
+                identity: OidcIdentity::made_up("1"),
+                confirmed_at: desk.clock.now(),
+            };
+            let begun = desk.sessions.begin_person(person).await.unwrap();
+            let cookie = begun.cookie.to_str().unwrap();
+            let cookie = cookie.split(';').next().unwrap().parse().unwrap();
+            [(header::COOKIE, cookie)]
+                .into_iter()
+                .collect::<HeaderMap>()
+        };
+        let headers = enter().await;
+        for _ in 0..12 {
+            desk.passes(1);
+            let now = desk.clock.now();
+            for (token, person) in desk.sessions.unconfirmed(now) {
+                let mut person = KnownPerson::clone(&person);
+                person.confirmed_at = now;
+                desk.sessions.confirm(token, Some(person));
+            }
+            assert!(desk.sessions.holder(&headers).is_some());
+        }
+        desk.clock.advance(Duration::from_millis(1));
+        assert!(!desk.sessions.may_still_see(&headers));
+        let headers = enter().await;
+        desk.passes(1);
+        assert!(desk.sessions.may_still_see(&headers));
+        desk.clock.advance(Duration::from_millis(1));
+        assert!(!desk.sessions.may_still_see(&headers));
+        let headers = enter().await;
+        desk.sessions.end_people();
+        assert!(desk.sessions.holder(&headers).is_none());
+        assert!(desk.sessions.0.store.sessions().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
     async fn what_a_page_asks_by_itself_does_not_keep_its_session() {
         let desk = desk();
         let headers = desk.log_in(&desk.admin).await;
@@ -635,6 +787,7 @@ mod tests {
             let used_at = at(i64::try_from(n).unwrap());
             let session = Session {
                 key: key(of),
+                person: None,
                 created_at: used_at,
                 used_at,
                 noted_at: used_at,

@@ -15,9 +15,9 @@ use super::rows::Written;
 use super::submission::SubmissionOutcome;
 use super::work::{self, AlertChange, Effect, PreparedRecord, RotationStep, Work};
 use super::{
-    audit_records, callers, calls, checkpoints, connection, dialer_states, forgotten_calls,
-    incidents, key_check, lasting_keys, list_entries, outbox, profiles, secrets, service_starts,
-    sessions, spool_mark,
+    api_keys, audit_records, callers, calls, checkpoints, connection, dialer_states,
+    forgotten_calls, incidents, key_check, lasting_keys, list_entries, outbox, profiles, secrets,
+    service_starts, sessions, spool_mark,
 };
 use crate::audit::{ChainLink, Event, Record, SecretRotated};
 use crate::call::CallId;
@@ -378,6 +378,9 @@ impl BatchWriter<'_> {
             }
             (Effect::Acknowledge { incident, by }, _) => {
                 incidents::acknowledge(self.connection, incident, by, record.created_at)?;
+            }
+            (Effect::Key(change), _) => {
+                api_keys::change(self.connection, change, record.created_at)?;
             }
             (Effect::Change(_), None) | (Effect::Begin(_) | Effect::None, _) => {}
         }

@@ -4,6 +4,7 @@
 //! acknowledged is on the disk (`synchronous=FULL`). SQL lives here and nowhere else, a file per table.
 
 mod alerting;
+mod api_keys;
 mod audit_log;
 mod audit_records;
 mod background;
@@ -48,6 +49,7 @@ mod prune;
 mod queries;
 mod readers;
 mod reserve;
+mod reveals;
 mod rollups;
 mod rotation;
 mod rotator;
@@ -71,6 +73,7 @@ mod write_queue;
 mod writer;
 
 pub use alerting::IncidentWithMessages;
+pub use api_keys::StoredApiKey;
 pub use audit_records::{RawRecord, StoredRecord};
 pub use call_filter::{CallFilter, CallerCalls, Digits};
 pub use calls::{InProgress, StoredCall};
@@ -95,6 +98,7 @@ pub use pages::{CallPlace, CallSearch, CallsAsked, Part, RecordsAsked, Rows};
 pub use profiles::StoredProfile;
 pub use prune::{KeptLonger, PruneError, PruneReport, Pruner};
 pub use queries::Counts;
+pub use reveals::Reveals;
 pub use rollups::{Figures, GroupFigures, Handoffs};
 pub use rotation::Rotation;
 pub use rotator::{RotateError, RotationReport, RotationState, SecretRotator};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::api_keys::{self, StoredApiKey};
 use super::audit_records::{self, RawRecord, StoredRecord, read_all};
 use super::call_filter::{self, CallerCalls};
 use super::calls::{self, InProgress, StoredCall};
@@ -16,6 +17,7 @@ use super::legs::{self, StoredLeg};
 use super::list_entries::{self, StoredListEntry};
 use super::pages::{self, CallPlace, CallsAsked, Part, RecordsAsked, Rows};
 use super::profiles::{self, StoredProfile};
+use super::reveals::{self, Reveals};
 use super::rollups::{self, Figures};
 use super::rulesets::{self, RulesetPeriod};
 use super::sessions::{self, StoredSession};
@@ -227,6 +229,17 @@ impl Store {
             Ok(last.and_then(|record| record.personal?.body))
         })
         .await
+    }
+
+    /// Every key that was made while the program ran.
+    pub async fn api_keys(&self) -> Result<Vec<StoredApiKey>, StoreError> {
+        self.ask(api_keys::all).await
+    }
+
+    /// Who saw numbers of callers in full between two times, in milliseconds since the Unix epoch.
+    pub async fn reveals(&self, from: i64, to: i64) -> Result<Vec<Reveals>, StoreError> {
+        self.ask(move |reader| reveals::between(reader, from, to))
+            .await
     }
 
     /// Every entry of lists, as lists are asked for callers.

@@ -16,7 +16,8 @@ use subtle::ConstantTimeEq;
 use super::key_ring::KeyRing;
 
 /// The tables whose rows carry a MAC.
-pub(super) const TABLES: [&str; 5] = [
+pub(super) const TABLES: [&str; 6] = [
+    "api_keys",
     "calls",
     "dialer_states",
     "list_entries",

@@ -9,9 +9,10 @@ use super::rows::{self, Written};
 const CALLERS: &str = "callers";
 const PROFILES: &str = "profiles";
 /// The tables that hold them.
-pub(super) const TABLES: [&str; 7] = [
+pub(super) const TABLES: [&str; 8] = [
     CALLERS,
     PROFILES,
+    "api_keys",
     "calls",
     "dialer_states",
     "list_entries",

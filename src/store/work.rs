@@ -14,7 +14,7 @@ use super::profiles::StoredProfile;
 use super::rollups::Measured;
 use super::sessions::SessionChange;
 use crate::alerts::{EventType, IncidentStatus};
-use crate::audit::{CallAfter, Event, Kind, ListChanged, Record, ServiceState};
+use crate::audit::{CallAfter, Event, KeyChanged, Kind, ListChanged, Record, ServiceState};
 use crate::call::{CallId, Disposition, Status};
 use crate::phone::E164;
 
@@ -57,6 +57,7 @@ pub(super) enum Effect {
         incident: String,
         by: String,
     },
+    Key(Box<KeyChanged>),
 }
 
 impl Effect {
@@ -70,6 +71,7 @@ impl Effect {
             | Self::Started
             | Self::Tell(_)
             | Self::List(_)
+            | Self::Key(_)
             | Self::Acknowledge { .. } => None,
         }
     }
@@ -269,6 +271,7 @@ fn effect(
             return Ok(Effect::Acknowledge { incident, by });
         }
         (Event::ListChanged(change), _) => return Ok(Effect::List(Box::new(change))),
+        (Event::KeyChanged(change), _) => return Ok(Effect::Key(Box::new(change))),
         (Event::CallDecided(decided), Some(call)) => {
             let begun = NewCall::new(call.clone(), decided.decision, ms)?;
             return Ok(Effect::Begin(Box::new(begun)));

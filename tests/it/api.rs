@@ -154,7 +154,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 50] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 54] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -297,6 +297,10 @@ const ROUTES: [(&str, &str, &str, &str, u16); 50] = [
         "viewer",
         200,
     ),
+    ("GET", "/keys", "/keys", "viewer", 200),
+    ("POST", "/keys", "/keys", "admin", 400),
+    ("DELETE", "/keys/{id}", "/keys/0", "admin", 404),
+    ("GET", "/reveals", "/reveals", "viewer", 200),
     ("GET", "/routing/lists", "/routing/lists", "viewer", 200),
     (
         "GET",

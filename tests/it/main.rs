@@ -26,6 +26,7 @@ mod locked;
 mod matrix;
 mod overload;
 mod panics;
+mod people;
 #[path = "../../src/property.rs"]
 mod property;
 mod ready;

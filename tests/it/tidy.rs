@@ -51,8 +51,12 @@ const SHELL: &[(&str, &[&str])] = &[
     ("lifecycle", &["clock"]),
     ("outbound", &["clock"]),
     ("telemetry", &["clock"]),
-    ("config", &["core", "alerts", "braze", "dialer", "http"]),
+    (
+        "config",
+        &["core", "alerts", "braze", "dialer", "http", "oidc"],
+    ),
     ("twilio", CLIENT),
+    ("oidc", CLIENT),
     ("braze", CLIENT),
     // A kind of dialer reads its own section.
     ("dialer", &["core", "clock", "outbound", "config"]),
@@ -98,6 +102,7 @@ const SHELL: &[(&str, &[&str])] = &[
             "lifecycle",
             "flow",
             "twilio",
+            "oidc",
             "braze",
             "dialer",
             "store",

@@ -18,6 +18,7 @@ mod form;
 pub mod handoffs;
 pub mod http_dialer;
 mod http_server;
+pub mod identity_provider;
 mod number;
 mod port;
 pub mod requests;

@@ -95,6 +95,7 @@ fn every_known_key_stands_in_the_example() {
     for (section, keys) in &known {
         // What inline tables hold stands in the line of their key; so does `when` where it is short.
         let inline = [
+            "auth.oidc.roles",
             "twilio.shared_keys",
             "routing.missed_to",
             "routing.rules.when.",

@@ -191,7 +191,7 @@ pub(super) struct CallEnd {
     )
 )]
 pub(super) async fn ended(
-    _: Admin,
+    Admin(holder): Admin,
     State(calls): State<Calls>,
     State(reads): State<Reads>,
     Path(call_id): Path<String>,
@@ -200,7 +200,10 @@ pub(super) async fn ended(
     let (outcome, talked_s) = read_end(&body)?;
     let (StoredCall { id, .. }, _) = reads.known_call(&call_id).await?;
     tracing::Span::current().record("call_sid", id.as_str());
-    match calls.end_reported(&id, outcome, talked_s).await {
+    match calls
+        .end_reported(&id, outcome, talked_s, &holder.name)
+        .await
+    {
         EndReported::Recorded => Ok(StatusCode::NO_CONTENT),
         EndReported::Contradicts(known) => Err(ApiError::new(
             ErrorKind::Conflict,

@@ -62,7 +62,7 @@ pub(super) async fn save(
     text: String,
 ) -> Result<Response, ApiError> {
     let wanted = ConfigRequest::Draft(Some(text));
-    let applied = reloads.ask(format!("key {}", holder.name), wanted).await;
+    let applied = reloads.ask(holder.as_asking(), wanted).await;
     let applied = applied.map_err(|error| not_applied(error, REFUSED))?;
     Ok(data(SavedDocument {
         version: applied.ruleset,
@@ -83,7 +83,7 @@ pub(super) async fn remove(
     Operator(holder): Operator,
     State(reloads): State<Reloads>,
 ) -> Result<Response, ApiError> {
-    let by = format!("key {}", holder.name);
+    let by = holder.as_asking();
     let removed = reloads.ask(by, ConfigRequest::Draft(None)).await;
     removed.map_err(|error| not_applied(error, REFUSED))?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -325,7 +325,7 @@ pub(super) async fn publish(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let publication = read(&JsonObject::parse(&body)?)?;
-    let by = format!("key {}", holder.name);
+    let by = holder.as_asking();
     let applied = reloads.ask(by, ConfigRequest::Publish(publication)).await;
     applied
         .map(data)

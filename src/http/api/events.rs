@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::time::Interval;
 use utoipa::{IntoParams, ToSchema};
 
@@ -112,6 +113,7 @@ pub(super) async fn stream(
     };
     let stream = EventStream {
         subscription,
+        rights: sessions.rights(),
         sessions,
         headers,
         lifecycle,
@@ -133,8 +135,9 @@ struct EventStream {
     sessions: Sessions,
     headers: HeaderMap,
     lifecycle: Lifecycle,
-    /// When the right is checked again.
+    /// When the right is checked again: by the clock, and when somebody lost one.
     looks: Interval,
+    rights: watch::Receiver<()>,
 }
 
 impl EventStream {
@@ -145,7 +148,7 @@ impl EventStream {
             tokio::select! {
                 biased;
                 () = draining.cancelled() => return None,
-                _ = self.looks.tick() => {
+                () = checks(&mut self.looks, &mut self.rights) => {
                     if !self.sessions.may_still_see(&self.headers) {
                         return None;
                     }
@@ -153,6 +156,14 @@ impl EventStream {
                 next = self.subscription.next() => return next,
             }
         }
+    }
+}
+
+/// Waits for the next moment to check a right.
+async fn checks(looks: &mut Interval, rights: &mut watch::Receiver<()>) {
+    tokio::select! {
+        _ = looks.tick() => {}
+        Ok(()) = rights.changed() => {}
     }
 }
 

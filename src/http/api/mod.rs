@@ -14,6 +14,7 @@ mod drafts;
 mod events;
 mod export;
 mod fields;
+mod keys;
 mod lists;
 mod logs;
 mod metrics;
@@ -22,6 +23,7 @@ mod page;
 mod reads;
 mod record;
 mod reveal;
+mod reveals;
 mod routing;
 mod rulesets;
 mod session;
@@ -52,7 +54,7 @@ pub use customers::Customers;
 pub(super) use dialers::Dialers;
 pub(super) use metrics::Window;
 pub use reads::Reads;
-pub(super) use session::log_in;
+pub(super) use session::{address, log_in, record_log_in};
 pub use settings::{Setting, SettingsDocument, SettingsKey, ShownSettings};
 
 /// Requests at the same time; a dashboard with its pages open makes a handful.
@@ -105,6 +107,9 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(lists::all))
         .routes(routes!(lists::entries, lists::add))
         .routes(routes!(lists::remove))
+        .routes(routes!(keys::all, keys::make))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(reveals::all))
         .routes(routes!(alerts::active))
         .routes(routes!(alerts::history))
         .routes(routes!(alerts::test))

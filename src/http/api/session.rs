@@ -56,7 +56,7 @@ pub(super) async fn begin(
     let key = body.text("key", 256).map_err(|what| {
         ApiError::new(ErrorKind::Validation, "The key cannot be read.").with("key", what)
     })?;
-    let cookie = log_in(&sessions, &reads, key, source).await?;
+    let cookie = log_in(&sessions, &reads, key, address(source)).await?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
@@ -65,10 +65,19 @@ pub(in super::super) async fn log_in(
     sessions: &Sessions,
     reads: &Reads,
     key: &str,
-    source: Option<Extension<SourceAddress>>,
+    source: IpAddr,
 ) -> Result<HeaderValue, ApiError> {
-    let source = address(source);
-    let Begun { cookie, holder } = sessions.begin(key, source).await?;
+    let begun = sessions.begin(key, source).await?;
+    record_log_in(reads, begun, source).await
+}
+
+/// Writes down that a session begins; gives its cookie.
+pub(in super::super) async fn record_log_in(
+    reads: &Reads,
+    begun: Begun,
+    source: IpAddr,
+) -> Result<HeaderValue, ApiError> {
+    let Begun { cookie, holder } = begun;
     let access = Access::LoggedIn {
         by: holder.name.to_string(),
         source: source.to_string(),
@@ -111,7 +120,7 @@ pub(super) async fn end(
 }
 
 /// Those of whom nobody knows where they are share an address.
-fn address(source: Option<Extension<SourceAddress>>) -> IpAddr {
+pub(in super::super) fn address(source: Option<Extension<SourceAddress>>) -> IpAddr {
     source.map_or(
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         |Extension(SourceAddress(address))| address,

@@ -273,7 +273,7 @@ pub(super) async fn reload(
     Admin(holder): Admin,
     State(reloads): State<Reloads>,
 ) -> Result<Response, ApiError> {
-    let by = format!("key {}", holder.name);
+    let by = holder.as_asking();
     let applied = reloads.ask(by, ConfigRequest::Reload).await;
     let message = "The configuration file is refused; the one before stays in force.";
     applied

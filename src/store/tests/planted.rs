@@ -4,8 +4,8 @@ use rusqlite::types::Value;
 
 use super::*;
 use crate::audit::{
-    Drained, FindingKind, Kind, ListAction, ListChanged, LogSigningKey, PersistedState,
-    SigningState, VerifyReport,
+    Drained, FindingKind, KeyAction, KeyChanged, Kind, ListAction, ListChanged, LogSigningKey,
+    PersistedState, Role, SigningState, VerifyReport,
 };
 use crate::store::copy::{self, CopyError};
 use crate::store::verify::{Against, Installation, Verification};
@@ -202,6 +202,18 @@ async fn put_on_a_list(store: &Store) {
     store.append(vec![record]).await.unwrap();
 }
 
+async fn make_key(store: &Store) {
+    let made = Event::KeyChanged(KeyChanged {
+        name: "wall".into(),
+        role: Role::Viewer,
+        change: KeyAction::Made,
+        by: "ops".into(),
+        hash: "07".repeat(32),
+    });
+    let record = Record::of_service(at(0), made);
+    store.append(vec![record]).await.unwrap();
+}
+
 /// Any change of any column of a row that steers calls or grants rights: the row is not used, is told, and is named.
 #[tokio::test]
 async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
@@ -210,6 +222,7 @@ async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
     let store = home.open();
     announce(&store).await;
     put_on_a_list(&store).await;
+    make_key(&store).await;
     store.close().await;
     for table in rows::TABLES {
         let columns: Vec<String> = {
@@ -257,6 +270,7 @@ async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
             );
             let store = home.open();
             let is_used = match table {
+                "api_keys" => !store.api_keys().await.unwrap().is_empty(),
                 "calls" => !store.recent_calls(9).await.unwrap().is_empty(),
                 "dialer_states" => !store.dialer_states().await.unwrap().is_empty(),
                 "list_entries" => !store.list_entries().await.unwrap().is_empty(),

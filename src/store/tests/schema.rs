@@ -237,6 +237,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::Accessed
         | Kind::DraftChanged
         | Kind::DraftDiffers
+        | Kind::KeyChanged
         | Kind::ListChanged => false,
     }
 }

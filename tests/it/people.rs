@@ -1,5 +1,10 @@
 //! People who sign in at the provider, and what a wrong answer of it comes to. What a real one does is tried in `.ci/oidc`.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise, and a key has one story"
+)]
 
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::{Response, StatusCode, Url};

@@ -230,7 +230,11 @@ impl DeliveryRound {
                 let webhook = channels.webhook.as_ref().ok_or_else(not_configured)?;
                 webhook.send(rendered, now).await
             }
-            channel => {
+            channel @ (Channel::Slack
+            | Channel::Teams
+            | Channel::Pagerduty
+            | Channel::Ntfy
+            | Channel::Http) => {
                 let wanted = messages.first().map(|message| &message.recipient);
                 let mut named = channels.named.iter();
                 let named = named.find(|(settings, _)| {

@@ -17,7 +17,7 @@ use super::mutes::Drained;
 use super::notification::{DailySummary, EventType, Notification, TestNotification};
 use super::observer::CallObserver;
 use super::outbox::Outbox;
-use super::policy::{AlertPolicy, Daily};
+use super::policy::{AlertPolicy, Daily, Recipient};
 use super::signals::{self, HealthSignals};
 use super::tracker::{IncidentStatus, IncidentTracker, Moment};
 use crate::audit::Event;
@@ -260,13 +260,13 @@ impl Incidents {
         policy
             .daily
             .clone()
-            .filter(|_| policy.recipients.iter().any(|who| who.takes_summaries()))
+            .filter(|_| policy.recipients.iter().any(Recipient::takes_summaries))
     }
 
     /// Sends the summary of a day to everybody who is notified of incidents.
     pub(super) async fn summarize(&self, mut summary: DailySummary) {
         let mut tell = self.shared.policy.load().recipients.clone();
-        tell.retain(|who| who.takes_summaries());
+        tell.retain(Recipient::takes_summaries);
         summary.tell.clone_from(&tell);
         let id = summary.id.clone();
         tracing::info!(

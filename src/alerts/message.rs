@@ -120,11 +120,8 @@ fn of_incident(
             (EventType::Opened, n @ 1..) => format!(" ({n})"),
             _ => String::new(),
         };
-        cut(&format!(
-            "{}{many}. {}",
-            notification.title(),
-            notification.cause
-        ))
+        let (title, cause) = (notification.title(), &notification.cause);
+        cut(&format!("{title}{many}. {cause}"))
     } else {
         notification.title()
     };

@@ -145,8 +145,10 @@ impl NewMute {
             return Err("too many mutes are in force or planned; end some first");
         }
         let named = |ms: i64| format!("mute-{ms}");
-        let free = |ms: &i64| known.iter().all(|mute| mute.id != named(*ms));
-        let ms = (now.as_millisecond()..).find(free).unwrap_or_default();
+        let mut ms = now.as_millisecond();
+        while known.iter().any(|mute| mute.id == named(ms)) {
+            ms += 1;
+        }
         Ok(Mute {
             id: named(ms),
             kind: self.kind,

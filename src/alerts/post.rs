@@ -135,7 +135,7 @@ fn room(kind: Channel) -> usize {
         Channel::Slack => 7_000,
         Channel::Teams => 5_000,
         Channel::Ntfy => 3_000,
-        _ => 50_000,
+        Channel::Email | Channel::Webhook | Channel::Pagerduty | Channel::Http => 50_000,
     }
 }
 

@@ -31,9 +31,16 @@ pub(super) fn run(arguments: &CallsArguments, global: &Global) -> anyhow::Result
     };
     for text in &arguments.filters {
         let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let named = match name {
+            "dialer" => Some(&mut asked.dialer),
+            "tier" => Some(&mut asked.tier),
+            _ => None,
+        };
+        if let Some(named) = named {
+            *named = Some(value.to_owned());
+            continue;
+        }
         let set = match name {
-            "dialer" => Ok(asked.dialer = Some(value.to_owned())),
-            "tier" => Ok(asked.tier = Some(value.to_owned())),
             _ if CallFilter::NAMES.split(' ').any(|known| known == name) => {
                 asked.filter.set(name, value)
             }

@@ -13,7 +13,7 @@ pub(super) fn run(global: &Global) -> anyhow::Result<Exit> {
     let database = &loaded.config.storage.path;
     let status = admin::ask(database, &ControlRequest::Status, |_| {}).map_err(refused)?;
     global.print(&status, print)?;
-    Ok(Exit::of_check(status["ok"] == true))
+    Ok(Exit::of_check(status.get("ok") == Some(&Value::Bool(true))))
 }
 
 fn print(status: &Value) {

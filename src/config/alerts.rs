@@ -144,6 +144,7 @@ fn webhook(section: &mut Section<'_>) -> Option<WebhookSettings> {
     })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the shape that reads a section")]
 fn channels(section: &mut Section<'_>) -> Option<Vec<PostSettings>> {
     let mut channels = Vec::new();
     for (name, value) in section.entries() {

@@ -340,6 +340,7 @@ fn check_lines(cases: &[(&str, &str, &str)]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn settings_that_contradict_each_other_are_refused() {
     let remote = |lines: &str| {
         with(

@@ -210,7 +210,7 @@ impl Fleet {
 
     /// Takes a dialer out by hand. Calls that it has already are not touched. One that is out gets the reason and the end that are given now,
     /// where any is.
-    pub fn drain(&self, id: &DialerId, out: Drained) -> Option<HealthChange> {
+    pub fn drain(&self, id: &DialerId, out: &Drained) -> Option<HealthChange> {
         self.change(id, &out.cause(), |member| {
             let says_more = out.reason.is_some() || out.until.is_some();
             member.drained = Some(match member.drained.take() {
@@ -246,7 +246,7 @@ impl Fleet {
                 Some(known) => {
                     let from = known.announced();
                     let member = known.with_settings_of(dialer);
-                    changes.extend(member.changed_from(from, "its settings changed"));
+                    changes.extend(member.changed_from(&from, "its settings changed"));
                     member
                 }
             };
@@ -298,7 +298,7 @@ impl Fleet {
         self.with(id, |member| {
             let from = member.announced();
             act(member);
-            let change = member.changed_from(from, cause);
+            let change = member.changed_from(&from, cause);
             if change.is_some() {
                 member.show();
             }
@@ -409,9 +409,9 @@ impl Member {
         }
     }
 
-    fn changed_from(&self, from: AnnouncedState, cause: &str) -> Option<HealthChange> {
+    fn changed_from(&self, from: &AnnouncedState, cause: &str) -> Option<HealthChange> {
         let to = self.announced();
-        (from != to).then(|| self.change(from.word, cause))
+        (*from != to).then(|| self.change(from.word, cause))
     }
 
     fn change(&self, from: &'static str, cause: &str) -> HealthChange {

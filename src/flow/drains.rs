@@ -49,7 +49,7 @@ impl Drains {
             until: mutes::end(out.r#for.as_deref(), out.until, now)?,
             ..Drained::new(by, now)
         };
-        let change = self.fleet.drain(dialer, out);
+        let change = self.fleet.drain(dialer, &out);
         self.changed(change).await;
         Ok(self.status(dialer))
     }

@@ -1429,6 +1429,8 @@ async fn the_rules_in_force_are_shown_in_the_order_in_which_they_are_tried() {
         "default_order": ["zendesk", "dialfire"],
         "tests": [],
         "lint": ["routing.rules[0] (\"sales floor\") has no test"],
+        "hours": [],
+        "draft": null,
     });
     assert_eq!(rules, expected);
 }

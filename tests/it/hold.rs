@@ -447,7 +447,7 @@ async fn calls_that_arrive_use_up_the_ramp_of_a_dialer_that_has_just_recovered()
     for dialer in &dialers {
         running.fleet.drain(
             dialer,
-            switchboard::audit::Drained::new("ops", scene.clock.now()),
+            &switchboard::audit::Drained::new("ops", scene.clock.now()),
         );
     }
     assert!(matches!(scene.arrive(0).await, Heard::Held { .. }));
@@ -748,7 +748,7 @@ async fn a_held_call_that_another_dialer_takes_goes_on_by_the_plan_of_that_momen
     let now = scene.clock.now();
     let zendesk = DialerId::new("zendesk");
     fleet
-        .drain(&zendesk, switchboard::audit::Drained::new("ops", now))
+        .drain(&zendesk, &switchboard::audit::Drained::new("ops", now))
         .unwrap();
     scene.break_both();
     // The plan of the arrival is Dialfire alone, which refuses.
@@ -756,7 +756,7 @@ async fn a_held_call_that_another_dialer_takes_goes_on_by_the_plan_of_that_momen
     fleet.resume(&zendesk, "ops").unwrap();
     let dialfire = DialerId::new("dialfire");
     fleet
-        .drain(&dialfire, switchboard::audit::Drained::new("ops", now))
+        .drain(&dialfire, &switchboard::audit::Drained::new("ops", now))
         .unwrap();
     scene.repair_both();
     scene.clock.advance(Duration::from_secs(20));
@@ -834,7 +834,7 @@ async fn dialers_that_were_taken_out_by_hand_are_told_as_such_and_are_not_down()
         fleet
             .drain(
                 dialer,
-                switchboard::audit::Drained::new("ops", scene.clock.now()),
+                &switchboard::audit::Drained::new("ops", scene.clock.now()),
             )
             .unwrap();
     }

@@ -112,7 +112,7 @@ async fn a_drained_dialer_stays_drained_until_it_is_put_back() {
     let recorder = Recorder::new(Clock::system(), running.store.clone());
     let drained = running
         .fleet
-        .drain(&id, switchboard::audit::Drained::new("ops", clock.now()))
+        .drain(&id, &switchboard::audit::Drained::new("ops", clock.now()))
         .unwrap();
     record_health(&recorder, &clock, drained).await;
     let since = clock.now();

@@ -147,7 +147,7 @@ async fn live_through(seed: u64, world: &World, late_ms: &Arc<AtomicI64>) {
     let pace = |late_ms| {
         world
             .twilio
-            .configure(|settings| settings.late_ms = late_ms)
+            .configure(|settings| settings.late_ms = late_ms);
     };
     pace(Some(Arc::clone(late_ms)));
     let mut callers = Callers::seeded(!seed).score_attribute(setup::SCORE_ATTRIBUTE);

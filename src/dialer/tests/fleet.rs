@@ -310,14 +310,14 @@ fn a_404_of_a_health_url_counts_but_not_one_of_an_api() {
 fn a_drained_dialer_takes_nothing_until_it_is_put_back() {
     let (fleet, now) = (fleet(), Instant::now());
     let change = fleet
-        .drain(&id(), Drained::new("ops", Timestamp::UNIX_EPOCH))
+        .drain(&id(), &Drained::new("ops", Timestamp::UNIX_EPOCH))
         .unwrap();
     assert_eq!((change.from, change.to), ("closed", "drained"));
     assert_eq!(change.cause, "taken out by ops");
     assert!(fleet.views(now)[0].drained);
     assert!(!fleet.admit(&id(), now));
     assert_eq!(
-        fleet.drain(&id(), Drained::new("other", Timestamp::UNIX_EPOCH)),
+        fleet.drain(&id(), &Drained::new("other", Timestamp::UNIX_EPOCH)),
         None
     );
     fleet.replace(vec![zendesk("http://localhost")]);
@@ -496,7 +496,7 @@ fn credentials_that_are_refused_while_it_is_open_or_out_are_told_too() {
     let open = change.standing.open.unwrap();
     assert_eq!((open.cause, open.refusals), (OpenCause::RefusedRequest, 1));
     assert_eq!(fleet.report(&id(), &outcome, now), None);
-    let out = fleet.drain(&id(), Drained::new("ops", wall())).unwrap();
+    let out = fleet.drain(&id(), &Drained::new("ops", wall())).unwrap();
     assert!(out.standing.drained.is_some() && out.standing.open.is_some());
     let dialer = fleet.get(&id()).unwrap();
     let change = fleet.proven(&dialer, "ops").unwrap();
@@ -508,7 +508,7 @@ fn credentials_that_are_refused_while_it_is_open_or_out_are_told_too() {
 fn after_a_restart_a_drained_dialer_stays_out_and_availability_is_asked_anew() {
     let now = Instant::now();
     let at = wall();
-    let left = kept(fleet().drain(&id(), Drained::new("ops", at)).unwrap());
+    let left = kept(fleet().drain(&id(), &Drained::new("ops", at)).unwrap());
     let restarted = fleet();
     assert_eq!(restarted.restore(&left, now, wall()), []);
     let drained = restarted.statuses(now)[0].drained.clone().unwrap();

@@ -12,7 +12,7 @@ use crate::store::{CallFilter, CallsAsked, Digits};
 
 /// Different digits that one key may ask for in a minute: ten questions a digit would give a number away.
 const SEARCHES: usize = 30;
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// How calls came out, and whose they are.
 #[derive(IntoParams)]
@@ -69,9 +69,12 @@ pub(super) fn read(fields: &mut CheckedFields, asked: &mut CallsAsked) {
     asked.search_whole();
 }
 
-/// Who searched for which digits in the last minute.
+/// When a key searched for which digits.
+type DigitSearch = (Instant, Arc<str>, Digits);
+
+/// The searches of the last minute.
 #[derive(Clone, Debug, Default)]
-pub(super) struct DigitSearches(Arc<Mutex<Vec<(Instant, Arc<str>, Digits)>>>);
+pub(super) struct DigitSearches(Arc<Mutex<Vec<DigitSearch>>>);
 
 impl DigitSearches {
     /// Whether the digits are new to the key in this minute; `None` where it has asked for too many.

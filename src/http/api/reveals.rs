@@ -20,7 +20,7 @@ pub(super) struct RevealsParams {
     /// At or after this time, ISO 8601. Without it, 30 days before `to`.
     #[param(format = DateTime)]
     from: Option<String>,
-    /// Before this time, ISO 8601. Without it, now.
+    /// Before this time, ISO 8601. Without it, until now.
     #[param(format = DateTime)]
     to: Option<String>,
 }
@@ -41,9 +41,11 @@ pub(super) async fn all(
 ) -> Result<Response, ApiError> {
     let (from, to) = (fields.time("from"), fields.time("to"));
     fields.verdict()?;
-    let to = to.unwrap_or_else(|| reads.clock.now());
-    let month = to.saturating_sub(SignedDuration::from_hours(30 * 24));
-    let from = from.or(month.ok()).unwrap_or(Timestamp::MIN);
-    let (from, to) = (from.as_millisecond(), to.as_millisecond());
+    let end = to.unwrap_or_else(|| reads.clock.now());
+    let month = end.saturating_sub(SignedDuration::from_hours(30 * 24));
+    let from = from
+        .or(month.ok())
+        .map_or(i64::MIN, Timestamp::as_millisecond);
+    let to = to.map_or(i64::MAX, Timestamp::as_millisecond);
     Ok(whole(reads.ask(reads.store.reveals(from, to)).await?))
 }

@@ -245,7 +245,9 @@ async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
             let others = match &value {
                 Value::Integer(number) => vec![Value::Integer(number + 1)],
                 Value::Real(number) => vec![Value::Real(number + 1.0)],
-                Value::Blob(bytes) => vec![Value::Blob(vec![7; bytes.len()])],
+                Value::Blob(bytes) => {
+                    vec![Value::Blob(bytes.iter().map(|byte| byte ^ 1).collect())]
+                }
                 Value::Null | Value::Text(_) => {
                     vec![
                         Value::Text("planted".into()),

@@ -1,4 +1,9 @@
 //! Channels of other services and the heartbeat, over real sockets: the stand-ins refuse what breaks a documented format.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
 use std::time::Duration;
 
@@ -57,7 +62,7 @@ async fn told(office: &Office, recipient: &str, is_so: impl Fn(&[&Value]) -> boo
     .await;
 }
 
-fn last_is<'a>(key: &'a str, value: impl Into<Value>) -> impl Fn(&[&Value]) -> bool + 'a {
+fn last_is(key: &str, value: impl Into<Value>) -> impl Fn(&[&Value]) -> bool {
     let value = value.into();
     move |messages| messages.last().is_some_and(|last| last[key] == value)
 }
@@ -310,7 +315,10 @@ async fn the_heartbeat_stays_out_while_no_call_could_be_recorded_and_opens_no_in
     };
     let ready = async |wanted: u16| {
         let asked = timeout(PATIENCE, async {
-            while office.ask(Method::GET, "/ready").await.0 != wanted {}
+            while office.ask(Method::GET, "/ready").await.0 != wanted {
+                // The store tries again by this clock.
+                clock.advance(Duration::from_millis(100));
+            }
         });
         asked.await.unwrap();
     };

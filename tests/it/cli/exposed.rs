@@ -568,7 +568,12 @@ async fn no_answer_and_no_line_of_the_log_shows_a_secret_a_number_a_query_or_a_p
             "GET /openapi.json" => &[],
             _ => &everybody[..],
         };
-        let found = exposures(text, &exposed.secrets, numbers, &paths);
+        let paths = match asked.as_str() {
+            // Records stand there byte for byte, or their hashes would prove nothing; where files lie is in those of the configuration.
+            "GET /api/v1/logs/export" => &[],
+            _ => &paths[..],
+        };
+        let found = exposures(text, &exposed.secrets, numbers, paths);
         if !found.is_empty() {
             wrong.push(format!("{asked}: {found:?}\n  {text}"));
         }

@@ -73,7 +73,11 @@ async fn click(tab: &Tab, clicks: &mut u32, words: &str) -> anyhow::Result<()> {
     tab.until(&found).await?;
     tab.js(&format!("{found}.click()")).await?;
     *clicks += 1;
-    tab.until(SETTLED).await
+    // A question stands before the page, which is busy until it is answered.
+    tab.until(&format!(
+        "document.querySelector('dialog[open]') || ({SETTLED})"
+    ))
+    .await
 }
 
 async fn fill(tab: &Tab, selector: &str, value: &str) -> anyhow::Result<()> {

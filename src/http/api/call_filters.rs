@@ -26,11 +26,7 @@ pub(super) struct FilterParams {
     #[param(schema_with = failures)]
     failure: Option<String>,
     /// The rule that took them, or `(default)`.
-    #[param(
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[^\\s\\p{Cc}]([^\\p{Cc}]*[^\\s\\p{Cc}])?$"
-    )]
+    #[param(min_length = 1, max_length = 64)]
     rule: Option<String>,
     failed_over: Option<bool>,
     held: Option<bool>,

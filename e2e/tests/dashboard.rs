@@ -221,9 +221,15 @@ async fn everything_is_done_by_the_keyboard_alone() -> anyhow::Result<()> {
     tab.press("Escape").await?;
     tab.tab_to("el.matches('select') && el.labels[0].textContent === 'Outcome'")
         .await?;
-    tab.press("ArrowDown").await?;
-    tab.until("location.search.includes('disposition=answered')")
-        .await?;
+    for chosen in [
+        "outcome=failed",
+        "outcome=unreached",
+        "disposition=answered",
+    ] {
+        tab.press("ArrowDown").await?;
+        tab.until(&format!("location.search.includes('{chosen}')"))
+            .await?;
+    }
     tab.until("document.querySelectorAll('sb-log tbody tr:not(.wait)').length > 0 && [...document.querySelectorAll('sb-log tbody .chip')].every((chip) => chip.textContent === 'Answered')").await?;
 
     // Trace: the first row, by key.

@@ -43,8 +43,27 @@ async fn main() -> anyhow::Result<()> {
         ("logs", "/logs".to_owned()),
         ("trace", format!("/logs/{call}")),
         ("dialers", "/dialers".to_owned()),
-        ("alerts", "/alerts".to_owned()),
+        ("rules", "/rules".to_owned()),
         ("settings", "/settings".to_owned()),
+    ];
+    for (name, path) in &pages {
+        tab.open(&format!("{}{path}", demo.url)).await?;
+        settle(&tab).await?;
+        take(&tab, &folder, &only, name, 1440, 900).await?;
+        take(&tab, &folder, &only, &format!("{name}-narrow"), 360, 740).await?;
+    }
+    // No dialer answers any more: callers are held, and somebody is told.
+    tab.js("document.querySelector('#demo-faults [name=both_down]').click()")
+        .await?;
+    const OPEN: &str =
+        "fetch('/api/v1/alerts/active').then(r => r.json()).then(d => d.data[0]?.id ?? '')";
+    tab.until_within(Duration::from_secs(60), OPEN).await?;
+    tokio::time::sleep(WARM_UP / 5).await;
+    let incident = tab.text(OPEN).await?;
+    let pages = [
+        ("crisis", "/".to_owned()),
+        ("alerts", "/alerts".to_owned()),
+        ("incident", format!("/alerts/{incident}")),
     ];
     for (name, path) in &pages {
         tab.open(&format!("{}{path}", demo.url)).await?;

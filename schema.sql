@@ -335,7 +335,7 @@ CREATE TABLE outbox_messages (
     id INTEGER PRIMARY KEY,
     incident_id INTEGER REFERENCES incidents (id) ON DELETE CASCADE,
     notice TEXT NOT NULL,
-    occasion TEXT NOT NULL CHECK (occasion IN ('opened', 'reminded', 'resolved', 'tested', 'summary')),
+    occasion TEXT NOT NULL CHECK (occasion IN ('opened', 'reminded', 'resolved', 'acknowledged', 'tested', 'summary')),
     recipient TEXT NOT NULL CHECK (recipient <> ''),
     detail TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'dead', 'superseded')),

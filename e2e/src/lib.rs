@@ -67,12 +67,16 @@ impl Demo {
                 "127.0.0.1:0",
                 "--for",
                 "2h",
-                "--history",
-                "0s",
                 "--seed",
                 "7",
             ])
             .args(["--calls-per-minute", &calls_per_minute.to_string()])
+            // A past of its own is what a test asks for.
+            .args(if more.contains(&"--history") {
+                &[][..]
+            } else {
+                &["--history", "0s"][..]
+            })
             .args(more)
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped())

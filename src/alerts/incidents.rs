@@ -17,7 +17,7 @@ use super::mutes::Drained;
 use super::notification::{DailySummary, EventType, Notification, TestNotification};
 use super::observer::CallObserver;
 use super::outbox::Outbox;
-use super::policy::{AlertPolicy, Daily, Recipient};
+use super::policy::{AlertPolicy, Channel, Daily, Recipient};
 use super::signals::{self, HealthSignals};
 use super::tracker::{IncidentStatus, IncidentTracker, Moment};
 use crate::audit::Event;
@@ -522,6 +522,14 @@ impl Incidents {
         }
     }
 
+    /// The services that page somebody until the alert is acknowledged.
+    pub(super) fn pagers(&self) -> Vec<Recipient> {
+        let policy = self.shared.policy.load();
+        let recipients = policy.recipients.iter();
+        let pagers = recipients.filter(|who| who.channel() == Channel::Pagerduty);
+        pagers.cloned().collect()
+    }
+
     pub(super) fn moment(&self) -> Moment {
         Moment {
             instant: self.clock.instant(),
@@ -597,16 +605,18 @@ fn log(event_type: EventType, notification: &Notification) {
             calls,
             "an incident is over"
         ),
-        EventType::Reminded | EventType::Tested | EventType::Summary => tracing::warn!(
-            event = "alert.reminded",
-            kind,
-            subject,
-            incident,
-            cause,
-            lasted_ms,
-            calls,
-            "an incident is still open"
-        ),
+        EventType::Reminded | EventType::Acknowledged | EventType::Tested | EventType::Summary => {
+            tracing::warn!(
+                event = "alert.reminded",
+                kind,
+                subject,
+                incident,
+                cause,
+                lasted_ms,
+                calls,
+                "an incident is still open"
+            )
+        }
     }
 }
 

@@ -60,7 +60,10 @@ impl RenderedMessage {
         context: &MessageContext,
     ) -> Option<Self> {
         let content = match event_type {
-            EventType::Opened | EventType::Reminded | EventType::Resolved => {
+            EventType::Opened
+            | EventType::Reminded
+            | EventType::Resolved
+            | EventType::Acknowledged => {
                 of_incident(event_type, &serde_json::from_str(detail).ok()?, at, context)
             }
             EventType::Tested => of_test(serde_json::from_str(detail).ok()?, at, context),
@@ -132,6 +135,10 @@ fn of_incident(
         ),
         EventType::Reminded => (
             format!("Still open: {title}"),
+            format!("It has been open for {lasted} and has affected {calls}."),
+        ),
+        EventType::Acknowledged => (
+            format!("Somebody works on it: {title}"),
             format!("It has been open for {lasted} and has affected {calls}."),
         ),
         EventType::Opened | EventType::Tested | EventType::Summary => (

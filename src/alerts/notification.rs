@@ -21,6 +21,8 @@ pub enum EventType {
     Opened,
     Reminded,
     Resolved,
+    /// Somebody works on it; told to services that keep an alert open until then.
+    Acknowledged,
     /// Somebody wants to know whether messages arrive.
     Tested,
     Summary,

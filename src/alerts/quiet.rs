@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 
 use super::incidents::Incidents;
 use super::mutes::{Acknowledgement, Mute, NewMute, PLANNED_AHEAD};
+use super::notification::EventType;
 use super::tracker::IncidentStatus;
 use crate::audit::{Event, Kind};
 use crate::routing::DialerId;
@@ -26,21 +27,31 @@ impl Incidents {
 
     /// Somebody works on an open incident: nobody is reminded of it any more. Who said so first is kept. False where it is not open.
     pub async fn acknowledge(&self, id: &str, by: &str) -> bool {
-        let (incident, by) = (id.to_owned(), by.to_owned());
-        let at = self.clock().now();
-        let acknowledged = Acknowledgement { by: by.clone(), at };
-        let is_new = self.state().tracker.acknowledge(id, acknowledged);
-        if is_new == Some(true) {
+        let now = self.moment();
+        let acknowledged = Acknowledgement {
+            by: by.to_owned(),
+            at: now.at,
+        };
+        let found = self.state().tracker.acknowledge(id, acknowledged, now);
+        if let Some(Some(mut notification)) = found.clone() {
             tracing::info!(
                 event = "alert.acknowledged",
-                incident,
+                incident = id,
                 by,
                 "somebody works on it"
             );
-            let event = Event::IncidentAcknowledged { incident, by };
-            self.outbox().record(event).await;
+            if !notification.quiet && notification.muted.is_none() {
+                notification.tell = self.pagers();
+            }
+            let (name, tell) = (notification.id.clone(), notification.tell.clone());
+            let event = Event::IncidentAcknowledged {
+                by: by.to_owned(),
+                notification: Box::new(notification),
+            };
+            let occasion = EventType::Acknowledged;
+            self.outbox().write(occasion, &name, tell, event).await;
         }
-        is_new.is_some()
+        found.is_some()
     }
 
     /// The mutes that are in force or planned, by when they begin.

@@ -160,12 +160,19 @@ impl IncidentTracker {
     }
 
     /// Nobody is reminded of it any more; who said so first is kept. Whether that is new; `None` where it is not open.
-    pub fn acknowledge(&mut self, id: &str, by: Acknowledgement) -> Option<bool> {
+    pub fn acknowledge(
+        &mut self,
+        id: &str,
+        by: Acknowledgement,
+        now: Moment,
+    ) -> Option<Option<Notification>> {
         let mut open = self.open.values_mut();
         let incident = open.find(|incident| incident.status.id == id)?;
-        let is_new = incident.status.acknowledged.is_none();
-        incident.status.acknowledged.get_or_insert(by);
-        Some(is_new)
+        if incident.status.acknowledged.is_some() {
+            return Some(None);
+        }
+        incident.status.acknowledged = Some(by);
+        Some(Some(incident.notification(EventType::Acknowledged, now).1))
     }
 
     /// The open incidents; of one of which nothing is wrong any more, since when, and when it is resolved if that stays so.

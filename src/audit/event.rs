@@ -215,8 +215,9 @@ pub enum Event {
     IncidentResolved(Box<Notification>),
     /// Somebody works on it: nobody is reminded of it any more.
     IncidentAcknowledged {
-        incident: String,
         by: String,
+        #[serde(flatten)]
+        notification: Box<Notification>,
     },
     /// Nobody is to be told of some incidents for a while, or a mute was ended before its time.
     AlertsMuted(Box<Mute>),
@@ -281,9 +282,10 @@ impl Event {
         match event_type {
             EventType::Reminded => Self::IncidentReminded(notification),
             EventType::Resolved => Self::IncidentResolved(notification),
-            EventType::Opened | EventType::Tested | EventType::Summary => {
-                Self::IncidentOpened(notification)
-            }
+            EventType::Opened
+            | EventType::Acknowledged
+            | EventType::Tested
+            | EventType::Summary => Self::IncidentOpened(notification),
         }
     }
 }

@@ -376,8 +376,12 @@ impl BatchWriter<'_> {
                 let at = record.created_at;
                 list_entries::change(self.connection, &self.written, change, sealed, at)?;
             }
-            (Effect::Acknowledge { incident, by }, _) => {
-                incidents::acknowledge(self.connection, incident, by, record.created_at)?;
+            (Effect::Acknowledge { by, told }, _) => {
+                if let outbox::About::Incident(notification) = &told.about {
+                    let incident = &notification.incident;
+                    incidents::acknowledge(self.connection, incident, by, record.created_at)?;
+                }
+                outbox::announce(self.connection, &self.written, told, record.created_at)?;
             }
             (Effect::Key(change), _) => {
                 api_keys::change(self.connection, change, record.created_at)?;

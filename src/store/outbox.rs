@@ -96,7 +96,7 @@ pub(super) fn announce(
                 EventType::Opened => incidents::open(connection, notice, at)?,
                 EventType::Reminded => incidents::remind(connection, notice, at)?,
                 EventType::Resolved => incidents::resolve(connection, notice, at)?,
-                EventType::Tested | EventType::Summary => {}
+                EventType::Acknowledged | EventType::Tested | EventType::Summary => {}
             }
             let row = incidents::row_of(connection, &notice.incident)?;
             (&notice.id, &notice.tell, row)

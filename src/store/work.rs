@@ -52,10 +52,10 @@ pub(super) enum Effect {
     /// Somebody has to be told, of an incident above all.
     Tell(Box<ToSend>),
     List(Box<ListChanged>),
-    /// An incident is acknowledged by somebody.
+    /// An incident is acknowledged by somebody, and services are told.
     Acknowledge {
-        incident: String,
         by: String,
+        told: Box<ToSend>,
     },
     Key(Box<KeyChanged>),
 }
@@ -267,8 +267,12 @@ fn effect(
             let (id, tell) = (summary.id, summary.tell);
             return Ok(send(EventType::Summary, About::Nothing { id, tell }));
         }
-        (Event::IncidentAcknowledged { incident, by }, _) => {
-            return Ok(Effect::Acknowledge { incident, by });
+        (Event::IncidentAcknowledged { by, notification }, _) => {
+            let about = About::Incident(notification);
+            let Effect::Tell(told) = send(EventType::Acknowledged, about) else {
+                return Ok(Effect::None);
+            };
+            return Ok(Effect::Acknowledge { by, told });
         }
         (Event::ListChanged(change), _) => return Ok(Effect::List(Box::new(change))),
         (Event::KeyChanged(change), _) => return Ok(Effect::Key(Box::new(change))),

@@ -91,7 +91,6 @@ async fn every_filter_finds_the_calls_that_it_fits_and_no_others() {
         "outcome=great",
         "failure=",
         "rule=",
-        "rule=%20x",
         "held=yes",
         "slower_than=-1",
         "slower_than=0.5",

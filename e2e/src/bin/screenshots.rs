@@ -20,7 +20,7 @@ async fn main() -> anyhow::Result<()> {
     // Only pictures whose name contains this.
     let only = arguments.next().unwrap_or_default();
     std::fs::create_dir_all(&folder)?;
-    let demo = Demo::start(150, &[]).await?;
+    let demo = Demo::start(150, &["--history", "2h"]).await?;
     let chromium = Chromium::start().await?;
     let tab = chromium.tab().await?;
     tab.open(&format!("{}/login", demo.url)).await?;

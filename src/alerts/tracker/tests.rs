@@ -805,9 +805,11 @@ fn who_works_on_an_incident_is_not_reminded_and_is_told_of_its_end() {
         by: "ops".to_owned(),
         at: Timestamp::UNIX_EPOCH,
     };
-    assert_eq!(bench.tracker.acknowledge(&id, by()), Some(true));
-    assert_eq!(bench.tracker.acknowledge(&id, by()), Some(false));
-    assert_eq!(bench.tracker.acknowledge("other", by()), None);
+    let now = bench.moment();
+    let told = bench.tracker.acknowledge(&id, by(), now).flatten();
+    assert_eq!(told.unwrap().id, format!("{id}-acknowledged"));
+    assert_eq!(bench.tracker.acknowledge(&id, by(), now), Some(None));
+    assert_eq!(bench.tracker.acknowledge("other", by(), now), None);
     bench.until(20_000);
     // The next process knows it, too.
     bench.restart(10);

@@ -92,7 +92,7 @@ pub(in super::super) struct IncidentReason {
 #[derive(Serialize, ToSchema)]
 #[schema(as = AlertMessage)]
 pub(in super::super) struct MessageDocument {
-    /// `opened`, `reminded`, `resolved` or `tested`.
+    /// `opened`, `reminded`, `resolved`, `acknowledged` or `tested`.
     occasion: &'static str,
     /// `email`, `webhook`, or the kind of a channel: `slack`, `teams`, `pagerduty`, `ntfy` or `http`.
     channel: &'static str,

@@ -102,8 +102,16 @@ async fn each_service_is_told_of_beginning_and_end_in_its_own_format_and_never_o
         })
     };
     all_sent(6).await;
+    let open = office.get("/api/v1/alerts/active").await["data"][0]["id"].clone();
+    let acknowledge = format!("/api/v1/alerts/{}/acknowledge", open.as_str().unwrap());
+    let (status, answer) = office.ask(Method::POST, &acknowledge).await;
+    assert_eq!(status, 200, "{answer}");
+    // The pager alone is told that somebody works on it.
+    all_sent(7).await;
+    let alerts: Vec<_> = channels.alerts().into_values().collect();
+    assert_eq!(alerts, ["acknowledged"]);
     resolve(&office, &clock).await;
-    all_sent(12).await;
+    all_sent(13).await;
 
     let slack = bodies(&channels, AlertChannels::SLACK);
     let text = slack[0]["text"].as_str().unwrap();

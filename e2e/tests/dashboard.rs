@@ -798,7 +798,7 @@ async fn the_heap_does_not_grow() -> anyhow::Result<()> {
     let minutes: f64 = std::env::var("HEAP_MINUTES")
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(1.5);
+        .unwrap_or(1.0);
     let (demo, chromium, tab) = signed_in(600).await?;
     let samples = 12_u32;
     let every = Duration::from_secs_f64(minutes * 60.0 / f64::from(samples));

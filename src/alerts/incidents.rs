@@ -615,7 +615,7 @@ fn log(event_type: EventType, notification: &Notification) {
                 lasted_ms,
                 calls,
                 "an incident is still open"
-            )
+            );
         }
     }
 }

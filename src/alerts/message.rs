@@ -104,6 +104,19 @@ impl RenderedMessage {
     }
 }
 
+/// What a subject says of an incident. While calls fail, who waits, how many, and for whom.
+fn headline(event_type: EventType, notification: &Notification) -> String {
+    let title = notification.title();
+    if !notification.kind.is_opened_by_calls() || event_type == EventType::Resolved {
+        return title;
+    }
+    let many = match (event_type, notification.calls) {
+        (EventType::Opened, n @ 1..) => format!(" ({n})"),
+        _ => String::new(),
+    };
+    cut(&format!("{title}{many}. {}", notification.cause))
+}
+
 fn of_incident(
     event_type: EventType,
     notification: &Notification,
@@ -117,17 +130,7 @@ fn of_incident(
     ));
     let calls = n_calls(notification.calls);
     let is_resolved = event_type == EventType::Resolved;
-    let title = if notification.kind.is_opened_by_calls() && !is_resolved {
-        // Who waits, how many, and for whom: that much stands in the subject.
-        let many = match (event_type, notification.calls) {
-            (EventType::Opened, n @ 1..) => format!(" ({n})"),
-            _ => String::new(),
-        };
-        let (title, cause) = (notification.title(), &notification.cause);
-        cut(&format!("{title}{many}. {cause}"))
-    } else {
-        notification.title()
-    };
+    let title = headline(event_type, notification);
     let (subject, first) = match event_type {
         EventType::Resolved => (
             format!("Resolved: {title}"),

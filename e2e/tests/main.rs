@@ -1,0 +1,7 @@
+//! The dashboard in a real browser.
+
+mod alerts;
+mod dashboard;
+mod finding;
+mod rules;
+mod truth;

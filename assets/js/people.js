@@ -85,9 +85,9 @@ function keyRow({ id, name, role, by, used_at: used }, again) {
 	return h(
 		"tr",
 		h("th.value", { scope: "row" }, name),
-		h("td", role),
-		h("td.value", by ?? "configuration"),
-		h("td", used ? moment(used) : "–"),
+		h("td", { data: { label: "Role" } }, role),
+		h("td.value", { data: { label: "Made by" } }, by ?? "configuration"),
+		h("td", { data: { label: "Last use" } }, used ? moment(used) : "–"),
 		viewer.isAdmin && h("td", id && revoke),
 	);
 }
@@ -107,6 +107,7 @@ export function keysPanel() {
 						"tbody",
 						data.map((key) => keyRow(key, load)),
 					),
+					"stacked",
 				),
 		);
 	const make = pageButton("Make a key", "person", async () => (await askForKey()) && load());

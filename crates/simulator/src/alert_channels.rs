@@ -157,7 +157,9 @@ fn slack_fault(body: &Value) -> Option<&'static str> {
 
 fn teams_fault(body: &Value) -> Option<&'static str> {
     let kind = text(body, "/attachments/0/contentType");
-    let card = body.pointer("/attachments/0/content")?;
+    let Some(card) = body.pointer("/attachments/0/content") else {
+        return Some("not a message with an Adaptive Card");
+    };
     if text(body, "/type") != Some("message")
         || kind != Some("application/vnd.microsoft.card.adaptive")
     {

@@ -32,7 +32,8 @@ impl IdentityProvider {
     pub fn bind(
         address: &str,
     ) -> io::Result<(Self, impl Future<Output = ()> + Send + 'static + use<>)> {
-        let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).map_err(io::Error::other)?;
+        let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32])
+            .map_err(|rejected| io::Error::other(rejected.to_string()))?;
         let provider = Self {
             server: HttpServer::bind(address)?,
             key: Arc::new(key),

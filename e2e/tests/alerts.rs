@@ -1,11 +1,10 @@
 //! What an operator does about alerts, in a real Chromium against the real demo: the clicks are counted.
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use switchboard_e2e::{Chromium, Demo, Tab};
 
-const SETTLED: &str =
-    "document.querySelector('main h1') && !document.querySelector('[aria-busy=true]')";
+use crate::common::{SETTLED, fits};
 
 /// Long enough for an outage to be found.
 const OUTAGE: Duration = Duration::from_secs(60);
@@ -26,32 +25,6 @@ async fn answers(tab: &Tab, path: &str, is_so: &str) -> anyhow::Result<()> {
     let asked =
         format!("fetch('/api/v1{path}').then((r) => r.json()).then(({{ data }}) => {is_so})");
     tab.until_within(OUTAGE, &asked).await.map(|_| ())
-}
-
-/// What axe-core finds wrong, where it is at hand; nothing is wider than a phone.
-async fn examine(tab: &Tab, of: &str) -> anyhow::Result<()> {
-    tab.size(360, 740).await?;
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    let wide = tab
-        .number("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        .await?;
-    ensure!(wide <= 0.0, "{of} is {wide} px too wide");
-    tab.size(1440, 900).await?;
-    let nameless = tab.nameless_controls().await?;
-    ensure!(nameless.is_empty(), "{of}: without a name: {nameless:?}");
-    let Ok(path) = std::env::var("AXE") else {
-        return Ok(());
-    };
-    let axe = std::fs::read_to_string(path).context("cannot read axe-core")?;
-    tab.js(&format!("{axe}; true")).await?;
-    let found = tab
-        .text(
-            "axe.run(document, { resultTypes: ['violations'], rules: { 'label-content-name-mismatch': { enabled: true } } })
-             .then((r) => r.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 4).map((n) => n.target.join(' ')).join(' | ')}`).join('\\n'))",
-        )
-        .await?;
-    ensure!(found.is_empty(), "{of}: axe-core finds\n{found}");
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +48,7 @@ async fn taking_a_dialer_out_and_muting_alerts_cost_two_clicks_each() -> anyhow:
     tab.until("document.activeElement.name === 'reason'")
         .await?;
     tab.write("the carrier works").await?;
-    examine(&tab, "the question what to mute").await?;
+    fits(&tab, "the question what to mute", &[360, 1440]).await?;
     click(&tab, &mut clicks, "dialog button", "Mute").await?;
     answers(
         &tab,
@@ -92,7 +65,7 @@ async fn taking_a_dialer_out_and_muting_alerts_cost_two_clicks_each() -> anyhow:
     .await?;
     tab.until("document.body.innerText.includes('Nobody is told, by')")
         .await?;
-    examine(&tab, "/alerts").await?;
+    fits(&tab, "/alerts", &[360, 1440]).await?;
     let mut clicks = 0;
     click(&tab, &mut clicks, "main button", "Acknowledge").await?;
     tab.until("document.body.innerText.includes('Acknowledged by')")
@@ -105,7 +78,7 @@ async fn taking_a_dialer_out_and_muting_alerts_cost_two_clicks_each() -> anyhow:
         .await?;
     tab.shows("Callers are held, then put through to the last resort")
         .await?;
-    examine(&tab, "/alerts/{id}").await?;
+    fits(&tab, "/alerts/{id}", &[360, 1440]).await?;
     tab.js("document.querySelector('main a[href*=\"/logs/CA\"]').click(), true")
         .await?;
     tab.until("location.pathname.startsWith('/logs/CA') && document.querySelector('.fall')")
@@ -143,7 +116,7 @@ async fn taking_a_dialer_out_and_muting_alerts_cost_two_clicks_each() -> anyhow:
     tab.until("[...document.querySelectorAll('.cards .chip')].some((one) => one.textContent === 'Taking calls')")
         .await?;
     tab.shows(": new firmware").await?;
-    examine(&tab, "/dialers").await?;
+    fits(&tab, "/dialers", &[360, 1440]).await?;
     let zendesk = "section[aria-labelledby='dialer-zendesk'] button";
     click(&tab, &mut clicks, zendesk, "Take out").await?;
     tab.shows("this is the last one that takes calls").await?;

@@ -6,58 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use switchboard_e2e::seed::{Served, long_names, seeded, willing_dialer};
-use switchboard_e2e::{Chromium, Demo, PATIENCE, Tab};
+use switchboard_e2e::{Chromium, Demo, PATIENCE};
 
-const PAGES: [&str; 7] = [
-    "/",
-    "/logs",
-    "/logs?view=records",
-    "/dialers",
-    "/rules",
-    "/alerts",
-    "/settings",
-];
-/// A page is there, and nothing of it is still being loaded.
-const SETTLED: &str =
-    "document.querySelector('main h1') && !document.querySelector('[aria-busy=true]')";
-
-/// A demo, and a tab that is signed in.
-async fn signed_in(calls_per_minute: u32) -> anyhow::Result<(Demo, Chromium, Tab)> {
-    let demo = Demo::start(calls_per_minute, &[]).await?;
-    let chromium = Chromium::start().await?;
-    let tab = chromium.tab().await?;
-    tab.open(&demo.link).await?;
-    tab.until(SETTLED).await?;
-    Ok((demo, chromium, tab))
-}
-
-async fn no_complaints(tab: &Tab, of: &str) -> anyhow::Result<()> {
-    let complaints = tab.complaints().await?;
-    ensure!(complaints.is_empty(), "{of}: {complaints:#?}");
-    Ok(())
-}
-
-/// What axe-core finds wrong, where it is at hand.
-async fn examine(tab: &Tab, of: &str) -> anyhow::Result<()> {
-    let nameless = tab.nameless_controls().await?;
-    ensure!(
-        nameless.is_empty(),
-        "{of}: controls without a name: {nameless:?}"
-    );
-    let Ok(path) = std::env::var("AXE") else {
-        return Ok(());
-    };
-    let axe = std::fs::read_to_string(path).context("cannot read axe-core")?;
-    tab.js(&format!("{axe}; true")).await?;
-    let found = tab
-        .text(
-            "axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
-             .then((r) => r.violations.map((v) => `${v.id} (${v.impact}): ${v.nodes.slice(0, 4).map((n) => n.target.join(' ') + ' ' + (n.any[0]?.message ?? n.all[0]?.message ?? n.none[0]?.message ?? '')).join(' | ')}`).join('\\n'))",
-        )
-        .await?;
-    ensure!(found.is_empty(), "{of}: axe-core finds\n{found}");
-    Ok(())
-}
+use crate::common::{PAGES, SETTLED, examine, no_complaints, sign_in, signed_in};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_in_order_in_light_and_dark_at_every_width() -> anyhow::Result<()> {
@@ -346,23 +297,6 @@ async fn broken_services_are_seen_and_so_is_their_recovery() -> anyhow::Result<(
     demo.stop().await;
     chromium.stop().await;
     Ok(())
-}
-
-/// Signs in at a served program, and goes to a page.
-async fn sign_in(tab: &Tab, served: &Served, next: &str) -> anyhow::Result<()> {
-    let next = next
-        .replace('/', "%2F")
-        .replace('?', "%3F")
-        .replace('=', "%3D");
-    tab.open(&format!("{}/login?next={next}", served.url))
-        .await?;
-    tab.tab_to_selector("#key").await?;
-    tab.write(&served.key).await?;
-    tab.press("Enter").await?;
-    tab.until(&format!(
-        "!location.pathname.endsWith('/login') && {SETTLED}"
-    ))
-    .await
 }
 
 /// The banner is grey and says since when, and nothing below it says that all is well.

@@ -1,21 +1,11 @@
 //! Finding, in a real browser: how many clicks the tasks of an operator take, and that every figure leads to as many rows.
 
-use anyhow::{Context as _, ensure};
-use switchboard_e2e::{Chromium, Demo, Tab};
+use anyhow::ensure;
+use switchboard_e2e::{Demo, Tab};
 
-/// A page is there, and nothing of it is still being loaded.
-const SETTLED: &str =
-    "document.querySelector('main h1') && !document.querySelector('[aria-busy=true]')";
+use crate::common::{SETTLED, fits, no_complaints, signed_in};
 
-/// A demo in which calls fail, and a tab that is signed in.
-async fn signed_in() -> anyhow::Result<(Demo, Chromium, Tab)> {
-    let demo = Demo::start(120, &[]).await?;
-    let chromium = Chromium::start().await?;
-    let tab = chromium.tab().await?;
-    tab.open(&demo.link).await?;
-    tab.until(SETTLED).await?;
-    Ok((demo, chromium, tab))
-}
+const WIDTHS: [i64; 3] = [360, 1024, 1440];
 
 async fn open(demo: &Demo, tab: &Tab, page: &str) -> anyhow::Result<()> {
     tab.open(&format!("{}{page}", demo.url)).await?;
@@ -30,36 +20,9 @@ async fn click(tab: &Tab, selector: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What axe-core finds wrong, where it is at hand.
-async fn examine(tab: &Tab, of: &str) -> anyhow::Result<()> {
-    let wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
-    for width in [360, 1024, 1440] {
-        tab.size(width, 900).await?;
-        tab.until(&format!("{wide} <= 0"))
-            .await
-            .context(of.to_owned())?;
-    }
-    let complaints = tab.complaints().await?;
-    ensure!(complaints.is_empty(), "{of}: {complaints:#?}");
-    let Ok(path) = std::env::var("AXE") else {
-        println!("skipped for {of}: axe-core is not at hand (set AXE)");
-        return Ok(());
-    };
-    let axe = std::fs::read_to_string(path).context("cannot read axe-core")?;
-    tab.js(&format!("{axe}; true")).await?;
-    let found = tab
-        .text(
-            "axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] })
-             .then((r) => r.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 4).map((n) => n.target.join(' ') + ' ' + (n.any[0]?.message ?? n.all[0]?.message ?? '')).join(' | ')}`).join('\\n'))",
-        )
-        .await?;
-    ensure!(found.is_empty(), "{of}: axe-core finds\n{found}");
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_figure_leads_to_as_many_rows() -> anyhow::Result<()> {
-    let (demo, chromium, tab) = signed_in().await?;
+    let (demo, chromium, tab) = signed_in(120).await?;
     tab.until("document.querySelectorAll('.kpi a[href], .bars th a[href]').length > 6")
         .await?;
     tab.until("[...document.querySelectorAll('.bars tbody')].every((body, i) => i > 1 || body.rows.length)")
@@ -95,7 +58,7 @@ async fn every_figure_leads_to_as_many_rows() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tasks_of_an_operator_take_as_many_clicks_as_they_may() -> anyhow::Result<()> {
-    let (demo, chromium, tab) = signed_in().await?;
+    let (demo, chromium, tab) = signed_in(120).await?;
     let call = "fetch('/api/v1/calls?page_size=1&disposition=answered&tier=hot').then((r) => r.json()).then((d) => d.data[0])";
     tab.until(&format!("{call}.then(Boolean)")).await?;
     let id = tab.text(&format!("{call}.then((c) => c.call_id)")).await?;
@@ -122,7 +85,8 @@ async fn the_tasks_of_an_operator_take_as_many_clicks_as_they_may() -> anyhow::R
             .contains(number.trim_start_matches('+')),
         "a number is in the address"
     );
-    examine(&tab, "a caller").await?;
+    fits(&tab, "a caller", &WIDTHS).await?;
+    no_complaints(&tab, "a caller").await?;
 
     // Back leads to the row that was left.
     open(&demo, &tab, "/logs?span=24h").await?;
@@ -155,7 +119,8 @@ async fn the_tasks_of_an_operator_take_as_many_clicks_as_they_may() -> anyhow::R
     tab.js("[...document.querySelectorAll('th button.sort')].find((b) => b.textContent === 'Calls').click()").await?;
     tab.until("document.querySelector('th[aria-sort=descending]').textContent === 'Calls'")
         .await?;
-    examine(&tab, "/dialers").await?;
+    fits(&tab, "/dialers", &WIDTHS).await?;
+    no_complaints(&tab, "/dialers").await?;
 
     // Last week for the auditor: the time, and the link.
     open(&demo, &tab, "/logs?view=records&span=7d").await?;
@@ -169,13 +134,16 @@ async fn the_tasks_of_an_operator_take_as_many_clicks_as_they_may() -> anyhow::R
     click(&tab, ".filters button[aria-expanded=false]").await?;
     tab.until("document.querySelector('.filters button[aria-expanded=true]')")
         .await?;
-    examine(&tab, "/logs with its filters").await?;
+    fits(&tab, "/logs with its filters", &WIDTHS).await?;
+    no_complaints(&tab, "/logs with its filters").await?;
     open(&demo, &tab, "/logs?view=records").await?;
     click(&tab, "sb-log tbody a.row-link").await?;
     tab.until("document.querySelector('dialog[open]')").await?;
-    examine(&tab, "/logs?view=records with a record").await?;
+    fits(&tab, "/logs?view=records with a record", &WIDTHS).await?;
+    no_complaints(&tab, "/logs?view=records with a record").await?;
     open(&demo, &tab, "/").await?;
-    examine(&tab, "/").await?;
+    fits(&tab, "/", &WIDTHS).await?;
+    no_complaints(&tab, "/").await?;
     chromium.stop().await;
     demo.stop().await;
     Ok(())

@@ -1,6 +1,7 @@
 //! The dashboard in a real browser.
 
 mod alerts;
+mod common;
 mod dashboard;
 mod finding;
 mod rules;

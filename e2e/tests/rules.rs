@@ -8,8 +8,8 @@ use anyhow::{Context as _, ensure};
 use switchboard_e2e::seed::{Served, long_name};
 use switchboard_e2e::{Chromium, Tab};
 
-const SETTLED: &str =
-    "document.querySelector('main h1') && !document.querySelector('[aria-busy=true]')";
+use crate::common::{SETTLED, examine, sign_in};
+
 const DIALERS: &str = r#"
 [dialers.dialfire]
 kind = "http"
@@ -53,18 +53,6 @@ given = { score = 85 }
 expect = { first = "dialfire" }
 "#;
 
-/// A tab that is signed in at a program with these rules in a file of their own, on the page of the rules.
-async fn opened(served: &Served, chromium: &Chromium) -> anyhow::Result<Tab> {
-    let tab = chromium.tab().await?;
-    tab.open(&format!("{}/login?next=%2F", served.url)).await?;
-    tab.tab_to_selector("#key").await?;
-    tab.write(&served.key).await?;
-    tab.press("Enter").await?;
-    tab.until(&format!("location.pathname === '/' && {SETTLED}"))
-        .await?;
-    Ok(tab)
-}
-
 /// Clicks what is shown with these words, counts it, and waits for what follows.
 async fn click(tab: &Tab, clicks: &mut u32, words: &str) -> anyhow::Result<()> {
     let found = format!(
@@ -95,22 +83,6 @@ async fn picture(tab: &Tab, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What axe-core finds wrong, where it is at hand.
-async fn examine(tab: &Tab, of: &str) -> anyhow::Result<()> {
-    let nameless = tab.nameless_controls().await?;
-    ensure!(nameless.is_empty(), "{of}: without a name: {nameless:?}");
-    let Ok(path) = std::env::var("AXE") else {
-        return Ok(());
-    };
-    let axe = std::fs::read_to_string(path).context("cannot read axe-core")?;
-    tab.js(&format!("{axe}; true")).await?;
-    let found = tab
-        .text("axe.run(document, { resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then((r) => r.violations.map((v) => v.id + ': ' + v.nodes.slice(0, 4).map((n) => n.target.join(' ')).join(' | ')).join('\\n'))")
-        .await?;
-    ensure!(found.is_empty(), "{of}: axe-core finds\n{found}");
-    Ok(())
-}
-
 /// What is wider than the window or lies over something else, by its words.
 const MISFITS: &str = "(() => { const wrong = []; const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth) wrong.push(`${root.scrollWidth - root.clientWidth} px too wide`);
@@ -135,7 +107,8 @@ async fn warm_leads_go_to_zendesk_from_now_on_and_a_score_is_asked_about_on_one_
     let routing = format!("[routing]\nfile = \"routing.toml\"\n{DIALERS}");
     let served = Served::with(folder.path(), "", &routing).await?;
     let chromium = Chromium::start().await?;
-    let tab = opened(&served, &chromium).await?;
+    let tab = chromium.tab().await?;
+    sign_in(&tab, &served, "/").await?;
     let mut clicks = 0;
     click(&tab, &mut clicks, "Rules").await?;
     fill(&tab, "#explain [name=score]", "55").await?;
@@ -242,7 +215,8 @@ async fn twenty_rules_with_the_longest_names_fit_and_publishing_by_hand_is_expla
     }
     let served = Served::with(folder.path(), "", &routing).await?;
     let chromium = Chromium::start().await?;
-    let tab = opened(&served, &chromium).await?;
+    let tab = chromium.tab().await?;
+    sign_in(&tab, &served, "/").await?;
     let mut clicks = 0;
     click(&tab, &mut clicks, "Rules").await?;
     click(&tab, &mut clicks, "Edit the draft").await?;

@@ -10,20 +10,13 @@ use switchboard_e2e::{Chromium, Tab};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::common::{PAGES, sign_in};
+
 const PASS: u8 = 0;
 /// Every request to the API is answered 500.
 const FAIL: u8 = 1;
 /// The event stream ends, and cannot be opened again.
 const CUT: u8 = 2;
-
-const PAGES: [&str; 6] = [
-    "/",
-    "/logs",
-    "/logs?view=records",
-    "/dialers",
-    "/alerts",
-    "/settings",
-];
 
 /// What says that all is well, on any page.
 const GREEN: &str = "(document.querySelector('.state')?.dataset.state === 'routing' || /Nothing is wrong|no incident is open/.test(document.body.innerText))";
@@ -78,14 +71,6 @@ async fn carry(mut browser: TcpStream, target: &str, mode: &AtomicU8) -> anyhow:
     Ok(())
 }
 
-async fn signed_in(tab: &Tab, served: &Served) -> anyhow::Result<()> {
-    tab.open(&format!("{}/login", served.url)).await?;
-    tab.tab_to_selector("#key").await?;
-    tab.write(&served.key).await?;
-    tab.press("Enter").await?;
-    tab.until("!location.pathname.endsWith('/login')").await
-}
-
 /// The program, a tab that is signed in, and a way to the program; cookies know no ports.
 async fn behind_a_way() -> anyhow::Result<(
     tempfile::TempDir,
@@ -104,7 +89,7 @@ async fn behind_a_way() -> anyhow::Result<(
     let served = Served::with(folder.path(), "", &rules).await?;
     let chromium = Chromium::start().await?;
     let tab = chromium.tab().await?;
-    signed_in(&tab, &served).await?;
+    sign_in(&tab, &served, "/").await?;
     let mode = Arc::new(AtomicU8::new(PASS));
     let target = served.url.trim_start_matches("http://").to_owned();
     let way = way_to(target, Arc::clone(&mode)).await?;

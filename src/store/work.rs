@@ -220,14 +220,14 @@ fn effect(
     call: Option<&CallId>,
     detail: &str,
 ) -> serde_json::Result<Effect> {
-    let send = |occasion, about| {
-        let detail = detail.to_owned();
-        Effect::Tell(Box::new(ToSend {
+    let to_send = |occasion, about| {
+        Box::new(ToSend {
             occasion,
             about,
-            detail,
-        }))
+            detail: detail.to_owned(),
+        })
     };
+    let send = |occasion, about| Effect::Tell(to_send(occasion, about));
     let ms = at.as_millisecond();
     let mut overran = false;
     let leg: Option<LegChange> = match (event, call) {
@@ -268,10 +268,7 @@ fn effect(
             return Ok(send(EventType::Summary, About::Nothing { id, tell }));
         }
         (Event::IncidentAcknowledged { by, notification }, _) => {
-            let about = About::Incident(notification);
-            let Effect::Tell(told) = send(EventType::Acknowledged, about) else {
-                return Ok(Effect::None);
-            };
+            let told = to_send(EventType::Acknowledged, About::Incident(notification));
             return Ok(Effect::Acknowledge { by, told });
         }
         (Event::ListChanged(change), _) => return Ok(Effect::List(Box::new(change))),

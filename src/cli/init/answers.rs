@@ -359,7 +359,7 @@ fn ask(
     if given.certificate.is_none() {
         question!(
             acme_contact,
-            "Mail address for a certificate of Let's Encrypt (empty: a proxy has one)"
+            "Mail address for a certificate of Let's Encrypt (empty: a proxy in front speaks TLS)"
         );
     }
     question!(twilio_account_sid, "Twilio Account SID (AC…)");

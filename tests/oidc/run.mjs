@@ -123,7 +123,10 @@ async function signIn(browser, who, asked) {
 	await Promise.all([page.waitForNavigation(), page.click("[type=submit]")]);
 	// That we may know: asked once.
 	await page.click("[type=submit]");
-	await page.waitForFunction((site) => location.href.startsWith(site) && document.title !== "Signed in · Switchboard", {}, site);
+	// A page that is still being read has no title and no body yet.
+	const arrived = (site) =>
+		location.href.startsWith(site) && document.readyState === "complete" && document.title !== "Signed in · Switchboard";
+	await page.waitForFunction(arrived, {}, site);
 	return { context, page };
 }
 const shell = (page) => page.evaluate(() => ({ ...document.documentElement.dataset, path: location.pathname + location.search }));

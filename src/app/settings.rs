@@ -5,7 +5,7 @@ use anyhow::Context;
 use crate::alerts::{AlertPolicy, Daily, Recipient};
 use crate::braze::BrazeSettings;
 use crate::call::Ringing;
-use crate::config::{CallerId, Config};
+use crate::config::{CallerId, Config, PublicUrl};
 use crate::flow::Policy;
 use crate::http::Site;
 use crate::jobs::reconcile::Silence;
@@ -85,6 +85,9 @@ pub fn edge(config: &Config) -> anyhow::Result<EdgeSettings> {
         public_url: config.server.public_url.as_str().to_owned(),
         auth_tokens: twilio.auth_tokens.iter().map(bytes).collect(),
         shared_keys,
+    })
+    .and_then(|verifier| {
+        verifier.also_public(config.server.also_public.iter().map(PublicUrl::as_str))
     })
     .context("cannot verify signatures with [twilio]")?;
     Ok(EdgeSettings {

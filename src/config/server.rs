@@ -15,6 +15,9 @@ use crate::phone::Region;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 
+/// Each costs every forged webhook a few hashes more.
+const MAX_ALSO_PUBLIC: usize = 8;
+
 /// Where the appliance listens and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -22,6 +25,10 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The address that Twilio's webhooks are configured with; signatures are computed over it.
     pub public_url: PublicUrl,
+    /// Further addresses under which Twilio may ask: signatures over them are right too. At most 8, each once. Default: none.
+    pub also_public: Vec<PublicUrl>,
+    /// What this machine is called beside a second one: 1 to 16 of `a`–`z`, `0`–`9` and `-`. Default: no name.
+    pub node: Option<String>,
     /// Networks of reverse proxies whose `X-Forwarded-For` is believed. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// A certificate from files. At most one of `tls` and `acme` is set; neither means plain HTTP.
@@ -64,14 +71,13 @@ impl Server {
     pub(super) fn read(section: &mut Section<'_>, state_directory: &Path) -> Option<Self> {
         let listen = section.required("listen", TomlValue::socket_address);
         let insecure_http = section.or("insecure_http", false, TomlValue::boolean);
-        let public_url = section.required("public_url", |value| {
-            let url = PublicUrl::parse(&value.text()?, insecure_http)?;
-            if url.path_prefix().to_ascii_lowercase().contains("/webhooks/") {
-                return Err(Fault::new("holds the path of a webhook, which is added by Switchboard").hint(
-                    "write the address without /webhooks/twilio; only Twilio's console gets it with that",
-                ));
-            }
-            Ok(url)
+        let public_url =
+            section.required("public_url", |value| read_public_url(value, insecure_http));
+        let also_public = section.or("also_public", Vec::new(), |value| {
+            read_also_public(value, insecure_http, public_url.as_ref())
+        });
+        let node = section.optional("node", |value| {
+            value.text_like("1 to 16 of a to z, 0 to 9 and -", is_node_name)
         });
         let trusted_proxies = section.list("trusted_proxies", TomlValue::network);
         if trusted_proxies.iter().any(|of| of.prefix_len() == 0) {
@@ -91,6 +97,8 @@ impl Server {
             section.error("acme", fault.hint(hint));
         }
         let server = Self {
+            also_public,
+            node,
             trusted_proxies,
             tls,
             acme,
@@ -138,6 +146,50 @@ impl Tls {
             private_key,
         })
     }
+}
+
+fn read_public_url(value: &TomlValue<'_>, allows_http: bool) -> Result<PublicUrl, Fault> {
+    let url = PublicUrl::parse(&value.text()?, allows_http)?;
+    if url
+        .path_prefix()
+        .to_ascii_lowercase()
+        .contains("/webhooks/")
+    {
+        return Err(Fault::new("holds the path of a webhook, which is added by Switchboard").hint(
+            "write the address without /webhooks/twilio; only Twilio's console gets it with that",
+        ));
+    }
+    Ok(url)
+}
+
+fn read_also_public(
+    value: &TomlValue<'_>,
+    allows_http: bool,
+    public_url: Option<&PublicUrl>,
+) -> Result<Vec<PublicUrl>, Fault> {
+    let urls = value.list(|value| read_public_url(value, allows_http))?;
+    let is_once =
+        |url: &PublicUrl| urls.iter().filter(|other| other.is_same_place(url)).count() == 1;
+    if !urls.iter().all(is_once) {
+        return Err(Fault::new("names an address twice"));
+    }
+    if public_url.is_some_and(|own| urls.iter().any(|url| url.is_same_place(own))) {
+        return Err(Fault::new("names public_url again").hint("name only the further addresses"));
+    }
+    if urls.len() > MAX_ALSO_PUBLIC {
+        return Err(Fault::new(format!(
+            "names more than {MAX_ALSO_PUBLIC} addresses"
+        )));
+    }
+    Ok(urls)
+}
+
+/// Whether `name` may be the name of a machine: it stands in URLs.
+pub(crate) fn is_node_name(name: &str) -> bool {
+    (1..=16).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 fn read_acme(

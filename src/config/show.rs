@@ -118,6 +118,7 @@ show_values! {
     Channel: |kind| kind.as_str();
     Role: |role| role.as_str();
     Vec<String>: |values| listed(values);
+    Vec<PublicUrl>: |values| listed(values);
     Vec<IpNet>: |values| listed(values);
     Vec<DialerId>: |values| listed(values);
     Vec<OpenHours>: |values| listed(values);
@@ -169,7 +170,7 @@ show_sections! {
         origins, rule_tests, lint, draft, digest
     }
     Server {
-        listen, public_url, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand, edit_rules
+        listen, public_url, also_public, node, trusted_proxies, tls, acme, insecure_http, docs, cors_origins, region, calls_in_hand, edit_rules
     }
     Tls { certificate, private_key }
     AcmeSettings { domains, contact, directory, ca, cache }

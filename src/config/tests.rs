@@ -1452,6 +1452,52 @@ fn an_address_with_the_path_of_a_webhook_is_refused_and_one_with_another_path_is
 }
 
 #[test]
+fn further_public_urls_and_the_name_of_the_machine_are_read() {
+    let lines =
+        "node = \"b-2\"\nalso_public = [\"https://b.example.com/sb/\", \"https://c.example.com\"]";
+    let server = loaded(&with_in("server", lines)).config.server;
+    assert_eq!(server.node.as_deref(), Some("b-2"));
+    let urls: Vec<&str> = server.also_public.iter().map(PublicUrl::as_str).collect();
+    assert_eq!(urls, ["https://b.example.com/sb", "https://c.example.com"]);
+    let nine: Vec<String> = (1..=9)
+        .map(|n| format!("\"https://c{n}.example.com\""))
+        .collect();
+    let nine = format!("also_public = [{}]", nine.join(", "));
+    for (lines, message) in [
+        ("node = \"B\"", "must be 1 to 16 of a to z, 0 to 9 and -"),
+        (
+            "node = \"a23456789-1234567\"",
+            "must be 1 to 16 of a to z, 0 to 9 and -",
+        ),
+        (
+            "also_public = [\"http://b.example.com\"]",
+            "must start with https://",
+        ),
+        (
+            "also_public = [\"https://b.example.com/webhooks/twilio\"]",
+            "holds the path of a webhook",
+        ),
+        (
+            "also_public = [\"https://calls.example.com:443\"]",
+            "names public_url again",
+        ),
+        (
+            "also_public = [\"https://b.example.com/\", \"https://B.example.com:443\"]",
+            "names an address twice",
+        ),
+        (&nine, "names more than 8 addresses"),
+    ] {
+        let found = problems(&with_in("server", lines));
+        assert!(
+            found
+                .iter()
+                .any(|one| one.is_error() && one.message.starts_with(message)),
+            "{lines}: {found:?}"
+        );
+    }
+}
+
+#[test]
 fn what_init_has_left_is_told_one_by_one() {
     let text = include_str!("../../config.example.toml");
     let context = Context::in_directory("/etc/switchboard").without_secrets();

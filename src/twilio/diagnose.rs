@@ -146,21 +146,25 @@ struct Search<'a> {
 impl Search<'_> {
     fn deviations(&self, hosts: &Hosts<'_>) -> Option<Vec<Deviation>> {
         let target = self.request.path_and_query;
-        let url = &self.verifier.url;
+        // Of several public URLs, those behind the first are named by their host.
+        let urls = || {
+            let urls = self.verifier.urls.iter().enumerate();
+            urls.map(|(idx, url)| (url, (idx > 0).then(|| Deviation::Host(url.host.clone()))))
+        };
         self.other_keys()
             .or_else(|| self.other_fields())
-            .or_else(|| {
-                self.other_targets(url, target, &[])
-                    .or_else(|| self.other_bases(hosts))
-            })
+            .or_else(|| urls().find_map(|(url, at)| self.other_targets(url, target, at.as_slice())))
+            .or_else(|| urls().find_map(|(url, at)| self.other_bases(url, at.as_ref(), hosts)))
     }
 
-    /// The URL as expected, under a key that was not asked for.
+    /// A URL as expected, under a key that was not asked for.
     fn other_keys(&self) -> Option<Vec<Deviation>> {
         let matches = |key: &SignatureKey| {
-            let (url, target) = (&self.verifier.url, self.request.path_and_query);
-            let mut algorithms = [Algorithm::Sha1, Algorithm::Sha256].into_iter();
-            algorithms.any(|of| self.key_matches(key, of, url, target, &self.fields))
+            let (mut urls, target) = (self.verifier.urls.iter(), self.request.path_and_query);
+            urls.any(|url| {
+                let mut algorithms = [Algorithm::Sha1, Algorithm::Sha256].into_iter();
+                algorithms.any(|of| self.key_matches(key, of, url, target, &self.fields))
+            })
         };
         for (place, token) in self.verifier.auth_tokens.iter().enumerate() {
             if matches(token) {
@@ -177,7 +181,7 @@ impl Search<'_> {
             .map(|(id, _)| vec![Deviation::Key(KeyUsed::SharedKey(id.clone()))])
     }
 
-    /// The URL as expected, over fewer fields.
+    /// A URL as expected, over fewer fields.
     fn other_fields(&self) -> Option<Vec<Deviation>> {
         let form = self.request.form;
         let without_empty = form.fields().filter(|(_, value)| !value.is_empty());
@@ -191,14 +195,19 @@ impl Search<'_> {
         ]
         .into_iter()
         .find(|(_, fields)| {
-            self.any_key_matches(&self.verifier.url, self.request.path_and_query, fields)
+            let mut urls = self.verifier.urls.iter();
+            urls.any(|url| self.any_key_matches(url, self.request.path_and_query, fields))
         })
         .map(|(deviation, _)| vec![deviation])
     }
 
     /// Another scheme or host, and with them perhaps another path.
-    fn other_bases(&self, hosts: &Hosts<'_>) -> Option<Vec<Deviation>> {
-        let url = &self.verifier.url;
+    fn other_bases(
+        &self,
+        url: &SignedBase,
+        at: Option<&Deviation>,
+        hosts: &Hosts<'_>,
+    ) -> Option<Vec<Deviation>> {
         let other_scheme = if url.scheme.eq_ignore_ascii_case(HTTP) {
             HTTPS
         } else {
@@ -214,6 +223,7 @@ impl Search<'_> {
         for host in bases {
             let at_host = host.map_or_else(|| url.clone(), |host| url.with_authority(host));
             let host = host.map(|host| Deviation::Host(host.to_owned()));
+            let host = host.or_else(|| at.cloned());
             for scheme in [None, Some(other_scheme)] {
                 let base = scheme.map_or_else(|| at_host.clone(), |s| at_host.with_scheme(s));
                 let scheme = scheme.map(Deviation::Scheme);

@@ -105,16 +105,15 @@ pub enum SignatureError {
     #[error("no AuthToken is configured")]
     NoKey,
     /// No key and no reading of the URL gives this signature.
-    #[error(
-        "the signature matches neither the public URL nor its variants under any configured key"
-    )]
+    #[error("the signature matches neither a public URL nor its variants under any configured key")]
     Mismatch,
 }
 
 /// Checks signatures. Holds the keys, and forgets them when dropped.
 #[derive(Debug)]
 pub struct Verifier {
-    pub(super) url: SignedBase,
+    /// Each place under which Twilio may ask, the usual one first.
+    pub(super) urls: Vec<SignedBase>,
     pub(super) auth_tokens: Vec<SignatureKey>,
     pub(super) shared_keys: Vec<(String, SignatureKey)>,
 }
@@ -134,10 +133,22 @@ impl Verifier {
             .map(|shared| Ok((shared.id, SignatureKey::new(shared.secret)?)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            url,
+            urls: vec![url],
             auth_tokens,
             shared_keys,
         })
+    }
+
+    /// Takes signatures over further public URLs too, each exactly as typed at Twilio.
+    pub fn also_public<'a>(
+        mut self,
+        urls: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, UnusableSettings> {
+        for url in urls {
+            self.urls
+                .push(SignedBase::parse(url).ok_or(UnusableSettings::PublicUrl)?);
+        }
+        Ok(self)
     }
 
     /// Whether Twilio signed this request, and with which key.
@@ -150,7 +161,8 @@ impl Verifier {
         };
         let suffix = signed_suffix(request)?;
         let matches = |key: &SignatureKey, algorithm| {
-            let mut urls = self.url.candidates(request.path_and_query);
+            let bases = self.urls.iter();
+            let mut urls = bases.flat_map(|base| base.candidates(request.path_and_query));
             urls.any(|url| key.signed(algorithm, &url, &suffix, &signature))
         };
         let SignatureSettings { key, algorithm } = SignatureSettings::parse(request.settings)?;

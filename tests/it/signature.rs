@@ -736,9 +736,54 @@ fn a_failure_is_explained_without_giving_the_signature_away() {
     let diagnosis = wrong_key.with(|r| verifier.diagnose(r, &hosts, SignatureError::Mismatch));
     assert_eq!(
         diagnosis.to_string(),
-        "the signature matches neither the public URL nor its variants under any configured key; \
+        "the signature matches neither a public URL nor its variants under any configured key; \
          it would match: signed with AuthToken 1 of the list"
     );
+}
+
+#[test]
+fn a_signature_over_any_public_url_is_right_and_the_diagnosis_names_the_one_that_it_was_near() {
+    let one = verifier("https://calls.example.com", &["token"]);
+    let both = verifier("https://calls.example.com", &["token"])
+        .also_public(["https://calls-b.example.com/sb"])
+        .unwrap();
+    let ours = |url: &str| sign("token", &format!("{url}CallSidCA1"));
+    let hosts = Hosts::default();
+    for (url, of_one, would_match) in [
+        ("https://calls.example.com/w", true, None),
+        ("https://calls-b.example.com/sb/w", false, None),
+        ("https://calls-b.example.com:443/sb/w", false, None),
+        (
+            "https://calls-b.example.com/sb/w/",
+            false,
+            Some(vec![
+                Deviation::Host("calls-b.example.com".to_owned()),
+                Deviation::SlashAdded,
+            ]),
+        ),
+        (
+            "http://calls-b.example.com/sb/w",
+            false,
+            Some(vec![
+                Deviation::Scheme("http://"),
+                Deviation::Host("calls-b.example.com".to_owned()),
+            ]),
+        ),
+        ("https://calls-c.example.com/w", false, Some(vec![])),
+    ] {
+        let request = Request::form("/w", "CallSid=CA1", &ours(url));
+        assert_eq!(request.check(&one).is_ok(), of_one, "{url}");
+        match (request.check(&both), would_match) {
+            (result, None) => assert_eq!(result, OK, "{url}"),
+            (result, Some(expected)) => {
+                let error = result.unwrap_err();
+                let diagnosis = request.with(|request| both.diagnose(request, &hosts, error));
+                assert_eq!(diagnosis.would_match, expected, "{url}");
+            }
+        }
+    }
+    let nowhere = verifier("https://calls.example.com", &["token"]).also_public(["calls-b"]);
+    assert_eq!(nowhere.unwrap_err(), UnusableSettings::PublicUrl);
 }
 
 // ── A second implementation ───────────────────────────────────────────────────────────────

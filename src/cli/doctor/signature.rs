@@ -121,7 +121,7 @@ fn explain(pasted: &Pasted, config: &Config) -> anyhow::Result<Finding> {
     let hint = if diagnosis.would_match.is_empty() {
         "nothing that was tried explains it: the token is another account's, or the text was changed on its way here"
     } else {
-        "make `public_url` and the URL in the Twilio console the same, character by character, and let proxies leave path and query as they are"
+        "make `public_url` (or one of `also_public`) and the URL in the Twilio console the same, character by character, and let proxies leave path and query as they are"
     };
     Ok(Finding::error(check, diagnosis.to_string(), hint))
 }

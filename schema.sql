@@ -190,6 +190,8 @@ CREATE TABLE calls (
     personal BLOB,
     -- An answer of the call overran the budget.
     overran INTEGER NOT NULL DEFAULT 0 CHECK (overran IN (0, 1)),
+    -- The machine that decided it, where that was another one: it counts there. Empty where that one has no name.
+    adopted_from TEXT,
     mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32)
 ) STRICT;
 

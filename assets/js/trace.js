@@ -175,6 +175,11 @@ function story({ kind, detail, at }, answers) {
 					`${words.plan(detail) || "nobody can take it now"}.`,
 				detail.lookup_exchange && exchange(detail.lookup_exchange),
 			];
+		case "call_adopted": {
+			const from = detail.from ? ` from ${detail.from}` : "";
+			const why = detail.was_known ? "its record here was older" : "it has no record here";
+			return [["warn", "fork"], `The call goes on${from} by its passport: ${why}.`];
+		}
 		case "handoff_intended":
 			return [
 				["", "arrow"],

@@ -105,6 +105,7 @@ export const action = ({ dialers, number, reject, message }) =>
 
 const KINDS = {
 	call_decided: "Call decided",
+	call_adopted: "Call adopted",
 	handoff_intended: "Handoff begins",
 	handoff_concluded: "Handoff ended",
 	call_answered: "Answer given",

@@ -44,7 +44,10 @@ pub(super) fn policy(config: &Config) -> Policy {
             total: config.twilio.ring_total,
             last_resort: routing.last_resort_number.is_some(),
         },
-        urls: CallbackUrls::new(config.server.public_url.as_str()),
+        urls: CallbackUrls::new(config.server.public_url.as_str()).on(
+            config.server.node.as_deref(),
+            config.server.also_public.iter().map(PublicUrl::as_str),
+        ),
         default_connect: default.map(|dialer| dialer.connect.clone()),
     }
 }

@@ -15,6 +15,7 @@ use crate::call::{
     CallId, CallState, CarrierAnswer, DialReport, Disposition, LegReport, ReportedOutcome, Status,
 };
 use crate::handoff::{Certainty, Outcome};
+use crate::lead::{LeadScore, TierName};
 use crate::phone::{Caller, ERASED};
 use crate::routing::{
     CallFacts, Decision, DialerId, Reason, RecordedDecision, Rejection, Ruleset, RulesetVersion,
@@ -142,6 +143,8 @@ pub enum Event {
     RulesetLoaded(Box<RulesetLoaded>),
     /// A call arrived, was looked up and decided.
     CallDecided(Box<CallDecided>),
+    /// A call goes on by its passport.
+    CallAdopted(Box<CallAdopted>),
     /// A request to a dialer is about to leave.
     HandoffIntended(HandoffIntended),
     /// A request to a dialer has ended.
@@ -408,6 +411,50 @@ impl From<RecordedCall> for CallDecided {
             lookup_exchange: recorded.lookup_exchange,
             intended: recorded.intended,
         }
+    }
+}
+
+/// A call goes on by its passport: this machine had no record of it, could not read it, or had an older one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallAdopted {
+    /// The machine that answered the call last; empty where it has no name.
+    pub from: String,
+    /// How often the call was adopted, this time included.
+    pub epoch: u32,
+    pub how: Adoption,
+    /// The machine had a record of the call, and it was older.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_known: bool,
+    /// When the passport was made, by the clock of that machine.
+    pub issued_at: Timestamp,
+    pub started_at: Timestamp,
+    pub reason: Reason,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<TierName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<LeadScore>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The rule set that decided.
+    pub ruleset: RulesetVersion,
+    /// How the call stood.
+    pub state: CallState,
+}
+
+/// What brought the passport of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
+pub enum Adoption {
+    /// The webhook itself.
+    Passport,
+    /// `ErrorUrl`, at the fallback URL.
+    Fallback,
+}
+
+impl Adoption {
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
     }
 }
 

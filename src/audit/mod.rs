@@ -22,10 +22,10 @@ pub use access::{Access, Role};
 pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
 pub use event::{
-    Answer, Attempt, CallAfter, CallAnswered, CallDecided, ConfigChange, ConfigChanged,
-    DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, KeyAction, KeyChanged, Kind,
-    ListAction, ListChanged, MissedAnnounced, Personal, ProfileAction, Record, RulesetLoaded,
-    Stages,
+    Adoption, Answer, Attempt, CallAdopted, CallAfter, CallAnswered, CallDecided, ConfigChange,
+    ConfigChanged, DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, KeyAction,
+    KeyChanged, Kind, ListAction, ListChanged, MissedAnnounced, Personal, ProfileAction, Record,
+    RulesetLoaded, Stages,
 };
 pub use exchange::Exchange;
 pub use export::{

@@ -80,7 +80,7 @@ pub fn severity(kind: Kind, detail: &str) -> RecordSeverity {
             RecordSeverity::Warn
         }
         Kind::Accessed if has("\"is\":\"refused\"") => RecordSeverity::Warn,
-        Kind::WebhookUnusable | Kind::CallReaped => RecordSeverity::Warn,
+        Kind::WebhookUnusable | Kind::CallReaped | Kind::CallAdopted => RecordSeverity::Warn,
         Kind::ConfigRefused | Kind::IncidentOpened => RecordSeverity::Error,
         _ => RecordSeverity::Info,
     }

@@ -74,7 +74,7 @@ impl ReportedOutcome {
 #[serde(default)]
 pub(super) struct Reports {
     /// The furthest that any dialer's line got.
-    dialer: Talk,
+    pub(super) dialer: Talk,
     last_resort: Talk,
     /// The last dial has ended.
     dial_over: bool,
@@ -84,7 +84,7 @@ pub(super) struct Reports {
     caller_gone: bool,
     /// The service ended the call itself, and it counts so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    closed: Option<Disposition>,
+    pub(super) closed: Option<Disposition>,
     /// What the client of the Calls API reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<ReportedOutcome>,

@@ -24,6 +24,17 @@ impl Stamp {
             None => Duration::try_from(now.at.duration_since(self.at)).unwrap_or_default(),
         }
     }
+
+    /// The moment that was `waited` before `at`, by the wall clock of another machine, as this machine would have stamped it.
+    pub fn before(self, waited: Duration, at: Timestamp) -> Self {
+        let since = Duration::try_from(self.at.duration_since(at)).unwrap_or_default();
+        let waited = waited.saturating_add(since);
+        let ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            at: self.at.checked_sub(waited).unwrap_or(self.at),
+            uptime_ms: self.uptime_ms.saturating_sub(ms),
+        }
+    }
 }
 
 #[cfg(test)]

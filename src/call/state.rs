@@ -31,7 +31,7 @@ pub enum Target {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
-enum CallPhase {
+pub(super) enum CallPhase {
     Routing,
     Held { since: Stamp, round: u32 },
     Dialing { target: Target, bridged: bool },
@@ -41,24 +41,35 @@ enum CallPhase {
 /// A call under way. Transitions consume the state and return the next one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallState {
-    plan: Vec<DialerId>,
+    pub(super) plan: Vec<DialerId>,
     /// The dialers in the order in which this call asks them, where that is not the order of its rule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    order: Vec<DialerId>,
+    pub(super) order: Vec<DialerId>,
     /// How many dials were started; names the current one in callback URLs.
-    step: u32,
-    phase: CallPhase,
+    pub(super) step: u32,
+    pub(super) phase: CallPhase,
     /// What the dialer being dialled calls the handoff (a ticket or contact id); its line is rung again with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    reference: Option<String>,
+    pub(super) reference: Option<String>,
     /// The last-resort number, masked, once it was dialled. Nobody is dialled after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_resort: Option<String>,
+    pub(super) last_resort: Option<String>,
     /// For how long lines have rung in vain, in milliseconds.
     #[serde(default)]
-    rung_ms: u64,
+    pub(super) rung_ms: u64,
     #[serde(default, skip_serializing_if = "Reports::is_empty")]
-    reports: Reports,
+    pub(super) reports: Reports,
+    /// How often another machine, or the same one without its record, went on with it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) epoch: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+fn is_zero(epoch: &u32) -> bool {
+    *epoch == 0
 }
 
 /// What happened cannot happen in this state: late, repeated or out of order. The call stays as it was.
@@ -127,6 +138,7 @@ impl CallState {
             last_resort: None,
             rung_ms: 0,
             reports: Reports::default(),
+            epoch: 0,
         }
     }
 
@@ -317,6 +329,36 @@ impl CallState {
     /// Another plan takes the place of the one that found nobody.
     pub fn replanned(self, plan: Vec<DialerId>) -> Self {
         Self { plan, ..self }
+    }
+
+    /// How far the call has come: the same state on two machines has the same, and what follows on it has more.
+    pub(super) fn progress(&self) -> (u32, u32, u32) {
+        let round = self.waiting().map_or(0, |(_, round)| round);
+        (self.epoch, self.step, round)
+    }
+
+    /// Whether both go to the same line of the same plan.
+    pub(super) fn has_course_of(&self, other: &Self) -> bool {
+        let target = |state: &Self| match state.phase {
+            CallPhase::Dialing { target, .. } => Some(target),
+            CallPhase::Routing | CallPhase::Held { .. } | CallPhase::Ended => None,
+        };
+        self.plan == other.plan && target(self) == target(other)
+    }
+
+    /// How often the call was adopted.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The same call where it is adopted. `last_resort` is the number that is dialled there when no dialer is left.
+    pub fn adopted(self, last_resort: Option<&E164>) -> Self {
+        let rings = self.is_at_last_resort();
+        Self {
+            last_resort: last_resort.filter(|_| rings).map(E164::masked),
+            epoch: self.epoch.saturating_add(1),
+            ..self
+        }
     }
 
     /// The service ends the call, or is told that its caller has gone.

@@ -1457,7 +1457,11 @@ fn further_public_urls_and_the_name_of_the_machine_are_read() {
         "node = \"b-2\"\nalso_public = [\"https://b.example.com/sb/\", \"https://c.example.com\"]";
     let server = loaded(&with_in("server", lines)).config.server;
     assert_eq!(server.node.as_deref(), Some("b-2"));
-    let urls: Vec<&str> = server.also_public.iter().map(PublicUrl::as_str).collect();
+    let urls: Vec<&str> = server
+        .also_public
+        .iter()
+        .map(crate::config::PublicUrl::as_str)
+        .collect();
     assert_eq!(urls, ["https://b.example.com/sb", "https://c.example.com"]);
     let nine: Vec<String> = (1..=9)
         .map(|n| format!("\"https://c{n}.example.com\""))

@@ -12,7 +12,7 @@ use super::record::{ARRIVAL, PendingWrites, Recorded, Recorder, Repeated, call_a
 use super::stopwatch::Stopwatch;
 use super::waiting::Waiting;
 use crate::alerts::Incidents;
-use crate::audit::{CallAnswered, Event, Personal, Record};
+use crate::audit::{Adoption, CallAnswered, Event, Personal, Record};
 use crate::call::{CallId, InboundCall};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
@@ -47,7 +47,16 @@ pub(super) struct Answering {
     pub(super) pending: PendingWrites,
     /// The name of this answer among those of the call.
     step: String,
-    _lock: CallLock,
+    /// How the call is adopted, should it be.
+    pub(super) adoption: Adoption,
+    lock: CallLock,
+}
+
+impl Answering {
+    /// Whether the store did not say if this webhook was answered before.
+    pub(super) fn is_unclaimed(&self) -> bool {
+        self.lock.is_unclaimed()
+    }
 }
 
 impl Calls {
@@ -66,7 +75,8 @@ impl Calls {
             stopwatch,
             pending: PendingWrites::opening(call_id),
             step: ARRIVAL.to_owned(),
-            _lock: self.locks.lock_arrival(call_id, asks_braze).await?,
+            adoption: Adoption::Passport,
+            lock: self.locks.lock_arrival(call_id, asks_braze).await?,
         })
     }
 
@@ -75,6 +85,7 @@ impl Calls {
         &self,
         call_id: &CallId,
         step: String,
+        adoption: Adoption,
         request_id: &str,
     ) -> Result<Answering, Repeated> {
         let policy = self.policies.current();
@@ -86,7 +97,8 @@ impl Calls {
             stopwatch,
             pending: PendingWrites::default(),
             step,
-            _lock: lock,
+            adoption,
+            lock,
         })
     }
 
@@ -161,20 +173,23 @@ impl Calls {
             .seen_with_limits(views, &policy.ruleset, self.clock.now())
     }
 
-    /// Renders answers to this call, whose rule has this name; a caller who is held asks again after `pause`.
+    /// Renders answers to this call, which stood so; a caller who is held asks again after `pause`.
     pub(super) fn voice<'a>(
         &'a self,
         policy: &'a Policy,
         call: &'a InboundCall,
-        rule: Option<&str>,
+        stored: &'a StoredCall,
         pause: Duration,
     ) -> Voice<'a> {
+        let rule = stored.rule.as_deref();
         Voice {
             policy,
             rule: policy.ruleset.rule(rule),
             spoken: policy.spoken(rule),
             fleet: &self.fleet,
             call,
+            stored,
+            passport_keys: self.locks.passport_keys(),
             pause,
             clock: &self.clock,
         }

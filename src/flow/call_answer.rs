@@ -6,12 +6,15 @@ use super::handoff_result::HandoffResult;
 use super::policy::{Policy, Spoken};
 use super::stopwatch::stamp;
 use crate::audit::Answer;
-use crate::call::{CallState, Disposition, InboundCall, RULE_NUMBER};
+use crate::call::{
+    CallState, Disposition, InboundCall, Passport, PassportKeys, PassportUse, RULE_NUMBER,
+};
 use crate::clock::Clock;
 use crate::dialer::{self, Dialer, Fleet};
 use crate::handoff::Certainty;
 use crate::phone::{Caller, E164};
 use crate::routing::{Course, Reason, Rule, RuleAction};
+use crate::store::StoredCall;
 use crate::twiml::Connect;
 use crate::twiml::answer::{self, ConnectTo};
 
@@ -41,13 +44,16 @@ impl CallAnswer {
 }
 
 /// Renders the answers to one call as TwiML.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Voice<'a> {
     pub(super) policy: &'a Policy,
     pub(super) rule: Option<&'a Rule>,
     pub(super) spoken: Spoken<'a>,
     pub(super) fleet: &'a Fleet,
     pub(super) call: &'a InboundCall,
+    /// How it stood before this answer.
+    pub(super) stored: &'a StoredCall,
+    pub(super) passport_keys: PassportKeys,
     /// After how long a caller who is held asks again.
     pub(super) pause: Duration,
     pub(super) clock: &'a Clock,
@@ -66,19 +72,21 @@ impl Voice<'_> {
         let ring_timeout = self.policy.ringing.next(state.rung());
         let state = state.dialing(dialer.id(), reference);
         let headers = dialer.sip_headers(state.reference());
+        let state = recordable(state, &self.call.caller);
+        let line = Some(dialer.id().as_str());
         CallAnswer {
             body: self.ring(
                 dialer.connect(),
                 ring_timeout,
-                state.step(),
-                Some(dialer.id().as_str()),
+                (&state, reason),
+                line,
                 &headers,
             ),
             answer: Answer::Connect {
                 dialer: dialer.id().clone(),
                 certainty,
             },
-            state: recordable(state, &self.call.caller),
+            state,
             reason,
         }
     }
@@ -111,9 +119,11 @@ impl Voice<'_> {
         let round = state.waiting().map_or(1, |(_, round)| round);
         let is_silent = round % ROUNDS_PER_MESSAGE != 1;
         let message = if is_silent { "" } else { hold };
+        let again = self.policy.urls.hold(round, |room| {
+            self.passport((&state, reason), ("hold", round), room)
+        });
         CallAnswer {
-            body: answer::hold(message, language, self.pause, &self.policy.urls.hold(round))
-                .to_xml(),
+            body: answer::hold(message, language, self.pause, &again).to_xml(),
             answer: Answer::Hold,
             state,
             reason,
@@ -134,7 +144,7 @@ impl Voice<'_> {
         };
         let state = state.dialing_last_resort(number);
         CallAnswer {
-            body: self.ring_number(number, &state, None),
+            body: self.ring_number(number, (&state, reason), None),
             answer: Answer::LastResort,
             state,
             reason,
@@ -155,7 +165,7 @@ impl Voice<'_> {
         let closed_number = self.policy.closed_number.as_ref().filter(|_| can_ring);
         let (number, answer, state) = without_dialers(course, self.rule, closed_number, state);
         let body = match (number, &answer, self.rule.map(|rule| &rule.action)) {
-            (Some(number), ..) => self.ring_number(number, &state, Some(RULE_NUMBER)),
+            (Some(number), ..) => self.ring_number(number, (&state, reason), Some(RULE_NUMBER)),
             (None, Answer::Rejected { with }, _) => answer::reject(*with).to_xml(),
             (None, Answer::Closed, _) => self.goodbye(self.spoken.closed),
             (None, Answer::Message, Some(RuleAction::Message(message))) => self.goodbye(message),
@@ -198,30 +208,70 @@ impl Voice<'_> {
         answer::can_ring_phones(&self.policy.caller_id, Some(&self.call.caller), called)
     }
 
-    fn ring_number(&self, number: &E164, state: &CallState, line: Option<&str>) -> String {
+    fn ring_number(
+        &self,
+        number: &E164,
+        after: (&CallState, Reason),
+        line: Option<&str>,
+    ) -> String {
         let connect = Connect::Number(number.clone());
-        self.ring(&connect, self.policy.ringing.each, state.step(), line, &[])
+        self.ring(&connect, self.policy.ringing.each, after, line, &[])
     }
 
     fn ring(
         &self,
         connect: &Connect,
         ring_timeout: Duration,
-        step: u32,
+        (state, reason): (&CallState, Reason),
         line: Option<&str>,
         sip_headers: &[(&str, String)],
     ) -> String {
+        let (urls, step) = (&self.policy.urls, state.step());
+        let action_url = urls.dial(step, line, |room| {
+            self.passport((state, reason), ("dial", step), room)
+        });
         let response = answer::connect(&ConnectTo {
             connect,
             caller: &self.call.caller,
             called: self.call.called.as_deref(),
             caller_id: &self.policy.caller_id,
             ring_timeout,
-            action_url: &self.policy.urls.dial(step, line),
-            status_url: &self.policy.urls.status(step, line),
+            action_url: &action_url,
+            status_url: &urls.status(step, line),
             sip_headers,
         });
         response.to_xml()
+    }
+
+    /// The call as this answer leaves it, sealed for the webhook that asks next.
+    fn passport(
+        &self,
+        (state, reason): (&CallState, Reason),
+        (webhook, step): (&str, u32),
+        room: usize,
+    ) -> Option<String> {
+        let (stored, now) = (self.stored, stamp(self.clock));
+        let passport = Passport {
+            owner: self.policy.urls.node().to_owned(),
+            issued_at: now.at,
+            started_at: stored.started_at,
+            routing_ms: stored.routing_ms,
+            reason,
+            tier: stored.tier.clone(),
+            score: stored.score,
+            rule: stored.rule.clone(),
+            ruleset: stored.ruleset.clone(),
+            failed_over: stored.failed_over || state.failed_over(),
+            held: stored.held || state.waiting().is_some(),
+            state: state.clone(),
+        };
+        let call = &self.call.call_id;
+        let to = PassportUse {
+            call,
+            webhook,
+            step,
+        };
+        passport.seal(&self.passport_keys, &to, now, room)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::adopt::LEDGER_PATIENCE;
 use super::answering::{Answering, Calls};
 use super::call_answer::CallAnswer;
 use super::record::{Repeated, call_after, reported};
@@ -28,16 +29,22 @@ impl Calls {
         ended: DialEnded,
         request_id: &str,
     ) -> Result<String, Repeated> {
-        let report = ended.report;
+        let report = ended.report.clone();
         let step = format!("dial-{}", report.step);
-        let mut answering = self.begin(&ended.call.call_id, step, request_id).await?;
+        let mut answering = self
+            .begin(&ended.call.call_id, step, ended.adoption, request_id)
+            .await?;
         let somebody_waits = somebody_waits(&report);
-        let stored = if somebody_waits {
-            self.locks.call(&ended.call.call_id).await
+        let patience = if somebody_waits {
+            LEDGER_PATIENCE
         } else {
-            let patience = answering.policy.budget;
-            self.locks.call_within(&ended.call.call_id, patience).await
+            answering.policy.budget
         };
+        let passport = ended.passport.as_deref();
+        let passport = passport.map(|text| (ended.passport_use(), text));
+        let stored = self
+            .stored_or_adopted(&mut answering, &ended.call, passport, patience)
+            .await;
         let Some(stored) = stored else {
             let safe = self.answer_to_unknown_call(&answering.policy, &ended.call, somebody_waits);
             return Ok(if somebody_waits {
@@ -103,7 +110,7 @@ impl Calls {
         after: AfterDial,
     ) -> Result<CallAnswer, Repeated> {
         let policy = answering.policy.clone();
-        let voice = self.voice(&policy, call, stored.rule.as_deref(), HOLD_PAUSE);
+        let voice = self.voice(&policy, call, stored, HOLD_PAUSE);
         let all_failed =
             |state, otherwise| voice.no_dialer_left(state, Reason::AllLegsFailed, otherwise);
         Ok(match after {

@@ -1,5 +1,6 @@
 //! A caller who waits for a dialer asks again: the plan once more if it is their turn, or the end of patience.
 
+use super::adopt::LEDGER_PATIENCE;
 use super::answering::{Answering, Calls};
 use super::call_answer::CallAnswer;
 use super::record::Repeated;
@@ -18,8 +19,16 @@ impl Calls {
 
     async fn answer_held(&self, held: HeldCall, request_id: &str) -> Result<String, Repeated> {
         let step = format!("hold-{}", held.round);
-        let mut answering = self.begin(&held.call.call_id, step, request_id).await?;
-        let Some(stored) = self.locks.call(&held.call.call_id).await else {
+        let mut answering = self
+            .begin(&held.call.call_id, step, held.adoption, request_id)
+            .await?;
+        let passport = held.passport.as_deref();
+        let passport = passport.map(|text| (held.passport_use(), text));
+        let patience = LEDGER_PATIENCE;
+        let stored = self
+            .stored_or_adopted(&mut answering, &held.call, passport, patience)
+            .await;
+        let Some(stored) = stored else {
             self.waiting.leave(&held.call.call_id);
             let somebody_waits = !held.caller_gone;
             return Ok(self.answer_to_unknown_call(&answering.policy, &held.call, somebody_waits));
@@ -59,7 +68,7 @@ impl Calls {
         let views = self.views(&answering.policy);
         let rule = stored.rule.as_deref();
         if routing::all_closed(wanted, &views) {
-            let voice = self.voice(&answering.policy, call, rule, HOLD_PAUSE);
+            let voice = self.voice(&answering.policy, call, stored, HOLD_PAUSE);
             return Ok(voice.closed(stored.state.clone(), Reason::Closed));
         }
         let slot = self
@@ -75,7 +84,7 @@ impl Calls {
             Some(_) => state.replanned(slot.plan),
             None => state,
         };
-        let voice = self.voice(&answering.policy, call, rule, slot.pause);
+        let voice = self.voice(&answering.policy, call, stored, slot.pause);
         Ok(voice.after_handoff(&handed, state, stored.reason))
     }
 }

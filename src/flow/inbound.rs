@@ -119,22 +119,18 @@ impl Inbound {
         }
 
         let routing_ms = u64::try_from(answering.stopwatch.elapsed().as_millis()).ok();
+        let begun = calls.clock.now();
+        let stored = StoredCall {
+            routing_ms,
+            ..StoredCall::begun(call.call_id.clone(), call.personal(), &decision, begun)
+        };
         let state = state_of(&decision, &policy, &wanted);
-        let answer = self.render(call, &policy, &decision, &handed, state, routing_ms);
+        let answer = self.render(call, &policy, &decision, &handed, state, &stored);
         let now = answering.stopwatch.now();
         calls
             .waiting
             .follow(&call.call_id, &answer.state, &wanted, now);
         report(&answer, &decision, &answering.stopwatch);
-        let stored = StoredCall {
-            routing_ms,
-            ..StoredCall::begun(
-                call.call_id.clone(),
-                call.personal(),
-                &decision,
-                calls.clock.now(),
-            )
-        };
         let answered = calls.conclude(answering, call, stored, answer, None).await;
         if let Some((draft, facts)) = draft {
             self.drafts.compare(Comparison {
@@ -241,12 +237,11 @@ impl Inbound {
         decision: &Decision,
         handed: &HandoffResult,
         state: CallState,
-        routing_ms: Option<u64>,
+        stored: &StoredCall,
     ) -> CallAnswer {
         match call.ingress() {
             Ingress::Twilio => {
-                let rule = decision.rule.as_deref();
-                let voice = self.calls.voice(policy, call, rule, HOLD_PAUSE);
+                let voice = self.calls.voice(policy, call, stored, HOLD_PAUSE);
                 if decision.course == Course::Dialers {
                     voice.after_handoff(handed, state, decision.reason)
                 } else {
@@ -255,7 +250,8 @@ impl Inbound {
             }
             Ingress::Api => {
                 let fleet = &self.calls.fleet;
-                api_document::render(call, policy, fleet, decision, handed, state, routing_ms)
+                let took = stored.routing_ms;
+                api_document::render(call, policy, fleet, decision, handed, state, took)
             }
         }
     }

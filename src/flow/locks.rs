@@ -9,15 +9,15 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use super::live_calls::LiveCalls;
 use super::record::{Recorded, Repeated, past, refuse_replay, replayed};
 use crate::audit::Kind;
-use crate::call::{CallId, InboundCall};
+use crate::call::{CallId, InboundCall, PassportKeys};
 use crate::clock::Clock;
 use crate::phone::Caller;
 use crate::routing::History;
-use crate::store::{Past, Store, StoredCall, StoredLeg};
+use crate::store::{Past, Store, StoreError, StoredCall, StoredLeg};
 
 /// How long the store may take to say what it knows of a later webhook's call. Such a webhook has its whole budget for it: nobody is looked
 /// up, and taking a repeat for a first sight would hand the call off twice.
-const PATIENCE: Duration = Duration::from_millis(400);
+pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 
 /// How long the store may take to say whether a call that arrives has been here before.
 const ARRIVAL_PATIENCE: Duration = Duration::from_millis(50);
@@ -49,6 +49,8 @@ pub(super) struct CallLock {
     locks: IdempotencyLocks,
     call_id: CallId,
     guard: Option<OwnedMutexGuard<()>>,
+    /// The store did not say whether the webhook was answered before.
+    is_unclaimed: bool,
 }
 
 impl IdempotencyLocks {
@@ -110,21 +112,20 @@ impl IdempotencyLocks {
         call_id: &CallId,
         step: &str,
     ) -> Result<CallLock, Repeated> {
-        let lock = self.lock(call_id).await;
+        let mut lock = self.lock(call_id).await;
         if let Some(body) = self.live().unwritten(call_id, step) {
             return Err(Repeated::Answered(body));
         }
-        let answer = self.store.answer(call_id, step);
-        let why = match self.clock.timeout(PATIENCE, answer).await {
-            Ok(Ok(answer)) => {
-                return match (self.past(call_id, PATIENCE).await, answer) {
-                    (Past::No, Some(body)) => Err(Repeated::Answered(body)),
-                    (past @ Past::Forgotten, _) | (past @ (Past::Over | Past::Erased), Some(_)) => {
-                        Err(replayed(past))
-                    }
-                    (Past::No | Past::Over | Past::Erased, None) => Ok(lock),
-                };
+        let asked = async {
+            let answer = self.store.answer(call_id, step).await?;
+            Ok::<_, StoreError>((self.past(call_id, PATIENCE).await, answer))
+        };
+        let why = match self.clock.timeout(PATIENCE, asked).await {
+            Ok(Ok((Past::No, Some(body)))) => return Err(Repeated::Answered(body)),
+            Ok(Ok((past @ Past::Forgotten, _) | (past @ (Past::Over | Past::Erased), Some(_)))) => {
+                return Err(replayed(past));
             }
+            Ok(Ok((Past::No | Past::Over | Past::Erased, None))) => return Ok(lock),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it takes too long".to_owned(),
         };
@@ -133,6 +134,7 @@ impl IdempotencyLocks {
             error = why,
             "the store cannot say whether this webhook was answered before"
         );
+        lock.is_unclaimed = true;
         Ok(lock)
     }
 
@@ -145,6 +147,11 @@ impl IdempotencyLocks {
     /// store holds it. `None` where neither knows it.
     pub(super) async fn call(&self, call_id: &CallId) -> Option<StoredCall> {
         self.call_within(call_id, PATIENCE).await
+    }
+
+    /// The call as it was last seen by this process.
+    pub(super) fn call_in_memory(&self, call_id: &CallId) -> Option<StoredCall> {
+        self.live().call(call_id)
     }
 
     /// As [`IdempotencyLocks::call`], for those whom no caller waits for: what they report would be lost.
@@ -207,6 +214,11 @@ impl IdempotencyLocks {
         }
     }
 
+    /// Under which passports are sealed and opened.
+    pub(super) fn passport_keys(&self) -> PassportKeys {
+        self.store.passport_keys()
+    }
+
     /// A number that follows from who calls and from `name`, the same one each time; `None` for a caller who hides that.
     pub(super) fn hash_of(&self, caller: &Caller, name: &str) -> Option<u32> {
         self.store.hash_of(caller, name)
@@ -251,7 +263,15 @@ impl IdempotencyLocks {
             locks: self.clone(),
             call_id: call_id.clone(),
             guard: Some(guard),
+            is_unclaimed: false,
         }
+    }
+}
+
+impl CallLock {
+    /// Whether the store did not say if this webhook was answered before.
+    pub(super) fn is_unclaimed(&self) -> bool {
+        self.is_unclaimed
     }
 }
 

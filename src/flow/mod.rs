@@ -3,6 +3,7 @@
 //! A telephony webhook is these steps in this order: lock → gather → decide → hand off → record → answer. Later webhooks skip some. Each
 //! step gets only what the one before returned, and nothing goes back.
 
+mod adopt;
 mod answering;
 mod api_document;
 mod call_answer;

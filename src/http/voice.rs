@@ -9,8 +9,8 @@ use tracing::{Instrument, Span};
 
 use super::listener::RequestId;
 use super::overload::{Overload, WebhookInFlight};
-use crate::audit::{Event, Record};
-use crate::call::{CallId, InboundCall};
+use crate::audit::{Adoption, Event, Record};
+use crate::call::{CallId, InboundCall, PassportUse};
 use crate::flow::{Calls, Inbound};
 use crate::lifecycle::Lifecycle;
 use crate::phone::Caller;
@@ -86,6 +86,49 @@ impl Safety {
         }
     }
 
+    async fn dial_ended(
+        &self,
+        webhook: &SignedWebhook,
+        ended: DialEnded,
+        request_id: RequestId,
+    ) -> Twiml {
+        name_call(&ended.call.call_id);
+        let (in_hand, calls) = (self.overload.carry(), self.calls.clone());
+        let work = async move { calls.dial_ended(ended, &request_id.0).await };
+        self.to_the_end(webhook, in_hand, work).await
+    }
+
+    async fn held(&self, webhook: &SignedWebhook, held: HeldCall, request_id: RequestId) -> Twiml {
+        name_call(&held.call.call_id);
+        let (in_hand, calls) = (self.overload.carry(), self.calls.clone());
+        let work = async move { calls.held(held, &request_id.0).await };
+        self.to_the_end(webhook, in_hand, work).await
+    }
+
+    /// Goes on with a step that Twilio could not bring to where it belongs, and whose passport it names here; `None` where it does not.
+    async fn go_on(&self, webhook: &SignedWebhook, request_id: &RequestId) -> Option<Twiml> {
+        let policy = self.calls.policies.current();
+        let step = webhook.not_brought(&policy.urls)?;
+        let accepted = |to: &PassportUse<'_>, text: &Option<String>| {
+            let text = text.as_deref()?;
+            self.calls.accepts(to, text).then_some(())
+        };
+        let adoption = Adoption::Fallback;
+        match DialEnded::of_url(&step) {
+            Some(ended) => {
+                accepted(&ended.passport_use(), &ended.passport)?;
+                let ended = DialEnded { adoption, ..ended };
+                Some(self.dial_ended(&step, ended, request_id.clone()).await)
+            }
+            None => {
+                let held = HeldCall::of_url(&step)?;
+                accepted(&held.passport_use(), &held.passport)?;
+                let held = HeldCall { adoption, ..held };
+                Some(self.held(&step, held, request_id.clone()).await)
+            }
+        }
+    }
+
     fn unusable(&self, webhook: &SignedWebhook, flaw: Flaw) -> Twiml {
         self.malformed(&webhook.path, flaw, &FallbackCall::read(webhook))
     }
@@ -128,13 +171,21 @@ where
     }
 }
 
-/// A call arrives; one more than the machine can take gets the safe answer at once.
+/// A call arrives; one more than the machine can take gets the safe answer at once. Where Twilio asks here because another machine did not
+/// answer, the call goes on with the step that it names.
 pub(super) async fn inbound(
     State(inbound): State<Inbound>,
     State(safety): State<Safety>,
     Extension(request_id): Extension<RequestId>,
     Genuine(webhook): Genuine,
 ) -> Twiml {
+    if let Some(answer) = safety.go_on(&webhook, &request_id).await {
+        return answer;
+    }
+    if webhook.is_after_unusable_answer() {
+        // What could not be used is not said again.
+        return fell_back(&safety, &webhook);
+    }
     let Some(in_hand) = safety.overload.admit() else {
         let call = FallbackCall::read(&webhook);
         safety
@@ -154,14 +205,8 @@ pub(super) async fn dial(
     Extension(request_id): Extension<RequestId>,
     Genuine(webhook): Genuine,
 ) -> Twiml {
-    let in_hand = safety.overload.carry();
     match DialEnded::read(&webhook) {
-        Ok(ended) => {
-            name_call(&ended.call.call_id);
-            let calls = safety.calls.clone();
-            let work = async move { calls.dial_ended(ended, &request_id.0).await };
-            safety.to_the_end(&webhook, in_hand, work).await
-        }
+        Ok(ended) => safety.dial_ended(&webhook, ended, request_id).await,
         Err(flaw) => safety.unusable(&webhook, flaw),
     }
 }
@@ -172,14 +217,8 @@ pub(super) async fn hold(
     Extension(request_id): Extension<RequestId>,
     Genuine(webhook): Genuine,
 ) -> Twiml {
-    let in_hand = safety.overload.carry();
     match HeldCall::read(&webhook) {
-        Ok(held) => {
-            name_call(&held.call.call_id);
-            let calls = safety.calls.clone();
-            let work = async move { calls.held(held, &request_id.0).await };
-            safety.to_the_end(&webhook, in_hand, work).await
-        }
+        Ok(held) => safety.held(&webhook, held, request_id).await,
         Err(flaw) => safety.unusable(&webhook, flaw),
     }
 }
@@ -196,9 +235,21 @@ pub(super) async fn status(State(safety): State<Safety>, Genuine(webhook): Genui
     Twiml(answer::nothing().to_xml())
 }
 
-/// Twilio could not use our answer. Static: no store, no Braze, no dialer.
-pub(super) async fn fallback(State(safety): State<Safety>, Genuine(webhook): Genuine) -> Twiml {
-    let call = FallbackCall::read(&webhook);
+/// Twilio could not use our answer. Static: no store, no Braze, no dialer. Where it could not even fetch it, and says which step of a call that
+/// was, with a passport, the call goes on with that step.
+pub(super) async fn fallback(
+    State(safety): State<Safety>,
+    Extension(request_id): Extension<RequestId>,
+    Genuine(webhook): Genuine,
+) -> Twiml {
+    match safety.go_on(&webhook, &request_id).await {
+        Some(answer) => answer,
+        None => fell_back(&safety, &webhook),
+    }
+}
+
+fn fell_back(safety: &Safety, webhook: &SignedWebhook) -> Twiml {
+    let call = FallbackCall::read(webhook);
     metrics::counter!("switchboard_fallback_requests_total").increment(1);
     let code = call.error_code.as_deref().unwrap_or("without a code");
     safety

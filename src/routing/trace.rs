@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray as _;
 
 use super::class::CallerClass;
 use super::condition::age_words;
@@ -25,6 +26,7 @@ use crate::lead::{LeadScore, TierName};
     Deserialize,
     utoipa::ToSchema,
     strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
@@ -49,6 +51,8 @@ pub enum Reason {
 }
 
 impl Reason {
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
     /// Why a call goes to the default dialer.
     pub(super) fn without_rule(lookup: &Lookup) -> Self {
         match lookup {

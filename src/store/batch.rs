@@ -265,15 +265,18 @@ impl BatchWriter<'_> {
         call: &NewCall,
         sealed: Option<&EncryptedPersonal>,
     ) -> rusqlite::Result<()> {
-        if calls::begin(self.connection, call, sealed)? {
-            self.added.at(call.at()).count(&call.counted(), 1);
+        let counted = call.counted();
+        if calls::begin(self.connection, call, sealed)?
+            && let Some(counted) = counted
+        {
+            self.added.at(call.at()).count(&counted, 1);
         }
         Ok(())
     }
 
     /// A call that moved on counts in the minute in which it arrived.
     fn recount(&mut self, moved: &Moved) {
-        if moved.before != moved.after {
+        if moved.counts && moved.before != moved.after {
             let figures = self.added.at(moved.started_at);
             figures.count(&moved.before, -1);
             figures.count(&moved.after, 1);

@@ -116,7 +116,7 @@ impl CallFilter {
     /// Whether the numbers of a row are those that are asked for.
     fn has_numbers(&self, reader: &RowReader<'_>, row: &Row<'_>) -> rusqlite::Result<bool> {
         let (sid, made_at): (String, i64) = (row.get(2)?, row.get(3)?);
-        let purpose = calls::purpose(&sid, made_at);
+        let purpose = calls::purpose(&sid, made_at, row.get(5)?);
         let sealed: Option<Vec<u8>> = row.get(4)?;
         let personal = sealed.and_then(|sealed| reader.personal(&sealed, purpose));
         let fits = |wanted: &Option<Digits>, number: Option<&String>| {
@@ -130,7 +130,7 @@ impl CallFilter {
     }
 
     /// Arrival and number of the rows that `sql` gives and whose numbers are those that are asked for: `most` of them after `skip`. The columns are
-    /// these two, the id of the call, the time of its row and what is sealed.
+    /// these two, the id of the call, the time of its row, what is sealed, and whether it was adopted.
     pub(super) fn opened(
         &self,
         reader: &RowReader<'_>,

@@ -12,7 +12,7 @@ use super::legs::LegChange;
 use super::readers::RowReader;
 use super::rollups::Counted;
 use super::rows::Written;
-use crate::audit::{CallAfter, Kind, Personal};
+use crate::audit::{CallAdopted, CallAfter, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};
 use crate::lead::{LeadScore, TierName};
 use crate::routing::{Decision, DialerId, History, LastAnswered, Reason, RulesetVersion};
@@ -45,6 +45,8 @@ pub struct StoredCall {
     pub ended_at: Option<Timestamp>,
     /// Arrival to answer of the first webhook, in milliseconds.
     pub routing_ms: Option<u64>,
+    /// The machine that decided it, where that was another one: there it counts. Empty where that one has no name.
+    pub adopted_from: Option<String>,
     /// What the next webhook needs.
     pub state: CallState,
     /// When something last happened to it.
@@ -72,6 +74,7 @@ impl StoredCall {
             answered_at: None,
             ended_at: None,
             routing_ms: None,
+            adopted_from: None,
             state: CallState::routing(decision.plan.dialers.clone()),
             updated_at: at,
         }
@@ -99,8 +102,14 @@ impl StoredCall {
 /// The row of a call that begins.
 pub(super) struct NewCall {
     call: CallId,
-    decision: Decision,
+    reason: Reason,
+    tier: Option<TierName>,
+    score: Option<LeadScore>,
+    rule: Option<String>,
+    ruleset: RulesetVersion,
+    adopted_from: Option<String>,
     state: String,
+    started_at: i64,
     at: i64,
 }
 
@@ -119,33 +128,53 @@ pub(super) struct Moved {
     pub(super) started_at: i64,
     pub(super) before: Counted,
     pub(super) after: Counted,
+    /// It counts here; an adopted call counts where it was decided.
+    pub(super) counts: bool,
 }
 
 impl NewCall {
-    pub(super) fn new(call: CallId, decision: Decision, at: i64) -> serde_json::Result<Self> {
-        let state = CallState::routing(decision.plan.dialers.clone());
+    pub(super) fn decided(call: CallId, decision: Decision, at: i64) -> serde_json::Result<Self> {
+        let state = CallState::routing(decision.plan.dialers);
         Ok(Self {
             call,
+            reason: decision.reason,
+            tier: decision.tier,
+            score: decision.score,
+            rule: decision.rule,
+            ruleset: decision.ruleset,
+            adopted_from: None,
             state: serde_json::to_string(&state)?,
-            decision,
+            started_at: at,
             at,
         })
     }
 
-    fn tier(&self) -> Option<&str> {
-        self.decision.tier.as_ref().map(TierName::as_str)
+    pub(super) fn adopted(call: CallId, adopted: CallAdopted, at: i64) -> serde_json::Result<Self> {
+        Ok(Self {
+            call,
+            reason: adopted.reason,
+            tier: adopted.tier,
+            score: adopted.score,
+            rule: adopted.rule,
+            ruleset: adopted.ruleset,
+            adopted_from: Some(adopted.from),
+            state: serde_json::to_string(&adopted.state)?,
+            started_at: adopted.started_at.as_millisecond(),
+            at,
+        })
     }
 
     pub(super) fn at(&self) -> i64 {
         self.at
     }
 
-    pub(super) fn counted(&self) -> Counted {
-        Counted {
-            reason: self.decision.reason.as_str().to_owned(),
-            tier: self.tier().map(ToOwned::to_owned),
+    /// What it adds to the figures; an adopted call counts where it was decided.
+    pub(super) fn counted(&self) -> Option<Counted> {
+        self.adopted_from.is_none().then(|| Counted {
+            reason: self.reason.as_str().to_owned(),
+            tier: self.tier.as_ref().map(|tier| tier.as_str().to_owned()),
             ..Counted::default()
-        }
+        })
     }
 }
 
@@ -217,8 +246,8 @@ pub(super) fn begin(
     let written = connection
         .prepare_cached(
             "INSERT INTO calls (sid, caller_id, personal, status, reason, tier, score, rule, ruleset,
-                 failed_over, held, started_at, state, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?10, ?10)
+                 failed_over, held, started_at, state, adopted_from, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?12, ?13, ?13)
              ON CONFLICT (sid) DO NOTHING",
         )?
         .execute(params![
@@ -226,13 +255,15 @@ pub(super) fn begin(
             sealed.map(|sealed| sealed.caller_row),
             sealed.map(|sealed| &sealed.bytes),
             Status::Routing.as_str(),
-            call.decision.reason.as_str(),
-            call.tier(),
-            call.decision.score.map(LeadScore::value),
-            call.decision.rule,
-            call.decision.ruleset.as_str(),
-            call.at,
+            call.reason.as_str(),
+            call.tier.as_ref().map(TierName::as_str),
+            call.score.map(LeadScore::value),
+            call.rule,
+            call.ruleset.as_str(),
+            call.started_at,
             call.state,
+            call.adopted_from,
+            call.at,
         ])?;
     Ok(written > 0)
 }
@@ -274,6 +305,7 @@ pub(super) fn change(
         started_at: found.started_at,
         before: found.counted,
         after,
+        counts: found.counts,
     }))
 }
 
@@ -282,6 +314,7 @@ struct PreviousRow {
     row: i64,
     is_over: bool,
     started_at: i64,
+    counts: bool,
     counted: Counted,
 }
 
@@ -300,6 +333,7 @@ fn previous_row(
                 row: row.get("id")?,
                 is_over: row.get_ref("status")?.as_str()? == Status::Ended.as_str(),
                 started_at: row.get("started_at")?,
+                counts: row.get::<_, Option<String>>("adopted_from")?.is_none(),
                 counted: Counted {
                     disposition: row.get("disposition")?,
                     reason: row.get("reason")?,
@@ -385,9 +419,14 @@ pub(super) const ON_THE_LINE: &str = "status <> 'ended' AND sid NOT GLOB 'api*-*
 const TABLE: &str = "calls";
 
 /// For what a call's caller and called number are sealed.
-pub(super) fn purpose(call: &str, created_at: i64) -> Purpose<'_> {
+pub(super) fn purpose(call: &str, created_at: i64, is_adopted: bool) -> Purpose<'_> {
+    let first = if is_adopted {
+        Kind::CallAdopted
+    } else {
+        Kind::CallDecided
+    };
     Purpose {
-        kind: Kind::CallDecided.as_str(),
+        kind: first.as_str(),
         call: Some(call),
         created_at,
     }
@@ -600,7 +639,8 @@ fn several(
 
 fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, StoreError> {
     let sid: String = row.get("sid")?;
-    let purpose = purpose(&sid, row.get("created_at")?);
+    let adopted_from: Option<String> = row.get("adopted_from")?;
+    let purpose = purpose(&sid, row.get("created_at")?, adopted_from.is_some());
     let personal = match row.get::<Option<Vec<u8>>>("personal")? {
         Some(sealed) => row.valid(reader.personal(&sealed, purpose))?,
         None => Personal::erased(),
@@ -628,6 +668,7 @@ fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, Sto
         answered_at: row.optional("answered_at", column::time)?,
         ended_at: row.optional("ended_at", column::time)?,
         routing_ms: row.optional("routing_ms", |ms: i64| u64::try_from(ms).ok())?,
+        adopted_from,
         state: row.json("state")?,
         updated_at: row.time("updated_at")?,
     })

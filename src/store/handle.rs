@@ -24,6 +24,7 @@ use super::write_queue::{Message, SpoolPlace, StoreHealth, WriteQueue};
 use super::writer::{self, Writer};
 use super::{audit_records, connection, copy, file, key_check, lasting_keys, migrate, spool_mark};
 use crate::audit::{Record, SigningStatus};
+use crate::call::PassportKeys;
 use crate::clock::Clock;
 use crate::phone::E164;
 use crate::routing::ListKey;
@@ -289,6 +290,11 @@ impl Store {
     /// Under which callers are known to dialers: the same after the installation's secret was changed.
     pub fn reference_key(&self) -> [u8; 32] {
         self.0.key_ring.lasting().references
+    }
+
+    /// Under which the state of calls is sealed for callback URLs.
+    pub fn passport_keys(&self) -> PassportKeys {
+        self.0.key_ring.passport_keys()
     }
 
     /// Under which numbers of entries of lists are hashed: the same after the installation's secret was changed.

@@ -18,6 +18,7 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::call::{PassportKey, PassportKeys};
 use crate::phone::{Caller, E164};
 use crate::routing::ListKey;
 use crate::secret::Secret;
@@ -90,6 +91,7 @@ struct DerivedKeys {
     profiles: KeyBytes,
     rows: hmac::Key,
     vouches: hmac::Key,
+    passports: Option<Arc<PassportKey>>,
 }
 
 impl DerivedKeys {
@@ -106,6 +108,7 @@ impl DerivedKeys {
             profiles: key(b"/profiles"),
             rows: hmac_key(b"/rows"),
             vouches: hmac_key(b"/vouches"),
+            passports: PassportKey::new(&key(b"/passports")).map(Arc::new),
         }
     }
 
@@ -351,6 +354,17 @@ impl KeyRing {
 
     pub(super) fn lasting(&self) -> &LastingKeys {
         &self.lasting
+    }
+
+    /// Under which the state of calls is sealed for callback URLs.
+    pub(super) fn passport_keys(&self) -> PassportKeys {
+        let valid = self.valid();
+        PassportKeys(
+            valid
+                .all()
+                .filter_map(|keys| keys.passports.clone())
+                .collect(),
+        )
     }
 
     /// Under which numbers of entries of lists are hashed.

@@ -301,7 +301,8 @@ impl Candidates {
         let (conditions, mut values) = self.filtered(values);
         if self.is_sealed {
             let sql = format!(
-                "SELECT started_at, id, sid, created_at, (SELECT personal FROM calls WHERE id = tried.id)
+                "SELECT started_at, id, sid, created_at, (SELECT personal FROM calls WHERE id = tried.id),
+                     (SELECT adopted_from IS NOT NULL FROM calls WHERE id = tried.id)
                  FROM ({rows}) AS tried WHERE {conditions}"
             );
             let (skip, most) = (as_size(part.skip), as_size(part.size) + 1);

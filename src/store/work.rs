@@ -274,7 +274,11 @@ fn effect(
         (Event::ListChanged(change), _) => return Ok(Effect::List(Box::new(change))),
         (Event::KeyChanged(change), _) => return Ok(Effect::Key(Box::new(change))),
         (Event::CallDecided(decided), Some(call)) => {
-            let begun = NewCall::new(call.clone(), decided.decision, ms)?;
+            let begun = NewCall::decided(call.clone(), decided.decision, ms)?;
+            return Ok(Effect::Begin(Box::new(begun)));
+        }
+        (Event::CallAdopted(adopted), Some(call)) => {
+            let begun = NewCall::adopted(call.clone(), *adopted, ms)?;
             return Ok(Effect::Begin(Box::new(begun)));
         }
         (Event::CallAnswered(answered), _) => {

@@ -8,18 +8,28 @@ use std::borrow::Cow;
 use super::extract::{Malformed, SignedWebhook};
 use super::form::Form;
 use super::structure::Flaw;
-use crate::call::{CallId, DialReport, EndReason, InboundCall, LegReport, LegStatus};
+use crate::audit::Adoption;
+use crate::call::{CallId, DialReport, EndReason, InboundCall, LegReport, LegStatus, PassportUse};
 use crate::phone::Caller;
 use crate::routing::DialerId;
+use crate::twiml::CallbackUrls;
 
 /// A value is read up to this many characters; real ones are far shorter.
 const MAX_VALUE: usize = 256;
+/// `ErrorUrl` is a URL of ours, or one that somebody typed in Twilio's console.
+const MAX_URL: usize = 2_048;
+/// Twilio could not fetch an answer; all other codes are of an answer that it could not use (<https://www.twilio.com/docs/api/errors>).
+const NOT_FETCHED: std::ops::RangeInclusive<u32> = 11_200..=11_237;
 
 /// A `<Dial>` of the call has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DialEnded {
     pub call: InboundCall,
     pub report: DialReport,
+    /// The call as it stood, sealed; from our own query.
+    pub passport: Option<String>,
+    /// How it is adopted, where only the passport tells of it.
+    pub adoption: Adoption,
 }
 
 /// A caller on hold asks again.
@@ -30,6 +40,10 @@ pub struct HeldCall {
     pub round: u32,
     /// The caller has hung up.
     pub caller_gone: bool,
+    /// The call as it stood, sealed; from our own query.
+    pub passport: Option<String>,
+    /// How it is adopted, where only the passport tells of it.
+    pub adoption: Adoption,
 }
 
 /// A status callback: of a leg that `<Dial>` made, or of the caller's own.
@@ -70,6 +84,28 @@ impl SignedWebhook {
     pub fn is_waited_for(&self) -> bool {
         self.form.text("Direction").as_deref() != Some("outbound-dial") && !is_over(&self.form)
     }
+
+    /// Whether Twilio asks here because it could fetch an answer elsewhere and could not use it.
+    pub fn is_after_unusable_answer(&self) -> bool {
+        number::<u32>(&self.form, "ErrorCode").is_some_and(|code| !NOT_FETCHED.contains(&code))
+    }
+
+    /// The webhook that Twilio could not bring, where it asks here for that reason and the call had begun: what `ErrorUrl` names, with the
+    /// fields of this one.
+    pub fn not_brought(&self, urls: &CallbackUrls) -> Option<Self> {
+        let code = number(&self.form, "ErrorCode")?;
+        let url = self
+            .form
+            .text("ErrorUrl")
+            .filter(|url| url.len() <= MAX_URL)?;
+        let parts = urls.parts(url.trim())?;
+        let goes_on = NOT_FETCHED.contains(&code) && !parts.webhook.is_empty();
+        goes_on.then(|| Self {
+            path: format!("/webhooks/twilio/{}", parts.webhook),
+            query: Form::parse(parts.query.as_bytes()),
+            ..self.clone()
+        })
+    }
 }
 
 impl DialEnded {
@@ -87,11 +123,45 @@ impl DialEnded {
                 sip_code: number(form, "DialSipResponseCode"),
                 caller_gone: is_over(form),
             },
+            passport: passport(&webhook.query)?,
+            adoption: Adoption::Passport,
         })
     }
 }
 
+impl DialEnded {
+    /// What a passport has to be good for.
+    pub fn passport_use(&self) -> PassportUse<'_> {
+        PassportUse {
+            call: &self.call.call_id,
+            webhook: "dial",
+            step: self.report.step,
+        }
+    }
+
+    /// As [`DialEnded::read`], where the path says that it is one.
+    pub fn of_url(webhook: &SignedWebhook) -> Option<Self> {
+        let is_one = webhook.path.ends_with("/dial");
+        is_one.then(|| Self::read(webhook).ok()).flatten()
+    }
+}
+
 impl HeldCall {
+    /// What a passport has to be good for.
+    pub fn passport_use(&self) -> PassportUse<'_> {
+        PassportUse {
+            call: &self.call.call_id,
+            webhook: "hold",
+            step: self.round,
+        }
+    }
+
+    /// As [`HeldCall::read`], where the path says that it is one.
+    pub fn of_url(webhook: &SignedWebhook) -> Option<Self> {
+        let is_one = webhook.path.ends_with("/hold");
+        is_one.then(|| Self::read(webhook).ok()).flatten()
+    }
+
     /// Reads the request that a hold answer redirects to.
     pub fn read(webhook: &SignedWebhook) -> Result<Self, Flaw> {
         let form = &webhook.form;
@@ -99,6 +169,8 @@ impl HeldCall {
             call: InboundCall::of_webhook(webhook),
             round: ours(&webhook.query, "n")?.ok_or(Flaw::StepMissing)?,
             caller_gone: is_over(form),
+            passport: passport(&webhook.query)?,
+            adoption: Adoption::Passport,
         })
     }
 }
@@ -191,6 +263,11 @@ fn dialer(query: &Form) -> Result<Option<DialerId>, Flaw> {
     is_name
         .then(|| Some(DialerId::new(&name)))
         .ok_or(Flaw::StepMissing)
+}
+
+/// The call as it stood when the answer before was made, sealed.
+fn passport(query: &Form) -> Result<Option<String>, Flaw> {
+    Ok(only(query, "p")?.map(Cow::into_owned))
 }
 
 /// The value of a name that we write once.

@@ -205,7 +205,7 @@ mod tests {
             called,
             caller_id: policy,
             ring_timeout: Duration::from_secs(20),
-            action_url: &urls.dial(1, Some("dialfire")),
+            action_url: &urls.dial(1, Some("dialfire"), |_| None),
             status_url: &urls.status(1, Some("dialfire")),
             sip_headers: &[
                 ("X-Call-Sid", "CA1".to_owned()),
@@ -338,7 +338,7 @@ mod tests {
             called: Some("+18005551212"),
             caller_id: &CALLER,
             ring_timeout: Duration::from_millis(20_001),
-            action_url: &urls.dial(3, None),
+            action_url: &urls.dial(3, None, |_| None),
             status_url: &urls.status(3, None),
             sip_headers: &[],
         });

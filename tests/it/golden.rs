@@ -16,7 +16,8 @@ use switchboard_simulator::twilio::{Call, CallResult, LineBehaviour};
 use crate::world::{CALLED, COLD, DIALFIRE_LINE, HOT, LAST_RESORT, STRANGER, Settings, World};
 
 /// What differs from run to run, and what stands for it.
-const DRAWN: [(&str, &str); 10] = [
+const DRAWN: [(&str, &str); 11] = [
+    (r"([?&;]p=)[A-Za-z0-9_-]+", "$1<passport>"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:<port>"),
     (r"\b(swb_)?[0-9a-f]{16,}\b", "<hex>"),
     (r"(CA|DL|AC)[0-9a-f]{32}", "$1<sid>"),

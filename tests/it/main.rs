@@ -8,6 +8,7 @@ fn skipped(test: &str, why: &str) {
 }
 
 mod admin;
+mod adopted;
 mod alerts;
 mod api;
 mod assets;

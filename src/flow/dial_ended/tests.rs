@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::alerts::{AlertPolicy, AlertRules, CallObserver, Incidents};
-use crate::audit::{Answer, CallAnswered, CallDecided, Ingress, Personal, Stages};
+use crate::audit::{Adoption, Answer, CallAnswered, CallDecided, Ingress, Personal, Stages};
 use crate::call::{CallId, Ringing};
 use crate::clock::Clock;
 use crate::dialer::Fleet;
@@ -177,6 +177,8 @@ impl Bench {
                 sip_code: None,
                 caller_gone,
             },
+            passport: None,
+            adoption: Adoption::Passport,
         };
         self.calls.dial_ended(ended, "r").await
     }

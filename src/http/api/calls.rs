@@ -307,6 +307,9 @@ pub(in super::super) struct CallDocument {
     ended_at: Option<Timestamp>,
     /// Arrival to answer of the first webhook, in milliseconds.
     routing_ms: Option<u64>,
+    /// The machine that decided it, where that was another one: there it counts. Empty where that one has no name.
+    #[schema(example = "a")]
+    adopted_from: Option<String>,
     /// Its connections, in the order in which they were heard of.
     legs: Vec<LegDocument>,
 }
@@ -380,6 +383,7 @@ impl CallDocument {
             answered_at: stored.answered_at,
             ended_at: stored.ended_at,
             routing_ms: stored.routing_ms,
+            adopted_from: stored.adopted_from,
         }
     }
 }

@@ -210,6 +210,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
         Kind::ServiceStarted
         | Kind::ServiceStopped
         | Kind::RulesetLoaded
+        | Kind::CallAdopted
         | Kind::CallReaped
         | Kind::CallEnded
         | Kind::CallCorrected

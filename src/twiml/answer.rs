@@ -222,8 +222,8 @@ mod tests {
             concat!(
                 r#"<?xml version="1.0" encoding="UTF-8"?>"#,
                 r#"<Response><Dial answerOnBridge="true" timeout="20" callerId="+14155550100""#,
-                r#" action="https://calls.example.com/webhooks/twilio/dial?dialer=dialfire&amp;step=1">"#,
-                r#"<Number statusCallback="https://calls.example.com/webhooks/twilio/status?dialer=dialfire&amp;step=1""#,
+                r#" action="https://calls.example.com/webhooks/twilio/dial?dialer=dialfire&amp;step=1#ct=2000&amp;rt=6000&amp;rc=1&amp;rp=ct,rt,5xx">"#,
+                r#"<Number statusCallback="https://calls.example.com/webhooks/twilio/status?dialer=dialfire&amp;step=1#ct=2000&amp;rt=6000&amp;rc=1&amp;rp=ct,rt,5xx""#,
                 r#" statusCallbackEvent="initiated ringing answered completed">+4930123456</Number>"#,
                 r#"</Dial></Response>"#,
             )
@@ -242,8 +242,8 @@ mod tests {
             concat!(
                 r#"<?xml version="1.0" encoding="UTF-8"?>"#,
                 r#"<Response><Dial answerOnBridge="true" timeout="20""#,
-                r#" action="https://calls.example.com/webhooks/twilio/dial?dialer=dialfire&amp;step=1">"#,
-                r#"<Sip statusCallback="https://calls.example.com/webhooks/twilio/status?dialer=dialfire&amp;step=1""#,
+                r#" action="https://calls.example.com/webhooks/twilio/dial?dialer=dialfire&amp;step=1#ct=2000&amp;rt=6000&amp;rc=1&amp;rp=ct,rt,5xx">"#,
+                r#"<Sip statusCallback="https://calls.example.com/webhooks/twilio/status?dialer=dialfire&amp;step=1#ct=2000&amp;rt=6000&amp;rc=1&amp;rp=ct,rt,5xx""#,
                 r#" statusCallbackEvent="initiated ringing answered completed">"#,
                 r#"sip:queue@acme.sip.twilio.com;transport=tls?X-Call-Sid=CA1&amp;X-Tier=hot%20%26%20new</Sip>"#,
                 r#"</Dial></Response>"#,
@@ -347,8 +347,8 @@ mod tests {
             concat!(
                 r#"<?xml version="1.0" encoding="UTF-8"?>"#,
                 r#"<Response><Dial answerOnBridge="true" timeout="21" callerId="+18005551212""#,
-                r#" action="https://calls.example.com/webhooks/twilio/dial?step=3">"#,
-                r#"<Number statusCallback="https://calls.example.com/webhooks/twilio/status?step=3""#,
+                r#" action="https://calls.example.com/webhooks/twilio/dial?step=3#ct=2000&amp;rt=6000&amp;rc=1&amp;rp=ct,rt,5xx">"#,
+                r#"<Number statusCallback="https://calls.example.com/webhooks/twilio/status?step=3#ct=2000&amp;rt=6000&amp;rc=1&amp;rp=ct,rt,5xx""#,
                 r#" statusCallbackEvent="initiated ringing answered completed">+4930777777</Number>"#,
                 r#"</Dial></Response>"#,
             )

@@ -10,6 +10,7 @@ mod docs;
 mod error;
 mod event_feed;
 mod event_hub;
+mod installation;
 pub mod keys;
 mod limit;
 pub mod listener;
@@ -29,6 +30,7 @@ pub use api::{Customers, Reads, Setting, SettingsDocument, SettingsKey, ShownSet
 pub use demo_door::{DemoDoor, OneTimeLink};
 pub use event_feed::EventSources;
 pub use event_hub::Events;
+pub use installation::Installation;
 pub use overload::Overload;
 pub use parts::RouterParts;
 pub use people::{CONFIRM_EVERY, People};

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::api::{Customers, Reads, ShownSettings};
 use super::demo_door::DemoDoor;
 use super::event_hub::Events;
+use super::installation::Installation;
 use super::keys::Keys;
 use super::overload::Overload;
 use super::people::People;
@@ -34,6 +35,7 @@ pub struct RouterParts {
     pub recorder: Recorder,
     pub inbound: Inbound,
     pub profile_push: ProfilePush,
+    pub installation: Installation,
     /// Who may use the API.
     pub keys: Keys,
     /// Those of them that are made while the process runs.
@@ -108,6 +110,7 @@ extract! {
     ListEntries: lists;
     Reloads: reloads;
     Canary: canary;
+    Installation: installation;
 }
 
 impl FromRef<SharedParts> for Safety {

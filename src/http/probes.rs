@@ -1,6 +1,6 @@
 //! What monitoring asks: `/health`, `/ready` and `/metrics`.
 
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -8,6 +8,7 @@ use axum::{Json, Router, middleware};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 
+use super::installation::Installation;
 use super::keys::Keys;
 use super::limit::{ConcurrencyLimit, limited};
 use super::parts::SharedParts;
@@ -64,9 +65,16 @@ async fn ready(State(canary): State<Canary>, State(lifecycle): State<Lifecycle>)
     (code, Json(body)).into_response()
 }
 
-/// The process is up. Nothing else is asked.
-async fn health() -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+/// The process is up. Nothing else is asked, but by `doctor` whether it is of the same installation.
+async fn health(
+    State(installation): State<Installation>,
+    RawQuery(query): RawQuery,
+) -> Json<serde_json::Value> {
+    let mut health = serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") });
+    if let Some(is_same) = installation.is_same(query.as_deref()) {
+        health["same_installation"] = is_same.into();
+    }
+    Json(health)
 }
 
 /// Prometheus' text format, for this machine and for who has a key.

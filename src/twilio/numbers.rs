@@ -1,8 +1,45 @@
 //! The settings of phone numbers at Twilio, and what they should be.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::twiml::CallbackUrls;
+
+/// Where Twilio may ask, and how long an answer may take.
+#[derive(Clone, Debug)]
+pub struct PublicNames {
+    /// Of this server, then of the others that answer the same calls. Never empty.
+    pub urls: Vec<CallbackUrls>,
+    /// Within which a webhook is answered.
+    pub budget: Duration,
+}
+
+/// A rule of the account for webhooks. Where it matches a URL, its setting goes before what stands behind the `#`. Source: Twilio's page
+/// on webhook rules, a public beta.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WebhookRule {
+    #[serde(deserialize_with = "text")]
+    pub id: String,
+    #[serde(deserialize_with = "text")]
+    match_type: String,
+    #[serde(deserialize_with = "text")]
+    value: String,
+    #[serde(deserialize_with = "text")]
+    prefix: String,
+}
+
+impl WebhookRule {
+    /// Whether it decides how this URL is asked.
+    pub fn matches(&self, url: &str) -> bool {
+        match self.match_type.as_str() {
+            "EXACT_MATCH" => self.value == url,
+            "PREFIX_MATCH" => !self.prefix.is_empty() && url.starts_with(&self.prefix),
+            other => other == "DEFAULT",
+        }
+    }
+}
 
 /// A number of the account, as far as its settings matter here. What is not set is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -40,20 +77,21 @@ pub struct NumberFault {
 }
 
 /// Twilio waits 5 s for a connection and 15 s for an answer unless the URL says otherwise, and never repeats an answer that failed. With this
-/// behind the URL it gives up on an attempt after 4 s and makes up to two more within the caller's patience.
-pub const OVERRIDES: &str = "#ct=2000&rt=4000&tt=13000&rc=2&rp=ct,rt,5xx";
+/// behind the URL it gives up on an attempt after 6 s, which leaves a balancer the time to ask the second machine, and makes one more.
+pub const OVERRIDES: &str = "#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx";
+
+/// How long a balancer waits for a machine beyond the budget of an answer, before it asks the other one.
+const BALANCER_BEYOND_BUDGET: Duration = Duration::from_millis(500);
 
 impl NumberSettings {
-    /// Whether calls to this number are announced to the appliance behind these URLs, in whatever way.
-    pub fn leads_to(&self, urls: &CallbackUrls) -> bool {
-        let inbound = urls.inbound();
-        let ours = host_of(&inbound);
-        [&self.voice_url, &self.voice_fallback_url]
-            .iter()
-            .any(|url| !url.is_empty() && host_of(url).eq_ignore_ascii_case(ours))
+    /// Whether calls to this number are announced to one of these, in whatever way.
+    pub fn leads_to(&self, names: &PublicNames) -> bool {
+        let mut urls = [&self.voice_url, &self.voice_fallback_url].into_iter();
+        urls.any(|url| names.at_host_of(url).is_some())
     }
 
-    pub fn faults(&self, urls: &CallbackUrls) -> Vec<NumberFault> {
+    /// What should be otherwise; hints are the values to paste.
+    pub fn faults(&self, names: &PublicNames) -> Vec<NumberFault> {
         let mut faults = Vec::new();
         let mut fault = |is_grave, message: String, hint: String| {
             faults.push(NumberFault {
@@ -72,19 +110,16 @@ impl NumberSettings {
                 "set \"Configure with\" to Webhook instead of TwiML App".to_owned(),
             );
         }
-        let (voice, voice_overrides) = apart(&self.voice_url);
-        if voice != urls.inbound() {
-            fault(
-                true,
-                format!("the voice URL is {}", shown(&self.voice_url)),
-                format!("\"A call comes in\": {}{OVERRIDES}", urls.inbound()),
-            );
-        } else if let Some(why) = unsuitable(voice_overrides) {
-            fault(
-                false,
-                format!("the connection overrides of the voice URL {why}"),
-                format!("\"A call comes in\": {}{OVERRIDES}", urls.inbound()),
-            );
+        let (voice, overrides) = apart(&self.voice_url);
+        let (own, other) = names.own_and_other(voice);
+        let inbound = own.map(CallbackUrls::inbound).unwrap_or_default();
+        let hint = format!("\"A call comes in\": {inbound}{OVERRIDES}");
+        if voice != inbound {
+            let message = format!("the voice URL is {}", shown(&self.voice_url));
+            fault(true, message, hint);
+        } else if let Some(why) = names.unsuitable(overrides) {
+            let message = format!("the connection overrides of the voice URL {why}");
+            fault(false, message, hint);
         }
         for (name, method) in [
             ("voice", &self.voice_method),
@@ -100,41 +135,131 @@ impl NumberSettings {
                 );
             }
         }
-        let (fallback, _) = apart(&self.voice_fallback_url);
-        if fallback.is_empty() {
-            fault(
-                true,
-                "there is no fallback URL: where the voice URL fails, the caller hears an error and the call ends".to_owned(),
-                format!(
-                    "\"Primary handler fails\": a second appliance or a TwiML Bin that dials the default dialer; at the least {}",
-                    urls.fallback()
-                ),
-            );
-        } else if fallback != urls.fallback() && host_of(fallback) == host_of(&urls.inbound()) {
-            fault(
-                true,
-                format!("the fallback URL is {}", shown(&self.voice_fallback_url)),
-                format!("\"Primary handler fails\": {}", urls.fallback()),
-            );
-        } else if fallback == urls.fallback() {
-            fault(
-                false,
-                "the fallback URL leads to the same machine as the voice URL: it does not help when that is down".to_owned(),
-                "\"Primary handler fails\": better a second appliance, or a TwiML Bin that dials the default dialer".to_owned(),
-            );
+        if let Some((is_grave, message, hint)) = self.fault_of_fallback(names, own, other) {
+            fault(is_grave, message, hint);
         }
         let (status, _) = apart(&self.status_callback);
-        if status != urls.number_status() {
+        if !names.urls.iter().any(|urls| status == urls.number_status()) {
+            let wanted = own.map(CallbackUrls::number_status).unwrap_or_default();
             fault(
                 false,
                 format!(
                     "the status callback is {}: the end of a call is then known late",
                     shown(&self.status_callback)
                 ),
-                format!("\"Call status changes\": {}", urls.number_status()),
+                format!("\"Call status changes\": {wanted}{OVERRIDES}"),
             );
         }
         faults
+    }
+
+    /// Whether it is grave, what it is, and what to paste.
+    fn fault_of_fallback(
+        &self,
+        names: &PublicNames,
+        own: Option<&CallbackUrls>,
+        other: Option<&CallbackUrls>,
+    ) -> Option<(bool, String, String)> {
+        let (fallback, overrides) = apart(&self.voice_fallback_url);
+        let own_fallback = own.map(CallbackUrls::fallback).unwrap_or_default();
+        let is_at = |urls: &CallbackUrls| fallback == urls.inbound() || fallback == urls.fallback();
+        let wanted = match other {
+            Some(other) => format!("{}{OVERRIDES}", other.inbound()),
+            None => "a second appliance, or a TwiML Bin that dials the default dialer".to_owned(),
+        };
+        let hint = format!("\"Primary handler fails\": {wanted}");
+        if fallback.is_empty() {
+            let message = "there is no fallback URL: where the voice URL fails, the caller hears an error and the call ends";
+            let at_least = if other.is_none() {
+                format!("; at the least {own_fallback}{OVERRIDES}")
+            } else {
+                String::new()
+            };
+            return Some((true, message.to_owned(), format!("{hint}{at_least}")));
+        }
+        if fallback == own_fallback {
+            let message = "the fallback URL leads to the same machine as the voice URL: it does not help when that is down";
+            return Some((false, message.to_owned(), hint));
+        }
+        if other.is_some()
+            && names
+                .urls
+                .iter()
+                .any(|urls| Some(urls) != own && is_at(urls))
+        {
+            let why = names.unsuitable(overrides)?;
+            let message = format!("the connection overrides of the fallback URL {why}");
+            return Some((false, message, hint));
+        }
+        if names.at_host_of(fallback).is_some() {
+            let message = format!("the fallback URL is {}", shown(&self.voice_fallback_url));
+            let wanted = other.map_or(format!("{own_fallback}{OVERRIDES}"), |_| wanted);
+            return Some((
+                true,
+                message,
+                format!("\"Primary handler fails\": {wanted}"),
+            ));
+        }
+        let message = "the fallback URL leads to none of our machines: a call in hand of one that is down does not go on";
+        other.map(|_| (false, message.to_owned(), hint))
+    }
+}
+
+impl PublicNames {
+    fn at_host_of(&self, url: &str) -> Option<&CallbackUrls> {
+        let at = |urls: &&CallbackUrls| {
+            !url.is_empty() && host_of(&urls.inbound()).eq_ignore_ascii_case(host_of(url))
+        };
+        self.urls.iter().find(at)
+    }
+
+    /// The name that a voice URL is at, or that it should be at; and another one.
+    fn own_and_other(&self, voice: &str) -> (Option<&CallbackUrls>, Option<&CallbackUrls>) {
+        let exactly = self.urls.iter().find(|urls| urls.inbound() == voice);
+        let own = exactly
+            .or_else(|| self.at_host_of(voice))
+            .or(self.urls.first());
+        (own, self.urls.iter().find(|urls| Some(*urls) != own))
+    }
+
+    /// Why overrides let a caller wait in vain; `None` where they do not.
+    fn unsuitable(&self, overrides: &str) -> Option<String> {
+        let value = |name: &str| {
+            let mut pairs = overrides.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
+        let number = |name: &str, default: u64| {
+            value(name).map_or(Some(default), |value| value.parse().ok())
+        };
+        let repeats = value("rp").unwrap_or("ct");
+        let repeats: Vec<&str> = repeats.split(',').map(str::trim).collect();
+        let is_repeated = |event: &str| repeats.contains(&event) || repeats.contains(&"all");
+        let times = number("rt", 15_000).zip(number("tt", 15_000));
+        let Some(((rt, tt), rc)) = times.zip(number("rc", 1)) else {
+            return Some("cannot be read".to_owned());
+        };
+        let millis = Duration::from_millis(rt.min(tt));
+        if millis <= self.budget {
+            return Some(format!(
+                "give up after {} ms, and an answer may take the whole budget",
+                millis.as_millis()
+            ));
+        }
+        let after_balancer = self.budget * 2 + BALANCER_BEYOND_BUDGET;
+        if self.urls.len() > 1 && millis < after_balancer {
+            return Some(format!(
+                "give up after {} ms: a balancer that waits {} ms for a machine, and then asks the other, needs up to {} ms",
+                millis.as_millis(),
+                (self.budget + BALANCER_BEYOND_BUDGET).as_millis(),
+                after_balancer.as_millis()
+            ));
+        }
+        if rc == 0 || !is_repeated("ct") {
+            return Some("do not try again where the connection fails".to_owned());
+        }
+        (!is_repeated("5xx") || !is_repeated("rt")).then(|| {
+            "do not try again after a failure or silence (rp has no 5xx or no rt)".to_owned()
+        })
     }
 }
 
@@ -157,38 +282,19 @@ fn apart(url: &str) -> (&str, &str) {
     url.split_once('#').unwrap_or((url, ""))
 }
 
-/// Why overrides let a caller wait in vain; `None` where they do not.
-fn unsuitable(overrides: &str) -> Option<String> {
-    let value = |name: &str| {
-        let mut pairs = overrides.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-    };
-    let number =
-        |name: &str, default: u64| value(name).map_or(Some(default), |value| value.parse().ok());
-    let repeats = value("rp").unwrap_or("ct");
-    let repeats: Vec<&str> = repeats.split(',').map(str::trim).collect();
-    let is_repeated = |event: &str| repeats.contains(&event) || repeats.contains(&"all");
-    let Some((rt, rc)) = number("rt", 15_000).zip(number("rc", 1)) else {
-        return Some("cannot be read".to_owned());
-    };
-    if rt <= 2_000 {
-        return Some(format!(
-            "give up after {rt} ms, and an answer may take the whole budget"
-        ));
-    }
-    if rc == 0 || !is_repeated("ct") {
-        return Some("do not try again where the connection fails".to_owned());
-    }
-    (!is_repeated("5xx") || !is_repeated("rt"))
-        .then(|| "do not try again after a failure or silence (rp has no 5xx or no rt)".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn urls() -> CallbackUrls {
-        CallbackUrls::new("https://calls.example.com")
+    fn names(urls: &[&str]) -> PublicNames {
+        PublicNames {
+            urls: urls.iter().map(|url| CallbackUrls::new(url)).collect(),
+            budget: Duration::from_secs(2),
+        }
+    }
+
+    fn urls() -> PublicNames {
+        names(&["https://calls.example.com"])
     }
 
     fn right() -> NumberSettings {
@@ -232,7 +338,7 @@ mod tests {
                 },
                 false,
                 "give up after 1500 ms",
-                "rt=4000",
+                "rt=6000",
             ),
             (
                 |n| n.voice_method = "GET".to_owned(),
@@ -259,7 +365,7 @@ mod tests {
                 },
                 false,
                 "the same machine",
-                "second appliance",
+                "a second appliance",
             ),
             (
                 |n| n.status_callback.clear(),
@@ -282,6 +388,104 @@ mod tests {
             assert_eq!(faults[0].is_grave, is_grave, "{faults:?}");
             assert!(faults[0].message.contains(message), "{faults:?}");
             assert!(faults[0].hint.contains(hint), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn with_two_machines_the_fallback_is_the_other_one_and_the_times_nest() {
+        const A: &str = "https://calls.example.com/webhooks/twilio";
+        const B: &str = "https://calls-b.example.com/webhooks/twilio";
+        let both = ["https://calls.example.com", "https://calls-b.example.com"];
+        let paste = |url: &str| format!("{url}#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx");
+        let cases = [
+            (paste(A), paste(B), None),
+            (paste(A), paste(&format!("{B}/fallback")), None),
+            (paste(B), paste(A), None),
+            (
+                paste(A),
+                format!("{A}/fallback"),
+                Some(("the same machine", paste(B))),
+            ),
+            (
+                paste(A),
+                A.to_owned(),
+                Some(("the fallback URL is", paste(B))),
+            ),
+            (paste(B), String::new(), Some(("no fallback URL", paste(A)))),
+            (
+                paste(A),
+                "https://handler.twilio.com/twiml/EH1".to_owned(),
+                Some(("none of our machines", paste(B))),
+            ),
+            (
+                format!("{A}#ct=2000&rt=4000&rc=1&rp=all"),
+                paste(B),
+                Some((
+                    "waits 2500 ms for a machine, and then asks the other, needs up to 4500 ms",
+                    paste(A),
+                )),
+            ),
+            (
+                format!("{A}#rt=6000&tt=2000&rc=1&rp=all"),
+                paste(B),
+                Some(("give up after 2000 ms", paste(A))),
+            ),
+            (
+                paste(A),
+                B.to_owned(),
+                Some(("overrides of the fallback URL", paste(B))),
+            ),
+        ];
+        for (voice_url, voice_fallback_url, expected) in cases {
+            let number = NumberSettings {
+                voice_url,
+                voice_fallback_url,
+                ..right()
+            };
+            // Each machine says the same.
+            for urls in [both, [both[1], both[0]]] {
+                let faults = number.faults(&names(&urls));
+                match &expected {
+                    None => assert_eq!(faults, []),
+                    Some((message, pasted)) => {
+                        assert_eq!(faults.len(), 1, "{faults:?}");
+                        assert!(faults[0].message.contains(message), "{faults:?}");
+                        assert!(faults[0].hint.ends_with(pasted.as_str()), "{faults:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_webhook_rule_is_known_by_what_it_matches() {
+        let rule = |json: serde_json::Value| serde_json::from_value::<WebhookRule>(json).unwrap();
+        let url = "https://calls.example.com/webhooks/twilio";
+        for (json, matches) in [
+            (serde_json::json!({ "matchType": "DEFAULT" }), true),
+            (
+                serde_json::json!({ "matchType": "EXACT_MATCH", "value": url }),
+                true,
+            ),
+            (
+                serde_json::json!({ "matchType": "EXACT_MATCH", "value": format!("{url}/dial") }),
+                false,
+            ),
+            (
+                serde_json::json!({ "matchType": "PREFIX_MATCH", "prefix": "https://calls.example.com/" }),
+                true,
+            ),
+            (
+                serde_json::json!({ "matchType": "PREFIX_MATCH", "prefix": "https://other.example.com/" }),
+                false,
+            ),
+            (
+                serde_json::json!({ "matchType": "PREFIX_MATCH", "prefix": null }),
+                false,
+            ),
+            (serde_json::json!({}), false),
+        ] {
+            assert_eq!(rule(json.clone()).matches(url), matches, "{json}");
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! No caller waits for this. One request at a time, bounded in time and size; whoever asks keeps the pace that a 429 asks for.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,9 +17,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::NumberSettings;
 use super::event::end_reason;
 use super::structure::is_sid;
+use super::{NumberSettings, WebhookRule};
 use crate::call::{CallId, CarrierAnswer};
 use crate::clock::Clock;
 use crate::outbound::{self, Again, Connections, Content, Unreadable};
@@ -292,6 +293,24 @@ impl Rest {
             }
         }
         Ok(numbers)
+    }
+
+    /// The rules of the account for webhooks, as far as the first page goes; they lie at a host of their own.
+    pub async fn webhook_rules(&self) -> Result<Vec<WebhookRule>, NoAnswer> {
+        let active = self.active.load_full();
+        let mut url = active.base.clone();
+        let host = url.host_str().and_then(|host| host.strip_prefix("api."));
+        if let Some(host) = host.map(|host| format!("webhooks.{host}"))
+            && url.set_host(Some(&host)).is_err()
+        {
+            return Ok(Vec::new());
+        }
+        url.set_path("/v1/Webhooks/Rules");
+        url.set_query(None);
+        // The rules stand beside what is said of the page.
+        let page: HashMap<String, Value> = self.ask(&active, &url).await?.read()?;
+        let rules = |part| serde_json::from_value(part).ok();
+        Ok(page.into_values().find_map(rules).unwrap_or_default())
     }
 
     /// Asks with the credentials that are let in.

@@ -15,9 +15,10 @@ use crate::alerts::{
 };
 use crate::app;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, PublicUrl};
+use crate::http::Installation;
 use crate::http::listener::tls::{CertificateState, read_leaf};
-use crate::twilio::{NoAnswer, NumberSettings};
+use crate::twilio::{NoAnswer, NumberSettings, PublicNames, Rest, WebhookRule};
 use crate::twiml::CallbackUrls;
 
 /// A clock further off than this makes records hard to compare with Twilio's.
@@ -30,7 +31,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn findings(config: &Config, is_running: bool) -> anyhow::Result<Vec<Finding>> {
     let clock = Clock::system();
     let mut findings = vec![time(config, &clock).await?];
-    findings.extend(public_url(config, is_running).await?);
+    let installation = app::key_ring_of_existing(config).ok();
+    let installation = installation.filter(|key_ring| !key_ring.secret().is_empty());
+    let installation = installation.map(Installation::new);
+    findings.extend(public_url(config, is_running, installation.as_ref()).await?);
+    for url in &config.server.also_public {
+        findings.push(further_url(url, installation.as_ref()).await?);
+    }
     findings.extend(numbers(config, &clock, is_running).await?);
     findings.push(mail(config).await?);
     findings.extend(channels(config).await?);
@@ -184,7 +191,11 @@ async fn date_of(url: &str) -> anyhow::Result<Option<Timestamp>> {
 }
 
 /// Whether the public address leads here, over TLS that Twilio accepts.
-async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Finding>> {
+async fn public_url(
+    config: &Config,
+    is_running: bool,
+    installation: Option<&Installation>,
+) -> anyhow::Result<Vec<Finding>> {
     let check = "public URL";
     let url = &config.server.public_url;
     let wrong = |message: String, hint: &str| {
@@ -201,15 +212,7 @@ async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Fin
             "point its A or AAAA record to this machine",
         )]);
     }
-    let address = format!("{}/health", url.as_str().trim_end_matches('/'));
-    let client = app::examining_client()?;
-    let asked = async {
-        let answer = client.get(address).send().await;
-        Ok(health(answer.map_err(|error| describe(&error))?).await)
-    };
-    let answer = tokio::time::timeout(PATIENCE, asked).await;
-    let answer = answer.unwrap_or_else(|_| Err(format!("nothing within {} s", PATIENCE.as_secs())));
-    let (version, certificate) = match answer {
+    let (seen, certificate) = match answer_of(url, installation).await? {
         Err(why) => {
             let finding = wrong(
                 format!("{} gives no answer: {why}", url.as_str()),
@@ -225,17 +228,76 @@ async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Fin
         }
         Ok(Ok(ours)) => ours,
     };
-    let mut findings = vec![Finding::well(
-        check,
-        format!("{} leads to Switchboard {version}", url.as_str()),
-    )];
+    let mut findings = vec![seen.finding(check, url)];
     let shown = certificate.map(|shown| shown_certificate(config, &shown, url.host()));
     findings.extend(shown);
     Ok(findings)
 }
 
-/// The version of a Switchboard that answered, and the certificate that it shows over TLS; the status of anybody else.
-async fn health(answer: Response) -> Result<(String, Option<CertificateState>), u16> {
+/// Whether a further public URL leads to a machine that can go on with our calls.
+async fn further_url(
+    url: &PublicUrl,
+    installation: Option<&Installation>,
+) -> anyhow::Result<Finding> {
+    let check = format!("public URL {}", url.host());
+    let hint = "start the second machine, and let the name lead to it; until then, it does not stand in for this one";
+    Ok(match answer_of(url, installation).await? {
+        Err(why) => Finding::error(&check, format!("{url} gives no answer: {why}"), hint).for_now(),
+        Ok(Err(status)) => {
+            let message = format!("{url} answers {status}, but not as Switchboard");
+            Finding::error(&check, message, hint)
+        }
+        Ok(Ok((seen, _))) => seen.finding(&check, url),
+    })
+}
+
+/// A Switchboard that answered.
+struct AnsweringServer {
+    version: String,
+    /// Whether it has our secret, where that could be asked.
+    is_same: Option<bool>,
+}
+
+impl AnsweringServer {
+    fn finding(&self, check: &str, url: &PublicUrl) -> Finding {
+        let leads = format!("{url} leads to Switchboard {}", self.version);
+        match self.is_same {
+            Some(true) => Finding::well(check, format!("{leads} with the same secret")),
+            Some(false) => Finding::error(
+                check,
+                format!(
+                    "{leads} with another secret: it cannot go on with our calls, nor we with its"
+                ),
+                "give both the same file for `secret` under [storage], before the first start of the second; after `secret rotate`, on both",
+            ),
+            None => {
+                let untried = "whether with the same secret was not asked";
+                Finding::well(check, format!("{leads}; {untried}"))
+            }
+        }
+    }
+}
+
+/// Who answers at a public URL, and the certificate shown; the status of anybody else; why nobody does.
+async fn answer_of(
+    url: &PublicUrl,
+    installation: Option<&Installation>,
+) -> anyhow::Result<Result<Result<(AnsweringServer, Option<CertificateState>), u16>, String>> {
+    let address = match installation {
+        Some(installation) => installation.question(url.as_str())?,
+        None => format!("{url}/health"),
+    };
+    let client = app::examining_client()?;
+    let asked = async {
+        let answer = client.get(address).send().await;
+        Ok(health(answer.map_err(|error| describe(&error))?).await)
+    };
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    Ok(answer.unwrap_or_else(|_| Err(format!("nothing within {} s", PATIENCE.as_secs()))))
+}
+
+/// The Switchboard that answered, and the certificate that it shows over TLS; the status of anybody else.
+async fn health(answer: Response) -> Result<(AnsweringServer, Option<CertificateState>), u16> {
     let status = answer.status().as_u16();
     let certificate = answer
         .extensions()
@@ -246,8 +308,11 @@ async fn health(answer: Response) -> Result<(String, Option<CertificateState>), 
         let is_ours = health.get("status")? == "ok";
         health.get("version")?.as_str().filter(|_| is_ours)
     });
-    let version = version.ok_or(status)?;
-    Ok((version.to_owned(), certificate))
+    let version = version.ok_or(status)?.to_owned();
+    let is_same = health
+        .as_ref()
+        .and_then(|health| health.get("same_installation")?.as_bool());
+    Ok((AnsweringServer { version, is_same }, certificate))
 }
 
 fn describe(error: &reqwest::Error) -> String {
@@ -303,15 +368,19 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
             )]);
         }
     };
-    let urls = CallbackUrls::new(config.server.public_url.as_str());
+    let public = std::iter::once(&config.server.public_url).chain(&config.server.also_public);
+    let names = PublicNames {
+        urls: public.map(|url| CallbackUrls::new(url.as_str())).collect(),
+        budget: config.routing.budget,
+    };
     let mut findings = vec![Finding::well(
         "Twilio credentials",
         format!("the account has {} numbers", numbers.len()),
     )];
-    let ours: Vec<&NumberSettings> = numbers.iter().filter(|n| n.leads_to(&urls)).collect();
+    let ours: Vec<&NumberSettings> = numbers.iter().filter(|n| n.leads_to(&names)).collect();
     if ours.is_empty() {
         let message = format!("none of {} numbers leads here", numbers.len());
-        let hint = paste(&urls);
+        let hint = paste(&names);
         findings.push(if is_running {
             Finding::error(check, message, hint)
         } else {
@@ -320,7 +389,7 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
     }
     for number in ours {
         let name = format!("Twilio number {}", number.phone_number);
-        let faults = number.faults(&urls);
+        let faults = number.faults(&names);
         if faults.is_empty() {
             findings.push(Finding::well(&name, "its settings are as they should be"));
         }
@@ -332,16 +401,43 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
             });
         }
     }
+    findings.extend(webhook_rules(&rest, &names).await);
     Ok(findings)
 }
 
+/// Rules of the account that go before what stands behind the `#` of our URLs. An account without them, or a key that may not read them, is
+/// no reason to worry anybody.
+async fn webhook_rules(rest: &Rest, names: &PublicNames) -> Vec<Finding> {
+    let rules = rest.webhook_rules().await.unwrap_or_default().into_iter();
+    let ours = |rule: &WebhookRule| names.urls.iter().any(|urls| rule.matches(&urls.inbound()));
+    let finding = |rule: WebhookRule| {
+        let message = format!(
+            "the rule {} decides how our URLs are asked: what stands behind their # does not count",
+            rule.id
+        );
+        let hint = format!(
+            "give its setting the same: {}; or delete the rule",
+            crate::twilio::OVERRIDES
+        );
+        Finding::warning("Twilio webhook rules", message, hint)
+    };
+    rules.filter(ours).map(finding).collect()
+}
+
 /// The values for a number's settings in the console.
-fn paste(urls: &CallbackUrls) -> String {
+fn paste(names: &PublicNames) -> String {
+    let overrides = crate::twilio::OVERRIDES;
+    let of = |which: Option<&CallbackUrls>, url: fn(&CallbackUrls) -> String| {
+        which.map_or_else(String::new, |urls| format!("{}{overrides}", url(urls)))
+    };
+    let (own, other) = (names.urls.first(), names.urls.get(1));
+    let fallback = match other {
+        Some(other) => of(Some(other), CallbackUrls::inbound),
+        None => of(own, CallbackUrls::fallback),
+    };
     format!(
-        "in the number's Voice configuration set \"A call comes in\": Webhook, {}{}, HTTP POST; \"Primary handler fails\": {}, HTTP POST; \"Call status changes\": {}, HTTP POST",
-        urls.inbound(),
-        crate::twilio::OVERRIDES,
-        urls.fallback(),
-        urls.number_status()
+        "in the number's Voice configuration set \"A call comes in\": Webhook, {}, HTTP POST; \"Primary handler fails\": {fallback}, HTTP POST; \"Call status changes\": {}, HTTP POST",
+        of(own, CallbackUrls::inbound),
+        of(own, CallbackUrls::number_status)
     )
 }

@@ -43,8 +43,8 @@ use crate::flow::{
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};
 use crate::http::{
-    CONFIRM_EVERY, Customers, EventSources, Events, Installation, Overload, People, ProfilePush,
-    Reads, RefusalLog, RouterParts, Sessions, ShownSettings, router,
+    CONFIRM_EVERY, Customers, EventSources, Events, Overload, People, ProfilePush, Reads,
+    RefusalLog, RouterParts, Sessions, ShownSettings, router,
 };
 use crate::jobs;
 use crate::jobs::reconcile::Reconciler;
@@ -586,7 +586,7 @@ fn parts(
         made_keys,
         refusals: RefusalLog::new(clock.clone(), recorder.clone()),
         keys,
-        installation: Installation::new(store.key_ring().clone()),
+        key_ring: store.key_ring().clone(),
         events: Events::new(clock),
         overload: Overload::new(clock.of_timers(), config.server.calls_in_hand),
         // It tells of the machine's own time, too.

@@ -52,7 +52,7 @@ pub use edit::{rules_alone, with_ruleset};
 pub use logging::{LogFormat, Logging};
 pub use problem::{Problem, ProblemSeverity, Rejected};
 pub use routing::Routing;
-pub use second::{NeededBeside, second_of};
+pub use second::second_of;
 pub use secret::PLACEHOLDER_SECRET;
 pub use server::{Server, Tls};
 pub use show::{Shown, ShownValue, show};

@@ -9,7 +9,6 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::api::{Customers, Reads, ShownSettings};
 use super::demo_door::DemoDoor;
 use super::event_hub::Events;
-use super::installation::Installation;
 use super::keys::Keys;
 use super::overload::Overload;
 use super::people::People;
@@ -24,6 +23,7 @@ use crate::flow::{
     Calls, Canary, Drains, Inbound, ListEntries, MadeKeys, Policies, Recorder, Reloads, Retries,
 };
 use crate::lifecycle::Lifecycle;
+use crate::store::KeyRing;
 use crate::twilio::Edge;
 
 /// Handlers take the parts that they use, never the whole.
@@ -35,7 +35,7 @@ pub struct RouterParts {
     pub recorder: Recorder,
     pub inbound: Inbound,
     pub profile_push: ProfilePush,
-    pub installation: Installation,
+    pub key_ring: KeyRing,
     /// Who may use the API.
     pub keys: Keys,
     /// Those of them that are made while the process runs.
@@ -110,7 +110,7 @@ extract! {
     ListEntries: lists;
     Reloads: reloads;
     Canary: canary;
-    Installation: installation;
+    KeyRing: key_ring;
 }
 
 impl FromRef<SharedParts> for Safety {

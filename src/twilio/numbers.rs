@@ -9,36 +9,12 @@ use crate::twiml::CallbackUrls;
 /// Where Twilio may ask, and how long an answer may take.
 #[derive(Clone, Debug)]
 pub struct PublicNames {
-    /// Of this server, then of the others that answer the same calls. Never empty.
-    pub urls: Vec<CallbackUrls>,
+    /// Of this server.
+    pub own: CallbackUrls,
+    /// Of the others that answer the same calls.
+    pub others: Vec<CallbackUrls>,
     /// Within which a webhook is answered.
     pub budget: Duration,
-}
-
-/// A rule of the account for webhooks. Where it matches a URL, its setting goes before what stands behind the `#`. Source: Twilio's page
-/// on webhook rules, a public beta.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct WebhookRule {
-    #[serde(deserialize_with = "text")]
-    pub id: String,
-    #[serde(deserialize_with = "text")]
-    match_type: String,
-    #[serde(deserialize_with = "text")]
-    value: String,
-    #[serde(deserialize_with = "text")]
-    prefix: String,
-}
-
-impl WebhookRule {
-    /// Whether it decides how this URL is asked.
-    pub fn matches(&self, url: &str) -> bool {
-        match self.match_type.as_str() {
-            "EXACT_MATCH" => self.value == url,
-            "PREFIX_MATCH" => !self.prefix.is_empty() && url.starts_with(&self.prefix),
-            other => other == "DEFAULT",
-        }
-    }
 }
 
 /// A number of the account, as far as its settings matter here. What is not set is empty.
@@ -83,6 +59,11 @@ pub const OVERRIDES: &str = "#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx";
 /// How long a balancer waits for a machine beyond the budget of an answer, before it asks the other one.
 const BALANCER_BEYOND_BUDGET: Duration = Duration::from_millis(500);
 
+const NO_FALLBACK: &str = "there is no fallback URL: where the voice URL fails, the caller hears an error and the call ends";
+const SAME_MACHINE: &str = "the fallback URL leads to the same machine as the voice URL: it does not help when that is down";
+const NO_MACHINE: &str = "the fallback URL leads to none of our machines: calls in hand of one that is down do not go on";
+const INSTEAD: &str = "a second appliance, or a TwiML Bin that dials the default dialer";
+
 impl NumberSettings {
     /// Whether calls to this number are announced to one of these, in whatever way.
     pub fn leads_to(&self, names: &PublicNames) -> bool {
@@ -112,9 +93,8 @@ impl NumberSettings {
         }
         let (voice, overrides) = apart(&self.voice_url);
         let (own, other) = names.own_and_other(voice);
-        let inbound = own.map(CallbackUrls::inbound).unwrap_or_default();
-        let hint = format!("\"A call comes in\": {inbound}{OVERRIDES}");
-        if voice != inbound {
+        let hint = format!("\"A call comes in\": {}{OVERRIDES}", own.inbound());
+        if voice != own.inbound() {
             let message = format!("the voice URL is {}", shown(&self.voice_url));
             fault(true, message, hint);
         } else if let Some(why) = names.unsuitable(overrides) {
@@ -135,91 +115,85 @@ impl NumberSettings {
                 );
             }
         }
-        if let Some((is_grave, message, hint)) = self.fault_of_fallback(names, own, other) {
-            fault(is_grave, message, hint);
+        if let Some((is_grave, message)) = self.fault_of_fallback(names, own, other) {
+            let hint = match other {
+                Some(other) => format!("{}{OVERRIDES}", other.inbound()),
+                None => format!("{INSTEAD}; at the least {}{OVERRIDES}", own.fallback()),
+            };
+            fault(
+                is_grave,
+                message,
+                format!("\"Primary handler fails\": {hint}"),
+            );
         }
         let (status, _) = apart(&self.status_callback);
-        if !names.urls.iter().any(|urls| status == urls.number_status()) {
-            let wanted = own.map(CallbackUrls::number_status).unwrap_or_default();
+        if !names.all().any(|urls| status == urls.number_status()) {
             fault(
                 false,
                 format!(
                     "the status callback is {}: the end of a call is then known late",
                     shown(&self.status_callback)
                 ),
-                format!("\"Call status changes\": {wanted}{OVERRIDES}"),
+                format!(
+                    "\"Call status changes\": {}{OVERRIDES}",
+                    own.number_status()
+                ),
             );
         }
         faults
     }
 
-    /// Whether it is grave, what it is, and what to paste.
+    /// Whether it is grave, and what it is.
     fn fault_of_fallback(
         &self,
         names: &PublicNames,
-        own: Option<&CallbackUrls>,
+        own: &CallbackUrls,
         other: Option<&CallbackUrls>,
-    ) -> Option<(bool, String, String)> {
+    ) -> Option<(bool, String)> {
         let (fallback, overrides) = apart(&self.voice_fallback_url);
-        let own_fallback = own.map(CallbackUrls::fallback).unwrap_or_default();
-        let is_at = |urls: &CallbackUrls| fallback == urls.inbound() || fallback == urls.fallback();
-        let wanted = match other {
-            Some(other) => format!("{}{OVERRIDES}", other.inbound()),
-            None => "a second appliance, or a TwiML Bin that dials the default dialer".to_owned(),
+        let is_other = |urls: &CallbackUrls| {
+            urls != own && (fallback == urls.inbound() || fallback == urls.fallback())
         };
-        let hint = format!("\"Primary handler fails\": {wanted}");
-        if fallback.is_empty() {
-            let message = "there is no fallback URL: where the voice URL fails, the caller hears an error and the call ends";
-            let at_least = if other.is_none() {
-                format!("; at the least {own_fallback}{OVERRIDES}")
-            } else {
-                String::new()
-            };
-            return Some((true, message.to_owned(), format!("{hint}{at_least}")));
-        }
-        if fallback == own_fallback {
-            let message = "the fallback URL leads to the same machine as the voice URL: it does not help when that is down";
-            return Some((false, message.to_owned(), hint));
-        }
-        if other.is_some()
-            && names
-                .urls
-                .iter()
-                .any(|urls| Some(urls) != own && is_at(urls))
-        {
+        Some(if fallback.is_empty() {
+            (true, NO_FALLBACK.to_owned())
+        } else if fallback == own.fallback() {
+            (false, SAME_MACHINE.to_owned())
+        } else if names.all().any(is_other) {
             let why = names.unsuitable(overrides)?;
-            let message = format!("the connection overrides of the fallback URL {why}");
-            return Some((false, message, hint));
-        }
-        if names.at_host_of(fallback).is_some() {
-            let message = format!("the fallback URL is {}", shown(&self.voice_fallback_url));
-            let wanted = other.map_or(format!("{own_fallback}{OVERRIDES}"), |_| wanted);
-            return Some((
+            (
+                false,
+                format!("the connection overrides of the fallback URL {why}"),
+            )
+        } else if names.at_host_of(fallback).is_some() {
+            (
                 true,
-                message,
-                format!("\"Primary handler fails\": {wanted}"),
-            ));
-        }
-        let message = "the fallback URL leads to none of our machines: a call in hand of one that is down does not go on";
-        other.map(|_| (false, message.to_owned(), hint))
+                format!("the fallback URL is {}", self.voice_fallback_url),
+            )
+        } else {
+            other.map(|_| (false, NO_MACHINE.to_owned()))?
+        })
     }
 }
 
 impl PublicNames {
-    fn at_host_of(&self, url: &str) -> Option<&CallbackUrls> {
-        let at = |urls: &&CallbackUrls| {
-            !url.is_empty() && host_of(&urls.inbound()).eq_ignore_ascii_case(host_of(url))
-        };
-        self.urls.iter().find(at)
+    /// That of this server first.
+    pub fn all(&self) -> impl Iterator<Item = &CallbackUrls> {
+        std::iter::once(&self.own).chain(&self.others)
     }
 
-    /// The name that a voice URL is at, or that it should be at; and another one.
-    fn own_and_other(&self, voice: &str) -> (Option<&CallbackUrls>, Option<&CallbackUrls>) {
-        let exactly = self.urls.iter().find(|urls| urls.inbound() == voice);
+    fn at_host_of(&self, url: &str) -> Option<&CallbackUrls> {
+        let host = Some(host_of(url)).filter(|host| !host.is_empty())?;
+        self.all()
+            .find(|urls| host_of(&urls.inbound()).eq_ignore_ascii_case(host))
+    }
+
+    /// The name that a voice URL is at, or should be at; and another one.
+    fn own_and_other(&self, voice: &str) -> (&CallbackUrls, Option<&CallbackUrls>) {
+        let exactly = self.all().find(|urls| urls.inbound() == voice);
         let own = exactly
             .or_else(|| self.at_host_of(voice))
-            .or(self.urls.first());
-        (own, self.urls.iter().find(|urls| Some(*urls) != own))
+            .unwrap_or(&self.own);
+        (own, self.all().find(|urls| *urls != own))
     }
 
     /// Why overrides let a caller wait in vain; `None` where they do not.
@@ -234,24 +208,23 @@ impl PublicNames {
         let repeats = value("rp").unwrap_or("ct");
         let repeats: Vec<&str> = repeats.split(',').map(str::trim).collect();
         let is_repeated = |event: &str| repeats.contains(&event) || repeats.contains(&"all");
-        let times = number("rt", 15_000).zip(number("tt", 15_000));
-        let Some(((rt, tt), rc)) = times.zip(number("rc", 1)) else {
+        let Some((rt, rc)) = number("rt", 15_000).zip(number("rc", 1)) else {
             return Some("cannot be read".to_owned());
         };
-        let millis = Duration::from_millis(rt.min(tt));
-        if millis <= self.budget {
+        let patience = Duration::from_millis(rt.min(number("tt", 15_000).unwrap_or(0)));
+        let (needed, why) = if self.others.is_empty() {
+            (self.budget, "the whole budget")
+        } else {
+            let needed = self.budget * 2 + BALANCER_BEYOND_BUDGET;
+            (
+                needed,
+                "a budget, a balancer's patience, and the other machine's budget",
+            )
+        };
+        if patience <= needed {
+            let (patience, needed) = (patience.as_millis(), needed.as_millis());
             return Some(format!(
-                "give up after {} ms, and an answer may take the whole budget",
-                millis.as_millis()
-            ));
-        }
-        let after_balancer = self.budget * 2 + BALANCER_BEYOND_BUDGET;
-        if self.urls.len() > 1 && millis < after_balancer {
-            return Some(format!(
-                "give up after {} ms: a balancer that waits {} ms for a machine, and then asks the other, needs up to {} ms",
-                millis.as_millis(),
-                (self.budget + BALANCER_BEYOND_BUDGET).as_millis(),
-                after_balancer.as_millis()
+                "give up after {patience} ms, and an answer may take {needed} ms: {why}"
             ));
         }
         if rc == 0 || !is_repeated("ct") {
@@ -288,7 +261,8 @@ mod tests {
 
     fn names(urls: &[&str]) -> PublicNames {
         PublicNames {
-            urls: urls.iter().map(|url| CallbackUrls::new(url)).collect(),
+            own: CallbackUrls::new(urls[0]),
+            others: urls[1..].iter().map(|url| CallbackUrls::new(url)).collect(),
             budget: Duration::from_secs(2),
         }
     }
@@ -421,7 +395,7 @@ mod tests {
                 format!("{A}#ct=2000&rt=4000&rc=1&rp=all"),
                 paste(B),
                 Some((
-                    "waits 2500 ms for a machine, and then asks the other, needs up to 4500 ms",
+                    "give up after 4000 ms, and an answer may take 4500 ms",
                     paste(A),
                 )),
             ),
@@ -454,38 +428,6 @@ mod tests {
                     }
                 }
             }
-        }
-    }
-
-    #[test]
-    fn a_webhook_rule_is_known_by_what_it_matches() {
-        let rule = |json: serde_json::Value| serde_json::from_value::<WebhookRule>(json).unwrap();
-        let url = "https://calls.example.com/webhooks/twilio";
-        for (json, matches) in [
-            (serde_json::json!({ "matchType": "DEFAULT" }), true),
-            (
-                serde_json::json!({ "matchType": "EXACT_MATCH", "value": url }),
-                true,
-            ),
-            (
-                serde_json::json!({ "matchType": "EXACT_MATCH", "value": format!("{url}/dial") }),
-                false,
-            ),
-            (
-                serde_json::json!({ "matchType": "PREFIX_MATCH", "prefix": "https://calls.example.com/" }),
-                true,
-            ),
-            (
-                serde_json::json!({ "matchType": "PREFIX_MATCH", "prefix": "https://other.example.com/" }),
-                false,
-            ),
-            (
-                serde_json::json!({ "matchType": "PREFIX_MATCH", "prefix": null }),
-                false,
-            ),
-            (serde_json::json!({}), false),
-        ] {
-            assert_eq!(rule(json.clone()).matches(url), matches, "{json}");
         }
     }
 

@@ -16,9 +16,9 @@ use crate::alerts::{
 use crate::app;
 use crate::clock::Clock;
 use crate::config::{Config, PublicUrl};
-use crate::http::Installation;
 use crate::http::listener::tls::{CertificateState, read_leaf};
-use crate::twilio::{NoAnswer, NumberSettings, PublicNames, Rest, WebhookRule};
+use crate::http::same_secret_question;
+use crate::twilio::{NoAnswer, NumberSettings, OVERRIDES, PublicNames};
 use crate::twiml::CallbackUrls;
 
 /// A clock further off than this makes records hard to compare with Twilio's.
@@ -31,12 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn findings(config: &Config, is_running: bool) -> anyhow::Result<Vec<Finding>> {
     let clock = Clock::system();
     let mut findings = vec![time(config, &clock).await?];
-    let installation = app::key_ring_of_existing(config).ok();
-    let installation = installation.filter(|key_ring| !key_ring.secret().is_empty());
-    let installation = installation.map(Installation::new);
-    findings.extend(public_url(config, is_running, installation.as_ref()).await?);
+    findings.extend(public_url(config, &config.server.public_url, is_running).await?);
     for url in &config.server.also_public {
-        findings.push(further_url(url, installation.as_ref()).await?);
+        findings.extend(public_url(config, url, true).await?);
     }
     findings.extend(numbers(config, &clock, is_running).await?);
     findings.push(mail(config).await?);
@@ -190,14 +187,15 @@ async fn date_of(url: &str) -> anyhow::Result<Option<Timestamp>> {
     Ok(header.and_then(|text| rfc2822::DateTimeParser::new().parse_timestamp(&text).ok()))
 }
 
-/// Whether the public address leads here, over TLS that Twilio accepts.
+/// Whether a public address leads here, or to a server with the same secret, over TLS that Twilio accepts.
 async fn public_url(
     config: &Config,
+    url: &PublicUrl,
     is_running: bool,
-    installation: Option<&Installation>,
 ) -> anyhow::Result<Vec<Finding>> {
-    let check = "public URL";
-    let url = &config.server.public_url;
+    let is_own = *url == config.server.public_url;
+    let further = format!("public URL {}", url.host());
+    let check = if is_own { "public URL" } else { &further };
     let wrong = |message: String, hint: &str| {
         if is_running {
             Finding::error(check, message, hint)
@@ -212,7 +210,19 @@ async fn public_url(
             "point its A or AAAA record to this machine",
         )]);
     }
-    let (seen, certificate) = match answer_of(url, installation).await? {
+    let key_ring = app::key_ring_of_existing(config).ok();
+    let key_ring = key_ring.filter(|key_ring| !key_ring.secret().is_empty());
+    let random = format!("{:016x}", getrandom::u64()?);
+    let question = key_ring.map(|key_ring| same_secret_question(&key_ring, &random));
+    let address = format!("{}/health?{}", url.as_str(), question.unwrap_or_default());
+    let client = app::examining_client()?;
+    let asked = async {
+        let answer = client.get(address).send().await;
+        Ok(health(answer.map_err(|error| describe(&error))?).await)
+    };
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    let answer = answer.unwrap_or_else(|_| Err(format!("nothing within {} s", PATIENCE.as_secs())));
+    let (version, is_same, certificate) = match answer {
         Err(why) => {
             let finding = wrong(
                 format!("{} gives no answer: {why}", url.as_str()),
@@ -228,76 +238,26 @@ async fn public_url(
         }
         Ok(Ok(ours)) => ours,
     };
-    let mut findings = vec![seen.finding(check, url)];
+    let leads = format!("{} leads to Switchboard {version}", url.as_str());
+    let mut findings = vec![match is_same {
+        Some(true) => Finding::well(check, format!("{leads} with the same secret")),
+        None => Finding::well(
+            check,
+            format!("{leads}; whether with the same secret was not asked"),
+        ),
+        Some(false) => wrong(
+            format!("{leads} with another secret: neither can go on with the other's calls"),
+            "give both the same `secret` under [storage] before the first start of the second; after `secret rotate`, on both",
+        ),
+    }];
     let shown = certificate.map(|shown| shown_certificate(config, &shown, url.host()));
     findings.extend(shown);
     Ok(findings)
 }
 
-/// Whether a further public URL leads to a machine that can go on with our calls.
-async fn further_url(
-    url: &PublicUrl,
-    installation: Option<&Installation>,
-) -> anyhow::Result<Finding> {
-    let check = format!("public URL {}", url.host());
-    let hint = "start the second machine, and let the name lead to it; until then, it does not stand in for this one";
-    Ok(match answer_of(url, installation).await? {
-        Err(why) => Finding::error(&check, format!("{url} gives no answer: {why}"), hint).for_now(),
-        Ok(Err(status)) => {
-            let message = format!("{url} answers {status}, but not as Switchboard");
-            Finding::error(&check, message, hint)
-        }
-        Ok(Ok((seen, _))) => seen.finding(&check, url),
-    })
-}
-
-/// A Switchboard that answered.
-struct AnsweringServer {
-    version: String,
-    /// Whether it has our secret, where that could be asked.
-    is_same: Option<bool>,
-}
-
-impl AnsweringServer {
-    fn finding(&self, check: &str, url: &PublicUrl) -> Finding {
-        let leads = format!("{url} leads to Switchboard {}", self.version);
-        match self.is_same {
-            Some(true) => Finding::well(check, format!("{leads} with the same secret")),
-            Some(false) => Finding::error(
-                check,
-                format!(
-                    "{leads} with another secret: it cannot go on with our calls, nor we with its"
-                ),
-                "give both the same file for `secret` under [storage], before the first start of the second; after `secret rotate`, on both",
-            ),
-            None => {
-                let untried = "whether with the same secret was not asked";
-                Finding::well(check, format!("{leads}; {untried}"))
-            }
-        }
-    }
-}
-
-/// Who answers at a public URL, and the certificate shown; the status of anybody else; why nobody does.
-async fn answer_of(
-    url: &PublicUrl,
-    installation: Option<&Installation>,
-) -> anyhow::Result<Result<Result<(AnsweringServer, Option<CertificateState>), u16>, String>> {
-    let address = match installation {
-        Some(installation) => installation.question(url.as_str())?,
-        None => format!("{url}/health"),
-    };
-    let client = app::examining_client()?;
-    let asked = async {
-        let answer = client.get(address).send().await;
-        Ok(health(answer.map_err(|error| describe(&error))?).await)
-    };
-    let answer = tokio::time::timeout(PATIENCE, asked).await;
-    Ok(answer.unwrap_or_else(|_| Err(format!("nothing within {} s", PATIENCE.as_secs()))))
-}
-
-/// The Switchboard that answered, and the certificate that it shows over TLS; the status of anybody else.
-async fn health(answer: Response) -> Result<(AnsweringServer, Option<CertificateState>), u16> {
+/// The version of a Switchboard that answered, whether it has our secret, and the certificate that it shows over TLS; the status of anybody
+/// else.
+async fn health(answer: Response) -> Result<(String, Option<bool>, Option<CertificateState>), u16> {
     let status = answer.status().as_u16();
     let certificate = answer
         .extensions()
@@ -311,8 +271,8 @@ async fn health(answer: Response) -> Result<(AnsweringServer, Option<Certificate
     let version = version.ok_or(status)?.to_owned();
     let is_same = health
         .as_ref()
-        .and_then(|health| health.get("same_installation")?.as_bool());
-    Ok((AnsweringServer { version, is_same }, certificate))
+        .and_then(|health| health.get("same_secret")?.as_bool());
+    Ok((version, is_same, certificate))
 }
 
 fn describe(error: &reqwest::Error) -> String {
@@ -368,9 +328,10 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
             )]);
         }
     };
-    let public = std::iter::once(&config.server.public_url).chain(&config.server.also_public);
+    let urls = |url: &PublicUrl| CallbackUrls::new(url.as_str());
     let names = PublicNames {
-        urls: public.map(|url| CallbackUrls::new(url.as_str())).collect(),
+        own: urls(&config.server.public_url),
+        others: config.server.also_public.iter().map(urls).collect(),
         budget: config.routing.budget,
     };
     let mut findings = vec![Finding::well(
@@ -401,43 +362,26 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
             });
         }
     }
-    findings.extend(webhook_rules(&rest, &names).await);
+    for url in names.all().map(CallbackUrls::inbound) {
+        // An account without rules, or a key that may not read them, is no reason to worry anybody.
+        for rule in rest.webhook_rules(&url).await.unwrap_or_default() {
+            let message = format!(
+                "{rule} decides how {url} is asked: what stands behind its # does not count"
+            );
+            let hint = format!("give the setting of that rule the same: {OVERRIDES}");
+            findings.push(Finding::warning("Twilio webhook rules", message, hint));
+        }
+    }
     Ok(findings)
-}
-
-/// Rules of the account that go before what stands behind the `#` of our URLs. An account without them, or a key that may not read them, is
-/// no reason to worry anybody.
-async fn webhook_rules(rest: &Rest, names: &PublicNames) -> Vec<Finding> {
-    let rules = rest.webhook_rules().await.unwrap_or_default().into_iter();
-    let ours = |rule: &WebhookRule| names.urls.iter().any(|urls| rule.matches(&urls.inbound()));
-    let finding = |rule: WebhookRule| {
-        let message = format!(
-            "the rule {} decides how our URLs are asked: what stands behind their # does not count",
-            rule.id
-        );
-        let hint = format!(
-            "give its setting the same: {}; or delete the rule",
-            crate::twilio::OVERRIDES
-        );
-        Finding::warning("Twilio webhook rules", message, hint)
-    };
-    rules.filter(ours).map(finding).collect()
 }
 
 /// The values for a number's settings in the console.
 fn paste(names: &PublicNames) -> String {
-    let overrides = crate::twilio::OVERRIDES;
-    let of = |which: Option<&CallbackUrls>, url: fn(&CallbackUrls) -> String| {
-        which.map_or_else(String::new, |urls| format!("{}{overrides}", url(urls)))
-    };
-    let (own, other) = (names.urls.first(), names.urls.get(1));
-    let fallback = match other {
-        Some(other) => of(Some(other), CallbackUrls::inbound),
-        None => of(own, CallbackUrls::fallback),
-    };
+    let other = names.others.first().map(CallbackUrls::inbound);
     format!(
-        "in the number's Voice configuration set \"A call comes in\": Webhook, {}, HTTP POST; \"Primary handler fails\": {fallback}, HTTP POST; \"Call status changes\": {}, HTTP POST",
-        of(own, CallbackUrls::inbound),
-        of(own, CallbackUrls::number_status)
+        "in the number's Voice configuration set \"A call comes in\": Webhook, {}{OVERRIDES}, HTTP POST; \"Primary handler fails\": {}{OVERRIDES}, HTTP POST; \"Call status changes\": {}{OVERRIDES}, HTTP POST",
+        names.own.inbound(),
+        other.unwrap_or_else(|| names.own.fallback()),
+        names.own.number_status()
     )
 }

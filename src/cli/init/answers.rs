@@ -12,32 +12,6 @@ use super::place::InitPaths;
 use super::template::Template;
 use crate::config::{self, PLACEHOLDER_SECRET};
 
-/// What a second machine has from the first.
-const OF_A_FIRST: [&str; 22] = [
-    "yes",
-    "listen",
-    "acme_contact",
-    "certificate",
-    "private_key",
-    "database",
-    "twilio_account_sid",
-    "twilio_auth_token",
-    "braze_url",
-    "braze_api_key",
-    "dialfire_connect",
-    "dialfire_campaign",
-    "dialfire_task",
-    "dialfire_token",
-    "zendesk_connect",
-    "zendesk_subdomain",
-    "zendesk_email",
-    "zendesk_api_token",
-    "last_resort",
-    "alert_to",
-    "alert_from",
-    "smtp",
-];
-
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct InitArguments {
     /// Ask nothing: what is not given stays a placeholder, which is named at the end
@@ -46,8 +20,8 @@ pub(crate) struct InitArguments {
     /// Address of this server as it will be typed in the Twilio console, like <https://calls.example.com>
     #[arg(long, value_name = "URL")]
     pub(super) public_url: Option<String>,
-    /// Write the file of a second machine from this one of the first, which stays as it is; only --public-url and --node go with it
-    #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_FIRST)]
+    /// Write the file of a second machine from this one of the first, which stays as it is. Takes --public-url and --node
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["yes", "listen", "database"])]
     pub(super) second: Option<PathBuf>,
     /// What the second machine is called [default: b]
     #[arg(long, value_name = "NAME", requires = "second")]

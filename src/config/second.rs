@@ -25,10 +25,9 @@ pub fn second_of(
         }
     };
     let (server, requests) = (&first.server, first.braze.requests_per_minute);
-    let names = std::iter::once(&server.public_url).chain(&server.also_public);
-    let others = names
-        .map(PublicUrl::as_str)
-        .filter(|url| *url != public_url);
+    let names = [&server.public_url].into_iter().chain(&server.also_public);
+    let names = names.map(PublicUrl::as_str);
+    let others = names.filter(|url| *url != public_url);
     put("server", "also_public", others.collect());
     put("server", "node", json!(node));
     put("server", "public_url", json!(public_url));

@@ -156,11 +156,8 @@ impl Tls {
 
 fn read_public_url(value: &TomlValue<'_>, allows_http: bool) -> Result<PublicUrl, Fault> {
     let url = PublicUrl::parse(&value.text()?, allows_http)?;
-    if url
-        .path_prefix()
-        .to_ascii_lowercase()
-        .contains("/webhooks/")
-    {
+    let path = url.path_prefix().to_ascii_lowercase();
+    if path.contains("/webhooks/") {
         return Err(Fault::new("holds the path of a webhook, which is added by Switchboard").hint(
             "write the address without /webhooks/twilio; only Twilio's console gets it with that",
         ));

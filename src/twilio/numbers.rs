@@ -6,17 +6,6 @@ use serde::Deserialize;
 
 use crate::twiml::CallbackUrls;
 
-/// Where Twilio may ask, and how long an answer may take.
-#[derive(Clone, Debug)]
-pub struct PublicNames {
-    /// Of this server.
-    pub own: CallbackUrls,
-    /// Of the others that answer the same calls.
-    pub others: Vec<CallbackUrls>,
-    /// Within which a webhook is answered.
-    pub budget: Duration,
-}
-
 /// A number of the account, as far as its settings matter here. What is not set is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -56,23 +45,20 @@ pub struct NumberFault {
 /// behind the URL it gives up on an attempt after 6 s, which leaves a balancer the time to ask the second machine, and makes one more.
 pub const OVERRIDES: &str = "#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx";
 
-/// How long a balancer waits for a machine beyond the budget of an answer, before it asks the other one.
-const BALANCER_BEYOND_BUDGET: Duration = Duration::from_millis(500);
-
 const NO_FALLBACK: &str = "there is no fallback URL: where the voice URL fails, the caller hears an error and the call ends";
 const SAME_MACHINE: &str = "the fallback URL leads to the same machine as the voice URL: it does not help when that is down";
 const NO_MACHINE: &str = "the fallback URL leads to none of our machines: calls in hand of one that is down do not go on";
 const INSTEAD: &str = "a second appliance, or a TwiML Bin that dials the default dialer";
 
 impl NumberSettings {
-    /// Whether calls to this number are announced to one of these, in whatever way.
-    pub fn leads_to(&self, names: &PublicNames) -> bool {
+    /// Whether calls to this number are announced under one of these public names, in whatever way.
+    pub fn leads_to(&self, names: &[CallbackUrls]) -> bool {
         let mut urls = [&self.voice_url, &self.voice_fallback_url].into_iter();
-        urls.any(|url| names.at_host_of(url).is_some())
+        urls.any(|url| at_host_of(names, url).is_some())
     }
 
-    /// What should be otherwise; hints are the values to paste.
-    pub fn faults(&self, names: &PublicNames) -> Vec<NumberFault> {
+    /// What should be otherwise where calls are answered under these public names, that of this server first, each within `budget`.
+    pub fn faults(&self, names: &[CallbackUrls], budget: Duration) -> Vec<NumberFault> {
         let mut faults = Vec::new();
         let mut fault = |is_grave, message: String, hint: String| {
             faults.push(NumberFault {
@@ -92,12 +78,20 @@ impl NumberSettings {
             );
         }
         let (voice, overrides) = apart(&self.voice_url);
-        let (own, other) = names.own_and_other(voice);
+        let exactly = names.iter().find(|urls| urls.inbound() == voice);
+        let own = exactly.or_else(|| at_host_of(names, voice));
+        let Some(own) = own.or(names.first()) else {
+            return faults;
+        };
+        let other = names.iter().find(|urls| *urls != own);
+        // A balancer waits half a second longer than the budget for one machine, then for the other.
+        let longest = budget * 2 + Duration::from_millis(500);
+        let needed = if other.is_some() { longest } else { budget };
         let hint = format!("\"A call comes in\": {}{OVERRIDES}", own.inbound());
         if voice != own.inbound() {
             let message = format!("the voice URL is {}", shown(&self.voice_url));
             fault(true, message, hint);
-        } else if let Some(why) = names.unsuitable(overrides) {
+        } else if let Some(why) = unsuitable(overrides, needed) {
             let message = format!("the connection overrides of the voice URL {why}");
             fault(false, message, hint);
         }
@@ -115,29 +109,24 @@ impl NumberSettings {
                 );
             }
         }
-        if let Some((is_grave, message)) = self.fault_of_fallback(names, own, other) {
-            let hint = match other {
+        if let Some((is_grave, message)) = self.fault_of_fallback(names, own, needed) {
+            let wanted = match other {
                 Some(other) => format!("{}{OVERRIDES}", other.inbound()),
                 None => format!("{INSTEAD}; at the least {}{OVERRIDES}", own.fallback()),
             };
-            fault(
-                is_grave,
-                message,
-                format!("\"Primary handler fails\": {hint}"),
-            );
+            let hint = format!("\"Primary handler fails\": {wanted}");
+            fault(is_grave, message, hint);
         }
         let (status, _) = apart(&self.status_callback);
-        if !names.all().any(|urls| status == urls.number_status()) {
+        if !names.iter().any(|urls| status == urls.number_status()) {
+            let status = shown(&self.status_callback);
+            let why = "the end of a call is then known late";
+            let wanted = own.number_status();
+            let hint = format!("\"Call status changes\": {wanted}{OVERRIDES}");
             fault(
                 false,
-                format!(
-                    "the status callback is {}: the end of a call is then known late",
-                    shown(&self.status_callback)
-                ),
-                format!(
-                    "\"Call status changes\": {}{OVERRIDES}",
-                    own.number_status()
-                ),
+                format!("the status callback is {status}: {why}"),
+                hint,
             );
         }
         faults
@@ -146,9 +135,9 @@ impl NumberSettings {
     /// Whether it is grave, and what it is.
     fn fault_of_fallback(
         &self,
-        names: &PublicNames,
+        names: &[CallbackUrls],
         own: &CallbackUrls,
-        other: Option<&CallbackUrls>,
+        needed: Duration,
     ) -> Option<(bool, String)> {
         let (fallback, overrides) = apart(&self.voice_fallback_url);
         let is_other = |urls: &CallbackUrls| {
@@ -158,82 +147,27 @@ impl NumberSettings {
             (true, NO_FALLBACK.to_owned())
         } else if fallback == own.fallback() {
             (false, SAME_MACHINE.to_owned())
-        } else if names.all().any(is_other) {
-            let why = names.unsuitable(overrides)?;
+        } else if names.iter().any(is_other) {
+            let why = unsuitable(overrides, needed)?;
             (
                 false,
                 format!("the connection overrides of the fallback URL {why}"),
             )
-        } else if names.at_host_of(fallback).is_some() {
+        } else if at_host_of(names, fallback).is_some() {
             (
                 true,
                 format!("the fallback URL is {}", self.voice_fallback_url),
             )
         } else {
-            other.map(|_| (false, NO_MACHINE.to_owned()))?
+            (names.len() > 1).then(|| (false, NO_MACHINE.to_owned()))?
         })
     }
 }
 
-impl PublicNames {
-    /// That of this server first.
-    pub fn all(&self) -> impl Iterator<Item = &CallbackUrls> {
-        std::iter::once(&self.own).chain(&self.others)
-    }
-
-    fn at_host_of(&self, url: &str) -> Option<&CallbackUrls> {
-        let host = Some(host_of(url)).filter(|host| !host.is_empty())?;
-        self.all()
-            .find(|urls| host_of(&urls.inbound()).eq_ignore_ascii_case(host))
-    }
-
-    /// The name that a voice URL is at, or should be at; and another one.
-    fn own_and_other(&self, voice: &str) -> (&CallbackUrls, Option<&CallbackUrls>) {
-        let exactly = self.all().find(|urls| urls.inbound() == voice);
-        let own = exactly
-            .or_else(|| self.at_host_of(voice))
-            .unwrap_or(&self.own);
-        (own, self.all().find(|urls| *urls != own))
-    }
-
-    /// Why overrides let a caller wait in vain; `None` where they do not.
-    fn unsuitable(&self, overrides: &str) -> Option<String> {
-        let value = |name: &str| {
-            let mut pairs = overrides.split('&').filter_map(|pair| pair.split_once('='));
-            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-        };
-        let number = |name: &str, default: u64| {
-            value(name).map_or(Some(default), |value| value.parse().ok())
-        };
-        let repeats = value("rp").unwrap_or("ct");
-        let repeats: Vec<&str> = repeats.split(',').map(str::trim).collect();
-        let is_repeated = |event: &str| repeats.contains(&event) || repeats.contains(&"all");
-        let Some((rt, rc)) = number("rt", 15_000).zip(number("rc", 1)) else {
-            return Some("cannot be read".to_owned());
-        };
-        let patience = Duration::from_millis(rt.min(number("tt", 15_000).unwrap_or(0)));
-        let (needed, why) = if self.others.is_empty() {
-            (self.budget, "the whole budget")
-        } else {
-            let needed = self.budget * 2 + BALANCER_BEYOND_BUDGET;
-            (
-                needed,
-                "a budget, a balancer's patience, and the other machine's budget",
-            )
-        };
-        if patience <= needed {
-            let (patience, needed) = (patience.as_millis(), needed.as_millis());
-            return Some(format!(
-                "give up after {patience} ms, and an answer may take {needed} ms: {why}"
-            ));
-        }
-        if rc == 0 || !is_repeated("ct") {
-            return Some("do not try again where the connection fails".to_owned());
-        }
-        (!is_repeated("5xx") || !is_repeated("rt")).then(|| {
-            "do not try again after a failure or silence (rp has no 5xx or no rt)".to_owned()
-        })
-    }
+fn at_host_of<'n>(names: &'n [CallbackUrls], url: &str) -> Option<&'n CallbackUrls> {
+    let host = host_of(url);
+    let mut names = names.iter();
+    names.find(|urls| host_of(&urls.inbound()).eq_ignore_ascii_case(host))
 }
 
 /// Null and absent are empty.
@@ -255,19 +189,44 @@ fn apart(url: &str) -> (&str, &str) {
     url.split_once('#').unwrap_or((url, ""))
 }
 
+/// Why overrides let a caller wait in vain where an answer may take as long as `needed`; `None` where they do not.
+fn unsuitable(overrides: &str, needed: Duration) -> Option<String> {
+    let value = |name: &str| {
+        let mut pairs = overrides.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+    };
+    let number =
+        |name: &str, default: u64| value(name).map_or(Some(default), |value| value.parse().ok());
+    let repeats = value("rp").unwrap_or("ct");
+    let repeats: Vec<&str> = repeats.split(',').map(str::trim).collect();
+    let is_repeated = |event: &str| repeats.contains(&event) || repeats.contains(&"all");
+    let Some((rt, rc)) = number("rt", 15_000).zip(number("rc", 1)) else {
+        return Some("cannot be read".to_owned());
+    };
+    let patience = rt.min(number("tt", 15_000).unwrap_or(0));
+    if Duration::from_millis(patience) <= needed {
+        let needed = needed.as_millis();
+        let why = format!("give up after {patience} ms, and an answer may take {needed} ms");
+        return Some(why);
+    }
+    if rc == 0 || !is_repeated("ct") {
+        return Some("do not try again where the connection fails".to_owned());
+    }
+    (!is_repeated("5xx") || !is_repeated("rt"))
+        .then(|| "do not try again after a failure or silence (rp has no 5xx or no rt)".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(urls: &[&str]) -> PublicNames {
-        PublicNames {
-            own: CallbackUrls::new(urls[0]),
-            others: urls[1..].iter().map(|url| CallbackUrls::new(url)).collect(),
-            budget: Duration::from_secs(2),
-        }
+    const BUDGET: Duration = Duration::from_secs(2);
+
+    fn names(urls: &[&str]) -> Vec<CallbackUrls> {
+        urls.iter().map(|url| CallbackUrls::new(url)).collect()
     }
 
-    fn urls() -> PublicNames {
+    fn urls() -> Vec<CallbackUrls> {
         names(&["https://calls.example.com"])
     }
 
@@ -286,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_set_as_advised_has_no_fault() {
-        assert_eq!(right().faults(&urls()), []);
+        assert_eq!(right().faults(&urls(), BUDGET), []);
     }
 
     #[test]
@@ -357,7 +316,7 @@ mod tests {
         for (change, is_grave, message, hint) in cases {
             let mut number = right();
             change(&mut number);
-            let faults = number.faults(&urls());
+            let faults = number.faults(&urls(), BUDGET);
             assert_eq!(faults.len(), 1, "{faults:?}");
             assert_eq!(faults[0].is_grave, is_grave, "{faults:?}");
             assert!(faults[0].message.contains(message), "{faults:?}");
@@ -418,7 +377,7 @@ mod tests {
             };
             // Each machine says the same.
             for urls in [both, [both[1], both[0]]] {
-                let faults = number.faults(&names(&urls));
+                let faults = number.faults(&names(&urls), BUDGET);
                 match &expected {
                     None => assert_eq!(faults, []),
                     Some((message, pasted)) => {

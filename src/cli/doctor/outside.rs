@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, PublicUrl};
 use crate::http::listener::tls::{CertificateState, read_leaf};
 use crate::http::same_secret_question;
-use crate::twilio::{NoAnswer, NumberSettings, OVERRIDES, PublicNames};
+use crate::twilio::{NoAnswer, NumberSettings, OVERRIDES};
 use crate::twiml::CallbackUrls;
 
 /// A clock further off than this makes records hard to compare with Twilio's.
@@ -328,12 +328,11 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
             )]);
         }
     };
-    let urls = |url: &PublicUrl| CallbackUrls::new(url.as_str());
-    let names = PublicNames {
-        own: urls(&config.server.public_url),
-        others: config.server.also_public.iter().map(urls).collect(),
-        budget: config.routing.budget,
-    };
+    let names = [&config.server.public_url]
+        .into_iter()
+        .chain(&config.server.also_public);
+    let names = names.map(|url| CallbackUrls::new(url.as_str()));
+    let names: Vec<CallbackUrls> = names.collect();
     let mut findings = vec![Finding::well(
         "Twilio credentials",
         format!("the account has {} numbers", numbers.len()),
@@ -350,7 +349,7 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
     }
     for number in ours {
         let name = format!("Twilio number {}", number.phone_number);
-        let faults = number.faults(&names);
+        let faults = number.faults(&names, config.routing.budget);
         if faults.is_empty() {
             findings.push(Finding::well(&name, "its settings are as they should be"));
         }
@@ -362,7 +361,7 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
             });
         }
     }
-    for url in names.all().map(CallbackUrls::inbound) {
+    for url in names.iter().map(CallbackUrls::inbound) {
         // An account without rules, or a key that may not read them, is no reason to worry anybody.
         for rule in rest.webhook_rules(&url).await.unwrap_or_default() {
             let message = format!(
@@ -376,12 +375,13 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
 }
 
 /// The values for a number's settings in the console.
-fn paste(names: &PublicNames) -> String {
-    let other = names.others.first().map(CallbackUrls::inbound);
+fn paste(names: &[CallbackUrls]) -> String {
+    let url = |idx: usize, of: fn(&CallbackUrls) -> String| names.get(idx).map(of);
+    let voice = url(0, CallbackUrls::inbound).unwrap_or_default();
+    let status = url(0, CallbackUrls::number_status).unwrap_or_default();
+    let fallback = url(1, CallbackUrls::inbound).or_else(|| url(0, CallbackUrls::fallback));
     format!(
-        "in the number's Voice configuration set \"A call comes in\": Webhook, {}{OVERRIDES}, HTTP POST; \"Primary handler fails\": {}{OVERRIDES}, HTTP POST; \"Call status changes\": {}{OVERRIDES}, HTTP POST",
-        names.own.inbound(),
-        other.unwrap_or_else(|| names.own.fallback()),
-        names.own.number_status()
+        "in the number's Voice configuration set \"A call comes in\": Webhook, {voice}{OVERRIDES}, HTTP POST; \"Primary handler fails\": {}{OVERRIDES}, HTTP POST; \"Call status changes\": {status}{OVERRIDES}, HTTP POST",
+        fallback.unwrap_or_default()
     )
 }

@@ -12,19 +12,9 @@ use super::super::frame::{Exit, Global, errln, or_said, outln};
 use super::InitArguments;
 use super::place::give_to_service;
 use crate::app;
-use crate::config;
+use crate::config::{self, PublicUrl};
 use crate::files;
 use crate::store::secret_file::SecretFile;
-
-/// Keys of a configuration whose value names a file that is read.
-const FILES: [&str; 6] = [
-    "file",
-    "certificate",
-    "private_key",
-    "ca",
-    "draft",
-    "calendar",
-];
 
 pub(super) fn run(
     first_path: &Path,
@@ -34,23 +24,20 @@ pub(super) fn run(
     let first_path = &std::path::absolute(first_path)?;
     let first = or_said(first_path, config::load(first_path))?.config;
     let own_url = first.server.public_url.as_str();
+    let own = first.server.node.as_deref().unwrap_or("a");
     let node = arguments.node.as_deref().unwrap_or("b");
     let url = arguments.public_url.as_deref().unwrap_or(own_url);
     let url = url.strip_suffix('/').unwrap_or(url);
     let beside = first_path.with_file_name(format!("config-{node}.toml"));
     let path = std::path::absolute(global.config.as_deref().unwrap_or(&beside))?;
-    if first.server.node.as_deref() == Some(node) {
+    if own == node {
         errln!("the first machine is called {node}: give the second another --node");
         return Ok(Exit::Usage);
     }
     let secret = app::secret_file(&first);
     let secret = secret.as_ref().map(SecretFile::path);
-    let text = config::second_of(
-        &fs::read_to_string(first_path)?,
-        &first,
-        (node, url),
-        secret,
-    )?;
+    let text = fs::read_to_string(first_path)?;
+    let text = config::second_of(&text, &first, (node, url), secret)?;
     let context = config::Context::in_directory(files::folder(&path));
     // Nothing is written that would be refused, for want of the first machine's secret, too.
     let second = or_said(&path, config::parse(&text, &context))?.config;
@@ -64,23 +51,13 @@ pub(super) fn run(
     let needed = needed.iter().map(|file| files::folder(&path).join(file));
     let copy = needed.map(|file| Ok(format!("{:04o} {}", mode(&file)?, file.display())));
     let copy = copy.collect::<anyhow::Result<Vec<_>>>()?;
-    let mut others: BTreeSet<&str> = first
-        .server
-        .also_public
-        .iter()
-        .map(|url| url.as_str())
-        .collect();
-    others.extend(Some(url).filter(|url| *url != own_url));
+    let also = first.server.also_public.iter().map(PublicUrl::as_str);
+    let also: BTreeSet<&str> = also.chain([url]).filter(|url| *url != own_url).collect();
+    let requests = second.braze.requests_per_minute;
     let lines = [
-        format!(
-            "[server] node = {:?}",
-            first.server.node.as_deref().unwrap_or("a")
-        ),
-        format!("[server] also_public = {:?}", Vec::from_iter(others)),
-        format!(
-            "[braze] requests_per_minute = {}",
-            second.braze.requests_per_minute
-        ),
+        format!("[server] node = {own:?}"),
+        format!("[server] also_public = {:?}", Vec::from_iter(also)),
+        format!("[braze] requests_per_minute = {requests}"),
     ];
     let written = serde_json::json!({ "config": path, "copy": copy, "first": lines });
     global.print(&written, |_| {
@@ -93,12 +70,14 @@ pub(super) fn run(
     Ok(Exit::Done)
 }
 
+/// The values of all keys that name a file which is read.
 fn files_in(value: &toml::Value, found: &mut BTreeSet<String>) {
     for (key, value) in value.as_table().into_iter().flatten() {
-        let path = value.as_str().filter(|_| FILES.contains(&key.as_str()));
+        let mut names = "file certificate private_key ca draft calendar".split(' ');
+        let path = value.as_str().filter(|_| names.any(|name| name == key));
         found.extend(path.map(str::to_owned));
         files_in(value, found);
     }
-    let items = value.as_array().into_iter().flatten();
-    items.for_each(|item| files_in(item, found));
+    let items = value.as_array().into_iter();
+    items.flatten().for_each(|item| files_in(item, found));
 }

@@ -193,8 +193,8 @@ async fn public_url(
     url: &PublicUrl,
     is_running: bool,
 ) -> anyhow::Result<Vec<Finding>> {
-    let is_own = *url == config.server.public_url;
     let further = format!("public URL {}", url.host());
+    let is_own = *url == config.server.public_url;
     let check = if is_own { "public URL" } else { &further };
     let wrong = |message: String, hint: &str| {
         if is_running {
@@ -239,24 +239,21 @@ async fn public_url(
         Ok(Ok(ours)) => ours,
     };
     let leads = format!("{} leads to Switchboard {version}", url.as_str());
-    let mut findings = vec![match is_same {
-        Some(true) => Finding::well(check, format!("{leads} with the same secret")),
-        None => Finding::well(
-            check,
-            format!("{leads}; whether with the same secret was not asked"),
-        ),
-        Some(false) => wrong(
+    let mut findings = vec![if is_same == Some(false) {
+        wrong(
             format!("{leads} with another secret: neither can go on with the other's calls"),
             "give both the same `secret` under [storage] before the first start of the second; after `secret rotate`, on both",
-        ),
+        )
+    } else {
+        let how = is_same.map_or("not asked for its secret", |_| "with the same secret");
+        Finding::well(check, format!("{leads}, {how}"))
     }];
     let shown = certificate.map(|shown| shown_certificate(config, &shown, url.host()));
     findings.extend(shown);
     Ok(findings)
 }
 
-/// The version of a Switchboard that answered, whether it has our secret, and the certificate that it shows over TLS; the status of anybody
-/// else.
+/// The version of a Switchboard that answered, whether it has our secret, and the certificate shown over TLS; the status of anybody else.
 async fn health(answer: Response) -> Result<(String, Option<bool>, Option<CertificateState>), u16> {
     let status = answer.status().as_u16();
     let certificate = answer

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::super::frame::{Exit, Global, errln, or_said, outln};
+use super::super::frame::{Exit, Global, or_said, outln};
 use super::InitArguments;
 use super::place::give_to_service;
 use crate::app;
@@ -30,10 +30,10 @@ pub(super) fn run(
     let url = url.strip_suffix('/').unwrap_or(url);
     let beside = first_path.with_file_name(format!("config-{node}.toml"));
     let path = std::path::absolute(global.config.as_deref().unwrap_or(&beside))?;
-    if own == node {
-        errln!("the first machine is called {node}: give the second another --node");
-        return Ok(Exit::Usage);
-    }
+    anyhow::ensure!(
+        own != node,
+        "{node} is the first machine: give another --node"
+    );
     let secret = app::secret_file(&first);
     let secret = secret.as_ref().map(SecretFile::path);
     let text = fs::read_to_string(first_path)?;

@@ -96,7 +96,7 @@ async fn the_file_of_a_second_machine_is_that_of_the_first_but_for_what_has_to_d
             "https://c.example",
         ])
         .await
-        .exits(2);
+        .exits(1);
     assert!(taken.stderr.contains("--node"), "{taken:?}");
 }
 

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::context::Permissions;
 use super::{
-    CallerId, Config, Context, Loaded, Problem, ProblemSeverity, PublicUrl, ShownValue, check,
-    find, load, parse,
+    CallerId, Config, Context, Loaded, Problem, ProblemSeverity, ShownValue, check, find, load,
+    parse,
 };
 use crate::alerts::SmtpSecurity;
 use crate::dialer::SettingValue;

@@ -586,6 +586,7 @@ fn parts(
         made_keys,
         refusals: RefusalLog::new(clock.clone(), recorder.clone()),
         keys,
+        key_ring: store.key_ring().clone(),
         events: Events::new(clock),
         overload: Overload::new(clock.of_timers(), config.server.calls_in_hand),
         // It tells of the machine's own time, too.

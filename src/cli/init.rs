@@ -1,7 +1,8 @@
-//! `switchboard init`: a first configuration. Writes a commented file, files for the secrets and a key for the dashboard; overwrites nothing.
+//! `switchboard init`: a first configuration. Writes a commented file, files for the secrets and a key for the dashboard; or the file of a second machine. Overwrites nothing.
 
 mod answers;
 mod place;
+mod second;
 mod template;
 
 use std::io::{self, IsTerminal};
@@ -37,6 +38,9 @@ struct DrawnKeys<'a> {
 }
 
 pub(super) fn run(arguments: &InitArguments, global: &Global) -> anyhow::Result<Exit> {
+    if let Some(first) = &arguments.second {
+        return second::run(first, arguments, global);
+    }
     let place = InitPaths::new(global.config.as_deref(), arguments.database.as_deref());
     if place.config.exists() {
         errln!(

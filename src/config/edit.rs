@@ -93,7 +93,7 @@ fn rule(rule: &Rule) -> Json {
 }
 
 /// A key with this value; without it where the value is an empty list or nothing.
-fn set(table: &mut dyn toml_edit::TableLike, key: &str, json: &Json) {
+pub(super) fn set(table: &mut dyn toml_edit::TableLike, key: &str, json: &Json) {
     if json.is_null() || json.as_array().is_some_and(Vec::is_empty) {
         table.remove(key);
     } else if let Some(Item::Value(written)) = table.get_mut(key) {

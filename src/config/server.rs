@@ -1,5 +1,6 @@
 //! `[server]`: where the appliance listens and how it is reached.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -14,9 +15,6 @@ use crate::http::listener::tls::AcmeSettings;
 use crate::phone::Region;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-
-/// Each costs every forged webhook a few hashes more.
-const MAX_ALSO_PUBLIC: usize = 8;
 
 /// Where the appliance listens and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +71,19 @@ impl Server {
         let insecure_http = section.or("insecure_http", false, TomlValue::boolean);
         let public_url =
             section.required("public_url", |value| read_public_url(value, insecure_http));
-        let also_public = section.or("also_public", Vec::new(), |value| {
-            read_also_public(value, insecure_http, public_url.as_ref())
-        });
+        let also_public =
+            section.list("also_public", |value| read_public_url(value, insecure_http));
+        let names = also_public.iter().chain(&public_url).map(PublicUrl::as_str);
+        let n_names = names.clone().count();
+        if n_names > 9 || names.collect::<BTreeSet<_>>().len() < n_names {
+            let why = "names more than 8 addresses, or one twice, or public_url again";
+            section.error("also_public", Fault::new(why));
+        }
         let node = section.optional("node", |value| {
-            value.text_like("1 to 16 of a to z, 0 to 9 and -", is_node_name)
+            let is_plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+            value.text_like("1 to 16 of a to z, 0 to 9 and -", |name| {
+                name.len() <= 16 && name.bytes().all(is_plain)
+            })
         });
         let trusted_proxies = section.list("trusted_proxies", TomlValue::network);
         if trusted_proxies.iter().any(|of| of.prefix_len() == 0) {
@@ -150,46 +156,13 @@ impl Tls {
 
 fn read_public_url(value: &TomlValue<'_>, allows_http: bool) -> Result<PublicUrl, Fault> {
     let url = PublicUrl::parse(&value.text()?, allows_http)?;
-    if url
-        .path_prefix()
-        .to_ascii_lowercase()
-        .contains("/webhooks/")
-    {
+    let path = url.path_prefix().to_ascii_lowercase();
+    if path.contains("/webhooks/") {
         return Err(Fault::new("holds the path of a webhook, which is added by Switchboard").hint(
             "write the address without /webhooks/twilio; only Twilio's console gets it with that",
         ));
     }
     Ok(url)
-}
-
-fn read_also_public(
-    value: &TomlValue<'_>,
-    allows_http: bool,
-    public_url: Option<&PublicUrl>,
-) -> Result<Vec<PublicUrl>, Fault> {
-    let urls = value.list(|value| read_public_url(value, allows_http))?;
-    let is_once =
-        |url: &PublicUrl| urls.iter().filter(|other| other.is_same_place(url)).count() == 1;
-    if !urls.iter().all(is_once) {
-        return Err(Fault::new("names an address twice"));
-    }
-    if public_url.is_some_and(|own| urls.iter().any(|url| url.is_same_place(own))) {
-        return Err(Fault::new("names public_url again").hint("name only the further addresses"));
-    }
-    if urls.len() > MAX_ALSO_PUBLIC {
-        return Err(Fault::new(format!(
-            "names more than {MAX_ALSO_PUBLIC} addresses"
-        )));
-    }
-    Ok(urls)
-}
-
-/// Whether `name` may be the name of a machine: it stands in URLs.
-pub(crate) fn is_node_name(name: &str) -> bool {
-    (1..=16).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 fn read_acme(

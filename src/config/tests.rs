@@ -1482,12 +1482,12 @@ fn further_public_urls_and_the_name_of_the_machine_are_read() {
             "holds the path of a webhook",
         ),
         (
-            "also_public = [\"https://calls.example.com:443\"]",
-            "names public_url again",
+            "also_public = [\"https://Calls.example.com\"]",
+            "or one twice, or public_url again",
         ),
         (
-            "also_public = [\"https://b.example.com/\", \"https://B.example.com:443\"]",
-            "names an address twice",
+            "also_public = [\"https://b.example.com/\", \"https://b.example.com\"]",
+            "or one twice",
         ),
         (&nine, "names more than 8 addresses"),
     ] {
@@ -1495,7 +1495,7 @@ fn further_public_urls_and_the_name_of_the_machine_are_read() {
         assert!(
             found
                 .iter()
-                .any(|one| one.is_error() && one.message.starts_with(message)),
+                .any(|one| one.is_error() && one.message.contains(message)),
             "{lines}: {found:?}"
         );
     }

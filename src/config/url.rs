@@ -51,11 +51,6 @@ impl PublicUrl {
         origin.to_ascii_lowercase()
     }
 
-    /// Whether both lead to the same place, however they are typed.
-    pub(super) fn is_same_place(&self, other: &Self) -> bool {
-        self.origin() == other.origin() && self.path_prefix() == other.path_prefix()
-    }
-
     /// The host as typed, without a port.
     pub fn host(&self) -> &str {
         Parts::split(&self.text).map_or("", |parts| parts.host)

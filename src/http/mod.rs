@@ -32,6 +32,7 @@ pub use event_hub::Events;
 pub use overload::Overload;
 pub use parts::RouterParts;
 pub use people::{CONFIRM_EVERY, People};
+pub use probes::same_secret_question;
 pub use profile_push::ProfilePush;
 pub use refusals::RefusalLog;
 pub use router::{document, router};

@@ -23,6 +23,7 @@ use crate::flow::{
     Calls, Canary, Drains, Inbound, ListEntries, MadeKeys, Policies, Recorder, Reloads, Retries,
 };
 use crate::lifecycle::Lifecycle;
+use crate::store::KeyRing;
 use crate::twilio::Edge;
 
 /// Handlers take the parts that they use, never the whole.
@@ -34,6 +35,7 @@ pub struct RouterParts {
     pub recorder: Recorder,
     pub inbound: Inbound,
     pub profile_push: ProfilePush,
+    pub key_ring: KeyRing,
     /// Who may use the API.
     pub keys: Keys,
     /// Those of them that are made while the process runs.
@@ -108,6 +110,7 @@ extract! {
     ListEntries: lists;
     Reloads: reloads;
     Canary: canary;
+    KeyRing: key_ring;
 }
 
 impl FromRef<SharedParts> for Safety {

@@ -1,6 +1,6 @@
 //! What monitoring asks: `/health`, `/ready` and `/metrics`.
 
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -12,8 +12,10 @@ use super::keys::Keys;
 use super::limit::{ConcurrencyLimit, limited};
 use super::parts::SharedParts;
 use super::refusals::RefusedRequest;
+use crate::audit::Fingerprint;
 use crate::flow::{Canary, SelfCheck};
 use crate::lifecycle::Lifecycle;
+use crate::store::KeyRing;
 use crate::twilio::SourceAddress;
 
 /// Requests of monitoring at the same time.
@@ -64,9 +66,23 @@ async fn ready(State(canary): State<Canary>, State(lifecycle): State<Lifecycle>)
     (code, Json(body)).into_response()
 }
 
-/// The process is up. Nothing else is asked.
-async fn health() -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
+/// The process is up. Nothing else is asked, but by `doctor` whether the secret is the same; the answer is of no use to anybody else.
+async fn health(
+    State(key_ring): State<KeyRing>,
+    RawQuery(query): RawQuery,
+) -> Json<serde_json::Value> {
+    let mut health = serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") });
+    if let Some(asked) = query.filter(|query| query.starts_with("asked=")) {
+        let random = asked.get(6..22).unwrap_or_default();
+        health["same_secret"] = (same_secret_question(&key_ring, random) == asked).into();
+    }
+    Json(health)
+}
+
+/// The query that asks `/health` whether it has the secret of this key ring: 16 random characters and their keyed hash.
+pub fn same_secret_question(key_ring: &KeyRing, random: &str) -> String {
+    let hash = Fingerprint::of(&key_ring.secret(), ["same secret", random]);
+    format!("asked={random}{}", hash.as_str())
 }
 
 /// Prometheus' text format, for this machine and for who has a key.

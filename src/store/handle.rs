@@ -283,7 +283,7 @@ impl Store {
         &self.0.clock
     }
 
-    pub(super) fn key_ring(&self) -> &KeyRing {
+    pub fn key_ring(&self) -> &KeyRing {
         &self.0.key_ring
     }
 

@@ -1,5 +1,7 @@
 //! The settings of phone numbers at Twilio, and what they should be.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::twiml::CallbackUrls;
@@ -40,20 +42,23 @@ pub struct NumberFault {
 }
 
 /// Twilio waits 5 s for a connection and 15 s for an answer unless the URL says otherwise, and never repeats an answer that failed. With this
-/// behind the URL it gives up on an attempt after 4 s and makes up to two more within the caller's patience.
-pub const OVERRIDES: &str = "#ct=2000&rt=4000&tt=13000&rc=2&rp=ct,rt,5xx";
+/// behind the URL it gives up on an attempt after 6 s, which leaves a balancer the time to ask the second machine, and makes one more.
+pub const OVERRIDES: &str = "#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx";
+
+const NO_FALLBACK: &str = "there is no fallback URL: where the voice URL fails, the caller hears an error and the call ends";
+const SAME_MACHINE: &str = "the fallback URL leads to the same machine as the voice URL: it does not help when that is down";
+const NO_MACHINE: &str = "the fallback URL leads to none of our machines: calls in hand of one that is down do not go on";
+const INSTEAD: &str = "a second appliance, or a TwiML Bin that dials the default dialer";
 
 impl NumberSettings {
-    /// Whether calls to this number are announced to the appliance behind these URLs, in whatever way.
-    pub fn leads_to(&self, urls: &CallbackUrls) -> bool {
-        let inbound = urls.inbound();
-        let ours = host_of(&inbound);
-        [&self.voice_url, &self.voice_fallback_url]
-            .iter()
-            .any(|url| !url.is_empty() && host_of(url).eq_ignore_ascii_case(ours))
+    /// Whether calls to this number are announced under one of these public names, in whatever way.
+    pub fn leads_to(&self, names: &[CallbackUrls]) -> bool {
+        let mut urls = [&self.voice_url, &self.voice_fallback_url].into_iter();
+        urls.any(|url| at_host_of(names, url).is_some())
     }
 
-    pub fn faults(&self, urls: &CallbackUrls) -> Vec<NumberFault> {
+    /// What should be otherwise where calls are answered under these public names, that of this server first, each within `budget`.
+    pub fn faults(&self, names: &[CallbackUrls], budget: Duration) -> Vec<NumberFault> {
         let mut faults = Vec::new();
         let mut fault = |is_grave, message: String, hint: String| {
             faults.push(NumberFault {
@@ -72,19 +77,23 @@ impl NumberSettings {
                 "set \"Configure with\" to Webhook instead of TwiML App".to_owned(),
             );
         }
-        let (voice, voice_overrides) = apart(&self.voice_url);
-        if voice != urls.inbound() {
-            fault(
-                true,
-                format!("the voice URL is {}", shown(&self.voice_url)),
-                format!("\"A call comes in\": {}{OVERRIDES}", urls.inbound()),
-            );
-        } else if let Some(why) = unsuitable(voice_overrides) {
-            fault(
-                false,
-                format!("the connection overrides of the voice URL {why}"),
-                format!("\"A call comes in\": {}{OVERRIDES}", urls.inbound()),
-            );
+        let (voice, overrides) = apart(&self.voice_url);
+        let exactly = names.iter().find(|urls| urls.inbound() == voice);
+        let own = exactly.or_else(|| at_host_of(names, voice));
+        let Some(own) = own.or(names.first()) else {
+            return faults;
+        };
+        let other = names.iter().find(|urls| *urls != own);
+        // A balancer waits half a second longer than the budget for one machine, then for the other.
+        let longest = budget * 2 + Duration::from_millis(500);
+        let needed = if other.is_some() { longest } else { budget };
+        let hint = format!("\"A call comes in\": {}{OVERRIDES}", own.inbound());
+        if voice != own.inbound() {
+            let message = format!("the voice URL is {}", shown(&self.voice_url));
+            fault(true, message, hint);
+        } else if let Some(why) = unsuitable(overrides, needed) {
+            let message = format!("the connection overrides of the voice URL {why}");
+            fault(false, message, hint);
         }
         for (name, method) in [
             ("voice", &self.voice_method),
@@ -100,42 +109,65 @@ impl NumberSettings {
                 );
             }
         }
-        let (fallback, _) = apart(&self.voice_fallback_url);
-        if fallback.is_empty() {
-            fault(
-                true,
-                "there is no fallback URL: where the voice URL fails, the caller hears an error and the call ends".to_owned(),
-                format!(
-                    "\"Primary handler fails\": a second appliance or a TwiML Bin that dials the default dialer; at the least {}",
-                    urls.fallback()
-                ),
-            );
-        } else if fallback != urls.fallback() && host_of(fallback) == host_of(&urls.inbound()) {
-            fault(
-                true,
-                format!("the fallback URL is {}", shown(&self.voice_fallback_url)),
-                format!("\"Primary handler fails\": {}", urls.fallback()),
-            );
-        } else if fallback == urls.fallback() {
-            fault(
-                false,
-                "the fallback URL leads to the same machine as the voice URL: it does not help when that is down".to_owned(),
-                "\"Primary handler fails\": better a second appliance, or a TwiML Bin that dials the default dialer".to_owned(),
-            );
+        if let Some((is_grave, message)) = self.fault_of_fallback(names, own, needed) {
+            let wanted = match other {
+                Some(other) => format!("{}{OVERRIDES}", other.inbound()),
+                None => format!("{INSTEAD}; at the least {}{OVERRIDES}", own.fallback()),
+            };
+            let hint = format!("\"Primary handler fails\": {wanted}");
+            fault(is_grave, message, hint);
         }
         let (status, _) = apart(&self.status_callback);
-        if status != urls.number_status() {
+        if !names.iter().any(|urls| status == urls.number_status()) {
+            let status = shown(&self.status_callback);
+            let why = "the end of a call is then known late";
+            let wanted = own.number_status();
+            let hint = format!("\"Call status changes\": {wanted}{OVERRIDES}");
             fault(
                 false,
-                format!(
-                    "the status callback is {}: the end of a call is then known late",
-                    shown(&self.status_callback)
-                ),
-                format!("\"Call status changes\": {}", urls.number_status()),
+                format!("the status callback is {status}: {why}"),
+                hint,
             );
         }
         faults
     }
+
+    /// Whether it is grave, and what it is.
+    fn fault_of_fallback(
+        &self,
+        names: &[CallbackUrls],
+        own: &CallbackUrls,
+        needed: Duration,
+    ) -> Option<(bool, String)> {
+        let (fallback, overrides) = apart(&self.voice_fallback_url);
+        let is_other = |urls: &CallbackUrls| {
+            urls != own && (fallback == urls.inbound() || fallback == urls.fallback())
+        };
+        Some(if fallback.is_empty() {
+            (true, NO_FALLBACK.to_owned())
+        } else if fallback == own.fallback() {
+            (false, SAME_MACHINE.to_owned())
+        } else if names.iter().any(is_other) {
+            let why = unsuitable(overrides, needed)?;
+            (
+                false,
+                format!("the connection overrides of the fallback URL {why}"),
+            )
+        } else if at_host_of(names, fallback).is_some() {
+            (
+                true,
+                format!("the fallback URL is {}", self.voice_fallback_url),
+            )
+        } else {
+            (names.len() > 1).then(|| (false, NO_MACHINE.to_owned()))?
+        })
+    }
+}
+
+fn at_host_of<'n>(names: &'n [CallbackUrls], url: &str) -> Option<&'n CallbackUrls> {
+    let host = host_of(url);
+    let mut names = names.iter();
+    names.find(|urls| host_of(&urls.inbound()).eq_ignore_ascii_case(host))
 }
 
 /// Null and absent are empty.
@@ -157,8 +189,8 @@ fn apart(url: &str) -> (&str, &str) {
     url.split_once('#').unwrap_or((url, ""))
 }
 
-/// Why overrides let a caller wait in vain; `None` where they do not.
-fn unsuitable(overrides: &str) -> Option<String> {
+/// Why overrides let a caller wait in vain where an answer may take as long as `needed`; `None` where they do not.
+fn unsuitable(overrides: &str, needed: Duration) -> Option<String> {
     let value = |name: &str| {
         let mut pairs = overrides.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
@@ -171,10 +203,11 @@ fn unsuitable(overrides: &str) -> Option<String> {
     let Some((rt, rc)) = number("rt", 15_000).zip(number("rc", 1)) else {
         return Some("cannot be read".to_owned());
     };
-    if rt <= 2_000 {
-        return Some(format!(
-            "give up after {rt} ms, and an answer may take the whole budget"
-        ));
+    let patience = rt.min(number("tt", 15_000).unwrap_or(0));
+    if Duration::from_millis(patience) <= needed {
+        let needed = needed.as_millis();
+        let why = format!("give up after {patience} ms, and an answer may take {needed} ms");
+        return Some(why);
     }
     if rc == 0 || !is_repeated("ct") {
         return Some("do not try again where the connection fails".to_owned());
@@ -187,8 +220,14 @@ fn unsuitable(overrides: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn urls() -> CallbackUrls {
-        CallbackUrls::new("https://calls.example.com")
+    const BUDGET: Duration = Duration::from_secs(2);
+
+    fn names(urls: &[&str]) -> Vec<CallbackUrls> {
+        urls.iter().map(|url| CallbackUrls::new(url)).collect()
+    }
+
+    fn urls() -> Vec<CallbackUrls> {
+        names(&["https://calls.example.com"])
     }
 
     fn right() -> NumberSettings {
@@ -206,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_set_as_advised_has_no_fault() {
-        assert_eq!(right().faults(&urls()), []);
+        assert_eq!(right().faults(&urls(), BUDGET), []);
     }
 
     #[test]
@@ -232,7 +271,7 @@ mod tests {
                 },
                 false,
                 "give up after 1500 ms",
-                "rt=4000",
+                "rt=6000",
             ),
             (
                 |n| n.voice_method = "GET".to_owned(),
@@ -259,7 +298,7 @@ mod tests {
                 },
                 false,
                 "the same machine",
-                "second appliance",
+                "a second appliance",
             ),
             (
                 |n| n.status_callback.clear(),
@@ -277,11 +316,77 @@ mod tests {
         for (change, is_grave, message, hint) in cases {
             let mut number = right();
             change(&mut number);
-            let faults = number.faults(&urls());
+            let faults = number.faults(&urls(), BUDGET);
             assert_eq!(faults.len(), 1, "{faults:?}");
             assert_eq!(faults[0].is_grave, is_grave, "{faults:?}");
             assert!(faults[0].message.contains(message), "{faults:?}");
             assert!(faults[0].hint.contains(hint), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn with_two_machines_the_fallback_is_the_other_one_and_the_times_nest() {
+        const A: &str = "https://calls.example.com/webhooks/twilio";
+        const B: &str = "https://calls-b.example.com/webhooks/twilio";
+        let both = ["https://calls.example.com", "https://calls-b.example.com"];
+        let paste = |url: &str| format!("{url}#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx");
+        let cases = [
+            (paste(A), paste(B), None),
+            (paste(A), paste(&format!("{B}/fallback")), None),
+            (paste(B), paste(A), None),
+            (
+                paste(A),
+                format!("{A}/fallback"),
+                Some(("the same machine", paste(B))),
+            ),
+            (
+                paste(A),
+                A.to_owned(),
+                Some(("the fallback URL is", paste(B))),
+            ),
+            (paste(B), String::new(), Some(("no fallback URL", paste(A)))),
+            (
+                paste(A),
+                "https://handler.twilio.com/twiml/EH1".to_owned(),
+                Some(("none of our machines", paste(B))),
+            ),
+            (
+                format!("{A}#ct=2000&rt=4000&rc=1&rp=all"),
+                paste(B),
+                Some((
+                    "give up after 4000 ms, and an answer may take 4500 ms",
+                    paste(A),
+                )),
+            ),
+            (
+                format!("{A}#rt=6000&tt=2000&rc=1&rp=all"),
+                paste(B),
+                Some(("give up after 2000 ms", paste(A))),
+            ),
+            (
+                paste(A),
+                B.to_owned(),
+                Some(("overrides of the fallback URL", paste(B))),
+            ),
+        ];
+        for (voice_url, voice_fallback_url, expected) in cases {
+            let number = NumberSettings {
+                voice_url,
+                voice_fallback_url,
+                ..right()
+            };
+            // Each machine says the same.
+            for urls in [both, [both[1], both[0]]] {
+                let faults = number.faults(&names(&urls), BUDGET);
+                match &expected {
+                    None => assert_eq!(faults, []),
+                    Some((message, pasted)) => {
+                        assert_eq!(faults.len(), 1, "{faults:?}");
+                        assert!(faults[0].message.contains(message), "{faults:?}");
+                        assert!(faults[0].hint.ends_with(pasted.as_str()), "{faults:?}");
+                    }
+                }
+            }
         }
     }
 

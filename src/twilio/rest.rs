@@ -294,6 +294,29 @@ impl Rest {
         Ok(numbers)
     }
 
+    /// The ids of the account's webhook rules that match this URL: their settings go before what stands behind its `#`. Only the first page is
+    /// read. Source: Twilio's page on webhook rules, a public beta.
+    pub async fn webhook_rules(&self, at: &str) -> Result<Vec<String>, NoAnswer> {
+        let active = self.active.load_full();
+        let base = active.base.as_str().replacen("//api.", "//webhooks.", 1);
+        let url = Url::parse(&base).and_then(|base| base.join("/v1/Webhooks/Rules"));
+        let url = url.map_err(|error| later(None, error.to_string()))?;
+        let page: Value = self.ask(&active, &url).await?.read()?;
+        // The rules stand beside what is said of the page.
+        let parts = page.as_object().into_iter().flatten();
+        let rules = parts.filter_map(|(_, part)| part.as_array()).flatten();
+        let ids = rules.filter_map(|rule| {
+            let text = |key: &str| rule.get(key).and_then(Value::as_str);
+            let matches = match text("matchType")? {
+                "EXACT_MATCH" => text("value")? == at,
+                "PREFIX_MATCH" => at.starts_with(text("prefix")?),
+                kind => kind == "DEFAULT",
+            };
+            matches.then(|| text("id").unwrap_or_default().to_owned())
+        });
+        Ok(ids.collect())
+    }
+
     /// Asks with the credentials that are let in.
     async fn ask(&self, active: &RestCredentials, url: &Url) -> Result<WholeAnswer, NoAnswer> {
         loop {

@@ -145,8 +145,8 @@ impl Verifier {
         urls: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, UnusableSettings> {
         for url in urls {
-            self.urls
-                .push(SignedBase::parse(url).ok_or(UnusableSettings::PublicUrl)?);
+            let base = SignedBase::parse(url);
+            self.urls.push(base.ok_or(UnusableSettings::PublicUrl)?);
         }
         Ok(self)
     }

@@ -128,7 +128,7 @@ fn query_spellings(query: &str) -> impl Iterator<Item = Cow<'_, str>> {
 
 /// What we write into the queries of our own URLs, each once, whose order Twilio may change on the way: it has been seen to send them sorted
 /// by name and to have signed them as they were written.
-const OURS: [&str; 3] = ["dialer", "n", "step"];
+const OURS: [&str; 5] = ["dialer", "n", "o", "p", "step"];
 
 /// A query of ours sorted by name, as we write it, and the other way round.
 fn other_orders(query: &str) -> Vec<String> {

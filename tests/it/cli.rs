@@ -21,6 +21,7 @@ mod mail;
 mod privacy;
 mod proof;
 mod rotate;
+mod second;
 mod serve;
 mod shift;
 mod systemd;

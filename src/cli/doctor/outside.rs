@@ -15,9 +15,10 @@ use crate::alerts::{
 };
 use crate::app;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, PublicUrl};
 use crate::http::listener::tls::{CertificateState, read_leaf};
-use crate::twilio::{NoAnswer, NumberSettings};
+use crate::http::same_secret_question;
+use crate::twilio::{NoAnswer, NumberSettings, OVERRIDES};
 use crate::twiml::CallbackUrls;
 
 /// A clock further off than this makes records hard to compare with Twilio's.
@@ -30,7 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn findings(config: &Config, is_running: bool) -> anyhow::Result<Vec<Finding>> {
     let clock = Clock::system();
     let mut findings = vec![time(config, &clock).await?];
-    findings.extend(public_url(config, is_running).await?);
+    findings.extend(public_url(config, &config.server.public_url, is_running).await?);
+    for url in &config.server.also_public {
+        findings.extend(public_url(config, url, true).await?);
+    }
     findings.extend(numbers(config, &clock, is_running).await?);
     findings.push(mail(config).await?);
     findings.extend(channels(config).await?);
@@ -183,10 +187,15 @@ async fn date_of(url: &str) -> anyhow::Result<Option<Timestamp>> {
     Ok(header.and_then(|text| rfc2822::DateTimeParser::new().parse_timestamp(&text).ok()))
 }
 
-/// Whether the public address leads here, over TLS that Twilio accepts.
-async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Finding>> {
-    let check = "public URL";
-    let url = &config.server.public_url;
+/// Whether a public address leads here, or to a server with the same secret, over TLS that Twilio accepts.
+async fn public_url(
+    config: &Config,
+    url: &PublicUrl,
+    is_running: bool,
+) -> anyhow::Result<Vec<Finding>> {
+    let further = format!("public URL {}", url.host());
+    let is_own = *url == config.server.public_url;
+    let check = if is_own { "public URL" } else { &further };
     let wrong = |message: String, hint: &str| {
         if is_running {
             Finding::error(check, message, hint)
@@ -201,7 +210,11 @@ async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Fin
             "point its A or AAAA record to this machine",
         )]);
     }
-    let address = format!("{}/health", url.as_str().trim_end_matches('/'));
+    let key_ring = app::key_ring_of_existing(config).ok();
+    let key_ring = key_ring.filter(|key_ring| !key_ring.secret().is_empty());
+    let random = format!("{:016x}", getrandom::u64()?);
+    let question = key_ring.map(|key_ring| same_secret_question(&key_ring, &random));
+    let address = format!("{}/health?{}", url.as_str(), question.unwrap_or_default());
     let client = app::examining_client()?;
     let asked = async {
         let answer = client.get(address).send().await;
@@ -209,7 +222,7 @@ async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Fin
     };
     let answer = tokio::time::timeout(PATIENCE, asked).await;
     let answer = answer.unwrap_or_else(|_| Err(format!("nothing within {} s", PATIENCE.as_secs())));
-    let (version, certificate) = match answer {
+    let (version, is_same, certificate) = match answer {
         Err(why) => {
             let finding = wrong(
                 format!("{} gives no answer: {why}", url.as_str()),
@@ -225,17 +238,23 @@ async fn public_url(config: &Config, is_running: bool) -> anyhow::Result<Vec<Fin
         }
         Ok(Ok(ours)) => ours,
     };
-    let mut findings = vec![Finding::well(
-        check,
-        format!("{} leads to Switchboard {version}", url.as_str()),
-    )];
+    let leads = format!("{} leads to Switchboard {version}", url.as_str());
+    let mut findings = vec![if is_same == Some(false) {
+        wrong(
+            format!("{leads} with another secret: neither can go on with the other's calls"),
+            "give both the same `secret` under [storage] before the first start of the second; after `secret rotate`, on both",
+        )
+    } else {
+        let how = is_same.map_or("not asked for its secret", |_| "with the same secret");
+        Finding::well(check, format!("{leads}, {how}"))
+    }];
     let shown = certificate.map(|shown| shown_certificate(config, &shown, url.host()));
     findings.extend(shown);
     Ok(findings)
 }
 
-/// The version of a Switchboard that answered, and the certificate that it shows over TLS; the status of anybody else.
-async fn health(answer: Response) -> Result<(String, Option<CertificateState>), u16> {
+/// The version of a Switchboard that answered, whether it has our secret, and the certificate shown over TLS; the status of anybody else.
+async fn health(answer: Response) -> Result<(String, Option<bool>, Option<CertificateState>), u16> {
     let status = answer.status().as_u16();
     let certificate = answer
         .extensions()
@@ -246,8 +265,11 @@ async fn health(answer: Response) -> Result<(String, Option<CertificateState>), 
         let is_ours = health.get("status")? == "ok";
         health.get("version")?.as_str().filter(|_| is_ours)
     });
-    let version = version.ok_or(status)?;
-    Ok((version.to_owned(), certificate))
+    let version = version.ok_or(status)?.to_owned();
+    let is_same = health
+        .as_ref()
+        .and_then(|health| health.get("same_secret")?.as_bool());
+    Ok((version, is_same, certificate))
 }
 
 fn describe(error: &reqwest::Error) -> String {
@@ -303,15 +325,19 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
             )]);
         }
     };
-    let urls = CallbackUrls::new(config.server.public_url.as_str());
+    let names = [&config.server.public_url]
+        .into_iter()
+        .chain(&config.server.also_public);
+    let names = names.map(|url| CallbackUrls::new(url.as_str()));
+    let names: Vec<CallbackUrls> = names.collect();
     let mut findings = vec![Finding::well(
         "Twilio credentials",
         format!("the account has {} numbers", numbers.len()),
     )];
-    let ours: Vec<&NumberSettings> = numbers.iter().filter(|n| n.leads_to(&urls)).collect();
+    let ours: Vec<&NumberSettings> = numbers.iter().filter(|n| n.leads_to(&names)).collect();
     if ours.is_empty() {
         let message = format!("none of {} numbers leads here", numbers.len());
-        let hint = paste(&urls);
+        let hint = paste(&names);
         findings.push(if is_running {
             Finding::error(check, message, hint)
         } else {
@@ -320,7 +346,7 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
     }
     for number in ours {
         let name = format!("Twilio number {}", number.phone_number);
-        let faults = number.faults(&urls);
+        let faults = number.faults(&names, config.routing.budget);
         if faults.is_empty() {
             findings.push(Finding::well(&name, "its settings are as they should be"));
         }
@@ -332,16 +358,27 @@ async fn numbers(config: &Config, clock: &Clock, is_running: bool) -> anyhow::Re
             });
         }
     }
+    for url in names.iter().map(CallbackUrls::inbound) {
+        // An account without rules, or a key that may not read them, is no reason to worry anybody.
+        for rule in rest.webhook_rules(&url).await.unwrap_or_default() {
+            let message = format!(
+                "{rule} decides how {url} is asked: what stands behind its # does not count"
+            );
+            let hint = format!("give the setting of that rule the same: {OVERRIDES}");
+            findings.push(Finding::warning("Twilio webhook rules", message, hint));
+        }
+    }
     Ok(findings)
 }
 
 /// The values for a number's settings in the console.
-fn paste(urls: &CallbackUrls) -> String {
+fn paste(names: &[CallbackUrls]) -> String {
+    let url = |idx: usize, of: fn(&CallbackUrls) -> String| names.get(idx).map(of);
+    let voice = url(0, CallbackUrls::inbound).unwrap_or_default();
+    let status = url(0, CallbackUrls::number_status).unwrap_or_default();
+    let fallback = url(1, CallbackUrls::inbound).or_else(|| url(0, CallbackUrls::fallback));
     format!(
-        "in the number's Voice configuration set \"A call comes in\": Webhook, {}{}, HTTP POST; \"Primary handler fails\": {}, HTTP POST; \"Call status changes\": {}, HTTP POST",
-        urls.inbound(),
-        crate::twilio::OVERRIDES,
-        urls.fallback(),
-        urls.number_status()
+        "in the number's Voice configuration set \"A call comes in\": Webhook, {voice}{OVERRIDES}, HTTP POST; \"Primary handler fails\": {}{OVERRIDES}, HTTP POST; \"Call status changes\": {status}{OVERRIDES}, HTTP POST",
+        fallback.unwrap_or_default()
     )
 }

@@ -19,7 +19,13 @@ pub(crate) struct InitArguments {
     pub(super) yes: bool,
     /// Address of this server as it will be typed in the Twilio console, like <https://calls.example.com>
     #[arg(long, value_name = "URL")]
-    public_url: Option<String>,
+    pub(super) public_url: Option<String>,
+    /// Write the file of a second machine from this one of the first, which stays as it is. Takes --public-url and --node
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["yes", "listen", "database"])]
+    pub(super) second: Option<PathBuf>,
+    /// What the second machine is called [default: b]
+    #[arg(long, value_name = "NAME", requires = "second")]
+    pub(super) node: Option<String>,
     /// Address and port to listen on [default: 0.0.0.0:443 with a certificate, 127.0.0.1:8080 behind a proxy]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,

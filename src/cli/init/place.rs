@@ -104,7 +104,7 @@ impl InitPaths {
 }
 
 /// Run by root on a machine with the package's user: secrets are that user's own, the configuration is root's and readable to its group.
-fn give_to_service(path: &Path, entirely: bool) -> anyhow::Result<()> {
+pub(super) fn give_to_service(path: &Path, entirely: bool) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }

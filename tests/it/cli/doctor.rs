@@ -109,7 +109,7 @@ async fn the_settings_of_the_numbers_are_read_and_judged() {
         number["hint"]
             .as_str()
             .unwrap()
-            .contains("/webhooks/twilio#ct=2000&rt=4000"),
+            .contains("/webhooks/twilio#ct=2000&rt=6000"),
         "{number}"
     );
     assert_eq!(

@@ -27,7 +27,7 @@ pub use extract::{
     BODY_LIMIT, BODY_TIMEOUT, Malformed, SIGNATURE, SignedWebhook, SourceAddress, WebhookRefusal,
 };
 pub use form::Form;
-pub use numbers::{NumberFault, NumberSettings, OVERRIDES};
+pub use numbers::{NumberFault, NumberSettings};
 pub use pasted::Pasted;
 pub use rest::{CannotAsk, Credentials, NoAnswer, Rest, RestSettings, UnusableBase};
 pub use signature::{

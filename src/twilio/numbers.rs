@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::twiml::CallbackUrls;
+use crate::twiml::{CallbackUrls, OVERRIDES};
 
 /// A number of the account, as far as its settings matter here. What is not set is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -40,10 +40,6 @@ pub struct NumberFault {
     /// What to do, with the value to paste.
     pub hint: String,
 }
-
-/// Twilio waits 5 s for a connection and 15 s for an answer unless the URL says otherwise, and never repeats an answer that failed. With this
-/// behind the URL it gives up on an attempt after 6 s, which leaves a balancer the time to ask the second machine, and makes one more.
-pub const OVERRIDES: &str = "#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx";
 
 const NO_FALLBACK: &str = "there is no fallback URL: where the voice URL fails, the caller hears an error and the call ends";
 const SAME_MACHINE: &str = "the fallback URL leads to the same machine as the voice URL: it does not help when that is down";

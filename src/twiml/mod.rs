@@ -10,5 +10,5 @@ mod verb;
 mod write;
 
 pub use connect::{Connect, NotConnect};
-pub use urls::CallbackUrls;
+pub use urls::{CallbackUrls, OVERRIDES};
 pub use verb::{Dial, Noun, Pause, Redirect, Say, SipUri, Verb, VoiceResponse};

@@ -5,7 +5,7 @@
 
 /// How Twilio is to ask: connected within 2 s and answered within 6, once more where that fails or the answer is a 5xx
 /// (docs: `usage/webhooks/webhooks-connection-overrides`). A balancer gives up after 2.5 s, an answer takes 2 s at most.
-const OVERRIDES: &str = "#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx";
+pub const OVERRIDES: &str = "#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx";
 /// The longest callback URL, in characters: so long may the longest URL be of which Twilio says so (error 21609). It documents nothing of `action`.
 const MAX_URL: usize = 512;
 

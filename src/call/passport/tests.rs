@@ -277,3 +277,37 @@ fn nobody_can_be_read_out_of_a_passport() {
         assert!(!is_in(&bytes) && !is_in(&content), "{name}");
     }
 }
+
+#[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "the lengths are shown to who asks for them"
+)]
+fn the_urls_of_every_plan_are_short_enough() {
+    use crate::twiml::CallbackUrls;
+
+    let urls = CallbackUrls::new("https://calls.example.com").on(Some("node-a"), [].into_iter());
+    let mut lengths = Vec::new();
+    for n in 1..=8 {
+        for reference in [0, 8, 36, MAX_REFERENCE] {
+            let reference = (reference > 0).then(|| "7".repeat(reference));
+            for (dialer, step) in [("desk", 1), (&*"d".repeat(64), 16)] {
+                let state = CallState::routing(plan(n)).dialing(&plan(n)[n - 1], reference.clone());
+                let passport = passport(state.in_order(plan(n)));
+                let url = urls.dial(step, Some(dialer), |room| {
+                    passport.seal(&keys(1), &self::dial(&CALL, step), at(100), room)
+                });
+                assert!(url.contains("&p="), "{url}");
+                lengths.push(url.len());
+            }
+        }
+    }
+    lengths.sort_unstable();
+    let (shortest, longest) = (lengths[0], lengths[lengths.len() - 1]);
+    let median = lengths[lengths.len() / 2];
+    println!(
+        "action URLs of {} plans: {shortest} to {longest} characters, median {median}",
+        lengths.len()
+    );
+    assert!(longest <= 512);
+}

@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::config::{Config, PublicUrl};
 use crate::http::listener::tls::{CertificateState, read_leaf};
 use crate::http::same_secret_question;
-use crate::twilio::{NoAnswer, NumberSettings, OVERRIDES};
-use crate::twiml::CallbackUrls;
+use crate::twilio::{NoAnswer, NumberSettings};
+use crate::twiml::{CallbackUrls, OVERRIDES};
 
 /// A clock further off than this makes records hard to compare with Twilio's.
 const OFF: SignedDuration = SignedDuration::from_secs(5);

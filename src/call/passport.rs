@@ -253,7 +253,7 @@ impl Passport {
             reports.dialer >= Talk::Began,
             reports.dialer == Talk::Over,
         ];
-        let mut out = Writer::default();
+        let mut out = Packer::default();
         let flags = flags.iter().enumerate();
         out.number(flags.fold(0, |all, (n, set)| all | u64::from(*set) << n));
         out.number(u64::from(state.epoch));
@@ -311,7 +311,7 @@ impl Passport {
     }
 
     fn decode(content: &[u8], ruleset: &Ruleset, now: Stamp) -> Option<Self> {
-        let mut content = Reader(content);
+        let mut content = Unpacker(content);
         let flags = content.number()?;
         let has = |n: u32| flags >> n & 1 == 1;
         let epoch = u32::try_from(content.number()?).ok()?;
@@ -412,9 +412,9 @@ fn digest(name: &str) -> [u8; 3] {
 }
 
 #[derive(Default)]
-struct Writer(Vec<u8>);
+struct Packer(Vec<u8>);
 
-impl Writer {
+impl Packer {
     /// Seven bits in each byte, the lowest first; the highest bit says that more follow (LEB128).
     fn number(&mut self, mut number: u64) {
         while let Some(rest) = Some(number >> 7).filter(|rest| *rest > 0) {
@@ -434,9 +434,9 @@ impl Writer {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct Unpacker<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> Unpacker<'a> {
     fn number(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for place in 0..10 {

@@ -257,9 +257,9 @@ proptest! {
 
     #[test]
     fn numbers_come_back(number in any::<u64>()) {
-        let mut out = Writer::default();
+        let mut out = Packer::default();
         out.number(number);
-        prop_assert_eq!(Reader(&out.0).number(), Some(number));
+        prop_assert_eq!(Unpacker(&out.0).number(), Some(number));
     }
 }
 
@@ -291,11 +291,11 @@ fn the_urls_of_every_plan_are_short_enough() {
     for n in 1..=8 {
         for reference in [0, 8, 36, MAX_REFERENCE] {
             let reference = (reference > 0).then(|| "7".repeat(reference));
-            for (dialer, step) in [("desk", 1), (&*"d".repeat(64), 16)] {
+            for (line, step) in [("desk", 1), (&*"d".repeat(64), 16)] {
                 let state = CallState::routing(plan(n)).dialing(&plan(n)[n - 1], reference.clone());
                 let passport = passport(state.in_order(plan(n)));
-                let url = urls.dial(step, Some(dialer), |room| {
-                    passport.seal(&keys(1), &self::dial(&CALL, step), at(100), room)
+                let url = urls.dial(step, Some(line), |room| {
+                    passport.seal(&keys(1), &dial(&CALL, step), at(100), room)
                 });
                 assert!(url.contains("&p="), "{url}");
                 lengths.push(url.len());

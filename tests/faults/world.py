@@ -294,7 +294,7 @@ class Caller:
         """A call with all its callbacks: its line rings, is answered, talks and ends, the dial ends, the caller's leg ends."""
         sid = await self.call()
         urls = re.findall(r'(?:action|statusCallback)="([^"]*)"', self.answers.twiml.get(sid, ""))
-        paths = {kind: html.unescape(url).removeprefix(PUBLIC_URL) for url in urls for kind in ("dial", "status") if f"/{kind}?" in url}
+        paths = {kind: html.unescape(url).removeprefix(PUBLIC_URL).split("#")[0] for url in urls for kind in ("dial", "status") if f"/{kind}?" in url}
         leg = f"CA{sid[2:][::-1]}"
         for n, (status, more) in enumerate(LEG):
             fields = [("ParentCallSid", sid), ("SequenceNumber", str(n)), *more]

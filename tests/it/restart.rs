@@ -435,6 +435,19 @@ fn next_handoffs(faults: &Faults, n: usize, fault: &Fault) {
     }
 }
 
+/// Passports differ by the secret and by the time.
+fn without_passports(answers: &[String]) -> Vec<String> {
+    let bare = |answer: &String| {
+        let mut parts = answer.split("&amp;p=");
+        let first = parts.next().unwrap().to_owned();
+        parts.fold(first, |text, part| {
+            let end = part.find(['&', '#']).unwrap();
+            text + &part[end..]
+        })
+    };
+    answers.iter().map(bare).collect()
+}
+
 /// Plays a call twice, undisturbed and with a kill before every webhook, and compares everything.
 async fn assert_kills_change_nothing(prepare: impl Fn(&Outside), lines: &[Line]) -> Ledger {
     let mut undisturbed = Appliance::new().await;
@@ -443,7 +456,7 @@ async fn assert_kills_change_nothing(prepare: impl Fn(&Outside), lines: &[Line])
     let mut killed = Appliance::new().await;
     prepare(&killed.outside);
     let answers = Phone::new(&mut killed, true).play(lines).await;
-    assert_eq!(answers, expected);
+    assert_eq!(without_passports(&answers), without_passports(&expected));
     let handoffs = |outside: &Outside| {
         [
             outside.dialfire.handoffs().count_of(CALL),

@@ -13,7 +13,6 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -51,16 +50,6 @@ pub enum Verdict {
     },
     /// A supervised task ended by itself; the text says which and how.
     Failed(String),
-}
-
-impl Verdict {
-    /// 0 if the process ended because it was told to, 1 if it has to be started again.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Clean | Self::Aborted { .. } => ExitCode::SUCCESS,
-            Self::Failed(_) => ExitCode::FAILURE,
-        }
-    }
 }
 
 impl fmt::Display for Verdict {
@@ -398,10 +387,6 @@ mod tests {
         assert_eq!(
             verdict,
             Verdict::Failed("task writer panicked: disk 1 gone".to_owned())
-        );
-        assert_eq!(
-            format!("{:?}", verdict.exit_code()),
-            format!("{:?}", ExitCode::FAILURE)
         );
     }
 

@@ -134,11 +134,6 @@ pub fn start(settings: &Settings, clock: Clock) -> Result<Telemetry, TelemetryEr
     Ok(telemetry)
 }
 
-/// Checks a filter without setting anything up, for `check-config`.
-pub fn check_filter(filter: &str) -> Result<(), TelemetryError> {
-    parse_filter(filter).map(drop)
-}
-
 fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
         .parse(filter)
@@ -420,7 +415,7 @@ mod tests {
             debug!(target: "switchboard::loud", "heard");
         });
         assert_eq!(said.lines().count(), 1);
-        let error = check_filter("info,a=shout").unwrap_err();
+        let error = parse_filter("info,a=shout").unwrap_err();
         assert!(error.to_string().contains("info,a=shout"), "{error}");
     }
 

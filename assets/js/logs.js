@@ -178,7 +178,7 @@ function showRecord(record) {
 				h("button.btn.primary", { autofocus: true, onclick: () => close() }, "Close"),
 			),
 		],
-		{ wide: true },
+		{ drawer: true },
 	);
 }
 

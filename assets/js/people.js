@@ -119,6 +119,7 @@ export function revealsPanel() {
 	const box = h("div.stack");
 	const load = (days) => {
 		const from = new Date(Date.now() - days * 86_400_000).toISOString();
+		const rows = (kind, words) => h("a", { href: `/logs${query({ view: "records", kind, from })}` }, words);
 		fill(
 			box,
 			() => get(`/reveals${query({ from })}`),
@@ -134,14 +135,14 @@ export function revealsPanel() {
 										"tr",
 										h("th.value", { scope: "row" }, by),
 										h("td.num", count(times)),
-										h("td.num", exports ? `${count(numbers)} + ${count(exports)} exports` : count(numbers)),
+										h("td.num", count(numbers), exports > 0 && [" + ", rows("exported", `${count(exports)} exports`)]),
 										h("td", moment(last)),
 									),
 								),
 							),
 						)
 					: empty("Nobody did", "", "check", true),
-				h("a", { href: `/logs${query({ view: "records", kind: "accessed", from })}` }, "The records of it"),
+				rows("accessed", "The records of it"),
 			],
 		);
 	};

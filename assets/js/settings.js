@@ -63,10 +63,10 @@ function facts({ program, version, loaded_at: loaded, ruleset, database: db, aud
 		["Settings", h("span", mono(version), ", since ", moment(loaded))],
 		["Rule set", h("a", { href: "/rules" }, mono(ruleset))],
 		["Database", bytes(db.bytes)],
-		["Records", count(db.records)],
+		["Records", h("a", { href: "/logs?view=records" }, count(db.records))],
 		["Oldest record", full(db.oldest)],
 		["Audit head", audit?.head && mono(audit.head)],
-		["Last prune", full(pruned) || "none"],
+		["Last prune", pruned ? h("a", { href: "/logs?view=records&kind=pruned" }, full(pruned)) : "none"],
 		["Last backup", full(backup?.created_at) || "none"],
 		[
 			"Certificate",

@@ -100,11 +100,11 @@ export function toast(tone, words) {
 	setTimeout(() => box.remove(), tone === "bad" ? 12_000 : 6_000);
 }
 
-/** A dialog; resolves with what `close` was given once it is closed. The focus goes back to where it was. */
-export function dialog(title, build, { wide = false } = {}) {
+/** A dialog or drawer; resolves with what `close` was given once it is closed. The focus goes back to where it was. */
+export function dialog(title, build, { wide = false, drawer = false } = {}) {
 	return new Promise((resolve) => {
 		let outcome;
-		const box = h("dialog", { class: wide ? "wide" : "", "aria-labelledby": "dialog-title" });
+		const box = h("dialog", { class: drawer ? "drawer" : wide ? "wide" : "", "aria-labelledby": "dialog-title" });
 		const close = (value) => {
 			outcome = value;
 			box.close();

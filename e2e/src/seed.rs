@@ -18,6 +18,10 @@ use crate::program;
 
 const DATABASE: &str = "log.db";
 const BATCH: usize = 500;
+/// The account that the program takes calls of, and the token that they are signed with.
+pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
+/// See [`ACCOUNT`].
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Writes `records` records in `folder`, seven seconds apart until now; gives the first and the last time.
 pub async fn seeded(folder: &Path, records: usize) -> anyhow::Result<(Timestamp, Timestamp)> {
@@ -222,8 +226,8 @@ edit_rules = {edit_rules}
 [storage]
 path = "{DATABASE}"
 [twilio]
-account_sid = "AC00000000000000000000000000000001"
-auth_token = "0123456789abcdef0123456789abcdef"
+account_sid = "{ACCOUNT}"
+auth_token = "{TOKEN}"
 api_base = "http://127.0.0.1:9"
 [braze]
 base_url = "http://127.0.0.1:9"

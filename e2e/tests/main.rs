@@ -2,6 +2,7 @@
 
 mod alerts;
 mod common;
+mod crowd;
 mod dashboard;
 mod finding;
 mod rules;

@@ -344,6 +344,7 @@ impl CallCounters {
     }
 
     /// Calls of the window, and those that failed.
+    #[cfg(test)]
     pub fn calls_rate(&self, now: Instant) -> FailureRate {
         self.calls.rate(now)
     }

@@ -40,7 +40,7 @@ impl Incidents {
                 by,
                 "somebody works on it"
             );
-            if !notification.quiet && notification.muted.is_none() {
+            if !notification.quiet {
                 notification.tell = self.pagers();
             }
             let (name, tell) = (notification.id.clone(), notification.tell.clone());

@@ -286,7 +286,7 @@ impl IncidentTracker {
                         return None;
                     }
                     let mut incident = self.open.remove(&topic)?;
-                    Some(incident.resolved(&self.mutes, now))
+                    Some(incident.resolved(now))
                 }
             };
         }
@@ -386,7 +386,7 @@ impl IncidentTracker {
         now: Moment,
     ) -> Vec<(EventType, Notification)> {
         let over = self.open.extract_if(.., is_over);
-        over.map(|(_, mut incident)| incident.resolved(&self.mutes, now))
+        over.map(|(_, mut incident)| incident.resolved(now))
             .collect()
     }
 
@@ -476,13 +476,10 @@ impl Incident {
         }
     }
 
-    /// Who was told of it before its dialer was taken out is told of its end; not so where it is muted.
-    fn resolved(&mut self, mutes: &[Mute], now: Moment) -> (EventType, Notification) {
+    /// Who was told of it is told of its end, whatever is muted by then: their alert would stay open for ever.
+    fn resolved(&mut self, now: Moment) -> (EventType, Notification) {
         if self.status.notified_at.is_some() {
-            let mute = mutes
-                .iter()
-                .find(|mute| mute.silences(&self.status.topic, now.at));
-            self.status.muted = mute.map(Mute::as_drained);
+            self.status.muted = None;
         }
         self.notification(EventType::Resolved, now)
     }

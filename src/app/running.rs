@@ -167,7 +167,6 @@ impl Running {
         }
         in_force.loaded = rendering;
         in_force.config = config.clone();
-        self.parts.reloads.set_refused(None);
         self.parts.inbound.calls.incidents.reload_refused(None);
         Ok(applied)
     }
@@ -283,7 +282,6 @@ impl Running {
             by: by.to_owned(),
             problems,
         };
-        self.parts.reloads.set_refused(Some(refused.clone()));
         let incidents = &self.parts.inbound.calls.incidents;
         incidents.reload_refused(Some(lines.join("; ")));
         let event = Event::ConfigRefused {

@@ -55,14 +55,6 @@ impl Record {
         }
     }
 
-    /// The same record, saying whether the call may have been answered before (see [`CallAnswered::unclaimed`]).
-    pub fn unclaimed(mut self, unclaimed: bool) -> Self {
-        if let Event::CallAnswered(answered) = &mut self.event {
-            answered.unclaimed = unclaimed;
-        }
-        self
-    }
-
     /// A record that belongs to no call.
     pub fn of_service(at: Timestamp, event: Event) -> Self {
         Self {

@@ -52,19 +52,20 @@ pub struct OmittedRecords {
 /// A record with its columns as they are stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedRecord {
-    id: i64,
-    created_at: i64,
-    kind: String,
+    pub id: i64,
+    /// In milliseconds since the epoch.
+    pub created_at: i64,
+    pub kind: String,
     call_id: Option<i64>,
-    call_sid: Option<String>,
+    pub call_sid: Option<String>,
     /// In base64.
     personal: Option<String>,
-    detail: String,
+    pub detail: String,
     /// In hexadecimal, as `hash`.
     previous_hash: String,
-    hash: String,
+    pub hash: String,
     #[serde(default)]
-    shown: ShownPersonal,
+    pub shown: ShownPersonal,
 }
 
 /// What is sealed in a record, as far as it is shown; nothing proves it but the installation's secret.
@@ -231,18 +232,27 @@ impl ExportVerifier {
         })
     }
 
-    /// The next line, with its line feed. What stands behind the last line feed and cannot be read is the beginning of a line that was cut off.
-    pub fn next_line(&mut self, line: &[u8]) {
+    /// The next line, with its line feed, and the record that it is. What stands behind the last line feed and cannot be read is the beginning of a
+    /// line that was cut off.
+    pub fn next_line(&mut self, line: &[u8]) -> Option<ExportedRecord> {
         self.lines += 1;
-        let is_read = match serde_json::from_slice(line) {
-            Ok(ExportEntry::Omitted(omitted)) => self.omitted(&omitted),
-            Ok(ExportEntry::Record(record)) => self.record(&record).is_some(),
-            Ok(ExportEntry::Export(_)) | Err(_) => false,
-        };
-        if !is_read && line.ends_with(b"\n") {
-            let what = format!("line {} is none of an export with proof", self.lines);
-            self.chain.unreadable(&what);
+        match serde_json::from_slice(line) {
+            Ok(ExportEntry::Omitted(omitted)) if self.omitted(&omitted) => return None,
+            Ok(ExportEntry::Record(record)) if self.record(&record).is_some() => {
+                return Some(record);
+            }
+            _ if line.ends_with(b"\n") => {
+                let what = format!("line {} is none of an export with proof", self.lines);
+                self.chain.unreadable(&what);
+            }
+            _ => {}
         }
+        None
+    }
+
+    /// Something is wrong with what the file proves.
+    pub fn find(&mut self, kind: FindingKind, record: impl Into<Option<i64>>, what: String) {
+        self.findings.add(kind, record, what);
     }
 
     fn omitted(&mut self, omitted: &OmittedRecords) -> bool {

@@ -1,14 +1,15 @@
 //! `switchboard audit export`: the audit records as lines, for other programs. One page is in memory at a time.
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::erase::written_plainly;
+use super::export_line::{ExportFormat, ExportLine};
 use super::frame::{Bar, Exit, Global, as_owner, errln, key_ring, load, refused, runtime};
 use super::proof::{self, Selection};
 use crate::admin::{self, AskError, ControlRequest};
@@ -45,34 +46,13 @@ pub(super) struct ExportArguments {
     /// Show callers' numbers and what they were answered; that it was done is recorded
     #[arg(long)]
     reveal: bool,
-    /// Write each record as it is stored, with the proof that it is in the log under its signed end, for `audit verify --export`; what is not signed yet is left out
+    /// Prove that each record is in the log under its signed end, for `audit verify --export`; what is not signed yet is left out. Without --output, the lines are those of the proof, which hold the records as they are stored; with it, the proof is a file beside it
     #[arg(long)]
     proof: bool,
+    /// Write a new file and not stdout; of november.csv, the proof is november.proof.jsonl
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum ExportFormat {
-    Jsonl,
-    Csv,
-}
-
-/// One record as a line; a missing value is null in JSON and empty in CSV.
-#[derive(Serialize)]
-struct ExportLine<'r> {
-    id: i64,
-    at: Timestamp,
-    kind: &'static str,
-    call_id: Option<&'r str>,
-    caller: Option<String>,
-    called: Option<String>,
-    answer: Option<String>,
-    detail: &'r RawValue,
-    hash: String,
-}
-
-const COLUMNS: [&str; 9] = [
-    "id", "at", "kind", "call_id", "caller", "called", "answer", "detail", "hash",
-];
 
 pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(moment) = text.parse() {
@@ -105,8 +85,8 @@ pub(super) fn run(arguments: &ExportArguments, global: &Global) -> anyhow::Resul
         errln!("this is no number: write it as +4930123456");
         return Ok(Exit::Usage);
     }
-    if arguments.proof && matches!(arguments.format, ExportFormat::Csv) {
-        errln!("--proof goes with --format jsonl");
+    if arguments.proof && arguments.format == ExportFormat::Csv && arguments.output.is_none() {
+        errln!("--proof goes with --format jsonl, or with --output FILE");
         return Ok(Exit::Usage);
     }
     let loaded = load(global)?;
@@ -211,6 +191,13 @@ fn write_proof(
     database: &Path,
     person: Option<RecordsOfPerson>,
 ) -> anyhow::Result<()> {
+    let (to, beside): (Box<dyn Write>, _) = match &arguments.output {
+        Some(path) => {
+            let output = Output::new(arguments)?;
+            (create(&proof::beside(path))?, Some(output))
+        }
+        None => (Box::new(BufWriter::new(io::stdout())), None),
+    };
     let _acting = as_owner(database)?;
     let end = verify::signed_head(database)?
         .context("nothing in this log is signed yet, so nothing can be proven")?;
@@ -243,16 +230,24 @@ fn write_proof(
         let unsigned = end.unsigned;
         errln!("{unsigned} records at the end of the log are not signed yet");
     }
-    proof::write(database, log, &end, &selection, arguments.reveal, global)
+    let reveal = arguments.reveal;
+    let beside = beside.map(|output| (output.format, output.to));
+    proof::write(
+        (database, log, &end),
+        &selection,
+        reveal,
+        (to, beside),
+        global,
+    )
 }
 
 fn write(arguments: &ExportArguments, global: &Global, log: &LogReader) -> anyhow::Result<()> {
-    let mut sink = Sink::new(arguments.format)?;
+    let mut output = Output::new(arguments)?;
     if let Some(call) = &arguments.call {
         for record in log.of_call(call)? {
-            sink.write(arguments, &record)?;
+            output.write(arguments, &record)?;
         }
-        return sink.finish();
+        return output.finish();
     }
     let mut after = match arguments.since {
         Some(since) => log.before(since)?,
@@ -271,7 +266,7 @@ fn write(arguments: &ExportArguments, global: &Global, log: &LogReader) -> anyho
                 .until
                 .is_some_and(|until| record.at >= later(until));
             if record.id <= end {
-                sink.write(arguments, &record)?;
+                output.write(arguments, &record)?;
             }
         }
         after = last;
@@ -281,7 +276,7 @@ fn write(arguments: &ExportArguments, global: &Global, log: &LogReader) -> anyho
         }
     }
     bar.end();
-    sink.finish()
+    output.finish()
 }
 
 /// The records of a person's calls, call after call, and then those of lists.
@@ -290,16 +285,16 @@ fn write_person(
     log: &LogReader,
     person: &RecordsOfPerson,
 ) -> anyhow::Result<()> {
-    let mut sink = Sink::new(arguments.format)?;
+    let mut output = Output::new(arguments)?;
     for call in &person.calls {
         for record in log.of_row(*call)? {
-            sink.write(arguments, &record)?;
+            output.write(arguments, &record)?;
         }
     }
     for record in &person.list_changes {
-        sink.write(arguments, record)?;
+        output.write(arguments, record)?;
     }
-    sink.finish()
+    output.finish()
 }
 
 /// Records may stand a little out of order.
@@ -309,105 +304,44 @@ fn later(until: Timestamp) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-enum Sink {
-    Jsonl(io::BufWriter<io::Stdout>),
-    Csv(Box<csv::Writer<io::Stdout>>),
+/// Where records go, and how.
+struct Output {
+    format: ExportFormat,
+    to: Box<dyn Write>,
 }
 
-impl Sink {
-    fn new(format: ExportFormat) -> anyhow::Result<Self> {
-        Ok(match format {
-            ExportFormat::Jsonl => Self::Jsonl(io::BufWriter::new(io::stdout())),
-            ExportFormat::Csv => {
-                let mut writer = csv::Writer::from_writer(io::stdout());
-                writer.write_record(COLUMNS).map_err(of_csv)?;
-                Self::Csv(Box::new(writer))
-            }
+impl Output {
+    fn new(arguments: &ExportArguments) -> anyhow::Result<Self> {
+        let mut to: Box<dyn Write> = match &arguments.output {
+            Some(path) => create(path)?,
+            None => Box::new(BufWriter::new(io::stdout())),
+        };
+        to.write_all(&arguments.format.head()?)?;
+        Ok(Self {
+            format: arguments.format,
+            to,
         })
     }
 
     fn write(&mut self, arguments: &ExportArguments, record: &StoredRecord) -> anyhow::Result<()> {
         let is_wanted = arguments.since.is_none_or(|since| record.at >= since)
             && arguments.until.is_none_or(|until| record.at < until);
-        if !is_wanted {
-            return Ok(());
-        }
-        let personal = record.personal.as_ref();
-        let shown = personal.map(|personal| proof::shown(personal, arguments.reveal));
-        let shown = shown.unwrap_or_default();
-        let line = ExportLine {
-            id: record.id,
-            at: record.at,
-            kind: record.kind.as_str(),
-            call_id: record.call_id.as_ref().map(CallId::as_str),
-            caller: shown.caller,
-            called: shown.called,
-            answer: shown.answer,
-            detail: serde_json::from_str(&record.detail)?,
-            hash: hex::encode(record.hash),
-        };
-        match self {
-            Self::Jsonl(to) => {
-                let mut text = serde_json::to_vec(&line)?;
-                text.push(b'\n');
-                to.write_all(&text)?;
-            }
-            Self::Csv(to) => to.write_record(line.cells()).map_err(of_csv)?,
+        if is_wanted {
+            let line = ExportLine::new(record, arguments.reveal)?;
+            self.to.write_all(&self.format.render(&line)?)?;
         }
         Ok(())
     }
 
-    fn finish(self) -> anyhow::Result<()> {
-        match self {
-            Self::Jsonl(mut to) => to.flush()?,
-            Self::Csv(mut to) => to.flush()?,
-        }
-        Ok(())
+    fn finish(mut self) -> anyhow::Result<()> {
+        Ok(self.to.flush()?)
     }
 }
 
-fn of_csv(error: csv::Error) -> anyhow::Error {
-    if let csv::ErrorKind::Io(error) = error.kind() {
-        return io::Error::from(error.kind()).into();
-    }
-    error.into()
-}
-
-impl ExportLine<'_> {
-    fn cells(&self) -> [String; 9] {
-        let text = |text: Option<&str>| text.map(inert).unwrap_or_default();
-        [
-            self.id.to_string(),
-            self.at.to_string(),
-            self.kind.to_owned(),
-            text(self.call_id),
-            text(self.caller.as_deref()),
-            text(self.called.as_deref()),
-            text(self.answer.as_deref()),
-            inert(self.detail.get()),
-            self.hash.clone(),
-        ]
-    }
-}
-
-/// A spreadsheet takes a cell that begins like this for a formula; a quote before it makes it text. Every number begins with `+`.
-fn inert(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\0']) {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_cell_is_taken_for_a_formula() {
-        for dangerous in ["=1+1", "+49", "-1", "@x", "\tx", "\rx", "\0x"] {
-            assert_eq!(inert(dangerous), format!("'{dangerous}"));
-        }
-        assert_eq!(inert("[erased]"), "[erased]");
-    }
+/// A new file that its owner alone may read.
+fn create(path: &Path) -> anyhow::Result<Box<dyn Write>> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Box::new(BufWriter::new(file)))
 }

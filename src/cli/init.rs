@@ -12,6 +12,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::frame::{Exit, Global, errln, outln};
+use crate::config;
 use crate::http::keys::{DrawnKey, Role};
 use answers::Answers;
 pub(super) use answers::InitArguments;
@@ -41,7 +42,8 @@ pub(super) fn run(arguments: &InitArguments, global: &Global) -> anyhow::Result<
     if let Some(first) = &arguments.second {
         return second::run(first, arguments, global);
     }
-    let place = InitPaths::new(global.config.as_deref(), arguments.database.as_deref());
+    let config = global.config.clone().or_else(config::from_environment);
+    let place = InitPaths::new(config.as_deref(), arguments.database.as_deref());
     if place.config.exists() {
         errln!(
             "{} is there already and stays as it is; name another file with --config, or move it away",

@@ -10,6 +10,7 @@ mod doctor;
 mod erase;
 mod explain;
 mod export;
+mod export_line;
 mod frame;
 mod init;
 mod key;

@@ -1,17 +1,18 @@
 //! A slice of the log that verifies by itself: written beside the database, verified without it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::export_line::{ExportFormat, ExportLine, shown};
 use super::frame::{Bar, Global};
 use crate::audit::{
-    ExportVerifier, Personal, PublicKey, RowContent, ShownPersonal, SignedTreeHead, VerifyReport,
+    ExportEntry, ExportVerifier, ExportedRecord, FindingKind, PublicKey, RowContent, ShownPersonal,
+    SignedTreeHead, VerifyReport,
 };
-use crate::phone::{Caller, ERASED};
 use crate::store::LogReader;
 use crate::store::verify::{LogEnd, prove};
 
@@ -48,33 +49,20 @@ impl Selection {
     }
 }
 
-/// What of a person is shown: numbers masked and no answers, unless all is to be revealed.
-pub(super) fn shown(personal: &Personal, reveal: bool) -> ShownPersonal {
-    let shown = |text: &String| {
-        if reveal || text == ERASED {
-            text.clone()
-        } else {
-            Caller::classify(text).masked()
-        }
-    };
-    ShownPersonal {
-        caller: personal.caller.as_ref().map(shown),
-        called: personal.called.as_ref().map(shown),
-        answer: personal.body.clone().filter(|_| reveal),
-    }
+/// The proof of an export lies beside it: of november.csv, in november.proof.jsonl.
+pub(super) fn beside(export: &Path) -> PathBuf {
+    export.with_extension("proof.jsonl")
 }
 
-/// Writes what is selected to stdout, with the proof. One page is in memory at a time.
+/// Writes what is selected, with the proof; the records beside it as well, where that is wanted. One page is in memory at a time.
 pub(super) fn write(
-    database: &Path,
-    log: &LogReader,
-    end: &LogEnd,
+    (database, log, end): (&Path, &LogReader, &LogEnd),
     selection: &Selection,
     reveal: bool,
+    (mut to, mut beside): (Box<dyn Write>, Option<(ExportFormat, Box<dyn Write>)>),
     global: &Global,
 ) -> anyhow::Result<()> {
     let bar = Bar::start(global, end.head.records, "records");
-    let mut to = BufWriter::new(std::io::stdout());
     let select = |content: &RowContent<'_>| {
         bar.set(content.id.unsigned_abs());
         selection.contains(content).then(|| {
@@ -84,17 +72,63 @@ pub(super) fn write(
     };
     let contiguous = matches!(selection, Selection::Span(..));
     prove(database, end, contiguous, select, |entry| {
+        if let (ExportEntry::Record(record), Some((format, to))) = (entry, &mut beside) {
+            to.write_all(&format.render(&ExportLine::of_proof(record)?)?)?;
+        }
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         to.write_all(&line)?;
         anyhow::Ok(())
     })?;
     to.flush()?;
+    beside.map_or(Ok(()), |(_, mut to)| to.flush())?;
     bar.end();
     Ok(())
 }
 
-/// Verifies a file that [`write()`] wrote, line by line.
+/// An export that is compared with the proof beside it, byte by byte.
+struct Compared {
+    format: ExportFormat,
+    reader: BufReader<File>,
+    is_alike: bool,
+}
+
+impl Compared {
+    fn open(file: File) -> anyhow::Result<Self> {
+        let mut reader = BufReader::new(file);
+        let head = ExportFormat::Csv.head()?;
+        let is_csv = reader.fill_buf()?.starts_with(&head);
+        if is_csv {
+            reader.consume(head.len());
+        }
+        Ok(Self {
+            format: if is_csv {
+                ExportFormat::Csv
+            } else {
+                ExportFormat::Jsonl
+            },
+            reader,
+            is_alike: true,
+        })
+    }
+
+    /// Whether this is the first record that it holds differently, or not at all.
+    fn differs(&mut self, record: &ExportedRecord) -> anyhow::Result<bool> {
+        if !self.is_alike {
+            return Ok(false);
+        }
+        // A proof that was altered may hold what is no line.
+        let line = ExportLine::of_proof(record).and_then(|line| self.format.render(&line));
+        let line = line.unwrap_or_else(|_| b"\0".to_vec());
+        let mut found = Vec::new();
+        let length = u64::try_from(line.len())?;
+        self.reader.by_ref().take(length).read_to_end(&mut found)?;
+        self.is_alike = found == line;
+        Ok(!self.is_alike)
+    }
+}
+
+/// Verifies a file that [`write()`] wrote, line by line; where its proof lies beside it, that, and whether the file is what it proves.
 pub(super) fn verify(
     path: &Path,
     trusted: Option<PublicKey>,
@@ -102,7 +136,12 @@ pub(super) fn verify(
     global: &Global,
 ) -> anyhow::Result<VerifyReport> {
     let unreadable = || format!("cannot read {}", path.display());
-    let file = File::open(path).with_context(unreadable)?;
+    let mut file = File::open(path).with_context(unreadable)?;
+    let mut compared = None;
+    if let Ok(proof) = File::open(beside(path)) {
+        compared = Some(Compared::open(file)?);
+        file = proof;
+    }
     let size = file.metadata().map_or(0, |found| found.len());
     let bar = Bar::start(global, size, "bytes");
     let (mut reader, mut line, mut done) = (BufReader::new(file), Vec::new(), 0);
@@ -123,12 +162,32 @@ pub(super) fn verify(
     let verifier = ExportVerifier::new(&line, trusted, anchor);
     let mut verifier = verifier.with_context(|| {
         format!(
-            "{} is no export with proof: `switchboard audit export --format jsonl --proof` writes one",
+            "{} is no export with proof, and has none beside it: `switchboard audit export --format jsonl --proof` writes one",
             path.display()
         )
     })?;
     while next_line(&mut line)? {
-        verifier.next_line(&line);
+        let record = verifier.next_line(&line);
+        if let (Some(record), Some(compared)) = (record, &mut compared)
+            && compared.differs(&record)?
+        {
+            let what = format!(
+                "{} has another record {} than its proof",
+                path.display(),
+                record.id
+            );
+            verifier.find(FindingKind::Altered, record.id, what);
+        }
+    }
+    if let Some(mut compared) = compared
+        && compared.is_alike
+        && !compared.reader.fill_buf()?.is_empty()
+    {
+        let what = format!(
+            "{} goes on behind the last record of its proof",
+            path.display()
+        );
+        verifier.find(FindingKind::Inserted, None, what);
     }
     bar.end();
     Ok(verifier.finish())

@@ -50,6 +50,7 @@ impl Context {
     }
 
     /// Takes these environment variables in place of those of this process.
+    #[cfg(test)]
     #[must_use]
     pub fn with_variables<K: Into<String>, V: Into<String>>(
         mut self,

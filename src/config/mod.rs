@@ -116,15 +116,19 @@ pub struct Loaded {
     pub information: Vec<Problem>,
 }
 
+/// The file that `$SWITCHBOARD_CONFIG` names.
+pub fn from_environment() -> Option<PathBuf> {
+    let named = context::environment("SWITCHBOARD_CONFIG").filter(|path| !path.is_empty());
+    named.map(PathBuf::from)
+}
+
 /// Which file to load: the one given, or that of `$SWITCHBOARD_CONFIG`, whether it exists or not; otherwise
 /// `./config.toml` where that exists, and `/etc/switchboard/config.toml` where it does not.
 pub fn find(explicit: Option<&Path>) -> PathBuf {
-    let from_environment =
-        || context::environment("SWITCHBOARD_CONFIG").filter(|path| !path.is_empty());
     let here = Path::new("config.toml");
     explicit
         .map(Path::to_owned)
-        .or_else(|| from_environment().map(PathBuf::from))
+        .or_else(from_environment)
         .or_else(|| here.exists().then(|| here.to_owned()))
         .unwrap_or_else(|| PathBuf::from("/etc/switchboard/config.toml"))
 }

@@ -1,7 +1,7 @@
 //! Asking for another configuration: whoever wants one (a signal, an administrator's request) asks here, and one task answers all.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,15 +14,9 @@ use crate::routing::RulesetVersion;
 /// Requests that may wait; the configuration is read once for each.
 const WAITING: usize = 8;
 
-/// Asks for reloads, and knows of the last refused one. Cheap to clone.
+/// Asks for reloads. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Reloads(Arc<ReloadState>);
-
-#[derive(Debug, Default)]
-struct ReloadState {
-    queue: OnceLock<mpsc::Sender<ReloadRequest>>,
-    refused: Mutex<Option<RefusedReload>>,
-}
+pub struct Reloads(Arc<OnceLock<mpsc::Sender<ReloadRequest>>>);
 
 /// One request, for the task that reads the configuration.
 #[derive(Debug)]
@@ -147,7 +141,7 @@ impl Reloads {
     /// The end at which requests arrive. Only the first who asks gets it.
     pub fn requests(&self) -> Option<mpsc::Receiver<ReloadRequest>> {
         let (queue, requests) = mpsc::channel(WAITING);
-        self.0.queue.set(queue).ok().map(|()| requests)
+        self.0.set(queue).ok().map(|()| requests)
     }
 
     /// Asks for another configuration; waits for what came of it.
@@ -156,7 +150,7 @@ impl Reloads {
         by: impl Into<String>,
         wanted: ConfigRequest,
     ) -> Result<Applied, NotApplied> {
-        let queue = self.0.queue.get().ok_or(NotApplied::NoFile)?;
+        let queue = self.0.get().ok_or(NotApplied::NoFile)?;
         let (answer, answered) = oneshot::channel();
         let request = ReloadRequest {
             by: by.into(),
@@ -165,22 +159,5 @@ impl Reloads {
         };
         queue.try_send(request).map_err(|_| NotApplied::Busy)?;
         answered.await.map_err(|_| NotApplied::Busy)?
-    }
-
-    /// The last attempt, where it was refused; `None` again once a reload succeeds.
-    pub fn refused(&self) -> Option<RefusedReload> {
-        self.last().clone()
-    }
-
-    /// Keeps what came of the last attempt.
-    pub fn set_refused(&self, refused: Option<RefusedReload>) {
-        *self.last() = refused;
-    }
-
-    fn last(&self) -> MutexGuard<'_, Option<RefusedReload>> {
-        self.0
-            .refused
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -610,14 +610,6 @@ pub(super) fn due(connection: &Connection, before: i64, limit: u32) -> rusqlite:
         .collect()
 }
 
-pub(super) fn recent(reader: &RowReader<'_>, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
-    several(
-        reader,
-        "ORDER BY started_at DESC, id DESC LIMIT ?1",
-        [limit],
-    )
-}
-
 /// The highest row, and how many calls are on the line.
 pub(super) fn count(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
     connection

@@ -143,10 +143,6 @@ impl Store {
         self.ask(|reader| Ok(calls::in_progress_now(reader)?)).await
     }
 
-    pub async fn recent_calls(&self, limit: u32) -> Result<Vec<StoredCall>, StoreError> {
-        self.ask(move |reader| calls::recent(reader, limit)).await
-    }
-
     /// The legs of a call, in the order in which they were heard of.
     pub async fn legs(&self, call: &CallId) -> Result<Vec<StoredLeg>, StoreError> {
         let call = call.clone();

@@ -45,11 +45,6 @@ impl Form {
     pub fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
         self.fields().map(|(name, _)| String::from_utf8_lossy(name))
     }
-
-    /// Whether there is no field.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// Shows names only: the values are personal data.

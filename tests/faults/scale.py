@@ -4,6 +4,7 @@ an export, verification, calls beside pruning.
 
     cargo build --release
     python3 tests/faults/scale.py target/release/switchboard --records 10000000 --directory /var/tmp
+    python3 tests/faults/scale.py target/release/switchboard --records 2000000 --only filters   # /calls by each filter, a million calls
     python3 tests/faults/scale.py target/release/switchboard --memory       # 100,000 profiles and 10,000 open calls instead
     python3 tests/faults/scale.py target/release/switchboard --bytes 100000 # what a call writes and stores instead
 
@@ -111,6 +112,26 @@ async def routes(appliance, key):
         print(f"  routes: p50 {statistics.median(times):6.1f}  p99 {times[98]:6.1f}  max {times[-1]:6.1f} ms  {route[:110]}", flush=True)
     over = [route for route, took in slowest.items() if took >= 100]
     print(f"  routes: {len(slowest)} asked 100 times each, slowest p99 {max(slowest.values()):.1f} ms; not below 100 ms: {over or 'none'}", flush=True)
+
+
+FILTERS = """outcome=answered outcome=failed outcome=abandoned outcome=unreached failure=over_budget failure=busy rule=(default) rule=nobody
+    failed_over=true failed_over=false held=true slower_than=0 slower_than=600000 caller=00 caller=99 caller=987654 caller=%2B4915100000001
+    caller=%2B4915999999999 called=00 called=987654 caller_id=1 caller_id=1&outcome=unreached caller_id=1&outcome=failed tier=none tier=hot
+    dialer=nobody disposition=busy status=ended status=held outcome=failed&caller=99 outcome=unreached&called=99&slower_than=600000""".split()
+
+
+async def filters(appliance, key):
+    """How long the first page of calls takes by each filter. The newest calls were made for real: their numbers have to be opened."""
+    made = await window(appliance, 10)
+    path = "/api/v1/calls?page_size=50"
+    total = (await ask(appliance.port, key, path))[1]["total"]
+    slow = []
+    for one in ["", *(f"&{one}" for one in FILTERS)]:
+        answers = [await ask(appliance.port, key, path + one) for _ in range(20)]
+        times = sorted(took * 1000 for took, _ in answers)
+        slow += [one] if times[-1] >= 100 else []
+        print(f" filters: p50 {times[9]:6.1f}  max {times[-1]:6.1f} ms  {len(answers[0][1]['data']):3} rows  {one[1:] or 'none'}", flush=True)
+    print(f" filters: {len(FILTERS)} asked 20 times each, {total} calls, the newest {len(made.seconds)} made just now; not below 100 ms: {slow or 'none'}", flush=True)
 
 
 def with_key(appliance):
@@ -254,9 +275,11 @@ async def measure(appliance, args, key):
         if len(starts) < 5:
             appliance.stop()
     print(f"   start: {', '.join(f'{took:.0f}' for took in starts)} ms; {memory:.0f} MiB resident after it", flush=True)
-    parts = args.only or ["routes", "watched", "verify", "pruned"]
+    parts = args.only or ["routes", "filters", "watched", "verify", "pruned"]
     if "routes" in parts:
         await routes(appliance, key)
+    if "filters" in parts:
+        await filters(appliance, key)
     if "watched" in parts:
         await watched(appliance, key)
     if "verify" in parts:
@@ -476,7 +499,7 @@ async def main():
     parser.add_argument("--directory", default=None)
     parser.add_argument("--state", help="make the database here and keep it, or measure on the one that is here")
     parser.add_argument("--make", action="store_true", help="only make it")
-    parser.add_argument("--only", nargs="+", choices=["routes", "watched", "verify", "pruned"], help="some of the measurements")
+    parser.add_argument("--only", nargs="+", choices=["routes", "filters", "watched", "verify", "pruned"], help="some of the measurements")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--bytes", type=int, metavar="CALLS", help="count what so many calls write and store")
     args = parser.parse_args()

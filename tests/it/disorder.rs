@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard::audit::Kind;
 use switchboard::call::{CallId, Disposition, Status};
 use switchboard::clock::Clock;
-use switchboard::store::{StoredCall, StoredRecord};
+use switchboard::store::{CallsAsked, Part, StoredCall, StoredRecord};
 use switchboard_simulator::braze::Profile;
 use switchboard_simulator::chance::Chance;
 use switchboard_simulator::faults::{Fault, Garbage};
@@ -220,8 +220,14 @@ impl Ledger {
                 of_call.extend(Step::of(record));
             }
         }
-        let calls = store.recent_calls(u32::MAX).await.unwrap();
-        let calls = calls.into_iter().map(|call| (call.id.clone(), call));
+        let all = Part {
+            after: None,
+            skip: 0,
+            size: 1_000_000,
+        };
+        let calls = store.calls_page(CallsAsked::default(), all).await.unwrap();
+        let calls = calls.rows.into_iter().map(|(call, _)| call);
+        let calls = calls.map(|call| (call.id.clone(), call));
         Self {
             calls: calls.collect(),
             steps,

@@ -23,6 +23,9 @@ pub(super) const SCORE_ATTRIBUTE: &str = "lead_score";
 /// Real time per phone time: a talk of a minute takes three seconds.
 const TIME_SCALE: f64 = 0.05;
 
+/// The file of the rules, beside the configuration, so that drafts can be published.
+const RULES: &str = "routing.toml";
+
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) config: Config,
@@ -45,9 +48,11 @@ impl Setup {
         let draw = || DrawnKey::draw().context("cannot draw an API key");
         let (drawn, once) = (draw()?, draw()?);
         let text = text(listen, world, &drawn.hash.to_hex());
-        let mut written = std::fs::OpenOptions::new();
-        let written = written.write(true).create_new(true).mode(0o600).open(&file);
-        written.and_then(|mut written| written.write_all(text.as_bytes()))?;
+        for (file, text) in [(&file, text), (&directory.join(RULES), rules())] {
+            let mut written = std::fs::OpenOptions::new();
+            let written = written.write(true).create_new(true).mode(0o600).open(file);
+            written.and_then(|mut written| written.write_all(text.as_bytes()))?;
+        }
         let loaded = config::load(&file).context("the demo's own configuration")?;
         let database = loaded.config.storage.path.clone();
         Ok(Self {
@@ -123,29 +128,10 @@ pub(super) fn telemetry(global: &Global) -> telemetry::Settings {
     }
 }
 
-fn text(listen: SocketAddr, world: &World, key_hash: &str) -> String {
+fn rules() -> String {
+    let last_resort = made_up::LAST_RESORT;
     format!(
         r#"
-[server]
-listen = "{listen}"
-public_url = "{public_url}"
-
-[storage]
-path = "switchboard.db"
-spool_mib = 4
-ballast_mib = 4
-
-[twilio]
-account_sid = "{account_sid}"
-auth_token = "{auth_token}"
-api_base = "{twilio_url}"
-
-[braze]
-base_url = "{braze_url}"
-api_key = "{braze_key}"
-score_attribute = "{SCORE_ATTRIBUTE}"
-requests_per_minute = 24000
-
 [routing]
 default_dialer = "zendesk"
 last_resort_number = "{last_resort}"
@@ -166,6 +152,36 @@ min_score = 0
 name = "hot and warm leads to the sales floor"
 tier = ["hot", "warm"]
 dialers = ["dialfire", "zendesk"]
+"#
+    )
+}
+
+fn text(listen: SocketAddr, world: &World, key_hash: &str) -> String {
+    format!(
+        r#"
+[server]
+listen = "{listen}"
+public_url = "{public_url}"
+edit_rules = true
+
+[storage]
+path = "switchboard.db"
+spool_mib = 4
+ballast_mib = 4
+
+[twilio]
+account_sid = "{account_sid}"
+auth_token = "{auth_token}"
+api_base = "{twilio_url}"
+
+[braze]
+base_url = "{braze_url}"
+api_key = "{braze_key}"
+score_attribute = "{SCORE_ATTRIBUTE}"
+requests_per_minute = 24000
+
+[routing]
+file = "{RULES}"
 
 [dialers.dialfire]
 kind = "dialfire"
@@ -208,7 +224,6 @@ hash = "{key_hash}"
         twilio_url = world.twilio.url(),
         braze_url = world.braze.url(),
         braze_key = made_up::BRAZE_KEY,
-        last_resort = made_up::LAST_RESORT,
         dialfire_line = made_up::DIALFIRE_LINE,
         campaign = made_up::CAMPAIGN,
         task = made_up::TASK,

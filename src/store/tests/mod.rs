@@ -24,7 +24,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
-use super::{KeyRing, Options, RawRecord, Store};
+use super::{CallsAsked, KeyRing, Options, Part, RawRecord, Store, StoredCall};
 use crate::audit::{
     Answer, CallAfter, CallAnswered, CallDecided, ChainLink, Event, HandoffIntended, Ingress,
     Personal, Record, Stages,
@@ -268,4 +268,15 @@ async fn verified(store: &Store) -> Vec<RawRecord> {
     }
     assert_eq!(store.head().await.unwrap(), link);
     records
+}
+
+/// The newest calls, so many at most.
+async fn newest_calls(store: &Store, size: u32) -> Vec<StoredCall> {
+    let part = Part {
+        after: None,
+        skip: 0,
+        size,
+    };
+    let page = store.calls_page(CallsAsked::default(), part).await.unwrap();
+    page.rows.into_iter().map(|(call, _)| call).collect()
 }

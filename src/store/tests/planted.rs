@@ -273,7 +273,7 @@ async fn a_row_that_was_changed_in_any_column_is_not_used_and_named() {
             let store = home.open();
             let is_used = match table {
                 "api_keys" => !store.api_keys().await.unwrap().is_empty(),
-                "calls" => !store.recent_calls(9).await.unwrap().is_empty(),
+                "calls" => !newest_calls(&store, 9).await.is_empty(),
                 "dialer_states" => !store.dialer_states().await.unwrap().is_empty(),
                 "list_entries" => !store.list_entries().await.unwrap().is_empty(),
                 "outbox_messages" => !store.messages_of("T1").await.unwrap().is_empty(),

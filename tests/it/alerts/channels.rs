@@ -10,13 +10,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::Method;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use switchboard::clock::Clock;
 use switchboard_simulator::alert_channels::AlertChannels;
 use switchboard_simulator::faults::{Fault, Route};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::quiet::mute;
 use super::{Office, PATIENCE, Server, messages_when};
 use crate::world::{HOT, Settings};
 
@@ -176,6 +177,32 @@ async fn each_service_is_told_of_beginning_and_end_in_its_own_format_and_never_o
     ] {
         assert!(!settings.contains(secret), "{secret}: {settings}");
     }
+}
+
+#[tokio::test]
+async fn who_was_told_of_a_beginning_is_told_of_the_end_though_all_is_muted_by_then() {
+    let clock = begin();
+    let (office, channels, _tasks) = office(&clock, "").await;
+    office.failing_call().await;
+    let to = "pagerduty:oncall";
+    told(&office, to, last_is("state", "sent")).await;
+    let all = json!({ "for": "24h", "reason": "the carrier works" });
+    assert_eq!(mute(&office, all).await.0, 201);
+    let open = office.get("/api/v1/alerts/active").await["data"][0]["id"].clone();
+    let path = format!("/api/v1/alerts/{}", open.as_str().unwrap());
+    let acknowledged = office
+        .ask(Method::POST, &format!("{path}/acknowledge"))
+        .await;
+    assert_eq!(acknowledged.0, 200);
+    let sent = |n: usize| move |all: &[&Value]| all.len() == n && all[n - 1]["state"] == "sent";
+    told(&office, to, sent(2)).await;
+    resolve(&office, &clock).await;
+    told(&office, to, sent(3)).await;
+    let alerts: Vec<_> = channels.alerts().into_values().collect();
+    assert_eq!(alerts, ["resolved"]);
+    told(&office, "slack:room", sent(2)).await;
+    // It is not shown as one of which nobody was told.
+    assert_eq!(office.get(&path).await["data"]["muted"], Value::Null);
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ async fn send(office: &Office, method: Method, path: &str, body: &str) -> (u16, 
     (status, answer.json().await.unwrap_or_default())
 }
 
-async fn mute(office: &Office, body: Value) -> (u16, Value) {
+pub(super) async fn mute(office: &Office, body: Value) -> (u16, Value) {
     send(office, Method::POST, "/alerts/mutes", &body.to_string()).await
 }
 

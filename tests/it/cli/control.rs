@@ -451,6 +451,18 @@ async fn the_demo_ends_clean_when_it_is_told_to_and_leaves_nobody_on_hold() {
         (metrics["data"]["calls"]["on_hold"].as_i64() >= Some(3)).then_some(())
     })
     .await;
+    // Its rules can be drafted and published.
+    let rules = asked(&base, &key, false, "/routing/draft").await;
+    let text = rules["data"]["text"].as_str().unwrap();
+    let body = json!({
+        "text": text.replacen("min_score = 80", "min_score = 70", 1),
+        "based_on": asked(&base, &key, false, "/routing/rules").await["data"]["version"],
+    });
+    let client = Client::builder().no_proxy().build().unwrap();
+    let publish = client.post(format!("{base}/api/v1/routing/publish"));
+    let publish = publish.header("x-api-key", &key).body(body.to_string());
+    let published = publish.send().await.unwrap();
+    assert_eq!(published.status(), 200, "{:?}", published.text().await);
     let pid = child.id().to_string();
     let sent = std::process::Command::new("kill")
         .args(["-TERM", &pid])

@@ -141,3 +141,41 @@ async fn an_export_that_was_changed_is_found_and_what_is_none_is_refused() {
     let csv = ["audit", "export", "--format", "csv", "--proof"];
     place.run(&csv).await.exits(2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_compared_with_the_proof_that_lies_beside_it() {
+    let place = after_two_calls().await;
+    let plain = ["audit", "export", "--format", "jsonl"];
+    let plain = place.run(&plain).await.exits(0).stdout;
+    for (name, format, masked) in [
+        ("calls.jsonl", "jsonl", "\"+*"),
+        ("table.csv", "csv", ",'+*"),
+    ] {
+        let file = place.path(name);
+        let path = file.to_str().unwrap();
+        let output = [
+            "audit", "export", "--format", format, "--proof", "--output", path,
+        ];
+        assert_eq!(place.run(&output).await.exits(0).stdout, "");
+        // What is there is not written over.
+        place.run(&output).await.exits(1);
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text == plain, format == "jsonl");
+        let report = verify(&place, name, &[]).await.exits(0).json();
+        assert_eq!(report["records"], plain.lines().count());
+        let shorter = text[..text.len() - 1].rsplit_once('\n').unwrap().0;
+        let changes = [
+            (
+                text.replacen(masked, &masked.replace('*', "1"), 1),
+                "altered",
+            ),
+            (format!("{shorter}\n"), "altered"),
+            (format!("{text}more\n"), "inserted"),
+        ];
+        for (changed, kind) in changes {
+            fs::write(&file, changed).unwrap();
+            let report = verify(&place, name, &[]).await.exits(1).json();
+            assert_eq!(kinds(&report), [kind], "{name}");
+        }
+    }
+}

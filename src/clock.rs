@@ -25,6 +25,8 @@ pub struct Clock {
     slowed: Option<Slowed>,
     /// By how many milliseconds the wall side is late; whoever holds it lets it catch up.
     late_ms: Option<Arc<AtomicI64>>,
+    /// What `late_ms` was at first, where the monotonic side goes ahead with it.
+    skips_from: Option<i64>,
 }
 
 /// A clock that runs slower than the machine's.
@@ -79,10 +81,22 @@ impl Clock {
         Self { late_ms, ..self }
     }
 
+    /// The same clock, its wall side late by so many milliseconds, or ahead where they are fewer than none. What is taken from them passes at
+    /// once, on both sides.
+    #[must_use]
+    pub fn skipping(self, late_ms: Arc<AtomicI64>) -> Self {
+        Self {
+            skips_from: Some(late_ms.load(Ordering::SeqCst)),
+            late_ms: Some(late_ms),
+            ..self
+        }
+    }
+
     /// The clock by which timers run: as this one, but not moved by hand.
     pub fn of_timers(&self) -> Self {
         Self {
             source: TimeSource::System,
+            skips_from: None,
             ..self.clone()
         }
     }
@@ -179,12 +193,21 @@ impl Clock {
     /// The monotonic clock: for durations and deadlines, never for records.
     pub fn instant(&self) -> Instant {
         match &self.source {
-            TimeSource::System => self.running(),
+            TimeSource::System => self.running() + self.skipped(),
             TimeSource::Manual(hands) => {
                 let passed = Duration::from_millis(hands.passed_ms.load(Ordering::SeqCst));
                 hands.stands_at.unwrap_or_else(|| self.running()) + passed
             }
         }
+    }
+
+    /// How much passed at once.
+    fn skipped(&self) -> Duration {
+        let (Some(from), Some(late_ms)) = (self.skips_from, &self.late_ms) else {
+            return Duration::ZERO;
+        };
+        let ms = from.saturating_sub(late_ms.load(Ordering::SeqCst));
+        Duration::from_millis(u64::try_from(ms).unwrap_or_default())
     }
 
     fn running(&self) -> Instant {
@@ -195,13 +218,14 @@ impl Clock {
     }
 
     fn running_ms(&self) -> i64 {
-        let mut now = Self::machine_ms();
-        if let Some(late_ms) = &self.late_ms {
-            now -= late_ms.load(Ordering::SeqCst).max(0);
-        }
-        self.slowed.map_or(now, |slowed| {
+        let late_ms = self.late_ms.as_ref();
+        let late_ms = late_ms.map_or(0, |late_ms| late_ms.load(Ordering::SeqCst));
+        let least = self.skips_from.map_or(0, |_| i64::MIN);
+        let now = Self::machine_ms();
+        let running = self.slowed.map_or(now, |slowed| {
             slowed.since_ms + (now - slowed.since_ms) / i64::from(slowed.times)
-        })
+        });
+        running - late_ms.max(least)
     }
 
     #[expect(

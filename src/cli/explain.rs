@@ -147,7 +147,8 @@ fn supposed(
 }
 
 /// A moment as people write it: `2026-11-26T12:00:00Z`, `2026-11-26 19:00`, `19:00`, `tomorrow 19:00`; without an offset, in `zone`.
-fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+/// A moment as people write it, in their zone.
+pub(super) fn moment(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at);

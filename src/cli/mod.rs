@@ -7,6 +7,7 @@ mod configuration;
 mod demo;
 mod dialers;
 mod doctor;
+mod drill;
 mod erase;
 mod explain;
 mod export;
@@ -49,6 +50,8 @@ enum Command {
     Serve,
     /// Run it against built-in stand-ins of every outside service, with callers
     Demo(demo::DemoArguments),
+    /// Break one outside service after the other, all of them stand-ins, and tell what callers hear by this configuration
+    Drill(drill::DrillArguments),
     /// Parse and validate the whole configuration file; print every problem
     CheckConfig,
     /// Ask the world whether the appliance can do its work; changes nothing
@@ -134,6 +137,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
     match command {
         Command::Serve => serve::run(global),
         Command::Demo(arguments) => demo::run(arguments, global),
+        Command::Drill(arguments) => drill::run(arguments, global),
         Command::CheckConfig => configuration::check(global),
         Command::Doctor(arguments) => doctor::run(arguments, global),
         Command::Backup(arguments) => backup::run_backup(arguments, global),

@@ -24,6 +24,9 @@ pub(super) trait AdapterSection: Send + Sync {
     /// Where requests go and what they authenticate with, in a fixed order.
     fn credentials(&self) -> Vec<&str>;
 
+    /// See [`Api::at`].
+    fn at(&self, base: &str, secret: &Secret) -> Api;
+
     /// The adapter. `secret` keys the pseudonyms of callers, for good.
     fn adapter(&self, secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings>;
 }
@@ -52,6 +55,12 @@ impl Api {
 
     pub fn kind(&self) -> &'static str {
         self.0.kind()
+    }
+
+    /// The same API at a stand-in: every request goes to `base`, and `secret` stands for every secret.
+    #[must_use]
+    pub fn at(&self, base: &str, secret: &Secret) -> Self {
+        self.0.at(base, secret)
     }
 
     /// Every key of its own that has a value, in the order of the documentation.

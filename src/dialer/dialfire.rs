@@ -114,6 +114,20 @@ impl AdapterSection for DialfireApi {
         parts
     }
 
+    fn at(&self, base: &str, secret: &Secret) -> Api {
+        let tenant = self.tenant.as_ref().map(|tenant| Tenant {
+            id: tenant.id.clone(),
+            token: secret.clone(),
+        });
+        Api::new(Self {
+            base_url: base.to_owned(),
+            campaign: self.campaign.clone(),
+            task: self.task.clone(),
+            token: secret.clone(),
+            tenant,
+        })
+    }
+
     fn adapter(&self, secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings> {
         let base = parse_url("base_url", &self.base_url)?;
         let lines = match &self.tenant {

@@ -116,6 +116,17 @@ impl AdapterSection for HttpApi {
             .collect()
     }
 
+    fn at(&self, base: &str, secret: &Secret) -> Api {
+        let health = format!("{base}/health");
+        let names = self.headers.iter().map(|(name, _)| name.clone());
+        Api::new(Self {
+            url: format!("{base}/calls"),
+            health_url: self.health_url.as_ref().map(|_| health),
+            headers: names.map(|name| (name, secret.clone())).collect(),
+            body: self.body.clone(),
+        })
+    }
+
     fn adapter(&self, _secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings> {
         let url = parse_url("url", &self.url)?;
         let mut headers = HeaderMap::from_iter([

@@ -146,6 +146,15 @@ impl AdapterSection for ZendeskTalkApi {
         vec![KIND, &self.base_url, &self.email, self.token.expose()]
     }
 
+    fn at(&self, base: &str, secret: &Secret) -> Api {
+        Api::new(Self {
+            base_url: base.to_owned(),
+            email: self.email.clone(),
+            token: secret.clone(),
+            ..*self
+        })
+    }
+
     fn adapter(&self, _secret: &[u8]) -> Result<Box<dyn Adapter>, InvalidSettings> {
         if self.email.is_empty() || self.email.contains(':') {
             return Err(InvalidSettings::new(

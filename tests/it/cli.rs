@@ -11,6 +11,7 @@ mod commands;
 mod control;
 mod day;
 mod doctor;
+mod drill;
 mod exits;
 mod exposed;
 mod init;

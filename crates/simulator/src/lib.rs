@@ -8,11 +8,13 @@
 //! scripted through [`faults`]; what was asked is kept in [`requests`] and, for dialers, in [`handoffs`].
 
 pub mod alert_channels;
+pub mod any_dialer;
 pub mod braze;
 pub mod callers;
 pub mod chance;
 mod client;
 pub mod dialfire;
+pub mod drill;
 pub mod faults;
 mod form;
 pub mod handoffs;
@@ -22,6 +24,7 @@ pub mod identity_provider;
 mod number;
 mod port;
 pub mod requests;
+pub mod scorecard;
 pub mod smtp;
 #[cfg(test)]
 mod testing;

@@ -30,6 +30,7 @@ use switchboard_simulator::twilio::{Call, CallResult};
 
 use faults::{OpenFault, Switches};
 use report::{DemoCall, DemoReport};
+pub(super) use setup::telemetry as terminal_logs;
 
 /// How long people wait, in phone time: longer than the demo's `max_hold` takes, so that nobody's patience ends a hold.
 const PATIENCE: Duration = Duration::from_mins(30);

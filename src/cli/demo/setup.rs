@@ -112,7 +112,7 @@ fn busy_line() -> LineBehaviour {
 }
 
 /// Logs for a terminal that shows calls: only what somebody must act on, unless more is asked for.
-pub(super) fn telemetry(global: &Global) -> telemetry::Settings {
+pub(in super::super) fn telemetry(global: &Global) -> telemetry::Settings {
     let filter = match global.verbose {
         0 => "off",
         1 => "info",

@@ -1,7 +1,7 @@
 //! What is wrong with a webhook that failed its signature check, in words for whoever runs the router.
 //!
 //! A failing check nearly always means that two people typed two different URLs, or that a proxy changes something. Both show when the same
-//! signature is tried against what else might have been signed. The search costs some hundred times a check, so it belongs behind a rate
+//! signature is tried against what else might have been signed. The search costs up to a thousand times a check, so it belongs behind a rate
 //! limit; and it tells only *what* would have matched, never a signature.
 
 use std::borrow::Cow;
@@ -11,6 +11,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::altered::altered;
 use super::signature::{
     Algorithm, BodyKind, KeyUsed, SignatureError, SignatureKey, SignedRequest, Verifier,
     sorted_fields,
@@ -61,6 +62,8 @@ pub enum Deviation {
     WithoutEmptyFields,
     /// `CallToken` and `StirVerstat` are not part of it.
     WithoutLateFields,
+    /// Somebody on the way rewrote it; what it had before, in words.
+    Rewritten(String),
     /// Another key than the settings header asks for, or another algorithm.
     Key(KeyUsed),
     /// This `AuthToken`, counted from 0, without the white space at its ends.
@@ -79,6 +82,7 @@ impl fmt::Display for Deviation {
             Self::WithoutFields => f.write_str("signed over the URL alone, without the fields"),
             Self::WithoutEmptyFields => f.write_str("signed without the fields that stand empty"),
             Self::WithoutLateFields => f.write_str("signed without CallToken and StirVerstat"),
+            Self::Rewritten(before) => write!(f, "signed with {before}"),
             Self::Key(KeyUsed::AuthToken(place)) => {
                 write!(f, "signed with AuthToken {} of the list", place + 1)
             }
@@ -100,6 +104,42 @@ impl fmt::Display for Diagnosis {
             write!(f, "{lead}{deviation}")?;
         }
         Ok(())
+    }
+}
+
+impl Diagnosis {
+    /// Which setting to look at: ours, Twilio's, or that of somebody in between.
+    pub fn remedy(&self) -> &'static str {
+        const PROXY: &str = "a proxy or firewall rewrites what passes: have it pass on method, path, query, headers and body as they come";
+        const SETTINGS: &str = "X-Twilio-Webhooks-Signature-Settings does not arrive as it was sent: have proxies pass it on";
+        // Whatever signed the URL: the body is not what was signed.
+        let is_of_url = self.error != SignatureError::BodyHash;
+        match self.would_match.first().filter(|_| is_of_url) {
+            Some(Deviation::Scheme(_) | Deviation::Host(_) | Deviation::WithoutPrefix) => {
+                "make [server] public_url, or one of also_public, and the URL in Twilio's console the same: scheme, host, port and the beginning of the path"
+            }
+            Some(Deviation::SlashAdded | Deviation::SlashRemoved) => {
+                "in Twilio's console, end the URL as it arrives here, or have a proxy leave the slash alone"
+            }
+            Some(Deviation::Key(_)) => SETTINGS,
+            Some(Deviation::TokenWithWhiteSpace(_)) => {
+                "take the white space off [twilio] auth_token"
+            }
+            Some(_) => PROXY,
+            None => match self.error {
+                SignatureError::UnknownKey => "add the key to [[twilio.shared_keys]]",
+                SignatureError::Algorithm | SignatureError::SettingsMalformed => SETTINGS,
+                SignatureError::NoKey => "add [twilio] auth_token",
+                SignatureError::Mismatch => {
+                    "[twilio] auth_token is of another account, or was replaced in Twilio's console; or more was changed on the way"
+                }
+                SignatureError::Missing
+                | SignatureError::Malformed
+                | SignatureError::UncoveredBody
+                | SignatureError::BodyHashMissing
+                | SignatureError::BodyHash => PROXY,
+            },
+        }
     }
 }
 
@@ -155,6 +195,7 @@ impl Search<'_> {
             .or_else(|| self.other_fields())
             .or_else(|| urls().find_map(|(url, at)| self.other_targets(url, target, at.as_slice())))
             .or_else(|| urls().find_map(|(url, at)| self.other_bases(url, at.as_ref(), hosts)))
+            .or_else(|| self.other_requests())
     }
 
     /// A URL as expected, under a key that was not asked for.
@@ -199,6 +240,16 @@ impl Search<'_> {
             urls.any(|url| self.any_key_matches(url, self.request.path_and_query, fields))
         })
         .map(|(deviation, _)| vec![deviation])
+    }
+
+    /// The request as it was before somebody on the way rewrote it.
+    fn other_requests(&self) -> Option<Vec<Deviation>> {
+        let mut guesses = altered(self.request).into_iter();
+        let found = guesses.find(|(_, target, fields)| {
+            let mut urls = self.verifier.urls.iter();
+            urls.any(|url| self.any_key_matches(url, target, fields))
+        });
+        found.map(|(before, ..)| vec![Deviation::Rewritten(before)])
     }
 
     /// Another scheme or host, and with them perhaps another path.

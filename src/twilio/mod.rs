@@ -4,6 +4,7 @@
 //! [`Form`] reads its fields as bytes, and one of the event types says what happened. What is behind this module sees neither headers
 //! nor fields. The other way round, [`Rest`] asks what became of a call.
 
+mod altered;
 mod body;
 mod diagnose;
 mod edge;

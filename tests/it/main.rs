@@ -12,6 +12,7 @@ mod adopted;
 mod alerts;
 mod api;
 mod assets;
+mod broken_signatures;
 mod browsers;
 mod cli;
 mod deadlines;

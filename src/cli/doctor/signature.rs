@@ -118,10 +118,18 @@ fn explain(pasted: &Pasted, config: &Config) -> anyhow::Result<Finding> {
         forwarded: None,
     };
     let diagnosis = verifier.diagnose(&request, &hosts, error);
-    let hint = if diagnosis.would_match.is_empty() {
-        "nothing that was tried explains it: the token is another account's, or the text was changed on its way here"
-    } else {
-        "make `public_url` (or one of `also_public`) and the URL in the Twilio console the same, character by character, and let proxies leave path and query as they are"
+    let account = form.text("AccountSid").unwrap_or_default();
+    let twilio = &config.twilio;
+    let is_ours =
+        account == twilio.account_sid || twilio.subaccounts.iter().any(|one| *one == account);
+    let is_explained = !diagnosis.would_match.is_empty();
+    let hint = match diagnosis.remedy() {
+        _ if !is_explained && !is_ours && !account.is_empty() => {
+            format!(
+                "[twilio] account_sid, subaccounts and auth_token: the webhook is of {account}, which is none of them"
+            )
+        }
+        remedy => remedy.to_owned(),
     };
     Ok(Finding::error(check, diagnosis.to_string(), hint))
 }

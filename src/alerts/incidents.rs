@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
@@ -261,6 +262,11 @@ impl Incidents {
             .daily
             .clone()
             .filter(|_| policy.recipients.iter().any(Recipient::takes_summaries))
+    }
+
+    /// By whose hours numbers are looked for that nobody calls; `None` where nobody wants that.
+    pub(super) fn silence_zone(&self) -> Option<TimeZone> {
+        self.shared.policy.load().silence_zone.clone()
     }
 
     /// Sends the summary of a day to everybody who is notified of incidents.

@@ -56,6 +56,8 @@ pub enum IncidentKind {
     ConfigReloadRefused,
     /// Nobody calls, at an hour at which people usually do.
     NoCalls,
+    /// Nobody calls one number, at an hour at which it always gets calls.
+    NumberSilent,
     /// The process starts again and again.
     Restarting,
     /// Twilio calls the fallback URL: it cannot use our answers.
@@ -110,6 +112,7 @@ impl IncidentKind {
             Self::CertificateExpiring => "the certificate ends soon",
             Self::ConfigReloadRefused => "a changed configuration was refused",
             Self::NoCalls => "nobody calls",
+            Self::NumberSilent => "a number gets no calls",
             Self::Restarting => "the service starts again and again",
             Self::OnFallback => "Twilio cannot use our answers",
             Self::WebhooksMalformed => "signed webhooks do not fit together",
@@ -161,6 +164,9 @@ impl IncidentKind {
             Self::NoCalls => {
                 "Call the number yourself, and check the webhook URL in Twilio's console."
             }
+            Self::NumberSilent => {
+                "Call it yourself, and check its webhook URL in Twilio's console and whether its carrier has trouble."
+            }
             Self::Restarting => "Look into the journal for what ends the process.",
             Self::OnFallback => {
                 "Twilio reached us for the fallback only. Check the webhook URL, the certificate and the signature."
@@ -207,6 +213,7 @@ impl IncidentKind {
             Self::CertificateExpiring
             | Self::ConfigReloadRefused
             | Self::NoCalls
+            | Self::NumberSilent
             | Self::Restarting
             | Self::BackupOld
             | Self::WebhooksMalformed => (Warning, 0, 0),
@@ -271,6 +278,7 @@ impl Topic {
             (IncidentKind::CallersWaiting, "") => "callers of the default plan wait".to_owned(),
             (IncidentKind::CallersWaiting, rule) => format!("callers of \"{rule}\" wait"),
             (kind, "") => kind.title().to_owned(),
+            (IncidentKind::NumberSilent, number) => format!("{number} gets no calls"),
             (IncidentKind::DialerDown, dialer) => format!("{dialer} is down"),
             (IncidentKind::DialerFailureRate, dialer) => format!("handoffs to {dialer} fail"),
             (IncidentKind::CredentialsRefused, service) => {

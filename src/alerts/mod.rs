@@ -25,6 +25,7 @@ mod observer;
 mod outbox;
 mod post;
 mod quiet;
+mod silence;
 mod summary;
 mod templates;
 mod watch;

@@ -15,6 +15,8 @@ pub struct AlertPolicy {
     pub recipients: Vec<Recipient>,
     /// When the summary of a day is made, where it is.
     pub daily: Option<Daily>,
+    /// By whose hours numbers are looked for that nobody calls; `None`: they are not.
+    pub silence_zone: Option<TimeZone>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -59,6 +59,8 @@ pub struct HealthSignals {
     pub reload_refused: Option<String>,
     /// Why somebody should have called; the inner `None`: somebody has, or nobody had to.
     pub quiet: Option<Option<String>>,
+    /// What is found of the numbers that are called, by number.
+    pub silent: Vec<(String, Evaluation)>,
     /// When the last backup was made that is known of.
     pub backup: Option<Timestamp>,
     /// How often the process started within the last hour.
@@ -111,6 +113,10 @@ pub fn evaluate<'t>(
     }));
     found.extend(signals.credentials.iter().map(|(service, evaluation)| {
         let topic = Topic::about(IncidentKind::CredentialsRefused, service);
+        TopicEvaluation::plain(topic, evaluation.clone())
+    }));
+    found.extend(signals.silent.iter().map(|(number, evaluation)| {
+        let topic = Topic::about(IncidentKind::NumberSilent, number);
         TopicEvaluation::plain(topic, evaluation.clone())
     }));
     let mut add =

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::incidents::Incidents;
 use super::signals::{DiskRoom, HealthSignals, length};
+use super::silence::SilentNumbers;
 use crate::audit::{SigningState, SigningStatus};
 use crate::clock::Clock;
 use crate::flow::Retries;
@@ -33,6 +34,7 @@ pub(super) async fn run(lifecycle: Lifecycle, store: Store, retries: Retries) {
         store,
         incidents: retries.incidents.clone(),
         clock: retries.clock.clone(),
+        silent: SilentNumbers::new(retries.clock.now()),
         retries,
         signals: HealthSignals::default(),
         sizes_at: None,
@@ -52,6 +54,7 @@ struct HealthWatch {
     clock: Clock,
     retries: Retries,
     signals: HealthSignals,
+    silent: SilentNumbers,
     sizes_at: Option<Instant>,
     counts_at: Option<Instant>,
     /// The start, or the last call.
@@ -117,6 +120,10 @@ impl HealthWatch {
         self.signals.starts = self.store.starts_between(an_hour_ago, at).await.ok();
         let backup = timeout(SIZES_PATIENCE, self.store.last_backup()).await;
         self.signals.backup = backup.ok().flatten().map(|backup| backup.created_at);
+        let zone = self.incidents.silence_zone();
+        if let Ok(found) = self.silent.look(&self.store, zone.as_ref(), at).await {
+            self.signals.silent = found;
+        }
         let quiet_for = now.saturating_duration_since(self.quiet_since);
         if quiet_for < QUIET {
             self.signals.quiet = Some(None);

@@ -149,6 +149,9 @@ pub(super) fn alert_policy(config: &Config) -> AlertPolicy {
             .chain(webhook)
             .chain(named)
             .collect(),
+        silence_zone: alerts
+            .silent_numbers
+            .then(|| config.routing.time_zone.clone()),
         daily: alerts.daily_summary.map(|at| Daily {
             at,
             zone: alerts.time_zone.clone(),

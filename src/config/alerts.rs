@@ -20,6 +20,8 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alerts {
     pub rules: AlertRules,
+    /// Whether an incident opens where a number gets no call at an hour at which it always does. Default: true.
+    pub silent_numbers: bool,
     /// When the summary of a day is sent, as a time of day in `time_zone`. Default: none is sent.
     pub daily_summary: Option<Time>,
     /// The time zone of `daily_summary` and of the times in that message, and the default of `[routing] time_zone`. Default: UTC.
@@ -37,6 +39,7 @@ impl Default for Alerts {
     fn default() -> Self {
         Self {
             rules: AlertRules::default(),
+            silent_numbers: true,
             daily_summary: None,
             time_zone: TimeZone::UTC,
             email: None,
@@ -80,6 +83,7 @@ impl Alerts {
         };
         let alerts = Self {
             rules,
+            silent_numbers: section.or("silent_numbers", true, TomlValue::boolean),
             daily_summary: section.optional("daily_summary", time_of_day),
             time_zone: section.or("time_zone", default.time_zone, TomlValue::time_zone),
             email: section.optional_section("email", email),
@@ -100,7 +104,8 @@ impl Alerts {
             );
         }
         let reader = section.reader();
-        let is_default = reader.holds("routing.hours") && !reader.holds("routing.time_zone");
+        let has_hours = reader.holds("routing.hours") || alerts.silent_numbers;
+        let is_default = has_hours && !reader.holds("routing.time_zone");
         if section.has("time_zone") && !section.has("daily_summary") && !is_default {
             section.warn(
                 "time_zone",

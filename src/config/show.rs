@@ -194,7 +194,7 @@ show_sections! {
     MissedTo { dialer, task }
     Hours { time_zone, open, closed, special, holidays as "calendar" }
     Dialer { connect, timeout, probe_every, open_for, api as ""; id }
-    Alerts { rules as "", daily_summary, time_zone, email, webhook, channels, heartbeat as "" }
+    Alerts { rules as "", silent_numbers, daily_summary, time_zone, email, webhook, channels, heartbeat as "" }
     PostSettings { kind, host, url, routing_key, headers, body; name }
     HeartbeatSettings { url as "heartbeat", every as "heartbeat_every" }
     AlertRules {

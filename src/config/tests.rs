@@ -439,7 +439,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         (
             with_end(
-                "[alerts]\ntime_zone = \"Europe/Berlin\"\n[alerts.webhook]\nurl = \"https://a.example\"\nsecret = { env = \"TWILIO\" }",
+                "[alerts]\ntime_zone = \"Europe/Berlin\"\nsilent_numbers = false\n[alerts.webhook]\nurl = \"https://a.example\"\nsecret = { env = \"TWILIO\" }",
             ),
             "24:13: warning: alerts.time_zone has no effect without daily_summary; add daily_summary = \"07:00\", or leave time_zone out",
         ),

@@ -1,5 +1,6 @@
 //! What the alerts ask the store and have it keep.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +15,9 @@ use super::pages::{Part, Rows};
 use super::service_starts;
 use super::work::{AlertChange, Work};
 use crate::alerts::{Channel, DiskRoom, IncidentStatus};
+
+/// Calls of a time that are counted by number, at most.
+const CALLS_COUNTED: u32 = 50_000;
 
 /// An incident with the messages that were sent about it.
 pub type IncidentWithMessages = (StoredIncident, Vec<StoredMessage>);
@@ -136,6 +140,23 @@ impl Store {
         now: Timestamp,
     ) -> Result<(u32, Option<bool>), StoreError> {
         self.ask(move |reader| Ok(same_hour(reader, now)?)).await
+    }
+
+    /// How many calls came from one time to another, its end left out, for each number that was called; of very many, the first are counted.
+    pub async fn calls_by_number(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<BTreeMap<String, u32>, StoreError> {
+        let bounds = [from, to].map(Timestamp::as_millisecond);
+        self.ask(move |reader| {
+            let mut counts = BTreeMap::new();
+            for number in calls::called_between(reader, bounds, CALLS_COUNTED)? {
+                *counts.entry(number).or_default() += 1;
+            }
+            Ok(counts)
+        })
+        .await
     }
 
     /// The size of the write-ahead log, in bytes; `None` where the system does not say.

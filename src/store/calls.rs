@@ -555,6 +555,20 @@ pub(super) fn since(
     Ok(calls)
 }
 
+/// The numbers that were called from one time to another, its end left out, one for each of the first `limit` calls. One whose caller was erased
+/// names none.
+pub(super) fn called_between(
+    reader: &RowReader<'_>,
+    [from, to]: [i64; 2],
+    limit: u32,
+) -> Result<Vec<String>, StoreError> {
+    let which = "INDEXED BY idx_calls_started_at WHERE started_at >= ?1 AND started_at < ?2 ORDER BY started_at LIMIT ?3";
+    let called = reader.rows(TABLE, which, params![from, to, limit], |row| {
+        Ok(personal(reader, row)?.called)
+    })?;
+    Ok(called.into_iter().flatten().collect())
+}
+
 /// Calls in progress, in the order of their arrival, each with its time.
 pub(super) fn in_progress(reader: &RowReader<'_>) -> Result<Vec<(CallId, Timestamp)>, StoreError> {
     with_times(reader, "status <> 'ended' ORDER BY id", "started_at", [])
@@ -629,14 +643,20 @@ fn several(
     reader.rows(TABLE, which, wanted, |row| read(reader, row))
 }
 
-fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, StoreError> {
+/// Caller and called number of the call in a row.
+fn personal(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<Personal, StoreError> {
     let sid: String = row.get("sid")?;
     let adopted_from: Option<String> = row.get("adopted_from")?;
     let purpose = purpose(&sid, row.get("created_at")?, adopted_from.is_some());
-    let personal = match row.get::<Option<Vec<u8>>>("personal")? {
-        Some(sealed) => row.valid(reader.personal(&sealed, purpose))?,
-        None => Personal::erased(),
-    };
+    match row.get::<Option<Vec<u8>>>("personal")? {
+        Some(sealed) => row.valid(reader.personal(&sealed, purpose)),
+        None => Ok(Personal::erased()),
+    }
+}
+
+fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, StoreError> {
+    let sid: String = row.get("sid")?;
+    let adopted_from: Option<String> = row.get("adopted_from")?;
     let status = row.word("status")?;
     let disposition: Option<Disposition> =
         row.optional("disposition", |word: String| column::word(&word))?;
@@ -644,7 +664,7 @@ fn read(reader: &RowReader<'_>, row: &Columns<'_, '_>) -> Result<StoredCall, Sto
     row.valid((has_ended == disposition.is_some()).then_some(()))?;
     Ok(StoredCall {
         id: row.valid(CallId::parse(&sid).ok())?,
-        personal,
+        personal: personal(reader, row)?,
         caller_row: row.get("caller_id")?,
         status,
         disposition,

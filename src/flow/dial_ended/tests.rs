@@ -75,6 +75,7 @@ impl Bench {
             rules: AlertRules::default(),
             recipients: Vec::new(),
             daily: None,
+            silence_zone: None,
         };
         let waiting = Waiting::default();
         let calls = Calls {

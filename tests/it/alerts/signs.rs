@@ -116,6 +116,37 @@ async fn an_hour_without_a_call_is_mailed_where_others_had_some_and_the_next_cal
 }
 
 #[tokio::test]
+async fn a_number_without_a_call_in_an_hour_that_always_has_some_is_mailed_until_somebody_calls_it()
+{
+    let clock = Clock::stopped("2026-10-19T09:10:00Z".parse::<Timestamp>().unwrap());
+    let office = office_by(&clock).await;
+    for _ in 0..6 {
+        for _ in 0..10 {
+            office.world.call(HOT).await;
+        }
+        clock.advance(7 * 24 * HOUR);
+    }
+    let twilio = &office.world.outside.twilio;
+    twilio.call(Call::new(HOT, "+4930900901")).await;
+    a_look().await;
+    assert_eq!(subjects(&office), Vec::<String>::new());
+    clock.advance(HOUR);
+    let mails = office.mails(1).await;
+    let subject = format!("[Switchboard] {CALLED} gets no calls");
+    assert_eq!(mails[0].subject(), subject);
+    let text = &mails[0].parts()[0];
+    let why = "no call since 09:00; on Mondays between 09:00 and 10:00 there were 10 to 10 in 6 of the last 6 weeks";
+    assert!(text.contains(why), "{text}");
+    office.world.call(HOT).await;
+    clock.advance(HOUR / 30);
+    let mails = office.mails(2).await;
+    assert_eq!(
+        mails[1].subject(),
+        format!("[Switchboard] Resolved: {CALLED} gets no calls")
+    );
+}
+
+#[tokio::test]
 async fn a_certificate_that_ends_soon_and_a_refused_configuration_are_mailed_and_so_is_their_end() {
     let office = Office::new(Server::Plain).await;
     let incidents = office.world.running().incidents();

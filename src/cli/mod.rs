@@ -23,6 +23,7 @@ mod replay;
 mod rules;
 mod secret;
 mod serve;
+mod simulate;
 mod status;
 
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ enum Command {
     Serve,
     /// Run it against built-in stand-ins of every outside service, with callers
     Demo(demo::DemoArguments),
+    /// Run one stand-in of the outside world by itself
+    Simulate(simulate::SimulateArguments),
     /// Parse and validate the whole configuration file; print every problem
     CheckConfig,
     /// Ask the world whether the appliance can do its work; changes nothing
@@ -133,6 +136,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
     match command {
         Command::Serve => serve::run(global),
         Command::Demo(arguments) => demo::run(arguments, global),
+        Command::Simulate(arguments) => simulate::run(arguments, global),
         Command::CheckConfig => configuration::check(global),
         Command::Doctor(arguments) => doctor::run(arguments, global),
         Command::Backup(arguments) => backup::run_backup(arguments, global),

@@ -5,8 +5,11 @@ use std::time::Duration;
 /// The answer to a webhook must be here in 15 s, whatever the overrides say.
 pub(super) const HARD_LIMIT: Duration = Duration::from_secs(15);
 
-/// A client for loopback HTTP: no proxy, no redirects, no certificates of the machine.
-pub(super) fn plain() -> reqwest::Result<reqwest::Client> {
+/// How long Twilio tries to connect, where a URL does not say.
+pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A client for loopback HTTP: no proxy, no redirects, no certificates of the machine. It gives up a connection that takes longer than this.
+pub(super) fn connecting_within(limit: Duration) -> reqwest::Result<reqwest::Client> {
     // The builder wants a TLS provider even where no TLS is spoken. Ignoring the error is right: a provider is there.
     drop(rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
@@ -15,5 +18,6 @@ pub(super) fn plain() -> reqwest::Result<reqwest::Client> {
         .http1_only()
         .tls_certs_only([])
         .timeout(HARD_LIMIT)
+        .connect_timeout(limit)
         .build()
 }

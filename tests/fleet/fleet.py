@@ -23,12 +23,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "faults"))
 import world  # noqa: E402
 
-ONE, TWO, DESK, LAST_RESORT = "+4930555001", "+4930555002", "+4930555003", "+4930999999"
+ONE, TWO, DESK, ENGAGED, LAST_RESORT = "+4930555001", "+4930555002", "+4930555003", "+4930555004", "+4930999999"
 SHARED = "https://calls.example.com"
 OWN = {"a": "https://calls-a.example.com", "b": "https://calls-b.example.com"}
 OVERRIDES = "#ct=2000&rt=6000&rc=1&rp=ct,rt,5xx"
-# The beginning of a caller's number says their score: hot leads go to the first two dialers, the others to the desk, which may have few calls at once.
-HOT, WARM = "+491511", "+491512"
+# The beginning of a caller's number says their score: hot leads go to the first two dialers, lukewarm ones to a line that is always engaged and then to
+# the second, the others to the desk, which may have few calls at once.
+HOT, LUKEWARM, WARM = "+491511", "+491512", "+491513"
+SCORES = {HOT: 90, LUKEWARM: 60, WARM: 50}
 
 
 def free_port():
@@ -46,7 +48,7 @@ class Outside(world.Outside):
         self.handoffs = []
 
     def score(self, phone):
-        return 90 if phone.startswith(HOT) else 50
+        return SCORES.get(phone[: len(HOT)], 0)
 
     async def serve(self, reader, writer):
         try:
@@ -90,7 +92,7 @@ connect = "{number}"
 url = "http://127.0.0.1:{fleet.outside_port}/calls"
 body = {{ dialer = "{name}", call_sid = "{{call_sid}}" }}
 """
-        for name, number in (("one", ONE), ("two", TWO), ("desk", DESK))
+        for name, number in (("one", ONE), ("two", TWO), ("desk", DESK), ("engaged", ENGAGED))
     )
     return f"""
 [server]
@@ -123,6 +125,10 @@ name = "hot"
 min_score = 80
 
 [[routing.tiers]]
+name = "lukewarm"
+min_score = 60
+
+[[routing.tiers]]
 name = "warm"
 min_score = 0
 
@@ -130,6 +136,11 @@ min_score = 0
 name = "hot leads"
 tier = ["hot"]
 dialers = ["one", "two"]
+
+[[routing.rules]]
+name = "lukewarm leads"
+tier = ["lukewarm"]
+dialers = ["engaged", "two"]
 
 [[routing.rules]]
 name = "warm leads"

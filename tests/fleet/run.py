@@ -31,7 +31,7 @@ import time
 from pathlib import Path
 
 import fleet
-from fleet import DESK, HOT, LAST_RESORT, ONE, TWO, WARM
+from fleet import DESK, ENGAGED, HOT, LAST_RESORT, LUKEWARM, ONE, TWO, WARM
 
 # Around a kill, answers may take longer; outside of these they may not.
 SHADOW_MS = 4000
@@ -47,15 +47,16 @@ def answers(ring_ms, talk_ms):
     return {"ring_ms": ring_ms, "talk_ms": talk_ms}
 
 
+LINES = {ONE: answers(1500, 6000), TWO: answers(1500, 5000), DESK: answers(800, 3200), ENGAGED: "busy", LAST_RESORT: answers(800, 2000)}
 MIX = [
-    {"name": "bridged", "share": 60, "from": HOT, "lines": [answers(1500, 6000)], "patience_ms": PATIENCE_MS},
-    {"name": "fails over", "share": 20, "from": HOT, "lines": ["busy", answers(1500, 5000)], "patience_ms": PATIENCE_MS},
-    {"name": "held", "share": 10, "from": WARM, "lines": [answers(800, 3200)], "patience_ms": PATIENCE_MS},
+    {"name": "bridged", "share": 60, "from": HOT, "patience_ms": PATIENCE_MS},
+    {"name": "fails over", "share": 20, "from": LUKEWARM, "patience_ms": PATIENCE_MS},
+    {"name": "held", "share": 10, "from": WARM, "patience_ms": PATIENCE_MS},
     {"name": "hangs up", "share": 10, "from": HOT, "lines": [{"hang_up_ms": 1200}], "patience_ms": PATIENCE_MS},
 ]
 # Callers who ring for a moment: nearly nothing but webhooks of new calls, and of their ends.
 BRIEF = [{"name": "hangs up", "share": 1, "from": HOT, "lines": [{"hang_up_ms": 50}], "patience_ms": PATIENCE_MS}]
-EXPECTED = {"bridged": {ONE, TWO}, "fails over": {ONE, TWO}, "held": {DESK}}
+EXPECTED = {"bridged": {ONE, TWO}, "fails over": {TWO}, "held": {DESK}}
 
 
 class Killed:
@@ -93,6 +94,7 @@ async def drive(world, args):
     order = {"per_second": args.rate, "seconds": 86_400, "mix": BRIEF if args.test == "t18" else MIX}
     settings = {"fallback_after_actions": not args.actions_do_not_fall_back}
     await asyncio.to_thread(world.carrier.ask, "POST", "/settings", settings)
+    await asyncio.to_thread(world.carrier.ask, "POST", "/lines", LINES)
     await asyncio.to_thread(world.carrier.ask, "POST", "/calls", order)
     kills = []
     task = asyncio.create_task(killing(world, args, kills))

@@ -3,12 +3,14 @@
 //! | request | does |
 //! |---|---|
 //! | `POST /settings` | changes `webhook_base`, `public_url`, `also_public`, `voice_path`, `fallback_path`, `status_path`, `fallback_after_actions`, `time_scale`, `own_numbers` |
+//! | `POST /lines` | what lines do, by how their address begins: `{"+4930": "busy"}` |
 //! | `POST /calls` | calls come in at random: `per_second`, for `seconds`, of the kinds in `mix` |
 //! | `POST /stop` | no more of them |
 //! | `GET /calls?after=N` | the calls that have ended, from the N-th on, and how many are in progress |
 //!
 //! A kind of call has a `name`, a `share`, the beginning of its callers' numbers (`from`), what its `lines` do (`"busy"`, `"no-answer"`, `"failed"`,
-//! `{"ring_ms": 800, "talk_ms": 5000}`, `{"hang_up_ms": 900}`), and `patience_ms`.
+//! `{"ring_ms": 800, "talk_ms": 5000}`, `{"hang_up_ms": 900}`) for as long as there are any, and
+//! `patience_ms`.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -141,6 +143,13 @@ impl Door {
                 let mut settings = self.twilio.settings();
                 change(&mut settings, &body)?;
                 self.twilio.configure(|now| *now = settings);
+                Ok(Answer::json(200, &json!({})))
+            }
+            ("POST", "/lines") => {
+                let lines = body.as_object().ok_or("the body is no JSON object")?;
+                for (prefix, does) in lines {
+                    self.twilio.set_line(prefix, line(does)?);
+                }
                 Ok(Answer::json(200, &json!({})))
             }
             ("POST", "/calls") => {

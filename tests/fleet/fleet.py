@@ -171,6 +171,11 @@ class Node(world.Appliance):
             self.process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
+    def call_sids(self):
+        """The calls that it has a row of."""
+        with world.sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30) as db:
+            return {sid for (sid,) in db.execute("SELECT sid FROM calls")}
+
     async def ready(self):
         """Waits until it says that it takes calls."""
         for _ in range(600):

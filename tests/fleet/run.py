@@ -165,6 +165,8 @@ def examine(world, args, kills):
     quiet = [
         step["ms"] for step in steps if not any(killed.at_ms - 3000 <= step["at_ms"] <= killed.at_ms + SHADOW_MS for killed in kills)
     ]
+    known = {name: node.call_sids() for name, node in world.nodes.items()}
+    unrecorded = [call for call in calls if not any(call["call_sid"] in sids for sids in known.values())]
     waited = sum(len(rounds_of(call)) > 0 for call in calls if call["kind"] == "held")
     figures = {
         "test": args.test,
@@ -184,6 +186,8 @@ def examine(world, args, kills):
         "most of one kill: further / in hand": max(((killed.further, killed.in_hand) for killed in kills), default=(0, 0)),
         "more further than in hand": sum(killed.further > killed.in_hand for killed in kills),
         "third handoffs": sum(len(times) > 2 for times in told.values()),
+        "calls of both nodes": len(known["a"] & known["b"]),
+        "calls without a record": len(unrecorded),
         "attempts without a 200": len(not_200),
         "repeated by Twilio": sum(step["attempts"] - 1 for step in steps),
         "answer p50 ms": percentile(quiet, 0.5),
@@ -199,6 +203,8 @@ def examine(world, args, kills):
         "no more further handoffs than webhooks in hand": not figures["more further than in hand"],
         "never a third handoff for one call": not figures["third handoffs"],
         "calls came, and nodes were killed": len(calls) > args.seconds * args.rate * 0.6 and len(kills) == args.kills,
+        "every call is recorded at a node": not unrecorded,
+        "the chains of both are whole": not any(fleet.world.chain_problem(node.database) for node in world.nodes.values()),
         "nobody panicked": not any(node.panicked() for node in world.nodes.values()),
     }
     if args.balancer != "none":
@@ -208,7 +214,7 @@ def examine(world, args, kills):
         promises["somebody waited in line"] = waited > 0
     if args.test == "t18":
         promises["POSTs were in hand at the kills"] = figures["in hand at the kills"] >= len(kills)
-    examples = {name: found[:2] for name, found in (("lost", lost), ("safe", safe), ("back", back), ("elsewhere", strange)) if found}
+    examples = {name: found[:2] for name, found in (("lost", lost), ("safe", safe), ("back", back), ("elsewhere", strange), ("unrecorded", unrecorded)) if found}
     examples["not_200"] = [{**step, "why": why} for step, why in not_200[:5]]
     examples["complaints"] = [text for call in calls for text in call["violations"]][:5]
     return figures, promises, examples
@@ -217,7 +223,7 @@ def examine(world, args, kills):
 async def run(args):
     random.seed(args.seed)
     dialer_s = 0.1 if args.test == "t18" else 0.15
-    async with fleet.Fleet(args.binary, args.balancer, dialer_s) as world:
+    async with fleet.Fleet(args.binary, args.balancer, dialer_s, 10 if args.test == "t4" else 6) as world:
         kills = await drive(world, args)
         figures, promises, examples = examine(world, args, kills)
         figures["nodes are named"] = world.names_nodes

@@ -89,6 +89,8 @@ pub fn twilio(
 }
 
 fn with_url(mut known: Value, url: &str) -> Value {
-    known["url"] = url.into();
+    if let Some(known) = known.as_object_mut() {
+        known.insert("url".to_owned(), url.into());
+    }
     known
 }

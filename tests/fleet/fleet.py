@@ -39,6 +39,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def haproxy_version():
+    said = subprocess.run(["haproxy", "-v"], capture_output=True, text=True).stdout
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    return tuple(int(part) for part in found.groups()) if found else (0, 0)
+
+
 class Outside(world.Outside):
     """Braze and the dialers, on one port, with the time that a dialer takes. Remembers every handoff."""
 

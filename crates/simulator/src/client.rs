@@ -8,6 +8,9 @@ pub(super) const HARD_LIMIT: Duration = Duration::from_secs(15);
 /// How long Twilio tries to connect, where a URL does not say.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a connection is kept that is not used: shorter than any server keeps it, because a POST that meets its end is lost.
+const IDLE_LIMIT: Duration = Duration::from_secs(4);
+
 /// A client for loopback HTTP: no proxy, no redirects, no certificates of the machine, any certificate is good. It gives up a connection that takes longer than this.
 pub(super) fn connecting_within(limit: Duration) -> reqwest::Result<reqwest::Client> {
     // The builder wants a TLS provider even where no TLS is spoken. Ignoring the error is right: a provider is there.
@@ -21,5 +24,6 @@ pub(super) fn connecting_within(limit: Duration) -> reqwest::Result<reqwest::Cli
         .tls_danger_accept_invalid_certs(true)
         .timeout(HARD_LIMIT)
         .connect_timeout(limit)
+        .pool_idle_timeout(IDLE_LIMIT)
         .build()
 }

@@ -98,6 +98,8 @@ install -m 0644 systemd/socket-activation.conf "$prefix/share/switchboard/"
 install -m 0755 signed-call "$prefix/share/switchboard/"
 install -d "$prefix/share/switchboard/prometheus"
 install -m 0644 prometheus/* "$prefix/share/switchboard/prometheus/"
+install -d "$prefix/share/switchboard/balancer"
+install -m 0644 balancer/* "$prefix/share/switchboard/balancer/"
 install -m 0644 systemd/sysusers.conf /etc/sysusers.d/switchboard.conf
 install -m 0644 systemd/tmpfiles.conf /etc/tmpfiles.d/switchboard.conf
 install -m 0644 man/*.1 "$prefix/share/man/man1/"

@@ -25,6 +25,7 @@ mod replay;
 mod rules;
 mod secret;
 mod serve;
+mod simulate;
 mod status;
 
 use std::process::ExitCode;
@@ -52,6 +53,8 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Break one outside service after the other, all of them stand-ins, and tell what callers hear by this configuration
     Drill(drill::DrillArguments),
+    /// Run one stand-in of the outside world by itself
+    Simulate(simulate::SimulateArguments),
     /// Parse and validate the whole configuration file; print every problem
     CheckConfig,
     /// Ask the world whether the appliance can do its work; changes nothing
@@ -138,6 +141,7 @@ fn run(command: &Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Serve => serve::run(global),
         Command::Demo(arguments) => demo::run(arguments, global),
         Command::Drill(arguments) => drill::run(arguments, global),
+        Command::Simulate(arguments) => simulate::run(arguments, global),
         Command::CheckConfig => configuration::check(global),
         Command::Doctor(arguments) => doctor::run(arguments, global),
         Command::Backup(arguments) => backup::run_backup(arguments, global),

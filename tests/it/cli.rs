@@ -25,6 +25,7 @@ mod rotate;
 mod second;
 mod serve;
 mod shift;
+mod simulate;
 mod systemd;
 mod tls;
 

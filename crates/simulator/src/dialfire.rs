@@ -12,6 +12,7 @@ use super::faults::Faults;
 use super::form;
 use super::handoffs::Handoffs;
 use super::http_server::{Answer, HttpServer};
+use super::made_up;
 use super::requests::{Request, Requests};
 
 /// The oldest contacts are forgotten beyond this many.
@@ -27,6 +28,19 @@ pub struct Account {
     pub tenant_token: String,
     /// The names of the campaign's tasks.
     pub tasks: Vec<String>,
+}
+
+impl Account {
+    /// The made-up customer of all tests.
+    pub fn made_up() -> Self {
+        Self {
+            campaign: made_up::CAMPAIGN.to_owned(),
+            campaign_token: made_up::CAMPAIGN_TOKEN.to_owned(),
+            tenant: made_up::TENANT.to_owned(),
+            tenant_token: made_up::TENANT_TOKEN.to_owned(),
+            tasks: vec![made_up::TASK.to_owned(), made_up::CALL_BACK_TASK.to_owned()],
+        }
+    }
 }
 
 /// A contact as the campaign knows it.

@@ -8,6 +8,7 @@
 //! scripted through [`faults`]; what was asked is kept in [`requests`] and, for dialers, in [`handoffs`].
 
 pub mod alert_channels;
+pub mod alone;
 pub mod any_dialer;
 pub mod braze;
 pub mod callers;

@@ -13,5 +13,6 @@ pub(super) fn in_background(server: impl Future<Output = ()> + Send + 'static) -
 
 /// A plain client: no proxy, no redirects.
 pub(super) fn client() -> reqwest::Client {
-    super::client::plain().expect("a client without TLS needs nothing that could be missing")
+    super::client::connecting_within(super::client::CONNECT_LIMIT)
+        .expect("a client without TLS needs nothing that could be missing")
 }

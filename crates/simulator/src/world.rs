@@ -73,16 +73,9 @@ impl World {
             made_up::AUTH_TOKEN,
         );
         settings.own_numbers = vec![made_up::CALLED.to_owned()];
-        let account = Account {
-            campaign: made_up::CAMPAIGN.to_owned(),
-            campaign_token: made_up::CAMPAIGN_TOKEN.to_owned(),
-            tenant: made_up::TENANT.to_owned(),
-            tenant_token: made_up::TENANT_TOKEN.to_owned(),
-            tasks: vec![made_up::TASK.to_owned(), made_up::CALL_BACK_TASK.to_owned()],
-        };
         let (twilio, serve_twilio) = Twilio::bind(ANY, settings, seed)?;
         let (braze, serve_braze) = Braze::bind(ANY, made_up::BRAZE_KEY)?;
-        let (dialfire, serve_dialfire) = Dialfire::bind(ANY, account)?;
+        let (dialfire, serve_dialfire) = Dialfire::bind(ANY, Account::made_up())?;
         let (zendesk, serve_zendesk) =
             ZendeskTalk::bind(ANY, made_up::ZENDESK_EMAIL, made_up::ZENDESK_TOKEN)?;
         let (http_dialer, serve_http_dialer) = HttpDialer::bind(ANY)?;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+
+use super::story::Moment;
 
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -169,6 +172,8 @@ pub struct CallResult {
     pub dialled: Vec<DialledLeg>,
     /// What the caller heard: texts spoken, and the addresses of sounds played.
     pub heard: Vec<String>,
+    /// The whole of it in order: each URL that was asked, and what the caller heard of its answer.
+    pub story: Vec<Moment>,
     pub outcome: Outcome,
     /// What Twilio would have warned about or refused, with its error code, and answers that broke a rule.
     pub violations: Vec<String>,
@@ -191,8 +196,10 @@ impl CallResult {
 /// One webhook and its answer.
 #[derive(Clone, Debug)]
 pub struct WebhookExchange {
-    /// Path and query, as sent.
+    /// Path and query, as sent; the whole URL where it does not lie under the public URL.
     pub path: String,
+    /// When it was sent first.
+    pub at: Timestamp,
     pub fields: Vec<(String, String)>,
     /// The status of the last attempt; none where no answer came.
     pub status: Option<u16>,
@@ -202,6 +209,8 @@ pub struct WebhookExchange {
     pub elapsed: Duration,
     /// How often it was sent.
     pub attempts: u32,
+    /// Why attempts failed, the last one included where it did, each with Twilio's error code.
+    pub failed: Vec<String>,
     /// Why it failed, with Twilio's error code.
     pub error: Option<String>,
 }

@@ -8,6 +8,7 @@ use super::call::{DialledLeg, LegStatus, LineBehaviour, Outcome};
 use super::fields::{self, Fields, Leg};
 use super::rest::Entry;
 use super::run::{Next, Run, add_end_of_leg, add_event, resolve};
+use super::story::Heard;
 use super::twiml::Element;
 use crate::chance::Chance;
 use crate::form;
@@ -162,6 +163,7 @@ impl Run {
     /// Rings the lines together until one answers, all have ended, or the caller leaves.
     async fn ring(&mut self, mut lines: Vec<Line>, limits: Limits) -> Ended {
         for line in &mut lines {
+            self.heard(Heard::Ring(line.address.clone()));
             self.open(line);
             self.report(line, "initiated", "initiated", None).await;
             let reachable = !matches!(
@@ -257,6 +259,7 @@ impl Run {
             Ring::Ends { .. } | Ring::CallerLeaves { .. } => (Duration::ZERO, false),
         };
         self.answer();
+        self.heard(Heard::Talk(line.address.clone()));
         self.talked_to = Some(line.address.clone());
         self.twilio
             .state()

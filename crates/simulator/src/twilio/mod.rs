@@ -5,13 +5,16 @@
 mod call;
 mod callbacks;
 mod dial;
+mod door;
 mod fields;
 mod rest;
 mod run;
 mod signature;
+mod story;
 mod twiml;
 mod webhook;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::AtomicI64;
@@ -22,6 +25,7 @@ pub use call::{
     Call, CallResult, DialledLeg, Duplicate, LegStatus, LineBehaviour, Outcome, WebhookExchange,
 };
 pub use callbacks::Disorder;
+pub use story::{Heard, Moment};
 
 use tokio::time::Instant;
 
@@ -48,8 +52,14 @@ pub struct Settings {
     pub account_sid: String,
     /// Signs webhooks and opens the REST API.
     pub auth_token: String,
+    /// Other public URLs, each with where its webhooks are really sent; both without a trailing slash.
+    pub also_public: Vec<(String, String)>,
+    /// Where a call is announced: a path under the public URL or a whole URL. May carry connection overrides, as the two that follow.
+    pub voice_path: String,
     /// Where Twilio goes when that fails; without one the caller hears an error message.
     pub fallback_path: Option<String>,
+    /// Whether Twilio goes there, too, when an `action` or a `<Redirect>` fails; else the call ends. No public source settles this.
+    pub fallback_after_actions: bool,
     /// Where the end of a call is reported.
     pub status_path: Option<String>,
     /// Numbers of the account beside the one called; they may be used as caller ID.
@@ -75,7 +85,10 @@ impl Settings {
             public_url: public_url.trim_end_matches('/').to_owned(),
             account_sid: account_sid.to_owned(),
             auth_token: auth_token.to_owned(),
+            also_public: Vec::new(),
+            voice_path: VOICE_PATH.to_owned(),
             fallback_path: Some("/webhooks/twilio/fallback".to_owned()),
+            fallback_after_actions: true,
             status_path: Some("/webhooks/twilio/status".to_owned()),
             own_numbers: Vec::new(),
             time_scale: 0.0,
@@ -86,27 +99,38 @@ impl Settings {
         }
     }
 
-    /// The public URL of a path.
+    /// The public URL of a path; a whole URL is itself.
     pub(super) fn public(&self, path: &str) -> String {
+        if path.contains("://") {
+            return path.to_owned();
+        }
         format!("{}{path}", self.public_url)
+    }
+
+    /// The URL that the number is set up with.
+    pub(super) fn voice_url(&self) -> String {
+        self.public(&self.voice_path)
     }
 
     /// What follows the public URL, without the overrides; the whole URL where it lies elsewhere.
     fn path_of(&self, url: &str) -> String {
         let url = signature::without_fragment(url);
-        self.below_public(url).unwrap_or(url).to_owned()
+        below(&self.public_url, url).unwrap_or(url).to_owned()
     }
 
-    /// Where a webhook with this URL is really sent; none where it does not lie under the public URL.
+    /// Where a webhook with this URL is really sent; none where it lies under no public URL.
     fn address_of(&self, url: &str) -> Option<String> {
-        let path = self.below_public(signature::without_fragment(url))?;
-        Some(format!("{}{path}", self.webhook_base))
+        let url = signature::without_fragment(url);
+        let others = self.also_public.iter().map(|(url, base)| (url, base));
+        std::iter::once((&self.public_url, &self.webhook_base))
+            .chain(others)
+            .find_map(|(public, base)| Some(format!("{base}{}", below(public, url)?)))
     }
+}
 
-    fn below_public<'a>(&self, url: &'a str) -> Option<&'a str> {
-        url.strip_prefix(self.public_url.as_str())
-            .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
-    }
+fn below<'a>(public_url: &str, url: &'a str) -> Option<&'a str> {
+    url.strip_prefix(public_url)
+        .filter(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
 }
 
 /// The answer to a single webhook sent with [`Twilio::post`].
@@ -123,7 +147,6 @@ pub struct Response {
 #[derive(Clone, Debug)]
 pub struct Twilio {
     server: HttpServer,
-    client: reqwest::Client,
     state: Arc<Mutex<State>>,
 }
 
@@ -133,6 +156,8 @@ struct State {
     lines: Vec<(String, LineBehaviour)>,
     chance: Chance,
     ledger: Ledger,
+    /// By how long they try to connect.
+    clients: HashMap<Duration, reqwest::Client>,
 }
 
 impl Twilio {
@@ -144,12 +169,12 @@ impl Twilio {
     ) -> io::Result<(Self, impl Future<Output = ()> + Send + 'static + use<>)> {
         let twilio = Self {
             server: HttpServer::bind(address)?,
-            client: client::plain().map_err(io::Error::other)?,
             state: Arc::new(Mutex::new(State {
                 settings,
                 lines: Vec::new(),
                 chance: Chance::seeded(seed),
                 ledger: Ledger::default(),
+                clients: HashMap::new(),
             })),
         };
         let service = twilio.clone();
@@ -212,7 +237,12 @@ impl Twilio {
             token,
         };
         let attempt = self
-            .attempt(&settings, &webhook, client::HARD_LIMIT)
+            .attempt(
+                &settings,
+                &webhook,
+                client::CONNECT_LIMIT,
+                client::HARD_LIMIT,
+            )
             .await
             .map_err(|failure| failure.into_refused().message)?;
         let headers = attempt.headers.iter().map(|(name, value)| {
@@ -257,6 +287,17 @@ impl Twilio {
                 || LineBehaviour::answer(Duration::from_mins(1)),
                 |(_, behaviour)| behaviour.clone(),
             )
+    }
+
+    /// The client that tries so long to connect.
+    fn client(&self, connect: Duration) -> reqwest::Result<reqwest::Client> {
+        let mut state = self.state();
+        if let Some(client) = state.clients.get(&connect) {
+            return Ok(client.clone());
+        }
+        let client = client::connecting_within(connect)?;
+        state.clients.insert(connect, client.clone());
+        Ok(client)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

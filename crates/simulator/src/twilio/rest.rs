@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Settings, Twilio, VOICE_PATH};
+use super::{Settings, Twilio};
 use crate::http_server::Answer;
 use crate::requests::Request;
 
@@ -137,7 +137,7 @@ fn number_json(request: &Request, settings: &Settings) -> Value {
         .map(|own| {
             json!({
                 "phone_number": own,
-                "voice_url": settings.public(VOICE_PATH),
+                "voice_url": settings.voice_url(),
                 "voice_method": "POST",
                 "voice_fallback_url": settings.fallback_path.as_ref().map(|path| settings.public(path)),
                 "voice_fallback_method": "POST",

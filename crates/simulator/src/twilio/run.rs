@@ -11,9 +11,10 @@ use super::callbacks::Callbacks;
 use super::fields::{self, Fields, Leg};
 use super::rest::{Entry, rfc2822};
 use super::signature::without_fragment;
+use super::story::{Heard, Moment};
 use super::twiml::{self, Document, Element, Refused};
 use super::webhook::{Reply, Webhook};
-use super::{Settings, Twilio, VOICE_PATH, token};
+use super::{Settings, Twilio, token};
 use crate::chance::Chance;
 use crate::form::Spaces;
 
@@ -75,7 +76,7 @@ impl Run {
         twilio.state().ledger.open(&call_sid, entry);
         Self {
             callbacks: Callbacks::new(twilio.clone(), settings.clone()),
-            current_url: settings.public(VOICE_PATH),
+            current_url: settings.voice_url(),
             call_token: chance.hex(16),
             lines: std::mem::take(&mut call.lines).into(),
             twilio: twilio.clone(),
@@ -87,6 +88,7 @@ impl Run {
                 steps: Vec::new(),
                 dialled: Vec::new(),
                 heard: Vec::new(),
+                story: Vec::new(),
                 outcome: Outcome::HungUp,
                 violations: Vec::new(),
                 first_answer: Duration::ZERO,
@@ -117,6 +119,12 @@ impl Run {
             (Some(address), Outcome::HungUp | Outcome::CallerHungUp) => Outcome::Talked { address },
             (_, outcome) => outcome,
         };
+        match self.result.outcome {
+            Outcome::HungUp => self.heard(Heard::Goodbye),
+            Outcome::Rejected => self.heard(Heard::Rejected),
+            Outcome::ErrorMessage => self.heard(Heard::Lost),
+            Outcome::Talked { .. } | Outcome::CallerHungUp | Outcome::Endless => {}
+        }
         let status = if self.result.outcome == Outcome::Rejected {
             self.rejected_as
         } else {
@@ -132,7 +140,7 @@ impl Run {
 
     fn first_webhook(&mut self) -> Webhook {
         Webhook {
-            url: self.settings.public(VOICE_PATH),
+            url: self.settings.voice_url(),
             fields: self.caller_fields("ringing"),
             spaces: Spaces::Plus,
             token: token(&mut self.chance),
@@ -165,7 +173,7 @@ impl Run {
             .result
             .steps
             .iter()
-            .find(|step| step.path == VOICE_PATH)
+            .find(|step| step.path == self.settings.path_of(&first.url))
             .map(|step| step.body.clone())
             .unwrap_or_default();
         self.compare(&body, again);
@@ -211,7 +219,9 @@ impl Run {
             }
             Err(refused) => refused,
         };
-        let Some(path) = self.settings.fallback_path.clone() else {
+        let first = webhook.url == self.settings.voice_url();
+        let path = self.settings.fallback_path.clone();
+        let Some(path) = path.filter(|_| first || self.settings.fallback_after_actions) else {
             return Next::End(Outcome::ErrorMessage);
         };
         let mut fields = webhook.fields.clone();
@@ -227,7 +237,7 @@ impl Run {
         let reply = self.twilio.send(&self.settings, &fallback).await;
         match self.read(reply) {
             Ok(document) => {
-                fallback.url.clone_into(&mut self.current_url);
+                without_fragment(&fallback.url).clone_into(&mut self.current_url);
                 Next::Document(document)
             }
             Err(_) => Next::End(Outcome::ErrorMessage),
@@ -254,6 +264,7 @@ impl Run {
             .into_iter()
             .map(|what| format!("{what} (answer of {path})"));
         self.result.violations.extend(told);
+        self.result.story.push(Moment::of(&exchange));
         self.result.steps.push(exchange);
         read
     }
@@ -274,6 +285,7 @@ impl Run {
                 self.answer();
                 let text = verb.text.trim();
                 self.result.heard.push(text.to_owned());
+                self.heard(Heard::Said(text.to_owned()));
                 let characters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
                 let once = Duration::from_secs_f64(f64::from(characters) / CHARACTERS_PER_SECOND);
                 self.wait(once.saturating_mul(repetitions(verb))).await
@@ -281,11 +293,14 @@ impl Run {
             "Play" => {
                 self.answer();
                 self.result.heard.push(verb.text.trim().to_owned());
+                self.heard(Heard::Said(verb.text.trim().to_owned()));
                 self.wait(SOUND.saturating_mul(repetitions(verb))).await
             }
             "Pause" => {
                 let seconds = verb.attribute("length").and_then(|text| text.parse().ok());
-                self.wait(Duration::from_secs(seconds.unwrap_or(1))).await
+                let silence = Duration::from_secs(seconds.unwrap_or(1));
+                self.heard(Heard::Silence(silence));
+                self.wait(silence).await
             }
             "Redirect" => {
                 self.report_get(verb);
@@ -315,6 +330,13 @@ impl Run {
             "Dial" => self.dial(verb).await,
             // Told when the document was read.
             _ => Next::Verb,
+        }
+    }
+
+    /// The caller hears this, of the document that was asked for last.
+    pub(super) fn heard(&mut self, what: Heard) {
+        if let Some(moment) = self.result.story.last_mut() {
+            moment.heard.push(what);
         }
     }
 

@@ -510,3 +510,99 @@ async fn phone_time_passes_at_the_scale_that_is_set() {
     assert!(began.elapsed() >= Duration::from_millis(100));
     assert_eq!(result.phone_time, Duration::from_secs(100));
 }
+
+#[tokio::test]
+async fn a_call_whose_machine_is_gone_goes_on_at_the_fallback_url_of_another() {
+    let bench = bench();
+    let other = "https://other.example.com";
+    // What the caller was told before the first machine went: nobody listens there any more.
+    let dead = HttpServer::bind("127.0.0.1:0").unwrap().url();
+    bench
+        .script
+        .answer(
+            "/webhooks/twilio",
+            200,
+            &dial(&number(A), &format!("{other}/dial?p=x#rc=2&amp;ct=500")),
+        )
+        .answer("/webhooks/twilio/fallback", 200, "<Say>Bye</Say>");
+    bench.twilio.configure(|settings| {
+        settings.voice_path = "/webhooks/twilio#rc=1&rp=ct,rt,5xx&rt=6000".to_owned();
+        settings.also_public = vec![(other.to_owned(), dead)];
+    });
+    let call = || Call::new(FROM, TO).lines([LineBehaviour::Busy]);
+    let result = bench.twilio.call(call()).await;
+    let story: Vec<String> = result
+        .story
+        .iter()
+        .map(|moment| {
+            let heard: Vec<String> = moment.heard.iter().map(ToString::to_string).collect();
+            format!("{} {:?} {}", moment.url, moment.status, heard.join(", "))
+        })
+        .collect();
+    assert_eq!(
+        story,
+        [
+            format!("/webhooks/twilio Some(200) ring {A}"),
+            format!("{other}/dial?p=x None "),
+            "/webhooks/twilio/fallback Some(200) say Bye, goodbye".to_owned(),
+        ]
+    );
+    let failed = result
+        .steps
+        .iter()
+        .find(|step| step.path.ends_with("?p=x"))
+        .unwrap();
+    assert_eq!((failed.attempts, failed.failed.len()), (3, 3));
+    let fallback = result.steps_to("/webhooks/twilio/fallback")[0];
+    assert_eq!(fallback.field("ErrorCode"), Some("11205"));
+    assert_eq!(
+        fallback.field("ErrorUrl"),
+        Some("https://other.example.com/dial?p=x")
+    );
+    bench
+        .twilio
+        .configure(|settings| settings.fallback_after_actions = false);
+    let result = bench.twilio.call(call()).await;
+    assert_eq!(result.outcome, Outcome::ErrorMessage);
+    assert_eq!(result.story.last().unwrap().heard, [Heard::Lost]);
+}
+
+#[tokio::test]
+async fn another_program_orders_calls_and_reads_what_callers_heard() {
+    let bench = bench();
+    bench.script.answer(
+        "/webhooks/twilio",
+        200,
+        &dial(&number(A), "/webhooks/twilio/dial"),
+    );
+    let (door, serve) = bench.twilio.open_door("127.0.0.1:0").unwrap();
+    let _running = crate::testing::in_background(serve);
+    let client = crate::testing::client();
+    let order = serde_json::json!({
+        "per_second": 1000, "seconds": 0.02,
+        "mix": [{ "name": "usual", "from": "+49151", "lines": [{ "ring_ms": 900, "talk_ms": 1 }] }],
+    });
+    let post = async |path: &str, body: &serde_json::Value| {
+        let request = client.post(format!("{door}{path}"));
+        request.json(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(
+        post("/settings", &serde_json::json!({ "speed": 2 })).await,
+        400
+    );
+    assert_eq!(
+        post("/settings", &serde_json::json!({ "time_scale": 0.0 })).await,
+        200
+    );
+    assert_eq!(post("/calls", &order).await, 202);
+    let call = loop {
+        let page = client.get(format!("{door}/calls")).send().await.unwrap();
+        let page: serde_json::Value = page.json().await.unwrap();
+        if let Some(call) = page["calls"].get(0) {
+            break call.clone();
+        }
+    };
+    assert_eq!(call["outcome"], "talked");
+    assert_eq!(call["heard"][0]["heard"][1], format!("talk {A}"));
+    assert_eq!(call["webhooks"][0]["status"], 200);
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 use tokio::time::Instant;
 
@@ -10,7 +11,7 @@ use super::fields::Fields;
 use super::signature;
 use super::twiml::Refused;
 use super::{Settings, Twilio};
-use crate::client::HARD_LIMIT;
+use crate::client::{CONNECT_LIMIT, HARD_LIMIT};
 use crate::form::{self, Spaces};
 
 pub(super) struct Webhook {
@@ -42,27 +43,39 @@ pub(super) struct Attempt {
 impl Twilio {
     /// Sends it, as often as the overrides allow.
     pub(super) async fn send(&self, settings: &Settings, webhook: &Webhook) -> Reply {
-        let started = Instant::now();
+        let (started, at) = (Instant::now(), Timestamp::now());
         let overrides = Overrides::of(&webhook.url);
         let mut attempts = 0;
+        let mut failed = Vec::new();
         let outcome = loop {
             attempts += 1;
             let left = overrides
                 .total
                 .saturating_sub(started.elapsed() / settings.machine_is_faster);
             let limit = overrides.read.min(left);
-            let outcome = self.attempt(settings, webhook, limit).await;
+            let outcome = self
+                .attempt(settings, webhook, overrides.connect, limit)
+                .await;
+            match &outcome {
+                Ok(attempt) if !(200..300).contains(&attempt.status) => {
+                    failed.push(format!("11200: status {}", attempt.status));
+                }
+                Ok(_) => {}
+                Err(failure) => failed.push(failure.to_string()),
+            }
             if attempts > overrides.retries || left.is_zero() || !overrides.repeats(&outcome) {
                 break outcome;
             }
         };
         let mut exchange = WebhookExchange {
             path: settings.path_of(&webhook.url),
+            at,
             fields: webhook.fields.clone(),
             status: None,
             body: String::new(),
             elapsed: started.elapsed(),
             attempts,
+            failed,
             error: None,
         };
         let answer = outcome.and_then(|attempt| {
@@ -99,6 +112,7 @@ impl Twilio {
         &self,
         settings: &Settings,
         webhook: &Webhook,
+        connect: Duration,
         limit: Duration,
     ) -> Result<Attempt, Failure> {
         let Some(address) = settings.address_of(&webhook.url) else {
@@ -108,8 +122,10 @@ impl Twilio {
             )));
         };
         let signature = signature::sign(&settings.auth_token, &webhook.url, &webhook.fields);
-        let request = self
-            .client
+        let client = self
+            .client(connect * settings.machine_is_faster)
+            .map_err(|error| Failure::of(&error))?;
+        let request = client
             .post(address)
             .header(
                 CONTENT_TYPE,
@@ -145,10 +161,11 @@ pub(super) enum Failure {
 
 impl Failure {
     fn of(error: &reqwest::Error) -> Self {
-        if error.is_timeout() {
-            Self::TimedOut
-        } else if error.is_connect() {
+        // A connection that takes too long is both.
+        if error.is_connect() {
             Self::Connect
+        } else if error.is_timeout() {
+            Self::TimedOut
         } else {
             Self::Broken
         }
@@ -164,10 +181,22 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "11205: no connection",
+            Self::TimedOut => "11205: no answer in time",
+            Self::Broken => "11206: the connection broke",
+            Self::Refused(refused) => return write!(f, "{}: {}", refused.code, refused.message),
+        })
+    }
+}
+
 /// The connection overrides behind `#`, with Twilio's defaults.
 struct Overrides {
     retries: u32,
     on: String,
+    connect: Duration,
     read: Duration,
     total: Duration,
 }
@@ -177,6 +206,7 @@ impl Overrides {
         let mut overrides = Self {
             retries: 1,
             on: "ct".to_owned(),
+            connect: CONNECT_LIMIT,
             read: HARD_LIMIT,
             total: HARD_LIMIT,
         };
@@ -186,6 +216,7 @@ impl Overrides {
             let number = value.parse::<u32>().ok();
             match (key, number) {
                 ("rc", Some(count)) => overrides.retries = count.min(5),
+                ("ct", Some(ms)) => overrides.connect = limited(ms),
                 ("rt", Some(ms)) => overrides.read = limited(ms),
                 ("tt", Some(ms)) => overrides.total = limited(ms),
                 ("rp", _) => value.clone_into(&mut overrides.on),
